@@ -1,0 +1,1 @@
+//! gRPC to engine: peers, authorization, status codes

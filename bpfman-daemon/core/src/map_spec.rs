@@ -1,0 +1,45 @@
+//! What an object file asks of one map.
+
+/// What a map is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MapRole {
+    /// Declared by the program's author; pinned for applications.
+    Ordinary,
+    /// `.data` and `.data.*`: writable globals. Never pinned for applications.
+    Data,
+    /// `.rodata` and `.rodata.*` (and `.kconfig`): frozen before the program loads. Never pinned.
+    Rodata,
+    /// `.bss`: zeroed globals. Never pinned.
+    Bss,
+}
+
+/// One map as the object file declares it, ready to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    /// Name in the object, unshortened; the kernel keeps its first 15 bytes.
+    pub name: String,
+    /// The kernel's `enum bpf_map_type`.
+    pub map_type: u32,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Entries; 0 where the loader has to choose (a perf event array: one an online CPU).
+    pub max_entries: u32,
+    /// `BPF_F_*` flags of map creation.
+    pub flags: u32,
+    /// Type dependent extra (a bloom filter's hash count), 0 where unused. Linux 5.16 and later.
+    pub map_extra: u64,
+    /// True if declared `LIBBPF_PIN_BY_NAME`.
+    pub pin_by_name: bool,
+    /// What it is for.
+    pub role: MapRole,
+    /// First contents of a globals map, padded to `value_size`; empty elsewhere.
+    pub initial: Vec<u8>,
+    /// BTF type id of the key in the object's BTF; 0 when unknown or when the kernel takes none.
+    pub btf_key_type_id: u32,
+    /// BTF type id of the value; 0 when unknown or when the kernel takes none.
+    pub btf_value_type_id: u32,
+    /// The shape of an inner map for maps of maps.
+    pub inner: Option<Box<MapSpec>>,
+}

@@ -1,0 +1,145 @@
+//! A relocated program: instructions, functions, type and line information.
+//!
+//! Produced by the room `object`, joined by `splice`, loaded by `kernel`. Pure data, so that the same members
+//! give the same bytes everywhere.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Insn;
+
+/// The kernel's id of a map. Ids are not reused while the map lives, and change after a reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct MapId(pub u32);
+
+impl fmt::Display for MapId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One function inside a program's instructions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionSpan {
+    /// Symbol name.
+    pub name: String,
+    /// Index of its first instruction.
+    pub start: usize,
+    /// Number of its instructions.
+    pub len: usize,
+}
+
+/// `struct bpf_func_info`: which BTF FUNC describes the function at an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FuncInfo {
+    /// Instruction index.
+    pub insn_off: u32,
+    /// Type id of the FUNC in the program's BTF.
+    pub type_id: u32,
+}
+
+/// `struct bpf_line_info`: the source line of an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct LineInfo {
+    /// Instruction index.
+    pub insn_off: u32,
+    /// Offset of the file name in the BTF's strings.
+    pub file_name_off: u32,
+    /// Offset of the line's text in the BTF's strings.
+    pub line_off: u32,
+    /// Line number shifted left by ten, column in the low ten bits.
+    pub line_col: u32,
+}
+
+/// A relocated program whose map references are still indexes into its object's maps.
+///
+/// In every map reference (`Insn::is_map_reference`) the first half's `imm` is the index of a [`crate::MapSpec`];
+/// for a map value reference the second half's `imm` is the byte offset in the value. Local calls and function
+/// pointers are relative, as the kernel wants them. The entry function comes first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramText {
+    /// Symbol name of the entry function.
+    pub name: String,
+    /// The object's licence, as in its `license` section.
+    pub license: String,
+    /// All instructions: the entry function, then the functions it reaches.
+    pub insns: Vec<Insn>,
+    /// Every function, in order, without gaps; the first is the entry.
+    pub functions: Vec<FunctionSpan>,
+    /// Raw BTF that `func_info` and `line_info` refer to, already acceptable to the kernel; none if the object has none.
+    pub btf: Option<Arc<[u8]>>,
+    /// One entry a function, strictly increasing, empty without BTF.
+    pub func_info: Vec<FuncInfo>,
+    /// Strictly increasing, may be empty.
+    pub line_info: Vec<LineInfo>,
+    /// Declared to handle packets in several buffers (`xdp.frags`).
+    pub frags: bool,
+    /// Declared sleepable (`.s` sections).
+    pub sleepable: bool,
+}
+
+impl ProgramText {
+    /// Indexes of the maps that the instructions mention, ascending and without repetition.
+    #[must_use]
+    pub fn map_indexes(&self) -> Vec<usize> {
+        let mut found: Vec<usize> =
+            references(&self.insns).map(|at| self.insns[at].imm as usize).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Replaces each map index by the id of the kernel's map at that place.
+    ///
+    /// Returns the offending index if `maps` is too short.
+    pub fn bind(&self, maps: &[MapId]) -> Result<BoundText, usize> {
+        let mut text = self.clone();
+        let at: Vec<usize> = references(&text.insns).collect();
+        for at in at {
+            let index = text.insns[at].imm as usize;
+            let id = maps.get(index).ok_or(index)?;
+            text.insns[at].imm = id.0.cast_signed();
+        }
+        Ok(BoundText(text))
+    }
+}
+
+/// A program whose map references carry kernel map ids: what can be spliced and loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundText(pub ProgramText);
+
+impl BoundText {
+    /// Ids of the maps that the instructions mention, ascending and without repetition.
+    #[must_use]
+    pub fn map_ids(&self) -> Vec<MapId> {
+        let insns = &self.0.insns;
+        let mut found: Vec<MapId> =
+            references(insns).map(|at| MapId(insns[at].imm.cast_unsigned())).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Positions of all map references, for the loader to put descriptors in.
+    pub fn map_references(&self) -> impl Iterator<Item = usize> + '_ {
+        references(&self.0.insns)
+    }
+}
+
+/// Positions of map references; skips the second half of each 64-bit load, whose bytes are data.
+fn references(insns: &[Insn]) -> impl Iterator<Item = usize> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < insns.len() {
+            let here = at;
+            at += if insns[here].is_ld_imm64() { 2 } else { 1 };
+            if insns[here].is_map_reference() {
+                return Some(here);
+            }
+        }
+        None
+    })
+}

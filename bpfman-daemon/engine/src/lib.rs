@@ -1,0 +1,1 @@
+//! The one owner of state: validate, plan, execute with undo, record, reconcile

@@ -1,0 +1,1 @@
+//! From an OCI reference to verified bytecode

@@ -1,0 +1,1 @@
+//! What an eBPF object file holds, needs and relocates to

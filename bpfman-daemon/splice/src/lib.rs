@@ -1,0 +1,1 @@
+//! Joins relocated programs into one: pure and deterministic

@@ -1,0 +1,1 @@
+//! The privileged daemon: the only process that loads eBPF

@@ -1,0 +1,1 @@
+//! User-space sides of the example programs

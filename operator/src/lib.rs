@@ -1,0 +1,1 @@
+//! Kubernetes: CRD types of bpfman.io/v1alpha1

@@ -1,0 +1,1 @@
+//! The bytecode image format: labels, media types, building, archives and key signatures

@@ -1,0 +1,1 @@
+//! Whole-system tests: real kernel, real registry, real daemon
