@@ -1,1 +1,39 @@
-//! The wire: bpfman.v1, compatible with v0.6.0, and this project's additive services
+//! The wire between `bpfmand` and its clients.
+//!
+//! [`v1`] is the API that clients of bpfman v0.6.0 speak, tag by tag. [`ext::v1`] is what this project adds.
+
+/// `bpfman.v1`: the compatible API.
+#[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]
+pub mod v1 {
+    tonic::include_proto!("bpfman.v1");
+}
+
+/// `bpfman.ext.v1`: this project's additions.
+pub mod ext {
+    /// The first, and so far only, version.
+    #[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]
+    pub mod v1 {
+        tonic::include_proto!("bpfman.ext.v1");
+    }
+}
+
+/// Where a daemon listens unless told otherwise.
+pub const DEFAULT_SOCKET_PATH: &str = "/run/bpfman-sock/bpfman.sock";
+
+/// Environment variable that names the daemon's socket, read by daemon and clients.
+pub const SOCKET_PATH_VARIABLE: &str = "BPFMAN_SOCKET_PATH";
+
+/// Metadata key of an application's name, as v0.6.0 writes it.
+pub const APPLICATION_KEY: &str = "bpfman_application";
+
+/// Metadata key of an application's name in newer clients; read wherever [`APPLICATION_KEY`] is.
+pub const APPLICATION_KEY_NEWER: &str = "bpfman.io/application";
+
+/// Trailer of a failed load that carries the verifier's whole log, as raw bytes.
+pub const VERIFIER_LOG_TRAILER: &str = "bpfman-verifier-log-bin";
+
+/// Trailer of a failed call that says what to do next.
+pub const HINT_TRAILER: &str = "bpfman-hint-bin";
+
+/// Trailer of a failed call that names the kind of failure (`not-found`, `kernel-refused`, `signature`, ...).
+pub const REASON_TRAILER: &str = "bpfman-reason";

@@ -1,10 +1,28 @@
 //! The rules of the program manager, free of I/O: what a program is, where it can be attached, in which
-//! order programs of one hook run, and what has to be done to get from one state to another.
+//! order programs of one hook run, and what a request must look like.
 
+mod attach;
+mod facts;
+mod hook;
+mod ids;
 mod insn;
 mod map_spec;
+mod order;
+mod proceed_on;
 mod program_text;
+mod program_type;
+mod request;
 
+pub use attach::{AttachPoint, Interface, ProcessScope};
+pub use facts::{LinkFacts, MapFacts, ProgramFacts};
+pub use hook::{Direction, HookKey, HookKind, NetnsId, UnknownDirection};
+pub use ids::{BtfId, IfIndex, KernelLinkId, LinkId, MapId, OperationId, ProgramId, ProgramUid};
 pub use insn::{Insn, op};
 pub use map_spec::{MapRole, MapSpec};
-pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, MapId, ProgramText};
+pub use order::{MAX_CHAIN_MEMBERS, Place, order_chain, order_links};
+pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
+pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
+pub use program_type::{ProgramType, UnknownProgramType};
+pub use request::{
+    AttachRequest, BytecodeSource, Credentials, LoadRequest, ProgramRequest, PullPolicy, Selector,
+};

@@ -3,21 +3,9 @@
 //! Produced by the room `object`, joined by `splice`, loaded by `kernel`. Pure data, so that the same members
 //! give the same bytes everywhere.
 
-use std::fmt;
 use std::sync::Arc;
 
-use crate::Insn;
-
-/// The kernel's id of a map. Ids are not reused while the map lives, and change after a reboot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct MapId(pub u32);
-
-impl fmt::Display for MapId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
+use crate::{Insn, MapId};
 
 /// One function inside a program's instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +73,7 @@ impl ProgramText {
     /// Indexes of the maps that the instructions mention, ascending and without repetition.
     #[must_use]
     pub fn map_indexes(&self) -> Vec<usize> {
-        let mut found: Vec<usize> =
-            references(&self.insns).map(|at| self.insns[at].imm as usize).collect();
+        let mut found: Vec<usize> = references(&self.insns).map(|at| self.insns[at].imm as usize).collect();
         found.sort_unstable();
         found.dedup();
         found

@@ -1,1 +1,38 @@
-//! What an eBPF object file holds, needs and relocates to
+//! What an eBPF object file holds, needs and relocates to.
+//!
+//! Bytes in, plain data out: no system call is made here. [`ObjectFile::parse`] reads programs, maps and global
+//! variables; [`ObjectFile::text`] links one program to what the kernel takes, except that map references are
+//! still indexes into [`ObjectFile::maps`]. Programs of one object are independent of one another: what is
+//! wrong with one shows only when that one is asked for.
+//!
+//! The conventions are libbpf's (section names, map declarations, relocations), so that objects written for it load.
+
+mod btf;
+mod core_relo;
+mod elf;
+mod error;
+mod externs;
+mod functions;
+mod globals;
+mod kernel_btf;
+mod link;
+mod maps;
+mod object_file;
+mod programs;
+mod section_family;
+
+pub use btf::BtfFeatures;
+pub use error::ObjectError;
+pub use externs::{KconfigExtern, KconfigKind, KconfigValue};
+pub use globals::GlobalVariable;
+pub use kernel_btf::KernelBtf;
+pub use maps::{InitialSlot, SlotTarget};
+pub use object_file::{ObjectFile, TextOptions};
+pub use programs::ProgramEntry;
+pub use section_family::{Direction, SectionFamily};
+
+/// Largest object file that is read, in bytes.
+pub const MAX_OBJECT_BYTES: usize = 16 << 20;
+
+/// Most instructions of one linked program: the kernel's limit for privileged loads (Linux 5.2 and later).
+pub const MAX_INSTRUCTIONS: usize = 1_000_000;

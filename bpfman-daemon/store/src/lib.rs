@@ -1,1 +1,41 @@
-//! Desired state on disk, durable when acknowledged
+//! Desired state on disk, durable when acknowledged.
+//!
+//! The store keeps opaque records in named tables, and a bounded journal. It does not know what either means. One
+//! [`Batch`] is one step from a whole state to the next whole state: after a crash at any instruction, and after
+//! power loss, either all of it is there or none of it, and what [`Store::commit`] answered `Ok` to is there.
+//!
+//! From the outside in:
+//!
+//! - [`Store`] is the handle: cloneable, blocking, safe from many threads. Callers that wait at the same time share
+//!   one durable write.
+//! - The ledger below it owns the bookkeeping that makes damage visible whatever the engine does: a checksum in every
+//!   record, one digest over all of them, and a number per commit that is also kept outside the database.
+//! - An [`Engine`] is an ordered map of bytes with one atomic, durable write. Two exist: [`EngineKind::Redb`], the
+//!   default, and [`EngineKind::Sled`].
+//!
+//! What lies in the state folder: `lock` (held while open, names the holder's pid), `acknowledged` (the number of the
+//! last acknowledged commit), and `records.redb` or `records.sled/`.
+
+mod acknowledged;
+mod batch;
+mod digest;
+mod durable;
+mod engine;
+mod error;
+mod foreign;
+mod ledger;
+mod lock;
+mod options;
+mod record;
+mod snapshot;
+mod store;
+
+pub use batch::{Batch, MAX_BATCH, MAX_KEY, MAX_TABLE_NAME, MAX_VALUE, Table};
+pub use engine::redb_engine::RedbEngine;
+pub use engine::sled_engine::SledEngine;
+pub use engine::{Change, Engine, EngineError, EngineKind, Visit};
+pub use error::{Outcome, StoreError};
+pub use foreign::{ForeignRecord, ForeignRecords, open_foreign_sled};
+pub use options::{DEFAULT_JOURNAL_LIMIT, Migration, Options};
+pub use snapshot::{JournalEntry, Snapshot};
+pub use store::Store;

@@ -1,1 +1,39 @@
-//! The bytecode image format: labels, media types, building, archives and key signatures
+//! The bytecode image format: one ELF object in one layer of an OCI image, with labels that name its programs
+//! and maps.
+//!
+//! Shared by everything that makes, moves or reads such images: the daemon reads labels and checks objects with
+//! it, the command line builds, pushes and signs. Nothing here loads a program or decides whether a signature
+//! is good enough.
+
+mod btf;
+mod bytecode;
+mod clock;
+mod digest;
+mod image;
+mod key;
+mod labels;
+mod layout;
+pub mod media;
+mod pem;
+mod platform;
+mod push;
+mod reference;
+mod registry;
+mod sign;
+pub mod vocabulary;
+
+pub use btf::BtfError;
+pub use bytecode::{Bytecode, BytecodeError, ELF_LIMIT, check_object};
+pub use clock::{SourceDate, SourceDateError};
+pub use digest::{Digest, DigestError, Hasher};
+pub use image::{BuildArgs, BuildError, BuiltImage, Input, PlatformInputs};
+pub use key::{KeyError, PublicKey, SigningKey};
+pub use labels::{LabelError, Labels};
+pub use layout::{Descriptor, Layout, LayoutError, PlatformField};
+pub use platform::{Endian, Platform, PlatformError};
+pub use push::{PushError, push};
+pub use reference::{ImageReference, ReferenceError};
+pub use registry::{Credential, CredentialError, Progress, RegistryError};
+pub use sign::{
+    Critical, Identity, Image, SignError, SignOutcome, SignedImage, SimpleSigningPayload, sign, signature_tag,
+};

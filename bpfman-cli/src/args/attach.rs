@@ -1,0 +1,284 @@
+//! `bpfman attach`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::OutputForm;
+use super::value::KeyValue;
+use crate::hook::Direction;
+use crate::verdict;
+
+/// `bpfman attach PROGRAM_ID …`.
+#[derive(Args, Debug)]
+pub struct Attach {
+    /// Kernel id of the program.
+    pub program_id: u32,
+    /// Where to.
+    #[command(subcommand)]
+    pub point: AttachPoint,
+}
+
+/// Where to attach.
+#[derive(Debug, Subcommand)]
+pub enum AttachPoint {
+    /// To packets as an interface's driver receives them.
+    Xdp(AttachXdp),
+    /// To traffic control of an interface, in the daemon's chain.
+    Tc(AttachTc),
+    /// To traffic control of an interface, in the kernel's own chain (Linux 6.6 and later).
+    Tcx(AttachTcx),
+    /// To a static trace point.
+    Tracepoint(AttachTracepoint),
+    /// To a kernel function; a program loaded as return probe, to its return.
+    Kprobe(AttachKprobe),
+    /// To a function of a program or library; a program loaded as return probe, to its return.
+    Uprobe(AttachUprobe),
+    /// To the entry of the kernel function it was loaded for.
+    Fentry(AttachBound),
+    /// To the exit of the kernel function it was loaded for.
+    Fexit(AttachBound),
+    /// To the security hook it was loaded for.
+    Lsm(AttachBound),
+}
+
+/// Metadata of the link.
+#[derive(Args, Debug)]
+pub struct LinkMetadata {
+    /// Metadata of the link; several with commas, or by repeating the flag.
+    #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
+    pub metadata: Vec<KeyValue>,
+}
+
+/// An interface, and a place in its chain.
+#[derive(Args, Debug)]
+pub struct Interface {
+    /// Network interface.
+    #[arg(short, long)]
+    pub iface: String,
+    /// Place in the chain: lower runs earlier. 0 to 1000.
+    #[arg(short, long, allow_negative_numbers = true)]
+    pub priority: i32,
+    /// Network namespace the interface is in, as a path, for example /run/netns/blue.
+    #[arg(short, long, value_name = "PATH")]
+    pub netns: Option<PathBuf>,
+}
+
+/// `attach … xdp`.
+#[derive(Args, Debug)]
+pub struct AttachXdp {
+    /// Which interface.
+    #[command(flatten)]
+    pub interface: Interface,
+    /// Verdicts after which the next program runs: aborted, drop, pass, tx, redirect, dispatcher_return.
+    /// Without this flag: pass dispatcher_return.
+    #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = xdp_verdict)]
+    pub proceed_on: Vec<i32>,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … tc`.
+#[derive(Args, Debug)]
+pub struct AttachTc {
+    /// Side of the interface.
+    #[arg(short, long, value_enum)]
+    pub direction: Direction,
+    /// Which interface.
+    #[command(flatten)]
+    pub interface: Interface,
+    /// Verdicts after which the next program runs: unspec, ok, reclassify, shot, pipe, stolen, queued, repeat,
+    /// redirect, trap, dispatcher_return. Without this flag: pipe dispatcher_return.
+    #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = tc_verdict)]
+    pub proceed_on: Vec<i32>,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … tcx`.
+#[derive(Args, Debug)]
+pub struct AttachTcx {
+    /// Side of the interface.
+    #[arg(short, long, value_enum)]
+    pub direction: Direction,
+    /// Which interface.
+    #[command(flatten)]
+    pub interface: Interface,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … tracepoint`.
+#[derive(Args, Debug)]
+pub struct AttachTracepoint {
+    /// Trace point, for example syscalls/sys_enter_openat.
+    #[arg(short, long, value_name = "CATEGORY/NAME")]
+    pub tracepoint: String,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … kprobe`.
+#[derive(Args, Debug)]
+pub struct AttachKprobe {
+    /// Kernel function.
+    #[arg(short, long)]
+    pub fn_name: String,
+    /// Bytes from the function's start.
+    #[arg(short, long, default_value_t)]
+    pub offset: u64,
+    /// Not supported for kernel functions.
+    #[arg(short, long, value_name = "PID")]
+    pub container_pid: Option<i32>,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+    /// The global flag, long only.
+    #[command(flatten)]
+    pub form: LongOutput,
+}
+
+/// `attach … uprobe`.
+#[derive(Args, Debug)]
+pub struct AttachUprobe {
+    /// Function; without it the offset counts from the start of the file.
+    #[arg(short, long)]
+    pub fn_name: Option<String>,
+    /// Bytes from the function's start.
+    #[arg(short, long, default_value_t)]
+    pub offset: u64,
+    /// Path of a program or library, or a library's name, for example libc.
+    #[arg(short, long)]
+    pub target: String,
+    /// Only in this process.
+    #[arg(short, long)]
+    pub pid: Option<i32>,
+    /// Look for the target as this process, in a container, sees it.
+    #[arg(short, long, value_name = "PID")]
+    pub container_pid: Option<i32>,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+    /// The global flag, long only.
+    #[command(flatten)]
+    pub form: LongOutput,
+}
+
+/// `attach … fentry`, `fexit` and `lsm`: what they attach to was said when they were loaded.
+#[derive(Args, Debug)]
+pub struct AttachBound {
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// The global `--output` without its short form: in these commands `-o` has always been the offset.
+///
+/// Has the global flag's name, so that `clap` takes this definition here and carries the value up.
+#[derive(Args, Debug)]
+pub struct LongOutput {
+    /// Form of the answer. JSON and YAML are interfaces: names and types stay.
+    #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t, help_heading = "Global options")]
+    pub output: OutputForm,
+}
+
+/// Reads a verdict of XDP.
+fn xdp_verdict(name: &str) -> Result<i32, verdict::UnknownVerdict> {
+    verdict::number(verdict::XDP, name)
+}
+
+/// Reads a verdict of TC.
+fn tc_verdict(name: &str) -> Result<i32, verdict::UnknownVerdict> {
+    verdict::number(verdict::TC, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    fn point(line: &str) -> AttachPoint {
+        match parse(line).command {
+            Command::Attach(attach) => attach.point,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn xdp_with_every_flag() {
+        let line = "bpfman attach 7 xdp -i eth0 -p 35 --proceed-on drop pass --proceed-on tx -n /run/netns/b -m a=b";
+        let AttachPoint::Xdp(xdp) = point(line) else { panic!() };
+        assert_eq!((xdp.interface.iface.as_str(), xdp.interface.priority), ("eth0", 35));
+        assert_eq!(xdp.proceed_on, [1, 2, 3]);
+        assert_eq!(xdp.interface.netns, Some(PathBuf::from("/run/netns/b")));
+    }
+
+    #[test]
+    fn tc_needs_a_direction_and_knows_its_own_verdicts() {
+        let AttachPoint::Tc(tc) = point("bpfman attach 7 tc -d egress -i eth0 -p 1 --proceed-on unspec ok") else {
+            panic!()
+        };
+        assert_eq!((tc.direction, &tc.proceed_on[..]), (Direction::Egress, &[-1, 0][..]));
+        for line in [
+            "bpfman attach 7 tc -i eth0 -p 1",
+            "bpfman attach 7 tc -d sideways -i eth0 -p 1",
+            "bpfman attach 7 tc -d ingress -i eth0 -p 1 --proceed-on pass",
+            "bpfman attach 7 tcx -d ingress -i eth0 -p 1 --proceed-on ok",
+            "bpfman attach 7 xdp -i eth0",
+            "bpfman attach xdp -i eth0 -p 1",
+        ] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_negative_priority_is_the_daemons_to_refuse() {
+        let AttachPoint::Tcx(tcx) = point("bpfman attach 7 tcx -d ingress -i eth0 -p -1") else { panic!() };
+        assert_eq!(tcx.interface.priority, -1);
+    }
+
+    #[test]
+    fn the_short_o_of_probes_is_the_offset() {
+        let AttachPoint::Kprobe(kprobe) = point("bpfman attach 7 kprobe -f do_unlinkat -o 16") else { panic!() };
+        assert_eq!((kprobe.fn_name.as_str(), kprobe.offset), ("do_unlinkat", 16));
+        let AttachPoint::Uprobe(uprobe) = point("bpfman attach 7 uprobe -f malloc -o 8 -t libc -p 3 -c 4") else {
+            panic!()
+        };
+        assert_eq!((uprobe.offset, uprobe.pid, uprobe.container_pid), (8, Some(3), Some(4)));
+    }
+
+    #[test]
+    fn the_form_of_the_answer_of_probes_is_still_global() {
+        for line in [
+            "bpfman attach 7 kprobe -f f -o 16 --output json",
+            "bpfman -o json attach 7 kprobe -f f -o 16",
+            "bpfman attach -o json 7 uprobe -t libc -o 16",
+        ] {
+            assert_eq!(parse(line).global.output, OutputForm::Json, "{line}");
+        }
+        assert_eq!(parse("bpfman attach 7 kprobe -f f").global.output, OutputForm::Table);
+    }
+
+    #[test]
+    fn types_bound_at_load_take_only_metadata() {
+        for kind in ["fentry", "fexit", "lsm"] {
+            let cli = parse(&format!("bpfman attach 7 {kind} -m owner=acme"));
+            let Command::Attach(attach) = cli.command else { panic!() };
+            let (AttachPoint::Fentry(bound) | AttachPoint::Fexit(bound) | AttachPoint::Lsm(bound)) = attach.point
+            else {
+                panic!()
+            };
+            assert_eq!(bound.link.metadata.len(), 1);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! `bpfman image`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::load::ImageSource;
+use super::value::RegistryAuth;
+
+/// What to do with an image.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Have the daemon fetch and verify an image without loading it.
+    Pull {
+        /// Which image.
+        #[command(flatten)]
+        image: ImageSource,
+    },
+    /// Build an image in this process, without docker or podman, into a local folder.
+    Build(Build),
+    /// Push a built image to its registry.
+    Push(Push),
+    /// Sign an image in its registry with a key.
+    Sign(Sign),
+    /// Make a pair of keys to sign with.
+    GenerateKeyPair(GenerateKeyPair),
+    /// Print the build arguments that a container build of the bytecode needs.
+    GenerateBuildArgs {
+        /// Bytecode.
+        #[command(flatten)]
+        bytecode: Bytecode,
+    },
+}
+
+/// Where built images lie.
+#[derive(Args, Debug)]
+pub struct Layout {
+    /// OCI layout folder of built images. Default: $XDG_DATA_HOME/bpfman/images, or ~/.local/share/bpfman/images.
+    #[arg(long, value_name = "DIR", env = "BPFMAN_IMAGE_LAYOUT")]
+    pub layout: Option<PathBuf>,
+}
+
+/// `bpfman image build`.
+#[derive(Args, Debug)]
+pub struct Build {
+    /// Name of the image: registry/repository and a tag.
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub tag: String,
+    /// Not needed: the image is built in this process. Accepted for scripts of v0.6.0.
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub container_file: Option<PathBuf>,
+    /// Not needed: the image is built in this process. Accepted for scripts of v0.6.0.
+    #[arg(short, long, value_name = "RUNTIME", value_enum)]
+    pub runtime: Option<ContainerRuntime>,
+    /// Where to build it.
+    #[command(flatten)]
+    pub layout: Layout,
+    /// Bytecode.
+    #[command(flatten)]
+    pub bytecode: Bytecode,
+}
+
+/// What v0.6.0 built images with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ContainerRuntime {
+    /// docker buildx.
+    Docker,
+    /// podman.
+    Podman,
+}
+
+/// `bpfman image push`.
+#[derive(Args, Debug)]
+pub struct Push {
+    /// The image, as it was built.
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Where it was built.
+    #[command(flatten)]
+    pub layout: Layout,
+    /// Credentials for the registry: base64 of user:password.
+    #[arg(short, long, value_name = "BASE64")]
+    pub registry_auth: Option<RegistryAuth>,
+}
+
+/// `bpfman image sign`.
+#[derive(Args, Debug)]
+pub struct Sign {
+    /// The image, by tag or digest. A tag is resolved to a digest first, and the digest is signed.
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Private key: PEM, as `image generate-key-pair` or cosign writes it.
+    #[arg(short, long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Credentials for the registry: base64 of user:password.
+    #[arg(short, long, value_name = "BASE64")]
+    pub registry_auth: Option<RegistryAuth>,
+}
+
+/// `bpfman image generate-key-pair`.
+#[derive(Args, Debug)]
+pub struct GenerateKeyPair {
+    /// Name of the files: PREFIX.key (private, mode 0600) and PREFIX.pub.
+    #[arg(value_name = "PREFIX", default_value = "bpfman")]
+    pub prefix: PathBuf,
+}
+
+/// Bytecode: one file, one file an architecture, or a project of cilium/ebpf.
+#[derive(Args, Debug)]
+#[group(id = "bytecode_group", required = true, multiple = true)]
+pub struct Bytecode {
+    /// One object file for every architecture.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["cilium_ebpf_project", "architectures"])]
+    pub bytecode: Option<PathBuf>,
+    /// Folder that bpf2go wrote object files to, one an architecture.
+    #[arg(short, long, value_name = "DIR", conflicts_with = "architectures")]
+    pub cilium_ebpf_project: Option<PathBuf>,
+    /// One file an architecture.
+    #[command(flatten)]
+    pub by_architecture: ByArchitecture,
+}
+
+/// Makes the flags, the group and the list of the architectures from one table.
+macro_rules! architectures {
+    ($($field:ident $flag:literal $goarch:literal $what:literal;)*) => {
+        /// One object file an architecture.
+        #[derive(Args, Debug, Default)]
+        #[group(id = "architectures", multiple = true)]
+        pub struct ByArchitecture {
+            $(
+                #[doc = $what]
+                #[arg(long = $flag, value_name = "FILE", help_heading = "One object file an architecture")]
+                pub $field: Option<PathBuf>,
+            )*
+        }
+
+        impl ByArchitecture {
+            /// What was given: the architecture as OCI platforms name it, and the file.
+            #[must_use]
+            pub fn given(&self) -> Vec<(&'static str, &PathBuf)> {
+                [$(($goarch, self.$field.as_ref())),*]
+                    .into_iter()
+                    .filter_map(|(name, file)| file.map(|file| (name, file)))
+                    .collect()
+            }
+        }
+    };
+}
+
+architectures! {
+    bc_386_el "bc-386-el" "386" "For 32-bit x86.";
+    bc_amd64_el "bc-amd64-el" "amd64" "For 64-bit x86.";
+    bc_arm_el "bc-arm-el" "arm" "For 32-bit ARM.";
+    bc_arm64_el "bc-arm64-el" "arm64" "For 64-bit ARM.";
+    bc_loong64_el "bc-loong64-el" "loong64" "For LoongArch.";
+    bc_mips_eb "bc-mips-eb" "mips" "For 32-bit MIPS, big endian.";
+    bc_mipsle_el "bc-mipsle-el" "mipsle" "For 32-bit MIPS, little endian.";
+    bc_mips64_eb "bc-mips64-eb" "mips64" "For 64-bit MIPS, big endian.";
+    bc_mips64le_el "bc-mips64le-el" "mips64le" "For 64-bit MIPS, little endian.";
+    bc_ppc64_eb "bc-ppc64-eb" "ppc64" "For 64-bit POWER, big endian.";
+    bc_ppc64le_el "bc-ppc64le-el" "ppc64le" "For 64-bit POWER, little endian.";
+    bc_riscv64_el "bc-riscv64-el" "riscv64" "For 64-bit RISC-V.";
+    bc_s390x_eb "bc-s390x-eb" "s390x" "For IBM Z.";
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn build(line: &str) -> Result<Build, clap::Error> {
+        match Cli::try_parse_from(line.split_whitespace())?.command {
+            Command::Image(ImageCommand::Build(build)) => Ok(build),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn exactly_one_kind_of_bytecode() {
+        assert!(build("bpfman image build -t r/x:1 -b x.o").is_ok());
+        assert!(build("bpfman image build -t r/x:1 -c dir").is_ok());
+        let both = build("bpfman image build -t r/x:1 --bc-amd64-el a.o --bc-s390x-eb s.o").unwrap();
+        let given: Vec<&str> = both.bytecode.by_architecture.given().iter().map(|(name, _)| *name).collect();
+        assert_eq!(given, ["amd64", "s390x"]);
+        for line in [
+            "bpfman image build -t r/x:1",
+            "bpfman image build -t r/x:1 -b x.o -c dir",
+            "bpfman image build -t r/x:1 -b x.o --bc-amd64-el a.o",
+            "bpfman image build -t r/x:1 -c dir --bc-amd64-el a.o",
+            "bpfman image build -b x.o",
+        ] {
+            assert_eq!(build(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_of_container_builds_are_taken() {
+        let build = build("bpfman image build -t r/x:1 -b x.o -f Containerfile.bytecode -r podman").unwrap();
+        assert_eq!(build.runtime, Some(ContainerRuntime::Podman));
+        assert!(build.container_file.is_some());
+    }
+}

@@ -1,0 +1,166 @@
+//! `bpfman load`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::value::{GlobalValue, KeyValue, ProgramSpec, RegistryAuth};
+
+/// Where the programs come from.
+#[derive(Debug, Subcommand)]
+pub enum LoadCommand {
+    /// Load from an object file on this machine.
+    File(LoadFile),
+    /// Load from a bytecode image in a registry.
+    Image(LoadImage),
+}
+
+/// `bpfman load file`.
+#[derive(Args, Debug)]
+pub struct LoadFile {
+    /// Object file.
+    #[arg(short, long, value_name = "FILE")]
+    pub path: PathBuf,
+    /// What to load and how.
+    #[command(flatten)]
+    pub what: LoadWhat,
+}
+
+/// `bpfman load image`.
+#[derive(Args, Debug)]
+pub struct LoadImage {
+    /// Which image.
+    #[command(flatten)]
+    pub image: ImageSource,
+    /// What to load and how.
+    #[command(flatten)]
+    pub what: LoadWhat,
+}
+
+/// An image in a registry, and how to get it.
+#[derive(Args, Debug)]
+pub struct ImageSource {
+    /// Image with its registry, and a tag or digest, for example quay.io/acme/filter:v1.
+    #[arg(short, long, value_name = "URL")]
+    pub image_url: String,
+    /// Credentials for the registry: base64 of user:password.
+    #[arg(short, long, value_name = "BASE64", hide_env_values = true)]
+    pub registry_auth: Option<RegistryAuth>,
+    /// When to ask the registry.
+    #[arg(short, long, value_name = "POLICY", value_enum, default_value_t)]
+    pub pull_policy: PullPolicy,
+}
+
+/// When to ask the registry. The numbers are those of the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum PullPolicy {
+    /// Every time.
+    Always = 0,
+    /// Only if the image is not on this machine.
+    #[default]
+    IfNotPresent = 1,
+    /// Never: fail if the image is not on this machine.
+    Never = 2,
+}
+
+impl PullPolicy {
+    /// The name of a number from the wire.
+    #[must_use]
+    pub const fn name(number: i32) -> &'static str {
+        match number {
+            0 => "Always",
+            2 => "Never",
+            _ => "IfNotPresent",
+        }
+    }
+}
+
+/// What to load and how, from wherever it comes.
+#[derive(Args, Debug)]
+pub struct LoadWhat {
+    /// Programs to load, each TYPE:FUNCTION; fentry and fexit TYPE:FUNCTION:KERNEL_FUNCTION; lsm:FUNCTION:HOOK.
+    ///
+    /// Types: xdp, tc, tcx, tracepoint, kprobe, kretprobe, uprobe, uretprobe, fentry, fexit, lsm. All programs of
+    /// one call share the object's maps and globals, and either all load or none.
+    #[arg(long, required = true, num_args = 1.., value_name = "TYPE:FUNCTION")]
+    pub programs: Vec<ProgramSpec>,
+    /// Values of global variables, each NAME=HEX: the bytes as they lie in memory, two digits each, without 0x.
+    #[arg(short, long, num_args = 1.., value_name = "NAME=HEX")]
+    pub global: Vec<GlobalValue>,
+    /// Name of the application the programs belong to: metadata bpfman_application.
+    #[arg(short, long, value_name = "NAME")]
+    pub application: Option<String>,
+    /// Metadata of the programs; several with commas, or by repeating the flag.
+    #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
+    pub metadata: Vec<KeyValue>,
+    /// Use the maps of this loaded program instead of new ones.
+    #[arg(long, value_name = "PROGRAM_ID")]
+    pub map_owner_id: Option<u32>,
+    /// Print the verifier's whole log, also when loading succeeds.
+    #[arg(long)]
+    pub verifier_log: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn load(line: &str) -> LoadCommand {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::Load(load) => load,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn several_values_after_one_flag_and_repeated_flags() {
+        let line = "bpfman load file --programs xdp:a tc:b --programs kprobe:c --path x.o -g one=01 two=02 \
+                    -m k=v,l= -m n=o -a shop --map-owner-id 7";
+        let LoadCommand::File(file) = load(line) else { panic!() };
+        assert_eq!(file.what.programs.iter().map(|p| p.function.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(file.what.global.len(), 2);
+        assert_eq!(file.what.metadata.len(), 3);
+        assert_eq!((file.what.map_owner_id, file.what.application.as_deref()), (Some(7), Some("shop")));
+        assert_eq!(file.path, PathBuf::from("x.o"));
+    }
+
+    #[test]
+    fn the_short_p_is_the_path_of_a_file_and_the_policy_of_an_image() {
+        let LoadCommand::File(file) = load("bpfman load file -p x.o --programs xdp:a") else { panic!() };
+        assert_eq!(file.path, PathBuf::from("x.o"));
+        let LoadCommand::Image(image) = load("bpfman load image -i r/x:1 -p Always --programs xdp:a") else {
+            panic!()
+        };
+        assert_eq!(image.image.pull_policy, PullPolicy::Always);
+    }
+
+    #[test]
+    fn the_pull_policy_is_case_sensitive_and_defaults_to_if_not_present() {
+        let LoadCommand::Image(image) = load("bpfman load image -i r/x:1 --programs xdp:a") else { panic!() };
+        assert_eq!(image.image.pull_policy as i32, 1);
+        let line = "bpfman load image -i r/x:1 -p always --programs xdp:a";
+        assert!(Cli::try_parse_from(line.split_whitespace()).is_err());
+        for policy in [PullPolicy::Always, PullPolicy::IfNotPresent, PullPolicy::Never] {
+            assert_eq!(PullPolicy::name(policy as i32), format!("{policy:?}"));
+        }
+    }
+
+    #[test]
+    fn required_flags_are_required() {
+        for line in [
+            "bpfman load file -p x.o",
+            "bpfman load file --programs xdp:a",
+            "bpfman load image --programs xdp:a",
+            "bpfman load file -p x.o --programs fentry:a",
+            "bpfman load file -p x.o --programs xdp:a -g size=0x01",
+            "bpfman load file -p x.o --programs xdp:a -m owner",
+        ] {
+            let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The one definition of the command line. Help, completions and manual pages all come from it.
+
+pub mod attach;
+pub mod image;
+pub mod list;
+pub mod load;
+pub mod value;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::exit::Exit;
+use crate::hook::Hook;
+
+/// Loads eBPF programs, chains them on hooks, and shows what runs.
+///
+/// A client of the daemon bpfmand, which does the work.
+#[derive(Debug, Parser)]
+#[command(name = "bpfman", version, long_version = LONG_VERSION, arg_required_else_help = true, after_long_help = after_help())]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `--version` and `bpfman version` print after the name.
+pub const LONG_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (api bpfman.v1 and bpfman.ext.v1, ", env!("CARGO_PKG_LICENSE"), ")");
+
+/// Flags that every command takes, before or after the command's name.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Socket of the daemon.
+    #[arg(long, global = true, value_name = "PATH", env = bpfman_proto::SOCKET_PATH_VARIABLE,
+          default_value = bpfman_proto::DEFAULT_SOCKET_PATH, help_heading = "Global options")]
+    pub socket_path: PathBuf,
+    /// Form of the answer. JSON and YAML are interfaces: names and types stay.
+    #[arg(short, long, global = true, value_name = "FORM", value_enum, default_value_t,
+          help_heading = "Global options")]
+    pub output: OutputForm,
+    /// Print ids only, one a line.
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub quiet: bool,
+}
+
+/// Forms of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputForm {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// One YAML document.
+    Yaml,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Load programs from an object file or an image.
+    #[command(subcommand)]
+    Load(load::LoadCommand),
+    /// Detach a program everywhere and unload it.
+    Unload {
+        /// Kernel id of the program.
+        program_id: u32,
+    },
+    /// Attach a loaded program.
+    Attach(attach::Attach),
+    /// Remove one attachment.
+    Detach {
+        /// Id of the link.
+        link_id: u32,
+    },
+    /// List programs or links.
+    #[command(subcommand)]
+    List(list::ListCommand),
+    /// Show one program or link.
+    #[command(subcommand)]
+    Get(list::GetCommand),
+    /// Work with bytecode images.
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Look into the chain of a hook.
+    #[command(subcommand)]
+    Chain(ChainCommand),
+    /// Print the versions of client, daemon and kernel.
+    Version,
+    /// Write the manual pages.
+    #[command(hide = true)]
+    Man {
+        /// Folder to write to; made if it is not there.
+        out_dir: PathBuf,
+    },
+    /// Write the completions of one shell, or of all.
+    #[command(hide = true)]
+    Completions {
+        /// Folder to write to; made if it is not there.
+        out_dir: PathBuf,
+        /// Only this shell.
+        #[arg(short, long, value_enum)]
+        shell: Option<Shell>,
+    },
+}
+
+/// What to do with a chain.
+#[derive(Debug, Subcommand)]
+pub enum ChainCommand {
+    /// Show the programs of a hook in the order they run, and what the kernel runs.
+    Show {
+        /// xdp:IFACE, tc:IFACE:ingress|egress or tcx:IFACE:ingress|egress; in another network namespace with @/PATH.
+        #[arg(value_name = "HOOK")]
+        hook: Hook,
+    },
+}
+
+/// The whole command line, as `clap` sees it.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+/// The part of the long help that no flag owns: exit codes.
+fn after_help() -> String {
+    let mut text = String::from("Exit codes:\n   0  done\n");
+    for (exit, meaning) in Exit::ALL {
+        text.push_str(&format!("{:4}  {meaning}\n", exit.number()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        for line in [
+            &["bpfman", "-o", "json", "--socket-path", "/s", "list", "programs"][..],
+            &["bpfman", "list", "-o", "json", "programs", "--socket-path", "/s"],
+            &["bpfman", "list", "programs", "-o", "json", "--socket-path", "/s"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.global.output, OutputForm::Json, "{line:?}");
+            assert_eq!(cli.global.socket_path, PathBuf::from("/s"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_ends_with_two() {
+        for line in [&["bpfman", "lode"][..], &["bpfman", "unload"], &["bpfman", "unload", "x"], &["bpfman"]] {
+            let error = Cli::try_parse_from(line).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(Exit::Usage.number()), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Values of flags: parsed once, here.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use base64::Engine;
+use bpfman_proto::v1::prog_specific_info::Info;
+use bpfman_proto::v1::{
+    BpfmanProgramType, FentryLoadInfo, FexitLoadInfo, LoadInfo, LsmLoadInfo, ProgSpecificInfo,
+};
+
+/// `KEY=VALUE`, split at the first `=`. The value may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    /// Before the `=`.
+    pub key: String,
+    /// After it.
+    pub value: String,
+}
+
+impl FromStr for KeyValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some(("", _)) => Err(format!("the key is missing in {text:?}")),
+            Some((key, value)) => Ok(Self { key: key.to_owned(), value: value.to_owned() }),
+            None => Err(format!("no `=` in {text:?}: write KEY=VALUE")),
+        }
+    }
+}
+
+/// Pairs as a map; of equal keys the last wins.
+#[must_use]
+pub fn to_map(pairs: &[KeyValue]) -> HashMap<String, String> {
+    pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect()
+}
+
+/// `NAME=HEX`: a global variable and its bytes, in the order they have in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GlobalValue {
+    /// Name of the variable.
+    pub name: String,
+    /// At least one byte.
+    pub bytes: Vec<u8>,
+}
+
+impl FromStr for GlobalValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, hex) = text.split_once('=').ok_or_else(|| format!("no `=` in {text:?}: write NAME=HEX"))?;
+        if name.is_empty() {
+            return Err(format!("the variable's name is missing in {text:?}"));
+        }
+        if hex.is_empty() {
+            return Err(format!("the value of {name} is empty"));
+        }
+        let not_hex =
+            || format!("the value of {name}, {hex:?}, is not pairs of hexadecimal digits (without 0x)");
+        if !hex.len().is_multiple_of(2) || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(not_hex());
+        }
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).map_err(|_| not_hex());
+        let bytes = (0..hex.len()).step_by(2).map(byte).collect::<Result<_, _>>()?;
+        Ok(Self { name: name.to_owned(), bytes })
+    }
+}
+
+/// `TYPE:FUNCTION`, or `TYPE:FUNCTION:TARGET` for types that are bound to a kernel function or hook when loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramSpec {
+    /// Type as the wire has it; return probes are declared as their entry probes.
+    pub program_type: BpfmanProgramType,
+    /// Function name in the object file.
+    pub function: String,
+    /// Kernel function of fentry and fexit, hook of LSM.
+    pub target: Option<String>,
+}
+
+/// Every type name that `--programs` takes, and what goes over the wire for it.
+const TYPES: [(&str, BpfmanProgramType); 11] = [
+    ("xdp", BpfmanProgramType::Xdp),
+    ("tc", BpfmanProgramType::Tc),
+    ("tcx", BpfmanProgramType::Tcx),
+    ("tracepoint", BpfmanProgramType::Tracepoint),
+    ("kprobe", BpfmanProgramType::Kprobe),
+    ("kretprobe", BpfmanProgramType::Kprobe),
+    ("uprobe", BpfmanProgramType::Uprobe),
+    ("uretprobe", BpfmanProgramType::Uprobe),
+    ("fentry", BpfmanProgramType::Fentry),
+    ("fexit", BpfmanProgramType::Fexit),
+    ("lsm", BpfmanProgramType::Lsm),
+];
+
+impl FromStr for ProgramSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let (name, rest) = (parts[0], &parts[1..]);
+        let Some((_, program_type)) = TYPES.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<&str> = TYPES.iter().map(|(known, _)| *known).collect();
+            return Err(format!("unknown program type {name:?}: expected one of {}", known.join(", ")));
+        };
+        let target = match name {
+            "fentry" | "fexit" => Some("KERNEL_FUNCTION"),
+            "lsm" => Some("HOOK"),
+            _ => None,
+        };
+        if rest.iter().any(|part| part.is_empty()) {
+            return Err(format!("a part of {text:?} is empty"));
+        }
+        let (function, target) = match (rest, target) {
+            ([function], None) => (*function, None),
+            ([function, target], Some(_)) => (*function, Some((*target).to_owned())),
+            (_, None) => return Err(format!("{text:?} is not {name}:FUNCTION")),
+            (_, Some(target)) => return Err(format!("{text:?} is not {name}:FUNCTION:{target}")),
+        };
+        Ok(Self { program_type: *program_type, function: function.to_owned(), target })
+    }
+}
+
+impl From<&ProgramSpec> for LoadInfo {
+    fn from(spec: &ProgramSpec) -> Self {
+        let target = spec.target.clone();
+        let info = target.and_then(|target| match spec.program_type {
+            BpfmanProgramType::Fentry => Some(Info::FentryLoadInfo(FentryLoadInfo { fn_name: target })),
+            BpfmanProgramType::Fexit => Some(Info::FexitLoadInfo(FexitLoadInfo { fn_name: target })),
+            BpfmanProgramType::Lsm => Some(Info::LsmLoadInfo(LsmLoadInfo { hook_name: target })),
+            _ => None,
+        });
+        Self {
+            name: spec.function.clone(),
+            program_type: spec.program_type.into(),
+            info: info.map(|info| ProgSpecificInfo { info: Some(info) }),
+        }
+    }
+}
+
+/// User and password for a registry, given as base64 of `user:password`, as container tools store them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RegistryAuth {
+    /// Before the first colon.
+    pub user: String,
+    /// After it; may contain colons.
+    pub password: String,
+}
+
+impl std::fmt::Debug for RegistryAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryAuth").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl FromStr for RegistryAuth {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The value is a secret, so no message repeats it.
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(text.trim())
+            .map_err(|_| "not base64: give base64 of user:password")?;
+        let text = String::from_utf8(bytes).map_err(|_| "not text once decoded: give base64 of user:password")?;
+        let (user, password) =
+            text.split_once(':').ok_or("no colon once decoded: give base64 of user:password")?;
+        Ok(Self { user: user.to_owned(), password: password.to_owned() })
+    }
+}
+
+/// The path as the daemon has to see it: absolute, since its working folder is another. Symlinks stay.
+#[must_use]
+pub fn absolute(path: &Path) -> PathBuf {
+    // Fails only for the empty path or without a working folder; then the daemon's own message is the clearest.
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_split_at_the_first_equals_sign() {
+        let pair: KeyValue = "owner=a=b".parse().unwrap();
+        assert_eq!((pair.key.as_str(), pair.value.as_str()), ("owner", "a=b"));
+        assert_eq!("owner=".parse::<KeyValue>().unwrap().value, "");
+        assert!("owner".parse::<KeyValue>().unwrap_err().contains("no `=`"));
+        assert!("=x".parse::<KeyValue>().unwrap_err().contains("key is missing"));
+    }
+
+    #[test]
+    fn globals_are_plain_hexadecimal() {
+        let value: GlobalValue = "size=0aFF".parse().unwrap();
+        assert_eq!((value.name.as_str(), &value.bytes[..]), ("size", &[0x0a, 0xff][..]));
+        for bad in ["size", "size=", "size=0xff", "size=abc", "size=zz", "=00", "size=+1", "size=é0", "a=01=02"] {
+            assert!(bad.parse::<GlobalValue>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn programs_have_two_parts_and_three_where_bound_at_load() {
+        let spec: ProgramSpec = "xdp:pass".parse().unwrap();
+        assert_eq!(spec, ProgramSpec { program_type: BpfmanProgramType::Xdp, function: "pass".into(), target: None });
+        let spec: ProgramSpec = "lsm:check:file_open".parse().unwrap();
+        assert_eq!(spec.target.as_deref(), Some("file_open"));
+        for (bad, message) in [
+            ("xdp", "\"xdp\" is not xdp:FUNCTION"),
+            ("xdp:a:b", "\"xdp:a:b\" is not xdp:FUNCTION"),
+            ("fentry:a", "\"fentry:a\" is not fentry:FUNCTION:KERNEL_FUNCTION"),
+            ("fexit:a:b:c", "\"fexit:a:b:c\" is not fexit:FUNCTION:KERNEL_FUNCTION"),
+            ("lsm:a", "\"lsm:a\" is not lsm:FUNCTION:HOOK"),
+            ("xdp:", "a part of \"xdp:\" is empty"),
+        ] {
+            assert_eq!(bad.parse::<ProgramSpec>().unwrap_err(), message);
+        }
+        assert!("xpd:a".parse::<ProgramSpec>().unwrap_err().starts_with("unknown program type \"xpd\""));
+    }
+
+    #[test]
+    fn return_probes_go_over_the_wire_as_entry_probes() {
+        for (name, wire) in
+            [("kretprobe:f", BpfmanProgramType::Kprobe), ("uretprobe:f", BpfmanProgramType::Uprobe)]
+        {
+            assert_eq!(name.parse::<ProgramSpec>().unwrap().program_type, wire);
+        }
+    }
+
+    #[test]
+    fn load_targets_reach_the_wire() {
+        let info = LoadInfo::from(&"fexit:leave:vfs_read".parse::<ProgramSpec>().unwrap());
+        let expected = Info::FexitLoadInfo(FexitLoadInfo { fn_name: "vfs_read".into() });
+        assert_eq!(info.info.and_then(|info| info.info), Some(expected));
+        assert_eq!(info.name, "leave");
+    }
+
+    #[test]
+    fn registry_credentials_are_decoded_and_never_shown() {
+        let auth: RegistryAuth = "YW5uYTpzOmVjcmV0".parse().unwrap();
+        assert_eq!((auth.user.as_str(), auth.password.as_str()), ("anna", "s:ecret"));
+        assert!(!format!("{auth:?}").contains("ecret"));
+        assert!("***".parse::<RegistryAuth>().is_err());
+        assert!("YW5uYQ==".parse::<RegistryAuth>().unwrap_err().contains("no colon"));
+    }
+
+    #[test]
+    fn relative_paths_become_absolute() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(absolute(Path::new("a/b.o")), here.join("a/b.o"));
+        assert_eq!(absolute(Path::new("/a/b.o")), Path::new("/a/b.o"));
+    }
+}

@@ -1,0 +1,158 @@
+//! Everything that can go wrong between the command line and the answer.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, VERIFIER_LOG_TRAILER};
+use tonic::Status;
+
+use crate::exit::Exit;
+
+/// A failed command: what, on what, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The asynchronous runtime did not start.
+    #[error("cannot start: {0}")]
+    Runtime(#[source] io::Error),
+    /// No daemon listens on the socket.
+    #[error("cannot reach bpfmand at {}: {source}", path.display())]
+    Unreachable {
+        /// The socket that was tried.
+        path: PathBuf,
+        /// What `connect` said.
+        source: io::Error,
+    },
+    /// The socket is there, but this user may not use it.
+    #[error("not allowed to use {}: {source}", path.display())]
+    SocketDenied {
+        /// The socket that was tried.
+        path: PathBuf,
+        /// What `connect` said.
+        source: io::Error,
+    },
+    /// The daemon answered with an error, or went away during the call.
+    #[error("{}", .status.message())]
+    Call {
+        /// As received.
+        status: Box<Status>,
+        /// Print the verifier's whole log if the daemon sent it.
+        verifier_log: bool,
+    },
+    /// A request that the client itself knows to be impossible.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong with it.
+        what: String,
+        /// What to do instead, if there is something.
+        hint: Option<String>,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Standard output could not be written.
+    #[error("cannot write the answer: {0}")]
+    Output(#[source] io::Error),
+    /// The answer could not be written as JSON or YAML.
+    #[error("cannot encode the answer: {0}")]
+    Encode(String),
+    /// The daemon left out a part of its answer that this client needs.
+    #[error("the daemon's answer to {call} lacks {part}")]
+    Incomplete {
+        /// The gRPC method.
+        call: &'static str,
+        /// The missing field.
+        part: &'static str,
+    },
+}
+
+impl From<Status> for CliError {
+    fn from(status: Status) -> Self {
+        Self::Call { status: Box::new(status), verifier_log: false }
+    }
+}
+
+impl CliError {
+    /// The exit code of this failure.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Unreachable { .. } => Exit::Unreachable,
+            Self::SocketDenied { .. } => Exit::Denied,
+            Self::Call { status, .. } => {
+                let reason = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
+                Exit::of_call(status.code(), reason)
+            }
+            Self::Invalid { .. } => Exit::Invalid,
+            Self::File { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Exit::NotFound,
+                io::ErrorKind::PermissionDenied => Exit::Denied,
+                _ => Exit::Other,
+            },
+            Self::Runtime(_) | Self::Output(_) | Self::Encode(_) | Self::Incomplete { .. } => Exit::Other,
+        }
+    }
+
+    /// What to do next, most useful first.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Unreachable { path, .. } => vec![
+                "start the daemon: `systemctl start bpfman.socket`, or `bpfmand` as root".to_owned(),
+                format!("if it listens elsewhere than {}: --socket-path, or BPFMAN_SOCKET_PATH", path.display()),
+            ],
+            Self::SocketDenied { path, .. } => vec![format!(
+                "run as root, or as a member of the group that `ls -l {}` shows",
+                path.display()
+            )],
+            Self::Call { status, verifier_log } => {
+                let mut hints: Vec<String> =
+                    trailer(status, HINT_TRAILER).lines().map(str::to_owned).collect();
+                if !verifier_log && status.metadata().contains_key(VERIFIER_LOG_TRAILER) {
+                    hints.push("load again with --verifier-log for the verifier's whole log".to_owned());
+                }
+                hints
+            }
+            Self::Invalid { hint, .. } => hint.iter().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The verifier's whole log, if it was asked for and came.
+    #[must_use]
+    pub fn verifier_log(&self) -> Option<String> {
+        match self {
+            Self::Call { status, verifier_log: true } => {
+                let log = trailer(status, VERIFIER_LOG_TRAILER);
+                (!log.is_empty()).then_some(log)
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes the verifier log if asked for, then the error, then its hints, to standard error.
+    pub fn report(&self) {
+        let mut text = String::new();
+        if let Some(log) = self.verifier_log() {
+            text.push_str(log.trim_end());
+            text.push('\n');
+        }
+        let message = self.to_string();
+        text.push_str(&format!("error: {}\n", if message.is_empty() { "the call failed" } else { &message }));
+        for hint in self.hints() {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        // Nobody is left to tell when standard error itself is gone.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// A binary trailer as text; empty if it is not there.
+fn trailer(status: &Status, name: &str) -> String {
+    let value = status.metadata().get_bin(name).and_then(|value| value.to_bytes().ok());
+    value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,128 @@
+//! Exit codes: an interface that scripts branch on.
+
+use std::process::ExitCode;
+
+use tonic::Code;
+
+/// Why a command ended. The numbers never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Anything without a code of its own.
+    Other = 1,
+    /// The command line is wrong. Also what the argument parser itself ends with.
+    Usage = 2,
+    /// No daemon answers on the socket.
+    Unreachable = 3,
+    /// The daemon, or the permissions of its socket, refuse this caller.
+    Denied = 4,
+    /// The program, link, hook, file or image does not exist.
+    NotFound = 5,
+    /// The request can never work as it is, or this machine lacks what it needs.
+    Invalid = 6,
+    /// The request contradicts the present state.
+    Conflict = 7,
+    /// The kernel refused: most often its verifier.
+    KernelRefused = 8,
+    /// A registry failed or refused, or a signature is missing or wrong.
+    Registry = 9,
+}
+
+impl Exit {
+    /// Every code and what it means, for the documentation in `--help` and the manual page.
+    pub const ALL: [(Self, &'static str); 9] = [
+        (Self::Other, "any other failure"),
+        (Self::Usage, "wrong command line"),
+        (Self::Unreachable, "the daemon cannot be reached"),
+        (Self::Denied, "permission denied"),
+        (Self::NotFound, "not found"),
+        (Self::Invalid, "invalid or unsupported request"),
+        (Self::Conflict, "conflict with the present state"),
+        (Self::KernelRefused, "the kernel refused"),
+        (Self::Registry, "registry or signature failure"),
+    ];
+
+    /// The process's exit status.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Maps a failed call: by the daemon's reason where it gives one, by the gRPC code otherwise.
+    #[must_use]
+    pub fn of_call(code: Code, reason: Option<&str>) -> Self {
+        match reason {
+            Some("not-found") => return Self::NotFound,
+            Some("invalid" | "unsupported" | "too-large") => return Self::Invalid,
+            Some("conflict") => return Self::Conflict,
+            Some("denied") => return Self::Denied,
+            Some("kernel-refused") => return Self::KernelRefused,
+            Some("registry" | "signature") => return Self::Registry,
+            Some("busy" | "internal") => return Self::Other,
+            // A daemon newer than this client: the code still says roughly what happened.
+            Some(_) | None => {}
+        }
+        match code {
+            Code::NotFound => Self::NotFound,
+            Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => Self::Invalid,
+            Code::AlreadyExists | Code::FailedPrecondition => Self::Conflict,
+            Code::PermissionDenied | Code::Unauthenticated => Self::Denied,
+            Code::Unavailable => Self::Unreachable,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_distinct_and_documented_in_order() {
+        let numbers: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| exit.number()).collect();
+        assert_eq!(numbers, (1..=9).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn the_reason_wins_over_the_code() {
+        for (reason, exit) in [
+            ("not-found", Exit::NotFound),
+            ("invalid", Exit::Invalid),
+            ("conflict", Exit::Conflict),
+            ("denied", Exit::Denied),
+            ("kernel-refused", Exit::KernelRefused),
+            ("registry", Exit::Registry),
+            ("signature", Exit::Registry),
+            ("unsupported", Exit::Invalid),
+            ("too-large", Exit::Invalid),
+            ("busy", Exit::Other),
+            ("internal", Exit::Other),
+        ] {
+            assert_eq!(Exit::of_call(Code::Internal, Some(reason)), exit, "{reason}");
+        }
+    }
+
+    #[test]
+    fn without_a_known_reason_the_code_decides() {
+        for (code, exit) in [
+            (Code::NotFound, Exit::NotFound),
+            (Code::InvalidArgument, Exit::Invalid),
+            (Code::Unimplemented, Exit::Invalid),
+            (Code::AlreadyExists, Exit::Conflict),
+            (Code::FailedPrecondition, Exit::Conflict),
+            (Code::PermissionDenied, Exit::Denied),
+            (Code::Unavailable, Exit::Unreachable),
+            (Code::Internal, Exit::Other),
+            (Code::Aborted, Exit::Other),
+        ] {
+            assert_eq!(Exit::of_call(code, None), exit, "{code:?}");
+            assert_eq!(Exit::of_call(code, Some("a-later-reason")), exit, "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The kernel's program types (`enum bpf_prog_type`) and the names the command line has for them.
+
+/// Names by number, in snake case. Where v0.6.0 and the kernel differ, v0.6.0's: 2 is `probe`, 3 is `tc`.
+const NAMES: [&str; 33] = [
+    "unspec",
+    "socket_filter",
+    "probe",
+    "tc",
+    "sched_act",
+    "tracepoint",
+    "xdp",
+    "perf_event",
+    "cgroup_skb",
+    "cgroup_sock",
+    "lwt_in",
+    "lwt_out",
+    "lwt_xmit",
+    "sock_ops",
+    "sk_skb",
+    "cgroup_device",
+    "sk_msg",
+    "raw_tracepoint",
+    "cgroup_sock_addr",
+    "lwt_seg6_local",
+    "lirc_mode2",
+    "sk_reuseport",
+    "flow_dissector",
+    "cgroup_sysctl",
+    "raw_tracepoint_writable",
+    "cgroup_sockopt",
+    "tracing",
+    "struct_ops",
+    "ext",
+    "lsm",
+    "sk_lookup",
+    "syscall",
+    "netfilter",
+];
+
+/// This manager's own types and the kernel type each is loaded as.
+const EXACT: [(&str, u32); 11] = [
+    ("xdp", 6),
+    ("tc", 3),
+    ("tcx", 3),
+    ("tracepoint", 5),
+    ("kprobe", 2),
+    ("kretprobe", 2),
+    ("uprobe", 2),
+    ("uretprobe", 2),
+    ("fentry", 26),
+    ("fexit", 26),
+    ("lsm", 29),
+];
+
+/// The kernel type's name as tables show it: snake case, or the bare number if this client does not know it.
+#[must_use]
+pub fn name(number: u32) -> String {
+    let known = usize::try_from(number).ok().and_then(|index| NAMES.get(index));
+    known.map_or_else(|| number.to_string(), |name| (*name).to_owned())
+}
+
+/// The type's name as v0.6.0's tables show it: return probes are shown as their entry probes.
+#[must_use]
+pub fn table_name(exact: &str) -> &str {
+    match exact {
+        "kretprobe" => "kprobe",
+        "uretprobe" => "uprobe",
+        other => other,
+    }
+}
+
+/// What `--program-type` selects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeFilter {
+    /// All programs of one kernel type, for example `tc` and `tcx` together.
+    Kernel(u32),
+    /// One of this manager's own types.
+    Exact(&'static str),
+}
+
+/// A name that is neither a kernel type nor one of this manager's types.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown program type \"{name}\": expected one of {}", .expected.join(", "))]
+pub struct UnknownType {
+    /// What was given.
+    pub name: String,
+    /// Every name that would have done.
+    pub expected: Vec<String>,
+}
+
+impl TypeFilter {
+    /// Reads a kernel type in kebab case, as v0.6.0 has it, or one of our names that no kernel type has.
+    pub fn parse(name: &str) -> Result<Self, UnknownType> {
+        let kernel = NAMES.iter().position(|known| known.replace('_', "-") == name);
+        if let Some(number) = kernel.and_then(|index| u32::try_from(index).ok()) {
+            return Ok(Self::Kernel(number));
+        }
+        EXACT.iter().find(|(known, _)| *known == name).map(|(known, _)| Self::Exact(known)).ok_or_else(|| {
+            UnknownType { name: name.to_owned(), expected: Self::names() }
+        })
+    }
+
+    /// Every name that [`Self::parse`] takes.
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        let kernel = NAMES.iter().map(|name| name.replace('_', "-"));
+        let exact = EXACT.iter().map(|(name, _)| (*name).to_owned()).filter(|name| !NAMES.contains(&name.as_str()));
+        kernel.chain(exact).collect()
+    }
+
+    /// True if a program of this manager with the exact type `exact` is selected.
+    #[must_use]
+    pub fn selects(&self, exact: &str) -> bool {
+        match self {
+            Self::Kernel(number) => EXACT.iter().any(|(name, kernel)| *name == exact && kernel == number),
+            Self::Exact(name) => *name == exact,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_names_are_kebab_case_on_input_and_snake_case_in_tables() {
+        assert_eq!(TypeFilter::parse("socket-filter"), Ok(TypeFilter::Kernel(1)));
+        assert_eq!(TypeFilter::parse("raw-tracepoint-writable"), Ok(TypeFilter::Kernel(24)));
+        assert_eq!(TypeFilter::parse("netfilter"), Ok(TypeFilter::Kernel(32)));
+        assert_eq!(name(1), "socket_filter");
+        assert_eq!(name(29), "lsm");
+        assert_eq!(name(77), "77");
+    }
+
+    #[test]
+    fn a_name_that_is_both_means_the_kernel_type() {
+        assert_eq!(TypeFilter::parse("tc"), Ok(TypeFilter::Kernel(3)));
+        assert!(TypeFilter::Kernel(3).selects("tcx"));
+        assert!(!TypeFilter::Kernel(3).selects("xdp"));
+    }
+
+    #[test]
+    fn names_only_we_have_are_exact() {
+        assert_eq!(TypeFilter::parse("kretprobe"), Ok(TypeFilter::Exact("kretprobe")));
+        assert!(TypeFilter::Exact("kretprobe").selects("kretprobe"));
+        assert!(!TypeFilter::Exact("kretprobe").selects("kprobe"));
+    }
+
+    #[test]
+    fn unknown_names_are_refused_with_the_list() {
+        let error = TypeFilter::parse("xpd").unwrap_err();
+        assert!(error.to_string().starts_with("unknown program type \"xpd\": expected one of unspec, socket-filter"));
+        assert_eq!(error.expected.len(), 33 + 7);
+    }
+
+    #[test]
+    fn every_exact_type_is_shown_with_a_name_of_v0_6() {
+        let shown: Vec<&str> = EXACT.iter().map(|(name, _)| table_name(name)).collect();
+        assert_eq!(
+            shown,
+            ["xdp", "tc", "tcx", "tracepoint", "kprobe", "kprobe", "uprobe", "uprobe", "fentry", "fexit", "lsm"]
+        );
+    }
+}

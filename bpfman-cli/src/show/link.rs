@@ -1,0 +1,235 @@
+//! Links: one as a block, several as a table.
+
+use serde::Serialize;
+
+use super::Answer;
+use super::block::Block;
+use super::record::LinkRecord;
+use super::screen::Screen;
+use super::table::Table;
+use crate::kernel_type;
+
+/// The answer to `attach` and `get link`.
+pub struct OneLink(pub LinkRecord);
+
+/// The answer to `list links`.
+pub struct LinkList(pub Vec<LinkRecord>);
+
+/// `{"links": [...]}`.
+#[derive(Serialize)]
+pub struct LinksRecord {
+    links: Vec<LinkRecord>,
+}
+
+impl Answer for OneLink {
+    type Record = LinkRecord;
+
+    fn record(&self) -> LinkRecord {
+        self.0.clone()
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        block(&self.0, screen)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.0.link_id.to_string()]
+    }
+}
+
+impl Answer for LinkList {
+    type Record = LinksRecord;
+
+    fn record(&self) -> LinksRecord {
+        LinksRecord { links: self.0.clone() }
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        let columns = ["Program ID", "Link ID", "Application", "Type", "Function Name", "Attachment"];
+        let mut table = Table::new(&columns);
+        for link in &self.0 {
+            table.row(vec![
+                link.program_id.to_string(),
+                link.link_id.to_string(),
+                link.application.clone().unwrap_or_default(),
+                kernel_type::table_name(&link.program_type).to_owned(),
+                link.program_name.clone(),
+                link.attachment.clone(),
+            ]);
+        }
+        let mut text = table.render(screen);
+        text.push('\n');
+        text
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|link| link.link_id.to_string()).collect()
+    }
+}
+
+/// A link in full. Which lines there are depends on its type, as in v0.6.0.
+fn block(link: &LinkRecord, screen: Screen) -> String {
+    let kind = kernel_type::table_name(&link.program_type);
+    let attach = &link.attach;
+    let mut block = Block::new("Bpfman State");
+    block
+        .line("BPF Function", &link.program_name)
+        .line("Program Type", kind)
+        .line("Program ID", link.program_id)
+        .line("Link ID", link.link_id);
+    match kind {
+        "xdp" | "tc" | "tcx" => {
+            block.optional("Interface", attach.iface.as_ref());
+            if kind != "xdp" {
+                block.optional("Direction", attach.direction.as_ref());
+            }
+            block.optional("Priority", attach.priority).optional("Position", link.position);
+            if kind != "tcx" {
+                block.line("Proceed On", attach.proceed_on.join(", "));
+            }
+            block.optional("Network Namespace", attach.netns.as_ref());
+        }
+        "kprobe" => {
+            block
+                .optional("Attach Function", attach.fn_name.as_ref())
+                .optional("Offset", attach.offset)
+                .optional("Container PID", attach.container_pid);
+        }
+        "uprobe" => {
+            block
+                .optional("Target", attach.target.as_ref())
+                .optional("Attach Function", attach.fn_name.as_ref())
+                .optional("Offset", attach.offset)
+                .optional("PID", attach.pid)
+                .optional("Container PID", attach.container_pid);
+        }
+        "tracepoint" => {
+            block.optional("Tracepoint", attach.tracepoint.as_ref());
+        }
+        // fentry, fexit, lsm: what they attach to was said when they were loaded.
+        _ => {
+            block.line("Attach Function", &link.attachment);
+        }
+    }
+    block.lines("Metadata", link.metadata.iter().map(|(key, value)| format!("{key}={value}")));
+    if link.state != "ok" {
+        block.line("State", &link.state);
+    }
+    block.render(screen)
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfman_proto::ext::v1 as ext;
+    use bpfman_proto::v1;
+    use bpfman_proto::v1::attach_info::Info;
+
+    use super::*;
+
+    fn link(kind: &str, attachment: &str, info: Info) -> LinkRecord {
+        LinkRecord::from(&ext::Link {
+            id: 90,
+            program_id: 7,
+            program_name: "watch".into(),
+            program_type: kind.into(),
+            attachment: attachment.into(),
+            metadata: [("owner".to_owned(), "acme".to_owned())].into(),
+            attach_info: Some(v1::AttachInfo { info: Some(info) }),
+            ..Default::default()
+        })
+    }
+
+    fn shown(link: LinkRecord) -> String {
+        OneLink(link).table(Screen::PLAIN)
+    }
+
+    #[test]
+    fn an_xdp_link() {
+        let info = v1::XdpAttachInfo { iface: "eth0".into(), priority: 35, proceed_on: vec![1, 2], ..Default::default() };
+        let mut record = link("xdp", "eth0 pos-1", Info::XdpAttachInfo(info));
+        record.position = Some(1);
+        assert_eq!(
+            shown(record),
+            " Bpfman State
+ BPF Function:       watch
+ Program Type:       xdp
+ Program ID:         7
+ Link ID:            90
+ Interface:          eth0
+ Priority:           35
+ Position:           1
+ Proceed On:         drop, pass
+ Network Namespace:  None
+ Metadata:           owner=acme
+
+"
+        );
+    }
+
+    #[test]
+    fn tc_has_a_direction_and_tcx_no_verdicts() {
+        let tc = v1::TcAttachInfo {
+            iface: "eth0".into(),
+            direction: "ingress".into(),
+            netns: Some("/run/netns/b".into()),
+            ..Default::default()
+        };
+        let text = shown(link("tc", "", Info::TcAttachInfo(tc)));
+        assert!(text.contains(" Interface:          eth0\n Direction:          ingress\n Priority:           0\n"));
+        assert!(text.contains(" Proceed On:         pipe, dispatcher_return\n Network Namespace:  /run/netns/b\n"));
+        let tcx = v1::TcxAttachInfo { iface: "eth0".into(), direction: "egress".into(), ..Default::default() };
+        let text = shown(link("tcx", "", Info::TcxAttachInfo(tcx)));
+        assert!(text.contains("Direction:") && !text.contains("Proceed On"), "{text}");
+    }
+
+    #[test]
+    fn return_probes_look_like_their_entry_probes() {
+        let info = v1::KprobeAttachInfo { fn_name: "vfs_read".into(), offset: 16, ..Default::default() };
+        let text = shown(link("kretprobe", "vfs_read", Info::KprobeAttachInfo(info)));
+        assert!(text.contains(" Program Type:     kprobe\n"), "{text}");
+        assert!(text.contains(" Attach Function:  vfs_read\n Offset:           16\n Container PID:    None\n"), "{text}");
+    }
+
+    #[test]
+    fn a_uprobe_without_a_function() {
+        let info = v1::UprobeAttachInfo { target: "libc".into(), fn_name: Some(String::new()), pid: Some(4), ..Default::default() };
+        let text = shown(link("uprobe", "libc", Info::UprobeAttachInfo(info)));
+        assert!(
+            text.contains(" Target:           libc\n Attach Function:  None\n Offset:           0\n PID:              4\n Container PID:    None\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn trace_points_and_types_bound_at_load() {
+        let info = v1::TracepointAttachInfo { tracepoint: "sched/sched_switch".into(), ..Default::default() };
+        let text = shown(link("tracepoint", "", Info::TracepointAttachInfo(info)));
+        assert!(text.contains(" Tracepoint:    sched/sched_switch\n Metadata:      owner=acme\n"), "{text}");
+        let text = shown(link("fexit", "vfs_read", Info::FexitAttachInfo(v1::FexitAttachInfo::default())));
+        assert!(text.contains(" Attach Function:  vfs_read\n Metadata:         owner=acme\n"), "{text}");
+    }
+
+    #[test]
+    fn many_links_are_a_table() {
+        let mut first = link("xdp", "eth0 pos-0", Info::XdpAttachInfo(v1::XdpAttachInfo::default()));
+        first.application = Some("shop".into());
+        let second = link("uretprobe", "libc malloc", Info::UprobeAttachInfo(v1::UprobeAttachInfo::default()));
+        assert_eq!(
+            LinkList(vec![first, second]).table(Screen::PLAIN),
+            " Program ID  Link ID  Application  Type    Function Name  Attachment
+ 7           90       shop         xdp     watch          eth0 pos-0
+ 7           90                    uprobe  watch          libc malloc
+
+"
+        );
+    }
+
+    #[test]
+    fn json_keeps_the_exact_type() {
+        let record = link("uretprobe", "libc malloc", Info::UprobeAttachInfo(v1::UprobeAttachInfo::default()));
+        let value = serde_json::to_value(&record).unwrap();
+        assert_eq!(value["type"], "uretprobe");
+        assert_eq!(value["attach"]["offset"], 0);
+        assert!(value["hook"].is_null() && value["attach"]["iface"].is_null());
+    }
+}

@@ -1,0 +1,61 @@
+//! Everything that reaches standard output: tables for people, JSON and YAML for programs, ids for scripts.
+
+pub mod block;
+pub mod chain;
+pub mod kernel;
+pub mod link;
+pub mod program;
+pub mod record;
+pub mod screen;
+pub mod table;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::args::{Global, OutputForm};
+use crate::error::CliError;
+use crate::show::screen::Screen;
+
+/// One answer, able to take every form that a user may ask for.
+pub trait Answer {
+    /// What JSON and YAML show. The shape is an interface.
+    type Record: Serialize;
+
+    /// The shape for programs.
+    fn record(&self) -> Self::Record;
+    /// The shape for people; empty for commands that say nothing on success.
+    fn table(&self, screen: Screen) -> String;
+    /// The ids that `--quiet` prints, one a line.
+    fn ids(&self) -> Vec<String>;
+}
+
+/// Writes an answer to standard output in the form the user asked for.
+///
+/// `--quiet` counts only for tables: JSON and YAML always carry the whole answer.
+pub fn answer(global: &Global, answer: &impl Answer) -> Result<(), CliError> {
+    let text = match global.output {
+        OutputForm::Table if global.quiet => {
+            answer.ids().iter().map(|id| format!("{id}\n")).collect::<String>()
+        }
+        OutputForm::Table => answer.table(Screen::of_stdout()),
+        OutputForm::Json => {
+            let mut text = serde_json::to_string_pretty(&answer.record())
+                .map_err(|error| CliError::Encode(error.to_string()))?;
+            text.push('\n');
+            text
+        }
+        OutputForm::Yaml => serde_norway::to_string(&answer.record())
+            .map_err(|error| CliError::Encode(error.to_string()))?,
+    };
+    write(&text)
+}
+
+/// Writes text to standard output. A reader that went away, as `head` does, is no failure.
+pub fn write(text: &str) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,329 @@
+//! Programs: one as two blocks, several as a table.
+
+use serde::Serialize;
+
+use super::Answer;
+use super::block::Block;
+use super::kernel;
+use super::record::{LinkRecord, ProgramRecord};
+use super::screen::Screen;
+use super::table::Table;
+use crate::kernel_type;
+
+/// Links that a row names before it says "and so on".
+const LINKS_IN_A_ROW: usize = 3;
+
+/// The answer to `get program`.
+pub struct OneProgram(pub ProgramRecord);
+
+/// The answer to `list programs`: always a table.
+pub struct ProgramList(pub Vec<ProgramRecord>);
+
+/// The answer to `load`: one program in full, several as a list.
+pub struct LoadedPrograms(pub Vec<ProgramRecord>);
+
+/// `{"programs": [...]}`.
+#[derive(Serialize)]
+pub struct ProgramsRecord {
+    programs: Vec<ProgramRecord>,
+}
+
+impl Answer for OneProgram {
+    type Record = ProgramRecord;
+
+    fn record(&self) -> ProgramRecord {
+        self.0.clone()
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        blocks(&self.0, screen)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.0.program_id.to_string()]
+    }
+}
+
+impl Answer for ProgramList {
+    type Record = ProgramsRecord;
+
+    fn record(&self) -> ProgramsRecord {
+        ProgramsRecord { programs: self.0.clone() }
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        list(&self.0, screen)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|program| program.program_id.to_string()).collect()
+    }
+}
+
+impl Answer for LoadedPrograms {
+    type Record = ProgramsRecord;
+
+    fn record(&self) -> ProgramsRecord {
+        ProgramsRecord { programs: self.0.clone() }
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        let mut text = match &self.0[..] {
+            [program] => blocks(program, screen),
+            programs => list(programs, screen),
+        };
+        for program in &self.0 {
+            if let Some(log) = &program.verifier_log {
+                let title = screen.bold(&format!("Verifier Log of {}", program.name));
+                text.push_str(&format!(" {title}\n{}\n\n", log.trim_end()));
+            }
+        }
+        text
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|program| program.program_id.to_string()).collect()
+    }
+}
+
+/// The table of programs, and the empty line after it.
+fn list(programs: &[ProgramRecord], screen: Screen) -> String {
+    let mut table = Table::new(&["Program ID", "Application", "Type", "Function Name", "Links"]);
+    for program in programs {
+        let kernel_name = program.kernel.as_ref().map(|kernel| kernel.name.clone());
+        table.row(vec![
+            program.program_id.to_string(),
+            program.application.clone().unwrap_or_default(),
+            kernel_type::table_name(&program.program_type).to_owned(),
+            kernel_name.unwrap_or_else(|| program.name.clone()),
+            links_cell(&program.links),
+        ]);
+    }
+    let mut text = table.render(screen);
+    text.push('\n');
+    text
+}
+
+/// `(count) id, id, id, ...`, or nothing.
+fn links_cell(links: &[LinkRecord]) -> String {
+    if links.is_empty() {
+        return String::new();
+    }
+    let named: Vec<String> =
+        links.iter().take(LINKS_IN_A_ROW).map(|link| link.link_id.to_string()).collect();
+    let more = if links.len() > LINKS_IN_A_ROW { ", ..." } else { "" };
+    format!("({}) {}{more}", links.len(), named.join(", "))
+}
+
+/// Both blocks of a program; of programs of others only what the kernel says.
+fn blocks(program: &ProgramRecord, screen: Screen) -> String {
+    let mut text = if program.managed { managed(program, screen) } else { String::new() };
+    if let Some(kernel) = &program.kernel {
+        text.push_str(&kernel::block(kernel, screen));
+    }
+    text
+}
+
+/// What the daemon knows of a program of its own.
+fn managed(program: &ProgramRecord, screen: Screen) -> String {
+    let mut block = Block::new("Bpfman State");
+    block
+        .line("BPF Function", &program.name)
+        .line("Program Type", kernel_type::table_name(&program.program_type));
+    let bytecode = program.bytecode.as_ref();
+    match bytecode.and_then(|bytecode| bytecode.image_url.as_ref()) {
+        Some(url) => {
+            block.line("Image URL", url).optional("Pull Policy", bytecode.and_then(|from| from.pull_policy))
+        }
+        None => block.optional("Path", bytecode.and_then(|from| from.path.as_ref())),
+    };
+    block
+        .lines("Global", program.global_data.iter().map(|(name, hex)| format!("{name}={}", hex.to_uppercase())))
+        .lines("Metadata", program.metadata.iter().map(|(key, value)| format!("{key}={value}")))
+        .optional("Map Pin Path", program.map_pin_path.as_ref())
+        .optional("Map Owner ID", program.map_owner_id)
+        .lines("Maps Used By", program.maps_used_by.iter().map(u32::to_string))
+        .lines("Links", program.links.iter().map(|link| format!("{} ({})", link.link_id, link.attachment)));
+    if program.state != "ok" {
+        block.line("State", &program.state);
+    }
+    block.render(screen)
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfman_proto::ext::v1 as ext;
+    use bpfman_proto::v1;
+    use bpfman_proto::v1::bytecode_location::Location;
+
+    use super::*;
+
+    fn kernel_info(id: u32, number: u32) -> v1::KernelProgramInfo {
+        v1::KernelProgramInfo {
+            id,
+            name: "a_name_of_fifte".into(),
+            program_type: number,
+            loaded_at: "2025-07-22T08:16:06+00:00".into(),
+            tag: "d796b57bdaf88123".into(),
+            gpl_compatible: true,
+            map_ids: vec![27, 28],
+            btf_id: 101,
+            bytes_xlated: 96,
+            jited: true,
+            bytes_jited: 76,
+            bytes_memlock: 4096,
+            verified_insns: 9,
+        }
+    }
+
+    fn link(id: u32) -> ext::Link {
+        ext::Link { id, program_id: 63, attachment: format!("eth{id} pos-0"), ..Default::default() }
+    }
+
+    fn managed_program() -> ext::Program {
+        ext::Program {
+            info: Some(v1::ProgramInfo {
+                name: "a_name_of_fifteen_and_more".into(),
+                bytecode: Some(v1::BytecodeLocation { location: Some(Location::File("/lib/pass.o".into())) }),
+                links: vec![1, 2],
+                global_data: [("size".to_owned(), vec![0x0a, 0xff])].into(),
+                map_owner_id: None,
+                map_pin_path: "/run/bpfman/fs/maps/63".into(),
+                map_used_by: vec!["63".into(), "64".into()],
+                metadata: [("owner".to_owned(), "acme".to_owned()), ("bpfman_application".into(), "shop".into())]
+                    .into(),
+            }),
+            kernel_info: Some(kernel_info(63, 6)),
+            program_type: "xdp".into(),
+            links: vec![link(1), link(2)],
+            state: "ok".into(),
+            uid: 5,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn one_program_is_two_blocks() {
+        let shown = OneProgram(ProgramRecord::from(&managed_program())).table(Screen::PLAIN);
+        assert_eq!(
+            shown,
+            " Bpfman State
+ BPF Function:  a_name_of_fifteen_and_more
+ Program Type:  xdp
+ Path:          /lib/pass.o
+ Global:        size=0AFF
+ Metadata:      bpfman_application=shop
+                owner=acme
+ Map Pin Path:  /run/bpfman/fs/maps/63
+ Map Owner ID:  None
+ Maps Used By:  63
+                64
+ Links:         1 (eth1 pos-0)
+                2 (eth2 pos-0)
+
+ Kernel State
+ Program ID:                       63
+ BPF Function:                     a_name_of_fifte
+ Kernel Type:                      xdp
+ Loaded At:                        2025-07-22T08:16:06+00:00
+ Tag:                              d796b57bdaf88123
+ GPL Compatible:                   true
+ Map IDs:                          [27, 28]
+ BTF ID:                           101
+ Size Translated (bytes):          96
+ JITted:                           true
+ Size JITted:                      76
+ Kernel Allocated Memory (bytes):  4096
+ Verified Instruction Count:       9
+
+"
+        );
+    }
+
+    #[test]
+    fn a_program_from_an_image_names_it_instead_of_a_path() {
+        let mut program = managed_program();
+        let image = v1::BytecodeImage { url: "r/x:1".into(), image_pull_policy: 1, ..Default::default() };
+        if let Some(info) = &mut program.info {
+            info.bytecode = Some(v1::BytecodeLocation { location: Some(Location::Image(image)) });
+        }
+        let shown = OneProgram(ProgramRecord::from(&program)).table(Screen::PLAIN);
+        assert!(shown.contains(" Image URL:     r/x:1\n Pull Policy:   IfNotPresent\n Global:"), "{shown}");
+        assert!(!shown.contains("Path:          /lib"), "{shown}");
+    }
+
+    #[test]
+    fn of_programs_of_others_only_the_kernel_speaks() {
+        let foreign = ext::Program { kernel_info: Some(kernel_info(9, 26)), ..Default::default() };
+        let record = ProgramRecord::from(&foreign);
+        let shown = OneProgram(record.clone()).table(Screen::PLAIN);
+        assert!(shown.starts_with(" Kernel State\n Program ID:                       9\n"), "{shown}");
+        assert!(shown.contains(" Kernel Type:                      tracing\n"), "{shown}");
+        assert_eq!((record.managed, record.program_type.as_str(), record.uid), (false, "tracing", None));
+    }
+
+    #[test]
+    fn drift_is_shown() {
+        let program = ext::Program { state: "gone from the kernel".into(), ..managed_program() };
+        let shown = OneProgram(ProgramRecord::from(&program)).table(Screen::PLAIN);
+        assert!(shown.contains(" State:         gone from the kernel\n"), "{shown}");
+    }
+
+    #[test]
+    fn many_programs_are_a_table() {
+        let mut several = managed_program();
+        several.links = (1..=4).map(link).collect();
+        let kretprobe = ext::Program {
+            info: Some(v1::ProgramInfo::default()),
+            kernel_info: Some(kernel_info(7, 2)),
+            program_type: "kretprobe".into(),
+            ..Default::default()
+        };
+        let foreign = ext::Program { kernel_info: Some(kernel_info(9, 15)), ..Default::default() };
+        let records = [managed_program(), several, kretprobe, foreign].iter().map(ProgramRecord::from).collect();
+        assert_eq!(
+            ProgramList(records).table(Screen::PLAIN),
+            " Program ID  Application  Type           Function Name    Links
+ 63          shop         xdp            a_name_of_fifte  (2) 1, 2
+ 63          shop         xdp            a_name_of_fifte  (4) 1, 2, 3, ...
+ 7                        kprobe         a_name_of_fifte
+ 9                        cgroup_device  a_name_of_fifte
+
+"
+        );
+    }
+
+    #[test]
+    fn an_empty_list_is_its_header() {
+        assert_eq!(
+            ProgramList(Vec::new()).table(Screen::PLAIN),
+            " Program ID  Application  Type  Function Name  Links\n\n"
+        );
+        assert!(ProgramList(Vec::new()).ids().is_empty());
+    }
+
+    #[test]
+    fn a_load_of_one_is_in_full_and_of_several_a_table_each_with_its_log() {
+        let record = ProgramRecord::from(&managed_program());
+        let one = LoadedPrograms(vec![record.clone()]);
+        assert_eq!(one.table(Screen::PLAIN), OneProgram(record.clone()).table(Screen::PLAIN));
+        let logged = ProgramRecord { verifier_log: Some("0: (b7) r0 = 2\n".into()), ..record.clone() };
+        let text = LoadedPrograms(vec![record, logged]).table(Screen::PLAIN);
+        assert!(text.starts_with(" Program ID  Application"), "{text}");
+        assert!(text.ends_with("\n\n Verifier Log of a_name_of_fifteen_and_more\n0: (b7) r0 = 2\n\n"), "{text}");
+    }
+
+    #[test]
+    fn json_has_every_field_even_when_absent() {
+        let foreign = ext::Program { kernel_info: Some(kernel_info(9, 26)), ..Default::default() };
+        let value = serde_json::to_value(ProgramRecord::from(&foreign)).unwrap();
+        let full = serde_json::to_value(ProgramRecord::from(&managed_program())).unwrap();
+        let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&value), keys(&full));
+        assert_eq!(full["global_data"]["size"], "0aff");
+        assert_eq!(full["bytecode"]["path"], "/lib/pass.o");
+        assert_eq!(full["maps_used_by"], serde_json::json!([63, 64]));
+        assert_eq!(full["kernel"]["type"], "xdp");
+        assert!(value["bytecode"].is_null() && value["application"].is_null());
+    }
+}

@@ -1,0 +1,37 @@
+//! What standard output is: a terminal of some width, or something that is read by a program.
+
+use std::io::{self, IsTerminal};
+
+/// How tables may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Headers may be bold.
+    pub colour: bool,
+    /// Columns of the terminal; none where lines are never broken.
+    pub width: Option<usize>,
+}
+
+impl Screen {
+    /// A file or a pipe: no colour, no line breaks.
+    pub const PLAIN: Self = Self { colour: false, width: None };
+
+    /// What standard output is. `NO_COLOR` and `TERM=dumb` turn colour off.
+    #[must_use]
+    pub fn of_stdout() -> Self {
+        let stdout = io::stdout();
+        if !stdout.is_terminal() {
+            return Self::PLAIN;
+        }
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        // A width of zero is what a terminal without a window says.
+        let width = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
+        Self { colour: !unwanted, width: width.filter(|columns| *columns > 0) }
+    }
+
+    /// The text in bold, where colour is wanted.
+    #[must_use]
+    pub fn bold(self, text: &str) -> String {
+        if self.colour && !text.is_empty() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}

@@ -1,0 +1,178 @@
+//! What a program can be attached to, as its user asked for it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Direction, HookKind, ProceedOn, ProgramType};
+
+/// Where an interface is to be found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// A network namespace file; none for the daemon's own namespace.
+    pub netns: Option<PathBuf>,
+}
+
+/// Which processes a user-space probe fires in, and how its target is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessScope {
+    /// Only this process (host pid).
+    pub pid: Option<u32>,
+    /// The target's path is looked up as this process sees it (host pid).
+    pub container_pid: Option<u32>,
+}
+
+/// One attach point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum AttachPoint {
+    /// An interface's XDP chain.
+    Xdp {
+        /// The interface.
+        interface: Interface,
+        /// 0 runs first.
+        priority: i32,
+        /// When the next member runs.
+        proceed_on: ProceedOn,
+    },
+    /// An interface's traffic control chain.
+    Tc {
+        /// The interface.
+        interface: Interface,
+        /// Which way.
+        direction: Direction,
+        /// 0 runs first.
+        priority: i32,
+        /// When the next member runs.
+        proceed_on: ProceedOn,
+    },
+    /// The kernel's own list of links at an interface's traffic control hook.
+    Tcx {
+        /// The interface.
+        interface: Interface,
+        /// Which way.
+        direction: Direction,
+        /// 0 runs first.
+        priority: i32,
+    },
+    /// A static trace point.
+    Tracepoint {
+        /// Folder of the trace point, for example `syscalls`.
+        category: String,
+        /// Its name, for example `sys_enter_openat`.
+        name: String,
+    },
+    /// A kernel function, its entry or return by the program's type.
+    Kprobe {
+        /// Symbol.
+        function: String,
+        /// Bytes from its start.
+        offset: u64,
+    },
+    /// A user-space function, its entry or return by the program's type.
+    Uprobe {
+        /// Absolute path of a binary, or a library's name.
+        target: String,
+        /// Symbol in it; none: `offset` counts from the start of the file.
+        function: Option<String>,
+        /// Bytes.
+        offset: u64,
+        /// Which processes.
+        scope: ProcessScope,
+    },
+    /// The function an fentry program was loaded for.
+    Fentry,
+    /// The function an fexit program was loaded for.
+    Fexit,
+    /// The hook an LSM program was loaded for.
+    Lsm,
+}
+
+impl AttachPoint {
+    /// True if programs of this type fit here.
+    #[must_use]
+    pub const fn admits(&self, program_type: ProgramType) -> bool {
+        use ProgramType as T;
+        match self {
+            Self::Xdp { .. } => matches!(program_type, T::Xdp),
+            Self::Tc { .. } => matches!(program_type, T::Tc),
+            Self::Tcx { .. } => matches!(program_type, T::Tcx),
+            Self::Tracepoint { .. } => matches!(program_type, T::Tracepoint),
+            Self::Kprobe { .. } => matches!(program_type, T::Kprobe | T::Kretprobe),
+            Self::Uprobe { .. } => matches!(program_type, T::Uprobe | T::Uretprobe),
+            Self::Fentry => matches!(program_type, T::Fentry),
+            Self::Fexit => matches!(program_type, T::Fexit),
+            Self::Lsm => matches!(program_type, T::Lsm),
+        }
+    }
+
+    /// What the point is called in messages.
+    #[must_use]
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Xdp { .. } => "xdp",
+            Self::Tc { .. } => "tc",
+            Self::Tcx { .. } => "tcx",
+            Self::Tracepoint { .. } => "tracepoint",
+            Self::Kprobe { .. } => "kprobe",
+            Self::Uprobe { .. } => "uprobe",
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Lsm => "lsm",
+        }
+    }
+
+    /// The interface and the kind of hook, for points in the network.
+    #[must_use]
+    pub fn hook(&self) -> Option<(&Interface, HookKind)> {
+        match self {
+            Self::Xdp { interface, .. } => Some((interface, HookKind::Xdp)),
+            Self::Tc { interface, direction, .. } => Some((interface, HookKind::Tc(*direction))),
+            Self::Tcx { interface, direction, .. } => Some((interface, HookKind::Tcx(*direction))),
+            _ => None,
+        }
+    }
+
+    /// The priority, where links have an order.
+    #[must_use]
+    pub const fn priority(&self) -> Option<i32> {
+        match self {
+            Self::Xdp { priority, .. } | Self::Tc { priority, .. } | Self::Tcx { priority, .. } => {
+                Some(*priority)
+            }
+            _ => None,
+        }
+    }
+
+    /// The proceed-on set, where members of a chain have one.
+    #[must_use]
+    pub const fn proceed_on(&self) -> Option<ProceedOn> {
+        match self {
+            Self::Xdp { proceed_on, .. } | Self::Tc { proceed_on, .. } => Some(*proceed_on),
+            _ => None,
+        }
+    }
+}
+
+/// The point in the words of v0.6.0's tables, without the position in a chain.
+impl fmt::Display for AttachPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Xdp { interface, .. } => f.write_str(&interface.name),
+            Self::Tc { interface, direction, .. } | Self::Tcx { interface, direction, .. } => {
+                write!(f, "{} {direction}", interface.name)
+            }
+            Self::Tracepoint { category, name } => write!(f, "{category}/{name}"),
+            Self::Kprobe { function, offset: 0 } => f.write_str(function),
+            Self::Kprobe { function, offset } => write!(f, "{function}+{offset:#x}"),
+            Self::Uprobe { target, function: Some(function), .. } => write!(f, "{target} {function}"),
+            Self::Uprobe { target, .. } => f.write_str(target),
+            Self::Fentry => f.write_str("fentry"),
+            Self::Fexit => f.write_str("fexit"),
+            Self::Lsm => f.write_str("lsm"),
+        }
+    }
+}

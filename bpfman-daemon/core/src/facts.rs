@@ -1,0 +1,78 @@
+//! What the kernel says of its objects.
+
+use std::time::SystemTime;
+
+use crate::{BtfId, IfIndex, KernelLinkId, MapId, ProgramId};
+
+/// A program, as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramFacts {
+    /// The kernel's id.
+    pub id: ProgramId,
+    /// At most 15 bytes.
+    pub name: String,
+    /// `enum bpf_prog_type`.
+    pub kernel_type: u32,
+    /// Hash of the instructions, eight bytes.
+    pub tag: [u8; 8],
+    /// When it was loaded.
+    pub loaded_at: SystemTime,
+    /// User who loaded it.
+    pub created_by_uid: u32,
+    /// Licence allows GPL-only functions.
+    pub gpl_compatible: bool,
+    /// Its maps.
+    pub map_ids: Vec<MapId>,
+    /// Its BTF, if it has any.
+    pub btf_id: Option<BtfId>,
+    /// Bytes after the verifier.
+    pub bytes_xlated: u32,
+    /// Bytes of machine code; 0 if not compiled.
+    pub bytes_jited: u32,
+    /// Bytes of kernel memory.
+    pub bytes_memlock: u32,
+    /// Instructions the verifier walked through (Linux 5.16 and later, else 0).
+    pub verified_insns: u32,
+}
+
+impl ProgramFacts {
+    /// The tag as 16 hexadecimal digits.
+    #[must_use]
+    pub fn tag_text(&self) -> String {
+        self.tag.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A map, as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapFacts {
+    /// The kernel's id.
+    pub id: MapId,
+    /// At most 15 bytes.
+    pub name: String,
+    /// `enum bpf_map_type`.
+    pub map_type: u32,
+    /// Bytes.
+    pub key_size: u32,
+    /// Bytes.
+    pub value_size: u32,
+    /// Entries.
+    pub max_entries: u32,
+    /// `BPF_F_*`.
+    pub flags: u32,
+    /// Bytes of kernel memory.
+    pub bytes_memlock: u64,
+}
+
+/// A link, as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkFacts {
+    /// The kernel's id.
+    pub id: KernelLinkId,
+    /// `enum bpf_link_type`.
+    pub kernel_type: u32,
+    /// The program it runs.
+    pub program: ProgramId,
+    /// Interface of XDP and tcx links; none if it is gone, or for other links.
+    pub ifindex: Option<IfIndex>,
+}

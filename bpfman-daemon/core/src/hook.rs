@@ -1,0 +1,133 @@
+//! Places in the network where packets meet programs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{IfIndex, VerdictFamily};
+
+/// Which way packets go through a traffic control hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Into the machine.
+    Ingress,
+    /// Out of the machine.
+    Egress,
+}
+
+impl Direction {
+    /// "ingress" or "egress".
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A direction that is neither ingress nor egress.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("direction \"{0}\" is neither \"ingress\" nor \"egress\"")]
+pub struct UnknownDirection(pub String);
+
+impl FromStr for Direction {
+    type Err = UnknownDirection;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "ingress" => Ok(Self::Ingress),
+            "egress" => Ok(Self::Egress),
+            _ => Err(UnknownDirection(text.to_owned())),
+        }
+    }
+}
+
+/// A network namespace. Inode numbers are used again after a namespace is gone, cookies never: both are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NetnsId {
+    /// Inode of the namespace's file.
+    pub inode: u64,
+    /// `SO_NETNS_COOKIE`; 0 before Linux 5.14.
+    pub cookie: u64,
+}
+
+/// The kind of a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HookKind {
+    /// The driver's, before the network stack.
+    Xdp,
+    /// Traffic control with a chain of this manager.
+    Tc(Direction),
+    /// Traffic control with links that the kernel orders.
+    Tcx(Direction),
+}
+
+impl HookKind {
+    /// "xdp", "tc" or "tcx".
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tc(_) => "tc",
+            Self::Tcx(_) => "tcx",
+        }
+    }
+
+    /// The direction, where there are two.
+    #[must_use]
+    pub const fn direction(self) -> Option<Direction> {
+        match self {
+            Self::Xdp => None,
+            Self::Tc(direction) | Self::Tcx(direction) => Some(direction),
+        }
+    }
+
+    /// The verdicts of programs here.
+    #[must_use]
+    pub const fn verdicts(self) -> VerdictFamily {
+        match self {
+            Self::Xdp => VerdictFamily::Xdp,
+            Self::Tc(_) | Self::Tcx(_) => VerdictFamily::Tc,
+        }
+    }
+}
+
+/// One hook of one interface of one network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HookKey {
+    /// The namespace of the interface.
+    pub netns: NetnsId,
+    /// The interface in it.
+    pub ifindex: IfIndex,
+    /// Which of its hooks.
+    pub kind: HookKind,
+}
+
+impl HookKey {
+    /// The file name that stands for the hook among the pins: `<netns inode>_<ifindex>`.
+    #[must_use]
+    pub fn pin_stem(&self) -> String {
+        format!("{}_{}", self.netns.inode, self.ifindex)
+    }
+
+    /// The folder of the hook's pins below the daemon's bpffs.
+    #[must_use]
+    pub const fn pin_folder(&self) -> &'static str {
+        match self.kind {
+            HookKind::Xdp => "xdp",
+            HookKind::Tc(Direction::Ingress) => "tc-ingress",
+            HookKind::Tc(Direction::Egress) => "tc-egress",
+            HookKind::Tcx(Direction::Ingress) => "tcx-ingress",
+            HookKind::Tcx(Direction::Egress) => "tcx-egress",
+        }
+    }
+}

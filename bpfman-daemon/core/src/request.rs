@@ -1,0 +1,104 @@
+//! Requests, parsed: what reaches the engine is already well-formed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AttachPoint, ProgramId, ProgramType};
+
+/// When an image is fetched from its registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullPolicy {
+    /// On every load.
+    Always,
+    /// When the cache does not have it.
+    IfNotPresent,
+    /// Never: the cache has it, or the load fails.
+    Never,
+}
+
+/// A registry's user and password. Never stored and never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// Where bytecode comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BytecodeSource {
+    /// A file on this machine, by absolute path.
+    File(PathBuf),
+    /// An image in a registry.
+    Image {
+        /// Fully named reference.
+        url: String,
+        /// When to fetch it.
+        pull_policy: PullPolicy,
+        /// For registries that ask.
+        credentials: Option<Credentials>,
+    },
+}
+
+/// One program of a load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramRequest {
+    /// Function name in the object file.
+    pub name: String,
+    /// Type as declared; a declared entry probe may turn out to be a return probe.
+    pub program_type: ProgramType,
+    /// Function or hook for the types that need one at load.
+    pub target: Option<String>,
+}
+
+/// A load of one or more programs of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadRequest {
+    /// Where the bytecode is.
+    pub source: BytecodeSource,
+    /// At least one.
+    pub programs: Vec<ProgramRequest>,
+    /// Free pairs of the user.
+    pub metadata: BTreeMap<String, String>,
+    /// Bytes of global variables by name.
+    pub global_data: BTreeMap<String, Vec<u8>>,
+    /// Share the maps of this program.
+    pub map_owner: Option<ProgramId>,
+    /// Return the verifier's whole log.
+    pub verifier_log: bool,
+    /// User id of the caller.
+    pub caller_uid: u32,
+}
+
+/// An attachment of a loaded program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachRequest {
+    /// Which program.
+    pub program: ProgramId,
+    /// Where.
+    pub point: AttachPoint,
+    /// Free pairs of the user.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Which programs a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// The kernel's `enum bpf_prog_type`.
+    pub kernel_type: Option<u32>,
+    /// An exact type; leaves out programs of others.
+    pub program_type: Option<ProgramType>,
+    /// Leave out programs of others.
+    pub managed_only: bool,
+    /// All of these must be in the program's metadata; any pair leaves out programs of others.
+    pub metadata: BTreeMap<String, String>,
+}

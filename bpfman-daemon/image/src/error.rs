@@ -1,0 +1,197 @@
+//! What can go wrong between a name and its bytecode.
+
+use std::path::PathBuf;
+
+use bpfman_image_format::{BytecodeError, Digest, ImageReference, LabelError, ReferenceError};
+
+/// The kind of a failure, for the tables of gRPC codes and exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Category {
+    /// The request itself is wrong.
+    InvalidRequest,
+    /// The registry does not have it.
+    NotFound,
+    /// The signature policy refuses it.
+    Denied,
+    /// The registry wants other credentials.
+    Unauthorized,
+    /// The registry does not answer, or not in time. Worth another try.
+    Unreachable,
+    /// What the registry holds is not a bytecode image, or is damaged.
+    Malformed,
+    /// Something is larger than its limit.
+    TooLarge,
+    /// The pull policy forbids the network, and the cache does not have it.
+    NotCached,
+    /// The cache on this machine cannot be read or written.
+    Storage,
+}
+
+/// Why an image was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The name of the image is wrong.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The policy is `enforce`, and says nothing about this repository.
+    #[error(
+        "no rule of the signature policy covers {image}, so it may not be loaded. \
+         hint: name its key in policy.toml:\n[[images]]\npattern = \"{pattern}\"\nkeys = [\"/etc/bpfman/keys/example.pub\"]"
+    )]
+    NoRule {
+        /// The image.
+        image: ImageReference,
+        /// A pattern that would cover it.
+        pattern: String,
+    },
+    /// The policy demands a signature, and there is none.
+    #[error("{image} ({digest}) is not signed, and the rule `{rule}` demands a signature. hint: sign it with `bpfman image sign`")]
+    Unsigned {
+        /// The image.
+        image: ImageReference,
+        /// What it resolved to.
+        digest: Digest,
+        /// Pattern of the rule.
+        rule: String,
+    },
+    /// There are signatures, but not enough by keys that the policy names.
+    #[error("the signatures of {image} ({digest}) do not satisfy the rule `{rule}`: {why}")]
+    Untrusted {
+        /// The image.
+        image: ImageReference,
+        /// What it resolved to.
+        digest: Digest,
+        /// Pattern of the rule.
+        rule: String,
+        /// What is missing, and what each signature lacked.
+        why: String,
+    },
+    /// The registry does not have it.
+    #[error("{what} does not exist in the registry")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// An index without an image for this machine.
+    #[error("{image} has no image for {wanted}; it has {present}")]
+    NoPlatform {
+        /// The image.
+        image: ImageReference,
+        /// This machine's platform.
+        wanted: String,
+        /// The platforms in the index.
+        present: String,
+    },
+    /// The registry wants other credentials.
+    #[error("the registry {registry} refuses access to {what}: {why}")]
+    Unauthorized {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// Its answer.
+        why: String,
+    },
+    /// The registry does not answer, or fails at its side.
+    #[error("{what} cannot be fetched from the registry {registry}: {why}")]
+    Unreachable {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// The chain of causes.
+        why: String,
+    },
+    /// The whole pull took too long.
+    #[error("loading {image} took longer than {seconds} s")]
+    Timeout {
+        /// The image.
+        image: ImageReference,
+        /// The limit.
+        seconds: u64,
+    },
+    /// A document or layer is not what it has to be.
+    #[error("{what} is malformed: {why}")]
+    Malformed {
+        /// Which part of which image.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Content that does not have the digest it was asked for by.
+    #[error("{what} has the digest {found} instead of {expected}; somebody changed it")]
+    WrongDigest {
+        /// Which part of which image.
+        what: String,
+        /// Digest asked for.
+        expected: Digest,
+        /// Digest of what came.
+        found: Digest,
+    },
+    /// Something is larger than its limit.
+    #[error("{what} has {size} bytes; at most {limit} are allowed", size = size.map_or("too many".to_owned(), |s| s.to_string()))]
+    TooLarge {
+        /// Which part of which image.
+        what: String,
+        /// Its size, where it is known.
+        size: Option<u64>,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The object file in the image is not one that this machine can load.
+    #[error("the object file in {image} cannot be used: {source}")]
+    Bytecode {
+        /// The image.
+        image: ImageReference,
+        /// What is wrong with it.
+        source: BytecodeError,
+    },
+    /// The labels are damaged.
+    #[error("{image}: {source}")]
+    Label {
+        /// The image.
+        image: ImageReference,
+        /// What is wrong.
+        source: LabelError,
+    },
+    /// The network may not be used, and the cache does not have all of it.
+    #[error("{what} is not in the cache, and the pull policy Never forbids to fetch it. hint: `bpfman image pull` fetches it")]
+    NotCached {
+        /// What is missing.
+        what: String,
+    },
+    /// The cache cannot be read or written.
+    #[error("image cache: {path}: {source}")]
+    Storage {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No client for registries can be made.
+    #[error("no client for registries can be made: {0}. hint: install the package ca-certificates")]
+    Client(String),
+    /// Images are not made for this machine.
+    #[error("images are not made for this machine's architecture `{0}`")]
+    Host(&'static str),
+}
+
+impl ImageError {
+    /// The kind of this failure.
+    #[must_use]
+    pub fn category(&self) -> Category {
+        match self {
+            Self::Reference(_) => Category::InvalidRequest,
+            Self::NoRule { .. } | Self::Unsigned { .. } | Self::Untrusted { .. } => Category::Denied,
+            Self::NotFound { .. } | Self::NoPlatform { .. } | Self::Host(_) => Category::NotFound,
+            Self::Unauthorized { .. } => Category::Unauthorized,
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Client(_) => Category::Unreachable,
+            Self::Malformed { .. } | Self::WrongDigest { .. } | Self::Bytecode { .. } | Self::Label { .. } => {
+                Category::Malformed
+            }
+            Self::TooLarge { .. } => Category::TooLarge,
+            Self::NotCached { .. } => Category::NotCached,
+            Self::Storage { .. } => Category::Storage,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Patterns of repository names in the policy.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bpfman_image_format::ImageReference;
+
+/// Covers repositories: `registry/repository` with `*` for any characters, or `*` alone for every repository.
+///
+/// The part before the first `/` is compared with the registry, the rest with the repository, so that no
+/// repository on somebody else's registry can look like a trusted registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    registry: String,
+    repository: String,
+}
+
+/// A pattern that can never mean what its author thought.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a pattern of repositories: {why}")]
+pub struct PatternError {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+impl Pattern {
+    /// True if the pattern covers the repository of `image`.
+    #[must_use]
+    pub fn covers(&self, image: &ImageReference) -> bool {
+        glob(self.registry.as_bytes(), image.registry().as_bytes())
+            && glob(self.repository.as_bytes(), image.repository().as_bytes())
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let wrong = |why| PatternError { text: text.to_owned(), why };
+        if text == "*" {
+            return Ok(Self { registry: text.to_owned(), repository: text.to_owned() });
+        }
+        let (registry, repository) = text
+            .split_once('/')
+            .ok_or_else(|| wrong("it needs registry and repository, as in quay.io/name/*, or * alone"))?;
+        if !registry.contains(['.', ':', '*']) && registry != "localhost" {
+            return Err(wrong("it does not begin with a registry"));
+        }
+        if repository.contains([':', '@']) {
+            return Err(wrong("tags and digests are not part of it"));
+        }
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'[' | b']' | b'{' | b'}' | b'\\');
+        // Brackets stand around an IPv6 address; elsewhere they would be taken for a character class.
+        let registry_plain = |byte: u8| plain(byte) || matches!(byte, b'[' | b']');
+        if repository.is_empty() || !repository.bytes().all(plain) || !registry.bytes().all(registry_plain) {
+            return Err(wrong("besides * it may only hold what names of repositories hold"));
+        }
+        if repository.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(wrong("repositories are written in lower case"));
+        }
+        Ok(Self { registry: registry.to_owned(), repository: repository.to_owned() })
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.registry == "*" && self.repository == "*" {
+            return f.write_str("*");
+        }
+        write!(f, "{}/{}", self.registry, self.repository)
+    }
+}
+
+/// Matches `*` against any bytes, in time proportional to the product of the lengths at worst.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Where the last star stood, and how much of the text it has taken.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(&b'*') {
+            star = Some((p, t));
+            p += 1;
+        } else if pattern.get(p) == Some(&text[t]) {
+            p += 1;
+            t += 1;
+        } else if let Some((at, taken)) = star {
+            star = Some((at, taken + 1));
+            p = at + 1;
+            t = taken + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(pattern: &str, image: &str) -> bool {
+        pattern.parse::<Pattern>().unwrap().covers(&image.parse().unwrap())
+    }
+
+    #[test]
+    fn pattern_covers_what_its_stars_stand_for() {
+        assert!(covers("*", "quay.io/a/b:c"));
+        assert!(covers("quay.io/a/b", "quay.io/a/b:c"));
+        assert!(covers("quay.io/a/*", "quay.io/a/b/c"));
+        assert!(covers("quay.io/*", "quay.io/a/b"));
+        assert!(covers("quay.io/a/x*y", "quay.io/a/x-1-y"));
+        assert!(covers("*.example.com/a", "eu.example.com/a"));
+        assert!(covers("127.0.0.1:*/demo/*", "127.0.0.1:5000/demo/a"));
+        assert!(covers("[::1]:5000/a*", "[::1]:5000/a"));
+        assert!(!covers("quay.io/a", "quay.io/a/b"));
+        assert!(!covers("quay.io/a/b", "quay.io/a"));
+        assert!(!covers("quay.io/a/x*y", "quay.io/a/x-1-z"));
+    }
+
+    #[test]
+    fn pattern_of_a_registry_is_not_met_by_a_path_elsewhere() {
+        assert!(!covers("*.example.com/a", "evil.io/x.example.com/a"));
+        assert!(!covers("quay.io/*", "evil.io/quay.io/a"));
+        assert!(!covers("*/a/b", "evil.io/quay.io/a/b"));
+        assert!(!covers("quay.io/*", "quay.io:444/a"));
+    }
+
+    #[test]
+    fn pattern_refuses_what_cannot_match() {
+        for text in ["", "a", "a/b", "quay.io", "quay.io/", "quay.io/a:b", "quay.io/A", "quay.io/a?", "quay.io/[ab]"] {
+            assert!(text.parse::<Pattern>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What can go wrong between this daemon and the kernel.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A refusal or failure of the kernel, with what was asked of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The verifier, or a check before it, refused a program.
+    #[error("the kernel refused program \"{program}\": {source}{}", if summary.is_empty() { String::new() } else { format!("; verifier: {summary}") })]
+    Refused {
+        /// Function name.
+        program: String,
+        /// The last telling lines of the log.
+        summary: String,
+        /// The whole log; may be empty when the kernel refused before verifying.
+        log: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Any other call that failed.
+    #[error("cannot {action} {subject}: {source}")]
+    Call {
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+        /// On what.
+        subject: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A hook that holds one program is held by another.
+    #[error("hook {hook} is already held by {holder}")]
+    HookHeld {
+        /// Which hook.
+        hook: String,
+        /// The program that holds it, as far as the kernel tells.
+        holder: String,
+    },
+    /// The hook runs another program than the one to be replaced.
+    #[error("hook {hook} no longer runs what this daemon put there; it was not changed")]
+    HookChanged {
+        /// Which hook.
+        hook: String,
+    },
+    /// No such interface.
+    #[error("interface \"{name}\" does not exist in {}", netns.as_ref().map_or_else(|| "the daemon's network namespace".to_owned(), |p| format!("network namespace {}", p.display())))]
+    NoInterface {
+        /// Name as given.
+        name: String,
+        /// Where it was looked for.
+        netns: Option<PathBuf>,
+    },
+    /// No such network namespace.
+    #[error("{} is not a network namespace: {source}", path.display())]
+    NoNamespace {
+        /// Path as given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No such trace point.
+    #[error("trace point \"{category}/{name}\" does not exist on this kernel{}", if similar.is_empty() { String::new() } else { format!("; similar: {}", similar.join(", ")) })]
+    NoTracepoint {
+        /// Folder.
+        category: String,
+        /// Name.
+        name: String,
+        /// Up to three that look alike.
+        similar: Vec<String>,
+    },
+    /// No such function, file or process to probe.
+    #[error("cannot probe {target}: {reason}")]
+    NoProbeTarget {
+        /// What was to be probed.
+        target: String,
+        /// Why it cannot be.
+        reason: String,
+    },
+    /// The kernel lacks something.
+    #[error("this kernel ({release}) has no {feature}; {needs}")]
+    Unsupported {
+        /// What is missing.
+        feature: &'static str,
+        /// `uname -r`.
+        release: String,
+        /// What would have it.
+        needs: &'static str,
+    },
+}
+
+impl KernelError {
+    pub(crate) fn call(action: &'static str, subject: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Call { action, subject: subject.into(), source: source.into() }
+    }
+
+    /// The whole verifier log, if there is one.
+    #[must_use]
+    pub fn verifier_log(&self) -> Option<&str> {
+        match self {
+            Self::Refused { log, .. } if !log.is_empty() => Some(log),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the kernel says of its objects.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, SystemTime};
+
+use bpfmand_core::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, ProgramFacts, ProgramId};
+
+use super::attr::{ById, Command, LinkInfo, MapInfo, ProgInfo};
+use super::sys;
+
+const LINK_TYPE_XDP: u32 = 6;
+const LINK_TYPE_TCX: u32 = 11;
+
+/// A descriptor by id; none if the object is gone.
+pub fn open(command: Command, id: u32) -> io::Result<Option<OwnedFd>> {
+    match sys::bpf_fd(command, &mut ById { id, ..ById::default() }) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ids of all programs, ascending.
+pub fn program_ids() -> io::Result<Vec<ProgramId>> {
+    let mut ids = Vec::new();
+    let mut at = ById::default();
+    loop {
+        match sys::bpf(Command::ProgGetNextId, &mut at) {
+            Ok(_) => ids.push(ProgramId(at.next_id)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(ids),
+            Err(error) => return Err(error),
+        }
+        at = ById { id: at.next_id, ..ById::default() };
+    }
+}
+
+/// Describes a program.
+pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
+    // Most programs have few maps: one call fetches their ids too, and a second is made only for those with more.
+    let mut map_ids = vec![0_u32; 16];
+    let mut info;
+    loop {
+        info = ProgInfo {
+            nr_map_ids: map_ids.len() as u32,
+            map_ids: map_ids.as_mut_ptr() as u64,
+            ..ProgInfo::default()
+        };
+        sys::info(fd, &mut info)?;
+        if info.nr_map_ids as usize <= map_ids.len() {
+            map_ids.truncate(info.nr_map_ids as usize);
+            break;
+        }
+        map_ids.resize(info.nr_map_ids as usize, 0);
+    }
+    Ok(ProgramFacts {
+        id: ProgramId(info.id),
+        name: text(&info.name),
+        kernel_type: info.prog_type,
+        tag: info.tag,
+        loaded_at: time_since_boot(info.load_time),
+        created_by_uid: info.created_by_uid,
+        gpl_compatible: info.bits & 1 != 0,
+        map_ids: map_ids.into_iter().map(MapId).collect(),
+        btf_id: (info.btf_id != 0).then_some(BtfId(info.btf_id)),
+        bytes_xlated: info.xlated_prog_len,
+        bytes_jited: info.jited_prog_len,
+        bytes_memlock: u32::try_from(memlock(fd)).unwrap_or(u32::MAX),
+        verified_insns: info.verified_insns,
+    })
+}
+
+/// Describes a map.
+pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
+    let mut info = MapInfo::default();
+    sys::info(fd, &mut info)?;
+    Ok(MapFacts {
+        id: MapId(info.id),
+        name: text(&info.name),
+        map_type: info.map_type,
+        key_size: info.key_size,
+        value_size: info.value_size,
+        max_entries: info.max_entries,
+        flags: info.map_flags,
+        bytes_memlock: memlock(fd),
+    })
+}
+
+/// Describes a link.
+pub fn link(fd: &OwnedFd) -> io::Result<LinkFacts> {
+    let mut info = LinkInfo::default();
+    sys::info(fd, &mut info)?;
+    // XDP and tcx links both begin with the interface, 0 once it is gone.
+    let ifindex = (matches!(info.link_type, LINK_TYPE_XDP | LINK_TYPE_TCX) && info.words[0] != 0)
+        .then_some(IfIndex(info.words[0]));
+    Ok(LinkFacts {
+        id: KernelLinkId(info.id),
+        kernel_type: info.link_type,
+        program: ProgramId(info.prog_id),
+        ifindex,
+    })
+}
+
+/// Kernel memory of a program or map, which only the descriptor's fdinfo tells; 0 if it does not.
+fn memlock(fd: impl AsFd) -> u64 {
+    std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))
+        .ok()
+        .and_then(|info| info.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok()))
+        .unwrap_or(0)
+}
+
+/// The text in a buffer that ends with zeros.
+pub fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// A time that the kernel counts in nanoseconds since boot, sleep included.
+fn time_since_boot(nanoseconds: u64) -> SystemTime {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let uptime = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0));
+    let age = uptime.saturating_sub(Duration::from_nanos(nanoseconds));
+    SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
+}

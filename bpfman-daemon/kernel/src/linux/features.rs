@@ -1,0 +1,59 @@
+//! What this kernel can do.
+
+use super::attr::{Command, Query};
+use super::sys;
+use crate::Features;
+
+/// `uname -r`.
+#[must_use]
+pub fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Looks at the running kernel.
+pub fn probe() -> Features {
+    let release = release();
+    let version = parse_version(&release);
+    Features {
+        tcx: has_tcx(),
+        perf_links: version >= (5, 15),
+        frames_by_16: version >= (6, 12),
+        long_jumps: version >= (6, 6),
+        version,
+        release,
+    }
+}
+
+fn parse_version(release: &str) -> (u32, u32) {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Asks for the programs of an interface that cannot exist: a kernel with tcx says there is no such device, one
+/// without that it does not know the question.
+fn has_tcx() -> bool {
+    const TCX_INGRESS: u32 = 46;
+    let mut query = Query { target: u32::MAX >> 1, attach_type: TCX_INGRESS, ..Query::default() };
+    matches!(sys::bpf(Command::ProgQuery, &mut query), Err(error) if error.raw_os_error() == Some(libc::ENODEV))
+}
+
+/// Kernels before 5.11 count BPF memory against a limit; newer ones do not need this, so failing is fine.
+pub fn raise_memlock() {
+    let unlimited = rustix::process::Rlimit { current: None, maximum: None };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
+        tracing::debug!(%error, "the memory lock limit stays as it is; Linux 5.11 and later do not need it raised");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_distributions_are_read() {
+        assert_eq!(parse_version("6.1.0-37-cloud-amd64"), (6, 1));
+        assert_eq!(parse_version("6.18.44-fc-v657"), (6, 18));
+        assert_eq!(parse_version("odd"), (0, 0));
+    }
+}

@@ -1,0 +1,184 @@
+//! Links: what ties a program to a target.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bpfmand_core::{Direction, IfIndex};
+
+use super::attr::{self, Command};
+use super::{facts, netns, perf, sys};
+use crate::{Anchor, KernelError, LinkTarget, XdpMode};
+
+const ATTACH_XDP: u32 = 37;
+const ATTACH_PERF_EVENT: u32 = 41;
+const ATTACH_TCX_INGRESS: u32 = 46;
+const ATTACH_TCX_EGRESS: u32 = 47;
+
+const F_REPLACE: u32 = 1 << 2;
+const F_BEFORE: u32 = 1 << 3;
+const F_AFTER: u32 = 1 << 4;
+const F_ID: u32 = 1 << 5;
+const F_LINK: u32 = 1 << 13;
+const F_XDP_SKB: u32 = 1 << 1;
+const F_XDP_DRV: u32 = 1 << 2;
+const F_XDP_HW: u32 = 1 << 3;
+
+/// Ties a program to a target.
+pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
+    match target {
+        LinkTarget::Xdp { netns, ifindex, mode } => {
+            netns::enter(*netns, || xdp(program, *ifindex, *mode))
+        }
+        LinkTarget::Tcx { netns, ifindex, direction, anchor } => {
+            netns::enter(*netns, || tcx(program, *ifindex, *direction, *anchor))
+        }
+        LinkTarget::Tracepoint { category, name } => {
+            link_event(program, &perf::tracepoint(category, name)?, &format!("trace point {category}/{name}"))
+        }
+        LinkTarget::Kprobe { function, offset, on_return } => {
+            link_event(program, &perf::kprobe(function, *offset, *on_return)?, &format!("function {function}"))
+        }
+        LinkTarget::Uprobe { target, function, offset, scope, on_return } => link_event(
+            program,
+            &perf::uprobe(target, *function, *offset, scope, *on_return)?,
+            &format!("file {target}"),
+        ),
+        LinkTarget::Trampoline => {
+            let mut request = attr::RawTracepoint { prog_fd: program.as_raw_fd(), ..Default::default() };
+            sys::bpf_fd(Command::RawTracepointOpen, &mut request)
+                .map_err(|source| KernelError::call("attach", "the program to the function it was loaded for", source))
+        }
+    }
+}
+
+fn xdp(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<OwnedFd, KernelError> {
+    let create = |flags| {
+        let mut request = attr::LinkCreate {
+            prog_fd: program.as_raw_fd(),
+            target: ifindex.0,
+            attach_type: ATTACH_XDP,
+            flags,
+            ..Default::default()
+        };
+        sys::bpf_fd(Command::LinkCreate, &mut request)
+    };
+    let result = match mode {
+        // The driver may know XDP and still refuse this program (its size, the MTU): the stack takes it then.
+        XdpMode::Auto => create(0).or_else(|first| match first.raw_os_error() {
+            Some(libc::EBUSY | libc::EEXIST) => Err(first),
+            _ => create(F_XDP_SKB).map_err(|_second| first),
+        }),
+        XdpMode::Native => create(F_XDP_DRV),
+        XdpMode::Generic => create(F_XDP_SKB),
+        XdpMode::Offload => create(F_XDP_HW),
+    };
+    result.map_err(|source| match source.raw_os_error() {
+        Some(libc::EBUSY | libc::EEXIST) => KernelError::HookHeld {
+            hook: format!("XDP of interface {ifindex}"),
+            holder: "a program of someone else".to_owned(),
+        },
+        _ => KernelError::call("attach", format!("a program to XDP of interface {ifindex}"), source),
+    })
+}
+
+fn tcx(
+    program: &OwnedFd,
+    ifindex: IfIndex,
+    direction: Direction,
+    anchor: Anchor,
+) -> Result<OwnedFd, KernelError> {
+    let (flags, relative) = match anchor {
+        Anchor::Last => (F_AFTER, 0),
+        Anchor::Before(link) => (F_BEFORE | F_LINK | F_ID, link.0),
+        Anchor::After(link) => (F_AFTER | F_LINK | F_ID, link.0),
+    };
+    let attach_type = match direction {
+        Direction::Ingress => ATTACH_TCX_INGRESS,
+        Direction::Egress => ATTACH_TCX_EGRESS,
+    };
+    let mut request = attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: ifindex.0,
+        attach_type,
+        flags,
+        relative,
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
+        KernelError::call("attach", format!("a program to tcx {direction} of interface {ifindex}"), source)
+    })
+}
+
+fn link_event(program: &OwnedFd, event: &OwnedFd, subject: &str) -> Result<OwnedFd, KernelError> {
+    let mut request = attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: event.as_raw_fd() as u32,
+        attach_type: ATTACH_PERF_EVENT,
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
+        if source.raw_os_error() == Some(libc::EINVAL) {
+            return KernelError::Unsupported {
+                feature: "links on perf events",
+                release: super::release(),
+                needs: "Linux 5.15 or later has them",
+            };
+        }
+        KernelError::call("attach", format!("a program to {subject}"), source)
+    })
+}
+
+/// Puts another program in a link's place if it runs the expected one.
+pub fn replace(link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
+    let mut request = attr::LinkUpdate {
+        link_fd: link.as_raw_fd(),
+        new_prog_fd: program.as_raw_fd(),
+        flags: F_REPLACE,
+        old_prog_fd: expected.as_raw_fd(),
+    };
+    sys::bpf(Command::LinkUpdate, &mut request).map(drop).map_err(|source| {
+        let hook = || facts::link(link).map_or_else(|_| "of a link".to_owned(), |link| format!("of link {}", link.id));
+        match source.raw_os_error() {
+            Some(libc::EPERM) => KernelError::HookChanged { hook: hook() },
+            _ => KernelError::call("swap the program", hook(), source),
+        }
+    })
+}
+
+/// Removes a pinned link and waits until the kernel has let go of it.
+///
+/// Removing the pin drops its reference only after a grace period. XDP and tcx links are detached before that, so no
+/// packet meets them any more; for the others the wait is what makes the detach synchronous.
+pub fn end(pins: &super::pins::Pins, path: &Path) -> Result<(), KernelError> {
+    let Some(link) = pins.get(path)? else { return Ok(()) };
+    let facts = facts::link(&link)
+        .map_err(|source| KernelError::call("describe link", path.display().to_string(), source))?;
+    let detached = sys::bpf(Command::LinkDetach, &mut attr::Fd { fd: link.as_raw_fd() });
+    match detached {
+        Ok(_) => {}
+        // Only links in the network can be detached by force; the others end with their last reference.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP)) => {}
+        Err(source) => {
+            return Err(KernelError::call("detach", format!("link {}", facts.id), source));
+        }
+    }
+    pins.unpin(path)?;
+    drop(link);
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let mut pause = Duration::from_micros(50);
+    while facts::open(Command::LinkGetFdById, facts.id.0)
+        .map_err(|source| KernelError::call("look for", format!("link {}", facts.id), source))?
+        .is_some()
+    {
+        if Instant::now() > deadline {
+            let held = io::Error::new(io::ErrorKind::TimedOut, "something else still holds it");
+            return Err(KernelError::call("end", format!("link {}", facts.id), held));
+        }
+        // The kernel tells nobody when a link is gone; asking costs 2 µs.
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(2));
+    }
+    Ok(())
+}

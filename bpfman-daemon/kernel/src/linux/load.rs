@@ -1,0 +1,231 @@
+//! Creating maps and loading programs.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, MapRole, MapSpec};
+
+use super::attr::{self, Command};
+use super::{facts, sys};
+use crate::{KernelError, Loaded, LogRequest, ProgramLoad};
+
+const MAP_TYPE_PERF_EVENT_ARRAY: u32 = 4;
+const MAP_TYPE_RINGBUF: u32 = 27;
+const MAP_TYPE_USER_RINGBUF: u32 = 31;
+const FLAG_SLEEPABLE: u32 = 1 << 4;
+const FLAG_XDP_HAS_FRAGS: u32 = 1 << 5;
+/// Logs double from here until they fit.
+const LOG_START: usize = 64 << 10;
+/// What Linux takes at most.
+const LOG_END: usize = (u32::MAX >> 8) as usize;
+
+/// Loads type information.
+pub fn btf(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
+    let mut request =
+        attr::BtfLoad { btf: bytes.as_ptr() as u64, btf_size: bytes.len() as u32, ..Default::default() };
+    sys::bpf_fd(Command::BtfLoad, &mut request)
+        .map_err(|source| KernelError::call("load", format!("BTF of {} bytes", bytes.len()), source))
+}
+
+/// Creates a map and gives it its first contents.
+pub fn map(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
+    let fail = |action, source| KernelError::call(action, format!("map \"{}\"", spec.name), source);
+    let inner = spec.inner.as_deref().map(|inner| map(inner, None)).transpose()?;
+    let mut request = attr::MapCreate {
+        map_type: spec.map_type,
+        key_size: spec.key_size,
+        value_size: spec.value_size,
+        max_entries: max_entries(spec).map_err(|source| fail("size", source))?,
+        map_flags: spec.flags,
+        inner_map_fd: inner.as_ref().map_or(0, AsRawFd::as_raw_fd),
+        map_name: kernel_name(&spec.name),
+        map_extra: spec.map_extra,
+        ..Default::default()
+    };
+    if let Some(btf) = btf
+        && (spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0)
+    {
+        request.btf_fd = btf.as_raw_fd();
+        request.btf_key_type_id = spec.btf_key_type_id;
+        request.btf_value_type_id = spec.btf_value_type_id;
+    }
+    let mut created = sys::bpf_fd(Command::MapCreate, &mut request);
+    if created.is_err() && request.btf_fd != 0 {
+        // Not every kind of map takes types, and which do depends on the kernel: types are a comfort, not a need.
+        (request.btf_fd, request.btf_key_type_id, request.btf_value_type_id) = (0, 0, 0);
+        created = sys::bpf_fd(Command::MapCreate, &mut request);
+    }
+    let fd = created.map_err(|source| fail("create", source))?;
+    if !spec.initial.is_empty() && spec.role != MapRole::Bss {
+        write_globals(&fd, &spec.initial).map_err(|source| fail("fill", source))?;
+    }
+    if spec.role == MapRole::Rodata {
+        sys::bpf(Command::MapFreeze, &mut attr::Fd { fd: fd.as_raw_fd() })
+            .map_err(|source| fail("freeze", source))?;
+    }
+    Ok(fd)
+}
+
+/// Global variables are one entry of an array.
+fn write_globals(fd: &OwnedFd, contents: &[u8]) -> io::Result<()> {
+    let key = 0_u32;
+    let mut request = attr::MapElement {
+        map_fd: fd.as_raw_fd(),
+        key: (&raw const key) as u64,
+        value: contents.as_ptr() as u64,
+        ..Default::default()
+    };
+    sys::bpf(Command::MapUpdateElem, &mut request).map(drop)
+}
+
+/// Sizes that objects leave to the loader.
+fn max_entries(spec: &MapSpec) -> io::Result<u32> {
+    match spec.map_type {
+        MAP_TYPE_PERF_EVENT_ARRAY if spec.max_entries == 0 => aya::util::nr_cpus()
+            .map(|cpus| cpus as u32)
+            .map_err(|(what, error)| io::Error::new(error.kind(), format!("{what}: {error}"))),
+        MAP_TYPE_RINGBUF | MAP_TYPE_USER_RINGBUF => {
+            // The kernel wants a power of two that is a multiple of its page size.
+            let page = rustix::param::page_size() as u32;
+            Ok(spec.max_entries.max(page).checked_next_power_of_two().unwrap_or(1 << 31))
+        }
+        _ => Ok(spec.max_entries),
+    }
+}
+
+/// Loads a program.
+pub fn program(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
+    let text = &load.text.0;
+    let (insns, _maps) = with_descriptors(load)?;
+    let btf = text.btf.as_deref().map(btf).transpose()?;
+    let license = CString::new(text.license.as_str()).unwrap_or_default();
+    let mut request = attr::ProgLoad {
+        prog_type: load.kind.kernel_type,
+        expected_attach_type: load.kind.expected_attach_type,
+        insn_cnt: insns.len() as u32,
+        insns: insns.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        prog_name: kernel_name(load.name),
+        attach_btf_id: load.attach_btf_id,
+        ..Default::default()
+    };
+    if text.frags {
+        request.prog_flags |= FLAG_XDP_HAS_FRAGS;
+    }
+    if text.sleepable {
+        request.prog_flags |= FLAG_SLEEPABLE;
+    }
+    if let Some(btf) = &btf
+        && !text.func_info.is_empty()
+    {
+        request.prog_btf_fd = btf.as_raw_fd();
+        request.func_info_rec_size = size_of::<FuncInfo>() as u32;
+        request.func_info = text.func_info.as_ptr() as u64;
+        request.func_info_cnt = text.func_info.len() as u32;
+        if !text.line_info.is_empty() {
+            request.line_info_rec_size = size_of::<LineInfo>() as u32;
+            request.line_info = text.line_info.as_ptr() as u64;
+            request.line_info_cnt = text.line_info.len() as u32;
+        }
+    }
+    if load.log == LogRequest::OnFailure
+        && let Ok(program) = sys::bpf_fd(Command::ProgLoad, &mut request)
+    {
+        return Ok(Loaded { program, log: String::new() });
+    }
+    with_log(load, &mut request)
+}
+
+/// Loads with the verifier's log, in a buffer that grows until the log fits.
+fn with_log(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
+    let mut size = LOG_START;
+    loop {
+        let mut log = vec![0_u8; size];
+        request.log_level = 1;
+        request.log_size = size as u32;
+        request.log_buf = log.as_mut_ptr() as u64;
+        let result = sys::bpf_fd(Command::ProgLoad, request);
+        match result {
+            Ok(program) => return Ok(Loaded { program, log: facts::text(&log) }),
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && size < LOG_END => {
+                size = (size * 4).min(LOG_END);
+            }
+            Err(source) => {
+                let log = facts::text(&log);
+                return Err(KernelError::Refused {
+                    program: load.text.0.name.clone(),
+                    summary: summarise(&log),
+                    log,
+                    source,
+                });
+            }
+        }
+    }
+}
+
+/// The lines of a verifier log that say why: the last ones before its statistics.
+fn summarise(log: &str) -> String {
+    const LINES: usize = 3;
+    let telling: Vec<&str> = log
+        .lines()
+        .map(str::trim)
+        .filter(|line| {
+            !line.is_empty()
+                && !line.starts_with("processed ")
+                && !line.starts_with("verification time")
+                && !line.starts_with("stack depth")
+                && !line.starts_with("insns processed")
+        })
+        .collect();
+    telling[telling.len().saturating_sub(LINES)..].join(" | ")
+}
+
+/// The instructions with map ids replaced by descriptors, and the descriptors, to be kept until the load is done.
+fn with_descriptors(load: &ProgramLoad<'_>) -> Result<(Vec<Insn>, Vec<OwnedFd>), KernelError> {
+    let mut open: HashMap<u32, RawFd> = HashMap::new();
+    let mut held = Vec::new();
+    for MapId(id) in load.text.map_ids() {
+        let fd = facts::open(Command::MapGetFdById, id)
+            .and_then(|fd| fd.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)))
+            .map_err(|source| {
+                KernelError::call("open", format!("map {id} of program \"{}\"", load.text.0.name), source)
+            })?;
+        open.insert(id, fd.as_raw_fd());
+        held.push(fd);
+    }
+    let mut insns = load.text.0.insns.clone();
+    for at in load.text.map_references() {
+        if let Some(fd) = open.get(&insns[at].imm.cast_unsigned()) {
+            insns[at].imm = *fd;
+        }
+    }
+    Ok((insns, held))
+}
+
+/// A name as the kernel takes it: 15 bytes of letters, digits, `_` and `.`, and a zero.
+pub fn kernel_name(name: &str) -> [u8; 16] {
+    let mut bytes = [0_u8; 16];
+    for (slot, byte) in bytes.iter_mut().zip(name.bytes()).take(15) {
+        *slot = if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.' { byte } else { b'_' };
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_cut_and_cleaned_as_the_kernel_wants_it() {
+        assert_eq!(&kernel_name("a-name that is long"), b"a_name_that_is_\0");
+        assert_eq!(&kernel_name("x")[..2], b"x\0");
+    }
+
+    #[test]
+    fn a_summary_keeps_the_lines_that_say_why() {
+        let log = "0: (b7) r0 = 0\n1: (79) r1 = *(u64 *)(r2 +0)\nR2 !read_ok\nprocessed 2 insns (limit 1000000)\n";
+        assert_eq!(summarise(log), "0: (b7) r0 = 0 | 1: (79) r1 = *(u64 *)(r2 +0) | R2 !read_ok");
+    }
+}

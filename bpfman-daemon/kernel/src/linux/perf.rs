@@ -1,0 +1,160 @@
+//! Perf events: trace points and probes.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::ProcessScope;
+
+use super::symbols;
+use super::sys::{self, PerfEventAttr};
+use crate::KernelError;
+
+const TYPE_TRACEPOINT: u32 = 2;
+const ANY_PROCESS: i32 = -1;
+const ANY_CPU: i32 = -1;
+/// A probe of every process is opened on one CPU and fires on all.
+const FIRST_CPU: i32 = 0;
+
+/// Opens a trace point.
+pub fn tracepoint(category: &str, name: &str) -> Result<OwnedFd, KernelError> {
+    let events = events_folder()?;
+    let id = std::fs::read_to_string(events.join(category).join(name).join("id")).map_err(|_absent| {
+        KernelError::NoTracepoint {
+            category: category.to_owned(),
+            name: name.to_owned(),
+            similar: similar(&events, category, name),
+        }
+    })?;
+    let config = id.trim().parse().map_err(|_| {
+        KernelError::call("read the id of trace point", format!("{category}/{name}"), io::ErrorKind::InvalidData)
+    })?;
+    let event = PerfEventAttr { event_type: TYPE_TRACEPOINT, config, ..Default::default() };
+    sys::perf_event_open(event, ANY_PROCESS, FIRST_CPU)
+        .map_err(|source| KernelError::call("open trace point", format!("{category}/{name}"), source))
+}
+
+/// The folder of trace points; mounts a tracefs at its usual place if the machine has none mounted.
+fn events_folder() -> Result<PathBuf, KernelError> {
+    const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+    let mounted = || PLACES.iter().map(|place| Path::new(place).join("events")).find(|events| events.is_dir());
+    if let Some(events) = mounted() {
+        return Ok(events);
+    }
+    let flags = rustix::mount::MountFlags::NOSUID
+        | rustix::mount::MountFlags::NODEV
+        | rustix::mount::MountFlags::NOEXEC
+        | rustix::mount::MountFlags::RELATIME;
+    rustix::mount::mount("tracefs", PLACES[0], "tracefs", flags, None)
+        .map_err(|error| KernelError::call("mount tracefs on", PLACES[0], error))?;
+    mounted().ok_or_else(|| KernelError::call("find trace points below", PLACES[0], io::ErrorKind::NotFound))
+}
+
+/// Up to three trace points whose name holds the one that was asked for, or a part of it.
+fn similar(events: &Path, category: &str, name: &str) -> Vec<String> {
+    let names = |folder: &Path| -> Vec<String> {
+        std::fs::read_dir(folder)
+            .map(|entries| {
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+            })
+            .unwrap_or_default()
+    };
+    let stem = name.get(..name.len().min(8)).unwrap_or(name);
+    let mut found: Vec<String> = names(events)
+        .into_iter()
+        .flat_map(|folder| {
+            names(&events.join(&folder)).into_iter().map(move |point| (folder.clone(), point))
+        })
+        .filter(|(folder, point)| point == name || (folder == category && point.contains(stem)))
+        .map(|(folder, point)| format!("{folder}/{point}"))
+        .collect();
+    found.sort_by_key(|candidate| (!candidate.ends_with(&format!("/{name}")), candidate.clone()));
+    found.truncate(3);
+    found
+}
+
+/// Opens a probe of a kernel function.
+pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, KernelError> {
+    let fail = |reason: String| KernelError::NoProbeTarget {
+        target: format!("kernel function \"{function}\""),
+        reason,
+    };
+    let source = EventSource::find("kprobe")?;
+    let symbol = CString::new(function).map_err(|error| fail(error.to_string()))?;
+    let event = PerfEventAttr {
+        event_type: source.number,
+        config: source.config(on_return),
+        config1: symbol.as_ptr() as u64,
+        config2: offset,
+        ..Default::default()
+    };
+    sys::perf_event_open(event, ANY_PROCESS, FIRST_CPU).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT) => fail("the kernel has no such function, or forbids to probe it".to_owned()),
+        Some(libc::EINVAL | libc::EILSEQ) => fail(format!("offset {offset:#x} is not at an instruction ({error})")),
+        _ => KernelError::call("open a probe of", format!("kernel function \"{function}\""), error),
+    })
+}
+
+/// Opens a probe of a user-space function.
+pub fn uprobe(
+    target: &str,
+    function: Option<&str>,
+    offset: u64,
+    scope: &ProcessScope,
+    on_return: bool,
+) -> Result<OwnedFd, KernelError> {
+    let fail = |reason: String| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
+    let source = EventSource::find("uprobe")?;
+    let path = symbols::find_file(target, scope.container_pid).map_err(fail)?;
+    let start = match function {
+        Some(function) => symbols::file_offset(&path, function).map_err(fail)?,
+        None => 0,
+    };
+    let name = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|error| fail(error.to_string()))?;
+    let event = PerfEventAttr {
+        event_type: source.number,
+        config: source.config(on_return),
+        config1: name.as_ptr() as u64,
+        config2: start + offset,
+        ..Default::default()
+    };
+    let (pid, cpu) = match scope.pid {
+        Some(pid) => (pid.cast_signed(), ANY_CPU),
+        None => (ANY_PROCESS, FIRST_CPU),
+    };
+    sys::perf_event_open(event, pid, cpu).map_err(|error| match error.raw_os_error() {
+        Some(libc::ESRCH) => fail(format!("process {pid} does not exist")),
+        _ => KernelError::call("open a probe of", format!("{target} at offset {:#x}", start + offset), error),
+    })
+}
+
+/// A source of perf events whose number the kernel chooses at boot.
+struct EventSource {
+    number: u32,
+    return_bit: u32,
+}
+
+impl EventSource {
+    fn find(name: &'static str) -> Result<Self, KernelError> {
+        let folder = Path::new("/sys/bus/event_source/devices").join(name);
+        let read = |file: &str| std::fs::read_to_string(folder.join(file));
+        let number = read("type").ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
+            KernelError::Unsupported {
+                feature: if name == "kprobe" { "kernel probes" } else { "user-space probes" },
+                release: super::release(),
+                needs: "it was built without them",
+            }
+        })?;
+        // "config:0": which bit of `config` asks for a return probe.
+        let return_bit = read("format/retprobe")
+            .ok()
+            .and_then(|text| text.trim().strip_prefix("config:")?.parse().ok())
+            .unwrap_or(0);
+        Ok(Self { number, return_bit })
+    }
+
+    const fn config(&self, on_return: bool) -> u64 {
+        if on_return { 1 << self.return_bit } else { 0 }
+    }
+}

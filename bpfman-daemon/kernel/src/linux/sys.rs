@@ -1,0 +1,105 @@
+//! The system calls that no safe library offers: bpf(2), perf_event_open(2), and one socket option.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use super::attr::{self, Attr, Command};
+
+/// Calls bpf(2). The kernel may write to `attr`.
+pub fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i64> {
+    loop {
+        // SAFETY: `attr` is a live, exclusively borrowed structure of `size_of::<A>()` initialised bytes (trait Attr),
+        // and the kernel reads and writes at most that many. Addresses inside it come from callers in this module's
+        // parent, who keep the buffers alive across the call.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command as i64, &raw mut *attr, size_of::<A>()) };
+        if result >= 0 {
+            return Ok(result);
+        }
+        let error = io::Error::last_os_error();
+        // EAGAIN: the verifier was interrupted by a signal.
+        if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) {
+            return Err(error);
+        }
+    }
+}
+
+/// Calls a bpf(2) command that answers with a new descriptor.
+pub fn bpf_fd<A: Attr>(command: Command, attr: &mut A) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attr)?;
+    // SAFETY: the command succeeded, so its answer is a descriptor that nobody else owns yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Asks for the kernel's description of an object.
+pub fn info<A: Attr>(fd: impl AsFd, info: &mut A) -> io::Result<()> {
+    let mut request = attr::InfoByFd {
+        bpf_fd: fd.as_fd().as_raw_fd(),
+        info_len: size_of::<A>() as u32,
+        info: (&raw mut *info) as u64,
+    };
+    bpf(Command::ObjGetInfoByFd, &mut request).map(drop)
+}
+
+/// `struct perf_event_attr` as of its second version, 72 bytes: the last field probes need is `config2`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct PerfEventAttr {
+    /// Number of the event source.
+    pub event_type: u32,
+    /// Bytes of this structure; filled in by [`perf_event_open`].
+    pub size: u32,
+    /// Event in its source.
+    pub config: u64,
+    pub(super) sample_period: u64,
+    pub(super) sample_type: u64,
+    pub(super) read_format: u64,
+    pub(super) flags: u64,
+    pub(super) wakeup_events: u32,
+    pub(super) bp_type: u32,
+    /// Address of a probe's symbol or path.
+    pub config1: u64,
+    /// A probe's offset.
+    pub config2: u64,
+}
+
+/// Opens a perf event. `pid` -1 means every process, and then `cpu` must name one; probes fire on all.
+pub fn perf_event_open(mut event: PerfEventAttr, pid: i32, cpu: i32) -> io::Result<OwnedFd> {
+    event.size = size_of::<PerfEventAttr>() as u32;
+    const CLOSE_ON_EXEC: u64 = 8;
+    // SAFETY: `event` is an initialised structure of the size it states and outlives the call; the string behind
+    // `config1` is kept by the caller.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, &raw const event, pid, cpu, -1_i32, CLOSE_ON_EXEC)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so its answer is a descriptor that nobody else owns yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// The cookie of the network namespace that a socket belongs to; 0 where the kernel has none (before Linux 5.14).
+pub fn netns_cookie(socket: impl AsFd) -> u64 {
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: both pointers are to live locals, and `length` is the size of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            71, // SO_NETNS_COOKIE
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { cookie } else { 0 }
+}
+
+/// Gives memory that is free, but held by the allocator, back to the kernel.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim has no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -1,0 +1,1 @@
+//! A kernel in memory, with the rules of the real one that the engine depends on.

@@ -1,0 +1,180 @@
+//! BTF, the compact type information of eBPF, read in place: types stay bytes, an index says where each begins.
+
+pub(crate) mod ext;
+pub(crate) mod fixup;
+pub(crate) mod kind;
+mod types;
+
+use std::sync::Arc;
+
+pub use fixup::BtfFeatures;
+pub(crate) use kind::Kind;
+pub(crate) use types::{Member, SecInfo, Type};
+
+use crate::ObjectError;
+
+const MAGIC: u16 = 0xeb9f;
+const HEADER_LEN: usize = 24;
+/// How deep modifiers, arrays and anonymous members are followed: the same bound as libbpf's.
+pub(crate) const MAX_DEPTH: usize = 32;
+
+/// Reads a word of this machine's byte order; zero past the end, which parsing has excluded where it matters.
+pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes
+        .get(at..at.saturating_add(4))
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u32::from_ne_bytes)
+}
+
+/// A BTF blob with an index of its types.
+#[derive(Clone, Debug)]
+pub(crate) struct Btf {
+    data: Arc<[u8]>,
+    strings_at: usize,
+    strings_end: usize,
+    /// Where type `i + 1` begins in `data`; type 0 is void.
+    offsets: Vec<u32>,
+}
+
+impl Btf {
+    pub(crate) fn parse(data: impl Into<Arc<[u8]>>) -> Result<Self, ObjectError> {
+        let data: Arc<[u8]> = data.into();
+        let header = data.get(..HEADER_LEN).ok_or_else(|| ObjectError::btf("header", "cut off"))?;
+        let magic = u16::from_ne_bytes([header[0], header[1]]);
+        if magic != MAGIC {
+            return Err(ObjectError::btf("header", format!("magic {magic:#06x} instead of {MAGIC:#06x}")));
+        }
+        let part = |what: &str, offset: usize, len: usize| {
+            let start = (word(header, 4) as usize).checked_add(word(header, offset) as usize);
+            let end = start.and_then(|start| start.checked_add(word(header, len) as usize));
+            match (start, end) {
+                (Some(start), Some(end)) if end <= data.len() && start >= HEADER_LEN => Ok((start, end)),
+                _ => Err(ObjectError::btf(what, "lies outside its section")),
+            }
+        };
+        let (types_at, types_end) = part("types", 8, 12)?;
+        let (strings_at, strings_end) = part("strings", 16, 20)?;
+        if strings_end > strings_at && data[strings_end - 1] != 0 {
+            return Err(ObjectError::btf("strings", "the last one is not terminated"));
+        }
+
+        let mut offsets = Vec::new();
+        let mut at = types_at;
+        while at < types_end {
+            let len = Type::encoded_len(&data[at..types_end]).map_err(|why| {
+                ObjectError::btf(format!("type {}", offsets.len() + 1), why)
+            })?;
+            offsets.push(u32::try_from(at).map_err(|_| ObjectError::btf("types", "more than four gigabytes"))?);
+            at += len;
+        }
+        Ok(Self { data, strings_at, strings_end, offsets })
+    }
+
+    /// Number of types, void not counted; the highest id.
+    pub(crate) fn len(&self) -> u32 {
+        // Each type takes twelve bytes at least and offsets are 32 bits wide, so the count fits.
+        self.offsets.len() as u32
+    }
+
+    pub(crate) fn strings(&self) -> &[u8] {
+        &self.data[self.strings_at..self.strings_end]
+    }
+
+    /// The type of an id; none for void and for ids past the end.
+    pub(crate) fn get(&self, id: u32) -> Option<Type<'_>> {
+        let index = (id as usize).checked_sub(1)?;
+        let start = *self.offsets.get(index)? as usize;
+        let end = self.offsets.get(index + 1).map_or(self.data.len(), |end| *end as usize);
+        Some(Type::new(id, &self.data[start..end]))
+    }
+
+    pub(crate) fn types(&self) -> impl Iterator<Item = Type<'_>> {
+        (1..=self.len()).filter_map(|id| self.get(id))
+    }
+
+    /// The string at an offset; empty for damaged offsets and for bytes that are not UTF-8.
+    pub(crate) fn string(&self, offset: u32) -> &str {
+        std::str::from_utf8(self.string_bytes(offset)).unwrap_or_default()
+    }
+
+    pub(crate) fn string_bytes(&self, offset: u32) -> &[u8] {
+        let tail = self.strings().get(offset as usize..).unwrap_or_default();
+        let end = tail.iter().position(|byte| *byte == 0).unwrap_or(tail.len());
+        &tail[..end]
+    }
+
+    pub(crate) fn name(&self, ty: &Type<'_>) -> &str {
+        self.string(ty.name_off)
+    }
+
+    /// The first type of a name and kind.
+    pub(crate) fn find(&self, name: &str, kind: Kind) -> Option<Type<'_>> {
+        self.types().find(|ty| ty.kind == kind && self.string_bytes(ty.name_off) == name.as_bytes())
+    }
+
+    /// Follows const, volatile, restrict, type tags and typedefs.
+    pub(crate) fn resolve(&self, mut id: u32) -> Option<Type<'_>> {
+        for _ in 0..MAX_DEPTH {
+            let ty = self.get(id)?;
+            if !ty.kind.is_modifier() && ty.kind != Kind::Typedef {
+                return Some(ty);
+            }
+            id = ty.size_or_type;
+        }
+        None
+    }
+
+    /// Bytes of a value of the type.
+    pub(crate) fn size_of(&self, id: u32) -> Option<u64> {
+        let mut count: u64 = 1;
+        let mut id = id;
+        for _ in 0..MAX_DEPTH {
+            let ty = self.get(id)?;
+            match ty.kind {
+                Kind::Int
+                | Kind::Struct
+                | Kind::Union
+                | Kind::Enum
+                | Kind::Enum64
+                | Kind::Float
+                | Kind::Datasec => return count.checked_mul(u64::from(ty.size_or_type)),
+                Kind::Ptr => return count.checked_mul(8),
+                Kind::Array => {
+                    let array = ty.array();
+                    count = count.checked_mul(u64::from(array.len))?;
+                    id = array.element;
+                }
+                Kind::Var | Kind::Typedef => id = ty.size_or_type,
+                kind if kind.is_modifier() => id = ty.size_or_type,
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// A type's name as a C programmer would write it, for messages and listings.
+    pub(crate) fn describe(&self, id: u32) -> String {
+        let mut suffix = String::new();
+        let mut id = id;
+        for _ in 0..MAX_DEPTH {
+            let Some(ty) = self.get(id) else { return format!("void{suffix}") };
+            let name = self.name(&ty);
+            match ty.kind {
+                Kind::Ptr => suffix.insert(0, '*'),
+                Kind::Array => {
+                    suffix.push_str(&format!("[{}]", ty.array().len));
+                    id = ty.array().element;
+                    continue;
+                }
+                Kind::Struct => return format!("struct {name}{suffix}"),
+                Kind::Union => return format!("union {name}{suffix}"),
+                Kind::Enum | Kind::Enum64 => return format!("enum {name}{suffix}"),
+                Kind::FuncProto => return format!("function{suffix}"),
+                kind if kind.is_modifier() || kind == Kind::Var => {}
+                _ => return format!("{name}{suffix}"),
+            }
+            id = ty.size_or_type;
+        }
+        "unknown".to_owned()
+    }
+}

@@ -1,0 +1,151 @@
+//! One BTF type, seen in place.
+
+use super::{Kind, word};
+
+const COMMON_LEN: usize = 12;
+
+/// One type: its common twelve bytes and the rest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Type<'a> {
+    pub id: u32,
+    pub kind: Kind,
+    pub name_off: u32,
+    pub info: u32,
+    /// A size in bytes or a type id, by kind.
+    pub size_or_type: u32,
+    pub rest: &'a [u8],
+}
+
+/// A member of a struct or union.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub name_off: u32,
+    pub type_id: u32,
+    pub bit_offset: u32,
+    /// Bits of a bit field, 0 for a plain member.
+    pub bit_size: u32,
+}
+
+/// An array's shape.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Array {
+    pub element: u32,
+    pub len: u32,
+}
+
+/// One variable (or, in `.ksyms`, function) of a DATASEC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SecInfo {
+    pub type_id: u32,
+    pub offset: u32,
+    pub size: u32,
+}
+
+impl<'a> Type<'a> {
+    /// Bytes that the type at the start of `bytes` takes.
+    pub(crate) fn encoded_len(bytes: &[u8]) -> Result<usize, String> {
+        if bytes.len() < COMMON_LEN {
+            return Err("cut off".to_owned());
+        }
+        let info = word(bytes, 4);
+        let number = info >> 24 & 0x1f;
+        let kind = Kind::from_number(number).ok_or_else(|| format!("unknown kind {number}"))?;
+        let (fixed, each) = kind.extra();
+        let len = COMMON_LEN + fixed + each * (info & 0xffff) as usize * usize::from(each > 0);
+        if len > bytes.len() {
+            return Err(format!("{len} bytes of a {kind:?} where {} are left", bytes.len()));
+        }
+        Ok(len)
+    }
+
+    /// Reads a type whose length has been checked; `bytes` may be longer.
+    pub(crate) fn new(id: u32, bytes: &'a [u8]) -> Self {
+        let info = word(bytes, 4);
+        // Parsing has refused unknown kinds, so the fallback is never taken.
+        let kind = Kind::from_number(info >> 24 & 0x1f).unwrap_or(Kind::Fwd);
+        let len = Self::encoded_len(bytes).unwrap_or(COMMON_LEN).min(bytes.len());
+        Self {
+            id,
+            kind,
+            name_off: word(bytes, 0),
+            info,
+            size_or_type: word(bytes, 8),
+            rest: bytes.get(COMMON_LEN..len).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) const fn vlen(&self) -> u32 {
+        self.info & 0xffff
+    }
+
+    pub(crate) const fn flag(&self) -> bool {
+        self.info >> 31 != 0
+    }
+
+    pub(crate) fn array(&self) -> Array {
+        Array { element: word(self.rest, 0), len: word(self.rest, 8) }
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = Member> + use<'a> {
+        let flag = self.flag();
+        let count = if self.kind.is_composite() { self.vlen() as usize } else { 0 };
+        self.rest.chunks_exact(12).take(count).map(move |raw| {
+            let offset = word(raw, 8);
+            let (bit_offset, bit_size) = if flag { (offset & 0xff_ffff, offset >> 24) } else { (offset, 0) };
+            Member { name_off: word(raw, 0), type_id: word(raw, 4), bit_offset, bit_size }
+        })
+    }
+
+    /// Names and values of an enumeration, sign-extended to 64 bits.
+    pub(crate) fn enumerators(&self) -> impl Iterator<Item = (u32, u64)> + use<'a> {
+        let wide = self.kind == Kind::Enum64;
+        let signed = self.flag();
+        let each = if wide { 12 } else { 8 };
+        let count = if self.kind.is_enum() { self.vlen() as usize } else { 0 };
+        self.rest.chunks_exact(each).take(count).map(move |raw| {
+            let low = word(raw, 4);
+            let value = if wide {
+                u64::from(low) | u64::from(word(raw, 8)) << 32
+            } else if signed {
+                i64::from(low.cast_signed()).cast_unsigned()
+            } else {
+                u64::from(low)
+            };
+            (word(raw, 0), value)
+        })
+    }
+
+    /// Names and types of a function prototype's parameters.
+    pub(crate) fn params(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {
+        let count = if self.kind == Kind::FuncProto { self.vlen() as usize } else { 0 };
+        self.rest.chunks_exact(8).take(count).map(|raw| (word(raw, 0), word(raw, 4)))
+    }
+
+    pub(crate) fn sec_infos(&self) -> impl Iterator<Item = SecInfo> + use<'a> {
+        let count = if self.kind == Kind::Datasec { self.vlen() as usize } else { 0 };
+        self.rest.chunks_exact(12).take(count).map(|raw| SecInfo {
+            type_id: word(raw, 0),
+            offset: word(raw, 4),
+            size: word(raw, 8),
+        })
+    }
+
+    /// Linkage of a variable: 0 static, 1 global, 2 extern.
+    pub(crate) fn var_linkage(&self) -> u32 {
+        word(self.rest, 0)
+    }
+
+    /// Encoding bits of an integer: 1 signed, 2 character, 4 boolean.
+    pub(crate) fn int_encoding(&self) -> u32 {
+        word(self.rest, 0) >> 24 & 0xf
+    }
+
+    /// Offset of an integer inside its storage, in bits: an old form of bit fields.
+    pub(crate) fn int_offset(&self) -> u32 {
+        word(self.rest, 0) >> 16 & 0xff
+    }
+
+    pub(crate) fn int_bits(&self) -> u32 {
+        word(self.rest, 0) & 0xff
+    }
+}

@@ -1,0 +1,138 @@
+//! Changing an instruction to what a relocation came out as.
+
+use bpfmand_core::{Insn, op};
+
+use super::spec::Spec;
+use super::value::{RelocKind, evaluate};
+use crate::btf::ext::CoreRecord;
+use crate::btf::{Btf, Kind};
+
+/// A helper that does not exist: libbpf's number, so that known explanations of the verifier's answer fit.
+const POISON: i32 = 0x0bad_2310;
+const CLASS_LD: u8 = 0;
+const CLASS_LDX: u8 = 1;
+const CLASS_ST: u8 = 2;
+const CLASS_STX: u8 = 3;
+const CLASS_ALU: u8 = 4;
+const CLASS_ALU64: u8 = 7;
+/// `BPF_X`: the operand is a register.
+const SOURCE_REGISTER: u8 = 0x08;
+/// The size bits of a memory access.
+const SIZE_MASK: u8 = 0x18;
+
+/// What an instruction becomes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patch {
+    /// What the compiler wrote, if that can be checked.
+    before: Option<u64>,
+    /// The new number; none makes the instruction one that the verifier refuses.
+    after: Option<u64>,
+    /// New bytes of a memory access.
+    access: Access,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Same,
+    Bytes(u64),
+    /// A signed number cannot be read in another width without extending its sign.
+    Impossible,
+}
+
+impl Patch {
+    pub(super) fn compute(
+        kind: RelocKind,
+        local: (&Btf, &Spec),
+        target: Option<(&Btf, &Spec)>,
+    ) -> Result<Self, String> {
+        let before = evaluate(kind, Some(local))?;
+        let after = evaluate(kind, target)?;
+        let mut access = Access::Same;
+        let fields = before.and_then(|value| value.field).zip(after.and_then(|value| value.field));
+        if let (Some(((old, old_id), (new, new_id))), Some((target, _))) = (fields, target)
+            && old != new
+        {
+            let unsigned = |btf: &Btf, id: u32| {
+                btf.resolve(id).is_some_and(|ty| ty.kind == Kind::Int && ty.int_encoding() & 1 == 0)
+            };
+            let pointer =
+                |btf: &Btf, id: u32| btf.resolve(id).is_some_and(|ty| ty.kind == Kind::Ptr);
+            let widens = unsigned(local.0, old_id) && unsigned(target, new_id)
+                || pointer(local.0, old_id) && pointer(target, new_id);
+            access = if widens { Access::Bytes(new) } else { Access::Impossible };
+        }
+        Ok(Self {
+            before: before.filter(|value| value.checked).map(|value| value.number),
+            after: after.map(|value| value.number),
+            access,
+        })
+    }
+
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        self.after == other.after
+    }
+
+    pub(super) fn apply(&self, insns: &mut [Insn], at: usize) -> Result<(), String> {
+        let Some(insn) = insns.get(at).copied() else { return Err("a CO-RE relocation outside".to_owned()) };
+        let wide = insn.is_ld_imm64();
+        if wide && at + 1 >= insns.len() {
+            return Err("the second half of a 64-bit load is missing".to_owned());
+        }
+        let memory = matches!(insn.class(), CLASS_LDX | CLASS_ST | CLASS_STX);
+        let (Some(after), false) = (self.after, memory && self.access == Access::Impossible) else {
+            insns[at] = Insn::new(op::CALL, 0, 0, 0, POISON);
+            if wide {
+                insns[at + 1] = Insn::new(op::CALL, 0, 0, 0, POISON);
+            }
+            return Ok(());
+        };
+        let found = match insn.class() {
+            CLASS_ALU | CLASS_ALU64 if insn.code & SOURCE_REGISTER == 0 => {
+                u64::from(insn.imm.cast_unsigned())
+            }
+            CLASS_LDX | CLASS_ST | CLASS_STX => u64::from(insn.off.cast_unsigned()),
+            CLASS_LD if wide && insn.src() == 0 => {
+                u64::from(insn.imm.cast_unsigned()) | u64::from(insns[at + 1].imm.cast_unsigned()) << 32
+            }
+            _ => return Err(format!("operation {:#04x} cannot carry a CO-RE relocation", insn.code)),
+        };
+        let narrow = matches!(insn.class(), CLASS_ALU | CLASS_ALU64);
+        let differs = |before: u64| if narrow { before as u32 as u64 != found } else { before != found };
+        if let Some(before) = self.before.filter(|before| differs(*before)) {
+            return Err(format!("it holds {found} where its CO-RE relocation says {before}"));
+        }
+        if narrow {
+            // Signed enumerators are sign-extended by the instruction itself.
+            let fits = u32::try_from(after).is_ok() || i32::try_from(after.cast_signed()).is_ok();
+            if !fits {
+                return Err(format!("{after} does not fit in 32 bits"));
+            }
+            insns[at].imm = after as u32 as i32;
+        } else if memory {
+            insns[at].off = i16::try_from(after).map_err(|_| format!("offset {after} does not fit in 15 bits"))?;
+            if let Access::Bytes(bytes) = self.access {
+                insns[at].code = insn.code & !SIZE_MASK | size_bits(bytes)?;
+            }
+        } else {
+            insns[at].imm = after as u32 as i32;
+            insns[at + 1].imm = (after >> 32) as u32 as i32;
+        }
+        Ok(())
+    }
+}
+
+fn size_bits(bytes: u64) -> Result<u8, String> {
+    match bytes {
+        1 => Ok(0x10),
+        2 => Ok(0x08),
+        4 => Ok(0x00),
+        8 => Ok(0x18),
+        _ => Err(format!("no memory access is {bytes} bytes wide")),
+    }
+}
+
+/// Fills in the id of a type of the object itself.
+pub(crate) fn patch_local(record: &CoreRecord, insns: &mut [Insn], at: usize) -> Result<(), String> {
+    let patch = Patch { before: None, after: Some(u64::from(record.type_id)), access: Access::Same };
+    patch.apply(insns, at)
+}

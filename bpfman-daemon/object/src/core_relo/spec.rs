@@ -1,0 +1,202 @@
+//! A path into a type: written by the compiler as numbers, found again in the kernel's type by names.
+
+use super::compat::{fields_agree, types_agree, types_match};
+use super::value::RelocKind;
+use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
+use crate::kernel_btf::essential_name;
+
+/// Longest path: the same bound as libbpf's.
+const MAX_STEPS: usize = 64;
+
+/// One step: a named member of a type, or an element of an array.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// The type that has the member; for an element, the element's type.
+    pub type_id: u32,
+    /// Which member or element.
+    pub index: u32,
+    /// Whether it is a member.
+    pub named: bool,
+}
+
+/// A path and where it ends.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    pub root: u32,
+    pub steps: Vec<Step>,
+    /// Bits from the start of the root to the end of the path.
+    pub bit_offset: u64,
+}
+
+impl Spec {
+    /// Reads a path such as `0:1:2` that starts at `root`.
+    pub(super) fn parse(btf: &Btf, root: u32, path: &str, kind: RelocKind) -> Result<Self, String> {
+        let bad = |why: &str| format!("the path {path} in type {root} is impossible: {why}");
+        let numbers: Vec<u32> = path
+            .split(':')
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| bad("it is not made of numbers"))?;
+        if numbers.len() > MAX_STEPS {
+            return Err(bad("it is too long"));
+        }
+        let first = numbers[0];
+        let mut spec = Self { root, steps: Vec::new(), bit_offset: 0 };
+        if kind.is_about_types() {
+            return if numbers == [0] { Ok(spec) } else { Err(bad("it should end at the type itself")) };
+        }
+        if kind.is_about_enumerators() {
+            let ty = btf.resolve(root).filter(|ty| ty.kind.is_enum()).ok_or_else(|| bad("not an enumeration"))?;
+            if numbers.len() != 1 || first >= ty.vlen() {
+                return Err(bad("no such enumerator"));
+            }
+            spec.steps.push(Step { type_id: ty.id, index: first, named: true });
+            return Ok(spec);
+        }
+
+        // The first number counts whole values: a pointer to the root may point into an array of them.
+        let mut ty = btf.resolve(root).ok_or_else(|| bad("no such type"))?;
+        let size = btf.size_of(ty.id).ok_or_else(|| bad("its type has no size"))?;
+        spec.steps.push(Step { type_id: ty.id, index: first, named: false });
+        spec.advance(u64::from(first), size).ok_or_else(|| bad("too large"))?;
+        for number in &numbers[1..] {
+            let next = match ty.kind {
+                Kind::Struct | Kind::Union => {
+                    let member = ty.members().nth(*number as usize).ok_or_else(|| bad("no such member"))?;
+                    spec.bit_offset += u64::from(member.bit_offset);
+                    if !btf.string(member.name_off).is_empty() {
+                        spec.steps.push(Step { type_id: ty.id, index: *number, named: true });
+                    }
+                    member.type_id
+                }
+                Kind::Array => {
+                    let array = ty.array();
+                    let element = btf.resolve(array.element).ok_or_else(|| bad("an array of nothing"))?;
+                    if *number >= array.len && !is_flexible(btf, &spec, &ty) {
+                        return Err(bad("no such element"));
+                    }
+                    let size = btf.size_of(element.id).ok_or_else(|| bad("its element has no size"))?;
+                    spec.steps.push(Step { type_id: element.id, index: *number, named: false });
+                    spec.advance(u64::from(*number), size).ok_or_else(|| bad("too large"))?;
+                    array.element
+                }
+                _ => return Err(bad("it goes on inside a type without parts")),
+            };
+            ty = btf.resolve(next).ok_or_else(|| bad("no such type"))?;
+        }
+        Ok(spec)
+    }
+
+    fn advance(&mut self, count: u64, size: u64) -> Option<()> {
+        let bits = count.checked_mul(size)?.checked_mul(8)?;
+        self.bit_offset = self.bit_offset.checked_add(bits)?;
+        Some(())
+    }
+
+    /// The same path in a type of the kernel; none if that has no such thing.
+    pub(super) fn matching(
+        &self,
+        local: &Btf,
+        target: &Btf,
+        candidate: u32,
+        kind: RelocKind,
+    ) -> Result<Option<Self>, String> {
+        let mut spec = Self { root: candidate, steps: Vec::new(), bit_offset: 0 };
+        if kind.is_about_types() {
+            let same = if kind == RelocKind::TypeMatches {
+                types_match(local, self.root, target, candidate, false, MAX_DEPTH)
+            } else {
+                types_agree(local, self.root, target, candidate, MAX_DEPTH)
+            };
+            return Ok(same.then_some(spec));
+        }
+        if kind.is_about_enumerators() {
+            let Some(step) = self.steps.first() else { return Ok(None) };
+            let wanted = local
+                .get(step.type_id)
+                .and_then(|ty| ty.enumerators().nth(step.index as usize))
+                .map_or(&[][..], |(name, _)| essential_name(local.string_bytes(name)));
+            let found = target.resolve(candidate).filter(|ty| ty.kind.is_enum()).and_then(|ty| {
+                let index = ty
+                    .enumerators()
+                    .position(|(name, _)| essential_name(target.string_bytes(name)) == wanted)?;
+                Some(Step { type_id: ty.id, index: u32::try_from(index).ok()?, named: true })
+            });
+            return Ok(found.map(|step| {
+                spec.steps.push(step);
+                spec
+            }));
+        }
+
+        let mut at = candidate;
+        for (number, step) in self.steps.iter().enumerate() {
+            let Some(ty) = target.resolve(at) else { return Ok(None) };
+            if step.named {
+                let Some(member) =
+                    local.get(step.type_id).and_then(|ty| ty.members().nth(step.index as usize))
+                else {
+                    return Err(format!("type {} has no member {}", step.type_id, step.index));
+                };
+                let Some((found, offset, type_id)) =
+                    find_member(target, &ty, local.string_bytes(member.name_off), 0)
+                else {
+                    return Ok(None);
+                };
+                if !fields_agree(local, member.type_id, target, type_id) {
+                    return Ok(None);
+                }
+                spec.bit_offset += offset;
+                spec.steps.push(found);
+                at = type_id;
+                continue;
+            }
+            // The first step is the root itself; later ones go into the elements of an array.
+            let element = if number == 0 {
+                ty
+            } else {
+                if ty.kind != Kind::Array
+                    || step.index >= ty.array().len && !is_flexible(target, &spec, &ty)
+                {
+                    return Ok(None);
+                }
+                match target.resolve(ty.array().element) {
+                    Some(element) => element,
+                    None => return Ok(None),
+                }
+            };
+            let advanced =
+                target.size_of(element.id).and_then(|size| spec.advance(u64::from(step.index), size));
+            if advanced.is_none() {
+                return Ok(None);
+            }
+            spec.steps.push(Step { type_id: element.id, index: step.index, named: false });
+            at = element.id;
+        }
+        Ok(Some(spec))
+    }
+}
+
+/// True for an array that is the last member of its structure and has no or one element: it goes on past its end.
+fn is_flexible(btf: &Btf, spec: &Spec, array: &Type<'_>) -> bool {
+    let Some(step) = spec.steps.last().filter(|step| step.named) else { return false };
+    array.array().len <= 1
+        && btf.get(step.type_id).is_some_and(|ty| ty.kind == Kind::Struct && step.index + 1 == ty.vlen())
+}
+
+/// A member by name, looked for in anonymous members too: its step, bit offset and type.
+fn find_member(btf: &Btf, ty: &Type<'_>, name: &[u8], depth: usize) -> Option<(Step, u64, u32)> {
+    if depth > MAX_DEPTH || !ty.kind.is_composite() {
+        return None;
+    }
+    ty.members().enumerate().find_map(|(index, member)| {
+        let offset = u64::from(member.bit_offset);
+        let own = btf.string_bytes(member.name_off);
+        if own.is_empty() {
+            let inside = btf.resolve(member.type_id)?;
+            let (step, deeper, type_id) = find_member(btf, &inside, name, depth + 1)?;
+            return Some((step, offset + deeper, type_id));
+        }
+        let step = Step { type_id: ty.id, index: u32::try_from(index).ok()?, named: true };
+        (own == name).then_some((step, offset, member.type_id))
+    })
+}

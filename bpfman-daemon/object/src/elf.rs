@@ -1,0 +1,254 @@
+//! The ELF file: checked once, then sections, symbols and relocations as owned tables.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use object::elf;
+use object::read::elf::{FileHeader, SectionHeader, Sym};
+use object::{Endianness, U32Bytes};
+
+use crate::{MAX_OBJECT_BYTES, ObjectError};
+
+/// `e_machine` of eBPF.
+const EM_BPF: u16 = 247;
+/// More sections than this is damage, not a program; clang makes some dozens.
+const MAX_SECTIONS: usize = 65_536;
+
+/// One section header with its resolved name.
+#[derive(Debug)]
+pub(crate) struct Section {
+    pub name: String,
+    pub kind: u32,
+    pub flags: u64,
+    /// Bytes in memory; for `SHT_NOBITS` there are none in the file.
+    pub size: usize,
+    data: Range<usize>,
+}
+
+impl Section {
+    pub(crate) const fn is_nobits(&self) -> bool {
+        self.kind == elf::SHT_NOBITS.0
+    }
+
+    pub(crate) const fn is_code(&self) -> bool {
+        self.kind == elf::SHT_PROGBITS.0 && self.flags & elf::SHF_EXECINSTR.0 as u64 != 0
+    }
+}
+
+/// Where a symbol lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Undefined,
+    Section(usize),
+    Elsewhere,
+}
+
+/// One symbol.
+#[derive(Debug)]
+pub(crate) struct Symbol {
+    pub name: String,
+    pub place: Place,
+    pub value: u64,
+    pub size: u64,
+    pub is_function: bool,
+    pub is_object: bool,
+    pub is_section: bool,
+    pub is_local: bool,
+    pub is_weak: bool,
+    /// Visibility hidden or internal: not to be verified by itself.
+    pub is_hidden: bool,
+}
+
+/// One relocation, by byte offset in its section.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reloc {
+    pub symbol: usize,
+    pub kind: u32,
+}
+
+/// The relocations of one section, or why they cannot be read: that concerns only programs which use it.
+pub(crate) type RelocTable = Result<BTreeMap<u64, Reloc>, String>;
+
+/// The whole file.
+#[derive(Debug)]
+pub(crate) struct Elf {
+    data: Arc<[u8]>,
+    pub sections: Vec<Section>,
+    pub symbols: Vec<Symbol>,
+    pub relocs: BTreeMap<usize, RelocTable>,
+}
+
+impl Elf {
+    pub(crate) fn parse(data: Arc<[u8]>) -> Result<Self, ObjectError> {
+        check_identity(&data)?;
+        let bytes: &[u8] = &data;
+        let damaged = |what: &str| {
+            let what = what.to_owned();
+            move |why: object::read::Error| ObjectError::damaged(what, why.to_string())
+        };
+        let header = elf::FileHeader64::<Endianness>::parse(bytes).map_err(damaged("file header"))?;
+        let endian = header.endian().map_err(damaged("file header"))?;
+        let machine = header.e_machine(endian).0;
+        if machine != EM_BPF {
+            return Err(ObjectError::WrongMachine { machine });
+        }
+        let elf_type = header.e_type(endian).0;
+        if elf_type != elf::ET_REL.0 {
+            return Err(ObjectError::WrongType { elf_type });
+        }
+        let table = header.sections(endian, bytes).map_err(damaged("section table"))?;
+        if table.is_empty() {
+            return Err(ObjectError::damaged("section table", "there is none"));
+        }
+        if table.len() > MAX_SECTIONS {
+            return Err(ObjectError::damaged("section table", format!("{} sections", table.len())));
+        }
+
+        let mut sections = Vec::with_capacity(table.len());
+        for (index, section) in table.enumerate() {
+            let what = || format!("section {}", index.0);
+            let name =
+                table.section_name(endian, section).map_err(|why| ObjectError::damaged(what(), why.to_string()))?;
+            let name = String::from_utf8_lossy(name).into_owned();
+            let (offset, size) = (section.sh_offset(endian), section.sh_size(endian));
+            let kind = section.sh_type(endian).0;
+            let data = if kind == elf::SHT_NOBITS.0 || kind == elf::SHT_NULL.0 {
+                0..0
+            } else {
+                file_range(offset, size, bytes.len()).ok_or_else(|| {
+                    ObjectError::damaged(
+                        format!("section {} ({name})", index.0),
+                        format!("bytes {offset:#x} + {size:#x} lie outside the file's {:#x}", bytes.len()),
+                    )
+                })?
+            };
+            // A zeroed section takes memory without taking file: it must not take more than any file could.
+            let size = usize::try_from(size).ok().filter(|size| *size <= MAX_OBJECT_BYTES).ok_or_else(|| {
+                ObjectError::damaged(format!("section {} ({name})", index.0), format!("size {size:#x}"))
+            })?;
+            sections.push(Section { name, kind, flags: section.sh_flags(endian).0, size, data });
+        }
+
+        let mut symbols = Vec::new();
+        let symbol_table =
+            table.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged("symbol table"))?;
+        for (index, symbol) in symbol_table.enumerate() {
+            let name = symbol_table.symbol_name(endian, symbol).unwrap_or_default();
+            let place = match symbol_table.symbol_section(endian, symbol, index) {
+                Ok(Some(section)) if section.0 < sections.len() => Place::Section(section.0),
+                Ok(None) if symbol.st_shndx(endian) == elf::SHN_UNDEF => Place::Undefined,
+                _ => Place::Elsewhere,
+            };
+            symbols.push(Symbol {
+                name: String::from_utf8_lossy(name).into_owned(),
+                place,
+                value: symbol.st_value(endian),
+                size: symbol.st_size(endian),
+                is_function: symbol.st_type() == elf::STT_FUNC,
+                is_object: symbol.st_type() == elf::STT_OBJECT,
+                is_section: symbol.st_type() == elf::STT_SECTION,
+                is_local: symbol.st_bind() == elf::STB_LOCAL,
+                is_weak: symbol.st_bind() == elf::STB_WEAK,
+                is_hidden: matches!(symbol.st_visibility(), elf::STV_HIDDEN | elf::STV_INTERNAL),
+            });
+        }
+
+        let mut relocs: BTreeMap<usize, RelocTable> = BTreeMap::new();
+        for section in table.iter() {
+            let target = section.sh_info(endian) as usize;
+            let kind = section.sh_type(endian);
+            let read = if kind == elf::SHT_REL {
+                section
+                    .data_as_array::<U32Pair, _>(endian, bytes)
+                    .map(|records| read_relocs(records, endian))
+                    .map_err(|why| format!("its relocations cannot be read: {why}"))
+            } else if kind == elf::SHT_RELA {
+                Err("its relocations carry addends (SHT_RELA), which eBPF objects do not have".to_owned())
+            } else {
+                continue;
+            };
+            match (relocs.remove(&target), read) {
+                (Some(Ok(mut before)), Ok(more)) => {
+                    before.extend(more);
+                    relocs.insert(target, Ok(before));
+                }
+                (Some(Err(why)), _) | (_, Err(why)) => {
+                    relocs.insert(target, Err(why));
+                }
+                (None, Ok(table)) => {
+                    relocs.insert(target, Ok(table));
+                }
+            }
+        }
+        Ok(Self { data, sections, symbols, relocs })
+    }
+
+    /// The bytes of a section in the file; empty for a zeroed one.
+    pub(crate) fn section_data(&self, index: usize) -> &[u8] {
+        self.sections.get(index).and_then(|section| self.data.get(section.data.clone())).unwrap_or_default()
+    }
+
+    pub(crate) fn section_named(&self, name: &str) -> Option<usize> {
+        self.sections.iter().position(|section| section.name == name)
+    }
+
+    /// Symbols defined in a section.
+    pub(crate) fn symbols_in(&self, section: usize) -> impl Iterator<Item = &Symbol> {
+        self.symbols.iter().filter(move |symbol| symbol.place == Place::Section(section))
+    }
+}
+
+/// `r_offset` and `r_info` of `Elf64_Rel`, read as four words to be free of alignment.
+type U32Pair = [U32Bytes<Endianness>; 4];
+
+fn read_relocs(records: &[U32Pair], endian: Endianness) -> BTreeMap<u64, Reloc> {
+    let word = |low: U32Bytes<Endianness>, high: U32Bytes<Endianness>| {
+        let (first, second) = (u64::from(low.get(endian)), u64::from(high.get(endian)));
+        if endian == Endianness::Little { first | second << 32 } else { first << 32 | second }
+    };
+    records
+        .iter()
+        .map(|[offset_low, offset_high, info_low, info_high]| {
+            let info = word(*info_low, *info_high);
+            let reloc = Reloc { symbol: (info >> 32) as usize, kind: (info & 0xffff_ffff) as u32 };
+            (word(*offset_low, *offset_high), reloc)
+        })
+        .collect()
+}
+
+fn file_range(offset: u64, size: u64, file: usize) -> Option<Range<usize>> {
+    let start = usize::try_from(offset).ok()?;
+    let end = start.checked_add(usize::try_from(size).ok()?)?;
+    (end <= file).then_some(start..end)
+}
+
+/// The first sixteen bytes, judged one by one so that the error says which is wrong.
+fn check_identity(data: &[u8]) -> Result<(), ObjectError> {
+    if data.is_empty() {
+        return Err(ObjectError::Empty);
+    }
+    if data.len() > MAX_OBJECT_BYTES {
+        return Err(ObjectError::TooLarge { bytes: data.len(), limit: MAX_OBJECT_BYTES });
+    }
+    if !data.starts_with(b"\x7fELF") {
+        return Err(ObjectError::NotElf { found: data[..data.len().min(4)].to_vec() });
+    }
+    let [class, order] = match data.get(4..6) {
+        Some([class, order]) => [*class, *order],
+        _ => return Err(ObjectError::damaged("file header", format!("cut off after {} bytes", data.len()))),
+    };
+    if class != 2 {
+        return Err(ObjectError::NotSixtyFourBit { class });
+    }
+    let (host, target) = if cfg!(target_endian = "little") { ("little", "bpfel") } else { ("big", "bpfeb") };
+    let found = match order {
+        1 => "little",
+        2 => "big",
+        _ => return Err(ObjectError::damaged("file header", format!("byte order {order}"))),
+    };
+    if found != host {
+        return Err(ObjectError::WrongEndian { found, host, target });
+    }
+    Ok(())
+}

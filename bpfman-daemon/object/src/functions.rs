@@ -1,0 +1,91 @@
+//! The functions of an object: programs, and what they call.
+
+use std::collections::BTreeMap;
+
+use bpfmand_core::Insn;
+
+use crate::elf::Elf;
+
+/// Bytes of one instruction.
+pub(crate) const INSN_BYTES: u64 = 8;
+
+/// Where a function is. Two sections may well hold functions at the same offset: the offset alone is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct FunctionKey {
+    pub section: usize,
+    /// Byte offset in the section.
+    pub offset: u64,
+}
+
+/// One function.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    pub name: String,
+    /// Number of instructions.
+    pub len: usize,
+    pub is_local: bool,
+}
+
+/// All functions by place. Those that are damaged are kept with the reason, for whoever asks for them.
+#[derive(Debug, Default)]
+pub(crate) struct Functions {
+    table: BTreeMap<FunctionKey, Result<Function, String>>,
+}
+
+impl Functions {
+    pub(crate) fn read(elf: &Elf) -> Self {
+        let mut table: BTreeMap<FunctionKey, Result<Function, String>> = BTreeMap::new();
+        for (section, header) in elf.sections.iter().enumerate().filter(|(_, header)| header.is_code()) {
+            let mut symbols: Vec<_> =
+                elf.symbols_in(section).filter(|symbol| symbol.is_function && !symbol.name.is_empty()).collect();
+            // Of two names for one place the global one is the name.
+            symbols.sort_by_key(|symbol| (symbol.value, symbol.is_local));
+            symbols.dedup_by_key(|symbol| symbol.value);
+            for (index, symbol) in symbols.iter().enumerate() {
+                let next = symbols.get(index + 1).map_or(header.size as u64, |next| next.value);
+                let key = FunctionKey { section, offset: symbol.value };
+                // Hand-written assembly may leave the size out: such a function lasts until the next one.
+                let size = if symbol.size == 0 { next.saturating_sub(symbol.value) } else { symbol.size };
+                let end = symbol.value.saturating_add(size);
+                let function = if !symbol.value.is_multiple_of(INSN_BYTES) || !size.is_multiple_of(INSN_BYTES) {
+                    Err(format!("{} is not made of whole instructions", symbol.name))
+                } else if size == 0 {
+                    Err(format!("{} is empty", symbol.name))
+                } else if end > header.size as u64 {
+                    Err(format!("{} reaches beyond its section", symbol.name))
+                } else if end > next && index + 1 < symbols.len() {
+                    Err(format!("{} overlaps the function after it", symbol.name))
+                } else {
+                    let len = (size / INSN_BYTES) as usize;
+                    Ok(Function { name: symbol.name.clone(), len, is_local: symbol.is_local })
+                };
+                table.insert(key, function);
+            }
+        }
+        Self { table }
+    }
+
+    pub(crate) fn get(&self, key: FunctionKey) -> Result<&Function, String> {
+        match self.table.get(&key) {
+            Some(Ok(function)) => Ok(function),
+            Some(Err(why)) => Err(why.clone()),
+            None => Err(format!("no function begins at offset {:#x} of section {}", key.offset, key.section)),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (FunctionKey, &Result<Function, String>)> {
+        self.table.iter().map(|(key, function)| (*key, function))
+    }
+
+    /// The instructions of a function as the file holds them.
+    pub(crate) fn instructions(elf: &Elf, key: FunctionKey, len: usize) -> impl Iterator<Item = Insn> + '_ {
+        let data = elf.section_data(key.section);
+        let start = usize::try_from(key.offset).unwrap_or(usize::MAX).min(data.len());
+        data[start..]
+            .chunks_exact(INSN_BYTES as usize)
+            .take(len)
+            .filter_map(|raw| raw.try_into().ok())
+            .map(Insn::from_ne_bytes)
+    }
+}
+

@@ -1,0 +1,165 @@
+//! Maps declared with type information: variables of section `.maps`.
+//!
+//! Every property is the type of a structure's member: a number is the length of an array that the member
+//! points to, a key or value is the type that it points to.
+
+use bpfmand_core::MapSpec;
+
+use super::{MapTable, blank, map_type};
+use crate::ObjectError;
+use crate::btf::{Btf, Kind, Type};
+use crate::elf::Elf;
+
+/// `LIBBPF_PIN_BY_NAME`.
+const PIN_BY_NAME: u32 = 1;
+
+pub(super) fn read(table: &mut MapTable, elf: &Elf, btf: &Btf, section: usize) -> Result<(), ObjectError> {
+    let datasec = btf.find(".maps", Kind::Datasec).ok_or_else(|| {
+        ObjectError::map(".maps", "the section has no type information (BTF): build with -g")
+    })?;
+    for info in datasec.sec_infos() {
+        let variable = btf
+            .get(info.type_id)
+            .filter(|ty| ty.kind == Kind::Var)
+            .ok_or_else(|| ObjectError::btf(".maps", format!("type {} is no variable", info.type_id)))?;
+        let name = btf.name(&variable);
+        let symbol = elf.symbols_in(section).find(|symbol| symbol.name == name && !symbol.is_section);
+        // The compiler leaves offsets to the symbols; tools that rewrite objects fill them in.
+        let offset = symbol.map_or(u64::from(info.offset), |symbol| symbol.value);
+        let definition = definition_of(btf, name, variable.size_or_type)?;
+        let spec = read_definition(btf, name, &definition, true)?;
+        table.add(section, offset, spec)?;
+    }
+    Ok(())
+}
+
+fn definition_of<'a>(btf: &'a Btf, name: &str, type_id: u32) -> Result<Type<'a>, ObjectError> {
+    btf.resolve(type_id)
+        .filter(|ty| ty.kind == Kind::Struct)
+        .ok_or_else(|| ObjectError::map(name, "its definition is not a structure"))
+}
+
+fn read_definition(btf: &Btf, name: &str, definition: &Type<'_>, outer: bool) -> Result<MapSpec, ObjectError> {
+    let mut spec = blank(name.to_owned());
+    let wrong = |why: String| ObjectError::map(name, why);
+    for member in definition.members() {
+        let field = btf.string(member.name_off);
+        let number = || number(btf, member.type_id).ok_or_else(|| wrong(format!("{field} is not a number")));
+        let small = || {
+            number().and_then(|value| {
+                u32::try_from(value).map_err(|_| wrong(format!("{field} {value} does not fit in 32 bits")))
+            })
+        };
+        match field {
+            "type" => spec.map_type = small()?,
+            "max_entries" => spec.max_entries = small()?,
+            "map_flags" => spec.flags = small()?,
+            "map_extra" => spec.map_extra = number()?,
+            "key_size" => agree(&mut spec.key_size, small()?, field).map_err(wrong)?,
+            "value_size" => agree(&mut spec.value_size, small()?, field).map_err(wrong)?,
+            "key" | "value" => {
+                let (id, size) = pointee(btf, member.type_id)
+                    .ok_or_else(|| wrong(format!("{field} is not a pointer to a type with a size")))?;
+                if field == "key" {
+                    agree(&mut spec.key_size, size, field).map_err(wrong)?;
+                    spec.btf_key_type_id = id;
+                } else {
+                    agree(&mut spec.value_size, size, field).map_err(wrong)?;
+                    spec.btf_value_type_id = id;
+                }
+            }
+            "pinning" => {
+                spec.pin_by_name = match small()? {
+                    0 => false,
+                    PIN_BY_NAME if outer => true,
+                    PIN_BY_NAME => return Err(wrong("an inner map cannot be pinned".to_owned())),
+                    other => return Err(wrong(format!("pinning {other} is neither none (0) nor by name (1)"))),
+                };
+            }
+            "values" => read_values(btf, &mut spec, member.type_id, outer)?,
+            // A preference for one memory node of the machine that the object was written for.
+            "numa_node" => {}
+            _ => return Err(wrong(format!("unknown property {field}"))),
+        }
+    }
+    if spec.map_type == 0 {
+        return Err(ObjectError::map(name, "it has no type"));
+    }
+    if map_type::holds_maps(spec.map_type) && !outer {
+        return Err(ObjectError::map(name, "maps of maps of maps do not exist"));
+    }
+    if !kernel_takes_types(btf, &spec) {
+        spec.btf_key_type_id = 0;
+        spec.btf_value_type_id = 0;
+    }
+    Ok(spec)
+}
+
+/// Whether the kernel creates such a map with its type ids; it refuses the map altogether where it does not.
+fn kernel_takes_types(btf: &Btf, spec: &MapSpec) -> bool {
+    let key = btf.resolve(spec.btf_key_type_id);
+    let both = key.is_some() && spec.btf_value_type_id != 0;
+    match spec.map_type {
+        kind if map_type::takes_no_types(kind) => false,
+        map_type::BLOOM_FILTER => key.is_none(),
+        map_type::ARRAY | map_type::PERCPU_ARRAY => {
+            both && key.is_some_and(|key| key.kind == Kind::Int && key.int_bits() == 32)
+        }
+        map_type::LPM_TRIE => both && key.is_some_and(|key| key.kind == Kind::Struct),
+        _ => both,
+    }
+}
+
+/// `values` holds the shape of inner maps, or functions for an array of programs.
+fn read_values(btf: &Btf, spec: &mut MapSpec, type_id: u32, outer: bool) -> Result<(), ObjectError> {
+    let wrong = |why: &str| ObjectError::map(spec.name.clone(), why);
+    let array = btf
+        .resolve(type_id)
+        .filter(|ty| ty.kind == Kind::Array)
+        .ok_or_else(|| wrong("values is not an array"))?
+        .array();
+    let target = btf
+        .resolve(array.element)
+        .filter(|ty| ty.kind == Kind::Ptr)
+        .and_then(|pointer| btf.resolve(pointer.size_or_type))
+        .ok_or_else(|| wrong("values is not an array of pointers"))?;
+    match target.kind {
+        Kind::Struct if outer => {
+            let inner_name = format!("{}.inner", spec.name);
+            spec.inner = Some(Box::new(read_definition(btf, &inner_name, &target, false)?));
+        }
+        Kind::Struct => return Err(wrong("maps of maps of maps do not exist")),
+        Kind::FuncProto => {}
+        _ => return Err(wrong("values holds neither maps nor programs")),
+    }
+    agree(&mut spec.value_size, 4, "values").map_err(|why| ObjectError::map(spec.name.clone(), why))
+}
+
+/// A number is written as the length of an array behind a pointer, or (64 bits wide) as an enumerator.
+fn number(btf: &Btf, type_id: u32) -> Option<u64> {
+    let ty = btf.resolve(type_id)?;
+    match ty.kind {
+        Kind::Ptr => {
+            let array = btf.get(ty.size_or_type).filter(|ty| ty.kind == Kind::Array)?;
+            Some(u64::from(array.array().len))
+        }
+        Kind::Enum | Kind::Enum64 => ty.enumerators().next().map(|(_, value)| value),
+        _ => None,
+    }
+}
+
+/// Id and size in bytes of the type behind a pointer.
+fn pointee(btf: &Btf, type_id: u32) -> Option<(u32, u32)> {
+    let pointer = btf.get(type_id).filter(|ty| ty.kind == Kind::Ptr)?;
+    let size = btf.size_of(pointer.size_or_type)?;
+    Some((pointer.size_or_type, u32::try_from(size).ok()?))
+}
+
+/// Sets a size, or checks it against one said before.
+fn agree(size: &mut u32, said: u32, field: &str) -> Result<(), String> {
+    if *size != 0 && *size != said {
+        return Err(format!("{field} says {said} bytes, another property says {size}"));
+    }
+    *size = said;
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Global variables live in one-entry arrays, one for each data section.
+
+use bpfmand_core::{MapRole, MapSpec};
+
+use super::{MapTable, blank, map_type};
+use crate::btf::{Btf, Kind, fixup::datasec_layout};
+use crate::elf::Elf;
+
+/// `BPF_F_RDONLY_PROG`: programs may only read, so that the verifier may take the contents as constants.
+const RDONLY_PROG: u32 = 1 << 7;
+
+/// What a section of global variables is, by its name.
+pub(super) fn role_of(name: &str) -> Option<MapRole> {
+    let is = |base: &str| name == base || name.strip_prefix(base).is_some_and(|rest| rest.starts_with('.'));
+    if is(".rodata") {
+        Some(MapRole::Rodata)
+    } else if is(".data") {
+        Some(MapRole::Data)
+    } else if is(".bss") {
+        Some(MapRole::Bss)
+    } else {
+        None
+    }
+}
+
+pub(super) fn read(table: &mut MapTable, elf: &Elf, btf: Option<&Btf>) {
+    for (section, header) in elf.sections.iter().enumerate() {
+        let Some(role) = role_of(&header.name).filter(|_| header.size > 0) else { continue };
+        let mut initial = elf.section_data(section).to_vec();
+        initial.resize(header.size, 0);
+        let mut spec = array(header.name.clone(), role, initial);
+        spec.btf_value_type_id = btf
+            .and_then(|btf| btf.find(&header.name, Kind::Datasec).map(|ty| (btf, ty)))
+            .filter(|(btf, ty)| {
+                datasec_layout(btf, elf, ty).is_some_and(|(size, _)| size == spec.value_size)
+            })
+            .map_or(0, |(_, ty)| ty.id);
+        table.by_section.insert(section, table.specs.len());
+        table.specs.push(spec);
+    }
+}
+
+/// The map of `__kconfig` variables, all zero until they are set.
+pub(super) fn kconfig(bytes: usize) -> MapSpec {
+    array(".kconfig".to_owned(), MapRole::Rodata, vec![0; bytes])
+}
+
+fn array(name: String, role: MapRole, initial: Vec<u8>) -> MapSpec {
+    let mut spec = blank(name);
+    spec.map_type = map_type::ARRAY;
+    spec.key_size = 4;
+    // Section sizes are limited to 16 MiB.
+    spec.value_size = initial.len() as u32;
+    spec.max_entries = 1;
+    spec.flags = if role == MapRole::Rodata { RDONLY_PROG } else { 0 };
+    spec.role = role;
+    spec.initial = initial;
+    spec
+}

@@ -1,0 +1,148 @@
+//! The maps of an object: declared ones first, then those that hold its global variables.
+
+mod btf_maps;
+mod data_sections;
+mod legacy_maps;
+mod slots;
+
+use std::collections::HashMap;
+
+use bpfmand_core::{MapRole, MapSpec};
+
+pub use slots::{InitialSlot, SlotTarget};
+
+use crate::ObjectError;
+use crate::btf::Btf;
+use crate::elf::Elf;
+use crate::externs::Externs;
+
+/// `enum bpf_map_type` numbers that need treatment of their own.
+pub(crate) mod map_type {
+    pub(crate) const ARRAY: u32 = 2;
+    pub(crate) const PROG_ARRAY: u32 = 3;
+    pub(crate) const PERF_EVENT_ARRAY: u32 = 4;
+    pub(crate) const PERCPU_ARRAY: u32 = 6;
+    pub(crate) const STACK_TRACE: u32 = 7;
+    pub(crate) const CGROUP_ARRAY: u32 = 8;
+    pub(crate) const LPM_TRIE: u32 = 11;
+    pub(crate) const ARRAY_OF_MAPS: u32 = 12;
+    pub(crate) const HASH_OF_MAPS: u32 = 13;
+    pub(crate) const DEVMAP: u32 = 14;
+    pub(crate) const SOCKMAP: u32 = 15;
+    pub(crate) const CPUMAP: u32 = 16;
+    pub(crate) const XSKMAP: u32 = 17;
+    pub(crate) const SOCKHASH: u32 = 18;
+    pub(crate) const QUEUE: u32 = 22;
+    pub(crate) const STACK: u32 = 23;
+    pub(crate) const DEVMAP_HASH: u32 = 25;
+    pub(crate) const BLOOM_FILTER: u32 = 30;
+    pub(crate) const ARENA: u32 = 33;
+
+    /// Maps whose keys and values the kernel lays out itself: it refuses type ids for them.
+    pub(crate) const fn takes_no_types(kind: u32) -> bool {
+        matches!(
+            kind,
+            PROG_ARRAY
+                | PERF_EVENT_ARRAY
+                | STACK_TRACE
+                | CGROUP_ARRAY
+                | ARRAY_OF_MAPS
+                | HASH_OF_MAPS
+                | DEVMAP
+                | SOCKMAP
+                | CPUMAP
+                | XSKMAP
+                | SOCKHASH
+                | QUEUE
+                | STACK
+                | DEVMAP_HASH
+                | ARENA
+        )
+    }
+
+    pub(crate) const fn holds_maps(kind: u32) -> bool {
+        matches!(kind, ARRAY_OF_MAPS | HASH_OF_MAPS)
+    }
+}
+
+/// All maps and how instructions refer to them.
+#[derive(Debug, Default)]
+pub(crate) struct MapTable {
+    pub specs: Vec<MapSpec>,
+    pub slots: Vec<InitialSlot>,
+    /// Declared maps by section and byte offset.
+    by_place: HashMap<(usize, u64), usize>,
+    /// Maps of global variables by section.
+    by_section: HashMap<usize, usize>,
+    /// The map of `__kconfig` variables.
+    pub kconfig: Option<usize>,
+}
+
+impl MapTable {
+    pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, externs: &Externs) -> Result<Self, ObjectError> {
+        let mut table = Self::default();
+        for (section, header) in elf.sections.iter().enumerate() {
+            if header.name == ".maps" {
+                let btf = btf.ok_or_else(|| {
+                    ObjectError::map(".maps", "declared with type information (BTF) that the object lacks: build with -g")
+                })?;
+                btf_maps::read(&mut table, elf, btf, section)?;
+            } else if header.name == "maps" || header.name.starts_with("maps/") {
+                legacy_maps::read(&mut table, elf, section)?;
+            }
+        }
+        data_sections::read(&mut table, elf, btf);
+        if externs.kconfig_bytes() > 0 {
+            table.kconfig = Some(table.specs.len());
+            table.specs.push(data_sections::kconfig(externs.kconfig_bytes()));
+        }
+        slots::read(&mut table, elf, btf)?;
+        Ok(table)
+    }
+
+    fn add(&mut self, section: usize, offset: u64, spec: MapSpec) -> Result<(), ObjectError> {
+        if self.specs.iter().any(|other| other.name == spec.name) {
+            return Err(ObjectError::map(spec.name, "declared twice"));
+        }
+        if self.by_place.insert((section, offset), self.specs.len()).is_some() {
+            return Err(ObjectError::map(spec.name, "shares its place with another map"));
+        }
+        self.specs.push(spec);
+        Ok(())
+    }
+
+    /// The declared map at a place.
+    pub(crate) fn declared(&self, section: usize, offset: u64) -> Option<usize> {
+        self.by_place.get(&(section, offset)).copied()
+    }
+
+    /// The map that holds a section of global variables.
+    pub(crate) fn data_section(&self, section: usize) -> Option<usize> {
+        self.by_section.get(&section).copied()
+    }
+
+    pub(crate) fn data_sections(&self) -> impl Iterator<Item = (usize, usize)> {
+        let mut all: Vec<(usize, usize)> = self.by_section.iter().map(|(a, b)| (*a, *b)).collect();
+        all.sort_unstable();
+        all.into_iter()
+    }
+}
+
+/// A spec with nothing in it yet.
+fn blank(name: String) -> MapSpec {
+    MapSpec {
+        name,
+        map_type: 0,
+        key_size: 0,
+        value_size: 0,
+        max_entries: 0,
+        flags: 0,
+        map_extra: 0,
+        pin_by_name: false,
+        role: MapRole::Ordinary,
+        initial: Vec::new(),
+        btf_key_type_id: 0,
+        btf_value_type_id: 0,
+        inner: None,
+    }
+}

@@ -1,0 +1,85 @@
+//! Entries that a declaration puts into a map of maps or an array of programs (`.values = { [0] = &inner }`).
+
+use super::{MapTable, map_type};
+use crate::ObjectError;
+use crate::btf::{Btf, Kind};
+use crate::elf::{Elf, Place};
+
+/// What a slot holds at first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotTarget {
+    /// Another map of the object, by index.
+    Map(usize),
+    /// A program of the object, by name.
+    Program(String),
+}
+
+/// One entry to be stored after the maps (and, for programs, after the programs) exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitialSlot {
+    /// Index of the map that has the slot.
+    pub map: usize,
+    /// The key: an index, four bytes.
+    pub key: u32,
+    /// What goes there.
+    pub target: SlotTarget,
+}
+
+/// Bytes of one slot in the declaration: a pointer.
+const SLOT_BYTES: u64 = 8;
+
+pub(super) fn read(table: &mut MapTable, elf: &Elf, btf: Option<&Btf>) -> Result<(), ObjectError> {
+    let Some((section, btf)) = elf.section_named(".maps").zip(btf) else { return Ok(()) };
+    let relocs = match elf.relocs.get(&section) {
+        None => return Ok(()),
+        Some(Ok(relocs)) => relocs,
+        Some(Err(why)) => return Err(ObjectError::map(".maps", why.clone())),
+    };
+    let mut places: Vec<(u64, usize)> = table
+        .by_place
+        .iter()
+        .filter(|((at, _), _)| *at == section)
+        .map(|((_, offset), map)| (*offset, *map))
+        .collect();
+    places.sort_unstable();
+    for (offset, reloc) in relocs {
+        let wrong = |why: &str| ObjectError::map(".maps", format!("slot at offset {offset:#x}: {why}"));
+        let below = places.partition_point(|(start, _)| start <= offset);
+        let (start, map) =
+            *below.checked_sub(1).and_then(|at| places.get(at)).ok_or_else(|| wrong("belongs to no map"))?;
+        let spec = &table.specs[map];
+        let values = values_offset(btf, &spec.name).ok_or_else(|| wrong("its map has no values"))?;
+        let key = offset
+            .checked_sub(start + values)
+            .filter(|bytes| bytes.is_multiple_of(SLOT_BYTES))
+            .and_then(|bytes| u32::try_from(bytes / SLOT_BYTES).ok())
+            .ok_or_else(|| wrong("is not in its map's values"))?;
+        let symbol = elf.symbols.get(reloc.symbol).ok_or_else(|| wrong("refers to no symbol"))?;
+        let target = match symbol.place {
+            Place::Section(at) if map_type::holds_maps(spec.map_type) => table
+                .declared(at, symbol.value)
+                .map(SlotTarget::Map)
+                .ok_or_else(|| wrong("refers to something that is no map"))?,
+            Place::Section(_) if spec.map_type == map_type::PROG_ARRAY && symbol.is_function => {
+                SlotTarget::Program(symbol.name.clone())
+            }
+            _ => return Err(wrong("refers to something that its map cannot hold")),
+        };
+        table.slots.push(InitialSlot { map, key, target });
+    }
+    Ok(())
+}
+
+/// Byte offset of the `values` member in a map's definition.
+fn values_offset(btf: &Btf, map: &str) -> Option<u64> {
+    let datasec = btf.find(".maps", Kind::Datasec)?;
+    let variable = datasec
+        .sec_infos()
+        .filter_map(|info| btf.get(info.type_id))
+        .find(|variable| variable.kind == Kind::Var && btf.name(variable) == map)?;
+    let definition = btf.resolve(variable.size_or_type)?;
+    definition
+        .members()
+        .find(|member| btf.string(member.name_off) == "values")
+        .map(|member| u64::from(member.bit_offset / 8))
+}

@@ -1,0 +1,343 @@
+//! How deep each function's stack frame is, from its instructions.
+//!
+//! Pointers into the frame are followed through registers, spills and calls. Where an offset is not a constant
+//! the depth is uncertain: then the verifier's own figure decides, or the frame counts as full.
+
+use std::collections::BTreeMap;
+
+use bpfmand_core::{Insn, ProgramText, op};
+
+use crate::flow::{self, Knowledge};
+use crate::member::{effects, function_at, span};
+use crate::opcode;
+use crate::scan::{Effect, target};
+
+/// Largest frame that the kernel allows, in bytes.
+pub(crate) const FULL: u32 = 512;
+
+/// How far down a pointer reaches from where it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reach {
+    /// Lowest constant offset, clamped to a little more than a frame.
+    lowest: i32,
+    /// The offset is `lowest` on every way.
+    exact: bool,
+    /// The offset is never below `lowest`.
+    certain: bool,
+}
+
+impl Reach {
+    const START: Self = Self { lowest: 0, exact: true, certain: true };
+
+    fn moved(self, by: i32) -> Self {
+        Self { lowest: clamp(self.lowest.saturating_add(by)), ..self }
+    }
+
+    fn anywhere(self) -> Self {
+        Self { exact: false, certain: false, ..self }
+    }
+
+    fn or(self, other: Self) -> Self {
+        let same = self.lowest == other.lowest;
+        Self {
+            lowest: self.lowest.min(other.lowest),
+            exact: self.exact && other.exact && same,
+            certain: self.certain && other.certain,
+        }
+    }
+}
+
+/// Keeps descending pointers from descending for ever: one byte beyond a frame says as much as any number.
+fn clamp(offset: i32) -> i32 {
+    offset.clamp(-(FULL.cast_signed() + 1), FULL.cast_signed())
+}
+
+/// What a register may point to: the function's own frame, or what its arguments 1 to 5 point to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Pointer([Option<Reach>; 6]);
+
+const OWN: usize = 0;
+
+impl Pointer {
+    fn map(self, change: impl Fn(Reach) -> Reach) -> Self {
+        Self(self.0.map(|reach| reach.map(&change)))
+    }
+
+    fn or(self, other: Self) -> Self {
+        let mut both = self;
+        for (mine, theirs) in both.0.iter_mut().zip(other.0) {
+            *mine = match (*mine, theirs) {
+                (Some(a), Some(b)) => Some(a.or(b)),
+                (a, b) => a.or(b),
+            };
+        }
+        both
+    }
+
+    fn is_pointer(self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
+}
+
+/// What the registers and the spill slots hold.
+#[derive(Clone)]
+struct State {
+    registers: [Pointer; 11],
+    /// By exact offset from the frame pointer.
+    slots: BTreeMap<i32, Pointer>,
+    /// Spilled to a place that is not known exactly.
+    anywhere: Pointer,
+}
+
+impl Knowledge for State {
+    fn join(&mut self, other: &Self) -> bool {
+        let mut widened = false;
+        let mut take = |mine: &mut Pointer, theirs: Pointer| {
+            let both = mine.or(theirs);
+            widened |= both != *mine;
+            *mine = both;
+        };
+        for (mine, theirs) in self.registers.iter_mut().zip(other.registers) {
+            take(mine, theirs);
+        }
+        for (slot, theirs) in &other.slots {
+            take(self.slots.entry(*slot).or_default(), *theirs);
+        }
+        take(&mut self.anywhere, other.anywhere);
+        widened
+    }
+}
+
+/// How far below its frame pointer, and below what each argument points to, a function reaches with its callees.
+type Summary = [Option<Reach>; 6];
+
+/// Depth of a function's frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Depth {
+    /// Bytes below the frame pointer that constants show.
+    pub(crate) bytes: u32,
+    /// False if something reaches into the frame at an offset that is not a constant.
+    pub(crate) certain: bool,
+}
+
+/// The depth of every function's frame, in the order of the program's functions.
+pub(crate) fn depths(text: &ProgramText) -> Vec<Depth> {
+    let callbacks: Vec<usize> = effects(text)
+        .filter_map(|(at, effect)| match effect {
+            Effect::FunctionPointer { distance } => function_at(text, target(at, distance)?),
+            _ => None,
+        })
+        .collect();
+    let mut summaries: Vec<Summary> = vec![[None; 6]; text.functions.len()];
+    // A caller's frame depends on its callees' use of arguments: callees come later or earlier, so repeat.
+    // Every round widens or ends it; calls nest at most as deep as there are functions.
+    for _ in 0..=text.functions.len() {
+        let before = summaries.clone();
+        for function in (0..text.functions.len()).rev() {
+            summaries[function] = summarise(text, function, &summaries, &callbacks);
+        }
+        if before == summaries {
+            break;
+        }
+    }
+    summaries.iter().map(|summary| depth(summary[OWN])).collect()
+}
+
+fn depth(own: Option<Reach>) -> Depth {
+    match own {
+        None => Depth { bytes: 0, certain: true },
+        Some(reach) => {
+            Depth { bytes: reach.lowest.min(0).unsigned_abs(), certain: reach.certain }
+        }
+    }
+}
+
+/// One function's analysis under way.
+struct Analysis<'a> {
+    text: &'a ProgramText,
+    summaries: &'a [Summary],
+    callbacks: &'a [usize],
+    summary: Summary,
+}
+
+fn summarise(text: &ProgramText, function: usize, summaries: &[Summary], callbacks: &[usize]) -> Summary {
+    let mut registers = [Pointer::default(); 11];
+    registers[usize::from(opcode::FRAME)].0[OWN] = Some(Reach::START);
+    if function > 0 {
+        for argument in 1..=5 {
+            registers[argument].0[argument] = Some(Reach::START);
+        }
+    }
+    let entry = State { registers, slots: BTreeMap::new(), anywhere: Pointer::default() };
+    let mut analysis = Analysis { text, summaries, callbacks, summary: [None; 6] };
+    flow::run(&text.insns, span(text, function), entry, |at, insn, effect, state| {
+        analysis.step(at, insn, effect, state);
+    });
+    analysis.summary
+}
+
+impl Analysis<'_> {
+    /// Notes that memory is used from `offset` behind where `pointer` points.
+    fn touch(&mut self, pointer: Pointer, offset: i32) {
+        for (noted, reach) in self.summary.iter_mut().zip(pointer.0) {
+            if let Some(reach) = reach {
+                let used = Reach { exact: false, ..reach.moved(offset) };
+                *noted = Some(noted.map_or(used, |noted| noted.or(used)));
+            }
+        }
+    }
+
+    fn step(&mut self, at: usize, insn: Insn, effect: Effect, state: &mut State) {
+        let (dst, src) = (usize::from(insn.dst()), usize::from(insn.src()));
+        match effect {
+            Effect::Helper(id) => self.call_kernel(Some(id), state),
+            Effect::Kfunc { .. } => self.call_kernel(None, state),
+            Effect::LocalCall { distance } => {
+                let callee = target(at, distance).and_then(|to| function_at(self.text, to));
+                for argument in 1..=5 {
+                    let below = callee.and_then(|callee| self.summaries[callee][argument]);
+                    self.pass(state.registers[argument], below);
+                }
+                forget_scratch(state);
+            }
+            Effect::OldPacketLoad => forget_scratch(state),
+            _ if dst > 10 || src > 10 => {}
+            _ => match insn.class() {
+                opcode::CLASS_LD => state.registers[dst] = Pointer::default(),
+                opcode::CLASS_LDX => {
+                    let from = state.registers[src];
+                    self.touch(from, i32::from(insn.off));
+                    state.registers[dst] = load(from, insn, state);
+                }
+                opcode::CLASS_ST => self.touch(state.registers[dst], i32::from(insn.off)),
+                opcode::CLASS_STX => self.store(insn, dst, src, state),
+                opcode::CLASS_ALU64 => {
+                    let result = arithmetic(insn, state.registers[dst], state.registers[src]);
+                    if result.0[OWN].is_some_and(|reach| reach.exact) {
+                        // A constant address in the frame counts before anything is done there.
+                        self.touch(Pointer([result.0[OWN], None, None, None, None, None]), 0);
+                    }
+                    state.registers[dst] = result;
+                }
+                opcode::CLASS_ALU => state.registers[dst] = Pointer::default(),
+                _ => {}
+            },
+        }
+    }
+
+    /// A pointer goes to a function that reaches `below` it.
+    fn pass(&mut self, pointer: Pointer, below: Option<Reach>) {
+        self.touch(pointer, 0);
+        if let Some(below) = below {
+            let reached = pointer.map(|reach| {
+                let moved = reach.moved(below.lowest.min(0));
+                if below.certain { moved } else { moved.anywhere() }
+            });
+            self.touch(reached, 0);
+        }
+    }
+
+    /// A call of the kernel, which may call the program's functions back with a pointer it was given.
+    fn call_kernel(&mut self, helper: Option<i32>, state: &mut State) {
+        for register in 1..=5 {
+            let pointer = state.registers[register];
+            let arguments = match (helper, register) {
+                // bpf_loop(count, function, context, flags) calls function(index, context).
+                (Some(181), 3) => 2..=2,
+                // bpf_for_each_map_elem(map, function, context, flags): function(map, key, value, context).
+                (Some(164), 3) => 4..=4,
+                // No other argument of these reaches the function, and none of other known helpers.
+                (Some(164 | 181), _) => continue_with_none(),
+                (Some(id), _) if id < 164 => continue_with_none(),
+                _ => 1..=5,
+            };
+            let mut below: Option<Reach> = None;
+            for callback in self.callbacks {
+                for argument in arguments.clone() {
+                    below = match (below, self.summaries[*callback][argument]) {
+                        (Some(a), Some(b)) => Some(a.or(b)),
+                        (a, b) => a.or(b),
+                    };
+                }
+            }
+            self.pass(pointer, below);
+        }
+        forget_scratch(state);
+    }
+
+    fn store(&mut self, insn: Insn, dst: usize, src: usize, state: &mut State) {
+        let to = state.registers[dst];
+        let value = state.registers[src];
+        self.touch(to, i32::from(insn.off));
+        if insn.code & 0xe0 == opcode::MODE_ATOMIC {
+            match insn.imm {
+                opcode::ATOMIC_CMPXCHG => state.registers[0] = Pointer::default(),
+                opcode::ATOMIC_LOAD_ACQUIRE => {
+                    state.registers[dst] = load(value, insn, state);
+                    self.touch(value, i32::from(insn.off));
+                }
+                operation if operation & opcode::ATOMIC_FETCH != 0 => {
+                    state.registers[src] = Pointer::default();
+                }
+                _ => {}
+            }
+        } else if insn.code & 0x18 == opcode::SIZE_DW && value.is_pointer() && to.is_pointer() {
+            match exact_slot(to, insn.off) {
+                Some(slot) => {
+                    let there = state.slots.entry(slot).or_default();
+                    *there = there.or(value);
+                }
+                None => state.anywhere = state.anywhere.or(value),
+            }
+        }
+    }
+}
+
+/// No argument of a callback.
+const fn continue_with_none() -> std::ops::RangeInclusive<usize> {
+    1..=0
+}
+
+fn forget_scratch(state: &mut State) {
+    for register in &mut state.registers[..6] {
+        *register = Pointer::default();
+    }
+}
+
+/// The slot that an access means, if the pointer is one into the own frame and its offset is known.
+fn exact_slot(pointer: Pointer, offset: i16) -> Option<i32> {
+    match pointer.0 {
+        [Some(own), None, None, None, None, None] if own.exact => Some(own.lowest + i32::from(offset)),
+        _ => None,
+    }
+}
+
+/// What an eight-byte load may bring back: a pointer that was spilled there.
+fn load(from: Pointer, insn: Insn, state: &State) -> Pointer {
+    if !from.is_pointer() || insn.code & 0x18 != opcode::SIZE_DW {
+        return Pointer::default();
+    }
+    match exact_slot(from, insn.off) {
+        Some(slot) => state.slots.get(&slot).copied().unwrap_or_default().or(state.anywhere),
+        None => state.slots.values().fold(state.anywhere, |all, slot| all.or(*slot)),
+    }
+}
+
+/// 64-bit arithmetic. Only sums and copies of pointers are pointers: the verifier allows no others.
+fn arithmetic(insn: Insn, dst: Pointer, src: Pointer) -> Pointer {
+    let register = insn.code & opcode::SOURCE_REGISTER != 0;
+    match (insn.code & 0xf0, register) {
+        (opcode::MOV, true) if insn.off == 0 => src,
+        (opcode::ADD, false) => dst.map(|reach| reach.moved(insn.imm)),
+        (opcode::SUB, false) => dst.map(|reach| reach.moved(insn.imm.saturating_neg())),
+        (opcode::ADD, true) => dst.or(src).map(Reach::anywhere),
+        // The difference of two pointers is a number.
+        (opcode::SUB, true) if dst.0[OWN].is_some() && src.0[OWN].is_some() => Pointer::default(),
+        (opcode::SUB, true) => dst.map(Reach::anywhere),
+        _ => Pointer::default(),
+    }
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

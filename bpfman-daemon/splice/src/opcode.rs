@@ -1,0 +1,61 @@
+//! Operation codes that the glue emits and the analyses recognise, beside those of [`bpfmand_core::op`].
+//!
+//! Built from the fields of `linux/bpf.h`: class in the low three bits, source or size, operation or mode on top.
+
+/// Classes.
+pub(crate) const CLASS_LD: u8 = 0x00;
+pub(crate) const CLASS_LDX: u8 = 0x01;
+pub(crate) const CLASS_ST: u8 = 0x02;
+pub(crate) const CLASS_STX: u8 = 0x03;
+pub(crate) const CLASS_ALU: u8 = 0x04;
+pub(crate) const CLASS_ALU64: u8 = 0x07;
+
+/// Second operand is a register.
+pub(crate) const SOURCE_REGISTER: u8 = 0x08;
+
+/// Arithmetic operations, the high four bits.
+pub(crate) const ADD: u8 = 0x00;
+pub(crate) const SUB: u8 = 0x10;
+pub(crate) const MOV: u8 = 0xb0;
+
+/// Modes of memory operations, the high three bits.
+pub(crate) const MODE_ABS: u8 = 0x20;
+pub(crate) const MODE_IND: u8 = 0x40;
+pub(crate) const MODE_ATOMIC: u8 = 0xc0;
+/// Size of eight bytes, in a memory operation.
+pub(crate) const SIZE_DW: u8 = 0x18;
+/// In an atomic operation's immediate: the old value goes to the source register.
+pub(crate) const ATOMIC_FETCH: i32 = 0x01;
+/// Atomic compare and exchange: the old value goes to register 0.
+pub(crate) const ATOMIC_CMPXCHG: i32 = 0xf1;
+/// Atomic load (Linux 6.15 and later): the value goes to the destination register.
+pub(crate) const ATOMIC_LOAD_ACQUIRE: i32 = 0x100;
+
+/// Jump operations, the high four bits.
+pub(crate) const JUMP_CALL: u8 = 0x80;
+pub(crate) const JUMP_EXIT: u8 = 0x90;
+
+/// Whole instructions of the glue.
+pub(crate) const MOV64_REG: u8 = 0xbf;
+pub(crate) const MOV32_IMM: u8 = 0xb4;
+pub(crate) const MOV32_REG: u8 = 0xbc;
+pub(crate) const ADD32_IMM: u8 = 0x04;
+pub(crate) const LSH32_REG: u8 = 0x6c;
+pub(crate) const RSH32_REG: u8 = 0x7c;
+pub(crate) const STORE_DW_REG: u8 = 0x7b;
+pub(crate) const STORE_DW_IMM: u8 = 0x7a;
+pub(crate) const LOAD_DW: u8 = 0x79;
+/// 32-bit compare and jump (Linux 5.1 and later), with an immediate.
+pub(crate) const JEQ32: u8 = 0x16;
+pub(crate) const JNE32: u8 = 0x56;
+pub(crate) const JGT32: u8 = 0x26;
+pub(crate) const JLT32: u8 = 0xa6;
+pub(crate) const JLE32: u8 = 0xb6;
+pub(crate) const JSET32: u8 = 0x46;
+
+/// Pseudo sources of 64-bit loads that stand for an index into the loader's descriptor array.
+pub(crate) const PSEUDO_MAP_IDX: u8 = 5;
+pub(crate) const PSEUDO_MAP_IDX_VALUE: u8 = 6;
+
+/// The frame pointer.
+pub(crate) const FRAME: u8 = 10;

@@ -1,0 +1,67 @@
+//! What a splice depends on besides its members.
+
+use crate::hook::HookKind;
+
+/// How the kernel rounds each frame when it adds up the stack of nested calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FrameRounding {
+    /// To 32 bytes, at least 32: Linux 6.1, and newer ones without the JIT.
+    To32,
+    /// To 16 bytes, at least 0: Linux 6.12 and later with the JIT.
+    To16,
+}
+
+impl FrameRounding {
+    /// Bytes that a frame of `depth` bytes counts for.
+    #[must_use]
+    pub const fn round(self, depth: u32) -> u32 {
+        match self {
+            Self::To32 => {
+                let at_least_one = if depth == 0 { 1 } else { depth };
+                at_least_one.next_multiple_of(32)
+            }
+            Self::To16 => depth.next_multiple_of(16),
+        }
+    }
+}
+
+/// What to do when some members handle packets in several buffers and some do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FragsRule {
+    /// Refuse.
+    MustAgree,
+    /// Join them without: the kernel then refuses the program where the MTU needs several buffers (ERANGE).
+    OnlyIfAll,
+}
+
+/// What a splice depends on besides its members.
+#[derive(Clone, Copy, Debug)]
+pub struct SpliceOptions<'a> {
+    /// Where the program will be attached.
+    pub hook: HookKind,
+    /// How the kernel adds up frames.
+    pub rounding: FrameRounding,
+    /// The kernel has unconditional jumps of 32 bits (cpu v4 instructions; probe it).
+    pub ja32: bool,
+    /// What to do when members disagree about packets in several buffers.
+    pub frags: FragsRule,
+    /// Ids in the kernel's BTF of functions that unwind the stack (`bpf_throw`).
+    pub throwing_kfuncs: &'a [i32],
+    /// Ids in the kernel's BTF of functions that run code later (`bpf_wq_init` and the like).
+    pub deferring_kfuncs: &'a [i32],
+}
+
+impl SpliceOptions<'_> {
+    /// The choices that are safe on every kernel.
+    #[must_use]
+    pub const fn new(hook: HookKind) -> Self {
+        Self {
+            hook,
+            rounding: FrameRounding::To32,
+            ja32: false,
+            frags: FragsRule::MustAgree,
+            throwing_kfuncs: &[],
+            deferring_kfuncs: &[],
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! One atomic step of the state, and its limits.
+
+use crate::StoreError;
+
+/// The longest table name, in bytes.
+pub const MAX_TABLE_NAME: usize = 64;
+/// The longest key, in bytes.
+pub const MAX_KEY: usize = 512;
+/// The largest record or journal entry, in bytes.
+pub const MAX_VALUE: usize = 64 * 1024;
+/// The largest batch, in bytes of keys and values.
+pub const MAX_BATCH: usize = 1024 * 1024;
+
+/// A named table: a room's own namespace of keys. Names are 1 to [`MAX_TABLE_NAME`] bytes of visible ASCII.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Table(pub &'static str);
+
+/// Changes that become durable together, or not at all. Later changes of a key win over earlier ones.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub(crate) changes: Vec<RecordChange>,
+    pub(crate) journal: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct RecordChange {
+    pub(crate) table: Table,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+impl Batch {
+    /// A batch that changes nothing yet.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Sets the record at `key` (0 to [`MAX_KEY`] bytes) to `value` (0 to [`MAX_VALUE`] bytes).
+    pub fn put(&mut self, table: Table, key: &[u8], value: Vec<u8>) -> &mut Batch {
+        self.changes.push(RecordChange { table, key: key.to_vec(), value: Some(value) });
+        self
+    }
+
+    /// Removes the record at `key`; nothing happens when there is none.
+    pub fn delete(&mut self, table: Table, key: &[u8]) -> &mut Batch {
+        self.changes.push(RecordChange { table, key: key.to_vec(), value: None });
+        self
+    }
+
+    /// Appends an entry to the journal, in the same step.
+    pub fn journal(&mut self, entry: Vec<u8>) -> &mut Batch {
+        self.journal.push(entry);
+        self
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.journal.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    pub fn size(&self) -> usize {
+        let records = self.changes.iter().map(|change| {
+            change.table.0.len() + change.key.len() + change.value.as_ref().map_or(0, Vec::len)
+        });
+        records.chain(self.journal.iter().map(Vec::len)).sum()
+    }
+
+    /// Each change fits, whatever the number of them. Migrations are held to this alone.
+    pub(crate) fn check_parts(&self) -> Result<(), StoreError> {
+        for change in &self.changes {
+            let name = change.table.0;
+            if name.is_empty()
+                || name.len() > MAX_TABLE_NAME
+                || !name.bytes().all(|byte| byte.is_ascii_graphic())
+            {
+                return Err(StoreError::BadTableName { name: name.to_owned() });
+            }
+            too_large("key", change.key.len(), MAX_KEY)?;
+            too_large("record", change.value.as_ref().map_or(0, Vec::len), MAX_VALUE)?;
+        }
+        self.journal.iter().try_for_each(|entry| too_large("journal entry", entry.len(), MAX_VALUE))
+    }
+
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.check_parts()?;
+        too_large("batch", self.size(), MAX_BATCH)
+    }
+}
+
+fn too_large(what: &'static str, size: usize, limit: usize) -> Result<(), StoreError> {
+    if size > limit { Err(StoreError::TooLarge { what, size, limit }) } else { Ok(()) }
+}

@@ -1,0 +1,96 @@
+//! Checksums of our own: one in every entry, and one over all records together.
+//!
+//! The first says that a value is the one written for this key. The second says that the set is whole: an engine that
+//! loses or brings back a record after damage changes it. It is a sum, so a commit updates it from the old and the new
+//! value of what it touches, and never reads the rest.
+
+/// Bytes that [`seal`] adds to a value.
+const SEAL: usize = 4;
+
+fn checksum(key: &[u8], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&(key.len() as u64).to_le_bytes());
+    hasher.update(key);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// The value as it is stored: the payload and the checksum of key and payload.
+pub(crate) fn seal(key: &[u8], mut payload: Vec<u8>) -> Vec<u8> {
+    let sum = checksum(key, &payload);
+    payload.extend_from_slice(&sum.to_le_bytes());
+    payload
+}
+
+/// The payload of a stored value, if its checksum is right.
+pub(crate) fn unseal<'a>(key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
+    let (payload, sum) = stored.split_last_chunk::<SEAL>()?;
+    (u32::from_le_bytes(*sum) == checksum(key, payload)).then_some(payload)
+}
+
+/// How many records there are, and the sum of a hash of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Digest {
+    pub(crate) count: u64,
+    pub(crate) sum: u64,
+}
+
+impl Digest {
+    /// Adds a stored entry.
+    pub(crate) fn add(&mut self, key: &[u8], stored: &[u8]) {
+        self.count = self.count.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(spread(checksum(key, stored)));
+    }
+
+    /// Takes out an entry that was added before.
+    pub(crate) fn remove(&mut self, key: &[u8], stored: &[u8]) {
+        self.count = self.count.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(spread(checksum(key, stored)));
+    }
+}
+
+/// Spreads a checksum over 64 bits, so that sums of checksums do not cancel the way the linear checksums would.
+fn spread(sum: u32) -> u64 {
+    let mut x = u64::from(sum).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_under_another_key_is_refused() {
+        let stored = seal(b"one", b"value".to_vec());
+        assert_eq!(unseal(b"one", &stored), Some(&b"value"[..]));
+        assert_eq!(unseal(b"two", &stored), None);
+        assert_eq!(unseal(b"one", &stored[..3]), None);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_seen() {
+        let stored = seal(b"key", b"some payload".to_vec());
+        for bit in 0..stored.len() * 8 {
+            let mut damaged = stored.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(unseal(b"key", &damaged), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn the_digest_of_a_set_does_not_depend_on_its_history() {
+        let mut long = Digest::default();
+        long.add(b"a", b"1");
+        long.add(b"b", b"2");
+        long.remove(b"a", b"1");
+        long.add(b"a", b"3");
+        let mut short = Digest::default();
+        short.add(b"a", b"3");
+        short.add(b"b", b"2");
+        assert_eq!(long, short);
+        short.remove(b"b", b"2");
+        assert_ne!(long, short);
+    }
+}

@@ -1,0 +1,183 @@
+//! redb: one file, copy-on-write pages, one `fdatasync` per commit.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableError,
+};
+
+use super::{Change, Engine, EngineError, Visit, caught};
+use crate::durable;
+
+/// Everything lies in one tree: a batch over several of the store's tables then dirties the fewest pages.
+const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
+
+/// Bytes of page cache. The whole working set of a node is a few MiB at most and is read once, at start.
+const CACHE: usize = 512 * 1024;
+
+/// The redb engine.
+pub struct RedbEngine {
+    /// `None` only while it is being dropped.
+    db: Option<Database>,
+    path: PathBuf,
+}
+
+impl fmt::Debug for RedbEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbEngine").field("path", &self.path).finish()
+    }
+}
+
+impl RedbEngine {
+    /// Opens the file at `path`; creates it, whole and synced, when it is not there. Its folder must exist.
+    pub fn open(path: &Path) -> Result<RedbEngine, EngineError> {
+        if !path.try_exists().map_err(EngineError::io("looking for", path))? {
+            Self::create(path)?;
+        }
+        let file =
+            OpenOptions::new().read(true).write(true).open(path).map_err(EngineError::io("opening", path))?;
+        // The library would make a new database out of an empty file. Ours are renamed into place whole, so an empty
+        // one has lost its content.
+        if file.metadata().map_err(EngineError::io("reading the size of", path))?.len() == 0 {
+            return Err(EngineError::Damaged { path: path.to_owned(), why: "the file is empty".into() });
+        }
+        Self::checked(path, || redb::Builder::new().set_cache_size(CACHE).create_file(file))
+    }
+
+    /// Opens a database on storage of the caller's own, such as a simulated disk; `name` stands for it in errors.
+    pub fn on_backend(name: &Path, backend: impl StorageBackend) -> Result<RedbEngine, EngineError> {
+        Self::checked(name, || redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend))
+    }
+
+    /// A crash may come while the library writes its first pages. It writes them under another name, and the name
+    /// becomes `path` only once they are on disk.
+    fn create(path: &Path) -> Result<(), EngineError> {
+        let building = path.with_extension("redb.new");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&building)
+            .map_err(EngineError::io("creating", &building))?;
+        let mut new =
+            Self::checked(&building, || redb::Builder::new().set_cache_size(CACHE).create_file(file))?;
+        new.commit(&[])?;
+        drop(new);
+        File::open(&building)
+            .and_then(|file| file.sync_all())
+            .map_err(EngineError::io("syncing", &building))?;
+        durable::rename(&building, path)
+    }
+
+    fn checked(
+        path: &Path,
+        open: impl FnOnce() -> Result<Database, DatabaseError>,
+    ) -> Result<RedbEngine, EngineError> {
+        let db = caught("opening", path, || {
+            let mut db = open().map_err(|error| refused("opening", path, error.into()))?;
+            // Opening alone trusts pages it has no reason to read; damage would surface later, or never.
+            match db.check_integrity() {
+                Ok(true) => {}
+                // The records themselves are checked again, one by one and all together, by the ledger.
+                Ok(false) => {
+                    tracing::warn!(path = %path.display(), "the store's free-space records were rebuilt")
+                }
+                Err(error) => return Err(refused("checking", path, error.into())),
+            }
+            Ok(db)
+        })?;
+        Ok(RedbEngine { db: Some(db), path: path.to_owned() })
+    }
+
+    fn with<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, EngineError> {
+        caught(doing, &self.path, || match &self.db {
+            Some(db) => work(db).map_err(|error| refused(doing, &self.path, error)),
+            None => Err(EngineError::Refused { doing, path: self.path.clone(), why: "it is closed".into() }),
+        })
+    }
+}
+
+impl Engine for RedbEngine {
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.with("reading", |db| match db.begin_read()?.open_table(ENTRIES) {
+            Ok(entries) => Ok(entries.get(key)?.map(|value| value.value().to_vec())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        self.with("reading", |db| {
+            let entries = match db.begin_read()?.open_table(ENTRIES) {
+                Ok(entries) => entries,
+                Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            for entry in entries.range(from..until)? {
+                let (key, value) = entry?;
+                if let ControlFlow::Break(()) = visit(key.value(), value.value()) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+        self.with("committing to", |db| {
+            let mut transaction = db.begin_write()?;
+            transaction.set_durability(Durability::Immediate)?;
+            {
+                let mut entries = transaction.open_table(ENTRIES)?;
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => drop(entries.insert(key.as_slice(), value.as_slice())?),
+                        None => drop(entries.remove(key.as_slice())?),
+                    }
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+}
+
+impl Drop for RedbEngine {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        // Closing writes, and on damaged or failing storage the library may panic there too.
+        let closed = caught("closing", &self.path, || {
+            drop(db);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the store was not closed cleanly; the next start checks and repairs it");
+        }
+    }
+}
+
+fn refused(doing: &'static str, path: &Path, error: redb::Error) -> EngineError {
+    let path = path.to_owned();
+    match error {
+        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
+            EngineError::Damaged { path, why: source.to_string() }
+        }
+        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+            EngineError::Damaged { path, why: "the file is shorter than its own records say".into() }
+        }
+        redb::Error::Io(source) => EngineError::Io { doing, path, source },
+        redb::Error::Corrupted(why) => EngineError::Damaged { path, why },
+        redb::Error::DatabaseAlreadyOpen => EngineError::InUse { path },
+        other => EngineError::Refused { doing, path, why: other.to_string() },
+    }
+}

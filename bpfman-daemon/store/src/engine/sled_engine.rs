@@ -1,0 +1,220 @@
+//! sled 0.34: a log-structured folder. Its `flush` starts write-back and does not wait for the disk, so durability is
+//! added here, and what its recovery leaves behind is tidied before it opens.
+
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::pieces::{self, Joining, OutOfPlace};
+use super::{Change, Engine, EngineError, Visit, caught};
+use crate::durable;
+
+/// Bytes of page cache.
+const CACHE: u64 = 1024 * 1024;
+
+/// How long closing waits for sled's own threads.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// The sled engine.
+pub struct SledEngine {
+    /// `None` only while it is being dropped.
+    db: Option<sled::Db>,
+    /// The log, opened a second time: syncing any descriptor of a file syncs the file.
+    log: File,
+    path: PathBuf,
+}
+
+impl fmt::Debug for SledEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledEngine").field("path", &self.path).finish()
+    }
+}
+
+impl SledEngine {
+    /// Opens the folder at `path`; creates it, whole and synced, when it is not there. Its parent must exist.
+    pub fn open(path: &Path) -> Result<SledEngine, EngineError> {
+        if !path.try_exists().map_err(EngineError::io("looking for", path))? {
+            Self::create(path)?;
+        }
+        // sled starts an empty database when a file is missing. Ours always have both.
+        for name in ["conf", "db"] {
+            if !path.join(name).is_file() {
+                return Err(EngineError::Damaged {
+                    path: path.to_owned(),
+                    why: format!("its file {name} is missing"),
+                });
+            }
+        }
+        Self::open_folder(path)
+    }
+
+    /// As for every file of ours: whole and synced under another name first.
+    fn create(path: &Path) -> Result<(), EngineError> {
+        let building = path.with_extension("sled.new");
+        if building.exists() {
+            fs::remove_dir_all(&building).map_err(EngineError::io("removing", &building))?;
+        }
+        durable::make_folder(&building)?;
+        drop(Self::open_folder(&building)?);
+        durable::sync_all_below(&building)?;
+        durable::rename(&building, path)
+    }
+
+    fn open_folder(path: &Path) -> Result<SledEngine, EngineError> {
+        remove_unfinished_snapshots(path)?;
+        let db = open_database(path)?;
+        let log_path = path.join("db");
+        let log = File::open(&log_path).map_err(EngineError::io("opening", &log_path))?;
+        let engine = SledEngine { db: Some(db), log, path: path.to_owned() };
+        // Recovery truncates, zeroes and renames without syncing all of it; later commits rest on what it left.
+        durable::sync_all_below(path)?;
+        Ok(engine)
+    }
+
+    /// sled's threads may hold the log a moment longer than its handle, and with it sled's lock on the file: opening
+    /// again at once would be refused.
+    fn wait_until_unlocked(&self) {
+        let deadline = Instant::now() + CLOSING;
+        while let Err(TryLockError::WouldBlock) = self.log.try_lock() {
+            if Instant::now() > deadline {
+                tracing::warn!(path = %self.path.display(), "sled still holds its log after closing");
+                return;
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    fn out_of_place(&self, OutOfPlace: OutOfPlace) -> EngineError {
+        EngineError::Damaged { path: self.path.clone(), why: "a value is not whole".into() }
+    }
+
+    fn with<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&sled::Db) -> sled::Result<T>,
+    ) -> Result<T, EngineError> {
+        caught(doing, &self.path, || match &self.db {
+            Some(db) => work(db).map_err(|error| refused(doing, &self.path, error)),
+            None => Err(EngineError::Refused { doing, path: self.path.clone(), why: "it is closed".into() }),
+        })
+    }
+}
+
+impl Engine for SledEngine {
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let pieces =
+            self.with("reading", |db| db.scan_prefix(pieces::prefix(key)).collect::<sled::Result<Vec<_>>>())?;
+        let mut joining = Joining::default();
+        for (key, piece) in pieces {
+            joining.push(&key, &piece).map_err(|wrong| self.out_of_place(wrong))?;
+        }
+        let entry = joining.finish().map_err(|wrong| self.out_of_place(wrong))?;
+        Ok(entry.map(|(_, value)| value))
+    }
+
+    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        let range = self.with("reading", |db| Ok(db.range(pieces::bound(from)..pieces::bound(until))))?;
+        let mut joining = Joining::default();
+        let mut range = range;
+        while let Some((key, piece)) = self.with("reading", |_| range.next().transpose())? {
+            let complete = joining.push(&key, &piece).map_err(|wrong| self.out_of_place(wrong))?;
+            if let Some((key, value)) = complete
+                && let ControlFlow::Break(()) = visit(&key, &value)
+            {
+                return Ok(());
+            }
+        }
+        if let Some((key, value)) = joining.finish().map_err(|wrong| self.out_of_place(wrong))? {
+            let _last = visit(&key, &value);
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+        self.with("committing to", |db| {
+            let mut batch = sled::Batch::default();
+            for (key, value) in changes {
+                let prefix = pieces::prefix(key);
+                // A shorter value must not keep the last pieces of the one before it.
+                for old in db.scan_prefix(&prefix).keys() {
+                    batch.remove(old?);
+                }
+                for (index, piece) in (0..).zip(value.iter().flat_map(|value| pieces::pieces(value))) {
+                    batch.insert(pieces::piece_key(&prefix, index), piece);
+                }
+            }
+            db.apply_batch(batch)?;
+            db.flush()?;
+            Ok(())
+        })?;
+        self.log.sync_data().map_err(EngineError::io("syncing", &self.path.join("db")))
+    }
+}
+
+impl Drop for SledEngine {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let closed = caught("closing", &self.path, || {
+            drop(db);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the store was not closed cleanly; the next start checks it");
+        }
+        self.wait_until_unlocked();
+    }
+}
+
+/// Opens a sled database, with its panics caught.
+pub(crate) fn open_database(path: &Path) -> Result<sled::Db, EngineError> {
+    caught("opening", path, || {
+        sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE)
+            // Its timer would flush behind our back and only log what fails.
+            .flush_every_ms(None)
+            .open()
+            .map_err(|error| refused("opening", path, error))
+    })
+}
+
+/// A crash during an earlier open can leave a short snapshot under its temporary name, and sled then takes it for a
+/// finished one and refuses to open. The finished ones are enough.
+fn remove_unfinished_snapshots(path: &Path) -> Result<(), EngineError> {
+    for entry in fs::read_dir(path).map_err(EngineError::io("listing", path))? {
+        let entry = entry.map_err(EngineError::io("listing", path))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path()).map_err(EngineError::io("removing", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn refused(doing: &'static str, path: &Path, error: sled::Error) -> EngineError {
+    let path = path.to_owned();
+    match error {
+        // sled reports a lock held elsewhere as an error of kind Other that wraps WouldBlock's text.
+        sled::Error::Io(source) if source.to_string().contains("could not acquire lock") => {
+            EngineError::InUse { path }
+        }
+        sled::Error::Io(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+            EngineError::Damaged { path, why: "a file is shorter than its own records say".into() }
+        }
+        // An error that sled repeats to later callers has only its kind left, and its debug form as text.
+        sled::Error::Io(source) if source.raw_os_error().is_none() => {
+            EngineError::Io { doing, path, source: source.kind().into() }
+        }
+        sled::Error::Io(source) => EngineError::Io { doing, path, source },
+        sled::Error::Corruption { at, .. } => EngineError::Damaged {
+            path,
+            why: at
+                .map_or_else(|| "its log does not add up".into(), |at| format!("its log is wrong at {at:?}")),
+        },
+        other => EngineError::Refused { doing, path, why: other.to_string() },
+    }
+}

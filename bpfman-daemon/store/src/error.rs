@@ -1,0 +1,145 @@
+//! What the store says when it cannot.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::engine::{EngineError, EngineKind};
+
+/// What a failed commit left behind, found by opening the database again and reading it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The records are as before the commit.
+    NotApplied,
+    /// The records are as after the commit, though it was never acknowledged: treat it as failed, and undo it with
+    /// another commit or load anew.
+    Applied,
+    /// The database could not be opened again yet; the next call tries once more.
+    Unknown,
+}
+
+/// Why the store refused or failed. Cloneable, because callers that shared one durable write share its failure.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process (or another handle of this one) has the folder.
+    #[error(
+        "the state folder {} is in use by {}; stop it, or give this daemon another folder",
+        folder.display(),
+        pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    Locked {
+        /// The state folder.
+        folder: PathBuf,
+        /// The holder, where its lock file could be read.
+        pid: Option<u32>,
+    },
+    /// The records are of a version this program does not know.
+    #[error(
+        "the store in {} has schema version {found}, this program knows versions up to {supported}; \
+         run the newer program that wrote it, or move the folder away to start empty",
+        folder.display()
+    )]
+    NewerSchema {
+        /// The state folder.
+        folder: PathBuf,
+        /// The version found.
+        found: u32,
+        /// The newest version known.
+        supported: u32,
+    },
+    /// There is no way from the version found to the one wanted.
+    #[error(
+        "the store in {} has schema version {found}, and this program cannot migrate from it; \
+         run the release that wrote it, or move the folder away to start empty",
+        folder.display()
+    )]
+    NoMigration {
+        /// The state folder.
+        folder: PathBuf,
+        /// The version found.
+        found: u32,
+    },
+    /// A migration refused what it read; nothing was changed.
+    #[error("migrating the store in {} from schema version {from}: {why}", folder.display())]
+    Migration {
+        /// The state folder.
+        folder: PathBuf,
+        /// The version it started from.
+        from: u32,
+        /// Its reason.
+        why: String,
+    },
+    /// The folder holds the database of the other engine.
+    #[error(
+        "the store in {} was written with engine {found}, not {wanted}; \
+         set engine = \"{found}\" in the section [store], or move the folder away to start empty",
+        folder.display()
+    )]
+    OtherEngine {
+        /// The state folder.
+        folder: PathBuf,
+        /// What wrote it.
+        found: EngineKind,
+        /// What was asked for.
+        wanted: EngineKind,
+    },
+    /// The database is whole, but older than what was acknowledged, or there is none any more.
+    #[error(
+        "the store in {} ends at commit {found}, but commit {acknowledged} was acknowledged: records were lost; \
+         restore the folder from a backup, or remove the file {} to go on with what is left",
+        folder.display(),
+        folder.join("acknowledged").display()
+    )]
+    LostCommits {
+        /// The state folder.
+        folder: PathBuf,
+        /// The last commit in the database.
+        found: u64,
+        /// The last commit that was acknowledged.
+        acknowledged: u64,
+    },
+    /// What was read back contradicts itself.
+    #[error("the store in {} is damaged: {why}; restore the folder from a backup, or move it away to start empty", folder.display())]
+    Damaged {
+        /// The state folder.
+        folder: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A table name outside the allowed bytes.
+    #[error("{name:?} is no table name: 1 to 64 visible ASCII characters")]
+    BadTableName {
+        /// The name.
+        name: String,
+    },
+    /// Something beyond its limit; nothing was written.
+    #[error("a {what} of {size} bytes is larger than the store takes ({limit} bytes)")]
+    TooLarge {
+        /// What it was.
+        what: &'static str,
+        /// Its bytes.
+        size: usize,
+        /// The most it may have.
+        limit: usize,
+    },
+    /// A commit failed and is not acknowledged.
+    #[error("the change was not saved ({}): {source}", match outcome {
+        Outcome::NotApplied => "the store is as before",
+        Outcome::Applied => "the store holds it, unacknowledged",
+        Outcome::Unknown => "whether the store holds it is unknown",
+    })]
+    NotSaved {
+        /// What opening the database again showed.
+        outcome: Outcome,
+        /// What failed.
+        source: Arc<EngineError>,
+    },
+    /// Opening or reading failed below.
+    #[error(transparent)]
+    Engine(Arc<EngineError>),
+}
+
+impl From<EngineError> for StoreError {
+    fn from(error: EngineError) -> StoreError {
+        StoreError::Engine(Arc::new(error))
+    }
+}

@@ -1,0 +1,247 @@
+//! The one owner of the engine: turns batches into changes, and keeps the books that make damage visible.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::acknowledged::Acknowledged;
+use crate::digest::{seal, unseal};
+use crate::engine::{Change, Engine, EngineError};
+use crate::error::{Outcome, StoreError};
+use crate::options::{OpenEngine, Options};
+use crate::record::{STATE_KEY, State, journal_key, record_key};
+use crate::{Batch, JournalEntry, Snapshot, durable};
+
+mod check;
+mod migrate;
+
+pub(crate) struct Ledger {
+    folder: PathBuf,
+    open: OpenEngine,
+    /// `None` after a failed commit, until it has been opened and checked again.
+    engine: Option<Box<dyn Engine>>,
+    acknowledged: Acknowledged,
+    /// As of the last acknowledged commit, or of the last time the database was opened.
+    state: State,
+    journal_limit: u64,
+}
+
+/// A commit that is not acknowledged.
+type Failure = (Outcome, Arc<EngineError>);
+
+impl Ledger {
+    /// Opens or creates the database, checks all of it, and migrates it.
+    pub(crate) fn open(options: Options) -> Result<Ledger, StoreError> {
+        let Options { folder, engine: kind, open, schema, migrations, journal_limit } = options;
+        durable::make_folder(&folder)?;
+        let synced = kind.number_must_be_synced();
+        let noted = Acknowledged::open(&folder, synced)?;
+        let own_storage = open.is_some();
+        if !own_storage {
+            migrate::refuse_other_engine(&folder, kind)?;
+            if let Some((_, acknowledged)) = noted
+                && acknowledged > 0
+                && !kind.path(&folder).exists()
+            {
+                return Err(StoreError::LostCommits { folder, found: 0, acknowledged });
+            }
+        }
+        let path = folder.clone();
+        let mut open = open.unwrap_or_else(|| Box::new(move || kind.open(&path)));
+        let engine = open()?;
+        let found = check::read_all(&folder, &*engine, None)?;
+        let (acknowledged, state) = match (noted, found) {
+            (Some((_, acknowledged)), found) if found.is_none_or(|state| state.number < acknowledged) => {
+                let found = found.map_or(0, |state| state.number);
+                if found < acknowledged {
+                    return Err(StoreError::LostCommits { folder, found, acknowledged });
+                }
+                (Acknowledged::create(&folder, 0, synced)?, None)
+            }
+            (Some((acknowledged, _)), found) => (acknowledged, found),
+            (None, None) => (Acknowledged::create(&folder, 0, synced)?, None),
+            (None, Some(state)) => {
+                // We never remove it; someone did, to go on after a loss or without its knowledge.
+                tracing::warn!(folder = %folder.display(), commit = state.number, "the file `acknowledged` is missing; going on with what the store holds");
+                (Acknowledged::create(&folder, state.number, synced)?, Some(state))
+            }
+        };
+        let mut ledger = Ledger {
+            folder,
+            open,
+            engine: Some(engine),
+            acknowledged,
+            state: state.unwrap_or(State { schema, ..State::default() }),
+            journal_limit,
+        };
+        match state {
+            None => ledger.commit(&[], None).map_err(not_saved)?,
+            Some(_) => ledger.migrate(schema, migrations)?,
+        }
+        Ok(ledger)
+    }
+
+    /// Applies all batches, in order, as one durable step; `trim_to` keeps only so many journal entries.
+    pub(crate) fn commit(&mut self, batches: &[&Batch], trim_to: Option<u64>) -> Result<(), Failure> {
+        self.ensure_open().map_err(|error| (Outcome::Unknown, engine_part(error)))?;
+        let (next, changes) =
+            self.plan(batches, trim_to).map_err(|error| self.failed(self.state.number + 1, error))?;
+        let Some(engine) = &mut self.engine else { return Ok(()) };
+        let written = engine.commit(&changes).and_then(|()| self.acknowledged.record(next.number));
+        match written {
+            Ok(()) => {
+                self.state = next;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(next.number, error)),
+        }
+    }
+
+    /// The changes to the ordered map, and the state after them.
+    fn plan(&self, batches: &[&Batch], trim_to: Option<u64>) -> Result<(State, Vec<Change>), EngineError> {
+        let mut next = State { number: self.state.number + 1, ..self.state };
+        let mut records: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        let mut entries: Vec<Change> = Vec::new();
+        for batch in batches {
+            for change in &batch.changes {
+                let key = record_key(change.table.0, &change.key);
+                let value = change.value.clone().map(|value| seal(&key, value));
+                records.insert(key, value);
+            }
+            for entry in &batch.journal {
+                let key = journal_key(next.journal_next);
+                let value = seal(&key, entry.clone());
+                entries.push((key, Some(value)));
+                next.journal_next += 1;
+            }
+        }
+        for (key, value) in &records {
+            if let Some(old) = self.engine()?.read(key)? {
+                next.digest.remove(key, &old);
+            }
+            if let Some(new) = value {
+                next.digest.add(key, new);
+            }
+        }
+        let keep = trim_to.unwrap_or(u64::MAX).min(self.journal_limit);
+        let first = next.journal_first.max(next.journal_next.saturating_sub(keep));
+        // Entries appended and trimmed in the same step are never written.
+        entries.retain(|(key, _)| *key >= journal_key(first));
+        let trimmed = next.journal_first..first.min(self.state.journal_next);
+        let mut changes: Vec<Change> = trimmed.map(|number| (journal_key(number), None)).collect();
+        next.journal_first = first;
+        changes.append(&mut entries);
+        changes.push((STATE_KEY.to_vec(), Some(seal(STATE_KEY, next.to_bytes()))));
+        changes.extend(records);
+        Ok((next, changes))
+    }
+
+    /// After an I/O error nobody knows what reached the disk, the library included. Its state in memory is thrown
+    /// away, and the database read back.
+    fn failed(&mut self, attempted: u64, error: EngineError) -> Failure {
+        self.engine = None;
+        let outcome = match self.ensure_open() {
+            Ok(()) if self.state.number == attempted => Outcome::Applied,
+            Ok(()) => Outcome::NotApplied,
+            Err(again) => {
+                tracing::error!(error = %again, "the store could not be opened again after a failed commit");
+                Outcome::Unknown
+            }
+        };
+        (outcome, Arc::new(error))
+    }
+
+    fn engine(&self) -> Result<&dyn Engine, EngineError> {
+        self.engine.as_deref().ok_or_else(|| EngineError::Refused {
+            doing: "using",
+            path: self.folder.clone(),
+            why: "it is closed after an error".into(),
+        })
+    }
+
+    fn ensure_open(&mut self) -> Result<(), StoreError> {
+        if self.engine.is_some() {
+            return Ok(());
+        }
+        let engine = (self.open)()?;
+        let found = check::read_all(&self.folder, &*engine, None)?;
+        let number = found.map_or(0, |state| state.number);
+        match found {
+            Some(state) if number >= self.state.number => self.state = state,
+            _ => {
+                let acknowledged = self.state.number;
+                return Err(StoreError::LostCommits {
+                    folder: self.folder.clone(),
+                    found: number,
+                    acknowledged,
+                });
+            }
+        }
+        self.engine = Some(engine);
+        Ok(())
+    }
+
+    /// Reads and checks everything.
+    pub(crate) fn load(&mut self) -> Result<Snapshot, StoreError> {
+        self.ensure_open()?;
+        let mut snapshot = Snapshot { schema: self.state.schema, ..Snapshot::default() };
+        let read = check::read_all(&self.folder, self.engine()?, Some(&mut snapshot));
+        if read.is_err() {
+            self.engine = None;
+        }
+        read.map(|_| snapshot)
+    }
+
+    /// Up to `limit` journal entries from number `from` on, oldest first.
+    pub(crate) fn journal(&mut self, from: u64, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
+        self.ensure_open()?;
+        let first = from.max(self.state.journal_first);
+        let mut entries = Vec::new();
+        let mut damaged = None;
+        let (start, end) = (journal_key(first), journal_key(self.state.journal_next));
+        if start < end && limit > 0 {
+            self.engine()?.scan(&start, &end, &mut |key, stored| {
+                let number = first + entries.len() as u64;
+                match unseal(key, stored) {
+                    Some(entry) if key == journal_key(number) => {
+                        entries.push(JournalEntry { number, entry: entry.to_vec() });
+                        if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    }
+                    _ => {
+                        damaged = Some(number);
+                        ControlFlow::Break(())
+                    }
+                }
+            })?;
+        }
+        match damaged {
+            None => Ok(entries),
+            Some(number) => Err(StoreError::Damaged {
+                folder: self.folder.clone(),
+                why: format!("journal entry {number} is missing or was changed"),
+            }),
+        }
+    }
+
+    /// The numbers of the journal's entries, as a half-open range.
+    pub(crate) fn journal_range(&self) -> std::ops::Range<u64> {
+        self.state.journal_first..self.state.journal_next
+    }
+}
+
+fn not_saved((outcome, source): Failure) -> StoreError {
+    StoreError::NotSaved { outcome, source }
+}
+
+fn engine_part(error: StoreError) -> Arc<EngineError> {
+    match error {
+        StoreError::Engine(error) => error,
+        StoreError::LostCommits { ref folder, .. } | StoreError::Damaged { ref folder, .. } => {
+            Arc::new(EngineError::Damaged { path: folder.clone(), why: error.to_string() })
+        }
+        other => {
+            Arc::new(EngineError::Refused { doing: "opening", path: PathBuf::new(), why: other.to_string() })
+        }
+    }
+}

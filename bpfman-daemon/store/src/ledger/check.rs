@@ -1,0 +1,87 @@
+//! Reading everything back, and comparing it with what the store says of itself.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::Snapshot;
+use crate::digest::{Digest, unseal};
+use crate::engine::Engine;
+use crate::error::StoreError;
+use crate::record::{JOURNAL, LAYOUT, RECORDS, STATE_KEY, State, journal_number, range_of, split_record_key};
+
+/// Checks every entry, and puts the records into `snapshot` if there is one. `None` when the database is empty.
+pub(super) fn read_all(
+    folder: &Path,
+    engine: &dyn Engine,
+    mut snapshot: Option<&mut Snapshot>,
+) -> Result<Option<State>, StoreError> {
+    let damaged = |why: String| StoreError::Damaged { folder: folder.to_owned(), why };
+    let state = read_state(folder, engine)?;
+    let expected = state.unwrap_or_default();
+
+    let mut wrong = None;
+    let mut digest = Digest::default();
+    let (from, until) = range_of(RECORDS);
+    engine.scan(&from, &until, &mut |key, stored| {
+        digest.add(key, stored);
+        let Some((value, (table, own_key))) = unseal(key, stored).zip(split_record_key(key)) else {
+            wrong = Some(format!("the record at {} was changed", key.escape_ascii()));
+            return ControlFlow::Break(());
+        };
+        if let Some(snapshot) = &mut snapshot {
+            if !snapshot.tables.contains_key(table) {
+                snapshot.tables.insert(table.to_owned(), Default::default());
+            }
+            if let Some(records) = snapshot.tables.get_mut(table) {
+                records.insert(own_key.to_vec(), value.to_vec());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    if let Some(why) = wrong {
+        return Err(damaged(why));
+    }
+    if digest.count != expected.digest.count {
+        return Err(damaged(format!(
+            "it holds {} records instead of {}",
+            digest.count, expected.digest.count
+        )));
+    }
+    if digest != expected.digest {
+        return Err(damaged("it holds other records than were last committed".into()));
+    }
+    if let Some(number) = wrong_journal_entry(engine, &expected)? {
+        return Err(damaged(format!("journal entry {number} is missing, was changed, or is one too many")));
+    }
+    Ok(state)
+}
+
+fn read_state(folder: &Path, engine: &dyn Engine) -> Result<Option<State>, StoreError> {
+    let Some(stored) = engine.read(STATE_KEY)? else { return Ok(None) };
+    let damaged =
+        || StoreError::Damaged { folder: folder.to_owned(), why: "its own description was changed".into() };
+    let bytes = unseal(STATE_KEY, &stored).ok_or_else(damaged)?;
+    match State::from_bytes(bytes) {
+        Ok(state) => Ok(Some(state)),
+        Err(Some(found)) if found > LAYOUT => {
+            Err(StoreError::NewerSchema { folder: folder.to_owned(), found, supported: LAYOUT })
+        }
+        Err(_) => Err(damaged()),
+    }
+}
+
+/// The number of the first entry that is not as the state says.
+fn wrong_journal_entry(engine: &dyn Engine, state: &State) -> Result<Option<u64>, StoreError> {
+    let (from, until) = range_of(JOURNAL);
+    let mut next = state.journal_first;
+    let mut wrong = None;
+    engine.scan(&from, &until, &mut |key, stored| {
+        if journal_number(key) != Some(next) || next >= state.journal_next || unseal(key, stored).is_none() {
+            wrong = Some(next);
+            return ControlFlow::Break(());
+        }
+        next += 1;
+        ControlFlow::Continue(())
+    })?;
+    Ok(wrong.or((next != state.journal_next).then_some(next)))
+}

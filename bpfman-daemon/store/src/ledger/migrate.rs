@@ -1,0 +1,47 @@
+//! From an older meaning of the records to the present one, and refusing what is not ours to read.
+
+use std::path::Path;
+
+use super::{Ledger, not_saved};
+use crate::engine::EngineKind;
+use crate::error::StoreError;
+use crate::{Batch, Migration};
+
+/// Starting an empty database beside the other engine's would look like the loss of everything.
+pub(super) fn refuse_other_engine(folder: &Path, wanted: EngineKind) -> Result<(), StoreError> {
+    let found = EngineKind::ALL.into_iter().find(|kind| *kind != wanted && kind.path(folder).exists());
+    match found {
+        Some(found) => Err(StoreError::OtherEngine { folder: folder.to_owned(), found, wanted }),
+        None => Ok(()),
+    }
+}
+
+impl Ledger {
+    /// Runs the steps that lead to `schema`, each in one commit with the version it leads to: a crash between two
+    /// steps leaves a store of the version in between.
+    pub(super) fn migrate(&mut self, schema: u32, migrations: &[Migration]) -> Result<(), StoreError> {
+        if self.state.schema > schema {
+            return Err(StoreError::NewerSchema {
+                folder: self.folder.clone(),
+                found: self.state.schema,
+                supported: schema,
+            });
+        }
+        while self.state.schema < schema {
+            let from = self.state.schema;
+            let Some(step) = migrations.iter().find(|step| step.from == from) else {
+                return Err(StoreError::NoMigration { folder: self.folder.clone(), found: from });
+            };
+            let mut batch = Batch::new();
+            (step.run)(&self.load()?, &mut batch).map_err(|why| StoreError::Migration {
+                folder: self.folder.clone(),
+                from,
+                why,
+            })?;
+            batch.check_parts()?;
+            self.state.schema = from + 1;
+            self.commit(&[&batch], None).map_err(not_saved)?;
+        }
+        Ok(())
+    }
+}

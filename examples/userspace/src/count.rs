@@ -1,0 +1,59 @@
+//! Packets and bytes, as the XDP examples count them.
+
+use std::fmt;
+use std::iter::Sum;
+
+use serde_json::{Value, json};
+
+/// How a count lies in a map: packets, then bytes.
+pub type RawCount = [u64; 2];
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Number of packets.
+    pub packets: u64,
+    /// Their length in bytes, from the Ethernet header on.
+    pub bytes: u64,
+}
+
+impl Count {
+    /// As a JSON object `{"packets", "bytes"}`.
+    pub fn to_json(self) -> Value {
+        json!({ "packets": self.packets, "bytes": self.bytes })
+    }
+}
+
+impl From<RawCount> for Count {
+    fn from([packets, bytes]: RawCount) -> Self {
+        Self { packets, bytes }
+    }
+}
+
+/// The sum over CPUs; wraps as the kernel's own counters do.
+impl Sum for Count {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, one| Self {
+            packets: sum.packets.wrapping_add(one.packets),
+            bytes: sum.bytes.wrapping_add(one.bytes),
+        })
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>12} packets {:>14} bytes", self.packets, self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_several_cpus_add_up() {
+        let sum: Count = [[1, 60], [0, 0], [2, 3000]].map(Count::from).into_iter().sum();
+        assert_eq!(sum, Count { packets: 3, bytes: 3060 });
+        assert_eq!(sum.to_json().to_string(), r#"{"bytes":3060,"packets":3}"#);
+    }
+}

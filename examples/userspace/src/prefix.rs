@@ -1,0 +1,108 @@
+//! Address prefixes as a person writes them and as a longest-prefix map holds them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use aya::maps::lpm_trie::Key;
+
+/// An IPv4 or IPv6 prefix with no bit set behind its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefix {
+    /// Address and length in bits, 0 to 32.
+    V4(Ipv4Addr, u32),
+    /// Address and length in bits, 0 to 128.
+    V6(Ipv6Addr, u32),
+}
+
+impl Prefix {
+    /// The prefix that an IPv4 key stands for.
+    pub fn from_v4(key: Key<[u8; 4]>) -> Self {
+        Self::V4(key.data().into(), key.prefix_len())
+    }
+
+    /// The prefix that an IPv6 key stands for.
+    pub fn from_v6(key: Key<[u8; 16]>) -> Self {
+        Self::V6(key.data().into(), key.prefix_len())
+    }
+}
+
+/// `10.0.0.0/8`, `2001:db8::/32`, or an address alone, which is a prefix of full length.
+impl FromStr for Prefix {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (address, length) = match text.split_once('/') {
+            Some((address, length)) => (address, Some(length)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().with_context(|| format!("`{address}` is not an IP address"))?;
+        let widest = if address.is_ipv4() { 32 } else { 128 };
+        let length = match length {
+            None => widest,
+            Some(text) => text.parse().with_context(|| format!("`{text}` is not a prefix length"))?,
+        };
+        if length > widest {
+            bail!("the prefix length {length} is more than the {widest} bits of {address}");
+        }
+        let prefix = match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+                Self::V4(Ipv4Addr::from_bits(address.to_bits() & mask), length)
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+                Self::V6(Ipv6Addr::from_bits(address.to_bits() & mask), length)
+            }
+        };
+        // `10.0.0.1/8` is more likely a slip than a wish to block sixteen million hosts.
+        match prefix {
+            Self::V4(masked, _) if masked != address => bail!("{text} has bits behind its length: {prefix}?"),
+            Self::V6(masked, _) if masked != address => bail!("{text} has bits behind its length: {prefix}?"),
+            _ => Ok(prefix),
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address, length) => write!(f, "{address}/{length}"),
+            Self::V6(address, length) => write!(f, "{address}/{length}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_print_as_they_were_written() {
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "192.0.2.7/32", "2001:db8::/32", "::/0", "::1/128"] {
+            assert_eq!(text.parse::<Prefix>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_address_alone_is_a_prefix_of_full_length() {
+        assert_eq!("192.0.2.7".parse::<Prefix>().unwrap().to_string(), "192.0.2.7/32");
+        assert_eq!("fd00::1".parse::<Prefix>().unwrap().to_string(), "fd00::1/128");
+    }
+
+    #[test]
+    fn what_is_no_prefix_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("10.0.0.1/8", "10.0.0.0/8?"),
+            ("2001:db8::1/32", "2001:db8::/32?"),
+            ("10.0.0.0/33", "33 is more than the 32 bits"),
+            ("::/129", "129 is more than the 128 bits"),
+            ("10.0.0/8", "`10.0.0` is not an IP address"),
+            ("10.0.0.0/x", "`x` is not a prefix length"),
+        ] {
+            let error = text.parse::<Prefix>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Compiles the `.proto` files in Rust: `protox` parses them, so no `protoc` has to be installed.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = ["bpfman/v1/bpfman.proto", "bpfman/ext/v1/ext.proto"];
+    for file in files {
+        println!("cargo::rerun-if-changed=proto/{file}");
+    }
+    let descriptors = protox::compile(files, ["proto"])?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! One eBPF object file: what it must be, and the labels that it asks for.
+
+use std::path::Path;
+
+use object::elf;
+use object::read::elf::{ElfFile64, FileHeader as _};
+use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+
+use crate::{BtfError, Endian, Labels, btf, vocabulary};
+
+/// The largest object file that is read, packed or unpacked, in bytes (16 MiB).
+pub const ELF_LIMIT: u64 = 16 << 20;
+
+/// Why a file is not an object that an image can carry.
+#[derive(Debug, thiserror::Error)]
+pub enum BytecodeError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The path has no last component to name the layer's file after, or one that is not UTF-8.
+    #[error("`{0}` has no usable file name")]
+    FileName(String),
+    /// Larger than [`ELF_LIMIT`].
+    #[error("{name} has {size} bytes; an object may have at most {ELF_LIMIT}")]
+    TooLarge {
+        /// The file.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Not a readable 64-bit ELF file.
+    #[error("{name} is not a readable 64-bit ELF file: {why}")]
+    NotElf {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An ELF file for another machine.
+    #[error("{name} is an ELF file for machine {machine}, not for eBPF (247)")]
+    Machine {
+        /// The file.
+        name: String,
+        /// `e_machine`.
+        machine: u16,
+    },
+    /// An ELF file that is not a relocatable object.
+    #[error("{name} is of ELF type {kind}, not a relocatable object (1)")]
+    NotRelocatable {
+        /// The file.
+        name: String,
+        /// `e_type`.
+        kind: u16,
+    },
+    /// The byte order does not fit the platform.
+    #[error("{name} is {found}, but {platform} needs {expected}")]
+    Endian {
+        /// The file.
+        name: String,
+        /// Byte order of the file.
+        found: Endian,
+        /// Byte order of the platform.
+        expected: Endian,
+        /// The platform.
+        platform: String,
+    },
+    /// The type information is damaged.
+    #[error("the BTF of {name} is unreadable: {source}")]
+    Btf {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        source: BtfError,
+    },
+    /// No program of a type that images carry.
+    #[error("{name} holds no program of a supported type; sections with functions: {sections}")]
+    NoPrograms {
+        /// The file.
+        name: String,
+        /// The sections that hold functions.
+        sections: String,
+    },
+}
+
+/// Checks that `bytes` are an eBPF relocatable object; answers its byte order.
+///
+/// `name` is only for the error.
+pub fn check_object(name: &str, bytes: &[u8]) -> Result<Endian, BytecodeError> {
+    parse(name, bytes).map(|(_, endian)| endian)
+}
+
+type File<'a> = ElfFile64<'a, Endianness>;
+
+fn parse<'a>(name: &str, bytes: &'a [u8]) -> Result<(File<'a>, Endian), BytecodeError> {
+    let size = bytes.len() as u64;
+    if size > ELF_LIMIT {
+        return Err(BytecodeError::TooLarge { name: name.to_owned(), size });
+    }
+    let not_elf = |why: &dyn std::fmt::Display| BytecodeError::NotElf { name: name.to_owned(), why: why.to_string() };
+    let header = elf::FileHeader64::<Endianness>::parse(bytes).map_err(|e| not_elf(&e))?;
+    let order = header.endian().map_err(|e| not_elf(&e))?;
+    let machine = header.e_machine(order).0;
+    if machine != elf::EM_BPF.0 {
+        return Err(BytecodeError::Machine { name: name.to_owned(), machine });
+    }
+    let kind = header.e_type(order).0;
+    if kind != elf::ET_REL.0 {
+        return Err(BytecodeError::NotRelocatable { name: name.to_owned(), kind });
+    }
+    let file = File::parse(bytes).map_err(|e| not_elf(&e))?;
+    Ok((file, if order == Endianness::Little { Endian::Little } else { Endian::Big }))
+}
+
+/// An object file that can become an image: checked, and read for its labels.
+#[derive(Clone, Debug)]
+pub struct Bytecode {
+    file_name: String,
+    bytes: Vec<u8>,
+    endian: Endian,
+    labels: Labels,
+}
+
+impl Bytecode {
+    /// Reads and checks the file at `path`.
+    pub fn read(path: &Path) -> Result<Self, BytecodeError> {
+        let shown = path.display().to_string();
+        let file_name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or_else(|| BytecodeError::FileName(shown.clone()))?;
+        let failed = |source| BytecodeError::Read { path: shown.clone(), source };
+        // Asked before reading, so that a huge file is not read first.
+        let size = std::fs::metadata(path).map_err(failed)?.len();
+        if size > ELF_LIMIT {
+            return Err(BytecodeError::TooLarge { name: shown, size });
+        }
+        let bytes = std::fs::read(path).map_err(failed)?;
+        Self::parse(file_name, bytes)
+    }
+
+    /// Checks `bytes`, to be stored in an image as `file_name`.
+    pub fn parse(file_name: &str, bytes: Vec<u8>) -> Result<Self, BytecodeError> {
+        if file_name.is_empty() || file_name.contains('/') || file_name == "." || file_name == ".." {
+            return Err(BytecodeError::FileName(file_name.to_owned()));
+        }
+        let (file, endian) = parse(file_name, &bytes)?;
+        let labels = labels(file_name, &file, endian)?;
+        Ok(Self { file_name: file_name.to_owned(), bytes, endian, labels })
+    }
+
+    /// Name of the file, without folders.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        &self.file_name
+    }
+
+    /// The object itself.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Byte order.
+    #[must_use]
+    pub fn endian(&self) -> Endian {
+        self.endian
+    }
+
+    /// Its programs and maps.
+    #[must_use]
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+}
+
+fn labels(name: &str, file: &File<'_>, endian: Endian) -> Result<Labels, BytecodeError> {
+    let not_elf = |e: object::Error| BytecodeError::NotElf { name: name.to_owned(), why: e.to_string() };
+    let mut labels = Labels::default();
+    let mut sections = Vec::new();
+    for symbol in file.symbols() {
+        // libbpf's rule: every global function outside .text is a program.
+        if symbol.kind() != SymbolKind::Text || symbol.is_local() || symbol.is_undefined() {
+            continue;
+        }
+        let Some(index) = symbol.section_index() else { continue };
+        let section = file.section_by_index(index).map_err(not_elf)?;
+        let section = section.name().map_err(not_elf)?;
+        if let Some(word) = vocabulary::program_type_of_section(section) {
+            labels.programs.insert(symbol.name().map_err(not_elf)?.to_owned(), word.to_owned());
+        } else {
+            sections.push(section.to_owned());
+        }
+    }
+    if labels.programs.is_empty() {
+        sections.sort_unstable();
+        sections.dedup();
+        let sections = if sections.is_empty() { "none".to_owned() } else { sections.join(", ") };
+        return Err(BytecodeError::NoPrograms { name: name.to_owned(), sections });
+    }
+    if let Some(section) = file.section_by_name(".BTF") {
+        let found = btf::maps(section.data().map_err(not_elf)?, endian)
+            .map_err(|source| BytecodeError::Btf { name: name.to_owned(), source })?;
+        labels.maps.extend(found.into_iter().map(|(name, kind)| (name, vocabulary::map_type_word(kind).to_owned())));
+    }
+    legacy_maps(file, endian, &mut labels).map_err(not_elf)?;
+    // Compiler-made maps of globals are not an interface.
+    labels.maps.retain(|name, _| ![".rodata", ".bss", ".data"].iter().any(|part| name.contains(part)));
+    Ok(labels)
+}
+
+/// The maps of the section `maps`, declared as structs whose first word is the type (before libbpf 1.0).
+fn legacy_maps(file: &File<'_>, endian: Endian, labels: &mut Labels) -> object::Result<()> {
+    let Some(section) = file.section_by_name("maps") else { return Ok(()) };
+    let data = section.data()?;
+    for symbol in file.symbols() {
+        if symbol.section_index() != Some(section.index()) || symbol.kind() == SymbolKind::Section {
+            continue;
+        }
+        let name = symbol.name()?;
+        let word = usize::try_from(symbol.address())
+            .ok()
+            .and_then(|at| data.get(at..at.checked_add(4)?))
+            .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        if let Some(word) = word.filter(|_| !name.is_empty()) {
+            let kind = if endian == Endian::Little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) };
+            labels.maps.insert(name.to_owned(), vocabulary::map_type_word(kind).to_owned());
+        }
+    }
+    Ok(())
+}

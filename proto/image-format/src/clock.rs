@@ -1,0 +1,87 @@
+//! The date written into an image, so that the same inputs give the same bytes.
+
+/// Seconds since 1970-01-01T00:00:00Z, from `SOURCE_DATE_EPOCH` or 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceDate(u64);
+
+/// `SOURCE_DATE_EPOCH` does not hold a number of seconds, or one beyond the year 9999.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("SOURCE_DATE_EPOCH is `{0}`, not a number of seconds since 1970 (up to 253402300799)")]
+pub struct SourceDateError(pub String);
+
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+const LAST: u64 = 253_402_300_799;
+
+impl SourceDate {
+    /// A date from seconds since 1970.
+    pub fn from_seconds(seconds: u64) -> Result<Self, SourceDateError> {
+        if seconds > LAST { Err(SourceDateError(seconds.to_string())) } else { Ok(Self(seconds)) }
+    }
+
+    /// The date that the environment asks for, 1970 if it asks for none.
+    pub fn from_environment() -> Result<Self, SourceDateError> {
+        match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(text) => {
+                Self::from_seconds(text.trim().parse().map_err(|_| SourceDateError(text.clone()))?)
+            }
+            Err(_) => Ok(Self(0)),
+        }
+    }
+
+    /// Seconds since 1970.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        self.0
+    }
+
+    /// The date as RFC 3339 writes it, in UTC.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        let (days, rest) = (self.0 / 86_400, self.0 % 86_400);
+        let (year, month, day) = civil(days);
+        format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    }
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
+fn civil(mut days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let mut year = 1970;
+    loop {
+        let length = if leap(year) { 366 } else { 365 };
+        if days < length {
+            break;
+        }
+        days -= length;
+        year += 1;
+    }
+    let february = if leap(year) { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_in_utc() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_700_000_000, "2023-11-14T22:13:20Z"),
+            (LAST, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(SourceDate::from_seconds(seconds).unwrap().rfc3339(), text);
+        }
+        assert!(SourceDate::from_seconds(LAST + 1).is_err());
+    }
+}

@@ -1,0 +1,281 @@
+//! Builds images in process: no docker, no podman, the same bytes for the same inputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, GzBuilder};
+use serde_json::json;
+
+use crate::{
+    Bytecode, BytecodeError, Descriptor, Digest, Endian, Labels, Layout, LayoutError, Platform, PlatformError,
+    PlatformField, SourceDate, media,
+};
+
+/// Why an image cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// An input is not an object that an image can carry.
+    #[error(transparent)]
+    Bytecode(#[from] BytecodeError),
+    /// A platform is unknown, or a file name does not say one.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// The same platform twice.
+    #[error("two objects for {0}")]
+    Twice(Platform),
+    /// Nothing to build from.
+    #[error("no object file{0}")]
+    Nothing(String),
+    /// This machine is of a platform that images are not made for.
+    #[error("images are not made for this machine's architecture `{0}`; name the platform")]
+    Host(&'static str),
+    /// A folder cannot be listed.
+    #[error("{path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The layer or a document cannot be encoded.
+    #[error("cannot encode the image: {0}")]
+    Encode(String),
+}
+
+/// What the user names to build from.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// One object, for this machine's platform: `--bytecode FILE`.
+    File(PathBuf),
+    /// A folder whose every `*.o` says its platform by name, as bpf2go does: `--cilium-ebpf-project DIR`.
+    Folder(PathBuf),
+    /// One object for each platform.
+    Platforms(BTreeMap<Platform, PathBuf>),
+}
+
+/// Checked objects by platform.
+#[derive(Clone, Debug)]
+pub struct PlatformInputs {
+    /// True if there is one object for no named platform: it becomes a plain image rather than an index.
+    single: bool,
+    objects: Vec<(Platform, PathBuf, Bytecode)>,
+}
+
+impl PlatformInputs {
+    /// Reads and checks everything that `input` names.
+    pub fn read(input: &Input) -> Result<Self, BuildError> {
+        match input {
+            Input::File(path) => {
+                let bytecode = Bytecode::read(path)?;
+                let platform = Platform::host().ok_or(BuildError::Host(std::env::consts::ARCH))?;
+                Ok(Self { single: true, objects: vec![checked(platform, path, bytecode)?] })
+            }
+            Input::Folder(folder) => Self::read_platforms(&list(folder)?),
+            Input::Platforms(paths) => Self::read_platforms(paths),
+        }
+    }
+
+    fn read_platforms(paths: &BTreeMap<Platform, PathBuf>) -> Result<Self, BuildError> {
+        let objects: Result<Vec<_>, _> = paths
+            .iter()
+            .map(|(platform, path)| checked(*platform, path, Bytecode::read(path)?))
+            .collect();
+        let objects = objects?;
+        if objects.is_empty() {
+            return Err(BuildError::Nothing(String::new()));
+        }
+        Ok(Self { single: false, objects })
+    }
+
+    /// One object already in memory, for one platform.
+    pub fn one(platform: Platform, bytecode: Bytecode) -> Result<Self, BuildError> {
+        let path = PathBuf::from(bytecode.file_name());
+        Ok(Self { single: true, objects: vec![checked(platform, &path, bytecode)?] })
+    }
+
+    /// Objects already in memory, one a platform; they become an index.
+    pub fn several(objects: impl IntoIterator<Item = (Platform, Bytecode)>) -> Result<Self, BuildError> {
+        let mut seen = BTreeSet::new();
+        let mut all = Vec::new();
+        for (platform, bytecode) in objects {
+            if !seen.insert(platform) {
+                return Err(BuildError::Twice(platform));
+            }
+            let path = PathBuf::from(bytecode.file_name());
+            all.push(checked(platform, &path, bytecode)?);
+        }
+        if all.is_empty() {
+            return Err(BuildError::Nothing(String::new()));
+        }
+        all.sort_by_key(|(platform, ..)| *platform);
+        Ok(Self { single: false, objects: all })
+    }
+
+    /// The labels of the image: those of the first object. The same stand in every platform's image.
+    #[must_use]
+    pub fn labels(&self) -> Labels {
+        self.objects.first().map(|(_, _, bytecode)| bytecode.labels().clone()).unwrap_or_default()
+    }
+
+    /// What a Containerfile needs to build the same image.
+    #[must_use]
+    pub fn build_args(&self) -> BuildArgs {
+        let files = self.objects.iter().map(|(platform, path, _)| {
+            let name = if self.single { "BYTECODE_FILE" } else { platform.build_arg() };
+            (name, path.display().to_string())
+        });
+        BuildArgs { files: files.collect(), labels: self.labels() }
+    }
+
+    /// Builds the image: a single manifest, or an index of one manifest a platform.
+    pub fn build(&self, date: SourceDate) -> Result<BuiltImage, BuildError> {
+        let labels = self.labels();
+        let mut blobs = BTreeMap::new();
+        let mut manifests = Vec::new();
+        for (platform, _, bytecode) in &self.objects {
+            manifests.push(build_one(*platform, bytecode, &labels, date, &mut blobs)?);
+        }
+        let root = match manifests.as_slice() {
+            [only] if self.single => Descriptor { platform: None, ..only.clone() },
+            _ => {
+                let index = json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests });
+                keep(&mut blobs, media::OCI_INDEX, index.to_string().into_bytes())
+            }
+        };
+        Ok(BuiltImage { root, blobs })
+    }
+}
+
+/// The lines that hand objects and labels to a Containerfile build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildArgs {
+    /// Name of the build argument and path of the object.
+    pub files: Vec<(&'static str, String)>,
+    /// For `PROGRAMS` and `MAPS`.
+    pub labels: Labels,
+}
+
+impl BuildArgs {
+    /// One `NAME=value` a line: the objects, then `PROGRAMS`, then `MAPS`.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let files = self.files.iter().map(|(name, path)| format!("{name}={path}"));
+        let labels =
+            [format!("PROGRAMS={}", self.labels.programs_json()), format!("MAPS={}", self.labels.maps_json())];
+        files.chain(labels).collect()
+    }
+}
+
+/// An image in memory.
+#[derive(Clone, Debug)]
+pub struct BuiltImage {
+    root: Descriptor,
+    blobs: BTreeMap<Digest, Vec<u8>>,
+}
+
+impl BuiltImage {
+    /// Digest of the manifest or index.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.root.digest
+    }
+
+    /// Descriptor of the manifest or index.
+    #[must_use]
+    pub fn root(&self) -> &Descriptor {
+        &self.root
+    }
+
+    /// Writes it into a layout under `name`.
+    pub fn write(&self, layout: &Layout, name: &str) -> Result<(), LayoutError> {
+        for content in self.blobs.values() {
+            layout.put(content)?;
+        }
+        layout.name(name, self.root.clone())
+    }
+}
+
+/// The objects of a folder by the platform in their names.
+fn list(folder: &Path) -> Result<BTreeMap<Platform, PathBuf>, BuildError> {
+    let failed = |source| BuildError::Folder { path: folder.to_owned(), source };
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_none_or(|extension| extension != "o") || !path.is_file() {
+            continue;
+        }
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let platform = Platform::from_file_name(&name)?;
+        if found.insert(platform, path).is_some() {
+            return Err(BuildError::Twice(platform));
+        }
+    }
+    if found.is_empty() {
+        return Err(BuildError::Nothing(format!(" (*.o) in {}", folder.display())));
+    }
+    Ok(found)
+}
+
+fn checked(platform: Platform, path: &Path, bytecode: Bytecode) -> Result<(Platform, PathBuf, Bytecode), BuildError> {
+    let (found, expected): (Endian, Endian) = (bytecode.endian(), platform.endian());
+    if found != expected {
+        let name = path.display().to_string();
+        return Err(BytecodeError::Endian { name, found, expected, platform: platform.to_string() }.into());
+    }
+    Ok((platform, path.to_owned(), bytecode))
+}
+
+fn keep(blobs: &mut BTreeMap<Digest, Vec<u8>>, media_type: &str, content: Vec<u8>) -> Descriptor {
+    let descriptor = Descriptor::of(media_type, &content);
+    blobs.insert(descriptor.digest, content);
+    descriptor
+}
+
+fn build_one(
+    platform: Platform,
+    bytecode: &Bytecode,
+    labels: &Labels,
+    date: SourceDate,
+    blobs: &mut BTreeMap<Digest, Vec<u8>>,
+) -> Result<Descriptor, BuildError> {
+    let tar = tar_of(bytecode, date).map_err(|e| BuildError::Encode(e.to_string()))?;
+    let layer = gzip(&tar).map_err(|e| BuildError::Encode(e.to_string()))?;
+    let config = json!({
+        "created": date.rfc3339(),
+        "architecture": platform.architecture(),
+        "os": platform.os(),
+        "config": { "Labels": labels.write() },
+        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&tar)] },
+        "history": [{ "created": date.rfc3339(), "created_by": format!("COPY {} /", bytecode.file_name()) }],
+    });
+    let config = keep(blobs, media::OCI_CONFIG, config.to_string().into_bytes());
+    let layer = keep(blobs, media::OCI_LAYER_GZIP, layer);
+    let manifest =
+        json!({ "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": config, "layers": [layer] });
+    let mut manifest = keep(blobs, media::OCI_MANIFEST, manifest.to_string().into_bytes());
+    manifest.platform =
+        Some(PlatformField { architecture: platform.architecture().to_owned(), os: platform.os().to_owned() });
+    Ok(manifest)
+}
+
+/// A tar of the one file, readable by all, owned by root, dated as asked.
+fn tar_of(bytecode: &Bytecode, date: SourceDate) -> std::io::Result<Vec<u8>> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_size(bytecode.bytes().len() as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(date.seconds());
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, bytecode.file_name(), bytecode.bytes())?;
+    archive.into_inner()
+}
+
+/// Gzip without a date or a file name in its header.
+fn gzip(content: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
+    encoder.write_all(content)?;
+    encoder.finish()
+}

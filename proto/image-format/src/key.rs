@@ -1,0 +1,184 @@
+//! Key pairs that sign images: ECDSA on P-256 with SHA-256.
+
+use std::fmt;
+
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+};
+
+use crate::{Digest, pem};
+
+const PRIVATE: &str = "PRIVATE KEY";
+const PUBLIC: &str = "PUBLIC KEY";
+
+/// Why a key cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// No PEM block in the text.
+    #[error("the key is not PEM text (a line -----BEGIN … KEY----- is expected)")]
+    NotPem,
+    /// An encrypted private key.
+    #[error(
+        "the private key is encrypted ({0}); only plain PEM keys are read. \
+         hint: `openssl pkcs8 -topk8 -nocrypt` writes a plain one; keys made by `cosign generate-key-pair` cannot \
+         be unwrapped, make a new pair"
+    )]
+    Encrypted(String),
+    /// A PEM block that is not a key of the kind wanted.
+    #[error("the PEM block is a {found}, expected a {expected}")]
+    Label {
+        /// What it says it is.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// A key of another algorithm or curve, or damaged.
+    #[error("the {0} is not a P-256 key in DER (RSA, P-384 and Ed25519 keys cannot sign here)")]
+    NotP256(&'static str),
+    /// The cryptographic library failed.
+    #[error("the cryptographic library failed to {0}")]
+    Crypto(&'static str),
+}
+
+/// A private key that signs images.
+pub struct SigningKey {
+    pair: EcdsaKeyPair,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(..)")
+    }
+}
+
+impl SigningKey {
+    /// Makes a new key.
+    pub fn generate() -> Result<Self, KeyError> {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
+            .map_err(|_| KeyError::Crypto("make a key pair"))?;
+        Ok(Self { pair })
+    }
+
+    /// Reads a plain PEM key: PKCS#8 (`PRIVATE KEY`) or SEC 1 (`EC PRIVATE KEY`).
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let (label, der) = pem::read(text).ok_or(KeyError::NotPem)?;
+        if label.starts_with("ENCRYPTED ") || text.contains("Proc-Type: 4,ENCRYPTED") {
+            return Err(KeyError::Encrypted(label.to_owned()));
+        }
+        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+        let pair = match label {
+            PRIVATE => EcdsaKeyPair::from_pkcs8(algorithm, &der),
+            "EC PRIVATE KEY" => EcdsaKeyPair::from_private_key_der(algorithm, &der),
+            _ => return Err(KeyError::Label { found: label.to_owned(), expected: PRIVATE }),
+        };
+        Ok(Self { pair: pair.map_err(|_| KeyError::NotP256("private key"))? })
+    }
+
+    /// The private key as PKCS#8 PEM. Whoever has this text signs in its owner's name: write it with mode 0600.
+    pub fn to_pem(&self) -> Result<String, KeyError> {
+        let der = self.pair.to_pkcs8v1().map_err(|_| KeyError::Crypto("encode a private key"))?;
+        Ok(pem::write(PRIVATE, der.as_ref()))
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> Result<PublicKey, KeyError> {
+        let spki = self.pair.public_key().as_der().map_err(|_| KeyError::Crypto("encode a public key"))?;
+        Ok(PublicKey { spki: spki.as_ref().to_vec(), point: self.pair.public_key().as_ref().to_vec() })
+    }
+
+    /// Signs `message`; the signature is in ASN.1 DER.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let signature =
+            self.pair.sign(&SystemRandom::new(), message).map_err(|_| KeyError::Crypto("sign"))?;
+        Ok(signature.as_ref().to_vec())
+    }
+}
+
+/// A P-256 public key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    spki: Vec<u8>,
+    point: Vec<u8>,
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.fingerprint())
+    }
+}
+
+/// The fixed bytes in front of an uncompressed point in a P-256 SubjectPublicKeyInfo (RFC 5480).
+const SPKI_P256: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+    0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+impl PublicKey {
+    /// Reads a `PUBLIC KEY` PEM block.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let (label, spki) = pem::read(text).ok_or(KeyError::NotPem)?;
+        if label != PUBLIC {
+            return Err(KeyError::Label { found: label.to_owned(), expected: PUBLIC });
+        }
+        let point = spki
+            .strip_prefix(&SPKI_P256)
+            .filter(|point| point.len() == 65 && point[0] == 4)
+            .ok_or(KeyError::NotP256("public key"))?
+            .to_vec();
+        Ok(Self { spki, point })
+    }
+
+    /// The key as PEM, in the form that the daemon's policy and cosign read.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        pem::write(PUBLIC, &self.spki)
+    }
+
+    /// SHA-256 of the key in DER: the name of the key in records and messages.
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        Digest::of(&self.spki)
+    }
+
+    /// True if `signature` is this key's over `message`.
+    ///
+    /// For the signing side, to see what is there already. The daemon decides what is trusted by its own means.
+    #[must_use]
+    pub fn made(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.point).verify(message, signature).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_read_back_and_verify_each_other() {
+        let key = SigningKey::generate().unwrap();
+        let read = SigningKey::from_pem(&key.to_pem().unwrap()).unwrap();
+        let public = PublicKey::from_pem(&read.public_key().unwrap().to_pem()).unwrap();
+        assert_eq!(public, key.public_key().unwrap());
+        let signature = read.sign(b"message").unwrap();
+        assert!(public.made(b"message", &signature));
+        assert!(!public.made(b"massage", &signature));
+        assert!(!SigningKey::generate().unwrap().public_key().unwrap().made(b"message", &signature));
+    }
+
+    #[test]
+    fn encrypted_keys_get_their_own_error() {
+        for label in ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+            let text = pem::write(label, b"{}");
+            let error = SigningKey::from_pem(&text).unwrap_err();
+            assert_eq!(error, KeyError::Encrypted(label.to_owned()));
+            assert!(error.to_string().contains("hint:"));
+        }
+        assert_eq!(SigningKey::from_pem("").unwrap_err(), KeyError::NotPem);
+        let public = SigningKey::generate().unwrap().public_key().unwrap().to_pem();
+        assert!(matches!(SigningKey::from_pem(&public), Err(KeyError::Label { .. })));
+        assert!(matches!(SigningKey::from_pem(&pem::write(PRIVATE, b"x")), Err(KeyError::NotP256(_))));
+        assert!(matches!(PublicKey::from_pem(&pem::write(PUBLIC, b"x")), Err(KeyError::NotP256(_))));
+    }
+}

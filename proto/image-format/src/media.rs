@@ -1,0 +1,46 @@
+//! Media types and label names.
+
+/// An OCI image manifest.
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// An OCI image index: one manifest a platform.
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Docker's image manifest, version 2 schema 2.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's manifest list.
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// The four manifest types, for an `Accept` header. `*/*` makes some registries refuse OCI manifests.
+pub const MANIFESTS: [&str; 4] = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX];
+
+/// Configuration of an OCI image; holds the labels.
+pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Configuration of a docker image; the same fields.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// A gzip-compressed tar layer.
+pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// An uncompressed tar layer.
+pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// Docker's gzip-compressed tar layer.
+pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+
+/// A layer that is the payload of a cosign "simple signing" signature.
+pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// The annotation of such a layer that holds the signature over its bytes, in base64.
+pub const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
+/// The `critical.type` of a simple signing payload.
+pub const SIMPLE_SIGNING_TYPE: &str = "cosign container image signature";
+
+/// Annotation of an entry in a layout's `index.json`: the name that the image was stored under.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Label with the programs: a JSON object from function name to type.
+pub const LABEL_PROGRAMS: &str = "io.ebpf.programs";
+/// Label with the maps: a JSON object from map name to type.
+pub const LABEL_MAPS: &str = "io.ebpf.maps";
+/// Legacy label: name of the only program.
+pub const LEGACY_PROGRAM_NAME: &str = "io.ebpf.program_name";
+/// Legacy label: function of the only program.
+pub const LEGACY_FUNCTION_NAME: &str = "io.ebpf.bpf_function_name";
+/// Legacy label: type of the only program.
+pub const LEGACY_PROGRAM_TYPE: &str = "io.ebpf.program_type";
+/// Legacy label: file name of the object in the layer.
+pub const LEGACY_FILENAME: &str = "io.ebpf.filename";

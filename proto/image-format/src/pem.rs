@@ -1,0 +1,55 @@
+//! PEM text around keys.
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
+/// Wraps `der` in PEM, 64 characters a line.
+pub(crate) fn write(label: &str, der: &[u8]) -> String {
+    let encoded = BASE64_STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, tail) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = tail;
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
+}
+
+/// The first PEM block of a text: its label and its bytes. None if there is no whole block.
+///
+/// OpenSSL writes an `EC PARAMETERS` block in front of a key; that one is skipped.
+pub(crate) fn read(text: &str) -> Option<(&str, Vec<u8>)> {
+    let mut rest = text;
+    loop {
+        let (_, tail) = rest.split_once("-----BEGIN ")?;
+        let (label, tail) = tail.split_once("-----")?;
+        let (body, tail) = tail.split_once(&format!("-----END {label}-----"))?;
+        if label == "EC PARAMETERS" {
+            rest = tail;
+            continue;
+        }
+        // Headers (`Proc-Type: …`) only stand in encrypted blocks; their label or content tells the caller.
+        let packed: String = body.chars().filter(|c| !c.is_whitespace()).collect();
+        let der = BASE64_STANDARD.decode(packed).unwrap_or_default();
+        return Some((label, der));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pem_reads_back_what_it_writes() {
+        for length in [0, 1, 47, 48, 49, 200] {
+            let der: Vec<u8> = (0..=255).cycle().take(length).collect();
+            let text = write("PUBLIC KEY", &der);
+            assert!(text.lines().all(|line| line.len() <= 64));
+            assert_eq!(read(&text), Some(("PUBLIC KEY", der)));
+        }
+        assert_eq!(read("no key"), None);
+        assert_eq!(read("-----BEGIN PUBLIC KEY-----\nAAAA"), None);
+    }
+}

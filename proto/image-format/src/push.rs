@@ -1,0 +1,114 @@
+//! Copies an image from a layout into a registry.
+
+use serde::Deserialize;
+
+use crate::registry::Registry;
+use crate::{Credential, Descriptor, Digest, ImageReference, Layout, LayoutError, Progress, RegistryError, media};
+
+/// Why an image was not pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The layout cannot be read.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The registry did not take it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A document of the image cannot be read.
+    #[error("the manifest {digest} in the layout is malformed: {why}")]
+    Malformed {
+        /// Digest of the document.
+        digest: Digest,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The target was given by digest.
+    #[error("an image is pushed to a tag, not to a digest: `{0}`")]
+    Digest(ImageReference),
+}
+
+/// The parts of a manifest or index that point at content.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+/// Indexes in indexes are followed this deep.
+const DEPTH: usize = 3;
+
+/// Pushes the image that `layout` keeps under `name` to `target`; answers its digest.
+///
+/// Content comes first and the tag last, so that the tag never names something incomplete.
+pub async fn push(
+    layout: &Layout,
+    name: &str,
+    target: &ImageReference,
+    credential: Option<&Credential>,
+    progress: Option<Progress<'_>>,
+) -> Result<Digest, PushError> {
+    if target.digest().is_some() {
+        return Err(PushError::Digest(target.clone()));
+    }
+    let root = layout.image(name)?;
+    let (mut blobs, mut manifests) = (Vec::new(), Vec::new());
+    collect(layout, &root, DEPTH, &mut blobs, &mut manifests)?;
+    let total: u64 = blobs.iter().map(|blob: &Descriptor| blob.size).sum();
+    let report = |done| {
+        if let Some(progress) = progress {
+            progress(done, total);
+        }
+    };
+    let registry = Registry::connect(target, credential).await?;
+    let mut done = 0;
+    report(done);
+    for blob in &blobs {
+        registry.push_blob(blob.digest, layout.get(blob)?).await?;
+        done += blob.size;
+        report(done);
+    }
+    for (descriptor, bytes) in manifests {
+        let place = if descriptor.digest == root.digest {
+            target.target()
+        } else {
+            descriptor.digest.to_string()
+        };
+        registry.push_manifest(&place, &descriptor.media_type, bytes).await?;
+    }
+    Ok(root.digest)
+}
+
+/// Lists the content of an image: blobs once each, and manifests with those pointed at before those that point.
+fn collect(
+    layout: &Layout,
+    at: &Descriptor,
+    depth: usize,
+    blobs: &mut Vec<Descriptor>,
+    manifests: &mut Vec<(Descriptor, Vec<u8>)>,
+) -> Result<(), PushError> {
+    let malformed = |why: String| PushError::Malformed { digest: at.digest, why };
+    let bytes = layout.get(at)?;
+    let document: Document = serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))?;
+    let is_index = matches!(at.media_type.as_str(), media::OCI_INDEX | media::DOCKER_INDEX);
+    if is_index {
+        let depth = depth.checked_sub(1).ok_or_else(|| malformed("indexes nested too deep".to_owned()))?;
+        for child in &document.manifests {
+            collect(layout, child, depth, blobs, manifests)?;
+        }
+    } else {
+        let config = document.config.ok_or_else(|| malformed("it has no config".to_owned()))?;
+        for blob in std::iter::once(config).chain(document.layers) {
+            if blobs.iter().all(|known| known.digest != blob.digest) {
+                blobs.push(blob);
+            }
+        }
+    }
+    if manifests.iter().all(|(known, _)| known.digest != at.digest) {
+        manifests.push((at.clone(), bytes));
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! Words for program and map types in labels, in both vocabularies that images in the field use.
+
+/// Prefixes of section names and the word that a label says for them; the first that fits counts, so longer
+/// prefixes come first. A prefix stands for itself, or is followed by `/` or `.` (`xdp`, `xdp/name`, `xdp.frags`).
+const SECTIONS: [(&str, &str); 17] = [
+    ("kprobe", "kprobe"),
+    ("kretprobe", "kretprobe"),
+    ("ksyscall", "kprobe"),
+    ("kretsyscall", "kretprobe"),
+    ("uprobe", "uprobe"),
+    ("uretprobe", "uretprobe"),
+    ("tracepoint", "tracepoint"),
+    ("tp", "tracepoint"),
+    ("xdp", "xdp"),
+    ("tcx", "tcx"),
+    ("tc", "tc"),
+    ("classifier", "tc"),
+    ("action", "tc"),
+    ("fentry", "fentry"),
+    ("fexit", "fexit"),
+    ("lsm", "lsm"),
+    ("xdp_", "xdp"),
+];
+
+/// The word that a label says for a program in `section`; none for types that images do not carry.
+#[must_use]
+pub fn program_type_of_section(section: &str) -> Option<&'static str> {
+    // A leading `?` means "do not load by default" to libbpf.
+    let section = section.strip_prefix('?').unwrap_or(section);
+    SECTIONS.iter().find_map(|&(prefix, word)| {
+        let rest = section.strip_prefix(prefix)?;
+        (rest.is_empty() || rest.starts_with(['/', '.']) || prefix.ends_with('_')).then_some(word)
+    })
+}
+
+/// The word that v0.6.0 wrote for a program type written in today's words.
+#[must_use]
+pub fn program_type_in_v06(word: &str) -> &str {
+    match word {
+        "kprobe" | "kretprobe" | "uprobe" | "uretprobe" => "probe",
+        "fentry" | "fexit" => "tracing",
+        // tcx programs are of the kernel's scheduler classifier type, which v0.6.0 called tc.
+        "tcx" => "tc",
+        other => other,
+    }
+}
+
+/// True if a label that says `label` may describe a program of type `word` (today's words).
+///
+/// Labels are advisory: they were written by other tools in either vocabulary.
+#[must_use]
+pub fn label_may_mean(label: &str, word: &str) -> bool {
+    label == word || label == program_type_in_v06(word)
+}
+
+/// Words for `enum bpf_map_type` of linux/bpf.h, by number (0 is `unspec`; 33 is `arena`, Linux 6.9).
+const MAP_TYPES: [&str; 34] = [
+    "unspec",
+    "hash",
+    "array",
+    "prog_array",
+    "perf_event_array",
+    "per_cpu_hash",
+    "per_cpu_array",
+    "stack_trace",
+    "cgroup_array",
+    "lru_hash",
+    "lru_per_cpu_hash",
+    "lpm_trie",
+    "array_of_maps",
+    "hash_of_maps",
+    "devmap",
+    "sockmap",
+    "cpumap",
+    "xskmap",
+    "sockhash",
+    "cgroup_storage",
+    "reuseport_sockarray",
+    "per_cpu_cgroup_storage",
+    "queue",
+    "stack",
+    "sk_storage",
+    "devmap_hash",
+    "struct_ops",
+    "ringbuf",
+    "inode_storage",
+    "task_storage",
+    "bloom_filter",
+    "user_ringbuf",
+    "cgrp_storage",
+    "arena",
+];
+
+/// The word for a kernel map type; `unspec` for numbers beyond the table.
+#[must_use]
+pub fn map_type_word(map_type: u32) -> &'static str {
+    usize::try_from(map_type).ok().and_then(|at| MAP_TYPES.get(at)).copied().unwrap_or("unspec")
+}
+
+/// The kernel's map type of a word.
+#[must_use]
+pub fn map_type_number(word: &str) -> Option<u32> {
+    MAP_TYPES.iter().position(|known| *known == word).and_then(|at| u32::try_from(at).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_sections_have_the_words_of_the_field() {
+        for (section, word) in [
+            ("xdp", "xdp"),
+            ("xdp/stats", "xdp"),
+            ("xdp.frags", "xdp"),
+            ("xdp_pass", "xdp"),
+            ("?xdp", "xdp"),
+            ("tc", "tc"),
+            ("tc/ingress", "tc"),
+            ("classifier/stats", "tc"),
+            ("tcx/ingress", "tcx"),
+            ("tp/sched/sched_switch", "tracepoint"),
+            ("tracepoint/syscalls/sys_enter_kill", "tracepoint"),
+            ("kprobe/try_to_wake_up", "kprobe"),
+            ("kretprobe/try_to_wake_up", "kretprobe"),
+            ("uprobe.s//bin/true:main", "uprobe"),
+            ("uretprobe", "uretprobe"),
+            ("fentry/do_unlinkat", "fentry"),
+            ("fexit.s/do_unlinkat", "fexit"),
+            ("lsm.s/bprm_committed_creds", "lsm"),
+        ] {
+            assert_eq!(program_type_of_section(section), Some(word), "{section}");
+        }
+        for section in [".text", "license", "maps", "tp_btf/sched_switch", "raw_tp/x", "cgroup/dev", "xdpx", "tcpx"] {
+            assert_eq!(program_type_of_section(section), None, "{section}");
+        }
+    }
+
+    #[test]
+    fn labels_of_both_vocabularies_are_understood() {
+        assert!(label_may_mean("probe", "uretprobe"));
+        assert!(label_may_mean("kprobe", "kprobe"));
+        assert!(label_may_mean("tracing", "fexit"));
+        assert!(!label_may_mean("xdp", "tc"));
+    }
+
+    #[test]
+    fn map_words_read_back() {
+        for number in 0..34 {
+            assert_eq!(map_type_number(map_type_word(number)), Some(number));
+        }
+        assert_eq!(map_type_word(27), "ringbuf");
+        assert_eq!(map_type_word(11), "lpm_trie");
+        assert_eq!(map_type_word(4_000), "unspec");
+        assert_eq!(map_type_number("no such map"), None);
+    }
+}
