@@ -7,6 +7,7 @@ use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, VERIFIER_LOG_TRAILER};
 use tonic::Status;
 
 use crate::exit::Exit;
+use crate::image_error::ImageError;
 
 /// A failed command: what, on what, and why.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,9 @@ pub enum CliError {
         /// What to do instead, if there is something.
         hint: Option<String>,
     },
+    /// Building, pushing or signing an image failed.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     File {
@@ -88,6 +92,7 @@ impl CliError {
                 Exit::of_call(status.code(), reason)
             }
             Self::Invalid { .. } => Exit::Invalid,
+            Self::Image(error) => error.exit(),
             Self::File { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => Exit::NotFound,
                 io::ErrorKind::PermissionDenied => Exit::Denied,
@@ -103,7 +108,10 @@ impl CliError {
         match self {
             Self::Unreachable { path, .. } => vec![
                 "start the daemon: `systemctl start bpfman.socket`, or `bpfmand` as root".to_owned(),
-                format!("if it listens elsewhere than {}: --socket-path, or BPFMAN_SOCKET_PATH", path.display()),
+                format!(
+                    "if it listens elsewhere than {}: --socket-path, or BPFMAN_SOCKET_PATH",
+                    path.display()
+                ),
             ],
             Self::SocketDenied { path, .. } => vec![format!(
                 "run as root, or as a member of the group that `ls -l {}` shows",
@@ -118,6 +126,7 @@ impl CliError {
                 hints
             }
             Self::Invalid { hint, .. } => hint.iter().cloned().collect(),
+            Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),
         }
     }
@@ -141,9 +150,9 @@ impl CliError {
             text.push_str(log.trim_end());
             text.push('\n');
         }
-        let message = self.to_string();
+        let (message, own_hint) = split_hint(&self.to_string());
         text.push_str(&format!("error: {}\n", if message.is_empty() { "the call failed" } else { &message }));
-        for hint in self.hints() {
+        for hint in own_hint.into_iter().chain(self.hints()) {
             text.push_str(&format!("hint: {hint}\n"));
         }
         // Nobody is left to tell when standard error itself is gone.
@@ -151,8 +160,41 @@ impl CliError {
     }
 }
 
+/// Some messages of the image crate end in their own hint; it goes on a line of its own.
+fn split_hint(message: &str) -> (String, Option<String>) {
+    match message.split_once("hint: ") {
+        Some((what, hint)) => {
+            let what = what.trim_end().trim_end_matches(['.', ';', ',']);
+            (what.to_owned(), Some(hint.trim().to_owned()))
+        }
+        None => (message.to_owned(), None),
+    }
+}
+
 /// A binary trailer as text; empty if it is not there.
 fn trailer(status: &Status, name: &str) -> String {
     let value = status.metadata().get_bin(name).and_then(|value| value.to_bytes().ok());
     value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_inside_a_message_gets_its_own_line() {
+        assert_eq!(
+            split_hint("no client. hint: install it"),
+            ("no client".into(), Some("install it".into()))
+        );
+        assert_eq!(split_hint("no such file"), ("no such file".into(), None));
+    }
+
+    #[test]
+    fn missing_and_forbidden_files_have_their_codes() {
+        let file = |kind: io::ErrorKind| CliError::File { path: "/x".into(), source: kind.into() }.exit();
+        assert_eq!(file(io::ErrorKind::NotFound), Exit::NotFound);
+        assert_eq!(file(io::ErrorKind::PermissionDenied), Exit::Denied);
+        assert_eq!(file(io::ErrorKind::StorageFull), Exit::Other);
+    }
 }

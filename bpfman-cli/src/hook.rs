@@ -50,7 +50,9 @@ impl Direction {
 
 /// Text that is not a hook.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a hook: {why} (write xdp:IFACE, tc:IFACE:ingress or tcx:IFACE:egress, with @/PATH for a network namespace)")]
+#[error(
+    "{text:?} is not a hook: {why} (write xdp:IFACE, tc:IFACE:ingress or tcx:IFACE:egress, with @/PATH for a network namespace)"
+)]
 pub struct BadHook {
     /// What was given.
     pub text: String,

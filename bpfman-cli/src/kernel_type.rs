@@ -95,16 +95,19 @@ impl TypeFilter {
         if let Some(number) = kernel.and_then(|index| u32::try_from(index).ok()) {
             return Ok(Self::Kernel(number));
         }
-        EXACT.iter().find(|(known, _)| *known == name).map(|(known, _)| Self::Exact(known)).ok_or_else(|| {
-            UnknownType { name: name.to_owned(), expected: Self::names() }
-        })
+        EXACT
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(known, _)| Self::Exact(known))
+            .ok_or_else(|| UnknownType { name: name.to_owned(), expected: Self::names() })
     }
 
     /// Every name that [`Self::parse`] takes.
     #[must_use]
     pub fn names() -> Vec<String> {
         let kernel = NAMES.iter().map(|name| name.replace('_', "-"));
-        let exact = EXACT.iter().map(|(name, _)| (*name).to_owned()).filter(|name| !NAMES.contains(&name.as_str()));
+        let exact =
+            EXACT.iter().map(|(name, _)| (*name).to_owned()).filter(|name| !NAMES.contains(&name.as_str()));
         kernel.chain(exact).collect()
     }
 
@@ -149,7 +152,11 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_with_the_list() {
         let error = TypeFilter::parse("xpd").unwrap_err();
-        assert!(error.to_string().starts_with("unknown program type \"xpd\": expected one of unspec, socket-filter"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("unknown program type \"xpd\": expected one of unspec, socket-filter")
+        );
         assert_eq!(error.expected.len(), 33 + 7);
     }
 
@@ -158,7 +165,19 @@ mod tests {
         let shown: Vec<&str> = EXACT.iter().map(|(name, _)| table_name(name)).collect();
         assert_eq!(
             shown,
-            ["xdp", "tc", "tcx", "tracepoint", "kprobe", "kprobe", "uprobe", "uprobe", "fentry", "fexit", "lsm"]
+            [
+                "xdp",
+                "tc",
+                "tcx",
+                "tracepoint",
+                "kprobe",
+                "kprobe",
+                "uprobe",
+                "uprobe",
+                "fentry",
+                "fexit",
+                "lsm"
+            ]
         );
     }
 }

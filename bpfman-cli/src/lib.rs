@@ -10,6 +10,7 @@ mod command;
 pub mod error;
 pub mod exit;
 pub mod hook;
+pub mod image_error;
 pub mod kernel_type;
 pub mod show;
 pub mod verdict;

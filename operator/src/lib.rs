@@ -1,1 +1,7 @@
-//! Kubernetes: CRD types of bpfman.io/v1alpha1
+//! The Kubernetes side: the custom resources of `bpfman.io/v1alpha1`, as types and as definitions.
+//!
+//! Field names, rules and defaults are those of the published API, so that manifests written for it stay valid.
+//! Types that a user writes are in [`api`], what a node answers in [`api::state`], the definitions in [`crd`].
+
+pub mod api;
+pub mod crd;

@@ -17,24 +17,24 @@ __attribute__((noinline)) int replaceable(struct xdp_md *ctx)
 	return ctx ? verdict : XDP_DROP;
 }
 
-SEC("xdp") int xdp(struct xdp_md *ctx) { return replaceable(ctx); }
-SEC("xdp.frags") int xdp_frags(struct xdp_md *ctx) { return XDP_PASS; }
-SEC("tc") int tc(struct __sk_buff *skb) { return -1; }
-SEC("tracepoint/sched/sched_process_exec") int tracepoint(void *ctx) { return 0; }
-SEC("raw_tp/sched_process_exec") int raw_tracepoint(void *ctx) { return 0; }
-SEC("tp_btf/sched_process_exec") int tp_btf(void *ctx) { return 0; }
-SEC("kprobe/do_unlinkat") int kprobe(void *ctx) { return 0; }
-SEC("kretprobe/do_unlinkat") int kretprobe(void *ctx) { return 0; }
-SEC("kprobe.multi/do_unlinkat") int kprobe_multi(void *ctx) { return 0; }
-SEC("uprobe") int uprobe(void *ctx) { return 0; }
-SEC("uretprobe") int uretprobe(void *ctx) { return 0; }
-SEC("fentry/do_unlinkat") int fentry(void *ctx) { return 0; }
-SEC("fexit/do_unlinkat") int fexit(void *ctx) { return 0; }
-SEC("lsm/file_open") int lsm(void *ctx) { return 0; }
-SEC("freplace/replaceable") int freplace(struct xdp_md *ctx) { return XDP_PASS; }
-SEC("iter/bpf_prog") int iterator(void *ctx) { return 0; }
+SEC("xdp") int try_xdp(struct xdp_md *ctx) { return replaceable(ctx); }
+SEC("xdp.frags") int try_xdp_frags(struct xdp_md *ctx) { return XDP_PASS; }
+SEC("tc") int try_tc(struct __sk_buff *skb) { return -1; }
+SEC("tracepoint/sched/sched_process_exec") int try_tracepoint(void *ctx) { return 0; }
+SEC("raw_tp/sched_process_exec") int try_raw_tracepoint(void *ctx) { return 0; }
+SEC("tp_btf/sched_process_exec") int try_tp_btf(void *ctx) { return 0; }
+SEC("kprobe/do_unlinkat") int try_kprobe(void *ctx) { return 0; }
+SEC("kretprobe/do_unlinkat") int try_kretprobe(void *ctx) { return 0; }
+SEC("kprobe.multi/do_unlinkat") int try_kprobe_multi(void *ctx) { return 0; }
+SEC("uprobe") int try_uprobe(void *ctx) { return 0; }
+SEC("uretprobe") int try_uretprobe(void *ctx) { return 0; }
+SEC("fentry/do_unlinkat") int try_fentry(void *ctx) { return 0; }
+SEC("fexit/do_unlinkat") int try_fexit(void *ctx) { return 0; }
+SEC("lsm/file_open") int try_lsm(void *ctx) { return 0; }
+SEC("freplace/replaceable") int try_freplace(struct xdp_md *ctx) { return XDP_PASS; }
+SEC("iter/bpf_prog") int try_iterator(void *ctx) { return 0; }
 
-SEC("raw_tp/sched_process_exec") int ring_buffer(void *ctx)
+SEC("raw_tp/sched_process_exec") int try_ring_buffer(void *ctx)
 {
 	__u64 value = 1;
 
@@ -43,7 +43,7 @@ SEC("raw_tp/sched_process_exec") int ring_buffer(void *ctx)
 
 static int turn(__u32 index, void *context) { return 0; }
 
-SEC("tc") int loop_helper(struct __sk_buff *skb)
+SEC("tc") int try_loop_helper(struct __sk_buff *skb)
 {
 	bpf_loop(4, turn, 0, 0);
 	return -1;

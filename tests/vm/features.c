@@ -32,28 +32,28 @@ static const struct {
 	const char *feature, *program;
 	enum way way;
 } features[] = {
-	{"XDP, native on veth", "xdp", XDP_NATIVE},
-	{"XDP, generic", "xdp", XDP_GENERIC},
-	{"XDP with fragments", "xdp_frags", XDP_NATIVE},
-	{"XDP test run", "xdp", TEST_RUN},
-	{"tc by clsact", "tc", CLSACT},
-	{"tcx link", "tc", TCX},
-	{"tc test run", "tc", TEST_RUN},
-	{"tracepoint", "tracepoint", BY_SECTION},
-	{"raw tracepoint", "raw_tracepoint", BY_SECTION},
-	{"BTF tracepoint", "tp_btf", BY_SECTION},
-	{"kprobe", "kprobe", BY_SECTION},
-	{"kretprobe", "kretprobe", BY_SECTION},
-	{"kprobe, many at once", "kprobe_multi", BY_SECTION},
-	{"uprobe", "uprobe", OWN_FUNCTION},
-	{"uretprobe", "uretprobe", OWN_FUNCTION_RETURN},
-	{"fentry", "fentry", BY_SECTION},
-	{"fexit", "fexit", BY_SECTION},
-	{"LSM", "lsm", BY_SECTION},
-	{"freplace (type EXT)", "freplace", REPLACE},
-	{"iterator over programs", "iterator", BY_SECTION},
-	{"ring buffer", "ring_buffer", BY_SECTION},
-	{"bpf_loop", "loop_helper", LOAD_ONLY},
+	{"XDP, native on veth", "try_xdp", XDP_NATIVE},
+	{"XDP, generic", "try_xdp", XDP_GENERIC},
+	{"XDP with fragments", "try_xdp_frags", XDP_NATIVE},
+	{"XDP test run", "try_xdp", TEST_RUN},
+	{"tc by clsact", "try_tc", CLSACT},
+	{"tcx link", "try_tc", TCX},
+	{"tc test run", "try_tc", TEST_RUN},
+	{"tracepoint", "try_tracepoint", BY_SECTION},
+	{"raw tracepoint", "try_raw_tracepoint", BY_SECTION},
+	{"BTF tracepoint", "try_tp_btf", BY_SECTION},
+	{"kprobe", "try_kprobe", BY_SECTION},
+	{"kretprobe", "try_kretprobe", BY_SECTION},
+	{"kprobe, many at once", "try_kprobe_multi", BY_SECTION},
+	{"uprobe", "try_uprobe", OWN_FUNCTION},
+	{"uretprobe", "try_uretprobe", OWN_FUNCTION_RETURN},
+	{"fentry", "try_fentry", BY_SECTION},
+	{"fexit", "try_fexit", BY_SECTION},
+	{"LSM", "try_lsm", BY_SECTION},
+	{"freplace (type EXT)", "try_freplace", REPLACE},
+	{"iterator over programs", "try_iterator", BY_SECTION},
+	{"ring buffer", "try_ring_buffer", BY_SECTION},
+	{"bpf_loop", "try_loop_helper", LOAD_ONLY},
 };
 
 static const char *object_path;
@@ -151,7 +151,7 @@ static void try(const char *feature, const char *name, enum way way)
 	int error = object ? 0 : -errno;
 
 	if (!error && way == REPLACE) {
-		target = open_with("xdp", &target_program);
+		target = open_with("try_xdp", &target_program);
 		error = target ? bpf_object__load(target) : -errno;
 		if (!error)
 			error = bpf_program__set_attach_target(program, bpf_program__fd(target_program), "replaceable");

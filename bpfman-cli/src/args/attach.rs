@@ -182,7 +182,14 @@ pub struct AttachBound {
 #[derive(Args, Debug)]
 pub struct LongOutput {
     /// Form of the answer. JSON and YAML are interfaces: names and types stay.
-    #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t, help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        value_enum,
+        default_value_t,
+        help_heading = "Global options"
+    )]
     pub output: OutputForm,
 }
 
@@ -216,7 +223,8 @@ mod tests {
 
     #[test]
     fn xdp_with_every_flag() {
-        let line = "bpfman attach 7 xdp -i eth0 -p 35 --proceed-on drop pass --proceed-on tx -n /run/netns/b -m a=b";
+        let line =
+            "bpfman attach 7 xdp -i eth0 -p 35 --proceed-on drop pass --proceed-on tx -n /run/netns/b -m a=b";
         let AttachPoint::Xdp(xdp) = point(line) else { panic!() };
         assert_eq!((xdp.interface.iface.as_str(), xdp.interface.priority), ("eth0", 35));
         assert_eq!(xdp.proceed_on, [1, 2, 3]);
@@ -225,7 +233,8 @@ mod tests {
 
     #[test]
     fn tc_needs_a_direction_and_knows_its_own_verdicts() {
-        let AttachPoint::Tc(tc) = point("bpfman attach 7 tc -d egress -i eth0 -p 1 --proceed-on unspec ok") else {
+        let AttachPoint::Tc(tc) = point("bpfman attach 7 tc -d egress -i eth0 -p 1 --proceed-on unspec ok")
+        else {
             panic!()
         };
         assert_eq!((tc.direction, &tc.proceed_on[..]), (Direction::Egress, &[-1, 0][..]));
@@ -249,9 +258,12 @@ mod tests {
 
     #[test]
     fn the_short_o_of_probes_is_the_offset() {
-        let AttachPoint::Kprobe(kprobe) = point("bpfman attach 7 kprobe -f do_unlinkat -o 16") else { panic!() };
+        let AttachPoint::Kprobe(kprobe) = point("bpfman attach 7 kprobe -f do_unlinkat -o 16") else {
+            panic!()
+        };
         assert_eq!((kprobe.fn_name.as_str(), kprobe.offset), ("do_unlinkat", 16));
-        let AttachPoint::Uprobe(uprobe) = point("bpfman attach 7 uprobe -f malloc -o 8 -t libc -p 3 -c 4") else {
+        let AttachPoint::Uprobe(uprobe) = point("bpfman attach 7 uprobe -f malloc -o 8 -t libc -p 3 -c 4")
+        else {
             panic!()
         };
         assert_eq!((uprobe.offset, uprobe.pid, uprobe.container_pid), (8, Some(3), Some(4)));
@@ -274,7 +286,8 @@ mod tests {
         for kind in ["fentry", "fexit", "lsm"] {
             let cli = parse(&format!("bpfman attach 7 {kind} -m owner=acme"));
             let Command::Attach(attach) = cli.command else { panic!() };
-            let (AttachPoint::Fentry(bound) | AttachPoint::Fexit(bound) | AttachPoint::Lsm(bound)) = attach.point
+            let (AttachPoint::Fentry(bound) | AttachPoint::Fexit(bound) | AttachPoint::Lsm(bound)) =
+                attach.point
             else {
                 panic!()
             };

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use bpfman_image_format::{Credential, ImageReference};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
+use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
 use super::load::ImageSource;
-use super::value::RegistryAuth;
 
 /// What to do with an image.
 #[derive(Debug, Subcommand)]
@@ -36,7 +37,7 @@ pub enum ImageCommand {
 #[derive(Args, Debug)]
 pub struct Layout {
     /// OCI layout folder of built images. Default: $XDG_DATA_HOME/bpfman/images, or ~/.local/share/bpfman/images.
-    #[arg(long, value_name = "DIR", env = "BPFMAN_IMAGE_LAYOUT")]
+    #[arg(long, value_name = "DIR", env = "BPFMAN_IMAGE_LAYOUT", hide_env_values = true)]
     pub layout: Option<PathBuf>,
 }
 
@@ -45,7 +46,7 @@ pub struct Layout {
 pub struct Build {
     /// Name of the image: registry/repository and a tag.
     #[arg(short, long, value_name = "NAME[:TAG]")]
-    pub tag: String,
+    pub tag: ImageReference,
     /// Not needed: the image is built in this process. Accepted for scripts of v0.6.0.
     #[arg(short = 'f', long, value_name = "FILE")]
     pub container_file: Option<PathBuf>,
@@ -74,13 +75,14 @@ pub enum ContainerRuntime {
 pub struct Push {
     /// The image, as it was built.
     #[arg(value_name = "IMAGE")]
-    pub image: String,
+    pub image: ImageReference,
     /// Where it was built.
     #[command(flatten)]
     pub layout: Layout,
     /// Credentials for the registry: base64 of user:password.
-    #[arg(short, long, value_name = "BASE64")]
-    pub registry_auth: Option<RegistryAuth>,
+    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
+          value_parser = CredentialParser)]
+    pub registry_auth: Option<Credential>,
 }
 
 /// `bpfman image sign`.
@@ -88,13 +90,14 @@ pub struct Push {
 pub struct Sign {
     /// The image, by tag or digest. A tag is resolved to a digest first, and the digest is signed.
     #[arg(value_name = "IMAGE")]
-    pub image: String,
+    pub image: ImageReference,
     /// Private key: PEM, as `image generate-key-pair` or cosign writes it.
     #[arg(short, long, value_name = "FILE")]
     pub key: PathBuf,
     /// Credentials for the registry: base64 of user:password.
-    #[arg(short, long, value_name = "BASE64")]
-    pub registry_auth: Option<RegistryAuth>,
+    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
+          value_parser = CredentialParser)]
+    pub registry_auth: Option<Credential>,
 }
 
 /// `bpfman image generate-key-pair`.
@@ -107,7 +110,8 @@ pub struct GenerateKeyPair {
 
 /// Bytecode: one file, one file an architecture, or a project of cilium/ebpf.
 #[derive(Args, Debug)]
-#[group(id = "bytecode_group", required = true, multiple = true)]
+#[group(skip)]
+#[command(group = one_kind())]
 pub struct Bytecode {
     /// One object file for every architecture.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["cilium_ebpf_project", "architectures"])]
@@ -118,6 +122,15 @@ pub struct Bytecode {
     /// One file an architecture.
     #[command(flatten)]
     pub by_architecture: ByArchitecture,
+}
+
+/// Bytecode has to be given; the conflicts of the flags see to it that only one kind is.
+fn one_kind() -> ArgGroup {
+    ArgGroup::new("kind_of_bytecode")
+        .args(["bytecode", "cilium_ebpf_project"])
+        .args(ByArchitecture::FLAGS)
+        .required(true)
+        .multiple(true)
 }
 
 /// Makes the flags, the group and the list of the architectures from one table.
@@ -135,6 +148,9 @@ macro_rules! architectures {
         }
 
         impl ByArchitecture {
+            /// Names of the flags within the parser.
+            const FLAGS: &[&str] = &[$(stringify!($field)),*];
+
             /// What was given: the architecture as OCI platforms name it, and the file.
             #[must_use]
             pub fn given(&self) -> Vec<(&'static str, &PathBuf)> {
@@ -179,16 +195,16 @@ mod tests {
 
     #[test]
     fn exactly_one_kind_of_bytecode() {
-        assert!(build("bpfman image build -t r/x:1 -b x.o").is_ok());
-        assert!(build("bpfman image build -t r/x:1 -c dir").is_ok());
-        let both = build("bpfman image build -t r/x:1 --bc-amd64-el a.o --bc-s390x-eb s.o").unwrap();
+        assert!(build("bpfman image build -t r.io/x:1 -b x.o").is_ok());
+        assert!(build("bpfman image build -t r.io/x:1 -c dir").is_ok());
+        let both = build("bpfman image build -t r.io/x:1 --bc-amd64-el a.o --bc-s390x-eb s.o").unwrap();
         let given: Vec<&str> = both.bytecode.by_architecture.given().iter().map(|(name, _)| *name).collect();
         assert_eq!(given, ["amd64", "s390x"]);
         for line in [
-            "bpfman image build -t r/x:1",
-            "bpfman image build -t r/x:1 -b x.o -c dir",
-            "bpfman image build -t r/x:1 -b x.o --bc-amd64-el a.o",
-            "bpfman image build -t r/x:1 -c dir --bc-amd64-el a.o",
+            "bpfman image build -t r.io/x:1",
+            "bpfman image build -t r.io/x:1 -b x.o -c dir",
+            "bpfman image build -t r.io/x:1 -b x.o --bc-amd64-el a.o",
+            "bpfman image build -t r.io/x:1 -c dir --bc-amd64-el a.o",
             "bpfman image build -b x.o",
         ] {
             assert_eq!(build(line).unwrap_err().exit_code(), 2, "{line}");
@@ -197,7 +213,8 @@ mod tests {
 
     #[test]
     fn flags_of_container_builds_are_taken() {
-        let build = build("bpfman image build -t r/x:1 -b x.o -f Containerfile.bytecode -r podman").unwrap();
+        let build =
+            build("bpfman image build -t r.io/x:1 -b x.o -f Containerfile.bytecode -r podman").unwrap();
         assert_eq!(build.runtime, Some(ContainerRuntime::Podman));
         assert!(build.container_file.is_some());
     }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use bpfman_image_format::Credential;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::value::{GlobalValue, KeyValue, ProgramSpec, RegistryAuth};
+use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
+use super::value::{GlobalValue, KeyValue, ProgramSpec};
 
 /// Where the programs come from.
 #[derive(Debug, Subcommand)]
@@ -44,8 +46,9 @@ pub struct ImageSource {
     #[arg(short, long, value_name = "URL")]
     pub image_url: String,
     /// Credentials for the registry: base64 of user:password.
-    #[arg(short, long, value_name = "BASE64", hide_env_values = true)]
-    pub registry_auth: Option<RegistryAuth>,
+    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
+          value_parser = CredentialParser)]
+    pub registry_auth: Option<Credential>,
     /// When to ask the registry.
     #[arg(short, long, value_name = "POLICY", value_enum, default_value_t)]
     pub pull_policy: PullPolicy,
@@ -121,7 +124,10 @@ mod tests {
         let line = "bpfman load file --programs xdp:a tc:b --programs kprobe:c --path x.o -g one=01 two=02 \
                     -m k=v,l= -m n=o -a shop --map-owner-id 7";
         let LoadCommand::File(file) = load(line) else { panic!() };
-        assert_eq!(file.what.programs.iter().map(|p| p.function.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(
+            file.what.programs.iter().map(|p| p.function.as_str()).collect::<Vec<_>>(),
+            ["a", "b", "c"]
+        );
         assert_eq!(file.what.global.len(), 2);
         assert_eq!(file.what.metadata.len(), 3);
         assert_eq!((file.what.map_owner_id, file.what.application.as_deref()), (Some(7), Some("shop")));

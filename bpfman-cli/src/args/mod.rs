@@ -1,6 +1,7 @@
 //! The one definition of the command line. Help, completions and manual pages all come from it.
 
 pub mod attach;
+pub mod credential;
 pub mod image;
 pub mod list;
 pub mod load;
@@ -37,11 +38,19 @@ pub const LONG_VERSION: &str =
 pub struct Global {
     /// Socket of the daemon.
     #[arg(long, global = true, value_name = "PATH", env = bpfman_proto::SOCKET_PATH_VARIABLE,
+          hide_env_values = true,
           default_value = bpfman_proto::DEFAULT_SOCKET_PATH, help_heading = "Global options")]
     pub socket_path: PathBuf,
     /// Form of the answer. JSON and YAML are interfaces: names and types stay.
-    #[arg(short, long, global = true, value_name = "FORM", value_enum, default_value_t,
-          help_heading = "Global options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORM",
+        value_enum,
+        default_value_t,
+        help_heading = "Global options"
+    )]
     pub output: OutputForm,
     /// Print ids only, one a line.
     #[arg(short, long, global = true, help_heading = "Global options")]
@@ -62,6 +71,7 @@ pub enum OutputForm {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value a process: its size does not matter")]
 pub enum Command {
     /// Load programs from an object file or an image.
     #[command(subcommand)]
@@ -159,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_ends_with_two() {
-        for line in [&["bpfman", "lode"][..], &["bpfman", "unload"], &["bpfman", "unload", "x"], &["bpfman"]] {
+        for line in [&["bpfman", "lode"][..], &["bpfman", "unload"], &["bpfman", "unload", "x"], &["bpfman"]]
+        {
             let error = Cli::try_parse_from(line).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(Exit::Usage.number()), "{line:?}");
         }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use base64::Engine;
 use bpfman_proto::v1::prog_specific_info::Info;
 use bpfman_proto::v1::{
     BpfmanProgramType, FentryLoadInfo, FexitLoadInfo, LoadInfo, LsmLoadInfo, ProgSpecificInfo,
@@ -50,7 +49,8 @@ impl FromStr for GlobalValue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, hex) = text.split_once('=').ok_or_else(|| format!("no `=` in {text:?}: write NAME=HEX"))?;
+        let (name, hex) =
+            text.split_once('=').ok_or_else(|| format!("no `=` in {text:?}: write NAME=HEX"))?;
         if name.is_empty() {
             return Err(format!("the variable's name is missing in {text:?}"));
         }
@@ -139,36 +139,6 @@ impl From<&ProgramSpec> for LoadInfo {
     }
 }
 
-/// User and password for a registry, given as base64 of `user:password`, as container tools store them.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RegistryAuth {
-    /// Before the first colon.
-    pub user: String,
-    /// After it; may contain colons.
-    pub password: String,
-}
-
-impl std::fmt::Debug for RegistryAuth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RegistryAuth").field("user", &self.user).finish_non_exhaustive()
-    }
-}
-
-impl FromStr for RegistryAuth {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // The value is a secret, so no message repeats it.
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(text.trim())
-            .map_err(|_| "not base64: give base64 of user:password")?;
-        let text = String::from_utf8(bytes).map_err(|_| "not text once decoded: give base64 of user:password")?;
-        let (user, password) =
-            text.split_once(':').ok_or("no colon once decoded: give base64 of user:password")?;
-        Ok(Self { user: user.to_owned(), password: password.to_owned() })
-    }
-}
-
 /// The path as the daemon has to see it: absolute, since its working folder is another. Symlinks stay.
 #[must_use]
 pub fn absolute(path: &Path) -> PathBuf {
@@ -193,7 +163,9 @@ mod tests {
     fn globals_are_plain_hexadecimal() {
         let value: GlobalValue = "size=0aFF".parse().unwrap();
         assert_eq!((value.name.as_str(), &value.bytes[..]), ("size", &[0x0a, 0xff][..]));
-        for bad in ["size", "size=", "size=0xff", "size=abc", "size=zz", "=00", "size=+1", "size=é0", "a=01=02"] {
+        for bad in
+            ["size", "size=", "size=0xff", "size=abc", "size=zz", "=00", "size=+1", "size=é0", "a=01=02"]
+        {
             assert!(bad.parse::<GlobalValue>().is_err(), "{bad}");
         }
     }
@@ -201,7 +173,10 @@ mod tests {
     #[test]
     fn programs_have_two_parts_and_three_where_bound_at_load() {
         let spec: ProgramSpec = "xdp:pass".parse().unwrap();
-        assert_eq!(spec, ProgramSpec { program_type: BpfmanProgramType::Xdp, function: "pass".into(), target: None });
+        assert_eq!(
+            spec,
+            ProgramSpec { program_type: BpfmanProgramType::Xdp, function: "pass".into(), target: None }
+        );
         let spec: ProgramSpec = "lsm:check:file_open".parse().unwrap();
         assert_eq!(spec.target.as_deref(), Some("file_open"));
         for (bad, message) in [
@@ -232,15 +207,6 @@ mod tests {
         let expected = Info::FexitLoadInfo(FexitLoadInfo { fn_name: "vfs_read".into() });
         assert_eq!(info.info.and_then(|info| info.info), Some(expected));
         assert_eq!(info.name, "leave");
-    }
-
-    #[test]
-    fn registry_credentials_are_decoded_and_never_shown() {
-        let auth: RegistryAuth = "YW5uYTpzOmVjcmV0".parse().unwrap();
-        assert_eq!((auth.user.as_str(), auth.password.as_str()), ("anna", "s:ecret"));
-        assert!(!format!("{auth:?}").contains("ecret"));
-        assert!("***".parse::<RegistryAuth>().is_err());
-        assert!("YW5uYQ==".parse::<RegistryAuth>().unwrap_err().contains("no colon"));
     }
 
     #[test]

@@ -145,7 +145,12 @@ mod tests {
 
     #[test]
     fn an_xdp_link() {
-        let info = v1::XdpAttachInfo { iface: "eth0".into(), priority: 35, proceed_on: vec![1, 2], ..Default::default() };
+        let info = v1::XdpAttachInfo {
+            iface: "eth0".into(),
+            priority: 35,
+            proceed_on: vec![1, 2],
+            ..Default::default()
+        };
         let mut record = link("xdp", "eth0 pos-1", Info::XdpAttachInfo(info));
         record.position = Some(1);
         assert_eq!(
@@ -175,9 +180,18 @@ mod tests {
             ..Default::default()
         };
         let text = shown(link("tc", "", Info::TcAttachInfo(tc)));
-        assert!(text.contains(" Interface:          eth0\n Direction:          ingress\n Priority:           0\n"));
-        assert!(text.contains(" Proceed On:         pipe, dispatcher_return\n Network Namespace:  /run/netns/b\n"));
-        let tcx = v1::TcxAttachInfo { iface: "eth0".into(), direction: "egress".into(), ..Default::default() };
+        assert!(
+            text.contains(
+                " Interface:          eth0\n Direction:          ingress\n Priority:           0\n"
+            )
+        );
+        assert!(
+            text.contains(
+                " Proceed On:         pipe, dispatcher_return\n Network Namespace:  /run/netns/b\n"
+            )
+        );
+        let tcx =
+            v1::TcxAttachInfo { iface: "eth0".into(), direction: "egress".into(), ..Default::default() };
         let text = shown(link("tcx", "", Info::TcxAttachInfo(tcx)));
         assert!(text.contains("Direction:") && !text.contains("Proceed On"), "{text}");
     }
@@ -187,12 +201,20 @@ mod tests {
         let info = v1::KprobeAttachInfo { fn_name: "vfs_read".into(), offset: 16, ..Default::default() };
         let text = shown(link("kretprobe", "vfs_read", Info::KprobeAttachInfo(info)));
         assert!(text.contains(" Program Type:     kprobe\n"), "{text}");
-        assert!(text.contains(" Attach Function:  vfs_read\n Offset:           16\n Container PID:    None\n"), "{text}");
+        assert!(
+            text.contains(" Attach Function:  vfs_read\n Offset:           16\n Container PID:    None\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_uprobe_without_a_function() {
-        let info = v1::UprobeAttachInfo { target: "libc".into(), fn_name: Some(String::new()), pid: Some(4), ..Default::default() };
+        let info = v1::UprobeAttachInfo {
+            target: "libc".into(),
+            fn_name: Some(String::new()),
+            pid: Some(4),
+            ..Default::default()
+        };
         let text = shown(link("uprobe", "libc", Info::UprobeAttachInfo(info)));
         assert!(
             text.contains(" Target:           libc\n Attach Function:  None\n Offset:           0\n PID:              4\n Container PID:    None\n"),
@@ -213,7 +235,8 @@ mod tests {
     fn many_links_are_a_table() {
         let mut first = link("xdp", "eth0 pos-0", Info::XdpAttachInfo(v1::XdpAttachInfo::default()));
         first.application = Some("shop".into());
-        let second = link("uretprobe", "libc malloc", Info::UprobeAttachInfo(v1::UprobeAttachInfo::default()));
+        let second =
+            link("uretprobe", "libc malloc", Info::UprobeAttachInfo(v1::UprobeAttachInfo::default()));
         assert_eq!(
             LinkList(vec![first, second]).table(Screen::PLAIN),
             " Program ID  Link ID  Application  Type    Function Name  Attachment
@@ -226,7 +249,8 @@ mod tests {
 
     #[test]
     fn json_keeps_the_exact_type() {
-        let record = link("uretprobe", "libc malloc", Info::UprobeAttachInfo(v1::UprobeAttachInfo::default()));
+        let record =
+            link("uretprobe", "libc malloc", Info::UprobeAttachInfo(v1::UprobeAttachInfo::default()));
         let value = serde_json::to_value(&record).unwrap();
         assert_eq!(value["type"], "uretprobe");
         assert_eq!(value["attach"]["offset"], 0);

@@ -45,8 +45,9 @@ pub fn answer(global: &Global, answer: &impl Answer) -> Result<(), CliError> {
             text.push('\n');
             text
         }
-        OutputForm::Yaml => serde_norway::to_string(&answer.record())
-            .map_err(|error| CliError::Encode(error.to_string()))?,
+        OutputForm::Yaml => {
+            serde_norway::to_string(&answer.record()).map_err(|error| CliError::Encode(error.to_string()))?
+        }
     };
     write(&text)
 }

@@ -109,8 +109,7 @@ fn links_cell(links: &[LinkRecord]) -> String {
     if links.is_empty() {
         return String::new();
     }
-    let named: Vec<String> =
-        links.iter().take(LINKS_IN_A_ROW).map(|link| link.link_id.to_string()).collect();
+    let named: Vec<String> = links.iter().take(LINKS_IN_A_ROW).map(|link| link.link_id.to_string()).collect();
     let more = if links.len() > LINKS_IN_A_ROW { ", ..." } else { "" };
     format!("({}) {}{more}", links.len(), named.join(", "))
 }
@@ -138,7 +137,10 @@ fn managed(program: &ProgramRecord, screen: Screen) -> String {
         None => block.optional("Path", bytecode.and_then(|from| from.path.as_ref())),
     };
     block
-        .lines("Global", program.global_data.iter().map(|(name, hex)| format!("{name}={}", hex.to_uppercase())))
+        .lines(
+            "Global",
+            program.global_data.iter().map(|(name, hex)| format!("{name}={}", hex.to_uppercase())),
+        )
         .lines("Metadata", program.metadata.iter().map(|(key, value)| format!("{key}={value}")))
         .optional("Map Pin Path", program.map_pin_path.as_ref())
         .optional("Map Owner ID", program.map_owner_id)
@@ -190,8 +192,11 @@ mod tests {
                 map_owner_id: None,
                 map_pin_path: "/run/bpfman/fs/maps/63".into(),
                 map_used_by: vec!["63".into(), "64".into()],
-                metadata: [("owner".to_owned(), "acme".to_owned()), ("bpfman_application".into(), "shop".into())]
-                    .into(),
+                metadata: [
+                    ("owner".to_owned(), "acme".to_owned()),
+                    ("bpfman_application".into(), "shop".into()),
+                ]
+                .into(),
             }),
             kernel_info: Some(kernel_info(63, 6)),
             program_type: "xdp".into(),
@@ -280,7 +285,8 @@ mod tests {
             ..Default::default()
         };
         let foreign = ext::Program { kernel_info: Some(kernel_info(9, 15)), ..Default::default() };
-        let records = [managed_program(), several, kretprobe, foreign].iter().map(ProgramRecord::from).collect();
+        let records =
+            [managed_program(), several, kretprobe, foreign].iter().map(ProgramRecord::from).collect();
         assert_eq!(
             ProgramList(records).table(Screen::PLAIN),
             " Program ID  Application  Type           Function Name    Links
@@ -310,7 +316,10 @@ mod tests {
         let logged = ProgramRecord { verifier_log: Some("0: (b7) r0 = 2\n".into()), ..record.clone() };
         let text = LoadedPrograms(vec![record, logged]).table(Screen::PLAIN);
         assert!(text.starts_with(" Program ID  Application"), "{text}");
-        assert!(text.ends_with("\n\n Verifier Log of a_name_of_fifteen_and_more\n0: (b7) r0 = 2\n\n"), "{text}");
+        assert!(
+            text.ends_with("\n\n Verifier Log of a_name_of_fifteen_and_more\n0: (b7) r0 = 2\n\n"),
+            "{text}"
+        );
     }
 
     #[test]

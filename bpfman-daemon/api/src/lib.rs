@@ -1,1 +1,15 @@
-//! gRPC to engine: peers, authorization, status codes
+//! gRPC to engine: who is calling, what they ask for, and what they are answered.
+//!
+//! Every call runs on a thread where it may block; the engine is synchronous.
+
+mod activity;
+mod compat;
+mod ext;
+mod ext_show;
+mod parse;
+mod server;
+mod show;
+mod status;
+
+pub use activity::Activity;
+pub use server::{Api, Paths};

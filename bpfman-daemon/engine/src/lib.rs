@@ -1,1 +1,39 @@
-//! The one owner of state: validate, plan, execute with undo, record, reconcile
+//! The one owner of state: validates a request, plans its steps, executes them with undo, and records the outcome.
+//!
+//! Every operation is synchronous: when it returns, it has happened and is on disk, or it has been undone.
+//!
+//! - An operation collects its new kernel objects below `.pending/<operation>` in the daemon's bpffs, writes **one**
+//!   durable record, and renames them into place. What a crash leaves in `.pending` is moved into place if the record
+//!   is there, and removed if it is not ([`Engine::recover`]).
+//! - Changes of a hook reach the kernel before the record. After a crash between the two, recovery compares the hook
+//!   with the record and puts the recorded chain back.
+
+mod attach;
+mod blobs;
+mod bytecode;
+mod chain;
+mod describe;
+mod detach;
+mod engine;
+mod error;
+mod load;
+mod locks;
+mod members;
+mod paths;
+mod records;
+mod recover;
+mod state;
+mod steps;
+mod undo;
+mod unload;
+
+pub use bytecode::{FetchedImage, ImageFailure, ImageFailureKind, Images, NoImages};
+pub use describe::{
+    ChainDetails, ChainMemberDetails, LinkDetails, ManagedProgram, MapDetails, ProgramDetails, ProgramSource,
+};
+pub use engine::{Engine, EngineOptions, XdpModes};
+pub use error::{EngineError, ErrorKind};
+pub use load::LoadOutcome;
+pub use records::SCHEMA;
+pub use recover::RecoveryReport;
+pub use steps::{NoObserver, StepObserver};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfman_image_format::{BytecodeError, Digest, ImageReference, LabelError, ReferenceError};
+use bpfman_image_format::{BytecodeError, Digest, LabelError, ReferenceError};
 
 /// The kind of a failure, for the tables of gRPC codes and exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,15 +40,17 @@ pub enum ImageError {
     )]
     NoRule {
         /// The image.
-        image: ImageReference,
+        image: String,
         /// A pattern that would cover it.
         pattern: String,
     },
     /// The policy demands a signature, and there is none.
-    #[error("{image} ({digest}) is not signed, and the rule `{rule}` demands a signature. hint: sign it with `bpfman image sign`")]
+    #[error(
+        "{image} ({digest}) is not signed, and the rule `{rule}` demands a signature. hint: sign it with `bpfman image sign`"
+    )]
     Unsigned {
         /// The image.
-        image: ImageReference,
+        image: String,
         /// What it resolved to.
         digest: Digest,
         /// Pattern of the rule.
@@ -58,7 +60,7 @@ pub enum ImageError {
     #[error("the signatures of {image} ({digest}) do not satisfy the rule `{rule}`: {why}")]
     Untrusted {
         /// The image.
-        image: ImageReference,
+        image: String,
         /// What it resolved to.
         digest: Digest,
         /// Pattern of the rule.
@@ -76,7 +78,7 @@ pub enum ImageError {
     #[error("{image} has no image for {wanted}; it has {present}")]
     NoPlatform {
         /// The image.
-        image: ImageReference,
+        image: String,
         /// This machine's platform.
         wanted: String,
         /// The platforms in the index.
@@ -106,7 +108,7 @@ pub enum ImageError {
     #[error("loading {image} took longer than {seconds} s")]
     Timeout {
         /// The image.
-        image: ImageReference,
+        image: String,
         /// The limit.
         seconds: u64,
     },
@@ -142,7 +144,7 @@ pub enum ImageError {
     #[error("the object file in {image} cannot be used: {source}")]
     Bytecode {
         /// The image.
-        image: ImageReference,
+        image: String,
         /// What is wrong with it.
         source: BytecodeError,
     },
@@ -150,12 +152,14 @@ pub enum ImageError {
     #[error("{image}: {source}")]
     Label {
         /// The image.
-        image: ImageReference,
+        image: String,
         /// What is wrong.
         source: LabelError,
     },
     /// The network may not be used, and the cache does not have all of it.
-    #[error("{what} is not in the cache, and the pull policy Never forbids to fetch it. hint: `bpfman image pull` fetches it")]
+    #[error(
+        "{what} is not in the cache, and the pull policy Never forbids to fetch it. hint: `bpfman image pull` fetches it"
+    )]
     NotCached {
         /// What is missing.
         what: String,
@@ -171,6 +175,9 @@ pub enum ImageError {
     /// No client for registries can be made.
     #[error("no client for registries can be made: {0}. hint: install the package ca-certificates")]
     Client(String),
+    /// The daemon is shutting down.
+    #[error("the load was cancelled: the daemon is shutting down")]
+    Cancelled,
     /// Images are not made for this machine.
     #[error("images are not made for this machine's architecture `{0}`")]
     Host(&'static str),
@@ -185,10 +192,13 @@ impl ImageError {
             Self::NoRule { .. } | Self::Unsigned { .. } | Self::Untrusted { .. } => Category::Denied,
             Self::NotFound { .. } | Self::NoPlatform { .. } | Self::Host(_) => Category::NotFound,
             Self::Unauthorized { .. } => Category::Unauthorized,
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Client(_) => Category::Unreachable,
-            Self::Malformed { .. } | Self::WrongDigest { .. } | Self::Bytecode { .. } | Self::Label { .. } => {
-                Category::Malformed
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Client(_) | Self::Cancelled => {
+                Category::Unreachable
             }
+            Self::Malformed { .. }
+            | Self::WrongDigest { .. }
+            | Self::Bytecode { .. }
+            | Self::Label { .. } => Category::Malformed,
             Self::TooLarge { .. } => Category::TooLarge,
             Self::NotCached { .. } => Category::NotCached,
             Self::Storage { .. } => Category::Storage,

@@ -5,7 +5,9 @@
 //! together with what was verified by whom. Nothing is opened, connected or started before the first load, and
 //! files on this machine never pass through here.
 
+mod blocking;
 mod cache;
+mod challenge;
 mod error;
 mod layer;
 mod manifest;
@@ -14,12 +16,16 @@ mod policy;
 mod policy_file;
 mod redirect;
 mod registry;
+mod request;
 mod session;
 mod signature;
 mod store;
 
 pub use error::{Category, ImageError};
 pub use pattern::{Pattern, PatternError};
-pub use policy::{Decision, LegacySigning, Mode, Policy, Requirement, Rule, TrustedKey, TrustedKeyError, VerifiedBy};
+pub use policy::{
+    Decision, LegacySigning, Mode, Policy, Requirement, Rule, TrustedKey, TrustedKeyError, VerifiedBy,
+};
 pub use policy_file::{PolicyError, PolicyFile};
-pub use store::{ImageRequest, ImageStore, Limits, PullPolicy, PullPolicyError, VerifiedImage};
+pub use request::{ImageRequest, Limits, PullPolicy, PullPolicyError, VerifiedImage};
+pub use store::ImageStore;

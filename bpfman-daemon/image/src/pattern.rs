@@ -51,7 +51,8 @@ impl FromStr for Pattern {
         if repository.contains([':', '@']) {
             return Err(wrong("tags and digests are not part of it"));
         }
-        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'[' | b']' | b'{' | b'}' | b'\\');
+        let plain =
+            |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'[' | b']' | b'{' | b'}' | b'\\');
         // Brackets stand around an IPv6 address; elsewhere they would be taken for a character class.
         let registry_plain = |byte: u8| plain(byte) || matches!(byte, b'[' | b']');
         if repository.is_empty() || !repository.bytes().all(plain) || !registry.bytes().all(registry_plain) {
@@ -129,7 +130,9 @@ mod tests {
 
     #[test]
     fn pattern_refuses_what_cannot_match() {
-        for text in ["", "a", "a/b", "quay.io", "quay.io/", "quay.io/a:b", "quay.io/A", "quay.io/a?", "quay.io/[ab]"] {
+        for text in
+            ["", "a", "a/b", "quay.io", "quay.io/", "quay.io/a:b", "quay.io/A", "quay.io/a?", "quay.io/[ab]"]
+        {
             assert!(text.parse::<Pattern>().is_err(), "{text}");
         }
     }

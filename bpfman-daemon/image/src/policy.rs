@@ -117,7 +117,7 @@ impl Policy {
         match self.rules.iter().find(|rule| rule.pattern.covers(image)) {
             Some(rule) => Ok(Decision::Rule(rule)),
             None if self.mode == Mode::Warn => Ok(Decision::Uncovered),
-            None => Err(ImageError::NoRule { image: image.clone(), pattern: image.name() }),
+            None => Err(ImageError::NoRule { image: image.to_string(), pattern: image.name() }),
         }
     }
 }
@@ -145,7 +145,8 @@ impl TrustedKey {
     /// Reads a `PUBLIC KEY` PEM block: P-256, or RSA.
     pub fn from_pem(text: &str) -> Result<Self, TrustedKeyError> {
         let spki = DerPublicKey::from_pem(text.trim()).map_err(|e| TrustedKeyError::Pem(e.to_string()))?;
-        let algorithm = KeyAlgorithm::from_spki(&spki).map_err(|e| TrustedKeyError::Algorithm(e.to_string()))?;
+        let algorithm =
+            KeyAlgorithm::from_spki(&spki).map_err(|e| TrustedKeyError::Algorithm(e.to_string()))?;
         // Other kinds verify in one signature format and not in the other; nobody should find that out in use.
         if !matches!(algorithm, KeyAlgorithm::EcdsaP256 | KeyAlgorithm::Rsa) {
             return Err(TrustedKeyError::Algorithm(format!("{algorithm:?}")));

@@ -35,7 +35,9 @@ pub enum PolicyError {
         pattern: String,
     },
     /// An entry that names keys and says that none is needed.
-    #[error("policy.toml line {line}: the entry for `{pattern}` has keys and unsigned = true; one of them is wrong")]
+    #[error(
+        "policy.toml line {line}: the entry for `{pattern}` has keys and unsigned = true; one of them is wrong"
+    )]
     Contradiction {
         /// Line of the entry, from 1.
         line: usize,
@@ -43,7 +45,9 @@ pub enum PolicyError {
         pattern: String,
     },
     /// More signatures wanted than there are keys, or none.
-    #[error("policy.toml line {line}: min_signatures = {minimum} with {keys} different keys in the entry for `{pattern}`")]
+    #[error(
+        "policy.toml line {line}: min_signatures = {minimum} with {keys} different keys in the entry for `{pattern}`"
+    )]
     Minimum {
         /// Line of the entry, from 1.
         line: usize,
@@ -85,6 +89,19 @@ pub enum PolicyError {
 }
 
 /// What `policy.toml` says.
+///
+/// ```toml
+/// mode = "enforce"                       # or "warn", or "off"; enforce if it is not written
+///
+/// [[images]]                             # the first entry that covers an image decides
+/// pattern = "quay.io/example/*"          # registry/repository, * for any characters; * alone covers all
+/// keys = ["/etc/bpfman/keys/team.pub"]   # PEM files, or PEM text; P-256 or RSA
+/// min_signatures = 1                     # by so many different keys of these; 1 if it is not written
+///
+/// [[images]]
+/// pattern = "127.0.0.1:5000/trial/*"
+/// unsigned = true                        # any image there, by anybody
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct PolicyFile {
     /// The mode, if it is written.
@@ -118,8 +135,8 @@ type ReadKey<'a> = &'a mut dyn FnMut(&Path) -> io::Result<String>;
 impl PolicyFile {
     /// Parses the text of the file; `read_key` reads the key files that it names.
     pub fn parse(text: &str, read_key: ReadKey<'_>) -> Result<Self, PolicyError> {
-        let document: Document =
-            toml::from_str(text).map_err(|error| PolicyError::Syntax(error.to_string().trim_end().to_owned()))?;
+        let document: Document = toml::from_str(text)
+            .map_err(|error| PolicyError::Syntax(error.to_string().trim_end().to_owned()))?;
         let line_at = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
         let mut rules = Vec::new();
         for entry in document.images {

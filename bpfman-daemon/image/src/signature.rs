@@ -106,7 +106,10 @@ mod tests {
     fn signature_by_a_named_key_on_this_digest_is_accepted() {
         let ((key, trusted), digest) = (pair(), Digest::of(b"image"));
         let signatures = [sign(&key, &payload(digest))];
-        assert_eq!(verify(&signatures, digest, std::slice::from_ref(&trusted), 1), Ok(vec![trusted.fingerprint()]));
+        assert_eq!(
+            verify(&signatures, digest, std::slice::from_ref(&trusted), 1),
+            Ok(vec![trusted.fingerprint()])
+        );
         let text = serde_json::to_string(&signatures).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Signature>>(&text).unwrap(), signatures);
     }
@@ -121,7 +124,8 @@ mod tests {
     #[test]
     fn signature_of_another_type_or_shape_is_refused() {
         let ((key, trusted), digest) = (pair(), Digest::of(b"image"));
-        let other = String::from_utf8(payload(digest)).unwrap().replace("cosign container image signature", "x");
+        let other =
+            String::from_utf8(payload(digest)).unwrap().replace("cosign container image signature", "x");
         for text in [other.as_bytes(), b"{}".as_slice(), b"not json"] {
             assert!(verify(&[sign(&key, text)], digest, std::slice::from_ref(&trusted), 1).is_err());
         }
@@ -130,7 +134,9 @@ mod tests {
     #[test]
     fn signature_by_another_key_or_over_other_bytes_is_refused() {
         let ((key, trusted), (stranger, _), digest) = (pair(), pair(), Digest::of(b"image"));
-        assert!(verify(&[sign(&stranger, &payload(digest))], digest, std::slice::from_ref(&trusted), 1).is_err());
+        assert!(
+            verify(&[sign(&stranger, &payload(digest))], digest, std::slice::from_ref(&trusted), 1).is_err()
+        );
         let Signature::SimpleSigning { signature, .. } = sign(&key, &payload(Digest::of(b"other")));
         let forged = Signature::SimpleSigning { payload: payload(digest), signature };
         assert!(verify(&[forged], digest, std::slice::from_ref(&trusted), 1).is_err());

@@ -155,6 +155,17 @@ pub struct TcFilter {
     pub handle: u32,
 }
 
+impl TcFilter {
+    /// Leaves room for filters of others before it, as v0.6.0 does.
+    const PRIORITY: u16 = 50;
+
+    /// The filter of an operation. Its handle is never one of the small numbers that tools choose.
+    #[must_use]
+    pub const fn of(operation: u64) -> Self {
+        Self { priority: Self::PRIORITY, handle: 0x6270_0000 | (operation & 0xffff) as u32 }
+    }
+}
+
 /// What this kernel can do, as far as the engine decides by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {
@@ -242,6 +253,12 @@ pub trait Kernel: Send + Sync + 'static {
     /// The kernel refuses it.
     fn create_map(&self, spec: &MapSpec, btf: Option<&Self::Handle>) -> Result<Self::Handle, KernelError>;
 
+    /// Puts a map or program into a slot of a map of maps or an array of programs.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    fn fill_slot(&self, map: &Self::Handle, slot: u32, value: &Self::Handle) -> Result<(), KernelError>;
+
     /// Loads a program; the maps that its text names must be alive.
     ///
     /// # Errors
@@ -327,7 +344,8 @@ pub trait Kernel: Send + Sync + 'static {
     /// The kernel refuses.
     fn end_link(&self, path: &Path) -> Result<(), KernelError>;
 
-    /// Adds a direct-action filter to an interface's clsact hook, which is made if it is missing.
+    /// Adds a direct-action filter to an interface's clsact hook, which is made if it is missing. No other filter may
+    /// have its numbers.
     ///
     /// # Errors
     /// An ingress qdisc of another kind is in the way, or the kernel refuses.
@@ -336,9 +354,10 @@ pub trait Kernel: Send + Sync + 'static {
         netns: Option<&Path>,
         ifindex: IfIndex,
         direction: Direction,
+        filter: TcFilter,
         program: &Self::Handle,
         name: &str,
-    ) -> Result<TcFilter, KernelError>;
+    ) -> Result<(), KernelError>;
 
     /// Puts another program in a filter's place, atomically for packets, if the filter still runs `expected`.
     ///

@@ -1,12 +1,12 @@
 //! The ELF file: checked once, then sections, symbols and relocations as owned tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
+use object::Endianness;
 use object::elf;
 use object::read::elf::{FileHeader, SectionHeader, Sym};
-use object::{Endianness, U32Bytes};
 
 use crate::{MAX_OBJECT_BYTES, ObjectError};
 
@@ -27,12 +27,8 @@ pub(crate) struct Section {
 }
 
 impl Section {
-    pub(crate) const fn is_nobits(&self) -> bool {
-        self.kind == elf::SHT_NOBITS.0
-    }
-
     pub(crate) const fn is_code(&self) -> bool {
-        self.kind == elf::SHT_PROGBITS.0 && self.flags & elf::SHF_EXECINSTR.0 as u64 != 0
+        self.kind == elf::SHT_PROGBITS.0 && self.flags & elf::SHF_EXECINSTR.0 != 0
     }
 }
 
@@ -77,6 +73,10 @@ pub(crate) struct Elf {
     pub sections: Vec<Section>,
     pub symbols: Vec<Symbol>,
     pub relocs: BTreeMap<usize, RelocTable>,
+    /// The first section of each name, and how many code sections have it.
+    names: HashMap<String, (usize, usize)>,
+    /// Symbols by the section that defines them: a damaged file may have many of both.
+    defined: HashMap<usize, Vec<usize>>,
 }
 
 impl Elf {
@@ -108,8 +108,9 @@ impl Elf {
         let mut sections = Vec::with_capacity(table.len());
         for (index, section) in table.enumerate() {
             let what = || format!("section {}", index.0);
-            let name =
-                table.section_name(endian, section).map_err(|why| ObjectError::damaged(what(), why.to_string()))?;
+            let name = table
+                .section_name(endian, section)
+                .map_err(|why| ObjectError::damaged(what(), why.to_string()))?;
             let name = String::from_utf8_lossy(name).into_owned();
             let (offset, size) = (section.sh_offset(endian), section.sh_size(endian));
             let kind = section.sh_type(endian).0;
@@ -124,15 +125,15 @@ impl Elf {
                 })?
             };
             // A zeroed section takes memory without taking file: it must not take more than any file could.
-            let size = usize::try_from(size).ok().filter(|size| *size <= MAX_OBJECT_BYTES).ok_or_else(|| {
-                ObjectError::damaged(format!("section {} ({name})", index.0), format!("size {size:#x}"))
-            })?;
+            let size =
+                usize::try_from(size).ok().filter(|size| *size <= MAX_OBJECT_BYTES).ok_or_else(|| {
+                    ObjectError::damaged(format!("section {} ({name})", index.0), format!("size {size:#x}"))
+                })?;
             sections.push(Section { name, kind, flags: section.sh_flags(endian).0, size, data });
         }
 
         let mut symbols = Vec::new();
-        let symbol_table =
-            table.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged("symbol table"))?;
+        let symbol_table = table.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged("symbol table"))?;
         for (index, symbol) in symbol_table.enumerate() {
             let name = symbol_table.symbol_name(endian, symbol).unwrap_or_default();
             let place = match symbol_table.symbol_section(endian, symbol, index) {
@@ -160,8 +161,8 @@ impl Elf {
             let kind = section.sh_type(endian);
             let read = if kind == elf::SHT_REL {
                 section
-                    .data_as_array::<U32Pair, _>(endian, bytes)
-                    .map(|records| read_relocs(records, endian))
+                    .data(endian, bytes)
+                    .map(read_relocs)
                     .map_err(|why| format!("its relocations cannot be read: {why}"))
             } else if kind == elf::SHT_RELA {
                 Err("its relocations carry addends (SHT_RELA), which eBPF objects do not have".to_owned())
@@ -181,7 +182,17 @@ impl Elf {
                 }
             }
         }
-        Ok(Self { data, sections, symbols, relocs })
+        let mut names: HashMap<String, (usize, usize)> = HashMap::new();
+        for (index, section) in sections.iter().enumerate() {
+            names.entry(section.name.clone()).or_insert((index, 0)).1 += usize::from(section.is_code());
+        }
+        let mut defined: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (index, symbol) in symbols.iter().enumerate() {
+            if let Place::Section(section) = symbol.place {
+                defined.entry(section).or_default().push(index);
+            }
+        }
+        Ok(Self { data, sections, symbols, relocs, names, defined })
     }
 
     /// The bytes of a section in the file; empty for a zeroed one.
@@ -190,29 +201,29 @@ impl Elf {
     }
 
     pub(crate) fn section_named(&self, name: &str) -> Option<usize> {
-        self.sections.iter().position(|section| section.name == name)
+        self.names.get(name).map(|(first, _)| *first)
+    }
+
+    /// How many code sections have the name.
+    pub(crate) fn code_sections_named(&self, name: &str) -> usize {
+        self.names.get(name).map_or(0, |(_, code)| *code)
     }
 
     /// Symbols defined in a section.
     pub(crate) fn symbols_in(&self, section: usize) -> impl Iterator<Item = &Symbol> {
-        self.symbols.iter().filter(move |symbol| symbol.place == Place::Section(section))
+        self.defined.get(&section).into_iter().flatten().filter_map(|index| self.symbols.get(*index))
     }
 }
 
-/// `r_offset` and `r_info` of `Elf64_Rel`, read as four words to be free of alignment.
-type U32Pair = [U32Bytes<Endianness>; 4];
-
-fn read_relocs(records: &[U32Pair], endian: Endianness) -> BTreeMap<u64, Reloc> {
-    let word = |low: U32Bytes<Endianness>, high: U32Bytes<Endianness>| {
-        let (first, second) = (u64::from(low.get(endian)), u64::from(high.get(endian)));
-        if endian == Endianness::Little { first | second << 32 } else { first << 32 | second }
-    };
+/// Reads `Elf64_Rel` records: an offset, then symbol and type in one number. The byte order is this machine's.
+fn read_relocs(records: &[u8]) -> BTreeMap<u64, Reloc> {
+    let long = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
     records
-        .iter()
-        .map(|[offset_low, offset_high, info_low, info_high]| {
-            let info = word(*info_low, *info_high);
+        .chunks_exact(16)
+        .map(|record| {
+            let info = long(&record[8..]);
             let reloc = Reloc { symbol: (info >> 32) as usize, kind: (info & 0xffff_ffff) as u32 };
-            (word(*offset_low, *offset_high), reloc)
+            (long(&record[..8]), reloc)
         })
         .collect()
 }

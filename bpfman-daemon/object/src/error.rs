@@ -47,7 +47,9 @@ pub enum ObjectError {
         machine: u16,
     },
     /// An ELF file that is no relocatable object.
-    #[error("the ELF file is of type {elf_type}, not a relocatable object (1): give the output of `clang -c`")]
+    #[error(
+        "the ELF file is of type {elf_type}, not a relocatable object (1): give the output of `clang -c`"
+    )]
     WrongType {
         /// `e_type`.
         elf_type: u16,
@@ -85,7 +87,10 @@ pub enum ObjectError {
         available: Vec<String>,
     },
     /// The program's section names a kind of program that is not supported.
-    #[error("program {program} is in section {section}, which is not supported; supported are {}", SUPPORTED_SECTIONS)]
+    #[error(
+        "program {program} is in section {section}, which is not supported; supported are {}",
+        SUPPORTED_SECTIONS
+    )]
     UnsupportedSection {
         /// The program.
         program: String,
@@ -117,7 +122,9 @@ pub enum ObjectError {
         why: String,
     },
     /// The program cannot be linked without the kernel's type information.
-    #[error("program {program} needs the kernel's type information (BTF) for {what}; the kernel needs CONFIG_DEBUG_INFO_BTF")]
+    #[error(
+        "program {program} needs the kernel's type information (BTF) for {what}; the kernel needs CONFIG_DEBUG_INFO_BTF"
+    )]
     NeedsKernelBtf {
         /// The program.
         program: String,

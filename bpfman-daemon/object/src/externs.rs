@@ -70,6 +70,7 @@ pub enum KconfigValue {
 pub(crate) struct Externs {
     table: HashMap<String, Extern>,
     pub kconfig: Vec<KconfigExtern>,
+    kconfig_end: u32,
 }
 
 impl Externs {
@@ -111,18 +112,19 @@ impl Externs {
     }
 
     pub(crate) fn kconfig_bytes(&self) -> usize {
-        self.kconfig.iter().map(|item| (item.offset + item.size) as usize).max().unwrap_or(0)
+        self.kconfig_end as usize
     }
 
     fn add_kconfig(&mut self, btf: &Btf, name: &str, item: &Type<'_>, weak: bool) {
         // A form that does not exist stays unknown, and is an error for whoever refers to it.
         let Some((kind, size)) = kconfig_kind(btf, item.size_or_type) else { return };
         let align = if kind == KconfigKind::Text { 1 } else { size };
-        let end = u32::try_from(self.kconfig_bytes()).unwrap_or(u32::MAX);
-        let Some(offset) = end.checked_next_multiple_of(align.max(1)) else { return };
-        if offset.checked_add(size).is_none_or(|end| end as usize > crate::MAX_OBJECT_BYTES) {
+        let Some(offset) = self.kconfig_end.checked_next_multiple_of(align.max(1)) else { return };
+        let Some(end) = offset.checked_add(size).filter(|end| *end as usize <= crate::MAX_OBJECT_BYTES)
+        else {
             return;
-        }
+        };
+        self.kconfig_end = end;
         self.table.insert(name.to_owned(), Extern::Kconfig { offset });
         self.kconfig.push(KconfigExtern { name: name.to_owned(), offset, size, kind, weak });
     }

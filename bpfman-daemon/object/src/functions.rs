@@ -29,15 +29,17 @@ pub(crate) struct Function {
 /// All functions by place. Those that are damaged are kept with the reason, for whoever asks for them.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
-    table: BTreeMap<FunctionKey, Result<Function, String>>,
+    table: BTreeMap<FunctionKey, (Function, Option<String>)>,
 }
 
 impl Functions {
     pub(crate) fn read(elf: &Elf) -> Self {
-        let mut table: BTreeMap<FunctionKey, Result<Function, String>> = BTreeMap::new();
+        let mut table = BTreeMap::new();
         for (section, header) in elf.sections.iter().enumerate().filter(|(_, header)| header.is_code()) {
-            let mut symbols: Vec<_> =
-                elf.symbols_in(section).filter(|symbol| symbol.is_function && !symbol.name.is_empty()).collect();
+            let mut symbols: Vec<_> = elf
+                .symbols_in(section)
+                .filter(|symbol| symbol.is_function && !symbol.name.is_empty())
+                .collect();
             // Of two names for one place the global one is the name.
             symbols.sort_by_key(|symbol| (symbol.value, symbol.is_local));
             symbols.dedup_by_key(|symbol| symbol.value);
@@ -47,19 +49,20 @@ impl Functions {
                 // Hand-written assembly may leave the size out: such a function lasts until the next one.
                 let size = if symbol.size == 0 { next.saturating_sub(symbol.value) } else { symbol.size };
                 let end = symbol.value.saturating_add(size);
-                let function = if !symbol.value.is_multiple_of(INSN_BYTES) || !size.is_multiple_of(INSN_BYTES) {
-                    Err(format!("{} is not made of whole instructions", symbol.name))
+                let damage = if !symbol.value.is_multiple_of(INSN_BYTES) || !size.is_multiple_of(INSN_BYTES) {
+                    Some(format!("{} is not made of whole instructions", symbol.name))
                 } else if size == 0 {
-                    Err(format!("{} is empty", symbol.name))
+                    Some(format!("{} is empty", symbol.name))
                 } else if end > header.size as u64 {
-                    Err(format!("{} reaches beyond its section", symbol.name))
+                    Some(format!("{} reaches beyond its section", symbol.name))
                 } else if end > next && index + 1 < symbols.len() {
-                    Err(format!("{} overlaps the function after it", symbol.name))
+                    Some(format!("{} overlaps the function after it", symbol.name))
                 } else {
-                    let len = (size / INSN_BYTES) as usize;
-                    Ok(Function { name: symbol.name.clone(), len, is_local: symbol.is_local })
+                    None
                 };
-                table.insert(key, function);
+                let len = (size / INSN_BYTES) as usize;
+                let function = Function { name: symbol.name.clone(), len, is_local: symbol.is_local };
+                table.insert(key, (function, damage));
             }
         }
         Self { table }
@@ -67,14 +70,15 @@ impl Functions {
 
     pub(crate) fn get(&self, key: FunctionKey) -> Result<&Function, String> {
         match self.table.get(&key) {
-            Some(Ok(function)) => Ok(function),
-            Some(Err(why)) => Err(why.clone()),
+            Some((function, None)) => Ok(function),
+            Some((_, Some(why))) => Err(why.clone()),
             None => Err(format!("no function begins at offset {:#x} of section {}", key.offset, key.section)),
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (FunctionKey, &Result<Function, String>)> {
-        self.table.iter().map(|(key, function)| (*key, function))
+    /// All of them by place, damaged ones too.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (FunctionKey, &Function)> {
+        self.table.iter().map(|(key, (function, _))| (*key, function))
     }
 
     /// The instructions of a function as the file holds them.
@@ -88,4 +92,3 @@ impl Functions {
             .map(Insn::from_ne_bytes)
     }
 }
-

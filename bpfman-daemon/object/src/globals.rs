@@ -92,11 +92,13 @@ pub(crate) fn write(
                 given: value.len(),
             });
         }
-        let place = maps
-            .get_mut(global.map)
-            .and_then(|map| map.initial.get_mut(global.offset..global.offset + global.size));
-        if let Some(place) = place {
+        let Some(map) = maps.get_mut(global.map) else { continue };
+        if let Some(place) = map.initial.get_mut(global.offset..global.offset + global.size) {
             place.copy_from_slice(value);
+        }
+        // Zeroed globals need no first contents; these are zeroed no longer.
+        if map.role == MapRole::Bss && map.initial.iter().any(|byte| *byte != 0) {
+            map.role = MapRole::Data;
         }
     }
     Ok(())

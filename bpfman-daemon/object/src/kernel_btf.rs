@@ -1,7 +1,5 @@
 //! The running kernel's type information.
 
-use std::sync::Arc;
-
 use crate::ObjectError;
 use crate::btf::{Btf, Kind};
 
@@ -20,11 +18,11 @@ pub struct KernelBtf {
 }
 
 impl KernelBtf {
-    /// Indexes the kernel's BTF.
+    /// Indexes the kernel's BTF. A `Vec` is kept as it is, without a copy.
     ///
     /// # Errors
     /// [`ObjectError::Btf`] if the bytes are no BTF.
-    pub fn parse(bytes: impl Into<Arc<[u8]>>) -> Result<Self, ObjectError> {
+    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, ObjectError> {
         let btf = Btf::parse(bytes)?;
         let mut first = vec![0; CHAINS];
         let mut next = vec![0; btf.len() as usize + 1];
@@ -67,9 +65,8 @@ impl KernelBtf {
     }
 
     fn id(&self, name: &str, kind: Kind) -> Option<u32> {
-        self.candidates(name).find(|id| {
-            self.btf.get(*id).is_some_and(|ty| ty.kind == kind && self.btf.name(&ty) == name)
-        })
+        self.candidates(name)
+            .find(|id| self.btf.get(*id).is_some_and(|ty| ty.kind == kind && self.btf.name(&ty) == name))
     }
 
     /// Ids of all types whose names agree up to a flavour (`name___flavour`), ascending.
@@ -96,6 +93,7 @@ pub(crate) fn essential_name(name: &[u8]) -> &[u8] {
 
 /// FNV-1a, folded to the number of chains.
 fn chain_of(name: &[u8]) -> usize {
-    let hash = name.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        name.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     (hash >> 16 ^ hash) as usize & (CHAINS - 1)
 }

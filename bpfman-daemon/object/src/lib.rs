@@ -6,6 +6,9 @@
 //! wrong with one shows only when that one is asked for.
 //!
 //! The conventions are libbpf's (section names, map declarations, relocations), so that objects written for it load.
+//! Linking and CO-RE are done here rather than by aya-obj, which (as of 0.3) refuses a whole object for one section
+//! it does not know, has no kernel functions and no `__kconfig`, mixes up functions at the same offset of two
+//! sections, and keeps the kernel's types in several times their size.
 
 mod btf;
 mod core_relo;
@@ -17,8 +20,10 @@ mod globals;
 mod kernel_btf;
 mod link;
 mod maps;
+mod needs;
 mod object_file;
 mod programs;
+mod references;
 mod section_family;
 
 pub use btf::BtfFeatures;
@@ -29,7 +34,7 @@ pub use kernel_btf::KernelBtf;
 pub use maps::{InitialSlot, SlotTarget};
 pub use object_file::{ObjectFile, TextOptions};
 pub use programs::ProgramEntry;
-pub use section_family::{Direction, SectionFamily};
+pub use section_family::SectionFamily;
 
 /// Largest object file that is read, in bytes.
 pub const MAX_OBJECT_BYTES: usize = 16 << 20;

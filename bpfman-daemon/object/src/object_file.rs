@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfmand_core::{MapSpec, ProgramText, ProgramType};
 
+use crate::ObjectError;
 use crate::btf::ext::BtfExt;
 use crate::btf::{Btf, BtfFeatures, fixup};
 use crate::core_relo;
@@ -13,10 +14,10 @@ use crate::externs::{Externs, KconfigExtern, KconfigValue};
 use crate::functions::Functions;
 use crate::globals::{self, GlobalVariable};
 use crate::kernel_btf::KernelBtf;
-use crate::link::{self, Linker};
+use crate::link::Linker;
 use crate::maps::{InitialSlot, MapTable};
+use crate::needs::needs;
 use crate::programs::{ProgramEntry, read_programs};
-use crate::ObjectError;
 
 /// What linking a program depends on besides the object.
 #[derive(Clone, Copy, Debug, Default)]
@@ -143,6 +144,8 @@ impl ObjectFile {
 
     /// The maps with other first values of global variables. Text does not depend on them.
     ///
+    /// A `.bss` map that is no longer all zero becomes [`bpfmand_core::MapRole::Data`].
+    ///
     /// # Errors
     /// [`ObjectError::UnknownGlobal`] with the names there are, [`ObjectError::GlobalSize`] with both sizes, or
     /// [`ObjectError::AmbiguousGlobal`] if two static variables share a name.
@@ -195,7 +198,7 @@ impl ObjectFile {
     #[must_use]
     pub fn needs_kernel_btf(&self, program: &str) -> bool {
         self.program(program).is_ok_and(|entry| {
-            link::needs(self, entry).is_ok_and(|needs| needs.kernel_types || needs.kernel_symbols)
+            needs(self, entry).is_ok_and(|needs| needs.kernel_types || needs.kernel_symbols)
         })
     }
 
@@ -203,8 +206,7 @@ impl ObjectFile {
     /// program is tied to its object's BTF, and cannot go into another program's.
     #[must_use]
     pub fn uses_local_type_ids(&self, program: &str) -> bool {
-        self.program(program)
-            .is_ok_and(|entry| link::needs(self, entry).is_ok_and(|needs| needs.local_type_ids))
+        self.program(program).is_ok_and(|entry| needs(self, entry).is_ok_and(|needs| needs.local_type_ids))
     }
 
     /// Links one program: its own instructions, then the functions that it reaches.
@@ -217,7 +219,11 @@ impl ObjectFile {
     /// [`ObjectError::NeedsKernelBtf`] if that is not given; [`ObjectError::TooManyInstructions`].
     pub fn text(&self, program: &str, options: &TextOptions<'_>) -> Result<ProgramText, ObjectError> {
         let entry = self.program(program)?;
-        let types = self.btf.as_ref().zip(options.kernel_btf).map(|(local, kernel)| core_relo::Resolver::new(local, kernel));
+        let types = self
+            .btf
+            .as_ref()
+            .zip(options.kernel_btf)
+            .map(|(local, kernel)| core_relo::Resolver::new(local, kernel));
         let linked = Linker::new(self, entry, options.kernel_btf, types).link()?;
         Ok(ProgramText {
             name: entry.name.clone(),
@@ -242,7 +248,8 @@ fn read_btf(elf: &Elf) -> Result<Option<Btf>, ObjectError> {
         Some(Err(why)) => return Err(ObjectError::btf(".BTF", why.clone())),
         Some(Ok(relocs)) => {
             for (offset, reloc) in relocs {
-                let outside = || ObjectError::btf(".BTF", format!("a relocation at {offset:#x} has no target"));
+                let outside =
+                    || ObjectError::btf(".BTF", format!("a relocation at {offset:#x} has no target"));
                 let symbol = elf.symbols.get(reloc.symbol).ok_or_else(outside)?;
                 let at = usize::try_from(*offset).map_err(|_| outside())?;
                 let place = at.checked_add(4).and_then(|end| data.get_mut(at..end)).ok_or_else(outside)?;

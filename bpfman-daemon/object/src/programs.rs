@@ -35,18 +35,13 @@ pub(crate) fn read_programs(elf: &Elf, functions: &Functions) -> Vec<ProgramEntr
         if is_library_section(&section.name) {
             continue;
         }
-        let named = |symbol: &&crate::elf::Symbol| symbol.is_function && symbol.value == key.offset;
-        let symbols = || elf.symbols_in(key.section).filter(named).filter(|symbol| !symbol.is_local);
-        // A damaged program is listed all the same: asking for it tells what is wrong with it.
-        let Some(name) = function.as_ref().ok().map(|function| function.name.clone()).or_else(|| symbols().next().map(|symbol| symbol.name.clone())) else {
-            continue;
-        };
-        if function.as_ref().is_ok_and(|function| function.is_local) {
+        // Static functions are there to be called. A damaged program is listed: asking for it tells the damage.
+        if function.is_local {
             continue;
         }
         let parsed = parse_section(&section.name);
         programs.push(ProgramEntry {
-            name,
+            name: function.name.clone(),
             section: section.name.clone(),
             family: parsed.family,
             attach_target: parsed.attach_target,

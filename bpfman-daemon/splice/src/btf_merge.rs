@@ -127,7 +127,7 @@ impl Merge {
     /// Appends one record and returns the bytes it took in the member.
     fn append_record(&mut self, from: &[u8], moved: Moved, is_entry: bool) -> Result<usize, &'static str> {
         let word = |index: usize| records::word_at(from, index * 4).ok_or("a type is cut short");
-        let (name, info, third) = (word(0)?, word(1)?, word(2)?);
+        let info = word(1)?;
         let kind = info >> 24 & 0x1f;
         let vlen = info & 0xffff;
         let (third_is, once, each) = records::shape(kind).ok_or("a type is of an unknown kind")?;
@@ -146,14 +146,14 @@ impl Merge {
             (records::FUNC, linkage) if is_entry || linkage > GLOBAL => info & !0xffff | STATIC,
             _ => info,
         };
-        let movable = [(Word::Name, name), (Word::Number, info), (third_is, third)];
-        let rest = once.iter().chain(each.iter().cycle().take(each.len() * entries));
-        let rest = rest.enumerate().map(|(index, is)| Ok((*is, word(3 + index)?)));
-        for item in movable.into_iter().map(Ok).chain(rest) {
-            let value = match item? {
-                (Word::Name, offset) => moved.string(offset),
-                (Word::Type, id) => moved.type_id(id),
-                (Word::Number, number) => number,
+        let common = [Word::Name, Word::Number, third_is];
+        let behind = once.iter().chain(each.iter().cycle().take(each.len() * entries));
+        for (index, is) in common.iter().chain(behind).enumerate() {
+            let value = if index == 1 { info } else { word(index)? };
+            let value = match is {
+                Word::Name => moved.string(value),
+                Word::Type => moved.type_id(value),
+                Word::Number => value,
             };
             self.types.extend_from_slice(&value.to_ne_bytes());
         }

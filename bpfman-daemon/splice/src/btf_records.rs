@@ -23,8 +23,6 @@ pub(crate) const ENUM64: u32 = 19;
 
 const MAGIC: u16 = 0xeb9f;
 pub(crate) const HEADER: usize = 24;
-/// Bytes that every record begins with: name, kind and length, size or type.
-pub(crate) const COMMON: usize = 12;
 
 /// What a word of a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

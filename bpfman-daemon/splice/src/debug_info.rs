@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bpfmand_core::{FuncInfo, LineInfo};
 
 use crate::btf_merge::{Merge, Moved};
-use crate::error::{Refusal, SpliceError};
+use crate::error::SpliceError;
 use crate::hook::HookKind;
 use crate::layout::{Part, Section};
 use crate::member::{self, Member};
+use crate::refusal::Refusal;
 
 /// File name of the lines that no member brought.
 const OWN_FILE: &str = "bpfman chain";

@@ -3,110 +3,13 @@
 //! Pointers into the frame are followed through registers, spills and calls. Where an offset is not a constant
 //! the depth is uncertain: then the verifier's own figure decides, or the frame counts as full.
 
-use std::collections::BTreeMap;
+use bpfmand_core::{Insn, ProgramText};
 
-use bpfmand_core::{Insn, ProgramText, op};
-
-use crate::flow::{self, Knowledge};
+use crate::flow;
 use crate::member::{effects, function_at, span};
 use crate::opcode;
+use crate::pointer::{OWN, Pointer, Reach, State};
 use crate::scan::{Effect, target};
-
-/// Largest frame that the kernel allows, in bytes.
-pub(crate) const FULL: u32 = 512;
-
-/// How far down a pointer reaches from where it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reach {
-    /// Lowest constant offset, clamped to a little more than a frame.
-    lowest: i32,
-    /// The offset is `lowest` on every way.
-    exact: bool,
-    /// The offset is never below `lowest`.
-    certain: bool,
-}
-
-impl Reach {
-    const START: Self = Self { lowest: 0, exact: true, certain: true };
-
-    fn moved(self, by: i32) -> Self {
-        Self { lowest: clamp(self.lowest.saturating_add(by)), ..self }
-    }
-
-    fn anywhere(self) -> Self {
-        Self { exact: false, certain: false, ..self }
-    }
-
-    fn or(self, other: Self) -> Self {
-        let same = self.lowest == other.lowest;
-        Self {
-            lowest: self.lowest.min(other.lowest),
-            exact: self.exact && other.exact && same,
-            certain: self.certain && other.certain,
-        }
-    }
-}
-
-/// Keeps descending pointers from descending for ever: one byte beyond a frame says as much as any number.
-fn clamp(offset: i32) -> i32 {
-    offset.clamp(-(FULL.cast_signed() + 1), FULL.cast_signed())
-}
-
-/// What a register may point to: the function's own frame, or what its arguments 1 to 5 point to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Pointer([Option<Reach>; 6]);
-
-const OWN: usize = 0;
-
-impl Pointer {
-    fn map(self, change: impl Fn(Reach) -> Reach) -> Self {
-        Self(self.0.map(|reach| reach.map(&change)))
-    }
-
-    fn or(self, other: Self) -> Self {
-        let mut both = self;
-        for (mine, theirs) in both.0.iter_mut().zip(other.0) {
-            *mine = match (*mine, theirs) {
-                (Some(a), Some(b)) => Some(a.or(b)),
-                (a, b) => a.or(b),
-            };
-        }
-        both
-    }
-
-    fn is_pointer(self) -> bool {
-        self.0.iter().any(Option::is_some)
-    }
-}
-
-/// What the registers and the spill slots hold.
-#[derive(Clone)]
-struct State {
-    registers: [Pointer; 11],
-    /// By exact offset from the frame pointer.
-    slots: BTreeMap<i32, Pointer>,
-    /// Spilled to a place that is not known exactly.
-    anywhere: Pointer,
-}
-
-impl Knowledge for State {
-    fn join(&mut self, other: &Self) -> bool {
-        let mut widened = false;
-        let mut take = |mine: &mut Pointer, theirs: Pointer| {
-            let both = mine.or(theirs);
-            widened |= both != *mine;
-            *mine = both;
-        };
-        for (mine, theirs) in self.registers.iter_mut().zip(other.registers) {
-            take(mine, theirs);
-        }
-        for (slot, theirs) in &other.slots {
-            take(self.slots.entry(*slot).or_default(), *theirs);
-        }
-        take(&mut self.anywhere, other.anywhere);
-        widened
-    }
-}
 
 /// How far below its frame pointer, and below what each argument points to, a function reaches with its callees.
 type Summary = [Option<Reach>; 6];
@@ -114,7 +17,7 @@ type Summary = [Option<Reach>; 6];
 /// Depth of a function's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Depth {
-    /// Bytes below the frame pointer that constants show.
+    /// Bytes below the frame pointer that constants show, in whole slots of eight as the verifier counts.
     pub(crate) bytes: u32,
     /// False if something reaches into the frame at an offset that is not a constant.
     pub(crate) certain: bool,
@@ -147,7 +50,7 @@ fn depth(own: Option<Reach>) -> Depth {
     match own {
         None => Depth { bytes: 0, certain: true },
         Some(reach) => {
-            Depth { bytes: reach.lowest.min(0).unsigned_abs(), certain: reach.certain }
+            Depth { bytes: reach.lowest.min(0).unsigned_abs().next_multiple_of(8), certain: reach.certain }
         }
     }
 }
@@ -161,14 +64,7 @@ struct Analysis<'a> {
 }
 
 fn summarise(text: &ProgramText, function: usize, summaries: &[Summary], callbacks: &[usize]) -> Summary {
-    let mut registers = [Pointer::default(); 11];
-    registers[usize::from(opcode::FRAME)].0[OWN] = Some(Reach::START);
-    if function > 0 {
-        for argument in 1..=5 {
-            registers[argument].0[argument] = Some(Reach::START);
-        }
-    }
-    let entry = State { registers, slots: BTreeMap::new(), anywhere: Pointer::default() };
+    let entry = State::at_entry(function > 0);
     let mut analysis = Analysis { text, summaries, callbacks, summary: [None; 6] };
     flow::run(&text.insns, span(text, function), entry, |at, insn, effect, state| {
         analysis.step(at, insn, effect, state);
@@ -241,20 +137,20 @@ impl Analysis<'_> {
     fn call_kernel(&mut self, helper: Option<i32>, state: &mut State) {
         for register in 1..=5 {
             let pointer = state.registers[register];
-            let arguments = match (helper, register) {
+            let arguments: &[usize] = match (helper, register) {
                 // bpf_loop(count, function, context, flags) calls function(index, context).
-                (Some(181), 3) => 2..=2,
+                (Some(181), 3) => &[2],
                 // bpf_for_each_map_elem(map, function, context, flags): function(map, key, value, context).
-                (Some(164), 3) => 4..=4,
-                // No other argument of these reaches the function, and none of other known helpers.
-                (Some(164 | 181), _) => continue_with_none(),
-                (Some(id), _) if id < 164 => continue_with_none(),
-                _ => 1..=5,
+                (Some(164), 3) => &[4],
+                // No other argument of these reaches the function; older helpers call none.
+                (Some(164 | 181), _) => &[],
+                (Some(id), _) if id < 164 => &[],
+                _ => &[1, 2, 3, 4, 5],
             };
             let mut below: Option<Reach> = None;
             for callback in self.callbacks {
-                for argument in arguments.clone() {
-                    below = match (below, self.summaries[*callback][argument]) {
+                for argument in arguments {
+                    below = match (below, self.summaries[*callback][*argument]) {
                         (Some(a), Some(b)) => Some(a.or(b)),
                         (a, b) => a.or(b),
                     };
@@ -291,11 +187,6 @@ impl Analysis<'_> {
             }
         }
     }
-}
-
-/// No argument of a callback.
-const fn continue_with_none() -> std::ops::RangeInclusive<usize> {
-    1..=0
 }
 
 fn forget_scratch(state: &mut State) {

@@ -21,13 +21,13 @@ const TC_REDIRECT: Code = 7;
 pub(crate) const TCX_TABLE: [(Code, Code); 9] = [
     (TC_UNSPEC, TC_UNSPEC),
     (TC_OK, TC_OK),
-    (1, TC_OK),    // RECLASSIFY
+    (1, TC_OK), // RECLASSIFY
     (TC_SHOT, TC_SHOT),
     (3, TC_UNSPEC), // PIPE
-    (4, TC_SHOT),  // STOLEN
-    (5, TC_SHOT),  // QUEUED
+    (4, TC_SHOT),   // STOLEN
+    (5, TC_SHOT),   // QUEUED
     (TC_REDIRECT, TC_REDIRECT),
-    (8, TC_SHOT),  // TRAP
+    (8, TC_SHOT), // TRAP
 ];
 
 /// Where the spliced program will be attached: decides what a chain answers at its end.
@@ -56,9 +56,7 @@ impl HookKind {
     pub fn translate(self, code: Code) -> Code {
         match self {
             Self::Xdp | Self::TcClsact => code,
-            Self::TcTcx => {
-                TCX_TABLE.iter().find(|(from, _)| *from == code).map_or(TC_UNSPEC, |(_, to)| *to)
-            }
+            Self::TcTcx => TCX_TABLE.iter().find(|(from, _)| *from == code).map_or(TC_UNSPEC, |(_, to)| *to),
         }
     }
 

@@ -16,7 +16,9 @@ const REDIRECT: i32 = 23;
 pub(crate) fn save_context(asm: &mut Asm, place: ContextPlace) {
     match place {
         ContextPlace::Nowhere => {}
-        ContextPlace::Slot(depth) => asm.push(Insn::new(opcode::STORE_DW_REG, opcode::FRAME, 1, below(depth), 0)),
+        ContextPlace::Slot(depth) => {
+            asm.push(Insn::new(opcode::STORE_DW_REG, opcode::FRAME, 1, below(depth), 0))
+        }
         ContextPlace::Register(register) => asm.push(Insn::new(opcode::MOV64_REG, register, 1, 0, 0)),
     }
 }

@@ -26,18 +26,23 @@ mod licence;
 mod member;
 mod opcode;
 mod options;
+mod pointer;
 mod proceed;
+mod refusal;
 mod refuse;
 mod scan;
 mod splice;
 mod stack;
+#[cfg(test)]
+mod testing;
 mod verdicts;
 
-pub use error::{MemberName, Refusal, SpliceError};
+pub use error::{MemberName, SpliceError};
 pub use hook::{Code, HookKind, can_attach_direct};
 pub use layout::{Part, Section};
 pub use licence::{Licence, is_gpl_compatible};
 pub use member::Member;
 pub use options::{FragsRule, FrameRounding, SpliceOptions};
 pub use proceed::ProceedMask;
+pub use refusal::Refusal;
 pub use splice::{MAX_INSNS, MAX_MAPS, MAX_MEMBERS, Splice, splice};

@@ -33,9 +33,9 @@ pub(crate) fn decide(members: &[Member<'_>]) -> Result<Licence, SpliceError> {
     if let (Some(compatible), Some(other)) = (compatible, other) {
         return Err(SpliceError::MixedLicences {
             compatible: members[compatible].name(compatible),
-            compatible_licence: licence(compatible).to_owned(),
+            compatible_licence: licence(compatible).into(),
             other: members[other].name(other),
-            other_licence: licence(other).to_owned(),
+            other_licence: licence(other).into(),
         });
     }
     let first = licence(0);

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use bpfmand_core::{BoundText, Insn, ProgramText, op};
 
-use crate::error::{MemberName, Refusal};
+use crate::error::MemberName;
 use crate::proceed::ProceedMask;
-use crate::scan::{Effect, effect, target, walk, width};
+use crate::refusal::Refusal;
+use crate::scan::{Effect, target, walk, width};
 
 /// A program to be joined, and on which of its verdicts the chain goes on.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +46,8 @@ impl<'a> Member<'a> {
     pub(crate) fn name(&self, index: usize) -> MemberName {
         MemberName {
             position: index + 1,
-            label: self.label.to_owned(),
-            function: self.text.0.name.clone(),
+            label: self.label.into(),
+            function: self.text.0.name.as_str().into(),
         }
     }
 
@@ -106,12 +107,10 @@ fn check_function(text: &ProgramText, range: Range<usize>) -> Result<(), Refusal
             return malformed(at, "a 64-bit load lacks its second half");
         }
         match effect {
-            Effect::Jump { distance, .. } | Effect::BoundedLoop { distance } => {
-                match target(at, distance) {
-                    Some(to) if starts.contains(&to) => {}
-                    _ => return malformed(at, "a jump leaves its function or hits half an instruction"),
-                }
-            }
+            Effect::Jump { distance, .. } | Effect::BoundedLoop { distance } => match target(at, distance) {
+                Some(to) if to >= range.start && starts.get(to - range.start) == Some(&true) => {}
+                _ => return malformed(at, "a jump leaves its function or hits half an instruction"),
+            },
             Effect::LocalCall { distance } | Effect::FunctionPointer { distance } => {
                 match target(at, distance).and_then(|to| function_at(text, to)) {
                     Some(0) => return malformed(at, "the entry function is called by the program itself"),
@@ -124,13 +123,19 @@ fn check_function(text: &ProgramText, range: Range<usize>) -> Result<(), Refusal
         last = effect;
     }
     match last {
-        Effect::Exit | Effect::Jump { conditional: false, .. } => Ok(()),
+        // Indirect jumps are refused later, by their own name.
+        Effect::Exit | Effect::IndirectJump | Effect::Jump { conditional: false, .. } => Ok(()),
         _ => malformed(range.end - 1, "a function does not end with an exit or a jump"),
     }
 }
 
-fn starts(insns: &[Insn], range: Range<usize>) -> BTreeSet<usize> {
-    walk(insns, range).map(|(at, _)| at).collect()
+/// For each slot of a function, whether an instruction starts there.
+fn starts(insns: &[Insn], range: Range<usize>) -> Vec<bool> {
+    let mut starts = vec![false; range.len()];
+    for (at, _) in walk(insns, range.clone()) {
+        starts[at - range.start] = true;
+    }
+    starts
 }
 
 /// Functions must not call themselves over any way: the kernel refuses it, and depth would have no end.
@@ -170,9 +175,4 @@ pub(crate) fn entry_uses_register(text: &ProgramText, register: u8) -> bool {
 /// Positions and effects of all instructions of a program.
 pub(crate) fn effects(text: &ProgramText) -> impl Iterator<Item = (usize, Effect)> + '_ {
     walk(&text.insns, 0..text.insns.len())
-}
-
-/// What one instruction of the program does.
-pub(crate) fn effect_at(text: &ProgramText, at: usize) -> Effect {
-    effect(text.insns[at], text.insns.get(at + 1).copied())
 }

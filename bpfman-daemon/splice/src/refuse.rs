@@ -2,9 +2,9 @@
 
 use bpfmand_core::ProgramText;
 
-use crate::error::Refusal;
 use crate::member::{self, Member};
 use crate::options::SpliceOptions;
+use crate::refusal::Refusal;
 use crate::scan::Effect;
 
 /// `bpf_tail_call`.
@@ -46,6 +46,7 @@ pub(crate) fn check(member: &Member<'_>, is_last: bool, options: &SpliceOptions<
             Effect::Kfunc { id, .. } if options.deferring_kfuncs.contains(&id) => {
                 return Err(Refusal::DeferredWork { at });
             }
+            Effect::IndirectJump => return Err(Refusal::IndirectJump { at }),
             Effect::UnboundReference => return Err(Refusal::UnboundReference { at }),
             Effect::OldPacketLoad if in_entry => return Err(Refusal::OldPacketLoad { at }),
             Effect::BoundedLoop { .. } if in_entry => return Err(Refusal::SharedLoopBudget { at }),

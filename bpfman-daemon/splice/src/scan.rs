@@ -27,6 +27,8 @@ pub(crate) enum Effect {
     BoundedLoop { distance: i32 },
     /// A 64-bit load of a map by its place in the loader's array, or of a module's variable.
     UnboundReference,
+    /// Jumps to a place from a table of the program's own positions (Linux 6.19 and later).
+    IndirectJump,
     /// Nothing of interest.
     Plain,
 }
@@ -55,6 +57,7 @@ fn jump_effect(insn: Insn) -> Effect {
             op::PSEUDO_KFUNC_CALL => Effect::Kfunc { id: insn.imm, module: insn.off },
             _ => Effect::Helper(insn.imm),
         },
+        (0x00, _) if insn.code & opcode::SOURCE_REGISTER != 0 => Effect::IndirectJump,
         (0x00, op::CLASS_JMP32) => Effect::Jump { distance: insn.imm, conditional: false },
         (0x00, _) => Effect::Jump { distance: off, conditional: false },
         _ if insn.code == op::JCOND => Effect::BoundedLoop { distance: off },

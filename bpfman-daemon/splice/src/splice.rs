@@ -62,7 +62,8 @@ pub fn splice(
         return Err(SpliceError::TooManyMembers { given: members.len() });
     }
     // No verdict leads past an empty set, and the verifier refuses code that nothing reaches.
-    let reached = members.iter().position(|member| member.proceed_on.0 == 0).map_or(members.len(), |at| at + 1);
+    let reached =
+        members.iter().position(|member| member.proceed_on.0 == 0).map_or(members.len(), |at| at + 1);
     let members = &members[..reached];
     let mut frames = Vec::with_capacity(members.len());
     for (index, member) in members.iter().enumerate() {

@@ -4,16 +4,20 @@ use std::collections::BTreeSet;
 
 use bpfmand_core::ProgramText;
 
-use crate::error::{Refusal, SpliceError};
-use crate::frame::{self, Depth, FULL};
+use crate::error::SpliceError;
+use crate::frame::{self, Depth};
 use crate::member::{self, Member, callees};
 use crate::options::{FrameRounding, SpliceOptions};
+use crate::pointer::FULL;
+use crate::refusal::Refusal;
 use crate::refuse;
 use crate::scan::Effect;
 
 /// `bpf_loop`: the kernel inlines it and keeps three registers in 24 bytes more of the caller's frame.
 const BPF_LOOP: i32 = 181;
 const BPF_LOOP_BYTES: u32 = 24 + 7;
+/// `may_goto` keeps its count, and since Linux 6.15 a time, in up to 16 bytes more of its frame.
+const MAY_GOTO_BYTES: u32 = 16 + 7;
 
 /// Where the context waits while a member runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +50,7 @@ fn decide(text: &ProgramText, function: usize, depth: Depth, kernel: Option<u32>
     match (depth.certain, kernel) {
         (true, None) => Ok(depth.bytes.min(FULL)),
         (true, Some(kernel)) => {
-            let loops = crate::scan::walk(&text.insns, member::span(text, function))
-                .any(|(_, effect)| effect == Effect::Helper(BPF_LOOP));
-            let allowance = if loops { BPF_LOOP_BYTES } else { 0 };
+            let allowance = added_by_kernel(text, function);
             // The verifier counts only what can run, so it may well count less.
             if kernel > depth.bytes + allowance {
                 return Err(Refusal::StackDepthDisagrees {
@@ -62,6 +64,14 @@ fn decide(text: &ProgramText, function: usize, depth: Depth, kernel: Option<u32>
         (false, Some(kernel)) => Ok(kernel.max(depth.bytes).min(FULL)),
         (false, None) => Ok(FULL),
     }
+}
+
+/// Bytes that the kernel may add to a function's frame when it rewrites instructions, after its check of the sum.
+fn added_by_kernel(text: &ProgramText, function: usize) -> u32 {
+    let effects = || crate::scan::walk(&text.insns, member::span(text, function)).map(|(_, effect)| effect);
+    let loops = effects().any(|effect| effect == Effect::Helper(BPF_LOOP));
+    let may_goto = effects().any(|effect| matches!(effect, Effect::BoundedLoop { .. }));
+    u32::from(loops) * BPF_LOOP_BYTES + u32::from(may_goto) * MAY_GOTO_BYTES
 }
 
 /// The common frame.

@@ -3,7 +3,7 @@
 //! It saves a check or a table that the verifier would have to prove useless, and never more: what is not a
 //! visible constant counts as any code.
 
-use bpfmand_core::{Insn, op};
+use bpfmand_core::{Insn, ProgramText, op};
 
 use crate::flow::{self, Knowledge};
 use crate::hook::{Code, HookKind};
@@ -11,7 +11,6 @@ use crate::member::span;
 use crate::opcode;
 use crate::proceed::ProceedMask;
 use crate::scan::Effect;
-use bpfmand_core::ProgramText;
 
 /// A set of codes from -1 to 31, or any code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,4 +118,62 @@ fn assign(insn: Insn, registers: &mut Registers) {
         _ => Codes(ANY),
     };
     registers.0[dst] = result;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{EXIT, copy, helper, local_call, program, set_r0};
+
+    /// The codes that a body can return, ascending; none if any.
+    fn of(body: &[Insn]) -> Option<Vec<Code>> {
+        let function = [set_r0(1), EXIT];
+        let text = program(&[body, &function]);
+        possible(&text.0).known().map(Iterator::collect)
+    }
+
+    const IF_R1_IS_0_SKIP_1: Insn = Insn::new(0x15, 1, 0, 1, 0);
+
+    #[test]
+    fn constants_on_all_ways_are_known() {
+        assert_eq!(of(&[set_r0(2), EXIT]), Some(vec![2]));
+        assert_eq!(of(&[Insn::new(0xb4, 0, 0, 0, -1), EXIT]), Some(vec![-1]));
+        assert_eq!(of(&[set_r0(2), IF_R1_IS_0_SKIP_1, set_r0(1), EXIT]), Some(vec![1, 2]));
+        let two_exits = [set_r0(0), IF_R1_IS_0_SKIP_1, EXIT, set_r0(31), EXIT];
+        assert_eq!(of(&two_exits), Some(vec![0, 31]));
+        assert_eq!(of(&[Insn::new(0xb7, 6, 0, 0, 3), helper(7), copy(0, 6), EXIT]), Some(vec![3]));
+    }
+
+    #[test]
+    fn whatever_writes_the_register_makes_it_unknown() {
+        let writers = [
+            helper(7),
+            local_call(1),
+            Insn::new(op::CALL, 0, op::PSEUDO_KFUNC_CALL, 0, 9),
+            Insn::new(0x71, 0, 1, 0, 0),     // load
+            Insn::new(0x07, 0, 0, 0, 1),     // add
+            Insn::new(0x84, 0, 0, 0, 0),     // negate
+            Insn::new(0xbf, 0, 1, 0, 0),     // copy of an argument
+            Insn::new(0xbf, 0, 0, 8, 0),     // sign-extending copy
+            Insn::new(0xdb, 1, 0, 0, 0x01),  // atomic fetch
+            Insn::new(0xdb, 1, 2, 0, 0xf1),  // compare and exchange
+            Insn::new(0xdb, 0, 1, 0, 0x100), // atomic load
+        ];
+        for writer in writers {
+            assert_eq!(of(&[set_r0(2), writer, EXIT]), None, "{writer:?}");
+        }
+        let wide = [set_r0(2), Insn::new(op::LD_IMM64, 0, 0, 0, 2), Insn::default(), EXIT];
+        assert_eq!(of(&wide), None);
+        assert_eq!(of(&[set_r0(32), EXIT]), None, "codes without a bit are any code");
+    }
+
+    #[test]
+    fn an_old_packet_load_may_leave_with_zero() {
+        assert_eq!(of(&[Insn::new(0x30, 0, 0, 0, 12), set_r0(2), EXIT]), Some(vec![0, 2]));
+    }
+
+    #[test]
+    fn a_tail_call_may_return_anything() {
+        assert_eq!(of(&[helper(12), set_r0(2), EXIT]), None);
+    }
 }

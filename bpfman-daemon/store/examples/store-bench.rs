@@ -14,6 +14,10 @@ const COMMITS: u32 = 1000;
 fn main() -> anyhow::Result<()> {
     let parent = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     report("fdatasync of 4 KiB", fdatasync_alone(&parent)?);
+    memory("of an empty process")?;
+    for kind in EngineKind::ALL {
+        memory_of_fresh_store(&parent, kind)?;
+    }
     for kind in EngineKind::ALL {
         let folder = tempfile::tempdir_in(&parent)?;
         let open = || Store::open(Options::new(folder.path(), 1).engine(kind));
@@ -36,7 +40,7 @@ fn main() -> anyhow::Result<()> {
             drop(store);
         }
         report(&format!("{kind} open, 600 records, 10,000 journal entries"), opened);
-        report_memory(kind)?;
+        memory(&format!("after all of the above on {kind}"))?;
     }
     Ok(())
 }
@@ -118,14 +122,22 @@ fn report(case: &str, mut times: Vec<f64>) {
     );
 }
 
-fn report_memory(kind: EngineKind) -> anyhow::Result<()> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    for (field, case) in [("VmRSS:", "resident after the above"), ("VmHWM:", "peak resident")] {
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
-        let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        println!(
-            "{{\"case\":\"store: {kind} {case}\",\"n\":1,\"unit\":\"KiB\",\"min\":{kib},\"median\":{kib},\"max\":{kib}}}"
-        );
+fn memory_of_fresh_store(parent: &Path, kind: EngineKind) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir_in(parent)?;
+    let store = Store::open(Options::new(folder.path(), 1).engine(kind))?;
+    for n in 0..20 {
+        put(&store, n)?;
     }
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    memory(&format!("with 20 records in {kind}, {threads} threads"))
+}
+
+fn memory(case: &str) -> anyhow::Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    println!(
+        "{{\"case\":\"store: resident {case}\",\"n\":1,\"unit\":\"KiB\",\"min\":{kib},\"median\":{kib},\"max\":{kib}}}"
+    );
     Ok(())
 }

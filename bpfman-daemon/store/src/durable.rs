@@ -1,8 +1,8 @@
 //! Folders and names that stay after power loss. A file's own sync says nothing about the folder entry that names it.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
 use crate::engine::EngineError;
@@ -21,6 +21,17 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), EngineError> {
         }
         // Another process may have made it meanwhile; its sync is not ours to rely on.
         _ => sync_name(folder),
+    }
+}
+
+/// Syncs every folder above `folder`, whoever made them: a service manager makes ours a moment before we start. Some
+/// above may be read-only or out of reach; their names are older than we are, and failing there is no reason to stop.
+pub(crate) fn sync_ancestors(folder: &Path) {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    for ancestor in absolute.ancestors().skip(1) {
+        if let Err(error) = sync_folder(ancestor) {
+            tracing::debug!(%error, "a folder above the state folder was not synced");
+        }
     }
 }
 
@@ -54,8 +65,71 @@ pub(crate) fn sync_all_below(folder: &Path) -> Result<(), EngineError> {
     sync_folder(folder)
 }
 
+/// Writes what `path` (a file, or all files below a folder) reads as over itself, and syncs it.
+///
+/// After a failed sync Linux takes the pages it could not write for clean: they read as written, are not on disk, and
+/// no later sync tries them again. A commit built on them would be acknowledged and could still vanish.
+pub(crate) fn write_again(path: &Path) -> Result<(), EngineError> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).map_err(EngineError::io("listing", path))? {
+            write_again(&entry.map_err(EngineError::io("listing", path))?.path())?;
+        }
+        return sync_folder(path);
+    }
+    let again = || -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut chunk = vec![0; 256 * 1024];
+        let mut at = 0;
+        loop {
+            match file.read_at(&mut chunk, at)? {
+                0 => return file.sync_all(),
+                read => {
+                    write_blocks(&file, &chunk[..read], at)?;
+                    at += read as u64;
+                }
+            }
+        }
+    };
+    again().map_err(EngineError::io("writing once more", path))
+}
+
+/// On a full disk a hole in the file cannot be written; it reads as zeros, and will after a crash.
+fn write_blocks(file: &File, chunk: &[u8], at: u64) -> io::Result<()> {
+    const BLOCK: usize = 4096;
+    for (block, at) in chunk.chunks(BLOCK).zip((at..).step_by(BLOCK)) {
+        match file.write_all_at(block, at) {
+            Err(error)
+                if error.kind() == io::ErrorKind::StorageFull && block.iter().all(|byte| *byte == 0) => {}
+            written => written?,
+        }
+    }
+    Ok(())
+}
+
 /// Renames within one folder; the new name is on disk when it returns.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), EngineError> {
     fs::rename(from, to).map_err(EngineError::io("renaming", from))?;
     sync_name(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writing_again_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b");
+        make_folder(&deep).unwrap();
+        let bytes: Vec<u8> = (0..600_000u32).map(|n| (n % 251) as u8).collect();
+        for (name, length) in [("empty", 0), ("short", 10), ("two chunks", 512 * 1024), ("odd", 600_000)] {
+            fs::write(deep.join(name), &bytes[..length]).unwrap();
+        }
+        write_again(folder.path()).unwrap();
+        for (name, length) in [("empty", 0), ("short", 10), ("two chunks", 512 * 1024), ("odd", 600_000)] {
+            assert_eq!(fs::read(deep.join(name)).unwrap(), &bytes[..length], "{name}");
+        }
+        let missing = write_again(&deep.join("missing")).unwrap_err();
+        assert!(missing.to_string().contains("a/b/missing"), "{missing}");
+    }
 }

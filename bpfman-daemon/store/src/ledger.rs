@@ -19,6 +19,8 @@ mod migrate;
 pub(crate) struct Ledger {
     folder: PathBuf,
     open: OpenEngine,
+    /// The engine's files, where it has files.
+    files: Option<PathBuf>,
     /// `None` after a failed commit, until it has been opened and checked again.
     engine: Option<Box<dyn Engine>>,
     acknowledged: Acknowledged,
@@ -37,12 +39,12 @@ impl Ledger {
         durable::make_folder(&folder)?;
         let synced = kind.number_must_be_synced();
         let noted = Acknowledged::open(&folder, synced)?;
-        let own_storage = open.is_some();
-        if !own_storage {
+        let files = open.is_none().then(|| kind.path(&folder));
+        if let Some(files) = &files {
             migrate::refuse_other_engine(&folder, kind)?;
             if let Some((_, acknowledged)) = noted
                 && acknowledged > 0
-                && !kind.path(&folder).exists()
+                && !files.exists()
             {
                 return Err(StoreError::LostCommits { folder, found: 0, acknowledged });
             }
@@ -51,6 +53,9 @@ impl Ledger {
         let mut open = open.unwrap_or_else(|| Box::new(move || kind.open(&path)));
         let engine = open()?;
         let found = check::read_all(&folder, &*engine, None)?;
+        if found.is_none() {
+            durable::sync_ancestors(&folder);
+        }
         let (acknowledged, state) = match (noted, found) {
             (Some((_, acknowledged)), found) if found.is_none_or(|state| state.number < acknowledged) => {
                 let found = found.map_or(0, |state| state.number);
@@ -70,6 +75,7 @@ impl Ledger {
         let mut ledger = Ledger {
             folder,
             open,
+            files,
             engine: Some(engine),
             acknowledged,
             state: state.unwrap_or(State { schema, ..State::default() }),
@@ -118,10 +124,12 @@ impl Ledger {
         }
         for (key, value) in &records {
             if let Some(old) = self.engine()?.read(key)? {
-                next.digest.remove(key, &old);
+                // A spoiled value must not spoil the digest as well.
+                unseal(key, &old).ok_or_else(|| self.changed(key))?;
+                next.digest.remove(&old);
             }
             if let Some(new) = value {
-                next.digest.add(key, new);
+                next.digest.add(new);
             }
         }
         let keep = trim_to.unwrap_or(u64::MAX).min(self.journal_limit);
@@ -135,6 +143,11 @@ impl Ledger {
         changes.push((STATE_KEY.to_vec(), Some(seal(STATE_KEY, next.to_bytes()))));
         changes.extend(records);
         Ok((next, changes))
+    }
+
+    fn changed(&self, key: &[u8]) -> EngineError {
+        let why = format!("the record at {} was changed", key.escape_ascii());
+        EngineError::Damaged { path: self.folder.clone(), why }
     }
 
     /// After an I/O error nobody knows what reached the disk, the library included. Its state in memory is thrown
@@ -152,6 +165,11 @@ impl Ledger {
         (outcome, Arc::new(error))
     }
 
+    /// Throws the open database away; the next call reads it back from disk.
+    pub(crate) fn distrust(&mut self) {
+        self.engine = None;
+    }
+
     fn engine(&self) -> Result<&dyn Engine, EngineError> {
         self.engine.as_deref().ok_or_else(|| EngineError::Refused {
             doing: "using",
@@ -163,6 +181,9 @@ impl Ledger {
     fn ensure_open(&mut self) -> Result<(), StoreError> {
         if self.engine.is_some() {
             return Ok(());
+        }
+        if let Some(files) = self.files.as_deref().filter(|files| files.exists()) {
+            durable::write_again(files)?;
         }
         let engine = (self.open)()?;
         let found = check::read_all(&self.folder, &*engine, None)?;

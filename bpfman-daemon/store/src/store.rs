@@ -125,6 +125,7 @@ impl Store {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(failure)) => failure,
             Err(panic) => {
+                self.ledger().distrust();
                 let message = panic_text(&*panic);
                 let path = self.shared.folder.clone();
                 (Outcome::Unknown, Arc::new(EngineError::Panicked { doing: "committing to", path, message }))
@@ -154,3 +155,6 @@ fn take_group(waiting: &mut VecDeque<(u64, Batch)>) -> Vec<(u64, Batch)> {
     let count = fit.count().max(1).min(waiting.len());
     waiting.drain(..count).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,13 +134,13 @@ impl<'a> Btf<'a> {
         let mut at = 0;
         while at < words.bytes.len() {
             let short = BtfError::Truncated("a type");
-            let (Some(name), Some(info), Some(third)) = (words.at(at), words.at(at + 4), words.at(at + 8)) else {
+            let (Some(name), Some(info), Some(third)) = (words.at(at), words.at(at + 4), words.at(at + 8))
+            else {
                 return Err(short);
             };
             let kind = info >> 24 & 0x1f;
             let vlen = (info & 0xffff) as usize;
-            let count =
-                words_behind(kind, vlen).ok_or(BtfError::Kind { id: types.len() + 1, kind })?;
+            let count = words_behind(kind, vlen).ok_or(BtfError::Kind { id: types.len() + 1, kind })?;
             at += 12;
             let rest: Option<Vec<u32>> = (0..count).map(|word| words.at(at + 4 * word)).collect();
             at += 4 * count;

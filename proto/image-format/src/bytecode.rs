@@ -101,7 +101,8 @@ fn parse<'a>(name: &str, bytes: &'a [u8]) -> Result<(File<'a>, Endian), Bytecode
     if size > ELF_LIMIT {
         return Err(BytecodeError::TooLarge { name: name.to_owned(), size });
     }
-    let not_elf = |why: &dyn std::fmt::Display| BytecodeError::NotElf { name: name.to_owned(), why: why.to_string() };
+    let not_elf =
+        |why: &dyn std::fmt::Display| BytecodeError::NotElf { name: name.to_owned(), why: why.to_string() };
     let header = elf::FileHeader64::<Endianness>::parse(bytes).map_err(|e| not_elf(&e))?;
     let order = header.endian().map_err(|e| not_elf(&e))?;
     let machine = header.e_machine(order).0;
@@ -205,7 +206,9 @@ fn labels(name: &str, file: &File<'_>, endian: Endian) -> Result<Labels, Bytecod
     if let Some(section) = file.section_by_name(".BTF") {
         let found = btf::maps(section.data().map_err(not_elf)?, endian)
             .map_err(|source| BytecodeError::Btf { name: name.to_owned(), source })?;
-        labels.maps.extend(found.into_iter().map(|(name, kind)| (name, vocabulary::map_type_word(kind).to_owned())));
+        labels
+            .maps
+            .extend(found.into_iter().map(|(name, kind)| (name, vocabulary::map_type_word(kind).to_owned())));
     }
     legacy_maps(file, endian, &mut labels).map_err(not_elf)?;
     // Compiler-made maps of globals are not an interface.
@@ -227,7 +230,8 @@ fn legacy_maps(file: &File<'_>, endian: Endian, labels: &mut Labels) -> object::
             .and_then(|at| data.get(at..at.checked_add(4)?))
             .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
         if let Some(word) = word.filter(|_| !name.is_empty()) {
-            let kind = if endian == Endian::Little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) };
+            let kind =
+                if endian == Endian::Little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) };
             labels.maps.insert(name.to_owned(), vocabulary::map_type_word(kind).to_owned());
         }
     }

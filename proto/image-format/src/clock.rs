@@ -21,9 +21,7 @@ impl SourceDate {
     /// The date that the environment asks for, 1970 if it asks for none.
     pub fn from_environment() -> Result<Self, SourceDateError> {
         match std::env::var("SOURCE_DATE_EPOCH") {
-            Ok(text) => {
-                Self::from_seconds(text.trim().parse().map_err(|_| SourceDateError(text.clone()))?)
-            }
+            Ok(text) => Self::from_seconds(text.trim().parse().map_err(|_| SourceDateError(text.clone()))?),
             Err(_) => Ok(Self(0)),
         }
     }

@@ -1,15 +1,13 @@
 //! Builds images in process: no docker, no podman, the same bytes for the same inputs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use flate2::{Compression, GzBuilder};
 use serde_json::json;
 
 use crate::{
-    Bytecode, BytecodeError, Descriptor, Digest, Endian, Labels, Layout, LayoutError, Platform, PlatformError,
-    PlatformField, SourceDate, media,
+    Bytecode, BytecodeError, Descriptor, Digest, Endian, Labels, Layout, LayoutError, Platform,
+    PlatformError, SourceDate, encode, media,
 };
 
 /// Why an image cannot be built.
@@ -77,10 +75,8 @@ impl PlatformInputs {
     }
 
     fn read_platforms(paths: &BTreeMap<Platform, PathBuf>) -> Result<Self, BuildError> {
-        let objects: Result<Vec<_>, _> = paths
-            .iter()
-            .map(|(platform, path)| checked(*platform, path, Bytecode::read(path)?))
-            .collect();
+        let objects: Result<Vec<_>, _> =
+            paths.iter().map(|(platform, path)| checked(*platform, path, Bytecode::read(path)?)).collect();
         let objects = objects?;
         if objects.is_empty() {
             return Err(BuildError::Nothing(String::new()));
@@ -134,13 +130,14 @@ impl PlatformInputs {
         let mut blobs = BTreeMap::new();
         let mut manifests = Vec::new();
         for (platform, _, bytecode) in &self.objects {
-            manifests.push(build_one(*platform, bytecode, &labels, date, &mut blobs)?);
+            manifests.push(encode::image(*platform, bytecode, &labels, date, &mut blobs)?);
         }
         let root = match manifests.as_slice() {
             [only] if self.single => Descriptor { platform: None, ..only.clone() },
             _ => {
-                let index = json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests });
-                keep(&mut blobs, media::OCI_INDEX, index.to_string().into_bytes())
+                let index =
+                    json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests });
+                encode::keep(&mut blobs, media::OCI_INDEX, index.to_string().into_bytes())
             }
         };
         Ok(BuiltImage { root, blobs })
@@ -161,8 +158,10 @@ impl BuildArgs {
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let files = self.files.iter().map(|(name, path)| format!("{name}={path}"));
-        let labels =
-            [format!("PROGRAMS={}", self.labels.programs_json()), format!("MAPS={}", self.labels.maps_json())];
+        let labels = [
+            format!("PROGRAMS={}", self.labels.programs_json()),
+            format!("MAPS={}", self.labels.maps_json()),
+        ];
         files.chain(labels).collect()
     }
 }
@@ -217,65 +216,15 @@ fn list(folder: &Path) -> Result<BTreeMap<Platform, PathBuf>, BuildError> {
     Ok(found)
 }
 
-fn checked(platform: Platform, path: &Path, bytecode: Bytecode) -> Result<(Platform, PathBuf, Bytecode), BuildError> {
+fn checked(
+    platform: Platform,
+    path: &Path,
+    bytecode: Bytecode,
+) -> Result<(Platform, PathBuf, Bytecode), BuildError> {
     let (found, expected): (Endian, Endian) = (bytecode.endian(), platform.endian());
     if found != expected {
         let name = path.display().to_string();
         return Err(BytecodeError::Endian { name, found, expected, platform: platform.to_string() }.into());
     }
     Ok((platform, path.to_owned(), bytecode))
-}
-
-fn keep(blobs: &mut BTreeMap<Digest, Vec<u8>>, media_type: &str, content: Vec<u8>) -> Descriptor {
-    let descriptor = Descriptor::of(media_type, &content);
-    blobs.insert(descriptor.digest, content);
-    descriptor
-}
-
-fn build_one(
-    platform: Platform,
-    bytecode: &Bytecode,
-    labels: &Labels,
-    date: SourceDate,
-    blobs: &mut BTreeMap<Digest, Vec<u8>>,
-) -> Result<Descriptor, BuildError> {
-    let tar = tar_of(bytecode, date).map_err(|e| BuildError::Encode(e.to_string()))?;
-    let layer = gzip(&tar).map_err(|e| BuildError::Encode(e.to_string()))?;
-    let config = json!({
-        "created": date.rfc3339(),
-        "architecture": platform.architecture(),
-        "os": platform.os(),
-        "config": { "Labels": labels.write() },
-        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&tar)] },
-        "history": [{ "created": date.rfc3339(), "created_by": format!("COPY {} /", bytecode.file_name()) }],
-    });
-    let config = keep(blobs, media::OCI_CONFIG, config.to_string().into_bytes());
-    let layer = keep(blobs, media::OCI_LAYER_GZIP, layer);
-    let manifest =
-        json!({ "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": config, "layers": [layer] });
-    let mut manifest = keep(blobs, media::OCI_MANIFEST, manifest.to_string().into_bytes());
-    manifest.platform =
-        Some(PlatformField { architecture: platform.architecture().to_owned(), os: platform.os().to_owned() });
-    Ok(manifest)
-}
-
-/// A tar of the one file, readable by all, owned by root, dated as asked.
-fn tar_of(bytecode: &Bytecode, date: SourceDate) -> std::io::Result<Vec<u8>> {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_size(bytecode.bytes().len() as u64);
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(date.seconds());
-    let mut archive = tar::Builder::new(Vec::new());
-    archive.append_data(&mut header, bytecode.file_name(), bytecode.bytes())?;
-    archive.into_inner()
-}
-
-/// Gzip without a date or a file name in its header.
-fn gzip(content: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
-    encoder.write_all(content)?;
-    encoder.finish()
 }

@@ -111,8 +111,8 @@ impl fmt::Debug for PublicKey {
 
 /// The fixed bytes in front of an uncompressed point in a P-256 SubjectPublicKeyInfo (RFC 5480).
 const SPKI_P256: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
-    0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 impl PublicKey {
@@ -169,7 +169,9 @@ mod tests {
 
     #[test]
     fn encrypted_keys_get_their_own_error() {
-        for label in ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+        for label in
+            ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY", "ENCRYPTED PRIVATE KEY"]
+        {
             let text = pem::write(label, b"{}");
             let error = SigningKey::from_pem(&text).unwrap_err();
             assert_eq!(error, KeyError::Encrypted(label.to_owned()));

@@ -16,6 +16,9 @@ pub struct PlatformField {
     pub architecture: String,
     /// Go's name of the operating system.
     pub os: String,
+    /// Fields that this program does not use (`variant`), kept when a document is written again.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Points at content by digest.
@@ -34,6 +37,9 @@ pub struct Descriptor {
     /// Free text by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Fields that this program does not use (`artifactType`, `urls`), kept when a document is written again.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Descriptor {
@@ -46,6 +52,7 @@ impl Descriptor {
             size: content.len() as u64,
             platform: None,
             annotations: BTreeMap::new(),
+            other: serde_json::Map::new(),
         }
     }
 }
@@ -124,7 +131,8 @@ impl Layout {
         let layout = Self { path: path.to_owned() };
         let wrong = |why: String| LayoutError::NotLayout { path: path.to_owned(), why };
         let marker = layout.read("oci-layout", 4096)?;
-        let marker: Marker = serde_json::from_slice(&marker).map_err(|e| wrong(format!("oci-layout: {e}")))?;
+        let marker: Marker =
+            serde_json::from_slice(&marker).map_err(|e| wrong(format!("oci-layout: {e}")))?;
         if marker.image_layout_version != "1.0.0" {
             return Err(wrong(format!("its version is `{}`", marker.image_layout_version)));
         }
@@ -260,7 +268,8 @@ mod tests {
         let path = folder.path().join("new/layout");
         assert!(matches!(Layout::open(&path), Err(LayoutError::Io { .. })));
         let layout = Layout::open_or_create(&path).unwrap();
-        let (old, new) = (Descriptor::of(media::OCI_MANIFEST, b"old"), Descriptor::of(media::OCI_MANIFEST, b"new"));
+        let (old, new) =
+            (Descriptor::of(media::OCI_MANIFEST, b"old"), Descriptor::of(media::OCI_MANIFEST, b"new"));
         layout.put(b"old").unwrap();
         layout.put(b"new").unwrap();
         layout.name("a:b", old).unwrap();

@@ -9,6 +9,7 @@ mod btf;
 mod bytecode;
 mod clock;
 mod digest;
+mod encode;
 mod image;
 mod key;
 mod labels;

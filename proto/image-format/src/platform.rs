@@ -218,7 +218,8 @@ mod tests {
         ] {
             assert_eq!(Platform::from_file_name(file).map(|p| p.to_string()), Ok(platform.to_owned()));
         }
-        for file in ["prog.o", "bpf_bpfel.o", "bpf_x86_bpfeb.o", "bpf_x86_bpfel_bpfeb.o", "bpf_x86_arm64_bpfel.o"]
+        for file in
+            ["prog.o", "bpf_bpfel.o", "bpf_x86_bpfeb.o", "bpf_x86_bpfel_bpfeb.o", "bpf_x86_arm64_bpfel.o"]
         {
             assert!(Platform::from_file_name(file).is_err(), "{file}");
         }

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 
 use crate::registry::Registry;
-use crate::{Credential, Descriptor, Digest, ImageReference, Layout, LayoutError, Progress, RegistryError, media};
+use crate::{
+    Credential, Descriptor, Digest, ImageReference, Layout, LayoutError, Progress, RegistryError, media,
+};
 
 /// Why an image was not pushed.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +74,8 @@ pub async fn push(
         report(done);
     }
     for (descriptor, bytes) in manifests {
-        let place = if descriptor.digest == root.digest {
-            target.target()
-        } else {
-            descriptor.digest.to_string()
-        };
+        let place =
+            if descriptor.digest == root.digest { target.target() } else { descriptor.digest.to_string() };
         registry.push_manifest(&place, &descriptor.media_type, bytes).await?;
     }
     Ok(root.digest)

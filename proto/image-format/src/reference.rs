@@ -136,7 +136,9 @@ impl FromStr for ImageReference {
             None => (path, None),
         };
         if !repository_is_valid(repository) {
-            return Err(wrong("the repository has to be lower-case words of letters, digits and . _ - parted by /"));
+            return Err(wrong(
+                "the repository has to be lower-case words of letters, digits and . _ - parted by /",
+            ));
         }
         if tag.is_some_and(|tag| !tag_is_valid(tag)) {
             return Err(wrong("the tag has to be 1 to 128 letters, digits and . _ -"));
@@ -174,7 +176,9 @@ fn registry_is_valid(registry: &str) -> bool {
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     host.split('.').all(label_is_valid)
-        && port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0))
+        && port.is_none_or(|port| {
+            port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0)
+        })
 }
 
 fn repository_is_valid(repository: &str) -> bool {

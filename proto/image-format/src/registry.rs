@@ -199,7 +199,9 @@ impl Registry {
             OciDistributionError::RequestError(_) | OciDistributionError::IoError(_) => {
                 RegistryError::Unreachable { registry, why }
             }
-            OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
+            OciDistributionError::UnauthorizedError { .. }
+            | OciDistributionError::AuthenticationFailure(_)
+            | OciDistributionError::ServerError { code: 401 | 403, .. } => {
                 RegistryError::Unauthorized { registry, what, why }
             }
             OciDistributionError::ImageManifestNotFoundError(_)

@@ -202,7 +202,8 @@ mod tests {
     #[test]
     fn payload_is_byte_for_byte_what_cosign_signs() {
         let digest = Digest::of(b"");
-        let text = serde_json::to_string(&SimpleSigningPayload::new("quay.io/a/b", digest, &BTreeMap::new())).unwrap();
+        let text = serde_json::to_string(&SimpleSigningPayload::new("quay.io/a/b", digest, &BTreeMap::new()))
+            .unwrap();
         assert_eq!(
             text,
             format!(

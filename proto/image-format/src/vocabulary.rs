@@ -131,7 +131,9 @@ mod tests {
         ] {
             assert_eq!(program_type_of_section(section), Some(word), "{section}");
         }
-        for section in [".text", "license", "maps", "tp_btf/sched_switch", "raw_tp/x", "cgroup/dev", "xdpx", "tcpx"] {
+        for section in
+            [".text", "license", "maps", "tp_btf/sched_switch", "raw_tp/x", "cgroup/dev", "xdpx", "tcpx"]
+        {
             assert_eq!(program_type_of_section(section), None, "{section}");
         }
     }

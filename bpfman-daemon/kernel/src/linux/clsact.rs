@@ -21,7 +21,6 @@ const NLMSG_DONE: u16 = 3;
 
 const REQUEST: u16 = 0x01;
 const ACK: u16 = 0x04;
-const ECHO: u16 = 0x08;
 const DUMP: u16 = 0x300;
 const REPLACE: u16 = 0x100;
 const EXCLUSIVE: u16 = 0x200;
@@ -37,9 +36,6 @@ const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_FLAGS: u16 = 8;
 const TCA_BPF_ID: u16 = 11;
 const FLAG_DIRECT_ACTION: u32 = 1;
-
-/// As v0.6.0: low enough to leave room before it.
-const OUR_PRIORITY: u16 = 50;
 
 /// `struct tcmsg`.
 #[derive(Clone, Copy)]
@@ -181,25 +177,22 @@ fn bpf_options(program: RawFd, name: &str) -> Vec<u8> {
     options
 }
 
-/// Adds a filter and tells which one it became.
-pub fn add(ifindex: IfIndex, direction: Direction, program: &OwnedFd, name: &str) -> Result<TcFilter, KernelError> {
+/// Adds a filter. One that has its numbers is never replaced.
+pub fn add(
+    ifindex: IfIndex,
+    direction: Direction,
+    filter: TcFilter,
+    program: &OwnedFd,
+    name: &str,
+) -> Result<(), KernelError> {
     ensure_clsact(ifindex)?;
-    let place = Place::filter(ifindex, direction, OUR_PRIORITY, 0);
-    let request = Request::new(RTM_NEWTFILTER, ACK | ECHO | CREATE | EXCLUSIVE, place)
+    let place = Place::filter(ifindex, direction, filter.priority, filter.handle);
+    let request = Request::new(RTM_NEWTFILTER, ACK | CREATE | EXCLUSIVE, place)
         .attribute(TCA_KIND, b"bpf\0")
         .attribute(TCA_OPTIONS, &bpf_options(program.as_raw_fd(), name));
-    let fail = |source: io::Error| {
+    talk(&request.finish()).map(drop).map_err(|source| {
         KernelError::call("add", format!("a filter to {direction} of interface {ifindex}"), source)
-    };
-    let messages = talk(&request.finish()).map_err(fail)?;
-    messages
-        .iter()
-        .find(|(kind, body)| *kind == RTM_NEWTFILTER && body.len() >= 20)
-        .map(|(_, body)| {
-            let word = |at: usize| u32::from_ne_bytes([body[at], body[at + 1], body[at + 2], body[at + 3]]);
-            TcFilter { priority: (word(16) >> 16) as u16, handle: word(8) }
-        })
-        .ok_or_else(|| fail(io::Error::new(io::ErrorKind::InvalidData, "the kernel did not name the new filter")))
+    })
 }
 
 /// Puts another program in a filter's place, if it runs the expected one.

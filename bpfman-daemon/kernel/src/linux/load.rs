@@ -80,6 +80,20 @@ fn write_globals(fd: &OwnedFd, contents: &[u8]) -> io::Result<()> {
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop)
 }
 
+/// Puts a map or program into a slot.
+pub fn slot(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
+    let value = value.as_raw_fd();
+    let mut request = attr::MapElement {
+        map_fd: map.as_raw_fd(),
+        key: (&raw const slot) as u64,
+        value: (&raw const value) as u64,
+        ..Default::default()
+    };
+    sys::bpf(Command::MapUpdateElem, &mut request)
+        .map(drop)
+        .map_err(|source| KernelError::call("fill", format!("slot {slot} of a map"), source))
+}
+
 /// Sizes that objects leave to the loader.
 fn max_entries(spec: &MapSpec) -> io::Result<u32> {
     match spec.map_type {

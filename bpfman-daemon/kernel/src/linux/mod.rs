@@ -109,6 +109,10 @@ impl Kernel for LinuxKernel {
         load::map(spec, btf)
     }
 
+    fn fill_slot(&self, map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
+        load::slot(map, slot, value)
+    }
+
     fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
         load::program(load)
     }
@@ -162,10 +166,11 @@ impl Kernel for LinuxKernel {
         netns: Option<&Path>,
         ifindex: IfIndex,
         direction: Direction,
+        filter: TcFilter,
         program: &OwnedFd,
         name: &str,
-    ) -> Result<TcFilter, KernelError> {
-        netns::enter(netns, || clsact::add(ifindex, direction, program, name))
+    ) -> Result<(), KernelError> {
+        netns::enter(netns, || clsact::add(ifindex, direction, filter, program, name))
     }
 
     fn replace_filter(

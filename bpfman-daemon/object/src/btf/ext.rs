@@ -113,7 +113,11 @@ impl BtfExt {
 }
 
 /// Walks `record size, (section name, count, records…)…`.
-fn for_each_record(part: &[u8], smallest: usize, mut each: impl FnMut(u32, &[u8])) -> Result<(), &'static str> {
+fn for_each_record(
+    part: &[u8],
+    smallest: usize,
+    mut each: impl FnMut(u32, &[u8]),
+) -> Result<(), &'static str> {
     if part.is_empty() {
         return Ok(());
     }

@@ -5,11 +5,11 @@ pub(crate) mod fixup;
 pub(crate) mod kind;
 mod types;
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
 pub use fixup::BtfFeatures;
 pub(crate) use kind::Kind;
-pub(crate) use types::{Member, SecInfo, Type};
+pub(crate) use types::{SecInfo, Type};
 
 use crate::ObjectError;
 
@@ -20,16 +20,13 @@ pub(crate) const MAX_DEPTH: usize = 32;
 
 /// Reads a word of this machine's byte order; zero past the end, which parsing has excluded where it matters.
 pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..at.saturating_add(4))
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u32::from_ne_bytes)
+    bytes.get(at..at.saturating_add(4)).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
 /// A BTF blob with an index of its types.
 #[derive(Clone, Debug)]
 pub(crate) struct Btf {
-    data: Arc<[u8]>,
+    data: Vec<u8>,
     strings_at: usize,
     strings_end: usize,
     /// Where type `i + 1` begins in `data`; type 0 is void.
@@ -37,8 +34,8 @@ pub(crate) struct Btf {
 }
 
 impl Btf {
-    pub(crate) fn parse(data: impl Into<Arc<[u8]>>) -> Result<Self, ObjectError> {
-        let data: Arc<[u8]> = data.into();
+    pub(crate) fn parse(data: impl Into<Vec<u8>>) -> Result<Self, ObjectError> {
+        let data: Vec<u8> = data.into();
         let header = data.get(..HEADER_LEN).ok_or_else(|| ObjectError::btf("header", "cut off"))?;
         let magic = u16::from_ne_bytes([header[0], header[1]]);
         if magic != MAGIC {
@@ -61,10 +58,10 @@ impl Btf {
         let mut offsets = Vec::new();
         let mut at = types_at;
         while at < types_end {
-            let len = Type::encoded_len(&data[at..types_end]).map_err(|why| {
-                ObjectError::btf(format!("type {}", offsets.len() + 1), why)
-            })?;
-            offsets.push(u32::try_from(at).map_err(|_| ObjectError::btf("types", "more than four gigabytes"))?);
+            let len = Type::encoded_len(&data[at..types_end])
+                .map_err(|why| ObjectError::btf(format!("type {}", offsets.len() + 1), why))?;
+            offsets
+                .push(u32::try_from(at).map_err(|_| ObjectError::btf("types", "more than four gigabytes"))?);
             at += len;
         }
         Ok(Self { data, strings_at, strings_end, offsets })
@@ -107,9 +104,13 @@ impl Btf {
         self.string(ty.name_off)
     }
 
-    /// The first type of a name and kind.
-    pub(crate) fn find(&self, name: &str, kind: Kind) -> Option<Type<'_>> {
-        self.types().find(|ty| ty.kind == kind && self.string_bytes(ty.name_off) == name.as_bytes())
+    /// The first DATASEC of each name.
+    pub(crate) fn datasecs(&self) -> HashMap<&str, Type<'_>> {
+        let mut found = HashMap::new();
+        for ty in self.types().filter(|ty| ty.kind == Kind::Datasec) {
+            found.entry(self.name(&ty)).or_insert(ty);
+        }
+        found
     }
 
     /// Follows const, volatile, restrict, type tags and typedefs.

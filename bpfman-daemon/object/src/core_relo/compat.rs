@@ -39,25 +39,48 @@ pub(super) fn fields_agree(local: &Btf, mut local_id: u32, target: &Btf, mut tar
     false
 }
 
+/// Comparisons left: prototypes that name themselves would otherwise be compared without end.
+#[derive(Debug)]
+pub(super) struct Fuel(u32);
+
+impl Fuel {
+    pub(super) const fn full() -> Self {
+        Self(100_000)
+    }
+
+    fn burn(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0
+    }
+}
+
 /// Whether types have the same nature all the way down; structures are compared by kind only.
-pub(super) fn types_agree(local: &Btf, local_id: u32, target: &Btf, target_id: u32, depth: usize) -> bool {
+pub(super) fn types_agree(
+    local: &Btf,
+    local_id: u32,
+    target: &Btf,
+    target_id: u32,
+    depth: usize,
+    fuel: &mut Fuel,
+) -> bool {
     let (a, b) = match (local.resolve(local_id), target.resolve(target_id)) {
         (None, None) => return true,
         (Some(a), Some(b)) => (a, b),
         _ => return false,
     };
-    if depth == 0 || !kinds_agree(a.kind, b.kind) {
+    if depth == 0 || !fuel.burn() || !kinds_agree(a.kind, b.kind) {
         return false;
     }
+    let mut below = |a: u32, b: u32| types_agree(local, a, target, b, depth - 1, fuel);
     match a.kind {
         Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Fwd => true,
         Kind::Int => a.int_offset() == 0 && b.int_offset() == 0,
-        Kind::Ptr => types_agree(local, a.size_or_type, target, b.size_or_type, depth - 1),
-        Kind::Array => types_agree(local, a.array().element, target, b.array().element, depth - 1),
+        Kind::Ptr => below(a.size_or_type, b.size_or_type),
+        Kind::Array => below(a.array().element, b.array().element),
         Kind::FuncProto => {
             a.vlen() == b.vlen()
-                && a.params().zip(b.params()).all(|((_, a), (_, b))| types_agree(local, a, target, b, depth - 1))
-                && types_agree(local, a.size_or_type, target, b.size_or_type, depth - 1)
+                && a.params().zip(b.params()).all(|((_, a), (_, b))| below(a, b))
+                && below(a.size_or_type, b.size_or_type)
         }
         _ => false,
     }
@@ -73,13 +96,14 @@ pub(super) fn types_match(
     target_id: u32,
     behind_pointer: bool,
     depth: usize,
+    fuel: &mut Fuel,
 ) -> bool {
     let (a, b) = match (local.resolve(local_id), target.resolve(target_id)) {
         (None, None) => return true,
         (Some(a), Some(b)) => (a, b),
         _ => return false,
     };
-    if depth == 0 || !names_agree(local, &a, target, &b) {
+    if depth == 0 || !fuel.burn() || !names_agree(local, &a, target, &b) {
         return false;
     }
     if a.kind != b.kind {
@@ -90,7 +114,8 @@ pub(super) fn types_match(
         return behind_pointer && (declares(&a, &b) || declares(&b, &a))
             || kinds_agree(a.kind, b.kind) && enums_match(local, &a, target, &b);
     }
-    let below = |a: u32, b: u32, pointer: bool| types_match(local, a, target, b, pointer, depth - 1);
+    let mut below =
+        |a: u32, b: u32, pointer: bool| types_match(local, a, target, b, pointer, depth - 1, fuel);
     match a.kind {
         Kind::Fwd => a.flag() == b.flag(),
         Kind::Enum | Kind::Enum64 => enums_match(local, &a, target, &b),
@@ -102,9 +127,7 @@ pub(super) fn types_match(
                     && below(member.type_id, other.type_id, false)
             })
         }),
-        Kind::Int => {
-            a.size_or_type == b.size_or_type && (a.int_encoding() & 1) == (b.int_encoding() & 1)
-        }
+        Kind::Int => a.size_or_type == b.size_or_type && (a.int_encoding() & 1) == (b.int_encoding() & 1),
         Kind::Float => a.size_or_type == b.size_or_type,
         Kind::Ptr => below(a.size_or_type, b.size_or_type, true),
         Kind::Array => a.array().len == b.array().len && below(a.array().element, b.array().element, false),

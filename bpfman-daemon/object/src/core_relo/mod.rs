@@ -13,8 +13,8 @@ use crate::KernelBtf;
 use crate::btf::Btf;
 use crate::btf::ext::CoreRecord;
 
-pub(crate) use patch::patch_local;
 use patch::Patch;
+pub(crate) use patch::patch_local;
 use spec::Spec;
 use value::RelocKind;
 
@@ -41,7 +41,12 @@ impl<'a> Resolver<'a> {
     ///
     /// What the kernel does not have makes the instruction one that the verifier refuses if it can be reached: a
     /// program may ask first whether a field exists.
-    pub(crate) fn relocate(&mut self, record: &CoreRecord, insns: &mut [Insn], at: usize) -> Result<(), String> {
+    pub(crate) fn relocate(
+        &mut self,
+        record: &CoreRecord,
+        insns: &mut [Insn],
+        at: usize,
+    ) -> Result<(), String> {
         let kind = RelocKind::from_number(record.kind)?;
         let local = Spec::parse(self.local, record.type_id, self.local.string(record.access_off), kind)?;
         let patch = self.resolve(kind, &local)?;
@@ -49,10 +54,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn resolve(&mut self, kind: RelocKind, local: &Spec) -> Result<Patch, String> {
-        let root = self
-            .local
-            .get(local.root)
-            .ok_or_else(|| format!("type {} does not exist", local.root))?;
+        let root = self.local.get(local.root).ok_or_else(|| format!("type {} does not exist", local.root))?;
         let name = self.local.name(&root);
         if name.is_empty() {
             return Err(format!("type {} has no name to look for in the kernel", local.root));
@@ -72,7 +74,9 @@ impl<'a> Resolver<'a> {
                 None => found = Some((patch, matching.bit_offset)),
                 Some((first, bit_offset)) => {
                     if !first.agrees(&patch) || *bit_offset != matching.bit_offset {
-                        return Err(format!("the kernel has several types {name} that differ in what is asked"));
+                        return Err(format!(
+                            "the kernel has several types {name} that differ in what is asked"
+                        ));
                     }
                 }
             }

@@ -55,8 +55,7 @@ impl Patch {
             let unsigned = |btf: &Btf, id: u32| {
                 btf.resolve(id).is_some_and(|ty| ty.kind == Kind::Int && ty.int_encoding() & 1 == 0)
             };
-            let pointer =
-                |btf: &Btf, id: u32| btf.resolve(id).is_some_and(|ty| ty.kind == Kind::Ptr);
+            let pointer = |btf: &Btf, id: u32| btf.resolve(id).is_some_and(|ty| ty.kind == Kind::Ptr);
             let widens = unsigned(local.0, old_id) && unsigned(target, new_id)
                 || pointer(local.0, old_id) && pointer(target, new_id);
             access = if widens { Access::Bytes(new) } else { Access::Impossible };
@@ -109,7 +108,8 @@ impl Patch {
             }
             insns[at].imm = after as u32 as i32;
         } else if memory {
-            insns[at].off = i16::try_from(after).map_err(|_| format!("offset {after} does not fit in 15 bits"))?;
+            insns[at].off =
+                i16::try_from(after).map_err(|_| format!("offset {after} does not fit in 15 bits"))?;
             if let Access::Bytes(bytes) = self.access {
                 insns[at].code = insn.code & !SIZE_MASK | size_bits(bytes)?;
             }

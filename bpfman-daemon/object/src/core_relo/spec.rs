@@ -1,6 +1,6 @@
 //! A path into a type: written by the compiler as numbers, found again in the kernel's type by names.
 
-use super::compat::{fields_agree, types_agree, types_match};
+use super::compat::{Fuel, fields_agree, types_agree, types_match};
 use super::value::RelocKind;
 use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
 use crate::kernel_btf::essential_name;
@@ -46,7 +46,8 @@ impl Spec {
             return if numbers == [0] { Ok(spec) } else { Err(bad("it should end at the type itself")) };
         }
         if kind.is_about_enumerators() {
-            let ty = btf.resolve(root).filter(|ty| ty.kind.is_enum()).ok_or_else(|| bad("not an enumeration"))?;
+            let ty =
+                btf.resolve(root).filter(|ty| ty.kind.is_enum()).ok_or_else(|| bad("not an enumeration"))?;
             if numbers.len() != 1 || first >= ty.vlen() {
                 return Err(bad("no such enumerator"));
             }
@@ -103,10 +104,11 @@ impl Spec {
     ) -> Result<Option<Self>, String> {
         let mut spec = Self { root: candidate, steps: Vec::new(), bit_offset: 0 };
         if kind.is_about_types() {
+            let fuel = &mut Fuel::full();
             let same = if kind == RelocKind::TypeMatches {
-                types_match(local, self.root, target, candidate, false, MAX_DEPTH)
+                types_match(local, self.root, target, candidate, false, MAX_DEPTH, fuel)
             } else {
-                types_agree(local, self.root, target, candidate, MAX_DEPTH)
+                types_agree(local, self.root, target, candidate, MAX_DEPTH, fuel)
             };
             return Ok(same.then_some(spec));
         }
@@ -154,8 +156,7 @@ impl Spec {
             let element = if number == 0 {
                 ty
             } else {
-                if ty.kind != Kind::Array
-                    || step.index >= ty.array().len && !is_flexible(target, &spec, &ty)
+                if ty.kind != Kind::Array || step.index >= ty.array().len && !is_flexible(target, &spec, &ty)
                 {
                     return Ok(None);
                 }

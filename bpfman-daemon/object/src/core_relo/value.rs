@@ -79,7 +79,10 @@ pub(super) fn evaluate(kind: RelocKind, side: Option<(&Btf, &Spec)>) -> Result<O
         });
     };
     let number = match kind {
-        RelocKind::FieldExists | RelocKind::TypeExists | RelocKind::TypeMatches | RelocKind::EnumeratorExists => 1,
+        RelocKind::FieldExists
+        | RelocKind::TypeExists
+        | RelocKind::TypeMatches
+        | RelocKind::EnumeratorExists => 1,
         RelocKind::TypeIdLocal | RelocKind::TypeIdTarget => {
             // Compilers put anything here, so there is nothing to compare with.
             return Ok(Some(Value { number: u64::from(spec.root), field: None, checked: false }));
@@ -111,10 +114,8 @@ fn field(kind: RelocKind, btf: &Btf, spec: &Spec) -> Result<Value, String> {
             _ => Err("only the offset and size of an array's element can be asked for".to_owned()),
         };
     }
-    let member = btf
-        .get(step.type_id)
-        .and_then(|ty| ty.members().nth(step.index as usize))
-        .ok_or("no such member")?;
+    let member =
+        btf.get(step.type_id).and_then(|ty| ty.members().nth(step.index as usize)).ok_or("no such member")?;
     let ty = btf.resolve(member.type_id).ok_or("a member without a type")?;
     let mut size = btf.size_of(member.type_id).ok_or("a member without a size")?;
     // Old compilers keep bit fields in the integer's own description.

@@ -3,43 +3,76 @@
 //! Every property is the type of a structure's member: a number is the length of an array that the member
 //! points to, a key or value is the type that it points to.
 
+use std::collections::HashMap;
+
 use bpfmand_core::MapSpec;
 
 use super::{MapTable, blank, map_type};
 use crate::ObjectError;
-use crate::btf::{Btf, Kind, Type};
+use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
 use crate::elf::Elf;
 
 /// `LIBBPF_PIN_BY_NAME`.
 const PIN_BY_NAME: u32 = 1;
 
-pub(super) fn read(table: &mut MapTable, elf: &Elf, btf: &Btf, section: usize) -> Result<(), ObjectError> {
-    let datasec = btf.find(".maps", Kind::Datasec).ok_or_else(|| {
+pub(super) fn read(
+    table: &mut MapTable,
+    elf: &Elf,
+    btf: &Btf,
+    datasecs: &HashMap<&str, Type<'_>>,
+    section: usize,
+) -> Result<(), ObjectError> {
+    let datasec = datasecs.get(".maps").ok_or_else(|| {
         ObjectError::map(".maps", "the section has no type information (BTF): build with -g")
     })?;
+    let symbols: HashMap<&str, u64> = elf
+        .symbols_in(section)
+        .filter(|symbol| !symbol.is_section)
+        .map(|symbol| (symbol.name.as_str(), symbol.value))
+        .collect();
     for info in datasec.sec_infos() {
         let variable = btf
             .get(info.type_id)
             .filter(|ty| ty.kind == Kind::Var)
             .ok_or_else(|| ObjectError::btf(".maps", format!("type {} is no variable", info.type_id)))?;
         let name = btf.name(&variable);
-        let symbol = elf.symbols_in(section).find(|symbol| symbol.name == name && !symbol.is_section);
         // The compiler leaves offsets to the symbols; tools that rewrite objects fill them in.
-        let offset = symbol.map_or(u64::from(info.offset), |symbol| symbol.value);
+        let offset = symbols.get(name).copied().unwrap_or(u64::from(info.offset));
         let definition = definition_of(btf, name, variable.size_or_type)?;
         let spec = read_definition(btf, name, &definition, true)?;
+        let values = definition.members().find(|member| btf.string(member.name_off) == "values");
+        if let Some(values) = values {
+            table.values_at.insert(table.specs.len(), u64::from(values.bit_offset / 8));
+        }
         table.add(section, offset, spec)?;
     }
     Ok(())
 }
 
 fn definition_of<'a>(btf: &'a Btf, name: &str, type_id: u32) -> Result<Type<'a>, ObjectError> {
-    btf.resolve(type_id)
+    let mut found = btf.resolve(type_id);
+    // Rust declares the structure inside a cell that can be shared: follow wrappers of one structure.
+    for _ in 0..MAX_DEPTH {
+        let wrapped = found.filter(|ty| ty.kind == Kind::Struct && ty.vlen() == 1).and_then(|ty| {
+            let only = ty.members().next()?;
+            btf.resolve(only.type_id).filter(|ty| ty.kind == Kind::Struct)
+        });
+        match wrapped {
+            Some(inside) => found = Some(inside),
+            None => break,
+        }
+    }
+    found
         .filter(|ty| ty.kind == Kind::Struct)
         .ok_or_else(|| ObjectError::map(name, "its definition is not a structure"))
 }
 
-fn read_definition(btf: &Btf, name: &str, definition: &Type<'_>, outer: bool) -> Result<MapSpec, ObjectError> {
+fn read_definition(
+    btf: &Btf,
+    name: &str,
+    definition: &Type<'_>,
+    outer: bool,
+) -> Result<MapSpec, ObjectError> {
     let mut spec = blank(name.to_owned());
     let wrong = |why: String| ObjectError::map(name, why);
     for member in definition.members() {
@@ -73,12 +106,16 @@ fn read_definition(btf: &Btf, name: &str, definition: &Type<'_>, outer: bool) ->
                     0 => false,
                     PIN_BY_NAME if outer => true,
                     PIN_BY_NAME => return Err(wrong("an inner map cannot be pinned".to_owned())),
-                    other => return Err(wrong(format!("pinning {other} is neither none (0) nor by name (1)"))),
+                    other => {
+                        return Err(wrong(format!("pinning {other} is neither none (0) nor by name (1)")));
+                    }
                 };
             }
             "values" => read_values(btf, &mut spec, member.type_id, outer)?,
             // A preference for one memory node of the machine that the object was written for.
             "numa_node" => {}
+            // Markers without a size say nothing.
+            _ if btf.size_of(member.type_id) == Some(0) => {}
             _ => return Err(wrong(format!("unknown property {field}"))),
         }
     }

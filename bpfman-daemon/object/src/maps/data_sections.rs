@@ -1,13 +1,19 @@
 //! Global variables live in one-entry arrays, one for each data section.
 
+use std::collections::HashMap;
+
 use bpfmand_core::{MapRole, MapSpec};
 
 use super::{MapTable, blank, map_type};
-use crate::btf::{Btf, Kind, fixup::datasec_layout};
+use crate::ObjectError;
+use crate::btf::{Btf, Type, fixup::datasec_layout};
 use crate::elf::Elf;
 
 /// `BPF_F_RDONLY_PROG`: programs may only read, so that the verifier may take the contents as constants.
 const RDONLY_PROG: u32 = 1 << 7;
+
+/// Most bytes of all global variables of an object: zeroed ones take no room in the file, but do in memory.
+const MAX_GLOBAL_BYTES: usize = 64 << 20;
 
 /// What a section of global variables is, by its name.
 pub(super) fn role_of(name: &str) -> Option<MapRole> {
@@ -23,21 +29,33 @@ pub(super) fn role_of(name: &str) -> Option<MapRole> {
     }
 }
 
-pub(super) fn read(table: &mut MapTable, elf: &Elf, btf: Option<&Btf>) {
+pub(super) fn read(
+    table: &mut MapTable,
+    elf: &Elf,
+    btf: Option<&Btf>,
+    datasecs: &HashMap<&str, Type<'_>>,
+) -> Result<(), ObjectError> {
+    let mut total = 0;
     for (section, header) in elf.sections.iter().enumerate() {
         let Some(role) = role_of(&header.name).filter(|_| header.size > 0) else { continue };
+        total += header.size;
+        if total > MAX_GLOBAL_BYTES || table.specs.len() >= super::MAX_MAPS {
+            let why = format!(
+                "more than {MAX_GLOBAL_BYTES} bytes of global variables, or too many sections of them"
+            );
+            return Err(ObjectError::map(header.name.clone(), why));
+        }
         let mut initial = elf.section_data(section).to_vec();
         initial.resize(header.size, 0);
         let mut spec = array(header.name.clone(), role, initial);
         spec.btf_value_type_id = btf
-            .and_then(|btf| btf.find(&header.name, Kind::Datasec).map(|ty| (btf, ty)))
-            .filter(|(btf, ty)| {
-                datasec_layout(btf, elf, ty).is_some_and(|(size, _)| size == spec.value_size)
-            })
+            .zip(datasecs.get(header.name.as_str()))
+            .filter(|(btf, ty)| datasec_layout(btf, elf, ty).is_some_and(|(size, _)| size == spec.value_size))
             .map_or(0, |(_, ty)| ty.id);
         table.by_section.insert(section, table.specs.len());
         table.specs.push(spec);
     }
+    Ok(())
 }
 
 /// The map of `__kconfig` variables, all zero until they are set.

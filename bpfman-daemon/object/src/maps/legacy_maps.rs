@@ -30,7 +30,9 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf, section: usize) -> Result<()
             .ok_or_else(|| {
                 ObjectError::map(
                     symbol.name.clone(),
-                    format!("its definition of {len} bytes is shorter than {SHORTEST} or outside its section"),
+                    format!(
+                        "its definition of {len} bytes is shorter than {SHORTEST} or outside its section"
+                    ),
                 )
             })?;
         let mut spec = blank(symbol.name.clone());

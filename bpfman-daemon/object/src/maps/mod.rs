@@ -65,6 +65,9 @@ pub(crate) mod map_type {
     }
 }
 
+/// Most maps of one object: a program can use 64.
+const MAX_MAPS: usize = 4096;
+
 /// All maps and how instructions refer to them.
 #[derive(Debug, Default)]
 pub(crate) struct MapTable {
@@ -72,6 +75,9 @@ pub(crate) struct MapTable {
     pub slots: Vec<InitialSlot>,
     /// Declared maps by section and byte offset.
     by_place: HashMap<(usize, u64), usize>,
+    by_name: HashMap<String, usize>,
+    /// Byte offset of `values` in a map's declaration, by map.
+    values_at: HashMap<usize, u64>,
     /// Maps of global variables by section.
     by_section: HashMap<usize, usize>,
     /// The map of `__kconfig` variables.
@@ -81,27 +87,37 @@ pub(crate) struct MapTable {
 impl MapTable {
     pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, externs: &Externs) -> Result<Self, ObjectError> {
         let mut table = Self::default();
+        let datasecs = btf.map(Btf::datasecs).unwrap_or_default();
         for (section, header) in elf.sections.iter().enumerate() {
             if header.name == ".maps" {
                 let btf = btf.ok_or_else(|| {
-                    ObjectError::map(".maps", "declared with type information (BTF) that the object lacks: build with -g")
+                    ObjectError::map(
+                        ".maps",
+                        "declared with type information (BTF) that the object lacks: build with -g",
+                    )
                 })?;
-                btf_maps::read(&mut table, elf, btf, section)?;
+                btf_maps::read(&mut table, elf, btf, &datasecs, section)?;
             } else if header.name == "maps" || header.name.starts_with("maps/") {
                 legacy_maps::read(&mut table, elf, section)?;
             }
         }
-        data_sections::read(&mut table, elf, btf);
+        data_sections::read(&mut table, elf, btf, &datasecs)?;
         if externs.kconfig_bytes() > 0 {
             table.kconfig = Some(table.specs.len());
             table.specs.push(data_sections::kconfig(externs.kconfig_bytes()));
         }
-        slots::read(&mut table, elf, btf)?;
+        slots::read(&mut table, elf)?;
         Ok(table)
     }
 
     fn add(&mut self, section: usize, offset: u64, spec: MapSpec) -> Result<(), ObjectError> {
-        if self.specs.iter().any(|other| other.name == spec.name) {
+        if self.specs.len() >= MAX_MAPS {
+            return Err(ObjectError::map(
+                spec.name,
+                format!("the object declares more than {MAX_MAPS} maps"),
+            ));
+        }
+        if self.by_name.insert(spec.name.clone(), self.specs.len()).is_some() {
             return Err(ObjectError::map(spec.name, "declared twice"));
         }
         if self.by_place.insert((section, offset), self.specs.len()).is_some() {

@@ -2,7 +2,6 @@
 
 use super::{MapTable, map_type};
 use crate::ObjectError;
-use crate::btf::{Btf, Kind};
 use crate::elf::{Elf, Place};
 
 /// What a slot holds at first.
@@ -28,8 +27,8 @@ pub struct InitialSlot {
 /// Bytes of one slot in the declaration: a pointer.
 const SLOT_BYTES: u64 = 8;
 
-pub(super) fn read(table: &mut MapTable, elf: &Elf, btf: Option<&Btf>) -> Result<(), ObjectError> {
-    let Some((section, btf)) = elf.section_named(".maps").zip(btf) else { return Ok(()) };
+pub(super) fn read(table: &mut MapTable, elf: &Elf) -> Result<(), ObjectError> {
+    let Some(section) = elf.section_named(".maps") else { return Ok(()) };
     let relocs = match elf.relocs.get(&section) {
         None => return Ok(()),
         Some(Ok(relocs)) => relocs,
@@ -48,7 +47,7 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf, btf: Option<&Btf>) -> Result
         let (start, map) =
             *below.checked_sub(1).and_then(|at| places.get(at)).ok_or_else(|| wrong("belongs to no map"))?;
         let spec = &table.specs[map];
-        let values = values_offset(btf, &spec.name).ok_or_else(|| wrong("its map has no values"))?;
+        let values = table.values_at.get(&map).ok_or_else(|| wrong("its map has no values"))?;
         let key = offset
             .checked_sub(start + values)
             .filter(|bytes| bytes.is_multiple_of(SLOT_BYTES))
@@ -68,18 +67,4 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf, btf: Option<&Btf>) -> Result
         table.slots.push(InitialSlot { map, key, target });
     }
     Ok(())
-}
-
-/// Byte offset of the `values` member in a map's definition.
-fn values_offset(btf: &Btf, map: &str) -> Option<u64> {
-    let datasec = btf.find(".maps", Kind::Datasec)?;
-    let variable = datasec
-        .sec_infos()
-        .filter_map(|info| btf.get(info.type_id))
-        .find(|variable| variable.kind == Kind::Var && btf.name(variable) == map)?;
-    let definition = btf.resolve(variable.size_or_type)?;
-    definition
-        .members()
-        .find(|member| btf.string(member.name_off) == "values")
-        .map(|member| u64::from(member.bit_offset / 8))
 }

@@ -75,7 +75,7 @@ impl SledEngine {
     }
 
     /// sled's threads may hold the log a moment longer than its handle, and with it sled's lock on the file: opening
-    /// again at once would be refused.
+    /// again at once would be refused. So may a process that another thread is just starting, until its exec.
     fn wait_until_unlocked(&self) {
         let deadline = Instant::now() + CLOSING;
         while let Err(TryLockError::WouldBlock) = self.log.try_lock() {
@@ -84,6 +84,10 @@ impl SledEngine {
                 return;
             }
             thread::sleep(Duration::from_micros(200));
+        }
+        // Not left to closing the file, for the same reason: such a process would carry this lock on.
+        if let Err(error) = self.log.unlock() {
+            tracing::warn!(%error, path = %self.path.display(), "the log's lock stays until this process ends");
         }
     }
 
@@ -116,9 +120,8 @@ impl Engine for SledEngine {
     }
 
     fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
-        let range = self.with("reading", |db| Ok(db.range(pieces::bound(from)..pieces::bound(until))))?;
+        let mut range = self.with("reading", |db| Ok(db.range(pieces::bound(from)..pieces::bound(until))))?;
         let mut joining = Joining::default();
-        let mut range = range;
         while let Some((key, piece)) = self.with("reading", |_| range.next().transpose())? {
             let complete = joining.push(&key, &piece).map_err(|wrong| self.out_of_place(wrong))?;
             if let Some((key, value)) = complete

@@ -9,7 +9,8 @@ use crate::engine::Engine;
 use crate::error::StoreError;
 use crate::record::{JOURNAL, LAYOUT, RECORDS, STATE_KEY, State, journal_number, range_of, split_record_key};
 
-/// Checks every entry, and puts the records into `snapshot` if there is one. `None` when the database is empty.
+/// Checks every record, and puts them into `snapshot` if there is one; without one the journal is checked as well.
+/// `None` when the database is empty.
 pub(super) fn read_all(
     folder: &Path,
     engine: &dyn Engine,
@@ -23,7 +24,7 @@ pub(super) fn read_all(
     let mut digest = Digest::default();
     let (from, until) = range_of(RECORDS);
     engine.scan(&from, &until, &mut |key, stored| {
-        digest.add(key, stored);
+        digest.add(stored);
         let Some((value, (table, own_key))) = unseal(key, stored).zip(split_record_key(key)) else {
             wrong = Some(format!("the record at {} was changed", key.escape_ascii()));
             return ControlFlow::Break(());
@@ -50,7 +51,10 @@ pub(super) fn read_all(
     if digest != expected.digest {
         return Err(damaged("it holds other records than were last committed".into()));
     }
-    if let Some(number) = wrong_journal_entry(engine, &expected)? {
+    // Reading the journal checks it again, so loading need not wait for it.
+    if snapshot.is_none()
+        && let Some(number) = wrong_journal_entry(engine, &expected)?
+    {
         return Err(damaged(format!("journal entry {number} is missing, was changed, or is one too many")));
     }
     Ok(state)

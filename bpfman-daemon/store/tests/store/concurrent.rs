@@ -1,14 +1,10 @@
 //! Many callers at once, and two openers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use bpfmand_store::{
-    Batch, Change, Engine, EngineError, EngineKind, RedbEngine, Store, StoreError, Table, Visit,
-};
+use bpfmand_store::{Batch, EngineKind, Store, StoreError, Table};
 
-use crate::fixture::{OpenOrPanic, on_each_engine, open, options, quick_folder};
+use crate::fixture::{on_each_engine, open, options, quick_folder};
 
 const RECORDS: Table = Table("records");
 
@@ -39,37 +35,6 @@ fn write_from_eight_threads(store: &Store) {
         let own = entries.iter().filter(|entry| entry.entry[0] == writer).map(|entry| entry.entry[1]);
         assert!(own.eq(0..40u8), "one caller's entries are in the order of its calls");
     }
-}
-
-/// Counts commits on their way to redb.
-struct Counting(RedbEngine, Arc<AtomicUsize>);
-
-impl Engine for Counting {
-    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        self.0.read(key)
-    }
-    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
-        self.0.scan(from, until, visit)
-    }
-    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        self.0.commit(changes)
-    }
-}
-
-#[test]
-fn callers_that_wait_together_never_cost_more_than_one_write_each() {
-    let folder = quick_folder();
-    let commits = Arc::new(AtomicUsize::new(0));
-    let (path, counter) = (folder.path().join("records.redb"), commits.clone());
-    let store = options(folder.path(), EngineKind::Redb)
-        .engine_from(move || Ok(Box::new(Counting(RedbEngine::open(&path)?, counter.clone()))))
-        .open_or_panic();
-    let at_start = commits.load(Ordering::Relaxed);
-    write_from_eight_threads(&store);
-    let commits = commits.load(Ordering::Relaxed) - at_start;
-    println!("320 batches from 8 threads: {commits} durable writes");
-    assert!(commits <= 320);
 }
 
 fn a_second_opener_is_told_who_holds_the_folder(kind: EngineKind) {

@@ -15,7 +15,7 @@ const FOLDER: &str = "STORE_CRASH_FOLDER";
 const ENGINE: &str = "STORE_CRASH_ENGINE";
 /// Small, so that every round trims as well.
 const JOURNAL: u64 = 20;
-const ROUNDS: usize = 120;
+const ROUNDS: usize = 80;
 
 on_each_engine!(killed_at_random_it_keeps_what_it_acknowledged);
 

@@ -25,6 +25,7 @@ struct Platters {
     /// Operations until everything fails, and for how many it does.
     fails_after: Option<usize>,
     fails_for: usize,
+    syncs: usize,
 }
 
 #[derive(Debug)]
@@ -42,6 +43,11 @@ impl Disk {
     pub fn fail(&self, after: usize, times: usize) {
         let mut disk = self.0.lock().unwrap();
         (disk.fails_after, disk.fails_for) = (Some(after), times);
+    }
+
+    /// How often it was synced.
+    pub fn syncs(&self) -> usize {
+        self.0.lock().unwrap().syncs
     }
 
     /// What is found after losing power: of the writes not synced any may be there, in part, sector by sector.
@@ -106,6 +112,7 @@ impl StorageBackend for Disk {
         self.changing(|disk| {
             disk.synced.clone_from(&disk.seen);
             disk.pending.clear();
+            disk.syncs += 1;
         })
     }
 

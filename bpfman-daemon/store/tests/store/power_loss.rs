@@ -61,7 +61,8 @@ fn redb_keeps_what_it_acknowledged_when_power_is_lost() {
 
 #[test]
 fn after_a_passing_io_error_the_store_knows_what_it_holds_and_goes_on() {
-    for after in 0..40 {
+    let mut applied = 0;
+    for after in 0..60 {
         let (folder, disk) = (quick_folder(), Disk::default());
         let store = open(folder.path(), &disk);
         write(&store, 1).unwrap();
@@ -78,13 +79,17 @@ fn after_a_passing_io_error_the_store_knows_what_it_holds_and_goes_on() {
         assert_eq!(failed.1.os_error(), Some(5), "{}", failed.1);
         let expected = match failed.0 {
             Outcome::NotApplied => number,
-            Outcome::Applied => number + 1,
+            Outcome::Applied => {
+                applied += 1;
+                number + 1
+            }
             Outcome::Unknown => panic!("the disk works again"),
         };
         assert_eq!(newest(&store), expected);
         write(&store, expected + 1).unwrap();
         assert_eq!(newest(&store), expected + 1);
     }
+    println!("{applied} of 60 failed commits were found applied");
 }
 
 #[test]
@@ -102,4 +107,14 @@ fn while_the_disk_fails_nothing_is_acknowledged_and_afterwards_all_goes_on() {
     write(&store, before + 1).unwrap();
     drop(store);
     assert_eq!(newest(&open(folder.path(), &disk)), before + 1);
+}
+
+#[test]
+fn a_commit_costs_one_sync() {
+    let (folder, disk) = (quick_folder(), Disk::default());
+    let store = open(folder.path(), &disk);
+    write(&store, 1).unwrap();
+    let before = disk.syncs();
+    (2..102).for_each(|number| write(&store, number).unwrap());
+    assert_eq!(disk.syncs() - before, 100);
 }

@@ -1,0 +1,84 @@
+//! Manual pages and completions, from the one definition of the command line.
+
+use std::fs;
+use std::path::Path;
+
+use clap::ValueEnum;
+use clap_complete::Shell;
+
+use crate::args::definition;
+use crate::error::CliError;
+
+/// Writes one page a command: `bpfman.1`, `bpfman-load.1`, `bpfman-load-file.1`, and so on.
+pub fn man(folder: &Path) -> Result<(), CliError> {
+    make(folder)?;
+    clap_mangen::generate_to(definition(), folder)
+        .map_err(|source| CliError::File { path: folder.to_path_buf(), source })
+}
+
+/// Writes the completions of one shell, or of every shell there are completions for.
+pub fn completions(folder: &Path, shell: Option<Shell>) -> Result<(), CliError> {
+    make(folder)?;
+    let shells = shell.map_or_else(|| Shell::value_variants().to_vec(), |one| vec![one]);
+    for shell in shells {
+        clap_complete::generate_to(shell, &mut definition(), "bpfman", folder)
+            .map_err(|source| CliError::File { path: folder.to_path_buf(), source })?;
+    }
+    Ok(())
+}
+
+/// Makes the folder if it is not there.
+fn make(folder: &Path) -> Result<(), CliError> {
+    fs::create_dir_all(folder).map_err(|source| CliError::File { path: folder.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn names(folder: &Path) -> BTreeSet<String> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn every_shell_has_completions_that_know_the_commands() {
+        let folder = tempfile::tempdir().unwrap();
+        completions(&folder.path().join("new"), None).unwrap();
+        let written = names(&folder.path().join("new"));
+        assert_eq!(written.len(), Shell::value_variants().len(), "{written:?}");
+        for name in &written {
+            let text = fs::read_to_string(folder.path().join("new").join(name)).unwrap();
+            for word in ["unload", "generate-build-args", "map-owner-id"] {
+                assert!(text.contains(word), "{name} lacks {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_shell_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        completions(folder.path(), Some(Shell::Bash)).unwrap();
+        assert_eq!(names(folder.path()), BTreeSet::from(["bpfman.bash".to_owned()]));
+    }
+
+    #[test]
+    fn every_visible_command_has_a_page() {
+        let folder = tempfile::tempdir().unwrap();
+        man(folder.path()).unwrap();
+        let written = names(folder.path());
+        let mut expected = BTreeSet::new();
+        let mut open = vec![("bpfman".to_owned(), definition())];
+        while let Some((name, command)) = open.pop() {
+            expected.insert(format!("{name}.1"));
+            for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+                open.push((format!("{name}-{}", sub.get_name()), sub.clone()));
+            }
+        }
+        let missing: Vec<_> = expected.difference(&written).collect();
+        assert!(missing.is_empty(), "{missing:?} of {written:?}");
+        let page = fs::read_to_string(folder.path().join("bpfman.1")).unwrap();
+        assert!(page.contains("Exit codes"), "{page}");
+    }
+}

@@ -1,0 +1,81 @@
+//! `bpfman image generate-key-pair`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bpfman_image_format::SigningKey;
+use serde::Serialize;
+
+use crate::args::Global;
+use crate::args::image::GenerateKeyPair;
+use crate::error::CliError;
+use crate::image_error::ImageError;
+use crate::show;
+use crate::show::Answer;
+use crate::show::screen::Screen;
+
+/// Makes a new pair. Existing files are never overwritten: a lost key cannot be made again.
+pub fn generate(global: &Global, command: &GenerateKeyPair) -> Result<(), CliError> {
+    let with = |extension: &str| {
+        let mut name = command.prefix.clone().into_os_string();
+        name.push(extension);
+        PathBuf::from(name)
+    };
+    let (private_key, public_key) = (with(".key"), with(".pub"));
+    let key = SigningKey::generate().map_err(ImageError::from)?;
+    let public = key.public_key().map_err(ImageError::from)?;
+    let pem = key.to_pem().map_err(ImageError::from)?;
+    // Both are opened before either is written, so that a refused second one leaves no half pair with content.
+    let mut private_file = create(&private_key, 0o600)?;
+    let mut public_file = create(&public_key, 0o644).inspect_err(|_| {
+        // The empty file of this very call.
+        let _ = std::fs::remove_file(&private_key);
+    })?;
+    write(&mut private_file, &private_key, &pem)?;
+    write(&mut public_file, &public_key, &public.to_pem())?;
+    show::answer(global, &KeyPair { private_key, public_key, key: public.fingerprint().to_string() })
+}
+
+/// Creates a file that is not there yet, with these permissions from its first moment.
+fn create(path: &Path, mode: u32) -> Result<File, CliError> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|source| {
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            let hint = Some("name other files, or move this one away".to_owned());
+            return CliError::Invalid { what: format!("{} exists and is kept", path.display()), hint };
+        }
+        CliError::File { path: path.to_path_buf(), source }
+    })
+}
+
+/// Writes all of it, and onto the disk.
+fn write(file: &mut File, path: &Path, text: &str) -> Result<(), CliError> {
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|source| CliError::File { path: path.to_path_buf(), source })
+}
+
+/// The answer to `image generate-key-pair`.
+#[derive(Clone, Serialize)]
+struct KeyPair {
+    private_key: PathBuf,
+    public_key: PathBuf,
+    key: String,
+}
+
+impl Answer for KeyPair {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, _: Screen) -> String {
+        format!("private key: {}\npublic key:  {}\n", self.private_key.display(), self.public_key.display())
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.key.clone()]
+    }
+}

@@ -1,0 +1,30 @@
+//! `bpfman image`.
+
+mod build;
+mod keys;
+mod publish;
+mod pull;
+
+use super::connect;
+use crate::args::Global;
+use crate::args::image::ImageCommand;
+use crate::error::CliError;
+use crate::show;
+
+pub use pull::{on_the_wire, pull};
+
+/// Works with an image. Only `pull` needs a daemon.
+pub async fn run(global: &Global, command: ImageCommand) -> Result<(), CliError> {
+    match command {
+        ImageCommand::Pull { image } => {
+            let mut client = connect(global).await?;
+            let pulled = pull(&mut client, on_the_wire(&image)).await?;
+            show::answer(global, &pulled)
+        }
+        ImageCommand::Build(command) => build::build(global, command),
+        ImageCommand::Push(command) => publish::push(global, command).await,
+        ImageCommand::Sign(command) => publish::sign(global, command).await,
+        ImageCommand::GenerateKeyPair(command) => keys::generate(global, &command),
+        ImageCommand::GenerateBuildArgs { bytecode } => build::build_args(global, bytecode),
+    }
+}

@@ -1,0 +1,109 @@
+//! `bpfman image push` and `sign`: this process talks to the registry, the daemon has no part in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use bpfman_image_format::{Layout, SignOutcome, SigningKey};
+use serde::Serialize;
+
+use super::build::{layout_folder, tagged};
+use crate::args::Global;
+use crate::args::image::{Push, Sign};
+use crate::command::progress::Progress;
+use crate::error::CliError;
+use crate::image_error::ImageError;
+use crate::show;
+use crate::show::Answer;
+use crate::show::screen::Screen;
+
+/// Copies a built image into its registry.
+pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
+    let reference = tagged(&command.image)?;
+    let layout = Layout::open(&layout_folder(&command.layout)?).map_err(ImageError::from)?;
+    let name = reference.to_string();
+    let progress = Mutex::new(Progress::new(&format!("pushing {name}")));
+    let show_progress =
+        |bytes, total| progress.lock().unwrap_or_else(PoisonError::into_inner).at(bytes, total);
+    let credential = command.registry_auth.as_ref();
+    let pushed =
+        bpfman_image_format::push(&layout, &name, &reference, credential, Some(&show_progress)).await;
+    // The line of the progress goes before the answer or the error comes.
+    drop(progress);
+    let digest = pushed.map_err(ImageError::from)?.to_string();
+    show::answer(global, &Pushed { image: name, digest })
+}
+
+/// Signs what the registry has under a name.
+pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
+    let pem = fs::read_to_string(&command.key)
+        .map_err(|source| CliError::File { path: command.key.clone(), source })?;
+    let key = SigningKey::from_pem(&pem).map_err(ImageError::from)?;
+    let credential = command.registry_auth.as_ref();
+    let signed = bpfman_image_format::sign(&command.image, &key, &BTreeMap::new(), credential)
+        .await
+        .map_err(ImageError::from)?;
+    let outcome = match signed.outcome {
+        SignOutcome::Created => "created",
+        SignOutcome::Unchanged => "unchanged",
+    };
+    let answer = Signed {
+        image: command.image.name(),
+        digest: signed.digest.to_string(),
+        signature_tag: signed.tag,
+        key: signed.key.to_string(),
+        outcome,
+    };
+    show::answer(global, &answer)
+}
+
+/// The answer to `image push`.
+#[derive(Clone, Serialize)]
+struct Pushed {
+    image: String,
+    digest: String,
+}
+
+impl Answer for Pushed {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, _: Screen) -> String {
+        format!("{}@{}\n", self.image, self.digest)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.digest.clone()]
+    }
+}
+
+/// The answer to `image sign`.
+#[derive(Clone, Serialize)]
+struct Signed {
+    image: String,
+    digest: String,
+    signature_tag: String,
+    key: String,
+    outcome: &'static str,
+}
+
+impl Answer for Signed {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, _: Screen) -> String {
+        let what = if self.outcome == "created" { "signed" } else { "was signed before by" };
+        let with = if self.outcome == "created" { " with" } else { "" };
+        format!("{}@{} {what}{with} key {}\n", self.image, self.digest, self.key)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.digest.clone()]
+    }
+}

@@ -1,0 +1,65 @@
+//! `bpfman image pull`: the daemon fetches and verifies.
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+use serde::Serialize;
+
+use crate::args::load::ImageSource;
+use crate::client::Client;
+use crate::command::progress::Progress;
+use crate::error::CliError;
+use crate::show::Answer;
+use crate::show::screen::Screen;
+
+/// Which image, as the wire has it.
+pub fn on_the_wire(image: &ImageSource) -> v1::BytecodeImage {
+    let auth = image.registry_auth.as_ref();
+    v1::BytecodeImage {
+        url: image.image_url.clone(),
+        image_pull_policy: image.pull_policy as i32,
+        username: auth.map(|auth| auth.user().to_owned()),
+        password: auth.map(|auth| auth.password().to_owned()),
+    }
+}
+
+/// The answer to `image pull`: silent in tables, as in v0.6.0.
+#[derive(Clone, Serialize)]
+pub struct Pulled {
+    image_url: String,
+    digest: String,
+    bytes: u64,
+    verified_by: Option<String>,
+}
+
+/// Has the daemon pull an image, and shows how far it is while it does.
+pub async fn pull(client: &mut Client, image: v1::BytecodeImage) -> Result<Pulled, CliError> {
+    let mut progress = Progress::new(&format!("pulling {}", image.url));
+    let image_url = image.url.clone();
+    let mut events = client.ext.pull(ext::PullRequest { image: Some(image) }).await?.into_inner();
+    let mut last = ext::PullEvent::default();
+    while let Some(event) = events.message().await? {
+        progress.at(event.bytes, event.total);
+        last = event;
+    }
+    if last.digest.is_empty() {
+        return Err(CliError::Incomplete { call: "Pull", part: "the digest" });
+    }
+    let verified_by = (!last.verified_by.is_empty()).then_some(last.verified_by);
+    Ok(Pulled { image_url, digest: last.digest, bytes: last.bytes, verified_by })
+}
+
+impl Answer for Pulled {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, _: Screen) -> String {
+        String::new()
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.digest.clone()]
+    }
+}

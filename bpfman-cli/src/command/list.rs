@@ -1,0 +1,139 @@
+//! `bpfman list` and `bpfman get`.
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+
+use super::connect;
+use crate::args::Global;
+use crate::args::list::{GetCommand, ListCommand, ListLinks, ListPrograms};
+use crate::args::value::to_map;
+use crate::error::CliError;
+use crate::kernel_type::TypeFilter;
+use crate::show;
+use crate::show::link::{LinkList, OneLink};
+use crate::show::program::{OneProgram, ProgramList};
+use crate::show::record::{LinkRecord, ProgramRecord};
+
+/// Lists programs or links.
+pub async fn list(global: &Global, command: ListCommand) -> Result<(), CliError> {
+    match command {
+        ListCommand::Programs(command) => programs(global, command).await,
+        ListCommand::Links(command) => links(global, command).await,
+    }
+}
+
+/// Shows one program or link.
+pub async fn get(global: &Global, command: GetCommand) -> Result<(), CliError> {
+    let mut client = connect(global).await?;
+    match command {
+        GetCommand::Program { program_id } => {
+            let request = ext::GetProgramRequest { id: program_id };
+            let answer = client.ext.get_program(request).await?.into_inner();
+            let program =
+                answer.program.ok_or(CliError::Incomplete { call: "GetProgram", part: "the program" })?;
+            show::answer(global, &OneProgram(ProgramRecord::from(&program)))
+        }
+        GetCommand::Link { link_id } => {
+            let answer = client.ext.get_link(ext::GetLinkRequest { link_id }).await?.into_inner();
+            let link = answer.link.ok_or(CliError::Incomplete { call: "GetLink", part: "the link" })?;
+            show::answer(global, &OneLink(LinkRecord::from(&link)))
+        }
+    }
+}
+
+async fn programs(global: &Global, command: ListPrograms) -> Result<(), CliError> {
+    let mut client = connect(global).await?;
+    let answer = client.ext.list_programs(programs_request(&command)).await?.into_inner();
+    let application = command.select.application.as_ref();
+    let programs = answer
+        .programs
+        .iter()
+        .map(ProgramRecord::from)
+        .filter(|program| application.is_none() || program.application.as_ref() == application)
+        .collect();
+    show::answer(global, &ProgramList(programs))
+}
+
+/// The daemon selects by type and metadata. The application is selected here, since it may be under either of
+/// two keys.
+fn programs_request(command: &ListPrograms) -> ext::ListProgramsRequest {
+    let (kernel, exact) = match &command.select.program_type {
+        Some(TypeFilter::Kernel(number)) => (Some(*number), ""),
+        Some(TypeFilter::Exact(name)) => (None, *name),
+        None => (None, ""),
+    };
+    let select = v1::ListRequest {
+        program_type: kernel,
+        bpfman_programs_only: Some(!command.all),
+        match_metadata: to_map(&command.select.metadata_selector),
+    };
+    ext::ListProgramsRequest { select: Some(select), program_type: exact.to_owned() }
+}
+
+async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
+    let mut client = connect(global).await?;
+    let answer = client.ext.list_links(links_request(&command)).await?.into_inner();
+    let select = &command.select;
+    let links = answer
+        .links
+        .iter()
+        .map(LinkRecord::from)
+        .filter(|link| select.program_type.as_ref().is_none_or(|filter| filter.selects(&link.program_type)))
+        .filter(|link| select.application.is_none() || link.application == select.application)
+        .collect();
+    show::answer(global, &LinkList(links))
+}
+
+/// The daemon knows exact types only; a kernel type, which stands for several, is selected here.
+fn links_request(command: &ListLinks) -> ext::ListLinksRequest {
+    let exact = match &command.select.program_type {
+        Some(TypeFilter::Exact(name)) => *name,
+        Some(TypeFilter::Kernel(_)) | None => "",
+    };
+    ext::ListLinksRequest {
+        program_type: exact.to_owned(),
+        match_metadata: to_map(&command.select.metadata_selector),
+        program_id: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn command(line: &str) -> ListCommand {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::List(command) => command,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn programs_are_ours_unless_all_are_wanted() {
+        let only = |line| match command(line) {
+            ListCommand::Programs(command) => programs_request(&command).select.unwrap().bpfman_programs_only,
+            ListCommand::Links(_) => panic!(),
+        };
+        assert_eq!(only("bpfman list programs"), Some(true));
+        assert_eq!(only("bpfman list programs --all"), Some(false));
+    }
+
+    #[test]
+    fn kernel_types_and_exact_types_go_into_their_own_fields() {
+        let ListCommand::Programs(kernel) = command("bpfman list programs -p probe") else { panic!() };
+        let request = programs_request(&kernel);
+        assert_eq!((request.select.unwrap().program_type, request.program_type.as_str()), (Some(2), ""));
+        let ListCommand::Programs(exact) = command("bpfman list programs -p uretprobe") else { panic!() };
+        let request = programs_request(&exact);
+        assert_eq!(
+            (request.select.unwrap().program_type, request.program_type.as_str()),
+            (None, "uretprobe")
+        );
+        let ListCommand::Links(links) = command("bpfman list links -p tc -m a=b") else { panic!() };
+        let request = links_request(&links);
+        assert_eq!((request.program_type.as_str(), request.match_metadata["a"].as_str()), ("", "b"));
+    }
+}

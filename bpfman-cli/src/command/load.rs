@@ -1,0 +1,136 @@
+//! `bpfman load`.
+
+use std::collections::HashMap;
+
+use bpfman_proto::APPLICATION_KEY;
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+use bpfman_proto::v1::bytecode_location::Location;
+
+use super::{connect, image, progress};
+use crate::args::Global;
+use crate::args::load::{LoadCommand, LoadWhat, PullPolicy};
+use crate::args::value::{absolute, to_map};
+use crate::client::Client;
+use crate::error::CliError;
+use crate::show;
+use crate::show::program::LoadedPrograms;
+use crate::show::record::ProgramRecord;
+
+/// Loads, and shows what the daemon and the kernel say of the new programs.
+pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> {
+    let (mut client, location, what);
+    match command {
+        LoadCommand::File(file) => {
+            client = connect(global).await?;
+            location = Location::File(absolute(&file.path).to_string_lossy().into_owned());
+            what = file.what;
+        }
+        LoadCommand::Image(command) => {
+            client = connect(global).await?;
+            let mut wanted = image::on_the_wire(&command.image);
+            // A load says nothing while it pulls. With somebody watching, pull first and show how far it is; the
+            // load then finds the image in the daemon's cache.
+            if progress::is_watched() && command.image.pull_policy != PullPolicy::Never {
+                image::pull(&mut client, wanted.clone()).await?;
+                wanted.image_pull_policy = PullPolicy::IfNotPresent as i32;
+            }
+            location = Location::Image(wanted);
+            what = command.what;
+        }
+    }
+    let (loaded, logs) = load(&mut client, request(location, &what), what.verifier_log).await?;
+    let mut programs = Vec::with_capacity(loaded.len());
+    for (index, id) in loaded.into_iter().enumerate() {
+        let answer = client.ext.get_program(ext::GetProgramRequest { id }).await?.into_inner();
+        let program =
+            answer.program.ok_or(CliError::Incomplete { call: "GetProgram", part: "the program" })?;
+        let verifier_log = logs.get(index).cloned();
+        programs.push(ProgramRecord { verifier_log, ..ProgramRecord::from(&program) });
+    }
+    show::answer(global, &LoadedPrograms(programs))
+}
+
+/// The kernel ids of the new programs, and their verifier logs if asked for, in the order of the request.
+async fn load(
+    client: &mut Client,
+    request: v1::LoadRequest,
+    verifier_log: bool,
+) -> Result<(Vec<u32>, Vec<String>), CliError> {
+    let (response, logs) = if verifier_log {
+        let request = ext::ExtLoadRequest { request: Some(request), verifier_log };
+        let with_log = |status| CliError::Call { status: Box::new(status), verifier_log };
+        let answer = client.ext.load(request).await.map_err(with_log)?.into_inner();
+        (answer.response.unwrap_or_default(), answer.verifier_logs)
+    } else {
+        (client.v1.load(request).await?.into_inner(), Vec::new())
+    };
+    let lacking = CliError::Incomplete { call: "Load", part: "the kernel's information" };
+    let ids = response.programs.iter().map(|program| program.kernel_info.as_ref().map(|kernel| kernel.id));
+    Ok((ids.collect::<Option<_>>().ok_or(lacking)?, logs))
+}
+
+/// The request that the flags describe.
+fn request(location: Location, what: &LoadWhat) -> v1::LoadRequest {
+    v1::LoadRequest {
+        bytecode: Some(v1::BytecodeLocation { location: Some(location) }),
+        metadata: metadata(what),
+        global_data: what.global.iter().map(|value| (value.name.clone(), value.bytes.clone())).collect(),
+        uuid: None,
+        map_owner_id: what.map_owner_id,
+        info: what.programs.iter().map(v1::LoadInfo::from).collect(),
+    }
+}
+
+/// The metadata of the flags, with the application under its key unless the user wrote that key out.
+fn metadata(what: &LoadWhat) -> HashMap<String, String> {
+    let mut metadata = to_map(&what.metadata);
+    if let Some(name) = &what.application {
+        if let Some(written) = metadata.get(APPLICATION_KEY) {
+            progress::warn(&format!(
+                "--application {name} is ignored: the metadata already says {APPLICATION_KEY}={written}"
+            ));
+        } else {
+            metadata.insert(APPLICATION_KEY.to_owned(), name.clone());
+        }
+    }
+    metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn what(line: &str) -> LoadWhat {
+        let line = format!("bpfman load file -p x.o --programs xdp:pass {line}");
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::Load(LoadCommand::File(file)) => file.what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_application_becomes_metadata() {
+        let metadata = metadata(&what("-a shop -m owner=acme"));
+        assert_eq!(metadata[APPLICATION_KEY], "shop");
+        assert_eq!(metadata["owner"], "acme");
+    }
+
+    #[test]
+    fn an_application_in_the_metadata_wins() {
+        assert_eq!(metadata(&what("-a shop -m bpfman_application=bank"))[APPLICATION_KEY], "bank");
+    }
+
+    #[test]
+    fn the_request_carries_every_flag() {
+        let what = what("lsm:check:file_open -g size=0a0b --map-owner-id 9");
+        let request = request(Location::File("/x.o".into()), &what);
+        assert_eq!(request.global_data["size"], [0x0a, 0x0b]);
+        assert_eq!(request.map_owner_id, Some(9));
+        let names: Vec<&str> = request.info.iter().map(|info| info.name.as_str()).collect();
+        assert_eq!(names, ["pass", "check"]);
+    }
+}

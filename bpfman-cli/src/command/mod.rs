@@ -1,0 +1,38 @@
+//! The commands: ask the daemon, show the answer.
+
+mod attach;
+mod chain;
+mod generate;
+mod image;
+mod list;
+mod load;
+mod progress;
+mod remove;
+mod version;
+
+use crate::args::{Cli, Command, Global};
+use crate::client::Client;
+use crate::error::CliError;
+
+/// Does what the command line says.
+pub async fn run(cli: Cli) -> Result<(), CliError> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Load(command) => load::run(global, command).await,
+        Command::Unload { program_id } => remove::unload(global, program_id).await,
+        Command::Attach(command) => attach::run(global, command).await,
+        Command::Detach { link_id } => remove::detach(global, link_id).await,
+        Command::List(command) => list::list(global, command).await,
+        Command::Get(command) => list::get(global, command).await,
+        Command::Image(command) => image::run(global, command).await,
+        Command::Chain(command) => chain::run(global, command).await,
+        Command::Version => version::run(global).await,
+        Command::Man { out_dir } => generate::man(&out_dir),
+        Command::Completions { out_dir, shell } => generate::completions(&out_dir, shell),
+    }
+}
+
+/// Connects to the daemon that the command line names.
+async fn connect(global: &Global) -> Result<Client, CliError> {
+    Client::connect(&global.socket_path).await
+}

@@ -1,0 +1,100 @@
+//! What can go wrong with images in this process: building, pushing, signing.
+
+use std::io;
+
+use bpfman_image_format::{
+    BuildError, BytecodeError, KeyError, LayoutError, PushError, RegistryError, SignError, SourceDateError,
+};
+
+use crate::exit::Exit;
+
+/// A failed build, push or signature.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The image was not built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The environment asks for a date that is none.
+    #[error(transparent)]
+    Date(#[from] SourceDateError),
+    /// The folder of built images cannot be used.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The image was not pushed.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// The image was not signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The key cannot be used or made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl ImageError {
+    /// The exit code: whatever a registry did is 9, a wrong input 6, a missing file 5.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Build(BuildError::Bytecode(BytecodeError::Read { source, .. })) => of_io(source),
+            Self::Build(BuildError::Folder { source, .. }) => of_io(source),
+            Self::Build(_) | Self::Date(_) => Exit::Invalid,
+            Self::Layout(error) | Self::Push(PushError::Layout(error)) => of_layout(error),
+            Self::Push(PushError::Digest(_)) => Exit::Invalid,
+            Self::Push(PushError::Registry(error)) | Self::Sign(SignError::Registry(error)) => {
+                of_registry(error)
+            }
+            Self::Push(_) => Exit::Invalid,
+            Self::Key(error) | Self::Sign(SignError::Key(error)) => match error {
+                KeyError::Crypto(_) => Exit::Other,
+                _ => Exit::Invalid,
+            },
+            Self::Sign(_) => Exit::Registry,
+        }
+    }
+
+    /// What to try next.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Layout(LayoutError::NoImage { .. })
+            | Self::Push(PushError::Layout(LayoutError::NoImage { .. })) => {
+                Some("build it first with `bpfman image build -t IMAGE`, or name its folder with --layout")
+            }
+            Self::Push(PushError::Registry(RegistryError::Unauthorized { .. }))
+            | Self::Sign(SignError::Registry(RegistryError::Unauthorized { .. })) => {
+                Some("give credentials with --registry-auth: base64 of user:password")
+            }
+            Self::Sign(SignError::Registry(RegistryError::NotFound(_))) => {
+                Some("push the image first: a signature is made for what the registry has")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A file that is not there, or not for this user, says so by its own code.
+fn of_io(error: &io::Error) -> Exit {
+    match error.kind() {
+        io::ErrorKind::NotFound => Exit::NotFound,
+        io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Other,
+    }
+}
+
+/// A layout that does not have what is asked for, or cannot be read.
+fn of_layout(error: &LayoutError) -> Exit {
+    match error {
+        LayoutError::Io { source, .. } => of_io(source),
+        LayoutError::NoImage { .. } => Exit::NotFound,
+        _ => Exit::Invalid,
+    }
+}
+
+/// Everything about registries has one code, but an image that is not there is "not found" everywhere.
+fn of_registry(error: &RegistryError) -> Exit {
+    match error {
+        RegistryError::NotFound(_) => Exit::NotFound,
+        _ => Exit::Registry,
+    }
+}

@@ -1,0 +1,163 @@
+//! What commands ask for, and how the answers are shown.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+
+use bpfman_proto::ext::v1 as ext;
+use fake::{FakeDaemon, Script, link, program};
+
+fn two_programs() -> FakeDaemon {
+    FakeDaemon::start(Script {
+        programs: vec![program(7, "pass"), program(8, "count")],
+        links: vec![link(1007, 7), link(1008, 8)],
+        ..Script::default()
+    })
+}
+
+fn one_program() -> FakeDaemon {
+    FakeDaemon::start(Script {
+        programs: vec![program(7, "pass")],
+        links: vec![link(1007, 7)],
+        log: "0: (b7) r0 = 2\n".into(),
+        ..Script::default()
+    })
+}
+
+#[test]
+fn lists_take_every_form() {
+    let daemon = two_programs();
+    assert_eq!(
+        daemon.run("list programs").stdout,
+        " Program ID  Application  Type  Function Name  Links
+ 7           shop         xdp   pass           (1) 1007
+ 8           shop         xdp   count          (1) 1008
+
+"
+    );
+    assert_eq!(daemon.run("list programs -q").stdout, "7\n8\n");
+    assert_eq!(daemon.run("list links --quiet").stdout, "1007\n1008\n");
+    let json: serde_json::Value = serde_json::from_str(&daemon.run("list programs -o json").stdout).unwrap();
+    assert_eq!(json["programs"][1]["program_id"], 8);
+    assert_eq!(json["programs"][1]["links"][0]["attach"]["proceed_on"][0], "pass");
+    let yaml: serde_json::Value =
+        serde_norway::from_str(&daemon.run("list programs -o yaml").stdout).unwrap();
+    assert_eq!(yaml, json);
+}
+
+#[test]
+fn the_application_is_selected_by_the_client() {
+    let daemon = two_programs();
+    assert_eq!(daemon.run("list programs --application shop -q").stdout, "7\n8\n");
+    assert_eq!(daemon.run("list programs --application bank -q").stdout, "");
+    assert_eq!(daemon.run("list links --application bank -q").stdout, "");
+    assert_eq!(daemon.run("list links -p xdp -q").stdout, "1007\n1008\n");
+    assert_eq!(daemon.run("list links -p tracing -q").stdout, "");
+}
+
+#[test]
+fn loading_sends_an_absolute_path_and_shows_both_blocks() {
+    let daemon = one_program();
+    let outcome = daemon.run("load file -p sub/x.o --programs xdp:pass -g size=0a -m owner=acme -a shop");
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    let starts = outcome.stdout.lines().filter(|line| line.ends_with(" State")).collect::<Vec<_>>();
+    assert_eq!(starts, [" Bpfman State", " Kernel State"]);
+    assert!(outcome.stdout.contains(" Program ID:                       7\n"), "{outcome:?}");
+    assert!(outcome.stdout.ends_with("\n\n"), "{outcome:?}");
+    let path = daemon.folder.path().canonicalize().unwrap().join("sub/x.o");
+    assert!(daemon.asked().contains(&format!("File(\"{}\")", path.display())), "{}", daemon.asked());
+    assert!(daemon.asked().contains("\"bpfman_application\": \"shop\""), "{}", daemon.asked());
+}
+
+#[test]
+fn loading_several_is_a_table_and_quiet_loading_is_ids() {
+    let daemon = two_programs();
+    let outcome = daemon.run("load file -p x.o --programs xdp:pass xdp:count");
+    assert!(outcome.stdout.starts_with(" Program ID  Application  Type"), "{outcome:?}");
+    assert_eq!(daemon.run("load file -p x.o --programs xdp:pass xdp:count -q").stdout, "7\n8\n");
+}
+
+#[test]
+fn a_successful_load_prints_the_verifier_log_only_on_request() {
+    let daemon = one_program();
+    let asked = daemon.run("load file -p x.o --programs xdp:pass --verifier-log");
+    assert!(asked.stdout.ends_with(" Verifier Log of pass\n0: (b7) r0 = 2\n\n"), "{asked:?}");
+    let json = daemon.run("load file -p x.o --programs xdp:pass --verifier-log -o json").stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["programs"][0]["verifier_log"], "0: (b7) r0 = 2\n");
+    assert!(!daemon.run("load file -p x.o --programs xdp:pass").stdout.contains("Verifier Log"));
+}
+
+#[test]
+fn attaching_shows_the_link_or_its_id() {
+    let daemon = one_program();
+    let outcome = daemon.run("attach 7 xdp -i eth0 -p 50 --proceed-on drop -n netns");
+    assert!(outcome.stdout.starts_with(" Bpfman State\n BPF Function:       pass\n"), "{outcome:?}");
+    assert_eq!(outcome.stdout, daemon.run("get link 1007").stdout);
+    assert_eq!(daemon.run("attach 7 xdp -i eth0 -p 50 -q").stdout, "1007\n");
+    let netns = daemon.folder.path().canonicalize().unwrap().join("netns");
+    assert!(daemon.asked().contains(&format!("netns: Some(\"{}\")", netns.display())), "{}", daemon.asked());
+    assert!(daemon.asked().contains("proceed_on: [1]"), "{}", daemon.asked());
+}
+
+#[test]
+fn removing_says_nothing_except_as_json() {
+    let daemon = two_programs();
+    for line in ["unload 7", "detach 1007", "unload 7 -q"] {
+        let outcome = daemon.run(line);
+        assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "", ""), "{line}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&daemon.run("unload 7 -o json").stdout).unwrap();
+    assert_eq!(json, serde_json::json!({"program_id": 7, "outcome": "unloaded"}));
+}
+
+#[test]
+fn a_pull_is_silent_and_can_tell_the_digest() {
+    let daemon = FakeDaemon::start(Script {
+        pull: vec![
+            ext::PullEvent { bytes: 10, total: 20, ..Default::default() },
+            ext::PullEvent { bytes: 20, total: 20, digest: "sha256:ab".into(), verified_by: "rule 1".into() },
+        ],
+        ..Script::default()
+    });
+    let outcome = daemon.run("image pull -i r.io/x:1 -r YW5uYTpzZWNyZXQ= -p Always");
+    assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "", ""));
+    assert!(
+        daemon.asked().contains("username: Some(\"anna\"), password: Some(\"secret\")"),
+        "{}",
+        daemon.asked()
+    );
+    assert_eq!(daemon.run("image pull -i r.io/x:1 -q").stdout, "sha256:ab\n");
+    let json: serde_json::Value =
+        serde_json::from_str(&daemon.run("image pull -i r.io/x:1 -o json").stdout).unwrap();
+    assert_eq!((&json["verified_by"], &json["bytes"]), (&"rule 1".into(), &20.into()));
+}
+
+#[test]
+fn a_chain_is_asked_for_by_its_hook() {
+    let daemon = FakeDaemon::start(Script {
+        chain: ext::GetChainResponse {
+            strategy: "direct".into(),
+            members: vec![ext::ChainMember { link_id: 1007, program_id: 7, ..Default::default() }],
+            ..Default::default()
+        },
+        ..Script::default()
+    });
+    let outcome = daemon.run("chain show tc:eth0:ingress@/run/netns/blue");
+    assert!(
+        outcome.stdout.starts_with(" Chain\n Hook:                        tc:eth0:ingress@/run/netns/blue\n")
+    );
+    let asked = "Hook { kind: \"tc\", iface: \"eth0\", direction: \"ingress\", netns: \"/run/netns/blue\" }";
+    assert!(daemon.asked().contains(asked), "{}", daemon.asked());
+    assert_eq!(daemon.run("chain show xdp:eth0 -q").stdout, "1007\n");
+}
+
+#[test]
+fn versions_of_both_sides() {
+    let daemon = FakeDaemon::start(Script::default());
+    let outcome = daemon.run("version");
+    assert!(outcome.stdout.contains("\nbpfmand 9.9.9\n"), "{outcome:?}");
+    let own = format!("bpfman {}", env!("CARGO_PKG_VERSION"));
+    for flag in ["-V", "--version"] {
+        assert!(daemon.run(flag).stdout.starts_with(&own));
+    }
+}

@@ -1,0 +1,22 @@
+//! The client stays a client: what it may not be linked with.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::process::Command;
+
+#[test]
+fn no_ebpf_loader_no_signature_verifier_no_store_no_daemon_room() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "-p", "bpfman", "-e", "normal", "--prefix", "none", "--format", "{p}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"tonic"), "{tree}");
+    let forbidden = |name: &&str| {
+        ["aya", "sigstore", "redb", "sled", "bpfmand", "kube"].iter().any(|begin| name.starts_with(begin))
+    };
+    let found: Vec<&&str> = names.iter().filter(|name| forbidden(name)).collect();
+    assert!(found.is_empty(), "{found:?}");
+}

@@ -1,0 +1,174 @@
+//! How failures end: exit code, `error:`, `hint:`.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, VERIFIER_LOG_TRAILER};
+use fake::{FakeDaemon, Script, run};
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+fn failure(code: Code, reason: Option<&str>, hint: Option<&str>) -> Script {
+    let mut status = Status::new(code, "it did not work");
+    if let Some(reason) = reason {
+        status.metadata_mut().insert(REASON_TRAILER, reason.parse().unwrap());
+    }
+    if let Some(hint) = hint {
+        status.metadata_mut().insert_bin(HINT_TRAILER, MetadataValue::from_bytes(hint.as_bytes()));
+    }
+    Script { failure: Some(status), ..Script::default() }
+}
+
+#[test]
+fn each_reason_has_its_exit_code() {
+    for (reason, code) in [
+        ("denied", 4),
+        ("not-found", 5),
+        ("invalid", 6),
+        ("unsupported", 6),
+        ("too-large", 6),
+        ("conflict", 7),
+        ("kernel-refused", 8),
+        ("registry", 9),
+        ("signature", 9),
+        ("busy", 1),
+        ("internal", 1),
+    ] {
+        let daemon = FakeDaemon::start(failure(Code::Internal, Some(reason), None));
+        let outcome = daemon.run("get program 7");
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (code, "error: it did not work\n"), "{reason}");
+        assert_eq!(outcome.stdout, "");
+    }
+}
+
+#[test]
+fn every_command_that_calls_reports_failure_the_same_way() {
+    let daemon =
+        FakeDaemon::start(failure(Code::NotFound, Some("not-found"), Some("look at the list\nor ask")));
+    for line in [
+        "load file -p x.o --programs xdp:pass",
+        "load file -p x.o --programs xdp:pass --verifier-log",
+        "load image -i r.io/x:1 --programs xdp:pass",
+        "unload 7",
+        "attach 7 xdp -i eth0 -p 1",
+        "detach 7",
+        "list programs",
+        "list links",
+        "get program 7",
+        "get link 7",
+        "image pull -i r.io/x:1",
+        "chain show xdp:eth0",
+        "version",
+        "-o json list programs",
+    ] {
+        let outcome = daemon.run(line);
+        assert_eq!(outcome.code, 5, "{line}: {outcome:?}");
+        assert_eq!(outcome.stdout, "", "{line}");
+        assert_eq!(
+            outcome.stderr, "error: it did not work\nhint: look at the list\nhint: or ask\n",
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_daemon_without_reasons_is_judged_by_its_codes() {
+    for (code, exit) in [(Code::NotFound, 5), (Code::Aborted, 1), (Code::PermissionDenied, 4)] {
+        let daemon = FakeDaemon::start(failure(code, None, None));
+        assert_eq!(daemon.run("unload 7").code, exit, "{code:?}");
+    }
+}
+
+#[test]
+fn nobody_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("none.sock");
+    for leave_a_file in [false, true] {
+        if leave_a_file {
+            // What a daemon leaves that was killed: a socket, and nobody behind it.
+            drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        }
+        let outcome = run(Command::new(env!("CARGO_BIN_EXE_bpfman"))
+            .arg("--socket-path")
+            .arg(&socket)
+            .args(["list", "programs"]));
+        assert_eq!(outcome.code, 3, "{outcome:?}");
+        let start = format!("error: cannot reach bpfmand at {}: ", socket.display());
+        assert!(outcome.stderr.starts_with(&start), "{outcome:?}");
+        assert!(outcome.stderr.contains("\nhint: start the daemon: "), "{outcome:?}");
+        assert!(outcome.stderr.contains("\nhint: if it listens elsewhere"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn without_a_daemon_the_client_still_knows_its_version() {
+    let outcome =
+        run(Command::new(env!("CARGO_BIN_EXE_bpfman")).args(["--socket-path", "/nowhere", "version"]));
+    assert_eq!(outcome.code, 0);
+    assert!(outcome.stdout.ends_with("bpfmand: not reachable\n"), "{outcome:?}");
+}
+
+#[test]
+fn the_socket_is_not_for_everybody() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root, to become another user");
+        return;
+    }
+    let daemon = FakeDaemon::start(Script::default());
+    let folder = daemon.folder.path();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&daemon.socket, fs::Permissions::from_mode(0o660)).unwrap();
+    // The build folder may be closed to others. Copied by another process: a file that this one holds open for
+    // writing, were it for a moment, is inherited by what other tests start, and then cannot be run.
+    let copy = folder.join("bpfman");
+    assert_eq!(run(Command::new("cp").arg(env!("CARGO_BIN_EXE_bpfman")).arg(&copy)).code, 0);
+    let outcome = run(Command::new(&copy)
+        .uid(65534)
+        .gid(65534)
+        .current_dir("/")
+        .env("BPFMAN_SOCKET_PATH", &daemon.socket)
+        .args(["list", "programs"]));
+    assert_eq!(outcome.code, 4, "{outcome:?}");
+    let socket = daemon.socket.display();
+    assert!(outcome.stderr.starts_with(&format!("error: not allowed to use {socket}: ")), "{outcome:?}");
+    assert!(outcome.stderr.contains("\nhint: run as root, or as a member of the group"), "{outcome:?}");
+}
+
+#[test]
+fn the_verifier_log_is_whole_on_request_and_hinted_at_otherwise() {
+    // Larger than what HTTP/2 clients take as trailers unless told otherwise.
+    let log: String = (0..40_000).map(|at| format!("{at}: (b7) r0 = 2\n")).collect();
+    let mut script = failure(Code::InvalidArgument, Some("kernel-refused"), None);
+    if let Some(status) = &mut script.failure {
+        let value = MetadataValue::from_bytes(log.as_bytes());
+        status.metadata_mut().insert_bin(VERIFIER_LOG_TRAILER, value);
+    }
+    let daemon = FakeDaemon::start(script);
+    let outcome = daemon.run("load file -p x.o --programs xdp:pass --verifier-log");
+    assert_eq!(outcome.code, 8);
+    assert_eq!(outcome.stderr, format!("{log}error: it did not work\n"));
+    let outcome = daemon.run("load file -p x.o --programs xdp:pass");
+    assert_eq!(outcome.code, 8);
+    assert_eq!(
+        outcome.stderr,
+        "error: it did not work\nhint: load again with --verifier-log for the verifier's whole log\n"
+    );
+}
+
+#[test]
+fn wrong_command_lines_end_with_two_and_reach_nobody() {
+    let daemon = FakeDaemon::start(Script::default());
+    for line in
+        ["", "load", "load file", "attach 7", "list programs -p nonsense", "chain show eth0", "unload -1"]
+    {
+        let outcome = daemon.run(line);
+        assert_eq!(outcome.code, 2, "{line}: {outcome:?}");
+        assert!(outcome.stdout.is_empty(), "{line}: {outcome:?}");
+    }
+    assert_eq!(daemon.asked(), "");
+}

@@ -1,0 +1,281 @@
+//! A server of both services that answers from a script. It proves how the client shows answers and failures;
+//! whether a daemon gives them is for the whole-system tests.
+#![allow(dead_code, clippy::unwrap_used, reason = "shared by several test programs")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::bpfman_ext_server::{BpfmanExt, BpfmanExtServer};
+use bpfman_proto::v1;
+use bpfman_proto::v1::bpfman_server::{Bpfman, BpfmanServer};
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+/// What the server answers, and what it was asked.
+#[derive(Clone, Default)]
+pub struct Script {
+    /// Every call fails with this.
+    pub failure: Option<Status>,
+    /// Programs that exist.
+    pub programs: Vec<ext::Program>,
+    /// Links that exist.
+    pub links: Vec<ext::Link>,
+    /// The one chain.
+    pub chain: ext::GetChainResponse,
+    /// Verifier log of every load.
+    pub log: String,
+    /// What a pull streams.
+    pub pull: Vec<ext::PullEvent>,
+    /// Each request, as `Debug` prints it.
+    pub asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Script {
+    fn note(&self, request: &impl std::fmt::Debug) -> Result<(), Status> {
+        self.asked.lock().unwrap().push(format!("{request:?}"));
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn load(&self) -> v1::LoadResponse {
+        let of = |program: &ext::Program| v1::LoadResponseInfo {
+            info: program.info.clone(),
+            kernel_info: program.kernel_info.clone(),
+        };
+        v1::LoadResponse { programs: self.programs.iter().map(of).collect() }
+    }
+}
+
+/// A running server in a folder of its own; both end with it.
+pub struct FakeDaemon {
+    pub folder: tempfile::TempDir,
+    pub socket: PathBuf,
+    pub asked: Arc<Mutex<Vec<String>>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FakeDaemon {
+    pub fn start(script: Script) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("bpfman.sock");
+        let asked = script.asked.clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let path = socket.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = UnixListener::bind(path).unwrap();
+                ready.send(()).unwrap();
+                Server::builder()
+                    .add_service(BpfmanServer::new(script.clone()))
+                    .add_service(BpfmanExtServer::new(script))
+                    .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+                        let _ = stopped.await;
+                    })
+                    .await
+                    .unwrap();
+            });
+        });
+        is_ready.recv().unwrap();
+        Self { folder, socket, asked, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Runs the command line against this server.
+    pub fn run(&self, line: &str) -> Outcome {
+        run(Command::new(env!("CARGO_BIN_EXE_bpfman"))
+            .env("BPFMAN_SOCKET_PATH", &self.socket)
+            .current_dir(self.folder.path())
+            .args(line.split_whitespace()))
+    }
+
+    /// What it was asked so far.
+    pub fn asked(&self) -> String {
+        self.asked.lock().unwrap().join("\n")
+    }
+}
+
+impl Drop for FakeDaemon {
+    fn drop(&mut self) {
+        self.stop.take().map(|stop| stop.send(()));
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+pub fn run(command: &mut Command) -> Outcome {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Outcome { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// A loaded XDP program with one link.
+pub fn program(id: u32, name: &str) -> ext::Program {
+    ext::Program {
+        info: Some(v1::ProgramInfo {
+            name: name.into(),
+            map_pin_path: format!("/run/bpfman/fs/maps/{id}"),
+            map_used_by: vec![id.to_string()],
+            metadata: [("bpfman_application".to_owned(), "shop".to_owned())].into(),
+            ..Default::default()
+        }),
+        kernel_info: Some(v1::KernelProgramInfo {
+            id,
+            name: name.into(),
+            program_type: 6,
+            tag: "d796b57bdaf88123".into(),
+            ..Default::default()
+        }),
+        program_type: "xdp".into(),
+        state: "ok".into(),
+        uid: u64::from(id) + 100,
+        links: vec![link(id + 1000, id)],
+        ..Default::default()
+    }
+}
+
+/// An attachment to eth0.
+pub fn link(id: u32, program_id: u32) -> ext::Link {
+    let attach = v1::XdpAttachInfo { iface: "eth0".into(), priority: 50, ..Default::default() };
+    ext::Link {
+        id,
+        program_id,
+        program_name: "pass".into(),
+        program_type: "xdp".into(),
+        attachment: "eth0 pos-0".into(),
+        attach_info: Some(v1::AttachInfo { info: Some(v1::attach_info::Info::XdpAttachInfo(attach)) }),
+        position: Some(0),
+        state: "ok".into(),
+        hook: "xdp:eth0".into(),
+        application: "shop".into(),
+        ..Default::default()
+    }
+}
+
+#[tonic::async_trait]
+impl Bpfman for Script {
+    async fn load(&self, request: Request<v1::LoadRequest>) -> Result<Response<v1::LoadResponse>, Status> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(self.load()))
+    }
+
+    async fn unload(
+        &self,
+        request: Request<v1::UnloadRequest>,
+    ) -> Result<Response<v1::UnloadResponse>, Status> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(v1::UnloadResponse {}))
+    }
+
+    async fn attach(
+        &self,
+        request: Request<v1::AttachRequest>,
+    ) -> Result<Response<v1::AttachResponse>, Status> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(v1::AttachResponse { link_id: self.links[0].id }))
+    }
+
+    async fn detach(
+        &self,
+        request: Request<v1::DetachRequest>,
+    ) -> Result<Response<v1::DetachResponse>, Status> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(v1::DetachResponse {}))
+    }
+
+    async fn list(&self, _: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        Err(Status::unimplemented("the client lists by ListPrograms"))
+    }
+
+    async fn pull_bytecode(
+        &self,
+        _: Request<v1::PullBytecodeRequest>,
+    ) -> Result<Response<v1::PullBytecodeResponse>, Status> {
+        Err(Status::unimplemented("the client pulls by Pull"))
+    }
+
+    async fn get(&self, _: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        Err(Status::unimplemented("the client gets by GetProgram"))
+    }
+}
+
+#[tonic::async_trait]
+impl BpfmanExt for Script {
+    type PullStream = tokio_stream::Iter<std::vec::IntoIter<Result<ext::PullEvent, Status>>>;
+
+    async fn list_links(
+        &self,
+        request: Request<ext::ListLinksRequest>,
+    ) -> Result<Response<ext::ListLinksResponse>, Status> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(ext::ListLinksResponse { links: self.links.clone() }))
+    }
+
+    async fn get_link(
+        &self,
+        request: Request<ext::GetLinkRequest>,
+    ) -> Result<Response<ext::GetLinkResponse>, Status> {
+        self.note(request.get_ref())?;
+        let wanted = request.get_ref().link_id;
+        Ok(Response::new(ext::GetLinkResponse { link: self.links.iter().find(|l| l.id == wanted).cloned() }))
+    }
+
+    async fn get_chain(
+        &self,
+        request: Request<ext::GetChainRequest>,
+    ) -> Result<Response<ext::GetChainResponse>, Status> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(self.chain.clone()))
+    }
+
+    async fn get_program(
+        &self,
+        request: Request<ext::GetProgramRequest>,
+    ) -> Result<Response<ext::GetProgramResponse>, Status> {
+        self.note(request.get_ref())?;
+        let wanted = request.get_ref().id;
+        let id = |program: &&ext::Program| program.kernel_info.as_ref().is_some_and(|k| k.id == wanted);
+        Ok(Response::new(ext::GetProgramResponse { program: self.programs.iter().find(id).cloned() }))
+    }
+
+    async fn list_programs(
+        &self,
+        request: Request<ext::ListProgramsRequest>,
+    ) -> Result<Response<ext::ListProgramsResponse>, Status> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(ext::ListProgramsResponse { programs: self.programs.clone() }))
+    }
+
+    async fn load(
+        &self,
+        request: Request<ext::ExtLoadRequest>,
+    ) -> Result<Response<ext::ExtLoadResponse>, Status> {
+        self.note(request.get_ref())?;
+        let logs = vec![self.log.clone(); self.programs.len()];
+        Ok(Response::new(ext::ExtLoadResponse { response: Some(Self::load(self)), verifier_logs: logs }))
+    }
+
+    async fn pull(&self, request: Request<ext::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
+        self.note(request.get_ref())?;
+        let events: Vec<_> = self.pull.iter().cloned().map(Ok).collect();
+        Ok(Response::new(tokio_stream::iter(events)))
+    }
+
+    async fn info(&self, request: Request<ext::InfoRequest>) -> Result<Response<ext::InfoResponse>, Status> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(ext::InfoResponse { version: "9.9.9".into(), ..Default::default() }))
+    }
+}

@@ -1,0 +1,121 @@
+//! The service `bpfman.v1.Bpfman`.
+
+use bpfman_proto::v1;
+use bpfman_proto::v1::bpfman_server::Bpfman;
+use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, ProgramId};
+use bpfmand_engine::EngineError;
+use bpfmand_kernel::Kernel;
+use tonic::{Request, Response, Status};
+
+use crate::server::{Api, caller, fail};
+use crate::{parse, show, status};
+
+#[tonic::async_trait]
+impl<K: Kernel> Bpfman for Api<K> {
+    async fn load(&self, request: Request<v1::LoadRequest>) -> Result<Response<v1::LoadResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let request = parse::load(request.into_inner(), caller, false)?;
+        let response = self
+            .run(move |api| {
+                let outcome = api.engine.load(&request).map_err(fail)?;
+                Ok(api.load_response(&outcome))
+            })
+            .await?;
+        Ok(Response::new(response))
+    }
+
+    async fn unload(
+        &self,
+        request: Request<v1::UnloadRequest>,
+    ) -> Result<Response<v1::UnloadResponse>, Status> {
+        let id = ProgramId(request.into_inner().id);
+        self.run(move |api| api.engine.unload(id).map_err(fail)).await?;
+        Ok(Response::new(v1::UnloadResponse {}))
+    }
+
+    async fn attach(
+        &self,
+        request: Request<v1::AttachRequest>,
+    ) -> Result<Response<v1::AttachResponse>, Status> {
+        let request = request.into_inner();
+        let (point, metadata) = parse::attach(request.attach)?;
+        let request = AttachRequest { program: ProgramId(request.id), point, metadata };
+        let link = self.run(move |api| api.engine.attach(&request).map_err(fail)).await?;
+        Ok(Response::new(v1::AttachResponse { link_id: link.id.0 }))
+    }
+
+    async fn detach(
+        &self,
+        request: Request<v1::DetachRequest>,
+    ) -> Result<Response<v1::DetachResponse>, Status> {
+        let id = LinkId(request.into_inner().link_id);
+        self.run(move |api| api.engine.detach(id).map_err(fail)).await?;
+        Ok(Response::new(v1::DetachResponse {}))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        let selector = parse::selector(request.into_inner(), "")?;
+        let results = self
+            .run(move |api| {
+                let programs = api.engine.list(&selector).map_err(fail)?;
+                Ok(programs
+                    .iter()
+                    .map(|program| v1::list_response::ListResult {
+                        info: program
+                            .managed
+                            .as_ref()
+                            .map(|managed| show::program_info(managed, &api.paths.fs)),
+                        kernel_info: Some(show::kernel_info(program)),
+                    })
+                    .collect())
+            })
+            .await?;
+        Ok(Response::new(v1::ListResponse { results }))
+    }
+
+    async fn pull_bytecode(
+        &self,
+        request: Request<v1::PullBytecodeRequest>,
+    ) -> Result<Response<v1::PullBytecodeResponse>, Status> {
+        let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
+        let source = parse::image_source(image)?;
+        self.run(move |api| {
+            let BytecodeSource::Image { url, pull_policy, credentials } = source else { return Ok(()) };
+            api.images
+                .fetch(&url, pull_policy, credentials.as_ref(), &|_, _| {})
+                .map(drop)
+                .map_err(|failure| fail(EngineError::Image(failure)))
+        })
+        .await?;
+        Ok(Response::new(v1::PullBytecodeResponse {}))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        let id = ProgramId(request.into_inner().id);
+        let response = self
+            .run(move |api| {
+                let program = api.engine.describe_program(id).map_err(fail)?;
+                Ok(v1::GetResponse {
+                    info: program.managed.as_ref().map(|managed| show::program_info(managed, &api.paths.fs)),
+                    kernel_info: Some(show::kernel_info(&program)),
+                })
+            })
+            .await?;
+        Ok(Response::new(response))
+    }
+}
+
+impl<K: Kernel> Api<K> {
+    pub(crate) fn load_response(&self, outcome: &bpfmand_engine::LoadOutcome) -> v1::LoadResponse {
+        v1::LoadResponse {
+            programs: outcome
+                .programs
+                .iter()
+                .map(|program| v1::LoadResponseInfo {
+                    info: program.managed.as_ref().map(|managed| show::program_info(managed, &self.paths.fs)),
+                    kernel_info: Some(show::kernel_info(program)),
+                })
+                .collect(),
+        }
+    }
+}

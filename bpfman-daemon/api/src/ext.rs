@@ -1,0 +1,179 @@
+//! The service `bpfman.ext.v1.BpfmanExt`.
+
+use std::collections::BTreeMap;
+
+use bpfman_proto::ext::v1 as wire;
+use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExt;
+use bpfmand_core::{BytecodeSource, LinkId, ProgramId};
+use bpfmand_engine::{EngineError, ProgramDetails};
+use bpfmand_kernel::Kernel;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::server::{Api, caller, fail};
+use crate::{ext_show, parse, status};
+
+#[tonic::async_trait]
+impl<K: Kernel> BpfmanExt for Api<K> {
+    async fn list_links(
+        &self,
+        request: Request<wire::ListLinksRequest>,
+    ) -> Result<Response<wire::ListLinksResponse>, Status> {
+        let request = request.into_inner();
+        let program_type = parse::exact_type(&request.program_type)?;
+        let metadata = parse::sorted(request.match_metadata);
+        let program = request.program_id.map(ProgramId);
+        let links = self
+            .run(move |api| {
+                let links = api.engine.list_links(program, program_type, &metadata).map_err(fail)?;
+                Ok(links.into_iter().map(|link| ext_show::link(link, &api.paths.fs)).collect())
+            })
+            .await?;
+        Ok(Response::new(wire::ListLinksResponse { links }))
+    }
+
+    async fn get_link(
+        &self,
+        request: Request<wire::GetLinkRequest>,
+    ) -> Result<Response<wire::GetLinkResponse>, Status> {
+        let id = LinkId(request.into_inner().link_id);
+        let link = self
+            .run(move |api| {
+                let link = api.engine.describe_link(id).map_err(fail)?;
+                Ok(ext_show::link(link, &api.paths.fs))
+            })
+            .await?;
+        Ok(Response::new(wire::GetLinkResponse { link: Some(link) }))
+    }
+
+    async fn get_chain(
+        &self,
+        request: Request<wire::GetChainRequest>,
+    ) -> Result<Response<wire::GetChainResponse>, Status> {
+        let named = request.into_inner().hook;
+        let (interface, kind) = parse::hook(named.clone())?;
+        let chain = self.run(move |api| api.engine.chain_of(&interface, kind).map_err(fail)).await?;
+        Ok(Response::new(ext_show::chain(chain, named)))
+    }
+
+    async fn get_program(
+        &self,
+        request: Request<wire::GetProgramRequest>,
+    ) -> Result<Response<wire::GetProgramResponse>, Status> {
+        let id = ProgramId(request.into_inner().id);
+        let program = self
+            .run(move |api| {
+                let program = api.engine.describe_program(id).map_err(fail)?;
+                api.whole(&program)
+            })
+            .await?;
+        Ok(Response::new(wire::GetProgramResponse { program: Some(program) }))
+    }
+
+    async fn list_programs(
+        &self,
+        request: Request<wire::ListProgramsRequest>,
+    ) -> Result<Response<wire::ListProgramsResponse>, Status> {
+        let request = request.into_inner();
+        let selector = parse::selector(request.select.unwrap_or_default(), &request.program_type)?;
+        let programs = self
+            .run(move |api| {
+                let programs = api.engine.list(&selector).map_err(fail)?;
+                Ok(programs
+                    .iter()
+                    .map(|program| ext_show::program(program, Vec::new(), Vec::new(), &api.paths.fs))
+                    .collect())
+            })
+            .await?;
+        Ok(Response::new(wire::ListProgramsResponse { programs }))
+    }
+
+    async fn load(
+        &self,
+        request: Request<wire::ExtLoadRequest>,
+    ) -> Result<Response<wire::ExtLoadResponse>, Status> {
+        let caller = caller(request.extensions())?;
+        let request = request.into_inner();
+        let inner = request.request.ok_or_else(|| status::invalid("the load is empty"))?;
+        let wants_log = request.verifier_log;
+        let request = parse::load(inner, caller, wants_log)?;
+        let response = self
+            .run(move |api| match api.engine.load(&request) {
+                Ok(outcome) => Ok(wire::ExtLoadResponse {
+                    response: Some(api.load_response(&outcome)),
+                    verifier_logs: outcome.logs,
+                    failure: None,
+                }),
+                Err(error) if wants_log && error.verifier_log().is_some() => Ok(wire::ExtLoadResponse {
+                    response: None,
+                    verifier_logs: error.verifier_log().map(str::to_owned).into_iter().collect(),
+                    failure: Some(status::failure(&error)),
+                }),
+                Err(error) => Err(fail(error)),
+            })
+            .await?;
+        Ok(Response::new(response))
+    }
+
+    type PullStream = ReceiverStream<Result<wire::PullEvent, Status>>;
+
+    async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
+        let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
+        let source = parse::image_source(image)?;
+        // Progress that nobody reads is dropped; the last event waits.
+        let (events, stream) = mpsc::channel(16);
+        let api = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let _running = api.activity.begin();
+            let BytecodeSource::Image { url, pull_policy, credentials } = source else { return };
+            let progress = |bytes, total| {
+                let _full = events.try_send(Ok(wire::PullEvent { bytes, total, ..Default::default() }));
+            };
+            let last = match api.images.fetch(&url, pull_policy, credentials.as_ref(), &progress) {
+                Ok(image) => Ok(wire::PullEvent {
+                    bytes: image.bytes.len() as u64,
+                    total: image.bytes.len() as u64,
+                    digest: image.digest,
+                    verified_by: image.verified_by,
+                }),
+                Err(failure) => Err(fail(EngineError::Image(failure))),
+            };
+            let _hung_up = events.blocking_send(last);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn info(
+        &self,
+        _request: Request<wire::InfoRequest>,
+    ) -> Result<Response<wire::InfoResponse>, Status> {
+        let features = self.engine.features();
+        Ok(Response::new(wire::InfoResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel_release: features.release.clone(),
+            runtime_dir: self.paths.runtime.display().to_string(),
+            state_dir: self.paths.state.display().to_string(),
+            features: [
+                ("tcx", features.tcx),
+                ("perf_links", features.perf_links),
+                ("long_jumps", features.long_jumps),
+            ]
+            .into_iter()
+            .map(|(name, there)| (name.to_owned(), there))
+            .collect(),
+        }))
+    }
+}
+
+impl<K: Kernel> Api<K> {
+    /// A program with its maps and links.
+    fn whole(&self, program: &ProgramDetails) -> Result<wire::Program, Status> {
+        let maps = self.engine.maps_of(program).map_err(fail)?;
+        let links = match &program.managed {
+            Some(_) => self.engine.list_links(Some(program.id), None, &BTreeMap::new()).map_err(fail)?,
+            None => Vec::new(),
+        };
+        Ok(ext_show::program(program, maps, links, &self.paths.fs))
+    }
+}

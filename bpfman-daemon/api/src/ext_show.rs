@@ -1,0 +1,230 @@
+//! From the engine's answers to `bpfman.ext.v1`.
+
+use std::path::Path;
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER, v1};
+use bpfmand_core::{AttachPoint, Interface};
+use bpfmand_engine::{ChainDetails, LinkDetails, MapDetails, ProgramDetails, ProgramSource};
+
+use crate::show;
+
+pub fn program(
+    program: &ProgramDetails,
+    maps: Vec<MapDetails>,
+    links: Vec<LinkDetails>,
+    fs: &Path,
+) -> ext::Program {
+    let facts = program.facts.as_ref();
+    let mut shown = ext::Program {
+        kernel_info: Some(show::kernel_info(program)),
+        program_type: facts.map_or_else(String::new, |facts| kernel_type_name(facts.kernel_type)),
+        created_by_uid: facts.map_or(0, |facts| facts.created_by_uid),
+        maps: maps.into_iter().map(|details| map(details, fs)).collect(),
+        links: links.into_iter().map(|details| link(details, fs)).collect(),
+        ..Default::default()
+    };
+    if let Some(managed) = &program.managed {
+        shown.info = Some(show::program_info(managed, fs));
+        shown.program_type = managed.program_type.name().to_owned();
+        shown.license = managed.license.clone();
+        shown.uid = managed.uid.0;
+        shown.pin_path = fs.join(&managed.pin).display().to_string();
+        shown.loaded_by_uid = Some(managed.caller_uid);
+        shown.bytecode_sha256 = managed.bytecode_sha256.clone();
+        shown.state = managed.state.clone();
+        shown.attach_target = managed.target.clone().unwrap_or_default();
+        if let ProgramSource::Image { digest, verified_by, .. } = &managed.source {
+            shown.image_digest = digest.clone();
+            shown.verified_by = verified_by.clone();
+        }
+    }
+    shown
+}
+
+fn map(details: MapDetails, fs: &Path) -> ext::Map {
+    ext::Map {
+        id: details.facts.id.0,
+        name: details.name,
+        map_type: details.facts.map_type,
+        key_size: details.facts.key_size,
+        value_size: details.facts.value_size,
+        max_entries: details.facts.max_entries,
+        bytes_memlock: details.facts.bytes_memlock,
+        pin_path: details.pin.map_or_else(String::new, |pin| fs.join(pin).display().to_string()),
+        used_by: details.used_by.iter().map(|id| id.0).collect(),
+    }
+}
+
+pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
+    let attachment = attachment(&details);
+    let application = [APPLICATION_KEY, APPLICATION_KEY_NEWER]
+        .iter()
+        .find_map(|key| details.program_metadata.get(*key))
+        .cloned()
+        .unwrap_or_default();
+    ext::Link {
+        id: details.id.0,
+        program_id: details.program.0,
+        program_name: details.program_name,
+        program_type: details.program_type.name().to_owned(),
+        attachment,
+        attach_info: Some(v1::AttachInfo {
+            info: Some(attach_info(&details.point, details.position, &details.metadata)),
+        }),
+        metadata: show::pairs(&details.metadata),
+        position: details.position,
+        kernel_link_id: details.kernel_link.map(|id| id.0),
+        running_program_id: details.running.map(|id| id.0),
+        pin_path: details.pin.map_or_else(String::new, |pin| fs.join(pin).display().to_string()),
+        state: details.state,
+        hook: details.hook.unwrap_or_default(),
+        application,
+    }
+}
+
+/// One line for people, in the words of v0.6.0's tables.
+fn attachment(details: &LinkDetails) -> String {
+    let target = || details.target.clone().unwrap_or_default();
+    match (&details.point, details.position) {
+        (AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm, _) => target(),
+        (point, Some(position)) => format!("{point} pos-{position}"),
+        (point, None) => point.to_string(),
+    }
+}
+
+fn attach_info(
+    point: &AttachPoint,
+    position: Option<u32>,
+    metadata: &std::collections::BTreeMap<String, String>,
+) -> v1::attach_info::Info {
+    use v1::attach_info::Info;
+    let metadata = show::pairs(metadata);
+    let position = position.map_or(0, u32::cast_signed);
+    let netns = |interface: &Interface| interface.netns.as_ref().map(|path| path.display().to_string());
+    match point {
+        AttachPoint::Xdp { interface, priority, proceed_on } => Info::XdpAttachInfo(v1::XdpAttachInfo {
+            priority: *priority,
+            iface: interface.name.clone(),
+            position,
+            proceed_on: proceed_on.codes().collect(),
+            netns: netns(interface),
+            metadata,
+        }),
+        AttachPoint::Tc { interface, direction, priority, proceed_on } => {
+            Info::TcAttachInfo(v1::TcAttachInfo {
+                priority: *priority,
+                iface: interface.name.clone(),
+                position,
+                direction: direction.name().to_owned(),
+                proceed_on: proceed_on.codes().collect(),
+                netns: netns(interface),
+                metadata,
+            })
+        }
+        AttachPoint::Tcx { interface, direction, priority } => Info::TcxAttachInfo(v1::TcxAttachInfo {
+            priority: *priority,
+            iface: interface.name.clone(),
+            position,
+            direction: direction.name().to_owned(),
+            netns: netns(interface),
+            metadata,
+        }),
+        AttachPoint::Tracepoint { category, name } => {
+            Info::TracepointAttachInfo(v1::TracepointAttachInfo {
+                tracepoint: format!("{category}/{name}"),
+                metadata,
+            })
+        }
+        AttachPoint::Kprobe { function, offset } => Info::KprobeAttachInfo(v1::KprobeAttachInfo {
+            fn_name: function.clone(),
+            offset: *offset,
+            container_pid: None,
+            metadata,
+        }),
+        AttachPoint::Uprobe { target, function, offset, scope } => {
+            Info::UprobeAttachInfo(v1::UprobeAttachInfo {
+                fn_name: function.clone(),
+                offset: *offset,
+                target: target.clone(),
+                pid: scope.pid.map(u32::cast_signed),
+                container_pid: scope.container_pid.map(u32::cast_signed),
+                metadata,
+            })
+        }
+        AttachPoint::Fentry => Info::FentryAttachInfo(v1::FentryAttachInfo { metadata }),
+        AttachPoint::Fexit => Info::FexitAttachInfo(v1::FexitAttachInfo { metadata }),
+        AttachPoint::Lsm => Info::LsmAttachInfo(v1::LsmAttachInfo { metadata }),
+    }
+}
+
+pub fn chain(details: ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainResponse {
+    let entry = details.entry.as_ref();
+    ext::GetChainResponse {
+        hook,
+        strategy: details.strategy.to_owned(),
+        reason: details.reason,
+        program_id: entry.map(|facts| facts.id.0),
+        program_name: entry.map_or_else(String::new, |facts| facts.name.clone()),
+        program_tag: entry.map_or_else(String::new, bpfmand_core::ProgramFacts::tag_text),
+        kernel_link_id: details.kernel_link.map(|id| id.0),
+        verified_insns: entry.map_or(0, |facts| facts.verified_insns),
+        members: details
+            .members
+            .into_iter()
+            .map(|member| ext::ChainMember {
+                link_id: member.link.0,
+                program_id: member.program.0,
+                program_name: member.name,
+                position: member.position,
+                priority: member.priority,
+                proceed_on: member
+                    .proceed_on
+                    .map(|set| set.names().map(str::to_owned).collect())
+                    .unwrap_or_default(),
+            })
+            .collect(),
+        mode: details.mode.to_owned(),
+    }
+}
+
+/// The kernel's names of program types, in the order of `enum bpf_prog_type`.
+const KERNEL_TYPES: [&str; 33] = [
+    "unspec",
+    "socket_filter",
+    "probe",
+    "tc",
+    "sched_act",
+    "tracepoint",
+    "xdp",
+    "perf_event",
+    "cgroup_skb",
+    "cgroup_sock",
+    "lwt_in",
+    "lwt_out",
+    "lwt_xmit",
+    "sock_ops",
+    "sk_skb",
+    "cgroup_device",
+    "sk_msg",
+    "raw_tracepoint",
+    "cgroup_sock_addr",
+    "lwt_seg6_local",
+    "lirc_mode2",
+    "sk_reuseport",
+    "flow_dissector",
+    "cgroup_sysctl",
+    "raw_tracepoint_writable",
+    "cgroup_sockopt",
+    "tracing",
+    "struct_ops",
+    "ext",
+    "lsm",
+    "sk_lookup",
+    "syscall",
+    "netfilter",
+];
+
+fn kernel_type_name(number: u32) -> String {
+    KERNEL_TYPES.get(number as usize).map_or_else(|| format!("type {number}"), |name| (*name).to_owned())
+}

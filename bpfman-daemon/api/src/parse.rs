@@ -1,0 +1,226 @@
+//! From the wire to the rules' own types. What is wrong is refused here, by name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use bpfman_proto::v1;
+use bpfmand_core::{
+    AttachPoint, BytecodeSource, Credentials, Direction, Interface, LoadRequest, ProceedOn, ProcessScope,
+    ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, VerdictFamily,
+};
+use tonic::Status;
+
+use crate::status::{invalid, unsupported};
+
+pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Result<LoadRequest, Status> {
+    let source = match request.bytecode.ok_or_else(|| invalid("the load names no bytecode"))?.location {
+        Some(v1::bytecode_location::Location::File(path)) if path.is_empty() => {
+            return Err(invalid("the bytecode's file has no name"));
+        }
+        Some(v1::bytecode_location::Location::File(path)) => BytecodeSource::File(PathBuf::from(path)),
+        Some(v1::bytecode_location::Location::Image(image)) => image_source(image)?,
+        None => return Err(invalid("the bytecode has neither a file nor an image")),
+    };
+    Ok(LoadRequest {
+        source,
+        programs: request.info.into_iter().map(program).collect::<Result<_, _>>()?,
+        metadata: sorted(request.metadata),
+        global_data: sorted(request.global_data),
+        // Clients of old send 0 for none; no program has that id.
+        map_owner: request.map_owner_id.filter(|id| *id != 0).map(ProgramId),
+        verifier_log,
+        caller_uid,
+    })
+}
+
+fn program(info: v1::LoadInfo) -> Result<ProgramRequest, Status> {
+    use v1::prog_specific_info::Info;
+    let declared = v1::BpfmanProgramType::try_from(info.program_type).map_err(|_| {
+        invalid(format!("program \"{}\" has the unknown type number {}", info.name, info.program_type))
+    })?;
+    let target = info.info.and_then(|specific| specific.info).map(|specific| match specific {
+        Info::FentryLoadInfo(load) => load.fn_name,
+        Info::FexitLoadInfo(load) => load.fn_name,
+        Info::LsmLoadInfo(load) => load.hook_name,
+    });
+    Ok(ProgramRequest { name: info.name, program_type: program_type(declared), target })
+}
+
+fn program_type(declared: v1::BpfmanProgramType) -> ProgramType {
+    use v1::BpfmanProgramType as Wire;
+    match declared {
+        Wire::Xdp => ProgramType::Xdp,
+        Wire::Tc => ProgramType::Tc,
+        Wire::Tracepoint => ProgramType::Tracepoint,
+        Wire::Kprobe => ProgramType::Kprobe,
+        Wire::Uprobe => ProgramType::Uprobe,
+        Wire::Fentry => ProgramType::Fentry,
+        Wire::Fexit => ProgramType::Fexit,
+        Wire::Tcx => ProgramType::Tcx,
+        Wire::Lsm => ProgramType::Lsm,
+    }
+}
+
+pub fn image_source(image: v1::BytecodeImage) -> Result<BytecodeSource, Status> {
+    if image.url.is_empty() {
+        return Err(invalid("the image has no reference"));
+    }
+    let pull_policy = match image.image_pull_policy {
+        0 => PullPolicy::Always,
+        1 => PullPolicy::IfNotPresent,
+        2 => PullPolicy::Never,
+        other => {
+            return Err(invalid(format!(
+                "pull policy {other} does not exist: 0 is Always, 1 IfNotPresent, 2 Never"
+            )));
+        }
+    };
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let credentials = match (given(image.username), given(image.password)) {
+        (Some(username), Some(password)) => Some(Credentials { username, password }),
+        _ => None,
+    };
+    Ok(BytecodeSource::Image { url: image.url, pull_policy, credentials })
+}
+
+/// An attach point and its metadata.
+pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
+    use v1::attach_info::Info;
+    let info = info
+        .and_then(|attach| attach.info)
+        .ok_or_else(|| invalid("the attach names no attach point that this daemon knows"))?;
+    Ok(match info {
+        Info::XdpAttachInfo(xdp) => (
+            AttachPoint::Xdp {
+                interface: interface(xdp.iface, xdp.netns),
+                priority: xdp.priority,
+                proceed_on: proceed_on(VerdictFamily::Xdp, &xdp.proceed_on)?,
+            },
+            sorted(xdp.metadata),
+        ),
+        Info::TcAttachInfo(tc) => (
+            AttachPoint::Tc {
+                interface: interface(tc.iface, tc.netns),
+                direction: direction(&tc.direction)?,
+                priority: tc.priority,
+                proceed_on: proceed_on(VerdictFamily::Tc, &tc.proceed_on)?,
+            },
+            sorted(tc.metadata),
+        ),
+        Info::TcxAttachInfo(tcx) => (
+            AttachPoint::Tcx {
+                interface: interface(tcx.iface, tcx.netns),
+                direction: direction(&tcx.direction)?,
+                priority: tcx.priority,
+            },
+            sorted(tcx.metadata),
+        ),
+        Info::TracepointAttachInfo(point) => {
+            let (category, name) = tracepoint(&point.tracepoint)?;
+            (AttachPoint::Tracepoint { category, name }, sorted(point.metadata))
+        }
+        Info::KprobeAttachInfo(probe) => {
+            if probe.container_pid.is_some() {
+                return Err(unsupported(
+                    "a kernel probe fires for the whole machine: it cannot be limited to a container",
+                ));
+            }
+            if probe.fn_name.is_empty() {
+                return Err(invalid("the kernel probe names no function"));
+            }
+            (
+                AttachPoint::Kprobe { function: probe.fn_name, offset: probe.offset },
+                sorted(probe.metadata),
+            )
+        }
+        Info::UprobeAttachInfo(probe) => {
+            if probe.target.is_empty() {
+                return Err(invalid("the user-space probe names no target"));
+            }
+            (
+                AttachPoint::Uprobe {
+                    target: probe.target,
+                    // Some clients send an empty name for none.
+                    function: probe.fn_name.filter(|name| !name.is_empty()),
+                    offset: probe.offset,
+                    scope: ProcessScope {
+                        pid: process(probe.pid)?,
+                        container_pid: process(probe.container_pid)?,
+                    },
+                },
+                sorted(probe.metadata),
+            )
+        }
+        Info::FentryAttachInfo(fentry) => (AttachPoint::Fentry, sorted(fentry.metadata)),
+        Info::FexitAttachInfo(fexit) => (AttachPoint::Fexit, sorted(fexit.metadata)),
+        Info::LsmAttachInfo(lsm) => (AttachPoint::Lsm, sorted(lsm.metadata)),
+    })
+}
+
+fn interface(name: String, netns: Option<String>) -> Interface {
+    Interface { name, netns: netns.filter(|path| !path.is_empty()).map(PathBuf::from) }
+}
+
+fn direction(text: &str) -> Result<Direction, Status> {
+    text.parse().map_err(|error: bpfmand_core::UnknownDirection| invalid(error.to_string()))
+}
+
+fn proceed_on(family: VerdictFamily, codes: &[i32]) -> Result<ProceedOn, Status> {
+    ProceedOn::from_codes(family, codes).map_err(|error| invalid(error.to_string()))
+}
+
+fn tracepoint(text: &str) -> Result<(String, String), Status> {
+    match text.split('/').collect::<Vec<_>>()[..] {
+        [category, name]
+            if !category.is_empty() && !name.is_empty() && !category.starts_with('.') && !name.starts_with('.') =>
+        {
+            Ok((category.to_owned(), name.to_owned()))
+        }
+        _ => Err(invalid(format!("trace point \"{text}\" is not of the form category/name"))),
+    }
+}
+
+fn process(pid: Option<i32>) -> Result<Option<u32>, Status> {
+    pid.map(|pid| {
+        u32::try_from(pid)
+            .ok()
+            .filter(|pid| *pid > 0)
+            .ok_or_else(|| invalid(format!("process id {pid} is not positive")))
+    })
+    .transpose()
+}
+
+/// A hook of the additive service.
+pub fn hook(hook: Option<bpfman_proto::ext::v1::Hook>) -> Result<(Interface, bpfmand_core::HookKind), Status> {
+    use bpfmand_core::HookKind;
+    let hook = hook.ok_or_else(|| invalid("the request names no hook"))?;
+    let kind = match hook.kind.as_str() {
+        "xdp" => HookKind::Xdp,
+        "tc" => HookKind::Tc(direction(&hook.direction)?),
+        "tcx" => HookKind::Tcx(direction(&hook.direction)?),
+        other => return Err(invalid(format!("hook kind \"{other}\" is none of xdp, tc, tcx"))),
+    };
+    Ok((interface(hook.iface, Some(hook.netns)), kind))
+}
+
+/// Which programs a list shows. `program_type` is an exact type's name, or empty.
+pub fn selector(request: v1::ListRequest, program_type: &str) -> Result<Selector, Status> {
+    Ok(Selector {
+        kernel_type: request.program_type,
+        program_type: exact_type(program_type)?,
+        managed_only: request.bpfman_programs_only.unwrap_or(false),
+        metadata: sorted(request.match_metadata),
+    })
+}
+
+/// An exact type by name; none if the name is empty.
+pub fn exact_type(name: &str) -> Result<Option<ProgramType>, Status> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    name.parse().map(Some).map_err(|error: bpfmand_core::UnknownProgramType| invalid(error.to_string()))
+}
+
+pub fn sorted<V>(map: HashMap<String, V>) -> BTreeMap<String, V> {
+    map.into_iter().collect()
+}

@@ -1,0 +1,100 @@
+//! What both services share: the engine, the callers, and the way to a thread where work may block.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
+use bpfman_proto::v1::bpfman_server::BpfmanServer;
+use bpfmand_engine::{Engine, EngineError, Images};
+use bpfmand_kernel::Kernel;
+use tonic::service::Routes;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Extensions, Status};
+
+use crate::status;
+use crate::Activity;
+
+/// The largest request, in bytes. Bytecode never travels in one: its path or reference does.
+const LARGEST_REQUEST: usize = 256 << 10;
+
+/// Folders that answers name.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The daemon's bpffs.
+    pub fs: PathBuf,
+    /// The runtime folder.
+    pub runtime: PathBuf,
+    /// The folder of the records.
+    pub state: PathBuf,
+}
+
+/// Both services over one engine.
+pub struct Api<K: Kernel> {
+    pub(crate) engine: Arc<Engine<K>>,
+    pub(crate) images: Arc<dyn Images>,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) paths: Paths,
+}
+
+impl<K: Kernel> Clone for Api<K> {
+    fn clone(&self) -> Self {
+        Self {
+            engine: Arc::clone(&self.engine),
+            images: Arc::clone(&self.images),
+            activity: Arc::clone(&self.activity),
+            paths: self.paths.clone(),
+        }
+    }
+}
+
+impl<K: Kernel> Api<K> {
+    /// Services over an engine.
+    pub fn new(engine: Arc<Engine<K>>, images: Arc<dyn Images>, paths: Paths) -> Self {
+        Self { engine, images, activity: Arc::default(), paths }
+    }
+
+    /// When the last request ended.
+    #[must_use]
+    pub fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
+    /// The services, ready to be served on a unix socket.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        Routes::new(BpfmanServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(BpfmanExtServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+    }
+
+    /// Does work on a thread where it may block. It goes on when the caller hangs up: what was begun is finished.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let api = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let _running = api.activity.begin();
+            work(&api)
+        });
+        done.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a request ended in a panic");
+            Err(Status::internal("the daemon failed while it worked on this request; its log says more"))
+        })
+    }
+}
+
+/// The engine's failure as a status.
+pub fn fail(error: EngineError) -> Status {
+    let answer = status::from_engine(&error);
+    tracing::info!(code = ?answer.code(), %error, "refused");
+    answer
+}
+
+/// The user id of the calling process.
+pub fn caller(extensions: &Extensions) -> Result<u32, Status> {
+    extensions
+        .get::<UdsConnectInfo>()
+        .and_then(|info| info.peer_cred)
+        .map(|credentials| credentials.uid())
+        .ok_or_else(|| status::denied("the calling process cannot be identified"))
+}

@@ -1,0 +1,137 @@
+//! Where bytecode comes from: a local file, or an image.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{Credentials, PullPolicy};
+
+use crate::{EngineError, ErrorKind};
+
+/// The largest object file, in bytes.
+pub const MAX_OBJECT: u64 = 16 << 20;
+
+/// The kind of an image's failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageFailureKind {
+    /// No such image, or not in the cache and not to be pulled.
+    NotFound,
+    /// The reference, manifest, layer or policy makes no sense.
+    Malformed,
+    /// The registry asks for other credentials.
+    Denied,
+    /// A signature is missing or wrong.
+    Signature,
+    /// The registry could not be asked.
+    Registry,
+    /// Above a limit.
+    TooLarge,
+    /// The cache's disk, or the daemon's own fault.
+    Internal,
+}
+
+/// An image that cannot be had.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ImageFailure {
+    /// Its kind.
+    pub kind: ImageFailureKind,
+    /// What failed, on what, why.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl ImageFailure {
+    pub(crate) const fn error_kind(&self) -> ErrorKind {
+        match self.kind {
+            ImageFailureKind::NotFound => ErrorKind::NotFound,
+            ImageFailureKind::Malformed => ErrorKind::Invalid,
+            ImageFailureKind::Denied => ErrorKind::Denied,
+            ImageFailureKind::Signature => ErrorKind::Signature,
+            ImageFailureKind::Registry => ErrorKind::Registry,
+            ImageFailureKind::TooLarge => ErrorKind::TooLarge,
+            ImageFailureKind::Internal => ErrorKind::Internal,
+        }
+    }
+}
+
+/// Verified bytecode of an image.
+#[derive(Clone, Debug)]
+pub struct FetchedImage {
+    /// The object file.
+    pub bytes: Arc<[u8]>,
+    /// Digest of the image, `sha256:…`.
+    pub digest: String,
+    /// The rule and signer that let it in.
+    pub verified_by: String,
+    /// Programs that the image's label names; empty if it has no such label.
+    pub programs: Vec<String>,
+}
+
+/// The room `image`, as the engine sees it. Calls block.
+pub trait Images: Send + Sync {
+    /// Fetches and verifies an image. `progress` hears of bytes so far and in all.
+    ///
+    /// # Errors
+    /// It cannot be had or trusted.
+    fn fetch(
+        &self,
+        url: &str,
+        pull_policy: PullPolicy,
+        credentials: Option<&Credentials>,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<FetchedImage, ImageFailure>;
+}
+
+/// No images at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoImages;
+
+impl Images for NoImages {
+    fn fetch(
+        &self,
+        url: &str,
+        _: PullPolicy,
+        _: Option<&Credentials>,
+        _: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<FetchedImage, ImageFailure> {
+        Err(ImageFailure {
+            kind: ImageFailureKind::Registry,
+            message: format!("image {url} cannot be fetched: this daemon has no image store"),
+            hint: None,
+        })
+    }
+}
+
+/// Reads an object file from this machine. Only root may ask for that: the daemon could read files that the caller
+/// could not.
+pub fn read_file(path: &Path, caller_uid: u32) -> Result<Arc<[u8]>, EngineError> {
+    if caller_uid != 0 {
+        return Err(EngineError::Denied(format!(
+            "user {caller_uid} may not load bytecode from file {}: only root may",
+            path.display()
+        )));
+    }
+    if !path.is_absolute() {
+        return Err(EngineError::Invalid(format!("bytecode path \"{}\" is not absolute", path.display())));
+    }
+    let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
+    let file = File::open(path).map_err(fail)?;
+    let metadata = file.metadata().map_err(fail)?;
+    if !metadata.is_file() {
+        return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));
+    }
+    let too_large =
+        |size| EngineError::TooLarge { what: format!("bytecode {}", path.display()), size, limit: MAX_OBJECT };
+    if metadata.len() > MAX_OBJECT {
+        return Err(too_large(metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    file.take(MAX_OBJECT + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > MAX_OBJECT {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes.into())
+}

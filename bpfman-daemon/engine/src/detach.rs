@@ -1,0 +1,196 @@
+//! Detach: one place less where a program runs. Unload does the same for all links of a program at once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, LinkId, OperationId};
+use bpfmand_kernel::{Kernel, TcFilter};
+use bpfmand_store::Batch;
+
+use crate::engine::encode;
+use crate::locks::Subject;
+use crate::records::{self, Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::undo::Undo;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Removes one attachment. When this returns, the kernel has let go of it.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; the link stays then.
+    pub fn detach(&self, id: LinkId) -> Result<(), EngineError> {
+        let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
+        let _program_lock = self.lock(Subject::Program(link.program));
+        // Another call may have detached it while this one waited.
+        let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
+        let _hook_lock = link.hook.map(|key| self.lock(Subject::Hook(key)));
+        self.remove("detach", &[link], None)
+    }
+
+    /// Removes links, all of one program, and the program too if it is given. The caller holds the locks of the
+    /// program and of all hooks.
+    pub(crate) fn remove(
+        &self,
+        operation_name: &'static str,
+        links: &[Arc<LinkRecord>],
+        program: Option<&ProgramRecord>,
+    ) -> Result<(), EngineError> {
+        let operation = self.operation();
+        let mut undo = Undo::default();
+        let mut batch = Batch::new();
+        let mut leftover = LeftoverRecord::default();
+        let mut changed = Vec::new();
+        let mut chains: BTreeMap<HookKey, Vec<LinkId>> = BTreeMap::new();
+        for link in links {
+            batch.delete(records::LINKS, link.id.to_string().as_bytes());
+            match link.hook {
+                Some(key) if !matches!(key.kind, HookKind::Tcx(_)) => {
+                    chains.entry(key).or_default().push(link.id);
+                }
+                _ => leftover.links.push(text(&paths::link(link.id))),
+            }
+        }
+        for (key, leaving) in &chains {
+            match self.leave_chain(operation_name, key, leaving, &mut leftover, &mut undo) {
+                Ok(Some(hook)) => {
+                    batch.put(records::HOOKS, &records::hook_key(key), encode(&hook)?);
+                    changed.push(hook);
+                }
+                Ok(None) => {
+                    batch.delete(records::HOOKS, &records::hook_key(key));
+                }
+                Err(error) => return Err(undo.run(error)),
+            }
+        }
+        if let Some(program) = program {
+            self.leave_program(program, &mut batch, &mut leftover);
+        }
+        batch.put(records::LEFTOVERS, operation.to_string().as_bytes(), encode(&leftover)?);
+        self.step(operation_name, "record");
+        if let Err(error) = self.commit(batch) {
+            return Err(undo.run(error));
+        }
+        undo.forget();
+        {
+            let mut state = self.state();
+            for link in links {
+                state.links.remove(&link.id);
+            }
+            for key in chains.keys() {
+                state.hooks.remove(key);
+            }
+            for hook in changed {
+                state.hooks.insert(hook.key, Arc::new(hook));
+            }
+            if let Some(program) = program {
+                state.remove_program(program.uid);
+            }
+        }
+        self.clear_leftover(operation_name, operation, &leftover)
+    }
+
+    /// Takes members out of a chain. Answers the hook's new record, or none if it ends.
+    fn leave_chain<'a>(
+        &'a self,
+        operation_name: &'static str,
+        key: &HookKey,
+        leaving: &[LinkId],
+        leftover: &mut LeftoverRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<Option<HookRecord>, EngineError> {
+        let (hook, remaining) = {
+            let state = self.state();
+            let Some(hook) = state.hooks.get(key).cloned() else { return Ok(None) };
+            let remaining: Vec<_> =
+                state.chain(key).into_iter().filter(|link| !leaving.contains(&link.id)).collect();
+            (hook, state.order(key, remaining, None))
+        };
+        if remaining.is_empty() {
+            match hook.entry {
+                Entry::Link => leftover.links.push(text(&paths::hook_link(key))),
+                Entry::Filter { priority, handle } => leftover.filters.push(LeftoverFilter {
+                    interface: hook.interface.clone(),
+                    key: *key,
+                    priority,
+                    handle,
+                    program: hook.program,
+                }),
+            }
+            return Ok(None);
+        }
+        self.step(operation_name, "build chain");
+        let built = self.build_chain(key, &hook.interface, &remaining)?;
+        self.change_chain(&hook, &built, undo)?;
+        Ok(Some(HookRecord {
+            newcomer: None,
+            strategy: built.strategy,
+            program: built.id,
+            tag: built.tag,
+            ..(*hook).clone()
+        }))
+    }
+
+    /// Lists what goes with a program: its pin, and maps that nobody else uses.
+    fn leave_program(&self, program: &ProgramRecord, batch: &mut Batch, leftover: &mut LeftoverRecord) {
+        batch.delete(records::PROGRAMS, program.uid.to_string().as_bytes());
+        leftover.pins.push(text(&paths::program(program.id)));
+        let state = self.state();
+        let others = || state.programs.values().filter(|other| other.uid != program.uid);
+        if !others().any(|other| other.map_folder == program.map_folder) {
+            leftover.folders.push(text(&paths::maps(program.map_folder)));
+        }
+        for map in program.maps.iter().filter(|map| map.shared) {
+            if !others().any(|other| other.maps.iter().any(|m| m.shared && m.id == map.id)) {
+                leftover.pins.push(text(&paths::shared(&map.name)));
+            }
+        }
+    }
+
+    /// Removes from the kernel what a finished operation no longer needs. Running it again is fine.
+    pub(crate) fn clear_leftover(
+        &self,
+        operation_name: &'static str,
+        operation: OperationId,
+        leftover: &LeftoverRecord,
+    ) -> Result<(), EngineError> {
+        for link in &leftover.links {
+            self.step(operation_name, "end link");
+            self.kernel.end_link(Path::new(link))?;
+        }
+        for filter in &leftover.filters {
+            self.step(operation_name, "remove filter");
+            self.end_filter(filter)?;
+        }
+        for pin in &leftover.pins {
+            self.step(operation_name, "remove pin");
+            self.kernel.unpin(Path::new(pin))?;
+        }
+        for folder in &leftover.folders {
+            self.step(operation_name, "remove folder");
+            self.remove_tree(Path::new(folder))?;
+        }
+        self.state().cleaned.push(operation);
+        Ok(())
+    }
+
+    fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {
+        let Some(direction) = filter.key.kind.direction() else { return Ok(()) };
+        // The namespace file may be gone, or name another namespace by now: then so is the filter.
+        match self.kernel.find_hook(&filter.interface, filter.key.kind) {
+            Ok(key) if key == filter.key => {}
+            _ => return Ok(()),
+        }
+        Ok(self.kernel.remove_filter(
+            filter.interface.netns.as_deref(),
+            filter.key.ifindex,
+            direction,
+            TcFilter { priority: filter.priority, handle: filter.handle },
+            filter.program,
+        )?)
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}

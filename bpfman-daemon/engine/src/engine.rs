@@ -1,0 +1,255 @@
+//! The engine itself: what all operations share.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use bpfmand_core::{OperationId, ProgramId, ProgramUid};
+use bpfmand_kernel::{Kernel, XdpMode};
+use bpfmand_object::{BtfFeatures, KernelBtf};
+use bpfmand_store::{Batch, Store};
+
+use crate::blobs::{BlobId, Blobs};
+use crate::bytecode::Images;
+use crate::locks::{Held, Locks, Subject};
+use crate::members::MemberCache;
+use crate::records::{self, LeftoverRecord, ProgramRecord};
+use crate::state::State;
+use crate::steps::StepObserver;
+use crate::{EngineError, NoImages, NoObserver};
+
+/// XDP modes by interface name, where the configuration names one.
+pub type XdpModes = BTreeMap<String, XdpMode>;
+
+/// What an engine is made of besides its kernel.
+pub struct EngineOptions {
+    /// Folder of the object files that the store refers to.
+    pub bytecode_folder: PathBuf,
+    /// Records.
+    pub store: Store,
+    /// Images.
+    pub images: Arc<dyn Images>,
+    /// Hears of steps.
+    pub observer: Arc<dyn StepObserver>,
+    /// XDP modes by interface.
+    pub xdp_modes: XdpModes,
+    /// Attach `tc` programs by clsact filters even where the kernel has tcx.
+    pub tc_by_clsact: bool,
+}
+
+impl EngineOptions {
+    /// Options without images, observer or configuration.
+    #[must_use]
+    pub fn new(bytecode_folder: PathBuf, store: Store) -> Self {
+        Self {
+            bytecode_folder,
+            store,
+            images: Arc::new(NoImages),
+            observer: Arc::new(NoObserver),
+            xdp_modes: XdpModes::new(),
+            tc_by_clsact: false,
+        }
+    }
+}
+
+/// The one owner of state. Shared by reference; every method may be called from many threads.
+pub struct Engine<K: Kernel> {
+    pub(crate) kernel: Arc<K>,
+    pub(crate) blobs: Blobs,
+    pub(crate) images: Arc<dyn Images>,
+    pub(crate) members: MemberCache,
+    pub(crate) xdp_modes: XdpModes,
+    pub(crate) tc_by_clsact: bool,
+    store: Store,
+    state: Mutex<State>,
+    locks: Arc<Locks>,
+    observer: Arc<dyn StepObserver>,
+    /// Shared by loads between the bytecode and its record, held alone by unloads that remove bytecode.
+    bytecode_use: RwLock<()>,
+}
+
+/// How many numbers are reserved at once.
+const RESERVE: u64 = 1024;
+
+impl<K: Kernel> Engine<K> {
+    /// Reads the records. Nothing of the kernel is touched until [`Engine::recover`].
+    ///
+    /// # Errors
+    /// The store or the bytecode folder cannot be read.
+    pub fn open(kernel: Arc<K>, options: EngineOptions) -> Result<Self, EngineError> {
+        let mut engine = Self {
+            kernel,
+            blobs: Blobs::open(options.bytecode_folder)?,
+            images: options.images,
+            members: MemberCache::default(),
+            xdp_modes: options.xdp_modes,
+            tc_by_clsact: options.tc_by_clsact,
+            store: options.store,
+            state: Mutex::default(),
+            locks: Arc::default(),
+            observer: options.observer,
+            bytecode_use: RwLock::default(),
+        };
+        engine.read_records()?;
+        Ok(engine)
+    }
+
+    fn read_records(&mut self) -> Result<(), EngineError> {
+        let snapshot = self.store.load()?;
+        let mut state = State::default();
+        for (_, value) in snapshot.table(records::PROGRAMS) {
+            state.put_program(parse(value)?);
+        }
+        for (_, value) in snapshot.table(records::LINKS) {
+            let link: records::LinkRecord = parse(value)?;
+            state.links.insert(link.id, Arc::new(link));
+        }
+        for (_, value) in snapshot.table(records::HOOKS) {
+            let hook: records::HookRecord = parse(value)?;
+            state.hooks.insert(hook.key, Arc::new(hook));
+        }
+        state.counter = snapshot.get(records::META, records::COUNTER).map(parse).transpose()?.unwrap_or(1);
+        state.reserved = state.counter;
+        *self.state() = state;
+        Ok(())
+    }
+
+    /// The leftovers that the store still lists.
+    pub(crate) fn leftovers(&self) -> Result<Vec<(OperationId, LeftoverRecord)>, EngineError> {
+        let snapshot = self.store.load()?;
+        snapshot
+            .table(records::LEFTOVERS)
+            .map(|(key, value)| Ok((OperationId(parse(key)?), parse(value)?)))
+            .collect()
+    }
+
+    /// The records in memory. Held only for look-ups and for the change after a commit, never across a kernel call.
+    ///
+    /// A panic elsewhere leaves the records whole: they are changed one insertion at a time after the commit.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock(&self, subject: Subject) -> Held {
+        self.locks.take(subject)
+    }
+
+    /// Locks a program of ours and reads its record once it is locked.
+    pub(crate) fn lock_program(&self, id: ProgramId) -> Result<(Held, Arc<ProgramRecord>), EngineError> {
+        let uid = self.state().by_id.get(&id).copied().ok_or(EngineError::NoProgram(id))?;
+        let held = self.lock(Subject::Program(uid));
+        let record = self.record(uid).ok_or(EngineError::NoProgram(id))?;
+        Ok((held, record))
+    }
+
+    pub(crate) fn record(&self, uid: ProgramUid) -> Option<Arc<ProgramRecord>> {
+        self.state().programs.get(&uid).cloned()
+    }
+
+    /// Keeps all bytecode on disk while held.
+    pub(crate) fn keep_bytecode(&self) -> RwLockReadGuard<'_, ()> {
+        self.bytecode_use.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes bytecode that no program needs any more.
+    pub(crate) fn drop_bytecode(&self, blob: &BlobId) {
+        let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.state().programs.values().any(|program| program.blob == *blob) {
+            self.blobs.remove(blob);
+        }
+    }
+
+    /// A number that no id of ours ever had.
+    pub(crate) fn number(&self) -> u64 {
+        let mut state = self.state();
+        state.counter += 1;
+        state.counter - 1
+    }
+
+    pub(crate) fn operation(&self) -> OperationId {
+        OperationId(self.number())
+    }
+
+    /// Announces a step to the observer.
+    pub(crate) fn step(&self, operation: &'static str, step: &'static str) {
+        self.observer.before(operation, step);
+    }
+
+    /// Makes a batch durable. On return it is on disk.
+    pub(crate) fn commit(&self, mut batch: Batch) -> Result<(), EngineError> {
+        let (reserve, cleaned) = {
+            let mut state = self.state();
+            let reserve = (state.counter >= state.reserved).then(|| state.counter + RESERVE);
+            (reserve, std::mem::take(&mut state.cleaned))
+        };
+        if let Some(reserve) = reserve {
+            batch.put(records::META, records::COUNTER, reserve.to_string().into_bytes());
+        }
+        for operation in &cleaned {
+            batch.delete(records::LEFTOVERS, operation.to_string().as_bytes());
+        }
+        let result = self.store.commit(batch);
+        let mut state = self.state();
+        match &result {
+            Ok(()) => state.reserved = state.reserved.max(reserve.unwrap_or(0)),
+            Err(_) => state.cleaned.extend(cleaned),
+        }
+        drop(state);
+        Ok(result?)
+    }
+
+    /// What the kernel can do.
+    #[must_use]
+    pub fn features(&self) -> &bpfmand_kernel::Features {
+        self.kernel.features()
+    }
+
+    /// What the kernel takes in a program's own BTF.
+    pub(crate) fn btf_features(&self) -> BtfFeatures {
+        let version = self.kernel.features().version;
+        BtfFeatures {
+            float: version >= (5, 13),
+            decl_tag: version >= (5, 16),
+            type_tag: version >= (5, 17),
+            enum64: version >= (6, 0),
+        }
+    }
+
+    /// The kernel's types. Some megabytes: read where they are needed, dropped after the operation.
+    pub(crate) fn kernel_btf(&self) -> Result<KernelBtf, EngineError> {
+        Ok(KernelBtf::parse(self.kernel.btf()?)?)
+    }
+
+    /// Removes a folder of pins with all that is in it, folders included.
+    pub(crate) fn remove_tree(&self, path: &Path) -> Result<(), EngineError> {
+        for name in self.kernel.list_folder(path)? {
+            let child = path.join(name);
+            self.remove_tree(&child)?;
+            if self.kernel.open_pin(&child).is_ok_and(|pin| pin.is_some()) {
+                self.kernel.unpin(&child)?;
+            }
+        }
+        // A pin has no entries and is no folder: the caller, or the loop above, removes it.
+        if self.kernel.open_pin(path).is_ok_and(|pin| pin.is_some()) {
+            return Ok(());
+        }
+        Ok(self.kernel.remove_folder(path)?)
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {
+    serde_json::from_slice(bytes).map_err(|error| EngineError::Files {
+        action: "read a record of",
+        path: "the store".to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+    })
+}
+
+/// A record as bytes.
+pub fn encode<T: serde::Serialize>(record: &T) -> Result<Vec<u8>, EngineError> {
+    serde_json::to_vec(record).map_err(|error| EngineError::Files {
+        action: "write a record of",
+        path: "the store".to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+    })
+}

@@ -1,0 +1,229 @@
+//! Everything that an operation can answer instead of success.
+
+use bpfmand_core::{LinkId, ProgramId, ProgramType};
+use bpfmand_kernel::KernelError;
+use bpfmand_object::ObjectError;
+use bpfmand_splice::SpliceError;
+use bpfmand_store::StoreError;
+
+use crate::bytecode::ImageFailure;
+
+/// The kind of a failure: what a caller branches on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// What was named does not exist.
+    NotFound,
+    /// The request makes no sense.
+    Invalid,
+    /// The request does not fit what is there now.
+    Precondition,
+    /// Someone else holds what was asked for, or it is full.
+    Conflict,
+    /// The caller may not.
+    Denied,
+    /// The kernel refused.
+    KernelRefused,
+    /// A registry could not be asked.
+    Registry,
+    /// A signature is missing or wrong.
+    Signature,
+    /// Not on this kernel, or not in this version.
+    Unsupported,
+    /// Larger than the limit.
+    TooLarge,
+    /// The daemon's own fault, or its disk's.
+    Internal,
+}
+
+/// A failed operation. Nothing was changed, unless the error says that undoing failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No such program of ours.
+    #[error("program {0} does not exist or is not managed by bpfman")]
+    NoProgram(ProgramId),
+    /// No such program at all.
+    #[error("program {0} does not exist")]
+    NoKernelProgram(ProgramId),
+    /// No such link.
+    #[error("link {0} does not exist")]
+    NoLink(LinkId),
+    /// No chain at a hook.
+    #[error("no program of bpfman is attached at {hook}")]
+    NoChain {
+        /// As the user named it.
+        hook: String,
+    },
+    /// A request that makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The attach point is for another type of program.
+    #[error("program {program} is of type {program_type} and cannot be attached to a point of type {point}")]
+    WrongPoint {
+        /// Which program.
+        program: ProgramId,
+        /// Its type.
+        program_type: ProgramType,
+        /// The point's type.
+        point: &'static str,
+    },
+    /// A hook has no room.
+    #[error("{hook} already runs {limit} programs, the most one chain takes")]
+    ChainFull {
+        /// Which hook.
+        hook: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// Maps to be shared that are not there or do not fit.
+    #[error("cannot share the maps of program {owner}: {reason}")]
+    MapOwner {
+        /// The program named as owner.
+        owner: ProgramId,
+        /// Why not.
+        reason: String,
+    },
+    /// A map pinned by name that exists with another shape.
+    #[error("map \"{name}\" is shared by name and exists with another shape: {reason}")]
+    SharedMap {
+        /// Its name.
+        name: String,
+        /// What differs.
+        reason: String,
+    },
+    /// The caller may not.
+    #[error("{0}")]
+    Denied(String),
+    /// A file that cannot be read.
+    #[error("cannot read bytecode {path}: {source}")]
+    Bytecode {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Bytecode above the limit.
+    #[error("{what} has {size} bytes; the limit is {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: String,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// An image that cannot be had.
+    #[error(transparent)]
+    Image(#[from] ImageFailure),
+    /// An object file that does not hold what was asked for.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// Members that cannot share a hook.
+    #[error("cannot build the chain of {hook}: {source}")]
+    Chain {
+        /// Which hook.
+        hook: String,
+        /// Why.
+        source: Box<SpliceError>,
+    },
+    /// The kernel's answer.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The store's answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Files of the daemon.
+    #[error("cannot {action} {path}: {source}")]
+    Files {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A failure after which some steps could not be undone either.
+    #[error("{cause}; and undoing it failed: {}", failures.join("; "))]
+    NotUndone {
+        /// What went wrong first.
+        cause: Box<EngineError>,
+        /// What could not be undone.
+        failures: Vec<String>,
+    },
+}
+
+impl EngineError {
+    /// The kind of failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoProgram(_) | Self::NoKernelProgram(_) | Self::NoLink(_) | Self::NoChain { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::Invalid(_) | Self::MapOwner { .. } | Self::Object(_) => ErrorKind::Invalid,
+            Self::Bytecode { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                _ => ErrorKind::Invalid,
+            },
+            Self::WrongPoint { .. } => ErrorKind::Precondition,
+            Self::ChainFull { .. } | Self::SharedMap { .. } => ErrorKind::Conflict,
+            Self::Denied(_) => ErrorKind::Denied,
+            Self::TooLarge { .. } => ErrorKind::TooLarge,
+            Self::Image(failure) => failure.error_kind(),
+            Self::Chain { .. } => ErrorKind::Unsupported,
+            Self::Kernel(error) => match error {
+                KernelError::Refused { .. } | KernelError::Call { .. } => ErrorKind::KernelRefused,
+                KernelError::HookHeld { .. } | KernelError::HookChanged { .. } => ErrorKind::Conflict,
+                KernelError::NoInterface { .. } | KernelError::NoNamespace { .. } => ErrorKind::Invalid,
+                KernelError::NoTracepoint { .. } | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
+                KernelError::Unsupported { .. } => ErrorKind::Unsupported,
+                _ => ErrorKind::Internal,
+            },
+            Self::Store(_) | Self::Files { .. } => ErrorKind::Internal,
+            Self::NotUndone { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// What the user can do next, where there is something to say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
+            Self::NoLink(_) => "`bpfman list links` shows the links",
+            Self::ChainFull { .. } => "detach a program of this hook first",
+            Self::WrongPoint { .. } => {
+                "attach it to a point of its own type, or load it again with the type you want"
+            }
+            Self::Kernel(KernelError::Refused { log, .. }) if log.is_empty() => {
+                "the kernel refused before its verifier ran: it may forbid this type of program (lockdown, a missing \
+                 feature), or the daemon lacks CAP_BPF, CAP_PERFMON or CAP_NET_ADMIN"
+            }
+            Self::Kernel(KernelError::Refused { .. }) => {
+                "`--verifier-log` shows the verifier's whole log"
+            }
+            Self::Kernel(KernelError::HookHeld { .. }) => {
+                "`bpftool net` shows who holds the hook; bpfman never replaces programs of others"
+            }
+            Self::Kernel(KernelError::HookChanged { .. }) => {
+                "someone replaced the program at this hook; detach theirs, then try again"
+            }
+            Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
+            Self::Image(failure) => return failure.hint.clone(),
+            Self::Denied(_) => "ask root to load it, or load an image that root's policy admits",
+            Self::NotUndone { .. } => "restart the daemon: it compares the kernel with its records and mends both",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// The verifier's whole log, if there is one.
+    #[must_use]
+    pub fn verifier_log(&self) -> Option<&str> {
+        match self {
+            Self::Kernel(error) => error.verifier_log(),
+            Self::NotUndone { cause, .. } => cause.verifier_log(),
+            _ => None,
+        }
+    }
+}

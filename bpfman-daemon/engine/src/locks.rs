@@ -1,0 +1,55 @@
+//! One lock for each thing that operations must not change at the same time.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bpfmand_core::{HookKey, ProgramUid};
+
+/// What can be locked. An operation takes them in this order, and programs by ascending uid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// Maps that are shared by name.
+    SharedMaps,
+    /// A program: held by whoever attaches, detaches or unloads it, or shares its maps.
+    Program(ProgramUid),
+    /// A hook: held by whoever changes its chain.
+    Hook(HookKey),
+}
+
+/// The locks that are held now.
+#[derive(Debug, Default)]
+pub struct Locks {
+    held: Mutex<HashSet<Subject>>,
+    released: Condvar,
+}
+
+/// A held lock.
+#[derive(Debug)]
+pub struct Held {
+    locks: Arc<Locks>,
+    subject: Subject,
+}
+
+impl Locks {
+    /// Waits for a lock and takes it.
+    pub fn take(self: &Arc<Self>, subject: Subject) -> Held {
+        let mut held = self.guard();
+        while held.contains(&subject) {
+            held = self.released.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        held.insert(subject);
+        Held { locks: Arc::clone(self), subject }
+    }
+
+    /// A panic while the table was locked leaves it whole: every change of it is one insertion or removal.
+    fn guard(&self) -> MutexGuard<'_, HashSet<Subject>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.locks.guard().remove(&self.subject);
+        self.locks.released.notify_all();
+    }
+}

@@ -1,0 +1,90 @@
+//! Programs as members of chains: their relocated text, bound to the maps that they were loaded with.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bpfmand_core::{BoundText, Insn, MapId, ProgramUid, op};
+use bpfmand_kernel::Kernel;
+use bpfmand_object::{ObjectFile, TextOptions};
+
+use crate::records::ProgramRecord;
+use crate::{Engine, EngineError};
+
+/// A program ready to be joined with others.
+#[derive(Clone, Debug)]
+pub struct MemberText {
+    /// The text.
+    pub text: Arc<BoundText>,
+    /// It carries ids of its own BTF's types, which another program's BTF would not have.
+    pub needs_own_btf: bool,
+}
+
+/// Texts of members used last. Building one again costs a parse of its object; kernels with many hooks need the
+/// same few again and again.
+#[derive(Debug, Default)]
+pub struct MemberCache {
+    texts: Mutex<HashMap<ProgramUid, (Vec<MapId>, MemberText)>>,
+}
+
+/// Most texts to keep, and the largest to keep, in instructions: 32 × 4,096 × 8 bytes are 1 MiB.
+const MOST_TEXTS: usize = 32;
+const LARGEST_TEXT: usize = 4096;
+
+impl MemberCache {
+    fn get(&self, program: &ProgramRecord) -> Option<MemberText> {
+        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (maps, text) = texts.get(&program.uid)?;
+        (*maps == map_ids(program)).then(|| text.clone())
+    }
+
+    fn put(&self, program: &ProgramRecord, text: &MemberText) {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if text.text.0.insns.len() > LARGEST_TEXT {
+            return;
+        }
+        if texts.len() >= MOST_TEXTS {
+            texts.clear();
+        }
+        texts.insert(program.uid, (map_ids(program), text.clone()));
+    }
+
+    /// Forgets a program.
+    pub fn remove(&self, program: ProgramUid) {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner).remove(&program);
+    }
+}
+
+fn map_ids(program: &ProgramRecord) -> Vec<MapId> {
+    program.maps.iter().map(|map| map.id).collect()
+}
+
+impl<K: Kernel> Engine<K> {
+    /// The text of a loaded program.
+    pub(crate) fn member(&self, program: &ProgramRecord) -> Result<MemberText, EngineError> {
+        if let Some(text) = self.members.get(program) {
+            return Ok(text);
+        }
+        let object = ObjectFile::parse(self.blobs.get(&program.blob)?)?;
+        let kernel_btf =
+            object.needs_kernel_btf(&program.name).then(|| self.kernel_btf()).transpose()?;
+        let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
+        let text = object.text(&program.name, &options)?;
+        let bound = text.bind(&map_ids(program)).map_err(|index| no_such_map(&program.name, index))?;
+        let member = MemberText {
+            text: Arc::new(bound),
+            needs_own_btf: object.uses_local_type_ids(&program.name),
+        };
+        self.members.put(program, &member);
+        Ok(member)
+    }
+}
+
+/// A text that names more maps than its object has: the object room broke its word.
+pub fn no_such_map(program: &str, index: usize) -> EngineError {
+    EngineError::Invalid(format!("program \"{program}\" refers to map number {index}, which its object does not have"))
+}
+
+/// True if a program calls kernel functions by their BTF id.
+pub fn calls_kfuncs(insns: &[Insn]) -> bool {
+    insns.iter().any(|insn| insn.code == op::CALL && insn.src() == op::PSEUDO_KFUNC_CALL)
+}

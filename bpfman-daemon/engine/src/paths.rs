@@ -1,0 +1,47 @@
+//! Where things are pinned, relative to the daemon's bpffs.
+
+use std::path::PathBuf;
+
+use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId};
+
+/// The folder of unfinished operations.
+pub const PENDING: &str = ".pending";
+/// The folder of links that are not part of a chain.
+pub const LINKS: &str = "links";
+/// The folder of maps that objects share by name.
+pub const SHARED: &str = "shared";
+/// The folder of programs' map folders.
+pub const MAPS: &str = "maps";
+
+/// The folder of one unfinished operation.
+pub fn pending(operation: OperationId) -> PathBuf {
+    PathBuf::from(PENDING).join(operation.to_string())
+}
+
+/// A loaded program.
+pub fn program(id: ProgramId) -> PathBuf {
+    PathBuf::from(format!("prog_{id}"))
+}
+
+/// The maps of a program, or of those that share them.
+pub fn maps(owner: ProgramId) -> PathBuf {
+    PathBuf::from(MAPS).join(owner.to_string())
+}
+
+/// A map that objects share by name.
+pub fn shared(name: &str) -> PathBuf {
+    PathBuf::from(SHARED).join(name)
+}
+
+/// A link that is not part of a chain.
+pub fn link(id: LinkId) -> PathBuf {
+    PathBuf::from(LINKS).join(id.to_string())
+}
+
+/// The one link of a hook's chain.
+pub fn hook_link(key: &HookKey) -> PathBuf {
+    PathBuf::from(key.pin_folder()).join(format!("dispatcher_{}_link", key.pin_stem()))
+}
+
+/// The pin of a new link in its operation's folder.
+pub const PENDING_LINK: &str = "link";

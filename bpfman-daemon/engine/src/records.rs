@@ -1,0 +1,217 @@
+//! What the store keeps, one record a program, link and hook.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bpfmand_core::{
+    AttachPoint, HookKey, Interface, LinkId, MapId, OperationId, ProgramId, ProgramType, ProgramUid,
+    PullPolicy,
+};
+use bpfmand_store::Table;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::blobs::BlobId;
+
+/// Version of these records. A change of their meaning raises it and adds a migration.
+pub const SCHEMA: u32 = 1;
+
+/// Programs by uid.
+pub const PROGRAMS: Table = Table("programs");
+/// Links by id.
+pub const LINKS: Table = Table("links");
+/// Hooks by key.
+pub const HOOKS: Table = Table("hooks");
+/// Kernel objects of finished operations that are still to be removed, by operation.
+pub const LEFTOVERS: Table = Table("leftovers");
+/// The counter that ids come from.
+pub const META: Table = Table("meta");
+/// The one key of [`META`].
+pub const COUNTER: &[u8] = b"counter";
+
+/// Where a program's bytecode came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum SourceRecord {
+    /// A file.
+    File {
+        /// Absolute path.
+        path: String,
+    },
+    /// An image.
+    Image {
+        /// Reference as asked for.
+        url: String,
+        /// As asked for.
+        pull_policy: PullPolicy,
+        /// `sha256:…` of what was verified.
+        digest: String,
+        /// The rule and signer.
+        verified_by: String,
+    },
+}
+
+/// One map of a program's object, in the object's order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapRecord {
+    /// Name in the object.
+    pub name: String,
+    /// The kernel's id, as of this boot.
+    pub id: MapId,
+    /// Pinned for applications (globals are not).
+    pub public: bool,
+    /// Shared by name with other objects.
+    pub shared: bool,
+}
+
+/// A loaded program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramRecord {
+    /// Our key.
+    pub uid: ProgramUid,
+    /// The load that made it; all programs of one load have the same.
+    pub operation: OperationId,
+    /// Function name, uncut.
+    pub name: String,
+    /// Exact type.
+    pub program_type: ProgramType,
+    /// Where the bytecode came from.
+    pub source: SourceRecord,
+    /// The bytecode itself.
+    pub blob: BlobId,
+    /// Licence of the object.
+    pub license: String,
+    /// The user's pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// The user's global variables.
+    #[serde(serialize_with = "write_bytes", deserialize_with = "read_bytes")]
+    pub global_data: BTreeMap<String, Vec<u8>>,
+    /// The owner that the load asked for.
+    pub map_owner: Option<ProgramId>,
+    /// Uid of that owner, to find it again after a reboot.
+    pub map_owner_uid: Option<ProgramUid>,
+    /// Function or hook of fentry, fexit and LSM programs.
+    pub target: Option<String>,
+    /// Who asked.
+    pub caller_uid: u32,
+    /// The kernel's id, as of this boot.
+    pub id: ProgramId,
+    /// The kernel's tag.
+    pub tag: [u8; 8],
+    /// Names the folder of the maps: our id, or the owner's.
+    pub map_folder: ProgramId,
+    /// All maps of the object.
+    pub maps: Vec<MapRecord>,
+}
+
+/// An attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRecord {
+    /// Our id.
+    pub id: LinkId,
+    /// Which program.
+    pub program: ProgramUid,
+    /// The operation that made it.
+    pub operation: OperationId,
+    /// Where, as asked for.
+    pub point: AttachPoint,
+    /// The hook that the point was when it was attached.
+    pub hook: Option<HookKey>,
+    /// The user's pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// Grows with every attachment.
+    pub sequence: u64,
+}
+
+/// How a hook is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "via", rename_all = "lowercase")]
+pub enum Entry {
+    /// By a link, pinned at the hook's place.
+    Link,
+    /// By a clsact filter.
+    Filter {
+        /// Its priority.
+        priority: u16,
+        /// Its handle.
+        handle: u32,
+    },
+}
+
+/// How a chain is made into one entry program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// The member itself.
+    Direct,
+    /// Members joined into one program.
+    Splice,
+}
+
+/// The chain of a hook. Its members are the links with that hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRecord {
+    /// Which hook.
+    pub key: HookKey,
+    /// The interface as its first link named it.
+    pub interface: Interface,
+    /// The operation that first attached it.
+    pub operation: OperationId,
+    /// The link that the last change added.
+    pub newcomer: Option<LinkId>,
+    /// How it is entered.
+    pub entry: Entry,
+    /// What runs there.
+    pub strategy: Strategy,
+    /// The kernel's id of it, as of this boot.
+    pub program: ProgramId,
+    /// The kernel's tag of it.
+    pub tag: [u8; 8],
+}
+
+/// What a finished operation left to be removed from the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftoverRecord {
+    /// Links to be ended.
+    pub links: Vec<String>,
+    /// Pins to be removed.
+    pub pins: Vec<String>,
+    /// Folders to be removed, with their pins.
+    pub folders: Vec<String>,
+    /// Filters to be removed.
+    pub filters: Vec<LeftoverFilter>,
+}
+
+/// A filter to be removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftoverFilter {
+    /// Where.
+    pub interface: Interface,
+    /// Where.
+    pub key: HookKey,
+    /// Which.
+    pub priority: u16,
+    /// Which.
+    pub handle: u32,
+    /// Only if it runs this program.
+    pub program: ProgramId,
+}
+
+/// The store's key of a hook.
+pub fn hook_key(key: &HookKey) -> Vec<u8> {
+    let direction = key.kind.direction().map_or("", bpfmand_core::Direction::name);
+    format!("{}:{direction}:{}:{}:{}", key.kind.name(), key.netns.inode, key.netns.cookie, key.ifindex).into_bytes()
+}
+
+/// Global variables are bytes; JSON has none, so they are kept in base64.
+fn write_bytes<S: Serializer>(map: &BTreeMap<String, Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(map.iter().map(|(name, bytes)| (name, BASE64.encode(bytes))))
+}
+
+fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    texts
+        .into_iter()
+        .map(|(name, text)| BASE64.decode(text).map(|bytes| (name, bytes)).map_err(serde::de::Error::custom))
+        .collect()
+}

@@ -1,0 +1,35 @@
+//! Steps back.
+
+use crate::EngineError;
+
+type Step<'a> = Box<dyn FnOnce() -> Result<(), EngineError> + 'a>;
+
+/// What an operation has to do to leave no trace, newest last.
+#[derive(Default)]
+pub struct Undo<'a> {
+    steps: Vec<Step<'a>>,
+}
+
+impl<'a> Undo<'a> {
+    /// Adds the way back from a step that was just done.
+    pub fn push(&mut self, step: impl FnOnce() -> Result<(), EngineError> + 'a) {
+        self.steps.push(Box::new(step));
+    }
+
+    /// The operation succeeded: nothing is to be undone.
+    pub fn forget(&mut self) {
+        self.steps.clear();
+    }
+
+    /// Goes back all the way, whatever fails, and adds what failed to the cause.
+    pub fn run(self, cause: EngineError) -> EngineError {
+        let failures: Vec<String> = self
+            .steps
+            .into_iter()
+            .rev()
+            .filter_map(|step| step().err())
+            .map(|error| error.to_string())
+            .collect();
+        if failures.is_empty() { cause } else { EngineError::NotUndone { cause: Box::new(cause), failures } }
+    }
+}

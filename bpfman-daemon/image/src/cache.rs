@@ -1,0 +1,301 @@
+//! Content on this machine's disk, by digest, verified again whenever it is read.
+//!
+//! ```text
+//! sha256/<digits>       manifests, configurations and layers, as the registry sent them
+//! signatures/<digits>   the signatures found for a digest
+//! tags/<digits>         which digest a name had when it was last asked for; <digits> is the name's SHA-256
+//! tmp/                  files being written; renamed when whole and on disk
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bpfman_image_format::{Digest, ImageReference};
+use serde::{Deserialize, Serialize};
+
+use crate::ImageError;
+use crate::signature::Signature;
+
+/// The cache in one folder. Only root may write there: the signatures are verified at use, but who may name what
+/// is not.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    root: PathBuf,
+    prepared: OnceLock<()>,
+    next: AtomicU64,
+    /// One flag a folder: files were renamed into it since it was last written to disk. Locked while one is
+    /// written, so that nobody takes another's unfinished write for done.
+    unsettled: Mutex<[bool; FOLDERS.len()]>,
+}
+
+/// The folders that files are renamed into.
+const FOLDERS: [&str; 3] = ["sha256", "signatures", "tags"];
+
+/// Signatures and tags are small documents.
+const RECORD_LIMIT: u64 = 4 << 20;
+
+#[derive(Serialize, Deserialize)]
+struct Tag {
+    name: String,
+    digest: Digest,
+}
+
+impl Cache {
+    /// A cache at `root`; touches nothing yet.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, prepared: OnceLock::new(), next: AtomicU64::new(0), unsettled: Mutex::default() }
+    }
+
+    /// Content by digest; none if it is not there. Damaged content is removed, as if it had never been there.
+    pub(crate) fn blob(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
+        let path = self.blob_path(digest);
+        let Some(bytes) = read(&path, limit)? else { return Ok(None) };
+        let found = Digest::of(&bytes);
+        if found == digest {
+            return Ok(Some(bytes));
+        }
+        tracing::warn!(path = %path.display(), %found, "image cache: damaged content removed");
+        fs::remove_file(&path).or_else(missing_is_fine).map_err(storage(&path))?;
+        Ok(None)
+    }
+
+    /// Stores content under its digest.
+    pub(crate) fn put(self: &Arc<Self>, bytes: &[u8]) -> Result<(), ImageError> {
+        let mut writer = self.writer()?;
+        writer.write(bytes)?;
+        writer.keep(Digest::of(bytes))
+    }
+
+    /// A file that becomes content once its writer says that it is whole.
+    pub(crate) fn writer(self: &Arc<Self>) -> Result<Writer, ImageError> {
+        let path = self.temporary()?;
+        let file = create(&path).map_err(storage(&path))?;
+        Ok(Writer { cache: self.clone(), file, path, kept: false })
+    }
+
+    /// Returns when everything stored so far survives a power cut. Files are on disk before they are renamed;
+    /// what remains is the folders, written once a load instead of once a file.
+    pub(crate) fn settle(&self) -> Result<(), ImageError> {
+        let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        for (folder, unsettled) in FOLDERS.iter().zip(unsettled.iter_mut()) {
+            if *unsettled {
+                let path = self.root.join(folder);
+                File::open(&path).and_then(|folder| folder.sync_all()).map_err(storage(&path))?;
+                *unsettled = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// The digest that a name had when it was last asked for.
+    pub(crate) fn tag(&self, image: &ImageReference) -> Result<Option<Digest>, ImageError> {
+        let (name, path) = self.tag_path(image);
+        let tag = read(&path, RECORD_LIMIT)?.and_then(|bytes| serde_json::from_slice::<Tag>(&bytes).ok());
+        Ok(tag.filter(|tag| tag.name == name).map(|tag| tag.digest))
+    }
+
+    /// Remembers the digest of a name.
+    pub(crate) fn set_tag(
+        self: &Arc<Self>,
+        image: &ImageReference,
+        digest: Digest,
+    ) -> Result<(), ImageError> {
+        if self.tag(image)? == Some(digest) {
+            return Ok(());
+        }
+        let (name, path) = self.tag_path(image);
+        self.record(&path, &Tag { name, digest })
+    }
+
+    /// The signatures of a digest; none if they were never asked for, or their file is damaged.
+    pub(crate) fn signatures(&self, digest: Digest) -> Result<Option<Vec<Signature>>, ImageError> {
+        let bytes = read(&self.root.join("signatures").join(digest.hex()), RECORD_LIMIT)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Remembers the signatures of a digest.
+    pub(crate) fn set_signatures(
+        self: &Arc<Self>,
+        digest: Digest,
+        signatures: &[Signature],
+    ) -> Result<(), ImageError> {
+        self.record(&self.root.join("signatures").join(digest.hex()), &signatures)
+    }
+
+    fn blob_path(&self, digest: Digest) -> PathBuf {
+        self.root.join("sha256").join(digest.hex())
+    }
+
+    fn tag_path(&self, image: &ImageReference) -> (String, PathBuf) {
+        let name = format!("{}:{}", image.name(), image.target());
+        let path = self.root.join("tags").join(Digest::of(name.as_bytes()).hex());
+        (name, path)
+    }
+
+    fn record(self: &Arc<Self>, path: &Path, value: &impl Serialize) -> Result<(), ImageError> {
+        let bytes = serde_json::to_vec(value).map_err(|e| storage(path)(io::Error::other(e)))?;
+        let mut writer = self.writer()?;
+        writer.write(&bytes)?;
+        writer.rename(path)
+    }
+
+    /// A path for a new file; makes the folders, and removes what a killed daemon left, once.
+    fn temporary(&self) -> Result<PathBuf, ImageError> {
+        let folder = self.root.join("tmp");
+        if self.prepared.get().is_none() {
+            for part in FOLDERS.into_iter().chain(["tmp"]) {
+                let path = self.root.join(part);
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(storage(&path))?;
+            }
+            remove_left_over(&folder).map_err(storage(&folder))?;
+            let _ = self.prepared.set(());
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(folder.join(format!("{}-{number}-{:p}", std::process::id(), self)))
+    }
+}
+
+/// Removes files of processes that are gone. Those of this process may be another store's, and stay.
+fn remove_left_over(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let owner = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('-').next());
+        if !owner.is_some_and(|pid| Path::new("/proc").join(pid).exists()) {
+            fs::remove_file(&path).or_else(missing_is_fine)?;
+        }
+    }
+    Ok(())
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Reads a file up to a limit; none if it does not exist. A file beyond the limit is taken for damaged, and its
+/// start is returned: no digest will fit.
+fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(storage(path)(error)),
+    }
+}
+
+fn missing_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn storage(path: &Path) -> impl FnOnce(io::Error) -> ImageError {
+    let path = path.to_owned();
+    move |source| ImageError::Storage { path, source }
+}
+
+/// A file in `tmp/`, removed unless it is kept.
+pub(crate) struct Writer {
+    cache: Arc<Cache>,
+    file: File,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Writer {
+    /// Adds bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.file.write_all(bytes).map_err(storage(&self.path))
+    }
+
+    /// Makes the file the content of `digest`; the caller has checked that it is.
+    pub(crate) fn keep(self, digest: Digest) -> Result<(), ImageError> {
+        let path = self.cache.blob_path(digest);
+        self.rename(&path)
+    }
+
+    /// On disk first, then renamed: after a power cut there is all of it or nothing.
+    fn rename(mut self, to: &Path) -> Result<(), ImageError> {
+        let renamed = self.file.sync_all().and_then(|()| fs::rename(&self.path, to));
+        renamed.map_err(storage(to))?;
+        self.kept = true;
+        let folder = to.parent().and_then(Path::file_name);
+        if let Some(at) = FOLDERS.iter().position(|name| folder.is_some_and(|folder| folder == *name)) {
+            self.cache.unsettled.lock().unwrap_or_else(PoisonError::into_inner)[at] = true;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Nothing more can be done; the next start removes what stays.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_never_hands_out_damaged_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Arc::new(Cache::new(folder.path().join("images")));
+        let digest = Digest::of(b"content");
+        assert_eq!(cache.blob(digest, 100).unwrap(), None);
+        cache.put(b"content").unwrap();
+        cache.settle().unwrap();
+        assert_eq!(cache.blob(digest, 100).unwrap().as_deref(), Some(b"content".as_slice()));
+        for damage in [b"CONTENT".as_slice(), b"cont", b"content and more", b""] {
+            fs::write(cache.blob_path(digest), damage).unwrap();
+            assert_eq!(cache.blob(digest, 10).unwrap(), None);
+            assert!(!cache.blob_path(digest).exists());
+        }
+    }
+
+    #[test]
+    fn cache_keeps_nothing_of_an_unfinished_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Arc::new(Cache::new(folder.path().to_owned()));
+        let mut writer = cache.writer().unwrap();
+        writer.write(b"half").unwrap();
+        assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 1);
+        drop(writer);
+        assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(folder.path().join("sha256")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn cache_removes_what_a_killed_daemon_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join("tmp/4294967295-0-x");
+        fs::create_dir_all(left.parent().unwrap()).unwrap();
+        fs::write(&left, b"half").unwrap();
+        Arc::new(Cache::new(folder.path().to_owned())).put(b"new").unwrap();
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn cache_remembers_names_and_signatures() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Arc::new(Cache::new(folder.path().to_owned()));
+        let image: ImageReference = "quay.io/a:b".parse().unwrap();
+        assert_eq!(cache.tag(&image).unwrap(), None);
+        for content in ["one", "two"] {
+            let digest = Digest::of(content.as_bytes());
+            cache.set_tag(&image, digest).unwrap();
+            assert_eq!(cache.tag(&image).unwrap(), Some(digest));
+            assert_eq!(cache.tag(&image.at_tag("c")).unwrap(), None);
+        }
+        let digest = Digest::of(b"one");
+        assert_eq!(cache.signatures(digest).unwrap(), None);
+        cache.set_signatures(digest, &[]).unwrap();
+        assert_eq!(cache.signatures(digest).unwrap(), Some(Vec::new()));
+        fs::write(folder.path().join("signatures").join(digest.hex()), b"[{").unwrap();
+        assert_eq!(cache.signatures(digest).unwrap(), None);
+    }
+}

@@ -1,0 +1,178 @@
+//! Manifests, indexes and configurations, as far as bytecode images use them.
+
+use std::collections::BTreeMap;
+
+use bpfman_image_format::{Descriptor, Platform, media};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// A manifest of one image, or an index of several.
+#[derive(Debug)]
+pub(crate) enum Document {
+    Image(Manifest),
+    Index(Vec<Descriptor>),
+}
+
+/// A manifest of one image.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    pub(crate) config: Descriptor,
+    pub(crate) layers: Vec<Descriptor>,
+}
+
+/// Everything either document may have. Descriptors carry no `urls`: content comes from the registry that was
+/// named, never from an address that a manifest chose.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    schema_version: Option<u32>,
+    media_type: Option<String>,
+    manifests: Option<Vec<Descriptor>>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+}
+
+/// Reads a JSON object. Serde would also take an array, with the fields in order: other readers would not.
+/// Fields that stand there twice are refused by serde.
+pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err("it is not a JSON object".to_owned());
+    }
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// Reads a manifest or index; the error says what is wrong with it.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Document, String> {
+    let raw: Raw = object(bytes)?;
+    if raw.schema_version != Some(2) {
+        return Err("its schemaVersion is not 2".to_owned());
+    }
+    if let Some(kind) = &raw.media_type
+        && !media::MANIFESTS.contains(&kind.as_str())
+    {
+        return Err(format!("its media type is `{kind}`"));
+    }
+    let says_index =
+        raw.media_type.as_deref().map(|kind| matches!(kind, media::OCI_INDEX | media::DOCKER_INDEX));
+    match (raw.manifests, raw.config, raw.layers) {
+        // Two readers could see two images in a document that is both.
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
+            Err("it is a manifest and an index at once".to_owned())
+        }
+        (Some(manifests), None, None) if says_index != Some(false) => Ok(Document::Index(manifests)),
+        (None, Some(config), Some(layers)) if says_index != Some(true) => {
+            Ok(Document::Image(Manifest { config, layers }))
+        }
+        (None, _, _) => Err("it has no config and layers".to_owned()),
+        _ => Err("its media type does not fit its content".to_owned()),
+    }
+}
+
+/// The entry of an index for `platform`.
+pub(crate) fn choose(entries: &[Descriptor], platform: Platform) -> Result<&Descriptor, String> {
+    let fits = |entry: &&Descriptor| {
+        entry
+            .platform
+            .as_ref()
+            .is_some_and(|field| field.os == platform.os() && field.architecture == platform.architecture())
+    };
+    entries.iter().find(fits).ok_or_else(|| {
+        let present: Vec<String> = entries
+            .iter()
+            .filter_map(|entry| entry.platform.as_ref())
+            .map(|field| format!("{}/{}", field.os, field.architecture))
+            .collect();
+        if present.is_empty() { "no image with a platform".to_owned() } else { present.join(", ") }
+    })
+}
+
+/// An image's configuration.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Config {
+    #[serde(default)]
+    pub(crate) architecture: String,
+    #[serde(default)]
+    config: Option<Inner>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Inner {
+    #[serde(default, rename = "Labels")]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl Config {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        object(bytes)
+    }
+
+    pub(crate) fn labels(self) -> BTreeMap<String, String> {
+        self.config.and_then(|inner| inner.labels).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn descriptor(architecture: Option<&str>) -> serde_json::Value {
+        let mut descriptor = json!({
+            "mediaType": media::OCI_MANIFEST,
+            "digest": bpfman_image_format::Digest::of(b""),
+            "size": 0,
+            "urls": ["http://example.com/elsewhere"],
+        });
+        if let Some(architecture) = architecture {
+            descriptor["platform"] = json!({ "os": "linux", "architecture": architecture, "variant": "v8" });
+        }
+        descriptor
+    }
+
+    fn read(document: &serde_json::Value) -> Result<Document, String> {
+        parse(document.to_string().as_bytes())
+    }
+
+    #[test]
+    fn manifest_and_index_are_told_apart() {
+        let one = descriptor(None);
+        let manifest = json!({ "schemaVersion": 2, "config": one, "layers": [one] });
+        assert!(matches!(read(&manifest), Ok(Document::Image(_))));
+        let index = json!({ "schemaVersion": 2, "mediaType": media::DOCKER_INDEX, "manifests": [one] });
+        assert!(matches!(read(&index), Ok(Document::Index(_))));
+    }
+
+    #[test]
+    fn manifest_that_is_both_or_neither_is_refused() {
+        let one = descriptor(None);
+        for document in [
+            json!({ "schemaVersion": 2, "config": one, "layers": [one], "manifests": [one] }),
+            json!({ "schemaVersion": 2, "layers": [one], "manifests": [one] }),
+            json!({ "schemaVersion": 2 }),
+            json!({ "schemaVersion": 1, "config": one, "layers": [one] }),
+            json!({ "config": one, "layers": [one] }),
+            json!({ "schemaVersion": 2, "mediaType": "text/plain", "config": one, "layers": [one] }),
+            json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "config": one, "layers": [one] }),
+            json!({ "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "manifests": [one] }),
+            json!([]),
+            json!([2, media::OCI_MANIFEST, null, one, [one]]),
+        ] {
+            assert!(read(&document).is_err(), "{document}");
+        }
+        let twice = r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#;
+        assert!(parse(twice.as_bytes()).unwrap_err().contains("duplicate"));
+    }
+
+    #[test]
+    fn index_entry_is_chosen_by_platform() {
+        let entries: Vec<Descriptor> =
+            [descriptor(None), descriptor(Some("arm64")), descriptor(Some("amd64"))]
+                .into_iter()
+                .map(|value| serde_json::from_value(value).unwrap())
+                .collect();
+        let amd64 = Platform::from_architecture("amd64").unwrap();
+        assert_eq!(choose(&entries, amd64).unwrap(), &entries[2]);
+        assert_eq!(choose(&entries[..2], amd64), Err("linux/arm64".to_owned()));
+        assert!(choose(&[], amd64).is_err());
+    }
+}

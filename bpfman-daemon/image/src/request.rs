@@ -1,0 +1,136 @@
+//! What can be asked of the store, within which bounds, and what comes back.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bpfman_image_format::{Credential, Digest, ELF_LIMIT, ImageReference, Labels};
+
+use crate::VerifiedBy;
+
+/// When the registry is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PullPolicy {
+    /// At every load: the tag may have moved.
+    Always,
+    /// If the cache lacks something.
+    #[default]
+    IfNotPresent,
+    /// Not at all.
+    Never,
+}
+
+/// Not one of the three pull policies.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a pull policy; they are Always, IfNotPresent and Never")]
+pub struct PullPolicyError(pub String);
+
+impl FromStr for PullPolicy {
+    type Err = PullPolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PullPolicyError> {
+        match text {
+            "Always" => Ok(Self::Always),
+            "IfNotPresent" => Ok(Self::IfNotPresent),
+            "Never" => Ok(Self::Never),
+            other => Err(PullPolicyError(other.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for PullPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        })
+    }
+}
+
+/// Bounds of everything that a registry can send.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a manifest or index.
+    pub manifest: u64,
+    /// Bytes of a configuration.
+    pub config: u64,
+    /// Bytes of a layer as it is sent.
+    pub layer: u64,
+    /// Bytes of the manifest that lists signatures.
+    pub signature_manifest: u64,
+    /// Bytes of one signed payload.
+    pub signature: u64,
+    /// Signatures of one digest.
+    pub signatures: usize,
+    /// Pulls at the same time; others wait.
+    pub pulls: usize,
+    /// For a connection to be made.
+    pub connect_timeout: Duration,
+    /// For the next piece of an answer to come.
+    pub read_timeout: Duration,
+    /// For one whole load, waiting for others included.
+    pub overall_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest: 1 << 20,
+            config: 1 << 20,
+            // The largest object, incompressible, with a tar's headers around it.
+            layer: ELF_LIMIT + (1 << 20),
+            signature_manifest: 64 << 10,
+            signature: 64 << 10,
+            signatures: 32,
+            pulls: 8,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(15),
+            overall_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct ImageRequest {
+    /// The image.
+    pub image: ImageReference,
+    /// When the registry is asked.
+    pub pull_policy: PullPolicy,
+    /// For the registry. Kept nowhere.
+    pub credential: Option<Credential>,
+}
+
+/// Bytecode that the policy allows to run.
+#[derive(Clone)]
+pub struct VerifiedImage {
+    /// The object file.
+    pub bytes: Arc<[u8]>,
+    /// Name of the object file in the image, where it has one.
+    pub file_name: Option<String>,
+    /// The image as it was asked for.
+    pub image: ImageReference,
+    /// What the name led to: digest of an index or a manifest.
+    pub digest: Digest,
+    /// Digest of the manifest for this machine's platform; the same where there is no index.
+    pub manifest_digest: Digest,
+    /// Digest of the object file.
+    pub elf_digest: Digest,
+    /// What the image says that the object holds. Advisory.
+    pub labels: Labels,
+    /// Who vouches for it.
+    pub verified_by: VerifiedBy,
+}
+
+impl fmt::Debug for VerifiedImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedImage")
+            .field("image", &self.image.to_string())
+            .field("digest", &self.digest)
+            .field("elf_digest", &self.elf_digest)
+            .field("verified_by", &self.verified_by)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! Debian's `docker-registry`, on a port of its own, ended with the test.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use bpfman_image_format::{Digest, ImageReference};
+
+pub struct DockerRegistry {
+    process: Child,
+    folder: tempfile::TempDir,
+    address: String,
+}
+
+/// The password file for user `user` with password `pass:word` (bcrypt, the only kind that the registry reads).
+const PASSWORDS: &str = "user:$2b$04$cTWaXCLjv72J2vKYIufww.v.qkLHHc.b/.RXIAn/KDrf45xfmamHm\n";
+
+impl DockerRegistry {
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// One that wants `user` and `pass:word`.
+    pub fn start_with_password() -> Self {
+        Self::start_with("auth: { htpasswd: { realm: test, path: PASSWORDS } }\n")
+    }
+
+    fn start_with(more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let passwords = folder.path().join("passwords");
+        fs::write(&passwords, PASSWORDS).unwrap();
+        let config = folder.path().join("config.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{ level: info }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
+             http: {{ addr: \"127.0.0.1:0\" }}\n{}",
+            folder.path().join("data").display(),
+            more.replace("PASSWORDS", &passwords.display().to_string()),
+        );
+        fs::write(&config, text).unwrap();
+        let mut process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("docker-registry is installed");
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        // It names the port it was given in its log; the line ends the wait, its end of file ends the test.
+        let address = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                let rest = line.split_once("listening on ")?.1;
+                Some(rest.split(|c: char| c == '"' || c == ',' || c.is_whitespace()).next()?.to_owned())
+            })
+            .expect("docker-registry says where it listens");
+        // Its log has to be read on, or it would stop at a full pipe.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Self { process, folder, address }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn image(&self, path: &str) -> ImageReference {
+        format!("{}/{path}", self.address).parse().unwrap()
+    }
+
+    /// The file that the registry keeps a blob in.
+    pub fn blob(&self, digest: Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.folder.path().join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
+    }
+
+    /// Ends it before the test does.
+    pub fn stop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

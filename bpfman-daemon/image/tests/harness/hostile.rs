@@ -1,0 +1,209 @@
+//! A registry that answers whatever a test wants it to.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use bpfman_image_format::{Descriptor, Digest, ImageReference, media};
+use serde_json::{Value, json};
+
+/// One answer.
+#[derive(Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// Sends zeros without end after the body, in chunks.
+    pub endless: bool,
+    /// Keeps the connection open without sending the body.
+    pub stall: bool,
+    /// Only with this `Authorization`; without it, this challenge.
+    pub lock: Option<(String, String)>,
+}
+
+impl Answer {
+    pub fn ok(body: impl Into<Vec<u8>>) -> Self {
+        Self { status: 200, headers: Vec::new(), body: body.into(), endless: false, stall: false, lock: None }
+    }
+
+    pub fn status(status: u16) -> Self {
+        Self { status, ..Self::ok(Vec::new()) }
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn behind(self, authorization: &str, challenge: &str) -> Self {
+        Self { lock: Some((authorization.to_owned(), challenge.to_owned())), ..self }
+    }
+
+    pub fn endless(self) -> Self {
+        Self { endless: true, ..self }
+    }
+
+    pub fn stall(self) -> Self {
+        Self { stall: true, ..self }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    answers: Mutex<HashMap<String, Answer>>,
+    requests: Mutex<Vec<String>>,
+}
+
+/// Serves until the test's process ends.
+pub struct Hostile {
+    address: String,
+    state: Arc<State>,
+}
+
+impl Hostile {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let state = Arc::new(State::default());
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let state = shared.clone();
+                // A client that hangs up ends its thread; nothing depends on it.
+                std::thread::spawn(move || serve(stream, &state));
+            }
+        });
+        Self { address, state }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn image(&self, path: &str) -> ImageReference {
+        format!("{}/{path}", self.address).parse().unwrap()
+    }
+
+    /// Sets the answer to a path below `/v2/a/`.
+    pub fn set(&self, path: &str, answer: Answer) {
+        self.set_absolute(&format!("/v2/a/{path}"), answer);
+    }
+
+    /// Sets the answer to any path, whatever its query.
+    pub fn set_absolute(&self, path: &str, answer: Answer) {
+        self.state.answers.lock().unwrap().insert(path.to_owned(), answer);
+    }
+
+    /// Puts everything set so far behind an `Authorization`.
+    pub fn lock_all(&self, authorization: &str, challenge: &str) {
+        for answer in self.state.answers.lock().unwrap().values_mut() {
+            *answer = answer.clone().behind(authorization, challenge);
+        }
+    }
+
+    /// Serves a blob honestly, and describes it.
+    pub fn blob(&self, media_type: &str, content: &[u8]) -> Descriptor {
+        let descriptor = Descriptor::of(media_type, content);
+        self.set(&format!("blobs/{}", descriptor.digest), Answer::ok(content));
+        descriptor
+    }
+
+    /// Serves a manifest by tag and by digest.
+    pub fn manifest(&self, tag: &str, content: &Value) -> Digest {
+        let bytes = content.to_string().into_bytes();
+        let digest = Digest::of(&bytes);
+        self.set(&format!("manifests/{tag}"), Answer::ok(bytes.clone()));
+        self.set(&format!("manifests/{digest}"), Answer::ok(bytes));
+        digest
+    }
+
+    /// Serves an image of one layer at the tag `latest`.
+    pub fn image_of(&self, layer: &[u8]) -> (Descriptor, Digest) {
+        let config = self.blob(media::OCI_CONFIG, b"{}");
+        let layer = self.blob(media::OCI_LAYER_GZIP, layer);
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": config, "layers": [layer],
+        });
+        (layer, self.manifest("latest", &manifest))
+    }
+
+    /// Requests so far, as `METHOD path` and, where it was sent, the credential.
+    pub fn requests(&self) -> Vec<String> {
+        self.state.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(stream: TcpStream, state: &State) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut out = stream;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        let mut words = line.split_whitespace();
+        let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or("").to_owned());
+        let mut request = format!("{method} {path}");
+        let mut authorization = String::new();
+        loop {
+            let mut header = String::new();
+            if reader.read_line(&mut header).unwrap_or(0) == 0 {
+                return;
+            }
+            if header.trim().is_empty() {
+                break;
+            }
+            if let Some((name, value)) = header.split_once(':')
+                && name.eq_ignore_ascii_case("authorization")
+            {
+                authorization = value.trim().to_owned();
+                request.push_str(&format!(" authorization: {authorization}"));
+            }
+        }
+        state.requests.lock().unwrap().push(request);
+        let path = path.split('?').next().unwrap_or("");
+        let answer = state.answers.lock().unwrap().get(path).cloned().unwrap_or_else(|| Answer::status(404));
+        let answer = match &answer.lock {
+            Some((wanted, challenge)) if *wanted != authorization => {
+                Answer::status(401).header("www-authenticate", challenge)
+            }
+            _ => answer,
+        };
+        if send(&mut out, &answer).is_err() || answer.endless {
+            return;
+        }
+        if answer.stall {
+            // Ends when the client hangs up.
+            let _ = reader.read_line(&mut String::new());
+            return;
+        }
+    }
+}
+
+fn send(out: &mut TcpStream, answer: &Answer) -> std::io::Result<()> {
+    write!(out, "HTTP/1.1 {} x\r\n", answer.status)?;
+    for (name, value) in &answer.headers {
+        write!(out, "{name}: {value}\r\n")?;
+    }
+    if answer.endless {
+        write!(out, "transfer-encoding: chunked\r\n\r\n")?;
+        write!(out, "{:x}\r\n", answer.body.len() + 1)?;
+        out.write_all(&answer.body)?;
+        out.write_all(b" \r\n")?;
+        let zeros = [b' '; 4096];
+        loop {
+            write!(out, "1000\r\n")?;
+            out.write_all(&zeros)?;
+            out.write_all(b"\r\n")?;
+        }
+    }
+    if !answer.headers.iter().any(|(name, _)| name == "content-length") {
+        write!(out, "content-length: {}\r\n", answer.body.len())?;
+    }
+    write!(out, "\r\n")?;
+    if !answer.stall {
+        out.write_all(&answer.body)?;
+    }
+    out.flush()
+}

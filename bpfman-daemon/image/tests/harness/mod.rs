@@ -1,0 +1,124 @@
+//! What the tests of this room need around it: a real registry, a hostile one, objects and keys.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod docker_registry;
+pub mod hostile;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use bpfman_image_format::{
+    Bytecode, Credential, Digest, ImageReference, Layout, Platform, PlatformInputs, SigningKey, SourceDate,
+    push, sign,
+};
+use bpfmand_image::{
+    ImageError, ImageRequest, ImageStore, LegacySigning, Limits, Policy, PolicyFile, PullPolicy,
+    VerifiedImage,
+};
+
+/// A small XDP object, compiled once. Different `salt` gives a different object.
+pub fn object(salt: &str) -> Bytecode {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path();
+    let (source, path) = (folder.join(format!("{salt}.c")), folder.join(format!("{salt}.o")));
+    let text = format!(
+        "__attribute__((section(\"xdp\"), used)) int pass_{salt}(void *c) {{ return 2; }}\n\
+         char _license[] __attribute__((section(\"license\"), used)) = \"GPL\";\n"
+    );
+    std::fs::write(&source, text).unwrap();
+    let status = Command::new("clang")
+        .args(["-target", "bpf", "-g", "-O2", "-c", "-o"])
+        .arg(&path)
+        .arg(&source)
+        .status();
+    assert!(status.expect("clang is installed").success());
+    Bytecode::parse("prog.o", std::fs::read(path).unwrap()).unwrap()
+}
+
+/// A layout in `folder` with a single image of `object` for this machine, named `name`.
+pub fn layout(folder: &Path, name: &str, object: &Bytecode) -> (Layout, Digest) {
+    let inputs = PlatformInputs::one(Platform::host().unwrap(), object.clone()).unwrap();
+    let image = inputs.build(SourceDate::default()).unwrap();
+    let layout = Layout::open_or_create(&folder.join("layout")).unwrap();
+    image.write(&layout, name).unwrap();
+    (layout, image.digest())
+}
+
+/// Builds and pushes an image of `object`; answers its digest.
+pub async fn publish(image: &ImageReference, object: &Bytecode, credential: Option<&Credential>) -> Digest {
+    let folder = tempfile::tempdir().unwrap();
+    let (layout, digest) = layout(folder.path(), "image", object);
+    assert_eq!(push(&layout, "image", image, credential, None).await.unwrap(), digest);
+    digest
+}
+
+pub async fn publish_signed(image: &ImageReference, object: &Bytecode, key: &SigningKey) -> Digest {
+    let digest = publish(image, object, None).await;
+    assert_eq!(sign(image, key, &BTreeMap::new(), None).await.unwrap().digest, digest);
+    digest
+}
+
+/// A policy that demands one of these keys for everything.
+pub fn demand(keys: &[&SigningKey]) -> Policy {
+    let keys: Vec<String> =
+        keys.iter().map(|key| format!("'''{}'''", key.public_key().unwrap().to_pem())).collect();
+    policy(&format!("[[images]]\npattern = \"*\"\nkeys = [{}]\n", keys.join(", ")))
+}
+
+pub fn policy(text: &str) -> Policy {
+    let file = PolicyFile::parse(text, &mut |path| std::fs::read_to_string(path)).unwrap();
+    Policy::resolve(Some(file), LegacySigning::default())
+}
+
+pub fn unsigned() -> Policy {
+    policy("[[images]]\npattern = \"*\"\nunsigned = true\n")
+}
+
+/// A store in a folder of its own.
+pub struct Store {
+    pub folder: tempfile::TempDir,
+    pub store: ImageStore,
+}
+
+impl Store {
+    pub fn new(policy: Policy) -> Self {
+        Self::with_limits(policy, Limits::default())
+    }
+
+    pub fn with_limits(policy: Policy, limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::with_limits(folder.path().join("images"), policy, limits);
+        Self { folder, store }
+    }
+
+    /// Another store over the same folder, as after a restart.
+    pub fn restarted(self, policy: Policy) -> Self {
+        let store = ImageStore::new(self.folder.path().join("images"), policy);
+        Self { folder: self.folder, store }
+    }
+
+    pub async fn load(
+        &self,
+        image: &ImageReference,
+        pull_policy: PullPolicy,
+    ) -> Result<VerifiedImage, ImageError> {
+        let request = ImageRequest { image: image.clone(), pull_policy, credential: None };
+        self.store.load(&request, None).await
+    }
+
+    pub async fn pull(&self, image: &ImageReference) -> Result<VerifiedImage, ImageError> {
+        self.load(image, PullPolicy::IfNotPresent).await
+    }
+
+    pub fn blobs(&self) -> PathBuf {
+        self.folder.path().join("images/sha256")
+    }
+
+    /// Names of the files in the cache, by folder; nothing may stay in `tmp`.
+    pub fn left_over(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("images/tmp")).map(|entries| entries.count()).unwrap_or(0)
+    }
+}

@@ -1,0 +1,45 @@
+//! What a program needs besides its object, found without linking it.
+
+use std::collections::HashSet;
+
+use bpfmand_core::Insn;
+
+use crate::core_relo;
+use crate::functions::Functions;
+use crate::object_file::ObjectFile;
+use crate::programs::ProgramEntry;
+use crate::references::Reference;
+
+/// What a program needs besides its object.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    pub kernel_types: bool,
+    pub kernel_symbols: bool,
+    pub local_type_ids: bool,
+}
+
+/// What a program and the functions that it reaches need.
+pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, String> {
+    let mut needs = Needs::default();
+    let mut seen = HashSet::from([entry.key]);
+    let mut queue = vec![entry.key];
+    while let Some(key) = queue.pop() {
+        let function = object.functions.get(key)?;
+        for record in object.core_records(key, function.len)? {
+            if core_relo::is_local(record) {
+                needs.local_type_ids = true;
+            } else {
+                needs.kernel_types = true;
+            }
+        }
+        let insns: Vec<Insn> = Functions::instructions(&object.elf, key, function.len).collect();
+        for (_, reference) in object.references(key, &insns).map_err(|(_, why)| why)? {
+            match reference {
+                Reference::Function(callee) if seen.insert(callee) => queue.push(callee),
+                Reference::Kernel { .. } => needs.kernel_symbols = true,
+                _ => {}
+            }
+        }
+    }
+    Ok(needs)
+}

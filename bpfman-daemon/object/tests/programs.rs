@@ -1,0 +1,171 @@
+//! What an object says of its programs, and what each one links to.
+
+mod compile;
+
+use anyhow::{Context, Result};
+use bpfmand_core::{Insn, ProgramText, ProgramType, op};
+use bpfmand_object::{ObjectError, ObjectFile, SectionFamily, TextOptions};
+
+fn text(object: &ObjectFile, program: &str) -> Result<ProgramText, ObjectError> {
+    object.text(program, &TextOptions::default())
+}
+
+/// The function in which a call of the entry function ends up, by number of the call.
+fn callee(text: &ProgramText, number: usize) -> Option<&str> {
+    let entry = text.functions.first()?;
+    let at = (0..entry.len).filter(|at| text.insns[*at].is_local_call()).nth(number)?;
+    let target = at + 1 + usize::try_from(text.insns[at].imm).ok()?;
+    Some(text.functions.iter().find(|function| function.start == target)?.name.as_str())
+}
+
+#[test]
+fn programs_are_listed_with_what_their_sections_say() -> Result<()> {
+    let object = compile::object("basic.c")?;
+    let names: Vec<&str> = object.programs().iter().map(|program| program.name.as_str()).collect();
+    for name in
+        ["pass", "filter", "frags", "tc_plain", "tcx_in", "tcx_out", "classify", "on_exec", "probe", "user"]
+    {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    assert!(!names.contains(&"judge") && !names.contains(&"count"), "functions are no programs: {names:?}");
+    assert!(object.program("frags")?.frags);
+    assert!(!object.program("pass")?.frags);
+    assert_eq!(object.program("filter")?.family, SectionFamily::Xdp);
+    assert_eq!(object.program("on_exec")?.attach_target.as_deref(), Some("syscalls/sys_enter_execve"));
+    assert_eq!(object.program("probe")?.attach_target.as_deref(), Some("do_unlinkat"));
+    assert_eq!(object.program("user")?.attach_target, None);
+    assert_eq!(object.license(), "GPL");
+    Ok(())
+}
+
+#[test]
+fn an_unknown_program_is_refused_with_the_names_there_are() -> Result<()> {
+    let error = text(&compile::object("text_sections.c")?, "nobody").err().context("linked")?;
+    assert_eq!(error.to_string(), "no program named nobody; the object has both");
+    Ok(())
+}
+
+#[test]
+fn the_declared_type_must_agree_with_the_section() -> Result<()> {
+    let object = compile::object("basic.c")?;
+    assert_eq!(object.resolve_type("tc_plain", ProgramType::Tcx)?, ProgramType::Tcx);
+    assert_eq!(object.resolve_type("tcx_in", ProgramType::Tc)?, ProgramType::Tc);
+    assert_eq!(object.resolve_type("retprobe", ProgramType::Kprobe)?, ProgramType::Kretprobe);
+    assert_eq!(object.resolve_type("probe", ProgramType::Kprobe)?, ProgramType::Kprobe);
+    let error = object.resolve_type("pass", ProgramType::Tracepoint).err().context("admitted")?;
+    assert_eq!(error.to_string(), "program pass is declared as tracepoint but its section xdp says xdp");
+    let siblings = compile::object("siblings.c")?;
+    let error = siblings.resolve_type("many", ProgramType::Kprobe).err().context("admitted")?;
+    let message = error.to_string();
+    assert!(message.contains("kprobe.multi/do_*") && message.contains("supported are xdp"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_broken_sibling_does_not_stop_a_good_program() -> Result<()> {
+    let object = compile::object("siblings.c")?;
+    assert_eq!(text(&object, "good")?.insns.len(), 2);
+    assert_eq!(text(&object, "unknown_section")?.insns.len(), 2);
+    let error = text(&object, "undefined").err().context("linked")?.to_string();
+    assert!(
+        error.contains("program undefined: function undefined, instruction 1: it calls nowhere_to_be_found"),
+        "{error}"
+    );
+    for program in ["kernel_call", "core"] {
+        let error = text(&object, program).err().context("linked")?;
+        assert!(matches!(error, ObjectError::NeedsKernelBtf { .. }), "{error}");
+        assert!(object.needs_kernel_btf(program));
+    }
+    assert!(!object.needs_kernel_btf("good"));
+    Ok(())
+}
+
+#[test]
+fn functions_at_the_same_offset_of_two_sections_are_told_apart() -> Result<()> {
+    let text = text(&compile::object("text_sections.c")?, "both")?;
+    let names: Vec<&str> = text.functions.iter().map(|function| function.name.as_str()).collect();
+    assert_eq!(names, ["both", "first", "second", "third"]);
+    assert_eq!(
+        [callee(&text, 0), callee(&text, 1), callee(&text, 2)],
+        [Some("first"), Some("second"), Some("third")]
+    );
+    Ok(())
+}
+
+#[test]
+fn each_function_is_appended_once_with_its_information() -> Result<()> {
+    let object = compile::object("callbacks.c")?;
+    let loops = text(&object, "loops")?;
+    let mut names: Vec<&str> = loops.functions.iter().map(|function| function.name.as_str()).collect();
+    assert_eq!(names.remove(0), "loops");
+    names.sort_unstable();
+    assert_eq!(names, ["concealed", "leaf", "middle", "outside", "step"]);
+
+    let mut end = 0;
+    for function in &loops.functions {
+        assert_eq!(function.start, end, "functions follow one another without gaps");
+        end += function.len;
+    }
+    assert_eq!(end, loops.insns.len());
+
+    let starts: Vec<u32> = loops.functions.iter().map(|function| function.start as u32).collect();
+    let described: Vec<u32> = loops.func_info.iter().map(|info| info.insn_off).collect();
+    assert_eq!(described, starts);
+    assert!(loops.line_info.windows(2).all(|pair| pair[0].insn_off < pair[1].insn_off));
+    assert!(starts.iter().all(|start| loops.line_info.iter().any(|line| line.insn_off == *start)));
+
+    let pointers: Vec<&Insn> = loops.insns.iter().filter(|insn| insn.is_function_pointer()).collect();
+    assert_eq!(pointers.len(), 1);
+    assert_eq!(text(&object, "other")?.functions.len(), 2, "only what a program reaches");
+    Ok(())
+}
+
+#[test]
+fn map_references_are_indexes_and_offsets() -> Result<()> {
+    let object = compile::object("basic.c")?;
+    let index = |name: &str| object.maps().iter().position(|map| map.name == name).context(name.to_owned());
+    let (counters, events, rodata) = (index("counters")?, index("events")?, index(".rodata")?);
+    assert_eq!(text(&object, "on_exec")?.map_indexes(), {
+        let mut both = [events, rodata];
+        both.sort_unstable();
+        both
+    });
+    assert_eq!(text(&object, "frags")?.map_indexes(), [counters]);
+    assert!(text(&object, "pass")?.map_indexes().is_empty());
+
+    let limit = object.globals().iter().find(|global| global.name == "limit").context("limit")?;
+    let program = text(&object, "on_exec")?;
+    let at = program
+        .insns
+        .iter()
+        .position(|insn| insn.is_ld_imm64() && insn.src() == op::PSEUDO_MAP_VALUE)
+        .context("no reference")?;
+    assert_eq!(program.insns[at].imm as usize, rodata);
+    assert_eq!(program.insns[at + 1].imm as usize, limit.offset);
+    Ok(())
+}
+
+#[test]
+fn needs_are_those_of_the_functions_reached() -> Result<()> {
+    let object = compile::object("core.c")?;
+    assert!(object.needs_kernel_btf("in_function"), "the function that it calls asks");
+    assert!(object.needs_kernel_btf("fields"));
+    assert!(!object.needs_kernel_btf("plain"));
+    assert!(!object.needs_kernel_btf("local_only"), "an id of its own type is no question to the kernel");
+    assert!(object.uses_local_type_ids("local_only") && object.uses_local_type_ids("types"));
+    assert!(!object.uses_local_type_ids("fields"));
+    text(&object, "local_only")?;
+    Ok(())
+}
+
+#[test]
+fn a_map_number_from_another_machine_is_never_taken_for_ours() -> Result<()> {
+    // `r1 = map_fd 3`, as written by a tool that had opened a map, without a relocation.
+    let mut bytes = compile::bytes("number.c")?;
+    let before = [0x18, 0x01, 0, 0, 0x44, 0x33, 0x22, 0x11];
+    let at = bytes.windows(8).position(|bytes| bytes == before).context("no load")?;
+    bytes[at + 1] |= 1 << 4;
+    let error = text(&ObjectFile::parse(bytes)?, "number").err().context("linked")?.to_string();
+    assert!(error.contains("has no relocation"), "{error}");
+    Ok(())
+}

@@ -1,0 +1,498 @@
+//! Random programs that the verifier accepts: packet writes, counters, stack, functions, loops, verdicts.
+
+use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
+
+use crate::kernel::ProgramKind;
+use crate::little_btf;
+
+/// A small generator of numbers, the same everywhere.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        (self.next() >> 11) % limit
+    }
+
+    pub fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// Places of the maps that generated programs use.
+pub const COUNTERS: u32 = 0;
+pub const NOTES: u32 = 1;
+
+/// Entries of both maps.
+pub const ENTRIES: u32 = 16;
+/// Bytes of a note.
+pub const NOTE_BYTES: u32 = 32;
+
+/// Bytes of each packet that every program makes sure of.
+const REACH: i32 = 40;
+
+const R0: u8 = 0;
+const R1: u8 = 1;
+const R2: u8 = 2;
+const R3: u8 = 3;
+const R4: u8 = 4;
+const R10: u8 = 10;
+
+/// One function under construction. Jumps to its ends are patched when it closes.
+struct Function {
+    name: String,
+    insns: Vec<Insn>,
+    /// Calls and addresses of other functions, by number.
+    references: Vec<(usize, usize)>,
+}
+
+impl Function {
+    fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), insns: Vec::new(), references: Vec::new() }
+    }
+
+    fn push(&mut self, code: u8, dst: u8, src: u8, off: i16, imm: i32) {
+        self.insns.push(Insn::new(code, dst, src, off, imm));
+    }
+
+    fn mov(&mut self, dst: u8, imm: i32) {
+        self.push(0xb7, dst, 0, 0, imm);
+    }
+
+    fn copy(&mut self, dst: u8, src: u8) {
+        self.push(0xbf, dst, src, 0, 0);
+    }
+
+    fn map(&mut self, dst: u8, place: u32) {
+        self.push(0x18, dst, 1, 0, place.cast_signed());
+        self.push(0, 0, 0, 0, 0);
+    }
+
+    fn call(&mut self, helper: i32) {
+        self.push(0x85, 0, 0, 0, helper);
+    }
+
+    fn exit(&mut self) {
+        self.push(0x95, 0, 0, 0, 0);
+    }
+
+    fn call_function(&mut self, number: usize) {
+        self.references.push((self.insns.len(), number));
+        self.push(0x85, 0, 1, 0, 0);
+    }
+
+    fn address_of(&mut self, dst: u8, number: usize) {
+        self.references.push((self.insns.len(), number));
+        self.push(0x18, dst, 4, 0, 0);
+        self.push(0, 0, 0, 0, 0);
+    }
+
+    /// A forward jump whose target comes later.
+    fn open(&mut self, code: u8, dst: u8, src: u8, imm: i32) -> usize {
+        self.push(code, dst, src, 0, imm);
+        self.insns.len() - 1
+    }
+
+    fn close(&mut self, jump: usize) {
+        self.insns[jump].off = i16::try_from(self.insns.len() - jump - 1).unwrap();
+    }
+}
+
+/// Registers that keep the context, the packet and a scratch value over calls; shuffled for each program.
+struct Kept {
+    context: u8,
+    packet: u8,
+    scratch: u8,
+}
+
+struct Generator<'a> {
+    random: &'a mut Random,
+    kind: ProgramKind,
+    kept: Kept,
+    functions: Vec<Function>,
+    /// Lowest stack byte that ordinary operations use.
+    depth: i16,
+}
+
+/// One random program of the kind.
+pub fn program(random: &mut Random, kind: ProgramKind, number: usize) -> BoundText {
+    let mut registers = [6, 7, 8, 9];
+    for last in (1..registers.len()).rev() {
+        registers.swap(last, random.below(last as u64 + 1) as usize);
+    }
+    let kept = Kept { context: registers[0], packet: registers[1], scratch: registers[2] };
+    let depth = -(8 * (5 + random.below(20) as i16));
+    let mut generator = Generator { random, kind, kept, functions: Vec::new(), depth };
+    generator.entry();
+    generator.link(number)
+}
+
+impl Generator<'_> {
+    fn entry(&mut self) {
+        // Functions take numbers as they are made; the entry is number 0.
+        self.functions.push(Function::new("entry"));
+        let mut entry = Function::new(format!("entry_{}", self.random.below(1000)));
+        entry.copy(self.kept.context, R1);
+        self.bounds(&mut entry);
+        for _ in 0..self.random.below(6) {
+            self.operation(&mut entry, 0);
+        }
+        if self.random.one_in(3) {
+            // An early exit in the middle of the body.
+            self.load_byte(&mut entry, R1);
+            let skip = entry.open(0x25, R1, 0, self.random.below(200) as i32);
+            self.verdict(&mut entry);
+            entry.close(skip);
+            for _ in 0..self.random.below(4) {
+                self.operation(&mut entry, 0);
+            }
+        }
+        self.verdict(&mut entry);
+        self.functions[0] = entry;
+    }
+
+    /// Puts the packet's start into its register, or leaves with a verdict if it is too short.
+    fn bounds(&mut self, f: &mut Function) {
+        let (data, end) = if self.kind == ProgramKind::Xdp { (0, 4) } else { (76, 80) };
+        f.push(0x61, self.kept.packet, self.kept.context, data, 0);
+        f.push(0x61, R2, self.kept.context, end, 0);
+        f.copy(R1, self.kept.packet);
+        f.push(0x07, R1, 0, 0, REACH);
+        let long_enough = f.open(0xbd, R1, R2, 0);
+        f.mov(R0, if self.kind == ProgramKind::Xdp { 2 } else { 0 });
+        f.exit();
+        f.close(long_enough);
+    }
+
+    fn offset(&mut self) -> i16 {
+        self.random.below(REACH as u64 - 8) as i16
+    }
+
+    fn load_byte(&mut self, f: &mut Function, to: u8) {
+        let offset = self.offset();
+        f.push(0x71, to, self.kept.packet, offset, 0);
+    }
+
+    /// Mixes a register into a byte of the packet.
+    fn store_byte(&mut self, f: &mut Function, from: u8) {
+        let offset = self.offset();
+        f.push(0x73, self.kept.packet, from, offset, 0);
+    }
+
+    fn operation(&mut self, f: &mut Function, nesting: u32) {
+        match self.random.below(12) {
+            0 => {
+                self.load_byte(f, R1);
+                f.push(self.random.pick(&[0x07, 0xa7, 0x27]), R1, 0, 0, self.random.below(255) as i32 + 1);
+                self.store_byte(f, R1);
+            }
+            1 | 2 => self.count(f),
+            3 => self.note(f),
+            4 => self.stack_sum(f),
+            5 => self.kept_over_call(f),
+            6 | 7 => self.function_call(f, nesting),
+            8 => self.bounded_loop(f),
+            9 if nesting < 3 => {
+                self.load_byte(f, R1);
+                let code = self.random.pick(&[0x15, 0x25, 0x55, 0xa5, 0x16, 0x26, 0x46]);
+                let skip = f.open(code, R1, 0, self.random.below(256) as i32);
+                for _ in 0..=self.random.below(3) {
+                    self.operation(f, nesting + 1);
+                }
+                f.close(skip);
+            }
+            10 => self.resize(f),
+            _ => self.context_fields(f),
+        }
+    }
+
+    /// Adds to a counter chosen by a constant or by the packet.
+    fn count(&mut self, f: &mut Function) {
+        if self.random.one_in(2) {
+            f.push(0x62, R10, 0, -4, self.random.below(u64::from(ENTRIES)) as i32);
+        } else {
+            self.load_byte(f, R1);
+            f.push(0x57, R1, 0, 0, ENTRIES.cast_signed() - 1);
+            f.push(0x63, R10, R1, -4, 0);
+        }
+        f.copy(R2, R10);
+        f.push(0x07, R2, 0, 0, -4);
+        f.map(R1, COUNTERS);
+        f.call(1);
+        let missing = f.open(0x15, R0, 0, 0);
+        f.mov(R1, self.random.below(1000) as i32);
+        f.push(0xdb, R0, R1, 0, 0);
+        f.close(missing);
+    }
+
+    /// Writes a note of 32 bytes from the stack, partly of packet bytes.
+    fn note(&mut self, f: &mut Function) {
+        let base = self.depth;
+        for word in 0..4 {
+            f.push(0x7a, R10, 0, base + word * 8, self.random.next() as i32);
+        }
+        self.load_byte(f, R1);
+        f.push(0x7b, R10, R1, base + 8, 0);
+        f.push(0x62, R10, 0, -4, self.random.below(u64::from(ENTRIES)) as i32);
+        f.map(R1, NOTES);
+        f.copy(R2, R10);
+        f.push(0x07, R2, 0, 0, -4);
+        f.copy(R3, R10);
+        f.push(0x07, R3, 0, 0, i32::from(base));
+        f.mov(R4, 0);
+        f.call(2);
+    }
+
+    fn stack_sum(&mut self, f: &mut Function) {
+        let slot = self.depth + 8 * self.random.below(3) as i16;
+        self.load_byte(f, R1);
+        f.push(0x7b, R10, R1, slot, 0);
+        self.load_byte(f, R2);
+        f.push(0x79, R3, R10, slot, 0);
+        f.push(0x0f, R2, R3, 0, 0);
+        self.store_byte(f, R2);
+    }
+
+    fn kept_over_call(&mut self, f: &mut Function) {
+        self.load_byte(f, self.kept.scratch);
+        f.call(8); // bpf_get_smp_processor_id
+        f.push(0x07, self.kept.scratch, 0, 0, 3);
+        self.store_byte(f, self.kept.scratch);
+    }
+
+    /// A function of a number, which may call another.
+    fn function_call(&mut self, f: &mut Function, nesting: u32) {
+        let number = if self.functions.len() > 1 && self.random.one_in(2) {
+            1 + self.random.below(self.functions.len() as u64 - 1) as usize
+        } else {
+            self.new_function(nesting)
+        };
+        if number == 0 || self.functions[number].name.starts_with("callback") {
+            return;
+        }
+        self.load_byte(f, R1);
+        f.call_function(number);
+        self.store_byte(f, R0);
+    }
+
+    fn new_function(&mut self, nesting: u32) -> usize {
+        let callee = (nesting < 3 && self.random.one_in(3)).then(|| self.new_function(nesting + 1));
+        let number = self.functions.len();
+        let mut f = Function::new(format!("function_{number}"));
+        let slot = -8 * (1 + self.random.below(6) as i16);
+        f.push(0x7b, R10, R1, slot, 0);
+        f.copy(R2, R10);
+        f.push(0x07, R2, 0, 0, i32::from(slot));
+        if let Some(callee) = callee {
+            f.call_function(callee);
+            f.push(0x79, R1, R10, slot, 0);
+            f.push(0x0f, R0, R1, 0, 0);
+        } else {
+            f.push(0x79, R0, R2, 0, 0);
+        }
+        f.push(0x27, R0, 0, 0, self.random.below(50) as i32 + 1);
+        f.push(0x57, R0, 0, 0, 0xff);
+        f.exit();
+        self.functions.push(f);
+        number
+    }
+
+    /// A loop by callback that adds up in the caller's frame.
+    fn bounded_loop(&mut self, f: &mut Function) {
+        let number = self.functions.len();
+        let mut callback = Function::new(format!("callback_{number}"));
+        callback.push(0x79, R3, R2, 0, 0);
+        callback.push(0x0f, R3, R1, 0, 0);
+        callback.push(0x07, R3, 0, 0, self.random.below(9) as i32);
+        callback.push(0x7b, R2, R3, 0, 0);
+        callback.mov(R0, 0);
+        callback.exit();
+        self.functions.push(callback);
+        let slot = self.depth + 16;
+        f.push(0x7a, R10, 0, slot, 7);
+        // Linux 6.18 removes the callback of a loop that runs no times and then misses it ("verifier bug").
+        f.mov(R1, 1 + self.random.below(12) as i32);
+        f.address_of(R2, number);
+        f.copy(R3, R10);
+        f.push(0x07, R3, 0, 0, i32::from(slot));
+        f.mov(R4, 0);
+        f.call(181);
+        f.push(0x79, R1, R10, slot, 0);
+        self.store_byte(f, R1);
+    }
+
+    /// Makes the packet longer or shorter, and looks at its bounds again.
+    fn resize(&mut self, f: &mut Function) {
+        f.copy(R1, self.kept.context);
+        if self.kind == ProgramKind::Xdp {
+            let (helper, by) = self.random.pick(&[(44, 4), (44, -8), (65, -2), (65, 4), (54, -8), (54, 4)]);
+            f.mov(R2, by);
+            f.call(helper);
+            self.bounds(f);
+            // Bytes that come in from the headroom are what members before cut off: not part of the meaning.
+            match (helper, by) {
+                (44, -8) => f.push(0x7a, self.kept.packet, 0, 0, 0),
+                (54, -8) => {
+                    f.push(0x61, R1, self.kept.context, 8, 0); // data_meta
+                    f.copy(R2, R1);
+                    f.push(0x07, R2, 0, 0, 8);
+                    let too_short = f.open(0x2d, R2, self.kept.packet, 0);
+                    f.push(0x7a, R1, 0, 0, 0);
+                    f.close(too_short);
+                }
+                _ => {}
+            }
+        } else {
+            f.push(0x61, R2, self.kept.context, 0, 0); // len
+            f.push(0x07, R2, 0, 0, self.random.pick(&[-2, 3, 8]));
+            f.mov(R3, 0);
+            f.call(38); // bpf_skb_change_tail
+            self.bounds(f);
+        }
+    }
+
+    /// TC: fields that one program leaves for the next. XDP: a redirect target that must not stay.
+    fn context_fields(&mut self, f: &mut Function) {
+        if self.kind == ProgramKind::Xdp || self.random.one_in(4) {
+            f.mov(R1, 1);
+            f.mov(R2, 0);
+            f.call(23);
+            return;
+        }
+        let (field, other) = (self.random.pick(&[8, 32, 48, 52, 64]), self.random.pick(&[8, 48, 60]));
+        f.push(0x61, R1, self.kept.context, other, 0);
+        self.load_byte(f, R2);
+        f.push(0x0f, R1, R2, 0, 0);
+        f.push(0x63, self.kept.context, R1, field, 0);
+    }
+
+    /// Returns a constant, a byte of the packet, one of several constants, or a code with a high half.
+    fn verdict(&mut self, f: &mut Function) {
+        let usual: &[i32] = match self.kind {
+            ProgramKind::Xdp => &[0, 1, 2, 2, 2, 2, 3, 4, 31],
+            ProgramKind::Tcx | ProgramKind::Clsact => &[-1, 0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 30],
+        };
+        if self.random.one_in(2) {
+            // A constant that what follows overwrites.
+            f.mov(R0, self.random.pick(usual));
+        }
+        match self.random.below(9) {
+            7 if !self.functions.is_empty() => {
+                let number = self.new_function(3);
+                self.load_byte(f, R1);
+                f.call_function(number);
+            }
+            8 => {
+                self.load_byte(f, self.kept.scratch);
+                f.push(0x54, self.kept.scratch, 0, 0, 7);
+                f.call(8);
+                f.copy(R0, self.kept.scratch);
+            }
+            0 | 1 => f.mov(R0, self.random.pick(usual)),
+            2 => f.push(0xb4, R0, 0, 0, self.random.pick(usual)),
+            3 => {
+                self.load_byte(f, R1);
+                f.push(0x57, R1, 0, 0, self.random.pick(&[1, 3, 7, 15, 63]));
+                if self.random.one_in(2) {
+                    f.copy(R0, R1);
+                } else {
+                    f.push(0x73, R10, R1, -1, 0);
+                    f.push(0x71, R0, R10, -1, 0);
+                }
+            }
+            4 => {
+                self.load_byte(f, R1);
+                f.mov(R0, self.random.pick(usual));
+                let keep = f.open(0x25, R1, 0, self.random.below(256) as i32);
+                f.mov(R0, self.random.pick(usual));
+                f.close(keep);
+            }
+            5 => {
+                let low = self.random.pick(usual);
+                f.push(0x18, R0, 0, 0, low);
+                f.push(0, 0, 0, 0, self.random.pick(&[0, -1, 5, i32::MIN]));
+            }
+            _ => {
+                let odd = [32, 33, 34, 64 + 2, 255, 256 + 2, i32::MIN, i32::MIN + 2, i32::MAX, -2, 29];
+                f.mov(R0, self.random.pick(&odd));
+            }
+        }
+        f.exit();
+    }
+
+    /// Joins the functions that are reached, and resolves calls.
+    fn link(self, number: usize) -> BoundText {
+        let mut order = vec![0];
+        let mut at = 0;
+        while at < order.len() {
+            for (_, callee) in &self.functions[order[at]].references {
+                if !order.contains(callee) {
+                    order.push(*callee);
+                }
+            }
+            at += 1;
+        }
+        let mut insns = Vec::new();
+        let mut functions: Vec<FunctionSpan> = Vec::new();
+        for f in order.iter().map(|function| &self.functions[*function]) {
+            functions.push(FunctionSpan { name: f.name.clone(), start: insns.len(), len: f.insns.len() });
+            insns.extend_from_slice(&f.insns);
+        }
+        for (place, function) in order.iter().enumerate() {
+            for (at, callee) in &self.functions[*function].references {
+                let at = functions[place].start + at;
+                let to = functions[order.iter().position(|other| other == callee).unwrap()].start;
+                insns[at].imm = to as i32 - at as i32 - 1;
+            }
+        }
+        let callbacks = functions.iter().any(|f| f.name.starts_with("callback"));
+        let described = callbacks || self.random.one_in(3);
+        let (btf, func_info, line_info) = if described {
+            let (raw, func_info, line_info) = little_btf::describe(&functions, self.random.one_in(2));
+            (Some(raw.into()), func_info, line_info)
+        } else {
+            (None, Vec::new(), Vec::new())
+        };
+        let text = ProgramText {
+            name: format!("member_{number}"),
+            license: "GPL".to_owned(),
+            insns,
+            functions,
+            btf,
+            func_info,
+            line_info,
+            frags: false,
+            sleepable: false,
+        };
+        // Ids are places in the list of descriptors.
+        text.bind(&[MapId(COUNTERS), MapId(NOTES)]).unwrap()
+    }
+}
+
+/// Puts as many instructions that do nothing before the end of a program's entry function.
+pub fn lengthen(text: &mut BoundText, by: usize) {
+    let program = &mut text.0;
+    // The context arrives in register 1, which the program copies first: behind that, register 0 is free.
+    program.insns.splice(1..1, std::iter::repeat_n(Insn::new(0xb7, R0, 0, 0, 0), by));
+    program.functions[0].len += by;
+    let moved = |at: u32| if at == 0 { 0 } else { at + by as u32 };
+    for function in &mut program.functions[1..] {
+        function.start += by;
+    }
+    program.func_info.iter_mut().for_each(|info| info.insn_off = moved(info.insn_off));
+    program.line_info.iter_mut().for_each(|line| line.insn_off = moved(line.insn_off));
+}

@@ -1,0 +1,113 @@
+//! What a trial run does not show: where a redirected packet really goes.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bpfmand_core::{BoundText, Insn};
+use bpfmand_splice::ProceedMask;
+
+use crate::chain::{self, Loaded};
+use crate::kernel::{self, Map, ProgramKind};
+use crate::objects::program;
+
+const PIPE: ProceedMask = ProceedMask(1 << 4);
+const TC_ACT_PIPE: i32 = 3;
+const TC_ACT_REDIRECT: i32 = 7;
+
+/// Notes a redirect to an interface.
+fn redirect(interface: u32) -> [Insn; 3] {
+    [
+        Insn::new(0xb7, 1, 0, 0, interface.cast_signed()),
+        Insn::new(0xb7, 2, 0, 0, 0),
+        Insn::new(0x85, 0, 0, 0, 23),
+    ]
+}
+
+/// Adds one to the only entry of map 0, then returns `verdict`.
+fn counted(before: &[Insn], verdict: i32) -> BoundText {
+    let mut insns = before.to_vec();
+    insns.extend([
+        Insn::new(0x62, 10, 0, -4, 0),
+        Insn::new(0xbf, 2, 10, 0, 0),
+        Insn::new(0x07, 2, 0, 0, -4),
+        Insn::new(0x18, 1, 1, 0, 0),
+        Insn::default(),
+        Insn::new(0x85, 0, 0, 0, 1),
+        Insn::new(0x15, 0, 0, 2, 0),
+        Insn::new(0xb7, 1, 0, 0, 1),
+        Insn::new(0xdb, 0, 1, 0, 0),
+        Insn::new(0xb7, 0, 0, 0, verdict),
+        Insn::new(0x95, 0, 0, 0, 0),
+    ]);
+    program("counted", insns)
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn interface(name: &str) -> u32 {
+    let shown = Command::new("ip").args(["-o", "link", "show", name]).output().unwrap();
+    let line = String::from_utf8(shown.stdout).unwrap();
+    line.split(':').next().unwrap().parse().unwrap()
+}
+
+/// Packets that an interface sent.
+fn sent(name: &str) -> u64 {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let line = table.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}:"))).unwrap();
+    line.split_whitespace().nth(9).unwrap().parse().unwrap()
+}
+
+/// Sends frames into the chain of these members until `until` holds for the frames that passed all members and
+/// the packets that left by `out0`. Gives the latter.
+fn redirected(members: &[BoundText], until: impl Fn(u64, u64) -> bool) -> u64 {
+    let maps = vec![Map::create(2, 4, 8, 1, 0).unwrap()];
+    let descriptors = chain::descriptors(&maps);
+    let loaded: Vec<Loaded> = members
+        .iter()
+        .map(|text| Loaded::new("traffic".to_owned(), text.clone(), ProgramKind::Tcx, &descriptors))
+        .collect();
+    let members: Vec<_> = loaded.iter().map(|member| (member, PIPE)).collect();
+    let joined = chain::join(&members, &chain::options(ProgramKind::Tcx)).unwrap();
+    let program = kernel::load(&joined.text, ProgramKind::Tcx, &descriptors).unwrap();
+    let _link = kernel::attach_tcx_ingress(&program, interface("in1")).unwrap();
+    let (before, from) = (sent("out0"), interface("in0"));
+    let mut frame = vec![0xff; 64];
+    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        kernel::send_frame(from, &frame).unwrap();
+        let counted = u64::from_ne_bytes(maps[0].contents()[0].1.clone().try_into().unwrap());
+        let left = sent("out0") - before;
+        if until(counted / members.len() as u64, left) {
+            return left;
+        }
+        assert!(Instant::now() < deadline, "{counted} counted, {left} left");
+    }
+}
+
+#[test]
+fn a_noted_redirect_does_not_outlive_its_member() {
+    if kernel::kernel_version() < (6, 6) {
+        println!("skipped: Linux before 6.6 has no tcx");
+        return;
+    }
+    kernel::own_network_namespace().unwrap();
+    // Without IPv6 an interface sends nothing of its own accord.
+    for which in ["all", "default"] {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
+    }
+    for pair in ["in", "out"] {
+        ip(&format!("link add {pair}0 type veth peer name {pair}1"));
+        ip(&format!("link set {pair}0 up"));
+        ip(&format!("link set {pair}1 up"));
+    }
+    let target = redirect(interface("out0"));
+    let asks = counted(&target, TC_ACT_REDIRECT);
+    let changed_its_mind = counted(&target, TC_ACT_PIPE);
+    let never_asked = counted(&[], TC_ACT_REDIRECT);
+    assert!(redirected(&[asks], |_, left| left > 0) > 0, "the setup must be able to redirect");
+    assert_eq!(redirected(&[changed_its_mind, never_asked], |passed, left| passed > 20 || left > 0), 0);
+}

@@ -1,0 +1,41 @@
+//! The daemon's flags. Each can be given by an environment variable too.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Loads, attaches and chains eBPF programs for its clients. The only process of the machine that needs to.
+#[derive(Debug, Parser)]
+#[command(name = "bpfmand", version, about)]
+pub struct Arguments {
+    /// "serve", which is also what happens without it.
+    #[arg(value_parser = ["serve"], hide = true)]
+    pub command: Option<String>,
+    /// Configuration file; it must exist if it is named here.
+    #[arg(long, env = "BPFMAN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Signature policy file; it must exist if it is named here.
+    #[arg(long, env = "BPFMAN_POLICY", value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Folder of pins [default: /run/bpfman]. A given one moves the state and image folders below it too.
+    #[arg(long, env = "BPFMAN_RUNTIME_DIR", value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// Folder of records and bytecode [default: /var/lib/bpfman]
+    #[arg(long, env = "BPFMAN_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Folder of images [default: images, in the state folder]
+    #[arg(long, env = "BPFMAN_IMAGE_CACHE_DIR", value_name = "DIR")]
+    pub image_cache_dir: Option<PathBuf>,
+    /// Where to listen, unless systemd hands over a socket.
+    #[arg(long, env = bpfman_proto::SOCKET_PATH_VARIABLE, value_name = "PATH", default_value = bpfman_proto::DEFAULT_SOCKET_PATH)]
+    pub socket_path: PathBuf,
+    /// End after this many seconds without a request; 0 means never.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub timeout: u64,
+    /// Accepted for the sake of existing deployments; this version serves no CSI driver yet.
+    #[arg(long)]
+    pub csi_support: bool,
+    /// What to log: a level, or a list such as "info,bpfmand_engine=debug" [default: info].
+    #[arg(long, env = "BPFMAN_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}

@@ -1,0 +1,210 @@
+//! Where everything is, and how the daemon behaves: flags over environment over file over defaults.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bpfmand_engine::XdpModes;
+use bpfmand_image::LegacySigning;
+use bpfmand_kernel::XdpMode;
+use bpfmand_store::EngineKind;
+use serde::Deserialize;
+
+use crate::arguments::Arguments;
+
+const CONFIG: &str = "/etc/bpfman/bpfman.toml";
+const POLICY: &str = "/etc/bpfman/policy.toml";
+const RUNTIME: &str = "/run/bpfman";
+const STATE: &str = "/var/lib/bpfman";
+
+/// All that the daemon has to know before it starts.
+#[derive(Debug)]
+pub struct Config {
+    /// Folder of the bpffs.
+    pub runtime: PathBuf,
+    /// Folder of records and bytecode.
+    pub state: PathBuf,
+    /// Folder of images.
+    pub images: PathBuf,
+    /// Where to listen.
+    pub socket: PathBuf,
+    /// The policy file, and whether it has to exist.
+    pub policy: (PathBuf, bool),
+    /// v0.6.0's two keys.
+    pub signing: LegacySigning,
+    /// XDP modes by interface.
+    pub xdp_modes: XdpModes,
+    /// Attach `tc` programs by clsact.
+    pub tc_by_clsact: bool,
+    /// The store's engine.
+    pub store: EngineKind,
+    /// End after being idle for so long.
+    pub idle: Option<Duration>,
+    /// What to log.
+    pub log: String,
+    /// Log as JSON lines.
+    pub log_as_json: bool,
+    /// `--csi-support` was given.
+    pub csi_asked: bool,
+}
+
+/// `bpfman.toml`. Keys that are not known are left alone: files of other versions have others.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct File {
+    interfaces: BTreeMap<String, InterfaceTable>,
+    signing: LegacySigning,
+    store: StoreTable,
+    tc: TcTable,
+    logging: LoggingTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct InterfaceTable {
+    xdp_mode: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StoreTable {
+    engine: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TcTable {
+    attach: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LoggingTable {
+    level: Option<String>,
+    format: Option<String>,
+}
+
+impl Config {
+    /// Reads the file that the flags name, or the default one if it exists.
+    pub fn read(arguments: &Arguments) -> anyhow::Result<Self> {
+        let path = arguments.config.as_deref().unwrap_or(Path::new(CONFIG));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && arguments.config.is_none() => {
+                String::new()
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read configuration {}", path.display()));
+            }
+        };
+        let file: File = toml::from_str(&text)
+            .with_context(|| format!("configuration {} is not understood", path.display()))?;
+        Self::merge(arguments, file).with_context(|| format!("configuration {}", path.display()))
+    }
+
+    fn merge(arguments: &Arguments, file: File) -> anyhow::Result<Self> {
+        let runtime = arguments.runtime_dir.clone().unwrap_or_else(|| PathBuf::from(RUNTIME));
+        let state = match (&arguments.state_dir, &arguments.runtime_dir) {
+            (Some(state), _) => state.clone(),
+            // So that several daemons with runtime folders of their own never share their records.
+            (None, Some(runtime)) => runtime.join("state"),
+            (None, None) => PathBuf::from(STATE),
+        };
+        for (flag, folder) in [("--runtime-dir", &runtime), ("--state-dir", &state)] {
+            if !folder.is_absolute() {
+                bail!("{flag} \"{}\" is not an absolute path", folder.display());
+            }
+        }
+        let level = file.logging.level.unwrap_or_else(|| "info".to_owned());
+        Ok(Self {
+            images: arguments.image_cache_dir.clone().unwrap_or_else(|| state.join("images")),
+            runtime,
+            state,
+            socket: arguments.socket_path.clone(),
+            policy: match &arguments.policy {
+                Some(path) => (path.clone(), true),
+                None => (PathBuf::from(POLICY), false),
+            },
+            signing: file.signing,
+            xdp_modes: file
+                .interfaces
+                .into_iter()
+                .filter_map(|(name, table)| table.xdp_mode.map(|mode| (name, mode)))
+                .map(|(name, mode)| xdp_mode(&mode).map(|mode| (name, mode)))
+                .collect::<anyhow::Result<_>>()?,
+            tc_by_clsact: match file.tc.attach.as_deref() {
+                None | Some("auto") => false,
+                Some("clsact") => true,
+                Some(other) => bail!("tc.attach \"{other}\" is neither \"auto\" nor \"clsact\""),
+            },
+            store: match file.store.engine.as_deref() {
+                None => EngineKind::default(),
+                Some(name) => name.parse().map_err(|error| anyhow::anyhow!("store.engine: {error}"))?,
+            },
+            idle: (arguments.timeout > 0).then(|| Duration::from_secs(arguments.timeout)),
+            log: arguments.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or(level),
+            log_as_json: match file.logging.format.as_deref() {
+                None | Some("text") => false,
+                Some("json") => true,
+                Some(other) => bail!("logging.format \"{other}\" is neither \"text\" nor \"json\""),
+            },
+            csi_asked: arguments.csi_support,
+        })
+    }
+
+    /// Where the bpffs is mounted.
+    pub fn fs(&self) -> PathBuf {
+        self.runtime.join("fs")
+    }
+}
+
+fn xdp_mode(name: &str) -> anyhow::Result<XdpMode> {
+    Ok(match name {
+        // v0.6.0's "drv" falls back to "skb", and so does this.
+        "drv" => XdpMode::Auto,
+        "skb" => XdpMode::Generic,
+        "hw" => XdpMode::Offload,
+        other => bail!("xdp_mode \"{other}\" is none of \"drv\", \"skb\", \"hw\""),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn arguments(words: &[&str]) -> Arguments {
+        Arguments::parse_from(std::iter::once("bpfmand").chain(words.iter().copied()))
+    }
+
+    #[test]
+    fn a_given_runtime_folder_moves_the_state_below_it() {
+        let config = Config::merge(&arguments(&["--runtime-dir", "/r"]), File::default()).unwrap();
+        assert_eq!(config.state, Path::new("/r/state"));
+        assert_eq!(config.images, Path::new("/r/state/images"));
+        let config =
+            Config::merge(&arguments(&["serve", "--runtime-dir", "/r", "--state-dir", "/s"]), File::default())
+                .unwrap();
+        assert_eq!(config.state, Path::new("/s"));
+    }
+
+    #[test]
+    fn keys_of_v0_6_0_are_read_and_unknown_ones_left_alone() {
+        let text = "[interfaces.eth0]\nxdp_mode = \"skb\"\n[signing]\nverify_enabled = false\n[database]\nmax_retries = 3\n";
+        let config = Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap();
+        assert_eq!(config.xdp_modes["eth0"], XdpMode::Generic);
+        assert_eq!(config.signing.verify_enabled, Some(false));
+        assert_eq!(config.signing.allow_unsigned, None);
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_is_named() {
+        let text = "[interfaces.eth0]\nxdp_mode = \"fast\"\n";
+        let error = Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("\"fast\""), "{error}");
+        let error = Config::merge(&arguments(&["--runtime-dir", "r"]), File::default()).unwrap_err();
+        assert!(error.to_string().contains("absolute"), "{error}");
+    }
+}

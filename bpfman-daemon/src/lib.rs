@@ -1,1 +1,0 @@
-//! The privileged daemon: the only process that loads eBPF

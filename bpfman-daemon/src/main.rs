@@ -1,0 +1,26 @@
+//! `bpfmand`: flags, then configuration, then run.
+
+mod arguments;
+mod config;
+mod images;
+mod logging;
+mod policy;
+mod run;
+mod socket;
+#[cfg(debug_assertions)]
+mod step_kill;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    match config::Config::read(&arguments).and_then(|config| run::run(&config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bpfmand: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The daemon's life: open, recover, serve, end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bpfmand_api::{Activity, Api, Paths};
+use bpfmand_engine::{Engine, EngineOptions, Images, SCHEMA};
+use bpfmand_image::ImageStore;
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_store::{Options, Store};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use crate::config::Config;
+use crate::images::RegistryImages;
+use crate::{logging, policy, socket};
+
+/// How long requests in progress may take after the daemon was told to end. What is cut off then is as if the
+/// daemon had been killed: the next start settles it.
+const GRACE: Duration = Duration::from_millis(800);
+
+/// Most requests that work at the same time, and the stack of each.
+const MOST_THREADS: usize = 32;
+const STACK: usize = 1 << 20;
+
+/// Runs until a signal, or until idle for too long.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    logging::start(config)?;
+    if config.csi_asked {
+        tracing::warn!("--csi-support was given, but this version serves no CSI driver yet");
+    }
+    let policy = policy::read(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MOST_THREADS)
+        .thread_stack_size(STACK)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()
+        .context("cannot start the runtime")?;
+    // The records first: their lock keeps a second daemon away from everything else.
+    let store = Store::open(Options::new(config.state.join("store"), SCHEMA).engine(config.store))?;
+    let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
+    let images: Arc<dyn Images> =
+        Arc::new(RegistryImages::new(ImageStore::new(config.images.clone(), policy), runtime.handle().clone()));
+    let mut options = EngineOptions::new(config.state.join("bytecode"), store);
+    options.images = Arc::clone(&images);
+    options.xdp_modes = config.xdp_modes.clone();
+    options.tc_by_clsact = config.tc_by_clsact;
+    #[cfg(debug_assertions)]
+    let steps = Arc::new(crate::step_kill::StepKill::from_environment());
+    #[cfg(debug_assertions)]
+    {
+        options.observer = steps.clone();
+    }
+    let engine = Arc::new(Engine::open(kernel, options)?);
+    let report = engine.recover().context("cannot compare the records with the kernel")?;
+    for problem in &report.problems {
+        tracing::warn!("not mended: {problem}");
+    }
+    tracing::info!(
+        adopted = report.adopted,
+        reloaded = report.reloaded,
+        reattached = report.reattached,
+        settled = report.settled,
+        problems = report.problems.len(),
+        "records and kernel agree"
+    );
+    #[cfg(debug_assertions)]
+    steps.arm();
+    bpfmand_kernel::linux::trim_heap();
+    let paths =
+        Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
+    let api = Api::new(engine, images, paths);
+    let result = runtime.block_on(serve(config, &api));
+    runtime.shutdown_timeout(GRACE);
+    result
+}
+
+async fn serve(config: &Config, api: &Api<LinuxKernel>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    let socket = socket::open(&config.socket)?;
+    let listener = UnixListener::from_std(socket.listener)?;
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd was not told that the daemon is ready");
+    }
+    tracing::info!(socket = %config.socket.display(), "serving");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = Server::builder()
+        .add_routes(api.routes())
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+            let _dropped = stopped.await;
+        });
+    let mut server = Box::pin(server);
+    tokio::select! {
+        result = &mut server => return result.context("the server ended"),
+        _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+        () = idle(&api.activity(), config.idle) => tracing::info!("idle: ending"),
+    }
+    let _still_there = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    drop(stop);
+    let result = tokio::time::timeout(GRACE, server).await;
+    if socket.ours
+        && let Err(error) = std::fs::remove_file(&config.socket)
+    {
+        tracing::warn!(%error, "the socket stays behind");
+    }
+    match result {
+        Ok(result) => result.context("the server ended"),
+        Err(_late) => {
+            tracing::warn!("requests were still in progress; the next start settles them");
+            Ok(())
+        }
+    }
+}
+
+/// Returns when no request was in progress for `limit`; never if there is no limit.
+async fn idle(activity: &Activity, limit: Option<Duration>) {
+    let Some(limit) = limit else { return std::future::pending().await };
+    loop {
+        match activity.idle() {
+            Some(idle) if idle >= limit => return,
+            Some(idle) => tokio::time::sleep(limit.saturating_sub(idle)).await,
+            None => tokio::time::sleep(limit).await,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The XDP examples on the running kernel: bpftool loads them and hands them packets (test run, so no interface is
+//! touched), and the user-space sides read the maps. Needs root, clang and bpftool.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::{Value, json};
+
+const XDP_DROP: u64 = 1;
+const XDP_PASS: u64 = 2;
+
+/// 2001:db8::7
+const INSIDE_V6: [u16; 8] = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 7];
+
+/// One example, loaded and pinned on a bpffs of its own.
+struct Loaded {
+    folder: tempfile::TempDir,
+    function: &'static str,
+}
+
+impl Loaded {
+    fn new(example: &str, function: &'static str) -> Result<Self> {
+        let object = compiled(example)?;
+        // libbpf makes underscores of the dots in a pin path.
+        let folder = tempfile::Builder::new().prefix("examples-").tempdir()?;
+        let bpffs = folder.path().join("fs");
+        std::fs::create_dir(&bpffs)?;
+        mount("bpffs", &bpffs, "bpf", MountFlags::empty(), None).context("cannot mount a bpffs")?;
+        let loaded = Self { folder, function };
+        let mut load = Command::new("bpftool");
+        load.args(["prog", "loadall"]).arg(object).arg(loaded.programs()).arg("pinmaps").arg(loaded.maps());
+        run(&mut load)?;
+        Ok(loaded)
+    }
+
+    fn programs(&self) -> PathBuf {
+        self.folder.path().join("fs/programs")
+    }
+
+    fn maps(&self) -> PathBuf {
+        self.folder.path().join("fs/maps")
+    }
+
+    /// The verdict on one packet.
+    fn verdict(&self, packet: &[u8]) -> Result<u64> {
+        let file = self.folder.path().join("packet");
+        std::fs::write(&file, packet)?;
+        let mut test_run = Command::new("bpftool");
+        test_run.args(["--json", "prog", "run", "pinned"]).arg(self.programs().join(self.function));
+        test_run.arg("data_in").arg(file).args(["repeat", "1"]);
+        let answer: Value = serde_json::from_str(&run(&mut test_run)?)?;
+        answer["retval"].as_u64().with_context(|| format!("no retval in {answer}"))
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        // Nothing else holds the programs: with their pins they are gone.
+        let _ = unmount(self.folder.path().join("fs"), UnmountFlags::DETACH);
+    }
+}
+
+/// Tests run side by side and each asks for this: make does it once, and clang puts whole files in place.
+fn compiled(example: &str) -> Result<PathBuf> {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    run(Command::new("make").arg("-C").arg(&examples))?;
+    Ok(examples.join(format!("../target/bpf/{example}.o")))
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}", output.status);
+    Ok(stdout.into_owned())
+}
+
+fn firewall(loaded: &Loaded, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xdp-firewall"));
+    run(command.arg("--map-dir").arg(loaded.maps()).args(arguments))
+}
+
+fn json_of(text: &str) -> Result<Value> {
+    serde_json::from_str(text).with_context(|| format!("not JSON: {text}"))
+}
+
+fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    [&[2; 12], ethertype.to_be_bytes().as_slice(), payload].concat()
+}
+
+fn ipv4(source: [u8; 4], protocol: u8) -> Vec<u8> {
+    let mut header = [0; 20];
+    header[0] = 0x45;
+    header[9] = protocol;
+    header[12..16].copy_from_slice(&source);
+    ethernet(0x0800, &header)
+}
+
+fn ipv6(source: [u16; 8], next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let mut header = [0; 40];
+    header[0] = 0x60;
+    header[6] = next_header;
+    header[8..24].copy_from_slice(&std::net::Ipv6Addr::from(source).octets());
+    ethernet(0x86dd, &[&header, payload].concat())
+}
+
+#[test]
+fn firewall_drops_what_a_prefix_matches_and_counts_it_there() -> Result<()> {
+    let loaded = Loaded::new("xdp-firewall", "xdp_firewall")?;
+    let inside = ipv4([192, 0, 2, 7], 6);
+    let inside_v6 = ipv6(INSIDE_V6, 58, &[0; 8]);
+    assert_eq!(loaded.verdict(&inside)?, XDP_PASS, "without a rule everything passes");
+
+    let added = firewall(&loaded, &["add", "192.0.0.0/16", "192.0.2.0/24", "2001:db8::/32"])?;
+    assert_eq!(added, "192.0.0.0/16 added\n192.0.2.0/24 added\n2001:db8::/32 added\n");
+    assert_eq!(loaded.verdict(&inside)?, XDP_DROP);
+    assert_eq!(loaded.verdict(&inside)?, XDP_DROP);
+    assert_eq!(loaded.verdict(&inside_v6)?, XDP_DROP);
+    assert_eq!(loaded.verdict(&ipv4([192, 1, 2, 7], 6))?, XDP_PASS);
+    assert_eq!(loaded.verdict(&ipv6([0x2001, 0xdb9, 0, 0, 0, 0, 0, 7], 58, &[0; 8]))?, XDP_PASS);
+    assert_eq!(loaded.verdict(&ethernet(0x0806, &[0; 28]))?, XDP_PASS);
+    assert_eq!(loaded.verdict(&inside[..30])?, XDP_PASS, "a header cut short is not looked at");
+
+    // The longest prefix counts, and adding it again does not clear its counter.
+    assert_eq!(firewall(&loaded, &["add", "192.0.2.0/24"])?, "192.0.2.0/24 unchanged\n");
+    let rules = json_of(&firewall(&loaded, &["list", "--json"])?)?;
+    let count = |prefix: &str| {
+        rules.as_array().and_then(|rules| rules.iter().find(|rule| rule["prefix"] == prefix)).cloned()
+    };
+    assert_eq!(count("192.0.2.0/24"), Some(json!({ "prefix": "192.0.2.0/24", "packets": 2, "bytes": 68 })));
+    assert_eq!(count("192.0.0.0/16"), Some(json!({ "prefix": "192.0.0.0/16", "packets": 0, "bytes": 0 })));
+    assert_eq!(count("2001:db8::/32"), Some(json!({ "prefix": "2001:db8::/32", "packets": 1, "bytes": 62 })));
+    let stats = json_of(&firewall(&loaded, &["stats", "--json"])?)?;
+    assert_eq!(stats["dropped_ipv4"]["packets"], 2);
+    assert_eq!(stats["dropped_ipv6"]["packets"], 1);
+    assert_eq!(stats["passed_ipv4"]["packets"], 2);
+    assert_eq!(stats["passed_ipv6"]["packets"], 1);
+    assert_eq!(stats["passed_other"]["packets"], 2);
+
+    let removed = firewall(&loaded, &["remove", "192.0.2.0/24", "192.0.0.0/16", "10.0.0.0/8"])?;
+    assert_eq!(removed, "192.0.2.0/24 removed\n192.0.0.0/16 removed\n10.0.0.0/8 was not there\n");
+    assert_eq!(loaded.verdict(&inside)?, XDP_PASS);
+    Ok(())
+}
+
+#[test]
+fn counter_counts_each_protocol_and_looks_behind_extension_headers() -> Result<()> {
+    let loaded = Loaded::new("xdp-counter", "xdp_counter")?;
+    // A hop-by-hop header of two units, then a fragment header, then UDP.
+    let extended = [[60, 1, 0, 0, 0, 0, 0, 0], [0; 8], [44, 0, 0, 0, 0, 0, 0, 0], [17, 0, 0, 0, 0, 0, 0, 0]];
+    let packets = [
+        ipv4([192, 0, 2, 7], 6),
+        ipv4([192, 0, 2, 8], 6),
+        ipv4([192, 0, 2, 7], 89),
+        ipv6(INSIDE_V6, 58, &[0; 8]),
+        ipv6(INSIDE_V6, 0, extended.as_flattened()),
+        ipv6(INSIDE_V6, 0, &extended.as_flattened()[..12]),
+        ethernet(0x0806, &[0; 28]),
+        ethernet(0x88cc, &[0; 28]),
+    ];
+    for packet in &packets {
+        assert_eq!(loaded.verdict(packet)?, XDP_PASS);
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xdp-counter"));
+    let counted = json_of(&run(command.arg("--map-dir").arg(loaded.maps()).arg("--json"))?)?;
+    let expected = json!({
+        "ipv4/tcp": { "packets": 2, "bytes": 68 },
+        "ipv4/89": { "packets": 1, "bytes": 34 },
+        "ipv6/icmpv6": { "packets": 1, "bytes": 62 },
+        "ipv6/udp": { "packets": 1, "bytes": 86 },
+        "malformed": { "packets": 1, "bytes": 66 },
+        "arp": { "packets": 1, "bytes": 42 },
+        "other": { "packets": 1, "bytes": 42 },
+    });
+    assert_eq!(counted, expected);
+    Ok(())
+}
+
+#[test]
+fn a_folder_without_the_maps_is_named_in_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_xdp-counter")).arg("--map-dir").arg(folder.path()).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains(&folder.path().join("protocols").display().to_string()), "{message}");
+}

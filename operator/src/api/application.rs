@@ -1,0 +1,100 @@
+//! Applications: programs that belong together, for the whole cluster or for one namespace.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::bytecode::ByteCode;
+use super::condition::conditions;
+use super::pods::selector;
+use super::program::{ClusterProgram, Program};
+
+/// What a cluster application is: programs of one object, on the nodes selected.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "bpfman.io",
+    version = "v1alpha1",
+    kind = "ClusterBpfApplication",
+    plural = "clusterbpfapplications",
+    status = "ApplicationStatus",
+    derive = "PartialEq",
+    doc = "eBPF programs of one object, loaded on selected nodes and attached anywhere on them.",
+    printcolumn(name = "NodeSelector", type_ = "string", json_path = ".spec.nodeSelector"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[0].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterBpfApplicationSpec {
+    /// What both scopes have.
+    #[serde(flatten)]
+    pub common: ApplicationCommon,
+    /// The programs. Their list is fixed once they are loaded; their links may change at any time.
+    #[schemars(length(min = 1))]
+    pub programs: Vec<ClusterProgram>,
+}
+
+/// What a namespaced application is: programs of one object, attached within pods of its namespace.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "bpfman.io",
+    version = "v1alpha1",
+    kind = "BpfApplication",
+    plural = "bpfapplications",
+    namespaced,
+    status = "ApplicationStatus",
+    derive = "PartialEq",
+    doc = "eBPF programs of one object, loaded on selected nodes and attached within pods of this namespace.",
+    printcolumn(name = "NodeSelector", type_ = "string", json_path = ".spec.nodeSelector"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[0].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BpfApplicationSpec {
+    /// What both scopes have.
+    #[serde(flatten)]
+    pub common: ApplicationCommon,
+    /// The programs. Their list is fixed once they are loaded; their links may change at any time.
+    #[schemars(length(min = 1))]
+    pub programs: Vec<Program>,
+}
+
+/// What both kinds of applications have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationCommon {
+    /// Nodes to load on; empty for all.
+    #[schemars(schema_with = "selector")]
+    pub node_selector: LabelSelector,
+    /// Where the programs come from.
+    pub byte_code: ByteCode,
+    /// Values of global variables: their bytes, as base64, in the byte order of the nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bytes_by_name")]
+    pub global_data: Option<BTreeMap<String, ByteString>>,
+    /// Accepted and not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector")]
+    pub map_owner_selector: Option<LabelSelector>,
+}
+
+/// A map of names to base64.
+fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "description": "Values of global variables: their bytes, as base64, in the byte order of the nodes.",
+        "additionalProperties": { "type": "string", "format": "byte" }
+    })
+}
+
+/// How an application is doing, over all nodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ApplicationStatus {
+    /// One entry: Pending, Success, Error or DeleteError.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+}

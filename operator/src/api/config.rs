@@ -1,0 +1,115 @@
+//! The operator's own configuration: one object, named `bpfman-config`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::condition::conditions;
+
+/// Name of the one object.
+pub const CONFIG_NAME: &str = "bpfman-config";
+
+/// What the operator deploys.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "bpfman.io",
+    version = "v1alpha1",
+    kind = "Config",
+    plural = "configs",
+    status = "ConfigStatus",
+    derive = "PartialEq",
+    doc = "What the operator deploys: images, log levels, and the daemon's configuration file.",
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigSpec {
+    /// Namespace that daemon and agent are deployed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The daemon's `bpfman.toml`.
+    #[schemars(length(min = 1))]
+    pub configuration: String,
+    /// The node agent.
+    pub agent: AgentSpec,
+    /// The daemon.
+    pub daemon: DaemonSpec,
+    /// Objects that the operator leaves alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["kind", "apiVersion", "namespace", "name"]
+    ))]
+    pub overrides: Vec<Override>,
+}
+
+/// The node agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSpec {
+    /// Its image.
+    #[schemars(length(min = 1))]
+    pub image: String,
+    /// How much it logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+    /// Port of its health probe.
+    #[serde(default = "health_probe_port")]
+    #[schemars(schema_with = "port")]
+    pub health_probe_port: u16,
+}
+
+/// The daemon.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DaemonSpec {
+    /// Its image.
+    #[schemars(length(min = 1))]
+    pub image: String,
+    /// How much it logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+    /// Image of the CSI registrar beside it; absent: the built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csi_registrar_image: Option<String>,
+}
+
+/// An object that the operator would otherwise own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Override {
+    /// For example `apps/v1`.
+    pub api_version: String,
+    /// For example `DaemonSet`.
+    pub kind: String,
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// True: the operator stops touching it.
+    pub unmanaged: bool,
+}
+
+/// Defined and not written yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigStatus {
+    /// Conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// The agent's port unless the user says otherwise.
+fn health_probe_port() -> u16 {
+    8175
+}
+
+/// The schema of a port: the published one names no format.
+fn port(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "description": "Port of its health probe.",
+        "minimum": 1,
+        "maximum": 65535
+    })
+}

@@ -1,0 +1,11 @@
+//! Rules that several fields share.
+
+/// Names of programs, functions and trace points: at least three characters. The end is not anchored, so that
+/// `syscalls/sys_enter_openat` is one.
+pub const NAME: &str = r"^[a-zA-Z][a-zA-Z0-9_]+.";
+
+/// Image references; not anchored.
+pub const IMAGE: &str = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}";
+
+/// Absolute paths.
+pub const PATH: &str = r"^(/[^/\0]+)+/?$";

@@ -1,0 +1,82 @@
+//! Choosing nodes, pods and containers by labels.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// The schema of a label selector. Lists and the whole are replaced, never merged, by server-side apply.
+pub fn selector(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "description": "Labels that must be there. Empty selects everything.",
+        "x-kubernetes-map-type": "atomic",
+        "properties": {
+            "matchExpressions": {
+                "type": "array",
+                "x-kubernetes-list-type": "atomic",
+                "items": {
+                    "type": "object",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": { "type": "string" },
+                        "operator": { "type": "string", "description": "In, NotIn, Exists or DoesNotExist." },
+                        "values": {
+                            "type": "array",
+                            "x-kubernetes-list-type": "atomic",
+                            "items": { "type": "string" }
+                        }
+                    }
+                }
+            },
+            "matchLabels": { "type": "object", "additionalProperties": { "type": "string" } }
+        }
+    })
+}
+
+/// Network namespaces of pods, anywhere in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterNetworkNamespaceSelector {
+    /// Only pods of this namespace; all namespaces if empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Pods whose network namespaces are meant.
+    #[schemars(schema_with = "selector")]
+    pub pods: LabelSelector,
+}
+
+/// Network namespaces of pods of the application's own namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkNamespaceSelector {
+    /// Pods whose network namespaces are meant.
+    #[schemars(schema_with = "selector")]
+    pub pods: LabelSelector,
+}
+
+/// Containers of pods, anywhere in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterContainerSelector {
+    /// Only pods of this namespace; all namespaces if empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Pods whose containers are meant.
+    #[schemars(schema_with = "selector")]
+    pub pods: LabelSelector,
+    /// Only containers of these names; all if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub container_names: Vec<String>,
+}
+
+/// Containers of pods of the application's own namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerSelector {
+    /// Pods whose containers are meant.
+    #[schemars(schema_with = "selector")]
+    pub pods: LabelSelector,
+    /// Only containers of these names; all if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub container_names: Vec<String>,
+}

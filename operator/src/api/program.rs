@@ -1,0 +1,143 @@
+//! One program of an application: its name, its type, and the block that goes with the type.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::name;
+use super::probe::{ClusterUprobe, Kprobe, Kretprobe, Tracepoint, Uprobe};
+use super::tc::{ClusterTc, ClusterTcx, Tc, Tcx};
+use super::tracing::Tracing;
+use super::xdp::{ClusterXdp, Xdp};
+
+/// Types of programs of cluster applications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClusterProgramType {
+    /// Block `xdp`.
+    #[serde(rename = "XDP")]
+    Xdp,
+    /// Block `tc`.
+    #[serde(rename = "TC")]
+    Tc,
+    /// Block `tcx`.
+    #[serde(rename = "TCX")]
+    Tcx,
+    /// Block `fentry`.
+    FEntry,
+    /// Block `fexit`.
+    FExit,
+    /// Block `kprobe`.
+    KProbe,
+    /// Block `kretprobe`.
+    KRetProbe,
+    /// Block `uprobe`.
+    UProbe,
+    /// Block `uretprobe`.
+    URetProbe,
+    /// Block `tracepoint`.
+    TracePoint,
+}
+
+/// Types of programs of namespaced applications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProgramType {
+    /// Block `xdp`.
+    #[serde(rename = "XDP")]
+    Xdp,
+    /// Block `tc`.
+    #[serde(rename = "TC")]
+    Tc,
+    /// Block `tcx`.
+    #[serde(rename = "TCX")]
+    Tcx,
+    /// Block `uprobe`.
+    UProbe,
+    /// Block `uretprobe`.
+    URetProbe,
+}
+
+/// A program of a cluster application.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
+    validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
+    validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),
+    validation = Rule::new("(self.type == 'FEntry') == has(self.fentry)").message("the block fentry belongs to type FEntry, and is needed there"),
+    validation = Rule::new("(self.type == 'FExit') == has(self.fexit)").message("the block fexit belongs to type FExit, and is needed there"),
+    validation = Rule::new("(self.type == 'KProbe') == has(self.kprobe)").message("the block kprobe belongs to type KProbe, and is needed there"),
+    validation = Rule::new("(self.type == 'KRetProbe') == has(self.kretprobe)").message("the block kretprobe belongs to type KRetProbe, and is needed there"),
+    validation = Rule::new("(self.type == 'UProbe') == has(self.uprobe)").message("the block uprobe belongs to type UProbe, and is needed there"),
+    validation = Rule::new("(self.type == 'URetProbe') == has(self.uretprobe)").message("the block uretprobe belongs to type URetProbe, and is needed there"),
+    validation = Rule::new("(self.type == 'TracePoint') == has(self.tracepoint)").message("the block tracepoint belongs to type TracePoint, and is needed there"),
+)]
+pub struct ClusterProgram {
+    /// Function name in the object file.
+    #[schemars(length(min = 1, max = 64), regex(pattern = name::NAME))]
+    pub name: String,
+    /// Which of the blocks is there.
+    #[serde(rename = "type")]
+    pub program_type: ClusterProgramType,
+    /// For type XDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp: Option<ClusterXdp>,
+    /// For type TC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tc: Option<ClusterTc>,
+    /// For type TCX.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcx: Option<ClusterTcx>,
+    /// For type FEntry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fentry: Option<Tracing>,
+    /// For type FExit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fexit: Option<Tracing>,
+    /// For type KProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kprobe: Option<Kprobe>,
+    /// For type KRetProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kretprobe: Option<Kretprobe>,
+    /// For type UProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uprobe: Option<ClusterUprobe>,
+    /// For type URetProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uretprobe: Option<ClusterUprobe>,
+    /// For type TracePoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracepoint: Option<Tracepoint>,
+}
+
+/// A program of a namespaced application.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
+    validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
+    validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),
+    validation = Rule::new("(self.type == 'UProbe') == has(self.uprobe)").message("the block uprobe belongs to type UProbe, and is needed there"),
+    validation = Rule::new("(self.type == 'URetProbe') == has(self.uretprobe)").message("the block uretprobe belongs to type URetProbe, and is needed there"),
+)]
+pub struct Program {
+    /// Function name in the object file.
+    #[schemars(length(min = 1, max = 64), regex(pattern = name::NAME))]
+    pub name: String,
+    /// Which of the blocks is there.
+    #[serde(rename = "type")]
+    pub program_type: ProgramType,
+    /// For type XDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp: Option<Xdp>,
+    /// For type TC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tc: Option<Tc>,
+    /// For type TCX.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcx: Option<Tcx>,
+    /// For type UProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uprobe: Option<Uprobe>,
+    /// For type URetProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uretprobe: Option<Uprobe>,
+}

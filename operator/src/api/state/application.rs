@@ -1,0 +1,104 @@
+//! The state objects themselves. They have no spec: everything is status.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::program::{ClusterProgramState, NamespacedProgramState};
+use crate::api::condition::conditions;
+
+/// Whether the programs of an application are loaded on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppLoadStatus {
+    /// Not tried yet.
+    NotLoaded,
+    /// All are loaded.
+    LoadSuccess,
+    /// The daemon refused them.
+    LoadError,
+    /// All are unloaded.
+    UnloadSuccess,
+    /// Some could not be unloaded.
+    UnloadError,
+    /// The node is not selected.
+    NotSelected,
+    /// The application's list of programs changed after they were loaded.
+    ProgramListChangedError,
+}
+
+/// The fields of a cluster application's state beside its status: none.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "bpfman.io",
+    version = "v1alpha1",
+    kind = "ClusterBpfApplicationState",
+    plural = "clusterbpfapplicationstates",
+    no_spec,
+    status = "ClusterBpfApplicationStateStatus",
+    derive = "PartialEq",
+    doc = "A ClusterBpfApplication on one node. Written by the node's agent.",
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.node"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[0].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+pub struct ClusterBpfApplicationStateFields {}
+
+/// The fields of a namespaced application's state beside its status: none.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "bpfman.io",
+    version = "v1alpha1",
+    kind = "BpfApplicationState",
+    plural = "bpfapplicationstates",
+    namespaced,
+    no_spec,
+    status = "BpfApplicationStateStatus",
+    derive = "PartialEq",
+    doc = "A BpfApplication on one node. Written by the node's agent.",
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.node"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[0].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+pub struct BpfApplicationStateFields {}
+
+/// What a node answers for a cluster application.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterBpfApplicationStateStatus {
+    /// What both scopes have.
+    #[serde(flatten)]
+    pub node: NodeState,
+    /// The programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ClusterProgramState>,
+}
+
+/// What a node answers for a namespaced application.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BpfApplicationStateStatus {
+    /// What both scopes have.
+    #[serde(flatten)]
+    pub node: NodeState,
+    /// The programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<NamespacedProgramState>,
+}
+
+/// What both kinds of states have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeState {
+    /// Grows by one with each update, so that the agent knows its own write when it reads it.
+    pub update_count: i64,
+    /// Name of the node.
+    pub node: String,
+    /// Whether the programs are loaded.
+    #[schemars(with = "String")]
+    pub app_load_status: AppLoadStatus,
+    /// One entry: Pending, Success, Error or Unloaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,18 @@
+//! What a node answers: one state object for each application and node, named `<application>-<8 hex digits>`.
+
+pub mod application;
+pub mod link;
+pub mod program;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// The label of a state object that names its application.
+pub const OWNED_BY_LABEL: &str = "bpfman.io/ownedByProgram";
+
+/// The label of a state object that names its node.
+pub const NODE_LABEL: &str = "kubernetes.io/hostname";
+
+/// The schema of an id. The published one calls it int32; values are unsigned 32-bit.
+fn id(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32" })
+}

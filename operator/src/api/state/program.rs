@@ -1,0 +1,126 @@
+//! Programs on a node.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::id;
+use super::link::{
+    KprobeLinkState, KretprobeLinkState, LinksState, TcLinkState, TcxLinkState, TracepointLinkState,
+    TracingState, UprobeLinkState, XdpLinkState,
+};
+use crate::api::program::{ClusterProgramType, ProgramType};
+
+/// How the attachments of one program are doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProgramLinkStatus {
+    /// Not looked at yet.
+    Pending,
+    /// All as asked.
+    Success,
+    /// Some failed.
+    Error,
+    /// What to attach to could not be found out.
+    UpdateAttachInfoError,
+}
+
+/// What every program has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramState {
+    /// Function name in the object file.
+    pub name: String,
+    /// How its attachments are doing.
+    #[schemars(with = "String")]
+    pub program_link_status: ProgramLinkStatus,
+    /// Kernel id, once loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "id")]
+    pub program_id: Option<u32>,
+}
+
+/// A program of a cluster application on a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
+    validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
+    validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),
+    validation = Rule::new("(self.type == 'FEntry') == has(self.fentry)").message("the block fentry belongs to type FEntry, and is needed there"),
+    validation = Rule::new("(self.type == 'FExit') == has(self.fexit)").message("the block fexit belongs to type FExit, and is needed there"),
+    validation = Rule::new("(self.type == 'KProbe') == has(self.kprobe)").message("the block kprobe belongs to type KProbe, and is needed there"),
+    validation = Rule::new("(self.type == 'KRetProbe') == has(self.kretprobe)").message("the block kretprobe belongs to type KRetProbe, and is needed there"),
+    validation = Rule::new("(self.type == 'UProbe') == has(self.uprobe)").message("the block uprobe belongs to type UProbe, and is needed there"),
+    validation = Rule::new("(self.type == 'URetProbe') == has(self.uretprobe)").message("the block uretprobe belongs to type URetProbe, and is needed there"),
+    validation = Rule::new("(self.type == 'TracePoint') == has(self.tracepoint)").message("the block tracepoint belongs to type TracePoint, and is needed there"),
+)]
+pub struct ClusterProgramState {
+    /// What every program has.
+    #[serde(flatten)]
+    pub program: ProgramState,
+    /// Which of the blocks is there.
+    #[serde(rename = "type")]
+    pub program_type: ClusterProgramType,
+    /// For type XDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp: Option<LinksState<XdpLinkState>>,
+    /// For type TC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tc: Option<LinksState<TcLinkState>>,
+    /// For type TCX.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcx: Option<LinksState<TcxLinkState>>,
+    /// For type FEntry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fentry: Option<TracingState>,
+    /// For type FExit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fexit: Option<TracingState>,
+    /// For type KProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kprobe: Option<LinksState<KprobeLinkState>>,
+    /// For type KRetProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kretprobe: Option<LinksState<KretprobeLinkState>>,
+    /// For type UProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uprobe: Option<LinksState<UprobeLinkState>>,
+    /// For type URetProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uretprobe: Option<LinksState<UprobeLinkState>>,
+    /// For type TracePoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracepoint: Option<LinksState<TracepointLinkState>>,
+}
+
+/// A program of a namespaced application on a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
+    validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
+    validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),
+    validation = Rule::new("(self.type == 'UProbe') == has(self.uprobe)").message("the block uprobe belongs to type UProbe, and is needed there"),
+    validation = Rule::new("(self.type == 'URetProbe') == has(self.uretprobe)").message("the block uretprobe belongs to type URetProbe, and is needed there"),
+)]
+pub struct NamespacedProgramState {
+    /// What every program has.
+    #[serde(flatten)]
+    pub program: ProgramState,
+    /// Which of the blocks is there.
+    #[serde(rename = "type")]
+    pub program_type: ProgramType,
+    /// For type XDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp: Option<LinksState<XdpLinkState>>,
+    /// For type TC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tc: Option<LinksState<TcLinkState>>,
+    /// For type TCX.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcx: Option<LinksState<TcxLinkState>>,
+    /// For type UProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uprobe: Option<LinksState<UprobeLinkState>>,
+    /// For type URetProbe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uretprobe: Option<LinksState<UprobeLinkState>>,
+}

@@ -1,0 +1,31 @@
+//! `bpfman-operator`: for now, prints the custom resource definitions.
+
+use std::io::Write;
+
+use clap::{Parser, Subcommand};
+
+/// Manages eBPF programs of a Kubernetes cluster.
+#[derive(Parser)]
+#[command(name = "bpfman-operator", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+enum Command {
+    /// Print the custom resource definitions as YAML, for `kubectl apply --server-side -f -`.
+    Crds,
+}
+
+fn main() -> anyhow::Result<()> {
+    let Command::Crds = Cli::parse().command;
+    let mut text = String::new();
+    for crd in bpfman_operator::crd::all() {
+        text.push_str("---\n");
+        text.push_str(&serde_norway::to_string(&crd)?);
+    }
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}

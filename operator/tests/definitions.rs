@@ -1,0 +1,308 @@
+//! The definitions say what the published API says: names, scopes, required fields, values, defaults.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+fn definitions() -> Vec<Value> {
+    bpfman_operator::crd::all().iter().map(|crd| serde_json::to_value(crd).unwrap()).collect()
+}
+
+fn definition(kind: &str) -> Value {
+    definitions().into_iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap()
+}
+
+/// The schema at a path of property names; `[]` steps into the items of a list.
+fn schema(kind: &str, path: &str) -> Value {
+    let crd = definition(kind);
+    let mut at = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    for step in path.split('.') {
+        at = if step == "[]" { &at["items"] } else { &at["properties"][step] };
+        assert!(at.is_object(), "{kind} has no {path}: {step}");
+    }
+    at.clone()
+}
+
+fn words(value: &Value) -> BTreeSet<String> {
+    let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
+fn set(names: &str) -> BTreeSet<String> {
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn kinds_names_and_scopes() {
+    let expected = [
+        ("ClusterBpfApplication", "clusterbpfapplications", "Cluster"),
+        ("BpfApplication", "bpfapplications", "Namespaced"),
+        ("ClusterBpfApplicationState", "clusterbpfapplicationstates", "Cluster"),
+        ("BpfApplicationState", "bpfapplicationstates", "Namespaced"),
+        ("Config", "configs", "Cluster"),
+    ];
+    let all = definitions();
+    assert_eq!(all.len(), expected.len());
+    for (crd, (kind, plural, scope)) in all.iter().zip(expected) {
+        assert_eq!(crd["metadata"]["name"], format!("{plural}.bpfman.io"));
+        let spec = &crd["spec"];
+        assert_eq!((&spec["group"], &spec["scope"]), (&json!("bpfman.io"), &json!(scope)));
+        assert_eq!(spec["names"]["kind"], kind);
+        assert_eq!(spec["names"]["plural"], plural);
+        assert_eq!(spec["names"]["singular"], kind.to_lowercase());
+        assert!(
+            words(&spec["names"]["shortNames"]).is_empty() && words(&spec["names"]["categories"]).is_empty()
+        );
+        let [version] = spec["versions"].as_array().unwrap().as_slice() else { panic!("{kind}") };
+        assert_eq!(version["name"], "v1alpha1");
+        assert_eq!((&version["served"], &version["storage"]), (&json!(true), &json!(true)));
+        assert!(version["subresources"]["status"].is_object(), "{kind}");
+        assert!(version["subresources"]["scale"].is_null(), "{kind}");
+    }
+}
+
+#[test]
+fn printer_columns() {
+    let columns = |kind: &str| -> Vec<(String, String)> {
+        let crd = definition(kind);
+        let columns = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap().clone();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        columns.iter().map(|column| (text(&column["name"]), text(&column["jsonPath"]))).collect()
+    };
+    let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+        list.iter().map(|(name, path)| ((*name).to_owned(), (*path).to_owned())).collect()
+    };
+    let (status, age) = (("Status", ".status.conditions[0].reason"), ("Age", ".metadata.creationTimestamp"));
+    for kind in ["ClusterBpfApplication", "BpfApplication"] {
+        assert_eq!(columns(kind), pairs(&[("NodeSelector", ".spec.nodeSelector"), status, age]));
+    }
+    for kind in ["ClusterBpfApplicationState", "BpfApplicationState"] {
+        assert_eq!(columns(kind), pairs(&[("Node", ".status.node"), status, age]));
+    }
+    assert_eq!(columns("Config"), pairs(&[age]));
+}
+
+#[test]
+fn required_fields() {
+    for (kind, path, required) in [
+        ("ClusterBpfApplication", "spec", "nodeSelector byteCode programs"),
+        ("BpfApplication", "spec", "nodeSelector byteCode programs"),
+        ("ClusterBpfApplication", "spec.byteCode", ""),
+        ("ClusterBpfApplication", "spec.byteCode.image", "url"),
+        ("ClusterBpfApplication", "spec.byteCode.image.imagePullSecret", "name namespace"),
+        ("ClusterBpfApplication", "spec.programs.[]", "name type"),
+        ("ClusterBpfApplication", "spec.programs.[].xdp", ""),
+        ("ClusterBpfApplication", "spec.programs.[].xdp.links.[]", "interfaceSelector"),
+        ("BpfApplication", "spec.programs.[].xdp.links.[]", "interfaceSelector networkNamespaces"),
+        ("ClusterBpfApplication", "spec.programs.[].xdp.links.[].networkNamespaces", "pods"),
+        ("ClusterBpfApplication", "spec.programs.[].tc.links.[]", "interfaceSelector direction"),
+        ("BpfApplication", "spec.programs.[].tc.links.[]", "interfaceSelector direction networkNamespaces"),
+        ("ClusterBpfApplication", "spec.programs.[].tcx.links.[]", "interfaceSelector direction"),
+        ("BpfApplication", "spec.programs.[].tcx.links.[]", "interfaceSelector direction networkNamespaces"),
+        ("ClusterBpfApplication", "spec.programs.[].kprobe.links.[]", "function"),
+        ("ClusterBpfApplication", "spec.programs.[].kretprobe.links.[]", "function"),
+        ("ClusterBpfApplication", "spec.programs.[].tracepoint.links.[]", "name"),
+        ("ClusterBpfApplication", "spec.programs.[].fentry", "function"),
+        ("ClusterBpfApplication", "spec.programs.[].fexit.links.[]", "mode"),
+        ("ClusterBpfApplication", "spec.programs.[].uprobe.links.[]", "target"),
+        ("BpfApplication", "spec.programs.[].uretprobe.links.[]", "target containers"),
+        ("ClusterBpfApplication", "spec.programs.[].uprobe.links.[].containers", "pods"),
+        ("ClusterBpfApplicationState", "status", "updateCount node appLoadStatus"),
+        ("BpfApplicationState", "status", "updateCount node appLoadStatus"),
+        ("ClusterBpfApplicationState", "status.programs.[]", "name type programLinkStatus"),
+        (
+            "ClusterBpfApplicationState",
+            "status.programs.[].xdp.links.[]",
+            "shouldAttach uuid linkStatus interfaceName priority proceedOn",
+        ),
+        (
+            "ClusterBpfApplicationState",
+            "status.programs.[].tc.links.[]",
+            "shouldAttach uuid linkStatus interfaceName direction priority proceedOn",
+        ),
+        (
+            "ClusterBpfApplicationState",
+            "status.programs.[].uprobe.links.[]",
+            "shouldAttach uuid linkStatus target",
+        ),
+        ("ClusterBpfApplicationState", "status.programs.[].fentry", "function"),
+        ("Config", "spec", "configuration agent daemon"),
+        ("Config", "spec.agent", "image"),
+        ("Config", "spec.daemon", "image"),
+        ("Config", "spec.overrides.[]", "apiVersion kind namespace name unmanaged"),
+    ] {
+        assert_eq!(words(&schema(kind, path)["required"]), set(required), "{kind} {path}");
+    }
+}
+
+#[test]
+fn enumerations() {
+    let links = "spec.programs.[]";
+    for (kind, path, values) in [
+        (
+            "ClusterBpfApplication",
+            format!("{links}.type"),
+            "XDP TC TCX FEntry FExit KProbe KRetProbe UProbe URetProbe TracePoint",
+        ),
+        ("BpfApplication", format!("{links}.type"), "XDP TC TCX UProbe URetProbe"),
+        ("ClusterBpfApplication", "spec.byteCode.image.imagePullPolicy".into(), "Always Never IfNotPresent"),
+        (
+            "ClusterBpfApplication",
+            format!("{links}.xdp.links.[].proceedOn.[]"),
+            "Aborted Drop Pass TX ReDirect DispatcherReturn",
+        ),
+        (
+            "BpfApplication",
+            format!("{links}.tc.links.[].proceedOn.[]"),
+            "UnSpec OK ReClassify Shot Pipe Stolen Queued Repeat ReDirect Trap DispatcherReturn",
+        ),
+        ("ClusterBpfApplication", format!("{links}.tcx.links.[].direction"), "Ingress Egress"),
+        ("ClusterBpfApplication", format!("{links}.fentry.links.[].mode"), "Attach"),
+    ] {
+        assert_eq!(words(&schema(kind, &path)["enum"]), set(values), "{kind} {path}");
+    }
+}
+
+#[test]
+fn defaults() {
+    let links = "spec.programs.[]";
+    for (path, default) in [
+        ("spec.byteCode.image.imagePullPolicy".to_owned(), json!("IfNotPresent")),
+        (format!("{links}.xdp.links.[].proceedOn"), json!(["Pass", "DispatcherReturn"])),
+        (format!("{links}.tc.links.[].proceedOn"), json!(["Pipe", "DispatcherReturn"])),
+        (format!("{links}.kprobe.links.[].offset"), json!(0)),
+        (format!("{links}.uprobe.links.[].offset"), json!(0)),
+        (
+            format!("{links}.xdp.links.[].interfaceSelector.interfacesDiscoveryConfig.excludeInterfaces"),
+            json!(["lo"]),
+        ),
+        (
+            format!(
+                "{links}.xdp.links.[].interfaceSelector.interfacesDiscoveryConfig.interfaceAutoDiscovery"
+            ),
+            json!(false),
+        ),
+    ] {
+        assert_eq!(schema("ClusterBpfApplication", &path)["default"], default, "{path}");
+    }
+    // The agent, not the API server, fills a priority.
+    assert!(schema("ClusterBpfApplication", &format!("{links}.xdp.links.[].priority"))["default"].is_null());
+    assert_eq!(schema("Config", "spec.agent.healthProbePort")["default"], 8175);
+}
+
+#[test]
+fn bounds_and_patterns() {
+    let kind = "ClusterBpfApplication";
+    let name = schema(kind, "spec.programs.[].name");
+    assert_eq!((&name["minLength"], &name["maxLength"]), (&json!(1), &json!(64)));
+    for path in ["name", "fentry.function", "kprobe.links.[].function", "tracepoint.links.[].name"] {
+        assert_eq!(schema(kind, &format!("spec.programs.[].{path}"))["pattern"], "^[a-zA-Z][a-zA-Z0-9_]+.");
+    }
+    let url = schema(kind, "spec.byteCode.image.url");
+    assert_eq!(
+        (&url["maxLength"], &url["pattern"]),
+        (&json!(525), &json!("[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"))
+    );
+    let priority = schema(kind, "spec.programs.[].tcx.links.[].priority");
+    assert_eq!(priority["minimum"].as_f64(), Some(0.0));
+    assert_eq!(priority["maximum"].as_f64(), Some(1000.0));
+    assert_eq!(schema(kind, "spec.programs")["minItems"], 1);
+    assert_eq!(schema(kind, "spec.programs.[].fexit.links")["maxItems"], 1);
+    for one_of in ["spec.byteCode", "spec.programs.[].xdp.links.[].interfaceSelector"] {
+        let schema = schema(kind, one_of);
+        assert_eq!((&schema["minProperties"], &schema["maxProperties"]), (&json!(1), &json!(1)), "{one_of}");
+    }
+    let port = schema("Config", "spec.agent.healthProbePort");
+    assert_eq!((port["minimum"].as_f64(), port["maximum"].as_f64()), (Some(1.0), Some(65535.0)));
+    assert_eq!(schema("Config", "spec.configuration")["minLength"], 1);
+    assert_eq!(
+        schema(kind, "spec.globalData")["additionalProperties"],
+        json!({"type": "string", "format": "byte"})
+    );
+}
+
+#[test]
+fn conditions_are_one_a_type() {
+    for kind in [
+        "ClusterBpfApplication",
+        "BpfApplication",
+        "ClusterBpfApplicationState",
+        "BpfApplicationState",
+        "Config",
+    ] {
+        let conditions = schema(kind, "status.conditions");
+        assert_eq!(conditions["x-kubernetes-list-type"], "map", "{kind}");
+        assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]), "{kind}");
+    }
+}
+
+#[test]
+fn states_have_no_spec() {
+    for kind in ["ClusterBpfApplicationState", "BpfApplicationState"] {
+        let crd = definition(kind);
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        assert!(schema["properties"]["spec"].is_null() && schema["required"].is_null(), "{schema}");
+    }
+}
+
+#[test]
+fn each_type_has_its_rule() {
+    for (kind, path, rules) in [
+        ("ClusterBpfApplication", "spec.programs.[]", 10),
+        ("BpfApplication", "spec.programs.[]", 5),
+        ("ClusterBpfApplicationState", "status.programs.[]", 10),
+        ("BpfApplicationState", "status.programs.[]", 5),
+    ] {
+        assert_eq!(schema(kind, path)["x-kubernetes-validations"].as_array().unwrap().len(), rules, "{kind}");
+    }
+}
+
+/// What an API server demands of every schema, and schemars does not know.
+#[test]
+fn schemas_are_structural() {
+    fn check(at: &Value, path: &str) {
+        let Some(schema) = at.as_object() else { return };
+        assert!(schema.contains_key("type"), "{path} has no type: {at}");
+        for forbidden in ["$ref", "nullable", "anyOf", "oneOf", "allOf", "$schema", "definitions", "title"] {
+            assert!(!schema.contains_key(forbidden), "{path} has {forbidden}");
+        }
+        let both = schema.contains_key("properties") && schema.contains_key("additionalProperties");
+        assert!(!both, "{path} has properties and additionalProperties");
+        if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+            properties.iter().for_each(|(name, schema)| check(schema, &format!("{path}.{name}")));
+        }
+        for keyword in ["items", "additionalProperties"] {
+            if let Some(schema) = schema.get(keyword) {
+                check(schema, &format!("{path}.[]"));
+            }
+        }
+    }
+    for crd in definitions() {
+        check(
+            &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"],
+            crd["spec"]["names"]["kind"].as_str().unwrap(),
+        );
+    }
+}
+
+#[test]
+fn every_field_of_a_spec_is_explained() {
+    fn check(at: &Value, path: &str) {
+        let properties = at["properties"].as_object();
+        for (name, schema) in properties.into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            // Inside selectors and conditions the words are Kubernetes' own, and known.
+            let known =
+                ["matchExpressions", "matchLabels", "conditions"].iter().any(|part| path.contains(part));
+            assert!(known || schema["description"].is_string(), "{path} has no description");
+            if !known {
+                check(schema, &path);
+                check(&schema["items"], &format!("{path}.[]"));
+            }
+        }
+    }
+    for kind in ["ClusterBpfApplication", "BpfApplication", "Config"] {
+        check(&schema(kind, "spec"), kind);
+    }
+}

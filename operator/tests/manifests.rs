@@ -1,0 +1,263 @@
+//! Manifests as users write them are read, and the rules of the definitions tell right from wrong.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use bpfman_operator::api::application::{BpfApplication, ClusterBpfApplication};
+use bpfman_operator::api::bytecode::ImagePullPolicy;
+use bpfman_operator::api::config::{CONFIG_NAME, Config};
+use bpfman_operator::api::program::ClusterProgramType;
+use bpfman_operator::api::state::application::{AppLoadStatus, ClusterBpfApplicationState};
+use bpfman_operator::api::state::link::LinkStatus;
+use bpfman_operator::api::tc::TcProceedOn;
+use bpfman_operator::api::xdp::XdpProceedOn;
+use kube::core::cel::validate_cel;
+use serde_json::Value;
+
+const CLUSTER: &str = r#"
+apiVersion: bpfman.io/v1alpha1
+kind: ClusterBpfApplication
+metadata:
+  name: everything
+spec:
+  nodeSelector:
+    matchLabels:
+      role: edge
+    matchExpressions:
+      - { key: zone, operator: In, values: [a, b] }
+  byteCode:
+    image:
+      url: quay.io/acme/everything:v1
+      imagePullSecret: { name: pull, namespace: bpfman }
+  globalData:
+    sampling: AQAAAA==
+  programs:
+    - name: count_packets
+      type: XDP
+      xdp:
+        links:
+          - interfaceSelector: { primaryNodeInterface: true }
+            priority: 55
+          - interfaceSelector: { interfaces: [eth0, eth1] }
+            proceedOn: [Drop, TX, ReDirect]
+            networkNamespaces:
+              namespace: shop
+              pods: { matchLabels: { app: web } }
+          - interfaceSelector:
+              interfacesDiscoveryConfig:
+                interfaceAutoDiscovery: true
+                allowedInterfaces: ["/^veth.*/"]
+    - name: shape
+      type: TC
+      tc:
+        links:
+          - interfaceSelector: { interfaces: [eth0] }
+            direction: Egress
+    - name: mirror
+      type: TCX
+      tcx:
+        links:
+          - interfaceSelector: { interfaces: [eth0] }
+            direction: Ingress
+            priority: 0
+    - name: on_unlink
+      type: FEntry
+      fentry: { function: do_unlinkat, links: [{ mode: Attach }] }
+    - name: after_unlink
+      type: FExit
+      fexit: { function: do_unlinkat }
+    - name: on_wake
+      type: KProbe
+      kprobe: { links: [{ function: try_to_wake_up, offset: 4 }] }
+    - name: after_wake
+      type: KRetProbe
+      kretprobe: { links: [{ function: try_to_wake_up }] }
+    - name: on_open
+      type: TracePoint
+      tracepoint: { links: [{ name: syscalls/sys_enter_openat }] }
+    - name: on_malloc
+      type: UProbe
+      uprobe:
+        links:
+          - function: malloc
+            target: libc
+            pid: 7
+            containers: { pods: {}, containerNames: [main] }
+    - name: after_malloc
+      type: URetProbe
+      uretprobe: { links: [] }
+"#;
+
+const NAMESPACED: &str = r#"
+apiVersion: bpfman.io/v1alpha1
+kind: BpfApplication
+metadata: { name: pods, namespace: shop }
+spec:
+  nodeSelector: {}
+  byteCode: { path: /opt/ebpf/pods.o }
+  programs:
+    - name: count_packets
+      type: XDP
+      xdp:
+        links:
+          - interfaceSelector: { interfaces: [eth0] }
+            networkNamespaces: { pods: { matchLabels: { app: web } } }
+    - name: on_malloc
+      type: UProbe
+      uprobe:
+        links:
+          - target: /usr/bin/app
+            function: malloc
+            containers: { pods: { matchLabels: { app: web } } }
+"#;
+
+const STATE: &str = r#"
+apiVersion: bpfman.io/v1alpha1
+kind: ClusterBpfApplicationState
+metadata:
+  name: everything-0a1b2c3d
+  labels:
+    bpfman.io/ownedByProgram: everything
+    kubernetes.io/hostname: node-1
+status:
+  updateCount: 3
+  node: node-1
+  appLoadStatus: LoadSuccess
+  programs:
+    - name: count_packets
+      type: XDP
+      programLinkStatus: Success
+      programId: 4294967295
+      xdp:
+        links:
+          - shouldAttach: true
+            uuid: 6b0c3a3e-0000-4000-8000-000000000001
+            linkId: 3000000000
+            linkStatus: Attached
+            interfaceName: eth0
+            priority: 55
+            proceedOn: [Pass, DispatcherReturn]
+    - name: on_wake
+      type: KProbe
+      programLinkStatus: Pending
+      kprobe: {}
+  conditions:
+    - type: Success
+      status: "True"
+      reason: Success
+      message: attached
+      lastTransitionTime: "2026-01-02T03:04:05Z"
+"#;
+
+const CONFIG: &str = r#"
+apiVersion: bpfman.io/v1alpha1
+kind: Config
+metadata: { name: bpfman-config }
+spec:
+  namespace: bpfman
+  configuration: |
+    [signing]
+    allow_unsigned = true
+  agent: { image: "quay.io/acme/agent:v1", logLevel: info }
+  daemon: { image: "quay.io/acme/daemon:v1" }
+  overrides:
+    - { apiVersion: apps/v1, kind: DaemonSet, namespace: bpfman, name: bpfman-daemon, unmanaged: true }
+"#;
+
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    serde_norway::from_str(text).unwrap()
+}
+
+#[test]
+fn a_cluster_application_with_every_type() {
+    let app: ClusterBpfApplication = read(CLUSTER);
+    let image = app.spec.common.byte_code.image.as_ref().unwrap();
+    assert_eq!(image.image_pull_policy, ImagePullPolicy::IfNotPresent);
+    assert_eq!(app.spec.common.global_data.as_ref().unwrap()["sampling"].0, [1, 0, 0, 0]);
+    assert_eq!(app.spec.programs.len(), 10);
+    let xdp = &app.spec.programs[0].xdp.as_ref().unwrap().links;
+    assert_eq!(xdp[0].point.priority, Some(55));
+    assert_eq!(xdp[0].point.proceed_on, [XdpProceedOn::Pass, XdpProceedOn::DispatcherReturn]);
+    assert_eq!(xdp[1].point.proceed_on.iter().map(|v| v.number()).collect::<Vec<_>>(), [1, 3, 4]);
+    let discovery = xdp[2].point.interface_selector.interfaces_discovery_config.as_ref().unwrap();
+    assert_eq!(discovery.exclude_interfaces, ["lo"]);
+    let tc = &app.spec.programs[1].tc.as_ref().unwrap().links[0];
+    assert_eq!(tc.point.proceed_on, [TcProceedOn::Pipe, TcProceedOn::DispatcherReturn]);
+    assert_eq!(tc.point.at.priority, None);
+    assert_eq!(app.spec.programs[9].program_type, ClusterProgramType::URetProbe);
+    validate_cel(&app).unwrap();
+}
+
+#[test]
+fn a_namespaced_application() {
+    let app: BpfApplication = read(NAMESPACED);
+    assert_eq!(app.spec.common.byte_code.path.as_deref(), Some("/opt/ebpf/pods.o"));
+    validate_cel(&app).unwrap();
+}
+
+#[test]
+fn a_state_keeps_ids_of_all_32_bits() {
+    let state: ClusterBpfApplicationState = read(STATE);
+    validate_cel(&state).unwrap();
+    let status = state.status.unwrap();
+    assert_eq!(status.node.app_load_status, AppLoadStatus::LoadSuccess);
+    assert_eq!(status.programs[0].program.program_id, Some(u32::MAX));
+    let link = &status.programs[0].xdp.as_ref().unwrap().links[0];
+    assert_eq!((link.link.link_id, link.link.link_status), (Some(3_000_000_000), LinkStatus::Attached));
+}
+
+#[test]
+fn a_config() {
+    let config: Config = read(CONFIG);
+    assert_eq!(config.metadata.name.as_deref(), Some(CONFIG_NAME));
+    assert_eq!(config.spec.agent.health_probe_port, 8175);
+    assert!(config.spec.overrides[0].unmanaged);
+}
+
+/// Server-side apply sends what is serialized: an absent field must stay absent, or it would be taken over.
+#[test]
+fn nothing_absent_is_written_as_null() {
+    fn nulls(value: &Value) -> usize {
+        match value {
+            Value::Null => 1,
+            Value::Array(items) => items.iter().map(nulls).sum(),
+            Value::Object(fields) => fields.values().map(nulls).sum(),
+            _ => 0,
+        }
+    }
+    let written = [
+        serde_json::to_value(read::<ClusterBpfApplication>(CLUSTER)).unwrap(),
+        serde_json::to_value(read::<BpfApplication>(NAMESPACED)).unwrap(),
+        serde_json::to_value(read::<ClusterBpfApplicationState>(STATE)).unwrap(),
+        serde_json::to_value(read::<Config>(CONFIG)).unwrap(),
+    ];
+    for value in written {
+        assert_eq!(nulls(&value), 0, "{value}");
+    }
+}
+
+#[test]
+fn the_block_of_another_type_is_refused() {
+    let mut app: ClusterBpfApplication = read(CLUSTER);
+    app.spec.programs[0].program_type = ClusterProgramType::Tc;
+    let message = validate_cel(&app).unwrap_err().to_string();
+    assert!(message.contains("the block xdp belongs to type XDP"), "{message}");
+    assert!(message.contains("the block tc belongs to type TC"), "{message}");
+}
+
+#[test]
+fn a_missing_block_and_a_second_block_are_refused() {
+    let mut missing: ClusterBpfApplication = read(CLUSTER);
+    missing.spec.programs[7].tracepoint = None;
+    assert!(validate_cel(&missing).is_err());
+    let mut second: ClusterBpfApplication = read(CLUSTER);
+    second.spec.programs[7].fexit = second.spec.programs[4].fexit.clone();
+    assert!(validate_cel(&second).is_err());
+}
+
+#[test]
+fn types_of_the_cluster_are_unknown_in_a_namespace() {
+    let text = NAMESPACED.replace("type: UProbe", "type: KProbe");
+    assert!(serde_norway::from_str::<BpfApplication>(&text).is_err());
+    let text = NAMESPACED.replace("networkNamespaces", "otherNamespaces");
+    let message = serde_norway::from_str::<BpfApplication>(&text).unwrap_err().to_string();
+    assert!(message.contains("networkNamespaces"), "{message}");
+}
