@@ -95,11 +95,12 @@ async fn serve(config: &Config, api: &Api<LinuxKernel>) -> anyhow::Result<()> {
             let _dropped = stopped.await;
         });
     let mut server = Box::pin(server);
+    let activity = api.activity();
     tokio::select! {
         result = &mut server => return result.context("the server ended"),
         _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
         _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
-        () = idle(&api.activity(), config.idle) => tracing::info!("idle: ending"),
+        () = idle(&activity, config.idle) => tracing::info!("idle: ending"),
     }
     let _still_there = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     drop(stop);

@@ -159,7 +159,7 @@ impl<K: Kernel> Engine<K> {
             }
             HookKind::Tc(direction) | HookKind::Tcx(direction) => {
                 // A filter has no pin that could tell after a crash that it is there: the program's pin below
-                // `.pending` names the hook, and recovery looks there for a filter that runs it.
+                // `pending` names the hook, and recovery looks there for a filter that runs it.
                 self.kernel.make_folder(&folder)?;
                 undo.push(move || self.remove_tree(&paths::pending(operation)));
                 self.kernel.pin(&built.handle, &folder.join(crate::recover::filter_pin(key)))?;
@@ -214,7 +214,7 @@ impl<K: Kernel> Engine<K> {
         self.place_link(&link)
     }
 
-    /// Ties a program to a target by a link that is pinned below `.pending`.
+    /// Ties a program to a target by a link that is pinned below `pending`.
     pub(crate) fn attach_pending<'a>(
         &'a self,
         program: &K::Handle,
@@ -316,7 +316,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Renames a hook's link from `.pending` to its place. Running it again is fine.
+    /// Renames a hook's link from `pending` to its place. Running it again is fine.
     pub(crate) fn place_hook(&self, hook: &HookRecord) -> Result<(), EngineError> {
         let folder = paths::pending(hook.operation);
         let names = self.kernel.list_folder(&folder)?;
@@ -327,7 +327,7 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&folder)
     }
 
-    /// Renames a link from `.pending` to its place. Running it again is fine.
+    /// Renames a link from `pending` to its place. Running it again is fine.
     pub(crate) fn place_link(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let folder = paths::pending(link.operation);
         let names = self.kernel.list_folder(&folder)?;

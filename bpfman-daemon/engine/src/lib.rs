@@ -2,8 +2,8 @@
 //!
 //! Every operation is synchronous: when it returns, it has happened and is on disk, or it has been undone.
 //!
-//! - An operation collects its new kernel objects below `.pending/<operation>` in the daemon's bpffs, writes **one**
-//!   durable record, and renames them into place. What a crash leaves in `.pending` is moved into place if the record
+//! - An operation collects its new kernel objects below `pending/<operation>` in the daemon's bpffs, writes **one**
+//!   durable record, and renames them into place. What a crash leaves in `pending` is moved into place if the record
 //!   is there, and removed if it is not ([`Engine::recover`]).
 //! - Changes of a hook reach the kernel before the record. After a crash between the two, recovery compares the hook
 //!   with the record and puts the recorded chain back.

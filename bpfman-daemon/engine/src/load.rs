@@ -64,7 +64,7 @@ pub struct LoadPlan<'a> {
     pub log: LogRequest,
 }
 
-/// One program that was loaded, pinned below `.pending`.
+/// One program that was loaded, pinned below `pending`.
 pub struct LoadedProgram {
     /// The kernel's id.
     pub id: ProgramId,
@@ -153,7 +153,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Creates the maps and programs and pins them below `.pending/<operation>`.
+    /// Creates the maps and programs and pins them below `pending/<operation>`.
     pub(crate) fn load_pending(
         &self,
         operation: OperationId,
@@ -398,7 +398,7 @@ impl<K: Kernel> Engine<K> {
         self.place_programs(operation, &entries)
     }
 
-    /// Renames what a load pinned below `.pending` to where it belongs. Running it again is fine.
+    /// Renames what a load pinned below `pending` to where it belongs. Running it again is fine.
     pub(crate) fn place_programs(
         &self,
         operation: OperationId,

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId};
 
-/// The folder of unfinished operations.
-pub const PENDING: &str = ".pending";
+/// The folder of unfinished operations. bpffs keeps names with a dot for itself.
+pub const PENDING: &str = "pending";
 /// The folder of links that are not part of a chain.
 pub const LINKS: &str = "links";
 /// The folder of maps that objects share by name.
