@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use bpfman_proto::ext::v1::Failure;
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, VERIFIER_LOG_TRAILER};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::exit::Exit;
 use crate::image_error::ImageError;
@@ -38,6 +39,14 @@ pub enum CliError {
         status: Box<Status>,
         /// Print the verifier's whole log if the daemon sent it.
         verifier_log: bool,
+    },
+    /// A load failed whose verifier log was asked for: the log comes with the failure.
+    #[error("{}", .failure.message)]
+    Load {
+        /// What a status would have said.
+        failure: Box<Failure>,
+        /// The verifier's whole log.
+        log: String,
     },
     /// A request that the client itself knows to be impossible.
     #[error("{what}")]
@@ -91,6 +100,7 @@ impl CliError {
                 let reason = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
                 Exit::of_call(status.code(), reason)
             }
+            Self::Load { failure, .. } => Exit::of_call(Code::from(failure.code), Some(&failure.reason)),
             Self::Invalid { .. } => Exit::Invalid,
             Self::Image(error) => error.exit(),
             Self::File { source, .. } => match source.kind() {
@@ -107,7 +117,7 @@ impl CliError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Unreachable { path, .. } => vec![
-                "start the daemon: `systemctl start bpfman.socket`, or `bpfmand` as root".to_owned(),
+                "start the daemon: `systemctl start bpfmand.socket`, or `bpfmand` as root".to_owned(),
                 format!(
                     "if it listens elsewhere than {}: --socket-path, or BPFMAN_SOCKET_PATH",
                     path.display()
@@ -125,6 +135,11 @@ impl CliError {
                 }
                 hints
             }
+            // The log stands right above: a hint that says how to get it would be noise.
+            Self::Load { failure, .. } => {
+                let others = failure.hint.lines().filter(|hint| !hint.contains("--verifier-log"));
+                others.map(str::to_owned).collect()
+            }
             Self::Invalid { hint, .. } => hint.iter().cloned().collect(),
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),
@@ -139,6 +154,7 @@ impl CliError {
                 let log = trailer(status, VERIFIER_LOG_TRAILER);
                 (!log.is_empty()).then_some(log)
             }
+            Self::Load { log, .. } => (!log.is_empty()).then(|| log.clone()),
             _ => None,
         }
     }
@@ -153,7 +169,8 @@ impl CliError {
         let (message, own_hint) = split_hint(&self.to_string());
         text.push_str(&format!("error: {}\n", if message.is_empty() { "the call failed" } else { &message }));
         for hint in own_hint.into_iter().chain(self.hints()) {
-            text.push_str(&format!("hint: {hint}\n"));
+            // A hint may show lines for a file; indented, they are seen to belong to it.
+            text.push_str(&format!("hint: {}\n", hint.replace('\n', "\n      ")));
         }
         // Nobody is left to tell when standard error itself is gone.
         let _ = io::stderr().write_all(text.as_bytes());

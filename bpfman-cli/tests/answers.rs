@@ -38,7 +38,11 @@ fn lists_take_every_form() {
     assert_eq!(daemon.run("list links --quiet").stdout, "1007\n1008\n");
     let json: serde_json::Value = serde_json::from_str(&daemon.run("list programs -o json").stdout).unwrap();
     assert_eq!(json["programs"][1]["program_id"], 8);
-    assert_eq!(json["programs"][1]["links"][0]["attach"]["proceed_on"][0], "pass");
+    assert_eq!(json["programs"][1]["link_ids"], serde_json::json!([1008]));
+    assert!(json["programs"][1]["links"].is_null() && json["programs"][1]["maps"].is_null());
+    let one: serde_json::Value = serde_json::from_str(&daemon.run("get program 8 -o json").stdout).unwrap();
+    assert_eq!(one["links"][0]["attach"]["proceed_on"][0], "pass");
+    assert_eq!(one["maps"], serde_json::json!([]));
     let yaml: serde_json::Value =
         serde_norway::from_str(&daemon.run("list programs -o yaml").stdout).unwrap();
     assert_eq!(yaml, json);

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, VERIFIER_LOG_TRAILER};
 use fake::{FakeDaemon, Script, run};
 use tonic::metadata::MetadataValue;
@@ -85,6 +86,20 @@ fn a_daemon_without_reasons_is_judged_by_its_codes() {
 }
 
 #[test]
+fn a_hint_of_several_lines_is_indented() {
+    let mut script = failure(Code::PermissionDenied, Some("signature"), None);
+    if let Some(status) = &mut script.failure {
+        let message = "no rule covers r.io/x\nhint: write:\n[[images]]\npattern = \"r.io/x\"";
+        *status = Status::with_metadata(status.code(), message, status.metadata().clone());
+    }
+    let outcome = FakeDaemon::start(script).run("image pull -i r.io/x:1");
+    assert_eq!(outcome.code, 9);
+    let expected =
+        "error: no rule covers r.io/x\nhint: write:\n      [[images]]\n      pattern = \"r.io/x\"\n";
+    assert_eq!(outcome.stderr, expected);
+}
+
+#[test]
 fn nobody_listens() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("none.sock");
@@ -158,6 +173,24 @@ fn the_verifier_log_is_whole_on_request_and_hinted_at_otherwise() {
         outcome.stderr,
         "error: it did not work\nhint: load again with --verifier-log for the verifier's whole log\n"
     );
+}
+
+#[test]
+fn a_verifier_log_of_any_length_comes_with_its_failure() {
+    let log: String = (0..400_000).map(|at| format!("{at}: (b7) r0 = 2\n")).collect();
+    let failure = ext::Failure {
+        code: Code::Aborted as i32,
+        message: "the verifier refused pass".into(),
+        hint: "read the last lines\n`--verifier-log` shows the whole log".into(),
+        reason: "kernel-refused".into(),
+    };
+    let script = Script { log: log.clone(), load_failure: Some(failure), ..Script::default() };
+    let daemon = FakeDaemon::start(script);
+    let outcome = daemon.run("load file -p x.o --programs xdp:pass --verifier-log");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (8, ""));
+    assert!(outcome.stderr.starts_with(&log), "the whole log comes first");
+    let rest = &outcome.stderr[log.len()..];
+    assert_eq!(rest, "error: the verifier refused pass\nhint: read the last lines\n");
 }
 
 #[test]

@@ -184,9 +184,11 @@ mod tests {
         let config = Config::merge(&arguments(&["--runtime-dir", "/r"]), File::default()).unwrap();
         assert_eq!(config.state, Path::new("/r/state"));
         assert_eq!(config.images, Path::new("/r/state/images"));
-        let config =
-            Config::merge(&arguments(&["serve", "--runtime-dir", "/r", "--state-dir", "/s"]), File::default())
-                .unwrap();
+        let config = Config::merge(
+            &arguments(&["serve", "--runtime-dir", "/r", "--state-dir", "/s"]),
+            File::default(),
+        )
+        .unwrap();
         assert_eq!(config.state, Path::new("/s"));
     }
 

@@ -43,8 +43,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // The records first: their lock keeps a second daemon away from everything else.
     let store = Store::open(Options::new(config.state.join("store"), SCHEMA).engine(config.store))?;
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
-    let images: Arc<dyn Images> =
-        Arc::new(RegistryImages::new(ImageStore::new(config.images.clone(), policy), runtime.handle().clone()));
+    let images: Arc<dyn Images> = Arc::new(RegistryImages::new(
+        ImageStore::new(config.images.clone(), policy),
+        runtime.handle().clone(),
+    ));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images);
     options.xdp_modes = config.xdp_modes.clone();
@@ -71,8 +73,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     #[cfg(debug_assertions)]
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
-    let paths =
-        Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
+    let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
     let api = Api::new(engine, images, paths);
     let result = runtime.block_on(serve(config, &api));
     runtime.shutdown_timeout(GRACE);
@@ -89,11 +90,12 @@ async fn serve(config: &Config, api: &Api<LinuxKernel>) -> anyhow::Result<()> {
     }
     tracing::info!(socket = %config.socket.display(), "serving");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = Server::builder()
-        .add_routes(api.routes())
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+    let server = Server::builder().add_routes(api.routes()).serve_with_incoming_shutdown(
+        UnixListenerStream::new(listener),
+        async {
             let _dropped = stopped.await;
-        });
+        },
+    );
     let mut server = Box::pin(server);
     let activity = api.activity();
     tokio::select! {

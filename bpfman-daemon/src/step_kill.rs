@@ -25,7 +25,9 @@ impl StepKill {
             armed: AtomicBool::new(false),
             seen: AtomicUsize::new(0),
             kill_at: std::env::var("BPFMAN_TEST_KILL_AT").ok().and_then(|number| number.parse().ok()),
-            list: std::env::var_os("BPFMAN_TEST_STEPS").and_then(|path| File::create(path).ok()).map(Mutex::new),
+            list: std::env::var_os("BPFMAN_TEST_STEPS")
+                .and_then(|path| File::create(path).ok())
+                .map(Mutex::new),
         }
     }
 
@@ -47,7 +49,8 @@ impl StepObserver for StepKill {
             let _unread = writeln!(list, "{number} {operation}: {step}");
         }
         if self.kill_at == Some(number) {
-            let _dead = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            let _dead =
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
     }
 }

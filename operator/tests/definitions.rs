@@ -2,15 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-fn definitions() -> Vec<Value> {
+/// Deriving them takes a while without optimisation; once is enough.
+static DEFINITIONS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     bpfman_operator::crd::all().iter().map(|crd| serde_json::to_value(crd).unwrap()).collect()
-}
+});
 
-fn definition(kind: &str) -> Value {
-    definitions().into_iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap()
+fn definition(kind: &str) -> &'static Value {
+    DEFINITIONS.iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap()
 }
 
 /// The schema at a path of property names; `[]` steps into the items of a list.
@@ -42,7 +44,7 @@ fn kinds_names_and_scopes() {
         ("BpfApplicationState", "bpfapplicationstates", "Namespaced"),
         ("Config", "configs", "Cluster"),
     ];
-    let all = definitions();
+    let all = &*DEFINITIONS;
     assert_eq!(all.len(), expected.len());
     for (crd, (kind, plural, scope)) in all.iter().zip(expected) {
         assert_eq!(crd["metadata"]["name"], format!("{plural}.bpfman.io"));
@@ -278,7 +280,7 @@ fn schemas_are_structural() {
             }
         }
     }
-    for crd in definitions() {
+    for crd in &*DEFINITIONS {
         check(
             &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"],
             crd["spec"]["names"]["kind"].as_str().unwrap(),

@@ -48,7 +48,7 @@ async fn programs(global: &Global, command: ListPrograms) -> Result<(), CliError
     let programs = answer
         .programs
         .iter()
-        .map(ProgramRecord::from)
+        .map(ProgramRecord::listed)
         .filter(|program| application.is_none() || program.application.as_ref() == application)
         .collect();
     show::answer(global, &ProgramList(programs))

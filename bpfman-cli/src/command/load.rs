@@ -61,6 +61,10 @@ async fn load(
         let request = ext::ExtLoadRequest { request: Some(request), verifier_log };
         let with_log = |status| CliError::Call { status: Box::new(status), verifier_log };
         let answer = client.ext.load(request).await.map_err(with_log)?.into_inner();
+        if let Some(failure) = answer.failure {
+            let log = answer.verifier_logs.join("\n");
+            return Err(CliError::Load { failure: Box::new(failure), log });
+        }
         (answer.response.unwrap_or_default(), answer.verifier_logs)
     } else {
         (client.v1.load(request).await?.into_inner(), Vec::new())

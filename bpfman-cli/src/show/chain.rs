@@ -17,7 +17,7 @@ pub struct ChainRecord {
     pub strategy: String,
     /// Why this strategy.
     pub reason: String,
-    /// How the hook is attached: `native`, `generic`, `offload`, `tcx` or `clsact`.
+    /// How the hook is attached, in the daemon's word: for example `native`, `generic`, `tcx` or `clsact`.
     pub mode: String,
     /// Program that the hook runs; absent for tcx.
     pub program_id: Option<u32>,

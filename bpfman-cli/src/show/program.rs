@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Answer;
 use super::block::Block;
 use super::kernel;
-use super::record::{LinkRecord, ProgramRecord};
+use super::record::ProgramRecord;
 use super::screen::Screen;
 use super::table::Table;
 use crate::kernel_type;
@@ -96,7 +96,7 @@ fn list(programs: &[ProgramRecord], screen: Screen) -> String {
             program.application.clone().unwrap_or_default(),
             kernel_type::table_name(&program.program_type).to_owned(),
             kernel_name.unwrap_or_else(|| program.name.clone()),
-            links_cell(&program.links),
+            links_cell(&program.link_ids),
         ]);
     }
     let mut text = table.render(screen);
@@ -105,11 +105,11 @@ fn list(programs: &[ProgramRecord], screen: Screen) -> String {
 }
 
 /// `(count) id, id, id, ...`, or nothing.
-fn links_cell(links: &[LinkRecord]) -> String {
+fn links_cell(links: &[u32]) -> String {
     if links.is_empty() {
         return String::new();
     }
-    let named: Vec<String> = links.iter().take(LINKS_IN_A_ROW).map(|link| link.link_id.to_string()).collect();
+    let named: Vec<String> = links.iter().take(LINKS_IN_A_ROW).map(u32::to_string).collect();
     let more = if links.len() > LINKS_IN_A_ROW { ", ..." } else { "" };
     format!("({}) {}{more}", links.len(), named.join(", "))
 }
@@ -129,6 +129,7 @@ fn managed(program: &ProgramRecord, screen: Screen) -> String {
     block
         .line("BPF Function", &program.name)
         .line("Program Type", kernel_type::table_name(&program.program_type));
+    let links = program.links.iter().flatten();
     let bytecode = program.bytecode.as_ref();
     match bytecode.and_then(|bytecode| bytecode.image_url.as_ref()) {
         Some(url) => {
@@ -145,7 +146,7 @@ fn managed(program: &ProgramRecord, screen: Screen) -> String {
         .optional("Map Pin Path", program.map_pin_path.as_ref())
         .optional("Map Owner ID", program.map_owner_id)
         .lines("Maps Used By", program.maps_used_by.iter().map(u32::to_string))
-        .lines("Links", program.links.iter().map(|link| format!("{} ({})", link.link_id, link.attachment)));
+        .lines("Links", links.map(|link| format!("{} ({})", link.link_id, link.attachment)));
     if program.state != "ok" {
         block.line("State", &program.state);
     }
@@ -277,7 +278,9 @@ mod tests {
     #[test]
     fn many_programs_are_a_table() {
         let mut several = managed_program();
-        several.links = (1..=4).map(link).collect();
+        if let Some(info) = &mut several.info {
+            info.links = vec![1, 2, 3, 4];
+        }
         let kretprobe = ext::Program {
             info: Some(v1::ProgramInfo::default()),
             kernel_info: Some(kernel_info(7, 2)),
@@ -286,7 +289,7 @@ mod tests {
         };
         let foreign = ext::Program { kernel_info: Some(kernel_info(9, 15)), ..Default::default() };
         let records =
-            [managed_program(), several, kretprobe, foreign].iter().map(ProgramRecord::from).collect();
+            [managed_program(), several, kretprobe, foreign].iter().map(ProgramRecord::listed).collect();
         assert_eq!(
             ProgramList(records).table(Screen::PLAIN),
             " Program ID  Application  Type           Function Name    Links

@@ -54,10 +54,12 @@ pub struct ProgramRecord {
     pub maps_used_by: Vec<u32>,
     /// User id of the process that asked for it.
     pub loaded_by_uid: Option<u32>,
-    /// Maps.
-    pub maps: Vec<MapRecord>,
-    /// Attachments.
-    pub links: Vec<LinkRecord>,
+    /// Ids of its attachments.
+    pub link_ids: Vec<u32>,
+    /// Maps; null in lists.
+    pub maps: Option<Vec<MapRecord>>,
+    /// Attachments; null in lists.
+    pub links: Option<Vec<LinkRecord>>,
     /// What the kernel says.
     pub kernel: Option<KernelRecord>,
     /// The verifier's whole log; only in the answer to a load that asked for it.
@@ -279,11 +281,20 @@ impl From<&ext::Program> for ProgramRecord {
             map_owner_id: info.map_owner_id,
             maps_used_by: info.map_used_by.iter().filter_map(|id| id.parse().ok()).collect(),
             loaded_by_uid: program.loaded_by_uid,
-            maps: program.maps.iter().map(MapRecord::from).collect(),
-            links: program.links.iter().map(LinkRecord::from).collect(),
+            link_ids: info.links,
+            maps: Some(program.maps.iter().map(MapRecord::from).collect()),
+            links: Some(program.links.iter().map(LinkRecord::from).collect()),
             kernel,
             verifier_log: None,
         }
+    }
+}
+
+impl ProgramRecord {
+    /// A program as a list has it: the daemon leaves out what makes lists long.
+    #[must_use]
+    pub fn listed(program: &ext::Program) -> Self {
+        Self { maps: None, links: None, ..Self::from(program) }
     }
 }
 

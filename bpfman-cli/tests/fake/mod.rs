@@ -30,6 +30,8 @@ pub struct Script {
     pub chain: ext::GetChainResponse,
     /// Verifier log of every load.
     pub log: String,
+    /// Loads that ask for the log fail with this, and the log.
+    pub load_failure: Option<ext::Failure>,
     /// What a pull streams.
     pub pull: Vec<ext::PullEvent>,
     /// Each request, as `Debug` prints it.
@@ -129,6 +131,7 @@ pub fn program(id: u32, name: &str) -> ext::Program {
             name: name.into(),
             map_pin_path: format!("/run/bpfman/fs/maps/{id}"),
             map_used_by: vec![id.to_string()],
+            links: vec![id + 1000],
             metadata: [("bpfman_application".to_owned(), "shop".to_owned())].into(),
             ..Default::default()
         }),
@@ -264,8 +267,10 @@ impl BpfmanExt for Script {
         request: Request<ext::ExtLoadRequest>,
     ) -> Result<Response<ext::ExtLoadResponse>, Status> {
         self.note(request.get_ref())?;
-        let logs = vec![self.log.clone(); self.programs.len()];
-        Ok(Response::new(ext::ExtLoadResponse { response: Some(Self::load(self)), verifier_logs: logs }))
+        let verifier_logs = vec![self.log.clone(); self.programs.len().max(1)];
+        let failure = self.load_failure.clone();
+        let response = failure.is_none().then(|| Self::load(self));
+        Ok(Response::new(ext::ExtLoadResponse { response, verifier_logs, failure }))
     }
 
     async fn pull(&self, request: Request<ext::PullRequest>) -> Result<Response<Self::PullStream>, Status> {

@@ -130,12 +130,10 @@ fn attach_info(
             netns: netns(interface),
             metadata,
         }),
-        AttachPoint::Tracepoint { category, name } => {
-            Info::TracepointAttachInfo(v1::TracepointAttachInfo {
-                tracepoint: format!("{category}/{name}"),
-                metadata,
-            })
-        }
+        AttachPoint::Tracepoint { category, name } => Info::TracepointAttachInfo(v1::TracepointAttachInfo {
+            tracepoint: format!("{category}/{name}"),
+            metadata,
+        }),
         AttachPoint::Kprobe { function, offset } => Info::KprobeAttachInfo(v1::KprobeAttachInfo {
             fn_name: function.clone(),
             offset: *offset,

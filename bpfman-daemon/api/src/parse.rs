@@ -128,10 +128,7 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
             if probe.fn_name.is_empty() {
                 return Err(invalid("the kernel probe names no function"));
             }
-            (
-                AttachPoint::Kprobe { function: probe.fn_name, offset: probe.offset },
-                sorted(probe.metadata),
-            )
+            (AttachPoint::Kprobe { function: probe.fn_name, offset: probe.offset }, sorted(probe.metadata))
         }
         Info::UprobeAttachInfo(probe) => {
             if probe.target.is_empty() {
@@ -172,7 +169,10 @@ fn proceed_on(family: VerdictFamily, codes: &[i32]) -> Result<ProceedOn, Status>
 fn tracepoint(text: &str) -> Result<(String, String), Status> {
     match text.split('/').collect::<Vec<_>>()[..] {
         [category, name]
-            if !category.is_empty() && !name.is_empty() && !category.starts_with('.') && !name.starts_with('.') =>
+            if !category.is_empty()
+                && !name.is_empty()
+                && !category.starts_with('.')
+                && !name.starts_with('.') =>
         {
             Ok((category.to_owned(), name.to_owned()))
         }
@@ -191,7 +191,9 @@ fn process(pid: Option<i32>) -> Result<Option<u32>, Status> {
 }
 
 /// A hook of the additive service.
-pub fn hook(hook: Option<bpfman_proto::ext::v1::Hook>) -> Result<(Interface, bpfmand_core::HookKind), Status> {
+pub fn hook(
+    hook: Option<bpfman_proto::ext::v1::Hook>,
+) -> Result<(Interface, bpfmand_core::HookKind), Status> {
     use bpfmand_core::HookKind;
     let hook = hook.ok_or_else(|| invalid("the request names no hook"))?;
     let kind = match hook.kind.as_str() {

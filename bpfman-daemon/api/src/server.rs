@@ -11,8 +11,8 @@ use tonic::service::Routes;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Status};
 
-use crate::status;
 use crate::Activity;
+use crate::status;
 
 /// The largest request, in bytes. Bytecode never travels in one: its path or reference does.
 const LARGEST_REQUEST: usize = 256 << 10;

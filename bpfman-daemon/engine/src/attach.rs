@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bpfmand_core::{
     AttachPoint, AttachRequest, HookKey, HookKind, Interface, LinkId, MAX_CHAIN_MEMBERS, OperationId,
 };
-use bpfmand_kernel::{Anchor, Kernel, LinkTarget, TcFilter};
+use bpfmand_kernel::{Anchor, FilterPlace, Kernel, LinkTarget, TcFilter};
 use bpfmand_store::Batch;
 
-use crate::chain::{BuiltChain, chain_name, hook_text};
+use crate::chain::{BuiltChain, chain_name, filter_place, hook_text};
 use crate::describe::LinkDetails;
 use crate::engine::encode;
 use crate::locks::Subject;
@@ -43,9 +43,10 @@ impl<K: Kernel> Engine<K> {
         let _hook_lock = hook.map(|(_, key)| self.lock(Subject::Hook(key)));
         let number = self.number();
         let link = LinkRecord {
-            id: LinkId(u32::try_from(number).map_err(|_| {
-                EngineError::Invalid("this daemon has used up all link ids".to_owned())
-            })?),
+            id: LinkId(
+                u32::try_from(number)
+                    .map_err(|_| EngineError::Invalid("this daemon has used up all link ids".to_owned()))?,
+            ),
             program: program.uid,
             operation: OperationId(number),
             point: request.point.clone(),
@@ -75,10 +76,7 @@ impl<K: Kernel> Engine<K> {
             (state.chain(key), state.hooks.get(key).cloned())
         };
         if before.len() >= MAX_CHAIN_MEMBERS {
-            return Err(EngineError::ChainFull {
-                hook: hook_text(key, interface),
-                limit: MAX_CHAIN_MEMBERS,
-            });
+            return Err(EngineError::ChainFull { hook: hook_text(key, interface), limit: MAX_CHAIN_MEMBERS });
         }
         let link = Arc::new(link);
         let mut links = before;
@@ -166,16 +164,12 @@ impl<K: Kernel> Engine<K> {
                 self.step("attach", "add filter");
                 let name = chain_name(key, interface);
                 let filter = TcFilter::of(operation.0);
-                self.kernel.add_filter(netns, key.ifindex, direction, filter, &built.handle, &name)?;
+                let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
+                self.kernel.add_filter(&at, &built.handle, &name)?;
                 let (interface, key, id) = (interface.clone(), *key, built.id);
-                undo.push(move || {
-                    Ok(self.kernel.remove_filter(
-                        interface.netns.as_deref(),
-                        key.ifindex,
-                        direction,
-                        filter,
-                        id,
-                    )?)
+                undo.push(move || match filter_place(&key, &interface, filter) {
+                    Some(at) => Ok(self.kernel.remove_filter(&at, id)?),
+                    None => Ok(()),
                 });
                 let TcFilter { priority, handle } = filter;
                 return Ok(Entry::Filter { priority, handle });
@@ -187,8 +181,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Attaches a program by a link of its own.
     fn attach_alone(&self, program: &ProgramRecord, link: LinkRecord) -> Result<(), EngineError> {
-        let handle =
-            self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+        let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
         if let Some(key) = &link.hook
             && let Some(other) = self.state().chain(key).iter().find(|other| other.program == program.uid)
         {
@@ -256,10 +249,9 @@ impl<K: Kernel> Engine<K> {
             },
             AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => LinkTarget::Trampoline,
             AttachPoint::Tcx { interface, direction, .. } => {
-                let key = link.hook.map_or_else(
-                    || self.kernel.find_hook(interface, HookKind::Tcx(*direction)),
-                    Ok,
-                )?;
+                let key = link
+                    .hook
+                    .map_or_else(|| self.kernel.find_hook(interface, HookKind::Tcx(*direction)), Ok)?;
                 LinkTarget::Tcx {
                     netns: interface.netns.as_deref(),
                     ifindex: key.ifindex,

@@ -123,8 +123,11 @@ pub fn read_file(path: &Path, caller_uid: u32) -> Result<Arc<[u8]>, EngineError>
     if !metadata.is_file() {
         return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));
     }
-    let too_large =
-        |size| EngineError::TooLarge { what: format!("bytecode {}", path.display()), size, limit: MAX_OBJECT };
+    let too_large = |size| EngineError::TooLarge {
+        what: format!("bytecode {}", path.display()),
+        size,
+        limit: MAX_OBJECT,
+    };
     if metadata.len() > MAX_OBJECT {
         return Err(too_large(metadata.len()));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface, ProgramId};
-use bpfmand_kernel::{Kernel, ProgramKind, ProgramLoad, TcFilter};
+use bpfmand_kernel::{FilterPlace, Kernel, ProgramKind, ProgramLoad, TcFilter};
 use bpfmand_splice::{
     FragsRule, FrameRounding, HookKind as SpliceHook, Member, ProceedMask, SpliceOptions, can_attach_direct,
     splice,
@@ -77,6 +77,7 @@ impl<K: Kernel> Engine<K> {
             .iter()
             .map(|(link, program, member)| Member {
                 needs_own_btf: member.needs_own_btf,
+                kernel_stack_depths: program.stack_depths.as_deref(),
                 ..Member::new(&program.name, &member.text, mask(link))
             })
             .collect();
@@ -103,8 +104,7 @@ impl<K: Kernel> Engine<K> {
 
     fn direct(&self, link: &LinkRecord) -> Result<BuiltChain<K::Handle>, EngineError> {
         let program = self.record(link.program).ok_or_else(|| lost(link))?;
-        let handle =
-            self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+        let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
         Ok(BuiltChain { strategy: Strategy::Direct, handle, id: program.id, tag: program.tag })
     }
 
@@ -131,9 +131,11 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         match hook.entry {
             Entry::Link => {
-                let changed = || EngineError::Kernel(bpfmand_kernel::KernelError::HookChanged {
-                    hook: hook_text(&hook.key, interface),
-                });
+                let changed = || {
+                    EngineError::Kernel(bpfmand_kernel::KernelError::HookChanged {
+                        hook: hook_text(&hook.key, interface),
+                    })
+                };
                 let link = self.kernel.open_pin(&paths::hook_link(&hook.key))?.ok_or_else(changed)?;
                 if self.kernel.link_of(&link)?.ifindex.is_none() {
                     return Ok(());
@@ -142,19 +144,22 @@ impl<K: Kernel> Engine<K> {
                 Ok(self.kernel.replace(&link, to, &expected)?)
             }
             Entry::Filter { priority, handle } => {
-                let Some(direction) = hook.key.kind.direction() else { return Ok(()) };
-                Ok(self.kernel.replace_filter(
-                    interface.netns.as_deref(),
-                    hook.key.ifindex,
-                    direction,
-                    TcFilter { priority, handle },
-                    to,
-                    from,
-                    &chain_name(&hook.key, interface),
-                )?)
+                let filter = TcFilter { priority, handle };
+                let Some(at) = filter_place(&hook.key, interface, filter) else { return Ok(()) };
+                Ok(self.kernel.replace_filter(&at, to, from, &chain_name(&hook.key, interface))?)
             }
         }
     }
+}
+
+/// Where a filter is; none for a hook that has no filters.
+pub fn filter_place<'a>(
+    key: &HookKey,
+    interface: &'a Interface,
+    filter: TcFilter,
+) -> Option<FilterPlace<'a>> {
+    let direction = key.kind.direction()?;
+    Some(FilterPlace { netns: interface.netns.as_deref(), ifindex: key.ifindex, direction, filter })
 }
 
 #[derive(Default)]

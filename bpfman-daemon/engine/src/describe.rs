@@ -10,7 +10,7 @@ use bpfmand_core::{
 };
 use bpfmand_kernel::{Kernel, TcFilter};
 
-use crate::chain::hook_text;
+use crate::chain::{filter_place, hook_text};
 use crate::records::{Entry, HookRecord, LinkRecord, ProgramRecord, SourceRecord, Strategy};
 use crate::{Engine, EngineError, paths};
 
@@ -281,10 +281,7 @@ impl<K: Kernel> Engine<K> {
             let folder = own.as_ref().map(|record| paths::maps(record.map_folder));
             maps.push(MapDetails {
                 name: known.map_or_else(|| facts.name.clone(), |map| map.name.clone()),
-                pin: known
-                    .filter(|map| map.public)
-                    .zip(folder)
-                    .map(|(map, folder)| folder.join(&map.name)),
+                pin: known.filter(|map| map.public).zip(folder).map(|(map, folder)| folder.join(&map.name)),
                 used_by: records
                     .iter()
                     .filter(|record| record.maps.iter().any(|map| map.id == *id))
@@ -352,10 +349,7 @@ impl<K: Kernel> Engine<K> {
             kernel_link: running.kernel_link,
             running: running.program,
             pin: running.pin,
-            hook: link
-                .hook
-                .zip(link.point.hook())
-                .map(|(key, (interface, _))| hook_text(&key, interface)),
+            hook: link.hook.zip(link.point.hook()).map(|(key, (interface, _))| hook_text(&key, interface)),
             state: running.state,
         })
     }
@@ -405,22 +399,14 @@ impl<K: Kernel> Engine<K> {
                 Ok(Running { kernel_link: Some(facts.id), program, pin: Some(pin), state })
             }
             Entry::Filter { priority, handle } => {
-                let program = match hook.key.kind.direction() {
-                    Some(direction) => self
-                        .kernel
-                        .filter_program(
-                            hook.interface.netns.as_deref(),
-                            hook.key.ifindex,
-                            direction,
-                            TcFilter { priority, handle },
-                        )
-                        // The namespace may be gone with its interface.
-                        .unwrap_or(None),
-                    None => None,
-                };
+                let program = filter_place(&hook.key, &hook.interface, TcFilter { priority, handle })
+                    // The namespace may be gone with its interface.
+                    .and_then(|at| self.kernel.filter_program(&at).unwrap_or(None));
                 let state = match program {
                     Some(program) if program == hook.program => OK.to_owned(),
-                    Some(program) => format!("changed: the filter runs program {program} instead of its chain"),
+                    Some(program) => {
+                        format!("changed: the filter runs program {program} instead of its chain")
+                    }
                     None => "gone: its filter or interface no longer exists".to_owned(),
                 };
                 Ok(Running { kernel_link: None, program, pin: None, state })
@@ -477,7 +463,8 @@ impl<K: Kernel> Engine<K> {
         let (strategy, reason) = match hook.strategy {
             Strategy::Direct => (
                 "direct",
-                "one member, whose proceed-on set cannot change its verdict: it is attached itself".to_owned(),
+                "one member, whose proceed-on set cannot change its verdict: it is attached itself"
+                    .to_owned(),
             ),
             Strategy::Splice if links.len() == 1 => (
                 "splice",

@@ -8,6 +8,7 @@ use bpfmand_core::{HookKey, HookKind, LinkId, OperationId};
 use bpfmand_kernel::{Kernel, TcFilter};
 use bpfmand_store::Batch;
 
+use crate::chain::filter_place;
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::records::{self, Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
@@ -175,19 +176,16 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {
-        let Some(direction) = filter.key.kind.direction() else { return Ok(()) };
         // The namespace file may be gone, or name another namespace by now: then so is the filter.
         match self.kernel.find_hook(&filter.interface, filter.key.kind) {
             Ok(key) if key == filter.key => {}
             _ => return Ok(()),
         }
-        Ok(self.kernel.remove_filter(
-            filter.interface.netns.as_deref(),
-            filter.key.ifindex,
-            direction,
-            TcFilter { priority: filter.priority, handle: filter.handle },
-            filter.program,
-        )?)
+        let numbers = TcFilter { priority: filter.priority, handle: filter.handle };
+        match filter_place(&filter.key, &filter.interface, numbers) {
+            Some(at) => Ok(self.kernel.remove_filter(&at, filter.program)?),
+            None => Ok(()),
+        }
     }
 }
 

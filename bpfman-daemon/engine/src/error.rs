@@ -199,9 +199,7 @@ impl EngineError {
                 "the kernel refused before its verifier ran: it may forbid this type of program (lockdown, a missing \
                  feature), or the daemon lacks CAP_BPF, CAP_PERFMON or CAP_NET_ADMIN"
             }
-            Self::Kernel(KernelError::Refused { .. }) => {
-                "`--verifier-log` shows the verifier's whole log"
-            }
+            Self::Kernel(KernelError::Refused { .. }) => "`--verifier-log` shows the verifier's whole log",
             Self::Kernel(KernelError::HookHeld { .. }) => {
                 "`bpftool net` shows who holds the hook; bpfman never replaces programs of others"
             }
@@ -211,7 +209,9 @@ impl EngineError {
             Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
             Self::Image(failure) => return failure.hint.clone(),
             Self::Denied(_) => "ask root to load it, or load an image that root's policy admits",
-            Self::NotUndone { .. } => "restart the daemon: it compares the kernel with its records and mends both",
+            Self::NotUndone { .. } => {
+                "restart the daemon: it compares the kernel with its records and mends both"
+            }
             _ => return None,
         };
         Some(text.to_owned())

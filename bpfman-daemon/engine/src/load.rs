@@ -50,6 +50,9 @@ struct Wanted {
     attach_btf_id: u32,
 }
 
+/// Maps in the order of the object, held and recorded; one that was left out is held by nobody.
+type Maps<H> = (Vec<Option<H>>, Vec<MapRecord>);
+
 /// What a load is made for: a request, or a record that a reboot left without its programs.
 pub struct LoadPlan<'a> {
     /// The object.
@@ -74,6 +77,8 @@ pub struct LoadedProgram {
     pub program_type: ProgramType,
     /// All maps of the object.
     pub maps: Vec<MapRecord>,
+    /// Bytes of stack of each function, where the kernel told them.
+    pub stack_depths: Option<Vec<u32>>,
     /// The verifier's log, if it was asked for.
     pub log: String,
 }
@@ -110,7 +115,8 @@ impl<K: Kernel> Engine<K> {
         }
         let programs =
             loaded.iter().map(|program| self.describe_program(program.id)).collect::<Result<_, _>>()?;
-        let logs = if request.verifier_log { loaded.into_iter().map(|p| p.log).collect() } else { Vec::new() };
+        let logs =
+            if request.verifier_log { loaded.into_iter().map(|p| p.log).collect() } else { Vec::new() };
         Ok(LoadOutcome { programs, logs })
     }
 
@@ -180,7 +186,11 @@ impl<K: Kernel> Engine<K> {
                 text: &bound,
                 kind: program.program_type.into(),
                 attach_btf_id: program.attach_btf_id,
-                log: plan.log,
+                // Members of chains share one stack: their own share is best known from the kernel.
+                log: match plan.log {
+                    LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,
+                    other => other,
+                },
             })?;
             let facts = self.kernel.program_of(&result.program)?;
             self.step("load", "pin program");
@@ -200,6 +210,7 @@ impl<K: Kernel> Engine<K> {
                 tag: facts.tag,
                 program_type: program.program_type,
                 maps: maps.clone(),
+                stack_depths: result.stack_depths,
                 log: result.log,
             });
         }
@@ -232,11 +243,10 @@ impl<K: Kernel> Engine<K> {
                 )));
             }
         }
-        let needs_btf = plan
-            .programs
-            .iter()
-            .zip(&types)
-            .any(|(program, kind)| kind.needs_load_target() || plan.object.needs_kernel_btf(&program.name));
+        let needs_btf =
+            plan.programs.iter().zip(&types).any(|(program, kind)| {
+                kind.needs_load_target() || plan.object.needs_kernel_btf(&program.name)
+            });
         let kernel_btf = needs_btf.then(|| self.kernel_btf()).transpose()?;
         let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
         plan.programs
@@ -260,7 +270,7 @@ impl<K: Kernel> Engine<K> {
         specs: &[MapSpec],
         wanted: &[Wanted],
         folder: &Path,
-    ) -> Result<(Vec<Option<K::Handle>>, Vec<MapRecord>), EngineError> {
+    ) -> Result<Maps<K::Handle>, EngineError> {
         let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
         let typed = specs.iter().any(|spec| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
         let btf = match plan.object.btf(self.btf_features()) {
@@ -310,7 +320,9 @@ impl<K: Kernel> Engine<K> {
         let handle = self.kernel.open_map(map.id)?;
         match self.difference(&handle, spec)? {
             None => Ok(handle),
-            Some(difference) => Err(fail(format!("its map \"{}\" has another shape: {difference}", spec.name))),
+            Some(difference) => {
+                Err(fail(format!("its map \"{}\" has another shape: {difference}", spec.name)))
+            }
         }
     }
 
@@ -339,7 +351,11 @@ impl<K: Kernel> Engine<K> {
             ("key size", found.key_size, spec.key_size),
             ("value size", found.value_size, spec.value_size),
             // The kernel or the loader chose the size of these.
-            ("entries", found.max_entries, if spec.max_entries == 0 { found.max_entries } else { spec.max_entries }),
+            (
+                "entries",
+                found.max_entries,
+                if spec.max_entries == 0 { found.max_entries } else { spec.max_entries },
+            ),
         ];
         let ring = matches!(spec.map_type, 27 | 31);
         Ok(pairs
@@ -382,6 +398,7 @@ impl<K: Kernel> Engine<K> {
                 tag: program.tag,
                 map_folder: plan.owner.as_ref().map_or(program.id, |owner| owner.map_folder),
                 maps: program.maps.clone(),
+                stack_depths: program.stack_depths.clone(),
             };
             batch.put(records::PROGRAMS, record.uid.to_string().as_bytes(), encode(&record)?);
             entries.push(record);

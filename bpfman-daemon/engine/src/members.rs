@@ -65,15 +65,12 @@ impl<K: Kernel> Engine<K> {
             return Ok(text);
         }
         let object = ObjectFile::parse(self.blobs.get(&program.blob)?)?;
-        let kernel_btf =
-            object.needs_kernel_btf(&program.name).then(|| self.kernel_btf()).transpose()?;
+        let kernel_btf = object.needs_kernel_btf(&program.name).then(|| self.kernel_btf()).transpose()?;
         let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
         let text = object.text(&program.name, &options)?;
         let bound = text.bind(&map_ids(program)).map_err(|index| no_such_map(&program.name, index))?;
-        let member = MemberText {
-            text: Arc::new(bound),
-            needs_own_btf: object.uses_local_type_ids(&program.name),
-        };
+        let member =
+            MemberText { text: Arc::new(bound), needs_own_btf: object.uses_local_type_ids(&program.name) };
         self.members.put(program, &member);
         Ok(member)
     }
@@ -81,7 +78,9 @@ impl<K: Kernel> Engine<K> {
 
 /// A text that names more maps than its object has: the object room broke its word.
 pub fn no_such_map(program: &str, index: usize) -> EngineError {
-    EngineError::Invalid(format!("program \"{program}\" refers to map number {index}, which its object does not have"))
+    EngineError::Invalid(format!(
+        "program \"{program}\" refers to map number {index}, which its object does not have"
+    ))
 }
 
 /// True if a program calls kernel functions by their BTF id.

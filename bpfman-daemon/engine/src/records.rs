@@ -102,6 +102,8 @@ pub struct ProgramRecord {
     pub map_folder: ProgramId,
     /// All maps of the object.
     pub maps: Vec<MapRecord>,
+    /// Bytes of stack of each function, where the kernel told them.
+    pub stack_depths: Option<Vec<u32>>,
 }
 
 /// An attachment.
@@ -200,7 +202,8 @@ pub struct LeftoverFilter {
 /// The store's key of a hook.
 pub fn hook_key(key: &HookKey) -> Vec<u8> {
     let direction = key.kind.direction().map_or("", bpfmand_core::Direction::name);
-    format!("{}:{direction}:{}:{}:{}", key.kind.name(), key.netns.inode, key.netns.cookie, key.ifindex).into_bytes()
+    format!("{}:{direction}:{}:{}:{}", key.kind.name(), key.netns.inode, key.netns.cookie, key.ifindex)
+        .into_bytes()
 }
 
 /// Global variables are bytes; JSON has none, so they are kept in base64.

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, OperationId, ProgramId, ProgramRequest};
-use bpfmand_kernel::{Kernel, LogRequest, TcFilter};
+use bpfmand_kernel::{FilterPlace, Kernel, LogRequest, TcFilter};
 use bpfmand_object::ObjectFile;
 use bpfmand_store::Batch;
 
-use crate::chain::{chain_name, hook_text};
+use crate::chain::{chain_name, filter_place, hook_text};
 use crate::engine::encode;
 use crate::load::LoadPlan;
 use crate::locks::Subject;
@@ -131,7 +131,8 @@ impl<K: Kernel> Engine<K> {
                 let id = self.kernel.program_of(&program)?.id;
                 if let Some(netns) = find_namespace(inode) {
                     let filter = TcFilter::of(operation.0);
-                    self.kernel.remove_filter(netns.as_deref(), ifindex, direction, filter, id)?;
+                    let at = FilterPlace { netns: netns.as_deref(), ifindex, direction, filter };
+                    self.kernel.remove_filter(&at, id)?;
                 }
             }
         }
@@ -210,6 +211,7 @@ impl<K: Kernel> Engine<K> {
                 id: new.id,
                 tag: new.tag,
                 maps: new.maps,
+                stack_depths: new.stack_depths,
                 map_folder: owner.as_ref().map_or(new.id, |owner| owner.map_folder),
                 ..(**old).clone()
             };
@@ -253,15 +255,12 @@ impl<K: Kernel> Engine<K> {
                 Some(link) => Some(self.kernel.link_of(&link)?.program),
                 None => None,
             },
-            Entry::Filter { priority, handle } => match hook.key.kind.direction() {
-                Some(direction) => self.kernel.filter_program(
-                    hook.interface.netns.as_deref(),
-                    hook.key.ifindex,
-                    direction,
-                    TcFilter { priority, handle },
-                )?,
-                None => None,
-            },
+            Entry::Filter { priority, handle } => {
+                match filter_place(&hook.key, &hook.interface, TcFilter { priority, handle }) {
+                    Some(at) => self.kernel.filter_program(&at)?,
+                    None => None,
+                }
+            }
         };
         Ok(running == Some(hook.program)
             && self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag))
@@ -296,16 +295,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// The program that a filter of ours runs, if the filter is ours: it has our numbers and our name.
-    fn own_filter(
-        &self,
-        hook: &HookRecord,
-        filter: TcFilter,
-    ) -> Result<Option<ProgramId>, EngineError> {
-        let Some(direction) = hook.key.kind.direction() else { return Ok(None) };
-        let netns = hook.interface.netns.as_deref();
-        let Some(id) = self.kernel.filter_program(netns, hook.key.ifindex, direction, filter)? else {
-            return Ok(None);
-        };
+    fn own_filter(&self, hook: &HookRecord, filter: TcFilter) -> Result<Option<ProgramId>, EngineError> {
+        let Some(at) = filter_place(&hook.key, &hook.interface, filter) else { return Ok(None) };
+        let Some(id) = self.kernel.filter_program(&at)? else { return Ok(None) };
         let name = chain_name(&hook.key, &hook.interface);
         Ok(self.kernel.program(id)?.is_some_and(|facts| facts.name == name).then_some(id))
     }
@@ -373,10 +365,7 @@ impl<K: Kernel> Engine<K> {
     /// Attaches a recorded link again.
     fn reattach(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
-        let handle = self
-            .kernel
-            .open_program(program.id)?
-            .ok_or(EngineError::NoKernelProgram(program.id))?;
+        let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
         let hook = match link.point.hook() {
             Some((interface, kind)) => Some(self.kernel.find_hook(interface, kind)?),
             None => None,

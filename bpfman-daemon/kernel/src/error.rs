@@ -90,7 +90,11 @@ pub enum KernelError {
 }
 
 impl KernelError {
-    pub(crate) fn call(action: &'static str, subject: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn call(
+        action: &'static str,
+        subject: impl Into<String>,
+        source: impl Into<io::Error>,
+    ) -> Self {
         Self::Call { action, subject: subject.into(), source: source.into() }
     }
 

@@ -118,6 +118,8 @@ pub enum LogRequest {
     /// No: the fast way.
     #[default]
     OnFailure,
+    /// No, but the stack depths that it ends with.
+    StackDepths,
     /// Yes, whole.
     Always,
 }
@@ -144,6 +146,8 @@ pub struct Loaded<H> {
     pub program: H,
     /// The verifier's log, if it was asked for.
     pub log: String,
+    /// Bytes of stack of each function, in the order of the text, if they were asked for and the kernel told them.
+    pub stack_depths: Option<Vec<u32>>,
 }
 
 /// A filter of ours on a clsact hook, as the kernel knows it.
@@ -164,6 +168,19 @@ impl TcFilter {
     pub const fn of(operation: u64) -> Self {
         Self { priority: Self::PRIORITY, handle: 0x6270_0000 | (operation & 0xffff) as u32 }
     }
+}
+
+/// A filter and the hook that it is at.
+#[derive(Clone, Copy, Debug)]
+pub struct FilterPlace<'a> {
+    /// The namespace file, none for the daemon's own.
+    pub netns: Option<&'a Path>,
+    /// The interface in it.
+    pub ifindex: IfIndex,
+    /// Which way.
+    pub direction: Direction,
+    /// Which filter.
+    pub filter: TcFilter,
 }
 
 /// What this kernel can do, as far as the engine decides by it.
@@ -349,15 +366,8 @@ pub trait Kernel: Send + Sync + 'static {
     ///
     /// # Errors
     /// An ingress qdisc of another kind is in the way, or the kernel refuses.
-    fn add_filter(
-        &self,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        filter: TcFilter,
-        program: &Self::Handle,
-        name: &str,
-    ) -> Result<(), KernelError>;
+    fn add_filter(&self, at: &FilterPlace<'_>, program: &Self::Handle, name: &str)
+    -> Result<(), KernelError>;
 
     /// Puts another program in a filter's place, atomically for packets, if the filter still runs `expected`.
     ///
@@ -365,10 +375,7 @@ pub trait Kernel: Send + Sync + 'static {
     /// [`KernelError::HookChanged`] if it runs another program or is gone.
     fn replace_filter(
         &self,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        filter: TcFilter,
+        at: &FilterPlace<'_>,
         program: &Self::Handle,
         expected: ProgramId,
         name: &str,
@@ -378,24 +385,11 @@ pub trait Kernel: Send + Sync + 'static {
     ///
     /// # Errors
     /// The kernel refuses.
-    fn remove_filter(
-        &self,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        filter: TcFilter,
-        expected: ProgramId,
-    ) -> Result<(), KernelError>;
+    fn remove_filter(&self, at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelError>;
 
     /// The program that a filter runs; none if there is no such filter of a BPF program.
     ///
     /// # Errors
     /// The kernel refuses to tell.
-    fn filter_program(
-        &self,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        filter: TcFilter,
-    ) -> Result<Option<ProgramId>, KernelError>;
+    fn filter_program(&self, at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError>;
 }

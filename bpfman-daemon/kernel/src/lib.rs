@@ -11,5 +11,6 @@ pub mod sim;
 
 pub use error::KernelError;
 pub use kernel::{
-    Anchor, Features, Kernel, LinkTarget, Loaded, LogRequest, ProgramKind, ProgramLoad, TcFilter, XdpMode,
+    Anchor, Features, FilterPlace, Kernel, LinkTarget, Loaded, LogRequest, ProgramKind, ProgramLoad,
+    TcFilter, XdpMode,
 };

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use bpfmand_core::{Direction, IfIndex, ProgramId};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use crate::{KernelError, TcFilter};
+use crate::{FilterPlace, KernelError};
 
 const RTM_NEWQDISC: u16 = 36;
 const RTM_GETQDISC: u16 = 38;
@@ -47,13 +47,13 @@ struct Place {
 }
 
 impl Place {
-    const fn filter(ifindex: IfIndex, direction: Direction, priority: u16, handle: u32) -> Self {
-        let minor = match direction {
+    const fn filter(at: &FilterPlace<'_>) -> Self {
+        let minor = match at.direction {
             Direction::Ingress => 0xfff2,
             Direction::Egress => 0xfff3,
         };
-        let info = ((priority as u32) << 16) | PROTOCOL_ALL as u32;
-        Self { ifindex: ifindex.0, handle, parent: 0xffff_0000 | minor, info }
+        let info = ((at.filter.priority as u32) << 16) | PROTOCOL_ALL as u32;
+        Self { ifindex: at.ifindex.0, handle: at.filter.handle, parent: 0xffff_0000 | minor, info }
     }
 }
 
@@ -139,7 +139,8 @@ fn talk(request: &[u8]) -> io::Result<Vec<Message>> {
 /// Makes the clsact qdisc if it is missing.
 fn ensure_clsact(ifindex: IfIndex) -> Result<(), KernelError> {
     let place = Place { ifindex: ifindex.0, handle: CLSACT_HANDLE, parent: CLSACT_PARENT, info: 0 };
-    let request = Request::new(RTM_NEWQDISC, ACK | CREATE | EXCLUSIVE, place).attribute(TCA_KIND, b"clsact\0");
+    let request =
+        Request::new(RTM_NEWQDISC, ACK | CREATE | EXCLUSIVE, place).attribute(TCA_KIND, b"clsact\0");
     match talk(&request.finish()) {
         Ok(_) => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => match qdisc_kind(ifindex)?.as_deref() {
@@ -178,21 +179,12 @@ fn bpf_options(program: RawFd, name: &str) -> Vec<u8> {
 }
 
 /// Adds a filter. One that has its numbers is never replaced.
-pub fn add(
-    ifindex: IfIndex,
-    direction: Direction,
-    filter: TcFilter,
-    program: &OwnedFd,
-    name: &str,
-) -> Result<(), KernelError> {
-    ensure_clsact(ifindex)?;
-    let place = Place::filter(ifindex, direction, filter.priority, filter.handle);
-    let request = Request::new(RTM_NEWTFILTER, ACK | CREATE | EXCLUSIVE, place)
+pub fn add(at: &FilterPlace<'_>, program: &OwnedFd, name: &str) -> Result<(), KernelError> {
+    ensure_clsact(at.ifindex)?;
+    let request = Request::new(RTM_NEWTFILTER, ACK | CREATE | EXCLUSIVE, Place::filter(at))
         .attribute(TCA_KIND, b"bpf\0")
         .attribute(TCA_OPTIONS, &bpf_options(program.as_raw_fd(), name));
-    talk(&request.finish()).map(drop).map_err(|source| {
-        KernelError::call("add", format!("a filter to {direction} of interface {ifindex}"), source)
-    })
+    talk(&request.finish()).map(drop).map_err(|source| fail("add", at, source))
 }
 
 /// Puts another program in a filter's place, if it runs the expected one.
@@ -200,72 +192,52 @@ pub fn add(
 /// The check and the change are two calls: clsact has no compare-and-swap, so a stranger who replaces the filter between
 /// them is not seen. With tcx this cannot happen.
 pub fn replace(
-    ifindex: IfIndex,
-    direction: Direction,
-    filter: TcFilter,
+    at: &FilterPlace<'_>,
     program: &OwnedFd,
     expected: ProgramId,
     name: &str,
 ) -> Result<(), KernelError> {
-    if self::program(ifindex, direction, filter)? != Some(expected) {
-        return Err(KernelError::HookChanged { hook: format!("tc {direction} of interface {ifindex}") });
+    if self::program(at)? != Some(expected) {
+        return Err(KernelError::HookChanged {
+            hook: format!("tc {} of interface {}", at.direction, at.ifindex),
+        });
     }
-    let place = Place::filter(ifindex, direction, filter.priority, filter.handle);
-    let request = Request::new(RTM_NEWTFILTER, ACK | REPLACE, place)
+    let request = Request::new(RTM_NEWTFILTER, ACK | REPLACE, Place::filter(at))
         .attribute(TCA_KIND, b"bpf\0")
         .attribute(TCA_OPTIONS, &bpf_options(program.as_raw_fd(), name));
-    talk(&request.finish()).map(drop).map_err(|source| {
-        KernelError::call("replace", format!("the filter at {direction} of interface {ifindex}"), source)
-    })
+    talk(&request.finish()).map(drop).map_err(|source| fail("replace", at, source))
 }
 
 /// Removes a filter if it runs the expected program.
-pub fn remove(
-    ifindex: IfIndex,
-    direction: Direction,
-    filter: TcFilter,
-    expected: ProgramId,
-) -> Result<(), KernelError> {
-    if self::program(ifindex, direction, filter)? != Some(expected) {
+pub fn remove(at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelError> {
+    if self::program(at)? != Some(expected) {
         return Ok(());
     }
-    let place = Place::filter(ifindex, direction, filter.priority, filter.handle);
-    let request = Request::new(RTM_DELTFILTER, ACK, place).attribute(TCA_KIND, b"bpf\0");
+    let request = Request::new(RTM_DELTFILTER, ACK, Place::filter(at)).attribute(TCA_KIND, b"bpf\0");
     match talk(&request.finish()) {
         Ok(_) => Ok(()),
         Err(error) if is_gone(&error) => Ok(()),
-        Err(source) => Err(KernelError::call(
-            "remove",
-            format!("the filter at {direction} of interface {ifindex}"),
-            source,
-        )),
+        Err(source) => Err(fail("remove", at, source)),
     }
 }
 
 /// The program that a filter runs.
-pub fn program(
-    ifindex: IfIndex,
-    direction: Direction,
-    filter: TcFilter,
-) -> Result<Option<ProgramId>, KernelError> {
-    let place = Place::filter(ifindex, direction, filter.priority, filter.handle);
-    let request = Request::new(RTM_GETTFILTER, ACK, place).attribute(TCA_KIND, b"bpf\0");
+pub fn program(at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError> {
+    let request = Request::new(RTM_GETTFILTER, ACK, Place::filter(at)).attribute(TCA_KIND, b"bpf\0");
     let messages = match talk(&request.finish()) {
         Ok(messages) => messages,
         Err(error) if is_gone(&error) => return Ok(None),
-        Err(source) => {
-            return Err(KernelError::call(
-                "look at",
-                format!("the filter at {direction} of interface {ifindex}"),
-                source,
-            ));
-        }
+        Err(source) => return Err(fail("look at", at, source)),
     };
     Ok(messages.iter().filter(|(_, body)| body.len() >= 20).find_map(|(_, body)| {
         let (_, options) = attributes(&body[20..]).find(|(kind, _)| *kind == TCA_OPTIONS)?;
         let (_, id) = attributes(options).find(|(kind, _)| *kind == TCA_BPF_ID)?;
         Some(ProgramId(u32::from_ne_bytes(id.get(..4)?.try_into().ok()?)))
     }))
+}
+
+fn fail(action: &'static str, at: &FilterPlace<'_>, source: io::Error) -> KernelError {
+    KernelError::call(action, format!("the filter at {} of interface {}", at.direction, at.ifindex), source)
 }
 
 /// The kernel's ways to say that a filter, its hook or its interface is no longer there.

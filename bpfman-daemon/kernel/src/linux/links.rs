@@ -28,18 +28,18 @@ const F_XDP_HW: u32 = 1 << 3;
 /// Ties a program to a target.
 pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
     match target {
-        LinkTarget::Xdp { netns, ifindex, mode } => {
-            netns::enter(*netns, || xdp(program, *ifindex, *mode))
-        }
+        LinkTarget::Xdp { netns, ifindex, mode } => netns::enter(*netns, || xdp(program, *ifindex, *mode)),
         LinkTarget::Tcx { netns, ifindex, direction, anchor } => {
             netns::enter(*netns, || tcx(program, *ifindex, *direction, *anchor))
         }
         LinkTarget::Tracepoint { category, name } => {
             link_event(program, &perf::tracepoint(category, name)?, &format!("trace point {category}/{name}"))
         }
-        LinkTarget::Kprobe { function, offset, on_return } => {
-            link_event(program, &perf::kprobe(function, *offset, *on_return)?, &format!("function {function}"))
-        }
+        LinkTarget::Kprobe { function, offset, on_return } => link_event(
+            program,
+            &perf::kprobe(function, *offset, *on_return)?,
+            &format!("function {function}"),
+        ),
         LinkTarget::Uprobe { target, function, offset, scope, on_return } => link_event(
             program,
             &perf::uprobe(target, *function, *offset, scope, *on_return)?,
@@ -47,8 +47,9 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
         ),
         LinkTarget::Trampoline => {
             let mut request = attr::RawTracepoint { prog_fd: program.as_raw_fd(), ..Default::default() };
-            sys::bpf_fd(Command::RawTracepointOpen, &mut request)
-                .map_err(|source| KernelError::call("attach", "the program to the function it was loaded for", source))
+            sys::bpf_fd(Command::RawTracepointOpen, &mut request).map_err(|source| {
+                KernelError::call("attach", "the program to the function it was loaded for", source)
+            })
         }
     }
 }
@@ -139,7 +140,9 @@ pub fn replace(link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<
         old_prog_fd: expected.as_raw_fd(),
     };
     sys::bpf(Command::LinkUpdate, &mut request).map(drop).map_err(|source| {
-        let hook = || facts::link(link).map_or_else(|_| "of a link".to_owned(), |link| format!("of link {}", link.id));
+        let hook = || {
+            facts::link(link).map_or_else(|_| "of a link".to_owned(), |link| format!("of link {}", link.id))
+        };
         match source.raw_os_error() {
             Some(libc::EPERM) => KernelError::HookChanged { hook: hook() },
             _ => KernelError::call("swap the program", hook(), source),

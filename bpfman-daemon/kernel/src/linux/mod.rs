@@ -18,13 +18,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use bpfmand_core::{
-    Direction, HookKey, HookKind, IfIndex, Interface, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts,
-    ProgramId,
+    HookKey, HookKind, Interface, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
 };
 
 use self::attr::Command;
 use self::pins::Pins;
-use crate::{Features, Kernel, KernelError, LinkTarget, Loaded, ProgramLoad, TcFilter};
+use crate::{Features, FilterPlace, Kernel, KernelError, LinkTarget, Loaded, ProgramLoad};
 
 pub use self::features::release;
 pub use self::sys::trim_heap;
@@ -161,49 +160,25 @@ impl Kernel for LinuxKernel {
         links::end(&self.pins, path)
     }
 
-    fn add_filter(
-        &self,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        filter: TcFilter,
-        program: &OwnedFd,
-        name: &str,
-    ) -> Result<(), KernelError> {
-        netns::enter(netns, || clsact::add(ifindex, direction, filter, program, name))
+    fn add_filter(&self, at: &FilterPlace<'_>, program: &OwnedFd, name: &str) -> Result<(), KernelError> {
+        netns::enter(at.netns, || clsact::add(at, program, name))
     }
 
     fn replace_filter(
         &self,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        filter: TcFilter,
+        at: &FilterPlace<'_>,
         program: &OwnedFd,
         expected: ProgramId,
         name: &str,
     ) -> Result<(), KernelError> {
-        netns::enter(netns, || clsact::replace(ifindex, direction, filter, program, expected, name))
+        netns::enter(at.netns, || clsact::replace(at, program, expected, name))
     }
 
-    fn remove_filter(
-        &self,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        filter: TcFilter,
-        expected: ProgramId,
-    ) -> Result<(), KernelError> {
-        netns::enter(netns, || clsact::remove(ifindex, direction, filter, expected))
+    fn remove_filter(&self, at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelError> {
+        netns::enter(at.netns, || clsact::remove(at, expected))
     }
 
-    fn filter_program(
-        &self,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        filter: TcFilter,
-    ) -> Result<Option<ProgramId>, KernelError> {
-        netns::enter(netns, || clsact::program(ifindex, direction, filter))
+    fn filter_program(&self, at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError> {
+        netns::enter(at.netns, || clsact::program(at))
     }
 }

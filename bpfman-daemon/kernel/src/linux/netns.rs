@@ -13,7 +13,6 @@ use rustix::thread::LinkNameSpaceType;
 use super::sys;
 use crate::KernelError;
 
-
 /// Runs `work` in the network namespace of the file, or right here if none is given.
 ///
 /// A thread of its own enters the namespace and ends with it, so that no thread of the daemon is ever left in a

@@ -28,7 +28,11 @@ pub fn tracepoint(category: &str, name: &str) -> Result<OwnedFd, KernelError> {
         }
     })?;
     let config = id.trim().parse().map_err(|_| {
-        KernelError::call("read the id of trace point", format!("{category}/{name}"), io::ErrorKind::InvalidData)
+        KernelError::call(
+            "read the id of trace point",
+            format!("{category}/{name}"),
+            io::ErrorKind::InvalidData,
+        )
     })?;
     let event = PerfEventAttr { event_type: TYPE_TRACEPOINT, config, ..Default::default() };
     sys::perf_event_open(event, ANY_PROCESS, FIRST_CPU)
@@ -38,7 +42,8 @@ pub fn tracepoint(category: &str, name: &str) -> Result<OwnedFd, KernelError> {
 /// The folder of trace points; mounts a tracefs at its usual place if the machine has none mounted.
 fn events_folder() -> Result<PathBuf, KernelError> {
     const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-    let mounted = || PLACES.iter().map(|place| Path::new(place).join("events")).find(|events| events.is_dir());
+    let mounted =
+        || PLACES.iter().map(|place| Path::new(place).join("events")).find(|events| events.is_dir());
     if let Some(events) = mounted() {
         return Ok(events);
     }
@@ -63,9 +68,7 @@ fn similar(events: &Path, category: &str, name: &str) -> Vec<String> {
     let stem = name.get(..name.len().min(8)).unwrap_or(name);
     let mut found: Vec<String> = names(events)
         .into_iter()
-        .flat_map(|folder| {
-            names(&events.join(&folder)).into_iter().map(move |point| (folder.clone(), point))
-        })
+        .flat_map(|folder| names(&events.join(&folder)).into_iter().map(move |point| (folder.clone(), point)))
         .filter(|(folder, point)| point == name || (folder == category && point.contains(stem)))
         .map(|(folder, point)| format!("{folder}/{point}"))
         .collect();
@@ -91,7 +94,9 @@ pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, K
     };
     sys::perf_event_open(event, ANY_PROCESS, FIRST_CPU).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT) => fail("the kernel has no such function, or forbids to probe it".to_owned()),
-        Some(libc::EINVAL | libc::EILSEQ) => fail(format!("offset {offset:#x} is not at an instruction ({error})")),
+        Some(libc::EINVAL | libc::EILSEQ) => {
+            fail(format!("offset {offset:#x} is not at an instruction ({error})"))
+        }
         _ => KernelError::call("open a probe of", format!("kernel function \"{function}\""), error),
     })
 }

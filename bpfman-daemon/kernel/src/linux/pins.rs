@@ -70,11 +70,8 @@ impl Pins {
 
     pub fn pin(&self, fd: &OwnedFd, path: &Path) -> Result<(), KernelError> {
         let name = self.c_path(path)?;
-        let mut request = attr::Object {
-            pathname: name.as_ptr() as u64,
-            bpf_fd: fd.as_raw_fd(),
-            ..Default::default()
-        };
+        let mut request =
+            attr::Object { pathname: name.as_ptr() as u64, bpf_fd: fd.as_raw_fd(), ..Default::default() };
         sys::bpf(Command::ObjPin, &mut request).map(drop).map_err(|source| self.fail("pin", path, source))
     }
 

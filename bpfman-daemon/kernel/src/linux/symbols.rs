@@ -41,7 +41,9 @@ fn process_root(pid: u32) -> Result<PathBuf, String> {
 fn library_from_cache(cache: &Path, name: &str) -> Vec<PathBuf> {
     const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
     let Ok(bytes) = std::fs::read(cache) else { return Vec::new() };
-    let Some(start) = bytes.windows(MAGIC.len()).position(|window| window == MAGIC) else { return Vec::new() };
+    let Some(start) = bytes.windows(MAGIC.len()).position(|window| window == MAGIC) else {
+        return Vec::new();
+    };
     let data = &bytes[start..];
     let word = |at: usize| -> Option<usize> {
         Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?) as usize)
@@ -57,7 +59,10 @@ fn library_from_cache(cache: &Path, name: &str) -> Vec<PathBuf> {
             let key = string(word(at + 4)?)?;
             let matches = key == name
                 || key.strip_prefix(name).is_some_and(|rest| rest.starts_with(".so"))
-                || key.strip_prefix("lib").and_then(|k| k.strip_prefix(name)).is_some_and(|r| r.starts_with(".so"));
+                || key
+                    .strip_prefix("lib")
+                    .and_then(|k| k.strip_prefix(name))
+                    .is_some_and(|r| r.starts_with(".so"));
             if matches { string(word(at + 8)?).map(PathBuf::from) } else { None }
         })
         .collect()

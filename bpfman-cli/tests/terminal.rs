@@ -1,0 +1,99 @@
+//! Bold, width and progress are for terminals: these commands run on one.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use bpfman_proto::ext::v1 as ext;
+use fake::{FakeDaemon, Script, program};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+/// Runs a command with standard output and error on a terminal of `columns`, and returns what it shows.
+fn on_a_terminal(daemon: &FakeDaemon, columns: u16, line: &str) -> String {
+    let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    tcsetwinsize(&slave, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bpfman"));
+    command
+        .env("BPFMAN_SOCKET_PATH", &daemon.socket)
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .args(line.split_whitespace())
+        .stdin(Stdio::null())
+        .stdout(slave.try_clone().unwrap())
+        .stderr(slave);
+    let mut child = command.spawn().unwrap();
+    // The command holds copies of the terminal; reading ends when the last one is closed.
+    drop(command);
+    let (mut shown, mut terminal) = (Vec::new(), File::from(master));
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = terminal.read(&mut chunk) {
+        shown.extend_from_slice(&chunk[..count]);
+    }
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(shown).unwrap().replace("\r\n", "\n")
+}
+
+#[test]
+fn headers_are_bold_and_everything_else_is_as_in_a_file() {
+    let daemon = FakeDaemon::start(Script { programs: vec![program(7, "pass")], ..Script::default() });
+    let shown = on_a_terminal(&daemon, 120, "list programs");
+    assert!(shown.contains("\x1b[1mProgram ID\x1b[0m"), "{shown:?}");
+    let plain = daemon.run("list programs").stdout;
+    assert!(!plain.contains('\x1b'), "{plain:?}");
+    assert_eq!(shown.replace("\x1b[1m", "").replace("\x1b[0m", ""), plain);
+    // What programs read has no escape sequences anywhere.
+    assert!(!on_a_terminal(&daemon, 120, "list programs -o json").contains('\x1b'));
+}
+
+#[test]
+fn long_values_are_broken_at_the_width_of_the_terminal() {
+    let mut long = program(7, "pass");
+    if let Some(info) = &mut long.info {
+        info.map_pin_path = format!("/run/{}", "x".repeat(100));
+    }
+    let daemon = FakeDaemon::start(Script { programs: vec![long], ..Script::default() });
+    let shown = on_a_terminal(&daemon, 60, "get program 7");
+    let bare = shown.replace("\x1b[1m", "").replace("\x1b[0m", "");
+    assert!(bare.lines().all(|line| line.len() <= 60), "{bare}");
+    let plain = daemon.run("get program 7").stdout;
+    assert!(plain.lines().any(|line| line.len() > 100), "{plain}");
+}
+
+#[test]
+fn a_load_pulls_first_so_that_its_progress_is_seen() {
+    let event = |bytes, digest: &str| ext::PullEvent {
+        bytes,
+        total: 2048,
+        digest: digest.into(),
+        ..Default::default()
+    };
+    let daemon = FakeDaemon::start(Script {
+        programs: vec![program(7, "pass")],
+        pull: vec![event(1024, ""), event(2048, "sha256:ab")],
+        ..Script::default()
+    });
+    let shown = on_a_terminal(&daemon, 80, "load image -i r.io/x:1 -p Always --programs xdp:pass -q");
+    assert!(shown.contains("pulling r.io/x:1: 1 of 2 KiB (50 %)"), "{shown:?}");
+    assert!(shown.ends_with("\r\x1b[K7\n"), "the progress is gone when the answer comes: {shown:?}");
+    let asked = daemon.asked();
+    let (pull, load) = asked.split_once('\n').unwrap();
+    assert!(pull.starts_with("PullRequest") && pull.contains("image_pull_policy: 0"), "{asked}");
+    assert!(load.starts_with("LoadRequest") && load.contains("image_pull_policy: 1"), "{asked}");
+}
+
+#[test]
+fn elsewhere_a_load_is_one_call() {
+    let daemon = FakeDaemon::start(Script { programs: vec![program(7, "pass")], ..Script::default() });
+    let outcome = daemon.run("load image -i r.io/x:1 -p Always --programs xdp:pass -q");
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("7\n", ""));
+    assert!(daemon.asked().starts_with("LoadRequest"), "{}", daemon.asked());
+}
