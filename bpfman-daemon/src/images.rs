@@ -52,27 +52,14 @@ impl Images for RegistryImages {
 }
 
 fn failure(error: &ImageError) -> ImageFailure {
-    let (kind, hint) = match error.category() {
-        Category::InvalidRequest => (ImageFailureKind::Malformed, None),
-        Category::NotFound => (ImageFailureKind::NotFound, None),
-        Category::Denied => (
-            ImageFailureKind::Signature,
-            Some("/etc/bpfman/policy.toml says whose images may be loaded; `bpfman image sign` signs one"),
-        ),
-        Category::Unauthorized => (
-            ImageFailureKind::Denied,
-            Some("--registry-auth takes the base64 of user:password for the registry"),
-        ),
-        Category::Unreachable => {
-            (ImageFailureKind::Registry, Some("check that the registry answers, then try again"))
-        }
-        Category::Malformed => (ImageFailureKind::Malformed, None),
-        Category::TooLarge => (ImageFailureKind::TooLarge, None),
-        Category::NotCached => (
-            ImageFailureKind::NotFound,
-            Some("load it once with pull policy IfNotPresent, or pull it with `bpfman image pull`"),
-        ),
-        Category::Storage => (ImageFailureKind::Internal, None),
+    let kind = match error.category() {
+        Category::InvalidRequest | Category::Malformed => ImageFailureKind::Malformed,
+        Category::NotFound | Category::NotCached => ImageFailureKind::NotFound,
+        Category::Denied => ImageFailureKind::Signature,
+        Category::Unauthorized => ImageFailureKind::Denied,
+        Category::Unreachable => ImageFailureKind::Registry,
+        Category::TooLarge => ImageFailureKind::TooLarge,
+        Category::Storage => ImageFailureKind::Internal,
     };
-    ImageFailure { kind, message: error.to_string(), hint: hint.map(str::to_owned) }
+    ImageFailure { kind, message: error.to_string(), hint: error.hint() }
 }

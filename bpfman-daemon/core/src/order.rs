@@ -39,3 +39,158 @@ pub fn order_chain(places: &mut [Place], newcomer: Option<LinkId>) {
 pub fn order_links(places: &mut [Place]) {
     places.sort_by_key(|place| (place.priority, place.sequence));
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A change of a hook: a program comes with a priority, or the link at a place (of those there) leaves.
+    #[derive(Clone, Debug)]
+    enum Change {
+        Attach { program: usize, priority: i32 },
+        Detach { at: usize },
+    }
+
+    const NAMES: [&str; 4] = ["count", "drop", "count", "allow"];
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            3 => (0..NAMES.len(), 0..3).prop_map(|(program, priority)| Change::Attach { program, priority }),
+            2 => any::<usize>().prop_map(|at| Change::Detach { at }),
+        ]
+    }
+
+    fn place(link: u32, program: usize, priority: i32) -> Place {
+        Place {
+            link: LinkId(link),
+            program: ProgramUid(program as u64),
+            name: NAMES[program].to_owned(),
+            priority,
+            sequence: u64::from(link),
+        }
+    }
+
+    fn links(places: &[Place]) -> Vec<u32> {
+        places.iter().map(|place| place.link.0).collect()
+    }
+
+    /// Plays changes one by one on a chain that is kept sorted; tells chain and newcomer after the last.
+    fn play(changes: &[Change]) -> (Vec<Place>, Option<LinkId>) {
+        let (mut chain, mut newcomer, mut last) = (Vec::new(), None, 0);
+        for change in changes {
+            match change {
+                Change::Attach { program, priority } => {
+                    last += 1;
+                    // Wherever the newcomer is put at first, it comes to its place.
+                    chain.insert(last as usize % (chain.len() + 1), place(last, *program, *priority));
+                    newcomer = Some(LinkId(last));
+                }
+                Change::Detach { .. } if chain.is_empty() => continue,
+                Change::Detach { at } => {
+                    chain.remove(at % chain.len());
+                    newcomer = None;
+                }
+            }
+            order_chain(&mut chain, newcomer);
+        }
+        (chain, newcomer)
+    }
+
+    /// The documented rule, said in another way than the code says it: by priority, inside a priority the newcomer,
+    /// then the others by name, then the younger first.
+    fn from_scratch(members: &[Place], newcomer: Option<LinkId>) -> Vec<u32> {
+        let mut rest = members.to_vec();
+        let mut order = Vec::new();
+        while let Some(priority) = rest.iter().map(|place| place.priority).min() {
+            let (mut group, others): (Vec<_>, Vec<_>) =
+                rest.into_iter().partition(|place| place.priority == priority);
+            rest = others;
+            if let Some(at) = group.iter().position(|place| Some(place.link) == newcomer) {
+                order.push(group.remove(at).link.0);
+            }
+            while let Some(name) = group.iter().map(|place| place.name.clone()).min() {
+                let youngest = group
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, place)| place.name == name)
+                    .max_by_key(|(_, place)| place.sequence)
+                    .map(|(at, _)| at)
+                    .unwrap();
+                order.push(group.remove(youngest).link.0);
+            }
+        }
+        order
+    }
+
+    proptest! {
+        #[test]
+        fn any_way_to_a_chain_gives_what_sorting_from_scratch_gives(changes in vec(change(), 0..40)) {
+            let (chain, newcomer) = play(&changes);
+            prop_assert_eq!(links(&chain), from_scratch(&chain, newcomer));
+        }
+
+        #[test]
+        fn the_order_does_not_depend_on_where_members_stood_before(
+            (mut chain, shuffled, newcomer) in vec(change(), 1..30).prop_flat_map(|changes| {
+                let (chain, newcomer) = play(&changes);
+                (Just(chain.clone()), Just(chain).prop_shuffle(), Just(newcomer))
+            })
+        ) {
+            let mut again = shuffled;
+            order_chain(&mut again, newcomer);
+            order_chain(&mut chain, newcomer);
+            prop_assert_eq!(again, chain);
+        }
+
+        #[test]
+        fn a_detach_keeps_the_order_of_members_of_other_priorities(changes in vec(change(), 1..30), at: usize) {
+            let (mut chain, _) = play(&changes);
+            prop_assume!(!chain.is_empty());
+            let gone = chain.remove(at % chain.len());
+            let mut after = chain.clone();
+            order_chain(&mut after, None);
+            let priorities = |places: &[Place]| places.iter().map(|place| place.priority).collect::<Vec<_>>();
+            prop_assert_eq!(priorities(&after), priorities(&chain));
+            prop_assert!(!links(&after).contains(&gone.link.0));
+        }
+
+        #[test]
+        fn links_that_the_kernel_orders_run_oldest_first(
+            priorities in vec(0..3_i32, 0..20).prop_map(|all| {
+                all.into_iter().enumerate().map(|(n, p)| place(n as u32 + 1, n % 4, p)).collect::<Vec<_>>()
+            }).prop_shuffle()
+        ) {
+            let mut ordered = priorities;
+            order_links(&mut ordered);
+            for pair in ordered.windows(2) {
+                prop_assert!((pair[0].priority, pair[0].link.0) < (pair[1].priority, pair[1].link.0));
+            }
+        }
+    }
+
+    #[test]
+    fn at_equal_priority_the_newcomer_runs_first_and_after_a_detach_names_decide() {
+        let mut chain = vec![place(1, 1, 50), place(2, 0, 50), place(3, 3, 50)];
+        order_chain(&mut chain, Some(LinkId(1)));
+        assert_eq!(links(&chain), [1, 3, 2]); // drop came last, then allow, count
+        order_chain(&mut chain, None);
+        assert_eq!(links(&chain), [3, 2, 1]);
+    }
+
+    #[test]
+    fn a_newcomer_does_not_overtake_a_smaller_priority() {
+        let mut chain = vec![place(1, 1, 0), place(2, 3, 1)];
+        order_chain(&mut chain, Some(LinkId(2)));
+        assert_eq!(links(&chain), [1, 2]);
+    }
+
+    #[test]
+    fn of_two_links_of_one_name_the_younger_runs_first() {
+        let mut chain = vec![place(1, 0, 5), place(2, 2, 5), place(3, 0, 5)];
+        order_chain(&mut chain, None);
+        assert_eq!(links(&chain), [3, 2, 1]);
+    }
+}

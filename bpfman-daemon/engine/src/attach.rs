@@ -51,7 +51,7 @@ impl<K: Kernel> Engine<K> {
             operation: OperationId(number),
             point: request.point.clone(),
             hook: hook.map(|(_, key)| key),
-            metadata: request.metadata.clone(),
+            metadata: with_application(&request.metadata, &program.metadata),
             sequence: number,
         };
         let id = link.id;
@@ -74,6 +74,11 @@ impl<K: Kernel> Engine<K> {
         let (before, old) = {
             let state = self.state();
             (state.chain(key), state.hooks.get(key).cloned())
+        };
+        // A hook whose pin someone removed is entered anew, with all its members.
+        let old = match old {
+            Some(hook) if self.is_entered(&hook)? => Some(hook),
+            _ => None,
         };
         if before.len() >= MAX_CHAIN_MEMBERS {
             return Err(EngineError::ChainFull { hook: hook_text(key, interface), limit: MAX_CHAIN_MEMBERS });
@@ -329,6 +334,20 @@ impl<K: Kernel> Engine<K> {
         }
         Ok(self.kernel.remove_folder(&folder)?)
     }
+}
+
+/// A link belongs to the application of its program, unless it names one itself.
+fn with_application(
+    link: &BTreeMap<String, String>,
+    program: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut metadata = link.clone();
+    for key in crate::describe::APPLICATION_KEYS {
+        if let (Some(application), false) = (program.get(key), metadata.contains_key(key)) {
+            metadata.insert(key.to_owned(), application.clone());
+        }
+    }
+    metadata
 }
 
 /// Bytes of names and values.

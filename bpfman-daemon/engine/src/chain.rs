@@ -119,6 +119,14 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
+    /// True if something of ours is still at the hook. Strangers can remove pins.
+    pub(crate) fn is_entered(&self, hook: &HookRecord) -> Result<bool, EngineError> {
+        match hook.entry {
+            Entry::Link => Ok(self.kernel.open_pin(&paths::hook_link(&hook.key))?.is_some()),
+            Entry::Filter { .. } => Ok(true),
+        }
+    }
+
     /// Puts another program where a hook's chain is. Packets meet the old one or the new one.
     ///
     /// A hook whose interface is gone has nothing to be swapped: that is no error.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, HookKey, Interface, KernelLinkId, LinkId, MapFacts, ProceedOn, ProgramFacts, ProgramId,
-    ProgramType, ProgramUid, PullPolicy, Selector,
+    AttachPoint, HookKey, HookKind, Interface, KernelLinkId, LinkId, MapFacts, ProceedOn, ProgramFacts,
+    ProgramId, ProgramType, ProgramUid, PullPolicy, Selector,
 };
 use bpfmand_kernel::{Kernel, TcFilter};
 
@@ -159,7 +159,7 @@ pub struct ChainDetails {
     pub entry: Option<ProgramFacts>,
     /// The kernel's link of the entry.
     pub kernel_link: Option<KernelLinkId>,
-    /// "link" or "clsact".
+    /// "xdp", "tcx" or "clsact": by which mechanism of the kernel the chain is entered.
     pub mode: &'static str,
     /// In the order they run.
     pub members: Vec<ChainMemberDetails>,
@@ -418,11 +418,7 @@ impl<K: Kernel> Engine<K> {
     ///
     /// # Errors
     /// No program of ours is there, or the interface does not exist.
-    pub fn chain_of(
-        &self,
-        interface: &Interface,
-        kind: bpfmand_core::HookKind,
-    ) -> Result<ChainDetails, EngineError> {
+    pub fn chain_of(&self, interface: &Interface, kind: HookKind) -> Result<ChainDetails, EngineError> {
         let key: HookKey = self.kernel.find_hook(interface, kind)?;
         let (links, hook) = {
             let state = self.state();
@@ -454,7 +450,7 @@ impl<K: Kernel> Engine<K> {
                 reason: "tcx: the kernel runs the links one after another".to_owned(),
                 entry: None,
                 kernel_link: None,
-                mode: "link",
+                mode: "tcx",
                 members,
             });
         };
@@ -479,7 +475,8 @@ impl<K: Kernel> Engine<K> {
             entry,
             kernel_link: running.kernel_link,
             mode: match hook.entry {
-                Entry::Link => "link",
+                Entry::Link if key.kind == HookKind::Xdp => "xdp",
+                Entry::Link => "tcx",
                 Entry::Filter { .. } => "clsact",
             },
             members,
@@ -487,9 +484,11 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// True if the metadata has the pair. The application's key changed its name between versions: both are read.
+/// The metadata key of an application changed its name between versions of v0.6.0's line: both are read.
+pub const APPLICATION_KEYS: [&str; 2] = ["bpfman_application", "bpfman.io/application"];
+
+/// True if the metadata has the pair.
 fn has_pair(metadata: &BTreeMap<String, String>, key: &str, value: &str) -> bool {
-    const APPLICATION: [&str; 2] = ["bpfman_application", "bpfman.io/application"];
-    let keys: &[&str] = if APPLICATION.contains(&key) { &APPLICATION } else { &[key] };
+    let keys: &[&str] = if APPLICATION_KEYS.contains(&key) { &APPLICATION_KEYS } else { &[key] };
     keys.iter().any(|key| metadata.get(*key).is_some_and(|found| found == value))
 }

@@ -120,6 +120,11 @@ impl<K: Kernel> Engine<K> {
             }
             return Ok(None);
         }
+        if !self.is_entered(&hook)? {
+            // Someone removed the pin, and with it what ran here: nothing is to be swapped. Recovery, or the next
+            // attach, enters the hook again with those who remain.
+            return Ok(Some(HookRecord { newcomer: None, ..(*hook).clone() }));
+        }
         self.step(operation_name, "build chain");
         let built = self.build_chain(key, &hook.interface, &remaining)?;
         self.change_chain(&hook, &built, undo)?;
@@ -155,24 +160,36 @@ impl<K: Kernel> Engine<K> {
         operation: OperationId,
         leftover: &LeftoverRecord,
     ) -> Result<(), EngineError> {
+        let mut failures = Vec::new();
         for link in &leftover.links {
             self.step(operation_name, "end link");
-            self.kernel.end_link(Path::new(link))?;
+            failures.extend(self.kernel.end_link(Path::new(link)).err().map(EngineError::from));
         }
         for filter in &leftover.filters {
             self.step(operation_name, "remove filter");
-            self.end_filter(filter)?;
+            failures.extend(self.end_filter(filter).err());
         }
         for pin in &leftover.pins {
             self.step(operation_name, "remove pin");
-            self.kernel.unpin(Path::new(pin))?;
+            failures.extend(self.kernel.unpin(Path::new(pin)).err().map(EngineError::from));
         }
         for folder in &leftover.folders {
             self.step(operation_name, "remove folder");
-            self.remove_tree(Path::new(folder))?;
+            failures.extend(self.remove_tree(Path::new(folder)).err());
         }
-        self.state().cleaned.push(operation);
-        Ok(())
+        // Everything was tried. The record goes when nothing more can be done: what someone else keeps alive is theirs.
+        let pinned = leftover.links.iter().chain(&leftover.pins);
+        if failures.is_empty()
+            || !pinned
+                .into_iter()
+                .any(|pin| self.kernel.open_pin(Path::new(pin)).is_ok_and(|pin| pin.is_some()))
+        {
+            self.state().cleaned.push(operation);
+        }
+        match failures.into_iter().next() {
+            None => Ok(()),
+            Some(first) => Err(first),
+        }
     }
 
     fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {

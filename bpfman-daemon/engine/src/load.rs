@@ -47,6 +47,7 @@ struct Wanted {
     name: String,
     program_type: ProgramType,
     text: ProgramText,
+    target: Option<String>,
     attach_btf_id: u32,
 }
 
@@ -75,6 +76,8 @@ pub struct LoadedProgram {
     pub tag: [u8; 8],
     /// Exact type.
     pub program_type: ProgramType,
+    /// Function or hook of fentry, fexit and LSM programs.
+    pub target: Option<String>,
     /// All maps of the object.
     pub maps: Vec<MapRecord>,
     /// Bytes of stack of each function, where the kernel told them.
@@ -109,10 +112,13 @@ impl<K: Kernel> Engine<K> {
             Ok(loaded) => loaded,
             Err(error) => return Err(undo.run(error)),
         };
-        match self.record_load(request, &bytecode, &object, operation, &plan, &loaded) {
-            Ok(()) => undo.forget(),
+        let recorded = match self.record_load(request, &bytecode, &object, operation, &plan, &loaded) {
+            Ok(recorded) => recorded,
             Err(error) => return Err(undo.run(error)),
-        }
+        };
+        undo.forget();
+        self.step("load", "move into place");
+        self.place_programs(operation, &recorded)?;
         let programs =
             loaded.iter().map(|program| self.describe_program(program.id)).collect::<Result<_, _>>()?;
         let logs =
@@ -209,6 +215,7 @@ impl<K: Kernel> Engine<K> {
                 id: facts.id,
                 tag: facts.tag,
                 program_type: program.program_type,
+                target: program.target.clone(),
                 maps: maps.clone(),
                 stack_depths: result.stack_depths,
                 log: result.log,
@@ -234,15 +241,6 @@ impl<K: Kernel> Engine<K> {
             .iter()
             .map(|program| plan.object.resolve_type(&program.name, program.program_type))
             .collect::<Result<Vec<_>, _>>()?;
-        for (program, program_type) in plan.programs.iter().zip(&types) {
-            if program_type.needs_load_target() && program.target.as_deref().is_none_or(str::is_empty) {
-                return Err(EngineError::Invalid(format!(
-                    "program \"{}\" of type {program_type} needs the name of the {} it is for",
-                    program.name,
-                    if *program_type == ProgramType::Lsm { "hook" } else { "kernel function" },
-                )));
-            }
-        }
         let needs_btf =
             plan.programs.iter().zip(&types).any(|(program, kind)| {
                 kind.needs_load_target() || plan.object.needs_kernel_btf(&program.name)
@@ -253,11 +251,18 @@ impl<K: Kernel> Engine<K> {
             .iter()
             .zip(types)
             .map(|(program, program_type)| {
+                let target = load_target(plan.object, program, program_type)?;
                 Ok(Wanted {
                     name: program.name.clone(),
                     program_type,
                     text: plan.object.text(&program.name, &options)?,
-                    attach_btf_id: attach_id(program, program_type, kernel_btf.as_ref())?,
+                    attach_btf_id: match (&target, &kernel_btf) {
+                        (Some(target), Some(kernel)) => {
+                            attach_id(&program.name, program_type, target, kernel)?
+                        }
+                        _ => 0,
+                    },
+                    target,
                 })
             })
             .collect()
@@ -372,7 +377,7 @@ impl<K: Kernel> Engine<K> {
         operation: OperationId,
         plan: &LoadPlan<'_>,
         loaded: &[LoadedProgram],
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<ProgramRecord>, EngineError> {
         self.step("load", "keep bytecode");
         // No unload may remove this bytecode between here and its record.
         let _kept = self.keep_bytecode();
@@ -392,7 +397,7 @@ impl<K: Kernel> Engine<K> {
                 global_data: request.global_data.clone(),
                 map_owner: request.map_owner,
                 map_owner_uid: plan.owner.as_ref().map(|owner| owner.uid),
-                target: wanted.target.clone().filter(|_| program.program_type.needs_load_target()),
+                target: program.target.clone(),
                 caller_uid: request.caller_uid,
                 id: program.id,
                 tag: program.tag,
@@ -405,14 +410,12 @@ impl<K: Kernel> Engine<K> {
         }
         self.step("load", "record");
         self.commit(batch)?;
-        {
-            let mut state = self.state();
-            for record in &entries {
-                state.put_program(record.clone());
-            }
+        let mut state = self.state();
+        for record in &entries {
+            state.put_program(record.clone());
         }
-        self.step("load", "move into place");
-        self.place_programs(operation, &entries)
+        drop(state);
+        Ok(entries)
     }
 
     /// Renames what a load pinned below `pending` to where it belongs. Running it again is fine.
@@ -477,25 +480,40 @@ fn check(request: &LoadRequest) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The kernel's BTF id of what an fentry, fexit or LSM program is for.
-fn attach_id(
+/// What an fentry, fexit or LSM program is for: as the request says, else as its section says.
+fn load_target(
+    object: &ObjectFile,
     program: &ProgramRequest,
     program_type: ProgramType,
-    kernel: Option<&KernelBtf>,
+) -> Result<Option<String>, EngineError> {
+    if !program_type.needs_load_target() {
+        return Ok(None);
+    }
+    let asked = program.target.clone().filter(|target| !target.is_empty());
+    match asked.or(object.program(&program.name)?.attach_target.clone()) {
+        Some(target) => Ok(Some(target)),
+        None => Err(EngineError::Invalid(format!(
+            "program \"{}\" of type {program_type} needs the name of the {} it is for",
+            program.name,
+            if program_type == ProgramType::Lsm { "hook" } else { "kernel function" },
+        ))),
+    }
+}
+
+/// The kernel's BTF id of what an fentry, fexit or LSM program is for.
+fn attach_id(
+    program: &str,
+    program_type: ProgramType,
+    target: &str,
+    kernel: &KernelBtf,
 ) -> Result<u32, EngineError> {
-    let (Some(target), Some(kernel), true) =
-        (program.target.as_deref(), kernel, program_type.needs_load_target())
-    else {
-        return Ok(0);
-    };
     let (id, what) = match program_type {
         ProgramType::Lsm => (kernel.lsm_hook_id(target), "LSM hook"),
         _ => (kernel.function_id(target), "function that BTF describes"),
     };
     id.ok_or_else(|| {
         EngineError::Invalid(format!(
-            "the kernel has no {what} \"{target}\", which program \"{}\" is for",
-            program.name
+            "the kernel has no {what} \"{target}\", which program \"{program}\" is for"
         ))
     })
 }

@@ -3,7 +3,7 @@
 //! Whatever ended the daemon before - a signal, a crash between two steps, a reboot - the same comparison brings kernel,
 //! pins and records together again. What cannot be mended now is reported and stays recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::chain::{chain_name, filter_place, hook_text};
 use crate::engine::encode;
 use crate::load::LoadPlan;
 use crate::locks::Subject;
-use crate::records::{self, Entry, HookRecord, LinkRecord, ProgramRecord};
+use crate::records::{self, Entry, HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::undo::Undo;
 use crate::{Engine, EngineError, paths};
 
@@ -64,6 +64,7 @@ impl<K: Kernel> Engine<K> {
         let mut report = RecoveryReport::default();
         for (operation, leftover) in self.leftovers()? {
             report.settled += 1;
+            let leftover = self.unclaimed(leftover);
             let result = self.clear_leftover("recover", operation, &leftover);
             report.note(format!("cleaning up after operation {operation}"), result);
         }
@@ -72,11 +73,33 @@ impl<K: Kernel> Engine<K> {
         self.recover_hooks(&mut report);
         self.recover_links(&mut report);
         let state = self.state();
-        let wanted: std::collections::HashSet<String> =
+        let wanted: HashSet<String> =
             state.programs.values().map(|program| program.blob.as_str().to_owned()).collect();
         drop(state);
         self.blobs.sweep(|name| wanted.contains(name))?;
         Ok(report)
+    }
+
+    /// Leftovers without those whose place something newer has taken: a hook that was attached again, or a kernel id
+    /// that was given again after a reboot.
+    fn unclaimed(&self, mut leftover: LeftoverRecord) -> LeftoverRecord {
+        let state = self.state();
+        let claimed: HashSet<String> = state
+            .hooks
+            .keys()
+            .map(paths::hook_link)
+            .chain(state.links.keys().map(|link| paths::link(*link)))
+            .chain(state.programs.values().flat_map(|program| {
+                [paths::program(program.id), paths::maps(program.map_folder)]
+                    .into_iter()
+                    .chain(program.maps.iter().filter(|map| map.shared).map(|map| paths::shared(&map.name)))
+            }))
+            .map(|path| path.display().to_string())
+            .collect();
+        for list in [&mut leftover.links, &mut leftover.pins, &mut leftover.folders] {
+            list.retain(|path| !claimed.contains(path));
+        }
+        leftover
     }
 
     /// Finishes operations that have a record and undoes those that have none.

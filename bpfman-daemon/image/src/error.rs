@@ -34,10 +34,7 @@ pub enum ImageError {
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     /// The policy is `enforce`, and says nothing about this repository.
-    #[error(
-        "no rule of the signature policy covers {image}, so it may not be loaded. \
-         hint: name its key in policy.toml:\n[[images]]\npattern = \"{pattern}\"\nkeys = [\"/etc/bpfman/keys/example.pub\"]"
-    )]
+    #[error("no rule of the signature policy covers {image}, so it may not be loaded")]
     NoRule {
         /// The image.
         image: String,
@@ -45,9 +42,7 @@ pub enum ImageError {
         pattern: String,
     },
     /// The policy demands a signature, and there is none.
-    #[error(
-        "{image} ({digest}) is not signed, and the rule `{rule}` demands a signature. hint: sign it with `bpfman image sign`"
-    )]
+    #[error("{image} ({digest}) is not signed, and the rule `{rule}` demands a signature")]
     Unsigned {
         /// The image.
         image: String,
@@ -157,9 +152,7 @@ pub enum ImageError {
         source: LabelError,
     },
     /// The network may not be used, and the cache does not have all of it.
-    #[error(
-        "{what} is not in the cache, and the pull policy Never forbids to fetch it. hint: `bpfman image pull` fetches it"
-    )]
+    #[error("{what} is not in the cache, and the pull policy Never forbids to fetch it")]
     NotCached {
         /// What is missing.
         what: String,
@@ -173,7 +166,7 @@ pub enum ImageError {
         source: std::io::Error,
     },
     /// No client for registries can be made.
-    #[error("no client for registries can be made: {0}. hint: install the package ca-certificates")]
+    #[error("no client for registries can be made: {0}")]
     Client(String),
     /// The daemon is shutting down.
     #[error("the load was cancelled: the daemon is shutting down")]
@@ -203,5 +196,28 @@ impl ImageError {
             Self::NotCached { .. } => Category::NotCached,
             Self::Storage { .. } => Category::Storage,
         }
+    }
+
+    /// What the user can do next, where there is something to say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoRule { pattern, .. } => format!(
+                "name its key in policy.toml:\n[[images]]\npattern = \"{pattern}\"\nkeys = [\"/etc/bpfman/keys/example.pub\"]"
+            ),
+            Self::Unsigned { .. } => "sign it with `bpfman image sign`".to_owned(),
+            Self::Untrusted { .. } => {
+                "/etc/bpfman/policy.toml names the keys that are trusted for it".to_owned()
+            }
+            Self::Unauthorized { .. } => {
+                "--registry-auth takes the base64 of user:password for the registry".to_owned()
+            }
+            Self::Unreachable { .. } | Self::Timeout { .. } => {
+                "check that the registry answers, then try again".to_owned()
+            }
+            Self::NotCached { .. } => "`bpfman image pull` fetches it".to_owned(),
+            Self::Client(_) => "install the package ca-certificates".to_owned(),
+            _ => return None,
+        })
     }
 }

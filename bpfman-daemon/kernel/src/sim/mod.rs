@@ -1,1 +1,194 @@
-//! A kernel in memory, with the rules of the real one that the engine depends on.
+//! An in-memory kernel with the rules of the real one, for tests of the engine and for simulated fleets.
+//!
+//! Objects live while a handle, a pin, a filter or another object refers to them, and vanish with the last of these.
+//! What the real kernel refuses, this one refuses by the same error. What it cannot do is run a packet.
+//!
+//! On top it can do what no real kernel does on demand: fail the n-th call ([`SimKernel::fail_call`]), refuse a
+//! program by name, forget everything as in a reboot, and show all it holds as one comparable value
+//! ([`SimKernel::snapshot`]).
+
+mod control;
+mod create;
+mod filters;
+mod implementation;
+mod links;
+mod network;
+mod objects;
+mod pins;
+mod snapshot;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bpfmand_core::NetnsId;
+
+use self::filters::Filters;
+use self::network::Network;
+use self::objects::Objects;
+use self::pins::Pins;
+use crate::{Features, KernelError};
+
+pub use self::objects::SimHandle;
+pub use self::snapshot::{SimFilter, SimLink, SimProgram, SimSnapshot};
+
+/// What a simulated kernel is made of.
+#[derive(Clone, Debug)]
+pub struct SimOptions {
+    /// What it can do.
+    pub features: Features,
+    /// Its own BTF, raw; none if it was built without.
+    pub btf: Option<Vec<u8>>,
+    /// The identity of the daemon's own network namespace.
+    pub own_namespace: NetnsId,
+}
+
+impl Default for SimOptions {
+    /// A current kernel without BTF.
+    fn default() -> Self {
+        Self {
+            features: Features {
+                release: "6.18.0-sim".to_owned(),
+                version: (6, 18),
+                tcx: true,
+                perf_links: true,
+                frames_by_16: true,
+                long_jumps: true,
+            },
+            btf: None,
+            own_namespace: NetnsId { inode: 4_026_531_840, cookie: 1 },
+        }
+    }
+}
+
+impl SimOptions {
+    /// A kernel of version 6.1: no tcx, no long jumps.
+    #[must_use]
+    pub fn linux_6_1() -> Self {
+        Self {
+            features: Features {
+                release: "6.1.0-sim".to_owned(),
+                version: (6, 1),
+                tcx: false,
+                perf_links: true,
+                frames_by_16: false,
+                long_jumps: false,
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// A kernel in memory.
+#[derive(Debug)]
+pub struct SimKernel {
+    features: Features,
+    btf: Option<Vec<u8>>,
+    world: Arc<Mutex<World>>,
+}
+
+/// Everything the kernel holds.
+#[derive(Debug)]
+struct World {
+    objects: Objects,
+    pins: Pins,
+    network: Network,
+    filters: Filters,
+    /// Programs that the verifier refuses.
+    refused: BTreeSet<String>,
+    /// Trace points, functions and files that do not exist; all others do.
+    hidden: BTreeSet<String>,
+    faults: Faults,
+}
+
+/// Calls so far, and the one that is to fail.
+#[derive(Debug, Default)]
+struct Faults {
+    calls: Vec<&'static str>,
+    record: bool,
+    countdown: Option<u64>,
+}
+
+impl SimKernel {
+    /// A kernel without programs, pins and interfaces.
+    #[must_use]
+    pub fn new(options: SimOptions) -> Self {
+        Self {
+            features: options.features,
+            btf: options.btf,
+            world: Arc::new(Mutex::new(World {
+                objects: Objects::default(),
+                pins: Pins::default(),
+                network: Network::new(options.own_namespace),
+                filters: Filters::default(),
+                refused: BTreeSet::new(),
+                hidden: BTreeSet::new(),
+                faults: Faults::default(),
+            })),
+        }
+    }
+
+    /// A panic while the world was locked leaves it whole enough for a test to look at.
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a call: counts it, and fails it if its turn has come.
+    fn enter(&self, call: &'static str) -> Result<MutexGuard<'_, World>, KernelError> {
+        let mut world = self.world();
+        if world.faults.record {
+            world.faults.calls.push(call);
+        }
+        match &mut world.faults.countdown {
+            Some(1) => {
+                world.faults.countdown = None;
+                Err(KernelError::call("simulate", format!("\"{call}\""), errno::error(errno::EIO)))
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(world)
+            }
+            None => Ok(world),
+        }
+    }
+
+    fn handle(&self, world: &mut World, key: objects::Key) -> SimHandle {
+        world.objects.hold(key);
+        SimHandle { world: Arc::clone(&self.world), generation: world.objects.generation, key }
+    }
+}
+
+impl Default for SimKernel {
+    fn default() -> Self {
+        Self::new(SimOptions::default())
+    }
+}
+
+/// The kernel's error numbers, as on x86-64 and arm64.
+mod errno {
+    pub const EPERM: i32 = 1;
+    pub const ENOENT: i32 = 2;
+    pub const EIO: i32 = 5;
+    pub const E2BIG: i32 = 7;
+    pub const EBADF: i32 = 9;
+    pub const EACCES: i32 = 13;
+    pub const EBUSY: i32 = 16;
+    pub const EEXIST: i32 = 17;
+    pub const ENODEV: i32 = 19;
+    pub const ENOTDIR: i32 = 20;
+    pub const EISDIR: i32 = 21;
+    pub const EINVAL: i32 = 22;
+    pub const ERANGE: i32 = 34;
+    pub const ENOTEMPTY: i32 = 39;
+    pub const ENOLINK: i32 = 67;
+    pub const ETIMEDOUT: i32 = 110;
+
+    pub fn error(number: i32) -> super::io::Error {
+        super::io::Error::from_raw_os_error(number)
+    }
+}
+
+/// A refused call.
+fn refuse(action: &'static str, subject: impl Into<String>, number: i32) -> KernelError {
+    KernelError::call(action, subject, errno::error(number))
+}

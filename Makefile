@@ -1,0 +1,56 @@
+# The ways in: `make demo` and `make test`. Both install what they lack (packaging/install-deps).
+
+SHELL := /bin/bash
+# Rust that install-deps has just fetched is found too.
+export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build release examples images fmt lint licences vm-test client-v0.6 bench man clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: ## load, chain, count, reorder, unload: the whole story on this machine (root)
+	@packaging/install-deps demo
+	cargo build --locked -p bpfmand -p bpfman -p bpfman-examples
+	@$(MAKE) --no-print-directory -C examples
+	@examples/demo/run
+
+test: ## everything that CI runs (root)
+	@packaging/install-deps test
+	@.ci/test
+
+build: ## the daemon and the client, for trying things out: target/debug
+	cargo build --locked -p bpfmand -p bpfman
+
+release: ## the daemon and the client, for use: target/release
+	cargo build --locked --release -p bpfmand -p bpfman
+
+examples: ## the example programs and their user-space sides
+	@$(MAKE) --no-print-directory -C examples all userspace
+
+images: build examples ## the example programs as images: REGISTRY=… TAG=…, and KEY=… to push and sign them
+	@$(MAKE) --no-print-directory -C examples $(if $(KEY),publish,images) BPFMAN=$(CURDIR)/target/debug/bpfman
+
+fmt: ## format the sources
+	cargo fmt --all
+
+lint: ## what CI demands of the sources: format, clippy, licences, duplicate crates, who may depend on whom
+	@.ci/test lint
+
+vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6.12 (root)
+	@packaging/install-deps test
+	@.ci/test vm
+
+client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (root)
+	@.ci/test client
+
+bench: ## measure; JSON lines to target/bench (root)
+	@.ci/bench
+
+man: build ## manual pages and completions: target/man, target/completions
+	target/debug/bpfman man target/man
+	target/debug/bpfman completions target/completions
+
+clean: ## remove everything that was built
+	rm -rf target tests/client-v0.6/target

@@ -1,0 +1,119 @@
+//! What only the owner of a simulated kernel can do: change the machine around it, and make it fail.
+
+use std::path::Path;
+
+use bpfmand_core::{IfIndex, NetnsId};
+
+use super::SimKernel;
+use super::filters::Filters;
+use super::objects::{Body, Key, Place};
+use super::pins::Pins;
+
+impl SimKernel {
+    /// Adds a network namespace with a file of its own.
+    pub fn add_namespace(&self, path: &Path) -> NetnsId {
+        self.world().network.add_namespace(path)
+    }
+
+    /// Removes a network namespace with its interfaces.
+    pub fn remove_namespace(&self, path: &Path) {
+        let mut world = self.world();
+        for place in world.network.remove_namespace(path) {
+            world.interface_gone(place);
+        }
+    }
+
+    /// Adds an interface. Answers none if there is no such namespace.
+    pub fn add_interface(&self, netns: Option<&Path>, name: &str) -> Option<IfIndex> {
+        self.world().network.add_interface(netns, name)
+    }
+
+    /// Removes an interface: its filters go, its links stay and run nothing.
+    pub fn remove_interface(&self, netns: Option<&Path>, name: &str) {
+        let mut world = self.world();
+        if let Some(place) = world.network.remove_interface(netns, name) {
+            world.interface_gone(place);
+        }
+    }
+
+    /// From now on the verifier refuses programs of this name.
+    pub fn refuse(&self, program: &str) {
+        self.world().refused.insert(program.to_owned());
+    }
+
+    /// The verifier accepts programs of this name again.
+    pub fn accept(&self, program: &str) {
+        self.world().refused.remove(program);
+    }
+
+    /// From now on there is no such trace point (`category/name`), kernel function or file to probe.
+    pub fn hide(&self, target: &str) {
+        self.world().hidden.insert(target.to_owned());
+    }
+
+    /// The machine starts anew: programs, maps, links, pins and filters are gone, interfaces have other numbers,
+    /// namespaces other identities, and ids begin at 1 again. Handles of before hold nothing.
+    pub fn reboot(&self) {
+        let mut world = self.world();
+        world.objects.reboot();
+        world.pins = Pins::default();
+        world.filters = Filters::default();
+        world.network.reboot();
+        world.faults.countdown = None;
+    }
+
+    /// Makes the `n`-th call from now fail, counted from 1; the calls after it work. 0: none fails any more.
+    pub fn fail_call(&self, n: u64) {
+        self.world().faults.countdown = (n > 0).then_some(n);
+    }
+
+    /// True while a failure ordered by [`SimKernel::fail_call`] has not happened yet.
+    #[must_use]
+    pub fn failure_pending(&self) -> bool {
+        self.world().faults.countdown.is_some()
+    }
+
+    /// Begins to note the names of calls, forgetting those noted before.
+    pub fn note_calls(&self) {
+        let mut world = self.world();
+        world.faults.record = true;
+        world.faults.calls.clear();
+    }
+
+    /// The calls since [`SimKernel::note_calls`].
+    #[must_use]
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.world().faults.calls.clone()
+    }
+}
+
+impl super::World {
+    fn interface_gone(&mut self, (netns, ifindex): (NetnsId, IfIndex)) {
+        let links: Vec<Key> = self
+            .objects
+            .all
+            .iter()
+            .filter(|(_, object)| {
+                matches!(&object.body, Body::Link {
+                    place: Place::Xdp { netns: n, ifindex: i } | Place::Tcx { netns: n, ifindex: i, .. }, ..
+                } if *n == netns && *i == ifindex)
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        for link in links {
+            self.detach(link);
+        }
+        let filters: Vec<_> = self
+            .filters
+            .all
+            .keys()
+            .filter(|((n, i, _), _, _)| *n == netns && *i == ifindex)
+            .copied()
+            .collect();
+        for at in filters {
+            if let Some(filter) = self.filters.all.remove(&at) {
+                self.unuse(filter.program);
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Creating maps, loading programs, and the facts about them.
+
+use std::time::SystemTime;
+
+use bpfmand_core::{
+    BtfId, IfIndex, Insn, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+};
+
+use super::errno::{self, EBADF, EINVAL, ENOENT};
+use super::objects::{Body, Key, MAP, Object, Place};
+use super::{World, refuse};
+use crate::{KernelError, ProgramLoad};
+
+const ARRAY: u32 = 2;
+const PROG_ARRAY: u32 = 3;
+const PERF_EVENT_ARRAY: u32 = 4;
+const PERCPU_ARRAY: u32 = 6;
+const ARRAY_OF_MAPS: u32 = 12;
+const HASH_OF_MAPS: u32 = 13;
+const RINGBUF: u32 = 27;
+const USER_RINGBUF: u32 = 31;
+
+/// Licences that allow GPL-only functions, as the kernel writes them.
+const GPL: [&str; 6] =
+    ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
+
+/// What the kernel keeps of a name.
+pub(super) fn kernel_name(name: &str) -> String {
+    name.chars()
+        .take(15)
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '_' })
+        .collect()
+}
+
+/// The number of entries of a map; an error where the kernel takes no such map.
+fn max_entries(spec: &MapSpec) -> Option<u32> {
+    match spec.map_type {
+        0 => None,
+        PERF_EVENT_ARRAY if spec.max_entries == 0 => Some(1),
+        RINGBUF | USER_RINGBUF if spec.key_size != 0 || spec.value_size != 0 => None,
+        RINGBUF | USER_RINGBUF => spec.max_entries.max(4096).checked_next_power_of_two(),
+        ARRAY | PERCPU_ARRAY | PROG_ARRAY | PERF_EVENT_ARRAY | ARRAY_OF_MAPS if spec.key_size != 4 => None,
+        ARRAY_OF_MAPS | HASH_OF_MAPS if spec.inner.is_none() => None,
+        _ => (spec.max_entries > 0).then_some(spec.max_entries),
+    }
+}
+
+/// Sixty-four bits that depend on every instruction, but not on which maps it names: the kernel's tag forgets those too.
+fn tag(insns: &[Insn]) -> [u8; 8] {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut second_half = false;
+    for insn in insns {
+        let mut insn = *insn;
+        if insn.is_map_reference() || second_half {
+            insn.imm = 0;
+        }
+        second_half = insn.is_map_reference();
+        for byte in insn.to_ne_bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    hash.to_be_bytes()
+}
+
+impl World {
+    pub(super) fn object(&self, key: Key) -> Result<&Object, KernelError> {
+        self.objects.all.get(&key).ok_or_else(|| refuse("use", "a handle of before the reboot", EBADF))
+    }
+
+    pub(super) fn create_map(&mut self, spec: &MapSpec) -> Result<Key, KernelError> {
+        let fail = || refuse("create", format!("map \"{}\"", spec.name), EINVAL);
+        let max_entries = max_entries(spec).ok_or_else(fail)?;
+        if let Some(inner) = spec.inner.as_deref() {
+            self::max_entries(inner).ok_or_else(fail)?;
+        }
+        if !spec.initial.is_empty() && spec.initial.len() != spec.value_size as usize {
+            return Err(refuse("fill", format!("map \"{}\"", spec.name), EINVAL));
+        }
+        Ok(self.objects.add(Body::Map { spec: spec.clone(), max_entries, slots: Default::default() }))
+    }
+
+    pub(super) fn fill_slot(&mut self, map: Key, slot: u32, value: Key) -> Result<(), KernelError> {
+        let fail = |number| refuse("fill", format!("slot {slot} of a map"), number);
+        let takes = match &self.object(map)?.body {
+            Body::Map { max_entries, spec, .. } if slot < *max_entries || spec.map_type == HASH_OF_MAPS => {
+                spec.map_type
+            }
+            Body::Map { .. } => return Err(fail(errno::E2BIG)),
+            _ => return Err(fail(EINVAL)),
+        };
+        let fits = match &self.object(value)?.body {
+            Body::Map { .. } => matches!(takes, ARRAY_OF_MAPS | HASH_OF_MAPS),
+            Body::Program { .. } => takes == PROG_ARRAY,
+            _ => false,
+        };
+        if !fits {
+            return Err(fail(EINVAL));
+        }
+        self.objects.use_it(value);
+        let old = match self.objects.all.get_mut(&map).map(|object| &mut object.body) {
+            Some(Body::Map { slots, .. }) => slots.insert(slot, value),
+            _ => None,
+        };
+        if let Some(old) = old {
+            self.unuse(old);
+        }
+        Ok(())
+    }
+
+    pub(super) fn load_program(&mut self, load: &ProgramLoad<'_>) -> Result<Key, KernelError> {
+        let text = &load.text.0;
+        let mut maps = Vec::new();
+        for MapId(id) in load.text.map_ids() {
+            let map = self
+                .objects
+                .find(MAP, id)
+                .ok_or_else(|| refuse("open", format!("map {id} of program \"{}\"", text.name), ENOENT))?;
+            maps.push(map);
+        }
+        let refused = |summary: &str, number| KernelError::Refused {
+            program: text.name.clone(),
+            summary: summary.to_owned(),
+            log: if summary.is_empty() { String::new() } else { format!("{summary}\nprocessed 1 insns\n") },
+            source: errno::error(number),
+        };
+        // fentry, fexit and LSM programs are for something in the kernel's own BTF.
+        let needs_target = matches!(load.kind.kernel_type, 26 | 29);
+        if text.insns.is_empty() || needs_target != (load.attach_btf_id != 0) {
+            return Err(refused("", EINVAL));
+        }
+        if self.refused.contains(&text.name) || self.refused.contains(load.name) {
+            return Err(refused("R2 !read_ok", errno::EACCES));
+        }
+        let btf = (text.btf.is_some() && !text.func_info.is_empty()).then(|| self.objects.add(Body::Btf));
+        Ok(self.objects.add(Body::Program {
+            name: kernel_name(load.name),
+            kind: load.kind,
+            tag: tag(&text.insns),
+            gpl: GPL.contains(&text.license.as_str()),
+            insns: text.insns.len() as u32,
+            loaded_at: SystemTime::now(),
+            attach_btf_id: load.attach_btf_id,
+            btf,
+            maps,
+        }))
+    }
+
+    pub(super) fn program_facts(&self, key: Key) -> Result<ProgramFacts, KernelError> {
+        let object = self.object(key)?;
+        let Body::Program { name, kind, tag, gpl, insns, loaded_at, btf, maps, .. } = &object.body else {
+            return Err(refuse("describe", "a program", EINVAL));
+        };
+        Ok(ProgramFacts {
+            id: ProgramId(object.id),
+            name: name.clone(),
+            kernel_type: kind.kernel_type,
+            tag: *tag,
+            loaded_at: *loaded_at,
+            created_by_uid: 0,
+            gpl_compatible: *gpl,
+            map_ids: maps.iter().map(|map| MapId(self.objects.id(*map))).collect(),
+            btf_id: btf.map(|btf| BtfId(self.objects.id(btf))),
+            bytes_xlated: insns * 8,
+            bytes_jited: insns * 5,
+            bytes_memlock: 4096,
+            verified_insns: *insns,
+        })
+    }
+
+    pub(super) fn map_facts(&self, key: Key) -> Result<MapFacts, KernelError> {
+        let object = self.object(key)?;
+        let Body::Map { spec, max_entries, .. } = &object.body else {
+            return Err(refuse("describe", "a map", EINVAL));
+        };
+        Ok(MapFacts {
+            id: MapId(object.id),
+            name: kernel_name(&spec.name),
+            map_type: spec.map_type,
+            key_size: spec.key_size,
+            value_size: spec.value_size,
+            max_entries: *max_entries,
+            flags: spec.flags,
+            bytes_memlock: u64::from(*max_entries) * u64::from(spec.key_size + spec.value_size),
+        })
+    }
+
+    pub(super) fn link_facts(&self, key: Key) -> Result<LinkFacts, KernelError> {
+        let object = self.object(key)?;
+        let Body::Link { program, place } = &object.body else {
+            return Err(refuse("describe", "a link", EINVAL));
+        };
+        Ok(LinkFacts {
+            id: KernelLinkId(object.id),
+            kernel_type: place.kernel_type(),
+            program: ProgramId(self.objects.id(*program)),
+            ifindex: place.ifindex(),
+        })
+    }
+}
+
+impl Place {
+    /// `enum bpf_link_type`.
+    pub(super) const fn kernel_type(&self) -> u32 {
+        match self {
+            Self::Xdp { .. } => 6,
+            Self::Tcx { .. } => 11,
+            Self::Event(_) => 7,
+            Self::Trampoline => 2,
+            Self::Nowhere { kernel_type } => *kernel_type,
+        }
+    }
+
+    pub(super) const fn ifindex(&self) -> Option<IfIndex> {
+        match self {
+            Self::Xdp { ifindex, .. } | Self::Tcx { ifindex, .. } => Some(*ifindex),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The simulated kernel behind the trait.
+
+use std::path::Path;
+
+use bpfmand_core::{
+    HookKey, HookKind, Interface, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+};
+
+use super::errno::{EINVAL, ENOENT};
+use super::objects::{Body, MAP, PROGRAM};
+use super::{SimHandle, SimKernel, refuse};
+use crate::{Features, FilterPlace, Kernel, KernelError, LinkTarget, Loaded, LogRequest, ProgramLoad};
+
+impl SimKernel {
+    fn pin_error(action: &'static str, path: &Path) -> impl Fn(i32) -> KernelError {
+        move |number| refuse(action, path.display().to_string(), number)
+    }
+}
+
+impl Kernel for SimKernel {
+    type Handle = SimHandle;
+
+    fn features(&self) -> &Features {
+        &self.features
+    }
+
+    fn btf(&self) -> Result<Vec<u8>, KernelError> {
+        let _world = self.enter("btf")?;
+        self.btf.clone().ok_or_else(|| refuse("read", "the kernel's BTF", ENOENT))
+    }
+
+    fn program_ids(&self) -> Result<Vec<ProgramId>, KernelError> {
+        Ok(self.enter("program_ids")?.objects.ids(PROGRAM).map(ProgramId).collect())
+    }
+
+    fn program(&self, id: ProgramId) -> Result<Option<ProgramFacts>, KernelError> {
+        let world = self.enter("program")?;
+        world.objects.find(PROGRAM, id.0).map(|key| world.program_facts(key)).transpose()
+    }
+
+    fn map(&self, id: MapId) -> Result<Option<MapFacts>, KernelError> {
+        let world = self.enter("map")?;
+        world.objects.find(MAP, id.0).map(|key| world.map_facts(key)).transpose()
+    }
+
+    fn program_of(&self, handle: &SimHandle) -> Result<ProgramFacts, KernelError> {
+        self.enter("program_of")?.program_facts(handle.key)
+    }
+
+    fn map_of(&self, handle: &SimHandle) -> Result<MapFacts, KernelError> {
+        self.enter("map_of")?.map_facts(handle.key)
+    }
+
+    fn link_of(&self, handle: &SimHandle) -> Result<LinkFacts, KernelError> {
+        self.enter("link_of")?.link_facts(handle.key)
+    }
+
+    fn open_map(&self, id: MapId) -> Result<SimHandle, KernelError> {
+        let mut world = self.enter("open_map")?;
+        let key = world.objects.find(MAP, id.0).ok_or_else(|| refuse("open", format!("map {id}"), ENOENT))?;
+        Ok(self.handle(&mut world, key))
+    }
+
+    fn open_program(&self, id: ProgramId) -> Result<Option<SimHandle>, KernelError> {
+        let mut world = self.enter("open_program")?;
+        Ok(world.objects.find(PROGRAM, id.0).map(|key| self.handle(&mut world, key)))
+    }
+
+    fn load_btf(&self, btf: &[u8]) -> Result<SimHandle, KernelError> {
+        let mut world = self.enter("load_btf")?;
+        // The magic number of BTF in this machine's byte order, and a header behind it.
+        if btf.len() < 24 || btf[..2] != 0xeb9f_u16.to_ne_bytes() {
+            return Err(refuse("load", format!("BTF of {} bytes", btf.len()), EINVAL));
+        }
+        let key = world.objects.add(Body::Btf);
+        Ok(self.handle(&mut world, key))
+    }
+
+    fn create_map(&self, spec: &MapSpec, _: Option<&SimHandle>) -> Result<SimHandle, KernelError> {
+        let mut world = self.enter("create_map")?;
+        let key = world.create_map(spec)?;
+        Ok(self.handle(&mut world, key))
+    }
+
+    fn fill_slot(&self, map: &SimHandle, slot: u32, value: &SimHandle) -> Result<(), KernelError> {
+        self.enter("fill_slot")?.fill_slot(map.key, slot, value.key)
+    }
+
+    fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<SimHandle>, KernelError> {
+        let mut world = self.enter("load_program")?;
+        let key = world.load_program(load)?;
+        let log = match load.log {
+            LogRequest::OnFailure | LogRequest::StackDepths => String::new(),
+            LogRequest::Always => format!("processed {} insns\n", load.text.0.insns.len()),
+        };
+        // No verifier, no depths: the engine then takes what the text itself shows.
+        Ok(Loaded { program: self.handle(&mut world, key), log, stack_depths: None })
+    }
+
+    fn make_folder(&self, path: &Path) -> Result<(), KernelError> {
+        self.enter("make_folder")?.pins.make_folder(path).map_err(Self::pin_error("create folder", path))
+    }
+
+    fn remove_folder(&self, path: &Path) -> Result<(), KernelError> {
+        self.enter("remove_folder")?.pins.remove_folder(path).map_err(Self::pin_error("remove folder", path))
+    }
+
+    fn list_folder(&self, path: &Path) -> Result<Vec<String>, KernelError> {
+        self.enter("list_folder")?.pins.list(path).map_err(Self::pin_error("list", path))
+    }
+
+    fn pin(&self, handle: &SimHandle, path: &Path) -> Result<(), KernelError> {
+        let mut world = self.enter("pin")?;
+        world.object(handle.key)?;
+        world.pins.pin(handle.key, path).map_err(Self::pin_error("pin", path))?;
+        world.objects.hold(handle.key);
+        Ok(())
+    }
+
+    fn open_pin(&self, path: &Path) -> Result<Option<SimHandle>, KernelError> {
+        let mut world = self.enter("open_pin")?;
+        let found = world.pins.get(path).map_err(Self::pin_error("open pin", path))?;
+        Ok(found.map(|key| self.handle(&mut world, key)))
+    }
+
+    fn unpin(&self, path: &Path) -> Result<(), KernelError> {
+        let mut world = self.enter("unpin")?;
+        if let Some(key) = world.pins.unpin(path).map_err(Self::pin_error("remove pin", path))? {
+            world.let_go(key);
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), KernelError> {
+        self.enter("rename")?.pins.rename(from, to).map_err(Self::pin_error("move pin to", to))
+    }
+
+    fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
+        self.enter("find_hook")?.network.find_hook(interface, kind)
+    }
+
+    fn attach(&self, program: &SimHandle, target: &LinkTarget<'_>) -> Result<SimHandle, KernelError> {
+        let mut world = self.enter("attach")?;
+        let key = world.attach(program.key, target, &self.features)?;
+        Ok(self.handle(&mut world, key))
+    }
+
+    fn replace(
+        &self,
+        link: &SimHandle,
+        program: &SimHandle,
+        expected: &SimHandle,
+    ) -> Result<(), KernelError> {
+        self.enter("replace")?.replace(link.key, program.key, expected.key)
+    }
+
+    fn end_link(&self, path: &Path) -> Result<(), KernelError> {
+        self.enter("end_link")?.end_link(path)
+    }
+
+    fn add_filter(&self, at: &FilterPlace<'_>, program: &SimHandle, name: &str) -> Result<(), KernelError> {
+        self.enter("add_filter")?.add_filter(at, program.key, name)
+    }
+
+    fn replace_filter(
+        &self,
+        at: &FilterPlace<'_>,
+        program: &SimHandle,
+        expected: ProgramId,
+        name: &str,
+    ) -> Result<(), KernelError> {
+        self.enter("replace_filter")?.replace_filter(at, program.key, expected, name)
+    }
+
+    fn remove_filter(&self, at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelError> {
+        self.enter("remove_filter")?.remove_filter(at, expected)
+    }
+
+    fn filter_program(&self, at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError> {
+        self.enter("filter_program")?.filter_program(at)
+    }
+}

@@ -1,0 +1,222 @@
+//! Attaching, swapping and ending links.
+
+use std::path::Path;
+
+use bpfmand_core::{Direction, IfIndex};
+
+use super::errno::{EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOLINK, ERANGE, ETIMEDOUT};
+use super::objects::{Body, Key, LINK, Place};
+use super::{World, refuse};
+use crate::{Anchor, Features, KernelError, LinkTarget};
+
+/// Most programs at one tcx hook (`BPF_MPROG_MAX`).
+const MOST_TCX: usize = 64;
+
+impl World {
+    pub(super) fn attach(
+        &mut self,
+        program: Key,
+        target: &LinkTarget<'_>,
+        features: &Features,
+    ) -> Result<Key, KernelError> {
+        let Body::Program { kind, attach_btf_id, .. } = &self.object(program)?.body else {
+            return Err(refuse("attach", "what is no program", EINVAL));
+        };
+        let (kernel_type, attach_btf_id) = (kind.kernel_type, *attach_btf_id);
+        let fits = match target {
+            LinkTarget::Xdp { .. } => kernel_type == 6,
+            LinkTarget::Tcx { .. } => kernel_type == 3,
+            LinkTarget::Tracepoint { .. } => kernel_type == 5,
+            LinkTarget::Kprobe { .. } | LinkTarget::Uprobe { .. } => kernel_type == 2,
+            LinkTarget::Trampoline => attach_btf_id != 0,
+        };
+        if !fits {
+            return Err(refuse("attach", format!("a program of type {kernel_type} to {target:?}"), EINVAL));
+        }
+        match target {
+            LinkTarget::Xdp { netns, ifindex, .. } => self.attach_xdp(program, *netns, *ifindex),
+            LinkTarget::Tcx { netns, ifindex, direction, anchor } => {
+                if !features.tcx {
+                    return Err(refuse("attach", format!("a program to tcx of interface {ifindex}"), EINVAL));
+                }
+                self.attach_tcx(program, *netns, *ifindex, *direction, *anchor)
+            }
+            LinkTarget::Tracepoint { category, name } => {
+                let point = format!("{category}/{name}");
+                if self.hidden.contains(&point) {
+                    let (category, name) = ((*category).to_owned(), (*name).to_owned());
+                    return Err(KernelError::NoTracepoint { category, name, similar: Vec::new() });
+                }
+                self.attach_event(program, point, features)
+            }
+            LinkTarget::Kprobe { function, offset, .. } => {
+                self.probe(program, function, &format!("{function}+{offset}"), features)
+            }
+            LinkTarget::Uprobe { target, function, offset, .. } => self.probe(
+                program,
+                target,
+                &format!("{target}:{}+{offset}", function.unwrap_or("")),
+                features,
+            ),
+            LinkTarget::Trampoline => {
+                let taken = self.objects.all.values().any(|object| {
+                    matches!(&object.body, Body::Link { program: other, place: Place::Trampoline } if *other == program)
+                });
+                if taken {
+                    let what = "the program to the function it was loaded for";
+                    return Err(refuse("attach", what, EBUSY));
+                }
+                Ok(self.objects.add(Body::Link { program, place: Place::Trampoline }))
+            }
+        }
+    }
+
+    fn attach_xdp(
+        &mut self,
+        program: Key,
+        netns: Option<&Path>,
+        ifindex: IfIndex,
+    ) -> Result<Key, KernelError> {
+        let netns = self
+            .network
+            .place(netns, ifindex)?
+            .ok_or_else(|| refuse("attach", format!("a program to XDP of interface {ifindex}"), EINVAL))?;
+        if self.network.xdp.contains_key(&(netns, ifindex)) {
+            return Err(KernelError::HookHeld {
+                hook: format!("XDP of interface {ifindex}"),
+                holder: "a program of someone else".to_owned(),
+            });
+        }
+        let link = self.objects.add(Body::Link { program, place: Place::Xdp { netns, ifindex } });
+        self.network.xdp.insert((netns, ifindex), link);
+        Ok(link)
+    }
+
+    fn attach_tcx(
+        &mut self,
+        program: Key,
+        netns: Option<&Path>,
+        ifindex: IfIndex,
+        direction: Direction,
+        anchor: Anchor,
+    ) -> Result<Key, KernelError> {
+        let fail =
+            |number| refuse("attach", format!("a program to tcx {direction} of interface {ifindex}"), number);
+        let netns = self.network.place(netns, ifindex)?.ok_or_else(|| fail(ENODEV))?;
+        let hook = (netns, ifindex, direction);
+        let there = self.network.tcx.get(&hook).cloned().unwrap_or_default();
+        if there.iter().any(|link| self.program_of_link(*link) == Some(program)) {
+            return Err(fail(EEXIST));
+        }
+        if there.len() >= MOST_TCX {
+            return Err(fail(ERANGE));
+        }
+        let position = |id: u32| -> Result<usize, KernelError> {
+            let link = self.objects.find(LINK, id).ok_or_else(|| fail(ENOENT))?;
+            there.iter().position(|other| *other == link).ok_or_else(|| fail(ENOENT))
+        };
+        let at = match anchor {
+            Anchor::Last => there.len(),
+            Anchor::Before(link) => position(link.0)?,
+            Anchor::After(link) => position(link.0)? + 1,
+        };
+        let link = self.objects.add(Body::Link { program, place: Place::Tcx { netns, ifindex, direction } });
+        self.network.tcx.entry(hook).or_default().insert(at, link);
+        Ok(link)
+    }
+
+    fn probe(
+        &mut self,
+        program: Key,
+        target: &str,
+        place: &str,
+        features: &Features,
+    ) -> Result<Key, KernelError> {
+        if self.hidden.contains(target) {
+            let reason = "it does not exist".to_owned();
+            return Err(KernelError::NoProbeTarget { target: format!("\"{target}\""), reason });
+        }
+        self.attach_event(program, place.to_owned(), features)
+    }
+
+    fn attach_event(&mut self, program: Key, place: String, features: &Features) -> Result<Key, KernelError> {
+        if !features.perf_links {
+            return Err(KernelError::Unsupported {
+                feature: "links on perf events",
+                release: features.release.clone(),
+                needs: "Linux 5.15 or later has them",
+            });
+        }
+        Ok(self.objects.add(Body::Link { program, place: Place::Event(place) }))
+    }
+
+    pub(super) fn program_of_link(&self, link: Key) -> Option<Key> {
+        match &self.objects.all.get(&link)?.body {
+            Body::Link { program, .. } => Some(*program),
+            _ => None,
+        }
+    }
+
+    pub(super) fn replace(&mut self, link: Key, new: Key, expected: Key) -> Result<(), KernelError> {
+        let id = self.objects.id(link);
+        let fail = |number| refuse("swap the program", format!("of link {id}"), number);
+        let (old, place) = match &self.object(link)?.body {
+            Body::Link { program, place } => (*program, place.clone()),
+            _ => return Err(fail(EINVAL)),
+        };
+        let wanted = match &self.object(new)?.body {
+            Body::Program { kind, .. } => kind.kernel_type,
+            _ => return Err(fail(EINVAL)),
+        };
+        match &place {
+            Place::Xdp { .. } if wanted == 6 => {}
+            Place::Tcx { netns, ifindex, direction } if wanted == 3 => {
+                let there = self.network.tcx.get(&(*netns, *ifindex, *direction));
+                if old == expected
+                    && old != new
+                    && there.into_iter().flatten().any(|other| self.program_of_link(*other) == Some(new))
+                {
+                    return Err(fail(EEXIST));
+                }
+            }
+            Place::Nowhere { .. } => return Err(fail(ENOLINK)),
+            _ => return Err(fail(EINVAL)),
+        }
+        if old != expected {
+            return Err(KernelError::HookChanged { hook: format!("of link {id}") });
+        }
+        self.objects.use_it(new);
+        if let Some(Body::Link { program, .. }) =
+            self.objects.all.get_mut(&link).map(|object| &mut object.body)
+        {
+            *program = new;
+        }
+        self.unuse(old);
+        Ok(())
+    }
+
+    /// Detaches a link of the network by force: it stays, but nothing runs by it any more.
+    pub(super) fn detach(&mut self, link: Key) {
+        let Some(Body::Link { place, .. }) = self.objects.all.get_mut(&link).map(|object| &mut object.body)
+        else {
+            return;
+        };
+        if matches!(place, Place::Xdp { .. } | Place::Tcx { .. }) {
+            let kernel_type = place.kernel_type();
+            let left = std::mem::replace(place, Place::Nowhere { kernel_type });
+            self.network.leave(&left, link);
+        }
+    }
+
+    pub(super) fn end_link(&mut self, path: &Path) -> Result<(), KernelError> {
+        let fail = |number| refuse("end link", path.display().to_string(), number);
+        let Some(link) = self.pins.get(path).map_err(fail)? else { return Ok(()) };
+        if !matches!(self.object(link)?.body, Body::Link { .. }) {
+            return Err(fail(EINVAL));
+        }
+        self.detach(link);
+        self.pins.unpin(path).map_err(fail)?;
+        self.let_go(link);
+        if self.objects.all.contains_key(&link) { Err(fail(ETIMEDOUT)) } else { Ok(()) }
+    }
+}

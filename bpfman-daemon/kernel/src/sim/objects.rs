@@ -1,0 +1,221 @@
+//! Maps, programs, links and BTF, and what keeps them alive.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use bpfmand_core::{Direction, IfIndex, MapSpec, NetnsId};
+
+use super::World;
+use crate::ProgramKind;
+
+/// Names an object, whatever its kind. Never reused.
+pub(super) type Key = u64;
+
+/// One type of kernel map whose slots are emptied when nobody but programs refers to it any more, so that programs
+/// that call each other through it do not keep each other alive.
+const PROG_ARRAY: u32 = 3;
+
+/// Keeps an object of a simulated kernel alive.
+#[derive(Debug)]
+pub struct SimHandle {
+    pub(super) world: Arc<Mutex<World>>,
+    pub(super) generation: u64,
+    pub(super) key: Key,
+}
+
+impl Drop for SimHandle {
+    fn drop(&mut self) {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        // A handle of before a reboot holds nothing.
+        if world.objects.generation == self.generation {
+            world.let_go(self.key);
+        }
+    }
+}
+
+/// What an object is.
+#[derive(Debug)]
+pub(super) enum Body {
+    Btf,
+    Map {
+        spec: MapSpec,
+        max_entries: u32,
+        slots: BTreeMap<u32, Key>,
+    },
+    Program {
+        name: String,
+        kind: ProgramKind,
+        tag: [u8; 8],
+        gpl: bool,
+        insns: u32,
+        loaded_at: SystemTime,
+        attach_btf_id: u32,
+        btf: Option<Key>,
+        maps: Vec<Key>,
+    },
+    Link {
+        program: Key,
+        place: Place,
+    },
+}
+
+/// What a link is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Xdp {
+        netns: NetnsId,
+        ifindex: IfIndex,
+    },
+    Tcx {
+        netns: NetnsId,
+        ifindex: IfIndex,
+        direction: Direction,
+    },
+    /// A trace point or probe, in words.
+    Event(String),
+    Trampoline,
+    /// An interface that is gone, or a link that was detached by force.
+    Nowhere {
+        kernel_type: u32,
+    },
+}
+
+/// One object.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// The kernel's id among objects of its kind.
+    pub id: u32,
+    /// Handles and pins.
+    pub held: usize,
+    /// Other objects, and filters.
+    pub used: usize,
+    pub body: Body,
+}
+
+/// All objects.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    pub all: BTreeMap<Key, Object>,
+    last_key: Key,
+    /// The last id of each kind: BTF, map, program, link.
+    last_ids: [u32; 4],
+    by_id: BTreeMap<(usize, u32), Key>,
+    /// Counts reboots.
+    pub generation: u64,
+}
+
+pub(super) const MAP: usize = 1;
+pub(super) const PROGRAM: usize = 2;
+pub(super) const LINK: usize = 3;
+
+impl Body {
+    const fn kind(&self) -> usize {
+        match self {
+            Self::Btf => 0,
+            Self::Map { .. } => MAP,
+            Self::Program { .. } => PROGRAM,
+            Self::Link { .. } => LINK,
+        }
+    }
+
+    fn uses(&self) -> Vec<Key> {
+        match self {
+            Self::Btf => Vec::new(),
+            Self::Map { slots, .. } => slots.values().copied().collect(),
+            Self::Program { btf, maps, .. } => maps.iter().chain(btf).copied().collect(),
+            Self::Link { program, .. } => vec![*program],
+        }
+    }
+}
+
+impl Objects {
+    /// Adds an object that nobody holds yet.
+    pub fn add(&mut self, body: Body) -> Key {
+        for used in body.uses() {
+            self.use_it(used);
+        }
+        self.last_key += 1;
+        let kind = body.kind();
+        self.last_ids[kind] += 1;
+        let id = self.last_ids[kind];
+        self.by_id.insert((kind, id), self.last_key);
+        self.all.insert(self.last_key, Object { id, held: 0, used: 0, body });
+        self.last_key
+    }
+
+    /// The object of an id.
+    pub fn find(&self, kind: usize, id: u32) -> Option<Key> {
+        self.by_id.get(&(kind, id)).copied()
+    }
+
+    /// Ids of one kind, ascending.
+    pub fn ids(&self, kind: usize) -> impl Iterator<Item = u32> {
+        self.by_id.range((kind, 0)..=(kind, u32::MAX)).map(|((_, id), _)| *id)
+    }
+
+    /// The kernel's id of an object; 0 if it is gone.
+    pub fn id(&self, key: Key) -> u32 {
+        self.all.get(&key).map_or(0, |object| object.id)
+    }
+
+    /// A handle or pin more.
+    pub fn hold(&mut self, key: Key) {
+        if let Some(object) = self.all.get_mut(&key) {
+            object.held += 1;
+        }
+    }
+
+    /// An object or filter more that uses it.
+    pub fn use_it(&mut self, key: Key) {
+        if let Some(object) = self.all.get_mut(&key) {
+            object.used += 1;
+        }
+    }
+
+    /// Loses everything but the numbers that tell handles of before from those of now.
+    pub fn reboot(&mut self) {
+        self.all.clear();
+        self.by_id.clear();
+        self.last_ids = [0; 4];
+        self.generation += 1;
+    }
+}
+
+impl World {
+    /// A handle or pin less.
+    pub(super) fn let_go(&mut self, key: Key) {
+        let Some(object) = self.objects.all.get_mut(&key) else { return };
+        object.held = object.held.saturating_sub(1);
+        if object.held == 0
+            && let Body::Map { spec, slots, .. } = &mut object.body
+            && spec.map_type == PROG_ARRAY
+        {
+            for program in std::mem::take(slots).into_values() {
+                self.unuse(program);
+            }
+        }
+        self.collect(key);
+    }
+
+    /// An object or filter less that uses it.
+    pub(super) fn unuse(&mut self, key: Key) {
+        let Some(object) = self.objects.all.get_mut(&key) else { return };
+        object.used = object.used.saturating_sub(1);
+        self.collect(key);
+    }
+
+    fn collect(&mut self, key: Key) {
+        if self.objects.all.get(&key).is_none_or(|object| object.held > 0 || object.used > 0) {
+            return;
+        }
+        let Some(object) = self.objects.all.remove(&key) else { return };
+        self.objects.by_id.remove(&(object.body.kind(), object.id));
+        if let Body::Link { place, .. } = &object.body {
+            self.network.leave(place, key);
+        }
+        for used in object.body.uses() {
+            self.unuse(used);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! All that a simulated kernel holds, as one value to compare.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use bpfmand_core::{MapId, ProgramId};
+
+use super::SimKernel;
+use super::objects::{Body, Key, MAP, Place};
+use super::pins::Node;
+
+/// A program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimProgram {
+    /// As the kernel keeps it.
+    pub name: String,
+    /// Of its instructions.
+    pub tag: [u8; 8],
+    /// Its maps.
+    pub maps: Vec<MapId>,
+}
+
+/// A link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimLink {
+    /// What it runs.
+    pub program: ProgramId,
+    /// Where, in words.
+    pub place: String,
+}
+
+/// A filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimFilter {
+    /// What it runs.
+    pub program: ProgramId,
+    /// Its name.
+    pub name: String,
+}
+
+/// Everything alive, by kernel id or path. Links at one tcx hook are also in the order in which they run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SimSnapshot {
+    /// Programs.
+    pub programs: BTreeMap<ProgramId, SimProgram>,
+    /// Maps: name, and ids of the maps or programs in their slots.
+    pub maps: BTreeMap<MapId, (String, Vec<u32>)>,
+    /// Links.
+    pub links: BTreeMap<u32, SimLink>,
+    /// Programs of each tcx hook, in the order they run.
+    pub tcx: BTreeMap<String, Vec<ProgramId>>,
+    /// Filters, by place, priority and handle.
+    pub filters: BTreeMap<String, SimFilter>,
+    /// Pins: what is pinned, in words.
+    pub pins: BTreeMap<PathBuf, String>,
+    /// Folders.
+    pub folders: BTreeSet<PathBuf>,
+}
+
+impl SimKernel {
+    /// What the kernel holds now.
+    #[must_use]
+    pub fn snapshot(&self) -> SimSnapshot {
+        let world = self.world();
+        let id = |key: Key| world.objects.id(key);
+        let mut snapshot = SimSnapshot::default();
+        for object in world.objects.all.values() {
+            match &object.body {
+                Body::Btf => {}
+                Body::Map { spec, slots, .. } => {
+                    let slots = slots.values().map(|key| id(*key)).collect();
+                    snapshot.maps.insert(MapId(object.id), (spec.name.clone(), slots));
+                }
+                Body::Program { name, tag, maps, .. } => {
+                    let maps = maps.iter().map(|map| MapId(id(*map))).collect();
+                    let program = SimProgram { name: name.clone(), tag: *tag, maps };
+                    snapshot.programs.insert(ProgramId(object.id), program);
+                }
+                Body::Link { program, place } => {
+                    let place = match place {
+                        Place::Xdp { netns, ifindex } => format!("xdp {} {ifindex}", netns.inode),
+                        Place::Tcx { netns, ifindex, direction } => {
+                            format!("tcx {} {ifindex} {direction}", netns.inode)
+                        }
+                        Place::Event(point) => point.clone(),
+                        Place::Trampoline => "trampoline".to_owned(),
+                        Place::Nowhere { .. } => "nowhere".to_owned(),
+                    };
+                    snapshot.links.insert(object.id, SimLink { program: ProgramId(id(*program)), place });
+                }
+            }
+        }
+        for ((netns, ifindex, direction), links) in &world.network.tcx {
+            let programs =
+                links.iter().filter_map(|link| world.program_of_link(*link)).map(|key| ProgramId(id(key)));
+            snapshot.tcx.insert(format!("{} {ifindex} {direction}", netns.inode), programs.collect());
+        }
+        for (((netns, ifindex, direction), priority, handle), filter) in &world.filters.all {
+            let place = format!("{} {ifindex} {direction} {priority} {handle:#x}", netns.inode);
+            let filter = SimFilter { program: ProgramId(id(filter.program)), name: filter.name.clone() };
+            snapshot.filters.insert(place, filter);
+        }
+        for (path, node) in &world.pins.nodes {
+            match node {
+                Node::Folder => {
+                    snapshot.folders.insert(path.clone());
+                }
+                Node::Pin(key) => {
+                    let kind = match world.objects.all.get(key).map(|object| &object.body) {
+                        Some(Body::Btf) => "btf",
+                        Some(Body::Map { .. }) => "map",
+                        Some(Body::Program { .. }) => "program",
+                        Some(Body::Link { .. }) => "link",
+                        None => "nothing",
+                    };
+                    snapshot.pins.insert(path.clone(), format!("{kind} {}", id(*key)));
+                }
+            }
+        }
+        snapshot
+    }
+
+    /// The first contents of a map of global variables; none if there is no such map.
+    #[must_use]
+    pub fn first_contents(&self, map: MapId) -> Option<Vec<u8>> {
+        let world = self.world();
+        match &world.objects.all.get(&world.objects.find(MAP, map.0)?)?.body {
+            Body::Map { spec, .. } => Some(spec.initial.clone()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What single calls cost a client.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfmand_core::{Direction, HookKind, Interface};
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::{Anchor, Kernel as _, LinkTarget};
+use bpfmand_store::{Batch, Options, Store, Table};
+
+use crate::client::{Client, tcx, xdp};
+use crate::daemon::{Daemon, Network};
+use crate::objects::Objects;
+use crate::samples::{Results, ms};
+
+const ROUNDS: usize = 100;
+
+/// Runs all cases.
+pub async fn run(objects: &Objects) -> anyhow::Result<()> {
+    let mut results = Results::new("calls")?;
+    let daemon = Daemon::start()?;
+    let mut client = Client::connect(&daemon.socket()).await?;
+    let object = objects.path("trivial");
+
+    let (mut loads, mut unloads) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (id, took) = client.load(&object, "xdp_trivial", Type::Xdp).await?;
+        loads.push(took);
+        unloads.push(client.unload(id).await?);
+    }
+    results.add("grpc load from file", "ms", loads)?;
+    results.add("grpc unload", "ms", unloads)?;
+    results.add("one durable write of the store", "ms", durable_writes(daemon.folder())?)?;
+
+    let mut cold = Vec::new();
+    let mut warm = Vec::new();
+    for _ in 0..ROUNDS {
+        cold.push(daemon.cli(&["list", "programs"])?);
+    }
+    let path = object.display().to_string();
+    for _ in 0..ROUNDS {
+        warm.push(daemon.cli(&["load", "file", "--path", &path, "--programs", "xdp:xdp_trivial"])?);
+    }
+    results.add("cli list programs, none", "ms", cold)?;
+    results.add("cli load file", "ms", warm)?;
+    drop(daemon);
+
+    attach(&mut results, objects).await
+}
+
+/// Attaches one to ten programs to a tcx hook and to an XDP hook, lists and gets with ten attached.
+async fn attach(results: &mut Results, objects: &Objects) -> anyhow::Result<()> {
+    let daemon = Daemon::start()?;
+    let mut client = Client::connect(&daemon.socket()).await?;
+    let network = Network::new()?;
+    let object = objects.path("trivial");
+    let mut ours: Vec<Vec<f64>> = vec![Vec::new(); 10];
+    let mut chains: Vec<Vec<f64>> = vec![Vec::new(); 10];
+    const REPEATS: usize = 5;
+    for _ in 0..REPEATS {
+        let (mut ids, mut chained) = (Vec::new(), Vec::new());
+        for at in 0..10 {
+            let (id, _) = client.load(&object, "tcx_trivial", Type::Tcx).await?;
+            ours[at].push(client.attach(id, tcx(&network.path(), at as i32)).await?.1);
+            ids.push(id);
+        }
+        for at in 0..10 {
+            let (id, _) = client.load(&object, "xdp_trivial", Type::Xdp).await?;
+            chains[at].push(client.attach(id, xdp(&network.path(), at as i32)).await?.1);
+            chained.push(id);
+        }
+        for id in ids.into_iter().chain(chained) {
+            client.unload(id).await?;
+        }
+    }
+    let kernel = kernel_alone(objects, &network.path(), REPEATS)?;
+    for at in [0, 1, 4, 9] {
+        results.add(&format!("attach tcx, number {}", at + 1), "ms", ours[at].clone())?;
+        results.add(&format!("  the kernel alone, number {}", at + 1), "ms", kernel[at].clone())?;
+    }
+    for at in [0, 1, 4, 9] {
+        results.add(&format!("attach xdp, chain of {}", at + 1), "ms", chains[at].clone())?;
+    }
+    let (mut lists, mut gets) = (Vec::new(), Vec::new());
+    let mut last = 0;
+    for at in 0..10 {
+        last = client.load(&object, "tcx_trivial", Type::Tcx).await?.0;
+        client.attach(last, tcx(&network.path(), at)).await?;
+    }
+    for _ in 0..ROUNDS {
+        lists.push(client.list().await?.1);
+        gets.push(client.get(last).await?);
+    }
+    results.add("grpc list, 10 attached", "ms", lists)?;
+    results.add("grpc get", "ms", gets)?;
+    Ok(())
+}
+
+/// The same links made by bpf(2) alone: what nobody can be faster than.
+fn kernel_alone(objects: &Objects, netns: &str, repeats: usize) -> anyhow::Result<Vec<Vec<f64>>> {
+    let mount = crate::packets::Mount::new()?;
+    let kernel = Arc::new(LinuxKernel::new(mount.path())?);
+    let netns = Path::new(netns);
+    let interface = Interface { name: "a".to_owned(), netns: Some(netns.to_owned()) };
+    let hook = kernel.find_hook(&interface, HookKind::Tcx(Direction::Ingress))?;
+    let target = LinkTarget::Tcx {
+        netns: Some(netns),
+        ifindex: hook.ifindex,
+        direction: Direction::Ingress,
+        anchor: Anchor::Last,
+    };
+    let mut took = vec![Vec::new(); 10];
+    for _ in 0..repeats {
+        let mut links = Vec::new();
+        for samples in &mut took {
+            let program = crate::packets::load(&*kernel, objects, "trivial", "tcx_trivial")?;
+            let start = Instant::now();
+            links.push(kernel.attach(&program.handle, &target)?);
+            samples.push(ms(start));
+        }
+    }
+    Ok(took)
+}
+
+/// Commits of one small record on the daemon's disk.
+fn durable_writes(folder: &Path) -> anyhow::Result<Vec<f64>> {
+    let store = Store::open(Options::new(folder.join("durable"), 1))?;
+    (0..ROUNDS)
+        .map(|round| {
+            let mut batch = Batch::new();
+            batch.put(Table("bench"), &round.to_ne_bytes(), vec![7; 900]);
+            let start = Instant::now();
+            store.commit(batch)?;
+            Ok(ms(start))
+        })
+        .collect()
+}

@@ -1,0 +1,115 @@
+//! A gRPC client, as any program would write it.
+
+use std::path::Path;
+use std::time::Instant;
+
+use bpfman_proto::v1::bpfman_client::BpfmanClient;
+use bpfman_proto::v1::{self, attach_info::Info, bytecode_location::Location};
+use hyper_util::rt::TokioIo;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::samples::ms;
+
+/// One connection.
+pub struct Client(BpfmanClient<Channel>);
+
+impl Client {
+    /// Connects to a socket.
+    pub async fn connect(socket: &Path) -> anyhow::Result<Self> {
+        let socket = socket.to_owned();
+        let connector = tower::service_fn(move |_: Uri| {
+            let socket = socket.clone();
+            async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await?;
+        Ok(Self(BpfmanClient::new(channel).max_decoding_message_size(64 << 20)))
+    }
+
+    /// Loads one program; answers its id and the milliseconds.
+    pub async fn load(
+        &mut self,
+        object: &Path,
+        name: &str,
+        kind: v1::BpfmanProgramType,
+    ) -> anyhow::Result<(u32, f64)> {
+        let request = v1::LoadRequest {
+            bytecode: Some(v1::BytecodeLocation {
+                location: Some(Location::File(object.display().to_string())),
+            }),
+            info: vec![v1::LoadInfo { name: name.to_owned(), program_type: kind.into(), info: None }],
+            ..Default::default()
+        };
+        let start = Instant::now();
+        let response = self.0.load(request).await?.into_inner();
+        let took = ms(start);
+        let id = response.programs.first().and_then(|p| p.kernel_info.as_ref()).map_or(0, |info| info.id);
+        Ok((id, took))
+    }
+
+    /// Attaches a program; answers the link and the milliseconds.
+    pub async fn attach(&mut self, id: u32, info: Info) -> anyhow::Result<(u32, f64)> {
+        let request = v1::AttachRequest { id, attach: Some(v1::AttachInfo { info: Some(info) }) };
+        let start = Instant::now();
+        let link = self.0.attach(request).await?.into_inner().link_id;
+        Ok((link, ms(start)))
+    }
+
+    /// Detaches a link.
+    pub async fn detach(&mut self, link_id: u32) -> anyhow::Result<f64> {
+        let start = Instant::now();
+        self.0.detach(v1::DetachRequest { link_id }).await?;
+        Ok(ms(start))
+    }
+
+    /// Unloads a program.
+    pub async fn unload(&mut self, id: u32) -> anyhow::Result<f64> {
+        let start = Instant::now();
+        self.0.unload(v1::UnloadRequest { id }).await?;
+        Ok(ms(start))
+    }
+
+    /// Lists our programs; answers their number and the milliseconds.
+    pub async fn list(&mut self) -> anyhow::Result<(usize, f64)> {
+        let request = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
+        let start = Instant::now();
+        let results = self.0.list(request).await?.into_inner().results;
+        Ok((results.len(), ms(start)))
+    }
+
+    /// Gets one program.
+    pub async fn get(&mut self, id: u32) -> anyhow::Result<f64> {
+        let start = Instant::now();
+        self.0.get(v1::GetRequest { id }).await?;
+        Ok(ms(start))
+    }
+}
+
+/// A user-space probe of a function of the C library that hardly anybody calls.
+pub fn quiet_probe() -> Info {
+    Info::UprobeAttachInfo(v1::UprobeAttachInfo {
+        fn_name: Some("fmtmsg".to_owned()),
+        target: "libc".to_owned(),
+        ..Default::default()
+    })
+}
+
+/// The tcx hook of the benchmark's interface.
+pub fn tcx(netns: &str, priority: i32) -> Info {
+    Info::TcxAttachInfo(v1::TcxAttachInfo {
+        priority,
+        iface: "a".to_owned(),
+        direction: "ingress".to_owned(),
+        netns: Some(netns.to_owned()),
+        ..Default::default()
+    })
+}
+
+/// The XDP hook of the benchmark's interface.
+pub fn xdp(netns: &str, priority: i32) -> Info {
+    Info::XdpAttachInfo(v1::XdpAttachInfo {
+        priority,
+        iface: "a".to_owned(),
+        netns: Some(netns.to_owned()),
+        ..Default::default()
+    })
+}

@@ -1,0 +1,35 @@
+//! `bpfman-bench`: measures a release build of the daemon, and chains on this machine's kernel.
+//!
+//! Each case prints a line and adds it to `target/bench/<name>.json`: case, number of samples, unit, and their
+//! minimum, median and maximum. Nothing here asserts a time: what was measured is written down in docs/benchmarks.md.
+
+mod calls;
+mod client;
+mod daemon;
+mod objects;
+mod packets;
+mod samples;
+mod scale;
+
+use anyhow::{Context as _, bail};
+
+fn main() -> anyhow::Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let all = ["calls", "scale", "packets"];
+    if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
+        bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
+    }
+    let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let objects = objects::Objects::compile().context("cannot compile the benchmark's programs")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if runs("calls") {
+        runtime.block_on(calls::run(&objects))?;
+    }
+    if runs("scale") {
+        runtime.block_on(scale::run(&objects))?;
+    }
+    if runs("packets") {
+        packets::run(&objects)?;
+    }
+    Ok(())
+}

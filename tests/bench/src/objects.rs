@@ -1,0 +1,39 @@
+//! The programs that are measured, compiled anew.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+use tempfile::TempDir;
+
+/// Object files in a folder of their own.
+pub struct Objects {
+    folder: TempDir,
+}
+
+impl Objects {
+    /// Compiles all programs with clang.
+    pub fn compile() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
+        for name in ["trivial", "merged"] {
+            let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
+            let status = Command::new("clang")
+                .args(["-O2", "-g", "-target", "bpf", include.as_str(), "-c"])
+                .arg(sources.join(format!("{name}.bpf.c")))
+                .arg("-o")
+                .arg(folder.path().join(format!("{name}.o")))
+                .status()
+                .context("cannot run clang")?;
+            if !status.success() {
+                bail!("clang failed on {name}.bpf.c");
+            }
+        }
+        Ok(Self { folder })
+    }
+
+    /// Path of an object.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.o"))
+    }
+}

@@ -1,0 +1,44 @@
+//! Samples of one case, and the file they go to.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+/// The results of one benchmark.
+pub struct Results {
+    file: File,
+}
+
+impl Results {
+    /// Begins `target/bench/<name>.json` anew.
+    pub fn new(name: &str) -> anyhow::Result<Self> {
+        let folder = Path::new("target/bench");
+        fs::create_dir_all(folder).context("cannot make target/bench: run this in the repository's root")?;
+        let path = folder.join(format!("{name}.json"));
+        let file = OpenOptions::new().create(true).write(true).truncate(true).open(path)?;
+        Ok(Self { file })
+    }
+
+    /// Writes down one case.
+    pub fn add(&mut self, case: &str, unit: &str, mut samples: Vec<f64>) -> anyhow::Result<f64> {
+        samples.sort_by(f64::total_cmp);
+        let (Some(min), Some(max)) = (samples.first(), samples.last()) else { return Ok(0.0) };
+        let median = samples[samples.len() / 2];
+        let round = |value: f64| (value * 1000.0).round() / 1000.0;
+        let line = serde_json::json!({
+            "case": case, "n": samples.len(), "unit": unit,
+            "min": round(*min), "median": round(median), "max": round(*max),
+        });
+        writeln!(self.file, "{line}")?;
+        println!("{case:<44} {:>10.3} {:>10.3} {:>10.3} {unit}  (n = {})", min, median, max, samples.len());
+        Ok(median)
+    }
+}
+
+/// Milliseconds since `start`.
+pub fn ms(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1000.0
+}

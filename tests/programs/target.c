@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+// A process to be probed: does one thing for every line it reads.
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static char line[64];
+
+__attribute__((noinline)) int probed(int value)
+{
+    puts("inside");
+    return fgets(line, sizeof line, stdin) ? value + 1 : 0;
+}
+
+int main(void)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    puts("ready");
+    while (fgets(line, sizeof line, stdin)) {
+        if (!strcmp(line, "enter\n")) {
+            int result = probed(1);
+            puts(result == 2 ? "left" : "cut off");
+        } else if (!strcmp(line, "priority\n")) {
+            getpriority(PRIO_PROCESS, 0);
+            puts("done");
+        } else if (!strcmp(line, "open\n")) {
+            close(open("/dev/null", O_RDONLY));
+            puts("done");
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,53 @@
+//! The eBPF programs and targets in `programs/`, compiled once for each version of their source.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+
+use crate::binaries;
+use crate::command::run;
+
+/// Compiles `programs/<name>.bpf.c` for eBPF.
+#[must_use]
+pub fn object(name: &str) -> PathBuf {
+    let source = source(&format!("{name}.bpf.c"));
+    once(&source, "o", |out| {
+        let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
+        run(&["clang", "-target", "bpf", "-O2", "-g", "-Wall", "-Werror", &include, "-c", &path(&source), "-o", out]);
+    })
+}
+
+/// Compiles `programs/<name>.c` for this machine.
+#[must_use]
+pub fn executable(name: &str) -> PathBuf {
+    let source = source(&format!("{name}.c"));
+    once(&source, "exe", |out| {
+        run(&["clang", "-O1", "-g", "-Wall", "-Werror", &path(&source), "-o", out]);
+    })
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Runs `build` unless an earlier test has built the same source. Tests run side by side: each builds into a file of
+/// its own and renames it.
+fn once(source: &Path, extension: &str, build: impl FnOnce(&str)) -> PathBuf {
+    let text = fs::read(source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+    let mut hasher = DefaultHasher::new();
+    (text, include_str!("compile.rs")).hash(&mut hasher);
+    let folder = binaries::build_folder().join("test-programs");
+    fs::create_dir_all(&folder).unwrap();
+    let stem = source.file_name().unwrap().to_string_lossy().replace('.', "_");
+    let built = folder.join(format!("{stem}_{:016x}.{extension}", hasher.finish()));
+    if !built.exists() {
+        let fresh = folder.join(format!("{stem}_{}.fresh", std::process::id()));
+        build(&path(&fresh));
+        fs::rename(&fresh, &built).unwrap();
+    }
+    built
+}

@@ -1,0 +1,272 @@
+//! A daemon with a folder and a bpffs of its own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::wait::DEADLINE;
+use crate::{Outcome, Wire, binaries};
+
+/// How to start a daemon.
+#[derive(Clone, Debug, Default)]
+pub struct Launch {
+    /// Contents of `bpfman.toml`.
+    pub config: String,
+    /// Contents of `policy.toml`.
+    pub policy: String,
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
+    /// Flags besides those that say where everything is.
+    pub flags: Vec<String>,
+    /// A command to start it by, which has to become the daemon.
+    pub wrapper: Vec<String>,
+}
+
+/// A daemon. It is ended, its bpffs is unmounted and its folder is deleted with this value.
+#[derive(Debug)]
+pub struct Daemon {
+    folder: TempDir,
+    process: Option<Child>,
+    notified: Option<UnixDatagram>,
+}
+
+impl Daemon {
+    /// Starts one and waits until it is ready.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&Launch::default())
+    }
+
+    /// Starts one in a way of its own and waits until it is ready.
+    #[must_use]
+    pub fn start_with(launch: &Launch) -> Self {
+        let mut daemon = Self::prepare();
+        daemon.again(launch);
+        daemon
+    }
+
+    /// The folder for a daemon, and no daemon yet.
+    #[must_use]
+    pub fn prepare() -> Self {
+        let folder = tempfile::Builder::new().prefix("bpfman-test-").tempdir().unwrap();
+        Self { folder, process: None, notified: None }
+    }
+
+    /// Starts it, after it ended, and waits until it is ready.
+    ///
+    /// # Panics
+    /// It ended instead.
+    pub fn again(&mut self, launch: &Launch) {
+        assert!(self.process.is_none(), "it runs already");
+        let ready = self.path("ready");
+        let _old = fs::remove_file(&ready);
+        let notified = UnixDatagram::bind(&ready).unwrap();
+        notified.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut command = self.command(launch);
+        command.env("NOTIFY_SOCKET", &ready);
+        self.process = Some(command.spawn().unwrap());
+        let end = Instant::now() + DEADLINE;
+        self.notified = Some(notified);
+        while !self.notification().is_some_and(|message| message.starts_with("READY=1")) {
+            let status = self.process.as_mut().unwrap().try_wait().unwrap();
+            assert!(status.is_none(), "the daemon ended: {status:?}\n{}", self.log());
+            assert!(Instant::now() < end, "the daemon is not ready after {DEADLINE:?}\n{}", self.log());
+        }
+    }
+
+    /// What it told the service manager next, if it does so soon.
+    #[must_use]
+    pub fn notification(&self) -> Option<String> {
+        let mut message = [0; 256];
+        match self.notified.as_ref().expect("it was started").recv(&mut message) {
+            Ok(length) => Some(String::from_utf8_lossy(&message[..length]).into_owned()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Starts it expecting that it refuses to: returns how it ended and all that it said.
+    #[must_use]
+    pub fn refuses(&self, launch: &Launch) -> (ExitStatus, String) {
+        let output = self.command(launch).stderr(Stdio::piped()).output().unwrap();
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// The command that starts it.
+    #[must_use]
+    pub fn command(&self, launch: &Launch) -> Command {
+        fs::write(self.path("bpfman.toml"), &launch.config).unwrap();
+        fs::write(self.path("policy.toml"), &launch.policy).unwrap();
+        let binary = binaries::find("bpfmand");
+        let mut command = match &launch.wrapper[..] {
+            [] => Command::new(binary),
+            [program, words @ ..] => {
+                let mut command = Command::new(program);
+                command.args(words).arg(binary);
+                command
+            }
+        };
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        for variable in ["BPFMAN_TEST_KILL_AT", "BPFMAN_TEST_STEPS", "BPFMAN_STATE_DIR", "BPFMAN_LOG", "RUST_LOG"] {
+            command.env_remove(variable);
+        }
+        command
+            .arg("--runtime-dir")
+            .arg(self.path("run"))
+            .arg("--socket-path")
+            .arg(self.socket())
+            .arg("--config")
+            .arg(self.path("bpfman.toml"))
+            .arg("--policy")
+            .arg(self.path("policy.toml"))
+            .args(&launch.flags)
+            .envs(launch.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        command
+    }
+
+    /// A file or folder in the daemon's own.
+    #[must_use]
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Its socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.path("sock")
+    }
+
+    /// Its bpffs.
+    #[must_use]
+    pub fn fs(&self) -> PathBuf {
+        self.path("run/fs")
+    }
+
+    /// All it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    /// A gRPC client.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        Wire::new(&self.socket())
+    }
+
+    /// Runs the client.
+    #[must_use]
+    pub fn cli<S: AsRef<OsStr>>(&self, words: &[S]) -> Outcome {
+        Outcome::of(self.cli_command().args(words))
+    }
+
+    /// Runs the client with words that have no spaces in them.
+    #[must_use]
+    pub fn bpfman(&self, line: &str) -> Outcome {
+        self.cli(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// The client, told where the daemon listens.
+    #[must_use]
+    pub fn cli_command(&self) -> Command {
+        let mut command = Command::new(binaries::find("bpfman"));
+        command.env("BPFMAN_SOCKET_PATH", self.socket()).env("HOME", self.folder.path());
+        command
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _gone = process.kill();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Asks it to end, and waits until it did.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let process = self.process.as_ref().expect("it runs");
+        kill_process(Pid::from_child(process), Signal::TERM).unwrap();
+        self.ended()
+    }
+
+    /// Waits until it ended by itself.
+    ///
+    /// # Panics
+    /// It did not.
+    pub fn ended(&mut self) -> ExitStatus {
+        let process = self.process.as_mut().expect("it runs");
+        let mut status = None;
+        crate::wait::until("the daemon ended", || {
+            status = process.try_wait().unwrap();
+            status.is_some()
+        });
+        self.process = None;
+        status.unwrap()
+    }
+
+    /// All that a request could change: pins, what the daemon holds open, and what it says of programs and links.
+    ///
+    /// A program lives by a pin, by a descriptor or by a hook. So a request that leaves all three as they were has left
+    /// nothing in the kernel.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State {
+            pins: crate::kernel::pins(&self.fs()),
+            held: crate::kernel::held_by(self.pid()),
+            programs: self.list("programs"),
+            links: self.list("links"),
+        }
+    }
+
+    /// A list without what may differ from one look to the next: the program that a chain is compiled into.
+    fn list(&self, what: &str) -> Vec<Value> {
+        let mut list = self.bpfman(&format!("list {what} -o json")).json();
+        let mut entries = list[what].take().as_array().unwrap().clone();
+        for entry in &mut entries {
+            entry.as_object_mut().unwrap().remove("running_program_id");
+        }
+        entries
+    }
+}
+
+/// What [`Daemon::state`] sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Pins in the daemon's bpffs.
+    pub pins: Vec<String>,
+    /// Programs, maps and links that the daemon holds open.
+    pub held: Vec<String>,
+    /// Programs, as JSON.
+    pub programs: Vec<Value>,
+    /// Links, as JSON.
+    pub links: Vec<Value>,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log ---\n{}", self.log());
+        }
+        // Programs run on without their daemon: only this ends them.
+        let _not_mounted = unmount(self.fs(), UnmountFlags::DETACH);
+    }
+}

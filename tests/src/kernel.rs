@@ -1,0 +1,118 @@
+//! What the kernel itself says, by way of `bpftool`.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::command::run;
+
+fn bpftool(words: &[&str]) -> Outcome {
+    Outcome::of(Command::new("bpftool").arg("-j").args(words))
+}
+
+/// True if the kernel has a program of this id.
+#[must_use]
+pub fn has_program(id: u32) -> bool {
+    bpftool(&["prog", "show", "id", &id.to_string()]).code == 0
+}
+
+/// True if the kernel has a map of this id.
+#[must_use]
+pub fn has_map(id: u32) -> bool {
+    bpftool(&["map", "show", "id", &id.to_string()]).code == 0
+}
+
+/// True if the kernel has a link of this id.
+#[must_use]
+pub fn has_link(id: u32) -> bool {
+    bpftool(&["link", "show", "id", &id.to_string()]).code == 0
+}
+
+/// What `bpftool` says of a program.
+#[must_use]
+pub fn program(id: u32) -> Value {
+    bpftool(&["prog", "show", "id", &id.to_string()]).json()
+}
+
+/// What `bpftool` says of a link.
+#[must_use]
+pub fn link(id: u32) -> Value {
+    bpftool(&["link", "show", "id", &id.to_string()]).json()
+}
+
+/// The number at an index of an array map, whose values have four or eight bytes.
+#[must_use]
+pub fn array_value(map: u32, index: u32) -> u64 {
+    let id = map.to_string();
+    let mut words = vec!["map".to_owned(), "lookup".into(), "id".into(), id, "key".into()];
+    words.extend(index.to_ne_bytes().iter().map(u8::to_string));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let entry = bpftool(&words).json();
+    let bytes: Vec<u8> = entry["value"].as_array().unwrap().iter().map(byte).collect();
+    let mut number = [0; 8];
+    number[..bytes.len()].copy_from_slice(&bytes);
+    u64::from_le_bytes(number)
+}
+
+fn byte(value: &Value) -> u8 {
+    let text = value.as_str().unwrap().trim_start_matches("0x");
+    u8::from_str_radix(text, 16).unwrap()
+}
+
+/// The map of a name among these.
+///
+/// # Panics
+/// None of them has it.
+#[must_use]
+pub fn map_named(ids: &[u32], name: &str) -> u32 {
+    *ids.iter()
+        .find(|id| bpftool(&["map", "show", "id", &id.to_string()]).json()["name"] == name)
+        .unwrap_or_else(|| panic!("no map \"{name}\" among {ids:?}"))
+}
+
+/// What hangs at the interfaces of a network namespace, as `bpftool net` lists it.
+#[must_use]
+pub fn hooks(netns: &Path) -> Value {
+    let text = run(&["nsenter", &format!("--net={}", netns.display()), "bpftool", "-j", "net", "show"]);
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Kinds and numbers of the eBPF objects that a process holds open.
+#[must_use]
+pub fn held_by(pid: u32) -> Vec<String> {
+    let folder = format!("/proc/{pid}/fd");
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    entries
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .map(|target| target.display().to_string())
+        // Types are the comfort of the daemon; programs, maps and links keep things alive.
+        .filter(|target| target.contains("bpf-prog") || target.contains("bpf-map") || target.contains("bpf_link"))
+        .collect()
+}
+
+/// Every pin below a folder of a bpffs, and every folder, by their path in it.
+#[must_use]
+pub fn pins(bpffs: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    walk(bpffs, bpffs, &mut found);
+    found.sort();
+    found
+}
+
+fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path();
+        // The kernel's own: every bpffs has two iterators, named with a dot, which no pin can be.
+        if path.extension().is_some() {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            walk(root, &path, found);
+        } else {
+            found.push(path.strip_prefix(root).unwrap().display().to_string());
+        }
+    }
+}

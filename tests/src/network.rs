@@ -1,0 +1,118 @@
+//! Two network namespaces, joined by a pair of virtual Ethernet interfaces.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::command::run;
+
+/// Name of the interface, in both namespaces.
+pub const INTERFACE: &str = "veth0";
+/// Address of the end that sends.
+pub const NEAR_ADDRESS: &str = "10.77.0.1";
+/// Address of the end that receives.
+pub const FAR_ADDRESS: &str = "10.77.0.2";
+const NEAR_MAC: &str = "02:00:00:00:00:01";
+const FAR_MAC: &str = "02:00:00:00:00:02";
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A network namespace with a name, deleted with this value.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// A new one, in which nothing but the loopback interface is.
+    #[must_use]
+    pub fn new(role: &str) -> Self {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bpfman-test-{}-{number}-{role}", std::process::id());
+        run(&["ip", "netns", "add", &name]);
+        let namespace = Self { name };
+        namespace.ip(&["link", "set", "lo", "up"]);
+        namespace
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.name)
+    }
+
+    /// Runs `ip` inside.
+    pub fn ip(&self, words: &[&str]) -> String {
+        run(&[&["ip", "-n", &self.name], words].concat())
+    }
+
+    /// Runs a command inside; only its network is another.
+    #[must_use]
+    pub fn command(&self, program: &str) -> std::process::Command {
+        let mut command = std::process::Command::new("nsenter");
+        command.arg(format!("--net={}", self.path().display())).arg(program);
+        command
+    }
+
+    /// Does something inside, on a thread of its own: what is opened there stays there.
+    pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let file = File::open(self.path()).unwrap();
+        let thread = std::thread::spawn(move || {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        });
+        thread.join().unwrap()
+    }
+
+    /// Deletes it now.
+    pub fn delete(&self) {
+        run(&["ip", "netns", "delete", &self.name]);
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if self.path().exists() {
+            let _ = std::process::Command::new("ip").args(["netns", "delete", &self.name]).output();
+        }
+    }
+}
+
+/// The two namespaces.
+#[derive(Debug)]
+pub struct Network {
+    /// The end that sends.
+    pub near: Namespace,
+    /// The end that receives.
+    pub far: Namespace,
+}
+
+impl Network {
+    /// A new one. Both ends have an interface [`INTERFACE`] and know each other's addresses, so that no packet but
+    /// the test's own has to pass.
+    #[must_use]
+    pub fn new() -> Self {
+        let (near, far) = (Namespace::new("near"), Namespace::new("far"));
+        run(&[
+            "ip", "link", "add", INTERFACE, "netns", &near.name, "address", NEAR_MAC, "type", "veth", "peer",
+            "name", INTERFACE, "netns", &far.name, "address", FAR_MAC,
+        ]);
+        for (end, own, other, mac) in
+            [(&near, NEAR_ADDRESS, FAR_ADDRESS, FAR_MAC), (&far, FAR_ADDRESS, NEAR_ADDRESS, NEAR_MAC)]
+        {
+            end.ip(&["address", "add", &format!("{own}/24"), "dev", INTERFACE]);
+            end.ip(&["link", "set", INTERFACE, "up"]);
+            end.ip(&["neighbour", "replace", other, "lladdr", mac, "dev", INTERFACE, "nud", "permanent"]);
+        }
+        Self { near, far }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,107 @@
+//! A process to be probed.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+
+use crate::compile;
+
+/// A running `programs/target.c`, which does one thing for every line it reads and answers with a line.
+#[derive(Debug)]
+pub struct Target {
+    process: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Target {
+    /// Starts it.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_by(&mut Command::new(binary()))
+    }
+
+    /// Starts it by a command that becomes it.
+    #[must_use]
+    pub fn start_by(command: &mut Command) -> Self {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdin = process.stdin.take().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut target = Self { process, stdin, stdout };
+        assert_eq!(target.answer(), "ready");
+        target
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Has it call `probed`, from beginning to end.
+    pub fn call(&mut self) {
+        self.enter();
+        self.leave();
+    }
+
+    /// Has it call `probed`; it stays inside.
+    pub fn enter(&mut self) {
+        self.tell("enter");
+        assert_eq!(self.answer(), "inside");
+    }
+
+    /// Has it return from `probed`.
+    pub fn leave(&mut self) {
+        self.tell("leave");
+        assert_eq!(self.answer(), "left");
+    }
+
+    /// Has it call `getpriority` of the C library, and thereby the kernel.
+    pub fn get_priority(&mut self) {
+        self.tell("priority");
+        assert_eq!(self.answer(), "done");
+    }
+
+    /// Has it open a file.
+    pub fn open(&mut self) {
+        self.tell("open");
+        assert_eq!(self.answer(), "done");
+    }
+
+    fn tell(&mut self, command: &str) {
+        writeln!(self.stdin, "{command}").unwrap();
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _ended = self.process.wait();
+    }
+}
+
+/// The program that it runs.
+#[must_use]
+pub fn binary() -> PathBuf {
+    compile::executable("target")
+}
+
+/// Where the function is in the file, in bytes.
+#[must_use]
+pub fn file_offset(binary: &Path, function: &str) -> u64 {
+    let bytes = fs::read(binary).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let symbol = file.symbols().find(|symbol| symbol.name() == Ok(function)).unwrap();
+    let section = file.section_by_index(symbol.section_index().unwrap()).unwrap();
+    let (start, _) = section.file_range().unwrap();
+    symbol.address() - section.address() + start
+}

@@ -1,0 +1,78 @@
+//! A gRPC client whose calls block.
+
+use std::path::Path;
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
+use bpfman_proto::v1;
+use bpfman_proto::v1::bpfman_client::BpfmanClient;
+use tokio::runtime::Runtime;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+/// Both services of one daemon. A call after the daemon's restart connects again.
+#[derive(Debug)]
+pub struct Wire {
+    runtime: Runtime,
+    v1: BpfmanClient<Channel>,
+    ext: BpfmanExtClient<Channel>,
+}
+
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident of $service:ident: $request:ty => $response:ty;)*) => {
+        $(
+            $(#[$doc])*
+            ///
+            /// # Errors
+            /// The daemon's status, or that of a broken connection.
+            pub fn $name(&self, request: $request) -> Result<$response, Status> {
+                let mut client = self.$service.clone();
+                self.runtime.block_on(async move { client.$name(request).await }).map(tonic::Response::into_inner)
+            }
+        )*
+    };
+}
+
+impl Wire {
+    /// A client of the daemon at a socket.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let endpoint = Endpoint::try_from(format!("unix:{}", socket.display())).unwrap();
+        let channel = runtime.block_on(async { endpoint.http2_max_header_list_size(64 << 20).connect_lazy() });
+        Self {
+            runtime,
+            v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(256 << 20),
+            ext: BpfmanExtClient::new(channel).max_decoding_message_size(256 << 20),
+        }
+    }
+
+    calls! {
+        /// `bpfman.v1` Load.
+        load of v1: v1::LoadRequest => v1::LoadResponse;
+        /// `bpfman.v1` Unload.
+        unload of v1: v1::UnloadRequest => v1::UnloadResponse;
+        /// `bpfman.v1` Attach.
+        attach of v1: v1::AttachRequest => v1::AttachResponse;
+        /// `bpfman.v1` Detach.
+        detach of v1: v1::DetachRequest => v1::DetachResponse;
+        /// `bpfman.v1` List.
+        list of v1: v1::ListRequest => v1::ListResponse;
+        /// `bpfman.v1` Get.
+        get of v1: v1::GetRequest => v1::GetResponse;
+        /// `bpfman.v1` PullBytecode.
+        pull_bytecode of v1: v1::PullBytecodeRequest => v1::PullBytecodeResponse;
+        /// Links, in full.
+        list_links of ext: ext::ListLinksRequest => ext::ListLinksResponse;
+        /// One link, in full.
+        get_link of ext: ext::GetLinkRequest => ext::GetLinkResponse;
+        /// The chain of a hook.
+        get_chain of ext: ext::GetChainRequest => ext::GetChainResponse;
+        /// One program, in full.
+        get_program of ext: ext::GetProgramRequest => ext::GetProgramResponse;
+        /// Programs, in full.
+        list_programs of ext: ext::ListProgramsRequest => ext::ListProgramsResponse;
+        /// Version, folders and features.
+        info of ext: ext::InfoRequest => ext::InfoResponse;
+    }
+}

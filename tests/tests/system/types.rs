@@ -1,0 +1,362 @@
+//! Every type of program: loaded, described, attached, fired, detached, unloaded.
+
+use std::path::Path;
+use std::process::Command;
+
+use bpfman_proto::v1;
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_proto::v1::attach_info::Info;
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::{attach, kprobe, load, number, tc, tcx, tracepoint, uprobe, xdp};
+use bpfman_tests::skip::lacks;
+use bpfman_tests::target::{self, Target};
+use bpfman_tests::traffic::Traffic;
+use bpfman_tests::{Daemon, Network, Wire, compile, kernel, wait};
+use tonic::Code;
+
+use crate::equipment::{Program, assert_status, detach, get, link, test_name, unload};
+
+/// A probe of one process, and where it counts.
+struct Probe {
+    program: Program,
+    place: u32,
+}
+
+impl Probe {
+    fn load(wire: &Wire, name: &str, kind: Type, place: u32, only_process: u32) -> Self {
+        let loaded = wire.load(Self::request(name, kind, only_process)).unwrap();
+        Self { program: Program::of(&loaded.programs[0]), place }
+    }
+
+    fn request(name: &str, kind: Type, only_process: u32) -> v1::LoadRequest {
+        use v1::prog_specific_info::Info as Specific;
+        let mut request = load(&compile::object("probes"), &[(name, kind)]);
+        request.global_data.insert("only_process".to_owned(), number(only_process.cast_signed()));
+        let fn_name = "__x64_sys_getpriority".to_owned();
+        request.info[0].info = match kind {
+            Type::Fentry => Some(Specific::FentryLoadInfo(v1::FentryLoadInfo { fn_name })),
+            Type::Fexit => Some(Specific::FexitLoadInfo(v1::FexitLoadInfo { fn_name })),
+            Type::Lsm => Some(Specific::LsmLoadInfo(v1::LsmLoadInfo { hook_name: "file_open".to_owned() })),
+            _ => None,
+        }
+        .map(|info| v1::ProgSpecificInfo { info: Some(info) });
+        request
+    }
+
+    fn fired(&self) -> u64 {
+        kernel::array_value(kernel::map_named(&self.program.maps, "fired"), self.place)
+    }
+
+    fn attach(&self, wire: &Wire, info: Info) -> u32 {
+        wire.attach(attach(self.program.id, info)).unwrap().link_id
+    }
+}
+
+/// A daemon and a link: the kernel's link is there, and gone when the detach returns; nobody holds it open meanwhile.
+fn assert_detached_at_return(daemon: &Daemon, wire: &Wire, link_id: u32) {
+    let kernel_link = link(wire, link_id).kernel_link_id.unwrap();
+    assert!(kernel::has_link(kernel_link));
+    assert_eq!(kernel::held_by(daemon.pid()), [""; 0]);
+    detach(wire, link_id);
+    assert!(!kernel::has_link(kernel_link), "kernel link {kernel_link} is still there");
+}
+
+/// The whole life of a type that watches one process.
+fn assert_fires(name: &str, kind: Type, kernel_type: u32, place: u32, info: impl Fn() -> Info, act: impl Fn(&mut Target)) {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let mut target = Target::start();
+    let probe = Probe::load(&wire, name, kind, place, target.pid());
+    let facts = get(&wire, probe.program.id).kernel_info.unwrap();
+    assert_eq!((facts.program_type, facts.id), (kernel_type, probe.program.id));
+    act(&mut target);
+    assert_eq!(probe.fired(), 0, "not attached yet");
+    let first = probe.attach(&wire, info());
+    act(&mut target);
+    assert_eq!(probe.fired(), 1);
+    assert_eq!(get(&wire, probe.program.id).info.unwrap().links, [first]);
+    assert_detached_at_return(&daemon, &wire, first);
+    act(&mut target);
+    assert_eq!(probe.fired(), 1, "detached");
+    let again = probe.attach(&wire, info());
+    let kernel_link = link(&wire, again).kernel_link_id.unwrap();
+    unload(&wire, probe.program.id);
+    assert!(!kernel::has_program(probe.program.id) && !kernel::has_link(kernel_link));
+    assert_eq!(daemon.state().pins, [""; 0]);
+}
+
+#[test]
+fn a_tracepoint_program_fires_while_it_is_attached() {
+    assert_fires(
+        "on_tracepoint",
+        Type::Tracepoint,
+        5,
+        0,
+        || tracepoint("syscalls/sys_enter_getpriority"),
+        Target::get_priority,
+    );
+}
+
+#[test]
+fn a_uprobe_fires_while_it_is_attached() {
+    let binary = target::binary().display().to_string();
+    assert_fires("on_uprobe", Type::Uprobe, 2, 3, || Info::UprobeAttachInfo(uprobe(&binary, "probed")), Target::call);
+}
+
+#[test]
+fn a_uretprobe_fires_while_it_is_attached() {
+    let binary = target::binary().display().to_string();
+    assert_fires(
+        "on_uretprobe",
+        Type::Uprobe,
+        2,
+        4,
+        || Info::UprobeAttachInfo(uprobe(&binary, "probed")),
+        Target::call,
+    );
+}
+
+#[test]
+fn a_kprobe_fires_while_it_is_attached() {
+    if !lacks("kprobe", "sample_kprobe", &test_name()) {
+        assert_fires("on_kprobe", Type::Kprobe, 2, 1, || kprobe("__x64_sys_getpriority"), Target::get_priority);
+    }
+}
+
+#[test]
+fn a_kretprobe_fires_while_it_is_attached() {
+    if !lacks("kprobe", "sample_kprobe", &test_name()) {
+        assert_fires("on_kretprobe", Type::Kprobe, 2, 2, || kprobe("__x64_sys_getpriority"), Target::get_priority);
+    }
+}
+
+#[test]
+fn an_fentry_program_fires_while_it_is_attached() {
+    if !lacks("fentry", "sample_fentry", &test_name()) {
+        let info = || Info::FentryAttachInfo(v1::FentryAttachInfo::default());
+        assert_fires("on_fentry", Type::Fentry, 26, 5, info, Target::get_priority);
+    }
+}
+
+#[test]
+fn an_fexit_program_fires_while_it_is_attached() {
+    if !lacks("fexit", "sample_fexit", &test_name()) {
+        let info = || Info::FexitAttachInfo(v1::FexitAttachInfo::default());
+        assert_fires("on_fexit", Type::Fexit, 26, 6, info, Target::get_priority);
+    }
+}
+
+#[test]
+fn an_lsm_program_fires_while_it_is_attached() {
+    if !lacks("lsm", "sample_lsm", &test_name()) {
+        let info = || Info::LsmAttachInfo(v1::LsmAttachInfo::default());
+        assert_fires("on_lsm", Type::Lsm, 29, 7, info, Target::open);
+    }
+}
+
+#[test]
+fn what_the_kernel_refuses_is_refused_clearly_and_changes_nothing() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let before = daemon.state();
+    for (sample, name, kind) in [
+        ("sample_fentry", "on_fentry", Type::Fentry),
+        ("sample_fexit", "on_fexit", Type::Fexit),
+        ("sample_lsm", "on_lsm", Type::Lsm),
+    ] {
+        // Said only where it is so: elsewhere the tests above show that the type works.
+        if lacks(name, sample, "") {
+            assert_status(wire.load(Probe::request(name, kind, 0)), Code::Aborted, "kernel-refused", &[name]);
+            assert_eq!(daemon.state(), before);
+        }
+    }
+    if lacks("kprobe", "sample_kprobe", "") {
+        let probe = Probe::load(&wire, "on_kprobe", Type::Kprobe, 1, 0);
+        let before = daemon.state();
+        let status = wire.attach(attach(probe.program.id, kprobe("__x64_sys_getpriority"))).unwrap_err();
+        assert!(matches!(status.code(), Code::Aborted | Code::Unimplemented), "{status:?}");
+        assert_eq!(daemon.state(), before);
+    }
+}
+
+#[test]
+fn a_uretprobe_fires_at_the_return_and_not_at_the_entry() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let mut target = Target::start();
+    let entry = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, target.pid());
+    let exit = Probe::load(&wire, "on_uretprobe", Type::Uprobe, 4, target.pid());
+    let binary = target::binary().display().to_string();
+    for probe in [&entry, &exit] {
+        probe.attach(&wire, Info::UprobeAttachInfo(uprobe(&binary, "probed")));
+    }
+    target.enter();
+    assert_eq!((entry.fired(), exit.fired()), (1, 0));
+    target.leave();
+    assert_eq!((entry.fired(), exit.fired()), (1, 1));
+}
+
+#[test]
+fn a_uprobe_of_one_process_leaves_others_alone() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let (mut watched, mut other) = (Target::start(), Target::start());
+    let probe = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
+    let binary = target::binary().display().to_string();
+    let info = v1::UprobeAttachInfo { pid: Some(watched.pid().cast_signed()), ..uprobe(&binary, "probed") };
+    probe.attach(&wire, Info::UprobeAttachInfo(info));
+    other.call();
+    assert_eq!(probe.fired(), 0);
+    watched.call();
+    assert_eq!(probe.fired(), 1);
+}
+
+#[test]
+fn a_uprobe_finds_a_library_by_its_name() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let mut target = Target::start();
+    for (count, library) in ["libc", "libc.so.6"].into_iter().enumerate() {
+        let probe = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, target.pid());
+        probe.attach(&wire, Info::UprobeAttachInfo(uprobe(library, "getpriority")));
+        target.get_priority();
+        assert_eq!(probe.fired(), 1, "{count}: {library}");
+    }
+}
+
+#[test]
+fn a_uprobe_by_offset_alone_counts_from_the_start_of_the_file() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let mut target = Target::start();
+    let probe = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, target.pid());
+    let binary = target::binary();
+    let info = v1::UprobeAttachInfo {
+        fn_name: None,
+        offset: target::file_offset(&binary, "probed"),
+        ..uprobe(&binary.display().to_string(), "")
+    };
+    probe.attach(&wire, Info::UprobeAttachInfo(info));
+    target.call();
+    assert_eq!(probe.fired(), 1);
+}
+
+#[test]
+fn a_uprobe_finds_its_target_where_a_container_sees_it() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    // A mount namespace with a file system that only it has, and the program on it.
+    let inside = daemon.path("inside");
+    std::fs::create_dir(&inside).unwrap();
+    let script = format!(
+        "mount -t tmpfs none {0} && cp {1} {0}/program && exec {0}/program",
+        inside.display(),
+        target::binary().display()
+    );
+    let mut contained =
+        Target::start_by(Command::new("unshare").args(["--mount", "--propagation", "private", "sh", "-c", &script]));
+    let path = inside.join("program");
+    assert!(!path.exists(), "it is to be seen from inside alone");
+    let probe = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
+    let info = uprobe(&path.display().to_string(), "probed");
+    let outside = wire.attach(attach(probe.program.id, Info::UprobeAttachInfo(info.clone())));
+    assert_status(outside, Code::NotFound, "not-found", &[&path.display().to_string()]);
+    let info = v1::UprobeAttachInfo { container_pid: Some(contained.pid().cast_signed()), ..info };
+    let link = probe.attach(&wire, Info::UprobeAttachInfo(info));
+    contained.call();
+    assert_eq!(probe.fired(), 1);
+    drop(contained);
+    detach(&wire, link);
+}
+
+#[test]
+fn one_program_takes_several_attachments() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let mut target = Target::start();
+    let probe = Probe::load(&wire, "on_tracepoint", Type::Tracepoint, 0, target.pid());
+    let enter = probe.attach(&wire, tracepoint("syscalls/sys_enter_getpriority"));
+    let exit = probe.attach(&wire, tracepoint("syscalls/sys_exit_getpriority"));
+    target.get_priority();
+    assert_eq!(probe.fired(), 2);
+    let mut links = get(&wire, probe.program.id).info.unwrap().links;
+    links.sort_unstable();
+    assert_eq!(links, [enter, exit]);
+    detach(&wire, enter);
+    target.get_priority();
+    assert_eq!(probe.fired(), 3);
+    assert_eq!(get(&wire, probe.program.id).info.unwrap().links, [exit]);
+}
+
+#[test]
+fn a_pin_removed_by_hand_ends_the_link_and_its_detach_still_succeeds() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let probe = Probe::load(&wire, "on_tracepoint", Type::Tracepoint, 0, 0);
+    let id = probe.attach(&wire, tracepoint("syscalls/sys_enter_getpriority"));
+    let shown = link(&wire, id);
+    assert_eq!(Path::new(&shown.pin_path), daemon.fs().join("links").join(id.to_string()));
+    let kernel_link = shown.kernel_link_id.unwrap();
+    std::fs::remove_file(&shown.pin_path).unwrap();
+    // The kernel ends a link some time after its last holder.
+    wait::until("the kernel ended the link", || !kernel::has_link(kernel_link));
+    assert_ne!(link(&wire, id).state, "ok");
+    detach(&wire, id);
+    assert_eq!(get(&wire, probe.program.id).info.unwrap().links, [0; 0]);
+    unload(&wire, probe.program.id);
+}
+
+#[test]
+fn xdp_tc_and_tcx_programs_see_packets_while_they_are_attached() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let (near, far) = (network.near.path(), network.far.path());
+    let bare = kernel::hooks(&far);
+    for (name, kind, kernel_type, info) in [
+        ("xdp_member", Type::Xdp, 6, xdp(&far, INTERFACE, 50, &[])),
+        ("tc_member", Type::Tc, 3, tc(&far, INTERFACE, "ingress", 50, &[])),
+        ("tc_member", Type::Tc, 3, tc(&near, INTERFACE, "egress", 50, &[])),
+        ("tcx_member", Type::Tcx, 3, tcx(&far, INTERFACE, "ingress", 50)),
+        ("tcx_member", Type::Tcx, 3, tcx(&near, INTERFACE, "egress", 50)),
+    ] {
+        let verdict = if kind == Type::Xdp { 2 } else { 0 };
+        let program = Program::member(&wire, name, kind, 1, verdict);
+        let facts = get(&wire, program.id).kernel_info.unwrap();
+        assert_eq!(facts.program_type, kernel_type);
+        assert_eq!(traffic.send(1), 1);
+        assert_eq!(program.hits(), 0);
+        let link_id = wire.attach(attach(program.id, info)).unwrap().link_id;
+        assert_eq!(traffic.send(2), 2, "{name}");
+        assert_eq!(program.hits(), 2, "{name}");
+        assert_detached_at_return(&daemon, &wire, link_id);
+        assert_eq!(traffic.send(1), 1);
+        assert_eq!(program.hits(), 2, "{name}");
+        unload(&wire, program.id);
+        assert_eq!(kernel::hooks(&far), bare);
+    }
+    assert_eq!(daemon.state().pins, [""; 0]);
+}
+
+#[test]
+fn facts_come_from_the_kernel() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+    let facts = get(&wire, program.id).kernel_info.unwrap();
+    let said = kernel::program(program.id);
+    assert_eq!(facts.name, said["name"]);
+    assert_eq!(facts.tag, said["tag"]);
+    assert_eq!(facts.gpl_compatible, said["gpl_compatible"]);
+    assert_eq!(u64::from(facts.btf_id), said["btf_id"].as_u64().unwrap());
+    assert_eq!(u64::from(facts.bytes_xlated), said["bytes_xlated"].as_u64().unwrap());
+    assert_eq!(u64::from(facts.bytes_jited), said["bytes_jited"].as_u64().unwrap());
+    assert_eq!(u64::from(facts.bytes_memlock), said["bytes_memlock"].as_u64().unwrap());
+    assert_eq!(serde_json::json!(facts.map_ids), said["map_ids"]);
+    assert!(facts.jited && facts.verified_insns > 0);
+    // In UTC, to the second, as the kernel counts it.
+    let loaded = said["loaded_at"].as_i64().unwrap();
+    let date = bpfman_tests::command::run(&["date", "-u", "-d", &facts.loaded_at, "+%s"]);
+    assert!((date.trim().parse::<i64>().unwrap() - loaded).abs() <= 1, "{} is not {loaded}", facts.loaded_at);
+    let listed = wire.list(v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() }).unwrap();
+    assert_eq!(listed.results[0].kernel_info.as_ref(), Some(&facts));
+}
