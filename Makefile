@@ -45,8 +45,9 @@ vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6
 client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (root)
 	@.ci/test client
 
-bench: ## measure; JSON lines to target/bench (root)
-	@.ci/bench
+bench: ## measure; JSON lines to target/bench (root; CASES="calls scale packets" to choose)
+	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-bench
+	target/release/bpfman-bench $(CASES)
 
 man: build ## manual pages and completions: target/man, target/completions
 	target/debug/bpfman man target/man

@@ -73,6 +73,12 @@ int xdp_member(struct xdp_md *ctx)
     return judge((void *)(long)ctx->data, (void *)(long)ctx->data_end, XDP_PASS);
 }
 
+SEC("xdp")
+int xdp_another(struct xdp_md *ctx)
+{
+    return judge((void *)(long)ctx->data, (void *)(long)ctx->data_end, XDP_PASS);
+}
+
 SEC("tc")
 int tc_member(struct __sk_buff *skb)
 {

@@ -32,7 +32,6 @@ impl Outcome {
     ///
     /// # Panics
     /// It failed.
-    #[must_use]
     pub fn success(self) -> String {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self.stdout

@@ -13,7 +13,20 @@ pub fn object(name: &str) -> PathBuf {
     let source = source(&format!("{name}.bpf.c"));
     once(&source, "o", |out| {
         let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
-        run(&["clang", "-target", "bpf", "-O2", "-g", "-Wall", "-Werror", &include, "-c", &path(&source), "-o", out]);
+        run(&[
+            "clang",
+            "-target",
+            "bpf",
+            "-O2",
+            "-g",
+            "-Wall",
+            "-Werror",
+            &include,
+            "-c",
+            &path(&source),
+            "-o",
+            out,
+        ]);
     })
 }
 

@@ -27,6 +27,8 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
     /// Flags besides those that say where everything is.
     pub flags: Vec<String>,
+    /// Where it listens, if not in its own folder.
+    pub socket: Option<PathBuf>,
     /// A command to start it by, which has to become the daemon.
     pub wrapper: Vec<String>,
 }
@@ -116,14 +118,16 @@ impl Daemon {
             }
         };
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        for variable in ["BPFMAN_TEST_KILL_AT", "BPFMAN_TEST_STEPS", "BPFMAN_STATE_DIR", "BPFMAN_LOG", "RUST_LOG"] {
+        for variable in
+            ["BPFMAN_TEST_KILL_AT", "BPFMAN_TEST_STEPS", "BPFMAN_STATE_DIR", "BPFMAN_LOG", "RUST_LOG"]
+        {
             command.env_remove(variable);
         }
         command
             .arg("--runtime-dir")
             .arg(self.path("run"))
             .arg("--socket-path")
-            .arg(self.socket())
+            .arg(launch.socket.as_ref().unwrap_or(&self.socket()))
             .arg("--config")
             .arg(self.path("bpfman.toml"))
             .arg("--policy")

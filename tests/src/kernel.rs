@@ -42,18 +42,30 @@ pub fn link(id: u32) -> Value {
     bpftool(&["link", "show", "id", &id.to_string()]).json()
 }
 
+/// What `bpftool` says of a map.
+#[must_use]
+pub fn map(id: u32) -> Value {
+    bpftool(&["map", "show", "id", &id.to_string()]).json()
+}
+
 /// The number at an index of an array map, whose values have four or eight bytes.
 #[must_use]
 pub fn array_value(map: u32, index: u32) -> u64 {
+    let bytes = array_bytes(map, index);
+    let mut number = [0; 8];
+    number[..bytes.len()].copy_from_slice(&bytes);
+    u64::from_le_bytes(number)
+}
+
+/// The bytes at an index of an array map.
+#[must_use]
+pub fn array_bytes(map: u32, index: u32) -> Vec<u8> {
     let id = map.to_string();
     let mut words = vec!["map".to_owned(), "lookup".into(), "id".into(), id, "key".into()];
     words.extend(index.to_ne_bytes().iter().map(u8::to_string));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let entry = bpftool(&words).json();
-    let bytes: Vec<u8> = entry["value"].as_array().unwrap().iter().map(byte).collect();
-    let mut number = [0; 8];
-    number[..bytes.len()].copy_from_slice(&bytes);
-    u64::from_le_bytes(number)
+    entry["value"].as_array().unwrap().iter().map(byte).collect()
 }
 
 fn byte(value: &Value) -> u8 {
@@ -88,7 +100,9 @@ pub fn held_by(pid: u32) -> Vec<String> {
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
         .map(|target| target.display().to_string())
         // Types are the comfort of the daemon; programs, maps and links keep things alive.
-        .filter(|target| target.contains("bpf-prog") || target.contains("bpf-map") || target.contains("bpf_link"))
+        .filter(|target| {
+            target.contains("bpf-prog") || target.contains("bpf-map") || target.contains("bpf_link")
+        })
         .collect()
 }
 

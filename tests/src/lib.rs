@@ -6,11 +6,15 @@
 //!
 //! The binaries are taken from the build folder that the test itself lies in, or from `BPFMAN_BIN_DIR`. A test of
 //! something that the kernel lacks prints `SKIPPED(<feature>): <test>` to standard error and passes; see [`skip`].
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "equipment of tests: a failure here fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "equipment of tests: a failure here fails the test"
+)]
 
 pub mod binaries;
-pub mod compile;
 pub mod command;
+pub mod compile;
 pub mod daemon;
 pub mod kernel;
 pub mod network;

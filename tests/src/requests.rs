@@ -10,9 +10,7 @@ use bpfman_proto::v1::attach_info::Info;
 /// A file as the source of bytecode.
 #[must_use]
 pub fn file(path: &Path) -> v1::BytecodeLocation {
-    v1::BytecodeLocation {
-        location: Some(v1::bytecode_location::Location::File(path.display().to_string())),
-    }
+    v1::BytecodeLocation { location: Some(v1::bytecode_location::Location::File(path.display().to_string())) }
 }
 
 /// An image as the source of bytecode. 0 is Always, 1 IfNotPresent, 2 Never.

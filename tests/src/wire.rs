@@ -37,9 +37,15 @@ impl Wire {
     /// A client of the daemon at a socket.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            // It answers the daemon also between calls, as other clients do.
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let endpoint = Endpoint::try_from(format!("unix:{}", socket.display())).unwrap();
-        let channel = runtime.block_on(async { endpoint.http2_max_header_list_size(64 << 20).connect_lazy() });
+        let channel =
+            runtime.block_on(async { endpoint.http2_max_header_list_size(64 << 20).connect_lazy() });
         Self {
             runtime,
             v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(256 << 20),

@@ -167,17 +167,26 @@ static void try(const char *feature, const char *name, enum way way)
 	bpf_object__close(target);
 }
 
+static bool among(const char *feature, char **wanted)
+{
+	for (; *wanted; wanted++)
+		if (strcmp(feature, *wanted) == 0)
+			return true;
+	return false;
+}
+
 static int silent(enum libbpf_print_level level, const char *format, va_list arguments) { return 0; }
 
 int main(int count, char **arguments)
 {
-	if (count != 2) {
-		fprintf(stderr, "usage: features OBJECT\n");
+	if (count < 2) {
+		fprintf(stderr, "usage: features OBJECT [FEATURE]...\n");
 		return 2;
 	}
 	object_path = arguments[1];
 	libbpf_set_print(silent);
 	for (size_t i = 0; i < sizeof(features) / sizeof(*features); i++)
-		try(features[i].feature, features[i].program, features[i].way);
+		if (count == 2 || among(features[i].feature, arguments + 2))
+			try(features[i].feature, features[i].program, features[i].way);
 	return 0;
 }

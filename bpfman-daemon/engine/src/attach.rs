@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bpfmand_core::{
     AttachPoint, AttachRequest, HookKey, HookKind, Interface, LinkId, MAX_CHAIN_MEMBERS, OperationId,
 };
-use bpfmand_kernel::{Anchor, FilterPlace, Kernel, LinkTarget, TcFilter};
+use bpfmand_kernel::{Anchor, FilterPlace, Kernel, KernelError, LinkTarget, TcFilter};
 use bpfmand_store::Batch;
 
 use crate::chain::{BuiltChain, chain_name, filter_place, hook_text};
@@ -15,7 +15,7 @@ use crate::describe::LinkDetails;
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::records::{self, Entry, HookRecord, LinkRecord, ProgramRecord};
-use crate::undo::Undo;
+use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
 
 /// Most bytes of a link's metadata: its record has to hold them.
@@ -61,7 +61,7 @@ impl<K: Kernel> Engine<K> {
             }
             _ => self.attach_alone(&program, link)?,
         }
-        self.describe_link(id)
+        insist(|| self.describe_link(id))
     }
 
     /// Adds a member to the chain of a hook.
@@ -117,7 +117,7 @@ impl<K: Kernel> Engine<K> {
         undo.forget();
         if old.is_none() {
             self.step("attach", "move into place");
-            self.place_hook(&hook)?;
+            insist(|| self.place_hook(&hook))?;
         }
         Ok(())
     }
@@ -165,7 +165,7 @@ impl<K: Kernel> Engine<K> {
                 // `pending` names the hook, and recovery looks there for a filter that runs it.
                 self.kernel.make_folder(&folder)?;
                 undo.push(move || self.remove_tree(&paths::pending(operation)));
-                self.kernel.pin(&built.handle, &folder.join(crate::recover::filter_pin(key)))?;
+                self.kernel.pin(&built.handle, &folder.join(crate::recover::filter_pin(key, interface)))?;
                 self.step("attach", "add filter");
                 let name = chain_name(key, interface);
                 let filter = TcFilter::of(operation.0);
@@ -180,7 +180,13 @@ impl<K: Kernel> Engine<K> {
                 return Ok(Entry::Filter { priority, handle });
             }
         };
-        self.attach_pending(&built.handle, &target, operation, undo)?;
+        self.attach_pending(&built.handle, &target, operation, undo).map_err(|error| match error {
+            // The kernel room knows the interface by its number alone.
+            EngineError::Kernel(KernelError::HookHeld { holder, .. }) => {
+                KernelError::HookHeld { hook: hook_text(key, interface), holder }.into()
+            }
+            other => other,
+        })?;
         Ok(Entry::Link)
     }
 
@@ -209,7 +215,7 @@ impl<K: Kernel> Engine<K> {
         }
         undo.forget();
         self.step("attach", "move into place");
-        self.place_link(&link)
+        insist(|| self.place_link(&link))
     }
 
     /// Ties a program to a target by a link that is pinned below `pending`.

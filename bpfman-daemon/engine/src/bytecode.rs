@@ -1,7 +1,8 @@
 //! Where bytecode comes from: a local file, or an image.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -118,7 +119,9 @@ pub fn read_file(path: &Path, caller_uid: u32) -> Result<Arc<[u8]>, EngineError>
         return Err(EngineError::Invalid(format!("bytecode path \"{}\" is not absolute", path.display())));
     }
     let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
-    let file = File::open(path).map_err(fail)?;
+    // The path may name a pipe that nobody writes to: the open must not wait for that.
+    let at_once = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(at_once).open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
     if !metadata.is_file() {
         return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, LinkId, OperationId};
-use bpfmand_kernel::{Kernel, TcFilter};
+use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 use bpfmand_store::Batch;
 
 use crate::chain::filter_place;
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::records::{self, Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
-use crate::undo::Undo;
+use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -163,19 +163,19 @@ impl<K: Kernel> Engine<K> {
         let mut failures = Vec::new();
         for link in &leftover.links {
             self.step(operation_name, "end link");
-            failures.extend(self.kernel.end_link(Path::new(link)).err().map(EngineError::from));
+            failures.extend(insist(|| Ok(self.kernel.end_link(Path::new(link))?)).err());
         }
         for filter in &leftover.filters {
             self.step(operation_name, "remove filter");
-            failures.extend(self.end_filter(filter).err());
+            failures.extend(insist(|| self.end_filter(filter)).err());
         }
         for pin in &leftover.pins {
             self.step(operation_name, "remove pin");
-            failures.extend(self.kernel.unpin(Path::new(pin)).err().map(EngineError::from));
+            failures.extend(insist(|| Ok(self.kernel.unpin(Path::new(pin))?)).err());
         }
         for folder in &leftover.folders {
             self.step(operation_name, "remove folder");
-            failures.extend(self.remove_tree(Path::new(folder)).err());
+            failures.extend(insist(|| self.remove_tree(Path::new(folder))).err());
         }
         // Everything was tried. The record goes when nothing more can be done: what someone else keeps alive is theirs.
         let pinned = leftover.links.iter().chain(&leftover.pins);
@@ -196,7 +196,8 @@ impl<K: Kernel> Engine<K> {
         // The namespace file may be gone, or name another namespace by now: then so is the filter.
         match self.kernel.find_hook(&filter.interface, filter.key.kind) {
             Ok(key) if key == filter.key => {}
-            _ => return Ok(()),
+            Ok(_) | Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
         let numbers = TcFilter { priority: filter.priority, handle: filter.handle };
         match filter_place(&filter.key, &filter.interface, numbers) {

@@ -18,7 +18,7 @@ use crate::engine::encode;
 use crate::locks::{Held, Subject};
 use crate::members::no_such_map;
 use crate::records::{self, MapRecord, ProgramRecord, SourceRecord};
-use crate::undo::Undo;
+use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
 
 /// Most programs of one load.
@@ -118,9 +118,11 @@ impl<K: Kernel> Engine<K> {
         };
         undo.forget();
         self.step("load", "move into place");
-        self.place_programs(operation, &recorded)?;
-        let programs =
-            loaded.iter().map(|program| self.describe_program(program.id)).collect::<Result<_, _>>()?;
+        insist(|| self.place_programs(operation, &recorded))?;
+        let programs = loaded
+            .iter()
+            .map(|program| insist(|| self.describe_program(program.id)))
+            .collect::<Result<_, _>>()?;
         let logs =
             if request.verifier_log { loaded.into_iter().map(|p| p.log).collect() } else { Vec::new() };
         Ok(LoadOutcome { programs, logs })

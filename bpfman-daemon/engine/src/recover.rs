@@ -3,12 +3,18 @@
 //! Whatever ended the daemon before - a signal, a crash between two steps, a reboot - the same comparison brings kernel,
 //! pins and records together again. What cannot be mended now is reported and stays recorded.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, OperationId, ProgramId, ProgramRequest};
-use bpfmand_kernel::{FilterPlace, Kernel, LogRequest, TcFilter};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
+use bpfmand_core::{
+    Direction, HookKey, HookKind, IfIndex, Interface, OperationId, ProgramId, ProgramRequest, ProgramUid,
+};
+use bpfmand_kernel::{FilterPlace, Kernel, KernelError, LogRequest, TcFilter};
 use bpfmand_object::ObjectFile;
 use bpfmand_store::Batch;
 
@@ -44,15 +50,25 @@ impl RecoveryReport {
 }
 
 /// Name of the pin that says which hook a filter without a record is at.
-pub fn filter_pin(key: &HookKey) -> String {
+///
+/// The namespace's file is named in base64, since bpffs takes no slash and no dot; one whose name would not fit is left
+/// out, and looked for by its inode.
+pub fn filter_pin(key: &HookKey, interface: &Interface) -> String {
+    const MOST_PATH: usize = 150;
     let direction = key.kind.direction().map_or("none", Direction::name);
-    format!("filter_{direction}_{}_{}", key.ifindex, key.netns.inode)
+    let netns = interface.netns.as_deref().map_or(&[][..], |path| path.as_os_str().as_bytes());
+    let netns = if netns.len() > MOST_PATH { String::new() } else { BASE64_NAME.encode(netns) };
+    format!("filter_{direction}_{}_{}_{netns}", key.ifindex, key.netns.inode)
 }
 
-fn parse_filter_pin(name: &str) -> Option<(Direction, IfIndex, u64)> {
-    let mut parts = name.strip_prefix("filter_")?.split('_');
+/// Direction, interface, inode of the namespace, and its file; no file for the daemon's own namespace.
+fn parse_filter_pin(name: &str) -> Option<(Direction, IfIndex, u64, Option<PathBuf>)> {
+    let mut parts = name.strip_prefix("filter_")?.splitn(4, '_');
     let direction = parts.next()?.parse().ok()?;
-    Some((direction, IfIndex(parts.next()?.parse().ok()?), parts.next()?.parse().ok()?))
+    let (ifindex, inode) = (IfIndex(parts.next()?.parse().ok()?), parts.next()?.parse().ok()?);
+    let netns = BASE64_NAME.decode(parts.next()?).ok()?;
+    let netns = (!netns.is_empty()).then(|| PathBuf::from(OsString::from_vec(netns)));
+    Some((direction, ifindex, inode, netns))
 }
 
 impl<K: Kernel> Engine<K> {
@@ -69,8 +85,8 @@ impl<K: Kernel> Engine<K> {
             report.note(format!("cleaning up after operation {operation}"), result);
         }
         self.settle_pending(&mut report)?;
-        self.recover_programs(&mut report);
-        self.recover_hooks(&mut report);
+        let reloaded = self.recover_programs(&mut report);
+        self.recover_hooks(&reloaded, &mut report);
         self.recover_links(&mut report);
         let state = self.state();
         let wanted: HashSet<String> =
@@ -148,39 +164,96 @@ impl<K: Kernel> Engine<K> {
             let pin = folder.join(&name);
             if name == paths::PENDING_LINK {
                 self.kernel.end_link(&pin)?;
-            } else if let Some((direction, ifindex, inode)) = parse_filter_pin(&name)
+            } else if let Some((direction, ifindex, inode, netns)) = parse_filter_pin(&name)
                 && let Some(program) = self.kernel.open_pin(&pin)?
             {
                 let id = self.kernel.program_of(&program)?.id;
-                if let Some(netns) = find_namespace(inode) {
-                    let filter = TcFilter::of(operation.0);
+                let filter = TcFilter::of(operation.0);
+                // No other filter runs this program, so looking in a namespace too many harms nobody.
+                for netns in [Some(netns), find_namespace(inode)].into_iter().flatten() {
                     let at = FilterPlace { netns: netns.as_deref(), ifindex, direction, filter };
-                    self.kernel.remove_filter(&at, id)?;
+                    match self.kernel.remove_filter(&at, id) {
+                        Ok(()) | Err(KernelError::NoNamespace { .. }) => {}
+                        Err(error) => return Err(error.into()),
+                    }
                 }
             }
         }
         self.remove_tree(&folder)
     }
 
-    fn recover_programs(&self, report: &mut RecoveryReport) {
-        // Owners of maps have smaller uids than those who share them, so they are there first.
+    /// Finds the programs again, or loads them again. Answers those that were loaded again.
+    fn recover_programs(&self, report: &mut RecoveryReport) -> HashSet<ProgramUid> {
         let all: Vec<Arc<ProgramRecord>> = self.state().programs.values().cloned().collect();
+        // Ids begin anew after a reboot. Where two records have one id, a start after the reboot was cut short, and the
+        // record that was written later is the one of this boot.
+        let mut newest: HashMap<ProgramId, OperationId> = HashMap::new();
+        for program in &all {
+            let newest = newest.entry(program.id).or_insert(program.operation);
+            *newest = program.operation.max(*newest);
+        }
         let mut lost: BTreeMap<OperationId, Vec<Arc<ProgramRecord>>> = BTreeMap::new();
         for program in all {
-            match self.adopt(&program) {
+            let stale = newest.get(&program.id) != Some(&program.operation);
+            match if stale { Ok(false) } else { self.adopt(&program) } {
                 Ok(true) => report.adopted += 1,
                 Ok(false) => lost.entry(program.operation).or_default().push(program),
                 Err(error) => report.problems.push(format!("program {}: {error}", program.id)),
             }
         }
-        for programs in lost.into_values() {
+        // Owners of maps have smaller uids than those who share them, so they are loaded first.
+        let mut lost: Vec<_> = lost.into_values().collect();
+        lost.sort_by_key(|programs| programs.first().map(|program| program.uid));
+        let mut reloaded = HashSet::new();
+        for programs in lost {
             let count = programs.len();
             let names: Vec<_> = programs.iter().map(|program| program.name.as_str()).collect();
             match self.reload(&programs) {
-                Ok(()) => report.reloaded += count,
+                Ok(()) => {
+                    report.reloaded += count;
+                    reloaded.extend(programs.iter().map(|program| program.uid));
+                }
                 Err(error) => report.problems.push(format!("loading {} again: {error}", names.join(", "))),
             }
         }
+        self.state().index_ids();
+        reloaded
+    }
+
+    /// Whose maps a program takes that is loaded again: its owner's; of an owner that is gone, the maps are now those of
+    /// the first who shared them; and where a program is gone but its maps are still pinned, its own.
+    fn owner_of(&self, program: &Arc<ProgramRecord>) -> Result<Option<Arc<ProgramRecord>>, EngineError> {
+        if let Some(owner) = program.map_owner_uid {
+            let state = self.state();
+            let heir = || state.programs.values().find(|other| other.map_owner_uid == Some(owner));
+            let owner = state.programs.get(&owner).or_else(heir).filter(|owner| owner.uid != program.uid);
+            if let Some(owner) = owner {
+                return Ok(Some(Arc::clone(owner)));
+            }
+        }
+        Ok(self.keeps_maps(program)?.then(|| Arc::clone(program)))
+    }
+
+    /// True if the maps in a program's folder are still those of its record. After a reboot another program may have got
+    /// its former id, and with it the folder.
+    fn keeps_maps(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+        let taken = self.state().programs.values().any(|other| {
+            other.map_folder == program.map_folder
+                && other.operation > program.operation
+                && other.map_owner_uid != Some(program.uid)
+        });
+        let mut public = program.maps.iter().filter(|map| map.public).peekable();
+        if taken || public.peek().is_none() {
+            return Ok(false);
+        }
+        for map in public {
+            let pin = paths::maps(program.map_folder).join(&map.name);
+            match self.kernel.open_pin(&pin)? {
+                Some(pin) if self.kernel.map_of(&pin)?.id == map.id => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// True if the kernel still has a program as recorded; a pin that someone removed is put back.
@@ -203,7 +276,7 @@ impl<K: Kernel> Engine<K> {
     fn reload(&self, programs: &[Arc<ProgramRecord>]) -> Result<(), EngineError> {
         let Some(first) = programs.first() else { return Ok(()) };
         let object = ObjectFile::parse(self.blobs.get(&first.blob)?)?;
-        let owner = first.map_owner_uid.and_then(|uid| self.record(uid));
+        let owner = self.owner_of(first)?;
         let requests: Vec<ProgramRequest> = programs
             .iter()
             .map(|program| ProgramRequest {
@@ -235,7 +308,11 @@ impl<K: Kernel> Engine<K> {
                 tag: new.tag,
                 maps: new.maps,
                 stack_depths: new.stack_depths,
-                map_folder: owner.as_ref().map_or(new.id, |owner| owner.map_folder),
+                map_folder: match &owner {
+                    None => new.id,
+                    Some(owner) if owner.uid == first.uid => old.map_folder,
+                    Some(owner) => owner.map_folder,
+                },
                 ..(**old).clone()
             };
             batch.put(records::PROGRAMS, record.uid.to_string().as_bytes(), encode(&record)?);
@@ -254,10 +331,12 @@ impl<K: Kernel> Engine<K> {
         self.place_programs(operation, &entries)
     }
 
-    fn recover_hooks(&self, report: &mut RecoveryReport) {
+    fn recover_hooks(&self, reloaded: &HashSet<ProgramUid>, report: &mut RecoveryReport) {
         let hooks: Vec<Arc<HookRecord>> = self.state().hooks.values().cloned().collect();
         for hook in hooks {
-            match self.hook_is_right(&hook) {
+            // A member that was loaded again has other maps of global variables than the chain still runs with.
+            let outdated = self.state().chain(&hook.key).iter().any(|link| reloaded.contains(&link.program));
+            match self.hook_is_right(&hook).map(|right| right && !outdated) {
                 Ok(true) => {}
                 Ok(false) => match self.restore_hook(&hook) {
                     Ok(()) => report.reattached += 1,

@@ -34,8 +34,8 @@ impl State {
 
     /// Adds or replaces a program.
     pub fn put_program(&mut self, record: ProgramRecord) {
-        if let Some(old) = self.programs.get(&record.uid) {
-            self.by_id.remove(&old.id);
+        if let Some(old) = self.programs.get(&record.uid).map(|old| old.id) {
+            self.forget_id(old, record.uid);
         }
         self.by_id.insert(record.id, record.uid);
         self.programs.insert(record.uid, Arc::new(record));
@@ -44,8 +44,20 @@ impl State {
     /// Forgets a program.
     pub fn remove_program(&mut self, uid: ProgramUid) {
         if let Some(old) = self.programs.remove(&uid) {
-            self.by_id.remove(&old.id);
+            self.forget_id(old.id, uid);
         }
+    }
+
+    /// Ids begin anew after a reboot: until all programs are loaded again, the id of one may be the former id of another.
+    fn forget_id(&mut self, id: ProgramId, uid: ProgramUid) {
+        if self.by_id.get(&id) == Some(&uid) {
+            self.by_id.remove(&id);
+        }
+    }
+
+    /// Finds programs by the ids of their records again, once these are all of this boot.
+    pub fn index_ids(&mut self) {
+        self.by_id = self.programs.values().map(|program| (program.id, program.uid)).collect();
     }
 
     /// Links of a program, by id.

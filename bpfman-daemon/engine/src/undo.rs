@@ -33,3 +33,12 @@ impl<'a> Undo<'a> {
         if failures.is_empty() { cause } else { EngineError::NotUndone { cause: Box::new(cause), failures } }
     }
 }
+
+/// Does what follows a record. The operation has happened then and cannot be undone any more, so a step that fails, such
+/// as for a moment's want of memory, is tried once more. The step must be one that may run twice.
+pub fn insist<T>(step: impl Fn() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    step().or_else(|error| {
+        tracing::warn!(%error, "a step that has to follow a record failed and is tried again");
+        step()
+    })
+}

@@ -79,6 +79,11 @@ impl<'a> Session<'a> {
             }
         };
         let verified_by = self.verify(decision, digest, manifest_digest).await?;
+        if self.registry.is_some() && self.image.digest().is_none() {
+            // Only now: a tag that was moved to something unsigned must not take the place of what may be loaded.
+            let (cache, image) = (self.cache.clone(), self.image.clone());
+            blocking(move || cache.set_tag(&image, digest)).await?;
+        }
         Ok(Resolved { digest, manifest_digest, manifest, from_index, verified_by })
     }
 
@@ -91,12 +96,8 @@ impl<'a> Session<'a> {
         }
         let registry = self.online(|| self.image.to_string())?;
         let (bytes, digest) = registry.manifest(&self.image.target(), self.limits.manifest).await?;
-        let (cache, image) = (self.cache.clone(), self.image.clone());
-        blocking(move || {
-            cache.put(&bytes)?;
-            cache.set_tag(&image, digest)
-        })
-        .await?;
+        let cache = self.cache.clone();
+        blocking(move || cache.put(&bytes)).await?;
         Ok(digest)
     }
 

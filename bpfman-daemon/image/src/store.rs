@@ -137,8 +137,8 @@ impl ImageStore {
             Err(error @ (ImageError::Unsigned { .. } | ImageError::Untrusted { .. }))
                 if mode == Mode::Warn =>
             {
-                // Resolved again without the rule; everything it needs is cached by now.
-                let mut resolved = session.resolve(false, Decision::Uncovered, platform).await?;
+                // Resolved again without the rule; everything but the tag is cached by now.
+                let mut resolved = session.resolve(ask, Decision::Uncovered, platform).await?;
                 resolved.verified_by = VerifiedBy::Warned { reason: error.to_string() };
                 resolved
             }

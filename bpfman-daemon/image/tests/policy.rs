@@ -38,7 +38,7 @@ fn nothing_written_means_enforce_and_nothing_allowed() {
     assert_eq!(policy.mode(), Mode::Enforce);
     let error = policy.decide(&image("quay.io/a/b:c")).unwrap_err();
     assert!(matches!(error, ImageError::NoRule { .. }));
-    assert!(error.to_string().contains("[[images]]\npattern = \"quay.io/a/b\""), "{error}");
+    assert!(error.hint().unwrap().contains("[[images]]\npattern = \"quay.io/a/b\""), "{error}");
     assert_eq!(Policy::resolve(Some(parse("").unwrap()), LegacySigning::default()).mode(), Mode::Enforce);
 }
 

@@ -1,7 +1,6 @@
 //! What single calls cost a client.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
@@ -61,14 +60,14 @@ async fn attach(results: &mut Results, objects: &Objects) -> anyhow::Result<()> 
     const REPEATS: usize = 5;
     for _ in 0..REPEATS {
         let (mut ids, mut chained) = (Vec::new(), Vec::new());
-        for at in 0..10 {
+        for (priority, samples) in ours.iter_mut().enumerate() {
             let (id, _) = client.load(&object, "tcx_trivial", Type::Tcx).await?;
-            ours[at].push(client.attach(id, tcx(&network.path(), at as i32)).await?.1);
+            samples.push(client.attach(id, tcx(&network.path(), priority as i32)).await?.1);
             ids.push(id);
         }
-        for at in 0..10 {
+        for (priority, samples) in chains.iter_mut().enumerate() {
             let (id, _) = client.load(&object, "xdp_trivial", Type::Xdp).await?;
-            chains[at].push(client.attach(id, xdp(&network.path(), at as i32)).await?.1);
+            samples.push(client.attach(id, xdp(&network.path(), priority as i32)).await?.1);
             chained.push(id);
         }
         for id in ids.into_iter().chain(chained) {
@@ -101,9 +100,9 @@ async fn attach(results: &mut Results, objects: &Objects) -> anyhow::Result<()> 
 /// The same links made by bpf(2) alone: what nobody can be faster than.
 fn kernel_alone(objects: &Objects, netns: &str, repeats: usize) -> anyhow::Result<Vec<Vec<f64>>> {
     let mount = crate::packets::Mount::new()?;
-    let kernel = Arc::new(LinuxKernel::new(mount.path())?);
+    let kernel = LinuxKernel::new(mount.path())?;
     let netns = Path::new(netns);
-    let interface = Interface { name: "a".to_owned(), netns: Some(netns.to_owned()) };
+    let interface = Interface { name: "va".to_owned(), netns: Some(netns.to_owned()) };
     let hook = kernel.find_hook(&interface, HookKind::Tcx(Direction::Ingress))?;
     let target = LinkTarget::Tcx {
         netns: Some(netns),
@@ -115,7 +114,7 @@ fn kernel_alone(objects: &Objects, netns: &str, repeats: usize) -> anyhow::Resul
     for _ in 0..repeats {
         let mut links = Vec::new();
         for samples in &mut took {
-            let program = crate::packets::load(&*kernel, objects, "trivial", "tcx_trivial")?;
+            let program = crate::packets::load(&kernel, objects, "trivial", "tcx_trivial")?;
             let start = Instant::now();
             links.push(kernel.attach(&program.handle, &target)?);
             samples.push(ms(start));

@@ -97,7 +97,7 @@ pub fn quiet_probe() -> Info {
 pub fn tcx(netns: &str, priority: i32) -> Info {
     Info::TcxAttachInfo(v1::TcxAttachInfo {
         priority,
-        iface: "a".to_owned(),
+        iface: "va".to_owned(),
         direction: "ingress".to_owned(),
         netns: Some(netns.to_owned()),
         ..Default::default()
@@ -108,7 +108,7 @@ pub fn tcx(netns: &str, priority: i32) -> Info {
 pub fn xdp(netns: &str, priority: i32) -> Info {
     Info::XdpAttachInfo(v1::XdpAttachInfo {
         priority,
-        iface: "a".to_owned(),
+        iface: "va".to_owned(),
         netns: Some(netns.to_owned()),
         ..Default::default()
     })

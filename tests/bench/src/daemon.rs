@@ -112,7 +112,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A network namespace with a veth pair `a`-`b`, removed when dropped.
+/// A network namespace with a veth pair `va`-`vb`, removed when dropped.
 pub struct Network {
     name: String,
 }
@@ -122,9 +122,9 @@ impl Network {
     pub fn new() -> anyhow::Result<Self> {
         let network = Self { name: format!("bpfman-bench-{}", std::process::id()) };
         ip(&["netns", "add", &network.name])?;
-        ip(&["-n", &network.name, "link", "add", "a", "type", "veth", "peer", "name", "b"])?;
-        ip(&["-n", &network.name, "link", "set", "a", "up"])?;
-        ip(&["-n", &network.name, "link", "set", "b", "up"])?;
+        ip(&["-n", &network.name, "link", "add", "name", "va", "type", "veth", "peer", "name", "vb"])?;
+        ip(&["-n", &network.name, "link", "set", "va", "up"])?;
+        ip(&["-n", &network.name, "link", "set", "vb", "up"])?;
         Ok(network)
     }
 

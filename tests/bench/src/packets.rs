@@ -49,13 +49,9 @@ pub struct Loaded {
 /// Loads one program of an object, with maps of its own.
 pub fn load(kernel: &LinuxKernel, objects: &Objects, object: &str, name: &str) -> anyhow::Result<Loaded> {
     let object = ObjectFile::parse(std::fs::read(objects.path(object))?)?;
-    let maps = object
-        .maps()
-        .iter()
-        .map(|spec| kernel.create_map(spec, None))
-        .collect::<Result<Vec<_>, _>>()?;
-    let ids: Vec<MapId> =
-        maps.iter().map(|map| Ok(kernel.map_of(map)?.id)).collect::<anyhow::Result<_>>()?;
+    let maps =
+        object.maps().iter().map(|spec| kernel.create_map(spec, None)).collect::<Result<Vec<_>, _>>()?;
+    let ids: Vec<MapId> = maps.iter().map(|map| Ok(kernel.map_of(map)?.id)).collect::<anyhow::Result<_>>()?;
     let program_type = match name.split('_').next() {
         Some("tcx") => ProgramType::Tcx,
         _ => ProgramType::Xdp,

@@ -1,43 +1,346 @@
 //! Several programs on one hook, under real traffic.
 
+use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_proto::v1::attach_info::Info;
 use bpfman_tests::network::INTERFACE;
-use bpfman_tests::requests::{attach, xdp};
+use bpfman_tests::requests::{attach, tc, tcx, xdp};
 use bpfman_tests::traffic::Traffic;
-use bpfman_tests::{Daemon, Network};
+use bpfman_tests::{Daemon, Launch, Network, Wire, kernel};
+use tonic::Code;
 
-use crate::equipment::{Program, detach, unload};
+use crate::equipment::{Program, assert_status, detach, link, unload};
 
 const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
+const DISPATCHER_RETURN: i32 = 31;
+const TC_OK: i32 = 0;
+const TC_RECLASSIFY: i32 = 1;
+const TC_SHOT: i32 = 2;
+const TC_PIPE: i32 = 3;
+const TC_STOLEN: i32 = 4;
+const TC_QUEUED: i32 = 5;
+const TC_TRAP: i32 = 8;
+const TCX_NEXT: i32 = -1;
+
+fn xdp_program(wire: &Wire, who: i32, verdict: i32) -> Program {
+    Program::member(wire, "xdp_member", Type::Xdp, who, verdict)
+}
+
+fn tc_program(wire: &Wire, who: i32, verdict: i32) -> Program {
+    Program::member(wire, "tc_member", Type::Tc, who, verdict)
+}
+
+fn put(wire: &Wire, program: &Program, info: Info) -> u32 {
+    wire.attach(attach(program.id, info)).unwrap().link_id
+}
 
 #[test]
 fn three_xdp_programs_run_by_priority_and_a_drop_ends_the_chain() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
-    let far = network.far.path();
-    let first = Program::member(&wire, "xdp_member", Type::Xdp, 1, XDP_PASS);
-    let dropping = Program::member(&wire, "xdp_member", Type::Xdp, 2, XDP_DROP);
-    let last = Program::member(&wire, "xdp_member", Type::Xdp, 3, XDP_PASS);
-    let put = |program: &Program, priority| {
-        wire.attach(attach(program.id, xdp(&far, INTERFACE, priority, &[]))).unwrap().link_id
-    };
-    put(&last, 300);
-    put(&first, 100);
+    let at = |priority| xdp(&network.far.path(), INTERFACE, priority, &[]);
+    let first = xdp_program(&wire, 1, XDP_PASS);
+    let dropping = xdp_program(&wire, 2, XDP_DROP);
+    let last = xdp_program(&wire, 3, XDP_PASS);
+    put(&wire, &last, at(300));
+    put(&wire, &first, at(100));
     assert_eq!(traffic.send(1), 1);
     assert_eq!(first.trail(), [1, 3]);
-    let middle = put(&dropping, 200);
+    let middle = put(&wire, &dropping, at(200));
     assert_eq!(traffic.send(1), 0);
     assert_eq!(first.trail(), [1, 2]);
     assert_eq!((first.hits(), dropping.hits(), last.hits()), (2, 1, 1));
     // Behind the others it drops all the same, and both see the datagram.
     detach(&wire, middle);
-    put(&dropping, 400);
+    put(&wire, &dropping, at(400));
     assert_eq!(traffic.send(1), 0);
     assert_eq!(first.trail(), [1, 3, 2]);
     for program in [&first, &dropping, &last] {
         unload(&wire, program.id);
     }
     assert_eq!(traffic.send(3), 3);
-    assert!(daemon.state().pins.is_empty(), "{:?}", daemon.state().pins);
+    assert_eq!(daemon.state().pins, [""; 0]);
+}
+
+#[test]
+fn proceed_on_says_after_which_verdicts_the_next_program_runs() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let last = xdp_program(&wire, 9, XDP_PASS);
+    put(&wire, &last, xdp(&network.far.path(), INTERFACE, 900, &[]));
+    for (verdict, proceed_on, next_runs) in [
+        (XDP_PASS, &[][..], true),
+        (XDP_PASS, &[XDP_DROP], false),
+        (XDP_PASS, &[XDP_DROP, XDP_PASS], true),
+        (XDP_DROP, &[], false),
+        (XDP_DROP, &[XDP_DROP], true),
+        (XDP_DROP, &[XDP_PASS, DISPATCHER_RETURN], false),
+        // Aborted is verdict 0, the lowest bit of the set.
+        (0, &[0], true),
+        (0, &[], false),
+    ] {
+        let program = xdp_program(&wire, 1, verdict);
+        let id = put(&wire, &program, xdp(&network.far.path(), INTERFACE, 100, proceed_on));
+        let arrived = traffic.send(1);
+        let case = format!("verdict {verdict}, proceed on {proceed_on:?}");
+        assert_eq!(last.trail(), if next_runs { vec![1, 9] } else { vec![1] }, "{case}");
+        assert_eq!(arrived, usize::from(next_runs || verdict == XDP_PASS), "{case}");
+        let Some(Info::XdpAttachInfo(shown)) = link(&wire, id).attach_info.unwrap().info else { panic!() };
+        let expected = if proceed_on.is_empty() { &[XDP_PASS, DISPATCHER_RETURN][..] } else { proceed_on };
+        assert_eq!(shown.proceed_on, expected, "{case}");
+        unload(&wire, program.id);
+    }
+}
+
+/// TC chains by both ways into the kernel.
+fn tc_daemons() -> [Launch; 2] {
+    ["", "tc.attach = \"clsact\""].map(|config| Launch { config: config.to_owned(), ..Launch::default() })
+}
+
+#[test]
+fn tc_proceeds_on_pipe_unless_told_otherwise() {
+    for launch in tc_daemons() {
+        let (daemon, network) = (Daemon::start_with(&launch), Network::new());
+        let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+        let last = tc_program(&wire, 9, TC_PIPE);
+        put(&wire, &last, tc(&network.far.path(), INTERFACE, "ingress", 900, &[]));
+        for (verdict, proceed_on, next_runs, arrives) in [
+            (TC_PIPE, &[][..], true, true),
+            (TC_OK, &[], false, true),
+            (TC_OK, &[TC_OK], true, true),
+            (TC_SHOT, &[], false, false),
+            (TC_SHOT, &[TC_SHOT], true, true),
+            (TC_PIPE, &[TC_OK], false, true),
+            (TC_STOLEN, &[], false, false),
+            // Unspec is -1, the lowest bit of the set.
+            (TCX_NEXT, &[-1], true, true),
+            (TCX_NEXT, &[], false, true),
+            (TC_RECLASSIFY, &[TC_RECLASSIFY], true, true),
+        ] {
+            let case = format!("{}: verdict {verdict}, proceed on {proceed_on:?}", launch.config);
+            let program = tc_program(&wire, 1, verdict);
+            put(&wire, &program, tc(&network.far.path(), INTERFACE, "ingress", 100, proceed_on));
+            assert_eq!(traffic.send(1), usize::from(arrives), "{case}");
+            assert_eq!(last.trail(), if next_runs { vec![1, 9] } else { vec![1] }, "{case}");
+            unload(&wire, program.id);
+        }
+    }
+}
+
+#[test]
+fn a_lone_tc_program_gives_its_verdict() {
+    for launch in tc_daemons() {
+        let (daemon, network) = (Daemon::start_with(&launch), Network::new());
+        let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+        // A filter's verdict that clsact does not know lets the datagram pass.
+        let queued = usize::from(!launch.config.is_empty());
+        for (verdict, arrives) in [
+            (TC_OK, 1),
+            (TC_SHOT, 0),
+            (TC_PIPE, 1),
+            (TC_STOLEN, 0),
+            (TC_QUEUED, queued),
+            (TCX_NEXT, 1),
+            (TC_TRAP, 0),
+        ] {
+            for (end, direction) in [(&network.far, "ingress"), (&network.near, "egress")] {
+                let program = tc_program(&wire, 1, verdict);
+                put(&wire, &program, tc(&end.path(), INTERFACE, direction, 50, &[]));
+                assert_eq!(traffic.send(1), arrives, "{}: verdict {verdict} {direction}", launch.config);
+                assert_eq!(program.trail(), [1]);
+                unload(&wire, program.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn tc_chains_of_both_directions_are_independent() {
+    for launch in tc_daemons() {
+        let (daemon, network) = (Daemon::start_with(&launch), Network::new());
+        let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+        let near = network.near.path();
+        let (inward, outward) = (tc_program(&wire, 1, TC_SHOT), tc_program(&wire, 2, TC_PIPE));
+        put(&wire, &inward, tc(&near, INTERFACE, "ingress", 50, &[]));
+        let out = put(&wire, &outward, tc(&near, INTERFACE, "egress", 50, &[]));
+        // What goes out passes the one, and never meets the other.
+        assert_eq!(traffic.send(2), 2);
+        assert_eq!((inward.hits(), outward.hits()), (0, 2));
+        detach(&wire, out);
+        assert_eq!(traffic.send(1), 1);
+        assert_eq!((inward.hits(), outward.hits()), (0, 2));
+    }
+}
+
+#[test]
+fn ten_members_all_run_and_the_eleventh_is_refused() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let far = network.far.path();
+    let members: Vec<_> = (1..=11).map(|who| xdp_program(&wire, who, XDP_PASS)).collect();
+    // From the last to the first, so that each goes before those already there.
+    let at = |who: i32| xdp(&far, INTERFACE, who * 10, &[]);
+    let mut links: Vec<_> =
+        (1..=10).rev().map(|who| put(&wire, &members[who as usize - 1], at(who))).collect();
+    links.reverse();
+    assert_eq!(traffic.send(1), 1);
+    assert_eq!(members[0].trail(), (1..=10).collect::<Vec<u64>>());
+    let before = daemon.state();
+    let answer = wire.attach(attach(members[10].id, at(11)));
+    assert_status(answer, Code::FailedPrecondition, "conflict", &["10 programs", INTERFACE]);
+    assert_eq!(daemon.state(), before);
+    // The place of one that leaves can be taken.
+    detach(&wire, links[3]);
+    put(&wire, &members[10], at(11));
+    assert_eq!(traffic.send(1), 1);
+    assert_eq!(members[0].trail(), [1, 2, 3, 5, 6, 7, 8, 9, 10, 11]);
+    // Fill, drain, refill.
+    for member in &members {
+        unload(&wire, member.id);
+    }
+    assert_eq!(daemon.state().pins, [""; 0]);
+    let lone = xdp_program(&wire, 1, XDP_DROP);
+    put(&wire, &lone, at(1));
+    assert_eq!(traffic.send(1), 0);
+}
+
+#[test]
+fn at_equal_priority_a_newcomer_runs_first_and_names_decide_after_a_rebuild() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let at = |priority| xdp(&network.far.path(), INTERFACE, priority, &[]);
+    let member = |name, who| Program::member(&wire, name, Type::Xdp, who, XDP_PASS);
+    let (another, plain, third) =
+        (member("xdp_another", 1), member("xdp_member", 2), member("xdp_member", 3));
+    put(&wire, &another, at(50));
+    put(&wire, &plain, at(50));
+    assert_eq!(traffic.send(1), 1);
+    assert_eq!(plain.trail(), [2, 1]);
+    // Priority 0 is not a default: it runs before all others.
+    let link = put(&wire, &third, at(0));
+    assert_eq!(traffic.send(1), 1);
+    assert_eq!(plain.trail()[0], 3);
+    detach(&wire, link);
+    assert_eq!(traffic.send(1), 1);
+    assert_eq!(plain.trail(), [1, 2]);
+}
+
+#[test]
+fn tcx_links_run_by_priority_and_a_newcomer_goes_behind_its_equals() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let at = |priority| tcx(&network.far.path(), INTERFACE, "ingress", priority);
+    let program = |who, verdict| Program::member(&wire, "tcx_member", Type::Tcx, who, verdict);
+    let members: Vec<_> = (1..=4).map(|who| program(who, TCX_NEXT)).collect();
+    put(&wire, &members[1], at(50));
+    put(&wire, &members[0], at(0));
+    put(&wire, &members[2], at(50));
+    let last = put(&wire, &members[3], at(900));
+    assert_eq!(traffic.send(1), 1);
+    assert_eq!(members[0].trail(), [1, 2, 3, 4]);
+    assert_eq!(link(&wire, last).position, Some(3));
+    let dropping = program(5, TC_SHOT);
+    put(&wire, &dropping, at(50));
+    assert_eq!(traffic.send(1), 0);
+    assert_eq!(members[0].trail(), [1, 2, 3, 5]);
+    // The kernel takes a program once for each hook.
+    let answer = wire.attach(attach(members[0].id, at(7)));
+    assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[test]
+fn a_chain_is_described_as_it_runs() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let far = network.far.path();
+    let hook = ext::Hook {
+        kind: "xdp".to_owned(),
+        iface: INTERFACE.to_owned(),
+        netns: far.display().to_string(),
+        ..Default::default()
+    };
+    let chain = || wire.get_chain(ext::GetChainRequest { hook: Some(hook.clone()) });
+    assert_status(chain(), Code::NotFound, "not-found", &[INTERFACE]);
+    let (late, early) = (xdp_program(&wire, 2, XDP_PASS), xdp_program(&wire, 1, XDP_PASS));
+    put(&wire, &late, xdp(&far, INTERFACE, 20, &[]));
+    let alone = chain().unwrap();
+    assert_eq!((alone.strategy.as_str(), alone.program_id), ("direct", Some(late.id)));
+    let first = put(&wire, &early, xdp(&far, INTERFACE, 10, &[XDP_PASS]));
+    let both = chain().unwrap();
+    assert_eq!(both.strategy, "splice");
+    let entry = both.program_id.unwrap();
+    assert_eq!(kernel::program(entry)["tag"], both.program_tag.as_str());
+    assert_eq!(both.program_name, format!("xdp_{INTERFACE}"));
+    // One link of the kernel serves the hook, before and after.
+    assert_eq!(both.kernel_link_id, alone.kernel_link_id);
+    assert_eq!(kernel::link(both.kernel_link_id.unwrap())["prog_id"], entry);
+    let order: Vec<_> = both.members.iter().map(|member| (member.program_id, member.position)).collect();
+    assert_eq!(order, [(early.id, 0), (late.id, 1)]);
+    assert_eq!(both.members[0].link_id, first);
+    assert_eq!(both.members[0].proceed_on, ["pass"]);
+    assert_eq!(link(&wire, first).running_program_id, Some(entry));
+    assert_eq!(link(&wire, first).attachment, format!("{INTERFACE} pos-0"));
+    assert_eq!(traffic.send(1), 1);
+    // The chain that nobody runs any more is gone from the kernel.
+    unload(&wire, early.id);
+    bpfman_tests::wait::until("the old chain is gone", || !kernel::has_program(entry));
+    assert_eq!(chain().unwrap().strategy, "direct");
+}
+
+#[test]
+fn a_swap_of_a_chain_that_drops_lets_nothing_through() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let far = network.far.path();
+    let dropping = xdp_program(&wire, 1, XDP_DROP);
+    put(&wire, &dropping, xdp(&far, INTERFACE, 500, &[]));
+    let passing: Vec<_> = (2..=4).map(|who| xdp_program(&wire, who, XDP_PASS)).collect();
+    let stream = traffic.stream();
+    for _ in 0..5 {
+        let links: Vec<_> = (1..)
+            .zip(&passing)
+            .map(|(priority, program)| put(&wire, program, xdp(&far, INTERFACE, priority, &[])))
+            .collect();
+        links.into_iter().for_each(|link| detach(&wire, link));
+    }
+    let sent = stream.end();
+    assert_eq!(traffic.send(1), 0);
+    assert!(sent > 0 && dropping.hits() > 0);
+}
+
+#[test]
+fn a_deleted_namespace_stops_neither_detach_nor_unload() {
+    for launch in tc_daemons() {
+        let (daemon, network) = (Daemon::start_with(&launch), Network::new());
+        let wire = daemon.wire();
+        let far = network.far.path();
+        let members: Vec<_> = (1..=2).map(|who| xdp_program(&wire, who, XDP_PASS)).collect();
+        let filter = tc_program(&wire, 3, TC_PIPE);
+        let tcx_program = Program::member(&wire, "tcx_member", Type::Tcx, 4, TCX_NEXT);
+        let links: Vec<_> =
+            members.iter().map(|member| put(&wire, member, xdp(&far, INTERFACE, 50, &[]))).collect();
+        put(&wire, &filter, tc(&far, INTERFACE, "ingress", 50, &[]));
+        put(&wire, &tcx_program, tcx(&far, INTERFACE, "ingress", 50));
+        network.far.delete();
+        for link in links {
+            detach(&wire, link);
+        }
+        for program in [&members[0], &members[1], &filter, &tcx_program] {
+            unload(&wire, program.id);
+        }
+        let state = daemon.state();
+        assert_eq!((state.pins, state.links), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn equal_interface_numbers_of_two_namespaces_are_two_hooks() {
+    let (daemon, first, second) = (Daemon::start(), Network::new(), Network::new());
+    let wire = daemon.wire();
+    let program = xdp_program(&wire, 1, XDP_DROP);
+    put(&wire, &program, xdp(&first.far.path(), INTERFACE, 50, &[]));
+    assert_eq!((Traffic::new(&first).send(1), Traffic::new(&second).send(1)), (0, 1));
+    put(&wire, &program, xdp(&second.far.path(), INTERFACE, 50, &[]));
+    assert_eq!(Traffic::new(&second).send(1), 0);
 }

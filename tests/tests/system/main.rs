@@ -1,7 +1,15 @@
 //! The system as its users meet it, on the kernel that is there.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod answers;
 mod chains;
+mod cli;
 mod equipment;
+mod golden;
+mod images;
 mod kill;
+mod life;
+mod loading;
+mod robustness;
+mod strangers;
 mod types;

@@ -62,7 +62,14 @@ fn assert_detached_at_return(daemon: &Daemon, wire: &Wire, link_id: u32) {
 }
 
 /// The whole life of a type that watches one process.
-fn assert_fires(name: &str, kind: Type, kernel_type: u32, place: u32, info: impl Fn() -> Info, act: impl Fn(&mut Target)) {
+fn assert_fires(
+    name: &str,
+    kind: Type,
+    kernel_type: u32,
+    place: u32,
+    info: impl Fn() -> Info,
+    act: impl Fn(&mut Target),
+) {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let mut target = Target::start();
@@ -100,7 +107,14 @@ fn a_tracepoint_program_fires_while_it_is_attached() {
 #[test]
 fn a_uprobe_fires_while_it_is_attached() {
     let binary = target::binary().display().to_string();
-    assert_fires("on_uprobe", Type::Uprobe, 2, 3, || Info::UprobeAttachInfo(uprobe(&binary, "probed")), Target::call);
+    assert_fires(
+        "on_uprobe",
+        Type::Uprobe,
+        2,
+        3,
+        || Info::UprobeAttachInfo(uprobe(&binary, "probed")),
+        Target::call,
+    );
 }
 
 #[test]
@@ -119,14 +133,28 @@ fn a_uretprobe_fires_while_it_is_attached() {
 #[test]
 fn a_kprobe_fires_while_it_is_attached() {
     if !lacks("kprobe", "sample_kprobe", &test_name()) {
-        assert_fires("on_kprobe", Type::Kprobe, 2, 1, || kprobe("__x64_sys_getpriority"), Target::get_priority);
+        assert_fires(
+            "on_kprobe",
+            Type::Kprobe,
+            2,
+            1,
+            || kprobe("__x64_sys_getpriority"),
+            Target::get_priority,
+        );
     }
 }
 
 #[test]
 fn a_kretprobe_fires_while_it_is_attached() {
     if !lacks("kprobe", "sample_kprobe", &test_name()) {
-        assert_fires("on_kretprobe", Type::Kprobe, 2, 2, || kprobe("__x64_sys_getpriority"), Target::get_priority);
+        assert_fires(
+            "on_kretprobe",
+            Type::Kprobe,
+            2,
+            2,
+            || kprobe("__x64_sys_getpriority"),
+            Target::get_priority,
+        );
     }
 }
 
@@ -197,6 +225,17 @@ fn a_uretprobe_fires_at_the_return_and_not_at_the_entry() {
 }
 
 #[test]
+fn a_failed_attach_of_a_return_probe_with_an_offset_leaves_nothing() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let probe = Probe::load(&wire, "on_kretprobe", Type::Kprobe, 2, 0);
+    let before = daemon.state();
+    let info = v1::KprobeAttachInfo { fn_name: "vfs_read".to_owned(), offset: 8, ..Default::default() };
+    wire.attach(attach(probe.program.id, Info::KprobeAttachInfo(info))).unwrap_err();
+    assert_eq!(daemon.state(), before);
+}
+
+#[test]
 fn a_uprobe_of_one_process_leaves_others_alone() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
@@ -253,8 +292,14 @@ fn a_uprobe_finds_its_target_where_a_container_sees_it() {
         inside.display(),
         target::binary().display()
     );
-    let mut contained =
-        Target::start_by(Command::new("unshare").args(["--mount", "--propagation", "private", "sh", "-c", &script]));
+    let mut contained = Target::start_by(Command::new("unshare").args([
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        &script,
+    ]));
     let path = inside.join("program");
     assert!(!path.exists(), "it is to be seen from inside alone");
     let probe = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
@@ -357,6 +402,7 @@ fn facts_come_from_the_kernel() {
     let loaded = said["loaded_at"].as_i64().unwrap();
     let date = bpfman_tests::command::run(&["date", "-u", "-d", &facts.loaded_at, "+%s"]);
     assert!((date.trim().parse::<i64>().unwrap() - loaded).abs() <= 1, "{} is not {loaded}", facts.loaded_at);
-    let listed = wire.list(v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() }).unwrap();
+    let listed =
+        wire.list(v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() }).unwrap();
     assert_eq!(listed.results[0].kernel_info.as_ref(), Some(&facts));
 }

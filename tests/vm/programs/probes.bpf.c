@@ -2,9 +2,23 @@
 //
 // Tracepoint and probes. `act mkdir` calls do_mkdirat, which returns -EEXIST; `act probe` calls its own function.
 #include "calls.h"
+#include <bpf/bpf_core_read.h>
+
+// As much of it as is read here; where the running kernel has it is found out at load time.
+struct task_struct {
+	int tgid;
+} __attribute__((preserve_access_index));
 
 SEC("tracepoint/syscalls/sys_enter_mkdir") int on_tracepoint(void *ctx) { return count(1); }
 SEC("kprobe/do_mkdirat") int on_kprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_PARM1(ctx)); }
-SEC("kretprobe/do_mkdirat") int on_kretprobe(struct pt_regs *ctx) { return count(PT_REGS_RC(ctx)); }
+SEC("kretprobe/do_mkdirat") int on_kretprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe") int on_uprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM1(ctx)); }
-SEC("uretprobe") int on_uretprobe(struct pt_regs *ctx) { return count(PT_REGS_RC(ctx)); }
+SEC("uretprobe") int on_uretprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
+SEC("uprobe.s") int on_sleepable_uprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM1(ctx)); }
+
+SEC("tp/syscalls/sys_enter_mkdir") int reads_the_task(void *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return count(BPF_CORE_READ(task, tgid) == bpf_get_current_pid_tgid() >> 32);
+}

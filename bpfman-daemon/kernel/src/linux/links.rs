@@ -108,6 +108,14 @@ fn tcx(
         ..Default::default()
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
+        // Asked only now: the kernel says the same to other mistakes.
+        if source.raw_os_error() == Some(libc::EINVAL) && !super::features::has_tcx() {
+            return KernelError::Unsupported {
+                feature: "tcx",
+                release: super::release(),
+                needs: "Linux 6.6 or later has it; type tc works here",
+            };
+        }
         KernelError::call("attach", format!("a program to tcx {direction} of interface {ifindex}"), source)
     })
 }

@@ -72,7 +72,11 @@ fn similar(events: &Path, category: &str, name: &str) -> Vec<String> {
         .filter(|(folder, point)| point == name || (folder == category && point.contains(stem)))
         .map(|(folder, point)| format!("{folder}/{point}"))
         .collect();
-    found.sort_by_key(|candidate| (!candidate.ends_with(&format!("/{name}")), candidate.clone()));
+    let asked = format!("{category}/{name}");
+    let alike = |candidate: &str| asked.bytes().zip(candidate.bytes()).take_while(|(a, b)| a == b).count();
+    found.sort_by_key(|candidate| {
+        (!candidate.ends_with(&format!("/{name}")), std::cmp::Reverse(alike(candidate)), candidate.clone())
+    });
     found.truncate(3);
     found
 }

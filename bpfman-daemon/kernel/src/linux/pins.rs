@@ -96,7 +96,7 @@ impl Pins {
             self.path(from),
             rustix::fs::CWD,
             self.path(to),
-            rustix::fs::RenameFlags::empty(),
+            rustix::fs::RenameFlags::NOREPLACE,
         )
         .map_err(|error| self.fail("move pin to", to, error.into()))
     }

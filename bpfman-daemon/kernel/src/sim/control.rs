@@ -64,7 +64,15 @@ impl SimKernel {
 
     /// Makes the `n`-th call from now fail, counted from 1; the calls after it work. 0: none fails any more.
     pub fn fail_call(&self, n: u64) {
-        self.world().faults.countdown = (n > 0).then_some(n);
+        let mut world = self.world();
+        world.faults.countdown = (n > 0).then_some(n);
+        world.faults.lasting = false;
+    }
+
+    /// Makes the `n`-th call from now fail, counted from 1, and all after it, until `fail_call(0)`.
+    pub fn fail_from(&self, n: u64) {
+        self.fail_call(n);
+        self.world().faults.lasting = true;
     }
 
     /// True while a failure ordered by [`SimKernel::fail_call`] has not happened yet.

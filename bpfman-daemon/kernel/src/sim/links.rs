@@ -37,7 +37,11 @@ impl World {
             LinkTarget::Xdp { netns, ifindex, .. } => self.attach_xdp(program, *netns, *ifindex),
             LinkTarget::Tcx { netns, ifindex, direction, anchor } => {
                 if !features.tcx {
-                    return Err(refuse("attach", format!("a program to tcx of interface {ifindex}"), EINVAL));
+                    return Err(KernelError::Unsupported {
+                        feature: "tcx",
+                        release: features.release.clone(),
+                        needs: "Linux 6.6 or later has it; type tc works here",
+                    });
                 }
                 self.attach_tcx(program, *netns, *ifindex, *direction, *anchor)
             }
@@ -47,7 +51,12 @@ impl World {
                     let (category, name) = ((*category).to_owned(), (*name).to_owned());
                     return Err(KernelError::NoTracepoint { category, name, similar: Vec::new() });
                 }
-                self.attach_event(program, point, features)
+                // All links to a trace point share one list of programs; probes have a list each.
+                let place = Place::Event(format!("trace point {point}"));
+                if self.attached_to(program, &place) {
+                    return Err(refuse("attach", format!("a program to trace point {point}"), EEXIST));
+                }
+                self.attach_event(program, place, features)
             }
             LinkTarget::Kprobe { function, offset, .. } => {
                 self.probe(program, function, &format!("{function}+{offset}"), features)
@@ -59,10 +68,7 @@ impl World {
                 features,
             ),
             LinkTarget::Trampoline => {
-                let taken = self.objects.all.values().any(|object| {
-                    matches!(&object.body, Body::Link { program: other, place: Place::Trampoline } if *other == program)
-                });
-                if taken {
+                if self.attached_to(program, &Place::Trampoline) {
                     let what = "the program to the function it was loaded for";
                     return Err(refuse("attach", what, EBUSY));
                 }
@@ -125,6 +131,12 @@ impl World {
         Ok(link)
     }
 
+    fn attached_to(&self, program: Key, at: &Place) -> bool {
+        self.objects.all.values().any(|object| {
+            matches!(&object.body, Body::Link { program: other, place } if *other == program && place == at)
+        })
+    }
+
     fn probe(
         &mut self,
         program: Key,
@@ -136,10 +148,10 @@ impl World {
             let reason = "it does not exist".to_owned();
             return Err(KernelError::NoProbeTarget { target: format!("\"{target}\""), reason });
         }
-        self.attach_event(program, place.to_owned(), features)
+        self.attach_event(program, Place::Event(place.to_owned()), features)
     }
 
-    fn attach_event(&mut self, program: Key, place: String, features: &Features) -> Result<Key, KernelError> {
+    fn attach_event(&mut self, program: Key, place: Place, features: &Features) -> Result<Key, KernelError> {
         if !features.perf_links {
             return Err(KernelError::Unsupported {
                 feature: "links on perf events",
@@ -147,7 +159,7 @@ impl World {
                 needs: "Linux 5.15 or later has them",
             });
         }
-        Ok(self.objects.add(Body::Link { program, place: Place::Event(place) }))
+        Ok(self.objects.add(Body::Link { program, place }))
     }
 
     pub(super) fn program_of_link(&self, link: Key) -> Option<Key> {

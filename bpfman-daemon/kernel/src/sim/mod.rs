@@ -107,6 +107,8 @@ struct Faults {
     calls: Vec<&'static str>,
     record: bool,
     countdown: Option<u64>,
+    /// All calls after it fail too.
+    lasting: bool,
 }
 
 impl SimKernel {
@@ -141,7 +143,9 @@ impl SimKernel {
         }
         match &mut world.faults.countdown {
             Some(1) => {
-                world.faults.countdown = None;
+                if !world.faults.lasting {
+                    world.faults.countdown = None;
+                }
                 Err(KernelError::call("simulate", format!("\"{call}\""), errno::error(errno::EIO)))
             }
             Some(left) => {

@@ -1,0 +1,241 @@
+//! An engine on a kernel, with a store of its own, and short ways to ask it for things.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bpfmand_core::{
+    AttachPoint, AttachRequest, BytecodeSource, Direction, HookKind, Interface, LinkId, LoadRequest,
+    ProceedOn, ProgramId, ProgramRequest, ProgramType, Selector, VerdictFamily,
+};
+use bpfmand_engine::{
+    ChainDetails, Engine, EngineError, EngineOptions, LinkDetails, LoadOutcome, RecoveryReport, SCHEMA,
+    StepObserver,
+};
+use bpfmand_kernel::Kernel;
+use bpfmand_store::{Options, Snapshot, Store, Table};
+use tempfile::TempDir;
+
+use crate::objects::object;
+
+/// A kernel, a state folder and a network namespace with the interface `left`.
+pub struct Bench<K: Kernel> {
+    pub kernel: Arc<K>,
+    pub folder: TempDir,
+    /// The namespace file of `left`.
+    pub netns: PathBuf,
+    pub tc_by_clsact: bool,
+    /// What else the bench made on this machine; undone when it is dropped.
+    pub _machine: Box<dyn Send>,
+}
+
+/// What a bench asks of a kernel beyond its trait.
+pub trait Testable: Kernel + Sized {
+    /// The value that a program of the object `programs` reads in its constant `verdict`.
+    fn verdict(&self, program: ProgramId) -> u32;
+}
+
+/// A state folder in memory where there is one: these tests do not prove durability.
+pub fn quick_folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+impl<K: Kernel> Bench<K> {
+    pub fn options(&self) -> EngineOptions {
+        let store = Store::open(Options::new(self.folder.path().join("store"), SCHEMA)).unwrap();
+        let mut options = EngineOptions::new(self.folder.path().join("bytecode"), store);
+        options.tc_by_clsact = self.tc_by_clsact;
+        options
+    }
+
+    /// Opens the engine and recovers, as the daemon does at its start.
+    pub fn start(&self) -> (Engine<K>, RecoveryReport) {
+        let engine = Engine::open(Arc::clone(&self.kernel), self.options()).unwrap();
+        let report = engine.recover().unwrap();
+        (engine, report)
+    }
+
+    /// Opens an engine that finds nothing to complain about.
+    pub fn engine(&self) -> Engine<K> {
+        let (engine, report) = self.start();
+        assert_eq!(report.problems, Vec::<String>::new());
+        engine
+    }
+
+    /// The same, with someone who hears of every step. Recovery is over when the observer is told the first.
+    pub fn watched(&self, observer: Arc<dyn StepObserver>) -> Engine<K> {
+        let options = EngineOptions { observer, ..self.options() };
+        let engine = Engine::open(Arc::clone(&self.kernel), options).unwrap();
+        assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
+        engine
+    }
+
+    /// Everything that was asked for, as it is on disk. No engine may be open.
+    pub fn records(&self) -> Vec<(String, Vec<u8>)> {
+        let store = Store::open(Options::new(self.folder.path().join("store"), SCHEMA)).unwrap();
+        records(&store.load().unwrap())
+    }
+
+    pub fn left(&self) -> Interface {
+        Interface { name: "left".to_owned(), netns: Some(self.netns.clone()) }
+    }
+
+    pub fn interface(&self, name: &str) -> Interface {
+        Interface { name: name.to_owned(), netns: Some(self.netns.clone()) }
+    }
+
+    pub fn xdp(&self, priority: i32) -> AttachPoint {
+        AttachPoint::Xdp {
+            interface: self.left(),
+            priority,
+            proceed_on: ProceedOn::default_for(VerdictFamily::Xdp),
+        }
+    }
+
+    pub fn tc(&self, direction: Direction, priority: i32) -> AttachPoint {
+        AttachPoint::Tc {
+            interface: self.left(),
+            direction,
+            priority,
+            proceed_on: ProceedOn::default_for(VerdictFamily::Tc),
+        }
+    }
+
+    pub fn tcx(&self, priority: i32) -> AttachPoint {
+        AttachPoint::Tcx { interface: self.left(), direction: Direction::Ingress, priority }
+    }
+
+    /// An object file on disk, as a client would name it.
+    pub fn file(&self, name: &'static str) -> PathBuf {
+        let path = self.folder.path().join(format!("{name}.o"));
+        if !path.exists() {
+            std::fs::write(&path, object(name)).unwrap();
+        }
+        path
+    }
+
+    pub fn request(&self, file: &'static str, programs: &[&str]) -> LoadRequest {
+        LoadRequest {
+            source: BytecodeSource::File(self.file(file)),
+            programs: programs
+                .iter()
+                .map(|name| ProgramRequest {
+                    name: (*name).to_owned(),
+                    program_type: type_of(name),
+                    target: None,
+                })
+                .collect(),
+            metadata: BTreeMap::new(),
+            global_data: BTreeMap::new(),
+            map_owner: None,
+            verifier_log: false,
+            caller_uid: 0,
+        }
+    }
+}
+
+pub fn tracepoint(name: &str) -> AttachPoint {
+    AttachPoint::Tracepoint { category: "sched".to_owned(), name: name.to_owned() }
+}
+
+fn type_of(program: &str) -> ProgramType {
+    match program {
+        "tango" | "tulip" => ProgramType::Tc,
+        "xray" | "yankee" | "zulu" => ProgramType::Tcx,
+        "trace" => ProgramType::Tracepoint,
+        _ => ProgramType::Xdp,
+    }
+}
+
+/// The records that say what was asked for; not the counter, which only grows, nor what recovery has cleared away and
+/// the next commit forgets.
+pub fn records(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
+    ["programs", "links", "hooks"]
+        .into_iter()
+        .flat_map(|table| {
+            snapshot.table(Table(table)).map(move |(key, value)| {
+                (format!("{table}/{}", String::from_utf8_lossy(key)), value.to_vec())
+            })
+        })
+        .collect()
+}
+
+/// Short ways to ask an engine.
+pub trait Ask {
+    fn loads(&self, request: &LoadRequest) -> Vec<ProgramId>;
+    fn try_attach(&self, program: ProgramId, point: AttachPoint) -> Result<LinkDetails, EngineError>;
+    fn attached(&self, program: ProgramId, point: AttachPoint) -> LinkId;
+    fn chain(&self, interface: &Interface, kind: HookKind) -> Option<ChainDetails>;
+    fn names(&self, interface: &Interface, kind: HookKind) -> Vec<String>;
+    fn ids(&self) -> Vec<ProgramId>;
+    fn all_links(&self) -> Vec<LinkDetails>;
+    fn map_pins(&self, program: ProgramId) -> BTreeMap<String, u32>;
+}
+
+impl<K: Kernel> Ask for Engine<K> {
+    fn loads(&self, request: &LoadRequest) -> Vec<ProgramId> {
+        let LoadOutcome { programs, .. } = self.load(request).unwrap();
+        programs.iter().map(|program| program.id).collect()
+    }
+
+    fn try_attach(&self, program: ProgramId, point: AttachPoint) -> Result<LinkDetails, EngineError> {
+        self.attach(&AttachRequest { program, point, metadata: BTreeMap::new() })
+    }
+
+    fn attached(&self, program: ProgramId, point: AttachPoint) -> LinkId {
+        let link = self.try_attach(program, point).unwrap();
+        assert_eq!(link.state, "ok");
+        link.id
+    }
+
+    /// None where nothing of ours is. What is there has to run what the engine says.
+    fn chain(&self, interface: &Interface, kind: HookKind) -> Option<ChainDetails> {
+        match self.chain_of(interface, kind) {
+            Ok(chain) => Some(chain),
+            Err(EngineError::NoChain { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn names(&self, interface: &Interface, kind: HookKind) -> Vec<String> {
+        self.chain(interface, kind)
+            .into_iter()
+            .flat_map(|chain| chain.members)
+            .enumerate()
+            .map(|(at, member)| {
+                assert_eq!(member.position as usize, at);
+                member.name
+            })
+            .collect()
+    }
+
+    fn ids(&self) -> Vec<ProgramId> {
+        let ours = Selector { managed_only: true, ..Selector::default() };
+        self.list(&ours).unwrap().iter().map(|program| program.id).collect()
+    }
+
+    fn all_links(&self) -> Vec<LinkDetails> {
+        self.list_links(None, None, &BTreeMap::new()).unwrap()
+    }
+
+    /// Maps of a program by name, with the kernel's ids.
+    fn map_pins(&self, program: ProgramId) -> BTreeMap<String, u32> {
+        let details = self.describe_program(program).unwrap();
+        self.maps_of(&details).unwrap().into_iter().map(|map| (map.name, map.facts.id.0)).collect()
+    }
+}
+
+/// Every pin below a folder of the kernel's, sorted.
+pub fn pins<K: Kernel>(kernel: &K, folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in kernel.list_folder(folder).unwrap() {
+        let path = folder.join(name);
+        if kernel.open_pin(&path).is_ok_and(|pin| pin.is_some()) {
+            found.push(path.display().to_string());
+        } else {
+            found.extend(pins(kernel, &path));
+        }
+    }
+    found.sort();
+    found
+}

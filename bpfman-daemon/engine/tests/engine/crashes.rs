@@ -1,0 +1,241 @@
+//! The daemon ends at every step of every operation, as by `kill -9`: after the next start all is as before the
+//! operation or as after it, never between.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bpfmand_core::Selector;
+use bpfmand_engine::{Engine, StepObserver};
+use bpfmand_kernel::sim::SimKernel;
+
+use crate::bench::{Ask as _, Bench};
+use crate::faults::{Case, Scene, cases, differences};
+use crate::simulated::{bench, shape};
+
+/// Ends the daemon before a step, counted from 1; 0 ends it never.
+#[derive(Default)]
+struct Ending {
+    at: AtomicUsize,
+    steps: Mutex<Vec<String>>,
+}
+
+impl StepObserver for Ending {
+    fn before(&self, operation: &'static str, step: &'static str) {
+        let mut steps = self.steps.lock().unwrap();
+        steps.push(format!("{operation}: {step}"));
+        let end = steps.len() == self.at.load(Ordering::SeqCst);
+        drop(steps);
+        if end {
+            // Unlike a panic this calls no hook, which would print a backtrace for each of some hundred endings.
+            std::panic::resume_unwind(Box::new("the daemon ended"));
+        }
+    }
+}
+
+impl Ending {
+    fn arm(&self, at: usize) {
+        self.steps.lock().unwrap().clear();
+        self.at.store(at, Ordering::SeqCst);
+    }
+
+    fn steps(&self) -> Vec<String> {
+        self.steps.lock().unwrap().clone()
+    }
+}
+
+/// All that a user can see of what was asked for, and the shape of the kernel.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    kernel: BTreeMap<String, Vec<String>>,
+    programs: Vec<String>,
+    links: Vec<String>,
+}
+
+fn look(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Seen {
+    let ours = Selector { managed_only: true, ..Selector::default() };
+    let programs = engine.list(&ours).unwrap();
+    Seen {
+        kernel: shape(&bench.kernel.snapshot()),
+        programs: programs
+            .iter()
+            .filter_map(|program| program.managed.as_ref())
+            .map(|program| {
+                format!(
+                    "{} {} {:?} {} {:?}",
+                    program.uid, program.name, program.links, program.state, program.map_folder
+                )
+            })
+            .collect(),
+        links: engine
+            .all_links()
+            .iter()
+            .map(|link| {
+                format!(
+                    "{} {} {:?} {:?} {:?} {}",
+                    link.id, link.program_name, link.point, link.position, link.pin, link.state
+                )
+            })
+            .collect(),
+    }
+}
+
+fn explain(wanted: &Seen, found: &Seen) -> String {
+    let of = |seen: &Seen| {
+        let mut all = seen.kernel.clone();
+        all.insert("listed programs".to_owned(), seen.programs.clone());
+        all.insert("listed links".to_owned(), seen.links.clone());
+        all
+    };
+    differences(&of(wanted), &of(found))
+}
+
+fn set_up(case: &Case, ending: &Arc<Ending>) -> (Bench<SimKernel>, Engine<SimKernel>, Scene) {
+    let bench = Bench { tc_by_clsact: case.by_clsact, ..bench() };
+    let engine = bench.watched(Arc::clone(ending) as Arc<dyn StepObserver>);
+    let scene = (case.before)(&bench, &engine);
+    (bench, engine, scene)
+}
+
+/// Ends the daemon at each step of an operation, and then also at each step of the start after that.
+fn end_at_every_step(case: &Case) -> Vec<String> {
+    let ending = Arc::new(Ending::default());
+    let (bench, engine, scene) = set_up(case, &ending);
+    let before = look(&bench, &engine);
+    ending.arm(0);
+    (case.operation)(&bench, &engine, &scene).unwrap();
+    let steps = ending.steps();
+    let after = look(&bench, &engine);
+    assert!(!steps.is_empty(), "{}: has steps", case.name);
+
+    let mut wrong = Vec::new();
+    for at in 1..=steps.len() {
+        let ending = Arc::new(Ending::default());
+        let (bench, engine, scene) = set_up(case, &ending);
+        ending.arm(at);
+        let ended = catch_unwind(AssertUnwindSafe(|| (case.operation)(&bench, &engine, &scene)));
+        assert!(ended.is_err(), "{}: ended at step {at}", case.name);
+        drop(engine);
+        let (engine, report) = bench.start();
+        let found = look(&bench, &engine);
+        let what = format!("{}, ended before step {at}, {}", case.name, steps[at - 1]);
+        // Steps before the record are undone, steps after it are finished.
+        let recorded = steps[..at - 1].iter().any(|step| step.ends_with(": record"));
+        let wanted = if recorded { &after } else { &before };
+        if found != *wanted {
+            wrong.push(format!("{what}: {}", explain(wanted, &found)));
+        }
+        if !report.problems.is_empty() {
+            wrong.push(format!("{what}: {report:?}"));
+        }
+        // A second start finds nothing to do.
+        drop(engine);
+        let (engine, report) = bench.start();
+        if look(&bench, &engine) != found
+            || report.reloaded + report.reattached > 0
+            || !report.problems.is_empty()
+        {
+            wrong.push(format!("{what}: the second start still had work: {report:?}"));
+        }
+    }
+    wrong
+}
+
+fn end_at_every_step_of(operation: &str) {
+    let wrong: Vec<String> =
+        cases().iter().filter(|case| case.name.starts_with(operation)).flat_map(end_at_every_step).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_load_that_is_cut_short_happened_or_did_not() {
+    end_at_every_step_of("load");
+}
+
+#[test]
+fn an_attach_that_is_cut_short_happened_or_did_not() {
+    end_at_every_step_of("attach");
+}
+
+#[test]
+fn a_detach_that_is_cut_short_happened_or_did_not() {
+    end_at_every_step_of("detach");
+}
+
+#[test]
+fn an_unload_that_is_cut_short_happened_or_did_not() {
+    end_at_every_step_of("unload");
+}
+
+/// From some call on the kernel refuses everything, the undoing too; the next start meets a kernel that works.
+fn refuse_everything_from(case: &Case) -> Vec<String> {
+    let ending = Arc::new(Ending::default());
+    let (bench, engine, scene) = set_up(case, &ending);
+    let before = look(&bench, &engine);
+    bench.kernel.note_calls();
+    (case.operation)(&bench, &engine, &scene).unwrap();
+    let calls = bench.kernel.calls();
+    let after = look(&bench, &engine);
+    drop(engine);
+
+    let mut wrong = Vec::new();
+    for at in 1..=calls.len() {
+        let (bench, engine, scene) = set_up(case, &ending);
+        bench.kernel.fail_from(at as u64);
+        let result = (case.operation)(&bench, &engine, &scene);
+        bench.kernel.fail_call(0);
+        drop(engine);
+        let (engine, report) = bench.start();
+        let found = look(&bench, &engine);
+        let what = format!(
+            "{}, refused from call {at} of {} on, {}, answered {result:?}",
+            case.name,
+            calls.len(),
+            calls[at - 1]
+        );
+        if found != before && found != after {
+            wrong.push(format!(
+                "{what}: from before {}\n    from after {}",
+                explain(&before, &found),
+                explain(&after, &found)
+            ));
+        }
+        if result.is_ok() && found != after {
+            wrong.push(format!("{what}: acknowledged and lost"));
+        }
+        if !report.problems.is_empty() {
+            wrong.push(format!("{what}: {report:?}"));
+        }
+    }
+    wrong
+}
+
+fn refuse_everything_during(operation: &str) {
+    let wrong: Vec<String> = cases()
+        .iter()
+        .filter(|case| case.name.starts_with(operation))
+        .flat_map(refuse_everything_from)
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_load_that_could_not_be_undone_is_mended_at_the_next_start() {
+    refuse_everything_during("load");
+}
+
+#[test]
+fn an_attach_that_could_not_be_undone_is_mended_at_the_next_start() {
+    refuse_everything_during("attach");
+}
+
+#[test]
+fn a_detach_that_could_not_be_undone_is_mended_at_the_next_start() {
+    refuse_everything_during("detach");
+}
+
+#[test]
+fn an_unload_that_could_not_be_undone_is_mended_at_the_next_start() {
+    refuse_everything_during("unload");
+}

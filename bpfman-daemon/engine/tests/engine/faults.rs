@@ -1,0 +1,319 @@
+//! Every call to the kernel fails once, in every operation: after an error all is as before, for good.
+
+use std::sync::Arc;
+
+use bpfmand_core::{Direction, HookKind, LinkId, LoadRequest, ProgramId};
+use bpfmand_engine::{Engine, EngineError};
+use bpfmand_kernel::sim::SimKernel;
+
+use crate::bench::{Ask as _, Bench, tracepoint};
+use crate::simulated::{bench, shape};
+
+type Sim = Bench<SimKernel>;
+
+/// What an operation is done to.
+#[derive(Clone, Debug, Default)]
+pub struct Scene {
+    pub programs: Vec<ProgramId>,
+    pub links: Vec<LinkId>,
+}
+
+/// An operation, with what has to be there before it.
+pub struct Case {
+    pub name: &'static str,
+    pub by_clsact: bool,
+    pub before: fn(&Sim, &Engine<SimKernel>) -> Scene,
+    pub operation: fn(&Sim, &Engine<SimKernel>, &Scene) -> Result<(), EngineError>,
+}
+
+fn nothing(_: &Sim, _: &Engine<SimKernel>) -> Scene {
+    Scene::default()
+}
+
+fn loaded(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let names = ["alpha", "bravo", "charlie", "tango", "tulip", "xray", "yankee", "trace"];
+    Scene { programs: engine.loads(&bench.request("programs", &names)), links: Vec::new() }
+}
+
+/// Everything of `loaded`, attached: two members at each chain, two tcx links, two trace points.
+fn attached(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = loaded(bench, engine);
+    let [alpha, bravo, _, tango, tulip, xray, yankee, trace] = scene.programs[..] else { panic!() };
+    for (program, point) in [
+        (alpha, bench.xdp(1)),
+        (bravo, bench.xdp(1)),
+        (tango, bench.tc(Direction::Ingress, 1)),
+        (tulip, bench.tc(Direction::Ingress, 2)),
+        (tulip, bench.tc(Direction::Egress, 2)),
+        (xray, bench.tcx(1)),
+        (yankee, bench.tcx(2)),
+        (trace, tracepoint("sched_switch")),
+        (trace, tracepoint("sched_process_exec")),
+    ] {
+        scene.links.push(engine.attached(program, point));
+    }
+    scene
+}
+
+fn sharers(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut programs = engine.loads(&bench.request("sharing", &["host", "guest"]));
+    let mut request = bench.request("sharing", &["guest"]);
+    request.map_owner = programs.first().copied();
+    programs.extend(engine.loads(&request));
+    Scene { programs, links: Vec::new() }
+}
+
+fn one_sharer(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    Scene { programs: engine.loads(&bench.request("sharing", &["host"])), links: Vec::new() }
+}
+
+fn load(engine: &Engine<SimKernel>, request: &LoadRequest) -> Result<(), EngineError> {
+    engine.load(request).map(drop)
+}
+
+macro_rules! case {
+    ($name:expr, $before:expr, |$bench:ident, $engine:ident, $scene:ident| $operation:expr) => {
+        case!($name, false, $before, |$bench, $engine, $scene| $operation)
+    };
+    ($name:expr, $clsact:expr, $before:expr, |$bench:ident, $engine:ident, $scene:ident| $operation:expr) => {
+        Case {
+            name: $name,
+            by_clsact: $clsact,
+            before: $before,
+            operation: |$bench, $engine, $scene| {
+                let _ = ($bench, $scene);
+                $operation
+            },
+        }
+    };
+}
+
+/// Every operation in every situation that takes another way through the engine.
+pub fn cases() -> Vec<Case> {
+    const EGRESS: Direction = Direction::Egress;
+    const INGRESS: Direction = Direction::Ingress;
+    vec![
+        case!("load one", nothing, |b, e, s| load(e, &b.request("programs", &["alpha"]))),
+        case!("load two", loaded, |b, e, s| load(e, &b.request("programs", &["alpha", "tango"]))),
+        case!("load with a shared map", nothing, |b, e, s| load(e, &b.request("sharing", &["host"]))),
+        case!("load with a map shared already", one_sharer, |b, e, s| load(
+            e,
+            &b.request("sharing", &["host", "guest"])
+        )),
+        case!("load with an owner", loaded, |b, e, s| {
+            let mut request = b.request("programs", &["delta"]);
+            request.map_owner = Some(s.programs[0]);
+            load(e, &request)
+        }),
+        case!("attach the first of a chain", loaded, |b, e, s| e
+            .try_attach(s.programs[0], b.xdp(1))
+            .map(drop)),
+        case!("attach the third of a chain", attached, |b, e, s| e
+            .try_attach(s.programs[2], b.xdp(1))
+            .map(drop)),
+        case!("attach the first to tc", loaded, |b, e, s| e
+            .try_attach(s.programs[3], b.tc(INGRESS, 1))
+            .map(drop)),
+        case!("attach the third to tc", attached, |b, e, s| e
+            .try_attach(s.programs[3], b.tc(INGRESS, 0))
+            .map(drop)),
+        case!("attach the first to clsact", true, loaded, |b, e, s| e
+            .try_attach(s.programs[3], b.tc(INGRESS, 1))
+            .map(drop)),
+        case!("attach the third to clsact", true, attached, |b, e, s| e
+            .try_attach(s.programs[3], b.tc(INGRESS, 0))
+            .map(drop)),
+        case!(
+            "attach to tcx",
+            |b, e| {
+                let mut scene = loaded(b, e);
+                scene.links.push(e.attached(scene.programs[5], b.tcx(5)));
+                scene
+            },
+            |b, e, s| e.try_attach(s.programs[6], b.tcx(1)).map(drop)
+        ),
+        case!("attach to a trace point", loaded, |b, e, s| e
+            .try_attach(s.programs[7], tracepoint("sched_switch"))
+            .map(drop)),
+        case!("detach one of two", attached, |b, e, s| e.detach(s.links[0])),
+        case!("detach one of two at tc", attached, |b, e, s| e.detach(s.links[2])),
+        case!("detach one of two at clsact", true, attached, |b, e, s| e.detach(s.links[2])),
+        case!("detach the last", attached, |b, e, s| e.detach(s.links[4])),
+        case!("detach the last at clsact", true, attached, |b, e, s| e.detach(s.links[4])),
+        case!("detach from tcx", attached, |b, e, s| e.detach(s.links[5])),
+        case!("detach from a trace point", attached, |b, e, s| e.detach(s.links[7])),
+        case!("unload one that is nowhere", loaded, |b, e, s| e.unload(s.programs[0])),
+        case!("unload one in a chain", attached, |b, e, s| e.unload(s.programs[0])),
+        case!("unload one at two hooks", attached, |b, e, s| e.unload(s.programs[4])),
+        case!("unload one at two clsact hooks", true, attached, |b, e, s| e.unload(s.programs[4])),
+        case!("unload one at two trace points", attached, |b, e, s| e.unload(s.programs[7])),
+        case!("unload an owner", sharers, |b, e, s| e.unload(s.programs[0])),
+        case!("unload the last with a shared map", one_sharer, |b, e, s| e.unload(s.programs[0])),
+        case!("attach to egress of clsact", true, attached, |b, e, s| e
+            .try_attach(s.programs[3], b.tc(EGRESS, 0))
+            .map(drop)),
+    ]
+}
+
+/// A bench and an engine in the situation before the operation.
+fn set_up(case: &Case) -> (Sim, Engine<SimKernel>, Scene) {
+    let bench = Bench { tc_by_clsact: case.by_clsact, ..bench() };
+    let engine = bench.engine();
+    let scene = (case.before)(&bench, &engine);
+    (bench, engine, scene)
+}
+
+/// The records on disk, without the name of the bench's folder.
+fn records(bench: &Sim) -> Vec<String> {
+    let folder = bench.folder.path().display().to_string();
+    let text = |(key, value): (String, Vec<u8>)| {
+        format!("{key} {}", String::from_utf8_lossy(&value).replace(&folder, ""))
+    };
+    bench.records().into_iter().map(text).collect()
+}
+
+fn fail_every_call(case: &Case) {
+    let (bench, engine, scene) = set_up(case);
+    bench.kernel.note_calls();
+    (case.operation)(&bench, &engine, &scene).unwrap();
+    let calls = bench.kernel.calls();
+    let links_after = engine.all_links();
+    let after = shape(&bench.kernel.snapshot());
+    drop(engine);
+    let records_after = records(&bench);
+    let records_before = {
+        let (bench, engine, _) = set_up(case);
+        drop(engine);
+        records(&bench)
+    };
+    let mut wrong = Vec::new();
+    for (at, call) in calls.iter().enumerate() {
+        let (bench, engine, scene) = set_up(case);
+        let before = bench.kernel.snapshot();
+        let links_before = engine.all_links();
+        let kernel = Arc::clone(&bench.kernel);
+        kernel.fail_call(at as u64 + 1);
+        let result = (case.operation)(&bench, &engine, &scene);
+        assert!(!kernel.failure_pending(), "{}: call {at} ({call}) did not come", case.name);
+        let what = format!("{}, call {} of {}, {call}, answered {result:?}", case.name, at + 1, calls.len());
+        let check = |when: &str, engine: &Engine<SimKernel>, wrong: &mut Vec<String>| {
+            let now = kernel.snapshot();
+            match &result {
+                // Folders are made when they are needed and may stay.
+                Err(_) => {
+                    if shape(&now) != shape(&before) {
+                        wrong.push(format!(
+                            "{what}\n    {when}: the kernel is not as before:{}",
+                            differences(&shape(&before), &shape(&now))
+                        ));
+                    }
+                    if engine.all_links() != links_before && when != "restarted" {
+                        wrong.push(format!("{what}\n    {when}: links are not as before"));
+                    }
+                }
+                Ok(()) => {
+                    if shape(&now) != after {
+                        wrong.push(format!(
+                            "{what}\n    {when}: the kernel is not as after:{}",
+                            differences(&after, &shape(&now))
+                        ));
+                    }
+                    if engine.all_links().len() != links_after.len() {
+                        wrong.push(format!("{what}\n    {when}: links are not as after"));
+                    }
+                }
+            }
+        };
+        check("at once", &engine, &mut wrong);
+        drop(engine);
+        let wanted = if result.is_ok() { &records_after } else { &records_before };
+        if records(&bench) != *wanted {
+            wrong.push(format!("{what}\n    records: {:#?}\n    instead of {wanted:#?}", records(&bench)));
+        }
+        let (engine, report) = bench.start();
+        check("restarted", &engine, &mut wrong);
+        drop(engine);
+        if records(&bench) != *wanted {
+            wrong.push(format!(
+                "{what}\n    restarted: records: {:#?}\n    instead of {wanted:#?}",
+                records(&bench)
+            ));
+        }
+        if !report.problems.is_empty() {
+            wrong.push(format!("{what}\n    recovery: {report:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Lines that only one of two shapes has.
+pub fn differences(
+    wanted: &std::collections::BTreeMap<String, Vec<String>>,
+    found: &std::collections::BTreeMap<String, Vec<String>>,
+) -> String {
+    let mut text = String::new();
+    for (key, lines) in wanted {
+        let others = &found[key];
+        let minus =
+            lines.iter().filter(|line| !others.contains(line)).map(|line| format!("\n      - {key}: {line}"));
+        let plus =
+            others.iter().filter(|line| !lines.contains(line)).map(|line| format!("\n      + {key}: {line}"));
+        text.extend(minus.chain(plus));
+        if lines.len() != others.len() {
+            text.push_str(&format!("\n      {key}: {} instead of {}", others.len(), lines.len()));
+        }
+    }
+    text
+}
+
+fn fail_every_call_of(operation: &str) {
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for case in cases().iter().filter(|case| case.name.starts_with(operation)) {
+        seen += 1;
+        let result = std::panic::catch_unwind(|| fail_every_call(case));
+        if let Err(panic) = result {
+            wrong.push(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| case.name.to_owned()));
+        }
+    }
+    assert!(seen > 3, "{operation} has cases");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_load_that_fails_anywhere_leaves_all_as_it_was() {
+    fail_every_call_of("load");
+}
+
+#[test]
+fn an_attach_that_fails_anywhere_leaves_all_as_it_was() {
+    fail_every_call_of("attach");
+}
+
+#[test]
+fn a_detach_that_fails_anywhere_leaves_all_as_it_was() {
+    fail_every_call_of("detach");
+}
+
+#[test]
+fn an_unload_that_fails_anywhere_leaves_all_as_it_was() {
+    fail_every_call_of("unload");
+}
+
+#[test]
+fn a_hook_of_someone_else_is_left_alone() {
+    let bench = bench();
+    let engine = bench.engine();
+    let programs = engine.loads(&bench.request("programs", &["alpha", "bravo"]));
+    // Someone attaches by himself what happens to be our program.
+    let (_stranger, before) = {
+        use bpfmand_kernel::{Kernel as _, LinkTarget, XdpMode};
+        let program = bench.kernel.open_program(programs[0]).unwrap().unwrap();
+        let key = bench.kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap();
+        let target = LinkTarget::Xdp { netns: Some(&bench.netns), ifindex: key.ifindex, mode: XdpMode::Auto };
+        (bench.kernel.attach(&program, &target).unwrap(), bench.kernel.snapshot())
+    };
+    let error = engine.try_attach(programs[1], bench.xdp(0)).unwrap_err();
+    assert_eq!(error.kind(), bpfmand_engine::ErrorKind::Conflict);
+    assert_eq!(shape(&bench.kernel.snapshot()), shape(&before));
+}

@@ -1,0 +1,76 @@
+//! The bench on the kernel of this machine: a bpffs in a temporary folder and a network namespace of its own, both
+//! gone when the bench is dropped, also by a panic.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use bpfmand_core::ProgramId;
+use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::linux::{LinuxKernel, test_run};
+
+use crate::bench::{Bench, Testable, quick_folder};
+
+impl Testable for LinuxKernel {
+    fn verdict(&self, program: ProgramId) -> u32 {
+        let program = self.open_program(program).unwrap().unwrap();
+        test_run(&program, &[0; 64], 1).unwrap().verdict
+    }
+}
+
+/// What a bench made on this machine.
+struct Machine {
+    namespace: String,
+    _pins: Mounted,
+}
+
+struct Mounted(tempfile::TempDir);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run("umount", &[&self.0.path().display().to_string()]);
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        run("ip", &["netns", "del", &self.namespace]);
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    let done = Command::new(program).args(arguments).output();
+    match done {
+        Ok(done) if done.status.success() => true,
+        Ok(done) => {
+            println!("{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+            false
+        }
+        Err(error) => {
+            println!("{program}: {error}");
+            false
+        }
+    }
+}
+
+/// A bench with a veth pair in its own namespace. `test` tells apart the tests of one process.
+pub fn bench(test: &str) -> Bench<LinuxKernel> {
+    let namespace = format!("engine-{}-{test}", std::process::id());
+    let mounted = Mounted(tempfile::tempdir().unwrap());
+    let kernel = LinuxKernel::new(mounted.0.path()).unwrap();
+    assert!(run("ip", &["netns", "add", &namespace]));
+    let machine = Machine { namespace: namespace.clone(), _pins: mounted };
+    assert!(run("ip", &["-n", &namespace, "link", "add", "left", "type", "veth", "peer", "name", "right"]));
+    Bench {
+        kernel: Arc::new(kernel),
+        folder: quick_folder(),
+        netns: PathBuf::from("/run/netns").join(namespace),
+        tc_by_clsact: false,
+        _machine: Box::new(machine),
+    }
+}
+
+/// Takes an interface away, with its peer.
+pub fn remove_interface(namespace: &str, name: &str) {
+    assert!(run("ip", &["-n", namespace, "link", "del", name]));
+}

@@ -1,0 +1,163 @@
+//! Load, list, get, unload, and who shares which maps.
+
+use std::path::Path;
+
+use bpfmand_core::Selector;
+use bpfmand_engine::ErrorKind;
+
+use crate::bench::{Ask as _, Bench, Testable, pins};
+
+fn a_loaded_program_is_listed_until_it_is_unloaded<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let mut request = bench.request("programs", &["alpha"]);
+    request.metadata.insert("team".to_owned(), "blue".to_owned());
+    let [id] = engine.loads(&request)[..] else { panic!("one program") };
+    let selector = Selector { metadata: request.metadata, ..Selector::default() };
+    let [listed] = &engine.list(&selector).unwrap()[..] else { panic!("one program") };
+    let managed = listed.managed.as_ref().unwrap();
+    assert_eq!((listed.id, managed.name.as_str(), managed.state.as_str()), (id, "alpha", "ok"));
+    assert_eq!(listed.facts.as_ref().unwrap().name, "alpha");
+    assert_eq!(pins(&*bench.kernel, Path::new("")), [format!("maps/{id}/counts"), format!("prog_{id}")]);
+    assert_eq!(listed.managed, engine.describe_program(id).unwrap().managed);
+
+    engine.unload(id).unwrap();
+    assert_eq!(engine.describe_program(id).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(engine.unload(id).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+    assert_eq!(bench.kernel.program(id).unwrap(), None);
+    assert_eq!(std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count(), 0);
+}
+
+fn programs_of_one_load_share_the_maps_of_their_object<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, tango] = engine.loads(&bench.request("programs", &["alpha", "tango"]))[..] else { panic!() };
+    assert_eq!(engine.map_pins(alpha)["counts"], engine.map_pins(tango)["counts"]);
+    let other = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    assert_ne!(engine.map_pins(other)["counts"], engine.map_pins(alpha)["counts"]);
+
+    engine.unload(alpha).unwrap();
+    let tango_alone = engine.describe_program(tango).unwrap();
+    assert_eq!(tango_alone.managed.unwrap().state, "ok");
+    assert!(pins(&*bench.kernel, Path::new("maps")).contains(&format!("maps/{tango}/counts")));
+}
+
+fn global_data_reaches_the_program<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let mut request = bench.request("programs", &["alpha"]);
+    let untouched = engine.loads(&request)[0];
+    request.global_data.insert("verdict".to_owned(), 1_u32.to_ne_bytes().to_vec());
+    let given = engine.loads(&request)[0];
+    assert_eq!((bench.kernel.verdict(untouched), bench.kernel.verdict(given)), (2, 1));
+
+    request.global_data.insert("nonsense".to_owned(), vec![0]);
+    assert_eq!(engine.load(&request).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+fn maps_of_an_owner_outlive_it_until_their_last_user_leaves<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let owner = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let mut request = bench.request("programs", &["bravo"]);
+    request.map_owner = Some(owner);
+    let first = engine.loads(&request)[0];
+    let second = engine.loads(&request)[0];
+    let counts = engine.map_pins(owner)["counts"];
+    assert_eq!(engine.map_pins(first)["counts"], counts);
+    assert_eq!(engine.map_pins(second)["counts"], counts);
+    let used_by = engine.describe_program(first).unwrap().managed.unwrap().map_used_by;
+    assert_eq!(used_by, [owner, first, second]);
+
+    let folder = format!("maps/{owner}/counts");
+    engine.unload(owner).unwrap();
+    engine.unload(first).unwrap();
+    assert_eq!(engine.map_pins(second)["counts"], counts);
+    assert_eq!(pins(&*bench.kernel, Path::new("maps")), [folder]);
+    engine.unload(second).unwrap();
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+    assert_eq!(bench.kernel.list_folder(Path::new("maps")).unwrap(), Vec::<String>::new());
+}
+
+fn an_owner_without_the_map_or_of_nobody_is_refused<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let owner = engine.loads(&bench.request("refused", &["tame"]))[0];
+    let before = pins(&*bench.kernel, Path::new(""));
+    let mut request = bench.request("programs", &["alpha"]);
+    request.map_owner = Some(owner);
+    assert!(engine.load(&request).unwrap_err().to_string().contains("has no map \"counts\""));
+    request.map_owner = Some(bpfmand_core::ProgramId(u32::MAX));
+    assert!(engine.load(&request).unwrap_err().to_string().contains("does not exist"));
+    assert_eq!(pins(&*bench.kernel, Path::new("")), before);
+}
+
+fn maps_pinned_by_name_are_one_map_and_go_with_the_last_user<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [host, guest] = engine.loads(&bench.request("sharing", &["host", "guest"]))[..] else { panic!() };
+    let other = engine.loads(&bench.request("sharing", &["guest"]))[0];
+    let (first, second) = (engine.map_pins(host), engine.map_pins(other));
+    assert_eq!(first["everyone"], second["everyone"]);
+    assert_ne!(first["own"], second["own"]);
+    for gone in [host, other] {
+        engine.unload(gone).unwrap();
+        assert_eq!(pins(&*bench.kernel, Path::new("shared")), ["shared/everyone"]);
+    }
+    engine.unload(guest).unwrap();
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+}
+
+fn a_refused_program_takes_its_siblings_with_it_and_leaves_nothing<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let kept = engine.loads(&bench.request("refused", &["tame"]))[0];
+    let before = pins(&*bench.kernel, Path::new(""));
+    let refused = engine.load(&bench.request("refused", &["tame", "wild"])).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::KernelRefused, "{refused}");
+    assert_eq!(pins(&*bench.kernel, Path::new("")), before);
+    assert_eq!(bench.kernel.list_folder(Path::new("pending")).unwrap(), Vec::<String>::new());
+    assert_eq!(engine.ids(), [kept]);
+}
+
+fn wrong_requests_change_nothing<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let mut cases = vec![
+        (bench.request("programs", &[]), ErrorKind::Invalid),
+        (bench.request("programs", &["alpha", "alpha"]), ErrorKind::Invalid),
+        (bench.request("programs", &["nobody"]), ErrorKind::Invalid),
+        (bench.request("programs", &["alpha"]), ErrorKind::Denied),
+        (bench.request("programs", &["alpha"]), ErrorKind::Invalid),
+        (bench.request("programs", &["alpha"]), ErrorKind::TooLarge),
+    ];
+    cases[3].0.caller_uid = 1000;
+    cases[4].0.programs[0].program_type = bpfmand_core::ProgramType::Tc;
+    cases[5].0.metadata.insert("long".to_owned(), "x".repeat(1 << 20));
+    for (request, kind) in cases {
+        let error = engine.load(&request).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+    }
+    drop(engine);
+    assert_eq!(bench.records(), []);
+}
+
+crate::on_both_kernels!(
+    a_loaded_program_is_listed_until_it_is_unloaded,
+    programs_of_one_load_share_the_maps_of_their_object,
+    global_data_reaches_the_program,
+    maps_of_an_owner_outlive_it_until_their_last_user_leaves,
+    an_owner_without_the_map_or_of_nobody_is_refused,
+    maps_pinned_by_name_are_one_map_and_go_with_the_last_user,
+    wrong_requests_change_nothing,
+);
+
+mod refusal {
+    #[test]
+    fn simulated_a_refused_program_leaves_nothing() {
+        let bench = crate::simulated::bench();
+        bench.kernel.refuse("wild");
+        super::a_refused_program_takes_its_siblings_with_it_and_leaves_nothing(&bench);
+    }
+
+    #[test]
+    fn linux_a_refused_program_leaves_nothing() {
+        super::a_refused_program_takes_its_siblings_with_it_and_leaves_nothing(&crate::linux::bench(
+            "refusal",
+        ));
+    }
+}

@@ -1,0 +1,32 @@
+//! The engine, kept to its promises.
+//!
+//! What holds on every kernel is written once and run twice: on the simulated kernel and on the one of this machine.
+//! What only a simulated kernel can do - fail at the n-th call, stop at the n-th step, reboot - is tested there alone.
+
+#![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
+
+mod bench;
+mod chains;
+mod crashes;
+mod faults;
+mod kernel_rules;
+mod linux;
+mod loads;
+mod objects;
+mod reboots;
+mod recovery;
+mod sequences;
+mod simulated;
+
+/// Makes two tests of each body: one on the simulated kernel, one on the real one.
+macro_rules! on_both_kernels {
+    ($($name:ident),+ $(,)?) => {
+        mod simulated {
+            $(#[test] fn $name() { super::$name(&crate::simulated::bench()); })+
+        }
+        mod linux {
+            $(#[test] fn $name() { super::$name(&crate::linux::bench(stringify!($name))); })+
+        }
+    };
+}
+pub(crate) use on_both_kernels;

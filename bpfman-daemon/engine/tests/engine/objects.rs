@@ -1,0 +1,30 @@
+//! Compiles the C sources beside the tests, as their authors would.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The object file of `tests/src/NAME.c`, compiled once a process.
+pub fn object(name: &'static str) -> &'static [u8] {
+    static PROGRAMS: OnceLock<Vec<u8>> = OnceLock::new();
+    static SHARING: OnceLock<Vec<u8>> = OnceLock::new();
+    static REFUSED: OnceLock<Vec<u8>> = OnceLock::new();
+    let cell = match name {
+        "programs" => &PROGRAMS,
+        "sharing" => &SHARING,
+        _ => &REFUSED,
+    };
+    cell.get_or_init(|| compile(name))
+}
+
+fn compile(name: &str) -> Vec<u8> {
+    let source: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/src").join(format!("{name}.c"));
+    let done = Command::new("clang")
+        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu", "-c"])
+        .arg(&source)
+        .args(["-o", "-"])
+        .output()
+        .unwrap_or_else(|error| panic!("clang, which compiles the programs under test: {error}"));
+    assert!(done.status.success(), "{}: {}", source.display(), String::from_utf8_lossy(&done.stderr));
+    done.stdout
+}

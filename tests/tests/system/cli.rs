@@ -1,0 +1,173 @@
+//! The client: exit codes, forms of answers, generated documentation.
+
+use std::fs;
+
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::{Daemon, Network, compile};
+use serde_json::Value;
+
+#[test]
+fn every_failure_has_its_exit_code_and_its_hint() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let chain = compile::object("chain").display().to_string();
+    let broken = compile::object("broken").display().to_string();
+    let far = network.far.path().display().to_string();
+    let id = daemon.bpfman(&format!("load file -p {chain} --programs xdp:xdp_member -q")).success();
+    let id = id.trim();
+    network.far.ip(&["link", "add", "held", "type", "veth", "peer", "name", "other"]);
+    let stranger = compile::object("stranger").display().to_string();
+    let script = format!("ip link set dev held xdpgeneric obj {stranger} sec xdp");
+    crate::strangers::with_bpffs(&network.far, &script);
+    for (line, code, says) in [
+        ("list".to_owned(), 2, "Usage"),
+        ("load file --programs xdp:f".to_owned(), 2, "--path"),
+        (format!("load file -p {chain} --programs nothing:f"), 2, "nothing"),
+        (format!("load file -p {chain} --programs xdp:f -g size=0xff"), 2, "size"),
+        (format!("attach {id} xdp -i lo"), 2, "--priority"),
+        ("unload 4000000000".to_owned(), 5, "hint: "),
+        ("detach 4000000000".to_owned(), 5, "hint: "),
+        ("get program 4000000000".to_owned(), 5, "4000000000"),
+        ("get link 4000000000".to_owned(), 5, "4000000000"),
+        (format!("chain show xdp:{INTERFACE}@{far}"), 5, INTERFACE),
+        ("load file -p /nonexistent.o --programs xdp:f".to_owned(), 5, "/nonexistent.o"),
+        (format!("load file -p {chain} --programs xdp:absent"), 6, "absent"),
+        (format!("attach {id} xdp -i absent0 -p 1 -n {far}"), 6, "hint: "),
+        (format!("attach {id} xdp -i {INTERFACE} -p -1 -n {far}"), 6, "-1"),
+        (format!("attach {id} tracepoint -t syscalls/sys_enter_openat"), 6, "hint: "),
+        (format!("attach {id} xdp -i held -p 1 -n {far}"), 7, "hint: "),
+        (format!("load file -p {broken} --programs xdp:broken"), 8, "hint: "),
+        ("load image -i 127.0.0.1:1/x:1 --programs xdp:f".to_owned(), 9, "127.0.0.1:1"),
+    ] {
+        let outcome = daemon.bpfman(&line);
+        assert_eq!(outcome.code, code, "{line}: {outcome:?}");
+        assert!(outcome.stderr.contains(says), "{line}: {outcome:?}");
+        assert_eq!(outcome.stdout, "", "{line}");
+    }
+    let nobody = Daemon::prepare();
+    nobody.bpfman("list programs").fails(3, &["sock", "hint: "]);
+}
+
+#[test]
+fn tables_have_the_known_headers_and_blocks() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let chain = compile::object("chain").display().to_string();
+    let far = network.far.path().display().to_string();
+    let loaded = daemon
+        .bpfman(&format!(
+            "load file -p {chain} --programs xdp:xdp_member -a shop -m owner=acme -g who=07000000"
+        ))
+        .success();
+    for line in [
+        " Bpfman State",
+        " Kernel State",
+        "Program ID:",
+        "Metadata:",
+        "Map Pin Path:",
+        "Loaded At:",
+        "Verified Instruction Count:",
+    ] {
+        assert!(loaded.contains(line), "{loaded}");
+    }
+    assert!(loaded.contains("who=07000000") && loaded.contains("bpfman_application=shop"), "{loaded}");
+    let id =
+        loaded.lines().find_map(|line| line.trim().strip_prefix("Program ID:")).unwrap().trim().to_owned();
+    let attached = daemon.bpfman(&format!("attach {id} xdp -i {INTERFACE} -p 35 -n {far} -m a=b")).success();
+    for line in ["Link ID:", "Interface:", "Priority:", "Position:", "Proceed On:", "Network Namespace:"] {
+        assert!(attached.contains(line), "{attached}");
+    }
+    let link =
+        attached.lines().find_map(|line| line.trim().strip_prefix("Link ID:")).unwrap().trim().to_owned();
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let programs = daemon.bpfman("list programs").success();
+    let mut lines = programs.lines();
+    assert_eq!(words(lines.next().unwrap()).join(" "), "Program ID Application Type Function Name Links");
+    assert_eq!(words(lines.next().unwrap()), [&id, "shop", "xdp", "xdp_member", "(1)", &link]);
+    let links = daemon.bpfman("list links").success();
+    let mut lines = links.lines();
+    assert_eq!(
+        words(lines.next().unwrap()).join(" "),
+        "Program ID Link ID Application Type Function Name Attachment"
+    );
+    assert_eq!(words(lines.next().unwrap()), [&id, &link, "shop", "xdp", "xdp_member", INTERFACE, "pos-0"]);
+    assert!(
+        daemon.bpfman(&format!("get link {link}")).success().contains("owner=acme")
+            || attached.contains("a=b")
+    );
+    assert!(daemon.bpfman(&format!("chain show xdp:{INTERFACE}@{far}")).success().contains(&link));
+    let version = daemon.bpfman("version").success();
+    assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+    for line in [format!("detach {link}"), format!("unload {id}")] {
+        assert_eq!(daemon.bpfman(&line).success(), "");
+    }
+}
+
+#[test]
+fn every_answer_is_json_and_yaml_of_the_same_shape() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let chain = compile::object("chain").display().to_string();
+    let far = network.far.path().display().to_string();
+    let loaded = daemon.bpfman(&format!("load file -p {chain} --programs xdp:xdp_member -o json")).json();
+    let id = loaded["programs"][0]["program_id"].as_u64().unwrap();
+    let attached = daemon.bpfman(&format!("attach {id} xdp -i {INTERFACE} -p 35 -n {far} -o json")).json();
+    let link = attached["link_id"].as_u64().unwrap();
+    for line in [
+        "list programs".to_owned(),
+        "list programs --all -p xdp".to_owned(),
+        "list links".to_owned(),
+        format!("get program {id}"),
+        format!("get link {link}"),
+        format!("chain show xdp:{INTERFACE}@{far}"),
+        "version".to_owned(),
+    ] {
+        // Strangers come and go on a machine where other tests run.
+        let all = line.contains("--all");
+        let json = daemon.bpfman(&format!("{line} -o json")).json();
+        let yaml = daemon.bpfman(&format!("{line} -o yaml")).success();
+        let yaml: Value = serde_norway::from_str(&yaml).unwrap();
+        assert!(all || json == yaml, "{line}: {json:#}\n{yaml:#}");
+    }
+    let ids = |line: &str| daemon.bpfman(line).success();
+    assert_eq!(ids("list programs -q"), format!("{id}\n"));
+    assert_eq!(ids("list links -q"), format!("{link}\n"));
+    assert_eq!(ids(&format!("detach {link} -q")), "");
+    assert_eq!(ids("list links -q"), "");
+}
+
+#[test]
+fn output_to_a_file_has_no_colours() {
+    let daemon = Daemon::start();
+    let object = compile::object("chain").display().to_string();
+    for line in [format!("load file -p {object} --programs xdp:xdp_member"), "list programs".to_owned()] {
+        assert!(!daemon.bpfman(&line).success().contains('\u{1b}'));
+    }
+    assert!(!daemon.bpfman("unload 4000000000").stderr.contains('\u{1b}'));
+}
+
+#[test]
+fn completions_and_manual_pages_come_from_the_client() {
+    let daemon = Daemon::prepare();
+    let folder = daemon.path("generated");
+    daemon.bpfman(&format!("completions {}", folder.display())).success();
+    daemon.bpfman(&format!("man {}", folder.display())).success();
+    let names: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    for name in ["bpfman.bash", "_bpfman", "bpfman.fish", "bpfman.1"] {
+        assert!(names.iter().any(|found| found == name), "{names:?} lack {name}");
+    }
+    assert!(names.iter().filter(|name| name.ends_with(".1")).count() > 10, "{names:?}");
+    bpfman_tests::command::run(&["bash", "-n", &folder.join("bpfman.bash").display().to_string()]);
+}
+
+#[test]
+fn types_that_are_bound_at_load_name_their_target() {
+    let daemon = Daemon::start();
+    let object = compile::object("probes").display().to_string();
+    daemon
+        .bpfman(&format!("load file -p {object} --programs fentry:on_fentry"))
+        .fails(2, &["fentry:FUNCTION"]);
+    daemon
+        .bpfman(&format!("load file -p {object} --programs fentry:on_fentry:no_such_function"))
+        .fails(6, &["no_such_function"]);
+}

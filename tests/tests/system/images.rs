@@ -1,0 +1,144 @@
+//! Images from end to end: built, pushed and signed by the client, verified and loaded by the daemon.
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_proto::v1::PullBytecodeRequest;
+use bpfman_tests::registry::Registry;
+use bpfman_tests::requests::image;
+use bpfman_tests::{Daemon, Launch, compile};
+use tonic::Code;
+
+use crate::equipment::assert_status;
+
+/// Builds and pushes an image of one of the test programs.
+pub fn publish(daemon: &Daemon, name: &str, program: &str) {
+    let object = compile::object(program).display().to_string();
+    daemon.bpfman(&format!("image build -t {name} -b {object}")).success();
+    daemon.bpfman(&format!("image push {name}")).success();
+}
+
+/// A daemon that trusts one key for the images of a registry, and the private key.
+fn daemon_with_key(registry: &Registry) -> (Daemon, String) {
+    let mut daemon = Daemon::prepare();
+    let prefix = daemon.path("trusted").display().to_string();
+    daemon.bpfman(&format!("image generate-key-pair {prefix}")).success();
+    let policy = format!("[[images]]\npattern = \"{}\"\nkeys = [\"{prefix}.pub\"]\n", registry.image("*"));
+    daemon.again(&Launch { policy, ..Launch::default() });
+    (daemon, format!("{prefix}.key"))
+}
+
+#[test]
+fn a_signed_image_is_verified_and_loaded_and_an_unsigned_one_refused() {
+    let registry = Registry::start();
+    let (daemon, key) = daemon_with_key(&registry);
+    let name = registry.image("team/chain:1");
+    publish(&daemon, &name, "chain");
+    let before = daemon.state();
+    let load = format!("load image -i {name} --programs xdp:xdp_member tc:tc_member -o json");
+    let refused = daemon.bpfman(&load);
+    refused.fails(9, &["error: ", "signature", &name, "hint: "]);
+    assert_eq!(daemon.state(), before);
+    daemon.bpfman(&format!("image sign {name} --key {key}")).success();
+    let loaded = daemon.bpfman(&load).json();
+    let first = &loaded["programs"][0];
+    assert_eq!(first["name"], "xdp_member");
+    let shown = daemon.bpfman(&format!("get program {} -o json", first["program_id"])).json();
+    let bytecode = &shown["bytecode"];
+    assert_eq!(bytecode["image_url"], name.as_str());
+    assert_eq!(bytecode["pull_policy"], "IfNotPresent");
+    assert!(bytecode["image_digest"].as_str().unwrap().starts_with("sha256:"), "{bytecode}");
+    let verified_by = bytecode["verified_by"].as_str().unwrap();
+    let rule = registry.image("*");
+    assert!(verified_by.starts_with("key sha256:") && verified_by.contains(&rule), "{verified_by}");
+    assert!(bytecode["path"].is_null());
+}
+
+#[test]
+fn a_signature_by_another_key_does_not_count() {
+    let registry = Registry::start();
+    let (daemon, _) = daemon_with_key(&registry);
+    let name = registry.image("team/chain:1");
+    publish(&daemon, &name, "chain");
+    let stranger = daemon.path("stranger").display().to_string();
+    daemon.bpfman(&format!("image generate-key-pair {stranger}")).success();
+    daemon.bpfman(&format!("image sign {name} --key {stranger}.key")).success();
+    let before = daemon.state();
+    daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).fails(9, &[&name]);
+    daemon.bpfman(&format!("image pull -i {name}")).fails(9, &[&name]);
+    assert_eq!(daemon.state(), before);
+}
+
+#[test]
+fn a_tag_that_moves_to_an_unsigned_image_is_refused() {
+    let registry = Registry::start();
+    let (daemon, key) = daemon_with_key(&registry);
+    let name = registry.image("team/app:latest");
+    publish(&daemon, &name, "chain");
+    daemon.bpfman(&format!("image sign {name} --key {key}")).success();
+    daemon.bpfman(&format!("load image -i {name} -p Always --programs xdp:xdp_member")).success();
+    publish(&daemon, &name, "stranger");
+    daemon.bpfman(&format!("load image -i {name} -p Always --programs xdp:stranger")).fails(9, &[&name]);
+    // What is there already is still good.
+    daemon.bpfman(&format!("load image -i {name} -p IfNotPresent --programs xdp:xdp_member")).success();
+}
+
+#[test]
+fn pull_policies_say_when_the_registry_is_asked() {
+    let mut registry = Registry::start();
+    let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
+    let name = registry.image("chain:1");
+    publish(&daemon, &name, "chain");
+    let load = |policy: &str| {
+        daemon.bpfman(&format!("load image -i {name} -p {policy} --programs xdp:xdp_member -q"))
+    };
+    load("Never").fails(5, &[&name, "hint: "]);
+    daemon.wire().pull_bytecode(PullBytecodeRequest { image: Some(image(&name, 1)) }).unwrap();
+    load("Never").success();
+    load("Always").success();
+    registry.stop();
+    load("IfNotPresent").success();
+    load("Never").success();
+    load("Always").fails(9, &[&name]);
+    let other = registry.image("other:1");
+    daemon.bpfman(&format!("image pull -i {other}")).fails(9, &[&other]);
+    assert_status(
+        daemon.wire().pull_bytecode(PullBytecodeRequest { image: Some(image(&other, 1)) }),
+        Code::Unavailable,
+        "registry",
+        &[&other],
+    );
+}
+
+#[test]
+fn a_program_that_the_image_does_not_have_is_refused_with_those_it_has() {
+    let registry = Registry::start();
+    let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
+    let name = registry.image("chain:1");
+    publish(&daemon, &name, "chain");
+    let before = daemon.state();
+    daemon
+        .bpfman(&format!("load image -i {name} --programs xdp:absent"))
+        .fails(6, &["absent", "xdp_member", "tc_member"]);
+    assert_eq!(daemon.state(), before);
+    daemon
+        .bpfman(&format!("load image -i {} --programs xdp:f", registry.image("nothing:1")))
+        .fails(5, &["nothing"]);
+    daemon.bpfman("load image -i not//a::reference --programs xdp:f").fails(6, &["not//a::reference"]);
+}
+
+#[test]
+fn a_digest_names_an_image_as_well_as_a_tag() {
+    let registry = Registry::start();
+    let (daemon, key) = daemon_with_key(&registry);
+    let name = registry.image("team/chain:1");
+    publish(&daemon, &name, "chain");
+    daemon.bpfman(&format!("image sign {name} --key {key}")).success();
+    let loaded = daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member -o json")).json();
+    let digest = loaded["programs"][0]["bytecode"]["image_digest"].as_str().unwrap().to_owned();
+    let by_digest = format!("{}@{digest}", registry.image("team/chain"));
+    daemon.bpfman(&format!("load image -i {by_digest} --programs xdp:xdp_member")).success();
+    // A program of an image is loaded again after a loss of all pins, with no registry to ask.
+    drop(registry);
+    let id = loaded["programs"][0]["program_id"].as_u64().unwrap();
+    daemon.bpfman(&format!("unload {id}")).success();
+    assert_eq!(loaded["programs"][0]["type"], Type::Xdp.as_str_name().to_ascii_lowercase());
+}

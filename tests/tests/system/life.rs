@@ -1,0 +1,283 @@
+//! The daemon's start, end, and life beside others.
+
+use std::fs;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::network::{INTERFACE, Namespace};
+use bpfman_tests::requests::{attach, tc, tracepoint, xdp};
+use bpfman_tests::target::Target;
+use bpfman_tests::traffic::Traffic;
+use bpfman_tests::{Daemon, Launch, Network, compile, kernel};
+
+use crate::equipment::{Program, detach, link, unload};
+
+#[test]
+fn sigterm_ends_the_daemon_and_programs_run_on() {
+    let (mut daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let members: Vec<_> =
+        (1..=2).map(|who| Program::member(&wire, "xdp_member", Type::Xdp, who, who % 2 + 1)).collect();
+    for (priority, member) in (10..).zip(members.iter().rev()) {
+        wire.attach(attach(member.id, xdp(&network.far.path(), INTERFACE, priority, &[]))).unwrap();
+    }
+    assert_eq!(traffic.send(1), 0);
+    let before = daemon.state();
+    let status = daemon.terminate();
+    assert!(status.success(), "{status}");
+    assert!(!daemon.socket().exists(), "the socket goes with it");
+    assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
+    assert_eq!(traffic.send(1), 0);
+    assert_eq!(members[1].hits(), 2);
+    // The next one adopts all.
+    daemon.again(&Launch::default());
+    assert_eq!(daemon.state(), before);
+    assert!(daemon.log().contains("adopted=2 reloaded=0 reattached=0"), "{}", daemon.log());
+    let wire = daemon.wire();
+    members.iter().for_each(|member| unload(&wire, member.id));
+    assert_eq!(traffic.send(1), 1);
+}
+
+#[test]
+fn a_killed_daemon_is_followed_by_one_that_adopts_every_type() {
+    let (mut daemon, network) = (Daemon::start(), Network::new());
+    let wire = daemon.wire();
+    let far = network.far.path();
+    let point = "syscalls/sys_enter_getpriority";
+    let probes =
+        bpfman_tests::requests::load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
+    let probe = Program::of(&wire.load(probes).unwrap().programs[0]);
+    let xdp_member = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+    let tc_member = Program::member(&wire, "tc_member", Type::Tc, 2, 3);
+    wire.attach(attach(probe.id, tracepoint(point))).unwrap();
+    wire.attach(attach(xdp_member.id, xdp(&far, INTERFACE, 1, &[]))).unwrap();
+    wire.attach(attach(tc_member.id, tc(&far, INTERFACE, "ingress", 1, &[]))).unwrap();
+    let before = daemon.state();
+    daemon.kill();
+    let mut target = Target::start();
+    target.get_priority();
+    assert!(kernel::array_value(kernel::map_named(&probe.maps, "fired"), 0) >= 1, "it runs on");
+    daemon.again(&Launch::default());
+    assert_eq!(daemon.state(), before);
+    assert!(before.links.iter().all(|link| link["state"] == "ok"), "{:#?}", before.links);
+}
+
+#[test]
+fn after_a_loss_of_all_pins_everything_is_loaded_and_attached_again() {
+    let (mut daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let far = network.far.path();
+    for (who, priority) in [(1, 20), (2, 10)] {
+        let member = Program::member(&wire, "xdp_member", Type::Xdp, who, 2);
+        wire.attach(attach(member.id, xdp(&far, INTERFACE, priority, &[]))).unwrap();
+    }
+    let before = daemon.state();
+    // As after a reboot: the records are there, and nothing of the kernel.
+    daemon.terminate();
+    rustix::mount::unmount(daemon.fs(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    bpfman_tests::wait::until("the hook is empty", || {
+        kernel::hooks(&far)[0]["xdp"].as_array().unwrap().is_empty()
+    });
+    daemon.again(&Launch::default());
+    assert!(daemon.log().contains("reloaded=2"), "{}", daemon.log());
+    let after = daemon.state();
+    let of = |state: &bpfman_tests::daemon::State, key: &str| -> Vec<_> {
+        state.programs.iter().map(|program| program[key].clone()).collect()
+    };
+    let sorted = |mut values: Vec<serde_json::Value>| {
+        values.sort_by_key(serde_json::Value::to_string);
+        values
+    };
+    // Kernel ids are new; what is ours stays.
+    assert_ne!(of(&before, "program_id"), of(&after, "program_id"));
+    for key in ["uid", "name", "global_data", "metadata", "link_ids"] {
+        assert_eq!(sorted(of(&before, key)), sorted(of(&after, key)), "{key}");
+    }
+    assert_eq!(traffic.send(1), 1);
+    let id = after.programs[0]["program_id"].as_u64().unwrap();
+    let maps = after.programs[0]["kernel"]["map_ids"].as_array().unwrap();
+    let maps = maps.iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect();
+    assert_eq!(Program { id: u32::try_from(id).unwrap(), maps }.trail(), [2, 1]);
+}
+
+#[test]
+fn a_second_daemon_on_one_state_folder_is_refused() {
+    let daemon = Daemon::start();
+    let second = Daemon::prepare();
+    let state = daemon.path("run/state").display().to_string();
+    let launch = Launch { flags: vec!["--state-dir".to_owned(), state.clone()], ..Launch::default() };
+    let before = daemon.state();
+    let (status, said) = second.refuses(&launch);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&state) && said.contains("another"), "{said}");
+    assert_eq!(daemon.state(), before);
+}
+
+#[test]
+fn a_second_daemon_on_one_socket_is_refused() {
+    let daemon = Daemon::start();
+    let second = Daemon::prepare();
+    let launch = Launch { socket: Some(daemon.socket()), ..Launch::default() };
+    let (status, said) = second.refuses(&launch);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("already listens") && said.contains(&daemon.socket().display().to_string()),
+        "{said}"
+    );
+    assert_eq!(daemon.bpfman("list programs -q").success(), "");
+}
+
+#[test]
+fn daemons_with_runtime_folders_of_their_own_live_side_by_side() {
+    let daemons = [Daemon::start(), Daemon::start(), Daemon::start()];
+    let network = Network::new();
+    let programs: Vec<_> = daemons
+        .iter()
+        .map(|daemon| Program::member(&daemon.wire(), "tcx_member", Type::Tcx, 1, -1))
+        .collect();
+    for (daemon, program) in daemons.iter().zip(&programs) {
+        let info = bpfman_tests::requests::tcx(&network.far.path(), INTERFACE, "ingress", 50);
+        daemon.wire().attach(attach(program.id, info)).unwrap();
+    }
+    assert_eq!(Traffic::new(&network).send(1), 1);
+    for (daemon, program) in daemons.iter().zip(&programs) {
+        assert_eq!(program.hits(), 1);
+        let listed = daemon.bpfman("list programs -q").success();
+        assert_eq!(listed, format!("{}\n", program.id), "each knows its own alone");
+    }
+}
+
+#[test]
+fn the_second_store_engine_keeps_records_as_well() {
+    let launch = Launch { config: "[store]\nengine = \"sled\"\n".to_owned(), ..Launch::default() };
+    let (mut daemon, network) = (Daemon::start_with(&launch), Network::new());
+    let wire = daemon.wire();
+    let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+    let id = wire.attach(attach(program.id, xdp(&network.far.path(), INTERFACE, 5, &[]))).unwrap().link_id;
+    let before = daemon.state();
+    daemon.kill();
+    daemon.again(&launch);
+    assert_eq!(daemon.state(), before);
+    assert_eq!(link(&daemon.wire(), id).program_id, program.id);
+    detach(&daemon.wire(), id);
+    unload(&daemon.wire(), program.id);
+    assert_eq!(daemon.state().pins, [""; 0]);
+}
+
+#[test]
+fn a_socket_of_the_service_manager_is_served_and_stays() {
+    let mut daemon = Daemon::prepare();
+    let listener = UnixListener::bind(daemon.socket()).unwrap();
+    fs::set_permissions(daemon.socket(), fs::Permissions::from_mode(0o600)).unwrap();
+    // A copy that the daemon inherits; the shell moves it to where service managers put it.
+    let inherited = rustix::io::dup(&listener).unwrap();
+    let script = format!("exec 3<&{} && LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"", inherited.as_raw_fd());
+    let wrapper = ["bash", "-c", &script, "bash"].map(str::to_owned).to_vec();
+    daemon.again(&Launch { wrapper, ..Launch::default() });
+    assert_eq!(daemon.bpfman("list programs -q").success(), "");
+    let mode = fs::metadata(daemon.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "its mode is the service manager's");
+    assert!(daemon.terminate().success());
+    assert!(daemon.socket().exists(), "it is not the daemon's to remove");
+}
+
+#[test]
+fn the_service_manager_hears_when_it_is_ready_and_when_it_ends() {
+    // That it waits for readiness is how every daemon of these tests is started.
+    let mut daemon = Daemon::start();
+    assert!(daemon.terminate().success());
+    assert_eq!(daemon.notification().as_deref().map(str::trim), Some("STOPPING=1"));
+}
+
+#[test]
+fn a_load_from_a_file_needs_no_network() {
+    let nowhere = Namespace::new("nowhere");
+    nowhere.ip(&["link", "set", "lo", "down"]);
+    let wrapper = vec!["nsenter".to_owned(), format!("--net={}", nowhere.path().display())];
+    let daemon = Daemon::start_with(&Launch { wrapper, ..Launch::default() });
+    let program = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
+    // Without a namespace in the request, the daemon's own counts.
+    let info = bpfman_proto::v1::XdpAttachInfo { iface: "lo".to_owned(), priority: 1, ..Default::default() };
+    let info = bpfman_proto::v1::attach_info::Info::XdpAttachInfo(info);
+    daemon.wire().attach(attach(program.id, info)).unwrap();
+    assert_eq!(kernel::hooks(&nowhere.path())[0]["xdp"][0]["id"], program.id);
+}
+
+#[test]
+fn it_runs_without_cap_sys_resource() {
+    let words = [
+        "prlimit",
+        "--memlock=65536:65536",
+        "setpriv",
+        "--bounding-set=-sys_resource",
+        "--inh-caps=-sys_resource",
+    ];
+    let wrapper = words.map(str::to_owned).to_vec();
+    let daemon = Daemon::start_with(&Launch { wrapper, ..Launch::default() });
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+    let effective = u64::from_str_radix(effective, 16).unwrap();
+    assert_eq!(effective >> 24 & 1, 0, "{effective:x}");
+    let programs: Vec<_> =
+        (0..4).map(|who| Program::member(&daemon.wire(), "xdp_member", Type::Xdp, who, 2)).collect();
+    assert!(programs.iter().all(|program| kernel::has_program(program.id)));
+}
+
+#[test]
+fn the_launch_forms_of_older_deployments_are_taken() {
+    for flags in [&["serve"][..], &["--csi-support"], &["serve", "--csi-support", "--timeout", "0"]] {
+        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        // Flags come last here, and the word first: both orders work.
+        let daemon = Daemon::start_with(&Launch { flags, ..Launch::default() });
+        assert_eq!(daemon.bpfman("list programs -q").success(), "");
+    }
+}
+
+#[test]
+fn an_idle_daemon_ends_when_told_to_and_programs_run_on() {
+    let flags = ["--timeout", "1"].map(str::to_owned).to_vec();
+    let mut daemon = Daemon::start_with(&Launch { flags, ..Launch::default() });
+    let program = {
+        let wire = daemon.wire();
+        Program::member(&wire, "xdp_member", Type::Xdp, 1, 2)
+    };
+    assert!(daemon.ended().success());
+    assert!(kernel::has_program(program.id));
+}
+
+#[test]
+fn a_mistake_in_the_configuration_keeps_it_from_starting() {
+    let daemon = Daemon::prepare();
+    for (config, policy, says) in [
+        ("[store]\nengine = \"sqlite\"", "", "sqlite"),
+        ("tc.attach = \"magic\"", "", "magic"),
+        ("not toml at all", "", "bpfman.toml"),
+        ("", "mode = \"sometimes\"", "sometimes"),
+        ("", "[[images]]\npattern = \"*\"\n", "names no keys"),
+        ("", "[[images]]\npattern = \"*\"\nkeys = [\"/nonexistent.pub\"]\n", "/nonexistent.pub"),
+    ] {
+        let launch = Launch { config: config.to_owned(), policy: policy.to_owned(), ..Launch::default() };
+        let (status, said) = daemon.refuses(&launch);
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+    // A policy that others could change is no policy.
+    let mut command = daemon.command(&Launch::default());
+    fs::set_permissions(daemon.path("policy.toml"), fs::Permissions::from_mode(0o666)).unwrap();
+    let output = command.stderr(std::process::Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("writable by nobody else"), "{said}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_keeps_it_from_starting() {
+    let daemon = Daemon::prepare();
+    fs::write(daemon.path("file"), "").unwrap();
+    let state = daemon.path("file/state").display().to_string();
+    let launch = Launch { flags: vec!["--state-dir".to_owned(), state.clone()], ..Launch::default() };
+    let (status, said) = daemon.refuses(&launch);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&state), "{said}");
+}
