@@ -40,7 +40,7 @@ lint: ## what CI demands of the sources: format, clippy, licences, duplicate cra
 
 vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6.12 (root)
 	@packaging/install-deps test
-	@.ci/test vm
+	@.ci/test vm vm-engine
 
 client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (root)
 	@.ci/test client

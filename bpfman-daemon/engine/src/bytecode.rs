@@ -1,8 +1,7 @@
 //! Where bytecode comes from: a local file, or an image.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -119,13 +118,15 @@ pub fn read_file(path: &Path, caller_uid: u32) -> Result<Arc<[u8]>, EngineError>
         return Err(EngineError::Invalid(format!("bytecode path \"{}\" is not absolute", path.display())));
     }
     let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
-    // The path may name a pipe that nobody writes to: the open must not wait for that.
-    let at_once = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(at_once).open(path).map_err(fail)?;
+    // Before the open, which would wait at a pipe for somebody to write into it.
+    let regular = |metadata: &std::fs::Metadata| {
+        let message = || format!("bytecode {} is not a regular file", path.display());
+        if metadata.is_file() { Ok(()) } else { Err(EngineError::Invalid(message())) }
+    };
+    regular(&std::fs::metadata(path).map_err(fail)?)?;
+    let file = File::open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
-    if !metadata.is_file() {
-        return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));
-    }
+    regular(&metadata)?;
     let too_large = |size| EngineError::TooLarge {
         what: format!("bytecode {}", path.display()),
         size,

@@ -149,7 +149,11 @@ impl<K: Kernel> Engine<K> {
                     return Ok(());
                 }
                 let expected = self.kernel.open_program(from)?.ok_or_else(changed)?;
-                Ok(self.kernel.replace(&link, to, &expected)?)
+                match self.kernel.replace(&link, to, &expected) {
+                    // Its interface went after the look above: a namespace is taken down some time after its name.
+                    Err(_) if self.kernel.link_of(&link)?.ifindex.is_none() => Ok(()),
+                    result => Ok(result?),
+                }
             }
             Entry::Filter { priority, handle } => {
                 let filter = TcFilter { priority, handle };

@@ -13,22 +13,30 @@ mod blobs;
 mod bytecode;
 mod chain;
 mod describe;
+mod describe_links;
 mod detach;
+mod details;
 mod engine;
 mod error;
+mod hooks;
 mod load;
+mod load_maps;
+mod load_plan;
 mod locks;
 mod members;
 mod paths;
 mod records;
 mod recover;
+mod recover_hooks;
+mod recover_pending;
+mod recover_programs;
 mod state;
 mod steps;
 mod undo;
 mod unload;
 
 pub use bytecode::{FetchedImage, ImageFailure, ImageFailureKind, Images, NoImages};
-pub use describe::{
+pub use details::{
     ChainDetails, ChainMemberDetails, LinkDetails, ManagedProgram, MapDetails, ProgramDetails, ProgramSource,
 };
 pub use engine::{Engine, EngineOptions, XdpModes};

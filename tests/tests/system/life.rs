@@ -8,11 +8,12 @@ use std::os::unix::net::UnixListener;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::{INTERFACE, Namespace};
 use bpfman_tests::requests::{attach, tc, tracepoint, xdp};
+use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::target::Target;
 use bpfman_tests::traffic::Traffic;
 use bpfman_tests::{Daemon, Launch, Network, compile, kernel};
 
-use crate::equipment::{Program, detach, link, unload};
+use crate::equipment::{Program, detach, link, test_name, unload};
 
 #[test]
 fn sigterm_ends_the_daemon_and_programs_run_on() {
@@ -131,6 +132,9 @@ fn a_second_daemon_on_one_socket_is_refused() {
 
 #[test]
 fn daemons_with_runtime_folders_of_their_own_live_side_by_side() {
+    if lacks_tcx(&test_name()) {
+        return;
+    }
     let daemons = [Daemon::start(), Daemon::start(), Daemon::start()];
     let network = Network::new();
     let programs: Vec<_> = daemons

@@ -5,6 +5,7 @@ use std::path::Path;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, load, number, tcx, tracepoint, xdp};
+use bpfman_tests::skip::has_tcx;
 use bpfman_tests::target::Target;
 use bpfman_tests::traffic::Traffic;
 use bpfman_tests::{Daemon, Network, compile, kernel};
@@ -74,7 +75,13 @@ fn sections_data_and_functions_are_as_libbpf_takes_them() {
     request.global_data.insert("started".to_owned(), number(40));
     let programs: Vec<_> = wire.load(request).unwrap().programs.iter().map(Program::of).collect();
     wire.attach(attach(programs[0].id, xdp(&network.far.path(), INTERFACE, 10, &[]))).unwrap();
-    wire.attach(attach(programs[3].id, tcx(&network.near.path(), INTERFACE, "egress", 10))).unwrap();
+    // Also without tcx three programs run.
+    if has_tcx() {
+        wire.attach(attach(programs[3].id, tcx(&network.near.path(), INTERFACE, "egress", 10))).unwrap();
+    } else {
+        let plain = bpfman_tests::requests::tc(&network.near.path(), INTERFACE, "egress", 10, &[]);
+        wire.attach(attach(programs[2].id, plain)).unwrap();
+    }
     wire.attach(attach(programs[5].id, tracepoint("syscalls/sys_enter_getpriority"))).unwrap();
     assert_eq!(traffic.send(1), 1);
     Target::start().get_priority();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use bpfmand_core::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, ProgramFacts, ProgramId};
@@ -37,6 +38,7 @@ pub fn program_ids() -> io::Result<Vec<ProgramId>> {
 
 /// Describes a program.
 pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
+    expect(fd, "bpf-prog")?;
     // Most programs have few maps: one call fetches their ids too, and a second is made only for those with more.
     let mut map_ids = vec![0_u32; 16];
     let mut info;
@@ -70,8 +72,18 @@ pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
     })
 }
 
+/// Refuses a descriptor of another kind of object: the kernel's description of one would be read as the other's.
+fn expect(fd: &OwnedFd, kind: &str) -> io::Result<()> {
+    let found = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
+    if found.to_string_lossy().contains(kind) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is no {kind} but {}", found.to_string_lossy())))
+}
+
 /// Describes a map.
 pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
+    expect(fd, "bpf-map")?;
     let mut info = MapInfo::default();
     sys::info(fd, &mut info)?;
     Ok(MapFacts {
@@ -88,6 +100,7 @@ pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
 
 /// Describes a link.
 pub fn link(fd: &OwnedFd) -> io::Result<LinkFacts> {
+    expect(fd, "bpf_link").or_else(|error| expect(fd, "bpf-link").map_err(|_| error))?;
     let mut info = LinkInfo::default();
     sys::info(fd, &mut info)?;
     // XDP and tcx links both begin with the interface, 0 once it is gone.
@@ -116,9 +129,14 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// A time that the kernel counts in nanoseconds since boot, sleep included.
+///
+/// The moment of boot is worked out once, so that the same program is always told to be of the same time.
 fn time_since_boot(nanoseconds: u64) -> SystemTime {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let uptime = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0));
-    let age = uptime.saturating_sub(Duration::from_nanos(nanoseconds));
-    SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
+    static BOOT: OnceLock<SystemTime> = OnceLock::new();
+    let boot = BOOT.get_or_init(|| {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let uptime = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0));
+        SystemTime::now().checked_sub(uptime).unwrap_or(SystemTime::UNIX_EPOCH)
+    });
+    *boot + Duration::from_nanos(nanoseconds)
 }

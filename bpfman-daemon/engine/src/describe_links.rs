@@ -1,0 +1,214 @@
+//! Links and chains: the records, and what the kernel runs in their place.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, Interface, KernelLinkId, LinkId, ProgramId, ProgramType};
+use bpfmand_kernel::{Kernel, TcFilter};
+
+use crate::chain::{filter_place, hook_text};
+use crate::describe::{OK, has_pair};
+use crate::details::{ChainDetails, ChainMemberDetails, LinkDetails};
+use crate::records::{Entry, HookRecord, LinkRecord, Strategy};
+use crate::{Engine, EngineError, paths};
+
+/// What a hook runs now.
+struct Running {
+    kernel_link: Option<KernelLinkId>,
+    program: Option<ProgramId>,
+    pin: Option<PathBuf>,
+    state: String,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// All links, by id, of the programs that `wanted` picks.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub fn list_links(
+        &self,
+        program: Option<ProgramId>,
+        program_type: Option<ProgramType>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Vec<LinkDetails>, EngineError> {
+        let links: Vec<Arc<LinkRecord>> = {
+            let state = self.state();
+            let fits = |link: &&Arc<LinkRecord>| {
+                state.programs.get(&link.program).is_some_and(|owner| {
+                    program.is_none_or(|wanted| wanted == owner.id)
+                        && program_type.is_none_or(|wanted| wanted == owner.program_type)
+                        && metadata.iter().all(|(key, value)| has_pair(&owner.metadata, key, value))
+                })
+            };
+            state.links.values().filter(fits).cloned().collect()
+        };
+        links.iter().map(|link| self.link_details(link)).collect()
+    }
+
+    /// One link.
+    ///
+    /// # Errors
+    /// There is none of that id.
+    pub fn describe_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
+        let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
+        self.link_details(&link)
+    }
+
+    fn link_details(&self, link: &LinkRecord) -> Result<LinkDetails, EngineError> {
+        let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
+        let position = link.hook.and_then(|key| {
+            self.state().chain(&key).iter().position(|other| other.id == link.id).map(|at| at as u32)
+        });
+        let hook = link.hook.and_then(|key| self.state().hooks.get(&key).cloned());
+        let running = match &hook {
+            Some(hook) => self.running_chain(hook)?,
+            None => self.running_link(link, program.id)?,
+        };
+        Ok(LinkDetails {
+            id: link.id,
+            program: program.id,
+            program_name: program.name.clone(),
+            program_type: program.program_type,
+            target: program.target.clone(),
+            point: link.point.clone(),
+            metadata: link.metadata.clone(),
+            program_metadata: program.metadata.clone(),
+            position,
+            kernel_link: running.kernel_link,
+            running: running.program,
+            pin: running.pin,
+            hook: link.hook.zip(link.point.hook()).map(|(key, (interface, _))| hook_text(&key, interface)),
+            state: running.state,
+        })
+    }
+
+    fn running_link(&self, link: &LinkRecord, program: ProgramId) -> Result<Running, EngineError> {
+        let pin = paths::link(link.id);
+        let Some(handle) = self.kernel.open_pin(&pin)? else {
+            return Ok(Running {
+                kernel_link: None,
+                program: None,
+                pin: None,
+                state: "missing: its pin was removed".to_owned(),
+            });
+        };
+        let facts = self.kernel.link_of(&handle)?;
+        let state = if link.hook.is_some() && facts.ifindex.is_none() {
+            "gone: its interface no longer exists".to_owned()
+        } else if facts.program == program {
+            OK.to_owned()
+        } else {
+            format!("changed: the kernel's link runs program {}", facts.program)
+        };
+        Ok(Running { kernel_link: Some(facts.id), program: Some(facts.program), pin: Some(pin), state })
+    }
+
+    fn running_chain(&self, hook: &HookRecord) -> Result<Running, EngineError> {
+        match hook.entry {
+            Entry::Link => {
+                let pin = paths::hook_link(&hook.key);
+                let Some(handle) = self.kernel.open_pin(&pin)? else {
+                    return Ok(Running {
+                        kernel_link: None,
+                        program: None,
+                        pin: None,
+                        state: "missing: the pin of its chain was removed".to_owned(),
+                    });
+                };
+                let facts = self.kernel.link_of(&handle)?;
+                let state = if facts.ifindex.is_none() {
+                    "gone: its interface no longer exists".to_owned()
+                } else if facts.program == hook.program {
+                    OK.to_owned()
+                } else {
+                    format!("changed: the hook runs program {} instead of its chain", facts.program)
+                };
+                let program = facts.ifindex.map(|_| facts.program);
+                Ok(Running { kernel_link: Some(facts.id), program, pin: Some(pin), state })
+            }
+            Entry::Filter { priority, handle } => {
+                let program = filter_place(&hook.key, &hook.interface, TcFilter { priority, handle })
+                    // The namespace may be gone with its interface.
+                    .and_then(|at| self.kernel.filter_program(&at).unwrap_or(None));
+                let state = match program {
+                    Some(program) if program == hook.program => OK.to_owned(),
+                    Some(program) => {
+                        format!("changed: the filter runs program {program} instead of its chain")
+                    }
+                    None => "gone: its filter or interface no longer exists".to_owned(),
+                };
+                Ok(Running { kernel_link: None, program, pin: None, state })
+            }
+        }
+    }
+
+    /// The chain of a hook.
+    ///
+    /// # Errors
+    /// No program of ours is there, or the interface does not exist.
+    pub fn chain_of(&self, interface: &Interface, kind: HookKind) -> Result<ChainDetails, EngineError> {
+        let key: HookKey = self.kernel.find_hook(interface, kind)?;
+        let (links, hook) = {
+            let state = self.state();
+            (state.chain(&key), state.hooks.get(&key).cloned())
+        };
+        let text = hook_text(&key, interface);
+        if links.is_empty() {
+            return Err(EngineError::NoChain { hook: text });
+        }
+        let members = links
+            .iter()
+            .enumerate()
+            .filter_map(|(position, link)| {
+                let program = self.record(link.program)?;
+                Some(ChainMemberDetails {
+                    link: link.id,
+                    program: program.id,
+                    name: program.name.clone(),
+                    position: position as u32,
+                    priority: link.point.priority().unwrap_or(0),
+                    proceed_on: link.point.proceed_on(),
+                })
+            })
+            .collect();
+        let Some(hook) = hook else {
+            return Ok(ChainDetails {
+                hook: text,
+                strategy: "kernel",
+                reason: "tcx: the kernel runs the links one after another".to_owned(),
+                entry: None,
+                kernel_link: None,
+                mode: "tcx",
+                members,
+            });
+        };
+        let running = self.running_chain(&hook)?;
+        let entry = running.program.map(|id| self.kernel.program(id)).transpose()?.flatten();
+        let (strategy, reason) = match hook.strategy {
+            Strategy::Direct => (
+                "direct",
+                "one member, whose proceed-on set cannot change its verdict: it is attached itself"
+                    .to_owned(),
+            ),
+            Strategy::Splice if links.len() == 1 => (
+                "splice",
+                "one member, whose verdicts have to be translated or checked at its end".to_owned(),
+            ),
+            Strategy::Splice => ("splice", format!("{} members joined into one program", links.len())),
+        };
+        Ok(ChainDetails {
+            hook: text,
+            strategy,
+            reason,
+            entry,
+            kernel_link: running.kernel_link,
+            mode: match hook.entry {
+                Entry::Link if key.kind == HookKind::Xdp => "xdp",
+                Entry::Link => "tcx",
+                Entry::Filter { .. } => "clsact",
+            },
+            members,
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! Hooks: entered by their first member, changed in place by all others.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, OperationId};
+use bpfmand_kernel::{Anchor, FilterPlace, Kernel, KernelError, LinkTarget, TcFilter};
+
+use crate::chain::{BuiltChain, chain_name, filter_place, hook_text};
+use crate::records::{Entry, HookRecord, LinkRecord};
+use crate::undo::{Undo, insist};
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Adds a member to the chain of a hook.
+    pub(crate) fn attach_member(
+        &self,
+        interface: &Interface,
+        key: &HookKey,
+        link: LinkRecord,
+    ) -> Result<(), EngineError> {
+        let (before, old) = {
+            let state = self.state();
+            (state.chain(key), state.hooks.get(key).cloned())
+        };
+        // A hook whose pin someone removed is entered anew, with all its members.
+        let old = match old {
+            Some(hook) if self.is_entered(&hook)? => Some(hook),
+            _ => None,
+        };
+        if before.len() >= MAX_CHAIN_MEMBERS {
+            return Err(EngineError::ChainFull { hook: hook_text(key, interface), limit: MAX_CHAIN_MEMBERS });
+        }
+        let link = Arc::new(link);
+        let mut links = before;
+        links.push(Arc::clone(&link));
+        let links = self.state().order(key, links, Some(link.id));
+        self.step("attach", "build chain");
+        let built = self.build_chain(key, interface, &links)?;
+        let mut undo = Undo::default();
+        let entry = match &old {
+            Some(hook) => {
+                self.change_chain(hook, &built, &mut undo)?;
+                hook.entry
+            }
+            None => match self.enter_hook(interface, key, link.operation, &built, &mut undo) {
+                Ok(entry) => entry,
+                Err(error) => return Err(undo.run(error)),
+            },
+        };
+        let hook = HookRecord {
+            key: *key,
+            interface: old.as_ref().map_or_else(|| interface.clone(), |hook| hook.interface.clone()),
+            operation: old.as_ref().map_or(link.operation, |hook| hook.operation),
+            newcomer: Some(link.id),
+            entry,
+            strategy: built.strategy,
+            program: built.id,
+            tag: built.tag,
+        };
+        self.step("attach", "record");
+        if let Err(error) = self.record_attach(&link, Some(&hook)) {
+            return Err(undo.run(error));
+        }
+        undo.forget();
+        if old.is_none() {
+            self.step("attach", "move into place");
+            insist(|| self.place_hook(&hook))?;
+        }
+        Ok(())
+    }
+
+    /// Swaps the chain of a hook that has one.
+    pub(crate) fn change_chain<'a>(
+        &'a self,
+        hook: &Arc<HookRecord>,
+        built: &BuiltChain<K::Handle>,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        let before = self.kernel.open_program(hook.program)?;
+        self.step("chain", "swap");
+        self.swap(hook, hook.program, &built.handle, &hook.interface)?;
+        let (hook, now) = (Arc::clone(hook), built.id);
+        undo.push(move || match before {
+            Some(before) => self.swap(&hook, now, &before, &hook.interface),
+            None => Ok(()),
+        });
+        Ok(())
+    }
+
+    /// Attaches the first chain of a hook.
+    pub(crate) fn enter_hook<'a>(
+        &'a self,
+        interface: &Interface,
+        key: &HookKey,
+        operation: OperationId,
+        built: &BuiltChain<K::Handle>,
+        undo: &mut Undo<'a>,
+    ) -> Result<Entry, EngineError> {
+        let netns = interface.netns.as_deref();
+        let folder = paths::pending(operation);
+        let target = match key.kind {
+            HookKind::Xdp => LinkTarget::Xdp {
+                netns,
+                ifindex: key.ifindex,
+                mode: self.xdp_modes.get(&interface.name).copied().unwrap_or_default(),
+            },
+            HookKind::Tc(direction) if self.tc_enters_by_tcx() => {
+                LinkTarget::Tcx { netns, ifindex: key.ifindex, direction, anchor: Anchor::Last }
+            }
+            HookKind::Tc(direction) | HookKind::Tcx(direction) => {
+                // A filter has no pin that could tell after a crash that it is there: the program's pin below
+                // `pending` names the hook, and recovery looks there for a filter that runs it.
+                self.kernel.make_folder(&folder)?;
+                undo.push(move || self.remove_tree(&paths::pending(operation)));
+                self.kernel
+                    .pin(&built.handle, &folder.join(crate::recover_pending::filter_pin(key, interface)))?;
+                self.step("attach", "add filter");
+                let name = chain_name(key, interface);
+                let filter = TcFilter::of(operation.0);
+                let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
+                self.kernel.add_filter(&at, &built.handle, &name)?;
+                let (interface, key, id) = (interface.clone(), *key, built.id);
+                undo.push(move || match filter_place(&key, &interface, filter) {
+                    Some(at) => Ok(self.kernel.remove_filter(&at, id)?),
+                    None => Ok(()),
+                });
+                let TcFilter { priority, handle } = filter;
+                return Ok(Entry::Filter { priority, handle });
+            }
+        };
+        self.attach_pending(&built.handle, &target, operation, undo).map_err(|error| match error {
+            // The kernel room knows the interface by its number alone.
+            EngineError::Kernel(KernelError::HookHeld { holder, .. }) => {
+                KernelError::HookHeld { hook: hook_text(key, interface), holder }.into()
+            }
+            other => other,
+        })?;
+        Ok(Entry::Link)
+    }
+
+    /// Renames a hook's link from `pending` to its place. Running it again is fine.
+    pub(crate) fn place_hook(&self, hook: &HookRecord) -> Result<(), EngineError> {
+        let folder = paths::pending(hook.operation);
+        let names = self.kernel.list_folder(&folder)?;
+        if names.iter().any(|name| name == paths::PENDING_LINK) {
+            self.kernel.make_folder(Path::new(hook.key.pin_folder()))?;
+            self.kernel.rename(&folder.join(paths::PENDING_LINK), &paths::hook_link(&hook.key))?;
+        }
+        self.remove_tree(&folder)
+    }
+}

@@ -1,0 +1,231 @@
+//! The kernel's part of a load: from an object to programs that are pinned below `pending`, and from there to their
+//! place.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{MapId, OperationId, ProgramId, ProgramRequest, ProgramText, ProgramType};
+use bpfmand_kernel::{Kernel, LogRequest, ProgramLoad};
+use bpfmand_object::{KernelBtf, ObjectFile, SlotTarget, TextOptions};
+
+use crate::load_maps::kconfig;
+use crate::members::no_such_map;
+use crate::records::{MapRecord, ProgramRecord};
+use crate::{Engine, EngineError, paths};
+
+/// What a load is made for: a request, or a record that a reboot left without its programs.
+pub struct LoadPlan<'a> {
+    /// The object.
+    pub object: &'a ObjectFile,
+    /// Its programs.
+    pub programs: &'a [ProgramRequest],
+    /// Values of global variables.
+    pub globals: &'a BTreeMap<String, Vec<u8>>,
+    /// Whose maps to use.
+    pub owner: Option<Arc<ProgramRecord>>,
+    /// Return the verifier's log.
+    pub log: LogRequest,
+}
+
+/// One program that was loaded, pinned below `pending`.
+pub struct LoadedProgram {
+    /// The kernel's id.
+    pub id: ProgramId,
+    /// The kernel's tag.
+    pub tag: [u8; 8],
+    /// Exact type.
+    pub program_type: ProgramType,
+    /// Function or hook of fentry, fexit and LSM programs.
+    pub target: Option<String>,
+    /// All maps of the object.
+    pub maps: Vec<MapRecord>,
+    /// Bytes of stack of each function, where the kernel told them.
+    pub stack_depths: Option<Vec<u32>>,
+    /// The verifier's log, if it was asked for.
+    pub log: String,
+}
+
+/// A program that is about to be loaded.
+pub struct Wanted {
+    /// Function name.
+    pub name: String,
+    /// Exact type.
+    pub program_type: ProgramType,
+    /// Linked.
+    pub text: ProgramText,
+    /// Function or hook of fentry, fexit and LSM programs.
+    pub target: Option<String>,
+    /// The kernel's BTF id of it, else 0.
+    pub attach_btf_id: u32,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Creates the maps and programs and pins them below `pending/<operation>`.
+    pub(crate) fn load_pending(
+        &self,
+        operation: OperationId,
+        plan: &LoadPlan<'_>,
+    ) -> Result<Vec<LoadedProgram>, EngineError> {
+        let wanted = self.resolve(plan)?;
+        let mut specs = plan.object.with_globals(plan.globals)?;
+        plan.object.set_kconfig(&mut specs, |variable| {
+            kconfig(&variable.name, variable.kind, self.kernel.features().version)
+        })?;
+        let folder = paths::pending(operation);
+        self.step("load", "make pending folder");
+        self.kernel.make_folder(&folder)?;
+        self.step("load", "create maps");
+        let (handles, maps) = self.create_maps(plan, &specs, &wanted, &folder)?;
+        let ids: Vec<MapId> = maps.iter().map(|map| map.id).collect();
+        let mut loaded = Vec::with_capacity(wanted.len());
+        let mut programs = BTreeMap::new();
+        for program in &wanted {
+            self.step("load", "load program");
+            let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
+            let result = self.kernel.load_program(&ProgramLoad {
+                name: &program.name,
+                text: &bound,
+                kind: program.program_type.into(),
+                attach_btf_id: program.attach_btf_id,
+                // Members of chains share one stack: their own share is best known from the kernel.
+                log: match plan.log {
+                    LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,
+                    other => other,
+                },
+            })?;
+            let facts = self.kernel.program_of(&result.program)?;
+            self.step("load", "pin program");
+            self.kernel.pin(&result.program, &folder.join(format!("prog_{}", facts.id)))?;
+            if plan.owner.is_none() {
+                let pins = folder.join(format!("maps_{}", facts.id));
+                self.kernel.make_folder(&pins)?;
+                for (handle, map) in handles.iter().zip(&maps) {
+                    if let (Some(handle), true) = (handle, map.public) {
+                        self.kernel.pin(handle, &pins.join(&map.name))?;
+                    }
+                }
+            }
+            programs.insert(program.name.clone(), result.program);
+            loaded.push(LoadedProgram {
+                id: facts.id,
+                tag: facts.tag,
+                program_type: program.program_type,
+                target: program.target.clone(),
+                maps: maps.clone(),
+                stack_depths: result.stack_depths,
+                log: result.log,
+            });
+        }
+        for slot in plan.object.initial_slots() {
+            let value = match &slot.target {
+                SlotTarget::Map(index) => handles.get(*index).and_then(Option::as_ref),
+                // Programs that the request does not name are not loaded; their slots stay empty.
+                SlotTarget::Program(name) => programs.get(name),
+            };
+            if let (Some(Some(map)), Some(value)) = (handles.get(slot.map), value) {
+                self.kernel.fill_slot(map, slot.key, value)?;
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Checks the requested programs against the object and links their text.
+    fn resolve(&self, plan: &LoadPlan<'_>) -> Result<Vec<Wanted>, EngineError> {
+        let types = plan
+            .programs
+            .iter()
+            .map(|program| plan.object.resolve_type(&program.name, program.program_type))
+            .collect::<Result<Vec<_>, _>>()?;
+        let needs_btf =
+            plan.programs.iter().zip(&types).any(|(program, kind)| {
+                kind.needs_load_target() || plan.object.needs_kernel_btf(&program.name)
+            });
+        let kernel_btf = needs_btf.then(|| self.kernel_btf()).transpose()?;
+        let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
+        plan.programs
+            .iter()
+            .zip(types)
+            .map(|(program, program_type)| {
+                let target = load_target(plan.object, program, program_type)?;
+                Ok(Wanted {
+                    name: program.name.clone(),
+                    program_type,
+                    text: plan.object.text(&program.name, &options)?,
+                    attach_btf_id: match (&target, &kernel_btf) {
+                        (Some(target), Some(kernel)) => {
+                            attach_id(&program.name, program_type, target, kernel)?
+                        }
+                        _ => 0,
+                    },
+                    target,
+                })
+            })
+            .collect()
+    }
+
+    /// Renames what a load pinned below `pending` to where it belongs. Running it again is fine.
+    pub(crate) fn place_programs(
+        &self,
+        operation: OperationId,
+        programs: &[ProgramRecord],
+    ) -> Result<(), EngineError> {
+        let folder = paths::pending(operation);
+        let pending = self.kernel.list_folder(&folder)?;
+        for name in &pending {
+            if let Some(map) = name.strip_prefix("shared_") {
+                self.kernel.make_folder(Path::new(paths::SHARED))?;
+                self.kernel.rename(&folder.join(name), &paths::shared(map))?;
+            }
+        }
+        for program in programs {
+            let (pin, maps) = (format!("prog_{}", program.id), format!("maps_{}", program.id));
+            if pending.contains(&maps) {
+                self.kernel.make_folder(Path::new(paths::MAPS))?;
+                self.kernel.rename(&folder.join(&maps), &paths::maps(program.id))?;
+            }
+            if pending.contains(&pin) {
+                self.kernel.rename(&folder.join(&pin), &paths::program(program.id))?;
+            }
+        }
+        Ok(self.kernel.remove_folder(&folder)?)
+    }
+}
+
+/// What an fentry, fexit or LSM program is for: as the request says, else as its section says.
+fn load_target(
+    object: &ObjectFile,
+    program: &ProgramRequest,
+    program_type: ProgramType,
+) -> Result<Option<String>, EngineError> {
+    if !program_type.needs_load_target() {
+        return Ok(None);
+    }
+    let asked = program.target.clone().filter(|target| !target.is_empty());
+    match asked.or(object.program(&program.name)?.attach_target.clone()) {
+        Some(target) => Ok(Some(target)),
+        None => Err(EngineError::Invalid(format!(
+            "program \"{}\" of type {program_type} needs the name of the {} it is for",
+            program.name,
+            if program_type == ProgramType::Lsm { "hook" } else { "kernel function" },
+        ))),
+    }
+}
+
+/// The kernel's BTF id of what an fentry, fexit or LSM program is for.
+fn attach_id(
+    program: &str,
+    program_type: ProgramType,
+    target: &str,
+    kernel: &KernelBtf,
+) -> Result<u32, EngineError> {
+    let (id, what) = match program_type {
+        ProgramType::Lsm => (kernel.lsm_hook_id(target), "LSM hook"),
+        _ => (kernel.function_id(target), "function that BTF describes"),
+    };
+    id.ok_or_else(|| {
+        EngineError::Invalid(format!(
+            "the kernel has no {what} \"{target}\", which program \"{program}\" is for"
+        ))
+    })
+}

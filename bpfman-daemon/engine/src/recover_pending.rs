@@ -1,0 +1,137 @@
+//! Recovery of operations that were cut short: finished where they have a record, undone where they have none.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
+use bpfmand_core::{Direction, HookKey, IfIndex, Interface, OperationId};
+use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter};
+
+use crate::records::{LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::recover::RecoveryReport;
+use crate::{Engine, EngineError, paths};
+
+/// Name of the pin that says which hook a filter without a record is at.
+///
+/// The namespace's file is named in base64, since bpffs takes no slash and no dot; one whose name would not fit is left
+/// out, and looked for by its inode.
+pub fn filter_pin(key: &HookKey, interface: &Interface) -> String {
+    const MOST_PATH: usize = 150;
+    let direction = key.kind.direction().map_or("none", Direction::name);
+    let netns = interface.netns.as_deref().map_or(&[][..], |path| path.as_os_str().as_bytes());
+    let netns = if netns.len() > MOST_PATH { String::new() } else { BASE64_NAME.encode(netns) };
+    format!("filter_{direction}_{}_{}_{netns}", key.ifindex, key.netns.inode)
+}
+
+/// Direction, interface, inode of the namespace, and its file; no file for the daemon's own namespace.
+fn parse_filter_pin(name: &str) -> Option<(Direction, IfIndex, u64, Option<PathBuf>)> {
+    let mut parts = name.strip_prefix("filter_")?.splitn(4, '_');
+    let direction = parts.next()?.parse().ok()?;
+    let (ifindex, inode) = (IfIndex(parts.next()?.parse().ok()?), parts.next()?.parse().ok()?);
+    let netns = BASE64_NAME.decode(parts.next()?).ok()?;
+    let netns = (!netns.is_empty()).then(|| PathBuf::from(OsString::from_vec(netns)));
+    Some((direction, ifindex, inode, netns))
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Leftovers without those whose place something newer has taken: a hook that was attached again, or a kernel id
+    /// that was given again after a reboot.
+    pub(crate) fn unclaimed(&self, mut leftover: LeftoverRecord) -> LeftoverRecord {
+        let state = self.state();
+        let claimed: HashSet<String> = state
+            .hooks
+            .keys()
+            .map(paths::hook_link)
+            .chain(state.links.keys().map(|link| paths::link(*link)))
+            .chain(state.programs.values().flat_map(|program| {
+                [paths::program(program.id), paths::maps(program.map_folder)]
+                    .into_iter()
+                    .chain(program.maps.iter().filter(|map| map.shared).map(|map| paths::shared(&map.name)))
+            }))
+            .map(|path| path.display().to_string())
+            .collect();
+        for list in [&mut leftover.links, &mut leftover.pins, &mut leftover.folders] {
+            list.retain(|path| !claimed.contains(path));
+        }
+        leftover
+    }
+
+    /// Finishes operations that have a record and undoes those that have none.
+    pub(crate) fn settle_pending(&self, report: &mut RecoveryReport) -> Result<(), EngineError> {
+        for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
+            report.settled += 1;
+            let result = match name.parse() {
+                Ok(number) => self.settle(OperationId(number)),
+                Err(_) => self.remove_tree(&Path::new(paths::PENDING).join(&name)),
+            };
+            report.note(format!("settling operation {name}"), result);
+        }
+        Ok(())
+    }
+
+    fn settle(&self, operation: OperationId) -> Result<(), EngineError> {
+        let (programs, links, hook) = {
+            let state = self.state();
+            let programs: Vec<ProgramRecord> = state
+                .programs
+                .values()
+                .filter(|program| program.operation == operation)
+                .map(|program| (**program).clone())
+                .collect();
+            let links: Vec<Arc<LinkRecord>> =
+                state.links.values().filter(|link| link.operation == operation).cloned().collect();
+            let hook = state.hooks.values().find(|hook| hook.operation == operation).cloned();
+            (programs, links, hook)
+        };
+        if let Some(hook) = hook {
+            self.place_hook(&hook)?;
+        } else if let [link] = &*links {
+            self.place_link(link)?;
+        } else if !programs.is_empty() {
+            self.place_programs(operation, &programs)?;
+        } else {
+            self.undo_pending(operation)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an operation without a record left.
+    fn undo_pending(&self, operation: OperationId) -> Result<(), EngineError> {
+        let folder = paths::pending(operation);
+        for name in self.kernel.list_folder(&folder)? {
+            let pin = folder.join(&name);
+            if name == paths::PENDING_LINK {
+                self.kernel.end_link(&pin)?;
+            } else if let Some((direction, ifindex, inode, netns)) = parse_filter_pin(&name)
+                && let Some(program) = self.kernel.open_pin(&pin)?
+            {
+                let id = self.kernel.program_of(&program)?.id;
+                let filter = TcFilter::of(operation.0);
+                // No other filter runs this program, so looking in a namespace too many harms nobody.
+                for netns in [Some(netns), find_namespace(inode)].into_iter().flatten() {
+                    let at = FilterPlace { netns: netns.as_deref(), ifindex, direction, filter };
+                    match self.kernel.remove_filter(&at, id) {
+                        Ok(()) | Err(KernelError::NoNamespace { .. }) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+        }
+        self.remove_tree(&folder)
+    }
+}
+
+/// The namespace file of an inode: none inside for the daemon's own namespace, none outside if it is not found.
+fn find_namespace(inode: u64) -> Option<Option<PathBuf>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let is = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.ino() == inode);
+    if is(Path::new("/proc/self/ns/net")) {
+        return Some(None);
+    }
+    let named = std::fs::read_dir("/run/netns").ok()?;
+    named.flatten().map(|entry| entry.path()).find(|path| is(path)).map(Some)
+}

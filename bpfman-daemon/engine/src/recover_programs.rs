@@ -1,0 +1,167 @@
+//! Recovery of programs: found again in the kernel, or loaded again from the kept bytecode.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use bpfmand_core::{OperationId, ProgramId, ProgramRequest, ProgramUid};
+use bpfmand_kernel::{Kernel, LogRequest};
+use bpfmand_object::ObjectFile;
+use bpfmand_store::Batch;
+
+use crate::engine::encode;
+use crate::load_plan::LoadPlan;
+use crate::records::{self, ProgramRecord};
+use crate::recover::RecoveryReport;
+use crate::undo::Undo;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Finds the programs again, or loads them again. Answers those that were loaded again.
+    pub(crate) fn recover_programs(&self, report: &mut RecoveryReport) -> HashSet<ProgramUid> {
+        let all: Vec<Arc<ProgramRecord>> = self.state().programs.values().cloned().collect();
+        // Ids begin anew after a reboot. Where two records have one id, a start after the reboot was cut short, and the
+        // record that was written later is the one of this boot.
+        let mut newest: HashMap<ProgramId, OperationId> = HashMap::new();
+        for program in &all {
+            let newest = newest.entry(program.id).or_insert(program.operation);
+            *newest = program.operation.max(*newest);
+        }
+        let mut lost: BTreeMap<OperationId, Vec<Arc<ProgramRecord>>> = BTreeMap::new();
+        for program in all {
+            let stale = newest.get(&program.id) != Some(&program.operation);
+            match if stale { Ok(false) } else { self.adopt(&program) } {
+                Ok(true) => report.adopted += 1,
+                Ok(false) => lost.entry(program.operation).or_default().push(program),
+                Err(error) => report.problems.push(format!("program {}: {error}", program.id)),
+            }
+        }
+        // Owners of maps have smaller uids than those who share them, so they are loaded first.
+        let mut lost: Vec<_> = lost.into_values().collect();
+        lost.sort_by_key(|programs| programs.first().map(|program| program.uid));
+        let mut reloaded = HashSet::new();
+        for programs in lost {
+            let count = programs.len();
+            let names: Vec<_> = programs.iter().map(|program| program.name.as_str()).collect();
+            match self.reload(&programs) {
+                Ok(()) => {
+                    report.reloaded += count;
+                    reloaded.extend(programs.iter().map(|program| program.uid));
+                }
+                Err(error) => report.problems.push(format!("loading {} again: {error}", names.join(", "))),
+            }
+        }
+        self.state().index_ids();
+        reloaded
+    }
+
+    /// Whose maps a program takes that is loaded again: its owner's; of an owner that is gone, the maps are now those of
+    /// the first who shared them; and where a program is gone but its maps are still pinned, its own.
+    fn owner_of(&self, program: &Arc<ProgramRecord>) -> Result<Option<Arc<ProgramRecord>>, EngineError> {
+        if let Some(owner) = program.map_owner_uid {
+            let state = self.state();
+            let heir = || state.programs.values().find(|other| other.map_owner_uid == Some(owner));
+            let owner = state.programs.get(&owner).or_else(heir).filter(|owner| owner.uid != program.uid);
+            if let Some(owner) = owner {
+                return Ok(Some(Arc::clone(owner)));
+            }
+        }
+        Ok(self.keeps_maps(program)?.then(|| Arc::clone(program)))
+    }
+
+    /// True if the maps in a program's folder are still those of its record. After a reboot another program may have got
+    /// its former id, and with it the folder.
+    fn keeps_maps(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+        let taken = self.state().programs.values().any(|other| {
+            other.map_folder == program.map_folder
+                && other.operation > program.operation
+                && other.map_owner_uid != Some(program.uid)
+        });
+        let mut public = program.maps.iter().filter(|map| map.public).peekable();
+        if taken || public.peek().is_none() {
+            return Ok(false);
+        }
+        for map in public {
+            let pin = paths::maps(program.map_folder).join(&map.name);
+            match self.kernel.open_pin(&pin)? {
+                Some(pin) if self.kernel.map_of(&pin)?.id == map.id => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// True if the kernel still has a program as recorded; a pin that someone removed is put back.
+    fn adopt(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+        let pin = paths::program(program.id);
+        if let Some(handle) = self.kernel.open_pin(&pin)? {
+            let facts = self.kernel.program_of(&handle)?;
+            return Ok(facts.id == program.id && facts.tag == program.tag);
+        }
+        match self.kernel.open_program(program.id)? {
+            Some(handle) if self.kernel.program_of(&handle)?.tag == program.tag => {
+                self.kernel.pin(&handle, &pin)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Loads programs of one load again, from the kept bytecode. Their kernel ids change; their uids stay.
+    fn reload(&self, programs: &[Arc<ProgramRecord>]) -> Result<(), EngineError> {
+        let Some(first) = programs.first() else { return Ok(()) };
+        let object = ObjectFile::parse(self.blobs.get(&first.blob)?)?;
+        let owner = self.owner_of(first)?;
+        let requests: Vec<ProgramRequest> = programs
+            .iter()
+            .map(|program| ProgramRequest {
+                name: program.name.clone(),
+                program_type: program.program_type,
+                target: program.target.clone(),
+            })
+            .collect();
+        let operation = self.operation();
+        let plan = LoadPlan {
+            object: &object,
+            programs: &requests,
+            globals: &first.global_data,
+            owner: owner.clone(),
+            log: LogRequest::OnFailure,
+        };
+        let mut undo = Undo::default();
+        undo.push(|| self.remove_tree(&paths::pending(operation)));
+        let loaded = match self.load_pending(operation, &plan) {
+            Ok(loaded) => loaded,
+            Err(error) => return Err(undo.run(error)),
+        };
+        let mut batch = Batch::new();
+        let mut entries = Vec::new();
+        for (old, new) in programs.iter().zip(loaded) {
+            let record = ProgramRecord {
+                operation,
+                id: new.id,
+                tag: new.tag,
+                maps: new.maps,
+                stack_depths: new.stack_depths,
+                map_folder: match &owner {
+                    None => new.id,
+                    Some(owner) if owner.uid == first.uid => old.map_folder,
+                    Some(owner) => owner.map_folder,
+                },
+                ..(**old).clone()
+            };
+            batch.put(records::PROGRAMS, record.uid.to_string().as_bytes(), encode(&record)?);
+            entries.push(record);
+        }
+        if let Err(error) = self.commit(batch) {
+            return Err(undo.run(error));
+        }
+        undo.forget();
+        {
+            let mut state = self.state();
+            for record in &entries {
+                state.put_program(record.clone());
+            }
+        }
+        self.place_programs(operation, &entries)
+    }
+}
