@@ -100,7 +100,7 @@ impl Config {
         };
         let file: File = toml::from_str(&text)
             .with_context(|| format!("configuration {} is not understood", path.display()))?;
-        Self::merge(arguments, file).with_context(|| format!("configuration {}", path.display()))
+        Self::merge(arguments, file)
     }
 
     fn merge(arguments: &Arguments, file: File) -> anyhow::Result<Self> {
@@ -136,18 +136,18 @@ impl Config {
             tc_by_clsact: match file.tc.attach.as_deref() {
                 None | Some("auto") => false,
                 Some("clsact") => true,
-                Some(other) => bail!("tc.attach \"{other}\" is neither \"auto\" nor \"clsact\""),
+                Some(other) => bail!("configuration: tc.attach \"{other}\" is neither \"auto\" nor \"clsact\""),
             },
             store: match file.store.engine.as_deref() {
                 None => EngineKind::default(),
-                Some(name) => name.parse().map_err(|error| anyhow::anyhow!("store.engine: {error}"))?,
+                Some(name) => name.parse().map_err(|error| anyhow::anyhow!("configuration: store.engine: {error}"))?,
             },
             idle: (arguments.timeout > 0).then(|| Duration::from_secs(arguments.timeout)),
             log: arguments.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or(level),
             log_as_json: match file.logging.format.as_deref() {
                 None | Some("text") => false,
                 Some("json") => true,
-                Some(other) => bail!("logging.format \"{other}\" is neither \"text\" nor \"json\""),
+                Some(other) => bail!("configuration: logging.format \"{other}\" is neither \"text\" nor \"json\""),
             },
             csi_asked: arguments.csi_support,
         })
@@ -165,7 +165,7 @@ fn xdp_mode(name: &str) -> anyhow::Result<XdpMode> {
         "drv" => XdpMode::Auto,
         "skb" => XdpMode::Generic,
         "hw" => XdpMode::Offload,
-        other => bail!("xdp_mode \"{other}\" is none of \"drv\", \"skb\", \"hw\""),
+        other => bail!("configuration: xdp_mode \"{other}\" is none of \"drv\", \"skb\", \"hw\""),
     })
 }
 

@@ -198,6 +198,18 @@ impl<K: Kernel> Engine<K> {
         Ok(result?)
     }
 
+    /// Forgets what finished operations left and is cleaned up, which the next commit would do otherwise. To be called
+    /// when no more requests come.
+    ///
+    /// # Errors
+    /// The store cannot be written; nothing is lost by that.
+    pub fn close(&self) -> Result<(), EngineError> {
+        if self.state().cleaned.is_empty() {
+            return Ok(());
+        }
+        self.commit(Batch::new())
+    }
+
     /// What the kernel can do.
     #[must_use]
     pub fn features(&self) -> &bpfmand_kernel::Features {
