@@ -118,6 +118,14 @@ pub enum EngineError {
     /// An object file that does not hold what was asked for.
     #[error(transparent)]
     Object(#[from] ObjectError),
+    /// The same, with where the object file came from.
+    #[error("{origin}: {source}")]
+    Bytes {
+        /// File or image.
+        origin: String,
+        /// What is wrong with it.
+        source: Box<ObjectError>,
+    },
     /// Members that cannot share a hook.
     #[error("cannot build the chain of {hook}: {source}")]
     Chain {
@@ -153,6 +161,14 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Adds where the object file came from.
+    pub(crate) fn of(self, origin: &str) -> Self {
+        match self {
+            Self::Object(source) => Self::Bytes { origin: origin.to_owned(), source: Box::new(source) },
+            other => other,
+        }
+    }
+
     /// The kind of failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -160,7 +176,9 @@ impl EngineError {
             Self::NoProgram(_) | Self::NoKernelProgram(_) | Self::NoLink(_) | Self::NoChain { .. } => {
                 ErrorKind::NotFound
             }
-            Self::Invalid(_) | Self::MapOwner { .. } | Self::Object(_) => ErrorKind::Invalid,
+            Self::Invalid(_) | Self::MapOwner { .. } | Self::Object(_) | Self::Bytes { .. } => {
+                ErrorKind::Invalid
+            }
             Self::Bytecode { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => ErrorKind::NotFound,
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,

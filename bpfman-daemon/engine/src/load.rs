@@ -48,6 +48,14 @@ impl<K: Kernel> Engine<K> {
     pub fn load(&self, request: &LoadRequest) -> Result<LoadOutcome, EngineError> {
         check(request)?;
         let bytecode = self.fetch(request)?;
+        let origin = match &request.source {
+            BytecodeSource::File(path) => path.display().to_string(),
+            BytecodeSource::Image { url, .. } => format!("image {url}"),
+        };
+        self.load_bytecode(request, &bytecode).map_err(|error| error.of(&origin))
+    }
+
+    fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
         let object = ObjectFile::parse(Arc::clone(&bytecode.bytes))?;
         // Locks are taken in one order by all: shared maps before programs.
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
@@ -66,7 +74,7 @@ impl<K: Kernel> Engine<K> {
             Ok(loaded) => loaded,
             Err(error) => return Err(undo.run(error)),
         };
-        let recorded = match self.record_load(request, &bytecode, &object, operation, &plan, &loaded) {
+        let recorded = match self.record_load(request, bytecode, &object, operation, &plan, &loaded) {
             Ok(recorded) => recorded,
             Err(error) => return Err(undo.run(error)),
         };

@@ -62,7 +62,7 @@ fn an_interface_with_a_program_of_others_is_refused_and_their_program_stays() {
 }
 
 #[test]
-fn a_program_put_over_ours_by_force_is_reported_and_not_overwritten() {
+fn a_stranger_cannot_take_our_program_off_even_by_force() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let wire = daemon.wire();
     let far = network.far.path();
