@@ -136,18 +136,24 @@ impl Config {
             tc_by_clsact: match file.tc.attach.as_deref() {
                 None | Some("auto") => false,
                 Some("clsact") => true,
-                Some(other) => bail!("configuration: tc.attach \"{other}\" is neither \"auto\" nor \"clsact\""),
+                Some(other) => {
+                    bail!("configuration: tc.attach \"{other}\" is neither \"auto\" nor \"clsact\"")
+                }
             },
             store: match file.store.engine.as_deref() {
                 None => EngineKind::default(),
-                Some(name) => name.parse().map_err(|error| anyhow::anyhow!("configuration: store.engine: {error}"))?,
+                Some(name) => {
+                    name.parse().map_err(|error| anyhow::anyhow!("configuration: store.engine: {error}"))?
+                }
             },
             idle: (arguments.timeout > 0).then(|| Duration::from_secs(arguments.timeout)),
             log: arguments.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or(level),
             log_as_json: match file.logging.format.as_deref() {
                 None | Some("text") => false,
                 Some("json") => true,
-                Some(other) => bail!("configuration: logging.format \"{other}\" is neither \"text\" nor \"json\""),
+                Some(other) => {
+                    bail!("configuration: logging.format \"{other}\" is neither \"text\" nor \"json\"")
+                }
             },
             csi_asked: arguments.csi_support,
         })

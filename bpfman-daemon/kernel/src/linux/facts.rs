@@ -78,7 +78,10 @@ fn expect(fd: &OwnedFd, kind: &str) -> io::Result<()> {
     if found.to_string_lossy().contains(kind) {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is no {kind} but {}", found.to_string_lossy())))
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("it is no {kind} but {}", found.to_string_lossy()),
+    ))
 }
 
 /// Describes a map.
