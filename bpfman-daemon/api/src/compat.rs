@@ -15,8 +15,13 @@ impl<K: Kernel> Bpfman for Api<K> {
     async fn load(&self, request: Request<v1::LoadRequest>) -> Result<Response<v1::LoadResponse>, Status> {
         let caller = caller(request.extensions())?;
         let request = parse::load(request.into_inner(), caller, false)?;
+        let room = match request.source {
+            BytecodeSource::Image { .. } => Some(self.room_to_pull().await?),
+            BytecodeSource::File(_) => None,
+        };
         let response = self
             .run(move |api| {
+                let _room = room;
                 let outcome = api.engine.load(&request).map_err(fail)?;
                 Ok(api.load_response(&outcome))
             })
@@ -79,7 +84,9 @@ impl<K: Kernel> Bpfman for Api<K> {
     ) -> Result<Response<v1::PullBytecodeResponse>, Status> {
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
+        let room = self.room_to_pull().await?;
         self.run(move |api| {
+            let _room = room;
             let BytecodeSource::Image { url, pull_policy, credentials } = source else { return Ok(()) };
             api.images
                 .fetch(&url, pull_policy, credentials.as_ref(), &|_, _| {})

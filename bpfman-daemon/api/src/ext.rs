@@ -98,8 +98,13 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let inner = request.request.ok_or_else(|| status::invalid("the load is empty"))?;
         let wants_log = request.verifier_log;
         let request = parse::load(inner, caller, wants_log)?;
-        let response = self
-            .run(move |api| match api.engine.load(&request) {
+        let room = match request.source {
+            BytecodeSource::Image { .. } => Some(self.room_to_pull().await?),
+            BytecodeSource::File(_) => None,
+        };
+        let load = move |api: &Self| {
+            let _room = room;
+            match api.engine.load(&request) {
                 Ok(outcome) => Ok(wire::ExtLoadResponse {
                     response: Some(api.load_response(&outcome)),
                     verifier_logs: outcome.logs,
@@ -111,9 +116,9 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                     failure: Some(status::failure(&error)),
                 }),
                 Err(error) => Err(fail(error)),
-            })
-            .await?;
-        Ok(Response::new(response))
+            }
+        };
+        Ok(Response::new(self.run(load).await?))
     }
 
     type PullStream = ReceiverStream<Result<wire::PullEvent, Status>>;
@@ -121,10 +126,15 @@ impl<K: Kernel> BpfmanExt for Api<K> {
     async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
-        // Progress that nobody reads is dropped; the last event waits.
+        let room = self.room_to_pull().await?;
+        // Progress that nobody reads is dropped; the last event has its place from the beginning, so that a client that
+        // does not read holds no thread.
         let (events, stream) = mpsc::channel(16);
+        let ended = |_| Status::internal("the stream of progress closed before it began");
+        let last_place = events.clone().reserve_owned().await.map_err(ended)?;
         let api = self.clone();
         tokio::task::spawn_blocking(move || {
+            let _room = room;
             let _running = api.activity.begin();
             let BytecodeSource::Image { url, pull_policy, credentials } = source else { return };
             let progress = |bytes, total| {
@@ -139,7 +149,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                 }),
                 Err(failure) => Err(fail(EngineError::Image(failure))),
             };
-            let _hung_up = events.blocking_send(last);
+            last_place.send(last);
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }

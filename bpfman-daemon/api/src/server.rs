@@ -7,6 +7,7 @@ use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_engine::{Engine, EngineError, Images};
 use bpfmand_kernel::Kernel;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::service::Routes;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Status};
@@ -16,6 +17,9 @@ use crate::status;
 
 /// The largest request, in bytes. Bytecode never travels in one: its path or reference does.
 const LARGEST_REQUEST: usize = 256 << 10;
+
+/// Most requests that may wait for a registry at the same time.
+const MOST_PULLS: usize = 4;
 
 /// Folders that answers name.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub struct Api<K: Kernel> {
     pub(crate) images: Arc<dyn Images>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) paths: Paths,
+    /// Room for requests that wait for a registry: they may not take all threads.
+    pulls: Arc<Semaphore>,
 }
 
 impl<K: Kernel> Clone for Api<K> {
@@ -43,6 +49,7 @@ impl<K: Kernel> Clone for Api<K> {
             images: Arc::clone(&self.images),
             activity: Arc::clone(&self.activity),
             paths: self.paths.clone(),
+            pulls: Arc::clone(&self.pulls),
         }
     }
 }
@@ -50,7 +57,7 @@ impl<K: Kernel> Clone for Api<K> {
 impl<K: Kernel> Api<K> {
     /// Services over an engine.
     pub fn new(engine: Arc<Engine<K>>, images: Arc<dyn Images>, paths: Paths) -> Self {
-        Self { engine, images, activity: Arc::default(), paths }
+        Self { engine, images, activity: Arc::default(), paths, pulls: Arc::new(Semaphore::new(MOST_PULLS)) }
     }
 
     /// When the last request ended.
@@ -64,6 +71,12 @@ impl<K: Kernel> Api<K> {
     pub fn routes(&self) -> Routes {
         Routes::new(BpfmanServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanExtServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+    }
+
+    /// Waits for room to ask a registry. The room is given back when the answer is dropped.
+    pub(crate) async fn room_to_pull(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let closed = |_| Status::unavailable("the daemon is ending");
+        Arc::clone(&self.pulls).acquire_owned().await.map_err(closed)
     }
 
     /// Does work on a thread where it may block. It goes on when the caller hangs up: what was begun is finished.

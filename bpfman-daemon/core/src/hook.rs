@@ -113,10 +113,12 @@ pub struct HookKey {
 }
 
 impl HookKey {
-    /// The file name that stands for the hook among the pins: `<netns inode>_<ifindex>`.
+    /// The file name that stands for the hook among the pins: `<netns inode>_<ifindex>_<netns cookie>`.
+    ///
+    /// v0.6.0's names end before the cookie; but inodes of namespaces come back at once, with the same indexes in them.
     #[must_use]
     pub fn pin_stem(&self) -> String {
-        format!("{}_{}", self.netns.inode, self.ifindex)
+        format!("{}_{}_{}", self.netns.inode, self.ifindex, self.netns.cookie)
     }
 
     /// The folder of the hook's pins below the daemon's bpffs.

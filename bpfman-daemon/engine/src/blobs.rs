@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -56,7 +57,10 @@ impl Blobs {
         if fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64) {
             return Ok(id);
         }
-        let draft = path.with_extension(format!("{}.draft", std::process::id()));
+        // Two loads of the same bytecode may write at the same time, each its own draft.
+        static DRAFTS: AtomicU64 = AtomicU64::new(0);
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = path.with_extension(format!("{}.{number}.draft", std::process::id()));
         let write = || -> io::Result<()> {
             let mut file = File::create(&draft)?;
             file.write_all(bytes)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface, ProgramId};
-use bpfmand_kernel::{FilterPlace, Kernel, ProgramKind, ProgramLoad, TcFilter};
+use bpfmand_kernel::{FilterPlace, Kernel, KernelError, ProgramKind, ProgramLoad, TcFilter};
 use bpfmand_splice::{
     FragsRule, FrameRounding, HookKind as SpliceHook, Member, ProceedMask, SpliceOptions, can_attach_direct,
     splice,
@@ -32,11 +32,15 @@ impl<K: Kernel> Engine<K> {
         self.kernel.features().tcx && !self.tc_by_clsact
     }
 
-    fn splice_hook(&self, kind: HookKind) -> SpliceHook {
-        match kind {
-            HookKind::Xdp => SpliceHook::Xdp,
-            _ if self.tc_enters_by_tcx() => SpliceHook::TcTcx,
-            _ => SpliceHook::TcClsact,
+    /// What the end of a chain has to answer: tcx and filters want different verdicts. A hook that is entered already
+    /// says it by how it is; only a new one is entered as the configuration wants.
+    fn splice_hook(&self, kind: HookKind, entered: Option<Entry>) -> SpliceHook {
+        match (kind, entered) {
+            (HookKind::Xdp, _) => SpliceHook::Xdp,
+            (_, Some(Entry::Link)) => SpliceHook::TcTcx,
+            (_, Some(Entry::Filter { .. })) => SpliceHook::TcClsact,
+            (_, None) if self.tc_enters_by_tcx() => SpliceHook::TcTcx,
+            (_, None) => SpliceHook::TcClsact,
         }
     }
 
@@ -46,8 +50,9 @@ impl<K: Kernel> Engine<K> {
         key: &HookKey,
         interface: &Interface,
         links: &[Arc<LinkRecord>],
+        entered: Option<Entry>,
     ) -> Result<BuiltChain<K::Handle>, EngineError> {
-        let hook = self.splice_hook(key.kind);
+        let hook = self.splice_hook(key.kind, entered);
         if let [only] = links
             && can_attach_direct(hook, mask(only))
         {
@@ -119,11 +124,20 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// True if something of ours is still at the hook. Strangers can remove pins.
+    /// True if something is still where ours was put. Strangers can remove pins and filters, and interfaces go.
     pub(crate) fn is_entered(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         match hook.entry {
             Entry::Link => Ok(self.kernel.open_pin(&paths::hook_link(&hook.key))?.is_some()),
-            Entry::Filter { .. } => Ok(true),
+            Entry::Filter { priority, handle } => {
+                let filter = TcFilter { priority, handle };
+                let Some(at) = filter_place(&hook.key, &hook.interface, filter) else { return Ok(false) };
+                match self.kernel.filter_program(&at) {
+                    Ok(program) => Ok(program.is_some()),
+                    // The filter went with its namespace.
+                    Err(KernelError::NoNamespace { .. }) => Ok(false),
+                    Err(error) => Err(error.into()),
+                }
+            }
         }
     }
 
@@ -140,9 +154,7 @@ impl<K: Kernel> Engine<K> {
         match hook.entry {
             Entry::Link => {
                 let changed = || {
-                    EngineError::Kernel(bpfmand_kernel::KernelError::HookChanged {
-                        hook: hook_text(&hook.key, interface),
-                    })
+                    EngineError::Kernel(KernelError::HookChanged { hook: hook_text(&hook.key, interface) })
                 };
                 let link = self.kernel.open_pin(&paths::hook_link(&hook.key))?.ok_or_else(changed)?;
                 if self.kernel.link_of(&link)?.ifindex.is_none() {

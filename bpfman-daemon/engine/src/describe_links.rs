@@ -43,7 +43,16 @@ impl<K: Kernel> Engine<K> {
             };
             state.links.values().filter(fits).cloned().collect()
         };
-        links.iter().map(|link| self.link_details(link)).collect()
+        let mut shown = Vec::with_capacity(links.len());
+        for link in &links {
+            match self.link_details(link) {
+                Ok(details) => shown.push(details),
+                // Detached by another call since the look at the records.
+                Err(EngineError::NoLink(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(shown)
     }
 
     /// One link.

@@ -126,7 +126,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(Some(HookRecord { newcomer: None, ..(*hook).clone() }));
         }
         self.step(operation_name, "build chain");
-        let built = self.build_chain(key, &hook.interface, &remaining)?;
+        let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry))?;
         self.change_chain(&hook, &built, undo)?;
         Ok(Some(HookRecord {
             newcomer: None,

@@ -36,7 +36,7 @@ impl<K: Kernel> Engine<K> {
         links.push(Arc::clone(&link));
         let links = self.state().order(key, links, Some(link.id));
         self.step("attach", "build chain");
-        let built = self.build_chain(key, interface, &links)?;
+        let built = self.build_chain(key, interface, &links, old.as_ref().map(|hook| hook.entry))?;
         let mut undo = Undo::default();
         let entry = match &old {
             Some(hook) => {

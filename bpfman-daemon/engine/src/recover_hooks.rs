@@ -56,7 +56,7 @@ impl<K: Kernel> Engine<K> {
     /// Puts the recorded chain back: in place where the hook is still ours, anew where nothing is left of it.
     fn restore_hook(&self, hook: &Arc<HookRecord>) -> Result<(), EngineError> {
         let links = self.state().chain(&hook.key);
-        let built = self.build_chain(&hook.key, &hook.interface, &links)?;
+        let built = self.build_chain(&hook.key, &hook.interface, &links, Some(hook.entry))?;
         let still_there = match hook.entry {
             Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
                 Some(link) => Some(self.kernel.link_of(&link)?.program),
@@ -93,7 +93,7 @@ impl<K: Kernel> Engine<K> {
     fn reenter_hook(&self, hook: &Arc<HookRecord>, links: &[Arc<LinkRecord>]) -> Result<(), EngineError> {
         let key = self.kernel.find_hook(&hook.interface, hook.key.kind)?;
         let _lock = self.lock(Subject::Hook(key));
-        let built = self.build_chain(&key, &hook.interface, links)?;
+        let built = self.build_chain(&key, &hook.interface, links, None)?;
         let operation = self.operation();
         let mut undo = Undo::default();
         let entry = match self.enter_hook(&hook.interface, &key, operation, &built, &mut undo) {

@@ -22,15 +22,27 @@ impl<'a> Undo<'a> {
     }
 
     /// Goes back all the way, whatever fails, and adds what failed to the cause.
-    pub fn run(self, cause: EngineError) -> EngineError {
-        let failures: Vec<String> = self
-            .steps
-            .into_iter()
-            .rev()
-            .filter_map(|step| step().err())
-            .map(|error| error.to_string())
-            .collect();
+    pub fn run(mut self, cause: EngineError) -> EngineError {
+        let failures = self.go_back();
         if failures.is_empty() { cause } else { EngineError::NotUndone { cause: Box::new(cause), failures } }
+    }
+}
+
+impl Undo<'_> {
+    fn go_back(&mut self) -> Vec<String> {
+        let steps = std::mem::take(&mut self.steps);
+        steps.into_iter().rev().filter_map(|step| step().err()).map(|error| error.to_string()).collect()
+    }
+}
+
+/// A panic in the middle of an operation undoes it too.
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for failure in self.go_back() {
+                tracing::error!(failure, "a step of an operation that panicked was not undone");
+            }
+        }
     }
 }
 

@@ -317,17 +317,41 @@ fn a_swap_of_a_chain_that_drops_lets_nothing_through() {
 }
 
 #[test]
+fn a_hook_that_is_entered_keeps_its_way_in_when_the_configuration_changes() {
+    if lacks_tcx("chains::a_hook_that_is_entered_keeps_its_way_in_when_the_configuration_changes") {
+        return;
+    }
+    let (mut daemon, network) = (Daemon::start(), Network::new());
+    let far = network.far.path();
+    let first = tc_program(&daemon.wire(), 1, TC_PIPE);
+    put(&daemon.wire(), &first, tc(&far, INTERFACE, "ingress", 10, &[]));
+    daemon.terminate();
+    let [_, by_clsact] = tc_daemons();
+    daemon.again(&by_clsact);
+    // At a tcx hook a stolen packet has to be told as dropped: the untranslated verdict would let it through.
+    let thief = tc_program(&daemon.wire(), 2, TC_STOLEN);
+    put(&daemon.wire(), &thief, tc(&far, INTERFACE, "ingress", 20, &[]));
+    assert_eq!(Traffic::new(&network).send(3), 0);
+    assert_eq!((first.hits(), thief.hits()), (3, 3));
+}
+
+#[test]
 fn a_deleted_namespace_stops_neither_detach_nor_unload() {
     for launch in tc_daemons() {
         let (daemon, network) = (Daemon::start_with(&launch), Network::new());
         let wire = daemon.wire();
         let far = network.far.path();
         let members: Vec<_> = (1..=2).map(|who| xdp_program(&wire, who, XDP_PASS)).collect();
-        let filter = tc_program(&wire, 3, TC_PIPE);
+        let (filter, second) = (tc_program(&wire, 3, TC_PIPE), tc_program(&wire, 5, TC_PIPE));
         let tcx_program = Program::member(&wire, "tcx_member", Type::Tcx, 4, TCX_NEXT);
         let links: Vec<_> =
             members.iter().map(|member| put(&wire, member, xdp(&far, INTERFACE, 50, &[]))).collect();
-        put(&wire, &filter, tc(&far, INTERFACE, "ingress", 50, &[]));
+        let links: Vec<_> = links
+            .into_iter()
+            .chain(
+                [&filter, &second].map(|member| put(&wire, member, tc(&far, INTERFACE, "ingress", 50, &[]))),
+            )
+            .collect();
         if has_tcx() {
             put(&wire, &tcx_program, tcx(&far, INTERFACE, "ingress", 50));
         }
@@ -335,7 +359,7 @@ fn a_deleted_namespace_stops_neither_detach_nor_unload() {
         for link in links {
             detach(&wire, link);
         }
-        for program in [&members[0], &members[1], &filter, &tcx_program] {
+        for program in [&members[0], &members[1], &filter, &second, &tcx_program] {
             unload(&wire, program.id);
         }
         let state = daemon.state();

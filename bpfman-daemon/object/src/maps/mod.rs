@@ -67,6 +67,8 @@ pub(crate) mod map_type {
 
 /// Most maps of one object: a program can use 64.
 const MAX_MAPS: usize = 4096;
+/// Longest name of a map, in bytes: what a file's name may have.
+const MAX_MAP_NAME: usize = 255;
 
 /// All maps and how instructions refer to them.
 #[derive(Debug, Default)]
@@ -115,6 +117,16 @@ impl MapTable {
             return Err(ObjectError::map(
                 spec.name,
                 format!("the object declares more than {MAX_MAPS} maps"),
+            ));
+        }
+        // The name becomes a file's, which neither may leave its folder nor have a dot.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if spec.role == MapRole::Ordinary
+            && (spec.name.is_empty() || spec.name.len() > MAX_MAP_NAME || !spec.name.bytes().all(plain))
+        {
+            return Err(ObjectError::map(
+                spec.name,
+                format!("a map's name has 1 to {MAX_MAP_NAME} letters, digits and underscores"),
             ));
         }
         if self.by_name.insert(spec.name.clone(), self.specs.len()).is_some() {
