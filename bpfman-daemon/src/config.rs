@@ -12,6 +12,7 @@ use bpfmand_store::EngineKind;
 use serde::Deserialize;
 
 use crate::arguments::Arguments;
+use crate::policy::read_root_file;
 
 const CONFIG: &str = "/etc/bpfman/bpfman.toml";
 const POLICY: &str = "/etc/bpfman/policy.toml";
@@ -89,7 +90,8 @@ impl Config {
     /// Reads the file that the flags name, or the default one if it exists.
     pub fn read(arguments: &Arguments) -> anyhow::Result<Self> {
         let path = arguments.config.as_deref().unwrap_or(Path::new(CONFIG));
-        let text = match std::fs::read_to_string(path) {
+        // It can switch signatures off: whoever can write to it could load anything.
+        let text = match read_root_file(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && arguments.config.is_none() => {
                 String::new()
@@ -177,6 +179,8 @@ fn xdp_mode(name: &str) -> anyhow::Result<XdpMode> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+
     use clap::Parser as _;
 
     use super::*;
@@ -205,6 +209,26 @@ mod tests {
         assert_eq!(config.xdp_modes["eth0"], XdpMode::Generic);
         assert_eq!(config.signing.verify_enabled, Some(false));
         assert_eq!(config.signing.allow_unsigned, None);
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bpfman.toml");
+        std::fs::write(&path, "[signing]\nverify_enabled = false\n").unwrap();
+        let read = || Config::read(&arguments(&["--config", path.to_str().unwrap()]));
+        for mode in [0o666, 0o664, 0o602] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let error = format!("{:#}", read().unwrap_err());
+            assert!(error.contains("bpfman.toml must belong to root"), "{error}");
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        // Only root can give a file away, and only a file of root's is taken.
+        if chown(&path, Some(0), None).is_ok() {
+            assert_eq!(read().unwrap().signing.verify_enabled, Some(false));
+            chown(&path, Some(4711), None).unwrap();
+            assert!(read().is_err());
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub fn read(config: &Config) -> anyhow::Result<Policy> {
 }
 
 /// Reads a file if nobody but root can change it.
-fn read_root_file(path: &Path) -> io::Result<String> {
+pub fn read_root_file(path: &Path) -> io::Result<String> {
     let file = std::fs::File::open(path)?;
     let metadata = file.metadata()?;
     let others_may_write = metadata.mode() & 0o022 != 0;

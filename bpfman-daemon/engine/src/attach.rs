@@ -50,6 +50,7 @@ impl<K: Kernel> Engine<K> {
             hook: hook.map(|(_, key)| key),
             metadata: with_application(&request.metadata, &program.metadata),
             sequence: number,
+            boot: self.boot.clone(),
         };
         let id = link.id;
         match hook {

@@ -21,6 +21,7 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; the link stays then.
     pub fn detach(&self, id: LinkId) -> Result<(), EngineError> {
+        self.admit_changes()?;
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
         let _program_lock = self.lock(Subject::Program(link.program));
         // Another call may have detached it while this one waited.
@@ -141,16 +142,12 @@ impl<K: Kernel> Engine<K> {
     fn leave_program(&self, program: &ProgramRecord, batch: &mut Batch, leftover: &mut LeftoverRecord) {
         batch.delete(records::PROGRAMS, program.uid.to_string().as_bytes());
         leftover.pins.push(text(&paths::program(program.id)));
-        let state = self.state();
-        let others = || state.programs.values().filter(|other| other.uid != program.uid);
-        if !others().any(|other| other.map_folder == program.map_folder) {
-            leftover.folders.push(text(&paths::maps(program.map_folder)));
-        }
-        for map in program.maps.iter().filter(|map| map.shared) {
-            if !others().any(|other| other.maps.iter().any(|m| m.shared && m.id == map.id)) {
-                leftover.pins.push(text(&paths::shared(&map.name)));
-            }
-        }
+        leftover.folders.push(text(&paths::maps(program.map_folder)));
+        let shared = program.maps.iter().filter(|map| map.shared);
+        leftover.pins.extend(shared.map(|map| text(&paths::shared(&map.name))));
+        let claimed = self.state().claimed_paths(Some(program.uid));
+        leftover.pins.retain(|pin| !claimed.contains(pin));
+        leftover.folders.retain(|folder| !claimed.contains(folder));
     }
 
     /// Removes from the kernel what a finished operation no longer needs. Running it again is fine.

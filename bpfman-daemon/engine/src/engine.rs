@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use bpfmand_core::{OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, XdpMode};
 use bpfmand_object::{BtfFeatures, KernelBtf};
-use bpfmand_store::{Batch, Store};
+use bpfmand_store::{Batch, Outcome, Store, StoreError};
 
 use crate::blobs::{BlobId, Blobs};
 use crate::bytecode::Images;
@@ -60,6 +60,8 @@ pub struct Engine<K: Kernel> {
     pub(crate) members: MemberCache,
     pub(crate) xdp_modes: XdpModes,
     pub(crate) tc_by_clsact: bool,
+    /// This boot.
+    pub(crate) boot: String,
     store: Store,
     state: Mutex<State>,
     locks: Arc<Locks>,
@@ -75,9 +77,10 @@ impl<K: Kernel> Engine<K> {
     /// Reads the records. Nothing of the kernel is touched until [`Engine::recover`].
     ///
     /// # Errors
-    /// The store or the bytecode folder cannot be read.
+    /// The store or the bytecode folder cannot be read, or the kernel does not name its boot.
     pub fn open(kernel: Arc<K>, options: EngineOptions) -> Result<Self, EngineError> {
         let mut engine = Self {
+            boot: kernel.boot()?,
             kernel,
             blobs: Blobs::open(options.bytecode_folder)?,
             images: options.images,
@@ -108,7 +111,13 @@ impl<K: Kernel> Engine<K> {
             let hook: records::HookRecord = parse(value)?;
             state.hooks.insert(hook.key, Arc::new(hook));
         }
-        state.counter = snapshot.get(records::META, records::COUNTER).map(parse).transpose()?.unwrap_or(1);
+        let stored = snapshot.get(records::META, records::COUNTER).map(parse).transpose()?.unwrap_or(1);
+        let mut largest = state.largest_number();
+        for (key, _) in snapshot.table(records::LEFTOVERS) {
+            largest = largest.max(parse(key)?);
+        }
+        // Two commits at the end of what was reserved may have been written in the other order.
+        state.counter = largest.saturating_add(1).max(stored);
         state.reserved = state.counter;
         *self.state() = state;
         Ok(())
@@ -136,6 +145,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Locks a program of ours and reads its record once it is locked.
     pub(crate) fn lock_program(&self, id: ProgramId) -> Result<(Held, Arc<ProgramRecord>), EngineError> {
+        self.admit_changes()?;
         let uid = self.state().by_id.get(&id).copied().ok_or(EngineError::NoProgram(id))?;
         let held = self.lock(Subject::Program(uid));
         let record = self.record(uid).ok_or(EngineError::NoProgram(id))?;
@@ -175,8 +185,14 @@ impl<K: Kernel> Engine<K> {
         self.observer.before(operation, step);
     }
 
+    /// Refuses changes while nobody knows what is on disk.
+    pub(crate) fn admit_changes(&self) -> Result<(), EngineError> {
+        if self.state().unsure { Err(EngineError::StoreUnsure) } else { Ok(()) }
+    }
+
     /// Makes a batch durable. On return it is on disk.
     pub(crate) fn commit(&self, mut batch: Batch) -> Result<(), EngineError> {
+        self.admit_changes()?;
         let (reserve, cleaned) = {
             let mut state = self.state();
             let reserve = (state.counter >= state.reserved).then(|| state.counter + RESERVE);
@@ -188,11 +204,21 @@ impl<K: Kernel> Engine<K> {
         for operation in &cleaned {
             batch.delete(records::LEFTOVERS, operation.to_string().as_bytes());
         }
-        let result = self.store.commit(batch);
+        let result = match self.store.commit(batch) {
+            // The store was read back from disk and holds it: it happened, whatever went wrong on the way.
+            Err(StoreError::NotSaved { outcome: Outcome::Applied, source }) => {
+                tracing::warn!(error = %source, "a change was saved after an error");
+                Ok(())
+            }
+            result => result,
+        };
         let mut state = self.state();
         match &result {
             Ok(()) => state.reserved = state.reserved.max(reserve.unwrap_or(0)),
-            Err(_) => state.cleaned.extend(cleaned),
+            Err(error) => {
+                state.unsure |= matches!(error, StoreError::NotSaved { outcome: Outcome::Unknown, .. });
+                state.cleaned.extend(cleaned);
+            }
         }
         drop(state);
         Ok(result?)

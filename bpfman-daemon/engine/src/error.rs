@@ -4,7 +4,7 @@ use bpfmand_core::{LinkId, ProgramId, ProgramType};
 use bpfmand_kernel::KernelError;
 use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
-use bpfmand_store::StoreError;
+use bpfmand_store::{Outcome, StoreError};
 
 use crate::bytecode::ImageFailure;
 
@@ -140,6 +140,25 @@ pub enum EngineError {
     /// The store's answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A change failed in such a way that nobody knows whether it is on disk.
+    #[error("an earlier change was not saved for certain, so nothing is changed any more")]
+    StoreUnsure,
+    /// A point of another boot, where its process id may be anybody's.
+    #[error("{point} names a process of an earlier boot; link {link} is not attached again")]
+    EarlierProcess {
+        /// Which link.
+        link: LinkId,
+        /// Its point.
+        point: String,
+    },
+    /// A program that could not be loaded again after a reboot.
+    #[error("program \"{program}\", which link {link} attaches, could not be loaded again")]
+    Lost {
+        /// Which link.
+        link: LinkId,
+        /// The program's name.
+        program: String,
+    },
     /// Files of the daemon.
     #[error("cannot {action} {path}: {source}")]
     Files {
@@ -184,7 +203,7 @@ impl EngineError {
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                 _ => ErrorKind::Invalid,
             },
-            Self::WrongPoint { .. } => ErrorKind::Precondition,
+            Self::WrongPoint { .. } | Self::EarlierProcess { .. } | Self::Lost { .. } => ErrorKind::Precondition,
             Self::ChainFull { .. } | Self::SharedMap { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Denied,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
@@ -198,7 +217,7 @@ impl EngineError {
                 KernelError::Unsupported { .. } => ErrorKind::Unsupported,
                 _ => ErrorKind::Internal,
             },
-            Self::Store(_) | Self::Files { .. } => ErrorKind::Internal,
+            Self::Store(_) | Self::StoreUnsure | Self::Files { .. } => ErrorKind::Internal,
             Self::NotUndone { .. } => ErrorKind::Internal,
         }
     }
@@ -226,8 +245,12 @@ impl EngineError {
             }
             Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
             Self::Image(failure) => return failure.hint.clone(),
+            Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
+            Self::Lost { .. } => "the daemon's log says why; unload the program, or restart the daemon to try again",
             Self::Denied(_) => "ask root to load it, or load an image that root's policy admits",
-            Self::NotUndone { .. } => {
+            Self::StoreUnsure
+            | Self::Store(StoreError::NotSaved { outcome: Outcome::Unknown, .. })
+            | Self::NotUndone { .. } => {
                 "restart the daemon: it compares the kernel with its records and mends both"
             }
             _ => return None,

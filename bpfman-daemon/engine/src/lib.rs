@@ -28,6 +28,8 @@ mod paths;
 mod records;
 mod recover;
 mod recover_hooks;
+mod recover_links;
+mod recover_moves;
 mod recover_pending;
 mod recover_programs;
 mod state;

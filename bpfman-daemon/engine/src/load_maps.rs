@@ -55,7 +55,12 @@ impl<K: Kernel> Engine<K> {
                 // A map that was left out keeps its place, so that the others keep their numbers. No map has id 0.
                 id: handle.as_ref().map_or(Ok(MapId(0)), |h| self.kernel.map_of(h).map(|facts| facts.id))?,
                 public: public && handle.is_some(),
-                shared: spec.pin_by_name && plan.owner.is_none(),
+                // An owner's map is another one than the shared map of its name, unless the owner shares it.
+                shared: spec.pin_by_name
+                    && plan
+                        .owner
+                        .as_ref()
+                        .is_none_or(|owner| owner.maps.iter().any(|map| map.shared && map.name == spec.name)),
             });
             handles.push(handle);
         }

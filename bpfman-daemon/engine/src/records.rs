@@ -123,6 +123,8 @@ pub struct LinkRecord {
     pub metadata: BTreeMap<String, String>,
     /// Grows with every attachment.
     pub sequence: u64,
+    /// The boot in which it was last attached.
+    pub boot: String,
 }
 
 /// How a hook is entered.

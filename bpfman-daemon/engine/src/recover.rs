@@ -4,10 +4,13 @@
 //! pins and records together again. What cannot be mended now is reported and stays recorded.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use bpfmand_kernel::Kernel;
 
-use crate::{Engine, EngineError};
+use crate::chain::hook_text;
+use crate::records::HookRecord;
+use crate::{Engine, EngineError, paths};
 
 /// What recovery found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +35,12 @@ impl RecoveryReport {
     }
 }
 
+impl RecoveryReport {
+    pub(crate) fn of_hook(&mut self, hook: &HookRecord, error: &EngineError) {
+        self.problems.push(format!("chain of {}: {error}", hook_text(&hook.key, &hook.interface)));
+    }
+}
+
 impl<K: Kernel> Engine<K> {
     /// Brings kernel, pins and records together. To be called once, before the first request.
     ///
@@ -49,11 +58,54 @@ impl<K: Kernel> Engine<K> {
         let reloaded = self.recover_programs(&mut report);
         self.recover_hooks(&reloaded, &mut report);
         self.recover_links(&mut report);
+        self.sweep_maps(&mut report);
         let state = self.state();
         let wanted: HashSet<String> =
             state.programs.values().map(|program| program.blob.as_str().to_owned()).collect();
         drop(state);
         self.blobs.sweep(|name| wanted.contains(name))?;
         Ok(report)
+    }
+
+    /// Removes pins of maps that no record names, such as those of programs whose records someone removed.
+    fn sweep_maps(&self, report: &mut RecoveryReport) {
+        let (folders, shared): (HashSet<_>, HashSet<_>) = {
+            let state = self.state();
+            // Those that could not be loaded again count too: the next start tries again, with the maps that are there.
+            let programs = || state.programs.values();
+            (
+                programs().map(|program| paths::maps(program.map_folder)).collect(),
+                programs()
+                    .flat_map(|program| program.maps.iter().filter(|map| map.shared))
+                    .map(|map| paths::shared(&map.name))
+                    .collect(),
+            )
+        };
+        for (folder, wanted) in [(paths::MAPS, folders), (paths::SHARED, shared)] {
+            let result = self.sweep_folder(Path::new(folder), &wanted, &mut report.settled);
+            report.note(format!("sweeping {folder}"), result);
+        }
+    }
+
+    fn sweep_folder(
+        &self,
+        folder: &Path,
+        wanted: &HashSet<PathBuf>,
+        swept: &mut usize,
+    ) -> Result<(), EngineError> {
+        for name in self.kernel.list_folder(folder)? {
+            let path = folder.join(name);
+            if wanted.contains(&path) {
+                continue;
+            }
+            tracing::info!(path = %path.display(), "removing pins that no program uses");
+            if self.kernel.open_pin(&path).is_ok_and(|pin| pin.is_some()) {
+                self.kernel.unpin(&path)?;
+            } else {
+                self.remove_tree(&path)?;
+            }
+            *swept += 1;
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! Recovery of operations that were cut short: finished where they have a record, undone where they have none.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -41,19 +40,7 @@ impl<K: Kernel> Engine<K> {
     /// Leftovers without those whose place something newer has taken: a hook that was attached again, or a kernel id
     /// that was given again after a reboot.
     pub(crate) fn unclaimed(&self, mut leftover: LeftoverRecord) -> LeftoverRecord {
-        let state = self.state();
-        let claimed: HashSet<String> = state
-            .hooks
-            .keys()
-            .map(paths::hook_link)
-            .chain(state.links.keys().map(|link| paths::link(*link)))
-            .chain(state.programs.values().flat_map(|program| {
-                [paths::program(program.id), paths::maps(program.map_folder)]
-                    .into_iter()
-                    .chain(program.maps.iter().filter(|map| map.shared).map(|map| paths::shared(&map.name)))
-            }))
-            .map(|path| path.display().to_string())
-            .collect();
+        let claimed = self.state().claimed_paths(None);
         for list in [&mut leftover.links, &mut leftover.pins, &mut leftover.folders] {
             list.retain(|path| !claimed.contains(path));
         }

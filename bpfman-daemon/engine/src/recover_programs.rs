@@ -47,7 +47,10 @@ impl<K: Kernel> Engine<K> {
                     report.reloaded += count;
                     reloaded.extend(programs.iter().map(|program| program.uid));
                 }
-                Err(error) => report.problems.push(format!("loading {} again: {error}", names.join(", "))),
+                Err(error) => {
+                    report.problems.push(format!("loading {} again: {error}", names.join(", ")));
+                    self.state().lost.extend(programs.iter().map(|program| program.uid));
+                }
             }
         }
         self.state().index_ids();

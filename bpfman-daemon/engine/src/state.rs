@@ -1,10 +1,11 @@
 //! The records in memory, with the ways to look them up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, LinkId, OperationId, Place, ProgramId, ProgramUid, order_chain, order_links};
 
+use crate::paths;
 use crate::records::{HookRecord, LinkRecord, ProgramRecord};
 
 /// What the store holds, as the engine reads it.
@@ -18,6 +19,10 @@ pub struct State {
     pub links: BTreeMap<LinkId, Arc<LinkRecord>>,
     /// Hooks by key.
     pub hooks: HashMap<HookKey, Arc<HookRecord>>,
+    /// Programs of another boot that could not be loaded again: the ids of their records may be those of others now.
+    pub lost: HashSet<ProgramUid>,
+    /// Whether the last change is on disk is not known.
+    pub unsure: bool,
     /// Operations whose leftovers are gone from the kernel, but not yet from the store.
     pub cleaned: Vec<OperationId>,
     /// The next number for an id of ours.
@@ -37,6 +42,7 @@ impl State {
         if let Some(old) = self.programs.get(&record.uid).map(|old| old.id) {
             self.forget_id(old, record.uid);
         }
+        self.lost.remove(&record.uid);
         self.by_id.insert(record.id, record.uid);
         self.programs.insert(record.uid, Arc::new(record));
     }
@@ -44,7 +50,12 @@ impl State {
     /// Forgets a program.
     pub fn remove_program(&mut self, uid: ProgramUid) {
         if let Some(old) = self.programs.remove(&uid) {
+            self.lost.remove(&uid);
             self.forget_id(old.id, uid);
+            if !self.lost.is_empty() {
+                // One that had to stand back behind it can be named again.
+                self.index_ids();
+            }
         }
     }
 
@@ -55,9 +66,41 @@ impl State {
         }
     }
 
-    /// Finds programs by the ids of their records again, once these are all of this boot.
+    /// Finds programs by the ids of their records again. Where two have one id, the record that was written later is
+    /// the one of this boot.
     pub fn index_ids(&mut self) {
-        self.by_id = self.programs.values().map(|program| (program.id, program.uid)).collect();
+        let mut all: Vec<_> = self.programs.values().collect();
+        all.sort_unstable_by_key(|program| (!self.lost.contains(&program.uid), program.operation));
+        self.by_id = all.into_iter().map(|program| (program.id, program.uid)).collect();
+    }
+
+    /// The largest number in any record.
+    pub fn largest_number(&self) -> u64 {
+        let programs = self.programs.values().flat_map(|program| [program.uid.0, program.operation.0]);
+        let links =
+            self.links.values().flat_map(|link| [u64::from(link.id.0), link.operation.0, link.sequence]);
+        let hooks = self.hooks.values().map(|hook| hook.operation.0);
+        programs.chain(links).chain(hooks).max().unwrap_or(0)
+    }
+
+    /// Paths that records stand for, without those of one program that is about to go. Programs that are lost hold
+    /// nothing.
+    pub fn claimed_paths(&self, without: Option<ProgramUid>) -> HashSet<String> {
+        let programs = self
+            .programs
+            .values()
+            .filter(|program| Some(program.uid) != without && !self.lost.contains(&program.uid));
+        self.hooks
+            .keys()
+            .map(paths::hook_link)
+            .chain(self.links.keys().map(|link| paths::link(*link)))
+            .chain(programs.flat_map(|program| {
+                [paths::program(program.id), paths::maps(program.map_folder)]
+                    .into_iter()
+                    .chain(program.maps.iter().filter(|map| map.shared).map(|map| paths::shared(&map.name)))
+            }))
+            .map(|path| path.display().to_string())
+            .collect()
     }
 
     /// Links of a program, by id.

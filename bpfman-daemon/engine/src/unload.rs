@@ -15,15 +15,18 @@ impl<K: Kernel> Engine<K> {
     /// See [`EngineError`]; the program and its links stay then.
     pub fn unload(&self, id: ProgramId) -> Result<(), EngineError> {
         // Locks are taken in one order by all: shared maps, programs, hooks.
-        let shares = self.state().program(id).is_some_and(|p| p.maps.iter().any(|map| map.shared));
-        let _shared = shares.then(|| self.lock(Subject::SharedMaps));
+        // Of two programs that use the same maps and leave at the same time, the second has to see the first one gone.
+        let _shared = self.lock(Subject::SharedMaps);
         let (_program_lock, program) = self.lock_program(id)?;
         let links: Vec<_> = self.state().links_of(program.uid).cloned().collect();
         let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
         let _hook_locks: Vec<_> = hooks.into_iter().map(|key| self.lock(Subject::Hook(key))).collect();
-        self.remove("unload", &links, Some(&program))?;
-        self.members.remove(program.uid);
-        self.drop_bytecode(&program.blob);
-        Ok(())
+        let result = self.remove("unload", &links, Some(&program));
+        // What was left over in the kernel does not keep the program.
+        if self.record(program.uid).is_none() {
+            self.members.remove(program.uid);
+            self.drop_bytecode(&program.blob);
+        }
+        result
     }
 }

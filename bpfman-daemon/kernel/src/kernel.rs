@@ -210,6 +210,12 @@ pub trait Kernel: Send + Sync + 'static {
     /// What this kernel can do.
     fn features(&self) -> &Features;
 
+    /// Names this boot: what was recorded under another name is of a boot that has ended.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    fn boot(&self) -> Result<String, KernelError>;
+
     /// The kernel's own BTF, raw.
     ///
     /// # Errors

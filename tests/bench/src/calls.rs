@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
-use bpfmand_core::{Direction, HookKind, Interface};
+use bpfmand_core::{Direction, HookKind, Interface, ProcessScope};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{Anchor, Kernel as _, LinkTarget};
 use bpfmand_store::{Batch, Options, Store, Table};
 
-use crate::client::{Client, tcx, xdp};
+use crate::client::{Client, quiet_probe, tcx, xdp};
 use crate::daemon::{Daemon, Network};
 use crate::objects::Objects;
 use crate::samples::{Results, ms};
@@ -82,6 +82,17 @@ async fn attach(results: &mut Results, objects: &Objects) -> anyhow::Result<()> 
     for at in [0, 1, 4, 9] {
         results.add(&format!("attach xdp, chain of {}", at + 1), "ms", chains[at].clone())?;
     }
+    let (mut probes, mut ends) = (Vec::new(), Vec::new());
+    let (probe, _) = client.load(&object, "uprobe_trivial", Type::Uprobe).await?;
+    for _ in 0..ROUNDS {
+        let (link, took) = client.attach(probe, quiet_probe()).await?;
+        probes.push(took);
+        ends.push(client.detach(link).await?);
+    }
+    client.unload(probe).await?;
+    results.add("attach uprobe", "ms", probes)?;
+    results.add("  the kernel alone", "ms", kernel_probe_alone(objects)?)?;
+    results.add("detach uprobe, until the kernel let go", "ms", ends)?;
     let (mut lists, mut gets) = (Vec::new(), Vec::new());
     let mut last = 0;
     for at in 0..10 {
@@ -121,6 +132,28 @@ fn kernel_alone(objects: &Objects, netns: &str, repeats: usize) -> anyhow::Resul
         }
     }
     Ok(took)
+}
+
+/// The same probe by system calls alone.
+fn kernel_probe_alone(objects: &Objects) -> anyhow::Result<Vec<f64>> {
+    let mount = crate::packets::Mount::new()?;
+    let kernel = LinuxKernel::new(mount.path())?;
+    let program = crate::packets::load(&kernel, objects, "trivial", "uprobe_trivial")?;
+    let scope = ProcessScope::default();
+    let target = LinkTarget::Uprobe {
+        target: "libc",
+        function: Some("fmtmsg"),
+        offset: 0,
+        scope: &scope,
+        on_return: false,
+    };
+    (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            let _link = kernel.attach(&program.handle, &target)?;
+            Ok(ms(start))
+        })
+        .collect()
 }
 
 /// Commits of one small record on the daemon's disk.

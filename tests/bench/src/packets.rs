@@ -54,6 +54,7 @@ pub fn load(kernel: &LinuxKernel, objects: &Objects, object: &str, name: &str) -
     let ids: Vec<MapId> = maps.iter().map(|map| Ok(kernel.map_of(map)?.id)).collect::<anyhow::Result<_>>()?;
     let program_type = match name.split('_').next() {
         Some("tcx") => ProgramType::Tcx,
+        Some("uprobe") => ProgramType::Uprobe,
         _ => ProgramType::Xdp,
     };
     let text = object

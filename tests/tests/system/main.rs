@@ -6,6 +6,7 @@ mod chains;
 mod cli;
 mod equipment;
 mod golden;
+mod hardening;
 mod images;
 mod kill;
 mod life;

@@ -101,6 +101,14 @@ pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
     })
 }
 
+/// Type, and bytes of a key and of a value, of a map: what the kernel goes by when it reads those from memory.
+pub fn map_layout(fd: &OwnedFd) -> io::Result<(u32, u32, u32)> {
+    expect(fd, "bpf-map")?;
+    let mut info = MapInfo::default();
+    sys::info(fd, &mut info)?;
+    Ok((info.map_type, info.key_size, info.value_size))
+}
+
 /// Describes a link.
 pub fn link(fd: &OwnedFd) -> io::Result<LinkFacts> {
     expect(fd, "bpf_link").or_else(|error| expect(fd, "bpf-link").map_err(|_| error))?;

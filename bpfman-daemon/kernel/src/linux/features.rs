@@ -4,6 +4,8 @@ use super::attr::{Command, Query};
 use super::sys;
 use crate::Features;
 
+const PERF_LINKS: (u32, u32) = (5, 15);
+
 /// `uname -r`.
 #[must_use]
 pub fn release() -> String {
@@ -16,12 +18,17 @@ pub fn probe() -> Features {
     let version = parse_version(&release);
     Features {
         tcx: has_tcx(),
-        perf_links: version >= (5, 15),
+        perf_links: version >= PERF_LINKS,
         frames_by_16: version >= (6, 12),
         long_jumps: version >= (6, 6),
         version,
         release,
     }
+}
+
+/// Whether this kernel is new enough for links on perf events, which it cannot be asked.
+pub(super) fn has_perf_links() -> bool {
+    parse_version(&release()) >= PERF_LINKS
 }
 
 fn parse_version(release: &str) -> (u32, u32) {

@@ -128,7 +128,8 @@ fn link_event(program: &OwnedFd, event: &OwnedFd, subject: &str) -> Result<Owned
         ..Default::default()
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
-        if source.raw_os_error() == Some(libc::EINVAL) {
+        // Newer kernels say the same to other mistakes.
+        if source.raw_os_error() == Some(libc::EINVAL) && !super::features::has_perf_links() {
             return KernelError::Unsupported {
                 feature: "links on perf events",
                 release: super::release(),

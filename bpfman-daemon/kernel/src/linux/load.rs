@@ -11,7 +11,11 @@ use super::attr::{self, Command};
 use super::{facts, sys};
 use crate::{KernelError, Loaded, LogRequest, ProgramLoad};
 
+const MAP_TYPE_ARRAY: u32 = 2;
+const MAP_TYPE_PROG_ARRAY: u32 = 3;
 const MAP_TYPE_PERF_EVENT_ARRAY: u32 = 4;
+const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+const MAP_TYPE_HASH_OF_MAPS: u32 = 13;
 const MAP_TYPE_RINGBUF: u32 = 27;
 const MAP_TYPE_USER_RINGBUF: u32 = 31;
 const FLAG_SLEEPABLE: u32 = 1 << 4;
@@ -64,7 +68,7 @@ pub fn map(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError
     }
     let fd = created.map_err(|source| fail("create", source))?;
     if !spec.initial.is_empty() && spec.role != MapRole::Bss {
-        write_globals(&fd, &spec.initial).map_err(|source| fail("fill", source))?;
+        write_globals(&fd, spec).map_err(|source| fail("fill", source))?;
     }
     if spec.role == MapRole::Rodata {
         sys::bpf(Command::MapFreeze, &mut attr::Fd { fd: fd.as_raw_fd() })
@@ -74,8 +78,24 @@ pub fn map(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError
 }
 
 /// Global variables are one entry of an array.
-fn write_globals(fd: &OwnedFd, contents: &[u8]) -> io::Result<()> {
+fn write_globals(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
+    let contents = &spec.initial;
     let key = 0_u32;
+    // The kernel reads as many bytes as the map says, whatever is behind the addresses.
+    if (spec.map_type, spec.key_size as usize, spec.value_size as usize)
+        != (MAP_TYPE_ARRAY, size_of_val(&key), contents.len())
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "it is of type {} with keys of {} and values of {} bytes; {} bytes of variables need an array of such values",
+                spec.map_type,
+                spec.key_size,
+                spec.value_size,
+                contents.len()
+            ),
+        ));
+    }
     let mut request = attr::MapElement {
         map_fd: fd.as_raw_fd(),
         key: (&raw const key) as u64,
@@ -87,16 +107,27 @@ fn write_globals(fd: &OwnedFd, contents: &[u8]) -> io::Result<()> {
 
 /// Puts a map or program into a slot.
 pub fn slot(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
+    let fail = |source| KernelError::call("fill", format!("slot {slot} of a map"), source);
     let value = value.as_raw_fd();
+    let (map_type, key_size, value_size) = facts::map_layout(map).map_err(fail)?;
+    // The kernel reads as many bytes as the map says, and for values of each CPU as many as there are CPUs.
+    if !matches!(map_type, MAP_TYPE_PROG_ARRAY | MAP_TYPE_ARRAY_OF_MAPS | MAP_TYPE_HASH_OF_MAPS)
+        || (key_size as usize, value_size as usize) != (size_of_val(&slot), size_of_val(&value))
+    {
+        return Err(fail(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "the map is of type {map_type} with keys of {key_size} and values of {value_size} bytes; slots are in maps of programs or maps, with keys of 4 bytes"
+            ),
+        )));
+    }
     let mut request = attr::MapElement {
         map_fd: map.as_raw_fd(),
         key: (&raw const slot) as u64,
         value: (&raw const value) as u64,
         ..Default::default()
     };
-    sys::bpf(Command::MapUpdateElem, &mut request)
-        .map(drop)
-        .map_err(|source| KernelError::call("fill", format!("slot {slot} of a map"), source))
+    sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
 }
 
 /// Sizes that objects leave to the loader.
@@ -176,33 +207,47 @@ fn stack_depths(log: &str) -> Option<Vec<u32>> {
     line.split_whitespace().next()?.split('+').map(|depth| depth.parse().ok()).collect()
 }
 
-/// Loads with the verifier's log, in a buffer that grows until the log fits.
+/// Loads with the verifier's log.
 fn with_log(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
-    let mut size = LOG_START;
+    let (result, log) = growing(LOG_START, LOG_END, |log| {
+        request.log_level = if log.is_empty() { 0 } else { LOG_VERIFIER | LOG_STATISTICS };
+        request.log_size = log.len() as u32;
+        request.log_buf = if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 };
+        sys::bpf_fd(Command::ProgLoad, request)
+    });
+    let log = facts::text(&log);
+    match result {
+        Ok(program) => {
+            let stack_depths = stack_depths(&log);
+            Ok(Loaded { program, log, stack_depths })
+        }
+        Err(source) => Err(KernelError::Refused {
+            program: load.text.0.name.clone(),
+            summary: summarise(&log),
+            log,
+            source,
+        }),
+    }
+}
+
+/// Tries with a buffer that grows until the log fits. The kernel fails a load whose log does not fit, however sound the
+/// program: where the largest buffer is too small, what counts is the answer to a last try without a log.
+fn growing<T>(
+    start: usize,
+    end: usize,
+    mut attempt: impl FnMut(&mut [u8]) -> io::Result<T>,
+) -> (io::Result<T>, Vec<u8>) {
+    let mut size = start;
     loop {
         let mut log = vec![0_u8; size];
-        request.log_level = LOG_VERIFIER | LOG_STATISTICS;
-        request.log_size = size as u32;
-        request.log_buf = log.as_mut_ptr() as u64;
-        let result = sys::bpf_fd(Command::ProgLoad, request);
-        match result {
-            Ok(program) => {
-                let log = facts::text(&log);
-                let stack_depths = stack_depths(&log);
-                return Ok(Loaded { program, log, stack_depths });
+        match attempt(&mut log) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                if size >= end {
+                    return (attempt(&mut []), log);
+                }
+                size = (size * 4).min(end);
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && size < LOG_END => {
-                size = (size * 4).min(LOG_END);
-            }
-            Err(source) => {
-                let log = facts::text(&log);
-                return Err(KernelError::Refused {
-                    program: load.text.0.name.clone(),
-                    summary: summarise(&log),
-                    log,
-                    source,
-                });
-            }
+            result => return (result, log),
         }
     }
 }
@@ -271,6 +316,24 @@ mod tests {
         assert_eq!(stack_depths(old), Some(vec![24, 0, 16]));
         assert_eq!(stack_depths("stack depth 8 max 8\ninsns processed 3\n"), Some(vec![8]));
         assert_eq!(stack_depths("processed 9 insns\n"), None);
+    }
+
+    #[test]
+    fn a_log_that_never_fits_hides_no_answer() {
+        let no_space = || io::Error::from_raw_os_error(libc::ENOSPC);
+        let mut sizes = Vec::new();
+        let (result, log) = growing(2, 20, |log| {
+            sizes.push(log.len());
+            log.fill(b'x');
+            if log.is_empty() { Ok(7) } else { Err(no_space()) }
+        });
+        assert_eq!((result.unwrap(), log, sizes), (7, vec![b'x'; 20], vec![2, 8, 20, 0]));
+        let (result, _log) = growing(2, 20, |log| -> io::Result<()> {
+            Err(if log.is_empty() { io::Error::from_raw_os_error(libc::EACCES) } else { no_space() })
+        });
+        assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EACCES));
+        let (result, log) = growing(2, 20, |log| if log.len() < 8 { Err(no_space()) } else { Ok(()) });
+        assert_eq!((result.unwrap(), log.len()), ((), 8));
     }
 
     #[test]

@@ -58,6 +58,12 @@ impl Kernel for LinuxKernel {
         &self.features
     }
 
+    fn boot(&self) -> Result<String, KernelError> {
+        const PATH: &str = "/proc/sys/kernel/random/boot_id";
+        let text = std::fs::read_to_string(PATH).map_err(|source| KernelError::call("read", PATH, source))?;
+        Ok(text.trim().to_owned())
+    }
+
     fn btf(&self) -> Result<Vec<u8>, KernelError> {
         const PATH: &str = "/sys/kernel/btf/vmlinux";
         std::fs::read(PATH).map_err(|source| KernelError::call("read", PATH, source))

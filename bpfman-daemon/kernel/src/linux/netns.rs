@@ -1,12 +1,12 @@
 //! Interfaces and the network namespaces they live in.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, NetnsId};
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::LinkNameSpaceType;
 
@@ -23,7 +23,7 @@ pub fn enter<T: Send>(
 ) -> Result<T, KernelError> {
     let Some(path) = netns else { return work() };
     let fail = |source: io::Error| KernelError::NoNamespace { path: path.to_owned(), source };
-    let file = File::open(path).map_err(fail)?;
+    let file = open(path)?;
     std::thread::scope(|scope| {
         let inside = std::thread::Builder::new().name("netns".to_owned()).stack_size(256 << 10).spawn_scoped(
             scope,
@@ -39,6 +39,31 @@ pub fn enter<T: Send>(
             Err(source) => Err(KernelError::call("start a thread in", path.display().to_string(), source)),
         }
     })
+}
+
+/// Opens a namespace, and nothing else: opening a pipe may never return, and opening a device may do something.
+fn open(path: &Path) -> Result<OwnedFd, KernelError> {
+    const NSFS_MAGIC: u64 = 0x6e73_6673;
+    let fail = |source: io::Error| match source.raw_os_error() {
+        // Nothing about the namespace, which is not to be taken for gone.
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+            KernelError::call("open network namespace", path.display().to_string(), source)
+        }
+        _ => KernelError::NoNamespace { path: path.to_owned(), source },
+    };
+    let wrong = |why| fail(io::Error::new(io::ErrorKind::InvalidInput, why));
+    if !path.is_absolute() {
+        return Err(wrong("its path is not absolute"));
+    }
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| fail(error.into()))?;
+    let found = rustix::fs::fstatfs(&place).map_err(|error| fail(error.into()))?;
+    if found.f_type as u64 != NSFS_MAGIC {
+        return Err(wrong("it is a file of another kind"));
+    }
+    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
+    rustix::fs::open(again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| fail(error.into()))
 }
 
 /// Finds an interface and tells its namespace's identity.
@@ -57,4 +82,30 @@ pub fn find_hook(interface: &Interface, kind: HookKind) -> Result<HookKey, Kerne
         let netns = NetnsId { inode, cookie: sys::netns_cookie(&socket) };
         Ok(HookKey { netns, ifindex: IfIndex(ifindex), kind })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_namespaces_are_opened() {
+        assert!(open(Path::new("/proc/self/ns/net")).is_ok());
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .unwrap();
+        let absent = folder.path().join("absent");
+        for (path, why) in [
+            (pipe.as_path(), "another kind"),
+            (Path::new("/dev/null"), "another kind"),
+            (folder.path(), "another kind"),
+            (absent.as_path(), "No such file"),
+            (Path::new("proc/self/ns/net"), "not absolute"),
+        ] {
+            let error = open(path).unwrap_err();
+            assert!(matches!(error, KernelError::NoNamespace { .. }), "{error:?}");
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    }
 }

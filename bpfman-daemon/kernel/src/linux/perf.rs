@@ -115,17 +115,20 @@ pub fn uprobe(
 ) -> Result<OwnedFd, KernelError> {
     let fail = |reason: String| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
     let source = EventSource::find("uprobe")?;
-    let path = symbols::find_file(target, scope.container_pid).map_err(fail)?;
+    let file = symbols::find_file(target, scope.container_pid).map_err(fail)?;
     let start = match function {
-        Some(function) => symbols::file_offset(&path, function).map_err(fail)?,
+        Some(function) => symbols::file_offset(&file, function).map_err(fail)?,
         None => 0,
     };
-    let name = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|error| fail(error.to_string()))?;
+    let offset = start
+        .checked_add(offset)
+        .ok_or_else(|| fail(format!("offset {offset:#x} from {start:#x} is beyond any file")))?;
+    let name = CString::new(file.reopen_path()).map_err(|error| fail(error.to_string()))?;
     let event = PerfEventAttr {
         event_type: source.number,
         config: source.config(on_return),
         config1: name.as_ptr() as u64,
-        config2: start + offset,
+        config2: offset,
         ..Default::default()
     };
     let (pid, cpu) = match scope.pid {
@@ -134,7 +137,7 @@ pub fn uprobe(
     };
     sys::perf_event_open(event, pid, cpu).map_err(|error| match error.raw_os_error() {
         Some(libc::ESRCH) => fail(format!("process {pid} does not exist")),
-        _ => KernelError::call("open a probe of", format!("{target} at offset {:#x}", start + offset), error),
+        _ => KernelError::call("open a probe of", format!("{target} at offset {offset:#x}"), error),
     })
 }
 

@@ -1,9 +1,10 @@
 //! The daemon's own bpffs: pins and folders below one root.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::mount::MountFlags;
 
@@ -12,6 +13,10 @@ use super::sys;
 use crate::KernelError;
 
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+/// Root alone makes and removes pins; others may look. Without this option a bpffs is everybody's, like /tmp.
+const MOUNT_OPTIONS: &CStr = c"mode=0755";
+const FOLDER_MODE: u32 = 0o755;
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// A mounted bpffs.
 #[derive(Debug)]
@@ -27,9 +32,10 @@ impl Pins {
         let found = rustix::fs::statfs(root).map_err(|e| fail("look at", e.into()))?;
         if found.f_type as u64 != BPF_FS_MAGIC {
             let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME;
-            rustix::mount::mount("bpffs", root, "bpf", flags, None)
+            rustix::mount::mount("bpffs", root, "bpf", flags, MOUNT_OPTIONS)
                 .map_err(|e| fail("mount a bpffs on", e.into()))?;
         }
+        claim(root).map_err(|source| fail("use the bpffs on", source))?;
         Ok(Self { root: root.to_owned() })
     }
 
@@ -42,7 +48,23 @@ impl Pins {
     }
 
     pub fn make_folder(&self, path: &Path) -> Result<(), KernelError> {
-        std::fs::create_dir_all(self.path(path)).map_err(|source| self.fail("create folder", path, source))
+        self.make_each_folder(path).map_err(|source| self.fail("create folder", path, source))
+    }
+
+    fn make_each_folder(&self, path: &Path) -> io::Result<()> {
+        let mut folder = self.root.clone();
+        for component in path.components() {
+            let Component::Normal(name) = component else {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a path below the bpffs"));
+            };
+            folder.push(name);
+            match std::fs::DirBuilder::new().mode(FOLDER_MODE).create(&folder) {
+                // It is there, but perhaps someone else put it there.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_ours(&folder)?,
+                other => other?,
+            }
+        }
+        Ok(())
     }
 
     pub fn remove_folder(&self, path: &Path) -> Result<(), KernelError> {
@@ -107,9 +129,119 @@ impl Pins {
     }
 }
 
+/// Makes sure that only root can make pins in a bpffs, which others may have mounted.
+fn claim(root: &Path) -> io::Result<()> {
+    let metadata = std::fs::metadata(root)?;
+    if metadata.uid() != 0 {
+        return Err(not_ours(root, format!("belongs to user {}", metadata.uid())));
+    }
+    if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+        tracing::info!(root = %root.display(), mode = %format!("{:o}", metadata.mode() & 0o7777), "others could write to the bpffs; they no longer can");
+        std::fs::set_permissions(root, std::fs::Permissions::from_mode(FOLDER_MODE))?;
+    }
+    Ok(())
+}
+
+/// Refuses what root did not make, or others can change: a link in a folder's place would lead pins elsewhere.
+fn check_ours(folder: &Path) -> io::Result<()> {
+    let metadata = std::fs::symlink_metadata(folder)?;
+    if !metadata.is_dir() {
+        return Err(not_ours(folder, "is not a folder".to_owned()));
+    }
+    if metadata.uid() != 0 {
+        return Err(not_ours(folder, format!("belongs to user {}", metadata.uid())));
+    }
+    if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+        return Err(not_ours(folder, "can be written to by others than root".to_owned()));
+    }
+    Ok(())
+}
+
+fn not_ours(path: &Path, why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", path.display()))
+}
+
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use rustix::mount::UnmountFlags;
+
+    use super::*;
+
+    /// A folder, and the bpffs on it while the value lives.
+    struct Mounted(tempfile::TempDir);
+
+    impl Mounted {
+        /// None where this user may mount nothing.
+        fn new(options: Option<&CStr>) -> Option<Self> {
+            if !rustix::process::geteuid().is_root() {
+                return None;
+            }
+            let folder = tempfile::tempdir().unwrap();
+            if let Some(options) = options {
+                rustix::mount::mount("bpffs", folder.path(), "bpf", MountFlags::empty(), options).unwrap();
+            }
+            Some(Self(folder))
+        }
+
+        fn mode(&self, path: &str) -> u32 {
+            std::fs::symlink_metadata(self.0.path().join(path)).unwrap().mode() & 0o7777
+        }
+    }
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _not_mounted = rustix::mount::unmount(self.0.path(), UnmountFlags::DETACH);
+        }
+    }
+
+    #[test]
+    fn only_root_can_write_to_a_bpffs_that_was_mounted_here() {
+        let Some(mounted) = Mounted::new(None) else { return };
+        let pins = Pins::open(mounted.0.path()).unwrap();
+        assert_eq!(mounted.mode(""), 0o755);
+        pins.make_folder(Path::new("maps/7")).unwrap();
+        pins.make_folder(Path::new("maps/7")).unwrap();
+        assert_eq!((mounted.mode("maps"), mounted.mode("maps/7")), (0o755, 0o755));
+    }
+
+    #[test]
+    fn a_bpffs_of_everybody_is_closed_and_one_of_another_user_refused() {
+        let Some(mounted) = Mounted::new(Some(c"mode=1777")) else { return };
+        Pins::open(mounted.0.path()).unwrap();
+        assert_eq!(mounted.mode(""), 0o755);
+        chown(mounted.0.path(), Some(4711), None).unwrap();
+        let error = Pins::open(mounted.0.path()).unwrap_err().to_string();
+        assert!(error.contains("4711"), "{error}");
+    }
+
+    #[test]
+    fn folders_that_others_made_are_refused() {
+        let Some(mounted) = Mounted::new(None) else { return };
+        let root = mounted.0.path();
+        let pins = Pins::open(root).unwrap();
+        let refuses = |path: &str, why: &str| {
+            let error = pins.make_folder(Path::new(path)).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        };
+        pins.make_folder(Path::new("elsewhere")).unwrap();
+        symlink(root.join("elsewhere"), root.join("xdp")).unwrap();
+        refuses("xdp/hook", "not a folder");
+        pins.make_folder(Path::new("links")).unwrap();
+        chown(root.join("links"), Some(4711), None).unwrap();
+        refuses("links/7", "user 4711");
+        pins.make_folder(Path::new("maps")).unwrap();
+        std::fs::set_permissions(root.join("maps"), std::fs::Permissions::from_mode(0o777)).unwrap();
+        refuses("maps/7", "others");
+        refuses("../outside", "below the bpffs");
+        assert_eq!(pins.list(Path::new("elsewhere")).unwrap(), [""; 0]);
     }
 }

@@ -51,8 +51,8 @@ impl SimKernel {
         self.world().hidden.insert(target.to_owned());
     }
 
-    /// The machine starts anew: programs, maps, links, pins and filters are gone, interfaces have other numbers,
-    /// namespaces other identities, and ids begin at 1 again. Handles of before hold nothing.
+    /// The machine starts anew: programs, maps, links, pins and filters are gone, interfaces and namespaces have the
+    /// numbers that others had before, and ids begin at 1 again. Handles of before hold nothing.
     pub fn reboot(&self) {
         let mut world = self.world();
         world.objects.reboot();

@@ -24,6 +24,10 @@ impl Kernel for SimKernel {
         &self.features
     }
 
+    fn boot(&self) -> Result<String, KernelError> {
+        Ok(format!("boot-{}", self.enter("boot")?.objects.generation))
+    }
+
     fn btf(&self) -> Result<Vec<u8>, KernelError> {
         let _world = self.enter("btf")?;
         self.btf.clone().ok_or_else(|| refuse("read", "the kernel's BTF", ENOENT))

@@ -70,18 +70,36 @@ impl Network {
         namespace.interfaces.remove(name).map(|ifindex| (namespace.id, ifindex))
     }
 
-    /// A new boot: namespaces but the first have new identities, and interfaces are numbered anew.
+    /// A new boot: namespaces but the first and interfaces are made in another order, so that each takes the identity
+    /// that another one had. A lone one has a new identity.
     pub fn reboot(&mut self) {
         self.xdp.clear();
         self.tcx.clear();
-        for (path, namespace) in &mut self.namespaces {
-            if path.is_some() {
-                self.made += 1;
-                namespace.id = NetnsId { inode: 4_026_532_000 + self.made, cookie: 0x1000 + self.made };
+        let mut named: Vec<&mut Namespace> = self
+            .namespaces
+            .iter_mut()
+            .filter_map(|(path, namespace)| path.is_some().then_some(namespace))
+            .collect();
+        if let [only] = &mut *named {
+            self.made += 1;
+            only.id = NetnsId { inode: 4_026_532_000 + self.made, cookie: 0x1000 + self.made };
+        } else {
+            let mut ids: Vec<NetnsId> = named.iter().map(|namespace| namespace.id).collect();
+            ids.rotate_left(ids.len().min(1));
+            for (namespace, id) in named.into_iter().zip(ids) {
+                namespace.id = id;
             }
-            for ifindex in namespace.interfaces.values_mut() {
+        }
+        for namespace in self.namespaces.values_mut() {
+            let mut numbers: Vec<IfIndex> = namespace.interfaces.values().copied().collect();
+            if let [only] = &mut *numbers {
                 namespace.last += 1;
-                *ifindex = IfIndex(namespace.last);
+                *only = IfIndex(namespace.last);
+            } else {
+                numbers.rotate_left(numbers.len().min(1));
+            }
+            for (interface, number) in namespace.interfaces.values_mut().zip(numbers) {
+                *interface = number;
             }
         }
     }

@@ -1,0 +1,67 @@
+//! Recovery of links that are no members of chains.
+
+use std::sync::Arc;
+
+use bpfmand_core::HookKind;
+use bpfmand_kernel::Kernel;
+use bpfmand_store::Batch;
+
+use crate::engine::encode;
+use crate::records::{self, LinkRecord};
+use crate::recover::RecoveryReport;
+use crate::recover_moves::names_process;
+use crate::undo::Undo;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    pub(crate) fn recover_links(&self, report: &mut RecoveryReport) {
+        let links: Vec<Arc<LinkRecord>> = self.state().links.values().cloned().collect();
+        for link in links {
+            if matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_)))) {
+                continue;
+            }
+            match self.kernel.open_pin(&paths::link(link.id)) {
+                Ok(Some(_)) => {}
+                Ok(None) => match self.reattach(&link) {
+                    Ok(()) => report.reattached += 1,
+                    Err(error) => report.problems.push(format!("link {}: {error}", link.id)),
+                },
+                Err(error) => report.problems.push(format!("link {}: {error}", link.id)),
+            }
+        }
+    }
+
+    /// Attaches a recorded link again.
+    fn reattach(&self, link: &LinkRecord) -> Result<(), EngineError> {
+        if link.boot != self.boot && names_process(&link.point) {
+            return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
+        }
+        let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
+        self.refuse_lost(&[Arc::new(link.clone())])?;
+        let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+        let hook = match link.point.hook() {
+            Some((interface, kind)) => Some(self.kernel.find_hook(interface, kind)?),
+            None => None,
+        };
+        let restored = LinkRecord {
+            hook,
+            operation: self.operation(),
+            boot: self.boot.clone(),
+            ..link.clone()
+        };
+        // The tcx anchors are chosen among links of the hook as it is now.
+        self.state().links.insert(link.id, Arc::new(restored.clone()));
+        let target = self.link_target(&program, &restored)?;
+        let mut undo = Undo::default();
+        if let Err(error) = self.attach_pending(&handle, &target, restored.operation, &mut undo) {
+            return Err(undo.run(error));
+        }
+        let mut batch = Batch::new();
+        batch.put(records::LINKS, link.id.to_string().as_bytes(), encode(&restored)?);
+        if let Err(error) = self.commit(batch) {
+            return Err(undo.run(error));
+        }
+        undo.forget();
+        self.place_link(&restored)
+    }
+}

@@ -1,0 +1,208 @@
+//! Records of hooks follow their interfaces: after a reboot an interface has another number, maybe one that another
+//! interface had before.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use bpfmand_core::{AttachPoint, HookKey, Interface, NetnsId};
+use bpfmand_kernel::Kernel;
+use bpfmand_store::Batch;
+
+use crate::chain::hook_text;
+use crate::engine::encode;
+use crate::records::{self, Entry, HookRecord, LinkRecord};
+use crate::recover::RecoveryReport;
+use crate::{Engine, EngineError};
+
+/// A recorded hook where nothing of ours is.
+pub struct Absent {
+    /// Its record.
+    pub hook: Arc<HookRecord>,
+    /// Its members, in order.
+    pub links: Vec<Arc<LinkRecord>>,
+}
+
+/// A hook with its members, as it is to be recorded.
+type Placed = (HookRecord, Vec<Arc<LinkRecord>>);
+
+/// Most bytes of records that are moved in one commit.
+const MOST_MOVED: usize = 512 << 10;
+
+/// True if a point is found by a process id, which means another process, or none, after a reboot.
+pub fn names_process(point: &AttachPoint) -> bool {
+    match point {
+        AttachPoint::Uprobe { target, scope, .. } => {
+            scope.pid.is_some() || scope.container_pid.is_some() || is_of_process(Path::new(target))
+        }
+        _ => point.hook().is_some_and(|(interface, _)| is_process_namespace(interface)),
+    }
+}
+
+fn is_process_namespace(interface: &Interface) -> bool {
+    interface.netns.as_deref().is_some_and(is_of_process)
+}
+
+/// True for `/proc/<pid>/…`.
+fn is_of_process(path: &Path) -> bool {
+    let mut parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.next() == Some(Component::RootDir)
+        && parts.next().is_some_and(|part| part.as_os_str() == "proc")
+        && parts
+            .next()
+            .and_then(|part| part.as_os_str().to_str())
+            .is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Moves records to where their interfaces are now. Answers the hooks that can be entered there.
+    ///
+    /// Those that cannot, because their interface is not there, go where they are in nobody's way, and are looked for
+    /// again at the next start.
+    pub(crate) fn move_absent(
+        &self,
+        absent: Vec<Absent>,
+        present: &HashSet<HookKey>,
+        report: &mut RecoveryReport,
+    ) -> Vec<Placed> {
+        let mut taken = present.clone();
+        let mut placed = Vec::new();
+        let mut stuck = Vec::new();
+        let mut from: HashSet<HookKey> = HashSet::new();
+        for Absent { hook, links } in absent {
+            let of_now = |link: &Arc<LinkRecord>| link.boot == self.boot || !names_process(&link.point);
+            let (living, stranded): (Vec<_>, Vec<_>) = links.into_iter().partition(of_now);
+            for link in &stranded {
+                let error = EngineError::EarlierProcess { link: link.id, point: link.point.to_string() };
+                report.problems.push(format!("link {}: {error}", link.id));
+            }
+            let is_whole = stranded.is_empty();
+            if !stranded.is_empty() {
+                from.insert(hook.key);
+                placed.push((self.parked(&hook, &stranded), stranded));
+            }
+            if living.is_empty() && !is_whole {
+                continue;
+            }
+            match self.find_again(&hook, &living, &taken) {
+                Ok(found) => {
+                    taken.insert(found.key);
+                    from.insert(hook.key);
+                    placed.push((found, living));
+                }
+                Err(error) => {
+                    report.of_hook(&hook, &error);
+                    stuck.push((hook, living));
+                }
+            }
+        }
+        for (hook, links) in stuck {
+            // Of this boot it may come back as it was; its place is kept unless somebody else is there now.
+            let is_old = !links.is_empty() && links.iter().all(|link| link.boot != self.boot);
+            if is_old || taken.contains(&hook.key) || from.contains(&hook.key) {
+                from.insert(hook.key);
+                placed.push((self.parked(&hook, &links), links));
+            }
+        }
+        let placed: Vec<Placed> = placed.into_iter().map(|(hook, links)| self.at_hook(hook, &links)).collect();
+        if let Err(error) = self.record_moves(&from, &placed) {
+            report.problems.push(format!("recording where the interfaces are now: {error}"));
+            return Vec::new();
+        }
+        placed.into_iter().filter(|(hook, _)| taken.contains(&hook.key)).collect()
+    }
+
+    /// A hook's record with the place where its interface is now.
+    fn find_again(
+        &self,
+        hook: &HookRecord,
+        links: &[Arc<LinkRecord>],
+        taken: &HashSet<HookKey>,
+    ) -> Result<HookRecord, EngineError> {
+        // The hook has the interface's name from its first member, which may have named it by a process.
+        let other = || links.iter().find_map(|link| link.point.hook().map(|(interface, _)| interface));
+        let of_process = is_process_namespace(&hook.interface) && links.iter().any(|link| link.boot != self.boot);
+        let interface = if of_process { other() } else { None }.unwrap_or(&hook.interface);
+        let key = self.kernel.find_hook(interface, hook.key.kind)?;
+        if taken.contains(&key) {
+            return Err(EngineError::Invalid("another chain of bpfman is at this interface now".to_owned()));
+        }
+        Ok(HookRecord { key, interface: interface.clone(), ..hook.clone() })
+    }
+
+    /// The record of a hook that is nowhere: no namespace has the inode 0. Nothing is entered there, so its members can
+    /// be detached like those of a hook whose pin someone removed.
+    fn parked(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> HookRecord {
+        let operation = self.operation();
+        let interface = links
+            .iter()
+            .find_map(|link| link.point.hook().map(|(interface, _)| interface))
+            .unwrap_or(&hook.interface);
+        HookRecord {
+            key: HookKey { netns: NetnsId { inode: 0, cookie: operation.0 }, ..hook.key },
+            interface: interface.clone(),
+            operation,
+            entry: Entry::Link,
+            ..hook.clone()
+        }
+    }
+
+    /// A hook with its members' records, which name it.
+    fn at_hook(&self, hook: HookRecord, links: &[Arc<LinkRecord>]) -> Placed {
+        let is_parked = hook.key.netns.inode == 0;
+        let links = links.iter().map(|link| {
+            let boot = if is_parked { link.boot.clone() } else { self.boot.clone() };
+            Arc::new(LinkRecord { hook: Some(hook.key), boot, ..(**link).clone() })
+        });
+        let links = links.collect();
+        (hook, links)
+    }
+
+    /// Records hooks at their new places instead of their old ones.
+    fn record_moves(&self, from: &HashSet<HookKey>, placed: &[Placed]) -> Result<(), EngineError> {
+        if placed.is_empty() {
+            return Ok(());
+        }
+        let mut batches = Vec::new();
+        let mut size = 0;
+        for (hook, links) in placed {
+            let mut values =
+                vec![(records::HOOKS, records::hook_key(&hook.key), encode(hook)?)];
+            for link in links {
+                values.push((records::LINKS, link.id.to_string().into_bytes(), encode(&**link)?));
+            }
+            let more: usize = values.iter().map(|(_, key, value)| key.len() + value.len()).sum();
+            if batches.is_empty() || size + more > MOST_MOVED {
+                batches.push(Vec::new());
+                size = 0;
+            }
+            size += more;
+            if let Some(last) = batches.last_mut() {
+                last.append(&mut values);
+            }
+        }
+        let mut gone: Vec<Vec<u8>> = from.iter().map(records::hook_key).collect();
+        for values in batches {
+            let mut batch = Batch::new();
+            // Before what is put: one hook's old place may be the new one of another.
+            for key in gone.drain(..) {
+                batch.delete(records::HOOKS, &key);
+            }
+            for (table, key, value) in values {
+                batch.put(table, &key, value);
+            }
+            self.commit(batch)?;
+        }
+        let mut state = self.state();
+        for key in from {
+            state.hooks.remove(key);
+        }
+        let moved: HashMap<HookKey, Arc<HookRecord>> =
+            placed.iter().map(|(hook, _)| (hook.key, Arc::new(hook.clone()))).collect();
+        state.hooks.extend(moved);
+        for link in placed.iter().flat_map(|(_, links)| links) {
+            state.links.insert(link.id, Arc::clone(link));
+        }
+        Ok(())
+    }
+}
