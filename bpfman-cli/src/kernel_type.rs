@@ -1,41 +1,6 @@
 //! The kernel's program types (`enum bpf_prog_type`) and the names the command line has for them.
 
-/// Names by number, in snake case. Where v0.6.0 and the kernel differ, v0.6.0's: 2 is `probe`, 3 is `tc`.
-const NAMES: [&str; 33] = [
-    "unspec",
-    "socket_filter",
-    "probe",
-    "tc",
-    "sched_act",
-    "tracepoint",
-    "xdp",
-    "perf_event",
-    "cgroup_skb",
-    "cgroup_sock",
-    "lwt_in",
-    "lwt_out",
-    "lwt_xmit",
-    "sock_ops",
-    "sk_skb",
-    "cgroup_device",
-    "sk_msg",
-    "raw_tracepoint",
-    "cgroup_sock_addr",
-    "lwt_seg6_local",
-    "lirc_mode2",
-    "sk_reuseport",
-    "flow_dissector",
-    "cgroup_sysctl",
-    "raw_tracepoint_writable",
-    "cgroup_sockopt",
-    "tracing",
-    "struct_ops",
-    "ext",
-    "lsm",
-    "sk_lookup",
-    "syscall",
-    "netfilter",
-];
+use bpfman_proto::KERNEL_PROGRAM_TYPES as NAMES;
 
 /// This manager's own types and the kernel type each is loaded as.
 const EXACT: [(&str, u32); 11] = [

@@ -37,3 +37,41 @@ pub const HINT_TRAILER: &str = "bpfman-hint-bin";
 
 /// Trailer of a failed call that names the kind of failure (`not-found`, `kernel-refused`, `signature`, ...).
 pub const REASON_TRAILER: &str = "bpfman-reason";
+
+/// Names of the kernel's program types (`enum bpf_prog_type`) by number, in snake case. Where v0.6.0 and the kernel
+/// differ, v0.6.0's: 2 is `probe`, 3 is `tc`.
+pub const KERNEL_PROGRAM_TYPES: [&str; 33] = [
+    "unspec",
+    "socket_filter",
+    "probe",
+    "tc",
+    "sched_act",
+    "tracepoint",
+    "xdp",
+    "perf_event",
+    "cgroup_skb",
+    "cgroup_sock",
+    "lwt_in",
+    "lwt_out",
+    "lwt_xmit",
+    "sock_ops",
+    "sk_skb",
+    "cgroup_device",
+    "sk_msg",
+    "raw_tracepoint",
+    "cgroup_sock_addr",
+    "lwt_seg6_local",
+    "lirc_mode2",
+    "sk_reuseport",
+    "flow_dissector",
+    "cgroup_sysctl",
+    "raw_tracepoint_writable",
+    "cgroup_sockopt",
+    "tracing",
+    "struct_ops",
+    "ext",
+    "lsm",
+    "sk_lookup",
+    "syscall",
+    "netfilter",
+];

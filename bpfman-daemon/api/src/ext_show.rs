@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER, v1};
+use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER, KERNEL_PROGRAM_TYPES, v1};
 use bpfmand_core::{AttachPoint, Interface};
 use bpfmand_engine::{ChainDetails, LinkDetails, MapDetails, ProgramDetails, ProgramSource};
 
@@ -186,43 +186,8 @@ pub fn chain(details: ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainRes
     }
 }
 
-/// The kernel's names of program types, in the order of `enum bpf_prog_type`.
-const KERNEL_TYPES: [&str; 33] = [
-    "unspec",
-    "socket_filter",
-    "probe",
-    "tc",
-    "sched_act",
-    "tracepoint",
-    "xdp",
-    "perf_event",
-    "cgroup_skb",
-    "cgroup_sock",
-    "lwt_in",
-    "lwt_out",
-    "lwt_xmit",
-    "sock_ops",
-    "sk_skb",
-    "cgroup_device",
-    "sk_msg",
-    "raw_tracepoint",
-    "cgroup_sock_addr",
-    "lwt_seg6_local",
-    "lirc_mode2",
-    "sk_reuseport",
-    "flow_dissector",
-    "cgroup_sysctl",
-    "raw_tracepoint_writable",
-    "cgroup_sockopt",
-    "tracing",
-    "struct_ops",
-    "ext",
-    "lsm",
-    "sk_lookup",
-    "syscall",
-    "netfilter",
-];
-
 fn kernel_type_name(number: u32) -> String {
-    KERNEL_TYPES.get(number as usize).map_or_else(|| format!("type {number}"), |name| (*name).to_owned())
+    KERNEL_PROGRAM_TYPES
+        .get(number as usize)
+        .map_or_else(|| format!("type {number}"), |name| (*name).to_owned())
 }

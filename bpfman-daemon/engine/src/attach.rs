@@ -25,6 +25,7 @@ impl<K: Kernel> Engine<K> {
     /// See [`EngineError`]; nothing is attached then.
     pub fn attach(&self, request: &AttachRequest) -> Result<LinkDetails, EngineError> {
         check(request)?;
+        self.begin()?;
         let (_program_lock, program) = self.lock_program(request.program)?;
         if !request.point.admits(program.program_type) {
             return Err(EngineError::WrongPoint {
@@ -64,6 +65,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Attaches a program by a link of its own.
     fn attach_alone(&self, program: &ProgramRecord, link: LinkRecord) -> Result<(), EngineError> {
+        self.refuse_lost([&link])?;
         let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
         self.refuse_twice(program, &link)?;
         let mut undo = Undo::default();

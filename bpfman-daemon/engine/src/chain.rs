@@ -52,6 +52,7 @@ impl<K: Kernel> Engine<K> {
         links: &[Arc<LinkRecord>],
         entered: Option<Entry>,
     ) -> Result<BuiltChain<K::Handle>, EngineError> {
+        self.refuse_lost(links.iter().map(|link| &**link))?;
         let hook = self.splice_hook(key.kind, entered);
         if let [only] = links
             && can_attach_direct(hook, mask(only))

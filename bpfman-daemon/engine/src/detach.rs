@@ -12,6 +12,7 @@ use crate::chain::filter_place;
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::records::{self, Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::state::Uncleared;
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
 
@@ -21,7 +22,7 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; the link stays then.
     pub fn detach(&self, id: LinkId) -> Result<(), EngineError> {
-        self.admit_changes()?;
+        self.begin()?;
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
         let _program_lock = self.lock(Subject::Program(link.program));
         // Another call may have detached it while this one waited.
@@ -89,7 +90,37 @@ impl<K: Kernel> Engine<K> {
                 state.remove_program(program.uid);
             }
         }
-        self.clear_leftover(operation_name, operation, &leftover)
+        let waiting = Uncleared { operation, leftover, hooks: chains.into_keys().collect() };
+        self.clear_or_wait(operation_name, waiting)
+    }
+
+    /// Clears what an operation left. What cannot be cleared now is tried again by the operations that follow.
+    fn clear_or_wait(&self, operation_name: &'static str, waiting: Uncleared) -> Result<(), EngineError> {
+        let result = self.clear_leftover(operation_name, waiting.operation, &waiting.leftover);
+        let mut state = self.state();
+        if result.is_err() && !state.cleaned.contains(&waiting.operation) {
+            state.uncleared.push(waiting);
+        }
+        drop(state);
+        result
+    }
+
+    /// Tries again to remove what earlier operations could not. No lock may be held.
+    pub(crate) fn retry_leftovers(&self) {
+        let all = std::mem::take(&mut self.state().uncleared);
+        if all.is_empty() {
+            return;
+        }
+        let _shared = self.lock(Subject::SharedMaps);
+        for mut waiting in all {
+            // Nobody may enter these hooks between the look whether somebody did and the end of what was left there.
+            let _hooks: Vec<_> = waiting.hooks.iter().map(|key| self.lock(Subject::Hook(*key))).collect();
+            waiting.leftover = self.unclaimed(waiting.leftover);
+            let operation = waiting.operation;
+            if let Err(error) = self.clear_or_wait("clear", waiting) {
+                tracing::warn!(%error, %operation, "what an earlier operation left is still there");
+            }
+        }
     }
 
     /// Takes members out of a chain. Answers the hook's new record, or none if it ends.
@@ -158,29 +189,39 @@ impl<K: Kernel> Engine<K> {
         leftover: &LeftoverRecord,
     ) -> Result<(), EngineError> {
         let mut failures = Vec::new();
+        let mut is_left = false;
+        // What a pin kept alive and is alive without it is kept by someone else, and nothing more can be done about it.
+        let is_pinned = |pin: &str| self.kernel.open_pin(Path::new(pin)).map_or(true, |pin| pin.is_some());
         for link in &leftover.links {
             self.step(operation_name, "end link");
-            failures.extend(insist(|| Ok(self.kernel.end_link(Path::new(link))?)).err());
+            if let Err(error) = insist(|| Ok(self.kernel.end_link(Path::new(link))?)) {
+                is_left |= is_pinned(link);
+                failures.push(error);
+            }
         }
         for filter in &leftover.filters {
             self.step(operation_name, "remove filter");
-            failures.extend(insist(|| self.end_filter(filter)).err());
+            if let Err(error) = insist(|| self.end_filter(filter)) {
+                is_left = true;
+                failures.push(error);
+            }
         }
         for pin in &leftover.pins {
             self.step(operation_name, "remove pin");
-            failures.extend(insist(|| Ok(self.kernel.unpin(Path::new(pin))?)).err());
+            if let Err(error) = insist(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
+                is_left |= is_pinned(pin);
+                failures.push(error);
+            }
         }
         for folder in &leftover.folders {
             self.step(operation_name, "remove folder");
-            failures.extend(insist(|| self.remove_tree(Path::new(folder))).err());
+            if let Err(error) = insist(|| self.remove_tree(Path::new(folder))) {
+                is_left = true;
+                failures.push(error);
+            }
         }
-        // Everything was tried. The record goes when nothing more can be done: what someone else keeps alive is theirs.
-        let pinned = leftover.links.iter().chain(&leftover.pins);
-        if failures.is_empty()
-            || !pinned
-                .into_iter()
-                .any(|pin| self.kernel.open_pin(Path::new(pin)).is_ok_and(|pin| pin.is_some()))
-        {
+        // Everything was tried; the record stays as long as something can still be removed.
+        if !is_left {
             self.state().cleaned.push(operation);
         }
         match failures.into_iter().next() {

@@ -13,7 +13,7 @@ use crate::blobs::{BlobId, Blobs};
 use crate::bytecode::Images;
 use crate::locks::{Held, Locks, Subject};
 use crate::members::MemberCache;
-use crate::records::{self, LeftoverRecord, ProgramRecord};
+use crate::records::{self, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::State;
 use crate::steps::StepObserver;
 use crate::{EngineError, NoImages, NoObserver};
@@ -190,12 +190,38 @@ impl<K: Kernel> Engine<K> {
         if self.state().unsure { Err(EngineError::StoreUnsure) } else { Ok(()) }
     }
 
+    /// Begins an operation that changes something. No lock may be held.
+    pub(crate) fn begin(&self) -> Result<(), EngineError> {
+        self.admit_changes()?;
+        self.retry_leftovers();
+        Ok(())
+    }
+
+    /// Refuses links of programs that could not be loaded again: the kernel ids in their records, and those of their
+    /// maps, may be those of others now. A chain is not built without one of its members either, since it would let
+    /// pass what that one stops.
+    pub(crate) fn refuse_lost<'a>(
+        &self,
+        links: impl IntoIterator<Item = &'a LinkRecord>,
+    ) -> Result<(), EngineError> {
+        let state = self.state();
+        match links.into_iter().find(|link| state.lost.contains(&link.program)) {
+            None => Ok(()),
+            Some(link) => Err(EngineError::Lost {
+                link: link.id,
+                program: state.programs.get(&link.program).map(|p| p.name.clone()).unwrap_or_default(),
+            }),
+        }
+    }
+
     /// Makes a batch durable. On return it is on disk.
     pub(crate) fn commit(&self, mut batch: Batch) -> Result<(), EngineError> {
         self.admit_changes()?;
         let (reserve, cleaned) = {
             let mut state = self.state();
             let reserve = (state.counter >= state.reserved).then(|| state.counter + RESERVE);
+            // At once, so that no other commit reserves less and reaches the disk after this one.
+            state.reserved = reserve.unwrap_or(state.reserved);
             (reserve, std::mem::take(&mut state.cleaned))
         };
         if let Some(reserve) = reserve {
@@ -214,8 +240,12 @@ impl<K: Kernel> Engine<K> {
         };
         let mut state = self.state();
         match &result {
-            Ok(()) => state.reserved = state.reserved.max(reserve.unwrap_or(0)),
+            Ok(()) => {}
             Err(error) => {
+                if reserve.is_some() {
+                    // The next commit has to reserve them.
+                    state.reserved = 0;
+                }
                 state.unsure |= matches!(error, StoreError::NotSaved { outcome: Outcome::Unknown, .. });
                 state.cleaned.extend(cleaned);
             }
@@ -230,6 +260,7 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// The store cannot be written; nothing is lost by that.
     pub fn close(&self) -> Result<(), EngineError> {
+        self.retry_leftovers();
         if self.state().cleaned.is_empty() {
             return Ok(());
         }

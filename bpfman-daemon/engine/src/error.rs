@@ -203,7 +203,9 @@ impl EngineError {
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                 _ => ErrorKind::Invalid,
             },
-            Self::WrongPoint { .. } | Self::EarlierProcess { .. } | Self::Lost { .. } => ErrorKind::Precondition,
+            Self::WrongPoint { .. } | Self::EarlierProcess { .. } | Self::Lost { .. } => {
+                ErrorKind::Precondition
+            }
             Self::ChainFull { .. } | Self::SharedMap { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Denied,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
@@ -246,7 +248,9 @@ impl EngineError {
             Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
             Self::Image(failure) => return failure.hint.clone(),
             Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
-            Self::Lost { .. } => "the daemon's log says why; unload the program, or restart the daemon to try again",
+            Self::Lost { .. } => {
+                "the daemon's log says why; unload the program, or restart the daemon to try again"
+            }
             Self::Denied(_) => "ask root to load it, or load an image that root's policy admits",
             Self::StoreUnsure
             | Self::Store(StoreError::NotSaved { outcome: Outcome::Unknown, .. })

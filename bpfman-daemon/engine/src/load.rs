@@ -47,6 +47,7 @@ impl<K: Kernel> Engine<K> {
     /// See [`EngineError`]; nothing is loaded then.
     pub fn load(&self, request: &LoadRequest) -> Result<LoadOutcome, EngineError> {
         check(request)?;
+        self.begin()?;
         let bytecode = self.fetch(request)?;
         let origin = match &request.source {
             BytecodeSource::File(path) => path.display().to_string(),
@@ -123,10 +124,14 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn lock_owner(&self, id: ProgramId) -> Result<(Held, Arc<ProgramRecord>), EngineError> {
-        self.lock_program(id).map_err(|_absent| EngineError::MapOwner {
-            owner: id,
-            reason: "it does not exist or is not managed by bpfman".to_owned(),
-        })
+        let refuse = |reason: &str| EngineError::MapOwner { owner: id, reason: reason.to_owned() };
+        let (held, record) = self
+            .lock_program(id)
+            .map_err(|_absent| refuse("it does not exist or is not managed by bpfman"))?;
+        if self.state().lost.contains(&record.uid) {
+            return Err(refuse("it could not be loaded again after a reboot"));
+        }
+        Ok((held, record))
     }
 
     fn record_load(

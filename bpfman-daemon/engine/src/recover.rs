@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use bpfmand_core::ProgramId;
 use bpfmand_kernel::Kernel;
 
 use crate::chain::hook_text;
@@ -94,8 +95,12 @@ impl<K: Kernel> Engine<K> {
         swept: &mut usize,
     ) -> Result<(), EngineError> {
         for name in self.kernel.list_folder(folder)? {
-            let path = folder.join(name);
-            if wanted.contains(&path) {
+            let path = folder.join(&name);
+            // A program that is pinned here without a record may be of an earlier daemon, and in use.
+            let has_program = name.parse().is_ok_and(|id| {
+                self.kernel.open_pin(&paths::program(ProgramId(id))).map_or(true, |pin| pin.is_some())
+            });
+            if wanted.contains(&path) || has_program {
                 continue;
             }
             tracing::info!(path = %path.display(), "removing pins that no program uses");

@@ -7,7 +7,7 @@ use bpfmand_core::{HookKey, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, TcFilter};
 use bpfmand_store::Batch;
 
-use crate::chain::{chain_name, filter_place, hook_text};
+use crate::chain::{chain_name, filter_place};
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::records::{self, Entry, HookRecord, LinkRecord};
@@ -65,32 +65,15 @@ impl<K: Kernel> Engine<K> {
             Entry::Filter { priority, handle } => self.own_filter(hook, TcFilter { priority, handle })?,
         };
         let Some(running) = running else { return Ok(Found::Nothing) };
-        self.refuse_lost(links)?;
-        let built = self.build_chain(&hook.key, &hook.interface, links)?;
+        let built = self.build_chain(&hook.key, &hook.interface, links, Some(hook.entry))?;
         self.swap(hook, running, &built.handle, &hook.interface)?;
-        let restored = HookRecord {
-            strategy: built.strategy,
-            program: built.id,
-            tag: built.tag,
-            ..(**hook).clone()
-        };
+        let restored =
+            HookRecord { strategy: built.strategy, program: built.id, tag: built.tag, ..(**hook).clone() };
         let mut batch = Batch::new();
         batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&restored)?);
         self.commit(batch)?;
         self.state().hooks.insert(hook.key, Arc::new(restored));
         Ok(Found::Swapped)
-    }
-
-    /// A chain without one of its members would let pass what that one stops.
-    pub(crate) fn refuse_lost(&self, links: &[Arc<LinkRecord>]) -> Result<(), EngineError> {
-        let state = self.state();
-        match links.iter().find(|link| state.lost.contains(&link.program)) {
-            None => Ok(()),
-            Some(link) => Err(EngineError::Lost {
-                link: link.id,
-                program: state.programs.get(&link.program).map(|p| p.name.clone()).unwrap_or_default(),
-            }),
-        }
     }
 
     fn hook_is_right(&self, hook: &HookRecord) -> Result<bool, EngineError> {
@@ -121,8 +104,7 @@ impl<K: Kernel> Engine<K> {
     /// Attaches a recorded chain where nothing is left of it: after a reboot, or when someone removed its pin.
     fn reenter_hook(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> Result<(), EngineError> {
         let _lock = self.lock(Subject::Hook(hook.key));
-        self.refuse_lost(links)?;
-        let built = self.build_chain(&hook.key, &hook.interface, links)?;
+        let built = self.build_chain(&hook.key, &hook.interface, links, None)?;
         let operation = self.operation();
         let mut undo = Undo::default();
         let entry = match self.enter_hook(&hook.interface, &hook.key, operation, &built, &mut undo) {

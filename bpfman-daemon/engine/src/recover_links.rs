@@ -37,18 +37,14 @@ impl<K: Kernel> Engine<K> {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
-        self.refuse_lost(&[Arc::new(link.clone())])?;
+        self.refuse_lost([link])?;
         let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
         let hook = match link.point.hook() {
             Some((interface, kind)) => Some(self.kernel.find_hook(interface, kind)?),
             None => None,
         };
-        let restored = LinkRecord {
-            hook,
-            operation: self.operation(),
-            boot: self.boot.clone(),
-            ..link.clone()
-        };
+        let restored =
+            LinkRecord { hook, operation: self.operation(), boot: self.boot.clone(), ..link.clone() };
         // The tcx anchors are chosen among links of the hook as it is now.
         self.state().links.insert(link.id, Arc::new(restored.clone()));
         let target = self.link_target(&program, &restored)?;

@@ -1,15 +1,14 @@
 //! Records of hooks follow their interfaces: after a reboot an interface has another number, maybe one that another
 //! interface had before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
 use bpfmand_core::{AttachPoint, HookKey, Interface, NetnsId};
 use bpfmand_kernel::Kernel;
-use bpfmand_store::Batch;
+use bpfmand_store::{Batch, Table};
 
-use crate::chain::hook_text;
 use crate::engine::encode;
 use crate::records::{self, Entry, HookRecord, LinkRecord};
 use crate::recover::RecoveryReport;
@@ -76,12 +75,16 @@ impl<K: Kernel> Engine<K> {
                 let error = EngineError::EarlierProcess { link: link.id, point: link.point.to_string() };
                 report.problems.push(format!("link {}: {error}", link.id));
             }
-            let is_whole = stranded.is_empty();
+            if stranded.is_empty() && living.is_empty() {
+                // Moved without its record, which was to follow.
+                from.insert(hook.key);
+                continue;
+            }
             if !stranded.is_empty() {
                 from.insert(hook.key);
                 placed.push((self.parked(&hook, &stranded), stranded));
             }
-            if living.is_empty() && !is_whole {
+            if living.is_empty() {
                 continue;
             }
             match self.find_again(&hook, &living, &taken) {
@@ -98,13 +101,14 @@ impl<K: Kernel> Engine<K> {
         }
         for (hook, links) in stuck {
             // Of this boot it may come back as it was; its place is kept unless somebody else is there now.
-            let is_old = !links.is_empty() && links.iter().all(|link| link.boot != self.boot);
+            let is_old = links.iter().all(|link| link.boot != self.boot);
             if is_old || taken.contains(&hook.key) || from.contains(&hook.key) {
                 from.insert(hook.key);
                 placed.push((self.parked(&hook, &links), links));
             }
         }
-        let placed: Vec<Placed> = placed.into_iter().map(|(hook, links)| self.at_hook(hook, &links)).collect();
+        let placed: Vec<Placed> =
+            placed.into_iter().map(|(hook, links)| self.at_hook(hook, &links)).collect();
         if let Err(error) = self.record_moves(&from, &placed) {
             report.problems.push(format!("recording where the interfaces are now: {error}"));
             return Vec::new();
@@ -121,7 +125,8 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<HookRecord, EngineError> {
         // The hook has the interface's name from its first member, which may have named it by a process.
         let other = || links.iter().find_map(|link| link.point.hook().map(|(interface, _)| interface));
-        let of_process = is_process_namespace(&hook.interface) && links.iter().any(|link| link.boot != self.boot);
+        let of_process =
+            is_process_namespace(&hook.interface) && links.iter().any(|link| link.boot != self.boot);
         let interface = if of_process { other() } else { None }.unwrap_or(&hook.interface);
         let key = self.kernel.find_hook(interface, hook.key.kind)?;
         if taken.contains(&key) {
@@ -160,49 +165,93 @@ impl<K: Kernel> Engine<K> {
 
     /// Records hooks at their new places instead of their old ones.
     fn record_moves(&self, from: &HashSet<HookKey>, placed: &[Placed]) -> Result<(), EngineError> {
-        if placed.is_empty() {
+        if from.is_empty() {
             return Ok(());
         }
-        let mut batches = Vec::new();
-        let mut size = 0;
-        for (hook, links) in placed {
-            let mut values =
-                vec![(records::HOOKS, records::hook_key(&hook.key), encode(hook)?)];
-            for link in links {
-                values.push((records::LINKS, link.id.to_string().into_bytes(), encode(&**link)?));
-            }
-            let more: usize = values.iter().map(|(_, key, value)| key.len() + value.len()).sum();
-            if batches.is_empty() || size + more > MOST_MOVED {
-                batches.push(Vec::new());
-                size = 0;
-            }
-            size += more;
-            if let Some(last) = batches.last_mut() {
-                last.append(&mut values);
-            }
-        }
-        let mut gone: Vec<Vec<u8>> = from.iter().map(records::hook_key).collect();
-        for values in batches {
-            let mut batch = Batch::new();
-            // Before what is put: one hook's old place may be the new one of another.
-            for key in gone.drain(..) {
-                batch.delete(records::HOOKS, &key);
-            }
-            for (table, key, value) in values {
-                batch.put(table, &key, value);
-            }
-            self.commit(batch)?;
+        if batches_of(placed)?.len() > 1 {
+            // Between two commits no hook may be where another one still is: all leave before the first arrives.
+            let aside: Vec<Placed> = placed
+                .iter()
+                .map(|(hook, links)| {
+                    let hook = self.parked(hook, links);
+                    let aside = |link: &Arc<LinkRecord>| {
+                        Arc::new(LinkRecord { hook: Some(hook.key), ..(**link).clone() })
+                    };
+                    let links = links.iter().map(aside).collect();
+                    (hook, links)
+                })
+                .collect();
+            let parked = aside.iter().map(|(hook, _)| hook.key).collect();
+            self.commit_moves(from, &aside)?;
+            self.commit_moves(&parked, placed)?;
+        } else {
+            self.commit_moves(from, placed)?;
         }
         let mut state = self.state();
         for key in from {
             state.hooks.remove(key);
         }
-        let moved: HashMap<HookKey, Arc<HookRecord>> =
-            placed.iter().map(|(hook, _)| (hook.key, Arc::new(hook.clone()))).collect();
-        state.hooks.extend(moved);
-        for link in placed.iter().flat_map(|(_, links)| links) {
-            state.links.insert(link.id, Arc::clone(link));
+        for (hook, links) in placed {
+            state.hooks.insert(hook.key, Arc::new(hook.clone()));
+            state.links.extend(links.iter().map(|link| (link.id, Arc::clone(link))));
         }
         Ok(())
+    }
+
+    fn commit_moves(&self, from: &HashSet<HookKey>, placed: &[Placed]) -> Result<(), EngineError> {
+        let batches = batches_of(placed)?;
+        let last = batches.len().saturating_sub(1);
+        for (at, values) in batches.into_iter().enumerate() {
+            let mut batch = Batch::new();
+            // Before what is put: one hook's old place may be the new one of another.
+            for key in from.iter().filter(|_| at == last) {
+                batch.delete(records::HOOKS, &records::hook_key(key));
+            }
+            for (table, key, value) in values {
+                batch.put(table, &key, value);
+            }
+            self.step("recover", "move hooks");
+            self.commit(batch)?;
+        }
+        Ok(())
+    }
+}
+
+type Values = Vec<(Table, Vec<u8>, Vec<u8>)>;
+
+/// Records of hooks and their members, in as many parts as fit into a commit each; at least one.
+fn batches_of(placed: &[Placed]) -> Result<Vec<Values>, EngineError> {
+    let mut batches = vec![Values::new()];
+    let mut size = 0;
+    for (hook, links) in placed {
+        let mut values = vec![(records::HOOKS, records::hook_key(&hook.key), encode(hook)?)];
+        for link in links {
+            values.push((records::LINKS, link.id.to_string().into_bytes(), encode(&**link)?));
+        }
+        let more: usize = values.iter().map(|(_, key, value)| key.len() + value.len()).sum();
+        if size > 0 && size + more > MOST_MOVED {
+            batches.push(Values::new());
+            size = 0;
+        }
+        size += more;
+        if let Some(last) = batches.last_mut() {
+            last.append(&mut values);
+        }
+    }
+    Ok(batches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_processes_are_told_from_others() {
+        for path in ["/proc/1/ns/net", "/proc/4711/root/usr/lib/libc.so.6", "//proc/./12"] {
+            assert!(is_of_process(Path::new(path)), "{path}");
+        }
+        for path in ["/proc/self/ns/net", "/run/netns/a", "/run/proc/1/ns/net", "proc/1/ns/net", "libc"] {
+            assert!(!is_of_process(Path::new(path)), "{path}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, LinkId, OperationId, Place, ProgramId, ProgramUid, order_chain, order_links};
 
 use crate::paths;
-use crate::records::{HookRecord, LinkRecord, ProgramRecord};
+use crate::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
 
 /// What the store holds, as the engine reads it.
 #[derive(Debug, Default)]
@@ -23,12 +23,25 @@ pub struct State {
     pub lost: HashSet<ProgramUid>,
     /// Whether the last change is on disk is not known.
     pub unsure: bool,
+    /// What operations left in the kernel and could not remove.
+    pub uncleared: Vec<Uncleared>,
     /// Operations whose leftovers are gone from the kernel, but not yet from the store.
     pub cleaned: Vec<OperationId>,
     /// The next number for an id of ours.
     pub counter: u64,
     /// Numbers below this one are reserved in the store: a restart begins there.
     pub reserved: u64,
+}
+
+/// What an operation left in the kernel because the kernel refused to remove it.
+#[derive(Debug)]
+pub struct Uncleared {
+    /// The operation.
+    pub operation: OperationId,
+    /// What is left.
+    pub leftover: LeftoverRecord,
+    /// Hooks that it left, ascending.
+    pub hooks: Vec<HookKey>,
 }
 
 impl State {

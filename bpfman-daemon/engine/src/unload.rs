@@ -14,6 +14,7 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; the program and its links stay then.
     pub fn unload(&self, id: ProgramId) -> Result<(), EngineError> {
+        self.begin()?;
         // Locks are taken in one order by all: shared maps, programs, hooks.
         // Of two programs that use the same maps and leave at the same time, the second has to see the first one gone.
         let _shared = self.lock(Subject::SharedMaps);

@@ -1,13 +1,13 @@
 //! What to answer a registry that wants to know who asks: a password, or a token fetched with it.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use bpfman_image_format::{Credential, ImageReference};
+use bpfman_image_format::{Credential, ImageReference, causes};
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::Limits;
-use crate::registry::{USER_AGENT, chain};
+use crate::registry::USER_AGENT;
 
 /// The `Authorization` header for a registry that answered 401 with these headers; the error says why there is
 /// none.
@@ -61,7 +61,7 @@ async fn token(
         ..ClientConfig::default()
     };
     // Not `Client::new`: it would go on with a default configuration when this one fails.
-    let client = oci_client::Client::try_from(config).map_err(|error| chain(&error))?;
+    let client = oci_client::Client::try_from(config).map_err(|error| causes(&error))?;
     let auth = match credential {
         Some(credential) => {
             RegistryAuth::Basic(credential.user().to_owned(), credential.password().to_owned())
@@ -71,7 +71,7 @@ async fn token(
     let (registry, repository) = (image.registry().to_owned(), image.repository().to_owned());
     let place = oci_client::Reference::with_tag(registry, repository, "latest".to_owned());
     let token = client.auth(&place, &auth, oci_client::RegistryOperation::Pull).await;
-    token.map_err(|error| chain(&error))?.ok_or_else(|| "it gave no token".to_owned())
+    token.map_err(|error| causes(&error))?.ok_or_else(|| "it gave no token".to_owned())
 }
 
 fn realm(challenge: &str) -> Option<&str> {

@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use bpfman_image_format::{Credential, Descriptor, Digest, Hasher, ImageReference, Progress, media};
+use bpfman_image_format::{Credential, Descriptor, Digest, Hasher, ImageReference, Progress, causes, media};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use reqwest::{Response, StatusCode};
 
@@ -41,7 +41,7 @@ impl Registry {
             // No proxy stands between this machine and itself, and plain HTTP needs no authorities.
             builder = builder.no_proxy().tls_certs_only([]);
         }
-        let http = builder.build().map_err(|error| ImageError::Client(chain(&error)))?;
+        let http = builder.build().map_err(|error| ImageError::Client(causes(&error)))?;
         Ok(Self {
             http,
             image: image.clone(),
@@ -196,7 +196,7 @@ impl Registry {
     }
 
     fn failed(&self, what: &str, error: &reqwest::Error) -> ImageError {
-        let (registry, what, why) = (self.image.registry().to_owned(), what.to_owned(), chain(error));
+        let (registry, what, why) = (self.image.registry().to_owned(), what.to_owned(), causes(error));
         if error.is_redirect() {
             return ImageError::Malformed { what, why };
         }
@@ -213,21 +213,6 @@ fn base(image: &ImageReference) -> String {
         other => other,
     };
     format!("{scheme}://{host}/v2/{}", image.repository())
-}
-
-/// An error with all its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 mod btf;
 mod bytecode;
+mod causes;
 mod clock;
 mod digest;
 mod encode;
@@ -25,6 +26,7 @@ pub mod vocabulary;
 
 pub use btf::BtfError;
 pub use bytecode::{Bytecode, BytecodeError, ELF_LIMIT, check_object};
+pub use causes::causes;
 pub use clock::{SourceDate, SourceDateError};
 pub use digest::{Digest, DigestError, Hasher};
 pub use image::{BuildArgs, BuildError, BuiltImage, Input, PlatformInputs};

@@ -7,7 +7,7 @@ use oci_client::secrets::RegistryAuth;
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Digest, ImageReference};
+use crate::{Digest, ImageReference, causes};
 
 /// User and password for a registry. Its `Debug` form hides the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Registry {
         };
         // Not `Client::new`, which falls back to defaults, forgetting protocol and roots, when this fails.
         let client =
-            oci_client::Client::try_from(config).map_err(|error| RegistryError::Client(chain(&error)))?;
+            oci_client::Client::try_from(config).map_err(|error| RegistryError::Client(causes(&error)))?;
         let auth = match credential {
             Some(credential) => RegistryAuth::Basic(credential.user.clone(), credential.password.clone()),
             None => RegistryAuth::Anonymous,
@@ -194,7 +194,7 @@ impl Registry {
     pub(crate) fn failed(&self, what: String, error: &OciDistributionError) -> RegistryError {
         use oci_client::errors::OciErrorCode as Code;
         let registry = self.image.registry().to_owned();
-        let why = chain(error);
+        let why = causes(error);
         match error {
             OciDistributionError::RequestError(_) | OciDistributionError::IoError(_) => {
                 RegistryError::Unreachable { registry, why }
@@ -235,21 +235,6 @@ fn place(image: &ImageReference, target: &str) -> oci_client::Reference {
         image.repository().to_owned(),
         target.to_owned(),
     )
-}
-
-/// An error with all its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What others on the machine can prepare beforehand leads the daemon nowhere.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -18,7 +18,7 @@ use tonic::Code;
 use crate::equipment::{Program, assert_status};
 
 fn mode(path: &Path) -> u32 {
-    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    fs::symlink_metadata(path).unwrap().mode() & 0o777
 }
 
 #[test]
@@ -37,24 +37,22 @@ fn nobody_else_can_write_to_the_bpffs() {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_folder_of_pins_is_not_followed() {
+fn what_another_user_put_into_the_bpffs_is_not_used() {
     let mut daemon = Daemon::prepare();
     fs::create_dir_all(daemon.fs()).unwrap();
     mount("bpffs", daemon.fs(), "bpf", MountFlags::empty(), c"mode=1777").unwrap();
-    let elsewhere = daemon.fs().join("elsewhere");
+    let elsewhere = daemon.path("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
-    symlink(&elsewhere, daemon.fs().join("links")).unwrap();
-    daemon.again(&Launch::default());
-    let wire = daemon.wire();
-    let loaded = wire.load(load(&compile::object("probes"), &[("on_uprobe", Type::Uprobe)])).unwrap();
-    let program = Program::of(&loaded.programs[0]);
-    let before = daemon.state();
-    let info = uprobe(&target::binary().display().to_string(), "probed");
-    let status =
-        wire.attach(attach(program.id, Info::UprobeAttachInfo(info))).expect_err("a link is in the way");
-    assert!(status.message().contains("links is not a folder"), "{status:?}");
-    assert_eq!(daemon.state(), before);
+    let link = daemon.fs().join("links");
+    symlink(&elsewhere, &link).unwrap();
+    lchown(&link, Some(4711), None).unwrap();
+    let (status, says) = daemon.refuses(&Launch::default());
+    assert!(!status.success());
+    assert!(says.contains("links belongs to user 4711"), "{says}");
+    assert_eq!(mode(&daemon.fs()), 0o755, "nobody puts it back");
     assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
+    fs::remove_file(link).unwrap();
+    daemon.again(&Launch::default());
 }
 
 #[test]

@@ -143,6 +143,7 @@ fn type_of(program: &str) -> ProgramType {
         "tango" | "tulip" => ProgramType::Tc,
         "xray" | "yankee" | "zulu" => ProgramType::Tcx,
         "trace" => ProgramType::Tracepoint,
+        "probe" => ProgramType::Uprobe,
         _ => ProgramType::Xdp,
     }
 }

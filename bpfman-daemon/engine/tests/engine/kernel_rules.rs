@@ -249,7 +249,14 @@ fn maps_of_no_shape_are_refused<K: Testable>(bench: &Bench<K>) {
     until_gone(|| kernel.program(id).unwrap().is_none());
 }
 
+fn a_boot_has_one_name<K: Testable>(bench: &Bench<K>) {
+    let boot = bench.kernel.boot().unwrap();
+    assert!(!boot.is_empty() && boot.trim() == boot, "{boot:?}");
+    assert_eq!(bench.kernel.boot().unwrap(), boot);
+}
+
 crate::on_both_kernels!(
+    a_boot_has_one_name,
     pins_and_folders,
     objects_live_as_long_as_someone_refers_to_them,
     an_xdp_hook_takes_one_link_and_swaps_what_is_expected,

@@ -5,9 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 
+mod after_reboot;
 mod bench;
 mod chains;
 mod crashes;
+mod durability;
 mod faults;
 mod kernel_rules;
 mod linux;

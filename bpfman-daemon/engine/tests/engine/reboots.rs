@@ -35,7 +35,7 @@ fn links(engine: &Engine<SimKernel>) -> Vec<String> {
 }
 
 /// Someone else's programs take the first ids of the new boot, so that ids of now meet ids of before.
-fn others_load_first(bench: &Bench<SimKernel>, count: usize) -> Vec<bpfmand_kernel::sim::SimHandle> {
+pub fn others_load_first(bench: &Bench<SimKernel>, count: usize) -> Vec<bpfmand_kernel::sim::SimHandle> {
     use bpfmand_core::{BoundText, FunctionSpan, Insn, ProgramText};
     let text = BoundText(ProgramText {
         name: "other".to_owned(),

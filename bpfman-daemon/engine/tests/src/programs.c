@@ -64,4 +64,11 @@ int trace(void *ctx)
 	return 0;
 }
 
+SEC("uprobe")
+int probe(void *ctx)
+{
+	count(10);
+	return 0;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -336,6 +336,54 @@ mod tests {
         assert_eq!((result.unwrap(), log.len()), ((), 8));
     }
 
+    fn spec(map_type: u32, key_size: u32, value_size: u32, initial: &[u8]) -> MapSpec {
+        MapSpec {
+            name: "layout".to_owned(),
+            map_type,
+            key_size,
+            value_size,
+            max_entries: 1,
+            flags: 0,
+            map_extra: 0,
+            pin_by_name: false,
+            role: MapRole::Data,
+            initial: initial.to_owned(),
+            btf_key_type_id: 0,
+            btf_value_type_id: 0,
+            inner: None,
+        }
+    }
+
+    #[test]
+    fn the_kernel_is_never_let_to_read_beyond_a_value() {
+        const HASH: u32 = 1;
+        const ARRAY_OF_EACH_CPU: u32 = 6;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        map(&spec(MAP_TYPE_ARRAY, 4, 8, &[1; 8]), None).unwrap();
+        for wrong in [
+            spec(MAP_TYPE_ARRAY, 4, 64, &[1; 8]),
+            spec(HASH, 64, 8, &[1; 8]),
+            spec(ARRAY_OF_EACH_CPU, 4, 8, &[1; 8]),
+        ] {
+            let error = map(&wrong, None).unwrap_err().to_string();
+            assert!(error.contains("8 bytes of variables"), "{error}");
+        }
+        let value = map(&spec(MAP_TYPE_ARRAY, 4, 8, &[]), None).unwrap();
+        for (map_type, key_size, value_size) in [(HASH, 64, 4), (HASH, 4, 64), (ARRAY_OF_EACH_CPU, 4, 4)] {
+            let map = map(&spec(map_type, key_size, value_size, &[]), None).unwrap();
+            let error = slot(&map, 0, &value).unwrap_err().to_string();
+            assert!(error.contains(&format!("keys of {key_size} and values of {value_size}")), "{error}");
+        }
+        // Here the layout is right, and the refusal the kernel's.
+        let programs = map(&spec(MAP_TYPE_PROG_ARRAY, 4, 4, &[]), None).unwrap();
+        assert!(!slot(&programs, 0, &value).unwrap_err().to_string().contains("keys of"));
+        let mut maps = spec(MAP_TYPE_ARRAY_OF_MAPS, 4, 4, &[]);
+        maps.inner = Some(Box::new(spec(MAP_TYPE_ARRAY, 4, 8, &[])));
+        slot(&map(&maps, None).unwrap(), 0, &value).unwrap();
+    }
+
     #[test]
     fn a_summary_keeps_the_lines_that_say_why() {
         let log =

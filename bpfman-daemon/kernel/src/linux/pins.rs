@@ -139,6 +139,14 @@ fn claim(root: &Path) -> io::Result<()> {
         tracing::info!(root = %root.display(), mode = %format!("{:o}", metadata.mode() & 0o7777), "others could write to the bpffs; they no longer can");
         std::fs::set_permissions(root, std::fs::Permissions::from_mode(FOLDER_MODE))?;
     }
+    // Made while others still could. Better no daemon than one that fails in the middle of its work.
+    for entry in std::fs::read_dir(root)? {
+        let entry = entry?;
+        let owner = entry.metadata()?.uid();
+        if owner != 0 {
+            return Err(not_ours(&entry.path(), format!("belongs to user {owner}; remove it")));
+        }
+    }
     Ok(())
 }
 
@@ -170,7 +178,7 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{chown, symlink};
+    use std::os::unix::fs::{chown, lchown, symlink};
 
     use rustix::mount::UnmountFlags;
 
@@ -193,7 +201,7 @@ mod tests {
         }
 
         fn mode(&self, path: &str) -> u32 {
-            std::fs::symlink_metadata(self.0.path().join(path)).unwrap().mode() & 0o7777
+            std::fs::symlink_metadata(self.0.path().join(path)).unwrap().mode() & 0o777
         }
     }
 
@@ -218,6 +226,13 @@ mod tests {
         let Some(mounted) = Mounted::new(Some(c"mode=1777")) else { return };
         Pins::open(mounted.0.path()).unwrap();
         assert_eq!(mounted.mode(""), 0o755);
+        let link = mounted.0.path().join("xdp");
+        symlink("/tmp", &link).unwrap();
+        lchown(&link, Some(4711), None).unwrap();
+        let error = Pins::open(mounted.0.path()).unwrap_err().to_string();
+        assert!(error.contains("xdp belongs to user 4711"), "{error}");
+        std::fs::remove_file(&link).unwrap();
+        Pins::open(mounted.0.path()).unwrap();
         chown(mounted.0.path(), Some(4711), None).unwrap();
         let error = Pins::open(mounted.0.path()).unwrap_err().to_string();
         assert!(error.contains("4711"), "{error}");

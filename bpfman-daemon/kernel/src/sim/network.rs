@@ -85,7 +85,8 @@ impl Network {
             only.id = NetnsId { inode: 4_026_532_000 + self.made, cookie: 0x1000 + self.made };
         } else {
             let mut ids: Vec<NetnsId> = named.iter().map(|namespace| namespace.id).collect();
-            ids.rotate_left(ids.len().min(1));
+            let first = ids.len().min(1);
+            ids.rotate_left(first);
             for (namespace, id) in named.into_iter().zip(ids) {
                 namespace.id = id;
             }
@@ -96,7 +97,8 @@ impl Network {
                 namespace.last += 1;
                 *only = IfIndex(namespace.last);
             } else {
-                numbers.rotate_left(numbers.len().min(1));
+                let first = numbers.len().min(1);
+                numbers.rotate_left(first);
             }
             for (interface, number) in namespace.interfaces.values_mut().zip(numbers) {
                 *interface = number;

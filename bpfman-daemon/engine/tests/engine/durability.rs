@@ -1,0 +1,273 @@
+//! What is on disk, what the engine believes is on disk, and what is left in the kernel.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use bpfmand_core::HookKind;
+use bpfmand_engine::{Engine, EngineOptions, ErrorKind, SCHEMA, StepObserver};
+use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::sim::SimKernel;
+use bpfmand_store::{Batch, Change, EngineError, Options, RedbEngine, Store, Table, Visit};
+
+use crate::bench::{Ask as _, Bench, pins};
+use crate::simulated::{bench, shape};
+
+/// A database that answers an error after it has saved what it was to save, or before.
+struct Fickle {
+    inner: RedbEngine,
+    mood: Arc<AtomicU8>,
+}
+
+const WELL: u8 = 0;
+/// The next commit is saved and answered by an error.
+const SAVE_AND_FAIL: u8 = 1;
+/// The next commit is answered by an error, and the database cannot be opened again.
+const BREAK: u8 = 2;
+const BROKEN: u8 = 3;
+
+fn refusal() -> EngineError {
+    EngineError::Refused { doing: "testing", path: "disk".into(), why: "it is to fail".to_owned() }
+}
+
+impl bpfmand_store::Engine for Fickle {
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.inner.read(key)
+    }
+
+    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        self.inner.scan(from, until, visit)
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+        match self.mood.load(Ordering::SeqCst) {
+            SAVE_AND_FAIL => {
+                self.mood.store(WELL, Ordering::SeqCst);
+                self.inner.commit(changes)?;
+                Err(refusal())
+            }
+            BREAK => {
+                self.mood.store(BROKEN, Ordering::SeqCst);
+                Err(refusal())
+            }
+            _ => self.inner.commit(changes),
+        }
+    }
+}
+
+fn fickle(bench: &Bench<SimKernel>) -> (Engine<SimKernel>, Arc<AtomicU8>) {
+    let mood = Arc::new(AtomicU8::new(WELL));
+    let (path, shared) = (bench.folder.path().join("fickle.redb"), Arc::clone(&mood));
+    let open = move || -> Result<Box<dyn bpfmand_store::Engine>, EngineError> {
+        match shared.load(Ordering::SeqCst) {
+            BROKEN => Err(refusal()),
+            _ => Ok(Box::new(Fickle { inner: RedbEngine::open(&path)?, mood: Arc::clone(&shared) })),
+        }
+    };
+    let store =
+        Store::open(Options::new(bench.folder.path().join("fickle"), SCHEMA).engine_from(open)).unwrap();
+    let options = EngineOptions::new(bench.folder.path().join("bytecode"), store);
+    let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
+    assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
+    (engine, mood)
+}
+
+#[test]
+fn a_change_that_was_saved_after_all_has_happened() {
+    let bench = bench();
+    let (engine, mood) = fickle(&bench);
+    mood.store(SAVE_AND_FAIL, Ordering::SeqCst);
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    mood.store(SAVE_AND_FAIL, Ordering::SeqCst);
+    let link = engine.attached(alpha, bench.xdp(1));
+    let (before, links) = (shape(&bench.kernel.snapshot()), engine.all_links());
+    drop(engine);
+    let (engine, mood) = fickle(&bench);
+    assert_eq!((shape(&bench.kernel.snapshot()), engine.all_links()), (before, links));
+    mood.store(SAVE_AND_FAIL, Ordering::SeqCst);
+    engine.detach(link).unwrap();
+    mood.store(SAVE_AND_FAIL, Ordering::SeqCst);
+    engine.unload(alpha).unwrap();
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_is_changed_while_nobody_knows_what_is_on_disk() {
+    let bench = bench();
+    let (engine, mood) = fickle(&bench);
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    let link = engine.attached(alpha, bench.xdp(1));
+    let before = bench.kernel.snapshot();
+    mood.store(BREAK, Ordering::SeqCst);
+    let error = engine.try_attach(bravo, bench.xdp(2)).unwrap_err();
+    assert!(error.hint().unwrap().contains("restart"), "{error}");
+    bench.kernel.note_calls();
+    for error in [
+        engine.try_attach(bravo, bench.xdp(2)).unwrap_err(),
+        engine.detach(link).unwrap_err(),
+        engine.unload(alpha).unwrap_err(),
+        engine.load(&bench.request("programs", &["alpha"])).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert!(error.hint().unwrap().contains("restart"), "{error}");
+    }
+    assert_eq!(bench.kernel.calls(), Vec::<&str>::new(), "refused before anything is tried");
+    assert_eq!(shape(&bench.kernel.snapshot()), shape(&before));
+    assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha"]);
+    drop(engine);
+    let (engine, _) = fickle(&bench);
+    engine.attached(bravo, bench.xdp(2));
+}
+
+#[test]
+fn numbers_of_records_are_never_given_again() {
+    let bench = bench();
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let link = engine.attached(alpha, bench.xdp(1));
+    drop(engine);
+    {
+        // As two commits at the end of the reserved numbers, written in the other order, leave it.
+        let store = Store::open(Options::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
+        let mut batch = Batch::new();
+        batch.put(Table("meta"), b"counter", b"1".to_vec());
+        store.commit(batch).unwrap();
+    }
+    let engine = bench.engine();
+    let next = engine.attached(alpha, bench.xdp(1));
+    assert!(next > link, "{next} after {link}");
+    assert_eq!(engine.all_links().len(), 2);
+}
+
+/// Holds up the first who comes to a record, for a while or until the second comes.
+#[derive(Default)]
+struct Meeting {
+    came: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl StepObserver for Meeting {
+    fn before(&self, operation: &'static str, step: &'static str) {
+        if (operation, step) == ("unload", "record") {
+            let mut came = self.came.lock().unwrap();
+            *came += 1;
+            self.changed.notify_all();
+            drop(
+                self.changed.wait_timeout_while(came, Duration::from_millis(300), |came| *came < 2).unwrap(),
+            );
+        }
+    }
+}
+
+#[test]
+fn maps_go_with_the_last_of_those_who_leave_at_the_same_time() {
+    for object in ["programs", "sharing"] {
+        let bench = bench();
+        let engine = bench.watched(Arc::new(Meeting::default()));
+        let (first, second) = if object == "programs" { ("alpha", "bravo") } else { ("host", "guest") };
+        let owner = engine.loads(&bench.request(object, &[first]))[0];
+        let mut request = bench.request(object, &[second]);
+        request.map_owner = Some(owner);
+        let sharer = engine.loads(&request)[0];
+        std::thread::scope(|scope| {
+            for program in [owner, sharer] {
+                let engine = &engine;
+                scope.spawn(move || engine.unload(program).unwrap());
+            }
+        });
+        assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+        assert!(bench.kernel.snapshot().maps.is_empty());
+    }
+}
+
+#[test]
+fn a_map_shared_by_name_stays_with_those_who_have_it_from_an_owner() {
+    let bench = bench();
+    let engine = bench.engine();
+    let owner = engine.loads(&bench.request("sharing", &["host"]))[0];
+    let mut request = bench.request("sharing", &["guest"]);
+    request.map_owner = Some(owner);
+    let sharer = engine.loads(&request)[0];
+    let map = engine.map_pins(sharer)["everyone"];
+    engine.unload(owner).unwrap();
+    let next = engine.loads(&bench.request("sharing", &["host"]))[0];
+    assert_eq!(engine.map_pins(next)["everyone"], map);
+    engine.unload(sharer).unwrap();
+    engine.unload(next).unwrap();
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+}
+
+#[test]
+fn map_pins_that_nobody_needs_are_swept_at_the_start() {
+    let bench = bench();
+    let engine = bench.engine();
+    let host = engine.loads(&bench.request("sharing", &["host"]))[0];
+    let before = pins(&*bench.kernel, Path::new(""));
+    let map = bpfmand_core::MapId(engine.map_pins(host)["everyone"]);
+    drop(engine);
+    {
+        let map = bench.kernel.open_map(map).unwrap();
+        bench.kernel.make_folder(Path::new("maps/4711")).unwrap();
+        for path in ["maps/4711/left", "shared/behind"] {
+            bench.kernel.pin(&map, Path::new(path)).unwrap();
+        }
+    }
+    let (engine, report) = bench.start();
+    assert_eq!((report.settled, report.problems.len()), (2, 0), "{report:?}");
+    assert_eq!(pins(&*bench.kernel, Path::new("")), before);
+    drop(engine);
+    // Programs of someone without records keep their maps.
+    let program = bench.kernel.open_program(host).unwrap().unwrap();
+    let map = bench.kernel.open_map(map).unwrap();
+    bench.kernel.make_folder(Path::new("maps/4711")).unwrap();
+    bench.kernel.pin(&map, Path::new("maps/4711/theirs")).unwrap();
+    bench.kernel.pin(&program, Path::new("prog_4711")).unwrap();
+    let (_engine, report) = bench.start();
+    assert_eq!((report.settled, report.problems.len()), (0, 0), "{report:?}");
+    assert_eq!(pins(&*bench.kernel, Path::new("maps/4711")), ["maps/4711/theirs"]);
+}
+
+#[test]
+fn what_could_not_be_removed_is_removed_by_a_later_operation() {
+    let bench = bench();
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    let link = engine.attached(alpha, bench.xdp(1));
+    let calls_of_detach = {
+        let other = crate::simulated::bench();
+        let engine = other.engine();
+        let program = engine.loads(&other.request("programs", &["alpha"]))[0];
+        let link = engine.attached(program, other.xdp(1));
+        other.kernel.note_calls();
+        engine.detach(link).unwrap();
+        other.kernel.calls()
+    };
+    let end = calls_of_detach.iter().position(|call| *call == "end_link").unwrap() as u64;
+    bench.kernel.fail_from(end + 1);
+    engine.detach(link).unwrap_err();
+    bench.kernel.fail_call(0);
+    assert_eq!(pins(&*bench.kernel, Path::new("xdp")).len(), 1, "it could not be ended");
+    assert!(engine.all_links().is_empty());
+    // The hook is free again for the next one.
+    engine.attached(bravo, bench.xdp(1));
+    assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["bravo"]);
+    // An unload that leaves something behind takes the bytecode along all the same.
+    engine.unload(bravo).unwrap();
+    let files = || std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count();
+    assert_eq!(files(), 1);
+    bench.kernel.fail_call(1);
+    let error = engine.unload(alpha);
+    bench.kernel.fail_call(0);
+    assert!(error.is_ok(), "one failure is tried again: {error:?}");
+    assert_eq!(files(), 0);
+    let charlie = engine.loads(&bench.request("programs", &["charlie"]))[0];
+    bench.kernel.fail_from(1);
+    engine.unload(charlie).unwrap_err();
+    bench.kernel.fail_call(0);
+    assert_eq!(files(), 0, "of a program that is gone");
+    engine.close().unwrap();
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+    drop(engine);
+    assert_eq!(bench.start().1.settled, 0, "nothing is left for the next start");
+}
