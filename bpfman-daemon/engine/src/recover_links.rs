@@ -24,11 +24,31 @@ impl<K: Kernel> Engine<K> {
                 Ok(Some(_)) => {}
                 Ok(None) => match self.reattach(&link) {
                     Ok(()) => report.reattached += 1,
-                    Err(error) => report.problems.push(format!("link {}: {error}", link.id)),
+                    Err(error) => {
+                        report.problems.push(format!("link {}: {error}", link.id));
+                        // As it is on disk.
+                        self.state().links.insert(link.id, Arc::clone(&link));
+                        let result = self.forget_hook(&link);
+                        report.note(format!("link {}", link.id), result);
+                    }
                 },
                 Err(error) => report.problems.push(format!("link {}: {error}", link.id)),
             }
         }
+    }
+
+    /// A link of another boot that is attached nowhere no longer names its hook, whose numbers may be those of another
+    /// one now.
+    fn forget_hook(&self, link: &LinkRecord) -> Result<(), EngineError> {
+        if link.boot == self.boot || link.hook.is_none() {
+            return Ok(());
+        }
+        let nowhere = LinkRecord { hook: None, ..link.clone() };
+        let mut batch = Batch::new();
+        batch.put(records::LINKS, link.id.to_string().as_bytes(), encode(&nowhere)?);
+        self.commit(batch)?;
+        self.state().links.insert(link.id, Arc::new(nowhere));
+        Ok(())
     }
 
     /// Attaches a recorded link again.

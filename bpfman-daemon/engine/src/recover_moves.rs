@@ -38,6 +38,11 @@ pub fn names_process(point: &AttachPoint) -> bool {
     }
 }
 
+/// True for the place of a hook that is nowhere: no namespace has the inode 0.
+const fn is_parked(key: &HookKey) -> bool {
+    key.netns.inode == 0
+}
+
 fn is_process_namespace(interface: &Interface) -> bool {
     interface.netns.as_deref().is_some_and(is_of_process)
 }
@@ -80,7 +85,7 @@ impl<K: Kernel> Engine<K> {
                 from.insert(hook.key);
                 continue;
             }
-            if !stranded.is_empty() {
+            if !stranded.is_empty() && (!is_parked(&hook.key) || !living.is_empty()) {
                 from.insert(hook.key);
                 placed.push((self.parked(&hook, &stranded), stranded));
             }
@@ -101,7 +106,7 @@ impl<K: Kernel> Engine<K> {
         }
         for (hook, links) in stuck {
             // Of this boot it may come back as it was; its place is kept unless somebody else is there now.
-            let is_old = links.iter().all(|link| link.boot != self.boot);
+            let is_old = links.iter().all(|link| link.boot != self.boot) && !is_parked(&hook.key);
             if is_old || taken.contains(&hook.key) || from.contains(&hook.key) {
                 from.insert(hook.key);
                 placed.push((self.parked(&hook, &links), links));
@@ -135,8 +140,8 @@ impl<K: Kernel> Engine<K> {
         Ok(HookRecord { key, interface: interface.clone(), ..hook.clone() })
     }
 
-    /// The record of a hook that is nowhere: no namespace has the inode 0. Nothing is entered there, so its members can
-    /// be detached like those of a hook whose pin someone removed.
+    /// The record of a hook that is nowhere. Nothing is entered there, so its members can be detached like those of a
+    /// hook whose pin someone removed.
     fn parked(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> HookRecord {
         let operation = self.operation();
         let interface = links
@@ -154,7 +159,7 @@ impl<K: Kernel> Engine<K> {
 
     /// A hook with its members' records, which name it.
     fn at_hook(&self, hook: HookRecord, links: &[Arc<LinkRecord>]) -> Placed {
-        let is_parked = hook.key.netns.inode == 0;
+        let is_parked = is_parked(&hook.key);
         let links = links.iter().map(|link| {
             let boot = if is_parked { link.boot.clone() } else { self.boot.clone() };
             Arc::new(LinkRecord { hook: Some(hook.key), boot, ..(**link).clone() })

@@ -10,8 +10,8 @@ use crate::engine::{EngineError, EngineKind};
 pub enum Outcome {
     /// The records are as before the commit.
     NotApplied,
-    /// The records are as after the commit, though it was never acknowledged: treat it as failed, and undo it with
-    /// another commit or load anew.
+    /// The records are as after the commit, though it was never acknowledged: take it as done, or undo it with another
+    /// commit.
     Applied,
     /// The database could not be opened again yet; the next call tries once more.
     Unknown,
