@@ -128,7 +128,11 @@ impl<K: Kernel> Engine<K> {
     /// True if something is still where ours was put. Strangers can remove pins and filters, and interfaces go.
     pub(crate) fn is_entered(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         match hook.entry {
-            Entry::Link => Ok(self.kernel.open_pin(&paths::hook_link(&hook.key))?.is_some()),
+            // A link whose interface is gone stays pinned, and does nothing.
+            Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
+                Some(link) => Ok(self.kernel.link_of(&link)?.ifindex.is_some()),
+                None => Ok(false),
+            },
             Entry::Filter { priority, handle } => {
                 let filter = TcFilter { priority, handle };
                 let Some(at) = filter_place(&hook.key, &hook.interface, filter) else { return Ok(false) };

@@ -145,7 +145,15 @@ impl<K: Kernel> Engine<K> {
         let names = self.kernel.list_folder(&folder)?;
         if names.iter().any(|name| name == paths::PENDING_LINK) {
             self.kernel.make_folder(Path::new(hook.key.pin_folder()))?;
-            self.kernel.rename(&folder.join(paths::PENDING_LINK), &paths::hook_link(&hook.key))?;
+            let place = paths::hook_link(&hook.key);
+            // What is left of an interface that had the same index in the same namespace.
+            if let Some(old) = self.kernel.open_pin(&place)?
+                && self.kernel.link_of(&old)?.ifindex.is_none()
+            {
+                drop(old);
+                self.kernel.end_link(&place)?;
+            }
+            self.kernel.rename(&folder.join(paths::PENDING_LINK), &place)?;
         }
         self.remove_tree(&folder)
     }

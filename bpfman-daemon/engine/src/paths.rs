@@ -13,6 +13,9 @@ pub const SHARED: &str = "shared";
 /// The folder of programs' map folders.
 pub const MAPS: &str = "maps";
 
+/// All folders that the daemon makes at its start.
+pub const FOLDERS: [&str; 7] = [PENDING, LINKS, SHARED, MAPS, "xdp", "tc-ingress", "tc-egress"];
+
 /// The folder of one unfinished operation.
 pub fn pending(operation: OperationId) -> PathBuf {
     PathBuf::from(PENDING).join(operation.to_string())

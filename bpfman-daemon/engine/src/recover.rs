@@ -49,6 +49,10 @@ impl<K: Kernel> Engine<K> {
     /// The records or the pins cannot be read at all. Single things that cannot be mended are in the report.
     pub fn recover(&self) -> Result<RecoveryReport, EngineError> {
         let mut report = RecoveryReport::default();
+        // Before any stranger makes them: iproute2 puts links called `xdp` and `ip` into the first bpffs it finds.
+        for folder in paths::FOLDERS {
+            self.kernel.make_folder(Path::new(folder))?;
+        }
         for (operation, leftover) in self.leftovers()? {
             report.settled += 1;
             let leftover = self.unclaimed(leftover);

@@ -3,6 +3,7 @@
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::attach_info::Info;
+use bpfman_tests::command::run;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, tc, tcx, xdp};
 use bpfman_tests::skip::{has_tcx, lacks_tcx};
@@ -333,6 +334,31 @@ fn a_hook_that_is_entered_keeps_its_way_in_when_the_configuration_changes() {
     put(&daemon.wire(), &thief, tc(&far, INTERFACE, "ingress", 20, &[]));
     assert_eq!(Traffic::new(&network).send(3), 0);
     assert_eq!((first.hits(), thief.hits()), (3, 3));
+}
+
+#[test]
+fn an_interface_that_comes_back_with_its_old_index_is_a_new_one() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let wire = daemon.wire();
+    let far = network.far.path();
+    let netns = format!("--net={}", far.display());
+    let ip = |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        run(&[&["nsenter", &netns, "ip", "link"][..], &words].concat())
+    };
+    let make = || ip("add index 77 name again type veth peer name other");
+    make();
+    let (first, second) = (xdp_program(&wire, 1, XDP_PASS), xdp_program(&wire, 2, XDP_PASS));
+    let old = put(&wire, &first, xdp(&far, "again", 10, &[]));
+    ip("del again");
+    make();
+    let new = put(&wire, &second, xdp(&far, "again", 20, &[]));
+    let shown = ip("show dev again");
+    assert!(shown.contains("xdp"), "something runs there: {shown}");
+    detach(&wire, old);
+    detach(&wire, new);
+    assert!(!ip("show dev again").contains("prog/xdp"));
+    assert_eq!(daemon.state().links, Vec::<String>::new());
 }
 
 #[test]
