@@ -1,5 +1,9 @@
 //! Reading a sled database that another program left.
 
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use bpfmand_store::{EngineError, open_foreign_sled};
 
 use crate::fixture::quick_folder;
@@ -18,6 +22,7 @@ fn every_tree_of_a_foreign_database_is_read_and_the_original_is_left_alone() {
     let busy = open_foreign_sled(source.path(), scratch.path()).unwrap_err();
     assert!(matches!(busy, EngineError::InUse { .. }), "{busy}");
     drop((program, db));
+    wait_until_closed(source.path());
 
     let before = std::fs::read(source.path().join("db")).unwrap();
     for _ in 0..2 {
@@ -53,4 +58,15 @@ fn what_is_no_database_is_refused_by_name() {
     std::fs::write(source.path().join("conf"), "nonsense that is long enough").unwrap();
     let damaged = open_foreign_sled(source.path(), scratch.path()).unwrap_err();
     assert!(damaged.to_string().contains("foreign-sled"), "{damaged}");
+}
+
+/// sled's threads may hold the log, and its lock, a moment longer than the handles.
+fn wait_until_closed(folder: &Path) {
+    let log = File::open(folder.join("db")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while log.try_lock().is_err() {
+        assert!(Instant::now() < deadline, "sled never let go of its log");
+        std::thread::yield_now();
+    }
+    log.unlock().unwrap();
 }
