@@ -75,7 +75,8 @@ pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
 /// Refuses a descriptor of another kind of object: the kernel's description of one would be read as the other's.
 fn expect(fd: &OwnedFd, kind: &str) -> io::Result<()> {
     let found = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
-    if found.to_string_lossy().contains(kind) {
+    // A link is called bpf_link where it was made and bpf-link where its pin was opened.
+    if found.to_string_lossy().replace('_', "-").ends_with(kind) {
         return Ok(());
     }
     Err(io::Error::new(
@@ -111,7 +112,7 @@ pub fn map_layout(fd: &OwnedFd) -> io::Result<(u32, u32, u32)> {
 
 /// Describes a link.
 pub fn link(fd: &OwnedFd) -> io::Result<LinkFacts> {
-    expect(fd, "bpf_link").or_else(|error| expect(fd, "bpf-link").map_err(|_| error))?;
+    expect(fd, "bpf-link")?;
     let mut info = LinkInfo::default();
     sys::info(fd, &mut info)?;
     // XDP and tcx links both begin with the interface, 0 once it is gone.
