@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bpfman_verdicts::Verdicts;
 use serde::{Deserialize, Serialize};
 
 /// Which family of verdicts a set speaks of.
@@ -13,29 +14,36 @@ pub enum VerdictFamily {
     Tc,
 }
 
-/// Names and codes as users and the wire write them.
-const XDP: [(&str, i32); 6] =
-    [("aborted", 0), ("drop", 1), ("pass", 2), ("tx", 3), ("redirect", 4), ("dispatcher_return", 31)];
-const TC: [(&str, i32); 11] = [
-    ("unspec", -1),
-    ("ok", 0),
-    ("reclassify", 1),
-    ("shot", 2),
-    ("pipe", 3),
-    ("stolen", 4),
-    ("queued", 5),
-    ("repeat", 6),
-    ("redirect", 7),
-    ("trap", 8),
-    ("dispatcher_return", 30),
-];
-
 impl VerdictFamily {
-    const fn verdicts(self) -> &'static [(&'static str, i32)] {
+    /// Names and codes of its verdicts.
+    const fn verdicts(self) -> &'static Verdicts {
         match self {
-            Self::Xdp => &XDP,
-            Self::Tc => &TC,
+            Self::Xdp => bpfman_verdicts::XDP,
+            Self::Tc => bpfman_verdicts::TC,
         }
+    }
+
+    /// The codes after which a chain goes on where nothing else is said.
+    const fn default_codes(self) -> &'static [i32] {
+        match self {
+            Self::Xdp => bpfman_verdicts::XDP_DEFAULT,
+            Self::Tc => bpfman_verdicts::TC_DEFAULT,
+        }
+    }
+
+    /// "xdp" or "tc".
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tc => "tc",
+        }
+    }
+
+    /// Code of a verdict, or none if the kernel has no verdict of this name.
+    #[must_use]
+    pub fn code_of(self, name: &str) -> Option<i32> {
+        bpfman_verdicts::number(self.verdicts(), name)
     }
 
     const fn bit(self, code: i32) -> u32 {
@@ -48,7 +56,7 @@ impl VerdictFamily {
     /// Name of a verdict, or none if the kernel has no such verdict.
     #[must_use]
     pub fn name_of(self, code: i32) -> Option<&'static str> {
-        self.verdicts().iter().find(|(_, c)| *c == code).map(|(name, _)| *name)
+        bpfman_verdicts::name(self.verdicts(), code)
     }
 }
 
@@ -74,11 +82,8 @@ pub struct ProceedOn {
 impl ProceedOn {
     /// The documented default: *pass* for XDP, *pipe* for TC, and *dispatcher_return* for both.
     #[must_use]
-    pub const fn default_for(family: VerdictFamily) -> Self {
-        let mask = match family {
-            VerdictFamily::Xdp => (1 << 2) | (1 << 31),
-            VerdictFamily::Tc => (1 << 4) | (1 << 31),
-        };
+    pub fn default_for(family: VerdictFamily) -> Self {
+        let mask = family.default_codes().iter().fold(0, |mask, code| mask | family.bit(*code));
         Self { family, mask }
     }
 
@@ -93,23 +98,20 @@ impl ProceedOn {
         let mut mask = 0;
         for &code in codes {
             if family.name_of(code).is_none() {
-                return Err(UnknownVerdict {
-                    value: code.to_string(),
-                    family: match family {
-                        VerdictFamily::Xdp => "xdp",
-                        VerdictFamily::Tc => "tc",
-                    },
-                    expected: family
-                        .verdicts()
-                        .iter()
-                        .map(|(name, code)| format!("{code} ({name})"))
-                        .collect::<Vec<_>>()
-                        .join(", "),
-                });
+                return Err(unknown(family, &code.to_string()));
             }
             mask |= family.bit(code);
         }
         Ok(Self { family, mask })
+    }
+
+    /// Builds a set from names of verdicts; an empty list means the default.
+    ///
+    /// # Errors
+    /// A name that its family does not have.
+    pub fn from_names<T: AsRef<str>>(family: VerdictFamily, names: &[T]) -> Result<Self, UnknownVerdict> {
+        let code = |name: &T| family.code_of(name.as_ref()).ok_or_else(|| unknown(family, name.as_ref()));
+        Self::from_codes(family, &names.iter().map(code).collect::<Result<Vec<_>, _>>()?)
     }
 
     /// The bit mask: XDP bit = code, TC bit = code + 1.
@@ -141,6 +143,19 @@ impl ProceedOn {
     }
 }
 
+fn unknown(family: VerdictFamily, value: &str) -> UnknownVerdict {
+    UnknownVerdict {
+        value: value.to_owned(),
+        family: family.name(),
+        expected: family
+            .verdicts()
+            .iter()
+            .map(|(name, code)| format!("{code} ({name})"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
 impl fmt::Display for ProceedOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.names().collect::<Vec<_>>().join(", "))
@@ -167,11 +182,12 @@ mod tests {
 
     #[test]
     fn every_verdict_survives_the_way_there_and_back() {
-        for (family, table) in [(VerdictFamily::Xdp, &XDP[..]), (VerdictFamily::Tc, &TC[..])] {
-            for (name, code) in table {
+        for family in [VerdictFamily::Xdp, VerdictFamily::Tc] {
+            for (name, code) in family.verdicts() {
                 let set = ProceedOn::from_codes(family, &[*code]).unwrap();
                 assert_eq!(set.codes().collect::<Vec<_>>(), [*code]);
                 assert_eq!(set.to_string(), *name);
+                assert_eq!(ProceedOn::from_names(family, &[name]), Ok(set));
             }
         }
     }
@@ -181,6 +197,8 @@ mod tests {
         let error = ProceedOn::from_codes(VerdictFamily::Xdp, &[2, 9]).unwrap_err();
         assert!(error.to_string().contains("value 9"), "{error}");
         assert!(error.to_string().contains("2 (pass)"), "{error}");
+        let error = ProceedOn::from_names(VerdictFamily::Xdp, &["pass", "pipe"]).unwrap_err();
+        assert!(error.to_string().contains("value pipe is not a verdict of xdp"), "{error}");
     }
 
     #[test]
