@@ -14,8 +14,9 @@ use crate::error::CliError;
 /// A list of all programs of a large machine, or a verifier log, is larger than gRPC's usual 4 MiB.
 const LARGEST_ANSWER: usize = 256 << 20;
 
-/// Verifier logs of failed loads come as a trailer, and trailers are bounded apart from messages.
-const LARGEST_TRAILERS: u32 = 64 << 20;
+/// Messages of errors and their hints come as trailers, where each byte may become three; trailers are bounded apart
+/// from messages.
+const LARGEST_TRAILERS: u32 = 256 << 10;
 
 /// Both services of one daemon, over one connection.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use bpfman_proto::ext::v1::Failure;
-use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, VERIFIER_LOG_TRAILER};
+use bpfman_proto::{HINT_TRAILER, REASON_TRAILER};
 use tonic::{Code, Status};
 
 use crate::exit::Exit;
@@ -37,8 +37,6 @@ pub enum CliError {
     Call {
         /// As received.
         status: Box<Status>,
-        /// Print the verifier's whole log if the daemon sent it.
-        verifier_log: bool,
     },
     /// A load failed whose verifier log was asked for: the log comes with the failure.
     #[error("{}", .failure.message)]
@@ -85,7 +83,7 @@ pub enum CliError {
 
 impl From<Status> for CliError {
     fn from(status: Status) -> Self {
-        Self::Call { status: Box::new(status), verifier_log: false }
+        Self::Call { status: Box::new(status) }
     }
 }
 
@@ -96,7 +94,7 @@ impl CliError {
         match self {
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::SocketDenied { .. } => Exit::Denied,
-            Self::Call { status, .. } => {
+            Self::Call { status } => {
                 let reason = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
                 Exit::of_call(status.code(), reason)
             }
@@ -127,14 +125,7 @@ impl CliError {
                 "run as root, or as a member of the group that `ls -l {}` shows",
                 path.display()
             )],
-            Self::Call { status, verifier_log } => {
-                let mut hints: Vec<String> =
-                    trailer(status, HINT_TRAILER).lines().map(str::to_owned).collect();
-                if !verifier_log && status.metadata().contains_key(VERIFIER_LOG_TRAILER) {
-                    hints.push("load again with --verifier-log for the verifier's whole log".to_owned());
-                }
-                hints
-            }
+            Self::Call { status } => trailer(status, HINT_TRAILER).lines().map(str::to_owned).collect(),
             // The log stands right above: a hint that says how to get it would be noise.
             Self::Load { failure, .. } => {
                 let others = failure.hint.lines().filter(|hint| !hint.contains("--verifier-log"));
@@ -150,10 +141,6 @@ impl CliError {
     #[must_use]
     pub fn verifier_log(&self) -> Option<String> {
         match self {
-            Self::Call { status, verifier_log: true } => {
-                let log = trailer(status, VERIFIER_LOG_TRAILER);
-                (!log.is_empty()).then_some(log)
-            }
             Self::Load { log, .. } => (!log.is_empty()).then(|| log.clone()),
             _ => None,
         }

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, VERIFIER_LOG_TRAILER};
+use bpfman_proto::{HINT_TRAILER, REASON_TRAILER};
 use fake::{FakeDaemon, Script, run};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
@@ -152,27 +152,6 @@ fn the_socket_is_not_for_everybody() {
     let socket = daemon.socket.display();
     assert!(outcome.stderr.starts_with(&format!("error: not allowed to use {socket}: ")), "{outcome:?}");
     assert!(outcome.stderr.contains("\nhint: run as root, or as a member of the group"), "{outcome:?}");
-}
-
-#[test]
-fn the_verifier_log_is_whole_on_request_and_hinted_at_otherwise() {
-    // Larger than what HTTP/2 clients take as trailers unless told otherwise.
-    let log: String = (0..40_000).map(|at| format!("{at}: (b7) r0 = 2\n")).collect();
-    let mut script = failure(Code::InvalidArgument, Some("kernel-refused"), None);
-    if let Some(status) = &mut script.failure {
-        let value = MetadataValue::from_bytes(log.as_bytes());
-        status.metadata_mut().insert_bin(VERIFIER_LOG_TRAILER, value);
-    }
-    let daemon = FakeDaemon::start(script);
-    let outcome = daemon.run("load file -p x.o --programs xdp:pass --verifier-log");
-    assert_eq!(outcome.code, 8);
-    assert_eq!(outcome.stderr, format!("{log}error: it did not work\n"));
-    let outcome = daemon.run("load file -p x.o --programs xdp:pass");
-    assert_eq!(outcome.code, 8);
-    assert_eq!(
-        outcome.stderr,
-        "error: it did not work\nhint: load again with --verifier-log for the verifier's whole log\n"
-    );
 }
 
 #[test]

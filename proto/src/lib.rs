@@ -29,9 +29,6 @@ pub const APPLICATION_KEY: &str = "bpfman_application";
 /// Metadata key of an application's name in newer clients; read wherever [`APPLICATION_KEY`] is.
 pub const APPLICATION_KEY_NEWER: &str = "bpfman.io/application";
 
-/// Trailer of a failed load that carries the verifier's whole log, as raw bytes.
-pub const VERIFIER_LOG_TRAILER: &str = "bpfman-verifier-log-bin";
-
 /// Trailer of a failed call that says what to do next.
 pub const HINT_TRAILER: &str = "bpfman-hint-bin";
 

@@ -59,8 +59,7 @@ async fn load(
 ) -> Result<(Vec<u32>, Vec<String>), CliError> {
     let (response, logs) = if verifier_log {
         let request = ext::ExtLoadRequest { request: Some(request), verifier_log };
-        let with_log = |status| CliError::Call { status: Box::new(status), verifier_log };
-        let answer = client.ext.load(request).await.map_err(with_log)?.into_inner();
+        let answer = client.ext.load(request).await?.into_inner();
         if let Some(failure) = answer.failure {
             let log = answer.verifier_logs.join("\n");
             return Err(CliError::Load { failure: Box::new(failure), log });
