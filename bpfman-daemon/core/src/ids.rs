@@ -32,6 +32,10 @@ identifier!(
     LinkId(u32)
 );
 identifier!(
+    /// This daemon's own id of an attachment to all interfaces that match: stable and never zero.
+    MatchingId(u32)
+);
+identifier!(
     /// The kernel's id of a `bpf_link`.
     KernelLinkId(u32)
 );

@@ -3,10 +3,13 @@
 
 mod attach;
 mod facts;
+mod glob;
 mod hook;
 mod ids;
 mod insn;
+mod interface_match;
 mod map_spec;
+mod netns_pattern;
 mod order;
 mod proceed_on;
 mod program_text;
@@ -15,10 +18,13 @@ mod request;
 
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts};
+pub use glob::{BadGlob, Glob};
 pub use hook::{Direction, HookKey, HookKind, NetnsId, UnknownDirection};
-pub use ids::{BtfId, IfIndex, KernelLinkId, LinkId, MapId, OperationId, ProgramId, ProgramUid};
+pub use ids::{BtfId, IfIndex, KernelLinkId, LinkId, MapId, MatchingId, OperationId, ProgramId, ProgramUid};
 pub use insn::{Insn, op};
+pub use interface_match::{BadMatch, InterfaceMatch};
 pub use map_spec::{MapRole, MapSpec};
+pub use netns_pattern::NetnsPattern;
 pub use order::{MAX_CHAIN_MEMBERS, Place, order_chain, order_links};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};

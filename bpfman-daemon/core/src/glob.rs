@@ -1,0 +1,243 @@
+//! Patterns of names: `*`, `?` and `[a-z]`, as shells know them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A pattern that was found to be well-formed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Glob {
+    text: String,
+    parts: Vec<Part>,
+}
+
+/// What one place of a pattern takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Part {
+    Any,
+    One,
+    Is(char),
+    In { ranges: Vec<(char, char)>, negated: bool },
+}
+
+/// A pattern that means nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("pattern \"{pattern}\" {reason}")]
+pub struct BadGlob {
+    /// As given.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl Glob {
+    /// Most characters of a pattern.
+    pub const LONGEST: usize = 255;
+
+    /// Reads a pattern. A backslash takes the character behind it for itself.
+    ///
+    /// # Errors
+    /// It is empty, too long, or has a `[` without an end.
+    pub fn parse(text: &str) -> Result<Self, BadGlob> {
+        let bad = |reason| Err(BadGlob { pattern: text.to_owned(), reason });
+        if text.is_empty() {
+            return bad("is empty");
+        }
+        if text.chars().count() > Self::LONGEST {
+            return bad("is longer than 255 characters");
+        }
+        let mut parts = Vec::new();
+        let mut rest = text.chars();
+        while let Some(next) = rest.next() {
+            let part = match next {
+                '*' if parts.last() == Some(&Part::Any) => continue,
+                '*' => Part::Any,
+                '?' => Part::One,
+                '\\' => match rest.next() {
+                    Some(taken) => Part::Is(taken),
+                    None => return bad("ends with a backslash"),
+                },
+                '[' => match set(&mut rest) {
+                    Some(part) => part,
+                    None => return bad("has a \"[\" without its \"]\", or an empty or descending range"),
+                },
+                other => Part::Is(other),
+            };
+            parts.push(part);
+        }
+        Ok(Self { text: text.to_owned(), parts })
+    }
+
+    /// As it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// True for the pattern that takes every name.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        self.parts == [Part::Any]
+    }
+
+    /// The one name that the pattern takes, if it has no wildcards.
+    #[must_use]
+    pub fn literal(&self) -> Option<String> {
+        let one = |part: &Part| match part {
+            Part::Is(own) => Some(*own),
+            _ => None,
+        };
+        self.parts.iter().map(one).collect()
+    }
+
+    /// True if it takes the whole name.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        let name: Vec<char> = name.chars().collect();
+        let (mut part, mut at) = (0, 0);
+        // Where to go on when what follows the last star does not fit: one character more for the star.
+        let mut star: Option<(usize, usize)> = None;
+        while at < name.len() {
+            match self.parts.get(part) {
+                Some(Part::Any) => {
+                    star = Some((part, at));
+                    part += 1;
+                }
+                Some(one) if one.takes(name[at]) => {
+                    part += 1;
+                    at += 1;
+                }
+                _ => match star {
+                    Some((of, taken)) => {
+                        star = Some((of, taken + 1));
+                        part = of + 1;
+                        at = taken + 1;
+                    }
+                    None => return false,
+                },
+            }
+        }
+        self.parts[part..].iter().all(|rest| *rest == Part::Any)
+    }
+}
+
+impl Part {
+    fn takes(&self, c: char) -> bool {
+        match self {
+            Self::Any => false,
+            Self::One => true,
+            Self::Is(own) => *own == c,
+            Self::In { ranges, negated } => {
+                ranges.iter().any(|(first, last)| (*first..=*last).contains(&c)) != *negated
+            }
+        }
+    }
+}
+
+/// Reads a set behind its `[`; none if it is malformed.
+fn set(rest: &mut std::str::Chars<'_>) -> Option<Part> {
+    let mut ranges = Vec::new();
+    let mut next = rest.next()?;
+    let negated = matches!(next, '!' | '^');
+    if negated {
+        next = rest.next()?;
+    }
+    // A "]" in the first place is one of the set.
+    loop {
+        let mut ahead = rest.clone();
+        match (ahead.next(), ahead.next()) {
+            (Some('-'), Some(last)) if last != ']' => {
+                if last < next {
+                    return None;
+                }
+                ranges.push((next, last));
+                *rest = ahead;
+            }
+            _ => ranges.push((next, next)),
+        }
+        next = rest.next()?;
+        if next == ']' {
+            return Some(Part::In { ranges, negated });
+        }
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl TryFrom<String> for Glob {
+    type Error = BadGlob;
+
+    fn try_from(text: String) -> Result<Self, BadGlob> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Glob> for String {
+    fn from(glob: Glob) -> Self {
+        glob.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn patterns_take_what_shells_take() {
+        let cases: [(&str, &[&str], &[&str]); 9] = [
+            ("eth0", &["eth0"], &["eth", "eth00", "xeth0"]),
+            ("eth*", &["eth", "eth0", "eth0.100"], &["et", "weth0"]),
+            ("*", &["", "lo", "a b"], &[]),
+            ("veth??", &["veth12"], &["veth1", "veth123"]),
+            ("*a*b*", &["ab", "xaybz"], &["ba", "a"]),
+            ("en[ps]*[0-3]", &["enp0s3", "ens2"], &["eno1", "enp0s4"]),
+            ("[!l]*", &["eth0"], &["lo", ""]),
+            ("a[]-]b", &["a]b", "a-b"], &["ab"]),
+            ("a\\*b", &["a*b"], &["axb"]),
+        ];
+        for (pattern, takes, leaves) in cases {
+            let glob = Glob::parse(pattern).unwrap();
+            assert!(takes.iter().all(|name| glob.matches(name)), "{pattern}");
+            assert!(!leaves.iter().any(|name| glob.matches(name)), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn malformed_patterns_are_refused_by_name() {
+        for pattern in ["", "eth[", "eth[0-", "eth[]", "eth[9-0]", "eth\\", &"x".repeat(256)] {
+            let error = Glob::parse(pattern).unwrap_err();
+            assert!(error.to_string().contains(pattern), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_without_wildcards_is_one_name() {
+        assert_eq!(Glob::parse("br\\[0]").unwrap().literal().as_deref(), Some("br[0]"));
+        assert_eq!(Glob::parse("eth?").unwrap().literal(), None);
+        assert!(Glob::parse("**").unwrap().takes_all());
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_matches_itself_and_itself_with_stars(name in "[a-z0-9.]{1,15}", at in 0_usize..15) {
+            prop_assert!(Glob::parse(&name).unwrap().matches(&name));
+            let at = at.min(name.len());
+            let starred = format!("{}*{}", &name[..at], &name[at..]);
+            prop_assert!(Glob::parse(&starred).unwrap().matches(&name));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused_and_matched_without_a_panic(text in ".{0,40}", name in ".{0,20}") {
+            if let Ok(glob) = Glob::parse(&text) {
+                let _matched = glob.matches(&name);
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Which interfaces an attachment is for, now and later.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BadGlob, Glob, IfIndex, NetnsPattern};
+
+/// A choice of interfaces, by name or number, in one or more network namespaces.
+///
+/// An interface is chosen if a name or an index fits and no exception does. The name `*` alone chooses interfaces only
+/// once they are up, the loopback among them; every other choice is made as soon as the interface is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceMatch {
+    names: Vec<Glob>,
+    except: Vec<Glob>,
+    indexes: Vec<IfIndex>,
+    netns: Vec<NetnsPattern>,
+}
+
+/// A choice that cannot mean what it says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadMatch {
+    /// A pattern of interfaces.
+    #[error("interface {0}")]
+    Name(#[from] BadGlob),
+    /// A pattern of namespaces.
+    #[error("network namespace {0}")]
+    Netns(BadGlob),
+    /// Nothing that could ever match.
+    #[error("the interface match names no interface, neither by name nor by index")]
+    Empty,
+    /// An exception takes away all that a name chooses.
+    #[error(
+        "the interface match contradicts itself: \"{name}\" is to match, and the exception \"{except}\" takes it out again"
+    )]
+    Contradiction {
+        /// The name or pattern.
+        name: String,
+        /// What takes it away.
+        except: String,
+    },
+    /// More patterns than are kept.
+    #[error("the interface match has {count} {what}; the most is {limit}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// No interface has the number 0.
+    #[error("interface index 0 is no interface")]
+    NoIndex,
+}
+
+/// Most entries of each list.
+const MOST: usize = 256;
+
+impl InterfaceMatch {
+    /// Reads a choice.
+    ///
+    /// # Errors
+    /// See [`BadMatch`].
+    pub fn parse<'a>(
+        names: impl IntoIterator<Item = &'a str>,
+        except: impl IntoIterator<Item = &'a str>,
+        indexes: impl IntoIterator<Item = u32>,
+        netns: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<Self, BadMatch> {
+        let globs = |texts: Vec<&str>| texts.into_iter().map(Glob::parse).collect::<Result<Vec<_>, _>>();
+        let chosen = Self {
+            names: globs(names.into_iter().collect())?,
+            except: globs(except.into_iter().collect())?,
+            indexes: indexes.into_iter().map(IfIndex).collect(),
+            netns: netns.into_iter().map(NetnsPattern::parse).collect::<Result<_, _>>()?,
+        };
+        let counts = [
+            ("names", chosen.names.len()),
+            ("exceptions", chosen.except.len()),
+            ("indexes", chosen.indexes.len()),
+            ("network namespaces", chosen.netns.len()),
+        ];
+        if let Some((what, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
+            return Err(BadMatch::TooMany { what, count, limit: MOST });
+        }
+        if chosen.names.is_empty() && chosen.indexes.is_empty() {
+            return Err(BadMatch::Empty);
+        }
+        if chosen.indexes.contains(&IfIndex(0)) {
+            return Err(BadMatch::NoIndex);
+        }
+        chosen.refuse_contradiction()?;
+        Ok(chosen)
+    }
+
+    fn refuse_contradiction(&self) -> Result<(), BadMatch> {
+        let index = self.indexes.first().map(|index| format!("index {index}"));
+        let all = self.except.iter().find(|except| except.takes_all());
+        for name in self.names.iter().map(|name| name.as_str().to_owned()).chain(index) {
+            if let Some(except) = all {
+                return Err(BadMatch::Contradiction { name, except: except.to_string() });
+            }
+        }
+        for name in &self.names {
+            let literal = name.literal();
+            let takes_it_all = |except: &&Glob| {
+                except.as_str() == name.as_str()
+                    || literal.as_deref().is_some_and(|literal| except.matches(literal))
+            };
+            if let Some(except) = self.except.iter().find(takes_it_all) {
+                let (name, except) = (name.to_string(), except.to_string());
+                return Err(BadMatch::Contradiction { name, except });
+            }
+        }
+        Ok(())
+    }
+
+    /// True if an interface is chosen.
+    #[must_use]
+    pub fn chooses(&self, name: &str, ifindex: IfIndex, up: bool) -> bool {
+        let by_name = |glob: &Glob| glob.matches(name) && (up || !glob.takes_all());
+        (self.indexes.contains(&ifindex) || self.names.iter().any(by_name)) && !self.excludes(name)
+    }
+
+    /// True if an interface that was chosen before still is: it is not let go for being switched off.
+    #[must_use]
+    pub fn keeps(&self, name: &str, ifindex: IfIndex) -> bool {
+        self.chooses(name, ifindex, true)
+    }
+
+    fn excludes(&self, name: &str) -> bool {
+        self.except.iter().any(|except| except.matches(name))
+    }
+
+    /// Names and patterns.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(Glob::as_str)
+    }
+
+    /// Exceptions.
+    pub fn except(&self) -> impl Iterator<Item = &str> {
+        self.except.iter().map(Glob::as_str)
+    }
+
+    /// Indexes.
+    #[must_use]
+    pub fn indexes(&self) -> &[IfIndex] {
+        &self.indexes
+    }
+
+    /// Namespaces; none for the daemon's own.
+    #[must_use]
+    pub fn netns(&self) -> &[NetnsPattern] {
+        &self.netns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(
+        names: &[&str],
+        except: &[&str],
+        indexes: &[u32],
+        netns: &[&str],
+    ) -> Result<InterfaceMatch, BadMatch> {
+        InterfaceMatch::parse(
+            names.iter().copied(),
+            except.iter().copied(),
+            indexes.iter().copied(),
+            netns.iter().map(Path::new),
+        )
+    }
+
+    #[test]
+    fn interfaces_are_chosen_by_name_or_index_unless_excepted() {
+        let chosen = parse(&["eth*", "wan"], &["eth1*"], &[7], &[]).unwrap();
+        for (name, index, wanted) in
+            [("eth0", 1, true), ("wan", 2, true), ("eth10", 3, false), ("lo", 4, false), ("odd", 7, true)]
+        {
+            assert_eq!(chosen.chooses(name, IfIndex(index), false), wanted, "{name}");
+        }
+        assert!(!chosen.chooses("eth1", IfIndex(7), true), "an exception is stronger than an index");
+    }
+
+    #[test]
+    fn a_star_waits_until_an_interface_is_up_and_then_keeps_it() {
+        let all = parse(&["*"], &["lo"], &[], &[]).unwrap();
+        assert!(!all.chooses("eth0", IfIndex(2), false));
+        assert!(all.chooses("eth0", IfIndex(2), true));
+        assert!(all.keeps("eth0", IfIndex(2)));
+        assert!(!all.chooses("lo", IfIndex(1), true));
+    }
+
+    #[test]
+    fn choices_that_contradict_themselves_are_refused() {
+        for (names, except) in [
+            (&["eth0"][..], &["eth*"][..]),
+            (&["eth*"], &["eth*"]),
+            (&["wan", "eth0"], &["eth0"]),
+            (&["eth*"], &["*"]),
+        ] {
+            let error = parse(names, except, &[], &[]).unwrap_err();
+            assert!(matches!(error, BadMatch::Contradiction { .. }), "{error}");
+        }
+        assert!(matches!(parse(&[], &["*"], &[3], &[]), Err(BadMatch::Contradiction { .. })));
+        parse(&["eth*"], &["eth0"], &[], &[]).unwrap();
+    }
+
+    #[test]
+    fn malformed_choices_are_refused() {
+        assert_eq!(parse(&[], &["lo"], &[], &[]), Err(BadMatch::Empty));
+        assert_eq!(parse(&[], &[], &[0], &[]), Err(BadMatch::NoIndex));
+        assert!(matches!(parse(&["eth["], &[], &[], &[]), Err(BadMatch::Name(_))));
+        let many = vec!["a"; 257];
+        assert!(matches!(parse(&many, &[], &[], &[]), Err(BadMatch::TooMany { .. })));
+        for path in [
+            "netns/a",
+            "/",
+            "/run/*/a",
+            "/run/netns/../x",
+            "/proc/12/ns/net",
+            "/proc/*/ns/net",
+            "/run/netns/[a",
+        ] {
+            let error = parse(&["eth0"], &[], &[], &[path]).unwrap_err();
+            assert!(matches!(error, BadMatch::Netns(_)) && error.to_string().contains(path), "{error}");
+        }
+    }
+}
