@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test client-v0.6 bench man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test client-v0.6 flood bench man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,10 @@ vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6
 
 client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (root)
 	@.ci/test client
+
+flood: build ## change chains 1,000 times under a flood of packets and look at each (root; CHANGES=…, SEED=…)
+	FLOOD_CHANGES=$(or $(CHANGES),1000) $(if $(SEED),FLOOD_SEED=$(SEED)) \
+		cargo nextest run --locked -p bpfman-tests --test system --no-capture flood::no_datagram
 
 bench: ## measure; JSON lines to target/bench (root; CASES="calls scale packets" to choose)
 	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-bench

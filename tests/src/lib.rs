@@ -16,6 +16,7 @@ pub mod binaries;
 pub mod command;
 pub mod compile;
 pub mod daemon;
+pub mod flood;
 pub mod kernel;
 pub mod network;
 pub mod registry;

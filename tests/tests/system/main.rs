@@ -5,6 +5,7 @@ mod answers;
 mod chains;
 mod cli;
 mod equipment;
+mod flood;
 mod golden;
 mod hardening;
 mod images;

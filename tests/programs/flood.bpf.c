@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+// Members of chains under a flood. Each writes its number into the datagram behind those of the members before it, so
+// that the datagram itself tells which chain it met.
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/pkt_cls.h>
+#include <linux/udp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define STAMPS 32
+
+// tests/src/flood.rs builds and reads it.
+struct stamped {
+    __u64 number;
+    __u64 stamps;
+    __u8 who[STAMPS];
+};
+
+const volatile __u32 who = 0;
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} hits SEC(".maps");
+
+static __always_inline void stamp(void *data, void *end)
+{
+    struct ethhdr *eth = data;
+    struct iphdr *ip = (void *)(eth + 1);
+    struct udphdr *udp = (void *)(ip + 1);
+    struct stamped *stamped = (void *)(udp + 1);
+    __u32 zero = 0;
+    __u64 *count, place;
+    __u8 *stamp_at;
+
+    if ((void *)(stamped + 1) > end)
+        return;
+    if (eth->h_proto != bpf_htons(ETH_P_IP) || ip->protocol != IPPROTO_UDP || ip->ihl != 5 ||
+        udp->dest != bpf_htons(4242))
+        return;
+    count = bpf_map_lookup_elem(&hits, &zero);
+    if (count)
+        __sync_fetch_and_add(count, 1);
+    place = stamped->stamps & (STAMPS - 1);
+    stamp_at = stamped->who + place;
+    if ((void *)(stamp_at + 1) > end)
+        return;
+    *stamp_at = who;
+    stamped->stamps = place + 1;
+    // The sum over the bytes does not hold any more: without one the receiver takes them as they are.
+    udp->check = 0;
+}
+
+SEC("xdp")
+int xdp_stamp(struct xdp_md *ctx)
+{
+    stamp((void *)(long)ctx->data, (void *)(long)ctx->data_end);
+    return XDP_PASS;
+}
+
+SEC("tc")
+int tc_stamp(struct __sk_buff *skb)
+{
+    stamp((void *)(long)skb->data, (void *)(long)skb->data_end);
+    return TC_ACT_PIPE;
+}
+
+SEC("tcx/ingress")
+int tcx_stamp(struct __sk_buff *skb)
+{
+    stamp((void *)(long)skb->data, (void *)(long)skb->data_end);
+    return TC_ACT_UNSPEC;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,248 @@
+//! Chains that change under a flood: every datagram meets one chain, the old one or the new one, whole.
+//!
+//! Each member writes its number into the datagram. So what a datagram met can be compared with every chain there
+//! ever was: a number too few is a packet unfiltered, a mixture is a chain that nobody asked for. `make flood` makes
+//! 1,000 changes instead of 100; `FLOOD_CHANGES` and `FLOOD_SEED` choose others.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_proto::v1::attach_info::Info;
+use bpfman_tests::flood::{Flood, Run, Trail};
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::{attach, load, number, tc, tcx, xdp};
+use bpfman_tests::skip::lacks_tcx;
+use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
+
+use crate::equipment::{Program, detach, test_name};
+
+/// Programs that come and go.
+const MEMBERS: u8 = 12;
+/// Programs on the hook at the same time.
+const LONGEST: usize = 8;
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |value| value.parse().expect("a number"))
+}
+
+/// A small generator of numbers: a failing run can be had again by its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % limit
+    }
+}
+
+/// A member in its place.
+struct Place {
+    priority: i32,
+    who: u8,
+    link: u32,
+}
+
+/// A hook and all chains that were on it.
+struct Hook<'a> {
+    wire: &'a Wire,
+    programs: Vec<Program>,
+    place: Box<dyn Fn(i32) -> Info>,
+    chain: Vec<Place>,
+    history: Vec<Trail>,
+}
+
+impl Hook<'_> {
+    fn trail(&self) -> Trail {
+        self.chain.iter().map(|place| place.who).collect()
+    }
+
+    fn add(&mut self, who: u8, priority: i32) {
+        let program = self.programs[usize::from(who) - 1].id;
+        let link = self.wire.attach(attach(program, (self.place)(priority))).unwrap().link_id;
+        self.chain.push(Place { priority, who, link });
+        self.chain.sort_by_key(|place| place.priority);
+        self.history.push(self.trail());
+    }
+
+    fn remove(&mut self, at: usize) -> Place {
+        let place = self.chain.remove(at);
+        detach(self.wire, place.link);
+        self.history.push(self.trail());
+        place
+    }
+
+    fn absent(&self, random: &mut Random) -> u8 {
+        let absent: Vec<u8> =
+            (1..=MEMBERS).filter(|who| self.chain.iter().all(|place| place.who != *who)).collect();
+        absent[random.below(absent.len())]
+    }
+
+    fn free_priority(&self, random: &mut Random) -> i32 {
+        loop {
+            let priority = 1 + random.below(999) as i32;
+            if self.chain.iter().all(|place| place.priority != priority) {
+                return priority;
+            }
+        }
+    }
+
+    /// Adds, removes, moves or replaces a member. The hook is never empty: what happens then is not the chain's affair.
+    fn change(&mut self, random: &mut Random, flood: &Flood) {
+        let length = self.chain.len();
+        match random.below(5) {
+            0 | 1 if length < LONGEST => {
+                let (who, priority) = (self.absent(random), self.free_priority(random));
+                self.add(who, priority);
+            }
+            // A move to another place.
+            2 if length > 1 => {
+                let place = self.remove(random.below(length));
+                flood.meets(&self.trail());
+                let priority = self.free_priority(random);
+                self.add(place.who, priority);
+            }
+            // The successor comes before the one that it replaces goes.
+            3 if length < LONGEST => {
+                let at = random.below(length);
+                let (who, old) = (self.absent(random), self.chain[at].priority);
+                if old > 1 && self.chain.iter().all(|place| place.priority != old - 1) {
+                    self.add(who, old - 1);
+                    flood.meets(&self.trail());
+                    self.remove(at + 1);
+                }
+            }
+            _ if length > 1 => {
+                self.remove(random.below(length));
+            }
+            _ => {
+                let (who, priority) = (self.absent(random), self.free_priority(random));
+                self.add(who, priority);
+            }
+        }
+        flood.meets(&self.trail());
+    }
+}
+
+/// Every run of datagrams met a chain that there was, and never an older one after a newer one.
+fn assert_whole_chains(runs: &[Run], history: &[Trail]) {
+    let mut generation = 0;
+    for (number, run) in runs.iter().enumerate() {
+        let Some(later) = history[generation..].iter().position(|trail| *trail == run.trail) else {
+            panic!(
+                "{} datagrams met {:?}, which was no chain from change {generation} on: before it {:?}, then {:?}",
+                run.datagrams,
+                run.trail,
+                &runs[number.saturating_sub(3)..number],
+                &history[generation..(generation + 4).min(history.len())],
+            );
+        };
+        generation += later;
+    }
+}
+
+/// Changes a hook under a flood; `name` is the program in `programs/flood.bpf.c`.
+fn changes_under_flood(launch: &Launch, name: &str, kind: Type, place: fn(PathBuf, i32) -> Info) {
+    let seed = setting("FLOOD_SEED", 0x5eed);
+    let changes = setting("FLOOD_CHANGES", 100);
+    let mut random = Random(seed | 1);
+    let (daemon, network) = (Daemon::start_with(launch), Network::new());
+    let wire = daemon.wire();
+    let programs: Vec<Program> = (1..=MEMBERS)
+        .map(|who| {
+            let mut request = load(&compile::object("flood"), &[(name, kind)]);
+            request.global_data.insert("who".to_owned(), number(i32::from(who)));
+            Program::of(&wire.load(request).unwrap().programs[0])
+        })
+        .collect();
+    let far = network.far.path();
+    let place = Box::new(move |priority| place(far.clone(), priority));
+    let mut hook = Hook { wire: &wire, programs, place, chain: Vec::new(), history: Vec::new() };
+    hook.add(1, 500);
+    let flood = Flood::start(&network);
+    for _ in 0..changes {
+        hook.change(&mut random, &flood);
+    }
+    let runs = flood.end();
+    assert_whole_chains(&runs, &hook.history);
+    let mut met = BTreeMap::<u8, u64>::new();
+    for run in &runs {
+        for who in &run.trail {
+            *met.entry(*who).or_default() += run.datagrams;
+        }
+    }
+    for (who, program) in (1..).zip(&hook.programs) {
+        assert_eq!(program.hits(), met.get(&who).copied().unwrap_or(0), "datagrams that met member {who}");
+    }
+    let datagrams: u64 = runs.iter().map(|run| run.datagrams).sum();
+    println!(
+        "{datagrams} datagrams, {changes} changes that made {} chains, seed {seed:#x}: none missed, none mixed",
+        hook.history.len()
+    );
+}
+
+#[test]
+fn no_datagram_of_a_flood_meets_a_mixed_xdp_chain() {
+    changes_under_flood(&Launch::default(), "xdp_stamp", Type::Xdp, |far, priority| {
+        xdp(&far, INTERFACE, priority, &[])
+    });
+}
+
+#[test]
+fn no_datagram_of_a_flood_meets_a_mixed_tc_chain() {
+    changes_under_flood(&Launch::default(), "tc_stamp", Type::Tc, |far, priority| {
+        tc(&far, INTERFACE, "ingress", priority, &[])
+    });
+}
+
+#[test]
+fn no_datagram_of_a_flood_meets_a_mixed_clsact_chain() {
+    let clsact = Launch { config: "tc.attach = \"clsact\"".to_owned(), ..Launch::default() };
+    changes_under_flood(&clsact, "tc_stamp", Type::Tc, |far, priority| {
+        tc(&far, INTERFACE, "ingress", priority, &[])
+    });
+}
+
+#[test]
+fn no_datagram_of_a_flood_meets_a_mixed_row_of_tcx_links() {
+    if lacks_tcx(&test_name()) {
+        return;
+    }
+    changes_under_flood(&Launch::default(), "tcx_stamp", Type::Tcx, |far, priority| {
+        tcx(&far, INTERFACE, "ingress", priority)
+    });
+}
+
+fn run(trail: &[u8]) -> Run {
+    Run { trail: trail.to_vec(), datagrams: 1 }
+}
+
+/// Chain 1, then 1 and 2, then 2 alone, then 1 and 2 again.
+fn some_history() -> [Trail; 4] {
+    [vec![1], vec![1, 2], vec![2], vec![1, 2]]
+}
+
+#[test]
+fn datagrams_may_skip_a_chain_and_meet_one_that_came_back() {
+    assert_whole_chains(&[run(&[1]), run(&[2]), run(&[1, 2])], &some_history());
+}
+
+#[test]
+#[should_panic(expected = "was no chain")]
+fn a_datagram_without_a_stamp_is_seen() {
+    assert_whole_chains(&[run(&[1]), run(&[])], &some_history());
+}
+
+#[test]
+#[should_panic(expected = "was no chain")]
+fn a_datagram_with_stamps_of_two_chains_is_seen() {
+    assert_whole_chains(&[run(&[1]), run(&[2, 1])], &some_history());
+}
+
+#[test]
+#[should_panic(expected = "was no chain")]
+fn a_datagram_that_meets_an_older_chain_after_a_newer_one_is_seen() {
+    assert_whole_chains(&[run(&[2]), run(&[1])], &some_history());
+}
