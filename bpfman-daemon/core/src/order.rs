@@ -3,7 +3,7 @@
 use crate::{LinkId, ProgramUid};
 
 /// The most members of one chain.
-pub const MAX_CHAIN_MEMBERS: usize = 10;
+pub const MAX_CHAIN_MEMBERS: usize = 32;
 
 /// What decides a member's place.
 #[derive(Clone, Debug, PartialEq, Eq)]

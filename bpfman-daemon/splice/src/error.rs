@@ -111,6 +111,12 @@ pub enum SpliceError {
         /// The member that the jump belongs to.
         member: MemberName,
     },
+    /// The maps given do not match the plan.
+    #[error("the chain was planned with other maps than it is compiled with: {what}")]
+    Bindings {
+        /// Which.
+        what: &'static str,
+    },
     /// The type information of all members exceeds the kernel's limits.
     #[error(
         "the members' type information (BTF) together exceeds the kernel's limit: {types} types, {strings} bytes of strings"
@@ -145,6 +151,7 @@ impl SpliceError {
                 "put the program last, or use a smaller stack in it (a per-CPU array map holds large buffers)"
             }
             Self::JumpTooFar { .. } => "use a newer kernel, or move code of the program into functions",
+            Self::Bindings { .. } => "report this: the daemon contradicts itself",
             Self::Refused { reason, .. } => reason.hint(),
         }
     }

@@ -9,12 +9,15 @@
 //! [keep context] [body 1] [check] [context, zeroed frame] [body 2] [check] … [end of the chain] [functions of all]
 //! ```
 //!
-//! Members that cannot be inlined are refused by name, with the reason and what can be done about it. The same
-//! members and options give the same bytes.
+//! [`plan`] decides how each member runs ([`Way`]) and where a program ends and the next begins; it says why
+//! ([`ChainPlan::reason`]). The caller makes the maps that the plan asks for, and [`compile`] gives the programs. The
+//! same members and options give the same bytes.
 
 mod asm;
 mod btf_merge;
 mod btf_records;
+mod compile;
+mod counters;
 mod debug_info;
 mod error;
 mod flow;
@@ -26,6 +29,8 @@ mod licence;
 mod member;
 mod opcode;
 mod options;
+mod plan;
+mod planner;
 mod pointer;
 mod proceed;
 mod refusal;
@@ -36,13 +41,19 @@ mod stack;
 #[cfg(test)]
 mod testing;
 mod verdicts;
+mod way;
 
+pub use compile::{Bindings, Compiled, Timing, compile};
+pub use counters::{COUNTER_ROWS, CounterLayout};
 pub use error::{MemberName, SpliceError};
 pub use hook::{Code, HookKind, can_attach_direct};
 pub use layout::{Part, Section};
 pub use licence::{Licence, is_gpl_compatible};
-pub use member::Member;
-pub use options::{FragsRule, FrameRounding, SpliceOptions};
+pub use member::{Member, Owner};
+pub use options::{FragsRule, FrameRounding, SpliceOptions, VERIFIED_LIMIT};
+pub use plan::{ArrayUse, Attempt, ChainPlan, CutReason, SegmentPlan, Strategy};
+pub use planner::plan;
 pub use proceed::ProceedMask;
 pub use refusal::Refusal;
 pub use splice::{MAX_INSNS, MAX_MAPS, MAX_MEMBERS, Splice, splice};
+pub use way::{MemberPlan, Way, WayReason};

@@ -27,7 +27,24 @@ pub struct Member<'a> {
     /// (`stack depth 24+0+16`), if known. Checked against the instructions; the only source of exact figures
     /// for functions that index arrays on the stack.
     pub kernel_stack_depths: Option<&'a [u32]>,
+    /// Positions of instructions whose immediate is a type id of the program's own BTF (CO-RE's local type ids), which
+    /// moves with the BTF. Programs tied to it by their maps too say [`Self::needs_own_btf`].
+    pub local_type_ids: &'a [usize],
+    /// Runs as a program of its own, whatever it costs.
+    pub isolated: bool,
+    /// Instructions that the verifier processed when the member was loaded alone, if known.
+    pub verified_insns: Option<u32>,
+    /// Whose member it is: where a chain has to be cut, it is cut between owners first.
+    pub owner: Owner,
+    /// Loaded for one device (receive-metadata functions): then the whole chain is.
+    pub device_bound: bool,
+    /// Made for the entries of a device or CPU map (`xdp/devmap`, `xdp/cpumap`): such programs are never chained.
+    pub for_map: bool,
 }
+
+/// Whose a member is. Only told apart, so that any numbering will do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner(pub u32);
 
 impl<'a> Member<'a> {
     /// A member without exceptions to the rules.
@@ -40,6 +57,12 @@ impl<'a> Member<'a> {
             redirect_may_proceed: false,
             needs_own_btf: false,
             kernel_stack_depths: None,
+            local_type_ids: &[],
+            isolated: false,
+            verified_insns: None,
+            owner: Owner(0),
+            device_bound: false,
+            for_map: false,
         }
     }
 

@@ -1,6 +1,9 @@
 //! What a splice depends on besides its members.
 
+use bpfmand_core::MapId;
+
 use crate::hook::HookKind;
+use crate::plan::Attempt;
 
 /// How the kernel rounds each frame when it adds up the stack of nested calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +52,23 @@ pub struct SpliceOptions<'a> {
     pub throwing_kfuncs: &'a [i32],
     /// Ids in the kernel's BTF of functions that run code later (`bpf_wq_init` and the like).
     pub deferring_kfuncs: &'a [i32],
+    /// Those of the members' maps that are arenas: a program can use one.
+    pub arenas: &'a [MapId],
+    /// Count where packets leave the chain ([`crate::CounterLayout`]): 1 to 3 ns a packet.
+    pub counters: bool,
+    /// Every member is a global function under its own name, for tools that trace functions.
+    pub as_subprograms: bool,
+    /// TC: put members that write packets directly behind a cut when members that only read come first. A program
+    /// that writes makes the kernel copy shared packets before its first instruction.
+    pub tc_writers_behind_cut: bool,
+    /// Most instructions for the verifier in one program, as the sum of its members alone.
+    pub verified_limit: u64,
+    /// How far to go back from the cheapest chain.
+    pub attempt: Attempt,
 }
+
+/// The kernel stops verifying at a million; work of a splice was seen to be 1.0 to 1.02 times the sum of real members.
+pub const VERIFIED_LIMIT: u64 = 800_000;
 
 impl SpliceOptions<'_> {
     /// The choices that are safe on every kernel.
@@ -62,6 +81,12 @@ impl SpliceOptions<'_> {
             frags: FragsRule::MustAgree,
             throwing_kfuncs: &[],
             deferring_kfuncs: &[],
+            arenas: &[],
+            counters: false,
+            as_subprograms: false,
+            tc_writers_behind_cut: true,
+            verified_limit: VERIFIED_LIMIT,
+            attempt: Attempt::First,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::refuse;
 use crate::stack;
 
 /// Most members of one chain.
-pub const MAX_MEMBERS: usize = 10;
+pub const MAX_MEMBERS: usize = 32;
 /// Most maps of one program (`MAX_USED_MAPS` of the kernel).
 pub const MAX_MAPS: usize = 64;
 /// Most instructions of one program (`BPF_COMPLEXITY_LIMIT_INSNS` of the kernel, privileged loads).
