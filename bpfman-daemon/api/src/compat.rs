@@ -2,7 +2,7 @@
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_server::Bpfman;
-use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, ProgramId};
+use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, OrderIntent, ProgramId};
 use bpfmand_engine::EngineError;
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
@@ -44,7 +44,8 @@ impl<K: Kernel> Bpfman for Api<K> {
     ) -> Result<Response<v1::AttachResponse>, Status> {
         let request = request.into_inner();
         let (point, metadata) = parse::attach(request.attach)?;
-        let request = AttachRequest { program: ProgramId(request.id), point, metadata };
+        let order = OrderIntent::default();
+        let request = AttachRequest { program: ProgramId(request.id), point, order, metadata };
         let link = self.run(move |api| api.engine.attach(&request).map_err(fail)).await?;
         Ok(Response::new(v1::AttachResponse { link_id: link.id.0 }))
     }

@@ -25,7 +25,11 @@ pub use insn::{Insn, op};
 pub use interface_match::{BadMatch, InterfaceMatch};
 pub use map_spec::{MapRole, MapSpec};
 pub use netns_pattern::NetnsPattern;
-pub use order::{MAX_CHAIN_MEMBERS, Place, order_chain, order_links};
+pub use order::{
+    Anchor, BadAnchor, BlockPlace, Contradiction, ContradictionStep, Foreign, HookEntry, MAX_CHAIN_MEMBERS,
+    MOST_ANCHORS, OrderIntent, Place, Role, Side, Solution, Standing, Waiting, is_called, order_chain,
+    order_links, place_block, solve,
+};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
 pub use program_type::{ProgramType, UnknownProgramType};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttachPoint, ProgramId, ProgramType};
+use crate::{AttachPoint, OrderIntent, ProgramId, ProgramType};
 
 /// When an image is fetched from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,8 @@ pub struct AttachRequest {
     pub program: ProgramId,
     /// Where.
     pub point: AttachPoint,
+    /// Where among the others of its hook, besides its priority. Only for XDP, tc and tcx.
+    pub order: OrderIntent,
     /// Free pairs of the user.
     pub metadata: BTreeMap<String, String>,
 }

@@ -11,6 +11,7 @@ use bpfmand_store::Batch;
 use crate::details::LinkDetails;
 use crate::engine::encode;
 use crate::locks::Subject;
+use crate::order::check_intent;
 use crate::records::{self, HookRecord, LinkRecord, ProgramRecord};
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
@@ -49,6 +50,7 @@ impl<K: Kernel> Engine<K> {
             operation: OperationId(number),
             point: request.point.clone(),
             hook: hook.map(|(_, key)| key),
+            order: request.order.clone(),
             metadata: with_application(&request.metadata, &program.metadata),
             sequence: number,
             boot: self.boot.clone(),
@@ -240,17 +242,29 @@ pub fn metadata_size(metadata: &BTreeMap<String, String>) -> usize {
 
 fn check(request: &AttachRequest) -> Result<(), EngineError> {
     let invalid = |message: String| Err(EngineError::Invalid(message));
-    if let Some(priority) = request.point.priority()
-        && priority < 0
-    {
-        return invalid(format!("priority {priority} is negative; 0 runs first"));
-    }
+    check_priority(&request.point)?;
+    check_intent(&request.point, &request.order)?;
     if let Some((interface, _)) = request.point.hook()
         && interface.name.is_empty()
     {
         return invalid("the attach point names no interface".to_owned());
     }
-    let size = metadata_size(&request.metadata);
+    check_metadata(&request.metadata)
+}
+
+/// Refuses a priority outside its range.
+pub fn check_priority(point: &AttachPoint) -> Result<(), EngineError> {
+    match point.priority() {
+        Some(priority) if priority < 0 => {
+            Err(EngineError::Invalid(format!("priority {priority} is negative; 0 runs first")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses metadata that no record could hold.
+pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineError> {
+    let size = metadata_size(metadata);
     if size > MOST_METADATA {
         return Err(EngineError::TooLarge {
             what: "the metadata".to_owned(),

@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
         let members = links
             .iter()
             .map(|link| {
-                let program = self.record(link.program).ok_or_else(|| lost(link))?;
+                let program = self.member_record(link.program).ok_or_else(|| lost(link))?;
                 let text = self.member(&program)?;
                 Ok((link, program, text))
             })
@@ -109,7 +109,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn direct(&self, link: &LinkRecord) -> Result<BuiltChain<K::Handle>, EngineError> {
-        let program = self.record(link.program).ok_or_else(|| lost(link))?;
+        let program = self.member_record(link.program).ok_or_else(|| lost(link))?;
         let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
         Ok(BuiltChain { strategy: Strategy::Direct, handle, id: program.id, tag: program.tag })
     }

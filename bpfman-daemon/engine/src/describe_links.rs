@@ -83,6 +83,8 @@ impl<K: Kernel> Engine<K> {
             point: link.point.clone(),
             metadata: link.metadata.clone(),
             program_metadata: program.metadata.clone(),
+            order: link.order.clone(),
+            waits_for: link.hook.map(|key| self.waits_for(&key, link.id)).unwrap_or_default(),
             position,
             kernel_link: running.kernel_link,
             running: running.program,
@@ -163,6 +165,7 @@ impl<K: Kernel> Engine<K> {
             (state.chain(&key), state.hooks.get(&key).cloned())
         };
         let text = hook_text(&key, interface);
+        let waiting = self.waiting(&key);
         if links.is_empty() {
             return Err(EngineError::NoChain { hook: text });
         }
@@ -178,6 +181,8 @@ impl<K: Kernel> Engine<K> {
                     position: position as u32,
                     priority: link.point.priority().unwrap_or(0),
                     proceed_on: link.point.proceed_on(),
+                    role: link.order.role.clone(),
+                    reason: self.state().place(link).reason(&waiting),
                 })
             })
             .collect();

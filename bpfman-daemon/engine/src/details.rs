@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bpfmand_core::{
-    AttachPoint, KernelLinkId, LinkId, MapFacts, ProceedOn, ProgramFacts, ProgramId, ProgramType, ProgramUid,
-    PullPolicy,
+    AttachPoint, KernelLinkId, LinkId, MapFacts, OrderIntent, ProceedOn, ProgramFacts, ProgramId,
+    ProgramType, ProgramUid, PullPolicy, Role, Waiting,
 };
 
 /// Where a program's bytecode came from.
@@ -106,6 +106,10 @@ pub struct LinkDetails {
     pub metadata: BTreeMap<String, String>,
     /// The program's pairs.
     pub program_metadata: BTreeMap<String, String>,
+    /// Where among the others of its hook, besides its priority.
+    pub order: OrderIntent,
+    /// Of these, what nothing at the hook answers to now. It counts again when something does.
+    pub waits_for: Vec<Waiting>,
     /// Place among the programs of its hook, 0 first.
     pub position: Option<u32>,
     /// The kernel's link.
@@ -135,6 +139,10 @@ pub struct ChainMemberDetails {
     pub priority: i32,
     /// When the next member runs; none for tcx.
     pub proceed_on: Option<ProceedOn>,
+    /// The word by which others can name it.
+    pub role: Option<Role>,
+    /// Why it stands where it stands: the intents that hold, then its priority, then the intents that wait.
+    pub reason: String,
 }
 
 /// The chain of a hook.

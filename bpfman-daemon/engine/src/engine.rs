@@ -156,6 +156,11 @@ impl<K: Kernel> Engine<K> {
         self.state().programs.get(&uid).cloned()
     }
 
+    /// A program as chains are to be built with it: its new version while it is being replaced.
+    pub(crate) fn member_record(&self, uid: ProgramUid) -> Option<Arc<ProgramRecord>> {
+        self.state().member(uid).cloned()
+    }
+
     /// Keeps all bytecode on disk while held.
     pub(crate) fn keep_bytecode(&self) -> RwLockReadGuard<'_, ()> {
         self.bytecode_use.read().unwrap_or_else(PoisonError::into_inner)

@@ -1,6 +1,6 @@
 //! Everything that an operation can answer instead of success.
 
-use bpfmand_core::{LinkId, ProgramId, ProgramType};
+use bpfmand_core::{Anchor, Contradiction, LinkId, ProgramId, ProgramType, Side};
 use bpfmand_kernel::KernelError;
 use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
@@ -74,6 +74,36 @@ pub enum EngineError {
         hook: String,
         /// The limit.
         limit: usize,
+    },
+    /// What an intent names is not at the hook.
+    #[error("{side} {anchor} names nothing at {hook}; {}", if there.is_empty() { "nothing else runs there".to_owned() } else { format!("there are: {}", there.join(", ")) })]
+    NoAnchor {
+        /// On which side of it.
+        side: Side,
+        /// What was named.
+        anchor: Anchor,
+        /// Which hook.
+        hook: String,
+        /// What could have been named.
+        there: Vec<String>,
+    },
+    /// Intents that cannot all hold.
+    #[error("the order at {hook} would contradict itself: {contradiction}")]
+    Contradiction {
+        /// Which hook.
+        hook: String,
+        /// The circle.
+        contradiction: Box<Contradiction>,
+    },
+    /// A hook where programs of others cannot be named.
+    #[error("{anchor} cannot be ordered against at {hook}: {reason}")]
+    NoForeignOrder {
+        /// What was named.
+        anchor: Anchor,
+        /// Which hook.
+        hook: String,
+        /// Why not.
+        reason: &'static str,
     },
     /// Maps to be shared that are not there or do not fit.
     #[error("cannot share the maps of program {owner}: {reason}")]
@@ -192,12 +222,16 @@ impl EngineError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoProgram(_) | Self::NoKernelProgram(_) | Self::NoLink(_) | Self::NoChain { .. } => {
-                ErrorKind::NotFound
-            }
-            Self::Invalid(_) | Self::MapOwner { .. } | Self::Object(_) | Self::Bytes { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::NoProgram(_)
+            | Self::NoKernelProgram(_)
+            | Self::NoLink(_)
+            | Self::NoChain { .. }
+            | Self::NoAnchor { .. } => ErrorKind::NotFound,
+            Self::NoForeignOrder { .. }
+            | Self::Invalid(_)
+            | Self::MapOwner { .. }
+            | Self::Object(_)
+            | Self::Bytes { .. } => ErrorKind::Invalid,
             Self::Bytecode { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => ErrorKind::NotFound,
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
@@ -206,7 +240,9 @@ impl EngineError {
             Self::WrongPoint { .. } | Self::EarlierProcess { .. } | Self::Lost { .. } => {
                 ErrorKind::Precondition
             }
-            Self::ChainFull { .. } | Self::SharedMap { .. } => ErrorKind::Conflict,
+            Self::ChainFull { .. } | Self::SharedMap { .. } | Self::Contradiction { .. } => {
+                ErrorKind::Conflict
+            }
             Self::Denied(_) => ErrorKind::Denied,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Image(failure) => failure.error_kind(),
@@ -231,6 +267,12 @@ impl EngineError {
             Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
             Self::NoLink(_) => "`bpfman list links` shows the links",
             Self::ChainFull { .. } => "detach a program of this hook first",
+            Self::NoAnchor { .. } => {
+                "`bpfman chain show` tells what runs at a hook; role=ROLE may name what comes later"
+            }
+            Self::Contradiction { .. } => {
+                "leave out one of these intents, or change one with `bpfman update link`"
+            }
             Self::WrongPoint { .. } => {
                 "attach it to a point of its own type, or load it again with the type you want"
             }

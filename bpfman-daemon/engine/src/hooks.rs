@@ -34,7 +34,7 @@ impl<K: Kernel> Engine<K> {
         let link = Arc::new(link);
         let mut links = before;
         links.push(Arc::clone(&link));
-        let links = self.state().order(key, links, Some(link.id));
+        let links = self.order_changed(key, interface, links, Some(link.id), &link)?;
         self.step("attach", "build chain");
         let built = self.build_chain(key, interface, &links, old.as_ref().map(|hook| hook.entry))?;
         let mut undo = Undo::default();

@@ -24,6 +24,8 @@ mod load_maps;
 mod load_plan;
 mod locks;
 mod members;
+mod order;
+mod order_tcx;
 mod paths;
 mod records;
 mod recover;
@@ -36,6 +38,7 @@ mod state;
 mod steps;
 mod undo;
 mod unload;
+mod update;
 
 pub use bytecode::{FetchedImage, ImageFailure, ImageFailureKind, Images, NoImages};
 pub use details::{
@@ -47,3 +50,4 @@ pub use load::LoadOutcome;
 pub use records::SCHEMA;
 pub use recover::RecoveryReport;
 pub use steps::{NoObserver, StepObserver};
+pub use update::{Outcome, UpdateLinkRequest};

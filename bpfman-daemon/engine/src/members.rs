@@ -7,6 +7,7 @@ use bpfmand_core::{BoundText, Insn, MapId, ProgramUid, op};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{ObjectFile, TextOptions};
 
+use crate::blobs::BlobId;
 use crate::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
@@ -23,8 +24,11 @@ pub struct MemberText {
 /// same few again and again.
 #[derive(Debug, Default)]
 pub struct MemberCache {
-    texts: Mutex<HashMap<ProgramUid, (Vec<MapId>, MemberText)>>,
+    texts: Mutex<HashMap<ProgramUid, Kept>>,
 }
+
+/// A text, with the bytecode and the maps that it is of.
+type Kept = (BlobId, Vec<MapId>, MemberText);
 
 /// Most texts to keep, and the largest to keep, in instructions: 32 × 4,096 × 8 bytes are 1 MiB.
 const MOST_TEXTS: usize = 32;
@@ -33,8 +37,8 @@ const LARGEST_TEXT: usize = 4096;
 impl MemberCache {
     fn get(&self, program: &ProgramRecord) -> Option<MemberText> {
         let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        let (maps, text) = texts.get(&program.uid)?;
-        (*maps == map_ids(program)).then(|| text.clone())
+        let (blob, maps, text) = texts.get(&program.uid)?;
+        (*blob == program.blob && *maps == map_ids(program)).then(|| text.clone())
     }
 
     fn put(&self, program: &ProgramRecord, text: &MemberText) {
@@ -45,7 +49,7 @@ impl MemberCache {
         if texts.len() >= MOST_TEXTS {
             texts.clear();
         }
-        texts.insert(program.uid, (map_ids(program), text.clone()));
+        texts.insert(program.uid, (program.blob.clone(), map_ids(program), text.clone()));
     }
 
     /// Forgets a program.

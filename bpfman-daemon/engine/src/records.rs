@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bpfmand_core::{
-    AttachPoint, HookKey, Interface, LinkId, MapId, OperationId, ProgramId, ProgramType, ProgramUid,
-    PullPolicy,
+    AttachPoint, HookKey, Interface, LinkId, MapId, OperationId, OrderIntent, ProgramId, ProgramType,
+    ProgramUid, PullPolicy,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -119,6 +119,9 @@ pub struct LinkRecord {
     pub point: AttachPoint,
     /// The hook that the point was when it was attached.
     pub hook: Option<HookKey>,
+    /// Where among the others of the hook, besides its priority.
+    #[serde(default, skip_serializing_if = "OrderIntent::is_empty")]
+    pub order: OrderIntent,
     /// The user's pairs.
     pub metadata: BTreeMap<String, String>,
     /// Grows with every attachment.

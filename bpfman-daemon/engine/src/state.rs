@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, LinkId, OperationId, Place, ProgramId, ProgramUid, order_chain, order_links};
+use bpfmand_core::{
+    HookEntry, HookKey, LinkId, OperationId, Place, ProgramId, ProgramUid, order_chain, order_links, solve,
+};
 
 use crate::paths;
 use crate::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
@@ -23,6 +25,8 @@ pub struct State {
     pub lost: HashSet<ProgramUid>,
     /// Whether the last change is on disk is not known.
     pub unsure: bool,
+    /// New versions of programs that are being replaced. Whoever puts one here holds the program and all its hooks.
+    pub replacing: HashMap<ProgramUid, Arc<ProgramRecord>>,
     /// What operations left in the kernel and could not remove.
     pub uncleared: Vec<Uncleared>,
     /// Operations whose leftovers are gone from the kernel, but not yet from the store.
@@ -135,22 +139,41 @@ impl State {
         links: Vec<Arc<LinkRecord>>,
         newcomer: Option<LinkId>,
     ) -> Vec<Arc<LinkRecord>> {
-        let mut places: Vec<Place> = links
-            .iter()
-            .map(|link| Place {
-                link: link.id,
-                program: link.program,
-                name: self.programs.get(&link.program).map(|p| p.name.clone()).unwrap_or_default(),
-                priority: link.point.priority().unwrap_or(0),
-                sequence: link.sequence,
-            })
-            .collect();
+        let places = self.places(key, &links, newcomer);
+        let order: Vec<LinkId> = match solve(&places, &[]) {
+            Ok(solution) => solution.order.iter().filter_map(ours).collect(),
+            // No change that leads here is let in; whatever did, there has to be an order.
+            Err(_) => places.iter().map(|place| place.link).collect(),
+        };
+        let by_id: HashMap<LinkId, Arc<LinkRecord>> = links.into_iter().map(|link| (link.id, link)).collect();
+        order.iter().filter_map(|link| by_id.get(link).cloned()).collect()
+    }
+
+    /// Links of one hook in the order that their priorities give them, with what their users want besides.
+    pub fn places(&self, key: &HookKey, links: &[Arc<LinkRecord>], newcomer: Option<LinkId>) -> Vec<Place> {
+        let mut places: Vec<Place> = links.iter().map(|link| self.place(link)).collect();
         match key.kind {
             bpfmand_core::HookKind::Tcx(_) => order_links(&mut places),
             _ => order_chain(&mut places, newcomer),
         }
-        let by_id: HashMap<LinkId, Arc<LinkRecord>> = links.into_iter().map(|link| (link.id, link)).collect();
-        places.iter().filter_map(|place| by_id.get(&place.link).cloned()).collect()
+        places
+    }
+
+    /// What decides about one link's place.
+    pub fn place(&self, link: &LinkRecord) -> Place {
+        Place {
+            link: link.id,
+            program: link.program,
+            name: self.member(link.program).map(|p| p.name.clone()).unwrap_or_default(),
+            priority: link.point.priority().unwrap_or(0),
+            sequence: link.sequence,
+            intent: link.order.clone(),
+        }
+    }
+
+    /// A program as chains are to be built with it: its new version while it is being replaced.
+    pub fn member(&self, program: ProgramUid) -> Option<&Arc<ProgramRecord>> {
+        self.replacing.get(&program).or_else(|| self.programs.get(&program))
     }
 
     /// Kernel ids of the programs that use a map folder, ascending.
@@ -159,5 +182,12 @@ impl State {
             self.programs.values().filter(|p| p.map_folder == folder).map(|p| p.id).collect();
         users.sort_unstable();
         users
+    }
+}
+
+const fn ours(entry: &HookEntry) -> Option<LinkId> {
+    match entry {
+        HookEntry::Ours(link) => Some(*link),
+        HookEntry::Foreign(_) => None,
     }
 }

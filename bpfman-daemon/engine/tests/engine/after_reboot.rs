@@ -181,6 +181,7 @@ fn hooks_that_move_in_many_commits_are_never_taken_for_each_other() {
             .attach(&bpfmand_core::AttachRequest {
                 program,
                 point: at(&bench, own(name), priority),
+                order: bpfmand_core::OrderIntent::default(),
                 metadata: [("note".to_owned(), "x".repeat(15 << 10))].into(),
             })
             .unwrap();

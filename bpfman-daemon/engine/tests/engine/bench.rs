@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, Direction, HookKind, Interface, LinkId, LoadRequest,
-    ProceedOn, ProgramId, ProgramRequest, ProgramType, Selector, VerdictFamily,
+    OrderIntent, ProceedOn, ProgramId, ProgramRequest, ProgramType, Selector, VerdictFamily,
 };
 use bpfmand_engine::{
     ChainDetails, Engine, EngineError, EngineOptions, LinkDetails, LoadOutcome, RecoveryReport, SCHEMA,
@@ -180,7 +180,12 @@ impl<K: Kernel> Ask for Engine<K> {
     }
 
     fn try_attach(&self, program: ProgramId, point: AttachPoint) -> Result<LinkDetails, EngineError> {
-        self.attach(&AttachRequest { program, point, metadata: BTreeMap::new() })
+        self.attach(&AttachRequest {
+            program,
+            point,
+            order: OrderIntent::default(),
+            metadata: BTreeMap::new(),
+        })
     }
 
     fn attached(&self, program: ProgramId, point: AttachPoint) -> LinkId {

@@ -73,8 +73,8 @@ fn look(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Seen {
             .iter()
             .map(|link| {
                 format!(
-                    "{} {} {:?} {:?} {:?} {}",
-                    link.id, link.program_name, link.point, link.position, link.pin, link.state
+                    "{} {} {:?} {:?} {:?} {:?} {}",
+                    link.id, link.program_name, link.point, link.order, link.position, link.pin, link.state
                 )
             })
             .collect(),
@@ -168,6 +168,11 @@ fn an_unload_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("unload");
 }
 
+#[test]
+fn an_update_that_is_cut_short_happened_or_did_not() {
+    end_at_every_step_of("update");
+}
+
 /// From some call on the kernel refuses everything, the undoing too; the next start meets a kernel that works.
 fn refuse_everything_from(case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
@@ -238,4 +243,9 @@ fn a_detach_that_could_not_be_undone_is_mended_at_the_next_start() {
 #[test]
 fn an_unload_that_could_not_be_undone_is_mended_at_the_next_start() {
     refuse_everything_during("unload");
+}
+
+#[test]
+fn an_update_that_could_not_be_undone_is_mended_at_the_next_start() {
+    refuse_everything_during("update");
 }

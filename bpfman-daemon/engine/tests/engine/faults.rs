@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bpfmand_core::{Direction, HookKind, LinkId, LoadRequest, ProgramId};
-use bpfmand_engine::{Engine, EngineError};
+use bpfmand_engine::{Engine, EngineError, UpdateLinkRequest};
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench, tracepoint};
+use crate::intents::intent;
 use crate::simulated::{bench, shape};
 
 type Sim = Bench<SimKernel>;
@@ -69,6 +70,17 @@ fn one_sharer(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 
 fn load(engine: &Engine<SimKernel>, request: &LoadRequest) -> Result<(), EngineError> {
     engine.load(request).map(drop)
+}
+
+fn update(
+    engine: &Engine<SimKernel>,
+    link: LinkId,
+    priority: i32,
+    after: &[&str],
+) -> Result<(), EngineError> {
+    let order = Some(intent("moved", &[], after));
+    let request = UpdateLinkRequest { priority: Some(priority), order, ..UpdateLinkRequest::of(link) };
+    engine.update_link(&request).map(drop)
 }
 
 macro_rules! case {
@@ -135,6 +147,10 @@ pub fn cases() -> Vec<Case> {
         case!("attach to a trace point", loaded, |b, e, s| e
             .try_attach(s.programs[7], tracepoint("sched_switch"))
             .map(drop)),
+        case!("update a priority", attached, |b, e, s| update(e, s.links[0], 9, &[])),
+        case!("update a priority at tc", attached, |b, e, s| update(e, s.links[2], 9, &[])),
+        case!("update a priority at clsact", true, attached, |b, e, s| update(e, s.links[2], 9, &[])),
+        case!("update an intent", attached, |b, e, s| update(e, s.links[0], 1, &["bravo"])),
         case!("detach one of two", attached, |b, e, s| e.detach(s.links[0])),
         case!("detach one of two at tc", attached, |b, e, s| e.detach(s.links[2])),
         case!("detach one of two at clsact", true, attached, |b, e, s| e.detach(s.links[2])),
@@ -298,6 +314,11 @@ fn a_detach_that_fails_anywhere_leaves_all_as_it_was() {
 #[test]
 fn an_unload_that_fails_anywhere_leaves_all_as_it_was() {
     fail_every_call_of("unload");
+}
+
+#[test]
+fn an_update_that_fails_anywhere_leaves_all_as_it_was() {
+    fail_every_call_of("update");
 }
 
 #[test]

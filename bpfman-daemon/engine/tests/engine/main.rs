@@ -11,6 +11,7 @@ mod chains;
 mod crashes;
 mod durability;
 mod faults;
+mod intents;
 mod kernel_rules;
 mod linux;
 mod loads;

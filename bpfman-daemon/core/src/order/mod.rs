@@ -1,4 +1,21 @@
 //! In which order the members of one hook run.
+//!
+//! Priorities give one order ([`order_chain`], [`order_links`]); intents, which name what a member is to run before or
+//! after, come before priorities ([`solve`]).
+
+mod block;
+mod contradiction;
+mod graph;
+mod intent;
+mod solve;
+
+#[cfg(test)]
+mod properties;
+
+pub use block::{BlockPlace, place_block};
+pub use contradiction::{Contradiction, ContradictionStep};
+pub use intent::{Anchor, BadAnchor, MOST_ANCHORS, OrderIntent, Role, Side};
+pub use solve::{Foreign, HookEntry, Solution, Standing, Waiting, is_called, solve};
 
 use crate::{LinkId, ProgramUid};
 
@@ -18,6 +35,31 @@ pub struct Place {
     pub priority: i32,
     /// Grows with every attachment of this daemon.
     pub sequence: u64,
+    /// What its user wants besides.
+    pub intent: OrderIntent,
+}
+
+impl Place {
+    /// Why it stands where it stands: the intents that hold, else its priority.
+    #[must_use]
+    pub fn reason(&self, waiting: &[Waiting]) -> String {
+        let waits = |side: Side, anchor: &Anchor| {
+            waiting.iter().any(|w| w.link == self.link && w.side == side && w.anchor == *anchor)
+        };
+        let text = |wanted: bool| {
+            let anchors = self.intent.anchors().filter(|(side, anchor)| waits(*side, anchor) == wanted);
+            anchors.map(|(side, anchor)| format!("{side} {anchor}")).collect::<Vec<_>>().join(", ")
+        };
+        let (holds, waits) = (text(false), text(true));
+        let mut reason = format!("priority {}", self.priority);
+        if !holds.is_empty() {
+            reason = format!("{holds}, then {reason}");
+        }
+        if !waits.is_empty() {
+            reason = format!("{reason}; waiting: {waits}");
+        }
+        reason
+    }
 }
 
 /// Sorts a chain of XDP or TC members: by priority; at equal priority the newcomer, if there is one, runs before
@@ -70,6 +112,7 @@ mod tests {
             name: NAMES[program].to_owned(),
             priority,
             sequence: u64::from(link),
+            intent: OrderIntent::default(),
         }
     }
 

@@ -1,0 +1,82 @@
+//! Intents that cannot all hold.
+
+use std::fmt;
+
+use super::{Anchor, HookEntry, Side};
+use crate::LinkId;
+
+/// One demand of a circle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContradictionStep {
+    /// What has to run first.
+    pub first: HookEntry,
+    /// The name of its program.
+    pub first_name: String,
+    /// What has to run later.
+    pub second: HookEntry,
+    /// The name of its program.
+    pub second_name: String,
+    /// Which link wants that, by which of its intents; none where it is the kernel's order of programs of others.
+    pub why: Option<(LinkId, Side, Anchor)>,
+}
+
+/// A circle of demands: each thing in it has to run before the next, and the last before the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    steps: Vec<ContradictionStep>,
+    new: Option<LinkId>,
+}
+
+impl Contradiction {
+    pub(super) const fn new(steps: Vec<ContradictionStep>) -> Self {
+        Self { steps, new: None }
+    }
+
+    /// Calls this link "the new link": it has no number that its user knows.
+    #[must_use]
+    pub fn with_new(self, link: LinkId) -> Self {
+        Self { new: Some(link), ..self }
+    }
+
+    /// The circle.
+    #[must_use]
+    pub fn steps(&self) -> &[ContradictionStep] {
+        &self.steps
+    }
+
+    fn link(&self, link: LinkId) -> String {
+        if self.new == Some(link) { "the new link".to_owned() } else { format!("link {link}") }
+    }
+
+    fn what(&self, entry: HookEntry, name: &str) -> String {
+        match entry {
+            HookEntry::Ours(link) => format!("{} ({name})", self.link(link)),
+            HookEntry::Foreign(program) => format!("program {program} of others ({name})"),
+        }
+    }
+}
+
+impl fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("these cannot all hold: ")?;
+        for (at, step) in self.steps.iter().enumerate() {
+            if at > 0 {
+                f.write_str("; ")?;
+            }
+            let first = self.what(step.first, &step.first_name);
+            let second = self.what(step.second, &step.second_name);
+            match &step.why {
+                Some((holder, side, anchor)) => {
+                    write!(f, "{first} must run before {second} because of {side} {anchor}")?;
+                    if step.first != HookEntry::Ours(*holder) {
+                        write!(f, " of {}", self.link(*holder))?;
+                    }
+                }
+                None => write!(f, "{first} runs before {second}, which bpfman does not change")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Contradiction {}

@@ -1,0 +1,103 @@
+//! Sorting what has to run in a certain order.
+
+use std::collections::BTreeSet;
+
+/// One demand: what is first runs before what is second.
+#[derive(Clone, Copy, Debug)]
+pub struct Edge {
+    pub first: usize,
+    pub second: usize,
+    /// Whose intent, by member, and which of its anchors; none where it follows from others.
+    pub why: Option<(usize, usize)>,
+}
+
+/// Sorts the nodes `0..count`, which prefer this order, so that all edges hold. Fails with what waits for each other in
+/// a circle.
+pub fn sort(count: usize, edges: &[Edge]) -> Result<Vec<usize>, Vec<usize>> {
+    let mut order = sort_by(&ranks(count, edges), edges)?;
+    settle(&mut order, edges);
+    Ok(order)
+}
+
+/// Where each node would like to stand: where it is, or just before what it wants to run before, if that is earlier.
+///
+/// "After" needs no rank of its own: who waits for another comes at once when that one is there.
+fn ranks(count: usize, edges: &[Edge]) -> Vec<(usize, usize)> {
+    let mut ranks: Vec<(usize, usize)> = (0..count).map(|at| (at, usize::MAX)).collect();
+    // Each round carries a rank one intent further; a chain of intents has fewer than there are nodes.
+    for _ in 0..count {
+        let mut changed = false;
+        for edge in edges {
+            let wanted = ranks[edge.second].0;
+            if edge.why.is_some_and(|(holder, _)| edge.first == holder) && ranks[edge.first].0 > wanted {
+                ranks[edge.first] = (wanted, edge.first);
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    ranks
+}
+
+/// Sorts by rank, each after all that has to run before it.
+fn sort_by(ranks: &[(usize, usize)], edges: &[Edge]) -> Result<Vec<usize>, Vec<usize>> {
+    let mut blocked = vec![0_usize; ranks.len()];
+    for edge in edges {
+        blocked[edge.second] += 1;
+    }
+    let mut left: Vec<usize> = (0..ranks.len()).collect();
+    let mut order = Vec::with_capacity(ranks.len());
+    while !left.is_empty() {
+        let free = left.iter().enumerate().filter(|(_, node)| blocked[**node] == 0);
+        let Some((at, _)) = free.min_by_key(|(_, node)| ranks[**node]) else { return Err(left) };
+        let node = left.remove(at);
+        for edge in edges.iter().filter(|edge| edge.first == node) {
+            blocked[edge.second] -= 1;
+        }
+        order.push(node);
+    }
+    Ok(order)
+}
+
+/// Swaps neighbours that stand against their own order without anybody's demand, until there are none.
+fn settle(order: &mut [usize], edges: &[Edge]) {
+    let demanded: BTreeSet<(usize, usize)> = edges.iter().map(|edge| (edge.first, edge.second)).collect();
+    // Every swap puts one more pair right, so this ends.
+    while let Some(at) = (1..order.len())
+        .find(|at| order[*at] < order[at - 1] && !demanded.contains(&(order[at - 1], order[*at])))
+    {
+        order.swap(at - 1, at);
+    }
+}
+
+/// A shortest circle of edges among nodes that wait for each other.
+pub fn circle<'a>(stuck: &[usize], edges: &'a [Edge]) -> Vec<&'a Edge> {
+    let inside: Vec<&Edge> =
+        edges.iter().filter(|edge| stuck.contains(&edge.first) && stuck.contains(&edge.second)).collect();
+    let circles = stuck.iter().filter_map(|start| circle_through(*start, &inside));
+    circles.min_by_key(Vec::len).unwrap_or_default()
+}
+
+/// The shortest way from a node back to it.
+fn circle_through<'a>(start: usize, edges: &[&'a Edge]) -> Option<Vec<&'a Edge>> {
+    let mut ways: Vec<Vec<&Edge>> =
+        edges.iter().filter(|edge| edge.first == start).map(|edge| vec![*edge]).collect();
+    let mut seen = BTreeSet::new();
+    let mut next = 0;
+    while let Some(way) = ways.get(next).cloned() {
+        next += 1;
+        let end = way.last()?.second;
+        if end == start {
+            return Some(way);
+        }
+        if !seen.insert(end) {
+            continue;
+        }
+        for edge in edges.iter().filter(|edge| edge.first == end) {
+            ways.push(way.iter().copied().chain([*edge]).collect());
+        }
+    }
+    None
+}

@@ -1,0 +1,223 @@
+//! What a user wants of a member's place, said by naming others.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::LinkId;
+
+/// Most anchors before and after one member.
+pub const MOST_ANCHORS: usize = 16;
+
+/// Most bytes of a role, and of a name in an anchor.
+const LONGEST_NAME: usize = 127;
+
+/// What the kernel keeps of a program's name.
+pub(super) const KERNEL_NAME: usize = 15;
+
+/// What a member does in its chain, in a word of the users' own, such as `firewall`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Role(String);
+
+impl Role {
+    /// The word.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Role {
+    type Err = BadAnchor;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if text.is_empty() || text.len() > LONGEST_NAME || !text.chars().all(plain) {
+            return Err(BadAnchor::Role(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Something on the same hook that a member is to run before or after.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Anchor {
+    /// One link of ours.
+    Link(LinkId),
+    /// All links of ours whose program has this name.
+    Program(String),
+    /// All links of ours with this role.
+    Role(Role),
+    /// Programs of others, by the name that the kernel keeps (15 bytes of it) or by the kernel's id.
+    Foreign(String),
+}
+
+/// Text that is no role or anchor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAnchor {
+    /// No role.
+    #[error(
+        "\"{0}\" is no role: a role has 1 to {LONGEST_NAME} letters, digits, dots, dashes and underscores"
+    )]
+    Role(String),
+    /// No anchor.
+    #[error(
+        "\"{0}\" names nothing to run before or after: expected a link id, a program's name, role=ROLE or foreign:NAME"
+    )]
+    Anchor(String),
+    /// A number that is no link id.
+    #[error("\"{0}\" is no link id: they are numbers from 1 to {max}", max = u32::MAX)]
+    Link(String),
+}
+
+impl FromStr for Anchor {
+    type Err = BadAnchor;
+
+    /// Reads `<link id>`, `<program name>`, `role=<role>` or `foreign:<name or program id>`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || BadAnchor::Anchor(text.to_owned());
+        let name = |name: &str| {
+            let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '=' | ':' | '/');
+            let fits = !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(plain);
+            fits.then(|| name.to_owned()).ok_or_else(bad)
+        };
+        if let Some(role) = text.strip_prefix("role=") {
+            return role.parse().map(Self::Role);
+        }
+        if let Some(foreign) = text.strip_prefix("foreign:") {
+            return name(foreign).map(Self::Foreign);
+        }
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return match text.parse() {
+                Ok(id) if id > 0 => Ok(Self::Link(LinkId(id))),
+                _ => Err(BadAnchor::Link(text.to_owned())),
+            };
+        }
+        name(text).map(Self::Program)
+    }
+}
+
+impl fmt::Display for Anchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(id) => write!(f, "{id}"),
+            Self::Program(name) => f.write_str(name),
+            Self::Role(role) => write!(f, "role={role}"),
+            Self::Foreign(name) => write!(f, "foreign:{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! as_text {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = BadAnchor;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+    };
+}
+as_text!(Role);
+as_text!(Anchor);
+
+/// What a user wants of a member's place besides its priority. Intents come before priorities.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderIntent {
+    /// The word by which others can name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// It runs before all of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Anchor>,
+    /// It runs after all of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<Anchor>,
+}
+
+impl OrderIntent {
+    /// True if nothing is wanted, so that the priority alone decides.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.role.is_none() && self.before.is_empty() && self.after.is_empty()
+    }
+
+    /// All anchors, with the word that stands before them: `--before` or `--after`.
+    pub fn anchors(&self) -> impl Iterator<Item = (Side, &Anchor)> {
+        let before = self.before.iter().map(|anchor| (Side::Before, anchor));
+        before.chain(self.after.iter().map(|anchor| (Side::After, anchor)))
+    }
+
+    /// True if a program of someone else is named.
+    #[must_use]
+    pub fn names_foreign(&self) -> bool {
+        self.anchors().any(|(_, anchor)| matches!(anchor, Anchor::Foreign(_)))
+    }
+}
+
+/// On which side of an anchor a member is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// The member runs first.
+    Before,
+    /// The anchor runs first.
+    After,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Before => "--before",
+            Self::After => "--after",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anchors_are_read_and_written_alike() {
+        let role = |text: &str| Anchor::Role(text.parse().unwrap());
+        for (text, anchor) in [
+            ("7", Anchor::Link(LinkId(7))),
+            ("filter", Anchor::Program("filter".to_owned())),
+            ("7th", Anchor::Program("7th".to_owned())),
+            ("role=fire-wall.2", role("fire-wall.2")),
+            ("foreign:cil_from_netdev", Anchor::Foreign("cil_from_netdev".to_owned())),
+            ("foreign:123", Anchor::Foreign("123".to_owned())),
+        ] {
+            assert_eq!(text.parse::<Anchor>().unwrap(), anchor, "{text}");
+            assert_eq!(anchor.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_anchor_is_refused_with_what_would_be_one() {
+        for text in ["", "0", "4294967296", "a b", "role=", "role=a b", "foreign:", "rule=x", "name:x", "a/b"]
+        {
+            let error = text.parse::<Anchor>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("\"{}\"", text.trim_start_matches("role="))), "{error}");
+            let says = ["role=ROLE", "a role has", "link id"].iter().any(|expected| error.contains(expected));
+            assert!(says, "{error}");
+        }
+        assert!("x".repeat(128).parse::<Anchor>().is_err());
+    }
+}

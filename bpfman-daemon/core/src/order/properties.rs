@@ -1,0 +1,264 @@
+//! What holds for every order that the solver gives.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::ProgramId;
+
+const NAMES: [&str; 4] = ["count", "drop", "allow", "mark"];
+const ROLES: [&str; 3] = ["firewall", "metrics", "none"];
+
+fn anchor() -> impl Strategy<Value = Anchor> {
+    prop_oneof![
+        3 => (1..9_u32).prop_map(|id| Anchor::Link(LinkId(id))),
+        2 => (0..NAMES.len()).prop_map(|at| Anchor::Program(NAMES[at].to_owned())),
+        1 => (0..ROLES.len()).prop_map(|at| Anchor::Role(ROLES[at].parse().unwrap())),
+        2 => (0..4_usize).prop_map(|at| Anchor::Foreign(format!("other{at}"))),
+    ]
+}
+
+fn intent() -> impl Strategy<Value = OrderIntent> {
+    (proptest::option::of(0..2_usize), vec(anchor(), 0..2), vec(anchor(), 0..2)).prop_map(
+        |(role, before, after)| OrderIntent {
+            role: role.map(|at| ROLES[at].parse().unwrap()),
+            before,
+            after,
+        },
+    )
+}
+
+fn members() -> impl Strategy<Value = Vec<Place>> {
+    let member = (0..NAMES.len(), 0..3_i32, prop_oneof![2 => Just(OrderIntent::default()), 2 => intent()]);
+    vec(member, 0..8).prop_map(|all| {
+        let place = |(at, (name, priority, intent)): (usize, (usize, i32, OrderIntent))| Place {
+            link: LinkId(at as u32 + 1),
+            program: ProgramUid(name as u64),
+            name: NAMES[name].to_owned(),
+            priority,
+            sequence: at as u64 + 1,
+            intent,
+        };
+        all.into_iter().enumerate().map(place).collect()
+    })
+}
+
+/// What stands at a hook: some of the members, in any order, among up to three programs of others.
+fn hook() -> impl Strategy<Value = (Vec<Place>, Vec<Standing>)> {
+    (members(), 0..4_u32, any::<u64>()).prop_flat_map(|(members, others, some)| {
+        let there = members.iter().filter(|place| some >> place.link.0 & 1 == 1);
+        let mut standing: Vec<Standing> = there.map(|place| Standing::Ours(place.link)).collect();
+        standing.extend((0..others).map(|at| {
+            Standing::Foreign(Foreign { program: ProgramId(100 + at), name: format!("other{at}") })
+        }));
+        (Just(members), Just(standing).prop_shuffle())
+    })
+}
+
+fn ordered(members: &[Place], newcomer: Option<LinkId>) -> Vec<Place> {
+    let mut places = members.to_vec();
+    order_chain(&mut places, newcomer);
+    places
+}
+
+/// Whether an anchor of one member means another thing at the hook: the documented meaning, said once more.
+fn means(
+    anchor: &Anchor,
+    holder: &Place,
+    entry: &HookEntry,
+    members: &[Place],
+    standing: &[Standing],
+) -> bool {
+    match entry {
+        HookEntry::Ours(link) => {
+            let Some(place) = members.iter().find(|place| place.link == *link) else { return false };
+            place.link != holder.link
+                && match anchor {
+                    Anchor::Link(id) => place.link == *id,
+                    Anchor::Program(name) => place.name == *name,
+                    Anchor::Role(role) => place.intent.role.as_ref() == Some(role),
+                    Anchor::Foreign(_) => false,
+                }
+        }
+        HookEntry::Foreign(program) => standing.iter().filter_map(Standing::foreign).any(|foreign| {
+            foreign.program == *program && matches!(anchor, Anchor::Foreign(name) if *name == foreign.name)
+        }),
+    }
+}
+
+/// All pairs that have to run one before the other.
+fn demanded(members: &[Place], standing: &[Standing], all: &[HookEntry]) -> Vec<(HookEntry, HookEntry)> {
+    let mut pairs = Vec::new();
+    for holder in members {
+        for (side, anchor) in holder.intent.anchors() {
+            for entry in all.iter().filter(|entry| means(anchor, holder, entry, members, standing)) {
+                let own = HookEntry::Ours(holder.link);
+                pairs.push(if side == Side::Before { (own, *entry) } else { (*entry, own) });
+            }
+        }
+    }
+    let others: Vec<HookEntry> =
+        standing.iter().filter_map(Standing::foreign).map(|f| HookEntry::Foreign(f.program)).collect();
+    pairs.extend(others.windows(2).map(|pair| (pair[0], pair[1])));
+    pairs
+}
+
+fn everything(members: &[Place], standing: &[Standing]) -> Vec<HookEntry> {
+    let others = standing.iter().filter_map(Standing::foreign).map(|f| HookEntry::Foreign(f.program));
+    members.iter().map(|place| HookEntry::Ours(place.link)).chain(others).collect()
+}
+
+proptest! {
+    #[test]
+    fn all_intents_hold_or_a_true_circle_of_them_is_told((members, standing) in hook()) {
+        let all = everything(&members, &standing);
+        let pairs = demanded(&members, &standing, &all);
+        match solve(&ordered(&members, None), &standing) {
+            Ok(solution) => {
+                let at = |entry: &HookEntry| solution.order.iter().position(|e| e == entry).unwrap();
+                prop_assert_eq!(solution.order.len(), all.len());
+                for (first, second) in &pairs {
+                    prop_assert!(at(first) < at(second), "{:?} before {:?} in {:?}", first, second, solution.order);
+                }
+                for waiting in &solution.waiting {
+                    let holder = members.iter().find(|place| place.link == waiting.link).unwrap();
+                    prop_assert!(!all.iter().any(|e| means(&waiting.anchor, holder, e, &members, &standing)));
+                }
+            }
+            Err(contradiction) => {
+                let steps = contradiction.steps();
+                prop_assert!(!steps.is_empty());
+                for (at, step) in steps.iter().enumerate() {
+                    prop_assert_eq!(step.second, steps[(at + 1) % steps.len()].first);
+                    prop_assert!(pairs.contains(&(step.first, step.second)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_does_not_depend_on_the_order_of_asking(
+        ((members, standing), shuffled) in hook().prop_flat_map(|(members, standing)| {
+            (Just((members.clone(), standing)), Just(members).prop_shuffle())
+        })
+    ) {
+        prop_assert_eq!(
+            solve(&ordered(&shuffled, None), &standing),
+            solve(&ordered(&members, None), &standing)
+        );
+    }
+
+    #[test]
+    fn without_intents_priorities_alone_decide(members in members(), newcomer in 0..9_u32) {
+        let bare: Vec<Place> = members
+            .iter()
+            .map(|place| Place { intent: OrderIntent::default(), ..place.clone() })
+            .collect();
+        let places = ordered(&bare, Some(LinkId(newcomer)));
+        let solution = solve(&places, &[]).unwrap();
+        prop_assert_eq!(solution.order, places.iter().map(|p| HookEntry::Ours(p.link)).collect::<Vec<_>>());
+        prop_assert!(solution.waiting.is_empty());
+    }
+
+    #[test]
+    fn neighbours_stand_against_their_priorities_only_where_an_intent_demands_it(members in members()) {
+        let places = ordered(&members, None);
+        let Ok(solution) = solve(&places, &[]) else { return Ok(()) };
+        let pairs = demanded(&members, &[], &everything(&members, &[]));
+        let rank = |entry: &HookEntry| places.iter().position(|place| HookEntry::Ours(place.link) == *entry).unwrap();
+        for pair in solution.order.windows(2) {
+            prop_assert!(rank(&pair[0]) < rank(&pair[1]) || pairs.contains(&(pair[0], pair[1])), "{:?}", pair);
+        }
+    }
+
+    #[test]
+    fn members_that_nobody_names_keep_their_order(members in members()) {
+        let places = ordered(&members, None);
+        let Ok(solution) = solve(&places, &[]) else { return Ok(()) };
+        let all = everything(&members, &[]);
+        let pairs = demanded(&members, &[], &all);
+        let is_free = |entry: &HookEntry| !pairs.iter().any(|(a, b)| a == entry || b == entry);
+        let free: Vec<HookEntry> = solution.order.iter().copied().filter(is_free).collect();
+        let wanted: Vec<HookEntry> = places.iter().map(|place| HookEntry::Ours(place.link)).filter(is_free).collect();
+        prop_assert_eq!(free, wanted);
+    }
+
+    #[test]
+    fn a_hook_that_was_brought_into_order_stays_as_it_is((members, standing) in hook()) {
+        let Ok(first) = solve(&ordered(&members, None), &standing) else { return Ok(()) };
+        let name = |program| standing.iter().filter_map(Standing::foreign).find(|f| f.program == program).unwrap();
+        let again: Vec<Standing> = first
+            .order
+            .iter()
+            .map(|entry| match entry {
+                HookEntry::Ours(link) => Standing::Ours(*link),
+                HookEntry::Foreign(program) => Standing::Foreign(name(*program).clone()),
+            })
+            .collect();
+        prop_assert_eq!(solve(&ordered(&members, None), &again).unwrap().order, first.order);
+    }
+}
+
+fn place(link: u32, priority: i32, before: &[&str], after: &[&str]) -> Place {
+    let anchors = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    Place {
+        link: LinkId(link),
+        program: ProgramUid(u64::from(link)),
+        name: ["", "a", "b", "c", "d"][link as usize].to_owned(),
+        priority,
+        sequence: u64::from(link),
+        intent: OrderIntent { role: None, before: anchors(before), after: anchors(after) },
+    }
+}
+
+fn links(solution: &Solution) -> Vec<u32> {
+    solution
+        .order
+        .iter()
+        .map(|entry| match entry {
+            HookEntry::Ours(link) => link.0,
+            HookEntry::Foreign(program) => program.0,
+        })
+        .collect()
+}
+
+#[test]
+fn who_wants_something_moves_and_the_others_stay() {
+    let three =
+        |first: Place, second: Place, third: Place| links(&solve(&[first, second, third], &[]).unwrap());
+    assert_eq!(three(place(1, 0, &[], &["c"]), place(2, 1, &[], &[]), place(3, 2, &[], &[])), [2, 3, 1]);
+    assert_eq!(three(place(1, 0, &[], &[]), place(2, 1, &[], &[]), place(3, 2, &["a"], &[])), [3, 1, 2]);
+}
+
+#[test]
+fn a_circle_is_told_link_by_link() {
+    let places = [place(1, 0, &["b"], &[]), place(2, 1, &["3"], &[]), place(3, 2, &["a"], &[])];
+    assert_eq!(
+        solve(&places, &[]).unwrap_err().with_new(LinkId(3)).to_string(),
+        "these cannot all hold: link 1 (a) must run before link 2 (b) because of --before b; link 2 (b) must run \
+         before the new link (c) because of --before 3; the new link (c) must run before link 1 (a) because of \
+         --before a"
+    );
+}
+
+#[test]
+fn programs_of_others_stay_and_ours_go_round_them() {
+    let other =
+        |id: u32, name: &str| Standing::Foreign(Foreign { program: ProgramId(id), name: name.to_owned() });
+    let standing = [other(100, "x"), Standing::Ours(LinkId(1)), other(101, "y")];
+    let solved = |places: &[Place]| links(&solve(places, &standing).unwrap());
+    assert_eq!(solved(&[place(1, 0, &[], &[])]), [100, 1, 101]);
+    assert_eq!(solved(&[place(1, 0, &["foreign:x"], &[])]), [1, 100, 101]);
+    assert_eq!(solved(&[place(1, 0, &[], &["foreign:y"])]), [100, 101, 1]);
+    assert_eq!(solved(&[place(2, 0, &[], &[]), place(1, 1, &[], &[])]), [100, 2, 1, 101], "beside ours");
+    let error = solve(&[place(1, 0, &["foreign:x"], &["foreign:y"])], &standing).unwrap_err();
+    assert_eq!(error.steps().len(), 3);
+}
+
+#[test]
+fn the_reason_says_what_holds_and_what_waits() {
+    let one = place(1, 5, &["b", "role=none"], &[]);
+    let waiting = solve(&[one.clone(), place(2, 0, &[], &[])], &[]).unwrap().waiting;
+    assert_eq!(one.reason(&waiting), "--before b, then priority 5; waiting: --before role=none");
+    assert_eq!(place(2, 0, &[], &[]).reason(&[]), "priority 0");
+}

@@ -1,0 +1,120 @@
+//! Order by intent: what users want of their links' places, checked before anything changes.
+
+use std::sync::Arc;
+
+use bpfmand_core::{
+    Anchor, AttachPoint, Contradiction, HookKey, HookKind, Interface, LinkId, MOST_ANCHORS, OrderIntent,
+    Place, Standing, Waiting, solve,
+};
+use bpfmand_kernel::Kernel;
+
+use crate::chain::hook_text;
+use crate::records::LinkRecord;
+use crate::{Engine, EngineError};
+
+/// Checks an intent by itself.
+pub fn check_intent(point: &AttachPoint, intent: &OrderIntent) -> Result<(), EngineError> {
+    let invalid = |message: String| Err(EngineError::Invalid(message));
+    if !intent.is_empty() && point.hook().is_none() {
+        return invalid(format!(
+            "links of type {} have no order among each other: role, before and after are for xdp, tc and tcx",
+            point.type_name()
+        ));
+    }
+    for (side, anchors) in [("before", &intent.before), ("after", &intent.after)] {
+        if anchors.len() > MOST_ANCHORS {
+            return invalid(format!(
+                "{} anchors {side} one link; the limit is {MOST_ANCHORS}",
+                anchors.len()
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Orders the links of a chain, among which `changed` is new or was changed.
+    ///
+    /// Anchors of that link must be there, except roles, which may come later. Those of other links may have left.
+    pub(crate) fn order_changed(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        links: Vec<Arc<LinkRecord>>,
+        newcomer: Option<LinkId>,
+        changed: &LinkRecord,
+    ) -> Result<Vec<Arc<LinkRecord>>, EngineError> {
+        let places = self.state().places(key, &links, newcomer);
+        let solution = solve(&places, &[]).map_err(|c| self.contradiction(key, interface, c, changed.id))?;
+        if let Some(foreign) = foreign_anchor(changed)
+            && key.kind == HookKind::Xdp
+        {
+            return Err(EngineError::NoForeignOrder {
+                anchor: foreign.clone(),
+                hook: hook_text(key, interface),
+                reason: "an XDP hook runs one program, so none of others can stand beside ours",
+            });
+        }
+        let own = solution.waiting.iter().filter(|waiting| !matches!(waiting.anchor, Anchor::Foreign(_)));
+        refuse_unknown(own, key, interface, changed.id, &places, &[])?;
+        Ok(self.state().order(key, links, newcomer))
+    }
+
+    /// Intents at a hook that nothing answers to now.
+    pub(crate) fn waiting(&self, key: &HookKey) -> Vec<Waiting> {
+        let state = self.state();
+        let links = state.chain(key);
+        let places = state.places(key, &links, None);
+        drop(state);
+        solve(&places, &[]).map(|solution| solution.waiting).unwrap_or_default()
+    }
+
+    /// The same of one link.
+    pub(crate) fn waits_for(&self, key: &HookKey, link: LinkId) -> Vec<Waiting> {
+        self.waiting(key).into_iter().filter(|waiting| waiting.link == link).collect()
+    }
+
+    pub(crate) fn contradiction(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        contradiction: Contradiction,
+        changed: LinkId,
+    ) -> EngineError {
+        // A link that is about to be attached has no number yet that its user could know.
+        let is_known = self.state().links.contains_key(&changed);
+        let told = if is_known { contradiction } else { contradiction.with_new(changed) };
+        EngineError::Contradiction { hook: hook_text(key, interface), contradiction: Box::new(told) }
+    }
+}
+
+/// The first program of others that a link names.
+pub fn foreign_anchor(link: &LinkRecord) -> Option<&Anchor> {
+    link.order.anchors().map(|(_, anchor)| anchor).find(|anchor| matches!(anchor, Anchor::Foreign(_)))
+}
+
+/// Refuses intents of the changed link that name nothing at the hook.
+pub fn refuse_unknown<'a>(
+    waiting: impl IntoIterator<Item = &'a Waiting>,
+    key: &HookKey,
+    interface: &Interface,
+    changed: LinkId,
+    places: &[Place],
+    standing: &[Standing],
+) -> Result<(), EngineError> {
+    let unknown = waiting
+        .into_iter()
+        .find(|waiting| waiting.link == changed && !matches!(waiting.anchor, Anchor::Role(_)));
+    let Some(Waiting { side, anchor, .. }) = unknown else { return Ok(()) };
+    let ours = places.iter().filter(|place| place.link != changed).map(|place| {
+        let role = place.intent.role.as_ref().map(|role| format!(", role={role}")).unwrap_or_default();
+        format!("link {} ({}{role})", place.link, place.name)
+    });
+    let others = standing.iter().filter_map(Standing::foreign).map(|other| format!("foreign:{}", other.name));
+    Err(EngineError::NoAnchor {
+        side: *side,
+        anchor: anchor.clone(),
+        hook: hook_text(key, interface),
+        there: ours.chain(others).collect(),
+    })
+}
