@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bpfmand_core::{
-    HookEntry, HookKey, LinkId, OperationId, Place, ProgramId, ProgramUid, order_chain, order_links, solve,
+    HookKey, LinkId, OperationId, OrderedEntry, Place, ProgramId, ProgramUid, order_chain, order_links, solve,
 };
 
 use crate::paths;
@@ -185,9 +185,9 @@ impl State {
     }
 }
 
-const fn ours(entry: &HookEntry) -> Option<LinkId> {
+const fn ours(entry: &OrderedEntry) -> Option<LinkId> {
     match entry {
-        HookEntry::Ours(link) => Some(*link),
-        HookEntry::Foreign(_) => None,
+        OrderedEntry::Ours(link) => Some(*link),
+        OrderedEntry::Foreign(_) => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Where a chain that runs as one program stands among programs of others.
 
 use super::contradiction::{Contradiction, ContradictionStep};
-use super::{Anchor, Foreign, HookEntry, Place, Side, Waiting, is_called};
+use super::{Anchor, Foreign, OrderedEntry, Place, Side, Waiting, is_called};
 use crate::LinkId;
 
 /// A place for a chain.
@@ -63,14 +63,14 @@ pub fn place_block(members: &[Place], foreign: &[Foreign], now: usize) -> Result
 fn contradiction(last: &Demand, first: &Demand, members: &[Place], foreign: &[Foreign]) -> Contradiction {
     let ours = |demand: &Demand| {
         let member = &members[demand.holder];
-        (HookEntry::Ours(member.link), member.name.clone())
+        (OrderedEntry::Ours(member.link), member.name.clone())
     };
     let theirs = |demand: &Demand| {
         let other = &foreign[demand.other];
-        (HookEntry::Foreign(other.program), other.name.clone())
+        (OrderedEntry::Foreign(other.program), other.name.clone())
     };
-    let step = |first: (HookEntry, String),
-                second: (HookEntry, String),
+    let step = |first: (OrderedEntry, String),
+                second: (OrderedEntry, String),
                 why: Option<(LinkId, Side, Anchor)>| ContradictionStep {
         first: first.0,
         first_name: first.1,

@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-use super::{Anchor, HookEntry, Side};
+use super::{Anchor, OrderedEntry, Side};
 use crate::LinkId;
 
 /// One demand of a circle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContradictionStep {
     /// What has to run first.
-    pub first: HookEntry,
+    pub first: OrderedEntry,
     /// The name of its program.
     pub first_name: String,
     /// What has to run later.
-    pub second: HookEntry,
+    pub second: OrderedEntry,
     /// The name of its program.
     pub second_name: String,
     /// Which link wants that, by which of its intents; none where it is the kernel's order of programs of others.
@@ -48,10 +48,10 @@ impl Contradiction {
         if self.new == Some(link) { "the new link".to_owned() } else { format!("link {link}") }
     }
 
-    fn what(&self, entry: HookEntry, name: &str) -> String {
+    fn what(&self, entry: OrderedEntry, name: &str) -> String {
         match entry {
-            HookEntry::Ours(link) => format!("{} ({name})", self.link(link)),
-            HookEntry::Foreign(program) => format!("program {program} of others ({name})"),
+            OrderedEntry::Ours(link) => format!("{} ({name})", self.link(link)),
+            OrderedEntry::Foreign(program) => format!("program {program} of others ({name})"),
         }
     }
 }
@@ -68,7 +68,7 @@ impl fmt::Display for Contradiction {
             match &step.why {
                 Some((holder, side, anchor)) => {
                     write!(f, "{first} must run before {second} because of {side} {anchor}")?;
-                    if step.first != HookEntry::Ours(*holder) {
+                    if step.first != OrderedEntry::Ours(*holder) {
                         write!(f, " of {}", self.link(*holder))?;
                     }
                 }

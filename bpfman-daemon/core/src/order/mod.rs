@@ -15,7 +15,7 @@ mod properties;
 pub use block::{BlockPlace, place_block};
 pub use contradiction::{Contradiction, ContradictionStep};
 pub use intent::{Anchor, BadAnchor, MOST_ANCHORS, OrderIntent, Role, Side};
-pub use solve::{Foreign, HookEntry, Solution, Standing, Waiting, is_called, solve};
+pub use solve::{Foreign, OrderedEntry, Solution, Standing, Waiting, is_called, solve};
 
 use crate::{LinkId, ProgramUid};
 

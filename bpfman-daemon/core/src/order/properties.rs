@@ -2,6 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::Config;
 
 use super::*;
 use crate::ProgramId;
@@ -65,12 +66,12 @@ fn ordered(members: &[Place], newcomer: Option<LinkId>) -> Vec<Place> {
 fn means(
     anchor: &Anchor,
     holder: &Place,
-    entry: &HookEntry,
+    entry: &OrderedEntry,
     members: &[Place],
     standing: &[Standing],
 ) -> bool {
     match entry {
-        HookEntry::Ours(link) => {
+        OrderedEntry::Ours(link) => {
             let Some(place) = members.iter().find(|place| place.link == *link) else { return false };
             place.link != holder.link
                 && match anchor {
@@ -80,42 +81,53 @@ fn means(
                     Anchor::Foreign(_) => false,
                 }
         }
-        HookEntry::Foreign(program) => standing.iter().filter_map(Standing::foreign).any(|foreign| {
+        OrderedEntry::Foreign(program) => standing.iter().filter_map(Standing::foreign).any(|foreign| {
             foreign.program == *program && matches!(anchor, Anchor::Foreign(name) if *name == foreign.name)
         }),
     }
 }
 
 /// All pairs that have to run one before the other.
-fn demanded(members: &[Place], standing: &[Standing], all: &[HookEntry]) -> Vec<(HookEntry, HookEntry)> {
+fn demanded(
+    members: &[Place],
+    standing: &[Standing],
+    all: &[OrderedEntry],
+) -> Vec<(OrderedEntry, OrderedEntry)> {
     let mut pairs = Vec::new();
     for holder in members {
         for (side, anchor) in holder.intent.anchors() {
             for entry in all.iter().filter(|entry| means(anchor, holder, entry, members, standing)) {
-                let own = HookEntry::Ours(holder.link);
+                let own = OrderedEntry::Ours(holder.link);
                 pairs.push(if side == Side::Before { (own, *entry) } else { (*entry, own) });
             }
         }
     }
-    let others: Vec<HookEntry> =
-        standing.iter().filter_map(Standing::foreign).map(|f| HookEntry::Foreign(f.program)).collect();
+    let others: Vec<OrderedEntry> =
+        standing.iter().filter_map(Standing::foreign).map(|f| OrderedEntry::Foreign(f.program)).collect();
     pairs.extend(others.windows(2).map(|pair| (pair[0], pair[1])));
     pairs
 }
 
-fn everything(members: &[Place], standing: &[Standing]) -> Vec<HookEntry> {
-    let others = standing.iter().filter_map(Standing::foreign).map(|f| HookEntry::Foreign(f.program));
-    members.iter().map(|place| HookEntry::Ours(place.link)).chain(others).collect()
+fn everything(members: &[Place], standing: &[Standing]) -> Vec<OrderedEntry> {
+    let others = standing.iter().filter_map(Standing::foreign).map(|f| OrderedEntry::Foreign(f.program));
+    members.iter().map(|place| OrderedEntry::Ours(place.link)).chain(others).collect()
+}
+
+/// A failure is told whole; nothing is written beside the sources.
+fn config() -> Config {
+    Config { failure_persistence: None, ..Config::default() }
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn all_intents_hold_or_a_true_circle_of_them_is_told((members, standing) in hook()) {
         let all = everything(&members, &standing);
         let pairs = demanded(&members, &standing, &all);
         match solve(&ordered(&members, None), &standing) {
             Ok(solution) => {
-                let at = |entry: &HookEntry| solution.order.iter().position(|e| e == entry).unwrap();
+                let at = |entry: &OrderedEntry| solution.order.iter().position(|e| e == entry).unwrap();
                 prop_assert_eq!(solution.order.len(), all.len());
                 for (first, second) in &pairs {
                     prop_assert!(at(first) < at(second), "{:?} before {:?} in {:?}", first, second, solution.order);
@@ -156,7 +168,7 @@ proptest! {
             .collect();
         let places = ordered(&bare, Some(LinkId(newcomer)));
         let solution = solve(&places, &[]).unwrap();
-        prop_assert_eq!(solution.order, places.iter().map(|p| HookEntry::Ours(p.link)).collect::<Vec<_>>());
+        prop_assert_eq!(solution.order, places.iter().map(|p| OrderedEntry::Ours(p.link)).collect::<Vec<_>>());
         prop_assert!(solution.waiting.is_empty());
     }
 
@@ -165,7 +177,7 @@ proptest! {
         let places = ordered(&members, None);
         let Ok(solution) = solve(&places, &[]) else { return Ok(()) };
         let pairs = demanded(&members, &[], &everything(&members, &[]));
-        let rank = |entry: &HookEntry| places.iter().position(|place| HookEntry::Ours(place.link) == *entry).unwrap();
+        let rank = |entry: &OrderedEntry| places.iter().position(|place| OrderedEntry::Ours(place.link) == *entry).unwrap();
         for pair in solution.order.windows(2) {
             prop_assert!(rank(&pair[0]) < rank(&pair[1]) || pairs.contains(&(pair[0], pair[1])), "{:?}", pair);
         }
@@ -177,9 +189,9 @@ proptest! {
         let Ok(solution) = solve(&places, &[]) else { return Ok(()) };
         let all = everything(&members, &[]);
         let pairs = demanded(&members, &[], &all);
-        let is_free = |entry: &HookEntry| !pairs.iter().any(|(a, b)| a == entry || b == entry);
-        let free: Vec<HookEntry> = solution.order.iter().copied().filter(is_free).collect();
-        let wanted: Vec<HookEntry> = places.iter().map(|place| HookEntry::Ours(place.link)).filter(is_free).collect();
+        let is_free = |entry: &OrderedEntry| !pairs.iter().any(|(a, b)| a == entry || b == entry);
+        let free: Vec<OrderedEntry> = solution.order.iter().copied().filter(is_free).collect();
+        let wanted: Vec<OrderedEntry> = places.iter().map(|place| OrderedEntry::Ours(place.link)).filter(is_free).collect();
         prop_assert_eq!(free, wanted);
     }
 
@@ -191,8 +203,8 @@ proptest! {
             .order
             .iter()
             .map(|entry| match entry {
-                HookEntry::Ours(link) => Standing::Ours(*link),
-                HookEntry::Foreign(program) => Standing::Foreign(name(*program).clone()),
+                OrderedEntry::Ours(link) => Standing::Ours(*link),
+                OrderedEntry::Foreign(program) => Standing::Foreign(name(*program).clone()),
             })
             .collect();
         prop_assert_eq!(solve(&ordered(&members, None), &again).unwrap().order, first.order);
@@ -216,8 +228,8 @@ fn links(solution: &Solution) -> Vec<u32> {
         .order
         .iter()
         .map(|entry| match entry {
-            HookEntry::Ours(link) => link.0,
-            HookEntry::Foreign(program) => program.0,
+            OrderedEntry::Ours(link) => link.0,
+            OrderedEntry::Foreign(program) => program.0,
         })
         .collect()
 }

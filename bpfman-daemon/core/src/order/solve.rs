@@ -17,7 +17,7 @@ pub struct Foreign {
 
 /// Something that runs at a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum HookEntry {
+pub enum OrderedEntry {
     /// A link of ours.
     Ours(LinkId),
     /// A program of someone else.
@@ -59,7 +59,7 @@ pub struct Waiting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Solution {
     /// What runs, first to last.
-    pub order: Vec<HookEntry>,
+    pub order: Vec<OrderedEntry>,
     /// Intents that wait.
     pub waiting: Vec<Waiting>,
 }
@@ -95,9 +95,9 @@ pub fn solve(places: &[Place], standing: &[Standing]) -> Result<Solution, Contra
     let mut others = foreign.iter().zip(gaps).peekable();
     for at in 0..=count {
         while let Some((other, _)) = others.next_if(|(_, gap)| *gap <= at) {
-            all.push(HookEntry::Foreign(other.program));
+            all.push(OrderedEntry::Foreign(other.program));
         }
-        all.extend(order.get(at).map(|node| HookEntry::Ours(places[*node].link)));
+        all.extend(order.get(at).map(|node| OrderedEntry::Ours(places[*node].link)));
     }
     Ok(Solution { order: all, waiting: waiting(places, foreign) })
 }
@@ -195,10 +195,10 @@ fn gaps(order: &[usize], places: &[Place], standing: &[Standing], crossing: &[Ed
 
 fn contradiction(circle: &[&Edge], places: &[Place], foreign: &[&Foreign]) -> Contradiction {
     let entry = |node: usize| match places.get(node) {
-        Some(place) => (HookEntry::Ours(place.link), place.name.clone()),
+        Some(place) => (OrderedEntry::Ours(place.link), place.name.clone()),
         None => {
             let other = foreign[node - places.len()];
-            (HookEntry::Foreign(other.program), other.name.clone())
+            (OrderedEntry::Foreign(other.program), other.name.clone())
         }
     };
     let steps = circle.iter().map(|edge| {
