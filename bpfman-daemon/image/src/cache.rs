@@ -4,11 +4,13 @@
 //! sha256/<digits>       manifests, configurations and layers, as the registry sent them
 //! signatures/<digits>   the signatures found for a digest
 //! tags/<digits>         which digest a name had when it was last asked for; <digits> is the name's SHA-256
+//! images/<digits>       what belongs to an image, for its collection; <digits> is the SHA-256 of name and digest
+//! floors/<digits>       the highest version accepted of a repository; never collected
 //! tmp/                  files being written; renamed when whole and on disk
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +20,9 @@ use bpfman_image_format::{Digest, ImageReference};
 use serde::{Deserialize, Serialize};
 
 use crate::ImageError;
+use crate::registry::Sink;
 use crate::signature::Signature;
+use crate::version::Version;
 
 /// The cache in one folder. Only root may write there: the signatures are verified at use, but who may name what
 /// is not.
@@ -30,24 +34,32 @@ pub(crate) struct Cache {
     /// One flag a folder: files were renamed into it since it was last written to disk. Locked while one is
     /// written, so that nobody takes another's unfinished write for done.
     unsettled: Mutex<[bool; FOLDERS.len()]>,
+    /// Held while a floor is compared and raised.
+    floors: Mutex<()>,
 }
 
 /// The folders that files are renamed into.
-const FOLDERS: [&str; 3] = ["sha256", "signatures", "tags"];
+const FOLDERS: [&str; 5] = ["sha256", "signatures", "tags", "images", "floors"];
 
 /// Signatures and tags are small documents.
-const RECORD_LIMIT: u64 = 4 << 20;
+pub(crate) const RECORD_LIMIT: u64 = 4 << 20;
 
 #[derive(Serialize, Deserialize)]
-struct Tag {
-    name: String,
-    digest: Digest,
+pub(crate) struct Tag {
+    pub(crate) name: String,
+    pub(crate) digest: Digest,
 }
 
 impl Cache {
     /// A cache at `root`; touches nothing yet.
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, prepared: OnceLock::new(), next: AtomicU64::new(0), unsettled: Mutex::default() }
+        Self {
+            root,
+            prepared: OnceLock::new(),
+            next: AtomicU64::new(0),
+            unsettled: Mutex::default(),
+            floors: Mutex::default(),
+        }
     }
 
     /// Content by digest; none if it is not there. Damaged content is removed, as if it had never been there.
@@ -126,7 +138,61 @@ impl Cache {
         self.record(&self.root.join("signatures").join(digest.hex()), &signatures)
     }
 
-    fn blob_path(&self, digest: Digest) -> PathBuf {
+    /// Notes that a version of a repository was accepted, unless it is below one that was; answers the highest.
+    pub(crate) fn raise_floor(
+        self: &Arc<Self>,
+        name: &str,
+        annotation: &str,
+        offered: Version,
+    ) -> Result<Version, ImageError> {
+        #[derive(Serialize, Deserialize)]
+        struct Floor {
+            name: String,
+            annotation: String,
+            version: String,
+        }
+        let key = Digest::of(format!("{name}\n{annotation}").as_bytes()).hex();
+        let path = self.root.join("floors").join(key);
+        let _one = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = read(&path, RECORD_LIMIT)? {
+            // A record that cannot be read must not open the way back.
+            let damaged =
+                |_| storage(&path)(io::Error::new(io::ErrorKind::InvalidData, "the record is damaged"));
+            let floor: Floor = serde_json::from_slice(&bytes).map_err(|_| ()).map_err(damaged)?;
+            let lowest: Version = floor.version.parse().map_err(|_| ()).map_err(damaged)?;
+            if offered <= lowest {
+                return Ok(lowest);
+            }
+        }
+        let version = offered.to_string();
+        self.record(&path, &Floor { name: name.to_owned(), annotation: annotation.to_owned(), version })?;
+        self.settle()?;
+        Ok(offered)
+    }
+
+    /// Content by digest, to be read and verified piece by piece; none if it is not there.
+    pub(crate) fn open(&self, digest: Digest) -> Result<Option<File>, ImageError> {
+        let path = self.blob_path(digest);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(storage(&path)(error)),
+        }
+    }
+
+    /// Removes content that turned out to be damaged.
+    pub(crate) fn discard(&self, digest: Digest) -> Result<(), ImageError> {
+        let path = self.blob_path(digest);
+        tracing::warn!(path = %path.display(), "image cache: damaged content removed");
+        fs::remove_file(&path).or_else(missing_is_fine).map_err(storage(&path))
+    }
+
+    /// The folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn blob_path(&self, digest: Digest) -> PathBuf {
         self.root.join("sha256").join(digest.hex())
     }
 
@@ -136,7 +202,7 @@ impl Cache {
         (name, path)
     }
 
-    fn record(self: &Arc<Self>, path: &Path, value: &impl Serialize) -> Result<(), ImageError> {
+    pub(crate) fn record(self: &Arc<Self>, path: &Path, value: &impl Serialize) -> Result<(), ImageError> {
         let bytes = serde_json::to_vec(value).map_err(|e| storage(path)(io::Error::other(e)))?;
         let mut writer = self.writer()?;
         writer.write(&bytes)?;
@@ -177,7 +243,7 @@ fn create(path: &Path) -> io::Result<File> {
 
 /// Reads a file up to a limit; none if it does not exist. A file beyond the limit is taken for damaged, and its
 /// start is returned: no digest will fit.
-fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)) {
         Ok(_) => Ok(Some(bytes)),
@@ -186,11 +252,11 @@ fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
     }
 }
 
-fn missing_is_fine(error: io::Error) -> io::Result<()> {
+pub(crate) fn missing_is_fine(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-fn storage(path: &Path) -> impl FnOnce(io::Error) -> ImageError {
+pub(crate) fn storage(path: &Path) -> impl FnOnce(io::Error) -> ImageError {
     let path = path.to_owned();
     move |source| ImageError::Storage { path, source }
 }
@@ -204,11 +270,6 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Adds bytes.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
-        self.file.write_all(bytes).map_err(storage(&self.path))
-    }
-
     /// Makes the file the content of `digest`; the caller has checked that it is.
     pub(crate) fn keep(self, digest: Digest) -> Result<(), ImageError> {
         let path = self.cache.blob_path(digest);
@@ -225,6 +286,17 @@ impl Writer {
             self.cache.unsettled.lock().unwrap_or_else(PoisonError::into_inner)[at] = true;
         }
         Ok(())
+    }
+}
+
+impl Sink for Writer {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.file.write_all(bytes).map_err(storage(&self.path))
+    }
+
+    fn restart(&mut self) -> Result<(), ImageError> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(io::SeekFrom::Start(0)));
+        emptied.map(|_| ()).map_err(storage(&self.path))
     }
 }
 

@@ -1,79 +1,115 @@
 //! What to answer a registry that wants to know who asks: a password, or a token fetched with it.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use bpfman_image_format::{Credential, ImageReference, causes};
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::secrets::RegistryAuth;
-use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use bpfman_image_format::{Credential, causes};
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use serde::Deserialize;
 
-use crate::Limits;
-use crate::registry::USER_AGENT;
+use crate::settings::Place;
+
+/// Bytes of a token service's answer.
+const TOKEN_LIMIT: usize = 64 << 10;
 
 /// The `Authorization` header for a registry that answered 401 with these headers; the error says why there is
 /// none.
 pub(crate) async fn answer(
+    http: &reqwest::Client,
     headers: &HeaderMap,
-    image: &ImageReference,
-    credential: Option<&Credential>,
-    limits: Limits,
+    place: &Place,
 ) -> Result<HeaderValue, String> {
     let challenges: Vec<&str> =
         headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
-    let offers = |scheme: &str| {
-        challenges
-            .iter()
-            .any(|text| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+    let offer = |scheme: &str| {
+        challenges.iter().find_map(|text| {
+            let (name, rest) = text.split_once(' ').unwrap_or((text, ""));
+            name.eq_ignore_ascii_case(scheme).then_some(rest)
+        })
     };
-    let header = if offers("bearer ") {
-        for realm in challenges.iter().filter_map(|text| realm(text)) {
-            if !realm.starts_with("https://") && !image.is_loopback() {
-                return Err(format!("it wants credentials sent to {realm}, without TLS"));
-            }
-        }
-        format!("Bearer {}", token(image, credential, limits).await?)
-    } else if let Some(credential) = credential.filter(|_| offers("basic ")) {
-        let pair = format!("{}:{}", credential.user(), credential.password());
-        format!("Basic {}", BASE64_STANDARD.encode(pair))
+    let header = if let Some(parameters) = offer("bearer") {
+        format!("Bearer {}", token(http, parameters, place).await?)
+    } else if let Some(credential) = place.credential.as_ref().filter(|_| offer("basic").is_some()) {
+        basic(credential)
     } else {
         return Err("it wants a user and a password, and none were given".to_owned());
     };
+    sensitive(&header)
+}
+
+fn basic(credential: &Credential) -> String {
+    let pair = format!("{}:{}", credential.user(), credential.password());
+    format!("Basic {}", BASE64_STANDARD.encode(pair))
+}
+
+/// Kept out of logs.
+fn sensitive(header: &str) -> Result<HeaderValue, String> {
     let mut header = HeaderValue::try_from(header).map_err(|_| "its token is not text".to_owned())?;
     header.set_sensitive(true);
     Ok(header)
 }
 
-/// The token handshake of oci-client, with a client of its own: it remembers credentials by host.
-async fn token(
-    image: &ImageReference,
-    credential: Option<&Credential>,
-    limits: Limits,
-) -> Result<String, String> {
-    let protocol = if image.is_loopback() {
-        ClientProtocol::HttpsExcept(vec![image.registry().to_owned()])
-    } else {
-        ClientProtocol::Https
-    };
-    let config = ClientConfig {
-        protocol,
-        connect_timeout: Some(limits.connect_timeout),
-        read_timeout: Some(limits.read_timeout),
-        user_agent: USER_AGENT,
-        ..ClientConfig::default()
-    };
-    // Not `Client::new`: it would go on with a default configuration when this one fails.
-    let client = oci_client::Client::try_from(config).map_err(|error| causes(&error))?;
-    let auth = match credential {
-        Some(credential) => {
-            RegistryAuth::Basic(credential.user().to_owned(), credential.password().to_owned())
-        }
-        None => RegistryAuth::Anonymous,
-    };
-    let (registry, repository) = (image.registry().to_owned(), image.repository().to_owned());
-    let place = oci_client::Reference::with_tag(registry, repository, "latest".to_owned());
-    let token = client.auth(&place, &auth, oci_client::RegistryOperation::Pull).await;
-    token.map_err(|error| causes(&error))?.ok_or_else(|| "it gave no token".to_owned())
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
 }
 
-fn realm(challenge: &str) -> Option<&str> {
-    challenge.split_once("realm=\"")?.1.split('"').next()
+/// Asks the service that the registry names for a token to read this repository with. Nothing is remembered: what one
+/// request may read, another may not.
+async fn token(http: &reqwest::Client, parameters: &str, place: &Place) -> Result<String, String> {
+    let realm = parameter(parameters, "realm").ok_or("it names no place to get a token from")?;
+    let mut url: Url = realm.parse().map_err(|_| format!("it names {realm} to get a token from"))?;
+    if url.scheme() != "https" && !place.plain_http {
+        return Err(format!("it wants credentials sent to {realm}, without TLS"));
+    }
+    {
+        let mut query = url.query_pairs_mut();
+        if let Some(service) = parameter(parameters, "service") {
+            query.append_pair("service", service);
+        }
+        query.append_pair("scope", &format!("repository:{}:pull", place.repository));
+    }
+    let mut request = http.get(url);
+    if let Some(credential) = &place.credential {
+        request = request.header(AUTHORIZATION, sensitive(&basic(credential))?);
+    }
+    let failed = |error: reqwest::Error| format!("no token from {realm}: {}", causes(&error.without_url()));
+    let mut response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(format!("{realm} answers {status}"));
+    }
+    let mut bytes = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(failed)? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() > TOKEN_LIMIT {
+            return Err(format!("{realm} answers more than {TOKEN_LIMIT} bytes"));
+        }
+    }
+    let token: Token =
+        serde_json::from_slice(&bytes).map_err(|_| format!("{realm} answers no JSON token"))?;
+    token.token.or(token.access_token).ok_or_else(|| format!("{realm} gave no token"))
+}
+
+/// A quoted parameter of a challenge.
+fn parameter<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
+    let start = format!("{name}=\"");
+    let at = parameters.match_indices(&start).find(|(at, _)| {
+        *at == 0 || parameters.as_bytes().get(at - 1).is_some_and(|byte| matches!(byte, b',' | b' '))
+    })?;
+    parameters.get(at.0 + start.len()..)?.split('"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_of_a_challenge_are_told_apart() {
+        let text = r#"realm="https://auth.example/token",service="a b",scope="repository:x:pull""#;
+        assert_eq!(parameter(text, "realm"), Some("https://auth.example/token"));
+        assert_eq!(parameter(text, "service"), Some("a b"));
+        assert_eq!(parameter(text, "cope"), None);
+        assert_eq!(parameter("", "realm"), None);
+    }
 }

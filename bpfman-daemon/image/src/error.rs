@@ -63,6 +63,36 @@ pub enum ImageError {
         /// What is missing, and what each signature lacked.
         why: String,
     },
+    /// Root has revoked it.
+    #[error("{image}: {digest} is revoked by the signature policy")]
+    Revoked {
+        /// The image.
+        image: String,
+        /// What is revoked: an image, manifest, layer or object file.
+        digest: Digest,
+    },
+    /// The rule names the only images that may be loaded, and this is none of them.
+    #[error("{image} ({digest}) is none of the images that the rule `{rule}` names by digest")]
+    NotPinned {
+        /// The image.
+        image: String,
+        /// What it resolved to.
+        digest: Digest,
+        /// Pattern of the rule.
+        rule: String,
+    },
+    /// An older image than was accepted before.
+    #[error("{image} is a way back that the rule `{rule}` forbids by its annotation {annotation}: {why}")]
+    WayBack {
+        /// The image.
+        image: String,
+        /// Pattern of the rule.
+        rule: String,
+        /// The annotation that has to grow.
+        annotation: String,
+        /// What it says.
+        why: String,
+    },
     /// The registry does not have it.
     #[error("{what} does not exist in the registry")]
     NotFound {
@@ -182,7 +212,12 @@ impl ImageError {
     pub fn category(&self) -> Category {
         match self {
             Self::Reference(_) => Category::InvalidRequest,
-            Self::NoRule { .. } | Self::Unsigned { .. } | Self::Untrusted { .. } => Category::Denied,
+            Self::NoRule { .. }
+            | Self::Unsigned { .. }
+            | Self::Untrusted { .. }
+            | Self::Revoked { .. }
+            | Self::NotPinned { .. }
+            | Self::WayBack { .. } => Category::Denied,
             Self::NotFound { .. } | Self::NoPlatform { .. } | Self::Host(_) => Category::NotFound,
             Self::Unauthorized { .. } => Category::Unauthorized,
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Client(_) | Self::Cancelled => {
@@ -207,7 +242,14 @@ impl ImageError {
             ),
             Self::Unsigned { .. } => "sign it with `bpfman image sign`".to_owned(),
             Self::Untrusted { .. } => {
-                "/etc/bpfman/policy.toml names the keys that are trusted for it".to_owned()
+                "/etc/bpfman/policy.toml names the keys and identities that are trusted for it".to_owned()
+            }
+            Self::Revoked { .. } => "`[revoked]` in policy.toml names it; load another version".to_owned(),
+            Self::NotPinned { .. } => {
+                "add its digest to the rule in policy.toml, if it is meant to run".to_owned()
+            }
+            Self::WayBack { .. } => {
+                "sign it with a higher value of the annotation, if going back is meant".to_owned()
             }
             Self::Unauthorized { .. } => {
                 "--registry-auth takes the base64 of user:password for the registry".to_owned()

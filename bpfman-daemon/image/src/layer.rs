@@ -1,7 +1,9 @@
 //! From the bytes of a layer to the one object file in it.
 
+use std::ffi::OsString;
 use std::io::{self, Read};
-use std::path::{Component, Path};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use bpfman_image_format::ELF_LIMIT;
 use flate2::read::MultiGzDecoder;
@@ -29,20 +31,26 @@ const ELF: &[u8] = b"\x7fELF";
 const GZIP: &[u8] = &[0x1f, 0x8b];
 /// Entries of a tar that are looked at. An image has one; docker may add its folders.
 const MAX_ENTRIES: usize = 64;
-/// Room for headers beside the file itself, in bytes.
-const SLACK: u64 = 1 << 20;
+/// Bytes of a name, or of a pax header around one.
+const NAME_LIMIT: u64 = 16 << 10;
+/// Bytes that a layer may unpack to, whatever is in it: the most that are sent, and room for headers.
+pub(crate) const UNPACKED_LIMIT: u64 = 128 << 20;
 
-/// Takes the object file out of a layer: an ELF file, or a tar with one, each compressed by gzip or not.
+/// Takes the object file out of a layer: an ELF file, or a tar with one, each compressed by gzip or not. Reads it piece
+/// by piece: only the object itself is ever whole in memory.
 ///
 /// Told by content, not by media type: tools disagree about those.
-pub(crate) fn decode(layer: &[u8]) -> Result<Found, LayerError> {
+pub(crate) fn decode(mut layer: impl Read) -> Result<Found, LayerError> {
     let mut start = [0; 4];
-    if layer.starts_with(GZIP) {
-        let mut reader = Limited::new(MultiGzDecoder::new(layer));
+    let length = fill(&mut layer, &mut start).map_err(failed)?;
+    let whole = io::Cursor::new(start).take(length as u64).chain(layer);
+    if start[..length].starts_with(GZIP) {
+        let mut reader = Limited::new(MultiGzDecoder::new(whole));
+        let mut start = [0; 4];
         let length = fill(&mut reader, &mut start).map_err(failed)?;
         unpacked(io::Cursor::new(start).take(length as u64).chain(reader), &start[..length])
     } else {
-        unpacked(Limited::new(layer), &layer[..layer.len().min(4)])
+        unpacked(Limited::new(whole), &start[..length])
     }
 }
 
@@ -50,12 +58,17 @@ fn unpacked(mut reader: impl Read, start: &[u8]) -> Result<Found, LayerError> {
     if start != ELF {
         return from_tar(reader);
     }
-    let mut bytes = Vec::new();
-    reader.by_ref().take(ELF_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Found { name: None, bytes: object(&mut reader, Vec::new())? })
+}
+
+/// The rest of an object whose beginning is known.
+fn object(reader: &mut impl Read, mut bytes: Vec<u8>) -> Result<Vec<u8>, LayerError> {
+    let left = ELF_LIMIT + 1 - bytes.len() as u64;
+    reader.take(left).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > ELF_LIMIT {
         return Err(LayerError::TooLarge(ELF_LIMIT));
     }
-    Ok(Found { name: None, bytes })
+    Ok(bytes)
 }
 
 /// The first entry named `*.o` that is an ELF file, else the first ELF file of any name (v0.6.0 took any).
@@ -63,15 +76,25 @@ fn from_tar(reader: impl Read) -> Result<Found, LayerError> {
     let mut archive = tar::Archive::new(reader);
     let mut found: Option<Found> = None;
     let mut count = 0;
-    for entry in archive.entries().map_err(failed)? {
+    // The name of the next entry, where it is too long for a header.
+    let mut long_name: Option<PathBuf> = None;
+    // Raw: the tar crate would read names of any length into memory.
+    for entry in archive.entries().map_err(failed)?.raw(true) {
         let mut entry = entry.map_err(failed)?;
         count += 1;
         if count > MAX_ENTRIES {
             return Err(LayerError::Malformed(format!("it has more than {MAX_ENTRIES} entries")));
         }
-        let path = entry.path().map_err(failed)?.into_owned();
-        check_path(&path)?;
         let kind = entry.header().entry_type();
+        if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
+            long_name = read_name(&mut entry, kind.is_pax_local_extensions())?.or(long_name);
+            continue;
+        }
+        let path = match long_name.take() {
+            Some(path) => path,
+            None => entry.path().map_err(failed)?.into_owned(),
+        };
+        check_path(&path)?;
         if kind.is_dir() || kind.is_pax_global_extensions() {
             continue;
         }
@@ -79,26 +102,39 @@ fn from_tar(reader: impl Read) -> Result<Found, LayerError> {
             // Links and devices have no business in a bytecode image; following one could lead anywhere.
             return Err(LayerError::Malformed(format!("`{}` is not a plain file", path.display())));
         }
-        if entry.size() > ELF_LIMIT {
-            return Err(LayerError::TooLarge(ELF_LIMIT));
-        }
         let is_object = path.extension().is_some_and(|extension| extension == "o");
         let have_object =
             found.as_ref().and_then(|f| f.name.as_ref()).is_some_and(|name| name.ends_with(".o"));
         if have_object || (found.is_some() && !is_object) {
             continue;
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or(0));
-        entry.by_ref().take(ELF_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 > ELF_LIMIT {
-            return Err(LayerError::TooLarge(ELF_LIMIT));
-        }
-        if bytes.starts_with(ELF) {
+        let mut start = [0; 4];
+        let length = fill(&mut entry, &mut start).map_err(failed)?;
+        if start[..length] == *ELF {
+            let mut bytes = Vec::with_capacity(usize::try_from(entry.size().min(ELF_LIMIT)).unwrap_or(0));
+            bytes.extend_from_slice(&start);
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            found = Some(Found { name, bytes });
+            found = Some(Found { name, bytes: object(&mut entry, bytes)? });
         }
     }
     found.ok_or_else(|| LayerError::Malformed(format!("none of its {count} entries is an ELF file")))
+}
+
+/// The name in an entry that only holds the next one's: GNU's, or a record `LENGTH path=NAME` of a pax header.
+fn read_name(entry: &mut impl Read, pax: bool) -> Result<Option<PathBuf>, LayerError> {
+    let mut bytes = Vec::new();
+    entry.take(NAME_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > NAME_LIMIT {
+        return Err(LayerError::Malformed(format!("a name in it has more than {NAME_LIMIT} bytes")));
+    }
+    let name = if pax {
+        let records = tar::PaxExtensions::new(&bytes);
+        let mut names = records.filter_map(Result::ok).filter(|record| record.key_bytes() == b"path");
+        names.next().map(|record| record.value_bytes().to_vec())
+    } else {
+        Some(bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+    };
+    Ok(name.map(|name| PathBuf::from(OsString::from_vec(name))))
 }
 
 /// Nothing is ever written by an entry's path. One that tries to lead elsewhere is still refused whole: its
@@ -124,18 +160,18 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 fn failed(error: io::Error) -> LayerError {
     if error.get_ref().is_some_and(|inner| inner.is::<Bomb>()) {
-        return LayerError::TooLarge(ELF_LIMIT + SLACK);
+        return LayerError::TooLarge(UNPACKED_LIMIT);
     }
     // The tar reader wraps errors in its own, with ours as the cause.
     let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {
         if inner.is::<Bomb>() {
-            return LayerError::TooLarge(ELF_LIMIT + SLACK);
+            return LayerError::TooLarge(UNPACKED_LIMIT);
         }
         if let Some(io) = inner.downcast_ref::<io::Error>()
             && io.get_ref().is_some_and(|inner| inner.is::<Bomb>())
         {
-            return LayerError::TooLarge(ELF_LIMIT + SLACK);
+            return LayerError::TooLarge(UNPACKED_LIMIT);
         }
         cause = inner.source();
     }
@@ -154,7 +190,7 @@ struct Limited<R> {
 
 impl<R> Limited<R> {
     fn new(inner: R) -> Self {
-        Self { inner, left: ELF_LIMIT + SLACK }
+        Self { inner, left: UNPACKED_LIMIT }
     }
 }
 
@@ -212,7 +248,7 @@ mod tests {
             (packed.clone(), Some("a.o".to_owned())),
             (gzip(&packed), Some("a.o".to_owned())),
         ] {
-            assert_eq!(decode(&layer).unwrap(), Found { name, bytes: OBJECT.to_vec() });
+            assert_eq!(decode(layer.as_slice()).unwrap(), Found { name, bytes: OBJECT.to_vec() });
         }
     }
 
@@ -226,9 +262,12 @@ mod tests {
             ("dir/a.o", FILE, OBJECT),
             ("b.o", FILE, other),
         ]);
-        assert_eq!(decode(&layer).unwrap(), Found { name: Some("a.o".to_owned()), bytes: OBJECT.to_vec() });
+        assert_eq!(
+            decode(layer.as_slice()).unwrap(),
+            Found { name: Some("a.o".to_owned()), bytes: OBJECT.to_vec() }
+        );
         let layer = tar(&[("text.o", FILE, b"text"), ("bytecode", FILE, OBJECT)]);
-        assert_eq!(decode(&layer).unwrap().name.as_deref(), Some("bytecode"));
+        assert_eq!(decode(layer.as_slice()).unwrap().name.as_deref(), Some("bytecode"));
     }
 
     #[test]
@@ -241,6 +280,31 @@ mod tests {
         {
             malformed(&tar(&[("a.o", kind, b"")]), "not a plain file");
         }
+    }
+
+    #[test]
+    fn layer_with_long_names_is_read_and_names_without_end_are_not() {
+        let long = format!("{}/a.o", "d".repeat(150));
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(OBJECT.len() as u64);
+        builder.append_data(&mut header, &long, OBJECT).unwrap();
+        let layer = builder.into_inner().unwrap();
+        assert_eq!(decode(layer.as_slice()).unwrap().name.as_deref(), Some("a.o"));
+        let pax = |path: &str| {
+            let mut builder = tar::Builder::new(Vec::new());
+            builder.append_pax_extensions([("path", path.as_bytes())]).unwrap();
+            let mut header = tar::Header::new_ustar();
+            header.set_size(OBJECT.len() as u64);
+            header.set_path("short").unwrap();
+            header.set_cksum();
+            builder.append(&header, OBJECT).unwrap();
+            builder.into_inner().unwrap()
+        };
+        assert_eq!(decode(pax(&long).as_slice()).unwrap().name.as_deref(), Some("a.o"));
+        malformed(&pax("../a.o"), "leads outside");
+        let endless = vec![b'a'; usize::try_from(NAME_LIMIT).unwrap() + 1];
+        malformed(&gzip(&tar(&[("x", tar::EntryType::GNULongName, &endless)])), "a name in it");
     }
 
     #[test]
@@ -260,17 +324,17 @@ mod tests {
         let mut large = OBJECT.to_vec();
         large.resize(limit + 1, 0);
         for layer in [large.clone(), gzip(&large), gzip(&tar(&[("a.o", FILE, &large)]))] {
-            assert!(matches!(decode(&layer), Err(LayerError::TooLarge(_))));
+            assert!(matches!(decode(layer.as_slice()), Err(LayerError::TooLarge(_))));
         }
         // Many files, each within the limit, together beyond it.
-        let zeros = vec![0; limit];
+        let zeros = vec![0; usize::try_from(UNPACKED_LIMIT / 2).unwrap()];
         let layer = gzip(&tar(&[("a", FILE, &zeros), ("b", FILE, &zeros), ("c.o", FILE, OBJECT)]));
         assert!(
-            matches!(decode(&layer), Err(LayerError::TooLarge(_))),
+            matches!(decode(layer.as_slice()), Err(LayerError::TooLarge(_))),
             "{:?}",
-            decode(&layer).map(|f| f.name)
+            decode(layer.as_slice()).map(|f| f.name)
         );
         large.truncate(limit);
-        assert_eq!(decode(&gzip(&large)).unwrap().bytes.len(), limit);
+        assert_eq!(decode(gzip(&large).as_slice()).unwrap().bytes.len(), limit);
     }
 }

@@ -6,26 +6,51 @@
 //! files on this machine never pass through here.
 
 mod blocking;
+mod bundle;
 mod cache;
 mod challenge;
+mod endpoint;
 mod error;
+mod file_rule;
+mod find_signatures;
+mod identity;
+mod inventory;
+mod key;
 mod layer;
 mod manifest;
 mod pattern;
 mod policy;
+mod policy_error;
 mod policy_file;
 mod redirect;
 mod registry;
 mod request;
+mod retry;
+mod revoked;
 mod session;
+mod settings;
 mod signature;
+mod signers;
+mod simple_signing;
 mod store;
+mod trust_root;
+mod unpack;
+mod verified_by;
+mod version;
 
 pub use error::{Category, ImageError};
+pub use file_rule::FileRule;
+pub use identity::{IdentityError, TrustedIdentity};
+pub use inventory::{Bounds, CachedImage, Collected};
+pub use key::{TrustedKey, TrustedKeyError};
 pub use pattern::{Pattern, PatternError};
-pub use policy::{
-    Decision, LegacySigning, Mode, Policy, Requirement, Rule, TrustedKey, TrustedKeyError, VerifiedBy,
-};
-pub use policy_file::{PolicyError, PolicyFile};
+pub use policy::{Decision, LegacySigning, Mode, Policy, Requirement, Rule};
+pub use policy_error::PolicyError;
+pub use policy_file::PolicyFile;
 pub use request::{ImageRequest, Limits, PullPolicy, PullPolicyError, VerifiedImage};
+pub use revoked::{Revoked, Running};
+pub use settings::{Authorities, RegistrySetting, RegistrySettings};
+pub use signers::Signers;
 pub use store::ImageStore;
+pub use trust_root::{TrustRoot, TrustRootError};
+pub use verified_by::{Signer, VerifiedBy};

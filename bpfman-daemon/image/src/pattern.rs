@@ -75,7 +75,7 @@ impl fmt::Display for Pattern {
 }
 
 /// Matches `*` against any bytes, in time proportional to the product of the lengths at worst.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where the last star stood, and how much of the text it has taken.
     let mut star: Option<(usize, usize)> = None;

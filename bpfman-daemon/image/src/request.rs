@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfman_image_format::{Credential, Digest, ELF_LIMIT, ImageReference, Labels};
+use bpfman_image_format::{Credential, Digest, ImageReference, Labels};
 
 use crate::VerifiedBy;
 
@@ -62,6 +62,8 @@ pub struct Limits {
     pub signature_manifest: u64,
     /// Bytes of one signed payload.
     pub signature: u64,
+    /// Documents that refer to one digest, signatures and others.
+    pub referrers: usize,
     /// Signatures of one digest.
     pub signatures: usize,
     /// Pulls at the same time; others wait.
@@ -79,10 +81,11 @@ impl Default for Limits {
         Self {
             manifest: 1 << 20,
             config: 1 << 20,
-            // The largest object, incompressible, with a tar's headers around it.
-            layer: ELF_LIMIT + (1 << 20),
+            // Room for what stands beside the object; the object itself has a limit of its own.
+            layer: 96 << 20,
             signature_manifest: 64 << 10,
             signature: 64 << 10,
+            referrers: 64,
             signatures: 32,
             pulls: 8,
             connect_timeout: Duration::from_secs(10),

@@ -1,18 +1,19 @@
 //! One load: the cache first, the registry where it may be asked.
 
+use std::fs::File;
 use std::sync::Arc;
 
-use bpfman_image_format::{
-    Credential, Descriptor, Digest, ImageReference, Platform, Progress, media, signature_tag,
-};
-use serde::Deserialize;
+use bpfman_image_format::{Descriptor, Digest, ImageReference, Platform, Progress};
 
 use crate::blocking::blocking;
 use crate::cache::Cache;
 use crate::manifest::{self, Document, Manifest};
 use crate::registry::Registry;
-use crate::signature::{self, Signature};
-use crate::{Decision, ImageError, Limits, Requirement, VerifiedBy};
+use crate::signature::Signature;
+use crate::signers::{self, Counted};
+use crate::unpack::{Checked, Read};
+use crate::version::{Version, VersionError};
+use crate::{Decision, ImageError, Limits, Policy, Requirement, Signers, VerifiedBy, find_signatures};
 
 /// Everything one load needs.
 pub(crate) struct Session<'a> {
@@ -37,23 +38,12 @@ pub(crate) struct Resolved {
 }
 
 impl<'a> Session<'a> {
-    /// Makes a session with the registry at hand.
-    pub(crate) fn connected(
-        cache: Arc<Cache>,
-        limits: Limits,
-        image: &'a ImageReference,
-        credential: Option<&Credential>,
-        progress: Option<Progress<'a>>,
-    ) -> Result<Self, ImageError> {
-        let registry = Some(Registry::new(image, credential, limits)?);
-        Ok(Self { cache, limits, image, registry, progress })
-    }
-
     /// From the name to the manifest for `platform`, verified. `ask` has the registry say what a tag names now,
     /// instead of what it named last time.
     pub(crate) async fn resolve(
         &self,
         ask: bool,
+        policy: &Policy,
         decision: Decision<'_>,
         platform: Platform,
     ) -> Result<Resolved, ImageError> {
@@ -78,7 +68,10 @@ impl<'a> Session<'a> {
                 }
             }
         };
-        let verified_by = self.verify(decision, digest, manifest_digest).await?;
+        for digest in [digest, manifest_digest] {
+            policy.check_digest(self.image, digest)?;
+        }
+        let verified_by = self.verify(policy, decision, digest, manifest_digest).await?;
         if self.registry.is_some() && self.image.digest().is_none() {
             // Only now: a tag that was moved to something unsigned must not take the place of what may be loaded.
             let (cache, image) = (self.cache.clone(), self.image.clone());
@@ -111,45 +104,85 @@ impl<'a> Session<'a> {
         blocking(move || cache.put(&bytes).map(|()| bytes)).await
     }
 
-    /// Content by descriptor, from the cache or through it.
-    pub(crate) async fn blob(
-        &self,
-        descriptor: &Descriptor,
-        limit: u64,
-        progress: Option<Progress<'_>>,
-    ) -> Result<Vec<u8>, ImageError> {
+    /// A small document by descriptor, from the cache or through it.
+    pub(crate) async fn document(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, ImageError> {
         let digest = descriptor.digest;
-        let what = || format!("the blob {digest} of {}", self.image.name());
-        if descriptor.size > limit {
-            return Err(ImageError::TooLarge { what: what(), size: Some(descriptor.size), limit });
-        }
+        self.check_size(descriptor, limit)?;
         let cache = self.cache.clone();
         let bytes = match blocking(move || cache.blob(digest, limit)).await? {
             Some(bytes) => bytes,
             None => {
-                let registry = self.online(what)?;
-                let mut writer = self.cache.writer()?;
-                registry.blob(descriptor, limit, &mut |piece| writer.write(piece), progress).await?;
+                self.download(descriptor, limit, None).await?;
                 let cache = self.cache.clone();
-                let stored = blocking(move || {
-                    writer.keep(digest)?;
-                    cache.blob(digest, limit)
-                });
-                stored.await?.ok_or_else(|| ImageError::Malformed {
-                    what: what(),
-                    why: "the disk gave back other bytes than were written".to_owned(),
-                })?
+                blocking(move || cache.blob(digest, limit)).await?.ok_or_else(|| self.lost(descriptor))?
             }
         };
         if bytes.len() as u64 != descriptor.size {
             let why = format!("{} bytes instead of {}", bytes.len(), descriptor.size);
-            return Err(ImageError::Malformed { what: what(), why });
+            return Err(ImageError::Malformed { what: self.blob_name(descriptor), why });
         }
         Ok(bytes)
     }
 
+    /// A layer by descriptor, from the cache or through it, read by `read` as a stream that is verified while it is
+    /// read: never whole in memory.
+    pub(crate) async fn layer<T: Send + 'static>(
+        &self,
+        descriptor: &Descriptor,
+        read: impl Fn(File) -> Read<T>,
+    ) -> Result<T, ImageError> {
+        let digest = descriptor.digest;
+        self.check_size(descriptor, self.limits.layer)?;
+        for fetched in [false, true] {
+            if let Some(file) = self.cache.open(digest)? {
+                match blocking(read(file)).await? {
+                    Checked::Whole(result) => return result,
+                    Checked::Damaged => {
+                        let cache = self.cache.clone();
+                        blocking(move || cache.discard(digest)).await?;
+                    }
+                }
+            }
+            if !fetched {
+                self.download(descriptor, self.limits.layer, self.progress).await?;
+            }
+        }
+        Err(self.lost(descriptor))
+    }
+
+    async fn download(
+        &self,
+        descriptor: &Descriptor,
+        limit: u64,
+        progress: Option<Progress<'_>>,
+    ) -> Result<(), ImageError> {
+        let registry = self.online(|| self.blob_name(descriptor))?;
+        let mut writer = self.cache.writer()?;
+        registry.blob(descriptor, limit, &mut writer, progress).await?;
+        let digest = descriptor.digest;
+        blocking(move || writer.keep(digest)).await
+    }
+
+    fn check_size(&self, descriptor: &Descriptor, limit: u64) -> Result<(), ImageError> {
+        if descriptor.size > limit {
+            let (what, size) = (self.blob_name(descriptor), Some(descriptor.size));
+            return Err(ImageError::TooLarge { what, size, limit });
+        }
+        Ok(())
+    }
+
+    fn blob_name(&self, descriptor: &Descriptor) -> String {
+        format!("the blob {} of {}", descriptor.digest, self.image.name())
+    }
+
+    fn lost(&self, descriptor: &Descriptor) -> ImageError {
+        let why = "the disk gave back other bytes than were written".to_owned();
+        ImageError::Malformed { what: self.blob_name(descriptor), why }
+    }
+
     async fn verify(
         &self,
+        policy: &Policy,
         decision: Decision<'_>,
         index: Digest,
         image: Digest,
@@ -162,7 +195,13 @@ impl<'a> Session<'a> {
             Decision::Rule(rule) => rule,
         };
         let name = rule.pattern.to_string();
-        let Requirement::Keys { keys, minimum } = &rule.requirement else {
+        if let Some(pinned) = &rule.digests
+            && !pinned.contains(&index)
+            && !pinned.contains(&image)
+        {
+            return Err(ImageError::NotPinned { image: self.image.to_string(), digest: index, rule: name });
+        }
+        let Requirement::Signed(signers) = &rule.requirement else {
             return Ok(VerifiedBy::UnsignedAllowed { rule: name });
         };
         let subjects = if index == image { vec![index] } else { vec![index, image] };
@@ -174,8 +213,12 @@ impl<'a> Session<'a> {
             for subject in &subjects {
                 let signatures = self.signatures(*subject, *fresh).await?;
                 seen += signatures.len();
-                match signature::verify(&signatures, *subject, keys, *minimum) {
-                    Ok(keys) => return Ok(VerifiedBy::Keys { rule: name, subject: *subject, keys }),
+                match signers::count(&signatures, *subject, signers, policy.revoked()) {
+                    Ok(counted) => {
+                        self.check_version(&name, signers, &counted).await?;
+                        let (signers, signed_at) = (counted.signers, counted.signed_at);
+                        return Ok(VerifiedBy::Signers { rule: name, subject: *subject, signers, signed_at });
+                    }
                     Err(fault) if signatures.is_empty() && !why.is_empty() => drop(fault),
                     Err(fault) => why = fault,
                 }
@@ -189,60 +232,47 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Refuses a way back: the number that signatures carry must not be below one that was accepted before.
+    async fn check_version(
+        &self,
+        rule: &str,
+        signers: &Signers,
+        counted: &Counted,
+    ) -> Result<(), ImageError> {
+        let Some(annotation) = &signers.increasing else { return Ok(()) };
+        let refuse = |why: String| ImageError::WayBack {
+            image: self.image.to_string(),
+            rule: rule.to_owned(),
+            annotation: annotation.clone(),
+            why,
+        };
+        let mut offered: Option<Version> = None;
+        for text in &counted.versions {
+            let version: Version = text.parse().map_err(|error: VersionError| refuse(error.to_string()))?;
+            // Whoever signed anew may have raised it: the highest counts.
+            offered = offered.max(Some(version));
+        }
+        let offered = offered.ok_or_else(|| refuse("no signature carries it".to_owned()))?;
+        let (cache, name, key) = (self.cache.clone(), self.image.name(), annotation.clone());
+        let lowest = {
+            let offered = offered.clone();
+            blocking(move || cache.raise_floor(&name, &key, offered)).await?
+        };
+        if offered < lowest {
+            return Err(refuse(format!("it says {offered}, and {lowest} was accepted before")));
+        }
+        Ok(())
+    }
+
     /// The signatures of a digest, from the cache unless they have to be fresh.
     async fn signatures(&self, digest: Digest, fresh: bool) -> Result<Vec<Signature>, ImageError> {
         if !fresh && let Some(signatures) = self.cache.signatures(digest)? {
             return Ok(signatures);
         }
         let registry = self.online(|| format!("the signatures of {}@{digest}", self.image.name()))?;
-        let found = self.fetch_signatures(registry, digest).await?;
+        let found = find_signatures::find(registry, digest, &self.limits).await?;
         let cache = self.cache.clone();
         blocking(move || cache.set_signatures(digest, &found).map(|()| found)).await
-    }
-
-    async fn fetch_signatures(
-        &self,
-        registry: &Registry,
-        digest: Digest,
-    ) -> Result<Vec<Signature>, ImageError> {
-        #[derive(Deserialize)]
-        struct SignatureManifest {
-            layers: Vec<Descriptor>,
-        }
-        let tag = signature_tag(digest);
-        let what = || format!("the signature manifest {}:{tag}", self.image.name());
-        let bytes = match registry.manifest(&tag, self.limits.signature_manifest).await {
-            Ok((bytes, _)) => bytes,
-            Err(ImageError::NotFound { .. }) => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let manifest: SignatureManifest =
-            manifest::object(&bytes).map_err(|why| ImageError::Malformed { what: what(), why })?;
-        let layers: Vec<_> =
-            manifest.layers.into_iter().filter(|layer| layer.media_type == media::SIMPLE_SIGNING).collect();
-        if layers.len() > self.limits.signatures {
-            let why = format!("{} signatures; at most {} are read", layers.len(), self.limits.signatures);
-            return Err(ImageError::Malformed { what: what(), why });
-        }
-        let mut found = Vec::new();
-        for layer in layers {
-            use base64::prelude::{BASE64_STANDARD, Engine as _};
-            let Some(signature) = layer
-                .annotations
-                .get(media::SIGNATURE_ANNOTATION)
-                .and_then(|text| BASE64_STANDARD.decode(text).ok())
-            else {
-                continue;
-            };
-            let mut payload = Vec::new();
-            let mut sink = |piece: &[u8]| {
-                payload.extend_from_slice(piece);
-                Ok(())
-            };
-            registry.blob(&layer, self.limits.signature, &mut sink, None).await?;
-            found.push(Signature::SimpleSigning { payload, signature });
-        }
-        Ok(found)
     }
 
     fn parse(&self, bytes: &[u8], digest: Digest) -> Result<Document, ImageError> {

@@ -1,21 +1,23 @@
 //! The room's door: a name goes in, verified bytecode comes out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
-use bpfman_image_format::{
-    BytecodeError, Digest, Endian, ImageReference, Labels, Platform, Progress, check_object,
-};
+use bpfman_image_format::{Digest, ImageReference, Labels, Platform, Progress};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::blocking::blocking;
 use crate::cache::Cache;
-use crate::layer::{self, LayerError};
+use crate::inventory::{Bounds, CachedImage, Collected, Entry};
 use crate::manifest::Config;
+use crate::registry::Registry;
 use crate::session::Session;
+use crate::unpack::unpack;
 use crate::{
-    Decision, ImageError, ImageRequest, Limits, Mode, Policy, PullPolicy, VerifiedBy, VerifiedImage,
+    Decision, ImageError, ImageRequest, Limits, Mode, Policy, PullPolicy, RegistrySettings, VerifiedBy,
+    VerifiedImage,
 };
 
 /// Loads images by name, through a cache on disk and under a signature policy.
@@ -29,6 +31,10 @@ pub struct ImageStore {
     limits: Limits,
     platform: Option<Platform>,
     pulls: Arc<Semaphore>,
+    settings: RwLock<Arc<RegistrySettings>>,
+    bounds: Bounds,
+    /// Held for reading by every load, for writing by a collection: nothing goes that a load relies on.
+    in_use: tokio::sync::RwLock<()>,
     /// One lock a repository that is being pulled, so that many loads of one image make one download.
     flights: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -49,6 +55,9 @@ impl ImageStore {
             limits,
             platform: Platform::host(),
             pulls: Arc::new(Semaphore::new(limits.pulls)),
+            settings: RwLock::default(),
+            bounds: Bounds::default(),
+            in_use: tokio::sync::RwLock::default(),
             flights: Mutex::default(),
         }
     }
@@ -57,6 +66,20 @@ impl ImageStore {
     #[must_use]
     pub fn for_platform(mut self, platform: Platform) -> Self {
         self.platform = Some(platform);
+        self
+    }
+
+    /// Reaches registries as these settings say.
+    #[must_use]
+    pub fn with_settings(self, settings: RegistrySettings) -> Self {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self
+    }
+
+    /// Keeps so much in the cache.
+    #[must_use]
+    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
         self
     }
 
@@ -93,6 +116,7 @@ impl ImageStore {
     ) -> Result<VerifiedImage, ImageError> {
         let platform = self.platform.ok_or(ImageError::Host(std::env::consts::ARCH))?;
         let policy = self.policy();
+        let _in_use = self.in_use.read().await;
         // An image that no rule can allow causes no traffic at all.
         let decision = policy.decide(&request.image)?;
         let image = &request.image;
@@ -104,7 +128,7 @@ impl ImageStore {
                 registry: None,
                 progress: None,
             };
-            match self.run(&offline, false, decision, policy.mode(), platform).await {
+            match self.run(&offline, false, &policy, decision, platform).await {
                 // What the registry has now may help: a missing part, or a signature made since.
                 Err(
                     error @ (ImageError::NotCached { .. }
@@ -120,25 +144,35 @@ impl ImageStore {
         let _pull = self.pulls.acquire().await;
         let ask = request.pull_policy == PullPolicy::Always;
         let credential = request.credential.as_ref();
-        let online = Session::connected(self.cache.clone(), self.limits, image, credential, progress)?;
-        self.run(&online, ask, decision, policy.mode(), platform).await
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // A helper may be asked for the password, and take its time.
+        let registry = {
+            let (image, credential, limits) = (image.clone(), credential.cloned(), self.limits);
+            blocking(move || Registry::new(&image, credential.as_ref(), &settings, limits)).await?
+        };
+        let cache = self.cache.clone();
+        let online = Session { cache, limits: self.limits, image, registry: Some(registry), progress };
+        self.run(&online, ask, &policy, decision, platform).await
     }
 
     async fn run(
         &self,
         session: &Session<'_>,
         ask: bool,
+        policy: &Policy,
         decision: Decision<'_>,
-        mode: Mode,
         platform: Platform,
     ) -> Result<VerifiedImage, ImageError> {
         let image = session.image;
-        let resolved = match session.resolve(ask, decision, platform).await {
-            Err(error @ (ImageError::Unsigned { .. } | ImageError::Untrusted { .. }))
-                if mode == Mode::Warn =>
-            {
+        let resolved = match session.resolve(ask, policy, decision, platform).await {
+            Err(
+                error @ (ImageError::Unsigned { .. }
+                | ImageError::Untrusted { .. }
+                | ImageError::NotPinned { .. }
+                | ImageError::WayBack { .. }),
+            ) if policy.mode() == Mode::Warn => {
                 // Resolved again without the rule; everything but the tag is cached by now.
-                let mut resolved = session.resolve(ask, Decision::Uncovered, platform).await?;
+                let mut resolved = session.resolve(ask, policy, Decision::Uncovered, platform).await?;
                 resolved.verified_by = VerifiedBy::Warned { reason: error.to_string() };
                 resolved
             }
@@ -157,7 +191,7 @@ impl ImageStore {
             .layers
             .first()
             .ok_or_else(|| malformed(resolved.manifest_digest, "it has no layer".to_owned()))?;
-        let config = session.blob(&manifest.config, self.limits.config, None).await?;
+        let config = session.document(&manifest.config, self.limits.config).await?;
         let config = Config::parse(&config).map_err(|why| malformed(manifest.config.digest, why))?;
         if resolved.from_index
             && !config.architecture.is_empty()
@@ -169,12 +203,24 @@ impl ImageStore {
         }
         let labels = Labels::read(&config.labels())
             .map_err(|source| ImageError::Label { image: image.to_string(), source })?;
-        let packed = session.blob(layer, self.limits.layer, session.progress).await?;
-        let what = format!("the layer {} of {}", layer.digest, image.name());
-        let (found, elf_digest) = unpack(packed, what, image, platform.endian()).await?;
+        policy.check_digest(image, layer.digest)?;
+        let (found, elf_digest) =
+            session.layer(layer, |file| unpack(file, layer, image, platform.endian())).await?;
+        policy.check_digest(image, elf_digest)?;
+        let entry = Entry {
+            name: image.name(),
+            digest: resolved.digest,
+            manifest: resolved.manifest_digest,
+            object: elf_digest,
+            members: [resolved.digest, resolved.manifest_digest, manifest.config.digest, layer.digest].into(),
+        };
         // Also what another load fetched: whoever is told "loaded" may rely on it after a power cut.
         let cache = self.cache.clone();
-        blocking(move || cache.settle()).await?;
+        blocking(move || {
+            cache.used(&entry)?;
+            cache.settle()
+        })
+        .await?;
         Ok(VerifiedImage {
             bytes: found.bytes.into(),
             file_name: found.name,
@@ -187,6 +233,27 @@ impl ImageStore {
         })
     }
 
+    /// What is in the cache.
+    pub async fn images(&self) -> Result<Vec<CachedImage>, ImageError> {
+        let cache = self.cache.clone();
+        blocking(move || cache.images()).await
+    }
+
+    /// Removes what the bounds of the cache have no room for, if nobody loads just now. `keep` names the images that
+    /// have to stay, by digest of index or manifest.
+    pub async fn collect(&self, keep: BTreeSet<Digest>) -> Result<Collected, ImageError> {
+        let Ok(_alone) = self.in_use.try_write() else { return Ok(Collected::default()) };
+        let (cache, bounds) = (self.cache.clone(), self.bounds);
+        blocking(move || cache.collect(&keep, bounds)).await
+    }
+
+    /// Removes every image that was not used for `age`, once no load is in progress.
+    pub async fn prune(&self, keep: BTreeSet<Digest>, age: Duration) -> Result<Collected, ImageError> {
+        let _alone = self.in_use.write().await;
+        let (cache, bounds) = (self.cache.clone(), Bounds { age, ..self.bounds });
+        blocking(move || cache.collect(&keep, bounds)).await
+    }
+
     /// Waits until nobody else pulls from this repository.
     async fn flight(&self, image: &ImageReference) -> Flight<'_> {
         let name = image.name();
@@ -197,32 +264,6 @@ impl ImageStore {
         flight.guard = Some(lock.lock_owned().await);
         flight
     }
-}
-
-/// Unpacks a layer and checks the object in it, off the runtime's own threads: it may take a while.
-async fn unpack(
-    packed: Vec<u8>,
-    what: String,
-    image: &ImageReference,
-    expected: Endian,
-) -> Result<(layer::Found, Digest), ImageError> {
-    let image = image.to_string();
-    let work = move || {
-        let found = layer::decode(&packed).map_err(|error| match error {
-            LayerError::TooLarge(limit) => ImageError::TooLarge { what: what.clone(), size: None, limit },
-            LayerError::Malformed(why) => ImageError::Malformed { what: what.clone(), why },
-        })?;
-        let name = found.name.clone().unwrap_or_else(|| "the layer".to_owned());
-        let unusable = |source| ImageError::Bytecode { image: image.clone(), source };
-        let order = check_object(&name, &found.bytes).map_err(unusable)?;
-        if order != expected {
-            let platform = "this machine".to_owned();
-            return Err(unusable(BytecodeError::Endian { name, found: order, expected, platform }));
-        }
-        let digest = Digest::of(&found.bytes);
-        Ok((found, digest))
-    };
-    blocking(work).await
 }
 
 /// The right to pull from a repository; forgets the lock when nobody waits for it.

@@ -74,7 +74,7 @@ async fn we_verify_what_cosign_signs() {
     let public = std::fs::read_to_string(folder.path().join("cosign.pub")).unwrap();
     let text = format!("[[images]]\npattern = \"*\"\nkeys = ['''{public}''']\n");
     let loaded = Store::new(policy(&text)).pull(&image).await.unwrap();
-    assert!(matches!(loaded.verified_by, VerifiedBy::Keys { .. }));
+    assert!(matches!(loaded.verified_by, VerifiedBy::Signers { .. }));
     // Ours is added beside theirs, and both stay good.
     sign(&image, &ours, &BTreeMap::new(), None).await.unwrap();
     Store::new(demand(&[&ours])).pull(&image).await.unwrap();

@@ -29,7 +29,7 @@ fn image(text: &str) -> ImageReference {
 }
 
 fn with_mode(mode: Option<Mode>, legacy: LegacySigning) -> Mode {
-    Policy::resolve(mode.map(|mode| PolicyFile { mode: Some(mode), rules: Vec::new() }), legacy).mode()
+    Policy::resolve(mode.map(|mode| PolicyFile { mode: Some(mode), ..PolicyFile::default() }), legacy).mode()
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn keys_are_read_from_files_and_from_the_text() {
     );
     let file = parse(&text).unwrap();
     assert_eq!(file.mode, Some(Mode::Warn));
-    let Requirement::Keys { keys, minimum } = &file.rules[0].requirement else { panic!() };
-    assert_eq!((keys.len(), *minimum), (2, 2));
+    let Requirement::Signed(signers) = &file.rules[0].requirement else { panic!() };
+    assert_eq!((signers.keys.len(), signers.minimum), (2, 2));
 }
 
 #[test]
@@ -102,18 +102,18 @@ fn mistakes_are_refused_with_their_line() {
             matches!(e, PolicyError::Contradiction { line: 3, .. })
         }),
         (format!("{start}keys = [\"/keys/good.pub\"]\nmin_signatures = 2\n"), |e| {
-            matches!(e, PolicyError::Minimum { line: 3, minimum: 2, keys: 1, .. })
+            matches!(e, PolicyError::Minimum { line: 3, minimum: 2, signers: 1, .. })
         }),
         (format!("{start}keys = [\"/keys/good.pub\"]\nmin_signatures = 0\n"), |e| {
             matches!(e, PolicyError::Minimum { minimum: 0, .. })
         }),
         // The same key twice is one signer.
         (format!("{start}keys = ['''{one}''', '''{one}''']\nmin_signatures = 2\n"), |e| {
-            matches!(e, PolicyError::Minimum { keys: 1, .. })
+            matches!(e, PolicyError::Minimum { signers: 1, .. })
         }),
         (
             format!("{start}keys = [\n  \"/keys/none.pub\"]\n"),
-            |e| matches!(e, PolicyError::KeyFile { line: 6, path, .. } if path == &PathBuf::from("/keys/none.pub")),
+            |e| matches!(e, PolicyError::File { line: 6, path, .. } if path == &PathBuf::from("/keys/none.pub")),
         ),
         (format!("{start}keys = [\"/keys/bad.pub\"]\n"), |e| matches!(e, PolicyError::Key { line: 5, .. })),
         (format!("{start}keys = [\"keys/good.pub\"]\n"), |e| {

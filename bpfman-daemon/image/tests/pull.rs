@@ -12,7 +12,7 @@ use bpfman_image_format::{
     Credential, Layout, Platform, PlatformInputs, RegistryError, SignError, SignOutcome, SigningKey,
     SourceDate, push, sign, signature_tag,
 };
-use bpfmand_image::{Category, ImageError, ImageRequest, PullPolicy, VerifiedBy};
+use bpfmand_image::{Category, ImageError, ImageRequest, PullPolicy, Signer, VerifiedBy};
 use harness::docker_registry::DockerRegistry;
 use harness::{Store, demand, layout, object, policy, publish, publish_signed, unsigned};
 
@@ -32,8 +32,12 @@ async fn a_signed_image_is_loaded_by_tag_and_by_digest() {
         assert_eq!((loaded.digest, loaded.manifest_digest), (digest, digest));
         assert_eq!(&loaded.labels, object.labels());
         assert_eq!(loaded.file_name.as_deref(), Some("prog.o"));
-        let keys = vec![key.public_key().unwrap().fingerprint()];
-        assert_eq!(loaded.verified_by, VerifiedBy::Keys { rule: "*".to_owned(), subject: digest, keys });
+        let signers = vec![Signer::Key(key.public_key().unwrap().fingerprint())];
+        let rule = "*".to_owned();
+        assert_eq!(
+            loaded.verified_by,
+            VerifiedBy::Signers { rule, subject: digest, signers, signed_at: None }
+        );
         assert_eq!(store.left_over(), 0);
     }
 }
@@ -96,7 +100,7 @@ async fn an_index_gives_this_platforms_image() {
     let store = Store::new(demand(&[&key]));
     let loaded = store.pull(&image).await.unwrap();
     assert!(
-        matches!(loaded.verified_by, VerifiedBy::Keys { subject, .. } if subject == loaded.manifest_digest)
+        matches!(loaded.verified_by, VerifiedBy::Signers { subject, .. } if subject == loaded.manifest_digest)
     );
     assert_eq!(loaded.labels.programs, inputs.labels().programs);
 }
@@ -171,7 +175,7 @@ async fn a_rule_may_demand_several_signers() {
     sign(&image, &two, &BTreeMap::new(), None).await.unwrap();
     assert!(matches!(
         store.pull(&image).await.unwrap().verified_by,
-        VerifiedBy::Keys { keys, .. } if keys.len() == 2
+        VerifiedBy::Signers { signers, .. } if signers.len() == 2
     ));
 }
 
@@ -263,7 +267,7 @@ async fn the_cache_serves_without_a_registry() {
         for pull_policy in [PullPolicy::Never, PullPolicy::IfNotPresent] {
             let loaded = store.load(name, pull_policy).await.unwrap();
             assert_eq!(&*loaded.bytes, object.bytes());
-            assert!(matches!(loaded.verified_by, VerifiedBy::Keys { .. }));
+            assert!(matches!(loaded.verified_by, VerifiedBy::Signers { .. }));
         }
     }
     assert_eq!(store.load(&image, PullPolicy::Always).await.unwrap_err().category(), Category::Unreachable);
@@ -326,7 +330,7 @@ async fn warn_loads_and_says_why_it_should_not_have() {
     assert_eq!(loaded.verified_by, VerifiedBy::Off);
     sign(&image, &key, &BTreeMap::new(), None).await.unwrap();
     let loaded = Store::new(policy(&keyed)).pull(&image).await.unwrap();
-    assert!(matches!(loaded.verified_by, VerifiedBy::Keys { .. }));
+    assert!(matches!(loaded.verified_by, VerifiedBy::Signers { .. }));
 }
 
 #[tokio::test]

@@ -22,6 +22,12 @@ impl Digest {
         Self(sha2::Sha256::digest(content).into())
     }
 
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// The 64 hexadecimal digits, without the algorithm.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -5,6 +5,7 @@
 //! it, the command line builds, pushes and signs. Nothing here loads a program or decides whether a signature
 //! is good enough.
 
+mod auth_file;
 mod btf;
 mod bytecode;
 mod causes;
@@ -24,6 +25,7 @@ mod registry;
 mod sign;
 pub mod vocabulary;
 
+pub use auth_file::{AuthFile, AuthFileError};
 pub use btf::BtfError;
 pub use bytecode::{Bytecode, BytecodeError, ELF_LIMIT, check_object};
 pub use causes::causes;
@@ -38,5 +40,6 @@ pub use push::{PushError, push};
 pub use reference::{ImageReference, ReferenceError};
 pub use registry::{Credential, CredentialError, Progress, RegistryError};
 pub use sign::{
-    Critical, Identity, Image, SignError, SignOutcome, SignedImage, SimpleSigningPayload, sign, signature_tag,
+    Critical, Identity, Image, SignError, SignOutcome, SignedImage, SimpleSigningPayload, referrers_tag,
+    sign, signature_tag,
 };

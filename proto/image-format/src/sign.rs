@@ -68,6 +68,12 @@ pub fn signature_tag(digest: Digest) -> String {
     format!("sha256-{}.sig", digest.hex())
 }
 
+/// The tag that lists what refers to `digest`, in registries without a list of their own (OCI distribution 1.1).
+#[must_use]
+pub fn referrers_tag(digest: Digest) -> String {
+    format!("sha256-{}", digest.hex())
+}
+
 /// The signed document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SimpleSigningPayload {

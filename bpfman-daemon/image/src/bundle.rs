@@ -1,0 +1,100 @@
+//! Signatures in Sigstore's bundle form: one JSON document that holds statement, signature, and what vouches for both.
+
+use std::collections::BTreeMap;
+
+use bpfman_image_format::{Digest, causes};
+use serde::Deserialize;
+use serde_json::Value;
+use sigstore_verify::types::bundle::VerificationMaterialContent;
+use sigstore_verify::types::{Bundle, DsseEnvelope, Sha256Hash, SignatureContent};
+use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
+
+use crate::manifest;
+use crate::signers::{Good, signed_at};
+use crate::{Signer, Signers};
+
+/// What cosign's signatures of images say that they are. Attestations have the same form and other types.
+pub(crate) const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
+const PAYLOAD: &str = "application/vnd.in-toto+json";
+const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+
+/// Who signed exactly this digest, if the rule names them.
+pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good, String> {
+    let malformed = |error: &dyn std::fmt::Display| format!("a signature bundle is malformed: {error}");
+    let text = std::str::from_utf8(json).map_err(|error| malformed(&error))?;
+    let bundle = Bundle::from_json(text).map_err(|error| malformed(&error))?;
+    let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
+        return Err("a signature bundle signs bytes, not a statement about an image".to_owned());
+    };
+    let untrusted = |error: sigstore_verify::Error| {
+        format!("a signature bundle does not stand up to the trusted root: {}", causes(&error))
+    };
+    let hash = Sha256Hash::new(digest.bytes());
+    // The signature first: nothing of an unsigned statement is parsed.
+    let mut good = if let VerificationMaterialContent::PublicKey(_) = &bundle.verification_material.content {
+        let key = rule
+            .keys
+            .iter()
+            .find(|key| key.made(&envelope.pae(), envelope.signature.sig.as_bytes()))
+            .ok_or("a signature is by none of the rule's keys, or was tampered with")?;
+        let mut at = None;
+        if rule.log_required {
+            let policy = PublicKeyVerificationPolicy::new(key.spki().clone());
+            let result = rule.root()?.verifier().verify(hash, &bundle, &policy).map_err(untrusted)?;
+            at = signed_at(&result);
+        }
+        Good { signer: Signer::Key(key.fingerprint()), annotations: BTreeMap::new(), signed_at: at }
+    } else if rule.identities.is_empty() {
+        return Err("a signature is by an identity, and the rule names keys only".to_owned());
+    } else {
+        let root = rule.root()?;
+        let mut policy = VerificationPolicy::any_identity();
+        if !root.has_certificate_log() {
+            policy = policy.skip_sct();
+        }
+        rule.identity(&root.verifier().verify(hash, &bundle, &policy).map_err(untrusted)?)?
+    };
+    good.annotations = statement(envelope, digest, &good.signer)?;
+    Ok(good)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Statement {
+    #[serde(rename = "_type")]
+    kind: String,
+    predicate_type: String,
+    subject: Vec<Subject>,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    digest: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, Value>,
+}
+
+/// Checks what was signed; answers the annotations of the subject.
+fn statement(
+    envelope: &DsseEnvelope,
+    digest: Digest,
+    signer: &Signer,
+) -> Result<BTreeMap<String, String>, String> {
+    if envelope.payload_type != PAYLOAD {
+        return Err(format!("a signed payload is of the type `{}`", envelope.payload_type));
+    }
+    let statement: Statement = manifest::object(envelope.payload.as_bytes())
+        .map_err(|why| format!("a signed statement is malformed: {why}"))?;
+    if statement.kind != STATEMENT || statement.predicate_type != PREDICATE {
+        let kind = &statement.predicate_type;
+        return Err(format!("{signer} signed a statement of another kind, `{kind}`"));
+    }
+    let hex = digest.hex();
+    let subject = statement
+        .subject
+        .into_iter()
+        .find(|subject| subject.digest.get("sha256") == Some(&hex))
+        .ok_or_else(|| format!("a signature by {signer} is for another image"))?;
+    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Ok(subject.annotations.into_iter().map(|(name, value)| (name, text(value))).collect())
+}

@@ -1,0 +1,278 @@
+//! One address of a repository: requests, another try, the answers' sizes.
+//!
+//! Asked here rather than through oci-client, because its calls keep whatever a registry sends in memory and follow any
+//! redirect.
+
+use std::sync::{Mutex, PoisonError};
+
+use bpfman_image_format::{Descriptor, Digest, Hasher, Progress, causes, media};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, LINK, RANGE};
+use reqwest::{Response, StatusCode, Url};
+
+use crate::registry::Sink;
+use crate::settings::Place;
+use crate::{ImageError, Limits, challenge, redirect, retry};
+
+/// How the daemon names itself to registries.
+const USER_AGENT: &str = concat!("bpfmand/", env!("CARGO_PKG_VERSION"));
+/// Pages of a list that are read.
+const PAGES: usize = 16;
+
+/// A place, and what was learned about it.
+pub(crate) struct Endpoint {
+    http: reqwest::Client,
+    place: Place,
+    /// Filled once the registry has asked for it.
+    authorization: Mutex<Option<HeaderValue>>,
+}
+
+/// One request.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    url: &'a str,
+    accept: Option<&'a str>,
+    /// Bytes that are there already.
+    from: u64,
+    /// For messages.
+    what: &'a str,
+}
+
+impl Endpoint {
+    pub(crate) fn new(place: Place, limits: Limits) -> Result<Self, ImageError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(limits.connect_timeout)
+            .read_timeout(limits.read_timeout)
+            .pool_max_idle_per_host(1)
+            .redirect(redirect::policy());
+        if place.loopback {
+            // No proxy stands between this machine and itself.
+            builder = builder.no_proxy();
+        }
+        builder = match &place.authorities {
+            Some(authorities) => builder.tls_certs_only(authorities.certificates()),
+            // Plain HTTP needs no authorities, and is to work where there are none.
+            None if place.plain_http => builder.tls_certs_only([]),
+            None => builder,
+        };
+        let http = builder.build().map_err(|error| ImageError::Client(causes(&error)))?;
+        Ok(Self { http, place, authorization: Mutex::new(None) })
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.place.host
+    }
+
+    /// A document, whole.
+    pub(crate) async fn document(
+        &self,
+        kind: &str,
+        target: &str,
+        accept: &str,
+        what: &str,
+        limit: u64,
+    ) -> Result<Vec<u8>, ImageError> {
+        let url = self.place.url(kind, target);
+        let ask = Ask { url: &url, accept: Some(accept), from: 0, what };
+        Ok(self.read(ask, limit).await?.0)
+    }
+
+    /// The list of what refers to a digest, page by page.
+    pub(crate) async fn referrers(
+        &self,
+        digest: Digest,
+        what: &str,
+        limits: &Limits,
+    ) -> Result<Vec<Vec<u8>>, ImageError> {
+        let first = self.place.url("referrers", &digest.to_string());
+        let malformed = |why: &str| ImageError::Malformed { what: what.to_owned(), why: why.to_owned() };
+        let start: Url = first.parse().map_err(|_| malformed("its address is none"))?;
+        let (mut pages, mut url) = (Vec::new(), start.clone());
+        loop {
+            let ask = Ask { url: url.as_str(), accept: Some(media::OCI_INDEX), from: 0, what };
+            let (page, next) = self.read(ask, limits.manifest).await?;
+            pages.push(page);
+            let Some(next) = next else { return Ok(pages) };
+            url = url.join(&next).map_err(|_| malformed("its next page has no address"))?;
+            // The same list, further on. Anything else is a way to make the daemon ask somebody else.
+            if url.origin() != start.origin() || url.path() != start.path() {
+                return Err(malformed("its next page is elsewhere"));
+            }
+            if pages.len() == PAGES {
+                return Err(malformed("it has too many pages"));
+            }
+        }
+    }
+
+    /// Streams a blob, going on where a broken connection ended.
+    pub(crate) async fn blob(
+        &self,
+        descriptor: &Descriptor,
+        what: &str,
+        sink: &mut dyn Sink,
+        progress: Option<Progress<'_>>,
+    ) -> Result<(), ImageError> {
+        let url = self.place.url("blobs", &descriptor.digest.to_string());
+        let (size, expected) = (descriptor.size, descriptor.digest);
+        let (mut hasher, mut done, mut tries) = (Hasher::default(), 0, 1);
+        'again: loop {
+            let mut response = self.get(Ask { url: &url, accept: None, from: done, what }).await?;
+            if done > 0 && !goes_on_at(&response, done) {
+                sink.restart()?;
+                (hasher, done) = (Hasher::default(), 0);
+            }
+            let too_large =
+                |size| ImageError::TooLarge { what: what.to_owned(), size, limit: descriptor.size };
+            if let Some(length) = response.content_length().filter(|length| *length > size - done) {
+                return Err(too_large(Some(done.saturating_add(length))));
+            }
+            loop {
+                let piece = match response.chunk().await {
+                    Ok(Some(piece)) => piece,
+                    Ok(None) => break 'again,
+                    Err(error) if tries < retry::TRIES && retry::error(&error) => {
+                        tracing::debug!(what, done, error = %causes(&error), "the transfer broke off");
+                        tokio::time::sleep(retry::wait(tries, None)).await;
+                        tries += 1;
+                        continue 'again;
+                    }
+                    Err(error) => return Err(self.failed(what, &error)),
+                };
+                done += piece.len() as u64;
+                if done > size {
+                    return Err(too_large(None));
+                }
+                hasher.update(&piece);
+                sink.write(&piece)?;
+                if let Some(progress) = progress {
+                    progress(done, size);
+                }
+            }
+        }
+        if done != size {
+            let why = format!("{done} bytes came instead of {size}");
+            return Err(ImageError::Malformed { what: what.to_owned(), why });
+        }
+        let found = hasher.finish();
+        if found != expected {
+            return Err(ImageError::WrongDigest { what: what.to_owned(), expected, found });
+        }
+        Ok(())
+    }
+
+    /// Reads a whole answer, and the address of its next page.
+    async fn read(&self, ask: Ask<'_>, limit: u64) -> Result<(Vec<u8>, Option<String>), ImageError> {
+        let what = ask.what;
+        let too_large = |size| ImageError::TooLarge { what: what.to_owned(), size, limit };
+        let mut tries = 1;
+        'again: loop {
+            let mut response = self.get(ask).await?;
+            if let Some(length) = response.content_length().filter(|length| *length > limit) {
+                return Err(too_large(Some(length)));
+            }
+            let next = next_page(&response);
+            let mut bytes = Vec::new();
+            loop {
+                match response.chunk().await {
+                    Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+                    Ok(None) => return Ok((bytes, next)),
+                    Err(error) if tries < retry::TRIES && retry::error(&error) => {
+                        tokio::time::sleep(retry::wait(tries, None)).await;
+                        tries += 1;
+                        continue 'again;
+                    }
+                    Err(error) => return Err(self.failed(what, &error)),
+                }
+                if bytes.len() as u64 > limit {
+                    return Err(too_large(None));
+                }
+            }
+        }
+    }
+
+    /// A good answer, after as many tries as that may take.
+    async fn get(&self, ask: Ask<'_>) -> Result<Response, ImageError> {
+        let mut tries = 1;
+        let response = loop {
+            let wait = match self.send(ask).await {
+                Ok(response)
+                    if response.status() == StatusCode::UNAUTHORIZED && self.authorization().is_none() =>
+                {
+                    self.authorize(&response, ask.what).await?;
+                    continue;
+                }
+                Ok(response) if tries < retry::TRIES && retry::status(response.status()) => {
+                    retry::wait(tries, Some(response.headers()))
+                }
+                Ok(response) => break response,
+                Err(error) if tries < retry::TRIES && retry::error(&error) => retry::wait(tries, None),
+                Err(error) => return Err(self.failed(ask.what, &error)),
+            };
+            tokio::time::sleep(wait).await;
+            tries += 1;
+        };
+        let status = response.status();
+        let registry = self.place.registry.clone();
+        let what = ask.what.to_owned();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let why = format!("it answers {status}");
+        Err(match status {
+            StatusCode::NOT_FOUND => ImageError::NotFound { what },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                ImageError::Unauthorized { registry, what, why }
+            }
+            _ => ImageError::Unreachable { registry, what, why },
+        })
+    }
+
+    async fn send(&self, ask: Ask<'_>) -> Result<Response, reqwest::Error> {
+        let mut request = self.http.get(ask.url);
+        if let Some(accept) = ask.accept {
+            request = request.header(ACCEPT, accept);
+        }
+        if ask.from > 0 {
+            request = request.header(RANGE, format!("bytes={}-", ask.from));
+        }
+        if let Some(authorization) = self.authorization() {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request.send().await
+    }
+
+    fn authorization(&self) -> Option<HeaderValue> {
+        self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Answers a registry's challenge, for this and the following requests.
+    async fn authorize(&self, response: &Response, what: &str) -> Result<(), ImageError> {
+        let header = challenge::answer(&self.http, response.headers(), &self.place).await.map_err(|why| {
+            ImageError::Unauthorized { registry: self.place.registry.clone(), what: what.to_owned(), why }
+        })?;
+        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(header);
+        Ok(())
+    }
+
+    fn failed(&self, what: &str, error: &reqwest::Error) -> ImageError {
+        let (registry, what, why) = (self.place.registry.clone(), what.to_owned(), causes(error));
+        if error.is_redirect() {
+            return ImageError::Malformed { what, why };
+        }
+        ImageError::Unreachable { registry, what, why }
+    }
+}
+
+/// True if the answer begins where the last one ended.
+fn goes_on_at(response: &Response, from: u64) -> bool {
+    let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    response.status() == StatusCode::PARTIAL_CONTENT
+        && range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
+}
+
+/// The address in a header `Link: <address>; rel="next"`.
+fn next_page(response: &Response) -> Option<String> {
+    let link = response.headers().get(LINK)?.to_str().ok()?;
+    let (address, relation) = link.strip_prefix('<')?.split_once('>')?;
+    relation.contains("rel=\"next\"").then(|| address.to_owned())
+}

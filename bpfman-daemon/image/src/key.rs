@@ -1,0 +1,73 @@
+//! Public keys that sign images.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bpfman_image_format::Digest;
+use sigstore_verify::crypto::{KeyAlgorithm, VerificationKey};
+use sigstore_verify::types::{DerPublicKey, HashAlgorithm, SignatureBytes};
+
+/// A public key that the policy trusts.
+#[derive(Clone)]
+pub struct TrustedKey {
+    /// In an `Arc` because the library's key cannot be cloned.
+    key: Arc<VerificationKey>,
+    spki: DerPublicKey,
+    fingerprint: Digest,
+}
+
+/// A public key that cannot be trusted with anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrustedKeyError {
+    /// Not a public key in PEM.
+    #[error("not a PEM public key: {0}")]
+    Pem(String),
+    /// Of another algorithm.
+    #[error("keys of the kind {0} are not supported; use P-256 (or RSA with at least 2048 bits)")]
+    Algorithm(String),
+}
+
+impl TrustedKey {
+    /// Reads a `PUBLIC KEY` PEM block: P-256, or RSA.
+    pub fn from_pem(text: &str) -> Result<Self, TrustedKeyError> {
+        let spki = DerPublicKey::from_pem(text.trim()).map_err(|e| TrustedKeyError::Pem(e.to_string()))?;
+        let algorithm =
+            KeyAlgorithm::from_spki(&spki).map_err(|e| TrustedKeyError::Algorithm(e.to_string()))?;
+        // Other kinds verify in one signature format and not in the other; nobody should find that out in use.
+        if !matches!(algorithm, KeyAlgorithm::EcdsaP256 | KeyAlgorithm::Rsa) {
+            return Err(TrustedKeyError::Algorithm(format!("{algorithm:?}")));
+        }
+        let key = algorithm
+            .resolve_signing_scheme(HashAlgorithm::Sha2256)
+            .and_then(|scheme| {
+                let key = VerificationKey::from_spki_with_scheme(&spki, scheme)?;
+                sigstore_verify::crypto::validate_raw_public_key(scheme, key.as_bytes())?;
+                Ok(key)
+            })
+            .map_err(|e| TrustedKeyError::Pem(e.to_string()))?;
+        let fingerprint = Digest::of(spki.as_bytes());
+        Ok(Self { key: Arc::new(key), spki, fingerprint })
+    }
+
+    /// SHA-256 of the key in DER (SubjectPublicKeyInfo).
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        self.fingerprint
+    }
+
+    /// The key in DER.
+    pub(crate) const fn spki(&self) -> &DerPublicKey {
+        &self.spki
+    }
+
+    /// True if `signature` is this key's over `message`.
+    pub(crate) fn made(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.key.verify(message, &SignatureBytes::from_bytes(signature)).is_ok()
+    }
+}
+
+impl fmt::Debug for TrustedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TrustedKey({})", self.fingerprint)
+    }
+}

@@ -1,0 +1,58 @@
+//! Which failures are worth another try, and how long to wait before it.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+/// Tries of one request, the first included.
+pub(crate) const TRIES: u32 = 3;
+/// The longest wait that a registry can ask for.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// True if the same request may well succeed a moment later: the registry is busy, restarting, or behind something
+/// that is. What it says about the content or the credential stays true.
+pub(crate) fn status(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// True if the connection failed rather than the request.
+pub(crate) fn error(error: &reqwest::Error) -> bool {
+    !error.is_redirect() && !error.is_builder() && !has_certificate_error(error)
+}
+
+/// A certificate that is not trusted will not be a moment later.
+fn has_certificate_error(error: &reqwest::Error) -> bool {
+    bpfman_image_format::causes(error).contains("certificate")
+}
+
+/// How long to wait before try number `next` (from 1), unless the registry said so itself.
+pub(crate) fn wait(next: u32, headers: Option<&HeaderMap>) -> Duration {
+    let asked = headers
+        .and_then(|headers| headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok())
+        .map(|seconds| Duration::from_secs(seconds).min(LONGEST));
+    asked.unwrap_or_else(|| Duration::from_millis(100) * 4_u32.saturating_pow(next.saturating_sub(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_passing_failures_are_tried_again() {
+        for code in [408, 429, 500, 502, 503, 504] {
+            assert!(status(StatusCode::from_u16(code).unwrap()), "{code}");
+        }
+        for code in [400, 401, 403, 404, 405, 406, 416, 501] {
+            assert!(!status(StatusCode::from_u16(code).unwrap()), "{code}");
+        }
+    }
+
+    #[test]
+    fn waits_grow_and_are_bounded() {
+        assert!(wait(1, None) < wait(2, None));
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, "86400".parse().unwrap());
+        assert_eq!(wait(1, Some(&headers)), LONGEST);
+    }
+}

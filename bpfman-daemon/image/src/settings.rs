@@ -1,0 +1,177 @@
+//! How registries are reached, where that is written down: mirrors, certificate authorities, plain HTTP, passwords.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bpfman_image_format::{AuthFile, Credential, ImageReference, causes};
+
+use crate::ImageError;
+
+/// Settings of this machine, by registry.
+#[derive(Clone, Debug, Default)]
+pub struct RegistrySettings {
+    registries: BTreeMap<String, RegistrySetting>,
+    auth: Option<Arc<AuthFile>>,
+}
+
+/// One registry's settings.
+#[derive(Clone, Debug, Default)]
+pub struct RegistrySetting {
+    /// Asked first, in order: `host[:port]`, with a path that stands before the repository's if there is one.
+    pub mirrors: Vec<String>,
+    /// Certificate authorities, PEM; they take the place of this machine's.
+    pub authorities: Option<Authorities>,
+    /// Spoken to without TLS.
+    pub plain_http: bool,
+}
+
+/// Certificate authorities of a registry.
+#[derive(Clone, Debug)]
+pub struct Authorities(Vec<reqwest::Certificate>);
+
+impl Authorities {
+    /// Reads PEM. What is no certificate is refused here: later it would look like a registry that cannot be trusted.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, ImageError> {
+        let wrong = |why: String| {
+            ImageError::Client(format!("the certificate authorities are not PEM certificates: {why}"))
+        };
+        let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| wrong(causes(&error)))?;
+        if found.is_empty() {
+            return Err(wrong("there is no certificate".to_owned()));
+        }
+        let client = reqwest::Client::builder().tls_certs_only(found.clone()).build();
+        client.map_err(|error| wrong(causes(&error)))?;
+        Ok(Self(found))
+    }
+
+    pub(crate) fn certificates(&self) -> Vec<reqwest::Certificate> {
+        self.0.clone()
+    }
+}
+
+/// Where one repository can be asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Host and port that are connected to.
+    pub(crate) host: String,
+    pub(crate) repository: String,
+    pub(crate) plain_http: bool,
+    /// True on this machine: no proxy stands in between.
+    pub(crate) loopback: bool,
+    pub(crate) authorities: Option<Authorities>,
+    pub(crate) credential: Option<Credential>,
+    /// The registry that messages name.
+    pub(crate) registry: String,
+}
+
+impl RegistrySettings {
+    /// Settings by `host` or `host:port`, and a file of passwords as docker and podman keep it.
+    #[must_use]
+    pub fn new(registries: BTreeMap<String, RegistrySetting>, auth: Option<AuthFile>) -> Self {
+        Self { registries, auth: auth.map(Arc::new) }
+    }
+
+    /// Mirrors first, the registry itself last. The request's own credential is for the registry alone.
+    pub(crate) fn places(
+        &self,
+        image: &ImageReference,
+        credential: Option<&Credential>,
+    ) -> Result<Vec<Place>, ImageError> {
+        let setting = self.registries.get(image.registry());
+        let mut places = Vec::new();
+        for mirror in setting.map(|setting| setting.mirrors.as_slice()).unwrap_or_default() {
+            let path = format!("{mirror}/{}", image.repository());
+            let mirrored: ImageReference = path.parse()?;
+            places.push(self.place(&mirrored, None)?);
+        }
+        places.push(self.place(image, credential)?);
+        Ok(places)
+    }
+
+    fn place(&self, image: &ImageReference, credential: Option<&Credential>) -> Result<Place, ImageError> {
+        let registry = image.registry().to_owned();
+        let setting = self.registries.get(&registry).cloned().unwrap_or_default();
+        let credential = match (credential, &self.auth) {
+            (Some(given), _) => Some(given.clone()),
+            (None, Some(file)) => file.find(image).map_err(|error| ImageError::Unauthorized {
+                registry: registry.clone(),
+                what: image.name(),
+                why: error.to_string(),
+            })?,
+            (None, None) => None,
+        };
+        Ok(Place {
+            host: match registry.as_str() {
+                // Docker's registry does not answer at the name that its images bear.
+                "docker.io" => "index.docker.io".to_owned(),
+                other => other.to_owned(),
+            },
+            repository: image.repository().to_owned(),
+            // Loopback without settings of its own is what tests and local registries use.
+            plain_http: setting.plain_http || image.is_loopback() && setting.authorities.is_none(),
+            loopback: image.is_loopback(),
+            authorities: setting.authorities,
+            credential,
+            registry,
+        })
+    }
+}
+
+impl Place {
+    /// The address of a part of the repository.
+    pub(crate) fn url(&self, kind: &str, target: &str) -> String {
+        let scheme = if self.plain_http { "http" } else { "https" };
+        format!("{scheme}://{}/v2/{}/{kind}/{target}", self.host, self.repository)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(settings: &RegistrySettings, image: &str) -> Vec<String> {
+        let places = settings.places(&image.parse().unwrap(), None).unwrap();
+        places.iter().map(|place| place.url("blobs", "x")).collect()
+    }
+
+    #[test]
+    fn registries_are_spoken_to_with_tls_unless_they_are_on_this_machine() {
+        for (image, url) in [
+            ("quay.io/a/b:c", "https://quay.io/v2/a/b/blobs/x"),
+            ("10.0.0.1:5000/a", "https://10.0.0.1:5000/v2/a/blobs/x"),
+            ("docker.io/a", "https://index.docker.io/v2/library/a/blobs/x"),
+            ("127.0.0.1:5000/a", "http://127.0.0.1:5000/v2/a/blobs/x"),
+            ("localhost/a", "http://localhost/v2/a/blobs/x"),
+            ("[::1]:5000/a", "http://[::1]:5000/v2/a/blobs/x"),
+        ] {
+            assert_eq!(urls(&RegistrySettings::default(), image), [url]);
+        }
+    }
+
+    #[test]
+    fn mirrors_come_first_and_plain_http_only_where_it_is_written() {
+        let mirror = RegistrySetting { plain_http: true, ..RegistrySetting::default() };
+        let origin = RegistrySetting {
+            mirrors: vec!["mirror.example:5000/quay".to_owned(), "other.example".to_owned()],
+            ..RegistrySetting::default()
+        };
+        let registries =
+            BTreeMap::from([("quay.io".to_owned(), origin), ("mirror.example:5000".to_owned(), mirror)]);
+        let settings = RegistrySettings::new(registries, None);
+        assert_eq!(
+            urls(&settings, "quay.io/a/b"),
+            [
+                "http://mirror.example:5000/v2/quay/a/b/blobs/x",
+                "https://other.example/v2/a/b/blobs/x",
+                "https://quay.io/v2/a/b/blobs/x",
+            ]
+        );
+    }
+
+    #[test]
+    fn authorities_that_are_none_are_refused() {
+        for text in ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            assert!(Authorities::from_pem(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Whether the signatures of an image satisfy a rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bpfman_image_format::Digest;
+
+use crate::signature::Signature;
+use crate::{Revoked, Signer, TrustRoot, TrustedIdentity, TrustedKey, bundle, simple_signing};
+
+/// Whose signatures a rule counts, and how many it wants.
+#[derive(Clone, Debug, Default)]
+pub struct Signers {
+    /// Owners of these keys.
+    pub keys: Vec<TrustedKey>,
+    /// These identities, for which there has to be a trusted root.
+    pub identities: Vec<TrustedIdentity>,
+    /// How many different signers, at least 1.
+    pub minimum: usize,
+    /// Annotations that each counted signature has to carry.
+    pub annotations: BTreeMap<String, String>,
+    /// Signatures by key count only with an entry in a transparency log. Those by identity always need one.
+    pub log_required: bool,
+    /// Name of an annotation whose value never falls from one load of a repository to the next.
+    pub increasing: Option<String>,
+    /// What identities and log entries are checked with.
+    pub root: Option<TrustRoot>,
+}
+
+/// A signature that is good in itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Good {
+    pub(crate) signer: Signer,
+    /// What the signer wrote beside the digest, under the same signature.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// When it was made, if a log or an authority vouches for the time: seconds since 1970.
+    pub(crate) signed_at: Option<i64>,
+}
+
+/// What the signatures come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) signers: Vec<Signer>,
+    pub(crate) signed_at: Option<i64>,
+    /// The values of the `increasing` annotation that counted signatures carry.
+    pub(crate) versions: BTreeSet<String>,
+}
+
+/// Counts the signers of exactly this digest; the error says why there are too few.
+///
+/// All conditions hold for one and the same signature: a signature without the annotations is not made good by another
+/// one that has them.
+pub(crate) fn count(
+    signatures: &[Signature],
+    digest: Digest,
+    rule: &Signers,
+    revoked: &Revoked,
+) -> Result<Counted, String> {
+    let mut counted = Counted { signers: Vec::new(), signed_at: None, versions: BTreeSet::new() };
+    let mut faults: Vec<String> = Vec::new();
+    for signature in signatures {
+        match judge(signature, digest, rule, revoked) {
+            Ok(good) => {
+                counted.signed_at = counted.signed_at.max(good.signed_at);
+                let version = rule.increasing.as_ref().and_then(|name| good.annotations.get(name));
+                counted.versions.extend(version.cloned());
+                // Two signatures of one signer are one signer.
+                if !counted.signers.contains(&good.signer) {
+                    counted.signers.push(good.signer);
+                }
+            }
+            Err(fault) if faults.contains(&fault) => {}
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if !counted.signers.is_empty() && counted.signers.len() >= rule.minimum {
+        return Ok(counted);
+    }
+    let (found, minimum, seen) = (counted.signers.len(), rule.minimum, signatures.len());
+    let mut why = format!("{found} of {minimum} needed signers signed it ({seen} signatures looked at)");
+    for fault in faults {
+        why.push_str("; ");
+        why.push_str(&fault);
+    }
+    Err(why)
+}
+
+fn judge(signature: &Signature, digest: Digest, rule: &Signers, revoked: &Revoked) -> Result<Good, String> {
+    let good = match signature {
+        Signature::SimpleSigning { payload, signature, material } => {
+            simple_signing::verify(payload, signature, material, digest, rule)?
+        }
+        Signature::Bundle { json } => bundle::verify(json, digest, rule)?,
+    };
+    let signer = &good.signer;
+    if revoked.covers(signer) {
+        return Err(format!("a signature is by the revoked {signer}"));
+    }
+    for (name, wanted) in &rule.annotations {
+        match good.annotations.get(name) {
+            Some(value) if value == wanted => {}
+            Some(value) => {
+                return Err(format!("a signature by {signer} says {name}={value} instead of {wanted}"));
+            }
+            None => return Err(format!("a signature by {signer} lacks the annotation {name}={wanted}")),
+        }
+    }
+    if let Some(name) = &rule.increasing
+        && !good.annotations.contains_key(name)
+    {
+        return Err(format!("a signature by {signer} lacks the annotation {name}"));
+    }
+    Ok(good)
+}
+
+impl Signers {
+    /// Checks the claims of a certificate that was verified against the trusted root.
+    pub(crate) fn identity(&self, result: &sigstore_verify::VerificationResult) -> Result<Good, String> {
+        let whole = result.certificate_verified() && result.tlog_verified();
+        let (Some(subject), Some(issuer), true) = (result.identity(), result.issuer(), whole) else {
+            return Err("a signature's certificate names no issuer or no subject".to_owned());
+        };
+        let (subject, issuer) = (subject.as_str().to_owned(), issuer.to_owned());
+        if !self.identities.iter().any(|identity| identity.covers(&issuer, &subject)) {
+            return Err(format!("a signature is by {subject} of {issuer}, whom the rule does not name"));
+        }
+        let signer = Signer::Identity { issuer, subject };
+        Ok(Good { signer, annotations: BTreeMap::new(), signed_at: signed_at(result) })
+    }
+
+    /// The root, or why nothing can be checked without one.
+    pub(crate) fn root(&self) -> Result<&TrustRoot, String> {
+        self.root.as_ref().ok_or_else(|| "no trusted root is given".to_owned())
+    }
+}
+
+/// The earliest time that a log or an authority vouches for: a signature is as old as its first witness says.
+pub(crate) fn signed_at(result: &sigstore_verify::VerificationResult) -> Option<i64> {
+    let times = result.verified_timestamps().iter().map(|time| time.as_second());
+    times.chain(result.integrated_time().map(|time| time.as_second())).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bpfman_image_format::{SigningKey, SimpleSigningPayload};
+
+    fn pair() -> (SigningKey, TrustedKey) {
+        let key = SigningKey::generate().unwrap();
+        let trusted = TrustedKey::from_pem(&key.public_key().unwrap().to_pem()).unwrap();
+        assert_eq!(trusted.fingerprint(), key.public_key().unwrap().fingerprint());
+        (key, trusted)
+    }
+
+    fn sign(key: &SigningKey, payload: &[u8]) -> Signature {
+        let signature = key.sign(payload).unwrap();
+        Signature::SimpleSigning { payload: payload.to_vec(), signature, material: Default::default() }
+    }
+
+    fn payload(digest: Digest, annotations: &[(&str, &str)]) -> Vec<u8> {
+        let annotations = annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        serde_json::to_vec(&SimpleSigningPayload::new("quay.io/a", digest, &annotations.collect())).unwrap()
+    }
+
+    fn rule(keys: &[&TrustedKey], minimum: usize) -> Signers {
+        let keys = keys.iter().map(|key| (*key).clone()).collect();
+        Signers { keys, minimum, ..Signers::default() }
+    }
+
+    fn judged(signatures: &[Signature], digest: Digest, rule: &Signers) -> Result<Vec<Signer>, String> {
+        count(signatures, digest, rule, &Revoked::default()).map(|counted| counted.signers)
+    }
+
+    #[test]
+    fn signature_by_a_named_key_on_this_digest_is_counted() {
+        let ((key, trusted), digest) = (pair(), Digest::of(b"image"));
+        let signatures = [sign(&key, &payload(digest, &[]))];
+        let expected = Ok(vec![Signer::Key(trusted.fingerprint())]);
+        assert_eq!(judged(&signatures, digest, &rule(&[&trusted], 1)), expected);
+        let text = serde_json::to_string(&signatures).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Signature>>(&text).unwrap(), signatures);
+    }
+
+    #[test]
+    fn signature_for_another_digest_is_refused() {
+        let ((key, trusted), digest) = (pair(), Digest::of(b"image"));
+        let other = sign(&key, &payload(Digest::of(b"other"), &[]));
+        let error = judged(&[other], digest, &rule(&[&trusted], 1)).unwrap_err();
+        assert!(error.contains("another image"), "{error}");
+    }
+
+    #[test]
+    fn signature_of_another_type_or_shape_is_refused() {
+        let ((key, trusted), digest) = (pair(), Digest::of(b"image"));
+        let text = String::from_utf8(payload(digest, &[])).unwrap();
+        let other = text.replace("cosign container image signature", "x");
+        for text in [other.as_bytes(), b"{}".as_slice(), b"not json"] {
+            assert!(judged(&[sign(&key, text)], digest, &rule(&[&trusted], 1)).is_err());
+        }
+    }
+
+    #[test]
+    fn signature_by_another_key_or_over_other_bytes_is_refused() {
+        let ((key, trusted), (stranger, _), digest) = (pair(), pair(), Digest::of(b"image"));
+        let rule_of_key = rule(&[&trusted], 1);
+        assert!(judged(&[sign(&stranger, &payload(digest, &[]))], digest, &rule_of_key).is_err());
+        let signature = key.sign(&payload(Digest::of(b"other"), &[])).unwrap();
+        let payload = payload(digest, &[]);
+        let forged = Signature::SimpleSigning { payload, signature, material: Default::default() };
+        assert!(judged(&[forged], digest, &rule_of_key).is_err());
+        assert!(judged(&[], digest, &rule_of_key).is_err());
+        assert!(judged(&[], digest, &rule(&[], 0)).is_err(), "no rule ever means that nothing is enough");
+    }
+
+    #[test]
+    fn two_signatures_of_one_key_are_one_signer() {
+        let ((one, trusted_one), (two, trusted_two), digest) = (pair(), pair(), Digest::of(b"image"));
+        let rule = rule(&[&trusted_one, &trusted_two], 2);
+        let text = payload(digest, &[]);
+        let again = payload(digest, &[("a", "b")]);
+        assert!(judged(&[sign(&one, &text), sign(&one, &again)], digest, &rule).is_err());
+        assert_eq!(judged(&[sign(&one, &text), sign(&two, &text)], digest, &rule).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn annotation_of_one_signer_does_not_make_anothers_signature_good() {
+        let ((one, trusted_one), (two, _), digest) = (pair(), pair(), Digest::of(b"image"));
+        let mut rule = rule(&[&trusted_one], 1);
+        rule.annotations.insert("stage".to_owned(), "production".to_owned());
+        let bare = sign(&one, &payload(digest, &[]));
+        let strangers = sign(&two, &payload(digest, &[("stage", "production")]));
+        let error = judged(&[bare, strangers], digest, &rule).unwrap_err();
+        assert!(error.contains("lacks the annotation stage=production"), "{error}");
+        let wrong = sign(&one, &payload(digest, &[("stage", "trial")]));
+        assert!(judged(&[wrong], digest, &rule).unwrap_err().contains("stage=trial"));
+        let good = sign(&one, &payload(digest, &[("stage", "production"), ("more", "x")]));
+        assert_eq!(judged(&[good], digest, &rule).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn revoked_key_counts_no_more() {
+        let ((one, trusted_one), (two, trusted_two), digest) = (pair(), pair(), Digest::of(b"image"));
+        let text = payload(digest, &[]);
+        let revoked = Revoked { keys: [trusted_one.fingerprint()].into(), ..Revoked::default() };
+        let keys = [&trusted_one, &trusted_two];
+        let error = count(&[sign(&one, &text)], digest, &rule(&keys, 1), &revoked).unwrap_err();
+        assert!(error.contains("revoked key"), "{error}");
+        let both = [sign(&one, &text), sign(&two, &text)];
+        let counted = count(&both, digest, &rule(&keys, 1), &revoked).unwrap();
+        assert_eq!(counted.signers, [Signer::Key(trusted_two.fingerprint())]);
+        assert!(count(&both, digest, &rule(&keys, 2), &revoked).is_err());
+    }
+
+    #[test]
+    fn signature_without_the_growing_annotation_is_refused() {
+        let ((key, trusted), digest) = (pair(), Digest::of(b"image"));
+        let rule = Signers { increasing: Some("version".to_owned()), ..rule(&[&trusted], 1) };
+        assert!(judged(&[sign(&key, &payload(digest, &[]))], digest, &rule).is_err());
+        let signatures = [sign(&key, &payload(digest, &[("version", "2")]))];
+        let counted = count(&signatures, digest, &rule, &Revoked::default()).unwrap();
+        assert_eq!(counted.versions, ["2".to_owned()].into());
+    }
+}

@@ -1,0 +1,163 @@
+//! Signatures in cosign's older form: a JSON payload, signed as it is, with what vouches for the signer beside it.
+
+use std::collections::BTreeMap;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bpfman_image_format::{Digest, SimpleSigningPayload, causes, media};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sigstore_verify::types::{Bundle, DerCertificate};
+use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
+
+use crate::signature::Material;
+use crate::signers::{Good, signed_at};
+use crate::{Signer, Signers};
+
+/// Who signed exactly this digest, if the rule names them.
+pub(crate) fn verify(
+    payload: &[u8],
+    signature: &[u8],
+    material: &Material,
+    digest: Digest,
+    rule: &Signers,
+) -> Result<Good, String> {
+    // The signature first: nothing of an unsigned document is parsed.
+    let mut good = match &material.certificate {
+        Some(certificate) if !rule.identities.is_empty() => {
+            let root = rule.root()?;
+            let content = certificates(certificate, material.chain.as_deref())?;
+            let bundle = as_bundle(&content, payload, signature, material)?;
+            let mut policy = VerificationPolicy::any_identity();
+            if !root.has_certificate_log() {
+                policy = policy.skip_sct();
+            }
+            let result = root.verifier().verify(payload, &bundle, &policy);
+            rule.identity(&result.map_err(|error| untrusted(&error))?)?
+        }
+        _ => by_key(payload, signature, material, rule)?,
+    };
+    let payload: SimpleSigningPayload =
+        serde_json::from_slice(payload).map_err(|error| format!("a signed payload is malformed: {error}"))?;
+    if payload.critical.kind != media::SIMPLE_SIGNING_TYPE {
+        return Err(format!("a signed payload is of the type `{}`", payload.critical.kind));
+    }
+    let signed = &payload.critical.image.docker_manifest_digest;
+    if *signed != digest.to_string() {
+        return Err(format!("a signature by {} is for another image, {signed}", good.signer));
+    }
+    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    good.annotations =
+        payload.optional.unwrap_or_default().into_iter().map(|(name, value)| (name, text(value))).collect();
+    Ok(good)
+}
+
+fn by_key(payload: &[u8], signature: &[u8], material: &Material, rule: &Signers) -> Result<Good, String> {
+    let key = rule
+        .keys
+        .iter()
+        .find(|key| key.made(payload, signature))
+        .ok_or("a signature is by none of the rule's keys, or was tampered with")?;
+    let mut at = None;
+    if rule.log_required {
+        let content = json!({ "publicKey": { "hint": "" } });
+        let bundle = as_bundle(&content, payload, signature, material)?;
+        let policy = PublicKeyVerificationPolicy::new(key.spki().clone());
+        let result = rule.root()?.verifier().verify(payload, &bundle, &policy);
+        at = signed_at(&result.map_err(|error| untrusted(&error))?);
+    }
+    Ok(Good { signer: Signer::Key(key.fingerprint()), annotations: BTreeMap::new(), signed_at: at })
+}
+
+fn untrusted(error: &sigstore_verify::Error) -> String {
+    format!("a signature does not stand up to the trusted root: {}", causes(error))
+}
+
+/// The log's promise, as cosign writes it into an annotation.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct LogEntry {
+    signed_entry_timestamp: String,
+    payload: LogPayload,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LogPayload {
+    body: String,
+    integrated_time: i64,
+    log_index: u64,
+    #[serde(rename = "logID")]
+    log_id: String,
+}
+
+#[derive(Deserialize)]
+struct Timestamp {
+    #[serde(rename = "SignedRFC3161Timestamp")]
+    token: String,
+}
+
+/// Puts the annotations into the shape of a bundle of version 0.1, which has the same parts, so that one verifier
+/// checks both forms.
+fn as_bundle(
+    content: &Value,
+    payload: &[u8],
+    signature: &[u8],
+    material: &Material,
+) -> Result<Bundle, String> {
+    let malformed = |part: &str, error: &dyn std::fmt::Display| format!("the {part} of a signature: {error}");
+    let log = material.log.as_deref().ok_or("a signature has no entry of a transparency log")?;
+    let entry: LogEntry = serde_json::from_str(log).map_err(|error| malformed("log entry", &error))?;
+    let body = BASE64_STANDARD.decode(&entry.payload.body).map_err(|error| malformed("log entry", &error))?;
+    let kind: Value = serde_json::from_slice(&body).map_err(|error| malformed("log entry", &error))?;
+    let log_id = from_hex(&entry.payload.log_id).ok_or("the log entry of a signature has no log id")?;
+    let mut verification = json!({
+        "tlogEntries": [{
+            "logIndex": entry.payload.log_index.to_string(),
+            "logId": { "keyId": BASE64_STANDARD.encode(log_id) },
+            "kindVersion": { "kind": kind["kind"], "version": kind["apiVersion"] },
+            "integratedTime": entry.payload.integrated_time.to_string(),
+            "inclusionPromise": { "signedEntryTimestamp": entry.signed_entry_timestamp },
+            "canonicalizedBody": entry.payload.body,
+        }],
+    });
+    if let (Some(fields), Some(more)) = (verification.as_object_mut(), content.as_object()) {
+        fields.extend(more.clone());
+    }
+    if let Some(text) = &material.timestamp {
+        let stamp: Timestamp = serde_json::from_str(text).map_err(|error| malformed("timestamp", &error))?;
+        verification["timestampVerificationData"] =
+            json!({ "rfc3161Timestamps": [{ "signedTimestamp": stamp.token }] });
+    }
+    let bundle = json!({
+        "mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.1",
+        "verificationMaterial": verification,
+        "messageSignature": {
+            "messageDigest": {
+                "algorithm": "SHA2_256",
+                "digest": BASE64_STANDARD.encode(Digest::of(payload).bytes()),
+            },
+            "signature": BASE64_STANDARD.encode(signature),
+        },
+    });
+    Bundle::from_json(&bundle.to_string()).map_err(|error| malformed("parts", &error))
+}
+
+/// The signer's certificate and those above it, as a bundle has them.
+fn certificates(leaf: &str, chain: Option<&str>) -> Result<Value, String> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let blocks =
+        leaf.split_inclusive(END).take(1).chain(chain.unwrap_or_default().split_inclusive(END).take(8));
+    let mut all = Vec::new();
+    for block in blocks.map(str::trim).filter(|block| !block.is_empty()) {
+        let certificate = DerCertificate::from_pem(block)
+            .map_err(|error| format!("the certificate of a signature: {error}"))?;
+        all.push(json!({ "rawBytes": BASE64_STANDARD.encode(certificate.as_bytes()) }));
+    }
+    Ok(json!({ "x509CertificateChain": { "certificates": all } }))
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
+    (text.len() == 64).then(|| text.as_bytes().chunks_exact(2).map(pair).collect())?
+}

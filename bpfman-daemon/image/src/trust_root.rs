@@ -1,0 +1,72 @@
+//! Certificate authorities and transparency logs that signatures without a key of their own are checked with.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bpfman_image_format::causes;
+use sigstore_verify::Verifier;
+use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
+
+/// What `trusted_root = "public-good"` names: Sigstore's public instance, as it was when this daemon was built.
+pub const PUBLIC_GOOD: &str = "public-good";
+
+/// A trusted root: certificate authorities, transparency logs, timestamp authorities. Given, never fetched.
+#[derive(Clone)]
+pub struct TrustRoot {
+    verifier: Arc<Verifier>,
+    /// False for private roots without a log of certificates: their certificates carry no receipt of one.
+    has_certificate_log: bool,
+}
+
+/// A text that is no trusted root.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a Sigstore trusted root (trusted_root.json): {0}")]
+pub struct TrustRootError(pub String);
+
+impl TrustRoot {
+    /// Reads the JSON that `cosign trusted-root create` writes, and Sigstore's own repository has.
+    pub fn from_json(text: &str) -> Result<Self, TrustRootError> {
+        let failed = |error: &dyn std::error::Error| TrustRootError(causes(error));
+        let root = TrustedRoot::from_json(text).map_err(|error| failed(&error))?;
+        // Without them nothing could ever be verified: an empty document is a mistake.
+        if root.certificate_authorities.is_empty() && root.tlogs.is_empty() {
+            return Err(TrustRootError("it names no certificate authority and no log".to_owned()));
+        }
+        let verifier = Verifier::new(&root).map_err(|error| failed(&error))?;
+        Ok(Self { verifier: Arc::new(verifier), has_certificate_log: !root.ctlogs.is_empty() })
+    }
+
+    /// Sigstore's public instance. Its keys change about once a year, and are as old as this daemon.
+    pub fn public_good() -> Result<Self, TrustRootError> {
+        Self::from_json(SIGSTORE_PRODUCTION_TRUSTED_ROOT)
+    }
+
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    pub(crate) const fn has_certificate_log(&self) -> bool {
+        self.has_certificate_log
+    }
+}
+
+impl fmt::Debug for TrustRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TrustRoot(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_root_is_one_and_other_texts_are_not() {
+        assert!(TrustRoot::public_good().unwrap().has_certificate_log());
+        for text in
+            ["", "[]", "{}", r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#]
+        {
+            assert!(TrustRoot::from_json(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Passwords for registries as docker and podman keep them: a JSON file, and programs that it names.
+//!
+//! ```json
+//! { "auths": { "quay.io/team": { "auth": "base64 of user:password" } },
+//!   "credHelpers": { "registry.example": "pass" }, "credsStore": "secretservice" }
+//! ```
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::{Credential, CredentialError, ImageReference};
+
+/// Bytes of a helper's answer.
+const ANSWER_LIMIT: u64 = 64 << 10;
+/// How long a helper may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the file says.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AuthFile {
+    auths: BTreeMap<String, Entry>,
+    #[serde(rename = "credHelpers")]
+    helpers: BTreeMap<String, String>,
+    #[serde(rename = "credsStore")]
+    store: Option<String>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct Entry {
+    auth: Option<String>,
+    #[serde(rename = "identitytoken")]
+    identity_token: Option<String>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Entry(..)")
+    }
+}
+
+/// Why there is no password, although the file or a helper should have one. No text of theirs is repeated: it may hold
+/// the secret.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthFileError {
+    /// Not the JSON that docker and podman write.
+    #[error("the file of registry passwords is not JSON as docker and podman write it (line {line})")]
+    Syntax {
+        /// Line of the mistake, from 1.
+        line: usize,
+    },
+    /// An entry that holds no user and password.
+    #[error("the file of registry passwords, entry `{entry}`: {source}")]
+    Entry {
+        /// The registry or namespace.
+        entry: String,
+        /// What is wrong with it.
+        source: CredentialError,
+    },
+    /// An entry of another kind.
+    #[error(
+        "the file of registry passwords, entry `{0}`: identity tokens are not read; use a user and a password"
+    )]
+    Token(String),
+    /// A helper that does not do its work.
+    #[error("the credential helper {program} gives no password for {registry}: {why}")]
+    Helper {
+        /// Name of the program.
+        program: String,
+        /// The registry.
+        registry: String,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+impl AuthFile {
+    /// Reads the text of the file.
+    pub fn parse(text: &str) -> Result<Self, AuthFileError> {
+        serde_json::from_str(text).map_err(|error| AuthFileError::Syntax { line: error.line() })
+    }
+
+    /// The files that docker and podman look at, in their order: `REGISTRY_AUTH_FILE`, podman's in the runtime folder
+    /// and in `~/.config/containers`, docker's in `DOCKER_CONFIG` or `~/.docker`.
+    #[must_use]
+    pub fn places(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
+        let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = folder("HOME");
+        let below_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
+        [
+            folder("REGISTRY_AUTH_FILE"),
+            folder("XDG_RUNTIME_DIR").map(|runtime| runtime.join("containers/auth.json")),
+            folder("XDG_CONFIG_HOME")
+                .map(|config| config.join("containers/auth.json"))
+                .or_else(|| below_home(".config/containers/auth.json")),
+            folder("DOCKER_CONFIG")
+                .map(|docker| docker.join("config.json"))
+                .or_else(|| below_home(".docker/config.json")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// The password for an image's registry; none if the file knows nothing of it. Asks a helper where the file names
+    /// one, which blocks.
+    ///
+    /// The longest entry that covers the repository wins, as in podman's file; docker's `https://index.docker.io/v1/`
+    /// stands for `docker.io`.
+    pub fn find(&self, image: &ImageReference) -> Result<Option<Credential>, AuthFileError> {
+        if let Some(program) = self.helpers.get(image.registry()) {
+            return ask(program, image.registry());
+        }
+        let mut keys = self.auths.keys().filter(|key| covers(key, image)).collect::<Vec<_>>();
+        keys.sort_by_key(|key| key.len());
+        for key in keys.into_iter().rev() {
+            let Some(entry) = self.auths.get(key) else { continue };
+            if entry.identity_token.as_ref().is_some_and(|token| !token.is_empty()) {
+                return Err(AuthFileError::Token(key.clone()));
+            }
+            // Empty entries stand for "the store has it".
+            if let Some(text) = entry.auth.as_ref().filter(|text| !text.is_empty()) {
+                let wrong = |source| AuthFileError::Entry { entry: key.clone(), source };
+                return Credential::from_base64(text).map(Some).map_err(wrong);
+            }
+        }
+        match &self.store {
+            Some(program) => ask(program, image.registry()),
+            None => Ok(None),
+        }
+    }
+}
+
+fn covers(key: &str, image: &ImageReference) -> bool {
+    let bare = key.trim_start_matches("https://").trim_start_matches("http://");
+    let bare = bare.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
+    let bare = if bare == "index.docker.io" { "docker.io" } else { bare };
+    let name = image.name();
+    name.strip_prefix(bare).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    username: String,
+    secret: String,
+}
+
+/// The protocol of docker's helpers: the registry goes in, JSON comes out.
+fn ask(name: &str, registry: &str) -> Result<Option<Credential>, AuthFileError> {
+    let program = format!("docker-credential-{name}");
+    let failed =
+        |why: String| AuthFileError::Helper { program: program.clone(), registry: registry.to_owned(), why };
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        return Err(failed("its name is none of a program".to_owned()));
+    }
+    let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
+    let mut child = Command::new(OsStr::new(&program))
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    if let Some(mut input) = child.stdin.take() {
+        // One that does not read its input answers all the same, or fails below.
+        let _ = input.write_all(server.as_bytes());
+    }
+    let output = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let mut answer = Vec::new();
+        output.map(|output| output.take(ANSWER_LIMIT).read_to_end(&mut answer));
+        answer
+    });
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait().map_err(|error| failed(error.to_string()))? {
+            Some(status) => break status,
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(failed(format!("it takes longer than {} s", PATIENCE.as_secs())));
+            }
+        }
+    };
+    let answer = reader.join().unwrap_or_default();
+    if !status.success() {
+        // The protocol's word for "I have none".
+        let none = String::from_utf8_lossy(&answer).contains("credentials not found");
+        return if none { Ok(None) } else { Err(failed(format!("it ends with {status}"))) };
+    }
+    let answer: Answer = serde_json::from_slice(&answer)
+        .map_err(|_| failed("its answer is not what helpers say".to_owned()))?;
+    if answer.username == "<token>" {
+        return Err(failed("identity tokens are not read".to_owned()));
+    }
+    Ok(Some(Credential::new(answer.username, answer.secret)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(file: &str, image: &str) -> Result<Option<(String, String)>, AuthFileError> {
+        let found = AuthFile::parse(file)?.find(&image.parse().unwrap())?;
+        Ok(found.map(|found| (found.user().to_owned(), found.password().to_owned())))
+    }
+
+    #[test]
+    fn the_longest_entry_that_covers_a_repository_wins() {
+        let file = r#"{"auths":{
+            "quay.io":{"auth":"YTph"},
+            "quay.io/team":{"auth":"Yjpi"},
+            "https://index.docker.io/v1/":{"auth":"Yzpj"},
+            "empty.example":{}
+        },"unknown":1}"#;
+        let user = |image: &str| find(file, image).unwrap().map(|(user, _)| user);
+        assert_eq!(user("quay.io/other/x:1").as_deref(), Some("a"));
+        assert_eq!(user("quay.io/team/x:1").as_deref(), Some("b"));
+        assert_eq!(user("quay.io/teams/x").as_deref(), Some("a"));
+        assert_eq!(user("docker.io/x").as_deref(), Some("c"));
+        assert_eq!(user("quay.io.evil.io/x"), None);
+        assert_eq!(user("empty.example/x"), None);
+    }
+
+    #[test]
+    fn mistakes_are_named_without_the_secret() {
+        for (file, part) in [
+            ("{\n\"auths\": 3}", "line 2"),
+            (r#"{"auths":{"quay.io":{"auth":"c2VjcmV0"}}}"#, "quay.io"),
+            (r#"{"auths":{"quay.io":{"identitytoken":"secret"}}}"#, "identity token"),
+            (r#"{"credHelpers":{"quay.io":"../evil"}}"#, "name"),
+            (
+                r#"{"credHelpers":{"quay.io":"not-installed-anywhere"}}"#,
+                "docker-credential-not-installed-anywhere",
+            ),
+        ] {
+            let error = find(file, "quay.io/a").unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_are_looked_for_where_docker_and_podman_do() {
+        let variable = |name: &str| match name {
+            "HOME" => Some("/h".into()),
+            "XDG_RUNTIME_DIR" => Some("/r".into()),
+            "DOCKER_CONFIG" => Some("relative".into()),
+            _ => None,
+        };
+        let places = AuthFile::places(variable);
+        let expected =
+            ["/r/containers/auth.json", "/h/.config/containers/auth.json", "/h/.docker/config.json"];
+        assert_eq!(places, expected.map(PathBuf::from));
+    }
+}
