@@ -5,6 +5,7 @@ mod attach;
 mod facts;
 mod glob;
 mod hook;
+mod hook_facts;
 mod ids;
 mod insn;
 mod interface_match;
@@ -20,6 +21,9 @@ pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts};
 pub use glob::{BadGlob, Glob};
 pub use hook::{Direction, HookKey, HookKind, NetnsId, UnknownDirection};
+pub use hook_facts::{
+    FilterFacts, Held, Holder, HookContents, HookEntry, InterfaceEvent, InterfaceFacts, Via, XdpRunsIn,
+};
 pub use ids::{BtfId, IfIndex, KernelLinkId, LinkId, MapId, MatchingId, OperationId, ProgramId, ProgramUid};
 pub use insn::{Insn, op};
 pub use interface_match::{BadMatch, InterfaceMatch};

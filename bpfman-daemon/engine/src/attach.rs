@@ -154,6 +154,7 @@ impl<K: Kernel> Engine<K> {
                     ifindex: key.ifindex,
                     direction: *direction,
                     anchor: self.tcx_anchor(&key, link)?,
+                    expected_revision: None,
                 }
             }
             AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } => {

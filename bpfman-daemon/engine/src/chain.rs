@@ -102,6 +102,8 @@ impl<K: Kernel> Engine<K> {
             text: &joined.text,
             kind,
             attach_btf_id: 0,
+            extends: None,
+            device: None,
             log: bpfmand_kernel::LogRequest::OnFailure,
         })?;
         let facts = self.kernel.program_of(&loaded.program)?;

@@ -249,7 +249,11 @@ impl EngineError {
             Self::Chain { .. } => ErrorKind::Unsupported,
             Self::Kernel(error) => match error {
                 KernelError::Refused { .. } | KernelError::Call { .. } => ErrorKind::KernelRefused,
-                KernelError::HookHeld { .. } | KernelError::HookChanged { .. } => ErrorKind::Conflict,
+                KernelError::HookHeld { .. }
+                | KernelError::HookChanged { .. }
+                | KernelError::HookFull { .. }
+                | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
+                KernelError::HookGone { .. } => ErrorKind::NotFound,
                 KernelError::NoInterface { .. } | KernelError::NoNamespace { .. } => ErrorKind::Invalid,
                 KernelError::NoTracepoint { .. } | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
                 KernelError::Unsupported { .. } => ErrorKind::Unsupported,

@@ -105,9 +105,13 @@ impl<K: Kernel> Engine<K> {
                 ifindex: key.ifindex,
                 mode: self.xdp_modes.get(&interface.name).copied().unwrap_or_default(),
             },
-            HookKind::Tc(direction) if self.tc_enters_by_tcx() => {
-                LinkTarget::Tcx { netns, ifindex: key.ifindex, direction, anchor: Anchor::Last }
-            }
+            HookKind::Tc(direction) if self.tc_enters_by_tcx() => LinkTarget::Tcx {
+                netns,
+                ifindex: key.ifindex,
+                direction,
+                anchor: Anchor::Last,
+                expected_revision: None,
+            },
             HookKind::Tc(direction) | HookKind::Tcx(direction) => {
                 // A filter has no pin that could tell after a crash that it is there: the program's pin below
                 // `pending` names the hook, and recovery looks there for a filter that runs it.

@@ -88,6 +88,8 @@ impl<K: Kernel> Engine<K> {
                 text: &bound,
                 kind: program.program_type.into(),
                 attach_btf_id: program.attach_btf_id,
+                extends: None,
+                device: None,
                 // Members of chains share one stack: their own share is best known from the kernel.
                 log: match plan.log {
                     LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use bpfmand_core::{ProgramFacts, Via};
+
 /// A refusal or failure of the kernel, with what was asked of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,11 +39,49 @@ pub enum KernelError {
         /// The program that holds it, as far as the kernel tells.
         holder: String,
     },
-    /// The hook runs another program than the one to be replaced.
-    #[error("hook {hook} no longer runs what this daemon put there; it was not changed")]
+    /// The hook runs another program than the one to be replaced, or has another revision than expected.
+    #[error(
+        "hook {hook} is no longer as it was expected to be: someone changed it meanwhile; it was left as it is"
+    )]
     HookChanged {
         /// Which hook.
         hook: String,
+    },
+    /// What a program was to be put before or after is not at the hook.
+    #[error("{anchor} is not at {hook}, so nothing can be put before or after it")]
+    NoAnchor {
+        /// The link or program.
+        anchor: String,
+        /// Which hook.
+        hook: String,
+    },
+    /// A hook has as many programs as the kernel takes.
+    #[error("hook {hook} has {most} programs already, the most that the kernel takes; detach one first")]
+    HookFull {
+        /// Which hook.
+        hook: String,
+        /// The most.
+        most: usize,
+    },
+    /// A hook is gone.
+    #[error("hook {hook} is gone: {reason}")]
+    HookGone {
+        /// Which hook.
+        hook: String,
+        /// Interface or namespace.
+        reason: &'static str,
+    },
+    /// A map is not of the kind that a call is for.
+    #[error("cannot {action} map {map} of type {map_type}: {reason}")]
+    WrongMap {
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+        /// Id and name.
+        map: String,
+        /// The type's name.
+        map_type: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// No such interface.
     #[error("interface \"{name}\" does not exist in {}", netns.as_ref().map_or_else(|| "the daemon's network namespace".to_owned(), |p| format!("network namespace {}", p.display())))]
@@ -106,4 +146,17 @@ impl KernelError {
             _ => None,
         }
     }
+}
+
+/// The program that holds an XDP hook, in words.
+pub(crate) fn holder(program: &ProgramFacts, via: &Via) -> String {
+    let how = match via {
+        Via::XdpLink { links, mode } => match links.as_slice() {
+            [link] => format!(", {mode}, by link {link}"),
+            _ => format!(", {mode}, by a link"),
+        },
+        Via::XdpNetlink { mode } => format!(", {mode}, by netlink (`ip link set xdp`)"),
+        Via::TcxLink { .. } | Via::TcxProgram | Via::Filter(_) => String::new(),
+    };
+    format!("program {} (\"{}\", tag {}){how}", program.id, program.name, program.tag_text())
 }

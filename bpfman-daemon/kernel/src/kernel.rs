@@ -3,202 +3,14 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    BoundText, Direction, HookKey, HookKind, IfIndex, Interface, KernelLinkId, LinkFacts, MapFacts, MapId,
-    MapSpec, ProcessScope, ProgramFacts, ProgramId, ProgramType,
+    Held, Holder, HookContents, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
+    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
 };
 
-use crate::KernelError;
-
-/// How an XDP program is attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum XdpMode {
-    /// By the driver where it can, else generic.
-    #[default]
-    Auto,
-    /// By the driver.
-    Native,
-    /// By the network stack, after the socket buffer is made.
-    Generic,
-    /// On the card.
-    Offload,
-}
-
-/// Where a tcx link goes among the links of its hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anchor {
-    /// After all others.
-    Last,
-    /// Just before this one.
-    Before(KernelLinkId),
-    /// Just after this one.
-    After(KernelLinkId),
-}
-
-/// What a link ties a program to.
-#[derive(Clone, Debug)]
-pub enum LinkTarget<'a> {
-    /// An interface's XDP hook.
-    Xdp {
-        /// The namespace file, none for the daemon's own.
-        netns: Option<&'a Path>,
-        /// The interface in it.
-        ifindex: IfIndex,
-        /// How.
-        mode: XdpMode,
-    },
-    /// An interface's tcx hook (Linux 6.6 and later).
-    Tcx {
-        /// The namespace file, none for the daemon's own.
-        netns: Option<&'a Path>,
-        /// The interface in it.
-        ifindex: IfIndex,
-        /// Which way.
-        direction: Direction,
-        /// Where among the others.
-        anchor: Anchor,
-    },
-    /// A static trace point.
-    Tracepoint {
-        /// Folder.
-        category: &'a str,
-        /// Name.
-        name: &'a str,
-    },
-    /// A kernel function.
-    Kprobe {
-        /// Symbol.
-        function: &'a str,
-        /// Bytes from its start.
-        offset: u64,
-        /// Fire on return.
-        on_return: bool,
-    },
-    /// A user-space function.
-    Uprobe {
-        /// Absolute path, or a library's name.
-        target: &'a str,
-        /// Symbol, or none for a plain file offset.
-        function: Option<&'a str>,
-        /// Bytes.
-        offset: u64,
-        /// Which processes.
-        scope: &'a ProcessScope,
-        /// Fire on return.
-        on_return: bool,
-    },
-    /// What an fentry, fexit or LSM program was loaded for.
-    Trampoline,
-}
-
-/// What the kernel has to know of a program's kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProgramKind {
-    /// `enum bpf_prog_type`.
-    pub kernel_type: u32,
-    /// `enum bpf_attach_type`, 0 where the kernel asks for none.
-    pub expected_attach_type: u32,
-}
-
-impl From<ProgramType> for ProgramKind {
-    fn from(program_type: ProgramType) -> Self {
-        let expected_attach_type = match program_type {
-            ProgramType::Xdp => 37,
-            ProgramType::Fentry => 24,
-            ProgramType::Fexit => 25,
-            ProgramType::Lsm => 27,
-            _ => 0,
-        };
-        Self { kernel_type: program_type.kernel_type(), expected_attach_type }
-    }
-}
-
-/// Whether the verifier's log is wanted from a load that succeeds. One that fails always has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogRequest {
-    /// No: the fast way.
-    #[default]
-    OnFailure,
-    /// No, but the stack depths that it ends with.
-    StackDepths,
-    /// Yes, whole.
-    Always,
-}
-
-/// A program to load.
-#[derive(Clone, Debug)]
-pub struct ProgramLoad<'a> {
-    /// Name for the kernel, which keeps 15 bytes.
-    pub name: &'a str,
-    /// What to load.
-    pub text: &'a BoundText,
-    /// As what.
-    pub kind: ProgramKind,
-    /// Id of the function or hook in the kernel's BTF, for fentry, fexit and LSM, else 0.
-    pub attach_btf_id: u32,
-    /// Log wanted?
-    pub log: LogRequest,
-}
-
-/// A loaded program.
-#[derive(Debug)]
-pub struct Loaded<H> {
-    /// Keeps it loaded.
-    pub program: H,
-    /// The verifier's log, if it was asked for.
-    pub log: String,
-    /// Bytes of stack of each function, in the order of the text, if they were asked for and the kernel told them.
-    pub stack_depths: Option<Vec<u32>>,
-}
-
-/// A filter of ours on a clsact hook, as the kernel knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcFilter {
-    /// `prio` of `tc filter show`.
-    pub priority: u16,
-    /// `handle` of `tc filter show`.
-    pub handle: u32,
-}
-
-impl TcFilter {
-    /// Leaves room for filters of others before it, as v0.6.0 does.
-    const PRIORITY: u16 = 50;
-
-    /// The filter of an operation. Its handle is never one of the small numbers that tools choose.
-    #[must_use]
-    pub const fn of(operation: u64) -> Self {
-        Self { priority: Self::PRIORITY, handle: 0x6270_0000 | (operation & 0xffff) as u32 }
-    }
-}
-
-/// A filter and the hook that it is at.
-#[derive(Clone, Copy, Debug)]
-pub struct FilterPlace<'a> {
-    /// The namespace file, none for the daemon's own.
-    pub netns: Option<&'a Path>,
-    /// The interface in it.
-    pub ifindex: IfIndex,
-    /// Which way.
-    pub direction: Direction,
-    /// Which filter.
-    pub filter: TcFilter,
-}
-
-/// What this kernel can do, as far as the engine decides by it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Features {
-    /// `uname -r`.
-    pub release: String,
-    /// Major and minor version.
-    pub version: (u32, u32),
-    /// tcx links (Linux 6.6 and later).
-    pub tcx: bool,
-    /// Links on perf events (Linux 5.15 and later): without them probes cannot outlive the daemon.
-    pub perf_links: bool,
-    /// Frames are rounded up to 16 bytes instead of 32 (Linux 6.12 and later).
-    pub frames_by_16: bool,
-    /// Jumps with 32-bit offsets (Linux 6.6 and later).
-    pub long_jumps: bool,
-}
+use crate::{
+    Features, FilterPlace, InterfaceWatch, KernelError, LinkTarget, Loaded, MapEntry, ProgramLoad, TestRun,
+    TestRunResult,
+};
 
 /// The kernel. Paths of pins are relative to the root that the implementation was made with.
 ///
@@ -282,6 +94,75 @@ pub trait Kernel: Send + Sync + 'static {
     /// The kernel refuses it.
     fn fill_slot(&self, map: &Self::Handle, slot: u32, value: &Self::Handle) -> Result<(), KernelError>;
 
+    /// Empties a slot of a map of maps or an array of programs; an empty one is fine.
+    ///
+    /// # Errors
+    /// The map has no such slot or no slots at all, or the kernel refuses.
+    fn clear_slot(&self, map: &Self::Handle, slot: u32) -> Result<(), KernelError>;
+
+    /// The value of each possible CPU, in the order of their numbers, of one entry of a per-CPU map (array, hash, LRU
+    /// hash) whose keys have 4 bytes. Each value has the map's value size.
+    ///
+    /// # Errors
+    /// The map is of another kind, has no such entry, or the kernel refuses.
+    fn read_per_cpu(&self, map: &Self::Handle, key: u32) -> Result<Vec<Vec<u8>>, KernelError>;
+
+    /// Sets an entry of a per-CPU map, as in [`Kernel::read_per_cpu`], to the same value for every CPU.
+    ///
+    /// # Errors
+    /// The map is of another kind, the value has another size than its values, or the kernel refuses.
+    fn write_per_cpu(&self, map: &Self::Handle, key: u32, value: &[u8]) -> Result<(), KernelError>;
+
+    /// Keys and values of a map of data: hash, LRU hash, LPM trie or array, per CPU or not; at most `most`. A per-CPU
+    /// value is all CPUs' values, each padded to 8 bytes. An array's entries are all there, the untouched ones zero.
+    /// While programs change the map, entries that come or go meanwhile may be missing.
+    ///
+    /// # Errors
+    /// The map is of another kind, or the kernel refuses.
+    fn map_entries(&self, map: &Self::Handle, most: usize) -> Result<Vec<MapEntry>, KernelError>;
+
+    /// Sets an entry of a map as in [`Kernel::map_entries`].
+    ///
+    /// # Errors
+    /// The map is of another kind or full, the key or value has another size than its own, or the kernel refuses.
+    fn write_entry(&self, map: &Self::Handle, entry: &MapEntry) -> Result<(), KernelError>;
+
+    /// Removes an entry of a map as in [`Kernel::map_entries`]; tells whether it was there.
+    ///
+    /// # Errors
+    /// Entries of such a map cannot be removed (arrays), the key has another size, or the kernel refuses.
+    fn remove_entry(&self, map: &Self::Handle, key: &[u8]) -> Result<bool, KernelError>;
+
+    /// Copies all entries of a map of data, as in [`Kernel::map_entries`], into another; tells how many. The maps are
+    /// of the same family (array to array, LPM trie to LPM trie, any hash to any hash; per CPU or not), with the same
+    /// sizes of keys and values; an array may grow. What only the kernel can hold in a value (timers, spin locks,
+    /// kernel pointers) is not copied. Entries that programs change meanwhile may be copied as they were before.
+    ///
+    /// # Errors
+    /// The maps do not fit together: nothing was copied. The new map is too small, or the kernel refuses: some was.
+    fn copy_map(&self, from: &Self::Handle, to: &Self::Handle) -> Result<usize, KernelError>;
+
+    /// Returns when every packet that was inside a program before the call has left it: after a swap, nobody writes to
+    /// the old program's maps any more. Takes some milliseconds. Programs that may sleep are not waited for.
+    ///
+    /// # Errors
+    /// The kernel refuses to make the map that this is done with.
+    fn wait_for_readers(&self) -> Result<(), KernelError>;
+
+    /// Runs a program of type XDP or SCHED_CLS on a packet, without a network. The context fields need Linux 5.18 for
+    /// XDP.
+    ///
+    /// # Errors
+    /// The kernel cannot run programs of this type, or not on such a packet; a simulated kernel runs none but those
+    /// whose result it was told.
+    fn test_run(&self, program: &Self::Handle, run: &TestRun<'_>) -> Result<TestRunResult, KernelError>;
+
+    /// The BTF that a program was loaded with, raw; none if it was loaded without.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn program_btf(&self, program: &Self::Handle) -> Result<Option<Vec<u8>>, KernelError>;
+
     /// Loads a program; the maps that its text names must be alive.
     ///
     /// # Errors
@@ -336,10 +217,51 @@ pub trait Kernel: Send + Sync + 'static {
     /// [`KernelError::NoInterface`], [`KernelError::NoNamespace`].
     fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError>;
 
+    /// Everything that runs at a hook, ours and others', in the order in which packets meet it. XDP: one program, or one
+    /// of the card and one of the driver or the stack. Tcx: the tcx programs. Tc: the tcx programs, then the filters.
+    ///
+    /// # Errors
+    /// [`KernelError::HookGone`] if the interface is gone or the path is of another namespace by now.
+    fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError>;
+
+    /// Processes with an open descriptor of an object, this one included, by pid. Looks through `/proc`, which takes
+    /// some milliseconds a hundred processes; processes that end meanwhile are left out, and so is what one could see
+    /// only after a million descriptors.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError>;
+
+    /// Ids of all links, ascending.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn link_ids(&self) -> Result<Vec<KernelLinkId>, KernelError>;
+
+    /// Holds a link by id; none if it is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn open_link(&self, id: KernelLinkId) -> Result<Option<Self::Handle>, KernelError>;
+
+    /// All interfaces of a namespace, by number.
+    ///
+    /// # Errors
+    /// [`KernelError::NoNamespace`], or the kernel refuses to tell.
+    fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError>;
+
+    /// Watches the interfaces of a namespace from now on. The watch keeps the namespace alive, also when its path is
+    /// gone: see [`InterfaceEvent::NamespaceGone`](bpfmand_core::InterfaceEvent::NamespaceGone).
+    ///
+    /// # Errors
+    /// [`KernelError::NoNamespace`], or the kernel refuses.
+    fn watch_interfaces(&self, netns: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError>;
+
     /// Ties a program to a target. The program runs from now on, until the link is dropped and not pinned.
     ///
     /// # Errors
-    /// [`KernelError::HookHeld`] where a hook takes one program and has it; a missing target by name.
+    /// [`KernelError::HookHeld`] where a hook takes one program and has it; [`KernelError::HookChanged`] at another
+    /// revision than expected; [`KernelError::NoAnchor`]; [`KernelError::HookFull`]; a missing target by name.
     fn attach(&self, program: &Self::Handle, target: &LinkTarget<'_>) -> Result<Self::Handle, KernelError>;
 
     /// Puts another program in a link's place, atomically for packets.

@@ -3,14 +3,23 @@
 //!
 //! This is the only room with `unsafe` code.
 
+mod attach;
 mod error;
+mod features;
 mod kernel;
 #[cfg(feature = "linux")]
 pub mod linux;
+mod map_access;
+mod program;
 pub mod sim;
+mod test_run;
+mod watch;
 
+pub use attach::{Anchor, Extends, FilterPlace, LinkTarget, TcFilter, XdpMode};
 pub use error::KernelError;
-pub use kernel::{
-    Anchor, Features, FilterPlace, Kernel, LinkTarget, Loaded, LogRequest, ProgramKind, ProgramLoad,
-    TcFilter, XdpMode,
-};
+pub use features::Features;
+pub use kernel::Kernel;
+pub use map_access::MapEntry;
+pub use program::{Device, EXTENSION, Loaded, LogRequest, ProgramKind, ProgramLoad};
+pub use test_run::{TestContext, TestRun, TestRunResult};
+pub use watch::InterfaceWatch;

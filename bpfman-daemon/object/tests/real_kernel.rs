@@ -75,6 +75,8 @@ fn load_with(
                 text: &bound,
                 kind: ProgramKind::from(kind),
                 attach_btf_id: 0,
+                extends: None,
+                device: None,
                 log: LogRequest::OnFailure,
             })
             .with_context(|| format!("program {}", program.name))?;

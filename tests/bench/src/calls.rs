@@ -120,6 +120,7 @@ fn kernel_alone(objects: &Objects, netns: &str, repeats: usize) -> anyhow::Resul
         ifindex: hook.ifindex,
         direction: Direction::Ingress,
         anchor: Anchor::Last,
+        expected_revision: None,
     };
     let mut took = vec![Vec::new(); 10];
     for _ in 0..repeats {

@@ -72,6 +72,8 @@ fn load_text(kernel: &LinuxKernel, text: &BoundText, program_type: ProgramType) 
         text,
         kind: program_type.into(),
         attach_btf_id: 0,
+        extends: None,
+        device: None,
         log: LogRequest::OnFailure,
     };
     Ok(kernel.load_program(&load)?.program)

@@ -38,6 +38,8 @@ fn program<K: Kernel>(kernel: &K, kind: ProgramType, verdict: i32, map: Option<&
         text: &text,
         kind: kind.into(),
         attach_btf_id: 0,
+        extends: None,
+        device: None,
         log: LogRequest::OnFailure,
     };
     kernel.load_program(&load).unwrap().program
@@ -167,6 +169,7 @@ fn tcx_links_stand_where_their_anchor_says<K: Testable>(bench: &Bench<K>) {
         ifindex: interface(bench),
         direction: Direction::Egress,
         anchor,
+        expected_revision: None,
     };
     let [first, second, third] = [0, 1, 2].map(|verdict| program(kernel, ProgramType::Tcx, verdict, None));
     let link = kernel.attach(&first, &target(Anchor::Last)).unwrap();

@@ -53,6 +53,8 @@ pub fn others_load_first(bench: &Bench<SimKernel>, count: usize) -> Vec<bpfmand_
         text: &text,
         kind: bpfmand_core::ProgramType::Xdp.into(),
         attach_btf_id: 0,
+        extends: None,
+        device: None,
         log: bpfmand_kernel::LogRequest::OnFailure,
     };
     (0..count).map(|_| bench.kernel.load_program(&load).unwrap().program).collect()

@@ -10,7 +10,10 @@ use std::os::fd::RawFd;
 #[allow(missing_docs, reason = "named as in linux/bpf.h")]
 pub enum Command {
     MapCreate = 0,
+    MapLookupElem = 1,
     MapUpdateElem = 2,
+    MapDeleteElem = 3,
+    MapGetNextKey = 4,
     ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
@@ -22,10 +25,14 @@ pub enum Command {
     ProgQuery = 16,
     RawTracepointOpen = 17,
     BtfLoad = 18,
+    BtfGetFdById = 19,
     MapFreeze = 22,
+    MapLookupBatch = 24,
+    MapUpdateBatch = 26,
     LinkCreate = 28,
     LinkUpdate = 29,
     LinkGetFdById = 30,
+    LinkGetNextId = 31,
     LinkDetach = 34,
 }
 
@@ -66,6 +73,16 @@ attr!(MapCreate {
     map_extra: u64,
 });
 attr!(MapElement { map_fd: RawFd, pad: u32, key: u64, value: u64, flags: u64 });
+attr!(MapBatch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: RawFd,
+    elem_flags: u64,
+    flags: u64,
+});
 attr!(ProgLoad {
     prog_type: u32,
     insn_cnt: u32,
@@ -87,7 +104,7 @@ attr!(ProgLoad {
     line_info: u64,
     line_info_cnt: u32,
     attach_btf_id: u32,
-    attach_prog_fd: u32,
+    attach_prog_fd: RawFd,
     core_relo_cnt: u32,
     fd_array: u64,
 });
@@ -195,4 +212,8 @@ attr!(
 attr!(
     /// `struct bpf_link_info`; the words after `prog_id` depend on the type.
     LinkInfo { link_type: u32, id: u32, prog_id: u32, pad: u32, words: [u32; 12] }
+);
+attr!(
+    /// `struct bpf_btf_info`.
+    BtfInfo { btf: u64, btf_size: u32, id: u32, name: u64, name_len: u32, kernel_btf: u32 }
 );

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use bpfmand_core::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, ProgramFacts, ProgramId};
 
-use super::attr::{ById, Command, LinkInfo, MapInfo, ProgInfo};
+use super::attr::{BtfInfo, ById, Command, LinkInfo, MapInfo, ProgInfo};
 use super::sys;
 
-const LINK_TYPE_XDP: u32 = 6;
+pub const LINK_TYPE_XDP: u32 = 6;
 const LINK_TYPE_TCX: u32 = 11;
 
 /// A descriptor by id; none if the object is gone.
@@ -24,11 +24,20 @@ pub fn open(command: Command, id: u32) -> io::Result<Option<OwnedFd>> {
 
 /// Ids of all programs, ascending.
 pub fn program_ids() -> io::Result<Vec<ProgramId>> {
+    ids(Command::ProgGetNextId).map(|ids| ids.into_iter().map(ProgramId).collect())
+}
+
+/// Ids of all links, ascending.
+pub fn link_ids() -> io::Result<Vec<KernelLinkId>> {
+    ids(Command::LinkGetNextId).map(|ids| ids.into_iter().map(KernelLinkId).collect())
+}
+
+fn ids(command: Command) -> io::Result<Vec<u32>> {
     let mut ids = Vec::new();
     let mut at = ById::default();
     loop {
-        match sys::bpf(Command::ProgGetNextId, &mut at) {
-            Ok(_) => ids.push(ProgramId(at.next_id)),
+        match sys::bpf(command, &mut at) {
+            Ok(_) => ids.push(at.next_id),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(ids),
             Err(error) => return Err(error),
         }
@@ -70,6 +79,20 @@ pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
         bytes_memlock: u32::try_from(memlock(fd)).unwrap_or(u32::MAX),
         verified_insns: info.verified_insns,
     })
+}
+
+/// The BTF that a program was loaded with, raw.
+pub fn program_btf(program: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
+    let Some(id) = self::program(program)?.btf_id else { return Ok(None) };
+    // The program holds it.
+    let Some(btf) = open(Command::BtfGetFdById, id.0)? else { return Ok(None) };
+    let mut info = BtfInfo::default();
+    sys::info(&btf, &mut info)?;
+    let mut bytes = vec![0_u8; info.btf_size as usize];
+    info = BtfInfo { btf: bytes.as_mut_ptr() as u64, btf_size: bytes.len() as u32, ..BtfInfo::default() };
+    sys::info(&btf, &mut info)?;
+    bytes.truncate(info.btf_size as usize);
+    Ok(Some(bytes))
 }
 
 /// Refuses a descriptor of another kind of object: the kernel's description of one would be read as the other's.

@@ -1,10 +1,11 @@
 //! What this kernel can do.
 
 use super::attr::{Command, Query};
-use super::sys;
+use super::{extension, sys};
 use crate::Features;
 
 const PERF_LINKS: (u32, u32) = (5, 15);
+const DEVICE_BOUND: (u32, u32) = (6, 3);
 
 /// `uname -r`.
 #[must_use]
@@ -21,6 +22,8 @@ pub fn probe() -> Features {
         perf_links: version >= PERF_LINKS,
         frames_by_16: version >= (6, 12),
         long_jumps: version >= (6, 6),
+        freplace: extension::works(),
+        device_bound: version >= DEVICE_BOUND,
         version,
         release,
     }
@@ -29,6 +32,11 @@ pub fn probe() -> Features {
 /// Whether this kernel is new enough for links on perf events, which it cannot be asked.
 pub(super) fn has_perf_links() -> bool {
     parse_version(&release()) >= PERF_LINKS
+}
+
+/// Whether this kernel is new enough for XDP programs of one interface, which it cannot be asked without one.
+pub(super) fn has_device_bound() -> bool {
+    parse_version(&release()) >= DEVICE_BOUND
 }
 
 fn parse_version(release: &str) -> (u32, u32) {

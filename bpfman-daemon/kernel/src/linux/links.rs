@@ -5,32 +5,22 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{Direction, IfIndex};
-
 use super::attr::{self, Command};
-use super::{facts, netns, perf, sys};
-use crate::{Anchor, KernelError, LinkTarget, XdpMode};
+use super::{extension, facts, netns, perf, sys, tcx, xdp};
+use crate::{KernelError, LinkTarget};
 
-const ATTACH_XDP: u32 = 37;
 const ATTACH_PERF_EVENT: u32 = 41;
-const ATTACH_TCX_INGRESS: u32 = 46;
-const ATTACH_TCX_EGRESS: u32 = 47;
 
 const F_REPLACE: u32 = 1 << 2;
-const F_BEFORE: u32 = 1 << 3;
-const F_AFTER: u32 = 1 << 4;
-const F_ID: u32 = 1 << 5;
-const F_LINK: u32 = 1 << 13;
-const F_XDP_SKB: u32 = 1 << 1;
-const F_XDP_DRV: u32 = 1 << 2;
-const F_XDP_HW: u32 = 1 << 3;
 
 /// Ties a program to a target.
 pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
     match target {
-        LinkTarget::Xdp { netns, ifindex, mode } => netns::enter(*netns, || xdp(program, *ifindex, *mode)),
-        LinkTarget::Tcx { netns, ifindex, direction, anchor } => {
-            netns::enter(*netns, || tcx(program, *ifindex, *direction, *anchor))
+        LinkTarget::Xdp { netns, ifindex, mode } => {
+            netns::enter(*netns, || xdp::attach(program, *ifindex, *mode))
+        }
+        LinkTarget::Tcx { netns, ifindex, direction, anchor, expected_revision } => {
+            netns::enter(*netns, || tcx::attach(program, *ifindex, *direction, *anchor, *expected_revision))
         }
         LinkTarget::Tracepoint { category, name } => {
             link_event(program, &perf::tracepoint(category, name)?, &format!("trace point {category}/{name}"))
@@ -45,6 +35,7 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
             &perf::uprobe(target, *function, *offset, scope, *on_return)?,
             &format!("file {target}"),
         ),
+        LinkTarget::Replacement(extends) => extension::attach(program, *extends),
         LinkTarget::Trampoline => {
             let mut request = attr::RawTracepoint { prog_fd: program.as_raw_fd(), ..Default::default() };
             sys::bpf_fd(Command::RawTracepointOpen, &mut request).map_err(|source| {
@@ -52,72 +43,6 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
             })
         }
     }
-}
-
-fn xdp(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<OwnedFd, KernelError> {
-    let create = |flags| {
-        let mut request = attr::LinkCreate {
-            prog_fd: program.as_raw_fd(),
-            target: ifindex.0,
-            attach_type: ATTACH_XDP,
-            flags,
-            ..Default::default()
-        };
-        sys::bpf_fd(Command::LinkCreate, &mut request)
-    };
-    let result = match mode {
-        // The driver may know XDP and still refuse this program (its size, the MTU): the stack takes it then.
-        XdpMode::Auto => create(0).or_else(|first| match first.raw_os_error() {
-            Some(libc::EBUSY | libc::EEXIST) => Err(first),
-            _ => create(F_XDP_SKB).map_err(|_second| first),
-        }),
-        XdpMode::Native => create(F_XDP_DRV),
-        XdpMode::Generic => create(F_XDP_SKB),
-        XdpMode::Offload => create(F_XDP_HW),
-    };
-    result.map_err(|source| match source.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => KernelError::HookHeld {
-            hook: format!("XDP of interface {ifindex}"),
-            holder: "a program of someone else".to_owned(),
-        },
-        _ => KernelError::call("attach", format!("a program to XDP of interface {ifindex}"), source),
-    })
-}
-
-fn tcx(
-    program: &OwnedFd,
-    ifindex: IfIndex,
-    direction: Direction,
-    anchor: Anchor,
-) -> Result<OwnedFd, KernelError> {
-    let (flags, relative) = match anchor {
-        Anchor::Last => (F_AFTER, 0),
-        Anchor::Before(link) => (F_BEFORE | F_LINK | F_ID, link.0),
-        Anchor::After(link) => (F_AFTER | F_LINK | F_ID, link.0),
-    };
-    let attach_type = match direction {
-        Direction::Ingress => ATTACH_TCX_INGRESS,
-        Direction::Egress => ATTACH_TCX_EGRESS,
-    };
-    let mut request = attr::LinkCreate {
-        prog_fd: program.as_raw_fd(),
-        target: ifindex.0,
-        attach_type,
-        flags,
-        relative,
-        ..Default::default()
-    };
-    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
-        // Asked only now: the kernel says the same to other mistakes.
-        if source.raw_os_error() == Some(libc::EINVAL) && !super::features::has_tcx() {
-            return KernelError::Unsupported {
-                feature: "tcx",
-                release: super::release(),
-                needs: "Linux 6.6 or later has it; type tc works here",
-            };
-        }
-        KernelError::call("attach", format!("a program to tcx {direction} of interface {ifindex}"), source)
-    })
 }
 
 fn link_event(program: &OwnedFd, event: &OwnedFd, subject: &str) -> Result<OwnedFd, KernelError> {

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, MapRole, MapSpec};
 
 use super::attr::{self, Command};
-use super::{facts, sys};
+use super::{extension, facts, features, netns, sys};
 use crate::{KernelError, Loaded, LogRequest, ProgramLoad};
 
 const MAP_TYPE_ARRAY: u32 = 2;
@@ -20,6 +20,7 @@ const MAP_TYPE_RINGBUF: u32 = 27;
 const MAP_TYPE_USER_RINGBUF: u32 = 31;
 const FLAG_SLEEPABLE: u32 = 1 << 4;
 const FLAG_XDP_HAS_FRAGS: u32 = 1 << 5;
+const FLAG_XDP_DEVICE_BOUND: u32 = 1 << 6;
 /// `BPF_LOG_LEVEL1` and `BPF_LOG_STATS`.
 const LOG_VERIFIER: u32 = 1;
 const LOG_STATISTICS: u32 = 4;
@@ -109,18 +110,7 @@ fn write_globals(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
 pub fn slot(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("fill", format!("slot {slot} of a map"), source);
     let value = value.as_raw_fd();
-    let (map_type, key_size, value_size) = facts::map_layout(map).map_err(fail)?;
-    // The kernel reads as many bytes as the map says, and for values of each CPU as many as there are CPUs.
-    if !matches!(map_type, MAP_TYPE_PROG_ARRAY | MAP_TYPE_ARRAY_OF_MAPS | MAP_TYPE_HASH_OF_MAPS)
-        || (key_size as usize, value_size as usize) != (size_of_val(&slot), size_of_val(&value))
-    {
-        return Err(fail(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!(
-                "the map is of type {map_type} with keys of {key_size} and values of {value_size} bytes; slots are in maps of programs or maps, with keys of 4 bytes"
-            ),
-        )));
-    }
+    check_slots(map).map_err(fail)?;
     let mut request = attr::MapElement {
         map_fd: map.as_raw_fd(),
         key: (&raw const slot) as u64,
@@ -128,6 +118,37 @@ pub fn slot(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError
         ..Default::default()
     };
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
+}
+
+/// Empties a slot.
+pub fn clear_slot(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
+    let fail = |source| KernelError::call("empty", format!("slot {slot} of a map"), source);
+    check_slots(map).map_err(fail)?;
+    let mut request =
+        attr::MapElement { map_fd: map.as_raw_fd(), key: (&raw const slot) as u64, ..Default::default() };
+    match sys::bpf(Command::MapDeleteElem, &mut request) {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(source) => Err(fail(source)),
+    }
+}
+
+/// Refuses maps without slots. The kernel reads as many bytes of a key and value as the map says, and for values of each
+/// CPU as many as there are CPUs.
+fn check_slots(map: &OwnedFd) -> io::Result<()> {
+    const SLOT: u32 = size_of::<u32>() as u32;
+    let (map_type, key_size, value_size) = facts::map_layout(map)?;
+    if matches!(map_type, MAP_TYPE_PROG_ARRAY | MAP_TYPE_ARRAY_OF_MAPS | MAP_TYPE_HASH_OF_MAPS)
+        && (key_size, value_size) == (SLOT, SLOT)
+    {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!(
+            "the map is of type {map_type} with keys of {key_size} and values of {value_size} bytes; slots are in maps of programs or maps, with keys of 4 bytes"
+        ),
+    ))
 }
 
 /// Sizes that objects leave to the loader.
@@ -145,8 +166,26 @@ fn max_entries(spec: &MapSpec) -> io::Result<u32> {
     }
 }
 
-/// Loads a program.
+/// Loads a program, in the namespace of its interface if it is for one.
 pub fn program(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
+    let Some(device) = load.device else { return program_here(load) };
+    let result = netns::enter(device.netns, || program_here(load));
+    match result {
+        // Asked only now: the kernel says the same to other mistakes.
+        Err(KernelError::Refused { source, .. })
+            if source.raw_os_error() == Some(libc::EINVAL) && !features::has_device_bound() =>
+        {
+            Err(KernelError::Unsupported {
+                feature: "XDP programs for one interface",
+                release: features::release(),
+                needs: "Linux 6.3 or later has them",
+            })
+        }
+        result => result,
+    }
+}
+
+fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
     let text = &load.text.0;
     let (insns, _maps) = with_descriptors(load)?;
     let btf = text.btf.as_deref().map(btf).transpose()?;
@@ -161,6 +200,15 @@ pub fn program(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
         attach_btf_id: load.attach_btf_id,
         ..Default::default()
     };
+    let extended = load.extends.map(extension::target).transpose()?;
+    if let (Some(target), Some(extends)) = (&extended, load.extends) {
+        request.attach_prog_fd = target.as_raw_fd();
+        request.attach_btf_id = extends.function;
+    }
+    if let Some(device) = load.device {
+        request.prog_ifindex = device.ifindex.0;
+        request.prog_flags |= FLAG_XDP_DEVICE_BOUND;
+    }
     if text.frags {
         request.prog_flags |= FLAG_XDP_HAS_FRAGS;
     }

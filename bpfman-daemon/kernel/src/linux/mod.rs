@@ -2,32 +2,49 @@
 
 mod attr;
 mod clsact;
+mod copy_map;
+mod extension;
 mod facts;
 mod features;
+mod filters;
+mod grace;
+mod holders;
+mod hook_contents;
+mod interfaces;
 mod links;
 mod load;
+mod map_access;
+mod netlink;
 mod netns;
 mod perf;
 mod pins;
 mod symbols;
 mod sys;
+mod tcx;
 mod test_run;
+mod watch;
+mod xdp;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use bpfmand_core::{
-    HookKey, HookKind, Interface, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    Held, Holder, HookContents, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
+    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
 };
 
 use self::attr::Command;
+use self::map_access::DataMap;
 use self::pins::Pins;
-use crate::{Features, FilterPlace, Kernel, KernelError, LinkTarget, Loaded, ProgramLoad};
+use crate::{
+    Features, FilterPlace, InterfaceWatch, Kernel, KernelError, LinkTarget, Loaded, MapEntry, ProgramLoad,
+    TestRun, TestRunResult,
+};
 
 pub use self::features::release;
 pub use self::sys::trim_heap;
-pub use self::test_run::{TestRun, test_run};
+pub use self::test_run::test_run;
 
 /// The kernel of this machine, with its pins below one folder.
 #[derive(Debug)]
@@ -118,6 +135,47 @@ impl Kernel for LinuxKernel {
         load::slot(map, slot, value)
     }
 
+    fn clear_slot(&self, map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
+        load::clear_slot(map, slot)
+    }
+
+    fn read_per_cpu(&self, map: &OwnedFd, key: u32) -> Result<Vec<Vec<u8>>, KernelError> {
+        map_access::read_per_cpu(map, key)
+    }
+
+    fn write_per_cpu(&self, map: &OwnedFd, key: u32, value: &[u8]) -> Result<(), KernelError> {
+        map_access::write_per_cpu(map, key, value)
+    }
+
+    fn map_entries(&self, map: &OwnedFd, most: usize) -> Result<Vec<MapEntry>, KernelError> {
+        copy_map::entries(map, most)
+    }
+
+    fn write_entry(&self, map: &OwnedFd, entry: &MapEntry) -> Result<(), KernelError> {
+        DataMap::open("write to", map)?.write(entry)
+    }
+
+    fn remove_entry(&self, map: &OwnedFd, key: &[u8]) -> Result<bool, KernelError> {
+        DataMap::open("remove an entry of", map)?.remove(key)
+    }
+
+    fn copy_map(&self, from: &OwnedFd, to: &OwnedFd) -> Result<usize, KernelError> {
+        copy_map::copy(from, to)
+    }
+
+    fn wait_for_readers(&self) -> Result<(), KernelError> {
+        grace::wait()
+    }
+
+    fn test_run(&self, program: &OwnedFd, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
+        test_run::run(program, run)
+    }
+
+    fn program_btf(&self, program: &OwnedFd) -> Result<Option<Vec<u8>>, KernelError> {
+        facts::program_btf(program)
+            .map_err(|source| KernelError::call("read", "the types of a program", source))
+    }
+
     fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
         load::program(load)
     }
@@ -152,6 +210,31 @@ impl Kernel for LinuxKernel {
 
     fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
         netns::find_hook(interface, kind)
+    }
+
+    fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
+        hook_contents::read(netns, key)
+    }
+
+    fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {
+        holders::find(of).map_err(|source| KernelError::call("read", "/proc", source))
+    }
+
+    fn link_ids(&self) -> Result<Vec<KernelLinkId>, KernelError> {
+        facts::link_ids().map_err(|source| KernelError::call("list", "links", source))
+    }
+
+    fn open_link(&self, id: KernelLinkId) -> Result<Option<OwnedFd>, KernelError> {
+        facts::open(Command::LinkGetFdById, id.0)
+            .map_err(|source| KernelError::call("open", format!("link {id}"), source))
+    }
+
+    fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError> {
+        interfaces::list(netns)
+    }
+
+    fn watch_interfaces(&self, netns: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError> {
+        watch::open(netns)
     }
 
     fn attach(&self, program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {

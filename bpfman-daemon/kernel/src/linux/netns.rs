@@ -66,6 +66,20 @@ fn open(path: &Path) -> Result<OwnedFd, KernelError> {
         .map_err(|error| fail(error.into()))
 }
 
+/// The identity of this thread's namespace.
+pub fn here() -> Result<NetnsId, KernelError> {
+    let fail = |source: io::Error| KernelError::call("identify", "the network namespace", source);
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .map_err(|error| fail(error.into()))?;
+    identity(&socket).map_err(fail)
+}
+
+/// The identity of this thread's namespace, where the socket was made.
+fn identity(socket: &OwnedFd) -> io::Result<NetnsId> {
+    let inode = std::fs::metadata("/proc/thread-self/ns/net")?.ino();
+    Ok(NetnsId { inode, cookie: sys::netns_cookie(socket) })
+}
+
 /// Finds an interface and tells its namespace's identity.
 pub fn find_hook(interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
     enter(interface.netns.as_deref(), || {
@@ -78,8 +92,7 @@ pub fn find_hook(interface: &Interface, kind: HookKind) -> Result<HookKey, Kerne
         let ifindex = rustix::net::netdevice::name_to_index(&socket, &interface.name).map_err(|_absent| {
             KernelError::NoInterface { name: interface.name.clone(), netns: interface.netns.clone() }
         })?;
-        let inode = std::fs::metadata("/proc/thread-self/ns/net").map_err(fail)?.ino();
-        let netns = NetnsId { inode, cookie: sys::netns_cookie(&socket) };
+        let netns = identity(&socket).map_err(fail)?;
         Ok(HookKey { netns, ifindex: IfIndex(ifindex), kind })
     })
 }

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use bpfmand_core::{IfIndex, NetnsId};
+use bpfmand_core::{Direction, IfIndex, NetnsId};
 
 use super::SimKernel;
 use super::filters::Filters;
+use super::network::Attached;
 use super::objects::{Body, Key, Place};
 use super::pins::Pins;
 
@@ -21,11 +22,35 @@ impl SimKernel {
         for place in world.network.remove_namespace(path) {
             world.interface_gone(place);
         }
+        drop(world);
+        self.changed.notify_all();
     }
 
     /// Adds an interface. Answers none if there is no such namespace.
     pub fn add_interface(&self, netns: Option<&Path>, name: &str) -> Option<IfIndex> {
-        self.world().network.add_interface(netns, name)
+        let added = self.world().network.add_interface(netns, name);
+        self.changed.notify_all();
+        added
+    }
+
+    /// Gives an interface another name. Answers false if there is none, or the name is taken.
+    pub fn rename_interface(&self, netns: Option<&Path>, name: &str, new: &str) -> bool {
+        let renamed = self.world().network.rename_interface(netns, name, new);
+        self.changed.notify_all();
+        renamed
+    }
+
+    /// Switches an interface on or off; new ones are off. Answers false if there is none.
+    pub fn switch_interface(&self, netns: Option<&Path>, name: &str, up: bool) -> bool {
+        let switched = self.world().network.switch(netns, name, up);
+        self.changed.notify_all();
+        switched
+    }
+
+    /// Makes all watches lose what they have not read.
+    pub fn overrun_watches(&self) {
+        self.world().network.overruns += 1;
+        self.changed.notify_all();
     }
 
     /// Removes an interface: its filters go, its links stay and run nothing.
@@ -34,6 +59,8 @@ impl SimKernel {
         if let Some(place) = world.network.remove_interface(netns, name) {
             world.interface_gone(place);
         }
+        drop(world);
+        self.changed.notify_all();
     }
 
     /// From now on the verifier refuses programs of this name.
@@ -59,6 +86,7 @@ impl SimKernel {
         world.pins = Pins::default();
         world.filters = Filters::default();
         world.network.reboot();
+        world.holders.clear();
         world.faults.countdown = None;
     }
 
@@ -111,6 +139,7 @@ impl super::World {
         for link in links {
             self.detach(link);
         }
+        self.drop_strangers(netns, ifindex);
         let filters: Vec<_> = self
             .filters
             .all
@@ -121,6 +150,22 @@ impl super::World {
         for at in filters {
             if let Some(filter) = self.filters.all.remove(&at) {
                 self.unuse(filter.program);
+            }
+        }
+    }
+
+    /// What was attached without a link goes with its interface.
+    fn drop_strangers(&mut self, netns: NetnsId, ifindex: IfIndex) {
+        let mut gone = Vec::new();
+        gone.extend(self.network.xdp.remove(&(netns, ifindex)).map(|(attached, _)| attached));
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let hook = self.network.tcx.remove(&(netns, ifindex, direction));
+            gone.extend(hook.into_iter().flat_map(|hook| hook.entries));
+        }
+        self.filters.without_program.retain(|((n, i, _), _)| (*n, *i) != (netns, ifindex));
+        for attached in gone {
+            if let Attached::Program(program) = attached {
+                self.unuse(program);
             }
         }
     }

@@ -9,7 +9,7 @@ use bpfmand_core::{
 use super::errno::{self, EBADF, EINVAL, ENOENT};
 use super::objects::{Body, Key, MAP, Object, Place};
 use super::{World, refuse};
-use crate::{KernelError, ProgramLoad};
+use crate::{EXTENSION, KernelError, ProgramLoad};
 
 const ARRAY: u32 = 2;
 const PROG_ARRAY: u32 = 3;
@@ -76,7 +76,12 @@ impl World {
         if !spec.initial.is_empty() && spec.initial.len() != spec.value_size as usize {
             return Err(refuse("fill", format!("map \"{}\"", spec.name), EINVAL));
         }
-        Ok(self.objects.add(Body::Map { spec: spec.clone(), max_entries, slots: Default::default() }))
+        Ok(self.objects.add(Body::Map {
+            spec: spec.clone(),
+            max_entries,
+            slots: Default::default(),
+            entries: Default::default(),
+        }))
     }
 
     pub(super) fn fill_slot(&mut self, map: Key, slot: u32, value: Key) -> Result<(), KernelError> {
@@ -123,11 +128,22 @@ impl World {
             log: if summary.is_empty() { String::new() } else { format!("{summary}\nprocessed 1 insns\n") },
             source: errno::error(number),
         };
-        // fentry, fexit and LSM programs are for something in the kernel's own BTF.
+        // fentry, fexit and LSM programs are for something in the kernel's own BTF, extensions for a program.
         let needs_target = matches!(load.kind.kernel_type, 26 | 29);
-        if text.insns.is_empty() || needs_target != (load.attach_btf_id != 0) {
+        if text.insns.is_empty()
+            || needs_target != (load.attach_btf_id != 0)
+            || (load.kind == EXTENSION) != load.extends.is_some()
+        {
             return Err(refused("", EINVAL));
         }
+        let target = load.extends.map(|extends| self.extended(extends)).transpose()?;
+        let device = match load.device {
+            None => None,
+            Some(device) => {
+                let netns = self.network.place(device.netns, device.ifindex)?;
+                Some((netns.ok_or_else(|| refused("", EINVAL))?, device.ifindex))
+            }
+        };
         if self.refused.contains(&text.name) || self.refused.contains(load.name) {
             return Err(refused("R2 !read_ok", errno::EACCES));
         }
@@ -140,8 +156,11 @@ impl World {
             insns: text.insns.len() as u32,
             loaded_at: SystemTime::now(),
             attach_btf_id: load.attach_btf_id,
+            types: btf.and(text.btf.clone()),
             btf,
             maps,
+            target,
+            device,
         }))
     }
 
@@ -205,7 +224,7 @@ impl Place {
             Self::Xdp { .. } => 6,
             Self::Tcx { .. } => 11,
             Self::Event(_) => 7,
-            Self::Trampoline => 2,
+            Self::Trampoline | Self::Replacement { .. } => 2,
             Self::Nowhere { kernel_type } => *kernel_type,
         }
     }

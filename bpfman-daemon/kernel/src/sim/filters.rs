@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::ProgramId;
+use bpfmand_core::{FilterFacts, ProgramId};
 
 use super::errno::{EEXIST, EINVAL, ENODEV};
 use super::network::TcPlace;
@@ -15,12 +15,17 @@ use crate::{FilterPlace, KernelError};
 pub(super) struct Filter {
     pub program: Key,
     pub name: String,
+    /// Grows with every filter.
+    pub made: u64,
 }
 
 /// All filters, by place, priority and handle.
 #[derive(Debug, Default)]
 pub(super) struct Filters {
     pub all: BTreeMap<(TcPlace, u16, u32), Filter>,
+    /// Filters of others that are no BPF programs.
+    pub without_program: Vec<(TcPlace, FilterFacts)>,
+    made: u64,
 }
 
 /// A place, priority and handle.
@@ -55,7 +60,9 @@ impl World {
             return Err(fail(EEXIST));
         }
         self.objects.use_it(program);
-        self.filters.all.insert(key, Filter { program, name: name.to_owned() });
+        self.filters.made += 1;
+        let made = self.filters.made;
+        self.filters.all.insert(key, Filter { program, name: name.to_owned(), made });
         Ok(())
     }
 
@@ -75,7 +82,8 @@ impl World {
         }
         let key = self.filter_key(at)?.ok_or_else(|| KernelError::HookChanged { hook: hook() })?;
         self.objects.use_it(program);
-        let old = self.filters.all.insert(key, Filter { program, name: name.to_owned() });
+        let made = self.filters.all.get(&key).map_or(0, |old| old.made);
+        let old = self.filters.all.insert(key, Filter { program, name: name.to_owned(), made });
         if let Some(old) = old {
             self.unuse(old.program);
         }

@@ -3,13 +3,18 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    HookKey, HookKind, Interface, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    Held, Holder, HookContents, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
+    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
 };
 
-use super::errno::{EINVAL, ENOENT};
-use super::objects::{Body, MAP, PROGRAM};
+use super::errno::{self, EINVAL, ENOENT, EOPNOTSUPP, EPERM};
+use super::objects::{Body, LINK, MAP, PROGRAM};
+use super::watch::Watch;
 use super::{SimHandle, SimKernel, refuse};
-use crate::{Features, FilterPlace, Kernel, KernelError, LinkTarget, Loaded, LogRequest, ProgramLoad};
+use crate::{
+    EXTENSION, Features, FilterPlace, InterfaceWatch, Kernel, KernelError, LinkTarget, Loaded, LogRequest,
+    MapEntry, ProgramLoad, TestRun, TestRunResult,
+};
 
 impl SimKernel {
     fn pin_error(action: &'static str, path: &Path) -> impl Fn(i32) -> KernelError {
@@ -90,8 +95,77 @@ impl Kernel for SimKernel {
         self.enter("fill_slot")?.fill_slot(map.key, slot, value.key)
     }
 
+    fn clear_slot(&self, map: &SimHandle, slot: u32) -> Result<(), KernelError> {
+        self.enter("clear_slot")?.clear_slot(map.key, slot)
+    }
+
+    fn read_per_cpu(&self, map: &SimHandle, key: u32) -> Result<Vec<Vec<u8>>, KernelError> {
+        self.enter("read_per_cpu")?.read_per_cpu(map.key, key)
+    }
+
+    fn write_per_cpu(&self, map: &SimHandle, key: u32, value: &[u8]) -> Result<(), KernelError> {
+        self.enter("write_per_cpu")?.write_per_cpu(map.key, key, value)
+    }
+
+    fn map_entries(&self, map: &SimHandle, most: usize) -> Result<Vec<MapEntry>, KernelError> {
+        self.enter("map_entries")?.map_entries(map.key, most)
+    }
+
+    fn write_entry(&self, map: &SimHandle, entry: &MapEntry) -> Result<(), KernelError> {
+        self.enter("write_entry")?.write_entry(map.key, entry)
+    }
+
+    fn remove_entry(&self, map: &SimHandle, key: &[u8]) -> Result<bool, KernelError> {
+        self.enter("remove_entry")?.remove_entry(map.key, key)
+    }
+
+    fn copy_map(&self, from: &SimHandle, to: &SimHandle) -> Result<usize, KernelError> {
+        self.enter("copy_map")?.copy_map(from.key, to.key)
+    }
+
+    fn wait_for_readers(&self) -> Result<(), KernelError> {
+        // No packets, no readers.
+        self.enter("wait_for_readers").map(drop)
+    }
+
+    fn test_run(&self, program: &SimHandle, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
+        let world = self.enter("test_run")?;
+        let facts = world.program_facts(program.key)?;
+        world.runs.get(&facts.name).cloned().ok_or_else(|| {
+            let subject = format!(
+                "program \"{}\" on a packet of {} bytes: a simulated kernel runs no packets",
+                facts.name,
+                run.packet.len()
+            );
+            refuse("test-run", subject, EOPNOTSUPP)
+        })
+    }
+
+    fn program_btf(&self, program: &SimHandle) -> Result<Option<Vec<u8>>, KernelError> {
+        let world = self.enter("program_btf")?;
+        match &world.object(program.key)?.body {
+            Body::Program { types, .. } => Ok(types.as_deref().map(<[u8]>::to_vec)),
+            _ => Err(refuse("read", "the types of a program", EINVAL)),
+        }
+    }
+
     fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<SimHandle>, KernelError> {
         let mut world = self.enter("load_program")?;
+        if load.device.is_some() && !self.features.device_bound {
+            return Err(KernelError::Unsupported {
+                feature: "XDP programs for one interface",
+                release: self.features.release.clone(),
+                needs: "Linux 6.3 or later has them",
+            });
+        }
+        if load.kind == EXTENSION && !self.features.freplace {
+            return Err(KernelError::Refused {
+                program: load.text.0.name.clone(),
+                summary: String::new(),
+                log: String::new(),
+                source: errno::error(EPERM),
+            });
+        }
         let key = world.load_program(load)?;
         let log = match load.log {
             LogRequest::OnFailure | LogRequest::StackDepths => String::new(),
@@ -141,6 +215,32 @@ impl Kernel for SimKernel {
 
     fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
         self.enter("find_hook")?.network.find_hook(interface, kind)
+    }
+
+    fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
+        self.enter("hook_contents")?.hook_contents(netns, key)
+    }
+
+    fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {
+        Ok(self.enter("holders")?.holders(of))
+    }
+
+    fn link_ids(&self) -> Result<Vec<KernelLinkId>, KernelError> {
+        Ok(self.enter("link_ids")?.objects.ids(LINK).map(KernelLinkId).collect())
+    }
+
+    fn open_link(&self, id: KernelLinkId) -> Result<Option<SimHandle>, KernelError> {
+        let mut world = self.enter("open_link")?;
+        Ok(world.objects.find(LINK, id.0).map(|key| self.handle(&mut world, key)))
+    }
+
+    fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError> {
+        Ok(self.enter("interfaces")?.network.namespace(netns)?.list())
+    }
+
+    fn watch_interfaces(&self, netns: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError> {
+        let world = self.enter("watch_interfaces")?;
+        Ok(Box::new(Watch::open(&self.world, &self.changed, &world, netns)?))
     }
 
     fn attach(&self, program: &SimHandle, target: &LinkTarget<'_>) -> Result<SimHandle, KernelError> {

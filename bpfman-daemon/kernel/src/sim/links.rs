@@ -2,15 +2,12 @@
 
 use std::path::Path;
 
-use bpfmand_core::{Direction, IfIndex};
-
-use super::errno::{EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOLINK, ERANGE, ETIMEDOUT};
-use super::objects::{Body, Key, LINK, Place};
+use super::errno::{EBUSY, EEXIST, EINVAL, ENOLINK, ETIMEDOUT};
+use super::hooks::runs_in;
+use super::network::Attached;
+use super::objects::{Body, Key, Place};
 use super::{World, refuse};
-use crate::{Anchor, Features, KernelError, LinkTarget};
-
-/// Most programs at one tcx hook (`BPF_MPROG_MAX`).
-const MOST_TCX: usize = 64;
+use crate::{EXTENSION, Features, KernelError, LinkTarget};
 
 impl World {
     pub(super) fn attach(
@@ -29,13 +26,20 @@ impl World {
             LinkTarget::Tracepoint { .. } => kernel_type == 5,
             LinkTarget::Kprobe { .. } | LinkTarget::Uprobe { .. } => kernel_type == 2,
             LinkTarget::Trampoline => attach_btf_id != 0,
+            LinkTarget::Replacement(_) => kernel_type == EXTENSION.kernel_type,
         };
         if !fits {
             return Err(refuse("attach", format!("a program of type {kernel_type} to {target:?}"), EINVAL));
         }
         match target {
-            LinkTarget::Xdp { netns, ifindex, .. } => self.attach_xdp(program, *netns, *ifindex),
-            LinkTarget::Tcx { netns, ifindex, direction, anchor } => {
+            LinkTarget::Xdp { netns, ifindex, mode } => {
+                let (netns, ifindex) = self.xdp_place(program, *netns, *ifindex, *mode)?;
+                let link = self.objects.add(Body::Link { program, place: Place::Xdp { netns, ifindex } });
+                self.network.xdp.insert((netns, ifindex), (Attached::Link(link), runs_in(*mode)));
+                Ok(link)
+            }
+            LinkTarget::Replacement(extends) => self.attach_replacement(program, *extends),
+            LinkTarget::Tcx { netns, ifindex, direction, anchor, expected_revision } => {
                 if !features.tcx {
                     return Err(KernelError::Unsupported {
                         feature: "tcx",
@@ -43,7 +47,13 @@ impl World {
                         needs: "Linux 6.6 or later has it; type tc works here",
                     });
                 }
-                self.attach_tcx(program, *netns, *ifindex, *direction, *anchor)
+                let hook = (*netns, *ifindex, *direction);
+                let (place, at) = self.tcx_position(program, hook, *anchor, *expected_revision)?;
+                let (netns, ifindex, direction) = place;
+                let link =
+                    self.objects.add(Body::Link { program, place: Place::Tcx { netns, ifindex, direction } });
+                self.insert_tcx(place, at, Attached::Link(link));
+                Ok(link)
             }
             LinkTarget::Tracepoint { category, name } => {
                 let point = format!("{category}/{name}");
@@ -75,60 +85,6 @@ impl World {
                 Ok(self.objects.add(Body::Link { program, place: Place::Trampoline }))
             }
         }
-    }
-
-    fn attach_xdp(
-        &mut self,
-        program: Key,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-    ) -> Result<Key, KernelError> {
-        let netns = self
-            .network
-            .place(netns, ifindex)?
-            .ok_or_else(|| refuse("attach", format!("a program to XDP of interface {ifindex}"), EINVAL))?;
-        if self.network.xdp.contains_key(&(netns, ifindex)) {
-            return Err(KernelError::HookHeld {
-                hook: format!("XDP of interface {ifindex}"),
-                holder: "a program of someone else".to_owned(),
-            });
-        }
-        let link = self.objects.add(Body::Link { program, place: Place::Xdp { netns, ifindex } });
-        self.network.xdp.insert((netns, ifindex), link);
-        Ok(link)
-    }
-
-    fn attach_tcx(
-        &mut self,
-        program: Key,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        anchor: Anchor,
-    ) -> Result<Key, KernelError> {
-        let fail =
-            |number| refuse("attach", format!("a program to tcx {direction} of interface {ifindex}"), number);
-        let netns = self.network.place(netns, ifindex)?.ok_or_else(|| fail(ENODEV))?;
-        let hook = (netns, ifindex, direction);
-        let there = self.network.tcx.get(&hook).cloned().unwrap_or_default();
-        if there.iter().any(|link| self.program_of_link(*link) == Some(program)) {
-            return Err(fail(EEXIST));
-        }
-        if there.len() >= MOST_TCX {
-            return Err(fail(ERANGE));
-        }
-        let position = |id: u32| -> Result<usize, KernelError> {
-            let link = self.objects.find(LINK, id).ok_or_else(|| fail(ENOENT))?;
-            there.iter().position(|other| *other == link).ok_or_else(|| fail(ENOENT))
-        };
-        let at = match anchor {
-            Anchor::Last => there.len(),
-            Anchor::Before(link) => position(link.0)?,
-            Anchor::After(link) => position(link.0)? + 1,
-        };
-        let link = self.objects.add(Body::Link { program, place: Place::Tcx { netns, ifindex, direction } });
-        self.network.tcx.entry(hook).or_default().insert(at, link);
-        Ok(link)
     }
 
     fn attached_to(&self, program: Key, at: &Place) -> bool {
@@ -186,7 +142,9 @@ impl World {
                 let there = self.network.tcx.get(&(*netns, *ifindex, *direction));
                 if old == expected
                     && old != new
-                    && there.into_iter().flatten().any(|other| self.program_of_link(*other) == Some(new))
+                    && there.is_some_and(|hook| {
+                        hook.entries.iter().any(|entry| self.program_at(*entry) == Some(new))
+                    })
                 {
                     return Err(fail(EEXIST));
                 }
@@ -202,6 +160,11 @@ impl World {
             self.objects.all.get_mut(&link).map(|object| &mut object.body)
         {
             *program = new;
+        }
+        if let Place::Tcx { netns, ifindex, direction } = place
+            && let Some(hook) = self.network.tcx.get_mut(&(netns, ifindex, direction))
+        {
+            hook.revision += 1;
         }
         self.unuse(old);
         Ok(())

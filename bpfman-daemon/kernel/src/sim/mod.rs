@@ -1,7 +1,8 @@
 //! An in-memory kernel with the rules of the real one, for tests of the engine and for simulated fleets.
 //!
 //! Objects live while a handle, a pin, a filter or another object refers to them, and vanish with the last of these.
-//! What the real kernel refuses, this one refuses by the same error. What it cannot do is run a packet.
+//! What the real kernel refuses, this one refuses by the same error. What it cannot do is run a packet: the result of a
+//! test run is told to it before ([`SimKernel::answer_test_runs`]).
 //!
 //! On top it can do what no real kernel does on demand: fail the n-th call ([`SimKernel::fail_call`]), refuse a
 //! program by name, forget everything as in a reboot, and show all it holds as one comparable value
@@ -9,25 +10,30 @@
 
 mod control;
 mod create;
+mod extension;
 mod filters;
+mod hooks;
 mod implementation;
 mod links;
+mod maps;
 mod network;
 mod objects;
 mod pins;
 mod snapshot;
+mod strangers;
+mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use bpfmand_core::NetnsId;
+use bpfmand_core::{Held, Holder, NetnsId};
 
 use self::filters::Filters;
 use self::network::Network;
 use self::objects::Objects;
 use self::pins::Pins;
-use crate::{Features, KernelError};
+use crate::{Features, KernelError, TestRunResult};
 
 pub use self::objects::SimHandle;
 pub use self::snapshot::{SimFilter, SimLink, SimProgram, SimSnapshot};
@@ -54,6 +60,8 @@ impl Default for SimOptions {
                 perf_links: true,
                 frames_by_16: true,
                 long_jumps: true,
+                freplace: true,
+                device_bound: true,
             },
             btf: None,
             own_namespace: NetnsId { inode: 4_026_531_840, cookie: 1 },
@@ -73,6 +81,8 @@ impl SimOptions {
                 perf_links: true,
                 frames_by_16: false,
                 long_jumps: false,
+                freplace: true,
+                device_bound: false,
             },
             ..Self::default()
         }
@@ -85,6 +95,8 @@ pub struct SimKernel {
     features: Features,
     btf: Option<Vec<u8>>,
     world: Arc<Mutex<World>>,
+    /// Told of every change of the network.
+    changed: Arc<Condvar>,
 }
 
 /// Everything the kernel holds.
@@ -98,6 +110,12 @@ struct World {
     refused: BTreeSet<String>,
     /// Trace points, functions and files that do not exist; all others do.
     hidden: BTreeSet<String>,
+    /// Processes of others.
+    holders: Vec<(Held, Holder)>,
+    /// Results of test runs, by the program's name.
+    runs: BTreeMap<String, TestRunResult>,
+    /// Whether there are tcx hooks.
+    tcx: bool,
     faults: Faults,
 }
 
@@ -116,7 +134,7 @@ impl SimKernel {
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
         Self {
-            features: options.features,
+            changed: Arc::new(Condvar::new()),
             btf: options.btf,
             world: Arc::new(Mutex::new(World {
                 objects: Objects::default(),
@@ -125,8 +143,12 @@ impl SimKernel {
                 filters: Filters::default(),
                 refused: BTreeSet::new(),
                 hidden: BTreeSet::new(),
+                holders: Vec::new(),
+                runs: BTreeMap::new(),
+                tcx: options.features.tcx,
                 faults: Faults::default(),
             })),
+            features: options.features,
         }
     }
 
@@ -182,9 +204,9 @@ mod errno {
     pub const ENOTDIR: i32 = 20;
     pub const EISDIR: i32 = 21;
     pub const EINVAL: i32 = 22;
-    pub const ERANGE: i32 = 34;
     pub const ENOTEMPTY: i32 = 39;
     pub const ENOLINK: i32 = 67;
+    pub const EOPNOTSUPP: i32 = 95;
     pub const ETIMEDOUT: i32 = 110;
 
     pub fn error(number: i32) -> super::io::Error {

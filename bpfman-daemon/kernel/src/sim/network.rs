@@ -1,10 +1,10 @@
 //! Network namespaces, their interfaces, and the links at their hooks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface, NetnsId};
+use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsId, XdpRunsIn};
 
 use super::objects::{Key, Place};
 use crate::KernelError;
@@ -14,13 +14,59 @@ use crate::KernelError;
 pub(super) struct Namespace {
     pub id: NetnsId,
     interfaces: BTreeMap<String, IfIndex>,
+    up: BTreeSet<IfIndex>,
     last: u32,
 }
 
+/// The one interface that every namespace has from the beginning.
+const LOOPBACK: (&str, IfIndex) = ("lo", IfIndex(1));
+
 impl Namespace {
     const fn new(id: NetnsId) -> Self {
-        // 1 is the loopback interface.
-        Self { id, interfaces: BTreeMap::new(), last: 1 }
+        Self { id, interfaces: BTreeMap::new(), up: BTreeSet::new(), last: LOOPBACK.1.0 }
+    }
+
+    pub fn index(&self, name: &str) -> Option<IfIndex> {
+        if name == LOOPBACK.0 { Some(LOOPBACK.1) } else { self.interfaces.get(name).copied() }
+    }
+
+    pub fn has(&self, ifindex: IfIndex) -> bool {
+        ifindex == LOOPBACK.1 || self.interfaces.values().any(|found| *found == ifindex)
+    }
+
+    /// All interfaces, by number.
+    pub fn list(&self) -> Vec<InterfaceFacts> {
+        let facts = |name: &str, ifindex, kind: Option<&str>| InterfaceFacts {
+            name: name.to_owned(),
+            ifindex,
+            up: self.up.contains(&ifindex),
+            kind: kind.map(str::to_owned),
+        };
+        let mut found = vec![facts(LOOPBACK.0, LOOPBACK.1, None)];
+        found.extend(self.interfaces.iter().map(|(name, ifindex)| facts(name, *ifindex, Some("veth"))));
+        found.sort_by_key(|interface| interface.ifindex);
+        found
+    }
+}
+
+/// What attaches a program to a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attached {
+    Link(Key),
+    /// Without a link: the program itself.
+    Program(Key),
+}
+
+/// The programs of one tcx hook.
+#[derive(Debug)]
+pub(super) struct TcxHook {
+    pub revision: u64,
+    pub entries: Vec<Attached>,
+}
+
+impl Default for TcxHook {
+    fn default() -> Self {
+        Self { revision: 1, entries: Vec::new() }
     }
 }
 
@@ -32,15 +78,17 @@ pub(super) type TcPlace = (NetnsId, IfIndex, Direction);
 pub(super) struct Network {
     /// By the namespace's file; none for the daemon's own.
     namespaces: BTreeMap<Option<PathBuf>, Namespace>,
-    pub xdp: BTreeMap<(NetnsId, IfIndex), Key>,
-    pub tcx: BTreeMap<TcPlace, Vec<Key>>,
+    pub xdp: BTreeMap<(NetnsId, IfIndex), (Attached, XdpRunsIn)>,
+    pub tcx: BTreeMap<TcPlace, TcxHook>,
     made: u64,
+    /// How often watches lost notices.
+    pub overruns: u64,
 }
 
 impl Network {
     pub fn new(own: NetnsId) -> Self {
         let namespaces = BTreeMap::from([(None, Namespace::new(own))]);
-        Self { namespaces, xdp: BTreeMap::new(), tcx: BTreeMap::new(), made: 0 }
+        Self { namespaces, xdp: BTreeMap::new(), tcx: BTreeMap::new(), made: 0, overruns: 0 }
     }
 
     pub fn add_namespace(&mut self, path: &Path) -> NetnsId {
@@ -67,7 +115,32 @@ impl Network {
 
     pub fn remove_interface(&mut self, netns: Option<&Path>, name: &str) -> Option<(NetnsId, IfIndex)> {
         let namespace = self.namespaces.get_mut(&netns.map(Path::to_owned))?;
-        namespace.interfaces.remove(name).map(|ifindex| (namespace.id, ifindex))
+        let ifindex = namespace.interfaces.remove(name)?;
+        namespace.up.remove(&ifindex);
+        Some((namespace.id, ifindex))
+    }
+
+    /// Gives an interface another name; false if there is none, or the name is taken.
+    pub fn rename_interface(&mut self, netns: Option<&Path>, name: &str, new: &str) -> bool {
+        let Some(namespace) = self.namespaces.get_mut(&netns.map(Path::to_owned)) else { return false };
+        if namespace.index(new).is_some() {
+            return false;
+        }
+        let Some(ifindex) = namespace.interfaces.remove(name) else { return false };
+        namespace.interfaces.insert(new.to_owned(), ifindex);
+        true
+    }
+
+    /// Switches an interface on or off; false if there is none.
+    pub fn switch(&mut self, netns: Option<&Path>, name: &str, up: bool) -> bool {
+        let Some(namespace) = self.namespaces.get_mut(&netns.map(Path::to_owned)) else { return false };
+        let Some(ifindex) = namespace.index(name) else { return false };
+        if up {
+            namespace.up.insert(ifindex)
+        } else {
+            namespace.up.remove(&ifindex)
+        };
+        true
     }
 
     /// A new boot: namespaces but the first and interfaces are made in another order, so that each takes the identity
@@ -92,6 +165,7 @@ impl Network {
             }
         }
         for namespace in self.namespaces.values_mut() {
+            namespace.up.clear();
             let mut numbers: Vec<IfIndex> = namespace.interfaces.values().copied().collect();
             if let [only] = &mut *numbers {
                 namespace.last += 1;
@@ -115,17 +189,17 @@ impl Network {
 
     pub fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
         let namespace = self.namespace(interface.netns.as_deref())?;
-        let ifindex = namespace.interfaces.get(&interface.name).ok_or_else(|| KernelError::NoInterface {
+        let ifindex = namespace.index(&interface.name).ok_or_else(|| KernelError::NoInterface {
             name: interface.name.clone(),
             netns: interface.netns.clone(),
         })?;
-        Ok(HookKey { netns: namespace.id, ifindex: *ifindex, kind })
+        Ok(HookKey { netns: namespace.id, ifindex, kind })
     }
 
     /// The namespace's identity, if it has an interface of this number.
     pub fn place(&self, netns: Option<&Path>, ifindex: IfIndex) -> Result<Option<NetnsId>, KernelError> {
         let namespace = self.namespace(netns)?;
-        Ok(namespace.interfaces.values().any(|found| *found == ifindex).then_some(namespace.id))
+        Ok(namespace.has(ifindex).then_some(namespace.id))
     }
 
     /// A link is gone from its hook.
@@ -136,14 +210,15 @@ impl Network {
             }
             Place::Tcx { netns, ifindex, direction } => {
                 let at = (*netns, *ifindex, *direction);
-                if let Some(links) = self.tcx.get_mut(&at) {
-                    links.retain(|link| *link != key);
-                    if links.is_empty() {
+                if let Some(hook) = self.tcx.get_mut(&at) {
+                    hook.entries.retain(|entry| *entry != Attached::Link(key));
+                    hook.revision += 1;
+                    if hook.entries.is_empty() {
                         self.tcx.remove(&at);
                     }
                 }
             }
-            Place::Event(_) | Place::Trampoline | Place::Nowhere { .. } => {}
+            Place::Event(_) | Place::Trampoline | Place::Replacement { .. } | Place::Nowhere { .. } => {}
         }
     }
 }

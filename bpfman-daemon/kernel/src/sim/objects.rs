@@ -42,6 +42,8 @@ pub(super) enum Body {
         spec: MapSpec,
         max_entries: u32,
         slots: BTreeMap<u32, Key>,
+        /// Entries of data; those of arrays that nobody wrote are not here.
+        entries: BTreeMap<Vec<u8>, Vec<u8>>,
     },
     Program {
         name: String,
@@ -52,7 +54,13 @@ pub(super) enum Body {
         loaded_at: SystemTime,
         attach_btf_id: u32,
         btf: Option<Key>,
+        /// What the BTF says.
+        types: Option<Arc<[u8]>>,
         maps: Vec<Key>,
+        /// The program that it extends.
+        target: Option<Key>,
+        /// The interface that it is for.
+        device: Option<(NetnsId, IfIndex)>,
     },
     Link {
         program: Key,
@@ -75,6 +83,11 @@ pub(super) enum Place {
     /// A trace point or probe, in words.
     Event(String),
     Trampoline,
+    /// A function of a program.
+    Replacement {
+        target: Key,
+        function: u32,
+    },
     /// An interface that is gone, or a link that was detached by force.
     Nowhere {
         kernel_type: u32,
@@ -123,7 +136,10 @@ impl Body {
         match self {
             Self::Btf => Vec::new(),
             Self::Map { slots, .. } => slots.values().copied().collect(),
-            Self::Program { btf, maps, .. } => maps.iter().chain(btf).copied().collect(),
+            Self::Program { btf, maps, target, .. } => {
+                maps.iter().chain(btf).chain(target).copied().collect()
+            }
+            Self::Link { program, place: Place::Replacement { target, .. } } => vec![*program, *target],
             Self::Link { program, .. } => vec![*program],
         }
     }

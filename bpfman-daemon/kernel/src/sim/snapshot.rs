@@ -84,15 +84,18 @@ impl SimKernel {
                         }
                         Place::Event(point) => point.clone(),
                         Place::Trampoline => "trampoline".to_owned(),
+                        Place::Replacement { target, function } => {
+                            format!("function {function} of program {}", id(*target))
+                        }
                         Place::Nowhere { .. } => "nowhere".to_owned(),
                     };
                     snapshot.links.insert(object.id, SimLink { program: ProgramId(id(*program)), place });
                 }
             }
         }
-        for ((netns, ifindex, direction), links) in &world.network.tcx {
-            let programs =
-                links.iter().filter_map(|link| world.program_of_link(*link)).map(|key| ProgramId(id(key)));
+        for ((netns, ifindex, direction), hook) in &world.network.tcx {
+            let programs = hook.entries.iter().filter_map(|entry| world.program_at(*entry));
+            let programs = programs.map(|key| ProgramId(id(key)));
             snapshot.tcx.insert(format!("{} {ifindex} {direction}", netns.inode), programs.collect());
         }
         for (((netns, ifindex, direction), priority, handle), filter) in &world.filters.all {

@@ -1,0 +1,151 @@
+//! Where programs are attached, and how.
+
+use std::path::Path;
+
+use bpfmand_core::{Direction, IfIndex, KernelLinkId, ProcessScope, ProgramId};
+
+/// How an XDP program is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// By the driver where it can, else generic.
+    #[default]
+    Auto,
+    /// By the driver.
+    Native,
+    /// By the network stack, after the socket buffer is made.
+    Generic,
+    /// On the card.
+    Offload,
+}
+
+/// Where a tcx link goes among the programs of its hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// Before all others.
+    First,
+    /// After all others.
+    Last,
+    /// Just before this link.
+    Before(KernelLinkId),
+    /// Just after this link.
+    After(KernelLinkId),
+    /// Just before this program, however it is attached.
+    BeforeProgram(ProgramId),
+    /// Just after this program, however it is attached.
+    AfterProgram(ProgramId),
+}
+
+impl Anchor {
+    /// The link or program in words; none for the ends.
+    pub(crate) fn name(&self) -> Option<String> {
+        match self {
+            Self::First | Self::Last => None,
+            Self::Before(link) | Self::After(link) => Some(format!("link {link}")),
+            Self::BeforeProgram(program) | Self::AfterProgram(program) => Some(format!("program {program}")),
+        }
+    }
+}
+
+/// A global function of a loaded program, for another program to take its place ("freplace").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extends {
+    /// The program; it must be loaded.
+    pub program: ProgramId,
+    /// The function: a type id in the program's own BTF ([`crate::Kernel::program_btf`]).
+    pub function: u32,
+}
+
+/// What a link ties a program to.
+#[derive(Clone, Debug)]
+pub enum LinkTarget<'a> {
+    /// An interface's XDP hook.
+    Xdp {
+        /// The namespace file, none for the daemon's own.
+        netns: Option<&'a Path>,
+        /// The interface in it.
+        ifindex: IfIndex,
+        /// How.
+        mode: XdpMode,
+    },
+    /// An interface's tcx hook (Linux 6.6 and later).
+    Tcx {
+        /// The namespace file, none for the daemon's own.
+        netns: Option<&'a Path>,
+        /// The interface in it.
+        ifindex: IfIndex,
+        /// Which way.
+        direction: Direction,
+        /// Where among the others.
+        anchor: Anchor,
+        /// The hook's revision that this was decided by ([`bpfmand_core::HookContents::revision`]): if it is another
+        /// by now, nothing is attached. None: whatever it is.
+        expected_revision: Option<u64>,
+    },
+    /// A static trace point.
+    Tracepoint {
+        /// Folder.
+        category: &'a str,
+        /// Name.
+        name: &'a str,
+    },
+    /// A kernel function.
+    Kprobe {
+        /// Symbol.
+        function: &'a str,
+        /// Bytes from its start.
+        offset: u64,
+        /// Fire on return.
+        on_return: bool,
+    },
+    /// A user-space function.
+    Uprobe {
+        /// Absolute path, or a library's name.
+        target: &'a str,
+        /// Symbol, or none for a plain file offset.
+        function: Option<&'a str>,
+        /// Bytes.
+        offset: u64,
+        /// Which processes.
+        scope: &'a ProcessScope,
+        /// Fire on return.
+        on_return: bool,
+    },
+    /// What an fentry, fexit or LSM program was loaded for.
+    Trampoline,
+    /// A function of a loaded program, which an extension takes the place of (Linux 5.10 and later). It need not be
+    /// the one that the extension was loaded for, but one that looks the same.
+    Replacement(Extends),
+}
+
+/// A filter of ours on a clsact hook, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcFilter {
+    /// `prio` of `tc filter show`.
+    pub priority: u16,
+    /// `handle` of `tc filter show`.
+    pub handle: u32,
+}
+
+impl TcFilter {
+    /// Leaves room for filters of others before it, as v0.6.0 does.
+    const PRIORITY: u16 = 50;
+
+    /// The filter of an operation. Its handle is never one of the small numbers that tools choose.
+    #[must_use]
+    pub const fn of(operation: u64) -> Self {
+        Self { priority: Self::PRIORITY, handle: 0x6270_0000 | (operation & 0xffff) as u32 }
+    }
+}
+
+/// A filter and the hook that it is at.
+#[derive(Clone, Copy, Debug)]
+pub struct FilterPlace<'a> {
+    /// The namespace file, none for the daemon's own.
+    pub netns: Option<&'a Path>,
+    /// The interface in it.
+    pub ifindex: IfIndex,
+    /// Which way.
+    pub direction: Direction,
+    /// Which filter.
+    pub filter: TcFilter,
+}

@@ -1,0 +1,119 @@
+//! Extensions, which take the place of a function of another program ("freplace").
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, Insn, ProgramText, ProgramType, op};
+
+use super::attr::{self, Command};
+use super::{facts, load, sys};
+use crate::{EXTENSION, Extends, KernelError, LogRequest, ProgramLoad};
+
+/// Holds the program that an extension is for.
+pub fn target(extends: Extends) -> Result<OwnedFd, KernelError> {
+    let fail =
+        |source| KernelError::call("open", format!("program {}, to be extended", extends.program), source);
+    facts::open(Command::ProgGetFdById, extends.program.0)
+        .map_err(fail)?
+        .ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))
+}
+
+/// Puts a loaded extension in a function's place.
+pub fn attach(program: &OwnedFd, extends: Extends) -> Result<OwnedFd, KernelError> {
+    let target = target(extends)?;
+    let mut request = attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: target.as_raw_fd().cast_unsigned(),
+        // `target_btf_id` is where other links have what they are relative to.
+        relative: extends.function,
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
+        let subject =
+            format!("a program in the place of function {} of program {}", extends.function, extends.program);
+        KernelError::call("attach", subject, source)
+    })
+}
+
+/// Whether this kernel has extensions: one of the smallest programs there are is loaded, and replaced by another. Some
+/// kernels refuse the load, and some machines the attachment.
+pub fn works() -> bool {
+    let try_it = || -> Result<OwnedFd, KernelError> {
+        let text = smallest();
+        let target = load::program(&plain(&text))?.program;
+        let id =
+            facts::program(&target).map_err(|source| KernelError::call("describe", "a program", source))?.id;
+        let extends = Extends { program: id, function: FUNCTION };
+        let extension = ProgramLoad { kind: EXTENSION, extends: Some(extends), ..plain(&text) };
+        attach(&load::program(&extension)?.program, extends)
+    };
+    match try_it() {
+        Ok(_link) => true,
+        Err(error) => {
+            tracing::debug!(%error, "this kernel does not let programs replace functions of others");
+            false
+        }
+    }
+}
+
+fn plain(text: &BoundText) -> ProgramLoad<'_> {
+    ProgramLoad {
+        name: "probe",
+        text,
+        kind: ProgramType::Xdp.into(),
+        attach_btf_id: 0,
+        extends: None,
+        device: None,
+        log: LogRequest::OnFailure,
+    }
+}
+
+/// An XDP program that passes every packet, with the types that an extension needs.
+fn smallest() -> BoundText {
+    let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
+    BoundText(ProgramText {
+        name: "probe".to_owned(),
+        license: "GPL".to_owned(),
+        functions: vec![FunctionSpan { name: "probe".to_owned(), start: 0, len: insns.len() }],
+        insns,
+        btf: Some(types().into()),
+        func_info: vec![FuncInfo { insn_off: 0, type_id: FUNCTION }],
+        line_info: Vec::new(),
+        frags: false,
+        sleepable: false,
+    })
+}
+
+/// The type id of the function in [`types`].
+const FUNCTION: u32 = 5;
+
+/// BTF of `int probe(struct xdp_md *ctx)`.
+fn types() -> Vec<u8> {
+    const INT: u32 = 1;
+    const POINTER: u32 = 2;
+    const STRUCT: u32 = 4;
+    const FUNC: u32 = 12;
+    const FUNC_PROTO: u32 = 13;
+    const GLOBAL: u32 = 1;
+    let strings = b"\0int\0xdp_md\0ctx\0probe\0";
+    let (int, xdp_md, ctx, probe) = (1, 5, 12, 16);
+    let kind = |kind: u32, vlen: u32| kind << 24 | vlen;
+    // Each type: name, kind, size or type; and what its kind adds.
+    let types: Vec<u32> = [
+        vec![int, kind(INT, 0), 4, 1 << 24 | 32], // 1: signed, 32 bits
+        vec![xdp_md, kind(STRUCT, 0), 4],         // 2
+        vec![0, kind(POINTER, 0), 2],             // 3
+        vec![0, kind(FUNC_PROTO, 1), 1, ctx, 3],  // 4
+        vec![probe, kind(FUNC, GLOBAL), 4],       // 5
+    ]
+    .concat();
+    let bytes = (types.len() * 4) as u32;
+    let mut btf = Vec::new();
+    btf.extend(0xeb9f_u16.to_ne_bytes());
+    btf.extend([1, 0]); // version and flags
+    for word in [24, 0, bytes, bytes, strings.len() as u32].iter().chain(&types) {
+        btf.extend(word.to_ne_bytes());
+    }
+    btf.extend(strings);
+    btf
+}

@@ -1,0 +1,41 @@
+//! Waiting until packets have left old programs.
+
+use std::os::fd::OwnedFd;
+
+use bpfmand_core::{MapRole, MapSpec};
+
+use super::load;
+use crate::KernelError;
+
+const ARRAY: u32 = 2;
+const ARRAY_OF_MAPS: u32 = 12;
+
+/// Waits a grace period of RCU, inside of which every program that does not sleep runs.
+///
+/// A call that changes a map of maps returns only after one (`maybe_wait_bpf_programs`, Linux 4.20 and later), so that
+/// its caller knows that no program uses the inner map any more: the one thing that the kernel lets users wait for
+/// RCU by on every machine (membarrier(2) does not wait with a single CPU). The maps are made for the purpose and go
+/// with this call, so that an idle daemon holds nothing.
+pub fn wait() -> Result<(), KernelError> {
+    let inner = load::map(&array(ARRAY, None), None)?;
+    let outer: OwnedFd = load::map(&array(ARRAY_OF_MAPS, Some(Box::new(array(ARRAY, None)))), None)?;
+    load::slot(&outer, 0, &inner)
+}
+
+fn array(map_type: u32, inner: Option<Box<MapSpec>>) -> MapSpec {
+    MapSpec {
+        name: "grace".to_owned(),
+        map_type,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        flags: 0,
+        map_extra: 0,
+        pin_by_name: false,
+        role: MapRole::Ordinary,
+        initial: Vec::new(),
+        btf_key_type_id: 0,
+        btf_value_type_id: 0,
+        inner,
+    }
+}

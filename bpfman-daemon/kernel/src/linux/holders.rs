@@ -1,0 +1,104 @@
+//! Processes that hold programs and links, as `/proc` shows them.
+
+use std::io;
+use std::path::Path;
+
+use bpfmand_core::{Held, Holder};
+
+/// Descriptors that are looked at, at most: a machine has some ten thousand.
+const MOST: usize = 1_000_000;
+
+/// Looks through the descriptors of all processes.
+pub fn find(of: Held) -> io::Result<Vec<Holder>> {
+    let mut pids: Vec<u32> = std::fs::read_dir("/proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    pids.sort_unstable();
+    let mut budget = MOST;
+    Ok(pids.into_iter().filter(|pid| holds(*pid, of, &mut budget)).map(describe).collect())
+}
+
+/// Whether a process has a descriptor of the object. One that ends meanwhile has not.
+fn holds(pid: u32, of: Held, budget: &mut usize) -> bool {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    for descriptor in descriptors.flatten() {
+        if *budget == 0 {
+            tracing::warn!("too many open descriptors to find all holders of a program");
+            return false;
+        }
+        *budget -= 1;
+        let Ok(target) = std::fs::read_link(descriptor.path()) else { continue };
+        // Only these can: "anon_inode:bpf-prog", "anon_inode:bpf_link" and "anon_inode:bpf-link".
+        if !target.to_string_lossy().starts_with("anon_inode:bpf") {
+            continue;
+        }
+        let info = Path::new("/proc").join(pid.to_string()).join("fdinfo").join(descriptor.file_name());
+        if std::fs::read_to_string(info).is_ok_and(|info| is_of(&info, of)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a descriptor's information is of the object. A link's has the program that it runs too.
+fn is_of(info: &str, of: Held) -> bool {
+    let (field, id) = match of {
+        Held::Program(id) => ("prog_id:", id.0),
+        Held::Link(id) => ("link_id:", id.0),
+    };
+    info.lines().filter_map(|line| line.strip_prefix(field)).any(|value| value.trim().parse() == Ok(id))
+}
+
+fn describe(pid: u32) -> Holder {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let command = read("comm").trim_end_matches('\n').replace(char::is_control, "?");
+    Holder { pid, command, unit: unit(&read("cgroup")) }
+}
+
+/// The systemd unit or container in the text of `/proc/<pid>/cgroup`: the innermost part of a path that is named like
+/// one. Version 2 has one path; of the paths of version 1, systemd's own comes last.
+fn unit(groups: &str) -> Option<String> {
+    let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
+    let unified = groups.lines().find(|line| line.starts_with("0::")).and_then(path);
+    let systemd = groups.lines().find(|line| line.contains(":name=systemd:")).and_then(path);
+    [unified, systemd].into_iter().flatten().find_map(|path| {
+        path.rsplit('/').find(|part| is_unit(part)).map(|part| part.replace(char::is_control, "?"))
+    })
+}
+
+fn is_unit(part: &str) -> bool {
+    const CONTAINER_ID: usize = 64;
+    part.ends_with(".service")
+        || part.ends_with(".scope")
+        || (part.len() == CONTAINER_ID && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfmand_core::{KernelLinkId, ProgramId};
+
+    use super::*;
+
+    #[test]
+    fn units_and_containers_are_read_from_control_groups() {
+        let id = "3f".repeat(32);
+        let nested = format!("0::/kubepods/burstable/pod12/{id}\n");
+        for (text, expected) in [
+            ("0::/system.slice/cilium.service\n", Some("cilium.service")),
+            ("0::/system.slice/docker-3f2a.scope/init\n", Some("docker-3f2a.scope")),
+            (nested.as_str(), Some(id.as_str())),
+            ("12:cpu:/\n1:name=systemd:/system.slice/ssh.service\n0::/\n", Some("ssh.service")),
+            ("0::/\n", None),
+            ("", None),
+        ] {
+            assert_eq!(unit(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_is_of_its_own_object_only() {
+        let info = "pos:\t0\nlink_type:\txdp\nlink_id:\t12\nprog_tag:\t00\nprog_id:\t34\n";
+        assert!(is_of(info, Held::Link(KernelLinkId(12))) && is_of(info, Held::Program(ProgramId(34))));
+        assert!(!is_of(info, Held::Link(KernelLinkId(1))) && !is_of(info, Held::Program(ProgramId(12))));
+    }
+}

@@ -1,0 +1,46 @@
+//! Everything that runs at a hook.
+
+use std::path::Path;
+
+use bpfmand_core::{HookContents, HookKey, HookKind};
+
+use super::{filters, netns, tcx, xdp};
+use crate::KernelError;
+
+/// The hook's name in messages.
+pub fn describe(key: &HookKey) -> String {
+    match key.kind.direction() {
+        None => format!("XDP of interface {}", key.ifindex),
+        Some(direction) => format!("{} {direction} of interface {}", key.kind.name(), key.ifindex),
+    }
+}
+
+/// Asks the kernel, in the hook's namespace.
+pub fn read(path: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
+    netns::enter(path, || {
+        // Another namespace may be at the path by now, with an interface of the same number.
+        if netns::here()? != key.netns {
+            let reason = "its path is of another network namespace by now";
+            return Err(KernelError::HookGone { hook: describe(key), reason });
+        }
+        match key.kind {
+            HookKind::Xdp => xdp::contents(key),
+            HookKind::Tcx(direction) => tcx::contents(key, direction),
+            HookKind::Tc(direction) => {
+                let mut contents = tcx::contents(key, direction)?;
+                contents.entries.extend(filters::list(key, direction)?);
+                Ok(contents)
+            }
+        }
+    })
+}
+
+/// What the kernel's answer means for a hook.
+pub fn failed(key: &HookKey, source: std::io::Error) -> KernelError {
+    match source.raw_os_error() {
+        Some(libc::ENODEV) => {
+            KernelError::HookGone { hook: describe(key), reason: "there is no such interface any more" }
+        }
+        _ => KernelError::call("list what runs at", describe(key), source),
+    }
+}

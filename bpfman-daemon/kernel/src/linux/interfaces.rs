@@ -1,0 +1,63 @@
+//! Network interfaces, as route netlink lists them and tells their changes.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use bpfmand_core::{IfIndex, InterfaceFacts};
+
+use super::netlink::{DUMP, Message, Request, attribute, talk_by, u32_at};
+use super::{facts, netlink, netns};
+use crate::KernelError;
+
+pub const RTM_NEWLINK: u16 = 16;
+pub const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+/// Bytes of `struct ifinfomsg`.
+const IFINFOMSG: usize = 16;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_EXT_MASK: u16 = 29;
+/// Without counters an answer is a third shorter.
+const SKIP_STATISTICS: u32 = 1 << 3;
+const IFF_UP: u32 = 1;
+
+/// All interfaces of a namespace, by number.
+pub fn list(path: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError> {
+    netns::enter(path, || netlink::socket().and_then(|socket| list_by(&socket)).map_err(|e| failed(path, e)))
+}
+
+/// All interfaces of a socket's namespace, by number.
+pub fn list_by(socket: &OwnedFd) -> io::Result<Vec<InterfaceFacts>> {
+    let request = Request::new(RTM_GETLINK, DUMP, &[0; IFINFOMSG])
+        .attribute(IFLA_EXT_MASK, &SKIP_STATISTICS.to_ne_bytes())
+        .finish();
+    let mut found: Vec<_> = talk_by(socket, &request)?.iter().filter_map(interface).collect();
+    found.sort_by_key(|interface| interface.ifindex);
+    Ok(found)
+}
+
+/// What a message says of an interface; none if it is about something else. Bridges tell of their ports by messages of
+/// the same types, in which a port that leaves the bridge looks like an interface that is gone.
+pub fn interface((kind, body): &Message) -> Option<InterfaceFacts> {
+    let family = *body.first()?;
+    if !matches!(*kind, RTM_NEWLINK | RTM_DELLINK) || family != 0 {
+        return None;
+    }
+    let attributes = body.get(IFINFOMSG..)?;
+    Some(InterfaceFacts {
+        name: facts::text(attribute(attributes, IFLA_IFNAME)?),
+        ifindex: IfIndex(u32_at(body, 4)?),
+        up: u32_at(body, 8)? & IFF_UP != 0,
+        kind: attribute(attributes, IFLA_LINKINFO)
+            .and_then(|info| attribute(info, IFLA_INFO_KIND))
+            .map(facts::text),
+    })
+}
+
+/// A failed look at the interfaces of a namespace.
+pub fn failed(path: Option<&Path>, source: io::Error) -> KernelError {
+    let of = path.map_or_else(|| "the daemon's network namespace".to_owned(), |p| p.display().to_string());
+    KernelError::call("list the interfaces of", of, source)
+}

@@ -1,0 +1,165 @@
+//! Entries of maps. The kernel reads and writes as many bytes as the map says, whatever is behind the addresses: every
+//! buffer here is sized by the map itself.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use bpfmand_core::MapFacts;
+
+use super::attr::{self, Command};
+use super::{facts, sys};
+use crate::map_access::{Family, describe, wrong};
+use crate::{KernelError, MapEntry};
+
+/// A map of data whose entries can be read and written.
+pub struct DataMap<'a> {
+    pub fd: &'a OwnedFd,
+    pub facts: MapFacts,
+    pub family: Family,
+    /// Bytes of a value as the kernel takes it: for per-CPU maps of all CPUs.
+    pub value_bytes: usize,
+}
+
+impl<'a> DataMap<'a> {
+    pub fn open(action: &'static str, fd: &'a OwnedFd) -> Result<Self, KernelError> {
+        let facts = facts::map(fd).map_err(|source| KernelError::call(action, "what is no map", source))?;
+        let family = Family::of(action, &facts)?;
+        let value_bytes = if family.per_cpu {
+            padded(&facts)
+                * possible_cpus().map_err(|source| KernelError::call(action, describe(&facts), source))?
+        } else {
+            facts.value_size as usize
+        };
+        Ok(Self { fd, facts, family, value_bytes })
+    }
+
+    pub fn fail(&self, action: &'static str) -> impl Fn(io::Error) -> KernelError {
+        let subject = format!("map {}", describe(&self.facts));
+        move |source| KernelError::call(action, subject.clone(), source)
+    }
+
+    fn check_key(&self, action: &'static str, key: &[u8]) -> Result<(), KernelError> {
+        if key.len() == self.facts.key_size as usize {
+            return Ok(());
+        }
+        Err(wrong(
+            action,
+            &self.facts,
+            format!("its keys have {} bytes, not {}", self.facts.key_size, key.len()),
+        ))
+    }
+
+    fn element(&self, key: &[u8], value: u64) -> attr::MapElement {
+        attr::MapElement {
+            map_fd: self.fd.as_raw_fd(),
+            key: key.as_ptr() as u64,
+            value,
+            ..Default::default()
+        }
+    }
+
+    /// The value of a key of the right size.
+    pub fn lookup(&self, key: &[u8]) -> io::Result<Vec<u8>> {
+        let mut value = vec![0; self.value_bytes];
+        sys::bpf(Command::MapLookupElem, &mut self.element(key, value.as_mut_ptr() as u64))?;
+        Ok(value)
+    }
+
+    /// The key behind one of the right size; the first without one; none at the end.
+    pub fn next_key(&self, key: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
+        let mut next = vec![0; self.facts.key_size as usize];
+        let mut request = self.element(key.unwrap_or(&[]), next.as_mut_ptr() as u64);
+        request.key = key.map_or(0, |key| key.as_ptr() as u64);
+        match sys::bpf(Command::MapGetNextKey, &mut request) {
+            Ok(_) => Ok(Some(next)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets an entry.
+    pub fn write(&self, entry: &MapEntry) -> Result<(), KernelError> {
+        const ACTION: &str = "write to";
+        self.check_key(ACTION, &entry.key)?;
+        if entry.value.len() != self.value_bytes {
+            let reason = format!("its values have {} bytes, not {}", self.value_bytes, entry.value.len());
+            return Err(wrong(ACTION, &self.facts, reason));
+        }
+        sys::bpf(Command::MapUpdateElem, &mut self.element(&entry.key, entry.value.as_ptr() as u64))
+            .map(drop)
+            .map_err(self.fail(ACTION))
+    }
+
+    /// Removes an entry; tells whether it was there.
+    pub fn remove(&self, key: &[u8]) -> Result<bool, KernelError> {
+        const ACTION: &str = "remove an entry of";
+        self.check_key(ACTION, key)?;
+        if self.family.array {
+            return Err(wrong(ACTION, &self.facts, "the entries of an array are always there".to_owned()));
+        }
+        match sys::bpf(Command::MapDeleteElem, &mut self.element(key, 0)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(self.fail(ACTION)(error)),
+        }
+    }
+}
+
+/// Bytes of one CPU's value, with its padding.
+pub fn padded(facts: &MapFacts) -> usize {
+    (facts.value_size as usize).next_multiple_of(8)
+}
+
+/// Reads the entry of one number from a per-CPU map.
+pub fn read_per_cpu(fd: &OwnedFd, key: u32) -> Result<Vec<Vec<u8>>, KernelError> {
+    let map = per_cpu("read", fd)?;
+    let value = map.lookup(&key.to_ne_bytes()).map_err(map.fail("read an entry of"))?;
+    let size = map.facts.value_size as usize;
+    Ok(value.chunks_exact(padded(&map.facts)).map(|value| value[..size].to_vec()).collect())
+}
+
+/// Sets the entry of one number in a per-CPU map, for all CPUs.
+pub fn write_per_cpu(fd: &OwnedFd, key: u32, value: &[u8]) -> Result<(), KernelError> {
+    const ACTION: &str = "write to";
+    let map = per_cpu(ACTION, fd)?;
+    if value.len() != map.facts.value_size as usize {
+        let reason = format!("its values have {} bytes, not {}", map.facts.value_size, value.len());
+        return Err(wrong(ACTION, &map.facts, reason));
+    }
+    let mut padded_value = value.to_vec();
+    padded_value.resize(padded(&map.facts), 0);
+    let value = padded_value.repeat(map.value_bytes / padded_value.len().max(1));
+    map.write(&MapEntry { key: key.to_ne_bytes().to_vec(), value })
+}
+
+fn per_cpu<'a>(action: &'static str, fd: &'a OwnedFd) -> Result<DataMap<'a>, KernelError> {
+    let map = DataMap::open(action, fd)?;
+    map.family.check_numbered_per_cpu(action, &map.facts)?;
+    Ok(map)
+}
+
+/// How many CPUs there may ever be: as many values a per-CPU entry has.
+fn possible_cpus() -> io::Result<usize> {
+    const PATH: &str = "/sys/devices/system/cpu/possible";
+    let text = std::fs::read_to_string(PATH)?;
+    cpus_in(&text).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{PATH} is {text:?}, not a list of CPUs"))
+    })
+}
+
+/// Counts as the kernel does: up to the highest number in a list like "0-3,8".
+fn cpus_in(list: &str) -> Option<usize> {
+    list.trim().rsplit([',', '-']).next()?.parse::<usize>().ok()?.checked_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_counted_up_to_the_highest() {
+        for (list, expected) in [("0\n", Some(1)), ("0-3\n", Some(4)), ("0-3,8\n", Some(9)), ("\n", None)] {
+            assert_eq!(cpus_in(list), expected, "{list:?}");
+        }
+    }
+}

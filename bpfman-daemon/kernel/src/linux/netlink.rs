@@ -1,0 +1,158 @@
+//! Route netlink: requests and answers.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+pub const REQUEST: u16 = 0x01;
+pub const ACK: u16 = 0x04;
+pub const DUMP: u16 = 0x300;
+pub const REPLACE: u16 = 0x100;
+pub const EXCLUSIVE: u16 = 0x200;
+pub const CREATE: u16 = 0x400;
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// Set by the kernel on a listing that something changed under.
+const DUMP_INTERRUPTED: u16 = 0x10;
+/// How often a listing is begun anew.
+const ATTEMPTS: usize = 8;
+/// Bytes of a message's header.
+const HEADER: usize = 16;
+/// Marks an attribute that is made of attributes.
+pub const NESTED: u16 = 0x8000;
+
+/// One request being built.
+pub struct Request(Vec<u8>);
+
+impl Request {
+    /// Begins with the header and a body of the message's own structure.
+    pub fn new(message: u16, flags: u16, body: &[u8]) -> Self {
+        let mut bytes = vec![0; HEADER];
+        bytes[4..6].copy_from_slice(&message.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&(flags | REQUEST).to_ne_bytes());
+        bytes[8..12].copy_from_slice(&1_u32.to_ne_bytes());
+        bytes.extend(body);
+        Self(bytes)
+    }
+
+    pub fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
+        put_attribute(&mut self.0, kind, value);
+        self
+    }
+
+    pub fn finish(mut self) -> Vec<u8> {
+        let length = (self.0.len() as u32).to_ne_bytes();
+        self.0[0..4].copy_from_slice(&length);
+        self.0
+    }
+}
+
+pub fn put_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    bytes.extend((4 + value.len() as u16).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+}
+
+/// The attributes in a part of a message.
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes([*bytes.first()?, *bytes.get(1)?]));
+        let kind = u16::from_ne_bytes([*bytes.get(2)?, *bytes.get(3)?]) & 0x3fff;
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+        Some((kind, value))
+    })
+}
+
+/// The value of the first attribute of a kind.
+pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
+}
+
+/// The number at a place, in this machine's byte order; none beyond the end.
+pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// A message: type, and body after the header.
+pub type Message = (u16, Vec<u8>);
+
+/// Some of the messages that the kernel sent, and whether more is to come.
+struct Part {
+    messages: Vec<Message>,
+    done: bool,
+    interrupted: bool,
+}
+
+pub fn socket() -> io::Result<OwnedFd> {
+    // Protocol 0 is NETLINK_ROUTE.
+    Ok(rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?)
+}
+
+/// The messages in a datagram. An error message that reports an error is that error.
+fn parse(mut rest: &[u8]) -> io::Result<Part> {
+    let mut part = Part { messages: Vec::new(), done: false, interrupted: false };
+    while rest.len() >= HEADER {
+        let size = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+        let kind = u16::from_ne_bytes([rest[4], rest[5]]);
+        let flags = u16::from_ne_bytes([rest[6], rest[7]]);
+        let Some(body) = rest.get(HEADER..size) else { return Err(io::ErrorKind::InvalidData.into()) };
+        part.interrupted |= flags & DUMP_INTERRUPTED != 0;
+        match kind {
+            NLMSG_DONE => part.done = true,
+            NLMSG_ERROR => match u32_at(body, 0).map_or(0, u32::cast_signed) {
+                0 => part.done = true,
+                code => return Err(io::Error::from_raw_os_error(-code)),
+            },
+            _ => part.messages.push((kind, body.to_vec())),
+        }
+        rest = rest.get(size.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+    Ok(part)
+}
+
+/// The messages of one datagram of notices.
+pub fn notices(datagram: &[u8]) -> io::Result<Vec<Message>> {
+    parse(datagram).map(|part| part.messages)
+}
+
+/// Sends a request and hands back the whole answer. A listing that something changed under is asked for again.
+pub fn talk(request: &[u8]) -> io::Result<Vec<Message>> {
+    talk_by(&socket()?, request)
+}
+
+/// Like [`talk`], by a socket that nothing else is read from.
+pub fn talk_by(socket: &OwnedFd, request: &[u8]) -> io::Result<Vec<Message>> {
+    for _ in 0..ATTEMPTS {
+        let (messages, interrupted) = ask(socket, request)?;
+        if !interrupted {
+            return Ok(messages);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::Interrupted, "what was to be listed keeps changing"))
+}
+
+fn ask(socket: &OwnedFd, request: &[u8]) -> io::Result<(Vec<Message>, bool)> {
+    rustix::net::send(socket, request, SendFlags::empty())?;
+    let mut messages = Vec::new();
+    let mut interrupted = false;
+    let mut buffer = vec![0_u8; 32 << 10];
+    loop {
+        let (length, whole) = match rustix::net::recv(socket, &mut *buffer, RecvFlags::TRUNC) {
+            Err(rustix::io::Errno::INTR) => continue,
+            received => received?,
+        };
+        if whole > buffer.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is too long"));
+        }
+        let mut part = parse(&buffer[..length])?;
+        messages.append(&mut part.messages);
+        interrupted |= part.interrupted;
+        if part.done {
+            return Ok((messages, interrupted));
+        }
+    }
+}

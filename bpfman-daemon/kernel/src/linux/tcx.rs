@@ -1,0 +1,104 @@
+//! The list of tcx programs of an interface (Linux 6.6 and later).
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use bpfmand_core::{Direction, HookContents, HookEntry, HookKey, IfIndex, KernelLinkId, ProgramId, Via};
+
+use super::attr::{self, Command};
+use super::{features, hook_contents, sys};
+use crate::{Anchor, KernelError};
+
+const ATTACH_TCX_INGRESS: u32 = 46;
+const ATTACH_TCX_EGRESS: u32 = 47;
+
+const F_BEFORE: u32 = 1 << 3;
+const F_AFTER: u32 = 1 << 4;
+const F_ID: u32 = 1 << 5;
+const F_LINK: u32 = 1 << 13;
+
+/// Most programs at one hook (`BPF_MPROG_MAX`).
+const MOST: usize = 64;
+
+const fn attach_type(direction: Direction) -> u32 {
+    match direction {
+        Direction::Ingress => ATTACH_TCX_INGRESS,
+        Direction::Egress => ATTACH_TCX_EGRESS,
+    }
+}
+
+/// Links a program to a hook, at its place.
+pub fn attach(
+    program: &OwnedFd,
+    ifindex: IfIndex,
+    direction: Direction,
+    anchor: Anchor,
+    expected_revision: Option<u64>,
+) -> Result<OwnedFd, KernelError> {
+    let (flags, relative) = match anchor {
+        Anchor::First => (F_BEFORE, 0),
+        Anchor::Last => (F_AFTER, 0),
+        Anchor::Before(link) => (F_BEFORE | F_LINK | F_ID, link.0),
+        Anchor::After(link) => (F_AFTER | F_LINK | F_ID, link.0),
+        Anchor::BeforeProgram(program) => (F_BEFORE | F_ID, program.0),
+        Anchor::AfterProgram(program) => (F_AFTER | F_ID, program.0),
+    };
+    let mut request = attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: ifindex.0,
+        attach_type: attach_type(direction),
+        flags,
+        relative,
+        expected_revision: expected_revision.unwrap_or(0),
+        ..Default::default()
+    };
+    let hook = || format!("tcx {direction} of interface {ifindex}");
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+        Some(libc::ESTALE) => KernelError::HookChanged { hook: hook() },
+        Some(libc::ERANGE) => KernelError::HookFull { hook: hook(), most: MOST },
+        Some(libc::ENOENT) if anchor.name().is_some() => {
+            KernelError::NoAnchor { anchor: anchor.name().unwrap_or_default(), hook: hook() }
+        }
+        // Asked only now: the kernel says the same to other mistakes.
+        Some(libc::EINVAL) if !features::has_tcx() => KernelError::Unsupported {
+            feature: "tcx",
+            release: features::release(),
+            needs: "Linux 6.6 or later has it; type tc works here",
+        },
+        _ => KernelError::call("attach", format!("a program to {}", hook()), source),
+    })
+}
+
+/// Programs and links of a hook; none on kernels without tcx.
+pub fn contents(key: &HookKey, direction: Direction) -> Result<HookContents, KernelError> {
+    match query(key.ifindex, direction) {
+        Ok(contents) => Ok(contents),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && !features::has_tcx() => {
+            Ok(HookContents::default())
+        }
+        Err(source) => Err(hook_contents::failed(key, source)),
+    }
+}
+
+fn query(ifindex: IfIndex, direction: Direction) -> io::Result<HookContents> {
+    // The kernel takes no longer list, so that one call always fetches all.
+    let mut programs = [0_u32; MOST];
+    let mut links = [0_u32; MOST];
+    let mut request = attr::Query {
+        target: ifindex.0,
+        attach_type: attach_type(direction),
+        prog_ids: programs.as_mut_ptr() as u64,
+        count: MOST as u32,
+        link_ids: links.as_mut_ptr() as u64,
+        ..Default::default()
+    };
+    sys::bpf(Command::ProgQuery, &mut request)?;
+    let entries = programs.iter().zip(&links).take(request.count as usize).map(|(program, link)| HookEntry {
+        program: Some(ProgramId(*program)),
+        via: match *link {
+            0 => Via::TcxProgram,
+            link => Via::TcxLink { link: KernelLinkId(link) },
+        },
+    });
+    Ok(HookContents { revision: Some(request.revision), entries: entries.collect() })
+}

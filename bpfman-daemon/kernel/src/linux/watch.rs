@@ -1,0 +1,127 @@
+//! Watching the interfaces of a namespace by route netlink.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bpfmand_core::InterfaceEvent;
+use rustix::io::Errno;
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{RecvFlags, netlink::SocketAddrNetlink};
+
+use super::interfaces::{self, RTM_DELLINK};
+use super::{netlink, netns};
+use crate::watch::Known;
+use crate::{InterfaceWatch, KernelError};
+
+/// `RTMGRP_LINK`.
+const GROUP_LINK: u32 = 1;
+/// The kernel counts about 4 KiB a message, and an interface that comes up sends several: room for thousands. Memory is
+/// used only while messages wait.
+const RECEIVE_BUFFER: usize = 16 << 20;
+/// Messages that one call takes in, so that it ends whatever comes.
+const MOST: usize = 100_000;
+
+/// What a watch has of a namespace.
+struct Watch {
+    /// The namespace file and what it was, none for the daemon's own.
+    path: Option<(PathBuf, (u64, u64))>,
+    /// Hears of changes.
+    notices: OwnedFd,
+    /// Asks; made in the same namespace.
+    questions: OwnedFd,
+    known: Known,
+}
+
+/// Opens a watch.
+pub fn open(path: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError> {
+    netns::enter(path, || {
+        let opened = || -> io::Result<Watch> {
+            let notices = netlink::socket()?;
+            // Root may have more than the machine's limit; whoever is refused has what the limit allows.
+            if sockopt::set_socket_recv_buffer_size_force(&notices, RECEIVE_BUFFER).is_err() {
+                sockopt::set_socket_recv_buffer_size(&notices, RECEIVE_BUFFER)?;
+            }
+            rustix::net::bind(&notices, &SocketAddrNetlink::new(0, GROUP_LINK))?;
+            let questions = netlink::socket()?;
+            // Listed after the first notice can come, so that nothing is missed between the two.
+            let known = Known::new(interfaces::list_by(&questions)?);
+            let path = path.map(|path| Ok::<_, io::Error>((path.to_owned(), identity(path)?))).transpose()?;
+            Ok(Watch { path, notices, questions, known })
+        };
+        opened().map_err(|source| interfaces::failed(path, source))
+    })
+    .map(|watch| -> Box<dyn InterfaceWatch> { Box::new(watch) })
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+impl InterfaceWatch for Watch {
+    fn next(&mut self, timeout: Duration) -> Result<Vec<InterfaceEvent>, KernelError> {
+        let mut events = self.read(timeout).map_err(|source| interfaces::failed(self.namespace(), source))?;
+        if self.path.as_ref().is_some_and(|(path, was)| identity(path).ok() != Some(*was)) {
+            events.push(InterfaceEvent::NamespaceGone);
+        }
+        Ok(events)
+    }
+}
+
+impl Watch {
+    fn namespace(&self) -> Option<&Path> {
+        self.path.as_ref().map(|(path, _)| path.as_path())
+    }
+
+    /// Waits for the first message that changes something, then takes in all that are there.
+    fn read(&mut self, timeout: Duration) -> io::Result<Vec<InterfaceEvent>> {
+        let deadline = Instant::now() + timeout;
+        let mut buffer = vec![0_u8; 64 << 10];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut lost = !self.receive(&mut buffer, Some(left))?.unwrap_or(true);
+            for _ in 0..MOST {
+                match self.receive(&mut buffer, None)? {
+                    None => break,
+                    Some(whole) => lost |= !whole,
+                }
+            }
+            if lost {
+                self.known = Known::new(interfaces::list_by(&self.questions)?);
+                return Ok(vec![InterfaceEvent::Lost]);
+            }
+            let events = self.known.take();
+            if !events.is_empty() || left.is_zero() {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// Takes in one datagram. None: there was none in the time, or at all if there was no time given. False: some were
+    /// lost.
+    fn receive(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> io::Result<Option<bool>> {
+        // A timeout of zero would be one without end.
+        let timeout = timeout.filter(|timeout| *timeout >= Duration::from_micros(1));
+        let flags = if timeout.is_some() { RecvFlags::TRUNC } else { RecvFlags::TRUNC | RecvFlags::DONTWAIT };
+        if let Some(timeout) = timeout {
+            sockopt::set_socket_timeout(self.notices.as_fd(), Timeout::Recv, Some(timeout))?;
+        }
+        match rustix::net::recv(&self.notices, &mut *buffer, flags) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(Errno::NOBUFS) => Ok(Some(false)),
+            Err(error) => Err(error.into()),
+            Ok((_, whole)) if whole > buffer.len() => Ok(Some(false)),
+            Ok((length, _)) => {
+                for message in netlink::notices(&buffer[..length])? {
+                    if let Some(interface) = interfaces::interface(&message) {
+                        self.known.hear(interface, message.0 != RTM_DELLINK);
+                    }
+                }
+                Ok(Some(true))
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! XDP of an interface: attaching by link, and who is there.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use bpfmand_core::{
+    HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, ProgramId, Via, XdpRunsIn,
+};
+
+use super::attr::{self, Command};
+use super::netlink::{ACK, NESTED, Request, attribute, put_attribute, talk, u32_at};
+use super::{facts, hook_contents, netns, sys};
+use crate::{KernelError, XdpMode};
+
+const ATTACH_XDP: u32 = 37;
+
+/// `XDP_FLAGS_*`, of links and of netlink messages.
+const F_GENERIC: u32 = 1 << 1;
+const F_NATIVE: u32 = 1 << 2;
+const F_OFFLOAD: u32 = 1 << 3;
+const F_REPLACE: u32 = 1 << 4;
+
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+/// Bytes of `struct ifinfomsg`.
+const IFINFOMSG: usize = 16;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_FD: u16 = 1;
+const IFLA_XDP_FLAGS: u16 = 3;
+const IFLA_XDP_NATIVE_ID: u16 = 5;
+const IFLA_XDP_GENERIC_ID: u16 = 6;
+const IFLA_XDP_OFFLOAD_ID: u16 = 7;
+const IFLA_XDP_EXPECTED_FD: u16 = 8;
+/// In the order in which packets meet them.
+const PLACES: [(XdpRunsIn, u16, u32); 3] = [
+    (XdpRunsIn::Offload, IFLA_XDP_OFFLOAD_ID, F_OFFLOAD),
+    (XdpRunsIn::Native, IFLA_XDP_NATIVE_ID, F_NATIVE),
+    (XdpRunsIn::Generic, IFLA_XDP_GENERIC_ID, F_GENERIC),
+];
+/// How often the hook is looked at again when it changes under the look.
+const ATTEMPTS: usize = 8;
+
+/// Links a program to an interface of this thread's namespace.
+pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<OwnedFd, KernelError> {
+    let create = |flags| {
+        let mut request = attr::LinkCreate {
+            prog_fd: program.as_raw_fd(),
+            target: ifindex.0,
+            attach_type: ATTACH_XDP,
+            flags,
+            ..Default::default()
+        };
+        sys::bpf_fd(Command::LinkCreate, &mut request)
+    };
+    let result = match mode {
+        // The driver may know XDP and still refuse this program (its size, the MTU): the stack takes it then.
+        XdpMode::Auto => create(0).or_else(|first| match first.raw_os_error() {
+            Some(libc::EBUSY | libc::EEXIST) => Err(first),
+            _ => create(F_GENERIC).map_err(|_second| first),
+        }),
+        XdpMode::Native => create(F_NATIVE),
+        XdpMode::Generic => create(F_GENERIC),
+        XdpMode::Offload => create(F_OFFLOAD),
+    };
+    result.map_err(|source| match source.raw_os_error() {
+        Some(libc::EBUSY | libc::EEXIST) => KernelError::HookHeld {
+            hook: format!("XDP of interface {ifindex}"),
+            holder: holder(ifindex).unwrap_or_else(|| "a program of someone else".to_owned()),
+        },
+        _ => KernelError::call("attach", format!("a program to XDP of interface {ifindex}"), source),
+    })
+}
+
+/// Who holds the hook, in words, as far as the kernel tells.
+fn holder(ifindex: IfIndex) -> Option<String> {
+    let key = HookKey { netns: netns::here().ok()?, ifindex, kind: HookKind::Xdp };
+    let entry = contents(&key).ok()?.entries.into_iter().next()?;
+    let id = entry.program?;
+    let program = facts::open(Command::ProgGetFdById, id.0).ok()??;
+    Some(crate::error::holder(&facts::program(&program).ok()?, &entry.via))
+}
+
+/// Programs at the hook of an interface of this thread's namespace.
+pub fn contents(key: &HookKey) -> Result<HookContents, KernelError> {
+    let failed = |source| hook_contents::failed(key, source);
+    let mut before = programs(key.ifindex).map_err(failed)?;
+    for _ in 0..ATTEMPTS {
+        let entries = before
+            .iter()
+            .map(|(mode, flag, program)| entry(key.ifindex, *mode, *flag, *program))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(failed)?;
+        let after = programs(key.ifindex).map_err(failed)?;
+        if after == before {
+            return Ok(HookContents { revision: None, entries });
+        }
+        before = after;
+    }
+    Err(failed(io::Error::new(io::ErrorKind::Interrupted, "it keeps changing")))
+}
+
+/// The program of each place, as the interface tells them.
+fn programs(ifindex: IfIndex) -> io::Result<Vec<(XdpRunsIn, u32, ProgramId)>> {
+    let messages = talk(&Request::new(RTM_GETLINK, ACK, &interface(ifindex)).finish())?;
+    let Some((_, body)) = messages.first() else { return Ok(Vec::new()) };
+    let Some(xdp) = body.get(IFINFOMSG..).and_then(|rest| attribute(rest, IFLA_XDP)) else {
+        return Ok(Vec::new());
+    };
+    Ok(PLACES
+        .into_iter()
+        .filter_map(|(mode, kind, flag)| {
+            let id = attribute(xdp, kind).and_then(|id| u32_at(id, 0)).filter(|id| *id != 0)?;
+            Some((mode, flag, ProgramId(id)))
+        })
+        .collect())
+}
+
+/// `struct ifinfomsg` that names an interface.
+fn interface(ifindex: IfIndex) -> [u8; IFINFOMSG] {
+    let mut body = [0; IFINFOMSG];
+    body[4..8].copy_from_slice(&ifindex.0.to_ne_bytes());
+    body
+}
+
+fn entry(ifindex: IfIndex, mode: XdpRunsIn, flag: u32, program: ProgramId) -> io::Result<HookEntry> {
+    let via = if is_linked(ifindex, flag)? {
+        Via::XdpLink { links: links(ifindex, program)?, mode }
+    } else {
+        Via::XdpNetlink { mode }
+    };
+    Ok(HookEntry { program: Some(program), via })
+}
+
+/// Whether a link holds the place, which the kernel tells to nobody who asks. But it refuses two mistakes by different
+/// errors: a netlink message that would remove "no program" from the place changes nothing whatever is there; to a
+/// place of a link the answer is EBUSY, to one of a program without link EEXIST.
+fn is_linked(ifindex: IfIndex, flag: u32) -> io::Result<bool> {
+    let mut xdp = Vec::new();
+    let nothing = (-1_i32).to_ne_bytes();
+    put_attribute(&mut xdp, IFLA_XDP_FD, &nothing);
+    put_attribute(&mut xdp, IFLA_XDP_EXPECTED_FD, &nothing);
+    put_attribute(&mut xdp, IFLA_XDP_FLAGS, &(flag | F_REPLACE).to_ne_bytes());
+    let request = Request::new(RTM_SETLINK, ACK, &interface(ifindex)).attribute(IFLA_XDP | NESTED, &xdp);
+    match talk(&request.finish()) {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(true),
+        // Nothing is there any more: the next look at the interface shows it.
+        Ok(_) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Links of a program to an interface of this number, in whatever namespace.
+fn links(ifindex: IfIndex, program: ProgramId) -> io::Result<Vec<KernelLinkId>> {
+    let mut found = Vec::new();
+    for id in facts::link_ids()? {
+        let Some(link) = facts::open(Command::LinkGetFdById, id.0)? else { continue };
+        let link = facts::link(&link)?;
+        if link.kernel_type == facts::LINK_TYPE_XDP
+            && link.ifindex == Some(ifindex)
+            && link.program == program
+        {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,84 @@
+//! Programs to load, and loaded ones.
+
+use std::path::Path;
+
+use bpfmand_core::{BoundText, IfIndex, ProgramType};
+
+use crate::Extends;
+
+/// What the kernel has to know of a program's kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramKind {
+    /// `enum bpf_prog_type`.
+    pub kernel_type: u32,
+    /// `enum bpf_attach_type`, 0 where the kernel asks for none.
+    pub expected_attach_type: u32,
+}
+
+impl From<ProgramType> for ProgramKind {
+    fn from(program_type: ProgramType) -> Self {
+        let expected_attach_type = match program_type {
+            ProgramType::Xdp => 37,
+            ProgramType::Fentry => 24,
+            ProgramType::Fexit => 25,
+            ProgramType::Lsm => 27,
+            _ => 0,
+        };
+        Self { kernel_type: program_type.kernel_type(), expected_attach_type }
+    }
+}
+
+/// Whether the verifier's log is wanted from a load that succeeds. One that fails always has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogRequest {
+    /// No: the fast way.
+    #[default]
+    OnFailure,
+    /// No, but the stack depths that it ends with.
+    StackDepths,
+    /// Yes, whole.
+    Always,
+}
+
+/// An interface and its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device<'a> {
+    /// The namespace file, none for the daemon's own.
+    pub netns: Option<&'a Path>,
+    /// The interface in it.
+    pub ifindex: IfIndex,
+}
+
+/// `enum bpf_prog_type` of programs that take the place of another program's function.
+pub const EXTENSION: ProgramKind = ProgramKind { kernel_type: 28, expected_attach_type: 0 };
+
+/// A program to load.
+#[derive(Clone, Debug)]
+pub struct ProgramLoad<'a> {
+    /// Name for the kernel, which keeps 15 bytes.
+    pub name: &'a str,
+    /// What to load.
+    pub text: &'a BoundText,
+    /// As what.
+    pub kind: ProgramKind,
+    /// Id of the function or hook in the kernel's BTF, for fentry, fexit and LSM, else 0.
+    pub attach_btf_id: u32,
+    /// What an extension is to take the place of. None for all other types.
+    pub extends: Option<Extends>,
+    /// The interface that an XDP program is for (Linux 6.3 and later): it may then ask for what the driver knows of a
+    /// packet, and runs nowhere else. None: any.
+    pub device: Option<Device<'a>>,
+    /// Log wanted?
+    pub log: LogRequest,
+}
+
+/// A loaded program.
+#[derive(Debug)]
+pub struct Loaded<H> {
+    /// Keeps it loaded.
+    pub program: H,
+    /// The verifier's log, if it was asked for.
+    pub log: String,
+    /// Bytes of stack of each function, in the order of the text, if they were asked for and the kernel told them.
+    pub stack_depths: Option<Vec<u32>>,
+}

@@ -1,0 +1,38 @@
+//! Extensions, which take the place of a function of another program.
+
+use super::errno::{EBUSY, EINVAL, ENOENT};
+use super::objects::{Body, Key, PROGRAM, Place};
+use super::{World, refuse};
+use crate::{Extends, KernelError};
+
+impl World {
+    /// The program that is to be extended.
+    pub(super) fn extended(&self, extends: Extends) -> Result<Key, KernelError> {
+        self.objects
+            .find(PROGRAM, extends.program.0)
+            .ok_or_else(|| refuse("open", format!("program {}, to be extended", extends.program), ENOENT))
+    }
+
+    pub(super) fn attach_replacement(&mut self, program: Key, extends: Extends) -> Result<Key, KernelError> {
+        let Extends { program: extended, function } = extends;
+        let fail = |number| {
+            let subject = format!("a program in the place of function {function} of program {extended}");
+            refuse("attach", subject, number)
+        };
+        let target = self.extended(extends)?;
+        // Types come with BTF: without it there is no function to name.
+        if !matches!(self.object(target)?.body, Body::Program { btf: Some(_), .. }) {
+            return Err(fail(EINVAL));
+        }
+        let place = Place::Replacement { target, function };
+        let taken = self
+            .objects
+            .all
+            .values()
+            .any(|object| matches!(&object.body, Body::Link { place: other, .. } if *other == place));
+        if taken {
+            return Err(fail(EBUSY));
+        }
+        Ok(self.objects.add(Body::Link { program, place }))
+    }
+}

@@ -1,0 +1,224 @@
+//! The hooks of interfaces: who is attached, in which order, and how it looks from outside.
+
+use std::path::Path;
+
+use bpfmand_core::{
+    Direction, FilterFacts, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, NetnsId,
+    ProgramId, Via, XdpRunsIn,
+};
+
+use super::errno::{EEXIST, EINVAL, ENODEV};
+use super::network::{Attached, TcPlace, TcxHook};
+use super::objects::{Body, Key, LINK, PROGRAM, Place};
+use super::{World, refuse};
+use crate::{Anchor, KernelError, XdpMode};
+
+/// Most programs at one tcx hook (`BPF_MPROG_MAX`).
+const MOST_TCX: usize = 64;
+
+/// Where a program runs: here every driver knows XDP.
+pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {
+    match mode {
+        XdpMode::Auto | XdpMode::Native => XdpRunsIn::Native,
+        XdpMode::Generic => XdpRunsIn::Generic,
+        XdpMode::Offload => XdpRunsIn::Offload,
+    }
+}
+
+impl World {
+    /// The program that an entry of a hook runs.
+    pub(super) fn program_at(&self, attached: Attached) -> Option<Key> {
+        match attached {
+            Attached::Link(link) => self.program_of_link(link),
+            Attached::Program(program) => Some(program),
+        }
+    }
+
+    /// A free XDP hook that a program may be attached to.
+    pub(super) fn xdp_place(
+        &self,
+        program: Key,
+        netns: Option<&Path>,
+        ifindex: IfIndex,
+        mode: XdpMode,
+    ) -> Result<(NetnsId, IfIndex), KernelError> {
+        let fail = |number| refuse("attach", format!("a program to XDP of interface {ifindex}"), number);
+        let netns = self.network.place(netns, ifindex)?.ok_or_else(|| fail(EINVAL))?;
+        if let Some((attached, mode)) = self.network.xdp.get(&(netns, ifindex)) {
+            let facts = self.program_at(*attached).map(|program| self.program_facts(program)).transpose()?;
+            let via = self.xdp_via(*attached, *mode);
+            return Err(KernelError::HookHeld {
+                hook: format!("XDP of interface {ifindex}"),
+                holder: facts.map_or_else(String::new, |facts| crate::error::holder(&facts, &via)),
+            });
+        }
+        if let Body::Program { device: Some(device), .. } = &self.object(program)?.body
+            && (*device != (netns, ifindex) || mode == XdpMode::Generic)
+        {
+            return Err(fail(EINVAL));
+        }
+        Ok((netns, ifindex))
+    }
+
+    /// A tcx hook, and the position in it that an anchor means.
+    pub(super) fn tcx_position(
+        &self,
+        program: Key,
+        hook: (Option<&Path>, IfIndex, Direction),
+        anchor: Anchor,
+        expected_revision: Option<u64>,
+    ) -> Result<(TcPlace, usize), KernelError> {
+        let (netns, ifindex, direction) = hook;
+        let name = || format!("tcx {direction} of interface {ifindex}");
+        let fail = |number| refuse("attach", format!("a program to {}", name()), number);
+        let netns = self.network.place(netns, ifindex)?.ok_or_else(|| fail(ENODEV))?;
+        let place = (netns, ifindex, direction);
+        let none = TcxHook::default();
+        let TcxHook { revision, entries } = self.network.tcx.get(&place).unwrap_or(&none);
+        if expected_revision.is_some_and(|expected| expected != *revision) {
+            return Err(KernelError::HookChanged { hook: name() });
+        }
+        if entries.iter().any(|entry| self.program_at(*entry) == Some(program)) {
+            return Err(fail(EEXIST));
+        }
+        let find = |kind, id, is: &dyn Fn(Attached, Key) -> bool| {
+            self.objects
+                .find(kind, id)
+                .and_then(|key| entries.iter().position(|entry| is(*entry, key)))
+                .ok_or_else(|| KernelError::NoAnchor {
+                    anchor: anchor.name().unwrap_or_default(),
+                    hook: name(),
+                })
+        };
+        let link = |id: KernelLinkId| find(LINK, id.0, &|entry, key| entry == Attached::Link(key));
+        let by_program =
+            |id: ProgramId| find(PROGRAM, id.0, &|entry, key| self.program_at(entry) == Some(key));
+        let at = match anchor {
+            Anchor::First => 0,
+            Anchor::Last => entries.len(),
+            Anchor::Before(id) => link(id)?,
+            Anchor::After(id) => link(id)? + 1,
+            Anchor::BeforeProgram(id) => by_program(id)?,
+            Anchor::AfterProgram(id) => by_program(id)? + 1,
+        };
+        if entries.len() >= MOST_TCX {
+            return Err(KernelError::HookFull { hook: name(), most: MOST_TCX });
+        }
+        Ok((place, at))
+    }
+
+    pub(super) fn insert_tcx(&mut self, place: TcPlace, at: usize, entry: Attached) {
+        let hook = self.network.tcx.entry(place).or_default();
+        hook.entries.insert(at, entry);
+        hook.revision += 1;
+    }
+
+    fn xdp_via(&self, attached: Attached, mode: XdpRunsIn) -> Via {
+        let Attached::Link(link) = attached else { return Via::XdpNetlink { mode } };
+        let (program, Some(Place::Xdp { ifindex, .. })) =
+            (self.program_of_link(link), self.place_of_link(link))
+        else {
+            return Via::XdpLink { links: Vec::new(), mode };
+        };
+        // What the kernel tells of a link does not tell its namespace.
+        let mut links: Vec<_> = self
+            .objects
+            .all
+            .iter()
+            .filter(|(key, _)| {
+                matches!(self.place_of_link(**key), Some(Place::Xdp { ifindex: at, .. }) if at == ifindex)
+                    && self.program_of_link(**key) == program
+            })
+            .map(|(_, object)| KernelLinkId(object.id))
+            .collect();
+        links.sort_unstable();
+        Via::XdpLink { links, mode }
+    }
+
+    fn place_of_link(&self, link: Key) -> Option<&Place> {
+        match &self.objects.all.get(&link)?.body {
+            Body::Link { place, .. } => Some(place),
+            _ => None,
+        }
+    }
+
+    pub(super) fn hook_contents(
+        &self,
+        netns: Option<&Path>,
+        key: &HookKey,
+    ) -> Result<HookContents, KernelError> {
+        let hook = || match key.kind.direction() {
+            None => format!("XDP of interface {}", key.ifindex),
+            Some(direction) => format!("{} {direction} of interface {}", key.kind.name(), key.ifindex),
+        };
+        let namespace = self.network.namespace(netns)?;
+        if namespace.id != key.netns {
+            let reason = "its path is of another network namespace by now";
+            return Err(KernelError::HookGone { hook: hook(), reason });
+        }
+        if !namespace.has(key.ifindex) {
+            let reason = "there is no such interface any more";
+            return Err(KernelError::HookGone { hook: hook(), reason });
+        }
+        let program_id =
+            |attached| self.program_at(attached).map(|program| ProgramId(self.objects.id(program)));
+        let (direction, with_filters) = match key.kind {
+            HookKind::Xdp => {
+                let at = self.network.xdp.get(&(key.netns, key.ifindex));
+                let entries = at.map(|(attached, mode)| HookEntry {
+                    program: program_id(*attached),
+                    via: self.xdp_via(*attached, *mode),
+                });
+                return Ok(HookContents { revision: None, entries: entries.into_iter().collect() });
+            }
+            HookKind::Tcx(direction) => (direction, false),
+            HookKind::Tc(direction) => (direction, true),
+        };
+        let place = (key.netns, key.ifindex, direction);
+        let mut contents = HookContents::default();
+        if self.tcx {
+            let none = TcxHook::default();
+            let hook = self.network.tcx.get(&place).unwrap_or(&none);
+            contents.revision = Some(hook.revision);
+            contents.entries.extend(hook.entries.iter().map(|entry| HookEntry {
+                program: program_id(*entry),
+                via: match entry {
+                    Attached::Link(link) => Via::TcxLink { link: KernelLinkId(self.objects.id(*link)) },
+                    Attached::Program(_) => Via::TcxProgram,
+                },
+            }));
+        }
+        if with_filters {
+            contents.entries.extend(self.filters_at(place));
+        }
+        Ok(contents)
+    }
+
+    fn filters_at(&self, place: TcPlace) -> impl Iterator<Item = HookEntry> {
+        const PROTOCOL_ALL: u16 = 3;
+        let ours = self.filters.all.iter().filter(move |((at, ..), _)| *at == place).map(
+            |((_, priority, handle), filter)| {
+                let facts = FilterFacts {
+                    priority: *priority,
+                    handle: *handle,
+                    protocol: PROTOCOL_ALL,
+                    chain: 0,
+                    kind: "bpf".to_owned(),
+                    name: Some(filter.name.clone()),
+                    direct_action: true,
+                };
+                (filter.made, facts, Some(ProgramId(self.objects.id(filter.program))))
+            },
+        );
+        let others = self
+            .filters
+            .without_program
+            .iter()
+            .filter(move |(at, _)| *at == place)
+            .map(|(_, facts)| (0, facts.clone(), None));
+        let mut found: Vec<_> = ours.chain(others).collect();
+        // Of one priority, the newest filter runs first.
+        found.sort_by_key(|(made, facts, _)| (facts.chain, facts.priority, std::cmp::Reverse(*made)));
+        found.into_iter().map(|(_, facts, program)| HookEntry { program, via: Via::Filter(facts) })
+    }
+}

@@ -1,0 +1,145 @@
+//! What others than the daemon do to a simulated machine.
+
+use std::path::Path;
+
+use bpfmand_core::{Direction, FilterFacts, Held, Holder, IfIndex, ProgramId};
+
+use super::hooks::runs_in;
+use super::network::Attached;
+use super::objects::{Body, LINK, PROGRAM};
+use super::{SimHandle, SimKernel, refuse};
+use crate::{Anchor, KernelError, TestRunResult, XdpMode};
+
+impl SimKernel {
+    /// Attaches a program as `ip link set xdp` does: without a link.
+    ///
+    /// # Errors
+    /// As those of a link; here a program in the way is not replaced.
+    pub fn attach_xdp_by_netlink(
+        &self,
+        netns: Option<&Path>,
+        ifindex: IfIndex,
+        program: &SimHandle,
+        mode: XdpMode,
+    ) -> Result<(), KernelError> {
+        let mut world = self.world();
+        let place = world.xdp_place(program.key, netns, ifindex, mode)?;
+        world.objects.use_it(program.key);
+        world.network.xdp.insert(place, (Attached::Program(program.key), runs_in(mode)));
+        Ok(())
+    }
+
+    /// Takes away what [`SimKernel::attach_xdp_by_netlink`] attached; tells whether there was something.
+    pub fn detach_xdp_by_netlink(&self, netns: Option<&Path>, ifindex: IfIndex) -> bool {
+        let mut world = self.world();
+        let Ok(Some(netns)) = world.network.place(netns, ifindex) else { return false };
+        let Some((Attached::Program(program), _)) = world.network.xdp.get(&(netns, ifindex)).copied() else {
+            return false;
+        };
+        world.network.xdp.remove(&(netns, ifindex));
+        world.unuse(program);
+        true
+    }
+
+    /// Attaches a program to tcx by `BPF_PROG_ATTACH`: without a link.
+    ///
+    /// # Errors
+    /// As those of a link.
+    pub fn attach_tcx_program(
+        &self,
+        netns: Option<&Path>,
+        ifindex: IfIndex,
+        direction: Direction,
+        program: &SimHandle,
+        anchor: Anchor,
+    ) -> Result<(), KernelError> {
+        let mut world = self.world();
+        let (place, at) = world.tcx_position(program.key, (netns, ifindex, direction), anchor, None)?;
+        world.objects.use_it(program.key);
+        world.insert_tcx(place, at, Attached::Program(program.key));
+        Ok(())
+    }
+
+    /// Takes away what [`SimKernel::attach_tcx_program`] attached; tells whether there was something.
+    pub fn detach_tcx_program(
+        &self,
+        netns: Option<&Path>,
+        ifindex: IfIndex,
+        direction: Direction,
+        program: ProgramId,
+    ) -> bool {
+        let mut world = self.world();
+        let Some(program) = world.objects.find(PROGRAM, program.0) else { return false };
+        let Ok(Some(netns)) = world.network.place(netns, ifindex) else { return false };
+        let place = (netns, ifindex, direction);
+        let Some(hook) = world.network.tcx.get_mut(&place) else { return false };
+        let before = hook.entries.len();
+        hook.entries.retain(|entry| *entry != Attached::Program(program));
+        if hook.entries.len() == before {
+            return false;
+        }
+        hook.revision += 1;
+        if hook.entries.is_empty() {
+            world.network.tcx.remove(&place);
+        }
+        world.unuse(program);
+        true
+    }
+
+    /// Adds a filter that is no BPF program ("flower").
+    ///
+    /// # Errors
+    /// There is no such namespace or interface.
+    pub fn add_filter_without_program(
+        &self,
+        netns: Option<&Path>,
+        ifindex: IfIndex,
+        direction: Direction,
+        filter: FilterFacts,
+    ) -> Result<(), KernelError> {
+        let mut world = self.world();
+        let netns = world
+            .network
+            .place(netns, ifindex)?
+            .ok_or_else(|| refuse("add", format!("a filter to interface {ifindex}"), super::errno::ENODEV))?;
+        world.filters.without_program.push(((netns, ifindex, direction), filter));
+        Ok(())
+    }
+
+    /// From now on this process holds the object, as far as `holders` tells.
+    pub fn add_holder(&self, of: Held, holder: Holder) {
+        self.world().holders.push((of, holder));
+    }
+
+    /// From now on, test runs of programs of this name have this result.
+    pub fn answer_test_runs(&self, program: &str, result: TestRunResult) {
+        self.world().runs.insert(super::create::kernel_name(program), result);
+    }
+}
+
+impl super::World {
+    /// Processes that were added, and this one if a handle is open: its own, or of a link that runs it.
+    pub(super) fn holders(&self, of: Held) -> Vec<Holder> {
+        let object = match of {
+            Held::Program(id) => self.objects.find(PROGRAM, id.0),
+            Held::Link(id) => self.objects.find(LINK, id.0),
+        };
+        let has_handle = |key| {
+            let pins = self.pins.nodes.values().filter(|node| **node == super::pins::Node::Pin(key)).count();
+            self.objects.all.get(&key).is_some_and(|object| object.held > pins)
+        };
+        let runs_it = |key: &u64| {
+            matches!(&self.objects.all.get(key).map(|object| &object.body),
+                Some(Body::Link { program, .. }) if Some(*program) == object)
+        };
+        let mut found: Vec<Holder> =
+            self.holders.iter().filter(|(held, _)| *held == of).map(|(_, holder)| holder.clone()).collect();
+        if object.is_some_and(has_handle)
+            || self.objects.all.keys().any(|key| runs_it(key) && has_handle(*key))
+        {
+            found.push(Holder { pid: std::process::id(), command: "simulation".to_owned(), unit: None });
+        }
+        found.sort_by_key(|holder| holder.pid);
+        found
+    }
+}

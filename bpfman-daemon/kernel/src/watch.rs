@@ -1,0 +1,136 @@
+//! Watching network interfaces come and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bpfmand_core::{IfIndex, InterfaceEvent, InterfaceFacts};
+
+use crate::KernelError;
+
+/// Tells what changes among the interfaces of one namespace. Nothing is told twice, and what was undone before it was
+/// read is not told at all.
+pub trait InterfaceWatch: Send {
+    /// Waits for changes, at most so long, and tells all that are known; none if the time is up. A zero timeout does
+    /// not wait.
+    ///
+    /// A caller that waits a second at most learns as soon that the namespace's path is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn next(&mut self, timeout: Duration) -> Result<Vec<InterfaceEvent>, KernelError>;
+}
+
+/// What was told of the interfaces, and what is heard since: a storm of notices about one interface becomes one event,
+/// and a notice that changes neither name nor state (one of an XDP program, of a counter) none.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    told: BTreeMap<IfIndex, (String, bool)>,
+    heard: BTreeMap<IfIndex, (String, bool)>,
+    /// Removed since, though perhaps there again with the same number.
+    removed: BTreeSet<IfIndex>,
+}
+
+impl Known {
+    pub fn new(interfaces: Vec<InterfaceFacts>) -> Self {
+        let told: BTreeMap<_, _> =
+            interfaces.into_iter().map(|found| (found.ifindex, (found.name, found.up))).collect();
+        Self { heard: told.clone(), told, removed: BTreeSet::new() }
+    }
+
+    /// A notice: an interface as it is, or that it is gone.
+    pub fn hear(&mut self, interface: InterfaceFacts, exists: bool) {
+        if exists {
+            self.heard.insert(interface.ifindex, (interface.name, interface.up));
+        } else {
+            self.heard.remove(&interface.ifindex);
+            self.removed.insert(interface.ifindex);
+        }
+    }
+
+    /// All interfaces as they are.
+    pub fn see(&mut self, interfaces: Vec<InterfaceFacts>) {
+        self.heard = interfaces.into_iter().map(|found| (found.ifindex, (found.name, found.up))).collect();
+    }
+
+    /// What has changed since this was last asked; removals first, so that a name is free before it is used again.
+    pub fn take(&mut self) -> Vec<InterfaceEvent> {
+        let removed = std::mem::take(&mut self.removed);
+        let mut events: Vec<_> = self
+            .told
+            .keys()
+            .filter(|ifindex| removed.contains(ifindex) || !self.heard.contains_key(ifindex))
+            .map(|ifindex| InterfaceEvent::Removed { ifindex: *ifindex })
+            .collect();
+        for (ifindex, (name, up)) in &self.heard {
+            let (ifindex, up) = (*ifindex, *up);
+            match self.told.get(&ifindex).filter(|_| !removed.contains(&ifindex)) {
+                None => events.push(InterfaceEvent::Appeared { name: name.clone(), ifindex, up }),
+                Some((before, was_up)) => {
+                    if before != name {
+                        events.push(InterfaceEvent::Renamed { ifindex, name: name.clone() });
+                    }
+                    if *was_up != up {
+                        events.push(InterfaceEvent::Changed { name: name.clone(), ifindex, up });
+                    }
+                }
+            }
+        }
+        self.told.clone_from(&self.heard);
+        events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(name: &str, ifindex: u32, up: bool) -> InterfaceFacts {
+        InterfaceFacts { name: name.to_owned(), ifindex: IfIndex(ifindex), up, kind: None }
+    }
+
+    #[test]
+    fn a_storm_of_notices_becomes_one_event_an_interface() {
+        let mut known = Known::new(vec![interface("lo", 1, true), interface("left", 2, false)]);
+        assert_eq!(known.take(), []);
+        for up in [true, false, true] {
+            known.hear(interface("left", 2, up), true);
+            known.hear(interface("new", 3, up), true);
+        }
+        known.hear(interface("brief", 4, true), true);
+        known.hear(interface("brief", 4, true), false);
+        known.hear(interface("lo", 1, true), true);
+        let (left, new) = ("left".to_owned(), "new".to_owned());
+        assert_eq!(
+            known.take(),
+            [
+                InterfaceEvent::Changed { name: left, ifindex: IfIndex(2), up: true },
+                InterfaceEvent::Appeared { name: new, ifindex: IfIndex(3), up: true },
+            ]
+        );
+        assert_eq!(known.take(), []);
+    }
+
+    #[test]
+    fn another_interface_of_the_same_number_is_a_new_one() {
+        let mut known = Known::new(vec![interface("left", 2, true)]);
+        known.hear(interface("left", 2, true), false);
+        known.hear(interface("left", 2, true), true);
+        let name = "left".to_owned();
+        let (removed, ifindex) = (InterfaceEvent::Removed { ifindex: IfIndex(2) }, IfIndex(2));
+        assert_eq!(known.take(), [removed, InterfaceEvent::Appeared { name, ifindex, up: true }]);
+    }
+
+    #[test]
+    fn renames_are_told_with_the_number() {
+        let mut known = Known::new(vec![interface("left", 2, false)]);
+        known.hear(interface("wan", 2, true), true);
+        let (name, ifindex) = ("wan".to_owned(), IfIndex(2));
+        assert_eq!(
+            known.take(),
+            [
+                InterfaceEvent::Renamed { ifindex, name: name.clone() },
+                InterfaceEvent::Changed { name, ifindex, up: true }
+            ]
+        );
+    }
+}
