@@ -1,6 +1,6 @@
 //! Instructions with labels: how glue and bodies come together before offsets are known.
 
-use bpfmand_core::{Insn, op};
+use bpfmand_core::{Insn, MapId, op};
 
 use crate::opcode;
 
@@ -54,6 +54,23 @@ impl Asm {
         self.push(Insn::new(op::JA, 0, 0, 0, 0));
     }
 
+    /// Calls a function of the program.
+    pub(crate) fn call(&mut self, to: Label) {
+        self.open.push((self.here(), to));
+        self.push(Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, 0));
+    }
+
+    /// Calls a helper of the kernel by its number.
+    pub(crate) fn helper(&mut self, number: i32) {
+        self.push(Insn::new(op::CALL, 0, 0, 0, number));
+    }
+
+    /// Puts a map into a register.
+    pub(crate) fn load_map(&mut self, register: u8, map: MapId) {
+        self.push(Insn::new(op::LD_IMM64, register, op::PSEUDO_MAP_FD, 0, map.0.cast_signed()));
+        self.push(Insn::default());
+    }
+
     /// Compares register 0 with `value` and jumps if `code` says so.
     pub(crate) fn branch(&mut self, code: u8, value: u32, to: Label) {
         self.branch_on(0, code, value, to);
@@ -87,6 +104,10 @@ impl Asm {
             let to = self.places[label.0].ok_or(far)?;
             // Both are indexes below two million.
             let distance = to as i64 - at as i64 - 1;
+            if self.insns[at].is_local_call() {
+                self.insns[at].imm = i32::try_from(distance).map_err(|_| far)?;
+                continue;
+            }
             match (i16::try_from(distance), i32::try_from(distance)) {
                 (Ok(near), _) => self.insns[at].off = near,
                 (Err(_), Ok(distance)) if wide && !conditional => {

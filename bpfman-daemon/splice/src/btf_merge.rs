@@ -38,6 +38,8 @@ pub(crate) struct Merge {
     functions: BTreeMap<String, u32>,
     /// Prototype of functions without type information.
     prototype: u32,
+    /// Prototype of functions that are given the context: `int (struct xdp_md *context)`.
+    entry: u32,
     /// The FUNC of the joined program.
     pub(crate) chain: u32,
 }
@@ -45,6 +47,13 @@ pub(crate) struct Merge {
 /// Linkage of a FUNC, in the place of a length.
 const STATIC: u32 = 0;
 const GLOBAL: u32 = 1;
+
+/// How the verifier takes a function: on each call with what it is given, or once by its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linkage {
+    Static,
+    Global,
+}
 
 impl Merge {
     pub(crate) fn new(hook: HookKind) -> Self {
@@ -55,6 +64,7 @@ impl Merge {
             own_strings: BTreeMap::new(),
             functions: BTreeMap::new(),
             prototype: 0,
+            entry: 0,
             chain: 0,
         };
         let context = match hook {
@@ -67,9 +77,9 @@ impl Merge {
         let context = merge.add(context, records::STRUCT, 0, 0, &[]);
         let pointer = merge.add("", records::PTR, 0, context, &[]);
         let name = merge.string("context");
-        let entry = merge.add("", records::FUNC_PROTO, 1, int, &[name, pointer]);
+        merge.entry = merge.add("", records::FUNC_PROTO, 1, int, &[name, pointer]);
         merge.prototype = merge.add("", records::FUNC_PROTO, 0, int, &[]);
-        merge.chain = merge.add("chain", records::FUNC, GLOBAL, entry, &[]);
+        merge.chain = merge.add("chain", records::FUNC, GLOBAL, merge.entry, &[]);
         merge
     }
 
@@ -97,6 +107,15 @@ impl Merge {
         self.strings.push(0);
         self.own_strings.insert(text, offset);
         offset
+    }
+
+    /// A FUNC for a member's entry function behind a call. `name` has to be an [`identifier`].
+    pub(crate) fn entry_function(&mut self, name: &str, linkage: Linkage) -> u32 {
+        let linkage = match linkage {
+            Linkage::Static => STATIC,
+            Linkage::Global => GLOBAL,
+        };
+        self.add(name, records::FUNC, linkage, self.entry, &[])
     }
 
     /// The FUNC for a function that came without one.
@@ -171,7 +190,7 @@ impl Merge {
 }
 
 /// A name that the kernel takes for a function's.
-fn identifier(name: &str) -> String {
+pub(crate) fn identifier(name: &str) -> String {
     let mut identifier: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(MAX_NAME).collect();
     if !identifier.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {

@@ -5,8 +5,11 @@ use bpfmand_core::MapId;
 use crate::error::SpliceError;
 use crate::member::Member;
 use crate::options::SpliceOptions;
-use crate::plan::{ChainPlan, Strategy};
-use crate::splice::{Splice, splice};
+use crate::plan::ChainPlan;
+use crate::planner;
+use crate::splice::{Maps, Splice, check_name, join, segment_name};
+use crate::stack::Group;
+use crate::survey::survey_all;
 
 /// The kernel's maps that a chain refers to besides its members' own.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,7 +34,7 @@ pub struct Timing {
 /// The programs of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
-    /// By segment of the plan; the first is what the hook runs. Empty for [`Strategy::Direct`].
+    /// By segment of the plan; the first is what the hook runs. Empty for [`crate::Strategy::Direct`].
     pub programs: Vec<Splice>,
     /// The timed twins, by segment; empty if the options want none.
     pub twins: Vec<Splice>,
@@ -57,9 +60,33 @@ pub fn compile(
     if options.counters != bindings.counters.is_some() {
         return Err(SpliceError::Bindings { what: "counters" });
     }
-    let programs = match plan.strategy {
-        Strategy::Direct => Vec::new(),
-        Strategy::Splice | Strategy::Cut => vec![splice(name, members, options)?],
-    };
+    check_name(name)?;
+    let members = members.get(..plan.members.len()).ok_or(SpliceError::Bindings { what: "members" })?;
+    let surveys = survey_all(members, options)?;
+    let group = Group { members, surveys: &surveys, ways: &plan.members, options };
+    let maps = Maps { plan, arrays: bindings.arrays, counters: bindings.counters };
+    let programs = (0..plan.segments.len())
+        .map(|number| join(&segment_name(name, number), group, number, &maps))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Compiled { programs, twins: Vec::new() })
+}
+
+/// Joins members that need no maps beside their own into one program, also a member that could be attached directly.
+///
+/// # Errors
+/// [`SpliceError::NeedsArrays`] if they do need some: then [`crate::plan`] and [`compile`] are the way.
+pub fn splice(
+    name: &str,
+    members: &[Member<'_>],
+    options: &SpliceOptions<'_>,
+) -> Result<Splice, SpliceError> {
+    let options = SpliceOptions { counters: false, tc_writers_behind_cut: false, ..*options };
+    check_name(name)?;
+    let plan = planner::decide(members, &options, false)?;
+    let compiled = if plan.arrays.is_empty() {
+        compile(name, members, &plan, &options, &Bindings::default())?
+    } else {
+        return Err(SpliceError::NeedsArrays { plan: plan.reason() });
+    };
+    compiled.programs.into_iter().next().ok_or(SpliceError::NoMembers)
 }

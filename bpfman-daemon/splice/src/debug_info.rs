@@ -1,15 +1,17 @@
 //! Function and line information of the joined program, so that tools and the verifier name each member's lines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bpfmand_core::{FuncInfo, LineInfo};
 
-use crate::btf_merge::{Merge, Moved};
+use crate::btf_merge::{Linkage, Merge, Moved, identifier};
 use crate::error::SpliceError;
-use crate::hook::HookKind;
-use crate::layout::{Part, Section};
 use crate::member::{self, Member};
 use crate::refusal::Refusal;
+use crate::sections::{self, Part, Section};
+use crate::stack::Group;
+use crate::way::Way;
 
 /// File name of the lines that no member brought.
 const OWN_FILE: &str = "bpfman chain";
@@ -19,95 +21,157 @@ pub(crate) struct DebugInfo {
     pub(crate) btf: Vec<u8>,
     pub(crate) func_info: Vec<FuncInfo>,
     pub(crate) line_info: Vec<LineInfo>,
+    /// Instructions whose immediate is a type id, and the id.
+    pub(crate) local_type_ids: Vec<(usize, u32)>,
+}
+
+/// Names of the functions that members begin with, where those are behind calls: by member.
+pub(crate) struct Names(BTreeMap<usize, String>);
+
+impl Names {
+    /// A name for each: its own, made different from all others in the program, so that tools find the right one.
+    pub(crate) fn of(group: Group<'_>, range: &Range<usize>) -> Self {
+        let mut taken: BTreeSet<String> = BTreeSet::from(["chain".to_owned()]);
+        for member in range.clone().filter(|member| group.ways[*member].way != Way::Own) {
+            let functions = &group.members[member].program().functions;
+            taken.extend(functions[1..].iter().map(|function| identifier(&function.name)));
+        }
+        let mut names = BTreeMap::new();
+        for member in range.clone().filter(|member| group.ways[*member].way != Way::Inline) {
+            let own = identifier(&group.members[member].program().name);
+            let mut name = own.clone();
+            let mut number = member + 1;
+            while !taken.insert(name.clone()) {
+                name = format!("{}_{number}", &own[..own.len().min(100)]);
+                number += 1;
+            }
+            names.insert(member, name);
+        }
+        Self(names)
+    }
+
+    /// The name of a function of the joined program.
+    pub(crate) fn function(&self, group: Group<'_>, part: &Part) -> String {
+        let member = part.member();
+        match part {
+            Part::Function { function, .. } if *function > 0 => {
+                group.members[member].program().functions[*function].name.clone()
+            }
+            _ => self.0.get(&member).cloned().unwrap_or_default(),
+        }
+    }
 }
 
 /// Merges all members' information and fills the gaps: with line information every function needs a line.
 pub(crate) fn build(
-    members: &[Member<'_>],
+    group: Group<'_>,
+    range: &Range<usize>,
     sections: &[Section],
-    hook: HookKind,
+    names: &Names,
 ) -> Result<DebugInfo, SpliceError> {
-    let mut merge = Merge::new(hook);
-    let moved = append_all(&mut merge, members)?;
+    let mut merge = Merge::new(group.options.hook);
+    // Before the members' types, so that who looks for a name meets these first.
+    let entries: BTreeMap<usize, u32> = names
+        .0
+        .iter()
+        .map(|(member, name)| {
+            let is_global = group.options.as_subprograms && group.ways[*member].way == Way::Function;
+            let linkage = if is_global { Linkage::Global } else { Linkage::Static };
+            (*member, merge.entry_function(name, linkage))
+        })
+        .collect();
+    let moved = append_all(&mut merge, group, range)?;
     let mut func_info = vec![FuncInfo { insn_off: 0, type_id: merge.chain }];
+    for (start, part) in sections::functions(sections) {
+        let index = part.member();
+        let type_id = match part {
+            Part::Function { function, .. } if *function > 0 => {
+                let member = &group.members[index];
+                function_type(member, moved.get(&index), *function)
+                    .unwrap_or_else(|| merge.function(&member.program().functions[*function].name))
+            }
+            _ => entries.get(&index).copied().unwrap_or(merge.chain),
+        };
+        func_info.push(FuncInfo { insn_off: start as u32, type_id });
+    }
     let mut line_info = Vec::new();
+    let mut local_type_ids = Vec::new();
     for section in sections {
         let index = section.part.member();
-        let member = &members[index];
-        let start = section.insns.start as u32;
-        if let Part::Function { function, .. } = section.part {
-            let type_id = function_type(member, moved[index], function)
-                .unwrap_or_else(|| merge.function(&member.program().functions[function].name));
-            func_info.push(FuncInfo { insn_off: start, type_id });
-        }
-        let lines = member_lines(member, moved[index], section);
-        if lines.first().is_none_or(|line| line.insn_off != start) {
+        let member = &group.members[index];
+        let lines = member_lines(member, moved.get(&index), section);
+        if lines.first().is_none_or(|line| line.insn_off as usize != section.insns.start) {
             line_info.push(own_line(&mut merge, member, section, index));
         }
         line_info.extend(lines);
+        local_type_ids.extend(moved_type_ids(member, moved.get(&index), section));
     }
     let btf = merge.finish().map_err(|(types, strings)| SpliceError::BtfTooLarge { types, strings })?;
-    Ok(DebugInfo { btf, func_info, line_info })
+    Ok(DebugInfo { btf, func_info, line_info, local_type_ids })
 }
 
 /// Appends each member's BTF, the same BTF of several members once.
-fn append_all(merge: &mut Merge, members: &[Member<'_>]) -> Result<Vec<Option<Moved>>, SpliceError> {
+fn append_all(
+    merge: &mut Merge,
+    group: Group<'_>,
+    range: &Range<usize>,
+) -> Result<BTreeMap<usize, Moved>, SpliceError> {
+    let members = || {
+        range
+            .clone()
+            .filter(|member| group.ways[*member].way != Way::Own)
+            .filter_map(|member| Some((member, group.members[member].program().btf.as_deref()?)))
+    };
     let mut entries: BTreeMap<&[u8], BTreeSet<u32>> = BTreeMap::new();
-    for member in members {
-        let text = member.program();
-        if let Some(raw) = &text.btf {
-            let entries = entries.entry(raw).or_default();
-            entries.extend(text.func_info.iter().filter(|info| info.insn_off == 0).map(|info| info.type_id));
-        }
+    for (member, raw) in members() {
+        let infos = group.members[member].program().func_info.iter();
+        entries
+            .entry(raw)
+            .or_default()
+            .extend(infos.filter(|info| info.insn_off == 0).map(|info| info.type_id));
     }
     // A function that one member calls and another begins with stays what it is.
-    for member in members {
-        let text = member.program();
-        if let Some(entries) = text.btf.as_deref().and_then(|raw| entries.get_mut(raw)) {
-            for called in text.func_info.iter().filter(|info| info.insn_off != 0) {
+    for (member, raw) in members() {
+        if let Some(entries) = entries.get_mut(raw) {
+            for called in group.members[member].program().func_info.iter().filter(|info| info.insn_off != 0) {
                 entries.remove(&called.type_id);
             }
         }
     }
     let mut done: BTreeMap<&[u8], Moved> = BTreeMap::new();
-    let mut places = Vec::with_capacity(members.len());
-    for (index, member) in members.iter().enumerate() {
-        let Some(raw) = member.program().btf.as_deref() else {
-            places.push(None);
-            continue;
-        };
+    let mut places = BTreeMap::new();
+    for (member, raw) in members() {
         let place = match done.get(raw) {
             Some(place) => *place,
             None => merge.append(raw, &entries[raw]).map_err(|what| SpliceError::Refused {
-                member: member.name(index),
+                member: group.members[member].name(member),
                 reason: Refusal::BadBtf { what },
             })?,
         };
         done.insert(raw, place);
-        places.push(Some(place));
+        places.insert(member, place);
     }
     Ok(places)
 }
 
 /// The FUNC that the member's own information gives a function.
-fn function_type(member: &Member<'_>, moved: Option<Moved>, function: usize) -> Option<u32> {
+fn function_type(member: &Member<'_>, moved: Option<&Moved>, function: usize) -> Option<u32> {
     let text = member.program();
     let start = text.functions[function].start as u32;
     let info = text.func_info.iter().find(|info| info.insn_off == start)?;
     Some(moved?.type_id(info.type_id))
 }
 
+/// Instructions of the member that a section holds.
+fn member_range(member: &Member<'_>, section: &Section) -> Option<Range<usize>> {
+    section.part.function().map(|function| member::span(member.program(), function))
+}
+
 /// The member's own lines for a section, at their new places.
-fn member_lines(member: &Member<'_>, moved: Option<Moved>, section: &Section) -> Vec<LineInfo> {
-    let text = member.program();
-    let range = match section.part {
-        Part::Body { .. } => member::span(text, 0),
-        Part::Function { function, .. } => member::span(text, function),
-        Part::Entry { .. } | Part::Check { .. } => return Vec::new(),
-    };
-    let Some(moved) = moved else { return Vec::new() };
-    text.line_info
-        .iter()
+fn member_lines(member: &Member<'_>, moved: Option<&Moved>, section: &Section) -> Vec<LineInfo> {
+    let (Some(range), Some(moved)) = (member_range(member, section), moved) else { return Vec::new() };
+    let lines = member.program().line_info.iter();
+    lines
         .filter(|line| range.contains(&(line.insn_off as usize)))
         .map(|line| LineInfo {
             insn_off: (section.insns.start + line.insn_off as usize - range.start) as u32,
@@ -118,17 +182,28 @@ fn member_lines(member: &Member<'_>, moved: Option<Moved>, section: &Section) ->
         .collect()
 }
 
+/// The type ids in a section's instructions: where, and what they are now.
+fn moved_type_ids(member: &Member<'_>, moved: Option<&Moved>, section: &Section) -> Vec<(usize, u32)> {
+    let (Some(range), Some(moved)) = (member_range(member, section), moved) else { return Vec::new() };
+    let ids = member.local_type_ids.iter().filter(|at| range.contains(at));
+    ids.map(|at| {
+        let id = member.program().insns[*at].imm.cast_unsigned();
+        (section.insns.start + at - range.start, moved.type_id(id))
+    })
+    .collect()
+}
+
 /// A line that says what the instructions are: glue, or code of a member that came without lines.
 fn own_line(merge: &mut Merge, member: &Member<'_>, section: &Section, index: usize) -> LineInfo {
     let text = member.program();
     let position = index + 1;
     let label = member.label;
     let line = match section.part {
-        Part::Entry { .. } | Part::Body { .. } => format!("member {position}: {label}:{}", text.name),
-        Part::Check { .. } => format!("after member {position}: {label}:{}", text.name),
-        Part::Function { function, .. } => {
+        Part::Function { function, .. } if function > 0 => {
             format!("member {position}: {label}:{}", text.functions[function].name)
         }
+        Part::Check { .. } => format!("after member {position}: {label}:{}", text.name),
+        _ => format!("member {position}: {label}:{}", text.name),
     };
     LineInfo {
         insn_off: section.insns.start as u32,

@@ -47,20 +47,6 @@ pub enum SpliceError {
         /// Why.
         reason: Refusal,
     },
-    /// Some members are GPL-compatible, some are not.
-    #[error(
-        "licences do not mix: {compatible} is GPL-compatible ({compatible_licence:?}), {other} is not ({other_licence:?})"
-    )]
-    MixedLicences {
-        /// A member under a compatible licence.
-        compatible: MemberName,
-        /// Its licence.
-        compatible_licence: Box<str>,
-        /// A member under another.
-        other: MemberName,
-        /// Its licence.
-        other_licence: Box<str>,
-    },
     /// Some members handle packets in several buffers, some do not.
     #[error("{with} handles packets in several buffers (xdp.frags), {without} does not")]
     FragsDisagree {
@@ -69,41 +55,61 @@ pub enum SpliceError {
         /// A member that does not.
         without: MemberName,
     },
-    /// The members refer to more maps than the kernel allows a program.
-    #[error("the members use {maps} different maps: a program may use {}", crate::MAX_MAPS)]
-    TooManyMaps {
-        /// Different maps.
-        maps: usize,
-    },
     /// More instructions than the kernel allows a program.
     #[error("the joined program has {insns} instructions: the limit is {}", crate::MAX_INSNS)]
     TooManyInsns {
         /// Instructions of the joined program.
         insns: usize,
     },
-    /// The deepest frame and the deepest calls of any member together exceed the kernel's 512 bytes.
-    #[error(
-        "together the members need {needed} bytes of stack, 512 are allowed: the largest frame, {frame} bytes, is that of {deepest_frame}; the deepest calls, {calls} bytes, are those of {deepest_calls}"
-    )]
-    StackTooDeep {
-        /// Bytes needed, rounded as the kernel does.
-        needed: u32,
-        /// Bytes of the common frame, with the place of the context.
-        frame: u32,
-        /// Bytes of the deepest calls.
-        calls: u32,
-        /// The member with the largest frame.
-        deepest_frame: MemberName,
-        /// The member with the deepest calls.
-        deepest_calls: MemberName,
-    },
-    /// A frame is full and no callee-saved register is free to keep the context in.
-    #[error(
-        "{member} uses its whole frame of 512 bytes (or it cannot be told how much), and no register is free in all members to keep the context in"
-    )]
-    NoPlaceForContext {
-        /// The member with the full frame.
+    /// A member fits no program, not even as one of its own behind a tail call.
+    #[error("{member} fits no chain")]
+    DoesNotFit {
+        /// The member.
         member: MemberName,
+    },
+    /// Program arrays take no programs that are bound to a device.
+    #[error(
+        "{member} is bound to its device, so the whole chain is, and such a chain cannot tail-call: {plan}"
+    )]
+    DeviceBound {
+        /// The member that is bound.
+        member: MemberName,
+        /// What would need tail calls.
+        plan: String,
+    },
+    /// More tail calls than a packet may take.
+    #[error("the chain needs {needed} tail calls a packet, the kernel allows {}", crate::MAX_TAIL_CALLS)]
+    TooManyTailCalls {
+        /// Cuts and members in programs of their own.
+        needed: usize,
+    },
+    /// Two members share one budget of tail calls, and neither says how many it takes.
+    #[error(
+        "{first} and {second} both tail-call other programs: the first could use up the second's tail calls"
+    )]
+    TwoTailCallers {
+        /// The first.
+        first: MemberName,
+        /// The second.
+        second: MemberName,
+    },
+    /// A member that tail-calls comes before a tail call of the chain's own.
+    #[error(
+        "{member} tail-calls other programs, and could use up the tail call that leads to {later}, which needs one because {reason}"
+    )]
+    TailCallerTooEarly {
+        /// The member that tail-calls.
+        member: MemberName,
+        /// The member behind it that is reached by a tail call.
+        later: MemberName,
+        /// Why it is.
+        reason: String,
+    },
+    /// The chain needs program arrays, and none can be given.
+    #[error("the chain needs tail calls: {plan}")]
+    NeedsArrays {
+        /// The plan.
+        plan: String,
     },
     /// A jump is longer than 16 bits allow and the kernel has no longer ones.
     #[error("{member} is too long: its end is more than 32,767 instructions away from one of its exits")]
@@ -137,19 +143,21 @@ impl SpliceError {
             Self::NoMembers => "attach a program",
             Self::TooManyMembers { .. } => "detach a program first",
             Self::BadName { .. } => "choose a shorter name",
-            Self::MixedLicences { .. } => "keep programs of the two kinds on different hooks",
             Self::FragsDisagree { .. } => {
                 "build all programs of the hook with SEC(\"xdp.frags\"), or none of them"
             }
-            Self::TooManyMaps { .. } | Self::TooManyInsns { .. } | Self::BtfTooLarge { .. } => {
+            Self::TooManyInsns { .. } | Self::BtfTooLarge { .. } | Self::DoesNotFit { .. } => {
                 "detach a program, or move one to another hook"
             }
-            Self::StackTooDeep { .. } => {
-                "use a smaller stack in one of the two (a per-CPU array map holds large buffers)"
+            Self::DeviceBound { .. } => "put the programs that cannot share a program on another hook",
+            Self::TooManyTailCalls { .. } => "detach a program, or join what is marked isolated",
+            Self::TwoTailCallers { .. } => {
+                "keep one program that tail-calls on the hook, and attach the other elsewhere (TCX: by its own link)"
             }
-            Self::NoPlaceForContext { .. } => {
-                "put the program last, or use a smaller stack in it (a per-CPU array map holds large buffers)"
+            Self::TailCallerTooEarly { .. } => {
+                "give the program that tail-calls a larger priority, so that it runs after the others"
             }
+            Self::NeedsArrays { .. } => "report this: chains with tail calls have to be planned first",
             Self::JumpTooFar { .. } => "use a newer kernel, or move code of the program into functions",
             Self::Bindings { .. } => "report this: the daemon contradicts itself",
             Self::Refused { reason, .. } => reason.hint(),

@@ -5,6 +5,7 @@ use crate::ProceedMask;
 /// Code that a program returns: XDP 0 and up, TC -1 and up.
 pub type Code = i32;
 
+const XDP_ABORTED: Code = 0;
 const XDP_PASS: Code = 2;
 const XDP_REDIRECT: Code = 4;
 const TC_UNSPEC: Code = -1;
@@ -48,6 +49,24 @@ impl HookKind {
         match self {
             Self::Xdp => XDP_PASS,
             Self::TcTcx | Self::TcClsact => TC_UNSPEC,
+        }
+    }
+
+    /// The verdict when a tail call inside the chain does not happen: the packet is dropped, since members that might
+    /// have dropped it did not run.
+    #[must_use]
+    pub const fn fail_verdict(self) -> Code {
+        match self {
+            Self::Xdp => XDP_ABORTED,
+            Self::TcTcx | Self::TcClsact => TC_SHOT,
+        }
+    }
+
+    /// Offset of the interface's index in the context: `xdp_md.ingress_ifindex`, `__sk_buff.ifindex`.
+    pub(crate) const fn ifindex_offset(self) -> i16 {
+        match self {
+            Self::Xdp => 12,
+            Self::TcTcx | Self::TcClsact => 40,
         }
     }
 

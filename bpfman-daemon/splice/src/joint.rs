@@ -1,6 +1,6 @@
 //! The glue between members and at the end of the chain.
 
-use bpfmand_core::{Insn, op};
+use bpfmand_core::{Insn, MapId};
 
 use crate::asm::{Asm, Label};
 use crate::hook::{Code, HookKind, TCX_TABLE};
@@ -11,6 +11,8 @@ use crate::verdicts::Codes;
 
 /// `bpf_redirect`.
 const REDIRECT: i32 = 23;
+/// `bpf_tail_call`.
+const TAIL_CALL: i32 = 12;
 
 /// First instructions of the program: keep the context where later members find it.
 pub(crate) fn save_context(asm: &mut Asm, place: ContextPlace) {
@@ -23,22 +25,34 @@ pub(crate) fn save_context(asm: &mut Asm, place: ContextPlace) {
     }
 }
 
-/// The next member's start: its context, and a frame in which it finds nothing of the members before.
-pub(crate) fn enter(asm: &mut Asm, place: ContextPlace, frame: u32) {
+/// Puts the context into register 1.
+pub(crate) fn load_context(asm: &mut Asm, place: ContextPlace) {
     match place {
         ContextPlace::Nowhere => {}
         ContextPlace::Slot(depth) => asm.push(Insn::new(opcode::LOAD_DW, 1, opcode::FRAME, below(depth), 0)),
         ContextPlace::Register(register) => asm.push(Insn::new(opcode::MOV64_REG, 1, register, 0, 0)),
     }
-    // Privileged programs may read stack that they never wrote: a pointer left there would leak into a map.
+}
+
+/// Makes a member find nothing of the members before in its frame.
+///
+/// Privileged programs may read stack that they never wrote: a pointer left there would leak into a map.
+pub(crate) fn zero_frame(asm: &mut Asm, frame: u32) {
     for depth in (8..=frame).step_by(8) {
         asm.push(Insn::new(opcode::STORE_DW_IMM, opcode::FRAME, 0, below(depth), 0));
     }
 }
 
 /// Frames are at most 512 bytes deep.
-fn below(depth: u32) -> i16 {
+pub(crate) fn below(depth: u32) -> i16 {
     -(depth as i16)
+}
+
+/// Tail-calls the program in the only slot of an array, with the context in register 1. Falls through if it fails.
+pub(crate) fn tail_call(asm: &mut Asm, array: MapId) {
+    asm.load_map(2, array);
+    asm.set(3, 0);
+    asm.helper(TAIL_CALL);
 }
 
 /// Falls through if the code is in the set. If `far`, `stop` is reached by an unconditional jump alone.
@@ -59,12 +73,12 @@ pub(crate) fn check(asm: &mut Asm, hook: HookKind, set: ProceedMask, stop: Label
 pub(crate) fn forget_redirect(asm: &mut Asm) {
     asm.set(1, 0);
     asm.set(2, 0);
-    asm.push(Insn::new(op::CALL, 0, 0, 0, REDIRECT));
+    asm.helper(REDIRECT);
 }
 
-/// Every member proceeded.
-pub(crate) fn all_proceeded(asm: &mut Asm, hook: HookKind) {
-    asm.set(0, hook.end_verdict());
+/// Answers the hook with a constant.
+pub(crate) fn answer(asm: &mut Asm, code: Code) {
+    asm.set(0, code);
     asm.exit();
 }
 

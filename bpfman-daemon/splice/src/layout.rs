@@ -1,68 +1,23 @@
-//! Where everything goes: context, bodies with glue between them, the end of the chain, then all functions.
+//! Where everything goes: context, bodies with glue between them, the ends of the program, then all functions.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use bpfmand_core::{Insn, ProgramText};
+use bpfmand_core::{Insn, MapId};
 
 use crate::asm::{Asm, Label, OutOfReach};
 use crate::error::SpliceError;
+use crate::exits::{Counting, Exits, FAILED};
 use crate::joint;
-use crate::member::{self, Member, function_at};
-use crate::options::SpliceOptions;
+use crate::member::{self, function_at};
+use crate::opcode;
+use crate::pointer::FULL;
 use crate::proceed::ProceedMask;
-use crate::refuse;
 use crate::scan::{Effect, target};
-use crate::stack::{ContextPlace, Stack};
-use crate::verdicts::{self, Codes};
-
-/// What a range of the joined program is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Glue that leads into a member (by its index): saved context, zeroed frame.
-    Entry {
-        /// Index of the member.
-        member: usize,
-    },
-    /// The member's entry function, inlined.
-    Body {
-        /// Index of the member.
-        member: usize,
-    },
-    /// Glue behind a member: the check of its verdict and, behind the last one, the end of the chain.
-    Check {
-        /// Index of the member.
-        member: usize,
-    },
-    /// A function of a member, behind a call.
-    Function {
-        /// Index of the member.
-        member: usize,
-        /// Number of the function in the member's text, from 1.
-        function: usize,
-    },
-}
-
-impl Part {
-    /// Index of the member that the part belongs to.
-    #[must_use]
-    pub const fn member(&self) -> usize {
-        match self {
-            Self::Entry { member }
-            | Self::Body { member }
-            | Self::Check { member }
-            | Self::Function { member, .. } => *member,
-        }
-    }
-}
-
-/// A range of the joined program's instructions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Section {
-    /// Instruction indexes.
-    pub insns: Range<usize>,
-    /// What they are.
-    pub part: Part,
-}
+use crate::sections::{Part, Section};
+use crate::stack::{Group, Stack};
+use crate::verdicts::Codes;
+use crate::way::Way;
 
 /// All instructions in place.
 pub(crate) struct Layout {
@@ -71,24 +26,34 @@ pub(crate) struct Layout {
     pub(crate) sections: Vec<Section>,
 }
 
+/// One program of a chain: its members, its frame, and the maps that lead on.
+pub(crate) struct Segment<'a> {
+    pub(crate) group: Group<'a>,
+    pub(crate) range: Range<usize>,
+    pub(crate) stack: Stack,
+    /// The array that holds the next program; none for the last.
+    pub(crate) next: Option<MapId>,
+    /// The arrays that hold members which stay programs of their own.
+    pub(crate) own: BTreeMap<usize, MapId>,
+    pub(crate) counting: Option<Counting>,
+}
+
 /// Lays the program out. Conditional jumps to the chain's end that prove too far get a longer form.
-pub(crate) fn lay_out(
-    members: &[Member<'_>],
-    stack: &Stack,
-    options: &SpliceOptions<'_>,
-) -> Result<Layout, SpliceError> {
-    let possible: Vec<Codes> = members.iter().map(|member| verdicts::possible(member.program())).collect();
-    let mut far = vec![false; members.len()];
+pub(crate) fn lay_out(segment: &Segment<'_>) -> Result<Layout, SpliceError> {
+    let wide = segment.group.options.ja32;
+    let mut far = vec![false; segment.group.members.len()];
     loop {
-        let plan = Plan { members, stack, options, possible: &possible, far: &far };
-        let (asm, sections) = plan.emit();
-        match asm.finish(options.ja32) {
-            Ok(insns) => return relocate(members, insns, sections),
+        let mut emission = Emission { segment, far: &far, asm: Asm::default(), sections: Vec::new() };
+        emission.emit();
+        let Emission { asm, sections, .. } = emission;
+        match asm.finish(wide) {
+            Ok(insns) => return Ok(relocate(segment, insns, sections)),
             Err(OutOfReach { at, conditional }) => {
                 let owner = sections.iter().find(|section| section.insns.contains(&at));
-                let member = owner.map_or(0, |section| section.part.member());
-                if !conditional || far[member] || !options.ja32 {
-                    return Err(SpliceError::JumpTooFar { member: members[member].name(member) });
+                let member = owner.map_or(segment.range.start, |section| section.part.member());
+                if !conditional || far[member] || !wide {
+                    let member = segment.group.members[member].name(member);
+                    return Err(SpliceError::JumpTooFar { member });
                 }
                 far[member] = true;
             }
@@ -96,151 +61,225 @@ pub(crate) fn lay_out(
     }
 }
 
-struct Plan<'a> {
-    members: &'a [Member<'a>],
-    stack: &'a Stack,
-    options: &'a SpliceOptions<'a>,
-    possible: &'a [Codes],
+/// A program under way.
+struct Emission<'a> {
+    segment: &'a Segment<'a>,
     /// Checks whose way to the chain's end is longer than a conditional jump.
     far: &'a [bool],
+    asm: Asm,
+    sections: Vec<Section>,
 }
 
-impl Plan<'_> {
-    fn emit(&self) -> (Asm, Vec<Section>) {
-        let mut asm = Asm::default();
-        let mut sections: Vec<Section> = Vec::new();
-        let mut close = |asm: &Asm, part: Part| {
-            let start = sections.last().map_or(0, |section| section.insns.end);
-            if asm.here() > start {
-                sections.push(Section { insns: start..asm.here(), part });
-            }
-        };
-        let stop = asm.label();
-        for member in 0..self.members.len() {
-            if member == 0 {
-                joint::save_context(&mut asm, self.stack.context);
-            } else {
-                joint::enter(&mut asm, self.stack.context, self.stack.bodies[member]);
-            }
-            close(&asm, Part::Entry { member });
-            let end = asm.label();
-            self.body(&mut asm, member, end);
-            close(&asm, Part::Body { member });
-            asm.bind(end);
-            self.check(&mut asm, member, stop);
-            close(&asm, Part::Check { member });
+impl Emission<'_> {
+    /// Everything since the last section is `part`.
+    fn close(&mut self, part: Part) {
+        let start = self.sections.last().map_or(0, |section| section.insns.end);
+        if self.asm.here() > start {
+            self.sections.push(Section { insns: start..self.asm.here(), part });
         }
-        for (member, text) in self.members.iter().map(Member::program).enumerate() {
-            for function in 1..text.functions.len() {
-                asm.extend(&text.insns[member::span(text, function)]);
-                close(&asm, Part::Function { member, function });
-            }
-        }
-        (asm, sections)
     }
 
-    /// The entry function, each exit a jump to `end`. Nothing moves inside, so its own jumps stay right.
-    fn body(&self, asm: &mut Asm, member: usize, end: Label) {
-        let text = self.members[member].program();
-        let range = member::span(text, 0);
-        let start = asm.here();
-        asm.extend(&text.insns[range.clone()]);
-        for (at, effect) in crate::scan::walk(&text.insns, range) {
+    fn way(&self, member: usize) -> Way {
+        self.segment.group.ways[member].way
+    }
+
+    fn emit(&mut self) {
+        let range = self.segment.range.clone();
+        let mut exits = Exits::new(self.segment.group.options.hook, self.segment.counting);
+        let mut callees: Vec<(usize, Label)> = Vec::new();
+        for member in range.clone() {
+            self.enter(member);
+            match self.way(member) {
+                Way::Inline => {
+                    self.close(Part::Entry { member });
+                    let end = self.asm.label();
+                    self.body(member, 0, Some(end));
+                    self.close(Part::Body { member });
+                    self.asm.bind(end);
+                }
+                Way::Function | Way::Own => {
+                    let function = self.asm.label();
+                    self.asm.call(function);
+                    callees.push((member, function));
+                    self.close(Part::Entry { member });
+                }
+            }
+            self.leave(member, &mut exits);
+            if member + 1 < range.end {
+                self.close(Part::Check { member });
+            }
+        }
+        exits.emit(&mut self.asm, self.segment.stack.context);
+        self.close(Part::Check { member: range.end - 1 });
+        for (member, label) in callees {
+            self.asm.bind(label);
+            match self.way(member) {
+                Way::Own => self.stub(member),
+                Way::Inline | Way::Function => self.function(member),
+            }
+        }
+        for member in range {
+            if self.way(member) == Way::Own {
+                continue;
+            }
+            for function in 1..self.segment.group.members[member].program().functions.len() {
+                self.body(member, function, None);
+                self.close(Part::Function { member, function });
+            }
+        }
+    }
+
+    /// Leads into a member: its context, and a frame in which it finds nothing of the members before.
+    fn enter(&mut self, member: usize) {
+        let context = self.segment.stack.context;
+        if member == self.segment.range.start {
+            joint::save_context(&mut self.asm, context);
+        } else {
+            joint::load_context(&mut self.asm, context);
+        }
+        // A program that is tail-called finds the frame of the one before.
+        if member > 0 {
+            joint::zero_frame(&mut self.asm, self.segment.group.body(member));
+        }
+    }
+
+    /// A function of a member, its exits turned into jumps to `end` if there is one. Nothing moves inside, so its own
+    /// jumps stay right.
+    fn body(&mut self, member: usize, function: usize, end: Option<Label>) {
+        let text = self.segment.group.members[member].program();
+        let range = member::span(text, function);
+        let start = self.asm.here();
+        self.asm.extend(&text.insns[range.clone()]);
+        let Some(end) = end else { return };
+        for (at, effect) in crate::scan::walk(&text.insns, range.clone()) {
             if effect == Effect::Exit {
-                asm.turn_into_jump(start + at, end);
+                self.asm.turn_into_jump(start + at - range.start, end);
             }
         }
     }
 
-    fn check(&self, asm: &mut Asm, member: usize, stop: Label) {
-        let hook = self.options.hook;
+    /// The entry function of a member behind a call.
+    fn function(&mut self, member: usize) {
+        if member > 0 {
+            let frame = self.segment.group.surveys[member].frames[0].next_multiple_of(8);
+            joint::zero_frame(&mut self.asm, frame);
+            self.close(Part::Start { member });
+        }
+        self.body(member, 0, None);
+        self.close(Part::Function { member, function: 0 });
+    }
+
+    /// The function that tail-calls a member. The kernel unwinds it first, so that the member's frame is where the
+    /// function's was: what is zeroed here, the member finds zeroed.
+    fn stub(&mut self, member: usize) {
+        if member > 0 {
+            let group = self.segment.group;
+            let left = FULL.saturating_sub(group.options.rounding.round(self.segment.stack.frame)) / 32 * 32;
+            joint::zero_frame(&mut self.asm, group.surveys[member].frames[0].min(left));
+        }
+        if let Some(array) = self.segment.own.get(&member) {
+            joint::tail_call(&mut self.asm, *array);
+        }
+        joint::answer(&mut self.asm, FAILED);
+        self.close(Part::Stub { member });
+    }
+
+    /// Behind a member: on to the next, or out.
+    fn leave(&mut self, member: usize, exits: &mut Exits) {
+        let group = self.segment.group;
+        let hook = group.options.hook;
+        if self.way(member) == Way::Own {
+            let failed = exits.failed(&mut self.asm, member);
+            self.branch(opcode::JEQ32, FAILED.cast_unsigned(), failed, self.far[member]);
+        }
         let set = self.occurring(member);
-        if member + 1 < self.members.len() {
-            joint::check(asm, hook, set, stop, self.far[member]);
-            if self.context_follows() && refuse::uses_redirect(self.members[member].program()) {
-                joint::forget_redirect(asm);
+        let stopping = self.codes(member).outside(hook, group.members[member].proceed_on);
+        if member + 1 == group.members.len() {
+            // Codes of the set that answer the same as a chain that ran to its end need no check, but to be counted.
+            let needs_check = self.segment.counting.is_some()
+                || set.codes(hook).any(|code| hook.translate(code) != hook.end_verdict());
+            if needs_check {
+                let stop = exits.stopped(&mut self.asm, member, stopping);
+                joint::check(&mut self.asm, hook, set, stop, self.far[member]);
+                let end = exits.all_proceeded(&mut self.asm);
+                exits.run_into(end);
+            } else {
+                let codes = self.codes(member);
+                let stop = exits.stopped(&mut self.asm, member, codes);
+                exits.run_into(stop);
             }
             return;
         }
-        // Codes of the set that answer the same as a chain that ran to its end need no check.
-        let needs_check = set.codes(hook).any(|code| hook.translate(code) != hook.end_verdict());
-        if needs_check {
-            joint::check(asm, hook, set, stop, false);
-            joint::all_proceeded(asm, hook);
+        let stop = exits.stopped(&mut self.asm, member, stopping);
+        joint::check(&mut self.asm, hook, set, stop, self.far[member]);
+        if group.surveys[member].redirects {
+            joint::forget_redirect(&mut self.asm);
         }
-        asm.bind(stop);
-        joint::stopped(asm, hook, self.stopping_codes(needs_check));
+        if let (true, Some(array)) = (member + 1 == self.segment.range.end, self.segment.next) {
+            joint::load_context(&mut self.asm, self.segment.stack.context);
+            joint::tail_call(&mut self.asm, array);
+            let failed = exits.failed(&mut self.asm, member + 1);
+            exits.run_into(failed);
+        }
     }
 
-    /// True if a next member is entered at all.
-    fn context_follows(&self) -> bool {
-        self.stack.context != ContextPlace::Nowhere
+    /// A conditional jump, by a longer way if `far`.
+    fn branch(&mut self, code: u8, value: u32, to: Label, far: bool) {
+        if far {
+            let (near, on) = (self.asm.label(), self.asm.label());
+            self.asm.branch(code, value, near);
+            self.asm.jump(on);
+            self.asm.bind(near);
+            self.asm.jump(to);
+            self.asm.bind(on);
+        } else {
+            self.asm.branch(code, value, to);
+        }
+    }
+
+    /// The codes that a member can return. What runs as its own program may be anything by the time.
+    fn codes(&self, member: usize) -> Codes {
+        match self.way(member) {
+            Way::Own => Codes::UNKNOWN,
+            Way::Inline | Way::Function => self.segment.group.surveys[member].codes,
+        }
     }
 
     /// The part of a member's set that it can return; the whole set if that is none of it.
     fn occurring(&self, member: usize) -> ProceedMask {
-        let set = self.members[member].proceed_on;
-        match self.possible[member].of(self.options.hook, set) {
+        let set = self.segment.group.members[member].proceed_on;
+        match self.codes(member).of(self.segment.group.options.hook, set) {
             ProceedMask(0) => set,
             part => part,
         }
     }
-
-    /// The codes with which the chain's end can be reached.
-    fn stopping_codes(&self, last_is_checked: bool) -> Codes {
-        let last = self.members.len() - 1;
-        self.members.iter().enumerate().fold(Codes::default(), |all, (index, member)| {
-            let possible = self.possible[index];
-            let arrives = if index == last && !last_is_checked {
-                possible
-            } else {
-                possible.outside(self.options.hook, member.proceed_on)
-            };
-            all.or(arrives)
-        })
-    }
 }
 
 /// Points calls and function pointers of all members to where the functions went.
-fn relocate(
-    members: &[Member<'_>],
-    mut insns: Vec<Insn>,
-    sections: Vec<Section>,
-) -> Result<Layout, SpliceError> {
-    let starts: Vec<Vec<Option<usize>>> = members
+fn relocate(segment: &Segment<'_>, mut insns: Vec<Insn>, sections: Vec<Section>) -> Layout {
+    let starts: BTreeMap<(usize, usize), usize> = sections
         .iter()
-        .enumerate()
-        .map(|(index, member)| {
-            (0..member.program().functions.len())
-                .map(|number| {
-                    let wanted = Part::Function { member: index, function: number };
-                    sections.iter().find(|section| section.part == wanted).map(|section| section.insns.start)
-                })
-                .collect()
+        .filter_map(|section| match section.part {
+            Part::Function { member, function } => Some(((member, function), section.insns.start)),
+            _ => None,
         })
         .collect();
     for section in &sections {
-        let (member, function) = match section.part {
-            Part::Body { member } => (member, 0),
-            Part::Function { member, function } => (member, function),
-            Part::Entry { .. } | Part::Check { .. } => continue,
-        };
-        let text = members[member].program();
+        let Some(function) = section.part.function() else { continue };
+        let member = section.part.member();
+        let text = segment.group.members[member].program();
         let range = member::span(text, function);
         for (at, effect) in crate::scan::walk(&text.insns, range.clone()) {
             let (Effect::LocalCall { distance } | Effect::FunctionPointer { distance }) = effect else {
                 continue;
             };
             let now = section.insns.start + (at - range.start);
-            if let Some(to) = callee(text, at, distance).and_then(|number| starts[member][number]) {
+            let callee = target(at, distance).and_then(|to| function_at(text, to));
+            if let Some(to) = callee.and_then(|callee| starts.get(&(member, callee))) {
                 // Both are below the limit of a million instructions.
-                insns[now].imm = (to as i64 - now as i64 - 1) as i32;
+                insns[now].imm = (*to as i64 - now as i64 - 1) as i32;
             }
         }
     }
-    Ok(Layout { insns, sections })
-}
-
-fn callee(text: &ProgramText, at: usize, distance: i32) -> Option<usize> {
-    function_at(text, target(at, distance)?)
+    Layout { insns, sections }
 }

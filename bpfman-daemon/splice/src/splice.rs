@@ -1,18 +1,21 @@
-//! Members in, one program out.
+//! The members of one segment in, one program out.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bpfmand_core::{BoundText, FunctionSpan, MapId, ProgramText};
 
-use crate::debug_info;
+use crate::counters::CounterLayout;
+use crate::debug_info::{self, Names};
 use crate::error::SpliceError;
-use crate::layout::{self, Layout, Part, Section};
+use crate::exits::Counting;
+use crate::layout::{self, Layout, Segment};
 use crate::licence::{self, Licence};
-use crate::member::Member;
-use crate::options::{FragsRule, SpliceOptions};
-use crate::refuse;
-use crate::stack;
+use crate::plan::{ArrayUse, ChainPlan};
+use crate::sections::{self, Section};
+use crate::stack::{self, Group};
+use crate::way::Way;
 
 /// Most members of one chain.
 pub const MAX_MEMBERS: usize = 32;
@@ -20,6 +23,9 @@ pub const MAX_MEMBERS: usize = 32;
 pub const MAX_MAPS: usize = 64;
 /// Most instructions of one program (`BPF_COMPLEXITY_LIMIT_INSNS` of the kernel, privileged loads).
 pub const MAX_INSNS: usize = 1_000_000;
+
+/// Most tail calls that a packet may take in one chain (`MAX_TAIL_CALL_CNT` of the kernel).
+pub const MAX_TAIL_CALLS: usize = 33;
 
 /// Longest name that the kernel keeps for a program, in bytes.
 const MAX_NAME: usize = 15;
@@ -35,8 +41,8 @@ pub struct Splice {
     pub sections: Vec<Section>,
     /// Bytes of stack at the deepest point, by the kernel's arithmetic.
     pub stack_bytes: u32,
-    /// Members that can run: those behind one with an empty set are left out.
-    pub members: usize,
+    /// The members that are in it, by their places in the chain.
+    pub members: Range<usize>,
 }
 
 impl Splice {
@@ -48,41 +54,52 @@ impl Splice {
     }
 }
 
-/// Joins one to [`MAX_MEMBERS`] members into one program called `name`.
-pub fn splice(
+/// The maps that one chain refers to, by what stands in them.
+pub(crate) struct Maps<'a> {
+    pub(crate) plan: &'a ChainPlan,
+    pub(crate) arrays: &'a [MapId],
+    pub(crate) counters: Option<MapId>,
+}
+
+impl Maps<'_> {
+    fn array(&self, wanted: ArrayUse) -> Option<MapId> {
+        let place = self.plan.arrays.iter().position(|used| *used == wanted)?;
+        self.arrays.get(place).copied()
+    }
+}
+
+/// Joins the members of one segment into one program called `name`.
+pub(crate) fn join(
     name: &str,
-    members: &[Member<'_>],
-    options: &SpliceOptions<'_>,
+    group: Group<'_>,
+    number: usize,
+    maps: &Maps<'_>,
 ) -> Result<Splice, SpliceError> {
-    check_name(name)?;
-    if members.is_empty() {
-        return Err(SpliceError::NoMembers);
+    let range = maps.plan.segments[number].members.clone();
+    let stack = stack::plan(group, &range).map_err(|stack::DoesNotFit| SpliceError::DoesNotFit {
+        member: group.members[range.start].name(range.start),
+    })?;
+    let own: BTreeMap<usize, MapId> =
+        range.clone().filter_map(|member| Some((member, maps.array(ArrayUse::Member(member))?))).collect();
+    let counting = maps
+        .counters
+        .map(|map| Counting { map, layout: CounterLayout::new(group.options.hook, group.members.len()) });
+    let stack_bytes = stack.worst;
+    let next = maps.array(ArrayUse::Segment(number + 1));
+    let segment = Segment { group, range: range.clone(), stack, next, own, counting };
+    let Layout { mut insns, sections } = layout::lay_out(&segment)?;
+    if insns.len() > MAX_INSNS {
+        return Err(SpliceError::TooManyInsns { insns: insns.len() });
     }
-    if members.len() > MAX_MEMBERS {
-        return Err(SpliceError::TooManyMembers { given: members.len() });
+    let names = Names::of(group, &range);
+    let debug = debug_info::build(group, &range, &sections, &names)?;
+    for (at, id) in debug.local_type_ids {
+        insns[at].imm = id.cast_signed();
     }
-    // No verdict leads past an empty set, and the verifier refuses code that nothing reaches.
-    let reached =
-        members.iter().position(|member| member.proceed_on.0 == 0).map_or(members.len(), |at| at + 1);
-    let members = &members[..reached];
-    let mut frames = Vec::with_capacity(members.len());
-    for (index, member) in members.iter().enumerate() {
-        let checked = refuse::check(member, index + 1 == members.len(), options)
-            .and_then(|()| stack::frames(member))
-            .map_err(|reason| SpliceError::Refused { member: member.name(index), reason })?;
-        frames.push(checked);
-    }
-    let licence = licence::decide(members)?;
-    let frags = decide_frags(members, options.frags)?;
-    check_sizes(members)?;
-    let stack = stack::plan(members, &frames, options)?;
-    let layout = layout::lay_out(members, &stack, options)?;
-    if layout.insns.len() > MAX_INSNS {
-        return Err(SpliceError::TooManyInsns { insns: layout.insns.len() });
-    }
-    let debug = debug_info::build(members, &layout.sections, options.hook)?;
-    let functions = functions(name, members, &layout);
-    let Layout { insns, sections } = layout;
+    let functions = functions(name, group, &sections, &names, insns.len());
+    let joined = range.clone().filter(|member| group.ways[*member].way != Way::Own);
+    let licences: Vec<&str> = joined.map(|member| group.members[member].program().license.as_str()).collect();
+    let licence = licence::decide(&licences);
     let text = ProgramText {
         name: name.to_owned(),
         license: licence.text.clone(),
@@ -91,13 +108,29 @@ pub fn splice(
         btf: Some(Arc::from(debug.btf)),
         func_info: debug.func_info,
         line_info: debug.line_info,
-        frags,
+        frags: maps.plan.frags,
         sleepable: false,
     };
-    Ok(Splice { text: BoundText(text), licence, sections, stack_bytes: stack.worst, members: reached })
+    Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range })
 }
 
-fn check_name(name: &str) -> Result<(), SpliceError> {
+/// The common entry function, then every function that is called.
+fn functions(
+    name: &str,
+    group: Group<'_>,
+    sections: &[Section],
+    names: &Names,
+    end: usize,
+) -> Vec<FunctionSpan> {
+    let called: Vec<(usize, String)> =
+        sections::functions(sections).map(|(start, part)| (start, names.function(group, part))).collect();
+    let starts = std::iter::once((0, name.to_owned())).chain(called.clone());
+    let ends = called.iter().map(|(start, _)| *start).chain([end]);
+    starts.zip(ends).map(|((start, name), end)| FunctionSpan { name, start, len: end - start }).collect()
+}
+
+/// The kernel's rule for names.
+pub(crate) fn check_name(name: &str) -> Result<(), SpliceError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) {
         return Err(SpliceError::BadName { name: name.to_owned() });
@@ -105,46 +138,15 @@ fn check_name(name: &str) -> Result<(), SpliceError> {
     Ok(())
 }
 
-fn decide_frags(members: &[Member<'_>], rule: FragsRule) -> Result<bool, SpliceError> {
-    let with = members.iter().position(|member| member.program().frags);
-    let without = members.iter().position(|member| !member.program().frags);
-    match (with, without, rule) {
-        (Some(with), Some(without), FragsRule::MustAgree) => Err(SpliceError::FragsDisagree {
-            with: members[with].name(with),
-            without: members[without].name(without),
-        }),
-        (_, without, _) => Ok(without.is_none()),
+/// The name of a chain's later program: the chain's with its number, shortened to fit.
+pub(crate) fn segment_name(name: &str, number: usize) -> String {
+    if number == 0 {
+        return name.to_owned();
     }
-}
-
-/// Before any work is done that grows with the members.
-fn check_sizes(members: &[Member<'_>]) -> Result<(), SpliceError> {
-    let maps: BTreeSet<MapId> = members.iter().flat_map(|member| member.text.map_ids()).collect();
-    if maps.len() > MAX_MAPS {
-        return Err(SpliceError::TooManyMaps { maps: maps.len() });
-    }
-    let insns = members.iter().map(|member| member.program().insns.len()).sum();
-    if insns > MAX_INSNS {
-        return Err(SpliceError::TooManyInsns { insns });
-    }
-    Ok(())
-}
-
-/// The common entry function, then every function that is called.
-fn functions(name: &str, members: &[Member<'_>], layout: &Layout) -> Vec<FunctionSpan> {
-    let called = layout.sections.iter().filter_map(|section| match section.part {
-        Part::Function { member, function } => Some(FunctionSpan {
-            name: members[member].program().functions[function].name.clone(),
-            start: section.insns.start,
-            len: section.insns.len(),
-        }),
-        _ => None,
-    });
-    let called: Vec<FunctionSpan> = called.collect();
-    let entry_len = called.first().map_or(layout.insns.len(), |function| function.start);
-    let mut functions = vec![FunctionSpan { name: name.to_owned(), start: 0, len: entry_len }];
-    functions.extend(called);
-    functions
+    let suffix = format!(".{}", number + 1);
+    let kept = name.len().min(MAX_NAME - suffix.len());
+    // Names are ASCII, that was checked.
+    format!("{}{suffix}", &name[..kept])
 }
 
 #[cfg(test)]

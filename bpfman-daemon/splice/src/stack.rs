@@ -1,17 +1,17 @@
 //! The joined program's stack: the common frame, where the context is kept, and whether it all fits.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use bpfmand_core::ProgramText;
 
-use crate::error::SpliceError;
 use crate::frame::{self, Depth};
-use crate::member::{self, Member, callees};
+use crate::member::{self, Member};
 use crate::options::{FrameRounding, SpliceOptions};
 use crate::pointer::FULL;
-use crate::refusal::Refusal;
-use crate::refuse;
 use crate::scan::Effect;
+use crate::survey::{Survey, calls_bytes};
+use crate::way::{MemberPlan, Way, WayReason};
 
 /// `bpf_loop`: the kernel inlines it and keeps three registers in 24 bytes more of the caller's frame.
 const BPF_LOOP: i32 = 181;
@@ -19,41 +19,52 @@ const BPF_LOOP_BYTES: u32 = 24 + 7;
 /// `may_goto` keeps its count, and since Linux 6.15 a time, in up to 16 bytes more of its frame.
 const MAY_GOTO_BYTES: u32 = 16 + 7;
 
+/// The kernel refuses a tail call in a function below frames of this many bytes or more.
+const TAIL_CALL_LIMIT: u32 = 256;
+
 /// Where the context waits while a member runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ContextPlace {
-    /// Nothing runs after the first member.
+    /// Nothing needs it after the first member.
     Nowhere,
     /// In eight bytes of the frame, this many below the frame pointer.
     Slot(u32),
-    /// In a callee-saved register that no member but the last mentions.
+    /// In a callee-saved register that no inlined member mentions while it is needed.
     Register(u8),
 }
 
 /// Depth of the frames of one member's functions in bytes, its entry function's first.
 pub(crate) type Frames = Vec<u32>;
 
-/// Takes the depths from the instructions, and from the kernel where they leave it open.
-pub(crate) fn frames(member: &Member<'_>) -> Result<Frames, Refusal> {
+/// Takes the depths from the instructions, and from the kernel where they leave it open. If the two contradict each
+/// other, the reason why the member must not share a frame.
+pub(crate) fn frames(member: &Member<'_>) -> (Frames, Option<WayReason>) {
     let text = member.program();
     let computed = frame::depths(text);
     // Without a figure per function there is nothing to compare.
     let kernel = member.kernel_stack_depths.filter(|depths| depths.len() == computed.len());
-    computed
+    let mut unclear = None;
+    let frames = computed
         .iter()
         .enumerate()
-        .map(|(function, depth)| decide(text, function, *depth, kernel.map(|depths| depths[function])))
-        .collect()
+        .map(|(function, depth)| {
+            decide(text, function, *depth, kernel.map(|depths| depths[function])).unwrap_or_else(|reason| {
+                unclear = Some(reason);
+                FULL
+            })
+        })
+        .collect();
+    (frames, unclear)
 }
 
-fn decide(text: &ProgramText, function: usize, depth: Depth, kernel: Option<u32>) -> Result<u32, Refusal> {
+fn decide(text: &ProgramText, function: usize, depth: Depth, kernel: Option<u32>) -> Result<u32, WayReason> {
     match (depth.certain, kernel) {
         (true, None) => Ok(depth.bytes.min(FULL)),
         (true, Some(kernel)) => {
             let allowance = added_by_kernel(text, function);
             // The verifier counts only what can run, so it may well count less.
             if kernel > depth.bytes + allowance {
-                return Err(Refusal::StackDepthDisagrees {
+                return Err(WayReason::UnclearStack {
                     function: text.functions[function].name.clone(),
                     kernel,
                     computed: depth.bytes,
@@ -74,11 +85,41 @@ fn added_by_kernel(text: &ProgramText, function: usize) -> u32 {
     u32::from(loops) * BPF_LOOP_BYTES + u32::from(may_goto) * MAY_GOTO_BYTES
 }
 
+/// The members of one program, and how they run.
+#[derive(Clone, Copy)]
+pub(crate) struct Group<'a> {
+    /// All members of the chain.
+    pub(crate) members: &'a [Member<'a>],
+    /// What each is.
+    pub(crate) surveys: &'a [Survey],
+    /// How each runs.
+    pub(crate) ways: &'a [MemberPlan],
+    /// What the program depends on besides.
+    pub(crate) options: &'a SpliceOptions<'a>,
+}
+
+impl<'a> Group<'a> {
+    /// True if the program needs its context after the last of its members: to go on, or to count.
+    fn context_outlives(&self, range: &Range<usize>) -> bool {
+        range.end < self.members.len() || self.options.counters
+    }
+
+    fn inlined(self, range: Range<usize>) -> impl Iterator<Item = usize> + 'a {
+        range.filter(move |member| self.ways[*member].way == Way::Inline)
+    }
+
+    /// Bytes that a member's own frame takes of the common one, a multiple of eight.
+    pub(crate) fn body(&self, member: usize) -> u32 {
+        match self.ways[member].way {
+            Way::Inline => self.surveys[member].frames[0].next_multiple_of(8),
+            Way::Function | Way::Own => 0,
+        }
+    }
+}
+
 /// The common frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
-    /// Depth of each member's own frame in bytes, a multiple of eight.
-    pub(crate) bodies: Vec<u32>,
     pub(crate) context: ContextPlace,
     /// Depth of the common frame in bytes.
     pub(crate) frame: u32,
@@ -86,69 +127,50 @@ pub(crate) struct Stack {
     pub(crate) worst: u32,
 }
 
-/// Plans the frame and checks it against the kernel's limits.
-pub(crate) fn plan(
-    members: &[Member<'_>],
-    frames: &[Frames],
-    options: &SpliceOptions<'_>,
-) -> Result<Stack, SpliceError> {
-    let bodies: Vec<u32> = frames.iter().map(|functions| functions[0].next_multiple_of(8)).collect();
-    let context = place_context(members, &bodies)?;
-    let slot = if let ContextPlace::Slot(depth) = context { depth } else { 0 };
-    let frame = bodies.iter().copied().max().unwrap_or(0).max(slot);
-    let mut calls = Vec::with_capacity(members.len());
-    for (index, (member, frames)) in members.iter().zip(frames).enumerate() {
-        let text = member.program();
-        let graph: Vec<BTreeSet<usize>> = (0..text.functions.len()).map(|f| callees(text, f)).collect();
-        calls.push(deepest_calls(&graph, frames, options.rounding));
-        check_tail_calls(text, &graph, frame, frames)
-            .map_err(|reason| SpliceError::Refused { member: member.name(index), reason })?;
-    }
-    let deepest = position_of_max(&calls);
-    let worst = options.rounding.round(frame) + calls[deepest];
-    if worst > FULL {
-        let deepest_frame = position_of_max(&bodies);
-        return Err(SpliceError::StackTooDeep {
-            needed: worst,
-            frame,
-            calls: calls[deepest],
-            deepest_frame: members[deepest_frame].name(deepest_frame),
-            deepest_calls: members[deepest].name(deepest),
-        });
-    }
-    Ok(Stack { bodies, context, frame, worst })
-}
+/// The stack does not fit as the members are to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DoesNotFit;
 
-/// First position of the largest value, so that messages do not depend on chance.
-fn position_of_max(values: &[u32]) -> usize {
-    let largest = values.iter().max();
-    values.iter().position(|value| Some(value) == largest).unwrap_or(0)
-}
-
-/// The context is needed until the last member starts: that one's frame may cover the slot.
-fn place_context(members: &[Member<'_>], bodies: &[u32]) -> Result<ContextPlace, SpliceError> {
-    let Some((_, before)) = bodies.split_last().filter(|(_, before)| !before.is_empty()) else {
-        return Ok(ContextPlace::Nowhere);
+/// Plans the frame and checks it against the kernel's limits: the context in a slot if that fits, else in a register.
+pub(crate) fn plan(group: Group<'_>, range: &Range<usize>) -> Result<Stack, DoesNotFit> {
+    let outlives = group.context_outlives(range);
+    let places: Vec<ContextPlace> = if !outlives && range.len() == 1 {
+        vec![ContextPlace::Nowhere]
+    } else {
+        // A last member after which nothing needs the context may cover its place.
+        let kept = range.start..if outlives { range.end } else { range.end - 1 };
+        let deepest = kept.clone().map(|member| group.body(member)).max().unwrap_or(0);
+        let slot = (deepest + 8 <= FULL).then_some(ContextPlace::Slot(deepest + 8));
+        let is_free = |register: &u8| {
+            group
+                .inlined(kept.clone())
+                .all(|member| !member::entry_uses_register(group.members[member].program(), *register))
+        };
+        let register = (6..=9).find(is_free).map(ContextPlace::Register);
+        slot.into_iter().chain(register).collect()
     };
-    let deepest = before.iter().copied().max().unwrap_or(0);
-    if deepest + 8 <= FULL {
-        return Ok(ContextPlace::Slot(deepest + 8));
-    }
-    (6..=9)
-        .find(|register| {
-            members[..before.len()]
-                .iter()
-                .all(|member| !member::entry_uses_register(member.program(), *register))
-        })
-        .map(ContextPlace::Register)
-        .ok_or_else(|| {
-            let full = position_of_max(before);
-            SpliceError::NoPlaceForContext { member: members[full].name(full) }
-        })
+    places.into_iter().find_map(|context| check(group, range, context)).ok_or(DoesNotFit)
+}
+
+fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Option<Stack> {
+    let rounding = group.options.rounding;
+    let bodies = range.clone().map(|member| group.body(member)).max().unwrap_or(0);
+    let glue = match context {
+        ContextPlace::Nowhere => 0,
+        ContextPlace::Slot(depth) => depth,
+        // The row of the counters needs a place when the members are through.
+        ContextPlace::Register(_) => u32::from(group.options.counters) * 8,
+    };
+    let frame = bodies.max(glue);
+    let calls = |member: usize| calls_bytes(&group.surveys[member], group.ways[member].way, rounding);
+    let worst = rounding.round(frame) + range.clone().map(calls).max().unwrap_or(0);
+    let fits =
+        worst <= FULL && range.clone().all(|member| tail_calls_fit(group, member, rounding.round(frame)));
+    fits.then_some(Stack { context, frame, worst })
 }
 
 /// Bytes of the deepest calls below the entry function, without its own frame.
-fn deepest_calls(calls: &[BTreeSet<usize>], frames: &Frames, rounding: FrameRounding) -> u32 {
+pub(crate) fn deepest_calls(calls: &[BTreeSet<usize>], frames: &Frames, rounding: FrameRounding) -> u32 {
     let mut below = vec![0; calls.len()];
     // Calls have no cycles, that was checked: after as many rounds as there are functions nothing changes.
     for _ in 0..calls.len() {
@@ -164,31 +186,33 @@ fn deepest_calls(calls: &[BTreeSet<usize>], frames: &Frames, rounding: FrameRoun
     below[0]
 }
 
-/// The kernel refuses a tail call in a function below frames of 256 bytes or more.
-fn check_tail_calls(
-    text: &ProgramText,
-    calls: &[BTreeSet<usize>],
-    entry: u32,
-    frames: &Frames,
-) -> Result<(), Refusal> {
+/// True if no function of the member, or in its place, tail-calls too far below the `common` frame.
+fn tail_calls_fit(group: Group<'_>, member: usize, common: u32) -> bool {
+    let survey = &group.surveys[member];
+    let rounded = |function: usize| group.options.rounding.round(survey.frames[function]);
+    let (entry, first) = match group.ways[member].way {
+        Way::Own => return common < TAIL_CALL_LIMIT,
+        _ if survey.tail_call.is_none() => return true,
+        Way::Inline => (common, 1),
+        Way::Function => (common + rounded(0), 0),
+    };
+    let calls = &survey.graph;
+    // Bytes of the frames above each function; above the entry function behind a call is the common one.
     let mut above = vec![0; calls.len()];
+    above[0] = if first == 0 { common } else { 0 };
     for _ in 0..calls.len() {
         let before = above.clone();
         for (function, callees) in calls.iter().enumerate() {
-            let own = if function == 0 { entry } else { frames[function] };
+            let through = if function == 0 { entry } else { above[function] + rounded(function) };
             for callee in callees {
-                above[*callee] = above[*callee].max(above[function] + own);
+                above[*callee] = above[*callee].max(through);
             }
         }
         if before == above {
             break;
         }
     }
-    match (1..calls.len()).find(|function| above[*function] >= 256 && refuse::tail_calls(text, *function)) {
-        None => Ok(()),
-        Some(function) => Err(Refusal::TailCallBelowLargeFrame {
-            function: text.functions[function].name.clone(),
-            above: above[function],
-        }),
-    }
+    let text = group.members[member].program();
+    (first..calls.len())
+        .all(|function| above[function] < TAIL_CALL_LIMIT || !Survey::function_tail_calls(text, function))
 }

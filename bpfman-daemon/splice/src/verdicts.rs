@@ -19,7 +19,11 @@ pub(crate) struct Codes(u64);
 const ANY: u64 = 1 << 63;
 
 impl Codes {
-    fn constant(value: i32) -> Self {
+    /// Whatever a program may return.
+    pub(crate) const UNKNOWN: Self = Self(ANY);
+
+    /// One code.
+    pub(crate) fn constant(value: i32) -> Self {
         if (-1..=31).contains(&value) { Self(1 << (value + 1)) } else { Self(ANY) }
     }
 
@@ -31,6 +35,12 @@ impl Codes {
     /// The codes by value; none if they are not known.
     pub(crate) fn known(self) -> Option<impl Iterator<Item = Code>> {
         (self.0 & ANY == 0).then(|| (-1..=31).filter(move |code| self.0 >> (code + 1) & 1 == 1))
+    }
+
+    /// The code, if there is only one.
+    pub(crate) fn only(self) -> Option<Code> {
+        let mut known = self.known()?;
+        known.next().filter(|_| known.next().is_none())
     }
 
     /// What is left when the codes of `set` went on.
@@ -71,7 +81,7 @@ pub(crate) fn possible(text: &ProgramText) -> Codes {
     flow::run(&text.insns, span(text, 0), entry, |_, insn, effect, registers| match effect {
         Effect::Exit => returned = returned.or(registers.0[0]),
         // A tail call that succeeds returns whatever the other program does.
-        Effect::Helper(crate::refuse::TAIL_CALL) => {
+        effect if crate::survey::is_tail_call(effect) => {
             returned = Codes(ANY);
             forget_scratch(registers);
         }
