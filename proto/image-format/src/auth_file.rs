@@ -6,9 +6,8 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,6 +29,9 @@ pub struct AuthFile {
     helpers: BTreeMap<String, String>,
     #[serde(rename = "credsStore")]
     store: Option<String>,
+    /// Where helpers are looked for, instead of `PATH`.
+    #[serde(skip)]
+    search_path: Option<String>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -87,6 +89,12 @@ impl AuthFile {
         serde_json::from_str(text).map_err(|error| AuthFileError::Syntax { line: error.line() })
     }
 
+    /// Looks for helpers in these folders, parted by `:`, instead of those in `PATH`.
+    #[must_use]
+    pub fn with_search_path(self, folders: &str) -> Self {
+        Self { search_path: Some(folders.to_owned()), ..self }
+    }
+
     /// The files that docker and podman look at, in their order: `REGISTRY_AUTH_FILE`, podman's in the runtime folder
     /// and in `~/.config/containers`, docker's in `DOCKER_CONFIG` or `~/.docker`.
     #[must_use]
@@ -116,7 +124,7 @@ impl AuthFile {
     /// stands for `docker.io`.
     pub fn find(&self, image: &ImageReference) -> Result<Option<Credential>, AuthFileError> {
         if let Some(program) = self.helpers.get(image.registry()) {
-            return ask(program, image.registry());
+            return self.ask(program, image.registry());
         }
         let mut keys = self.auths.keys().filter(|key| covers(key, image)).collect::<Vec<_>>();
         keys.sort_by_key(|key| key.len());
@@ -132,7 +140,7 @@ impl AuthFile {
             }
         }
         match &self.store {
-            Some(program) => ask(program, image.registry()),
+            Some(program) => self.ask(program, image.registry()),
             None => Ok(None),
         }
     }
@@ -153,56 +161,65 @@ struct Answer {
     secret: String,
 }
 
-/// The protocol of docker's helpers: the registry goes in, JSON comes out.
-fn ask(name: &str, registry: &str) -> Result<Option<Credential>, AuthFileError> {
-    let program = format!("docker-credential-{name}");
-    let failed =
-        |why: String| AuthFileError::Helper { program: program.clone(), registry: registry.to_owned(), why };
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-        return Err(failed("its name is none of a program".to_owned()));
-    }
-    let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
-    let mut child = Command::new(OsStr::new(&program))
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| failed(error.to_string()))?;
-    if let Some(mut input) = child.stdin.take() {
-        // One that does not read its input answers all the same, or fails below.
-        let _ = input.write_all(server.as_bytes());
-    }
-    let output = child.stdout.take();
-    let reader = std::thread::spawn(move || {
-        let mut answer = Vec::new();
-        output.map(|output| output.take(ANSWER_LIMIT).read_to_end(&mut answer));
-        answer
-    });
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        match child.try_wait().map_err(|error| failed(error.to_string()))? {
-            Some(status) => break status,
-            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            None => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(failed(format!("it takes longer than {} s", PATIENCE.as_secs())));
-            }
+impl AuthFile {
+    /// The protocol of docker's helpers: the registry goes in, JSON comes out.
+    fn ask(&self, name: &str, registry: &str) -> Result<Option<Credential>, AuthFileError> {
+        let program = format!("docker-credential-{name}");
+        let failed = |why: String| AuthFileError::Helper {
+            program: program.clone(),
+            registry: registry.to_owned(),
+            why,
+        };
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        {
+            return Err(failed("its name is none of a program".to_owned()));
         }
-    };
-    let answer = reader.join().unwrap_or_default();
-    if !status.success() {
-        // The protocol's word for "I have none".
-        let none = String::from_utf8_lossy(&answer).contains("credentials not found");
-        return if none { Ok(None) } else { Err(failed(format!("it ends with {status}"))) };
+        let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
+        let found = self.search_path.as_deref().and_then(|folders| {
+            folders.split(':').map(|folder| Path::new(folder).join(&program)).find(|path| path.is_file())
+        });
+        let mut child = Command::new(found.unwrap_or_else(|| PathBuf::from(&program)))
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        if let Some(mut input) = child.stdin.take() {
+            // One that does not read its input answers all the same, or fails below.
+            let _ = input.write_all(server.as_bytes());
+        }
+        let output = child.stdout.take();
+        let reader = std::thread::spawn(move || {
+            let mut answer = Vec::new();
+            output.map(|output| output.take(ANSWER_LIMIT).read_to_end(&mut answer));
+            answer
+        });
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match child.try_wait().map_err(|error| failed(error.to_string()))? {
+                Some(status) => break status,
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                None => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(failed(format!("it takes longer than {} s", PATIENCE.as_secs())));
+                }
+            }
+        };
+        let answer = reader.join().unwrap_or_default();
+        if !status.success() {
+            // The protocol's word for "I have none".
+            let none = String::from_utf8_lossy(&answer).contains("credentials not found");
+            return if none { Ok(None) } else { Err(failed(format!("it ends with {status}"))) };
+        }
+        let answer: Answer = serde_json::from_slice(&answer)
+            .map_err(|_| failed("its answer is not what helpers say".to_owned()))?;
+        if answer.username == "<token>" {
+            return Err(failed("identity tokens are not read".to_owned()));
+        }
+        Ok(Some(Credential::new(answer.username, answer.secret)))
     }
-    let answer: Answer = serde_json::from_slice(&answer)
-        .map_err(|_| failed("its answer is not what helpers say".to_owned()))?;
-    if answer.username == "<token>" {
-        return Err(failed("identity tokens are not read".to_owned()));
-    }
-    Ok(Some(Credential::new(answer.username, answer.secret)))
 }
 
 #[cfg(test)]

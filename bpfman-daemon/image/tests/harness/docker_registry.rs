@@ -26,14 +26,39 @@ impl DockerRegistry {
         Self::start_with("auth: { htpasswd: { realm: test, path: PASSWORDS } }\n")
     }
 
-    fn start_with(more: &str) -> Self {
+    /// One that wants a password and speaks TLS only, with a certificate of this authority.
+    pub fn start_with_tls(authority: &super::authority::Authority) -> Self {
+        use super::authority::{Claims, SERVER, address, now, spki};
+        let key = bpfman_image_format::SigningKey::generate().unwrap();
+        let claims = Claims {
+            name: address([127, 0, 0, 1]),
+            issuer: None,
+            usage: SERVER,
+            valid: (now() - 3600, now() + 3600),
+        };
+        let certificate = super::der::pem("CERTIFICATE", &authority.issue(&spki(&key), &claims));
         let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("server.pem"), certificate).unwrap();
+        fs::write(folder.path().join("server.key"), key.to_pem().unwrap()).unwrap();
+        let tls = format!(
+            "http: {{ addr: \"127.0.0.1:0\", tls: {{ certificate: {0}/server.pem, key: {0}/server.key }} }}\n\
+             auth: {{ htpasswd: {{ realm: test, path: PASSWORDS }} }}\n",
+            folder.path().display()
+        );
+        Self::start_in(folder, &tls)
+    }
+
+    fn start_with(more: &str) -> Self {
+        let more = format!("http: {{ addr: \"127.0.0.1:0\" }}\n{more}");
+        Self::start_in(tempfile::tempdir().unwrap(), &more)
+    }
+
+    fn start_in(folder: tempfile::TempDir, more: &str) -> Self {
         let passwords = folder.path().join("passwords");
         fs::write(&passwords, PASSWORDS).unwrap();
         let config = folder.path().join("config.yml");
         let text = format!(
-            "version: 0.1\nlog: {{ level: info }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
-             http: {{ addr: \"127.0.0.1:0\" }}\n{}",
+            "version: 0.1\nlog: {{ level: info }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n{}",
             folder.path().join("data").display(),
             more.replace("PASSWORDS", &passwords.display().to_string()),
         );

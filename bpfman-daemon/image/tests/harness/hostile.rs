@@ -18,13 +18,29 @@ pub struct Answer {
     pub endless: bool,
     /// Keeps the connection open without sending the body.
     pub stall: bool,
+    /// So many requests are answered by this first.
+    pub first: Option<(usize, Box<Answer>)>,
+    /// Breaks the connection off after so many bytes of the body.
+    pub breaks_after: Option<usize>,
+    /// Understands `Range: bytes=N-`.
+    pub ranges: bool,
     /// Only with this `Authorization`; without it, this challenge.
     pub lock: Option<(String, String)>,
 }
 
 impl Answer {
     pub fn ok(body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, headers: Vec::new(), body: body.into(), endless: false, stall: false, lock: None }
+        Self {
+            status: 200,
+            headers: Vec::new(),
+            body: body.into(),
+            endless: false,
+            stall: false,
+            first: None,
+            breaks_after: None,
+            ranges: false,
+            lock: None,
+        }
     }
 
     pub fn status(status: u16) -> Self {
@@ -40,6 +56,30 @@ impl Answer {
         Self { lock: Some((authorization.to_owned(), challenge.to_owned())), ..self }
     }
 
+    /// Answers so many requests by another answer first.
+    pub fn after(self, count: usize, first: Self) -> Self {
+        Self { first: Some((count, Box::new(first))), ..self }
+    }
+
+    pub fn breaking_after(self, bytes: usize) -> Self {
+        Self { breaks_after: Some(bytes), ..self }
+    }
+
+    pub fn with_ranges(self) -> Self {
+        Self { ranges: true, ..self }
+    }
+
+    /// The part of it that a request for a range gets.
+    fn from(mut self, start: usize) -> Self {
+        if self.ranges && start > 0 {
+            let whole = self.body.len();
+            self.body.drain(..start);
+            self.status = 206;
+            return self.header("content-range", &format!("bytes {start}-{}/{whole}", whole - 1));
+        }
+        self
+    }
+
     pub fn endless(self) -> Self {
         Self { endless: true, ..self }
     }
@@ -53,6 +93,21 @@ impl Answer {
 struct State {
     answers: Mutex<HashMap<String, Answer>>,
     requests: Mutex<Vec<String>>,
+}
+
+impl State {
+    fn next(&self, path: &str, bare: &str) -> Answer {
+        let mut answers = self.answers.lock().unwrap();
+        let key = if answers.contains_key(path) { path } else { bare };
+        let Some(answer) = answers.get_mut(key) else { return Answer::status(404) };
+        if let Some((count, first)) = &mut answer.first
+            && *count > 0
+        {
+            *count -= 1;
+            return (**first).clone();
+        }
+        answer.clone()
+    }
 }
 
 /// Serves until the test's process ends.
@@ -93,6 +148,11 @@ impl Hostile {
     /// Sets the answer to any path, whatever its query.
     pub fn set_absolute(&self, path: &str, answer: Answer) {
         self.state.answers.lock().unwrap().insert(path.to_owned(), answer);
+    }
+
+    /// Sets the answer to a path with a query.
+    pub fn set_query(&self, path_and_query: &str, answer: Answer) {
+        self.set_absolute(path_and_query, answer);
     }
 
     /// Puts everything set so far behind an `Authorization`.
@@ -146,6 +206,7 @@ fn serve(stream: TcpStream, state: &State) {
         let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or("").to_owned());
         let mut request = format!("{method} {path}");
         let mut authorization = String::new();
+        let mut range = 0;
         loop {
             let mut header = String::new();
             if reader.read_line(&mut header).unwrap_or(0) == 0 {
@@ -155,6 +216,12 @@ fn serve(stream: TcpStream, state: &State) {
                 break;
             }
             if let Some((name, value)) = header.split_once(':')
+                && name.eq_ignore_ascii_case("range")
+            {
+                range = value.trim().trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
+                request.push_str(&format!(" range: {range}"));
+            }
+            if let Some((name, value)) = header.split_once(':')
                 && name.eq_ignore_ascii_case("authorization")
             {
                 authorization = value.trim().to_owned();
@@ -162,15 +229,16 @@ fn serve(stream: TcpStream, state: &State) {
             }
         }
         state.requests.lock().unwrap().push(request);
-        let path = path.split('?').next().unwrap_or("");
-        let answer = state.answers.lock().unwrap().get(path).cloned().unwrap_or_else(|| Answer::status(404));
+        let bare = path.split('?').next().unwrap_or("");
+        let answer = state.next(&path, bare);
         let answer = match &answer.lock {
             Some((wanted, challenge)) if *wanted != authorization => {
                 Answer::status(401).header("www-authenticate", challenge)
             }
             _ => answer,
         };
-        if send(&mut out, &answer).is_err() || answer.endless {
+        let answer = answer.from(range);
+        if send(&mut out, &answer).is_err() || answer.endless || answer.breaks_after.is_some() {
             return;
         }
         if answer.stall {
@@ -203,7 +271,8 @@ fn send(out: &mut TcpStream, answer: &Answer) -> std::io::Result<()> {
     }
     write!(out, "\r\n")?;
     if !answer.stall {
-        out.write_all(&answer.body)?;
+        let until = answer.breaks_after.unwrap_or(answer.body.len()).min(answer.body.len());
+        out.write_all(&answer.body[..until])?;
     }
     out.flush()
 }

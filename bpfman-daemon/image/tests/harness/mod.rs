@@ -2,8 +2,13 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod authority;
+pub mod der;
 pub mod docker_registry;
 pub mod hostile;
+pub mod keyless;
+pub mod log;
+pub mod services;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
