@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bpfmand_core::{ProgramFacts, ProgramId, Selector};
 use bpfmand_kernel::Kernel;
 
-use crate::details::{ManagedProgram, MapDetails, ProgramDetails, ProgramSource};
+use crate::details::{ManagedProgram, MapDetails, PreviousVersion, ProgramDetails, ProgramSource};
 use crate::records::{ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -96,6 +96,10 @@ impl<K: Kernel> Engine<K> {
             map_used_by: state.users_of_folder(record.map_folder),
             links: state.links_of(record.uid).map(|link| link.id).collect(),
             target: record.target.clone(),
+            previous: state.previous.get(&record.uid).map(|previous| PreviousVersion {
+                id: (previous.boot == self.boot).then_some(previous.program.id),
+                bytecode_sha256: previous.program.blob.as_str().to_owned(),
+            }),
             caller_uid: record.caller_uid,
             state: match facts {
                 None => "missing: the kernel no longer has it".to_owned(),

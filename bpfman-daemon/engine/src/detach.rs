@@ -95,7 +95,11 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Clears what an operation left. What cannot be cleared now is tried again by the operations that follow.
-    fn clear_or_wait(&self, operation_name: &'static str, waiting: Uncleared) -> Result<(), EngineError> {
+    pub(crate) fn clear_or_wait(
+        &self,
+        operation_name: &'static str,
+        waiting: Uncleared,
+    ) -> Result<(), EngineError> {
         let result = self.clear_leftover(operation_name, waiting.operation, &waiting.leftover);
         let mut state = self.state();
         if result.is_err() && !state.cleaned.contains(&waiting.operation) {
@@ -176,6 +180,17 @@ impl<K: Kernel> Engine<K> {
         leftover.folders.push(text(&paths::maps(program.map_folder)));
         let shared = program.maps.iter().filter(|map| map.shared);
         leftover.pins.extend(shared.map(|map| text(&paths::shared(&map.name))));
+        let previous = self.state().previous.get(&program.uid).cloned();
+        if let Some(previous) = previous {
+            batch.delete(records::PREVIOUS, program.uid.to_string().as_bytes());
+            if previous.boot == self.boot {
+                let version = &previous.program;
+                leftover.pins.push(text(&paths::program(version.id)));
+                leftover.folders.push(text(&paths::maps(version.map_folder)));
+                let shared = version.maps.iter().filter(|map| map.shared);
+                leftover.pins.extend(shared.map(|map| text(&paths::shared(&map.name))));
+            }
+        }
         let claimed = self.state().claimed_paths(Some(program.uid));
         leftover.pins.retain(|pin| !claimed.contains(pin));
         leftover.folders.retain(|folder| !claimed.contains(folder));

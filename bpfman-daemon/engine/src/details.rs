@@ -57,10 +57,21 @@ pub struct ManagedProgram {
     pub links: Vec<LinkId>,
     /// Function or hook it was loaded for.
     pub target: Option<String>,
+    /// The version before its last replacement, which can be taken back.
+    pub previous: Option<PreviousVersion>,
     /// Who asked for it.
     pub caller_uid: u32,
     /// "ok", or what differs from what was asked for.
     pub state: String,
+}
+
+/// The version of a program before its last replacement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousVersion {
+    /// The kernel's id, while it is still loaded.
+    pub id: Option<ProgramId>,
+    /// sha256 of the object file, 64 digits.
+    pub bytecode_sha256: String,
 }
 
 /// A program: the kernel's facts, and ours if it is ours.

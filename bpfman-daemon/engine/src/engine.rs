@@ -99,9 +99,13 @@ impl<K: Kernel> Engine<K> {
 
     fn read_records(&mut self) -> Result<(), EngineError> {
         let snapshot = self.store.load()?;
-        let mut state = State::default();
+        let mut state = State { boot: self.boot.clone(), ..State::default() };
         for (_, value) in snapshot.table(records::PROGRAMS) {
             state.put_program(parse(value)?);
+        }
+        for (_, value) in snapshot.table(records::PREVIOUS) {
+            let previous: records::PreviousRecord = parse(value)?;
+            state.previous.insert(previous.program.uid, Arc::new(previous));
         }
         for (_, value) in snapshot.table(records::LINKS) {
             let link: records::LinkRecord = parse(value)?;
@@ -169,7 +173,7 @@ impl<K: Kernel> Engine<K> {
     /// Removes bytecode that no program needs any more.
     pub(crate) fn drop_bytecode(&self, blob: &BlobId) {
         let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
-        if !self.state().programs.values().any(|program| program.blob == *blob) {
+        if !self.state().needs_bytecode(blob.as_str()) {
             self.blobs.remove(blob);
         }
     }

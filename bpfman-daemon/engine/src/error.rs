@@ -121,6 +121,16 @@ pub enum EngineError {
         /// What differs.
         reason: String,
     },
+    /// A map that a new version of a program would have otherwise.
+    #[error("program {program} cannot keep its map \"{map}\": {why}")]
+    MapDiffers {
+        /// Which program is to be replaced.
+        program: ProgramId,
+        /// The map's name.
+        map: String,
+        /// How it differs.
+        why: String,
+    },
     /// The caller may not.
     #[error("{0}")]
     Denied(String),
@@ -240,9 +250,10 @@ impl EngineError {
             Self::WrongPoint { .. } | Self::EarlierProcess { .. } | Self::Lost { .. } => {
                 ErrorKind::Precondition
             }
-            Self::ChainFull { .. } | Self::SharedMap { .. } | Self::Contradiction { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::ChainFull { .. }
+            | Self::SharedMap { .. }
+            | Self::MapDiffers { .. }
+            | Self::Contradiction { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Denied,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Image(failure) => failure.error_kind(),
@@ -271,6 +282,7 @@ impl EngineError {
             Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
             Self::NoLink(_) => "`bpfman list links` shows the links",
             Self::ChainFull { .. } => "detach a program of this hook first",
+            Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
             Self::NoAnchor { .. } => {
                 "`bpfman chain show` tells what runs at a hook; role=ROLE may name what comes later"
             }

@@ -34,6 +34,9 @@ mod recover_links;
 mod recover_moves;
 mod recover_pending;
 mod recover_programs;
+mod replace;
+mod replace_maps;
+mod replace_switch;
 mod state;
 mod steps;
 mod undo;
@@ -42,12 +45,14 @@ mod update;
 
 pub use bytecode::{FetchedImage, ImageFailure, ImageFailureKind, Images, NoImages};
 pub use details::{
-    ChainDetails, ChainMemberDetails, LinkDetails, ManagedProgram, MapDetails, ProgramDetails, ProgramSource,
+    ChainDetails, ChainMemberDetails, LinkDetails, ManagedProgram, MapDetails, PreviousVersion,
+    ProgramDetails, ProgramSource,
 };
 pub use engine::{Engine, EngineOptions, XdpModes};
 pub use error::{EngineError, ErrorKind};
 pub use load::LoadOutcome;
 pub use records::SCHEMA;
 pub use recover::RecoveryReport;
+pub use replace::{MapFate, MapOutcome, MapPolicy, ReplaceOutcome, ReplaceRequest};
 pub use steps::{NoObserver, StepObserver};
 pub use update::{Outcome, UpdateLinkRequest};

@@ -1,6 +1,6 @@
 //! Load: bytecode to loaded, pinned and recorded programs. All of them, or none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bpfmand_core::{BytecodeSource, LoadRequest, OperationId, ProgramId, ProgramUid};
@@ -35,9 +35,11 @@ pub struct LoadOutcome {
 }
 
 /// Bytecode with its origin.
-struct Bytecode {
-    bytes: Arc<[u8]>,
-    source: SourceRecord,
+pub struct Bytecode {
+    /// The object file.
+    pub bytes: Arc<[u8]>,
+    /// Where it came from.
+    pub source: SourceRecord,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -67,6 +69,7 @@ impl<K: Kernel> Engine<K> {
             programs: &request.programs,
             globals: &request.global_data,
             owner: owner.as_ref().map(|(_, record)| Arc::clone(record)),
+            inherited: BTreeMap::new(),
             log: if request.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
         };
         let mut undo = Undo::default();
@@ -91,7 +94,7 @@ impl<K: Kernel> Engine<K> {
         Ok(LoadOutcome { programs, logs })
     }
 
-    fn fetch(&self, request: &LoadRequest) -> Result<Bytecode, EngineError> {
+    pub(crate) fn fetch(&self, request: &LoadRequest) -> Result<Bytecode, EngineError> {
         match &request.source {
             BytecodeSource::File(path) => Ok(Bytecode {
                 bytes: read_file(path, request.caller_uid)?,
@@ -184,7 +187,8 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-fn check(request: &LoadRequest) -> Result<(), EngineError> {
+/// Refuses a load that makes no sense by itself.
+pub fn check(request: &LoadRequest) -> Result<(), EngineError> {
     let invalid = |message: String| Err(EngineError::Invalid(message));
     if request.programs.is_empty() {
         return invalid("the load names no program".to_owned());

@@ -36,6 +36,9 @@ impl<K: Kernel> Engine<K> {
             let public = spec.role == MapRole::Ordinary;
             let owned = match &plan.owner {
                 Some(owner) if public => Some(self.map_of_owner(owner, spec)?),
+                None if public => {
+                    plan.inherited.get(&spec.name).map(|id| self.kernel.open_map(*id)).transpose()?
+                }
                 _ => None,
             };
             let handle = match owned {
@@ -101,7 +104,11 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// What keeps an existing map from serving as the one an object declares.
-    fn difference(&self, handle: &K::Handle, spec: &MapSpec) -> Result<Option<String>, EngineError> {
+    pub(crate) fn difference(
+        &self,
+        handle: &K::Handle,
+        spec: &MapSpec,
+    ) -> Result<Option<String>, EngineError> {
         let found = self.kernel.map_of(handle)?;
         let pairs = [
             ("type", found.map_type, spec.map_type),

@@ -24,6 +24,8 @@ pub struct LoadPlan<'a> {
     pub globals: &'a BTreeMap<String, Vec<u8>>,
     /// Whose maps to use.
     pub owner: Option<Arc<ProgramRecord>>,
+    /// Maps of the version before that are taken as they are, by name; not where there is an owner.
+    pub inherited: BTreeMap<String, MapId>,
     /// Return the verifier's log.
     pub log: LogRequest,
 }

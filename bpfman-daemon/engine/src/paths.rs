@@ -48,3 +48,13 @@ pub fn hook_link(key: &HookKey) -> PathBuf {
 
 /// The pin of a new link in its operation's folder.
 pub const PENDING_LINK: &str = "link";
+
+/// The new link that takes the place of one whose program is replaced, in its operation's folder.
+pub fn replaced_link(operation: OperationId, link: LinkId) -> PathBuf {
+    pending(operation).join(format!("{PENDING_LINK}_{link}"))
+}
+
+/// The link whose place such a pin takes.
+pub fn replaced_link_id(name: &str) -> Option<LinkId> {
+    name.strip_prefix(PENDING_LINK)?.strip_prefix('_')?.parse().ok().map(LinkId)
+}

@@ -18,6 +18,8 @@ pub const SCHEMA: u32 = 1;
 
 /// Programs by uid.
 pub const PROGRAMS: Table = Table("programs");
+/// Versions of programs before their last replacement, by uid.
+pub const PREVIOUS: Table = Table("previous");
 /// Links by id.
 pub const LINKS: Table = Table("links");
 /// Hooks by key.
@@ -104,6 +106,15 @@ pub struct ProgramRecord {
     pub maps: Vec<MapRecord>,
     /// Bytes of stack of each function, where the kernel told them.
     pub stack_depths: Option<Vec<u32>>,
+}
+
+/// The version of a program before its last replacement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousRecord {
+    /// As it was.
+    pub program: ProgramRecord,
+    /// The boot that its ids are of: in another one it is loaded no more, and they may be those of others.
+    pub boot: String,
 }
 
 /// An attachment.

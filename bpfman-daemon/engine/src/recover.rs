@@ -65,8 +65,14 @@ impl<K: Kernel> Engine<K> {
         self.recover_links(&mut report);
         self.sweep_maps(&mut report);
         let state = self.state();
-        let wanted: HashSet<String> =
-            state.programs.values().map(|program| program.blob.as_str().to_owned()).collect();
+        let previous = state.previous.values().map(|previous| &previous.program.blob);
+        let wanted: HashSet<String> = state
+            .programs
+            .values()
+            .map(|program| &program.blob)
+            .chain(previous)
+            .map(|blob| blob.as_str().to_owned())
+            .collect();
         drop(state);
         self.blobs.sweep(|name| wanted.contains(name))?;
         Ok(report)
@@ -77,7 +83,9 @@ impl<K: Kernel> Engine<K> {
         let (folders, shared): (HashSet<_>, HashSet<_>) = {
             let state = self.state();
             // Those that could not be loaded again count too: the next start tries again, with the maps that are there.
-            let programs = || state.programs.values();
+            let loaded = state.previous.values().filter(|previous| previous.boot == state.boot);
+            let loaded: Vec<_> = loaded.map(|previous| &previous.program).collect();
+            let programs = || state.programs.values().map(|program| &**program).chain(loaded.iter().copied());
             (
                 programs().map(|program| paths::maps(program.map_folder)).collect(),
                 programs()

@@ -21,7 +21,10 @@ impl<K: Kernel> Engine<K> {
                 continue;
             }
             match self.kernel.open_pin(&paths::link(link.id)) {
-                Ok(Some(_)) => {}
+                Ok(Some(handle)) => match self.mend_link(&link, &handle) {
+                    Ok(mended) => report.reattached += usize::from(mended),
+                    Err(error) => report.problems.push(format!("link {}: {error}", link.id)),
+                },
                 Ok(None) => match self.reattach(&link) {
                     Ok(()) => report.reattached += 1,
                     Err(error) => {

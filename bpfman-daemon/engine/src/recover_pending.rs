@@ -79,6 +79,7 @@ impl<K: Kernel> Engine<K> {
         } else if let [link] = &*links {
             self.place_link(link)?;
         } else if !programs.is_empty() {
+            self.place_replaced_links(operation)?;
             self.place_programs(operation, &programs)?;
         } else {
             self.undo_pending(operation)?;
@@ -91,7 +92,7 @@ impl<K: Kernel> Engine<K> {
         let folder = paths::pending(operation);
         for name in self.kernel.list_folder(&folder)? {
             let pin = folder.join(&name);
-            if name == paths::PENDING_LINK {
+            if name == paths::PENDING_LINK || paths::replaced_link_id(&name).is_some() {
                 self.kernel.end_link(&pin)?;
             } else if let Some((direction, ifindex, inode, netns)) = parse_filter_pin(&name)
                 && let Some(program) = self.kernel.open_pin(&pin)?

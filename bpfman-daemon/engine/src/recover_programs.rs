@@ -128,6 +128,7 @@ impl<K: Kernel> Engine<K> {
             programs: &requests,
             globals: &first.global_data,
             owner: owner.clone(),
+            inherited: BTreeMap::new(),
             log: LogRequest::OnFailure,
         };
         let mut undo = Undo::default();

@@ -8,13 +8,18 @@ use bpfmand_core::{
 };
 
 use crate::paths;
-use crate::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::records::{HookRecord, LeftoverRecord, LinkRecord, PreviousRecord, ProgramRecord};
+use crate::replace::version_paths;
 
 /// What the store holds, as the engine reads it.
 #[derive(Debug, Default)]
 pub struct State {
     /// Programs by our key.
     pub programs: BTreeMap<ProgramUid, Arc<ProgramRecord>>,
+    /// Versions of programs before their last replacement.
+    pub previous: BTreeMap<ProgramUid, Arc<PreviousRecord>>,
+    /// This boot.
+    pub boot: String,
     /// Our key by the kernel's id.
     pub by_id: HashMap<ProgramId, ProgramUid>,
     /// Links by id.
@@ -67,6 +72,7 @@ impl State {
     /// Forgets a program.
     pub fn remove_program(&mut self, uid: ProgramUid) {
         if let Some(old) = self.programs.remove(&uid) {
+            self.previous.remove(&uid);
             self.lost.remove(&uid);
             self.forget_id(old.id, uid);
             if !self.lost.is_empty() {
@@ -93,7 +99,9 @@ impl State {
 
     /// The largest number in any record.
     pub fn largest_number(&self) -> u64 {
+        let versions = self.previous.values().map(|previous| previous.program.operation.0);
         let programs = self.programs.values().flat_map(|program| [program.uid.0, program.operation.0]);
+        let programs = programs.chain(versions);
         let links =
             self.links.values().flat_map(|link| [u64::from(link.id.0), link.operation.0, link.sequence]);
         let hooks = self.hooks.values().map(|hook| hook.operation.0);
@@ -106,18 +114,24 @@ impl State {
         let programs = self
             .programs
             .values()
-            .filter(|program| Some(program.uid) != without && !self.lost.contains(&program.uid));
+            .filter(|program| Some(program.uid) != without && !self.lost.contains(&program.uid))
+            .map(|program| &**program);
+        let loaded = |previous: &&Arc<PreviousRecord>| previous.boot == self.boot;
+        let previous = self.previous.values().filter(loaded).map(|previous| &previous.program);
+        let previous = previous.filter(|program| Some(program.uid) != without);
         self.hooks
             .keys()
             .map(paths::hook_link)
             .chain(self.links.keys().map(|link| paths::link(*link)))
-            .chain(programs.flat_map(|program| {
-                [paths::program(program.id), paths::maps(program.map_folder)]
-                    .into_iter()
-                    .chain(program.maps.iter().filter(|map| map.shared).map(|map| paths::shared(&map.name)))
-            }))
             .map(|path| path.display().to_string())
+            .chain(programs.chain(previous).flat_map(version_paths))
             .collect()
+    }
+
+    /// True if a program, or its version before, is of these bytes.
+    pub fn needs_bytecode(&self, blob: &str) -> bool {
+        self.programs.values().any(|program| program.blob.as_str() == blob)
+            || self.previous.values().any(|previous| previous.program.blob.as_str() == blob)
     }
 
     /// Links of a program, by id.

@@ -22,11 +22,15 @@ impl<K: Kernel> Engine<K> {
         let links: Vec<_> = self.state().links_of(program.uid).cloned().collect();
         let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
         let _hook_locks: Vec<_> = hooks.into_iter().map(|key| self.lock(Subject::Hook(key))).collect();
+        let previous = self.state().previous.get(&program.uid).cloned();
         let result = self.remove("unload", &links, Some(&program));
         // What was left over in the kernel does not keep the program.
         if self.record(program.uid).is_none() {
             self.members.remove(program.uid);
             self.drop_bytecode(&program.blob);
+            if let Some(previous) = previous {
+                self.drop_bytecode(&previous.program.blob);
+            }
         }
         result
     }

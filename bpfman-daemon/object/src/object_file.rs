@@ -124,6 +124,15 @@ impl ObjectFile {
         &self.maps.specs
     }
 
+    /// What the bytes of a map's keys and values mean, in words that are the same for the same shape in any object;
+    /// none for maps without types.
+    #[must_use]
+    pub fn map_shape(&self, map: &MapSpec) -> Option<(String, String)> {
+        let btf = self.btf.as_ref()?;
+        (map.btf_key_type_id != 0 && map.btf_value_type_id != 0)
+            .then(|| (btf.shape(map.btf_key_type_id), btf.shape(map.btf_value_type_id)))
+    }
+
     /// Entries that declarations put into maps of maps and arrays of programs.
     #[must_use]
     pub fn initial_slots(&self) -> &[InitialSlot] {

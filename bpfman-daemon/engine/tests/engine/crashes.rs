@@ -173,6 +173,11 @@ fn an_update_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("update");
 }
 
+#[test]
+fn a_replacement_that_is_cut_short_happened_or_did_not() {
+    end_at_every_step_of("replace");
+}
+
 /// From some call on the kernel refuses everything, the undoing too; the next start meets a kernel that works.
 fn refuse_everything_from(case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
@@ -248,4 +253,9 @@ fn an_unload_that_could_not_be_undone_is_mended_at_the_next_start() {
 #[test]
 fn an_update_that_could_not_be_undone_is_mended_at_the_next_start() {
     refuse_everything_during("update");
+}
+
+#[test]
+fn a_replacement_that_could_not_be_undone_is_mended_at_the_next_start() {
+    refuse_everything_during("replace");
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bpfmand_core::{Direction, HookKind, LinkId, LoadRequest, ProgramId};
-use bpfmand_engine::{Engine, EngineError, UpdateLinkRequest};
+use bpfmand_engine::{Engine, EngineError, ReplaceRequest, UpdateLinkRequest};
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench, tracepoint};
 use crate::intents::intent;
+use crate::replacements::replacement;
 use crate::simulated::{bench, shape};
 
 type Sim = Bench<SimKernel>;
@@ -83,6 +84,38 @@ fn update(
     engine.update_link(&request).map(drop)
 }
 
+/// Replaces the first program.
+fn replaced(
+    bench: &Sim,
+    engine: &Engine<SimKernel>,
+    scene: &Scene,
+    keep_old: bool,
+) -> Result<(), EngineError> {
+    let request = ReplaceRequest { keep_old, ..replacement(bench, scene.programs[0], "second") };
+    engine.replace_program(&request).map(drop)
+}
+
+/// Only these programs, each attached where it can be, the first replaced so many times.
+fn only(bench: &Sim, engine: &Engine<SimKernel>, names: &[&str], replaced: usize) -> Scene {
+    let loaded = if names.is_empty() { &["alpha"] } else { names };
+    let mut scene = Scene { programs: engine.loads(&bench.request("programs", loaded)), links: Vec::new() };
+    for (name, program) in names.iter().zip(scene.programs.clone()) {
+        let points = match *name {
+            "tulip" => vec![bench.tc(Direction::Ingress, 1), bench.tc(Direction::Egress, 1)],
+            "tango" => vec![bench.tc(Direction::Ingress, 2)],
+            "xray" | "yankee" => vec![bench.tcx(1)],
+            "trace" => ["sched_switch", "sched_process_exec"].map(tracepoint).to_vec(),
+            _ => vec![bench.xdp(1)],
+        };
+        scene.links.extend(points.into_iter().map(|point| engine.attached(program, point)));
+    }
+    for _ in 0..replaced {
+        let request = replacement(bench, scene.programs[0], "second");
+        scene.programs[0] = engine.replace_program(&request).unwrap().program.id;
+    }
+    scene
+}
+
 macro_rules! case {
     ($name:expr, $before:expr, |$bench:ident, $engine:ident, $scene:ident| $operation:expr) => {
         case!($name, false, $before, |$bench, $engine, $scene| $operation)
@@ -151,6 +184,44 @@ pub fn cases() -> Vec<Case> {
         case!("update a priority at tc", attached, |b, e, s| update(e, s.links[2], 9, &[])),
         case!("update a priority at clsact", true, attached, |b, e, s| update(e, s.links[2], 9, &[])),
         case!("update an intent", attached, |b, e, s| update(e, s.links[0], 1, &["bravo"])),
+        case!("replace one that is nowhere", |b, e| only(b, e, &[], 0), |b, e, s| replaced(b, e, s, true)),
+        case!("replace one in a chain", |b, e| only(b, e, &["alpha", "bravo"], 0), |b, e, s| replaced(
+            b, e, s, true
+        )),
+        case!("replace one in a chain for good", |b, e| only(b, e, &["alpha", "bravo"], 0), |b, e, s| {
+            replaced(b, e, s, false)
+        }),
+        case!("replace one at two hooks", |b, e| only(b, e, &["tulip", "tango"], 0), |b, e, s| replaced(
+            b, e, s, true
+        )),
+        case!(
+            "replace one at two clsact hooks",
+            true,
+            |b, e| only(b, e, &["tulip", "tango"], 0),
+            |b, e, s| replaced(b, e, s, true)
+        ),
+        case!("replace one at tcx", |b, e| only(b, e, &["xray", "yankee"], 0), |b, e, s| replaced(
+            b, e, s, true
+        )),
+        case!("replace one at two trace points", |b, e| only(b, e, &["trace"], 0), |b, e, s| replaced(
+            b, e, s, true
+        )),
+        case!("replace a replaced one", |b, e| only(b, e, &["alpha", "bravo"], 1), |b, e, s| replaced(
+            b, e, s, true
+        )),
+        case!("replace one by its version before", |b, e| only(b, e, &["alpha", "bravo"], 1), |b, e, s| e
+            .rollback_program(s.programs[0])
+            .map(drop)),
+        case!("replace one at tcx by its version before", |b, e| only(b, e, &["xray"], 1), |b, e, s| e
+            .rollback_program(s.programs[0])
+            .map(drop)),
+        case!(
+            "replace one at a trace point by its version before",
+            |b, e| only(b, e, &["trace"], 1),
+            |b, e, s| e.rollback_program(s.programs[0]).map(drop)
+        ),
+        case!("unload a replaced one", |b, e| only(b, e, &["alpha", "bravo"], 1), |b, e, s| e
+            .unload(s.programs[0])),
         case!("detach one of two", attached, |b, e, s| e.detach(s.links[0])),
         case!("detach one of two at tc", attached, |b, e, s| e.detach(s.links[2])),
         case!("detach one of two at clsact", true, attached, |b, e, s| e.detach(s.links[2])),
@@ -319,6 +390,11 @@ fn an_unload_that_fails_anywhere_leaves_all_as_it_was() {
 #[test]
 fn an_update_that_fails_anywhere_leaves_all_as_it_was() {
     fail_every_call_of("update");
+}
+
+#[test]
+fn a_replacement_that_fails_anywhere_leaves_all_as_it_was() {
+    fail_every_call_of("replace");
 }
 
 #[test]

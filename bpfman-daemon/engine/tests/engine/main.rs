@@ -18,6 +18,7 @@ mod loads;
 mod objects;
 mod reboots;
 mod recovery;
+mod replacements;
 mod sequences;
 mod simulated;
 

@@ -9,9 +9,15 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static PROGRAMS: OnceLock<Vec<u8>> = OnceLock::new();
     static SHARING: OnceLock<Vec<u8>> = OnceLock::new();
     static REFUSED: OnceLock<Vec<u8>> = OnceLock::new();
+    static SECOND: OnceLock<Vec<u8>> = OnceLock::new();
+    static GROWN: OnceLock<Vec<u8>> = OnceLock::new();
+    static RESHAPED: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "programs" => &PROGRAMS,
         "sharing" => &SHARING,
+        "second" => &SECOND,
+        "grown" => &GROWN,
+        "reshaped" => &RESHAPED,
         _ => &REFUSED,
     };
     cell.get_or_init(|| compile(name))

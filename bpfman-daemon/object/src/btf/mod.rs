@@ -3,6 +3,7 @@
 pub(crate) mod ext;
 pub(crate) mod fixup;
 pub(crate) mod kind;
+mod shape;
 mod types;
 
 use std::collections::HashMap;

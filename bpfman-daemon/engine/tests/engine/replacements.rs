@@ -1,0 +1,231 @@
+//! Replace: a new version of a program in all its places, with the maps of the old one, and the way back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bpfmand_core::{BytecodeSource, Direction, HookKind, Interface, MapId, ProgramId};
+use bpfmand_engine::{Engine, ErrorKind, MapFate, MapPolicy, ReplaceRequest};
+use bpfmand_kernel::{Kernel, MapEntry};
+
+use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
+use crate::intents::intent;
+
+const XDP: HookKind = HookKind::Xdp;
+
+/// A request for another version of a program, from an object of the tests.
+pub fn replacement<K: Kernel>(bench: &Bench<K>, program: ProgramId, object: &'static str) -> ReplaceRequest {
+    ReplaceRequest {
+        program,
+        source: BytecodeSource::File(bench.file(object)),
+        name: None,
+        global_data: BTreeMap::new(),
+        maps: MapPolicy::Keep,
+        keep_old: true,
+        caller_uid: 0,
+    }
+}
+
+/// All that a replacement must not change, by link.
+fn places<K: Testable>(engine: &Engine<K>) -> Vec<String> {
+    let text = |link: bpfmand_engine::LinkDetails| {
+        assert_eq!(link.state, "ok");
+        format!("{} {:?} {:?} {:?} {:?}", link.id, link.point, link.position, link.pin, link.metadata)
+    };
+    engine.all_links().into_iter().map(text).collect()
+}
+
+fn until_gone<K: Kernel>(kernel: &K, program: ProgramId) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while kernel.program(program).unwrap().is_some() {
+        assert!(Instant::now() < deadline, "program {program} is still there");
+        std::thread::yield_now();
+    }
+}
+
+fn entry_of<K: Testable>(engine: &Engine<K>, interface: &Interface) -> ProgramId {
+    engine.chain(interface, XDP).unwrap().entry.unwrap().id
+}
+
+fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let has_tcx = bench.kernel.features().tcx;
+    let names = ["alpha", "bravo", "tango", "xray", "trace"];
+    let [alpha, bravo, tango, xray, trace] = engine.loads(&bench.request("programs", &names))[..] else {
+        panic!()
+    };
+    let right = bench.interface("right");
+    let at_right = |priority| match bench.xdp(priority) {
+        bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
+            bpfmand_core::AttachPoint::Xdp { interface: right.clone(), priority, proceed_on }
+        }
+        other => other,
+    };
+    engine.attached(alpha, bench.xdp(1));
+    engine.attached(bravo, at_right(2));
+    crate::intents::attach(&engine, alpha, at_right(1), intent("front", &["bravo"], &[])).unwrap();
+    engine.attached(tango, bench.tc(Direction::Ingress, 1));
+    if has_tcx {
+        engine.attached(xray, bench.tcx(1));
+    }
+    for point in ["sched_process_exec", "sched_process_exit"] {
+        engine.attached(trace, tracepoint(point));
+    }
+    let before = places(&engine);
+    let kernel_links = |engine: &Engine<K>| -> Vec<_> {
+        engine.all_links().into_iter().filter(|l| l.hook.is_some()).map(|l| l.kernel_link).collect()
+    };
+    let (kept, maps) = (kernel_links(&engine), engine.map_pins(alpha));
+    let joined = entry_of(&engine, &right);
+    let mut new = Vec::new();
+    for (program, switched) in [(alpha, 2), (tango, 1), (xray, usize::from(has_tcx)), (trace, 2)] {
+        let uid = engine.describe_program(program).unwrap().managed.unwrap().uid;
+        let outcome = engine.replace_program(&replacement(bench, program, "second")).unwrap();
+        assert_eq!((outcome.previous, outcome.links_switched), (Some(program), switched));
+        let fates: Vec<_> = outcome.maps.iter().map(|map| (map.name.as_str(), map.fate)).collect();
+        assert_eq!(fates, [("counts", MapFate::Kept), ("extra", MapFate::New)]);
+        let managed = outcome.program.managed.unwrap();
+        assert_eq!((managed.uid, managed.state.as_str()), (uid, "ok"));
+        assert_eq!(managed.previous.unwrap().id, Some(program));
+        assert_ne!(outcome.program.id, program);
+        assert_eq!(engine.describe_program(program).unwrap().managed, None, "the old id is nobody's");
+        assert!(bench.kernel.program(program).unwrap().is_some(), "the old version stays loaded");
+        new.push(outcome.program.id);
+    }
+    assert_eq!(places(&engine), before);
+    assert_eq!(kernel_links(&engine), kept, "no hook was left and entered again");
+    assert_eq!(entry_of(&engine, &bench.left()), new[0]);
+    assert_ne!(entry_of(&engine, &right), joined);
+    assert_eq!(engine.map_pins(new[0])["counts"], maps["counts"]);
+    assert!(engine.map_pins(new[0]).contains_key("extra"));
+    assert_eq!((bench.kernel.verdict(alpha), bench.kernel.verdict(new[0])), (2, 1));
+    for link in engine.all_links().iter().filter(|link| link.hook.is_none()) {
+        assert_eq!(link.running, Some(new[3]));
+    }
+    // Nothing of it is left to do at the next start.
+    drop(engine);
+    let (engine, report) = bench.start();
+    assert_eq!((report.reloaded, report.reattached, report.problems.len()), (0, 0, 0), "{report:?}");
+    assert_eq!(places(&engine), before);
+    // Back, and forth again.
+    for program in &mut new {
+        let back = engine.rollback_program(*program).unwrap();
+        assert_eq!(back.previous, Some(*program));
+        *program = back.program.id;
+    }
+    assert_eq!(new, [alpha, tango, xray, trace]);
+    assert_eq!(places(&engine), before);
+    assert_eq!(entry_of(&engine, &bench.left()), alpha);
+    let second = engine.rollback_program(alpha).unwrap().program.id;
+    assert_eq!(bench.kernel.verdict(second), 1);
+    // For good: nobody can go back, and the old versions leave the kernel.
+    let last = ReplaceRequest { keep_old: false, ..replacement(bench, second, "programs") };
+    let last = engine.replace_program(&last).unwrap();
+    assert_eq!(last.previous, None);
+    for gone in [alpha, second] {
+        until_gone(&*bench.kernel, gone);
+    }
+    assert_eq!(engine.rollback_program(last.program.id).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(engine.map_pins(last.program.id)["counts"], maps["counts"]);
+    for program in [last.program.id, bravo, tango, xray, trace] {
+        engine.unload(program).unwrap();
+    }
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+}
+
+fn a_map_that_cannot_go_on_is_named_and_nothing_changes<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    engine.attached(alpha, bench.xdp(1));
+    engine.attached(bravo, bench.xdp(2));
+    let before = (places(&engine), pins(&*bench.kernel, Path::new("")), engine.ids());
+    let refused = |request: ReplaceRequest| {
+        let error = engine.replace_program(&request).unwrap_err();
+        let after = (places(&engine), pins(&*bench.kernel, Path::new("")), engine.ids());
+        assert_eq!(after, before, "{error}");
+        (error.kind(), error.to_string())
+    };
+    let (kind, message) = refused(replacement(bench, alpha, "reshaped"));
+    assert_eq!(kind, ErrorKind::Conflict);
+    assert!(message.contains("map \"counts\"") && message.contains("packets"), "{message}");
+    // Another program of the same load uses the map too.
+    let (kind, message) = refused(replacement(bench, alpha, "grown"));
+    assert_eq!(kind, ErrorKind::Conflict);
+    assert!(
+        message.contains(&format!("entries 16 instead of 64, and program {bravo} uses it too")),
+        "{message}"
+    );
+    let only = ReplaceRequest { maps: MapPolicy::ReuseOnly, ..replacement(bench, alpha, "grown") };
+    assert!(refused(only).1.contains("entries 16 instead of 64"));
+    let other = ReplaceRequest { name: Some("tango".to_owned()), ..replacement(bench, alpha, "second") };
+    assert_eq!(refused(other).0, ErrorKind::Invalid);
+    let unknown = ReplaceRequest { name: Some("nobody".to_owned()), ..replacement(bench, alpha, "second") };
+    assert_eq!(refused(unknown).0, ErrorKind::Invalid);
+    assert_eq!(refused(replacement(bench, ProgramId(u32::MAX), "second")).0, ErrorKind::NotFound);
+    let nothing = BytecodeSource::File(bench.folder.path().join("nothing.o"));
+    assert_eq!(
+        refused(ReplaceRequest { source: nothing, ..replacement(bench, alpha, "second") }).0,
+        ErrorKind::NotFound
+    );
+    assert_eq!(engine.rollback_program(alpha).unwrap_err().kind(), ErrorKind::Invalid);
+    // All new, as asked for.
+    let fresh = ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "reshaped") };
+    let fresh = engine.replace_program(&fresh).unwrap();
+    assert!(fresh.maps.iter().all(|map| map.fate == MapFate::New), "{:?}", fresh.maps);
+    assert_ne!(engine.map_pins(fresh.program.id)["counts"], engine.map_pins(bravo)["counts"]);
+    assert_eq!(places(&engine), before.0);
+}
+
+fn a_map_with_more_room_has_the_entries_of_the_old_one<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    engine.attached(alpha, bench.xdp(1));
+    let map = |program| bench.kernel.open_map(MapId(engine.map_pins(program)["counts"])).unwrap();
+    let entry = MapEntry { key: 3_u32.to_ne_bytes().to_vec(), value: 4711_u64.to_ne_bytes().to_vec() };
+    bench.kernel.write_entry(&map(alpha), &entry).unwrap();
+    let outcome = engine.replace_program(&replacement(bench, alpha, "grown")).unwrap();
+    let fates: Vec<_> = outcome.maps.iter().map(|map| (map.name.as_str(), map.fate)).collect();
+    assert_eq!(fates, [("counts", MapFate::Copied(16)), ("extra", MapFate::New)]);
+    let grown = map(outcome.program.id);
+    assert_eq!(bench.kernel.map_of(&grown).unwrap().max_entries, 64);
+    assert!(bench.kernel.map_entries(&grown, 64).unwrap().contains(&entry));
+    assert_eq!(entry_of(&engine, &bench.left()), outcome.program.id);
+    // An array takes no more entries than it has room for.
+    let small = engine.replace_program(&replacement(bench, outcome.program.id, "programs")).unwrap_err();
+    assert!(small.to_string().contains("counts"), "{small}");
+    assert_eq!(entry_of(&engine, &bench.left()), outcome.program.id);
+    // Back to the maps of before.
+    engine.rollback_program(outcome.program.id).unwrap();
+    assert_eq!(engine.map_pins(alpha).len(), 2);
+}
+
+crate::on_both_kernels!(
+    a_map_with_more_room_has_the_entries_of_the_old_one,
+    a_new_version_takes_every_place_of_the_old_one,
+    a_map_that_cannot_go_on_is_named_and_nothing_changes,
+);
+
+#[test]
+fn after_a_reboot_the_version_before_is_loaded_again() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    engine.attached(alpha, bench.xdp(1));
+    engine.attached(bravo, bench.xdp(2));
+    engine.replace_program(&replacement(&bench, alpha, "second")).unwrap();
+    drop(engine);
+    bench.kernel.reboot();
+    let engine = bench.engine();
+    let before = places(&engine);
+    assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
+    let id = engine.all_links()[0].program;
+    assert_eq!(bench.kernel.verdict(id), 1);
+    assert_eq!(engine.describe_program(id).unwrap().managed.unwrap().previous.unwrap().id, None);
+    let back = engine.rollback_program(id).unwrap();
+    assert_eq!(bench.kernel.verdict(back.program.id), 2);
+    assert_eq!(places(&engine), before);
+    engine.unload(back.program.id).unwrap();
+    engine.unload(engine.all_links()[0].program).unwrap();
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+    assert_eq!(std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count(), 0);
+}
