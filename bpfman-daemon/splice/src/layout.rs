@@ -196,8 +196,11 @@ impl Emission<'_> {
         let stopping = self.codes(member).outside(hook, group.members[member].proceed_on);
         if member + 1 == group.members.len() {
             // Codes of the set that answer the same as a chain that ran to its end need no check, but to be counted.
-            let needs_check = self.segment.counting.is_some()
-                || set.codes(hook).any(|code| hook.translate(code) != hook.end_verdict());
+            // An empty set lets nothing go on, and the verifier refuses code that nothing reaches.
+            let needs_check = match self.segment.counting {
+                Some(_) => set != ProceedMask(0),
+                None => set.codes(hook).any(|code| hook.translate(code) != hook.end_verdict()),
+            };
             if needs_check {
                 let stop = exits.stopped(&mut self.asm, member, stopping);
                 joint::check(&mut self.asm, hook, set, stop, self.far[member]);
