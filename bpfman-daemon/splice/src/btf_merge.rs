@@ -202,4 +202,4 @@ pub(crate) fn identifier(name: &str) -> String {
 
 #[cfg(test)]
 #[path = "btf_merge_tests.rs"]
-mod tests;
+pub(crate) mod tests;

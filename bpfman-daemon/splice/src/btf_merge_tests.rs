@@ -2,7 +2,7 @@ use super::*;
 use crate::btf_records::{sections, word_at};
 
 /// BTF of `int`, a FUNC of each linkage, a variable in a section, a struct with a member, an enumeration.
-fn sample() -> Vec<u8> {
+pub(crate) fn sample() -> Vec<u8> {
     let strings = b"\0int\0entry\0helper\0outside\0.bss\0point\0x\0colour\0red\0value\0";
     let at = |name: &str| {
         let needle = [b"\0", name.as_bytes(), b"\0"].concat();
@@ -28,7 +28,7 @@ fn sample() -> Vec<u8> {
 }
 
 /// Every type as (kind, length, name, third word, other words).
-fn types(raw: &[u8]) -> Vec<(u32, u32, String, u32, Vec<u32>)> {
+pub(crate) fn types(raw: &[u8]) -> Vec<(u32, u32, String, u32, Vec<u32>)> {
     let sections = sections(raw).unwrap();
     let mut at = 0;
     let mut found = Vec::new();

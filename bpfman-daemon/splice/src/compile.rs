@@ -90,3 +90,7 @@ pub fn splice(
     };
     compiled.programs.into_iter().next().ok_or(SpliceError::NoMembers)
 }
+
+#[cfg(test)]
+#[path = "compile_tests.rs"]
+mod tests;
