@@ -1,28 +1,76 @@
 //! Members from C sources and from objects that others built.
 
-use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, MapSpec, ProgramText};
 use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
 
-use crate::chain::Loaded;
-use crate::kernel::{Map, Program, ProgramKind, load, load_btf};
+use crate::chain::{Loaded, Maps};
+use crate::kernel::{Map, Program, ProgramKind, load, shared_btf};
+
+static KERNEL_BTF: LazyLock<KernelBtf> =
+    LazyLock::new(|| KernelBtf::parse(std::fs::read("/sys/kernel/btf/vmlinux").unwrap()).unwrap());
+
+/// Ids of kernel functions that the splicer has to know.
+pub struct KernelFunctions {
+    pub throwing: Vec<i32>,
+    pub deferring: Vec<i32>,
+}
+
+pub fn kernel_functions() -> &'static KernelFunctions {
+    static FUNCTIONS: LazyLock<KernelFunctions> = LazyLock::new(|| {
+        let ids = |names: &[&str]| {
+            names.iter().filter_map(|name| KERNEL_BTF.function_id(name)).map(u32::cast_signed).collect()
+        };
+        KernelFunctions {
+            throwing: ids(&["bpf_throw"]),
+            deferring: ids(&["bpf_wq_init", "bpf_wq_set_callback_impl", "bpf_wq_start"]),
+        }
+    });
+    &FUNCTIONS
+}
+
+/// True if the kernel has this function for programs to call.
+pub fn kernel_has(function: &str) -> bool {
+    KERNEL_BTF.function_id(function).is_some()
+}
 
 /// Compiles one of tests/members.
 pub fn compile(source: &str) -> ObjectFile {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/members").join(source);
+    // Members that have to come without type information have a source of their own.
+    clang(&path, if source == "plain.c" { "-g0" } else { "-g" })
+}
+
+/// Compiles a source that was written just now.
+pub fn compile_text(text: &str) -> ObjectFile {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source.c");
+    std::fs::write(&path, text).unwrap();
+    clang(&path, "-g")
+}
+
+/// Compiles a file anywhere.
+pub fn compile_file(path: &Path) -> ObjectFile {
+    clang(path, "-g")
+}
+
+fn clang(source: &Path, debug: &str) -> ObjectFile {
     let folder = tempfile::tempdir().unwrap();
     let object = folder.path().join("members.o");
     let status = Command::new("clang")
-        .args(["-O2", "-g", "-target", "bpf", "-Wall", "-I/usr/include/x86_64-linux-gnu", "-c"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/members").join(source))
+        .args(["-O2", debug, "-target", "bpf", "-Wall", "-Werror", "-I/usr/include/x86_64-linux-gnu", "-c"])
+        .arg(source)
         .arg("-o")
         .arg(&object)
         .status()
         .expect("clang is needed for the members in C");
-    assert!(status.success(), "{source} does not compile");
-    ObjectFile::parse(std::fs::read(object).unwrap()).unwrap()
+    assert!(status.success(), "{} does not compile", source.display());
+    let mut bytes = std::fs::read(object).unwrap();
+    crate::type_tags::write(&mut bytes);
+    ObjectFile::parse(bytes).unwrap()
 }
 
 /// Debian's xdp-filter and the default program of its AF_XDP library, if they are installed.
@@ -42,7 +90,7 @@ pub fn installed() -> Vec<(String, ObjectFile)> {
 
 /// Every map of the object, by its place.
 pub fn maps(object: &ObjectFile) -> Vec<Map> {
-    let btf = object.btf(BtfFeatures::ALL).map(|raw| load_btf(&raw).unwrap());
+    let btf = object.btf(BtfFeatures::ALL).map(|raw| shared_btf(&raw).unwrap());
     let create = |spec: &MapSpec| {
         let map = Map::from_spec(spec, btf.as_ref()).unwrap();
         if spec.name == "blocked" {
@@ -50,9 +98,7 @@ pub fn maps(object: &ObjectFile) -> Vec<Map> {
             map.update(&[1, 0, 0, 0, 0x80, 0, 0, 0], &[1, 0, 0, 0]).unwrap();
         }
         if spec.name == "jumps" {
-            // The array holds the program for as long as it is open itself.
-            let target = dropper();
-            map.update(&[0; 4], &target.as_raw_fd().to_ne_bytes()).unwrap();
+            map.hold(&dropper()).unwrap();
         }
         map
     };
@@ -80,23 +126,53 @@ pub fn program(name: &str, insns: Vec<Insn>) -> BoundText {
     })
 }
 
-/// Every program of the object, loaded alone. Map ids are places in `descriptors`, the object's own from `first` on.
+/// Every program of the object that `wanted` names, loaded alone. Map ids are places among the maps, the object's own
+/// from `first` on.
 pub fn members(
     object: &ObjectFile,
     label: &str,
     kind: ProgramKind,
-    descriptors: &[RawFd],
+    maps: &Maps,
     first: usize,
+    wanted: impl Fn(&str) -> bool,
 ) -> Vec<Loaded> {
     let ids: Vec<MapId> = (0..object.maps().len()).map(|place| MapId((first + place) as u32)).collect();
-    let kernel_btf = KernelBtf::parse(std::fs::read("/sys/kernel/btf/vmlinux").unwrap()).unwrap();
-    let options = TextOptions { kernel_btf: Some(&kernel_btf), features: BtfFeatures::ALL };
+    let options = TextOptions { kernel_btf: Some(&KERNEL_BTF), features: BtfFeatures::ALL };
     object
         .programs()
         .iter()
+        .filter(|program| wanted(&program.name))
         .map(|program| {
             let text = object.text(&program.name, &options).unwrap().bind(&ids).unwrap();
-            Loaded::new(format!("{label}:{}", program.name), text, kind, descriptors)
+            let loaded = Loaded::new(format!("{label}:{}", program.name), text, kind, maps);
+            Loaded { needs_own_btf: object.uses_local_type_ids(&program.name), ..loaded }
         })
         .collect()
+}
+
+/// Members of several objects, with all their maps.
+#[derive(Default)]
+pub struct Corpus {
+    pub maps: Maps,
+    pub members: Vec<Loaded>,
+}
+
+impl Corpus {
+    /// Adds an object's maps, and those of its programs that `wanted` names.
+    pub fn add(
+        &mut self,
+        kind: ProgramKind,
+        label: &str,
+        object: &ObjectFile,
+        wanted: impl Fn(&str) -> bool,
+    ) {
+        let first = self.maps.alone.len();
+        self.maps.alone.extend(maps(object));
+        self.maps.spliced.extend(maps(object));
+        self.members.extend(members(object, label, kind, &self.maps, first, wanted));
+    }
+
+    pub fn named(&self, name: &str) -> &Loaded {
+        self.members.iter().find(|member| member.name() == name).unwrap_or_else(|| panic!("no member {name}"))
+    }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use bpfmand_core::{BoundText, Insn};
 use bpfmand_splice::ProceedMask;
 
-use crate::chain::{self, Loaded};
-use crate::kernel::{self, Map, ProgramKind};
+use crate::chain::{Loaded, Maps};
+use crate::kernel::{self, Map, ProgramKind, interface};
 use crate::objects::program;
+use crate::together::{Together, options};
 
 const PIPE: ProceedMask = ProceedMask(1 << 4);
 const TC_ACT_PIPE: i32 = 3;
@@ -47,12 +48,6 @@ fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-fn interface(name: &str) -> u32 {
-    let shown = Command::new("ip").args(["-o", "link", "show", name]).output().unwrap();
-    let line = String::from_utf8(shown.stdout).unwrap();
-    line.split(':').next().unwrap().parse().unwrap()
-}
-
 /// Packets that an interface sent.
 fn sent(name: &str) -> u64 {
     let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
@@ -63,23 +58,21 @@ fn sent(name: &str) -> u64 {
 /// Sends frames into the chain of these members until `until` holds for the frames that passed all members and
 /// the packets that left by `out0`. Gives the latter.
 fn redirected(members: &[BoundText], until: impl Fn(u64, u64) -> bool) -> u64 {
-    let maps = vec![Map::create(2, 4, 8, 1, 0).unwrap()];
-    let descriptors = chain::descriptors(&maps);
+    let maps = Maps::new(|| vec![Map::create(2, 4, 8, 1, 0).unwrap()]);
     let loaded: Vec<Loaded> = members
         .iter()
-        .map(|text| Loaded::new("traffic".to_owned(), text.clone(), ProgramKind::Tcx, &descriptors))
+        .map(|text| Loaded::new("traffic".to_owned(), text.clone(), ProgramKind::Tcx, &maps))
         .collect();
     let members: Vec<_> = loaded.iter().map(|member| (member, PIPE)).collect();
-    let joined = chain::join(&members, &chain::options(ProgramKind::Tcx)).unwrap();
-    let program = kernel::load(&joined.text, ProgramKind::Tcx, &descriptors).unwrap();
-    let _link = kernel::attach_tcx_ingress(&program, interface("in1")).unwrap();
+    let chain = Together::new(ProgramKind::Tcx, &members, &maps, &options(ProgramKind::Tcx)).unwrap();
+    let _link = kernel::attach_tcx_ingress(&chain.entry, interface("in1")).unwrap();
     let (before, from) = (sent("out0"), interface("in0"));
     let mut frame = vec![0xff; 64];
     frame[12..14].copy_from_slice(&[0x88, 0xb5]);
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         kernel::send_frame(from, &frame).unwrap();
-        let counted = u64::from_ne_bytes(maps[0].contents()[0].1.clone().try_into().unwrap());
+        let counted = u64::from_ne_bytes(maps.spliced[0].contents()[0].1.clone().try_into().unwrap());
         let left = sent("out0") - before;
         if until(counted / members.len() as u64, left) {
             return left;

@@ -2,11 +2,20 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
-use bpfmand_core::{BoundText, MapId, MapRole, MapSpec};
+use bpfmand_core::{BoundText, MapId};
+
+mod maps;
+mod network;
+
+pub use maps::{Map, possible_cpus};
+pub use network::*;
 
 /// Loads programs whose map references carry places in a list of descriptors as ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,93 +88,14 @@ impl Attr {
     }
 }
 
-/// Entries that are read of a map: a table of all 65,536 ports would take most of the time.
-const MOST_ENTRIES: usize = 2048;
-
-const PROG_ARRAY: u32 = 3;
-
-/// A map and what is needed to read all of it.
-pub struct Map {
-    pub fd: OwnedFd,
-    kind: u32,
-    value_size: usize,
-    key_size: usize,
-}
-
-impl Map {
-    pub fn create(kind: u32, key: u32, value: u32, entries: u32, flags: u32) -> io::Result<Self> {
-        let mut attr = Attr::new().u32(0, kind).u32(4, key).u32(8, value).u32(12, entries).u32(16, flags);
-        let per_cpu = matches!(kind, 5 | 6 | 10);
-        let copies = if per_cpu { possible_cpus() } else { 1 };
-        let value_size = if per_cpu { value.next_multiple_of(8) } else { value } as usize * copies;
-        Ok(Self { fd: attr.open(0)?, kind, value_size, key_size: key as usize })
-    }
-
-    /// A map as an object declares it, with its first contents and the types of its key and value.
-    pub fn from_spec(spec: &MapSpec, btf: Option<&OwnedFd>) -> io::Result<Self> {
-        let entries = if spec.max_entries == 0 { 1 } else { spec.max_entries };
-        let mut attr = Attr::new()
-            .u32(0, spec.map_type)
-            .u32(4, spec.key_size)
-            .u32(8, spec.value_size)
-            .u32(12, entries)
-            .u32(16, spec.flags);
-        if let Some(btf) = btf.filter(|_| spec.btf_value_type_id != 0) {
-            attr = attr.fd(48, btf.as_raw_fd()).u32(52, spec.btf_key_type_id).u32(56, spec.btf_value_type_id);
-        }
-        let fd = attr.open(0)?;
-        let map = Self::create(spec.map_type, spec.key_size, spec.value_size, entries, spec.flags)?;
-        let map = Self { fd, ..map };
-        if !spec.initial.is_empty() {
-            map.update(&0u32.to_ne_bytes(), &spec.initial)?;
-        }
-        if spec.role == MapRole::Rodata {
-            Attr::new().fd(0, map.fd.as_raw_fd()).call(22)?;
-        }
-        Ok(map)
-    }
-
-    pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        self.element(key).pointer(16, value.as_ptr()).call(2).map(drop)
-    }
-
-    fn element(&self, key: &[u8]) -> Attr {
-        Attr::new().fd(0, self.fd.as_raw_fd()).pointer(8, key.as_ptr())
-    }
-
-    /// Keys with their values, by key; of huge maps the first ones.
-    pub fn contents(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut all = Vec::new();
-        if self.kind == PROG_ARRAY {
-            return all; // Shows ids, which no member can change.
-        }
-        let mut key: Option<Vec<u8>> = None;
-        for _ in 0..MOST_ENTRIES {
-            let mut next = vec![0; self.key_size];
-            let from = key.as_ref().map_or(std::ptr::null(), Vec::as_ptr);
-            let mut attr = Attr::new().fd(0, self.fd.as_raw_fd());
-            attr = attr.pointer(8, from).pointer(16, next.as_mut_ptr());
-            if attr.call(4).is_err() {
-                break;
-            }
-            let mut value = vec![0; self.value_size];
-            if self.element(&next).pointer(16, value.as_mut_ptr()).call(1).is_ok() {
-                all.push((next.clone(), value));
-            }
-            key = Some(next);
-        }
-        all.sort();
-        all
-    }
-}
-
-fn possible_cpus() -> usize {
-    let range = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap();
-    range.trim().rsplit(['-', ',']).next().unwrap().parse::<usize>().unwrap() + 1
-}
-
 /// A loaded program.
 pub struct Program(OwnedFd);
+
+impl Program {
+    pub fn duplicate(&self) -> Self {
+        Self(self.0.try_clone().unwrap())
+    }
+}
 
 impl AsRawFd for Program {
     fn as_raw_fd(&self) -> RawFd {
@@ -178,13 +108,29 @@ pub fn load(text: &BoundText, kind: ProgramKind, maps: &[RawFd]) -> Result<Progr
     load_with_log(text, kind, maps, 0).map(|(program, _)| program)
 }
 
-/// The stack depth of each function as the verifier counts it, from its log of level 4.
-pub fn stack_depths(text: &BoundText, kind: ProgramKind, maps: &[RawFd]) -> Result<Vec<u32>, String> {
-    let (_, log) = load_with_log(text, kind, maps, 4)?;
-    let depths =
-        log.lines().find_map(|line| line.strip_prefix("stack depth ")).ok_or("no depths in the log")?;
-    let depths = depths.split_whitespace().next().unwrap_or_default();
-    depths.split('+').map(|depth| depth.parse().map_err(|_| format!("depths {depths:?}"))).collect()
+/// What the verifier says of a program that it accepts, in its log of level 4.
+pub struct Verified {
+    /// The stack depth of each function.
+    pub depths: Vec<u32>,
+    /// Instructions that it processed.
+    pub insns: u32,
+}
+
+/// Loads a program and asks what the verifier found.
+pub fn load_verified(
+    text: &BoundText,
+    kind: ProgramKind,
+    maps: &[RawFd],
+) -> Result<(Program, Verified), String> {
+    let (program, log) = load_with_log(text, kind, maps, 4)?;
+    let after = |what: &str| {
+        let found = log.lines().find_map(|line| line.strip_prefix(what)?.split_whitespace().next());
+        found.ok_or_else(|| format!("no {what:?} in the log {log:?}"))
+    };
+    let depths = after("stack depth ")?;
+    let depths = depths.split('+').map(|depth| depth.parse().map_err(|_| format!("depths {depths:?}")));
+    let insns = after("processed ")?.parse().map_err(|error| format!("processed: {error}"))?;
+    Ok((program, Verified { depths: depths.collect::<Result<_, _>>()?, insns }))
 }
 
 fn load_with_log(
@@ -200,7 +146,7 @@ fn load_with_log(
         insns[at].imm = maps[place as usize];
     }
     let licence = format!("{}\0", program.license);
-    let btf = program.btf.as_ref().map(|raw| load_btf(raw)).transpose()?;
+    let btf = program.btf.as_ref().map(|raw| shared_btf(raw)).transpose()?;
     let (kind, attach) = kind.type_and_attach_type();
     let frags = if program.frags { 1 << 5 } else { 0 };
     let attributes = |log: &mut [u8], level: u32| {
@@ -238,7 +184,21 @@ fn load_with_log(
     }
 }
 
-pub fn load_btf(raw: &[u8]) -> Result<OwnedFd, String> {
+/// The kernel's object for this type information. The same bytes give the same object, as long as someone holds it:
+/// what maps and programs know of each other's types goes by the object.
+pub fn shared_btf(raw: &[u8]) -> Result<Arc<OwnedFd>, String> {
+    static LOADED: Mutex<BTreeMap<Vec<u8>, Weak<OwnedFd>>> = Mutex::new(BTreeMap::new());
+    let mut loaded = LOADED.lock().unwrap();
+    if let Some(object) = loaded.get(raw).and_then(Weak::upgrade) {
+        return Ok(object);
+    }
+    let object = Arc::new(load_btf(raw)?);
+    loaded.retain(|_, object| object.strong_count() > 0);
+    loaded.insert(raw.to_vec(), Arc::downgrade(&object));
+    Ok(object)
+}
+
+fn load_btf(raw: &[u8]) -> Result<OwnedFd, String> {
     let attributes = |log: &mut [u8], level: u32| {
         Attr::new()
             .pointer(0, raw.as_ptr())
@@ -272,6 +232,26 @@ pub struct Packet {
     pub data: Vec<u8>,
     /// XDP: bytes of metadata. TC: mark, priority and the five words of cb.
     pub context: Vec<u32>,
+}
+
+/// CPU time that this thread has used.
+pub fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time is live and of the shape that the kernel expects.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0, "every thread has this clock");
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+/// Runs a program so many times on the same packet, which it must not change.
+pub fn repeat(program: &Program, packet: &[u8], times: u32) -> io::Result<()> {
+    Attr::new()
+        .fd(0, program.as_raw_fd())
+        .u32(8, packet.len() as u32)
+        .pointer(16, packet.as_ptr())
+        .u32(32, times)
+        .call(10)
+        .map(drop)
 }
 
 /// Runs a program once: its verdict, and the packet as it left it.
@@ -312,43 +292,4 @@ pub fn run(program: &Program, kind: ProgramKind, packet: &Packet) -> io::Result<
         }
     };
     Ok((attr.read(4).cast_signed(), Packet { data, context }))
-}
-
-/// A tcx link; the program is detached when it is dropped.
-pub fn attach_tcx_ingress(program: &Program, interface: u32) -> io::Result<OwnedFd> {
-    Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 46).open(28)
-}
-
-/// Moves this thread, and what it starts, into a network namespace of its own.
-pub fn own_network_namespace() -> io::Result<()> {
-    // SAFETY: no pointers; only this thread changes its namespace.
-    if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Sends a frame out of an interface.
-pub fn send_frame(interface: u32, frame: &[u8]) -> io::Result<()> {
-    // SAFETY: no pointers.
-    let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if socket < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just gave this descriptor to us alone.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    // SAFETY: all fields of the address are numbers, for which zero is a value.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_ifindex = interface.cast_signed();
-    address.sll_halen = 6;
-    // SAFETY: frame and address are live and as long as said.
-    let sent = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            frame.as_ptr().cast(),
-            frame.len(),
-            0,
-            std::ptr::from_ref(&address).cast(),
-            size_of_val(&address) as u32,
-        )
-    };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+// XDP members that leave in ways which would take a whole chain with them: tail calls and exceptions.
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} jumps SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} nowhere SEC(".maps");
+
+__u64 before, behind;
+
+extern void bpf_throw(__u64 cookie) __ksym;
+
+// What the test puts into `jumps` drops.
+SEC("xdp")
+int jump_from_entry(struct xdp_md *ctx)
+{
+	before++;
+	bpf_tail_call(ctx, &jumps, 0);
+	behind++;
+	return XDP_PASS;
+}
+
+SEC("xdp")
+int jump_to_nothing(struct xdp_md *ctx)
+{
+	before++;
+	bpf_tail_call(ctx, &nowhere, 0);
+	behind++;
+	return XDP_PASS;
+}
+
+static __attribute__((noinline)) int jump(struct xdp_md *ctx)
+{
+	bpf_tail_call(ctx, &jumps, 0);
+	return XDP_TX;
+}
+
+// The tail call is the end of the function alone: the member goes on with what the other program returned.
+SEC("xdp")
+int jump_from_function(struct xdp_md *ctx)
+{
+	int verdict = jump(ctx);
+
+	behind += verdict;
+	return verdict == XDP_DROP ? XDP_PASS : XDP_ABORTED;
+}
+
+// Frames above a tail call may take 255 bytes.
+SEC("xdp")
+int jump_below_large_frame(struct xdp_md *ctx)
+{
+	volatile __u64 words[25];
+	int verdict;
+
+	for (int i = 0; i < 25; i++)
+		words[i] = i;
+	verdict = jump(ctx);
+	behind += words[verdict & 15];
+	return XDP_PASS;
+}
+
+SEC("xdp")
+int throw_from_entry(struct xdp_md *ctx)
+{
+	before++;
+	if ((ctx->data_end - ctx->data) & 1)
+		bpf_throw(XDP_DROP);
+	behind++;
+	return XDP_PASS;
+}
+
+static __attribute__((noinline)) int checked(struct xdp_md *ctx)
+{
+	if ((ctx->data_end - ctx->data) & 2)
+		bpf_throw(XDP_PASS);
+	return XDP_TX;
+}
+
+SEC("xdp")
+int throw_from_function(struct xdp_md *ctx)
+{
+	before++;
+	if (checked(ctx) != XDP_TX)
+		return XDP_ABORTED;
+	behind++;
+	return XDP_PASS;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,149 @@
+//! Live packets: links to hooks, namespaces, frames.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::{Attr, Program};
+
+/// A tcx link; the program is detached when it is dropped.
+pub fn attach_tcx_ingress(program: &Program, interface: u32) -> io::Result<OwnedFd> {
+    Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 46).open(28)
+}
+
+/// Moves this thread, and what it starts, into a network namespace of its own.
+pub fn own_network_namespace() -> io::Result<()> {
+    // SAFETY: no pointers; only this thread changes its namespace.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a frame out of an interface.
+pub fn send_frame(interface: u32, frame: &[u8]) -> io::Result<()> {
+    // SAFETY: no pointers.
+    let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave this descriptor to us alone.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: all fields of the address are numbers, for which zero is a value.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_ifindex = interface.cast_signed();
+    address.sll_halen = 6;
+    // SAFETY: frame and address are live and as long as said.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            std::ptr::from_ref(&address).cast(),
+            size_of_val(&address) as u32,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// How an XDP program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    Generic,
+    Native,
+}
+
+/// An XDP link; the program is detached when it is dropped.
+pub fn attach_xdp(program: &Program, interface: u32, mode: XdpMode) -> io::Result<OwnedFd> {
+    let flags = if mode == XdpMode::Generic { 1 << 1 } else { 1 << 2 };
+    Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 37).u32(12, flags).open(28)
+}
+
+/// Puts another program in a link's place.
+pub fn replace(link: &OwnedFd, program: &Program) -> io::Result<()> {
+    Attr::new().fd(0, link.as_raw_fd()).fd(4, program.as_raw_fd()).call(29).map(drop)
+}
+
+/// Pins an object in a bpffs.
+pub fn pin(object: &impl AsRawFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    Attr::new().pointer(0, path.as_ptr()).fd(8, object.as_raw_fd()).call(6).map(drop)
+}
+
+/// The number of an interface of this thread's namespace.
+pub fn interface(name: &str) -> u32 {
+    let name = CString::new(name).unwrap();
+    // SAFETY: the name is live and ends with a zero.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    assert_ne!(index, 0, "no interface {name:?}");
+    index
+}
+
+/// Moves this thread, and what it starts, into a mount namespace of its own, from which nothing gets out.
+pub fn own_mount_namespace() -> io::Result<()> {
+    // SAFETY: pointers are to strings that end with a zero, or null where the call takes none.
+    unsafe {
+        if libc::unshare(libc::CLONE_NEWNS) != 0
+            || libc::mount(
+                std::ptr::null(),
+                c"/".as_ptr(),
+                std::ptr::null(),
+                libc::MS_REC | libc::MS_PRIVATE,
+                std::ptr::null(),
+            ) != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Keeps this thread on the CPU that it is on.
+pub fn stay_on_one_cpu() -> io::Result<u32> {
+    // SAFETY: no pointers.
+    let here = unsafe { libc::sched_getcpu() };
+    // SAFETY: a set of CPUs is bits, for which zero is a value.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel's number of a CPU is below the set's size, and the set is live and as long as said.
+    let result = unsafe {
+        libc::CPU_SET(here.cast_unsigned() as usize, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set)
+    };
+    if result == 0 { Ok(here.cast_unsigned()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Runs an XDP program on frames that the kernel makes and sends where the program says (Linux 5.18 and later).
+pub fn send_live_frames(program: &Program, frame: &[u8], count: u32, batch: u32) -> io::Result<()> {
+    const LIVE_FRAMES: u32 = 1 << 1;
+    let mut context = [0_u32; 6];
+    context[1] = frame.len() as u32;
+    Attr::new()
+        .fd(0, program.as_raw_fd())
+        .u32(8, frame.len() as u32)
+        .pointer(16, frame.as_ptr())
+        .u32(32, count)
+        .u32(40, 24)
+        .pointer(48, context.as_ptr())
+        .u32(64, LIVE_FRAMES)
+        .u32(72, batch)
+        .call(10)
+        .map(drop)
+}
+
+/// Switches "generic receive offload" on: a virtual interface with it takes redirected frames without an XDP program.
+pub fn receive_redirected_frames(interface: &str) -> io::Result<()> {
+    const SET_GRO: u32 = 0x2c;
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    let mut value = [SET_GRO, 1];
+    // SAFETY: all fields of the request are numbers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: the request and the value that it points to are live and of the shape that the kernel expects.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &mut request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

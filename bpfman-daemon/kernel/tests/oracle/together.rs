@@ -1,0 +1,201 @@
+//! Chains as the daemon makes them: planned, compiled, loaded, their program arrays filled.
+
+use std::collections::BTreeMap;
+
+use bpfmand_core::MapId;
+use bpfmand_splice::{
+    ArrayUse, Attempt, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, FragsRule, FrameRounding, HookKind,
+    Member, SpliceError, SpliceOptions, compile, plan,
+};
+
+use crate::chain::{Maps, Members, compare, descriptors};
+use crate::kernel::{Map, Packet, Program, ProgramKind, kernel_version, load, possible_cpus};
+use crate::objects::kernel_functions;
+
+/// A chain, ready to run.
+pub struct Together {
+    pub entry: Program,
+    pub plan: ChainPlan,
+    pub hook: HookKind,
+    counters: Option<Map>,
+    /// Arrays are emptied when nobody holds them.
+    _arrays: Vec<Map>,
+}
+
+/// Why a chain cannot run.
+#[derive(Debug)]
+pub enum Refused {
+    /// By the splicer.
+    Splicer(SpliceError),
+    /// By the verifier, with its log and the plan.
+    Verifier(String),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Splicer(error) => write!(f, "the splicer refused: {error}"),
+            Self::Verifier(log) => write!(f, "the verifier refused: {log}"),
+        }
+    }
+}
+
+pub fn options(kind: ProgramKind) -> SpliceOptions<'static> {
+    let hook = match kind {
+        ProgramKind::Xdp => HookKind::Xdp,
+        ProgramKind::Tcx => HookKind::TcTcx,
+        ProgramKind::Clsact => HookKind::TcClsact,
+    };
+    let rounding = if kernel_version() < (6, 12) { FrameRounding::To32 } else { FrameRounding::To16 };
+    let functions = kernel_functions();
+    SpliceOptions {
+        rounding,
+        frags: FragsRule::OnlyIfAll,
+        throwing_kfuncs: &functions.throwing,
+        deferring_kfuncs: &functions.deferring,
+        ..SpliceOptions::new(hook)
+    }
+}
+
+/// The members as the splicer takes them.
+pub fn parts<'a>(members: &Members<'a>) -> Vec<Member<'a>> {
+    members
+        .iter()
+        .map(|(loaded, set)| Member {
+            redirect_may_proceed: true,
+            kernel_stack_depths: Some(&loaded.depths),
+            needs_own_btf: loaded.needs_own_btf,
+            verified_insns: Some(loaded.verified_insns),
+            ..Member::new(&loaded.label, &loaded.text, *set)
+        })
+        .collect()
+}
+
+impl Together {
+    /// Makes the chain of these members, on the second set of maps.
+    pub fn new(
+        kind: ProgramKind,
+        members: &Members<'_>,
+        maps: &Maps,
+        options: &SpliceOptions<'_>,
+    ) -> Result<Self, Refused> {
+        let parts = parts(members);
+        let plan = plan(&parts, options).map_err(Refused::Splicer)?;
+        let layout = CounterLayout::new(options.hook, plan.members.len());
+        let counters =
+            options.counters.then(|| Map::create(6, 4, layout.value_size() as u32, COUNTER_ROWS, 0).unwrap());
+        let arrays: Vec<Map> = plan.arrays.iter().map(|_| Map::empty_slot().unwrap()).collect();
+        // Ids are places among the maps of members, then the arrays, then the counters.
+        let mut all = descriptors(&maps.spliced);
+        let id = |place: usize| MapId(place as u32);
+        let array_ids: Vec<MapId> = (0..arrays.len()).map(|number| id(all.len() + number)).collect();
+        all.extend(descriptors(&arrays));
+        let bindings =
+            Bindings { arrays: &array_ids, counters: counters.as_ref().map(|_| id(all.len())), timing: None };
+        all.extend(counters.iter().flat_map(|map| descriptors(std::slice::from_ref(map))));
+        let compiled = compile("chain", &parts, &plan, options, &bindings).map_err(Refused::Splicer)?;
+        let mut programs = Vec::new();
+        for (number, program) in compiled.programs.iter().enumerate() {
+            let loaded = load(&program.text, kind, &all)
+                .map_err(|log| Refused::Verifier(format!("program {number} of {}\n{log}", plan.reason())))?;
+            programs.push(loaded);
+        }
+        for (array, holds) in arrays.iter().zip(&plan.arrays) {
+            let program = match holds {
+                ArrayUse::Segment(number) => &programs[*number],
+                ArrayUse::Member(number) => &members[*number].0.own,
+                ArrayUse::Twin(number) => panic!("nobody asked for the twin of program {number}"),
+            };
+            array.hold(program).map_err(|error| Refused::Verifier(format!("{holds:?}: {error}")))?;
+        }
+        // The other programs live by the arrays.
+        let entry = if programs.is_empty() { members[0].0.own.duplicate() } else { programs.swap_remove(0) };
+        Ok(Self { entry, plan, hook: options.hook, counters, _arrays: arrays })
+    }
+
+    /// What was counted since the chain was made, by cell; none without counters.
+    pub fn exits(&self, layout: CounterLayout) -> Option<BTreeMap<usize, u64>> {
+        let rows = self.counters.as_ref()?.contents();
+        assert_eq!(rows.len(), COUNTER_ROWS as usize);
+        let mut exits = BTreeMap::new();
+        for (row, value) in rows {
+            // Test-run's packets come in by the loopback interface.
+            let of_interface = u32::from_ne_bytes(row.try_into().unwrap()) == CounterLayout::row(1);
+            let cells = value.as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
+            for (cell, count) in cells.enumerate().filter(|(_, count)| *count > 0) {
+                assert!(of_interface, "cell {cell} of another interface counts {count}");
+                *exits.entry(cell % (layout.value_size() / 8)).or_default() += count;
+            }
+        }
+        Some(exits)
+    }
+}
+
+/// What became of many chains.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub chains: usize,
+    pub packets: usize,
+    /// Chains that there cannot be, with the reason.
+    pub refused: usize,
+    /// Chains that the verifier refused at first, by how far back they had to go.
+    pub fallbacks: BTreeMap<Attempt, usize>,
+    pub cut: usize,
+    pub behind_calls: usize,
+    pub own: usize,
+}
+
+impl Tally {
+    /// Makes a chain as the daemon does, going back step by step when the verifier refuses, and compares.
+    pub fn check(
+        &mut self,
+        kind: ProgramKind,
+        members: &Members<'_>,
+        maps: &Maps,
+        options: &SpliceOptions<'_>,
+        packets: &[Packet],
+    ) -> Result<(), String> {
+        let mut options = *options;
+        let chain = loop {
+            match Together::new(kind, members, maps, &options) {
+                Ok(chain) => break chain,
+                // What no chain can give two members: asked for at random, not to be had.
+                Err(Refused::Splicer(
+                    SpliceError::TwoTailCallers { .. }
+                    | SpliceError::TailCallerTooEarly { .. }
+                    | SpliceError::TooManyTailCalls { .. }
+                    | SpliceError::FragsDisagree { .. },
+                )) => {
+                    self.refused += 1;
+                    return Ok(());
+                }
+                Err(refused @ Refused::Splicer(_)) => return Err(refused.to_string()),
+                Err(refused) => {
+                    options.attempt = options.attempt.next().ok_or_else(|| refused.to_string())?;
+                    *self.fallbacks.entry(options.attempt).or_default() += 1;
+                    println!("fell back to {:?}: {refused}", options.attempt);
+                }
+            }
+        };
+        self.packets += compare(kind, members, &chain, maps, packets)
+            .map_err(|difference| format!("{}\n{difference}", chain.plan.reason()))?;
+        self.chains += 1;
+        self.cut += usize::from(chain.plan.segments.len() > 1);
+        let ways = |way| chain.plan.members.iter().filter(|member| member.way == way).count();
+        self.behind_calls += ways(bpfmand_splice::Way::Function);
+        self.own += ways(bpfmand_splice::Way::Own);
+        Ok(())
+    }
+}
+
+/// The bytes of all CPUs' copies, for maps that have one each.
+pub fn sum_of_cpus(value: &[u8]) -> Vec<u8> {
+    let each = value.len() / possible_cpus();
+    let mut sums = vec![0_u64; each / 8];
+    for copy in value.chunks_exact(each) {
+        for (sum, bytes) in sums.iter_mut().zip(copy.as_chunks::<8>().0) {
+            *sum = sum.wrapping_add(u64::from_ne_bytes(*bytes));
+        }
+    }
+    sums.iter().flat_map(|sum| sum.to_ne_bytes()).collect()
+}
