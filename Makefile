@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test client-v0.6 flood bench man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test client-v0.6 flood fuzz-chain bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,9 +49,16 @@ flood: build ## change chains 1,000 times under a flood of packets and look at e
 	FLOOD_CHANGES=$(or $(CHANGES),1000) $(if $(SEED),FLOOD_SEED=$(SEED)) \
 		cargo nextest run --locked -p bpfman-tests --test system --no-capture flood::no_datagram
 
+fuzz-chain: ## random chains against their members alone, for MINUTES=5 (root; SEED=… repeats a round)
+	FUZZ_MINUTES=$(or $(MINUTES),5) $(if $(SEED),FUZZ_SEED=$(SEED)) \
+		cargo test --locked -p bpfmand-kernel --test oracle -- --ignored --nocapture --exact fuzz::fuzz
+
 bench: ## measure; JSON lines to target/bench (root; CASES="calls scale packets" to choose)
 	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-bench
 	target/release/bpfman-bench $(CASES)
+
+bench-chain: ## measure what chains cost a packet, and every other way; target/bench/chain.json and chain.svg (root)
+	$(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) cargo bench --locked -p bpfmand-kernel --bench chain
 
 man: build ## manual pages and completions: target/man, target/completions
 	target/debug/bpfman man target/man

@@ -1,0 +1,79 @@
+//! The ways to run several programs on one hook that are compared.
+
+use bpfmand_object::ObjectFile;
+use bpfmand_splice::{Attempt, ProceedMask, SpliceOptions};
+
+use crate::chain::Loaded;
+use crate::kernel::{Map, Program, ProgramKind};
+use crate::objects::{Corpus, compile_text};
+use crate::sources;
+use crate::together::{Together, options};
+
+/// A program to measure, with all that it needs to live.
+pub struct Entry {
+    pub program: Program,
+    corpus: Corpus,
+    chain: Option<Together>,
+}
+
+impl Entry {
+    /// What all its members counted.
+    pub fn counted(&self) -> u64 {
+        let maps = if self.chain.is_some() { &self.corpus.maps.spliced } else { &self.corpus.maps.alone };
+        let counters = maps.iter().filter(|map| map.name.starts_with("count"));
+        counters
+            .flat_map(Map::contents)
+            .map(|(_, value)| u64::from_ne_bytes(value.try_into().expect("a counter of eight bytes")))
+            .sum()
+    }
+}
+
+/// The set with which each member goes on: the hook's default for XDP, "unspecified" for TC.
+fn set(kind: ProgramKind) -> ProceedMask {
+    ProceedMask(if kind == ProgramKind::Xdp { 1 << 2 | 1 << 31 } else { 1 })
+}
+
+/// One program of a source, by name.
+pub fn single(kind: ProgramKind, source: &str, name: &str) -> Entry {
+    let mut corpus = Corpus::default();
+    corpus.add(kind, name, &compile_text(source), |_| true);
+    Entry { program: corpus.named(name).alone.duplicate(), corpus, chain: None }
+}
+
+/// Tail calls by constant keys.
+pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> Entry {
+    let mut corpus = Corpus::default();
+    corpus.add(kind, "tail calls", &compile_text(&sources::tail_calls(kind, members, drop)), |_| true);
+    let next = corpus.maps.alone.iter().find(|map| map.name == "next").expect("the source has it");
+    for number in 0..members {
+        let program = &corpus.named(&format!("link{number}")).alone;
+        next.hold_at(number as u32, program).expect("the array takes its programs");
+    }
+    Entry { program: corpus.named("link0").alone.duplicate(), corpus, chain: None }
+}
+
+/// How our chain is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Ours {
+    pub counters: bool,
+    pub attempt: Attempt,
+}
+
+impl Ours {
+    pub const PLAIN: Self = Self { counters: false, attempt: Attempt::First };
+    pub const COUNTED: Self = Self { counters: true, ..Self::PLAIN };
+}
+
+/// Our chain of these objects' programs. Each is loaded with maps of its own.
+pub fn ours(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> Entry {
+    let mut corpus = Corpus::default();
+    for (object, name) in programs {
+        corpus.add(kind, name, object, |program| program == *name);
+    }
+    let members: Vec<(&Loaded, ProceedMask)> =
+        corpus.members.iter().map(|member| (member, set(kind))).collect();
+    let options = SpliceOptions { counters: how.counters, attempt: how.attempt, ja32: true, ..options(kind) };
+    let chain = Together::new(kind, &members, &corpus.maps, &options)
+        .unwrap_or_else(|refused| panic!("{kind:?} chain of {}: {refused}", members.len()));
+    Entry { program: chain.entry.duplicate(), corpus, chain: Some(chain) }
+}
