@@ -38,5 +38,6 @@ pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
 pub use program_type::{ProgramType, UnknownProgramType};
 pub use request::{
-    AttachRequest, BytecodeSource, Credentials, LoadRequest, ProgramRequest, PullPolicy, Selector,
+    AttachRequest, BytecodeSource, Credentials, LoadRequest, MatchRequest, ProgramRequest, PullPolicy,
+    Selector,
 };

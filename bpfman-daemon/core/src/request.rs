@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttachPoint, OrderIntent, ProgramId, ProgramType};
+use crate::{AttachPoint, InterfaceMatch, OrderIntent, ProgramId, ProgramType};
 
 /// When an image is fetched from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +90,15 @@ pub struct AttachRequest {
     pub order: OrderIntent,
     /// Free pairs of the user.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// An attachment to every interface that matches, now and later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatchRequest {
+    /// What to attach, and how. The interface and namespace that its point names mean nothing.
+    pub attach: AttachRequest,
+    /// Which interfaces.
+    pub interfaces: InterfaceMatch,
 }
 
 /// Which programs a list shows.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, AttachRequest, HookKey, HookKind, LinkId, OperationId};
+use bpfmand_core::{AttachPoint, AttachRequest, HookKey, HookKind, LinkId, MatchingId, OperationId};
 use bpfmand_kernel::{Anchor, Kernel, LinkTarget};
 use bpfmand_store::Batch;
 
@@ -25,7 +25,19 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; nothing is attached then.
     pub fn attach(&self, request: &AttachRequest) -> Result<LinkDetails, EngineError> {
+        self.attach_for(request, None)
+    }
+
+    /// Attaches a program, for one interface of an attachment to all that match.
+    pub(crate) fn attach_for(
+        &self,
+        request: &AttachRequest,
+        matching: Option<MatchingId>,
+    ) -> Result<LinkDetails, EngineError> {
         check(request)?;
+        if request.point.hook().is_some_and(|(interface, _)| interface.name.is_empty()) {
+            return Err(EngineError::Invalid("the attach point names no interface".to_owned()));
+        }
         self.begin()?;
         let (_program_lock, program) = self.lock_program(request.program)?;
         if !request.point.admits(program.program_type) {
@@ -40,6 +52,9 @@ impl<K: Kernel> Engine<K> {
             None => None,
         };
         let _hook_lock = hook.map(|(_, key)| self.lock(Subject::Hook(key)));
+        if let (Some(matching), Some((interface, key))) = (matching, &hook) {
+            self.refuse_match(matching, &program, key, interface)?;
+        }
         let number = self.number();
         let link = LinkRecord {
             id: LinkId(
@@ -54,6 +69,7 @@ impl<K: Kernel> Engine<K> {
             metadata: with_application(&request.metadata, &program.metadata),
             sequence: number,
             boot: self.boot.clone(),
+            matching,
         };
         let id = link.id;
         match hook {
@@ -117,7 +133,7 @@ impl<K: Kernel> Engine<K> {
         self.kernel.make_folder(&folder)?;
         undo.push(move || self.remove_tree(&paths::pending(operation)));
         self.step("attach", "create link");
-        let link = self.kernel.attach(program, target)?;
+        let link = self.held_network.during(|| self.kernel.attach(program, target))?;
         self.step("attach", "pin link");
         let pin = folder.join(paths::PENDING_LINK);
         self.kernel.pin(&link, &pin)?;
@@ -241,15 +257,10 @@ pub fn metadata_size(metadata: &BTreeMap<String, String>) -> usize {
     metadata.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
-fn check(request: &AttachRequest) -> Result<(), EngineError> {
-    let invalid = |message: String| Err(EngineError::Invalid(message));
+/// Refuses what no hook could take.
+pub fn check(request: &AttachRequest) -> Result<(), EngineError> {
     check_priority(&request.point)?;
     check_intent(&request.point, &request.order)?;
-    if let Some((interface, _)) = request.point.hook()
-        && interface.name.is_empty()
-    {
-        return invalid("the attach point names no interface".to_owned());
-    }
     check_metadata(&request.metadata)
 }
 

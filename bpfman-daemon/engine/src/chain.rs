@@ -168,7 +168,7 @@ impl<K: Kernel> Engine<K> {
                     return Ok(());
                 }
                 let expected = self.kernel.open_program(from)?.ok_or_else(changed)?;
-                match self.kernel.replace(&link, to, &expected) {
+                match self.held_network.during(|| self.kernel.replace(&link, to, &expected)) {
                     // Its interface went after the look above: a namespace is taken down some time after its name.
                     Err(_) if self.kernel.link_of(&link)?.ifindex.is_none() => Ok(()),
                     result => Ok(result?),
@@ -177,7 +177,8 @@ impl<K: Kernel> Engine<K> {
             Entry::Filter { priority, handle } => {
                 let filter = TcFilter { priority, handle };
                 let Some(at) = filter_place(&hook.key, interface, filter) else { return Ok(()) };
-                Ok(self.kernel.replace_filter(&at, to, from, &chain_name(&hook.key, interface))?)
+                let name = chain_name(&hook.key, interface);
+                Ok(self.held_network.during(|| self.kernel.replace_filter(&at, to, from, &name))?)
             }
         }
     }

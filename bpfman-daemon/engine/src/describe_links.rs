@@ -11,7 +11,11 @@ use crate::chain::{filter_place, hook_text};
 use crate::describe::{OK, has_pair};
 use crate::details::{ChainDetails, ChainMemberDetails, LinkDetails};
 use crate::records::{Entry, HookRecord, LinkRecord, Strategy};
+use crate::recover_moves::is_parked;
 use crate::{Engine, EngineError, paths};
+
+/// The state of what is attached to an interface that is not there.
+const WAITING: &str = "waiting: its interface is not there, and it is attached when it comes";
 
 /// What a hook runs now.
 struct Running {
@@ -97,16 +101,17 @@ impl<K: Kernel> Engine<K> {
     fn running_link(&self, link: &LinkRecord, program: ProgramId) -> Result<Running, EngineError> {
         let pin = paths::link(link.id);
         let Some(handle) = self.kernel.open_pin(&pin)? else {
-            return Ok(Running {
-                kernel_link: None,
-                program: None,
-                pin: None,
-                state: "missing: its pin was removed".to_owned(),
-            });
+            let state = match self.state().drifted_links.get(&link.id) {
+                Some(what) => format!("lost: {what}"),
+                None if link.hook.is_none() && link.point.hook().is_some() => WAITING.to_owned(),
+                None => "missing: its pin was removed".to_owned(),
+            };
+            return Ok(Running { kernel_link: None, program: None, pin: None, state });
         };
         let facts = self.kernel.link_of(&handle)?;
+        let drift = self.state().drifted_links.get(&link.id).map(|what| format!("lost: {what}"));
         let state = if link.hook.is_some() && facts.ifindex.is_none() {
-            "gone: its interface no longer exists".to_owned()
+            drift.unwrap_or_else(|| "gone: its interface no longer exists".to_owned())
         } else if facts.program == program {
             OK.to_owned()
         } else {
@@ -116,6 +121,20 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn running_chain(&self, hook: &HookRecord) -> Result<Running, EngineError> {
+        if is_parked(&hook.key) {
+            return Ok(Running { kernel_link: None, program: None, pin: None, state: WAITING.to_owned() });
+        }
+        let mut running = self.running_now(hook)?;
+        // What a check found says more than what can be seen at once.
+        if running.state != OK
+            && let Some(what) = self.state().drifted.get(&hook.key)
+        {
+            running.state = format!("lost: {what}");
+        }
+        Ok(running)
+    }
+
+    fn running_now(&self, hook: &HookRecord) -> Result<Running, EngineError> {
         match hook.entry {
             Entry::Link => {
                 let pin = paths::hook_link(&hook.key);

@@ -176,6 +176,9 @@ impl<K: Kernel> Engine<K> {
     /// Lists what goes with a program: its pin, and maps that nobody else uses.
     fn leave_program(&self, program: &ProgramRecord, batch: &mut Batch, leftover: &mut LeftoverRecord) {
         batch.delete(records::PROGRAMS, program.uid.to_string().as_bytes());
+        for matching in self.state().matchings_of(program.uid) {
+            batch.delete(records::MATCHINGS, matching.to_string().as_bytes());
+        }
         leftover.pins.push(text(&paths::program(program.id)));
         leftover.folders.push(text(&paths::maps(program.map_folder)));
         let shared = program.maps.iter().filter(|map| map.shared);
@@ -209,7 +212,9 @@ impl<K: Kernel> Engine<K> {
         let is_pinned = |pin: &str| self.kernel.open_pin(Path::new(pin)).map_or(true, |pin| pin.is_some());
         for link in &leftover.links {
             self.step(operation_name, "end link");
-            if let Err(error) = insist(|| Ok(self.kernel.end_link(Path::new(link))?)) {
+            if let Err(error) =
+                insist(|| Ok(self.held_network.during(|| self.kernel.end_link(Path::new(link)))?))
+            {
                 is_left |= is_pinned(link);
                 failures.push(error);
             }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bpfmand_core::{
-    AttachPoint, KernelLinkId, LinkId, MapFacts, OrderIntent, ProceedOn, ProgramFacts, ProgramId,
-    ProgramType, ProgramUid, PullPolicy, Role, Waiting,
+    AttachPoint, InterfaceMatch, KernelLinkId, LinkId, MapFacts, MatchingId, OrderIntent, ProceedOn,
+    ProgramFacts, ProgramId, ProgramType, ProgramUid, PullPolicy, Role, Waiting,
 };
 
 /// Where a program's bytecode came from.
@@ -173,4 +173,48 @@ pub struct ChainDetails {
     pub mode: &'static str,
     /// In the order they run.
     pub members: Vec<ChainMemberDetails>,
+}
+
+/// An attachment to every interface that matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatchingDetails {
+    /// Our id.
+    pub id: MatchingId,
+    /// Which program.
+    pub program: ProgramId,
+    /// Its function name.
+    pub program_name: String,
+    /// How it is attached. The interface in it has no name.
+    pub point: AttachPoint,
+    /// Which interfaces.
+    pub interfaces: InterfaceMatch,
+    /// Where among the others of each hook.
+    pub order: OrderIntent,
+    /// The user's pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// The links that it made.
+    pub links: Vec<LinkDetails>,
+    /// Interfaces that match and have no link of it, each with the reason.
+    pub failures: Vec<String>,
+}
+
+/// Something that runs at a hook, ours or another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookEntryDetails {
+    /// A chain or link of ours.
+    pub ours: bool,
+    /// The kernel's id; none for filters that are no BPF programs.
+    pub program: Option<ProgramId>,
+    /// The kernel's name of it.
+    pub program_name: String,
+    /// The kernel's tag of it, 16 digits.
+    pub program_tag: String,
+    /// "xdp link", "xdp netlink", "tcx link", "tcx program" or "filter".
+    pub via: &'static str,
+    /// For people: "native", "priority 1 handle 0x1 direct-action".
+    pub detail: String,
+    /// The kernel's link, where it is known which one it is.
+    pub kernel_link: Option<KernelLinkId>,
+    /// Processes that hold the program or its link, "name (pid, unit)".
+    pub held_by: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use bpfmand_core::{OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, XdpMode};
@@ -11,6 +12,9 @@ use bpfmand_store::{Batch, Outcome, Store, StoreError};
 
 use crate::blobs::{BlobId, Blobs};
 use crate::bytecode::Images;
+use crate::changes::Changes;
+use crate::drift::DriftCounts;
+use crate::held_network::{HeldNetwork, HookChanges};
 use crate::locks::{Held, Locks, Subject};
 use crate::members::MemberCache;
 use crate::records::{self, LeftoverRecord, LinkRecord, ProgramRecord};
@@ -62,6 +66,11 @@ pub struct Engine<K: Kernel> {
     pub(crate) tc_by_clsact: bool,
     /// This boot.
     pub(crate) boot: String,
+    /// How long changes of hooks took.
+    pub(crate) held_network: HeldNetwork,
+    /// How often others took away what was put.
+    pub(crate) drifts: DriftCounts,
+    changes: Changes,
     store: Store,
     state: Mutex<State>,
     locks: Arc<Locks>,
@@ -87,6 +96,9 @@ impl<K: Kernel> Engine<K> {
             members: MemberCache::default(),
             xdp_modes: options.xdp_modes,
             tc_by_clsact: options.tc_by_clsact,
+            held_network: HeldNetwork::default(),
+            drifts: DriftCounts::default(),
+            changes: Changes::default(),
             store: options.store,
             state: Mutex::default(),
             locks: Arc::default(),
@@ -114,6 +126,10 @@ impl<K: Kernel> Engine<K> {
         for (_, value) in snapshot.table(records::HOOKS) {
             let hook: records::HookRecord = parse(value)?;
             state.hooks.insert(hook.key, Arc::new(hook));
+        }
+        for (_, value) in snapshot.table(records::MATCHINGS) {
+            let matching: records::MatchingRecord = parse(value)?;
+            state.matchings.insert(matching.id, Arc::new(matching));
         }
         let stored = snapshot.get(records::META, records::COUNTER).map(parse).transpose()?.unwrap_or(1);
         let mut largest = state.largest_number();
@@ -260,7 +276,20 @@ impl<K: Kernel> Engine<K> {
             }
         }
         drop(state);
+        self.changes.tell();
         Ok(result?)
+    }
+
+    /// Waits until something was recorded after `seen`, which is the answer of the call before, at most so long.
+    #[must_use]
+    pub fn wait_for_change(&self, seen: u64, timeout: Duration) -> u64 {
+        self.changes.wait(seen, timeout)
+    }
+
+    /// How many changes of hooks there were, and how long the kernel took for them.
+    #[must_use]
+    pub fn hook_changes(&self) -> HookChanges {
+        self.held_network.counted()
     }
 
     /// Forgets what finished operations left and is cleaned up, which the next commit would do otherwise. To be called

@@ -1,12 +1,13 @@
 //! Everything that an operation can answer instead of success.
 
-use bpfmand_core::{Anchor, Contradiction, LinkId, ProgramId, ProgramType, Side};
+use bpfmand_core::{Anchor, Contradiction, LinkId, MatchingId, ProgramId, ProgramType, Side};
 use bpfmand_kernel::KernelError;
 use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
 use bpfmand_store::{Outcome, StoreError};
 
 use crate::bytecode::ImageFailure;
+use crate::conflict::HookConflict;
 
 /// The kind of a failure: what a caller branches on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,19 @@ pub enum EngineError {
     /// No such link.
     #[error("link {0} does not exist")]
     NoLink(LinkId),
+    /// No such attachment to matching interfaces.
+    #[error("attachment {0} to matching interfaces does not exist")]
+    NoMatching(MatchingId),
+    /// A program that is where an attachment to matching interfaces would put it.
+    #[error("program {program} is already attached at {hook}, by link {link}")]
+    AlreadyThere {
+        /// Which program.
+        program: ProgramId,
+        /// As the user named it.
+        hook: String,
+        /// By which link.
+        link: LinkId,
+    },
     /// No chain at a hook.
     #[error("no program of bpfman is attached at {hook}")]
     NoChain {
@@ -67,6 +81,9 @@ pub enum EngineError {
         /// The point's type.
         point: &'static str,
     },
+    /// A program of others holds a hook that takes only one.
+    #[error("{0}")]
+    HookHeld(Box<HookConflict>),
     /// A hook has no room.
     #[error("{hook} already runs {limit} programs, the most one chain takes")]
     ChainFull {
@@ -235,6 +252,7 @@ impl EngineError {
             Self::NoProgram(_)
             | Self::NoKernelProgram(_)
             | Self::NoLink(_)
+            | Self::NoMatching(_)
             | Self::NoChain { .. }
             | Self::NoAnchor { .. } => ErrorKind::NotFound,
             Self::NoForeignOrder { .. }
@@ -250,10 +268,12 @@ impl EngineError {
             Self::WrongPoint { .. } | Self::EarlierProcess { .. } | Self::Lost { .. } => {
                 ErrorKind::Precondition
             }
-            Self::ChainFull { .. }
+            Self::HookHeld(_)
+            | Self::ChainFull { .. }
             | Self::SharedMap { .. }
             | Self::MapDiffers { .. }
-            | Self::Contradiction { .. } => ErrorKind::Conflict,
+            | Self::Contradiction { .. }
+            | Self::AlreadyThere { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Denied,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Image(failure) => failure.error_kind(),
@@ -281,6 +301,7 @@ impl EngineError {
         let text = match self {
             Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
             Self::NoLink(_) => "`bpfman list links` shows the links",
+            Self::NoMatching(_) => "`bpfman list matching` shows them",
             Self::ChainFull { .. } => "detach a program of this hook first",
             Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
             Self::NoAnchor { .. } => {
@@ -304,6 +325,7 @@ impl EngineError {
                 "someone replaced the program at this hook; detach theirs, then try again"
             }
             Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
+            Self::HookHeld(conflict) => return Some(conflict.hint()),
             Self::Image(failure) => return failure.hint.clone(),
             Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
             Self::Lost { .. } => {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, OperationId};
-use bpfmand_kernel::{Anchor, FilterPlace, Kernel, KernelError, LinkTarget, TcFilter};
+use bpfmand_kernel::{Anchor, FilterPlace, Kernel, LinkTarget, TcFilter};
 
 use crate::chain::{BuiltChain, chain_name, filter_place, hook_text};
 use crate::records::{Entry, HookRecord, LinkRecord};
@@ -123,7 +123,7 @@ impl<K: Kernel> Engine<K> {
                 let name = chain_name(key, interface);
                 let filter = TcFilter::of(operation.0);
                 let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
-                self.kernel.add_filter(&at, &built.handle, &name)?;
+                self.held_network.during(|| self.kernel.add_filter(&at, &built.handle, &name))?;
                 let (interface, key, id) = (interface.clone(), *key, built.id);
                 undo.push(move || match filter_place(&key, &interface, filter) {
                     Some(at) => Ok(self.kernel.remove_filter(&at, id)?),
@@ -133,12 +133,8 @@ impl<K: Kernel> Engine<K> {
                 return Ok(Entry::Filter { priority, handle });
             }
         };
-        self.attach_pending(&built.handle, &target, operation, undo).map_err(|error| match error {
-            // The kernel room knows the interface by its number alone.
-            EngineError::Kernel(KernelError::HookHeld { holder, .. }) => {
-                KernelError::HookHeld { hook: hook_text(key, interface), holder }.into()
-            }
-            other => other,
+        self.attach_where_free(key, interface, || {
+            self.attach_pending(&built.handle, &target, operation, undo)
         })?;
         Ok(Entry::Link)
     }

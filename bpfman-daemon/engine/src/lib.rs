@@ -12,18 +12,30 @@ mod attach;
 mod blobs;
 mod bytecode;
 mod chain;
+mod changes;
+mod conflict;
 mod describe;
 mod describe_links;
 mod detach;
 mod details;
+mod drift;
 mod engine;
 mod error;
+mod foreign;
+mod held_network;
 mod hooks;
+mod interface_back;
+mod interface_gone;
+mod interface_names;
+mod interfaces;
 mod load;
 mod load_maps;
 mod load_plan;
 mod locks;
+mod matching;
+mod matching_follow;
 mod members;
+mod namespaces;
 mod order;
 mod order_tcx;
 mod paths;
@@ -44,12 +56,16 @@ mod unload;
 mod update;
 
 pub use bytecode::{FetchedImage, ImageFailure, ImageFailureKind, Images, NoImages};
+pub use conflict::{Attached, Dispatcher, HookConflict};
 pub use details::{
-    ChainDetails, ChainMemberDetails, LinkDetails, ManagedProgram, MapDetails, PreviousVersion,
-    ProgramDetails, ProgramSource,
+    ChainDetails, ChainMemberDetails, HookEntryDetails, LinkDetails, ManagedProgram, MapDetails,
+    MatchingDetails, PreviousVersion, ProgramDetails, ProgramSource,
 };
+pub use drift::{CheckReport, HookCheck};
 pub use engine::{Engine, EngineOptions, XdpModes};
 pub use error::{EngineError, ErrorKind};
+pub use held_network::HookChanges;
+pub use interfaces::FollowReport;
 pub use load::LoadOutcome;
 pub use records::SCHEMA;
 pub use recover::RecoveryReport;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bpfmand_core::{
-    AttachPoint, HookKey, Interface, LinkId, MapId, OperationId, OrderIntent, ProgramId, ProgramType,
-    ProgramUid, PullPolicy,
+    AttachPoint, HookKey, Interface, InterfaceMatch, LinkId, MapId, MatchingId, OperationId, OrderIntent,
+    ProgramId, ProgramType, ProgramUid, PullPolicy,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -24,6 +24,8 @@ pub const PREVIOUS: Table = Table("previous");
 pub const LINKS: Table = Table("links");
 /// Hooks by key.
 pub const HOOKS: Table = Table("hooks");
+/// Attachments to all interfaces that match, by id.
+pub const MATCHINGS: Table = Table("matchings");
 /// Kernel objects of finished operations that are still to be removed, by operation.
 pub const LEFTOVERS: Table = Table("leftovers");
 /// The counter that ids come from.
@@ -139,6 +141,27 @@ pub struct LinkRecord {
     pub sequence: u64,
     /// The boot in which it was last attached.
     pub boot: String,
+    /// The attachment to all interfaces that match which made this one.
+    #[serde(default)]
+    pub matching: Option<MatchingId>,
+}
+
+/// An attachment to all interfaces that match.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchingRecord {
+    /// Our id.
+    pub id: MatchingId,
+    /// Which program.
+    pub program: ProgramUid,
+    /// How to attach it. Its interface means nothing.
+    pub point: AttachPoint,
+    /// Which interfaces.
+    pub interfaces: InterfaceMatch,
+    /// Where among the others of each hook.
+    #[serde(default)]
+    pub order: OrderIntent,
+    /// The user's pairs, for every link.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// How a hook is entered.

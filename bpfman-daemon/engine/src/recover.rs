@@ -61,8 +61,11 @@ impl<K: Kernel> Engine<K> {
         }
         self.settle_pending(&mut report)?;
         let reloaded = self.recover_programs(&mut report);
+        self.forget_absent_matches(&mut report);
         self.recover_hooks(&reloaded, &mut report);
         self.recover_links(&mut report);
+        let result = self.end_orphans(None).map(|ended| report.settled += ended);
+        report.note("ending links of attachments to matching interfaces", result);
         self.sweep_maps(&mut report);
         let state = self.state();
         let previous = state.previous.values().map(|previous| &previous.program.blob);

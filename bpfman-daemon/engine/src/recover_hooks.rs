@@ -40,6 +40,7 @@ impl<K: Kernel> Engine<K> {
         // All records are moved to where the interfaces are now before the first chain is attached: a hook's new place
         // may be the former one of another.
         for (hook, links) in self.move_absent(absent, &present, report) {
+            let _lock = self.lock(Subject::Hook(hook.key));
             match self.reenter_hook(&hook, &links) {
                 Ok(()) => report.reattached += 1,
                 Err(error) => report.of_hook(&hook, &error),
@@ -101,9 +102,13 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.program(id)?.is_some_and(|facts| facts.name == name).then_some(id))
     }
 
-    /// Attaches a recorded chain where nothing is left of it: after a reboot, or when someone removed its pin.
-    fn reenter_hook(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> Result<(), EngineError> {
-        let _lock = self.lock(Subject::Hook(hook.key));
+    /// Attaches a recorded chain where nothing is left of it: after a reboot, or when someone removed its pin. The caller
+    /// holds the lock of the hook.
+    pub(crate) fn reenter_hook(
+        &self,
+        hook: &HookRecord,
+        links: &[Arc<LinkRecord>],
+    ) -> Result<(), EngineError> {
         let built = self.build_chain(&hook.key, &hook.interface, links, None)?;
         let operation = self.operation();
         let mut undo = Undo::default();

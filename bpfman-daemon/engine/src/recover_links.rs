@@ -55,7 +55,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Attaches a recorded link again.
-    fn reattach(&self, link: &LinkRecord) -> Result<(), EngineError> {
+    pub(crate) fn reattach(&self, link: &LinkRecord) -> Result<(), EngineError> {
         if link.boot != self.boot && names_process(&link.point) {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }

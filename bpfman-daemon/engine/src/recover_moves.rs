@@ -23,7 +23,7 @@ pub struct Absent {
 }
 
 /// A hook with its members, as it is to be recorded.
-type Placed = (HookRecord, Vec<Arc<LinkRecord>>);
+pub type Placed = (HookRecord, Vec<Arc<LinkRecord>>);
 
 /// Most bytes of records that are moved in one commit.
 const MOST_MOVED: usize = 512 << 10;
@@ -39,7 +39,7 @@ pub fn names_process(point: &AttachPoint) -> bool {
 }
 
 /// True for the place of a hook that is nowhere: no namespace has the inode 0.
-const fn is_parked(key: &HookKey) -> bool {
+pub const fn is_parked(key: &HookKey) -> bool {
     key.netns.inode == 0
 }
 
@@ -142,7 +142,7 @@ impl<K: Kernel> Engine<K> {
 
     /// The record of a hook that is nowhere. Nothing is entered there, so its members can be detached like those of a
     /// hook whose pin someone removed.
-    fn parked(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> HookRecord {
+    pub(crate) fn parked(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> HookRecord {
         let operation = self.operation();
         let interface = links
             .iter()
@@ -158,7 +158,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// A hook with its members' records, which name it.
-    fn at_hook(&self, hook: HookRecord, links: &[Arc<LinkRecord>]) -> Placed {
+    pub(crate) fn at_hook(&self, hook: HookRecord, links: &[Arc<LinkRecord>]) -> Placed {
         let is_parked = is_parked(&hook.key);
         let links = links.iter().map(|link| {
             let boot = if is_parked { link.boot.clone() } else { self.boot.clone() };
@@ -169,7 +169,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Records hooks at their new places instead of their old ones.
-    fn record_moves(&self, from: &HashSet<HookKey>, placed: &[Placed]) -> Result<(), EngineError> {
+    pub(crate) fn record_moves(&self, from: &HashSet<HookKey>, placed: &[Placed]) -> Result<(), EngineError> {
         if from.is_empty() {
             return Ok(());
         }

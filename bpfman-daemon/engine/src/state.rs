@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bpfmand_core::{
-    HookKey, LinkId, OperationId, OrderedEntry, Place, ProgramId, ProgramUid, order_chain, order_links, solve,
+    HookKey, Interface, LinkId, MatchingId, OperationId, OrderedEntry, Place, ProgramId, ProgramUid,
+    order_chain, order_links, solve,
 };
 
 use crate::paths;
-use crate::records::{HookRecord, LeftoverRecord, LinkRecord, PreviousRecord, ProgramRecord};
+use crate::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, PreviousRecord, ProgramRecord};
 use crate::replace::version_paths;
 
 /// What the store holds, as the engine reads it.
@@ -26,6 +28,14 @@ pub struct State {
     pub links: BTreeMap<LinkId, Arc<LinkRecord>>,
     /// Hooks by key.
     pub hooks: HashMap<HookKey, Arc<HookRecord>>,
+    /// Attachments to all interfaces that match, by id.
+    pub matchings: BTreeMap<MatchingId, Arc<MatchingRecord>>,
+    /// What attachments to matching interfaces could not do, and when that was tried.
+    pub unmatched: BTreeMap<MatchingId, Vec<Unmatched>>,
+    /// What differs from the records at hooks of chains, and could not be mended.
+    pub drifted: HashMap<HookKey, String>,
+    /// The same of links that are no members of chains.
+    pub drifted_links: HashMap<LinkId, String>,
     /// Programs of another boot that could not be loaded again: the ids of their records may be those of others now.
     pub lost: HashSet<ProgramUid>,
     /// Whether the last change is on disk is not known.
@@ -53,6 +63,17 @@ pub struct Uncleared {
     pub hooks: Vec<HookKey>,
 }
 
+/// An interface that an attachment is for, and that has none.
+#[derive(Clone, Debug)]
+pub struct Unmatched {
+    /// Where it is.
+    pub interface: Interface,
+    /// Why.
+    pub reason: String,
+    /// When that was found.
+    pub tried: Instant,
+}
+
 impl State {
     /// A program by the kernel's id.
     pub fn program(&self, id: ProgramId) -> Option<&Arc<ProgramRecord>> {
@@ -75,6 +96,7 @@ impl State {
             self.previous.remove(&uid);
             self.lost.remove(&uid);
             self.forget_id(old.id, uid);
+            self.matchings.retain(|_, matching| matching.program != uid);
             if !self.lost.is_empty() {
                 // One that had to stand back behind it can be named again.
                 self.index_ids();
@@ -105,7 +127,8 @@ impl State {
         let links =
             self.links.values().flat_map(|link| [u64::from(link.id.0), link.operation.0, link.sequence]);
         let hooks = self.hooks.values().map(|hook| hook.operation.0);
-        programs.chain(links).chain(hooks).max().unwrap_or(0)
+        let matchings = self.matchings.keys().map(|id| u64::from(id.0));
+        programs.chain(links).chain(hooks).chain(matchings).max().unwrap_or(0)
     }
 
     /// Paths that records stand for, without those of one program that is about to go. Programs that are lost hold
@@ -137,6 +160,17 @@ impl State {
     /// Links of a program, by id.
     pub fn links_of(&self, program: ProgramUid) -> impl Iterator<Item = &Arc<LinkRecord>> {
         self.links.values().filter(move |link| link.program == program)
+    }
+
+    /// Attachments of a program to matching interfaces.
+    pub fn matchings_of(&self, program: ProgramUid) -> Vec<MatchingId> {
+        let all = self.matchings.values();
+        all.filter(|matching| matching.program == program).map(|matching| matching.id).collect()
+    }
+
+    /// Links that an attachment to matching interfaces made, by id.
+    pub fn links_of_matching(&self, matching: MatchingId) -> impl Iterator<Item = &Arc<LinkRecord>> {
+        self.links.values().filter(move |link| link.matching == Some(matching))
     }
 
     /// Links of a hook, in the order in which their programs run.

@@ -33,6 +33,11 @@ pub struct Bench<K: Kernel> {
 pub trait Testable: Kernel + Sized {
     /// The value that a program of the object `programs` reads in its constant `verdict`.
     fn verdict(&self, program: ProgramId) -> u32;
+    /// Adds an interface that is switched on.
+    fn add_interface(&self, netns: &Path, name: &str);
+    fn remove_interface(&self, netns: &Path, name: &str);
+    fn rename_interface(&self, netns: &Path, name: &str, new: &str);
+    fn switch_interface(&self, netns: &Path, name: &str, up: bool);
 }
 
 /// A state folder in memory where there is one: these tests do not prove durability.

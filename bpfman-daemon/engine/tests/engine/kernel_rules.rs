@@ -13,7 +13,7 @@ use bpfmand_kernel::{
 use crate::bench::{Bench, Testable};
 
 /// A program that answers `verdict`, and names a map if one is given.
-fn program<K: Kernel>(kernel: &K, kind: ProgramType, verdict: i32, map: Option<&K::Handle>) -> K::Handle {
+pub fn program<K: Kernel>(kernel: &K, kind: ProgramType, verdict: i32, map: Option<&K::Handle>) -> K::Handle {
     let mut insns = Vec::new();
     if let Some(map) = map {
         let id = kernel.map_of(map).unwrap().id;

@@ -1,7 +1,7 @@
 //! The bench on the kernel of this machine: a bpffs in a temporary folder and a network namespace of its own, both
 //! gone when the bench is dropped, also by a panic.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -15,6 +15,26 @@ impl Testable for LinuxKernel {
     fn verdict(&self, program: ProgramId) -> u32 {
         let program = self.open_program(program).unwrap().unwrap();
         test_run(&program, &[0; 64], 1).unwrap().verdict
+    }
+
+    fn add_interface(&self, netns: &Path, name: &str) {
+        // Not every kernel has dummies.
+        ip(netns, &["add", name, "type", "veth", "peer", "name", &format!("peer-{name}")]);
+        self.switch_interface(netns, name, true);
+    }
+
+    fn remove_interface(&self, netns: &Path, name: &str) {
+        ip(netns, &["del", name]);
+    }
+
+    fn rename_interface(&self, netns: &Path, name: &str, new: &str) {
+        self.switch_interface(netns, name, false);
+        ip(netns, &["set", name, "name", new]);
+        self.switch_interface(netns, new, true);
+    }
+
+    fn switch_interface(&self, netns: &Path, name: &str, up: bool) {
+        ip(netns, &["set", name, if up { "up" } else { "down" }]);
     }
 }
 
@@ -51,6 +71,12 @@ fn run(program: &str, arguments: &[&str]) -> bool {
             false
         }
     }
+}
+
+/// `ip link …` in a namespace.
+fn ip(netns: &Path, words: &[&str]) {
+    let name = netns.file_name().unwrap().to_str().unwrap();
+    assert!(run("ip", &[&["-n", name, "link"], words].concat()));
 }
 
 /// A bench with a veth pair in its own namespace. `test` tells apart the tests of one process.

@@ -12,6 +12,7 @@ mod crashes;
 mod durability;
 mod faults;
 mod intents;
+mod interfaces;
 mod kernel_rules;
 mod linux;
 mod loads;
@@ -21,6 +22,7 @@ mod recovery;
 mod replacements;
 mod sequences;
 mod simulated;
+mod strangers;
 
 /// Makes two tests of each body: one on the simulated kernel, one on the real one.
 macro_rules! on_both_kernels {

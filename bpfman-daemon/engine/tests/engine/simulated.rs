@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bpfmand_core::{MapId, NetnsId, ProgramId};
@@ -17,6 +17,23 @@ impl Testable for SimKernel {
         let is_rodata = |id: &&MapId| self.map(**id).unwrap().unwrap().name.contains("rodata");
         let contents = self.first_contents(*maps.iter().find(is_rodata).unwrap()).unwrap();
         u32::from_ne_bytes(contents[..4].try_into().unwrap())
+    }
+
+    fn add_interface(&self, netns: &Path, name: &str) {
+        Self::add_interface(self, Some(netns), name).unwrap();
+        assert!(Self::switch_interface(self, Some(netns), name, true));
+    }
+
+    fn remove_interface(&self, netns: &Path, name: &str) {
+        Self::remove_interface(self, Some(netns), name);
+    }
+
+    fn rename_interface(&self, netns: &Path, name: &str, new: &str) {
+        assert!(Self::rename_interface(self, Some(netns), name, new));
+    }
+
+    fn switch_interface(&self, netns: &Path, name: &str, up: bool) {
+        assert!(Self::switch_interface(self, Some(netns), name, up));
     }
 }
 

@@ -1,0 +1,215 @@
+//! Hooks that are held by programs of others: who is in the way, and what can be done.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::{HookEntry, HookKey, Interface, KernelLinkId, ProgramFacts, Via, XdpRunsIn};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use crate::chain::hook_text;
+use crate::{Engine, EngineError};
+
+/// A program of others that holds a hook which takes only one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookConflict {
+    /// The hook as commands name it.
+    pub hook: String,
+    /// The interface in it.
+    pub interface: Interface,
+    /// What holds it; none if the kernel does not tell.
+    pub program: Option<ProgramFacts>,
+    /// How it is attached.
+    pub attached: Attached,
+    /// Processes that hold the program or its link, "name (pid, unit)".
+    pub held_by: Vec<String>,
+}
+
+/// How a program that is in the way is attached, which decides what can be done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// By a link.
+    Link {
+        /// Those that may be it: more than one only where one program is at interfaces of the same number in several
+        /// namespaces.
+        links: Vec<KernelLinkId>,
+        /// Where it runs.
+        mode: XdpRunsIn,
+    },
+    /// By a netlink message.
+    Netlink {
+        /// Where it runs.
+        mode: XdpRunsIn,
+    },
+    /// It is a dispatcher in libxdp's protocol, with programs of libxdp's users behind it.
+    LibxdpDispatcher(Dispatcher),
+    /// In a way that the kernel does not tell.
+    Unknown,
+}
+
+/// A dispatcher in libxdp's protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispatcher {
+    /// Version of the protocol; none before it had a version.
+    pub version: Option<u8>,
+    /// How many programs it calls, where that is known.
+    pub programs: Option<u8>,
+    /// Where libxdp keeps their pins.
+    pub folder: Option<PathBuf>,
+    /// Where it runs.
+    pub mode: XdpRunsIn,
+}
+
+/// Name of libxdp's dispatcher.
+const DISPATCHER: &str = "xdp_dispatcher";
+/// First byte of its configuration, which is its read-only data.
+const MAGIC: u8 = 236;
+/// Where libxdp keeps its pins, unless `LIBXDP_BPFFS` says otherwise.
+const LIBXDP_PINS: &str = "/sys/fs/bpf/xdp";
+
+impl<K: Kernel> Engine<K> {
+    /// Attaches to a hook that takes one program. Where another is there, it is named.
+    ///
+    /// The kernel alone decides whether the hook is free; the look at who holds it comes after that, and if the other one
+    /// has left in between, the attach is tried again.
+    pub(crate) fn attach_where_free(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        mut attach: impl FnMut() -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        const MOST_TRIES: usize = 4;
+        let mut left = MOST_TRIES;
+        loop {
+            left -= 1;
+            match attach() {
+                Err(EngineError::Kernel(KernelError::HookHeld { .. })) => {}
+                other => return other,
+            }
+            let contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
+            let Some(entry) = contents.entries.first() else {
+                if left > 0 {
+                    continue;
+                }
+                return Err(self.conflict(key, interface, None));
+            };
+            return Err(self.conflict(key, interface, Some(entry)));
+        }
+    }
+
+    fn conflict(&self, key: &HookKey, interface: &Interface, entry: Option<&HookEntry>) -> EngineError {
+        let program =
+            entry.and_then(|entry| entry.program).and_then(|id| self.kernel.program(id).unwrap_or(None));
+        let attached = match entry.map(|entry| &entry.via) {
+            Some(Via::XdpLink { links, mode }) => Attached::Link { links: links.clone(), mode: *mode },
+            Some(Via::XdpNetlink { mode }) => Attached::Netlink { mode: *mode },
+            _ => Attached::Unknown,
+        };
+        let (mode, link) = match &attached {
+            Attached::Link { links, mode } => (Some(*mode), links.first().copied()),
+            Attached::Netlink { mode } => (Some(*mode), None),
+            _ => (None, None),
+        };
+        let dispatcher =
+            program.as_ref().zip(mode).and_then(|(program, mode)| self.dispatcher(key, program, mode));
+        EngineError::HookHeld(Box::new(HookConflict {
+            hook: hook_text(key, interface),
+            interface: interface.clone(),
+            held_by: self.holders(program.as_ref().map(|program| program.id), link),
+            program,
+            attached: dispatcher.map_or(attached, Attached::LibxdpDispatcher),
+        }))
+    }
+
+    /// Tells whether a program is a dispatcher in libxdp's protocol, by its name, the magic in its configuration and the
+    /// folder of its pins.
+    fn dispatcher(&self, key: &HookKey, program: &ProgramFacts, mode: XdpRunsIn) -> Option<Dispatcher> {
+        if program.name != DISPATCHER {
+            return None;
+        }
+        let configuration = program.map_ids.iter().find_map(|id| {
+            let map = self.kernel.open_map(*id).ok()?;
+            let first = self.kernel.map_entries(&map, 1).ok()?.into_iter().next()?;
+            (first.value.first() == Some(&MAGIC)).then_some(first.value)
+        });
+        let folder = Path::new(LIBXDP_PINS).join(format!("dispatch-{}-{}", key.ifindex, program.id));
+        let folder = folder.is_dir().then_some(folder);
+        let byte = |at: usize| configuration.as_ref().and_then(|bytes| bytes.get(at)).copied();
+        Some(Dispatcher { version: byte(1), programs: byte(2), folder, mode })
+    }
+}
+
+impl HookConflict {
+    /// What can be done about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let Self { interface, .. } = self;
+        let ip = |words: &str| match &interface.netns {
+            None => format!("`ip {words}`"),
+            Some(netns) => format!("`nsenter --net={} ip {words}`", netns.display()),
+        };
+        let off = |mode: XdpRunsIn| {
+            let word = match mode {
+                XdpRunsIn::Generic => "xdpgeneric",
+                XdpRunsIn::Native => "xdpdrv",
+                XdpRunsIn::Offload => "xdpoffload",
+            };
+            ip(&format!("link set dev {} {word} off", interface.name))
+        };
+        match &self.attached {
+            Attached::Link { links, .. } => {
+                let link = links.first().map(ToString::to_string).unwrap_or_default();
+                format!(
+                    "`bpfman adopt {link}` makes it a member of a chain of bpfman without a gap; then attach yours \
+                     before or after it"
+                )
+            }
+            Attached::Netlink { mode } => format!(
+                "it is attached without a link, so nobody can take it over without a gap: {} removes it, and packets \
+                 pass unfiltered until something is attached in its place",
+                off(*mode)
+            ),
+            Attached::LibxdpDispatcher(_) => format!(
+                "libxdp's users share this hook: `xdp-loader status {name}` shows their programs, and `xdp-loader \
+                 unload {name} --all` removes them; load them with bpfman to have them in one chain with yours",
+                name = interface.name
+            ),
+            Attached::Unknown => {
+                "`bpftool net` shows who holds the hook; bpfman never replaces programs of others".to_owned()
+            }
+        }
+    }
+}
+
+impl fmt::Display for HookConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hook {} is already held by ", self.hook)?;
+        match &self.program {
+            Some(program) => {
+                write!(f, "program {} \"{}\" (tag {})", program.id, program.name, program.tag_text())?;
+            }
+            None => f.write_str("a program of someone else")?,
+        }
+        match &self.attached {
+            Attached::Link { links, mode } => {
+                let links: Vec<String> = links.iter().map(ToString::to_string).collect();
+                write!(f, ", attached by link {} in {mode} mode", links.join(" or "))?;
+            }
+            Attached::Netlink { mode } => write!(f, ", attached by netlink in {mode} mode")?,
+            Attached::LibxdpDispatcher(dispatcher) => {
+                f.write_str(", a dispatcher of libxdp")?;
+                if let Some(programs) = dispatcher.programs {
+                    write!(f, " with {programs} programs")?;
+                }
+                write!(f, " in {} mode", dispatcher.mode)?;
+                if let Some(folder) = &dispatcher.folder {
+                    write!(f, ", pinned in {}", folder.display())?;
+                }
+            }
+            Attached::Unknown => {}
+        }
+        match &self.held_by[..] {
+            [] => Ok(()),
+            holders => write!(f, "; held by {}", holders.join(", ")),
+        }
+    }
+}

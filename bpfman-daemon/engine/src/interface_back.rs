@@ -1,0 +1,100 @@
+//! Interfaces that are back: what waited for them is attached again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, InterfaceFacts, LinkId};
+use bpfmand_kernel::Kernel;
+
+use crate::interfaces::{FollowReport, Present};
+use crate::locks::Subject;
+use crate::records::{HookRecord, LinkRecord};
+use crate::recover_moves::names_process;
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// Attaches a chain that waited for its interface. Where another chain of ours is at the interface by now, its members
+    /// join that one.
+    pub(crate) fn bring_hook_back(
+        &self,
+        parked: &HookKey,
+        present: &Present<'_>,
+        facts: &InterfaceFacts,
+        report: &mut FollowReport,
+    ) -> Result<(), EngineError> {
+        let key = HookKey { netns: present.netns, ifindex: facts.ifindex, kind: parked.kind };
+        let _locks = self.lock_members(&[*parked, key])?;
+        let Some(hook) = self.state().hooks.get(parked).cloned() else { return Ok(()) };
+        let (made, asked): (Vec<_>, Vec<_>) =
+            self.state().chain(parked).into_iter().partition(|link| link.matching.is_some());
+        // They are made anew for the interface that is there now.
+        self.remove_made(made)?;
+        let of_now = |link: &Arc<LinkRecord>| link.boot == self.boot || !names_process(&link.point);
+        let links: Vec<_> = asked.iter().filter(|link| of_now(link)).cloned().collect();
+        if links.is_empty() && !asked.is_empty() {
+            return Ok(());
+        }
+        let from = HashSet::from([*parked]);
+        if links.is_empty() {
+            // A chain without members, or one whose members have left since.
+            return if self.state().hooks.contains_key(parked) {
+                self.record_moves(&from, &[])
+            } else {
+                Ok(())
+            };
+        }
+        let interface = present.interface(facts);
+        if self.state().hooks.contains_key(&key) {
+            for link in &links {
+                let operation = self.operation();
+                let link =
+                    LinkRecord { hook: Some(key), operation, boot: self.boot.clone(), ..(**link).clone() };
+                self.attach_member(&interface, &key, link)?;
+            }
+            if links.len() == asked.len() {
+                self.record_moves(&from, &[])?;
+            }
+        } else {
+            let moved = self.at_hook(HookRecord { key, interface, ..(*hook).clone() }, &links);
+            let from = if links.len() == asked.len() { from } else { HashSet::new() };
+            self.record_moves(&from, std::slice::from_ref(&moved))?;
+            self.reenter_hook(&moved.0, &moved.1)?;
+        }
+        report.returned += 1;
+        Ok(())
+    }
+
+    /// Attaches a tcx link that waited for its interface.
+    pub(crate) fn bring_link_back(
+        &self,
+        id: LinkId,
+        present: &Present<'_>,
+        facts: &InterfaceFacts,
+        report: &mut FollowReport,
+    ) -> Result<(), EngineError> {
+        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let _program_lock = self.lock(Subject::Program(link.program));
+        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let Some((_, kind @ HookKind::Tcx(_))) = link.point.hook() else { return Ok(()) };
+        if link.hook.is_some() || (link.boot != self.boot && names_process(&link.point)) {
+            return Ok(());
+        }
+        let key = HookKey { netns: present.netns, ifindex: facts.ifindex, kind };
+        let _hook_lock = self.lock(Subject::Hook(key));
+        let result = if link.matching.is_some() {
+            // It is made anew for the interface that is there now.
+            self.remove("follow", std::slice::from_ref(&link), None)
+        } else {
+            self.reattach(&link)
+        };
+        if let Err(error) = result {
+            // As it is on disk.
+            if self.state().links.contains_key(&id) {
+                self.state().links.insert(id, link);
+            }
+            return Err(error);
+        }
+        report.returned += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! Interfaces that are gone: what was attached for all that match goes with them, what was attached by name waits.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, LinkId, ProgramUid};
+use bpfmand_kernel::Kernel;
+use bpfmand_store::Batch;
+
+use crate::engine::encode;
+use crate::interfaces::FollowReport;
+use crate::locks::Subject;
+use crate::records::{self, Entry, HookRecord, LinkRecord};
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Lets go of a hook whose interface is no longer in its namespace.
+    ///
+    /// An interface that was moved to another namespace takes its XDP and tcx programs along. What was attached there by
+    /// name stays then, since nobody asked to end it.
+    pub(crate) fn let_hook_go(&self, key: &HookKey, report: &mut FollowReport) -> Result<(), EngineError> {
+        let _locks = self.lock_members(&[*key])?;
+        let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
+        let lives_on = self.lives_elsewhere(&hook)?;
+        let links = self.state().chain(key);
+        let (made, asked): (Vec<_>, Vec<_>) = links.into_iter().partition(|link| link.matching.is_some());
+        if lives_on && made.is_empty() {
+            return Ok(());
+        }
+        if !lives_on && hook.entry == Entry::Link {
+            // Nothing runs by it any more, and its place may be wanted for another interface with this number.
+            self.kernel.end_link(&paths::hook_link(key))?;
+        }
+        report.detached += self.remove_made(made)?;
+        if lives_on || asked.is_empty() {
+            return Ok(());
+        }
+        let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
+        let placed = self.at_hook(self.parked(&hook, &asked), &asked);
+        self.step("follow", "wait for interface");
+        self.record_moves(&HashSet::from([*key]), &[placed])?;
+        self.state().drifted.remove(key);
+        report.waiting += 1;
+        Ok(())
+    }
+
+    fn lives_elsewhere(&self, hook: &HookRecord) -> Result<bool, EngineError> {
+        match hook.entry {
+            Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
+                Some(link) => Ok(self.kernel.link_of(&link)?.ifindex.is_some()),
+                None => Ok(false),
+            },
+            // The kernel removes all queueing disciplines of an interface that is moved.
+            Entry::Filter { .. } => Ok(false),
+        }
+    }
+
+    /// Removes links that attachments to matching interfaces made. The caller holds the locks of hooks and programs.
+    pub(crate) fn remove_made(&self, links: Vec<Arc<LinkRecord>>) -> Result<usize, EngineError> {
+        let count = links.len();
+        let mut by_program: BTreeMap<ProgramUid, Vec<Arc<LinkRecord>>> = BTreeMap::new();
+        for link in links {
+            by_program.entry(link.program).or_default().push(link);
+        }
+        for links in by_program.values() {
+            self.remove("follow", links, None)?;
+        }
+        Ok(count)
+    }
+
+    /// Lets go of a tcx link whose interface is no longer in its namespace.
+    pub(crate) fn let_link_go(&self, id: LinkId, report: &mut FollowReport) -> Result<(), EngineError> {
+        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let _program_lock = self.lock(Subject::Program(link.program));
+        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let Some(key) = link.hook else { return Ok(()) };
+        let _hook_lock = self.lock(Subject::Hook(key));
+        let pin = paths::link(id);
+        let lives_on = match self.kernel.open_pin(&pin)? {
+            Some(handle) => self.kernel.link_of(&handle)?.ifindex.is_some(),
+            None => false,
+        };
+        if link.matching.is_some() {
+            self.remove("follow", &[link], None)?;
+            report.detached += 1;
+            return Ok(());
+        }
+        if lives_on {
+            return Ok(());
+        }
+        self.kernel.end_link(&pin)?;
+        let waiting = LinkRecord { hook: None, ..(*link).clone() };
+        let mut batch = Batch::new();
+        batch.put(records::LINKS, id.to_string().as_bytes(), encode(&waiting)?);
+        self.step("follow", "wait for interface");
+        self.commit(batch)?;
+        let mut state = self.state();
+        state.links.insert(id, Arc::new(waiting));
+        state.drifted_links.remove(&id);
+        report.waiting += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! Interfaces that have another name now: the records are told, and nothing else changes.
+
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
+use bpfmand_kernel::Kernel;
+use bpfmand_store::Batch;
+
+use crate::engine::encode;
+use crate::interfaces::{FollowReport, Present};
+use crate::locks::Subject;
+use crate::matching::at_interface;
+use crate::records::{self, HookRecord, LinkRecord};
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// Gives hooks and links the names that their interfaces have now.
+    pub(crate) fn follow_names(&self, present: &Present<'_>, report: &mut FollowReport) {
+        let renamed = |key: &HookKey, interface: &Interface| {
+            let facts = present.interfaces.get(&key.ifindex).filter(|_| key.netns == present.netns)?;
+            (facts.name != interface.name).then(|| facts.name.clone())
+        };
+        let (hooks, links) = {
+            let state = self.state();
+            let hooks: Vec<(HookKey, String)> = state
+                .hooks
+                .values()
+                .filter_map(|hook| Some((hook.key, renamed(&hook.key, &hook.interface)?)))
+                .collect();
+            let links: Vec<(LinkId, String)> = state
+                .links
+                .values()
+                .filter_map(|link| match (link.hook, link.point.hook()) {
+                    (Some(key), Some((interface, HookKind::Tcx(_)))) => {
+                        Some((link.id, renamed(&key, interface)?))
+                    }
+                    _ => None,
+                })
+                .collect();
+            (hooks, links)
+        };
+        for (key, name) in hooks {
+            match self.rename_hook(&key, &name) {
+                Ok(()) => report.renamed += 1,
+                result => report.add(result, || format!("following the name {name}")),
+            }
+        }
+        for (link, name) in links {
+            match self.rename_link(link, &name) {
+                Ok(()) => report.renamed += 1,
+                result => report.add(result, || format!("following the name {name}")),
+            }
+        }
+    }
+
+    fn rename_hook(&self, key: &HookKey, name: &str) -> Result<(), EngineError> {
+        let _locks = self.lock_members(&[*key])?;
+        let (hook, links) = {
+            let state = self.state();
+            let Some(hook) = state.hooks.get(key).cloned() else { return Ok(()) };
+            (hook, state.chain(key))
+        };
+        let interface = Interface { name: name.to_owned(), ..hook.interface.clone() };
+        let hook = HookRecord { interface, ..(*hook).clone() };
+        let links: Vec<Arc<LinkRecord>> = links.iter().map(|link| Arc::new(with_name(link, name))).collect();
+        let mut batch = Batch::new();
+        batch.put(records::HOOKS, &records::hook_key(key), encode(&hook)?);
+        for link in &links {
+            batch.put(records::LINKS, link.id.to_string().as_bytes(), encode(&**link)?);
+        }
+        self.step("follow", "rename");
+        self.commit(batch)?;
+        let mut state = self.state();
+        state.hooks.insert(*key, Arc::new(hook));
+        state.links.extend(links.into_iter().map(|link| (link.id, link)));
+        Ok(())
+    }
+
+    fn rename_link(&self, id: LinkId, name: &str) -> Result<(), EngineError> {
+        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let _program_lock = self.lock(Subject::Program(link.program));
+        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let Some(key) = link.hook else { return Ok(()) };
+        let _hook_lock = self.lock(Subject::Hook(key));
+        let link = with_name(&link, name);
+        let mut batch = Batch::new();
+        batch.put(records::LINKS, id.to_string().as_bytes(), encode(&link)?);
+        self.step("follow", "rename");
+        self.commit(batch)?;
+        self.state().links.insert(id, Arc::new(link));
+        Ok(())
+    }
+}
+
+fn with_name(link: &LinkRecord, name: &str) -> LinkRecord {
+    let point = match link.point.hook() {
+        Some((interface, _)) => {
+            at_interface(&link.point, &Interface { name: name.to_owned(), ..interface.clone() })
+        }
+        None => link.point.clone(),
+    };
+    LinkRecord { point, ..link.clone() }
+}
