@@ -40,6 +40,8 @@ pub struct Config {
     pub tc_by_clsact: bool,
     /// The store's engine.
     pub store: EngineKind,
+    /// Compare hooks with the records so often; none: never.
+    pub check: Option<Duration>,
     /// End after being idle for so long.
     pub idle: Option<Duration>,
     /// What to log.
@@ -58,6 +60,7 @@ struct File {
     signing: LegacySigning,
     store: StoreTable,
     tc: TcTable,
+    watch: WatchTable,
     logging: LoggingTable,
 }
 
@@ -77,6 +80,12 @@ struct StoreTable {
 #[serde(default)]
 struct TcTable {
     attach: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WatchTable {
+    check_seconds: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -148,6 +157,7 @@ impl Config {
                     name.parse().map_err(|error| anyhow::anyhow!("configuration: store.engine: {error}"))?
                 }
             },
+            check: check_period(file.watch.check_seconds)?,
             idle: (arguments.timeout > 0).then(|| Duration::from_secs(arguments.timeout)),
             log: arguments.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or(level),
             log_as_json: match file.logging.format.as_deref() {
@@ -164,6 +174,21 @@ impl Config {
     /// Where the bpffs is mounted.
     pub fn fs(&self) -> PathBuf {
         self.runtime.join("fs")
+    }
+}
+
+fn check_period(seconds: Option<f64>) -> anyhow::Result<Option<Duration>> {
+    const DEFAULT: Duration = Duration::from_secs(10);
+    const RANGE: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
+    match seconds {
+        None => Ok(Some(DEFAULT)),
+        Some(0.0) => Ok(None),
+        Some(seconds) if RANGE.contains(&seconds) => Ok(Some(Duration::from_secs_f64(seconds))),
+        Some(other) => bail!(
+            "configuration: watch.check_seconds {other} is neither 0, for never, nor between {} and {}",
+            RANGE.start(),
+            RANGE.end()
+        ),
     }
 }
 
@@ -238,5 +263,18 @@ mod tests {
         assert!(error.to_string().contains("\"fast\""), "{error}");
         let error = Config::merge(&arguments(&["--runtime-dir", "r"]), File::default()).unwrap_err();
         assert!(error.to_string().contains("absolute"), "{error}");
+        for wrong in ["0.01", "-1", "1e9", "nan"] {
+            let text = format!("[watch]\ncheck_seconds = {wrong}\n");
+            let error = Config::merge(&arguments(&[]), toml::from_str(&text).unwrap()).unwrap_err();
+            assert!(error.to_string().contains("watch.check_seconds"), "{error}");
+        }
+    }
+
+    #[test]
+    fn hooks_are_checked_as_often_as_configured() {
+        let check = |text: &str| Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap().check;
+        assert_eq!(check(""), Some(Duration::from_secs(10)));
+        assert_eq!(check("[watch]\ncheck_seconds = 0.5\n"), Some(Duration::from_millis(500)));
+        assert_eq!(check("[watch]\ncheck_seconds = 0\n"), None);
     }
 }

@@ -9,6 +9,7 @@ mod run;
 mod socket;
 #[cfg(debug_assertions)]
 mod step_kill;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -16,6 +16,7 @@ use tonic::transport::Server;
 
 use crate::config::Config;
 use crate::images::RegistryImages;
+use crate::watch::Watcher;
 use crate::{logging, policy, socket};
 
 /// How long requests in progress may take after the daemon was told to end, and how long their threads after that:
@@ -74,9 +75,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     #[cfg(debug_assertions)]
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
+    let watcher =
+        Watcher::start(Arc::clone(&engine), config.check).context("cannot start the watch of interfaces")?;
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
     let api = Api::new(Arc::clone(&engine), images, paths);
-    let result = runtime.block_on(serve(config, &api));
+    let follows = || engine.has_matchings();
+    let result = runtime.block_on(serve(config, &api, follows));
+    drop(watcher);
     runtime.shutdown_timeout(GRACE);
     if let Err(error) = engine.close() {
         tracing::warn!(%error, "the next start will tidy up");
@@ -84,7 +89,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     result
 }
 
-async fn serve(config: &Config, api: &Api<LinuxKernel>) -> anyhow::Result<()> {
+async fn serve(config: &Config, api: &Api<LinuxKernel>, is_needed: impl Fn() -> bool) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     let socket = socket::open(&config.socket)?;
@@ -106,7 +111,7 @@ async fn serve(config: &Config, api: &Api<LinuxKernel>) -> anyhow::Result<()> {
         result = &mut server => return result.context("the server ended"),
         _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
         _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
-        () = idle(&activity, config.idle) => tracing::info!("idle: ending"),
+        () = idle(&activity, config.idle, is_needed) => tracing::info!("idle: ending"),
     }
     let _still_there = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     drop(stop);
@@ -128,12 +133,13 @@ async fn serve(config: &Config, api: &Api<LinuxKernel>) -> anyhow::Result<()> {
     }
 }
 
-/// Returns when no request was in progress for `limit`; never if there is no limit.
-async fn idle(activity: &Activity, limit: Option<Duration>) {
+/// Returns when no request was in progress for `limit` and the daemon is not needed otherwise; never if there is no limit.
+async fn idle(activity: &Activity, limit: Option<Duration>, is_needed: impl Fn() -> bool) {
     let Some(limit) = limit else { return std::future::pending().await };
     loop {
         match activity.idle() {
-            Some(idle) if idle >= limit => return,
+            Some(idle) if idle >= limit && !is_needed() => return,
+            Some(idle) if idle >= limit => tokio::time::sleep(limit).await,
             Some(idle) => tokio::time::sleep(limit.saturating_sub(idle)).await,
             None => tokio::time::sleep(limit).await,
         }

@@ -1,0 +1,208 @@
+//! Watches what nobody asks the daemon about: interfaces that come and go, and strangers at the hooks.
+//!
+//! One thread waits for the kernel's messages about the interfaces of each namespace that matters; one starts these
+//! threads, looks for new namespaces, and from time to time compares all hooks with the records. They hold no program,
+//! map or link. The socket of a watch keeps its namespace alive for at most a second after its file is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bpfmand_core::InterfaceEvent;
+use bpfmand_engine::{Engine, EngineError, FollowReport};
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::{InterfaceWatch, KernelError};
+
+/// What changes within this time after a change is followed together with what follows.
+const SPACING: Duration = Duration::from_millis(20);
+/// A watch is told this late at most that its namespace is gone, or the daemon is ending.
+const TURN: Duration = Duration::from_secs(1);
+/// How often folders are looked at for new namespaces, where some are expected.
+const LOOK: Duration = Duration::from_millis(100);
+/// Records that change are looked at this often at most.
+const REST: Duration = Duration::from_millis(5);
+/// Attaching to an interface builds a chain, as a request does.
+const STACK: usize = 1 << 20;
+
+type Daemon = Engine<LinuxKernel>;
+
+/// The threads, which end some time after this value is dropped.
+pub struct Watcher {
+    stop: Arc<AtomicBool>,
+}
+
+impl Watcher {
+    /// Starts them. Hooks are compared with the records every `check`, or never.
+    pub fn start(engine: Arc<Daemon>, check: Option<Duration>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut supervisor = Supervisor {
+            engine,
+            check,
+            stop: Arc::clone(&stop),
+            watched: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        };
+        Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(move || supervisor.run())?;
+        Ok(Self { stop })
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A thread that watches a namespace.
+struct Watched {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+struct Supervisor {
+    engine: Arc<Daemon>,
+    check: Option<Duration>,
+    stop: Arc<AtomicBool>,
+    watched: BTreeMap<Option<PathBuf>, Watched>,
+    /// Namespaces that cannot be watched, with the reason that was logged.
+    refused: BTreeMap<Option<PathBuf>, String>,
+}
+
+impl Supervisor {
+    fn run(&mut self) {
+        let mut seen = 0;
+        let mut checked = Instant::now();
+        while !self.stop.load(Ordering::Relaxed) {
+            let wanted = self.engine.watched_namespaces();
+            let all_watched = self.watch_all(&wanted);
+            if self.check.is_some_and(|check| checked.elapsed() >= check) {
+                self.engine.check_all();
+                for netns in &wanted {
+                    follow(&self.engine, netns.as_deref());
+                }
+                checked = Instant::now();
+            }
+            let mut wait = if all_watched && !self.engine.expects_namespaces() { TURN } else { LOOK };
+            if let Some(check) = self.check {
+                wait = wait.min(check.saturating_sub(checked.elapsed()));
+            }
+            std::thread::sleep(REST);
+            seen = self.engine.wait_for_change(seen, wait);
+        }
+        for watched in self.watched.values() {
+            watched.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Starts and ends threads. Answers whether all namespaces that are wanted are watched.
+    fn watch_all(&mut self, wanted: &BTreeSet<Option<PathBuf>>) -> bool {
+        self.watched.retain(|netns, watched| {
+            if !wanted.contains(netns) {
+                watched.stop.store(true, Ordering::Relaxed);
+            }
+            wanted.contains(netns) && !watched.thread.is_finished()
+        });
+        self.refused.retain(|netns, _| wanted.contains(netns));
+        let mut all = true;
+        for netns in wanted {
+            if self.watched.contains_key(netns) {
+                continue;
+            }
+            match self.watch(netns.as_ref()) {
+                Ok(watched) => {
+                    self.watched.insert(netns.clone(), watched);
+                    self.refused.remove(netns);
+                }
+                Err(error) => {
+                    all = false;
+                    // One that is not there yet is waited for; anything else is told once.
+                    let is_absent = matches!(error, EngineError::Kernel(KernelError::NoNamespace { .. }));
+                    let reason = error.to_string();
+                    if !is_absent && self.refused.get(netns) != Some(&reason) {
+                        tracing::warn!(%reason, ?netns, "interfaces are not watched");
+                    }
+                    self.refused.insert(netns.clone(), reason);
+                }
+            }
+        }
+        all
+    }
+
+    fn watch(&self, netns: Option<&PathBuf>) -> Result<Watched, EngineError> {
+        let watch = self.engine.watch_interfaces(netns.map(PathBuf::as_path))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (engine, ended, path) = (Arc::clone(&self.engine), Arc::clone(&stop), netns.cloned());
+        let thread = Builder::new()
+            .name("interfaces".to_owned())
+            .stack_size(STACK)
+            .spawn(move || watch_namespace(&engine, path.as_deref(), watch, &ended))
+            .map_err(|source| EngineError::Files {
+                action: "start a thread for",
+                path: "the watch of interfaces".to_owned(),
+                source,
+            })?;
+        Ok(Watched { stop, thread })
+    }
+}
+
+fn watch_namespace(
+    engine: &Daemon,
+    netns: Option<&Path>,
+    mut watch: Box<dyn InterfaceWatch>,
+    stop: &AtomicBool,
+) {
+    // What came before the watch began.
+    follow(engine, netns);
+    while !stop.load(Ordering::Relaxed) {
+        match watch.next(TURN) {
+            Ok(events) if events.is_empty() => {}
+            Ok(events) => {
+                if events.contains(&InterfaceEvent::NamespaceGone) {
+                    drop(watch);
+                    follow(engine, netns);
+                    return;
+                }
+                follow(engine, netns);
+                std::thread::sleep(SPACING);
+            }
+            Err(error) => {
+                tracing::warn!(%error, ?netns, "the watch of interfaces ended and is begun again");
+                return;
+            }
+        }
+    }
+}
+
+fn follow(engine: &Daemon, netns: Option<&Path>) {
+    let began = Instant::now();
+    let before = engine.hook_changes();
+    match engine.follow_interfaces(netns) {
+        Ok(report) if report.is_empty() => {}
+        Ok(FollowReport { attached, detached, renamed, waiting, returned, problems }) => {
+            let changes = engine.hook_changes();
+            tracing::info!(
+                ?netns,
+                attached,
+                detached,
+                renamed,
+                waiting,
+                returned,
+                problems = problems.len(),
+                took = ?began.elapsed(),
+                in_kernel = ?changes.total.saturating_sub(before.total),
+                longest = ?changes.longest,
+                "interfaces changed"
+            );
+            for problem in problems {
+                tracing::warn!(?netns, "{problem}");
+            }
+        }
+        Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => {
+            tracing::debug!(?netns, "the namespace is gone");
+        }
+        Err(error) => tracing::warn!(%error, ?netns, "interfaces cannot be followed"),
+    }
+}
