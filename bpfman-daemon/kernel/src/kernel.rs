@@ -17,7 +17,7 @@ use crate::{
 /// A handle keeps its object alive. Objects also live while pinned, and while another object uses them.
 pub trait Kernel: Send + Sync + 'static {
     /// Holds a map, program, link or BTF.
-    type Handle: Send + Sync;
+    type Handle: Send + Sync + std::fmt::Debug;
 
     /// What this kernel can do.
     fn features(&self) -> &Features;

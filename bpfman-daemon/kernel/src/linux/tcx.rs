@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use bpfmand_core::{Direction, HookContents, HookEntry, HookKey, IfIndex, KernelLinkId, ProgramId, Via};
 
 use super::attr::{self, Command};
-use super::{features, hook_contents, sys};
+use super::{features, hook_contents, sys, xdp};
 use crate::{Anchor, KernelError};
 
 const ATTACH_TCX_INGRESS: u32 = 46;
@@ -17,8 +17,8 @@ const F_AFTER: u32 = 1 << 4;
 const F_ID: u32 = 1 << 5;
 const F_LINK: u32 = 1 << 13;
 
-/// Most programs at one hook (`BPF_MPROG_MAX`).
-const MOST: usize = 64;
+/// Most programs at one hook: one less than `BPF_MPROG_MAX`, whose last place ends the list.
+const MOST: usize = 63;
 
 const fn attach_type(direction: Direction) -> u32 {
     match direction {
@@ -73,8 +73,9 @@ pub fn attach(
 pub fn contents(key: &HookKey, direction: Direction) -> Result<HookContents, KernelError> {
     match query(key.ifindex, direction) {
         Ok(contents) => Ok(contents),
+        // A kernel that does not know the question does not look at the interface either.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) && !features::has_tcx() => {
-            Ok(HookContents::default())
+            xdp::contents(key).map(|_interface_is_there| HookContents::default())
         }
         Err(source) => Err(hook_contents::failed(key, source)),
     }

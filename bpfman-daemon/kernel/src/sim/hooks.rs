@@ -13,8 +13,8 @@ use super::objects::{Body, Key, LINK, PROGRAM, Place};
 use super::{World, refuse};
 use crate::{Anchor, KernelError, XdpMode};
 
-/// Most programs at one tcx hook (`BPF_MPROG_MAX`).
-const MOST_TCX: usize = 64;
+/// Most programs at one tcx hook: one less than `BPF_MPROG_MAX`, whose last place ends the list.
+const MOST_TCX: usize = 63;
 
 /// Where a program runs: here every driver knows XDP.
 pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {

@@ -1,0 +1,95 @@
+//! A kernel, a network namespace with the interfaces `left` and `right`, and what others can do there.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface};
+use bpfmand_kernel::{Anchor, Kernel, LinkTarget, XdpMode};
+
+/// What happens to a machine without this daemon.
+pub trait Machine<K: Kernel>: Send + Sync {
+    /// Adds an interface, switched off.
+    fn add_interface(&self, netns: &Path, name: &str);
+    /// Removes an interface.
+    fn remove_interface(&self, netns: &Path, name: &str);
+    /// Renames an interface that is switched off.
+    fn rename_interface(&self, netns: &Path, name: &str, new: &str);
+    /// Switches an interface on or off.
+    fn switch_interface(&self, netns: &Path, name: &str, up: bool);
+    /// `ip link set xdpdrv` or `xdpgeneric`.
+    fn attach_xdp_by_netlink(&self, at: &At<'_>, program: &K::Handle, mode: XdpMode);
+    /// `ip link set xdp off`.
+    fn detach_xdp_by_netlink(&self, at: &At<'_>);
+    /// `BPF_PROG_ATTACH`.
+    fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &K::Handle, anchor: Anchor);
+    /// Another namespace, whose interfaces `left` and `right` have the same numbers. Gone with the machine.
+    fn add_namespace(&self) -> PathBuf;
+    /// Removes a namespace's path, and the namespace with it if nothing else holds it.
+    fn remove_namespace(&self, netns: &Path);
+}
+
+/// An interface.
+pub struct At<'a> {
+    pub netns: &'a Path,
+    pub name: &'a str,
+    pub ifindex: IfIndex,
+}
+
+impl At<'_> {
+    pub fn xdp(&self, mode: XdpMode) -> LinkTarget<'_> {
+        LinkTarget::Xdp { netns: Some(self.netns), ifindex: self.ifindex, mode }
+    }
+
+    pub fn tcx(
+        &self,
+        direction: Direction,
+        anchor: Anchor,
+        expected_revision: Option<u64>,
+    ) -> LinkTarget<'_> {
+        let netns = Some(self.netns);
+        LinkTarget::Tcx { netns, ifindex: self.ifindex, direction, anchor, expected_revision }
+    }
+}
+
+pub struct Bench<K: Kernel> {
+    /// First, so that what it made goes before the kernel.
+    pub machine: Box<dyn Machine<K>>,
+    pub kernel: Arc<K>,
+    pub netns: PathBuf,
+}
+
+impl<K: Kernel> Bench<K> {
+    pub fn key(&self, name: &str, kind: HookKind) -> HookKey {
+        self.key_in(&self.netns, name, kind)
+    }
+
+    pub fn key_in(&self, netns: &Path, name: &str, kind: HookKind) -> HookKey {
+        let interface = Interface { name: name.to_owned(), netns: Some(netns.to_owned()) };
+        self.kernel.find_hook(&interface, kind).unwrap()
+    }
+
+    pub fn left(&self) -> At<'_> {
+        let ifindex = self.key("left", HookKind::Xdp).ifindex;
+        At { netns: &self.netns, name: "left", ifindex }
+    }
+
+    pub fn right(&self) -> At<'_> {
+        At { name: "right", ifindex: self.key("right", HookKind::Xdp).ifindex, ..self.left() }
+    }
+
+    /// Whether the kernel verifies and runs programs.
+    pub fn is_real(&self) -> bool {
+        !self.kernel.features().release.ends_with("-sim")
+    }
+
+    /// Whether there is tcx; says so if not.
+    pub fn has_tcx(&self) -> bool {
+        let features = self.kernel.features();
+        if features.tcx {
+            return true;
+        }
+        assert!(features.version < (6, 6), "{features:?}");
+        println!("skipped: no tcx before Linux 6.6");
+        false
+    }
+}

@@ -1,0 +1,264 @@
+//! Everything that runs at a hook.
+
+use bpfmand_core::{Direction, HookKind, KernelLinkId, ProgramType, Via, XdpRunsIn};
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::{Anchor, FilterPlace, Kernel, KernelError, TcFilter, XdpMode};
+
+use crate::bench::{At, Bench};
+use crate::linux::{name, tc, with_pin};
+use crate::programs::{PASS, answering};
+
+fn an_empty_hook_has_no_entries<K: Kernel>(bench: &Bench<K>) {
+    for kind in [HookKind::Xdp, HookKind::Tc(Direction::Ingress), HookKind::Tcx(Direction::Egress)] {
+        let contents = bench.kernel.hook_contents(Some(&bench.netns), &bench.key("left", kind)).unwrap();
+        assert_eq!(contents.entries, [], "{kind:?}");
+        let has_revision = kind != HookKind::Xdp && bench.kernel.features().tcx;
+        assert_eq!(contents.revision.is_some(), has_revision, "{kind:?}");
+    }
+}
+
+fn an_xdp_link_is_told_with_its_mode<K: Kernel>(bench: &Bench<K>) {
+    let kernel = &*bench.kernel;
+    for (mode, runs_in) in [(XdpMode::Native, XdpRunsIn::Native), (XdpMode::Generic, XdpRunsIn::Generic)] {
+        let program = answering(kernel, ProgramType::Xdp, PASS);
+        let link = kernel.attach(&program, &bench.left().xdp(mode)).unwrap();
+        let link_id = kernel.link_of(&link).unwrap().id;
+        let key = bench.key("left", HookKind::Xdp);
+        let contents = kernel.hook_contents(Some(&bench.netns), &key).unwrap();
+        let [entry] = contents.entries.as_slice() else { panic!("{contents:?}") };
+        assert_eq!(entry.program, Some(kernel.program_of(&program).unwrap().id));
+        assert_eq!(entry.via, Via::XdpLink { links: vec![link_id], mode: runs_in });
+        assert!(entry.may_be_link(link_id) && !entry.may_be_link(KernelLinkId(link_id.0 + 1)));
+        let right = bench.key("right", HookKind::Xdp);
+        assert_eq!(kernel.hook_contents(Some(&bench.netns), &right).unwrap().entries, []);
+    }
+}
+
+fn an_xdp_program_without_link_is_told_from_one_with<K: Kernel>(bench: &Bench<K>) {
+    let kernel = &*bench.kernel;
+    let program = answering(kernel, ProgramType::Xdp, PASS);
+    let right = bench.right();
+    // The same program is also linked to another interface, which must not confuse.
+    let _elsewhere = kernel.attach(&program, &right.xdp(XdpMode::Generic)).unwrap();
+    let key = bench.key("left", HookKind::Xdp);
+    for (mode, runs_in) in [(XdpMode::Native, XdpRunsIn::Native), (XdpMode::Generic, XdpRunsIn::Generic)] {
+        bench.machine.attach_xdp_by_netlink(&bench.left(), &program, mode);
+        let contents = kernel.hook_contents(Some(&bench.netns), &key).unwrap();
+        let [entry] = contents.entries.as_slice() else { panic!("{contents:?}") };
+        assert_eq!(entry.program, Some(kernel.program_of(&program).unwrap().id));
+        assert_eq!(entry.via, Via::XdpNetlink { mode: runs_in });
+        // Looking changed nothing.
+        assert_eq!(kernel.hook_contents(Some(&bench.netns), &key).unwrap(), contents);
+        bench.machine.detach_xdp_by_netlink(&bench.left());
+        assert_eq!(kernel.hook_contents(Some(&bench.netns), &key).unwrap().entries, []);
+    }
+}
+
+fn a_conflict_names_the_program_that_holds_the_hook<K: Kernel>(bench: &Bench<K>) {
+    let kernel = &*bench.kernel;
+    let (theirs, ours) = (answering(kernel, ProgramType::Xdp, PASS), answering(kernel, ProgramType::Xdp, 1));
+    let facts = kernel.program_of(&theirs).unwrap();
+    let conflict = |how: &str| {
+        let error = kernel.attach(&ours, &bench.left().xdp(XdpMode::Auto)).unwrap_err();
+        let KernelError::HookHeld { holder, .. } = &error else { panic!("{error:?}") };
+        for part in [format!("program {} (\"answer\"", facts.id), facts.tag_text(), how.to_owned()] {
+            assert!(holder.contains(&part), "{holder} does not say {part}");
+        }
+    };
+    bench.machine.attach_xdp_by_netlink(&bench.left(), &theirs, XdpMode::Native);
+    conflict("native, by netlink");
+    bench.machine.detach_xdp_by_netlink(&bench.left());
+    let link = kernel.attach(&theirs, &bench.left().xdp(XdpMode::Generic)).unwrap();
+    conflict(&format!("generic, by link {}", kernel.link_of(&link).unwrap().id));
+}
+
+fn links_of_one_program_to_the_same_number_in_two_namespaces_are_both_told<K: Kernel>(bench: &Bench<K>) {
+    let kernel = &*bench.kernel;
+    let other = bench.machine.add_namespace();
+    let here = bench.left();
+    let there = At { netns: &other, ..bench.left() };
+    let there_key = bench.key_in(&other, "left", HookKind::Xdp);
+    assert_eq!(there_key.ifindex, here.ifindex);
+    let program = answering(kernel, ProgramType::Xdp, PASS);
+    let links = [&here, &there].map(|at| kernel.attach(&program, &at.xdp(XdpMode::Generic)).unwrap());
+    let ids = links.each_ref().map(|link| kernel.link_of(link).unwrap().id);
+    for (netns, key) in [(&bench.netns, bench.key("left", HookKind::Xdp)), (&other, there_key)] {
+        let contents = kernel.hook_contents(Some(netns), &key).unwrap();
+        let Via::XdpLink { links, .. } = &contents.entries[0].via else { panic!("{contents:?}") };
+        assert_eq!(links.as_slice(), ids);
+    }
+    drop(links);
+    // A link in one of them is not taken for one in the other, whose program came by netlink.
+    bench.machine.attach_xdp_by_netlink(&there, &program, XdpMode::Generic);
+    let _link = kernel.attach(&program, &here.xdp(XdpMode::Generic)).unwrap();
+    let contents = kernel.hook_contents(Some(&other), &there_key).unwrap();
+    assert_eq!(contents.entries[0].via, Via::XdpNetlink { mode: XdpRunsIn::Generic });
+}
+
+fn tcx_programs_come_in_their_order_and_before_filters<K: Kernel>(bench: &Bench<K>) {
+    let kernel = &*bench.kernel;
+    if !bench.has_tcx() {
+        return;
+    }
+    let direction = Direction::Ingress;
+    let programs: [K::Handle; 4] = std::array::from_fn(|_| answering(kernel, ProgramType::Tc, 0));
+    let id = |number: usize| Some(kernel.program_of(&programs[number]).unwrap().id);
+    let left = bench.left();
+    let link = kernel.attach(&programs[0], &left.tcx(direction, Anchor::Last, None)).unwrap();
+    let link_id = kernel.link_of(&link).unwrap().id;
+    bench.machine.attach_tcx_program(&left, direction, &programs[1], Anchor::First);
+    let place = |priority, handle| FilterPlace {
+        netns: Some(&bench.netns),
+        ifindex: left.ifindex,
+        direction,
+        filter: TcFilter { priority, handle },
+    };
+    kernel.add_filter(&place(60, 0x6270_0002), &programs[2], "late").unwrap();
+    kernel.add_filter(&place(7, 0x6270_0001), &programs[3], "early").unwrap();
+    let contents = |kind| kernel.hook_contents(Some(&bench.netns), &bench.key("left", kind)).unwrap();
+    let tcx = contents(HookKind::Tcx(direction));
+    let found: Vec<_> = tcx.entries.iter().map(|entry| (entry.program, entry.via.clone())).collect();
+    assert_eq!(found, [(id(1), Via::TcxProgram), (id(0), Via::TcxLink { link: link_id })]);
+    let all = contents(HookKind::Tc(direction));
+    assert_eq!(all.revision, tcx.revision);
+    assert_eq!(all.entries[..2], tcx.entries[..]);
+    let filters: Vec<_> = all.entries[2..]
+        .iter()
+        .map(|entry| match &entry.via {
+            Via::Filter(facts) => {
+                assert_eq!((facts.chain, facts.protocol, facts.kind.as_str()), (0, 3, "bpf"));
+                assert!(facts.direct_action);
+                (entry.program, facts.priority, facts.handle, facts.name.clone())
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let name = |name: &str| Some(name.to_owned());
+    assert_eq!(filters, [(id(3), 7, 0x6270_0001, name("early")), (id(2), 60, 0x6270_0002, name("late"))]);
+    assert_eq!(contents(HookKind::Tc(Direction::Egress)).entries, []);
+}
+
+fn of_one_priority_the_newest_filter_runs_first<K: Kernel>(bench: &Bench<K>) {
+    let kernel = &*bench.kernel;
+    let programs: [K::Handle; 3] = std::array::from_fn(|_| answering(kernel, ProgramType::Tc, 0));
+    let at = |handle| FilterPlace {
+        netns: Some(&bench.netns),
+        ifindex: bench.left().ifindex,
+        direction: Direction::Ingress,
+        filter: TcFilter { priority: 9, handle },
+    };
+    // An old one that is replaced keeps its place.
+    for (handle, program) in [(1, &programs[0]), (3, &programs[1]), (2, &programs[2])] {
+        kernel.add_filter(&at(handle), program, "same").unwrap();
+    }
+    let first = kernel.program_of(&programs[0]).unwrap().id;
+    kernel.replace_filter(&at(1), &programs[1], first, "same").unwrap();
+    let key = bench.key("left", HookKind::Tc(Direction::Ingress));
+    let contents = kernel.hook_contents(Some(&bench.netns), &key).unwrap();
+    let handles: Vec<_> = contents
+        .entries
+        .iter()
+        .filter_map(|entry| match &entry.via {
+            Via::Filter(facts) => Some(facts.handle),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(handles, [2, 3, 1]);
+}
+
+fn a_hook_that_is_gone_is_told_so<K: Kernel>(bench: &Bench<K>) {
+    let kernel = &*bench.kernel;
+    let kinds = [HookKind::Xdp, HookKind::Tc(Direction::Ingress), HookKind::Tcx(Direction::Ingress)];
+    let other = bench.machine.add_namespace();
+    for kind in kinds {
+        let key = bench.key("left", kind);
+        let error = kernel.hook_contents(Some(&other), &key).unwrap_err();
+        assert!(matches!(error, KernelError::HookGone { .. }), "another namespace: {error:?}");
+        let error = kernel.hook_contents(None, &key).unwrap_err();
+        assert!(matches!(error, KernelError::HookGone { .. }), "the daemon's own: {error:?}");
+    }
+    let keys = kinds.map(|kind| bench.key("left", kind));
+    bench.machine.remove_interface(&bench.netns, "left");
+    for key in keys {
+        let error = kernel.hook_contents(Some(&bench.netns), &key).unwrap_err();
+        assert!(error.to_string().contains("no such interface any more"), "{error}");
+    }
+    bench.machine.remove_namespace(&other);
+    let error = kernel.hook_contents(Some(&other), &keys[0]).unwrap_err();
+    assert!(matches!(error, KernelError::NoNamespace { .. }), "{error:?}");
+}
+
+/// What `tc` adds: without names of ours, of other kinds, on other protocols and chains.
+fn filters_of_others_are_told_as_tc_shows_them(bench: &Bench<LinuxKernel>) {
+    let (kernel, netns) = (&*bench.kernel, &bench.netns);
+    let program = answering(kernel, ProgramType::Tc, 0);
+    let id = kernel.program_of(&program).unwrap().id;
+    assert!(tc(netns, &["qdisc", "add", "dev", "left", "clsact"]).0);
+    let bpf = [
+        "-n",
+        name(netns),
+        "filter",
+        "add",
+        "dev",
+        "left",
+        "ingress",
+        "protocol",
+        "ip",
+        "prio",
+        "5",
+        "handle",
+    ];
+    with_pin(id, "tc", &[&bpf[..], &["3", "bpf", "object-pinned", "PIN", "da"]].concat());
+    let chained =
+        ["-n", name(netns), "filter", "add", "dev", "left", "ingress", "chain", "7", "prio", "1", "handle"];
+    with_pin(id, "tc", &[&chained[..], &["9", "bpf", "object-pinned", "PIN"]].concat());
+    let (has_u32, why) = tc(
+        netns,
+        &[
+            "filter", "add", "dev", "left", "ingress", "prio", "2", "protocol", "all", "u32", "match", "u32",
+            "0", "0", "classid", "1:1",
+        ],
+    );
+    let key = bench.key("left", HookKind::Tc(Direction::Ingress));
+    let contents = kernel.hook_contents(Some(netns), &key).unwrap();
+    let mut found: Vec<_> = contents
+        .entries
+        .iter()
+        .map(|entry| match &entry.via {
+            Via::Filter(facts) => (
+                facts.chain,
+                facts.priority,
+                facts.kind.as_str(),
+                facts.protocol,
+                facts.direct_action,
+                entry.program,
+            ),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    if has_u32 {
+        assert_eq!(found.remove(0), (0, 2, "u32", 3, false, None));
+    } else {
+        println!("skipped: no u32 classifier: {why}");
+    }
+    assert_eq!(found, [(0, 5, "bpf", 0x800, true, Some(id)), (7, 1, "bpf", 3, false, Some(id))]);
+    assert_eq!(
+        kernel
+            .hook_contents(Some(netns), &bench.key("left", HookKind::Tc(Direction::Egress)))
+            .unwrap()
+            .entries,
+        []
+    );
+}
+
+crate::on_both_kernels!(
+    an_empty_hook_has_no_entries,
+    an_xdp_link_is_told_with_its_mode,
+    an_xdp_program_without_link_is_told_from_one_with,
+    a_conflict_names_the_program_that_holds_the_hook,
+    links_of_one_program_to_the_same_number_in_two_namespaces_are_both_told,
+    tcx_programs_come_in_their_order_and_before_filters,
+    of_one_priority_the_newest_filter_runs_first,
+    a_hook_that_is_gone_is_told_so,
+);
+crate::on_linux!(filters_of_others_are_told_as_tc_shows_them);

@@ -1,0 +1,150 @@
+//! The bench on the kernel of this machine: a bpffs in a temporary folder and network namespaces of its own, all gone
+//! when the bench is dropped, also by a panic.
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bpfmand_core::{Direction, ProgramId};
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::{Anchor, Kernel as _, XdpMode};
+
+use crate::bench::{At, Bench, Machine};
+
+/// A bpffs.
+struct Mounted(tempfile::TempDir);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        println!("{}", attempt("umount", &[&self.0.path().display().to_string()]).1);
+    }
+}
+
+/// What a bench made on this machine.
+struct ThisMachine {
+    kernel: Arc<LinuxKernel>,
+    test: String,
+    namespaces: Mutex<Vec<String>>,
+    pins: Mounted,
+}
+
+impl Drop for ThisMachine {
+    fn drop(&mut self) {
+        for namespace in self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            println!("{}", attempt("ip", &["netns", "del", &namespace]).1);
+        }
+    }
+}
+
+/// A namespace's name by its file.
+pub fn name(netns: &Path) -> &str {
+    netns.file_name().unwrap().to_str().unwrap()
+}
+
+/// Runs a command that must work.
+pub fn run(program: &str, arguments: &[&str]) {
+    let (worked, output) = attempt(program, arguments);
+    assert!(worked, "{program} {arguments:?}: {output}");
+}
+
+/// Runs a command; tells whether it worked, and what it said.
+pub fn attempt(program: &str, arguments: &[&str]) -> (bool, String) {
+    match Command::new(program).args(arguments).output() {
+        Ok(done) => {
+            let said = [done.stdout, done.stderr].concat();
+            (done.status.success(), String::from_utf8_lossy(&said).into_owned())
+        }
+        Err(error) => (false, format!("{program}: {error}")),
+    }
+}
+
+pub fn ip(netns: &Path, arguments: &[&str]) {
+    run("ip", &[&["-n", name(netns)], arguments].concat());
+}
+
+pub fn tc(netns: &Path, arguments: &[&str]) -> (bool, String) {
+    attempt("tc", &[&["-n", name(netns)], arguments].concat())
+}
+
+/// Runs a command with a program pinned for it, which is how such commands take one: `PIN` stands for the path.
+pub fn with_pin(program: ProgramId, command: &str, arguments: &[&str]) {
+    let folder = Mounted(tempfile::tempdir().unwrap());
+    let path = folder.0.path().display().to_string();
+    run("mount", &["-t", "bpf", "bpffs", &path]);
+    let pin = format!("{path}/program");
+    run("bpftool", &["prog", "pin", "id", &program.to_string(), &pin]);
+    let arguments: Vec<&str> =
+        arguments.iter().map(|argument| if *argument == "PIN" { &pin } else { *argument }).collect();
+    run(command, &arguments);
+}
+
+impl ThisMachine {
+    fn namespace(&self, suffix: &str) -> PathBuf {
+        let name = format!("rules-{}-{}{suffix}", std::process::id(), self.test);
+        run("ip", &["netns", "add", &name]);
+        self.namespaces.lock().unwrap().push(name.clone());
+        let netns = Path::new("/run/netns").join(name);
+        ip(&netns, &["link", "add", "left", "type", "veth", "peer", "name", "right"]);
+        netns
+    }
+}
+
+impl Machine<LinuxKernel> for ThisMachine {
+    fn add_interface(&self, netns: &Path, name: &str) {
+        ip(netns, &["link", "add", name, "type", "veth", "peer", "name", &format!("{name}-peer")]);
+    }
+
+    fn remove_interface(&self, netns: &Path, name: &str) {
+        ip(netns, &["link", "del", name]);
+    }
+
+    fn rename_interface(&self, netns: &Path, name: &str, new: &str) {
+        ip(netns, &["link", "set", name, "name", new]);
+    }
+
+    fn switch_interface(&self, netns: &Path, name: &str, up: bool) {
+        ip(netns, &["link", "set", name, if up { "up" } else { "down" }]);
+    }
+
+    fn attach_xdp_by_netlink(&self, at: &At<'_>, program: &OwnedFd, mode: XdpMode) {
+        let how = match mode {
+            XdpMode::Auto => "xdp",
+            XdpMode::Native => "xdpdrv",
+            XdpMode::Generic => "xdpgeneric",
+            XdpMode::Offload => "xdpoffload",
+        };
+        let id = self.kernel.program_of(program).unwrap().id;
+        with_pin(id, "ip", &["-n", name(at.netns), "link", "set", at.name, how, "pinned", "PIN"]);
+    }
+
+    fn detach_xdp_by_netlink(&self, at: &At<'_>) {
+        ip(at.netns, &["link", "set", at.name, "xdp", "off"]);
+        ip(at.netns, &["link", "set", at.name, "xdpgeneric", "off"]);
+    }
+
+    fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &OwnedFd, anchor: Anchor) {
+        crate::strangers::attach_to_tcx(at, direction, program.as_raw_fd(), anchor).unwrap();
+    }
+
+    fn add_namespace(&self) -> PathBuf {
+        self.namespace("-other")
+    }
+
+    fn remove_namespace(&self, netns: &Path) {
+        let name = name(netns);
+        run("ip", &["netns", "del", name]);
+        self.namespaces.lock().unwrap().retain(|other| other != name);
+    }
+}
+
+/// A bench with a veth pair in its own namespace. `test` tells apart the tests of one process.
+pub fn bench(test: &str) -> Bench<LinuxKernel> {
+    let pins = Mounted(tempfile::tempdir().unwrap());
+    let kernel = Arc::new(LinuxKernel::new(pins.0.path()).unwrap());
+    let (namespaces, test) = (Mutex::default(), test.to_owned());
+    let machine = ThisMachine { kernel: Arc::clone(&kernel), test, namespaces, pins };
+    let netns = machine.namespace("");
+    assert!(machine.pins.0.path().is_dir());
+    Bench { machine: Box::new(machine), kernel, netns }
+}

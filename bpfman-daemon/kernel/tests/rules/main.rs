@@ -1,0 +1,43 @@
+//! What the kernel room promises of hooks, maps, watches, test runs and extensions.
+//!
+//! What holds on every kernel is written once and run twice: on the simulated kernel and on the one of this machine. The
+//! strangers are `ip`, `tc` and bpf(2) there, and methods of the simulation here.
+
+#![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
+
+mod anchors;
+mod bench;
+mod extensions;
+mod holders;
+mod hooks;
+mod interfaces;
+mod linux;
+mod maps;
+mod programs;
+mod readers;
+mod simulated;
+mod strangers;
+mod test_runs;
+
+/// Makes two tests of each body: one on the simulated kernel, one on the real one.
+macro_rules! on_both_kernels {
+    ($($name:ident),+ $(,)?) => {
+        mod simulated {
+            $(#[test] fn $name() { super::$name(&crate::simulated::bench()); })+
+        }
+        mod linux {
+            $(#[test] fn $name() { super::$name(&crate::linux::bench(stringify!($name))); })+
+        }
+    };
+}
+pub(crate) use on_both_kernels;
+
+/// Makes a test of each body, on the real kernel alone.
+macro_rules! on_linux {
+    ($($name:ident),+ $(,)?) => {
+        mod linux_alone {
+            $(#[test] fn $name() { super::$name(&crate::linux::bench(stringify!($name))); })+
+        }
+    };
+}
+pub(crate) use on_linux;
