@@ -1,7 +1,12 @@
 //! Compiles the `.proto` files in Rust: `protox` parses them, so no `protoc` has to be installed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["bpfman/v1/bpfman.proto", "bpfman/ext/v1/ext.proto", "bpfman/ext/v1/chains.proto"];
+    let files = [
+        "bpfman/v1/bpfman.proto",
+        "bpfman/ext/v1/ext.proto",
+        "bpfman/ext/v1/chains.proto",
+        "bpfman/ext/v1/images.proto",
+    ];
     for file in files {
         println!("cargo::rerun-if-changed=proto/{file}");
     }

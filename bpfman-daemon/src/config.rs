@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bpfmand_engine::XdpModes;
-use bpfmand_image::LegacySigning;
+use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_kernel::XdpMode;
 use bpfmand_store::EngineKind;
 use serde::Deserialize;
 
 use crate::arguments::Arguments;
 use crate::policy::read_root_file;
+use crate::registries::{self, ImagesTable, RegistryTable};
 
 const CONFIG: &str = "/etc/bpfman/bpfman.toml";
 const POLICY: &str = "/etc/bpfman/policy.toml";
@@ -34,6 +35,10 @@ pub struct Config {
     pub policy: (PathBuf, bool),
     /// v0.6.0's two keys.
     pub signing: LegacySigning,
+    /// How registries are reached.
+    pub registries: RegistrySettings,
+    /// How much of images is kept.
+    pub image_bounds: Bounds,
     /// XDP modes by interface.
     pub xdp_modes: XdpModes,
     /// Attach `tc` programs by clsact.
@@ -62,6 +67,8 @@ struct File {
     tc: TcTable,
     watch: WatchTable,
     logging: LoggingTable,
+    images: ImagesTable,
+    registries: BTreeMap<String, RegistryTable>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -138,6 +145,8 @@ impl Config {
                 None => (PathBuf::from(POLICY), false),
             },
             signing: file.signing,
+            registries: registries::settings(&file.images, file.registries)?,
+            image_bounds: registries::bounds(&file.images),
             xdp_modes: file
                 .interfaces
                 .into_iter()

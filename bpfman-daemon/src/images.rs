@@ -1,36 +1,69 @@
-//! The image room as the engine sees it: calls that block, over a runtime that does not.
+//! The image room as the engine and the services see it: calls that block, over a runtime that does not.
 
-use bpfman_image_format::{Credential, ImageReference};
-use bpfmand_core::{Credentials, PullPolicy};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bpfman_image_format::{Credential, Digest, ImageReference};
+use bpfman_proto::ext::v1 as wire;
+use bpfmand_api::ImageService;
+use bpfmand_core::{BytecodeSource, Credentials, PullPolicy};
 use bpfmand_engine::{FetchedImage, ImageFailure, ImageFailureKind, Images};
-use bpfmand_image::{Category, ImageError, ImageRequest, ImageStore};
+use bpfmand_image::{
+    CachedImage, Category, Evidence, ImageError, ImageRequest, ImageStore, Outcome, Running, VerifiedBy,
+    VerifiedImage,
+};
 use tokio::runtime::Handle;
+
+use crate::policy::PolicySource;
+
+/// Tells the digests of images that programs were loaded from.
+pub type InUse = Box<dyn Fn() -> Option<Vec<String>> + Send + Sync>;
 
 /// Images by way of the daemon's runtime.
 pub struct RegistryImages {
-    store: ImageStore,
+    store: Arc<ImageStore>,
+    policy: PolicySource,
     runtime: Handle,
+    in_use: OnceLock<InUse>,
 }
 
 impl RegistryImages {
     /// Images of a store. Calls must come from threads where blocking is allowed.
-    pub const fn new(store: ImageStore, runtime: Handle) -> Self {
-        Self { store, runtime }
+    pub fn new(store: ImageStore, policy: PolicySource, runtime: Handle) -> Self {
+        Self { store: Arc::new(store), policy, runtime, in_use: OnceLock::new() }
     }
-}
 
-impl Images for RegistryImages {
-    fn fetch(
+    /// From now on the cache is kept within its bounds: what these digests name stays.
+    pub fn collect_but(&self, in_use: InUse) {
+        // Said once, at the start.
+        let _ = self.in_use.set(in_use);
+    }
+
+    /// Puts the policy in force that its files hold now.
+    fn refresh(&self) -> Result<(), ImageFailure> {
+        let (policy, changed) = self.policy.current().map_err(|error| ImageFailure {
+            kind: ImageFailureKind::Signature,
+            message: format!("nothing is loaded until the policy can be followed: {error:#}"),
+            hint: Some("put policy.toml right; no restart is needed".to_owned()),
+        })?;
+        if changed {
+            self.store.set_policy((*policy).clone());
+        }
+        Ok(())
+    }
+
+    fn load(
         &self,
         url: &str,
         pull_policy: PullPolicy,
         credentials: Option<&Credentials>,
-        progress: &(dyn Fn(u64, u64) + Send + Sync),
-    ) -> Result<FetchedImage, ImageFailure> {
-        let image: ImageReference =
-            url.parse().map_err(|error: bpfman_image_format::ReferenceError| failure(&error.into()))?;
+        progress: Option<bpfman_image_format::Progress<'_>>,
+    ) -> Result<VerifiedImage, ImageFailure> {
+        self.refresh()?;
         let request = ImageRequest {
-            image,
+            image: reference(url)?,
             pull_policy: match pull_policy {
                 PullPolicy::Always => bpfmand_image::PullPolicy::Always,
                 PullPolicy::IfNotPresent => bpfmand_image::PullPolicy::IfNotPresent,
@@ -38,16 +71,171 @@ impl Images for RegistryImages {
             },
             credential: credentials.map(|given| Credential::new(&given.username, &given.password)),
         };
-        let found = self
-            .runtime
-            .block_on(self.store.load(&request, Some(progress)))
-            .map_err(|error| failure(&error))?;
+        self.runtime.block_on(self.store.load(&request, progress)).map_err(|error| failure(&error))
+    }
+
+    /// Keeps the cache within its bounds, beside other work. A cache that is too large for a while is no failure.
+    fn collect(&self, loaded: Digest) {
+        let Some(in_use) = self.in_use.get().and_then(|in_use| in_use()) else { return };
+        let mut keep = digests(&in_use);
+        keep.insert(loaded);
+        let store = Arc::clone(&self.store);
+        self.runtime.spawn(async move {
+            match store.collect(keep).await {
+                Ok(collected) if collected.images.is_empty() => {}
+                Ok(collected) => {
+                    tracing::info!(images = ?collected.images, bytes = collected.bytes, "collected")
+                }
+                Err(error) => tracing::warn!(%error, "the image cache cannot be collected"),
+            }
+        });
+    }
+}
+
+impl Images for RegistryImages {
+    fn allows_files(&self, uid: u32) -> Result<bool, ImageFailure> {
+        self.refresh()?;
+        Ok(self.store.policy().files().allows(uid))
+    }
+
+    fn fetch(
+        &self,
+        url: &str,
+        pull_policy: PullPolicy,
+        credentials: Option<&Credentials>,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<FetchedImage, ImageFailure> {
+        let found = self.load(url, pull_policy, credentials, Some(progress))?;
+        self.collect(found.digest);
         Ok(FetchedImage {
-            bytes: found.bytes,
             digest: found.digest.to_string(),
             verified_by: found.verified_by.to_string(),
+            evidence: serde_json::to_string(&found.evidence()).unwrap_or_default(),
             programs: found.labels.programs.into_keys().collect(),
+            bytes: found.bytes,
         })
+    }
+}
+
+impl ImageService for RegistryImages {
+    fn list(&self) -> Result<Vec<wire::CachedImage>, ImageFailure> {
+        let images = self.runtime.block_on(self.store.images()).map_err(|error| failure(&error))?;
+        Ok(images.into_iter().map(cached).collect())
+    }
+
+    fn inspect(&self, image: &str) -> Result<wire::InspectImageResponse, ImageFailure> {
+        let wanted = reference(image)?;
+        let images = self.runtime.block_on(self.store.images()).map_err(|error| failure(&error))?;
+        let is_wanted = |image: &CachedImage| {
+            image.name == wanted.name()
+                && match wanted.digest() {
+                    Some(digest) => image.digest == digest,
+                    None => image.tags.contains(&wanted.target()),
+                }
+        };
+        let found = images.into_iter().find(is_wanted).ok_or_else(|| ImageFailure {
+            kind: ImageFailureKind::NotFound,
+            message: format!("{wanted} is not in the cache"),
+            hint: Some("`bpfman image list` shows what is, `bpfman image pull` fetches it".to_owned()),
+        })?;
+        let mut shown = wire::InspectImageResponse { image: Some(cached(found)), ..Default::default() };
+        match self.load(image, PullPolicy::Never, None, None) {
+            Ok(loaded) => {
+                shown.verified = Some(verified(&loaded.verified_by));
+                shown.programs = loaded.labels.programs.into_iter().collect();
+                shown.maps = loaded.labels.maps.into_iter().collect();
+            }
+            Err(refused) => shown.refusal = refused.message,
+        }
+        Ok(shown)
+    }
+
+    fn verify(&self, source: &BytecodeSource) -> Result<wire::VerifyImageResponse, ImageFailure> {
+        let BytecodeSource::Image { url, pull_policy, credentials } = source else {
+            let message = "no image is named".to_owned();
+            return Err(ImageFailure { kind: ImageFailureKind::Malformed, message, hint: None });
+        };
+        let loaded = self.load(url, *pull_policy, credentials.as_ref(), None)?;
+        Ok(wire::VerifyImageResponse {
+            digest: loaded.digest.to_string(),
+            verified: Some(verified(&loaded.verified_by)),
+        })
+    }
+
+    fn prune(&self, keep: &[String], unused_seconds: u64) -> Result<wire::PruneImagesResponse, ImageFailure> {
+        let age = Duration::from_secs(unused_seconds);
+        let pruned = self.runtime.block_on(self.store.prune(digests(keep), age));
+        let pruned = pruned.map_err(|error| failure(&error))?;
+        Ok(wire::PruneImagesResponse { images: pruned.images, bytes: pruned.bytes })
+    }
+
+    fn import(&self, path: &str) -> Result<wire::ImportImagesResponse, ImageFailure> {
+        self.refresh()?;
+        let path = Path::new(path);
+        if !path.is_absolute() {
+            return Err(ImageFailure {
+                kind: ImageFailureKind::Malformed,
+                message: format!("\"{}\" is not an absolute path", path.display()),
+                hint: None,
+            });
+        }
+        let imported = self.runtime.block_on(self.store.import(path)).map_err(|error| failure(&error))?;
+        let images = imported.into_iter().map(|image| {
+            let (verified, refusal) = match image.outcome {
+                Outcome::Verified(by) => (Some(verified(&by)), String::new()),
+                Outcome::Refused(why) => (None, why),
+            };
+            wire::ImportedImage { name: image.name, digest: image.digest.to_string(), verified, refusal }
+        });
+        Ok(wire::ImportImagesResponse { images: images.collect() })
+    }
+
+    fn judge(&self, bytecode_sha256: &str, evidence: &str) -> Result<Option<(String, bool)>, ImageFailure> {
+        self.refresh()?;
+        let policy = self.store.policy();
+        // Of files, and of programs that an older version loaded, the bytecode alone is known.
+        let evidence = serde_json::from_str::<Evidence>(evidence).ok();
+        let signers = evidence.as_ref().map(|evidence| evidence.verified_by.signers()).unwrap_or_default();
+        let mut known = evidence.as_ref().map(|evidence| evidence.digests.clone()).unwrap_or_default();
+        known.extend(format!("sha256:{bytecode_sha256}").parse::<Digest>());
+        let finding = policy.revoked().finding(&known, signers);
+        Ok(finding.map(|why| (why, policy.revoked().running == Running::Detach)))
+    }
+}
+
+fn reference(url: &str) -> Result<ImageReference, ImageFailure> {
+    url.parse().map_err(|error: bpfman_image_format::ReferenceError| failure(&error.into()))
+}
+
+fn digests(texts: &[String]) -> BTreeSet<Digest> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+fn cached(image: CachedImage) -> wire::CachedImage {
+    wire::CachedImage {
+        name: image.name,
+        tags: image.tags,
+        digest: image.digest.to_string(),
+        manifest_digest: image.manifest_digest.to_string(),
+        object_digest: image.object_digest.to_string(),
+        bytes: image.bytes,
+        signatures: u32::try_from(image.signatures).unwrap_or(u32::MAX),
+        last_used: image.last_used,
+        program_ids: Vec::new(),
+    }
+}
+
+fn verified(by: &VerifiedBy) -> wire::Verified {
+    let (signed_digest, signed_at) = match by {
+        VerifiedBy::Signers { subject, signed_at, .. } => (subject.to_string(), *signed_at),
+        _ => (String::new(), None),
+    };
+    wire::Verified {
+        summary: by.to_string(),
+        rule: by.rule().unwrap_or_default().to_owned(),
+        signers: by.signers().iter().map(ToString::to_string).collect(),
+        signed_digest,
+        signed_at,
     }
 }
 

@@ -5,6 +5,7 @@ mod config;
 mod images;
 mod logging;
 mod policy;
+mod registries;
 mod run;
 mod socket;
 #[cfg(debug_assertions)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, Paths};
-use bpfmand_engine::{Engine, EngineOptions, Images, SCHEMA};
+use bpfmand_core::Selector;
+use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, ProgramSource, SCHEMA};
 use bpfmand_image::ImageStore;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_store::{Options, Store};
@@ -16,8 +17,9 @@ use tonic::transport::Server;
 
 use crate::config::Config;
 use crate::images::RegistryImages;
+use crate::policy::PolicySource;
 use crate::watch::Watcher;
-use crate::{logging, policy, socket};
+use crate::{logging, socket};
 
 /// How long requests in progress may take after the daemon was told to end, and how long their threads after that:
 /// both together stay under a second. What is cut off then is as if the daemon had been killed: the next start settles
@@ -34,7 +36,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     if config.csi_asked {
         tracing::warn!("--csi-support was given, but this version serves no CSI driver yet");
     }
-    let policy = policy::read(config)?;
+    let policy = PolicySource::open(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(MOST_THREADS)
@@ -45,12 +47,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // The records first: their lock keeps a second daemon away from everything else.
     let store = Store::open(Options::new(config.state.join("store"), SCHEMA).engine(config.store))?;
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
-    let images: Arc<dyn Images> = Arc::new(RegistryImages::new(
-        ImageStore::new(config.images.clone(), policy),
-        runtime.handle().clone(),
-    ));
+    let images = ImageStore::new(config.images.clone(), (*policy.current()?.0).clone())
+        .with_settings(config.registries.clone())
+        .with_bounds(config.image_bounds);
+    let images = Arc::new(RegistryImages::new(images, policy, runtime.handle().clone()));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
-    options.images = Arc::clone(&images);
+    options.images = Arc::clone(&images) as Arc<dyn Images>;
     options.xdp_modes = config.xdp_modes.clone();
     options.tc_by_clsact = config.tc_by_clsact;
     #[cfg(debug_assertions)]
@@ -78,7 +80,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let watcher =
         Watcher::start(Arc::clone(&engine), config.check).context("cannot start the watch of interfaces")?;
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
-    let api = Api::new(Arc::clone(&engine), images, paths);
+    images.collect_but(image_digests(Arc::downgrade(&engine)));
+    let api = Api::new(Arc::clone(&engine), Arc::clone(&images) as Arc<dyn Images>, paths)
+        .with_image_service(images);
+    // What was revoked while no daemon ran.
+    if let Err(error) = api.hold_against_policy() {
+        tracing::warn!(%error, "running programs cannot be held against the policy");
+    }
     let follows = || engine.has_matchings();
     let result = runtime.block_on(serve(config, &api, follows));
     drop(watcher);
@@ -92,6 +100,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 async fn serve(config: &Config, api: &Api<LinuxKernel>, is_needed: impl Fn() -> bool) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     let socket = socket::open(&config.socket)?;
     let listener = UnixListener::from_std(socket.listener)?;
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
@@ -107,11 +116,24 @@ async fn serve(config: &Config, api: &Api<LinuxKernel>, is_needed: impl Fn() -> 
     );
     let mut server = Box::pin(server);
     let activity = api.activity();
-    tokio::select! {
-        result = &mut server => return result.context("the server ended"),
-        _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
-        () = idle(&activity, config.idle, is_needed) => tracing::info!("idle: ending"),
+    loop {
+        tokio::select! {
+            result = &mut server => return result.context("the server ended"),
+            _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+            _ = hangup.recv() => {
+                tracing::info!("SIGHUP: holding programs against the policy");
+                let api = api.clone();
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = api.hold_against_policy() {
+                        tracing::warn!(%error, "running programs cannot be held against the policy");
+                    }
+                });
+                continue;
+            }
+            () = idle(&activity, config.idle, &is_needed) => tracing::info!("idle: ending"),
+        }
+        break;
     }
     let _still_there = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     drop(stop);
@@ -131,6 +153,19 @@ async fn serve(config: &Config, api: &Api<LinuxKernel>, is_needed: impl Fn() -> 
             Ok(())
         }
     }
+}
+
+/// The digests of images that programs were loaded from; none once the engine is gone.
+fn image_digests(engine: std::sync::Weak<Engine<LinuxKernel>>) -> crate::images::InUse {
+    Box::new(move || {
+        let selector = Selector { managed_only: true, ..Selector::default() };
+        let programs = engine.upgrade()?.list(&selector).ok()?;
+        let digest = |program: ProgramDetails| match program.managed?.source {
+            ProgramSource::Image { digest, .. } => Some(digest),
+            ProgramSource::File(_) => None,
+        };
+        Some(programs.into_iter().filter_map(digest).collect())
+    })
 }
 
 /// Returns when no request was in progress for `limit` and the daemon is not needed otherwise; never if there is no limit.

@@ -6,10 +6,12 @@ mod activity;
 mod compat;
 mod ext;
 mod ext_show;
+mod images;
 mod parse;
 mod server;
 mod show;
 mod status;
 
 pub use activity::Activity;
+pub use images::ImageService;
 pub use server::{Api, Paths};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
+use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImagesServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_engine::{Engine, EngineError, Images};
 use bpfmand_kernel::Kernel;
@@ -12,8 +13,8 @@ use tonic::service::Routes;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Status};
 
-use crate::Activity;
 use crate::status;
+use crate::{Activity, ImageService};
 
 /// The largest request, in bytes. Bytecode never travels in one: its path or reference does.
 const LARGEST_REQUEST: usize = 256 << 10;
@@ -36,6 +37,7 @@ pub struct Paths {
 pub struct Api<K: Kernel> {
     pub(crate) engine: Arc<Engine<K>>,
     pub(crate) images: Arc<dyn Images>,
+    pub(crate) image_service: Option<Arc<dyn ImageService>>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) paths: Paths,
     /// Room for requests that wait for a registry: they may not take all threads.
@@ -47,6 +49,7 @@ impl<K: Kernel> Clone for Api<K> {
         Self {
             engine: Arc::clone(&self.engine),
             images: Arc::clone(&self.images),
+            image_service: self.image_service.clone(),
             activity: Arc::clone(&self.activity),
             paths: self.paths.clone(),
             pulls: Arc::clone(&self.pulls),
@@ -57,7 +60,14 @@ impl<K: Kernel> Clone for Api<K> {
 impl<K: Kernel> Api<K> {
     /// Services over an engine.
     pub fn new(engine: Arc<Engine<K>>, images: Arc<dyn Images>, paths: Paths) -> Self {
-        Self { engine, images, activity: Arc::default(), paths, pulls: Arc::new(Semaphore::new(MOST_PULLS)) }
+        let pulls = Arc::new(Semaphore::new(MOST_PULLS));
+        Self { engine, images, image_service: None, activity: Arc::default(), paths, pulls }
+    }
+
+    /// Serves the cache of images, too.
+    #[must_use]
+    pub fn with_image_service(self, service: Arc<dyn ImageService>) -> Self {
+        Self { image_service: Some(service), ..self }
     }
 
     /// When the last request ended.
@@ -71,6 +81,7 @@ impl<K: Kernel> Api<K> {
     pub fn routes(&self) -> Routes {
         Routes::new(BpfmanServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanExtServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(BpfmanImagesServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
     }
 
     /// Waits for room to ask a registry. The room is given back when the answer is dropped.

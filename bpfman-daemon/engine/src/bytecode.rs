@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,12 +67,24 @@ pub struct FetchedImage {
     pub digest: String,
     /// The rule and signer that let it in.
     pub verified_by: String,
+    /// What was verified, in the words of the room `image`: kept with the program, for that room to judge again when the
+    /// policy has changed.
+    pub evidence: String,
     /// Programs that the image's label names; empty if it has no such label.
     pub programs: Vec<String>,
 }
 
 /// The room `image`, as the engine sees it. Calls block.
 pub trait Images: Send + Sync {
+    /// True if this user may load object files of this machine, which nobody has signed. Root only, unless a policy
+    /// says otherwise.
+    ///
+    /// # Errors
+    /// The policy cannot be read.
+    fn allows_files(&self, uid: u32) -> Result<bool, ImageFailure> {
+        Ok(uid == 0)
+    }
+
     /// Fetches and verifies an image. `progress` hears of bytes so far and in all.
     ///
     /// # Errors
@@ -105,12 +118,13 @@ impl Images for NoImages {
     }
 }
 
-/// Reads an object file from this machine. Only root may ask for that: the daemon could read files that the caller
-/// could not.
-pub fn read_file(path: &Path, caller_uid: u32) -> Result<Arc<[u8]>, EngineError> {
-    if caller_uid != 0 {
+/// Reads an object file from this machine. Users other than root may only name files of their own: the daemon could
+/// read files that the caller could not.
+pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]>, EngineError> {
+    if !allowed {
+        let who = if caller_uid == 0 { "the policy forbids it to root, too" } else { "only root may" };
         return Err(EngineError::Denied(format!(
-            "user {caller_uid} may not load bytecode from file {}: only root may",
+            "user {caller_uid} may not load bytecode from file {}: {who}, unless [files] in policy.toml names the user",
             path.display()
         )));
     }
@@ -127,6 +141,13 @@ pub fn read_file(path: &Path, caller_uid: u32) -> Result<Arc<[u8]>, EngineError>
     let file = File::open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
     regular(&metadata)?;
+    if caller_uid != 0 && metadata.uid() != caller_uid {
+        return Err(EngineError::Denied(format!(
+            "user {caller_uid} may not load bytecode from file {}: it belongs to user {}",
+            path.display(),
+            metadata.uid()
+        )));
+    }
     let too_large = |size| EngineError::TooLarge {
         what: format!("bytecode {}", path.display()),
         size,

@@ -79,12 +79,15 @@ impl<K: Kernel> Engine<K> {
             program_type: record.program_type,
             source: match &record.source {
                 SourceRecord::File { path } => ProgramSource::File(PathBuf::from(path)),
-                SourceRecord::Image { url, pull_policy, digest, verified_by } => ProgramSource::Image {
-                    url: url.clone(),
-                    pull_policy: *pull_policy,
-                    digest: digest.clone(),
-                    verified_by: verified_by.clone(),
-                },
+                SourceRecord::Image { url, pull_policy, digest, verified_by, evidence } => {
+                    ProgramSource::Image {
+                        url: url.clone(),
+                        pull_policy: *pull_policy,
+                        digest: digest.clone(),
+                        verified_by: verified_by.clone(),
+                        evidence: evidence.clone(),
+                    }
+                }
             },
             bytecode_sha256: record.blob.as_str().to_owned(),
             license: record.license.clone(),

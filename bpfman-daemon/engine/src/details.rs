@@ -23,6 +23,8 @@ pub enum ProgramSource {
         digest: String,
         /// The rule and signer that let it in.
         verified_by: String,
+        /// What was verified, in the words of the room `image`.
+        evidence: String,
     },
 }
 

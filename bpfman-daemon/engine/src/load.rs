@@ -97,7 +97,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn fetch(&self, request: &LoadRequest) -> Result<Bytecode, EngineError> {
         match &request.source {
             BytecodeSource::File(path) => Ok(Bytecode {
-                bytes: read_file(path, request.caller_uid)?,
+                bytes: read_file(path, request.caller_uid, self.images.allows_files(request.caller_uid)?)?,
                 source: SourceRecord::File { path: path.display().to_string() },
             }),
             BytecodeSource::Image { url, pull_policy, credentials } => {
@@ -120,6 +120,7 @@ impl<K: Kernel> Engine<K> {
                         pull_policy: *pull_policy,
                         digest: image.digest,
                         verified_by: image.verified_by,
+                        evidence: image.evidence,
                     },
                 })
             }

@@ -52,6 +52,9 @@ pub enum SourceRecord {
         digest: String,
         /// The rule and signer.
         verified_by: String,
+        /// What was verified, in the words of the room `image`.
+        #[serde(default)]
+        evidence: String,
     },
 }
 

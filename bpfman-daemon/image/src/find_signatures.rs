@@ -5,7 +5,6 @@ use bpfman_image_format::{Descriptor, Digest, media, referrers_tag, signature_ta
 use serde::Deserialize;
 
 use crate::bundle::PREDICATE;
-use crate::registry::Registry;
 use crate::signature::{Material, Signature};
 use crate::{ImageError, Limits, manifest};
 
@@ -24,26 +23,50 @@ struct Index {
     manifests: Vec<Descriptor>,
 }
 
-/// All signatures of `digest` that the registry has, in every form that is read. Whether they are good is asked later.
-pub(crate) async fn find(
-    registry: &Registry,
+/// A place where images and their signatures lie side by side: a registry, or a layout.
+pub(crate) trait Source: Sync {
+    /// `registry/repository`.
+    fn name(&self) -> &str;
+    /// A manifest at a tag or digest; none if there is none.
+    fn manifest(
+        &self,
+        target: &str,
+        limit: u64,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, ImageError>> + Send;
+    /// The pages of the list of what refers to a digest; none if there is no such list.
+    fn referrers(
+        &self,
+        digest: Digest,
+        limits: &Limits,
+    ) -> impl Future<Output = Result<Option<Vec<Vec<u8>>>, ImageError>> + Send;
+    /// Content by descriptor, checked.
+    fn blob(
+        &self,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> impl Future<Output = Result<Vec<u8>, ImageError>> + Send;
+}
+
+/// All signatures of `digest` that the source has, in every form that is read. Whether they are good is asked later.
+pub(crate) async fn find<S: Source>(
+    source: &S,
     digest: Digest,
     limits: &Limits,
 ) -> Result<Vec<Signature>, ImageError> {
-    let mut search = Search { registry, digest, limits, found: Vec::new() };
+    let mut search = Search { source, digest, limits, found: Vec::new() };
     search.tag().await?;
     search.referrers().await?;
     Ok(search.found)
 }
 
-struct Search<'a> {
-    registry: &'a Registry,
+struct Search<'a, S> {
+    source: &'a S,
     digest: Digest,
     limits: &'a Limits,
     found: Vec<Signature>,
 }
 
-impl Search<'_> {
+impl<S: Source> Search<'_, S> {
     /// cosign's own tag. It names the digest, the payloads in it are checked for it later.
     async fn tag(&mut self) -> Result<(), ImageError> {
         let tag = signature_tag(self.digest);
@@ -54,7 +77,7 @@ impl Search<'_> {
 
     async fn referrers(&mut self) -> Result<(), ImageError> {
         let before = self.found.len();
-        if let Some(pages) = self.registry.referrers(self.digest, self.limits).await? {
+        if let Some(pages) = self.source.referrers(self.digest, self.limits).await? {
             let mut candidates = Vec::new();
             for page in pages {
                 candidates.extend(self.parse::<Index>(&page, "the referrers")?.manifests);
@@ -120,8 +143,7 @@ impl Search<'_> {
             } else {
                 None
             };
-            let mut content = Vec::new();
-            self.registry.small_blob(&layer, self.limits.signature, &mut content).await?;
+            let content = self.source.blob(&layer, self.limits.signature).await?;
             self.found.push(match simple {
                 Some(signature) => {
                     let annotation = |name: &str| layer.annotations.get(name).cloned();
@@ -140,11 +162,7 @@ impl Search<'_> {
     }
 
     async fn manifest(&self, target: &str) -> Result<Option<Vec<u8>>, ImageError> {
-        match self.registry.manifest(target, self.limits.signature_manifest).await {
-            Ok((bytes, _)) => Ok(Some(bytes)),
-            Err(ImageError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.source.manifest(target, self.limits.signature_manifest).await
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, bytes: &[u8], place: &str) -> Result<T, ImageError> {
@@ -152,7 +170,7 @@ impl Search<'_> {
     }
 
     fn malformed(&self, place: &str, why: String) -> ImageError {
-        ImageError::Malformed { what: format!("the signature list {}:{place}", self.registry.name()), why }
+        ImageError::Malformed { what: format!("the signature list {}:{place}", self.source.name()), why }
     }
 }
 

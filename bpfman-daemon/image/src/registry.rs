@@ -4,6 +4,7 @@
 use bpfman_image_format::{Credential, Descriptor, Digest, ImageReference, Progress, media};
 
 use crate::endpoint::Endpoint;
+use crate::find_signatures::Source;
 use crate::{ImageError, Limits, RegistrySettings};
 
 /// Takes a blob as it comes. Nobody may use it before the transfer returned `Ok`: only then size and digest are known
@@ -48,11 +49,6 @@ impl Registry {
         Ok(Self { name: image.name(), endpoints })
     }
 
-    /// Registry and repository, as the image names them.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Fetches the manifest at a tag or digest; answers its bytes and the digest computed from them.
     pub(crate) async fn manifest(&self, target: &str, limit: u64) -> Result<(Vec<u8>, Digest), ImageError> {
         let what = format!("the manifest {}:{target}", self.name);
@@ -78,12 +74,7 @@ impl Registry {
         Err(failures.last(what))
     }
 
-    /// The pages of the list of what refers to a digest; none if the registry has no such list.
-    pub(crate) async fn referrers(
-        &self,
-        digest: Digest,
-        limits: &Limits,
-    ) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
+    async fn pages(&self, digest: Digest, limits: &Limits) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
         let what = format!("the referrers of {}@{digest}", self.name);
         let mut failures = Failures::default();
         for endpoint in &self.endpoints {
@@ -121,15 +112,29 @@ impl Registry {
         }
         Err(failures.last(what))
     }
+}
 
-    /// A blob that fits into memory.
-    pub(crate) async fn small_blob(
-        &self,
-        descriptor: &Descriptor,
-        limit: u64,
-        into: &mut Vec<u8>,
-    ) -> Result<(), ImageError> {
-        self.blob(descriptor, limit, into, None).await
+impl Source for Registry {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn manifest(&self, target: &str, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
+        match Self::manifest(self, target, limit).await {
+            Ok((bytes, _)) => Ok(Some(bytes)),
+            Err(ImageError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn referrers(&self, digest: Digest, limits: &Limits) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
+        self.pages(digest, limits).await
+    }
+
+    async fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, ImageError> {
+        let mut content = Vec::new();
+        Self::blob(self, descriptor, limit, &mut content, None).await?;
+        Ok(content)
     }
 }
 

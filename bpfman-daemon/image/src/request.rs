@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bpfman_image_format::{Credential, Digest, ImageReference, Labels};
 
-use crate::VerifiedBy;
+use crate::{Evidence, VerifiedBy};
 
 /// When the registry is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -123,8 +123,23 @@ pub struct VerifiedImage {
     pub elf_digest: Digest,
     /// What the image says that the object holds. Advisory.
     pub labels: Labels,
+    /// Digest of the layer as it was sent.
+    pub layer_digest: Digest,
     /// Who vouches for it.
     pub verified_by: VerifiedBy,
+}
+
+impl VerifiedImage {
+    /// What a program's record keeps of it.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Evidence {
+            digests: vec![self.digest, self.manifest_digest, self.layer_digest, self.elf_digest],
+            verified_by: self.verified_by.clone(),
+            verified_at: now.map_or(0, |since| since.as_secs()),
+        }
+    }
 }
 
 impl fmt::Debug for VerifiedImage {

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::blocking::blocking;
 use crate::cache::Cache;
+use crate::import::{self, Imported, Outcome};
 use crate::inventory::{Bounds, CachedImage, Collected, Entry};
 use crate::manifest::Config;
 use crate::registry::Registry;
@@ -228,6 +229,7 @@ impl ImageStore {
             digest: resolved.digest,
             manifest_digest: resolved.manifest_digest,
             elf_digest,
+            layer_digest: layer.digest,
             labels,
             verified_by: resolved.verified_by,
         })
@@ -252,6 +254,27 @@ impl ImageStore {
         let _alone = self.in_use.write().await;
         let (cache, bounds) = (self.cache.clone(), Bounds { age, ..self.bounds });
         blocking(move || cache.collect(&keep, bounds)).await
+    }
+
+    /// Takes the images and signatures of an OCI layout, a folder or a tar of one, into the cache, and says of each what
+    /// the policy says of it. Touches no network.
+    pub async fn import(&self, path: &std::path::Path) -> Result<Vec<Imported>, ImageError> {
+        let images = {
+            let _in_use = self.in_use.read().await;
+            let (cache, limits, path) = (self.cache.clone(), self.limits, path.to_owned());
+            let layout = blocking(move || import::copy(&cache, &path, &limits)).await?;
+            import::names(&self.cache, &layout, &self.limits).await?
+        };
+        let mut imported = Vec::new();
+        for (image, digest) in images {
+            let request = ImageRequest { image, pull_policy: PullPolicy::Never, credential: None };
+            let outcome = match self.load(&request, None).await {
+                Ok(loaded) => Outcome::Verified(loaded.verified_by),
+                Err(error) => Outcome::Refused(error.to_string()),
+            };
+            imported.push(Imported { name: request.image.to_string(), digest, outcome });
+        }
+        Ok(imported)
     }
 
     /// Waits until nobody else pulls from this repository.

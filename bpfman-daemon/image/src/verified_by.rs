@@ -78,6 +78,17 @@ impl VerifiedBy {
     }
 }
 
+/// What a program's record keeps of its image, to be judged again when the policy has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Digests of index, manifest, layer and object file.
+    pub digests: Vec<Digest>,
+    /// Who let it in.
+    pub verified_by: VerifiedBy,
+    /// When it was verified: seconds since 1970.
+    pub verified_at: u64,
+}
+
 impl fmt::Display for VerifiedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

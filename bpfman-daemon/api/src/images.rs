@@ -1,0 +1,225 @@
+//! The service `bpfman.ext.v1.BpfmanImages`.
+
+use bpfman_proto::ext::v1 as wire;
+use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImages;
+use bpfmand_core::{BytecodeSource, Selector};
+use bpfmand_engine::{EngineError, ImageFailure, ProgramDetails, ProgramSource};
+use bpfmand_kernel::Kernel;
+use tonic::{Request, Response, Status};
+
+use crate::server::{Api, caller, fail};
+use crate::{parse, status};
+
+/// What the room `image` does beside fetching, in the words of the wire. Calls block.
+pub trait ImageService: Send + Sync {
+    /// What is in the cache.
+    ///
+    /// # Errors
+    /// The cache cannot be read.
+    fn list(&self) -> Result<Vec<wire::CachedImage>, ImageFailure>;
+
+    /// One image of the cache.
+    ///
+    /// # Errors
+    /// It is not there.
+    fn inspect(&self, image: &str) -> Result<wire::InspectImageResponse, ImageFailure>;
+
+    /// Fetches and verifies an image.
+    ///
+    /// # Errors
+    /// It cannot be had or trusted.
+    fn verify(&self, source: &BytecodeSource) -> Result<wire::VerifyImageResponse, ImageFailure>;
+
+    /// Removes what was not used for so many seconds, but none of these digests.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    fn prune(&self, keep: &[String], unused_seconds: u64) -> Result<wire::PruneImagesResponse, ImageFailure>;
+
+    /// Takes a layout into the cache.
+    ///
+    /// # Errors
+    /// It is damaged, or none.
+    fn import(&self, path: &str) -> Result<wire::ImportImagesResponse, ImageFailure>;
+
+    /// Why a program with this evidence should not run any more, and whether its links are to go.
+    ///
+    /// # Errors
+    /// The policy cannot be read.
+    fn judge(&self, bytecode_sha256: &str, evidence: &str) -> Result<Option<(String, bool)>, ImageFailure>;
+}
+
+#[tonic::async_trait]
+impl<K: Kernel> BpfmanImages for Api<K> {
+    async fn list_images(
+        &self,
+        _request: Request<wire::ListImagesRequest>,
+    ) -> Result<Response<wire::ListImagesResponse>, Status> {
+        let images = self
+            .run(|api| {
+                let mut images = api.image_service()?.list().map_err(refuse)?;
+                let programs = api.image_programs()?;
+                for image in &mut images {
+                    image.program_ids = of_digest(&programs, &image.digest);
+                }
+                Ok(images)
+            })
+            .await?;
+        Ok(Response::new(wire::ListImagesResponse { images }))
+    }
+
+    async fn inspect_image(
+        &self,
+        request: Request<wire::InspectImageRequest>,
+    ) -> Result<Response<wire::InspectImageResponse>, Status> {
+        let name = request.into_inner().image;
+        let shown = self
+            .run(move |api| {
+                let mut shown = api.image_service()?.inspect(&name).map_err(refuse)?;
+                let programs = api.image_programs()?;
+                if let Some(image) = &mut shown.image {
+                    image.program_ids = of_digest(&programs, &image.digest);
+                }
+                Ok(shown)
+            })
+            .await?;
+        Ok(Response::new(shown))
+    }
+
+    async fn verify_image(
+        &self,
+        request: Request<wire::VerifyImageRequest>,
+    ) -> Result<Response<wire::VerifyImageResponse>, Status> {
+        let image = request.into_inner().image.ok_or_else(|| status::invalid("no image is named"))?;
+        let source = parse::image_source(image)?;
+        let room = self.room_to_pull().await?;
+        let verified = self
+            .run(move |api| {
+                let _room = room;
+                api.image_service()?.verify(&source).map_err(refuse)
+            })
+            .await?;
+        Ok(Response::new(verified))
+    }
+
+    async fn prune_images(
+        &self,
+        request: Request<wire::PruneImagesRequest>,
+    ) -> Result<Response<wire::PruneImagesResponse>, Status> {
+        root_only(&request, "remove images")?;
+        let unused = request.into_inner().unused_seconds;
+        let pruned = self
+            .run(move |api| {
+                let keep: Vec<String> = api.image_programs()?.into_iter().map(|(_, digest)| digest).collect();
+                api.image_service()?.prune(&keep, unused).map_err(refuse)
+            })
+            .await?;
+        Ok(Response::new(pruned))
+    }
+
+    async fn import_images(
+        &self,
+        request: Request<wire::ImportImagesRequest>,
+    ) -> Result<Response<wire::ImportImagesResponse>, Status> {
+        root_only(&request, "import images from files")?;
+        let path = request.into_inner().path;
+        let room = self.room_to_pull().await?;
+        let imported = self
+            .run(move |api| {
+                let _room = room;
+                api.image_service()?.import(&path).map_err(refuse)
+            })
+            .await?;
+        Ok(Response::new(imported))
+    }
+
+    async fn check_provenance(
+        &self,
+        _request: Request<wire::CheckProvenanceRequest>,
+    ) -> Result<Response<wire::CheckProvenanceResponse>, Status> {
+        Ok(Response::new(self.run(Self::hold_against_policy).await?))
+    }
+}
+
+impl<K: Kernel> Api<K> {
+    /// Holds every program against the policy as it is now, and detaches what the policy wants detached.
+    ///
+    /// # Errors
+    /// The policy cannot be read, or the kernel not asked.
+    pub fn hold_against_policy(&self) -> Result<wire::CheckProvenanceResponse, Status> {
+        let service = self.image_service()?;
+        let mut answer = wire::CheckProvenanceResponse::default();
+        for program in self.managed_programs()? {
+            let Some(managed) = &program.managed else { continue };
+            let (source, digest, evidence) = match &managed.source {
+                ProgramSource::File(path) => (path.display().to_string(), String::new(), ""),
+                ProgramSource::Image { url, digest, evidence, .. } => {
+                    (url.clone(), digest.clone(), evidence.as_str())
+                }
+            };
+            answer.checked += 1;
+            let judged = service.judge(&managed.bytecode_sha256, evidence).map_err(refuse)?;
+            let Some((why, detach)) = judged else { continue };
+            let mut detached = Vec::new();
+            if detach {
+                for link in &managed.links {
+                    match self.engine.detach(*link) {
+                        // Another call was faster.
+                        Ok(()) | Err(EngineError::NoLink(_)) => detached.push(link.0),
+                        Err(error) => return Err(fail(error)),
+                    }
+                }
+            }
+            tracing::warn!(
+                program = program.id.0,
+                name = managed.name,
+                source,
+                why,
+                ?detached,
+                "not to run any more"
+            );
+            answer.findings.push(wire::Finding {
+                program_id: program.id.0,
+                program_name: managed.name.clone(),
+                source,
+                digest,
+                why,
+                action: if detach { "detached" } else { "reported" }.to_owned(),
+                detached_links: detached,
+            });
+        }
+        Ok(answer)
+    }
+
+    fn image_service(&self) -> Result<&dyn ImageService, Status> {
+        self.image_service.as_deref().ok_or_else(|| Status::unimplemented("this daemon has no image store"))
+    }
+
+    fn managed_programs(&self) -> Result<Vec<ProgramDetails>, Status> {
+        self.engine.list(&Selector { managed_only: true, ..Selector::default() }).map_err(fail)
+    }
+
+    /// Programs from images: their kernel ids, and the digest of the image.
+    fn image_programs(&self) -> Result<Vec<(u32, String)>, Status> {
+        let of_image = |program: ProgramDetails| match program.managed?.source {
+            ProgramSource::Image { digest, .. } => Some((program.id.0, digest)),
+            ProgramSource::File(_) => None,
+        };
+        Ok(self.managed_programs()?.into_iter().filter_map(of_image).collect())
+    }
+}
+
+fn of_digest(programs: &[(u32, String)], digest: &str) -> Vec<u32> {
+    programs.iter().filter(|(_, of)| of == digest).map(|(id, _)| *id).collect()
+}
+
+fn refuse(failure: ImageFailure) -> Status {
+    fail(EngineError::Image(failure))
+}
+
+fn root_only<T>(request: &Request<T>, what: &str) -> Result<(), Status> {
+    match caller(request.extensions())? {
+        0 => Ok(()),
+        other => Err(status::denied(&format!("user {other} may not {what}: only root may"))),
+    }
+}

@@ -1,0 +1,235 @@
+//! Images from a disk instead of a registry: an OCI layout, as a folder or as a tar of one, signatures included.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfman_image_format::{Descriptor, Digest, Hasher, ImageReference, media, referrers_tag};
+use serde::Deserialize;
+
+use crate::blocking::blocking;
+use crate::cache::{Cache, storage};
+use crate::find_signatures::{self, Source};
+use crate::registry::Sink as _;
+use crate::{ImageError, Limits, VerifiedBy, manifest};
+
+/// Entries of an archive that are looked at.
+const MAX_ENTRIES: usize = 8192;
+/// Bytes of `index.json`.
+const INDEX_LIMIT: u64 = 4 << 20;
+/// Bytes of all content of one layout.
+const TOTAL_LIMIT: u64 = 1 << 30;
+
+/// An image that was imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Its name.
+    pub name: String,
+    /// Digest of index or manifest.
+    pub digest: Digest,
+    /// What the policy says.
+    pub outcome: Outcome,
+}
+
+/// What the policy says of an imported image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It may be loaded.
+    Verified(VerifiedBy),
+    /// It may not, for this reason. It stays in the cache until the next collection.
+    Refused(String),
+}
+
+/// The images of a layout, by the names that they were stored under.
+pub(crate) struct Layout {
+    path: String,
+    entries: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Descriptor>,
+}
+
+/// Copies the content of a layout into the cache. Content is checked by its digest, so nothing of it has to be trusted.
+pub(crate) fn copy(cache: &Arc<Cache>, path: &Path, limits: &Limits) -> Result<Layout, ImageError> {
+    let shown = path.display().to_string();
+    let malformed = |why: String| ImageError::Malformed { what: shown.clone(), why };
+    let mut copying = Copying { cache, limits, left: TOTAL_LIMIT, index: None, shown: &shown };
+    if fs::metadata(path).map_err(storage(path))?.is_dir() {
+        let index = path.join("index.json");
+        copying.file("index.json", &mut File::open(&index).map_err(storage(&index))?)?;
+        let blobs = path.join("blobs/sha256");
+        for entry in fs::read_dir(&blobs).map_err(storage(&blobs))? {
+            let entry = entry.map_err(storage(&blobs))?;
+            let file = entry.path();
+            // Links would lead out of the folder.
+            if entry.file_type().map_err(storage(&file))?.is_file() {
+                let name = format!("blobs/sha256/{}", entry.file_name().to_string_lossy());
+                copying.file(&name, &mut File::open(&file).map_err(storage(&file))?)?;
+            }
+        }
+    } else {
+        let file = io::BufReader::new(File::open(path).map_err(storage(path))?);
+        let mut archive = tar::Archive::new(file);
+        let unreadable = |error: io::Error| malformed(format!("it is no tar of an OCI layout: {error}"));
+        // Raw: names that matter fit into a header, and others are not to be read into memory.
+        for (count, entry) in archive.entries().map_err(unreadable)?.raw(true).enumerate() {
+            let mut entry = entry.map_err(unreadable)?;
+            if count == MAX_ENTRIES {
+                return Err(malformed(format!("it has more than {MAX_ENTRIES} entries")));
+            }
+            if entry.header().entry_type().is_file() {
+                let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+                copying.file(&name, &mut entry)?;
+            }
+        }
+    }
+    let index = copying.index.ok_or_else(|| malformed("it has no index.json".to_owned()))?;
+    let index: Index = manifest::object(&index).map_err(|why| malformed(format!("index.json: {why}")))?;
+    Ok(Layout { path: shown, entries: index.manifests })
+}
+
+struct Copying<'a> {
+    cache: &'a Arc<Cache>,
+    limits: &'a Limits,
+    left: u64,
+    index: Option<Vec<u8>>,
+    shown: &'a str,
+}
+
+impl Copying<'_> {
+    fn file(&mut self, name: &str, content: &mut impl Read) -> Result<(), ImageError> {
+        let failed = |source| ImageError::Storage { path: self.shown.into(), source };
+        if name == "index.json" {
+            let mut bytes = Vec::new();
+            content.take(INDEX_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
+            self.index = Some(bytes);
+            return Ok(());
+        }
+        let digits = name.strip_prefix("blobs/sha256/").map(|digits| format!("sha256:{digits}"));
+        let Some(expected) = digits.and_then(|digits| digits.parse::<Digest>().ok()) else { return Ok(()) };
+        let what = format!("the blob {expected} in {}", self.shown);
+        let limit = self.limits.layer.min(self.left);
+        let (mut writer, mut hasher, mut size) = (self.cache.writer()?, Hasher::default(), 0);
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let read = content.read(&mut buffer).map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            size += read as u64;
+            if size > limit {
+                return Err(ImageError::TooLarge { what, size: None, limit });
+            }
+            hasher.update(&buffer[..read]);
+            writer.write(&buffer[..read])?;
+        }
+        let found = hasher.finish();
+        if found != expected {
+            return Err(ImageError::WrongDigest { what, expected, found });
+        }
+        self.left -= size;
+        writer.keep(expected)
+    }
+}
+
+/// Gives the images of a layout their names in the cache, and puts their signatures beside them.
+pub(crate) async fn names(
+    cache: &Arc<Cache>,
+    layout: &Layout,
+    limits: &Limits,
+) -> Result<Vec<(ImageReference, Digest)>, ImageError> {
+    let mut images = Vec::new();
+    // By repository: tag to digest.
+    let mut repositories: BTreeMap<String, BTreeMap<String, Digest>> = BTreeMap::new();
+    for entry in &layout.entries {
+        // containerd's name first: it is always the whole one.
+        let names = ["io.containerd.image.name", media::REF_NAME].map(|name| entry.annotations.get(name));
+        let Some(image) = names.into_iter().flatten().find_map(|name| name.parse::<ImageReference>().ok())
+        else {
+            continue;
+        };
+        repositories.entry(image.name()).or_default().insert(image.target(), entry.digest);
+        if !is_signature_tag(&image) {
+            images.push((image, entry.digest));
+        }
+    }
+    if images.is_empty() {
+        let why = "it has no image whose name begins with a registry (annotation org.opencontainers.image.ref.name)";
+        return Err(ImageError::Malformed { what: layout.path.clone(), why: why.to_owned() });
+    }
+    for (image, digest) in &images {
+        let name = image.name();
+        let tags = repositories.get(&name).cloned().unwrap_or_default();
+        let source = InCache { cache, name, tags };
+        let mut subjects = vec![*digest];
+        if let Some(bytes) = source.read(*digest, limits.manifest).await?
+            && let Ok(manifest::Document::Index(entries)) = manifest::parse(&bytes)
+        {
+            subjects.extend(entries.iter().map(|entry| entry.digest));
+        }
+        for subject in subjects {
+            let found = find_signatures::find(&source, subject, limits).await?;
+            let cache = cache.clone();
+            blocking(move || cache.set_signatures(subject, &found)).await?;
+        }
+        if image.digest().is_none() {
+            let (cache, image, digest) = (cache.clone(), image.clone(), *digest);
+            blocking(move || cache.set_tag(&image, digest)).await?;
+        }
+    }
+    let cache = cache.clone();
+    blocking(move || cache.settle()).await?;
+    Ok(images)
+}
+
+fn is_signature_tag(image: &ImageReference) -> bool {
+    let bare = image.tag().map(|tag| tag.strip_suffix(".sig").unwrap_or(tag));
+    let digest =
+        bare.and_then(|tag| tag.strip_prefix("sha256-")).and_then(|hex| format!("sha256:{hex}").parse().ok());
+    digest.is_some_and(|digest: Digest| bare == Some(referrers_tag(digest).as_str()))
+}
+
+/// A repository whose content was just copied into the cache.
+struct InCache<'a> {
+    cache: &'a Arc<Cache>,
+    name: String,
+    tags: BTreeMap<String, Digest>,
+}
+
+impl InCache<'_> {
+    async fn read(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
+        let cache = self.cache.clone();
+        blocking(move || cache.blob(digest, limit)).await
+    }
+}
+
+impl Source for InCache<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn manifest(&self, target: &str, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
+        match target.parse().ok().or_else(|| self.tags.get(target).copied()) {
+            Some(digest) => self.read(digest, limit).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn referrers(&self, _: Digest, _: &Limits) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
+        Ok(None)
+    }
+
+    async fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, ImageError> {
+        let missing =
+            || ImageError::NotFound { what: format!("the blob {} of {}", descriptor.digest, self.name) };
+        if descriptor.size > limit {
+            let what = format!("the blob {} of {}", descriptor.digest, self.name);
+            return Err(ImageError::TooLarge { what, size: Some(descriptor.size), limit });
+        }
+        self.read(descriptor.digest, limit).await?.ok_or_else(missing)
+    }
+}

@@ -1,0 +1,122 @@
+//! How registries are reached and how much of images is kept: the tables `[images]` and `[registries]` of the
+//! configuration.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bpfman_image_format::{AuthFile, ImageReference};
+use bpfmand_image::{Authorities, Bounds, RegistrySetting, RegistrySettings};
+use serde::Deserialize;
+
+use crate::policy::read_root_file;
+
+/// Passwords for registries, if the configuration names no other file.
+const AUTH: &str = "/etc/bpfman/auth.json";
+const MIB: u64 = 1 << 20;
+
+/// `[images]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ImagesTable {
+    cache_mib: Option<u64>,
+    cache_days: Option<u64>,
+    auth_file: Option<PathBuf>,
+}
+
+/// `[registries."HOST"]`. Here a mistake is no key of another version: it is refused.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistryTable {
+    mirrors: Vec<String>,
+    ca_file: Option<PathBuf>,
+    plain_http: bool,
+}
+
+/// What the cache may hold.
+pub fn bounds(images: &ImagesTable) -> Bounds {
+    let default = Bounds::default();
+    Bounds {
+        bytes: images.cache_mib.map_or(default.bytes, |mib| mib.saturating_mul(MIB)),
+        age: images.cache_days.map_or(default.age, |days| Duration::from_secs(days.saturating_mul(86_400))),
+    }
+}
+
+/// Reads the files that the tables name.
+pub fn settings(
+    images: &ImagesTable,
+    registries: BTreeMap<String, RegistryTable>,
+) -> anyhow::Result<RegistrySettings> {
+    let mut settings = BTreeMap::new();
+    for (host, table) in registries {
+        // Whoever writes a path here means a repository, and would wonder.
+        if format!("{host}/x").parse::<ImageReference>().is_err() || host.contains('/') {
+            bail!(
+                "configuration: registries.\"{host}\" is not the host of a registry, with its port if it has one"
+            );
+        }
+        for mirror in &table.mirrors {
+            if format!("{mirror}/x").parse::<ImageReference>().is_err() {
+                bail!(
+                    "configuration: mirror \"{mirror}\" of {host} is not a registry, with a path if it needs one"
+                );
+            }
+        }
+        if table.plain_http && table.ca_file.is_some() {
+            bail!("configuration: registries.\"{host}\" has plain_http and ca_file; one of them is wrong");
+        }
+        let authorities = table.ca_file.as_deref().map(|path| authorities(&host, path)).transpose()?;
+        let setting = RegistrySetting { mirrors: table.mirrors, authorities, plain_http: table.plain_http };
+        settings.insert(host, setting);
+    }
+    let (path, named) = match &images.auth_file {
+        Some(path) => (path.as_path(), true),
+        None => (Path::new(AUTH), false),
+    };
+    // It can name programs that the daemon runs: only root may have written it.
+    let auth = match read_root_file(path) {
+        Ok(text) => Some(AuthFile::parse(&text).with_context(|| format!("passwords {}", path.display()))?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => None,
+        Err(error) => return Err(error).with_context(|| format!("cannot read passwords {}", path.display())),
+    };
+    Ok(RegistrySettings::new(settings, auth))
+}
+
+fn authorities(host: &str, path: &Path) -> anyhow::Result<Authorities> {
+    let pem = read_root_file(path)
+        .with_context(|| format!("configuration: ca_file {} of {host}", path.display()))?;
+    Authorities::from_pem(pem.as_bytes())
+        .with_context(|| format!("configuration: ca_file {} of {host}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> anyhow::Result<RegistrySettings> {
+        settings(&ImagesTable::default(), toml::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn mistakes_in_the_tables_are_named() {
+        for (text, part) in [
+            ("[\"quay.io/team\"]\n", "quay.io/team"),
+            ("[\"quay.io\"]\nmirrors = [\"mirror\"]\n", "mirror"),
+            ("[\"quay.io\"]\nca_file = \"/none\"\n", "/none"),
+            ("[\"quay.io\"]\nca_file = \"/none\"\nplain_http = true\n", "one of them"),
+        ] {
+            let error = format!("{:#}", read(text).unwrap_err());
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(toml::from_str::<RegistryTable>("plain-http = true").is_err());
+        read("[\"quay.io\"]\nmirrors = [\"10.0.0.1:5000/quay\"]\n[\"10.0.0.1:5000\"]\nplain_http = true\n")
+            .unwrap();
+    }
+
+    #[test]
+    fn the_cache_is_bounded_in_mebibytes_and_days() {
+        let table: ImagesTable = toml::from_str("cache_mib = 64\ncache_days = 2").unwrap();
+        assert_eq!(bounds(&table), Bounds { bytes: 64 << 20, age: Duration::from_secs(2 * 86_400) });
+    }
+}
