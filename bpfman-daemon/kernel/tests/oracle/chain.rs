@@ -55,7 +55,7 @@ impl Maps {
     }
 
     /// What differs between the two.
-    fn difference(&self) -> Option<String> {
+    pub fn difference(&self) -> Option<String> {
         let pairs = self.alone.iter().zip(&self.spliced).enumerate();
         pairs
             // When work for later runs is nobody's promise. The heads of lists and trees show addresses.
@@ -102,9 +102,9 @@ fn answer(kind: ProgramKind, stopped: Option<i32>) -> i32 {
 }
 
 /// What came of a packet.
-struct Folded {
-    verdict: i32,
-    packet: Packet,
+pub struct Folded {
+    pub verdict: i32,
+    pub packet: Packet,
     /// The member that ended the chain, and its own verdict.
     ended: Option<(usize, i32)>,
     /// The verdict of the member that ran last.
@@ -112,7 +112,7 @@ struct Folded {
 }
 
 /// The members alone, one after another. None if a packet got too short to be run on.
-fn fold(kind: ProgramKind, members: &Members<'_>, packet: &Packet) -> Option<Folded> {
+pub fn fold(kind: ProgramKind, members: &Members<'_>, packet: &Packet) -> Option<Folded> {
     let mut packet = packet.clone();
     let mut last = 0;
     for (place, (member, set)) in members.iter().enumerate() {

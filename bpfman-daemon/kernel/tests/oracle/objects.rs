@@ -44,6 +44,12 @@ pub fn compile(source: &str) -> ObjectFile {
     clang(&path, if source == "plain.c" { "-g0" } else { "-g" })
 }
 
+/// The text of one of tests/members.
+pub fn source(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/members").join(name);
+    std::fs::read_to_string(path).unwrap()
+}
+
 /// Compiles a source that was written just now.
 pub fn compile_text(text: &str) -> ObjectFile {
     let folder = tempfile::tempdir().unwrap();

@@ -113,21 +113,26 @@ impl Together {
         Ok(Self { entry, plan, hook: options.hook, counters, _arrays: arrays })
     }
 
-    /// What was counted since the chain was made, by cell; none without counters.
+    /// What test-run's packets were counted as since the chain was made, by cell; none without counters.
     pub fn exits(&self, layout: CounterLayout) -> Option<BTreeMap<usize, u64>> {
-        let rows = self.counters.as_ref()?.contents();
+        // They come in by the loopback interface.
+        self.counters.is_some().then(|| self.exits_at(layout, 1))
+    }
+
+    /// What packets of an interface were counted as, by cell. No other interface may have any.
+    pub fn exits_at(&self, layout: CounterLayout, interface: u32) -> BTreeMap<usize, u64> {
+        let rows = self.counters.as_ref().expect("the chain counts").contents();
         assert_eq!(rows.len(), COUNTER_ROWS as usize);
         let mut exits = BTreeMap::new();
         for (row, value) in rows {
-            // Test-run's packets come in by the loopback interface.
-            let of_interface = u32::from_ne_bytes(row.try_into().unwrap()) == CounterLayout::row(1);
+            let row = u32::from_ne_bytes(row.try_into().unwrap());
             let cells = value.as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
             for (cell, count) in cells.enumerate().filter(|(_, count)| *count > 0) {
-                assert!(of_interface, "cell {cell} of another interface counts {count}");
+                assert_eq!(row, CounterLayout::row(interface), "cell {cell} counts {count}");
                 *exits.entry(cell % (layout.value_size() / 8)).or_default() += count;
             }
         }
-        Some(exits)
+        exits
     }
 }
 

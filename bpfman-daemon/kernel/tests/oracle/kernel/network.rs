@@ -19,32 +19,89 @@ pub fn own_network_namespace() -> io::Result<()> {
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sends a frame out of an interface.
-pub fn send_frame(interface: u32, frame: &[u8]) -> io::Result<()> {
+/// A socket for whole frames.
+fn packet_socket(protocol: u16) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers.
-    let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    let socket = unsafe { libc::socket(libc::AF_PACKET, kind, i32::from(protocol.to_be())) };
     if socket < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel just gave this descriptor to us alone.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+}
+
+fn address(interface: u32, protocol: u16) -> libc::sockaddr_ll {
     // SAFETY: all fields of the address are numbers, for which zero is a value.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol.to_be();
     address.sll_ifindex = interface.cast_signed();
     address.sll_halen = 6;
-    // SAFETY: frame and address are live and as long as said.
-    let sent = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            frame.as_ptr().cast(),
-            frame.len(),
-            0,
-            std::ptr::from_ref(&address).cast(),
-            size_of_val(&address) as u32,
-        )
+    address
+}
+
+/// Sends frames out of an interface.
+pub struct Sender {
+    socket: OwnedFd,
+    address: libc::sockaddr_ll,
+}
+
+impl Sender {
+    pub fn new(interface: u32) -> io::Result<Self> {
+        Ok(Self { socket: packet_socket(0)?, address: address(interface, 0) })
+    }
+
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        // SAFETY: frame and address are live and as long as said.
+        let sent = unsafe {
+            libc::sendto(
+                self.socket.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                0,
+                std::ptr::from_ref(&self.address).cast(),
+                size_of_val(&self.address) as u32,
+            )
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// Sends a frame out of an interface.
+pub fn send_frame(interface: u32, frame: &[u8]) -> io::Result<()> {
+    Sender::new(interface)?.send(frame)
+}
+
+/// A socket that gets a copy of every frame that comes in by an interface, before any TC program.
+pub fn tap(interface: u32) -> io::Result<OwnedFd> {
+    const EVERYTHING: u16 = 3;
+    // Bound before it receives, so that it never sees another interface.
+    let socket = packet_socket(0)?;
+    let address = address(interface, EVERYTHING);
+    // SAFETY: the address is live and as long as said.
+    let result = unsafe {
+        libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), size_of_val(&address) as u32)
     };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The next frames of a tap, which are there already.
+pub fn receive(tap: &OwnedFd, count: usize) -> io::Result<Vec<Vec<u8>>> {
+    let mut frames = Vec::new();
+    while frames.len() < count {
+        let mut frame = vec![0_u8; 2048];
+        // SAFETY: the buffer is live and as long as said.
+        let got = unsafe {
+            libc::recv(tap.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), libc::MSG_DONTWAIT)
+        };
+        if got < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        frame.truncate(got as usize);
+        frames.push(frame);
+    }
+    Ok(frames)
 }
 
 /// How an XDP program is attached.

@@ -1,6 +1,5 @@
-//! What a trial run does not show: where a redirected packet really goes.
+//! Where a redirected packet really goes.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{BoundText, Insn};
@@ -10,6 +9,8 @@ use crate::chain::{Loaded, Maps};
 use crate::kernel::{self, Map, ProgramKind, interface};
 use crate::objects::program;
 use crate::together::{Together, options};
+
+use super::wire::{interfaces, lacks_tcx, only_number, send, sent};
 
 const PIPE: ProceedMask = ProceedMask(1 << 4);
 const TC_ACT_PIPE: i32 = 3;
@@ -43,18 +44,6 @@ fn counted(before: &[Insn], verdict: i32) -> BoundText {
     program("counted", insns)
 }
 
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
-    assert!(status.success(), "ip {arguments}");
-}
-
-/// Packets that an interface sent.
-fn sent(name: &str) -> u64 {
-    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
-    let line = table.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}:"))).unwrap();
-    line.split_whitespace().nth(9).unwrap().parse().unwrap()
-}
-
 /// Sends frames into the chain of these members until `until` holds for the frames that passed all members and
 /// the packets that left by `out0`. Gives the latter.
 fn redirected(members: &[BoundText], until: impl Fn(u64, u64) -> bool) -> u64 {
@@ -66,13 +55,13 @@ fn redirected(members: &[BoundText], until: impl Fn(u64, u64) -> bool) -> u64 {
     let members: Vec<_> = loaded.iter().map(|member| (member, PIPE)).collect();
     let chain = Together::new(ProgramKind::Tcx, &members, &maps, &options(ProgramKind::Tcx)).unwrap();
     let _link = kernel::attach_tcx_ingress(&chain.entry, interface("in1")).unwrap();
-    let (before, from) = (sent("out0"), interface("in0"));
+    let before = sent("out0");
     let mut frame = vec![0xff; 64];
     frame[12..14].copy_from_slice(&[0x88, 0xb5]);
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        kernel::send_frame(from, &frame).unwrap();
-        let counted = u64::from_ne_bytes(maps.spliced[0].contents()[0].1.clone().try_into().unwrap());
+        send(&frame);
+        let counted = only_number(&maps.spliced[0]);
         let left = sent("out0") - before;
         if until(counted / members.len() as u64, left) {
             return left;
@@ -83,20 +72,10 @@ fn redirected(members: &[BoundText], until: impl Fn(u64, u64) -> bool) -> u64 {
 
 #[test]
 fn a_noted_redirect_does_not_outlive_its_member() {
-    if kernel::kernel_version() < (6, 6) {
-        println!("skipped: Linux before 6.6 has no tcx");
+    if lacks_tcx() {
         return;
     }
-    kernel::own_network_namespace().unwrap();
-    // Without IPv6 an interface sends nothing of its own accord.
-    for which in ["all", "default"] {
-        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
-    }
-    for pair in ["in", "out"] {
-        ip(&format!("link add {pair}0 type veth peer name {pair}1"));
-        ip(&format!("link set {pair}0 up"));
-        ip(&format!("link set {pair}1 up"));
-    }
+    interfaces();
     let target = redirect(interface("out0"));
     let asks = counted(&target, TC_ACT_REDIRECT);
     let changed_its_mind = counted(&target, TC_ACT_PIPE);

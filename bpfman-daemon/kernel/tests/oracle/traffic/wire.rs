@@ -1,0 +1,135 @@
+//! Two pairs of interfaces in a namespace of the thread's own, and those who watch.
+
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::kernel::{self, Map, ProgramKind, interface};
+use crate::objects::{self, Corpus};
+
+/// Bytes that the witness keeps of a packet.
+pub const BYTES: usize = 64;
+
+pub fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+/// True, with a line that says so, if the kernel has no tcx: those who watch stand there.
+pub fn lacks_tcx() -> bool {
+    let lacks = kernel::kernel_version() < (6, 6);
+    if lacks {
+        println!("skipped: Linux before 6.6 has no tcx");
+    }
+    lacks
+}
+
+/// Frames go out by `in0` and meet chains at `in1`; `out0` and `out1` are for those that are sent elsewhere.
+pub fn interfaces() {
+    kernel::own_network_namespace().unwrap();
+    // On one CPU frames stay in order, and are through when the call that sends them returns, or soon after.
+    kernel::stay_on_one_cpu().unwrap();
+    // Without IPv6 an interface sends nothing of its own accord.
+    for which in ["all", "default"] {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
+    }
+    for pair in ["in", "out"] {
+        ip(&format!("link add {pair}0 type veth peer name {pair}1"));
+        ip(&format!("link set {pair}0 up"));
+        ip(&format!("link set {pair}1 up"));
+    }
+}
+
+/// Waits for what a packet does.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "after 30 s still not true: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The programs of tests/members/live.c.
+pub struct Watchers {
+    corpus: Corpus,
+}
+
+/// A packet as it was behind the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub length: u32,
+    /// Mark, priority, cb, whether it is tagged and the tag.
+    pub fields: Vec<u32>,
+    pub bytes: Vec<u8>,
+}
+
+/// Verdicts on generations: packets whose stamps agree, those with stamps of two, those with none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    pub whole: u64,
+    pub mixed: u64,
+    pub unfiltered: u64,
+}
+
+impl Watchers {
+    pub fn new() -> Self {
+        let mut corpus = Corpus::default();
+        corpus.add(ProgramKind::Tcx, "live.c", &objects::compile("live.c"), |_| true);
+        Self { corpus }
+    }
+
+    /// Puts one of them at the end of the row at an interface.
+    pub fn stand(&self, name: &str, interface: u32) -> OwnedFd {
+        kernel::attach_tcx_ingress(&self.corpus.named(name).alone, interface).unwrap()
+    }
+
+    fn value(&self, map: &str) -> Vec<u8> {
+        let maps = &self.corpus.maps.alone;
+        maps.iter().find(|candidate| candidate.name == map).unwrap().contents()[0].1.clone()
+    }
+
+    fn numbers(&self, map: &str) -> Vec<u64> {
+        self.value(map).as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)).collect()
+    }
+
+    /// Frames that came in.
+    pub fn arrived(&self) -> u64 {
+        self.numbers("arrived")[0]
+    }
+
+    /// Packets that came through, and the last of them.
+    pub fn witnessed(&self) -> (u64, Seen) {
+        let value = self.value("witnessed");
+        let word = |at: usize| u32::from_ne_bytes(value[at..at + 4].try_into().unwrap());
+        let length = word(8);
+        let kept = BYTES.min(length as usize);
+        let seen = Seen {
+            length,
+            fields: (12..48).step_by(4).map(word).collect(),
+            bytes: value[48..48 + kept].to_vec(),
+        };
+        (u64::from_ne_bytes(value[..8].try_into().unwrap()), seen)
+    }
+
+    pub fn judged(&self) -> Judged {
+        let numbers = self.numbers("judgement");
+        Judged { whole: numbers[0], mixed: numbers[1], unfiltered: numbers[2] }
+    }
+}
+
+/// Packets that an interface sent.
+pub fn sent(name: &str) -> u64 {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let line = table.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}:"))).unwrap();
+    line.split_whitespace().nth(9).unwrap().parse().unwrap()
+}
+
+/// Sends a frame into the hook at `in1`.
+pub fn send(frame: &[u8]) {
+    kernel::send_frame(interface("in0"), frame).unwrap();
+}
+
+/// A map's only value, eight bytes.
+pub fn only_number(map: &Map) -> u64 {
+    u64::from_ne_bytes(map.contents()[0].1.clone().try_into().unwrap())
+}
