@@ -14,4 +14,5 @@ mod life;
 mod loading;
 mod robustness;
 mod strangers;
+mod strangers_return;
 mod types;
