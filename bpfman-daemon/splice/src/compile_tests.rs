@@ -149,6 +149,28 @@ fn a_member_behind_a_call_starts_with_an_empty_frame_and_leaves_no_redirect_targ
 }
 
 #[test]
+fn inner_functions_that_pass_their_stack_on_find_it_empty() {
+    let shows = [store(-16), copy(2, 10), helper(7), set_r0(2), EXIT];
+    let keeps = [store(-16), helper(7), set_r0(2), EXIT];
+    let zeroed = |function: &[Insn]| {
+        let text = program(&[&[local_call(1), EXIT], function]);
+        let member = Member::new("a.o", &text, PASS);
+        let (_, compiled) = compiled(&[member, member], &XDP);
+        let program = &compiled.programs[0];
+        let all = insns(program);
+        let starts: Vec<usize> =
+            program.text.0.functions[1..].iter().map(|function| function.start).collect();
+        let calls = all.iter().enumerate().filter(|(_, insn)| insn.is_local_call());
+        let targets: Vec<usize> =
+            calls.map(|(at, insn)| (at as i64 + 1 + i64::from(insn.imm)) as usize).collect();
+        assert_eq!(targets, starts);
+        starts.iter().map(|start| all[*start] == store(-8)).collect::<Vec<_>>()
+    };
+    assert_eq!(zeroed(&shows), [false, true], "the first member finds what it would find alone");
+    assert_eq!(zeroed(&keeps), [false, false]);
+}
+
+#[test]
 fn a_redirect_target_is_forgotten_at_a_cut_and_behind_own_programs_and_tail_callers() {
     let (plain, redirects, caller) = (constant(2), in_entry(helper(51)), in_entry(helper(12)));
     let forgets = |subject: Member<'_>, options: &SpliceOptions<'_>| {
@@ -263,6 +285,29 @@ fn traced_members_are_global_functions_with_names_of_their_own() {
         // A tool that looks for a name finds the first.
         let found = types.iter().position(|(kind, _, found, ..)| *kind == FUNC && found == name).unwrap();
         assert_eq!((found as u32 + 1, types[found].1), (info.type_id, 1), "{name}");
+    }
+}
+
+#[test]
+fn the_verifier_takes_for_unknown_what_tail_calls_and_failing_loads_return() {
+    let global = |subject: Member<'_>, options: &SpliceOptions<'_>| {
+        let plain = constant(2);
+        let (_, compiled) = compiled(&[subject, Member::new("b.o", &plain, PASS)], options);
+        let bound = &compiled.programs[0].text.0;
+        types(bound.btf.as_deref().unwrap())[bound.func_info[1].type_id as usize - 1].1 == 1
+    };
+    let all = SpliceOptions { attempt: Attempt::AllFunctions, ..XDP };
+    let plain = constant(2);
+    fn subject(text: &BoundText) -> Member<'_> {
+        Member::new("a.o", text, PASS)
+    }
+    assert!(!global(subject(&plain), &all), "its constant is seen, and saves a check");
+    assert!(global(Member { isolated: true, ..subject(&plain) }, &XDP));
+    for insn in [helper(12), Insn::new(0x30, 0, 0, 0, 12)] {
+        let below = program(&[&[local_call(1), EXIT], &[insn, set_r0(2), EXIT]]);
+        let text = in_entry(insn);
+        assert!(global(subject(&text), &SpliceOptions { hook: HookKind::TcTcx, ..XDP }));
+        assert!(global(subject(&below), &SpliceOptions { hook: HookKind::TcTcx, ..XDP }));
     }
 }
 

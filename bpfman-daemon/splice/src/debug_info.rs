@@ -11,7 +11,7 @@ use crate::member::{self, Member};
 use crate::refusal::Refusal;
 use crate::sections::{self, Part, Section};
 use crate::stack::Group;
-use crate::way::Way;
+use crate::way::{Way, WayReason};
 
 /// File name of the lines that no member brought.
 const OWN_FILE: &str = "bpfman chain";
@@ -54,7 +54,7 @@ impl Names {
     pub(crate) fn function(&self, group: Group<'_>, part: &Part) -> String {
         let member = part.member();
         match part {
-            Part::Function { function, .. } if *function > 0 => {
+            Part::Function { function, .. } | Part::Start { function, .. } if *function > 0 => {
                 group.members[member].program().functions[*function].name.clone()
             }
             _ => self.0.get(&member).cloned().unwrap_or_default(),
@@ -74,18 +74,14 @@ pub(crate) fn build(
     let entries: BTreeMap<usize, u32> = names
         .0
         .iter()
-        .map(|(member, name)| {
-            let is_global = group.options.as_subprograms && group.ways[*member].way == Way::Function;
-            let linkage = if is_global { Linkage::Global } else { Linkage::Static };
-            (*member, merge.entry_function(name, linkage))
-        })
+        .map(|(member, name)| (*member, merge.entry_function(name, linkage(group, *member))))
         .collect();
     let moved = append_all(&mut merge, group, range)?;
     let mut func_info = vec![FuncInfo { insn_off: 0, type_id: merge.chain }];
     for (start, part) in sections::functions(sections) {
         let index = part.member();
         let type_id = match part {
-            Part::Function { function, .. } if *function > 0 => {
+            Part::Function { function, .. } | Part::Start { function, .. } if *function > 0 => {
                 let member = &group.members[index];
                 function_type(member, moved.get(&index), *function)
                     .unwrap_or_else(|| merge.function(&member.program().functions[*function].name))
@@ -108,6 +104,15 @@ pub(crate) fn build(
     }
     let btf = merge.finish().map_err(|(types, strings)| SpliceError::BtfTooLarge { types, strings })?;
     Ok(DebugInfo { btf, func_info, line_info, local_type_ids })
+}
+
+/// Of a global function the verifier takes the result for unknown; of a static one it believes what it sees, and before
+/// Linux 6.18 it does not see what a tail call or a failing load returns.
+fn linkage(group: Group<'_>, member: usize) -> Linkage {
+    let survey = &group.surveys[member];
+    let loads = matches!(survey.must, Some((_, WayReason::OldPacketLoad { .. })));
+    let hides = group.ways[member].way == Way::Own || survey.hidden_exit.is_some() || loads;
+    if hides || group.options.as_subprograms { Linkage::Global } else { Linkage::Static }
 }
 
 /// Appends each member's BTF, the same BTF of several members once.
@@ -199,7 +204,7 @@ fn own_line(merge: &mut Merge, member: &Member<'_>, section: &Section, index: us
     let position = index + 1;
     let label = member.label;
     let line = match section.part {
-        Part::Function { function, .. } if function > 0 => {
+        Part::Function { function, .. } | Part::Start { function, .. } if function > 0 => {
             format!("member {position}: {label}:{}", text.functions[function].name)
         }
         Part::Check { .. } => format!("after member {position}: {label}:{}", text.name),

@@ -14,7 +14,7 @@ use crate::opcode;
 use crate::pointer::FULL;
 use crate::proceed::ProceedMask;
 use crate::scan::{Effect, target};
-use crate::sections::{Part, Section};
+use crate::sections::{self, Part, Section};
 use crate::stack::{Group, Stack};
 use crate::verdicts::Codes;
 use crate::way::Way;
@@ -115,7 +115,7 @@ impl Emission<'_> {
             self.asm.bind(label);
             match self.way(member) {
                 Way::Own => self.stub(member),
-                Way::Inline | Way::Function => self.function(member),
+                Way::Inline | Way::Function => self.function(member, 0),
             }
         }
         for member in range {
@@ -123,8 +123,7 @@ impl Emission<'_> {
                 continue;
             }
             for function in 1..self.segment.group.members[member].program().functions.len() {
-                self.body(member, function, None);
-                self.close(Part::Function { member, function });
+                self.function(member, function);
             }
         }
     }
@@ -158,15 +157,18 @@ impl Emission<'_> {
         }
     }
 
-    /// The entry function of a member behind a call.
-    fn function(&mut self, member: usize) {
-        if member > 0 {
-            let frame = self.segment.group.surveys[member].frames[0].next_multiple_of(8);
+    /// A function of a member. One that shows others its stack finds nothing there of the members before, and so does
+    /// an entry function, which may have been written with a whole frame of its own in mind.
+    fn function(&mut self, member: usize, function: usize) {
+        let group = self.segment.group;
+        let shows_stack = || member::takes_stack_address(group.members[member].program(), function);
+        if member > 0 && (function == 0 || shows_stack()) {
+            let frame = group.surveys[member].frames[function].next_multiple_of(8);
             joint::zero_frame(&mut self.asm, frame);
-            self.close(Part::Start { member });
+            self.close(Part::Start { member, function });
         }
-        self.body(member, 0, None);
-        self.close(Part::Function { member, function: 0 });
+        self.body(member, function, None);
+        self.close(Part::Function { member, function });
     }
 
     /// The function that tail-calls a member. The kernel unwinds it first, so that the member's frame is where the
@@ -260,10 +262,11 @@ impl Emission<'_> {
 
 /// Points calls and function pointers of all members to where the functions went.
 fn relocate(segment: &Segment<'_>, mut insns: Vec<Insn>, sections: Vec<Section>) -> Layout {
-    let starts: BTreeMap<(usize, usize), usize> = sections
-        .iter()
-        .filter_map(|section| match section.part {
-            Part::Function { member, function } => Some(((member, function), section.insns.start)),
+    let starts: BTreeMap<(usize, usize), usize> = sections::functions(&sections)
+        .filter_map(|(start, part)| match part {
+            Part::Function { member, function } | Part::Start { member, function } => {
+                Some(((*member, *function), start))
+            }
             _ => None,
         })
         .collect();

@@ -6,6 +6,7 @@ use std::ops::Range;
 use bpfmand_core::{BoundText, Insn, ProgramText, op};
 
 use crate::error::MemberName;
+use crate::opcode;
 use crate::proceed::ProceedMask;
 use crate::refusal::Refusal;
 use crate::scan::{Effect, target, walk, width};
@@ -192,6 +193,14 @@ pub(crate) fn entry_uses_register(text: &ProgramText, register: u8) -> bool {
         let insn = text.insns[at];
         let calls = matches!(effect, Effect::Helper(_) | Effect::Kfunc { .. } | Effect::LocalCall { .. });
         !calls && insn.code != op::EXIT && (insn.dst() == register || insn.src() == register)
+    })
+}
+
+/// True if the function takes an address in its frame, which it may pass on to others: to a helper, whole.
+pub(crate) fn takes_stack_address(text: &ProgramText, function: usize) -> bool {
+    walk(&text.insns, span(text, function)).any(|(at, _)| {
+        let insn = text.insns[at];
+        insn.class() == opcode::CLASS_ALU64 && insn.src() == opcode::FRAME
     })
 }
 

@@ -106,7 +106,7 @@ fn first_way(
         Some((Way::Own, reason)) => return plan(Way::Own, reason.clone()),
         _ if attempt == Attempt::AllOwn => return plan(Way::Own, WayReason::Fallback(attempt)),
         Some((_, reason)) => Some(reason.clone()),
-        None => tail_call_reason(members, survey, options, index),
+        None => hidden_exit(members, survey, options, index),
     };
     let deep = survey.depth >= MAX_DEPTH;
     let wanted = match attempt {
@@ -122,19 +122,19 @@ fn first_way(
     }
 }
 
-/// What a tail-called program returns is the program's verdict, without check, count or translation: so the entry
-/// function of the last member may tail-call if that changes nothing. Behind a call it is the function's result.
-fn tail_call_reason(
+/// What a tail-called program returns is the program's verdict, without check, count or translation: so the last member
+/// may tail-call if that changes nothing. Behind a call it is the function's result.
+fn hidden_exit(
     members: &[Member<'_>],
     survey: &Survey,
     options: &SpliceOptions<'_>,
     index: usize,
 ) -> Option<WayReason> {
-    let at = survey.tail_call_in_entry?;
+    let reason = survey.hidden_exit.clone()?;
     let ends_the_chain = index + 1 == members.len()
         && !options.counters
         && options.hook.verdict_survives(members[index].proceed_on);
-    (!ends_the_chain).then_some(WayReason::TailCall { at })
+    (!ends_the_chain).then_some(reason)
 }
 
 /// Arrays in the order in which a packet meets them.

@@ -90,15 +90,23 @@ fn what_cannot_be_inlined_gets_the_way_that_it_needs() {
 }
 
 #[test]
-fn what_is_harmless_below_a_call_is_inlined() {
-    for insn in [helper(12), Insn::new(op::JCOND, 0, 0, 0, 0), Insn::new(0x30, 0, 0, 0, 12)] {
-        let text = program(&[&[local_call(1), EXIT], &[insn, set_r0(2), EXIT]]);
-        assert_eq!(between(member(&text), &TCX), MemberPlan::INLINE, "{insn:?}");
+fn below_a_call_a_loop_is_harmless_and_a_hidden_exit_is_not() {
+    let below = |insn| program(&[&[local_call(1), EXIT], &[insn, set_r0(2), EXIT]]);
+    let may_goto = below(Insn::new(op::JCOND, 0, 0, 0, 0));
+    assert_eq!(between(member(&may_goto), &TCX), MemberPlan::INLINE);
+    for insn in [helper(12), Insn::new(0x30, 0, 0, 0, 12)] {
+        let text = below(insn);
+        assert_eq!(between(member(&text), &TCX), function(WayReason::HiddenExit { at: 2 }), "{insn:?}");
+        // At the end, where nothing looks at the verdict, it does no harm.
+        let plain = pass();
+        let clsact = SpliceOptions { hook: HookKind::TcClsact, ..TCX };
+        let last = Member { proceed_on: ProceedMask(1), ..member(&text) };
+        let planned = plan(&[member(&plain), last], &clsact).unwrap();
+        assert_eq!(planned.members[1], MemberPlan::INLINE);
     }
     // An exception unwinds from anywhere, and a timer runs from anywhere.
     let options = SpliceOptions { throwing_kfuncs: &[77], ..XDP };
-    let throws = program(&[&[local_call(1), EXIT], &[KFUNC(77, 0), set_r0(2), EXIT]]);
-    assert_eq!(between(member(&throws), &options).way, Way::Own);
+    assert_eq!(between(member(&below(KFUNC(77, 0))), &options).way, Way::Own);
 }
 
 #[test]

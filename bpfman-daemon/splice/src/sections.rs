@@ -20,10 +20,12 @@ pub enum Part {
         /// Index of the member.
         member: usize,
     },
-    /// The start of a member's entry function behind a call: its zeroed frame.
+    /// Glue at the start of a member's function behind a call: its zeroed frame.
     Start {
         /// Index of the member.
         member: usize,
+        /// Number of the function in the member's text; 0 is its entry function.
+        function: usize,
     },
     /// A function of a member, behind a call.
     Function {
@@ -47,7 +49,7 @@ impl Part {
             Self::Entry { member }
             | Self::Body { member }
             | Self::Check { member }
-            | Self::Start { member }
+            | Self::Start { member, .. }
             | Self::Function { member, .. }
             | Self::Stub { member } => *member,
         }
@@ -81,8 +83,7 @@ pub struct Section {
 pub(crate) fn functions(sections: &[Section]) -> impl Iterator<Item = (usize, &Part)> {
     let mut before: Option<&Part> = None;
     sections.iter().filter_map(move |section| {
-        let continues =
-            matches!((before, &section.part), (Some(Part::Start { .. }), Part::Function { function: 0, .. }));
+        let continues = matches!((before, &section.part), (Some(Part::Start { .. }), Part::Function { .. }));
         before = Some(&section.part);
         (section.part.is_function() && !continues).then_some((section.insns.start, &section.part))
     })

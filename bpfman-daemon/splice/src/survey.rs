@@ -42,8 +42,9 @@ pub(crate) struct Survey {
     pub(crate) must: Option<(Way, WayReason)>,
     /// Its first tail call: how deep they go cannot be told.
     pub(crate) tail_call: Option<usize>,
-    /// Its first tail call in the entry function.
-    pub(crate) tail_call_in_entry: Option<usize>,
+    /// Why its verdict may come from elsewhere than its own instructions, by a tail call or a failing load: the verifier
+    /// must not take it for known.
+    pub(crate) hidden_exit: Option<WayReason>,
     /// It may leave a redirect target behind.
     pub(crate) redirects: bool,
     /// Codes that its entry function can return.
@@ -91,7 +92,7 @@ fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Re
         depth: deepest_way(&graph),
         must,
         tail_call: tail_calls().next(),
-        tail_call_in_entry: tail_calls().find(|at| *at < entry_end),
+        hidden_exit: hidden_exit(text, entry_end),
         // What a tail-called program does is not known.
         redirects: tail_calls().next().is_some()
             || member::effects(text).any(|(_, effect)| helper_of(effect, &REDIRECTS)),
@@ -143,6 +144,18 @@ fn needs_own_frame(text: &ProgramText) -> Option<WayReason> {
         Effect::BoundedLoop { .. } => Some(WayReason::SharedLoopBudget { at }),
         _ => None,
     })
+}
+
+/// The first place where a function ends without an exit that the verifier of every kernel sees.
+fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<WayReason> {
+    let tail_call = |at: usize, effect| is_tail_call(effect) && at < entry_end;
+    let in_entry = member::effects(text).find(|(at, effect)| tail_call(*at, *effect));
+    if let Some((at, _)) = in_entry {
+        return Some(WayReason::TailCall { at });
+    }
+    let below = member::effects(text)
+        .find(|(at, effect)| *at >= entry_end && (is_tail_call(*effect) || *effect == Effect::OldPacketLoad));
+    below.map(|(at, _)| WayReason::HiddenExit { at })
 }
 
 /// Functions on the longest way of calls. Calls have no cycles, that was checked.

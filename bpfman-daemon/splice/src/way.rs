@@ -33,6 +33,12 @@ pub enum WayReason {
         /// Where.
         at: usize,
     },
+    /// One of its functions may end by a tail call or a failing `LD_ABS`. The verifier before Linux 6.18 overlooks
+    /// that, takes the function's other results for all, and would delete the check of the member's verdict.
+    HiddenExit {
+        /// Where.
+        at: usize,
+    },
     /// `bpf_throw` unwinds everything up to the program's entry.
     Throws {
         /// Where.
@@ -101,6 +107,10 @@ impl fmt::Display for WayReason {
             Self::SharedLoopBudget { at } => {
                 write!(f, "its may_goto (instruction {at}) would share a loop budget with other members")
             }
+            Self::HiddenExit { at } => write!(
+                f,
+                "one of its functions may end by a tail call or LD_ABS (instruction {at}), which verifiers overlook"
+            ),
             Self::Throws { at } => {
                 write!(f, "it throws exceptions (instruction {at}), which would end the whole chain")
             }
