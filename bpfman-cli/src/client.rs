@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
 use hyper_util::rt::TokioIo;
@@ -18,13 +19,15 @@ const LARGEST_ANSWER: usize = 256 << 20;
 /// from messages.
 const LARGEST_TRAILERS: u32 = 256 << 10;
 
-/// Both services of one daemon, over one connection.
+/// The services of one daemon, over one connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// The API that v0.6.0 has.
     pub v1: BpfmanClient<Channel>,
     /// This project's additions.
     pub ext: BpfmanExtClient<Channel>,
+    /// Chains: order, changes in place, counters, traces.
+    pub chains: BpfmanChainsClient<Channel>,
 }
 
 impl Client {
@@ -52,7 +55,8 @@ impl Client {
         }));
         Ok(Self {
             v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
-            ext: BpfmanExtClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
+            ext: BpfmanExtClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
+            chains: BpfmanChainsClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
         })
     }
 }

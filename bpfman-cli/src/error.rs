@@ -54,6 +54,17 @@ pub enum CliError {
         /// What to do instead, if there is something.
         hint: Option<String>,
     },
+    /// A command line that the parser takes and that makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A comparison whose two sides are not the same. The answer itself has been written.
+    #[error("{what}")]
+    Differs {
+        /// What differs.
+        what: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// Building, pushing or signing an image failed.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -100,6 +111,8 @@ impl CliError {
             }
             Self::Load { failure, .. } => Exit::of_call(Code::from(failure.code), Some(&failure.reason)),
             Self::Invalid { .. } => Exit::Invalid,
+            Self::Usage(_) => Exit::Usage,
+            Self::Differs { .. } => Exit::Conflict,
             Self::Image(error) => error.exit(),
             Self::File { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => Exit::NotFound,
@@ -132,6 +145,8 @@ impl CliError {
                 others.map(str::to_owned).collect()
             }
             Self::Invalid { hint, .. } => hint.iter().cloned().collect(),
+            Self::Usage(_) => vec!["`--help` says what this command takes".to_owned()],
+            Self::Differs { hint, .. } => vec![(*hint).to_owned()],
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),
         }

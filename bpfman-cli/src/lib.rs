@@ -5,6 +5,7 @@
 //! project, described in `docs/cli.md`.
 
 pub mod args;
+pub mod capture;
 pub mod client;
 mod command;
 pub mod error;

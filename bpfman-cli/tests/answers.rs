@@ -137,25 +137,6 @@ fn a_pull_is_silent_and_can_tell_the_digest() {
 }
 
 #[test]
-fn a_chain_is_asked_for_by_its_hook() {
-    let daemon = FakeDaemon::start(Script {
-        chain: ext::GetChainResponse {
-            strategy: "direct".into(),
-            members: vec![ext::ChainMember { link_id: 1007, program_id: 7, ..Default::default() }],
-            ..Default::default()
-        },
-        ..Script::default()
-    });
-    let outcome = daemon.run("chain show tc:eth0:ingress@/run/netns/blue");
-    assert!(
-        outcome.stdout.starts_with(" Chain\n Hook:                        tc:eth0:ingress@/run/netns/blue\n")
-    );
-    let asked = "Hook { kind: \"tc\", iface: \"eth0\", direction: \"ingress\", netns: \"/run/netns/blue\" }";
-    assert!(daemon.asked().contains(asked), "{}", daemon.asked());
-    assert_eq!(daemon.run("chain show xdp:eth0 -q").stdout, "1007\n");
-}
-
-#[test]
 fn versions_of_both_sides() {
     let daemon = FakeDaemon::start(Script::default());
     let outcome = daemon.run("version");

@@ -5,7 +5,14 @@ use std::collections::BTreeSet;
 
 use bpfman_cli::exit::Exit;
 use bpfman_cli::show::chain::ChainRecord;
+use bpfman_cli::show::changed::Replaced;
+use bpfman_cli::show::diagnosis::Diagnosis;
+use bpfman_cli::show::hook_answers::{Explained, Switched};
+use bpfman_cli::show::hooks::HookList;
+use bpfman_cli::show::matching::MatchingRecord;
 use bpfman_cli::show::record::ProgramRecord;
+use bpfman_cli::show::traced::{PacketRecord, Traced};
+use bpfman_cli::show::verified::Verified;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -37,13 +44,53 @@ fn every_field_is_described() {
         ..Default::default()
     };
     let record = ProgramRecord { verifier_log: Some(String::new()), ..ProgramRecord::from(&program) };
-    let chain = ext::GetChainResponse { members: vec![ext::ChainMember::default()], ..Default::default() };
     let mut names = BTreeSet::new();
     collect(&serde_json::to_value(record).unwrap(), &mut names);
-    collect(&serde_json::to_value(ChainRecord::new(String::new(), &chain)).unwrap(), &mut names);
+    chain_shapes(&mut names);
     assert!(names.len() > 50, "{names:?}");
     let missing: Vec<&String> = names.iter().filter(|name| !PAGE.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The shapes of commands about chains.
+fn chain_shapes(names: &mut BTreeSet<String>) {
+    let chain = ext::GetChainResponse { members: vec![ext::ChainMember::default()], ..Default::default() };
+    let view = ext::MemberView { ended: vec![ext::VerdictCount::default()], ..Default::default() };
+    let shown = ext::ShowChainResponse {
+        chain: Some(chain),
+        members: vec![view],
+        entries: vec![ext::HookEntry::default()],
+        segments: vec![ext::ChainSegment::default()],
+        ..Default::default()
+    };
+    let hooks = ext::ListHooksResponse { hooks: vec![ext::HookSummary::default()] };
+    let parts = ext::VerifyChainResponse { parts: vec![ext::VerifiedPart::default()], ..Default::default() };
+    let trace = ext::PacketTrace { steps: vec![ext::TraceStep::default()], ..Default::default() };
+    let traced = Traced {
+        hook: String::new(),
+        packets: vec![PacketRecord::new(1, String::new(), 0, &trace)],
+        note: String::new(),
+    };
+    let replaced = ext::ReplaceProgramResponse {
+        program: Some(ext::Program::default()),
+        maps: vec![ext::MapOutcome::default()],
+        ..Default::default()
+    };
+    let mut diagnosis = Diagnosis::default();
+    diagnosis.found("link 1", "missing");
+    for shape in [
+        serde_json::to_value(ChainRecord::new(String::new(), &shown)),
+        serde_json::to_value(HookList::from(&hooks)),
+        serde_json::to_value(Verified::new(String::new(), &parts)),
+        serde_json::to_value(traced),
+        serde_json::to_value(Switched::new(String::new(), &ext::SetHookResponse::default())),
+        serde_json::to_value(Explained { hook: String::new(), member: None, findings: Vec::new() }),
+        serde_json::to_value(MatchingRecord::from(&ext::Matching::default())),
+        serde_json::to_value(Replaced::new(&replaced)),
+        serde_json::to_value(diagnosis),
+    ] {
+        collect(&shape.unwrap(), names);
+    }
 }
 
 /// Names of all fields, at every depth.

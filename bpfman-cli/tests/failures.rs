@@ -64,6 +64,25 @@ fn every_command_that_calls_reports_failure_the_same_way() {
         "get link 7",
         "image pull -i r.io/x:1",
         "chain show xdp:eth0",
+        "chain list",
+        "chain verify xdp:eth0",
+        "chain trace xdp:eth0 --packet 000102030405060708090a0b0800",
+        "chain counters xdp:eth0 on",
+        "chain timing xdp:eth0 on",
+        "chain keep xdp:eth0 on",
+        "explain xdp:eth0",
+        "debug hold xdp:eth0",
+        "debug release xdp:eth0",
+        "debug subprograms xdp:eth0 off",
+        "attach 7 xdp -i eth0 -p 1 --role wall",
+        "attach 7 xdp --iface-match * -p 1",
+        "update link 7 -p 1",
+        "replace 7 file -p x.o",
+        "replace 7 --rollback",
+        "adopt 12 -p 1",
+        "list matches",
+        "detach match 4",
+        "doctor",
         "version",
         "-o json list programs",
     ] {
@@ -175,9 +194,18 @@ fn a_verifier_log_of_any_length_comes_with_its_failure() {
 #[test]
 fn wrong_command_lines_end_with_two_and_reach_nobody() {
     let daemon = FakeDaemon::start(Script::default());
-    for line in
-        ["", "load", "load file", "attach 7", "list programs -p nonsense", "chain show eth0", "unload -1"]
-    {
+    for line in [
+        "",
+        "load",
+        "load file",
+        "attach 7",
+        "list programs -p nonsense",
+        "chain show eth0",
+        "unload -1",
+        "replace 7",
+        "replace 7 --rollback file -p x.o",
+        "update link 7",
+    ] {
         let outcome = daemon.run(line);
         assert_eq!(outcome.code, 2, "{line}: {outcome:?}");
         assert!(outcome.stdout.is_empty(), "{line}: {outcome:?}");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::OutputForm;
+use super::place::{Order, Sharing};
 use super::value::KeyValue;
 use crate::hook::Direction;
 use crate::verdict;
@@ -17,6 +18,28 @@ pub struct Attach {
     /// Where to.
     #[command(subcommand)]
     pub point: AttachPoint,
+}
+
+/// `bpfman detach`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Detach {
+    /// Id of the link.
+    #[arg(required = true)]
+    pub link_id: Option<u32>,
+    /// Something else than a link.
+    #[command(subcommand)]
+    pub what: Option<DetachWhat>,
+}
+
+/// What else than a link is detached.
+#[derive(Debug, Subcommand)]
+pub enum DetachWhat {
+    /// End an attachment by pattern, with the links it made.
+    Match {
+        /// Id of the attachment, as `list matches` shows it.
+        match_id: u32,
+    },
 }
 
 /// Where to attach.
@@ -50,12 +73,25 @@ pub struct LinkMetadata {
     pub metadata: Vec<KeyValue>,
 }
 
-/// An interface, and a place in its chain.
+/// An interface, or all that match, and a place in its chain.
 #[derive(Args, Debug)]
 pub struct Interface {
     /// Network interface.
-    #[arg(short, long)]
-    pub iface: String,
+    #[arg(short, long, required_unless_present_any = ["iface_match", "iface_index"],
+          conflicts_with_all = ["iface_match", "iface_index", "iface_except", "netns_match"])]
+    pub iface: Option<String>,
+    /// Instead: every interface of these names or globs, now and later; * is all that are up.
+    #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
+    pub iface_match: Vec<String>,
+    /// Instead, or also: interfaces of these indexes, now and later.
+    #[arg(long, value_delimiter = ',', value_name = "INDEX", help_heading = MATCHING)]
+    pub iface_index: Vec<u32>,
+    /// But none of these names or globs.
+    #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
+    pub iface_except: Vec<String>,
+    /// In the network namespaces of these files, paths or globs of them, for example /run/netns/*.
+    #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
+    pub netns_match: Vec<PathBuf>,
     /// Place in the chain: lower runs earlier. 0 to 1000.
     #[arg(short, long, allow_negative_numbers = true)]
     pub priority: i32,
@@ -63,6 +99,8 @@ pub struct Interface {
     #[arg(short, long, value_name = "PATH")]
     pub netns: Option<PathBuf>,
 }
+
+const MATCHING: &str = "Many interfaces";
 
 /// `attach … xdp`.
 #[derive(Args, Debug)]
@@ -74,6 +112,12 @@ pub struct AttachXdp {
     /// Without this flag: pass dispatcher_return.
     #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = xdp_verdict)]
     pub proceed_on: Vec<i32>,
+    /// Place among others.
+    #[command(flatten)]
+    pub order: Order,
+    /// How it shares the chain.
+    #[command(flatten)]
+    pub sharing: Sharing,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
@@ -92,6 +136,12 @@ pub struct AttachTc {
     /// redirect, trap, dispatcher_return. Without this flag: pipe dispatcher_return.
     #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = tc_verdict)]
     pub proceed_on: Vec<i32>,
+    /// Place among others.
+    #[command(flatten)]
+    pub order: Order,
+    /// How it shares the chain.
+    #[command(flatten)]
+    pub sharing: Sharing,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
@@ -106,6 +156,9 @@ pub struct AttachTcx {
     /// Which interface.
     #[command(flatten)]
     pub interface: Interface,
+    /// Place among others.
+    #[command(flatten)]
+    pub order: Order,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
@@ -226,7 +279,7 @@ mod tests {
         let line =
             "bpfman attach 7 xdp -i eth0 -p 35 --proceed-on drop pass --proceed-on tx -n /run/netns/b -m a=b";
         let AttachPoint::Xdp(xdp) = point(line) else { panic!() };
-        assert_eq!((xdp.interface.iface.as_str(), xdp.interface.priority), ("eth0", 35));
+        assert_eq!((xdp.interface.iface.as_deref(), xdp.interface.priority), (Some("eth0"), 35));
         assert_eq!(xdp.proceed_on, [1, 2, 3]);
         assert_eq!(xdp.interface.netns, Some(PathBuf::from("/run/netns/b")));
     }
@@ -279,6 +332,59 @@ mod tests {
             assert_eq!(parse(line).global.output, OutputForm::Json, "{line}");
         }
         assert_eq!(parse("bpfman attach 7 kprobe -f f").global.output, OutputForm::Table);
+    }
+
+    #[test]
+    fn intents_and_sharing_are_for_chains() {
+        let AttachPoint::Xdp(xdp) = point(
+            "bpfman attach 7 xdp -i eth0 -p 1 --before 8,role=lb --after foreign:x --role firewall --isolated \
+             --allow-redirect --hold",
+        ) else {
+            panic!()
+        };
+        assert_eq!((xdp.order.before.len(), xdp.order.after.len()), (2, 1));
+        assert!(xdp.sharing.isolated && xdp.sharing.allow_redirect && xdp.sharing.hold);
+        for line in [
+            "bpfman attach 7 tcx -d ingress -i eth0 -p 1 --isolated",
+            "bpfman attach 7 xdp -i eth0 -p 1 --before role=",
+            "bpfman attach 7 kprobe -f f --role x",
+        ] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn many_interfaces_stand_in_for_one() {
+        let AttachPoint::Xdp(xdp) = point(
+            "bpfman attach 7 xdp --iface-match veth*,eth0 --iface-except veth9 --iface-index 3 -p 1 \
+             --netns-match /run/netns/*",
+        ) else {
+            panic!()
+        };
+        assert_eq!(xdp.interface.iface_match, ["veth*", "eth0"]);
+        assert_eq!((xdp.interface.iface, xdp.interface.iface_index), (None, vec![3]));
+        for line in [
+            "bpfman attach 7 xdp -p 1",
+            "bpfman attach 7 xdp -p 1 -i eth0 --iface-match veth*",
+            "bpfman attach 7 xdp -p 1 -i eth0 --iface-except veth*",
+            "bpfman attach 7 xdp -p 1 --iface-except veth*",
+        ] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_detached_by_its_id_and_a_pattern_by_its_own() {
+        let detach = |line: &str| match parse(line).command {
+            Command::Detach(detach) => detach,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(detach("bpfman detach 7").link_id, Some(7));
+        let matching = detach("bpfman detach match 9");
+        assert!(matches!(matching.what, Some(DetachWhat::Match { match_id: 9 })));
+        for line in ["bpfman detach", "bpfman detach match", "bpfman detach 7 match 9", "bpfman detach x"] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub enum ListCommand {
     /// List links.
     #[command(alias = "link")]
     Links(ListLinks),
+    /// List attachments by pattern, with the interfaces they found.
+    #[command(alias = "match")]
+    Matches,
 }
 
 /// `bpfman list programs`.

@@ -1,10 +1,13 @@
 //! The one definition of the command line. Help, completions and manual pages all come from it.
 
 pub mod attach;
+pub mod chain;
+pub mod change;
 pub mod credential;
 pub mod image;
 pub mod list;
 pub mod load;
+pub mod place;
 pub mod value;
 
 use std::path::PathBuf;
@@ -13,7 +16,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::exit::Exit;
-use crate::hook::Hook;
 
 /// Loads eBPF programs, chains them on hooks, and shows what runs.
 ///
@@ -84,11 +86,15 @@ pub enum Command {
     /// Attach a loaded program.
     Attach(attach::Attach),
     /// Remove one attachment.
-    Detach {
-        /// Id of the link.
-        link_id: u32,
-    },
-    /// List programs or links.
+    Detach(attach::Detach),
+    /// Change an attachment in place.
+    #[command(subcommand)]
+    Update(change::UpdateCommand),
+    /// Put a new version of a program in the place of the old one, wherever it is attached.
+    Replace(change::Replace),
+    /// Take over a program that someone else attached by a link, without a gap.
+    Adopt(change::Adopt),
+    /// List programs, links or attachments by pattern.
     #[command(subcommand)]
     List(list::ListCommand),
     /// Show one program or link.
@@ -97,9 +103,16 @@ pub enum Command {
     /// Work with bytecode images.
     #[command(subcommand)]
     Image(image::ImageCommand),
-    /// Look into the chain of a hook.
+    /// Look into the chains of hooks, and switch what they count and keep.
     #[command(subcommand)]
-    Chain(ChainCommand),
+    Chain(chain::ChainCommand),
+    /// Say why the programs of a hook are or are not reached.
+    Explain(chain::Explain),
+    /// Hold a chain still, or make its programs visible to tracing tools.
+    #[command(subcommand)]
+    Debug(chain::DebugCommand),
+    /// Compare all that was asked for with what the kernel runs.
+    Doctor,
     /// Print the versions of client, daemon and kernel.
     Version,
     /// Write the manual pages.
@@ -116,17 +129,6 @@ pub enum Command {
         /// Only this shell.
         #[arg(short, long, value_enum)]
         shell: Option<Shell>,
-    },
-}
-
-/// What to do with a chain.
-#[derive(Debug, Subcommand)]
-pub enum ChainCommand {
-    /// Show the programs of a hook in the order they run, and what the kernel runs.
-    Show {
-        /// xdp:IFACE, tc:IFACE:ingress|egress or tcx:IFACE:ingress|egress; in another network namespace with @/PATH.
-        #[arg(value_name = "HOOK")]
-        hook: Hook,
     },
 }
 

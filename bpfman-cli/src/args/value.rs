@@ -59,12 +59,31 @@ impl FromStr for GlobalValue {
         }
         let not_hex =
             || format!("the value of {name}, {hex:?}, is not pairs of hexadecimal digits (without 0x)");
-        if !hex.len().is_multiple_of(2) || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(not_hex());
-        }
-        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).map_err(|_| not_hex());
-        let bytes = (0..hex.len()).step_by(2).map(byte).collect::<Result<_, _>>()?;
+        let bytes = from_hex(hex).ok_or_else(not_hex)?;
         Ok(Self { name: name.to_owned(), bytes })
+    }
+}
+
+/// Bytes of pairs of hexadecimal digits; none if the text is anything else.
+fn from_hex(hex: &str) -> Option<Vec<u8>> {
+    if !hex.len().is_multiple_of(2) || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect()
+}
+
+/// A packet in hexadecimal digits. Colons between bytes, as in addresses, are welcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketBytes(pub Vec<u8>);
+
+impl FromStr for PacketBytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match from_hex(&text.replace(':', "")) {
+            Some(bytes) if !bytes.is_empty() => Ok(Self(bytes)),
+            _ => Err("a packet is written as pairs of hexadecimal digits, without 0x".to_owned()),
+        }
     }
 }
 

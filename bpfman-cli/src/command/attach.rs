@@ -8,20 +8,52 @@ use bpfman_proto::v1::attach_info::Info;
 
 use super::connect;
 use crate::args::attach::{Attach, AttachPoint, AttachUprobe};
+use crate::args::place::Sharing;
 use crate::args::value::{absolute, to_map};
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 use crate::show;
 use crate::show::link::OneLink;
+use crate::show::matching::{MatchingRecord, OneMatching};
 use crate::show::record::LinkRecord;
 
-/// Attaches, and shows the new link.
+/// Attaches, and shows the new link; with a pattern, the attachment to all interfaces that match.
+///
+/// What v0.6.0 knows goes by its own call, so that such commands also work with its daemon.
 pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
+    let program_id = command.program_id;
+    let (order, sharing) = place(&command.point);
+    let matching = matching(&command.point);
     let info = on_the_wire(command.point)?;
+    let attach = Some(v1::AttachInfo { info: Some(info) });
     let mut client = connect(global).await?;
-    let request =
-        v1::AttachRequest { id: command.program_id, attach: Some(v1::AttachInfo { info: Some(info) }) };
-    let link_id = client.v1.attach(request).await?.into_inner().link_id;
+    if let Some(which) = matching {
+        let request = ext::AttachMatchingRequest {
+            program_id,
+            attach,
+            order,
+            r#match: Some(which),
+            isolated: sharing.isolated,
+            redirect_may_proceed: sharing.allow_redirect,
+            keep_attached: sharing.hold,
+        };
+        let matching = client.chains.attach_matching(request).await?.into_inner();
+        return show::answer(global, &OneMatching(MatchingRecord::from(&matching)));
+    }
+    if order.is_some() || sharing.is_asked() {
+        let request = ext::ChainAttachRequest {
+            program_id,
+            attach,
+            order,
+            isolated: sharing.isolated,
+            redirect_may_proceed: sharing.allow_redirect,
+            keep_attached: sharing.hold,
+        };
+        let answer = client.chains.attach(request).await?.into_inner();
+        let link = answer.link.ok_or(CliError::Incomplete { call: "Attach", part: "the link" })?;
+        return show::answer(global, &OneLink(LinkRecord::from(&link)));
+    }
+    let link_id = client.v1.attach(v1::AttachRequest { id: program_id, attach }).await?.into_inner().link_id;
     if global.quiet && global.output == OutputForm::Table {
         return show::write(&format!("{link_id}\n"));
     }
@@ -30,12 +62,42 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     show::answer(global, &OneLink(LinkRecord::from(&link)))
 }
 
+/// Where among the programs of its hook, and how it shares it.
+fn place(point: &AttachPoint) -> (Option<ext::Order>, Sharing) {
+    match point {
+        AttachPoint::Xdp(xdp) => (xdp.order.on_the_wire(), xdp.sharing),
+        AttachPoint::Tc(tc) => (tc.order.on_the_wire(), tc.sharing),
+        AttachPoint::Tcx(tcx) => (tcx.order.on_the_wire(), Sharing::default()),
+        _ => (None, Sharing::default()),
+    }
+}
+
+/// Which interfaces, if it is not one by its name.
+fn matching(point: &AttachPoint) -> Option<ext::InterfaceMatch> {
+    let interface = match point {
+        AttachPoint::Xdp(xdp) => &xdp.interface,
+        AttachPoint::Tc(tc) => &tc.interface,
+        AttachPoint::Tcx(tcx) => &tcx.interface,
+        _ => return None,
+    };
+    if interface.iface.is_some() {
+        return None;
+    }
+    let namespaces = interface.netns.iter().chain(&interface.netns_match);
+    Some(ext::InterfaceMatch {
+        names: interface.iface_match.clone(),
+        except: interface.iface_except.clone(),
+        indexes: interface.iface_index.clone(),
+        netns: namespaces.map(|path| text_of(path)).collect(),
+    })
+}
+
 /// The attach point as the wire has it.
 fn on_the_wire(point: AttachPoint) -> Result<Info, CliError> {
     Ok(match point {
         AttachPoint::Xdp(xdp) => Info::XdpAttachInfo(v1::XdpAttachInfo {
             priority: xdp.interface.priority,
-            iface: xdp.interface.iface,
+            iface: xdp.interface.iface.unwrap_or_default(),
             position: 0,
             proceed_on: xdp.proceed_on,
             netns: xdp.interface.netns.as_deref().map(text_of),
@@ -43,7 +105,7 @@ fn on_the_wire(point: AttachPoint) -> Result<Info, CliError> {
         }),
         AttachPoint::Tc(tc) => Info::TcAttachInfo(v1::TcAttachInfo {
             priority: tc.interface.priority,
-            iface: tc.interface.iface,
+            iface: tc.interface.iface.unwrap_or_default(),
             position: 0,
             direction: tc.direction.name().to_owned(),
             proceed_on: tc.proceed_on,
@@ -52,7 +114,7 @@ fn on_the_wire(point: AttachPoint) -> Result<Info, CliError> {
         }),
         AttachPoint::Tcx(tcx) => Info::TcxAttachInfo(v1::TcxAttachInfo {
             priority: tcx.interface.priority,
-            iface: tcx.interface.iface,
+            iface: tcx.interface.iface.unwrap_or_default(),
             position: 0,
             direction: tcx.direction.name().to_owned(),
             netns: tcx.interface.netns.as_deref().map(text_of),
@@ -144,6 +206,23 @@ mod tests {
         assert!(matches!(info("bpfman attach 1 lsm").unwrap(), Info::LsmAttachInfo(_)));
         assert!(matches!(info("bpfman attach 1 fentry").unwrap(), Info::FentryAttachInfo(_)));
         assert!(matches!(info("bpfman attach 1 fexit").unwrap(), Info::FexitAttachInfo(_)));
+    }
+
+    #[test]
+    fn patterns_carry_everything_but_an_interface() {
+        let line = "bpfman attach 1 tc -d egress --iface-match veth*,lo --iface-except veth9 --iface-index 3 -p 5 \
+                    -n /run/netns/b --netns-match /run/netns/c*";
+        let Command::Attach(attach) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!()
+        };
+        let expected = ext::InterfaceMatch {
+            names: vec!["veth*".into(), "lo".into()],
+            except: vec!["veth9".into()],
+            indexes: vec![3],
+            netns: vec!["/run/netns/b".into(), "/run/netns/c*".into()],
+        };
+        assert_eq!(matching(&attach.point), Some(expected));
+        assert!(matches!(on_the_wire(attach.point), Ok(Info::TcAttachInfo(tc)) if tc.iface.is_empty()));
     }
 
     #[test]

@@ -1,20 +1,96 @@
 //! `bpfman chain`.
 
+use std::time::Duration;
+
 use bpfman_proto::ext::v1 as ext;
 
-use super::connect;
-use crate::args::value::absolute;
-use crate::args::{ChainCommand, Global};
+use super::{connect, hook, trace};
+use crate::args::chain::{ChainCommand, ShowChain};
+use crate::args::{Global, OutputForm};
+use crate::client::Client;
 use crate::error::CliError;
+use crate::hook::Hook;
 use crate::show;
 use crate::show::chain::ChainRecord;
+use crate::show::hooks::HookList;
+use crate::show::screen::Screen;
+use crate::show::verified::Verified;
 
-/// Shows the chain of one hook.
+/// Looks at chains, or switches what they do.
 pub async fn run(global: &Global, command: ChainCommand) -> Result<(), CliError> {
-    let ChainCommand::Show { mut hook } = command;
-    hook.netns = hook.netns.as_deref().map(absolute);
+    match command {
+        ChainCommand::List => {
+            let answer = connect(global).await?.chains.list_hooks(ext::ListHooksRequest {}).await?;
+            show::answer(global, &HookList::from(&answer.into_inner()))
+        }
+        ChainCommand::Show(command) => show_chain(global, command).await,
+        ChainCommand::Verify { at } => verify(global, at.hook).await,
+        ChainCommand::Trace(command) => trace::run(global, command).await,
+        ChainCommand::Counters(switch) => {
+            let counters = Some(switch.to.is_on());
+            hook::set(global, switch.at, ext::SetHookRequest { counters, ..Default::default() }).await
+        }
+        ChainCommand::Timing(switch) => {
+            let timing = Some(switch.to.is_on());
+            hook::set(global, switch.at, ext::SetHookRequest { timing, ..Default::default() }).await
+        }
+        ChainCommand::Keep(switch) => {
+            let keep_attached = Some(switch.to.is_on());
+            hook::set(global, switch.at, ext::SetHookRequest { keep_attached, ..Default::default() }).await
+        }
+    }
+}
+
+/// How long rates are measured while watching, unless said otherwise.
+const WATCH_MILLISECONDS: u32 = 1000;
+
+async fn show_chain(global: &Global, command: ShowChain) -> Result<(), CliError> {
+    let hook = command.at.hook;
     let mut client = connect(global).await?;
-    let request = ext::GetChainRequest { hook: Some(ext::Hook::from(&hook)) };
-    let chain = client.ext.get_chain(request).await?.into_inner();
-    show::answer(global, &ChainRecord::new(hook.to_string(), &chain))
+    if !command.watch {
+        let sample_ms = command.sample.unwrap_or(0);
+        return show::answer(global, &chain(&mut client, &hook, sample_ms).await?);
+    }
+    let pause = command.sample.unwrap_or(WATCH_MILLISECONDS);
+    loop {
+        let record = chain(&mut client, &hook, pause).await?;
+        let mut text = show::form(global, &record)?;
+        match global.output {
+            // Home, and clear to the end: the drawing stays in place.
+            OutputForm::Table if Screen::of_stdout() != Screen::PLAIN => text.insert_str(0, "\x1b[H\x1b[2J"),
+            OutputForm::Yaml => text.insert_str(0, "---\n"),
+            _ => {}
+        }
+        if !show::write_while_read(&text)? {
+            return Ok(());
+        }
+        // The daemon has waited while it measured, unless there was nothing to measure.
+        if !record.counters {
+            tokio::time::sleep(Duration::from_millis(pause.into())).await;
+        }
+    }
+}
+
+async fn chain(client: &mut Client, hook: &Hook, sample_ms: u32) -> Result<ChainRecord, CliError> {
+    let request = ext::ShowChainRequest { hook: Some(ext::Hook::from(hook)), sample_ms };
+    let shown = client.chains.show_chain(request).await?.into_inner();
+    Ok(ChainRecord::new(hook.to_string(), &shown))
+}
+
+async fn verify(global: &Global, hook: Hook) -> Result<(), CliError> {
+    let request = ext::VerifyChainRequest { hook: Some(ext::Hook::from(&hook)) };
+    let answer = connect(global).await?.chains.verify_chain(request).await?.into_inner();
+    let verified = Verified::new(hook.to_string(), &answer);
+    show::answer(global, &verified)?;
+    if verified.matches {
+        return Ok(());
+    }
+    let differing = verified.differences().len();
+    Err(CliError::Differs {
+        what: format!(
+            "{hook} does not run what its programs make: {differing} of {} parts differ",
+            verified.parts.len()
+        ),
+        hint: "restart the daemon: it puts back what its records say, or says why it cannot",
+    })
 }

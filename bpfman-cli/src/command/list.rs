@@ -11,14 +11,16 @@ use crate::error::CliError;
 use crate::kernel_type::TypeFilter;
 use crate::show;
 use crate::show::link::{LinkList, OneLink};
+use crate::show::matching::{MatchingList, MatchingRecord};
 use crate::show::program::{OneProgram, ProgramList};
 use crate::show::record::{LinkRecord, ProgramRecord};
 
-/// Lists programs or links.
+/// Lists programs, links or attachments by pattern.
 pub async fn list(global: &Global, command: ListCommand) -> Result<(), CliError> {
     match command {
         ListCommand::Programs(command) => programs(global, command).await,
         ListCommand::Links(command) => links(global, command).await,
+        ListCommand::Matches => matches(global).await,
     }
 }
 
@@ -70,6 +72,12 @@ fn programs_request(command: &ListPrograms) -> ext::ListProgramsRequest {
     ext::ListProgramsRequest { select: Some(select), program_type: exact.to_owned() }
 }
 
+async fn matches(global: &Global) -> Result<(), CliError> {
+    let answer = connect(global).await?.chains.list_matching(ext::ListMatchingRequest {}).await?.into_inner();
+    let matches = answer.matchings.iter().map(MatchingRecord::from).collect();
+    show::answer(global, &MatchingList { matches })
+}
+
 async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let answer = client.ext.list_links(links_request(&command)).await?.into_inner();
@@ -115,7 +123,7 @@ mod tests {
     fn programs_are_ours_unless_all_are_wanted() {
         let only = |line| match command(line) {
             ListCommand::Programs(command) => programs_request(&command).select.unwrap().bpfman_programs_only,
-            ListCommand::Links(_) => panic!(),
+            ListCommand::Links(_) | ListCommand::Matches => panic!(),
         };
         assert_eq!(only("bpfman list programs"), Some(true));
         assert_eq!(only("bpfman list programs --all"), Some(false));

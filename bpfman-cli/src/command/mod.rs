@@ -2,12 +2,16 @@
 
 mod attach;
 mod chain;
+mod change;
+mod doctor;
 mod generate;
+mod hook;
 mod image;
 mod list;
 mod load;
 mod progress;
 mod remove;
+mod trace;
 mod version;
 
 use crate::args::{Cli, Command, Global};
@@ -21,11 +25,17 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Load(command) => load::run(global, command).await,
         Command::Unload { program_id } => remove::unload(global, program_id).await,
         Command::Attach(command) => attach::run(global, command).await,
-        Command::Detach { link_id } => remove::detach(global, link_id).await,
+        Command::Detach(command) => remove::detach(global, command).await,
+        Command::Update(command) => change::update(global, command).await,
+        Command::Replace(command) => change::replace(global, command).await,
+        Command::Adopt(command) => change::adopt(global, command).await,
         Command::List(command) => list::list(global, command).await,
         Command::Get(command) => list::get(global, command).await,
         Command::Image(command) => image::run(global, command).await,
         Command::Chain(command) => chain::run(global, command).await,
+        Command::Explain(command) => hook::explain(global, command).await,
+        Command::Debug(command) => hook::debug(global, command).await,
+        Command::Doctor => doctor::run(global).await,
         Command::Version => version::run(global).await,
         Command::Man { out_dir } => generate::man(&out_dir),
         Command::Completions { out_dir, shell } => generate::completions(&out_dir, shell),

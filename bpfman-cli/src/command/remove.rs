@@ -1,13 +1,16 @@
 //! `bpfman unload` and `bpfman detach`: silent on success, as in v0.6.0.
 
+use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use serde::Serialize;
 
 use super::connect;
 use crate::args::Global;
+use crate::args::attach::{Detach, DetachWhat};
 use crate::error::CliError;
 use crate::show;
 use crate::show::Answer;
+use crate::show::changed::MatchingEnded;
 use crate::show::screen::Screen;
 
 /// Detaches a program everywhere and unloads it.
@@ -16,10 +19,21 @@ pub async fn unload(global: &Global, program_id: u32) -> Result<(), CliError> {
     show::answer(global, &Unloaded { program_id, outcome: "unloaded" })
 }
 
-/// Removes one attachment.
-pub async fn detach(global: &Global, link_id: u32) -> Result<(), CliError> {
-    connect(global).await?.v1.detach(v1::DetachRequest { link_id }).await?;
-    show::answer(global, &Detached { link_id, outcome: "detached" })
+/// Removes one attachment, or one by pattern.
+pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
+    match (command.link_id, command.what) {
+        (_, Some(DetachWhat::Match { match_id })) => {
+            let request = ext::DetachMatchingRequest { id: match_id };
+            let answer = connect(global).await?.chains.detach_matching(request).await?.into_inner();
+            let links_ended = answer.links_ended;
+            show::answer(global, &MatchingEnded { match_id, links_ended, outcome: "detached" })
+        }
+        (Some(link_id), None) => {
+            connect(global).await?.v1.detach(v1::DetachRequest { link_id }).await?;
+            show::answer(global, &Detached { link_id, outcome: "detached" })
+        }
+        (None, None) => Err(CliError::Usage("the id of a link is missing".to_owned())),
+    }
 }
 
 /// The answer to `unload`.

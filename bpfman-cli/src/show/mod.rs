@@ -2,12 +2,20 @@
 
 pub mod block;
 pub mod chain;
+pub mod chain_drawing;
+pub mod changed;
+pub mod diagnosis;
+pub mod hook_answers;
+pub mod hooks;
 pub mod kernel;
 pub mod link;
+pub mod matching;
 pub mod program;
 pub mod record;
 pub mod screen;
 pub mod table;
+pub mod traced;
+pub mod verified;
 
 use std::io::{self, Write};
 
@@ -34,7 +42,12 @@ pub trait Answer {
 ///
 /// `--quiet` counts only for tables: JSON and YAML always carry the whole answer.
 pub fn answer(global: &Global, answer: &impl Answer) -> Result<(), CliError> {
-    let text = match global.output {
+    write(&form(global, answer)?)
+}
+
+/// An answer in the form the user asked for.
+pub fn form(global: &Global, answer: &impl Answer) -> Result<String, CliError> {
+    Ok(match global.output {
         OutputForm::Table if global.quiet => {
             answer.ids().iter().map(|id| format!("{id}\n")).collect::<String>()
         }
@@ -48,15 +61,20 @@ pub fn answer(global: &Global, answer: &impl Answer) -> Result<(), CliError> {
         OutputForm::Yaml => {
             serde_norway::to_string(&answer.record()).map_err(|error| CliError::Encode(error.to_string()))?
         }
-    };
-    write(&text)
+    })
 }
 
 /// Writes text to standard output. A reader that went away, as `head` does, is no failure.
 pub fn write(text: &str) -> Result<(), CliError> {
+    write_while_read(text).map(|_somebody_reads| ())
+}
+
+/// Writes text to standard output, and says whether somebody still reads it.
+pub fn write_while_read(text: &str) -> Result<bool, CliError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::Output(error)),
+        Ok(()) => Ok(true),
     }
 }

@@ -1,6 +1,8 @@
-//! A server of both services that answers from a script. It proves how the client shows answers and failures;
+//! A server of all services that answers from a script. It proves how the client shows answers and failures;
 //! whether a daemon gives them is for the whole-system tests.
 #![allow(dead_code, clippy::unwrap_used, reason = "shared by several test programs")]
+
+mod chains;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -8,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
 use bpfman_proto::ext::v1::bpfman_ext_server::{BpfmanExt, BpfmanExtServer};
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_server::{Bpfman, BpfmanServer};
@@ -26,8 +29,8 @@ pub struct Script {
     pub programs: Vec<ext::Program>,
     /// Links that exist.
     pub links: Vec<ext::Link>,
-    /// The one chain.
-    pub chain: ext::GetChainResponse,
+    /// What it answers about chains.
+    pub chains: chains::Chains,
     /// Verifier log of every load.
     pub log: String,
     /// Loads that ask for the log fail with this, and the log.
@@ -77,7 +80,8 @@ impl FakeDaemon {
                 ready.send(()).unwrap();
                 Server::builder()
                     .add_service(BpfmanServer::new(script.clone()))
-                    .add_service(BpfmanExtServer::new(script))
+                    .add_service(BpfmanExtServer::new(script.clone()))
+                    .add_service(BpfmanChainsServer::new(script))
                     .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
                         let _ = stopped.await;
                     })
@@ -241,7 +245,7 @@ impl BpfmanExt for Script {
         request: Request<ext::GetChainRequest>,
     ) -> Result<Response<ext::GetChainResponse>, Status> {
         self.note(request.get_ref())?;
-        Ok(Response::new(self.chain.clone()))
+        Ok(Response::new(self.chains.shown.chain.clone().unwrap_or_default()))
     }
 
     async fn get_program(

@@ -12,12 +12,12 @@ pub use link::{AttachRecord, LinkRecord};
 pub use program::{BytecodeRecord, KernelRecord, MapRecord, ProgramRecord};
 
 /// An empty string on the wire is an absent value.
-fn filled(text: &str) -> Option<String> {
+pub(super) fn filled(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// Lower case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

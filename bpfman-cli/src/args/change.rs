@@ -1,0 +1,248 @@
+//! `bpfman update`, `bpfman replace` and `bpfman adopt`: changes that leave no gap.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use bpfman_proto::ext::v1 as ext;
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+
+use super::load::ImageSource;
+use super::place::Order;
+use super::value::{GlobalValue, KeyValue};
+use crate::verdict;
+
+/// What to change.
+#[derive(Debug, Subcommand)]
+pub enum UpdateCommand {
+    /// Change a link in place: its hook is never without it.
+    Link(UpdateLink),
+}
+
+/// `bpfman update link`.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(
+    ["priority", "proceed_on", "before", "after", "role", "no_order", "position", "isolated"]))]
+pub struct UpdateLink {
+    /// Id of the link.
+    pub link_id: u32,
+    /// New priority: lower runs earlier. 0 to 1000.
+    #[arg(short, long, allow_negative_numbers = true)]
+    pub priority: Option<i32>,
+    /// New verdicts after which the next program runs, in place of the old ones.
+    #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = any_verdict)]
+    pub proceed_on: Option<Vec<String>>,
+    /// --before, --after and --role: together they replace all that the link had of these.
+    #[command(flatten)]
+    pub order: Order,
+    /// Forget --before, --after and --role.
+    #[arg(long, conflicts_with_all = ["before", "after", "role"], help_heading = "Place in the chain")]
+    pub no_order: bool,
+    /// Move it to this place, from 0, by giving it the priority that leads there.
+    #[arg(long, conflicts_with = "priority")]
+    pub position: Option<u32>,
+    /// Run as a program of its own behind a tail call, or no longer.
+    #[arg(long, value_name = "true|false")]
+    pub isolated: Option<bool>,
+}
+
+/// `bpfman replace`.
+#[derive(Args, Debug)]
+pub struct Replace {
+    /// Kernel id of the program to be replaced, wherever it is attached.
+    pub program_id: u32,
+    /// Put the version before the last replacement back.
+    #[arg(long)]
+    pub rollback: bool,
+    /// Where the new version comes from.
+    #[command(subcommand)]
+    pub by: Option<ReplaceBy>,
+}
+
+/// Where a new version comes from.
+#[derive(Debug, Subcommand)]
+pub enum ReplaceBy {
+    /// From an object file on this machine.
+    File {
+        /// Object file.
+        #[arg(short, long, value_name = "FILE")]
+        path: PathBuf,
+        /// What of it and how.
+        #[command(flatten)]
+        how: ReplaceHow,
+    },
+    /// From a bytecode image in a registry.
+    Image {
+        /// Which image.
+        #[command(flatten)]
+        image: ImageSource,
+        /// What of it and how.
+        #[command(flatten)]
+        how: ReplaceHow,
+    },
+}
+
+/// What the new version is, and what becomes of the old one's maps.
+#[derive(Args, Debug)]
+pub struct ReplaceHow {
+    /// Function name in the new object, if it is another.
+    #[arg(long, value_name = "FUNCTION")]
+    pub name: Option<String>,
+    /// Values of global variables, each NAME=HEX: the bytes as they lie in memory, two digits each, without 0x.
+    #[arg(short, long, num_args = 1.., value_name = "NAME=HEX")]
+    pub global: Vec<GlobalValue>,
+    /// What becomes of the maps.
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
+    pub maps: MapPolicy,
+    /// Do not keep the old version for --rollback.
+    #[arg(long)]
+    pub forget_old: bool,
+}
+
+/// What becomes of the maps of a program that is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum MapPolicy {
+    /// Maps that are the same go on; those that only differ in their number of entries are copied.
+    #[default]
+    Keep,
+    /// Maps that are the same go on; any other is refused.
+    ReuseOnly,
+    /// All maps are new and empty.
+    Fresh,
+}
+
+impl MapPolicy {
+    /// The number on the wire.
+    #[must_use]
+    pub fn on_the_wire(self) -> i32 {
+        let policy = match self {
+            Self::Keep => ext::MapPolicy::Keep,
+            Self::ReuseOnly => ext::MapPolicy::ReuseOnly,
+            Self::Fresh => ext::MapPolicy::Fresh,
+        };
+        policy as i32
+    }
+}
+
+/// `bpfman adopt`.
+#[derive(Args, Debug)]
+pub struct Adopt {
+    /// Id of the kernel's link, as `bpftool link` shows it, or the path where it is pinned.
+    #[arg(value_name = "LINK_ID|PIN")]
+    pub what: KernelLink,
+    /// Place in the chain: lower runs earlier. 0 to 1000.
+    #[arg(short, long, allow_negative_numbers = true)]
+    pub priority: i32,
+    /// Verdicts after which the next program runs; pass (xdp) or pipe (tc) and dispatcher_return without it.
+    #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = any_verdict)]
+    pub proceed_on: Vec<String>,
+    /// Place among others.
+    #[command(flatten)]
+    pub order: Order,
+    /// Metadata of the link; several with commas, or by repeating the flag.
+    #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
+    pub metadata: Vec<KeyValue>,
+}
+
+/// A link that someone else made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelLink {
+    /// The kernel's id.
+    Id(u32),
+    /// Where it is pinned.
+    Pin(PathBuf),
+}
+
+impl FromStr for KernelLink {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) if text.contains('/') => Ok(Self::Pin(PathBuf::from(text))),
+            Err(_) => Err(format!("{text:?} is neither the id of a link nor the path of a pin")),
+        }
+    }
+}
+
+/// Takes a verdict of either kind: which one the link has is known to the daemon.
+fn any_verdict(name: &str) -> Result<String, verdict::UnknownVerdict> {
+    match verdict::number(verdict::XDP, name).or_else(|_| verdict::number(verdict::TC, name)) {
+        Ok(_) => Ok(name.to_owned()),
+        Err(mut unknown) => {
+            let mut expected: Vec<_> =
+                verdict::XDP.iter().chain(verdict::TC).map(|(known, _)| *known).collect();
+            expected.sort_unstable();
+            expected.dedup();
+            unknown.expected = expected;
+            Err(unknown)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn an_update_changes_something() {
+        assert!(parse("bpfman update link 7").is_err());
+        for flags in [
+            "--priority 5",
+            "--proceed-on drop pass",
+            "--before 8",
+            "--role firewall",
+            "--no-order",
+            "--position 0",
+            "--isolated false",
+        ] {
+            assert!(parse(&format!("bpfman update link 7 {flags}")).is_ok(), "{flags}");
+        }
+        assert!(parse("bpfman update link 7 --priority 5 --position 0").is_err());
+        assert!(parse("bpfman update link 7 --no-order --role x").is_err());
+        assert!(parse("bpfman update link 7 --isolated maybe").is_err());
+    }
+
+    #[test]
+    fn verdicts_of_both_kinds_are_known_and_others_are_not() {
+        assert!(parse("bpfman update link 7 --proceed-on pipe pass").is_ok());
+        let message = parse("bpfman update link 7 --proceed-on fly").unwrap_err().to_string();
+        assert!(
+            message.contains("unknown verdict \"fly\"")
+                && message.contains("aborted, dispatcher_return, drop")
+        );
+    }
+
+    #[test]
+    fn a_new_version_has_a_source_and_a_policy() {
+        let Ok(Command::Replace(Replace {
+            program_id: 7,
+            rollback: false,
+            by: Some(ReplaceBy::File { how, .. }),
+        })) = parse("bpfman replace 7 file -p x.o --name f -g a=01 --maps reuse-only --forget-old")
+        else {
+            panic!()
+        };
+        assert_eq!((how.maps, how.forget_old, how.global.len()), (MapPolicy::ReuseOnly, true, 1));
+        assert!(parse("bpfman replace 7 image -i r.io/x:1").is_ok());
+        assert!(parse("bpfman replace 7 --rollback").is_ok());
+        assert!(parse("bpfman replace 7 file").is_err());
+        assert!(parse("bpfman replace 7 file -p x.o --maps none").is_err());
+    }
+
+    #[test]
+    fn links_of_others_are_ids_or_pins() {
+        let what = |text: &str| text.parse::<KernelLink>();
+        assert_eq!(what("7"), Ok(KernelLink::Id(7)));
+        assert_eq!(what("/sys/fs/bpf/link"), Ok(KernelLink::Pin("/sys/fs/bpf/link".into())));
+        assert_eq!(what("./7"), Ok(KernelLink::Pin("./7".into())));
+        assert!(what("link").is_err());
+        assert!(parse("bpfman adopt 7").is_err(), "a place is needed");
+    }
+}

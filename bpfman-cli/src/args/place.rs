@@ -1,0 +1,148 @@
+//! Where in a chain a program wants to be, and how it shares it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bpfman_proto::ext::v1 as ext;
+use clap::Args;
+
+/// Where among the programs of a hook: wins over priorities.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Order {
+    /// Run before this one: a link's id, a program's function name, role=NAME, or foreign:NAME for a program of
+    /// others (tcx). Several with commas, or by repeating the flag.
+    #[arg(long, value_delimiter = ',', value_name = "ANCHOR", help_heading = ORDER)]
+    pub before: Vec<Anchor>,
+    /// Run after this one.
+    #[arg(long, value_delimiter = ',', value_name = "ANCHOR", help_heading = ORDER)]
+    pub after: Vec<Anchor>,
+    /// What this program is, for the --before and --after of others: for example firewall.
+    #[arg(long, value_name = "NAME", help_heading = ORDER)]
+    pub role: Option<String>,
+}
+
+const ORDER: &str = "Place in the chain";
+
+impl Order {
+    /// The intents for the wire; none if there are none.
+    #[must_use]
+    pub fn on_the_wire(&self) -> Option<ext::Order> {
+        if self.before.is_empty() && self.after.is_empty() && self.role.is_none() {
+            return None;
+        }
+        let texts = |anchors: &[Anchor]| anchors.iter().map(ToString::to_string).collect();
+        Some(ext::Order {
+            role: self.role.clone().unwrap_or_default(),
+            before: texts(&self.before),
+            after: texts(&self.after),
+        })
+    }
+}
+
+/// How a member shares its chain with the others.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Sharing {
+    /// Run as a program of its own behind a tail call: shares no stack, maps or budget with its neighbours.
+    #[arg(long, help_heading = ORDER)]
+    pub isolated: bool,
+    /// Let redirect be among the verdicts to proceed on: what the program redirected to is forgotten then.
+    #[arg(long, help_heading = ORDER)]
+    pub allow_redirect: bool,
+    /// Keep an empty chain attached when the last program leaves the hook, so that the next one finds it.
+    #[arg(long, help_heading = ORDER)]
+    pub hold: bool,
+}
+
+impl Sharing {
+    /// True if any of it was asked for.
+    #[must_use]
+    pub const fn is_asked(self) -> bool {
+        self.isolated || self.allow_redirect || self.hold
+    }
+}
+
+/// What a member is ordered against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// A link of ours.
+    Link(u32),
+    /// Programs by their function name.
+    Program(String),
+    /// Members with a role.
+    Role(String),
+    /// A program of others.
+    Foreign(String),
+}
+
+impl FromStr for Anchor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = |kind: &str, name: &str| match name {
+            "" => Err(format!("the name is missing behind {kind}")),
+            name => Ok(name.to_owned()),
+        };
+        if let Some(name) = text.strip_prefix("role=") {
+            return named("role=", name).map(Self::Role);
+        }
+        if let Some(name) = text.strip_prefix("foreign:") {
+            return named("foreign:", name).map(Self::Foreign);
+        }
+        match text {
+            "" => Err("an anchor is a link id, a function name, role=NAME or foreign:NAME".to_owned()),
+            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map(Self::Link).map_err(|_| format!("{digits} is no link id"))
+            }
+            name if name.contains(['=', ':']) => Err(format!(
+                "{name:?} is no anchor: write a link id, a function name, role=NAME or foreign:NAME"
+            )),
+            name => Ok(Self::Program(name.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Anchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(id) => write!(f, "{id}"),
+            Self::Program(name) => f.write_str(name),
+            Self::Role(name) => write!(f, "role={name}"),
+            Self::Foreign(name) => write!(f, "foreign:{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anchors_print_as_they_are_written() {
+        for text in ["7", "xdp_pass", "role=firewall", "foreign:cil_from_netdev", "foreign:7"] {
+            assert_eq!(text.parse::<Anchor>().unwrap().to_string(), text);
+        }
+        assert_eq!("007".parse::<Anchor>(), Ok(Anchor::Link(7)));
+    }
+
+    #[test]
+    fn what_is_no_anchor_says_what_would_be_one() {
+        for (text, says) in [
+            ("", "an anchor is"),
+            ("role=", "behind role="),
+            ("foreign:", "behind foreign:"),
+            ("rôle=x", "is no anchor"),
+            ("link:7", "is no anchor"),
+            ("4294967296", "is no link id"),
+        ] {
+            let message = text.parse::<Anchor>().unwrap_err();
+            assert!(message.contains(says), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn no_intent_sends_none() {
+        assert_eq!(Order::default().on_the_wire(), None);
+        let order = Order { role: Some("firewall".into()), ..Order::default() };
+        assert_eq!(order.on_the_wire().unwrap().role, "firewall");
+    }
+}

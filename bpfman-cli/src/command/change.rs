@@ -1,0 +1,175 @@
+//! `bpfman update`, `bpfman replace` and `bpfman adopt`.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+use bpfman_proto::v1::bytecode_location::Location;
+
+use super::{connect, image};
+use crate::args::Global;
+use crate::args::change::{Adopt, KernelLink, Replace, ReplaceBy, ReplaceHow, UpdateCommand, UpdateLink};
+use crate::args::value::{absolute, to_map};
+use crate::error::CliError;
+use crate::show;
+use crate::show::changed::{Replaced, Updated};
+use crate::show::link::OneLink;
+use crate::show::record::LinkRecord;
+
+/// Changes a link in place.
+pub async fn update(global: &Global, command: UpdateCommand) -> Result<(), CliError> {
+    let UpdateCommand::Link(command) = command;
+    let request = update_request(command);
+    let answer = connect(global).await?.chains.update_link(request).await?.into_inner();
+    let link = answer.link.ok_or(CliError::Incomplete { call: "UpdateLink", part: "the link" })?;
+    show::answer(global, &Updated { outcome: answer.outcome, link: LinkRecord::from(&link) })
+}
+
+fn update_request(command: UpdateLink) -> ext::UpdateLinkRequest {
+    let forget = command.no_order.then(ext::Order::default);
+    ext::UpdateLinkRequest {
+        link_id: command.link_id,
+        priority: command.priority,
+        set_proceed_on: command.proceed_on.is_some(),
+        proceed_on: command.proceed_on.unwrap_or_default(),
+        order: command.order.on_the_wire().or(forget),
+        isolated: command.isolated,
+        position: command.position,
+    }
+}
+
+/// Puts a new version of a program in its place, or the old one back.
+pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> {
+    let program_id = command.program_id;
+    let answer = match (command.rollback, command.by) {
+        (true, None) => {
+            let request = ext::RollbackProgramRequest { program_id };
+            connect(global).await?.chains.rollback_program(request).await?
+        }
+        (false, Some(by)) => {
+            let request = replace_request(program_id, by);
+            connect(global).await?.chains.replace_program(request).await?
+        }
+        (true, Some(_)) => {
+            return Err(CliError::Usage(
+                "--rollback puts an old version back and takes no new one".to_owned(),
+            ));
+        }
+        (false, None) => {
+            let what = "the new version is missing: `file`, `image`, or --rollback for the old one";
+            return Err(CliError::Usage(what.to_owned()));
+        }
+    };
+    let lacking = CliError::Incomplete { call: "ReplaceProgram", part: "the program" };
+    show::answer(global, &Replaced::new(&answer.into_inner()).ok_or(lacking)?)
+}
+
+fn replace_request(program_id: u32, by: ReplaceBy) -> ext::ReplaceProgramRequest {
+    let (location, how) = match by {
+        ReplaceBy::File { path, how } => (Location::File(text_of(&path)), how),
+        ReplaceBy::Image { image, how } => (Location::Image(image::on_the_wire(&image)), how),
+    };
+    let ReplaceHow { name, global, maps, forget_old } = how;
+    let global_data: HashMap<_, _> = global.into_iter().map(|value| (value.name, value.bytes)).collect();
+    ext::ReplaceProgramRequest {
+        program_id,
+        bytecode: Some(v1::BytecodeLocation { location: Some(location) }),
+        name: name.unwrap_or_default(),
+        global_data,
+        maps: maps.on_the_wire(),
+        forget_old,
+    }
+}
+
+/// Takes over a program that someone else attached.
+pub async fn adopt(global: &Global, command: Adopt) -> Result<(), CliError> {
+    let request = adopt_request(command);
+    let answer = connect(global).await?.chains.adopt(request).await?.into_inner();
+    let link = answer.link.ok_or(CliError::Incomplete { call: "Adopt", part: "the link" })?;
+    show::answer(global, &OneLink(LinkRecord::from(&link)))
+}
+
+fn adopt_request(command: Adopt) -> ext::AdoptRequest {
+    let what = match command.what {
+        KernelLink::Id(id) => ext::adopt_request::What::KernelLinkId(id),
+        KernelLink::Pin(path) => ext::adopt_request::What::PinPath(text_of(&path)),
+    };
+    ext::AdoptRequest {
+        what: Some(what),
+        priority: command.priority,
+        proceed_on: command.proceed_on,
+        order: command.order.on_the_wire(),
+        metadata: to_map(&command.metadata),
+    }
+}
+
+/// A path for the daemon.
+fn text_of(path: &Path) -> String {
+    absolute(path).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn command(line: &str) -> Command {
+        Cli::try_parse_from(line.split_whitespace()).unwrap().command
+    }
+
+    fn update(flags: &str) -> ext::UpdateLinkRequest {
+        match command(&format!("bpfman update link 90 {flags}")) {
+            Command::Update(UpdateCommand::Link(update)) => update_request(update),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_update_sends_only_what_changes() {
+        let expected =
+            ext::UpdateLinkRequest { link_id: 90, priority: Some(0), ..ext::UpdateLinkRequest::default() };
+        assert_eq!(update("-p 0"), expected);
+        let request = update("--proceed-on drop pass --isolated false --position 2");
+        assert_eq!((request.set_proceed_on, request.proceed_on), (true, vec!["drop".into(), "pass".into()]));
+        assert_eq!((request.isolated, request.position, request.order), (Some(false), Some(2), None));
+    }
+
+    #[test]
+    fn intents_are_replaced_or_forgotten() {
+        let order = update("--before 8 --role wall").order.unwrap();
+        assert_eq!(
+            (order.role.as_str(), &order.before[..], order.after.len()),
+            ("wall", &["8".to_owned()][..], 0)
+        );
+        assert_eq!(update("--no-order").order, Some(ext::Order::default()));
+    }
+
+    #[test]
+    fn a_replacement_carries_every_flag() {
+        let Command::Replace(replace) =
+            command("bpfman replace 7 file -p /x.o --name new -g a=0102 --maps fresh --forget-old")
+        else {
+            panic!()
+        };
+        let request = replace_request(7, replace.by.unwrap());
+        assert_eq!(request.bytecode.unwrap().location, Some(Location::File("/x.o".into())));
+        assert_eq!((request.name.as_str(), &request.global_data["a"][..]), ("new", &[1, 2][..]));
+        assert_eq!((request.maps, request.forget_old), (ext::MapPolicy::Fresh as i32, true));
+    }
+
+    #[test]
+    fn what_is_adopted_is_an_id_or_an_absolute_path() {
+        let adopt = |line: &str| match command(line) {
+            Command::Adopt(adopt) => adopt_request(adopt),
+            other => panic!("{other:?}"),
+        };
+        let request = adopt("bpfman adopt 12 -p 5 --proceed-on pass -m a=b --after role=lb");
+        assert_eq!(request.what, Some(ext::adopt_request::What::KernelLinkId(12)));
+        assert_eq!((request.priority, request.order.unwrap().after), (5, vec!["role=lb".to_owned()]));
+        let here = std::env::current_dir().unwrap().join("pins/a").display().to_string();
+        assert_eq!(adopt("bpfman adopt pins/a -p 5").what, Some(ext::adopt_request::What::PinPath(here)));
+    }
+}

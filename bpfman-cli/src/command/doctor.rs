@@ -1,0 +1,98 @@
+//! `bpfman doctor`: everything that was asked for, compared with what the kernel runs.
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+
+use super::connect;
+use crate::args::Global;
+use crate::client::Client;
+use crate::error::CliError;
+use crate::hook::Hook;
+use crate::show;
+use crate::show::diagnosis::Diagnosis;
+use crate::show::verified::Verified;
+
+/// Looks at everything, and fails if anything differs.
+pub async fn run(global: &Global) -> Result<(), CliError> {
+    let mut client = connect(global).await?;
+    let mut diagnosis = Diagnosis::default();
+    programs(&mut client, &mut diagnosis).await?;
+    links(&mut client, &mut diagnosis).await?;
+    hooks(&mut client, &mut diagnosis).await?;
+    matches(&mut client, &mut diagnosis).await?;
+    show::answer(global, &diagnosis)?;
+    match diagnosis.findings.len() {
+        0 => Ok(()),
+        count => Err(CliError::Differs {
+            what: format!("{count} findings"),
+            hint: "restart the daemon: it puts back what its records say, or says why it cannot",
+        }),
+    }
+}
+
+/// True for a state that says that something differs.
+fn differs(state: &str) -> bool {
+    !matches!(state, "" | "ok")
+}
+
+async fn programs(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+    let select = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
+    let request = ext::ListProgramsRequest { select: Some(select), program_type: String::new() };
+    let answer = client.ext.list_programs(request).await?.into_inner();
+    diagnosis.checked.programs = answer.programs.len();
+    for program in answer.programs.iter().filter(|program| differs(&program.state)) {
+        let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
+        diagnosis.found(format!("program {id}"), program.state.clone());
+    }
+    Ok(())
+}
+
+async fn links(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+    let answer = client.ext.list_links(ext::ListLinksRequest::default()).await?.into_inner();
+    diagnosis.checked.links = answer.links.len();
+    for link in answer.links.iter().filter(|link| differs(&link.state)) {
+        diagnosis.found(format!("link {}", link.id), link.state.clone());
+    }
+    Ok(())
+}
+
+async fn hooks(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+    let answer = client.chains.list_hooks(ext::ListHooksRequest {}).await?.into_inner();
+    for summary in &answer.hooks {
+        if differs(&summary.state) {
+            // What is known to be gone is not built again: one finding says it.
+            diagnosis.found(summary.hook.clone(), summary.state.clone());
+            continue;
+        }
+        // The kernel orders tcx links itself: there is no chain to build.
+        let Ok(hook) = summary.hook.parse::<Hook>() else { continue };
+        if summary.strategy == "kernel" {
+            continue;
+        }
+        diagnosis.checked.chains += 1;
+        let request = ext::VerifyChainRequest { hook: Some(ext::Hook::from(&hook)) };
+        match client.chains.verify_chain(request).await {
+            Ok(answer) => {
+                let verified = Verified::new(summary.hook.clone(), &answer.into_inner());
+                for difference in verified.differences() {
+                    diagnosis.found(summary.hook.clone(), difference);
+                }
+            }
+            // Detached since it was listed.
+            Err(status) if status.code() == tonic::Code::NotFound => {}
+            Err(status) => diagnosis.found(summary.hook.clone(), status.message()),
+        }
+    }
+    Ok(())
+}
+
+async fn matches(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+    let answer = client.chains.list_matching(ext::ListMatchingRequest {}).await?.into_inner();
+    diagnosis.checked.matches = answer.matchings.len();
+    for matching in &answer.matchings {
+        for failure in &matching.failures {
+            diagnosis.found(format!("match {}", matching.id), failure.clone());
+        }
+    }
+    Ok(())
+}

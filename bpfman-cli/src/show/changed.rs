@@ -1,0 +1,179 @@
+//! Changes in place: updated links, replaced programs, ended patterns.
+
+use bpfman_proto::ext::v1 as ext;
+use serde::Serialize;
+
+use super::Answer;
+use super::block::Block;
+use super::link::OneLink;
+use super::record::{LinkRecord, ProgramRecord};
+use super::screen::Screen;
+use super::table::Table;
+
+/// The answer to `update link`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Updated {
+    /// `changed` or `unchanged`.
+    pub outcome: String,
+    /// The link as it is now.
+    pub link: LinkRecord,
+}
+
+impl Answer for Updated {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        OneLink(self.link.clone()).table(screen)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.link.link_id.to_string()]
+    }
+}
+
+/// The answer to `replace`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Replaced {
+    /// The version that runs now.
+    pub program: ProgramRecord,
+    /// The version that `--rollback` puts back.
+    pub previous_program_id: Option<u32>,
+    /// How many links were switched.
+    pub links_switched: u32,
+    /// What became of each map.
+    pub map_outcomes: Vec<MapOutcomeRecord>,
+}
+
+/// What became of one map.
+#[derive(Clone, Debug, Serialize)]
+pub struct MapOutcomeRecord {
+    /// Name in the object.
+    pub name: String,
+    /// `kept`, `copied` or `new`.
+    pub outcome: String,
+    /// Entries that were copied.
+    pub entries: u64,
+}
+
+impl Replaced {
+    /// The daemon's answer; none if it lacks the program.
+    #[must_use]
+    pub fn new(answer: &ext::ReplaceProgramResponse) -> Option<Self> {
+        let map = |map: &ext::MapOutcome| MapOutcomeRecord {
+            name: map.name.clone(),
+            outcome: map.outcome.clone(),
+            entries: map.entries,
+        };
+        Some(Self {
+            program: ProgramRecord::from(answer.program.as_ref()?),
+            previous_program_id: answer.previous_program_id,
+            links_switched: answer.links_switched,
+            map_outcomes: answer.maps.iter().map(map).collect(),
+        })
+    }
+}
+
+impl Answer for Replaced {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        let mut block = Block::new("Replaced");
+        block
+            .line("BPF Function", &self.program.name)
+            .line("Program ID", self.program.program_id)
+            .optional("Previous Program ID", self.previous_program_id)
+            .line("Links Switched", self.links_switched);
+        let mut text = block.render(screen);
+        if !self.map_outcomes.is_empty() {
+            let mut maps = Table::new(&["Map", "Outcome", "Copied Entries"]);
+            for map in &self.map_outcomes {
+                maps.row(vec![map.name.clone(), map.outcome.clone(), map.entries.to_string()]);
+            }
+            text.push_str(&maps.render(screen));
+            text.push('\n');
+        }
+        text
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.program.program_id.to_string()]
+    }
+}
+
+/// The answer to `detach match`.
+#[derive(Clone, Debug, Serialize)]
+pub struct MatchingEnded {
+    /// Its id.
+    pub match_id: u32,
+    /// How many links ended with it.
+    pub links_ended: u32,
+    /// `detached`.
+    pub outcome: &'static str,
+}
+
+impl Answer for MatchingEnded {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, _: Screen) -> String {
+        String::new()
+    }
+
+    fn ids(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfman_proto::v1;
+
+    use super::*;
+
+    #[test]
+    fn a_replacement_says_what_became_of_maps_and_what_can_come_back() {
+        let map = |name: &str, outcome: &str, entries| ext::MapOutcome {
+            name: name.into(),
+            outcome: outcome.into(),
+            entries,
+        };
+        let answer = ext::ReplaceProgramResponse {
+            program: Some(ext::Program {
+                info: Some(v1::ProgramInfo { name: "wall".into(), ..Default::default() }),
+                kernel_info: Some(v1::KernelProgramInfo { id: 9, ..Default::default() }),
+                ..Default::default()
+            }),
+            previous_program_id: Some(7),
+            maps: vec![map("rules", "copied", 12), map("stats", "kept", 0)],
+            links_switched: 2,
+        };
+        let replaced = Replaced::new(&answer).unwrap();
+        assert_eq!(
+            replaced.table(Screen::PLAIN),
+            " Replaced
+ BPF Function:         wall
+ Program ID:           9
+ Previous Program ID:  7
+ Links Switched:       2
+
+ Map    Outcome  Copied Entries
+ rules  copied   12
+ stats  kept     0
+
+"
+        );
+        assert_eq!(replaced.ids(), ["9"]);
+        assert!(Replaced::new(&ext::ReplaceProgramResponse::default()).is_none());
+    }
+}

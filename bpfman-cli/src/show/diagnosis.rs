@@ -1,0 +1,94 @@
+//! What `doctor` found.
+
+use serde::Serialize;
+
+use super::Answer;
+use super::screen::Screen;
+use super::table::Table;
+
+/// The answer to `doctor`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Diagnosis {
+    /// How much was looked at.
+    pub checked: Checked,
+    /// What differs from what was asked for.
+    pub findings: Vec<Finding>,
+}
+
+/// How much was looked at.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Checked {
+    /// Programs of ours.
+    pub programs: usize,
+    /// Links.
+    pub links: usize,
+    /// Chains, each built again.
+    pub chains: usize,
+    /// Attachments by pattern.
+    pub matches: usize,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// `program 7`, `link 90`, `xdp:eth0` or `match 4`.
+    pub subject: String,
+    /// What is wrong with it.
+    pub finding: String,
+}
+
+impl Diagnosis {
+    /// Adds a finding.
+    pub fn found(&mut self, subject: impl Into<String>, finding: impl Into<String>) {
+        self.findings.push(Finding { subject: subject.into(), finding: finding.into() });
+    }
+}
+
+impl Answer for Diagnosis {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        let Checked { programs, links, chains, matches } = self.checked;
+        let summary =
+            format!(" checked: {programs} programs, {links} links, {chains} chains, {matches} patterns\n");
+        if self.findings.is_empty() {
+            return format!("{summary} all is as it was asked for\n\n");
+        }
+        let mut table = Table::new(&["Subject", "Finding"]);
+        for finding in &self.findings {
+            table.row(vec![finding.subject.clone(), finding.finding.clone()]);
+        }
+        format!("{summary}\n{}\n", table.render(screen))
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.findings.iter().map(|finding| finding.subject.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_a_table_and_none_is_said_to_be_none() {
+        let mut diagnosis = Diagnosis {
+            checked: Checked { programs: 2, links: 3, chains: 1, matches: 0 },
+            ..Default::default()
+        };
+        let summary = " checked: 2 programs, 3 links, 1 chains, 0 patterns\n";
+        assert_eq!(diagnosis.table(Screen::PLAIN), format!("{summary} all is as it was asked for\n\n"));
+        diagnosis.found("xdp:eth0", "missing: the pin of its chain was removed");
+        assert_eq!(
+            diagnosis.table(Screen::PLAIN),
+            format!(
+                "{summary}\n Subject   Finding\n xdp:eth0  missing: the pin of its chain was removed\n\n"
+            )
+        );
+        assert_eq!(diagnosis.ids(), ["xdp:eth0"]);
+    }
+}

@@ -1,0 +1,175 @@
+//! What the programs of a hook made of packets.
+
+use bpfman_proto::ext::v1 as ext;
+use serde::Serialize;
+
+use super::Answer;
+use super::record::hex;
+use super::screen::Screen;
+
+/// The answer to `chain trace`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Traced {
+    /// The hook as it was asked for.
+    pub hook: String,
+    /// In the order they were given.
+    pub packets: Vec<PacketRecord>,
+    /// What test runs cannot show.
+    pub note: String,
+}
+
+/// The way of one packet.
+#[derive(Clone, Debug, Serialize)]
+pub struct PacketRecord {
+    /// From 1.
+    pub number: usize,
+    /// Where it came from: `--packet`, or the file.
+    pub source: String,
+    /// Bytes of it.
+    pub length: usize,
+    /// What the chain as a whole said.
+    pub verdict: String,
+    /// Whether the programs one by one say the same.
+    pub agrees: bool,
+    /// The programs that it met.
+    pub steps: Vec<StepRecord>,
+}
+
+/// What one program did.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepRecord {
+    /// Its link.
+    pub link_id: u32,
+    /// Its function.
+    pub program_name: String,
+    /// Its verdict.
+    pub verdict: String,
+    /// Whether the next one ran.
+    pub proceeded: bool,
+    /// What it changed, for people.
+    pub changes: Vec<String>,
+    /// The packet behind it in hexadecimal digits, if it changed it.
+    pub data: Option<String>,
+    /// Time of the run.
+    pub nanoseconds: u32,
+}
+
+impl PacketRecord {
+    /// The daemon's answer for a packet.
+    #[must_use]
+    pub fn new(number: usize, source: String, length: usize, trace: &ext::PacketTrace) -> Self {
+        let step = |step: &ext::TraceStep| StepRecord {
+            link_id: step.link_id,
+            program_name: step.program_name.clone(),
+            verdict: step.verdict.clone(),
+            proceeded: step.proceeded,
+            changes: step.changes.clone(),
+            data: step.data.as_deref().map(hex),
+            nanoseconds: step.nanoseconds,
+        };
+        Self {
+            number,
+            source,
+            length,
+            verdict: trace.verdict.clone(),
+            agrees: trace.agrees,
+            steps: trace.steps.iter().map(step).collect(),
+        }
+    }
+}
+
+impl Answer for Traced {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, _: Screen) -> String {
+        let mut text = String::new();
+        for packet in &self.packets {
+            text.push_str(&format!(
+                " packet {} ({} bytes, {})\n",
+                packet.number, packet.length, packet.source
+            ));
+            for (place, step) in packet.steps.iter().enumerate() {
+                let end = if step.proceeded { "proceeds" } else { "ends here" };
+                text.push_str(&format!(
+                    "   {place} {}   {}, {end}   link {}, {} ns\n",
+                    step.program_name, step.verdict, step.link_id, step.nanoseconds
+                ));
+                for change in &step.changes {
+                    text.push_str(&format!("       {change}\n"));
+                }
+            }
+            let agreement = if packet.agrees {
+                "the chain and its programs one by one agree"
+            } else {
+                "THE CHAIN AND ITS PROGRAMS ONE BY ONE DIFFER"
+            };
+            text.push_str(&format!("   = {}   {agreement}\n\n", packet.verdict));
+        }
+        if !self.note.is_empty() {
+            text.push_str(&format!(" note: {}\n\n", self.note));
+        }
+        text
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.packets.iter().map(|packet| packet.verdict.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_step_and_change_has_its_line() {
+        let step = |name: &str, verdict: &str, proceeded, changes: &[&str]| ext::TraceStep {
+            link_id: 90,
+            program_name: name.into(),
+            verdict: verdict.into(),
+            proceeded,
+            changes: changes.iter().map(|change| (*change).to_owned()).collect(),
+            data: (!changes.is_empty()).then(|| vec![0, 255]),
+            nanoseconds: 12,
+        };
+        let trace = ext::PacketTrace {
+            steps: vec![
+                step("nat", "pass", true, &["bytes 14-17: 0a000001 -> 0a000002"]),
+                step("wall", "drop", false, &[]),
+            ],
+            verdict: "drop".into(),
+            agrees: true,
+        };
+        let differing = ext::PacketTrace { verdict: "pass".into(), ..Default::default() };
+        let traced = Traced {
+            hook: "xdp:eth0".into(),
+            packets: vec![
+                PacketRecord::new(1, "--packet".into(), 60, &trace),
+                PacketRecord::new(2, "a.pcap".into(), 61, &differing),
+            ],
+            note: "no redirect was done".into(),
+        };
+        assert_eq!(
+            traced.table(Screen::PLAIN),
+            " packet 1 (60 bytes, --packet)
+   0 nat   pass, proceeds   link 90, 12 ns
+       bytes 14-17: 0a000001 -> 0a000002
+   1 wall   drop, ends here   link 90, 12 ns
+   = drop   the chain and its programs one by one agree
+
+ packet 2 (61 bytes, a.pcap)
+   = pass   THE CHAIN AND ITS PROGRAMS ONE BY ONE DIFFER
+
+ note: no redirect was done
+
+"
+        );
+        assert_eq!(traced.ids(), ["drop", "pass"]);
+        let json = serde_json::to_value(&traced).unwrap();
+        assert_eq!(json["packets"][0]["steps"][0]["data"], "00ff");
+        assert!(json["packets"][0]["steps"][1]["data"].is_null());
+    }
+}
