@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
@@ -10,12 +11,13 @@ use tokio::runtime::Runtime;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-/// Both services of one daemon. A call after the daemon's restart connects again.
+/// All services of one daemon. A call after the daemon's restart connects again.
 #[derive(Debug)]
 pub struct Wire {
     runtime: Runtime,
     v1: BpfmanClient<Channel>,
     ext: BpfmanExtClient<Channel>,
+    chains: BpfmanChainsClient<Channel>,
 }
 
 macro_rules! calls {
@@ -49,7 +51,8 @@ impl Wire {
         Self {
             runtime,
             v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(256 << 20),
-            ext: BpfmanExtClient::new(channel).max_decoding_message_size(256 << 20),
+            ext: BpfmanExtClient::new(channel.clone()).max_decoding_message_size(256 << 20),
+            chains: BpfmanChainsClient::new(channel).max_decoding_message_size(256 << 20),
         }
     }
 
@@ -80,5 +83,31 @@ impl Wire {
         list_programs of ext: ext::ListProgramsRequest => ext::ListProgramsResponse;
         /// Version, folders and features.
         info of ext: ext::InfoRequest => ext::InfoResponse;
+        /// Changes a link in place.
+        update_link of chains: ext::UpdateLinkRequest => ext::UpdateLinkResponse;
+        /// Replaces a program.
+        replace_program of chains: ext::ReplaceProgramRequest => ext::ReplaceProgramResponse;
+        /// Takes a replacement back.
+        rollback_program of chains: ext::RollbackProgramRequest => ext::ReplaceProgramResponse;
+        /// All that runs at a hook.
+        show_chain of chains: ext::ShowChainRequest => ext::ShowChainResponse;
+        /// All hooks with a chain.
+        list_hooks of chains: ext::ListHooksRequest => ext::ListHooksResponse;
+        /// Why programs are reached or not.
+        explain of chains: ext::ExplainRequest => ext::ExplainResponse;
+        /// A chain compared with what its members make.
+        verify_chain of chains: ext::VerifyChainRequest => ext::VerifyChainResponse;
+        /// Packets run through the programs of a hook.
+        trace_chain of chains: ext::TraceChainRequest => ext::TraceChainResponse;
+        /// Switches of a hook.
+        set_hook of chains: ext::SetHookRequest => ext::SetHookResponse;
+        /// Takes over a program that someone else attached.
+        adopt of chains: ext::AdoptRequest => ext::ChainAttachResponse;
+        /// Attaches to all interfaces that match.
+        attach_matching of chains: ext::AttachMatchingRequest => ext::Matching;
+        /// Attachments by pattern.
+        list_matching of chains: ext::ListMatchingRequest => ext::ListMatchingResponse;
+        /// Ends one of them.
+        detach_matching of chains: ext::DetachMatchingRequest => ext::DetachMatchingResponse;
     }
 }

@@ -178,7 +178,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
 
 impl<K: Kernel> Api<K> {
     /// A program with its maps and links.
-    fn whole(&self, program: &ProgramDetails) -> Result<wire::Program, Status> {
+    pub(crate) fn whole(&self, program: &ProgramDetails) -> Result<wire::Program, Status> {
         let maps = self.engine.maps_of(program).map_err(fail)?;
         let links = match &program.managed {
             Some(_) => self.engine.list_links(Some(program.id), None, &BTreeMap::new()).map_err(fail)?,

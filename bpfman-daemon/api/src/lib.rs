@@ -3,6 +3,9 @@
 //! Every call runs on a thread where it may block; the engine is synchronous.
 
 mod activity;
+mod chains;
+mod chains_parse;
+mod chains_show;
 mod compat;
 mod ext;
 mod ext_show;

@@ -13,14 +13,7 @@ use tonic::Status;
 use crate::status::{invalid, unsupported};
 
 pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Result<LoadRequest, Status> {
-    let source = match request.bytecode.ok_or_else(|| invalid("the load names no bytecode"))?.location {
-        Some(v1::bytecode_location::Location::File(path)) if path.is_empty() => {
-            return Err(invalid("the bytecode's file has no name"));
-        }
-        Some(v1::bytecode_location::Location::File(path)) => BytecodeSource::File(PathBuf::from(path)),
-        Some(v1::bytecode_location::Location::Image(image)) => image_source(image)?,
-        None => return Err(invalid("the bytecode has neither a file nor an image")),
-    };
+    let source = source(request.bytecode, "load")?;
     Ok(LoadRequest {
         source,
         programs: request.info.into_iter().map(program).collect::<Result<_, _>>()?,
@@ -31,6 +24,18 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
         verifier_log,
         caller_uid,
     })
+}
+
+/// Where bytecode is; `what` is what it is for.
+pub fn source(bytecode: Option<v1::BytecodeLocation>, what: &str) -> Result<BytecodeSource, Status> {
+    use v1::bytecode_location::Location;
+    let bytecode = bytecode.ok_or_else(|| invalid(format!("the {what} names no bytecode")))?;
+    match bytecode.location {
+        Some(Location::File(path)) if path.is_empty() => Err(invalid("the bytecode's file has no name")),
+        Some(Location::File(path)) => Ok(BytecodeSource::File(PathBuf::from(path))),
+        Some(Location::Image(image)) => image_source(image),
+        None => Err(invalid("the bytecode has neither a file nor an image")),
+    }
 }
 
 fn program(info: v1::LoadInfo) -> Result<ProgramRequest, Status> {

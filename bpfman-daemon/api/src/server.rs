@@ -1,8 +1,9 @@
-//! What both services share: the engine, the callers, and the way to a thread where work may block.
+//! What all services share: the engine, the callers, and the way to a thread where work may block.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImagesServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
@@ -33,7 +34,7 @@ pub struct Paths {
     pub state: PathBuf,
 }
 
-/// Both services over one engine.
+/// All services over one engine.
 pub struct Api<K: Kernel> {
     pub(crate) engine: Arc<Engine<K>>,
     pub(crate) images: Arc<dyn Images>,
@@ -82,6 +83,7 @@ impl<K: Kernel> Api<K> {
         Routes::new(BpfmanServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanExtServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanImagesServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(BpfmanChainsServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
     }
 
     /// Waits for room to ask a registry. The room is given back when the answer is dropped.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod answers;
+mod chain_orders;
+mod chain_traces;
 mod chains;
 mod cli;
 mod equipment;

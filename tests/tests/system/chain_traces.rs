@@ -1,0 +1,161 @@
+//! `bpfman chain trace`: packets through the very programs of a hook.
+
+use std::fs;
+
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::skip::has_tcx;
+use bpfman_tests::traffic::Traffic;
+use bpfman_tests::{Daemon, Network, compile};
+use serde_json::{Value, json};
+
+/// A datagram to port 4242, and one to port 4243, which the members of `chain` let pass.
+const JUDGED: &str =
+    "0200000000020200000000010800450000220000000040110000000000000000000012341092000e000061626364656667";
+const OTHER: &str =
+    "0200000000020200000000010800450000220000000040110000000000000000000012341093000e000061626364656667";
+
+struct Bench {
+    daemon: Daemon,
+    network: Network,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { daemon: Daemon::start(), network: Network::new() }
+    }
+
+    fn hook(&self, point: &str) -> String {
+        format!("{point}@{}", self.network.far.path().display())
+    }
+
+    /// Loads a function and attaches it behind the others.
+    fn put(&self, object: &str, function: &str, globals: &str, at: &str) -> u64 {
+        let path = compile::object(object).display().to_string();
+        let kind = function.split('_').next().unwrap();
+        let id = self
+            .daemon
+            .bpfman(&format!("load file -p {path} --programs {kind}:{function} {globals} -q"))
+            .success();
+        let far = self.network.far.path().display().to_string();
+        let line = format!("attach {} {kind} -i {INTERFACE} -n {far} {at} -q", id.trim());
+        self.daemon.bpfman(&line).success().trim().parse().unwrap()
+    }
+
+    fn trace(&self, hook: &str, flags: &str) -> Value {
+        self.daemon.bpfman(&format!("chain trace {} {flags} -o json", self.hook(hook))).json()
+    }
+}
+
+fn verdicts(packet: &Value) -> Vec<&str> {
+    packet["steps"].as_array().unwrap().iter().map(|step| step["verdict"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn each_member_says_what_it_did_and_the_chain_agrees() {
+    let bench = Bench::new();
+    let member = |who: &str, verdict: &str, priority: u32| {
+        let globals = format!("-g who={who}000000 verdict={verdict}000000");
+        bench.put("chain", "xdp_member", &globals, &format!("-p {priority}"))
+    };
+    let first = member("01", "02", 10);
+    let second = member("02", "01", 20);
+    member("03", "02", 30);
+    let hook = format!("xdp:{INTERFACE}");
+    let trace = bench.trace(&hook, &format!("--packet {JUDGED} --packet {OTHER}"));
+    let (judged, other) = (&trace["packets"][0], &trace["packets"][1]);
+    assert_eq!(verdicts(judged), ["pass", "drop"], "{trace:#}");
+    assert_eq!((&judged["verdict"], &judged["agrees"]), (&json!("drop"), &json!(true)));
+    assert_eq!(judged["steps"][0]["link_id"], first);
+    assert_eq!(judged["steps"][1]["link_id"], second);
+    assert_eq!(
+        (&judged["steps"][0]["proceeded"], &judged["steps"][1]["proceeded"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(verdicts(other), ["pass", "pass", "pass"]);
+    assert_eq!((&other["verdict"], &other["agrees"]), (&json!("pass"), &json!(true)));
+    assert!(trace["note"].as_str().unwrap().contains("Nothing was sent"), "{trace:#}");
+    // It has not disturbed what runs.
+    assert_eq!(Traffic::new(&bench.network).send(2), 0);
+}
+
+#[test]
+fn changes_of_bytes_and_length_are_named_and_written() {
+    let bench = Bench::new();
+    bench.put("rewrite", "xdp_byte", "", "-p 10");
+    bench.put("rewrite", "xdp_longer", "", "-p 20");
+    let hook = format!("xdp:{INTERFACE}");
+    let file = bench.daemon.path("out.pcap").display().to_string();
+    let trace = bench.trace(&hook, &format!("--packet {JUDGED} --out {file}"));
+    let packet = &trace["packets"][0];
+    assert_eq!(packet["steps"][0]["changes"], json!(["byte 30: 00 -> 09"]), "{trace:#}");
+    assert_eq!(packet["steps"][1]["changes"], json!(["4 bytes added at the front: aabbccdd"]));
+    assert_eq!((&packet["agrees"], &packet["verdict"]), (&json!(true), &json!("pass")));
+    let changed = format!("aabbccdd{}09{}", &JUDGED[..60], &JUDGED[62..]);
+    assert_eq!(packet["steps"][1]["data"], changed);
+    // What was written is a capture that the trace reads again, with what the chain does to it.
+    let again = bench.trace(&hook, &format!("--pcap {file}"));
+    assert_eq!(again["packets"][0]["length"], JUDGED.len() / 2 + 4);
+    assert_eq!(again["packets"][0]["agrees"], true);
+}
+
+#[test]
+fn metadata_goes_from_member_to_member() {
+    let bench = Bench::new();
+    bench.put("rewrite", "xdp_metadata", "", "-p 10");
+    bench.put("rewrite", "xdp_wants_metadata", "", "-p 20");
+    let trace = bench.trace(&format!("xdp:{INTERFACE}"), &format!("--packet {JUDGED}"));
+    let packet = &trace["packets"][0];
+    assert_eq!(packet["steps"][0]["changes"], json!(["metadata of 0 -> 4 bytes"]), "{trace:#}");
+    assert!(packet["steps"][0]["data"].is_null(), "the packet itself is the same");
+    assert_eq!((&packet["verdict"], &packet["agrees"]), (&json!("tx"), &json!(true)));
+}
+
+#[test]
+fn marks_are_given_and_seen_to_change() {
+    let bench = Bench::new();
+    bench.put("rewrite", "tc_mark", "", "-d ingress -p 10");
+    bench.put("rewrite", "tc_wants_mark", "", "-d ingress -p 20");
+    let hook = format!("tc:{INTERFACE}:ingress");
+    let trace = bench.trace(&hook, &format!("--packet {JUDGED}"));
+    let packet = &trace["packets"][0];
+    assert_eq!(packet["steps"][0]["changes"], json!(["mark 0x0 -> 0x7"]), "{trace:#}");
+    assert_eq!((verdicts(packet), &packet["verdict"]), (vec!["pipe", "ok"], &json!("ok")));
+    assert_eq!(packet["agrees"], true);
+    let trace = bench.trace(&hook, &format!("--packet {JUDGED} --mark 1"));
+    let packet = &trace["packets"][0];
+    assert_eq!(verdicts(packet), ["pipe", "stolen"], "{trace:#}");
+    // tcx knows no stolen packets: the chain's answer is what the hook understands.
+    assert_eq!(packet["verdict"], if has_tcx() { "shot" } else { "stolen" });
+    assert_eq!(packet["agrees"], true);
+}
+
+#[test]
+fn a_chain_that_depends_on_its_state_may_differ_and_that_is_said() {
+    let bench = Bench::new();
+    bench.put("rewrite", "xdp_alternates", "", "-p 10");
+    let line = format!("chain trace {} --packet {JUDGED}", bench.hook(&format!("xdp:{INTERFACE}")));
+    let outcome = bench.daemon.bpfman(&line);
+    outcome.fails(7, &["for 1 of 1 packets", "hint: "]);
+    assert!(outcome.stdout.contains("DIFFER"), "{outcome:?}");
+}
+
+#[test]
+fn what_cannot_be_traced_is_refused_by_name() {
+    let bench = Bench::new();
+    let hook = bench.hook(&format!("xdp:{INTERFACE}"));
+    let trace = |flags: &str| bench.daemon.bpfman(&format!("chain trace {hook} {flags}"));
+    trace(&format!("--packet {JUDGED}")).fails(5, &[INTERFACE]);
+    bench.put("rewrite", "xdp_byte", "", "-p 10");
+    let file = bench.daemon.path("notes");
+    fs::write(&file, "no capture").unwrap();
+    trace(&format!("--pcap {}", file.display())).fails(6, &["not a capture", "hint: "]);
+    trace("--packet 0011").fails(6, &["packet 1", "2 bytes"]);
+    trace("--pcap /nonexistent").fails(5, &["/nonexistent"]);
+    trace("").fails(2, &["--packet"]);
+    let far = bench.network.far.path().display().to_string();
+    bench.daemon.bpfman(&format!("chain trace xdp:absent0@{far} --packet {JUDGED}")).fails(6, &["absent0"]);
+    // Larger than the page that the kernel runs XDP programs in.
+    let large = format!("{JUDGED}{}", "00".repeat(20_000));
+    let outcome = trace(&format!("--packet {large}"));
+    assert!([0, 8].contains(&outcome.code), "{}", outcome.stderr);
+}
