@@ -17,7 +17,7 @@ pub struct HookContents {
 /// One program, or a filter without one, at a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookEntry {
-    /// What runs; none for filters that are no BPF programs.
+    /// What runs; none for filters that are no BPF programs, though an action of theirs may be one.
     pub program: Option<ProgramId>,
     /// How it is attached.
     pub via: Via,

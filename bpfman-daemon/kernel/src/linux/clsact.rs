@@ -82,7 +82,7 @@ fn ensure_clsact(ifindex: IfIndex) -> Result<(), KernelError> {
 }
 
 /// The kind of the qdisc at the place where clsact and ingress go.
-fn qdisc_kind(ifindex: IfIndex) -> Result<Option<String>, KernelError> {
+pub(super) fn qdisc_kind(ifindex: IfIndex) -> Result<Option<String>, KernelError> {
     let place = Place { ifindex: ifindex.0, handle: 0, parent: 0, info: 0 };
     let messages = talk(&place.request(RTM_GETQDISC, DUMP).finish())
         .map_err(|source| KernelError::call("list qdiscs of", format!("interface {ifindex}"), source))?;

@@ -136,6 +136,11 @@ pub fn map_layout(fd: &OwnedFd) -> io::Result<(u32, u32, u32)> {
 /// Describes a link.
 pub fn link(fd: &OwnedFd) -> io::Result<LinkFacts> {
     expect(fd, "bpf-link")?;
+    link_by_id(fd)
+}
+
+/// Describes a link that was opened by its id, which makes it certain that it is one.
+pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     let mut info = LinkInfo::default();
     sys::info(fd, &mut info)?;
     // XDP and tcx links both begin with the interface, 0 once it is gone.

@@ -9,7 +9,7 @@ use super::clsact::{
     TCA_OPTIONS, TCMSG,
 };
 use super::netlink::{DUMP, Message, attribute, talk, u32_at};
-use super::{facts, hook_contents};
+use super::{clsact, facts, hook_contents};
 use crate::KernelError;
 
 const RTM_NEWTFILTER: u16 = 44;
@@ -32,6 +32,13 @@ pub fn list(key: &HookKey, direction: Direction) -> Result<Vec<HookEntry>, Kerne
         .filter_map(|message| entry(message).transpose())
         .collect::<io::Result<Vec<_>>>()
         .map_err(|source| hook_contents::failed(key, source))?;
+    // A plain ingress qdisc hands out its filters whichever way is asked for.
+    if direction == Direction::Egress
+        && !found.is_empty()
+        && clsact::qdisc_kind(key.ifindex)?.as_deref() == Some("ingress")
+    {
+        found.clear();
+    }
     // A stable sort: within a chain the kernel lists as it runs.
     found.sort_by_key(|(chain, _)| *chain);
     Ok(found.into_iter().map(|(_, entry)| entry).collect())

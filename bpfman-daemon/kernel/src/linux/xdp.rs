@@ -155,7 +155,7 @@ fn links(ifindex: IfIndex, program: ProgramId) -> io::Result<Vec<KernelLinkId>> 
     let mut found = Vec::new();
     for id in facts::link_ids()? {
         let Some(link) = facts::open(Command::LinkGetFdById, id.0)? else { continue };
-        let link = facts::link(&link)?;
+        let link = facts::link_by_id(&link)?;
         if link.kernel_type == facts::LINK_TYPE_XDP
             && link.ifindex == Some(ifindex)
             && link.program == program

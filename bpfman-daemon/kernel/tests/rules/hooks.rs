@@ -212,13 +212,7 @@ fn filters_of_others_are_told_as_tc_shows_them(bench: &Bench<LinuxKernel>) {
     let chained =
         ["-n", name(netns), "filter", "add", "dev", "left", "ingress", "chain", "7", "prio", "1", "handle"];
     with_pin(id, "tc", &[&chained[..], &["9", "bpf", "object-pinned", "PIN"]].concat());
-    let (has_u32, why) = tc(
-        netns,
-        &[
-            "filter", "add", "dev", "left", "ingress", "prio", "2", "protocol", "all", "u32", "match", "u32",
-            "0", "0", "classid", "1:1",
-        ],
-    );
+    let has_u32 = add_u32(bench, &["dev", "left", "ingress"]);
     let key = bench.key("left", HookKind::Tc(Direction::Ingress));
     let contents = kernel.hook_contents(Some(netns), &key).unwrap();
     let mut found: Vec<_> = contents
@@ -238,8 +232,6 @@ fn filters_of_others_are_told_as_tc_shows_them(bench: &Bench<LinuxKernel>) {
         .collect();
     if has_u32 {
         assert_eq!(found.remove(0), (0, 2, "u32", 3, false, None));
-    } else {
-        println!("skipped: no u32 classifier: {why}");
     }
     assert_eq!(found, [(0, 5, "bpf", 0x800, true, Some(id)), (7, 1, "bpf", 3, false, Some(id))]);
     assert_eq!(
@@ -249,6 +241,44 @@ fn filters_of_others_are_told_as_tc_shows_them(bench: &Bench<LinuxKernel>) {
             .entries,
         []
     );
+}
+
+/// A filter of another kind, where the kernel has one: on `place`, a device or shared block.
+fn add_u32(bench: &Bench<LinuxKernel>, place: &[&str]) -> bool {
+    let classifier = ["prio", "2", "protocol", "all", "u32", "match", "u32", "0", "0", "classid", "1:1"];
+    let (added, why) = tc(&bench.netns, &[&["filter", "add"], place, &classifier].concat());
+    if !added {
+        println!("skipped: no u32 classifier: {why}");
+    }
+    added
+}
+
+fn kinds_at(bench: &Bench<LinuxKernel>, direction: Direction) -> Vec<String> {
+    let key = bench.key("left", HookKind::Tc(direction));
+    let contents = bench.kernel.hook_contents(Some(&bench.netns), &key).unwrap();
+    let kind = |via: &Via| match via {
+        Via::Filter(facts) => facts.kind.clone(),
+        other => panic!("{other:?}"),
+    };
+    contents.entries.iter().map(|entry| kind(&entry.via)).collect()
+}
+
+fn filters_of_a_plain_ingress_qdisc_are_not_told_of_egress(bench: &Bench<LinuxKernel>) {
+    assert!(tc(&bench.netns, &["qdisc", "add", "dev", "left", "ingress"]).0);
+    if add_u32(bench, &["dev", "left", "ingress"]) {
+        assert_eq!(kinds_at(bench, Direction::Ingress), ["u32"]);
+        assert_eq!(kinds_at(bench, Direction::Egress), [""; 0]);
+    }
+}
+
+fn filters_of_a_shared_block_are_told_of_each_interface(bench: &Bench<LinuxKernel>) {
+    for name in ["left", "right"] {
+        assert!(tc(&bench.netns, &["qdisc", "add", "dev", name, "egress_block", "22", "clsact"]).0);
+    }
+    if add_u32(bench, &["block", "22"]) {
+        assert_eq!(kinds_at(bench, Direction::Egress), ["u32"]);
+        assert_eq!(kinds_at(bench, Direction::Ingress), [""; 0]);
+    }
 }
 
 crate::on_both_kernels!(
@@ -261,4 +291,8 @@ crate::on_both_kernels!(
     of_one_priority_the_newest_filter_runs_first,
     a_hook_that_is_gone_is_told_so,
 );
-crate::on_linux!(filters_of_others_are_told_as_tc_shows_them);
+crate::on_linux!(
+    filters_of_others_are_told_as_tc_shows_them,
+    filters_of_a_plain_ingress_qdisc_are_not_told_of_egress,
+    filters_of_a_shared_block_are_told_of_each_interface,
+);

@@ -146,6 +146,27 @@ fn a_storm_of_interfaces_becomes_one_event_each(bench: &Bench<LinuxKernel>) {
     assert_eq!(kernel.interfaces(Some(netns)).unwrap().len(), 3);
 }
 
+/// More notices than the socket's buffer holds, of changes that are none: only that something was lost is told.
+fn a_watch_that_is_not_read_in_time_says_so(bench: &Bench<LinuxKernel>) {
+    let netns = &bench.netns;
+    // Only an interface that is up is told of with its alias.
+    ip(netns, &["link", "set", "left", "up"]);
+    let mut watch = bench.kernel.watch_interfaces(Some(netns)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("aliases");
+    let lines: String = (0..10_000).map(|number| format!("link set left alias a{number}\n")).collect();
+    std::fs::write(&path, lines).unwrap();
+    ip(netns, &["-batch", &path.display().to_string()]);
+    ip(netns, &["link", "set", "right", "up"]);
+    assert_eq!(watch.next(Duration::ZERO).unwrap(), [InterfaceEvent::Lost]);
+    // The watch itself knows what it did not hear, and goes on from there.
+    assert_eq!(watch.next(Duration::ZERO).unwrap(), []);
+    ip(netns, &["link", "set", "left", "down"]);
+    let (name, ifindex) = ("left".to_owned(), bench.left().ifindex);
+    let down = InterfaceEvent::Changed { name, ifindex, up: false };
+    assert_eq!(until(&mut *watch, |event| *event == down), [down.clone()]);
+}
+
 /// A port that leaves a bridge is told by the message of an interface that is gone.
 fn a_port_that_leaves_its_bridge_is_not_taken_for_gone(bench: &Bench<LinuxKernel>) {
     let netns = &bench.netns;
@@ -187,5 +208,6 @@ crate::on_both_kernels!(
 );
 crate::on_linux!(
     a_storm_of_interfaces_becomes_one_event_each,
+    a_watch_that_is_not_read_in_time_says_so,
     a_port_that_leaves_its_bridge_is_not_taken_for_gone,
 );
