@@ -13,6 +13,8 @@ use crate::pool::{self, Shape};
 
 /// Chains of one round.
 const CHAINS: usize = 400;
+/// Packets for each: more than in CI, since it is loading that takes the time.
+const PACKETS: usize = 100;
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -37,8 +39,22 @@ fn fuzz() {
         let generated: Vec<&Loaded> = generated.iter().collect();
         let real: Vec<&Loaded> = corpus.members.iter().collect();
         let tallies = [
-            pool::agrees(*kind, &generated, &maps, CHAINS, seed, Shape::GENERATED),
-            pool::agrees(*kind, &real, &corpus.maps, CHAINS / 4, seed, Shape::LONG),
+            pool::agrees(
+                *kind,
+                &generated,
+                &maps,
+                CHAINS,
+                seed,
+                Shape { packets: PACKETS, ..Shape::GENERATED },
+            ),
+            pool::agrees(
+                *kind,
+                &real,
+                &corpus.maps,
+                CHAINS / 4,
+                seed,
+                Shape { packets: PACKETS, ..Shape::LONG },
+            ),
         ];
         for tally in tallies {
             chains += tally.chains;

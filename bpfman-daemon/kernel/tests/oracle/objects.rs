@@ -156,6 +156,13 @@ pub fn members(
         .collect()
 }
 
+/// One program of an object, with the object's maps from place 0 on.
+pub fn text(object: &ObjectFile, program: &str) -> BoundText {
+    let ids: Vec<MapId> = (0..object.maps().len()).map(|place| MapId(place as u32)).collect();
+    let options = TextOptions { kernel_btf: Some(&KERNEL_BTF), features: BtfFeatures::ALL };
+    object.text(program, &options).unwrap().bind(&ids).unwrap()
+}
+
 /// Members of several objects, with all their maps.
 #[derive(Default)]
 pub struct Corpus {

@@ -22,16 +22,18 @@ pub struct Shape {
     pub short: bool,
     /// Most members of a chain.
     pub longest: u64,
+    /// Packets for each chain.
+    pub packets: usize,
 }
 
 impl Shape {
-    pub const GENERATED: Self = Self { from: 64, range: 200, short: true, longest: 32 };
+    pub const GENERATED: Self = Self { from: 64, range: 200, short: true, longest: 32, packets: PACKETS };
     /// Long enough for every member to make it shorter.
-    pub const LONG: Self = Self { from: 260, range: 260, short: false, longest: 32 };
+    pub const LONG: Self = Self { from: 260, range: 260, short: false, longest: 32, packets: PACKETS };
 }
 
 pub fn packets(random: &mut Random, kind: ProgramKind, shape: Shape) -> Vec<Packet> {
-    (0..PACKETS)
+    (0..shape.packets)
         .map(|_| {
             let short = shape.short && random.one_in(10);
             let len = if short { 24 } else { shape.from + random.below(shape.range) };
@@ -119,7 +121,7 @@ pub fn agrees(
     println!("{kind:?}, seed {seed}: {tally:?}");
     assert!(tally.refused * 2 < chains, "too many chains cannot be: {}", tally.refused);
     assert!(
-        tally.packets > (chains - tally.refused) * PACKETS / 2,
+        tally.packets > (chains - tally.refused) * shape.packets / 2,
         "too few packets were compared: {}",
         tally.packets
     );

@@ -1,5 +1,7 @@
 //! Chains that need words of their own.
 
+use std::time::{Duration, Instant};
+
 use bpfmand_core::{Insn, op};
 use bpfmand_splice::{ProceedMask, SpliceOptions, Way};
 
@@ -87,11 +89,48 @@ fn a_member_with_a_used_up_loop_budget_leaves_the_next_one_its_own() {
 }
 
 #[test]
+fn a_timer_outlives_its_chain_but_keeps_none_of_the_others_loaded() {
+    if !objects::kernel_has("bpf_wq_start") {
+        println!("skipped: this kernel has no work queues");
+        return;
+    }
+    let kind = ProgramKind::Xdp;
+    let mut corpus = members_of(kind, "deferred.c");
+    corpus.add(kind, "xdp.c", &objects::compile("xdp.c"), |name| name == "global_counter");
+    let names = ["global_counter", "start_timer", "start_work", "global_counter"];
+    let members: Vec<_> = names.iter().map(|name| (corpus.named(name), PASS)).collect();
+    let fired = || -> Vec<u64> {
+        let contents = map_named(&corpus.maps.spliced, "fired").contents();
+        contents.iter().map(|(_, value)| u64::from_ne_bytes(value.clone().try_into().unwrap())).collect()
+    };
+    // What a replaced chain started goes on in the next one, which starts it again.
+    for _ in 0..3 {
+        let chain = Together::new(kind, &members, &corpus.maps, &options(kind)).unwrap();
+        let id = chain.entry.id();
+        let before = fired();
+        let (verdict, _) = kernel::run(&chain.entry, kind, &packet()).unwrap();
+        assert_eq!(verdict, 2);
+        drop(chain);
+        wait("both callbacks ran", || fired().iter().zip(&before).all(|(now, before)| now > before));
+        wait("the old chain is gone", || !kernel::is_loaded(id));
+    }
+}
+
+/// Waits for what the kernel does later.
+fn wait(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "after 30 s still not true: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn chains_of_members_with_frags_take_packets_in_several_buffers() {
     let kind = ProgramKind::Xdp;
     let corpus = members_of(kind, "frags.c");
     let pool: Vec<&Loaded> = corpus.members.iter().collect();
-    let shape = Shape { from: 12_000, range: 20_000, short: false, longest: 10 };
+    let shape = Shape { from: 12_000, range: 20_000, short: false, longest: 10, ..Shape::LONG };
     let tally = pool::agrees(kind, &pool, &corpus.maps, 40, 11, shape);
     assert_eq!(tally.fallbacks.len(), 0);
 }

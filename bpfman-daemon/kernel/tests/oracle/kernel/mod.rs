@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use bpfmand_core::{BoundText, MapId};
 
+mod af_xdp;
 mod maps;
 mod network;
 
+pub use af_xdp::*;
 pub use maps::{Map, possible_cpus};
 pub use network::*;
 
@@ -92,6 +94,15 @@ impl Attr {
 pub struct Program(OwnedFd);
 
 impl Program {
+    /// The kernel's number of it.
+    pub fn id(&self) -> u32 {
+        let mut info = [0_u32; 2];
+        let size = size_of_val(&info) as u32;
+        let mut attr = Attr::new().fd(0, self.as_raw_fd()).u32(4, size).pointer(8, info.as_mut_ptr());
+        attr.call(15).unwrap();
+        info[1]
+    }
+
     pub fn duplicate(&self) -> Self {
         Self(self.0.try_clone().unwrap())
     }
@@ -105,7 +116,12 @@ impl AsRawFd for Program {
 
 /// Loads a program; map ids are places in `maps`. The error carries the verifier's log.
 pub fn load(text: &BoundText, kind: ProgramKind, maps: &[RawFd]) -> Result<Program, String> {
-    load_with_log(text, kind, maps, 0).map(|(program, _)| program)
+    load_with_log(text, kind, maps, 0, 0).map(|(program, _)| program)
+}
+
+/// Loads an XDP program for one device.
+pub fn load_bound(text: &BoundText, maps: &[RawFd], device: u32) -> Result<Program, String> {
+    load_with_log(text, ProgramKind::Xdp, maps, 0, device).map(|(program, _)| program)
 }
 
 /// What the verifier says of a program that it accepts, in its log of level 4.
@@ -122,7 +138,7 @@ pub fn load_verified(
     kind: ProgramKind,
     maps: &[RawFd],
 ) -> Result<(Program, Verified), String> {
-    let (program, log) = load_with_log(text, kind, maps, 4)?;
+    let (program, log) = load_with_log(text, kind, maps, 4, 0)?;
     let after = |what: &str| {
         let found = log.lines().find_map(|line| line.strip_prefix(what)?.split_whitespace().next());
         found.ok_or_else(|| format!("no {what:?} in the log {log:?}"))
@@ -138,7 +154,10 @@ fn load_with_log(
     kind: ProgramKind,
     maps: &[RawFd],
     level: u32,
+    device: u32,
 ) -> Result<(Program, String), String> {
+    const FRAGS: u32 = 1 << 5;
+    const BOUND: u32 = 1 << 6;
     let program = &text.0;
     let mut insns = program.insns.clone();
     for at in text.map_references() {
@@ -148,15 +167,16 @@ fn load_with_log(
     let licence = format!("{}\0", program.license);
     let btf = program.btf.as_ref().map(|raw| shared_btf(raw)).transpose()?;
     let (kind, attach) = kind.type_and_attach_type();
-    let frags = if program.frags { 1 << 5 } else { 0 };
+    let flags = if program.frags { FRAGS } else { 0 } | if device > 0 { BOUND } else { 0 };
     let attributes = |log: &mut [u8], level: u32| {
         let mut attr = Attr::new()
             .u32(0, kind)
             .u32(4, insns.len() as u32)
             .pointer(8, insns.as_ptr())
             .pointer(16, licence.as_ptr())
-            .u32(44, frags)
+            .u32(44, flags)
             .name(48, &program.name[..program.name.len().min(15)])
+            .u32(64, device)
             .u32(68, attach);
         if let Some(btf) = &btf {
             attr = attr
@@ -232,6 +252,11 @@ pub struct Packet {
     pub data: Vec<u8>,
     /// XDP: bytes of metadata. TC: mark, priority and the five words of cb.
     pub context: Vec<u32>,
+}
+
+/// True if a program of this number is loaded.
+pub fn is_loaded(id: u32) -> bool {
+    Attr::new().u32(0, id).open(13).is_ok()
 }
 
 /// CPU time that this thread has used.

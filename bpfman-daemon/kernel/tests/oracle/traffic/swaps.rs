@@ -16,12 +16,12 @@ use crate::together::{Together, options};
 use super::wire::{self, Judged, Watchers, interfaces, lacks_tcx};
 
 /// Members of a generation, each in a program of its own.
-const MEMBERS: usize = 4;
+pub const MEMBERS: usize = 4;
 const FIRST_STAMP: usize = 20;
 const SWAPS: u32 = 50;
 
 /// Writes the generation's number into the packet, at the member's place.
-fn stamp(kind: ProgramKind, place: usize, generation: u8) -> BoundText {
+pub fn stamp(kind: ProgramKind, place: usize, generation: u8) -> BoundText {
     let (data, end, verdict) = if kind == ProgramKind::Xdp { (0, 4, 2) } else { (76, 80, -1) };
     let insns = vec![
         Insn::new(0x61, 2, 1, data, 0),
@@ -37,7 +37,7 @@ fn stamp(kind: ProgramKind, place: usize, generation: u8) -> BoundText {
 }
 
 /// The chain of a generation. The arrays that it is cut by live with it.
-fn generation(kind: ProgramKind, attempt: Attempt, number: u8, maps: &Maps) -> Together {
+pub fn generation(kind: ProgramKind, attempt: Attempt, number: u8, maps: &Maps) -> Together {
     let members: Vec<Loaded> = (0..MEMBERS)
         .map(|place| Loaded::new(format!("generation {number}"), stamp(kind, place, number), kind, maps))
         .collect();
@@ -48,14 +48,14 @@ fn generation(kind: ProgramKind, attempt: Attempt, number: u8, maps: &Maps) -> T
 }
 
 /// Frames from another thread, until it is dropped.
-struct Flood {
+pub struct Flood {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Flood {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let thread = std::thread::spawn({
             let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
@@ -77,7 +77,7 @@ impl Flood {
         self.sent.load(Ordering::Relaxed)
     }
 
-    fn end(mut self) -> u64 {
+    pub fn end(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
         self.sent()
@@ -111,18 +111,13 @@ fn swaps(kind: ProgramKind, mode: Option<XdpMode>, attempt: Attempt) {
         assert_eq!(exits.keys().copied().collect::<Vec<_>>(), [all_proceeded(layout, kind)], "swap {swap}");
     }
     let sent = flood.end();
-    wire::until("all packets were judged", || watchers.judged().whole >= sent || broken(&watchers));
+    wire::until("all packets were judged", || watchers.judged().whole >= sent || watchers.broken());
     let judged = watchers.judged();
     assert_eq!(judged, Judged { whole: sent, mixed: 0, unfiltered: 0 });
     left_by += chain.exits_at(layout, at).values().sum::<u64>();
     // Packets that were counted between the swap and the look at the old counters are the only ones that may lack.
     assert!(left_by <= sent && left_by + u64::from(SWAPS) * 64 >= sent, "{left_by} of {sent} were counted");
     println!("{kind:?} {mode:?} {attempt:?}: {SWAPS} swaps, {sent} packets, 0 mixed, 0 unfiltered");
-}
-
-fn broken(watchers: &Watchers) -> bool {
-    let judged = watchers.judged();
-    judged.mixed + judged.unfiltered > 0
 }
 
 fn all_proceeded(layout: CounterLayout, kind: ProgramKind) -> usize {

@@ -115,6 +115,12 @@ impl Watchers {
         let numbers = self.numbers("judgement");
         Judged { whole: numbers[0], mixed: numbers[1], unfiltered: numbers[2] }
     }
+
+    /// True once a packet was judged otherwise than whole.
+    pub fn broken(&self) -> bool {
+        let judged = self.judged();
+        judged.mixed + judged.unfiltered > 0
+    }
 }
 
 /// Packets that an interface sent.
