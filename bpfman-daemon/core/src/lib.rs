@@ -30,9 +30,9 @@ pub use interface_match::{BadMatch, InterfaceMatch};
 pub use map_spec::{MapRole, MapSpec};
 pub use netns_pattern::NetnsPattern;
 pub use order::{
-    Anchor, BadAnchor, BlockPlace, Contradiction, ContradictionStep, Foreign, MAX_CHAIN_MEMBERS,
-    MOST_ANCHORS, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Standing, Waiting, is_called,
-    order_chain, order_links, place_block, solve,
+    Anchor, BadAnchor, Beside, BlockPlace, Contradiction, ContradictionStep, Foreign, MAX_CHAIN_MEMBERS,
+    MOST_ANCHORS, Moves, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Standing, Waiting,
+    is_called, moves, order_chain, order_links, place_block, solve,
 };
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, AttachRequest, HookKey, HookKind, LinkId, MatchingId, OperationId};
-use bpfmand_kernel::{Anchor, Kernel, LinkTarget};
+use bpfmand_core::{AttachPoint, AttachRequest, HookKind, LinkId, MatchingId, OperationId};
+use bpfmand_kernel::{Kernel, LinkTarget};
 use bpfmand_store::Batch;
 
 use crate::details::LinkDetails;
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::order::check_intent;
+use crate::order_move::is_race;
+use crate::order_tcx::TRIES;
 use crate::records::{self, HookRecord, LinkRecord, ProgramRecord};
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
@@ -86,21 +88,42 @@ impl<K: Kernel> Engine<K> {
         self.refuse_lost([&link])?;
         let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
         self.refuse_twice(program, &link)?;
+        let link = Arc::new(link);
+        if let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) {
+            self.check_tcx(&key, interface, &link)?;
+        }
         let mut undo = Undo::default();
-        let attached = self
-            .link_target(program, &link)
-            .and_then(|target| self.attach_pending(&handle, &target, link.operation, &mut undo));
-        if let Err(error) = attached {
+        let target = || self.link_target(program, &link);
+        if let Err(error) = self.attach_retrying(&handle, target, link.operation, &mut undo) {
             return Err(undo.run(error));
         }
         self.step("attach", "record");
-        let link = Arc::new(link);
         if let Err(error) = self.record_attach(&link, None) {
             return Err(undo.run(error));
         }
         undo.forget();
         self.step("attach", "move into place");
-        insist(|| self.place_link(&link))
+        insist(|| self.place_link(&link))?;
+        // Others may have waited for what this one is.
+        link.hook.iter().for_each(|key| self.keep_order(key));
+        Ok(())
+    }
+
+    /// Attaches by a target that is looked for again when others change the hook between the look and the change.
+    pub(crate) fn attach_retrying<'a, 't>(
+        &'a self,
+        program: &K::Handle,
+        target: impl Fn() -> Result<LinkTarget<'t>, EngineError>,
+        operation: OperationId,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        let mut tries = 0;
+        loop {
+            match self.attach_pending(program, &target()?, operation, undo) {
+                Err(error) if is_race(&error) && tries < TRIES => tries += 1,
+                result => return result,
+            }
+        }
     }
 
     /// The kernel takes a program once at each tcx hook and trace point, and says no more than "file exists".
@@ -165,46 +188,19 @@ impl<K: Kernel> Engine<K> {
                 let key = link
                     .hook
                     .map_or_else(|| self.kernel.find_hook(interface, HookKind::Tcx(*direction)), Ok)?;
+                let (anchor, expected_revision) = self.tcx_place(&key, link)?;
                 LinkTarget::Tcx {
                     netns: interface.netns.as_deref(),
                     ifindex: key.ifindex,
                     direction: *direction,
-                    anchor: self.tcx_anchor(&key, link)?,
-                    expected_revision: None,
+                    anchor,
+                    expected_revision,
                 }
             }
             AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } => {
                 return Err(EngineError::Invalid(format!("link {} is a member of a chain", link.id)));
             }
         })
-    }
-
-    /// The neighbour that puts a tcx link at its place among ours.
-    fn tcx_anchor(&self, key: &HookKey, link: &LinkRecord) -> Result<Anchor, EngineError> {
-        let ordered = {
-            let state = self.state();
-            let mut links: Vec<_> =
-                state.chain(key).into_iter().filter(|other| other.id != link.id).collect();
-            links.push(Arc::new(link.clone()));
-            state.order(key, links, None)
-        };
-        let at = ordered.iter().position(|other| other.id == link.id).unwrap_or(0);
-        let live = |other: &Arc<LinkRecord>| -> Result<Option<_>, EngineError> {
-            let pin = self.kernel.open_pin(&paths::link(other.id))?;
-            Ok(pin.map(|pin| self.kernel.link_of(&pin)).transpose()?.map(|facts| facts.id))
-        };
-        // A neighbour whose pin someone removed is no anchor; the next one may be.
-        for other in &ordered[at + 1..] {
-            if let Some(next) = live(other)? {
-                return Ok(Anchor::Before(next));
-            }
-        }
-        for other in ordered[..at].iter().rev() {
-            if let Some(previous) = live(other)? {
-                return Ok(Anchor::After(previous));
-            }
-        }
-        Ok(Anchor::Last)
     }
 
     pub(crate) fn record_attach(
@@ -232,9 +228,15 @@ impl<K: Kernel> Engine<K> {
         let names = self.kernel.list_folder(&folder)?;
         if names.iter().any(|name| name == paths::PENDING_LINK) {
             self.kernel.make_folder(Path::new(paths::LINKS))?;
+        }
+        if let (true, Some(program)) =
+            (names.iter().any(|name| name == paths::BRIDGE), self.record(link.program))
+        {
+            self.cross_bridge(link.operation, &paths::link(link.id), program.id)?;
+        } else if names.iter().any(|name| name == paths::PENDING_LINK) {
             self.kernel.rename(&folder.join(paths::PENDING_LINK), &paths::link(link.id))?;
         }
-        Ok(self.kernel.remove_folder(&folder)?)
+        self.remove_tree(&folder)
     }
 }
 

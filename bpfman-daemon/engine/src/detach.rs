@@ -27,8 +27,12 @@ impl<K: Kernel> Engine<K> {
         let _program_lock = self.lock(Subject::Program(link.program));
         // Another call may have detached it while this one waited.
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
-        let _hook_lock = link.hook.map(|key| self.lock(Subject::Hook(key)));
-        self.remove("detach", &[link], None)
+        let hook = link.hook;
+        let _hook_lock = hook.map(|key| self.lock(Subject::Hook(key)));
+        let result = self.remove("detach", &[link], None);
+        // What others wanted of it they want no more.
+        hook.iter().for_each(|key| self.keep_order(key));
+        result
     }
 
     /// Removes links, all of one program, and the program too if it is given. The caller holds the locks of the

@@ -86,6 +86,19 @@ impl<K: Kernel> Engine<K> {
         for link in links {
             report.add(self.check_link(link), || format!("link {link}"));
         }
+        // Others come and go among ours too.
+        for key in self.ordered_hooks() {
+            match self.check_order(&key) {
+                Ok(order) => report.mended.extend(
+                    order
+                        .moved
+                        .iter()
+                        .map(|link| format!("link {link} stood where its order does not want it")),
+                ),
+                Err(EngineError::Kernel(KernelError::HookGone { .. })) => {}
+                Err(error) => report.lost.push(format!("the order at {key:?}: {error}")),
+            }
+        }
         report
     }
 

@@ -43,7 +43,7 @@ impl<K: Kernel> Engine<K> {
                 self.change_chain(hook, &built, &mut undo)?;
                 hook.entry
             }
-            None => match self.enter_hook(interface, key, link.operation, &built, &mut undo) {
+            None => match self.enter_hook(interface, key, link.operation, &links, &built, &mut undo) {
                 Ok(entry) => entry,
                 Err(error) => return Err(undo.run(error)),
             },
@@ -67,6 +67,7 @@ impl<K: Kernel> Engine<K> {
             self.step("attach", "move into place");
             insist(|| self.place_hook(&hook))?;
         }
+        self.keep_order(key);
         Ok(())
     }
 
@@ -94,6 +95,7 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
         key: &HookKey,
         operation: OperationId,
+        links: &[Arc<LinkRecord>],
         built: &BuiltChain<K::Handle>,
         undo: &mut Undo<'a>,
     ) -> Result<Entry, EngineError> {
@@ -133,8 +135,18 @@ impl<K: Kernel> Engine<K> {
                 return Ok(Entry::Filter { priority, handle });
             }
         };
+        let placed = || -> Result<LinkTarget<'_>, EngineError> {
+            let mut target = target.clone();
+            if let LinkTarget::Tcx { anchor, expected_revision, .. } = &mut target
+                && let Some(order) = self.block_place(key, interface, links, None)?
+                && let Some(place) = order.place
+            {
+                (*anchor, *expected_revision) = place;
+            }
+            Ok(target)
+        };
         self.attach_where_free(key, interface, || {
-            self.attach_pending(&built.handle, &target, operation, undo)
+            self.attach_retrying(&built.handle, placed, operation, undo)
         })?;
         Ok(Entry::Link)
     }
@@ -153,7 +165,12 @@ impl<K: Kernel> Engine<K> {
                 drop(old);
                 self.kernel.end_link(&place)?;
             }
-            self.kernel.rename(&folder.join(paths::PENDING_LINK), &place)?;
+            if !names.iter().any(|name| name == paths::BRIDGE) {
+                self.kernel.rename(&folder.join(paths::PENDING_LINK), &place)?;
+            }
+        }
+        if names.iter().any(|name| name == paths::BRIDGE) {
+            self.cross_bridge(hook.operation, &paths::hook_link(&hook.key), hook.program)?;
         }
         self.remove_tree(&folder)
     }

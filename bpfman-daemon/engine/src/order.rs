@@ -9,7 +9,9 @@ use bpfmand_core::{
 use bpfmand_kernel::Kernel;
 
 use crate::chain::hook_text;
+use crate::order_move::OrderReport;
 use crate::records::LinkRecord;
+use crate::undo::insist;
 use crate::{Engine, EngineError};
 
 /// Checks an intent by itself.
@@ -46,14 +48,10 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Vec<Arc<LinkRecord>>, EngineError> {
         let places = self.state().places(key, &links, newcomer);
         let solution = solve(&places, &[]).map_err(|c| self.contradiction(key, interface, c, changed.id))?;
-        if let Some(foreign) = foreign_anchor(changed)
-            && key.kind == HookKind::Xdp
-        {
-            return Err(EngineError::NoForeignOrder {
-                anchor: foreign.clone(),
-                hook: hook_text(key, interface),
-                reason: "an XDP hook runs one program, so none of others can stand beside ours",
-            });
+        let hook = self.state().hooks.get(key).cloned();
+        self.refuse_foreign_order(key, interface, changed, hook.as_deref())?;
+        if changed.order.names_foreign() {
+            self.block_place(key, interface, &links, Some(changed))?;
         }
         let own = solution.waiting.iter().filter(|waiting| !matches!(waiting.anchor, Anchor::Foreign(_)));
         refuse_unknown(own, key, interface, changed.id, &places, &[])?;
@@ -62,11 +60,49 @@ impl<K: Kernel> Engine<K> {
 
     /// Intents at a hook that nothing answers to now.
     pub(crate) fn waiting(&self, key: &HookKey) -> Vec<Waiting> {
-        let state = self.state();
-        let links = state.chain(key);
-        let places = state.places(key, &links, None);
-        drop(state);
-        solve(&places, &[]).map(|solution| solution.waiting).unwrap_or_default()
+        let (links, places) = {
+            let state = self.state();
+            let links = state.chain(key);
+            let places = state.places(key, &links, None);
+            (links, places)
+        };
+        let mut waiting = solve(&places, &[]).map(|solution| solution.waiting).unwrap_or_default();
+        let interface = links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);
+        let Some(interface) = interface.filter(|_| links.iter().any(|link| link.order.names_foreign()))
+        else {
+            return waiting;
+        };
+        // Who of others is there only the kernel knows; at a hook that is gone nobody is.
+        let others = match key.kind {
+            HookKind::Tcx(_) => self.tcx_order(key, interface, &links).ok().map(|order| order.waiting),
+            _ => self.block_place(key, interface, &links, None).ok().flatten().map(|order| order.waiting),
+        };
+        if let Some(others) = others {
+            waiting.retain(|own| !matches!(own.anchor, Anchor::Foreign(_)) || others.contains(own));
+        }
+        waiting
+    }
+
+    /// Moves links of ours that no longer stand where they should, as far as that can be done now. The caller holds the
+    /// hook, or nobody else is there yet.
+    pub(crate) fn keep_order(&self, key: &HookKey) {
+        let settle = || match key.kind {
+            HookKind::Tcx(_) if self.has_intents(key) => self.settle_tcx(key, None),
+            HookKind::Tc(_) => self.settle_block(key),
+            _ => Ok(OrderReport::default()),
+        };
+        match insist(settle) {
+            Ok(report) => {
+                if let Some(contradiction) = report.contradiction {
+                    tracing::warn!(
+                        contradiction,
+                        ?key,
+                        "programs of others stand so that not all intents can hold"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(%error, ?key, "a hook is not in the order that was asked for"),
+        }
     }
 
     /// The same of one link.

@@ -49,6 +49,9 @@ pub fn hook_link(key: &HookKey) -> PathBuf {
 /// The pin of a new link in its operation's folder.
 pub const PENDING_LINK: &str = "link";
 
+/// The array of one slot of a link that moves, in its operation's folder.
+pub const BRIDGE: &str = "bridge";
+
 /// The new link that takes the place of one whose program is replaced, in its operation's folder.
 pub fn replaced_link(operation: OperationId, link: LinkId) -> PathBuf {
     pending(operation).join(format!("{PENDING_LINK}_{link}"))

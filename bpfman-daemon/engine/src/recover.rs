@@ -64,6 +64,10 @@ impl<K: Kernel> Engine<K> {
         self.forget_absent_matches(&mut report);
         self.recover_hooks(&reloaded, &mut report);
         self.recover_links(&mut report);
+        for key in self.ordered_hooks() {
+            // Others may have come and gone since.
+            self.keep_order(&key);
+        }
         let result = self.end_orphans(None).map(|ended| report.settled += ended);
         report.note("ending links of attachments to matching interfaces", result);
         self.sweep_maps(&mut report);

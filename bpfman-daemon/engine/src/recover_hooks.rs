@@ -112,7 +112,7 @@ impl<K: Kernel> Engine<K> {
         let built = self.build_chain(&hook.key, &hook.interface, links, None)?;
         let operation = self.operation();
         let mut undo = Undo::default();
-        let entry = match self.enter_hook(&hook.interface, &hook.key, operation, &built, &mut undo) {
+        let entry = match self.enter_hook(&hook.interface, &hook.key, operation, links, &built, &mut undo) {
             Ok(entry) => entry,
             Err(error) => return Err(undo.run(error)),
         };

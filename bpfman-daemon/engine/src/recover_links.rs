@@ -70,9 +70,9 @@ impl<K: Kernel> Engine<K> {
             LinkRecord { hook, operation: self.operation(), boot: self.boot.clone(), ..link.clone() };
         // The tcx anchors are chosen among links of the hook as it is now.
         self.state().links.insert(link.id, Arc::new(restored.clone()));
-        let target = self.link_target(&program, &restored)?;
         let mut undo = Undo::default();
-        if let Err(error) = self.attach_pending(&handle, &target, restored.operation, &mut undo) {
+        let target = || self.link_target(&program, &restored);
+        if let Err(error) = self.attach_retrying(&handle, target, restored.operation, &mut undo) {
             return Err(undo.run(error));
         }
         let mut batch = Batch::new();

@@ -21,9 +21,10 @@ impl<K: Kernel> Engine<K> {
         let (_program_lock, program) = self.lock_program(id)?;
         let links: Vec<_> = self.state().links_of(program.uid).cloned().collect();
         let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
-        let _hook_locks: Vec<_> = hooks.into_iter().map(|key| self.lock(Subject::Hook(key))).collect();
+        let _hook_locks: Vec<_> = hooks.iter().map(|key| self.lock(Subject::Hook(*key))).collect();
         let previous = self.state().previous.get(&program.uid).cloned();
         let result = self.remove("unload", &links, Some(&program));
+        hooks.iter().for_each(|key| self.keep_order(key));
         // What was left over in the kernel does not keep the program.
         if self.record(program.uid).is_none() {
             self.members.remove(program.uid);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bpfmand_core::{
     Anchor, AttachPoint, HookKey, HookKind, Interface, LinkId, OrderIntent, ProceedOn, VerdictFamily,
 };
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_store::Batch;
 
 use crate::attach::{check_metadata, check_priority};
@@ -14,6 +14,8 @@ use crate::details::LinkDetails;
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::order::check_intent;
+use crate::order_move::is_race;
+use crate::order_tcx::TRIES;
 use crate::records::{self, HookRecord, LinkRecord};
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError};
@@ -205,6 +207,44 @@ impl<K: Kernel> Engine<K> {
             return Err(undo.run(error));
         }
         undo.forget();
+        self.keep_order(key);
+        Ok(())
+    }
+
+    /// Changes a tcx link, and moves it if it has to run elsewhere.
+    fn update_tcx(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        new: &Arc<LinkRecord>,
+    ) -> Result<(), EngineError> {
+        self.check_tcx(key, interface, new)?;
+        let mut tries = 0;
+        loop {
+            let order = match self.tcx_order(key, interface, &self.with_changed(key, new)) {
+                Ok(order) => order,
+                // Nothing runs there, so nothing moves.
+                Err(EngineError::Kernel(KernelError::HookGone { .. })) => {
+                    self.step("update", "record");
+                    return self.record_update(new, None);
+                }
+                Err(error) => return Err(error),
+            };
+            let moves = order.has(new.id) && order.moves(Some(new.id)).moves.contains(&new.id);
+            let result = if moves {
+                self.move_link(key, Arc::clone(new), order.place(new.id))
+            } else {
+                self.step("update", "record");
+                self.record_update(new, None)
+            };
+            match result {
+                Err(error) if is_race(&error) && tries < TRIES => tries += 1,
+                Err(error) => return Err(error),
+                Ok(()) => break,
+            }
+        }
+        // Others may have waited for what this one is now.
+        self.keep_order(key);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 pub struct Edge {
     pub first: usize,
     pub second: usize,
-    /// Whose intent, by member, and which of its anchors; none where it follows from others.
+    /// Whose intent, by member, and which of its anchors; none where it is nobody's.
     pub why: Option<(usize, usize)>,
 }
 

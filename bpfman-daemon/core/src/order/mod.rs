@@ -7,6 +7,7 @@ mod block;
 mod contradiction;
 mod graph;
 mod intent;
+mod moves;
 mod solve;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod properties;
 pub use block::{BlockPlace, place_block};
 pub use contradiction::{Contradiction, ContradictionStep};
 pub use intent::{Anchor, BadAnchor, MOST_ANCHORS, OrderIntent, Role, Side};
+pub use moves::{Beside, Moves, moves};
 pub use solve::{Foreign, OrderedEntry, Solution, Standing, Waiting, is_called, solve};
 
 use crate::{LinkId, ProgramUid};

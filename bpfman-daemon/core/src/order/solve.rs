@@ -161,7 +161,7 @@ fn through_others(count: usize, crossing: &[Edge]) -> Vec<Edge> {
     let mut edges = Vec::new();
     for before in crossing.iter().filter(|edge| edge.first < count) {
         for after in crossing.iter().filter(|edge| edge.second < count && edge.first >= before.second) {
-            edges.push(Edge { first: before.first, second: after.second, why: None });
+            edges.push(Edge { first: before.first, second: after.second, why: before.why });
         }
     }
     edges

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 
 mod after_reboot;
+mod among_others;
 mod bench;
 mod chains;
 mod crashes;

@@ -1,0 +1,131 @@
+//! Which of ours have to move for a hook to come into order, and beside what each goes.
+
+use super::{OrderedEntry, Side};
+use crate::LinkId;
+
+/// What the kernel is to put a link beside; none where there is nothing else.
+pub type Beside = Option<(Side, OrderedEntry)>;
+
+/// What has to move, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moves {
+    /// What stays, in order.
+    pub stays: Vec<OrderedEntry>,
+    /// What has to move, or to come, first to last.
+    pub moves: Vec<LinkId>,
+}
+
+/// Finds the fewest of ours that have to move from where they stand `now` to where they are `wanted`. Programs of others
+/// never do. Of two ways that are as short, the one that moves `changed` is taken.
+#[must_use]
+pub fn moves(now: &[OrderedEntry], wanted: &[OrderedEntry], changed: Option<LinkId>) -> Moves {
+    let there: Vec<(usize, OrderedEntry)> = wanted
+        .iter()
+        .filter_map(|entry| now.iter().position(|other| other == entry).map(|at| (at, *entry)))
+        .collect();
+    let weight = |entry: &OrderedEntry| match entry {
+        // More than all of ours together.
+        OrderedEntry::Foreign(_) => 4 * there.len() + 4,
+        OrderedEntry::Ours(link) if Some(*link) == changed => 1,
+        OrderedEntry::Ours(_) => 2,
+    };
+    // The heaviest rising sequence that ends at each entry, and what stands before it there.
+    let mut best: Vec<(usize, Option<usize>)> = Vec::with_capacity(there.len());
+    for (at, (place, entry)) in there.iter().enumerate() {
+        let before =
+            (0..at).filter(|other| there[*other].0 < *place).max_by_key(|other| (best[*other].0, *other));
+        best.push((before.map_or(0, |before| best[before].0) + weight(entry), before));
+    }
+    let mut stays = Vec::new();
+    let mut next = (0..best.len()).max_by_key(|at| (best[*at].0, *at));
+    while let Some(at) = next {
+        stays.push(there[at].1);
+        next = best[at].1;
+    }
+    stays.reverse();
+    let moves = wanted.iter().filter(|entry| !stays.contains(entry)).filter_map(|entry| match entry {
+        OrderedEntry::Ours(link) => Some(*link),
+        OrderedEntry::Foreign(_) => None,
+    });
+    Moves { moves: moves.collect(), stays }
+}
+
+impl Moves {
+    /// What a link that moves or comes goes beside: the next that stays, else the last before it.
+    #[must_use]
+    pub fn beside(&self, link: LinkId, wanted: &[OrderedEntry]) -> Beside {
+        let at = wanted.iter().position(|entry| *entry == OrderedEntry::Ours(link))?;
+        let stays = |entry: &&OrderedEntry| self.stays.contains(entry);
+        let next = wanted[at + 1..].iter().find(stays).map(|entry| (Side::Before, *entry));
+        next.or_else(|| wanted[..at].iter().rev().find(stays).map(|entry| (Side::After, *entry)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::Config;
+
+    use super::*;
+    use crate::ProgramId;
+
+    fn entries(ours: u32, others: u32) -> Vec<OrderedEntry> {
+        let ours = (1..=ours).map(|id| OrderedEntry::Ours(LinkId(id)));
+        ours.chain((1..=others).map(|id| OrderedEntry::Foreign(ProgramId(id)))).collect()
+    }
+
+    /// A list as it is and as it is to be: others in one order, one of ours maybe missing.
+    fn lists() -> impl Strategy<Value = (Vec<OrderedEntry>, Vec<OrderedEntry>)> {
+        (0..6_u32, 0..4_u32, any::<bool>()).prop_flat_map(|(ours, others, comes)| {
+            (Just(entries(ours, others)).prop_shuffle(), Just(entries(ours, others)).prop_shuffle()).prop_map(
+                move |(now, mut wanted)| {
+                    let mut order = now.iter().filter(|entry| matches!(entry, OrderedEntry::Foreign(_)));
+                    for entry in wanted.iter_mut().filter(|entry| matches!(entry, OrderedEntry::Foreign(_))) {
+                        *entry = *order.next().unwrap();
+                    }
+                    let now = now.into_iter().filter(|e| !comes || *e != OrderedEntry::Ours(LinkId(1)));
+                    (now.collect(), wanted)
+                },
+            )
+        })
+    }
+
+    proptest! {
+        #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn moving_one_after_the_other_leads_to_what_is_wanted((now, wanted) in lists()) {
+            let mut list = now;
+            let first = moves(&list, &wanted, None);
+            for link in &first.moves {
+                let step = moves(&list, &wanted, None);
+                list.retain(|entry| *entry != OrderedEntry::Ours(*link));
+                let at = match step.beside(*link, &wanted) {
+                    None => 0,
+                    Some((Side::Before, next)) => list.iter().position(|entry| *entry == next).unwrap(),
+                    Some((Side::After, last)) => list.iter().position(|entry| *entry == last).unwrap() + 1,
+                };
+                list.insert(at, OrderedEntry::Ours(*link));
+            }
+            prop_assert_eq!(list, wanted);
+        }
+
+        #[test]
+        fn programs_of_others_stay((now, wanted) in lists()) {
+            let found = moves(&now, &wanted, None);
+            let others = |list: &[OrderedEntry]| {
+                list.iter().filter(|entry| matches!(entry, OrderedEntry::Foreign(_))).copied().collect::<Vec<_>>()
+            };
+            prop_assert_eq!(others(&found.stays), others(&wanted));
+        }
+    }
+
+    #[test]
+    fn of_two_that_change_places_the_changed_one_moves() {
+        let [one, two] = [1, 2].map(LinkId);
+        let [a, b] = [one, two].map(OrderedEntry::Ours);
+        assert_eq!(moves(&[a, b], &[b, a], Some(one)).moves, [one]);
+        assert_eq!(moves(&[a, b], &[b, a], Some(two)).moves, [two]);
+        assert_eq!(moves(&[a, b], &[a, b], None).moves, []);
+    }
+}

@@ -1,0 +1,436 @@
+//! Order among programs of others at tcx hooks, which come, go and stand where they like.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bpfmand_core::{
+    AttachPoint, BoundText, Direction, FunctionSpan, HookKey, HookKind, Insn, LinkId, MapId, ProgramText,
+    ProgramType, op,
+};
+use bpfmand_engine::{Engine, ErrorKind, StepObserver, UpdateLinkRequest};
+use bpfmand_kernel::sim::SimKernel;
+use bpfmand_kernel::{Anchor, Kernel, LinkTarget, LogRequest, ProgramLoad};
+
+use crate::bench::{Ask as _, Bench, Testable};
+use crate::intents::{attach, intent};
+
+const TCX: HookKind = HookKind::Tcx(Direction::Ingress);
+
+/// A stranger's program, pinned in a place that is not ours.
+pub fn stranger<K: Kernel>(bench: &Bench<K>, name: &str, verdict: i32, anchor: Anchor) {
+    strange(&*bench.kernel, &bench.netns, &key(bench), name, verdict, anchor);
+}
+
+fn strange<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey, name: &str, verdict: i32, anchor: Anchor) {
+    let insns = vec![Insn::new(0xb7, 0, 0, 0, verdict), Insn::new(op::EXIT, 0, 0, 0, 0)];
+    let text = BoundText(ProgramText {
+        name: name.to_owned(),
+        license: "GPL".to_owned(),
+        functions: vec![FunctionSpan { name: name.to_owned(), start: 0, len: insns.len() }],
+        insns,
+        btf: None,
+        func_info: Vec::new(),
+        line_info: Vec::new(),
+        frags: false,
+        sleepable: false,
+    });
+    let load = ProgramLoad {
+        name,
+        text: &text,
+        kind: ProgramType::Tcx.into(),
+        attach_btf_id: 0,
+        extends: None,
+        device: None,
+        log: LogRequest::OnFailure,
+    };
+    let program = kernel.load_program(&load).unwrap().program;
+    let target = LinkTarget::Tcx {
+        netns: Some(netns),
+        ifindex: key.ifindex,
+        direction: Direction::Ingress,
+        anchor,
+        expected_revision: None,
+    };
+    let link = kernel.attach(&program, &target).unwrap();
+    kernel.pin(&link, &Path::new("strangers").join(format!("{name}_{verdict}"))).unwrap();
+}
+
+fn key<K: Kernel>(bench: &Bench<K>) -> HookKey {
+    bench.kernel.find_hook(&bench.left(), TCX).unwrap()
+}
+
+/// Names of all that runs at the hook, as the kernel tells.
+fn runs<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
+    names(&*bench.kernel, &bench.netns, &key(bench))
+}
+
+fn names<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey) -> Vec<String> {
+    let contents = kernel.hook_contents(Some(netns), key).unwrap();
+    contents
+        .entries
+        .iter()
+        .map(|entry| kernel.program(entry.program.unwrap()).unwrap().unwrap().name)
+        .collect()
+}
+
+/// A bench where strangers can pin; none where the kernel has no tcx.
+fn open<K: Testable>(bench: &Bench<K>) -> bool {
+    if !bench.kernel.features().tcx {
+        println!("skipped: Linux before 6.6 has no tcx");
+        return false;
+    }
+    bench.kernel.make_folder(Path::new("strangers")).unwrap();
+    true
+}
+
+fn is_fine<K: Testable>(engine: &Engine<K>) -> bool {
+    engine.all_links().iter().all(|link| link.state == "ok" && link.running.is_some())
+}
+
+fn ours_come_beside_the_strangers_that_they_name<K: Testable>(bench: &Bench<K>) {
+    if !open(bench) {
+        return;
+    }
+    let engine = bench.engine();
+    let [xray, yankee, zulu] = engine.loads(&bench.request("programs", &["xray", "yankee", "zulu"]))[..]
+    else {
+        panic!()
+    };
+    stranger(bench, "first", 1, Anchor::Last);
+    stranger(bench, "second", 2, Anchor::Last);
+    attach(&engine, xray, bench.tcx(50), intent("", &["foreign:second"], &["foreign:first"])).unwrap();
+    assert_eq!(runs(bench), ["first", "xray", "second"]);
+    attach(&engine, yankee, bench.tcx(90), intent("front", &["foreign:first"], &[])).unwrap();
+    assert_eq!(runs(bench), ["yankee", "first", "xray", "second"]);
+    let before = (runs(bench), engine.all_links());
+    let refused = |before: &[&str], after: &[&str]| {
+        let error = attach(&engine, zulu, bench.tcx(0), intent("", before, after)).unwrap_err();
+        (error.kind(), error.to_string())
+    };
+    let (kind, message) = refused(&["foreign:third"], &[]);
+    assert_eq!(kind, ErrorKind::NotFound);
+    assert!(message.contains("foreign:first, foreign:second"), "{message}");
+    let (kind, message) = refused(&["foreign:first"], &["foreign:second"]);
+    assert_eq!(kind, ErrorKind::Conflict);
+    assert!(message.contains("(first) runs before") && message.contains("does not change"), "{message}");
+    // Through a stranger: front runs before the first, which runs before the one that is to be named.
+    let (kind, message) = refused(&["role=front"], &["foreign:second"]);
+    assert_eq!(kind, ErrorKind::Conflict, "{message}");
+    assert_eq!((runs(bench), engine.all_links()), before);
+    // One that comes without wishes stands by its priority beside ours.
+    engine.attached(zulu, bench.tcx(60));
+    assert_eq!(runs(bench), ["yankee", "first", "xray", "zulu", "second"]);
+    assert!(is_fine(&engine));
+}
+
+fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
+    if !open(bench) {
+        return;
+    }
+    let engine = bench.engine();
+    let [xray, yankee] = engine.loads(&bench.request("programs", &["xray", "yankee"]))[..] else { panic!() };
+    stranger(bench, "guard", 1, Anchor::Last);
+    let link = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap();
+    let other = engine.attached(yankee, bench.tcx(9));
+    assert_eq!(runs(bench), ["xray", "yankee", "guard"]);
+    assert!(engine.check_order(&key(bench)).unwrap().moved.is_empty());
+    // Another of that name comes, in front of all.
+    stranger(bench, "guard", 2, Anchor::First);
+    assert_eq!(engine.ordered_hooks(), [key(bench)]);
+    // The daemon looks by itself from time to time, and when it hears of a change.
+    assert_eq!(engine.check_all().mended.len(), 1);
+    assert_eq!(runs(bench), ["xray", "guard", "yankee", "guard"]);
+    let moved = engine.describe_link(link.id).unwrap();
+    assert_eq!((moved.running, moved.state.as_str()), (Some(xray), "ok"));
+    assert_ne!(moved.kernel_link, link.kernel_link, "the kernel moves no links");
+    assert!(engine.check_order(&key(bench)).unwrap().moved.is_empty());
+    // Both go: the wish stays and waits.
+    for verdict in [1, 2] {
+        bench.kernel.end_link(&Path::new("strangers").join(format!("guard_{verdict}"))).unwrap();
+    }
+    let report = engine.check_order(&key(bench)).unwrap();
+    assert_eq!((report.moved.len(), report.waiting.len()), (0, 1));
+    assert_eq!(engine.describe_link(link.id).unwrap().waits_for.len(), 1);
+    stranger(bench, "guard", 3, Anchor::First);
+    // Nobody told the daemon before it was restarted.
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(runs(bench), ["xray", "guard", "yankee"]);
+    assert!(engine.describe_link(link.id).unwrap().waits_for.is_empty());
+    // By priority too, in place.
+    let request = UpdateLinkRequest { priority: Some(1), ..UpdateLinkRequest::of(other) };
+    engine.update_link(&request).unwrap();
+    assert_eq!(runs(bench), ["yankee", "xray", "guard"]);
+    engine.update_link(&UpdateLinkRequest { position: Some(1), ..UpdateLinkRequest::of(other) }).unwrap();
+    assert_eq!(engine.names(&bench.left(), TCX), ["xray", "yankee"]);
+    assert!(is_fine(&engine));
+    // Strangers that stand so that not all can hold are told of, and nothing moves.
+    let both = UpdateLinkRequest {
+        order: Some(intent("", &["foreign:guard"], &["foreign:late"])),
+        ..UpdateLinkRequest::of(link.id)
+    };
+    assert_eq!(engine.update_link(&both).unwrap_err().kind(), ErrorKind::NotFound);
+    stranger(bench, "late", 4, Anchor::Last);
+    let error = engine.update_link(&both).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(runs(bench), ["xray", "yankee", "guard", "late"].map(str::to_owned).to_vec());
+}
+
+fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench<K>) {
+    if !open(bench) {
+        return;
+    }
+    let engine = bench.engine();
+    let [tango, tulip] = engine.loads(&bench.request("programs", &["tango", "tulip"]))[..] else { panic!() };
+    let tc = |priority| bench.tc(Direction::Ingress, priority);
+    let tc_key = HookKey { kind: HookKind::Tc(Direction::Ingress), ..key(bench) };
+    stranger(bench, "guard", 1, Anchor::Last);
+    stranger(bench, "meter", 2, Anchor::Last);
+    let link = attach(&engine, tango, tc(5), intent("", &["foreign:guard"], &[])).unwrap();
+    let at = |bench: &Bench<K>| {
+        let strangers = ["guard", "meter"];
+        runs(bench).iter().position(|name| !strangers.contains(&name.as_str())).unwrap()
+    };
+    assert_eq!(at(bench), 0);
+    let error = attach(&engine, tulip, tc(6), intent("", &[], &["foreign:meter"])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(error.to_string().contains("the new link (tulip)"), "{error}");
+    let error = attach(&engine, tulip, tc(6), intent("", &["foreign:nobody"], &[])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    attach(&engine, tulip, tc(6), intent("", &["foreign:meter"], &[])).unwrap();
+    assert_eq!((at(bench), runs(bench).len()), (0, 3));
+    stranger(bench, "guard", 3, Anchor::First);
+    let report = engine.check_order(&tc_key).unwrap();
+    assert_eq!(report.moved.len(), 1);
+    assert_eq!((at(bench), runs(bench).len()), (0, 4));
+    assert!(is_fine(&engine));
+    // What the members want changes with them.
+    let after = UpdateLinkRequest {
+        order: Some(intent("", &[], &["foreign:guard"])),
+        ..UpdateLinkRequest::of(link.id)
+    };
+    engine.update_link(&after).unwrap();
+    assert_eq!(at(bench), 2);
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!((at(bench), runs(bench).len()), (2, 4));
+    assert!(is_fine(&engine));
+    let by_filter = Bench { tc_by_clsact: true, ..crate::simulated::bench() };
+    let engine = by_filter.engine();
+    let tango = engine.loads(&by_filter.request("programs", &["tango"]))[0];
+    let point = by_filter.tc(Direction::Ingress, 1);
+    let error = attach(&engine, tango, point, intent("", &["foreign:guard"], &[])).unwrap_err();
+    assert!(error.to_string().contains("clsact filter"), "{error}");
+}
+
+/// Does something of a stranger's before the steps of one name.
+struct Meddler<F> {
+    step: &'static str,
+    times: AtomicUsize,
+    deed: F,
+}
+
+impl<F: Fn(usize) + Send + Sync> StepObserver for Meddler<F> {
+    fn before(&self, _: &'static str, step: &'static str) {
+        let left = |left: usize| (step == self.step && left > 0).then(|| left - 1);
+        if let Ok(left) = self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
+            (self.deed)(left);
+        }
+    }
+}
+
+/// A tcx hook with a stranger, and an engine beside which another stranger comes before each attempt to attach.
+fn meddled<K: Testable>(bench: &Bench<K>, times: usize) -> Engine<K> {
+    let (kernel, netns, key) = (Arc::clone(&bench.kernel), bench.netns.clone(), key(bench));
+    stranger(bench, "guard", 0, Anchor::Last);
+    bench.watched(Arc::new(Meddler {
+        step: "create link",
+        times: AtomicUsize::new(times),
+        deed: move |left| strange(&*kernel, &netns, &key, "guard", left as i32 + 1, Anchor::First),
+    }))
+}
+
+fn a_stranger_between_look_and_change_is_seen<K: Testable>(bench: &Bench<K>) {
+    if !open(bench) {
+        return;
+    }
+    let engine = meddled(bench, 3);
+    let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
+    attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap();
+    assert_eq!(runs(bench), ["xray", "guard", "guard", "guard", "guard"]);
+}
+
+fn strangers_that_never_rest_give_a_conflict<K: Testable>(bench: &Bench<K>) {
+    if !open(bench) {
+        return;
+    }
+    let engine = meddled(bench, 40);
+    let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
+    let error = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(engine.all_links().is_empty());
+    assert!(runs(bench).iter().all(|name| name == "guard"));
+    assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
+}
+
+fn two_clients_that_change_one_hook_take_turns<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    let links = [engine.attached(alpha, bench.xdp(1)), engine.attached(bravo, bench.xdp(2))];
+    std::thread::scope(|scope| {
+        for (link, base) in links.into_iter().zip([10, 11]) {
+            let engine = &engine;
+            scope.spawn(move || {
+                for round in 0..8 {
+                    let request =
+                        UpdateLinkRequest { priority: Some(base + 2 * round), ..UpdateLinkRequest::of(link) };
+                    engine.update_link(&request).unwrap();
+                }
+            });
+        }
+    });
+    let priorities: Vec<_> = engine.all_links().iter().map(|link| link.point.priority().unwrap()).collect();
+    assert_eq!(priorities, [24, 25]);
+    assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha", "bravo"]);
+    assert!(is_fine(&engine));
+}
+
+crate::on_both_kernels!(
+    ours_come_beside_the_strangers_that_they_name,
+    ours_follow_when_strangers_come_and_go,
+    a_chain_stands_among_strangers_as_its_members_want,
+    a_stranger_between_look_and_change_is_seen,
+    strangers_that_never_rest_give_a_conflict,
+    two_clients_that_change_one_hook_take_turns,
+);
+
+/// Looks at the hook before every step.
+struct Witness<K: Kernel> {
+    kernel: Arc<K>,
+    place: (std::path::PathBuf, HookKey),
+    seen: Mutex<Vec<Vec<String>>>,
+    ran: Mutex<Vec<u32>>,
+    counts: Mutex<Option<MapId>>,
+    on: AtomicBool,
+}
+
+impl StepObserver for Witness<bpfmand_kernel::linux::LinuxKernel> {
+    fn before(&self, _: &'static str, step: &'static str) {
+        if !self.on.load(Ordering::SeqCst) {
+            return;
+        }
+        let (netns, key) = &self.place;
+        self.seen.lock().unwrap().push(names(&*self.kernel, netns, key));
+        if step == "leave the bridge" {
+            let contents = self.kernel.hook_contents(Some(netns), key).unwrap();
+            let program = contents.entries[0].program.unwrap();
+            self.kernel.verdict(program);
+            let counts = self.kernel.open_map(self.counts.lock().unwrap().unwrap()).unwrap();
+            let entries = self.kernel.map_entries(&counts, 16).unwrap();
+            self.ran.lock().unwrap().extend(entries.iter().map(|entry| u32::from(entry.value[0])));
+        }
+    }
+}
+
+#[test]
+fn a_link_that_moves_runs_at_every_moment() {
+    let bench = crate::linux::bench("witness");
+    if !open(&bench) {
+        return;
+    }
+    stranger(&bench, "guard", 1, Anchor::Last);
+    let witness = Arc::new(Witness {
+        kernel: Arc::clone(&bench.kernel),
+        place: (bench.netns.clone(), key(&bench)),
+        seen: Mutex::default(),
+        ran: Mutex::default(),
+        counts: Mutex::default(),
+        on: AtomicBool::new(false),
+    });
+    let engine = bench.watched(Arc::clone(&witness) as Arc<dyn StepObserver>);
+    let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
+    let link = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap().id;
+    stranger(&bench, "guard", 2, Anchor::First);
+    *witness.counts.lock().unwrap() = Some(MapId(engine.map_pins(xray)["counts"]));
+    witness.on.store(true, Ordering::SeqCst);
+    assert_eq!(engine.check_order(&key(&bench)).unwrap().moved, [link]);
+    let seen = witness.seen.lock().unwrap();
+    assert!(seen.len() > 4, "{seen:?}");
+    for names in seen.iter() {
+        assert!(names.iter().any(|name| name == "xray" || name == "bpfman_bridge"), "{seen:?}");
+    }
+    assert!(
+        seen.contains(&["bpfman_bridge", "guard", "xray", "guard"].map(str::to_owned).to_vec()),
+        "{seen:?}"
+    );
+    // The bridge led to the program itself: xray counts in slot 6.
+    assert_eq!(witness.ran.lock().unwrap()[6], 1);
+}
+
+/// An interface goes before a step: the answer is success or a clear error, and all can be removed.
+fn interface_goes_before(step: &'static str, change: fn(&Bench<SimKernel>, &Engine<SimKernel>, [LinkId; 4])) {
+    let bench = crate::simulated::bench();
+    bench.kernel.make_folder(Path::new("strangers")).unwrap();
+    let gone = Arc::new(AtomicUsize::new(0));
+    let (kernel, netns, counter) = (Arc::clone(&bench.kernel), bench.netns.clone(), Arc::clone(&gone));
+    let armed = Arc::new(AtomicBool::new(false));
+    let on = Arc::clone(&armed);
+    let engine = bench.watched(Arc::new(Meddler {
+        step,
+        times: AtomicUsize::new(usize::MAX),
+        deed: move |_| {
+            if on.swap(false, Ordering::SeqCst) {
+                counter.fetch_add(1, Ordering::SeqCst);
+                kernel.remove_interface(Some(&netns), "left");
+            }
+        },
+    }));
+    let names = ["alpha", "bravo", "xray", "yankee"];
+    let programs = engine.loads(&bench.request("programs", &names));
+    let points: [AttachPoint; 4] = [bench.xdp(1), bench.xdp(2), bench.tcx(1), bench.tcx(2)];
+    let links: Vec<LinkId> =
+        programs.iter().zip(points).map(|(program, point)| engine.attached(*program, point)).collect();
+    armed.store(true, Ordering::SeqCst);
+    change(&bench, &engine, links.clone().try_into().unwrap());
+    assert_eq!(gone.load(Ordering::SeqCst), 1, "{step} came");
+    for link in links {
+        engine.detach(link).unwrap();
+    }
+    for program in engine.ids() {
+        engine.unload(program).unwrap();
+    }
+    assert_eq!(crate::bench::pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+}
+
+#[test]
+fn an_interface_that_goes_in_mid_change_leaves_nothing_behind() {
+    fn member(_: &Bench<SimKernel>, engine: &Engine<SimKernel>, links: [LinkId; 4]) {
+        let request = UpdateLinkRequest { priority: Some(9), ..UpdateLinkRequest::of(links[0]) };
+        let _ = engine.update_link(&request).map_err(|error| assert!(!error.to_string().is_empty()));
+    }
+    fn alone(_: &Bench<SimKernel>, engine: &Engine<SimKernel>, links: [LinkId; 4]) {
+        let request = UpdateLinkRequest { priority: Some(9), ..UpdateLinkRequest::of(links[2]) };
+        let _ = engine.update_link(&request).map_err(|error| assert!(!error.to_string().is_empty()));
+    }
+    fn program(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, _: [LinkId; 4]) {
+        for program in engine.ids() {
+            let name = engine.describe_program(program).unwrap().managed.unwrap().name;
+            if name == "alpha" || name == "xray" {
+                let request = crate::replacements::replacement(bench, program, "second");
+                let _ = engine.replace_program(&request).map_err(|e| assert!(!e.to_string().is_empty()));
+            }
+        }
+    }
+    for step in ["build chain", "swap", "record"] {
+        interface_goes_before(step, member);
+    }
+    for step in
+        ["make pending folder", "create link", "pin link", "record", "end old link", "leave the bridge"]
+    {
+        interface_goes_before(step, alone);
+    }
+    for step in ["build chain", "swap", "update link", "record", "move into place"] {
+        interface_goes_before(step, program);
+    }
+}
