@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use bpfmand_core::{BoundText, MapId};
 
-mod af_xdp;
+pub mod af_xdp;
 mod maps;
 mod network;
 
-pub use af_xdp::*;
 pub use maps::{Map, possible_cpus};
 pub use network::*;
 

@@ -5,7 +5,8 @@ use std::os::fd::AsRawFd as _;
 use bpfmand_splice::{ProceedMask, SpliceOptions};
 
 use crate::chain::Loaded;
-use crate::kernel::{self, ProgramKind, Sender, XdpMode, XdpSocket, interface};
+use crate::kernel::af_xdp::XdpSocket;
+use crate::kernel::{self, ProgramKind, Sender, XdpMode, interface};
 use crate::objects::{self, Corpus};
 use crate::pool::ATTEMPTS;
 use crate::together::{Together, options};
