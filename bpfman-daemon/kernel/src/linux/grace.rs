@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use bpfmand_core::{MapRole, MapSpec};
 
-use super::load;
+use super::{load, slots};
 use crate::KernelError;
 
 const ARRAY: u32 = 2;
@@ -19,7 +19,7 @@ const ARRAY_OF_MAPS: u32 = 12;
 pub fn wait() -> Result<(), KernelError> {
     let inner = load::map(&array(ARRAY, None), None)?;
     let outer: OwnedFd = load::map(&array(ARRAY_OF_MAPS, Some(Box::new(array(ARRAY, None)))), None)?;
-    load::slot(&outer, 0, &inner)
+    slots::fill(&outer, 0, &inner)
 }
 
 fn array(map_type: u32, inner: Option<Box<MapSpec>>) -> MapSpec {

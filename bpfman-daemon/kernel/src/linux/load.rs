@@ -12,10 +12,10 @@ use super::{extension, facts, features, netns, sys};
 use crate::{KernelError, Loaded, LogRequest, ProgramLoad};
 
 const MAP_TYPE_ARRAY: u32 = 2;
-const MAP_TYPE_PROG_ARRAY: u32 = 3;
+pub(super) const MAP_TYPE_PROG_ARRAY: u32 = 3;
 const MAP_TYPE_PERF_EVENT_ARRAY: u32 = 4;
-const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
-const MAP_TYPE_HASH_OF_MAPS: u32 = 13;
+pub(super) const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+pub(super) const MAP_TYPE_HASH_OF_MAPS: u32 = 13;
 const MAP_TYPE_RINGBUF: u32 = 27;
 const MAP_TYPE_USER_RINGBUF: u32 = 31;
 const FLAG_SLEEPABLE: u32 = 1 << 4;
@@ -104,51 +104,6 @@ fn write_globals(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
         ..Default::default()
     };
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop)
-}
-
-/// Puts a map or program into a slot.
-pub fn slot(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
-    let fail = |source| KernelError::call("fill", format!("slot {slot} of a map"), source);
-    let value = value.as_raw_fd();
-    check_slots(map).map_err(fail)?;
-    let mut request = attr::MapElement {
-        map_fd: map.as_raw_fd(),
-        key: (&raw const slot) as u64,
-        value: (&raw const value) as u64,
-        ..Default::default()
-    };
-    sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
-}
-
-/// Empties a slot.
-pub fn clear_slot(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
-    let fail = |source| KernelError::call("empty", format!("slot {slot} of a map"), source);
-    check_slots(map).map_err(fail)?;
-    let mut request =
-        attr::MapElement { map_fd: map.as_raw_fd(), key: (&raw const slot) as u64, ..Default::default() };
-    match sys::bpf(Command::MapDeleteElem, &mut request) {
-        Ok(_) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        Err(source) => Err(fail(source)),
-    }
-}
-
-/// Refuses maps without slots. The kernel reads as many bytes of a key and value as the map says, and for values of each
-/// CPU as many as there are CPUs.
-fn check_slots(map: &OwnedFd) -> io::Result<()> {
-    const SLOT: u32 = size_of::<u32>() as u32;
-    let (map_type, key_size, value_size) = facts::map_layout(map)?;
-    if matches!(map_type, MAP_TYPE_PROG_ARRAY | MAP_TYPE_ARRAY_OF_MAPS | MAP_TYPE_HASH_OF_MAPS)
-        && (key_size, value_size) == (SLOT, SLOT)
-    {
-        return Ok(());
-    }
-    Err(io::Error::new(
-        io::ErrorKind::InvalidInput,
-        format!(
-            "the map is of type {map_type} with keys of {key_size} and values of {value_size} bytes; slots are in maps of programs or maps, with keys of 4 bytes"
-        ),
-    ))
 }
 
 /// Sizes that objects leave to the loader.
@@ -350,6 +305,7 @@ pub fn kernel_name(name: &str) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slots::fill as slot;
     use super::*;
 
     #[test]

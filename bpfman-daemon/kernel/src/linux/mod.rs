@@ -18,6 +18,7 @@ mod netlink;
 mod netns;
 mod perf;
 mod pins;
+mod slots;
 mod symbols;
 mod sys;
 mod tcx;
@@ -132,11 +133,11 @@ impl Kernel for LinuxKernel {
     }
 
     fn fill_slot(&self, map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
-        load::slot(map, slot, value)
+        slots::fill(map, slot, value)
     }
 
     fn clear_slot(&self, map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
-        load::clear_slot(map, slot)
+        slots::clear(map, slot)
     }
 
     fn read_per_cpu(&self, map: &OwnedFd, key: u32) -> Result<Vec<Vec<u8>>, KernelError> {

@@ -164,7 +164,7 @@ fn a_watch_that_is_not_read_in_time_says_so(bench: &Bench<LinuxKernel>) {
     ip(netns, &["link", "set", "left", "down"]);
     let (name, ifindex) = ("left".to_owned(), bench.left().ifindex);
     let down = InterfaceEvent::Changed { name, ifindex, up: false };
-    assert_eq!(until(&mut *watch, |event| *event == down), [down.clone()]);
+    assert_eq!(until(&mut *watch, |event| *event == down), [down]);
 }
 
 /// A port that leaves a bridge is told by the message of an interface that is gone.

@@ -8,6 +8,7 @@
 mod anchors;
 mod bench;
 mod extensions;
+mod filters;
 mod holders;
 mod hooks;
 mod interfaces;

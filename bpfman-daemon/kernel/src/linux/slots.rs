@@ -1,0 +1,54 @@
+//! Slots of maps of maps and of arrays of programs.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::attr::{self, Command};
+use super::load::{MAP_TYPE_ARRAY_OF_MAPS, MAP_TYPE_HASH_OF_MAPS, MAP_TYPE_PROG_ARRAY};
+use super::{facts, sys};
+use crate::KernelError;
+
+/// Puts a map or program into a slot.
+pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
+    let fail = |source| KernelError::call("fill", format!("slot {slot} of a map"), source);
+    let value = value.as_raw_fd();
+    check_slots(map).map_err(fail)?;
+    let mut request = attr::MapElement {
+        map_fd: map.as_raw_fd(),
+        key: (&raw const slot) as u64,
+        value: (&raw const value) as u64,
+        ..Default::default()
+    };
+    sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
+}
+
+/// Empties a slot.
+pub fn clear(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
+    let fail = |source| KernelError::call("empty", format!("slot {slot} of a map"), source);
+    check_slots(map).map_err(fail)?;
+    let mut request =
+        attr::MapElement { map_fd: map.as_raw_fd(), key: (&raw const slot) as u64, ..Default::default() };
+    match sys::bpf(Command::MapDeleteElem, &mut request) {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(source) => Err(fail(source)),
+    }
+}
+
+/// Refuses maps without slots. The kernel reads as many bytes of a key and value as the map says, and for values of each
+/// CPU as many as there are CPUs.
+fn check_slots(map: &OwnedFd) -> io::Result<()> {
+    const SLOT: u32 = size_of::<u32>() as u32;
+    let (map_type, key_size, value_size) = facts::map_layout(map)?;
+    if matches!(map_type, MAP_TYPE_PROG_ARRAY | MAP_TYPE_ARRAY_OF_MAPS | MAP_TYPE_HASH_OF_MAPS)
+        && (key_size, value_size) == (SLOT, SLOT)
+    {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!(
+            "the map is of type {map_type} with keys of {key_size} and values of {value_size} bytes; slots are in maps of programs or maps, with keys of 4 bytes"
+        ),
+    ))
+}
