@@ -7,7 +7,7 @@ use crate::member::Member;
 use crate::options::SpliceOptions;
 use crate::plan::ChainPlan;
 use crate::planner;
-use crate::splice::{Maps, Splice, check_name, join, segment_name};
+use crate::splice::{Copy, Maps, Splice, check_name, join, segment_name};
 use crate::stack::Group;
 use crate::survey::survey_all;
 
@@ -27,7 +27,7 @@ pub struct Bindings<'a> {
 pub struct Timing {
     /// Per-CPU array of one 8-byte value: counts packets, to pick every 1,024th.
     pub ticks: MapId,
-    /// Per-CPU array of one value: for each slot of the chain two 8-byte cells, samples and nanoseconds.
+    /// Per-CPU array of one value of [`crate::TimeLayout`].
     pub samples: MapId,
 }
 
@@ -60,15 +60,22 @@ pub fn compile(
     if options.counters != bindings.counters.is_some() {
         return Err(SpliceError::Bindings { what: "counters" });
     }
+    if plan.timed != bindings.timing.is_some() {
+        return Err(SpliceError::Bindings { what: "times" });
+    }
     check_name(name)?;
+    let options = &SpliceOptions { timing: plan.timed, ..*options };
     let members = members.get(..plan.members.len()).ok_or(SpliceError::Bindings { what: "members" })?;
     let surveys = survey_all(members, options)?;
     let group = Group { members, surveys: &surveys, ways: &plan.members, options };
-    let maps = Maps { plan, arrays: bindings.arrays, counters: bindings.counters };
-    let programs = (0..plan.segments.len())
-        .map(|number| join(&segment_name(name, number), group, number, &maps))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(Compiled { programs, twins: Vec::new() })
+    let maps = Maps { plan, arrays: bindings.arrays, counters: bindings.counters, timing: bindings.timing };
+    let copies = |copy: Copy| {
+        (0..plan.segments.len())
+            .map(|number| join(&segment_name(name, number, copy), group, number, copy, &maps))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let twins = if plan.timed { copies(Copy::Twin)? } else { Vec::new() };
+    Ok(Compiled { programs: copies(Copy::Plain)?, twins })
 }
 
 /// Joins members that need no maps beside their own into one program, also a member that could be attached directly.
@@ -80,7 +87,7 @@ pub fn splice(
     members: &[Member<'_>],
     options: &SpliceOptions<'_>,
 ) -> Result<Splice, SpliceError> {
-    let options = SpliceOptions { counters: false, tc_writers_behind_cut: false, ..*options };
+    let options = SpliceOptions { counters: false, timing: false, tc_writers_behind_cut: false, ..*options };
     check_name(name)?;
     let plan = planner::decide(members, &options, false)?;
     let compiled = if plan.arrays.is_empty() {

@@ -24,7 +24,8 @@ fn compiled(members: &[Member<'_>], options: &SpliceOptions<'_>) -> (ChainPlan, 
     let plan = plan(members, options).unwrap();
     let arrays: Vec<MapId> = (0..plan.arrays.len()).map(|number| MapId(1000 + number as u32)).collect();
     let counters = options.counters.then_some(MapId(2000));
-    let bindings = Bindings { arrays: &arrays, counters, timing: None };
+    let timing = plan.timed.then_some(Timing { ticks: MapId(3000), samples: MapId(3001) });
+    let bindings = Bindings { arrays: &arrays, counters, timing };
     let compiled = compile("chain", members, &plan, options, &bindings).unwrap();
     (plan, compiled)
 }
@@ -227,6 +228,46 @@ fn a_verdict_that_is_known_is_counted_in_a_constant_cell() {
 }
 
 #[test]
+fn a_timed_chain_sends_some_packets_to_a_twin_that_reads_the_clock() {
+    let text = unknown();
+    let member = Member::new("a.o", &text, PASS);
+    let options = SpliceOptions { timing: true, ..XDP };
+    let (plan, compiled) = compiled(&[member, member], &options);
+    assert_eq!((plan.timed, &plan.arrays[..]), (true, &[ArrayUse::Twin(0)][..]));
+    let ([entry], [twin]) = (&compiled.programs[..], &compiled.twins[..]) else { panic!("one of each") };
+    let calls = |program: &Splice, id: i32| insns(program).iter().filter(|insn| **insn == helper(id)).count();
+    // Tick, then the tail call to the twin: no clock.
+    assert_eq!((calls(entry, 1), calls(entry, 12), calls(entry, 5)), (1, 1, 0));
+    // The clock itself and two members, each read at its end and its start; nothing leads out.
+    assert_eq!((calls(twin, 1), calls(twin, 12), calls(twin, 5)), (3, 0, 7));
+    assert_eq!(entry.text.map_ids(), [MapId(1000), MapId(3000)]);
+    assert_eq!(twin.text.map_ids(), [MapId(3001)]);
+    assert_eq!(twin.text.0.name, "chain.t");
+    let off = plan_of(&[member, member], &SpliceOptions { timing: false, ..options });
+    assert!(off.arrays.is_empty() && !off.timed);
+    let bound = Member { device_bound: true, ..member };
+    assert!(!plan_of(&[bound, bound], &options).timed, "program arrays take no such programs");
+}
+
+fn plan_of(members: &[Member<'_>], options: &SpliceOptions<'_>) -> ChainPlan {
+    plan(members, options).unwrap()
+}
+
+#[test]
+fn a_cut_chains_twins_lead_to_each_other() {
+    let text = unknown();
+    let member = Member::new("a.o", &text, PASS);
+    let options = SpliceOptions { timing: true, attempt: Attempt::CutEach, ..XDP };
+    let (plan, compiled) = compiled(&[member, member], &options);
+    assert_eq!(plan.arrays, [ArrayUse::Segment(1), ArrayUse::Twin(0), ArrayUse::Twin(1)]);
+    let maps = |program: &Splice| program.text.map_ids();
+    assert_eq!(maps(&compiled.programs[0]), [MapId(1000), MapId(1001), MapId(3000)]);
+    assert_eq!(maps(&compiled.programs[1]), []);
+    assert_eq!(maps(&compiled.twins[0]), [MapId(1002), MapId(3001)]);
+    assert_eq!(maps(&compiled.twins[1]), [MapId(3001)]);
+}
+
+#[test]
 fn the_cell_of_a_failed_tail_call_is_that_of_whom_it_would_have_reached() {
     let plain = unknown();
     let isolated = Member { isolated: true, ..Member::new("b.o", &plain, PASS) };
@@ -250,9 +291,11 @@ fn the_context_outlives_the_last_member_where_packets_are_counted() {
 
 #[test]
 fn later_programs_are_named_after_the_chain() {
-    assert_eq!(segment_name("xdp_eth0", 0), "xdp_eth0");
-    assert_eq!(segment_name("xdp_eth0", 1), "xdp_eth0.2");
-    assert_eq!(segment_name("fifteen_letters", 31), "fifteen_lett.32");
+    assert_eq!(segment_name("xdp_eth0", 0, Copy::Plain), "xdp_eth0");
+    assert_eq!(segment_name("xdp_eth0", 1, Copy::Plain), "xdp_eth0.2");
+    assert_eq!(segment_name("fifteen_letters", 31, Copy::Plain), "fifteen_lett.32");
+    assert_eq!(segment_name("fifteen_letters", 0, Copy::Twin), "fifteen_lette.t");
+    assert_eq!(segment_name("xdp_eth0", 1, Copy::Twin), "xdp_eth0.t2");
 }
 
 #[test]
@@ -375,8 +418,9 @@ mod properties {
             attempt in attempt(),
             counters: bool,
             as_subprograms: bool,
+            timing: bool,
         ) {
-            let options = SpliceOptions { hook, attempt, counters, as_subprograms, ..XDP };
+            let options = SpliceOptions { hook, attempt, counters, timing, as_subprograms, ..XDP };
             let members: Vec<_> = texts
                 .iter()
                 .map(|(text, set, isolated)| Member {
@@ -391,7 +435,8 @@ mod properties {
             let covered: Vec<usize> = plan.segments.iter().flat_map(|segment| segment.members.clone()).collect();
             let direct = plan.segments.is_empty();
             prop_assert!(direct || covered == (0..plan.members.len()).collect::<Vec<_>>());
-            for program in &first.programs {
+            prop_assert_eq!(first.twins.len(), if plan.timed { first.programs.len() } else { 0 });
+            for program in first.programs.iter().chain(&first.twins) {
                 let text = &program.text.0;
                 prop_assert_eq!(crate::member::check_shape(text), Ok(()));
                 prop_assert!(program.stack_bytes <= 512);
@@ -404,9 +449,11 @@ mod properties {
             }
             // Other maps: only references to them differ, which the kernel leaves out of the tag.
             let arrays: Vec<MapId> = plan.arrays.iter().map(|_| MapId(77)).collect();
-            let bindings = Bindings { arrays: &arrays, counters: counters.then_some(MapId(78)), timing: None };
+            let timing = plan.timed.then_some(Timing { ticks: MapId(79), samples: MapId(80) });
+            let bindings = Bindings { arrays: &arrays, counters: counters.then_some(MapId(78)), timing };
             let other = compile("chain", &members, &plan, &options, &bindings).unwrap();
-            for (one, two) in first.programs.iter().zip(&other.programs) {
+            let pairs = first.programs.iter().zip(&other.programs).chain(first.twins.iter().zip(&other.twins));
+            for (one, two) in pairs {
                 let references: Vec<usize> = one.text.map_references().collect();
                 for (at, (a, b)) in insns(one).iter().zip(insns(two)).enumerate() {
                     let b = if references.contains(&at) { Insn { imm: a.imm, ..*b } } else { *b };

@@ -127,7 +127,9 @@ fn check_sums(group: Group<'_>, range: &Range<usize>) -> Result<(), CutReason> {
     }
     let arenas = maps.iter().filter(|id| options.arenas.contains(id)).count();
     let leads_on = usize::from(range.end < members.len());
-    let maps = maps.len() + own + leads_on + usize::from(options.counters);
+    // A timed chain has three more: of ticks, of times, and the array that holds the twin.
+    let ours = usize::from(options.counters) + 3 * usize::from(options.timing);
+    let maps = maps.len() + own + leads_on + ours;
     if maps > MAX_MAPS {
         return Err(CutReason::Maps { maps });
     }

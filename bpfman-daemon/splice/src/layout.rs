@@ -6,6 +6,7 @@ use std::ops::Range;
 use bpfmand_core::{Insn, MapId};
 
 use crate::asm::{Asm, Label, OutOfReach};
+use crate::clock::{self, Clock};
 use crate::error::SpliceError;
 use crate::exits::{Counting, Exits, FAILED};
 use crate::joint;
@@ -36,6 +37,10 @@ pub(crate) struct Segment<'a> {
     /// The arrays that hold members which stay programs of their own.
     pub(crate) own: BTreeMap<usize, MapId>,
     pub(crate) counting: Option<Counting>,
+    /// The map of ticks and the array of the twin, for the first program of a timed chain.
+    pub(crate) tick: Option<(MapId, MapId)>,
+    /// For a twin.
+    pub(crate) clock: Option<Clock>,
 }
 
 /// Lays the program out. Conditional jumps to the chain's end that prove too far get a longer form.
@@ -131,7 +136,11 @@ impl Emission<'_> {
     /// Leads into a member: its context, and a frame in which it finds nothing of the members before.
     fn enter(&mut self, member: usize) {
         let context = self.segment.stack.context;
-        if member == self.segment.range.start {
+        let is_first = member == self.segment.range.start;
+        if let (true, Some((ticks, twin))) = (is_first, self.segment.tick) {
+            clock::tick(&mut self.asm, ticks, twin);
+        }
+        if is_first {
             joint::save_context(&mut self.asm, context);
         } else {
             joint::load_context(&mut self.asm, context);
@@ -139,6 +148,9 @@ impl Emission<'_> {
         // A program that is tail-called finds the frame of the one before.
         if member > 0 {
             joint::zero_frame(&mut self.asm, self.segment.group.body(member));
+        }
+        if let (true, Some(clock)) = (is_first, self.segment.clock) {
+            clock.start(&mut self.asm);
         }
     }
 
@@ -190,6 +202,9 @@ impl Emission<'_> {
     fn leave(&mut self, member: usize, exits: &mut Exits) {
         let group = self.segment.group;
         let hook = group.options.hook;
+        if let Some(clock) = self.segment.clock {
+            clock.lap(&mut self.asm, member);
+        }
         if self.way(member) == Way::Own {
             let failed = exits.failed(&mut self.asm, member);
             self.branch(opcode::JEQ32, FAILED.cast_unsigned(), failed, self.far[member]);

@@ -16,6 +16,7 @@
 mod asm;
 mod btf_merge;
 mod btf_records;
+mod clock;
 mod compile;
 mod counters;
 mod cut;
@@ -48,6 +49,7 @@ mod testing;
 mod verdicts;
 mod way;
 
+pub use clock::{TIMED_ONE_IN, TimeLayout};
 pub use compile::{Bindings, Compiled, Timing, compile, splice};
 pub use counters::{COUNTER_ROWS, CounterLayout};
 pub use error::{MemberName, SpliceError};

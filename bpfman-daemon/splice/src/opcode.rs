@@ -40,6 +40,8 @@ pub(crate) const MOV64_REG: u8 = 0xbf;
 pub(crate) const MOV32_IMM: u8 = 0xb4;
 pub(crate) const MOV32_REG: u8 = 0xbc;
 pub(crate) const ADD32_IMM: u8 = 0x04;
+pub(crate) const AND64_IMM: u8 = 0x57;
+pub(crate) const SUB64_REG: u8 = 0x1f;
 pub(crate) const AND32_IMM: u8 = 0x54;
 pub(crate) const LSH32_IMM: u8 = 0x64;
 pub(crate) const ADD64_IMM: u8 = 0x07;
@@ -48,11 +50,13 @@ pub(crate) const LSH32_REG: u8 = 0x6c;
 pub(crate) const RSH32_REG: u8 = 0x7c;
 pub(crate) const STORE_DW_REG: u8 = 0x7b;
 pub(crate) const STORE_DW_IMM: u8 = 0x7a;
+pub(crate) const STORE_W_IMM: u8 = 0x62;
 pub(crate) const STORE_W_REG: u8 = 0x63;
 pub(crate) const LOAD_DW: u8 = 0x79;
 pub(crate) const LOAD_W: u8 = 0x61;
 /// 64-bit compare with an immediate and jump.
 pub(crate) const JEQ64: u8 = 0x15;
+pub(crate) const JNE64: u8 = 0x55;
 /// 32-bit compare and jump (Linux 5.1 and later), with an immediate.
 pub(crate) const JEQ32: u8 = 0x16;
 pub(crate) const JNE32: u8 = 0x56;

@@ -56,6 +56,9 @@ pub struct SpliceOptions<'a> {
     pub arenas: &'a [MapId],
     /// Count where packets leave the chain ([`crate::CounterLayout`]): 1 to 3 ns a packet.
     pub counters: bool,
+    /// Make a timed twin, which one packet in 1,024 takes ([`crate::TimeLayout`]): 2 ns a packet. Chains that are bound to a
+    /// device, and a program that the hook runs itself, have none.
+    pub timing: bool,
     /// Every member is a global function under its own name, for tools that trace functions.
     pub as_subprograms: bool,
     /// TC: put members that write packets directly behind a cut when members that only read come first. A program
@@ -83,6 +86,7 @@ impl SpliceOptions<'_> {
             deferring_kfuncs: &[],
             arenas: &[],
             counters: false,
+            timing: false,
             as_subprograms: false,
             tc_writers_behind_cut: true,
             verified_limit: VERIFIED_LIMIT,

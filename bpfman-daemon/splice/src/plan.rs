@@ -151,6 +151,8 @@ pub struct ChainPlan {
     pub frags: bool,
     /// All programs of the chain have to be bound to the interface's device (`BPF_F_XDP_DEV_BOUND_ONLY`).
     pub device_bound: bool,
+    /// There is a timed twin ([`crate::Bindings::timing`] is wanted).
+    pub timed: bool,
     /// Which step of the way back from the cheapest chain this is.
     pub attempt: Attempt,
 }

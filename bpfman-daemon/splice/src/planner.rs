@@ -57,9 +57,12 @@ pub(crate) fn decide(
             arrays,
             frags,
             device_bound,
+            timed: false,
             attempt,
         });
     }
+    let timed = options.timing && !device_bound;
+    let options = &SpliceOptions { timing: timed, ..*options };
     let mut ways: Vec<MemberPlan> =
         (0..reached).map(|member| first_way(members, &surveys, options, member)).collect();
     let (segments, ways) = loop {
@@ -73,7 +76,7 @@ pub(crate) fn decide(
             }
         }
     };
-    let arrays = arrays(&segments, &ways);
+    let arrays = arrays(&segments, &ways, timed);
     let plan = ChainPlan {
         strategy: if segments.len() > 1 { Strategy::Cut } else { Strategy::Splice },
         members: ways,
@@ -82,6 +85,7 @@ pub(crate) fn decide(
         arrays,
         frags,
         device_bound,
+        timed,
         attempt,
     };
     tail_calls::check(members, &surveys, &plan)?;
@@ -138,7 +142,7 @@ fn hidden_exit(
 }
 
 /// Arrays in the order in which a packet meets them.
-fn arrays(segments: &[SegmentPlan], ways: &[MemberPlan]) -> Vec<ArrayUse> {
+fn arrays(segments: &[SegmentPlan], ways: &[MemberPlan], timed: bool) -> Vec<ArrayUse> {
     let mut arrays = Vec::new();
     for (number, segment) in segments.iter().enumerate() {
         if number > 0 {
@@ -146,6 +150,9 @@ fn arrays(segments: &[SegmentPlan], ways: &[MemberPlan]) -> Vec<ArrayUse> {
         }
         let own = segment.members.clone().filter(|member| ways[*member].way == Way::Own);
         arrays.extend(own.map(ArrayUse::Member));
+    }
+    if timed {
+        arrays.extend((0..segments.len()).map(ArrayUse::Twin));
     }
     arrays
 }

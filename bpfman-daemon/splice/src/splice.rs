@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bpfmand_core::{BoundText, FunctionSpan, MapId, ProgramText};
 
+use crate::clock::{Clock, TimeLayout};
+use crate::compile::Timing;
 use crate::counters::CounterLayout;
 use crate::debug_info::{self, Names};
 use crate::error::SpliceError;
@@ -59,6 +61,16 @@ pub(crate) struct Maps<'a> {
     pub(crate) plan: &'a ChainPlan,
     pub(crate) arrays: &'a [MapId],
     pub(crate) counters: Option<MapId>,
+    pub(crate) timing: Option<Timing>,
+}
+
+/// Which copy of a chain's program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copy {
+    /// The one that packets meet.
+    Plain,
+    /// The timed twin.
+    Twin,
 }
 
 impl Maps<'_> {
@@ -73,6 +85,7 @@ pub(crate) fn join(
     name: &str,
     group: Group<'_>,
     number: usize,
+    copy: Copy,
     maps: &Maps<'_>,
 ) -> Result<Splice, SpliceError> {
     let range = maps.plan.segments[number].members.clone();
@@ -85,8 +98,20 @@ pub(crate) fn join(
         .counters
         .map(|map| Counting { map, layout: CounterLayout::new(group.options.hook, group.members.len()) });
     let stack_bytes = stack.worst;
-    let next = maps.array(ArrayUse::Segment(number + 1));
-    let segment = Segment { group, range: range.clone(), stack, next, own, counting };
+    let next = maps.array(match copy {
+        Copy::Plain => ArrayUse::Segment(number + 1),
+        Copy::Twin => ArrayUse::Twin(number + 1),
+    });
+    let twin = maps.timing.zip(maps.array(ArrayUse::Twin(0)));
+    let tick =
+        twin.filter(|_| copy == Copy::Plain && number == 0).map(|(timing, array)| (timing.ticks, array));
+    let clock = maps.timing.filter(|_| copy == Copy::Twin).map(|timing| Clock {
+        samples: timing.samples,
+        layout: TimeLayout::new(group.members.len()),
+        context: stack.context,
+        frame: stack.untimed,
+    });
+    let segment = Segment { group, range: range.clone(), stack, next, own, counting, tick, clock };
     let Layout { mut insns, sections } = layout::lay_out(&segment)?;
     if insns.len() > MAX_INSNS {
         return Err(SpliceError::TooManyInsns { insns: insns.len() });
@@ -139,11 +164,13 @@ pub(crate) fn check_name(name: &str) -> Result<(), SpliceError> {
 }
 
 /// The name of a chain's later program: the chain's with its number, shortened to fit.
-pub(crate) fn segment_name(name: &str, number: usize) -> String {
-    if number == 0 {
-        return name.to_owned();
-    }
-    let suffix = format!(".{}", number + 1);
+pub(crate) fn segment_name(name: &str, number: usize, copy: Copy) -> String {
+    let suffix = match (copy, number) {
+        (Copy::Plain, 0) => return name.to_owned(),
+        (Copy::Plain, number) => format!(".{}", number + 1),
+        (Copy::Twin, 0) => ".t".to_owned(),
+        (Copy::Twin, number) => format!(".t{}", number + 1),
+    };
     let kept = name.len().min(MAX_NAME - suffix.len());
     // Names are ASCII, that was checked.
     format!("{}{suffix}", &name[..kept])

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bpfmand_core::ProgramText;
 
+use crate::clock;
 use crate::frame::{self, Depth};
 use crate::member::{self, Member};
 use crate::options::{FrameRounding, SpliceOptions};
@@ -123,6 +124,8 @@ pub(crate) struct Stack {
     pub(crate) context: ContextPlace,
     /// Depth of the common frame in bytes.
     pub(crate) frame: u32,
+    /// Bytes of the common frame above those of the clock, if the chain is timed.
+    pub(crate) untimed: u32,
     /// Bytes of the common frame and the deepest calls, rounded as the kernel does.
     pub(crate) worst: u32,
 }
@@ -161,12 +164,13 @@ fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Optio
         // The row of the counters needs a place when the members are through.
         ContextPlace::Register(_) => u32::from(group.options.counters) * 8,
     };
-    let frame = bodies.max(glue);
+    let untimed = bodies.max(glue);
+    let frame = untimed + if group.options.timing { clock::BYTES } else { 0 };
     let calls = |member: usize| calls_bytes(&group.surveys[member], group.ways[member].way, rounding);
     let worst = rounding.round(frame) + range.clone().map(calls).max().unwrap_or(0);
     let fits =
         worst <= FULL && range.clone().all(|member| tail_calls_fit(group, member, rounding.round(frame)));
-    fits.then_some(Stack { context, frame, worst })
+    fits.then_some(Stack { context, frame, untimed, worst })
 }
 
 /// Bytes of the deepest calls below the entry function, without its own frame.
