@@ -22,3 +22,4 @@ mod special;
 mod together;
 mod traffic;
 mod type_tags;
+mod ways;

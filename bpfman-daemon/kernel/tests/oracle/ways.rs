@@ -1,0 +1,268 @@
+//! What the ways of members rest on: how the kernel answers when a tail call fails, what verifiers overlook, what a
+//! program of its own finds on its stack, and how a timed twin counts.
+
+use bpfmand_core::{BoundText, Insn, MapId};
+use bpfmand_splice::{
+    ArrayUse, Attempt, Bindings, COUNTER_ROWS, CounterLayout, Member, ProceedMask, SpliceOptions,
+    TIMED_ONE_IN, TimeLayout, Timing, Way, compile, plan,
+};
+
+use crate::chain::descriptors;
+use crate::kernel::{self, Map, Packet, Program, ProgramKind, load, run};
+use crate::objects::program;
+use crate::together::options;
+
+const EXIT: Insn = Insn::new(0x95, 0, 0, 0, 0);
+
+const fn verdict(code: i32) -> Insn {
+    Insn::new(0xb7, 0, 0, 0, code)
+}
+
+/// A program that returns a constant.
+fn constant(code: i32) -> BoundText {
+    program("constant", vec![verdict(code), EXIT])
+}
+
+/// The member, isolated.
+fn alone(member: Member<'_>) -> Member<'_> {
+    Member { isolated: true, ..member }
+}
+
+/// A chain on the kernel, with every map that it may want.
+struct Chain {
+    ways: Vec<Way>,
+    entry: Program,
+    members: usize,
+    counters: Option<Map>,
+    samples: Option<Map>,
+    /// Ticks, arrays, later programs and members alone.
+    _kept: (Vec<Map>, Vec<Program>),
+}
+
+impl Chain {
+    /// Loads a chain of members that refer to `maps` by their places. Arrays of which `fills` says no stay empty.
+    fn new(
+        kind: ProgramKind,
+        members: &[Member<'_>],
+        maps: &[Map],
+        options: &SpliceOptions<'_>,
+        fills: impl Fn(ArrayUse) -> bool,
+    ) -> Self {
+        let plan = plan(members, options).unwrap();
+        let row = CounterLayout::new(options.hook, plan.members.len()).value_size() as u32;
+        let times = TimeLayout::new(plan.members.len()).value_size() as u32;
+        let counters = options.counters.then(|| Map::create(6, 4, row, COUNTER_ROWS, 0).unwrap());
+        let timing = plan
+            .timed
+            .then(|| (Map::create(6, 4, 8, 1, 0).unwrap(), Map::create(6, 4, times, 1, 0).unwrap()));
+        let mut arrays: Vec<Map> = plan.arrays.iter().map(|_| Map::empty_slot().unwrap()).collect();
+        let mut all = descriptors(maps);
+        let mut id = |map: &Map| {
+            all.extend(descriptors(std::slice::from_ref(map)));
+            MapId(all.len() as u32 - 1)
+        };
+        let array_ids: Vec<MapId> = arrays.iter().map(&mut id).collect();
+        let bindings = Bindings {
+            arrays: &array_ids,
+            counters: counters.as_ref().map(&mut id),
+            timing: timing.as_ref().map(|(ticks, samples)| Timing { ticks: id(ticks), samples: id(samples) }),
+        };
+        let compiled = compile("chain", members, &plan, options, &bindings).unwrap();
+        let load = |text: &BoundText| load(text, kind, &all).unwrap_or_else(|log| panic!("{log}"));
+        let mut programs: Vec<Program> =
+            compiled.programs.iter().map(|program| load(&program.text)).collect();
+        let twins: Vec<Program> = compiled.twins.iter().map(|program| load(&program.text)).collect();
+        let mut kept = Vec::new();
+        for (array, used) in arrays.iter().zip(&plan.arrays).filter(|(_, used)| fills(**used)) {
+            match used {
+                ArrayUse::Segment(number) => array.hold(&programs[*number]).unwrap(),
+                ArrayUse::Twin(number) => array.hold(&twins[*number]).unwrap(),
+                ArrayUse::Member(number) => {
+                    let alone = load(members[*number].text);
+                    array.hold(&alone).unwrap();
+                    kept.push(alone);
+                }
+            }
+        }
+        let entry = programs.remove(0);
+        kept.extend(programs.into_iter().chain(twins));
+        let (ticks, samples) = timing.unzip();
+        arrays.extend(ticks);
+        let ways = plan.members.iter().map(|member| member.way).collect();
+        Self { ways, entry, members: plan.members.len(), counters, samples, _kept: (arrays, kept) }
+    }
+
+    /// The verdict for a packet.
+    fn run(&self, kind: ProgramKind) -> i32 {
+        let context = if kind == ProgramKind::Xdp { vec![0] } else { vec![0; 7] };
+        run(&self.entry, kind, &Packet { data: vec![0x11; 64], context }).unwrap().0
+    }
+
+    /// What the cells of all rows together count.
+    fn exits(&self) -> Vec<u64> {
+        let rows = self.counters.as_ref().unwrap().contents();
+        let mut sums = vec![0; rows[0].1.len() / 8];
+        for (_, row) in rows {
+            for (sum, bytes) in sums.iter_mut().zip(row.as_chunks::<8>().0) {
+                *sum += u64::from_ne_bytes(*bytes);
+            }
+        }
+        sums
+    }
+}
+
+/// `bpf_tail_call(ctx, map 0, slot 0)` and then a verdict.
+fn tail_caller(otherwise: i32) -> BoundText {
+    program(
+        "tail_caller",
+        vec![
+            Insn::new(0x18, 2, 1, 0, 0),
+            Insn::default(),
+            Insn::new(0xb7, 3, 0, 0, 0),
+            Insn::new(0x85, 0, 0, 0, 12),
+            verdict(otherwise),
+            EXIT,
+        ],
+    )
+}
+
+#[test]
+fn a_packet_that_cannot_go_on_is_dropped_and_counted_where_it_was_to_go() {
+    for (kind, goes_on, dropped) in
+        [(ProgramKind::Xdp, 2, 0), (ProgramKind::Tcx, 3, 2), (ProgramKind::Clsact, 3, 2)]
+    {
+        let text = constant(goes_on);
+        let set = ProceedMask(if kind == ProgramKind::Xdp { 1 << goes_on } else { 1 << (goes_on + 1) });
+        let member = Member::new("a.o", &text, set);
+        let isolated = Member { isolated: true, ..member };
+        let counted = SpliceOptions { counters: true, ..options(kind) };
+        let cut = SpliceOptions { attempt: Attempt::CutEach, ..counted };
+        for (members, options) in [([member, isolated, member], counted), ([member, member, member], cut)] {
+            let missing = [ArrayUse::Member(1), ArrayUse::Segment(1)];
+            let broken = Chain::new(kind, &members, &[], &options, |used| !missing.contains(&used));
+            let layout = CounterLayout::new(options.hook, 3);
+            assert_eq!(broken.run(kind), dropped, "{kind:?}");
+            let mut expected = vec![0; layout.slots * layout.columns];
+            expected[layout.failed_cell(1)] = 1;
+            assert_eq!(broken.exits(), expected, "{kind:?}");
+            let whole = Chain::new(kind, &members, &[], &options, |_| true);
+            assert_eq!(whole.run(kind), options.hook.end_verdict(), "{kind:?}");
+            let mut expected = vec![0; layout.slots * layout.columns];
+            expected[layout.cell(layout.all_proceeded(), options.hook.end_verdict())] = 1;
+            assert_eq!(whole.exits(), expected, "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_verdict_from_a_tail_called_program_is_looked_at_though_verifiers_overlook_it() {
+    let kind = ProgramKind::Xdp;
+    let jumps = Map::empty_slot().unwrap();
+    let dropper = load(&constant(1), kind, &[]).unwrap();
+    jumps.hold(&dropper).unwrap();
+    // By all that the verifier of older kernels sees, the first member always passes.
+    let (caller, last) = (tail_caller(2), constant(3));
+    let members = [
+        Member::new("caller.o", &caller, ProceedMask(1 << 2)),
+        Member::new("last.o", &last, ProceedMask(1 << 2)),
+    ];
+    let maps = [jumps];
+    let chain = Chain::new(kind, &members, &maps, &options(kind), |_| true);
+    assert_eq!(chain.ways, [Way::Function, Way::Inline]);
+    assert_eq!(chain.run(kind), 1);
+    // The same for a program of its own, whose function says what it would return if the call failed.
+    let drop = constant(1);
+    let own = Member { isolated: true, ..Member::new("own.o", &drop, ProceedMask(1 << 2)) };
+    let chain = Chain::new(kind, &[own, members[1]], &[], &options(kind), |_| true);
+    assert_eq!(chain.run(kind), 1);
+}
+
+#[test]
+fn a_failing_old_load_ends_its_member_with_zero_though_verifiers_overlook_it() {
+    let kind = ProgramKind::Tcx;
+    // Loads beyond the packet's end: the program ends with 0. Else it would say PIPE.
+    let load_beyond = program(
+        "load_beyond",
+        vec![Insn::new(0xbf, 6, 1, 0, 0), Insn::new(0x30, 0, 0, 0, 5000), verdict(3), EXIT],
+    );
+    let last = constant(2);
+    let pipe = ProceedMask(1 << 4);
+    let members = [Member::new("load.o", &load_beyond, pipe), Member::new("last.o", &last, pipe)];
+    let chain = Chain::new(kind, &members, &[], &options(kind), |_| true);
+    assert_eq!(chain.ways, [Way::Function, Way::Inline]);
+    assert_eq!(chain.run(kind), 0, "OK, by the failing load, ends the chain");
+}
+
+#[test]
+fn a_program_of_its_own_or_behind_a_call_finds_an_empty_stack() {
+    let kind = ProgramKind::Xdp;
+    let mut dirty: Vec<Insn> = (1..=16).map(|slot| Insn::new(0x7a, 10, 0, -8 * slot, 0x5a5a)).collect();
+    dirty.extend([verdict(2), EXIT]);
+    let dirty = program("dirty", dirty);
+    // Passes if all that it finds is zero.
+    let mut reader = vec![Insn::new(0xb7, 1, 0, 0, 0)];
+    for slot in 1..=16 {
+        reader.extend([Insn::new(0x79, 2, 10, -8 * slot, 0), Insn::new(0x4f, 1, 2, 0, 0)]);
+    }
+    reader.extend([verdict(2), Insn::new(0x15, 1, 0, 1, 0), verdict(1), EXIT]);
+    let reader = program("reader", reader);
+    if let Err(log) = load(&reader, kind, &[]) {
+        assert!(kernel::kernel_version() < (6, 3), "{log}");
+        println!("skipped: programs cannot read stack that they never wrote before Linux 6.3");
+        return;
+    }
+    let set = ProceedMask(1 << 2);
+    let (dirty, reader) = (Member::new("dirty.o", &dirty, set), Member::new("reader.o", &reader, set));
+    let attempt = |attempt| SpliceOptions { attempt, ..options(kind) };
+    for (members, options) in [
+        ([dirty, reader], options(kind)),
+        ([dirty, alone(reader)], options(kind)),
+        ([alone(dirty), alone(reader)], options(kind)),
+        ([alone(dirty), reader], options(kind)),
+        ([dirty, reader], attempt(Attempt::AllFunctions)),
+        ([dirty, reader], attempt(Attempt::CutEach)),
+    ] {
+        let chain = Chain::new(kind, &members, &[], &options, |_| true);
+        assert_eq!(chain.run(kind), 2, "{:?}, {:?}", chain.ways, options.attempt);
+    }
+}
+
+#[test]
+fn one_packet_in_1024_is_timed_and_means_the_same() {
+    const PACKETS: u32 = 3 * TIMED_ONE_IN;
+    for (kind, goes_on) in [(ProgramKind::Xdp, 2), (ProgramKind::Tcx, 3)] {
+        let (first, last) = (constant(goes_on), constant(1));
+        let set = ProceedMask(if kind == ProgramKind::Xdp { 1 << goes_on } else { 1 << (goes_on + 1) });
+        let (first, last) = (Member::new("first.o", &first, set), Member::new("last.o", &last, set));
+        let never = Member { proceed_on: set, ..first };
+        let timed = SpliceOptions { timing: true, counters: true, ..options(kind) };
+        let cut = SpliceOptions { attempt: Attempt::CutEach, ..timed };
+        let isolated = Member { isolated: true, ..first };
+        for (members, options) in
+            [([first, last, never], timed), ([first, last, never], cut), ([isolated, last, never], timed)]
+        {
+            let chain = Chain::new(kind, &members, &[], &options, |_| true);
+            let hook = options.hook;
+            kernel::stay_on_one_cpu().unwrap();
+            for _ in 0..PACKETS {
+                assert_eq!(chain.run(kind), hook.translate(1), "{kind:?}");
+            }
+            let counters = CounterLayout::new(hook, chain.members);
+            let mut exits = vec![0; counters.slots * counters.columns];
+            exits[counters.cell(1, 1)] = u64::from(PACKETS);
+            assert_eq!(chain.exits(), exits, "timed packets are counted like all others");
+            let times = chain.samples.as_ref().unwrap().contents();
+            let cells: Vec<u64> =
+                times[0].1.as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)).collect();
+            let layout = TimeLayout::new(chain.members);
+            let samples = |slot| cells[layout.samples(slot)];
+            assert_eq!([samples(0), samples(1), samples(2)], [3, 3, 0], "{kind:?}: the last is not reached");
+            // Each program of a cut chain takes the clock's own time.
+            let programs = if options.attempt == Attempt::CutEach { 2 } else { 1 };
+            assert_eq!(samples(layout.clock()), 3 * programs);
+            for slot in [0, 1, layout.clock()] {
+                assert!(cells[layout.samples(slot) + 1] > 0, "time goes by");
+            }
+        }
+    }
+}
