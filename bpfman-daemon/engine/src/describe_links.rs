@@ -1,16 +1,16 @@
-//! Links and chains: the records, and what the kernel runs in their place.
+//! Links: the records, and what the kernel runs in their place.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, KernelLinkId, LinkId, ProgramId, ProgramType};
+use bpfmand_core::{KernelLinkId, LinkId, ProgramId, ProgramType};
 use bpfmand_kernel::{Kernel, TcFilter};
 
 use crate::chain::{filter_place, hook_text};
 use crate::describe::{OK, has_pair};
-use crate::details::{ChainDetails, ChainMemberDetails, LinkDetails};
-use crate::records::{Entry, HookRecord, LinkRecord, Strategy};
+use crate::details::LinkDetails;
+use crate::records::{Entry, HookRecord, LinkRecord};
 use crate::recover_moves::is_parked;
 use crate::{Engine, EngineError, paths};
 
@@ -18,11 +18,15 @@ use crate::{Engine, EngineError, paths};
 const WAITING: &str = "waiting: its interface is not there, and it is attached when it comes";
 
 /// What a hook runs now.
-struct Running {
-    kernel_link: Option<KernelLinkId>,
-    program: Option<ProgramId>,
-    pin: Option<PathBuf>,
-    state: String,
+pub struct Running {
+    /// The kernel's link, where there is one.
+    pub kernel_link: Option<KernelLinkId>,
+    /// The program; none if nothing runs.
+    pub program: Option<ProgramId>,
+    /// The link's pin.
+    pub pin: Option<PathBuf>,
+    /// "ok", or what differs from the record.
+    pub state: String,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -120,7 +124,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Running { kernel_link: Some(facts.id), program: Some(facts.program), pin: Some(pin), state })
     }
 
-    fn running_chain(&self, hook: &HookRecord) -> Result<Running, EngineError> {
+    pub(crate) fn running_chain(&self, hook: &HookRecord) -> Result<Running, EngineError> {
         if is_parked(&hook.key) {
             return Ok(Running { kernel_link: None, program: None, pin: None, state: WAITING.to_owned() });
         }
@@ -171,77 +175,5 @@ impl<K: Kernel> Engine<K> {
                 Ok(Running { kernel_link: None, program, pin: None, state })
             }
         }
-    }
-
-    /// The chain of a hook.
-    ///
-    /// # Errors
-    /// No program of ours is there, or the interface does not exist.
-    pub fn chain_of(&self, interface: &Interface, kind: HookKind) -> Result<ChainDetails, EngineError> {
-        let key: HookKey = self.kernel.find_hook(interface, kind)?;
-        let (links, hook) = {
-            let state = self.state();
-            (state.chain(&key), state.hooks.get(&key).cloned())
-        };
-        let text = hook_text(&key, interface);
-        let waiting = self.waiting(&key);
-        if links.is_empty() {
-            return Err(EngineError::NoChain { hook: text });
-        }
-        let members = links
-            .iter()
-            .enumerate()
-            .filter_map(|(position, link)| {
-                let program = self.record(link.program)?;
-                Some(ChainMemberDetails {
-                    link: link.id,
-                    program: program.id,
-                    name: program.name.clone(),
-                    position: position as u32,
-                    priority: link.point.priority().unwrap_or(0),
-                    proceed_on: link.point.proceed_on(),
-                    role: link.order.role.clone(),
-                    reason: self.state().place(link).reason(&waiting),
-                })
-            })
-            .collect();
-        let Some(hook) = hook else {
-            return Ok(ChainDetails {
-                hook: text,
-                strategy: "kernel",
-                reason: "tcx: the kernel runs the links one after another".to_owned(),
-                entry: None,
-                kernel_link: None,
-                mode: "tcx",
-                members,
-            });
-        };
-        let running = self.running_chain(&hook)?;
-        let entry = running.program.map(|id| self.kernel.program(id)).transpose()?.flatten();
-        let (strategy, reason) = match hook.strategy {
-            Strategy::Direct => (
-                "direct",
-                "one member, whose proceed-on set cannot change its verdict: it is attached itself"
-                    .to_owned(),
-            ),
-            Strategy::Splice if links.len() == 1 => (
-                "splice",
-                "one member, whose verdicts have to be translated or checked at its end".to_owned(),
-            ),
-            Strategy::Splice => ("splice", format!("{} members joined into one program", links.len())),
-        };
-        Ok(ChainDetails {
-            hook: text,
-            strategy,
-            reason,
-            entry,
-            kernel_link: running.kernel_link,
-            mode: match hook.entry {
-                Entry::Link if key.kind == HookKind::Xdp => "xdp",
-                Entry::Link => "tcx",
-                Entry::Filter { .. } => "clsact",
-            },
-            members,
-        })
     }
 }

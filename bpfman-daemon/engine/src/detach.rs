@@ -8,13 +8,16 @@ use bpfmand_core::{HookKey, HookKind, LinkId, OperationId};
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 use bpfmand_store::Batch;
 
-use crate::chain::filter_place;
+use crate::chain::{BuiltChain, filter_place};
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::records::{self, Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::Uncleared;
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
+
+/// A hook that goes on without some of its members: its record, and what it runs now, if that could be changed.
+type Left<'a, K> = (HookRecord, Option<BuiltChain<'a, K>>);
 
 impl<K: Kernel> Engine<K> {
     /// Removes one attachment. When this returns, the kernel has let go of it.
@@ -44,6 +47,8 @@ impl<K: Kernel> Engine<K> {
         program: Option<&ProgramRecord>,
     ) -> Result<(), EngineError> {
         let operation = self.operation();
+        // Before what undoes it, so that it outlives that.
+        let mut built_chains = Vec::new();
         let mut undo = Undo::default();
         let mut batch = Batch::new();
         let mut leftover = LeftoverRecord::default();
@@ -60,8 +65,12 @@ impl<K: Kernel> Engine<K> {
         }
         for (key, leaving) in &chains {
             match self.leave_chain(operation_name, key, leaving, &mut leftover, &mut undo) {
-                Ok(Some(hook)) => {
-                    batch.put(records::HOOKS, &records::hook_key(key), encode(&hook)?);
+                Ok(Some((hook, built))) => {
+                    built_chains.extend(built);
+                    match encode(&hook) {
+                        Ok(record) => batch.put(records::HOOKS, &records::hook_key(key), record),
+                        Err(error) => return Err(undo.run(error)),
+                    };
                     changed.push(hook);
                 }
                 Ok(None) => {
@@ -79,13 +88,15 @@ impl<K: Kernel> Engine<K> {
             return Err(undo.run(error));
         }
         undo.forget();
+        let mut ended = Vec::new();
         {
             let mut state = self.state();
             for link in links {
                 state.links.remove(&link.id);
             }
             for key in chains.keys() {
-                state.hooks.remove(key);
+                let hook = state.hooks.remove(key);
+                ended.extend(hook.filter(|_| changed.iter().all(|changed: &HookRecord| changed.key != *key)));
             }
             for hook in changed {
                 state.hooks.insert(hook.key, Arc::new(hook));
@@ -95,7 +106,16 @@ impl<K: Kernel> Engine<K> {
             }
         }
         let waiting = Uncleared { operation, leftover, hooks: chains.into_keys().collect() };
-        self.clear_or_wait(operation_name, waiting)
+        let cleared = self.clear_or_wait(operation_name, waiting);
+        for built in built_chains {
+            self.settle_chain(built)?;
+        }
+        cleared?;
+        // What such a hook ran is needed until its link or filter is gone.
+        for hook in ended {
+            self.drop_chains_of(&hook);
+        }
+        Ok(())
     }
 
     /// Clears what an operation left. What cannot be cleared now is tried again by the operations that follow.
@@ -131,7 +151,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Takes members out of a chain. Answers the hook's new record, or none if it ends.
+    /// Takes members out of a chain. Answers the hook's new record with what it runs now, or none if it ends.
     fn leave_chain<'a>(
         &'a self,
         operation_name: &'static str,
@@ -139,7 +159,7 @@ impl<K: Kernel> Engine<K> {
         leaving: &[LinkId],
         leftover: &mut LeftoverRecord,
         undo: &mut Undo<'a>,
-    ) -> Result<Option<HookRecord>, EngineError> {
+    ) -> Result<Option<Left<'a, K>>, EngineError> {
         let (hook, remaining) = {
             let state = self.state();
             let Some(hook) = state.hooks.get(key).cloned() else { return Ok(None) };
@@ -147,34 +167,35 @@ impl<K: Kernel> Engine<K> {
                 state.chain(key).into_iter().filter(|link| !leaving.contains(&link.id)).collect();
             (hook, state.order(key, remaining, None))
         };
-        if remaining.is_empty() {
-            match hook.entry {
-                Entry::Link => leftover.links.push(text(&paths::hook_link(key))),
-                Entry::Filter { priority, handle } => leftover.filters.push(LeftoverFilter {
-                    interface: hook.interface.clone(),
-                    key: *key,
-                    priority,
-                    handle,
-                    program: hook.program,
-                }),
-            }
+        self.refuse_held(key)?;
+        let is_entered = self.is_entered(&hook)?;
+        if remaining.is_empty() && !(is_entered && self.is_kept_attached(key)) {
+            self.leave_entry(&hook, leftover);
             return Ok(None);
         }
-        if !self.is_entered(&hook)? {
+        if !is_entered {
             // Someone removed the pin, and with it what ran here: nothing is to be swapped. Recovery, or the next
             // attach, enters the hook again with those who remain.
-            return Ok(Some(HookRecord { newcomer: None, ..(*hook).clone() }));
+            return Ok(Some((HookRecord { newcomer: None, ..(*hook).clone() }, None)));
         }
         self.step(operation_name, "build chain");
         let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry))?;
         self.change_chain(&hook, &built, undo)?;
-        Ok(Some(HookRecord {
-            newcomer: None,
-            strategy: built.strategy,
-            program: built.id,
-            tag: built.tag,
-            ..(*hook).clone()
-        }))
+        Ok(Some((built.recorded(HookRecord { newcomer: None, ..(*hook).clone() }), Some(built))))
+    }
+
+    /// Lists what a hook is entered by as something to be removed.
+    pub(crate) fn leave_entry(&self, hook: &HookRecord, leftover: &mut LeftoverRecord) {
+        match hook.entry {
+            Entry::Link => leftover.links.push(text(&paths::hook_link(&hook.key))),
+            Entry::Filter { priority, handle } => leftover.filters.push(LeftoverFilter {
+                interface: hook.interface.clone(),
+                key: hook.key,
+                priority,
+                handle,
+                program: hook.program,
+            }),
+        }
     }
 
     /// Lists what goes with a program: its pin, and maps that nobody else uses.

@@ -63,6 +63,8 @@ enum Look<H> {
     Lost(String),
     /// The interface is gone too.
     Gone,
+    /// It runs, but someone took away what it leads to.
+    Torn(String),
 }
 
 impl<K: Kernel> Engine<K> {
@@ -122,10 +124,21 @@ impl<K: Kernel> Engine<K> {
         if is_parked(key) {
             return Ok(HookCheck::Absent);
         }
-        let look = self.look_at_hook(&hook)?;
+        let mut look = self.look_at_hook(&hook)?;
+        if let (Look::Right, Some(chain)) = (&look, &hook.chain)
+            && !self.is_whole(chain)?
+        {
+            // The kernel empties an array that nobody holds.
+            look = Look::Torn("pins of its chain were removed".to_owned());
+        }
+        let is_torn = matches!(look, Look::Torn(_));
         let found = self.settle_drift(look, &paths::hook_link(key), || {
             self.step("check", "enter again");
-            self.reenter_hook(&hook, &links)
+            if is_torn {
+                self.keep_or_swap(&hook, &links, true).map(drop)
+            } else {
+                self.reenter_hook(&hook, &links)
+            }
         })?;
         let known = match &found {
             HookCheck::Lost(what) => self.state().drifted.insert(*key, what.clone()),
@@ -182,7 +195,7 @@ impl<K: Kernel> Engine<K> {
                 HookCheck::Mended("the pin of its link was removed".to_owned())
             }
             Look::Changed(what) => HookCheck::Lost(what),
-            Look::Lost(what) => match come_back() {
+            Look::Lost(what) | Look::Torn(what) => match come_back() {
                 Ok(()) => HookCheck::Mended(what),
                 Err(error) => HookCheck::Lost(format!("{what}; {error}")),
             },

@@ -20,7 +20,7 @@ use crate::members::MemberCache;
 use crate::records::{self, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::State;
 use crate::steps::StepObserver;
-use crate::{EngineError, NoImages, NoObserver};
+use crate::{CountersMode, EngineError, NoImages, NoObserver};
 
 /// XDP modes by interface name, where the configuration names one.
 pub type XdpModes = BTreeMap<String, XdpMode>;
@@ -39,6 +39,8 @@ pub struct EngineOptions {
     pub xdp_modes: XdpModes,
     /// Attach `tc` programs by clsact filters even where the kernel has tcx.
     pub tc_by_clsact: bool,
+    /// Whether chains count where packets leave them.
+    pub counters: CountersMode,
 }
 
 impl EngineOptions {
@@ -52,6 +54,7 @@ impl EngineOptions {
             observer: Arc::new(NoObserver),
             xdp_modes: XdpModes::new(),
             tc_by_clsact: false,
+            counters: CountersMode::default(),
         }
     }
 }
@@ -64,6 +67,7 @@ pub struct Engine<K: Kernel> {
     pub(crate) members: MemberCache,
     pub(crate) xdp_modes: XdpModes,
     pub(crate) tc_by_clsact: bool,
+    pub(crate) counters: CountersMode,
     /// This boot.
     pub(crate) boot: String,
     /// How long changes of hooks took.
@@ -99,6 +103,7 @@ impl<K: Kernel> Engine<K> {
             held_network: HeldNetwork::default(),
             drifts: DriftCounts::default(),
             changes: Changes::default(),
+            counters: options.counters,
             store: options.store,
             state: Mutex::default(),
             locks: Arc::default(),

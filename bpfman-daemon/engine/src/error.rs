@@ -68,6 +68,16 @@ pub enum EngineError {
         /// As the user named it.
         hook: String,
     },
+    /// No such member of a chain.
+    #[error("\"{member}\" is no member of the chain of {hook}; there are: {there}")]
+    NoMember {
+        /// As the user named it.
+        member: String,
+        /// Which hook.
+        hook: String,
+        /// Its members.
+        there: String,
+    },
     /// A request that makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -191,6 +201,38 @@ pub enum EngineError {
         /// Why.
         source: Box<SpliceError>,
     },
+    /// The same, from what comes after planning; the engine adds the hook.
+    #[error(transparent)]
+    Unplanned(Box<SpliceError>),
+    /// The verifier refused every way to join members that pass alone.
+    #[error(
+        "the verifier refused the chain of {hook} in each of {ways} ways{}: {}",
+        member.as_ref().map_or_else(String::new, |member| format!(", the first time in program \"{member}\"")),
+        crate::chain::first_lines(log, 4)
+    )]
+    ChainRefused {
+        /// Which hook.
+        hook: String,
+        /// Function name of the member that the verifier was in, where its log tells.
+        member: Option<String>,
+        /// The verifier's log of the first way.
+        log: String,
+        /// How many ways were tried.
+        ways: usize,
+        /// The kernel's answer to the first.
+        source: Box<KernelError>,
+    },
+    /// Somebody keeps a hook from being changed.
+    #[error("{hook} is held by {by}: its chain is not changed until they let it go")]
+    HookOnHold {
+        /// Which hook.
+        hook: String,
+        /// Who holds it.
+        by: String,
+    },
+    /// Not in this version, or not on this kernel.
+    #[error("{0}")]
+    Unsupported(String),
     /// The kernel's answer.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -254,6 +296,7 @@ impl EngineError {
             | Self::NoLink(_)
             | Self::NoMatching(_)
             | Self::NoChain { .. }
+            | Self::NoMember { .. }
             | Self::NoAnchor { .. } => ErrorKind::NotFound,
             Self::NoForeignOrder { .. }
             | Self::Invalid(_)
@@ -273,11 +316,13 @@ impl EngineError {
             | Self::SharedMap { .. }
             | Self::MapDiffers { .. }
             | Self::Contradiction { .. }
-            | Self::AlreadyThere { .. } => ErrorKind::Conflict,
+            | Self::AlreadyThere { .. }
+            | Self::HookOnHold { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Denied,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Image(failure) => failure.error_kind(),
-            Self::Chain { .. } => ErrorKind::Unsupported,
+            Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::ChainRefused { .. } => ErrorKind::KernelRefused,
             Self::Kernel(error) => match error {
                 KernelError::Refused { .. } | KernelError::Call { .. } => ErrorKind::KernelRefused,
                 KernelError::HookHeld { .. }
@@ -309,6 +354,10 @@ impl EngineError {
             }
             Self::Contradiction { .. } => {
                 "leave out one of these intents, or change one with `bpfman update link`"
+            }
+            Self::HookOnHold { .. } => "`bpfman debug release HOOK` lets it go",
+            Self::ChainRefused { .. } => {
+                "`--verifier-log` shows the verifier's whole log; attach one of the programs to another hook"
             }
             Self::WrongPoint { .. } => {
                 "attach it to a point of its own type, or load it again with the type you want"
@@ -347,6 +396,7 @@ impl EngineError {
     pub fn verifier_log(&self) -> Option<&str> {
         match self {
             Self::Kernel(error) => error.verifier_log(),
+            Self::ChainRefused { log, .. } => Some(log),
             Self::NotUndone { cause, .. } => cause.verifier_log(),
             _ => None,
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, OperationId};
 use bpfmand_kernel::{Anchor, FilterPlace, Kernel, LinkTarget, TcFilter};
 
-use crate::chain::{BuiltChain, chain_name, filter_place, hook_text};
+use crate::chain::{BuiltChain, filter_name, filter_place, hook_text};
 use crate::records::{Entry, HookRecord, LinkRecord};
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
@@ -48,16 +48,11 @@ impl<K: Kernel> Engine<K> {
                 Err(error) => return Err(undo.run(error)),
             },
         };
-        let hook = HookRecord {
-            key: *key,
-            interface: old.as_ref().map_or_else(|| interface.clone(), |hook| hook.interface.clone()),
-            operation: old.as_ref().map_or(link.operation, |hook| hook.operation),
-            newcomer: Some(link.id),
-            entry,
-            strategy: built.strategy,
-            program: built.id,
-            tag: built.tag,
+        let hook = match &old {
+            Some(hook) => (**hook).clone(),
+            None => HookRecord::entered(*key, interface.clone(), link.operation, entry),
         };
+        let hook = built.recorded(HookRecord { newcomer: Some(link.id), ..hook });
         self.step("attach", "record");
         if let Err(error) = self.record_attach(&link, Some(&hook)) {
             return Err(undo.run(error));
@@ -68,23 +63,29 @@ impl<K: Kernel> Engine<K> {
             insist(|| self.place_hook(&hook))?;
         }
         self.keep_order(key);
-        Ok(())
+        self.settle_chain(built)
     }
 
     /// Swaps the chain of a hook that has one.
     pub(crate) fn change_chain<'a>(
         &'a self,
         hook: &Arc<HookRecord>,
-        built: &BuiltChain<K::Handle>,
+        built: &BuiltChain<'a, K>,
         undo: &mut Undo<'a>,
     ) -> Result<(), EngineError> {
         let before = self.kernel.open_program(hook.program)?;
         self.step("chain", "swap");
         self.swap(hook, hook.program, &built.handle, &hook.interface)?;
         let (hook, now) = (Arc::clone(hook), built.id);
-        undo.push(move || match before {
-            Some(before) => self.swap(&hook, now, &before, &hook.interface),
-            None => Ok(()),
+        let swapped_in = built.leased();
+        undo.push(move || {
+            let Some(before) = before else { return Ok(()) };
+            let result = self.swap(&hook, now, &before, &hook.interface);
+            if result.is_err() {
+                // It runs on: what it consists of has to stay until the next start swaps it back.
+                self.state().leases.extend(swapped_in);
+            }
+            result
         });
         Ok(())
     }
@@ -96,7 +97,7 @@ impl<K: Kernel> Engine<K> {
         key: &HookKey,
         operation: OperationId,
         links: &[Arc<LinkRecord>],
-        built: &BuiltChain<K::Handle>,
+        built: &BuiltChain<'a, K>,
         undo: &mut Undo<'a>,
     ) -> Result<Entry, EngineError> {
         let netns = interface.netns.as_deref();
@@ -122,7 +123,7 @@ impl<K: Kernel> Engine<K> {
                 self.kernel
                     .pin(&built.handle, &folder.join(crate::recover_pending::filter_pin(key, interface)))?;
                 self.step("attach", "add filter");
-                let name = chain_name(key, interface);
+                let name = filter_name(key, interface);
                 let filter = TcFilter::of(operation.0);
                 let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
                 self.held_network.during(|| self.kernel.add_filter(&at, &built.handle, &name))?;

@@ -15,9 +15,11 @@ mod chain;
 mod changes;
 mod conflict;
 mod describe;
+mod describe_chains;
 mod describe_links;
 mod detach;
 mod details;
+mod details_chains;
 mod drift;
 mod engine;
 mod error;
@@ -42,6 +44,7 @@ mod order_tcx;
 mod paths;
 mod records;
 mod recover;
+mod recover_chains;
 mod recover_hooks;
 mod recover_links;
 mod recover_moves;
@@ -59,11 +62,16 @@ mod unload;
 mod update;
 
 pub use bytecode::{FetchedImage, ImageFailure, ImageFailureKind, Images, NoImages};
+pub use chain::record::{CarriedBy, ChainId};
+pub use chain::{
+    ChainCounters, ChainVerification, CountersMode, HookChange, HookSwitches, LinkCounters, VerifiedPart,
+};
 pub use conflict::{Attached, Dispatcher, HookConflict};
 pub use details::{
     ChainDetails, ChainMemberDetails, HookEntryDetails, LinkDetails, ManagedProgram, MapDetails,
     MatchingDetails, PreviousVersion, ProgramDetails, ProgramSource,
 };
+pub use details_chains::{ChainView, MemberView, SegmentView};
 pub use drift::{CheckReport, HookCheck};
 pub use engine::{Engine, EngineOptions, XdpModes};
 pub use error::{EngineError, ErrorKind};

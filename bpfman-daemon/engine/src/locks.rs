@@ -14,6 +14,9 @@ pub enum Subject {
     Program(ProgramUid),
     /// A hook: held by whoever changes its chain.
     Hook(HookKey),
+    /// Chains of one composition: held by whoever looks for one and loads it if there is none. Never together with
+    /// another of these.
+    Composition(u64),
 }
 
 /// The locks that are held now.

@@ -68,15 +68,19 @@ impl<K: Kernel> Engine<K> {
         if let Some(text) = self.members.get(program) {
             return Ok(text);
         }
+        let member = self.fresh_member(program)?;
+        self.members.put(program, &member);
+        Ok(member)
+    }
+
+    /// The text of a loaded program, made from its bytecode, which is hashed.
+    pub(crate) fn fresh_member(&self, program: &ProgramRecord) -> Result<MemberText, EngineError> {
         let object = ObjectFile::parse(self.blobs.get(&program.blob)?)?;
         let kernel_btf = object.needs_kernel_btf(&program.name).then(|| self.kernel_btf()).transpose()?;
         let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
         let text = object.text(&program.name, &options)?;
         let bound = text.bind(&map_ids(program)).map_err(|index| no_such_map(&program.name, index))?;
-        let member =
-            MemberText { text: Arc::new(bound), needs_own_btf: object.uses_local_type_ids(&program.name) };
-        self.members.put(program, &member);
-        Ok(member)
+        Ok(MemberText { text: Arc::new(bound), needs_own_btf: object.uses_local_type_ids(&program.name) })
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId};
 
+use crate::chain::record::ChainId;
+
 /// The folder of unfinished operations. bpffs keeps names with a dot for itself.
 pub const PENDING: &str = "pending";
 /// The folder of links that are not part of a chain.
@@ -13,8 +15,11 @@ pub const SHARED: &str = "shared";
 /// The folder of programs' map folders.
 pub const MAPS: &str = "maps";
 
+/// The folder of what was loaded for chains.
+pub const CHAINS: &str = "chains";
+
 /// All folders that the daemon makes at its start.
-pub const FOLDERS: [&str; 7] = [PENDING, LINKS, SHARED, MAPS, "xdp", "tc-ingress", "tc-egress"];
+pub const FOLDERS: [&str; 8] = [PENDING, LINKS, SHARED, MAPS, CHAINS, "xdp", "tc-ingress", "tc-egress"];
 
 /// The folder of one unfinished operation.
 pub fn pending(operation: OperationId) -> PathBuf {
@@ -61,3 +66,29 @@ pub fn replaced_link(operation: OperationId, link: LinkId) -> PathBuf {
 pub fn replaced_link_id(name: &str) -> Option<LinkId> {
     name.strip_prefix(PENDING_LINK)?.strip_prefix('_')?.parse().ok().map(LinkId)
 }
+
+/// What was loaded for a chain.
+pub fn chain(id: ChainId) -> PathBuf {
+    PathBuf::from(CHAINS).join(id.to_string())
+}
+
+/// The same, before a record names it.
+pub fn pending_chain(id: ChainId) -> PathBuf {
+    pending(OperationId(id.0)).join(PENDING_CHAIN)
+}
+
+/// The folder of a chain's pins in its operation's folder.
+pub const PENDING_CHAIN: &str = "chain";
+
+/// The pin of a chain's program; 0 is the entry.
+pub fn segment(number: usize) -> String {
+    format!("program_{number}")
+}
+
+/// The pin of an array of a chain.
+pub fn array(number: usize) -> String {
+    format!("array_{number}")
+}
+
+/// The pin of a chain's counters.
+pub const COUNTERS: &str = "counters";

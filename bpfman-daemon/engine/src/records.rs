@@ -12,6 +12,7 @@ use bpfmand_store::Table;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::blobs::BlobId;
+use crate::chain::record::{ChainRecord, Folding, HookCounted, HookSettings};
 
 /// Version of these records. A change of their meaning raises it and adds a migration.
 pub const SCHEMA: u32 = 1;
@@ -190,6 +191,10 @@ pub enum Strategy {
     Direct,
     /// Members joined into one program.
     Splice,
+    /// Members joined into several programs, each of which ends with a tail call of the next.
+    Cut,
+    /// No member, and a program that passes everything.
+    Empty,
 }
 
 /// The chain of a hook. Its members are the links with that hook.
@@ -211,6 +216,42 @@ pub struct HookRecord {
     pub program: ProgramId,
     /// The kernel's tag of it.
     pub tag: [u8; 8],
+    /// What was loaded for it; none where a member is attached itself.
+    #[serde(default)]
+    pub chain: Option<ChainRecord>,
+    /// Whose each member of that is.
+    #[serde(default)]
+    pub slots: Vec<LinkId>,
+    /// What is to be counted from a chain that it ran before.
+    #[serde(default)]
+    pub folding: Option<Folding>,
+    /// What was counted in the chains before.
+    #[serde(default)]
+    pub counted: HookCounted,
+    /// Its switches.
+    #[serde(default)]
+    pub settings: HookSettings,
+}
+
+impl HookRecord {
+    /// A hook that was entered, before it is said what it runs.
+    pub fn entered(key: HookKey, interface: Interface, operation: OperationId, entry: Entry) -> Self {
+        Self {
+            key,
+            interface,
+            operation,
+            newcomer: None,
+            entry,
+            strategy: Strategy::Empty,
+            program: ProgramId(0),
+            tag: [0; 8],
+            chain: None,
+            slots: Vec::new(),
+            folding: None,
+            counted: HookCounted::default(),
+            settings: HookSettings::default(),
+        }
+    }
 }
 
 /// What a finished operation left to be removed from the kernel.

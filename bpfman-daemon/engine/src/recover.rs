@@ -63,6 +63,7 @@ impl<K: Kernel> Engine<K> {
         let reloaded = self.recover_programs(&mut report);
         self.forget_absent_matches(&mut report);
         self.recover_hooks(&reloaded, &mut report);
+        self.sweep_chains(&mut report);
         self.recover_links(&mut report);
         for key in self.ordered_hooks() {
             // Others may have come and gone since.

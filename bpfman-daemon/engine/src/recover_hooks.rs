@@ -7,7 +7,7 @@ use bpfmand_core::{HookKey, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, TcFilter};
 use bpfmand_store::Batch;
 
-use crate::chain::{chain_name, filter_place};
+use crate::chain::filter_place;
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::records::{self, Entry, HookRecord, LinkRecord};
@@ -26,6 +26,7 @@ impl<K: Kernel> Engine<K> {
             let links = self.state().chain(&hook.key);
             // A member that was loaded again has other maps of global variables than the chain still runs with.
             let outdated = links.iter().any(|link| reloaded.contains(&link.program));
+            let _lock = self.lock(Subject::Hook(hook.key));
             match self.keep_or_swap(&hook, &links, outdated) {
                 Ok(Found::Right) => {}
                 Ok(Found::Swapped) => report.reattached += 1,
@@ -48,8 +49,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Leaves a chain that is right, and swaps one that is another than recorded.
-    fn keep_or_swap(
+    /// Leaves a chain that is right, and swaps one that is another than recorded. The caller holds the hook's lock.
+    pub(crate) fn keep_or_swap(
         &self,
         hook: &Arc<HookRecord>,
         links: &[Arc<LinkRecord>],
@@ -66,14 +67,19 @@ impl<K: Kernel> Engine<K> {
             Entry::Filter { priority, handle } => self.own_filter(hook, TcFilter { priority, handle })?,
         };
         let Some(running) = running else { return Ok(Found::Nothing) };
-        let built = self.build_chain(&hook.key, &hook.interface, links, Some(hook.entry))?;
-        self.swap(hook, running, &built.handle, &hook.interface)?;
-        let restored =
-            HookRecord { strategy: built.strategy, program: built.id, tag: built.tag, ..(**hook).clone() };
+        let built =
+            self.build_chain_as(&hook.key, &hook.interface, links, Some(hook.entry), &hook.settings)?;
+        if running != built.id {
+            self.swap(hook, running, &built.handle, &hook.interface)?;
+        }
+        // Adding the counts of the chain before, at its beginning, wrote the record again.
+        let now = self.state().hooks.get(&hook.key).map_or_else(|| (**hook).clone(), |now| (**now).clone());
+        let restored = built.recorded(now);
         let mut batch = Batch::new();
         batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&restored)?);
         self.commit(batch)?;
         self.state().hooks.insert(hook.key, Arc::new(restored));
+        self.settle_chain(built)?;
         Ok(Found::Swapped)
     }
 
@@ -90,16 +96,19 @@ impl<K: Kernel> Engine<K> {
                 }
             }
         };
-        Ok(running == Some(hook.program)
-            && self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag))
+        let runs_it = running == Some(hook.program)
+            && self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag);
+        // Without the pins of its arrays a chain loses its second half.
+        Ok(runs_it && hook.chain.as_ref().map_or(Ok(true), |chain| self.is_whole(chain))?)
     }
 
-    /// The program that a filter of ours runs, if the filter is ours: it has our numbers and our name.
+    /// The program that a filter of ours runs, if the filter is ours: what it runs is recorded or pinned by us.
     fn own_filter(&self, hook: &HookRecord, filter: TcFilter) -> Result<Option<ProgramId>, EngineError> {
         let Some(at) = filter_place(&hook.key, &hook.interface, filter) else { return Ok(None) };
         let Some(id) = self.kernel.filter_program(&at)? else { return Ok(None) };
-        let name = chain_name(&hook.key, &hook.interface);
-        Ok(self.kernel.program(id)?.is_some_and(|facts| facts.name == name).then_some(id))
+        let is_recorded =
+            id == hook.program && self.kernel.program(id)?.is_some_and(|facts| facts.tag == hook.tag);
+        Ok((is_recorded || self.is_pinned_entry(id)?).then_some(id))
     }
 
     /// Attaches a recorded chain where nothing is left of it: after a reboot, or when someone removed its pin. The caller
@@ -109,21 +118,15 @@ impl<K: Kernel> Engine<K> {
         hook: &HookRecord,
         links: &[Arc<LinkRecord>],
     ) -> Result<(), EngineError> {
-        let built = self.build_chain(&hook.key, &hook.interface, links, None)?;
+        let built = self.build_chain_as(&hook.key, &hook.interface, links, None, &hook.settings)?;
         let operation = self.operation();
         let mut undo = Undo::default();
         let entry = match self.enter_hook(&hook.interface, &hook.key, operation, links, &built, &mut undo) {
             Ok(entry) => entry,
             Err(error) => return Err(undo.run(error)),
         };
-        let restored = HookRecord {
-            operation,
-            entry,
-            strategy: built.strategy,
-            program: built.id,
-            tag: built.tag,
-            ..hook.clone()
-        };
+        let now = self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone());
+        let restored = built.recorded(HookRecord { operation, entry, ..now });
         let mut batch = Batch::new();
         batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&restored)?);
         if let Err(error) = self.commit(batch) {
@@ -131,12 +134,13 @@ impl<K: Kernel> Engine<K> {
         }
         undo.forget();
         self.state().hooks.insert(hook.key, Arc::new(restored.clone()));
-        self.place_hook(&restored)
+        self.place_hook(&restored)?;
+        self.settle_chain(built)
     }
 }
 
 /// What recovery found at a hook.
-enum Found {
+pub enum Found {
     /// The recorded chain.
     Right,
     /// Something of ours, which is the recorded chain now.

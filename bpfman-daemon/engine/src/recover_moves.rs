@@ -137,7 +137,8 @@ impl<K: Kernel> Engine<K> {
         if taken.contains(&key) {
             return Err(EngineError::Invalid("another chain of bpfman is at this interface now".to_owned()));
         }
-        Ok(HookRecord { key, interface: interface.clone(), ..hook.clone() })
+        let hook = if key == hook.key { hook.clone() } else { self.at_rest(hook) };
+        Ok(HookRecord { key, interface: interface.clone(), ..hook })
     }
 
     /// The record of a hook that is nowhere. Nothing is entered there, so its members can be detached like those of a
@@ -153,7 +154,7 @@ impl<K: Kernel> Engine<K> {
             interface: interface.clone(),
             operation,
             entry: Entry::Link,
-            ..hook.clone()
+            ..self.at_rest(hook)
         }
     }
 
@@ -192,13 +193,17 @@ impl<K: Kernel> Engine<K> {
         } else {
             self.commit_moves(from, placed)?;
         }
-        let mut state = self.state();
-        for key in from {
-            state.hooks.remove(key);
-        }
-        for (hook, links) in placed {
-            state.hooks.insert(hook.key, Arc::new(hook.clone()));
-            state.links.extend(links.iter().map(|link| (link.id, Arc::clone(link))));
+        let left: Vec<Arc<HookRecord>> = {
+            let mut state = self.state();
+            let left = from.iter().filter_map(|key| state.hooks.remove(key)).collect();
+            for (hook, links) in placed {
+                state.hooks.insert(hook.key, Arc::new(hook.clone()));
+                state.links.extend(links.iter().map(|link| (link.id, Arc::clone(link))));
+            }
+            left
+        };
+        for hook in left {
+            self.drop_chains_of(&hook);
         }
         Ok(())
     }

@@ -52,7 +52,10 @@ impl<K: Kernel> Engine<K> {
         for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
             report.settled += 1;
             let result = match name.parse() {
-                Ok(number) => self.settle(OperationId(number)),
+                Ok(number) => match self.settle_pending_chain(OperationId(number)) {
+                    Ok(false) => self.settle(OperationId(number)),
+                    settled => settled.map(drop),
+                },
                 Err(_) => self.remove_tree(&Path::new(paths::PENDING).join(&name)),
             };
             report.note(format!("settling operation {name}"), result);

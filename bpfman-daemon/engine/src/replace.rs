@@ -15,6 +15,7 @@ use crate::load_plan::{LoadPlan, LoadedProgram};
 use crate::locks::Subject;
 use crate::records::{self, HookRecord, LeftoverRecord, LinkRecord, PreviousRecord, ProgramRecord};
 use crate::replace_maps::Fates;
+use crate::replace_switch::Switched;
 use crate::state::Uncleared;
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
@@ -258,16 +259,17 @@ impl<K: Kernel> Engine<K> {
         let (uid, operation, id) = (new.uid, new.operation, new.id);
         let new = Arc::new(new);
         let overlay = Overlay::put(self, &new);
-        let switched = self.switch(locked, &new, fates, &mut undo).and_then(|(hooks, maps)| {
-            let record = self.versions(&locked.old, &new, keep_old);
-            self.step("replace", "record");
-            self.commit_versions(&new, &hooks, &record).map(|()| (hooks, maps, record))
-        });
-        let (hooks, maps, record) = match switched {
+        let switched = match self.switch(locked, &new, fates, &mut undo) {
             Ok(switched) => switched,
             Err(error) => return Err(undo.run(error)),
         };
+        let record = self.versions(&locked.old, &new, keep_old);
+        self.step("replace", "record");
+        if let Err(error) = self.commit_versions(&new, &switched.hooks, &record) {
+            return Err(undo.run(error));
+        }
         undo.forget();
+        let Switched { hooks, maps, built } = switched;
         {
             let mut state = self.state();
             state.put_program((*new).clone());
@@ -283,6 +285,9 @@ impl<K: Kernel> Engine<K> {
         self.step("replace", "move into place");
         insist(|| self.place_replaced_links(operation))?;
         insist(|| self.place_programs(operation, std::slice::from_ref(&*new)))?;
+        for built in built {
+            self.settle_chain(built)?;
+        }
         if let Some(leftover) = record.leftover {
             self.clear_or_wait("replace", Uncleared { operation, leftover, hooks: Vec::new() })?;
         }

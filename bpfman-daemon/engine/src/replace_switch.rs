@@ -6,22 +6,32 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, OperationId};
 use bpfmand_kernel::{Kernel, KernelError};
 
+use crate::chain::BuiltChain;
 use crate::records::{HookRecord, LinkRecord, ProgramRecord};
 use crate::replace::{LockedVersion, MapOutcome};
 use crate::replace_maps::Fates;
 use crate::undo::Undo;
 use crate::{Engine, EngineError, paths};
 
+/// All places of a program, with its new version in them.
+pub struct Switched<'a, K: Kernel> {
+    /// The new records of hooks.
+    pub hooks: Vec<HookRecord>,
+    /// What became of its maps.
+    pub maps: Vec<MapOutcome>,
+    /// What the hooks run, to be kept until the records say so.
+    pub built: Vec<BuiltChain<'a, K>>,
+}
+
 impl<K: Kernel> Engine<K> {
-    /// Puts the new version, which chains are built with already, into all places of the old one. Answers the new
-    /// records of hooks.
+    /// Puts the new version, which chains are built with already, into all places of the old one.
     pub(crate) fn switch<'a>(
         &'a self,
         locked: &LockedVersion,
         new: &Arc<ProgramRecord>,
         fates: Option<&Fates>,
         undo: &mut Undo<'a>,
-    ) -> Result<(Vec<HookRecord>, Vec<MapOutcome>), EngineError> {
+    ) -> Result<Switched<'a, K>, EngineError> {
         let handle = self.kernel.open_program(new.id)?.ok_or(EngineError::NoKernelProgram(new.id))?;
         let is_chain = |key: &HookKey| !matches!(key.kind, HookKind::Tcx(_));
         let keys: BTreeSet<HookKey> =
@@ -49,12 +59,7 @@ impl<K: Kernel> Engine<K> {
         let mut hooks = Vec::with_capacity(built.len());
         for (hook, built) in &built {
             self.change_chain(hook, built, undo)?;
-            hooks.push(HookRecord {
-                strategy: built.strategy,
-                program: built.id,
-                tag: built.tag,
-                ..(**hook).clone()
-            });
+            hooks.push(built.recorded((**hook).clone()));
         }
         for link in &locked.links {
             match (link.hook, link.point.hook()) {
@@ -63,7 +68,7 @@ impl<K: Kernel> Engine<K> {
                 (_, None) => self.attach_beside(link, &handle, new, undo)?,
             }
         }
-        Ok((hooks, maps))
+        Ok(Switched { hooks, maps, built: built.into_iter().map(|(_, built)| built).collect() })
     }
 
     /// Updates a tcx link, which keeps its place.

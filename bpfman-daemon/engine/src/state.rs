@@ -9,6 +9,7 @@ use bpfmand_core::{
     order_chain, order_links, solve,
 };
 
+use crate::chain::Leased;
 use crate::paths;
 use crate::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, PreviousRecord, ProgramRecord};
 use crate::replace::version_paths;
@@ -44,6 +45,8 @@ pub struct State {
     pub replacing: HashMap<ProgramUid, Arc<ProgramRecord>>,
     /// What operations left in the kernel and could not remove.
     pub uncleared: Vec<Uncleared>,
+    /// Chains that are kept by operations, besides those that hooks' records name.
+    pub leases: Vec<Leased>,
     /// Operations whose leftovers are gone from the kernel, but not yet from the store.
     pub cleaned: Vec<OperationId>,
     /// The next number for an id of ours.

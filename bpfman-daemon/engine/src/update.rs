@@ -186,29 +186,27 @@ impl<K: Kernel> Engine<K> {
             links.iter().map(|link| (link.id, link.point.proceed_on())).collect::<Vec<_>>()
         };
         let moved = runs(&before) != runs(&after);
-        let mut undo = Undo::default();
+        // A hook that someone took our chain from has nothing to be swapped; recovery or the next attach enters it.
         let hook = match hook {
-            // A hook that someone took our chain from has nothing to be swapped; recovery or the next attach enters it.
-            Some(hook) if moved && self.is_entered(&hook)? => {
-                self.step("update", "build chain");
-                let built = self.build_chain(key, &hook.interface, &after, Some(hook.entry))?;
-                self.change_chain(&hook, &built, &mut undo)?;
-                Some(HookRecord {
-                    strategy: built.strategy,
-                    program: built.id,
-                    tag: built.tag,
-                    ..(*hook).clone()
-                })
+            Some(hook) if moved && self.is_entered(&hook)? => hook,
+            _ => {
+                self.step("update", "record");
+                self.record_update(new, None)?;
+                self.keep_order(key);
+                return Ok(());
             }
-            _ => None,
         };
+        self.step("update", "build chain");
+        let built = self.build_chain(key, &hook.interface, &after, Some(hook.entry))?;
+        let mut undo = Undo::default();
+        self.change_chain(&hook, &built, &mut undo)?;
         self.step("update", "record");
-        if let Err(error) = self.record_update(new, hook) {
+        if let Err(error) = self.record_update(new, Some(built.recorded((*hook).clone()))) {
             return Err(undo.run(error));
         }
         undo.forget();
         self.keep_order(key);
-        Ok(())
+        self.settle_chain(built)
     }
 
     /// Changes a tcx link, and moves it if it has to run elsewhere.

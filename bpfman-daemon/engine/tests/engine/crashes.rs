@@ -17,6 +17,8 @@ use crate::simulated::{bench, shape};
 /// Ends the daemon before a step, counted from 1; 0 ends it never.
 #[derive(Default)]
 struct Ending {
+    /// Hears nothing any more from the ended daemon: what unwinds is not to tidy up.
+    kernel: Mutex<Option<Arc<SimKernel>>>,
     at: AtomicUsize,
     steps: Mutex<Vec<String>>,
 }
@@ -28,6 +30,9 @@ impl StepObserver for Ending {
         let end = steps.len() == self.at.load(Ordering::SeqCst);
         drop(steps);
         if end {
+            if let Some(kernel) = &*self.kernel.lock().unwrap() {
+                kernel.fail_from(1);
+            }
             // Unlike a panic this calls no hook, which would print a backtrace for each of some hundred endings.
             std::panic::resume_unwind(Box::new("the daemon ended"));
         }
@@ -94,6 +99,7 @@ fn explain(wanted: &Seen, found: &Seen) -> String {
 fn set_up(case: &Case, ending: &Arc<Ending>) -> (Bench<SimKernel>, Engine<SimKernel>, Scene) {
     let bench = Bench { tc_by_clsact: case.by_clsact, ..bench() };
     let engine = bench.watched(Arc::clone(ending) as Arc<dyn StepObserver>);
+    *ending.kernel.lock().unwrap() = Some(Arc::clone(&bench.kernel));
     let scene = (case.before)(&bench, &engine);
     (bench, engine, scene)
 }
@@ -117,6 +123,7 @@ fn end_at_every_step(case: &Case) -> Vec<String> {
         let ended = catch_unwind(AssertUnwindSafe(|| (case.operation)(&bench, &engine, &scene)));
         assert!(ended.is_err(), "{}: ended at step {at}", case.name);
         drop(engine);
+        bench.kernel.fail_call(0);
         let (engine, report) = bench.start();
         let found = look(&bench, &engine);
         let what = format!("{}, ended before step {at}, {}", case.name, steps[at - 1]);

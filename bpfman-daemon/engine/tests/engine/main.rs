@@ -22,6 +22,7 @@ mod reboots;
 mod recovery;
 mod replacements;
 mod sequences;
+mod sharing_chains;
 mod simulated;
 mod strangers;
 

@@ -6,6 +6,8 @@ use bpfmand_core::{
     BtfId, IfIndex, Insn, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::errno::{self, EBADF, EINVAL, ENOENT};
 use super::objects::{Body, Key, MAP, Object, Place};
 use super::{World, refuse};
@@ -45,21 +47,17 @@ fn max_entries(spec: &MapSpec) -> Option<u32> {
     }
 }
 
-/// Sixty-four bits that depend on every instruction, but not on which maps it names: the kernel's tag forgets those too.
+/// The first eight bytes of SHA-256 over the instructions without the maps that they name, as Linux 6.18 does it.
 fn tag(insns: &[Insn]) -> [u8; 8] {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut hash = Sha256::new();
     let mut second_half = false;
     for insn in insns {
-        let mut insn = *insn;
-        if insn.is_map_reference() || second_half {
-            insn.imm = 0;
-        }
-        second_half = insn.is_map_reference();
-        for byte in insn.to_ne_bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        let is_reference = !second_half && insn.is_map_reference();
+        let imm = if is_reference || second_half { 0 } else { insn.imm };
+        hash.update(Insn { imm, ..*insn }.to_ne_bytes());
+        second_half = is_reference;
     }
-    hash.to_be_bytes()
+    hash.finalize().first_chunk().copied().unwrap_or_default()
 }
 
 impl World {

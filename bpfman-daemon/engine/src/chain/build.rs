@@ -1,0 +1,309 @@
+//! From links to the program that their hook is to run: the member itself, a chain that is loaded already, or a new one.
+
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, Interface};
+use bpfmand_kernel::Kernel;
+use bpfmand_splice::{
+    FragsRule, FrameRounding, HookKind as SpliceHook, Member, Owner, ProceedMask, SpliceOptions,
+    can_attach_direct,
+};
+
+use crate::chain::built::{BuiltChain, Lease};
+use crate::chain::composition::{Ingredient, Ingredients, hook_word};
+use crate::chain::record::{Composition, HookSettings};
+use crate::locks::Subject;
+use crate::members::{MemberText, calls_kfuncs};
+use crate::records::{Entry, LinkRecord, ProgramRecord, Strategy};
+use crate::{CountersMode, Engine, EngineError};
+
+/// A member of a chain that is being built.
+pub(super) struct Joined {
+    pub link: Arc<LinkRecord>,
+    pub program: Arc<ProgramRecord>,
+    /// Told apart from the other owners of the chain.
+    pub owner: Owner,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// True if chains of type `tc` enter by tcx here.
+    pub(crate) fn tc_enters_by_tcx(&self) -> bool {
+        self.kernel.features().tcx && !self.tc_by_clsact
+    }
+
+    /// What the end of a chain has to answer: tcx and filters want different verdicts. A hook that is entered already
+    /// says it by how it is; only a new one is entered as the configuration wants.
+    pub(super) fn splice_hook(&self, kind: HookKind, entered: Option<Entry>) -> SpliceHook {
+        match (kind, entered) {
+            (HookKind::Xdp, _) => SpliceHook::Xdp,
+            (_, Some(Entry::Link)) => SpliceHook::TcTcx,
+            (_, Some(Entry::Filter { .. })) => SpliceHook::TcClsact,
+            (_, None) if self.tc_enters_by_tcx() => SpliceHook::TcTcx,
+            (_, None) => SpliceHook::TcClsact,
+        }
+    }
+
+    /// Makes the program for a hook out of its links, which are in order, for a change that somebody asked for. The
+    /// caller holds the hook's lock.
+    ///
+    /// # Errors
+    /// The hook is held, or the links cannot be joined: nothing was changed.
+    pub(crate) fn build_chain(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        links: &[Arc<LinkRecord>],
+        entered: Option<Entry>,
+    ) -> Result<BuiltChain<'_, K>, EngineError> {
+        self.refuse_held(key)?;
+        let settings = self.settings_of(key);
+        self.build_chain_as(key, interface, links, entered, &settings)
+    }
+
+    /// The same, whether the hook is held or not, and with other switches than its own.
+    pub(crate) fn build_chain_as(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        links: &[Arc<LinkRecord>],
+        entered: Option<Entry>,
+        settings: &HookSettings,
+    ) -> Result<BuiltChain<'_, K>, EngineError> {
+        // Also for the member of a direct chain: kernel ids of lost programs may be those of others now.
+        self.refuse_lost(links.iter().map(|link| &**link))?;
+        self.fold_counters(key)?;
+        let hook = self.splice_hook(key.kind, entered);
+        let slots: Vec<_> = links.iter().map(|link| link.id).collect();
+        let (before, counted) = {
+            let now = self.state().hooks.get(key).cloned();
+            let chain = now.as_ref().and_then(|hook| hook.chain.clone());
+            let before = chain.map(|chain| Lease::take(self, Arc::new(chain), *key));
+            (before, now.map(|hook| hook.counted.clone()).unwrap_or_default())
+        };
+        let members = self.joined(links)?;
+        let counters = self.is_counted(hook, &members, settings);
+        if let [only] = &*members
+            && !counters
+            && can_attach_direct(hook, mask(&only.link))
+        {
+            let program = &only.program;
+            let handle =
+                self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+            let (strategy, id, tag) = (Strategy::Direct, program.id, program.tag);
+            return Ok(BuiltChain {
+                key: *key,
+                strategy,
+                handle,
+                id,
+                tag,
+                lease: None,
+                _before: before,
+                counted,
+                slots,
+            });
+        }
+        let composition = self.composition(hook, &members, counters, settings)?;
+        let lease = {
+            let _alone = self.lock(Subject::Composition(composition.lock_number()));
+            match self.shared_chain(&composition, key, &slots)? {
+                Some(lease) => lease,
+                None if members.is_empty() => self.load_empty_chain(key, hook, composition)?,
+                None => {
+                    let wanted = Wanted { hook, counters, as_subprograms: settings.as_subprograms };
+                    self.load_chain(key, interface, &members, &wanted, composition)?
+                }
+            }
+        };
+        self.begin_counting(key, &lease.record)?;
+        let strategy = match &*lease.record.segments {
+            _ if members.is_empty() => Strategy::Empty,
+            [_] => Strategy::Splice,
+            _ => Strategy::Cut,
+        };
+        let entry = lease.record.segments.first().map(|entry| (entry.program, entry.tag));
+        let (id, tag) = entry.ok_or_else(|| EngineError::Invalid("a chain without a program".to_owned()))?;
+        let handle = self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))?;
+        Ok(BuiltChain {
+            key: *key,
+            strategy,
+            handle,
+            id,
+            tag,
+            lease: Some(lease),
+            _before: before,
+            counted,
+            slots,
+        })
+    }
+
+    /// Links with their programs, and numbers for their owners.
+    pub(super) fn joined(&self, links: &[Arc<LinkRecord>]) -> Result<Vec<Joined>, EngineError> {
+        let mut owners: Vec<(u32, Option<String>)> = Vec::new();
+        let mut joined = Vec::with_capacity(links.len());
+        for link in links {
+            let program = self.member_record(link.program).ok_or_else(|| lost(link))?;
+            let owner = (program.caller_uid, application_of(&link.metadata).map(str::to_owned));
+            let number = owners.iter().position(|other| *other == owner).unwrap_or_else(|| {
+                owners.push(owner);
+                owners.len() - 1
+            });
+            joined.push(Joined { link: Arc::clone(link), program, owner: Owner(number as u32) });
+        }
+        Ok(joined)
+    }
+
+    /// Whether a chain counts its exits. By default one does that is joined anyway.
+    fn is_counted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> bool {
+        let is_joined = match members {
+            [] => return false,
+            [only] => !can_attach_direct(hook, mask(&only.link)),
+            _ => true,
+        };
+        match (settings.counters, self.counters) {
+            (Some(wanted), _) => wanted,
+            (None, CountersMode::Auto) => is_joined,
+            (None, CountersMode::On) => true,
+            (None, CountersMode::Off) => false,
+        }
+    }
+
+    fn composition(
+        &self,
+        hook: SpliceHook,
+        members: &[Joined],
+        counters: bool,
+        settings: &HookSettings,
+    ) -> Result<Composition, EngineError> {
+        let ingredients = Ingredients {
+            boot: &self.boot,
+            version: env!("CARGO_PKG_VERSION"),
+            hook: hook_word(hook),
+            counters,
+            as_subprograms: settings.as_subprograms,
+            members: members
+                .iter()
+                .map(|member| Ingredient {
+                    uid: member.program.uid.0,
+                    bytecode: member.program.blob.as_str(),
+                    function: &member.program.name,
+                    maps: member.program.maps.iter().map(|map| map.id).collect(),
+                    proceed_on: mask(&member.link).0,
+                    isolated: is_isolated(&member.link),
+                    redirect_may_proceed: redirect_may_proceed(&member.link),
+                    owner: member.owner.0,
+                })
+                .collect(),
+        };
+        ingredients.composition()
+    }
+
+    /// The options of this kernel for a chain.
+    pub(super) fn splice_options<'a>(
+        &self,
+        wanted: &Wanted,
+        special: &'a SpecialKfuncs,
+    ) -> SpliceOptions<'a> {
+        let features = self.kernel.features();
+        let mut options = SpliceOptions::new(wanted.hook);
+        options.rounding = if features.frames_by_16 { FrameRounding::To16 } else { FrameRounding::To32 };
+        options.ja32 = features.long_jumps;
+        options.frags = FragsRule::OnlyIfAll;
+        options.counters = wanted.counters;
+        options.as_subprograms = wanted.as_subprograms;
+        options.throwing_kfuncs = &special.throwing;
+        options.deferring_kfuncs = &special.deferring;
+        options.arenas = &special.arenas;
+        options
+    }
+
+    /// What the planner has to know of the kernel and of the members' maps.
+    pub(super) fn special_of(
+        &self,
+        members: &[Joined],
+        texts: &[MemberText],
+    ) -> Result<SpecialKfuncs, EngineError> {
+        let mut special = SpecialKfuncs::default();
+        if texts.iter().any(|member| calls_kfuncs(&member.text.0.insns)) {
+            let btf = self.kernel_btf()?;
+            let ids = |names: &[&str]| {
+                names.iter().filter_map(|name| btf.function_id(name)).map(u32::cast_signed).collect()
+            };
+            special.throwing = ids(&["bpf_throw"]);
+            special.deferring = ids(&["bpf_wq_init", "bpf_wq_set_callback_impl", "bpf_wq_start"]);
+        }
+        if members.len() > 1 {
+            let mut maps: Vec<_> = texts.iter().flat_map(|member| member.text.map_ids()).collect();
+            maps.sort_unstable();
+            maps.dedup();
+            for id in maps {
+                if self.kernel.map(id)?.is_some_and(|facts| facts.map_type == ARENA) {
+                    special.arenas.push(id);
+                }
+            }
+        }
+        Ok(special)
+    }
+
+    /// The members as the splicer wants them.
+    pub(super) fn parts<'a>(
+        &self,
+        members: &'a [Joined],
+        texts: &'a [MemberText],
+    ) -> Result<Vec<Member<'a>>, EngineError> {
+        let mut parts = Vec::with_capacity(members.len());
+        for (member, text) in members.iter().zip(texts) {
+            let facts = self.kernel.program(member.program.id)?;
+            parts.push(Member {
+                needs_own_btf: text.needs_own_btf,
+                kernel_stack_depths: member.program.stack_depths.as_deref(),
+                isolated: is_isolated(&member.link),
+                redirect_may_proceed: redirect_may_proceed(&member.link),
+                verified_insns: facts.map(|facts| facts.verified_insns).filter(|insns| *insns > 0),
+                owner: member.owner,
+                ..Member::new(&member.program.name, &text.text, mask(&member.link))
+            });
+        }
+        Ok(parts)
+    }
+}
+
+/// `BPF_MAP_TYPE_ARENA` (Linux 6.9 and later).
+const ARENA: u32 = 33;
+
+/// What a hook's chain is to be like.
+pub(super) struct Wanted {
+    pub hook: SpliceHook,
+    pub counters: bool,
+    pub as_subprograms: bool,
+}
+
+/// Functions of the kernel and maps that decide how a member can take part.
+#[derive(Default)]
+pub(super) struct SpecialKfuncs {
+    pub throwing: Vec<i32>,
+    pub deferring: Vec<i32>,
+    pub arenas: Vec<bpfmand_core::MapId>,
+}
+
+pub(super) fn mask(link: &LinkRecord) -> ProceedMask {
+    ProceedMask(link.point.proceed_on().map_or(0, bpfmand_core::ProceedOn::mask))
+}
+
+/// True if the member is to share a program with nobody.
+pub(super) const fn is_isolated(_link: &LinkRecord) -> bool {
+    false
+}
+
+/// True if the one who asked knows that a redirect after which the chain goes on is forgotten.
+pub(super) const fn redirect_may_proceed(_link: &LinkRecord) -> bool {
+    false
+}
+
+/// The application that a link belongs to.
+pub(super) fn application_of(metadata: &std::collections::BTreeMap<String, String>) -> Option<&str> {
+    crate::describe::APPLICATION_KEYS.iter().find_map(|key| metadata.get(*key)).map(String::as_str)
+}
+
+fn lost(link: &LinkRecord) -> EngineError {
+    EngineError::Invalid(format!("link {} belongs to a program that has no record", link.id))
+}

@@ -1,0 +1,96 @@
+//! A chain that is ready to be entered or swapped in, and what keeps it until a record does.
+
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, LinkId, ProgramId};
+use bpfmand_kernel::Kernel;
+
+use crate::Engine;
+use crate::chain::record::{ChainRecord, Folding, HookCounted};
+use crate::records::{HookRecord, Strategy};
+
+/// The program that a hook is to run.
+///
+/// Keep it until the hook runs it and the record says so, then give it to [`Engine::settle_chain`]. If it is dropped
+/// before, what was loaded for it is gone again, unless another hook runs it too.
+pub struct BuiltChain<'a, K: Kernel> {
+    /// Which hook's.
+    pub(super) key: HookKey,
+    /// How it was made.
+    pub strategy: Strategy,
+    /// Keeps it loaded.
+    pub handle: K::Handle,
+    /// The kernel's id.
+    pub id: ProgramId,
+    /// The kernel's tag.
+    pub tag: [u8; 8],
+    /// What was loaded for it; none for a member that is attached itself.
+    pub(super) lease: Option<Lease<'a, K>>,
+    /// Keeps what the hook ran before.
+    pub(super) _before: Option<Lease<'a, K>>,
+    /// What is counted already: everything before what the hook runs now.
+    pub(super) counted: HookCounted,
+    /// Whose each member is.
+    pub(super) slots: Vec<LinkId>,
+}
+
+impl<K: Kernel> BuiltChain<'_, K> {
+    /// What keeps it, to be kept by somebody else too.
+    pub(crate) fn leased(&self) -> Option<Leased> {
+        self.lease.as_ref().map(|lease| Leased { record: Arc::clone(&lease.record), hook: self.key })
+    }
+
+    /// The record of a hook that runs this now.
+    pub fn recorded(&self, hook: HookRecord) -> HookRecord {
+        let chain = self.lease.as_ref().map(|lease| (*lease.record).clone());
+        let is_other = |old: &ChainRecord| chain.as_ref().is_none_or(|new| new.id != old.id);
+        let before = hook.chain.filter(|old| old.counters.is_some() && is_other(old));
+        let folding = before.map(|chain| Folding { chain, slots: hook.slots });
+        HookRecord {
+            strategy: self.strategy,
+            program: self.id,
+            tag: self.tag,
+            chain,
+            slots: self.slots.clone(),
+            folding,
+            counted: self.counted.clone(),
+            ..hook
+        }
+    }
+}
+
+/// Keeps what was loaded for a chain, also while no record names it.
+pub(super) struct Lease<'a, K: Kernel> {
+    pub engine: &'a Engine<K>,
+    pub record: Arc<ChainRecord>,
+}
+
+/// One user of a chain that no record tells of yet.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// What it uses.
+    pub record: Arc<ChainRecord>,
+    /// Who.
+    pub hook: HookKey,
+}
+
+impl<'a, K: Kernel> Lease<'a, K> {
+    /// Keeps a chain.
+    pub fn take(engine: &'a Engine<K>, record: Arc<ChainRecord>, hook: HookKey) -> Self {
+        engine.state().leases.push(Leased { record: Arc::clone(&record), hook });
+        Self { engine, record }
+    }
+}
+
+impl<K: Kernel> Drop for Lease<'_, K> {
+    fn drop(&mut self) {
+        {
+            let mut state = self.engine.state();
+            if let Some(at) = state.leases.iter().position(|leased| Arc::ptr_eq(&leased.record, &self.record))
+            {
+                state.leases.swap_remove(at);
+            }
+        }
+        self.engine.drop_unused_chain(&self.record);
+    }
+}

@@ -1,0 +1,285 @@
+//! What chains count, without a gap over all changes of a hook.
+//!
+//! A chain's programs count in rows of one map, a row a hook. What a hook counts is in two places: in the row of the
+//! chain that it runs, and in its record, which has the sums of all chains that it ran before.
+//!
+//! A change of a hook goes: empty the row of the new chain, swap, record the new chain *and* the old one as still to be
+//! added ([`HookRecord::folding`]), wait until no packet is inside the old one, record its row's sums and that nothing
+//! is to be added any more. Reading adds up the record, the row to be added and the row of now. A crash between any two
+//! of these leaves every count in exactly one of the three places: the row of an old chain belongs to the hook until
+//! the record that adds it, and to nobody after it. What is in a row that is nobody's is forgotten when a hook enters
+//! the chain. Of a change that was cut short before its record, the counts of the time between swap and swap back are
+//! lost with the chain that was not to be.
+//!
+//! A reboot empties the rows: what was not added to a record until then is lost.
+
+use std::collections::BTreeMap;
+
+use bpfmand_core::{HookKey, HookKind, LinkId};
+use bpfmand_kernel::Kernel;
+use bpfmand_splice::{CounterLayout, HookKind as SpliceHook};
+use bpfmand_store::Batch;
+
+use crate::chain::place::hook_text;
+use crate::chain::record::{ChainRecord, Counted, HookCounted};
+use crate::engine::encode;
+use crate::records::{self, HookRecord};
+use crate::{Engine, EngineError, paths};
+
+/// What was counted of one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkCounters {
+    /// Whose.
+    pub link: LinkId,
+    /// Packets that reached it.
+    pub runs: u64,
+    /// Packets whose way ended with it, by its verdict: `drop`, `shot`, `other`…, most first.
+    pub ended: Vec<(&'static str, u64)>,
+}
+
+/// What was counted at a hook since its members were attached (or the machine started).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChainCounters {
+    /// One entry a member, in the order they run.
+    pub links: Vec<LinkCounters>,
+    /// Packets for which every member proceeded.
+    pub all_proceeded: u64,
+    /// Packets that a tail call lost, which ended with the hook's fail verdict.
+    pub failed: u64,
+}
+
+/// Tries to read before the hook is locked for it.
+const TRIES: usize = 3;
+
+impl<K: Kernel> Engine<K> {
+    /// What was counted at a hook; none where it does not count now. Counts never go down while a member is attached and
+    /// the machine runs, whatever is changed. Packets of times when the hook did not count are not among them.
+    ///
+    /// # Errors
+    /// No program of ours is there, or the kernel refuses to tell.
+    pub fn chain_counters(&self, key: &HookKey) -> Result<Option<ChainCounters>, EngineError> {
+        for _ in 0..TRIES {
+            let hook = self.hook_record(key)?;
+            let read = self.read_counters(&hook);
+            // A change meanwhile may have added a row to the record and let go of its map.
+            if self.hook_record(key).is_ok_and(|now| std::sync::Arc::ptr_eq(&now, &hook)) {
+                return read;
+            }
+        }
+        let _lock = self.lock(crate::locks::Subject::Hook(*key));
+        let hook = self.hook_record(key)?;
+        self.read_counters(&hook)
+    }
+
+    fn hook_record(&self, key: &HookKey) -> Result<std::sync::Arc<HookRecord>, EngineError> {
+        let hook = self.state().hooks.get(key).cloned();
+        hook.ok_or_else(|| EngineError::NoChain { hook: format!("{} {}", key.kind.name(), key.ifindex) })
+    }
+
+    fn read_counters(&self, hook: &HookRecord) -> Result<Option<ChainCounters>, EngineError> {
+        if hook.chain.as_ref().is_none_or(|chain| chain.counters.is_none()) {
+            return Ok(None);
+        }
+        let mut sum = hook.counted.clone();
+        if let Some(folding) = &hook.folding {
+            self.add_row(&mut sum, &folding.chain, &folding.slots, &hook.key)?;
+        }
+        if let Some(chain) = &hook.chain {
+            self.add_row(&mut sum, chain, &hook.slots, &hook.key)?;
+        }
+        let layout = CounterLayout::new(family(hook.key.kind), 1);
+        let links = hook
+            .slots
+            .iter()
+            .map(|link| {
+                let counted = sum.links.get(link).cloned().unwrap_or_default();
+                let mut ended: Vec<(&'static str, u64)> = counted
+                    .ended
+                    .iter()
+                    .filter_map(|(column, packets)| {
+                        Some((layout.column_name(usize::from(*column))?, *packets))
+                    })
+                    .collect();
+                ended.sort_by_key(|(name, packets)| (std::cmp::Reverse(*packets), *name));
+                LinkCounters { link: *link, runs: counted.runs, ended }
+            })
+            .collect();
+        Ok(Some(ChainCounters { links, all_proceeded: sum.all_proceeded, failed: sum.failed }))
+    }
+
+    /// Adds what a chain counted for a hook. What is gone from the kernel counts nothing.
+    pub(super) fn add_row(
+        &self,
+        sum: &mut HookCounted,
+        chain: &ChainRecord,
+        slots: &[LinkId],
+        key: &HookKey,
+    ) -> Result<(), EngineError> {
+        let Some(map) = self.counters_map(chain)? else { return Ok(()) };
+        let row = self.kernel.read_per_cpu(&map, CounterLayout::row(key.ifindex.0))?;
+        let layout = CounterLayout::new(family(key.kind), chain.members.len());
+        add_cells(sum, &layout, &cells(&row, &layout), slots);
+        Ok(())
+    }
+
+    /// The map of a chain's counters, if it is still there.
+    fn counters_map(&self, chain: &ChainRecord) -> Result<Option<K::Handle>, EngineError> {
+        let Some(id) = chain.counters.filter(|_| chain.boot == self.boot) else { return Ok(None) };
+        let Some(folder) = self.chain_folder(chain.id)? else { return Ok(None) };
+        match self.kernel.open_pin(&folder.join(paths::COUNTERS))? {
+            Some(map) if self.kernel.map_of(&map)?.id == id => Ok(Some(map)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Empties a hook's row of a chain that it is about to enter.
+    pub(super) fn begin_counting(&self, key: &HookKey, chain: &ChainRecord) -> Result<(), EngineError> {
+        let runs_it = self
+            .state()
+            .hooks
+            .get(key)
+            .is_some_and(|hook| hook.chain.as_ref().is_some_and(|own| own.id == chain.id));
+        if runs_it {
+            return Ok(());
+        }
+        let Some(map) = self.counters_map(chain)? else { return Ok(()) };
+        let layout = CounterLayout::new(family(key.kind), chain.members.len());
+        let zeros = vec![0; layout.value_size()];
+        self.step("chain", "empty counters");
+        Ok(self.kernel.write_per_cpu(&map, CounterLayout::row(key.ifindex.0), &zeros)?)
+    }
+
+    /// Adds what a hook's former chain counted to its record, if that is still to be done. The caller holds the hook's
+    /// lock.
+    pub(crate) fn fold_counters(&self, key: &HookKey) -> Result<(), EngineError> {
+        let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
+        let Some(folding) = &hook.folding else { return Ok(()) };
+        // A packet that was inside the old chain at the swap has still to count.
+        self.kernel.wait_for_readers()?;
+        let mut counted = hook.counted.clone();
+        self.add_row(&mut counted, &folding.chain, &folding.slots, key)?;
+        counted.links.retain(|link, _| hook.slots.contains(link));
+        let folded = HookRecord { counted, folding: None, ..(*hook).clone() };
+        let mut batch = Batch::new();
+        batch.put(records::HOOKS, &records::hook_key(key), encode(&folded)?);
+        self.step("chain", "add counters");
+        self.commit(batch)?;
+        self.state().hooks.insert(*key, std::sync::Arc::new(folded));
+        self.drop_unused_chain(&folding.chain);
+        Ok(())
+    }
+
+    /// A hook as messages name it.
+    pub(crate) fn text_of_hook(&self, key: &HookKey) -> String {
+        let hook = self.state().hooks.get(key).cloned();
+        hook.map_or_else(
+            || format!("{} at interface {}", key.kind.name(), key.ifindex),
+            |hook| hook_text(key, &hook.interface),
+        )
+    }
+}
+
+/// The verdicts of a hook's chain; both kinds of TC chains have the same.
+pub(super) const fn family(kind: HookKind) -> SpliceHook {
+    match kind {
+        HookKind::Xdp => SpliceHook::Xdp,
+        HookKind::Tc(_) | HookKind::Tcx(_) => SpliceHook::TcTcx,
+    }
+}
+
+/// The cells of a row, summed over all CPUs.
+fn cells(row: &[Vec<u8>], layout: &CounterLayout) -> Vec<u64> {
+    let mut sums = vec![0_u64; layout.slots * layout.columns];
+    for cpu in row {
+        for (sum, bytes) in sums.iter_mut().zip(cpu.chunks_exact(8)) {
+            let cell = bytes.try_into().map_or(0, u64::from_ne_bytes);
+            *sum = sum.wrapping_add(cell);
+        }
+    }
+    sums
+}
+
+/// Adds the cells of a row to the counts of the links that its slots are of.
+fn add_cells(sum: &mut HookCounted, layout: &CounterLayout, cells: &[u64], slots: &[LinkId]) {
+    let of_slot = |slot: usize| cells.get(slot * layout.columns..(slot + 1) * layout.columns).unwrap_or(&[]);
+    let all_proceeded: u64 = of_slot(layout.all_proceeded()).iter().sum();
+    sum.all_proceeded += all_proceeded;
+    let failed_column = layout.failed_column();
+    // From the last slot on: whoever left later was at all slots before.
+    let mut later = all_proceeded;
+    for slot in (0..layout.all_proceeded()).rev() {
+        let columns = of_slot(slot);
+        let failed = columns.get(failed_column).copied().unwrap_or(0);
+        sum.failed += failed;
+        let ended =
+            columns.iter().enumerate().filter(|(column, cell)| *column != failed_column && **cell > 0);
+        let ended: BTreeMap<u8, u64> = ended.map(|(column, cell)| (column as u8, *cell)).collect();
+        let runs = later + ended.values().sum::<u64>();
+        // A packet whose tail call failed was at the members before, but not at this one.
+        later = runs + failed;
+        if let Some(link) = slots.get(slot) {
+            let counted: &mut Counted = sum.links.entry(*link).or_default();
+            counted.runs += runs;
+            for (column, packets) in ended {
+                *counted.ended.entry(column).or_default() += packets;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DROP: i32 = 1;
+
+    fn row(layout: &CounterLayout, exits: &[(usize, i32, u64)], failed: &[(usize, u64)]) -> Vec<u64> {
+        let mut cells = vec![0; layout.slots * layout.columns];
+        for (slot, code, packets) in exits {
+            cells[layout.cell(*slot, *code)] += packets;
+        }
+        for (slot, packets) in failed {
+            cells[layout.failed_cell(*slot)] += packets;
+        }
+        cells
+    }
+
+    #[test]
+    fn a_member_runs_for_every_packet_that_leaves_there_or_later() {
+        let layout = CounterLayout::new(SpliceHook::Xdp, 3);
+        let links = [LinkId(7), LinkId(8), LinkId(9)];
+        let cells = row(&layout, &[(0, DROP, 5), (2, DROP, 2), (3, 2, 10)], &[]);
+        let mut sum = HookCounted::default();
+        add_cells(&mut sum, &layout, &cells, &links);
+        let runs: Vec<u64> = links.iter().map(|link| sum.links[link].runs).collect();
+        assert_eq!(runs, [17, 12, 12]);
+        assert_eq!((sum.all_proceeded, sum.failed), (10, 0));
+        assert_eq!(sum.links[&LinkId(7)].ended, BTreeMap::from([(1, 5)]));
+        assert!(sum.links[&LinkId(8)].ended.is_empty());
+    }
+
+    #[test]
+    fn a_lost_packet_ran_the_members_before_and_not_the_one_it_was_lost_at() {
+        let layout = CounterLayout::new(SpliceHook::TcTcx, 2);
+        let links = [LinkId(1), LinkId(2)];
+        let cells = row(&layout, &[(2, -1, 1)], &[(1, 4)]);
+        let mut sum = HookCounted::default();
+        add_cells(&mut sum, &layout, &cells, &links);
+        assert_eq!((sum.links[&LinkId(1)].runs, sum.links[&LinkId(2)].runs), (5, 1));
+        assert_eq!(sum.failed, 4);
+    }
+
+    #[test]
+    fn rows_of_all_cpus_and_of_former_chains_add_up() {
+        let layout = CounterLayout::new(SpliceHook::Xdp, 1);
+        let cell = |packets: u64| {
+            row(&layout, &[(0, DROP, packets)], &[]).iter().flat_map(|cell| cell.to_ne_bytes()).collect()
+        };
+        let summed = cells(&[cell(3), cell(4)], &layout);
+        let mut sum = HookCounted::default();
+        for _ in 0..2 {
+            add_cells(&mut sum, &layout, &summed, &[LinkId(1)]);
+        }
+        assert_eq!(sum.links[&LinkId(1)], Counted { runs: 14, ended: BTreeMap::from([(1, 14)]) });
+    }
+}

@@ -1,0 +1,194 @@
+//! What the store keeps of the programs that a hook runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bpfmand_core::{LinkId, MapId, ProgramId, ProgramUid};
+use bpfmand_splice::Attempt;
+use serde::{Deserialize, Serialize};
+
+/// Names what was loaded for a chain: a number that no id of ours ever had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChainId(pub u64);
+
+impl fmt::Display for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// sha256 over all that the bytes of a chain depend on, as hexadecimal digits.
+///
+/// Two hooks whose chains have the same one run the same loaded programs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Composition(pub String);
+
+/// What was loaded for a chain. Every hook that runs it has a copy in its record: the copies count its users.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainRecord {
+    /// Which, and the folder of its pins.
+    pub id: ChainId,
+    /// What it was made of.
+    pub composition: Composition,
+    /// The boot that the ids are of.
+    pub boot: String,
+    /// The programs; the first is the entry.
+    pub segments: Vec<SegmentRecord>,
+    /// The arrays of one slot that lead from one program to the next, in the order of the plan.
+    pub arrays: Vec<MapId>,
+    /// The map that its exits count in.
+    pub counters: Option<MapId>,
+    /// How each member is carried, in order.
+    pub members: Vec<CarriedRecord>,
+    /// Version of the daemon that joined it.
+    pub made_by: String,
+    /// Plans that the verifier refused before this one.
+    pub fallbacks: u32,
+    /// How far the plan is from the cheapest.
+    pub attempt: AttemptRecord,
+    /// Every member is a function.
+    pub as_subprograms: bool,
+    /// Why it was made as it is, for people.
+    pub reason: String,
+}
+
+/// [`Attempt`], as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttemptRecord {
+    /// The cheapest.
+    First,
+    /// Every member behind a call.
+    Functions,
+    /// Every member in a program of its own making.
+    Cut,
+    /// Every member as the program that it is alone.
+    Own,
+}
+
+impl From<Attempt> for AttemptRecord {
+    fn from(attempt: Attempt) -> Self {
+        match attempt {
+            Attempt::First => Self::First,
+            Attempt::AllFunctions => Self::Functions,
+            Attempt::CutEach => Self::Cut,
+            Attempt::AllOwn => Self::Own,
+        }
+    }
+}
+
+impl From<AttemptRecord> for Attempt {
+    fn from(attempt: AttemptRecord) -> Self {
+        match attempt {
+            AttemptRecord::First => Self::First,
+            AttemptRecord::Functions => Self::AllFunctions,
+            AttemptRecord::Cut => Self::CutEach,
+            AttemptRecord::Own => Self::AllOwn,
+        }
+    }
+}
+
+/// One program of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentRecord {
+    /// The kernel's id.
+    pub program: ProgramId,
+    /// The kernel's tag.
+    pub tag: [u8; 8],
+    /// Its first member, counted from 0.
+    pub first: u32,
+    /// How many members it runs.
+    pub members: u32,
+    /// Instructions that the verifier walked through.
+    pub verified_insns: u32,
+    /// Why a new program begins here; empty for the first.
+    pub reason: String,
+}
+
+/// How a member takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CarriedBy {
+    /// Its instructions are among those of the chain.
+    Inline,
+    /// It is a function of the chain's program.
+    Function,
+    /// It is a program of its own, behind a tail call.
+    Own,
+}
+
+impl CarriedBy {
+    /// "inline", "function" or "own".
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inline => "inline",
+            Self::Function => "function",
+            Self::Own => "own",
+        }
+    }
+}
+
+/// How a member of a chain is carried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedRecord {
+    /// Which program.
+    pub program: ProgramUid,
+    /// How.
+    pub way: CarriedBy,
+    /// Why so; empty where it is inlined.
+    pub reason: String,
+}
+
+/// Packets of one member that were counted in programs which the hook no longer runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Packets that reached the member.
+    pub runs: u64,
+    /// Packets whose way ended with it, by the column of the verdict.
+    pub ended: BTreeMap<u8, u64>,
+}
+
+/// Packets of a hook that were counted in programs which it no longer runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookCounted {
+    /// Of each member that is still there.
+    pub links: BTreeMap<LinkId, Counted>,
+    /// Packets for which every member proceeded.
+    pub all_proceeded: u64,
+    /// Packets that a tail call lost.
+    pub failed: u64,
+}
+
+/// A chain that the hook no longer runs, whose counts are not in the record yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folding {
+    /// The chain.
+    pub chain: ChainRecord,
+    /// Whose each of its members was.
+    pub slots: Vec<LinkId>,
+}
+
+/// Who keeps a hook from being changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// In words, for example "user 0".
+    pub by: String,
+}
+
+/// Switches of one hook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookSettings {
+    /// Count verdicts; none: as the configuration says.
+    pub counters: Option<bool>,
+    /// Nobody may change the chain.
+    pub held: Option<Hold>,
+    /// Every member is a function of its own, so that tracing tools see members.
+    pub as_subprograms: bool,
+    /// A program that passes everything stays when the last member leaves.
+    pub keep_attached: bool,
+    /// Sample the time that members take.
+    pub timing: bool,
+}

@@ -1,0 +1,170 @@
+//! Switches of one hook: counting, holding, functions for tracing tools, staying attached, timing.
+
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, Interface};
+use bpfmand_kernel::Kernel;
+use bpfmand_store::Batch;
+
+use crate::chain::place::hook_text;
+use crate::chain::record::{Hold, HookSettings};
+use crate::engine::encode;
+use crate::locks::Subject;
+use crate::records::{self, HookRecord, LeftoverRecord};
+use crate::undo::Undo;
+use crate::{Engine, EngineError};
+
+/// What is to become of a hook's switches; what is absent stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HookChange {
+    /// Count where packets leave the chain.
+    pub counters: Option<bool>,
+    /// Let nobody change the chain.
+    pub held: Option<bool>,
+    /// Make every member a function of its own, so that tracing tools see members.
+    pub as_subprograms: Option<bool>,
+    /// Keep a program that passes everything when the last member leaves. Until the machine is started again.
+    pub keep_attached: Option<bool>,
+    /// Sample the time that members take.
+    pub timing: Option<bool>,
+}
+
+/// A hook's switches as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HookSwitches {
+    /// Whether it counts now.
+    pub counters: bool,
+    /// Who holds it.
+    pub held_by: Option<String>,
+    /// Every member is a function.
+    pub as_subprograms: bool,
+    /// Something stays when the last member leaves.
+    pub keep_attached: bool,
+    /// Time is sampled.
+    pub timing: bool,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Changes switches of a hook. `by` says who asks, for those who find the hook held: for example "user 0". Answers
+    /// whether anything changed.
+    ///
+    /// # Errors
+    /// No program of ours is there; the hook is held and is not let go by this; its chain cannot be built in another
+    /// way. Nothing was changed then.
+    pub fn set_hook(
+        &self,
+        interface: &Interface,
+        kind: HookKind,
+        change: &HookChange,
+        by: &str,
+    ) -> Result<bool, EngineError> {
+        self.begin()?;
+        let key = self.kernel.find_hook(interface, kind)?;
+        let _lock = self.lock(Subject::Hook(key));
+        let hook = self.state().hooks.get(&key).cloned();
+        let hook = hook.ok_or_else(|| EngineError::NoChain { hook: hook_text(&key, interface) })?;
+        if change.timing == Some(true) {
+            return Err(EngineError::Unsupported(
+                "the time of members cannot be sampled yet: no timed twin of a chain is made".to_owned(),
+            ));
+        }
+        let settings = changed(&hook.settings, change, by);
+        if settings == hook.settings {
+            return Ok(false);
+        }
+        if change.held != Some(false) {
+            self.refuse_held(&key)?;
+        }
+        let links = self.state().chain(&key);
+        if links.is_empty() && !settings.keep_attached {
+            self.end_hook(&hook)?;
+            return Ok(true);
+        }
+        let rebuilds = (settings.counters, settings.as_subprograms)
+            != (hook.settings.counters, hook.settings.as_subprograms);
+        let built = if rebuilds && self.is_entered(&hook)? {
+            self.step("set", "build chain");
+            Some(self.build_chain_as(&key, &hook.interface, &links, Some(hook.entry), &settings)?)
+        } else {
+            None
+        };
+        let mut undo = Undo::default();
+        let mut record = (*hook).clone();
+        if let Some(built) = &built {
+            self.change_chain(&hook, built, &mut undo)?;
+            record = built.recorded(record);
+        }
+        record.settings = settings;
+        let mut batch = Batch::new();
+        batch.put(records::HOOKS, &records::hook_key(&key), encode(&record)?);
+        self.step("set", "record");
+        if let Err(error) = self.commit(batch) {
+            return Err(undo.run(error));
+        }
+        undo.forget();
+        self.state().hooks.insert(key, Arc::new(record));
+        match built {
+            Some(built) => self.settle_chain(built).map(|()| true),
+            None => Ok(true),
+        }
+    }
+
+    /// The switches of a hook.
+    pub(crate) fn switches_of(&self, hook: &HookRecord) -> HookSwitches {
+        HookSwitches {
+            counters: hook.chain.as_ref().is_some_and(|chain| chain.counters.is_some()),
+            held_by: hook.settings.held.as_ref().map(|hold| hold.by.clone()),
+            as_subprograms: hook.settings.as_subprograms,
+            keep_attached: hook.settings.keep_attached,
+            timing: hook.settings.timing,
+        }
+    }
+
+    pub(super) fn settings_of(&self, key: &HookKey) -> HookSettings {
+        self.state().hooks.get(key).map(|hook| hook.settings.clone()).unwrap_or_default()
+    }
+
+    /// True if something is to stay at a hook when its last member leaves.
+    pub(crate) fn is_kept_attached(&self, key: &HookKey) -> bool {
+        self.settings_of(key).keep_attached
+    }
+
+    /// Refuses to change a hook that somebody looks at. The caller holds the hook's lock.
+    pub(crate) fn refuse_held(&self, key: &HookKey) -> Result<(), EngineError> {
+        match self.settings_of(key).held {
+            None => Ok(()),
+            Some(hold) => Err(EngineError::HookOnHold { hook: self.text_of_hook(key), by: hold.by }),
+        }
+    }
+
+    /// Ends a hook that has no members.
+    fn end_hook(&self, hook: &HookRecord) -> Result<(), EngineError> {
+        let operation = self.operation();
+        let mut leftover = LeftoverRecord::default();
+        self.leave_entry(hook, &mut leftover);
+        let mut batch = Batch::new();
+        batch.delete(records::HOOKS, &records::hook_key(&hook.key));
+        batch.put(records::LEFTOVERS, operation.to_string().as_bytes(), encode(&leftover)?);
+        self.step("set", "record");
+        self.commit(batch)?;
+        self.state().hooks.remove(&hook.key);
+        let waiting = crate::state::Uncleared { operation, leftover, hooks: vec![hook.key] };
+        self.clear_or_wait("set", waiting)?;
+        self.drop_chains_of(hook);
+        Ok(())
+    }
+}
+
+fn changed(old: &HookSettings, change: &HookChange, by: &str) -> HookSettings {
+    HookSettings {
+        counters: change.counters.or(old.counters),
+        held: match (change.held, &old.held) {
+            (Some(true), None) => Some(Hold { by: by.to_owned() }),
+            (Some(false), _) => None,
+            (_, hold) => hold.clone(),
+        },
+        as_subprograms: change.as_subprograms.unwrap_or(old.as_subprograms),
+        keep_attached: change.keep_attached.unwrap_or(old.keep_attached),
+        timing: change.timing.unwrap_or(old.timing),
+    }
+}

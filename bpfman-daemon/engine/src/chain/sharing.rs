@@ -1,0 +1,181 @@
+//! One loaded chain on many hooks, and its end with the last of them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, LinkId, MapId};
+use bpfmand_kernel::Kernel;
+use bpfmand_splice::CounterLayout;
+
+use crate::chain::built::{Lease, Leased};
+use crate::chain::record::{ChainId, ChainRecord, Composition};
+use crate::locks::Subject;
+use crate::state::{State, Uncleared};
+use crate::undo::insist;
+use crate::{Engine, EngineError, paths};
+
+impl State {
+    /// Chains that hooks run, ran until their last change, or are about to run, with the hook each.
+    fn chain_users(&self) -> impl Iterator<Item = (&ChainRecord, HookKey)> {
+        let recorded = self.hooks.values().flat_map(|hook| {
+            let folding = hook.folding.as_ref().map(|folding| &folding.chain);
+            hook.chain.iter().chain(folding).map(move |chain| (chain, hook.key))
+        });
+        recorded.chain(self.leases.iter().map(|leased| (&*leased.record, leased.hook)))
+    }
+
+    /// True if anyone runs a chain or is about to.
+    pub fn is_chain_used(&self, id: ChainId) -> bool {
+        self.chain_users().any(|(chain, _)| chain.id == id)
+    }
+
+    /// A chain that a record names.
+    pub fn chain_of_id(&self, id: ChainId) -> Option<&ChainRecord> {
+        self.chain_users().map(|(chain, _)| chain).find(|chain| chain.id == id)
+    }
+
+    /// How many hooks run a chain.
+    pub fn hooks_of_chain(&self, id: ChainId) -> usize {
+        self.hooks.values().filter(|hook| hook.chain.as_ref().is_some_and(|chain| chain.id == id)).count()
+    }
+
+    /// Chains of a composition that a hook may share, oldest first. Hooks that count in one map need different rows.
+    ///
+    /// They are leased at once: what somebody else lets go of now is not found any more, or kept.
+    fn lease_shareable(
+        &mut self,
+        composition: &Composition,
+        key: &HookKey,
+        slots: &[LinkId],
+    ) -> Vec<Arc<ChainRecord>> {
+        let mut found: Vec<ChainRecord> = Vec::new();
+        for (chain, _) in self.chain_users() {
+            if chain.composition == *composition && found.iter().all(|other| other.id != chain.id) {
+                found.push(chain.clone());
+            }
+        }
+        found.sort_by_key(|chain| chain.id);
+        let row = |key: &HookKey| CounterLayout::row(key.ifindex.0);
+        found.retain(|chain| {
+            let taken = self
+                .chain_users()
+                .any(|(other, hook)| other.id == chain.id && hook != *key && row(&hook) == row(key));
+            // What is counted in a row belongs to the links that the record names.
+            let mine =
+                self.hooks.get(key).filter(|hook| hook.chain.as_ref().is_some_and(|own| own.id == chain.id));
+            chain.counters.is_none() || (!taken && mine.is_none_or(|hook| hook.slots == slots))
+        });
+        let found: Vec<Arc<ChainRecord>> = found.into_iter().map(Arc::new).collect();
+        self.leases.extend(found.iter().map(|record| Leased { record: Arc::clone(record), hook: *key }));
+        found
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// A loaded chain of a composition that a hook may share.
+    pub(super) fn shared_chain(
+        &self,
+        composition: &Composition,
+        key: &HookKey,
+        slots: &[LinkId],
+    ) -> Result<Option<Lease<'_, K>>, EngineError> {
+        let found = self.state().lease_shareable(composition, key, slots);
+        let leases: Vec<_> = found.into_iter().map(|record| Lease { engine: self, record }).collect();
+        for lease in leases {
+            // Strangers can remove pins.
+            if self.is_whole(&lease.record)? {
+                return Ok(Some(lease));
+            }
+        }
+        Ok(None)
+    }
+
+    /// True if all that a chain consists of is still pinned: strangers can remove pins.
+    pub(crate) fn is_whole(&self, chain: &ChainRecord) -> Result<bool, EngineError> {
+        if chain.boot != self.boot {
+            return Ok(false);
+        }
+        let Some(folder) = self.chain_folder(chain.id)? else { return Ok(false) };
+        for (number, segment) in chain.segments.iter().enumerate() {
+            let Some(program) = self.kernel.open_pin(&folder.join(paths::segment(number)))? else {
+                return Ok(false);
+            };
+            let facts = self.kernel.program_of(&program)?;
+            if (facts.id, facts.tag) != (segment.program, segment.tag) {
+                return Ok(false);
+            }
+        }
+        let arrays = chain.arrays.iter().enumerate().map(|(number, id)| (paths::array(number), *id));
+        let counters = chain.counters.map(|id| (paths::COUNTERS.to_owned(), id));
+        for (name, id) in arrays.chain(counters) {
+            if !self.is_map_pinned(&folder.join(name), id)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_map_pinned(&self, path: &Path, id: MapId) -> Result<bool, EngineError> {
+        match self.kernel.open_pin(path)? {
+            Some(map) => Ok(self.kernel.map_of(&map)?.id == id),
+            None => Ok(false),
+        }
+    }
+
+    /// Where the pins of a chain are: in their place, or still below `pending`; none if they are nowhere.
+    pub(crate) fn chain_folder(&self, id: ChainId) -> Result<Option<std::path::PathBuf>, EngineError> {
+        for folder in [paths::chain(id), paths::pending_chain(id)] {
+            if !self.kernel.list_folder(&folder)?.is_empty() {
+                return Ok(Some(folder));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves the pins of a chain from `pending` to their place. Running it again is fine.
+    pub(crate) fn place_chain(&self, chain: &ChainRecord) -> Result<(), EngineError> {
+        // Two hooks that share it may come here at once.
+        let _alone = self.lock(Subject::Composition(chain.composition.lock_number()));
+        let pending = paths::pending_chain(chain.id);
+        if !self.kernel.list_folder(&pending)?.is_empty() {
+            self.kernel.make_folder(Path::new(paths::CHAINS))?;
+            self.kernel.rename(&pending, &paths::chain(chain.id))?;
+        }
+        self.remove_pending_chain(chain.id)
+    }
+
+    fn remove_pending_chain(&self, id: ChainId) -> Result<(), EngineError> {
+        self.remove_tree(&paths::pending(bpfmand_core::OperationId(id.0)))
+    }
+
+    /// Removes what was loaded for a chain if nobody uses it. What cannot be removed is tried again later.
+    pub(crate) fn drop_unused_chain(&self, chain: &ChainRecord) {
+        if chain.boot != self.boot || self.state().is_chain_used(chain.id) {
+            return;
+        }
+        if let Err(error) = insist(|| self.remove_chain(chain)) {
+            tracing::warn!(%error, chain = %chain.id, "what was loaded for a chain is still there");
+            self.state().uncleared.push(Uncleared {
+                operation: bpfmand_core::OperationId(chain.id.0),
+                leftover: crate::records::LeftoverRecord {
+                    folders: vec![
+                        paths::chain(chain.id).display().to_string(),
+                        paths::pending(bpfmand_core::OperationId(chain.id.0)).display().to_string(),
+                    ],
+                    ..Default::default()
+                },
+                hooks: Vec::new(),
+            });
+        }
+    }
+
+    fn remove_chain(&self, chain: &ChainRecord) -> Result<(), EngineError> {
+        if !chain.arrays.is_empty() {
+            // The kernel empties an array that nobody holds, and a packet may be on its way there.
+            self.kernel.wait_for_readers()?;
+        }
+        self.step("chain", "remove pins");
+        self.remove_tree(&paths::chain(chain.id))?;
+        self.remove_pending_chain(chain.id)
+    }
+}
