@@ -141,6 +141,7 @@ pub fn compare(
     let mut compared = 0;
     let mut exits = BTreeMap::<usize, u64>::new();
     let layout = CounterLayout::new(chain.hook, chain.plan.members.len());
+    let mut timed = vec![0; chain.plan.members.len()];
     for (number, packet) in packets.iter().enumerate() {
         let Some(expected) = fold(kind, members, packet) else {
             // The fold ended halfway and its maps with it: start level again.
@@ -153,6 +154,10 @@ pub fn compare(
             // itself answers it.
             let dispatcher_return = expected.last == 31;
             expected.verdict = if dispatcher_return { 31 } else { expected.verdict };
+        }
+        if chain.aim_at_twin(number % 2 == 1) {
+            let ran = expected.ended.map_or(members.len(), |(place, _)| place + 1);
+            timed.iter_mut().take(ran).for_each(|samples| *samples += 1);
         }
         let got = run(&chain.entry, kind, packet).map_err(|error| format!("packet {number}: {error}"))?;
         if got != (expected.verdict, expected.packet.clone()) {
@@ -176,6 +181,11 @@ pub fn compare(
         && counted != exits
     {
         return Err(format!("exits by cell\n alone   {exits:?}\n counted {counted:?}"));
+    }
+    if let Some(samples) = chain.timed()
+        && samples != timed
+    {
+        return Err(format!("times taken of each member: {samples:?}, {timed:?} expected"));
     }
     Ok(compared)
 }

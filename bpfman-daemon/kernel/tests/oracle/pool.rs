@@ -90,6 +90,7 @@ pub fn draw<'a>(
         counters: random.one_in(2),
         attempt: if random.one_in(3) { random.pick(&ATTEMPTS) } else { Attempt::First },
         as_subprograms: random.one_in(10),
+        timing: random.one_in(4),
         ..options(kind)
     };
     (members, options)
@@ -97,7 +98,7 @@ pub fn draw<'a>(
 
 pub fn describe(members: &Members<'_>, options: &SpliceOptions<'_>) -> String {
     let names: Vec<_> = members.iter().map(|(member, set)| (member.label.as_str(), set.0)).collect();
-    format!("{names:x?}, {:?}, counters {}", options.attempt, options.counters)
+    format!("{names:x?}, {:?}, counters {}, timing {}", options.attempt, options.counters, options.timing)
 }
 
 /// So many chains of the pool agree with their members.
@@ -153,6 +154,11 @@ fn generated_chains_agree(kind: ProgramKind, chains: usize, seed: u64) {
     let pool: Vec<&Loaded> = pool.iter().collect();
     let tally = agrees(kind, &pool, &maps, chains, seed + 100, Shape::GENERATED);
     assert_eq!(tally.fallbacks.len(), 0, "the verifier takes every chain of these members");
+    // Every way to make a chain was among them.
+    assert!(
+        [tally.cut, tally.timed, tally.behind_calls, tally.own].iter().all(|chains| *chains > 10),
+        "{tally:?}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bpfmand_core::MapId;
 use bpfmand_splice::{
     ArrayUse, Attempt, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, FragsRule, FrameRounding, HookKind,
-    Member, SpliceError, SpliceOptions, compile, plan,
+    Member, Splice, SpliceError, SpliceOptions, TIMED_ONE_IN, TimeLayout, Timing, compile, plan,
 };
 
 use crate::chain::{Maps, Members, compare, descriptors};
@@ -18,6 +18,8 @@ pub struct Together {
     pub plan: ChainPlan,
     pub hook: HookKind,
     counters: Option<Map>,
+    /// The maps of the timed twin.
+    ticks_and_samples: Option<[Map; 2]>,
     /// Arrays are emptied when nobody holds them.
     _arrays: Vec<Map>,
 }
@@ -90,27 +92,55 @@ impl Together {
         let id = |place: usize| MapId(place as u32);
         let array_ids: Vec<MapId> = (0..arrays.len()).map(|number| id(all.len() + number)).collect();
         all.extend(descriptors(&arrays));
-        let bindings =
-            Bindings { arrays: &array_ids, counters: counters.as_ref().map(|_| id(all.len())), timing: None };
+        let counters_id = counters.as_ref().map(|_| id(all.len()));
         all.extend(counters.iter().flat_map(|map| descriptors(std::slice::from_ref(map))));
+        let ticks_and_samples = plan.timed.then(|| {
+            let samples = TimeLayout::new(plan.members.len()).value_size() as u32;
+            [8, samples].map(|bytes| Map::create(6, 4, bytes, 1, 0).unwrap())
+        });
+        let timing = ticks_and_samples.as_ref().map(|maps| {
+            all.extend(descriptors(maps));
+            Timing { ticks: id(all.len() - 2), samples: id(all.len() - 1) }
+        });
+        let bindings = Bindings { arrays: &array_ids, counters: counters_id, timing };
         let compiled = compile("chain", &parts, &plan, options, &bindings).map_err(Refused::Splicer)?;
-        let mut programs = Vec::new();
-        for (number, program) in compiled.programs.iter().enumerate() {
-            let loaded = load(&program.text, kind, &all)
-                .map_err(|log| Refused::Verifier(format!("program {number} of {}\n{log}", plan.reason())))?;
-            programs.push(loaded);
-        }
+        let load_all = |splices: &[Splice], what: &str| {
+            let load = |(number, splice): (usize, &Splice)| {
+                load(&splice.text, kind, &all)
+                    .map_err(|log| Refused::Verifier(format!("{what} {number} of {}\n{log}", plan.reason())))
+            };
+            splices.iter().enumerate().map(load).collect::<Result<Vec<Program>, _>>()
+        };
+        let mut programs = load_all(&compiled.programs, "program")?;
+        let twins = load_all(&compiled.twins, "twin")?;
         for (array, holds) in arrays.iter().zip(&plan.arrays) {
             let program = match holds {
                 ArrayUse::Segment(number) => &programs[*number],
                 ArrayUse::Member(number) => &members[*number].0.own,
-                ArrayUse::Twin(number) => panic!("nobody asked for the twin of program {number}"),
+                ArrayUse::Twin(number) => &twins[*number],
             };
             array.hold(program).map_err(|error| Refused::Verifier(format!("{holds:?}: {error}")))?;
         }
         // The other programs live by the arrays.
         let entry = if programs.is_empty() { members[0].0.own.duplicate() } else { programs.swap_remove(0) };
-        Ok(Self { entry, plan, hook: options.hook, counters, _arrays: arrays })
+        Ok(Self { entry, plan, hook: options.hook, counters, ticks_and_samples, _arrays: arrays })
+    }
+
+    /// Sends the next packet through the timed twin, or not; false if there is none.
+    pub fn aim_at_twin(&self, twin: bool) -> bool {
+        let Some([ticks, _]) = &self.ticks_and_samples else { return false };
+        let before = if twin { u64::from(TIMED_ONE_IN) - 1 } else { 0 };
+        ticks.update(&[0; 4], &before.to_ne_bytes().repeat(possible_cpus())).unwrap();
+        twin
+    }
+
+    /// How often each member's time was taken; none without a timed twin.
+    pub fn timed(&self) -> Option<Vec<u64>> {
+        let [_, samples] = self.ticks_and_samples.as_ref()?;
+        let value = samples.contents().remove(0).1;
+        let cells = value.as_chunks::<8>().0;
+        let layout = TimeLayout::new(self.plan.members.len());
+        Some((0..layout.clock()).map(|slot| u64::from_ne_bytes(cells[layout.samples(slot)])).collect())
     }
 
     /// What test-run's packets were counted as since the chain was made, by cell; none without counters.
@@ -146,6 +176,8 @@ pub struct Tally {
     /// Chains that the verifier refused at first, by how far back they had to go.
     pub fallbacks: BTreeMap<Attempt, usize>,
     pub cut: usize,
+    /// Chains with a timed twin, which every other packet took.
+    pub timed: usize,
     pub behind_calls: usize,
     pub own: usize,
 }
@@ -186,6 +218,7 @@ impl Tally {
             .map_err(|difference| format!("{}\n{difference}", chain.plan.reason()))?;
         self.chains += 1;
         self.cut += usize::from(chain.plan.segments.len() > 1);
+        self.timed += usize::from(chain.plan.timed);
         let ways = |way| chain.plan.members.iter().filter(|member| member.way == way).count();
         self.behind_calls += ways(bpfmand_splice::Way::Function);
         self.own += ways(bpfmand_splice::Way::Own);
