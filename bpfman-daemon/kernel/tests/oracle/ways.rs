@@ -3,8 +3,8 @@
 
 use bpfmand_core::{BoundText, Insn, MapId};
 use bpfmand_splice::{
-    ArrayUse, Attempt, Bindings, COUNTER_ROWS, CounterLayout, Member, ProceedMask, SpliceOptions,
-    TIMED_ONE_IN, TimeLayout, Timing, Way, compile, plan,
+    ArrayUse, Attempt, Bindings, COUNTER_ROWS, CounterLayout, FrameRounding, Member, ProceedMask,
+    SpliceOptions, TIMED_ONE_IN, TimeLayout, Timing, Way, compile, plan,
 };
 
 use crate::chain::descriptors;
@@ -225,6 +225,34 @@ fn a_program_of_its_own_or_behind_a_call_finds_an_empty_stack() {
         let chain = Chain::new(kind, &members, &[], &options, |_| true);
         assert_eq!(chain.run(kind), 2, "{:?}, {:?}", chain.ways, options.attempt);
     }
+}
+
+#[test]
+fn the_kernel_takes_frames_up_to_what_the_planner_counts() {
+    let kind = ProgramKind::Xdp;
+    let set = ProceedMask(1 << 2);
+    let framed = |depth: i16, registers: std::ops::RangeInclusive<u8>| {
+        let mut insns: Vec<Insn> = registers.map(|register| Insn::new(0xbf, register, 1, 0, 0)).collect();
+        insns.extend([Insn::new(0x7a, 10, 0, -depth, 0), verdict(2), EXIT]);
+        program("framed", insns)
+    };
+    let small = constant(2);
+    let small = Member::new("small.o", &small, set);
+    // Above a tail call in a function, 256 bytes are too many, and frames count rounded.
+    for (depth, inlined) in [(232, true), (264, false)] {
+        let text = framed(depth, 6..=6);
+        let members = [Member::new("framed.o", &text, set), alone(small), small];
+        let chain = Chain::new(kind, &members, &[], &options(kind), |_| true);
+        assert_eq!(chain.ways[0] == Way::Inline, inlined, "{depth}");
+        assert_eq!(chain.run(kind), 2);
+    }
+    // A full frame, and no register left: behind a call where an empty frame counts nothing.
+    let text = framed(512, 6..=9);
+    let members = [Member::new("full.o", &text, set), small];
+    let chain = Chain::new(kind, &members, &[], &options(kind), |_| true);
+    let way = if options(kind).rounding == FrameRounding::To16 { Way::Function } else { Way::Own };
+    assert_eq!(chain.ways[0], way);
+    assert_eq!(chain.run(kind), 2);
 }
 
 #[test]
