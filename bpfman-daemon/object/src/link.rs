@@ -26,6 +26,8 @@ pub(crate) struct Linked {
     pub functions: Vec<FunctionSpan>,
     pub func_info: Vec<FuncInfo>,
     pub line_info: Vec<LineInfo>,
+    /// Instructions whose immediate is a type id of the object's own BTF.
+    pub local_type_ids: Vec<usize>,
 }
 
 /// A function being linked: the walk over its references, and where to go on.
@@ -159,6 +161,8 @@ impl<'a> Linker<'a> {
             if core_relo::is_local(record) {
                 core_relo::patch_local(record, insns, at)
                     .map_err(|why| self.fault(&function.name, (at, why)))?;
+                // The function's instructions are appended behind those that are there.
+                self.out.local_type_ids.push(self.out.insns.len() + at);
                 continue;
             }
             let Some(types) = self.types.as_mut() else {

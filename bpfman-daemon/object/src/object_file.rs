@@ -14,7 +14,7 @@ use crate::externs::{Externs, KconfigExtern, KconfigValue};
 use crate::functions::Functions;
 use crate::globals::{self, GlobalVariable};
 use crate::kernel_btf::KernelBtf;
-use crate::link::Linker;
+use crate::link::{Linked, Linker};
 use crate::maps::{InitialSlot, MapTable};
 use crate::needs::needs;
 use crate::programs::{ProgramEntry, read_programs};
@@ -218,6 +218,28 @@ impl ObjectFile {
         self.program(program).is_ok_and(|entry| needs(self, entry).is_ok_and(|needs| needs.local_type_ids))
     }
 
+    /// Positions, in [`Self::text`] of the same program, of instructions whose immediate is a type id of the object's own
+    /// BTF: who gives the program another BTF has to put the type's id there in their place. Ascending inside functions.
+    ///
+    /// # Errors
+    /// As for [`Self::text`].
+    pub fn local_type_ids(
+        &self,
+        program: &str,
+        options: &TextOptions<'_>,
+    ) -> Result<Vec<usize>, ObjectError> {
+        Ok(self.linked(self.program(program)?, options)?.local_type_ids)
+    }
+
+    fn linked(&self, entry: &ProgramEntry, options: &TextOptions<'_>) -> Result<Linked, ObjectError> {
+        let types = self
+            .btf
+            .as_ref()
+            .zip(options.kernel_btf)
+            .map(|(local, kernel)| core_relo::Resolver::new(local, kernel));
+        Linker::new(self, entry, options.kernel_btf, types).link()
+    }
+
     /// Links one program: its own instructions, then the functions that it reaches.
     ///
     /// Only this program and what it reaches is looked at. Sections that are not supported link too: whether a
@@ -228,12 +250,7 @@ impl ObjectFile {
     /// [`ObjectError::NeedsKernelBtf`] if that is not given; [`ObjectError::TooManyInstructions`].
     pub fn text(&self, program: &str, options: &TextOptions<'_>) -> Result<ProgramText, ObjectError> {
         let entry = self.program(program)?;
-        let types = self
-            .btf
-            .as_ref()
-            .zip(options.kernel_btf)
-            .map(|(local, kernel)| core_relo::Resolver::new(local, kernel));
-        let linked = Linker::new(self, entry, options.kernel_btf, types).link()?;
+        let linked = self.linked(entry, options)?;
         Ok(ProgramText {
             name: entry.name.clone(),
             license: self.license.clone(),

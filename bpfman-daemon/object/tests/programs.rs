@@ -4,7 +4,7 @@ mod compile;
 
 use anyhow::{Context, Result};
 use bpfmand_core::{Insn, ProgramText, ProgramType, op};
-use bpfmand_object::{ObjectError, ObjectFile, SectionFamily, TextOptions};
+use bpfmand_object::{BtfFeatures, ObjectError, ObjectFile, SectionFamily, TextOptions};
 
 fn text(object: &ObjectFile, program: &str) -> Result<ProgramText, ObjectError> {
     object.text(program, &TextOptions::default())
@@ -155,6 +155,20 @@ fn needs_are_those_of_the_functions_reached() -> Result<()> {
     assert!(object.uses_local_type_ids("local_only") && object.uses_local_type_ids("types"));
     assert!(!object.uses_local_type_ids("fields"));
     text(&object, "local_only")?;
+    Ok(())
+}
+
+#[test]
+fn ids_of_the_objects_own_types_are_found_in_the_instructions() -> Result<()> {
+    let object = compile::object("core.c")?;
+    let options = TextOptions { kernel_btf: None, features: BtfFeatures::ALL };
+    let at = object.local_type_ids("local_only", &options)?;
+    assert!(!at.is_empty());
+    let program = text(&object, "local_only")?;
+    for at in at {
+        assert!(program.insns[at].imm > 0, "a type id is at {at}: {:?}", program.insns[at]);
+    }
+    assert_eq!(object.local_type_ids("plain", &options)?, []);
     Ok(())
 }
 

@@ -156,6 +156,12 @@ pub fn members(
         .collect()
 }
 
+/// Where the program's instructions carry type ids of its object.
+pub fn local_type_ids(object: &ObjectFile, program: &str) -> Vec<usize> {
+    let options = TextOptions { kernel_btf: Some(&KERNEL_BTF), features: BtfFeatures::ALL };
+    object.local_type_ids(program, &options).unwrap()
+}
+
 /// One program of an object, with the object's maps from place 0 on.
 pub fn text(object: &ObjectFile, program: &str) -> BoundText {
     let ids: Vec<MapId> = (0..object.maps().len()).map(|place| MapId(place as u32)).collect();
