@@ -39,5 +39,5 @@ pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText}
 pub use program_type::{ProgramType, UnknownProgramType};
 pub use request::{
     AttachRequest, BytecodeSource, Credentials, LoadRequest, MatchRequest, ProgramRequest, PullPolicy,
-    Selector,
+    Selector, Sharing,
 };

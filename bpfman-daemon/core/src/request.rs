@@ -79,6 +79,25 @@ pub struct LoadRequest {
     pub caller_uid: u32,
 }
 
+/// How a member shares its chain with the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sharing {
+    /// A program of its own behind a tail call: it shares no stack, maps or budgets with its neighbours.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolated: bool,
+    /// REDIRECT may be in its proceed-on set: its user knows that the target is forgotten when the chain goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redirect_may_proceed: bool,
+}
+
+impl Sharing {
+    /// True if nothing special is wanted.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        !self.isolated && !self.redirect_may_proceed
+    }
+}
+
 /// An attachment of a loaded program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachRequest {
@@ -88,6 +107,8 @@ pub struct AttachRequest {
     pub point: AttachPoint,
     /// Where among the others of its hook, besides its priority. Only for XDP, tc and tcx.
     pub order: OrderIntent,
+    /// How it shares its chain. Only for XDP and tc.
+    pub sharing: Sharing,
     /// Free pairs of the user.
     pub metadata: BTreeMap<String, String>,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, AttachRequest, HookKind, LinkId, MatchingId, OperationId};
+use bpfmand_core::{AttachPoint, AttachRequest, HookKind, LinkId, MatchingId, OperationId, Sharing};
 use bpfmand_kernel::{Kernel, LinkTarget};
 use bpfmand_store::Batch;
 
@@ -68,6 +68,7 @@ impl<K: Kernel> Engine<K> {
             point: request.point.clone(),
             hook: hook.map(|(_, key)| key),
             order: request.order.clone(),
+            sharing: request.sharing,
             metadata: with_application(&request.metadata, &program.metadata),
             sequence: number,
             boot: self.boot.clone(),
@@ -263,7 +264,19 @@ pub fn metadata_size(metadata: &BTreeMap<String, String>) -> usize {
 pub fn check(request: &AttachRequest) -> Result<(), EngineError> {
     check_priority(&request.point)?;
     check_intent(&request.point, &request.order)?;
+    check_sharing(&request.point, request.sharing)?;
     check_metadata(&request.metadata)
+}
+
+/// Refuses what only members of a chain can have.
+pub fn check_sharing(point: &AttachPoint, sharing: Sharing) -> Result<(), EngineError> {
+    if sharing.is_plain() || matches!(point, AttachPoint::Xdp { .. } | AttachPoint::Tc { .. }) {
+        return Ok(());
+    }
+    Err(EngineError::Invalid(format!(
+        "a link of type {} shares no chain: it can neither be isolated nor let redirect proceed",
+        point.type_name()
+    )))
 }
 
 /// Refuses a priority outside its range.

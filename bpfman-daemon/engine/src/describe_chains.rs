@@ -129,12 +129,7 @@ impl<K: Kernel> Engine<K> {
         let entry = running.program.map(|id| self.kernel.program(id)).transpose()?.flatten();
         Ok(ChainDetails {
             hook: text,
-            strategy: match hook.strategy {
-                Strategy::Direct => "direct",
-                Strategy::Splice => "splice",
-                Strategy::Cut => "cut",
-                Strategy::Empty => "empty",
-            },
+            strategy: hook.strategy.name(),
             reason: reason_of(hook, links.len()),
             entry,
             kernel_link: running.kernel_link,

@@ -76,6 +76,7 @@ impl<K: Kernel> Engine<K> {
             point: at_interface(point, &Interface { name: String::new(), netns: None }),
             interfaces: request.interfaces.clone(),
             order: request.attach.order.clone(),
+            sharing: request.attach.sharing,
             metadata: request.attach.metadata.clone(),
         };
         let mut batch = Batch::new();

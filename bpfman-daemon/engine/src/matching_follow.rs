@@ -69,6 +69,7 @@ impl<K: Kernel> Engine<K> {
             program,
             point: at_interface(&matching.point, interface),
             order: matching.order.clone(),
+            sharing: matching.sharing,
             metadata: matching.metadata.clone(),
         };
         self.attach_for(&request, Some(matching.id)).map(drop)

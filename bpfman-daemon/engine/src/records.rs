@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bpfmand_core::{
     AttachPoint, HookKey, Interface, InterfaceMatch, LinkId, MapId, MatchingId, OperationId, OrderIntent,
-    ProgramId, ProgramType, ProgramUid, PullPolicy,
+    ProgramId, ProgramType, ProgramUid, PullPolicy, Sharing,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -139,6 +139,9 @@ pub struct LinkRecord {
     /// Where among the others of the hook, besides its priority.
     #[serde(default, skip_serializing_if = "OrderIntent::is_empty")]
     pub order: OrderIntent,
+    /// How it shares its chain.
+    #[serde(default, skip_serializing_if = "Sharing::is_plain")]
+    pub sharing: Sharing,
     /// The user's pairs.
     pub metadata: BTreeMap<String, String>,
     /// Grows with every attachment.
@@ -164,6 +167,9 @@ pub struct MatchingRecord {
     /// Where among the others of each hook.
     #[serde(default)]
     pub order: OrderIntent,
+    /// How its links share their chains.
+    #[serde(default, skip_serializing_if = "Sharing::is_plain")]
+    pub sharing: Sharing,
     /// The user's pairs, for every link.
     pub metadata: BTreeMap<String, String>,
 }
@@ -195,6 +201,19 @@ pub enum Strategy {
     Cut,
     /// No member, and a program that passes everything.
     Empty,
+}
+
+impl Strategy {
+    /// As chain commands name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Splice => "splice",
+            Self::Cut => "cut",
+            Self::Empty => "empty",
+        }
+    }
 }
 
 /// The chain of a hook. Its members are the links with that hook.

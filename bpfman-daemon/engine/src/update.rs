@@ -9,7 +9,7 @@ use bpfmand_core::{
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_store::Batch;
 
-use crate::attach::{check_metadata, check_priority};
+use crate::attach::{check_metadata, check_priority, check_sharing};
 use crate::details::LinkDetails;
 use crate::engine::encode;
 use crate::locks::Subject;
@@ -34,6 +34,8 @@ pub struct UpdateLinkRequest {
     /// The place among ours, 0 first: the link gets a priority that leads there, or where none does, because its
     /// neighbours have the same, intents that name its neighbours. Not together with `priority` or `order`.
     pub position: Option<u32>,
+    /// Makes it a program of its own, or no longer.
+    pub isolated: Option<bool>,
     /// Takes the place of all pairs.
     pub metadata: Option<BTreeMap<String, String>>,
 }
@@ -42,7 +44,15 @@ impl UpdateLinkRequest {
     /// A request that changes nothing yet.
     #[must_use]
     pub const fn of(link: LinkId) -> Self {
-        Self { link, priority: None, proceed_on: None, order: None, position: None, metadata: None }
+        Self {
+            link,
+            priority: None,
+            proceed_on: None,
+            order: None,
+            position: None,
+            isolated: None,
+            metadata: None,
+        }
     }
 }
 
@@ -115,6 +125,10 @@ impl<K: Kernel> Engine<K> {
             check_intent(&new.point, order)?;
             new.order = order.clone();
         }
+        if let Some(isolated) = request.isolated {
+            new.sharing.isolated = isolated;
+            check_sharing(&new.point, new.sharing)?;
+        }
         if let Some(metadata) = &request.metadata {
             check_metadata(metadata)?;
             new.metadata = metadata.clone();
@@ -183,7 +197,7 @@ impl<K: Kernel> Engine<K> {
             before.iter().map(|link| if link.id == new.id { new } else { link }).map(Arc::clone).collect();
         let after = self.order_changed(key, interface, with_it, newcomer, new)?;
         let runs = |links: &[Arc<LinkRecord>]| {
-            links.iter().map(|link| (link.id, link.point.proceed_on())).collect::<Vec<_>>()
+            links.iter().map(|link| (link.id, link.point.proceed_on(), link.sharing)).collect::<Vec<_>>()
         };
         let moved = runs(&before) != runs(&after);
         // A hook that someone took our chain from has nothing to be swapped; recovery or the next attach enters it.

@@ -290,13 +290,13 @@ pub(super) fn mask(link: &LinkRecord) -> ProceedMask {
 }
 
 /// True if the member is to share a program with nobody.
-pub(super) const fn is_isolated(_link: &LinkRecord) -> bool {
-    false
+pub(super) const fn is_isolated(link: &LinkRecord) -> bool {
+    link.sharing.isolated
 }
 
 /// True if the one who asked knows that a redirect after which the chain goes on is forgotten.
-pub(super) const fn redirect_may_proceed(_link: &LinkRecord) -> bool {
-    false
+pub(super) const fn redirect_may_proceed(link: &LinkRecord) -> bool {
+    link.sharing.redirect_may_proceed
 }
 
 /// The application that a link belongs to.

@@ -182,6 +182,7 @@ fn hooks_that_move_in_many_commits_are_never_taken_for_each_other() {
                 program,
                 point: at(&bench, own(name), priority),
                 order: bpfmand_core::OrderIntent::default(),
+                sharing: Default::default(),
                 metadata: [("note".to_owned(), "x".repeat(15 << 10))].into(),
             })
             .unwrap();

@@ -189,6 +189,7 @@ impl<K: Kernel> Ask for Engine<K> {
             program,
             point,
             order: OrderIntent::default(),
+            sharing: Default::default(),
             metadata: BTreeMap::new(),
         })
     }

@@ -24,7 +24,13 @@ pub fn attach<K: Testable>(
     point: bpfmand_core::AttachPoint,
     order: OrderIntent,
 ) -> Result<LinkDetails, EngineError> {
-    engine.attach(&AttachRequest { program, point, order, metadata: Default::default() })
+    engine.attach(&AttachRequest {
+        program,
+        point,
+        order,
+        sharing: Default::default(),
+        metadata: Default::default(),
+    })
 }
 
 fn waits(engine: &Engine<impl Testable>, link: LinkId) -> Vec<String> {

@@ -27,7 +27,7 @@ fn ask<K: Kernel>(
 ) -> Result<MatchingDetails, EngineError> {
     let (order, metadata) = (OrderIntent::default(), BTreeMap::new());
     engine.attach_matching(&MatchRequest {
-        attach: AttachRequest { program, point, order, metadata },
+        attach: AttachRequest { program, point, order, sharing: Default::default(), metadata },
         interfaces,
     })
 }
