@@ -24,7 +24,7 @@ pub async fn run(global: &Global) -> Result<(), CliError> {
     match diagnosis.findings.len() {
         0 => Ok(()),
         count => Err(CliError::Differs {
-            what: format!("{count} findings"),
+            what: if count == 1 { "1 finding".to_owned() } else { format!("{count} findings") },
             hint: "restart the daemon: it puts back what its records say, or says why it cannot",
         }),
     }

@@ -1,12 +1,18 @@
 //! The service `bpfman.ext.v1.BpfmanChains`.
 
+use std::time::Instant;
+
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
-use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, ProgramId, ProgramType, VerdictFamily};
-use bpfmand_engine::{ReplaceOutcome, TracePacket};
+use bpfmand_core::{
+    AttachRequest, BytecodeSource, HookKind, Interface, LinkId, MatchingId, ProgramId, ProgramType, Sharing,
+    VerdictFamily,
+};
+use bpfmand_engine::{EngineError, HookChange, HookSwitches, ReplaceOutcome, TracePacket};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
+use crate::chains_show::Look;
 use crate::server::{Api, caller, fail};
 use crate::{chains_parse, chains_show, ext_show, parse, status};
 
@@ -19,13 +25,21 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         &self,
         request: Request<wire::ChainAttachRequest>,
     ) -> Result<Response<wire::ChainAttachResponse>, Status> {
+        let by = format!("user {}", caller(request.extensions())?);
         let request = request.into_inner();
         let (point, metadata) = parse::attach(request.attach)?;
         let order = chains_parse::order(request.order)?.unwrap_or_default();
-        let request = AttachRequest { program: ProgramId(request.program_id), point, order, metadata };
+        let sharing =
+            Sharing { isolated: request.isolated, redirect_may_proceed: request.redirect_may_proceed };
+        let keep = request.keep_attached;
+        let request =
+            AttachRequest { program: ProgramId(request.program_id), point, order, sharing, metadata };
         let link = self
             .run(move |api| {
                 let link = api.engine.attach(&request).map_err(fail)?;
+                if keep {
+                    api.keep(&request, link.id, &by)?;
+                }
                 Ok(ext_show::link(link, &api.paths.fs))
             })
             .await?;
@@ -55,10 +69,19 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         &self,
         request: Request<wire::ShowChainRequest>,
     ) -> Result<Response<wire::ShowChainResponse>, Status> {
-        let named = request.into_inner().hook;
-        let (interface, kind) = parse::hook(named.clone())?;
-        let chain = self.run(move |api| api.engine.chain_of(&interface, kind).map_err(fail)).await?;
-        Ok(Response::new(chains_show::chain(chain, named)))
+        let request = request.into_inner();
+        let sample = chains_parse::sample(request.sample_ms)?;
+        let at = parse::hook(request.hook.clone())?;
+        let (interface, kind) = at.clone();
+        let first = self.run(move |api| api.look(&interface, kind)).await?;
+        let Some(time) = sample else { return Ok(Response::new(chains_show::look(first, request.hook))) };
+        let began = Instant::now();
+        tokio::time::sleep(time).await;
+        let (interface, kind) = at;
+        let second = self.run(move |api| api.look(&interface, kind)).await?;
+        let mut shown = chains_show::look(second, request.hook);
+        chains_show::rates(&mut shown, &first, began.elapsed());
+        Ok(Response::new(shown))
     }
 
     async fn trace_chain(
@@ -110,28 +133,53 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         &self,
         _: Request<wire::ListHooksRequest>,
     ) -> Result<Response<wire::ListHooksResponse>, Status> {
-        Err(status::unsupported(NOT_YET))
+        let hooks = self.run(|api| api.engine.list_hooks().map_err(fail)).await?;
+        let hooks = hooks.into_iter().map(chains_show::hook).collect();
+        Ok(Response::new(wire::ListHooksResponse { hooks }))
     }
 
     async fn explain(
         &self,
-        _: Request<wire::ExplainRequest>,
+        request: Request<wire::ExplainRequest>,
     ) -> Result<Response<wire::ExplainResponse>, Status> {
-        Err(status::unsupported(NOT_YET))
+        let request = request.into_inner();
+        let (interface, kind) = parse::hook(request.hook)?;
+        let member = Some(request.member).filter(|member| !member.is_empty());
+        let explain = move |api: &Self| api.engine.explain(&interface, kind, member.as_deref()).map_err(fail);
+        let findings = self.run(explain).await?;
+        Ok(Response::new(wire::ExplainResponse { findings }))
     }
 
     async fn verify_chain(
         &self,
-        _: Request<wire::VerifyChainRequest>,
+        request: Request<wire::VerifyChainRequest>,
     ) -> Result<Response<wire::VerifyChainResponse>, Status> {
-        Err(status::unsupported(NOT_YET))
+        let (interface, kind) = parse::hook(request.into_inner().hook)?;
+        let verified = self.run(move |api| api.engine.verify_chain(&interface, kind).map_err(fail)).await?;
+        Ok(Response::new(chains_show::verified(verified)))
     }
 
     async fn set_hook(
         &self,
-        _: Request<wire::SetHookRequest>,
+        request: Request<wire::SetHookRequest>,
     ) -> Result<Response<wire::SetHookResponse>, Status> {
-        Err(status::unsupported(NOT_YET))
+        let by = format!("user {}", caller(request.extensions())?);
+        let request = request.into_inner();
+        let change = chains_parse::hook_change(&request)?;
+        let (interface, kind) = parse::hook(request.hook)?;
+        let response = self
+            .run(move |api| {
+                let changed = api.engine.set_hook(&interface, kind, &change, &by).map_err(fail)?;
+                let switches = match api.engine.show_chain(&interface, kind) {
+                    Ok(view) => view.switches,
+                    // It held an empty chain, which was let go.
+                    Err(EngineError::NoChain { .. }) => HookSwitches::default(),
+                    Err(error) => return Err(fail(error)),
+                };
+                Ok(chains_show::switches(changed, &switches))
+            })
+            .await?;
+        Ok(Response::new(response))
     }
 
     async fn adopt(
@@ -143,27 +191,73 @@ impl<K: Kernel> BpfmanChains for Api<K> {
 
     async fn attach_matching(
         &self,
-        _: Request<wire::AttachMatchingRequest>,
+        request: Request<wire::AttachMatchingRequest>,
     ) -> Result<Response<wire::Matching>, Status> {
-        Err(status::unsupported(NOT_YET))
+        let request = chains_parse::matching(request.into_inner())?;
+        let matching = self
+            .run(move |api| {
+                let matching = api.engine.attach_matching(&request).map_err(fail)?;
+                Ok(chains_show::matching(matching, &api.paths.fs))
+            })
+            .await?;
+        Ok(Response::new(matching))
     }
 
     async fn list_matching(
         &self,
         _: Request<wire::ListMatchingRequest>,
     ) -> Result<Response<wire::ListMatchingResponse>, Status> {
-        Err(status::unsupported(NOT_YET))
+        let matchings = self
+            .run(|api| {
+                let matchings = api.engine.list_matching().map_err(fail)?;
+                Ok(matchings.into_iter().map(|one| chains_show::matching(one, &api.paths.fs)).collect())
+            })
+            .await?;
+        Ok(Response::new(wire::ListMatchingResponse { matchings }))
     }
 
     async fn detach_matching(
         &self,
-        _: Request<wire::DetachMatchingRequest>,
+        request: Request<wire::DetachMatchingRequest>,
     ) -> Result<Response<wire::DetachMatchingResponse>, Status> {
-        Err(status::unsupported(NOT_YET))
+        let id = MatchingId(request.into_inner().id);
+        let ended = self.run(move |api| api.engine.detach_matching(id).map_err(fail)).await?;
+        Ok(Response::new(wire::DetachMatchingResponse { links_ended: ended as u32 }))
     }
 }
 
 impl<K: Kernel> Api<K> {
+    /// Keeps the hook of a new link attached when it is empty. If that cannot be, the link is taken back.
+    fn keep(&self, request: &AttachRequest, link: LinkId, by: &str) -> Result<(), Status> {
+        let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
+        let kept = match request.point.hook() {
+            Some((interface, kind)) => self.engine.set_hook(interface, kind, &change, by).map(drop),
+            None => Err(EngineError::Invalid("only chains are kept when they are empty".to_owned())),
+        };
+        kept.map_err(|error| match self.engine.detach(link) {
+            Ok(()) => fail(error),
+            Err(undo) => fail(EngineError::NotUndone {
+                cause: Box::new(error),
+                failures: vec![format!("link {link} stays attached: {undo}")],
+            }),
+        })
+    }
+
+    /// All that is at a hook. One without programs of ours is shown as well, if it is there.
+    fn look(&self, interface: &Interface, kind: HookKind) -> Result<Look, Status> {
+        let chain = match self.engine.show_chain(interface, kind) {
+            Ok(view) => Some(view),
+            Err(EngineError::NoChain { .. }) => None,
+            Err(error) => return Err(fail(error)),
+        };
+        let entries = self.engine.hook_entries(interface, kind).map_err(fail)?;
+        if chain.is_none() && entries.is_empty() {
+            let hook = self.engine.show_chain(interface, kind).map(drop);
+            return Err(hook.map_or_else(fail, |()| Status::aborted("the hook is changing: ask again")));
+        }
+        Ok(Look { chain, entries })
+    }
+
     /// What a replacement did, with the program in full.
     fn replaced(&self, outcome: ReplaceOutcome) -> Result<wire::ReplaceProgramResponse, Status> {
         let program = self.whole(&outcome.program)?;

@@ -1,12 +1,21 @@
 //! From the wire of chains to the rules' own types. What is wrong is refused here, by name.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{Anchor, BadAnchor, LinkId, OrderIntent, ProceedOn, ProgramId, Role, VerdictFamily};
-use bpfmand_engine::{MapPolicy, ReplaceRequest, UpdateLinkRequest};
+use bpfmand_core::{
+    Anchor, AttachRequest, BadAnchor, InterfaceMatch, LinkId, MatchRequest, OrderIntent, ProceedOn,
+    ProgramId, Role, Sharing, VerdictFamily,
+};
+use bpfmand_engine::{HookChange, MapPolicy, ReplaceRequest, UpdateLinkRequest};
 use tonic::Status;
 
 use crate::parse;
 use crate::status::{invalid, unsupported};
+
+/// Longest time over which rates are measured, in milliseconds: a call has to end.
+const LONGEST_SAMPLE: u32 = 60_000;
 
 /// Intents; none if the message is absent.
 pub fn order(order: Option<wire::Order>) -> Result<Option<OrderIntent>, Status> {
@@ -30,9 +39,6 @@ pub fn update(
     request: wire::UpdateLinkRequest,
     family: Option<VerdictFamily>,
 ) -> Result<UpdateLinkRequest, Status> {
-    if request.isolated.is_some() {
-        return Err(unsupported("a link cannot be isolated, or brought back, in place"));
-    }
     let proceed_on = match (request.set_proceed_on, family) {
         (false, _) => None,
         (true, Some(family)) => Some(proceed_on(family, &request.proceed_on)?),
@@ -48,6 +54,7 @@ pub fn update(
         proceed_on,
         order: order(request.order)?,
         position: request.position,
+        isolated: request.isolated,
         ..UpdateLinkRequest::of(LinkId(request.link_id))
     })
 }
@@ -75,6 +82,59 @@ pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<
         keep_old: !request.forget_old,
         caller_uid,
     })
+}
+
+/// How long to measure; none for not at all.
+pub fn sample(milliseconds: u32) -> Result<Option<Duration>, Status> {
+    match milliseconds {
+        0 => Ok(None),
+        1..=LONGEST_SAMPLE => Ok(Some(Duration::from_millis(milliseconds.into()))),
+        _ => Err(invalid(format!(
+            "rates cannot be measured over {milliseconds} ms: the most is {LONGEST_SAMPLE} ms"
+        ))),
+    }
+}
+
+/// What is to become of a hook's switches.
+pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status> {
+    let change = HookChange {
+        counters: request.counters,
+        held: request.held,
+        as_subprograms: request.as_subprograms,
+        keep_attached: request.keep_attached,
+        timing: request.timing,
+    };
+    if change == HookChange::default() {
+        return Err(invalid("the request names no switch"));
+    }
+    Ok(change)
+}
+
+/// An attachment to all interfaces that match.
+pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, Status> {
+    let (point, metadata) = parse::attach(request.attach)?;
+    if request.keep_attached {
+        return Err(unsupported(
+            "an attachment by pattern does not keep empty chains: keep the ones you want, hook by hook",
+        ));
+    }
+    let which = request.r#match.ok_or_else(|| invalid("the request names no interfaces"))?;
+    let netns: Vec<PathBuf> = which.netns.iter().map(PathBuf::from).collect();
+    let interfaces = InterfaceMatch::parse(
+        which.names.iter().map(String::as_str),
+        which.except.iter().map(String::as_str),
+        which.indexes.iter().copied(),
+        netns.iter().map(PathBuf::as_path),
+    )
+    .map_err(|error| invalid(error.to_string()))?;
+    let attach = AttachRequest {
+        program: ProgramId(request.program_id),
+        point,
+        order: order(request.order)?.unwrap_or_default(),
+        sharing: Sharing { isolated: request.isolated, redirect_may_proceed: request.redirect_may_proceed },
+        metadata,
+    };
+    Ok(MatchRequest { attach, interfaces })
 }
 
 /// A set by names of verdicts; empty is the default.
@@ -125,6 +185,43 @@ mod tests {
             (of(0, location(None)), "neither a file nor an image"),
         ] {
             let status = request.err().unwrap();
+            assert!(status.message().contains(says), "{}", status.message());
+        }
+    }
+
+    #[test]
+    fn times_and_switches_have_their_limits() {
+        assert_eq!(sample(0).unwrap(), None);
+        assert_eq!(sample(60_000).unwrap(), Some(Duration::from_secs(60)));
+        assert!(sample(60_001).unwrap_err().message().contains("60001 ms"));
+        assert!(hook_change(&wire::SetHookRequest::default()).unwrap_err().message().contains("no switch"));
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_is_refused() {
+        use bpfman_proto::v1;
+        let xdp = v1::attach_info::Info::XdpAttachInfo(v1::XdpAttachInfo::default());
+        let with = |which| wire::AttachMatchingRequest {
+            attach: Some(v1::AttachInfo { info: Some(xdp.clone()) }),
+            r#match: which,
+            ..Default::default()
+        };
+        let names = |names: &[&str], except: &[&str]| {
+            let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            with(Some(wire::InterfaceMatch {
+                names: texts(names),
+                except: texts(except),
+                ..Default::default()
+            }))
+        };
+        assert!(matching(names(&["veth*"], &["veth9"])).is_ok());
+        for (request, says) in [
+            (with(None), "names no interfaces"),
+            (names(&[], &[]), "names no interface"),
+            (names(&["veth*"], &["*"]), "contradicts itself"),
+            (wire::AttachMatchingRequest { keep_attached: true, ..names(&["*"], &[]) }, "hook by hook"),
+        ] {
+            let status = matching(request).unwrap_err();
             assert!(status.message().contains(says), "{}", status.message());
         }
     }

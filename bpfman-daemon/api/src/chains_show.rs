@@ -1,23 +1,177 @@
 //! From the engine's answers about chains to the wire.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::VerdictFamily;
-use bpfmand_engine::{ChainDetails, ChainTrace, MapFate, PacketTrace, ReplaceOutcome, TraceStep};
+use bpfmand_engine::{
+    ChainMemberDetails, ChainTrace, ChainVerification, ChainView, HookEntryDetails, HookSummary,
+    HookSwitches, MapFate, MatchingDetails, MemberView, PacketTrace, ReplaceOutcome, SegmentView, TraceStep,
+    VerifiedPart,
+};
 
 use crate::ext_show;
 
-/// A chain and what is known of its members.
-pub fn chain(details: ChainDetails, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
-    let members = details
+/// All that is at a hook.
+pub struct Look {
+    /// None where nothing of ours is.
+    pub chain: Option<ChainView>,
+    /// Ours and others'.
+    pub entries: Vec<HookEntryDetails>,
+}
+
+/// All that is at a hook, without rates.
+pub fn look(look: Look, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
+    let mut shown = look.chain.map(|view| chain(view, hook)).unwrap_or_default();
+    shown.entries = look.entries.into_iter().map(entry).collect();
+    shown
+}
+
+fn chain(view: ChainView, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
+    let members = view.chain.members.iter().zip(view.members);
+    wire::ShowChainResponse {
+        members: members.map(|(details, view)| member(details, view)).collect(),
+        segments: view.segments.iter().map(segment).collect(),
+        counters: view.switches.counters,
+        held: view.switches.held_by.is_some(),
+        as_subprograms: view.switches.as_subprograms,
+        keep_attached: view.switches.keep_attached,
+        timing: view.switches.timing,
+        all_proceeded: view.all_proceeded,
+        failed: view.failed,
+        fallbacks: view.fallbacks,
+        chain: Some(ext_show::chain(view.chain, hook)),
+        ..Default::default()
+    }
+}
+
+fn member(details: &ChainMemberDetails, view: MemberView) -> wire::MemberView {
+    let counters = view.counters;
+    wire::MemberView {
+        way: view.way.to_owned(),
+        way_reason: view.way_reason,
+        order_reason: details.reason.clone(),
+        role: details.role.as_ref().map(ToString::to_string).unwrap_or_default(),
+        segment: view.segment,
+        image_digest: view.image_digest.unwrap_or_default(),
+        runs: counters.as_ref().map(|counted| counted.runs),
+        ended: counters
+            .map(|counted| counted.ended)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(verdict, packets)| wire::VerdictCount { verdict: verdict.to_owned(), packets })
+            .collect(),
+        runs_per_second: 0.0,
+        nanoseconds_per_run: None,
+    }
+}
+
+fn segment(segment: &SegmentView) -> wire::ChainSegment {
+    wire::ChainSegment {
+        program_id: segment.program.0,
+        program_tag: segment.tag.iter().map(|byte| format!("{byte:02x}")).collect(),
+        first_member: segment.first_member,
+        members: segment.members,
+        verified_insns: segment.verified_insns,
+        reason: segment.reason.clone(),
+    }
+}
+
+fn entry(entry: HookEntryDetails) -> wire::HookEntry {
+    wire::HookEntry {
+        ours: entry.ours,
+        program_id: entry.program.map(|id| id.0),
+        program_name: entry.program_name,
+        program_tag: entry.program_tag,
+        via: entry.via.to_owned(),
+        detail: entry.detail,
+        kernel_link_id: entry.kernel_link.map(|id| id.0),
+        held_by: entry.held_by,
+    }
+}
+
+/// Rates: what was counted since an earlier look, over the time between the two. Counters of members that came or went
+/// meanwhile are not compared.
+pub fn rates(shown: &mut wire::ShowChainResponse, earlier: &Look, time: Duration) {
+    let (Some(chain), Some(before)) = (&shown.chain, &earlier.chain) else { return };
+    let before: BTreeMap<u32, u64> = before
         .members
         .iter()
-        .map(|member| wire::MemberView {
-            order_reason: member.reason.clone(),
-            role: member.role.as_ref().map(ToString::to_string).unwrap_or_default(),
-            ..Default::default()
-        })
+        .filter_map(|member| Some((member.link.0, member.counters.as_ref()?.runs)))
         .collect();
-    wire::ShowChainResponse { chain: Some(ext_show::chain(details, hook)), members, ..Default::default() }
+    for (member, view) in chain.members.iter().zip(&mut shown.members) {
+        if let (Some(now), Some(then)) = (view.runs, before.get(&member.link_id)) {
+            view.runs_per_second = now.saturating_sub(*then) as f64 / time.as_secs_f64();
+        }
+    }
+    shown.packets_per_second = shown.members.first().map_or(0.0, |first| first.runs_per_second);
+}
+
+/// A hook in short.
+pub fn hook(summary: HookSummary) -> wire::HookSummary {
+    wire::HookSummary {
+        hook: summary.hook,
+        strategy: summary.strategy.to_owned(),
+        members: summary.members as u32,
+        program_id: summary.program.map(|id| id.0),
+        mode: summary.mode.to_owned(),
+        state: summary.state,
+        shared_with: summary.shared_with as u32,
+    }
+}
+
+/// What was compared of a chain.
+pub fn verified(verified: ChainVerification) -> wire::VerifyChainResponse {
+    let part = |part: VerifiedPart| wire::VerifiedPart {
+        part: part.part,
+        expected: part.expected,
+        found: part.found,
+        matches: part.matches,
+        provenance: part.provenance,
+    };
+    wire::VerifyChainResponse {
+        matches: verified.matches(),
+        parts: verified.parts.into_iter().map(part).collect(),
+    }
+}
+
+/// A hook's switches.
+pub fn switches(changed: bool, switches: &HookSwitches) -> wire::SetHookResponse {
+    wire::SetHookResponse {
+        changed,
+        counters: switches.counters,
+        held: switches.held_by.is_some(),
+        as_subprograms: switches.as_subprograms,
+        keep_attached: switches.keep_attached,
+        timing: switches.timing,
+    }
+}
+
+/// An attachment to all interfaces that match.
+pub fn matching(matching: MatchingDetails, fs: &Path) -> wire::Matching {
+    let which = &matching.interfaces;
+    wire::Matching {
+        id: matching.id.0,
+        program_id: matching.program.0,
+        program_name: matching.program_name,
+        attachment: match (matching.point.hook(), matching.point.priority()) {
+            (Some((_, kind)), Some(priority)) => {
+                let direction = kind.direction().map(|side| format!(" {side}")).unwrap_or_default();
+                format!("{}{direction}, priority {priority}", kind.name())
+            }
+            _ => matching.point.to_string(),
+        },
+        r#match: Some(wire::InterfaceMatch {
+            names: which.names().map(str::to_owned).collect(),
+            except: which.except().map(str::to_owned).collect(),
+            indexes: which.indexes().iter().map(|index| index.0).collect(),
+            netns: which.netns().iter().map(ToString::to_string).collect(),
+        }),
+        links: matching.links.into_iter().map(|link| ext_show::link(link, fs)).collect(),
+        failures: matching.failures,
+    }
 }
 
 /// What a replacement did.

@@ -2,7 +2,7 @@
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_server::Bpfman;
-use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, OrderIntent, ProgramId};
+use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, OrderIntent, ProgramId, Sharing};
 use bpfmand_engine::EngineError;
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
@@ -45,7 +45,13 @@ impl<K: Kernel> Bpfman for Api<K> {
         let request = request.into_inner();
         let (point, metadata) = parse::attach(request.attach)?;
         let order = OrderIntent::default();
-        let request = AttachRequest { program: ProgramId(request.id), point, order, metadata };
+        let request = AttachRequest {
+            program: ProgramId(request.id),
+            point,
+            order,
+            sharing: Sharing::default(),
+            metadata,
+        };
         let link = self.run(move |api| api.engine.attach(&request).map_err(fail)).await?;
         Ok(Response::new(v1::AttachResponse { link_id: link.id.0 }))
     }

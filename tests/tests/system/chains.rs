@@ -176,27 +176,27 @@ fn tc_chains_of_both_directions_are_independent() {
 }
 
 #[test]
-fn ten_members_all_run_and_the_eleventh_is_refused() {
+fn thirty_two_members_all_run_and_one_more_is_refused() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
     let far = network.far.path();
-    let members: Vec<_> = (1..=11).map(|who| xdp_program(&wire, who, XDP_PASS)).collect();
+    let members: Vec<_> = (1..=33).map(|who| xdp_program(&wire, who, XDP_PASS)).collect();
     // From the last to the first, so that each goes before those already there.
     let at = |who: i32| xdp(&far, INTERFACE, who * 10, &[]);
     let mut links: Vec<_> =
-        (1..=10).rev().map(|who| put(&wire, &members[who as usize - 1], at(who))).collect();
+        (1..=32).rev().map(|who| put(&wire, &members[who as usize - 1], at(who))).collect();
     links.reverse();
     assert_eq!(traffic.send(1), 1);
-    assert_eq!(members[0].trail(), (1..=10).collect::<Vec<u64>>());
+    assert_eq!(members[0].trail(), (1..=32).collect::<Vec<u64>>());
     let before = daemon.state();
-    let answer = wire.attach(attach(members[10].id, at(11)));
-    assert_status(answer, Code::FailedPrecondition, "conflict", &["10 programs", INTERFACE]);
+    let answer = wire.attach(attach(members[32].id, at(33)));
+    assert_status(answer, Code::FailedPrecondition, "conflict", &["32 programs", INTERFACE]);
     assert_eq!(daemon.state(), before);
     // The place of one that leaves can be taken.
     detach(&wire, links[3]);
-    put(&wire, &members[10], at(11));
+    put(&wire, &members[32], at(33));
     assert_eq!(traffic.send(1), 1);
-    assert_eq!(members[0].trail(), [1, 2, 3, 5, 6, 7, 8, 9, 10, 11]);
+    assert_eq!(members[0].trail(), (1..=33).filter(|who| *who != 4).collect::<Vec<u64>>());
     // Fill, drain, refill.
     for member in &members {
         unload(&wire, member.id);
@@ -276,7 +276,7 @@ fn a_chain_is_described_as_it_runs() {
     assert_eq!(both.strategy, "splice");
     let entry = both.program_id.unwrap();
     assert_eq!(kernel::program(entry)["tag"], both.program_tag.as_str());
-    assert_eq!(both.program_name, format!("xdp_{INTERFACE}"));
+    assert_eq!(both.program_name, "xdp_chain");
     // One link of the kernel serves the hook, before and after.
     assert_eq!(both.kernel_link_id, alone.kernel_link_id);
     assert_eq!(kernel::link(both.kernel_link_id.unwrap())["prog_id"], entry);

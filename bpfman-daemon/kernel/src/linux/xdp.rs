@@ -145,8 +145,7 @@ fn is_linked(ifindex: IfIndex, flag: u32) -> io::Result<bool> {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(true),
         // Nothing is there any more: the next look at the interface shows it.
         Ok(_) => Ok(false),
-        // EINVAL: a kernel before Linux 5.7, which refuses the flag and has no links of XDP either.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::EINVAL)) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
         Err(error) => Err(error),
     }
 }
