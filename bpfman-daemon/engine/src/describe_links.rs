@@ -75,7 +75,7 @@ impl<K: Kernel> Engine<K> {
     fn link_details(&self, link: &LinkRecord) -> Result<LinkDetails, EngineError> {
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
         let position = link.hook.and_then(|key| {
-            self.state().chain(&key).iter().position(|other| other.id == link.id).map(|at| at as u32)
+            self.running_order(&key).iter().position(|other| other.id == link.id).map(|at| at as u32)
         });
         let hook = link.hook.and_then(|key| self.state().hooks.get(&key).cloned());
         let running = match &hook {

@@ -157,6 +157,7 @@ impl<K: Kernel> Engine<K> {
             let record = ProgramRecord {
                 uid: ProgramUid(self.number()),
                 operation,
+                origin: None,
                 name: wanted.name.clone(),
                 program_type: program.program_type,
                 source: bytecode.source.clone(),

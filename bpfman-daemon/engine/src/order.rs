@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bpfmand_core::{
     Anchor, AttachPoint, Contradiction, HookKey, HookKind, Interface, LinkId, MOST_ANCHORS, OrderIntent,
-    Place, Standing, Waiting, solve,
+    OrderedEntry, Place, Standing, Waiting, solve,
 };
 use bpfmand_kernel::Kernel;
 
@@ -105,7 +105,23 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The same of one link.
+    /// Links of a hook in the order in which their programs run. Where tcx links want places among programs of others,
+    /// these decide too.
+    pub(crate) fn running_order(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
+        let links = self.state().chain(key);
+        let interface = links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);
+        let among_others =
+            matches!(key.kind, HookKind::Tcx(_)) && links.iter().any(|link| link.order.names_foreign());
+        let Some(interface) = interface.filter(|_| among_others) else { return links };
+        let Ok(order) = self.tcx_order(key, interface, &links) else { return links };
+        let own = |entry: &OrderedEntry| match entry {
+            OrderedEntry::Ours(id) => links.iter().find(|link| link.id == *id).cloned(),
+            OrderedEntry::Foreign(_) => None,
+        };
+        order.wanted.iter().filter_map(own).collect()
+    }
+
+    /// Intents of one link that nothing at its hook answers to now.
     pub(crate) fn waits_for(&self, key: &HookKey, link: LinkId) -> Vec<Waiting> {
         self.waiting(key).into_iter().filter(|waiting| waiting.link == link).collect()
     }

@@ -79,6 +79,10 @@ pub struct ProgramRecord {
     pub uid: ProgramUid,
     /// The load that made it; all programs of one load have the same.
     pub operation: OperationId,
+    /// The load that its maps came from, if it is another by now: those of one load share maps, also after one of them
+    /// was replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OperationId>,
     /// Function name, uncut.
     pub name: String,
     /// Exact type.

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use bpfmand_core::{OperationId, ProgramId, ProgramRequest, ProgramUid};
+use bpfmand_core::{MapId, OperationId, ProgramId, ProgramRequest, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
 use bpfmand_store::Batch;
 
 use crate::engine::encode;
 use crate::load_plan::LoadPlan;
-use crate::records::{self, ProgramRecord};
+use crate::records::{self, MapRecord, ProgramRecord};
 use crate::recover::RecoveryReport;
 use crate::undo::Undo;
 use crate::{Engine, EngineError, paths};
@@ -39,10 +39,11 @@ impl<K: Kernel> Engine<K> {
         let mut lost: Vec<_> = lost.into_values().collect();
         lost.sort_by_key(|programs| programs.first().map(|program| program.uid));
         let mut reloaded = HashSet::new();
+        let mut renewed = Renewed::new();
         for programs in lost {
             let count = programs.len();
             let names: Vec<_> = programs.iter().map(|program| program.name.as_str()).collect();
-            match self.reload(&programs) {
+            match self.reload(&programs, &mut renewed) {
                 Ok(()) => {
                     report.reloaded += count;
                     reloaded.extend(programs.iter().map(|program| program.uid));
@@ -110,7 +111,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Loads programs of one load again, from the kept bytecode. Their kernel ids change; their uids stay.
-    fn reload(&self, programs: &[Arc<ProgramRecord>]) -> Result<(), EngineError> {
+    ///
+    /// Maps that a program shared with others of its first load are those that these have now.
+    fn reload(&self, programs: &[Arc<ProgramRecord>], renewed: &mut Renewed) -> Result<(), EngineError> {
         let Some(first) = programs.first() else { return Ok(()) };
         let object = ObjectFile::parse(self.blobs.get(&first.blob)?)?;
         let owner = self.owner_of(first)?;
@@ -128,7 +131,7 @@ impl<K: Kernel> Engine<K> {
             programs: &requests,
             globals: &first.global_data,
             owner: owner.clone(),
-            inherited: BTreeMap::new(),
+            inherited: inherited(first, renewed),
             log: LogRequest::OnFailure,
         };
         let mut undo = Undo::default();
@@ -140,8 +143,10 @@ impl<K: Kernel> Engine<K> {
         let mut batch = Batch::new();
         let mut entries = Vec::new();
         for (old, new) in programs.iter().zip(loaded) {
+            note_renewed(old, &new.maps, renewed);
             let record = ProgramRecord {
                 operation,
+                origin: Some(old.origin.unwrap_or(old.operation)),
                 id: new.id,
                 tag: new.tag,
                 maps: new.maps,
@@ -168,4 +173,22 @@ impl<K: Kernel> Engine<K> {
         }
         self.place_programs(operation, &entries)
     }
+}
+
+/// Maps that were made again at this start: by the load that they came from, their name, and their former id.
+type Renewed = HashMap<(OperationId, String, MapId), MapId>;
+
+fn note_renewed(old: &ProgramRecord, maps: &[MapRecord], renewed: &mut Renewed) {
+    let origin = old.origin.unwrap_or(old.operation);
+    for map in old.maps.iter().filter(|map| map.public) {
+        if let Some(new) = maps.iter().find(|new| new.public && new.name == map.name) {
+            renewed.entry((origin, map.name.clone(), map.id)).or_insert(new.id);
+        }
+    }
+}
+
+fn inherited(program: &ProgramRecord, renewed: &Renewed) -> BTreeMap<String, MapId> {
+    let origin = program.origin.unwrap_or(program.operation);
+    let map = |map: &MapRecord| Some((map.name.clone(), *renewed.get(&(origin, map.name.clone(), map.id))?));
+    program.maps.iter().filter(|map| map.public).filter_map(map).collect()
 }

@@ -229,6 +229,7 @@ impl<K: Kernel> Engine<K> {
         };
         let new = ProgramRecord {
             operation,
+            origin: Some(old.origin.unwrap_or(old.operation)),
             name: load.programs.first().map_or_else(|| old.name.clone(), |program| program.name.clone()),
             source: bytecode.source.clone(),
             blob,

@@ -434,3 +434,23 @@ fn an_interface_that_goes_in_mid_change_leaves_nothing_behind() {
         interface_goes_before(step, program);
     }
 }
+
+#[test]
+fn a_program_that_is_attached_without_a_link_is_a_place_like_any_other() {
+    let bench = crate::simulated::bench();
+    open(&bench);
+    let engine = bench.engine();
+    let [xray, yankee] = engine.loads(&bench.request("programs", &["xray", "yankee"]))[..] else { panic!() };
+    // Somebody attaches, without a link, what happens to be our program.
+    let zulu = engine.loads(&bench.request("programs", &["zulu"]))[0];
+    let program = bench.kernel.open_program(zulu).unwrap().unwrap();
+    let hook = key(&bench);
+    let netns = Some(bench.netns.as_path());
+    bench.kernel.attach_tcx_program(netns, hook.ifindex, Direction::Ingress, &program, Anchor::Last).unwrap();
+    attach(&engine, xray, bench.tcx(9), intent("", &["foreign:zulu"], &[])).unwrap();
+    attach(&engine, yankee, bench.tcx(1), intent("", &[], &[&format!("foreign:{zulu}")])).unwrap();
+    assert_eq!(runs(&bench), ["xray", "zulu", "yankee"]);
+    // Priorities say otherwise, but what runs is told.
+    assert_eq!(engine.names(&bench.left(), TCX), ["xray", "yankee"]);
+    assert_eq!(engine.check_order(&hook).unwrap().moved, []);
+}

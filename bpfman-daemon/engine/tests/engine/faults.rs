@@ -218,9 +218,6 @@ pub fn cases() -> Vec<Case> {
         case!("replace one in a chain", |b, e| only(b, e, &["alpha", "bravo"], 0), |b, e, s| replaced(
             b, e, s, true
         )),
-        case!("replace one in a chain for good", |b, e| only(b, e, &["alpha", "bravo"], 0), |b, e, s| {
-            replaced(b, e, s, false)
-        }),
         case!("replace one at two hooks", |b, e| only(b, e, &["tulip", "tango"], 0), |b, e, s| replaced(
             b, e, s, true
         )),
@@ -245,11 +242,6 @@ pub fn cases() -> Vec<Case> {
         case!("replace one at tcx by its version before", |b, e| only(b, e, &["xray"], 1), |b, e, s| e
             .rollback_program(s.programs[0])
             .map(drop)),
-        case!(
-            "replace one at a trace point by its version before",
-            |b, e| only(b, e, &["trace"], 1),
-            |b, e, s| e.rollback_program(s.programs[0]).map(drop)
-        ),
         case!("unload a replaced one", |b, e| only(b, e, &["alpha", "bravo"], 1), |b, e, s| e
             .unload(s.programs[0])),
         case!("detach one of two", attached, |b, e, s| e.detach(s.links[0])),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{BytecodeSource, Direction, HookKind, Interface, MapId, ProgramId};
+use bpfmand_core::{BytecodeSource, Direction, HookKind, Interface, LoadRequest, MapId, ProgramId};
 use bpfmand_engine::{Engine, ErrorKind, MapFate, MapPolicy, ReplaceRequest};
 use bpfmand_kernel::{Kernel, MapEntry};
 
@@ -228,4 +228,49 @@ fn after_a_reboot_the_version_before_is_loaded_again() {
     engine.unload(engine.all_links()[0].program).unwrap();
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
     assert_eq!(std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count(), 0);
+}
+
+#[test]
+fn programs_of_one_load_share_maps_also_after_a_replacement_and_a_reboot() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let names = ["alpha", "bravo", "tango"];
+    let [alpha, bravo, tango] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
+    // Another load, whose maps are its own.
+    let other = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let sharer = LoadRequest { map_owner: Some(bravo), ..bench.request("programs", &["charlie"]) };
+    let sharer = engine.loads(&sharer)[0];
+    engine.attached(sharer, bench.xdp(1));
+    let new = [alpha, tango].map(|program| {
+        let outcome = engine.replace_program(&replacement(&bench, program, "second")).unwrap();
+        outcome.program.managed.unwrap().uid
+    });
+    let of = |engine: &Engine<_>, uid| {
+        let uid_of = |id: &ProgramId| engine.describe_program(*id).unwrap().managed.unwrap().uid;
+        let id = engine.ids().into_iter().find(|id| uid_of(id) == uid).unwrap();
+        engine.map_pins(id)["counts"]
+    };
+    let uids = [bravo, sharer, other].map(|id| engine.describe_program(id).unwrap().managed.unwrap().uid);
+    let check = |engine: &Engine<_>| {
+        let shared = of(engine, uids[0]);
+        assert_eq!([new[0], new[1], uids[1]].map(|uid| of(engine, uid)), [shared; 3]);
+        assert_ne!(of(engine, uids[2]), shared);
+    };
+    check(&engine);
+    // A program that shares another's maps has to find them all there.
+    let error = ReplaceRequest { name: Some("alpha".to_owned()), ..replacement(&bench, sharer, "second") };
+    let error = engine.replace_program(&error).unwrap_err();
+    assert!(error.to_string().contains("extra"), "{error}");
+    let fresh = ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(&bench, sharer, "programs") };
+    assert_eq!(engine.replace_program(&fresh).unwrap_err().kind(), ErrorKind::Invalid);
+    engine.replace_program(&replacement(&bench, sharer, "programs")).unwrap();
+    check(&engine);
+    let mut engine = Some(engine);
+    for _ in 0..2 {
+        drop(engine.take());
+        bench.kernel.reboot();
+        let again = bench.engine();
+        check(&again);
+        engine = Some(again);
+    }
 }
