@@ -74,8 +74,7 @@ impl<K: Kernel> Engine<K> {
 
     /// A hook's links in order, and its record.
     pub(crate) fn hook_of(&self, key: &HookKey) -> (Vec<Arc<LinkRecord>>, Option<Arc<HookRecord>>) {
-        let state = self.state();
-        (state.chain(key), state.hooks.get(key).cloned())
+        (self.running_order(key), self.state().hooks.get(key).cloned())
     }
 
     fn image_of(&self, link: &LinkRecord) -> Option<String> {
