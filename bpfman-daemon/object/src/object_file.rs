@@ -133,6 +133,13 @@ impl ObjectFile {
             .then(|| (btf.shape(map.btf_key_type_id), btf.shape(map.btf_value_type_id)))
     }
 
+    /// True if the map's values hold lists, trees or pointers to kernel objects: the kernel then ties the map to the BTF that
+    /// it was made with, and takes no program of another BTF that uses those.
+    #[must_use]
+    pub fn map_is_tied(&self, map: &MapSpec) -> bool {
+        self.btf.as_ref().is_some_and(|btf| map.btf_value_type_id != 0 && btf.is_tied(map.btf_value_type_id))
+    }
+
     /// Entries that declarations put into maps of maps and arrays of programs.
     #[must_use]
     pub fn initial_slots(&self) -> &[InitialSlot] {

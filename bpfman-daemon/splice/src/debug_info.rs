@@ -106,8 +106,8 @@ pub(crate) fn build(
     Ok(DebugInfo { btf, func_info, line_info, local_type_ids })
 }
 
-/// Of a global function the verifier takes the result for unknown; of a static one it believes what it sees, and before
-/// Linux 6.18 it does not see what a tail call or a failing load returns.
+/// Of a global function the verifier takes the result for unknown; of a static one it believes what it sees, and those of
+/// Linux 6.1 and 6.12 do not see what a tail call returns.
 fn linkage(group: Group<'_>, member: usize) -> Linkage {
     let survey = &group.surveys[member];
     let loads = matches!(survey.must, Some((_, WayReason::OldPacketLoad { .. })));

@@ -33,8 +33,8 @@ pub enum WayReason {
         /// Where.
         at: usize,
     },
-    /// One of its functions may end by a tail call or a failing `LD_ABS`. The verifier before Linux 6.18 overlooks
-    /// that, takes the function's other results for all, and would delete the check of the member's verdict.
+    /// One of its functions may end by a tail call or a failing `LD_ABS`. The verifiers of Linux 6.1 and 6.12 overlook
+    /// the former, take the function's other results for all, and would delete the check of the member's verdict.
     HiddenExit {
         /// Where.
         at: usize,

@@ -4,6 +4,7 @@ pub(crate) mod ext;
 pub(crate) mod fixup;
 pub(crate) mod kind;
 mod shape;
+mod tied;
 mod types;
 
 use std::collections::HashMap;
