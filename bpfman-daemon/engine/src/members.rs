@@ -79,8 +79,11 @@ impl<K: Kernel> Engine<K> {
         let kernel_btf = object.needs_kernel_btf(&program.name).then(|| self.kernel_btf()).transpose()?;
         let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
         let text = object.text(&program.name, &options)?;
+        let mut maps = text.map_indexes().into_iter().filter_map(|map| object.maps().get(map));
+        let is_tied = maps.any(|map| object.map_is_tied(map));
         let bound = text.bind(&map_ids(program)).map_err(|index| no_such_map(&program.name, index))?;
-        Ok(MemberText { text: Arc::new(bound), needs_own_btf: object.uses_local_type_ids(&program.name) })
+        let needs_own_btf = is_tied || object.uses_local_type_ids(&program.name);
+        Ok(MemberText { text: Arc::new(bound), needs_own_btf })
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Loaded {
     /// Instructions that the verifier processed.
     pub verified_insns: u32,
     pub needs_own_btf: bool,
+    /// Where its instructions carry type ids of its own BTF.
+    pub local_type_ids: Vec<usize>,
 }
 
 impl Loaded {
@@ -31,7 +33,16 @@ impl Loaded {
             .unwrap_or_else(|log| panic!("{label} alone: {log}"));
         let own = load(&text, kind, &descriptors(&maps.spliced)).unwrap();
         let (depths, verified_insns) = (verified.depths, verified.insns);
-        Self { label, text, alone, own, depths, verified_insns, needs_own_btf: false }
+        Self {
+            label,
+            text,
+            alone,
+            own,
+            depths,
+            verified_insns,
+            needs_own_btf: false,
+            local_type_ids: Vec::new(),
+        }
     }
 
     pub fn name(&self) -> &str {

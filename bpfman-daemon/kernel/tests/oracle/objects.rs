@@ -149,9 +149,13 @@ pub fn members(
         .iter()
         .filter(|program| wanted(&program.name))
         .map(|program| {
-            let text = object.text(&program.name, &options).unwrap().bind(&ids).unwrap();
+            let text = object.text(&program.name, &options).unwrap();
+            let is_tied = |map: usize| object.map_is_tied(&object.maps()[map]);
+            let needs_own_btf = text.map_indexes().into_iter().any(is_tied);
+            let text = text.bind(&ids).unwrap();
             let loaded = Loaded::new(format!("{label}:{}", program.name), text, kind, maps);
-            Loaded { needs_own_btf: object.uses_local_type_ids(&program.name), ..loaded }
+            let local_type_ids = local_type_ids(object, &program.name);
+            Loaded { needs_own_btf, local_type_ids, ..loaded }
         })
         .collect()
 }

@@ -67,6 +67,7 @@ pub fn parts<'a>(members: &Members<'a>) -> Vec<Member<'a>> {
             redirect_may_proceed: true,
             kernel_stack_depths: Some(&loaded.depths),
             needs_own_btf: loaded.needs_own_btf,
+            local_type_ids: &loaded.local_type_ids,
             verified_insns: Some(loaded.verified_insns),
             ..Member::new(&loaded.label, &loaded.text, *set)
         })
