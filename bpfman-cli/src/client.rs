@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
+use bpfman_proto::ext::v1::bpfman_images_client::BpfmanImagesClient;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -28,6 +29,8 @@ pub struct Client {
     pub ext: BpfmanExtClient<Channel>,
     /// Chains: order, changes in place, counters, traces.
     pub chains: BpfmanChainsClient<Channel>,
+    /// The cache of images.
+    pub images: BpfmanImagesClient<Channel>,
 }
 
 impl Client {
@@ -56,7 +59,8 @@ impl Client {
         Ok(Self {
             v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             ext: BpfmanExtClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
-            chains: BpfmanChainsClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
+            chains: BpfmanChainsClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
+            images: BpfmanImagesClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
         })
     }
 }

@@ -3,7 +3,8 @@
 use std::io;
 
 use bpfman_image_format::{
-    BuildError, BytecodeError, KeyError, LayoutError, PushError, RegistryError, SignError, SourceDateError,
+    BuildError, BytecodeError, KeyError, LayoutError, PushError, RegistryError, SaveError, SignError,
+    SourceDateError,
 };
 
 use crate::exit::Exit;
@@ -26,6 +27,9 @@ pub enum ImageError {
     /// The image was not signed.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// The image was not saved.
+    #[error(transparent)]
+    Save(#[from] SaveError),
     /// The key cannot be used or made.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -45,6 +49,10 @@ impl ImageError {
                 of_registry(error)
             }
             Self::Push(_) => Exit::Invalid,
+            Self::Save(SaveError::Layout(error)) => of_layout(error),
+            Self::Save(SaveError::Registry(error)) => of_registry(error),
+            Self::Save(SaveError::Archive { source, .. }) => of_io(source),
+            Self::Save(SaveError::Malformed { .. }) => Exit::Registry,
             Self::Key(error) | Self::Sign(SignError::Key(error)) => match error {
                 KeyError::Crypto(_) => Exit::Other,
                 _ => Exit::Invalid,

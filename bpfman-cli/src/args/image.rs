@@ -23,6 +23,34 @@ pub enum ImageCommand {
     Push(Push),
     /// Sign an image in its registry with a key.
     Sign(Sign),
+    /// List the images in the daemon's cache.
+    List,
+    /// Show one image of the daemon's cache, and what the policy says of it now.
+    Inspect {
+        /// The image, by tag or digest.
+        #[arg(value_name = "IMAGE")]
+        image: ImageReference,
+    },
+    /// Have the daemon verify an image against its policy, without loading it.
+    Verify {
+        /// Which image.
+        #[command(flatten)]
+        image: ImageSource,
+    },
+    /// Remove images from the daemon's cache that no program needs.
+    Prune {
+        /// Only images that were not loaded for so long, for example 7d or 12h.
+        #[arg(long, value_name = "TIME", default_value = "0s", value_parser = age)]
+        unused_for: std::time::Duration,
+    },
+    /// Save an image of a registry with its signatures, for machines without a network.
+    Save(Save),
+    /// Take the images of an archive or OCI layout into the daemon's cache.
+    Load {
+        /// A tar as `image save` writes it, or a folder in the OCI image layout.
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+    },
     /// Make a pair of keys to sign with.
     GenerateKeyPair(GenerateKeyPair),
     /// Print the build arguments that a container build of the bytecode needs.
@@ -94,10 +122,52 @@ pub struct Sign {
     /// Private key: PEM, as `image generate-key-pair` or cosign writes it.
     #[arg(short, long, value_name = "FILE")]
     pub key: PathBuf,
+    /// Name and value to sign with the digest, for policies that ask for them; may be given several times.
+    #[arg(short, long = "annotation", value_name = "NAME=VALUE", value_parser = annotation)]
+    pub annotations: Vec<(String, String)>,
     /// Credentials for the registry: base64 of user:password.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
+}
+
+/// `bpfman image save`.
+#[derive(Args, Debug)]
+pub struct Save {
+    /// The image, by tag or digest.
+    #[arg(value_name = "IMAGE")]
+    pub image: ImageReference,
+    /// The tar to write.
+    #[arg(long = "to", value_name = "FILE")]
+    pub archive: PathBuf,
+    /// Credentials for the registry: base64 of user:password.
+    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
+          value_parser = CredentialParser)]
+    pub registry_auth: Option<Credential>,
+}
+
+/// A number with a unit: seconds, minutes, hours, days.
+fn age(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || format!("`{text}` is not a number followed by s, m, h or d");
+    let unit = text.char_indices().last().ok_or_else(wrong)?;
+    let number: u64 = text[..unit.0].parse().map_err(|_| wrong())?;
+    let seconds = match unit.1 {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(seconds).map(std::time::Duration::from_secs).ok_or_else(wrong)
+}
+
+/// A name and a value.
+fn annotation(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
+    if name.is_empty() {
+        return Err(format!("`{text}` has no name before the ="));
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// `bpfman image generate-key-pair`.

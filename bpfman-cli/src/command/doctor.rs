@@ -20,6 +20,7 @@ pub async fn run(global: &Global) -> Result<(), CliError> {
     links(&mut client, &mut diagnosis).await?;
     hooks(&mut client, &mut diagnosis).await?;
     matches(&mut client, &mut diagnosis).await?;
+    provenance(&mut client, &mut diagnosis).await?;
     show::answer(global, &diagnosis)?;
     match diagnosis.findings.len() {
         0 => Ok(()),
@@ -82,6 +83,31 @@ async fn hooks(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), Cli
             Err(status) if status.code() == tonic::Code::NotFound => {}
             Err(status) => diagnosis.found(summary.hook.clone(), status.message()),
         }
+    }
+    Ok(())
+}
+
+/// Holds programs against the signature policy as it is now: keys, identities and digests may have been revoked.
+async fn provenance(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+    let answer = match client.images.check_provenance(ext::CheckProvenanceRequest {}).await {
+        Ok(answer) => answer.into_inner(),
+        // A policy that cannot be followed is a finding of its own.
+        Err(status) if status.code() == tonic::Code::PermissionDenied => {
+            diagnosis.found("policy", status.message());
+            return Ok(());
+        }
+        // A daemon without an image store.
+        Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(()),
+        Err(status) => return Err(status.into()),
+    };
+    for finding in answer.findings {
+        let (id, source, why) = (finding.program_id, finding.source, finding.why);
+        let action = if finding.action == "detached" {
+            format!("its {} links were detached", finding.detached_links.len())
+        } else {
+            "it runs on, as the policy says".to_owned()
+        };
+        diagnosis.found(format!("program {id}"), format!("{why} ({source}); {action}"));
     }
     Ok(())
 }

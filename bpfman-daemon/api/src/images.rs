@@ -221,6 +221,6 @@ fn refuse(failure: ImageFailure) -> Status {
 fn root_only<T>(request: &Request<T>, what: &str) -> Result<(), Status> {
     match caller(request.extensions())? {
         0 => Ok(()),
-        other => Err(status::denied(&format!("user {other} may not {what}: only root may"))),
+        other => Err(status::denied(format!("user {other} may not {what}: only root may"))),
     }
 }

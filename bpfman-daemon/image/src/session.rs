@@ -207,7 +207,7 @@ impl<'a> Session<'a> {
         let subjects = if index == image { vec![index] } else { vec![index, image] };
         // What is cached may be older than the signature: ask once more before giving up.
         let rounds: &[bool] = if self.registry.is_some() { &[false, true] } else { &[false] };
-        let (mut seen, mut why) = (0, String::new());
+        let (mut seen, mut why, mut way_back) = (0, String::new(), None);
         for fresh in rounds {
             seen = 0;
             for subject in &subjects {
@@ -215,7 +215,14 @@ impl<'a> Session<'a> {
                 seen += signatures.len();
                 match signers::count(&signatures, *subject, signers, policy.revoked()) {
                     Ok(counted) => {
-                        self.check_version(&name, signers, &counted).await?;
+                        match self.check_version(&name, signers, &counted).await {
+                            // A newer signature may carry a higher number.
+                            Err(error @ ImageError::WayBack { .. }) => {
+                                way_back = Some(error);
+                                continue;
+                            }
+                            result => result?,
+                        }
                         let (signers, signed_at) = (counted.signers, counted.signed_at);
                         return Ok(VerifiedBy::Signers { rule: name, subject: *subject, signers, signed_at });
                     }
@@ -223,6 +230,9 @@ impl<'a> Session<'a> {
                     Err(fault) => why = fault,
                 }
             }
+        }
+        if let Some(error) = way_back {
+            return Err(error);
         }
         let (image, digest) = (self.image.to_string(), index);
         Err(if seen == 0 {

@@ -134,7 +134,8 @@ impl ImageStore {
                 Err(
                     error @ (ImageError::NotCached { .. }
                     | ImageError::Unsigned { .. }
-                    | ImageError::Untrusted { .. }),
+                    | ImageError::Untrusted { .. }
+                    | ImageError::WayBack { .. }),
                 ) if request.pull_policy == PullPolicy::IfNotPresent => {
                     tracing::debug!(%image, %error, "not from the cache");
                 }

@@ -22,6 +22,7 @@ mod platform;
 mod push;
 mod reference;
 mod registry;
+mod save;
 mod sign;
 pub mod vocabulary;
 
@@ -39,6 +40,7 @@ pub use platform::{Endian, Platform, PlatformError};
 pub use push::{PushError, push};
 pub use reference::{ImageReference, ReferenceError};
 pub use registry::{Credential, CredentialError, Progress, RegistryError};
+pub use save::{SaveError, Saved, archive, save};
 pub use sign::{
     Critical, Identity, Image, SignError, SignOutcome, SignedImage, SimpleSigningPayload, referrers_tag,
     sign, signature_tag,

@@ -7,7 +7,7 @@ use oci_client::secrets::RegistryAuth;
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Digest, ImageReference, causes};
+use crate::{Descriptor, Digest, ImageReference, causes};
 
 /// User and password for a registry. Its `Debug` form hides the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -157,6 +157,36 @@ impl Registry {
         Ok((bytes.to_vec(), digest))
     }
 
+    /// A blob's bytes, checked by size and digest.
+    pub(crate) async fn blob(&self, blob: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+        let what = format!("{}@{}", self.image.name(), blob.digest);
+        let refused = |why: String| RegistryError::Refused {
+            registry: self.image.registry().to_owned(),
+            what: what.clone(),
+            why,
+        };
+        if blob.size > BLOB_LIMIT {
+            return Err(refused(format!("it has {} bytes; at most {BLOB_LIMIT} are read", blob.size)));
+        }
+        let mut bytes = Capped { bytes: Vec::new(), limit: blob.size };
+        // Without `urls`: content comes from the registry that was named.
+        let descriptor = oci_client::manifest::OciDescriptor {
+            digest: blob.digest.to_string(),
+            media_type: blob.media_type.clone(),
+            size: i64::try_from(blob.size).unwrap_or(i64::MAX),
+            ..Default::default()
+        };
+        self.client
+            .pull_blob(&self.at("latest"), &descriptor, &mut bytes)
+            .await
+            .map_err(|error| self.failed(what.clone(), &error))?;
+        let bytes = bytes.bytes;
+        if bytes.len() as u64 != blob.size || Digest::of(&bytes) != blob.digest {
+            return Err(refused("its content is not what its digest says".to_owned()));
+        }
+        Ok(bytes)
+    }
+
     pub(crate) async fn push_manifest(
         &self,
         target: &str,
@@ -218,6 +248,44 @@ impl Registry {
             }
             _ => RegistryError::Refused { registry, what, why },
         }
+    }
+}
+
+/// The largest blob that is read, in bytes.
+const BLOB_LIMIT: u64 = 96 << 20;
+
+/// Takes so many bytes and no more: oci-client writes whatever comes before it compares anything.
+struct Capped {
+    bytes: Vec<u8>,
+    limit: u64,
+}
+
+impl tokio::io::AsyncWrite for Capped {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        piece: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        std::task::Poll::Ready(if (self.bytes.len() + piece.len()) as u64 > self.limit {
+            Err(std::io::Error::other("more bytes come than the manifest says"))
+        } else {
+            self.bytes.extend_from_slice(piece);
+            Ok(piece.len())
+        })
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
     }
 }
 

@@ -12,6 +12,7 @@ mod flood;
 mod golden;
 mod hardening;
 mod images;
+mod images_cache;
 mod kill;
 mod life;
 mod loading;

@@ -1,6 +1,9 @@
 //! `bpfman image`.
 
+mod archive;
 mod build;
+mod cache;
+mod credential;
 mod keys;
 mod publish;
 mod pull;
@@ -13,7 +16,7 @@ use crate::show;
 
 pub use pull::{on_the_wire, pull};
 
-/// Works with an image. Only `pull` needs a daemon.
+/// Works with an image. Only what concerns the daemon's cache and policy needs a daemon.
 pub async fn run(global: &Global, command: ImageCommand) -> Result<(), CliError> {
     match command {
         ImageCommand::Pull { image } => {
@@ -21,6 +24,12 @@ pub async fn run(global: &Global, command: ImageCommand) -> Result<(), CliError>
             let pulled = pull(&mut client, on_the_wire(&image)).await?;
             show::answer(global, &pulled)
         }
+        ImageCommand::List => cache::list(global).await,
+        ImageCommand::Inspect { image } => cache::inspect(global, &image).await,
+        ImageCommand::Verify { image } => cache::verify(global, &image).await,
+        ImageCommand::Prune { unused_for } => cache::prune(global, unused_for).await,
+        ImageCommand::Save(command) => archive::save(global, command).await,
+        ImageCommand::Load { path } => archive::load(global, &path).await,
         ImageCommand::Build(command) => build::build(global, command),
         ImageCommand::Push(command) => publish::push(global, command).await,
         ImageCommand::Sign(command) => publish::sign(global, command).await,

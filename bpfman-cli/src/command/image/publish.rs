@@ -8,6 +8,7 @@ use bpfman_image_format::{Layout, SignOutcome, SigningKey};
 use serde::Serialize;
 
 use super::build::{layout_folder, tagged};
+use super::credential;
 use crate::args::Global;
 use crate::args::image::{Push, Sign};
 use crate::command::progress::Progress;
@@ -25,9 +26,10 @@ pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
     let progress = Mutex::new(Progress::new(&format!("pushing {name}")));
     let show_progress =
         |bytes, total| progress.lock().unwrap_or_else(PoisonError::into_inner).at(bytes, total);
-    let credential = command.registry_auth.as_ref();
+    let credential = credential::of(&reference, command.registry_auth)?;
     let pushed =
-        bpfman_image_format::push(&layout, &name, &reference, credential, Some(&show_progress)).await;
+        bpfman_image_format::push(&layout, &name, &reference, credential.as_ref(), Some(&show_progress))
+            .await;
     // The line of the progress goes before the answer or the error comes.
     drop(progress);
     let digest = pushed.map_err(ImageError::from)?.to_string();
@@ -39,8 +41,9 @@ pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
     let pem = fs::read_to_string(&command.key)
         .map_err(|source| CliError::File { path: command.key.clone(), source })?;
     let key = SigningKey::from_pem(&pem).map_err(ImageError::from)?;
-    let credential = command.registry_auth.as_ref();
-    let signed = bpfman_image_format::sign(&command.image, &key, &BTreeMap::new(), credential)
+    let credential = credential::of(&command.image, command.registry_auth)?;
+    let annotations: BTreeMap<String, String> = command.annotations.into_iter().collect();
+    let signed = bpfman_image_format::sign(&command.image, &key, &annotations, credential.as_ref())
         .await
         .map_err(ImageError::from)?;
     let outcome = match signed.outcome {

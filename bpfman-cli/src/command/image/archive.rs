@@ -1,0 +1,113 @@
+//! `bpfman image save` and `load`: images for machines without a network.
+
+use std::path::Path;
+
+use bpfman_image_format::Layout;
+use bpfman_proto::ext::v1 as ext;
+use serde::Serialize;
+
+use super::{connect, credential};
+use crate::args::Global;
+use crate::args::image::Save;
+use crate::error::CliError;
+use crate::image_error::ImageError;
+use crate::show;
+use crate::show::Answer;
+use crate::show::screen::Screen;
+use crate::show::table::Table;
+
+/// Copies an image and its signatures out of a registry.
+pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
+    let credential = credential::of(&command.image, command.registry_auth)?;
+    let beside = command.archive.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = beside.unwrap_or(Path::new(".")).join(format!(".bpfman-save-{}", std::process::id()));
+    let saved = async {
+        let layout = Layout::open_or_create(&folder).map_err(ImageError::from)?;
+        let saved = bpfman_image_format::save(&command.image, &layout, credential.as_ref()).await?;
+        bpfman_image_format::archive(&layout, &command.archive)?;
+        Ok::<_, ImageError>(saved)
+    }
+    .await;
+    // Also after a failure: the folder is this command's own.
+    let _ = std::fs::remove_dir_all(&folder);
+    let saved = saved?;
+    let archive = command.archive.display().to_string();
+    let (image, digest) = (saved.name, saved.digest.to_string());
+    show::answer(global, &SavedImage { image, digest, archive, signatures: saved.signatures })
+}
+
+/// Has the daemon take the images of an archive into its cache.
+pub async fn load(global: &Global, path: &Path) -> Result<(), CliError> {
+    let path = std::path::absolute(path)
+        .map_err(|source| CliError::File { path: path.to_path_buf(), source })?
+        .display()
+        .to_string();
+    let mut client = connect(global).await?;
+    let imported = client.images.import_images(ext::ImportImagesRequest { path }).await?.into_inner();
+    let images = imported.images.into_iter().map(|image| ImportedImage {
+        image: image.name,
+        digest: image.digest,
+        verified_by: image.verified.map(|verified| verified.summary),
+        refused: (!image.refusal.is_empty()).then_some(image.refusal),
+    });
+    show::answer(global, &Imported(images.collect()))
+}
+
+/// The answer to `image save`.
+#[derive(Clone, Serialize)]
+struct SavedImage {
+    image: String,
+    digest: String,
+    archive: String,
+    signatures: usize,
+}
+
+impl Answer for SavedImage {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, _: Screen) -> String {
+        let signed = if self.signatures == 0 { " (it has no signature)" } else { "" };
+        format!("{}@{} is in {}{signed}\n", self.image, self.digest, self.archive)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.digest.clone()]
+    }
+}
+
+/// The answer to `image load`.
+struct Imported(Vec<ImportedImage>);
+
+#[derive(Clone, Serialize)]
+struct ImportedImage {
+    image: String,
+    digest: String,
+    verified_by: Option<String>,
+    refused: Option<String>,
+}
+
+impl Answer for Imported {
+    type Record = Vec<ImportedImage>;
+
+    fn record(&self) -> Vec<ImportedImage> {
+        self.0.clone()
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        let mut table = Table::new(&["Image", "Digest", "Policy"]);
+        for image in &self.0 {
+            let refused = || format!("refused: {}", image.refused.clone().unwrap_or_default());
+            let policy = image.verified_by.clone().unwrap_or_else(refused);
+            table.row(vec![image.image.clone(), image.digest.clone(), policy]);
+        }
+        table.render(screen)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|image| image.digest.clone()).collect()
+    }
+}

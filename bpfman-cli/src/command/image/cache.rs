@@ -1,0 +1,255 @@
+//! `bpfman image list`, `inspect`, `verify` and `prune`: the daemon's cache and policy.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bpfman_image_format::{ImageReference, SourceDate};
+use bpfman_proto::ext::v1 as ext;
+use serde::Serialize;
+
+use super::{connect, on_the_wire};
+use crate::args::Global;
+use crate::args::load::ImageSource;
+use crate::error::CliError;
+use crate::show;
+use crate::show::Answer;
+use crate::show::block::Block;
+use crate::show::screen::Screen;
+use crate::show::table::Table;
+
+/// Lists the cache.
+pub async fn list(global: &Global) -> Result<(), CliError> {
+    let mut client = connect(global).await?;
+    let answer = client.images.list_images(ext::ListImagesRequest {}).await?.into_inner();
+    show::answer(global, &Cache(answer.images.into_iter().map(CachedImage::from).collect()))
+}
+
+/// Shows one image.
+pub async fn inspect(global: &Global, image: &ImageReference) -> Result<(), CliError> {
+    let mut client = connect(global).await?;
+    let request = ext::InspectImageRequest { image: image.to_string() };
+    let answer = client.images.inspect_image(request).await?.into_inner();
+    let image = answer.image.ok_or(CliError::Incomplete { call: "InspectImage", part: "the image" })?;
+    let inspected = Inspected {
+        image: image.into(),
+        programs: answer.programs.into_iter().collect(),
+        maps: answer.maps.into_iter().collect(),
+        verified: answer.verified.map(Verified::from),
+        refused: (!answer.refusal.is_empty()).then_some(answer.refusal),
+    };
+    show::answer(global, &inspected)
+}
+
+/// Has the daemon verify an image.
+pub async fn verify(global: &Global, image: &ImageSource) -> Result<(), CliError> {
+    let mut client = connect(global).await?;
+    let request = ext::VerifyImageRequest { image: Some(on_the_wire(image)) };
+    let answer = client.images.verify_image(request).await?.into_inner();
+    let verified =
+        answer.verified.ok_or(CliError::Incomplete { call: "VerifyImage", part: "what was verified" })?;
+    let image = image.image_url.clone();
+    show::answer(global, &VerifiedImage { image, digest: answer.digest, verified: verified.into() })
+}
+
+/// Removes what nobody needs.
+pub async fn prune(global: &Global, unused_for: Duration) -> Result<(), CliError> {
+    let mut client = connect(global).await?;
+    let request = ext::PruneImagesRequest { unused_seconds: unused_for.as_secs() };
+    let answer = client.images.prune_images(request).await?.into_inner();
+    show::answer(global, &Pruned { images: answer.images, bytes: answer.bytes })
+}
+
+/// Seconds since 1970, as a date in UTC; the bare number beyond the year 9999.
+fn date(seconds: u64) -> String {
+    SourceDate::from_seconds(seconds).map_or_else(|_| seconds.to_string(), SourceDate::rfc3339)
+}
+
+#[derive(Clone, Serialize)]
+struct CachedImage {
+    name: String,
+    tags: Vec<String>,
+    digest: String,
+    manifest_digest: String,
+    object_digest: String,
+    bytes: u64,
+    signatures: u32,
+    last_used: String,
+    program_ids: Vec<u32>,
+}
+
+impl From<ext::CachedImage> for CachedImage {
+    fn from(image: ext::CachedImage) -> Self {
+        Self {
+            name: image.name,
+            tags: image.tags,
+            digest: image.digest,
+            manifest_digest: image.manifest_digest,
+            object_digest: image.object_digest,
+            bytes: image.bytes,
+            signatures: image.signatures,
+            last_used: date(image.last_used),
+            program_ids: image.program_ids,
+        }
+    }
+}
+
+impl CachedImage {
+    fn ids(&self) -> String {
+        self.program_ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The answer to `image list`.
+struct Cache(Vec<CachedImage>);
+
+impl Answer for Cache {
+    type Record = Vec<CachedImage>;
+
+    fn record(&self) -> Vec<CachedImage> {
+        self.0.clone()
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        let mut table =
+            Table::new(&["Image", "Tags", "Digest", "Bytes", "Signatures", "Last Used", "Programs"]);
+        for image in &self.0 {
+            table.row(vec![
+                image.name.clone(),
+                image.tags.join(", "),
+                image.digest.clone(),
+                image.bytes.to_string(),
+                image.signatures.to_string(),
+                image.last_used.clone(),
+                image.ids(),
+            ]);
+        }
+        table.render(screen)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|image| format!("{}@{}", image.name, image.digest)).collect()
+    }
+}
+
+#[derive(Clone, Serialize)]
+struct Verified {
+    summary: String,
+    rule: Option<String>,
+    signers: Vec<String>,
+    signed_digest: Option<String>,
+    signed_at: Option<String>,
+}
+
+impl From<ext::Verified> for Verified {
+    fn from(verified: ext::Verified) -> Self {
+        let filled = |text: String| (!text.is_empty()).then_some(text);
+        Self {
+            summary: verified.summary,
+            rule: filled(verified.rule),
+            signers: verified.signers,
+            signed_digest: filled(verified.signed_digest),
+            signed_at: verified.signed_at.and_then(|seconds| u64::try_from(seconds).ok()).map(date),
+        }
+    }
+}
+
+/// The answer to `image inspect`.
+#[derive(Clone, Serialize)]
+struct Inspected {
+    #[serde(flatten)]
+    image: CachedImage,
+    programs: BTreeMap<String, String>,
+    maps: BTreeMap<String, String>,
+    verified: Option<Verified>,
+    refused: Option<String>,
+}
+
+impl Answer for Inspected {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        let image = &self.image;
+        let pairs = |names: &BTreeMap<String, String>| -> Vec<String> {
+            names.iter().map(|(name, kind)| format!("{name}: {kind}")).collect()
+        };
+        let mut block = Block::new("Image");
+        block.line("Name", &image.name);
+        block.line("Tags", image.tags.join(", "));
+        block.line("Digest", &image.digest);
+        block.line("Manifest", &image.manifest_digest);
+        block.line("Object", &image.object_digest);
+        block.line("Bytes", image.bytes);
+        block.line("Signatures", image.signatures);
+        block.line("Last Used", &image.last_used);
+        block.line("Programs Loaded", image.ids());
+        block.lines("Programs", pairs(&self.programs));
+        block.lines("Maps", pairs(&self.maps));
+        block.optional("Verified By", self.verified.as_ref().map(|verified| &verified.summary));
+        block.optional("Signed At", self.verified.as_ref().and_then(|verified| verified.signed_at.as_ref()));
+        block.optional("Refused", self.refused.as_ref());
+        block.render(screen)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.image.digest.clone()]
+    }
+}
+
+/// The answer to `image verify`.
+#[derive(Clone, Serialize)]
+struct VerifiedImage {
+    image: String,
+    digest: String,
+    #[serde(flatten)]
+    verified: Verified,
+}
+
+impl Answer for VerifiedImage {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, screen: Screen) -> String {
+        let mut block = Block::new("Verified");
+        block.line("Image", &self.image);
+        block.line("Digest", &self.digest);
+        block.line("By", &self.verified.summary);
+        block.optional("Signed Digest", self.verified.signed_digest.as_ref());
+        block.optional("Signed At", self.verified.signed_at.as_ref());
+        block.render(screen)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.digest.clone()]
+    }
+}
+
+/// The answer to `image prune`.
+#[derive(Clone, Serialize)]
+struct Pruned {
+    images: Vec<String>,
+    bytes: u64,
+}
+
+impl Answer for Pruned {
+    type Record = Self;
+
+    fn record(&self) -> Self {
+        self.clone()
+    }
+
+    fn table(&self, _: Screen) -> String {
+        let lines: String = self.images.iter().map(|image| format!("removed {image}\n")).collect();
+        format!("{lines}{} bytes given back\n", self.bytes)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.images.clone()
+    }
+}

@@ -1,0 +1,188 @@
+//! Copies an image with its signatures out of a registry, into a layout or an archive that needs no network.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::registry::Registry;
+use crate::{
+    Credential, Descriptor, Digest, ImageReference, Layout, LayoutError, RegistryError, media, referrers_tag,
+    signature_tag,
+};
+
+/// Why an image was not saved.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The layout cannot be written.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The registry did not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A document of the image cannot be read.
+    #[error("{what} is malformed: {why}")]
+    Malformed {
+        /// Which document.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The archive cannot be written.
+    #[error("{path}: {source}")]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// An image in a layout.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// Its name there.
+    pub name: String,
+    /// Digest of index or manifest.
+    pub digest: Digest,
+    /// Documents with signatures that came along.
+    pub signatures: usize,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    #[serde(rename = "mediaType")]
+    media_type: Option<String>,
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+/// Indexes in indexes are followed this deep; a list of referrers counts as one.
+const DEPTH: usize = 3;
+
+/// Copies what the registry has under a name, and the signatures of it and of its members, into `layout`.
+pub async fn save(
+    image: &ImageReference,
+    layout: &Layout,
+    credential: Option<&Credential>,
+) -> Result<Saved, SaveError> {
+    let registry = Registry::connect(image, credential).await?;
+    let name = match (image.digest(), image.tag()) {
+        (None, None) => image.at_tag("latest"),
+        _ => image.clone(),
+    };
+    let mut saving = Saving { registry, layout, subjects: BTreeSet::new() };
+    let (root, bytes) = saving.manifest(&name.target()).await?;
+    saving.content(&bytes, DEPTH).await?;
+    layout.name(&name.to_string(), root.clone())?;
+    saving.subjects.insert(root.digest);
+    let mut signatures = 0;
+    for subject in saving.subjects.clone() {
+        for tag in [signature_tag(subject), referrers_tag(subject)] {
+            match saving.manifest(&tag).await {
+                Ok((list, bytes)) => {
+                    saving.content(&bytes, DEPTH).await?;
+                    layout.name(&name.at_tag(&tag).to_string(), list)?;
+                    signatures += 1;
+                }
+                Err(SaveError::Registry(RegistryError::NotFound(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(Saved { name: name.to_string(), digest: root.digest, signatures })
+}
+
+struct Saving<'a> {
+    registry: Registry,
+    layout: &'a Layout,
+    /// Digests that signatures may belong to: members of an index.
+    subjects: BTreeSet<Digest>,
+}
+
+impl Saving<'_> {
+    /// Copies a manifest; answers its descriptor and bytes.
+    async fn manifest(&self, target: &str) -> Result<(Descriptor, Vec<u8>), SaveError> {
+        let (bytes, _) = self.registry.manifest(target).await?;
+        let document = self.parse(&bytes, target)?;
+        let kind = document.media_type.unwrap_or_else(|| {
+            if document.config.is_some() { media::OCI_MANIFEST } else { media::OCI_INDEX }.to_owned()
+        });
+        self.layout.put(&bytes)?;
+        Ok((Descriptor::of(&kind, &bytes), bytes))
+    }
+
+    /// Copies what a manifest or index points at.
+    async fn content(&mut self, bytes: &[u8], depth: usize) -> Result<(), SaveError> {
+        let document = self.parse(bytes, "a manifest")?;
+        for blob in document.config.iter().chain(&document.layers) {
+            if self.layout.get(blob).is_err() {
+                let content = self.registry.blob(blob).await?;
+                self.layout.put(&content)?;
+            }
+        }
+        for member in document.manifests {
+            let depth = depth.checked_sub(1).ok_or_else(|| SaveError::Malformed {
+                what: format!("the index in {}", self.registry.image().name()),
+                why: "indexes nested too deep".to_owned(),
+            })?;
+            match self.manifest(&member.digest.to_string()).await {
+                Ok((_, bytes)) => {
+                    self.subjects.insert(member.digest);
+                    Box::pin(self.content(&bytes, depth)).await?;
+                }
+                // Some registries list members that they do not have.
+                Err(SaveError::Registry(RegistryError::NotFound(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn parse(&self, bytes: &[u8], what: &str) -> Result<Document, SaveError> {
+        serde_json::from_slice(bytes).map_err(|error| SaveError::Malformed {
+            what: format!("{what} of {}", self.registry.image().name()),
+            why: error.to_string(),
+        })
+    }
+}
+
+/// Packs a layout into a tar, the same bytes for the same layout. The file appears when it is whole.
+pub fn archive(layout: &Layout, to: &Path) -> Result<(), SaveError> {
+    let failed = |source| SaveError::Archive { path: to.to_owned(), source };
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = to.with_file_name(name);
+    let packed = pack(layout.path(), &part).and_then(|()| std::fs::rename(&part, to));
+    packed.map_err(|source| {
+        // The error that counts is the first one.
+        let _ = std::fs::remove_file(&part);
+        failed(source)
+    })
+}
+
+fn pack(layout: &Path, to: &Path) -> io::Result<()> {
+    let mut blobs: Vec<_> =
+        std::fs::read_dir(layout.join("blobs/sha256"))?.collect::<io::Result<Vec<_>>>()?;
+    blobs.sort_by_key(std::fs::DirEntry::file_name);
+    // What is half written has a name with a dot.
+    let blobs = blobs.iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let blobs = blobs.filter(|name| !name.starts_with('.')).map(|name| format!("blobs/sha256/{name}"));
+    let mut archive = tar::Builder::new(BufWriter::new(File::create(to)?));
+    for name in ["oci-layout".to_owned(), "index.json".to_owned()].into_iter().chain(blobs) {
+        let file = File::open(layout.join(&name))?;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(file.metadata()?.len());
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        archive.append_data(&mut header, &name, file)?;
+    }
+    let mut file = archive.into_inner()?;
+    file.flush()?;
+    file.get_ref().sync_all()
+}

@@ -1,0 +1,199 @@
+//! The image cache, its archive, and what happens to programs when the policy changes.
+
+use std::fs;
+
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::registry::Registry;
+use bpfman_tests::{Daemon, Launch, Network, compile};
+
+use crate::images::publish;
+
+/// A daemon that trusts one key for the images of a registry; the policy's text, the key, and its fingerprint.
+struct Trusting {
+    daemon: Daemon,
+    policy: String,
+    key: String,
+    fingerprint: String,
+}
+
+fn trusting(registry: &Registry) -> Trusting {
+    let mut daemon = Daemon::prepare();
+    let prefix = daemon.path("trusted").display().to_string();
+    let made = daemon.bpfman(&format!("image generate-key-pair {prefix} -o json")).json();
+    let fingerprint = made["key"].as_str().unwrap().to_owned();
+    let policy = format!("[[images]]\npattern = \"{}\"\nkeys = [\"{prefix}.pub\"]\n", registry.image("*"));
+    daemon.again(&Launch { policy: policy.clone(), ..Launch::default() });
+    Trusting { daemon, policy, key: format!("{prefix}.key"), fingerprint }
+}
+
+impl Trusting {
+    fn publish_signed(&self, name: &str, program: &str) {
+        publish(&self.daemon, name, program);
+        self.daemon.bpfman(&format!("image sign {name} --key {}", self.key)).success();
+    }
+
+    fn change_policy(&self, more: &str) {
+        // Beside and renamed, as editors and packages write files.
+        let (path, new) = (self.daemon.path("policy.toml"), self.daemon.path("policy.new"));
+        fs::write(&new, format!("{}{more}", self.policy)).unwrap();
+        fs::rename(new, path).unwrap();
+    }
+
+    fn load(&self, name: &str, program: &str) -> serde_json::Value {
+        let loaded = self.daemon.bpfman(&format!("load image -i {name} --programs xdp:{program} -o json"));
+        loaded.json()["programs"][0].clone()
+    }
+}
+
+/// What the doctor finds, a line each.
+fn findings(daemon: &Daemon) -> Vec<String> {
+    let outcome = daemon.bpfman("doctor -o json");
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let found = report["findings"].as_array().unwrap();
+    assert_eq!(outcome.code == 0, found.is_empty(), "{}", outcome.stderr);
+    let text = |part: &serde_json::Value| part.as_str().unwrap().to_owned();
+    found.iter().map(|found| format!("{}: {}", text(&found["subject"]), text(&found["finding"]))).collect()
+}
+
+#[test]
+fn the_cache_is_listed_inspected_and_pruned_but_for_what_programs_need() {
+    let registry = Registry::start();
+    let world = trusting(&registry);
+    let (used, unused) = (registry.image("team/used:1"), registry.image("team/unused:1"));
+    world.publish_signed(&used, "chain");
+    world.publish_signed(&unused, "stranger");
+    let program = world.load(&used, "xdp_member");
+    world.daemon.bpfman(&format!("image pull -i {unused}")).success();
+    let list = world.daemon.bpfman("image list -o json").json();
+    assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
+    assert_eq!(list[1]["tags"], serde_json::json!(["1"]));
+    assert_eq!(list[1]["program_ids"], serde_json::json!([program["program_id"]]));
+    assert_eq!((&list[0]["signatures"], &list[0]["program_ids"]), (&1.into(), &serde_json::json!([])));
+    let table = world.daemon.bpfman("image list").success();
+    assert!(table.contains("team/used") && table.contains("team/unused"), "{table}");
+
+    let shown = world.daemon.bpfman(&format!("image inspect {used} -o json")).json();
+    assert_eq!(shown["programs"]["xdp_member"], "xdp");
+    assert_eq!(shown["verified"]["signers"][0], format!("key {}", world.fingerprint));
+    assert!(shown["refused"].is_null());
+    world
+        .daemon
+        .bpfman(&format!("image inspect {}", registry.image("team/none:1")))
+        .fails(5, &["not in the cache"]);
+    let verified = world.daemon.bpfman(&format!("image verify -i {unused} -o json")).json();
+    assert_eq!(verified["rule"], registry.image("*"));
+    assert_eq!(verified["signed_digest"], verified["digest"]);
+
+    // Young enough to stay; then gone, but for the one in use.
+    world.daemon.bpfman("image prune --unused-for 1d").success();
+    assert_eq!(world.daemon.bpfman("image list -o json").json().as_array().unwrap().len(), 2);
+    let pruned = world.daemon.bpfman("image prune -o json").json();
+    assert!(pruned["images"][0].as_str().unwrap().contains("team/unused"), "{pruned}");
+    assert!(pruned["bytes"].as_u64().unwrap() > 0);
+    let list = world.daemon.bpfman("image list -o json").json();
+    assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
+    world
+        .daemon
+        .bpfman(&format!("load image -i {unused} -p Never --programs xdp:stranger"))
+        .fails(5, &[&unused]);
+    world.daemon.bpfman(&format!("load image -i {used} -p Never --programs xdp:xdp_member")).success();
+}
+
+#[test]
+fn an_archive_brings_image_and_signature_to_a_machine_without_a_registry() {
+    let registry = Registry::start();
+    let world = trusting(&registry);
+    let (signed, bare) = (registry.image("team/signed:1"), registry.image("team/bare:1"));
+    world.publish_signed(&signed, "chain");
+    publish(&world.daemon, &bare, "stranger");
+    let archive = |name: &str| world.daemon.path(name).display().to_string();
+    let (one, two) = (archive("signed.tar"), archive("bare.tar"));
+    let saved = world.daemon.bpfman(&format!("image save {signed} --to {one} -o json")).json();
+    assert_eq!(saved["signatures"], 1);
+    world.daemon.bpfman(&format!("image save {bare} --to {two}")).success();
+    drop(registry);
+    let loaded = world.daemon.bpfman(&format!("image load {one} -o json")).json();
+    assert_eq!(
+        (&loaded[0]["image"], &loaded[0]["refused"]),
+        (&signed.as_str().into(), &serde_json::Value::Null)
+    );
+    assert!(loaded[0]["verified_by"].as_str().unwrap().contains(&world.fingerprint));
+    world.daemon.bpfman(&format!("load image -i {signed} -p Never --programs xdp:xdp_member")).success();
+    // What nobody signed is no better for having come by archive.
+    let loaded = world.daemon.bpfman(&format!("image load {two} -o json")).json();
+    assert!(loaded[0]["refused"].as_str().unwrap().contains("not signed"), "{loaded}");
+    world.daemon.bpfman(&format!("load image -i {bare} -p Never --programs xdp:stranger")).fails(9, &[&bare]);
+    // A damaged archive changes nothing.
+    let before = world.daemon.bpfman("image list -o json").json();
+    let mut bytes = fs::read(&one).unwrap();
+    let at = bytes.windows(4).rposition(|bytes| bytes == b"\x1f\x8b\x08\x00").unwrap() + 40;
+    bytes[at] ^= 1;
+    fs::write(&one, bytes).unwrap();
+    world.daemon.bpfman(&format!("image load {one}")).fails(6, &["digest"]);
+    fs::write(&one, "no archive").unwrap();
+    world.daemon.bpfman(&format!("image load {one}")).fails(6, &[&one]);
+    assert_eq!(world.daemon.bpfman("image list -o json").json(), before);
+}
+
+#[test]
+fn a_revoked_key_stops_loads_at_once_and_running_programs_are_reported() {
+    let registry = Registry::start();
+    let world = trusting(&registry);
+    let name = registry.image("team/app:1");
+    world.publish_signed(&name, "chain");
+    let program = world.load(&name, "xdp_member");
+    assert_eq!(findings(&world.daemon), [""; 0]);
+    // No restart, no signal.
+    world.change_policy(&format!("[revoked]\nkeys = [\"{}\"]\n", world.fingerprint));
+    world.daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).fails(9, &["revoked"]);
+    let found = findings(&world.daemon);
+    let [finding] = &found[..] else { panic!("{found:?}") };
+    assert!(finding.starts_with(&format!("program {}: ", program["program_id"])), "{finding}");
+    assert!(finding.contains(&world.fingerprint) && finding.contains("runs on"), "{finding}");
+    // A digest, of the image or of the object alone.
+    let digests = [
+        program["bytecode"]["image_digest"].as_str().unwrap().to_owned(),
+        format!("sha256:{}", program["bytecode"]["sha256"].as_str().unwrap()),
+    ];
+    for digest in digests {
+        world.change_policy(&format!("[revoked]\ndigests = [\"{digest}\"]\n"));
+        world.daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).fails(9, &[&digest]);
+        assert_eq!(findings(&world.daemon).len(), 1);
+    }
+    // A policy that cannot be followed loads nothing, and says why.
+    world.change_policy("[revoked]\nkees = []\n");
+    assert!(findings(&world.daemon)[0].starts_with("policy: "));
+    world.daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).fails(9, &["kees"]);
+    world.change_policy("");
+    world.load(&name, "xdp_member");
+}
+
+#[test]
+fn a_policy_may_have_revoked_programs_detached() {
+    let (registry, network) = (Registry::start(), Network::new());
+    let world = trusting(&registry);
+    let name = registry.image("team/app:1");
+    world.publish_signed(&name, "chain");
+    let program = world.load(&name, "xdp_member");
+    let far = network.far.path().display().to_string();
+    let attach = format!("attach {} xdp -i {INTERFACE} -p 50 -n {far}", program["program_id"]);
+    world.daemon.bpfman(&attach).success();
+    assert_eq!(world.daemon.bpfman("list links -q").success().lines().count(), 1);
+    world.change_policy(&format!("[revoked]\nkeys = [\"{}\"]\nrunning = \"detach\"\n", world.fingerprint));
+    let found = findings(&world.daemon);
+    assert!(found[0].contains("1 links were detached"), "{found:?}");
+    assert_eq!(world.daemon.bpfman("list links -q").success().lines().count(), 0);
+}
+
+#[test]
+fn files_are_loaded_by_those_whom_the_policy_names() {
+    let policy =
+        |users: &str| Launch { policy: format!("[files]\nusers = [{users}]\n"), ..Launch::default() };
+    let mut daemon = Daemon::start_with(&policy(""));
+    let object = compile::object("chain").display().to_string();
+    let load = format!("load file -p {object} --programs xdp:xdp_member");
+    daemon.bpfman(&load).fails(4, &["policy", "policy.toml"]);
+    daemon.terminate();
+    daemon.again(&policy("0"));
+    daemon.bpfman(&load).success();
+}
