@@ -36,6 +36,15 @@ fn differs(state: &str) -> bool {
     !matches!(state, "" | "ok")
 }
 
+/// What the daemon answers; none if it is one that does not do this.
+fn offered<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<Option<T>, CliError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer.into_inner())),
+        Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
+        Err(status) => Err(status.into()),
+    }
+}
+
 async fn programs(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let select = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
     let request = ext::ListProgramsRequest { select: Some(select), program_type: String::new() };
@@ -58,7 +67,9 @@ async fn links(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), Cli
 }
 
 async fn hooks(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
-    let answer = client.chains.list_hooks(ext::ListHooksRequest {}).await?.into_inner();
+    let Some(answer) = offered(client.chains.list_hooks(ext::ListHooksRequest {}).await)? else {
+        return Ok(());
+    };
     for summary in &answer.hooks {
         if differs(&summary.state) {
             // What is known to be gone is not built again: one finding says it.
@@ -90,16 +101,14 @@ async fn hooks(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), Cli
 /// Holds programs against the signature policy as it is now: keys, identities and digests may have been revoked.
 async fn provenance(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let answer = match client.images.check_provenance(ext::CheckProvenanceRequest {}).await {
-        Ok(answer) => answer.into_inner(),
         // A policy that cannot be followed is a finding of its own.
         Err(status) if status.code() == tonic::Code::PermissionDenied => {
             diagnosis.found("policy", status.message());
             return Ok(());
         }
-        // A daemon without an image store.
-        Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(()),
-        Err(status) => return Err(status.into()),
+        answer => answer,
     };
+    let Some(answer) = offered(answer)? else { return Ok(()) };
     for finding in answer.findings {
         let (id, source, why) = (finding.program_id, finding.source, finding.why);
         let action = if finding.action == "detached" {
@@ -113,7 +122,9 @@ async fn provenance(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<()
 }
 
 async fn matches(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
-    let answer = client.chains.list_matching(ext::ListMatchingRequest {}).await?.into_inner();
+    let Some(answer) = offered(client.chains.list_matching(ext::ListMatchingRequest {}).await)? else {
+        return Ok(());
+    };
     diagnosis.checked.matches = answer.matchings.len();
     for matching in &answer.matchings {
         for failure in &matching.failures {

@@ -48,7 +48,8 @@ impl Trusting {
 /// What the doctor finds, a line each.
 fn findings(daemon: &Daemon) -> Vec<String> {
     let outcome = daemon.bpfman("doctor -o json");
-    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let report: serde_json::Value =
+        serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
     let found = report["findings"].as_array().unwrap();
     assert_eq!(outcome.code == 0, found.is_empty(), "{}", outcome.stderr);
     let text = |part: &serde_json::Value| part.as_str().unwrap().to_owned();
