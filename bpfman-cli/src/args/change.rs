@@ -132,8 +132,9 @@ pub struct Adopt {
     /// Place in the chain: lower runs earlier. 0 to 1000.
     #[arg(short, long, allow_negative_numbers = true)]
     pub priority: i32,
-    /// Verdicts after which the next program runs; pass (xdp) or pipe (tc) and dispatcher_return without it.
-    #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = any_verdict)]
+    /// Verdicts after which the next program runs, for links of XDP: aborted, drop, pass, tx, redirect,
+    /// dispatcher_return. Without this flag: pass dispatcher_return.
+    #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = xdp_verdict)]
     pub proceed_on: Vec<String>,
     /// Place among others.
     #[command(flatten)]
@@ -162,6 +163,11 @@ impl FromStr for KernelLink {
             Err(_) => Err(format!("{text:?} is neither the id of a link nor the path of a pin")),
         }
     }
+}
+
+/// Takes a verdict of XDP.
+fn xdp_verdict(name: &str) -> Result<String, verdict::UnknownVerdict> {
+    verdict::number(verdict::XDP, name).map(|_| name.to_owned())
 }
 
 /// Takes a verdict of either kind: which one the link has is known to the daemon.

@@ -36,6 +36,8 @@ pub struct ChainRecord {
     pub timing: bool,
     /// Whether changes are refused for now.
     pub held: bool,
+    /// Who holds it.
+    pub held_by: Option<String>,
     /// Whether each program is a function of its own.
     pub as_subprograms: bool,
     /// Whether an empty chain stays attached.
@@ -167,6 +169,7 @@ impl ChainRecord {
             counters: shown.counters,
             timing: shown.timing,
             held: shown.held,
+            held_by: filled(&shown.held_by),
             as_subprograms: shown.as_subprograms,
             keep_attached: shown.keep_attached,
             all_proceeded: shown.all_proceeded,

@@ -24,9 +24,10 @@ fn block(chain: &ChainRecord, screen: Screen) -> String {
     block
         .line("Verified Instruction Count", chain.verified_instructions)
         .line("Counters", if chain.counters { "on" } else { "off" });
+    let held = chain.held_by.as_ref().map_or_else(|| "held".to_owned(), |who| format!("held by {who}"));
     let switches = [
         (chain.timing, "timing"),
-        (chain.held, "held"),
+        (chain.held, &*held),
         (chain.as_subprograms, "subprograms"),
         (chain.keep_attached, "kept when empty"),
     ];
@@ -240,6 +241,7 @@ mod tests {
     fn a_chain_with_all_there_is_to_know() {
         let mut shown = spliced();
         (shown.counters, shown.held, shown.timing) = (true, true, true);
+        shown.held_by = "user 0".into();
         (shown.all_proceeded, shown.failed, shown.packets_per_second) = (96, 1, 1000.4);
         shown.members = vec![
             ext::MemberView {
@@ -270,11 +272,9 @@ mod tests {
         };
         shown.segments = vec![segment(12, 0, ""), segment(13, 1, "isolated")];
         let text = drawn(&shown);
-        assert!(
-            text.contains(
-                " Switches:                    timing, held\n Packets:                     1000/s\n"
-            )
-        );
+        assert!(text.contains(
+            " Switches:                    timing, held by user 0\n Packets:                     1000/s\n"
+        ));
         assert!(
             text.ends_with(
                 "

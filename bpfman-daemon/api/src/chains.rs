@@ -16,9 +16,6 @@ use crate::chains_show::Look;
 use crate::server::{Api, caller, fail};
 use crate::{chains_parse, chains_show, ext_show, parse, status};
 
-/// Of calls whose part of the engine is still to come.
-const NOT_YET: &str = "this daemon does not do that yet";
-
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanChains for Api<K> {
     async fn attach(
@@ -186,7 +183,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         &self,
         _: Request<wire::AdoptRequest>,
     ) -> Result<Response<wire::ChainAttachResponse>, Status> {
-        Err(status::unsupported(NOT_YET))
+        Err(status::unsupported("this daemon adopts no programs yet"))
     }
 
     async fn attach_matching(

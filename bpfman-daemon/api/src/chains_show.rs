@@ -36,6 +36,7 @@ fn chain(view: ChainView, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
         segments: view.segments.iter().map(segment).collect(),
         counters: view.switches.counters,
         held: view.switches.held_by.is_some(),
+        held_by: view.switches.held_by.unwrap_or_default(),
         as_subprograms: view.switches.as_subprograms,
         keep_attached: view.switches.keep_attached,
         timing: view.switches.timing,
