@@ -73,7 +73,6 @@ impl<K: Kernel> Engine<K> {
             sequence: number,
             boot: self.boot.clone(),
             matching,
-            adopted: false,
         };
         let id = link.id;
         match hook {

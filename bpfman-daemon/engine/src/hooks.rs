@@ -164,8 +164,7 @@ impl<K: Kernel> Engine<K> {
                 && self.kernel.link_of(&old)?.ifindex.is_none()
             {
                 drop(old);
-                // Someone else may hold it still, if it was adopted.
-                self.end_adopted_link(&place)?;
+                self.kernel.end_link(&place)?;
             }
             if !names.iter().any(|name| name == paths::BRIDGE) {
                 self.kernel.rename(&folder.join(paths::PENDING_LINK), &place)?;

@@ -38,7 +38,6 @@ mod planner;
 mod pointer;
 mod proceed;
 mod refusal;
-mod relocate;
 mod scan;
 mod sections;
 mod splice;

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use bpfman_tests::command::{Outcome, run};
 use bpfman_tests::network::INTERFACE;
+use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::traffic::Traffic;
 use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Network, compile};
@@ -63,10 +64,10 @@ fn strings<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
 fn counters_say_where_packets_ended() {
     let bench = Bench::new();
     bench.attach(&bench.load(1, PASS), "-p 10");
+    bench.run("chain counters HOOK off").success();
     let drops = bench.attach(&bench.load(2, DROP), "-p 20");
     bench.attach(&bench.load(3, PASS), "-p 30");
     let traffic = Traffic::new(&bench.network);
-    bench.run("chain counters HOOK off").success();
     assert_eq!(traffic.send(5), 0, "this is not counted");
     assert!(bench.json("chain show HOOK")["members"][0]["runs"].is_null());
     let switched = bench.json("chain counters HOOK on");
@@ -183,7 +184,7 @@ fn a_held_chain_stays_as_it_is_until_it_is_released() {
         bench.run(&line).fails(7, &["held", "user 0"]);
     }
     assert_eq!(bench.daemon.state(), state);
-    assert!(bench.run("chain show HOOK").success().contains("Switches:                    held"));
+    assert!(bench.run("chain show HOOK").success().contains("Switches:                    held by user 0\n"));
     bench.run("debug release HOOK").success();
     bench.run(&format!("detach {link}")).success();
 }
@@ -205,6 +206,21 @@ fn members_become_functions_that_tracing_tools_see() {
     assert_eq!(bench.json("chain verify HOOK")["matches"], true);
     bench.run("debug subprograms HOOK off").success();
     assert_eq!(ways(&bench.json("chain show HOOK")), ["inline", "inline"]);
+}
+
+#[test]
+fn tools_see_the_lines_and_names_of_members() {
+    let bench = Bench::new();
+    bench.attach(&bench.load(1, PASS), "-p 10");
+    bench.attach(&bench.load(2, PASS), "-p 20");
+    let id = bench.json("chain show HOOK")["program_id"].to_string();
+    let lines = run(&["bpftool", "prog", "dump", "xlated", "id", &id, "linum"]);
+    assert!(lines.contains("chain.bpf.c"), "{lines}");
+    let program = run(&["bpftool", "prog", "show", "id", &id]);
+    assert!(program.contains("name xdp_chain"), "{program}");
+    let far = format!("--net={}", bench.far());
+    let hooks = run(&["nsenter", &far, "bpftool", "net", "show"]);
+    assert!(hooks.contains(&format!("{INTERFACE}(")) && hooks.contains(&id), "{hooks}");
 }
 
 #[test]
@@ -290,6 +306,36 @@ fn patterns_find_interfaces_now_and_later() {
         bench.run(&line).fails(code, &[&says]);
     }
     assert_eq!(bench.run("list matches -q").success(), "");
+}
+
+#[test]
+fn links_that_the_kernel_orders_are_drawn_among_those_of_others() {
+    if lacks_tcx("links_that_the_kernel_orders_are_drawn_among_those_of_others") {
+        return;
+    }
+    let bench = Bench::new();
+    let path = compile::object("chain").display().to_string();
+    let load = || bench.run(&format!("load file -p {path} --programs tcx:tcx_member -q")).success();
+    // The kernel takes a program only once at a tcx hook.
+    let line = |flags: &str| {
+        format!("attach {} tcx -d ingress -i {INTERFACE} -n {} {flags} -q", load().trim(), bench.far())
+    };
+    let attach = |flags: &str| bench.run(&line(flags)).success().trim().to_owned();
+    let one = attach("-p 10 --role first");
+    let other = attach("-p 5 --after role=first");
+    let hook = format!("tcx:{INTERFACE}:ingress@{}", bench.far());
+    let shown = bench.json(&format!("chain show {hook}"));
+    assert_eq!(
+        (&shown["strategy"], strings(&shown["entries"], "via")),
+        (&json!("kernel"), vec!["tcx link"; 2]),
+        "{shown:#}"
+    );
+    let links: Vec<_> =
+        shown["members"].as_array().unwrap().iter().map(|m| m["link_id"].to_string()).collect();
+    assert_eq!(links, [one, other]);
+    assert_eq!(bench.json("chain list")["hooks"][0]["mode"], "tcx");
+    assert_eq!(bench.json(&format!("chain verify {hook}"))["matches"], true);
+    bench.run(&line("-p 5 --before foreign:absent")).fails(5, &["foreign:absent"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::skip::has_tcx;
 use bpfman_tests::traffic::Traffic;
-use bpfman_tests::{Daemon, Network, compile};
+use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::{Value, json};
 
 /// A datagram to port 4242, and one to port 4243, which the members of `chain` let pass.
@@ -127,6 +127,39 @@ fn marks_are_given_and_seen_to_change() {
     // tcx knows no stolen packets: the chain's answer is what the hook understands.
     assert_eq!(packet["verdict"], if has_tcx() { "shot" } else { "stolen" });
     assert_eq!(packet["agrees"], true);
+}
+
+#[test]
+fn cut_chains_filters_and_kernel_links_are_traced_alike() {
+    let bench = Bench::new();
+    bench.put("rewrite", "xdp_byte", "", "-p 10");
+    bench.put("rewrite", "xdp_longer", "", "-p 20 --isolated");
+    bench.put("rewrite", "xdp_metadata", "", "-p 30");
+    let trace = bench.trace(&format!("xdp:{INTERFACE}"), &format!("--packet {JUDGED}"));
+    assert_eq!(
+        (verdicts(&trace["packets"][0]).len(), &trace["packets"][0]["agrees"]),
+        (3, &json!(true)),
+        "{trace:#}"
+    );
+    if has_tcx() {
+        bench.put("chain", "tcx_member", "-g who=01000000 verdict=ffffffff", "-d ingress -p 10");
+        bench.put("chain", "tcx_member", "-g who=02000000 verdict=02000000", "-d ingress -p 20");
+        let trace = bench.trace(&format!("tcx:{INTERFACE}:ingress"), &format!("--packet {JUDGED}"));
+        assert_eq!(verdicts(&trace["packets"][0]), ["unspec", "shot"], "{trace:#}");
+        assert_eq!(trace["packets"][0]["verdict"], "shot");
+        assert!(trace["note"].as_str().unwrap().contains("no chain to compare with"), "{trace:#}");
+    }
+    let launch = Launch { config: "tc.attach = \"clsact\"".to_owned(), ..Launch::default() };
+    let bench = Bench { daemon: Daemon::start_with(&launch), network: Network::new() };
+    bench.put("rewrite", "tc_mark", "", "-d egress -p 10");
+    bench.put("rewrite", "tc_wants_mark", "", "-d egress -p 20");
+    let trace = bench.trace(&format!("tc:{INTERFACE}:egress"), &format!("--packet {JUDGED} --mark 1"));
+    // A filter may say that a packet was stolen.
+    assert_eq!(
+        (&trace["packets"][0]["verdict"], &trace["packets"][0]["agrees"]),
+        (&json!("stolen"), &json!(true)),
+        "{trace:#}"
+    );
 }
 
 #[test]
