@@ -133,7 +133,11 @@ impl<K: Kernel> Engine<K> {
                 break;
             }
             let Some(order) = self.block_place(key, &hook.interface, &links, None)? else { break };
-            report.waiting = order.waiting;
+            report.waiting.clone_from(&order.waiting);
+            // Who holds the hook wants to look at what runs there, wherever it stands.
+            if self.refuse_held(key).is_err() {
+                break;
+            }
             report.contradiction = order.contradiction.map(|contradiction| contradiction.to_string());
             let Some(place) = order.place else { break };
             match self.move_block(&hook, place) {
