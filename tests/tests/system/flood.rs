@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_tests::flood::{Flood, Run, Trail};
@@ -49,6 +50,10 @@ struct Place {
 struct Hook<'a> {
     wire: &'a Wire,
     programs: Vec<Program>,
+    /// The function of every member.
+    function: &'static str,
+    /// Links that move in place are never at two places at once: not so at tcx.
+    moves: bool,
     place: Box<dyn Fn(i32) -> Info>,
     chain: Vec<Place>,
     history: Vec<Trail>,
@@ -74,6 +79,33 @@ impl Hook<'_> {
         place
     }
 
+    /// Gives a member another priority without detaching it.
+    fn reorder(&mut self, at: usize, priority: i32) {
+        let link_id = self.chain[at].link;
+        let request = ext::UpdateLinkRequest { link_id, priority: Some(priority), ..Default::default() };
+        self.wire.update_link(request).unwrap();
+        self.chain[at].priority = priority;
+        self.chain.sort_by_key(|place| place.priority);
+        self.history.push(self.trail());
+    }
+
+    /// Puts a new version of a program in its place, which counts on in the old one's map, or takes the old one back.
+    fn replace(&mut self, who: u8, back: bool) {
+        let program = &mut self.programs[usize::from(who) - 1];
+        let replaced = if back {
+            self.wire.rollback_program(ext::RollbackProgramRequest { program_id: program.id })
+        } else {
+            let request = load(&compile::object("flood"), &[(self.function, Type::Xdp)]);
+            self.wire.replace_program(ext::ReplaceProgramRequest {
+                program_id: program.id,
+                bytecode: request.bytecode,
+                global_data: [("who".to_owned(), number(i32::from(who)))].into(),
+                ..Default::default()
+            })
+        };
+        program.id = replaced.unwrap().program.unwrap().kernel_info.unwrap().id;
+    }
+
     fn absent(&self, random: &mut Random) -> u8 {
         let absent: Vec<u8> =
             (1..=MEMBERS).filter(|who| self.chain.iter().all(|place| place.who != *who)).collect();
@@ -89,10 +121,22 @@ impl Hook<'_> {
         }
     }
 
-    /// Adds, removes, moves or replaces a member. The hook is never empty: what happens then is not the chain's affair.
+    /// Adds, removes, moves, reorders or replaces a member. The hook is never empty: what happens then is not the chain's affair.
     fn change(&mut self, random: &mut Random, flood: &Flood) {
         let length = self.chain.len();
-        match random.below(5) {
+        match random.below(8) {
+            5 if self.moves => {
+                let (at, priority) = (random.below(length), self.free_priority(random));
+                self.reorder(at, priority);
+            }
+            6 | 7 => {
+                let who = self.chain[random.below(length)].who;
+                self.replace(who, false);
+                flood.meets(&self.trail());
+                if random.below(2) == 0 {
+                    self.replace(who, true);
+                }
+            }
             0 | 1 if length < LONGEST => {
                 let (who, priority) = (self.absent(random), self.free_priority(random));
                 self.add(who, priority);
@@ -144,7 +188,7 @@ fn assert_whole_chains(runs: &[Run], history: &[Trail]) {
 }
 
 /// Changes a hook under a flood; `name` is the program in `programs/flood.bpf.c`.
-fn changes_under_flood(launch: &Launch, name: &str, kind: Type, place: fn(PathBuf, i32) -> Info) {
+fn changes_under_flood(launch: &Launch, name: &'static str, kind: Type, place: fn(PathBuf, i32) -> Info) {
     let seed = setting("FLOOD_SEED", 0x5eed);
     let changes = setting("FLOOD_CHANGES", 100);
     let mut random = Random(seed | 1);
@@ -159,7 +203,15 @@ fn changes_under_flood(launch: &Launch, name: &str, kind: Type, place: fn(PathBu
         .collect();
     let far = network.far.path();
     let place = Box::new(move |priority| place(far.clone(), priority));
-    let mut hook = Hook { wire: &wire, programs, place, chain: Vec::new(), history: Vec::new() };
+    let mut hook = Hook {
+        wire: &wire,
+        programs,
+        function: name,
+        moves: kind != Type::Tcx,
+        place,
+        chain: Vec::new(),
+        history: Vec::new(),
+    };
     hook.add(1, 500);
     let flood = Flood::start(&network);
     for _ in 0..changes {
