@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bpfmand_engine::XdpModes;
+use bpfmand_engine::{CountersMode, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_kernel::XdpMode;
 use bpfmand_store::EngineKind;
@@ -43,6 +43,8 @@ pub struct Config {
     pub xdp_modes: XdpModes,
     /// Attach `tc` programs by clsact.
     pub tc_by_clsact: bool,
+    /// Whether chains count where packets leave them.
+    pub counters: CountersMode,
     /// The store's engine.
     pub store: EngineKind,
     /// Compare hooks with the records so often; none: never.
@@ -65,6 +67,7 @@ struct File {
     signing: LegacySigning,
     store: StoreTable,
     tc: TcTable,
+    chains: ChainsTable,
     watch: WatchTable,
     logging: LoggingTable,
     images: ImagesTable,
@@ -93,6 +96,12 @@ struct TcTable {
 #[serde(default)]
 struct WatchTable {
     check_seconds: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ChainsTable {
+    counters: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -158,6 +167,14 @@ impl Config {
                 Some("clsact") => true,
                 Some(other) => {
                     bail!("configuration: tc.attach \"{other}\" is neither \"auto\" nor \"clsact\"")
+                }
+            },
+            counters: match file.chains.counters.as_deref() {
+                None | Some("auto") => CountersMode::Auto,
+                Some("on") => CountersMode::On,
+                Some("off") => CountersMode::Off,
+                Some(other) => {
+                    bail!("configuration: chains.counters \"{other}\" is none of \"auto\", \"on\", \"off\"")
                 }
             },
             store: match file.store.engine.as_deref() {
@@ -267,6 +284,9 @@ mod tests {
 
     #[test]
     fn a_mistake_in_the_file_is_named() {
+        let text = "[chains]\ncounters = \"some\"\n";
+        let error = Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("chains.counters \"some\""), "{error}");
         let text = "[interfaces.eth0]\nxdp_mode = \"fast\"\n";
         let error = Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap_err();
         assert!(error.to_string().contains("\"fast\""), "{error}");

@@ -55,6 +55,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     options.images = Arc::clone(&images) as Arc<dyn Images>;
     options.xdp_modes = config.xdp_modes.clone();
     options.tc_by_clsact = config.tc_by_clsact;
+    options.counters = config.counters;
     #[cfg(debug_assertions)]
     let steps = Arc::new(crate::step_kill::StepKill::from_environment());
     #[cfg(debug_assertions)]

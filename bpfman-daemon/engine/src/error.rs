@@ -222,6 +222,20 @@ pub enum EngineError {
         /// The kernel's answer to the first.
         source: Box<KernelError>,
     },
+    /// Packets come in several buffers, and members do not handle them.
+    #[error(
+        "{hook}: packets there may come in several buffers (its MTU is large), which {} {} not handle: {source}",
+        members.join(" and "),
+        if members.len() == 1 { "does" } else { "do" }
+    )]
+    NoFrags {
+        /// Which hook.
+        hook: String,
+        /// Function names of the members that do not.
+        members: Vec<String>,
+        /// The kernel's answer.
+        source: Box<EngineError>,
+    },
     /// Somebody keeps a hook from being changed.
     #[error("{hook} is held by {by}: its chain is not changed until they let it go")]
     HookOnHold {
@@ -308,6 +322,7 @@ impl EngineError {
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                 _ => ErrorKind::Invalid,
             },
+            Self::NoFrags { .. } => ErrorKind::Precondition,
             Self::WrongPoint { .. } | Self::EarlierProcess { .. } | Self::Lost { .. } => {
                 ErrorKind::Precondition
             }
@@ -354,6 +369,9 @@ impl EngineError {
             }
             Self::Contradiction { .. } => {
                 "leave out one of these intents, or change one with `bpfman update link`"
+            }
+            Self::NoFrags { .. } => {
+                "build these programs with SEC(\"xdp.frags\"), lower the MTU, or attach in generic mode"
             }
             Self::HookOnHold { .. } => "`bpfman debug release HOOK` lets it go",
             Self::ChainRefused { .. } => {

@@ -75,7 +75,8 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let before = self.kernel.open_program(hook.program)?;
         self.step("chain", "swap");
-        self.swap(hook, hook.program, &built.handle, &hook.interface)?;
+        self.swap(hook, hook.program, &built.handle, &hook.interface)
+            .map_err(|error| self.name_frags(error, &hook.interface, built))?;
         let (hook, now) = (Arc::clone(hook), built.id);
         let swapped_in = built.leased();
         undo.push(move || {
@@ -148,7 +149,8 @@ impl<K: Kernel> Engine<K> {
         };
         self.attach_where_free(key, interface, || {
             self.attach_retrying(&built.handle, placed, operation, undo)
-        })?;
+        })
+        .map_err(|error| self.name_frags(error, interface, built))?;
         Ok(Entry::Link)
     }
 

@@ -10,6 +10,7 @@ mod counters;
 mod empty;
 mod explain;
 mod findings;
+mod frags;
 mod load;
 mod place;
 pub mod record;

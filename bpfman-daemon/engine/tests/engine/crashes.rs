@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bpfmand_core::Selector;
+use bpfmand_core::{HookKind, Selector};
 use bpfmand_engine::{Engine, StepObserver};
+use bpfmand_kernel::Kernel as _;
 use bpfmand_kernel::sim::SimKernel;
+use bpfmand_splice::CounterLayout;
 
 use crate::bench::{Ask as _, Bench};
 use crate::faults::{Case, Scene, cases, differences};
@@ -178,6 +181,55 @@ fn an_unload_that_is_cut_short_happened_or_did_not() {
 #[test]
 fn an_update_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("update");
+}
+
+#[test]
+fn a_switch_of_a_hook_that_is_cut_short_happened_or_did_not() {
+    end_at_every_step_of("set");
+}
+
+/// Writes a row as programs would: five packets that the first member dropped, on each CPU.
+fn count(bench: &Bench<SimKernel>) {
+    let layout = CounterLayout::new(bpfmand_splice::HookKind::Xdp, 2);
+    let mut cells = vec![0_u64; layout.slots * layout.columns];
+    cells[layout.cell(0, 1)] = 5;
+    let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.to_ne_bytes()).collect();
+    let row = CounterLayout::row(bench.kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap().ifindex.0);
+    for name in bench.kernel.list_folder(Path::new("chains")).unwrap() {
+        let map = bench.kernel.open_pin(&Path::new("chains").join(name).join("counters")).unwrap().unwrap();
+        if bench.kernel.map_of(&map).unwrap().value_size as usize == layout.value_size() {
+            bench.kernel.write_per_cpu(&map, row, &bytes).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_counted_survives_the_end_at_any_step_once() {
+    let case = cases().into_iter().find(|case| case.name == "attach the third of a chain").unwrap();
+    let runs = |engine: &Engine<SimKernel>, bench: &Bench<SimKernel>, link| {
+        let view = engine.show_chain(&bench.left(), HookKind::Xdp).unwrap();
+        let member = view.members.iter().find(|member| member.link == link).unwrap();
+        member.counters.as_ref().unwrap().runs
+    };
+    let (mut at, mut steps) = (0, 1);
+    while at <= steps {
+        let ending = Arc::new(Ending::default());
+        let (bench, engine, scene) = set_up(&case, &ending);
+        count(&bench);
+        let first = engine.chain_of(&bench.left(), HookKind::Xdp).unwrap().members[0].link;
+        let before = runs(&engine, &bench, first);
+        assert!(before > 0);
+        ending.arm(at);
+        let ended = catch_unwind(AssertUnwindSafe(|| (case.operation)(&bench, &engine, &scene)));
+        assert_eq!(ended.is_err(), at > 0);
+        steps = steps.max(ending.steps().len());
+        drop(engine);
+        bench.kernel.fail_call(0);
+        let engine = bench.engine();
+        assert_eq!(runs(&engine, &bench, first), before, "ended before step {at}: {:?}", ending.steps());
+        at += 1;
+    }
+    assert!(steps > 5);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfmand_core::{Direction, HookKind, LinkId, LoadRequest, ProgramId};
-use bpfmand_engine::{Engine, EngineError, ReplaceRequest, UpdateLinkRequest};
+use bpfmand_engine::{Engine, EngineError, HookChange, ReplaceRequest, UpdateLinkRequest};
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Anchor, Kernel as _};
 
@@ -56,6 +56,21 @@ fn attached(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     ] {
         scene.links.push(engine.attached(program, point));
     }
+    scene
+}
+
+/// One member at a hook that stays attached without it.
+fn kept(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = loaded(bench, engine);
+    scene.links.push(engine.attached(scene.programs[0], bench.xdp(1)));
+    let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
+    engine.set_hook(&bench.left(), HookKind::Xdp, &change, "user 0").unwrap();
+    scene
+}
+
+fn kept_empty(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let scene = kept(bench, engine);
+    engine.detach(scene.links[0]).unwrap();
     scene
 }
 
@@ -247,6 +262,23 @@ pub fn cases() -> Vec<Case> {
         case!("detach one of two", attached, |b, e, s| e.detach(s.links[0])),
         case!("detach one of two at tc", attached, |b, e, s| e.detach(s.links[2])),
         case!("detach one of two at clsact", true, attached, |b, e, s| e.detach(s.links[2])),
+        case!("set counters off", attached, |b, e, s| {
+            let change = HookChange { counters: Some(false), ..HookChange::default() };
+            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+        }),
+        case!("set a hook on hold", attached, |b, e, s| {
+            let change = HookChange { held: Some(true), ..HookChange::default() };
+            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+        }),
+        case!("set members apart", attached, |b, e, s| {
+            let change = HookChange { as_subprograms: Some(true), ..HookChange::default() };
+            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+        }),
+        case!("set a hook without members free", kept_empty, |b, e, s| {
+            let change = HookChange { keep_attached: Some(false), ..HookChange::default() };
+            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+        }),
+        case!("detach the last of a hook that is kept", kept, |b, e, s| e.detach(s.links[0])),
         case!("detach the last", attached, |b, e, s| e.detach(s.links[4])),
         case!("detach the last at clsact", true, attached, |b, e, s| e.detach(s.links[4])),
         case!("detach from tcx", attached, |b, e, s| e.detach(s.links[5])),
@@ -423,6 +455,11 @@ fn an_unload_that_fails_anywhere_leaves_all_as_it_was() {
 #[test]
 fn an_update_that_fails_anywhere_leaves_all_as_it_was() {
     fail_every_call_of("update");
+}
+
+#[test]
+fn a_switch_of_a_hook_that_fails_anywhere_leaves_all_as_it_was() {
+    fail_every_call_of("set");
 }
 
 #[test]

@@ -100,3 +100,25 @@ pub fn bench(test: &str) -> Bench<LinuxKernel> {
 pub fn remove_interface(namespace: &str, name: &str) {
     assert!(run("ip", &["-n", namespace, "link", "del", name]));
 }
+
+/// Sends UDP packets from `right`, which `left` receives.
+pub fn send_packets(bench: &Bench<LinuxKernel>, count: usize) {
+    let namespace = bench.netns.file_name().unwrap().to_str().unwrap();
+    let ip = |arguments: &[&str]| run("ip", &[&["-n", namespace], arguments].concat());
+    for name in ["left", "right"] {
+        assert!(ip(&["link", "set", name, "up"]));
+    }
+    assert!(ip(&["address", "replace", "192.0.2.1/24", "dev", "right"]));
+    let peer = ["neighbour", "replace", "192.0.2.2", "lladdr", "02:00:00:00:00:02", "dev", "right"];
+    assert!(ip(&peer));
+    let script = format!("for n in $(seq {count}); do echo $n > /dev/udp/192.0.2.2/9; done");
+    assert!(run("ip", &["netns", "exec", namespace, "bash", "-c", &script]));
+}
+
+/// Sets the MTU of both ends.
+pub fn set_mtu(bench: &Bench<LinuxKernel>, mtu: u32) {
+    let namespace = bench.netns.file_name().unwrap().to_str().unwrap();
+    for name in ["left", "right"] {
+        assert!(run("ip", &["-n", namespace, "link", "set", name, "mtu", &mtu.to_string()]));
+    }
+}

@@ -9,6 +9,7 @@ mod after_reboot;
 mod among_others;
 mod bench;
 mod chains;
+mod counting;
 mod crashes;
 mod durability;
 mod faults;
@@ -25,6 +26,7 @@ mod sequences;
 mod sharing_chains;
 mod simulated;
 mod strangers;
+mod ways;
 
 /// Makes two tests of each body: one on the simulated kernel, one on the real one.
 macro_rules! on_both_kernels {

@@ -34,6 +34,13 @@ XDP(bravo, 1)
 XDP(charlie, 2)
 XDP(delta, 3)
 
+SEC("xdp.frags")
+int frags(struct xdp_md *ctx)
+{
+	count(11);
+	return verdict;
+}
+
 #define TC(name, slot)                                                                                                 \
 	SEC("tc")                                                                                                      \
 	int name(struct __sk_buff *skb)                                                                                \

@@ -73,6 +73,11 @@ impl SimKernel {
         self.world().refused.remove(program);
     }
 
+    /// From now on the verifier gives up on programs of more instructions, at the first one too many.
+    pub fn refuse_longer_than(&self, insns: usize) {
+        self.world().longest = Some(insns);
+    }
+
     /// From now on there is no such trace point (`category/name`), kernel function or file to probe.
     pub fn hide(&self, target: &str) {
         self.world().hidden.insert(target.to_owned());

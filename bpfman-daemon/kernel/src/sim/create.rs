@@ -142,6 +142,12 @@ impl World {
                 Some((netns.ok_or_else(|| refused("", EINVAL))?, device.ifindex))
             }
         };
+        if let Some(longest) = self.longest.filter(|longest| text.insns.len() > *longest) {
+            return Err(refused(
+                &format!("{longest}: (85) call unknown#0\ninvalid func unknown#0"),
+                errno::EINVAL,
+            ));
+        }
         if self.refused.contains(&text.name) || self.refused.contains(load.name) {
             return Err(refused("R2 !read_ok", errno::EACCES));
         }

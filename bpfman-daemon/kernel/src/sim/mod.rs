@@ -108,6 +108,8 @@ struct World {
     filters: Filters,
     /// Programs that the verifier refuses.
     refused: BTreeSet<String>,
+    /// Programs with more instructions are refused.
+    longest: Option<usize>,
     /// Trace points, functions and files that do not exist; all others do.
     hidden: BTreeSet<String>,
     /// Processes of others.
@@ -142,6 +144,7 @@ impl SimKernel {
                 network: Network::new(options.own_namespace),
                 filters: Filters::default(),
                 refused: BTreeSet::new(),
+                longest: None,
                 hidden: BTreeSet::new(),
                 holders: Vec::new(),
                 runs: BTreeMap::new(),
