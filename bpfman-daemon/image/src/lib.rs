@@ -13,6 +13,8 @@ mod endpoint;
 mod error;
 mod file_rule;
 mod find_signatures;
+#[cfg(test)]
+mod fuzz;
 mod identity;
 mod import;
 mod inventory;

@@ -68,6 +68,19 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Document, String> {
     }
 }
 
+impl Manifest {
+    /// The layer with the object file: of a type that says so, else the first, which is the only one of the format.
+    pub(crate) fn object(&self) -> Option<&Descriptor> {
+        let says_so = |layer: &&Descriptor| media::OBJECTS.contains(&layer.media_type.as_str());
+        self.layers.iter().find(says_so).or_else(|| self.layers.first())
+    }
+
+    /// True if the configuration is one that can hold labels; other tools have configurations of their own.
+    pub(crate) fn has_labels(&self) -> bool {
+        matches!(self.config.media_type.as_str(), media::OCI_CONFIG | media::DOCKER_CONFIG)
+    }
+}
+
 /// The entry of an index for `platform`.
 pub(crate) fn choose(entries: &[Descriptor], platform: Platform) -> Result<&Descriptor, String> {
     let fits = |entry: &&Descriptor| {

@@ -188,13 +188,15 @@ impl ImageStore {
             why,
         };
         let manifest = &resolved.manifest;
-        // Every reader in the field takes the first layer, and the format has only one.
         let layer = manifest
-            .layers
-            .first()
+            .object()
             .ok_or_else(|| malformed(resolved.manifest_digest, "it has no layer".to_owned()))?;
-        let config = session.document(&manifest.config, self.limits.config).await?;
-        let config = Config::parse(&config).map_err(|why| malformed(manifest.config.digest, why))?;
+        let config = if manifest.has_labels() {
+            let config = session.document(&manifest.config, self.limits.config).await?;
+            Config::parse(&config).map_err(|why| malformed(manifest.config.digest, why))?
+        } else {
+            Config::default()
+        };
         if resolved.from_index
             && !config.architecture.is_empty()
             && config.architecture != platform.architecture()

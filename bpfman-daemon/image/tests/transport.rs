@@ -235,3 +235,20 @@ async fn a_plain_artifact_whose_layer_is_an_object_is_loaded() {
         assert!(loaded.labels.programs.is_empty());
     }
 }
+
+#[tokio::test]
+async fn images_of_other_tools_are_loaded_by_their_documented_types() {
+    let (hostile, object) = (Hostile::start(), object("other_tools"));
+    for (config, kind) in [
+        ("application/vnd.gadget.config.v1+yaml", "application/vnd.gadget.ebpf.program.v1+binary"),
+        ("application/ebpf.oci.image.config.v1+json", "application/ebpf.oci.image.program.v1+binary"),
+    ] {
+        let config = hostile.blob(config, b"name: a gadget");
+        let other = hostile.blob("application/vnd.gadget.wasm.program.v1+binary", b"\0asm");
+        let layer = hostile.blob(kind, object.bytes());
+        let layers = json!([other, layer]);
+        hostile.manifest("latest", &json!({ "schemaVersion": 2, "config": config, "layers": layers }));
+        let loaded = load(RegistrySettings::default(), &hostile.image("a:latest")).await.unwrap();
+        assert_eq!(&*loaded.bytes, object.bytes());
+    }
+}

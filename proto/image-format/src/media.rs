@@ -22,6 +22,11 @@ pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Docker's gzip-compressed tar layer.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
+/// An object file as a layer, by tools that document a type for it: Inspektor Gadget ("gadget OCI image
+/// specification") and bumblebee (its `spec/`).
+pub const OBJECTS: [&str; 2] =
+    ["application/vnd.gadget.ebpf.program.v1+binary", "application/ebpf.oci.image.program.v1+binary"];
+
 /// A layer that is the payload of a cosign "simple signing" signature.
 pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// The annotation of such a layer that holds the signature over its bytes, in base64.
