@@ -10,12 +10,13 @@ use crate::clock::{self, Clock};
 use crate::error::SpliceError;
 use crate::exits::{Counting, Exits, FAILED};
 use crate::joint;
-use crate::member::{self, function_at};
+use crate::member;
 use crate::opcode;
 use crate::pointer::FULL;
 use crate::proceed::ProceedMask;
-use crate::scan::{Effect, target};
-use crate::sections::{self, Part, Section};
+use crate::relocate::relocate;
+use crate::scan::Effect;
+use crate::sections::{Part, Section};
 use crate::stack::{Group, Stack};
 use crate::verdicts::Codes;
 use crate::way::Way;
@@ -52,7 +53,10 @@ pub(crate) fn lay_out(segment: &Segment<'_>) -> Result<Layout, SpliceError> {
         emission.emit();
         let Emission { asm, sections, .. } = emission;
         match asm.finish(wide) {
-            Ok(insns) => return Ok(relocate(segment, insns, sections)),
+            Ok(mut insns) => {
+                relocate(segment.group, &mut insns, &sections);
+                return Ok(Layout { insns, sections });
+            }
             Err(OutOfReach { at, conditional }) => {
                 let owner = sections.iter().find(|section| section.insns.contains(&at));
                 let member = owner.map_or(segment.range.start, |section| section.part.member());
@@ -273,34 +277,4 @@ impl Emission<'_> {
             part => part,
         }
     }
-}
-
-/// Points calls and function pointers of all members to where the functions went.
-fn relocate(segment: &Segment<'_>, mut insns: Vec<Insn>, sections: Vec<Section>) -> Layout {
-    let starts: BTreeMap<(usize, usize), usize> = sections::functions(&sections)
-        .filter_map(|(start, part)| match part {
-            Part::Function { member, function } | Part::Start { member, function } => {
-                Some(((*member, *function), start))
-            }
-            _ => None,
-        })
-        .collect();
-    for section in &sections {
-        let Some(function) = section.part.function() else { continue };
-        let member = section.part.member();
-        let text = segment.group.members[member].program();
-        let range = member::span(text, function);
-        for (at, effect) in crate::scan::walk(&text.insns, range.clone()) {
-            let (Effect::LocalCall { distance } | Effect::FunctionPointer { distance }) = effect else {
-                continue;
-            };
-            let now = section.insns.start + (at - range.start);
-            let callee = target(at, distance).and_then(|to| function_at(text, to));
-            if let Some(to) = callee.and_then(|callee| starts.get(&(member, callee))) {
-                // Both are below the limit of a million instructions.
-                insns[now].imm = (*to as i64 - now as i64 - 1) as i32;
-            }
-        }
-    }
-    Layout { insns, sections }
 }

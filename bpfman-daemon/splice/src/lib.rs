@@ -38,6 +38,7 @@ mod planner;
 mod pointer;
 mod proceed;
 mod refusal;
+mod relocate;
 mod scan;
 mod sections;
 mod splice;

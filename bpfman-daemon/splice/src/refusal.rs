@@ -37,9 +37,7 @@ impl Refusal {
         match self {
             Self::Malformed { .. } | Self::BadBtf { .. } => "compile the program anew",
             Self::Sleepable => "choose a packet program",
-            Self::RedirectMayProceed => {
-                "take REDIRECT out of the set, or ask for it explicitly (--allow-redirect)"
-            }
+            Self::RedirectMayProceed => "take REDIRECT out of the set, or ask for it explicitly",
             Self::ForMap => "put the program into an entry of its map",
         }
     }
