@@ -163,7 +163,7 @@ fn image_digests(engine: std::sync::Weak<Engine<LinuxKernel>>) -> crate::images:
         let programs = engine.upgrade()?.list(&selector).ok()?;
         let digest = |program: ProgramDetails| match program.managed?.source {
             ProgramSource::Image { digest, .. } => Some(digest),
-            ProgramSource::File(_) => None,
+            ProgramSource::File(_) | ProgramSource::Adopted { .. } => None,
         };
         Some(programs.into_iter().filter_map(digest).collect())
     })

@@ -153,6 +153,7 @@ impl<K: Kernel> Api<K> {
             let Some(managed) = &program.managed else { continue };
             let (source, digest, evidence) = match &managed.source {
                 ProgramSource::File(path) => (path.display().to_string(), String::new(), ""),
+                ProgramSource::Adopted { link, .. } => (format!("adopted link {link}"), String::new(), ""),
                 ProgramSource::Image { url, digest, evidence, .. } => {
                     (url.clone(), digest.clone(), evidence.as_str())
                 }
@@ -203,7 +204,7 @@ impl<K: Kernel> Api<K> {
     fn image_programs(&self) -> Result<Vec<(u32, String)>, Status> {
         let of_image = |program: ProgramDetails| match program.managed?.source {
             ProgramSource::Image { digest, .. } => Some((program.id.0, digest)),
-            ProgramSource::File(_) => None,
+            ProgramSource::File(_) | ProgramSource::Adopted { .. } => None,
         };
         Ok(self.managed_programs()?.into_iter().filter_map(of_image).collect())
     }

@@ -26,6 +26,8 @@ fn location(source: &ProgramSource) -> v1::bytecode_location::Location {
     use v1::bytecode_location::Location;
     match source {
         ProgramSource::File(path) => Location::File(path.display().to_string()),
+        // The published messages know files and images; this is neither, and no path can look like it.
+        ProgramSource::Adopted { link, .. } => Location::File(format!("adopted link {link}")),
         ProgramSource::Image { url, pull_policy, .. } => Location::Image(v1::BytecodeImage {
             url: url.clone(),
             image_pull_policy: match pull_policy {

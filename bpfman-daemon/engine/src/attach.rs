@@ -73,6 +73,7 @@ impl<K: Kernel> Engine<K> {
             sequence: number,
             boot: self.boot.clone(),
             matching,
+            adopted: false,
         };
         let id = link.id;
         match hook {

@@ -79,6 +79,9 @@ impl<K: Kernel> Engine<K> {
             program_type: record.program_type,
             source: match &record.source {
                 SourceRecord::File { path } => ProgramSource::File(PathBuf::from(path)),
+                SourceRecord::Adopted { link, pin } => {
+                    ProgramSource::Adopted { link: *link, pin: pin.as_ref().map(PathBuf::from) }
+                }
                 SourceRecord::Image { url, pull_policy, digest, verified_by, evidence } => {
                     ProgramSource::Image {
                         url: url.clone(),
@@ -89,7 +92,12 @@ impl<K: Kernel> Engine<K> {
                     }
                 }
             },
-            bytecode_sha256: record.blob.as_str().to_owned(),
+            // Of an adopted program nobody has the bytecode.
+            bytecode_sha256: if record.is_adopted() {
+                String::new()
+            } else {
+                record.blob.as_str().to_owned()
+            },
             license: record.license.clone(),
             metadata: record.metadata.clone(),
             global_data: record.global_data.clone(),

@@ -80,7 +80,7 @@ impl<K: Kernel> Engine<K> {
     fn image_of(&self, link: &LinkRecord) -> Option<String> {
         match &self.record(link.program)?.source {
             SourceRecord::Image { digest, .. } => Some(digest.clone()),
-            SourceRecord::File { .. } => None,
+            SourceRecord::File { .. } | SourceRecord::Adopted { .. } => None,
         }
     }
 

@@ -32,7 +32,11 @@ impl<K: Kernel> Engine<K> {
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
         let hook = link.hook;
         let _hook_lock = hook.map(|key| self.lock(Subject::Hook(key)));
-        let result = self.remove("detach", &[link], None);
+        // An adopted program is ours only as long as it is attached.
+        let adopted = self.record(link.program).filter(|program| {
+            program.is_adopted() && self.state().links_of(program.uid).all(|other| other.id == id)
+        });
+        let result = self.remove("detach", &[link], adopted.as_deref());
         // What others wanted of it they want no more.
         hook.iter().for_each(|key| self.keep_order(key));
         result
@@ -60,6 +64,8 @@ impl<K: Kernel> Engine<K> {
                 Some(key) if !matches!(key.kind, HookKind::Tcx(_)) => {
                     chains.entry(key).or_default().push(link.id);
                 }
+                // The stranger's link goes on as it was.
+                _ if link.adopted => leftover.released.push(text(&paths::link(link.id))),
                 _ => leftover.links.push(text(&paths::link(link.id))),
             }
         }
@@ -170,7 +176,13 @@ impl<K: Kernel> Engine<K> {
         self.refuse_held(key)?;
         let is_entered = self.is_entered(&hook)?;
         if remaining.is_empty() && !(is_entered && self.is_kept_attached(key)) {
-            self.leave_entry(&hook, leftover);
+            if is_entered && hook.adopted_link {
+                let leaving: Vec<_> =
+                    leaving.iter().filter_map(|id| self.state().links.get(id).cloned()).collect();
+                self.leave_adopted(&hook, &leaving, leftover, undo)?;
+            } else {
+                self.leave_entry(&hook, leftover);
+            }
             return Ok(None);
         }
         if !is_entered {
@@ -187,6 +199,10 @@ impl<K: Kernel> Engine<K> {
     /// Lists what a hook is entered by as something to be removed.
     pub(crate) fn leave_entry(&self, hook: &HookRecord, leftover: &mut LeftoverRecord) {
         match hook.entry {
+            // A link that others may hold is not waited for.
+            Entry::Link if hook.adopted_link => {
+                leftover.adopted_links.push(text(&paths::hook_link(&hook.key)));
+            }
             Entry::Link => leftover.links.push(text(&paths::hook_link(&hook.key))),
             Entry::Filter { priority, handle } => leftover.filters.push(LeftoverFilter {
                 interface: hook.interface.clone(),
@@ -240,6 +256,20 @@ impl<K: Kernel> Engine<K> {
             if let Err(error) =
                 insist(|| Ok(self.held_network.during(|| self.kernel.end_link(Path::new(link)))?))
             {
+                is_left |= is_pinned(link);
+                failures.push(error);
+            }
+        }
+        for pin in &leftover.released {
+            self.step(operation_name, "give back");
+            if let Err(error) = insist(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
+                is_left |= is_pinned(pin);
+                failures.push(error);
+            }
+        }
+        for link in &leftover.adopted_links {
+            self.step(operation_name, "end link");
+            if let Err(error) = insist(|| self.end_adopted_link(Path::new(link))) {
                 is_left |= is_pinned(link);
                 failures.push(error);
             }

@@ -13,6 +13,13 @@ use bpfmand_core::{
 pub enum ProgramSource {
     /// A file, by the path that the load named.
     File(PathBuf),
+    /// None: someone else had loaded and attached it.
+    Adopted {
+        /// The link that attached it.
+        link: KernelLinkId,
+        /// Where that was pinned, if it was named so.
+        pin: Option<PathBuf>,
+    },
     /// An image.
     Image {
         /// Reference as asked for.

@@ -164,7 +164,7 @@ impl<K: Kernel> Engine<K> {
         let look = self.look_at_link(&link, &key)?;
         let pin = paths::link(id);
         let found = self.settle_drift(look, &pin, || {
-            self.kernel.end_link(&pin)?;
+            self.end_dead_link(&pin, link.adopted)?;
             self.step("check", "attach again");
             let result = self.reattach(&link);
             if result.is_err() {

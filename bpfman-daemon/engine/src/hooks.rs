@@ -166,7 +166,8 @@ impl<K: Kernel> Engine<K> {
                 && self.kernel.link_of(&old)?.ifindex.is_none()
             {
                 drop(old);
-                self.kernel.end_link(&place)?;
+                // Someone else may hold it still, if it was adopted.
+                self.end_adopted_link(&place)?;
             }
             if !names.iter().any(|name| name == paths::BRIDGE) {
                 self.kernel.rename(&folder.join(paths::PENDING_LINK), &place)?;

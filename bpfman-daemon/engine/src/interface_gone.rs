@@ -29,7 +29,7 @@ impl<K: Kernel> Engine<K> {
         }
         if !lives_on && hook.entry == Entry::Link {
             // Nothing runs by it any more, and its place may be wanted for another interface with this number.
-            self.kernel.end_link(&paths::hook_link(key))?;
+            self.end_dead_link(&paths::hook_link(key), hook.adopted_link)?;
         }
         report.detached += self.remove_made(made)?;
         if lives_on || asked.is_empty() {
@@ -42,6 +42,14 @@ impl<K: Kernel> Engine<K> {
         self.state().drifted.remove(key);
         report.waiting += 1;
         Ok(())
+    }
+
+    /// Ends a link that runs nothing any more. One that others made and may hold still is only let go.
+    pub(crate) fn end_dead_link(&self, pin: &std::path::Path, adopted: bool) -> Result<(), EngineError> {
+        if adopted {
+            return Ok(self.kernel.unpin(pin)?);
+        }
+        Ok(self.kernel.end_link(pin)?)
     }
 
     fn lives_elsewhere(&self, hook: &HookRecord) -> Result<bool, EngineError> {
@@ -88,7 +96,7 @@ impl<K: Kernel> Engine<K> {
         if lives_on {
             return Ok(());
         }
-        self.kernel.end_link(&pin)?;
+        self.end_dead_link(&pin, link.adopted)?;
         let waiting = LinkRecord { hook: None, ..(*link).clone() };
         let mut batch = Batch::new();
         batch.put(records::LINKS, id.to_string().as_bytes(), encode(&waiting)?);

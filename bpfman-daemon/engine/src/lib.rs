@@ -8,6 +8,8 @@
 //! - Changes of a hook reach the kernel before the record. After a crash between the two, recovery compares the hook
 //!   with the record and puts the recorded chain back.
 
+mod adopt;
+mod adopt_settle;
 mod attach;
 mod blobs;
 mod bytecode;
@@ -62,6 +64,7 @@ mod undo;
 mod unload;
 mod update;
 
+pub use adopt::{AdoptRequest, AdoptWhat};
 pub use bytecode::{FetchedImage, ImageFailure, ImageFailureKind, Images, NoImages};
 pub use chain::record::{CarriedBy, ChainId};
 pub use chain::{

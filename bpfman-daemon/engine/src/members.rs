@@ -75,6 +75,9 @@ impl<K: Kernel> Engine<K> {
 
     /// The text of a loaded program, made from its bytecode, which is hashed.
     pub(crate) fn fresh_member(&self, program: &ProgramRecord) -> Result<MemberText, EngineError> {
+        if program.is_adopted() {
+            return Ok(program.opaque_text());
+        }
         let object = ObjectFile::parse(self.blobs.get(&program.blob)?)?;
         let kernel_btf = object.needs_kernel_btf(&program.name).then(|| self.kernel_btf()).transpose()?;
         let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };

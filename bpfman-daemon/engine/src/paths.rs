@@ -51,6 +51,14 @@ pub fn hook_link(key: &HookKey) -> PathBuf {
     PathBuf::from(key.pin_folder()).join(format!("dispatcher_{}_link", key.pin_stem()))
 }
 
+/// Begins the name of the pin of a link that is being adopted; behind it is the program that it runs.
+pub const ADOPTED: &str = "adopted_";
+
+/// The pin of a link that is being adopted, in its operation's folder.
+pub fn adopted_link(program: ProgramId) -> PathBuf {
+    PathBuf::from(format!("{ADOPTED}{program}"))
+}
+
 /// The pin of a new link in its operation's folder.
 pub const PENDING_LINK: &str = "link";
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bpfmand_core::{
-    AttachPoint, HookKey, Interface, InterfaceMatch, LinkId, MapId, MatchingId, OperationId, OrderIntent,
-    ProgramId, ProgramType, ProgramUid, PullPolicy, Sharing,
+    AttachPoint, HookKey, Interface, InterfaceMatch, KernelLinkId, LinkId, MapId, MatchingId, OperationId,
+    OrderIntent, ProgramId, ProgramType, ProgramUid, PullPolicy, Sharing,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -42,6 +42,13 @@ pub enum SourceRecord {
     File {
         /// Absolute path.
         path: String,
+    },
+    /// None: someone else had loaded and attached it.
+    Adopted {
+        /// The link that attached it.
+        link: KernelLinkId,
+        /// Where that was pinned, if it was named so.
+        pin: Option<String>,
     },
     /// An image.
     Image {
@@ -155,6 +162,9 @@ pub struct LinkRecord {
     /// The attachment to all interfaces that match which made this one.
     #[serde(default)]
     pub matching: Option<MatchingId>,
+    /// Its program was attached by someone else, and so was its link, if it has one of its own.
+    #[serde(default)]
+    pub adopted: bool,
 }
 
 /// An attachment to all interfaces that match.
@@ -254,6 +264,9 @@ pub struct HookRecord {
     /// Its switches.
     #[serde(default)]
     pub settings: HookSettings,
+    /// Its link was made by someone else, who may hold it still.
+    #[serde(default)]
+    pub adopted_link: bool,
 }
 
 impl HookRecord {
@@ -273,6 +286,7 @@ impl HookRecord {
             folding: None,
             counted: HookCounted::default(),
             settings: HookSettings::default(),
+            adopted_link: false,
         }
     }
 }
@@ -282,6 +296,12 @@ impl HookRecord {
 pub struct LeftoverRecord {
     /// Links to be ended.
     pub links: Vec<String>,
+    /// Pins of links that are given back: the links go on.
+    #[serde(default)]
+    pub released: Vec<String>,
+    /// Links of others to be forced off.
+    #[serde(default)]
+    pub adopted_links: Vec<String>,
     /// Pins to be removed.
     pub pins: Vec<String>,
     /// Folders to be removed, with their pins.

@@ -60,6 +60,7 @@ impl<K: Kernel> Engine<K> {
             report.note(format!("cleaning up after operation {operation}"), result);
         }
         self.settle_pending(&mut report)?;
+        self.forget_adopted(&mut report);
         let reloaded = self.recover_programs(&mut report);
         self.forget_absent_matches(&mut report);
         self.recover_hooks(&reloaded, &mut report);

@@ -126,7 +126,8 @@ impl<K: Kernel> Engine<K> {
             Err(error) => return Err(undo.run(error)),
         };
         let now = self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone());
-        let restored = built.recorded(HookRecord { operation, entry, ..now });
+        // It is entered by a link of our own from now on.
+        let restored = built.recorded(HookRecord { operation, entry, adopted_link: false, ..now });
         let mut batch = Batch::new();
         batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&restored)?);
         if let Err(error) = self.commit(batch) {

@@ -66,8 +66,13 @@ impl<K: Kernel> Engine<K> {
             Some((interface, kind)) => Some(self.kernel.find_hook(interface, kind)?),
             None => None,
         };
-        let restored =
-            LinkRecord { hook, operation: self.operation(), boot: self.boot.clone(), ..link.clone() };
+        let restored = LinkRecord {
+            hook,
+            operation: self.operation(),
+            boot: self.boot.clone(),
+            adopted: false,
+            ..link.clone()
+        };
         // The tcx anchors are chosen among links of the hook as it is now.
         self.state().links.insert(link.id, Arc::new(restored.clone()));
         let mut undo = Undo::default();

@@ -41,7 +41,13 @@ impl<K: Kernel> Engine<K> {
     /// that was given again after a reboot.
     pub(crate) fn unclaimed(&self, mut leftover: LeftoverRecord) -> LeftoverRecord {
         let claimed = self.state().claimed_paths(None);
-        for list in [&mut leftover.links, &mut leftover.pins, &mut leftover.folders] {
+        for list in [
+            &mut leftover.links,
+            &mut leftover.adopted_links,
+            &mut leftover.released,
+            &mut leftover.pins,
+            &mut leftover.folders,
+        ] {
             list.retain(|path| !claimed.contains(path));
         }
         leftover
@@ -77,7 +83,13 @@ impl<K: Kernel> Engine<K> {
             let hook = state.hooks.values().find(|hook| hook.operation == operation).cloned();
             (programs, links, hook)
         };
-        if let Some(hook) = hook {
+        if self.is_adoption(operation)? {
+            let program = links.first().and_then(|link| self.record(link.program));
+            match (links.first(), program) {
+                (Some(link), Some(program)) => self.place_adopted(operation, link, program.id)?,
+                _ => self.undo_adoption(operation)?,
+            }
+        } else if let Some(hook) = hook {
             self.place_hook(&hook)?;
         } else if let [link] = &*links {
             self.place_link(link)?;

@@ -29,7 +29,7 @@ impl<K: Kernel> Engine<K> {
         let mut lost: BTreeMap<OperationId, Vec<Arc<ProgramRecord>>> = BTreeMap::new();
         for program in all {
             let stale = newest.get(&program.id) != Some(&program.operation);
-            match if stale { Ok(false) } else { self.adopt(&program) } {
+            match if stale { Ok(false) } else { self.is_still_loaded(&program) } {
                 Ok(true) => report.adopted += 1,
                 Ok(false) => lost.entry(program.operation).or_default().push(program),
                 Err(error) => report.problems.push(format!("program {}: {error}", program.id)),
@@ -95,7 +95,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// True if the kernel still has a program as recorded; a pin that someone removed is put back.
-    fn adopt(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+    pub(crate) fn is_still_loaded(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         let pin = paths::program(program.id);
         if let Some(handle) = self.kernel.open_pin(&pin)? {
             let facts = self.kernel.program_of(&handle)?;

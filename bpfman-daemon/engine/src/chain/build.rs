@@ -256,7 +256,7 @@ impl<K: Kernel> Engine<K> {
             parts.push(Member {
                 needs_own_btf: text.needs_own_btf,
                 kernel_stack_depths: member.program.stack_depths.as_deref(),
-                isolated: is_isolated(&member.link),
+                isolated: is_isolated(&member.link) || member.program.is_adopted(),
                 redirect_may_proceed: redirect_may_proceed(&member.link),
                 verified_insns: facts.map(|facts| facts.verified_insns).filter(|insns| *insns > 0),
                 owner: member.owner,

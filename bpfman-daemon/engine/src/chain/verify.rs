@@ -221,6 +221,7 @@ fn compare(part: String, wanted: &Code, found: Option<&ProgramFacts>) -> Verifie
 fn provenance(source: &SourceRecord) -> String {
     match source {
         SourceRecord::File { path } => format!("file {path}"),
+        SourceRecord::Adopted { link, .. } => format!("adopted by link {link}, bytecode not known"),
         SourceRecord::Image { url, digest, verified_by, .. } => {
             format!("image {url}, {digest}, {verified_by}")
         }

@@ -169,6 +169,11 @@ fn an_attach_that_is_cut_short_happened_or_did_not() {
 }
 
 #[test]
+fn an_adoption_that_is_cut_short_happened_or_did_not() {
+    end_at_every_step_of("adopt");
+}
+
+#[test]
 fn a_detach_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("detach");
 }
@@ -317,4 +322,5 @@ fn an_update_that_could_not_be_undone_is_mended_at_the_next_start() {
 #[test]
 fn a_replacement_that_could_not_be_undone_is_mended_at_the_next_start() {
     refuse_everything_during("replace");
+    refuse_everything_during("adopt");
 }

@@ -1,11 +1,18 @@
 //! Every call to the kernel fails once, in every operation: after an error all is as before, for good.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{Direction, HookKind, LinkId, LoadRequest, ProgramId};
-use bpfmand_engine::{Engine, EngineError, HookChange, ReplaceRequest, UpdateLinkRequest};
+use bpfmand_core::{
+    AttachPoint, AttachRequest, Direction, HookKind, Interface, InterfaceMatch, KernelLinkId, LinkId,
+    LoadRequest, MatchRequest, OrderIntent, ProceedOn, ProgramId, VerdictFamily,
+};
+use bpfmand_engine::{
+    AdoptRequest, AdoptWhat, Engine, EngineError, HookChange, ReplaceRequest, UpdateLinkRequest,
+};
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_kernel::{Anchor, Kernel as _};
+use bpfmand_kernel::{Anchor, Kernel as _, LinkTarget, XdpMode};
 
 use crate::among_others::stranger;
 use crate::bench::{Ask as _, Bench, tracepoint};
@@ -20,6 +27,8 @@ type Sim = Bench<SimKernel>;
 pub struct Scene {
     pub programs: Vec<ProgramId>,
     pub links: Vec<LinkId>,
+    /// A link of someone else.
+    pub theirs: Option<KernelLinkId>,
 }
 
 /// An operation, with what has to be there before it.
@@ -36,7 +45,7 @@ fn nothing(_: &Sim, _: &Engine<SimKernel>) -> Scene {
 
 fn loaded(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let names = ["alpha", "bravo", "charlie", "tango", "tulip", "xray", "yankee", "trace"];
-    Scene { programs: engine.loads(&bench.request("programs", &names)), links: Vec::new() }
+    Scene { programs: engine.loads(&bench.request("programs", &names)), ..Scene::default() }
 }
 
 /// Everything of `loaded`, attached: two members at each chain, two tcx links, two trace points.
@@ -74,16 +83,104 @@ fn kept_empty(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
+/// A program that someone else attached, in the daemon's own namespace.
+fn attached_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let programs = engine.loads(&bench.request("programs", &["alpha"]));
+    let kernel = &*bench.kernel;
+    let theirs = crate::kernel_rules::program(kernel, bpfmand_core::ProgramType::Xdp, 2, None);
+    let ifindex = kernel.find_hook(&own("left"), HookKind::Xdp).unwrap().ifindex;
+    let target = LinkTarget::Xdp { netns: None, ifindex, mode: XdpMode::Generic };
+    let link = kernel.attach(&theirs, &target).unwrap();
+    kernel.pin(&link, Path::new(THEIRS)).unwrap();
+    let theirs = Some(kernel.link_of(&link).unwrap().id);
+    Scene { programs, theirs, ..Scene::default() }
+}
+
+fn tcx_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let programs = engine.loads(&bench.request("programs", &["xray"]));
+    let kernel = &*bench.kernel;
+    let theirs = crate::kernel_rules::program(kernel, bpfmand_core::ProgramType::Tc, -1, None);
+    let ifindex = kernel.find_hook(&own("left"), HookKind::Xdp).unwrap().ifindex;
+    let (direction, anchor) = (Direction::Ingress, Anchor::Last);
+    let target = LinkTarget::Tcx { netns: None, ifindex, direction, anchor, expected_revision: None };
+    let link = kernel.attach(&theirs, &target).unwrap();
+    kernel.pin(&link, Path::new(THEIRS)).unwrap();
+    let theirs = Some(kernel.link_of(&link).unwrap().id);
+    Scene { programs, theirs, ..Scene::default() }
+}
+
+fn tcx_beside_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = tcx_by_another(bench, engine);
+    let (interface, direction) = (own("left"), Direction::Ingress);
+    scene
+        .links
+        .push(engine.attached(scene.programs[0], AttachPoint::Tcx { interface, direction, priority: 1 }));
+    scene
+}
+
+fn adopted(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = attached_by_another(bench, engine);
+    scene.links.push(engine.adopt(&adoption(&scene, None)).unwrap().id);
+    scene
+}
+
+fn adopted_beside_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = adopted(bench, engine);
+    scene.links.push(engine.attached(scene.programs[0], at_own_left(bench)));
+    scene
+}
+
+/// Where the stranger keeps its link.
+const THEIRS: &str = "theirs";
+
+fn own(name: &str) -> Interface {
+    Interface { name: name.to_owned(), netns: None }
+}
+
+fn at_own_left(bench: &Sim) -> AttachPoint {
+    let proceed_on = bench.xdp(0).proceed_on().unwrap();
+    AttachPoint::Xdp { interface: own("left"), priority: 1, proceed_on }
+}
+
+fn adoption(scene: &Scene, proceed_on: Option<ProceedOn>) -> AdoptRequest {
+    AdoptRequest {
+        what: AdoptWhat::Link(scene.theirs.unwrap()),
+        // Elsewhere are the machine's own namespaces, which come and go.
+        interface: Some(own("left")),
+        priority: 5,
+        proceed_on,
+        order: OrderIntent::default(),
+        metadata: BTreeMap::new(),
+        caller_uid: 0,
+    }
+}
+
+fn matched(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let programs = engine.loads(&bench.request("programs", &["alpha"]));
+    let interfaces = InterfaceMatch::parse(["pod*"], [], [], [bench.netns.as_path()]).unwrap();
+    let (point, order, metadata) = (bench.xdp(3), OrderIntent::default(), BTreeMap::new());
+    let attach = AttachRequest {
+        program: programs[0],
+        point,
+        order,
+        sharing: bpfmand_core::Sharing::default(),
+        metadata,
+    };
+    engine.attach_matching(&MatchRequest { attach, interfaces }).unwrap();
+    bench.kernel.add_interface(Some(&bench.netns), "pod1").unwrap();
+    Scene { programs, ..Scene::default() }
+}
+
 fn sharers(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut programs = engine.loads(&bench.request("sharing", &["host", "guest"]));
     let mut request = bench.request("sharing", &["guest"]);
     request.map_owner = programs.first().copied();
     programs.extend(engine.loads(&request));
-    Scene { programs, links: Vec::new() }
+    Scene { programs, ..Scene::default() }
 }
 
 fn one_sharer(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
-    Scene { programs: engine.loads(&bench.request("sharing", &["host"])), links: Vec::new() }
+    Scene { programs: engine.loads(&bench.request("sharing", &["host"])), ..Scene::default() }
 }
 
 fn load(engine: &Engine<SimKernel>, request: &LoadRequest) -> Result<(), EngineError> {
@@ -106,7 +203,7 @@ fn waited_for(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["xray", "yankee"]));
     let first = attach(engine, programs[0], bench.tcx(1), intent("", &[], &["role=moved"])).unwrap().id;
     let links = vec![first, engine.attached(programs[1], bench.tcx(2))];
-    Scene { programs, links }
+    Scene { programs, links, ..Scene::default() }
 }
 
 /// A chain that wants to run before a stranger.
@@ -116,7 +213,7 @@ fn among_others(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["tango"]));
     let point = bench.tc(Direction::Ingress, 1);
     let link = attach(engine, programs[0], point, intent("", &["foreign:guard"], &[])).unwrap().id;
-    Scene { programs, links: vec![link] }
+    Scene { programs, links: vec![link], ..Scene::default() }
 }
 
 /// Replaces the first program.
@@ -133,7 +230,7 @@ fn replaced(
 /// Only these programs, each attached where it can be, the first replaced so many times.
 fn only(bench: &Sim, engine: &Engine<SimKernel>, names: &[&str], replaced: usize) -> Scene {
     let loaded = if names.is_empty() { &["alpha"] } else { names };
-    let mut scene = Scene { programs: engine.loads(&bench.request("programs", loaded)), links: Vec::new() };
+    let mut scene = Scene { programs: engine.loads(&bench.request("programs", loaded)), ..Scene::default() };
     for (name, program) in names.iter().zip(scene.programs.clone()) {
         let points = match *name {
             "tulip" => vec![bench.tc(Direction::Ingress, 1), bench.tc(Direction::Egress, 1)],
@@ -173,6 +270,29 @@ pub fn cases() -> Vec<Case> {
     const EGRESS: Direction = Direction::Egress;
     const INGRESS: Direction = Direction::Ingress;
     vec![
+        case!("adopt a program alone", attached_by_another, |b, e, s| e.adopt(&adoption(s, None)).map(drop)),
+        case!("adopt a program that needs a check", attached_by_another, |b, e, s| {
+            // Not what the program alone would do, so the link is swapped.
+            let wide = ProceedOn::from_codes(VerdictFamily::Xdp, &[1, 2, 3]).unwrap();
+            e.adopt(&adoption(s, Some(wide))).map(drop)
+        }),
+        case!("adopt a tcx link", tcx_by_another, |b, e, s| e.adopt(&adoption(s, None)).map(drop)),
+        case!("adopt a tcx link beside ours", tcx_beside_ours, |b, e, s| e
+            .adopt(&adoption(s, None))
+            .map(drop)),
+        case!("attach beside an adopted program", adopted, |b, e, s| {
+            e.try_attach(s.programs[0], at_own_left(b)).map(drop)
+        }),
+        case!("detach the adopted program, the last", adopted, |b, e, s| e.detach(s.links[0])),
+        case!("detach the adopted program, others stay", adopted_beside_ours, |b, e, s| e.detach(s.links[0])),
+        case!("detach ours beside the adopted program", adopted_beside_ours, |b, e, s| e.detach(s.links[1])),
+        case!("attach to a new interface that matches", matched, |b, e, s| {
+            let report = e.follow_interfaces(Some(&b.netns))?;
+            match report.problems.into_iter().next() {
+                None => Ok(()),
+                Some(problem) => Err(EngineError::Denied(problem)),
+            }
+        }),
         case!("load one", nothing, |b, e, s| load(e, &b.request("programs", &["alpha"]))),
         case!("load two", loaded, |b, e, s| load(e, &b.request("programs", &["alpha", "tango"]))),
         case!("load with a shared map", nothing, |b, e, s| load(e, &b.request("sharing", &["host"]))),
@@ -440,6 +560,11 @@ fn a_load_that_fails_anywhere_leaves_all_as_it_was() {
 #[test]
 fn an_attach_that_fails_anywhere_leaves_all_as_it_was() {
     fail_every_call_of("attach");
+}
+
+#[test]
+fn an_adoption_that_fails_anywhere_leaves_all_as_it_was() {
+    fail_every_call_of("adopt");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 
+mod adoption;
 mod after_reboot;
 mod among_others;
 mod bench;

@@ -1,0 +1,237 @@
+//! Programs that someone else attached by a link become members, without a gap, and can be given back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bpfmand_core::{Direction, HookKind, KernelLinkId, OrderIntent, ProgramId, ProgramType};
+use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, ErrorKind, HookCheck};
+use bpfmand_kernel::{Anchor, Kernel, LinkTarget, XdpMode};
+
+use crate::bench::{Ask as _, Bench, Testable, pins};
+use crate::kernel_rules::program;
+
+const XDP: HookKind = HookKind::Xdp;
+
+fn request(link: KernelLinkId, priority: i32) -> AdoptRequest {
+    AdoptRequest {
+        what: AdoptWhat::Link(link),
+        interface: None,
+        priority,
+        proceed_on: None,
+        order: OrderIntent::default(),
+        metadata: BTreeMap::new(),
+        caller_uid: 0,
+    }
+}
+
+/// A stranger's program at XDP, with the link that its owner holds.
+struct Stranger<K: Kernel> {
+    program: ProgramId,
+    link: K::Handle,
+    id: KernelLinkId,
+}
+
+fn stranger<K: Testable>(
+    bench: &Bench<K>,
+    target: &LinkTarget<'_>,
+    kind: ProgramType,
+    verdict: i32,
+) -> Stranger<K> {
+    let loaded = program(&*bench.kernel, kind, verdict, None);
+    let link = bench.kernel.attach(&loaded, target).unwrap();
+    let facts = bench.kernel.link_of(&link).unwrap();
+    Stranger { program: facts.program, link, id: facts.id }
+}
+
+fn at_xdp<K: Testable>(bench: &Bench<K>) -> LinkTarget<'_> {
+    let ifindex = bench.kernel.find_hook(&bench.left(), XDP).unwrap().ifindex;
+    LinkTarget::Xdp { netns: Some(&bench.netns), ifindex, mode: XdpMode::Generic }
+}
+
+fn runs<K: Testable>(bench: &Bench<K>, stranger: &Stranger<K>) -> ProgramId {
+    bench.kernel.link_of(&stranger.link).unwrap().program
+}
+
+/// Interfaces in the bench's namespace are found by what is watched.
+fn watch<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, program: ProgramId) {
+    let right = match bench.xdp(0) {
+        bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
+            bpfmand_core::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
+        }
+        other => other,
+    };
+    engine.attached(program, right);
+}
+
+fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    watch(bench, &engine, bravo);
+    let before = pins(&*bench.kernel, Path::new(""));
+    let records = bench_records(&engine);
+    let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
+    let adopted = engine.adopt(&request(theirs.id, 5)).unwrap();
+    assert_eq!((adopted.state.as_str(), adopted.program), ("ok", theirs.program));
+    assert_eq!((adopted.kernel_link, runs(bench, &theirs)), (Some(theirs.id), theirs.program));
+    // One of ours before it: the very link runs the chain from now on.
+    let ours = engine.attached(alpha, bench.xdp(1));
+    assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "rule"]);
+    let chain = engine.chain(&bench.left(), XDP).unwrap();
+    assert_eq!(chain.kernel_link, Some(theirs.id));
+    assert_eq!(runs(bench, &theirs), chain.entry.unwrap().id);
+    assert_ne!(runs(bench, &theirs), theirs.program);
+    assert!(engine.all_links().iter().all(|link| link.state == "ok"));
+    // What their owner does with the link is seen: they can end it, and then all come back by a link of ours.
+    assert_eq!(engine.adopt(&request(theirs.id, 5)).unwrap_err().kind(), ErrorKind::Invalid);
+    // Ours leaves, theirs runs alone again, by itself.
+    engine.detach(ours).unwrap();
+    assert_eq!(runs(bench, &theirs), theirs.program);
+    let ours = engine.attached(alpha, bench.xdp(9));
+    assert_eq!(engine.names(&bench.left(), XDP), ["rule", "alpha"]);
+    engine.detach(ours).unwrap();
+    // Let go: theirs again, and nothing of it is left with us.
+    engine.detach(adopted.id).unwrap();
+    assert_eq!(runs(bench, &theirs), theirs.program);
+    assert!(bench.kernel.link_of(&theirs.link).unwrap().ifindex.is_some());
+    assert_eq!(pins(&*bench.kernel, Path::new("")), before);
+    assert_eq!(bench_records(&engine), records);
+}
+
+/// What is recorded, as lists show it.
+fn bench_records<K: Kernel>(engine: &Engine<K>) -> (Vec<ProgramId>, usize) {
+    (engine.ids(), engine.all_links().len())
+}
+
+fn a_chain_keeps_an_adopted_link_when_its_program_leaves<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    watch(bench, &engine, bravo);
+    let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
+    let adopted = engine.adopt(&request(theirs.id, 5)).unwrap().id;
+    let ours = engine.attached(alpha, bench.xdp(1));
+    engine.detach(adopted).unwrap();
+    assert_eq!((runs(bench, &theirs), engine.ids()), (alpha, vec![alpha, bravo]));
+    // The last one of ours ends the link, though its first owner holds it still.
+    engine.detach(ours).unwrap();
+    assert_eq!(bench.kernel.link_of(&theirs.link).unwrap().ifindex, None);
+    engine.attached(alpha, bench.xdp(1));
+}
+
+fn what_is_adopted_survives_a_restart_and_its_owner_ending_the_link<K: Testable>(bench: &Bench<K>) {
+    let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
+    {
+        let engine = bench.engine();
+        let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else {
+            panic!()
+        };
+        watch(bench, &engine, bravo);
+        engine.adopt(&request(theirs.id, 5)).unwrap();
+        engine.attached(alpha, bench.xdp(1));
+    }
+    let engine = bench.engine();
+    assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "rule"]);
+    assert!(engine.all_links().iter().all(|link| link.state == "ok"));
+    // The owner ends it, as `bpftool link detach` does.
+    let kernel = &*bench.kernel;
+    kernel.pin(&theirs.link, Path::new("stranger")).unwrap();
+    kernel.end_link(Path::new("stranger")).unwrap_err();
+    let key = kernel.find_hook(&bench.left(), XDP).unwrap();
+    assert!(matches!(engine.check_hook(&key).unwrap(), HookCheck::Mended(_)));
+    assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "rule"]);
+    let chain = engine.chain(&bench.left(), XDP).unwrap();
+    assert_ne!(chain.kernel_link, Some(theirs.id));
+    for link in engine.all_links() {
+        engine.detach(link.id).unwrap();
+    }
+    assert!(pins(kernel, Path::new("xdp")).is_empty());
+}
+
+fn an_adopted_tcx_link_keeps_its_place_and_is_only_let_go<K: Testable>(bench: &Bench<K>) {
+    if !bench.kernel.features().tcx {
+        println!("skipped: Linux before 6.6 has no tcx");
+        return;
+    }
+    let engine = bench.engine();
+    let [alpha, xray] = engine.loads(&bench.request("programs", &["alpha", "xray"]))[..] else { panic!() };
+    watch(bench, &engine, alpha);
+    let ifindex = bench.kernel.find_hook(&bench.left(), XDP).unwrap().ifindex;
+    let target = LinkTarget::Tcx {
+        netns: Some(&bench.netns),
+        ifindex,
+        direction: Direction::Ingress,
+        anchor: Anchor::First,
+        expected_revision: None,
+    };
+    let theirs = stranger(bench, &target, ProgramType::Tc, -1);
+    let adopted = engine.adopt(&request(theirs.id, 5)).unwrap();
+    assert_eq!((adopted.state.as_str(), adopted.kernel_link), ("ok", Some(theirs.id)));
+    engine.attached(xray, bench.tcx(1));
+    assert_eq!(engine.names(&bench.left(), HookKind::Tcx(Direction::Ingress)), ["xray", "rule"]);
+    let entries = engine.hook_entries(&bench.left(), HookKind::Tcx(Direction::Ingress)).unwrap();
+    assert_eq!(
+        entries.iter().map(|entry| entry.program.unwrap()).collect::<Vec<_>>(),
+        [xray, theirs.program]
+    );
+    engine.detach(adopted.id).unwrap();
+    assert!(bench.kernel.link_of(&theirs.link).unwrap().ifindex.is_some());
+    assert_eq!(runs(bench, &theirs), theirs.program);
+}
+
+fn what_cannot_be_adopted_is_refused_and_left_alone<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, trace] = engine.loads(&bench.request("programs", &["alpha", "trace"]))[..] else { panic!() };
+    let ours = engine.attached(alpha, bench.xdp(1));
+    let traced = engine.attached(trace, crate::bench::tracepoint("sched_switch"));
+    let kernel_link = |link| engine.describe_link(link).unwrap().kernel_link.unwrap();
+    let pin = |path: &str| AdoptRequest { what: AdoptWhat::Pin(path.into()), ..request(KernelLinkId(0), 0) };
+    let before = pins(&*bench.kernel, Path::new(""));
+    for (wrong, says) in [
+        (request(KernelLinkId(u32::MAX), 0), "no link"),
+        (request(kernel_link(ours), 0), "bpfman"),
+        (request(kernel_link(traced), 0), "another type"),
+        (request(kernel_link(ours), -1), "negative"),
+        (pin("relative"), "absolute"),
+        (pin("/sys/fs/bpf/nothing-is-here"), "nothing is pinned"),
+    ] {
+        let error = engine.adopt(&wrong).unwrap_err();
+        assert!(error.to_string().contains(says), "{error} lacks {says}");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+    assert_eq!(pins(&*bench.kernel, Path::new("")), before);
+    assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
+}
+
+crate::on_both_kernels!(
+    an_adopted_program_is_a_member_and_goes_back_as_it_was,
+    a_chain_keeps_an_adopted_link_when_its_program_leaves,
+    what_is_adopted_survives_a_restart_and_its_owner_ending_the_link,
+    an_adopted_tcx_link_keeps_its_place_and_is_only_let_go,
+    what_cannot_be_adopted_is_refused_and_left_alone,
+);
+
+/// The chain runs the very program: its verdict ends it, and it is reached only if ours proceeds.
+#[test]
+fn linux_an_adopted_program_decides_in_its_chain() {
+    let bench = crate::linux::bench("adopted_verdict");
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    watch(&bench, &engine, bravo);
+    const DROP: i32 = 1;
+    let theirs = stranger(&bench, &at_xdp(&bench), ProgramType::Xdp, DROP);
+    engine.adopt(&request(theirs.id, 5)).unwrap();
+    let verdict = || {
+        let id = engine.chain(&bench.left(), XDP).unwrap().entry.unwrap().id;
+        let entry = bench.kernel.open_program(id).unwrap().unwrap();
+        bpfmand_kernel::linux::test_run(&entry, &[0; 64], 1).unwrap().verdict
+    };
+    assert_eq!(verdict(), DROP as u32);
+    // Ours passes, and proceeds: theirs drops. Behind theirs it is not reached, and theirs drops all the same.
+    let before = engine.attached(alpha, bench.xdp(1));
+    assert_eq!(verdict(), DROP as u32);
+    engine.detach(before).unwrap();
+    engine.attached(alpha, bench.xdp(9));
+    assert_eq!(
+        (engine.names(&bench.left(), XDP), verdict()),
+        (vec!["rule".into(), "alpha".into()], DROP as u32)
+    );
+}
