@@ -361,7 +361,7 @@ impl EngineError {
         let text = match self {
             Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
             Self::NoLink(_) => "`bpfman list links` shows the links",
-            Self::NoMatching(_) => "`bpfman list matching` shows them",
+            Self::NoMatching(_) => "`bpfman list matches` shows them",
             Self::ChainFull { .. } => "detach a program of this hook first",
             Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
             Self::NoAnchor { .. } => {

@@ -210,3 +210,28 @@ fn an_interface_that_comes_back_is_attached_to_again() {
     until("the name is followed", || link(&wire, id).attachment.contains("wan0"));
     assert!(is_ok(&wire, id));
 }
+
+#[test]
+fn xdp_loader_and_ours_refuse_each_other_and_nobody_is_replaced() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, far) = (daemon.wire(), network.far.path());
+    let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+    let object = compile::object("stranger").display().to_string();
+    let running = || kernel::hooks(&far)[0]["xdp"][0]["id"].as_u64();
+    // Theirs first. Where the kernel has freplace, it is behind libxdp's dispatcher.
+    with_bpffs(&network.far, &format!("xdp-loader load -m skb -s xdp {INTERFACE} {object}"));
+    let theirs = running().unwrap();
+    let refused = wire.attach(attach(program.id, xdp(&far, INTERFACE, 50, &[]))).unwrap_err();
+    let message = refused.message();
+    let name = kernel::program(theirs.try_into().unwrap())["name"].as_str().unwrap().to_owned();
+    assert!(message.contains(&theirs.to_string()) && message.contains(&name), "{message}");
+    assert_eq!(name == "xdp_dispatcher", message.contains("a dispatcher of libxdp"), "{message}");
+    assert_eq!(running(), Some(theirs));
+    network.far.ip(&["link", "set", "dev", INTERFACE, "xdpgeneric", "off"]);
+    // Ours first.
+    wire.attach(attach(program.id, xdp(&far, INTERFACE, 50, &[]))).unwrap();
+    let load = format!("! xdp-loader load -m skb -s xdp {INTERFACE} {object}");
+    with_bpffs(&network.far, &load);
+    with_bpffs(&network.far, &format!("! xdp-loader unload {INTERFACE} --all"));
+    assert_eq!(running(), Some(program.id.into()));
+}

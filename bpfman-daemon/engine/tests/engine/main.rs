@@ -26,6 +26,7 @@ mod replacements;
 mod sequences;
 mod sharing_chains;
 mod simulated;
+mod storm;
 mod strangers;
 mod ways;
 
