@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use crate::chains_show::Look;
 use crate::server::{Api, caller, fail};
-use crate::{chains_parse, chains_show, ext_show, parse, status};
+use crate::{chains_parse, chains_show, ext_show, parse};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanChains for Api<K> {
@@ -181,9 +181,17 @@ impl<K: Kernel> BpfmanChains for Api<K> {
 
     async fn adopt(
         &self,
-        _: Request<wire::AdoptRequest>,
+        request: Request<wire::AdoptRequest>,
     ) -> Result<Response<wire::ChainAttachResponse>, Status> {
-        Err(status::unsupported("this daemon adopts no programs yet"))
+        let caller = caller(request.extensions())?;
+        let request = chains_parse::adopt(request.into_inner(), caller)?;
+        let link = self
+            .run(move |api| {
+                let link = api.engine.adopt(&request).map_err(fail)?;
+                Ok(ext_show::link(link, &api.paths.fs))
+            })
+            .await?;
+        Ok(Response::new(wire::ChainAttachResponse { link: Some(link) }))
     }
 
     async fn attach_matching(

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::{
-    Anchor, AttachRequest, BadAnchor, InterfaceMatch, LinkId, MatchRequest, OrderIntent, ProceedOn,
-    ProgramId, Role, Sharing, VerdictFamily,
+    Anchor, AttachRequest, BadAnchor, InterfaceMatch, KernelLinkId, LinkId, MatchRequest, OrderIntent,
+    ProceedOn, ProgramId, Role, Sharing, VerdictFamily,
 };
-use bpfmand_engine::{HookChange, MapPolicy, ReplaceRequest, UpdateLinkRequest};
+use bpfmand_engine::{AdoptRequest, AdoptWhat, HookChange, MapPolicy, ReplaceRequest, UpdateLinkRequest};
 use tonic::Status;
 
 use crate::parse;
@@ -32,6 +32,26 @@ fn intent(order: wire::Order) -> Result<OrderIntent, Status> {
         role => Some(role.parse().map_err(refused)?),
     };
     Ok(OrderIntent { role, before: anchors(order.before)?, after: anchors(order.after)? })
+}
+
+/// A program of others to be taken over. Verdicts are those of XDP: links of tcx have no set.
+pub fn adopt(request: wire::AdoptRequest, caller_uid: u32) -> Result<AdoptRequest, Status> {
+    use wire::adopt_request::What;
+    let what = match request.what {
+        Some(What::KernelLinkId(id)) => AdoptWhat::Link(KernelLinkId(id)),
+        Some(What::PinPath(path)) => AdoptWhat::Pin(PathBuf::from(path)),
+        None => return Err(invalid("the request names neither a link nor a pin to adopt".to_owned())),
+    };
+    let codes = &request.proceed_on;
+    Ok(AdoptRequest {
+        what,
+        interface: None,
+        priority: request.priority,
+        proceed_on: (!codes.is_empty()).then(|| proceed_on(VerdictFamily::Xdp, codes)).transpose()?,
+        order: order(request.order)?.unwrap_or_default(),
+        metadata: request.metadata.into_iter().collect(),
+        caller_uid,
+    })
 }
 
 /// A change of a link. `family` is that of the link's verdicts; none for links that have no set.

@@ -235,3 +235,73 @@ fn xdp_loader_and_ours_refuse_each_other_and_nobody_is_replaced() {
     with_bpffs(&network.far, &format!("! xdp-loader unload {INTERFACE} --all"));
     assert_eq!(running(), Some(program.id.into()));
 }
+
+#[test]
+fn a_stranger_is_adopted_and_runs_in_one_chain_with_ours() {
+    let (daemon, other, network) = (Daemon::start(), Daemon::start(), Network::new());
+    let (wire, traffic, far) = (daemon.wire(), Traffic::new(&network), network.far.path());
+    let theirs = Program::member(&other.wire(), "xdp_member", Type::Xdp, 1, 2);
+    let held = other.wire().attach(attach(theirs.id, xdp(&far, INTERFACE, 50, &[]))).unwrap().link_id;
+    let kernel_link = link(&other.wire(), held).kernel_link_id.unwrap();
+    let adopted = daemon.bpfman(&format!("adopt {kernel_link} -p 50 -o json")).json();
+    assert_eq!(
+        (&adopted["state"], &adopted["kernel_link_id"]),
+        (&"ok".into(), &kernel_link.into()),
+        "{adopted}"
+    );
+    assert_eq!(traffic.send(1), 1);
+    assert_eq!(theirs.hits(), 1);
+    let ours = Program::member(&wire, "xdp_member", Type::Xdp, 2, 2);
+    let id = wire.attach(attach(ours.id, xdp(&far, INTERFACE, 10, &[]))).unwrap().link_id;
+    assert_eq!(link(&wire, id).kernel_link_id, Some(kernel_link), "it is their link still");
+    assert_eq!(traffic.send(3), 3);
+    assert_eq!((theirs.hits(), ours.hits()), (4, 3));
+    // Given back, theirs goes on alone.
+    crate::equipment::detach(&wire, id);
+    let adopted = u32::try_from(adopted["link_id"].as_u64().unwrap()).unwrap();
+    crate::equipment::detach(&wire, adopted);
+    assert_eq!(traffic.send(1), 1);
+    assert_eq!((theirs.hits(), ours.hits()), (5, 3));
+    assert!(kernel::has_link(kernel_link));
+    assert!(kernel::pins(&daemon.fs()).iter().all(|pin| !pin.starts_with("xdp/")));
+}
+
+#[test]
+fn interfaces_that_match_are_attached_to_as_they_come() {
+    let (daemon, network) = (watchful(""), Network::new());
+    let (wire, far) = (daemon.wire(), &network.far);
+    let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 1);
+    let matching = "--iface-match pod* --iface-except pod9";
+    let line =
+        format!("attach {} xdp {matching} -p 50 --netns-match {} -q", program.id, far.path().display());
+    let id = daemon.bpfman(&line).success().trim().to_owned();
+    let attached = || {
+        let links = daemon.bpfman("list links -o json").json();
+        let all = links["links"].as_array().unwrap().iter().filter(|link| link["state"] == "ok").count();
+        all
+    };
+    let mut slowest = std::time::Duration::ZERO;
+    for number in 1..=9 {
+        far.ip(&[
+            "link",
+            "add",
+            &format!("pod{number}"),
+            "type",
+            "veth",
+            "peer",
+            "name",
+            &format!("x{number}"),
+        ]);
+        let begun = Instant::now();
+        until("it is attached to", || {
+            kernel::pins(&daemon.fs()).iter().filter(|pin| pin.starts_with("xdp/")).count() == number.min(8)
+        });
+        slowest = slowest.max(begun.elapsed());
+    }
+    eprintln!("an interface that matches was attached to after {slowest:?} at the latest");
+    assert_eq!(attached(), 8);
+    far.ip(&["link", "del", "pod3"]);
+    until("nothing of it is left", || attached() == 7);
+    daemon.bpfman(&format!("detach match {id}")).success();
+    assert_eq!(attached(), 0);
+}
