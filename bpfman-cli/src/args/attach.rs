@@ -1,10 +1,9 @@
 //! `bpfman attach`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
 use super::OutputForm;
+use super::interface::Interface;
 use super::place::{Order, Sharing};
 use super::value::KeyValue;
 use crate::hook::Direction;
@@ -18,28 +17,6 @@ pub struct Attach {
     /// Where to.
     #[command(subcommand)]
     pub point: AttachPoint,
-}
-
-/// `bpfman detach`.
-#[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct Detach {
-    /// Id of the link.
-    #[arg(required = true)]
-    pub link_id: Option<u32>,
-    /// Something else than a link.
-    #[command(subcommand)]
-    pub what: Option<DetachWhat>,
-}
-
-/// What else than a link is detached.
-#[derive(Debug, Subcommand)]
-pub enum DetachWhat {
-    /// End an attachment by pattern, with the links it made.
-    Match {
-        /// Id of the attachment, as `list matches` shows it.
-        match_id: u32,
-    },
 }
 
 /// Where to attach.
@@ -72,35 +49,6 @@ pub struct LinkMetadata {
     #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
     pub metadata: Vec<KeyValue>,
 }
-
-/// An interface, or all that match, and a place in its chain.
-#[derive(Args, Debug)]
-pub struct Interface {
-    /// Network interface.
-    #[arg(short, long, required_unless_present_any = ["iface_match", "iface_index"],
-          conflicts_with_all = ["iface_match", "iface_index", "iface_except", "netns_match"])]
-    pub iface: Option<String>,
-    /// Instead: every interface of these names or globs, now and later; * is all that are up.
-    #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
-    pub iface_match: Vec<String>,
-    /// Instead, or also: interfaces of these indexes, now and later.
-    #[arg(long, value_delimiter = ',', value_name = "INDEX", help_heading = MATCHING)]
-    pub iface_index: Vec<u32>,
-    /// But none of these names or globs.
-    #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
-    pub iface_except: Vec<String>,
-    /// In the network namespaces of these files, paths or globs of them, for example /run/netns/*.
-    #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
-    pub netns_match: Vec<PathBuf>,
-    /// Place in the chain: lower runs earlier. 0 to 1000.
-    #[arg(short, long, allow_negative_numbers = true)]
-    pub priority: i32,
-    /// Network namespace the interface is in, as a path, for example /run/netns/blue.
-    #[arg(short, long, value_name = "PATH")]
-    pub netns: Option<PathBuf>,
-}
-
-const MATCHING: &str = "Many interfaces";
 
 /// `attach … xdp`.
 #[derive(Args, Debug)]
@@ -258,6 +206,8 @@ fn tc_verdict(name: &str) -> Result<i32, verdict::UnknownVerdict> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use clap::Parser;
 
     use super::*;
@@ -349,40 +299,6 @@ mod tests {
             "bpfman attach 7 xdp -i eth0 -p 1 --before role=",
             "bpfman attach 7 kprobe -f f --role x",
         ] {
-            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
-        }
-    }
-
-    #[test]
-    fn many_interfaces_stand_in_for_one() {
-        let AttachPoint::Xdp(xdp) = point(
-            "bpfman attach 7 xdp --iface-match veth*,eth0 --iface-except veth9 --iface-index 3 -p 1 \
-             --netns-match /run/netns/*",
-        ) else {
-            panic!()
-        };
-        assert_eq!(xdp.interface.iface_match, ["veth*", "eth0"]);
-        assert_eq!((xdp.interface.iface, xdp.interface.iface_index), (None, vec![3]));
-        for line in [
-            "bpfman attach 7 xdp -p 1",
-            "bpfman attach 7 xdp -p 1 -i eth0 --iface-match veth*",
-            "bpfman attach 7 xdp -p 1 -i eth0 --iface-except veth*",
-            "bpfman attach 7 xdp -p 1 --iface-except veth*",
-        ] {
-            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_link_is_detached_by_its_id_and_a_pattern_by_its_own() {
-        let detach = |line: &str| match parse(line).command {
-            Command::Detach(detach) => detach,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(detach("bpfman detach 7").link_id, Some(7));
-        let matching = detach("bpfman detach match 9");
-        assert!(matches!(matching.what, Some(DetachWhat::Match { match_id: 9 })));
-        for line in ["bpfman detach", "bpfman detach match", "bpfman detach 7 match 9", "bpfman detach x"] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }
     }

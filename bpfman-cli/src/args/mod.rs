@@ -4,7 +4,9 @@ pub mod attach;
 pub mod chain;
 pub mod change;
 pub mod credential;
+pub mod detach;
 pub mod image;
+pub mod interface;
 pub mod list;
 pub mod load;
 pub mod place;
@@ -86,7 +88,7 @@ pub enum Command {
     /// Attach a loaded program.
     Attach(attach::Attach),
     /// Remove one attachment.
-    Detach(attach::Detach),
+    Detach(detach::Detach),
     /// Change an attachment in place.
     #[command(subcommand)]
     Update(change::UpdateCommand),

@@ -119,6 +119,27 @@ mod tests {
     }
 
     #[test]
+    fn no_damage_of_one_byte_brings_it_down() {
+        let whole = [
+            classic::encode(&[Packet { time: 7, data: vec![1; 60] }, Packet { time: 8, data: vec![2; 20] }]),
+            pcapng::tests::sample(),
+        ];
+        for file in whole {
+            assert_eq!(parse(&file).unwrap().len(), 2);
+            for at in 0..file.len() {
+                for value in [0, 1, 0x7f, 0x80, 0xff] {
+                    let mut damaged = file.clone();
+                    damaged[at] = value;
+                    // Whatever it makes of it: no more than the file holds.
+                    let bytes = parse(&damaged)
+                        .map_or(0, |packets| packets.iter().map(|packet| packet.data.len()).sum());
+                    assert!(bytes <= file.len(), "byte {at} as {value}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_is_written_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.pcap");

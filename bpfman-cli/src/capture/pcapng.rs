@@ -152,7 +152,7 @@ fn nanoseconds(resolution: u8) -> (u128, u128) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     struct File(Vec<u8>, Endian);
@@ -194,6 +194,11 @@ mod tests {
             file.numbers(&[20]);
             file.0
         }
+    }
+
+    /// A whole file with two packets.
+    pub fn sample() -> Vec<u8> {
+        File::sample(Endian::Little, 1, 6)
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::connect;
 use crate::args::Global;
-use crate::args::attach::{Detach, DetachWhat};
+use crate::args::detach::{Detach, DetachWhat};
 use crate::error::CliError;
 use crate::show;
 use crate::show::Answer;

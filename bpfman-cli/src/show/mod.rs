@@ -3,6 +3,7 @@
 pub mod block;
 pub mod chain;
 pub mod chain_drawing;
+mod chain_pieces;
 pub mod changed;
 pub mod diagnosis;
 pub mod hook_answers;
