@@ -106,8 +106,7 @@ impl<K: Kernel> Engine<K> {
     /// The chain does not change meanwhile.
     ///
     /// # Errors
-    /// No program of ours is there, a packet is too short, or the kernel cannot run a program on a packet (above 3 to 4
-    /// KiB for XDP, which it runs in one page).
+    /// No program of ours is there, a packet is too short, or the kernel cannot run a program on a packet.
     pub fn trace_chain(
         &self,
         interface: &Interface,
