@@ -1,10 +1,12 @@
 //! The ways to run several programs on one hook that are compared.
 
+use std::time::Duration;
+
 use bpfmand_object::ObjectFile;
 use bpfmand_splice::{Attempt, ProceedMask, SpliceOptions};
 
 use crate::chain::Loaded;
-use crate::kernel::{Map, Program, ProgramKind};
+use crate::kernel::{Map, Program, ProgramKind, thread_cpu_time};
 use crate::objects::{Corpus, compile_text};
 use crate::sources;
 use crate::together::{Together, options};
@@ -56,24 +58,41 @@ pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> Entry {
 #[derive(Clone, Copy, Debug)]
 pub struct Ours {
     pub counters: bool,
+    /// With a timed twin, which one packet in 1,024 takes.
+    pub timing: bool,
     pub attempt: Attempt,
 }
 
 impl Ours {
-    pub const PLAIN: Self = Self { counters: false, attempt: Attempt::First };
+    pub const PLAIN: Self = Self { counters: false, timing: false, attempt: Attempt::First };
     pub const COUNTED: Self = Self { counters: true, ..Self::PLAIN };
+    pub const TIMED: Self = Self { timing: true, ..Self::COUNTED };
+    pub const CALLS: Self = Self { attempt: Attempt::AllFunctions, ..Self::PLAIN };
 }
 
 /// Our chain of these objects' programs. Each is loaded with maps of its own.
 pub fn ours(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> Entry {
+    remade(kind, programs, how).0
+}
+
+/// The same, with the CPU time that it took to make the chain of members that were loaded.
+pub fn remade(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> (Entry, Duration) {
     let mut corpus = Corpus::default();
     for (object, name) in programs {
         corpus.add(kind, name, object, |program| program == *name);
     }
     let members: Vec<(&Loaded, ProceedMask)> =
         corpus.members.iter().map(|member| (member, set(kind))).collect();
-    let options = SpliceOptions { counters: how.counters, attempt: how.attempt, ja32: true, ..options(kind) };
+    let options = SpliceOptions {
+        counters: how.counters,
+        timing: how.timing,
+        attempt: how.attempt,
+        ja32: true,
+        ..options(kind)
+    };
+    let start = thread_cpu_time();
     let chain = Together::new(kind, &members, &corpus.maps, &options)
         .unwrap_or_else(|refused| panic!("{kind:?} chain of {}: {refused}", members.len()));
-    Entry { program: chain.entry.duplicate(), corpus, chain: Some(chain) }
+    let took = thread_cpu_time() - start;
+    (Entry { program: chain.entry.duplicate(), corpus, chain: Some(chain) }, took)
 }

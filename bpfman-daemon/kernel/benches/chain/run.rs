@@ -4,9 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use bpfmand_object::ObjectFile;
-use bpfmand_splice::Attempt;
 
-use crate::designs::{Entry, Ours, ours, single, tail_calls};
+use crate::designs::{Entry, Ours, ours, remade, single, tail_calls};
 use crate::kernel::{self, ProgramKind};
 use crate::live::Network;
 use crate::objects::{self, compile_file, compile_text};
@@ -50,7 +49,37 @@ pub fn all() -> Vec<Case> {
     real(&mut bench);
     live(&mut bench, ProgramKind::Xdp, "XDP, real packets");
     live(&mut bench, ProgramKind::Tcx, "TC, real packets");
-    rounds(bench.cases)
+    let mut cases = rounds(bench.cases);
+    cases.extend(making());
+    cases
+}
+
+/// How long it takes to make a chain, here in the room's own code and in the kernel, and to swap it in.
+fn making() -> Vec<Case> {
+    let kind = ProgramKind::Xdp;
+    let members = compile_text(&sources::members(kind));
+    let hook = kernel::interface("vb");
+    let mut cases = Vec::new();
+    for count in MEMBERS {
+        let programs = vec![(&members, "member"); count];
+        let (mut made, mut swapped) = (Vec::new(), Vec::new());
+        let first = ours(kind, &programs, Ours::COUNTED);
+        let link = kernel::attach_xdp(&first.program, hook, kernel::XdpMode::Native).expect("it attaches");
+        for _ in 0..8 {
+            let (entry, took) = remade(kind, &programs, Ours::COUNTED);
+            made.push(took.as_nanos() as f64);
+            let start = Instant::now();
+            kernel::replace(&link, &entry.program).expect("it can be swapped");
+            swapped.push(start.elapsed().as_nanos() as f64);
+        }
+        for (design, samples) in
+            [("plan, compile, load, verify (CPU)", made), ("swap on an idle hook (wall)", swapped)]
+        {
+            let group = "making an XDP chain".to_owned();
+            cases.push(Case { group, design: design.to_owned(), members: count, samples });
+        }
+    }
+    cases
 }
 
 /// Members that count and go on.
@@ -74,8 +103,8 @@ fn trivial(bench: &mut Bench, kind: ProgramKind, group: &str) {
         add("chain, counters", count, ours(kind, &known, Ours::COUNTED));
         add("chain, unknown verdicts", count, ours(kind, &unknown, Ours::PLAIN));
         add("chain, unknown verdicts, counters", count, ours(kind, &unknown, Ours::COUNTED));
-        let behind_calls = Ours { attempt: Attempt::AllFunctions, ..Ours::PLAIN };
-        add("chain, every member behind a call", count, ours(kind, &known, behind_calls));
+        add("chain, counters and timed twin", count, ours(kind, &known, Ours::TIMED));
+        add("chain, every member behind a call", count, ours(kind, &known, Ours::CALLS));
         if count <= SLOTS {
             let source = sources::dispatcher(kind, count, false);
             add("dispatcher (emulated)", count, single(kind, &source, "dispatcher"));
@@ -126,7 +155,7 @@ fn real(bench: &mut Bench) {
     for (name, object, program) in &programs {
         let alone = ours(kind, &[(object, program)], Ours::PLAIN);
         bench.add(group, &format!("{name} alone"), 1, Measured::Alone(Box::new(alone), packet.clone()));
-        for (design, how) in [("chain", Ours::PLAIN), ("behind calls", CALLS)] {
+        for (design, how) in [("chain", Ours::PLAIN), ("behind calls", Ours::CALLS)] {
             let chain = ours(kind, &vec![(object, program.as_str()); 10], how);
             bench.add(
                 group,
@@ -138,7 +167,8 @@ fn real(bench: &mut Bench) {
     }
     let mixed: Vec<(&ObjectFile, &str)> =
         programs.iter().cycle().take(10).map(|(_, object, program)| (object, program.as_str())).collect();
-    for (design, how) in [("chain", Ours::PLAIN), ("chain, counters", Ours::COUNTED), ("behind calls", CALLS)]
+    for (design, how) in
+        [("chain", Ours::PLAIN), ("chain, counters", Ours::COUNTED), ("behind calls", Ours::CALLS)]
     {
         let chain = ours(kind, &mixed, how);
         bench.add(
@@ -149,8 +179,6 @@ fn real(bench: &mut Bench) {
         );
     }
 }
-
-const CALLS: Ours = Ours { counters: false, attempt: Attempt::AllFunctions };
 
 /// Members that go on, and one that drops behind them: that one is the case without members.
 fn live(bench: &mut Bench, kind: ProgramKind, group: &str) {
