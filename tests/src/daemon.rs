@@ -233,11 +233,23 @@ impl Daemon {
     #[must_use]
     pub fn state(&self) -> State {
         State {
-            pins: crate::kernel::pins(&self.fs()),
+            pins: self.pins(),
             held: crate::kernel::held_by(self.pid()),
             programs: self.list("programs"),
             links: self.list("links"),
         }
+    }
+
+    /// Pins without what may differ from one look to the next: the number of what a chain is compiled into.
+    fn pins(&self) -> Vec<String> {
+        let mut pins = crate::kernel::pins(&self.fs());
+        for pin in &mut pins {
+            if let Some((_, name)) = pin.strip_prefix("chains/").and_then(|pin| pin.split_once('/')) {
+                *pin = format!("chains/N/{name}");
+            }
+        }
+        pins.sort();
+        pins
     }
 
     /// A list without what may differ from one look to the next: the program that a chain is compiled into.
