@@ -277,8 +277,7 @@ fn interfaces_that_match_are_attached_to_as_they_come() {
     let id = daemon.bpfman(&line).success().trim().to_owned();
     let attached = || {
         let links = daemon.bpfman("list links -o json").json();
-        let all = links["links"].as_array().unwrap().iter().filter(|link| link["state"] == "ok").count();
-        all
+        links["links"].as_array().unwrap().iter().filter(|link| link["state"] == "ok").count()
     };
     let mut slowest = std::time::Duration::ZERO;
     for number in 1..=9 {
