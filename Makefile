@@ -47,7 +47,7 @@ client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (roo
 
 flood: build ## change chains 1,000 times under a flood of packets and look at each (root; CHANGES=…, SEED=…)
 	FLOOD_CHANGES=$(or $(CHANGES),1000) $(if $(SEED),FLOOD_SEED=$(SEED)) \
-		cargo nextest run --locked -p bpfman-tests --test system --no-capture flood::no_datagram
+		cargo test --locked -p bpfman-tests --test system -- --nocapture --test-threads 1 flood::no_datagram
 
 fuzz-chain: ## random chains against their members alone, for MINUTES=5 (root; SEED=… repeats a round)
 	FUZZ_MINUTES=$(or $(MINUTES),5) $(if $(SEED),FUZZ_SEED=$(SEED)) \
