@@ -132,11 +132,15 @@ fn managed(program: &ProgramRecord, screen: Screen) -> String {
     let links = program.links.iter().flatten();
     let bytecode = program.bytecode.as_ref();
     match bytecode.and_then(|bytecode| bytecode.image_url.as_ref()) {
-        Some(url) => {
-            block.line("Image URL", url).optional("Pull Policy", bytecode.and_then(|from| from.pull_policy))
-        }
+        Some(url) => block
+            .line("Image URL", url)
+            .optional("Pull Policy", bytecode.and_then(|from| from.pull_policy))
+            .optional("Provenance", provenance(program)),
         None => block.optional("Path", bytecode.and_then(|from| from.path.as_ref())),
     };
+    if let Some(line) = provenance(program) {
+        block.line("Provenance", line);
+    }
     block
         .lines(
             "Global",
@@ -151,6 +155,16 @@ fn managed(program: &ProgramRecord, screen: Screen) -> String {
         block.line("State", &program.state);
     }
     block.render(screen)
+}
+
+/// From the program to who asked for it, which image it was, who signed that and by which rule it was let in, and when,
+/// in one line. None for programs that an older version loaded.
+fn provenance(program: &ProgramRecord) -> Option<String> {
+    let bytecode = program.bytecode.as_ref()?;
+    let (digest, verified_by) = (bytecode.image_digest.as_ref()?, bytecode.verified_by.as_ref()?);
+    let caller = program.loaded_by_uid.map_or_else(String::new, |uid| format!(", asked for by user {uid}"));
+    let at = program.kernel.as_ref().map_or_else(String::new, |kernel| format!(" at {}", kernel.loaded_at));
+    Some(format!("{digest}, verified by {verified_by}{caller}{at}"))
 }
 
 #[cfg(test)]
@@ -256,6 +270,23 @@ mod tests {
         let shown = OneProgram(ProgramRecord::from(&program)).table(Screen::PLAIN);
         assert!(shown.contains(" Image URL:     r/x:1\n Pull Policy:   IfNotPresent\n Global:"), "{shown}");
         assert!(!shown.contains("Path:          /lib"), "{shown}");
+    }
+
+    #[test]
+    fn a_program_from_an_image_says_whence_in_one_line() {
+        let mut program = managed_program();
+        let image = v1::BytecodeImage { url: "r/x:1".into(), ..Default::default() };
+        if let Some(info) = &mut program.info {
+            info.bytecode = Some(v1::BytecodeLocation { location: Some(Location::Image(image)) });
+        }
+        program.image_digest = "sha256:ab".into();
+        program.verified_by = "key sha256:cd (rule r/*)".into();
+        program.loaded_by_uid = Some(7);
+        let shown = OneProgram(ProgramRecord::from(&program)).table(Screen::PLAIN);
+        let line = shown.lines().find(|line| line.contains("Provenance:")).unwrap();
+        for part in ["sha256:ab", "key sha256:cd (rule r/*)", "user 7", "2025-07-22T08:16:06"] {
+            assert!(line.contains(part), "{line}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `skopeo` as an independent reader: of our signatures, and of images on their way through its own layouts.
+//! `skopeo` as an independent reader: of our signatures, and of images on their way through its own layouts; `buildah` as
+//! an independent builder.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it did not expect")]
 
@@ -99,4 +100,44 @@ async fn a_layout_that_skopeo_wrote_is_pushed() {
     let layout = Layout::open(&theirs).unwrap();
     assert_eq!(push(&layout, "copy", &image, None, None).await.unwrap(), digest);
     assert_eq!(&*Store::new(unsigned()).pull(&image).await.unwrap().bytes, object.bytes());
+}
+
+#[tokio::test]
+async fn an_image_that_buildah_built_from_our_containerfile_is_loaded() {
+    let registry = DockerRegistry::start();
+    let folder = tempfile::tempdir().unwrap();
+    let object = object("buildah");
+    std::fs::write(folder.path().join("prog.o"), object.bytes()).unwrap();
+    let containerfile =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/examples/Containerfile.bytecode");
+    let buildah = |arguments: &[&str]| {
+        let output = Command::new("buildah")
+            .args(["--storage-driver", "vfs", "--root"])
+            .arg(folder.path().join("root"))
+            .arg("--runroot")
+            .arg(folder.path().join("run"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .expect("buildah is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let labels = object.labels();
+    let (programs, maps) =
+        (format!("PROGRAMS={}", labels.programs_json()), format!("MAPS={}", labels.maps_json()));
+    let file = containerfile.display().to_string();
+    let mut arguments = vec!["build", "--isolation", "chroot", "-f", &file, "-t", "built"];
+    for argument in ["BYTECODE_FILE=prog.o", &programs, &maps] {
+        arguments.extend(["--build-arg", argument]);
+    }
+    arguments.push(".");
+    buildah(&arguments);
+    for format in ["oci", "docker"] {
+        let image = registry.image(&format!("demo/buildah:{format}"));
+        let target = format!("docker://{image}");
+        buildah(&["push", "--tls-verify=false", "--format", format, "built", &target]);
+        let loaded = Store::new(unsigned()).pull(&image).await.unwrap();
+        assert_eq!((&*loaded.bytes, &loaded.labels), (object.bytes(), labels));
+        assert_eq!(loaded.file_name.as_deref(), Some("prog.o"));
+    }
 }
