@@ -132,10 +132,9 @@ fn managed(program: &ProgramRecord, screen: Screen) -> String {
     let links = program.links.iter().flatten();
     let bytecode = program.bytecode.as_ref();
     match bytecode.and_then(|bytecode| bytecode.image_url.as_ref()) {
-        Some(url) => block
-            .line("Image URL", url)
-            .optional("Pull Policy", bytecode.and_then(|from| from.pull_policy))
-            .optional("Provenance", provenance(program)),
+        Some(url) => {
+            block.line("Image URL", url).optional("Pull Policy", bytecode.and_then(|from| from.pull_policy))
+        }
         None => block.optional("Path", bytecode.and_then(|from| from.path.as_ref())),
     };
     if let Some(line) = provenance(program) {
