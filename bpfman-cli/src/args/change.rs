@@ -139,6 +139,13 @@ pub struct Adopt {
     /// Place among others.
     #[command(flatten)]
     pub order: Order,
+    /// Interface that the link is at; otherwise it is looked for in the daemon's own network namespace and in all that
+    /// have a name.
+    #[arg(short, long)]
+    pub iface: Option<String>,
+    /// Network namespace of that interface, as a path, for example /run/netns/blue.
+    #[arg(short, long, value_name = "PATH", requires = "iface")]
+    pub netns: Option<PathBuf>,
     /// Metadata of the link; several with commas, or by repeating the flag.
     #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
     pub metadata: Vec<KeyValue>,
@@ -250,5 +257,7 @@ mod tests {
         assert_eq!(what("./7"), Ok(KernelLink::Pin("./7".into())));
         assert!(what("link").is_err());
         assert!(parse("bpfman adopt 7").is_err(), "a place is needed");
+        assert!(parse("bpfman adopt 7 -p 1 -i eth0 -n /run/netns/b").is_ok());
+        assert!(parse("bpfman adopt 7 -p 1 -n /run/netns/b").is_err(), "a namespace alone is no place");
     }
 }

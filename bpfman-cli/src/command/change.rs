@@ -101,6 +101,8 @@ fn adopt_request(command: Adopt) -> ext::AdoptRequest {
         proceed_on: command.proceed_on,
         order: command.order.on_the_wire(),
         metadata: to_map(&command.metadata),
+        iface: command.iface.unwrap_or_default(),
+        netns: command.netns.as_deref().map(text_of).unwrap_or_default(),
     }
 }
 
@@ -166,7 +168,8 @@ mod tests {
             Command::Adopt(adopt) => adopt_request(adopt),
             other => panic!("{other:?}"),
         };
-        let request = adopt("bpfman adopt 12 -p 5 --proceed-on pass -m a=b --after role=lb");
+        let request = adopt("bpfman adopt 12 -p 5 --proceed-on pass -m a=b --after role=lb -i eth0 -n /n");
+        assert_eq!((request.iface.as_str(), request.netns.as_str()), ("eth0", "/n"));
         assert_eq!(request.what, Some(ext::adopt_request::What::KernelLinkId(12)));
         assert_eq!((request.priority, request.order.unwrap().after), (5, vec!["role=lb".to_owned()]));
         let here = std::env::current_dir().unwrap().join("pins/a").display().to_string();

@@ -39,15 +39,25 @@ pub fn adopt(request: wire::AdoptRequest, caller_uid: u32) -> Result<AdoptReques
     use wire::adopt_request::What;
     let what = match request.what {
         Some(What::KernelLinkId(id)) => AdoptWhat::Link(KernelLinkId(id)),
+        Some(What::PinPath(path)) if !path.starts_with('/') => {
+            return Err(invalid(format!("the pin \"{path}\" is no absolute path")));
+        }
         Some(What::PinPath(path)) => AdoptWhat::Pin(PathBuf::from(path)),
         None => return Err(invalid("the request names neither a link nor a pin to adopt".to_owned())),
     };
-    let codes = &request.proceed_on;
+    let interface = match (request.iface.is_empty(), request.netns.is_empty()) {
+        (true, true) => None,
+        (true, false) => {
+            return Err(invalid("a network namespace without an interface says nothing of where a link is"));
+        }
+        (false, _) => Some(parse::interface(request.iface, Some(request.netns))),
+    };
+    let names = &request.proceed_on;
     Ok(AdoptRequest {
         what,
-        interface: None,
+        interface,
         priority: request.priority,
-        proceed_on: (!codes.is_empty()).then(|| proceed_on(VerdictFamily::Xdp, codes)).transpose()?,
+        proceed_on: (!names.is_empty()).then(|| proceed_on(VerdictFamily::Xdp, names)).transpose()?,
         order: order(request.order)?.unwrap_or_default(),
         metadata: request.metadata.into_iter().collect(),
         caller_uid,
@@ -205,6 +215,32 @@ mod tests {
             (of(0, location(None)), "neither a file nor an image"),
         ] {
             let status = request.err().unwrap();
+            assert!(status.message().contains(says), "{}", status.message());
+        }
+    }
+
+    #[test]
+    fn what_is_adopted_is_a_link_by_id_or_absolute_pin_and_maybe_its_place() {
+        use wire::adopt_request::What;
+        let of = |request: wire::AdoptRequest| adopt(request, 0);
+        let by_id = wire::AdoptRequest { what: Some(What::KernelLinkId(7)), ..Default::default() };
+        let adopted = of(by_id.clone()).unwrap();
+        assert_eq!((adopted.interface, adopted.proceed_on), (None, None));
+        let here =
+            wire::AdoptRequest { iface: "eth0".into(), proceed_on: vec!["drop".into()], ..by_id.clone() };
+        let adopted = of(here).unwrap();
+        assert_eq!(adopted.interface.unwrap().name, "eth0");
+        assert_eq!(adopted.proceed_on.unwrap().to_string(), "drop");
+        let pin =
+            |path: &str| wire::AdoptRequest { what: Some(What::PinPath(path.into())), ..Default::default() };
+        assert!(of(pin("/sys/fs/bpf/x")).is_ok());
+        for (request, says) in [
+            (wire::AdoptRequest::default(), "neither a link nor a pin"),
+            (pin("x"), "no absolute path"),
+            (wire::AdoptRequest { netns: "/run/netns/b".into(), ..by_id.clone() }, "without an interface"),
+            (wire::AdoptRequest { proceed_on: vec!["pipe".into()], ..by_id }, "pipe is not a verdict of xdp"),
+        ] {
+            let status = of(request).unwrap_err();
             assert!(status.message().contains(says), "{}", status.message());
         }
     }

@@ -159,7 +159,7 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
     })
 }
 
-fn interface(name: String, netns: Option<String>) -> Interface {
+pub fn interface(name: String, netns: Option<String>) -> Interface {
     Interface { name, netns: netns.filter(|path| !path.is_empty()).map(PathBuf::from) }
 }
 

@@ -249,16 +249,14 @@ impl<K: Kernel> Engine<K> {
     fn find_link(&self, what: &AdoptWhat, at: Option<&Interface>) -> Result<Found<K::Handle>, EngineError> {
         let invalid = |message: String| EngineError::Invalid(message);
         let link = match what {
-            AdoptWhat::Link(id) => self.kernel.open_link(*id)?.ok_or_else(|| {
-                invalid(format!("the kernel has no link {id}; `bpftool link` shows those that it has"))
-            })?,
+            AdoptWhat::Link(id) => self.kernel.open_link(*id)?.ok_or(EngineError::NoKernelLink(*id))?,
             AdoptWhat::Pin(path) if !path.is_absolute() => {
                 return Err(invalid(format!("{} is not an absolute path of a pin", path.display())));
             }
             AdoptWhat::Pin(path) => self
                 .kernel
                 .open_pin(path)?
-                .ok_or_else(|| invalid(format!("nothing is pinned at {}", path.display())))?,
+                .ok_or_else(|| EngineError::NoPin { path: path.display().to_string() })?,
         };
         let facts = self.kernel.link_of(&link).map_err(|error| match what {
             AdoptWhat::Pin(path) => invalid(format!(

@@ -1,6 +1,6 @@
 //! Everything that an operation can answer instead of success.
 
-use bpfmand_core::{Anchor, Contradiction, LinkId, MatchingId, ProgramId, ProgramType, Side};
+use bpfmand_core::{Anchor, Contradiction, KernelLinkId, LinkId, MatchingId, ProgramId, ProgramType, Side};
 use bpfmand_kernel::KernelError;
 use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
@@ -61,6 +61,15 @@ pub enum EngineError {
         hook: String,
         /// By which link.
         link: LinkId,
+    },
+    /// No link of the kernel.
+    #[error("the kernel has no link {0}")]
+    NoKernelLink(KernelLinkId),
+    /// Nothing pinned at a path of the caller's.
+    #[error("nothing is pinned at {path}")]
+    NoPin {
+        /// The path.
+        path: String,
     },
     /// No chain at a hook.
     #[error("no program of bpfman is attached at {hook}")]
@@ -307,6 +316,8 @@ impl EngineError {
         match self {
             Self::NoProgram(_)
             | Self::NoKernelProgram(_)
+            | Self::NoKernelLink(_)
+            | Self::NoPin { .. }
             | Self::NoLink(_)
             | Self::NoMatching(_)
             | Self::NoChain { .. }
@@ -361,6 +372,9 @@ impl EngineError {
         let text = match self {
             Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
             Self::NoLink(_) => "`bpfman list links` shows the links",
+            Self::NoKernelLink(_) | Self::NoPin { .. } => {
+                "`bpftool link` shows the kernel's links, with `-f` where they are pinned"
+            }
             Self::NoMatching(_) => "`bpfman list matches` shows them",
             Self::ChainFull { .. } => "detach a program of this hook first",
             Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",

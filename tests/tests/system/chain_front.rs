@@ -339,6 +339,54 @@ fn links_that_the_kernel_orders_are_drawn_among_those_of_others() {
 }
 
 #[test]
+fn a_program_that_someone_attached_by_a_link_is_adopted() {
+    let bench = Bench::new();
+    // Somebody else: another daemon, which knows nothing of this one.
+    let stranger = Bench { daemon: Daemon::start(), network: Network::new() };
+    let far = bench.far();
+    let program = stranger.load(1, DROP);
+    let line = format!("attach {program} xdp -i {INTERFACE} -n {far} -p 10 -o json");
+    let theirs = stranger.daemon.bpfman(&line).json();
+    let traffic = Traffic::new(&bench.network);
+    assert_eq!(traffic.send(1), 0);
+    let id = bench.load(2, PASS);
+    let conflict = bench.run(&format!("attach {id} xdp -i {INTERFACE} -n {far} -p 20"));
+    conflict.fails(7, &[&program, "hint: "]);
+    let kernel_link = theirs["kernel_link_id"].to_string();
+    let adopted = bench
+        .json(&format!("adopt {kernel_link} -p 50 --role theirs -m from=stranger -i {INTERFACE} -n {far}"));
+    assert_eq!(adopted["kernel_link_id"].to_string(), kernel_link, "{adopted:#}");
+    assert_eq!(adopted["metadata"]["from"], "stranger");
+    assert_eq!(traffic.send(1), 0, "it goes on");
+    bench.attach(&id, "-p 90 --before role=theirs --proceed-on drop pass");
+    let shown = bench.json("chain show HOOK");
+    let names: Vec<_> =
+        shown["members"].as_array().unwrap().iter().map(|m| m["program_id"].to_string()).collect();
+    assert_eq!(names, [id, program], "{shown:#}");
+    assert_eq!(traffic.send(1), 0);
+    bench.run(&format!("adopt {kernel_link} -p 50")).fails(6, &["already"]);
+}
+
+#[test]
+fn what_cannot_be_adopted_is_refused() {
+    let bench = Bench::new();
+    let stranger = compile::object("stranger").display().to_string();
+    let script = format!("ip link set dev {INTERFACE} xdpgeneric obj {stranger} sec xdp");
+    crate::strangers::with_bpffs(&bench.network.far, &script);
+    for (line, code, says) in [
+        ("adopt 4000000000 -p 10", 5, "4000000000"),
+        ("adopt /nonexistent/pin -p 10", 5, "/nonexistent/pin"),
+        ("adopt 1 -p 10 -n /run/netns/x", 2, "--iface"),
+        ("adopt 1 -p 10 --proceed-on pipe", 2, "pipe"),
+        ("adopt 1", 2, "--priority"),
+        ("adopt link -p 1", 2, "link"),
+    ] {
+        bench.run(line).fails(code, &[says]);
+    }
+    assert_eq!(bench.run("list links -q").success(), "");
+}
+
+#[test]
 fn a_program_is_replaced_and_put_back() {
     let bench = Bench::new();
     let program = bench.load(1, DROP);
