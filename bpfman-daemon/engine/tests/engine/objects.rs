@@ -12,19 +12,23 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static SECOND: OnceLock<Vec<u8>> = OnceLock::new();
     static GROWN: OnceLock<Vec<u8>> = OnceLock::new();
     static RESHAPED: OnceLock<Vec<u8>> = OnceLock::new();
+    static OBJECTS: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "programs" => &PROGRAMS,
         "sharing" => &SHARING,
         "second" => &SECOND,
         "grown" => &GROWN,
         "reshaped" => &RESHAPED,
+        "objects" => &OBJECTS,
         _ => &REFUSED,
     };
     cell.get_or_init(|| compile(name))
 }
 
 fn compile(name: &str) -> Vec<u8> {
-    let source: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/src").join(format!("{name}.c"));
+    // One of the programs that the kernel room holds chains to is of use here too.
+    let folder = if name == "objects" { "../kernel/tests/members" } else { "tests/src" };
+    let source: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(format!("{name}.c"));
     let done = Command::new("clang")
         .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu", "-c"])
         .arg(&source)

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use bpfmand_core::{AttachPoint, AttachRequest, HookKind, OrderIntent, ProgramId, Sharing};
+use bpfmand_core::{
+    AttachPoint, AttachRequest, Direction, HookKind, OrderIntent, ProgramId, ProgramType, Selector, Sharing,
+};
 use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, StepObserver, UpdateLinkRequest};
 use bpfmand_kernel::Kernel as _;
 
@@ -188,4 +190,32 @@ fn a_hook_is_changed_while_the_chain_of_another_is_being_verified() {
         gate.set(|(_, open)| *open = true);
     });
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
+}
+
+/// Lists are tied to the type information of the program that they were made with: map and members share one.
+#[test]
+fn members_that_keep_lists_in_maps_are_loaded_and_chained() {
+    let bench = crate::linux::bench("members_that_keep_lists_in_maps_are_loaded_and_chained");
+    if bench.kernel.features().version < (6, 4) {
+        println!("skipped: Linux before 6.4 has no lists in maps");
+        return;
+    }
+    let engine = bench.engine();
+    let mut request = bench.request("objects", &["push_to_list", "pop_from_list"]);
+    request.programs.iter_mut().for_each(|program| program.program_type = ProgramType::Tc);
+    let [push, pop] = engine.loads(&request)[..] else { panic!() };
+    engine.attached(push, bench.tc(Direction::Ingress, 1));
+    engine.attached(pop, bench.tc(Direction::Ingress, 2));
+    let hook = HookKind::Tc(Direction::Ingress);
+    let view = engine.show_chain(&bench.left(), hook).unwrap();
+    assert!(view.members.iter().all(|member| member.way == "own"), "{view:?}");
+    let list = engine.list(&Selector { managed_only: true, ..Selector::default() }).unwrap();
+    let btf: Vec<_> = list.iter().map(|program| program.facts.as_ref().unwrap().btf_id).collect();
+    assert_eq!(btf[0], btf[1], "programs and maps of one load have one type information");
+    // What the first puts into the list, the second takes out of it, packet for packet.
+    for _ in 0..3 {
+        assert_eq!(bench.kernel.verdict(push), 3);
+        assert_eq!(bench.kernel.verdict(pop), 3);
+    }
+    assert_eq!(bench.kernel.verdict(pop), 0, "the list is empty again");
 }

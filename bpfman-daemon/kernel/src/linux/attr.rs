@@ -198,7 +198,7 @@ attr!(
     }
 );
 attr!(
-    /// `struct bpf_map_info` up to `name`.
+    /// `struct bpf_map_info` up to `btf_id`.
     MapInfo {
         map_type: u32,
         id: u32,
@@ -207,6 +207,12 @@ attr!(
         max_entries: u32,
         map_flags: u32,
         name: [u8; 16],
+        ifindex: u32,
+        btf_vmlinux_value_type_id: u32,
+        netns_dev: u64,
+        netns_ino: u64,
+        btf_id: u32,
+        pad: u32,
     }
 );
 attr!(

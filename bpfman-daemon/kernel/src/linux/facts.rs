@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bpfmand_core::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, ProgramFacts, ProgramId};
 
-use super::attr::{BtfInfo, ById, Command, LinkInfo, MapInfo, ProgInfo};
+use super::attr::{ById, Command, LinkInfo, MapInfo, ProgInfo};
 use super::sys;
 
 pub const LINK_TYPE_XDP: u32 = 6;
@@ -81,20 +81,6 @@ pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
     })
 }
 
-/// The BTF that a program was loaded with, raw.
-pub fn program_btf(program: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
-    let Some(id) = self::program(program)?.btf_id else { return Ok(None) };
-    // The program holds it.
-    let Some(btf) = open(Command::BtfGetFdById, id.0)? else { return Ok(None) };
-    let mut info = BtfInfo::default();
-    sys::info(&btf, &mut info)?;
-    let mut bytes = vec![0_u8; info.btf_size as usize];
-    info = BtfInfo { btf: bytes.as_mut_ptr() as u64, btf_size: bytes.len() as u32, ..BtfInfo::default() };
-    sys::info(&btf, &mut info)?;
-    bytes.truncate(info.btf_size as usize);
-    Ok(Some(bytes))
-}
-
 /// Refuses a descriptor of another kind of object: the kernel's description of one would be read as the other's.
 fn expect(fd: &OwnedFd, kind: &str) -> io::Result<()> {
     let found = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
@@ -123,6 +109,14 @@ pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
         flags: info.map_flags,
         bytes_memlock: memlock(fd),
     })
+}
+
+/// The types that a map was made with; none if it has none.
+pub fn map_btf(fd: &OwnedFd) -> io::Result<Option<BtfId>> {
+    expect(fd, "bpf-map")?;
+    let mut info = MapInfo::default();
+    sys::info(fd, &mut info)?;
+    Ok((info.btf_id != 0).then_some(BtfId(info.btf_id)))
 }
 
 /// Type, and bytes of a key and of a value, of a map: what the kernel goes by when it reads those from memory.

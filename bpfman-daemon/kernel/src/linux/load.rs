@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, MapRole, MapSpec};
 
 use super::attr::{self, Command};
-use super::{extension, facts, features, netns, sys};
+use super::{extension, facts, features, netns, sys, types};
 use crate::{KernelError, Loaded, LogRequest, ProgramLoad};
 
 const MAP_TYPE_ARRAY: u32 = 2;
@@ -30,14 +30,6 @@ const STATISTICS: usize = 8 << 10;
 const LOG_START: usize = 64 << 10;
 /// What Linux takes at most.
 const LOG_END: usize = (u32::MAX >> 8) as usize;
-
-/// Loads type information.
-pub fn btf(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
-    let mut request =
-        attr::BtfLoad { btf: bytes.as_ptr() as u64, btf_size: bytes.len() as u32, ..Default::default() };
-    sys::bpf_fd(Command::BtfLoad, &mut request)
-        .map_err(|source| KernelError::call("load", format!("BTF of {} bytes", bytes.len()), source))
-}
 
 /// Creates a map and gives it its first contents.
 pub fn map(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
@@ -142,8 +134,8 @@ pub fn program(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
 
 fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
     let text = &load.text.0;
-    let (insns, _maps) = with_descriptors(load)?;
-    let btf = text.btf.as_deref().map(btf).transpose()?;
+    let (insns, maps) = with_descriptors(load)?;
+    let btf = text.btf.as_deref().map(|bytes| types::of_maps_or_new(bytes, &maps)).transpose()?;
     let license = CString::new(text.license.as_str()).unwrap_or_default();
     let mut request = attr::ProgLoad {
         prog_type: load.kind.kernel_type,

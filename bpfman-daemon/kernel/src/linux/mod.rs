@@ -23,6 +23,7 @@ mod symbols;
 mod sys;
 mod tcx;
 mod test_run;
+mod types;
 mod watch;
 mod xdp;
 
@@ -125,7 +126,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn load_btf(&self, btf: &[u8]) -> Result<OwnedFd, KernelError> {
-        load::btf(btf)
+        types::load(btf)
     }
 
     fn create_map(&self, spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
@@ -173,7 +174,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn program_btf(&self, program: &OwnedFd) -> Result<Option<Vec<u8>>, KernelError> {
-        facts::program_btf(program)
+        types::of_program(program)
             .map_err(|source| KernelError::call("read", "the types of a program", source))
     }
 

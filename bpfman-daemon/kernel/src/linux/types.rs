@@ -1,0 +1,62 @@
+//! Type information (BTF) in the kernel.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bpfmand_core::BtfId;
+
+use super::attr::{self, BtfInfo, Command};
+use super::{facts, sys};
+use crate::KernelError;
+
+/// Loads type information.
+pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
+    let mut request =
+        attr::BtfLoad { btf: bytes.as_ptr() as u64, btf_size: bytes.len() as u32, ..Default::default() };
+    sys::bpf_fd(Command::BtfLoad, &mut request)
+        .map_err(|source| KernelError::call("load", format!("BTF of {} bytes", bytes.len()), source))
+}
+
+/// The types of a program that uses these maps: the object that one of the maps was made with, if it holds the same
+/// bytes, else a new one.
+///
+/// Lists, trees and pointers to a program's own types in a map are tied to the object, not to what it holds: the
+/// verifier takes the same types loaded twice for different ones. For all others it saves a load.
+pub fn of_maps_or_new(bytes: &[u8], maps: &[OwnedFd]) -> Result<OwnedFd, KernelError> {
+    let ids: BTreeSet<BtfId> = maps.iter().filter_map(|map| facts::map_btf(map).ok().flatten()).collect();
+    let same = ids.into_iter().find_map(|id| same(id, bytes).ok().flatten());
+    same.map_or_else(|| load(bytes), Ok)
+}
+
+/// The types that a program was loaded with, raw.
+pub fn of_program(program: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
+    let Some(id) = facts::program(program)?.btf_id else { return Ok(None) };
+    // The program holds it.
+    let Some(btf) = facts::open(Command::BtfGetFdById, id.0)? else { return Ok(None) };
+    contents(&btf, size(&btf)?).map(Some)
+}
+
+fn same(id: BtfId, bytes: &[u8]) -> io::Result<Option<OwnedFd>> {
+    let Some(btf) = facts::open(Command::BtfGetFdById, id.0)? else { return Ok(None) };
+    let size = size(&btf)?;
+    if size != bytes.len() || contents(&btf, size)? != bytes {
+        return Ok(None);
+    }
+    Ok(Some(btf))
+}
+
+fn size(btf: &OwnedFd) -> io::Result<usize> {
+    let mut info = BtfInfo::default();
+    sys::info(btf, &mut info)?;
+    Ok(info.btf_size as usize)
+}
+
+fn contents(btf: &OwnedFd, size: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0_u8; size];
+    let mut info =
+        BtfInfo { btf: bytes.as_mut_ptr() as u64, btf_size: bytes.len() as u32, ..BtfInfo::default() };
+    sys::info(btf, &mut info)?;
+    bytes.truncate(info.btf_size as usize);
+    Ok(bytes)
+}
