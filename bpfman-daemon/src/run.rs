@@ -1,5 +1,6 @@
 //! The daemon's life: open, recover, serve, end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     options.images = Arc::clone(&images) as Arc<dyn Images>;
     options.xdp_modes = config.xdp_modes.clone();
     options.tc_by_clsact = config.tc_by_clsact;
+    // As libxdp itself looks for them.
+    if let Some(bpffs) = std::env::var_os("LIBXDP_BPFFS") {
+        options.libxdp_pins = Path::new(&bpffs).join("xdp");
+    }
     options.counters = config.counters;
     #[cfg(debug_assertions)]
     let steps = Arc::new(crate::step_kill::StepKill::from_environment());

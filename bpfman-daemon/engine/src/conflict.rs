@@ -1,12 +1,13 @@
 //! Hooks that are held by programs of others: who is in the way, and what can be done.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use bpfmand_core::{HookEntry, HookKey, Interface, KernelLinkId, ProgramFacts, Via, XdpRunsIn};
+use bpfmand_core::{HookEntry, HookKey, Interface, KernelLinkId, ProgramFacts, ProgramId, Via, XdpRunsIn};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::chain::hook_text;
+use crate::libxdp::config::{self, Read};
 use crate::{Engine, EngineError};
 
 /// A program of others that holds a hook which takes only one.
@@ -52,19 +53,27 @@ pub struct Dispatcher {
     /// Version of the protocol; none before it had a version.
     pub version: Option<u8>,
     /// How many programs it calls, where that is known.
-    pub programs: Option<u8>,
-    /// Where libxdp keeps their pins.
+    pub count: Option<usize>,
+    /// Those of them that are pinned where libxdp keeps pins, in the order in which packets meet them.
+    pub programs: Vec<DispatcherProgram>,
+    /// Where libxdp keeps their pins, if they are there.
     pub folder: Option<PathBuf>,
+    /// Why programs of bpfman cannot join it.
+    pub cannot_join: Option<&'static str>,
     /// Where it runs.
     pub mode: XdpRunsIn,
 }
 
-/// Name of libxdp's dispatcher.
-const DISPATCHER: &str = "xdp_dispatcher";
-/// First byte of its configuration, which is its read-only data.
-const MAGIC: u8 = 236;
-/// Where libxdp keeps its pins, unless `LIBXDP_BPFFS` says otherwise.
-const LIBXDP_PINS: &str = "/sys/fs/bpf/xdp";
+/// A program in libxdp's dispatcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DispatcherProgram {
+    /// 0 runs first.
+    pub priority: u32,
+    /// The kernel's id.
+    pub id: ProgramId,
+    /// Its function's name, of which the kernel keeps 15 bytes.
+    pub name: String,
+}
 
 impl<K: Kernel> Engine<K> {
     /// Attaches to a hook that takes one program. Where another is there, it is named.
@@ -109,8 +118,10 @@ impl<K: Kernel> Engine<K> {
             Attached::Netlink { mode } => (Some(*mode), None),
             _ => (None, None),
         };
-        let dispatcher =
-            program.as_ref().zip(mode).and_then(|(program, mode)| self.dispatcher(key, program, mode));
+        let dispatcher = program.as_ref().zip(mode).and_then(|(program, mode)| {
+            let is_linked = matches!(attached, Attached::Link { .. });
+            self.dispatcher(key, program, mode, is_linked)
+        });
         EngineError::HookHeld(Box::new(HookConflict {
             hook: hook_text(key, interface),
             interface: interface.clone(),
@@ -120,25 +131,52 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Tells whether a program is a dispatcher in libxdp's protocol, by its name, the magic in its configuration and the
-    /// folder of its pins.
-    fn dispatcher(&self, key: &HookKey, program: &ProgramFacts, mode: XdpRunsIn) -> Option<Dispatcher> {
-        if program.name != DISPATCHER {
-            return None;
-        }
-        let configuration = program.map_ids.iter().find_map(|id| {
-            let map = self.kernel.open_map(*id).ok()?;
-            let first = self.kernel.map_entries(&map, 1).ok()?.into_iter().next()?;
-            (first.value.first() == Some(&MAGIC)).then_some(first.value)
+    /// What can be told of a dispatcher of libxdp.
+    fn dispatcher(
+        &self,
+        key: &HookKey,
+        program: &ProgramFacts,
+        mode: XdpRunsIn,
+        is_linked: bool,
+    ) -> Option<Dispatcher> {
+        let glance = self.glance_at_dispatcher(key, program).ok().flatten()?;
+        // Without the lock it is told as well as can be: nothing is decided by it.
+        let _lock = self.kernel.lock_folder(&self.libxdp_pins).ok();
+        let programs = self.slots_of(&glance).unwrap_or_default().into_iter().map(|slot| DispatcherProgram {
+            priority: slot.slot.priority,
+            id: slot.program.id,
+            name: slot.program.name,
         });
-        let folder = Path::new(LIBXDP_PINS).join(format!("dispatch-{}-{}", key.ifindex, program.id));
-        let folder = folder.is_dir().then_some(folder);
-        let byte = |at: usize| configuration.as_ref().and_then(|bytes| bytes.get(at)).copied();
-        Some(Dispatcher { version: byte(1), programs: byte(2), folder, mode })
+        let (version, count) = match &glance.config {
+            Read::Slots(slots) => (Some(config::VERSION), Some(slots.len())),
+            Read::Version(version) => (Some(*version), None),
+            Read::Other => (None, None),
+        };
+        let cannot_join = if !self.kernel.features().freplace {
+            Some("this kernel lets no program take the place of another's function (freplace)")
+        } else if is_linked {
+            Some("it is attached by a link, which libxdp does not do")
+        } else {
+            None
+        };
+        Some(Dispatcher {
+            version,
+            count,
+            programs: programs.collect(),
+            folder: Some(glance.folder)
+                .filter(|folder| self.kernel.list_folder(folder).is_ok_and(|names| !names.is_empty())),
+            cannot_join,
+            mode,
+        })
     }
 }
 
 impl HookConflict {
+    /// True if a dispatcher of libxdp holds the hook that programs of bpfman may join.
+    pub(crate) fn is_dispatcher(&self) -> bool {
+        matches!(&self.attached, Attached::LibxdpDispatcher(dispatcher) if dispatcher.cannot_join.is_none())
+    }
+
     /// What can be done about it.
     #[must_use]
     pub fn hint(&self) -> String {
@@ -168,10 +206,11 @@ impl HookConflict {
                  pass unfiltered until something is attached in its place",
                 off(*mode)
             ),
-            Attached::LibxdpDispatcher(_) => format!(
-                "libxdp's users share this hook: `xdp-loader status {name}` shows their programs, and `xdp-loader \
-                 unload {name} --all` removes them; load them with bpfman to have them in one chain with yours",
-                name = interface.name
+            Attached::LibxdpDispatcher(dispatcher) => format!(
+                "bpfman cannot join them{}: `xdp-loader status` shows them, and `xdp-loader unload {name} --all` \
+                 removes them; load them with bpfman to have them in one chain with yours",
+                dispatcher.cannot_join.map(|why| format!(", since {why}")).unwrap_or_default(),
+                name = interface.name,
             ),
             Attached::Unknown => {
                 "`bpftool net` shows who holds the hook; bpfman never replaces programs of others".to_owned()
@@ -197,10 +236,23 @@ impl fmt::Display for HookConflict {
             Attached::Netlink { mode } => write!(f, ", attached by netlink in {mode} mode")?,
             Attached::LibxdpDispatcher(dispatcher) => {
                 f.write_str(", a dispatcher of libxdp")?;
-                if let Some(programs) = dispatcher.programs {
-                    write!(f, " with {programs} programs")?;
+                if let Some(version) = dispatcher.version {
+                    write!(f, " (version {version})")?;
                 }
                 write!(f, " in {} mode", dispatcher.mode)?;
+                for (number, program) in dispatcher.programs.iter().enumerate() {
+                    f.write_str(if number == 0 { ", which runs " } else { ", " })?;
+                    write!(
+                        f,
+                        "\"{}\" (program {}, priority {})",
+                        program.name, program.id, program.priority
+                    )?;
+                }
+                if let Some(count) = dispatcher.count
+                    && count != dispatcher.programs.len()
+                {
+                    write!(f, ", {} of its {count} programs unknown", count - dispatcher.programs.len())?;
+                }
                 if let Some(folder) = &dispatcher.folder {
                     write!(f, ", pinned in {}", folder.display())?;
                 }

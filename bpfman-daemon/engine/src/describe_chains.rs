@@ -36,6 +36,7 @@ impl<K: Kernel> Engine<K> {
             None => None,
         };
         let chain = hook.as_ref().and_then(|hook| hook.chain.as_ref());
+        let is_dispatcher = hook.as_ref().is_some_and(|hook| hook.entry == Entry::Dispatcher);
         let members = details.members.iter().enumerate().map(|(at, member)| {
             let carried = chain.and_then(|chain| chain.members.get(at));
             let counted = counters.as_ref().and_then(|all| all.links.iter().find(|c| c.link == member.link));
@@ -46,6 +47,9 @@ impl<K: Kernel> Engine<K> {
                     (Some(carried), _) => carried.reason.clone(),
                     // Behind a member with an empty set.
                     (None, Some(_)) => "it never runs: no verdict of a member before it goes on".to_owned(),
+                    (None, None) if is_dispatcher => {
+                        "a slot of libxdp's dispatcher, which others share".to_owned()
+                    }
                     (None, None) => "the hook runs it as it is".to_owned(),
                 },
                 segment: chain.map_or(0, |chain| chain.segment_of(at)),
@@ -133,6 +137,7 @@ impl<K: Kernel> Engine<K> {
             entry,
             kernel_link: running.kernel_link,
             mode: match hook.entry {
+                Entry::Dispatcher => "xdp",
                 Entry::Link if key.kind == HookKind::Xdp => "xdp",
                 Entry::Link => "tcx",
                 Entry::Filter { .. } => "clsact",
@@ -149,6 +154,9 @@ fn reason_of(hook: &HookRecord, members: usize) -> String {
         (None, Strategy::Direct) => {
             "one member, whose proceed-on set cannot change its verdict: it is attached itself".to_owned()
         }
+        (None, Strategy::Dispatcher) => format!(
+            "libxdp holds the hook: {members} of the programs in its dispatcher are ours, each in a slot by its priority"
+        ),
         (None, _) => format!("{members} members joined into one program"),
     }
 }

@@ -161,6 +161,18 @@ impl<K: Kernel> Engine<K> {
                 let program = facts.ifindex.map(|_| facts.program);
                 Ok(Running { kernel_link: Some(facts.id), program, pin: Some(pin), state })
             }
+            Entry::Dispatcher => {
+                let standing = self.dispatcher_with_ours(hook)?;
+                let state = match &standing {
+                    Some(standing) if standing.has_all_of(hook) => OK.to_owned(),
+                    Some(_) => {
+                        "changed: someone took a program of its chain out of libxdp's dispatcher".to_owned()
+                    }
+                    None => "gone: libxdp's dispatcher at its hook does not have it".to_owned(),
+                };
+                let program = standing.map(|standing| standing.program.id);
+                Ok(Running { kernel_link: None, program, pin: None, state })
+            }
             Entry::Filter { priority, handle } => {
                 let program = filter_place(&hook.key, &hook.interface, TcFilter { priority, handle })
                     // The namespace may be gone with its interface.

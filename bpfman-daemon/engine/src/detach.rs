@@ -16,8 +16,8 @@ use crate::state::Uncleared;
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
 
-/// A hook that goes on without some of its members: its record, and what it runs now, if that could be changed.
-type Left<'a, K> = (HookRecord, Option<BuiltChain<'a, K>>);
+/// A hook without some of its members: its record if it goes on, and what it runs now, if that could be changed.
+type Left<'a, K> = (Option<HookRecord>, Option<BuiltChain<'a, K>>);
 
 impl<K: Kernel> Engine<K> {
     /// Removes one attachment. When this returns, the kernel has let go of it.
@@ -71,7 +71,7 @@ impl<K: Kernel> Engine<K> {
         }
         for (key, leaving) in &chains {
             match self.leave_chain(operation_name, key, leaving, &mut leftover, &mut undo) {
-                Ok(Some((hook, built))) => {
+                Ok((Some(hook), built)) => {
                     built_chains.extend(built);
                     match encode(&hook) {
                         Ok(record) => batch.put(records::HOOKS, &records::hook_key(key), record),
@@ -79,7 +79,8 @@ impl<K: Kernel> Engine<K> {
                     };
                     changed.push(hook);
                 }
-                Ok(None) => {
+                Ok((None, built)) => {
+                    built_chains.extend(built);
                     batch.delete(records::HOOKS, &records::hook_key(key));
                 }
                 Err(error) => return Err(undo.run(error)),
@@ -157,7 +158,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Takes members out of a chain. Answers the hook's new record with what it runs now, or none if it ends.
+    /// Takes members out of a chain. Answers the hook's new record, or none if it ends, with what it runs now.
     fn leave_chain<'a>(
         &'a self,
         operation_name: &'static str,
@@ -165,16 +166,28 @@ impl<K: Kernel> Engine<K> {
         leaving: &[LinkId],
         leftover: &mut LeftoverRecord,
         undo: &mut Undo<'a>,
-    ) -> Result<Option<Left<'a, K>>, EngineError> {
+    ) -> Result<Left<'a, K>, EngineError> {
         let (hook, remaining) = {
             let state = self.state();
-            let Some(hook) = state.hooks.get(key).cloned() else { return Ok(None) };
+            let Some(hook) = state.hooks.get(key).cloned() else { return Ok((None, None)) };
             let remaining: Vec<_> =
                 state.chain(key).into_iter().filter(|link| !leaving.contains(&link.id)).collect();
             (hook, state.order(key, remaining, None))
         };
         self.refuse_held(key)?;
         let is_entered = self.is_entered(&hook)?;
+        if is_entered && hook.entry == Entry::Dispatcher {
+            self.step(operation_name, "build chain");
+            let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry))?;
+            self.change_chain(&hook, &built, undo)?;
+            // Removed by the next start too, if this one does not come to it.
+            leftover
+                .folders
+                .extend(built.dispatcher.iter().flat_map(|new| new.leftovers()).map(|path| text(&path)));
+            let goes_on = !remaining.is_empty();
+            let record = goes_on.then(|| built.recorded(HookRecord { newcomer: None, ..(*hook).clone() }));
+            return Ok((record, Some(built)));
+        }
         if remaining.is_empty() && !(is_entered && self.is_kept_attached(key)) {
             if is_entered && hook.adopted_link {
                 let leaving: Vec<_> =
@@ -183,17 +196,17 @@ impl<K: Kernel> Engine<K> {
             } else {
                 self.leave_entry(&hook, leftover);
             }
-            return Ok(None);
+            return Ok((None, None));
         }
         if !is_entered {
             // Someone removed the pin, and with it what ran here: nothing is to be swapped. Recovery, or the next
             // attach, enters the hook again with those who remain.
-            return Ok(Some((HookRecord { newcomer: None, ..(*hook).clone() }, None)));
+            return Ok((Some(HookRecord { newcomer: None, ..(*hook).clone() }), None));
         }
         self.step(operation_name, "build chain");
         let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry))?;
         self.change_chain(&hook, &built, undo)?;
-        Ok(Some((built.recorded(HookRecord { newcomer: None, ..(*hook).clone() }), Some(built))))
+        Ok((Some(built.recorded(HookRecord { newcomer: None, ..(*hook).clone() })), Some(built)))
     }
 
     /// Lists what a hook is entered by as something to be removed.
@@ -211,6 +224,8 @@ impl<K: Kernel> Engine<K> {
                 handle,
                 program: hook.program,
             }),
+            // Others may be in the dispatcher: it is made anew, or was left already.
+            Entry::Dispatcher => {}
         }
     }
 

@@ -235,6 +235,19 @@ impl<K: Kernel> Engine<K> {
                 &hook.key,
                 hook.interface.netns.as_deref(),
             ),
+            Entry::Dispatcher => {
+                if self.contents(hook.interface.netns.as_deref(), &hook.key)?.is_none() {
+                    return Ok(Look::Gone);
+                }
+                Ok(match self.dispatcher_with_ours(hook)? {
+                    Some(standing) if standing.has_all_of(hook) => {
+                        self.follow_dispatcher(hook, &standing)?;
+                        Look::Right
+                    }
+                    Some(_) => Look::Torn("someone took a program out of libxdp's dispatcher".to_owned()),
+                    None => Look::Lost("libxdp's dispatcher, with it in a slot, was taken away".to_owned()),
+                })
+            }
             Entry::Filter { priority, handle } => {
                 let Some(at) = filter_place(&hook.key, &hook.interface, TcFilter { priority, handle }) else {
                     return Ok(Look::Gone);

@@ -41,6 +41,8 @@ pub struct EngineOptions {
     pub tc_by_clsact: bool,
     /// Whether chains count where packets leave them.
     pub counters: CountersMode,
+    /// Where libxdp keeps its pins.
+    pub libxdp_pins: PathBuf,
 }
 
 impl EngineOptions {
@@ -55,6 +57,7 @@ impl EngineOptions {
             xdp_modes: XdpModes::new(),
             tc_by_clsact: false,
             counters: CountersMode::default(),
+            libxdp_pins: PathBuf::from(crate::libxdp::LIBXDP_PINS),
         }
     }
 }
@@ -68,6 +71,8 @@ pub struct Engine<K: Kernel> {
     pub(crate) xdp_modes: XdpModes,
     pub(crate) tc_by_clsact: bool,
     pub(crate) counters: CountersMode,
+    /// Where libxdp keeps its pins.
+    pub(crate) libxdp_pins: PathBuf,
     /// This boot.
     pub(crate) boot: String,
     /// How long changes of hooks took.
@@ -104,6 +109,7 @@ impl<K: Kernel> Engine<K> {
             drifts: DriftCounts::default(),
             changes: Changes::default(),
             counters: options.counters,
+            libxdp_pins: options.libxdp_pins,
             store: options.store,
             state: Mutex::default(),
             locks: Arc::default(),

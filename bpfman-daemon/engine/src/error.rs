@@ -103,6 +103,16 @@ pub enum EngineError {
     /// A program of others holds a hook that takes only one.
     #[error("{0}")]
     HookHeld(Box<HookConflict>),
+    /// The dispatcher of libxdp that holds a hook cannot be changed as asked for.
+    #[error("the dispatcher of libxdp at {hook} cannot take it: {reason}")]
+    Dispatcher {
+        /// Which hook.
+        hook: String,
+        /// Why.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
     /// A hook has no room.
     #[error("{hook} already runs {limit} programs, the most one chain takes")]
     ChainFull {
@@ -338,6 +348,7 @@ impl EngineError {
                 ErrorKind::Precondition
             }
             Self::HookHeld(_)
+            | Self::Dispatcher { .. }
             | Self::ChainFull { .. }
             | Self::SharedMap { .. }
             | Self::MapDiffers { .. }
@@ -407,6 +418,7 @@ impl EngineError {
             }
             Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
             Self::HookHeld(conflict) => return Some(conflict.hint()),
+            Self::Dispatcher { hint, .. } => return Some(hint.clone()),
             Self::Image(failure) => return failure.hint.clone(),
             Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
             Self::Lost { .. } => {

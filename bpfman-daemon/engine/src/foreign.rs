@@ -21,6 +21,7 @@ struct ChainEntry {
     program: ProgramId,
     link: Option<KernelLinkId>,
     filter: Option<(u16, u32)>,
+    dispatcher: bool,
 }
 
 /// What of a hook is ours.
@@ -43,7 +44,11 @@ impl Ours {
             Via::Filter(facts) => self.chain.is_some_and(|ours| {
                 entry.program == Some(ours.program) && ours.filter == Some((facts.priority, facts.handle))
             }),
-            Via::XdpNetlink { .. } | Via::TcxProgram => false,
+            // A dispatcher with ours in it; others may be in it too.
+            Via::XdpNetlink { .. } => {
+                self.chain.is_some_and(|ours| ours.dispatcher && entry.program == Some(ours.program))
+            }
+            Via::TcxProgram => false,
         }
     }
 
@@ -130,8 +135,10 @@ impl<K: Kernel> Engine<K> {
                 (handle.map(|handle| self.kernel.link_of(&handle)).transpose()?.map(|facts| facts.id), None)
             }
             Entry::Filter { priority, handle } => (None, Some((priority, handle))),
+            Entry::Dispatcher => (None, None),
         };
-        Ok(ChainEntry { program: hook.program, link, filter })
+        let dispatcher = hook.entry == Entry::Dispatcher;
+        Ok(ChainEntry { program: hook.program, link, filter, dispatcher })
     }
 
     /// Who holds a program or link, for people. Not being able to tell is no failure: it is a hint.

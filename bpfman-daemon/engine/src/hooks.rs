@@ -37,17 +37,22 @@ impl<K: Kernel> Engine<K> {
         let links = self.order_changed(key, interface, links, Some(link.id), &link)?;
         self.step("attach", "build chain");
         let built = self.build_chain(key, interface, &links, old.as_ref().map(|hook| hook.entry))?;
+        let mut joined = None;
         let mut undo = Undo::default();
         let entry = match &old {
             Some(hook) => {
                 self.change_chain(hook, &built, &mut undo)?;
                 hook.entry
             }
-            None => match self.enter_hook(interface, key, link.operation, &links, &built, &mut undo) {
-                Ok(entry) => entry,
+            None => match self.enter_or_join(interface, key, link.operation, &links, &built, &mut undo) {
+                Ok((entry, dispatcher)) => {
+                    joined = dispatcher;
+                    entry
+                }
                 Err(error) => return Err(undo.run(error)),
             },
         };
+        let built = joined.unwrap_or(built);
         let hook = match &old {
             Some(hook) => (**hook).clone(),
             None => HookRecord::entered(*key, interface.clone(), link.operation, entry),
@@ -73,6 +78,9 @@ impl<K: Kernel> Engine<K> {
         built: &BuiltChain<'a, K>,
         undo: &mut Undo<'a>,
     ) -> Result<(), EngineError> {
+        if let Some(dispatcher) = &built.dispatcher {
+            return self.change_dispatcher(dispatcher, undo);
+        }
         let before = self.kernel.open_program(hook.program)?;
         self.step("chain", "swap");
         self.swap(hook, hook.program, &built.handle, &hook.interface)
@@ -89,6 +97,28 @@ impl<K: Kernel> Engine<K> {
             result
         });
         Ok(())
+    }
+
+    /// Attaches the first chain of a hook. Where libxdp holds it and the kernel can do it, the members join libxdp's
+    /// dispatcher: what the hook runs then is answered too.
+    pub(crate) fn enter_or_join<'a>(
+        &'a self,
+        interface: &Interface,
+        key: &HookKey,
+        operation: OperationId,
+        links: &[Arc<LinkRecord>],
+        built: &BuiltChain<'a, K>,
+        undo: &mut Undo<'a>,
+    ) -> Result<(Entry, Option<BuiltChain<'a, K>>), EngineError> {
+        match self.enter_hook(interface, key, operation, links, built, undo) {
+            Err(EngineError::HookHeld(conflict))
+                if conflict.is_dispatcher() && self.kernel.features().freplace =>
+            {
+                let joined = self.join_dispatcher(interface, key, links, undo)?;
+                Ok((Entry::Dispatcher, Some(joined)))
+            }
+            entered => Ok((entered?, None)),
+        }
     }
 
     /// Attaches the first chain of a hook.

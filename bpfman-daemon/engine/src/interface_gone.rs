@@ -60,6 +60,8 @@ impl<K: Kernel> Engine<K> {
             },
             // The kernel removes all queueing disciplines of an interface that is moved.
             Entry::Filter { .. } => Ok(false),
+            // What libxdp attaches has no link that could go with the interface.
+            Entry::Dispatcher => Ok(false),
         }
     }
 

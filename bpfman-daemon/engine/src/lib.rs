@@ -32,6 +32,7 @@ mod interface_back;
 mod interface_gone;
 mod interface_names;
 mod interfaces;
+mod libxdp;
 mod list_hooks;
 mod load;
 mod load_maps;
@@ -70,7 +71,7 @@ pub use chain::record::{CarriedBy, ChainId};
 pub use chain::{
     ChainCounters, ChainVerification, CountersMode, HookChange, HookSwitches, LinkCounters, VerifiedPart,
 };
-pub use conflict::{Attached, Dispatcher, HookConflict};
+pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use details::{
     ChainDetails, ChainMemberDetails, HookEntryDetails, LinkDetails, ManagedProgram, MapDetails,
     MatchingDetails, PreviousVersion, ProgramDetails, ProgramSource,

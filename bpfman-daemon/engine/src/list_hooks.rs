@@ -69,6 +69,7 @@ impl<K: Kernel> Engine<K> {
             members,
             program: running.program,
             mode: match hook.entry {
+                Entry::Dispatcher => "xdp",
                 Entry::Link if hook.key.kind == HookKind::Xdp => "xdp",
                 Entry::Link => "tcx",
                 Entry::Filter { .. } => "clsact",

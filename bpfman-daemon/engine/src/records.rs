@@ -201,6 +201,8 @@ pub enum Entry {
         /// Its handle.
         handle: u32,
     },
+    /// By slots of the dispatcher of libxdp that holds the hook.
+    Dispatcher,
 }
 
 /// How a chain is made into one entry program.
@@ -215,6 +217,8 @@ pub enum Strategy {
     Cut,
     /// No member, and a program that passes everything.
     Empty,
+    /// Members beside programs of others, each in a slot of libxdp's dispatcher.
+    Dispatcher,
 }
 
 impl Strategy {
@@ -226,8 +230,22 @@ impl Strategy {
             Self::Splice => "splice",
             Self::Cut => "cut",
             Self::Empty => "empty",
+            Self::Dispatcher => "dispatcher",
         }
     }
+}
+
+/// A program of ours that was loaded for a slot of libxdp's dispatcher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtensionRecord {
+    /// For which link.
+    pub link: LinkId,
+    /// The program that it stands for, as of this boot.
+    pub of: ProgramId,
+    /// The kernel's id of it, as of this boot.
+    pub program: ProgramId,
+    /// The kernel's tag of it.
+    pub tag: [u8; 8],
 }
 
 /// The chain of a hook. Its members are the links with that hook.
@@ -267,6 +285,9 @@ pub struct HookRecord {
     /// Its link was made by someone else, who may hold it still.
     #[serde(default)]
     pub adopted_link: bool,
+    /// Where it is entered by libxdp's dispatcher: what is in its slots for the members.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<ExtensionRecord>,
 }
 
 impl HookRecord {
@@ -287,6 +308,7 @@ impl HookRecord {
             counted: HookCounted::default(),
             settings: HookSettings::default(),
             adopted_link: false,
+            extensions: Vec::new(),
         }
     }
 }

@@ -65,11 +65,15 @@ impl<K: Kernel> Engine<K> {
                 None => None,
             },
             Entry::Filter { priority, handle } => self.own_filter(hook, TcFilter { priority, handle })?,
+            Entry::Dispatcher => self.dispatcher_with_ours(hook)?.map(|standing| standing.program.id),
         };
         let Some(running) = running else { return Ok(Found::Nothing) };
         let built =
             self.build_chain_as(&hook.key, &hook.interface, links, Some(hook.entry), &hook.settings)?;
-        if running != built.id {
+        let mut undo = Undo::default();
+        if let Some(dispatcher) = &built.dispatcher {
+            self.change_dispatcher(dispatcher, &mut undo)?;
+        } else if running != built.id {
             self.swap(hook, running, &built.handle, &hook.interface)?;
         }
         // Adding the counts of the chain before, at its beginning, wrote the record again.
@@ -77,13 +81,22 @@ impl<K: Kernel> Engine<K> {
         let restored = built.recorded(now);
         let mut batch = Batch::new();
         batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&restored)?);
-        self.commit(batch)?;
+        if let Err(error) = self.commit(batch) {
+            return Err(undo.run(error));
+        }
+        undo.forget();
         self.state().hooks.insert(hook.key, Arc::new(restored));
         self.settle_chain(built)?;
         Ok(Found::Swapped)
     }
 
     fn hook_is_right(&self, hook: &HookRecord) -> Result<bool, EngineError> {
+        if hook.entry == Entry::Dispatcher {
+            // Others may have made it anew, with ours carried along.
+            let standing = self.dispatcher_with_ours(hook)?.filter(|standing| standing.has_all_of(hook));
+            standing.iter().try_for_each(|standing| self.follow_dispatcher(hook, standing))?;
+            return Ok(standing.is_some());
+        }
         let running = match hook.entry {
             Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
                 Some(link) => Some(self.kernel.link_of(&link)?.program),
@@ -95,6 +108,7 @@ impl<K: Kernel> Engine<K> {
                     None => None,
                 }
             }
+            Entry::Dispatcher => None,
         };
         let runs_it = running == Some(hook.program)
             && self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag);
@@ -121,10 +135,12 @@ impl<K: Kernel> Engine<K> {
         let built = self.build_chain_as(&hook.key, &hook.interface, links, None, &hook.settings)?;
         let operation = self.operation();
         let mut undo = Undo::default();
-        let entry = match self.enter_hook(&hook.interface, &hook.key, operation, links, &built, &mut undo) {
-            Ok(entry) => entry,
+        let entered = self.enter_or_join(&hook.interface, &hook.key, operation, links, &built, &mut undo);
+        let (entry, joined) = match entered {
+            Ok(entered) => entered,
             Err(error) => return Err(undo.run(error)),
         };
+        let built = joined.unwrap_or(built);
         let now = self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone());
         // It is entered by a link of our own from now on.
         let restored = built.recorded(HookRecord { operation, entry, adopted_link: false, ..now });

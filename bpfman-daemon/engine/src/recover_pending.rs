@@ -59,7 +59,10 @@ impl<K: Kernel> Engine<K> {
             report.settled += 1;
             let result = match name.parse() {
                 Ok(number) => match self.settle_pending_chain(OperationId(number)) {
-                    Ok(false) => self.settle(OperationId(number)),
+                    Ok(false) => match self.settle_dispatcher(OperationId(number)) {
+                        Ok(false) => self.settle(OperationId(number)),
+                        settled => settled.map(drop),
+                    },
                     settled => settled.map(drop),
                 },
                 Err(_) => self.remove_tree(&Path::new(paths::PENDING).join(&name)),

@@ -16,7 +16,7 @@ use crate::locks::Subject;
 use crate::order::check_intent;
 use crate::order_move::is_race;
 use crate::order_tcx::TRIES;
-use crate::records::{self, HookRecord, LinkRecord};
+use crate::records::{self, Entry, HookRecord, LinkRecord};
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError};
 
@@ -202,7 +202,8 @@ impl<K: Kernel> Engine<K> {
         let moved = runs(&before) != runs(&after);
         // A hook that someone took our chain from has nothing to be swapped; recovery or the next attach enters it.
         let hook = match hook {
-            Some(hook) if moved && self.is_entered(&hook)? => hook,
+            // Among others the priority itself is the place.
+            Some(hook) if (moved || hook.entry == Entry::Dispatcher) && self.is_entered(&hook)? => hook,
             _ => {
                 self.step("update", "record");
                 self.record_update(new, None)?;

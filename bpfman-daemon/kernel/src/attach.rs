@@ -117,6 +117,13 @@ pub enum LinkTarget<'a> {
     Replacement(Extends),
 }
 
+/// Keeps a folder of pins to its holder until it is dropped.
+#[derive(Debug)]
+pub struct FolderLock {
+    /// The lock goes with the descriptor.
+    pub(crate) _held: Option<std::os::fd::OwnedFd>,
+}
+
 /// A filter of ours on a clsact hook, as the kernel knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcFilter {

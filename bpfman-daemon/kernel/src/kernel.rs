@@ -4,15 +4,16 @@ use std::path::Path;
 
 use bpfmand_core::{
     Held, Holder, HookContents, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
-    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, XdpRunsIn,
 };
 
 use crate::{
-    Features, FilterPlace, InterfaceWatch, KernelError, LinkTarget, Loaded, MapEntry, ProgramLoad, TestRun,
-    TestRunResult,
+    Features, FilterPlace, FolderLock, InterfaceWatch, KernelError, LinkTarget, Loaded, MapEntry,
+    ProgramLoad, TestRun, TestRunResult,
 };
 
-/// The kernel. Paths of pins are relative to the root that the implementation was made with.
+/// The kernel. Paths of pins are relative to the root that the implementation was made with; absolute ones are in a
+/// bpffs of others.
 ///
 /// A handle keeps its object alive. Objects also live while pinned, and while another object uses them.
 pub trait Kernel: Send + Sync + 'static {
@@ -169,7 +170,8 @@ pub trait Kernel: Send + Sync + 'static {
     /// [`KernelError::Refused`] with the verifier's log.
     fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<Self::Handle>, KernelError>;
 
-    /// Makes a folder for pins and its parents; an existing one is fine.
+    /// Makes a folder for pins and its parents; an existing one is fine. At an absolute path, in a bpffs of others, only
+    /// the folder itself is made.
     ///
     /// # Errors
     /// The file system refuses.
@@ -274,6 +276,28 @@ pub trait Kernel: Send + Sync + 'static {
         program: &Self::Handle,
         expected: &Self::Handle,
     ) -> Result<(), KernelError>;
+
+    /// Puts a program at an XDP hook without a link, as libxdp does, atomically for packets, if the hook runs `expected`
+    /// there, which has no link either; none stands for nothing. No program: what is expected is taken away. The program
+    /// stays when this process ends.
+    ///
+    /// # Errors
+    /// [`KernelError::HookChanged`] if the hook runs anything else: it is left as it is. [`KernelError::HookGone`].
+    fn replace_unlinked_xdp(
+        &self,
+        netns: Option<&Path>,
+        key: &HookKey,
+        mode: XdpRunsIn,
+        program: Option<&Self::Handle>,
+        expected: Option<&Self::Handle>,
+    ) -> Result<(), KernelError>;
+
+    /// Holds a folder of pins alone (`flock`), which is how those who share one agree on who changes it. Waits for
+    /// others some seconds at most. A simulated kernel has no others and no locks.
+    ///
+    /// # Errors
+    /// There is no such folder, or others do not let go of it.
+    fn lock_folder(&self, path: &Path) -> Result<FolderLock, KernelError>;
 
     /// Holds a loaded program by id; none if it is gone.
     ///

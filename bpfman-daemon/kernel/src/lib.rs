@@ -15,7 +15,7 @@ pub mod sim;
 mod test_run;
 mod watch;
 
-pub use attach::{Anchor, Extends, FilterPlace, LinkTarget, TcFilter, XdpMode};
+pub use attach::{Anchor, Extends, FilterPlace, FolderLock, LinkTarget, TcFilter, XdpMode};
 pub use error::KernelError;
 pub use features::Features;
 pub use kernel::Kernel;

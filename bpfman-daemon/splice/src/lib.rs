@@ -21,6 +21,8 @@ mod compile;
 mod counters;
 mod cut;
 mod debug_info;
+mod dispatcher;
+mod dispatcher_types;
 mod error;
 mod exits;
 mod flow;
@@ -53,6 +55,10 @@ mod way;
 pub use clock::{TIMED_ONE_IN, TimeLayout};
 pub use compile::{Bindings, Compiled, Timing, compile, splice};
 pub use counters::{COUNTER_ROWS, CounterLayout};
+pub use dispatcher::{
+    DISPATCHER_CONFIG_SIZE, DISPATCHER_EMPTY_SLOT, DISPATCHER_NAME, DISPATCHER_SLOTS, dispatcher,
+    dispatcher_slot, dispatcher_slot_type,
+};
 pub use error::{MemberName, SpliceError};
 pub use hook::{Code, HookKind, can_attach_direct};
 pub use licence::{Licence, is_gpl_compatible};

@@ -37,6 +37,7 @@ pub(crate) const JUMP_EXIT: u8 = 0x90;
 
 /// Whole instructions of the glue.
 pub(crate) const MOV64_REG: u8 = 0xbf;
+pub(crate) const MOV64_IMM: u8 = 0xb7;
 pub(crate) const MOV32_IMM: u8 = 0xb4;
 pub(crate) const MOV32_REG: u8 = 0xbc;
 pub(crate) const ADD32_IMM: u8 = 0x04;

@@ -36,7 +36,7 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn splice_hook(&self, kind: HookKind, entered: Option<Entry>) -> SpliceHook {
         match (kind, entered) {
             (HookKind::Xdp, _) => SpliceHook::Xdp,
-            (_, Some(Entry::Link)) => SpliceHook::TcTcx,
+            (_, Some(Entry::Link | Entry::Dispatcher)) => SpliceHook::TcTcx,
             (_, Some(Entry::Filter { .. })) => SpliceHook::TcClsact,
             (_, None) if self.tc_enters_by_tcx() => SpliceHook::TcTcx,
             (_, None) => SpliceHook::TcClsact,
@@ -80,6 +80,24 @@ impl<K: Kernel> Engine<K> {
             let before = chain.map(|chain| Lease::take(self, Arc::new(chain), *key));
             (before, now.map(|hook| hook.counted.clone()).unwrap_or_default())
         };
+        if entered == Some(Entry::Dispatcher) {
+            let new = self.build_dispatcher(key, interface, links)?;
+            let (id, tag) =
+                new.after.as_ref().map_or((new.before.id, new.before.tag), |new| (new.id, new.tag));
+            let handle = self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))?;
+            return Ok(BuiltChain {
+                key: *key,
+                strategy: Strategy::Dispatcher,
+                handle,
+                id,
+                tag,
+                lease: None,
+                _before: before,
+                counted,
+                slots,
+                dispatcher: Some(new),
+            });
+        }
         let members = self.joined(links)?;
         let counters = self.is_counted(hook, &members, settings);
         if let [only] = &*members
@@ -100,6 +118,7 @@ impl<K: Kernel> Engine<K> {
                 _before: before,
                 counted,
                 slots,
+                dispatcher: None,
             });
         }
         let composition = self.composition(hook, &members, counters, settings)?;
@@ -133,6 +152,7 @@ impl<K: Kernel> Engine<K> {
             _before: before,
             counted,
             slots,
+            dispatcher: None,
         })
     }
 

@@ -7,6 +7,7 @@ use bpfmand_kernel::Kernel;
 
 use crate::Engine;
 use crate::chain::record::{ChainRecord, Folding, HookCounted};
+use crate::libxdp::NewDispatcher;
 use crate::records::{HookRecord, Strategy};
 
 /// The program that a hook is to run.
@@ -32,6 +33,8 @@ pub struct BuiltChain<'a, K: Kernel> {
     pub(super) counted: HookCounted,
     /// Whose each member is.
     pub(super) slots: Vec<LinkId>,
+    /// Where the hook is held by libxdp: the dispatcher that this is.
+    pub(crate) dispatcher: Option<NewDispatcher<'a, K>>,
 }
 
 impl<K: Kernel> BuiltChain<'_, K> {
@@ -54,6 +57,7 @@ impl<K: Kernel> BuiltChain<'_, K> {
             slots: self.slots.clone(),
             folding,
             counted: self.counted.clone(),
+            extensions: self.dispatcher.as_ref().map(|new| new.extensions.clone()).unwrap_or_default(),
             ..hook
         }
     }

@@ -17,6 +17,7 @@ impl<K: Kernel> Engine<K> {
                 Some(link) => Ok(self.kernel.link_of(&link)?.ifindex.is_some()),
                 None => Ok(false),
             },
+            Entry::Dispatcher => Ok(self.dispatcher_with_ours(hook)?.is_some()),
             Entry::Filter { priority, handle } => {
                 let filter = TcFilter { priority, handle };
                 let Some(at) = filter_place(&hook.key, &hook.interface, filter) else { return Ok(false) };
@@ -55,6 +56,10 @@ impl<K: Kernel> Engine<K> {
                     Err(_) if self.kernel.link_of(&link)?.ifindex.is_none() => Ok(()),
                     result => Ok(result?),
                 }
+            }
+            // A dispatcher is put in another's place by `change_dispatcher`, which knows that one.
+            Entry::Dispatcher => {
+                Err(EngineError::Kernel(KernelError::HookChanged { hook: hook_text(&hook.key, interface) }))
             }
             Entry::Filter { priority, handle } => {
                 let filter = TcFilter { priority, handle };

@@ -13,10 +13,13 @@ impl<K: Kernel> Engine<K> {
     ///
     /// # Errors
     /// The kernel or the store refuses. The change has happened; the next change or start goes on from there.
-    pub(crate) fn settle_chain(&self, built: BuiltChain<'_, K>) -> Result<(), EngineError> {
+    pub(crate) fn settle_chain(&self, mut built: BuiltChain<'_, K>) -> Result<(), EngineError> {
         if let Some(lease) = &built.lease {
             self.step("chain", "move into place");
             insist(|| self.place_chain(&lease.record))?;
+        }
+        if let Some(dispatcher) = built.dispatcher.take() {
+            dispatcher.settle()?;
         }
         insist(|| self.fold_counters(&built.key))?;
         drop(built);

@@ -25,6 +25,8 @@ pub struct Bench<K: Kernel> {
     /// The namespace file of `left`.
     pub netns: PathBuf,
     pub tc_by_clsact: bool,
+    /// Where libxdp has its pins.
+    pub libxdp_pins: PathBuf,
     /// What else the bench made on this machine; undone when it is dropped.
     pub _machine: Box<dyn Send>,
 }
@@ -50,6 +52,7 @@ impl<K: Kernel> Bench<K> {
         let store = Store::open(Options::new(self.folder.path().join("store"), SCHEMA)).unwrap();
         let mut options = EngineOptions::new(self.folder.path().join("bytecode"), store);
         options.tc_by_clsact = self.tc_by_clsact;
+        options.libxdp_pins.clone_from(&self.libxdp_pins);
         options
     }
 

@@ -16,6 +16,7 @@ use bpfmand_kernel::{Anchor, Kernel as _, LinkTarget, XdpMode};
 
 use crate::among_others::stranger;
 use crate::bench::{Ask as _, Bench, tracepoint};
+use crate::dispatchers::{of_others, with_ours, with_two_of_ours};
 use crate::intents::{attach, intent};
 use crate::replacements::replacement;
 use crate::simulated::{bench, shape};
@@ -335,6 +336,21 @@ pub fn cases() -> Vec<Case> {
         case!("attach to a trace point", loaded, |b, e, s| e
             .try_attach(s.programs[7], tracepoint("sched_switch"))
             .map(drop)),
+        case!("attach beside programs of libxdp", of_others, |b, e, s| e
+            .try_attach(s.programs[0], b.xdp(40))
+            .map(drop)),
+        case!("attach a second beside programs of libxdp", with_ours, |b, e, s| e
+            .try_attach(s.programs[1], b.xdp(10))
+            .map(drop)),
+        case!("update a priority beside programs of libxdp", with_ours, |b, e, s| update(
+            e,
+            s.links[0],
+            90,
+            &[]
+        )),
+        case!("detach the last beside programs of libxdp", with_ours, |b, e, s| e.detach(s.links[0])),
+        case!("detach one of two beside programs of libxdp", with_two_of_ours, |b, e, s| e
+            .detach(s.links[0])),
         case!("update a priority", attached, |b, e, s| update(e, s.links[0], 9, &[])),
         case!("update a priority at tc", attached, |b, e, s| update(e, s.links[2], 9, &[])),
         case!("update a priority at clsact", true, attached, |b, e, s| update(e, s.links[2], 9, &[])),

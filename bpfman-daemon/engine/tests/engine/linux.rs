@@ -58,6 +58,19 @@ impl Drop for Machine {
     }
 }
 
+/// Runs a command in a namespace that must work, and hands back what it printed.
+pub fn command_in(netns: &Path, environment: (&str, &Path), words: &[&str]) -> String {
+    let done = Command::new("nsenter")
+        .arg(format!("--net={}", netns.display()))
+        .args(words)
+        .env(environment.0, environment.1)
+        .output()
+        .unwrap();
+    let [out, said] = [&done.stdout, &done.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    assert!(done.status.success(), "{words:?}: {out}{said}");
+    out
+}
+
 fn run(program: &str, arguments: &[&str]) -> bool {
     let done = Command::new(program).args(arguments).output();
     match done {
@@ -83,6 +96,7 @@ fn ip(netns: &Path, words: &[&str]) {
 pub fn bench(test: &str) -> Bench<LinuxKernel> {
     let namespace = format!("engine-{}-{test}", std::process::id());
     let mounted = Mounted(tempfile::tempdir().unwrap());
+    let libxdp_pins = mounted.0.path().join("libxdp/xdp");
     let kernel = LinuxKernel::new(mounted.0.path()).unwrap();
     assert!(run("ip", &["netns", "add", &namespace]));
     let machine = Machine { namespace: namespace.clone(), _pins: mounted };
@@ -92,6 +106,7 @@ pub fn bench(test: &str) -> Bench<LinuxKernel> {
         folder: quick_folder(),
         netns: PathBuf::from("/run/netns").join(namespace),
         tc_by_clsact: false,
+        libxdp_pins,
         _machine: Box::new(machine),
     }
 }

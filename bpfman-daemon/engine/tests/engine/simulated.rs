@@ -52,7 +52,14 @@ pub fn bench_of(options: SimOptions) -> Bench<SimKernel> {
         kernel.add_interface(None, name).unwrap();
     }
     let folder = quick_folder();
-    Bench { kernel: Arc::new(kernel), folder, netns, tc_by_clsact: false, _machine: Box::new(()) }
+    Bench {
+        kernel: Arc::new(kernel),
+        folder,
+        netns,
+        tc_by_clsact: false,
+        libxdp_pins: PathBuf::from("/sys/fs/bpf/xdp"),
+        _machine: Box::new(()),
+    }
 }
 
 /// What is left of a snapshot without the numbers that a rebuilt chain or a reloaded program changes.
@@ -72,7 +79,15 @@ pub fn shape(snapshot: &SimSnapshot) -> BTreeMap<String, Vec<String>> {
     put("maps", snapshot.maps.values().map(|(name, slots)| format!("{name} {}", slots.len())).collect());
     put(
         "links",
-        snapshot.links.values().map(|link| format!("{} {}", link.place, program(&link.program))).collect(),
+        snapshot
+            .links
+            .values()
+            .map(|link| {
+                // Of a function in a dispatcher: its id is another after every change.
+                let place = link.place.split(" of program ").next().unwrap_or_default();
+                format!("{place} {}", program(&link.program))
+            })
+            .collect(),
     );
     put(
         "tcx",
@@ -93,7 +108,7 @@ pub fn shape(snapshot: &SimSnapshot) -> BTreeMap<String, Vec<String>> {
     let kind = |what: &String| what.split(' ').next().unwrap_or_default().to_owned();
     put(
         "pins",
-        snapshot.pins.iter().map(|(path, what)| format!("{} {}", path.display(), kind(what))).collect(),
+        snapshot.pins.iter().map(|(path, what)| format!("{} {}", unnumbered(path), kind(what))).collect(),
     );
     put(
         "pending",
@@ -105,4 +120,13 @@ pub fn shape(snapshot: &SimSnapshot) -> BTreeMap<String, Vec<String>> {
             .collect(),
     );
     shape
+}
+
+/// A path without the id of a dispatcher, which every change makes anew.
+fn unnumbered(path: &Path) -> String {
+    let name = |part: std::path::Component<'_>| {
+        let part = part.as_os_str().to_string_lossy().into_owned();
+        if part.starts_with("dispatch-") { "dispatch".to_owned() } else { part }
+    };
+    path.components().map(name).collect::<Vec<_>>().join("/")
 }

@@ -33,15 +33,15 @@ use std::path::Path;
 
 use bpfmand_core::{
     Held, Holder, HookContents, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
-    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, XdpRunsIn,
 };
 
 use self::attr::Command;
 use self::map_access::DataMap;
 use self::pins::Pins;
 use crate::{
-    Features, FilterPlace, InterfaceWatch, Kernel, KernelError, LinkTarget, Loaded, MapEntry, ProgramLoad,
-    TestRun, TestRunResult,
+    Features, FilterPlace, FolderLock, InterfaceWatch, Kernel, KernelError, LinkTarget, Loaded, MapEntry,
+    ProgramLoad, TestRun, TestRunResult,
 };
 
 pub use self::features::release;
@@ -245,6 +245,21 @@ impl Kernel for LinuxKernel {
 
     fn replace(&self, link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
         links::replace(link, program, expected)
+    }
+
+    fn replace_unlinked_xdp(
+        &self,
+        netns: Option<&Path>,
+        key: &HookKey,
+        mode: XdpRunsIn,
+        program: Option<&OwnedFd>,
+        expected: Option<&OwnedFd>,
+    ) -> Result<(), KernelError> {
+        xdp::replace_unlinked(netns, key, mode, program, expected)
+    }
+
+    fn lock_folder(&self, path: &Path) -> Result<FolderLock, KernelError> {
+        self.pins.lock(path)
     }
 
     fn end_link(&self, path: &Path) -> Result<(), KernelError> {

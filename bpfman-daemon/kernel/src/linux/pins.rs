@@ -5,17 +5,25 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use super::attr::{self, Command};
 use super::sys;
-use crate::KernelError;
+use crate::{FolderLock, KernelError};
 
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Root alone makes and removes pins; others may look. Without this option a bpffs is everybody's, like /tmp.
 const MOUNT_OPTIONS: &CStr = c"mode=0755";
 const FOLDER_MODE: u32 = 0o755;
+/// What a folder in a bpffs of others is made with.
+const PRIVATE_MODE: u32 = 0o700;
+/// How long a folder that others hold is waited for, and how often it is tried.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// A mounted bpffs.
@@ -51,7 +59,34 @@ impl Pins {
         self.make_each_folder(path).map_err(|source| self.fail("create folder", path, source))
     }
 
+    /// Holds a folder alone. Others hold it for as long as a few system calls take.
+    pub fn lock(&self, path: &Path) -> Result<FolderLock, KernelError> {
+        let fail = |source: io::Error| self.fail("lock folder", path, source);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(self.path(path), flags, Mode::empty()).map_err(|e| fail(e.into()))?;
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(FolderLock { _held: Some(folder) }),
+                // A lock that is waited for could keep this thread for ever.
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
+                Err(Errno::WOULDBLOCK) => {
+                    let why = "another process holds it (`flock`), and does not let go";
+                    return Err(fail(io::Error::new(io::ErrorKind::WouldBlock, why)));
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(fail(error.into())),
+            }
+        }
+    }
+
     fn make_each_folder(&self, path: &Path) -> io::Result<()> {
+        if path.is_absolute() {
+            return match std::fs::DirBuilder::new().mode(PRIVATE_MODE).create(path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_ours(path),
+                other => other,
+            };
+        }
         let mut folder = self.root.clone();
         for component in path.components() {
             let Component::Normal(name) = component else {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use bpfmand_core::{
     HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, ProgramId, Via, XdpRunsIn,
@@ -15,6 +16,7 @@ use crate::{KernelError, XdpMode};
 const ATTACH_XDP: u32 = 37;
 
 /// `XDP_FLAGS_*`, of links and of netlink messages.
+const F_UPDATE_IF_NOEXIST: u32 = 1 << 0;
 const F_GENERIC: u32 = 1 << 1;
 const F_NATIVE: u32 = 1 << 2;
 const F_OFFLOAD: u32 = 1 << 3;
@@ -69,6 +71,48 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
         },
         _ => KernelError::call("attach", format!("a program to XDP of interface {ifindex}"), source),
     })
+}
+
+/// Puts a program at a hook by a netlink message, if what is there is what is expected.
+pub fn replace_unlinked(
+    netns: Option<&Path>,
+    key: &HookKey,
+    mode: XdpRunsIn,
+    program: Option<&OwnedFd>,
+    expected: Option<&OwnedFd>,
+) -> Result<(), KernelError> {
+    netns::enter(netns, || {
+        let subject = || format!("the program at XDP of interface {}", key.ifindex);
+        if netns::here()? != key.netns {
+            let reason = "its path is of another network namespace by now";
+            return Err(KernelError::HookGone { hook: hook_name(key.ifindex), reason });
+        }
+        let place = PLACES.iter().find(|(place, ..)| *place == mode).map_or(0, |(_, _, flag)| *flag);
+        let flags = place | if expected.is_some() { F_REPLACE } else { F_UPDATE_IF_NOEXIST };
+        let nothing = -1_i32;
+        let mut xdp = Vec::new();
+        let number = |program: Option<&OwnedFd>| program.map_or(nothing, AsRawFd::as_raw_fd).to_ne_bytes();
+        put_attribute(&mut xdp, IFLA_XDP_FD, &number(program));
+        if expected.is_some() {
+            put_attribute(&mut xdp, IFLA_XDP_EXPECTED_FD, &number(expected));
+        }
+        put_attribute(&mut xdp, IFLA_XDP_FLAGS, &flags.to_ne_bytes());
+        let request =
+            Request::new(RTM_SETLINK, ACK, &interface(key.ifindex)).attribute(IFLA_XDP | NESTED, &xdp);
+        talk(&request.finish()).map(drop).map_err(|source| match source.raw_os_error() {
+            // EEXIST: another program than the expected one. EBUSY: a link, or any program where none was expected.
+            Some(libc::EBUSY | libc::EEXIST) => KernelError::HookChanged { hook: hook_name(key.ifindex) },
+            Some(libc::ENODEV) => KernelError::HookGone {
+                hook: hook_name(key.ifindex),
+                reason: "there is no such interface any more",
+            },
+            _ => KernelError::call("replace", subject(), source),
+        })
+    })
+}
+
+fn hook_name(ifindex: IfIndex) -> String {
+    format!("XDP of interface {ifindex}")
 }
 
 /// Who holds the hook, in words, as far as the kernel tells.

@@ -60,6 +60,40 @@ impl World {
         Ok((netns, ifindex))
     }
 
+    /// Puts a program at an XDP hook without a link.
+    pub(super) fn replace_unlinked_xdp(
+        &mut self,
+        netns: Option<&Path>,
+        key: &HookKey,
+        mode: XdpRunsIn,
+        program: Option<Key>,
+        expected: Option<Key>,
+    ) -> Result<(), KernelError> {
+        // Refuses a hook that is gone.
+        self.hook_contents(netns, key)?;
+        let place = (key.netns, key.ifindex);
+        let now = self.network.xdp.get(&place).copied();
+        let fits = match (now, expected) {
+            (None, None) => true,
+            (Some((Attached::Program(now), at)), Some(expected)) => now == expected && at == mode,
+            _ => false,
+        };
+        if !fits {
+            return Err(KernelError::HookChanged { hook: format!("XDP of interface {}", key.ifindex) });
+        }
+        match program {
+            Some(program) => {
+                self.objects.use_it(program);
+                self.network.xdp.insert(place, (Attached::Program(program), mode));
+            }
+            None => {
+                self.network.xdp.remove(&place);
+            }
+        }
+        expected.into_iter().for_each(|old| self.unuse(old));
+        Ok(())
+    }
+
     /// A tcx hook, and the position in it that an anchor means.
     pub(super) fn tcx_position(
         &self,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bpfmand_core::{
     Held, Holder, HookContents, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
-    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, XdpRunsIn,
 };
 
 use super::errno::{self, EINVAL, ENOENT, EOPNOTSUPP, EPERM};
@@ -12,8 +12,8 @@ use super::objects::{Body, LINK, MAP, PROGRAM};
 use super::watch::Watch;
 use super::{SimHandle, SimKernel, refuse};
 use crate::{
-    EXTENSION, Features, FilterPlace, InterfaceWatch, Kernel, KernelError, LinkTarget, Loaded, LogRequest,
-    MapEntry, ProgramLoad, TestRun, TestRunResult,
+    EXTENSION, Features, FilterPlace, FolderLock, InterfaceWatch, Kernel, KernelError, LinkTarget, Loaded,
+    LogRequest, MapEntry, ProgramLoad, TestRun, TestRunResult,
 };
 
 impl SimKernel {
@@ -256,6 +256,33 @@ impl Kernel for SimKernel {
         expected: &SimHandle,
     ) -> Result<(), KernelError> {
         self.enter("replace")?.replace(link.key, program.key, expected.key)
+    }
+
+    fn replace_unlinked_xdp(
+        &self,
+        netns: Option<&Path>,
+        key: &HookKey,
+        mode: XdpRunsIn,
+        program: Option<&SimHandle>,
+        expected: Option<&SimHandle>,
+    ) -> Result<(), KernelError> {
+        let key_of = |handle: &SimHandle| handle.key;
+        self.enter("replace_unlinked_xdp")?.replace_unlinked_xdp(
+            netns,
+            key,
+            mode,
+            program.map(key_of),
+            expected.map(key_of),
+        )
+    }
+
+    fn lock_folder(&self, path: &Path) -> Result<FolderLock, KernelError> {
+        drop(self.enter("lock_folder")?);
+        match self.list_folder(path)?.is_empty() && self.open_pin(path).is_ok() {
+            // Neither a folder nor in one.
+            true => Err(refuse("lock", path.display().to_string(), ENOENT)),
+            false => Ok(FolderLock { _held: None }),
+        }
     }
 
     fn end_link(&self, path: &Path) -> Result<(), KernelError> {

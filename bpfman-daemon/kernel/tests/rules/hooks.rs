@@ -70,6 +70,41 @@ fn a_conflict_names_the_program_that_holds_the_hook<K: Kernel>(bench: &Bench<K>)
     conflict(&format!("generic, by link {}", kernel.link_of(&link).unwrap().id));
 }
 
+fn a_program_without_a_link_gives_way_only_to_who_expects_it<K: Kernel>(bench: &Bench<K>) {
+    let kernel = &*bench.kernel;
+    let key = bench.key("left", HookKind::Xdp);
+    let [first, second, third] = [PASS, 1, 3].map(|verdict| answering(kernel, ProgramType::Xdp, verdict));
+    let put = |program: Option<&K::Handle>, expected: Option<&K::Handle>| {
+        kernel.replace_unlinked_xdp(Some(&bench.netns), &key, XdpRunsIn::Native, program, expected)
+    };
+    let refused = |result: Result<(), KernelError>| {
+        let error = result.unwrap_err();
+        assert!(matches!(error, KernelError::HookChanged { .. }), "{error:?}");
+    };
+    let runs = || {
+        let contents = kernel.hook_contents(Some(&bench.netns), &key).unwrap();
+        let unlinked = Via::XdpNetlink { mode: XdpRunsIn::Native };
+        assert!(contents.entries.iter().all(|entry| entry.via == unlinked), "{contents:?}");
+        contents.entries.first().and_then(|entry| entry.program)
+    };
+    let id = |program: &K::Handle| Some(kernel.program_of(program).unwrap().id);
+    refused(put(Some(&second), Some(&first)));
+    put(Some(&first), None).unwrap();
+    refused(put(Some(&second), None));
+    refused(put(Some(&third), Some(&second)));
+    assert_eq!(runs(), id(&first));
+    put(Some(&second), Some(&first)).unwrap();
+    assert_eq!(runs(), id(&second));
+    refused(put(None, Some(&first)));
+    put(None, Some(&second)).unwrap();
+    assert_eq!(runs(), None);
+    // One that has a link is nobody's to be replaced.
+    let _link = kernel.attach(&first, &bench.left().xdp(XdpMode::Native)).unwrap();
+    refused(put(Some(&second), Some(&first)));
+    refused(put(None, Some(&first)));
+    refused(put(Some(&second), None));
+}
+
 fn links_of_one_program_to_the_same_number_in_two_namespaces_are_both_told<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let other = bench.machine.add_namespace();
@@ -159,6 +194,7 @@ fn a_hook_that_is_gone_is_told_so<K: Kernel>(bench: &Bench<K>) {
 }
 
 crate::on_both_kernels!(
+    a_program_without_a_link_gives_way_only_to_who_expects_it,
     an_empty_hook_has_no_entries,
     an_xdp_link_is_told_with_its_mode,
     an_xdp_program_without_link_is_told_from_one_with,

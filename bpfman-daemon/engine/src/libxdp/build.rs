@@ -1,0 +1,225 @@
+//! A new dispatcher, loaded, with all programs in their slots and its pins, beside the one that the hook runs.
+
+use std::sync::Arc;
+
+use bpfmand_core::{BoundText, HookKey, Interface};
+use bpfmand_kernel::{EXTENSION, Extends, Kernel, KernelError, LinkTarget, LogRequest, ProgramLoad};
+use bpfmand_splice::{DISPATCHER_NAME, DISPATCHER_SLOTS, dispatcher, dispatcher_slot_type};
+
+use crate::chain::hook_text;
+use crate::libxdp::config::{self, Slot};
+use crate::libxdp::switch::{Loaded, NewDispatcher};
+use crate::libxdp::{SlotProgram, Standing, folder, link_pin, program_pin};
+use crate::records::{ExtensionRecord, LinkRecord, ProgramRecord};
+use crate::undo::Undo;
+use crate::{Engine, EngineError};
+
+/// What is to be in a slot.
+struct Candidate<H> {
+    slot: Slot,
+    name: String,
+    tag: [u8; 8],
+    what: What<H>,
+}
+
+enum What<H> {
+    /// A program that is in the old dispatcher; ours with its record.
+    There(H, Option<ExtensionRecord>),
+    /// A program of ours that is to be loaded for it.
+    New(Arc<LinkRecord>, Arc<ProgramRecord>, BoundText),
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Makes a dispatcher with the programs of others that the hook's dispatcher has, and ours of these links. With none
+    /// at all it stands for taking the old one away.
+    ///
+    /// # Errors
+    /// No dispatcher is there any more ([`KernelError::HookChanged`]), it cannot be changed, or the kernel refuses a
+    /// program in a slot: nothing was changed.
+    pub(crate) fn build_dispatcher(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        links: &[Arc<LinkRecord>],
+    ) -> Result<NewDispatcher<'_, K>, EngineError> {
+        let _lock = self.kernel.lock_folder(&self.libxdp_pins)?;
+        let Some(standing) = self.standing_dispatcher(interface, key)? else {
+            return Err(KernelError::HookChanged { hook: hook_text(key, interface) }.into());
+        };
+        let Standing { program, handle, mode, slots } = standing;
+        let before = Loaded { id: program.id, tag: program.tag, handle };
+        let candidates = self.candidates(key, interface, slots, links)?;
+        let mut new = NewDispatcher::beside(self, key, interface, mode, before);
+        if candidates.is_empty() {
+            new.pin_pending()?;
+            return Ok(new);
+        }
+        let slots: Vec<Slot> = candidates.iter().map(|candidate| candidate.slot).collect();
+        self.step("dispatcher", "load");
+        let config = self.kernel.create_map(&config::map(&slots), None)?;
+        let config_id = self.kernel.map_of(&config)?.id;
+        let text = dispatcher(slots.len(), config_id, config::takes_frags(&slots));
+        let loaded = self.kernel.load_program(&ProgramLoad {
+            name: DISPATCHER_NAME,
+            text: &text,
+            kind: bpfmand_core::ProgramType::Xdp.into(),
+            attach_btf_id: 0,
+            extends: None,
+            device: None,
+            log: LogRequest::OnFailure,
+        })?;
+        let facts = self.kernel.program_of(&loaded.program)?;
+        new.after = Some(Loaded { id: facts.id, tag: facts.tag, handle: loaded.program });
+        new.pin_pending()?;
+        self.fill(&mut new, candidates)?;
+        Ok(new)
+    }
+
+    /// Programs in the order of their slots: by priority, then as libxdp breaks ties, so that it would not change it.
+    fn candidates(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        slots: Vec<SlotProgram<K::Handle>>,
+        links: &[Arc<LinkRecord>],
+    ) -> Result<Vec<Candidate<K::Handle>>, EngineError> {
+        let recorded = self.state().hooks.get(key).map(|hook| hook.extensions.clone()).unwrap_or_default();
+        let mut candidates = Vec::with_capacity(slots.len() + links.len());
+        let mut ours = Vec::new();
+        for there in slots {
+            let record = recorded
+                .iter()
+                .find(|record| record.program == there.program.id && record.tag == there.program.tag);
+            match record {
+                Some(record) => ours.push((there, record.clone())),
+                None => candidates.push(Candidate {
+                    slot: there.slot,
+                    name: there.program.name,
+                    tag: there.program.tag,
+                    what: What::There(there.handle, None),
+                }),
+            }
+        }
+        for link in links {
+            self.refuse_order(key, interface, link)?;
+            let program = self.member_record(link.program).ok_or(EngineError::NoLink(link.id))?;
+            let text = self.member(&program)?.text;
+            let slot = Slot {
+                proceed: link.point.proceed_on().map_or(0, bpfmand_core::ProceedOn::mask),
+                priority: u32::try_from(link.point.priority().unwrap_or(0)).unwrap_or(0),
+                frags: text.0.frags,
+            };
+            let name: String = program.name.chars().take(15).collect();
+            let at = ours.iter().position(|(_, record)| record.link == link.id && record.of == program.id);
+            candidates.push(match at {
+                Some(at) => {
+                    let (there, record) = ours.swap_remove(at);
+                    let tag = there.program.tag;
+                    Candidate { slot, name, tag, what: What::There(there.handle, Some(record)) }
+                }
+                None => {
+                    let text = BoundText(bpfmand_core::ProgramText { frags: false, ..text.0.clone() });
+                    let what = What::New(Arc::clone(link), program, text);
+                    Candidate { slot, name, tag: [0; 8], what }
+                }
+            });
+        }
+        if candidates.len() > DISPATCHER_SLOTS {
+            return Err(EngineError::ChainFull {
+                hook: format!("{}, which libxdp's dispatcher holds,", hook_text(key, interface)),
+                limit: DISPATCHER_SLOTS,
+            });
+        }
+        candidates.sort_by(|a, b| {
+            let order = |c: &Candidate<_>| (c.slot.priority, matches!(c.what, What::New(..)), c.tag);
+            let (first, second) = (order(a), order(b));
+            first.0.cmp(&second.0).then_with(|| a.name.cmp(&b.name)).then_with(|| first.cmp(&second))
+        });
+        Ok(candidates)
+    }
+
+    /// Order by priority is all that libxdp keeps when it makes a dispatcher anew.
+    fn refuse_order(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        link: &LinkRecord,
+    ) -> Result<(), EngineError> {
+        if link.order.before.is_empty() && link.order.after.is_empty() {
+            return Ok(());
+        }
+        Err(EngineError::Dispatcher {
+            hook: hook_text(key, interface),
+            reason: format!("its programs run in the order of their priorities, and link {} is to run before or after another", link.id),
+            hint: "leave out --before and --after, and choose --priority; `xdp-loader status` shows those of the others"
+                .to_owned(),
+        })
+    }
+
+    /// Puts programs into the slots of a dispatcher that nobody runs yet, and pins them as libxdp does.
+    fn fill(
+        &self,
+        new: &mut NewDispatcher<'_, K>,
+        candidates: Vec<Candidate<K::Handle>>,
+    ) -> Result<(), EngineError> {
+        let Some(after) = new.after.as_ref().map(|after| after.id) else { return Ok(()) };
+        let folder = folder(&self.libxdp_pins, new.key.ifindex, after);
+        let mut undo = Undo::default();
+        self.step("dispatcher", "pin");
+        self.kernel.make_folder(&folder)?;
+        let path = folder.clone();
+        undo.push(move || self.remove_tree(&path));
+        for (number, candidate) in candidates.into_iter().enumerate() {
+            let place = Extends { program: after, function: dispatcher_slot_type(number) };
+            match self.fill_slot(new, &folder, number, place, candidate) {
+                Ok(Some(record)) => new.extensions.push(record),
+                Ok(None) => {}
+                Err(error) => return Err(undo.run(error)),
+            }
+        }
+        undo.forget();
+        Ok(())
+    }
+
+    fn fill_slot(
+        &self,
+        new: &NewDispatcher<'_, K>,
+        folder: &std::path::Path,
+        number: usize,
+        place: Extends,
+        candidate: Candidate<K::Handle>,
+    ) -> Result<Option<ExtensionRecord>, EngineError> {
+        let cannot = |source: KernelError| {
+            EngineError::Dispatcher {
+            hook: hook_text(&new.key, new.interface()),
+            reason: format!("the kernel refuses program \"{}\" in the place of its function: {source}", candidate.name),
+            hint: "a program that takes a slot needs type information (compile with -g), takes `struct xdp_md *` alone \
+                   and returns int; detach the programs of others (`xdp-loader unload`) to have the hook alone"
+                .to_owned(),
+        }
+        };
+        let (handle, record) = match candidate.what {
+            What::There(handle, record) => (handle, record),
+            What::New(link, program, text) => {
+                let load = ProgramLoad {
+                    name: &program.name,
+                    text: &text,
+                    kind: EXTENSION,
+                    attach_btf_id: 0,
+                    extends: Some(place),
+                    device: None,
+                    log: LogRequest::OnFailure,
+                };
+                let handle = self.kernel.load_program(&load).map_err(cannot)?.program;
+                let facts = self.kernel.program_of(&handle)?;
+                let record =
+                    ExtensionRecord { link: link.id, of: program.id, program: facts.id, tag: facts.tag };
+                (handle, Some(record))
+            }
+        };
+        let link = self.kernel.attach(&handle, &LinkTarget::Replacement(place)).map_err(cannot)?;
+        self.kernel.pin(&handle, &folder.join(program_pin(number)))?;
+        self.kernel.pin(&link, &folder.join(link_pin(number)))?;
+        Ok(record)
+    }
+}

@@ -1,0 +1,131 @@
+//! The configuration of a dispatcher: the one value of its one map, in version 2 of the protocol.
+
+use bpfmand_core::{MapRole, MapSpec};
+use bpfmand_splice::{DISPATCHER_CONFIG_SIZE, DISPATCHER_EMPTY_SLOT, DISPATCHER_SLOTS};
+
+/// First byte of every configuration since version 2.
+const MAGIC: u8 = 236;
+/// The version that is read and written here.
+pub const VERSION: u8 = 2;
+/// In a slot's flags: its program takes packets in several buffers (`BPF_F_XDP_HAS_FRAGS`).
+const HAS_FRAGS: u32 = 1 << 5;
+/// `BPF_F_RDONLY_PROG`.
+const READ_ONLY: u32 = 1 << 7;
+const MAP_TYPE_ARRAY: u32 = 2;
+
+/// One program of a dispatcher, as its configuration has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The verdicts after which the next program runs, by bit.
+    pub proceed: u32,
+    /// 0 runs first.
+    pub priority: u32,
+    /// It takes packets in several buffers.
+    pub frags: bool,
+}
+
+/// What a map's value says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// A configuration that is understood.
+    Slots(Vec<Slot>),
+    /// A configuration of this version, or something that makes no sense.
+    Version(u8),
+    /// No configuration.
+    Other,
+}
+
+/// Reads a configuration.
+pub fn read(bytes: &[u8]) -> Read {
+    let [MAGIC, version, count, ..] = *bytes else { return Read::Other };
+    let count = usize::from(count);
+    if version != VERSION || bytes.len() != DISPATCHER_CONFIG_SIZE || count > DISPATCHER_SLOTS {
+        return Read::Version(version);
+    }
+    let word = |array: usize, slot: usize| {
+        let at = 4 + (array * DISPATCHER_SLOTS + slot) * 4;
+        bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes)
+    };
+    let slot = |slot| Slot {
+        proceed: word(0, slot),
+        priority: word(1, slot),
+        frags: word(2, slot) & HAS_FRAGS != 0,
+    };
+    Read::Slots((0..count).map(slot).collect())
+}
+
+/// True if a dispatcher of these programs takes packets in several buffers: all have to.
+pub fn takes_frags(slots: &[Slot]) -> bool {
+    !slots.is_empty() && slots.iter().all(|slot| slot.frags)
+}
+
+/// The map of a dispatcher with these programs, which are as many as it takes at most.
+pub fn map(slots: &[Slot]) -> MapSpec {
+    let mut bytes = vec![MAGIC, VERSION, slots.len() as u8, u8::from(takes_frags(slots))];
+    let columns: [&dyn Fn(&Slot) -> u32; 3] = [
+        // A slot that its program left is passed by.
+        &|slot| slot.proceed | 1 << DISPATCHER_EMPTY_SLOT,
+        &|slot| slot.priority,
+        &|slot| if slot.frags { HAS_FRAGS } else { 0 },
+    ];
+    for column in columns {
+        for slot in 0..DISPATCHER_SLOTS {
+            bytes.extend(slots.get(slot).map_or(0, column).to_ne_bytes());
+        }
+    }
+    MapSpec {
+        name: "xdp_disp.rodata".to_owned(),
+        map_type: MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: bytes.len() as u32,
+        max_entries: 1,
+        flags: READ_ONLY,
+        map_extra: 0,
+        pin_by_name: false,
+        role: MapRole::Rodata,
+        initial: bytes,
+        btf_key_type_id: 0,
+        btf_value_type_id: 0,
+        inner: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let slots = [
+            Slot { proceed: 1 << 31 | 1 << 2, priority: 20, frags: true },
+            Slot { proceed: 1 << 31 | 0x1f, priority: 50, frags: false },
+        ];
+        let bytes = map(&slots).initial;
+        assert_eq!(bytes.len(), 124);
+        // As seen of a dispatcher that xdp-loader 1.3.1 made.
+        assert_eq!(bytes[..4], [236, 2, 2, 0]);
+        assert_eq!(bytes[4..8], 0x8000_0004_u32.to_ne_bytes());
+        assert_eq!(read(&bytes), Read::Slots(slots.to_vec()));
+    }
+
+    #[test]
+    fn packets_in_several_buffers_need_all_programs_to_take_them() {
+        let slot = |frags| Slot { proceed: 0, priority: 0, frags };
+        assert!(takes_frags(&[slot(true), slot(true)]));
+        assert!(!takes_frags(&[slot(true), slot(false)]));
+        assert!(!takes_frags(&[]));
+    }
+
+    #[test]
+    fn other_versions_and_other_maps_are_told_apart() {
+        let mut bytes = map(&[]).initial;
+        bytes[1] = 3;
+        assert_eq!(read(&bytes), Read::Version(3));
+        bytes[1] = VERSION;
+        bytes[2] = 11;
+        assert_eq!(read(&bytes), Read::Version(VERSION), "more programs than it has slots");
+        assert_eq!(read(&bytes[..100]), Read::Version(VERSION));
+        assert_eq!(read(&[]), Read::Other);
+        assert_eq!(read(&[1, 2, 3, 4]), Read::Other);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a dispatcher at a hook holds.
+
+use std::path::PathBuf;
+
+use bpfmand_core::{HookKey, Interface, ProgramFacts, ProgramId, Via, XdpRunsIn};
+use bpfmand_kernel::Kernel;
+use bpfmand_splice::DISPATCHER_NAME;
+
+use crate::chain::hook_text;
+use crate::libxdp::config::{self, Read, Slot};
+use crate::libxdp::{folder, program_pin};
+use crate::records::HookRecord;
+use crate::{Engine, EngineError};
+
+/// A dispatcher that holds a hook, with all that a new one needs to know of it.
+pub struct Standing<H> {
+    /// The dispatcher.
+    pub program: ProgramFacts,
+    /// Keeps it loaded.
+    pub handle: H,
+    /// Where it runs.
+    pub mode: XdpRunsIn,
+    /// Its programs, in the order in which packets meet them.
+    pub slots: Vec<SlotProgram<H>>,
+}
+
+/// A program in a dispatcher.
+pub struct SlotProgram<H> {
+    /// As the configuration has it.
+    pub slot: Slot,
+    /// The program.
+    pub program: ProgramFacts,
+    /// Keeps it loaded.
+    pub handle: H,
+}
+
+/// A dispatcher, as far as it can be read.
+pub struct Glance {
+    /// What its configuration says.
+    pub config: Read,
+    /// Where its pins should be.
+    pub folder: PathBuf,
+}
+
+impl<H> Standing<H> {
+    /// True if a program is in it that a record tells of.
+    pub fn has(&self, id: ProgramId, tag: [u8; 8]) -> bool {
+        self.slots.iter().any(|slot| slot.program.id == id && slot.program.tag == tag)
+    }
+
+    /// True if all of a hook's programs that are ours are in it.
+    pub fn has_all_of(&self, hook: &HookRecord) -> bool {
+        hook.extensions.iter().all(|extension| self.has(extension.program, extension.tag))
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Looks whether a program is a dispatcher, by its name and the magic in its configuration. Older ones, without the
+    /// magic, are known by their name alone.
+    pub(crate) fn glance_at_dispatcher(
+        &self,
+        key: &HookKey,
+        program: &ProgramFacts,
+    ) -> Result<Option<Glance>, EngineError> {
+        if program.name != DISPATCHER_NAME {
+            return Ok(None);
+        }
+        let value = match program.map_ids.first() {
+            Some(id) => {
+                let map = self.kernel.open_map(*id)?;
+                self.kernel.map_entries(&map, 1)?.into_iter().next().map(|entry| entry.value)
+            }
+            None => None,
+        };
+        let config = value.map_or(Read::Other, |value| config::read(&value));
+        Ok(Some(Glance { config, folder: folder(&self.libxdp_pins, key.ifindex, program.id) }))
+    }
+
+    /// The programs of a dispatcher by its pins; fewer than its configuration says where pins are missing. To be called
+    /// with the folder of all dispatchers locked, where what is found decides anything.
+    pub(crate) fn slots_of(&self, glance: &Glance) -> Result<Vec<SlotProgram<K::Handle>>, EngineError> {
+        let Read::Slots(slots) = &glance.config else { return Ok(Vec::new()) };
+        let mut found = Vec::with_capacity(slots.len());
+        for (number, slot) in slots.iter().enumerate() {
+            if let Some(handle) = self.kernel.open_pin(&glance.folder.join(program_pin(number)))? {
+                let program = self.kernel.program_of(&handle)?;
+                found.push(SlotProgram { slot: *slot, program, handle });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The dispatcher at a hook with its programs; none if none is there, or not one that libxdp would have attached.
+    ///
+    /// # Errors
+    /// A dispatcher is there that cannot be changed: another version, or pins are missing.
+    pub(crate) fn standing_dispatcher(
+        &self,
+        interface: &Interface,
+        key: &HookKey,
+    ) -> Result<Option<Standing<K::Handle>>, EngineError> {
+        let contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
+        let unlinked = contents.entries.iter().find_map(|entry| match (&entry.via, entry.program) {
+            (Via::XdpNetlink { mode }, Some(id)) if *mode != XdpRunsIn::Offload => Some((*mode, id)),
+            _ => None,
+        });
+        let Some((mode, id)) = unlinked else { return Ok(None) };
+        let Some(handle) = self.kernel.open_program(id)? else { return Ok(None) };
+        let program = self.kernel.program_of(&handle)?;
+        let Some(glance) = self.glance_at_dispatcher(key, &program)? else { return Ok(None) };
+        let cannot = |reason, hint: &str| EngineError::Dispatcher {
+            hook: hook_text(key, interface),
+            reason,
+            hint: hint.to_owned(),
+        };
+        const UNLOAD: &str =
+            "unload its programs with `xdp-loader unload INTERFACE --all`, and load them again";
+        let count = match &glance.config {
+            Read::Slots(slots) => slots.len(),
+            Read::Version(version) => {
+                return Err(cannot(
+                    format!(
+                        "it is of version {version} of the protocol, and bpfman knows version {}",
+                        config::VERSION
+                    ),
+                    UNLOAD,
+                ));
+            }
+            Read::Other => {
+                return Err(cannot("it is of a version of the protocol before 2".to_owned(), UNLOAD));
+            }
+        };
+        let slots = self.slots_of(&glance)?;
+        if slots.len() != count {
+            return Err(cannot(
+                format!("of its {count} programs {} are pinned in {}", slots.len(), glance.folder.display()),
+                "if libxdp keeps its pins elsewhere (LIBXDP_BPFFS), start bpfmand with the same LIBXDP_BPFFS",
+            ));
+        }
+        Ok(Some(Standing { program, handle, mode, slots }))
+    }
+}

@@ -1,0 +1,143 @@
+//! What a crash left of a change of a dispatcher, and what others made of a dispatcher since.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
+use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, NetnsId, OperationId, ProgramId, Via, XdpRunsIn};
+use bpfmand_kernel::{Kernel, KernelError};
+use bpfmand_store::Batch;
+
+use crate::engine::encode;
+use crate::libxdp::{Standing, folder};
+use crate::records::{self, HookRecord};
+use crate::{Engine, EngineError, paths};
+
+/// The pin of the new dispatcher.
+pub const AFTER: &str = "after";
+
+/// The name of the old dispatcher's pin, which says where both belong. The namespace's file is named in base64, since
+/// bpffs takes no slash and no dot; one whose name would not fit is left out.
+pub fn before_pin(key: &HookKey, interface: &Interface) -> String {
+    const MOST_PATH: usize = 150;
+    let netns = interface.netns.as_deref().map_or(&[][..], |path| path.as_os_str().as_bytes());
+    let netns = if netns.len() > MOST_PATH { String::new() } else { BASE64_NAME.encode(netns) };
+    format!("dispatcher_{}_{}_{}_{netns}", key.ifindex, key.netns.inode, key.netns.cookie)
+}
+
+fn parse_before_pin(name: &str) -> Option<(HookKey, Option<PathBuf>)> {
+    let mut parts = name.strip_prefix("dispatcher_")?.splitn(4, '_');
+    let ifindex = IfIndex(parts.next()?.parse().ok()?);
+    let netns = NetnsId { inode: parts.next()?.parse().ok()?, cookie: parts.next()?.parse().ok()? };
+    let path = BASE64_NAME.decode(parts.next()?).ok()?;
+    let path = (!path.is_empty()).then(|| PathBuf::from(OsString::from_vec(path)));
+    Some((HookKey { netns, ifindex, kind: HookKind::Xdp }, path))
+}
+
+impl<K: Kernel> Engine<K> {
+    /// The program that a hook runs without a link; none if it runs none or is gone.
+    pub(super) fn runs_at(
+        &self,
+        netns: Option<&Path>,
+        key: &HookKey,
+    ) -> Result<Option<(ProgramId, XdpRunsIn)>, EngineError> {
+        let contents = match self.kernel.hook_contents(netns, key) {
+            Err(KernelError::HookGone { .. } | KernelError::NoNamespace { .. }) => return Ok(None),
+            result => result?,
+        };
+        Ok(contents.entries.iter().find_map(|entry| match (&entry.via, entry.program) {
+            (Via::XdpNetlink { mode }, Some(id)) => Some((id, *mode)),
+            _ => None,
+        }))
+    }
+
+    /// Finishes the change of a dispatcher that has a record, and undoes one that has none. Tells whether the operation
+    /// was such a change.
+    pub(crate) fn settle_dispatcher(&self, operation: OperationId) -> Result<bool, EngineError> {
+        let pending = paths::pending(operation);
+        let names = self.kernel.list_folder(&pending)?;
+        let found = names.iter().find_map(|name| Some((name, parse_before_pin(name)?)));
+        let Some((name, (key, netns))) = found else { return Ok(false) };
+        let open = |name: &str| -> Result<Option<(ProgramId, K::Handle)>, EngineError> {
+            let Some(handle) = self.kernel.open_pin(&pending.join(name))? else { return Ok(None) };
+            Ok(Some((self.kernel.program_of(&handle)?.id, handle)))
+        };
+        let (before, after) = (open(name)?, open(AFTER)?);
+        let _lock = self.kernel.lock_folder(&self.libxdp_pins)?;
+        let netns = netns.as_deref();
+        let mut running = self.runs_at(netns, &key)?;
+        if let (Some((before, old)), Some((after, new)), Some((id, mode))) = (&before, &after, running) {
+            let recorded = self.state().hooks.get(&key).map(|hook| hook.program);
+            if id == *after && recorded != Some(id) {
+                self.kernel.replace_unlinked_xdp(netns, &key, mode, Some(old), Some(new))?;
+                running = Some((*before, mode));
+            }
+        }
+        for id in [before, after].into_iter().flatten().map(|(id, _)| id) {
+            if running.is_none_or(|(running, _)| running != id) {
+                self.remove_tree(&folder(&self.libxdp_pins, key.ifindex, id))?;
+            }
+        }
+        self.remove_tree(&pending)?;
+        Ok(true)
+    }
+
+    /// The dispatcher that a hook of ours is in, if some of ours are in it.
+    pub(crate) fn dispatcher_with_ours(
+        &self,
+        hook: &HookRecord,
+    ) -> Result<Option<Standing<K::Handle>>, EngineError> {
+        let standing = match self.standing_dispatcher(&hook.interface, &hook.key) {
+            Err(
+                EngineError::Dispatcher { .. }
+                | EngineError::Kernel(KernelError::HookGone { .. } | KernelError::NoNamespace { .. }),
+            ) => None,
+            result => result?,
+        };
+        let has_some = |standing: &Standing<_>| {
+            hook.extensions.iter().any(|extension| standing.has(extension.program, extension.tag))
+        };
+        Ok(standing.filter(has_some))
+    }
+
+    /// A hook whose dispatcher libxdp made anew, with ours carried along, is recorded with the new one. The caller holds
+    /// the hook's lock.
+    pub(crate) fn follow_dispatcher(
+        &self,
+        hook: &HookRecord,
+        standing: &Standing<K::Handle>,
+    ) -> Result<(), EngineError> {
+        let program = &standing.program;
+        if (hook.program, hook.tag) == (program.id, program.tag) {
+            return Ok(());
+        }
+        let followed = HookRecord { program: program.id, tag: program.tag, ..hook.clone() };
+        let mut batch = Batch::new();
+        batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&followed)?);
+        self.commit(batch)?;
+        self.state().hooks.insert(hook.key, Arc::new(followed));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_pin_says_where_a_dispatcher_belongs() {
+        let key = HookKey {
+            netns: NetnsId { inode: 4_026_531_840, cookie: 7 },
+            ifindex: IfIndex(12),
+            kind: HookKind::Xdp,
+        };
+        for netns in [None, Some(PathBuf::from("/run/netns/a_b.c"))] {
+            let interface = Interface { name: "eth0".to_owned(), netns: netns.clone() };
+            assert_eq!(parse_before_pin(&before_pin(&key, &interface)), Some((key, netns)));
+        }
+        assert_eq!(parse_before_pin("link"), None);
+    }
+}

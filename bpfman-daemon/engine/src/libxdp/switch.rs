@@ -1,0 +1,173 @@
+//! A new dispatcher takes the place of the one that a hook runs, and the way back.
+
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::{HookKey, Interface, OperationId, ProgramId, XdpRunsIn};
+use bpfmand_kernel::Kernel;
+
+use crate::chain::BuiltChain;
+use crate::libxdp::{folder, recover};
+use crate::records::ExtensionRecord;
+use crate::undo::{Undo, insist};
+use crate::{Engine, EngineError, paths};
+
+/// A loaded dispatcher.
+pub struct Loaded<H> {
+    /// The kernel's id.
+    pub id: ProgramId,
+    /// The kernel's tag.
+    pub tag: [u8; 8],
+    /// Keeps it loaded.
+    pub handle: H,
+}
+
+/// A dispatcher that is ready to take another's place.
+///
+/// Settle it when the hook runs it and the record says so. If it is dropped before, its pins are gone again unless the
+/// hook runs it.
+pub struct NewDispatcher<'a, K: Kernel> {
+    engine: &'a Engine<K>,
+    operation: OperationId,
+    interface: Interface,
+    mode: XdpRunsIn,
+    settled: bool,
+    /// Which hook's.
+    pub key: HookKey,
+    /// The one whose place it takes.
+    pub before: Loaded<K::Handle>,
+    /// The new one; none takes the old one away.
+    pub after: Option<Loaded<K::Handle>>,
+    /// Which of its programs are ours.
+    pub extensions: Vec<ExtensionRecord>,
+}
+
+impl<'a, K: Kernel> NewDispatcher<'a, K> {
+    /// A new dispatcher of which nothing is there yet.
+    pub(super) fn beside(
+        engine: &'a Engine<K>,
+        key: &HookKey,
+        interface: &Interface,
+        mode: XdpRunsIn,
+        before: Loaded<K::Handle>,
+    ) -> Self {
+        Self {
+            engine,
+            operation: engine.operation(),
+            interface: interface.clone(),
+            mode,
+            settled: false,
+            key: *key,
+            before,
+            after: None,
+            extensions: Vec::new(),
+        }
+    }
+
+    /// The hook's interface.
+    pub(super) fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// Makes both known to the next start, should this one be cut short.
+    pub(super) fn pin_pending(&self) -> Result<(), EngineError> {
+        let folder = paths::pending(self.operation);
+        let kernel = &self.engine.kernel;
+        kernel.make_folder(&folder)?;
+        if let Some(after) = &self.after {
+            kernel.pin(&after.handle, &folder.join(recover::AFTER))?;
+        }
+        kernel.pin(&self.before.handle, &folder.join(recover::before_pin(&self.key, &self.interface)))?;
+        Ok(())
+    }
+
+    /// What is left to be removed once the record is written.
+    pub(crate) fn leftovers(&self) -> [PathBuf; 2] {
+        let before = folder(&self.engine.libxdp_pins, self.key.ifindex, self.before.id);
+        [before, paths::pending(self.operation)]
+    }
+
+    /// Removes the old one's pins: the hook runs the new one, and the record says so.
+    pub(crate) fn settle(mut self) -> Result<(), EngineError> {
+        self.settled = true;
+        self.engine.step("dispatcher", "remove old");
+        insist(|| {
+            let _lock = self.engine.kernel.lock_folder(&self.engine.libxdp_pins)?;
+            self.leftovers().iter().try_for_each(|folder| self.engine.remove_tree(folder))
+        })
+    }
+}
+
+impl<K: Kernel> Drop for NewDispatcher<'_, K> {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        let result =
+            self.engine.drop_dispatcher(&self.key, &self.interface, self.after.as_ref().map(|a| a.id));
+        let result = result.and_then(|()| self.engine.remove_tree(&paths::pending(self.operation)));
+        if let Err(error) = result {
+            tracing::warn!(%error, "a dispatcher that came to nothing is left to the next start");
+        }
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Removes the pins of a dispatcher, unless the hook runs it.
+    pub(super) fn drop_dispatcher(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        dispatcher: Option<ProgramId>,
+    ) -> Result<(), EngineError> {
+        let Some(id) = dispatcher else { return Ok(()) };
+        let runs = self.runs_at(interface.netns.as_deref(), key)?;
+        if runs.is_some_and(|(running, _)| running == id) {
+            return Ok(());
+        }
+        self.remove_tree(&folder(&self.libxdp_pins, key.ifindex, id))
+    }
+
+    /// Puts the new one in the old one's place, atomically for packets, if the old one is still there.
+    pub(crate) fn change_dispatcher<'a>(
+        &'a self,
+        new: &NewDispatcher<'a, K>,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        self.step("dispatcher", "swap");
+        let (key, mode) = (new.key, new.mode);
+        let after = new.after.as_ref().map(|after| &after.handle);
+        let put = move |netns: Option<&Path>, to: Option<&K::Handle>, from: Option<&K::Handle>| {
+            self.held_network.during(|| self.kernel.replace_unlinked_xdp(netns, &key, mode, to, from))
+        };
+        put(new.interface.netns.as_deref(), after, Some(&new.before.handle))?;
+        let (before, after) = (new.before.id, new.after.as_ref().map(|after| after.id));
+        let netns = new.interface.netns.clone();
+        undo.push(move || {
+            let open = |id| self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id));
+            let (before, after) = (open(before)?, after.map(open).transpose()?);
+            Ok(put(netns.as_deref(), Some(&before), after.as_ref())?)
+        });
+        Ok(())
+    }
+
+    /// Joins the dispatcher that holds a hook.
+    pub(crate) fn join_dispatcher<'a>(
+        &'a self,
+        interface: &Interface,
+        key: &HookKey,
+        links: &[std::sync::Arc<crate::records::LinkRecord>],
+        undo: &mut Undo<'a>,
+    ) -> Result<BuiltChain<'a, K>, EngineError> {
+        const MOST_TRIES: usize = 4;
+        let mut tries = 1;
+        loop {
+            let built = self.build_chain(key, interface, links, Some(crate::records::Entry::Dispatcher))?;
+            let Some(new) = &built.dispatcher else { return Ok(built) };
+            match self.change_dispatcher(new, undo) {
+                Ok(()) => return Ok(built),
+                Err(error) if crate::order_move::is_race(&error) && tries < MOST_TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
