@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod flood;
 pub mod kernel;
 pub mod network;
+pub mod proxy;
 pub mod registry;
 pub mod requests;
 pub mod skip;

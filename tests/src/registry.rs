@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 pub struct Registry {
     process: Child,
     address: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Registry {
@@ -20,9 +21,37 @@ impl Registry {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
+        Self::serve(folder, &data, "addr: \"127.0.0.1:0\"")
+    }
+
+    /// Another one with the same images, which speaks TLS only and calls itself `host`. The file is what vouches for it.
+    #[must_use]
+    pub fn with_tls(&self, host: &str) -> (Self, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("certificate.pem"));
+        let name = format!("subjectAltName=DNS:{host}");
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+            .args(["-subj", "/CN=registry", "-days", "2", "-addext", &name])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .expect("openssl is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let http = format!(
+            "addr: \"127.0.0.1:0\", tls: {{ certificate: {}, key: {} }}",
+            certificate.display(),
+            key.display()
+        );
+        (Self::serve(folder, &self.folder.path().join("data"), &http), certificate)
+    }
+
+    fn serve(folder: TempDir, data: &Path, http: &str) -> Self {
         let config = folder.path().join("config.yml");
         let text = format!(
-            "version: 0.1\nlog: {{ level: info }}\nhttp: {{ addr: \"127.0.0.1:0\" }}\n\
+            "version: 0.1\nlog: {{ level: info }}\nhttp: {{ {http} }}\n\
              storage: {{ filesystem: {{ rootdirectory: {} }} }}\n",
             data.display()
         );
@@ -42,7 +71,13 @@ impl Registry {
         });
         // A full pipe would stop it.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address: address.expect("it says where it listens"), _folder: folder }
+        Self { process, address: address.expect("it says where it listens"), folder }
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// An image there.

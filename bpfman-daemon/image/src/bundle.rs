@@ -98,3 +98,7 @@ fn statement(
     let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     Ok(subject.annotations.into_iter().map(|(name, value)| (name, text(value))).collect())
 }
+
+#[cfg(test)]
+#[path = "bundle_tests.rs"]
+mod tests;

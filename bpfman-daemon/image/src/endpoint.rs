@@ -55,7 +55,9 @@ impl Endpoint {
             None if place.plain_http => builder.tls_certs_only([]),
             None => builder,
         };
-        let http = builder.build().map_err(|error| ImageError::Client(causes(&error)))?;
+        let http = builder
+            .build()
+            .map_err(|error| ImageError::Client(format!("{}: {}", place.registry, causes(&error))))?;
         Ok(Self { http, place, authorization: Mutex::new(None) })
     }
 

@@ -258,7 +258,10 @@ impl ImageError {
                 "check that the registry answers, then try again".to_owned()
             }
             Self::NotCached { .. } => "`bpfman image pull` fetches it".to_owned(),
-            Self::Client(_) => "install the package ca-certificates".to_owned(),
+            Self::Client(_) => {
+                "install the package ca-certificates, or name a ca_file for the registry in bpfman.toml"
+                    .to_owned()
+            }
             _ => return None,
         })
     }

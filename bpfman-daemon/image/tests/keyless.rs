@@ -4,93 +4,15 @@
 
 mod harness;
 
-use bpfman_image_format::{Digest, ImageReference, SigningKey, media, referrers_tag, signature_tag};
-use bpfmand_image::{ImageError, Policy, Signer, VerifiedBy};
+use bpfman_image_format::{Digest, SigningKey};
+use bpfmand_image::{ImageError, Signer, VerifiedBy};
 use harness::authority::{Authority, SERVER, now};
-use harness::hostile::{Answer, Hostile};
+use harness::hostile::Answer;
 use harness::keyless::{ISSUER, Making, SUBJECT, key_bundle};
-use harness::log::{Log, base64, trusted_root};
-use harness::{Store, object, policy};
+use harness::log::{Log, base64};
+use harness::policy;
+use harness::world::World;
 use serde_json::{Value, json};
-
-/// A registry with one image, a private authority and a log.
-struct World {
-    hostile: Hostile,
-    image: ImageReference,
-    digest: Digest,
-    authority: Authority,
-    log: Log,
-    folder: tempfile::TempDir,
-}
-
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-
-impl World {
-    fn new(salt: &str) -> Self {
-        let hostile = Hostile::start();
-        let (_, digest) = hostile.image_of(object(salt).bytes());
-        let image = hostile.image("a:latest");
-        let folder = tempfile::tempdir().unwrap();
-        Self { hostile, image, digest, authority: Authority::new("test"), log: Log::new(), folder }
-    }
-
-    fn making(&self) -> Making<'_> {
-        Making::new(&self.authority, &self.log)
-    }
-
-    /// A policy over the private root; `rule` is the rest of the one entry.
-    fn policy(&self, rule: &str) -> Policy {
-        let root = self.folder.path().join("trusted_root.json");
-        std::fs::write(&root, trusted_root(&self.authority, &self.log)).unwrap();
-        policy(&format!("trusted_root = \"{}\"\n[[images]]\npattern = \"*\"\n{rule}\n", root.display()))
-    }
-
-    fn trusting(&self, issuer: &str, subject: &str) -> Policy {
-        self.policy(&format!("identities = [{{ issuer = \"{issuer}\", subject = \"{subject}\" }}]"))
-    }
-
-    /// Serves bundles as cosign 3 pushes them to a registry without a list of referrers.
-    fn refer(&self, bundles: &[Value]) {
-        let entries: Vec<Value> = bundles.iter().map(|bundle| self.referrer(bundle, self.digest)).collect();
-        let index = json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": entries });
-        self.hostile.manifest(&referrers_tag(self.digest), &index);
-    }
-
-    fn referrer(&self, bundle: &Value, subject: Digest) -> Value {
-        let empty = self.hostile.blob("application/vnd.oci.empty.v1+json", b"{}");
-        let layer = self.hostile.blob(BUNDLE, bundle.to_string().as_bytes());
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "artifactType": BUNDLE,
-            "config": empty, "layers": [layer],
-            "subject": { "mediaType": media::OCI_MANIFEST, "digest": subject, "size": 1 },
-        });
-        let digest = self.hostile.manifest("referrer", &manifest);
-        json!({
-            "mediaType": media::OCI_MANIFEST, "digest": digest, "size": manifest.to_string().len(),
-            "artifactType": "application/vnd.oci.empty.v1+json",
-        })
-    }
-
-    /// Serves signatures in cosign's older form.
-    fn tag(&self, payload: &[u8], annotations: &[(&str, String)]) {
-        let mut layer = self.hostile.blob(media::SIMPLE_SIGNING, payload);
-        for (name, value) in annotations {
-            layer.annotations.insert((*name).to_owned(), value.clone());
-        }
-        self.hostile.manifest(&signature_tag(self.digest), &json!({ "schemaVersion": 2, "layers": [layer] }));
-    }
-
-    async fn load(&self, policy: Policy) -> Result<VerifiedBy, ImageError> {
-        Store::new(policy).pull(&self.image).await.map(|loaded| loaded.verified_by)
-    }
-
-    async fn refused(&self, policy: Policy) -> String {
-        match self.load(policy).await.unwrap_err() {
-            ImageError::Untrusted { why, .. } => why,
-            other => panic!("{other}"),
-        }
-    }
-}
 
 fn signer(verified: &VerifiedBy) -> &Signer {
     let [signer] = verified.signers() else { panic!("{verified}") };
@@ -320,4 +242,59 @@ async fn the_embedded_root_refuses_a_private_signer() {
     let text = "trusted_root = \"public-good\"\n[[images]]\npattern = \"*\"\n\
                 identities = [{ issuer = \"*\", subject = \"*\" }]\n";
     assert!(world.refused(policy(text)).await.contains("trusted root"));
+}
+
+#[tokio::test]
+async fn an_older_signature_counts_as_a_referrer_too() {
+    let world = World::new("simple_referrer");
+    let trusting = || world.trusting(ISSUER, SUBJECT);
+    let (payload, annotations) = world.making().simple(&world.image.name(), world.digest);
+    world.refer_simple(&payload, &annotations, world.digest);
+    let verified = world.load(trusting()).await.unwrap();
+    assert!(matches!(signer(&verified), Signer::Identity { .. }));
+    // It refers to something else.
+    world.refer_simple(&payload, &annotations, Digest::of(b"other"));
+    assert!(matches!(world.load(trusting()).await.unwrap_err(), ImageError::Unsigned { .. }));
+    // It refers to the image, and is about another one.
+    let (payload, annotations) = world.making().simple(&world.image.name(), Digest::of(b"other"));
+    world.refer_simple(&payload, &annotations, world.digest);
+    let why = world.refused(trusting()).await;
+    assert!(why.contains("another image"), "{why}");
+    // By key.
+    let key = SigningKey::generate().unwrap();
+    let payload = serde_json::to_vec(&bpfman_image_format::SimpleSigningPayload::new(
+        &world.image.name(),
+        world.digest,
+        &Default::default(),
+    ));
+    let payload = payload.unwrap();
+    let signature = base64(&key.sign(&payload).unwrap());
+    let annotations = [("dev.cosignproject.cosign/signature", signature)];
+    world.refer_simple(&payload, &annotations, world.digest);
+    let keys = format!("keys = ['''{}''']", key.public_key().unwrap().to_pem());
+    world.load(world.policy(&keys)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_revoked_identity_counts_no_more() {
+    let world = World::new("revoked_identity");
+    let other = Making { subject: "other@example.com", ..world.making() };
+    let both = [world.making().bundle(world.digest), other.bundle(world.digest)];
+    let anybody = "identities = [{ issuer = \"*\", subject = \"*@example.com\" }]";
+    let revoked = |issuer: &str, subject: &str, more: &str| {
+        let identity = format!("{{ issuer = \"{issuer}\", subject = \"{subject}\" }}");
+        world.policy(&format!("{anybody}\n{more}\n[revoked]\nidentities = [{identity}]\n"))
+    };
+    world.refer(&both[..1]);
+    for (issuer, subject) in [(ISSUER, SUBJECT), ("*", SUBJECT), (ISSUER, "*@example.com")] {
+        let why = world.refused(revoked(issuer, subject, "")).await;
+        assert!(why.contains("revoked identity") && why.contains(SUBJECT), "{why}");
+    }
+    // The same name at another issuer is somebody else.
+    world.load(revoked("https://other.test", SUBJECT, "")).await.unwrap();
+    // What the other one signed is good, alone.
+    world.refer(&both);
+    let verified = world.load(revoked(ISSUER, SUBJECT, "")).await.unwrap();
+    assert!(signer(&verified).to_string().contains("other@example.com"), "{verified}");
+    world.refused(revoked(ISSUER, SUBJECT, "min_signatures = 2")).await;
 }

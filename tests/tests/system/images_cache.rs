@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use bpfman_tests::command::run;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::registry::Registry;
-use bpfman_tests::{Daemon, Launch, Network, compile};
+use bpfman_tests::{Daemon, Launch, Network, compile, wait};
 
 use crate::images::publish;
 
@@ -184,6 +185,66 @@ fn a_policy_may_have_revoked_programs_detached() {
     let found = findings(&world.daemon);
     assert!(found[0].contains("1 links were detached"), "{found:?}");
     assert_eq!(world.daemon.bpfman("list links -q").success().lines().count(), 0);
+}
+
+/// A program of a signed image, attached, and what the policy has to say to have it detached.
+fn attached(world: &Trusting, registry: &Registry, network: &Network) -> [String; 2] {
+    let name = registry.image("team/app:1");
+    world.publish_signed(&name, "chain");
+    let program = world.load(&name, "xdp_member");
+    let far = network.far.path().display().to_string();
+    let attach = format!("attach {} xdp -i {INTERFACE} -p 50 -n {far}", program["program_id"]);
+    world.daemon.bpfman(&attach).success();
+    assert_eq!(links(&world.daemon), 1);
+    let digest = program["bytecode"]["image_digest"].as_str().unwrap();
+    [
+        format!("[revoked]\nkeys = [\"{}\"]\nrunning = \"detach\"\n", world.fingerprint),
+        format!("[revoked]\ndigests = [\"{digest}\"]\nrunning = \"detach\"\n"),
+    ]
+}
+
+fn links(daemon: &Daemon) -> usize {
+    daemon.bpfman("list links -q").success().lines().count()
+}
+
+#[test]
+fn a_signal_has_revoked_programs_detached() {
+    for kind in 0..2 {
+        let (registry, network) = (Registry::start(), Network::new());
+        let world = trusting(&registry);
+        let revoked = attached(&world, &registry, &network);
+        let hangup = || run(&["kill", "-HUP", &world.daemon.pid().to_string()]);
+        let held = || world.daemon.log().matches("SIGHUP: holding programs").count();
+        // Nothing is revoked: nothing happens.
+        hangup();
+        wait::until("the signal arrived", || held() == 1);
+        assert_eq!(links(&world.daemon), 1);
+        world.change_policy(&revoked[kind]);
+        assert_eq!(links(&world.daemon), 1, "a policy that changes detaches nothing by itself");
+        hangup();
+        wait::until("the link was detached", || links(&world.daemon) == 0);
+        wait::until("the log says so", || world.daemon.log().contains("not to run any more"));
+        // It is still loaded.
+        assert_eq!(world.daemon.bpfman("list programs -q").success().lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_start_has_programs_detached_that_were_revoked_while_no_daemon_ran() {
+    for kind in 0..2 {
+        let (registry, network) = (Registry::start(), Network::new());
+        let mut world = trusting(&registry);
+        let revoked = attached(&world, &registry, &network);
+        world.daemon.terminate();
+        let policy = format!("{}{}", world.policy, revoked[kind]);
+        world.daemon.again(&Launch { policy: policy.clone(), ..Launch::default() });
+        assert_eq!(links(&world.daemon), 0);
+        assert!(findings(&world.daemon)[0].contains("is revoked"));
+        // And stays so, however the daemon ended.
+        world.daemon.kill();
+        world.daemon.again(&Launch { policy, ..Launch::default() });
+        assert_eq!(links(&world.daemon), 0);
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod golden;
 mod hardening;
 mod images;
 mod images_cache;
+mod images_proxy;
+mod images_users;
 mod kill;
 mod life;
 mod loading;

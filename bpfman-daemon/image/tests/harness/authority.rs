@@ -8,6 +8,7 @@ use super::der::{self, extension, object_id, sequence, tlv};
 
 pub const CODE_SIGNING: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 3, 3];
 pub const SERVER: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 3, 1];
+pub const TIME_STAMPING: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 3, 8];
 const ECDSA_SHA256: &[u64] = &[1, 2, 840, 10045, 4, 3, 2];
 
 pub struct Authority {
@@ -100,7 +101,8 @@ impl Authority {
     pub fn issue(&self, spki: &[u8], claims: &Claims<'_>) -> Vec<u8> {
         let mut extensions = vec![
             extension(&[2, 5, 29, 15], true, &tlv(3, &[7, 0x80])),
-            extension(&[2, 5, 29, 37], false, &sequence(&[&object_id(claims.usage)])),
+            // RFC 3161 wants it critical for timestamps.
+            extension(&[2, 5, 29, 37], claims.usage == TIME_STAMPING, &sequence(&[&object_id(claims.usage)])),
             extension(&[2, 5, 29, 35], false, &sequence(&[&tlv(0x80, &key_id(&self.key))])),
             extension(&[2, 5, 29, 17], true, &sequence(&[&claims.name])),
         ];

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::authority::{Authority, CODE_SIGNING, Claims, email, now, spki};
 use super::der::pem;
 use super::log::{Log, base64, ten_minutes};
+use super::timestamp::Timestamper;
 
 pub const ISSUER: &str = "https://accounts.test";
 pub const SUBJECT: &str = "dev@example.com";
@@ -22,6 +23,10 @@ pub struct Making<'a> {
     pub logged: i64,
     pub predicate: &'a str,
     pub annotations: Value,
+    /// False: the log says nothing of the time; it proves that it has the entry, and that is all.
+    pub promised: bool,
+    /// Who else vouches for which time.
+    pub stamps: Vec<(&'a Timestamper, i64)>,
 }
 
 impl<'a> Making<'a> {
@@ -36,6 +41,8 @@ impl<'a> Making<'a> {
             logged: now() - 5,
             predicate: "https://sigstore.dev/cosign/sign/v1",
             annotations: json!({}),
+            promised: true,
+            stamps: Vec::new(),
         }
     }
 
@@ -55,8 +62,21 @@ impl<'a> Making<'a> {
         let certificate = self.certificate(&key);
         let (payload, signature) = statement(&key, digest, self.predicate, &self.annotations);
         let body = log_body(&payload, &signature, &pem("CERTIFICATE", &certificate));
-        let entry = self.log.add(body, self.logged).in_bundle();
-        let material = json!({ "certificate": { "rawBytes": base64(&certificate) }, "tlogEntries": [entry] });
+        let mut entry = self.log.add(body, self.logged).in_bundle();
+        if !self.promised {
+            let fields = entry.as_object_mut().unwrap();
+            for field in ["inclusionPromise", "integratedTime"] {
+                fields.remove(field);
+            }
+        }
+        let mut material =
+            json!({ "certificate": { "rawBytes": base64(&certificate) }, "tlogEntries": [entry] });
+        let stamp =
+            |(by, at): &(&Timestamper, i64)| json!({ "signedTimestamp": base64(&by.stamp(&signature, *at)) });
+        let stamps: Vec<Value> = self.stamps.iter().map(stamp).collect();
+        if !stamps.is_empty() {
+            material["timestampVerificationData"] = json!({ "rfc3161Timestamps": stamps });
+        }
         bundle(&material, &payload, &signature)
     }
 

@@ -9,6 +9,8 @@ pub mod hostile;
 pub mod keyless;
 pub mod log;
 pub mod services;
+pub mod timestamp;
+pub mod world;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

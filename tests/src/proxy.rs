@@ -1,0 +1,83 @@
+//! A forward proxy for HTTP and, by `CONNECT`, for TLS: whoever is asked for, one address on loopback answers.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A proxy, until the test's process ends.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    address: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    /// Starts one that leads every request to `target`, whatever host it names.
+    #[must_use]
+    pub fn start(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let proxy = Self { address, requests: Arc::default() };
+        let (serving, target) = (proxy.clone(), target.to_owned());
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (serving, target) = (serving.clone(), target.clone());
+                // A connection that breaks off is for the client to find out.
+                std::thread::spawn(move || serving.serve(client, &target));
+            }
+        });
+        proxy
+    }
+
+    /// Its address, as the variables of the environment name it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it was asked so far: method and target.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn serve(&self, client: TcpStream, target: &str) -> std::io::Result<()> {
+        let mut from_client = BufReader::new(client.try_clone()?);
+        let mut first = String::new();
+        if from_client.read_line(&mut first)? == 0 {
+            return Ok(());
+        }
+        let mut words = first.split_whitespace();
+        let (method, asked) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let request = format!("{method} {asked}");
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        let mut headers = String::new();
+        loop {
+            let start = headers.len();
+            if from_client.read_line(&mut headers)? == 0 || headers[start..].trim().is_empty() {
+                break;
+            }
+        }
+        let mut server = TcpStream::connect(target)?;
+        if method == "CONNECT" {
+            (&client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+            return tunnel(client, server);
+        }
+        // `GET http://host/path` becomes `GET /path`; one connection a request, so that the answer ends with it.
+        let path = asked.splitn(4, '/').nth(3).unwrap_or_default();
+        write!(server, "{method} /{path} HTTP/1.1\r\nConnection: close\r\n{headers}")?;
+        std::io::copy(&mut server, &mut &client)?;
+        client.shutdown(Shutdown::Both)
+    }
+}
+
+fn tunnel(client: TcpStream, server: TcpStream) -> std::io::Result<()> {
+    let (mut up_from, mut up_to) = (client.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || {
+        let copied = std::io::copy(&mut up_from, &mut up_to);
+        up_to.shutdown(Shutdown::Write).and(copied.map(drop))
+    });
+    let (mut down_from, mut down_to) = (server, client);
+    std::io::copy(&mut down_from, &mut down_to)?;
+    down_to.shutdown(Shutdown::Both)
+}

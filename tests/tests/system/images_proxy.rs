@@ -1,0 +1,128 @@
+//! Registries that are reached by a proxy only, and machines without certificate authorities. The hosts named here exist
+//! nowhere: only the proxy knows a way.
+
+use std::fs;
+use std::path::Path;
+
+use bpfman_tests::proxy::Proxy;
+use bpfman_tests::registry::Registry;
+use bpfman_tests::{Daemon, Launch, Outcome};
+
+use crate::images::publish;
+
+/// A registry with an image, from which each of the daemon's loads comes anew.
+struct World {
+    registry: Registry,
+    daemon: Daemon,
+}
+
+/// A host of the tests.
+const HOST: &str = "registry.test";
+
+impl World {
+    fn new() -> Self {
+        let (registry, daemon) = (Registry::start(), Daemon::prepare());
+        publish(&daemon, &registry.image("team/chain:1"), "chain");
+        Self { registry, daemon }
+    }
+
+    /// The daemon with these variables and this configuration; the variables of this test's own environment are gone.
+    fn start(&mut self, environment: &[(&str, &str)], config: &str) {
+        let mut launch = Launch {
+            policy: "[[images]]\npattern = \"*\"\nunsigned = true\n".to_owned(),
+            config: config.to_owned(),
+            ..Launch::default()
+        };
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            let set = environment.iter().find(|(of, _)| *of == name);
+            let value = set.map(|(_, value)| (*value).to_owned()).unwrap_or_default();
+            launch.environment.push((name.to_lowercase(), value.clone()));
+            launch.environment.push((name.to_owned(), value));
+        }
+        let others = environment.iter().filter(|(name, _)| !name.ends_with("_PROXY"));
+        launch.environment.extend(others.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.daemon.again(&launch);
+    }
+
+    fn load(&self, image: &str) -> Outcome {
+        self.daemon.bpfman(&format!("load image -i {image} -p Always --programs xdp:xdp_member"))
+    }
+}
+
+fn plain_http() -> String {
+    format!("[registries.\"{HOST}\"]\nplain_http = true\n")
+}
+
+fn with_authority(file: &Path) -> String {
+    format!("[registries.\"{HOST}\"]\nca_file = \"{}\"\n", file.display())
+}
+
+#[test]
+fn a_registry_is_reached_by_the_proxy_that_the_environment_names() {
+    let mut world = World::new();
+    let proxy = Proxy::start(world.registry.address());
+    world.start(&[("HTTP_PROXY", &proxy.url())], &plain_http());
+    world.load(&format!("{HOST}/team/chain:1")).success();
+    let asked = proxy.requests();
+    let manifest = format!("GET http://{HOST}/v2/team/chain/manifests/1");
+    assert!(asked.contains(&manifest), "{asked:?}");
+    assert!(asked.iter().any(|request| request.contains("/blobs/sha256:")), "{asked:?}");
+    // No proxy stands between this machine and itself.
+    world.load(&world.registry.image("team/chain:1")).success();
+    assert_eq!(proxy.requests(), asked);
+}
+
+#[test]
+fn a_registry_with_tls_is_reached_through_a_tunnel_that_the_proxy_cannot_look_into() {
+    let mut world = World::new();
+    let (encrypted, authority) = world.registry.with_tls(HOST);
+    let proxy = Proxy::start(encrypted.address());
+    world.start(&[("HTTPS_PROXY", &proxy.url())], &with_authority(&authority));
+    world.load(&format!("{HOST}/team/chain:1")).success();
+    let asked = proxy.requests();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|request| *request == format!("CONNECT {HOST}:443")),
+        "{asked:?}"
+    );
+    // The proxy leads elsewhere: the certificate there is not the registry's.
+    let (stranger, _) = world.registry.with_tls(HOST);
+    let astray = Proxy::start(stranger.address());
+    world.daemon.terminate();
+    world.start(&[("ALL_PROXY", &astray.url())], &with_authority(&authority));
+    world.load(&format!("{HOST}/team/chain:1")).fails(9, &[HOST, "certificate"]);
+    assert!(!astray.requests().is_empty());
+}
+
+#[test]
+fn a_proxy_that_does_not_answer_is_an_error_that_changes_nothing() {
+    let mut world = World::new();
+    // A port that nobody listens on any more.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    world.start(&[("HTTP_PROXY", &format!("http://{gone}"))], &plain_http());
+    let before = world.daemon.state();
+    let image = format!("{HOST}/team/chain:1");
+    world.load(&image).fails(9, &[HOST, "hint: "]);
+    assert_eq!(world.daemon.state(), before);
+    assert_eq!(world.daemon.bpfman("image list -o json").json(), serde_json::json!([]));
+}
+
+#[test]
+fn a_machine_without_authorities_reaches_registries_that_have_their_own_and_says_so_of_others() {
+    let mut world = World::new();
+    let (encrypted, authority) = world.registry.with_tls(HOST);
+    let proxy = Proxy::start(encrypted.address());
+    let (none, empty) = (world.daemon.path("none.pem"), world.daemon.path("no-authorities"));
+    fs::create_dir(&empty).unwrap();
+    let (none, empty) = (none.display().to_string(), empty.display().to_string());
+    let url = proxy.url();
+    let environment = [("HTTPS_PROXY", url.as_str()), ("SSL_CERT_FILE", &none), ("SSL_CERT_DIR", &empty)];
+    world.start(&environment, &with_authority(&authority));
+    let local = world.registry.image("team/chain:1");
+    world.load(&format!("{HOST}/team/chain:1")).success();
+    world.load(&local).success();
+    // Nobody on this machine vouches for any other.
+    let before = world.daemon.state();
+    let asked = proxy.requests();
+    world.load("other.test/team/chain:1").fails(9, &["other.test", "CA certificates", "ca_file"]);
+    assert_eq!((world.daemon.state(), proxy.requests()), (before, asked));
+}
