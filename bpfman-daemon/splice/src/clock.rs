@@ -6,6 +6,8 @@
 use bpfmand_core::{Insn, MapId};
 
 use crate::asm::Asm;
+use crate::counters::COUNTER_ROWS;
+use crate::hook::HookKind;
 use crate::joint;
 use crate::opcode;
 use crate::stack::ContextPlace;
@@ -18,7 +20,8 @@ const CLOCK: i32 = 5;
 /// One packet in so many is timed: a power of two.
 pub const TIMED_ONE_IN: u32 = 1024;
 
-/// Shape of the map of times: a per-CPU array of one value, in it two 64-bit cells a slot, samples and nanoseconds.
+/// Shape of the map of times: a per-CPU array with a row for each interface that runs the chain (as for
+/// [`crate::CounterLayout`]), in a row two 64-bit cells a slot, samples and nanoseconds.
 ///
 /// There is a slot for each member and one for the clock itself: its mean is to be taken from every other slot's mean.
 /// A slot's time begins where the one before ends, so it has the check of that one's verdict in it.
@@ -35,7 +38,7 @@ impl TimeLayout {
         Self { slots: members + 1 }
     }
 
-    /// Bytes of the value on one CPU.
+    /// Bytes of a row on one CPU.
     #[must_use]
     pub const fn value_size(self) -> usize {
         self.slots * 16
@@ -59,12 +62,13 @@ impl TimeLayout {
 pub(crate) struct Clock {
     pub(crate) samples: MapId,
     pub(crate) layout: TimeLayout,
+    pub(crate) hook: HookKind,
     pub(crate) context: ContextPlace,
     /// Bytes of the common frame above the clock's own 16.
     pub(crate) frame: u32,
 }
 
-/// Bytes of the common frame that timed chains need more: the time of the last reading, and a key.
+/// Bytes of the common frame that timed chains need more: the time of the last reading, and the interface's row.
 pub(crate) const BYTES: u32 = 16;
 
 /// At the chain's entry: counts the packet, and sends every 1,024th to the twin. Keeps register 1.
@@ -72,6 +76,7 @@ pub(crate) fn tick(asm: &mut Asm, ticks: MapId, twin: MapId) {
     let go = asm.label();
     const CONTEXT: u8 = 6;
     asm.push(Insn::new(opcode::MOV64_REG, CONTEXT, 1, 0, 0));
+    asm.push(Insn::new(opcode::STORE_W_IMM, opcode::FRAME, 0, joint::below(8), 0));
     look_up(asm, ticks, 8);
     asm.branch(opcode::JEQ64, 0, go);
     add(asm, 0, None);
@@ -84,9 +89,8 @@ pub(crate) fn tick(asm: &mut Asm, ticks: MapId, twin: MapId) {
     asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
 }
 
-/// Finds the only value of a per-CPU array, with a key of zero at `depth` in the frame.
+/// Finds a value of a per-CPU array, by the key at `depth` in the frame.
 fn look_up(asm: &mut Asm, map: MapId, depth: u32) {
-    asm.push(Insn::new(opcode::STORE_W_IMM, opcode::FRAME, 0, joint::below(depth), 0));
     asm.push(Insn::new(opcode::MOV64_REG, 2, opcode::FRAME, 0, 0));
     asm.push(Insn::new(opcode::ADD64_IMM, 2, 0, 0, i32::from(joint::below(depth))));
     asm.load_map(1, map);
@@ -119,10 +123,14 @@ impl Clock {
         asm.push(Insn::new(opcode::STORE_DW_REG, opcode::FRAME, 0, self.last_reading(), 0));
     }
 
-    /// Before the first member of a program: takes the clock's own time, and starts it. Keeps register 1.
+    /// Before the first member of a program: notes the interface's row, takes the clock's own time, and starts it. Keeps
+    /// register 1.
     pub(crate) fn start(&self, asm: &mut Asm) {
         let context = self.free().nth(2).unwrap_or(9);
         asm.push(Insn::new(opcode::MOV64_REG, context, 1, 0, 0));
+        asm.push(Insn::new(opcode::LOAD_W, 2, 1, self.hook.ifindex_offset(), 0));
+        asm.push(Insn::new(opcode::AND32_IMM, 2, 0, 0, COUNTER_ROWS as i32 - 1));
+        asm.push(Insn::new(opcode::STORE_W_REG, opcode::FRAME, 2, joint::below(self.frame + BYTES), 0));
         self.read(asm);
         self.lap(asm, self.layout.clock());
         asm.push(Insn::new(opcode::MOV64_REG, 1, context, 0, 0));

@@ -27,7 +27,7 @@ pub struct Bindings<'a> {
 pub struct Timing {
     /// Per-CPU array of one 8-byte value: counts packets, to pick every 1,024th.
     pub ticks: MapId,
-    /// Per-CPU array of one value of [`crate::TimeLayout`].
+    /// Per-CPU array of [`crate::COUNTER_ROWS`] rows of [`crate::TimeLayout`].
     pub samples: MapId,
 }
 

@@ -40,10 +40,12 @@ pub(crate) fn decide(
     let surveys = survey_all(members, options)?;
     let frags = decide_frags(members, options.frags)?;
     let device_bound = members.iter().any(|member| member.device_bound);
+    let timed = options.timing && !device_bound;
     let attempt = options.attempt;
     let is_direct = may_be_direct
         && reached == 1
         && !options.counters
+        && !timed
         && can_attach_direct(options.hook, members[0].proceed_on);
     if is_direct {
         let ways = vec![MemberPlan::INLINE];
@@ -61,7 +63,6 @@ pub(crate) fn decide(
             attempt,
         });
     }
-    let timed = options.timing && !device_bound;
     let options = &SpliceOptions { timing: timed, ..*options };
     let mut ways: Vec<MemberPlan> =
         (0..reached).map(|member| first_way(members, &surveys, options, member)).collect();

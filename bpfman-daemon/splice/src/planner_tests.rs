@@ -142,7 +142,7 @@ fn what_no_chain_can_run_is_refused() {
 }
 
 #[test]
-fn one_member_whose_verdict_stands_is_direct_unless_packets_are_to_be_counted() {
+fn one_member_whose_verdict_stands_is_direct_unless_packets_are_to_be_counted_or_timed() {
     let text = pass();
     let strategy = |set, options: &SpliceOptions<'_>| {
         let plan = plan(&[Member { proceed_on: set, ..member(&text) }], options).unwrap();
@@ -153,6 +153,7 @@ fn one_member_whose_verdict_stands_is_direct_unless_packets_are_to_be_counted() 
     assert_eq!(strategy(ProceedMask(1 << 1), &XDP), Strategy::Splice);
     assert_eq!(strategy(PASS, &TCX), Strategy::Splice);
     assert_eq!(strategy(PASS, &SpliceOptions { counters: true, ..XDP }), Strategy::Splice);
+    assert_eq!(strategy(PASS, &SpliceOptions { timing: true, ..XDP }), Strategy::Splice);
     // A second one that is never reached changes nothing.
     let ends = Member { proceed_on: ProceedMask(0), ..member(&text) };
     let plan = plan(&[ends, member(&text)], &XDP).unwrap();

@@ -108,6 +108,7 @@ pub(crate) fn join(
     let clock = maps.timing.filter(|_| copy == Copy::Twin).map(|timing| Clock {
         samples: timing.samples,
         layout: TimeLayout::new(group.members.len()),
+        hook: group.options.hook,
         context: stack.context,
         frame: stack.untimed,
     });

@@ -97,7 +97,7 @@ impl Together {
         all.extend(counters.iter().flat_map(|map| descriptors(std::slice::from_ref(map))));
         let ticks_and_samples = plan.timed.then(|| {
             let samples = TimeLayout::new(plan.members.len()).value_size() as u32;
-            [8, samples].map(|bytes| Map::create(6, 4, bytes, 1, 0).unwrap())
+            [(8, 1), (samples, COUNTER_ROWS)].map(|(bytes, rows)| Map::create(6, 4, bytes, rows, 0).unwrap())
         });
         let timing = ticks_and_samples.as_ref().map(|maps| {
             all.extend(descriptors(maps));
@@ -138,10 +138,15 @@ impl Together {
     /// How often each member's time was taken; none without a timed twin.
     pub fn timed(&self) -> Option<Vec<u64>> {
         let [_, samples] = self.ticks_and_samples.as_ref()?;
-        let value = samples.contents().remove(0).1;
-        let cells = value.as_chunks::<8>().0;
         let layout = TimeLayout::new(self.plan.members.len());
-        Some((0..layout.clock()).map(|slot| u64::from_ne_bytes(cells[layout.samples(slot)])).collect())
+        let mut sums = vec![0; layout.clock()];
+        for (_, row) in samples.contents() {
+            let cells = row.as_chunks::<8>().0;
+            for (slot, sum) in sums.iter_mut().enumerate() {
+                *sum += u64::from_ne_bytes(cells[layout.samples(slot)]);
+            }
+        }
+        Some(sums)
     }
 
     /// What test-run's packets were counted as since the chain was made, by cell; none without counters.
