@@ -65,7 +65,7 @@ fn member(details: &ChainMemberDetails, view: MemberView) -> wire::MemberView {
             .map(|(verdict, packets)| wire::VerdictCount { verdict: verdict.to_owned(), packets })
             .collect(),
         runs_per_second: 0.0,
-        nanoseconds_per_run: None,
+        nanoseconds_per_run: view.time.and_then(|time| time.nanoseconds_per_run()),
     }
 }
 

@@ -37,6 +37,7 @@ impl<K: Kernel> Engine<K> {
         };
         let chain = hook.as_ref().and_then(|hook| hook.chain.as_ref());
         let is_dispatcher = hook.as_ref().is_some_and(|hook| hook.entry == Entry::Dispatcher);
+        let times = chain.map(|chain| self.chain_times(&key, chain)).transpose()?.flatten();
         let members = details.members.iter().enumerate().map(|(at, member)| {
             let carried = chain.and_then(|chain| chain.members.get(at));
             let counted = counters.as_ref().and_then(|all| all.links.iter().find(|c| c.link == member.link));
@@ -55,6 +56,7 @@ impl<K: Kernel> Engine<K> {
                 segment: chain.map_or(0, |chain| chain.segment_of(at)),
                 image_digest: links.get(at).and_then(|link| self.image_of(link)),
                 counters: counted.cloned(),
+                time: times.as_ref().and_then(|times| times.get(at).copied()),
             }
         });
         let members = members.collect();

@@ -3,7 +3,7 @@
 use bpfmand_core::{LinkId, ProgramId};
 
 use crate::chain::record::{ChainRecord, SegmentRecord};
-use crate::{ChainDetails, HookSwitches, LinkCounters};
+use crate::{ChainDetails, HookSwitches, LinkCounters, MemberTime};
 
 /// A chain, with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct MemberView {
     pub image_digest: Option<String>,
     /// None where counters are off.
     pub counters: Option<LinkCounters>,
+    /// None where time is not sampled.
+    pub time: Option<MemberTime>,
 }
 
 /// One of the programs of a chain.

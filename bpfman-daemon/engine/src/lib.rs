@@ -69,7 +69,8 @@ pub use adopt::{AdoptRequest, AdoptWhat};
 pub use bytecode::{FetchedImage, ImageFailure, ImageFailureKind, Images, NoImages};
 pub use chain::record::{CarriedBy, ChainId};
 pub use chain::{
-    ChainCounters, ChainVerification, CountersMode, HookChange, HookSwitches, LinkCounters, VerifiedPart,
+    ChainCounters, ChainVerification, CountersMode, HookChange, HookSwitches, LinkCounters, MemberTime,
+    VerifiedPart,
 };
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use details::{

@@ -100,3 +100,14 @@ pub fn array(number: usize) -> String {
 
 /// The pin of a chain's counters.
 pub const COUNTERS: &str = "counters";
+
+/// The pin of a program of a chain's timed twin; 0 is its entry.
+pub fn twin(number: usize) -> String {
+    format!("twin_{number}")
+}
+
+/// The pin of the map that counts packets until the next is timed.
+pub const TICKS: &str = "ticks";
+
+/// The pin of the map of times.
+pub const TIMES: &str = "times";

@@ -100,8 +100,10 @@ impl<K: Kernel> Engine<K> {
         }
         let members = self.joined(links)?;
         let counters = self.is_counted(hook, &members, settings);
+        let timing = settings.timing && !members.is_empty();
         if let [only] = &*members
             && !counters
+            && !timing
             && can_attach_direct(hook, mask(&only.link))
         {
             let program = &only.program;
@@ -121,19 +123,18 @@ impl<K: Kernel> Engine<K> {
                 dispatcher: None,
             });
         }
-        let composition = self.composition(hook, &members, counters, settings)?;
+        let wanted = Wanted { hook, counters, timing, as_subprograms: settings.as_subprograms };
+        let composition = self.composition(&wanted, &members)?;
         let lease = {
             let _alone = self.lock(Subject::Composition(composition.lock_number()));
             match self.shared_chain(&composition, key, &slots)? {
                 Some(lease) => lease,
                 None if members.is_empty() => self.load_empty_chain(key, hook, composition)?,
-                None => {
-                    let wanted = Wanted { hook, counters, as_subprograms: settings.as_subprograms };
-                    self.load_chain(key, interface, &members, &wanted, composition)?
-                }
+                None => self.load_chain(key, interface, &members, &wanted, composition)?,
             }
         };
         self.begin_counting(key, &lease.record)?;
+        self.begin_timing(key, &lease.record)?;
         let strategy = match &*lease.record.segments {
             _ if members.is_empty() => Strategy::Empty,
             [_] => Strategy::Splice,
@@ -187,19 +188,14 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn composition(
-        &self,
-        hook: SpliceHook,
-        members: &[Joined],
-        counters: bool,
-        settings: &HookSettings,
-    ) -> Result<Composition, EngineError> {
+    fn composition(&self, wanted: &Wanted, members: &[Joined]) -> Result<Composition, EngineError> {
         let ingredients = Ingredients {
             boot: &self.boot,
             version: env!("CARGO_PKG_VERSION"),
-            hook: hook_word(hook),
-            counters,
-            as_subprograms: settings.as_subprograms,
+            hook: hook_word(wanted.hook),
+            counters: wanted.counters,
+            timing: wanted.timing,
+            as_subprograms: wanted.as_subprograms,
             members: members
                 .iter()
                 .map(|member| Ingredient {
@@ -229,6 +225,7 @@ impl<K: Kernel> Engine<K> {
         options.ja32 = features.long_jumps;
         options.frags = FragsRule::OnlyIfAll;
         options.counters = wanted.counters;
+        options.timing = wanted.timing;
         options.as_subprograms = wanted.as_subprograms;
         options.throwing_kfuncs = &special.throwing;
         options.deferring_kfuncs = &special.deferring;
@@ -294,6 +291,7 @@ const ARENA: u32 = 33;
 pub(super) struct Wanted {
     pub hook: SpliceHook,
     pub counters: bool,
+    pub timing: bool,
     pub as_subprograms: bool,
 }
 

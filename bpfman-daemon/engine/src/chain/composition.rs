@@ -19,6 +19,7 @@ pub struct Ingredients<'a> {
     /// Decides what a chain answers at its end.
     pub hook: &'a str,
     pub counters: bool,
+    pub timing: bool,
     pub as_subprograms: bool,
     pub members: Vec<Ingredient<'a>>,
 }

@@ -21,7 +21,7 @@ use bpfmand_splice::{CounterLayout, HookKind as SpliceHook};
 use bpfmand_store::Batch;
 
 use crate::chain::place::hook_text;
-use crate::chain::record::{ChainRecord, Counted, HookCounted};
+use crate::chain::record::{ChainId, ChainRecord, Counted, HookCounted};
 use crate::engine::encode;
 use crate::records::{self, HookRecord};
 use crate::{Engine, EngineError, paths};
@@ -132,14 +132,15 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
+    /// True if a hook runs a chain already.
+    pub(super) fn runs_chain(&self, key: &HookKey, chain: ChainId) -> bool {
+        let hook = self.state().hooks.get(key).cloned();
+        hook.is_some_and(|hook| hook.chain.as_ref().is_some_and(|own| own.id == chain))
+    }
+
     /// Empties a hook's row of a chain that it is about to enter.
     pub(super) fn begin_counting(&self, key: &HookKey, chain: &ChainRecord) -> Result<(), EngineError> {
-        let runs_it = self
-            .state()
-            .hooks
-            .get(key)
-            .is_some_and(|hook| hook.chain.as_ref().is_some_and(|own| own.id == chain.id));
-        if runs_it {
+        if self.runs_chain(key, chain.id) {
             return Ok(());
         }
         let Some(map) = self.counters_map(chain)? else { return Ok(()) };

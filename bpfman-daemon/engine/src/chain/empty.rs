@@ -67,6 +67,7 @@ impl<K: Kernel> Engine<K> {
             }],
             arrays: Vec::new(),
             counters: None,
+            twin: None,
             members: Vec::new(),
             reason: "empty: the hook is kept attached, and everything passes".to_owned(),
         };

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, MapId, MapRole, MapSpec};
+use bpfmand_core::{HookKey, HookKind, Interface, MapId, MapRole, MapSpec, ProgramFacts};
 use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramKind, ProgramLoad};
 use bpfmand_splice::{
-    ArrayUse, Attempt, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, Member, Splice, SpliceOptions, Way,
-    compile, plan,
+    ArrayUse, Attempt, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, Member, Splice, SpliceOptions,
+    TimeLayout, Timing, Way, compile, plan,
 };
 
 use crate::chain::build::{Joined, Wanted};
 use crate::chain::built::Lease;
 use crate::chain::place::hook_text;
-use crate::chain::record::{CarriedBy, CarriedRecord, ChainId, ChainRecord, Composition, SegmentRecord};
+use crate::chain::record::{
+    CarriedBy, CarriedRecord, ChainId, ChainRecord, Composition, SegmentRecord, TwinProgramRecord, TwinRecord,
+};
 use crate::chain::refused::{Refused, member_at};
 use crate::undo::Undo;
 use crate::{Engine, EngineError, paths};
@@ -25,6 +27,13 @@ struct Loading<'a, H> {
     plan: &'a ChainPlan,
     arrays: Vec<(MapId, H)>,
     counters: Option<(MapId, H)>,
+    timing: Option<Timing>,
+}
+
+/// The programs of a chain.
+struct Programs {
+    segments: Vec<SegmentRecord>,
+    twins: Vec<TwinProgramRecord>,
 }
 
 /// Why a plan did not become a chain.
@@ -79,7 +88,7 @@ impl<K: Kernel> Engine<K> {
             let mut undo = Undo::default();
             undo.push(|| self.remove_tree(&paths::pending(bpfmand_core::OperationId(id.0))));
             match self.load_plan(id, key, members, &parts, &planned, &options) {
-                Ok((loading, segments)) => {
+                Ok((loading, programs)) => {
                     undo.forget();
                     let record = ChainRecord {
                         id,
@@ -89,9 +98,14 @@ impl<K: Kernel> Engine<K> {
                         fallbacks,
                         attempt: now.into(),
                         as_subprograms: wanted.as_subprograms,
-                        segments,
+                        segments: programs.segments,
                         arrays: loading.arrays.iter().map(|(id, _)| *id).collect(),
                         counters: loading.counters.as_ref().map(|(id, _)| *id),
+                        twin: loading.timing.map(|Timing { ticks, samples }| TwinRecord {
+                            ticks,
+                            times: samples,
+                            programs: programs.twins,
+                        }),
                         members: carried(members, &planned),
                         reason: planned.reason(),
                     };
@@ -140,11 +154,11 @@ impl<K: Kernel> Engine<K> {
         parts: &[Member<'_>],
         planned: &'p ChainPlan,
         options: &SpliceOptions<'_>,
-    ) -> Result<(Loading<'p, K::Handle>, Vec<SegmentRecord>), Failure> {
+    ) -> Result<(Loading<'p, K::Handle>, Programs), Failure> {
         let folder = paths::pending_chain(id);
         self.step("chain", "make pending folder");
         self.kernel.make_folder(&folder)?;
-        let mut loading = Loading { plan: planned, arrays: Vec::new(), counters: None };
+        let mut loading = Loading { plan: planned, arrays: Vec::new(), counters: None, timing: None };
         for number in 0..planned.arrays.len() {
             let map = self.make_map(&array_of_one_program(), &folder.join(paths::array(number)))?;
             loading.arrays.push(map);
@@ -153,11 +167,20 @@ impl<K: Kernel> Engine<K> {
             let layout = CounterLayout::new(options.hook, planned.members.len());
             loading.counters = Some(self.make_map(&counters_of(layout), &folder.join(paths::COUNTERS))?);
         }
+        // Pins and programs keep the maps: nothing is written to them here.
+        let mut _times = None;
+        if planned.timed {
+            let layout = TimeLayout::new(planned.members.len());
+            let (ticks, kept_ticks) = self.make_map(&ticks_until_timed(), &folder.join(paths::TICKS))?;
+            let (samples, kept_samples) = self.make_map(&times_of(layout), &folder.join(paths::TIMES))?;
+            loading.timing = Some(Timing { ticks, samples });
+            _times = Some((kept_ticks, kept_samples));
+        }
         let arrays: Vec<MapId> = loading.arrays.iter().map(|(id, _)| *id).collect();
         let bindings = Bindings {
             arrays: &arrays,
             counters: loading.counters.as_ref().map(|(id, _)| *id),
-            ..Bindings::default()
+            timing: loading.timing,
         };
         let name = program_name(key.kind);
         let compiled = compile(name, parts, planned, options, &bindings)
@@ -171,24 +194,41 @@ impl<K: Kernel> Engine<K> {
             self.kernel.fill_slot(array, 0, &alone)?;
         }
         // From the last to the first: what a tail call leads to is there before the call.
+        let mut twins = Vec::with_capacity(compiled.twins.len());
+        for (number, program) in compiled.twins.iter().enumerate().rev() {
+            let place = (ArrayUse::Twin(number), paths::twin(number));
+            let facts = self.load_one(key, place, program, &loading, parts, &folder)?;
+            twins.push(TwinProgramRecord { program: facts.id, tag: facts.tag });
+        }
+        twins.reverse();
         let mut segments = Vec::with_capacity(compiled.programs.len());
         for (number, program) in compiled.programs.iter().enumerate().rev() {
-            let record = self.load_segment(key, number, program, &loading, parts, &folder)?;
-            segments.push(record);
+            let place = (ArrayUse::Segment(number), paths::segment(number));
+            let facts = self.load_one(key, place, program, &loading, parts, &folder)?;
+            let segment = &planned.segments[number];
+            segments.push(SegmentRecord {
+                program: facts.id,
+                tag: facts.tag,
+                first: segment.members.start as u32,
+                members: segment.members.len() as u32,
+                verified_insns: facts.verified_insns,
+                reason: segment.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
+            });
         }
         segments.reverse();
-        Ok((loading, segments))
+        Ok((loading, Programs { segments, twins }))
     }
 
-    fn load_segment(
+    /// Loads one of a chain's programs, pins it, and puts it where others reach it.
+    fn load_one(
         &self,
         key: &HookKey,
-        number: usize,
+        (place, pin): (ArrayUse, String),
         program: &Splice,
         loading: &Loading<'_, K::Handle>,
         parts: &[Member<'_>],
         folder: &std::path::Path,
-    ) -> Result<SegmentRecord, Failure> {
+    ) -> Result<ProgramFacts, Failure> {
         self.step("chain", "load");
         let loaded = self.kernel.load_program(&ProgramLoad {
             name: &program.text.0.name,
@@ -212,22 +252,13 @@ impl<K: Kernel> Engine<K> {
             Err(error) => return Err(error.into()),
         };
         self.step("chain", "pin");
-        self.kernel.pin(&loaded.program, &folder.join(paths::segment(number)))?;
+        self.kernel.pin(&loaded.program, &folder.join(pin))?;
         for (used, (_, array)) in loading.plan.arrays.iter().zip(&loading.arrays) {
-            if *used == ArrayUse::Segment(number) {
+            if *used == place {
                 self.kernel.fill_slot(array, 0, &loaded.program)?;
             }
         }
-        let facts = self.kernel.program_of(&loaded.program)?;
-        let segment = &loading.plan.segments[number];
-        Ok(SegmentRecord {
-            program: facts.id,
-            tag: facts.tag,
-            first: segment.members.start as u32,
-            members: segment.members.len() as u32,
-            verified_insns: facts.verified_insns,
-            reason: segment.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
-        })
+        Ok(self.kernel.program_of(&loaded.program)?)
     }
 
     pub(super) fn make_map(
@@ -288,6 +319,14 @@ fn array_of_one_program() -> MapSpec {
 
 fn counters_of(layout: CounterLayout) -> MapSpec {
     map("chain_counters", PERCPU_ARRAY, layout.value_size() as u32, COUNTER_ROWS)
+}
+
+fn ticks_until_timed() -> MapSpec {
+    map("chain_ticks", PERCPU_ARRAY, 8, 1)
+}
+
+fn times_of(layout: TimeLayout) -> MapSpec {
+    map("chain_times", PERCPU_ARRAY, layout.value_size() as u32, COUNTER_ROWS)
 }
 
 fn map(name: &str, map_type: u32, value_size: u32, max_entries: u32) -> MapSpec {

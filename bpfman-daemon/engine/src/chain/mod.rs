@@ -19,6 +19,7 @@ mod settings;
 mod settle;
 mod sharing;
 mod tag;
+mod times;
 mod verify;
 
 pub use built::{BuiltChain, Leased};
@@ -26,6 +27,7 @@ pub use counters::{ChainCounters, LinkCounters};
 pub use place::{filter_name, filter_place, hook_text};
 pub use refused::first_lines;
 pub use settings::{HookChange, HookSwitches};
+pub use times::MemberTime;
 pub use verify::{ChainVerification, VerifiedPart};
 
 /// Whether chains count where packets leave them, unless a hook's own switch says it.

@@ -40,6 +40,9 @@ pub struct ChainRecord {
     pub arrays: Vec<MapId>,
     /// The map that its exits count in.
     pub counters: Option<MapId>,
+    /// The copy that takes the time of members, where that is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<TwinRecord>,
     /// How each member is carried, in order.
     pub members: Vec<CarriedRecord>,
     /// Version of the daemon that joined it.
@@ -88,6 +91,26 @@ impl From<AttemptRecord> for Attempt {
             AttemptRecord::Own => Self::AllOwn,
         }
     }
+}
+
+/// The timed twin of a chain, which one packet in 1,024 goes through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TwinRecord {
+    /// The map that counts packets, to pick every 1,024th.
+    pub ticks: MapId,
+    /// The map of times.
+    pub times: MapId,
+    /// Its programs, one for each of the chain's.
+    pub programs: Vec<TwinProgramRecord>,
+}
+
+/// One program of a timed twin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TwinProgramRecord {
+    /// The kernel's id.
+    pub program: ProgramId,
+    /// The kernel's tag.
+    pub tag: [u8; 8],
 }
 
 /// One program of a chain.

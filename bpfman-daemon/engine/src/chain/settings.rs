@@ -63,11 +63,6 @@ impl<K: Kernel> Engine<K> {
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();
         let hook = hook.ok_or_else(|| EngineError::NoChain { hook: hook_text(&key, interface) })?;
-        if change.timing == Some(true) {
-            return Err(EngineError::Unsupported(
-                "the time of members cannot be sampled yet: no timed twin of a chain is made".to_owned(),
-            ));
-        }
         let settings = changed(&hook.settings, change, by);
         if settings == hook.settings {
             return Ok(false);
@@ -80,8 +75,8 @@ impl<K: Kernel> Engine<K> {
             self.end_hook(&hook)?;
             return Ok(true);
         }
-        let rebuilds = (settings.counters, settings.as_subprograms)
-            != (hook.settings.counters, hook.settings.as_subprograms);
+        let shape = |settings: &HookSettings| (settings.counters, settings.timing, settings.as_subprograms);
+        let rebuilds = shape(&settings) != shape(&hook.settings);
         let built = if rebuilds && self.is_entered(&hook)? {
             self.step("set", "build chain");
             Some(self.build_chain_as(&key, &hook.interface, &links, Some(hook.entry), &settings)?)

@@ -39,7 +39,8 @@ impl State {
         self.hooks.values().filter(|hook| hook.chain.as_ref().is_some_and(|chain| chain.id == id)).count()
     }
 
-    /// Chains of a composition that a hook may share, oldest first. Hooks that count in one map need different rows.
+    /// Chains of a composition that a hook may share, oldest first. Hooks that count or take times in one map need
+    /// different rows.
     ///
     /// They are leased at once: what somebody else lets go of now is not found any more, or kept.
     fn lease_shareable(
@@ -63,7 +64,8 @@ impl State {
             // What is counted in a row belongs to the links that the record names.
             let mine =
                 self.hooks.get(key).filter(|hook| hook.chain.as_ref().is_some_and(|own| own.id == chain.id));
-            chain.counters.is_none() || (!taken && mine.is_none_or(|hook| hook.slots == slots))
+            (chain.counters.is_none() && chain.twin.is_none())
+                || (!taken && mine.is_none_or(|hook| hook.slots == slots))
         });
         let found: Vec<Arc<ChainRecord>> = found.into_iter().map(Arc::new).collect();
         self.leases.extend(found.iter().map(|record| Leased { record: Arc::clone(record), hook: *key }));
@@ -96,18 +98,25 @@ impl<K: Kernel> Engine<K> {
             return Ok(false);
         }
         let Some(folder) = self.chain_folder(chain.id)? else { return Ok(false) };
-        for (number, segment) in chain.segments.iter().enumerate() {
-            let Some(program) = self.kernel.open_pin(&folder.join(paths::segment(number)))? else {
+        let segments = chain.segments.iter().enumerate();
+        let segments = segments.map(|(number, own)| (paths::segment(number), own.program, own.tag));
+        let twins = chain.twin.iter().flat_map(|twin| twin.programs.iter().enumerate());
+        let twins = twins.map(|(number, own)| (paths::twin(number), own.program, own.tag));
+        for (name, id, tag) in segments.chain(twins) {
+            let Some(program) = self.kernel.open_pin(&folder.join(name))? else {
                 return Ok(false);
             };
             let facts = self.kernel.program_of(&program)?;
-            if (facts.id, facts.tag) != (segment.program, segment.tag) {
+            if (facts.id, facts.tag) != (id, tag) {
                 return Ok(false);
             }
         }
         let arrays = chain.arrays.iter().enumerate().map(|(number, id)| (paths::array(number), *id));
         let counters = chain.counters.map(|id| (paths::COUNTERS.to_owned(), id));
-        for (name, id) in arrays.chain(counters) {
+        let times =
+            chain.twin.iter().flat_map(|twin| [(paths::TICKS, twin.ticks), (paths::TIMES, twin.times)]);
+        let times = times.map(|(name, id)| (name.to_owned(), id));
+        for (name, id) in arrays.chain(counters).chain(times) {
             if !self.is_map_pinned(&folder.join(name), id)? {
                 return Ok(false);
             }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts};
 use bpfmand_kernel::Kernel;
-use bpfmand_splice::{Bindings, compile, plan};
+use bpfmand_splice::{Bindings, Splice, Timing, compile, plan};
 
 use crate::chain::build::{Joined, Wanted};
 use crate::chain::load::program_name;
@@ -136,7 +136,7 @@ impl<K: Kernel> Engine<K> {
         members: &[Joined],
         parts: &mut Vec<VerifiedPart>,
     ) -> Result<(), EngineError> {
-        let codes = self.built_again(hook, chain, members)?;
+        let (codes, twins) = self.built_again(hook, chain, members)?;
         if codes.len() != chain.segments.len() {
             let count = |number: usize| format!("{number} programs, joined by version {}", chain.made_by);
             parts.push(VerifiedPart::of("programs", count(codes.len()), count(chain.segments.len())));
@@ -144,6 +144,12 @@ impl<K: Kernel> Engine<K> {
         for (number, (code, segment)) in codes.iter().zip(&chain.segments).enumerate() {
             let found = self.kernel.program(segment.program)?;
             let name = format!("program {} of {}", number + 1, chain.segments.len());
+            parts.push(compare(name, code, found.as_ref()));
+        }
+        let recorded = chain.twin.iter().flat_map(|twin| &twin.programs);
+        for (number, (code, twin)) in twins.iter().zip(recorded).enumerate() {
+            let found = self.kernel.program(twin.program)?;
+            let name = format!("timed twin {} of {}", number + 1, twins.len());
             parts.push(compare(name, code, found.as_ref()));
         }
         Ok(())
@@ -165,26 +171,30 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Tags and maps of a chain's programs, made from the bytecode.
+    /// Tags and maps of a chain's programs and of their timed twins, made from the bytecode.
     fn built_again(
         &self,
         hook: &HookRecord,
         chain: &ChainRecord,
         members: &[Joined],
-    ) -> Result<Vec<Code>, EngineError> {
+    ) -> Result<(Vec<Code>, Vec<Code>), EngineError> {
         let kind = self.splice_hook(hook.key.kind, Some(hook.entry));
         let name = program_name(hook.key.kind);
         let code =
             |text: &bpfmand_core::BoundText| Code { tags: tag::tags(text).to_vec(), maps: text.map_ids() };
         if members.is_empty() {
-            return Ok(vec![code(&empty::text(name, kind))]);
+            return Ok((vec![code(&empty::text(name, kind))], Vec::new()));
         }
         let texts = members
             .iter()
             .map(|member| self.fresh_member(&member.program))
             .collect::<Result<Vec<_>, EngineError>>()?;
-        let wanted =
-            Wanted { hook: kind, counters: chain.counters.is_some(), as_subprograms: chain.as_subprograms };
+        let wanted = Wanted {
+            hook: kind,
+            counters: chain.counters.is_some(),
+            timing: chain.twin.is_some(),
+            as_subprograms: chain.as_subprograms,
+        };
         let special = self.special_of(members, &texts)?;
         let mut options = self.splice_options(&wanted, &special);
         options.attempt = chain.attempt.into();
@@ -194,9 +204,12 @@ impl<K: Kernel> Engine<K> {
             source: Box::new(source),
         };
         let planned = plan(&joined, &options).map_err(cannot)?;
-        let bindings = Bindings { arrays: &chain.arrays, counters: chain.counters, ..Bindings::default() };
+        let timing = chain.twin.as_ref().map(|twin| Timing { ticks: twin.ticks, samples: twin.times });
+        let bindings = Bindings { arrays: &chain.arrays, counters: chain.counters, timing };
         let compiled = compile(name, &joined, &planned, &options, &bindings).map_err(cannot)?;
-        Ok(compiled.programs.iter().map(|program| code(&program.text)).collect())
+        let codes =
+            |programs: &[Splice]| programs.iter().map(|program| code(&program.text)).collect::<Vec<_>>();
+        Ok((codes(&compiled.programs), codes(&compiled.twins)))
     }
 }
 

@@ -148,7 +148,7 @@ pub fn tracepoint(name: &str) -> AttachPoint {
 
 fn type_of(program: &str) -> ProgramType {
     match program {
-        "tango" | "tulip" => ProgramType::Tc,
+        "tango" | "tulip" | "allocates" | "goes_on" | "redirects" => ProgramType::Tc,
         "xray" | "yankee" | "zulu" => ProgramType::Tcx,
         "trace" => ProgramType::Tracepoint,
         "probe" => ProgramType::Uprobe,

@@ -78,6 +78,13 @@ fn kept(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
+fn timed(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let scene = attached(bench, engine);
+    let change = HookChange { timing: Some(true), ..HookChange::default() };
+    engine.set_hook(&bench.left(), HookKind::Xdp, &change, "user 0").unwrap();
+    scene
+}
+
 fn kept_empty(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let scene = kept(bench, engine);
     engine.detach(scene.links[0]).unwrap();
@@ -402,6 +409,15 @@ pub fn cases() -> Vec<Case> {
             let change = HookChange { counters: Some(false), ..HookChange::default() };
             e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
         }),
+        case!("set timing on", attached, |b, e, s| {
+            let change = HookChange { timing: Some(true), ..HookChange::default() };
+            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+        }),
+        case!("set timing off", timed, |b, e, s| {
+            let change = HookChange { timing: Some(false), ..HookChange::default() };
+            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+        }),
+        case!("detach one of two that are timed", timed, |b, e, s| e.detach(s.links[0])),
         case!("set a hook on hold", attached, |b, e, s| {
             let change = HookChange { held: Some(true), ..HookChange::default() };
             e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)

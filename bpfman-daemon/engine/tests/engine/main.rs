@@ -30,6 +30,7 @@ mod sharing_chains;
 mod simulated;
 mod storm;
 mod strangers;
+mod timing;
 mod ways;
 
 /// Makes two tests of each body: one on the simulated kernel, one on the real one.

@@ -13,6 +13,8 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static GROWN: OnceLock<Vec<u8>> = OnceLock::new();
     static RESHAPED: OnceLock<Vec<u8>> = OnceLock::new();
     static OBJECTS: OnceLock<Vec<u8>> = OnceLock::new();
+    static TIMED: OnceLock<Vec<u8>> = OnceLock::new();
+    static ALLOCATES: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "programs" => &PROGRAMS,
         "sharing" => &SHARING,
@@ -20,6 +22,8 @@ pub fn object(name: &'static str) -> &'static [u8] {
         "grown" => &GROWN,
         "reshaped" => &RESHAPED,
         "objects" => &OBJECTS,
+        "timed" => &TIMED,
+        "allocates" => &ALLOCATES,
         _ => &REFUSED,
     };
     cell.get_or_init(|| compile(name))

@@ -1,0 +1,110 @@
+//! What members take, from the timed twin: one packet in 1,024 goes through it, and it reads the clock between members.
+//!
+//! Each time has the clock's own in it. The twin takes that, too: between two readings with nothing between them, once a
+//! timed packet and program. Its mean is taken from each member's mean.
+//!
+//! Times are those since the hook runs this chain: a mean needs no history, and a change may change what members take.
+
+use bpfmand_core::HookKey;
+use bpfmand_kernel::Kernel;
+use bpfmand_splice::{CounterLayout, TimeLayout};
+
+use crate::chain::record::ChainRecord;
+use crate::{Engine, EngineError, paths};
+
+/// What was sampled of one member since its hook runs this chain, and what the clock takes by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberTime {
+    /// Packets whose time in the member was taken.
+    pub samples: u64,
+    /// Their time in nanoseconds, the clock's own in it.
+    pub nanoseconds: u64,
+    /// How often the clock's own time was taken.
+    pub clock_samples: u64,
+    /// That time in nanoseconds.
+    pub clock_nanoseconds: u64,
+}
+
+impl MemberTime {
+    /// Mean nanoseconds of a run without the clock's own, at least 0; none before the first sample.
+    #[must_use]
+    pub fn nanoseconds_per_run(&self) -> Option<f64> {
+        let mean = |nanoseconds: u64, samples: u64| nanoseconds as f64 / samples as f64;
+        let clock =
+            if self.clock_samples == 0 { 0.0 } else { mean(self.clock_nanoseconds, self.clock_samples) };
+        (self.samples > 0).then(|| (mean(self.nanoseconds, self.samples) - clock).max(0.0))
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// What the members of a hook's chain take, one entry a member that can run; none where time is not sampled or the
+    /// map of times is gone.
+    pub(crate) fn chain_times(
+        &self,
+        key: &HookKey,
+        chain: &ChainRecord,
+    ) -> Result<Option<Vec<MemberTime>>, EngineError> {
+        let Some(map) = self.times_map(chain)? else { return Ok(None) };
+        let row = self.kernel.read_per_cpu(&map, CounterLayout::row(key.ifindex.0))?;
+        Ok(Some(times(&row, TimeLayout::new(chain.members.len()))))
+    }
+
+    /// Empties a hook's row of a chain that it is about to enter.
+    pub(super) fn begin_timing(&self, key: &HookKey, chain: &ChainRecord) -> Result<(), EngineError> {
+        if self.runs_chain(key, chain.id) {
+            return Ok(());
+        }
+        let Some(map) = self.times_map(chain)? else { return Ok(()) };
+        let zeros = vec![0; TimeLayout::new(chain.members.len()).value_size()];
+        self.step("chain", "empty times");
+        Ok(self.kernel.write_per_cpu(&map, CounterLayout::row(key.ifindex.0), &zeros)?)
+    }
+
+    /// The map of a chain's times, if it is still there.
+    fn times_map(&self, chain: &ChainRecord) -> Result<Option<K::Handle>, EngineError> {
+        let Some(twin) = chain.twin.as_ref().filter(|_| chain.boot == self.boot) else { return Ok(None) };
+        let Some(folder) = self.chain_folder(chain.id)? else { return Ok(None) };
+        match self.kernel.open_pin(&folder.join(paths::TIMES))? {
+            Some(map) if self.kernel.map_of(&map)?.id == twin.times => Ok(Some(map)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The times in a row, summed over all CPUs, in the order of the members.
+fn times(row: &[Vec<u8>], layout: TimeLayout) -> Vec<MemberTime> {
+    let cell = |index: usize| {
+        let of_cpu = |cpu: &Vec<u8>| cpu.as_chunks::<8>().0.get(index).copied().map_or(0, u64::from_ne_bytes);
+        row.iter().map(of_cpu).fold(0_u64, u64::wrapping_add)
+    };
+    let slot = |slot: usize| (cell(layout.samples(slot)), cell(layout.samples(slot) + 1));
+    let (clock_samples, clock_nanoseconds) = slot(layout.clock());
+    (0..layout.clock())
+        .map(|member| {
+            let (samples, nanoseconds) = slot(member);
+            MemberTime { samples, nanoseconds, clock_samples, clock_nanoseconds }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_all_cpus_add_up_and_lose_the_clocks_own() {
+        let cpu = |cells: [u64; 6]| cells.iter().flat_map(|cell| cell.to_ne_bytes()).collect::<Vec<u8>>();
+        // Two members, then the clock: samples and nanoseconds each.
+        let row = [cpu([1, 130, 0, 0, 2, 60]), cpu([3, 430, 0, 0, 2, 100])];
+        let [first, second] = times(&row, TimeLayout::new(2))[..] else { panic!() };
+        assert_eq!((first.samples, first.nanoseconds), (4, 560));
+        assert_eq!(first.nanoseconds_per_run(), Some(100.0), "140 less 40 for the clock");
+        assert_eq!(second.nanoseconds_per_run(), None, "no packet reached it");
+    }
+
+    #[test]
+    fn a_member_that_takes_less_than_the_clock_takes_nothing() {
+        let time = MemberTime { samples: 2, nanoseconds: 70, clock_samples: 2, clock_nanoseconds: 80 };
+        assert_eq!(time.nanoseconds_per_run(), Some(0.0));
+    }
+}

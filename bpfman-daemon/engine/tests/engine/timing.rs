@@ -1,0 +1,169 @@
+//! The time that members take, by the timed twin of their chain.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bpfmand_core::{AttachPoint, HookKind, ProceedOn, VerdictFamily};
+use bpfmand_engine::{ChainView, Engine, HookChange, MemberTime};
+use bpfmand_kernel::Kernel;
+use bpfmand_splice::{CounterLayout, TimeLayout};
+
+use crate::bench::{Ask as _, Bench, Testable, pins};
+
+const XDP: HookKind = HookKind::Xdp;
+
+fn switch<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, on: bool) -> bool {
+    let change = HookChange { timing: Some(on), ..HookChange::default() };
+    engine.set_hook(&bench.left(), XDP, &change, "user 0").unwrap()
+}
+
+fn view<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> ChainView {
+    engine.show_chain(&bench.left(), XDP).unwrap()
+}
+
+fn times<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> Vec<Option<MemberTime>> {
+    view(bench, engine).members.iter().map(|member| member.time).collect()
+}
+
+/// Pins of all chains, without their numbers.
+fn pinned<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
+    let name = |pin: String| PathBuf::from(pin).file_name().unwrap().to_str().unwrap().to_owned();
+    pins(&*bench.kernel, Path::new("chains")).into_iter().map(name).collect()
+}
+
+/// Writes the times of `left` as its twin would, on every CPU. Answers the number of CPUs.
+fn write<K: Kernel>(bench: &Bench<K>, members: usize, cells: &[u64]) -> u64 {
+    let pins = pins(&*bench.kernel, Path::new("chains"));
+    let pin = pins.iter().find(|pin| pin.ends_with("/times")).unwrap();
+    let map = bench.kernel.open_pin(Path::new(pin)).unwrap().unwrap();
+    let mut row: Vec<u8> = cells.iter().flat_map(|cell| cell.to_ne_bytes()).collect();
+    row.resize(TimeLayout::new(members).value_size(), 0);
+    let number = CounterLayout::row(bench.kernel.find_hook(&bench.left(), XDP).unwrap().ifindex.0);
+    bench.kernel.write_per_cpu(&map, number, &row).unwrap();
+    bench.kernel.read_per_cpu(&map, number).unwrap().len() as u64
+}
+
+fn timing_is_switched_on_and_off_with_its_twin<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, bravo, charlie] =
+        engine.loads(&bench.request("programs", &["alpha", "bravo", "charlie"]))[..]
+    else {
+        panic!()
+    };
+    for (program, at) in [(alpha, 1), (bravo, 2)] {
+        engine.attached(program, bench.xdp(at));
+    }
+    assert_eq!(times(bench, &engine), [None, None]);
+    let without = pinned(bench);
+    assert!(switch(bench, &engine, true));
+    assert!(!switch(bench, &engine, true), "it is on already");
+    assert!(view(bench, &engine).switches.timing);
+    assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
+    assert_eq!(pinned(bench), ["array_0", "counters", "program_0", "ticks", "times", "twin_0"]);
+    let verified = engine.verify_chain(&bench.left(), XDP).unwrap();
+    assert!(verified.matches(), "{verified:#?}");
+    assert!(verified.parts.iter().any(|part| part.part == "timed twin 1 of 1"), "{verified:#?}");
+
+    // Both members and the clock: samples and nanoseconds each.
+    let cpus = write(bench, 2, &[4, 400, 2, 1200, 4, 160]);
+    let [first, second] = times(bench, &engine)[..] else { panic!() };
+    assert_eq!(first.unwrap().samples, 4 * cpus);
+    assert_eq!(first.unwrap().nanoseconds_per_run(), Some(60.0), "100 with the clock's 40");
+    assert_eq!(second.unwrap().nanoseconds_per_run(), Some(560.0));
+
+    // The switch is the hook's: it stays over changes, a lone member and a start. A new chain begins at nothing.
+    let third = engine.attached(charlie, bench.xdp(3));
+    assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 3]);
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 3]);
+    engine.detach(third).unwrap();
+    engine.unload(bravo).unwrap();
+    assert_eq!(times(bench, &engine), [Some(MemberTime::default())]);
+
+    assert!(switch(bench, &engine, false));
+    assert_eq!(times(bench, &engine), [None]);
+    assert_eq!(view(bench, &engine).chain.strategy, "direct");
+    engine.attached(charlie, bench.xdp(3));
+    assert_eq!(pinned(bench), without);
+}
+
+fn hooks_that_share_a_timed_chain_have_times_of_their_own<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    let right = |priority| AttachPoint::Xdp {
+        interface: bench.interface("right"),
+        priority,
+        proceed_on: ProceedOn::default_for(VerdictFamily::Xdp),
+    };
+    for (program, at) in [(alpha, 1), (bravo, 2)] {
+        engine.attached(program, bench.xdp(at));
+        engine.attached(program, right(at));
+    }
+    assert!(switch(bench, &engine, true));
+    assert_eq!(view(bench, &engine).hooks_sharing, 1, "the other hook is not timed");
+    let change = HookChange { timing: Some(true), ..HookChange::default() };
+    assert!(engine.set_hook(&bench.interface("right"), XDP, &change, "user 0").unwrap());
+    assert_eq!(view(bench, &engine).hooks_sharing, 2);
+    write(bench, 2, &[1, 100, 1, 100, 1, 40]);
+    assert!(times(bench, &engine).iter().all(|time| time.unwrap().samples > 0));
+    let other = engine.show_chain(&bench.interface("right"), XDP).unwrap();
+    assert!(other.members.iter().all(|member| member.time == Some(MemberTime::default())));
+}
+
+fn a_timed_chain_whose_twin_lost_its_pin_is_mended<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    for (at, program) in engine.loads(&bench.request("programs", &["alpha", "bravo"])).into_iter().enumerate()
+    {
+        engine.attached(program, bench.xdp(at as i32));
+    }
+    assert!(switch(bench, &engine, true));
+    let all = pinned(bench);
+    for lost in ["twin_0", "ticks", "times"] {
+        let pin = pins(&*bench.kernel, Path::new("chains")).into_iter().find(|pin| pin.ends_with(lost));
+        bench.kernel.unpin(Path::new(&pin.unwrap())).unwrap();
+        let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
+        let checked = engine.check_hook(&key).unwrap();
+        assert!(matches!(checked, bpfmand_engine::HookCheck::Mended(_)), "{lost}: {checked:?}");
+        assert_eq!(pinned(bench), all);
+        assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
+    }
+}
+
+crate::on_both_kernels!(
+    timing_is_switched_on_and_off_with_its_twin,
+    hooks_that_share_a_timed_chain_have_times_of_their_own,
+    a_timed_chain_whose_twin_lost_its_pin_is_mended,
+);
+
+/// Real packets through real programs.
+#[test]
+fn a_slow_member_shows_more_time_than_a_trivial_one() {
+    const PACKETS: usize = 50_000;
+    let bench = crate::linux::bench("a_slow_member_shows_more_time_than_a_trivial_one");
+    let engine = bench.engine();
+    let [trivial, slow] = engine.loads(&bench.request("timed", &["trivial", "slow"]))[..] else { panic!() };
+    for (program, at) in [(trivial, 1), (slow, 2), (trivial, 3)] {
+        engine.attached(program, bench.xdp(at));
+    }
+    assert!(switch(&bench, &engine, true));
+    crate::linux::send_packets(&bench, PACKETS);
+    // Each CPU times one packet in 1,024, and not the rest of its last thousand.
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    let least = ((PACKETS - cpus * 1024) / 1024) as u64;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let sampled = |all: &[MemberTime]| all.iter().all(|time| time.samples >= least);
+    let mut all: Vec<MemberTime> = Vec::new();
+    while !sampled(&all) || all.is_empty() {
+        assert!(Instant::now() < deadline, "fewer than {least} samples: {all:?}");
+        std::thread::yield_now();
+        all = times(&bench, &engine).into_iter().map(Option::unwrap).collect();
+    }
+    let [first, slow, last] = all[..] else { panic!() };
+    let mean = |time: MemberTime| time.nanoseconds_per_run().unwrap();
+    println!("trivial {:.1} ns, slow {:.1} ns, trivial {:.1} ns", mean(first), mean(slow), mean(last));
+    assert!(mean(slow) > mean(first) && mean(slow) > mean(last), "{all:?}");
+    assert!(first.clock_samples >= least && first.clock_nanoseconds > 0, "{first:?}");
+    assert!(switch(&bench, &engine, false));
+    assert_eq!(times(&bench, &engine), [None; 3]);
+}
