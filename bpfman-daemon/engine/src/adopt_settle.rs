@@ -36,6 +36,7 @@ impl ProgramRecord {
                 frags: false,
             })),
             needs_own_btf: false,
+            local_type_ids: [].into(),
         }
     }
 }

@@ -16,8 +16,10 @@ use crate::{Engine, EngineError};
 pub struct MemberText {
     /// The text.
     pub text: Arc<BoundText>,
-    /// It carries ids of its own BTF's types, which another program's BTF would not have.
+    /// Its maps know types of its own BTF: only a program with that BTF may use them.
     pub needs_own_btf: bool,
+    /// Positions of instructions with ids of its own BTF's types, which move with the types into another BTF.
+    pub local_type_ids: Arc<[usize]>,
 }
 
 /// Texts of members used last. Building one again costs a parse of its object; kernels with many hooks need the
@@ -85,8 +87,16 @@ impl<K: Kernel> Engine<K> {
         let mut maps = text.map_indexes().into_iter().filter_map(|map| object.maps().get(map));
         let is_tied = maps.any(|map| object.map_is_tied(map));
         let bound = text.bind(&map_ids(program)).map_err(|index| no_such_map(&program.name, index))?;
-        let needs_own_btf = is_tied || object.uses_local_type_ids(&program.name);
-        Ok(MemberText { text: Arc::new(bound), needs_own_btf })
+        let local_type_ids = if object.uses_local_type_ids(&program.name) {
+            object.local_type_ids(&program.name, &options)?
+        } else {
+            Vec::new()
+        };
+        Ok(MemberText {
+            text: Arc::new(bound),
+            needs_own_btf: is_tied,
+            local_type_ids: local_type_ids.into(),
+        })
     }
 }
 

@@ -272,6 +272,7 @@ impl<K: Kernel> Engine<K> {
             let facts = self.kernel.program(member.program.id)?;
             parts.push(Member {
                 needs_own_btf: text.needs_own_btf,
+                local_type_ids: &text.local_type_ids,
                 kernel_stack_depths: member.program.stack_depths.as_deref(),
                 isolated: is_isolated(&member.link) || member.program.is_adopted(),
                 redirect_may_proceed: redirect_may_proceed(&member.link),

@@ -31,6 +31,7 @@ mod simulated;
 mod storm;
 mod strangers;
 mod timing;
+mod types_of_members;
 mod ways;
 
 /// Makes two tests of each body: one on the simulated kernel, one on the real one.
