@@ -10,7 +10,7 @@ use crate::chain::place::hook_text;
 use crate::chain::record::{Hold, HookSettings};
 use crate::engine::encode;
 use crate::locks::Subject;
-use crate::records::{self, HookRecord, LeftoverRecord};
+use crate::records::{self, Entry, HookRecord, LeftoverRecord};
 use crate::undo::Undo;
 use crate::{Engine, EngineError};
 
@@ -63,6 +63,12 @@ impl<K: Kernel> Engine<K> {
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();
         let hook = hook.ok_or_else(|| EngineError::NoChain { hook: hook_text(&key, interface) })?;
+        if change.timing == Some(true) && hook.entry == Entry::Dispatcher {
+            return Err(EngineError::Unsupported(format!(
+                "{} is held by libxdp's dispatcher, which calls members one by one: nothing takes their time",
+                hook_text(&key, interface)
+            )));
+        }
         let settings = changed(&hook.settings, change, by);
         if settings == hook.settings {
             return Ok(false);
