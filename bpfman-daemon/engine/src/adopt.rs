@@ -4,6 +4,7 @@
 //! rewritten instructions. So it stays a program of its own, which a chain reaches by a tail call. The one who attached
 //! it may hold the link still, and may change or end it; that is found and named like any other drift.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,9 +16,10 @@ use bpfmand_core::{
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_store::Batch;
 
+use crate::adopt_access::{NamedPin, may_name_link};
 use crate::attach::{check_metadata, check_priority};
 use crate::blobs::BlobId;
-use crate::chain::hook_text;
+use crate::chain::{Leased, hook_text};
 use crate::details::LinkDetails;
 use crate::engine::encode;
 use crate::locks::Subject;
@@ -75,10 +77,12 @@ impl<K: Kernel> Engine<K> {
     pub fn adopt(&self, request: &AdoptRequest) -> Result<LinkDetails, EngineError> {
         check_metadata(&request.metadata)?;
         self.begin()?;
-        let found = self.find_link(&request.what, request.interface.as_ref())?;
+        let found = self.find_link(&request.what, request.interface.as_ref(), request.caller_uid)?;
         let point = point_of(&found, request);
         check_priority(&point)?;
         crate::order::check_intent(&point, &request.order)?;
+        // Two adoptions of one program at once would make two records of it.
+        let _alone = self.lock(Subject::SharedMaps);
         let known = self.state().program(found.program.id).cloned();
         if known.as_ref().is_some_and(|program| !program.is_adopted()) {
             return Err(EngineError::Invalid(format!(
@@ -89,7 +93,8 @@ impl<K: Kernel> Engine<K> {
         let number = self.number();
         let uid = known.as_ref().map_or_else(|| ProgramUid(self.number()), |program| program.uid);
         let _program_lock = self.lock(Subject::Program(uid));
-        let _hook_lock = self.lock(Subject::Hook(found.key));
+        let _hook_locks: Vec<_> =
+            hooks_of(&found.key).into_iter().map(|key| self.lock(Subject::Hook(key))).collect();
         self.refuse_ours(&found)?;
         let program = match self.record(uid) {
             Some(program) => program,
@@ -111,6 +116,7 @@ impl<K: Kernel> Engine<K> {
             boot: self.boot.clone(),
             matching: None,
             adopted: true,
+            waits_in: None,
         });
         self.take_over(&found, &program, &link)?;
         insist(|| self.describe_link(link.id))
@@ -126,10 +132,20 @@ impl<K: Kernel> Engine<K> {
             self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
         let operation = link.operation;
         let folder = paths::pending(operation);
+        // Before what undoes it, so that they outlive that.
+        let mut chain = None;
+        let swapped_in: RefCell<Option<Leased>> = RefCell::default();
         let mut undo = Undo::default();
         self.step("adopt", "make pending folder");
         self.kernel.make_folder(&folder)?;
-        undo.push(|| self.undo_adoption(operation));
+        undo.push(|| {
+            let result = self.undo_adoption(operation);
+            if result.is_err() {
+                // The link may run it on: what it consists of has to stay until the next start gives the link back.
+                self.state().leases.extend(swapped_in.take());
+            }
+            result
+        });
         let pinned = (|| {
             // First what the way back needs.
             self.step("adopt", "pin program");
@@ -142,10 +158,12 @@ impl<K: Kernel> Engine<K> {
         }
         let mut batch = Batch::new();
         let mut hook = None;
-        let mut chain = None;
         if !matches!(found.key.kind, HookKind::Tcx(_)) {
             match self.join_adopted(found, program, link, &original) {
-                Ok((record, built)) => (hook, chain) = (Some(record), Some(built)),
+                Ok((record, built)) => {
+                    swapped_in.replace(built.leased());
+                    (hook, chain) = (Some(record), Some(built));
+                }
                 Err(error) => return Err(undo.run(error)),
             }
         }
@@ -246,16 +264,24 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn find_link(&self, what: &AdoptWhat, at: Option<&Interface>) -> Result<Found<K::Handle>, EngineError> {
+    fn find_link(
+        &self,
+        what: &AdoptWhat,
+        at: Option<&Interface>,
+        caller_uid: u32,
+    ) -> Result<Found<K::Handle>, EngineError> {
         let invalid = |message: String| EngineError::Invalid(message);
         let link = match what {
-            AdoptWhat::Link(id) => self.kernel.open_link(*id)?.ok_or(EngineError::NoKernelLink(*id))?,
+            AdoptWhat::Link(id) => {
+                may_name_link(*id, caller_uid)?;
+                self.kernel.open_link(*id)?.ok_or(EngineError::NoKernelLink(*id))?
+            }
             AdoptWhat::Pin(path) if !path.is_absolute() => {
                 return Err(invalid(format!("{} is not an absolute path of a pin", path.display())));
             }
             AdoptWhat::Pin(path) => self
                 .kernel
-                .open_pin(path)?
+                .open_pin(&NamedPin::find(path, caller_uid)?.path())?
                 .ok_or_else(|| EngineError::NoPin { path: path.display().to_string() })?,
         };
         let facts = self.kernel.link_of(&link).map_err(|error| match what {
@@ -347,7 +373,8 @@ impl<K: Kernel> Engine<K> {
 
     fn refuse_ours(&self, found: &Found<K::Handle>) -> Result<(), EngineError> {
         let links: Vec<LinkId> = self.state().chain(&found.key).iter().map(|link| link.id).collect();
-        let pins = links.into_iter().map(paths::link).chain([paths::hook_link(&found.key)]);
+        let pins = links.into_iter().map(paths::link);
+        let pins = pins.chain(hooks_of(&found.key).into_iter().map(|key| paths::hook_link(&key)));
         for pin in pins {
             if let Some(handle) = self.kernel.open_pin(&pin)?
                 && self.kernel.link_of(&handle)?.id == found.facts.id
@@ -361,6 +388,15 @@ impl<K: Kernel> Engine<K> {
         }
         Ok(())
     }
+}
+
+/// A hook with the one whose chain may be entered there by a link of its own: chains of type `tc` are at tcx. Ascending.
+fn hooks_of(key: &HookKey) -> BTreeSet<HookKey> {
+    let chain = match key.kind {
+        HookKind::Tcx(direction) => HookKind::Tc(direction),
+        kind => kind,
+    };
+    BTreeSet::from([*key, HookKey { kind: chain, ..*key }])
 }
 
 fn point_of<H>(found: &Found<H>, request: &AdoptRequest) -> AttachPoint {

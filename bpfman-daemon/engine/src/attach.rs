@@ -56,6 +56,11 @@ impl<K: Kernel> Engine<K> {
         let _hook_lock = hook.map(|(_, key)| self.lock(Subject::Hook(key)));
         if let (Some(matching), Some((interface, key))) = (matching, &hook) {
             self.refuse_match(matching, &program, key, interface)?;
+            // It is asked for again and again, and is not to build a chain each time.
+            let hook = self.state().hooks.get(key).cloned();
+            if hook.as_ref().map_or(Ok(true), |hook| self.is_entered(hook).map(|entered| !entered))? {
+                self.refuse_taken(key, interface, hook.map(|hook| hook.program))?;
+            }
         }
         let number = self.number();
         let link = LinkRecord {
@@ -74,6 +79,7 @@ impl<K: Kernel> Engine<K> {
             boot: self.boot.clone(),
             matching,
             adopted: false,
+            waits_in: None,
         };
         let id = link.id;
         match hook {

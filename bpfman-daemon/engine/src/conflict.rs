@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use bpfmand_core::{HookEntry, HookKey, Interface, KernelLinkId, ProgramFacts, ProgramId, Via, XdpRunsIn};
+use bpfmand_core::{
+    HookEntry, HookKey, HookKind, Interface, KernelLinkId, ProgramFacts, ProgramId, Via, XdpRunsIn,
+};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::chain::hook_text;
@@ -102,6 +104,30 @@ impl<K: Kernel> Engine<K> {
                 return Err(self.conflict(key, interface, None));
             };
             return Err(self.conflict(key, interface, Some(entry)));
+        }
+    }
+
+    /// Names a program of others at a hook that takes one program, before a chain is built that cannot be attached. What
+    /// runs `ours` is a link of ours that is about to go. Where the look fails the kernel decides.
+    pub(crate) fn refuse_taken(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        ours: Option<ProgramId>,
+    ) -> Result<(), EngineError> {
+        if key.kind != HookKind::Xdp {
+            return Ok(());
+        }
+        let Ok(contents) = self.kernel.hook_contents(interface.netns.as_deref(), key) else { return Ok(()) };
+        // A program on the card leaves room for one in the driver or the stack.
+        let on_card = |via: &Via| matches!(via, Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } if *mode == XdpRunsIn::Offload);
+        let is_theirs =
+            |entry: &&HookEntry| (ours.is_none() || entry.program != ours) && !on_card(&entry.via);
+        let Some(entry) = contents.entries.iter().find(is_theirs) else { return Ok(()) };
+        match self.conflict(key, interface, Some(entry)) {
+            // Ours may join it.
+            EngineError::HookHeld(held) if matches!(held.attached, Attached::LibxdpDispatcher(_)) => Ok(()),
+            error => Err(error),
         }
     }
 

@@ -174,8 +174,11 @@ impl<K: Kernel> Engine<K> {
                 state.chain(key).into_iter().filter(|link| !leaving.contains(&link.id)).collect();
             (hook, state.order(key, remaining, None))
         };
-        self.refuse_held(key)?;
         let is_entered = self.is_entered(&hook)?;
+        if is_entered {
+            // Where nothing runs there is nothing to be looked at, and maybe no interface by which to let go of the hold.
+            self.refuse_held(key)?;
+        }
         if is_entered && hook.entry == Entry::Dispatcher {
             self.step(operation_name, "build chain");
             let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry))?;

@@ -9,7 +9,7 @@ use bpfmand_kernel::Kernel;
 use crate::interfaces::{FollowReport, Present};
 use crate::locks::Subject;
 use crate::records::{HookRecord, LinkRecord};
-use crate::recover_moves::names_process;
+use crate::recover_moves::may_return;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -29,8 +29,8 @@ impl<K: Kernel> Engine<K> {
             self.state().chain(parked).into_iter().partition(|link| link.matching.is_some());
         // They are made anew for the interface that is there now.
         self.remove_made(made)?;
-        let of_now = |link: &Arc<LinkRecord>| link.boot == self.boot || !names_process(&link.point);
-        let links: Vec<_> = asked.iter().filter(|link| of_now(link)).cloned().collect();
+        let may_return = |link: &&Arc<LinkRecord>| may_return(link, &self.boot, present.netns);
+        let links: Vec<_> = asked.iter().filter(may_return).cloned().collect();
         if links.is_empty() && !asked.is_empty() {
             return Ok(());
         }
@@ -47,8 +47,13 @@ impl<K: Kernel> Engine<K> {
         if self.state().hooks.contains_key(&key) {
             for link in &links {
                 let operation = self.operation();
-                let link =
-                    LinkRecord { hook: Some(key), operation, boot: self.boot.clone(), ..(**link).clone() };
+                let link = LinkRecord {
+                    hook: Some(key),
+                    operation,
+                    boot: self.boot.clone(),
+                    waits_in: None,
+                    ..(**link).clone()
+                };
                 self.attach_member(&interface, &key, link)?;
             }
             if links.len() == asked.len() {
@@ -76,7 +81,7 @@ impl<K: Kernel> Engine<K> {
         let _program_lock = self.lock(Subject::Program(link.program));
         let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
         let Some((_, kind @ HookKind::Tcx(_))) = link.point.hook() else { return Ok(()) };
-        if link.hook.is_some() || (link.boot != self.boot && names_process(&link.point)) {
+        if link.hook.is_some() || !may_return(&link, &self.boot, present.netns) {
             return Ok(());
         }
         let key = HookKey { netns: present.netns, ifindex: facts.ifindex, kind };

@@ -1,10 +1,11 @@
 //! Interfaces that are gone: what was attached for all that match goes with them, what was attached by name waits.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, LinkId, ProgramUid};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_store::Batch;
 
 use crate::engine::encode;
@@ -14,13 +15,22 @@ use crate::records::{self, Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Lets go of a hook whose interface is no longer in its namespace.
+    /// Lets go of a hook whose interface is no longer in its namespace, which has this file. The look that said so may be
+    /// old: others attach to new interfaces meanwhile.
     ///
     /// An interface that was moved to another namespace takes its XDP and tcx programs along. What was attached there by
     /// name stays then, since nobody asked to end it.
-    pub(crate) fn let_hook_go(&self, key: &HookKey, report: &mut FollowReport) -> Result<(), EngineError> {
+    pub(crate) fn let_hook_go(
+        &self,
+        key: &HookKey,
+        netns: Option<&Path>,
+        report: &mut FollowReport,
+    ) -> Result<(), EngineError> {
         let _locks = self.lock_members(&[*key])?;
         let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
+        if self.is_entered(&hook)? && self.is_there(key, netns)? {
+            return Ok(());
+        }
         let lives_on = self.lives_elsewhere(&hook)?;
         let links = self.state().chain(key);
         let (made, asked): (Vec<_>, Vec<_>) = links.into_iter().partition(|link| link.matching.is_some());
@@ -44,8 +54,29 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
+    /// True if an interface is in its namespace, which has this file, at this moment.
+    fn is_there(&self, key: &HookKey, netns: Option<&Path>) -> Result<bool, EngineError> {
+        match self.present(netns) {
+            Ok(present) => Ok(present.netns == key.netns && present.interfaces.contains_key(&key.ifindex)),
+            Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// True if a link does nothing any more though it is pinned: its interface is gone, or it was detached by force.
+    pub(crate) fn is_dead(&self, pin: &Path) -> bool {
+        let look = || -> Result<bool, EngineError> {
+            match self.kernel.open_pin(pin)? {
+                Some(link) => Ok(self.kernel.link_of(&link)?.ifindex.is_none()),
+                None => Ok(false),
+            }
+        };
+        // What cannot be looked at now is taken to be as it was.
+        look().unwrap_or(false)
+    }
+
     /// Ends a link that runs nothing any more. One that others made and may hold still is only let go.
-    pub(crate) fn end_dead_link(&self, pin: &std::path::Path, adopted: bool) -> Result<(), EngineError> {
+    pub(crate) fn end_dead_link(&self, pin: &Path, adopted: bool) -> Result<(), EngineError> {
         if adopted {
             return Ok(self.kernel.unpin(pin)?);
         }
@@ -79,7 +110,12 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Lets go of a tcx link whose interface is no longer in its namespace.
-    pub(crate) fn let_link_go(&self, id: LinkId, report: &mut FollowReport) -> Result<(), EngineError> {
+    pub(crate) fn let_link_go(
+        &self,
+        id: LinkId,
+        netns: Option<&Path>,
+        report: &mut FollowReport,
+    ) -> Result<(), EngineError> {
         let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
         let _program_lock = self.lock(Subject::Program(link.program));
         let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
@@ -90,6 +126,9 @@ impl<K: Kernel> Engine<K> {
             Some(handle) => self.kernel.link_of(&handle)?.ifindex.is_some(),
             None => false,
         };
+        if lives_on && self.is_there(&key, netns)? {
+            return Ok(());
+        }
         if link.matching.is_some() {
             self.remove("follow", &[link], None)?;
             report.detached += 1;
@@ -99,7 +138,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(());
         }
         self.end_dead_link(&pin, link.adopted)?;
-        let waiting = LinkRecord { hook: None, ..(*link).clone() };
+        let waiting = LinkRecord { hook: None, waits_in: Some(key.netns), ..(*link).clone() };
         let mut batch = Batch::new();
         batch.put(records::LINKS, id.to_string().as_bytes(), encode(&waiting)?);
         self.step("follow", "wait for interface");

@@ -12,7 +12,7 @@ use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::locks::{Held, Subject};
 use crate::recover_moves::is_parked;
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, paths};
 
 /// What a look at the interfaces of a namespace found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,29 +79,42 @@ impl<K: Kernel> Engine<K> {
             Ok(present) => present,
             Err(error @ EngineError::Kernel(KernelError::NoNamespace { .. })) => {
                 self.let_go(
-                    |key, interface| !is_parked(key) && interface.netns.as_deref() == netns,
+                    netns,
+                    |key, interface, _| !is_parked(key) && interface.netns.as_deref() == netns,
                     &mut report,
                 );
                 return Err(error);
             }
             Err(error) => return Err(error),
         };
+        self.step("follow", "compare");
         self.let_go(
-            |key, interface| {
+            netns,
+            |key, interface, pin| {
                 let here = key.netns == present.netns;
                 // Another namespace has the path now: the one before may be gone with all that was in it.
                 let replaced = !here && !is_parked(key) && interface.netns.as_deref() == netns;
-                (here && !present.interfaces.contains_key(&key.ifindex)) || replaced
+                let facts = present.interfaces.get(&key.ifindex);
+                // A new interface may have the number of one that is gone. Links do not pass from one to the other; a
+                // link that was detached by force, of an interface with its name, is no matter of interfaces.
+                let reused = || facts.is_some_and(|facts| facts.name != interface.name) && self.is_dead(pin);
+                here && (facts.is_none() || reused()) || replaced
             },
             &mut report,
         );
+        match self.end_orphans() {
+            Ok(ended) => report.detached += ended,
+            result => report.add(result.map(drop), || {
+                "ending links of attachments to matching interfaces that have ended".to_owned()
+            }),
+        }
         self.follow_names(&present, &mut report);
         self.bring_back(&present, &mut report);
         self.follow_matches(&present, &mut report);
         Ok(report)
     }
 
-    fn present<'a>(&self, path: Option<&'a Path>) -> Result<Present<'a>, EngineError> {
+    pub(crate) fn present<'a>(&self, path: Option<&'a Path>) -> Result<Present<'a>, EngineError> {
         let interfaces = self.kernel.interfaces(path)?;
         // Any interface tells which namespace it is in. The loopback is always there, and always the first.
         let mut identity = Err(EngineError::Invalid("a network namespace without interfaces".to_owned()));
@@ -116,25 +129,32 @@ impl<K: Kernel> Engine<K> {
         Ok(Present { path, netns: identity?.netns, interfaces })
     }
 
-    /// Lets go of the interfaces that `is_gone` picks.
-    fn let_go(&self, is_gone: impl Fn(&HookKey, &Interface) -> bool, report: &mut FollowReport) {
-        let (hooks, links) = {
+    /// Lets go of the interfaces that `is_gone` picks by hook, interface and the pin of the link there.
+    fn let_go(
+        &self,
+        netns: Option<&Path>,
+        is_gone: impl Fn(&HookKey, &Interface, &Path) -> bool,
+        report: &mut FollowReport,
+    ) {
+        let (mut hooks, mut links) = {
             let state = self.state();
-            let hooks = state.hooks.values().filter(|hook| is_gone(&hook.key, &hook.interface));
-            let links = state.links.values().filter(|link| {
-                matches!((link.hook, link.point.hook()), (Some(key), Some((interface, HookKind::Tcx(_))))
-                    if is_gone(&key, interface))
+            let hooks: Vec<(HookKey, Interface)> =
+                state.hooks.values().map(|hook| (hook.key, hook.interface.clone())).collect();
+            let links = state.links.values().filter_map(|link| match (link.hook, link.point.hook()) {
+                (Some(key), Some((interface, HookKind::Tcx(_)))) => Some((link.id, key, interface.clone())),
+                _ => None,
             });
-            let hooks: Vec<HookKey> = hooks.map(|hook| hook.key).collect();
-            let links: Vec<LinkId> = links.map(|link| link.id).collect();
+            let links: Vec<(LinkId, HookKey, Interface)> = links.collect();
             (hooks, links)
         };
-        for key in hooks {
-            let result = self.let_hook_go(&key, report);
+        hooks.retain(|(key, interface)| is_gone(key, interface, &paths::hook_link(key)));
+        links.retain(|(id, key, interface)| is_gone(key, interface, &paths::link(*id)));
+        for (key, _) in hooks {
+            let result = self.let_hook_go(&key, netns, report);
             report.add(result, || format!("letting go of interface {}", key.ifindex));
         }
-        for link in links {
-            let result = self.let_link_go(link, report);
+        for (link, ..) in links {
+            let result = self.let_link_go(link, netns, report);
             report.add(result, || format!("letting go of link {link}"));
         }
     }

@@ -9,6 +9,7 @@
 //!   with the record and puts the recorded chain back.
 
 mod adopt;
+mod adopt_access;
 mod adopt_settle;
 mod attach;
 mod blobs;

@@ -151,7 +151,7 @@ impl<K: Kernel> Engine<K> {
     pub fn detach_matching(&self, id: MatchingId) -> Result<usize, EngineError> {
         self.begin()?;
         let program = self.state().matchings.get(&id).ok_or(EngineError::NoMatching(id))?.program;
-        {
+        let links = {
             let _program_lock = self.lock(Subject::Program(program));
             if !self.state().matchings.contains_key(&id) {
                 return Err(EngineError::NoMatching(id));
@@ -163,30 +163,35 @@ impl<K: Kernel> Engine<K> {
             let mut state = self.state();
             state.matchings.remove(&id);
             state.unmatched.remove(&id);
-        }
-        self.end_orphans(Some(id))
+            // It makes no more: that is refused under the lock of its program.
+            state.links_of_matching(id).map(|link| link.id).collect()
+        };
+        self.end_all(links)
     }
 
-    /// Ends links of attachments to matching interfaces that no longer exist: what a crash in the middle of their end
-    /// has left. Answers how many.
-    pub(crate) fn end_orphans(&self, of: Option<MatchingId>) -> Result<usize, EngineError> {
-        let orphans: Vec<LinkId> = {
+    /// Ends links of attachments to matching interfaces that no longer exist: what a crash or a failure in the middle of
+    /// their end has left. Answers how many.
+    pub(crate) fn end_orphans(&self) -> Result<usize, EngineError> {
+        let orphans = {
             let state = self.state();
-            let is_orphan = |matching: MatchingId| {
-                of.is_none_or(|of| of == matching) && !state.matchings.contains_key(&matching)
-            };
+            let is_orphan = |matching: MatchingId| !state.matchings.contains_key(&matching);
             let links = state.links.values();
             links.filter(|link| link.matching.is_some_and(is_orphan)).map(|link| link.id).collect()
         };
-        let (mut ended, mut failed) = (0, None);
-        for link in orphans {
+        self.end_all(orphans)
+    }
+
+    /// Ends links that somebody else may end at the same time. Answers how many there were.
+    fn end_all(&self, links: Vec<LinkId>) -> Result<usize, EngineError> {
+        let count = links.len();
+        let mut failed = None;
+        for link in links {
             match self.detach(link) {
-                Ok(()) => ended += 1,
-                Err(EngineError::NoLink(_)) => {}
+                Ok(()) | Err(EngineError::NoLink(_)) => {}
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        failed.map_or(Ok(ended), Err)
+        failed.map_or(Ok(count), Err)
     }
 
     /// Forgets links that attachments to matching interfaces made for interfaces that are not there any more.

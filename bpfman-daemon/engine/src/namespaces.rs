@@ -1,12 +1,15 @@
 //! Network namespaces that matter: where something is attached, or is to be.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bpfmand_core::{InterfaceMatch, NetnsPattern};
 use bpfmand_kernel::{InterfaceWatch, Kernel};
 
-use crate::recover_moves::names_process;
+use crate::records::LinkRecord;
+use crate::recover_moves::{home_of, is_parked, names_process};
 use crate::{Engine, EngineError};
 
 /// Most namespaces that one pattern leads to.
@@ -19,8 +22,8 @@ impl<K: Kernel> Engine<K> {
     pub fn watched_namespaces(&self) -> BTreeSet<Option<PathBuf>> {
         let (mut all, matches) = {
             let state = self.state();
-            let of_now = |link: &&std::sync::Arc<crate::records::LinkRecord>| {
-                link.boot == self.boot || !names_process(&link.point)
+            let of_now = |link: &&Arc<LinkRecord>| {
+                !names_process(&link.point) || link.boot == self.boot && !waits_elsewhere(link)
             };
             let links = state.links.values().filter(of_now);
             let all: BTreeSet<Option<PathBuf>> =
@@ -84,4 +87,15 @@ impl<K: Kernel> Engine<K> {
             Some(path) => chosen.netns().iter().any(|pattern| pattern.matches(path)),
         }
     }
+}
+
+/// True if a link waits for an interface in a namespace that its file does not lead to any more: its process has ended,
+/// and another one may have its number.
+fn waits_elsewhere(link: &LinkRecord) -> bool {
+    if link.hook.is_some_and(|key| !is_parked(&key)) {
+        return false;
+    }
+    let file = link.point.hook().and_then(|(interface, _)| interface.netns.as_deref());
+    let inode = file.and_then(|file| std::fs::metadata(file).ok()).map(|file| file.ino());
+    inode.is_none() || inode != home_of(link).map(|home| home.inode)
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bpfmand_core::{
-    AttachPoint, HookKey, Interface, InterfaceMatch, KernelLinkId, LinkId, MapId, MatchingId, OperationId,
-    OrderIntent, ProgramId, ProgramType, ProgramUid, PullPolicy, Sharing,
+    AttachPoint, HookKey, Interface, InterfaceMatch, KernelLinkId, LinkId, MapId, MatchingId, NetnsId,
+    OperationId, OrderIntent, ProgramId, ProgramType, ProgramUid, PullPolicy, Sharing,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -165,6 +165,10 @@ pub struct LinkRecord {
     /// Its program was attached by someone else, and so was its link, if it has one of its own.
     #[serde(default)]
     pub adopted: bool,
+    /// While it waits for its interface: the network namespace where that was. A file of a process may lead to another
+    /// one by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_in: Option<NetnsId>,
 }
 
 /// An attachment to all interfaces that match.

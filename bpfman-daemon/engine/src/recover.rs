@@ -70,7 +70,7 @@ impl<K: Kernel> Engine<K> {
             // Others may have come and gone since.
             self.keep_order(&key);
         }
-        let result = self.end_orphans(None).map(|ended| report.settled += ended);
+        let result = self.end_orphans().map(|ended| report.settled += ended);
         report.note("ending links of attachments to matching interfaces", result);
         self.sweep_maps(&mut report);
         let state = self.state();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bpfmand_core::{OperationId, ProgramId};
 use bpfmand_kernel::Kernel;
 
+use crate::adopt::is_adopted_pin;
 use crate::chain::record::ChainId;
 use crate::recover::RecoveryReport;
 use crate::{Engine, EngineError, paths};
@@ -44,6 +45,12 @@ impl<K: Kernel> Engine<K> {
         for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
             let folder = Path::new(paths::PENDING).join(&name);
             let id = name.parse().ok().map(ChainId);
+            if let Some(ChainId(number)) = id
+                && self.is_adoption(OperationId(number))?
+            {
+                // It could not be undone: the next start needs its pins for that.
+                continue;
+            }
             if !self.is_running_unrecorded(&folder.join(paths::PENDING_CHAIN))?
                 && id.is_none_or(|id| !self.state().is_chain_used(id))
             {
@@ -69,14 +76,19 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// True if a hook of ours still runs a chain whose pins are in a folder, because it could not be swapped back: it
-    /// needs its arrays.
+    /// True if a hook of ours, or a link whose adoption could not be undone, still runs a chain whose pins are in a
+    /// folder, because it could not be swapped back: it needs its arrays.
     fn is_running_unrecorded(&self, folder: &Path) -> Result<bool, EngineError> {
         let Some(entry) = self.kernel.open_pin(&folder.join(paths::segment(0)))? else { return Ok(false) };
         let id = self.kernel.program_of(&entry)?.id;
-        let hooks: Vec<_> = self.state().hooks.values().cloned().collect();
-        for hook in hooks {
-            if let Some(link) = self.kernel.open_pin(&paths::hook_link(&hook.key))?
+        let mut pins: Vec<PathBuf> = self.state().hooks.keys().map(paths::hook_link).collect();
+        for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
+            let folder = Path::new(paths::PENDING).join(operation);
+            let names = self.kernel.list_folder(&folder)?;
+            pins.extend(names.iter().filter(|name| is_adopted_pin(name)).map(|name| folder.join(name)));
+        }
+        for pin in pins {
+            if let Some(link) = self.kernel.open_pin(&pin)?
                 && self.kernel.link_of(&link)?.program == id
             {
                 return Ok(true);

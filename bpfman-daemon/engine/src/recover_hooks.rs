@@ -132,6 +132,7 @@ impl<K: Kernel> Engine<K> {
         hook: &HookRecord,
         links: &[Arc<LinkRecord>],
     ) -> Result<(), EngineError> {
+        self.refuse_taken(&hook.key, &hook.interface, Some(hook.program))?;
         let built = self.build_chain_as(&hook.key, &hook.interface, links, None, &hook.settings)?;
         let operation = self.operation();
         let mut undo = Undo::default();

@@ -9,7 +9,7 @@ use bpfmand_store::Batch;
 use crate::engine::encode;
 use crate::records::{self, LinkRecord};
 use crate::recover::RecoveryReport;
-use crate::recover_moves::names_process;
+use crate::recover_moves::{may_return, names_process};
 use crate::undo::Undo;
 use crate::{Engine, EngineError, paths};
 
@@ -66,11 +66,15 @@ impl<K: Kernel> Engine<K> {
             Some((interface, kind)) => Some(self.kernel.find_hook(interface, kind)?),
             None => None,
         };
+        if hook.is_some_and(|key| !may_return(link, &self.boot, key.netns)) {
+            return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
+        }
         let restored = LinkRecord {
             hook,
             operation: self.operation(),
             boot: self.boot.clone(),
             adopted: false,
+            waits_in: None,
             ..link.clone()
         };
         // The tcx anchors are chosen among links of the hook as it is now.

@@ -38,6 +38,17 @@ pub fn names_process(point: &AttachPoint) -> bool {
     }
 }
 
+/// The network namespace where a link is, or where it was while its interface was there.
+pub fn home_of(link: &LinkRecord) -> Option<NetnsId> {
+    link.hook.filter(|key| !is_parked(key)).map(|key| key.netns).or(link.waits_in)
+}
+
+/// True if a link that waits may be attached in this namespace. A file of a process leads to another namespace after a
+/// reboot, and when another process has the number: one whose namespace is not known is not taken for the same.
+pub fn may_return(link: &LinkRecord, boot: &str, netns: NetnsId) -> bool {
+    !names_process(&link.point) || link.boot == boot && home_of(link) == Some(netns)
+}
+
 /// True for the place of a hook that is nowhere: no namespace has the inode 0.
 pub const fn is_parked(key: &HookKey) -> bool {
     key.netns.inode == 0
@@ -134,6 +145,9 @@ impl<K: Kernel> Engine<K> {
             is_process_namespace(&hook.interface) && links.iter().any(|link| link.boot != self.boot);
         let interface = if of_process { other() } else { None }.unwrap_or(&hook.interface);
         let key = self.kernel.find_hook(interface, hook.key.kind)?;
+        if let Some(link) = links.iter().find(|link| !may_return(link, &self.boot, key.netns)) {
+            return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
+        }
         if taken.contains(&key) {
             return Err(EngineError::Invalid("another chain of bpfman is at this interface now".to_owned()));
         }
@@ -163,7 +177,8 @@ impl<K: Kernel> Engine<K> {
         let is_parked = is_parked(&hook.key);
         let links = links.iter().map(|link| {
             let boot = if is_parked { link.boot.clone() } else { self.boot.clone() };
-            Arc::new(LinkRecord { hook: Some(hook.key), boot, ..(**link).clone() })
+            let waits_in = if is_parked { home_of(link) } else { None };
+            Arc::new(LinkRecord { hook: Some(hook.key), boot, waits_in, ..(**link).clone() })
         });
         let links = links.collect();
         (hook, links)

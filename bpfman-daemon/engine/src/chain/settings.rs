@@ -11,6 +11,7 @@ use crate::chain::record::{Hold, HookSettings};
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::records::{self, Entry, HookRecord, LeftoverRecord};
+use crate::recover_moves::is_parked;
 use crate::undo::Undo;
 use crate::{Engine, EngineError};
 
@@ -130,9 +131,11 @@ impl<K: Kernel> Engine<K> {
         self.settings_of(key).keep_attached
     }
 
-    /// Refuses to change a hook that somebody looks at. The caller holds the hook's lock.
+    /// Refuses to change a hook that somebody looks at. The caller holds the hook's lock. One that waits for its
+    /// interface runs nothing, and could not be let go.
     pub(crate) fn refuse_held(&self, key: &HookKey) -> Result<(), EngineError> {
         match self.settings_of(key).held {
+            _ if is_parked(key) => Ok(()),
             None => Ok(()),
             Some(hold) => Err(EngineError::HookOnHold { hook: self.text_of_hook(key), by: hold.by }),
         }

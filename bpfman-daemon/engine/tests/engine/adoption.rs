@@ -12,7 +12,7 @@ use crate::kernel_rules::program;
 
 const XDP: HookKind = HookKind::Xdp;
 
-fn request(link: KernelLinkId, priority: i32) -> AdoptRequest {
+pub fn request(link: KernelLinkId, priority: i32) -> AdoptRequest {
     AdoptRequest {
         what: AdoptWhat::Link(link),
         interface: None,
@@ -25,13 +25,13 @@ fn request(link: KernelLinkId, priority: i32) -> AdoptRequest {
 }
 
 /// A stranger's program at XDP, with the link that its owner holds.
-struct Stranger<K: Kernel> {
-    program: ProgramId,
-    link: K::Handle,
-    id: KernelLinkId,
+pub struct Stranger<K: Kernel> {
+    pub program: ProgramId,
+    pub link: K::Handle,
+    pub id: KernelLinkId,
 }
 
-fn stranger<K: Testable>(
+pub fn stranger<K: Testable>(
     bench: &Bench<K>,
     target: &LinkTarget<'_>,
     kind: ProgramType,
@@ -43,17 +43,17 @@ fn stranger<K: Testable>(
     Stranger { program: facts.program, link, id: facts.id }
 }
 
-fn at_xdp<K: Testable>(bench: &Bench<K>) -> LinkTarget<'_> {
+pub fn at_xdp<K: Testable>(bench: &Bench<K>) -> LinkTarget<'_> {
     let ifindex = bench.kernel.find_hook(&bench.left(), XDP).unwrap().ifindex;
     LinkTarget::Xdp { netns: Some(&bench.netns), ifindex, mode: XdpMode::Generic }
 }
 
-fn runs<K: Testable>(bench: &Bench<K>, stranger: &Stranger<K>) -> ProgramId {
+pub fn runs<K: Testable>(bench: &Bench<K>, stranger: &Stranger<K>) -> ProgramId {
     bench.kernel.link_of(&stranger.link).unwrap().program
 }
 
 /// Interfaces in the bench's namespace are found by what is watched.
-fn watch<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, program: ProgramId) {
+pub fn watch<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, program: ProgramId) {
     let right = match bench.xdp(0) {
         bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
             bpfmand_core::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }

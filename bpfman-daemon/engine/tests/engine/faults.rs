@@ -141,7 +141,7 @@ fn adopted_beside_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 /// Where the stranger keeps its link.
 const THEIRS: &str = "theirs";
 
-fn own(name: &str) -> Interface {
+pub fn own(name: &str) -> Interface {
     Interface { name: name.to_owned(), netns: None }
 }
 

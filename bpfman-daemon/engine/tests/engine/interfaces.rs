@@ -14,12 +14,12 @@ use crate::bench::{Ask as _, Bench, Testable, pins};
 
 const XDP: HookKind = HookKind::Xdp;
 
-fn chosen<K: Testable>(bench: &Bench<K>, names: &[&str], except: &[&str]) -> InterfaceMatch {
+pub fn chosen<K: Testable>(bench: &Bench<K>, names: &[&str], except: &[&str]) -> InterfaceMatch {
     let netns = [bench.netns.as_path()];
     InterfaceMatch::parse(names.iter().copied(), except.iter().copied(), [], netns).unwrap()
 }
 
-fn ask<K: Kernel>(
+pub fn ask<K: Kernel>(
     engine: &Engine<K>,
     program: ProgramId,
     point: AttachPoint,
@@ -33,7 +33,7 @@ fn ask<K: Kernel>(
 }
 
 /// Names of the interfaces that have a link, sorted.
-fn attached_to<K: Kernel>(engine: &Engine<K>) -> Vec<String> {
+pub fn attached_to<K: Kernel>(engine: &Engine<K>) -> Vec<String> {
     let mut names: Vec<String> = engine
         .all_links()
         .iter()

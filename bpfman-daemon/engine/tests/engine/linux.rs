@@ -116,6 +116,17 @@ pub fn remove_interface(namespace: &str, name: &str) {
     assert!(run("ip", &["-n", namespace, "link", "del", name]));
 }
 
+/// Adds an interface with a number of choice, and says whether that could be done.
+pub fn add_interface_of_number(bench: &Bench<LinuxKernel>, name: &str, number: u32) -> bool {
+    let namespace = bench.netns.file_name().unwrap().to_str().unwrap();
+    let peer = format!("peer-{name}");
+    let number = number.to_string();
+    run(
+        "ip",
+        &["-n", namespace, "link", "add", name, "index", &number, "type", "veth", "peer", "name", &peer],
+    )
+}
+
 /// Sends UDP packets from `right`, which `left` receives.
 pub fn send_packets(bench: &Bench<LinuxKernel>, count: usize) {
     let namespace = bench.netns.file_name().unwrap().to_str().unwrap();

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 
 mod adoption;
+mod adoption_limits;
 mod after_reboot;
 mod among_others;
 mod bench;
@@ -17,6 +18,7 @@ mod durability;
 mod faults;
 mod intents;
 mod interfaces;
+mod interfaces_late;
 mod kernel_rules;
 mod libxdp;
 mod linux;

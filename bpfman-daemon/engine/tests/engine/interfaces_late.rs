@@ -1,0 +1,258 @@
+//! Interfaces that change while nobody looks: numbers and process ids that are used again, looks that are old by the time
+//! they are acted upon.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, ProgramType};
+use bpfmand_engine::{Engine, ErrorKind, HookChange, HookCheck, StepObserver};
+use bpfmand_kernel::sim::SimKernel;
+use bpfmand_kernel::{Kernel, LinkTarget, XdpMode};
+
+use crate::bench::{Ask as _, Bench, Testable, pins};
+use crate::interfaces::{ask, attached_to, chosen};
+use crate::kernel_rules::program;
+
+const XDP: HookKind = HookKind::Xdp;
+
+fn at<K: Testable>(bench: &Bench<K>, interface: Interface, priority: i32) -> AttachPoint {
+    AttachPoint::Xdp { interface, priority, proceed_on: bench.xdp(0).proceed_on().unwrap() }
+}
+
+fn hold<K: Kernel>(engine: &Engine<K>, interface: &Interface, held: bool) {
+    let change = HookChange { held: Some(held), ..HookChange::default() };
+    engine.set_hook(interface, XDP, &change, "user 0").unwrap();
+}
+
+fn a_held_hook_whose_interface_is_gone_holds_nobody<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, bravo, charlie] =
+        engine.loads(&bench.request("programs", &["alpha", "bravo", "charlie"]))[..]
+    else {
+        panic!()
+    };
+    let netns = bench.netns.as_path();
+    bench.kernel.add_interface(netns, "pod1");
+    let pod = bench.interface("pod1");
+    let first = engine.attached(alpha, at(bench, pod.clone(), 1));
+    engine.attached(bravo, at(bench, pod.clone(), 2));
+    ask(&engine, charlie, bench.xdp(3), chosen(bench, &["pod*"], &[])).unwrap();
+    hold(&engine, &pod, true);
+    assert_eq!(engine.detach(first).unwrap_err().kind(), ErrorKind::Conflict);
+    bench.kernel.remove_interface(netns, "pod1");
+    let report = engine.follow_interfaces(Some(netns)).unwrap();
+    assert_eq!((report.detached, report.waiting, report.problems), (1, 1, vec![]));
+    engine.detach(first).unwrap();
+    // What waits on is held again when it is back, and can be let go there.
+    bench.kernel.add_interface(netns, "pod1");
+    engine.follow_interfaces(Some(netns)).unwrap();
+    assert_eq!(engine.unload(bravo).unwrap_err().kind(), ErrorKind::Conflict);
+    hold(&engine, &pod, false);
+    engine.unload(bravo).unwrap();
+}
+
+fn what_a_failed_end_of_a_matching_left_ends_with_the_next_look<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let matching = ask(&engine, alpha, bench.xdp(3), chosen(bench, &["left", "right"], &[])).unwrap();
+    hold(&engine, &bench.left(), true);
+    assert_eq!(engine.detach_matching(matching.id).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!((attached_to(&engine), engine.list_matching().unwrap().len()), (vec!["left".to_owned()], 0));
+    let report = engine.follow_interfaces(Some(&bench.netns)).unwrap();
+    assert!(report.problems[0].contains("held"), "{report:?}");
+    hold(&engine, &bench.left(), false);
+    assert_eq!(engine.follow_interfaces(Some(&bench.netns)).unwrap().detached, 1);
+    assert!(engine.all_links().is_empty() && pins(&*bench.kernel, Path::new("xdp")).is_empty());
+}
+
+fn two_looks_at_once_are_no_failure_of_a_matching<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let netns = bench.netns.as_path();
+    for _ in 0..16 {
+        let matching = std::thread::scope(|threads| {
+            let follower = threads.spawn(|| {
+                while engine.list_matching().unwrap().is_empty() {}
+                engine.follow_interfaces(Some(netns)).unwrap()
+            });
+            let matching = ask(&engine, alpha, bench.xdp(3), chosen(bench, &["left", "right"], &[])).unwrap();
+            assert_eq!(follower.join().unwrap().problems, Vec::<String>::new());
+            matching
+        });
+        assert_eq!(matching.failures, Vec::<String>::new());
+        let shown = engine.describe_matching(matching.id).unwrap();
+        assert_eq!((shown.links.len(), shown.failures), (2, vec![]));
+        engine.detach_matching(matching.id).unwrap();
+    }
+}
+
+type Meanwhile<K> = Box<dyn FnOnce(&Engine<K>) + Send>;
+
+/// Counts chains that are loaded, and does something once when interfaces were listed and are not compared yet.
+struct Watching<K: Kernel> {
+    loads: Mutex<usize>,
+    engine: OnceLock<Weak<Engine<K>>>,
+    meanwhile: Mutex<Option<Meanwhile<K>>>,
+}
+
+impl<K: Kernel> StepObserver for Watching<K> {
+    fn before(&self, operation: &'static str, step: &'static str) {
+        match (operation, step) {
+            ("chain", "load") => *self.loads.lock().unwrap() += 1,
+            ("follow", "compare") => {
+                let meanwhile = self.meanwhile.lock().unwrap().take();
+                let engine = self.engine.get().and_then(Weak::upgrade);
+                if let (Some(meanwhile), Some(engine)) = (meanwhile, engine) {
+                    meanwhile(&engine);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn watching<K: Testable>(bench: &Bench<K>) -> (Arc<Engine<K>>, Arc<Watching<K>>) {
+    let watching =
+        Arc::new(Watching { loads: Mutex::default(), engine: OnceLock::new(), meanwhile: Mutex::default() });
+    let engine = Arc::new(bench.watched(Arc::clone(&watching) as Arc<dyn StepObserver>));
+    assert!(watching.engine.set(Arc::downgrade(&engine)).is_ok());
+    (engine, watching)
+}
+
+fn an_old_list_of_interfaces_detaches_nothing_that_lives<K: Testable>(bench: &Bench<K>) {
+    let (engine, watching) = watching(bench);
+    let [alpha, xray] = engine.loads(&bench.request("programs", &["alpha", "xray"]))[..] else { panic!() };
+    ask(&engine, alpha, bench.xdp(1), chosen(bench, &["pod*"], &[])).unwrap();
+    if bench.kernel.features().tcx {
+        ask(&engine, xray, bench.tcx(1), chosen(bench, &["pod*"], &[])).unwrap();
+    }
+    let (kernel, netns) = (Arc::clone(&bench.kernel), bench.netns.clone());
+    *watching.meanwhile.lock().unwrap() = Some(Box::new(move |engine| {
+        kernel.add_interface(&netns, "pod1");
+        let report = engine.follow_interfaces(Some(&netns)).unwrap();
+        assert_eq!(report.attached, 1 + usize::from(kernel.features().tcx));
+    }));
+    let report = engine.follow_interfaces(Some(&bench.netns)).unwrap();
+    assert!(watching.meanwhile.lock().unwrap().is_none());
+    assert!(report.is_empty(), "{report:?}");
+    assert_eq!(attached_to(&engine)[0], "pod1");
+}
+
+fn a_chain_is_not_built_for_a_hook_that_another_took<K: Testable>(bench: &Bench<K>) {
+    let (engine, watching) = watching(bench);
+    let names = ["alpha", "bravo", "charlie"];
+    let [alpha, bravo, charlie] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
+    let (kernel, netns) = (&*bench.kernel, bench.netns.as_path());
+    kernel.add_interface(netns, "pod1");
+    let pod = bench.interface("pod1");
+    engine.attached(alpha, at(bench, pod.clone(), 1));
+    engine.attached(bravo, at(bench, pod.clone(), 2));
+    kernel.remove_interface(netns, "pod1");
+    engine.follow_interfaces(Some(netns)).unwrap();
+    kernel.add_interface(netns, "pod1");
+    let ifindex = kernel.find_hook(&pod, XDP).unwrap().ifindex;
+    let target = LinkTarget::Xdp { netns: Some(netns), ifindex, mode: XdpMode::Generic };
+    let theirs = program(kernel, ProgramType::Xdp, 2, None);
+    let link = kernel.attach(&theirs, &target).unwrap();
+    let before = *watching.loads.lock().unwrap();
+    let report = engine.follow_interfaces(Some(netns)).unwrap();
+    assert!(report.problems.iter().any(|problem| problem.contains("\"rule\"")), "{report:?}");
+    let key = kernel.find_hook(&pod, XDP).unwrap();
+    for _ in 0..3 {
+        let HookCheck::Lost(what) = engine.check_hook(&key).unwrap() else { panic!() };
+        assert!(what.contains("\"rule\""), "{what}");
+    }
+    // Nor for what is asked for wherever it matches.
+    let matching = ask(&engine, charlie, bench.xdp(3), chosen(bench, &["pod*"], &[])).unwrap();
+    assert!(matching.failures[0].contains("\"rule\""), "{:?}", matching.failures);
+    assert_eq!(*watching.loads.lock().unwrap(), before);
+    drop((link, theirs));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while engine.check_hook(&key).unwrap() != HookCheck::Right {
+        assert!(std::time::Instant::now() < deadline);
+    }
+}
+
+crate::on_both_kernels!(
+    a_held_hook_whose_interface_is_gone_holds_nobody,
+    what_a_failed_end_of_a_matching_left_ends_with_the_next_look,
+    two_looks_at_once_are_no_failure_of_a_matching,
+    an_old_list_of_interfaces_detaches_nothing_that_lives,
+    a_chain_is_not_built_for_a_hook_that_another_took,
+);
+
+/// A path of a process that no machine has: process ids end at 2^22.
+const OF_PROCESS: &str = "/proc/4999999/ns/net";
+
+#[test]
+fn simulated_another_process_with_the_number_gets_nothing() {
+    let bench: Bench<SimKernel> = crate::simulated::bench();
+    let netns = Path::new(OF_PROCESS);
+    let left = Interface { name: "left".to_owned(), netns: Some(netns.to_owned()) };
+    let direction = Direction::Ingress;
+    let begin = || {
+        bench.kernel.add_namespace(netns);
+        bench.kernel.add_interface(Some(netns), "left").unwrap();
+    };
+    begin();
+    let engine = bench.engine();
+    let [alpha, xray] = engine.loads(&bench.request("programs", &["alpha", "xray"]))[..] else { panic!() };
+    engine.attached(alpha, at(&bench, left.clone(), 1));
+    engine.attached(xray, AttachPoint::Tcx { interface: left.clone(), direction, priority: 1 });
+    // An interface that comes back where it was is that of the same process.
+    bench.kernel.remove_interface(Some(netns), "left");
+    assert_eq!(engine.follow_interfaces(Some(netns)).unwrap().waiting, 2);
+    bench.kernel.add_interface(Some(netns), "left").unwrap();
+    assert_eq!(engine.follow_interfaces(Some(netns)).unwrap().returned, 2);
+    assert!(engine.all_links().iter().all(|link| link.state == "ok"));
+    // The process ends, and another one has its number.
+    bench.kernel.remove_namespace(netns);
+    engine.follow_interfaces(Some(netns)).unwrap_err();
+    begin();
+    let report = engine.follow_interfaces(Some(netns)).unwrap();
+    assert!(report.is_empty(), "{report:?}");
+    assert_eq!(engine.watched_namespaces().len(), 0, "nobody looks there any more");
+    drop(engine);
+    let (engine, report) = bench.start();
+    assert_eq!(report.problems.len(), 2, "{report:?}");
+    let key = bench.kernel.find_hook(&left, XDP).unwrap();
+    let contents = bench.kernel.hook_contents(Some(netns), &key).unwrap();
+    assert!(contents.entries.is_empty(), "{contents:?}");
+    for link in engine.all_links() {
+        engine.detach(link.id).unwrap();
+    }
+}
+
+#[test]
+fn linux_a_new_interface_with_the_number_of_one_that_is_gone_is_another() {
+    let bench = crate::linux::bench("number_again");
+    let engine = bench.engine();
+    let names = ["alpha", "bravo", "xray"];
+    let [alpha, bravo, xray] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
+    let netns = bench.netns.as_path();
+    Testable::add_interface(&*bench.kernel, netns, "pod1");
+    let pod = bench.interface("pod1");
+    let by_name = engine.attached(alpha, at(&bench, pod.clone(), 1));
+    ask(&engine, bravo, bench.xdp(2), chosen(&bench, &["pod*"], &[])).unwrap();
+    let direction = Direction::Ingress;
+    let tcx =
+        bench.kernel.features().tcx.then(|| {
+            engine.attached(xray, AttachPoint::Tcx { interface: pod.clone(), direction, priority: 1 })
+        });
+    let number = bench.kernel.find_hook(&pod, XDP).unwrap().ifindex.0;
+    Testable::remove_interface(&*bench.kernel, netns, "pod1");
+    assert!(crate::linux::add_interface_of_number(&bench, "pod2", number));
+    let report = engine.follow_interfaces(Some(netns)).unwrap();
+    assert_eq!((report.renamed, report.attached, report.detached), (0, 1, 1), "{report:?}");
+    assert_eq!(engine.names(&bench.interface("pod2"), XDP), ["bravo"]);
+    for waiting in [Some(by_name), tcx].into_iter().flatten() {
+        let link = engine.describe_link(waiting).unwrap();
+        assert!(link.state.starts_with("waiting: "), "{link:?}");
+        assert_eq!(link.point.hook().unwrap().0.name, "pod1");
+    }
+    // The name is back.
+    Testable::add_interface(&*bench.kernel, netns, "pod1");
+    let report = engine.follow_interfaces(Some(netns)).unwrap();
+    assert_eq!((report.returned, report.problems.len()), (1 + usize::from(tcx.is_some()), 0), "{report:?}");
+    assert!(engine.all_links().iter().all(|link| link.state == "ok"), "{:?}", engine.all_links());
+}
