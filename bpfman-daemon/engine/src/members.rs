@@ -29,8 +29,10 @@ pub struct MemberCache {
     texts: Mutex<HashMap<ProgramUid, Kept>>,
 }
 
-/// A text, with the bytecode and the maps that it is of.
-type Kept = (BlobId, Vec<MapId>, MemberText);
+/// What a text is of: the bytecode, the function in it, and the maps.
+type Origin = (BlobId, String, Vec<MapId>);
+
+type Kept = (Origin, MemberText);
 
 /// Most texts to keep, and the largest to keep, in instructions: 32 × 4,096 × 8 bytes are 1 MiB.
 const MOST_TEXTS: usize = 32;
@@ -39,8 +41,8 @@ const LARGEST_TEXT: usize = 4096;
 impl MemberCache {
     fn get(&self, program: &ProgramRecord) -> Option<MemberText> {
         let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        let (blob, maps, text) = texts.get(&program.uid)?;
-        (*blob == program.blob && *maps == map_ids(program)).then(|| text.clone())
+        let (origin, text) = texts.get(&program.uid)?;
+        (*origin == origin_of(program)).then(|| text.clone())
     }
 
     fn put(&self, program: &ProgramRecord, text: &MemberText) {
@@ -51,13 +53,17 @@ impl MemberCache {
         if texts.len() >= MOST_TEXTS {
             texts.clear();
         }
-        texts.insert(program.uid, (program.blob.clone(), map_ids(program), text.clone()));
+        texts.insert(program.uid, (origin_of(program), text.clone()));
     }
 
     /// Forgets a program.
     pub fn remove(&self, program: ProgramUid) {
         self.texts.lock().unwrap_or_else(PoisonError::into_inner).remove(&program);
     }
+}
+
+fn origin_of(program: &ProgramRecord) -> Origin {
+    (program.blob.clone(), program.name.clone(), map_ids(program))
 }
 
 fn map_ids(program: &ProgramRecord) -> Vec<MapId> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, ProgramId};
-use bpfmand_engine::{Engine, ErrorKind, HookChange};
+use bpfmand_engine::{Engine, ErrorKind, HookChange, ReplaceRequest};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 
@@ -45,6 +45,22 @@ fn hooks_of_one_composition_run_one_program<K: Testable>(bench: &Bench<K>) {
     engine.unload(bravo).unwrap();
     assert!(bench.kernel.program(shared).unwrap().is_none(), "gone with the last hook");
     assert!(pins(&*bench.kernel, Path::new("chains")).is_empty());
+}
+
+fn a_function_that_takes_anothers_place_is_in_the_chain<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let guest = engine.loads(&bench.request("sharing", &["guest"]))[0];
+    engine.attached(alpha, bench.xdp(1));
+    engine.attached(guest, bench.xdp(2));
+    // The same object and the same maps; only the function is another.
+    let other = ReplaceRequest {
+        name: Some("host".to_owned()),
+        ..crate::replacements::replacement(bench, guest, "sharing")
+    };
+    engine.replace_program(&other).unwrap();
+    let found = engine.verify_chain(&bench.left(), XDP).unwrap();
+    assert!(found.matches(), "{found:#?}");
 }
 
 fn a_restart_finds_what_is_shared<K: Testable>(bench: &Bench<K>) {
@@ -220,6 +236,7 @@ fn what_keeps_a_member_from_being_reached_is_told<K: Testable>(bench: &Bench<K>)
 
 crate::on_both_kernels!(
     hooks_of_one_composition_run_one_program,
+    a_function_that_takes_anothers_place_is_in_the_chain,
     a_restart_finds_what_is_shared,
     a_chain_is_what_its_members_bytecode_makes,
     bytecode_that_changed_on_disk_is_named,
