@@ -14,30 +14,30 @@ use crate::undo::Undo;
 use crate::{Engine, EngineError, paths};
 
 /// All places of a program, with its new version in them.
-pub struct Switched<'a, K: Kernel> {
+pub struct Switched {
     /// The new records of hooks.
     pub hooks: Vec<HookRecord>,
     /// What became of its maps.
     pub maps: Vec<MapOutcome>,
-    /// What the hooks run, to be kept until the records say so.
-    pub built: Vec<BuiltChain<'a, K>>,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Puts the new version, which chains are built with already, into all places of the old one.
+    /// Puts the new version into all places of the old one. What the hooks run then is in `built`, which has to outlive
+    /// `undo`: until a hook is swapped back, its chain needs its pins.
     pub(crate) fn switch<'a>(
         &'a self,
         locked: &LockedVersion,
         new: &Arc<ProgramRecord>,
         fates: Option<&Fates>,
+        built: &mut Vec<BuiltChain<'a, K>>,
         undo: &mut Undo<'a>,
-    ) -> Result<Switched<'a, K>, EngineError> {
+    ) -> Result<Switched, EngineError> {
         let handle = self.kernel.open_program(new.id)?.ok_or(EngineError::NoKernelProgram(new.id))?;
         let is_chain = |key: &HookKey| !matches!(key.kind, HookKind::Tcx(_));
         let keys: BTreeSet<HookKey> =
             locked.links.iter().filter_map(|link| link.hook).filter(is_chain).collect();
         // Whatever the verifier says it says before the first hook is touched.
-        let mut built = Vec::new();
+        let mut changed = Vec::new();
         for key in keys {
             let (hook, links) = {
                 let state = self.state();
@@ -48,16 +48,14 @@ impl<K: Kernel> Engine<K> {
                 && self.is_entered(&hook)?
             {
                 self.step("replace", "build chain");
-                built.push((
-                    Arc::clone(&hook),
-                    self.build_chain(&key, &hook.interface, &links, Some(hook.entry))?,
-                ));
+                built.push(self.build_chain(&key, &hook.interface, &links, Some(hook.entry))?);
+                changed.push(hook);
             }
         }
         // As late as can be: what the old version writes from now on is not copied.
         let maps = fates.map(|fates| self.copy_maps(fates, new)).transpose()?.unwrap_or_default();
         let mut hooks = Vec::with_capacity(built.len());
-        for (hook, built) in &built {
+        for (hook, built) in changed.iter().zip(&*built) {
             self.change_chain(hook, built, undo)?;
             hooks.push(built.recorded((**hook).clone()));
         }
@@ -68,7 +66,7 @@ impl<K: Kernel> Engine<K> {
                 (_, None) => self.attach_beside(link, &handle, new, undo)?,
             }
         }
-        Ok(Switched { hooks, maps, built: built.into_iter().map(|(_, built)| built).collect() })
+        Ok(Switched { hooks, maps })
     }
 
     /// Updates a tcx link, which keeps its place.
