@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts};
+use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts, ProgramId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{Bindings, Splice, Timing, compile, plan};
 
@@ -104,6 +104,18 @@ impl<K: Kernel> Engine<K> {
     /// The bytecode of a member, and the member as it was loaded alone.
     fn verify_member(&self, program: &ProgramRecord) -> Result<Vec<VerifiedPart>, EngineError> {
         let provenance = provenance(&program.source);
+        if program.is_adopted() {
+            // Nobody has its bytecode: it is compared with what was recorded when it was adopted.
+            let text = |id: ProgramId, tag: &[u8; 8]| {
+                let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("program {id}, tag {tag}")
+            };
+            let found = self.kernel.program(program.id)?;
+            let found = found.map_or("it is not loaded any more".to_owned(), |f| text(f.id, &f.tag));
+            let wanted = text(program.id, &program.tag);
+            let part = VerifiedPart::of(format!("member {}", program.name), wanted, found);
+            return Ok(vec![VerifiedPart { provenance, ..part }]);
+        }
         let expected = format!("sha256:{}", program.blob.as_str());
         let bytecode = match self.blobs.get(&program.blob) {
             Ok(_) => VerifiedPart::of(format!("bytecode of {}", program.name), expected.clone(), expected),
