@@ -212,7 +212,10 @@ impl<K: Kernel> Engine<K> {
         self.step("move", "pin link");
         let pin = folder.join(paths::PENDING_LINK);
         self.kernel.pin(&link, &pin)?;
-        undo.push(move || Ok(self.kernel.end_link(&pin)?));
+        undo.push(move || {
+            self.kernel.end_link(&pin)?;
+            Ok(self.kernel.wait_for_readers()?)
+        });
         Ok(())
     }
 
@@ -244,7 +247,8 @@ impl<K: Kernel> Engine<K> {
                 result => result?,
             }
         }
-        Ok(())
+        // The kernel empties an array that nobody holds, and a packet may be inside the bridge.
+        Ok(self.kernel.wait_for_readers()?)
     }
 }
 
@@ -271,17 +275,17 @@ fn one_slot() -> MapSpec {
     }
 }
 
-/// `bpf_tail_call(ctx, &array, 0)`, and *next* if there were nothing to jump to.
+/// `bpf_tail_call(ctx, &array, 0)`, and the verdict of a chain that lost its way if there were nothing to jump to: who
+/// stands there may be who keeps packets out.
 fn bridge(array: MapId) -> BoundText {
     const TAIL_CALL: i32 = 12;
     const MOV_IMM: u8 = 0xb7;
-    const NEXT: i32 = -1;
     let insns = vec![
         Insn::new(op::LD_IMM64, 2, op::PSEUDO_MAP_FD, 0, array.0.cast_signed()),
         Insn::default(),
         Insn::new(MOV_IMM, 3, 0, 0, 0),
         Insn::new(op::CALL, 0, 0, 0, TAIL_CALL),
-        Insn::new(MOV_IMM, 0, 0, 0, NEXT),
+        Insn::new(MOV_IMM, 0, 0, 0, bpfmand_splice::HookKind::TcTcx.fail_verdict()),
         Insn::new(op::EXIT, 0, 0, 0, 0),
     ];
     BoundText(ProgramText {

@@ -108,10 +108,16 @@ impl<K: Kernel> Engine<K> {
     /// Removes what an operation without a record left.
     fn undo_pending(&self, operation: OperationId) -> Result<(), EngineError> {
         let folder = paths::pending(operation);
-        for name in self.kernel.list_folder(&folder)? {
+        let names = self.kernel.list_folder(&folder)?;
+        // A packet may be inside the bridge, which needs its array.
+        let is_bridged = names.iter().any(|name| name == paths::BRIDGE);
+        for name in names {
             let pin = folder.join(&name);
             if name == paths::PENDING_LINK || paths::replaced_link_id(&name).is_some() {
                 self.kernel.end_link(&pin)?;
+                if is_bridged {
+                    self.kernel.wait_for_readers()?;
+                }
             } else if let Some((direction, ifindex, inode, netns)) = parse_filter_pin(&name)
                 && let Some(program) = self.kernel.open_pin(&pin)?
             {
