@@ -19,13 +19,13 @@ impl<K: Kernel> Engine<K> {
         key: &HookKey,
         link: LinkRecord,
     ) -> Result<(), EngineError> {
-        let (before, old) = {
+        let (before, known) = {
             let state = self.state();
             (state.chain(key), state.hooks.get(key).cloned())
         };
         // A hook whose pin someone removed is entered anew, with all its members.
-        let old = match old {
-            Some(hook) if self.is_entered(&hook)? => Some(hook),
+        let old = match &known {
+            Some(hook) if self.is_entered(hook)? => known.clone(),
             _ => None,
         };
         if before.len() >= MAX_CHAIN_MEMBERS {
@@ -53,9 +53,13 @@ impl<K: Kernel> Engine<K> {
             },
         };
         let built = joined.unwrap_or(built);
-        let hook = match &old {
-            Some(hook) => (**hook).clone(),
-            None => HookRecord::entered(*key, interface.clone(), link.operation, entry),
+        let hook = match (&old, known) {
+            (Some(hook), _) => (**hook).clone(),
+            // Its switches and what it counted stay. It is entered by a link of our own from now on.
+            (None, Some(known)) => {
+                HookRecord { operation: link.operation, entry, adopted_link: false, ..(*known).clone() }
+            }
+            (None, None) => HookRecord::entered(*key, interface.clone(), link.operation, entry),
         };
         let hook = built.recorded(HookRecord { newcomer: Some(link.id), ..hook });
         self.step("attach", "record");
