@@ -112,31 +112,32 @@ impl<K: Kernel> Engine<K> {
                 state.remove_program(program.uid);
             }
         }
-        let waiting = Uncleared { operation, leftover, hooks: chains.into_keys().collect() };
+        let waiting = Uncleared { operation, leftover, hooks: chains.into_keys().collect(), ended };
         let cleared = self.clear_or_wait(operation_name, waiting);
         for built in built_chains {
             self.settle_chain(built)?;
         }
-        cleared?;
-        // What such a hook ran is needed until its link or filter is gone.
-        for hook in ended {
-            self.drop_chains_of(&hook);
-        }
-        Ok(())
+        cleared
     }
 
-    /// Clears what an operation left. What cannot be cleared now is tried again by the operations that follow.
+    /// Clears what an operation left, and then the chains of hooks that ended. What cannot be cleared now is tried again
+    /// by the operations that follow.
     pub(crate) fn clear_or_wait(
         &self,
         operation_name: &'static str,
         waiting: Uncleared,
     ) -> Result<(), EngineError> {
         let result = self.clear_leftover(operation_name, waiting.operation, &waiting.leftover);
-        let mut state = self.state();
-        if result.is_err() && !state.cleaned.contains(&waiting.operation) {
-            state.uncleared.push(waiting);
+        {
+            let mut state = self.state();
+            if result.is_err() && !state.cleaned.contains(&waiting.operation) {
+                state.uncleared.push(waiting);
+                return result;
+            }
         }
-        drop(state);
+        for hook in waiting.ended {
+            self.drop_chains_of(&hook);
+        }
         result
     }
 

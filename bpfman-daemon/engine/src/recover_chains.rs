@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bpfmand_core::{OperationId, ProgramId};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::adopt::is_adopted_pin;
 use crate::chain::record::ChainId;
@@ -44,6 +44,10 @@ impl<K: Kernel> Engine<K> {
     fn sweep_pending_chains(&self) -> Result<(), EngineError> {
         for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
             let folder = Path::new(paths::PENDING).join(&name);
+            // What else could not be settled, such as a recorded link on its way to its place, is for the next start.
+            if self.kernel.list_folder(&folder)?.iter().all(|name| name != paths::PENDING_CHAIN) {
+                continue;
+            }
             let id = name.parse().ok().map(ChainId);
             if let Some(ChainId(number)) = id
                 && self.is_adoption(OperationId(number))?
@@ -81,13 +85,24 @@ impl<K: Kernel> Engine<K> {
     fn is_running_unrecorded(&self, folder: &Path) -> Result<bool, EngineError> {
         let Some(entry) = self.kernel.open_pin(&folder.join(paths::segment(0)))? else { return Ok(false) };
         let id = self.kernel.program_of(&entry)?.id;
-        let mut pins: Vec<PathBuf> = self.state().hooks.keys().map(paths::hook_link).collect();
+        let hooks: Vec<_> = self.state().hooks.values().cloned().collect();
+        for hook in hooks {
+            let running = match self.program_at(&hook) {
+                // The filter went with its namespace.
+                Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => None,
+                running => running?,
+            };
+            if running == Some(id) {
+                return Ok(true);
+            }
+        }
+        let mut adopted: Vec<PathBuf> = Vec::new();
         for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
             let folder = Path::new(paths::PENDING).join(operation);
             let names = self.kernel.list_folder(&folder)?;
-            pins.extend(names.iter().filter(|name| is_adopted_pin(name)).map(|name| folder.join(name)));
+            adopted.extend(names.iter().filter(|name| is_adopted_pin(name)).map(|name| folder.join(name)));
         }
-        for pin in pins {
+        for pin in adopted {
             if let Some(link) = self.kernel.open_pin(&pin)?
                 && self.kernel.link_of(&link)?.program == id
             {

@@ -60,11 +60,8 @@ impl<K: Kernel> Engine<K> {
             return Ok(Found::Right);
         }
         let running = match hook.entry {
-            Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
-                Some(link) => Some(self.kernel.link_of(&link)?.program),
-                None => None,
-            },
-            Entry::Filter { priority, handle } => self.own_filter(hook, TcFilter { priority, handle })?,
+            Entry::Link => self.program_at(hook)?,
+            Entry::Filter { .. } => self.own_filter(hook)?,
             Entry::Dispatcher => self.dispatcher_with_ours(hook)?.map(|standing| standing.program.id),
         };
         let Some(running) = running else { return Ok(Found::Nothing) };
@@ -74,20 +71,42 @@ impl<K: Kernel> Engine<K> {
         if let Some(dispatcher) = &built.dispatcher {
             self.change_dispatcher(dispatcher, &mut undo)?;
         } else if running != built.id {
-            self.swap(hook, running, &built.handle, &hook.interface)?;
+            let as_found = Arc::new(HookRecord { program: running, ..(**hook).clone() });
+            self.change_chain(&as_found, &built, &mut undo)?;
         }
         // Adding the counts of the chain before, at its beginning, wrote the record again.
         let now = self.state().hooks.get(&hook.key).map_or_else(|| (**hook).clone(), |now| (**now).clone());
         let restored = built.recorded(now);
         let mut batch = Batch::new();
-        batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&restored)?);
-        if let Err(error) = self.commit(batch) {
+        let recorded = encode(&restored).and_then(|record| {
+            batch.put(records::HOOKS, &records::hook_key(&hook.key), record);
+            self.commit(batch)
+        });
+        if let Err(error) = recorded {
+            // The new chain's pins go with `built`: it may not run on.
             return Err(undo.run(error));
         }
         undo.forget();
         self.state().hooks.insert(hook.key, Arc::new(restored));
         self.settle_chain(built)?;
         Ok(Found::Swapped)
+    }
+
+    /// The program in a hook's link or filter, whoever put it there.
+    pub(crate) fn program_at(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
+        match hook.entry {
+            Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
+                Some(link) => Ok(Some(self.kernel.link_of(&link)?.program)),
+                None => Ok(None),
+            },
+            Entry::Filter { priority, handle } => {
+                match filter_place(&hook.key, &hook.interface, TcFilter { priority, handle }) {
+                    Some(at) => Ok(self.kernel.filter_program(&at)?),
+                    None => Ok(None),
+                }
+            }
+            Entry::Dispatcher => Ok(None),
+        }
     }
 
     fn hook_is_right(&self, hook: &HookRecord) -> Result<bool, EngineError> {
@@ -97,19 +116,7 @@ impl<K: Kernel> Engine<K> {
             standing.iter().try_for_each(|standing| self.follow_dispatcher(hook, standing))?;
             return Ok(standing.is_some());
         }
-        let running = match hook.entry {
-            Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
-                Some(link) => Some(self.kernel.link_of(&link)?.program),
-                None => None,
-            },
-            Entry::Filter { priority, handle } => {
-                match filter_place(&hook.key, &hook.interface, TcFilter { priority, handle }) {
-                    Some(at) => self.kernel.filter_program(&at)?,
-                    None => None,
-                }
-            }
-            Entry::Dispatcher => None,
-        };
+        let running = self.program_at(hook)?;
         let runs_it = running == Some(hook.program)
             && self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag);
         // Without the pins of its arrays a chain loses its second half.
@@ -117,9 +124,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// The program that a filter of ours runs, if the filter is ours: what it runs is recorded or pinned by us.
-    fn own_filter(&self, hook: &HookRecord, filter: TcFilter) -> Result<Option<ProgramId>, EngineError> {
-        let Some(at) = filter_place(&hook.key, &hook.interface, filter) else { return Ok(None) };
-        let Some(id) = self.kernel.filter_program(&at)? else { return Ok(None) };
+    fn own_filter(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
+        let Some(id) = self.program_at(hook)? else { return Ok(None) };
         let is_recorded =
             id == hook.program && self.kernel.program(id)?.is_some_and(|facts| facts.tag == hook.tag);
         Ok((is_recorded || self.is_pinned_entry(id)?).then_some(id))

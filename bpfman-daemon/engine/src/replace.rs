@@ -255,12 +255,15 @@ impl<K: Kernel> Engine<K> {
         new: ProgramRecord,
         fates: Option<&Fates>,
         keep_old: bool,
-        mut undo: Undo<'a>,
+        undo: Undo<'a>,
     ) -> Result<ReplaceOutcome, EngineError> {
+        // Before what undoes it, so that it outlives that.
+        let mut built = Vec::new();
+        let mut undo = undo;
         let (uid, operation, id) = (new.uid, new.operation, new.id);
         let new = Arc::new(new);
         let overlay = Overlay::put(self, &new);
-        let switched = match self.switch(locked, &new, fates, &mut undo) {
+        let switched = match self.switch(locked, &new, fates, &mut built, &mut undo) {
             Ok(switched) => switched,
             Err(error) => return Err(undo.run(error)),
         };
@@ -270,7 +273,7 @@ impl<K: Kernel> Engine<K> {
             return Err(undo.run(error));
         }
         undo.forget();
-        let Switched { hooks, maps, built } = switched;
+        let Switched { hooks, maps } = switched;
         {
             let mut state = self.state();
             state.put_program((*new).clone());
@@ -290,7 +293,7 @@ impl<K: Kernel> Engine<K> {
             self.settle_chain(built)?;
         }
         if let Some(leftover) = record.leftover {
-            self.clear_or_wait("replace", Uncleared { operation, leftover, hooks: Vec::new() })?;
+            self.clear_or_wait("replace", Uncleared::without_hooks(operation, leftover))?;
         }
         Ok(ReplaceOutcome {
             program: insist(|| self.describe_program(id))?,

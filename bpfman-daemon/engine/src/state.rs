@@ -64,6 +64,15 @@ pub struct Uncleared {
     pub leftover: LeftoverRecord,
     /// Hooks that it left, ascending.
     pub hooks: Vec<HookKey>,
+    /// Hooks that ended, whose links and filters are among what is left. Their chains are needed until these are gone.
+    pub ended: Vec<Arc<HookRecord>>,
+}
+
+impl Uncleared {
+    /// What an operation left that left no hooks.
+    pub const fn without_hooks(operation: OperationId, leftover: LeftoverRecord) -> Self {
+        Self { operation, leftover, hooks: Vec::new(), ended: Vec::new() }
+    }
 }
 
 /// An interface that an attachment is for, and that has none.

@@ -142,7 +142,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Ends a hook that has no members.
-    fn end_hook(&self, hook: &HookRecord) -> Result<(), EngineError> {
+    fn end_hook(&self, hook: &Arc<HookRecord>) -> Result<(), EngineError> {
         let operation = self.operation();
         let mut leftover = LeftoverRecord::default();
         self.leave_entry(hook, &mut leftover);
@@ -152,10 +152,9 @@ impl<K: Kernel> Engine<K> {
         self.step("set", "record");
         self.commit(batch)?;
         self.state().hooks.remove(&hook.key);
-        let waiting = crate::state::Uncleared { operation, leftover, hooks: vec![hook.key] };
-        self.clear_or_wait("set", waiting)?;
-        self.drop_chains_of(hook);
-        Ok(())
+        let ended = vec![Arc::clone(hook)];
+        let waiting = crate::state::Uncleared { operation, leftover, hooks: vec![hook.key], ended };
+        self.clear_or_wait("set", waiting)
     }
 }
 

@@ -164,17 +164,15 @@ impl<K: Kernel> Engine<K> {
         }
         if let Err(error) = insist(|| self.remove_chain(chain)) {
             tracing::warn!(%error, chain = %chain.id, "what was loaded for a chain is still there");
-            self.state().uncleared.push(Uncleared {
-                operation: bpfmand_core::OperationId(chain.id.0),
-                leftover: crate::records::LeftoverRecord {
-                    folders: vec![
-                        paths::chain(chain.id).display().to_string(),
-                        paths::pending(bpfmand_core::OperationId(chain.id.0)).display().to_string(),
-                    ],
-                    ..Default::default()
-                },
-                hooks: Vec::new(),
-            });
+            let operation = bpfmand_core::OperationId(chain.id.0);
+            let leftover = crate::records::LeftoverRecord {
+                folders: vec![
+                    paths::chain(chain.id).display().to_string(),
+                    paths::pending(operation).display().to_string(),
+                ],
+                ..Default::default()
+            };
+            self.state().uncleared.push(Uncleared::without_hooks(operation, leftover));
         }
     }
 

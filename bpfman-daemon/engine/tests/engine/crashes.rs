@@ -19,7 +19,7 @@ use crate::simulated::{bench, shape};
 
 /// Ends the daemon before a step, counted from 1; 0 ends it never.
 #[derive(Default)]
-struct Ending {
+pub struct Ending {
     /// Hears nothing any more from the ended daemon: what unwinds is not to tidy up.
     kernel: Mutex<Option<Arc<SimKernel>>>,
     at: AtomicUsize,
@@ -43,12 +43,12 @@ impl StepObserver for Ending {
 }
 
 impl Ending {
-    fn arm(&self, at: usize) {
+    pub fn arm(&self, at: usize) {
         self.steps.lock().unwrap().clear();
         self.at.store(at, Ordering::SeqCst);
     }
 
-    fn steps(&self) -> Vec<String> {
+    pub fn steps(&self) -> Vec<String> {
         self.steps.lock().unwrap().clone()
     }
 }
@@ -99,7 +99,7 @@ fn explain(wanted: &Seen, found: &Seen) -> String {
     differences(&of(wanted), &of(found))
 }
 
-fn set_up(case: &Case, ending: &Arc<Ending>) -> (Bench<SimKernel>, Engine<SimKernel>, Scene) {
+pub fn set_up(case: &Case, ending: &Arc<Ending>) -> (Bench<SimKernel>, Engine<SimKernel>, Scene) {
     let bench = Bench { tc_by_clsact: case.by_clsact, ..bench() };
     let engine = bench.watched(Arc::clone(ending) as Arc<dyn StepObserver>);
     *ending.kernel.lock().unwrap() = Some(Arc::clone(&bench.kernel));
@@ -194,7 +194,7 @@ fn a_switch_of_a_hook_that_is_cut_short_happened_or_did_not() {
 }
 
 /// Writes a row as programs would: five packets that the first member dropped, on each CPU.
-fn count(bench: &Bench<SimKernel>) {
+pub fn count(bench: &Bench<SimKernel>) {
     let layout = CounterLayout::new(bpfmand_splice::HookKind::Xdp, 2);
     let mut cells = vec![0_u64; layout.slots * layout.columns];
     cells[layout.cell(0, 1)] = 5;

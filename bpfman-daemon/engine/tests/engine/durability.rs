@@ -20,11 +20,11 @@ struct Fickle {
     mood: Arc<AtomicU8>,
 }
 
-const WELL: u8 = 0;
+pub const WELL: u8 = 0;
 /// The next commit is saved and answered by an error.
 const SAVE_AND_FAIL: u8 = 1;
 /// The next commit is answered by an error, and the database cannot be opened again.
-const BREAK: u8 = 2;
+pub const BREAK: u8 = 2;
 const BROKEN: u8 = 3;
 
 fn refusal() -> EngineError {
@@ -58,7 +58,14 @@ impl bpfmand_store::Engine for Fickle {
 
 fn fickle(bench: &Bench<SimKernel>) -> (Engine<SimKernel>, Arc<AtomicU8>) {
     let mood = Arc::new(AtomicU8::new(WELL));
-    let (path, shared) = (bench.folder.path().join("fickle.redb"), Arc::clone(&mood));
+    let engine = Engine::open(Arc::clone(&bench.kernel), fickle_options(bench, &mood)).unwrap();
+    assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
+    (engine, mood)
+}
+
+/// Options of an engine whose database follows a mood.
+pub fn fickle_options(bench: &Bench<SimKernel>, mood: &Arc<AtomicU8>) -> EngineOptions {
+    let (path, shared) = (bench.folder.path().join("fickle.redb"), Arc::clone(mood));
     let open = move || -> Result<Box<dyn bpfmand_store::Engine>, EngineError> {
         match shared.load(Ordering::SeqCst) {
             BROKEN => Err(refusal()),
@@ -67,10 +74,7 @@ fn fickle(bench: &Bench<SimKernel>) -> (Engine<SimKernel>, Arc<AtomicU8>) {
     };
     let store =
         Store::open(Options::new(bench.folder.path().join("fickle"), SCHEMA).engine_from(open)).unwrap();
-    let options = EngineOptions::new(bench.folder.path().join("bytecode"), store);
-    let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
-    assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
-    (engine, mood)
+    EngineOptions::new(bench.folder.path().join("bytecode"), store)
 }
 
 #[test]
