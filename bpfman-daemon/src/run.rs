@@ -31,12 +31,24 @@ const GRACE: Duration = Duration::from_millis(400);
 const MOST_THREADS: usize = 32;
 const STACK: usize = 1 << 20;
 
+/// Every namespace that is watched takes two descriptors, every hook that is changed some more: as many as this process
+/// may have. Refused, it goes on with what it has.
+fn allow_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
+}
+
 /// Runs until a signal, or until idle for too long.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
     if config.csi_asked {
         tracing::warn!("--csi-support was given, but this version serves no CSI driver yet");
     }
+    allow_descriptors();
     let policy = PolicySource::open(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

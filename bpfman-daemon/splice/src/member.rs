@@ -33,6 +33,9 @@ pub struct Member<'a> {
     pub local_type_ids: &'a [usize],
     /// Runs as a program of its own, whatever it costs.
     pub isolated: bool,
+    /// The text only stands for a program whose instructions nobody here knows: it may redirect, and tail-call as deep
+    /// as it likes. Goes with [`Self::isolated`].
+    pub opaque: bool,
     /// Instructions that the verifier processed when the member was loaded alone, if known.
     pub verified_insns: Option<u32>,
     /// Whose member it is: where a chain has to be cut, it is cut between owners first.
@@ -60,6 +63,7 @@ impl<'a> Member<'a> {
             kernel_stack_depths: None,
             local_type_ids: &[],
             isolated: false,
+            opaque: false,
             verified_insns: None,
             owner: Owner(0),
             device_bound: false,

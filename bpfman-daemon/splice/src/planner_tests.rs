@@ -179,8 +179,10 @@ fn nothing_that_needs_a_tail_call_comes_behind_a_member_of_unknown_depth() {
     let (plain, caller, timer) = (pass(), in_entry(helper(12)), in_entry(helper(169)));
     assert!(chain(&[&plain, &timer, &caller, &plain], &XDP).is_ok());
     let early = chain(&[&plain, &caller, &plain, &timer], &XDP);
-    let Err(SpliceError::TailCallerTooEarly { member, later, reason }) = &early else { panic!("{early:?}") };
-    assert_eq!((member.position, later.position), (2, 4));
+    let Err(SpliceError::TailCallerTooEarly { member: caller_name, later, reason }) = &early else {
+        panic!("{early:?}")
+    };
+    assert_eq!((caller_name.position, later.position), (2, 4));
     assert!(reason.contains("timers"), "{reason}");
     let mut other_licence = pass();
     other_licence.0.license = "Proprietary".to_owned();
@@ -189,6 +191,12 @@ fn nothing_that_needs_a_tail_call_comes_behind_a_member_of_unknown_depth() {
     let two = chain(&[&caller, &plain, &caller], &XDP);
     let Err(SpliceError::TwoTailCallers { first, second }) = &two else { panic!("{two:?}") };
     assert_eq!((first.position, second.position), (1, 3));
+    // What a program of others does is as unknown.
+    let opaque = Member { isolated: true, opaque: true, ..member(&plain) };
+    assert!(plan(&[member(&plain), opaque, member(&plain)], &XDP).is_ok());
+    let isolated = Member { isolated: true, ..member(&plain) };
+    let behind = plan(&[opaque, isolated], &XDP);
+    assert!(matches!(&behind, Err(SpliceError::TailCallerTooEarly { .. })), "{behind:?}");
     for refused in [early, cut, two] {
         assert!(!refused.unwrap_err().hint().is_empty());
     }

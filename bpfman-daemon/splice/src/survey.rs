@@ -91,10 +91,11 @@ fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Re
         below: stack::deepest_calls(&graph, &frames, options.rounding),
         depth: deepest_way(&graph),
         must,
-        tail_call: tail_calls().next(),
+        tail_call: if member.opaque { Some(0) } else { tail_calls().next() },
         hidden_exit: hidden_exit(text, entry_end),
         // What a tail-called program does is not known.
-        redirects: tail_calls().next().is_some()
+        redirects: member.opaque
+            || tail_calls().next().is_some()
             || member::effects(text).any(|(_, effect)| helper_of(effect, &REDIRECTS)),
         codes: verdicts::possible(text),
         writes: options.hook != HookKind::Xdp && packet_write::writes(text),

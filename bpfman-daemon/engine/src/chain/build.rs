@@ -275,6 +275,7 @@ impl<K: Kernel> Engine<K> {
                 local_type_ids: &text.local_type_ids,
                 kernel_stack_depths: member.program.stack_depths.as_deref(),
                 isolated: is_isolated(&member.link) || member.program.is_adopted(),
+                opaque: member.program.is_adopted(),
                 redirect_may_proceed: redirect_may_proceed(&member.link),
                 verified_insns: facts.map(|facts| facts.verified_insns).filter(|insns| *insns > 0),
                 owner: member.owner,
