@@ -98,6 +98,15 @@ impl Images for RegistryImages {
         Ok(self.store.policy().files().allows(uid))
     }
 
+    fn revocation(
+        &self,
+        bytecode_sha256: &str,
+        evidence: Option<&str>,
+    ) -> Result<Option<String>, ImageFailure> {
+        let finding = self.judge(bytecode_sha256, evidence.unwrap_or_default())?;
+        Ok(finding.map(|(why, _)| why))
+    }
+
     fn fetch(
         &self,
         url: &str,

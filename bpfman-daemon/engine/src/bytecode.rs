@@ -85,6 +85,19 @@ pub trait Images: Send + Sync {
         Ok(uid == 0)
     }
 
+    /// Why bytecode that was trusted once is so no more, if it was revoked since: by its hash and, of an image, by what
+    /// was verified when it came.
+    ///
+    /// # Errors
+    /// The policy cannot be read.
+    fn revocation(
+        &self,
+        _bytecode_sha256: &str,
+        _evidence: Option<&str>,
+    ) -> Result<Option<String>, ImageFailure> {
+        Ok(None)
+    }
+
     /// Fetches and verifies an image. `progress` hears of bytes so far and in all.
     ///
     /// # Errors

@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{BytecodeSource, Direction, HookKind, Interface, LoadRequest, MapId, ProgramId};
-use bpfmand_engine::{Engine, ErrorKind, MapFate, MapPolicy, ReplaceRequest};
+use bpfmand_core::{
+    BytecodeSource, Credentials, Direction, HookKind, Interface, LoadRequest, MapId, ProgramId, PullPolicy,
+    Selector,
+};
+use bpfmand_engine::{
+    Engine, EngineOptions, ErrorKind, FetchedImage, ImageFailure, Images, MapFate, MapPolicy, ReplaceRequest,
+};
 use bpfmand_kernel::{Kernel, MapEntry};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
@@ -273,4 +279,46 @@ fn programs_of_one_load_share_maps_also_after_a_replacement_and_a_reboot() {
         check(&again);
         engine = Some(again);
     }
+}
+
+/// A policy that trusts files, and revokes what it is told to.
+#[derive(Default)]
+struct Revoking(Mutex<Option<String>>);
+
+impl Images for Revoking {
+    fn revocation(&self, sha256: &str, _: Option<&str>) -> Result<Option<String>, ImageFailure> {
+        let revoked = self.0.lock().unwrap();
+        Ok(revoked.as_deref().filter(|revoked| *revoked == sha256).map(|_| "the policy says so".to_owned()))
+    }
+
+    fn fetch(
+        &self,
+        _: &str,
+        _: PullPolicy,
+        _: Option<&Credentials>,
+        _: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<FetchedImage, ImageFailure> {
+        panic!("nobody asked for an image")
+    }
+}
+
+#[test]
+fn a_version_that_was_revoked_does_not_come_back() {
+    let bench = crate::simulated::bench();
+    let policy = Arc::new(Revoking::default());
+    let options = EngineOptions { images: Arc::clone(&policy) as Arc<dyn Images>, ..bench.options() };
+    let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
+    engine.recover().unwrap();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let sha256 = {
+        let all = engine.list(&Selector { managed_only: true, ..Selector::default() }).unwrap();
+        all[0].managed.as_ref().unwrap().bytecode_sha256.clone()
+    };
+    let new = engine.replace_program(&replacement(&bench, alpha, "grown")).unwrap().program.id;
+    *policy.0.lock().unwrap() = Some(sha256);
+    let refused = engine.rollback_program(new).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Signature, "{refused}");
+    assert!(refused.to_string().contains("was revoked: the policy says so"), "{refused}");
+    *policy.0.lock().unwrap() = None;
+    assert_eq!(engine.rollback_program(new).unwrap().program.id, alpha);
 }
