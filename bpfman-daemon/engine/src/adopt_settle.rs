@@ -88,7 +88,11 @@ impl<K: Kernel> Engine<K> {
                 continue;
             };
             let facts = self.kernel.link_of(&link)?;
-            if facts.ifindex.is_none() || facts.program == ProgramId(id) {
+            // Its owner may have put another one there since.
+            if facts.ifindex.is_none()
+                || facts.program == ProgramId(id)
+                || !self.is_pinned_entry(facts.program)?
+            {
                 continue;
             }
             if let Some(running) = self.kernel.open_program(facts.program)? {

@@ -331,7 +331,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn name_of(&self, program: ProgramId) -> String {
+    pub(crate) fn name_of(&self, program: ProgramId) -> String {
         match self.kernel.program(program) {
             Ok(Some(facts)) => format!("program {program} \"{}\"", facts.name),
             _ => format!("program {program}"),

@@ -23,6 +23,9 @@ use crate::records::{self, Entry, HookRecord, LinkRecord};
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
 
+/// The name of a bridge's program, which the kernel keeps as it is: it has 13 bytes of 15.
+pub const BRIDGE_NAME: &str = "bpfman_bridge";
+
 /// What a look at a hook's order found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrderReport {
@@ -188,7 +191,7 @@ impl<K: Kernel> Engine<K> {
         self.kernel.fill_slot(&array, 0, &target)?;
         self.kernel.pin(&array, &folder.join(paths::BRIDGE))?;
         let bridge = self.kernel.load_program(&ProgramLoad {
-            name: "bpfman_bridge",
+            name: BRIDGE_NAME,
             text: &bridge(self.kernel.map_of(&array)?.id),
             kind: ProgramKind { kernel_type: 3, expected_attach_type: 0 },
             attach_btf_id: 0,
@@ -259,7 +262,7 @@ pub fn is_race(error: &EngineError) -> bool {
 
 fn one_slot() -> MapSpec {
     MapSpec {
-        name: "bpfman_bridge".to_owned(),
+        name: BRIDGE_NAME.to_owned(),
         map_type: 3,
         key_size: 4,
         value_size: 4,
@@ -289,9 +292,9 @@ fn bridge(array: MapId) -> BoundText {
         Insn::new(op::EXIT, 0, 0, 0, 0),
     ];
     BoundText(ProgramText {
-        name: "bpfman_bridge".to_owned(),
+        name: BRIDGE_NAME.to_owned(),
         license: "Dual BSD/GPL".to_owned(),
-        functions: vec![FunctionSpan { name: "bpfman_bridge".to_owned(), start: 0, len: insns.len() }],
+        functions: vec![FunctionSpan { name: BRIDGE_NAME.to_owned(), start: 0, len: insns.len() }],
         insns,
         btf: None,
         func_info: Vec::new(),

@@ -59,13 +59,14 @@ impl<K: Kernel> Engine<K> {
             let result = self.clear_leftover("recover", operation, &leftover);
             report.note(format!("cleaning up after operation {operation}"), result);
         }
-        self.settle_pending(&mut report)?;
+        let kept = self.settle_pending(&mut report)?;
         self.forget_adopted(&mut report);
         let reloaded = self.recover_programs(&mut report);
         self.forget_absent_matches(&mut report);
         self.recover_hooks(&reloaded, &mut report);
         self.sweep_chains(&mut report);
         self.recover_links(&mut report);
+        self.sweep_pending_versions(&kept, &mut report);
         for key in self.ordered_hooks() {
             // Others may have come and gone since.
             self.keep_order(&key);

@@ -1,6 +1,7 @@
 //! Recovery of hooks: what the kernel runs is compared with the records, and put back where it differs.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, ProgramId, ProgramUid};
@@ -10,6 +11,7 @@ use bpfmand_store::Batch;
 use crate::chain::filter_place;
 use crate::engine::encode;
 use crate::locks::Subject;
+use crate::order_move::BRIDGE_NAME;
 use crate::records::{self, Entry, HookRecord, LinkRecord};
 use crate::recover::RecoveryReport;
 use crate::recover_moves::Absent;
@@ -65,6 +67,9 @@ impl<K: Kernel> Engine<K> {
             Entry::Dispatcher => self.dispatcher_with_ours(hook)?.map(|standing| standing.program.id),
         };
         let Some(running) = running else { return Ok(Found::Nothing) };
+        if hook.entry != Entry::Dispatcher && !self.is_own(running, (hook.program, hook.tag))? {
+            return Err(self.taken_over(running));
+        }
         let built =
             self.build_chain_as(&hook.key, &hook.interface, links, Some(hook.entry), &hook.settings)?;
         let mut undo = Undo::default();
@@ -107,6 +112,47 @@ impl<K: Kernel> Engine<K> {
             }
             Entry::Dispatcher => Ok(None),
         }
+    }
+
+    /// True if a program that was found in a link is one that we may have put there: the one of the record, the entry of
+    /// a chain, a version of a program, or a bridge. Anything else somebody else wants there.
+    pub(crate) fn is_own(
+        &self,
+        running: ProgramId,
+        (recorded, tag): (ProgramId, [u8; 8]),
+    ) -> Result<bool, EngineError> {
+        let Some(facts) = self.kernel.program(running)? else { return Ok(true) };
+        Ok(running == recorded
+            || facts.tag == tag
+            || facts.name.starts_with(BRIDGE_NAME)
+            || self.is_pinned_entry(running)?
+            || self.is_pinned_version(running)?)
+    }
+
+    /// True if a program is pinned as one of ours, or below `pending` as one that was to become one.
+    fn is_pinned_version(&self, id: ProgramId) -> Result<bool, EngineError> {
+        let name = paths::program(id);
+        let is_it = |pin: &Path| -> Result<bool, EngineError> {
+            match self.kernel.open_pin(pin)? {
+                Some(program) => Ok(self.kernel.program_of(&program)?.id == id),
+                None => Ok(false),
+            }
+        };
+        if is_it(&name)? {
+            return Ok(true);
+        }
+        for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
+            if is_it(&Path::new(paths::PENDING).join(operation).join(&name))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What somebody else put into a link of ours stays.
+    pub(crate) fn taken_over(&self, running: ProgramId) -> EngineError {
+        let other = self.name_of(running);
+        EngineError::Invalid(format!("someone put {other} into its link, which is left as it is"))
     }
 
     fn hook_is_right(&self, hook: &HookRecord) -> Result<bool, EngineError> {

@@ -54,13 +54,17 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Finishes operations that have a record and undoes those that have none.
-    pub(crate) fn settle_pending(&self, report: &mut RecoveryReport) -> Result<(), EngineError> {
+    pub(crate) fn settle_pending(
+        &self,
+        report: &mut RecoveryReport,
+    ) -> Result<Vec<OperationId>, EngineError> {
+        let mut kept = Vec::new();
         for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
             report.settled += 1;
             let result = match name.parse() {
                 Ok(number) => match self.settle_pending_chain(OperationId(number)) {
                     Ok(false) => match self.settle_dispatcher(OperationId(number)) {
-                        Ok(false) => self.settle(OperationId(number)),
+                        Ok(false) => self.settle(OperationId(number), &mut kept),
                         settled => settled.map(drop),
                     },
                     settled => settled.map(drop),
@@ -69,10 +73,18 @@ impl<K: Kernel> Engine<K> {
             };
             report.note(format!("settling operation {name}"), result);
         }
-        Ok(())
+        Ok(kept)
     }
 
-    fn settle(&self, operation: OperationId) -> Result<(), EngineError> {
+    /// Removes the versions of programs that operations without a record left.
+    pub(crate) fn sweep_pending_versions(&self, kept: &[OperationId], report: &mut RecoveryReport) {
+        for operation in kept {
+            let result = self.remove_tree(&paths::pending(*operation));
+            report.note(format!("settling operation {operation}"), result);
+        }
+    }
+
+    fn settle(&self, operation: OperationId, kept: &mut Vec<OperationId>) -> Result<(), EngineError> {
         let (programs, links, hook) = {
             let state = self.state();
             let programs: Vec<ProgramRecord> = state
@@ -100,17 +112,19 @@ impl<K: Kernel> Engine<K> {
             self.place_replaced_links(operation)?;
             self.place_programs(operation, &programs)?;
         } else {
-            self.undo_pending(operation)?;
+            self.undo_pending(operation, kept)?;
         }
         Ok(())
     }
 
-    /// Removes what an operation without a record left.
-    fn undo_pending(&self, operation: OperationId) -> Result<(), EngineError> {
+    /// Removes what an operation without a record left. Versions of programs that hooks may run are `kept` until these are
+    /// swapped back: by their pins they are known as ours.
+    fn undo_pending(&self, operation: OperationId, kept: &mut Vec<OperationId>) -> Result<(), EngineError> {
         let folder = paths::pending(operation);
         let names = self.kernel.list_folder(&folder)?;
         // A packet may be inside the bridge, which needs its array.
         let is_bridged = names.iter().any(|name| name == paths::BRIDGE);
+        let has_versions = names.iter().any(|name| name.starts_with("prog_"));
         for name in names {
             let pin = folder.join(&name);
             if name == paths::PENDING_LINK || paths::replaced_link_id(&name).is_some() {
@@ -132,6 +146,10 @@ impl<K: Kernel> Engine<K> {
                     }
                 }
             }
+        }
+        if has_versions {
+            kept.push(operation);
+            return Ok(());
         }
         self.remove_tree(&folder)
     }

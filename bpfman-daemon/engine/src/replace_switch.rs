@@ -140,6 +140,9 @@ impl<K: Kernel> Engine<K> {
         {
             return Ok(false);
         }
+        if !self.is_own(facts.program, (program.id, program.tag))? {
+            return Err(self.taken_over(facts.program));
+        }
         let open = |id| -> Result<K::Handle, EngineError> {
             self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
         };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// A member whose own frame and whose function's frame fill the 512 bytes there are, alone on any kernel. In a chain its
-// frame needs eight bytes more: 48 with 464 fit where frames are rounded to 16 bytes (6.12 and later), 64 with 480 do
-// not where they are rounded to 32 (6.1).
+// A member whose own frame and whose function's frame fill the 512 bytes there are, alone on any kernel. Eight bytes more
+// for the chain's own use would be 48 with 464 where frames are rounded to 16 bytes (6.12 and later), which fits, and 64
+// with 480 where they are rounded to 32 (6.1), which does not: there the chain has to do without.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

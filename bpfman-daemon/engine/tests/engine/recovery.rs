@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{Direction, HookKind};
+use bpfmand_core::{Direction, HookKind, ProgramType};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
 
@@ -88,6 +88,21 @@ fn a_chain_that_was_swapped_without_a_record_is_put_back<K: Testable>(bench: &Be
     assert_eq!((report.reattached, report.problems.len()), (1, 0), "{report:?}");
     let after = engine.chain(&bench.left(), XDP).unwrap();
     assert_eq!((after.members, after.entry.unwrap().tag), (before.members, before.entry.unwrap().tag));
+}
+
+fn what_someone_put_into_our_links_is_told_and_left_alone<K: Testable>(bench: &Bench<K>) {
+    fill(bench);
+    let kernel = &*bench.kernel;
+    let theirs = crate::kernel_rules::program(kernel, ProgramType::Xdp, 2, None);
+    let link = kernel.open_pin(Path::new(&pin_of(bench, "xdp/"))).unwrap().unwrap();
+    let expected = kernel.open_program(kernel.link_of(&link).unwrap().program).unwrap().unwrap();
+    kernel.replace(&link, &theirs, &expected).unwrap();
+    let id = kernel.program_of(&theirs).unwrap().id;
+    let (_engine, report) = bench.start();
+    assert_eq!((report.reattached, report.problems.len()), (0, 1), "{report:?}");
+    assert_eq!(kernel.link_of(&link).unwrap().program, id);
+    let named = format!("someone put program {id} \"rule\" into its link");
+    assert!(report.problems[0].contains(&named), "{report:?}");
 }
 
 fn folders_of_unfinished_operations_are_cleared<K: Testable>(bench: &Bench<K>) {
@@ -179,6 +194,7 @@ crate::on_both_kernels!(
     a_second_start_changes_nothing,
     a_pin_that_someone_removed_is_put_back,
     a_chain_that_was_swapped_without_a_record_is_put_back,
+    what_someone_put_into_our_links_is_told_and_left_alone,
     folders_of_unfinished_operations_are_cleared,
     a_pending_folder_with_a_record_is_moved_into_place,
 );
