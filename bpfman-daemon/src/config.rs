@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bpfmand_engine::{CountersMode, XdpModes};
+use bpfmand_engine::{CountersMode, OwnerBudget, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_kernel::XdpMode;
 use bpfmand_store::EngineKind;
@@ -45,6 +45,8 @@ pub struct Config {
     pub tc_by_clsact: bool,
     /// Whether chains count where packets leave them.
     pub counters: CountersMode,
+    /// What the members of one owner may cost on one hook.
+    pub owner_budget: OwnerBudget,
     /// The store's engine.
     pub store: EngineKind,
     /// Compare hooks with the records so often; none: never.
@@ -102,6 +104,8 @@ struct WatchTable {
 #[serde(default)]
 struct ChainsTable {
     counters: Option<String>,
+    owner_members: Option<u64>,
+    owner_verified_insns: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -176,6 +180,10 @@ impl Config {
                 Some(other) => {
                     bail!("configuration: chains.counters \"{other}\" is none of \"auto\", \"on\", \"off\"")
                 }
+            },
+            owner_budget: OwnerBudget {
+                members: file.chains.owner_members,
+                verified_insns: file.chains.owner_verified_insns,
             },
             store: match file.store.engine.as_deref() {
                 None => EngineKind::default(),
@@ -297,6 +305,14 @@ mod tests {
             let error = Config::merge(&arguments(&[]), toml::from_str(&text).unwrap()).unwrap_err();
             assert!(error.to_string().contains("watch.check_seconds"), "{error}");
         }
+    }
+
+    #[test]
+    fn owners_have_the_room_that_is_configured() {
+        let merged = |text: &str| Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap();
+        assert_eq!(merged("").owner_budget, OwnerBudget::default());
+        let budget = merged("[chains]\nowner_members = 4\nowner_verified_insns = 500000\n").owner_budget;
+        assert_eq!(budget, OwnerBudget { members: Some(4), verified_insns: Some(500_000) });
     }
 
     #[test]

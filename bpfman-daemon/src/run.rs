@@ -73,6 +73,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         options.libxdp_pins = Path::new(&bpffs).join("xdp");
     }
     options.counters = config.counters;
+    options.owner_budget = config.owner_budget;
     #[cfg(debug_assertions)]
     let steps = Arc::new(crate::step_kill::StepKill::from_environment());
     #[cfg(debug_assertions)]

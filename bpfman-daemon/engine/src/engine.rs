@@ -20,7 +20,7 @@ use crate::members::MemberCache;
 use crate::records::{self, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::State;
 use crate::steps::StepObserver;
-use crate::{CountersMode, EngineError, NoImages, NoObserver};
+use crate::{CountersMode, EngineError, NoImages, NoObserver, OwnerBudget};
 
 /// XDP modes by interface name, where the configuration names one.
 pub type XdpModes = BTreeMap<String, XdpMode>;
@@ -41,6 +41,8 @@ pub struct EngineOptions {
     pub tc_by_clsact: bool,
     /// Whether chains count where packets leave them.
     pub counters: CountersMode,
+    /// What the members of one owner may cost on one hook.
+    pub owner_budget: OwnerBudget,
     /// Where libxdp keeps its pins.
     pub libxdp_pins: PathBuf,
 }
@@ -57,6 +59,7 @@ impl EngineOptions {
             xdp_modes: XdpModes::new(),
             tc_by_clsact: false,
             counters: CountersMode::default(),
+            owner_budget: OwnerBudget::default(),
             libxdp_pins: PathBuf::from(crate::libxdp::LIBXDP_PINS),
         }
     }
@@ -71,6 +74,7 @@ pub struct Engine<K: Kernel> {
     pub(crate) xdp_modes: XdpModes,
     pub(crate) tc_by_clsact: bool,
     pub(crate) counters: CountersMode,
+    pub(crate) owner_budget: OwnerBudget,
     /// Where libxdp keeps its pins.
     pub(crate) libxdp_pins: PathBuf,
     /// This boot.
@@ -109,6 +113,7 @@ impl<K: Kernel> Engine<K> {
             drifts: DriftCounts::default(),
             changes: Changes::default(),
             counters: options.counters,
+            owner_budget: options.owner_budget,
             libxdp_pins: options.libxdp_pins,
             store: options.store,
             state: Mutex::default(),

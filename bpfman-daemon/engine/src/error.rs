@@ -121,6 +121,20 @@ pub enum EngineError {
         /// The limit.
         limit: usize,
     },
+    /// An owner has no room left on a hook.
+    #[error("{owner} would have {used} {what} on {hook}: {limit} are allowed")]
+    OverBudget {
+        /// Which hook.
+        hook: String,
+        /// Whose.
+        owner: String,
+        /// Of what.
+        what: &'static str,
+        /// How much it would be.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// What an intent names is not at the hook.
     #[error("{side} {anchor} names nothing at {hook}; {}", if there.is_empty() { "nothing else runs there".to_owned() } else { format!("there are: {}", there.join(", ")) })]
     NoAnchor {
@@ -350,6 +364,7 @@ impl EngineError {
             Self::HookHeld(_)
             | Self::Dispatcher { .. }
             | Self::ChainFull { .. }
+            | Self::OverBudget { .. }
             | Self::SharedMap { .. }
             | Self::MapDiffers { .. }
             | Self::Contradiction { .. }
@@ -388,6 +403,9 @@ impl EngineError {
             }
             Self::NoMatching(_) => "`bpfman list matches` shows them",
             Self::ChainFull { .. } => "detach a program of this hook first",
+            Self::OverBudget { .. } => {
+                "detach another program of this owner from the hook, or have chains.owner_… in bpfman.toml raised"
+            }
             Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
             Self::NoAnchor { .. } => {
                 "`bpfman chain show` tells what runs at a hook; role=ROLE may name what comes later"

@@ -35,6 +35,7 @@ impl<K: Kernel> Engine<K> {
         let mut links = before;
         links.push(Arc::clone(&link));
         let links = self.order_changed(key, interface, links, Some(link.id), &link)?;
+        self.check_budget(key, interface, &links, &link)?;
         self.step("attach", "build chain");
         let built = self.build_chain(key, interface, &links, old.as_ref().map(|hook| hook.entry))?;
         let mut joined = None;

@@ -71,7 +71,7 @@ pub use bytecode::{FetchedImage, ImageFailure, ImageFailureKind, Images, NoImage
 pub use chain::record::{CarriedBy, ChainId};
 pub use chain::{
     ChainCounters, ChainVerification, CountersMode, HookChange, HookSwitches, LinkCounters, MemberTime,
-    VerifiedPart,
+    OwnerBudget, VerifiedPart,
 };
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use details::{

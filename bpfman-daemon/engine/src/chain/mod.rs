@@ -3,6 +3,7 @@
 //! What is loaded for a chain is one set of programs and maps, pinned in one folder, which every hook of the same
 //! composition runs ([`record::ChainRecord`]). Records of hooks name it; it goes with the last of them.
 
+mod budget;
 mod build;
 mod built;
 mod composition;
@@ -22,6 +23,7 @@ mod tag;
 mod times;
 mod verify;
 
+pub use budget::OwnerBudget;
 pub use built::{BuiltChain, Leased};
 pub use counters::{ChainCounters, LinkCounters};
 pub use place::{filter_name, filter_place, hook_text};

@@ -1,9 +1,10 @@
 //! Attach and detach: the order of chains, and what the kernel runs.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use bpfmand_core::{Direction, HookKind, MAX_CHAIN_MEMBERS};
-use bpfmand_engine::ErrorKind;
+use bpfmand_core::{AttachPoint, AttachRequest, Direction, HookKind, MAX_CHAIN_MEMBERS, OrderIntent};
+use bpfmand_engine::{Engine, EngineOptions, ErrorKind, OwnerBudget};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
 
@@ -207,4 +208,43 @@ mod by_clsact {
             ..crate::linux::bench("clsact")
         });
     }
+}
+
+#[test]
+fn an_owner_has_no_more_members_than_the_budget_allows() {
+    let bench = crate::simulated::bench();
+    let owner_budget = OwnerBudget { members: Some(2), verified_insns: None };
+    let options = EngineOptions { owner_budget, ..bench.options() };
+    let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
+    engine.recover().unwrap();
+    let [alpha, bravo, charlie] =
+        engine.loads(&bench.request("programs", &["alpha", "bravo", "charlie"]))[..]
+    else {
+        panic!()
+    };
+    engine.attached(alpha, bench.xdp(1));
+    engine.attached(bravo, bench.xdp(2));
+    let before = bench.kernel.snapshot();
+    let mut request = AttachRequest {
+        program: charlie,
+        point: bench.xdp(3),
+        order: OrderIntent::default(),
+        sharing: Default::default(),
+        metadata: Default::default(),
+    };
+    let refused = engine.attach(&request).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    let told = "user 0 would have 3 members on xdp:left@";
+    assert!(refused.to_string().starts_with(told), "{refused}");
+    assert_eq!(bench.kernel.snapshot(), before);
+    // Another application is another owner; another hook has room of its own.
+    request.metadata.insert("bpfman_application".to_owned(), "other".to_owned());
+    engine.attach(&request).unwrap();
+    let right = |point| match point {
+        AttachPoint::Xdp { priority, proceed_on, .. } => {
+            AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
+        }
+        other => other,
+    };
+    engine.attached(charlie, right(bench.xdp(3)));
 }

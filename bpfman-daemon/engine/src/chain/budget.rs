@@ -1,0 +1,63 @@
+//! What the programs of one owner may cost on one hook.
+
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, Interface};
+use bpfmand_kernel::Kernel;
+
+use crate::chain::build::application_of;
+use crate::chain::hook_text;
+use crate::records::LinkRecord;
+use crate::{Engine, EngineError};
+
+/// The most that the members of one owner may be on one hook. An owner is a calling user with an application, if the
+/// link names one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnerBudget {
+    /// Members; none: as many as a chain takes.
+    pub members: Option<u64>,
+    /// Instructions that the verifier processed when each was loaded alone, together; none: no limit.
+    pub verified_insns: Option<u64>,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Refuses a member that its owner has no room for, before anything is built. What is attached already stays, also
+    /// if the budget was made smaller since.
+    pub(crate) fn check_budget(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        links: &[Arc<LinkRecord>],
+        newcomer: &LinkRecord,
+    ) -> Result<(), EngineError> {
+        let OwnerBudget { members, verified_insns } = self.owner_budget;
+        if members.is_none() && verified_insns.is_none() {
+            return Ok(());
+        }
+        let joined = self.joined(links)?;
+        let Some(owner) = joined.iter().find(|member| member.link.id == newcomer.id) else { return Ok(()) };
+        let theirs: Vec<_> = joined.iter().filter(|member| member.owner == owner.owner).collect();
+        let over = |what, used: u64, limit: Option<u64>| match limit {
+            Some(limit) if used > limit => Err(EngineError::OverBudget {
+                hook: hook_text(key, interface),
+                owner: match application_of(&owner.link.metadata) {
+                    Some(application) => {
+                        format!("user {}, application {application}", owner.program.caller_uid)
+                    }
+                    None => format!("user {}", owner.program.caller_uid),
+                },
+                what,
+                used,
+                limit,
+            }),
+            _ => Ok(()),
+        };
+        over("members", theirs.len() as u64, members)?;
+        let mut insns = 0;
+        for member in &theirs {
+            insns +=
+                self.kernel.program(member.program.id)?.map_or(0, |facts| u64::from(facts.verified_insns));
+        }
+        over("verified instructions", insns, verified_insns)
+    }
+}
