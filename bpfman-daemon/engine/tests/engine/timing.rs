@@ -139,7 +139,8 @@ crate::on_both_kernels!(
 /// Real packets through real programs.
 #[test]
 fn a_slow_member_shows_more_time_than_a_trivial_one() {
-    const PACKETS: usize = 50_000;
+    const BATCH: usize = 5_000;
+    const SAMPLES: u64 = 40;
     let bench = crate::linux::bench("a_slow_member_shows_more_time_than_a_trivial_one");
     let engine = bench.engine();
     let [trivial, slow] = engine.loads(&bench.request("timed", &["trivial", "slow"]))[..] else { panic!() };
@@ -147,23 +148,19 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
         engine.attached(program, bench.xdp(at));
     }
     assert!(switch(&bench, &engine, true));
-    crate::linux::send_packets(&bench, PACKETS);
-    // Each CPU times one packet in 1,024, and not the rest of its last thousand.
-    let cpus = std::thread::available_parallelism().unwrap().get();
-    let least = ((PACKETS - cpus * 1024) / 1024) as u64;
+    // One packet in 1,024 is timed. A machine that is busy loses some on the way, so more are sent until there are enough.
     let deadline = Instant::now() + Duration::from_secs(60);
-    let sampled = |all: &[MemberTime]| all.iter().all(|time| time.samples >= least);
     let mut all: Vec<MemberTime> = Vec::new();
-    while !sampled(&all) || all.is_empty() {
-        assert!(Instant::now() < deadline, "fewer than {least} samples: {all:?}");
-        std::thread::yield_now();
+    while all.is_empty() || all.iter().any(|time| time.samples < SAMPLES) {
+        assert!(Instant::now() < deadline, "fewer than {SAMPLES} samples: {all:?}");
+        crate::linux::send_packets(&bench, BATCH);
         all = times(&bench, &engine).into_iter().map(Option::unwrap).collect();
     }
     let [first, slow, last] = all[..] else { panic!() };
     let mean = |time: MemberTime| time.nanoseconds_per_run().unwrap();
     println!("trivial {:.1} ns, slow {:.1} ns, trivial {:.1} ns", mean(first), mean(slow), mean(last));
     assert!(mean(slow) > mean(first) && mean(slow) > mean(last), "{all:?}");
-    assert!(first.clock_samples >= least && first.clock_nanoseconds > 0, "{first:?}");
+    assert!(first.clock_samples >= SAMPLES && first.clock_nanoseconds > 0, "{first:?}");
     assert!(switch(&bench, &engine, false));
     assert_eq!(times(&bench, &engine), [None; 3]);
 }
