@@ -121,17 +121,19 @@ impl<K: Kernel> Engine<K> {
         for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
             folders.push(Path::new(paths::PENDING).join(name).join(paths::PENDING_CHAIN));
         }
-        let is_it = |folder: &PathBuf| -> Result<bool, EngineError> {
-            match self.kernel.open_pin(&folder.join(paths::segment(0)))? {
-                Some(entry) => Ok(self.kernel.program_of(&entry)?.id == id),
-                None => Ok(false),
-            }
-        };
         for folder in &folders {
-            if is_it(folder)? {
+            if self.is_pin_of(&folder.join(paths::segment(0)), id)? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// True if a program is what is pinned at a path.
+    pub(crate) fn is_pin_of(&self, pin: &Path, id: ProgramId) -> Result<bool, EngineError> {
+        match self.kernel.open_pin(pin)? {
+            Some(program) => Ok(self.kernel.program_of(&program)?.id == id),
+            None => Ok(false),
+        }
     }
 }

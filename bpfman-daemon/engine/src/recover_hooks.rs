@@ -132,17 +132,11 @@ impl<K: Kernel> Engine<K> {
     /// True if a program is pinned as one of ours, or below `pending` as one that was to become one.
     fn is_pinned_version(&self, id: ProgramId) -> Result<bool, EngineError> {
         let name = paths::program(id);
-        let is_it = |pin: &Path| -> Result<bool, EngineError> {
-            match self.kernel.open_pin(pin)? {
-                Some(program) => Ok(self.kernel.program_of(&program)?.id == id),
-                None => Ok(false),
-            }
-        };
-        if is_it(&name)? {
+        if self.is_pin_of(&name, id)? {
             return Ok(true);
         }
         for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
-            if is_it(&Path::new(paths::PENDING).join(operation).join(&name))? {
+            if self.is_pin_of(&Path::new(paths::PENDING).join(operation).join(&name), id)? {
                 return Ok(true);
             }
         }
