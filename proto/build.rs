@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bpfman/ext/v1/ext.proto",
         "bpfman/ext/v1/chains.proto",
         "bpfman/ext/v1/images.proto",
+        "bpfman/ext/v1/node.proto",
     ];
     for file in files {
         println!("cargo::rerun-if-changed=proto/{file}");

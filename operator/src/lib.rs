@@ -1,12 +1,13 @@
-//! The Kubernetes side: the custom resources of `bpfman.io/v1alpha1`, as types and as definitions.
+//! The Kubernetes side of bpfman: it turns objects into calls of each node's daemon, and answers into objects.
 //!
-//! Field names, rules and defaults are those of the published API, so that manifests written for it stay valid.
-//! Types that a user writes are in [`api`], what a node answers in [`api::state`], the definitions in [`crd`].
+//! - [`agent`]: one on every node, without privileges; API server on one side, the daemon's socket on the other.
+//! - [`controller`]: one in the cluster; sums up what nodes say, deploys daemon and agent, marks nodes.
+//! - [`rollout`]: waves, gates, preflight and the way back; a state machine without I/O, driven by the controller.
+//! - [`admission`]: refuses what a schema cannot.
+//! - [`client`]: what `kubectl-bpfman` asks and shows.
 
-#![expect(
-    clippy::duplicated_attributes,
-    reason = "each printer column names its type and path; clippy takes the second one for a repetition"
-)]
-
-pub mod api;
-pub mod crd;
+pub mod admission;
+pub mod agent;
+pub mod client;
+pub mod controller;
+pub mod rollout;

@@ -1,4 +1,4 @@
-//! `bpfman-operator`: for now, prints the custom resource definitions.
+//! `bpfman-operator`: the controller, the node agent and the custom resource definitions.
 
 use std::io::Write;
 
@@ -22,7 +22,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let Command::Crds = Cli::parse().command;
     let mut text = String::new();
-    for crd in bpfman_operator::crd::all() {
+    for crd in bpfman_application::crd::all() {
         text.push_str("---\n");
         text.push_str(&serde_norway::to_string(&crd)?);
     }

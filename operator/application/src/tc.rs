@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::interface::{Direction, InterfaceSelector};
+use super::place::{LinkOrder, OnUnavailable};
 use super::pods::{ClusterNetworkNamespaceSelector, NetworkNamespaceSelector};
 
 /// Attachments of a TC program of a cluster application.
@@ -96,6 +97,12 @@ pub struct TcxPoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub priority: Option<i32>,
+    /// Place by intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<LinkOrder>,
+    /// What becomes of a pod for which this attachment cannot be made.
+    #[serde(default)]
+    pub on_unavailable: OnUnavailable,
 }
 
 /// Interface, side, place and verdicts.

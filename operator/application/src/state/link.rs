@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id;
-use crate::api::interface::Direction;
-use crate::api::name;
-use crate::api::tc::TcProceedOn;
-use crate::api::xdp::XdpProceedOn;
+use crate::interface::Direction;
+use crate::name;
+use crate::tc::TcProceedOn;
+use crate::xdp::XdpProceedOn;
 
 /// How one attachment is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

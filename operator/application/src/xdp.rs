@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::interface::InterfaceSelector;
+use super::place::{LinkOrder, OnUnavailable};
 use super::pods::{ClusterNetworkNamespaceSelector, NetworkNamespaceSelector};
 
 /// Attachments of an XDP program of a cluster application.
@@ -58,6 +59,12 @@ pub struct XdpPoint {
     /// Verdicts after which the next program runs.
     #[serde(default = "default_proceed_on")]
     pub proceed_on: Vec<XdpProceedOn>,
+    /// Place by intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<LinkOrder>,
+    /// What becomes of a pod for which this attachment cannot be made.
+    #[serde(default)]
+    pub on_unavailable: OnUnavailable,
 }
 
 /// What holds unless the user says otherwise.

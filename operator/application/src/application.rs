@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +12,13 @@ use super::bytecode::ByteCode;
 use super::condition::conditions;
 use super::pods::selector;
 use super::program::{ClusterProgram, Program};
+use super::rollout::{Rollout, RolloutStatus};
+use super::summary::Summary;
 
 /// What a cluster application is: programs of one object, on the nodes selected.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
+    crates(kube_core = "::kube_core"),
     group = "bpfman.io",
     version = "v1alpha1",
     kind = "ClusterBpfApplication",
@@ -32,7 +35,7 @@ pub struct ClusterBpfApplicationSpec {
     /// What both scopes have.
     #[serde(flatten)]
     pub common: ApplicationCommon,
-    /// The programs. Their list is fixed once they are loaded; their links may change at any time.
+    /// The programs. The list and their links may change at any time.
     #[schemars(length(min = 1))]
     pub programs: Vec<ClusterProgram>,
 }
@@ -40,6 +43,7 @@ pub struct ClusterBpfApplicationSpec {
 /// What a namespaced application is: programs of one object, attached within pods of its namespace.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
+    crates(kube_core = "::kube_core"),
     group = "bpfman.io",
     version = "v1alpha1",
     kind = "BpfApplication",
@@ -57,7 +61,7 @@ pub struct BpfApplicationSpec {
     /// What both scopes have.
     #[serde(flatten)]
     pub common: ApplicationCommon,
-    /// The programs. Their list is fixed once they are loaded; their links may change at any time.
+    /// The programs. The list and their links may change at any time.
     #[schemars(length(min = 1))]
     pub programs: Vec<Program>,
 }
@@ -79,6 +83,9 @@ pub struct ApplicationCommon {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "selector")]
     pub map_owner_selector: Option<LabelSelector>,
+    /// How a change reaches the nodes; absent: all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
 }
 
 /// A map of names to base64.
@@ -92,9 +99,19 @@ fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 /// How an application is doing, over all nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct ApplicationStatus {
     /// One entry: Pending, Success, Error or DeleteError.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
+    /// The generation that the rest is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Nodes by how they are doing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+    /// Where the rollout is, if the spec asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
 }

@@ -2,6 +2,7 @@
 
 pub mod application;
 pub mod link;
+pub mod node;
 pub mod program;
 
 use schemars::{Schema, SchemaGenerator, json_schema};

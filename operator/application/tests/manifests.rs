@@ -1,15 +1,15 @@
 //! Manifests as users write them are read, and the rules of the definitions tell right from wrong.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use bpfman_operator::api::application::{BpfApplication, ClusterBpfApplication};
-use bpfman_operator::api::bytecode::ImagePullPolicy;
-use bpfman_operator::api::config::{CONFIG_NAME, Config};
-use bpfman_operator::api::program::ClusterProgramType;
-use bpfman_operator::api::state::application::{AppLoadStatus, ClusterBpfApplicationState};
-use bpfman_operator::api::state::link::LinkStatus;
-use bpfman_operator::api::tc::TcProceedOn;
-use bpfman_operator::api::xdp::XdpProceedOn;
-use kube::CustomResourceExt;
+use bpfman_application::application::{BpfApplication, ClusterBpfApplication};
+use bpfman_application::bytecode::ImagePullPolicy;
+use bpfman_application::config::{CONFIG_NAME, Config};
+use bpfman_application::program::ClusterProgramType;
+use bpfman_application::state::application::{AppLoadStatus, ClusterBpfApplicationState};
+use bpfman_application::state::link::LinkStatus;
+use bpfman_application::tc::TcProceedOn;
+use bpfman_application::xdp::XdpProceedOn;
+use kube_core::CustomResourceExt;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! One program of an application: its name, its type, and the block that goes with the type.
 
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,7 @@ pub enum ProgramType {
 /// A program of a cluster application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
+    crates(kube_core = "::kube_core"),
     validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
     validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
     validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),
@@ -112,6 +113,7 @@ pub struct ClusterProgram {
 /// A program of a namespaced application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
+    crates(kube_core = "::kube_core"),
     validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
     validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
     validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),

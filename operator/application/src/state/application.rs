@@ -1,12 +1,13 @@
 //! The state objects themselves. They have no spec: everything is status.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::node::NodeDetails;
 use super::program::{ClusterProgramState, NamespacedProgramState};
-use crate::api::condition::conditions;
+use crate::condition::conditions;
 
 /// Whether the programs of an application are loaded on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,7 @@ pub enum AppLoadStatus {
 /// The fields of a cluster application's state beside its status: none.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
+    crates(kube_core = "::kube_core"),
     group = "bpfman.io",
     version = "v1alpha1",
     kind = "ClusterBpfApplicationState",
@@ -47,6 +49,7 @@ pub struct ClusterBpfApplicationStateFields {}
 /// The fields of a namespaced application's state beside its status: none.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
+    crates(kube_core = "::kube_core"),
     group = "bpfman.io",
     version = "v1alpha1",
     kind = "BpfApplicationState",
@@ -90,7 +93,7 @@ pub struct BpfApplicationStateStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeState {
-    /// Grows by one with each update, so that the agent knows its own write when it reads it.
+    /// Grows by one with each update.
     pub update_count: i64,
     /// Name of the node.
     pub node: String,
@@ -101,4 +104,7 @@ pub struct NodeState {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
+    /// What this project adds.
+    #[serde(flatten)]
+    pub details: NodeDetails,
 }

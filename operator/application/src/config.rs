@@ -1,7 +1,7 @@
 //! The operator's own configuration: one object, named `bpfman-config`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ pub const CONFIG_NAME: &str = "bpfman-config";
 /// What the operator deploys.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
+    crates(kube_core = "::kube_core"),
     group = "bpfman.io",
     version = "v1alpha1",
     kind = "Config",

@@ -1,12 +1,12 @@
 //! The custom resource definitions, ready to be applied.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
+use kube_core::CustomResourceExt;
 use serde_json::Value;
 
-use crate::api::application::{BpfApplication, ClusterBpfApplication};
-use crate::api::config::Config;
-use crate::api::state::application::{BpfApplicationState, ClusterBpfApplicationState};
+use crate::application::{BpfApplication, ClusterBpfApplication};
+use crate::config::Config;
+use crate::state::application::{BpfApplicationState, ClusterBpfApplicationState};
 
 /// Every definition, in a fixed order.
 #[must_use]

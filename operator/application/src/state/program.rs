@@ -1,6 +1,6 @@
 //! Programs on a node.
 
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::link::{
     KprobeLinkState, KretprobeLinkState, LinksState, TcLinkState, TcxLinkState, TracepointLinkState,
     TracingState, UprobeLinkState, XdpLinkState,
 };
-use crate::api::program::{ClusterProgramType, ProgramType};
+use crate::program::{ClusterProgramType, ProgramType};
 
 /// How the attachments of one program are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,7 @@ pub struct ProgramState {
 /// A program of a cluster application on a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
+    crates(kube_core = "::kube_core"),
     validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
     validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
     validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),
@@ -95,6 +96,7 @@ pub struct ClusterProgramState {
 /// A program of a namespaced application on a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
+    crates(kube_core = "::kube_core"),
     validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
     validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
     validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),

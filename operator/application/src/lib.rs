@@ -1,0 +1,37 @@
+//! The custom resources of `bpfman.io/v1alpha1`, as Rust types and as definitions.
+//!
+//! Field names, rules and defaults are those of the published API, so that manifests written for it stay valid; what
+//! this project adds is optional. What users write is in [`application`], [`rollout`] and [`config`], what a node
+//! answers in [`state`], what the controller tells a node in [`orders`], the definitions in [`crd`].
+//!
+//! No Kubernetes client is needed for any of it.
+
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each printer column names its type and path; clippy takes the second one for a repetition"
+)]
+
+pub mod application;
+pub mod bytecode;
+pub mod condition;
+pub mod config;
+pub mod crd;
+pub mod interface;
+pub mod name;
+pub mod orders;
+pub mod place;
+pub mod pods;
+pub mod probe;
+pub mod program;
+pub mod rollout;
+pub mod state;
+pub mod summary;
+pub mod tc;
+pub mod tracing;
+pub mod xdp;
+
+/// API group of every kind.
+pub const GROUP: &str = "bpfman.io";
+
+/// Its only version.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,53 @@
+//! What the controller tells one node about one application: annotations of the node's state object.
+//!
+//! Only for applications with a [`crate::rollout::Rollout`]. The agent reads them, only the controller writes them.
+
+use std::collections::BTreeMap;
+
+/// The revision that the node is to run: the name of a `ControllerRevision`. Absent: the node changes nothing.
+pub const REVISION: &str = "bpfman.io/revision";
+
+/// A revision that the node is to load and discard, and to answer about in `status.preflight`.
+pub const PREFLIGHT: &str = "bpfman.io/preflight";
+
+/// A revision whose gates the node is to watch, and to answer about in `status.health`.
+pub const SOAK: &str = "bpfman.io/soak";
+
+/// Users write `promote` or `abort` into this annotation of an application; the controller removes it when it has acted.
+pub const ROLLOUT: &str = "bpfman.io/rollout";
+
+/// Label of a `ControllerRevision`: uid of its application.
+pub const REVISION_OF: &str = "bpfman.io/application-uid";
+
+/// Key of the taint that keeps pods away from a node until its programs are back. Effect `NoSchedule`.
+pub const NOT_READY_TAINT: &str = "bpfman.io/not-ready";
+
+/// What the controller wants of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeOrders {
+    /// To run.
+    pub revision: Option<String>,
+    /// To load and discard.
+    pub preflight: Option<String>,
+    /// To watch.
+    pub soak: Option<String>,
+}
+
+impl NodeOrders {
+    /// Reads the annotations of a state object.
+    #[must_use]
+    pub fn read(annotations: Option<&BTreeMap<String, String>>) -> Self {
+        let get = |key| annotations.and_then(|all| all.get(key)).filter(|value| !value.is_empty()).cloned();
+        Self { revision: get(REVISION), preflight: get(PREFLIGHT), soak: get(SOAK) }
+    }
+
+    /// The annotations as a merge patch takes them: what is absent is removed.
+    #[must_use]
+    pub fn annotations(&self) -> BTreeMap<&'static str, Option<&str>> {
+        BTreeMap::from([
+            (REVISION, self.revision.as_deref()),
+            (PREFLIGHT, self.preflight.as_deref()),
+            (SOAK, self.soak.as_deref()),
+        ])
+    }
+}

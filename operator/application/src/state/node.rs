@@ -1,0 +1,81 @@
+//! What a node says beside how its programs are doing. Additions to the published API, all optional.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::PreflightVerdict;
+
+/// What a node says of itself and of the revision it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeDetails {
+    /// The generation of the application, or the revision that the controller named, which this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_revision: Option<String>,
+    /// As `uname -r` prints it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// The boot in which this was written: the kernel's `boot_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// Digest of the image that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Hash over the programs that share hooks with this application here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub composition: Option<String>,
+    /// Of a failure, what failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// The answer to the controller's order to load and discard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<PreflightAnswer>,
+    /// The answer to the controller's order to watch the gates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthAnswer>,
+}
+
+/// The first thing that failed on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The kind, as the daemon names it: `kernel-refused`, `signature`, `not-found`, ...
+    pub reason: String,
+    /// Program that failed; empty if all did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub program: String,
+    /// What failed, on what and why; at most 1,024 bytes.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+}
+
+/// What became of a revision that was loaded and discarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreflightAnswer {
+    /// The revision.
+    pub revision: String,
+    /// What came out.
+    pub verdict: PreflightVerdict,
+    /// Of a failure, the first telling line of the verifier or the error; of a success, the cost.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Instructions that the verifier walked through, over all programs and chains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_instructions: Option<i64>,
+}
+
+/// Whether the programs keep to the gates. Written when it is first known and when it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthAnswer {
+    /// The revision.
+    pub revision: String,
+    /// Whether every gate holds.
+    pub within: bool,
+    /// The figures, or which gate was broken by how much.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}

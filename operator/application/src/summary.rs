@@ -1,0 +1,39 @@
+//! How an application is doing over all nodes, in a few lines. Part of its status; an addition to the published API.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Nodes by how they are doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Nodes that the application selects and that run an agent.
+    pub wanted: i32,
+    /// Of these, the ones that run the current revision.
+    pub updated: i32,
+    /// Of these, the ones where everything is loaded and attached.
+    pub healthy: i32,
+    /// Of these, the ones where something failed.
+    pub failed: i32,
+    /// `healthy/wanted`, for tables.
+    pub ready: String,
+    /// Failures by cause and kernel, the most frequent first; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+}
+
+/// Nodes that fail for the same reason on the same kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cause {
+    /// The kind of failure, as the daemon names it: `kernel-refused`, `signature`, `not-found`, ...
+    pub reason: String,
+    /// As `uname -r` prints it.
+    pub kernel: String,
+    /// How many nodes.
+    pub nodes: i32,
+    /// One of them, to look at.
+    pub example: String,
+    /// What failed, for people; of a refusal by the verifier, its first telling line.
+    pub message: String,
+}

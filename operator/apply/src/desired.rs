@@ -1,0 +1,70 @@
+//! What an application wants on one machine.
+
+use std::collections::BTreeMap;
+
+use bpfman_application::place::{LinkOrder, OnUnavailable};
+use bpfman_proto::v1::{AttachInfo, LoadRequest};
+
+/// Which application, and which of its objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner {
+    /// Of a namespaced application.
+    pub namespace: Option<String>,
+    /// Name of the application.
+    pub name: String,
+    /// What the programs of one application on one node have in common, and no others: the uid of the node's state
+    /// object, or a name-made one without a cluster. Written to the metadata `bpfman.io/uuid`.
+    pub uid: String,
+}
+
+/// What an application wants on one machine. Compared with what the daemon has, it gives the calls to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// Whose it is.
+    pub owner: Owner,
+    /// Absent: nothing is to be loaded here, and what is loaded has to go.
+    pub load: Option<Load>,
+}
+
+/// One load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Load {
+    /// The call; its metadata names owner, application and content.
+    pub request: LoadRequest,
+    /// Over all that makes another version of the programs: bytecode, policy, globals, list. Not credentials.
+    pub content: String,
+    /// The programs, in the order of the spec.
+    pub programs: Vec<Program>,
+}
+
+/// One program, and where it is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// Function name.
+    pub name: String,
+    /// Name of the type in the spec: `XDP`, `UProbe`, ...
+    pub program_type: &'static str,
+    /// Attachments, by identity: what is equal in all that identifies an attachment is one.
+    pub links: BTreeMap<LinkKey, Link>,
+    /// What could not be found out, for people: an interface that is not there, a pattern that is none. The other
+    /// links stand.
+    pub problems: Vec<String>,
+}
+
+/// What makes two attachments of one program the same: hook or target, not its place there. Written to the link's
+/// metadata, so that it is found again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkKey(pub String);
+
+/// One attachment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// The call.
+    pub attach: AttachInfo,
+    /// Place by intent.
+    pub order: Option<LinkOrder>,
+    /// What becomes of a pod for which it cannot be made.
+    pub on_unavailable: OnUnavailable,
+    /// Uid of the pod it is for, if it is for one.
+    pub pod: Option<String>,
+}

@@ -1,0 +1,1 @@
+//! Refuses what the schemas cannot: a validating webhook.

@@ -1,0 +1,1 @@
+//! What `kubectl-bpfman` asks and shows.

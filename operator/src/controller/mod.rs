@@ -1,0 +1,1 @@
+//! The cluster controller: sums up what nodes say, deploys daemon and agent, and marks nodes.

@@ -1,0 +1,1 @@
+//! Rollouts: waves, gates, preflight and the way back. Pure: observations in, orders out.
