@@ -10,6 +10,7 @@ mod compat;
 mod ext;
 mod ext_show;
 mod images;
+mod node;
 mod parse;
 mod server;
 mod show;
