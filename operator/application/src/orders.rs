@@ -16,6 +16,10 @@ pub const SOAK: &str = "bpfman.io/soak";
 /// Users write `promote` or `abort` into this annotation of an application; the controller removes it when it has acted.
 pub const ROLLOUT: &str = "bpfman.io/rollout";
 
+/// Annotation of an application: the number of a `promote` or `abort` and the word, as the controller took it over from
+/// [`ROLLOUT`]. The number makes that it is acted on once, whenever the controller is restarted.
+pub const ROLLOUT_COMMAND: &str = "bpfman.io/rollout-command";
+
 /// Label of a `ControllerRevision`: uid of its application.
 pub const REVISION_OF: &str = "bpfman.io/application-uid";
 

@@ -163,9 +163,30 @@ pub struct RolloutStatus {
     /// Why it is where it is, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// What the nodes said that tried the revision first.
+    /// What the nodes said that tried the revision first; at most 64 groups, failures before the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preflight: Vec<PreflightGroup>,
+    /// Digest of the image that is going out, once a node has named it. Every further node gets this one, whatever
+    /// becomes of the tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// When a node was last told something in this wave or phase, RFC 3339: the deadline counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_at: Option<String>,
+    /// Nodes beyond `maxFailed` that someone accepted as failed by promoting.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tolerated: i32,
+    /// Someone promoted although the preflight failed: it is not asked again in this rollout.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preflight_waived: bool,
+    /// Number of the last `promote` or `abort` that was acted on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub command: i32,
+}
+
+/// Whether there is nothing to write.
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 /// What a rollout is doing.

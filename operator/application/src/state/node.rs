@@ -62,6 +62,9 @@ pub struct PreflightAnswer {
     /// Of a failure, the first telling line of the verifier or the error; of a success, the cost.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// Digest of the image that was loaded; absent if it came from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Instructions that the verifier walked through, over all programs and chains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_instructions: Option<i64>,
