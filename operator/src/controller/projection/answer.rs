@@ -1,0 +1,305 @@
+//! What a node answers for one application.
+
+use bpfman_application::orders::NodeOrders;
+use bpfman_application::rollout::PreflightVerdict;
+use bpfman_application::state::NODE_LABEL;
+
+use crate::controller::text::{Interner, Text};
+use crate::controller::wire::{StateStatus, WireState};
+
+/// Finalizers that agents hold on state objects.
+pub const STATE_FINALIZERS: [&str; 2] =
+    ["bpfman.io.clbpfapplicationcontroller/finalizer", "bpfman.io.nsbpfapplicationcontroller/finalizer"];
+
+/// Longest message that is kept, bytes. With everything else an answer stays below 1 KiB.
+const MESSAGE_LIMIT: usize = 400;
+
+/// What is kept of a state object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Name of the state object.
+    pub object: Box<str>,
+    /// Name of the node.
+    pub node: Text,
+    /// Whether the agent's finalizer is on it.
+    pub held: bool,
+    /// Whether it is being deleted.
+    pub going: bool,
+    /// How it is doing.
+    pub outcome: Outcome,
+    /// The generation of the application, or the revision that the controller named, which this is about.
+    pub revision: Option<Text>,
+    /// As `uname -r` prints it.
+    pub kernel: Option<Text>,
+    /// The boot in which it was written.
+    pub boot_id: Option<Text>,
+    /// Digest of the image that runs.
+    pub digest: Option<Text>,
+    /// Hash over the programs that share hooks with this application there.
+    pub composition: Option<Text>,
+    /// Of an error, what failed.
+    pub failure: Option<Box<Failure>>,
+    /// The answer to the order to load and discard.
+    pub trial: Option<Box<Trial>>,
+    /// The answer to the order to watch the gates.
+    pub health: Option<Box<Health>>,
+    /// What the controller asked of the node.
+    pub orders: Orders,
+}
+
+/// How an application is doing on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not done yet.
+    Pending,
+    /// Everything is loaded and attached.
+    Success,
+    /// Something failed.
+    Error,
+    /// Everything is unloaded, since the application goes.
+    Unloaded,
+    /// The node says that it is not selected.
+    NotSelected,
+}
+
+/// What failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind, as the daemon names it.
+    pub reason: Text,
+    /// Program that failed; empty if all did.
+    pub program: Text,
+    /// Its first line.
+    pub message: Text,
+}
+
+/// What became of a revision that was loaded and discarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The revision.
+    pub revision: Text,
+    /// What came out.
+    pub verdict: PreflightVerdict,
+    /// Why, or what it costs.
+    pub message: Text,
+}
+
+/// Whether the programs keep to the gates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The revision.
+    pub revision: Text,
+    /// Whether every gate holds.
+    pub within: bool,
+    /// The figures.
+    pub message: Text,
+}
+
+/// What the controller asked of a node; [`NodeOrders`] with shared text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// Revision to run.
+    pub revision: Option<Text>,
+    /// Revision to load and discard.
+    pub preflight: Option<Text>,
+    /// Revision whose gates to watch.
+    pub soak: Option<Text>,
+}
+
+impl Answer {
+    /// Keeps what matters of a state object.
+    #[must_use]
+    pub fn new(wire: &WireState, interner: &mut Interner) -> Self {
+        let empty = StateStatus::default();
+        let (metadata, status) = (&wire.metadata, wire.status.as_ref().unwrap_or(&empty));
+        // A state object has no status until its agent wrote one; the label says the node from the start.
+        let label =
+            metadata.labels.as_ref().and_then(|labels| labels.get(NODE_LABEL)).map_or("", String::as_str);
+        let node = if status.node.is_empty() { label } else { &status.node };
+        let outcome = outcome(status);
+        let orders = NodeOrders::read(metadata.annotations.as_ref());
+        let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
+        Self {
+            object: metadata.name.as_deref().unwrap_or_default().into(),
+            node: interner.intern(node),
+            held: finalizers.iter().any(|finalizer| STATE_FINALIZERS.contains(&finalizer.as_str())),
+            going: metadata.deletion_timestamp.is_some(),
+            outcome,
+            revision: interner.optional(status.observed_revision.as_deref()),
+            kernel: interner.optional(status.kernel.as_deref()),
+            boot_id: interner.optional(status.boot_id.as_deref()),
+            digest: interner.optional(status.digest.as_deref()),
+            composition: interner.optional(status.composition.as_deref()),
+            failure: (outcome == Outcome::Error).then(|| Box::new(failure(status, interner))),
+            trial: status.preflight.as_ref().map(|answer| {
+                Box::new(Trial {
+                    revision: interner.intern(&answer.revision),
+                    verdict: match answer.verdict.as_str() {
+                        "Passed" => PreflightVerdict::Passed,
+                        "Failed" => PreflightVerdict::Failed,
+                        _ => PreflightVerdict::Pending,
+                    },
+                    message: interner.intern(first_line(&answer.message)),
+                })
+            }),
+            health: status.health.as_ref().map(|answer| {
+                Box::new(Health {
+                    revision: interner.intern(&answer.revision),
+                    within: answer.within,
+                    message: interner.intern(first_line(&answer.message)),
+                })
+            }),
+            orders: Orders {
+                revision: interner.optional(orders.revision.as_deref()),
+                preflight: interner.optional(orders.preflight.as_deref()),
+                soak: interner.optional(orders.soak.as_deref()),
+            },
+        }
+    }
+}
+
+/// What a status says, in one word. Agents write one condition; a status without one was not filled in yet.
+fn outcome(status: &StateStatus) -> Outcome {
+    let condition = status.conditions.first().map_or("", |condition| condition.type_.as_str());
+    match (status.app_load_status.as_str(), condition) {
+        ("NotSelected", "Success" | "") => Outcome::NotSelected,
+        (_, "Success") => Outcome::Success,
+        (_, "Unloaded") => Outcome::Unloaded,
+        (_, "Pending" | "") => Outcome::Pending,
+        _ => Outcome::Error,
+    }
+}
+
+/// What failed. Agents of the published operator say it by the load status and a fixed text only.
+fn failure(status: &StateStatus, interner: &mut Interner) -> Failure {
+    match &status.failure {
+        Some(failure) => Failure {
+            reason: interner.intern(&failure.reason),
+            program: interner.intern(&failure.program),
+            message: interner.intern(first_line(&failure.message)),
+        },
+        None => Failure {
+            reason: interner.intern(&status.app_load_status),
+            program: interner.intern(""),
+            message: interner
+                .intern(first_line(status.conditions.first().map_or("", |condition| &condition.message))),
+        },
+    }
+}
+
+/// The first line with something in it, cut to what is kept.
+fn first_line(message: &str) -> &str {
+    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let mut end = line.len().min(MESSAGE_LIMIT);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    &line[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn answer(object: Value) -> Answer {
+        Answer::new(&serde_json::from_value(object).unwrap(), &mut Interner::default())
+    }
+
+    fn with_status(status: Value) -> Answer {
+        answer(json!({ "metadata": { "name": "app-1" }, "status": status }))
+    }
+
+    #[test]
+    fn a_new_state_object_is_pending_on_the_node_of_its_label() {
+        let answer = answer(json!({
+            "metadata": { "name": "app-1", "labels": { NODE_LABEL: "n1" }, "finalizers": [STATE_FINALIZERS[0]] }
+        }));
+        assert_eq!((answer.outcome, &*answer.node), (Outcome::Pending, "n1"));
+        assert!(answer.held && !answer.going);
+    }
+
+    #[test]
+    fn outcomes_are_read_from_the_one_condition() {
+        for (load, condition, expected) in [
+            ("LoadSuccess", "Success", Outcome::Success),
+            ("LoadSuccess", "Pending", Outcome::Pending),
+            ("NotLoaded", "Pending", Outcome::Pending),
+            ("LoadError", "Error", Outcome::Error),
+            ("UnloadSuccess", "Unloaded", Outcome::Unloaded),
+            ("NotSelected", "Success", Outcome::NotSelected),
+            ("NotSelected", "Error", Outcome::Error),
+            ("ProgramListChangedError", "ProgramListChangedError", Outcome::Error),
+        ] {
+            let status =
+                json!({ "appLoadStatus": load, "conditions": [{ "type": condition, "status": "True" }] });
+            assert_eq!(with_status(status).outcome, expected, "{load} {condition}");
+        }
+    }
+
+    #[test]
+    fn of_a_failure_the_first_telling_line_is_kept() {
+        let long = format!("\n  R1 invalid mem access 'scalar' {}\nprocessed 12 insns", "é".repeat(400));
+        let failure = json!({ "reason": "kernel-refused", "program": "pass", "message": long });
+        let conditions = json!([{ "type": "Error", "status": "True" }]);
+        let answer = with_status(json!({ "conditions": conditions, "failure": failure }));
+        let failure = answer.failure.unwrap();
+        assert!(failure.message.starts_with("R1 invalid mem access 'scalar' é"), "{failure:?}");
+        assert!(failure.message.len() <= MESSAGE_LIMIT && !failure.message.contains("processed"));
+    }
+
+    #[test]
+    fn a_failure_without_details_has_the_load_status_for_its_reason() {
+        let answer = with_status(json!({
+            "appLoadStatus": "LoadError",
+            "conditions": [{ "type": "Error", "status": "True", "message": "it failed" }]
+        }));
+        let failure = answer.failure.unwrap();
+        assert_eq!((&*failure.reason, &*failure.message), ("LoadError", "it failed"));
+    }
+
+    #[test]
+    fn orders_and_answers_to_them_are_kept() {
+        let answer = answer(json!({
+            "metadata": { "name": "a", "annotations": { "bpfman.io/revision": "r2", "bpfman.io/soak": "" } },
+            "status": {
+                "node": "n1",
+                "preflight": { "revision": "r2", "verdict": "Failed", "message": "too old" },
+                "health": { "revision": "r1", "within": true }
+            }
+        }));
+        assert_eq!(answer.orders.revision.as_deref(), Some("r2"));
+        assert_eq!(answer.orders.soak, None);
+        assert_eq!(answer.trial.unwrap().verdict, PreflightVerdict::Failed);
+        assert!(answer.health.unwrap().within);
+    }
+
+    #[test]
+    fn an_object_of_another_version_is_read_as_far_as_it_goes() {
+        let answer = with_status(json!({ "node": "n1", "appLoadStatus": "Levitating", "programs": 7 }));
+        assert_eq!(answer.outcome, Outcome::Pending);
+    }
+
+    #[test]
+    fn an_answer_stays_below_a_kibibyte_with_its_longest_message() {
+        let own = size_of::<Answer>() + size_of::<Failure>() + 63 + MESSAGE_LIMIT;
+        assert!(own <= 1024, "{own} bytes");
+    }
+
+    #[test]
+    fn what_repeats_is_shared_between_answers() {
+        let mut interner = Interner::default();
+        let mut make = |name: &str| {
+            let object =
+                json!({ "metadata": { "name": name }, "status": { "node": "n1", "kernel": "6.1.0" } });
+            Answer::new(&serde_json::from_value(object).unwrap(), &mut interner)
+        };
+        let (first, second) = (make("a"), make("b"));
+        assert!(Arc::ptr_eq(&first.node, &second.node));
+        assert!(Arc::ptr_eq(&first.kernel.unwrap(), &second.kernel.unwrap()));
+    }
+}

@@ -1,0 +1,165 @@
+//! An application, as far as the controller decides about it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bpfman_application::application::ApplicationStatus;
+use bpfman_application::orders::ROLLOUT;
+use bpfman_application::rollout::Rollout;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::Value;
+
+use super::selector::Selector;
+use crate::controller::wire::WireApplication;
+
+/// Finalizer that the controller holds on applications, until no node has anything of them.
+pub const APPLICATION_FINALIZER: &str = "bpfman.io.operator/finalizer";
+
+/// The two kinds of applications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// `ClusterBpfApplication`.
+    Cluster,
+    /// `BpfApplication`.
+    Namespaced,
+}
+
+/// Which application: its uid, so that one that is made again under the same name is another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApplicationId(pub Arc<str>);
+
+impl fmt::Display for ApplicationId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What is kept of an application. There are few of them, so the spec stays whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Application {
+    /// Its uid.
+    pub id: ApplicationId,
+    /// Its kind.
+    pub scope: Scope,
+    /// Namespace; absent for cluster applications.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Grows with each change of the spec.
+    pub generation: i64,
+    /// The version of the object that this is.
+    pub resource_version: String,
+    /// Whether it is being deleted.
+    pub going: bool,
+    /// Every finalizer on it.
+    pub finalizers: Vec<String>,
+    /// The nodes it selects, or why that cannot be said.
+    pub selector: Result<Selector, String>,
+    /// How a change reaches the nodes; absent: all at once.
+    pub rollout: Option<Rollout>,
+    /// What a user ordered by the annotation `bpfman.io/rollout`.
+    pub rollout_order: Option<String>,
+    /// Whether pods have to stay away from where it cannot be attached.
+    pub fails_closed: bool,
+    /// The spec as it is.
+    pub spec: Arc<Value>,
+    /// The status as it is on the API server.
+    pub status: Arc<Value>,
+}
+
+impl Application {
+    /// Keeps what matters of an application. Absent: the object has no uid, which the API server never sends.
+    #[must_use]
+    pub fn new(scope: Scope, wire: WireApplication) -> Option<Self> {
+        let metadata = wire.metadata;
+        let spec = wire.spec.unwrap_or_default();
+        let annotations = metadata.annotations.unwrap_or_default();
+        let selector = match spec.get("nodeSelector").cloned().map(serde_json::from_value::<LabelSelector>) {
+            Some(Ok(selector)) => Selector::new(&selector).map_err(|error| error.to_string()),
+            Some(Err(error)) => Err(format!("nodeSelector: {error}")),
+            None => Ok(Selector::default()),
+        };
+        Some(Self {
+            id: ApplicationId(metadata.uid?.into()),
+            scope,
+            namespace: metadata.namespace,
+            name: metadata.name?,
+            generation: metadata.generation.unwrap_or_default(),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            going: metadata.deletion_timestamp.is_some(),
+            finalizers: metadata.finalizers.unwrap_or_default(),
+            selector,
+            rollout: spec.get("rollout").cloned().and_then(|rollout| serde_json::from_value(rollout).ok()),
+            rollout_order: annotations.get(ROLLOUT).filter(|order| !order.is_empty()).cloned(),
+            fails_closed: says_closed(&spec),
+            spec: Arc::new(spec),
+            status: Arc::new(wire.status.unwrap_or(Value::Null)),
+        })
+    }
+
+    /// The status as types; what cannot be read of it counts as absent.
+    #[must_use]
+    pub fn typed_status(&self) -> ApplicationStatus {
+        serde_json::from_value((*self.status).clone()).unwrap_or_default()
+    }
+
+    /// Whether the controller's finalizer is on it.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.finalizers.iter().any(|finalizer| finalizer == APPLICATION_FINALIZER)
+    }
+
+    /// `namespace/name`, or the name alone.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// Whether any attachment has `onUnavailable: closed`.
+fn says_closed(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => {
+            fields.get("onUnavailable").and_then(Value::as_str) == Some("closed")
+                || fields.values().any(says_closed)
+        }
+        Value::Array(items) => items.iter().any(says_closed),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
+    use super::*;
+
+    fn application(spec: Value) -> Application {
+        let object = json!({ "metadata": { "name": "a", "uid": "u1", "generation": 3 }, "spec": spec });
+        Application::new(Scope::Cluster, serde_json::from_value(object).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn one_attachment_that_fails_closed_makes_the_application_fail_closed() {
+        let links = |last: &str| json!({ "nodeSelector": {}, "programs": [{ "xdp": { "links": [{}, { "onUnavailable": last }] } }] });
+        assert!(application(links("closed")).fails_closed);
+        assert!(!application(links("open")).fails_closed);
+    }
+
+    #[test]
+    fn a_selector_that_cannot_be_read_says_why() {
+        let spec = json!({ "nodeSelector": { "matchExpressions": [{ "key": "k", "operator": "Gt" }] } });
+        assert!(application(spec).selector.unwrap_err().contains("`Gt` of `k`"));
+    }
+
+    #[test]
+    fn a_status_of_another_version_counts_as_absent() {
+        let mut application = application(json!({}));
+        application.status = Arc::new(json!({ "conditions": "none" }));
+        assert_eq!(application.typed_status(), ApplicationStatus::default());
+    }
+}
