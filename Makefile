@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test client-v0.6 flood fuzz-chain bench bench-chain man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube client-v0.6 flood fuzz-chain bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,20 @@ lint: ## what CI demands of the sources: format, clippy, licences, duplicate cra
 vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6.12 (root)
 	@packaging/install-deps test
 	@.ci/test vm vm-engine
+
+kube-up: ## a Kubernetes control plane to try things on: target/kube/here (root); tests/kube/kubectl talks to it
+	@packaging/install-deps kube
+	@tests/kube/build
+	@tests/kube/up target/kube/here --full
+	@echo "try: tests/kube/kubectl target/kube/here get nodes"
+
+kube-down: ## take it down again, and what tests left
+	@tests/kube/down target/kube/here
+	@tests/kube/down target/kube/shared
+
+test-kube: ## the tests that need a Kubernetes API server (root)
+	@packaging/install-deps test
+	@.ci/test kube
 
 client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (root)
 	@.ci/test client

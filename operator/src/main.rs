@@ -16,13 +16,19 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Print the custom resource definitions as YAML, for `kubectl apply --server-side -f -`.
-    Crds,
+    Crds {
+        /// Leave out rules in schemas, which API servers before 1.25 refuse.
+        #[arg(long)]
+        without_rules: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
-    let Command::Crds = Cli::parse().command;
+    let Command::Crds { without_rules } = Cli::parse().command;
+    let definitions =
+        if without_rules { bpfman_application::crd::without_rules() } else { bpfman_application::crd::all() };
     let mut text = String::new();
-    for crd in bpfman_application::crd::all() {
+    for crd in definitions {
         text.push_str("---\n");
         text.push_str(&serde_norway::to_string(&crd)?);
     }

@@ -22,18 +22,36 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     .into()
 }
 
+/// Every definition for API servers before 1.25, which do not know rules in schemas (`x-kubernetes-validations`) and
+/// refuse them. What the rules say is then left to admission and to the agents.
+#[must_use]
+pub fn without_rules() -> Vec<CustomResourceDefinition> {
+    all()
+        .into_iter()
+        .map(|crd| with_schemas(crd, |schema| remove_keyword(schema, "x-kubernetes-validations")))
+        .collect()
+}
+
 /// What the derived definition says beyond the published one is taken out again.
 ///
 /// - `nullable`: schemars gives it to every `Option`. The published fields are optional but not nullable, so that
 ///   the API server drops an explicit null, as it does for every field of Go types.
 /// - `title`: the kind's name once more.
 fn published_form(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    with_schemas(crd, |schema| {
+        if let Some(schema) = schema.as_object_mut() {
+            schema.remove("title");
+        }
+        remove_keyword(schema, "nullable");
+    })
+}
+
+/// A definition with something taken out of its schemas.
+fn with_schemas(crd: CustomResourceDefinition, change: impl Fn(&mut Value)) -> CustomResourceDefinition {
     let round_trip = || {
         let mut value = serde_json::to_value(&crd).ok()?;
         for version in value.pointer_mut("/spec/versions")?.as_array_mut()? {
-            let schema = version.pointer_mut("/schema/openAPIV3Schema")?;
-            schema.as_object_mut()?.remove("title");
-            remove_nullable(schema);
+            change(version.pointer_mut("/schema/openAPIV3Schema")?);
         }
         serde_json::from_value(value).ok()
     };
@@ -41,14 +59,16 @@ fn published_form(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     round_trip().unwrap_or(crd)
 }
 
-/// Removes the keyword from a schema and all schemas in it; a property of that name would stay.
-fn remove_nullable(schema: &mut Value) {
+/// Removes a keyword from a schema and all schemas in it; a property of that name would stay.
+fn remove_keyword(schema: &mut Value, keyword: &str) {
     let Some(schema) = schema.as_object_mut() else { return };
-    schema.remove("nullable");
+    schema.remove(keyword);
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.values_mut().for_each(remove_nullable);
+        properties.values_mut().for_each(|schema| remove_keyword(schema, keyword));
     }
-    for keyword in ["items", "additionalProperties"] {
-        schema.get_mut(keyword).map(remove_nullable);
+    for inner in ["items", "additionalProperties"] {
+        if let Some(schema) = schema.get_mut(inner) {
+            remove_keyword(schema, keyword);
+        }
     }
 }

@@ -260,6 +260,31 @@ fn each_type_has_its_rule() {
     }
 }
 
+#[test]
+fn for_older_servers_only_the_rules_are_left_out() {
+    let stripped: Vec<Value> = bpfman_application::crd::without_rules()
+        .iter()
+        .map(|crd| serde_json::to_value(crd).unwrap())
+        .collect();
+    assert!(!format!("{stripped:?}").contains("x-kubernetes-validations"));
+    for (crd, stripped) in DEFINITIONS.iter().zip(&stripped) {
+        assert_eq!(crd["metadata"]["name"], stripped["metadata"]["name"]);
+        let version = |crd: &Value| crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+        assert_eq!(without(version(crd)), version(stripped));
+    }
+    fn without(mut schema: Value) -> Value {
+        match &mut schema {
+            Value::Object(fields) => {
+                fields.remove("x-kubernetes-validations");
+                fields.values_mut().for_each(|field| *field = without(field.take()));
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| *item = without(item.take())),
+            _ => {}
+        }
+        schema
+    }
+}
+
 /// What an API server demands of every schema, and schemars does not know.
 #[test]
 fn schemas_are_structural() {

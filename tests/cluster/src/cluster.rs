@@ -1,0 +1,169 @@
+//! A control plane, and the guard that takes it down.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use bpfman_tests::binaries::build_folder;
+use kube::Client;
+use kube::config::Kubeconfig;
+use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
+
+use crate::{connect, scripts};
+
+/// What a control plane of one's own has beyond etcd and the API server.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Also kube-controller-manager and kube-scheduler: garbage collection, default accounts, pods get nodes.
+    pub full: bool,
+    /// Flags of kube-apiserver besides those of `tests/kube/up`.
+    pub flags: Vec<String>,
+}
+
+/// A control plane. One of a test's own is taken down with this value.
+#[derive(Debug)]
+pub struct Cluster {
+    folder: PathBuf,
+    setup: Setup,
+    own: Option<TempDir>,
+}
+
+impl Cluster {
+    /// etcd and an API server of the test's own: about five seconds. Nothing but what Kubernetes itself makes is in it.
+    ///
+    /// None, with a line that counts as a skip, where Kubernetes was not built.
+    #[must_use]
+    pub fn own() -> Option<Self> {
+        Self::own_with(Setup::default())
+    }
+
+    /// One of the test's own, with more.
+    #[must_use]
+    pub fn own_with(setup: Setup) -> Option<Self> {
+        if scripts::lacks_kubernetes() {
+            return None;
+        }
+        let own = tempfile::Builder::new().prefix("bpfman-kube-").tempdir().unwrap();
+        let cluster = Self { folder: own.path().to_owned(), setup, own: Some(own) };
+        cluster.up(std::process::id());
+        Some(cluster)
+    }
+
+    /// etcd and an API server for all tests of a run; our definitions are applied. Tests choose names that no other
+    /// has, and never stop it.
+    ///
+    /// Whoever asks first starts it. It goes when the test runner ends, and with `make kube-down`.
+    pub async fn shared() -> Option<Self> {
+        if scripts::lacks_kubernetes() {
+            return None;
+        }
+        let folder = shared_folder();
+        fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        // Tests of one run are processes: the lock is a file.
+        let lock = File::create(folder.with_extension("lock")).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        let cluster = Self { folder, setup: Setup::default(), own: None };
+        let runner = std::os::unix::process::parent_id();
+        cluster.up(runner);
+        let ready = cluster.folder.join("definitions");
+        if !ready.exists() {
+            cluster.apply_definitions().await;
+            fs::write(ready, "").unwrap();
+        }
+        Some(cluster)
+    }
+
+    /// Starts what does not run.
+    pub(crate) fn up(&self, until_exit: u32) {
+        let user = until_exit.to_string();
+        let mut words = vec!["--until-exit", &user];
+        if self.setup.full {
+            words.push("--full");
+        }
+        words.push("--");
+        words.extend(self.setup.flags.iter().map(String::as_str));
+        scripts::run("up", &self.folder, &words);
+    }
+
+    /// A file of it.
+    #[must_use]
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// True if it is this test's own.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Its network namespace. The server listens on `127.0.0.1:443` there.
+    #[must_use]
+    pub fn netns(&self) -> PathBuf {
+        Path::new("/run/netns").join(fs::read_to_string(self.path("netns")).unwrap().trim())
+    }
+
+    /// How its administrator logs in; for use inside the namespace.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.path("kubeconfig")
+    }
+
+    /// A client that may do everything.
+    pub async fn client(&self) -> Client {
+        self.client_of(&self.kubeconfig()).await
+    }
+
+    /// A client of whoever a kubeconfig is for.
+    pub async fn client_of(&self, kubeconfig: &Path) -> Client {
+        connect::client(&self.netns(), Kubeconfig::read_from(kubeconfig).unwrap()).await
+    }
+
+    /// Runs kubectl as its administrator.
+    #[must_use]
+    pub fn kubectl(&self, words: &[&str]) -> bpfman_tests::Outcome {
+        let mut command = std::process::Command::new(scripts::script("kubectl"));
+        bpfman_tests::Outcome::of(command.arg(&self.folder).args(words))
+    }
+
+    /// A command whose network is the cluster's.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
+        let mut command = std::process::Command::new("nsenter");
+        command.arg(format!("--net={}", self.netns().display())).arg(program);
+        command
+    }
+
+    /// Does something inside, on a thread of its own: what is opened there stays there. So servers of a test, webhooks
+    /// for instance, listen where the API server finds them.
+    pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        use std::os::fd::AsFd as _;
+        let file = File::open(self.netns()).unwrap();
+        let thread = std::thread::spawn(move || {
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
+            work()
+        });
+        thread.join().unwrap()
+    }
+}
+
+/// Beside what the tests were built to.
+fn shared_folder() -> PathBuf {
+    build_folder().parent().expect("it lies in the target folder").join("kube/shared")
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !self.is_own() {
+            return;
+        }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.path("logs/kube-apiserver.log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- the API server's log, its end ---");
+            lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
+        }
+        let _down = std::process::Command::new(scripts::script("down")).arg(&self.folder).status();
+    }
+}

@@ -1,0 +1,101 @@
+//! The operator's binary as a process: controller, agent.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use bpfman_tests::binaries;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::Cluster;
+
+/// A running `bpfman-operator`. It is killed with this value.
+#[derive(Debug)]
+pub struct Operator {
+    what: String,
+    folder: TempDir,
+    process: Option<Child>,
+}
+
+impl Operator {
+    /// Starts a subcommand inside the cluster's network, logged in as a kubeconfig says, with flags and environment
+    /// variables.
+    #[must_use]
+    pub fn start<S: AsRef<OsStr>>(
+        cluster: &Cluster,
+        subcommand: &str,
+        kubeconfig: &Path,
+        flags: &[S],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let folder = tempfile::Builder::new().prefix("bpfman-operator-").tempdir().unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = cluster.command(binaries::find("bpfman-operator"));
+        command.arg(subcommand).args(flags).env("KUBECONFIG", kubeconfig);
+        command.env("HOME", folder.path()).envs(environment.iter().copied());
+        let process = Self::spawn(&mut command, log);
+        Self { what: subcommand.to_owned(), folder, process: Some(process) }
+    }
+
+    fn spawn(command: &mut Command, log: fs::File) -> Child {
+        let errors = log.try_clone().unwrap();
+        command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().unwrap()
+    }
+
+    /// A file of its own.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// All it has said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Its process id: `nsenter` becomes the program it starts.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    /// Its memory, in KiB.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _gone = process.kill();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Asks it to end, and waits until it did.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("it runs");
+        kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+        process.wait().unwrap()
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(|process| process.try_wait().unwrap())
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the log of the {} ---\n{}", self.what, self.log());
+        }
+    }
+}

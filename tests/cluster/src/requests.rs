@@ -1,0 +1,110 @@
+//! What the API server was asked: its audit log.
+
+use std::fs;
+
+use serde::Deserialize;
+
+use crate::Cluster;
+
+/// One request, when it was answered. A watch is one request, told of when it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, ...
+    pub verb: String,
+    /// The resource and its subresource, for example `pods` or `clusterbpfapplicationstates/status`; empty for others.
+    pub resource: String,
+    /// Namespace of the object; empty if it has none.
+    pub namespace: String,
+    /// Name of the object; empty for lists.
+    pub name: String,
+    /// Who asked.
+    pub user: String,
+    /// Which program asked, as it says itself.
+    pub agent: String,
+    /// The HTTP status.
+    pub code: u16,
+}
+
+impl Request {
+    /// True if it asks for a change.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        !matches!(&*self.verb, "get" | "list" | "watch" | "head" | "options")
+    }
+}
+
+/// How far the audit log was when it was looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(u64);
+
+impl Cluster {
+    /// From here on.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark(fs::metadata(self.path("audit.log")).map_or(0, |file| file.len()))
+    }
+
+    /// Every request answered since.
+    #[must_use]
+    pub fn requests_since(&self, mark: Mark) -> Vec<Request> {
+        let bytes = fs::read(self.path("audit.log")).unwrap_or_default();
+        let tail = &bytes[usize::try_from(mark.0).unwrap().min(bytes.len())..];
+        // The last line may be in the middle of being written.
+        let end = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let lines = tail[..end].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        lines.filter_map(|line| serde_json::from_slice::<Event>(line).unwrap().request()).collect()
+    }
+}
+
+/// What we read of a line.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    stage: String,
+    verb: String,
+    user: User,
+    #[serde(default)]
+    user_agent: String,
+    #[serde(default)]
+    object_ref: Object,
+    #[serde(default)]
+    response_status: Status,
+}
+
+#[derive(Deserialize)]
+struct User {
+    username: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Object {
+    resource: String,
+    subresource: String,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    code: u16,
+}
+
+impl Event {
+    /// A watch is told of twice: when it begins (`ResponseStarted`) and when it ends.
+    fn request(self) -> Option<Request> {
+        let told = if self.verb == "watch" { "ResponseStarted" } else { "ResponseComplete" };
+        let Object { resource, subresource, namespace, name } = self.object_ref;
+        let resource = if subresource.is_empty() { resource } else { format!("{resource}/{subresource}") };
+        (self.stage == told).then_some(Request {
+            verb: self.verb,
+            resource,
+            namespace,
+            name,
+            user: self.user.username,
+            agent: self.user_agent,
+            code: self.response_status.code,
+        })
+    }
+}
