@@ -155,6 +155,7 @@ async fn serve(config: &Config, api: &Api<LinuxKernel>, is_needed: impl Fn() -> 
         break;
     }
     let _still_there = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    api.end_streams();
     drop(stop);
     let result = tokio::time::timeout(GRACE, server).await;
     if socket.ours

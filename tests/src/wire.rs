@@ -5,11 +5,12 @@ use std::path::Path;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
+use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
 use tokio::runtime::Runtime;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
 
 /// All services of one daemon. A call after the daemon's restart connects again.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub struct Wire {
     v1: BpfmanClient<Channel>,
     ext: BpfmanExtClient<Channel>,
     chains: BpfmanChainsClient<Channel>,
+    node: BpfmanNodeClient<Channel>,
 }
 
 macro_rules! calls {
@@ -52,7 +54,8 @@ impl Wire {
             runtime,
             v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(256 << 20),
             ext: BpfmanExtClient::new(channel.clone()).max_decoding_message_size(256 << 20),
-            chains: BpfmanChainsClient::new(channel).max_decoding_message_size(256 << 20),
+            chains: BpfmanChainsClient::new(channel.clone()).max_decoding_message_size(256 << 20),
+            node: BpfmanNodeClient::new(channel).max_decoding_message_size(256 << 20),
         }
     }
 
@@ -109,5 +112,44 @@ impl Wire {
         list_matching of chains: ext::ListMatchingRequest => ext::ListMatchingResponse;
         /// Ends one of them.
         detach_matching of chains: ext::DetachMatchingRequest => ext::DetachMatchingResponse;
+        /// Processes of containers.
+        find_containers of node: ext::FindContainersRequest => ext::FindContainersResponse;
+        /// What a load and its attachments would do.
+        dry_run of node: ext::DryRunRequest => ext::DryRunResponse;
+        /// A new version of a whole load.
+        replace_load of node: ext::ReplaceLoadRequest => ext::ReplaceLoadResponse;
+    }
+
+    /// A stream of changes, which looks into these namespaces too.
+    ///
+    /// # Errors
+    /// The daemon's status, or that of a broken connection.
+    pub fn watch(&self, netns: &[String]) -> Result<Watching<'_>, Status> {
+        let mut client = self.node.clone();
+        let request = ext::WatchRequest { netns: netns.to_vec() };
+        let stream = self.runtime.block_on(async move { client.watch(request).await })?.into_inner();
+        Ok(Watching { runtime: &self.runtime, stream })
+    }
+}
+
+/// A stream of changes.
+#[derive(Debug)]
+pub struct Watching<'a> {
+    runtime: &'a Runtime,
+    stream: Streaming<ext::WatchEvent>,
+}
+
+impl Watching<'_> {
+    /// The next event; none if the stream has ended.
+    ///
+    /// # Errors
+    /// The status that it ended with.
+    ///
+    /// # Panics
+    /// Nothing comes.
+    pub fn next(&mut self) -> Result<Option<ext::watch_event::Event>, Status> {
+        let next = async { tokio::time::timeout(crate::wait::DEADLINE, self.stream.message()).await };
+        let event = self.runtime.block_on(next).expect("an event comes")?;
+        Ok(event.map(|event| event.event.expect("an event says what it is")))
     }
 }

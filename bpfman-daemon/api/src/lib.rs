@@ -11,10 +11,12 @@ mod ext;
 mod ext_show;
 mod images;
 mod node;
+mod node_watch;
 mod parse;
 mod server;
 mod show;
 mod status;
+mod watchers;
 
 pub use activity::Activity;
 pub use images::ImageService;

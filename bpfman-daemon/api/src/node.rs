@@ -1,13 +1,20 @@
 //! The service `bpfman.ext.v1.BpfmanNode`: what a node's agent needs and has no rights to find out by itself.
 
+use std::collections::BTreeMap;
+
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNode;
+use bpfmand_core::{ContainerFacts, ContainerId};
 use bpfmand_kernel::Kernel;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::server::Api;
-use crate::status;
+use crate::server::{Api, fail};
+use crate::watchers::MOST_WATCHERS;
+use crate::{node_watch, status};
+
+/// Most containers that one request asks for: a node runs some hundred.
+const MOST_CONTAINERS: usize = 1000;
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanNode for Api<K> {
@@ -27,17 +34,52 @@ impl<K: Kernel> BpfmanNode for Api<K> {
 
     async fn find_containers(
         &self,
-        _request: Request<wire::FindContainersRequest>,
+        request: Request<wire::FindContainersRequest>,
     ) -> Result<Response<wire::FindContainersResponse>, Status> {
-        Err(status::unsupported("this daemon does not look for containers yet"))
+        let asked = request.into_inner().container_ids;
+        if asked.len() > MOST_CONTAINERS {
+            return Err(status::invalid(format!(
+                "the request names {} containers; one request takes at most {MOST_CONTAINERS}",
+                asked.len()
+            )));
+        }
+        let ids = asked
+            .iter()
+            .map(|text| ContainerId::parse(text).map_err(|error| status::invalid(error.to_string())))
+            .collect::<Result<Vec<_>, _>>()?;
+        let wanted = ids.iter().cloned().collect();
+        let found = self.run(move |api| api.engine.find_containers(wanted).map_err(fail)).await?;
+        let found: BTreeMap<_, _> = found.iter().map(|facts| (&facts.id, facts)).collect();
+        let containers = asked.into_iter().zip(&ids);
+        let containers =
+            containers.filter_map(|(asked, id)| Some(container(asked, found.get(id)?))).collect();
+        Ok(Response::new(wire::FindContainersResponse { containers }))
     }
 
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;
 
     async fn watch(
         &self,
-        _request: Request<wire::WatchRequest>,
+        request: Request<wire::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(status::unsupported("this daemon does not tell of changes yet"))
+        let asked = node_watch::namespaces(request.into_inner().netns)?;
+        let room = self.watchers.room().ok_or_else(|| {
+            status::busy(format!(
+                "{MOST_WATCHERS} streams of changes are open, the most that this daemon serves"
+            ))
+        })?;
+        let events = node_watch::begin(self, asked, room).await?;
+        Ok(Response::new(ReceiverStream::new(events)))
+    }
+}
+
+fn container(asked: String, facts: &ContainerFacts) -> wire::Container {
+    wire::Container {
+        container_id: asked,
+        // The kernel's largest is 2^22.
+        pids: facts.pids.iter().map(|pid| pid.cast_signed()).collect(),
+        netns: facts.netns.display().to_string(),
+        netns_inode: facts.identity.inode,
+        netns_cookie: facts.identity.cookie,
     }
 }

@@ -16,6 +16,7 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Status};
 
 use crate::status;
+use crate::watchers::Watchers;
 use crate::{Activity, ImageService};
 
 /// The largest request, in bytes. Bytecode never travels in one: its path or reference does.
@@ -42,6 +43,7 @@ pub struct Api<K: Kernel> {
     pub(crate) image_service: Option<Arc<dyn ImageService>>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) paths: Paths,
+    pub(crate) watchers: Arc<Watchers>,
     /// Room for requests that wait for a registry: they may not take all threads.
     pulls: Arc<Semaphore>,
 }
@@ -54,6 +56,7 @@ impl<K: Kernel> Clone for Api<K> {
             image_service: self.image_service.clone(),
             activity: Arc::clone(&self.activity),
             paths: self.paths.clone(),
+            watchers: Arc::clone(&self.watchers),
             pulls: Arc::clone(&self.pulls),
         }
     }
@@ -63,7 +66,15 @@ impl<K: Kernel> Api<K> {
     /// Services over an engine.
     pub fn new(engine: Arc<Engine<K>>, images: Arc<dyn Images>, paths: Paths) -> Self {
         let pulls = Arc::new(Semaphore::new(MOST_PULLS));
-        Self { engine, images, image_service: None, activity: Arc::default(), paths, pulls }
+        Self {
+            engine,
+            images,
+            image_service: None,
+            activity: Arc::default(),
+            paths,
+            watchers: Arc::default(),
+            pulls,
+        }
     }
 
     /// Serves the cache of images, too.
@@ -76,6 +87,11 @@ impl<K: Kernel> Api<K> {
     #[must_use]
     pub fn activity(&self) -> Arc<Activity> {
         Arc::clone(&self.activity)
+    }
+
+    /// Ends the streams that would go on until their clients go.
+    pub fn end_streams(&self) {
+        self.watchers.end();
     }
 
     /// The services, ready to be served on a unix socket.

@@ -51,6 +51,11 @@ pub fn denied(message: impl Into<String>) -> Status {
     with_trailers(code, message.into(), reason, None)
 }
 
+/// A request for something that the daemon has no room for now.
+pub fn busy(message: impl Into<String>) -> Status {
+    with_trailers(Code::ResourceExhausted, message.into(), "busy", None)
+}
+
 /// A request for something that no daemon of this version does.
 pub fn unsupported(message: impl Into<String>) -> Status {
     let (code, reason) = entry(ErrorKind::Unsupported);

@@ -1,6 +1,7 @@
 //! What the kernel says of a hook: everything that runs there, whoever attached it.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::{IfIndex, KernelLinkId, ProgramId};
 
@@ -141,6 +142,15 @@ pub struct InterfaceFacts {
     pub up: bool,
     /// "veth", "vlan"…; none for hardware and the loopback.
     pub kind: Option<String>,
+}
+
+/// A network interface with its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressedInterface {
+    /// The interface.
+    pub facts: InterfaceFacts,
+    /// Ascending, each once.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A change of a network interface, compared with what was known before.

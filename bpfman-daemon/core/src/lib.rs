@@ -2,6 +2,7 @@
 //! order programs of one hook run, and what a request must look like.
 
 mod attach;
+mod container;
 mod facts;
 mod glob;
 mod hook;
@@ -18,11 +19,13 @@ mod program_type;
 mod request;
 
 pub use attach::{AttachPoint, Interface, ProcessScope};
+pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts};
 pub use glob::{BadGlob, Glob};
 pub use hook::{Direction, HookKey, HookKind, NetnsId, UnknownDirection};
 pub use hook_facts::{
-    FilterFacts, Held, Holder, HookContents, HookEntry, InterfaceEvent, InterfaceFacts, Via, XdpRunsIn,
+    AddressedInterface, FilterFacts, Held, Holder, HookContents, HookEntry, InterfaceEvent, InterfaceFacts,
+    Via, XdpRunsIn,
 };
 pub use ids::{BtfId, IfIndex, KernelLinkId, LinkId, MapId, MatchingId, OperationId, ProgramId, ProgramUid};
 pub use insn::{Insn, op};

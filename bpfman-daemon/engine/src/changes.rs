@@ -1,13 +1,17 @@
 //! A count of changes of the records, for those who wait for them.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+/// Is called after a change; it must return at once.
+pub type ChangeListener = dyn Fn() + Send + Sync;
+
 /// Counts, and wakes those who wait.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Changes {
     count: Mutex<u64>,
     changed: Condvar,
+    listeners: Mutex<Vec<Weak<ChangeListener>>>,
 }
 
 impl Changes {
@@ -15,6 +19,15 @@ impl Changes {
     pub fn tell(&self) {
         *self.guard() += 1;
         self.changed.notify_all();
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| listener.upgrade().inspect(|tell| tell()).is_some());
+    }
+
+    /// From now on this one is called after each change, as long as somebody else holds it.
+    pub fn add_listener(&self, listener: &Arc<ChangeListener>) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(Arc::downgrade(listener));
     }
 
     /// Waits until the count is another than `seen`, at most so long. Answers the count.

@@ -210,6 +210,7 @@ impl<K: Kernel> Engine<K> {
                     self.drifts.found.fetch_add(1, Ordering::Relaxed);
                 }
                 tracing::warn!("{what} is lost: {now}");
+                self.tell_change();
             }
             HookCheck::Mended(why) => {
                 if known.is_none() {
@@ -217,11 +218,13 @@ impl<K: Kernel> Engine<K> {
                 }
                 self.drifts.mended.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!("{what} was lost and is back: {why}");
+                self.tell_change();
             }
             HookCheck::Lost(_) => {}
             HookCheck::Right | HookCheck::Absent => {
                 if known.is_some() {
                     tracing::info!("{what} is as it was again");
+                    self.tell_change();
                 }
             }
         }

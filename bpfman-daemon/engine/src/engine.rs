@@ -12,7 +12,7 @@ use bpfmand_store::{Batch, Outcome, Store, StoreError};
 
 use crate::blobs::{BlobId, Blobs};
 use crate::bytecode::Images;
-use crate::changes::Changes;
+use crate::changes::{ChangeListener, Changes};
 use crate::drift::DriftCounts;
 use crate::held_network::{HeldNetwork, HookChanges};
 use crate::locks::{Held, Locks, Subject};
@@ -300,6 +300,16 @@ impl<K: Kernel> Engine<K> {
     #[must_use]
     pub fn wait_for_change(&self, seen: u64, timeout: Duration) -> u64 {
         self.changes.wait(seen, timeout)
+    }
+
+    /// From now on this one is called whenever something was recorded or mended, as long as the caller holds it.
+    pub fn on_change(&self, listener: &Arc<ChangeListener>) {
+        self.changes.add_listener(listener);
+    }
+
+    /// Something that is not in the records was changed.
+    pub(crate) fn tell_change(&self) {
+        self.changes.tell();
     }
 
     /// How many changes of hooks there were, and how long the kernel took for them.

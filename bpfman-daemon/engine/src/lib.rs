@@ -17,6 +17,7 @@ mod bytecode;
 mod chain;
 mod changes;
 mod conflict;
+mod containers;
 mod describe;
 mod describe_chains;
 mod describe_links;
@@ -43,6 +44,7 @@ mod matching;
 mod matching_follow;
 mod members;
 mod namespaces;
+mod network;
 mod order;
 mod order_move;
 mod order_tcx;
@@ -73,6 +75,7 @@ pub use chain::{
     ChainCounters, ChainVerification, CountersMode, HookChange, HookSwitches, LinkCounters, MemberTime,
     OwnerBudget, VerifiedPart,
 };
+pub use changes::ChangeListener;
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use details::{
     ChainDetails, ChainMemberDetails, HookEntryDetails, LinkDetails, ManagedProgram, MapDetails,
@@ -86,6 +89,7 @@ pub use held_network::HookChanges;
 pub use interfaces::FollowReport;
 pub use list_hooks::HookSummary;
 pub use load::LoadOutcome;
+pub use network::{NetworkFollower, NetworkState};
 pub use order_move::OrderReport;
 pub use records::SCHEMA;
 pub use recover::RecoveryReport;

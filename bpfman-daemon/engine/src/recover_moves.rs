@@ -58,8 +58,9 @@ fn is_process_namespace(interface: &Interface) -> bool {
     interface.netns.as_deref().is_some_and(is_of_process)
 }
 
-/// True for `/proc/<pid>/…`.
+/// True for `/proc/<pid>/…`, and for the host's processes where they are mounted at `/host/proc`.
 fn is_of_process(path: &Path) -> bool {
+    let path = path.strip_prefix("/host").map_or(path.to_owned(), |inside| Path::new("/").join(inside));
     let mut parts = path.components().filter(|part| *part != Component::CurDir);
     parts.next() == Some(Component::RootDir)
         && parts.next().is_some_and(|part| part.as_os_str() == "proc")

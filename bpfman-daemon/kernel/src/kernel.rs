@@ -1,15 +1,16 @@
 //! The trait that stands for the kernel.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
-    Held, Holder, HookContents, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
-    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, XdpRunsIn,
+    AddressedInterface, ContainerFacts, Held, Holder, HookContents, HookKey, HookKind, Interface,
+    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    WantedContainers, XdpRunsIn,
 };
 
 use crate::{
     Features, FilterPlace, FolderLock, InterfaceWatch, KernelError, LinkTarget, Loaded, MapEntry,
-    ProgramLoad, TestRun, TestRunResult,
+    NetworkWatch, ProgramLoad, TestRun, TestRunResult,
 };
 
 /// The kernel. Paths of pins are relative to the root that the implementation was made with; absolute ones are in a
@@ -234,6 +235,14 @@ pub trait Kernel: Send + Sync + 'static {
     /// `/proc` cannot be read.
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError>;
 
+    /// Containers that have processes now, by the names of their control groups: all of them with one look, in no
+    /// order. Looks at some thousand folders on a full node, which takes some milliseconds; containers that end
+    /// meanwhile are left out.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError>;
+
     /// Ids of all links, ascending.
     ///
     /// # Errors
@@ -259,12 +268,31 @@ pub trait Kernel: Send + Sync + 'static {
     /// [`KernelError::NoNamespace`], or the kernel refuses.
     fn watch_interfaces(&self, netns: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError>;
 
+    /// Files of the network namespaces that have a name (`ip netns`), sorted. Not every one need be a namespace.
+    fn named_namespaces(&self) -> Vec<PathBuf>;
+
+    /// All interfaces of a namespace with their addresses, by number.
+    ///
+    /// # Errors
+    /// [`KernelError::NoNamespace`], or the kernel refuses to tell.
+    fn addressed_interfaces(&self, netns: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError>;
+
+    /// A watch of the interfaces and addresses of many namespaces, of none so far.
+    fn watch_network(&self) -> Box<dyn NetworkWatch>;
+
     /// Ties a program to a target. The program runs from now on, until the link is dropped and not pinned.
     ///
     /// # Errors
     /// [`KernelError::HookHeld`] where a hook takes one program and has it; [`KernelError::HookChanged`] at another
     /// revision than expected; [`KernelError::NoAnchor`]; [`KernelError::HookFull`]; a missing target by name.
     fn attach(&self, program: &Self::Handle, target: &LinkTarget<'_>) -> Result<Self::Handle, KernelError>;
+
+    /// Looks a target of a probe or trace point up, as [`Kernel::attach`] would, without a program. Targets
+    /// of other kinds are looked up by other calls.
+    ///
+    /// # Errors
+    /// A missing target by name; the kernel lacks such targets.
+    fn find_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError>;
 
     /// Puts another program in a link's place, atomically for packets.
     ///

@@ -10,6 +10,7 @@ mod kernel;
 #[cfg(feature = "linux")]
 pub mod linux;
 mod map_access;
+mod network_watch;
 mod program;
 pub mod sim;
 mod test_run;
@@ -20,6 +21,7 @@ pub use error::KernelError;
 pub use features::Features;
 pub use kernel::Kernel;
 pub use map_access::MapEntry;
+pub use network_watch::NetworkWatch;
 pub use program::{Device, EXTENSION, Loaded, LogRequest, ProgramKind, ProgramLoad};
 pub use test_run::{TestContext, TestRun, TestRunResult};
 pub use watch::InterfaceWatch;

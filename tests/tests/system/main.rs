@@ -18,6 +18,7 @@ mod images_users;
 mod kill;
 mod life;
 mod loading;
+mod node;
 mod robustness;
 mod strangers;
 mod strangers_return;

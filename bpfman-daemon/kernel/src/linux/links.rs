@@ -45,6 +45,23 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
     }
 }
 
+/// Opens the event of a trace point or probe, which nobody listens to, and closes it again.
+pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
+    match target {
+        LinkTarget::Tracepoint { category, name } => perf::tracepoint(category, name).map(drop),
+        LinkTarget::Kprobe { function, offset, on_return } => {
+            perf::kprobe(function, *offset, *on_return).map(drop)
+        }
+        LinkTarget::Uprobe { target, function, offset, scope, on_return } => {
+            perf::uprobe(target, *function, *offset, scope, *on_return).map(drop)
+        }
+        LinkTarget::Xdp { .. }
+        | LinkTarget::Tcx { .. }
+        | LinkTarget::Replacement(_)
+        | LinkTarget::Trampoline => Ok(()),
+    }
+}
+
 fn link_event(program: &OwnedFd, event: &OwnedFd, subject: &str) -> Result<OwnedFd, KernelError> {
     let mut request = attr::LinkCreate {
         prog_fd: program.as_raw_fd(),

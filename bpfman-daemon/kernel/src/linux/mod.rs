@@ -1,7 +1,9 @@
 //! The real kernel.
 
+mod addresses;
 mod attr;
 mod clsact;
+mod containers;
 mod copy_map;
 mod extension;
 mod facts;
@@ -16,8 +18,10 @@ mod load;
 mod map_access;
 mod netlink;
 mod netns;
+mod network_watch;
 mod perf;
 mod pins;
+mod processes;
 mod slots;
 mod symbols;
 mod sys;
@@ -29,11 +33,12 @@ mod xdp;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
-    Held, Holder, HookContents, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
-    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, XdpRunsIn,
+    AddressedInterface, ContainerFacts, Held, Holder, HookContents, HookKey, HookKind, Interface,
+    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    WantedContainers, XdpRunsIn,
 };
 
 use self::attr::Command;
@@ -41,7 +46,7 @@ use self::map_access::DataMap;
 use self::pins::Pins;
 use crate::{
     Features, FilterPlace, FolderLock, InterfaceWatch, Kernel, KernelError, LinkTarget, Loaded, MapEntry,
-    ProgramLoad, TestRun, TestRunResult,
+    NetworkWatch, ProgramLoad, TestRun, TestRunResult,
 };
 
 pub use self::features::release;
@@ -218,6 +223,10 @@ impl Kernel for LinuxKernel {
         hook_contents::read(netns, key)
     }
 
+    fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError> {
+        containers::find(wanted).map_err(|source| KernelError::call("read", "/proc", source))
+    }
+
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {
         holders::find(of).map_err(|source| KernelError::call("read", "/proc", source))
     }
@@ -239,8 +248,24 @@ impl Kernel for LinuxKernel {
         watch::open(netns)
     }
 
+    fn named_namespaces(&self) -> Vec<PathBuf> {
+        network_watch::named()
+    }
+
+    fn addressed_interfaces(&self, netns: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError> {
+        addresses::list(netns)
+    }
+
+    fn watch_network(&self) -> Box<dyn NetworkWatch> {
+        Box::<network_watch::Watch>::default()
+    }
+
     fn attach(&self, program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
         links::attach(program, target)
+    }
+
+    fn find_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
+        links::find_target(target)
     }
 
     fn replace(&self, link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
+use super::processes;
+
 /// What is read of a file at most, in bytes: no target is larger, but a file can claim to be.
 const MAX_TARGET: u64 = 1 << 30;
 const MAX_CACHE: u64 = 16 << 20;
@@ -54,14 +56,11 @@ enum Root {
 }
 
 impl Root {
-    /// The root folder that a process sees. In a container the host's processes may be below /host/proc.
+    /// The root folder that a process sees.
     fn process(pid: u32) -> Result<Self, String> {
-        let open = |proc: &str| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::open(format!("{proc}/{pid}/root"), flags, Mode::empty())
-        };
-        open("/proc")
-            .or_else(|_| open("/host/proc"))
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = processes::root().join(pid.to_string()).join("root");
+        rustix::fs::open(path, flags, Mode::empty())
             .map(Self::Process)
             .map_err(|_| format!("process {pid} does not exist"))
     }

@@ -1,7 +1,8 @@
-//! The system calls that no safe library offers: bpf(2), perf_event_open(2), and one socket option.
+//! The system calls that no safe library offers: bpf(2), perf_event_open(2), poll(2), and one socket option.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use super::attr::{self, Attr, Command};
 
@@ -93,6 +94,25 @@ pub fn netns_cookie(socket: impl AsFd) -> u64 {
         )
     };
     if result == 0 { cookie } else { 0 }
+}
+
+/// Waits until one of these can be read, at most so long. Tells of each whether it can; a signal ends the wait too.
+pub fn readable<'a>(sockets: impl Iterator<Item = &'a OwnedFd>, timeout: Duration) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<libc::pollfd> = sockets
+        .map(|socket| libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 })
+        .collect();
+    let milliseconds = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the pointer and the number are those of a live vector that nobody else uses during the call.
+    let result = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, milliseconds) };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::EINTR) {
+            Ok(vec![false; polled.len()])
+        } else {
+            Err(error)
+        };
+    }
+    Ok(polled.into_iter().map(|polled| polled.revents != 0).collect())
 }
 
 /// Gives memory that is free, but held by the allocator, back to the kernel.

@@ -17,7 +17,7 @@ use crate::watch::Known;
 use crate::{InterfaceWatch, KernelError};
 
 /// `RTMGRP_LINK`.
-const GROUP_LINK: u32 = 1;
+pub const GROUP_LINK: u32 = 1;
 /// The kernel takes twice as much and counts some 2 KiB a message: room for thousands, while an interface that appears
 /// sends about five. Memory is used only while messages wait.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -56,7 +56,8 @@ pub fn open(path: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError>
     .map(|watch| -> Box<dyn InterfaceWatch> { Box::new(watch) })
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+/// Which file a path leads to now: two namespaces are never the same.
+pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
 }

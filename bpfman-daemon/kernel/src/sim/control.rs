@@ -1,5 +1,6 @@
 //! What only the owner of a simulated kernel can do: change the machine around it, and make it fail.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use bpfmand_core::{Direction, IfIndex, NetnsId};
@@ -47,6 +48,13 @@ impl SimKernel {
         switched
     }
 
+    /// Gives an interface these addresses and no others. Answers false if there is none.
+    pub fn set_addresses(&self, netns: Option<&Path>, name: &str, addresses: &[IpAddr]) -> bool {
+        let set = self.world().network.set_addresses(netns, name, addresses);
+        self.changed.notify_all();
+        set
+    }
+
     /// Makes all watches lose what they have not read.
     pub fn overrun_watches(&self) {
         self.world().network.overruns += 1;
@@ -92,6 +100,7 @@ impl SimKernel {
         world.filters = Filters::default();
         world.network.reboot();
         world.holders.clear();
+        world.containers.clear();
         world.faults.countdown = None;
     }
 

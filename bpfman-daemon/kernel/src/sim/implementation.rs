@@ -1,19 +1,21 @@
 //! The simulated kernel behind the trait.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
-    Held, Holder, HookContents, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
-    MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, XdpRunsIn,
+    AddressedInterface, ContainerFacts, Held, Holder, HookContents, HookKey, HookKind, Interface,
+    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    WantedContainers, XdpRunsIn,
 };
 
 use super::errno::{self, EINVAL, ENOENT, EOPNOTSUPP, EPERM};
+use super::network_watch::Networks;
 use super::objects::{Body, LINK, MAP, PROGRAM};
 use super::watch::Watch;
 use super::{SimHandle, SimKernel, refuse};
 use crate::{
     EXTENSION, Features, FilterPlace, FolderLock, InterfaceWatch, Kernel, KernelError, LinkTarget, Loaded,
-    LogRequest, MapEntry, ProgramLoad, TestRun, TestRunResult,
+    LogRequest, MapEntry, NetworkWatch, ProgramLoad, TestRun, TestRunResult,
 };
 
 impl SimKernel {
@@ -221,6 +223,12 @@ impl Kernel for SimKernel {
         self.enter("hook_contents")?.hook_contents(netns, key)
     }
 
+    fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError> {
+        let world = self.enter("containers")?;
+        let is_wanted = |found: &&ContainerFacts| !wanted.named_by(found.id.as_str()).is_empty();
+        Ok(world.containers.iter().filter(is_wanted).cloned().collect())
+    }
+
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {
         Ok(self.enter("holders")?.holders(of))
     }
@@ -243,10 +251,26 @@ impl Kernel for SimKernel {
         Ok(Box::new(Watch::open(&self.world, &self.changed, &world, netns)?))
     }
 
+    fn named_namespaces(&self) -> Vec<PathBuf> {
+        self.world().network.named()
+    }
+
+    fn addressed_interfaces(&self, netns: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError> {
+        Ok(self.enter("addressed_interfaces")?.network.namespace(netns)?.addressed())
+    }
+
+    fn watch_network(&self) -> Box<dyn NetworkWatch> {
+        Box::new(Networks::new(&self.world, &self.changed))
+    }
+
     fn attach(&self, program: &SimHandle, target: &LinkTarget<'_>) -> Result<SimHandle, KernelError> {
         let mut world = self.enter("attach")?;
         let key = world.attach(program.key, target, &self.features)?;
         Ok(self.handle(&mut world, key))
+    }
+
+    fn find_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
+        self.enter("find_target")?.find_target(target)
     }
 
     fn replace(

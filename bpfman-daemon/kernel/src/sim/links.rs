@@ -87,6 +87,25 @@ impl World {
         }
     }
 
+    /// Whether a trace point or a thing to probe is there.
+    pub(super) fn find_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
+        match target {
+            LinkTarget::Tracepoint { category, name }
+                if self.hidden.contains(&format!("{category}/{name}")) =>
+            {
+                let (category, name) = ((*category).to_owned(), (*name).to_owned());
+                Err(KernelError::NoTracepoint { category, name, similar: Vec::new() })
+            }
+            LinkTarget::Kprobe { function: name, .. } | LinkTarget::Uprobe { target: name, .. }
+                if self.hidden.contains(*name) =>
+            {
+                let reason = "it does not exist".to_owned();
+                Err(KernelError::NoProbeTarget { target: format!("\"{name}\""), reason })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn attached_to(&self, program: Key, at: &Place) -> bool {
         self.objects.all.values().any(|object| {
             matches!(&object.body, Body::Link { program: other, place } if *other == program && place == at)

@@ -17,6 +17,7 @@ mod implementation;
 mod links;
 mod maps;
 mod network;
+mod network_watch;
 mod objects;
 mod pins;
 mod snapshot;
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use bpfmand_core::{Held, Holder, NetnsId};
+use bpfmand_core::{ContainerFacts, Held, Holder, NetnsId};
 
 use self::filters::Filters;
 use self::network::Network;
@@ -114,6 +115,8 @@ struct World {
     hidden: BTreeSet<String>,
     /// Processes of others.
     holders: Vec<(Held, Holder)>,
+    /// Containers of others.
+    containers: Vec<ContainerFacts>,
     /// Results of test runs, by the program's name.
     runs: BTreeMap<String, TestRunResult>,
     /// Whether there are tcx hooks.
@@ -147,6 +150,7 @@ impl SimKernel {
                 longest: None,
                 hidden: BTreeSet::new(),
                 holders: Vec::new(),
+                containers: Vec::new(),
                 runs: BTreeMap::new(),
                 tcx: options.features.tcx,
                 faults: Faults::default(),

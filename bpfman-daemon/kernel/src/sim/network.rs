@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsId, XdpRunsIn};
+use bpfmand_core::{
+    AddressedInterface, Direction, HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsId, XdpRunsIn,
+};
 
 use super::objects::{Key, Place};
 use crate::KernelError;
@@ -15,6 +18,7 @@ pub(super) struct Namespace {
     pub id: NetnsId,
     interfaces: BTreeMap<String, IfIndex>,
     up: BTreeSet<IfIndex>,
+    addresses: BTreeMap<IfIndex, BTreeSet<IpAddr>>,
     last: u32,
 }
 
@@ -23,7 +27,13 @@ const LOOPBACK: (&str, IfIndex) = ("lo", IfIndex(1));
 
 impl Namespace {
     const fn new(id: NetnsId) -> Self {
-        Self { id, interfaces: BTreeMap::new(), up: BTreeSet::new(), last: LOOPBACK.1.0 }
+        Self {
+            id,
+            interfaces: BTreeMap::new(),
+            up: BTreeSet::new(),
+            addresses: BTreeMap::new(),
+            last: LOOPBACK.1.0,
+        }
     }
 
     pub fn index(&self, name: &str) -> Option<IfIndex> {
@@ -46,6 +56,15 @@ impl Namespace {
         found.extend(self.interfaces.iter().map(|(name, ifindex)| facts(name, *ifindex, Some("veth"))));
         found.sort_by_key(|interface| interface.ifindex);
         found
+    }
+
+    /// All interfaces with their addresses, by number.
+    pub fn addressed(&self) -> Vec<AddressedInterface> {
+        let of = |ifindex| self.addresses.get(&ifindex).into_iter().flatten().copied().collect();
+        self.list()
+            .into_iter()
+            .map(|facts| AddressedInterface { addresses: of(facts.ifindex), facts })
+            .collect()
     }
 }
 
@@ -117,6 +136,7 @@ impl Network {
         let namespace = self.namespaces.get_mut(&netns.map(Path::to_owned))?;
         let ifindex = namespace.interfaces.remove(name)?;
         namespace.up.remove(&ifindex);
+        namespace.addresses.remove(&ifindex);
         Some((namespace.id, ifindex))
     }
 
@@ -129,6 +149,19 @@ impl Network {
         let Some(ifindex) = namespace.interfaces.remove(name) else { return false };
         namespace.interfaces.insert(new.to_owned(), ifindex);
         true
+    }
+
+    /// Gives an interface these addresses and no others; false if there is none.
+    pub fn set_addresses(&mut self, netns: Option<&Path>, name: &str, addresses: &[IpAddr]) -> bool {
+        let Some(namespace) = self.namespaces.get_mut(&netns.map(Path::to_owned)) else { return false };
+        let Some(ifindex) = namespace.index(name) else { return false };
+        namespace.addresses.insert(ifindex, addresses.iter().copied().collect());
+        true
+    }
+
+    /// The files of all namespaces but the daemon's own.
+    pub fn named(&self) -> Vec<PathBuf> {
+        self.namespaces.keys().flatten().cloned().collect()
     }
 
     /// Switches an interface on or off; false if there is none.
@@ -166,6 +199,7 @@ impl Network {
         }
         for namespace in self.namespaces.values_mut() {
             namespace.up.clear();
+            namespace.addresses.clear();
             let mut numbers: Vec<IfIndex> = namespace.interfaces.values().copied().collect();
             if let [only] = &mut *numbers {
                 namespace.last += 1;

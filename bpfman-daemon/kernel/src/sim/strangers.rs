@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{Direction, FilterFacts, Held, Holder, IfIndex, ProgramId};
+use bpfmand_core::{ContainerFacts, ContainerId, Direction, FilterFacts, Held, Holder, IfIndex, ProgramId};
 
 use super::hooks::runs_in;
 use super::network::Attached;
@@ -109,6 +109,17 @@ impl SimKernel {
     /// From now on this process holds the object, as far as `holders` tells.
     pub fn add_holder(&self, of: Held, holder: Holder) {
         self.world().holders.push((of, holder));
+    }
+
+    /// From now on there is this container, in place of one of the same id.
+    pub fn put_container(&self, container: ContainerFacts) {
+        self.remove_container(&container.id);
+        self.world().containers.push(container);
+    }
+
+    /// From now on there is no such container.
+    pub fn remove_container(&self, id: &ContainerId) {
+        self.world().containers.retain(|other| other.id != *id);
     }
 
     /// From now on, test runs of programs of this name have this result.

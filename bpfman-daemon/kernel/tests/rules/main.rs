@@ -7,6 +7,7 @@
 
 mod anchors;
 mod bench;
+mod containers;
 mod extensions;
 mod filters;
 mod holders;

@@ -1,0 +1,180 @@
+//! The stream `Watch`: interfaces as they are, and a word whenever programs or links changed.
+//!
+//! A thread follows the interfaces and leaves the newest list; the engine leaves a mark at each change; a task sends
+//! what was left, at most once in a while. A client that reads slowly gets what is newest when it has room.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bpfman_proto::ext::v1 as wire;
+use bpfman_proto::ext::v1::watch_event::Event;
+use bpfmand_core::AddressedInterface;
+use bpfmand_engine::{ChangeListener, NetworkFollower, NetworkState};
+use bpfmand_kernel::Kernel;
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tonic::Status;
+
+use crate::server::{Api, fail};
+use crate::status;
+
+/// What changes within this time is told together.
+const SPACING: Duration = Duration::from_millis(50);
+/// New namespaces are looked for so often, and a stream's end is seen by its thread at the latest then.
+const TURN: Duration = Duration::from_millis(200);
+/// A thread lists interfaces, no more.
+const STACK: usize = 512 << 10;
+/// Most namespaces that one stream asks for, and the longest path of one in bytes.
+const MOST_NAMESPACES: usize = 1000;
+const LONGEST_PATH: usize = 4096;
+
+/// The events of a stream.
+pub(crate) type Events = mpsc::Receiver<Result<wire::WatchEvent, Status>>;
+
+/// What is to be told, and a bell.
+#[derive(Default)]
+struct News {
+    left: Mutex<Left>,
+    bell: Notify,
+    /// Nobody reads any more.
+    over: AtomicBool,
+}
+
+#[derive(Default)]
+struct Left {
+    interfaces: Option<wire::InterfaceList>,
+    changed: bool,
+    failed: Option<Status>,
+}
+
+impl News {
+    fn leave(&self, change: impl FnOnce(&mut Left)) {
+        change(&mut self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        self.bell.notify_one();
+    }
+
+    /// The next event; the state is newer than all that changed before this call.
+    fn take(&self) -> Option<Result<Event, Status>> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = left.interfaces.take() {
+            return Some(Ok(Event::Interfaces(list)));
+        }
+        if std::mem::take(&mut left.changed) {
+            return Some(Ok(Event::Changed(wire::Changed {})));
+        }
+        left.failed.take().map(Err)
+    }
+}
+
+/// Namespaces that a stream asks for.
+pub(crate) fn namespaces(asked: Vec<String>) -> Result<BTreeSet<PathBuf>, Status> {
+    if asked.len() > MOST_NAMESPACES {
+        return Err(status::invalid(format!(
+            "the request names {} network namespaces; one stream follows at most {MOST_NAMESPACES}",
+            asked.len()
+        )));
+    }
+    let absolute = |path: String| {
+        if !path.starts_with('/') {
+            return Err(status::invalid(format!("network namespace \"{path}\" is not an absolute path")));
+        }
+        if path.len() > LONGEST_PATH {
+            return Err(status::invalid("the path of a network namespace is longer than 4096 bytes"));
+        }
+        Ok(PathBuf::from(path))
+    };
+    asked.into_iter().map(absolute).collect()
+}
+
+/// Begins a stream.
+pub(crate) async fn begin<K: Kernel>(
+    api: &Api<K>,
+    asked: BTreeSet<PathBuf>,
+    room: OwnedSemaphorePermit,
+) -> Result<Events, Status> {
+    let engine = Arc::clone(&api.engine);
+    let news = Arc::new(News::default());
+    // Before the first look, so that nothing is missed between the two.
+    let listener: Arc<ChangeListener> = Arc::new({
+        let news = Arc::clone(&news);
+        move || news.leave(|left| left.changed = true)
+    });
+    engine.on_change(&listener);
+    let follower = api.run(move |_| NetworkFollower::begin(engine, asked).map_err(fail)).await?;
+    news.leave(|left| left.interfaces = Some(list(follower.state())));
+    let follows = Arc::clone(&news);
+    std::thread::Builder::new()
+        .name("watch-network".to_owned())
+        .stack_size(STACK)
+        .spawn(move || {
+            let _room = room;
+            follow(follower, &follows);
+        })
+        .map_err(|error| {
+            let why = format!("no thread can be started that follows the interfaces: {error}");
+            tracing::warn!("{why}");
+            status::busy(why)
+        })?;
+    let (events, stream) = mpsc::channel(1);
+    let (ended, activity) = (api.watchers.ended(), api.activity());
+    tokio::spawn(async move {
+        // A daemon with a stream is not idle.
+        let _running = activity.begin();
+        tokio::select! {
+            () = tell(&news, &events) => {}
+            () = events.closed() => {}
+            () = ended => {}
+        }
+        news.over.store(true, Ordering::Relaxed);
+        drop(listener);
+    });
+    Ok(stream)
+}
+
+/// Sends what is left until that fails.
+async fn tell(news: &News, events: &mpsc::Sender<Result<wire::WatchEvent, Status>>) {
+    loop {
+        news.bell.notified().await;
+        loop {
+            // What is newest is taken once there is room.
+            let Ok(place) = events.reserve().await else { return };
+            let Some(event) = news.take() else { break };
+            let failed = event.is_err();
+            place.send(event.map(|event| wire::WatchEvent { event: Some(event) }));
+            if failed {
+                return;
+            }
+        }
+        tokio::time::sleep(SPACING).await;
+    }
+}
+
+/// Follows the interfaces until the stream is over.
+fn follow<K: Kernel>(mut follower: NetworkFollower<K>, news: &News) {
+    while !news.over.load(Ordering::Relaxed) {
+        match follower.next(TURN) {
+            Ok(false) => {}
+            Ok(true) => {
+                let list = list(follower.state());
+                news.leave(|left| left.interfaces = Some(list));
+                // Bursts of messages are looked at once.
+                std::thread::sleep(SPACING);
+            }
+            Err(error) => return news.leave(|left| left.failed = Some(fail(error))),
+        }
+    }
+}
+
+fn list(state: &NetworkState) -> wire::InterfaceList {
+    let of = |netns: &Option<PathBuf>, interface: &AddressedInterface| wire::NetworkInterface {
+        name: interface.facts.name.clone(),
+        index: interface.facts.ifindex.0,
+        netns: netns.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        up: interface.facts.up,
+        addresses: interface.addresses.iter().map(ToString::to_string).collect(),
+    };
+    let interfaces = state.iter().flat_map(|(netns, found)| found.iter().map(move |one| of(netns, one)));
+    wire::InterfaceList { interfaces: interfaces.collect() }
+}

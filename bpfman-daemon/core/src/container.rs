@@ -1,0 +1,214 @@
+//! Containers, as container runtimes name them and their control groups.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::NetnsId;
+
+/// The id that a container runtime gave a container: 64 hexadecimal digits mostly, or what can be the name of a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContainerId(String);
+
+/// Text that is no container's id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("container id \"{id}\" {reason}")]
+pub struct BadContainerId {
+    /// As given, without what is too long to show.
+    id: String,
+    reason: &'static str,
+}
+
+/// Shorter beginnings of an id would be those of others too; docker shows this many digits.
+const FEWEST_DIGITS: usize = 12;
+/// As all runtimes make them.
+const ALL_DIGITS: usize = 64;
+const MOST_BYTES: usize = 128;
+
+impl ContainerId {
+    /// Reads an id as the status of a Pod has it: with or without a runtime's name in front (`containerd://`).
+    ///
+    /// # Errors
+    /// It is empty, too long or too short, or has other characters than letters, digits, `_`, `.` and `-`.
+    pub fn parse(text: &str) -> Result<Self, BadContainerId> {
+        let refuse = |reason| {
+            let shown = text.chars().filter(|c| !c.is_control()).take(MOST_BYTES).collect();
+            Err(BadContainerId { id: shown, reason })
+        };
+        let id = match text.split_once("://") {
+            Some((runtime, _)) if runtime.is_empty() || !runtime.bytes().all(is_of_runtime) => {
+                return refuse("has no runtime's name before \"://\"");
+            }
+            Some((_, id)) => id,
+            None => text,
+        };
+        if id.is_empty() {
+            return refuse("is empty");
+        }
+        if id.len() > MOST_BYTES {
+            return refuse("is longer than 128 characters");
+        }
+        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')) {
+            return refuse("has other characters than letters, digits, \"_\", \".\" and \"-\"");
+        }
+        if !id.as_bytes()[0].is_ascii_alphanumeric() {
+            return refuse("does not begin with a letter or digit");
+        }
+        if id.len() < FEWEST_DIGITS {
+            return refuse("is shorter than 12 characters: it could be that of several containers");
+        }
+        Ok(Self(id.to_owned()))
+    }
+
+    /// The id without the runtime's name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn is_hexadecimal(&self) -> bool {
+        self.0.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+}
+
+const fn is_of_runtime(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Processes of a container, and its network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// Which.
+    pub id: ContainerId,
+    /// Its processes, the oldest first.
+    pub pids: Vec<u32>,
+    /// The file of its network namespace, by a process that was in it.
+    pub netns: PathBuf,
+    /// The namespace.
+    pub identity: NetnsId,
+}
+
+/// Ids that are looked for among the names of control groups.
+#[derive(Debug, Default)]
+pub struct WantedContainers {
+    whole: HashSet<ContainerId>,
+    /// Lengths of the ids that may be the beginnings of longer ones.
+    lengths: BTreeSet<usize>,
+}
+
+impl WantedContainers {
+    /// Looks for these.
+    #[must_use]
+    pub fn new(ids: impl IntoIterator<Item = ContainerId>) -> Self {
+        let whole: HashSet<ContainerId> = ids.into_iter().collect();
+        let lengths = whole.iter().filter(|id| id.is_hexadecimal()).map(|id| id.0.len());
+        let lengths = lengths.filter(|length| *length < ALL_DIGITS).collect();
+        Self { whole, lengths }
+    }
+
+    /// The containers that a control group of this name is of: `<id>` by the driver "cgroupfs", `cri-containerd-<id>.scope`,
+    /// `crio-<id>.scope`, `docker-<id>.scope` by the driver "systemd". The group of a container's monitor
+    /// (`crio-conmon-<id>.scope`) is not the container's.
+    #[must_use]
+    pub fn named_by<'a>(&'a self, group: &'a str) -> BTreeSet<&'a ContainerId> {
+        let stem = group.strip_suffix(".scope").unwrap_or(group);
+        let parts = stem.match_indices(['-', ':']).map(|(at, _)| (&stem[..at], &stem[at + 1..]));
+        let is_monitor = |before: &str| before == "conmon" || before.ends_with("-conmon");
+        std::iter::once(("", stem))
+            .chain(parts)
+            .filter(|(before, _)| !is_monitor(before))
+            .flat_map(|(_, id)| {
+                let whole = self.whole.get(&ContainerId(id.to_owned()));
+                let digits = id.bytes().all(|byte| byte.is_ascii_hexdigit());
+                let shorter = self.lengths.iter().filter(move |length| digits && **length < id.len());
+                let begins =
+                    shorter.filter_map(|length| self.whole.get(&ContainerId(id[..*length].to_owned())));
+                whole.into_iter().chain(begins)
+            })
+            .collect()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ContainerId> {
+        self.whole.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> ContainerId {
+        ContainerId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn ids_are_read_with_and_without_the_runtime() {
+        let digits = "3f".repeat(32);
+        for runtime in ["", "containerd://", "cri-o://", "docker://"] {
+            assert_eq!(id(&format!("{runtime}{digits}")).as_str(), digits);
+        }
+        assert_eq!(id("my-own_container.1").as_str(), "my-own_container.1");
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused_with_the_reason() {
+        for (text, why) in [
+            ("", "is empty"),
+            ("containerd://", "is empty"),
+            ("://0123456789ab", "no runtime"),
+            ("a/b://0123456789ab", "no runtime"),
+            ("0123456789a", "shorter than 12"),
+            ("containerd://../../../etc/passwd", "other characters"),
+            ("..0123456789ab", "does not begin"),
+            ("0123456789ab\n", "other characters"),
+            (&"a".repeat(129), "longer than 128"),
+        ] {
+            let error = ContainerId::parse(text).unwrap_err().to_string();
+            assert!(error.contains(why) && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn groups_of_all_runtimes_are_known_by_their_names() {
+        let whole = id(&"3f".repeat(32));
+        let other = id(&"77".repeat(32));
+        let wanted = WantedContainers::new([whole.clone(), other]);
+        for (before, after) in [
+            ("", ""),
+            ("cri-containerd-", ".scope"),
+            ("crio-", ".scope"),
+            ("docker-", ".scope"),
+            ("libpod-", ".scope"),
+            ("kubepods-burstable-pod12.slice:cri-containerd:", ""),
+        ] {
+            let group = format!("{before}{whole}{after}");
+            assert_eq!(wanted.named_by(&group), BTreeSet::from([&whole]), "{group}");
+        }
+        for group in [
+            format!("crio-conmon-{whole}.scope"),
+            format!("x{whole}"),
+            format!("{whole}0"),
+            format!("{whole}.mount"),
+            "kubepods.slice".to_owned(),
+        ] {
+            assert_eq!(wanted.named_by(&group), BTreeSet::new(), "{group}");
+        }
+    }
+
+    #[test]
+    fn a_short_id_finds_the_container_that_begins_with_it() {
+        let short = id("3f3f3f3f3f3f");
+        let named = id("my-container-of-tests");
+        let wanted = WantedContainers::new([short.clone(), named.clone()]);
+        assert_eq!(wanted.named_by(&format!("docker-{}.scope", "3f".repeat(32))), BTreeSet::from([&short]));
+        assert_eq!(wanted.named_by("my-container-of-tests"), BTreeSet::from([&named]));
+        assert_eq!(wanted.named_by("my-container-of-tests-2"), BTreeSet::new(), "names are whole");
+    }
+}

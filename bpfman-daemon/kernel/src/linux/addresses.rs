@@ -1,0 +1,60 @@
+//! Addresses of network interfaces, as route netlink lists them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use bpfmand_core::{AddressedInterface, IfIndex, InterfaceFacts};
+
+use super::netlink::{DUMP, Message, Request, attribute, talk_by, u32_at};
+use super::{interfaces, netlink, netns};
+use crate::KernelError;
+
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+/// Bytes of `struct ifaddrmsg`.
+const IFADDRMSG: usize = 8;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+
+/// All interfaces of a namespace with their addresses, by number.
+pub fn list(path: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError> {
+    netns::enter(path, || {
+        let looked = || -> io::Result<Vec<AddressedInterface>> {
+            let socket = netlink::socket()?;
+            let interfaces = interfaces::list_by(&socket)?;
+            let mut addresses = addresses_by(&socket)?;
+            let mut of = |ifindex| addresses.remove(&ifindex).unwrap_or_default().into_iter().collect();
+            let with = |facts: InterfaceFacts| AddressedInterface { addresses: of(facts.ifindex), facts };
+            Ok(interfaces.into_iter().map(with).collect())
+        };
+        looked().map_err(|source| interfaces::failed(path, source))
+    })
+}
+
+fn addresses_by(socket: &OwnedFd) -> io::Result<BTreeMap<IfIndex, BTreeSet<IpAddr>>> {
+    let request = Request::new(RTM_GETADDR, DUMP, &[0; IFADDRMSG]).finish();
+    let mut found: BTreeMap<IfIndex, BTreeSet<IpAddr>> = BTreeMap::new();
+    for (ifindex, address) in talk_by(socket, &request)?.iter().filter_map(address) {
+        found.entry(ifindex).or_default().insert(address);
+    }
+    Ok(found)
+}
+
+/// What a message says of an address; none if it is about something else. Of an IPv4 link from point to point,
+/// `IFA_ADDRESS` is the other end; `IFA_LOCAL` is there for every address of version 4.
+fn address((kind, body): &Message) -> Option<(IfIndex, IpAddr)> {
+    if *kind != RTM_NEWADDR {
+        return None;
+    }
+    let attributes = body.get(IFADDRMSG..)?;
+    let bytes = attribute(attributes, IFA_LOCAL).or_else(|| attribute(attributes, IFA_ADDRESS))?;
+    let address = match bytes.len() {
+        4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => return None,
+    };
+    Some((IfIndex(u32_at(body, 4)?), address))
+}

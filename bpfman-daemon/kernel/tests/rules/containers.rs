@@ -1,0 +1,156 @@
+//! Containers found by their control groups: real groups, with real processes in them.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bpfmand_core::{ContainerFacts, ContainerId, HookKind, Interface, WantedContainers};
+use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::linux::LinuxKernel;
+
+use crate::bench::Bench;
+use crate::linux::name;
+use crate::on_linux;
+
+/// A process that waits until it is dropped.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn waiting() -> Self {
+        Self::start(&mut Command::new("cat"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
+
+/// Folders of control groups, removed with this value; processes must be gone before.
+struct Groups(Vec<PathBuf>);
+
+impl Groups {
+    /// One in a hierarchy.
+    fn add(&mut self, path: PathBuf) -> PathBuf {
+        fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        self.0.push(path.clone());
+        path
+    }
+
+    fn enter(group: &Path, process: &Process) {
+        let mut file = fs::OpenOptions::new().write(true).open(group.join("cgroup.procs")).unwrap();
+        file.write_all(process.0.id().to_string().as_bytes()).unwrap();
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            // Processes leave their group a moment after they were waited for.
+            let began = std::time::Instant::now();
+            while fs::remove_dir(path).is_err() && began.elapsed().as_secs() < 10 {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Where hierarchies of a kind are mounted.
+fn hierarchies(kind: &str) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    // Processes enter groups of "cpuset" only once these have processors.
+    fields
+        .filter(|fields| fields[2] == kind && !fields[3].contains("cpuset"))
+        .map(|fields| PathBuf::from(fields[1]))
+        .collect()
+}
+
+/// An id that no other test has.
+fn id() -> ContainerId {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    ContainerId::parse(&format!("{:032x}{count:032x}", std::process::id())).unwrap()
+}
+
+fn find(bench: &Bench<LinuxKernel>, ids: &[&ContainerId]) -> Vec<ContainerFacts> {
+    bench.kernel.containers(&WantedContainers::new(ids.iter().map(|id| (*id).clone()))).unwrap()
+}
+
+fn a_container_is_found_in_each_kind_of_hierarchy_by_all_drivers_names(bench: &Bench<LinuxKernel>) {
+    let all: Vec<PathBuf> = [hierarchies("cgroup2"), hierarchies("cgroup")]
+        .into_iter()
+        .filter_map(|h| h.into_iter().next())
+        .collect();
+    assert!(!all.is_empty(), "no control groups at all");
+    for hierarchy in all {
+        for name in ["ID", "cri-containerd-ID.scope", "crio-ID.scope", "docker-ID.scope"] {
+            let id = id();
+            let mut groups = Groups(Vec::new());
+            let pod = groups.add(hierarchy.join(format!("bpfman-test-pod-{}", &id.as_str()[50..])));
+            let group = groups.add(pod.join(name.replace("ID", id.as_str())));
+            assert_eq!(
+                find(bench, &[&id]),
+                [],
+                "a group without processes is no container: {}",
+                group.display()
+            );
+            let process = Process::waiting();
+            Groups::enter(&group, &process);
+            let found = find(bench, &[&id]);
+            let [container] = &found[..] else { panic!("{}: {found:?}", group.display()) };
+            assert_eq!((&container.id, &container.pids), (&id, &vec![process.0.id()]));
+            let own = Path::new("/proc").join(process.0.id().to_string()).join("ns/net");
+            assert_eq!(container.netns, own);
+            assert_eq!(container.identity.inode, fs::metadata(own).unwrap().ino());
+            drop(process);
+            assert_eq!(find(bench, &[&id]), [], "its process has ended");
+        }
+    }
+}
+
+fn processes_of_groups_inside_are_the_containers_and_the_oldest_comes_first(bench: &Bench<LinuxKernel>) {
+    let hierarchy = hierarchies("cgroup2").into_iter().chain(hierarchies("cgroup")).next().unwrap();
+    let (outer, inner, monitored) = (id(), id(), id());
+    let mut groups = Groups(Vec::new());
+    let outside = groups.add(hierarchy.join(format!("crio-{outer}.scope")));
+    let part = groups.add(outside.join("container"));
+    let inside = groups.add(part.join(inner.as_str()));
+    let monitor = groups.add(hierarchy.join(format!("crio-conmon-{monitored}.scope")));
+    // In a network namespace of its own, as a container is.
+    let first = Process::start(Command::new("ip").args(["netns", "exec", name(&bench.netns), "cat"]));
+    let waits = std::time::Instant::now();
+    let net = |process: &Process| fs::metadata(format!("/proc/{}/ns/net", process.0.id())).unwrap().ino();
+    while net(&first) != fs::metadata(&bench.netns).unwrap().ino() {
+        assert!(waits.elapsed().as_secs() < 30, "it does not enter its namespace");
+        std::thread::yield_now();
+    }
+    let (second, third, conmon) = (Process::waiting(), Process::waiting(), Process::waiting());
+    for (group, process) in [(&part, &second), (&part, &first), (&inside, &third), (&monitor, &conmon)] {
+        Groups::enter(group, process);
+    }
+    let mut found = find(bench, &[&outer, &inner, &monitored]);
+    found.sort_by_key(|container| container.pids.len());
+    let [of_inner, of_outer] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&of_inner.id, &of_inner.pids), (&inner, &vec![third.0.id()]));
+    assert_eq!((&of_outer.id, &of_outer.pids), (&outer, &vec![first.0.id(), second.0.id()]));
+    let interface = Interface { name: "left".to_owned(), netns: Some(of_outer.netns.clone()) };
+    let key = bench.kernel.find_hook(&interface, HookKind::Xdp).unwrap();
+    assert_eq!(key, bench.key("left", HookKind::Xdp), "its namespace is that of its oldest process");
+    assert_eq!(of_outer.identity, key.netns);
+    drop((first, second, third, conmon));
+}
+
+on_linux!(
+    a_container_is_found_in_each_kind_of_hierarchy_by_all_drivers_names,
+    processes_of_groups_inside_are_the_containers_and_the_oldest_comes_first,
+);

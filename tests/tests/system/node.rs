@@ -1,0 +1,218 @@
+//! What a node's agent asks for, through the real daemon: containers, interfaces, changes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::watch_event::Event;
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::network::{INTERFACE, Namespace};
+use bpfman_tests::requests::{attach, xdp};
+use bpfman_tests::target::{self, Target};
+use bpfman_tests::wait::until;
+use bpfman_tests::wire::Watching;
+use bpfman_tests::{Daemon, Network};
+use tonic::Code;
+
+use crate::equipment::{Program, assert_status, detach, unload};
+
+/// A control group of a container, made by the test and gone with it.
+struct Container {
+    id: String,
+    group: PathBuf,
+}
+
+impl Container {
+    /// In the first hierarchy that is there.
+    fn new(number: u32) -> Self {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let hierarchy = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .find(|fields| fields[2] == "cgroup2")
+            .map(|fields| PathBuf::from(fields[1]))
+            .expect("control groups of version 2 are mounted");
+        let id = format!("{:056x}{number:08x}", std::process::id());
+        let group = hierarchy.join(format!("cri-containerd-{id}.scope"));
+        fs::create_dir(&group).unwrap();
+        Self { id, group }
+    }
+
+    fn take(&self, pid: u32) {
+        fs::write(self.group.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        until("the control group is empty", || fs::remove_dir(&self.group).is_ok());
+    }
+}
+
+fn asked(ids: &[&str]) -> ext::FindContainersRequest {
+    ext::FindContainersRequest { container_ids: ids.iter().map(|id| (*id).to_owned()).collect() }
+}
+
+#[test]
+fn containers_are_found_by_the_ids_of_a_pods_status() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let (running, ended) = (Container::new(1), Container::new(2));
+    let process = Target::start();
+    running.take(process.pid());
+    let (with, without) = (format!("containerd://{}", running.id), running.id.clone());
+    let found = wire.find_containers(asked(&[&with, &ended.id, &without])).unwrap().containers;
+    let netns = format!("/proc/{}/ns/net", process.pid());
+    let expected = |asked: &str| ext::Container {
+        container_id: asked.to_owned(),
+        pids: vec![process.pid().cast_signed()],
+        netns: netns.clone(),
+        netns_inode: fs::metadata(&netns).unwrap().ino(),
+        netns_cookie: found[0].netns_cookie,
+    };
+    assert_eq!(found, [expected(&with), expected(&without)]);
+    assert_ne!(found[0].netns_cookie, 0);
+    drop(process);
+    until("the container has ended", || wire.find_containers(asked(&[&with])).unwrap().containers.is_empty());
+}
+
+#[test]
+fn ids_that_are_none_are_refused_by_name() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let before = daemon.state();
+    for (id, says) in [
+        ("containerd://../../etc", "other characters"),
+        ("", "is empty"),
+        ("docker://1234", "shorter than 12"),
+    ] {
+        let answer = wire.find_containers(asked(&["0123456789ab", id]));
+        assert_status(answer, Code::InvalidArgument, "invalid", &["container id", says]);
+    }
+    let many = vec!["0123456789ab"; 1001];
+    let answer = wire.find_containers(asked(&many));
+    assert_status(answer, Code::InvalidArgument, "invalid", &["1001", "1000"]);
+    assert_eq!(wire.find_containers(asked(&many[..1000])).unwrap().containers, []);
+    assert_eq!(daemon.state(), before);
+}
+
+/// The interfaces of one namespace, by name, from lists until one is as it has to be.
+fn until_listed(watching: &mut Watching<'_>, netns: &str, holds: impl Fn(&BTreeMap<String, Listed>) -> bool) {
+    loop {
+        let Some(Event::Interfaces(list)) = watching.next().unwrap() else { continue };
+        let inside = list.interfaces.into_iter().filter(|interface| interface.netns == netns);
+        let found = inside.map(|interface| (interface.name.clone(), interface)).collect();
+        if holds(&found) {
+            return;
+        }
+    }
+}
+
+type Listed = ext::NetworkInterface;
+
+fn has(found: &BTreeMap<String, Listed>, name: &str, up: bool, address: Option<&str>) -> bool {
+    found.get(name).is_some_and(|interface| {
+        interface.up == up
+            && interface.index != 0
+            && address.is_none_or(|address| interface.addresses.iter().any(|found| found == address))
+    })
+}
+
+#[test]
+fn a_stream_tells_of_interfaces_as_they_come_change_and_go() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let namespace = Namespace::new("watched");
+    let netns = namespace.path().display().to_string();
+    let mut watching = wire.watch(&[]).unwrap();
+    let Some(Event::Interfaces(first)) = watching.next().unwrap() else {
+        panic!("the first event is the list")
+    };
+    let of = |netns: &str| {
+        first
+            .interfaces
+            .iter()
+            .filter(|one| one.netns == netns)
+            .map(|one| one.name.as_str())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(&netns), ["lo"]);
+    assert!(of("").contains(&"lo"), "the daemon's own namespace: {first:?}");
+    namespace.ip(&["link", "add", "first", "type", "veth", "peer", "name", "peer"]);
+    until_listed(&mut watching, &netns, |found| {
+        has(found, "first", false, None) && has(found, "peer", false, None)
+    });
+    namespace.ip(&["link", "set", "first", "up"]);
+    until_listed(&mut watching, &netns, |found| has(found, "first", true, None));
+    namespace.ip(&["address", "add", "10.9.8.7/24", "dev", "first"]);
+    until_listed(&mut watching, &netns, |found| has(found, "first", true, Some("10.9.8.7")));
+    namespace.ip(&["address", "add", "fd00::7/64", "dev", "first", "nodad"]);
+    until_listed(&mut watching, &netns, |found| has(found, "first", true, Some("fd00::7")));
+    namespace.ip(&["link", "set", "peer", "name", "other"]);
+    until_listed(&mut watching, &netns, |found| found.contains_key("other") && !found.contains_key("peer"));
+    namespace.ip(&["link", "delete", "first"]);
+    until_listed(&mut watching, &netns, |found| found.keys().eq(["lo"]));
+    let later = Namespace::new("later");
+    until_listed(&mut watching, &later.path().display().to_string(), |found| {
+        has(found, "lo", true, Some("127.0.0.1"))
+    });
+    namespace.delete();
+    until_listed(&mut watching, &netns, BTreeMap::is_empty);
+}
+
+#[test]
+fn a_namespace_without_a_name_is_looked_into_when_it_is_asked_for() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let process = Target::start_by(Command::new("unshare").arg("--net").arg(target::binary()));
+    let netns = format!("/proc/{}/ns/net", process.pid());
+    let gone = "/proc/4194303/ns/net".to_owned();
+    let mut watching = wire.watch(&[netns.clone(), gone.clone()]).unwrap();
+    until_listed(&mut watching, &netns, |found| has(found, "lo", false, None));
+    drop(process);
+    until_listed(&mut watching, &netns, BTreeMap::is_empty);
+    let relative = wire.watch(&["run/netns/a".to_owned()]);
+    assert_status(relative, Code::InvalidArgument, "invalid", &["run/netns/a", "absolute"]);
+    assert_status(wire.watch(&vec![gone; 1001]), Code::InvalidArgument, "invalid", &["1001", "1000"]);
+}
+
+#[test]
+fn a_stream_says_when_programs_or_links_changed() {
+    let daemon = Daemon::start();
+    let network = Network::new();
+    let wire = daemon.wire();
+    let mut watching = wire.watch(&[]).unwrap();
+    assert!(matches!(watching.next().unwrap(), Some(Event::Interfaces(_))));
+    let until_changed =
+        |watching: &mut Watching<'_>| while !matches!(watching.next().unwrap(), Some(Event::Changed(_))) {};
+    let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+    until_changed(&mut watching);
+    let point = xdp(&network.far.path(), INTERFACE, 1, &[]);
+    let link = wire.attach(attach(program.id, point)).unwrap().link_id;
+    until_changed(&mut watching);
+    detach(&wire, link);
+    until_changed(&mut watching);
+    unload(&wire, program.id);
+    until_changed(&mut watching);
+}
+
+#[test]
+fn as_many_streams_are_served_as_there_is_room_for_and_all_end_with_the_daemon() {
+    let mut daemon = Daemon::start();
+    let wire = daemon.wire();
+    let mut open: Vec<_> = (0..64).map(|_| wire.watch(&[]).unwrap()).collect();
+    assert_status(wire.watch(&[]), Code::ResourceExhausted, "busy", &["64 streams"]);
+    open.pop();
+    // Nobody reads most of them.
+    until("there is room again", || wire.watch(&[]).map(|stream| open.push(stream)).is_ok());
+    let mut first = open.swap_remove(0);
+    assert!(matches!(first.next().unwrap(), Some(Event::Interfaces(_))));
+    assert!(daemon.terminate().success());
+    while let Some(event) = first.next().expect("it ends without a failure") {
+        assert!(matches!(event, Event::Interfaces(_) | Event::Changed(_)), "{event:?}");
+    }
+    assert!(!daemon.log().contains("requests were still in progress"), "{}", daemon.log());
+}
