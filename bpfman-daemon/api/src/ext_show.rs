@@ -80,6 +80,9 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         state: details.state,
         hook: details.hook.unwrap_or_default(),
         application,
+        role: details.order.role.as_ref().map_or_else(String::new, ToString::to_string),
+        before: details.order.before.iter().map(ToString::to_string).collect(),
+        after: details.order.after.iter().map(ToString::to_string).collect(),
     }
 }
 

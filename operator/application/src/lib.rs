@@ -13,6 +13,7 @@
 
 pub mod application;
 pub mod bytecode;
+pub mod check;
 pub mod condition;
 pub mod config;
 pub mod crd;
@@ -24,6 +25,7 @@ pub mod pods;
 pub mod probe;
 pub mod program;
 pub mod rollout;
+pub mod spec;
 pub mod state;
 pub mod summary;
 pub mod tc;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bpfman_application::check::Problem;
 use bpfman_application::place::{LinkOrder, OnUnavailable};
 use bpfman_proto::v1::{AttachInfo, LoadRequest};
 
@@ -18,16 +19,27 @@ pub struct Owner {
 }
 
 /// What an application wants on one machine. Compared with what the daemon has, it gives the calls to make.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
     /// Whose it is.
     pub owner: Owner,
     /// Absent: nothing is to be loaded here, and what is loaded has to go.
     pub load: Option<Load>,
+    /// Why the spec cannot be acted on at all, each with the path of the field. If there is anything, nothing is
+    /// changed: what runs stays, whatever `load` says.
+    pub refused: Vec<Problem>,
+}
+
+impl Desired {
+    /// Nothing of this owner is wanted here.
+    #[must_use]
+    pub const fn nothing(owner: Owner) -> Self {
+        Self { owner, load: None, refused: Vec::new() }
+    }
 }
 
 /// One load.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Load {
     /// The call; its metadata names owner, application and content.
     pub request: LoadRequest,
@@ -35,6 +47,9 @@ pub struct Load {
     pub content: String,
     /// The programs, in the order of the spec.
     pub programs: Vec<Program>,
+    /// sha256 of the object file, in hexadecimal, where the caller can read it: another file below the same path is
+    /// another version too.
+    pub object_sha256: Option<String>,
 }
 
 /// One program, and where it is wanted.

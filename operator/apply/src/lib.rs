@@ -1,9 +1,25 @@
 //! An application on one machine. The node agent and `bpfman apply` are the same code: this.
 //!
-//! Data flows one way: a spec and [`facts`] of the machine make a [`desired`] state; what the daemon has is compared
-//! with it; the difference becomes calls; what came out is a [`report`]. The daemon is the only memory: what belongs to
-//! an application is found by the metadata of its programs and links.
+//! Data flows one way: a spec and [`facts`] of the machine make a [`desired`] state ([`plan`]); what the daemon has is
+//! compared with it ([`step`]); the difference becomes calls ([`reconcile`]); what came out is a [`report`]. The daemon
+//! is the only memory: what belongs to an application is found by the metadata of its programs and links.
 
+pub mod content;
+pub mod credentials;
+pub mod daemon;
 pub mod desired;
 pub mod facts;
+pub mod failure;
+mod interfaces;
+mod key;
+mod labels;
+mod observed;
+mod place;
+pub mod plan;
+mod probes;
+pub mod reconcile;
 pub mod report;
+mod result;
+mod run;
+pub mod step;
+pub mod trial;

@@ -17,6 +17,8 @@ pub struct Report {
     pub failure: Option<Failure>,
     /// What was done, for people; empty if there was nothing to do.
     pub done: Vec<String>,
+    /// What people should know besides: maps that began empty, a tag that could not be compared.
+    pub notes: Vec<String>,
 }
 
 /// Whether the programs of an application are loaded.

@@ -1,0 +1,108 @@
+//! Rules of single fields, and those of what both scopes have.
+
+use regex::Regex;
+
+use super::Problem;
+use super::selectors::label_selector;
+use crate::application::ApplicationCommon;
+use crate::bytecode::ByteCode;
+use crate::name;
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// In the order of the fields.
+    pub problems: Vec<Problem>,
+}
+
+impl Found {
+    /// Adds one.
+    pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { path: path.into(), message: message.into() });
+    }
+
+    /// Names of programs, functions and trace points.
+    pub fn name(&mut self, path: &str, value: &str) {
+        let length = value.chars().count();
+        if !(1..=64).contains(&length) || !matches(name::NAME, value) {
+            self.add(
+                path,
+                format!(
+                    "\"{value}\" is no name: 3 to 64 characters, a letter first, then letters, digits and _ are allowed"
+                ),
+            );
+        }
+    }
+
+    /// Priorities.
+    pub fn priority(&mut self, path: &str, value: Option<i32>) {
+        if let Some(value) = value.filter(|value| !(0..=1000).contains(value)) {
+            self.add(format!("{path}.priority"), format!("{value} is out of range: 0 to 1000 are allowed"));
+        }
+    }
+}
+
+/// Whether a pattern of [`name`] is found in a value.
+fn matches(pattern: &str, value: &str) -> bool {
+    // The patterns are constants of this crate, and a test compiles each.
+    Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(value))
+}
+
+/// What both scopes have.
+pub fn common(found: &mut Found, common: &ApplicationCommon) {
+    label_selector(found, "spec.nodeSelector", &common.node_selector);
+    byte_code(found, &common.byte_code);
+    for name in common.global_data.iter().flatten().map(|(name, _)| name) {
+        if name.is_empty() || name.contains('\0') {
+            found.add("spec.globalData", format!("{name:?} names no global variable"));
+        }
+    }
+}
+
+fn byte_code(found: &mut Found, code: &ByteCode) {
+    let path = "spec.byteCode";
+    match (&code.image, &code.path) {
+        (Some(_), Some(_)) => {
+            found.add(path, "image and path are both given: exactly one of them is allowed")
+        }
+        (None, None) => found.add(path, "neither image nor path is given: exactly one of them is needed"),
+        (Some(image), None) => {
+            if image.url.chars().count() > 525 || !matches(name::IMAGE, &image.url) {
+                found.add(
+                    format!("{path}.image.url"),
+                    format!(
+                        "\"{}\" is no image reference: REGISTRY/REPOSITORY:TAG of at most 525 characters",
+                        image.url
+                    ),
+                );
+            }
+            if let Some(secret) = &image.image_pull_secret {
+                for (field, value) in [("name", &secret.name), ("namespace", &secret.namespace)] {
+                    if value.is_empty() {
+                        found.add(
+                            format!("{path}.image.imagePullSecret.{field}"),
+                            "it is empty: a name is needed",
+                        );
+                    }
+                }
+            }
+        }
+        (None, Some(file)) => {
+            if !matches(name::PATH, file) {
+                found.add(format!("{path}.path"), format!("\"{file}\" is no absolute path of a file"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shared_patterns_compile() {
+        for pattern in [name::NAME, name::IMAGE, name::PATH] {
+            assert!(Regex::new(pattern).is_ok(), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Selectors: of labels, of interfaces.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use regex::Regex;
+
+use super::Problem;
+use super::fields::Found;
+use crate::interface::InterfaceSelector;
+use crate::program::{ClusterProgram, Program};
+use crate::spec::Spec;
+
+/// Operators of expressions, as Kubernetes knows them.
+const OPERATORS: &str = "In, NotIn, Exists and DoesNotExist are allowed";
+
+/// A selector that the API server takes as it is: its schema has no rules for operators.
+pub fn label_selector(found: &mut Found, path: &str, selector: &LabelSelector) {
+    for (at, expression) in selector.match_expressions.iter().flatten().enumerate() {
+        let path = format!("{path}.matchExpressions[{at}]");
+        let values = expression.values.as_ref().map_or(0, Vec::len);
+        if expression.key.is_empty() {
+            found.add(format!("{path}.key"), "it is empty: the name of a label is needed");
+        }
+        match (expression.operator.as_str(), values) {
+            ("In" | "NotIn", 0) => {
+                found.add(
+                    format!("{path}.values"),
+                    format!("{} needs at least one value", expression.operator),
+                );
+            }
+            ("Exists" | "DoesNotExist", 1..) => {
+                found.add(format!("{path}.values"), format!("{} takes no values", expression.operator));
+            }
+            ("In" | "NotIn" | "Exists" | "DoesNotExist", _) => {}
+            (other, _) => {
+                found.add(format!("{path}.operator"), format!("\"{other}\" is no operator: {OPERATORS}"));
+            }
+        }
+    }
+}
+
+/// Exactly one way to choose interfaces.
+pub fn interface_selector(found: &mut Found, path: &str, selector: &InterfaceSelector) {
+    let path = format!("{path}.interfaceSelector");
+    let given = usize::from(selector.interfaces.is_some())
+        + usize::from(selector.primary_node_interface.is_some())
+        + usize::from(selector.interfaces_discovery_config.is_some());
+    if given != 1 {
+        found.add(
+            &path,
+            format!(
+                "{given} ways to choose interfaces are given: exactly one of interfaces, primaryNodeInterface and \
+                 interfacesDiscoveryConfig is allowed"
+            ),
+        );
+    }
+    for (at, name) in selector.interfaces.iter().flatten().enumerate() {
+        if !is_interface_name(name) {
+            found.add(
+                format!("{path}.interfaces[{at}]"),
+                format!(
+                    "\"{name}\" is no name of an interface: 1 to 15 bytes without / and spaces are allowed"
+                ),
+            );
+        }
+    }
+}
+
+/// What the kernel takes as a name (`dev_valid_name`).
+fn is_interface_name(name: &str) -> bool {
+    (1..16).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && !name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace())
+}
+
+/// The pattern inside `/…/`; none if an entry is a plain name.
+#[must_use]
+pub fn pattern(entry: &str) -> Option<&str> {
+    entry.strip_prefix('/')?.strip_suffix('/')
+}
+
+/// Patterns of interfaces that are none.
+pub fn patterns(spec: &Spec) -> Vec<Problem> {
+    let mut found = Found::default();
+    let mut look = |program: usize, block: &str, selectors: Vec<&InterfaceSelector>| {
+        for (link, selector) in selectors.into_iter().enumerate() {
+            let path = format!(
+                "spec.programs[{program}].{block}.links[{link}].interfaceSelector.interfacesDiscoveryConfig.allowedInterfaces"
+            );
+            let allowed =
+                selector.interfaces_discovery_config.iter().flat_map(|config| &config.allowed_interfaces);
+            for (at, entry) in allowed.enumerate() {
+                if let Some(Err(error)) = pattern(entry.trim()).map(Regex::new) {
+                    found.add(
+                        format!("{path}[{at}]"),
+                        format!("\"{entry}\" is no pattern: {}", last_line(&error)),
+                    );
+                }
+            }
+        }
+    };
+    match spec {
+        Spec::Cluster(spec) => {
+            for (at, program) in spec.programs.iter().enumerate() {
+                let ClusterProgram { xdp, tc, tcx, .. } = program;
+                let links = xdp.iter().flat_map(|block| &block.links);
+                look(at, "xdp", links.map(|link| &link.point.interface_selector).collect());
+                let links = tc.iter().flat_map(|block| &block.links);
+                look(at, "tc", links.map(|link| &link.point.at.interface_selector).collect());
+                let links = tcx.iter().flat_map(|block| &block.links);
+                look(at, "tcx", links.map(|link| &link.point.interface_selector).collect());
+            }
+        }
+        Spec::Namespaced(spec) => {
+            for (at, program) in spec.programs.iter().enumerate() {
+                let Program { xdp, tc, tcx, .. } = program;
+                let links = xdp.iter().flat_map(|block| &block.links);
+                look(at, "xdp", links.map(|link| &link.point.interface_selector).collect());
+                let links = tc.iter().flat_map(|block| &block.links);
+                look(at, "tc", links.map(|link| &link.point.at.interface_selector).collect());
+                let links = tcx.iter().flat_map(|block| &block.links);
+                look(at, "tcx", links.map(|link| &link.point.interface_selector).collect());
+            }
+        }
+    }
+    found.problems
+}
+
+/// The line of a compile error that says what is wrong; those before it draw the place.
+#[must_use]
+pub fn last_line(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next_back().unwrap_or_default();
+    line.trim().trim_start_matches("error: ").to_owned()
+}

@@ -1,0 +1,44 @@
+//! Credentials for a registry: with one call, never in metadata.
+
+use std::fmt;
+
+use bpfman_proto::v1::bytecode_location::Location;
+use bpfman_proto::v1::{BytecodeLocation, LoadRequest};
+
+/// A user of a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Name.
+    pub username: String,
+    /// Password or token.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// The request with the credentials in it, where it is for an image.
+#[must_use]
+pub fn with(mut request: LoadRequest, credentials: Option<&Credentials>) -> LoadRequest {
+    if let (Some(BytecodeLocation { location: Some(Location::Image(image)) }), Some(credentials)) =
+        (&mut request.bytecode, credentials)
+    {
+        image.username = Some(credentials.username.clone());
+        image.password = Some(credentials.password.clone());
+    }
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let credentials = Credentials { username: "ann".into(), password: "secret".into() };
+        assert!(!format!("{credentials:?}").contains("secret"));
+    }
+}

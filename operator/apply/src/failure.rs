@@ -1,0 +1,151 @@
+//! Failed calls: told from a daemon that is not there, and made ready for a status.
+
+use bpfman_application::state::node::Failure;
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::{HINT_TRAILER, REASON_TRAILER};
+use tonic::{Code, Status};
+
+use crate::daemon::Daemon;
+
+/// Longest message of a failure, in bytes.
+pub const LONGEST_MESSAGE: usize = 1024;
+
+/// The daemon cannot be reached, or went away during a call.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot reach bpfmand at {daemon}: {why}")]
+pub struct Unreachable {
+    /// Where it should be.
+    pub daemon: String,
+    /// What the connection said.
+    pub why: String,
+}
+
+/// Why a call came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The daemon does not have this call.
+    Absent,
+    /// The daemon said no.
+    Said {
+        /// gRPC code.
+        code: Code,
+        /// What it said.
+        failure: Failure,
+    },
+}
+
+impl Refusal {
+    /// What it said.
+    #[must_use]
+    pub fn failure(self) -> Failure {
+        match self {
+            Self::Said { failure, .. } => failure,
+            Self::Absent => Failure {
+                reason: "unsupported".to_owned(),
+                message: "this version of the daemon does not have the call".to_owned(),
+                hint: "install a newer bpfmand".to_owned(),
+                ..Failure::default()
+            },
+        }
+    }
+
+    /// Whether it says that the thing is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Said { code: Code::NotFound, .. })
+    }
+}
+
+/// Tells a daemon's answer from a broken connection.
+///
+/// # Errors
+/// [`Unreachable`] if the status is the connection's: the daemon's own name a reason in a trailer.
+pub fn refusal(daemon: &Daemon, status: &Status) -> Result<Refusal, Unreachable> {
+    let reason = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
+    match (reason, status.code()) {
+        (None, Code::Unimplemented) => Ok(Refusal::Absent),
+        (None, Code::Unavailable | Code::Unknown | Code::Cancelled) => {
+            Err(Unreachable { daemon: daemon.name().to_owned(), why: root_cause(status) })
+        }
+        (reason, code) => {
+            let hint = status.metadata().get_bin(HINT_TRAILER).and_then(|value| value.to_bytes().ok());
+            let hint = hint.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+            let reason = reason.map_or_else(|| format!("{code:?}").to_lowercase(), str::to_owned);
+            Ok(Refusal::Said { code, failure: failure(&reason, status.message(), &hint) })
+        }
+    }
+}
+
+/// The innermost cause that a transport gives: "No such file or directory" rather than "tcp connect error".
+fn root_cause(status: &Status) -> String {
+    let mut error: &dyn std::error::Error = status;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    if std::ptr::addr_eq(std::ptr::from_ref(error), std::ptr::from_ref::<dyn std::error::Error>(status)) {
+        status.message().to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+/// A failure whose texts fit into a status.
+#[must_use]
+pub fn failure(reason: &str, message: &str, hint: &str) -> Failure {
+    Failure { reason: reason.to_owned(), program: String::new(), message: cut(message), hint: cut(hint) }
+}
+
+/// A failure that came as a message.
+#[must_use]
+pub fn of_message(said: &ext::Failure) -> Failure {
+    failure(&said.reason, &said.message, &said.hint)
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= LONGEST_MESSAGE {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(LONGEST_MESSAGE - " …".len());
+    format!("{} …", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::metadata::{MetadataMap, MetadataValue};
+
+    use super::*;
+
+    fn daemon() -> Daemon {
+        Daemon::at(std::path::Path::new("/nowhere/sock"))
+    }
+
+    #[tokio::test]
+    async fn the_daemons_no_is_no_broken_connection() {
+        let mut trailers = MetadataMap::new();
+        trailers.insert(REASON_TRAILER, MetadataValue::from_static("registry"));
+        trailers.insert_bin(HINT_TRAILER, MetadataValue::from_bytes("log in".as_bytes()));
+        let status = Status::with_metadata(Code::Unavailable, "no answer", trailers);
+        let failure = refusal(&daemon(), &status).unwrap().failure();
+        assert_eq!(
+            (failure.reason.as_str(), failure.message.as_str(), failure.hint.as_str()),
+            ("registry", "no answer", "log in")
+        );
+        let broken = refusal(&daemon(), &Status::unavailable("transport error")).unwrap_err();
+        assert_eq!(broken.to_string(), "cannot reach bpfmand at /nowhere/sock: transport error");
+        assert_eq!(refusal(&daemon(), &Status::unimplemented("")).unwrap(), Refusal::Absent);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_not_there_is_named_with_its_error() {
+        let status = daemon().ext().info(ext::InfoRequest {}).await.unwrap_err();
+        let broken = refusal(&daemon(), &status).unwrap_err();
+        assert!(broken.why.contains("No such file or directory"), "{broken}");
+    }
+
+    #[test]
+    fn long_messages_are_cut_at_a_character() {
+        let said = failure("kernel-refused", &"ü".repeat(4000), "");
+        assert!(said.message.len() <= LONGEST_MESSAGE);
+        assert!(said.message.ends_with("ü …"));
+    }
+}

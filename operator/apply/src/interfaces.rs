@@ -1,0 +1,188 @@
+//! Which interfaces an attachment is for.
+
+use bpfman_application::check::{last_line, pattern};
+use bpfman_application::interface::{InterfaceSelector, InterfacesDiscovery};
+use regex::Regex;
+
+use crate::facts::{Facts, Interface, Netns, Pod};
+
+/// Where network namespaces with a name have their files.
+const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
+
+/// One interface to attach to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Name.
+    pub interface: String,
+    /// Path of its namespace's file; absent: the daemon's own.
+    pub netns: Option<String>,
+    /// What tells it from every other interface, whatever path leads there.
+    pub identity: String,
+    /// Uid of the pod it belongs to.
+    pub pod: Option<String>,
+}
+
+/// The namespaces to look into.
+#[derive(Clone, Debug)]
+pub enum Rooms<'a> {
+    /// The node's own; for discovery also those with a name.
+    Node,
+    /// Those of pods.
+    Pods(Vec<&'a Pod>),
+}
+
+/// One namespace.
+struct Room<'a> {
+    netns: Option<&'a Netns>,
+    pod: Option<&'a Pod>,
+}
+
+impl Room<'_> {
+    fn point(&self, interface: &str) -> Point {
+        let Some(netns) = self.netns else { return Point::of_node(interface, None) };
+        let (inode, cookie) = netns.identity;
+        // A pod's namespace may be another after a boot, with the same numbers: the uid tells pods apart.
+        let pod = self.pod.map(|pod| pod.uid.clone());
+        let uid = pod.as_deref().unwrap_or_default();
+        Point {
+            interface: interface.to_owned(),
+            netns: Some(netns.path.clone()),
+            identity: format!("{interface} in pod {uid} net:{inode}:{cookie}"),
+            pod,
+        }
+    }
+}
+
+impl Point {
+    fn of_node(interface: &str, netns: Option<&str>) -> Self {
+        let identity = match netns {
+            Some(path) => format!("{interface} in {path}"),
+            None => interface.to_owned(),
+        };
+        Self { interface: interface.to_owned(), netns: netns.map(str::to_owned), identity, pod: None }
+    }
+}
+
+/// The interfaces that a selector means, now. What cannot be found out is added to `problems`.
+pub fn points(
+    selector: &InterfaceSelector,
+    rooms: &Rooms<'_>,
+    facts: &Facts,
+    problems: &mut Vec<String>,
+) -> Vec<Point> {
+    let found = places(rooms, problems);
+    if let Some(config) = &selector.interfaces_discovery_config {
+        return discovered(config, rooms, &found, facts, problems);
+    }
+    let names = match (&selector.interfaces, selector.primary_node_interface) {
+        (Some(names), _) => names.iter().map(String::as_str).collect(),
+        // Any value counts, as in the published API.
+        (None, Some(_)) => primary(facts, problems),
+        (None, None) => Vec::new(),
+    };
+    found.iter().flat_map(|room| names.iter().map(|name| room.point(name))).collect()
+}
+
+fn places<'a>(rooms: &Rooms<'a>, problems: &mut Vec<String>) -> Vec<Room<'a>> {
+    let Rooms::Pods(pods) = rooms else { return vec![Room { netns: None, pod: None }] };
+    let mut places = Vec::new();
+    for pod in pods {
+        match &pod.netns {
+            _ if pod.host_network => places.push(Room { netns: None, pod: None }),
+            Some(netns) => places.push(Room { netns: Some(netns), pod: Some(pod) }),
+            None => problems.push(format!(
+                "the network namespace of pod {}/{} is not known yet",
+                pod.namespace, pod.name
+            )),
+        }
+    }
+    places
+}
+
+/// The interfaces of the node that carry its internal addresses.
+fn primary<'a>(facts: &'a Facts, problems: &mut Vec<String>) -> Vec<&'a str> {
+    let carries = |interface: &&Interface| {
+        interface.netns.is_none() && interface.addresses.iter().any(|one| facts.addresses.contains(one))
+    };
+    let found = facts.interfaces.iter().find(carries).map(|interface| interface.name.as_str());
+    if found.is_none() {
+        let addresses: Vec<String> = facts.addresses.iter().map(ToString::to_string).collect();
+        problems.push(match &addresses[..] {
+            [] => "the primary interface is not known: the node has no internal address".to_owned(),
+            _ => {
+                format!("the primary interface is not known: no interface carries {}", addresses.join(" or "))
+            }
+        });
+    }
+    found.into_iter().collect()
+}
+
+fn discovered(
+    config: &InterfacesDiscovery,
+    rooms: &Rooms<'_>,
+    places: &[Room<'_>],
+    facts: &Facts,
+    problems: &mut Vec<String>,
+) -> Vec<Point> {
+    if !config.interface_auto_discovery {
+        return Vec::new();
+    }
+    let allowed = allowed(&config.allowed_interfaces, problems);
+    let wanted = |interface: &Interface| {
+        let name = &interface.name;
+        let excluded = config.exclude_interfaces.iter().any(|excluded| excluded.trim() == name);
+        !excluded && (config.allowed_interfaces.is_empty() || allowed.iter().any(|one| one.matches(name)))
+    };
+    let all = facts.interfaces.iter().filter(|interface| wanted(interface));
+    match rooms {
+        // Interfaces that are down count too: one that goes down and up again keeps its program.
+        Rooms::Node => all
+            .filter(|interface| interface.netns.as_deref().is_none_or(is_named))
+            .map(|interface| Point::of_node(&interface.name, interface.netns.as_deref()))
+            .collect(),
+        Rooms::Pods(_) => {
+            let all: Vec<&Interface> = all.collect();
+            let inside = |room: &Room<'_>, interface: &Interface| {
+                interface.netns.as_deref() == room.netns.map(|netns| netns.path.as_str())
+            };
+            let of = |room| {
+                all.iter().filter(move |interface| inside(room, interface)).map(|one| room.point(&one.name))
+            };
+            places.iter().flat_map(of).collect()
+        }
+    }
+}
+
+fn is_named(path: &str) -> bool {
+    NAMED.iter().any(|folder| path.starts_with(folder))
+}
+
+/// One entry of `allowedInterfaces`.
+enum Allowed<'a> {
+    Exactly(&'a str),
+    Pattern(Regex),
+}
+
+impl Allowed<'_> {
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exactly(one) => *one == name,
+            Self::Pattern(pattern) => pattern.is_match(name),
+        }
+    }
+}
+
+/// The entries that can be understood; the others are named.
+fn allowed<'a>(entries: &'a [String], problems: &mut Vec<String>) -> Vec<Allowed<'a>> {
+    let mut understood = Vec::new();
+    for entry in entries.iter().map(|entry| entry.trim()) {
+        match pattern(entry).map(Regex::new) {
+            None => understood.push(Allowed::Exactly(entry)),
+            Some(Ok(pattern)) => understood.push(Allowed::Pattern(pattern)),
+            Some(Err(error)) => {
+                problems.push(format!("allowedInterfaces: {entry} is no pattern: {}", last_line(&error)));
+            }
+        }
+    }
+    understood
+}

@@ -1,0 +1,35 @@
+//! The attachments of one program, each once.
+
+use std::collections::BTreeMap;
+
+use crate::desired::{Link, LinkKey};
+
+/// Attachments while they are gathered.
+#[derive(Debug, Default)]
+pub struct Links(BTreeMap<LinkKey, Link>);
+
+impl Links {
+    /// Adds one. What is there already, in all that a user can say of it, is one; what differs from it in its place
+    /// alone is another one at the same hook.
+    pub fn add(&mut self, identity: &str, link: Link) {
+        for number in 1_u32.. {
+            let key = match number {
+                1 => LinkKey(identity.to_owned()),
+                _ => LinkKey(format!("{identity} #{number}")),
+            };
+            match self.0.get(&key) {
+                Some(there) if *there == link => return,
+                Some(_) => {}
+                None => {
+                    self.0.insert(key, link);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn into_map(self) -> BTreeMap<LinkKey, Link> {
+        self.0
+    }
+}

@@ -1,0 +1,151 @@
+//! What the daemon has of an application.
+
+use std::collections::BTreeMap;
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+
+use crate::content::{CONTENT_KEY, LINK_KEY, UUID_KEY};
+use crate::daemon::Daemon;
+use crate::desired::{LinkKey, Load, Owner};
+use crate::failure::{Refusal, Unreachable, refusal};
+use crate::place::Place;
+
+/// All programs of one owner, in the order they were loaded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    pub programs: Vec<ObservedProgram>,
+}
+
+/// A loaded program.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObservedProgram {
+    /// Kernel id.
+    pub id: u32,
+    /// The daemon's own number: later ones are greater.
+    pub uid: u64,
+    pub name: String,
+    /// As it was declared: `kprobe` also for a return probe.
+    pub declared: String,
+    pub content: String,
+    /// Digest of its image; empty if it came from a file.
+    pub digest: String,
+    /// sha256 of the object file.
+    pub object_sha256: String,
+    pub links: Vec<ObservedLink>,
+}
+
+/// An attachment that this crate made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObservedLink {
+    pub id: u32,
+    pub key: LinkKey,
+    pub uuid: String,
+    pub place: Place,
+    pub netns: Option<String>,
+    /// "ok", or what differs from what was asked for.
+    pub state: String,
+    /// One line for people.
+    pub attachment: String,
+}
+
+impl ObservedProgram {
+    /// Whether it is the version that is wanted. `digest` is what the image's tag stands for now, where it was asked.
+    pub fn is_current(&self, load: &Load, digest: Option<&str>) -> bool {
+        self.content == load.content
+            && digest.is_none_or(|digest| digest == self.digest)
+            && load.object_sha256.as_ref().is_none_or(|sha256| *sha256 == self.object_sha256)
+    }
+
+    /// Its type as manifests declare it and its name: what stays the same over versions.
+    pub fn identity(&self) -> (&str, &str) {
+        (&self.name, &self.declared)
+    }
+}
+
+/// The latest of each name and type.
+pub fn latest<'a>(
+    programs: impl IntoIterator<Item = &'a ObservedProgram>,
+) -> BTreeMap<(&'a str, &'a str), &'a ObservedProgram> {
+    let mut latest = BTreeMap::new();
+    for program in programs {
+        let there = latest.entry(program.identity()).or_insert(program);
+        if there.uid < program.uid {
+            *there = program;
+        }
+    }
+    latest
+}
+
+/// Type as it is declared, of a name in a manifest or of the daemon's exact name.
+pub fn declared(program_type: &str) -> String {
+    let lower = program_type.to_ascii_lowercase();
+    match lower.as_str() {
+        "kretprobe" => "kprobe".to_owned(),
+        "uretprobe" => "uprobe".to_owned(),
+        _ => lower,
+    }
+}
+
+/// Asks the daemon. Two calls, whatever there is.
+pub async fn observe(daemon: &Daemon, owner: &Owner) -> Result<Result<Observed, Refusal>, Unreachable> {
+    let pair = || std::collections::HashMap::from([(UUID_KEY.to_owned(), owner.uid.clone())]);
+    let select = v1::ListRequest { match_metadata: pair(), ..Default::default() };
+    let request = ext::ListProgramsRequest { select: Some(select), ..Default::default() };
+    let programs = match daemon.ext().list_programs(request).await {
+        Ok(answer) => answer.into_inner().programs,
+        Err(status) => return refusal(daemon, &status).map(Err),
+    };
+    if programs.is_empty() {
+        return Ok(Ok(Observed::default()));
+    }
+    let request = ext::ListLinksRequest { match_metadata: pair(), ..Default::default() };
+    let links = match daemon.ext().list_links(request).await {
+        Ok(answer) => answer.into_inner().links,
+        Err(status) => return refusal(daemon, &status).map(Err),
+    };
+    Ok(Ok(gather(programs, &links)))
+}
+
+/// Programs with the links that this crate made for them. Links of others to the same programs are left alone.
+fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> Observed {
+    let of = |id| links.iter().filter(move |link| link.program_id == id).filter_map(link);
+    let mut programs: Vec<ObservedProgram> = programs
+        .into_iter()
+        .filter_map(|program| {
+            let (info, kernel) = (program.info?, program.kernel_info?);
+            Some(ObservedProgram {
+                id: kernel.id,
+                uid: program.uid,
+                name: info.name,
+                declared: declared(&program.program_type),
+                content: info.metadata.get(CONTENT_KEY).cloned().unwrap_or_default(),
+                digest: program.image_digest,
+                object_sha256: program.bytecode_sha256,
+                links: of(kernel.id).collect(),
+            })
+        })
+        .collect();
+    programs.sort_by_key(|program| program.uid);
+    Observed { programs }
+}
+
+fn link(link: &ext::Link) -> Option<ObservedLink> {
+    use v1::attach_info::Info;
+    let key = link.metadata.get(LINK_KEY)?;
+    let netns = match link.attach_info.as_ref().and_then(|attach| attach.info.as_ref()) {
+        Some(Info::XdpAttachInfo(info)) => info.netns.clone(),
+        Some(Info::TcAttachInfo(info)) => info.netns.clone(),
+        Some(Info::TcxAttachInfo(info)) => info.netns.clone(),
+        _ => None,
+    };
+    Some(ObservedLink {
+        id: link.id,
+        key: LinkKey(key.clone()),
+        uuid: link.metadata.get(UUID_KEY).cloned().unwrap_or_default(),
+        place: Place::of_link(link),
+        netns,
+        state: link.state.clone(),
+        attachment: link.attachment.clone(),
+    })
+}

@@ -1,0 +1,110 @@
+//! Where an attachment is among the others of its hook: what may change without making it again.
+
+use std::collections::BTreeSet;
+
+use bpfman_application::place::LinkOrder;
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1::{AttachInfo, attach_info::Info};
+use bpfman_verdicts::{TC, TC_DEFAULT, Verdicts, XDP, XDP_DEFAULT};
+
+/// Priority of an attachment that names none, as in the published API.
+pub const DEFAULT_PRIORITY: i32 = 1000;
+
+/// A place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Lower runs earlier; none where links have no order.
+    pub priority: Option<i32>,
+    /// Numbers of the verdicts after which the next program runs; none where there is no such set.
+    pub proceed_on: Option<BTreeSet<i32>>,
+    /// Intents.
+    pub order: LinkOrder,
+}
+
+impl Place {
+    /// The place that an attach point and intents ask for.
+    #[must_use]
+    pub fn of(attach: &AttachInfo, order: Option<&LinkOrder>) -> Self {
+        let (priority, proceed_on) = match &attach.info {
+            Some(Info::XdpAttachInfo(info)) => {
+                (Some(info.priority), Some(set(&info.proceed_on, XDP_DEFAULT)))
+            }
+            Some(Info::TcAttachInfo(info)) => (Some(info.priority), Some(set(&info.proceed_on, TC_DEFAULT))),
+            Some(Info::TcxAttachInfo(info)) => (Some(info.priority), None),
+            _ => (None, None),
+        };
+        Self { priority, proceed_on, order: order.cloned().unwrap_or_default() }
+    }
+
+    /// The place that a link has.
+    #[must_use]
+    pub fn of_link(link: &ext::Link) -> Self {
+        let order = LinkOrder {
+            role: Some(link.role.clone()).filter(|role| !role.is_empty()),
+            before: link.before.clone(),
+            after: link.after.clone(),
+        };
+        Self::of(&link.attach_info.clone().unwrap_or_default(), Some(&order))
+    }
+
+    /// What has to be changed to come from here to there; none if nothing has.
+    #[must_use]
+    pub fn change(&self, link_id: u32, attach: &AttachInfo, to: &Self) -> Option<ext::UpdateLinkRequest> {
+        let mut request = ext::UpdateLinkRequest { link_id, ..Default::default() };
+        let mut differs = false;
+        if self.priority != to.priority {
+            request.priority = to.priority;
+            differs = true;
+        }
+        if self.proceed_on != to.proceed_on
+            && let Some(set) = &to.proceed_on
+        {
+            request.set_proceed_on = true;
+            request.proceed_on = names(attach, set);
+            differs = true;
+        }
+        if self.order != to.order {
+            request.order = Some(on_the_wire(&to.order));
+            differs = true;
+        }
+        differs.then_some(request)
+    }
+
+    /// Whether the next program runs after a redirect: asked for when a link is made, and not later.
+    #[must_use]
+    pub fn proceeds_on_redirect(&self, attach: &AttachInfo) -> bool {
+        let number = table(attach).and_then(|table| bpfman_verdicts::number(table, "redirect"));
+        match (&self.proceed_on, number) {
+            (Some(set), Some(number)) => set.contains(&number),
+            _ => false,
+        }
+    }
+}
+
+/// Intents as a call takes them.
+#[must_use]
+pub fn on_the_wire(order: &LinkOrder) -> ext::Order {
+    ext::Order {
+        role: order.role.clone().unwrap_or_default(),
+        before: order.before.clone(),
+        after: order.after.clone(),
+    }
+}
+
+fn set(given: &[i32], default: &[i32]) -> BTreeSet<i32> {
+    let numbers = if given.is_empty() { default } else { given };
+    numbers.iter().copied().collect()
+}
+
+fn names(attach: &AttachInfo, set: &BTreeSet<i32>) -> Vec<String> {
+    let known = |number: &i32| table(attach).and_then(|table| bpfman_verdicts::name(table, *number));
+    set.iter().filter_map(known).map(str::to_owned).collect()
+}
+
+const fn table(attach: &AttachInfo) -> Option<&'static Verdicts> {
+    match &attach.info {
+        Some(Info::XdpAttachInfo(_)) => Some(XDP),
+        Some(Info::TcAttachInfo(_)) => Some(TC),
+        _ => None,
+    }
+}

@@ -1,0 +1,326 @@
+//! From a spec and the facts of a machine to what is wanted there. Pure: the same input gives the same answer.
+
+use bpfman_application::application::ApplicationCommon;
+use bpfman_application::bytecode::{ByteCode, ImagePullPolicy};
+use bpfman_application::check;
+use bpfman_application::interface::{Direction, InterfaceSelector};
+use bpfman_application::place::{LinkOrder, OnUnavailable};
+use bpfman_application::pods::{ClusterContainerSelector, ContainerSelector};
+use bpfman_application::probe::{ClusterUprobe, Uprobe};
+use bpfman_application::program::{
+    ClusterProgram, ClusterProgramType, Program as NamespacedProgram, ProgramType,
+};
+pub use bpfman_application::spec::Spec;
+use bpfman_application::tc::{TcPoint, TcxPoint};
+use bpfman_application::xdp::XdpPoint;
+use bpfman_proto::v1::BpfmanProgramType as Wire;
+use bpfman_proto::v1::attach_info::Info;
+use bpfman_proto::v1::bytecode_location::Location;
+use bpfman_proto::{APPLICATION_KEY_NEWER, v1};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::content::{CONTENT_KEY, PROGRAM_NAME_KEY, UUID_KEY, content};
+use crate::desired::{Desired, Link, Load, Owner, Program};
+use crate::facts::{Container, Facts, Pod};
+use crate::interfaces::{Point, Rooms, points};
+use crate::key::Links;
+use crate::place::DEFAULT_PRIORITY;
+use crate::{labels, probes};
+
+/// What an application wants on this machine.
+///
+/// A spec that breaks the rules of its definition is refused as a whole: nothing is changed by it. Patterns of
+/// interfaces that are none, pods without a known namespace and the like are problems of their program, and the rest
+/// stands.
+#[must_use]
+pub fn desired(owner: &Owner, spec: &Spec, facts: &Facts) -> Desired {
+    let refused = check::structure(spec);
+    if !refused.is_empty() {
+        return Desired { owner: owner.clone(), load: None, refused };
+    }
+    if !labels::matches(&spec.common().node_selector, &facts.labels) {
+        return Desired::nothing(owner.clone());
+    }
+    let (info, programs) = match spec {
+        Spec::Cluster(spec) => spec
+            .programs
+            .iter()
+            .map(|program| (cluster_load(program), cluster_program(program, facts)))
+            .unzip(),
+        Spec::Namespaced(spec) => {
+            let pods = pods_of(owner, facts);
+            spec.programs
+                .iter()
+                .map(|program| (namespaced_load(program), namespaced_program(program, &pods, facts)))
+                .unzip()
+        }
+    };
+    let mut request = request(spec.common(), info);
+    let content = content(&request);
+    request.metadata = [
+        (UUID_KEY, owner.uid.as_str()),
+        (PROGRAM_NAME_KEY, owner.name.as_str()),
+        (APPLICATION_KEY_NEWER, owner.name.as_str()),
+        (CONTENT_KEY, content.as_str()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into();
+    let load = Load { request, content, programs, object_sha256: None };
+    Desired { owner: owner.clone(), load: Some(load), refused: Vec::new() }
+}
+
+/// The pods that a namespaced application may touch.
+fn pods_of<'a>(owner: &Owner, facts: &'a Facts) -> Vec<&'a Pod> {
+    let own = |pod: &&Pod| owner.namespace.as_ref() == Some(&pod.namespace);
+    facts.pods.iter().filter(own).collect()
+}
+
+fn request(common: &ApplicationCommon, info: Vec<v1::LoadInfo>) -> v1::LoadRequest {
+    let globals = common.global_data.iter().flatten();
+    v1::LoadRequest {
+        bytecode: Some(v1::BytecodeLocation { location: location(&common.byte_code) }),
+        global_data: globals.map(|(name, value)| (name.clone(), value.0.clone())).collect(),
+        info,
+        ..Default::default()
+    }
+}
+
+fn location(code: &ByteCode) -> Option<Location> {
+    if let Some(image) = &code.image {
+        return Some(Location::Image(v1::BytecodeImage {
+            url: image.url.clone(),
+            image_pull_policy: match image.image_pull_policy {
+                ImagePullPolicy::Always => 0,
+                ImagePullPolicy::IfNotPresent => 1,
+                ImagePullPolicy::Never => 2,
+            },
+            ..Default::default()
+        }));
+    }
+    code.path.clone().map(Location::File)
+}
+
+/// Name of a type in manifests, and the type as it is declared: return probes as their entry probes.
+const fn cluster_type(kind: ClusterProgramType) -> (&'static str, Wire) {
+    match kind {
+        ClusterProgramType::Xdp => ("XDP", Wire::Xdp),
+        ClusterProgramType::Tc => ("TC", Wire::Tc),
+        ClusterProgramType::Tcx => ("TCX", Wire::Tcx),
+        ClusterProgramType::FEntry => ("FEntry", Wire::Fentry),
+        ClusterProgramType::FExit => ("FExit", Wire::Fexit),
+        ClusterProgramType::KProbe => ("KProbe", Wire::Kprobe),
+        ClusterProgramType::KRetProbe => ("KRetProbe", Wire::Kprobe),
+        ClusterProgramType::UProbe => ("UProbe", Wire::Uprobe),
+        ClusterProgramType::URetProbe => ("URetProbe", Wire::Uprobe),
+        ClusterProgramType::TracePoint => ("TracePoint", Wire::Tracepoint),
+    }
+}
+
+const fn namespaced_type(kind: ProgramType) -> (&'static str, Wire) {
+    match kind {
+        ProgramType::Xdp => ("XDP", Wire::Xdp),
+        ProgramType::Tc => ("TC", Wire::Tc),
+        ProgramType::Tcx => ("TCX", Wire::Tcx),
+        ProgramType::UProbe => ("UProbe", Wire::Uprobe),
+        ProgramType::URetProbe => ("URetProbe", Wire::Uprobe),
+    }
+}
+
+fn cluster_load(program: &ClusterProgram) -> v1::LoadInfo {
+    use v1::prog_specific_info::Info as Specific;
+    let fentry = program
+        .fentry
+        .as_ref()
+        .map(|block| Specific::FentryLoadInfo(v1::FentryLoadInfo { fn_name: block.function.clone() }));
+    let fexit = program
+        .fexit
+        .as_ref()
+        .map(|block| Specific::FexitLoadInfo(v1::FexitLoadInfo { fn_name: block.function.clone() }));
+    v1::LoadInfo {
+        name: program.name.clone(),
+        program_type: cluster_type(program.program_type).1.into(),
+        info: fentry.or(fexit).map(|info| v1::ProgSpecificInfo { info: Some(info) }),
+    }
+}
+
+fn namespaced_load(program: &NamespacedProgram) -> v1::LoadInfo {
+    v1::LoadInfo {
+        name: program.name.clone(),
+        program_type: namespaced_type(program.program_type).1.into(),
+        info: None,
+    }
+}
+
+fn cluster_program(program: &ClusterProgram, facts: &Facts) -> Program {
+    let mut plan = Plan { facts, links: Links::default(), problems: Vec::new() };
+    let rooms = |selector: Option<(&Option<String>, &LabelSelector)>| match selector {
+        None => Rooms::Node,
+        Some((namespace, pods)) => Rooms::Pods(cluster_pods(facts, namespace.as_deref(), pods)),
+    };
+    for link in program.xdp.iter().flat_map(|block| &block.links) {
+        let pods = link.network_namespaces.as_ref().map(|pods| (&pods.namespace, &pods.pods));
+        plan.xdp(&link.point, &rooms(pods));
+    }
+    for link in program.tc.iter().flat_map(|block| &block.links) {
+        let pods = link.network_namespaces.as_ref().map(|pods| (&pods.namespace, &pods.pods));
+        plan.tc(&link.point, &rooms(pods));
+    }
+    for link in program.tcx.iter().flat_map(|block| &block.links) {
+        let pods = link.network_namespaces.as_ref().map(|pods| (&pods.namespace, &pods.pods));
+        plan.tcx(&link.point, &rooms(pods));
+    }
+    if let Some(block) = &program.fentry {
+        probes::fentry(&mut plan.links, block);
+    }
+    if let Some(block) = &program.fexit {
+        probes::fexit(&mut plan.links, block);
+    }
+    for link in program.kprobe.iter().flat_map(|block| &block.links) {
+        probes::kprobe(&mut plan.links, &link.function, link.offset);
+    }
+    for link in program.kretprobe.iter().flat_map(|block| &block.links) {
+        probes::kprobe(&mut plan.links, &link.function, 0);
+    }
+    for link in program.tracepoint.iter().flat_map(|block| &block.links) {
+        probes::tracepoint(&mut plan.links, &link.name);
+    }
+    let blocks: [&Option<ClusterUprobe>; 2] = [&program.uprobe, &program.uretprobe];
+    for link in blocks.into_iter().flatten().flat_map(|block| &block.links) {
+        let of = |selector: &ClusterContainerSelector| {
+            let pods = cluster_pods(facts, selector.namespace.as_deref(), &selector.pods);
+            containers(&pods, &selector.container_names)
+        };
+        probes::uprobe(&mut plan.links, &link.point, link.containers.as_ref().map(of));
+    }
+    plan.program(&program.name, cluster_type(program.program_type).0)
+}
+
+fn namespaced_program(program: &NamespacedProgram, pods: &[&Pod], facts: &Facts) -> Program {
+    let mut plan = Plan { facts, links: Links::default(), problems: Vec::new() };
+    // A pod in the node's namespace would lead to the node's own interfaces.
+    let rooms = |selector: &LabelSelector| {
+        let own = pods.iter().filter(|pod| !pod.host_network && labels::matches(selector, &pod.labels));
+        Rooms::Pods(own.copied().collect())
+    };
+    for link in program.xdp.iter().flat_map(|block| &block.links) {
+        plan.xdp(&link.point, &rooms(&link.network_namespaces.pods));
+    }
+    for link in program.tc.iter().flat_map(|block| &block.links) {
+        plan.tc(&link.point, &rooms(&link.network_namespaces.pods));
+    }
+    for link in program.tcx.iter().flat_map(|block| &block.links) {
+        plan.tcx(&link.point, &rooms(&link.network_namespaces.pods));
+    }
+    let blocks: [&Option<Uprobe>; 2] = [&program.uprobe, &program.uretprobe];
+    for link in blocks.into_iter().flatten().flat_map(|block| &block.links) {
+        let ContainerSelector { pods: selector, container_names } = &link.containers;
+        let own = pods.iter().filter(|pod| labels::matches(selector, &pod.labels));
+        let own: Vec<&Pod> = own.copied().collect();
+        probes::uprobe(&mut plan.links, &link.point, Some(containers(&own, container_names)));
+    }
+    plan.program(&program.name, namespaced_type(program.program_type).0)
+}
+
+fn cluster_pods<'a>(facts: &'a Facts, namespace: Option<&str>, selector: &LabelSelector) -> Vec<&'a Pod> {
+    let namespace = namespace.filter(|name| !name.is_empty());
+    let wanted = |pod: &&Pod| {
+        namespace.is_none_or(|name| name == pod.namespace) && labels::matches(selector, &pod.labels)
+    };
+    facts.pods.iter().filter(wanted).collect()
+}
+
+/// Containers of these pods with one of these names; without names all.
+fn containers<'a>(pods: &[&'a Pod], names: &[String]) -> Vec<(&'a Pod, &'a Container)> {
+    let wanted = |container: &&Container| names.is_empty() || names.contains(&container.name);
+    let of = |pod: &'a Pod| pod.containers.iter().filter(wanted).map(move |container| (pod, container));
+    pods.iter().copied().flat_map(of).collect()
+}
+
+/// The attachments of one program while they are gathered.
+struct Plan<'a> {
+    facts: &'a Facts,
+    links: Links,
+    problems: Vec<String>,
+}
+
+impl Plan<'_> {
+    fn xdp(&mut self, point: &XdpPoint, rooms: &Rooms<'_>) {
+        let proceed_on: Vec<i32> = point.proceed_on.iter().map(|verdict| verdict.number()).collect();
+        self.packets("", &point.interface_selector, rooms, &point.order, point.on_unavailable, |at| {
+            Info::XdpAttachInfo(v1::XdpAttachInfo {
+                priority: point.priority.unwrap_or(DEFAULT_PRIORITY),
+                iface: at.interface.clone(),
+                proceed_on: proceed_on.clone(),
+                netns: at.netns.clone(),
+                ..Default::default()
+            })
+        });
+    }
+
+    fn tc(&mut self, point: &TcPoint, rooms: &Rooms<'_>) {
+        let TcPoint { at, proceed_on } = point;
+        let proceed_on: Vec<i32> = proceed_on.iter().map(|verdict| verdict.number()).collect();
+        let side = direction(at.direction);
+        self.packets(side, &at.interface_selector, rooms, &at.order, at.on_unavailable, |place| {
+            Info::TcAttachInfo(v1::TcAttachInfo {
+                priority: at.priority.unwrap_or(DEFAULT_PRIORITY),
+                iface: place.interface.clone(),
+                direction: side.to_owned(),
+                proceed_on: proceed_on.clone(),
+                netns: place.netns.clone(),
+                ..Default::default()
+            })
+        });
+    }
+
+    fn tcx(&mut self, point: &TcxPoint, rooms: &Rooms<'_>) {
+        let side = direction(point.direction);
+        self.packets(side, &point.interface_selector, rooms, &point.order, point.on_unavailable, |place| {
+            Info::TcxAttachInfo(v1::TcxAttachInfo {
+                priority: point.priority.unwrap_or(DEFAULT_PRIORITY),
+                iface: place.interface.clone(),
+                direction: side.to_owned(),
+                netns: place.netns.clone(),
+                ..Default::default()
+            })
+        });
+    }
+
+    /// One attachment for each interface.
+    fn packets(
+        &mut self,
+        side: &str,
+        selector: &InterfaceSelector,
+        rooms: &Rooms<'_>,
+        order: &Option<LinkOrder>,
+        on_unavailable: OnUnavailable,
+        info: impl Fn(&Point) -> Info,
+    ) {
+        for at in points(selector, rooms, self.facts, &mut self.problems) {
+            let identity = match side {
+                "" => at.identity.clone(),
+                side => format!("{side} {}", at.identity),
+            };
+            let link = Link {
+                attach: v1::AttachInfo { info: Some(info(&at)) },
+                order: order.clone(),
+                on_unavailable,
+                pod: at.pod,
+            };
+            self.links.add(&identity, link);
+        }
+    }
+
+    fn program(mut self, name: &str, program_type: &'static str) -> Program {
+        self.problems.sort();
+        self.problems.dedup();
+        Program { name: name.to_owned(), program_type, links: self.links.into_map(), problems: self.problems }
+    }
+}
+
+const fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    }
+}

@@ -1,0 +1,80 @@
+//! Attachments to functions and trace points.
+
+use bpfman_application::place::OnUnavailable;
+use bpfman_application::probe::UprobePoint;
+use bpfman_application::tracing::Tracing;
+use bpfman_proto::v1;
+use bpfman_proto::v1::attach_info::Info;
+
+use crate::desired::Link;
+use crate::facts::{Container, Pod};
+use crate::key::Links;
+
+/// Something without a place among others.
+fn link(info: Info, pod: Option<String>) -> Link {
+    Link {
+        attach: v1::AttachInfo { info: Some(info) },
+        order: None,
+        on_unavailable: OnUnavailable::default(),
+        pod,
+    }
+}
+
+/// A kernel function, or its return. An offset is never negative: that was checked.
+pub fn kprobe(links: &mut Links, function: &str, offset: i64) {
+    let offset = offset.unsigned_abs();
+    let info = v1::KprobeAttachInfo { fn_name: function.to_owned(), offset, ..Default::default() };
+    links.add(&format!("{function}+{offset}"), link(Info::KprobeAttachInfo(info), None));
+}
+
+/// A trace point.
+pub fn tracepoint(links: &mut Links, name: &str) {
+    let info = v1::TracepointAttachInfo { tracepoint: name.to_owned(), ..Default::default() };
+    links.add(name, link(Info::TracepointAttachInfo(info), None));
+}
+
+/// The function that an fentry program was loaded for.
+pub fn fentry(links: &mut Links, block: &Tracing) {
+    if !block.links.is_empty() {
+        links.add(&block.function, link(Info::FentryAttachInfo(v1::FentryAttachInfo::default()), None));
+    }
+}
+
+/// The function that an fexit program was loaded for.
+pub fn fexit(links: &mut Links, block: &Tracing) {
+    if !block.links.is_empty() {
+        links.add(&block.function, link(Info::FexitAttachInfo(v1::FexitAttachInfo::default()), None));
+    }
+}
+
+/// A user-space function, or its return: as the daemon sees files, or as each of these containers does.
+pub fn uprobe(links: &mut Links, point: &UprobePoint, containers: Option<Vec<(&Pod, &Container)>>) {
+    let function = point.function.clone().filter(|function| !function.is_empty());
+    let offset = point.offset.unsigned_abs();
+    // 0 stands for "any process" in clients that cannot leave a number out.
+    let pid = point.pid.filter(|pid| *pid != 0);
+    let of = |container_pid| {
+        Info::UprobeAttachInfo(v1::UprobeAttachInfo {
+            fn_name: function.clone(),
+            offset,
+            target: point.target.clone(),
+            pid,
+            container_pid,
+            ..Default::default()
+        })
+    };
+    let mut identity = format!("{}:{}+{offset}", point.target, function.as_deref().unwrap_or_default());
+    if let Some(pid) = pid {
+        identity.push_str(&format!(" pid {pid}"));
+    }
+    match containers {
+        None => links.add(&identity, link(of(None), None)),
+        Some(containers) => {
+            for (pod, container) in containers {
+                // The id is another one after a restart, when the process is another one too.
+                let identity = format!("{identity} in {}", container.id);
+                links.add(&identity, link(of(Some(container.pid)), Some(pod.uid.clone())));
+            }
+        }
+    }
+}

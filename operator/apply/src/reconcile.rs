@@ -1,0 +1,134 @@
+//! Bringing the daemon as near to what is wanted as can be.
+//!
+//! Nothing is remembered here: what is there is asked first, so that a second call has nothing to do, and a call after
+//! a crash goes on where the one before it ended.
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1::bytecode_location::Location;
+
+pub use crate::credentials::Credentials;
+use crate::daemon::Daemon;
+use crate::desired::{Desired, Load};
+use crate::failure::{self, Refusal, refusal};
+use crate::observed::{Observed, observe};
+use crate::report::{LoadOutcome, Report};
+use crate::result;
+use crate::run::Run;
+use crate::step::{Step, current, link_steps, load_step, newest, steps};
+
+pub use crate::failure::Unreachable;
+pub use crate::trial::{Trial, dry_run};
+
+/// Makes the calls that lead to what is wanted. Without a difference none of them changes anything.
+///
+/// # Errors
+/// [`Unreachable`] if the daemon cannot be reached or goes away. Everything else is in the report: each attachment that
+/// fails is named, and all others go on.
+pub async fn reconcile(
+    daemon: &Daemon,
+    desired: &Desired,
+    credentials: Option<&Credentials>,
+) -> Result<Report, Unreachable> {
+    let seen = match observe(daemon, &desired.owner).await? {
+        Ok(seen) => seen,
+        Err(refusal) => return Ok(result::not_seen(desired, refusal.failure())),
+    };
+    let mut run = Run { daemon, owner: &desired.owner, came: Default::default() };
+    if let Some(problem) = desired.refused.first() {
+        let hint = "correct the application; nothing was changed";
+        let failure = failure::failure("invalid", &problem.to_string(), hint);
+        return Ok(result::refused(&seen, failure));
+    }
+    let Some(load) = &desired.load else {
+        let steps = steps(desired, &seen, None);
+        run.steps(&Load::default(), &Default::default(), &steps).await?;
+        return Ok(result::removed(&seen, run.came));
+    };
+    let mut digest = None;
+    if load_step(load, &seen, None).is_none() {
+        match moved_digest(daemon, load, credentials).await? {
+            Ok(now) => digest = now,
+            Err(refusal) => {
+                let why = refusal.failure().message;
+                run.came.notes.push(format!("whether the image moved is not known: {why}"));
+            }
+        }
+    }
+    let Some(step) = load_step(load, &seen, digest.as_deref()) else {
+        let versions = current(load, &seen, digest.as_deref());
+        let steps = link_steps(load, &versions, &seen, true);
+        run.steps(load, &versions, &steps).await?;
+        return Ok(result::installed(load, &versions, run.came, LoadOutcome::Loaded));
+    };
+    let loaded = match &step {
+        Step::Replace { old, why } => run.replace(load, old, why, credentials).await?,
+        _ => run.load(load, credentials).await?,
+    };
+    let now = match observe(daemon, &desired.owner).await? {
+        Ok(now) => now,
+        Err(refusal) => return Ok(result::not_seen(desired, refusal.failure())),
+    };
+    if loaded {
+        let versions = current(load, &now, None);
+        let steps = link_steps(load, &versions, &now, true);
+        run.steps(load, &versions, &steps).await?;
+        return Ok(result::installed(load, &versions, run.came, LoadOutcome::Loaded));
+    }
+    older(run, load, &now).await
+}
+
+/// The new version cannot be loaded. Where to attach follows the spec, what runs is the older version: a pod that comes
+/// meanwhile is not without its programs.
+async fn older(mut run: Run<'_>, load: &Load, now: &Observed) -> Result<Report, Unreachable> {
+    if now.programs.is_empty() {
+        return Ok(result::installed(load, &Default::default(), run.came, LoadOutcome::Failed));
+    }
+    let versions = newest(load, now);
+    let steps = link_steps(load, &versions, now, false);
+    run.steps(load, &versions, &steps).await?;
+    Ok(result::installed(load, &versions, run.came, LoadOutcome::OlderRuns))
+}
+
+/// What would be done. Changes nothing.
+///
+/// # Errors
+/// [`Unreachable`].
+pub async fn diff(daemon: &Daemon, desired: &Desired) -> Result<Vec<Step>, Unreachable> {
+    // Who may not look is told so by the call that would change something.
+    let seen = observe(daemon, &desired.owner).await?.unwrap_or_default();
+    let digest = match &desired.load {
+        Some(load) if load_step(load, &seen, None).is_none() => {
+            moved_digest(daemon, load, None).await?.unwrap_or_default()
+        }
+        _ => None,
+    };
+    Ok(steps(desired, &seen, digest.as_deref()))
+}
+
+/// The digest that the image's tag stands for now, where the registry is to be asked every time.
+async fn moved_digest(
+    daemon: &Daemon,
+    load: &Load,
+    credentials: Option<&Credentials>,
+) -> Result<Result<Option<String>, Refusal>, Unreachable> {
+    let request = crate::credentials::with(load.request.clone(), credentials);
+    let image = match request.bytecode.and_then(|bytecode| bytecode.location) {
+        Some(Location::Image(image)) if image.image_pull_policy == ALWAYS => image,
+        _ => return Ok(Ok(None)),
+    };
+    let mut events = match daemon.ext().pull(ext::PullRequest { image: Some(image) }).await {
+        Ok(answer) => answer.into_inner(),
+        Err(status) => return refusal(daemon, &status).map(Err),
+    };
+    let mut digest = None;
+    loop {
+        match events.message().await {
+            Ok(Some(event)) => digest = Some(event.digest).filter(|digest| !digest.is_empty()).or(digest),
+            Ok(None) => return Ok(Ok(digest)),
+            Err(status) => return refusal(daemon, &status).map(Err),
+        }
+    }
+}
+
+/// `image_pull_policy` on the wire.
+const ALWAYS: i32 = 0;

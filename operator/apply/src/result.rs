@@ -1,0 +1,160 @@
+//! From what came of the calls to a report.
+
+use std::collections::BTreeMap;
+
+use bpfman_application::state::node::Failure;
+
+use crate::content::link_uuid;
+use crate::desired::{Desired, LinkKey, Load, Program};
+use crate::failure;
+use crate::observed::{Observed, ObservedLink, ObservedProgram};
+use crate::report::{LinkOutcome, LinkReport, LoadOutcome, ProgramReport, Report};
+use crate::run::Came;
+use crate::step::OK;
+
+/// The daemon did not let itself be asked.
+pub fn not_seen(desired: &Desired, failure: Failure) -> Report {
+    let load = if desired.load.is_some() { LoadOutcome::Failed } else { LoadOutcome::UnloadFailed };
+    Report { load, failure: Some(failure), ..Report::default() }
+}
+
+/// The spec cannot be acted on: what runs stays.
+pub fn refused(seen: &Observed, failure: Failure) -> Report {
+    let load = if seen.programs.is_empty() { LoadOutcome::Failed } else { LoadOutcome::OlderRuns };
+    let programs = seen.programs.iter().map(|program| still(program, &Came::default())).collect();
+    Report {
+        load,
+        digest: digest(seen.programs.iter()),
+        programs,
+        failure: Some(failure),
+        ..Report::default()
+    }
+}
+
+/// Nothing is wanted here.
+pub fn removed(seen: &Observed, came: Came) -> Report {
+    let left: Vec<&ObservedProgram> =
+        seen.programs.iter().filter(|program| came.not_unloaded.contains_key(&program.id)).collect();
+    Report {
+        load: if left.is_empty() { LoadOutcome::NotWanted } else { LoadOutcome::UnloadFailed },
+        digest: digest(left.iter().copied()),
+        programs: left.iter().map(|program| still(program, &came)).collect(),
+        failure: came.failure,
+        done: came.done,
+        notes: came.notes,
+    }
+}
+
+/// The programs are wanted; `versions` run.
+pub fn installed(
+    load: &Load,
+    versions: &BTreeMap<String, &ObservedProgram>,
+    came: Came,
+    outcome: LoadOutcome,
+) -> Report {
+    let owner = load.request.metadata.get(crate::content::UUID_KEY).cloned().unwrap_or_default();
+    let of = |program: &Program| program_report(&owner, program, versions.get(&program.name).copied(), &came);
+    Report {
+        load: outcome,
+        digest: digest(versions.values().copied()),
+        programs: load.programs.iter().map(of).collect(),
+        failure: came.failure,
+        done: came.done,
+        notes: came.notes,
+    }
+}
+
+fn digest<'a>(mut programs: impl Iterator<Item = &'a ObservedProgram>) -> String {
+    programs
+        .find(|program| !program.digest.is_empty())
+        .map(|program| program.digest.clone())
+        .unwrap_or_default()
+}
+
+fn program_report(
+    owner: &str,
+    program: &Program,
+    running: Option<&ObservedProgram>,
+    came: &Came,
+) -> ProgramReport {
+    let there = |key: &LinkKey| {
+        running.and_then(|running| {
+            running.links.iter().find(|link| link.key == *key && !came.detached.contains(&link.id))
+        })
+    };
+    let wanted = program.links.iter().map(|(key, link)| {
+        let place = (program.name.clone(), key.clone());
+        let before = there(key);
+        let id = came.attached.get(&place).copied().or(before.map(|link| link.id));
+        let status = match (came.not_attached.get(&place), id, before) {
+            (Some(failure), ..) => LinkOutcome::AttachFailed(failure.clone()),
+            (None, None, _) => LinkOutcome::NotAttached,
+            (None, Some(id), Some(before)) if before.id == id && before.state != OK => {
+                LinkOutcome::AttachFailed(differs(&program.name, before))
+            }
+            (None, Some(_), _) => LinkOutcome::Attached,
+        };
+        let uuid = before.map(|link| link.uuid.clone()).filter(|uuid| !uuid.is_empty());
+        LinkReport {
+            key: key.clone(),
+            wanted: Some(link.clone()),
+            uuid: uuid.unwrap_or_else(|| link_uuid(owner, &program.name, &key.0)),
+            id,
+            status,
+        }
+    });
+    let left = running.into_iter().flat_map(|running| &running.links);
+    let left = left.filter_map(|link| {
+        let failure = came.not_detached.get(&link.id)?;
+        Some(left_over(link, LinkOutcome::DetachFailed(failure.clone())))
+    });
+    ProgramReport {
+        name: program.name.clone(),
+        program_type: program.program_type,
+        id: running.map(|running| running.id),
+        links: wanted.chain(left).collect(),
+        problems: program.problems.clone(),
+    }
+}
+
+/// The daemon has the link, and it does not run as it was asked for.
+fn differs(program: &str, link: &ObservedLink) -> Failure {
+    let message = format!("link {} at {}: {}", link.id, link.attachment, link.state);
+    let hint = "the daemon mends it when it can; `bpfman doctor` tells more";
+    Failure { program: program.to_owned(), ..failure::failure("waiting", &message, hint) }
+}
+
+fn left_over(link: &ObservedLink, status: LinkOutcome) -> LinkReport {
+    LinkReport { key: link.key.clone(), wanted: None, uuid: link.uuid.clone(), id: Some(link.id), status }
+}
+
+/// A program that is still there though nobody wants it, or nobody knows what is wanted.
+fn still(program: &ObservedProgram, came: &Came) -> ProgramReport {
+    let failure = came.not_unloaded.get(&program.id);
+    let status = |_: &ObservedLink| match failure {
+        Some(failure) => LinkOutcome::DetachFailed(failure.clone()),
+        None => LinkOutcome::Attached,
+    };
+    ProgramReport {
+        name: program.name.clone(),
+        program_type: type_name(&program.declared),
+        id: Some(program.id),
+        links: program.links.iter().map(|link| left_over(link, status(link))).collect(),
+        problems: Vec::new(),
+    }
+}
+
+/// Name of a type in manifests. Return probes are told from entry probes by the spec alone.
+fn type_name(declared: &str) -> &'static str {
+    match declared {
+        "xdp" => "XDP",
+        "tc" => "TC",
+        "tcx" => "TCX",
+        "fentry" => "FEntry",
+        "fexit" => "FExit",
+        "kprobe" => "KProbe",
+        "uprobe" => "UProbe",
+        "tracepoint" => "TracePoint",
+        _ => "LSM",
+    }
+}

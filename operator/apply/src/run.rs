@@ -1,0 +1,277 @@
+//! Doing the steps. What fails is noted, and all else goes on.
+
+use std::collections::BTreeMap;
+
+use bpfman_application::state::node::Failure;
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+
+use crate::content::{LINK_KEY, UUID_KEY, link_uuid};
+use crate::credentials::{self, Credentials};
+use crate::daemon::Daemon;
+use crate::desired::{Link, LinkKey, Load, Owner, Program};
+use crate::failure::{Refusal, Unreachable, refusal};
+use crate::observed::ObservedProgram;
+use crate::place::{Place, on_the_wire};
+use crate::step::Step;
+
+/// What came of the steps so far.
+#[derive(Debug, Default)]
+pub struct Came {
+    /// For people.
+    pub done: Vec<String>,
+    /// For people, besides.
+    pub notes: Vec<String>,
+    /// The first failure of all.
+    pub failure: Option<Failure>,
+    /// By program and key: the ids of new attachments.
+    pub attached: BTreeMap<(String, LinkKey), u32>,
+    /// By program and key: attachments that could not be made or changed.
+    pub not_attached: BTreeMap<(String, LinkKey), Failure>,
+    /// By the daemon's id: attachments that ended.
+    pub detached: Vec<u32>,
+    /// By the daemon's id: attachments that could not be ended.
+    pub not_detached: BTreeMap<u32, Failure>,
+    /// By kernel id: programs that could not be unloaded.
+    pub not_unloaded: BTreeMap<u32, Failure>,
+}
+
+impl Came {
+    /// Notes a failure, named after its program.
+    pub fn failed(&mut self, program: &str, mut failure: Failure) -> Failure {
+        failure.program = program.to_owned();
+        self.failure.get_or_insert_with(|| failure.clone());
+        failure
+    }
+}
+
+/// One owner's steps.
+pub struct Run<'a> {
+    /// Who does them.
+    pub daemon: &'a Daemon,
+    /// For whom.
+    pub owner: &'a Owner,
+    /// What came of it.
+    pub came: Came,
+}
+
+/// An answer, a refusal, or a connection that broke.
+type Answer<T> = Result<Result<T, Refusal>, Unreachable>;
+
+impl Run<'_> {
+    fn answer<T>(&self, answer: Result<tonic::Response<T>, tonic::Status>) -> Answer<T> {
+        match answer {
+            Ok(answer) => Ok(Ok(answer.into_inner())),
+            Err(status) => refusal(self.daemon, &status).map(Err),
+        }
+    }
+
+    /// Loads all programs; whether they are loaded now.
+    pub async fn load(&mut self, load: &Load, with: Option<&Credentials>) -> Result<bool, Unreachable> {
+        let request = credentials::with(load.request.clone(), with);
+        let answer = self.daemon.v1().load(request).await;
+        match self.answer(answer)? {
+            Ok(_) => {
+                self.came.done.push(format!("loaded {}", names(load)));
+                Ok(true)
+            }
+            Err(refusal) => {
+                self.came.failed("", refusal.failure());
+                Ok(false)
+            }
+        }
+    }
+
+    /// Puts the new version in the place of the old one; whether it runs now.
+    ///
+    /// Maps go on where they fit. Where they do not, the new version begins with empty ones: an application is declared
+    /// without its maps, so an edit must not be stuck on them. A daemon that cannot replace a load loads the new one
+    /// beside the old, which the steps after this attach and unload.
+    pub async fn replace(
+        &mut self,
+        load: &Load,
+        old: &[u32],
+        why: &str,
+        with: Option<&Credentials>,
+    ) -> Result<bool, Unreachable> {
+        let mut request = ext::ReplaceLoadRequest {
+            program_ids: old.to_vec(),
+            load: Some(credentials::with(load.request.clone(), with)),
+            maps: ext::MapPolicy::Keep.into(),
+            forget_old: true,
+        };
+        let answer = self.daemon.node().replace_load(request.clone()).await;
+        let mut answer = self.answer(answer)?;
+        let kept_off = match &answer {
+            Err(Refusal::Said { failure, .. }) if failure.reason == "conflict" => {
+                Some(failure.message.clone())
+            }
+            _ => None,
+        };
+        if kept_off.is_some() {
+            request.maps = ext::MapPolicy::Fresh.into();
+            let again = self.daemon.node().replace_load(request).await;
+            answer = self.answer(again)?;
+        }
+        match answer {
+            Ok(_) => {
+                if let Some(kept_off) = kept_off {
+                    self.came.notes.push(format!("maps began empty: {kept_off}"));
+                }
+                self.came.done.push(format!("replaced {}: {why}", names(load)));
+                Ok(true)
+            }
+            Err(Refusal::Absent) => self.load(load, with).await,
+            Err(refusal) => {
+                self.came.failed("", refusal.failure());
+                Ok(false)
+            }
+        }
+    }
+
+    /// Does the steps behind a load.
+    pub async fn steps(
+        &mut self,
+        load: &Load,
+        versions: &BTreeMap<String, &ObservedProgram>,
+        steps: &[Step],
+    ) -> Result<(), Unreachable> {
+        for step in steps {
+            match step {
+                Step::Attach { program, key } => {
+                    let wanted = load.programs.iter().find(|one| one.name == *program);
+                    if let (Some(wanted), Some(running)) = (wanted, versions.get(program)) {
+                        self.attach(wanted, key, running, step).await?;
+                    }
+                }
+                Step::Update { program, key, request } => self.update(program, key, request, step).await?,
+                Step::Detach { program, key, link } => {
+                    // What took its place has to be there first.
+                    if !self.came.not_attached.contains_key(&(program.clone(), key.clone())) {
+                        self.detach(program, *link, step).await?;
+                    }
+                }
+                Step::Unload { program, id } => self.unload(program, *id, step).await?,
+                // They were done before these.
+                Step::Load { .. } | Step::Replace { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn attach(
+        &mut self,
+        program: &Program,
+        key: &LinkKey,
+        running: &ObservedProgram,
+        step: &Step,
+    ) -> Result<(), Unreachable> {
+        let Some(link) = program.links.get(key) else { return Ok(()) };
+        let place = Place::of(&link.attach, link.order.as_ref());
+        let request = ext::ChainAttachRequest {
+            program_id: running.id,
+            attach: Some(self.named(program, key, link)),
+            order: link.order.as_ref().map(on_the_wire),
+            redirect_may_proceed: place.proceeds_on_redirect(&link.attach),
+            ..Default::default()
+        };
+        let answer = self.daemon.chains().attach(request).await;
+        let place = (program.name.clone(), key.clone());
+        match self.answer(answer)? {
+            Ok(answer) => {
+                self.came.attached.insert(place, answer.link.map_or(0, |link| link.id));
+                self.came.done.push(past(step));
+            }
+            Err(refusal) => {
+                let failure = self.came.failed(&program.name, refusal.failure());
+                self.came.not_attached.insert(place, failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// The attach point with the metadata by which it is found again.
+    fn named(&self, program: &Program, key: &LinkKey, link: &Link) -> v1::AttachInfo {
+        use v1::attach_info::Info;
+        let uuid = link_uuid(&self.owner.uid, &program.name, &key.0);
+        let pairs = [(UUID_KEY, uuid), (LINK_KEY, key.0.clone())];
+        let pairs = pairs.map(|(key, value)| (key.to_owned(), value)).into();
+        let mut attach = link.attach.clone();
+        match &mut attach.info {
+            Some(Info::XdpAttachInfo(info)) => info.metadata = pairs,
+            Some(Info::TcAttachInfo(info)) => info.metadata = pairs,
+            Some(Info::TcxAttachInfo(info)) => info.metadata = pairs,
+            Some(Info::TracepointAttachInfo(info)) => info.metadata = pairs,
+            Some(Info::KprobeAttachInfo(info)) => info.metadata = pairs,
+            Some(Info::UprobeAttachInfo(info)) => info.metadata = pairs,
+            Some(Info::FentryAttachInfo(info)) => info.metadata = pairs,
+            Some(Info::FexitAttachInfo(info)) => info.metadata = pairs,
+            Some(Info::LsmAttachInfo(info)) => info.metadata = pairs,
+            None => {}
+        }
+        attach
+    }
+
+    async fn update(
+        &mut self,
+        program: &str,
+        key: &LinkKey,
+        request: &ext::UpdateLinkRequest,
+        step: &Step,
+    ) -> Result<(), Unreachable> {
+        let answer = self.daemon.chains().update_link(request.clone()).await;
+        match self.answer(answer)? {
+            Ok(_) => self.came.done.push(past(step)),
+            Err(refusal) => {
+                let failure = self.came.failed(program, refusal.failure());
+                self.came.not_attached.insert((program.to_owned(), key.clone()), failure);
+            }
+        }
+        Ok(())
+    }
+
+    async fn detach(&mut self, program: &str, link_id: u32, step: &Step) -> Result<(), Unreachable> {
+        let answer = self.daemon.v1().detach(v1::DetachRequest { link_id }).await;
+        match self.answer(answer)? {
+            Ok(_) => {
+                self.came.detached.push(link_id);
+                self.came.done.push(past(step));
+            }
+            // It is gone: all that was wanted.
+            Err(refusal) if refusal.is_not_found() => self.came.detached.push(link_id),
+            Err(refusal) => {
+                let failure = self.came.failed(program, refusal.failure());
+                self.came.not_detached.insert(link_id, failure);
+            }
+        }
+        Ok(())
+    }
+
+    async fn unload(&mut self, program: &str, id: u32, step: &Step) -> Result<(), Unreachable> {
+        let answer = self.daemon.v1().unload(v1::UnloadRequest { id }).await;
+        match self.answer(answer)? {
+            Ok(_) => self.came.done.push(past(step)),
+            Err(refusal) if refusal.is_not_found() => {}
+            Err(refusal) => {
+                let failure = self.came.failed(program, refusal.failure());
+                self.came.not_unloaded.insert(id, failure);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn names(load: &Load) -> String {
+    load.programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// "attach x at y" becomes "attached x at y".
+fn past(step: &Step) -> String {
+    let text = step.to_string();
+    let (verb, rest) = text.split_once(' ').unwrap_or((text.as_str(), ""));
+    let verb = match verb {
+        "change" => "changed".to_owned(),
+        verb => format!("{verb}ed"),
+    };
+    format!("{verb} {rest}")
+}

@@ -1,0 +1,273 @@
+//! What is there compared with what is wanted: the steps from one to the other. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1::{AttachInfo, attach_info::Info};
+
+use crate::desired::{Desired, Link, LinkKey, Load, Program};
+use crate::observed::{Observed, ObservedLink, ObservedProgram, declared, latest};
+use crate::place::Place;
+
+/// One call, or the wish for one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Load all programs.
+    Load {
+        /// Their names.
+        programs: Vec<String>,
+    },
+    /// Put a new version of all programs in the place of the one that runs.
+    Replace {
+        /// Kernel ids of the version that runs.
+        old: Vec<u32>,
+        /// What differs.
+        why: String,
+    },
+    /// Attach a program.
+    Attach {
+        /// Its name.
+        program: String,
+        /// Which attachment.
+        key: LinkKey,
+    },
+    /// Change the place of an attachment.
+    Update {
+        /// Name of its program.
+        program: String,
+        /// Which attachment.
+        key: LinkKey,
+        /// The call.
+        request: ext::UpdateLinkRequest,
+    },
+    /// End an attachment.
+    Detach {
+        /// Name of its program.
+        program: String,
+        /// Which attachment.
+        key: LinkKey,
+        /// The daemon's id.
+        link: u32,
+    },
+    /// Unload a program, with what attachments it still has.
+    Unload {
+        /// Its name.
+        program: String,
+        /// Its kernel id.
+        id: u32,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load { programs } => write!(f, "load {}", programs.join(", ")),
+            Self::Replace { why, .. } => write!(f, "replace the running version: {why}"),
+            Self::Attach { program, key } => write!(f, "attach {program} at {}", key.0),
+            Self::Update { program, key, request } => {
+                write!(f, "change {program} at {}: {}", key.0, changes(request).join(", "))
+            }
+            Self::Detach { program, key, .. } => write!(f, "detach {program} from {}", key.0),
+            Self::Unload { program, id } => write!(f, "unload {program} ({id})"),
+        }
+    }
+}
+
+fn changes(request: &ext::UpdateLinkRequest) -> Vec<String> {
+    let mut changes: Vec<String> =
+        request.priority.iter().map(|priority| format!("priority {priority}")).collect();
+    if request.set_proceed_on {
+        let names = request.proceed_on.join(",");
+        changes.push(format!("proceed on {}", if names.is_empty() { "nothing" } else { &names }));
+    }
+    if let Some(order) = &request.order {
+        let mut words = Vec::new();
+        if !order.role.is_empty() {
+            words.push(format!("role {}", order.role));
+        }
+        words.extend(order.before.iter().map(|anchor| format!("before {anchor}")));
+        words.extend(order.after.iter().map(|anchor| format!("after {anchor}")));
+        changes.push(if words.is_empty() { "no intents".to_owned() } else { words.join(" and ") });
+    }
+    changes
+}
+
+/// All steps, as far as they can be told before any is done. `digest` is what the image's tag stands for now.
+pub fn steps(desired: &Desired, seen: &Observed, digest: Option<&str>) -> Vec<Step> {
+    if !desired.refused.is_empty() {
+        return Vec::new();
+    }
+    let Some(load) = &desired.load else {
+        return unload(seen.programs.iter().rev());
+    };
+    let Some(first) = load_step(load, seen, digest) else {
+        return link_steps(load, &current(load, seen, digest), seen, true);
+    };
+    let after = after(load, seen, &first);
+    let rest = link_steps(load, &newest(load, &after), &after, false);
+    // What is left of still other versions goes at the end.
+    let replaced = match &first {
+        Step::Replace { old, .. } => old.iter().copied().collect(),
+        _ => BTreeSet::new(),
+    };
+    let left = unload(seen.programs.iter().filter(|program| !replaced.contains(&program.id)));
+    [first].into_iter().chain(rest).chain(left).collect()
+}
+
+/// The step that brings the wanted version to run; none if it does.
+pub fn load_step(load: &Load, seen: &Observed, digest: Option<&str>) -> Option<Step> {
+    if current(load, seen, digest).len() == load.programs.len() {
+        return None;
+    }
+    let latest = latest(&seen.programs);
+    if latest.is_empty() {
+        return Some(Step::Load {
+            programs: load.programs.iter().map(|program| program.name.clone()).collect(),
+        });
+    }
+    let why = why(load, &latest, digest);
+    Some(Step::Replace { old: latest.values().map(|program| program.id).collect(), why })
+}
+
+fn why(load: &Load, latest: &BTreeMap<(&str, &str), &ObservedProgram>, digest: Option<&str>) -> String {
+    let wanted: Vec<(&str, String)> =
+        load.programs.iter().map(|program| (program.name.as_str(), declared(program.program_type))).collect();
+    let new = wanted.iter().filter(|(name, kind)| !latest.contains_key(&(*name, kind.as_str())));
+    let gone =
+        latest.keys().filter(|(name, kind)| !wanted.iter().any(|one| one.0 == *name && one.1 == *kind));
+    let mut parts: Vec<String> = new.map(|(name, _)| format!("{name} is not loaded")).collect();
+    parts.extend(gone.map(|(name, _)| format!("{name} is not wanted any more")));
+    let moved = digest.filter(|digest| latest.values().any(|program| program.digest != **digest));
+    if let Some(digest) = moved {
+        parts.push(format!("the image is now {digest}"));
+    }
+    let other = |sha256: &String| latest.values().any(|program| program.object_sha256 != *sha256);
+    if load.object_sha256.as_ref().is_some_and(other) {
+        parts.push("the object file is another one".to_owned());
+    }
+    if parts.is_empty() {
+        parts.push("bytecode, globals or what was loaded for differ".to_owned());
+    }
+    parts.join("; ")
+}
+
+/// The programs of the wanted version that run, by name.
+pub fn current<'a>(
+    load: &Load,
+    seen: &'a Observed,
+    digest: Option<&str>,
+) -> BTreeMap<String, &'a ObservedProgram> {
+    of_load(load, seen.programs.iter().filter(|program| program.is_current(load, digest)))
+}
+
+/// Of each wanted program the latest version that runs, whichever it is, by name.
+pub fn newest<'a>(load: &Load, seen: &'a Observed) -> BTreeMap<String, &'a ObservedProgram> {
+    of_load(load, &seen.programs)
+}
+
+fn of_load<'a>(
+    load: &Load,
+    programs: impl IntoIterator<Item = &'a ObservedProgram>,
+) -> BTreeMap<String, &'a ObservedProgram> {
+    let latest = latest(programs);
+    let of = |program: &Program| {
+        let kind = declared(program.program_type);
+        latest.get(&(program.name.as_str(), kind.as_str())).map(|found| (program.name.clone(), *found))
+    };
+    load.programs.iter().filter_map(of).collect()
+}
+
+/// What will be there after a load or a replacement, as far as attachments go: those of a program that goes on stay.
+fn after(load: &Load, seen: &Observed, step: &Step) -> Observed {
+    let kept = match step {
+        Step::Replace { .. } => newest(load, seen),
+        _ => BTreeMap::new(),
+    };
+    let of = |program: &Program| ObservedProgram {
+        name: program.name.clone(),
+        declared: declared(program.program_type),
+        links: kept.get(&program.name).map(|old| old.links.clone()).unwrap_or_default(),
+        ..ObservedProgram::default()
+    };
+    Observed { programs: load.programs.iter().map(of).collect() }
+}
+
+/// The steps for attachments: new ones first, then changes, then what is not wanted any more. With `sweep`, programs
+/// that are not among `versions` are unloaded at the end.
+pub fn link_steps(
+    load: &Load,
+    versions: &BTreeMap<String, &ObservedProgram>,
+    seen: &Observed,
+    sweep: bool,
+) -> Vec<Step> {
+    let (mut attach, mut update, mut detach) = (Vec::new(), Vec::new(), Vec::new());
+    for program in &load.programs {
+        let Some(running) = versions.get(&program.name) else { continue };
+        let name = || program.name.clone();
+        let mut there = BTreeMap::new();
+        for link in &running.links {
+            let end = || Step::Detach { program: name(), key: link.key.clone(), link: link.id };
+            match program.links.get(&link.key) {
+                // A second one of the same key came of a call whose answer was lost.
+                Some(_) if there.contains_key(&link.key) => detach.push(end()),
+                Some(_) => {
+                    there.insert(&link.key, link);
+                }
+                None => detach.push(end()),
+            }
+        }
+        for (key, wanted) in &program.links {
+            match there.get(key).map(|link| (link, compare(link, wanted))) {
+                None => attach.push(Step::Attach { program: name(), key: key.clone() }),
+                Some((_, Difference::None)) => {}
+                Some((_, Difference::Place(request))) => {
+                    update.push(Step::Update { program: name(), key: key.clone(), request });
+                }
+                Some((link, Difference::Another)) => {
+                    attach.push(Step::Attach { program: name(), key: key.clone() });
+                    detach.push(Step::Detach { program: name(), key: key.clone(), link: link.id });
+                }
+            }
+        }
+    }
+    let used: BTreeSet<u32> = versions.values().map(|program| program.id).collect();
+    let left = seen.programs.iter().filter(|program| sweep && !used.contains(&program.id));
+    [attach, update, detach, unload(left)].concat()
+}
+
+fn unload<'a>(programs: impl Iterator<Item = &'a ObservedProgram>) -> Vec<Step> {
+    programs.map(|program| Step::Unload { program: program.name.clone(), id: program.id }).collect()
+}
+
+/// How a link differs from what is wanted.
+enum Difference {
+    None,
+    Place(ext::UpdateLinkRequest),
+    /// It has to be made again.
+    Another,
+}
+
+fn compare(link: &ObservedLink, wanted: &Link) -> Difference {
+    let place = Place::of(&wanted.attach, wanted.order.as_ref());
+    // The daemon lost the namespace, and another path leads there now.
+    if link.state != OK && netns(&wanted.attach) != link.netns {
+        return Difference::Another;
+    }
+    if place.proceeds_on_redirect(&wanted.attach) && !link.place.proceeds_on_redirect(&wanted.attach) {
+        return Difference::Another;
+    }
+    link.place.change(link.id, &wanted.attach, &place).map_or(Difference::None, Difference::Place)
+}
+
+/// The daemon's word for a link that is as it was asked for.
+pub const OK: &str = "ok";
+
+fn netns(attach: &AttachInfo) -> Option<String> {
+    match &attach.info {
+        Some(Info::XdpAttachInfo(info)) => info.netns.clone(),
+        Some(Info::TcAttachInfo(info)) => info.netns.clone(),
+        Some(Info::TcxAttachInfo(info)) => info.netns.clone(),
+        _ => None,
+    }
+}

@@ -1,0 +1,105 @@
+//! Loading and attaching up to the kernel's verdict, and discarding all of it.
+
+use bpfman_application::state::node::Failure;
+use bpfman_proto::ext::v1 as ext;
+
+use crate::credentials::{self, Credentials};
+use crate::daemon::Daemon;
+use crate::desired::{Desired, Load};
+use crate::failure::{Refusal, Unreachable, failure, of_message, refusal};
+use crate::observed::{Observed, latest, observe};
+use crate::place::on_the_wire;
+
+/// What the kernel would say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trial {
+    /// Every program and every chain was accepted.
+    pub accepted: bool,
+    /// Nothing was wanted here, so nothing was tried.
+    pub skipped: bool,
+    /// Of a refusal, the first: its message begins with the telling line of the verifier, where there is one.
+    pub failure: Option<Failure>,
+    /// Instructions that the verifier walked through, over all programs and chains.
+    pub verified_instructions: u64,
+    /// Digest of the image, if it came from one.
+    pub digest: String,
+    /// As `uname -r` prints it.
+    pub kernel: String,
+    /// Hash over the programs that share the hooks with these.
+    pub composition: String,
+    /// All that the daemon answered, for tables and logs.
+    pub answer: ext::DryRunResponse,
+}
+
+/// Asks the daemon to load and attach all of it and to discard it. What runs of this owner now is left out of the
+/// chains, since the new version would take its place.
+///
+/// # Errors
+/// [`Unreachable`]. A daemon that has no trials gives a trial with the failure `unsupported`.
+pub async fn dry_run(
+    daemon: &Daemon,
+    desired: &Desired,
+    credentials: Option<&Credentials>,
+) -> Result<Trial, Unreachable> {
+    if let Some(problem) = desired.refused.first() {
+        return Ok(refused(failure("invalid", &problem.to_string(), "correct the application")));
+    }
+    let Some(load) = &desired.load else {
+        return Ok(Trial { accepted: true, skipped: true, ..Trial::default() });
+    };
+    let seen = match observe(daemon, &desired.owner).await? {
+        Ok(seen) => seen,
+        Err(refusal) => return Ok(refused(refusal.failure())),
+    };
+    match daemon.node().dry_run(request(load, &seen, credentials)).await {
+        Ok(answer) => Ok(trial(answer.into_inner())),
+        Err(status) => Ok(refused(refusal(daemon, &status).map(Refusal::failure)?)),
+    }
+}
+
+fn request(load: &Load, seen: &Observed, with: Option<&Credentials>) -> ext::DryRunRequest {
+    let attachments = load.programs.iter().flat_map(|program| {
+        program.links.values().map(|link| ext::DryRunAttachment {
+            program: program.name.clone(),
+            attach: Some(link.attach.clone()),
+            order: link.order.as_ref().map(on_the_wire),
+            isolated: false,
+        })
+    });
+    ext::DryRunRequest {
+        load: Some(credentials::with(load.request.clone(), with)),
+        attachments: attachments.collect(),
+        replaces: latest(&seen.programs).values().map(|program| program.id).collect(),
+    }
+}
+
+fn refused(failure: Failure) -> Trial {
+    Trial { failure: Some(failure), ..Trial::default() }
+}
+
+fn trial(answer: ext::DryRunResponse) -> Trial {
+    let parts = || answer.programs.iter().chain(&answer.chains);
+    let of_part = |part: &ext::DryRunPart| {
+        let said = part.failure.as_ref()?;
+        let mut failure = of_message(said);
+        if !part.verifier_line.is_empty() && !failure.message.contains(&part.verifier_line) {
+            failure = crate::failure::failure(
+                &failure.reason,
+                &format!("{}: {}", part.verifier_line, failure.message),
+                &failure.hint,
+            );
+        }
+        failure.program = part.name.clone();
+        Some(failure)
+    };
+    Trial {
+        accepted: answer.accepted,
+        skipped: false,
+        failure: answer.failure.as_ref().map(of_message).or_else(|| parts().find_map(of_part)),
+        verified_instructions: parts().map(|part| u64::from(part.verified_insns)).sum(),
+        digest: answer.image_digest.clone(),
+        kernel: answer.kernel_release.clone(),
+        composition: answer.composition.clone(),
+        answer,
+    }
+}
