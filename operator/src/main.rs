@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use bpfman_operator::agent;
 use clap::{Parser, Subcommand};
 
 /// Manages eBPF programs of a Kubernetes cluster.
@@ -15,6 +16,8 @@ struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 enum Command {
+    /// Run the agent of one node: applications into calls of the daemon, and what came of it into state objects.
+    Agent(agent::options::Options),
     /// Print the custom resource definitions as YAML, for `kubectl apply --server-side -f -`.
     Crds {
         /// Leave out rules in schemas, which API servers before 1.25 refuse.
@@ -24,7 +27,21 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Command::Crds { without_rules } = Cli::parse().command;
+    match Cli::parse().command {
+        Command::Agent(options) => run(agent::run(options)),
+        Command::Crds { without_rules } => print_definitions(without_rules),
+    }
+}
+
+/// Runs on one thread: whatever this program does is waiting.
+fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BPFMAN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn print_definitions(without_rules: bool) -> anyhow::Result<()> {
     let definitions =
         if without_rules { bpfman_application::crd::without_rules() } else { bpfman_application::crd::all() };
     let mut text = String::new();

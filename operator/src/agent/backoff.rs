@@ -1,0 +1,84 @@
+//! How long to wait before the next try: longer each time, and never in step with others.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::time::Duration;
+
+use kube::runtime::utils::Backoff;
+
+/// A wait that is drawn from the middle out: 80 to 120 of a hundred.
+///
+/// A thousand agents lose the same API server at the same time; they must not come back at the same time.
+#[must_use]
+pub fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(0.8 + 0.4 * random())
+}
+
+/// At least 0, below 1. Not for secrets.
+#[must_use]
+pub fn random() -> f64 {
+    // Each state has keys of its own, drawn by the standard library.
+    let bits = RandomState::new().build_hasher().finish() >> 12;
+    // 52 bits: exact as a float.
+    bits as f64 / (1_u64 << 52) as f64
+}
+
+/// The wait after so many failures, without jitter.
+#[must_use]
+pub fn after(failures: u32, first: Duration, longest: Duration) -> Duration {
+    let doublings = failures.saturating_sub(1).min(20);
+    first.saturating_mul(1 << doublings).min(longest)
+}
+
+/// Waits between tries of a watch.
+#[derive(Debug, Default)]
+pub struct WatchBackoff {
+    failures: u32,
+}
+
+impl WatchBackoff {
+    const FIRST: Duration = Duration::from_millis(500);
+    const LONGEST: Duration = Duration::from_secs(30);
+}
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.failures = self.failures.saturating_add(1);
+        Some(jittered(after(self.failures, Self::FIRST, Self::LONGEST)))
+    }
+}
+
+impl Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_up_to_the_longest() {
+        let wait = |failures| after(failures, Duration::from_secs(1), Duration::from_secs(300)).as_secs();
+        assert_eq!([1, 2, 3, 9, 10, 1000, u32::MAX].map(wait), [1, 2, 4, 256, 300, 300, 300]);
+    }
+
+    #[test]
+    fn no_two_waits_are_in_step() {
+        let waits: std::collections::BTreeSet<_> =
+            (0..100).map(|_| jittered(Duration::from_secs(10))).collect();
+        assert!(waits.len() > 90, "{waits:?}");
+        assert!(waits.iter().all(|wait| (8.0..12.0).contains(&wait.as_secs_f64())), "{waits:?}");
+    }
+
+    #[test]
+    fn a_watch_that_lives_again_starts_over() {
+        let mut backoff = WatchBackoff::default();
+        let late = backoff.by_ref().nth(20);
+        assert!(late > Some(Duration::from_secs(20)), "{late:?}");
+        backoff.reset();
+        assert!(backoff.next() < Some(Duration::from_secs(1)));
+    }
+}

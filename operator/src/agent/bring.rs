@@ -1,0 +1,61 @@
+//! The daemon's part of a look: it brings the programs to what a spec wants.
+
+use bpfman_application::spec::Spec;
+use bpfman_application::state::node::Failure;
+use bpfman_apply::failure::Unreachable;
+use bpfman_apply::plan;
+use bpfman_apply::reconcile::reconcile;
+use bpfman_apply::report::{LoadOutcome, Report};
+
+use super::Shared;
+use super::credentials::authorize;
+use super::facts;
+use super::key::ApplicationKey;
+use super::removal::owner;
+use super::state::StateObject;
+
+/// What came of an attempt.
+#[derive(Clone, Debug)]
+pub enum Brought {
+    /// The daemon was asked.
+    Report(Report),
+    /// It was not: what runs is as it was.
+    Refused(Failure),
+}
+
+/// Brings the programs to what the spec wants. Needs the API server for a pull secret only.
+///
+/// # Errors
+/// [`Unreachable`].
+pub async fn bring(
+    shared: &Shared,
+    key: &ApplicationKey,
+    state: &StateObject,
+    spec: &Spec,
+    version: &str,
+) -> Result<Brought, Unreachable> {
+    let facts = facts::gather(shared, key, spec).await?;
+    let desired = plan::desired(&owner(state), spec, &facts);
+    if let Some(problem) = desired.refused.first() {
+        return Ok(Brought::Refused(Failure {
+            reason: "invalid".to_owned(),
+            message: problem.to_string(),
+            hint: "correct the application; nothing was changed here".to_owned(),
+            ..Failure::default()
+        }));
+    }
+    let authorized = match authorize(shared, spec, desired, version).await? {
+        Ok(authorized) => authorized,
+        Err(failure) => return Ok(Brought::Refused(failure)),
+    };
+    shared.metrics.daemon_calls.add("reconcile", 1);
+    let report = reconcile(&shared.daemon, &authorized.desired, authorized.credentials.as_ref()).await?;
+    for done in &report.done {
+        tracing::info!(%key, "{done}");
+    }
+    if report.load == LoadOutcome::Loaded {
+        shared.asked.note(&state.uid, version);
+    }
+    shared.counts.note(key, &report);
+    Ok(Brought::Report(report))
+}

@@ -1,0 +1,130 @@
+//! When the registry is asked, and as whom.
+//!
+//! The registry and the API server are asked for an image and its secret only when something is to be loaded, or when
+//! the policy is `Always` and the application changed or this agent started: not at each event of a pod.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use bpfman_application::bytecode::{ByteCodeImage, ImagePullPolicy};
+use bpfman_application::spec::Spec;
+use bpfman_application::state::node::Failure;
+use bpfman_apply::credentials::Credentials;
+use bpfman_apply::desired::Desired;
+use bpfman_apply::failure::Unreachable;
+use bpfman_apply::reconcile::diff;
+use bpfman_apply::step::Step;
+use bpfman_proto::v1::bytecode_location::Location;
+
+use super::Shared;
+use super::api::ApiError;
+use super::secret;
+
+/// `IfNotPresent` on the wire.
+const IF_NOT_PRESENT: i32 = 1;
+
+/// For which version of which application the registry was asked, by uid of the state object.
+#[derive(Debug, Default)]
+pub struct Asked(Mutex<HashMap<String, String>>);
+
+impl Asked {
+    fn was(&self, uid: &str, version: &str) -> bool {
+        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.get(uid).is_some_and(|last| last == version)
+    }
+
+    /// Notes that it was.
+    pub fn note(&self, uid: &str, version: &str) {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.len() > 4096 {
+            asked.clear();
+        }
+        asked.insert(uid.to_owned(), version.to_owned());
+    }
+
+    /// Notes that all have to be asked for again: the daemon, and what it remembers, may be another.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// What to send the daemon, and as whom.
+#[derive(Clone, Debug)]
+pub struct Authorized {
+    /// What is wanted; with a policy that does not ask the registry, if it need not be asked.
+    pub desired: Desired,
+    /// The user of the registry.
+    pub credentials: Option<Credentials>,
+}
+
+/// Finds out as whom to ask, if at all. `version`: of the application, as it is observed.
+///
+/// # Errors
+/// The daemon is away; or, inside, why the secret is of no use.
+pub async fn authorize(
+    shared: &Shared,
+    spec: &Spec,
+    mut desired: Desired,
+    version: &str,
+) -> Result<Result<Authorized, Failure>, Unreachable> {
+    let Some(image) = &spec.common().byte_code.image else {
+        return Ok(Ok(Authorized { desired, credentials: None }));
+    };
+    let always = image.image_pull_policy == ImagePullPolicy::Always;
+    let mut ask = always && desired.load.is_some() && !shared.asked.was(&desired.owner.uid, version);
+    if image.image_pull_secret.is_none() {
+        if always && !ask {
+            quiet(&mut desired);
+        }
+        return Ok(Ok(Authorized { desired, credentials: None }));
+    }
+    if !ask && desired.load.is_some() {
+        let mut without = desired.clone();
+        quiet(&mut without);
+        let steps = diff(&shared.daemon, &without).await?;
+        ask = steps.iter().any(|step| matches!(step, Step::Load { .. } | Step::Replace { .. }));
+        if !ask {
+            desired = without;
+        }
+    }
+    if !ask {
+        return Ok(Ok(Authorized { desired, credentials: None }));
+    }
+    Ok(user(shared, image).await.map(|credentials| Authorized { desired, credentials }))
+}
+
+/// The user that the named secret has for the image.
+///
+/// # Errors
+/// Why there is none, though a secret is named.
+pub async fn user(shared: &Shared, image: &ByteCodeImage) -> Result<Option<Credentials>, Failure> {
+    let Some(named) = &image.image_pull_secret else { return Ok(None) };
+    let failure = |why: String, hint: &str| Failure {
+        reason: "pull-secret".to_owned(),
+        program: String::new(),
+        message: format!("pull secret {}/{}: {why}", named.namespace, named.name),
+        hint: hint.to_owned(),
+    };
+    let secret = shared.cluster.secret(&named.namespace, &named.name).await.map_err(|error| match error {
+        ApiError::NotFound => failure(
+            "there is no such secret".to_owned(),
+            "make it, or take imagePullSecret out of the application",
+        ),
+        ApiError::Refused { code: 403, message } => {
+            failure(message, "let the agent's service account read this secret")
+        }
+        error => failure(error.to_string(), ""),
+    })?;
+    secret::credentials(&secret, &image.url)
+        .map_err(|error| failure(error.to_string(), "make it with `kubectl create secret docker-registry`"))
+}
+
+/// Has the daemon take the image that it has. The version that is wanted stays the same one.
+fn quiet(desired: &mut Desired) {
+    let bytecode = desired.load.as_mut().and_then(|load| load.request.bytecode.as_mut());
+    if let Some(Location::Image(image)) = bytecode.and_then(|bytecode| bytecode.location.as_mut())
+        && image.image_pull_policy == 0
+    {
+        image.image_pull_policy = IF_NOT_PRESENT;
+    }
+}

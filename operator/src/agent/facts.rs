@@ -1,0 +1,106 @@
+//! What an application has to know of this machine now.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bpfman_application::spec::Spec;
+use bpfman_apply::facts::{Container, Facts, Netns, Pod};
+use bpfman_apply::failure::{Unreachable, refusal};
+use bpfman_proto::ext::v1::{Container as Found, FindContainersRequest};
+
+use super::Shared;
+use super::key::ApplicationKey;
+use super::machine::{Pod as KnownPod, PodKey};
+use super::selector;
+
+/// Gathers them. Of pods, only those that the application means are looked for.
+///
+/// # Errors
+/// [`Unreachable`]: the daemon. One that cannot find containers gives none: their pods are then a problem that the
+/// plan names.
+pub async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Result<Facts, Unreachable> {
+    let (mut facts, pods) = known(shared, key, spec);
+    let found = find(shared, &pods).await?;
+    let arriving = shared.arriving.all();
+    for ((namespace, name), pod) in pods {
+        let netns = pod.containers.iter().find_map(|(_, id)| found.get(id)).map(|found| Netns {
+            path: found.netns.clone(),
+            identity: (found.netns_inode, found.netns_cookie),
+        });
+        // Before its first container runs, only the network plugin knows a pod's namespace.
+        let netns = netns.or_else(|| arriving.get(&pod.uid).map(|pod| pod.netns.clone()));
+        if netns.is_none() && pod.containers.is_empty() {
+            continue;
+        }
+        let containers = pod.containers.iter().filter_map(|(name, id)| {
+            let pid = *found.get(id)?.pids.first()?;
+            Some(Container { name: name.clone(), id: id.clone(), pid })
+        });
+        facts.pods.push(Pod {
+            namespace,
+            name,
+            uid: pod.uid.clone(),
+            labels: pod.labels.clone(),
+            host_network: pod.host_network,
+            netns,
+            containers: containers.collect(),
+        });
+    }
+    if selector::uses_interfaces(spec) {
+        let own = facts.pods.iter().filter(|pod| !pod.host_network);
+        shared.netns.set(key, own.filter_map(|pod| pod.netns.as_ref()).map(|netns| netns.path.clone()));
+    }
+    Ok(facts)
+}
+
+/// What is known without asking, and the pods that are meant.
+fn known(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> (Facts, BTreeMap<PodKey, KnownPod>) {
+    let known = shared.world.known();
+    let node = known.node.clone().unwrap_or_default();
+    let selectors = selector::pods(spec, key.namespace.as_deref());
+    let meant =
+        |key: &PodKey, pod: &KnownPod| selectors.iter().any(|selector| selector.matches(&key.0, &pod.labels));
+    let mut pods: BTreeMap<_, _> = known
+        .pods
+        .iter()
+        .filter(|(key, pod)| meant(key, pod))
+        .map(|(key, pod)| (key.clone(), pod.clone()))
+        .collect();
+    for arriving in shared.arriving.all().into_values() {
+        if meant(&arriving.key, &arriving.pod) {
+            pods.entry(arriving.key).or_insert(arriving.pod);
+        }
+    }
+    let facts = Facts {
+        node: shared.node.clone(),
+        labels: node.labels,
+        addresses: node.addresses,
+        interfaces: if shared.discovery { known.interfaces.clone() } else { Vec::new() },
+        pods: Vec::new(),
+    };
+    (facts, pods)
+}
+
+/// Asks the daemon for the processes of containers.
+async fn find(
+    shared: &Shared,
+    pods: &BTreeMap<PodKey, KnownPod>,
+) -> Result<HashMap<String, Found>, Unreachable> {
+    let container_ids: BTreeSet<&String> =
+        pods.values().flat_map(|pod| &pod.containers).map(|(_, id)| id).collect();
+    if container_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let request = FindContainersRequest { container_ids: container_ids.into_iter().cloned().collect() };
+    shared.metrics.daemon_calls.add("FindContainers", 1);
+    match shared.daemon.node().find_containers(request).await {
+        Ok(answer) => {
+            let found = answer.into_inner().containers;
+            Ok(found.into_iter().map(|found| (found.container_id.clone(), found)).collect())
+        }
+        Err(status) => {
+            let refusal = refusal(&shared.daemon, &status)?;
+            tracing::warn!(why = refusal.failure().message, "the daemon does not find containers");
+            Ok(HashMap::new())
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What each watch changes in the world, and which applications are looked at then.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kube::Resource as _;
+use kube::api::DynamicObject;
+use kube::runtime::watcher::Error;
+
+use super::Shared;
+use super::application::Application;
+use super::key::{ApplicationKey, Scope};
+use super::machine::{Node, NodeObject, Pod, PodKey, PodObject};
+use super::queue::Cause;
+use super::state::StateObject;
+use super::watch::Listener;
+use super::world::Source;
+
+/// Applications of one kind.
+pub struct Applications {
+    /// The agent.
+    pub agent: Arc<Shared>,
+    /// The kind.
+    pub scope: Scope,
+}
+
+impl Listener for Applications {
+    type Object = DynamicObject;
+    type Kept = Application;
+
+    fn read(&self, object: DynamicObject) -> Option<Application> {
+        Application::read(self.scope, object)
+    }
+
+    fn listed(&self, objects: Vec<Application>) {
+        let mut known = self.agent.world.known();
+        let mut old: HashMap<_, _> =
+            known.applications.extract_if(|key, _| key.scope == self.scope).collect();
+        let mut changed = Vec::new();
+        for object in objects {
+            let key = object.key.clone();
+            if old.remove(&key).is_none_or(|old| *old != object) {
+                changed.push(key.clone());
+            }
+            known.applications.insert(key, Arc::new(object));
+        }
+        changed.extend(old.into_keys());
+        drop(known);
+        self.agent.listed(Source::Applications(self.scope));
+        self.agent.look_at(&changed, Cause::Changed);
+    }
+
+    fn applied(&self, object: DynamicObject) {
+        let Some(object) = self.read(object) else { return };
+        let key = object.key.clone();
+        let mut known = self.agent.world.known();
+        // The controller writes the status of an application again and again; that is nothing to us.
+        if known.applications.get(&key).is_some_and(|old| **old == object) {
+            return;
+        }
+        known.applications.insert(key.clone(), Arc::new(object));
+        drop(known);
+        self.agent.look_at(&[key], Cause::Changed);
+    }
+
+    fn deleted(&self, object: DynamicObject) {
+        let Some(object) = self.read(object) else { return };
+        self.agent.world.known().applications.remove(&object.key);
+        self.agent.look_at(&[object.key], Cause::Changed);
+    }
+
+    fn failed(&self, error: &Error) {
+        self.agent.watch_failed(Source::Applications(self.scope), error);
+    }
+}
+
+/// This node's state objects of one kind.
+pub struct States {
+    /// The agent.
+    pub agent: Arc<Shared>,
+    /// The kind.
+    pub scope: Scope,
+}
+
+impl Listener for States {
+    type Object = DynamicObject;
+    type Kept = StateObject;
+
+    fn read(&self, object: DynamicObject) -> Option<StateObject> {
+        StateObject::read(self.scope, object)
+    }
+
+    fn listed(&self, objects: Vec<StateObject>) {
+        let mut known = self.agent.world.known();
+        let mut changed: Vec<ApplicationKey> =
+            known.states.extract_if(|key, _| key.scope == self.scope).map(|(key, _)| key).collect();
+        for object in objects {
+            changed.push(object.application.clone());
+            known.put_state(object);
+        }
+        drop(known);
+        self.agent.listed(Source::States(self.scope));
+        self.agent.look_at(&changed, Cause::Maybe);
+    }
+
+    fn applied(&self, object: DynamicObject) {
+        let Some(object) = self.read(object) else { return };
+        let key = object.application.clone();
+        let mut known = self.agent.world.known();
+        let old = known.states.get(&key).and_then(|states| states.get(&object.name));
+        let (asks, says) =
+            old.map_or((true, true), |old| (!old.asks_the_same(&object), old.status != object.status));
+        known.put_state(object);
+        drop(known);
+        if asks {
+            self.agent.look_at(&[key], Cause::Changed);
+        } else if says {
+            // Not what we wrote: an older word of ours that comes late, or somebody else's.
+            self.agent.look_at(&[key], Cause::Maybe);
+        }
+    }
+
+    fn deleted(&self, object: DynamicObject) {
+        let Some(object) = self.read(object) else { return };
+        self.agent.world.known().forget_state(&object.application, &object.name);
+        self.agent.look_at(&[object.application], Cause::Changed);
+    }
+
+    fn failed(&self, error: &Error) {
+        self.agent.watch_failed(Source::States(self.scope), error);
+    }
+}
+
+/// This node.
+pub struct ThisNode {
+    /// The agent.
+    pub agent: Arc<Shared>,
+}
+
+impl ThisNode {
+    fn is_now(&self, node: Option<Node>) {
+        let mut known = self.agent.world.known();
+        if known.node == node {
+            return;
+        }
+        known.node = node;
+        drop(known);
+        self.agent.look_at_all(Cause::Changed);
+    }
+}
+
+impl Listener for ThisNode {
+    type Object = NodeObject;
+    type Kept = Node;
+
+    fn read(&self, object: NodeObject) -> Option<Node> {
+        Some(Node::read(object))
+    }
+
+    fn listed(&self, objects: Vec<Node>) {
+        self.is_now(objects.into_iter().next());
+        self.agent.listed(Source::Node);
+    }
+
+    fn applied(&self, object: NodeObject) {
+        self.is_now(Some(Node::read(object)));
+    }
+
+    fn deleted(&self, _: NodeObject) {
+        self.is_now(None);
+    }
+
+    fn failed(&self, error: &Error) {
+        self.agent.watch_failed(Source::Node, error);
+    }
+}
+
+/// Pods of this node.
+pub struct Pods {
+    /// The agent.
+    pub agent: Arc<Shared>,
+}
+
+impl Pods {
+    fn is_now(&self, key: PodKey, pod: Option<Pod>) {
+        let mut known = self.agent.world.known();
+        let old = match pod.clone() {
+            Some(pod) => known.pods.insert(key.clone(), pod),
+            None => known.pods.remove(&key),
+        };
+        if old == pod {
+            return;
+        }
+        let pods: Vec<&Pod> = old.iter().chain(&pod).collect();
+        let meaning = known.meaning(&key.0, &pods);
+        drop(known);
+        self.agent.look_at(&meaning, Cause::Changed);
+    }
+}
+
+impl Listener for Pods {
+    type Object = PodObject;
+    type Kept = (PodKey, Pod);
+
+    fn read(&self, object: PodObject) -> Option<(PodKey, Pod)> {
+        Pod::read(object)
+    }
+
+    fn listed(&self, objects: Vec<(PodKey, Pod)>) {
+        let mut gone = std::mem::take(&mut self.agent.world.known().pods);
+        for (key, pod) in objects {
+            // Put back first, so that it only counts as changed if it is.
+            if let Some(old) = gone.remove(&key) {
+                self.agent.world.known().pods.insert(key.clone(), old);
+            }
+            self.is_now(key, Some(pod));
+        }
+        for (key, pod) in gone {
+            let meaning = self.agent.world.known().meaning(&key.0, &[&pod]);
+            self.agent.look_at(&meaning, Cause::Changed);
+        }
+        self.agent.listed(Source::Pods);
+    }
+
+    fn applied(&self, object: PodObject) {
+        let key = (
+            object.meta().namespace.clone().unwrap_or_default(),
+            object.meta().name.clone().unwrap_or_default(),
+        );
+        let pod = Pod::read(object).map(|(_, pod)| pod);
+        self.is_now(key, pod);
+    }
+
+    fn deleted(&self, object: PodObject) {
+        let metadata = object.metadata;
+        self.is_now((metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default()), None);
+    }
+
+    fn failed(&self, error: &Error) {
+        self.agent.watch_failed(Source::Pods, error);
+    }
+}

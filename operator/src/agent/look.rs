@@ -1,0 +1,280 @@
+//! One look at one application: what it wants here, what the daemon makes of it, what the state object says then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bpfman_application::spec::Spec;
+use bpfman_apply::failure::Unreachable;
+use bpfman_apply::report::LoadOutcome;
+
+use super::Shared;
+use super::absent::{daemon_away, node_is_gone};
+use super::api::ApiError;
+use super::application::Application;
+use super::bring::{Brought, bring};
+use super::composition;
+use super::key::{ApplicationKey, state_name};
+use super::part::{Part, part};
+use super::preflight;
+use super::removal::{Why, remove};
+use super::soak;
+use super::state::StateObject;
+use super::status::{About, Outcome, failure, status};
+use super::tell::{Told, tell};
+
+/// A load that takes longer than this is said to be under way.
+const SAID_PENDING_AFTER: Duration = Duration::from_secs(2);
+
+/// How a look ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// There is nothing more to do until something changes.
+    Done,
+    /// To be looked at again after this time; nothing failed.
+    Later(Duration),
+    /// Something failed, in one word; it is tried again, later and later.
+    Failed(String),
+    /// Something failed that the whole fleet feels: it is tried again, but at most half a minute later.
+    Waiting(String),
+}
+
+impl Ended {
+    /// A word that has to wait is said later, whatever else there is to do.
+    #[must_use]
+    pub fn after(self, told: Told) -> Self {
+        match (told, self) {
+            (Told::TooMany(wait), Self::Done | Self::Later(_)) => Self::Later(wait),
+            (_, ended) => ended,
+        }
+    }
+}
+
+/// What a look cannot go on without.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// The daemon.
+    #[error(transparent)]
+    Daemon(#[from] Unreachable),
+    /// The API server.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// Looks at an application.
+pub async fn look(shared: &Shared, key: &ApplicationKey) -> Ended {
+    let lock = shared.locks.of(key);
+    let _alone = lock.lock().await;
+    match whole(shared, key).await {
+        Ok(ended) => ended,
+        Err(Stop::Daemon(away)) => daemon_away(shared, key, &away).await,
+        Err(Stop::Api(error)) => {
+            tracing::warn!(%key, %error, "the API server");
+            match error {
+                ApiError::Away(_) => Ended::Waiting(error.reason().to_owned()),
+                _ => Ended::Failed(error.reason().to_owned()),
+            }
+        }
+    }
+}
+
+/// What there is of an application.
+struct Known {
+    application: Option<Arc<Application>>,
+    states: Vec<Arc<StateObject>>,
+    node_is_there: bool,
+}
+
+fn known(shared: &Shared, key: &ApplicationKey) -> Known {
+    let known = shared.world.known();
+    Known {
+        application: known.applications.get(key).cloned(),
+        states: known.states.get(key).map(|states| states.values().cloned().collect()).unwrap_or_default(),
+        node_is_there: known.node.is_some(),
+    }
+}
+
+async fn whole(shared: &Shared, key: &ApplicationKey) -> Result<Ended, Stop> {
+    let Known { application, states, node_is_there } = known(shared, key);
+    let mine = application.as_ref().map(|one| state_name(&key.name, &one.uid, &shared.node));
+    let (current, old): (Vec<_>, Vec<_>) =
+        states.into_iter().partition(|state| Some(&state.name) == mine.as_ref());
+    for state in old {
+        if application.is_none() && !state.deleted && still_there(shared, key, &state).await? {
+            return Ok(Ended::Later(Duration::from_secs(1)));
+        }
+        let ended = remove(shared, &state, Why::Deleted, None).await?;
+        if ended != Ended::Done {
+            return Ok(ended);
+        }
+    }
+    let Some(application) = application else {
+        shared.netns.set(key, std::iter::empty());
+        return Ok(Ended::Done);
+    };
+    let state = current.into_iter().next();
+    if application.deleted || state.as_ref().is_some_and(|state| state.deleted) {
+        let Some(state) = state else { return Ok(Ended::Done) };
+        // Without the finalizer all is done already: the object waits for others.
+        return match state.held() {
+            true => remove(shared, &state, Why::Deleted, application.spec.as_ref().ok()).await,
+            false => Ok(Ended::Done),
+        };
+    }
+    if !node_is_there {
+        return Ok(node_is_gone(shared, &application, state.as_deref()).await?);
+    }
+    act(shared, &application, state).await
+}
+
+/// Lists come from caches: that an application is gone is believed only after the database was asked.
+async fn still_there(shared: &Shared, key: &ApplicationKey, state: &StateObject) -> Result<bool, ApiError> {
+    let application = shared.cluster.application(key).await?;
+    let there = application.is_some_and(|one| {
+        !one.deleted && (state.application_uid.is_empty() || one.uid == state.application_uid)
+    });
+    if there {
+        tracing::warn!(%key, "the API server's list was older than its database");
+    }
+    Ok(there)
+}
+
+async fn act(
+    shared: &Shared,
+    application: &Application,
+    state: Option<Arc<StateObject>>,
+) -> Result<Ended, Stop> {
+    let key = &application.key;
+    let part = part(shared, application, state.as_deref()).await?;
+    if matches!(part, Part::Leave) {
+        let Some(state) = state else { return Ok(Ended::Done) };
+        return remove(shared, &state, Why::NotSelected, application.spec.as_ref().ok()).await;
+    }
+    let state = claim(shared, application, state).await?;
+    let name = state.name.as_str();
+    match part {
+        Part::Leave => Ok(Ended::Done),
+        Part::Unclear(why) => {
+            let about = about(shared, application, None, None);
+            let told =
+                tell(shared, key, name, |before| status(&Outcome::Refused(&why), &about, before)).await?;
+            Ok(Ended::Failed(why.reason).after(told))
+        }
+        Part::Wait(why) => {
+            let spec = application.spec.as_ref().ok();
+            let composition = match spec {
+                Some(spec) => composition::here(shared, key, spec, &state).await?,
+                None => None,
+            };
+            let about = about(shared, application, None, composition);
+            let answer = preflight::answer(shared, application, &state).await?;
+            let told = tell(shared, key, name, |before| {
+                let mut said = match before {
+                    // A rollout came to an application that runs already: it runs on as it is.
+                    Some(before) if before.node.details.observed_revision.is_some() => before.clone(),
+                    before => status(&Outcome::Pending(why), &about, before),
+                };
+                said.node.details.composition = about.composition.clone();
+                said.node.details.kernel = about.kernel.clone();
+                said.node.details.boot_id = about.boot_id.clone();
+                preflight::put(&mut said, answer.as_ref());
+                said
+            });
+            Ok(Ended::Done.after(told.await?))
+        }
+        Part::Act(spec, version) => run(shared, application, &state, &spec, &version).await,
+    }
+}
+
+/// The state object, made if there is none, and with the finalizer in it.
+async fn claim(
+    shared: &Shared,
+    application: &Application,
+    state: Option<Arc<StateObject>>,
+) -> Result<Arc<StateObject>, Stop> {
+    let state = match state {
+        Some(state) if state.held() => return Ok(state),
+        Some(state) => {
+            let mut finalizers = state.finalizers.clone();
+            finalizers.push(application.key.scope.finalizer().to_owned());
+            shared.cluster.write_finalizers(&state, &finalizers).await?
+        }
+        None => shared.cluster.make_state(application).await?,
+    };
+    shared.world.known().put_state(state.clone());
+    Ok(Arc::new(state))
+}
+
+/// Brings the programs to what the spec wants, and says what came of it.
+async fn run(
+    shared: &Shared,
+    application: &Application,
+    state: &StateObject,
+    spec: &Spec,
+    version: &str,
+) -> Result<Ended, Stop> {
+    let (key, name) = (&application.key, state.name.as_str());
+    let mut about = about(shared, application, Some(version), None);
+    let mut bringing = std::pin::pin!(bring(shared, key, state, spec, version));
+    let brought = match tokio::time::timeout(SAID_PENDING_AFTER, &mut bringing).await {
+        Ok(brought) => brought,
+        Err(_) => {
+            if state.status.is_none() {
+                let why = "the programs are being loaded";
+                // It is only a word in between: what matters is said afterwards.
+                let _told =
+                    tell(shared, key, name, |before| status(&Outcome::Pending(why), &about, before)).await;
+            }
+            bringing.await
+        }
+    };
+    let brought = brought?;
+    let rollout = application.spec.as_ref().is_ok_and(|spec| spec.common().rollout.is_some());
+    let mut answer = None;
+    let mut health = soak::Health::default();
+    if rollout {
+        about.composition = composition::here(shared, key, spec, state).await?;
+        answer = preflight::answer(shared, application, state).await?;
+    }
+    if let Brought::Report(report) = &brought {
+        health = soak::look(shared, application, state, version, report).await?;
+    }
+    let told = tell(shared, key, name, |before| {
+        let mut said = match &brought {
+            Brought::Report(report) => status(&Outcome::Reported(report, spec), &about, before),
+            Brought::Refused(failure) => status(&Outcome::Refused(failure), &about, before),
+        };
+        preflight::put(&mut said, answer.as_ref());
+        health.put(&mut said);
+        said
+    })
+    .await?;
+    let ended = match &brought {
+        Brought::Refused(failure) => Ended::Failed(failure.reason.clone()),
+        Brought::Report(report) => match failure(report) {
+            Some(failure) => Ended::Failed(failure.reason),
+            None if report.load == LoadOutcome::Loaded || report.load == LoadOutcome::NotWanted => {
+                health.again().map_or(Ended::Done, Ended::Later)
+            }
+            None => Ended::Failed("unknown".to_owned()),
+        },
+    };
+    Ok(ended.after(told))
+}
+
+/// What a status of this application is about.
+fn about(
+    shared: &Shared,
+    application: &Application,
+    version: Option<&str>,
+    composition: Option<String>,
+) -> About {
+    let now = shared.daemon_link.now();
+    About {
+        node: shared.node.clone(),
+        generation: application.generation,
+        revision: version.map(str::to_owned),
+        kernel: now.kernel,
+        boot_id: now.boot_id,
+        composition,
+    }
+}

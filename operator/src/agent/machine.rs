@@ -1,0 +1,234 @@
+//! This node and its pods, without what the agent does not need.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use kube::api::{ApiResource, Object};
+use serde::{Deserialize, Serialize};
+
+/// What of a node's spec is needed: nothing.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NodeSpec {}
+
+/// What of a node's status is needed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Addresses with their types.
+    #[serde(default)]
+    pub addresses: Vec<NodeAddress>,
+}
+
+/// An address of a node.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NodeAddress {
+    /// `InternalIP`, `Hostname`, ...
+    #[serde(rename = "type")]
+    pub address_type: String,
+    /// As text.
+    pub address: String,
+}
+
+/// A node as it is read.
+pub type NodeObject = Object<NodeSpec, NodeStatus>;
+
+/// A node as it is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its internal addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Node {
+    /// Reads an object. The status changes every few seconds; equal nodes are equal in what matters.
+    #[must_use]
+    pub fn read(object: NodeObject) -> Self {
+        let addresses = object.status.unwrap_or_default().addresses;
+        Self {
+            labels: object.metadata.labels.unwrap_or_default(),
+            addresses: addresses
+                .into_iter()
+                .filter(|address| address.address_type == "InternalIP")
+                .filter_map(|address| address.address.parse().ok())
+                .collect(),
+        }
+    }
+}
+
+/// What of a pod's spec is needed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// It shares the node's network namespace.
+    pub host_network: bool,
+}
+
+/// What of a pod's status is needed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    /// `Running`, ...
+    pub phase: String,
+    /// Its containers.
+    pub container_statuses: Vec<ContainerStatus>,
+    /// Those that run before the others; some of them go on running.
+    pub init_container_statuses: Vec<ContainerStatus>,
+    /// Those that somebody added for debugging.
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
+}
+
+/// What of a container's status is needed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    /// Its name in the pod.
+    pub name: String,
+    /// Its id, with the runtime's prefix. Another one after each start.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// Whether it runs.
+    pub state: ContainerState,
+}
+
+/// What of a container's state is needed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// Present if it runs.
+    pub running: Option<Running>,
+}
+
+/// That a container runs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Running {}
+
+/// A pod as it is read.
+pub type PodObject = Object<PodSpec, PodStatus>;
+
+/// Namespace and name of a pod.
+pub type PodKey = (String, String);
+
+/// A pod as it is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Uid.
+    pub uid: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// It shares the node's network namespace.
+    pub host_network: bool,
+    /// Containers that run: name and id. None before the first one was started.
+    pub containers: Vec<(String, String)>,
+}
+
+impl Pod {
+    /// Reads an object. `None` for a pod that has ended.
+    #[must_use]
+    pub fn read(object: PodObject) -> Option<(PodKey, Self)> {
+        let status = object.status.unwrap_or_default();
+        if status.phase == "Succeeded" || status.phase == "Failed" {
+            return None;
+        }
+        let statuses = status
+            .container_statuses
+            .into_iter()
+            .chain(status.init_container_statuses)
+            .chain(status.ephemeral_container_statuses);
+        let containers: Vec<_> = statuses
+            .filter(|container| container.state.running.is_some() && !container.container_id.is_empty())
+            .map(|container| (container.name, container.container_id))
+            .collect();
+        let key = (object.metadata.namespace.unwrap_or_default(), object.metadata.name?);
+        Some((
+            key,
+            Self {
+                uid: object.metadata.uid.unwrap_or_default(),
+                labels: object.metadata.labels.unwrap_or_default(),
+                host_network: object.spec.host_network,
+                containers,
+            },
+        ))
+    }
+}
+
+/// How nodes are asked for.
+#[must_use]
+pub fn nodes() -> ApiResource {
+    ApiResource::erase::<k8s_openapi::api::core::v1::Node>(&())
+}
+
+/// How pods are asked for.
+#[must_use]
+pub fn pods() -> ApiResource {
+    ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(phase: &str, containers: serde_json::Value) -> Option<(PodKey, Pod)> {
+        Pod::read(
+            serde_json::from_value(json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": { "namespace": "shop", "name": "web", "uid": "u", "labels": { "app": "web" } },
+                "spec": { "containers": [{ "name": "main" }], "nodeName": "node-a" },
+                "status": { "phase": phase, "containerStatuses": containers }
+            }))
+            .unwrap(),
+        )
+    }
+
+    #[test]
+    fn of_a_pod_the_containers_that_run_are_kept() {
+        let (key, pod) = pod(
+            "Running",
+            json!([
+                { "name": "main", "containerID": "containerd://1", "state": { "running": { "startedAt": "x" } } },
+                { "name": "done", "containerID": "containerd://2", "state": { "terminated": { "exitCode": 0 } } },
+                { "name": "soon", "state": { "waiting": {} } }
+            ]),
+        )
+        .unwrap();
+        assert_eq!(key, ("shop".to_owned(), "web".to_owned()));
+        assert_eq!(pod.containers, [("main".to_owned(), "containerd://1".to_owned())]);
+        assert_eq!(pod.labels["app"], "web");
+        assert!(!pod.host_network);
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_is_none() {
+        let running = json!([{ "name": "main", "containerID": "x://1", "state": { "running": {} } }]);
+        for phase in ["Succeeded", "Failed"] {
+            assert_eq!(pod(phase, running.clone()), None);
+        }
+        // Before its first container runs, its labels tell already who means it.
+        assert!(pod("Pending", json!([])).unwrap().1.containers.is_empty());
+        // While an init container runs, the pod's network is there already.
+        assert_eq!(pod("Pending", running).unwrap().1.containers.len(), 1);
+    }
+
+    #[test]
+    fn of_a_node_labels_and_internal_addresses_are_kept() {
+        let node = Node::read(
+            serde_json::from_value(json!({
+                "metadata": { "name": "node-a", "labels": { "zone": "1" } },
+                "spec": { "podCIDR": "10.0.0.0/24" },
+                "status": { "addresses": [
+                    { "type": "InternalIP", "address": "10.1.2.3" },
+                    { "type": "InternalIP", "address": "fd00::3" },
+                    { "type": "ExternalIP", "address": "192.0.2.1" },
+                    { "type": "Hostname", "address": "node-a" }
+                ], "conditions": [] }
+            }))
+            .unwrap(),
+        );
+        assert_eq!(node.labels["zone"], "1");
+        assert_eq!(node.addresses, ["10.1.2.3".parse::<IpAddr>().unwrap(), "fd00::3".parse().unwrap()]);
+    }
+}

@@ -1,0 +1,75 @@
+//! Flags and variables of `bpfman-operator agent`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+
+/// Flags of the agent. Those of the agent published before have the same names.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Name of the node that this agent is for.
+    #[arg(long, env = "KUBE_NODE_NAME")]
+    pub node_name: String,
+    /// Namespace of the operator, where revisions of cluster applications are.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "bpfman")]
+    pub namespace: String,
+    /// The daemon's socket.
+    #[arg(
+        long,
+        env = bpfman_proto::SOCKET_PATH_VARIABLE,
+        default_value = bpfman_proto::DEFAULT_SOCKET_PATH
+    )]
+    pub daemon_socket: PathBuf,
+    /// Where /healthz, /readyz and /metrics are; a port alone, as ":8175", is on all addresses.
+    #[arg(long, default_value = ":8175", value_parser = address)]
+    pub health_probe_bind_address: SocketAddr,
+    /// Whether interfacesDiscoveryConfig finds interfaces.
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_interfaces_discovery: bool,
+    /// How many applications are worked on at a time.
+    #[arg(long, default_value_t = 4)]
+    pub workers: usize,
+}
+
+/// `:PORT` or an address with a port.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| format!("{text:?} is no address: write \":8175\" or \"127.0.0.1:8175\""))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(words: &[&str]) -> Result<Options, clap::Error> {
+        let all = ["agent", "--node-name", "node-a"].iter().chain(words);
+        Cli::try_parse_from(all).map(|cli| cli.options)
+    }
+
+    #[test]
+    fn flags_of_the_published_agent_are_taken_in_their_forms() {
+        let options =
+            parse(&["--health-probe-bind-address=:8175", "--enable-interfaces-discovery=false"]).unwrap();
+        assert_eq!(options.health_probe_bind_address, "0.0.0.0:8175".parse().unwrap());
+        assert!(!options.enable_interfaces_discovery);
+        assert!(parse(&["--enable-interfaces-discovery"]).unwrap().enable_interfaces_discovery);
+        assert!(parse(&[]).unwrap().enable_interfaces_discovery);
+    }
+
+    #[test]
+    fn an_address_that_is_none_says_what_one_looks_like() {
+        let error = parse(&["--health-probe-bind-address=8175"]).unwrap_err().to_string();
+        assert!(error.contains("\":8175\""), "{error}");
+    }
+}

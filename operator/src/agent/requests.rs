@@ -1,0 +1,177 @@
+//! Counts what is asked of the API server, and how much is sent.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::body::{Body as _, Bytes, Frame, SizeHint};
+use hyper::{Method, Request, Response};
+use kube::client::Body;
+use tower::{BoxError, Layer, Service};
+
+use super::metrics::Metrics;
+
+/// Counts the requests of a client.
+#[derive(Clone, Debug)]
+pub struct Counted(pub Arc<Metrics>);
+
+impl<S> Layer<S> for Counted {
+    type Service = CountedService<S>;
+
+    fn layer(&self, inner: S) -> CountedService<S> {
+        CountedService { inner, metrics: Arc::clone(&self.0) }
+    }
+}
+
+/// A client whose requests are counted.
+#[derive(Clone, Debug)]
+pub struct CountedService<S> {
+    inner: S,
+    metrics: Arc<Metrics>,
+}
+
+impl<S, B> Service<Request<Body>> for CountedService<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    type Response = Response<CountedBody<B>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let metrics = Arc::clone(&self.metrics);
+        metrics.api_requests.add(verb(request.method(), request.uri()), 1);
+        // Bodies of requests are whole: their size is exact.
+        metrics.api_sent.add(request.body().size_hint().lower());
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await.map_err(Into::into).inspect_err(|_| metrics.api_errors.add("0", 1))?;
+            let status = answer.status();
+            if status.is_client_error() || status.is_server_error() {
+                metrics.api_errors.add(status.as_str(), 1);
+            }
+            Ok(answer.map(|inner| CountedBody { inner, metrics }))
+        })
+    }
+}
+
+/// As Kubernetes names what is asked.
+fn verb<'a>(method: &'a Method, uri: &hyper::Uri) -> &'a str {
+    if *method != Method::GET {
+        return method.as_str();
+    }
+    let watched = uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("watch="));
+    if watched {
+        "WATCH"
+    } else if names_one(uri.path()) {
+        "GET"
+    } else {
+        "LIST"
+    }
+}
+
+/// Whether a path leads to one object: `/api/VERSION/` or `/apis/GROUP/VERSION/`, then perhaps `namespaces/NAME/`,
+/// then the kind, and the object's name.
+fn names_one(path: &str) -> bool {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    let skip = if parts.next() == Some("apis") { 2 } else { 1 };
+    let rest: Vec<_> = parts.skip(skip).collect();
+    let rest = match rest[..] {
+        ["namespaces", _, _, ..] => &rest[2..],
+        _ => &rest[..],
+    };
+    rest.len() != 1
+}
+
+/// An answer whose bytes are counted as they come.
+#[derive(Debug)]
+pub struct CountedBody<B> {
+    inner: B,
+    metrics: Arc<Metrics>,
+}
+
+impl<B: hyper::body::Body<Data = Bytes> + Unpin> hyper::body::Body for CountedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.metrics.api_received.add(data.len() as u64);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn verbs_are_those_of_kubernetes() {
+        for (path, wanted) in [
+            ("/api/v1/pods?fieldSelector=spec.nodeName%3Da", "LIST"),
+            ("/api/v1/namespaces/shop/pods", "LIST"),
+            ("/api/v1/namespaces/shop", "GET"),
+            ("/api/v1/namespaces/shop/secrets/pull", "GET"),
+            ("/apis/apps/v1/namespaces/shop/controllerrevisions/r-1", "GET"),
+            ("/apis/bpfman.io/v1alpha1/clusterbpfapplications?watch=true", "WATCH"),
+            ("/apis/bpfman.io/v1alpha1/clusterbpfapplications/watch", "GET"),
+        ] {
+            assert_eq!(verb(&Method::GET, &path.parse().unwrap()), wanted, "{path}");
+        }
+        assert_eq!(verb(&Method::PATCH, &"/api/v1/pods".parse().unwrap()), "PATCH");
+    }
+
+    #[tokio::test]
+    async fn requests_and_bytes_are_counted_by_verb() {
+        let metrics = Arc::new(Metrics::default());
+        let echo = tower::service_fn(|request: Request<Body>| async move {
+            let status = if request.method() == Method::PATCH { 409 } else { 200 };
+            let answer = Response::builder().status(status).body(Body::from(b"four".to_vec())).unwrap();
+            Ok::<_, Infallible>(answer)
+        });
+        let mut client = Counted(Arc::clone(&metrics)).layer(echo);
+        for (method, uri) in [
+            ("GET", "/apis/bpfman.io/v1alpha1/x?watch=true&timeoutSeconds=9"),
+            ("GET", "/apis/bpfman.io/v1alpha1/x?limit=500"),
+            ("GET", "/apis/bpfman.io/v1alpha1/x/watch"),
+            ("PATCH", "/apis/bpfman.io/v1alpha1/x/name/status"),
+        ] {
+            let request =
+                Request::builder().method(method).uri(uri).body(Body::from(b"123456".to_vec())).unwrap();
+            let answer = client.call(request).await.unwrap();
+            let whole = axum::body::to_bytes(axum::body::Body::new(answer.into_body()), 9).await.unwrap();
+            assert_eq!(&whole[..], b"four");
+        }
+        let counts: Vec<_> = metrics.api_requests.all().into_iter().collect();
+        let wanted = [("GET", 1), ("LIST", 1), ("PATCH", 1), ("WATCH", 1)];
+        assert_eq!(counts, wanted.map(|(verb, count)| (verb.to_owned(), count)));
+        assert_eq!((metrics.api_sent.get(), metrics.api_received.get()), (24, 16));
+        assert_eq!(metrics.api_errors.all().into_iter().collect::<Vec<_>>(), [("409".to_owned(), 1)]);
+    }
+}

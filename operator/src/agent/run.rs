@@ -1,0 +1,178 @@
+//! The agent, put together and kept going.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bpfman_apply::daemon::Daemon;
+use kube::client::ClientBuilder;
+use kube::runtime::watcher::Config as Watch;
+use kube::{Api, Client, Config};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use super::api::Cluster;
+use super::daemon;
+use super::key::{Scope, label};
+use super::lead;
+use super::listeners::{Applications, Pods, States, ThisNode};
+use super::look::{Ended, look};
+use super::machine;
+use super::metrics::Metrics;
+use super::options::Options;
+use super::protect::{PodToProtect, ProtectError, Protected, protect};
+use super::requests::Counted;
+use super::serve;
+use super::shared::Shared;
+use super::watch::{config, watch};
+
+/// Longest time for a connection to the API server.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Longest look. A load pulls an image first, over whatever line there is.
+const LOOK: Duration = Duration::from_secs(900);
+
+/// The longest wait after a failure that the whole fleet feels.
+const FLEET_WAIT: Duration = Duration::from_secs(30);
+
+/// A running agent, for who wants something of it.
+#[derive(Clone)]
+pub struct Agent(Arc<Shared>);
+
+impl Agent {
+    /// An agent that does nothing yet.
+    #[must_use]
+    pub fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    /// Its parts.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// Makes all attachments of a pod true, now.
+    ///
+    /// # Errors
+    /// The pod must not start.
+    pub async fn protect(&self, pod: &PodToProtect) -> Result<Protected, ProtectError> {
+        protect(&self.0, pod).await
+    }
+
+    /// Follows the API server and the daemon, and works, for ever. `socket`: see [`lead`].
+    pub async fn work(&self, socket: &Path, workers: usize) {
+        let shared = &self.0;
+        let _lead = lead::acquire(socket, || ()).await;
+        shared.lead();
+        tokio::join!(
+            watches(shared),
+            daemon::follow(Arc::clone(shared)),
+            look_at_what_is_due(shared, workers)
+        );
+    }
+}
+
+/// Runs `bpfman-operator agent` until it is told to end.
+///
+/// # Errors
+/// There is no way to the API server, or the probes' address is taken.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::default());
+    let mut config = Config::infer().await.context("finding the API server")?;
+    config.connect_timeout = Some(CONNECT);
+    config.write_timeout = Some(CONNECT);
+    let client = ClientBuilder::try_from(config)?.with_layer(&Counted(Arc::clone(&metrics))).build();
+    let agent = start(&options, client, metrics);
+    let listener = TcpListener::bind(options.health_probe_bind_address)
+        .await
+        .with_context(|| format!("listening on {}", options.health_probe_bind_address))?;
+    tracing::info!(node = options.node_name, probes = %listener.local_addr()?, "agent of a node");
+    let mut ended = signal(SignalKind::terminate())?;
+    tokio::select! {
+        () = agent.work(&options.daemon_socket, options.workers) => Ok(()),
+        served = serve::serve(Arc::clone(&agent.0), listener) => served.context("serving probes"),
+        _ = ended.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for a signal"),
+    }
+}
+
+/// An agent of a node, over a client whose requests are counted or not.
+#[must_use]
+pub fn start(options: &Options, client: Client, metrics: Arc<Metrics>) -> Agent {
+    Agent::new(Shared::new(
+        &options.node_name,
+        &options.namespace,
+        options.enable_interfaces_discovery,
+        Cluster::new(client, &options.node_name, Arc::clone(&metrics)),
+        Daemon::at(&options.daemon_socket),
+        metrics,
+    ))
+}
+
+/// All watches of the API server.
+async fn watches(agent: &Arc<Shared>) {
+    let cluster = &agent.cluster;
+    let of_this_node =
+        config().labels(&format!("{}={}", bpfman_application::state::NODE_LABEL, label(&agent.node)));
+    let applications = |scope| {
+        let listener = Applications { agent: Arc::clone(agent), scope };
+        watch(cluster.applications(scope), config(), listener)
+    };
+    let states = |scope| {
+        let listener = States { agent: Arc::clone(agent), scope };
+        watch(cluster.states(scope), of_this_node.clone(), listener)
+    };
+    let node: Api<machine::NodeObject> = Api::all_with(cluster.client(), &machine::nodes());
+    let named = field("metadata.name", &agent.node);
+    let pods: Api<machine::PodObject> = Api::all_with(cluster.client(), &machine::pods());
+    let on_it = field("spec.nodeName", &agent.node);
+    tokio::join!(
+        applications(Scope::Cluster),
+        applications(Scope::Namespaced),
+        states(Scope::Cluster),
+        states(Scope::Namespaced),
+        watch(node, named, ThisNode { agent: Arc::clone(agent) }),
+        watch(pods, on_it, Pods { agent: Arc::clone(agent) }),
+    );
+}
+
+fn field(name: &str, value: &str) -> Watch {
+    config().fields(&format!("{name}={value}"))
+}
+
+/// Takes what is due from the queue, several at a time.
+async fn look_at_what_is_due(shared: &Arc<Shared>, workers: usize) {
+    let places = Arc::new(Semaphore::new(workers.max(1)));
+    loop {
+        // It is never closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let key = shared.queue.next().await;
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move {
+            shared.metrics.reconciles.add(1);
+            let ended = tokio::time::timeout(LOOK, look(&shared, &key)).await;
+            let ended = ended.unwrap_or_else(|_| Ended::Failed("timeout".to_owned()));
+            tracing::debug!(%key, ?ended, "looked");
+            match ended {
+                Ended::Done => shared.queue.done(&key),
+                Ended::Later(wait) => {
+                    shared.queue.done(&key);
+                    shared.queue.add_after(&key, wait);
+                }
+                Ended::Failed(reason) => {
+                    shared.metrics.failures.add(&reason, 1);
+                    let wait = shared.queue.failed(&key, None);
+                    tracing::warn!(%key, reason, ?wait, "failed, and is tried again");
+                }
+                Ended::Waiting(reason) => {
+                    shared.metrics.failures.add(&reason, 1);
+                    shared.queue.failed(&key, Some(FLEET_WAIT));
+                }
+            }
+            drop(place);
+        });
+    }
+}

@@ -1,0 +1,186 @@
+//! Which nodes and pods an application means.
+
+use std::collections::BTreeMap;
+
+use bpfman_application::application::{BpfApplicationSpec, ClusterBpfApplicationSpec};
+use bpfman_application::spec::Spec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt as _};
+
+/// Pods that an application means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodSelector<'a> {
+    /// Only in this namespace.
+    pub namespace: Option<&'a str>,
+    /// With these labels.
+    pub labels: &'a LabelSelector,
+}
+
+impl PodSelector<'_> {
+    /// Whether a pod is meant. Nothing is by a selector that is none: whoever plans the application says so.
+    #[must_use]
+    pub fn matches(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.namespace.is_none_or(|only| only == namespace) && matches(self.labels, labels).unwrap_or(false)
+    }
+}
+
+/// Whether labels are selected.
+///
+/// # Errors
+/// The selector is none, for people.
+pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> Result<bool, String> {
+    const OPERATORS: [&str; 4] = ["In", "NotIn", "Exists", "DoesNotExist"];
+    let mut expressions = selector.match_expressions.iter().flatten();
+    if let Some(unknown) = expressions.find(|expression| !OPERATORS.contains(&expression.operator.as_str())) {
+        return Err(format!(
+            "the label selector has the operator {:?} for {:?}: there are {}",
+            unknown.operator,
+            unknown.key,
+            OPERATORS.join(", ")
+        ));
+    }
+    let selector = Selector::try_from(selector.clone())
+        .map_err(|error| format!("the label selector is none: {error}"))?;
+    Ok(selector.matches(labels))
+}
+
+/// All selectors of pods in a spec. `own`: namespace of a namespaced application.
+#[must_use]
+pub fn pods<'a>(spec: &'a Spec, own: Option<&'a str>) -> Vec<PodSelector<'a>> {
+    match spec {
+        Spec::Cluster(spec) => of_cluster(spec),
+        Spec::Namespaced(spec) => of_namespaced(spec, own),
+    }
+}
+
+/// Absent and empty both mean every namespace.
+fn named(namespace: Option<&String>) -> Option<&str> {
+    namespace.map(String::as_str).filter(|namespace| !namespace.is_empty())
+}
+
+fn of_cluster(spec: &ClusterBpfApplicationSpec) -> Vec<PodSelector<'_>> {
+    let mut found = Vec::new();
+    for program in &spec.programs {
+        let networks =
+            (program.xdp.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces))
+                .chain(program.tc.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces))
+                .chain(
+                    program.tcx.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces),
+                );
+        found.extend(networks.flatten().map(|network| PodSelector {
+            namespace: named(network.namespace.as_ref()),
+            labels: &network.pods,
+        }));
+        let containers = (program.uprobe.iter().chain(&program.uretprobe))
+            .flat_map(|block| &block.links)
+            .filter_map(|link| link.containers.as_ref());
+        found.extend(containers.map(|containers| PodSelector {
+            namespace: named(containers.namespace.as_ref()),
+            labels: &containers.pods,
+        }));
+    }
+    found
+}
+
+fn of_namespaced<'a>(spec: &'a BpfApplicationSpec, own: Option<&'a str>) -> Vec<PodSelector<'a>> {
+    let mut found = Vec::new();
+    for program in &spec.programs {
+        let networks =
+            (program.xdp.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces))
+                .chain(program.tc.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces))
+                .chain(program.tcx.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces))
+                .map(|network| &network.pods);
+        let containers = (program.uprobe.iter().chain(&program.uretprobe))
+            .flat_map(|block| &block.links)
+            .map(|link| &link.containers.pods);
+        found.extend(networks.chain(containers).map(|labels| PodSelector { namespace: own, labels }));
+    }
+    found
+}
+
+/// Whether an application attaches to network interfaces.
+#[must_use]
+pub fn uses_interfaces(spec: &Spec) -> bool {
+    match spec {
+        Spec::Cluster(spec) => spec
+            .programs
+            .iter()
+            .any(|program| program.xdp.is_some() || program.tc.is_some() || program.tcx.is_some()),
+        Spec::Namespaced(spec) => spec
+            .programs
+            .iter()
+            .any(|program| program.xdp.is_some() || program.tc.is_some() || program.tcx.is_some()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::agent::application::parse;
+    use crate::agent::key::Scope;
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_block_that_names_pods_is_looked_into() {
+        let pods_of = |name: &str| json!({ "namespace": "", "pods": { "matchLabels": { "app": name } } });
+        let network = |name: &str| {
+            json!({ "links": [{ "interfaceSelector": { "interfaces": ["eth0"] }, "direction": "Ingress",
+                "networkNamespaces": pods_of(name) }] })
+        };
+        let probe = |name: &str| json!({ "links": [{ "target": "libc", "containers": pods_of(name) }] });
+        let spec = parse(
+            Scope::Cluster,
+            json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": [
+                { "name": "pro", "type": "XDP", "xdp": network("xdp") },
+                { "name": "pro", "type": "TC", "tc": network("tc") },
+                { "name": "pro", "type": "TCX", "tcx": network("tcx") },
+                { "name": "pro", "type": "UProbe", "uprobe": probe("uprobe") },
+                { "name": "pro", "type": "URetProbe", "uretprobe": probe("uretprobe") },
+                { "name": "pro", "type": "KProbe", "kprobe": { "links": [{ "function": "fun" }] } }
+            ] }),
+        )
+        .unwrap();
+        let selectors = pods(&spec, None);
+        for app in ["xdp", "tc", "tcx", "uprobe", "uretprobe"] {
+            let meant = |selector: &PodSelector<'_>| selector.matches("any", &labels(&[("app", app)]));
+            assert_eq!(selectors.iter().filter(|selector| meant(selector)).count(), 1, "{app}");
+        }
+        assert_eq!(selectors.len(), 5);
+        assert!(uses_interfaces(&spec));
+    }
+
+    #[test]
+    fn a_namespaced_application_means_pods_of_its_namespace() {
+        let spec = parse(
+            Scope::Namespaced,
+            json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": [
+                { "name": "pro", "type": "UProbe", "uprobe": { "links": [
+                    { "target": "libc", "containers": { "pods": {} } }] } }
+            ] }),
+        )
+        .unwrap();
+        let selectors = pods(&spec, Some("shop"));
+        assert!(selectors[0].matches("shop", &labels(&[])));
+        assert!(!selectors[0].matches("other", &labels(&[])));
+        assert!(!uses_interfaces(&spec));
+    }
+
+    #[test]
+    fn expressions_count_and_an_unknown_operator_is_named() {
+        let selector = |operator: &str| -> LabelSelector {
+            serde_json::from_value(json!({ "matchExpressions": [
+                { "key": "zone", "operator": operator, "values": ["a"] }] }))
+            .unwrap()
+        };
+        assert_eq!(matches(&selector("In"), &labels(&[("zone", "a")])), Ok(true));
+        assert_eq!(matches(&selector("NotIn"), &labels(&[("zone", "a")])), Ok(false));
+        assert!(matches(&selector("Near"), &labels(&[])).unwrap_err().contains("Near"));
+    }
+}

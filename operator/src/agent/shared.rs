@@ -1,0 +1,149 @@
+//! What the parts of the agent have in common.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bpfman_apply::daemon::Daemon;
+use kube::runtime::watcher::Error;
+
+use super::api::Cluster;
+use super::arriving::ArrivingPods;
+use super::counts::Counts;
+use super::credentials::Asked;
+use super::daemon::DaemonLink;
+use super::key::ApplicationKey;
+use super::locks::Locks;
+use super::metrics::Metrics;
+use super::netns::WatchedNetns;
+use super::queue::{Cause, Queue};
+use super::revision::Revisions;
+use super::soak::Soaks;
+use super::tell::Pace;
+use super::world::{Source, World};
+
+/// The agent's parts.
+pub struct Shared {
+    /// Name of the node.
+    pub node: String,
+    /// The operator's namespace.
+    pub namespace: String,
+    /// Whether interfaces are looked for.
+    pub discovery: bool,
+    /// The API server.
+    pub cluster: Cluster,
+    /// The daemon.
+    pub daemon: Daemon,
+    /// How things stand with it.
+    pub daemon_link: DaemonLink,
+    /// What is known.
+    pub world: World,
+    /// What is to be looked at.
+    pub queue: Queue,
+    /// One at a time for each application.
+    pub locks: Locks,
+    /// Revisions that were read.
+    pub revisions: Revisions,
+    /// For which versions registries were asked.
+    pub asked: Asked,
+    /// Network namespaces that the daemon watches for it.
+    pub netns: WatchedNetns,
+    /// Pods whose network is being set up.
+    pub arriving: ArrivingPods,
+    /// Soaks that are going on.
+    pub soaks: Soaks,
+    /// Writes of each state object.
+    pub pace: Pace,
+    /// Programs and links.
+    pub counts: Counts,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    leads: AtomicBool,
+}
+
+impl Shared {
+    /// Parts that know nothing yet.
+    #[must_use]
+    pub fn new(
+        node: &str,
+        namespace: &str,
+        discovery: bool,
+        cluster: Cluster,
+        daemon: Daemon,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            node: node.to_owned(),
+            namespace: namespace.to_owned(),
+            discovery,
+            cluster,
+            daemon,
+            daemon_link: DaemonLink::default(),
+            world: World::default(),
+            queue: Queue::default(),
+            locks: Locks::default(),
+            revisions: Revisions::default(),
+            asked: Asked::default(),
+            netns: WatchedNetns::default(),
+            arriving: ArrivingPods::default(),
+            soaks: Soaks::default(),
+            pace: Pace::default(),
+            counts: Counts::default(),
+            metrics,
+            leads: AtomicBool::new(false),
+        }
+    }
+
+    /// Has applications looked at. Before everything is known, nothing is: then all are.
+    pub fn look_at(&self, keys: &[ApplicationKey], cause: Cause) {
+        if self.world.known().complete() {
+            keys.iter().for_each(|key| self.queue.add(key, cause));
+        }
+    }
+
+    /// Has every application looked at.
+    pub fn look_at_all(&self, cause: Cause) {
+        let keys: Vec<_> = self.world.known().keys().into_iter().collect();
+        self.look_at(&keys, cause);
+    }
+
+    /// A list is complete.
+    pub fn listed(&self, source: Source) {
+        let first = self.world.known().listed(source);
+        if first {
+            tracing::info!("everything is known");
+            self.look_at_all(Cause::Changed);
+        }
+    }
+
+    /// A watch failed; it is tried again, with what is known as it is.
+    pub fn watch_failed(&self, source: Source, error: &Error) {
+        self.metrics.watch_errors.add(&format!("{source:?}"), 1);
+        tracing::warn!(?source, %error, "a watch failed, and is tried again");
+    }
+
+    /// Whether this agent may act.
+    #[must_use]
+    pub fn leading(&self) -> bool {
+        self.leads.load(Ordering::Relaxed)
+    }
+
+    /// This agent may act from now on.
+    pub fn lead(&self) {
+        self.leads.store(true, Ordering::Relaxed);
+    }
+
+    /// Why it is not ready, if it is not.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        if !self.leading() {
+            return Some("another agent acts for this daemon".to_owned());
+        }
+        let daemon = self.daemon_link.now();
+        if !daemon.up {
+            return Some(format!("the daemon at {} does not answer: {}", self.daemon.name(), daemon.why));
+        }
+        let known = self.world.known();
+        let missing: Vec<_> = known.missing().map(|source| format!("{source:?}")).collect();
+        (!missing.is_empty()).then(|| format!("not listed yet: {}", missing.join(", ")))
+    }
+}

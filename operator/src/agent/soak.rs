@@ -1,0 +1,256 @@
+//! The controller's order to watch the gates of a rollout: figures of each of our slots, from the daemon.
+//!
+//! Counters and timing of the hooks are switched on for it, and off again after it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bpfman_application::rollout::Gates;
+use bpfman_application::state::node::HealthAnswer;
+use bpfman_apply::failure::{Unreachable, refusal};
+use bpfman_apply::report::{LinkOutcome, Report};
+use bpfman_proto::ext::v1::{Hook, SetHookRequest, ShowChainRequest, ShowChainResponse};
+use bpfman_proto::v1::attach_info::Info;
+
+use super::Shared;
+use super::application::Application;
+use super::backoff::jittered;
+use super::gates::{Slot, judge};
+use super::look::Stop;
+use super::state::{StateObject, Status};
+
+/// How often the figures are looked at.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time over which a hook is timed at each look, in milliseconds.
+const SAMPLE: u32 = 200;
+
+/// Soaks that are going on, by uid of the state object.
+#[derive(Debug, Default)]
+pub struct Soaks(Mutex<HashMap<String, Soak>>);
+
+impl Soaks {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Soak>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One soak.
+#[derive(Clone, Debug)]
+struct Soak {
+    revision: String,
+    /// The figures at its beginning, by link.
+    began: BTreeMap<u32, Slot>,
+    looked: Instant,
+    /// Switches that it set, to be set back.
+    switched: Vec<Switched>,
+}
+
+#[derive(Clone, Debug)]
+struct Switched {
+    hook: Hook,
+    timing: bool,
+    counters: bool,
+}
+
+/// What a look came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    answer: Option<HealthAnswer>,
+    again: Option<Duration>,
+}
+
+impl Health {
+    /// Puts an answer into a status: when it is first known, and when it is another one. The figures alone change all
+    /// the time, and are no reason to write.
+    pub fn put(&self, status: &mut Status) {
+        let Some(answer) = &self.answer else { return };
+        let last = status.node.details.health.as_ref();
+        if last.is_none_or(|last| last.revision != answer.revision || last.within != answer.within) {
+            status.node.details.health = Some(answer.clone());
+        }
+    }
+
+    /// When to look again.
+    #[must_use]
+    pub const fn again(&self) -> Option<Duration> {
+        self.again
+    }
+}
+
+/// Looks at the gates, if the controller ordered it and it is time to. Ends a soak that is not ordered any more.
+///
+/// # Errors
+/// The daemon is away.
+pub async fn look(
+    shared: &Shared,
+    application: &Application,
+    state: &StateObject,
+    version: &str,
+    report: &Report,
+) -> Result<Health, Stop> {
+    let ordered = state.orders.soak.as_deref().filter(|revision| *revision == version);
+    let running = shared.soaks.lock().get(&state.uid).cloned();
+    if let Some(old) = running.as_ref().filter(|soak| Some(soak.revision.as_str()) != ordered) {
+        end(shared, old).await?;
+        shared.soaks.lock().remove(&state.uid);
+    }
+    let Some(revision) = ordered else { return Ok(Health::default()) };
+    let gates = application.spec.as_ref().ok().and_then(|spec| spec.common().rollout.as_ref()?.gates.clone());
+    let gates = gates.unwrap_or_default();
+    let running = running.filter(|soak| soak.revision == revision);
+    if let Some(soak) = &running {
+        let waited = soak.looked.elapsed();
+        if waited < INTERVAL {
+            return Ok(Health { answer: None, again: Some(INTERVAL - waited) });
+        }
+    }
+    let hooks = hooks(report);
+    let mut soak = match running {
+        Some(soak) => soak,
+        None => begin(shared, revision, &hooks, &gates).await?,
+    };
+    let now = figures(shared, &hooks, report, SAMPLE).await?;
+    soak.looked = Instant::now();
+    let slots: Vec<Slot> = now
+        .iter()
+        .map(|(link, slot)| soak.began.get(link).map_or_else(|| slot.clone(), |began| slot.since(began)))
+        .collect();
+    let off = report.programs.iter().flat_map(|program| &program.links);
+    let off = off.filter(|link| link.wanted.is_some() && link.status != LinkOutcome::Attached).count();
+    let word = judge(&gates, &slots, off as u64);
+    shared.soaks.lock().insert(state.uid.clone(), soak);
+    let answer = HealthAnswer { revision: revision.to_owned(), within: word.within, message: word.message };
+    Ok(Health { answer: Some(answer), again: Some(jittered(INTERVAL)) })
+}
+
+/// Switches on what is needed, and notes where everything stands.
+async fn begin(shared: &Shared, revision: &str, hooks: &[Hook], gates: &Gates) -> Result<Soak, Unreachable> {
+    let mut switched = Vec::new();
+    let timed = gates.max_nanoseconds_per_run.is_some();
+    let mut began = BTreeMap::new();
+    for hook in hooks {
+        let Some(chain) = show(shared, hook, 0).await? else { continue };
+        let old = Switched { hook: hook.clone(), timing: chain.timing, counters: chain.counters };
+        if (timed && !old.timing) || !old.counters {
+            switch(shared, hook, old.timing || timed, true).await?;
+            switched.push(old);
+        }
+        began.extend(slots(&chain, hook));
+    }
+    Ok(Soak { revision: revision.to_owned(), began, looked: Instant::now(), switched })
+}
+
+/// Sets back what was switched.
+async fn end(shared: &Shared, soak: &Soak) -> Result<(), Unreachable> {
+    for old in &soak.switched {
+        switch(shared, &old.hook, old.timing, old.counters).await?;
+    }
+    Ok(())
+}
+
+async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> Result<(), Unreachable> {
+    shared.metrics.daemon_calls.add("SetHook", 1);
+    let request = SetHookRequest {
+        hook: Some(hook.clone()),
+        timing: Some(timing),
+        counters: Some(counters),
+        ..SetHookRequest::default()
+    };
+    if let Err(status) = shared.daemon.chains().set_hook(request).await {
+        // Without it there are fewer figures; the gates on those then hold, and the message says what is known.
+        let why = refusal(&shared.daemon, &status)?.failure();
+        tracing::warn!(hook = name(hook), why = why.message, "its switches could not be set");
+    }
+    Ok(())
+}
+
+async fn show(
+    shared: &Shared,
+    hook: &Hook,
+    sample_ms: u32,
+) -> Result<Option<ShowChainResponse>, Unreachable> {
+    shared.metrics.daemon_calls.add("ShowChain", 1);
+    let request = ShowChainRequest { hook: Some(hook.clone()), sample_ms };
+    match shared.daemon.chains().show_chain(request).await {
+        Ok(answer) => Ok(Some(answer.into_inner())),
+        Err(status) => {
+            let why = refusal(&shared.daemon, &status)?.failure();
+            tracing::warn!(hook = name(hook), why = why.message, "its chain cannot be shown");
+            Ok(None)
+        }
+    }
+}
+
+/// The figures of our links, by link.
+async fn figures(
+    shared: &Shared,
+    hooks: &[Hook],
+    report: &Report,
+    sample_ms: u32,
+) -> Result<BTreeMap<u32, Slot>, Unreachable> {
+    let ours: Vec<u32> =
+        report.programs.iter().flat_map(|program| &program.links).filter_map(|link| link.id).collect();
+    let mut figures = BTreeMap::new();
+    for hook in hooks {
+        if let Some(chain) = show(shared, hook, sample_ms).await? {
+            let mut own = slots(&chain, hook);
+            own.retain(|(link, _)| ours.contains(link));
+            // What a chain loses is lost once, however many of its members are ours.
+            own.iter_mut().skip(1).for_each(|(_, slot)| slot.lost = 0);
+            figures.extend(own);
+        }
+    }
+    Ok(figures)
+}
+
+/// The figures of all members of a chain, by link.
+fn slots(shown: &ShowChainResponse, hook: &Hook) -> Vec<(u32, Slot)> {
+    let Some(chain) = &shown.chain else { return Vec::new() };
+    let both = chain.members.iter().zip(&shown.members);
+    both.map(|(member, view)| {
+        let slot = Slot {
+            program: member.program_name.clone(),
+            hook: name(hook),
+            runs: view.runs,
+            ended: view.ended.iter().map(|count| (count.verdict.clone(), count.packets)).collect(),
+            proceed_on: member.proceed_on.clone(),
+            nanoseconds: view.nanoseconds_per_run,
+            lost: shown.failed,
+        };
+        (member.link_id, slot)
+    })
+    .collect()
+}
+
+/// The hooks of what is attached.
+fn hooks(report: &Report) -> Vec<Hook> {
+    let mut hooks: Vec<Hook> = Vec::new();
+    let wanted =
+        report.programs.iter().flat_map(|program| &program.links).filter_map(|link| link.wanted.as_ref());
+    for info in wanted.filter_map(|link| link.attach.info.as_ref()) {
+        let (kind, iface, direction, netns) = match info {
+            Info::XdpAttachInfo(at) => ("xdp", &at.iface, "", &at.netns),
+            Info::TcAttachInfo(at) => ("tc", &at.iface, at.direction.as_str(), &at.netns),
+            Info::TcxAttachInfo(at) => ("tcx", &at.iface, at.direction.as_str(), &at.netns),
+            _ => continue,
+        };
+        let hook = Hook {
+            kind: kind.to_owned(),
+            iface: iface.clone(),
+            direction: direction.to_owned(),
+            netns: netns.clone().unwrap_or_default(),
+        };
+        if !hooks.contains(&hook) {
+            hooks.push(hook);
+        }
+    }
+    hooks
+}
+
+/// As chain commands name it, without the namespace.
+fn name(hook: &Hook) -> String {
+    let side = if hook.direction.is_empty() { String::new() } else { format!(":{}", hook.direction) };
+    format!("{}:{}{side}", hook.kind, hook.iface)
+}

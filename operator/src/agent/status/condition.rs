@@ -1,0 +1,110 @@
+//! The one condition of a state object, in the words of the published API.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+/// The longest message that the API server takes.
+const LONGEST_MESSAGE: usize = 32_768;
+
+/// What a condition says. The reason is the same word: one that has a space, as one of the published ones has, is
+/// refused by the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Not looked at yet, or waiting for the controller.
+    Pending,
+    /// All as asked.
+    Success,
+    /// Something failed.
+    Error,
+    /// All is unloaded.
+    Unloaded,
+    /// Something could not be unloaded.
+    UnloadError,
+}
+
+impl Word {
+    /// As type and reason.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Success => "Success",
+            Self::Error => "Error",
+            Self::Unloaded => "Unloaded",
+            Self::UnloadError => "UnloadError",
+        }
+    }
+}
+
+/// The condition. Its time is when the word last changed; the message is always the current one.
+#[must_use]
+pub fn condition(word: Word, message: &str, generation: i64, before: &[Condition]) -> Condition {
+    let last = before.iter().find(|condition| condition.type_ == word.text());
+    Condition {
+        type_: word.text().to_owned(),
+        status: "True".to_owned(),
+        reason: word.text().to_owned(),
+        message: cut(message),
+        observed_generation: Some(generation).filter(|generation| *generation > 0),
+        last_transition_time: last.map_or_else(now, |last| last.last_transition_time.clone()),
+    }
+}
+
+/// A time for comparisons that are not about time.
+#[must_use]
+pub const fn epoch() -> Time {
+    Time(Timestamp::UNIX_EPOCH)
+}
+
+/// Whole seconds, as the API server keeps them.
+fn now() -> Time {
+    let seconds = Timestamp::now().as_second();
+    Time(Timestamp::from_second(seconds).unwrap_or_default())
+}
+
+fn cut(message: &str) -> String {
+    if message.len() <= LONGEST_MESSAGE {
+        return message.to_owned();
+    }
+    let end = message.floor_char_boundary(LONGEST_MESSAGE - " …".len());
+    format!("{} …", &message[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: [Word; 5] = [Word::Pending, Word::Success, Word::Error, Word::Unloaded, Word::UnloadError];
+
+    #[test]
+    fn the_api_server_takes_every_type_and_reason() {
+        for word in WORDS {
+            let condition = condition(word, "why", 3, &[]);
+            let mut letters = condition.reason.chars();
+            assert!(letters.next().is_some_and(|first| first.is_ascii_alphabetic()), "{condition:?}");
+            assert!(letters.all(|letter| letter.is_ascii_alphanumeric()), "{condition:?}");
+            assert_eq!((condition.type_.as_str(), condition.status.as_str()), (word.text(), "True"));
+            assert_eq!(condition.observed_generation, Some(3));
+        }
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_word_and_the_message_is_current() {
+        let mut old = condition(Word::Error, "first", 1, &[]);
+        old.last_transition_time = Time(Timestamp::UNIX_EPOCH);
+        let same = condition(Word::Error, "second", 2, std::slice::from_ref(&old));
+        assert_eq!(
+            (same.message.as_str(), &same.last_transition_time),
+            ("second", &old.last_transition_time)
+        );
+        let other = condition(Word::Success, "done", 2, &[old.clone()]);
+        assert_ne!(other.last_transition_time, old.last_transition_time);
+        assert_eq!(other.last_transition_time.0.subsec_nanosecond(), 0);
+    }
+
+    #[test]
+    fn a_message_is_as_long_as_the_api_server_takes() {
+        let condition = condition(Word::Error, &"ü".repeat(40_000), 1, &[]);
+        assert!(condition.message.len() <= LONGEST_MESSAGE && condition.message.ends_with('…'));
+    }
+}

@@ -1,0 +1,220 @@
+//! From what came out of an application to the status of its state object.
+
+pub mod condition;
+pub mod link;
+pub mod patch;
+pub mod program;
+pub mod size;
+#[cfg(test)]
+mod tests;
+
+use bpfman_application::spec::Spec;
+use bpfman_application::state::application::{AppLoadStatus, NodeState};
+use bpfman_application::state::node::{Failure, NodeDetails};
+use bpfman_apply::report::{LinkOutcome, LoadOutcome, ProgramReport, Report};
+
+use self::condition::{Word, condition};
+use super::state::Status;
+
+/// The most failures that a message lists.
+const LISTED: usize = 5;
+
+/// What a status is about, beside how the programs are doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Name of the node.
+    pub node: String,
+    /// Generation of the application.
+    pub generation: i64,
+    /// The generation as text, or the revision that the controller named.
+    pub revision: Option<String>,
+    /// As `uname -r` prints it.
+    pub kernel: Option<String>,
+    /// The kernel's `boot_id`.
+    pub boot_id: Option<String>,
+    /// Hash over the programs that share hooks.
+    pub composition: Option<String>,
+}
+
+/// What a look at an application came to.
+#[derive(Clone, Debug)]
+pub enum Outcome<'a> {
+    /// Nothing was tried yet.
+    Pending(&'a str),
+    /// The daemon was asked.
+    Reported(&'a Report, &'a Spec),
+    /// It could not be asked: the programs are as they were.
+    Unknown(&'a Failure),
+    /// Nothing could be tried: the programs are as they were.
+    Refused(&'a Failure),
+}
+
+/// The status that says so. `before`: what was last said.
+#[must_use]
+pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> Status {
+    let (word, message) = words(outcome);
+    let conditions = before.map_or(&[][..], |before| &before.node.conditions);
+    let last = before.map(|before| &before.node.details);
+    let (load, programs, digest, failure) = match *outcome {
+        Outcome::Pending(_) => (None, None, None, None),
+        Outcome::Reported(report, spec) => (
+            Some(load_status(report.load)),
+            Some(report.programs.iter().filter_map(|one| show(one, spec, before)).collect()),
+            Some(report.digest.clone()).filter(|digest| !digest.is_empty()),
+            failure(report),
+        ),
+        Outcome::Unknown(failure) => (None, None, None, Some(failure.clone())),
+        Outcome::Refused(failure) => {
+            // An older version may run on.
+            let loaded =
+                before.is_some_and(|before| before.node.app_load_status == AppLoadStatus::LoadSuccess);
+            let load = (!loaded).then_some(AppLoadStatus::LoadError);
+            (load, None, None, Some(failure.clone()))
+        }
+    };
+    let asked = matches!(outcome, Outcome::Reported(..));
+    Status {
+        node: NodeState {
+            update_count: before.map_or(0, |before| before.node.update_count),
+            node: about.node.clone(),
+            app_load_status: load
+                .or_else(|| before.map(|before| before.node.app_load_status))
+                .unwrap_or(AppLoadStatus::NotLoaded),
+            conditions: vec![condition(word, &message, about.generation, conditions)],
+            details: NodeDetails {
+                observed_revision: about.revision.clone(),
+                kernel: about.kernel.clone().or_else(|| last.and_then(|last| last.kernel.clone())),
+                boot_id: about.boot_id.clone().or_else(|| last.and_then(|last| last.boot_id.clone())),
+                digest: if asked { digest } else { last.and_then(|last| last.digest.clone()) },
+                composition: about
+                    .composition
+                    .clone()
+                    .or_else(|| last.and_then(|last| last.composition.clone())),
+                failure,
+                preflight: last.and_then(|last| last.preflight.clone()),
+                health: last.and_then(|last| last.health.clone()),
+            },
+        },
+        programs: programs
+            .unwrap_or_else(|| before.map(|before| before.programs.clone()).unwrap_or_default()),
+    }
+}
+
+/// Whether two say the same. The count and the time of the condition are not what is said.
+#[must_use]
+pub fn same(one: &Status, other: &Status) -> bool {
+    let said = |status: &Status| {
+        let mut status = status.clone();
+        status.node.update_count = 0;
+        for condition in &mut status.node.conditions {
+            condition.last_transition_time = condition::epoch();
+        }
+        status
+    };
+    said(one) == said(other)
+}
+
+fn words(outcome: &Outcome<'_>) -> (Word, String) {
+    let report = match *outcome {
+        Outcome::Pending(why) => return (Word::Pending, why.to_owned()),
+        Outcome::Unknown(failure) | Outcome::Refused(failure) => return (Word::Error, sentence(failure)),
+        Outcome::Reported(report, _) => report,
+    };
+    match (report.load, failure(report)) {
+        (LoadOutcome::UnloadFailed, found) => {
+            let why = found.as_ref().map_or_else(|| "the daemon gave no reason".to_owned(), sentence);
+            (Word::UnloadError, format!("programs could not be unloaded, and are tried again: {why}"))
+        }
+        (LoadOutcome::NotWanted, None) => {
+            (Word::Unloaded, "nothing of this application is loaded here".to_owned())
+        }
+        (LoadOutcome::Loaded, None) => {
+            (Word::Success, "all programs are loaded, and attached as asked".to_owned())
+        }
+        (LoadOutcome::OlderRuns, Some(found)) => {
+            (Word::Error, format!("the version before runs on: {}", sentence(&found)))
+        }
+        (LoadOutcome::Loaded, Some(_)) => (Word::Error, failures(report)),
+        (_, Some(found)) => (Word::Error, sentence(&found)),
+        (_, None) => {
+            (Word::Error, "the programs could not be loaded, and the daemon gave no reason".to_owned())
+        }
+    }
+}
+
+const fn load_status(load: LoadOutcome) -> AppLoadStatus {
+    match load {
+        LoadOutcome::NotWanted => AppLoadStatus::UnloadSuccess,
+        LoadOutcome::Loaded => AppLoadStatus::LoadSuccess,
+        LoadOutcome::OlderRuns | LoadOutcome::Failed => AppLoadStatus::LoadError,
+        LoadOutcome::UnloadFailed => AppLoadStatus::UnloadError,
+    }
+}
+
+/// The first thing that failed, also if it is only that a place to attach to was not found.
+#[must_use]
+pub fn failure(report: &Report) -> Option<Failure> {
+    let missing = || {
+        let program = report.programs.iter().find(|program| !program.problems.is_empty())?;
+        Some(Failure {
+            reason: "attach-point".to_owned(),
+            program: program.name.clone(),
+            message: program.problems.first().cloned().unwrap_or_default(),
+            hint: String::new(),
+        })
+    };
+    report.failure.clone().or_else(missing)
+}
+
+/// A failure in a sentence.
+fn sentence(failure: &Failure) -> String {
+    let program = if failure.program.is_empty() { String::new() } else { format!("{}: ", failure.program) };
+    let hint = if failure.hint.is_empty() { String::new() } else { format!(" ({})", failure.hint) };
+    format!("{program}{}{hint}", failure.message)
+}
+
+/// What failed of the attachments, each of the first few.
+fn failures(report: &Report) -> String {
+    let mut all = Vec::new();
+    for program in &report.programs {
+        all.extend(program.problems.iter().map(|problem| format!("{}: {problem}", program.name)));
+        for link in &program.links {
+            if let LinkOutcome::AttachFailed(failure) | LinkOutcome::DetachFailed(failure) = &link.status {
+                let failure = Failure { program: program.name.clone(), ..failure.clone() };
+                let line = sentence(&failure);
+                if !all.contains(&line) {
+                    all.push(line);
+                }
+            }
+        }
+    }
+    if all.is_empty() {
+        return failure(report).as_ref().map(sentence).unwrap_or_default();
+    }
+    let more = all.len().saturating_sub(LISTED);
+    all.truncate(LISTED);
+    let mut text = all.join("; ");
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}
+
+fn show(
+    report: &ProgramReport,
+    spec: &Spec,
+    before: Option<&Status>,
+) -> Option<bpfman_application::state::program::ClusterProgramState> {
+    let before =
+        before.and_then(|before| before.programs.iter().find(|program| program.program.name == report.name));
+    program::program(report, function(spec, &report.name), before)
+}
+
+/// The kernel function of an fentry or fexit program.
+fn function<'a>(spec: &'a Spec, name: &str) -> &'a str {
+    let Spec::Cluster(spec) = spec else { return "" };
+    let program = spec.programs.iter().find(|program| program.name == name);
+    program
+        .and_then(|program| program.fentry.as_ref().or(program.fexit.as_ref()))
+        .map_or("", |block| block.function.as_str())
+}

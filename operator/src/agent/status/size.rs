@@ -1,0 +1,82 @@
+//! A status that the API server takes: objects of more than about a mebibyte are refused.
+//!
+//! A node with thousands of attachments must not end in a write that fails for ever. What is left out are attachments
+//! that are as they should be, from the end; the message says how many.
+
+use bpfman_application::state::link::LinkStatus;
+use bpfman_application::state::program::ClusterProgramState;
+use serde_json::Value;
+
+use crate::agent::state::Status;
+
+/// The largest status that is written, in bytes of JSON. Metadata, and what others' field managers add, come on top.
+pub const LARGEST: usize = 700 << 10;
+
+/// Leaves attachments out until the status fits. Returns how many of how many are left out.
+pub fn fit(status: &mut Status, largest: usize) -> Option<(usize, usize)> {
+    let size = size(status);
+    if size <= largest {
+        return None;
+    }
+    let all: usize =
+        status.programs.iter().map(|program| blocks(program).map_or(0, |links| links.len())).sum();
+    let mut excess = size - largest;
+    let mut left_out = 0;
+    // First what is as it should be, then the rest.
+    for only_attached in [true, false] {
+        for program in status.programs.iter_mut().rev() {
+            let (removed, bytes) = remove(program, excess, only_attached);
+            left_out += removed;
+            excess = excess.saturating_sub(bytes);
+            if excess == 0 {
+                return Some((left_out, all));
+            }
+        }
+    }
+    Some((left_out, all))
+}
+
+fn size(status: &Status) -> usize {
+    // It is made of text and numbers: it always has a form as JSON.
+    serde_json::to_vec(status).map_or(0, |json| json.len())
+}
+
+/// The attachments of a program, as JSON.
+fn blocks(program: &ClusterProgramState) -> Option<Vec<Value>> {
+    let value = serde_json::to_value(program).ok()?;
+    let block = value.as_object()?.values().find_map(|block| block.get("links"))?;
+    block.as_array().cloned()
+}
+
+/// Removes attachments from the end. Returns how many, and their size.
+fn remove(program: &mut ClusterProgramState, excess: usize, only_attached: bool) -> (usize, usize) {
+    let Ok(mut value) = serde_json::to_value(&*program) else { return (0, 0) };
+    let Some(links) = value
+        .as_object_mut()
+        .and_then(|program| program.values_mut().find_map(|block| block.get_mut("links")))
+        .and_then(Value::as_array_mut)
+    else {
+        return (0, 0);
+    };
+    let attached = serde_json::to_value(LinkStatus::Attached).unwrap_or_default();
+    let (mut removed, mut bytes) = (0, 0);
+    let mut kept = Vec::with_capacity(links.len());
+    while let Some(link) = links.pop() {
+        if bytes < excess && (!only_attached || link["linkStatus"] == attached) {
+            removed += 1;
+            // The comma counts.
+            bytes += link.to_string().len() + 1;
+        } else {
+            kept.push(link);
+        }
+    }
+    kept.reverse();
+    *links = kept;
+    match serde_json::from_value(value) {
+        Ok(fewer) => {
+            *program = fewer;
+            (removed, bytes)
+        }
+        Err(_) => (0, 0),
+    }
+}

@@ -1,0 +1,350 @@
+//! From reports to statuses, for every type of program and every way it can end.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+
+use bpfman_application::spec::Spec;
+use bpfman_application::state::node::Failure;
+use bpfman_apply::desired::{Link, LinkKey};
+use bpfman_apply::report::{LinkOutcome, LinkReport, LoadOutcome, ProgramReport, Report};
+use bpfman_proto::v1;
+use bpfman_proto::v1::attach_info::Info;
+use serde_json::{Value, json};
+
+use super::{About, Outcome, same, size, status};
+use crate::agent::application::parse;
+use crate::agent::key::Scope;
+use crate::agent::state::Status;
+
+fn about() -> About {
+    About {
+        node: "node-a".to_owned(),
+        generation: 3,
+        revision: Some("3".to_owned()),
+        kernel: Some("6.18.0".to_owned()),
+        boot_id: Some("boot".to_owned()),
+        composition: None,
+    }
+}
+
+fn spec() -> Spec {
+    let traced = |name: &str, kind: &str, block: &str| json!({ "name": name, "type": kind, block: { "function": "do_unlinkat", "links": [{ "mode": "Attach" }] } });
+    let programs = json!([traced("in_fn", "FEntry", "fentry"), traced("out_fn", "FExit", "fexit")]);
+    parse(Scope::Cluster, json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": programs }))
+        .unwrap()
+}
+
+fn link(info: Info, status: LinkOutcome) -> LinkReport {
+    LinkReport {
+        key: LinkKey("here".to_owned()),
+        wanted: Some(Link {
+            attach: v1::AttachInfo { info: Some(info) },
+            order: None,
+            on_unavailable: Default::default(),
+            pod: None,
+        }),
+        uuid: "uuid-1".to_owned(),
+        id: (status == LinkOutcome::Attached).then_some(7),
+        status,
+    }
+}
+
+fn program(name: &str, program_type: &'static str, links: Vec<LinkReport>) -> ProgramReport {
+    ProgramReport { name: name.to_owned(), program_type, id: Some(42), links, problems: Vec::new() }
+}
+
+fn report(load: LoadOutcome, programs: Vec<ProgramReport>) -> Report {
+    Report { load, programs, ..Report::default() }
+}
+
+fn failed(message: &str) -> Failure {
+    Failure { reason: "kernel-refused".to_owned(), message: message.to_owned(), ..Failure::default() }
+}
+
+fn said(report: &Report, before: Option<&Status>) -> Status {
+    status(&Outcome::Reported(report, &spec()), &about(), before)
+}
+
+fn words(status: &Status) -> (String, String) {
+    let [condition] = &status.node.conditions[..] else { panic!("one condition: {status:?}") };
+    assert_eq!(condition.type_, condition.reason);
+    (condition.type_.clone(), condition.message.clone())
+}
+
+/// Every type: name of the type, of its block, what it was attached by, and what the block says of it.
+fn types() -> Vec<(&'static str, &'static str, Info, Value)> {
+    let netns = || Some("/run/netns/a".to_owned());
+    let xdp = v1::XdpAttachInfo {
+        iface: "eth0".to_owned(),
+        netns: netns(),
+        priority: 50,
+        proceed_on: vec![31, 2],
+        ..Default::default()
+    };
+    let tc = v1::TcAttachInfo {
+        iface: "eth0".to_owned(),
+        direction: "egress".to_owned(),
+        priority: 1000,
+        proceed_on: vec![3, 30, -1],
+        ..Default::default()
+    };
+    let tcx = v1::TcxAttachInfo {
+        iface: "eth0".to_owned(),
+        direction: "ingress".to_owned(),
+        priority: 5,
+        ..Default::default()
+    };
+    let kprobe = v1::KprobeAttachInfo { fn_name: "do_unlinkat".to_owned(), offset: 8, ..Default::default() };
+    let uprobe = v1::UprobeAttachInfo {
+        fn_name: Some("malloc".to_owned()),
+        offset: 4,
+        target: "libc".to_owned(),
+        pid: Some(11),
+        container_pid: Some(12),
+        ..Default::default()
+    };
+    let by_offset = v1::UprobeAttachInfo {
+        fn_name: Some(String::new()),
+        offset: 64,
+        target: "/bin/sh".to_owned(),
+        ..Default::default()
+    };
+    let point =
+        v1::TracepointAttachInfo { tracepoint: "syscalls/sys_enter_openat".to_owned(), ..Default::default() };
+    vec![
+        (
+            "XDP",
+            "xdp",
+            Info::XdpAttachInfo(xdp),
+            json!({ "interfaceName": "eth0", "netnsPath": "/run/netns/a", "priority": 50,
+                "proceedOn": ["Pass", "DispatcherReturn"] }),
+        ),
+        (
+            "TC",
+            "tc",
+            Info::TcAttachInfo(tc),
+            json!({ "interfaceName": "eth0", "direction": "Egress", "priority": 1000,
+                "proceedOn": ["UnSpec", "Pipe", "DispatcherReturn"] }),
+        ),
+        (
+            "TCX",
+            "tcx",
+            Info::TcxAttachInfo(tcx),
+            json!({ "interfaceName": "eth0", "direction": "Ingress", "priority": 5 }),
+        ),
+        (
+            "KProbe",
+            "kprobe",
+            Info::KprobeAttachInfo(kprobe.clone()),
+            json!({ "function": "do_unlinkat", "offset": 8 }),
+        ),
+        ("KRetProbe", "kretprobe", Info::KprobeAttachInfo(kprobe), json!({ "function": "do_unlinkat" })),
+        (
+            "UProbe",
+            "uprobe",
+            Info::UprobeAttachInfo(uprobe),
+            json!({ "function": "malloc", "offset": 4, "target": "libc", "pid": 11, "containerPid": 12 }),
+        ),
+        (
+            "URetProbe",
+            "uretprobe",
+            Info::UprobeAttachInfo(by_offset),
+            json!({ "offset": 64, "target": "/bin/sh" }),
+        ),
+        (
+            "TracePoint",
+            "tracepoint",
+            Info::TracepointAttachInfo(point),
+            json!({ "name": "syscalls/sys_enter_openat" }),
+        ),
+    ]
+}
+
+#[test]
+fn every_type_has_its_block_and_its_fields() {
+    for (kind, block, info, mut wanted) in types() {
+        let report =
+            report(LoadOutcome::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]);
+        let shown = serde_json::to_value(said(&report, None)).unwrap();
+        let common = json!({ "shouldAttach": true, "uuid": "uuid-1", "linkId": 7, "linkStatus": "Attached" });
+        wanted.as_object_mut().unwrap().extend(common.as_object().unwrap().clone());
+        assert_eq!(
+            shown["programs"],
+            json!([{ "name": "one", "type": kind, "programLinkStatus": "Success", "programId": 42,
+                block: { "links": [wanted] } }]),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn fentry_and_fexit_name_their_function_at_the_block() {
+    for (name, kind, block, info) in [
+        ("in_fn", "FEntry", "fentry", Info::FentryAttachInfo(v1::FentryAttachInfo::default())),
+        ("out_fn", "FExit", "fexit", Info::FexitAttachInfo(v1::FexitAttachInfo::default())),
+    ] {
+        let report =
+            report(LoadOutcome::Loaded, vec![program(name, kind, vec![link(info, LinkOutcome::Attached)])]);
+        let shown = serde_json::to_value(said(&report, None)).unwrap();
+        assert_eq!(shown["programs"][0][block]["function"], "do_unlinkat", "{shown}");
+        assert_eq!(shown["programs"][0][block]["links"][0]["linkId"], 7);
+    }
+}
+
+#[test]
+fn a_program_without_attachments_has_its_block_all_the_same() {
+    let report = report(LoadOutcome::Loaded, vec![program("one", "XDP", Vec::new())]);
+    let shown = serde_json::to_value(said(&report, None)).unwrap();
+    assert_eq!(shown["programs"][0]["xdp"], json!({}));
+    assert_eq!(words(&said(&report, None)).0, "Success");
+}
+
+#[test]
+fn what_all_is_well_says_who_where_and_of_which_version() {
+    let status = said(&report(LoadOutcome::Loaded, Vec::new()), None);
+    let shown = serde_json::to_value(&status).unwrap();
+    for (field, wanted) in [
+        ("node", "node-a"),
+        ("appLoadStatus", "LoadSuccess"),
+        ("observedRevision", "3"),
+        ("kernel", "6.18.0"),
+        ("bootId", "boot"),
+    ] {
+        assert_eq!(shown[field], wanted, "{field}");
+    }
+    assert_eq!(shown["conditions"][0]["observedGeneration"], 3);
+}
+
+#[test]
+fn each_failure_is_said_in_its_words() {
+    let info = || types().remove(0).2;
+    let bad = |outcome| vec![program("one", "XDP", vec![link(info(), outcome)])];
+    let mut missing = program("one", "XDP", Vec::new());
+    missing.problems.push("the primary interface is not known".to_owned());
+    let with = |mut report: Report, message: &str| {
+        report.failure = Some(failed(message));
+        report
+    };
+    for (report, word, load, part, program) in [
+        (
+            with(report(LoadOutcome::Failed, Vec::new()), "R1 invalid mem access"),
+            "Error",
+            "LoadError",
+            "R1 invalid mem access",
+            None,
+        ),
+        (
+            with(report(LoadOutcome::OlderRuns, bad(LinkOutcome::Attached)), "no such image"),
+            "Error",
+            "LoadError",
+            "the version before runs on: no such image",
+            Some("Success"),
+        ),
+        (
+            with(report(LoadOutcome::Loaded, bad(LinkOutcome::AttachFailed(failed("no eth9")))), "no eth9"),
+            "Error",
+            "LoadSuccess",
+            "one: no eth9",
+            Some("Error"),
+        ),
+        (
+            report(LoadOutcome::Loaded, vec![missing]),
+            "Error",
+            "LoadSuccess",
+            "one: the primary interface is not known",
+            Some("UpdateAttachInfoError"),
+        ),
+        (
+            with(report(LoadOutcome::UnloadFailed, Vec::new()), "it is pinned by another"),
+            "UnloadError",
+            "UnloadError",
+            "could not be unloaded, and are tried again: it is pinned by another",
+            None,
+        ),
+        (report(LoadOutcome::NotWanted, Vec::new()), "Unloaded", "UnloadSuccess", "nothing", None),
+    ] {
+        let status = said(&report, None);
+        let shown = serde_json::to_value(&status).unwrap();
+        let (found, message) = words(&status);
+        assert_eq!((found.as_str(), &shown["appLoadStatus"]), (word, &json!(load)), "{shown}");
+        assert!(message.contains(part), "{message}");
+        assert_eq!(shown["programs"][0]["programLinkStatus"].as_str(), program, "{shown}");
+        assert_eq!(shown.get("failure").is_some(), word != "Unloaded", "{shown}");
+    }
+}
+
+#[test]
+fn what_is_not_wanted_any_more_is_shown_as_it_was() {
+    let (kind, _, info, _) = types().remove(0);
+    let before = said(
+        &report(LoadOutcome::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]),
+        None,
+    );
+    let mut stuck = program("one", kind, Vec::new());
+    stuck.links.push(LinkReport {
+        key: LinkKey("here".to_owned()),
+        wanted: None,
+        uuid: "uuid-1".to_owned(),
+        id: Some(7),
+        status: LinkOutcome::DetachFailed(failed("busy")),
+    });
+    let shown = serde_json::to_value(said(&report(LoadOutcome::Loaded, vec![stuck]), Some(&before))).unwrap();
+    let link = &shown["programs"][0]["xdp"]["links"][0];
+    assert_eq!((&link["shouldAttach"], &link["linkStatus"]), (&json!(false), &json!("DetachError")));
+    assert_eq!((&link["interfaceName"], &link["priority"]), (&json!("eth0"), &json!(50)));
+}
+
+#[test]
+fn the_count_and_the_time_are_not_what_is_said() {
+    let one = said(&report(LoadOutcome::Loaded, Vec::new()), None);
+    let mut other = one.clone();
+    other.node.update_count += 1;
+    other.node.conditions[0].last_transition_time = super::condition::epoch();
+    assert!(same(&one, &other));
+    other.node.details.kernel = None;
+    assert!(!same(&one, &other));
+}
+
+#[test]
+fn when_the_daemon_is_away_programs_are_as_they_were() {
+    let (kind, _, info, _) = types().remove(0);
+    let before = said(
+        &report(LoadOutcome::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]),
+        None,
+    );
+    let away = status(&Outcome::Unknown(&failed("it does not answer")), &about(), Some(&before));
+    assert_eq!(words(&away), ("Error".to_owned(), "it does not answer".to_owned()));
+    assert_eq!(away.programs, before.programs);
+    assert_eq!(away.node.app_load_status, before.node.app_load_status);
+}
+
+#[test]
+fn a_status_with_thousands_of_attachments_fits_and_keeps_the_failures() {
+    let links = (0..8000).map(|number: u32| {
+        let outcome = if number.is_multiple_of(1000) {
+            LinkOutcome::AttachFailed(failed("no"))
+        } else {
+            LinkOutcome::Attached
+        };
+        let info =
+            v1::XdpAttachInfo { iface: format!("veth{number:08}"), priority: 50, ..Default::default() };
+        let mut link = link(Info::XdpAttachInfo(info), outcome);
+        link.uuid = format!("0f0e0d0c-0b0a-8908-8706-{number:012}");
+        link
+    });
+    let report = report(LoadOutcome::Loaded, vec![program("one", "XDP", links.collect())]);
+    let mut status = said(&report, None);
+    let (left_out, all) = size::fit(&mut status, size::LARGEST).unwrap();
+    assert_eq!(all, 8000);
+    let shown = serde_json::to_value(&status).unwrap();
+    assert!(shown.to_string().len() <= size::LARGEST, "{}", shown.to_string().len());
+    let links = shown["programs"][0]["xdp"]["links"].as_array().unwrap();
+    assert_eq!(links.len(), all - left_out);
+    let mut by_status = BTreeMap::<_, usize>::new();
+    for link in links {
+        *by_status.entry(link["linkStatus"].as_str().unwrap()).or_default() += 1;
+    }
+    assert_eq!(by_status["AttachError"], 8, "{by_status:?}");
+    assert!(by_status["Attached"] > 2000, "{by_status:?}");
+    assert_eq!(size::fit(&mut status, size::LARGEST), None);
+}
