@@ -1,1 +1,23 @@
-//! Rollouts: waves, gates, preflight and the way back. Pure: observations in, orders out.
+//! Rollouts: waves, gates, preflight and the way back. Pure: an [`Observation`] in, a [`Decision`] out.
+//!
+//! All memory is in the application's `status.rollout` and in the annotations of the state objects
+//! ([`bpfman_application::orders`]), so that a controller that starts goes on where the last one was. Two parts work one
+//! after the other: [`advance`] moves the status as far as what was seen allows, [`place`] tells from the new status
+//! what each node is to do. The status is written before the orders: whatever is lost in between is decided again.
+
+mod advance;
+mod amounts;
+mod clock;
+pub mod command;
+mod count;
+mod decide;
+mod line;
+mod observation;
+mod place;
+pub mod revision;
+mod trial;
+mod turn;
+
+pub use clock::Moment;
+pub use decide::{Decision, Event, clear, decide};
+pub use observation::{Health, Node, Observation};

@@ -1,0 +1,113 @@
+//! What a user says to a rollout: `promote` or `abort`, each heard once.
+//!
+//! The user writes a word into an annotation. If the controller only removed it after it acted, one that is stopped in
+//! between would act twice, and a second `promote` would skip a wave. So the word is first moved into another annotation
+//! with a number, in one write; the status remembers the number that was acted on.
+
+use std::collections::BTreeMap;
+
+use bpfman_application::orders::{ROLLOUT, ROLLOUT_COMMAND};
+use serde_json::{Value, json};
+
+/// What a user said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Go on: end the soak, take the wave as it is, accept what failed, or try again what was taken back.
+    Promote,
+    /// Go back to the stable revision.
+    Abort,
+}
+
+/// A command and its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    /// Grows by one with each.
+    pub number: i32,
+    /// The word.
+    pub command: Command,
+}
+
+/// What the annotations of an application say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// Nothing new: here is the last that was taken over, if there was one.
+    Last(Option<Numbered>),
+    /// A new word: this merge patch of the application takes it over.
+    Take(Value),
+    /// Not one of the words: this merge patch removes it.
+    Refuse {
+        /// What was written there.
+        word: String,
+        /// The merge patch.
+        patch: Value,
+    },
+}
+
+impl Command {
+    fn read(word: &str) -> Option<Self> {
+        match word {
+            "promote" => Some(Self::Promote),
+            "abort" => Some(Self::Abort),
+            _ => None,
+        }
+    }
+}
+
+/// Reads the annotations. `done` is the number in the status: numbers go on from the larger of the two, so that a lost
+/// annotation does not make an old number new.
+#[must_use]
+pub fn hear(annotations: Option<&BTreeMap<String, String>>, done: i32) -> Heard {
+    let get = |key| annotations.and_then(|all| all.get(key)).map(String::as_str);
+    let last = get(ROLLOUT_COMMAND).and_then(|text| {
+        let (number, word) = text.split_once(' ')?;
+        Some(Numbered { number: number.parse().ok()?, command: Command::read(word)? })
+    });
+    let Some(word) = get(ROLLOUT) else { return Heard::Last(last) };
+    if Command::read(word).is_none() {
+        let patch = json!({ "metadata": { "annotations": { ROLLOUT: null } } });
+        return Heard::Refuse { word: word.to_owned(), patch };
+    }
+    let number = last.map_or(0, |last| last.number).max(done).saturating_add(1);
+    Heard::Take(json!({ "metadata": { "annotations": {
+        ROLLOUT: null,
+        ROLLOUT_COMMAND: format!("{number} {word}"),
+    } } }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_word_is_taken_over_with_the_next_number() {
+        let said = annotations(&[(ROLLOUT, "promote"), (ROLLOUT_COMMAND, "3 abort")]);
+        let Heard::Take(patch) = hear(Some(&said), 3) else { panic!("not taken over") };
+        assert_eq!(patch["metadata"]["annotations"][ROLLOUT_COMMAND], "4 promote");
+        assert!(patch["metadata"]["annotations"][ROLLOUT].is_null());
+    }
+
+    #[test]
+    fn what_was_taken_over_is_read_again_after_a_restart() {
+        let said = annotations(&[(ROLLOUT_COMMAND, "4 promote")]);
+        let last = Numbered { number: 4, command: Command::Promote };
+        assert_eq!(hear(Some(&said), 3), Heard::Last(Some(last)));
+        assert_eq!(hear(None, 3), Heard::Last(None));
+    }
+
+    #[test]
+    fn a_lost_annotation_makes_no_old_number_new() {
+        let said = annotations(&[(ROLLOUT, "abort")]);
+        let Heard::Take(patch) = hear(Some(&said), 7) else { panic!("not taken over") };
+        assert_eq!(patch["metadata"]["annotations"][ROLLOUT_COMMAND], "8 abort");
+    }
+
+    #[test]
+    fn another_word_is_refused() {
+        let said = annotations(&[(ROLLOUT, "promte")]);
+        assert!(matches!(hear(Some(&said), 0), Heard::Refuse { word, .. } if word == "promte"));
+    }
+}

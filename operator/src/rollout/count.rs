@@ -1,0 +1,97 @@
+//! How the nodes that have a revision are doing.
+
+use super::amounts;
+use super::observation::{Health, Node, Observation};
+
+/// Nodes of the waves up to now.
+#[derive(Debug, Default)]
+pub struct Count {
+    /// Nodes that the rollout is for: selected with an agent, or told to run the revision already.
+    pub total: usize,
+    /// Of these, those that were told to run the revision.
+    pub members: usize,
+    /// Of the members, those that have not answered.
+    pub changing: usize,
+    /// Of the members, those that failed or break a gate.
+    pub failed: usize,
+    /// Of the members, those that said nothing about the gates yet.
+    pub unanswered: usize,
+    /// Nodes that were told to run something and are not well.
+    pub unavailable: usize,
+    /// The first that failed, and why.
+    pub example: Option<(String, String)>,
+    /// The first that has not answered.
+    pub silent: Option<String>,
+}
+
+impl Count {
+    /// Of a revision.
+    pub fn of(seen: &Observation, target: &str) -> Self {
+        let mut count = Self::default();
+        let gates = seen.rollout.gates.is_some();
+        for (name, node) in &seen.nodes {
+            let member = node.selected && node.has(target);
+            if !member && !node.takes_part() {
+                continue;
+            }
+            count.total += 1;
+            let well = node.progress() == Health::Healthy;
+            if !node.is_fresh() && (!well || (member && gates && broken(node).is_some())) {
+                count.unavailable += 1;
+            }
+            if member {
+                count.member(name, node, gates);
+            }
+        }
+        count
+    }
+
+    fn member(&mut self, name: &str, node: &Node, gates: bool) {
+        self.members += 1;
+        let why = match node.progress() {
+            Health::Pending => {
+                self.changing += 1;
+                self.silent.get_or_insert_with(|| name.to_owned());
+                return;
+            }
+            Health::Failed => Some(node.message.clone()),
+            Health::Healthy if gates => {
+                let answered = node
+                    .gates
+                    .as_ref()
+                    .is_some_and(|answer| Some(&answer.revision) == node.orders.revision.as_ref());
+                self.unanswered += usize::from(!answered);
+                broken(node)
+            }
+            Health::Healthy => None,
+        };
+        if let Some(why) = why {
+            self.failed += 1;
+            self.example.get_or_insert_with(|| (name.to_owned(), why));
+        }
+    }
+
+    /// How many members may fail.
+    pub fn allowed(&self, seen: &Observation, tolerated: i32) -> usize {
+        amounts::failures(&seen.rollout, self.total) + usize::try_from(tolerated).unwrap_or(0)
+    }
+
+    /// How many nodes may be in change or not well.
+    pub fn budget(&self, seen: &Observation, tolerated: i32) -> usize {
+        amounts::unavailable(&seen.rollout, self.total)
+            .saturating_add(usize::try_from(tolerated).unwrap_or(0))
+    }
+
+    /// The failures, for people.
+    pub fn failures(&self) -> String {
+        let of = format!("{} of {} nodes failed", self.failed, self.members);
+        self.example.as_ref().map_or_else(|| of.clone(), |(node, why)| format!("{of}, first {node}: {why}"))
+    }
+}
+
+/// The gate that a node breaks, with what it runs now.
+fn broken(node: &Node) -> Option<String> {
+    let answer = node.gates.as_ref()?;
+    (!answer.within && Some(&answer.revision) == node.orders.revision.as_ref())
+        .then(|| format!("gate broken: {}", answer.message))
+}

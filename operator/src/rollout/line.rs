@@ -1,0 +1,60 @@
+//! In which order nodes come.
+
+use super::observation::{Health, Node, Observation};
+use super::revision;
+
+/// Place of a node among the others: the same for whoever asks, another one for each revision, so that not always the
+/// same nodes go first. FNV-1a with the finish of MurmurHash3: it is asked for often, and nobody gains by a collision.
+fn rank(node: &str, target: &str) -> u64 {
+    let bytes = revision::source(target).bytes().chain([0]).chain(node.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}
+
+/// Nodes for which `wanted` holds, in the order in which they get a revision: first those that have neither it nor the
+/// stable one, which a rollout that was overtaken left half-way.
+pub fn for_waves<'a>(
+    seen: &'a Observation,
+    target: &str,
+    wanted: impl Fn(&Node) -> bool,
+) -> Vec<(&'a String, &'a Node)> {
+    let stable = seen.status.stable_revision.as_deref();
+    let half_way = |node: &Node| !node.is_fresh() && !stable.is_some_and(|stable| node.has(stable));
+    let mut line: Vec<_> = seen.nodes.iter().filter(|(_, node)| wanted(node)).collect();
+    line.sort_by_cached_key(|(name, node)| (!half_way(node), rank(name, target), (*name).clone()));
+    line
+}
+
+/// The same for those that try a revision: first those that were asked already, then those that are well.
+pub fn for_trials<'a>(
+    nodes: impl Iterator<Item = (&'a String, &'a Node)>,
+    target: &str,
+) -> Option<&'a String> {
+    let asked = |node: &Node| node.orders.preflight.as_deref() == Some(target);
+    let well = |node: &Node| node.is_fresh() || node.progress() == Health::Healthy;
+    nodes.min_by_key(|(name, node)| (!asked(node), !well(node), rank(name, target))).map(|(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_revision_begins_with_other_nodes() {
+        let nodes: Vec<String> = (0..20).map(|number| format!("node-{number}")).collect();
+        let first = |target: &str| nodes.iter().min_by_key(|node| rank(node, target)).cloned();
+        let firsts: std::collections::BTreeSet<_> =
+            (0..10).map(|number| first(&format!("app-{number:010}"))).collect();
+        assert!(firsts.len() > 3, "{firsts:?}");
+    }
+
+    #[test]
+    fn a_pinned_revision_keeps_the_order_of_the_one_it_pins() {
+        let pinned = revision::pinned("app-0123456789", &format!("sha256:{}", "ab".repeat(32)));
+        assert_eq!(rank("node", "app-0123456789"), rank("node", &pinned));
+    }
+}

@@ -1,0 +1,154 @@
+//! What each node is to do, told from the status.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bpfman_application::orders::NodeOrders;
+use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
+
+use super::amounts;
+use super::count::Count;
+use super::line;
+use super::observation::{Health, Node, Observation};
+use super::revision;
+use super::trial;
+
+/// Orders of the nodes for which they change.
+pub fn orders(
+    seen: &Observation,
+    status: &RolloutStatus,
+    has_preflight: bool,
+) -> BTreeMap<String, NodeOrders> {
+    let target = status.target_revision.as_deref();
+    let (moves, to) = match (status.phase, target, status.stable_revision.as_deref()) {
+        (RolloutPhase::Progressing, Some(target), _) => (wave(seen, status, target, has_preflight), target),
+        (RolloutPhase::RollingBack, _, Some(stable)) => (all_without(seen, stable), stable),
+        (RolloutPhase::Idle, _, Some(stable)) => (stragglers(seen, stable), stable),
+        _ => (BTreeSet::new(), ""),
+    };
+    let trying = match (status.phase, target) {
+        (RolloutPhase::Preflight | RolloutPhase::Progressing, Some(target)) if has_preflight => {
+            trying(seen, status, target)
+        }
+        _ => BTreeSet::new(),
+    };
+    let frozen = status.phase == RolloutPhase::Paused;
+    seen.nodes
+        .iter()
+        .filter_map(|(name, node)| {
+            let mut orders = node.orders.clone();
+            if moves.contains(name) {
+                orders.revision = Some(to.to_owned());
+            } else if node.is_fresh() && node.takes_part() {
+                // It runs nothing of this application, so that nothing can break: the revision that is known to work.
+                orders.revision = status.stable_revision.clone();
+            }
+            if !frozen {
+                orders.preflight = preflight(node, status, trying.contains(name), target);
+            }
+            orders.soak = soak(seen, status, node, &orders);
+            (orders != node.orders).then(|| (name.clone(), orders))
+        })
+        .collect()
+}
+
+/// The order to try: of the rollout, or of someone who rehearses, which is not ours to remove.
+fn preflight(node: &Node, status: &RolloutStatus, tries: bool, target: Option<&str>) -> Option<String> {
+    if tries {
+        let asked = node.orders.preflight.as_deref();
+        // One that answered under the name without digest has answered.
+        let kept = asked.filter(|asked| {
+            let answer = node.preflight.as_ref().filter(|answer| answer.revision == *asked);
+            target.is_some_and(|target| revision::is_pinned_form(asked, target))
+                && answer.is_some_and(|answer| answer.digest == status.digest)
+        });
+        return kept.or(target).map(str::to_owned);
+    }
+    let ours = |asked: &&String| {
+        [target, status.failed_revision.as_deref(), status.stable_revision.as_deref()]
+            .into_iter()
+            .flatten()
+            .any(|name| revision::same_source(name, asked))
+    };
+    node.orders.preflight.as_ref().filter(|asked| !ours(asked)).cloned()
+}
+
+/// The order to watch the gates: for all that have the new revision, until it is the stable one.
+fn soak(seen: &Observation, status: &RolloutStatus, node: &Node, orders: &NodeOrders) -> Option<String> {
+    let goes_out = status.target_revision.as_deref();
+    match status.phase {
+        RolloutPhase::Paused | RolloutPhase::Failed => node.orders.soak.clone(),
+        _ if seen.rollout.gates.is_none() => None,
+        _ => orders
+            .revision
+            .clone()
+            .filter(|ordered| goes_out.is_some_and(|target| revision::same_source(ordered, target))),
+    }
+}
+
+/// Nodes that try the revision: while the preflight lasts, of every group; later, of groups that came up since.
+fn trying(seen: &Observation, status: &RolloutStatus, target: &str) -> BTreeSet<String> {
+    use bpfman_application::rollout::PreflightVerdict::Pending;
+    let all = status.phase == RolloutPhase::Preflight;
+    let has_room = status.preflight.len() < trial::LIMIT;
+    trial::groups(seen, status, target)
+        .into_iter()
+        .filter(|group| all || (group.verdict == Pending && has_room))
+        .map(|group| group.node)
+        .collect()
+}
+
+/// Nodes that get the new revision now.
+fn wave(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight: bool) -> BTreeSet<String> {
+    let count = Count::of(seen, target);
+    let number = usize::try_from(status.wave).unwrap_or(0);
+    let amount = amounts::after_wave(&seen.rollout, number, count.total);
+    let budget = count.budget(seen, status.tolerated);
+    let line = line::for_waves(seen, target, |node| {
+        node.takes_part() && !node.has(target) && (!has_preflight || trial::is_passed(status, node))
+    });
+    within(line, amount.saturating_sub(count.members), budget, count.changing, count.unavailable)
+}
+
+/// As many of a line as may change now. A node that is not well loses nothing by changing.
+fn within(
+    line: Vec<(&String, &Node)>,
+    room: usize,
+    budget: usize,
+    mut changing: usize,
+    mut unavailable: usize,
+) -> BTreeSet<String> {
+    let mut chosen = BTreeSet::new();
+    for (name, node) in line {
+        if chosen.len() >= room || changing >= budget {
+            break;
+        }
+        let well = !node.is_fresh() && node.progress() == Health::Healthy;
+        if well && unavailable >= budget {
+            continue;
+        }
+        unavailable += usize::from(well || node.is_fresh());
+        changing += 1;
+        chosen.insert(name.clone());
+    }
+    chosen
+}
+
+/// All nodes that were told to run another revision. At once: back is where it is known to be safe, and every second
+/// on the other one is a risk.
+fn all_without(seen: &Observation, stable: &str) -> BTreeSet<String> {
+    let others = seen.nodes.iter().filter(|(_, node)| !node.is_fresh() && !node.has(stable));
+    others.map(|(name, _)| name.clone()).collect()
+}
+
+/// Nodes that were away while the revision went out, as many at a time as may change; and those that are not selected
+/// any more, which have to hear that.
+fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
+    let count = Count::of(seen, stable);
+    let line =
+        line::for_waves(seen, stable, |node| node.takes_part() && !node.is_fresh() && !node.has(stable));
+    // What failed with it was accepted when it became the stable one: only nodes in change count.
+    let mut chosen = within(line, usize::MAX, count.budget(seen, 0), count.changing, count.changing);
+    let left_out = |node: &Node| !node.selected && node.present && !node.is_fresh() && !node.has(stable);
+    chosen.extend(seen.nodes.iter().filter(|(_, node)| left_out(node)).map(|(name, _)| name.clone()));
+    chosen
+}

@@ -1,0 +1,137 @@
+//! One turn of a rollout: what was seen, and the status as far as it has been moved.
+
+use bpfman_application::rollout::{OnFailure, Preflight, RolloutPhase, RolloutStatus};
+
+use super::amounts;
+use super::count::Count;
+use super::decide::Event;
+use super::observation::Observation;
+
+/// What was seen, and what is being made of it.
+pub struct Turn<'a> {
+    pub seen: &'a Observation,
+    pub status: RolloutStatus,
+    pub events: Vec<Event>,
+}
+
+impl<'a> Turn<'a> {
+    pub fn new(seen: &'a Observation) -> Self {
+        let mut status = seen.status.clone();
+        for written in [&mut status.since, &mut status.healthy_since, &mut status.ordered_at] {
+            seen.now.not_after(written);
+        }
+        Self { seen, status, events: Vec::new() }
+    }
+
+    /// The revision that is going out; empty if none is.
+    pub fn target(&self) -> String {
+        self.status.target_revision.clone().unwrap_or_default()
+    }
+
+    pub fn count(&self) -> Count {
+        Count::of(self.seen, &self.target())
+    }
+
+    pub fn tell(&mut self, reason: &'static str, warning: bool) {
+        self.events.push(Event { reason, message: self.status.message.clone(), warning });
+    }
+
+    pub fn enter(&mut self, phase: RolloutPhase, message: String) {
+        self.status.phase = phase;
+        self.status.since = Some(self.seen.now.text());
+        self.status.ordered_at = None;
+        self.status.healthy_since = None;
+        self.status.message = message;
+    }
+
+    /// Whether the nodes have to try a revision first.
+    pub fn has_preflight(&self) -> bool {
+        self.seen.rollout.preflight == Preflight::Always && !self.status.preflight_waived
+    }
+
+    /// Begins with today's spec.
+    pub fn start(&mut self) {
+        self.status = RolloutStatus {
+            target_revision: Some(self.seen.target.clone()),
+            stable_revision: self.status.stable_revision.clone(),
+            waves: number(amounts::waves(&self.seen.rollout)),
+            command: self.status.command,
+            ..RolloutStatus::default()
+        };
+        let message = format!("{} is going out", self.seen.target);
+        self.enter(RolloutPhase::Preflight, message);
+        self.tell("RolloutStarted", false);
+    }
+
+    /// The next wave that changes a node, or the end.
+    pub fn next_wave(&mut self) {
+        let count = self.count();
+        let waves = amounts::waves(&self.seen.rollout);
+        let wave = usize::try_from(self.status.wave).unwrap_or(0);
+        let grows =
+            |wave: &usize| amounts::after_wave(&self.seen.rollout, *wave, count.total) > count.members;
+        self.status.waves = number(waves);
+        if let Some(next) = (wave + 1..=waves).find(grows) {
+            let amount = amounts::after_wave(&self.seen.rollout, next, count.total);
+            self.status.wave = number(next);
+            let message = format!("wave {next} of {waves}: {amount} of {} nodes", count.total);
+            self.enter(RolloutPhase::Progressing, message);
+            self.tell("WaveStarted", false);
+        } else {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        let target = self.status.target_revision.take();
+        self.status.wave = self.status.waves;
+        self.status.failed_revision = None;
+        self.status.digest = None;
+        self.status.tolerated = 0;
+        self.status.preflight_waived = false;
+        self.enter(RolloutPhase::Idle, format!("{} is on all nodes", target.as_deref().unwrap_or_default()));
+        self.status.stable_revision = target;
+        self.tell("RolloutFinished", false);
+    }
+
+    /// A wave or a preflight failed.
+    pub fn fail(&mut self, why: &str) {
+        let message = format!("{} failed in wave {}: {why}", self.target(), self.status.wave);
+        match (self.seen.rollout.on_failure, self.status.wave) {
+            // Nothing is attached yet: there is nothing to take back, and something to look at.
+            (_, 0) | (OnFailure::Pause, _) => self.stop(message),
+            (OnFailure::Rollback, _) => self.go_back(message),
+        }
+    }
+
+    /// Stays as it is.
+    fn stop(&mut self, message: String) {
+        self.status.failed_revision = self.status.target_revision.clone();
+        self.enter(RolloutPhase::Failed, message);
+        self.tell("RolloutFailed", true);
+    }
+
+    /// Every node goes back, or stays as it is where there is nothing to go back to.
+    pub fn go_back(&mut self, message: String) {
+        let Some(stable) = self.status.stable_revision.clone() else {
+            return self.stop(format!(
+                "{message}; there is no earlier revision to go back to: change the application, or promote"
+            ));
+        };
+        self.status.failed_revision = self.status.target_revision.take();
+        self.status.digest = None;
+        self.enter(RolloutPhase::RollingBack, format!("{message}; all nodes go back to {stable}"));
+        self.tell("RollingBack", true);
+    }
+
+    /// Every node goes back because the user said so by the spec.
+    pub fn revert(&mut self, stable: &str) {
+        self.go_back(format!("the application is as it was in {stable}"));
+        self.status.failed_revision = None;
+    }
+}
+
+/// As a status has it.
+fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

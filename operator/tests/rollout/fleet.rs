@@ -1,0 +1,283 @@
+//! A fleet whose nodes do what they are told, each in its own time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bpfman_application::orders::NodeOrders;
+use bpfman_application::rollout::{PreflightVerdict, Rollout, RolloutPhase, RolloutStatus};
+use bpfman_application::state::node::{HealthAnswer, PreflightAnswer};
+use bpfman_operator::rollout::command::{Command, Numbered};
+use bpfman_operator::rollout::{Decision, Health, Moment, Node, Observation, decide, revision};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+/// A revision of the application, and how it does.
+#[derive(Clone, Debug, Default)]
+pub struct Version {
+    /// Name of its revision.
+    pub name: String,
+    /// What its tag names now.
+    pub digest: Option<String>,
+    /// Kernels that refuse it, also in a preflight.
+    pub refused_by: BTreeSet<String>,
+    /// Nodes on which it loads in a preflight, and fails when it runs.
+    pub fails_on: BTreeSet<String>,
+    /// Nodes that break a gate with it.
+    pub slow_on: BTreeSet<String>,
+}
+
+impl Version {
+    pub fn good(number: u32) -> Self {
+        Self { name: format!("app-{number:010}"), ..Self::default() }
+    }
+}
+
+/// Nodes, an application, and a controller that may be stopped anywhere.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    pub seen: Observation,
+    pub versions: Vec<Version>,
+    /// Nodes whose agents say nothing.
+    pub silent: BTreeSet<String>,
+    /// Every revision that a node was told to run, in order.
+    pub told: BTreeMap<String, Vec<String>>,
+    /// Names of events.
+    pub events: Vec<&'static str>,
+}
+
+pub fn node_name(number: usize) -> String {
+    format!("node-{number:03}")
+}
+
+pub fn amount(text: &str) -> IntOrString {
+    text.parse().map_or_else(|_| IntOrString::String(text.to_owned()), IntOrString::Int)
+}
+
+impl Fleet {
+    /// Nodes by kernel, with a first version that is stable on all of them.
+    pub fn stable(kernels: &[(&str, usize)], rollout: Rollout) -> Self {
+        let first = Rollout { progress_deadline_seconds: 300, ..Rollout::default() };
+        let mut fleet = Self::new(kernels, first);
+        fleet.release(Version::good(1));
+        fleet.settle();
+        assert_eq!(fleet.status().phase, RolloutPhase::Idle, "{:?}", fleet.status());
+        fleet.seen.rollout = rollout;
+        fleet.told.clear();
+        fleet.events.clear();
+        fleet
+    }
+
+    /// Nodes by kernel, with nothing.
+    pub fn new(kernels: &[(&str, usize)], rollout: Rollout) -> Self {
+        let mut fleet = Self {
+            seen: Observation { now: Moment(1_700_000_000), rollout, ..Observation::default() },
+            versions: Vec::new(),
+            silent: BTreeSet::new(),
+            told: BTreeMap::new(),
+            events: Vec::new(),
+        };
+        for (kernel, count) in kernels {
+            for _ in 0..*count {
+                fleet.join(kernel);
+            }
+        }
+        fleet
+    }
+
+    /// A node comes.
+    pub fn join(&mut self, kernel: &str) -> String {
+        let name = (0..).map(node_name).find(|name| !self.seen.nodes.contains_key(name)).unwrap();
+        let node = Node { selected: true, present: true, kernel: kernel.to_owned(), ..Node::default() };
+        self.seen.nodes.insert(name.clone(), node);
+        self.told.remove(&name);
+        name
+    }
+
+    /// The user changes the spec.
+    pub fn release(&mut self, version: Version) {
+        self.seen.target.clone_from(&version.name);
+        self.seen.tagged = version.digest.is_some();
+        self.versions.retain(|other| other.name != version.name);
+        self.versions.push(version);
+    }
+
+    pub fn say(&mut self, command: Command) {
+        let number = self.seen.command.map_or(0, |last| last.number) + 1;
+        self.seen.command = Some(Numbered { number, command });
+    }
+
+    pub fn status(&self) -> &RolloutStatus {
+        &self.seen.status
+    }
+
+    pub fn pass(&mut self, seconds: i64) {
+        self.seen.now.0 += seconds;
+    }
+
+    /// The nodes that were told to run a version last.
+    pub fn with(&self, version: &str) -> Vec<&str> {
+        let told = |node: &Node| node.orders.revision.as_deref().map(revision::source) == Some(version);
+        self.seen.nodes.iter().filter(|(_, node)| told(node)).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// The controller decides, and does all of it.
+    pub fn control(&mut self) -> Decision {
+        self.control_and_stop_after(usize::MAX)
+    }
+
+    /// The controller decides, and is stopped after so many writes: the status is the first.
+    pub fn control_and_stop_after(&mut self, writes: usize) -> Decision {
+        let decision = decide(&self.seen);
+        self.check(&decision);
+        if writes == 0 {
+            return decision;
+        }
+        // Through text, as the API server keeps it.
+        let text = serde_json::to_string(&decision.status).unwrap();
+        self.seen.status = serde_json::from_str(&text).unwrap();
+        self.events.extend(decision.events.iter().map(|event| event.reason));
+        for (name, orders) in decision.orders.iter().take(writes - 1) {
+            let node = self.seen.nodes.get_mut(name).unwrap();
+            if let Some(revision) =
+                orders.revision.clone().filter(|new| Some(new) != node.orders.revision.as_ref())
+            {
+                self.told.entry(name.clone()).or_default().push(revision);
+            }
+            node.orders = orders.clone();
+        }
+        if writes == usize::MAX {
+            // Orders that were taken back before the node acted on them may end a phase; nothing else is new.
+            let again = decide(&self.seen);
+            assert!(again.orders.is_empty(), "decided twice: {again:?}");
+            let mut later = self.seen.clone();
+            later.status = again.status.clone();
+            assert_eq!(decide(&later), Decision { events: Vec::new(), ..again }, "decided three times");
+        }
+        decision
+    }
+
+    /// What no decision may break.
+    fn check(&self, decision: &Decision) {
+        let status = &decision.status;
+        let Some(target) = status.target_revision.as_deref() else { return };
+        let has = |orders: &NodeOrders| {
+            orders.revision.as_deref().is_some_and(|revision| revision::same_source(revision, target))
+        };
+        let after = |name: &String| decision.orders.get(name).unwrap_or(&self.seen.nodes[name].orders);
+        let added: Vec<&String> = decision
+            .orders
+            .iter()
+            .filter(|(name, orders)| has(orders) && !has(&self.seen.nodes[*name].orders))
+            .map(|(name, _)| name)
+            .collect();
+        if added.is_empty() {
+            return;
+        }
+        assert_eq!(status.phase, RolloutPhase::Progressing);
+        let participants: Vec<&String> = self
+            .seen
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.selected && (node.present || has(&node.orders)))
+            .map(|(name, _)| name)
+            .collect();
+        let members: Vec<&&String> = participants.iter().filter(|name| has(after(name))).collect();
+        let wave = usize::try_from(status.wave).unwrap();
+        let total = participants.len();
+        assert!(
+            members.len() <= self.size_of(wave, total),
+            "wave {wave} of {total} nodes has {} members",
+            members.len()
+        );
+        let in_change = members
+            .iter()
+            .filter(|name| {
+                let node = &self.seen.nodes[name.as_str()];
+                !node.present || node.observed != after(name).revision || node.health == Health::Pending
+            })
+            .count();
+        if let Some(limit) = &self.seen.rollout.max_unavailable {
+            let limit = count(limit, total).max(1) + usize::try_from(status.tolerated).unwrap();
+            assert!(in_change <= limit, "{in_change} nodes in change, {limit} allowed");
+        }
+        for name in added {
+            assert!(self.seen.nodes[name].present && self.seen.nodes[name].selected, "{name} cannot hear");
+        }
+    }
+
+    fn size_of(&self, wave: usize, total: usize) -> usize {
+        let waves = &self.seen.rollout.waves;
+        if wave > waves.len() {
+            return total;
+        }
+        waves.iter().take(wave).map(|amount| count(amount, total)).max().unwrap_or(total)
+    }
+
+    /// A node does what it is told.
+    pub fn work(&mut self, name: &str) {
+        let Some(node) = self.seen.nodes.get_mut(name) else { return };
+        if !node.present || self.silent.contains(name) {
+            return;
+        }
+        let versions = &self.versions;
+        let version_of = |revision: &str| {
+            versions.iter().find(|one| one.name == revision::source(revision)).cloned().unwrap_or_default()
+        };
+        if let Some(ordered) = node.orders.revision.clone().filter(|_| node.selected) {
+            let version = version_of(&ordered);
+            let failed = version.refused_by.contains(&node.kernel) || version.fails_on.contains(name);
+            node.health = if failed { Health::Failed } else { Health::Healthy };
+            node.message = if failed { "the verifier refused it".to_owned() } else { String::new() };
+            node.digest = version.digest.filter(|_| !failed);
+            node.observed = Some(ordered);
+        }
+        node.preflight = node.orders.preflight.clone().map(|revision| {
+            let version = version_of(&revision);
+            let refused = version.refused_by.contains(&node.kernel);
+            PreflightAnswer {
+                revision,
+                verdict: if refused { PreflightVerdict::Failed } else { PreflightVerdict::Passed },
+                message: if refused { "R1 invalid mem access".to_owned() } else { String::new() },
+                digest: version.digest,
+                verified_instructions: None,
+            }
+        });
+        node.gates = node.orders.soak.clone().map(|revision| {
+            let slow = version_of(&revision).slow_on.contains(name);
+            HealthAnswer {
+                revision,
+                within: !slow,
+                message: if slow { "900 ns".to_owned() } else { String::new() },
+            }
+        });
+    }
+
+    pub fn work_all(&mut self) {
+        for name in self.seen.nodes.keys().cloned().collect::<Vec<_>>() {
+            self.work(&name);
+        }
+    }
+
+    /// Until nothing moves any more: nodes work, time passes. True if it ended.
+    pub fn settle(&mut self) -> bool {
+        for _ in 0..2_000 {
+            self.control();
+            self.work_all();
+            if matches!(self.status().phase, RolloutPhase::Idle | RolloutPhase::Failed)
+                && decide(&self.seen).orders.is_empty()
+                && decide(&self.seen).status == *self.status()
+            {
+                return true;
+            }
+            self.pass(60);
+        }
+        false
+    }
+}
+
+fn count(amount: &IntOrString, total: usize) -> usize {
+    match amount {
+        IntOrString::Int(count) => usize::try_from(*count).unwrap().min(total),
+        IntOrString::String(text) => {
+            (total * text.trim_end_matches('%').parse::<usize>().unwrap()).div_ceil(100)
+        }
+    }
+}
