@@ -6,6 +6,7 @@ use std::path::Path;
 use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
 use bpfman_proto::ext::v1::bpfman_images_client::BpfmanImagesClient;
+use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -31,6 +32,8 @@ pub struct Client {
     pub chains: BpfmanChainsClient<Channel>,
     /// The cache of images.
     pub images: BpfmanImagesClient<Channel>,
+    /// Trials, and what else agents ask for.
+    pub node: BpfmanNodeClient<Channel>,
 }
 
 impl Client {
@@ -60,7 +63,8 @@ impl Client {
             v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             ext: BpfmanExtClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             chains: BpfmanChainsClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
-            images: BpfmanImagesClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
+            images: BpfmanImagesClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
+            node: BpfmanNodeClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
         })
     }
 }

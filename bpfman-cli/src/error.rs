@@ -46,6 +46,12 @@ pub enum CliError {
         /// The verifier's whole log.
         log: String,
     },
+    /// A trial found what would be refused. The answer itself has been written.
+    #[error("{}", .failure.message)]
+    Tried {
+        /// What a status would have said.
+        failure: Box<Failure>,
+    },
     /// A request that the client itself knows to be impossible.
     #[error("{what}")]
     Invalid {
@@ -109,7 +115,9 @@ impl CliError {
                 let reason = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
                 Exit::of_call(status.code(), reason)
             }
-            Self::Load { failure, .. } => Exit::of_call(Code::from(failure.code), Some(&failure.reason)),
+            Self::Load { failure, .. } | Self::Tried { failure } => {
+                Exit::of_call(Code::from(failure.code), Some(&failure.reason))
+            }
             Self::Invalid { .. } => Exit::Invalid,
             Self::Usage(_) => Exit::Usage,
             Self::Differs { .. } => Exit::Conflict,
@@ -144,6 +152,7 @@ impl CliError {
                 let others = failure.hint.lines().filter(|hint| !hint.contains("--verifier-log"));
                 others.map(str::to_owned).collect()
             }
+            Self::Tried { failure } => failure.hint.lines().map(str::to_owned).collect(),
             Self::Invalid { hint, .. } => hint.iter().cloned().collect(),
             Self::Usage(_) => vec!["`--help` says what this command takes".to_owned()],
             Self::Differs { hint, .. } => vec![(*hint).to_owned()],

@@ -12,6 +12,7 @@ use bpfman_cli::show::hooks::HookList;
 use bpfman_cli::show::matching::MatchingRecord;
 use bpfman_cli::show::record::ProgramRecord;
 use bpfman_cli::show::traced::{PacketRecord, Traced};
+use bpfman_cli::show::tried::Tried;
 use bpfman_cli::show::verified::Verified;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
@@ -88,6 +89,10 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         serde_json::to_value(MatchingRecord::from(&ext::Matching::default())),
         serde_json::to_value(Replaced::new(&replaced)),
         serde_json::to_value(diagnosis),
+        serde_json::to_value(Tried::from(&ext::DryRunResponse {
+            programs: vec![ext::DryRunPart::default()],
+            ..Default::default()
+        })),
     ] {
         collect(&shape.unwrap(), names);
     }

@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Where to listen, unless systemd hands over a socket.
     #[arg(long, env = bpfman_proto::SOCKET_PATH_VARIABLE, value_name = "PATH", default_value = bpfman_proto::DEFAULT_SOCKET_PATH)]
     pub socket_path: PathBuf,
+    /// Group that may use the socket, by name or number [default: the daemon's own]
+    #[arg(long, env = "BPFMAN_SOCKET_GROUP", value_name = "NAME|GID")]
+    pub socket_group: Option<String>,
     /// End after this many seconds without a request; 0 means never.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub timeout: u64,

@@ -1,6 +1,7 @@
 //! Where everything is, and how the daemon behaves: flags over environment over file over defaults.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use bpfmand_store::EngineKind;
 use serde::Deserialize;
 
 use crate::arguments::Arguments;
+use crate::group;
 use crate::policy::read_root_file;
 use crate::registries::{self, ImagesTable, RegistryTable};
 
@@ -31,6 +33,8 @@ pub struct Config {
     pub images: PathBuf,
     /// Where to listen.
     pub socket: PathBuf,
+    /// The group that may use the socket; none: the daemon's own.
+    pub socket_group: Option<u32>,
     /// The policy file, and whether it has to exist.
     pub policy: (PathBuf, bool),
     /// v0.6.0's two keys.
@@ -67,6 +71,7 @@ pub struct Config {
 struct File {
     interfaces: BTreeMap<String, InterfaceTable>,
     signing: LegacySigning,
+    socket: SocketTable,
     store: StoreTable,
     tc: TcTable,
     chains: ChainsTable,
@@ -80,6 +85,28 @@ struct File {
 #[serde(default)]
 struct InterfaceTable {
     xdp_mode: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SocketTable {
+    group: Option<NameOrNumber>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum NameOrNumber {
+    Number(u32),
+    Name(String),
+}
+
+impl fmt::Display for NameOrNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -153,6 +180,13 @@ impl Config {
             runtime,
             state,
             socket: arguments.socket_path.clone(),
+            socket_group: match (&arguments.socket_group, file.socket.group) {
+                (Some(group), _) => Some(group::find(group).context("--socket-group")?),
+                (None, Some(group)) => {
+                    Some(group::find(&group.to_string()).context("configuration: socket.group")?)
+                }
+                (None, None) => None,
+            },
             policy: match &arguments.policy {
                 Some(path) => (path.clone(), true),
                 None => (PathBuf::from(POLICY), false),
@@ -305,6 +339,21 @@ mod tests {
             let error = Config::merge(&arguments(&[]), toml::from_str(&text).unwrap()).unwrap_err();
             assert!(error.to_string().contains("watch.check_seconds"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_sockets_group_is_a_name_or_a_number_and_the_flag_wins() {
+        let merged = |words: &[&str], text: &str| {
+            Config::merge(&arguments(words), toml::from_str(text).unwrap()).map(|config| config.socket_group)
+        };
+        assert_eq!(merged(&[], "").unwrap(), None);
+        assert_eq!(merged(&[], "[socket]\ngroup = \"root\"\n").unwrap(), Some(0));
+        assert_eq!(merged(&[], "[socket]\ngroup = 4711\n").unwrap(), Some(4711));
+        assert_eq!(merged(&["--socket-group", "12"], "[socket]\ngroup = 4711\n").unwrap(), Some(12));
+        let error = format!("{:#}", merged(&[], "[socket]\ngroup = \"of-nobody\"\n").unwrap_err());
+        assert!(error.contains("socket.group") && error.contains("of-nobody"), "{error}");
+        let error = format!("{:#}", merged(&["--socket-group", "-1"], "").unwrap_err());
+        assert!(error.contains("--socket-group"), "{error}");
     }
 
     #[test]

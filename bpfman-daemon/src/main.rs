@@ -2,6 +2,7 @@
 
 mod arguments;
 mod config;
+mod group;
 mod images;
 mod logging;
 mod policy;

@@ -120,7 +120,7 @@ async fn serve(config: &Config, api: &Api<LinuxKernel>, is_needed: impl Fn() -> 
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
-    let socket = socket::open(&config.socket)?;
+    let socket = socket::open(&config.socket, config.socket_group)?;
     let listener = UnixListener::from_std(socket.listener)?;
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "systemd was not told that the daemon is ready");

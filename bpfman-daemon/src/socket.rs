@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -16,11 +16,14 @@ pub struct Socket {
     pub ours: bool,
 }
 
-/// Takes systemd's socket, or makes one at `path` with mode 0660.
-pub fn open(path: &Path) -> anyhow::Result<Socket> {
+/// Takes systemd's socket, or makes one at `path` with mode 0660, of this group if one is given.
+pub fn open(path: &Path, group: Option<u32>) -> anyhow::Result<Socket> {
     if let Some(listener) =
         listenfd::ListenFd::from_env().take_unix_listener(0).context("systemd handed over no unix socket")?
     {
+        if group.is_some() {
+            tracing::warn!("the socket's group is not set: systemd made the socket, by its own SocketGroup=");
+        }
         listener.set_nonblocking(true)?;
         return Ok(Socket { listener, ours: false });
     }
@@ -30,6 +33,11 @@ pub fn open(path: &Path) -> anyhow::Result<Socket> {
     remove_dead(path)?;
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    // Before the mode lets a group in.
+    if let Some(group) = group {
+        chown(path, None, Some(group))
+            .with_context(|| format!("cannot give {} to group {group}", path.display()))?;
+    }
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     listener.set_nonblocking(true)?;

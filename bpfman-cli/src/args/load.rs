@@ -6,6 +6,8 @@ use bpfman_image_format::Credential;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
+use crate::hook::Hook;
+
 use super::value::{GlobalValue, KeyValue, ProgramSpec};
 
 /// Where the programs come from.
@@ -103,6 +105,12 @@ pub struct LoadWhat {
     /// Print the verifier's whole log, also when loading succeeds.
     #[arg(long)]
     pub verifier_log: bool,
+    /// Load, show what the kernel says, and discard: nothing stays.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Hook to try the programs of its type at, beside what runs there now, for example xdp:eth0 or tc:eth0:ingress.
+    #[arg(long, num_args = 1.., value_name = "HOOK", requires = "dry_run")]
+    pub attach: Vec<Hook>,
 }
 
 #[cfg(test)]

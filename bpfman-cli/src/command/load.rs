@@ -39,6 +39,9 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
             what = command.what;
         }
     }
+    if what.dry_run {
+        return super::dry_run::run(global, &mut client, request(location, &what), &what).await;
+    }
     let (loaded, logs) = load(&mut client, request(location, &what), what.verifier_log).await?;
     let mut programs = Vec::with_capacity(loaded.len());
     for (index, id) in loaded.into_iter().enumerate() {

@@ -4,6 +4,7 @@ mod attach;
 mod chain;
 mod change;
 mod doctor;
+mod dry_run;
 mod generate;
 mod hook;
 mod image;

@@ -16,6 +16,7 @@ pub mod record;
 pub mod screen;
 pub mod table;
 pub mod traced;
+pub mod tried;
 pub mod verified;
 
 use std::io::{self, Write};

@@ -11,6 +11,7 @@ mod ext;
 mod ext_show;
 mod images;
 mod node;
+mod node_dry_run;
 mod node_watch;
 mod parse;
 mod server;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNode;
-use bpfmand_core::{ContainerFacts, ContainerId};
+use bpfmand_core::{BytecodeSource, ContainerFacts, ContainerId};
 use bpfmand_kernel::Kernel;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::server::{Api, fail};
+use crate::server::{Api, caller, fail};
 use crate::watchers::MOST_WATCHERS;
-use crate::{node_watch, status};
+use crate::{node_dry_run, node_watch, status};
 
 /// Most containers that one request asks for: a node runs some hundred.
 const MOST_CONTAINERS: usize = 1000;
@@ -20,9 +20,22 @@ const MOST_CONTAINERS: usize = 1000;
 impl<K: Kernel> BpfmanNode for Api<K> {
     async fn dry_run(
         &self,
-        _request: Request<wire::DryRunRequest>,
+        request: Request<wire::DryRunRequest>,
     ) -> Result<Response<wire::DryRunResponse>, Status> {
-        Err(status::unsupported("this daemon does not try loads yet"))
+        let caller = caller(request.extensions())?;
+        let request = node_dry_run::request(request.into_inner(), caller)?;
+        let room = match request.load.source {
+            BytecodeSource::Image { .. } => Some(self.room_to_pull().await?),
+            BytecodeSource::File(_) => None,
+        };
+        let response = self
+            .run(move |api| {
+                let _room = room;
+                let outcome = api.engine.dry_run(&request).map_err(fail)?;
+                Ok(node_dry_run::response(&outcome, &api.engine.features().release))
+            })
+            .await?;
+        Ok(Response::new(response))
     }
 
     async fn replace_load(

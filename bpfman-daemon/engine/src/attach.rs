@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, AttachRequest, HookKind, LinkId, MatchingId, OperationId, Sharing};
+use bpfmand_core::{
+    AttachPoint, AttachRequest, HookKind, LinkId, MatchingId, OperationId, OrderIntent, Sharing,
+};
 use bpfmand_kernel::{Kernel, LinkTarget};
 use bpfmand_store::Batch;
 
@@ -249,7 +251,7 @@ impl<K: Kernel> Engine<K> {
 }
 
 /// A link belongs to the application of its program, unless it names one itself.
-fn with_application(
+pub fn with_application(
     link: &BTreeMap<String, String>,
     program: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
@@ -269,10 +271,15 @@ pub fn metadata_size(metadata: &BTreeMap<String, String>) -> usize {
 
 /// Refuses what no hook could take.
 pub fn check(request: &AttachRequest) -> Result<(), EngineError> {
-    check_priority(&request.point)?;
-    check_intent(&request.point, &request.order)?;
-    check_sharing(&request.point, request.sharing)?;
+    check_place(&request.point, &request.order, request.sharing)?;
     check_metadata(&request.metadata)
+}
+
+/// Refuses a place that no hook could have.
+pub fn check_place(point: &AttachPoint, order: &OrderIntent, sharing: Sharing) -> Result<(), EngineError> {
+    check_priority(point)?;
+    check_intent(point, order)?;
+    check_sharing(point, sharing)
 }
 
 /// Refuses what only members of a chain can have.

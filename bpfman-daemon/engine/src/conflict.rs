@@ -131,7 +131,12 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn conflict(&self, key: &HookKey, interface: &Interface, entry: Option<&HookEntry>) -> EngineError {
+    pub(crate) fn conflict(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        entry: Option<&HookEntry>,
+    ) -> EngineError {
         let program =
             entry.and_then(|entry| entry.program).and_then(|id| self.kernel.program(id).unwrap_or(None));
         let attached = match entry.map(|entry| &entry.via) {

@@ -25,6 +25,7 @@ mod detach;
 mod details;
 mod details_chains;
 mod drift;
+mod dry_run;
 mod engine;
 mod error;
 mod foreign;
@@ -83,6 +84,7 @@ pub use details::{
 };
 pub use details_chains::{ChainView, MemberView, SegmentView};
 pub use drift::{CheckReport, HookCheck};
+pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 pub use engine::{Engine, EngineOptions, XdpModes};
 pub use error::{EngineError, ErrorKind};
 pub use held_network::HookChanges;

@@ -127,7 +127,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn lock_owner(&self, id: ProgramId) -> Result<(Held, Arc<ProgramRecord>), EngineError> {
+    pub(crate) fn lock_owner(&self, id: ProgramId) -> Result<(Held, Arc<ProgramRecord>), EngineError> {
         let refuse = |reason: &str| EngineError::MapOwner { owner: id, reason: reason.to_owned() };
         let (held, record) = self
             .lock_program(id)

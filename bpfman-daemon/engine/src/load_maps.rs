@@ -15,13 +15,14 @@ use crate::{Engine, EngineError, paths};
 pub type Maps<H> = (Vec<Option<H>>, Vec<MapRecord>);
 
 impl<K: Kernel> Engine<K> {
-    /// Creates the object's maps, or takes those of the owner and those that are shared by name.
+    /// Creates the object's maps, or takes those of the owner and those that are shared by name. New ones that are to be
+    /// shared are pinned in the folder, if there is one.
     pub(crate) fn create_maps(
         &self,
         plan: &LoadPlan<'_>,
         specs: &[MapSpec],
         wanted: &[Wanted],
-        folder: &Path,
+        folder: Option<&Path>,
     ) -> Result<Maps<K::Handle>, EngineError> {
         let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
         let typed = specs.iter().any(|spec| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
@@ -90,7 +91,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         spec: &MapSpec,
         btf: Option<&K::Handle>,
-        folder: &Path,
+        folder: Option<&Path>,
     ) -> Result<K::Handle, EngineError> {
         if let Some(handle) = self.kernel.open_pin(&paths::shared(&spec.name))? {
             return match self.difference(&handle, spec)? {
@@ -99,7 +100,9 @@ impl<K: Kernel> Engine<K> {
             };
         }
         let handle = self.kernel.create_map(spec, btf)?;
-        self.kernel.pin(&handle, &folder.join(format!("shared_{}", spec.name)))?;
+        if let Some(folder) = folder {
+            self.kernel.pin(&handle, &folder.join(format!("shared_{}", spec.name)))?;
+        }
         Ok(handle)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{MapId, OperationId, ProgramId, ProgramRequest, ProgramText, ProgramType};
+use bpfmand_core::{MapId, MapSpec, OperationId, ProgramId, ProgramRequest, ProgramText, ProgramType};
 use bpfmand_kernel::{Kernel, LogRequest, ProgramLoad};
 use bpfmand_object::{KernelBtf, ObjectFile, SlotTarget, TextOptions};
 
@@ -70,15 +70,12 @@ impl<K: Kernel> Engine<K> {
         plan: &LoadPlan<'_>,
     ) -> Result<Vec<LoadedProgram>, EngineError> {
         let wanted = self.resolve(plan)?;
-        let mut specs = plan.object.with_globals(plan.globals)?;
-        plan.object.set_kconfig(&mut specs, |variable| {
-            kconfig(&variable.name, variable.kind, self.kernel.features().version)
-        })?;
+        let specs = self.specs(plan)?;
         let folder = paths::pending(operation);
         self.step("load", "make pending folder");
         self.kernel.make_folder(&folder)?;
         self.step("load", "create maps");
-        let (handles, maps) = self.create_maps(plan, &specs, &wanted, &folder)?;
+        let (handles, maps) = self.create_maps(plan, &specs, &wanted, Some(&folder))?;
         let ids: Vec<MapId> = maps.iter().map(|map| map.id).collect();
         let mut loaded = Vec::with_capacity(wanted.len());
         let mut programs = BTreeMap::new();
@@ -134,8 +131,17 @@ impl<K: Kernel> Engine<K> {
         Ok(loaded)
     }
 
+    /// The object's maps, with the values of its variables.
+    pub(crate) fn specs(&self, plan: &LoadPlan<'_>) -> Result<Vec<MapSpec>, EngineError> {
+        let mut specs = plan.object.with_globals(plan.globals)?;
+        plan.object.set_kconfig(&mut specs, |variable| {
+            kconfig(&variable.name, variable.kind, self.kernel.features().version)
+        })?;
+        Ok(specs)
+    }
+
     /// Checks the requested programs against the object and links their text.
-    fn resolve(&self, plan: &LoadPlan<'_>) -> Result<Vec<Wanted>, EngineError> {
+    pub(crate) fn resolve(&self, plan: &LoadPlan<'_>) -> Result<Vec<Wanted>, EngineError> {
         let types = plan
             .programs
             .iter()

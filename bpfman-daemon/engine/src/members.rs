@@ -86,7 +86,15 @@ impl<K: Kernel> Engine<K> {
         if program.is_adopted() {
             return Ok(program.opaque_text());
         }
-        let object = ObjectFile::parse(self.blobs.get(&program.blob)?)?;
+        self.member_of(&ObjectFile::parse(self.blobs.get(&program.blob)?)?, program)
+    }
+
+    /// The same, from its object.
+    pub(crate) fn member_of(
+        &self,
+        object: &ObjectFile,
+        program: &ProgramRecord,
+    ) -> Result<MemberText, EngineError> {
         let kernel_btf = object.needs_kernel_btf(&program.name).then(|| self.kernel_btf()).transpose()?;
         let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
         let text = object.text(&program.name, &options)?;

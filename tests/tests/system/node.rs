@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use bpfman_tests::requests::{attach, xdp};
 use bpfman_tests::target::{self, Target};
 use bpfman_tests::wait::until;
 use bpfman_tests::wire::Watching;
-use bpfman_tests::{Daemon, Network};
+use bpfman_tests::{Daemon, Launch, Network, compile};
 use tonic::Code;
 
 use crate::equipment::{Program, assert_status, detach, unload};
@@ -215,4 +215,59 @@ fn as_many_streams_are_served_as_there_is_room_for_and_all_end_with_the_daemon()
         assert!(matches!(event, Event::Interfaces(_) | Event::Changed(_)), "{event:?}");
     }
     assert!(!daemon.log().contains("requests were still in progress"), "{}", daemon.log());
+}
+
+#[test]
+fn the_command_line_tries_a_load_and_leaves_nothing() {
+    let daemon = Daemon::start();
+    let network = Network::new();
+    let wire = daemon.wire();
+    let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+    wire.attach(attach(program.id, xdp(&network.far.path(), INTERFACE, 1, &[]))).unwrap();
+    let before = daemon.state();
+    let object = compile::object("chain").display().to_string();
+    let hook = format!("xdp:{INTERFACE}@{}", network.far.path().display());
+    let load = format!("load file -p {object} --programs xdp:xdp_member --dry-run --attach {hook}");
+    let tried = daemon.bpfman(&format!("{load} -o json")).json();
+    assert_eq!(tried["accepted"], true, "{tried}");
+    assert_eq!(tried["tried_programs"][0]["name"], "xdp_member");
+    assert!(tried["tried_programs"][0]["jited_bytes"].as_u64().unwrap() > 0, "{tried}");
+    let chain = &tried["tried_chains"][0];
+    assert_eq!((&chain["name"], &chain["member_count"]), (&hook.clone().into(), &2.into()), "{tried}");
+    assert_eq!((&chain["strategy"], chain["load_nanoseconds"].as_u64() > Some(0)), (&"splice".into(), true));
+    assert_eq!(tried["composition"].as_str().unwrap().len(), 64);
+    assert!(daemon.bpfman(&load).success().contains("accepted"));
+    assert_eq!(daemon.state(), before);
+
+    let broken = compile::object("broken").display().to_string();
+    let refused = daemon.bpfman(&format!("load file -p {broken} --programs xdp:broken --dry-run"));
+    assert_eq!(refused.code, 8, "{refused:?}");
+    assert!(refused.stdout.contains("REFUSED"), "{refused:?}");
+    let wrong =
+        daemon.bpfman(&format!("load file -p {object} --programs tc:tc_member --dry-run --attach {hook}"));
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert_eq!(daemon.state(), before);
+}
+
+#[test]
+fn a_group_that_is_named_may_use_the_socket() {
+    let launch = Launch { flags: vec!["--socket-group".to_owned(), "4711".to_owned()], ..Launch::default() };
+    let daemon = Daemon::start_with(&launch);
+    let found = fs::metadata(daemon.socket()).unwrap();
+    assert_eq!((found.gid(), found.mode() & 0o777), (4711, 0o660));
+    fs::set_permissions(daemon.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let ask = |group: u32| {
+        let words = ["--reuid", "4712", "--clear-groups", "--regid", &group.to_string()].map(str::to_owned);
+        let mut command = Command::new("setpriv");
+        let script = "use IO::Socket::UNIX; exit(IO::Socket::UNIX->new(Peer => $ARGV[0]) ? 0 : 1)";
+        command.args(words).args(["/usr/bin/perl", "-e", script]).arg(daemon.socket());
+        command.output().unwrap().status.success()
+    };
+    assert!(ask(4711), "a user of the group");
+    assert!(!ask(4713), "any other user");
+    drop(daemon);
+    let named = Launch { config: "[socket]\ngroup = \"of-nobody\"\n".to_owned(), ..Launch::default() };
+    let (status, says) = Daemon::prepare().refuses(&named);
+    assert!(!status.success());
+    assert!(says.contains("socket.group") && says.contains("of-nobody"), "{says}");
 }

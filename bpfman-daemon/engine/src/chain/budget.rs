@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, Interface};
 use bpfmand_kernel::Kernel;
 
-use crate::chain::build::application_of;
+use crate::chain::build::{Joined, application_of};
 use crate::chain::hook_text;
 use crate::records::LinkRecord;
 use crate::{Engine, EngineError};
@@ -34,7 +34,18 @@ impl<K: Kernel> Engine<K> {
         if members.is_none() && verified_insns.is_none() {
             return Ok(());
         }
-        let joined = self.joined(links)?;
+        self.check_budget_of(key, interface, &self.joined(links)?, newcomer)
+    }
+
+    /// The same, of members that need not be in the records.
+    pub(super) fn check_budget_of(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        joined: &[Joined],
+        newcomer: &LinkRecord,
+    ) -> Result<(), EngineError> {
+        let OwnerBudget { members, verified_insns } = self.owner_budget;
         let Some(owner) = joined.iter().find(|member| member.link.id == newcomer.id) else { return Ok(()) };
         let theirs: Vec<_> = joined.iter().filter(|member| member.owner == owner.owner).collect();
         let over = |what, used: u64, limit: Option<u64>| match limit {

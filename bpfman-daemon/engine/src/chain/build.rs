@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface};
+use bpfmand_core::{HookKey, HookKind, Interface, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
     FragsRule, FrameRounding, HookKind as SpliceHook, Member, Owner, ProceedMask, SpliceOptions,
@@ -159,10 +159,19 @@ impl<K: Kernel> Engine<K> {
 
     /// Links with their programs, and numbers for their owners.
     pub(super) fn joined(&self, links: &[Arc<LinkRecord>]) -> Result<Vec<Joined>, EngineError> {
+        self.joined_by(links, &|program| self.member_record(program))
+    }
+
+    /// The same, of programs that need not be in the records.
+    pub(super) fn joined_by(
+        &self,
+        links: &[Arc<LinkRecord>],
+        find: &dyn Fn(ProgramUid) -> Option<Arc<ProgramRecord>>,
+    ) -> Result<Vec<Joined>, EngineError> {
         let mut owners: Vec<(u32, Option<String>)> = Vec::new();
         let mut joined = Vec::with_capacity(links.len());
         for link in links {
-            let program = self.member_record(link.program).ok_or_else(|| lost(link))?;
+            let program = find(link.program).ok_or_else(|| lost(link))?;
             let owner = (program.caller_uid, application_of(&link.metadata).map(str::to_owned));
             let number = owners.iter().position(|other| *other == owner).unwrap_or_else(|| {
                 owners.push(owner);
@@ -174,7 +183,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Whether a chain counts its exits. By default one does that is joined anyway.
-    fn is_counted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> bool {
+    pub(super) fn is_counted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> bool {
         let is_joined = match members {
             [] => return false,
             [only] => !can_attach_direct(hook, mask(&only.link)),

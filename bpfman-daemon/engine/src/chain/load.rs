@@ -1,5 +1,6 @@
 //! Loading a chain: maps first, then its programs from the last to the entry, all pinned below `pending`.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface, MapId, MapRole, MapSpec, ProgramFacts};
@@ -23,7 +24,7 @@ const PROG_ARRAY: u32 = 3;
 const PERCPU_ARRAY: u32 = 6;
 
 /// A chain as far as it is loaded.
-struct Loading<'a, H> {
+pub(super) struct Loading<'a, H> {
     plan: &'a ChainPlan,
     arrays: Vec<(MapId, H)>,
     counters: Option<(MapId, H)>,
@@ -31,13 +32,15 @@ struct Loading<'a, H> {
 }
 
 /// The programs of a chain.
-struct Programs {
-    segments: Vec<SegmentRecord>,
+pub(super) struct Programs {
+    pub segments: Vec<SegmentRecord>,
     twins: Vec<TwinProgramRecord>,
+    /// Bytes of machine code, of all of them.
+    pub jited_bytes: u32,
 }
 
 /// Why a plan did not become a chain.
-enum Failure {
+pub(super) enum Failure {
     /// The verifier refused one of its programs: another plan may pass.
     Verifier(Box<Refused>),
     /// Anything else.
@@ -87,7 +90,7 @@ impl<K: Kernel> Engine<K> {
             let id = ChainId(self.number());
             let mut undo = Undo::default();
             undo.push(|| self.remove_tree(&paths::pending(bpfmand_core::OperationId(id.0))));
-            match self.load_plan(id, key, members, &parts, &planned, &options) {
+            match self.load_plan(Some(id), key, members, &parts, &planned, &options) {
                 Ok((loading, programs)) => {
                     undo.forget();
                     let record = ChainRecord {
@@ -146,33 +149,37 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn load_plan<'p>(
+    /// Loads a plan: pinned as this chain, or by descriptors alone.
+    pub(super) fn load_plan<'p>(
         &self,
-        id: ChainId,
+        id: Option<ChainId>,
         key: &HookKey,
         members: &[Joined],
         parts: &[Member<'_>],
         planned: &'p ChainPlan,
         options: &SpliceOptions<'_>,
     ) -> Result<(Loading<'p, K::Handle>, Programs), Failure> {
-        let folder = paths::pending_chain(id);
-        self.step("chain", "make pending folder");
-        self.kernel.make_folder(&folder)?;
+        let folder = id.map(paths::pending_chain);
+        if let Some(folder) = &folder {
+            self.step("chain", "make pending folder");
+            self.kernel.make_folder(folder)?;
+        }
+        let pin = |name: &str| folder.as_ref().map(|folder| folder.join(name));
         let mut loading = Loading { plan: planned, arrays: Vec::new(), counters: None, timing: None };
         for number in 0..planned.arrays.len() {
-            let map = self.make_map(&array_of_one_program(), &folder.join(paths::array(number)))?;
+            let map = self.make_map(&array_of_one_program(), pin(&paths::array(number)).as_deref())?;
             loading.arrays.push(map);
         }
         if options.counters {
             let layout = CounterLayout::new(options.hook, planned.members.len());
-            loading.counters = Some(self.make_map(&counters_of(layout), &folder.join(paths::COUNTERS))?);
+            loading.counters = Some(self.make_map(&counters_of(layout), pin(paths::COUNTERS).as_deref())?);
         }
         // Pins and programs keep the maps: nothing is written to them here.
         let mut _times = None;
         if planned.timed {
             let layout = TimeLayout::new(planned.members.len());
-            let (ticks, kept_ticks) = self.make_map(&ticks_until_timed(), &folder.join(paths::TICKS))?;
-            let (samples, kept_samples) = self.make_map(&times_of(layout), &folder.join(paths::TIMES))?;
+            let (ticks, kept_ticks) = self.make_map(&ticks_until_timed(), pin(paths::TICKS).as_deref())?;
+            let (samples, kept_samples) = self.make_map(&times_of(layout), pin(paths::TIMES).as_deref())?;
             loading.timing = Some(Timing { ticks, samples });
             _times = Some((kept_ticks, kept_samples));
         }
@@ -194,17 +201,20 @@ impl<K: Kernel> Engine<K> {
             self.kernel.fill_slot(array, 0, &alone)?;
         }
         // From the last to the first: what a tail call leads to is there before the call.
+        let mut jited_bytes = 0_u32;
         let mut twins = Vec::with_capacity(compiled.twins.len());
         for (number, program) in compiled.twins.iter().enumerate().rev() {
-            let place = (ArrayUse::Twin(number), paths::twin(number));
-            let facts = self.load_one(key, place, program, &loading, parts, &folder)?;
+            let place = (ArrayUse::Twin(number), pin(&paths::twin(number)));
+            let facts = self.load_one(key, place, program, &loading, parts)?;
+            jited_bytes = jited_bytes.saturating_add(facts.bytes_jited);
             twins.push(TwinProgramRecord { program: facts.id, tag: facts.tag });
         }
         twins.reverse();
         let mut segments = Vec::with_capacity(compiled.programs.len());
         for (number, program) in compiled.programs.iter().enumerate().rev() {
-            let place = (ArrayUse::Segment(number), paths::segment(number));
-            let facts = self.load_one(key, place, program, &loading, parts, &folder)?;
+            let place = (ArrayUse::Segment(number), pin(&paths::segment(number)));
+            let facts = self.load_one(key, place, program, &loading, parts)?;
+            jited_bytes = jited_bytes.saturating_add(facts.bytes_jited);
             let segment = &planned.segments[number];
             segments.push(SegmentRecord {
                 program: facts.id,
@@ -216,18 +226,17 @@ impl<K: Kernel> Engine<K> {
             });
         }
         segments.reverse();
-        Ok((loading, Programs { segments, twins }))
+        Ok((loading, Programs { segments, twins, jited_bytes }))
     }
 
-    /// Loads one of a chain's programs, pins it, and puts it where others reach it.
+    /// Loads one of a chain's programs, pins it where that is wanted, and puts it where others reach it.
     fn load_one(
         &self,
         key: &HookKey,
-        (place, pin): (ArrayUse, String),
+        (place, pin): (ArrayUse, Option<PathBuf>),
         program: &Splice,
         loading: &Loading<'_, K::Handle>,
         parts: &[Member<'_>],
-        folder: &std::path::Path,
     ) -> Result<ProgramFacts, Failure> {
         self.step("chain", "load");
         let loaded = self.kernel.load_program(&ProgramLoad {
@@ -251,8 +260,10 @@ impl<K: Kernel> Engine<K> {
             }
             Err(error) => return Err(error.into()),
         };
-        self.step("chain", "pin");
-        self.kernel.pin(&loaded.program, &folder.join(pin))?;
+        if let Some(pin) = pin {
+            self.step("chain", "pin");
+            self.kernel.pin(&loaded.program, &pin)?;
+        }
         for (used, (_, array)) in loading.plan.arrays.iter().zip(&loading.arrays) {
             if *used == place {
                 self.kernel.fill_slot(array, 0, &loaded.program)?;
@@ -264,11 +275,13 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn make_map(
         &self,
         spec: &MapSpec,
-        pin: &std::path::Path,
+        pin: Option<&Path>,
     ) -> Result<(MapId, K::Handle), EngineError> {
         self.step("chain", "create map");
         let map = self.kernel.create_map(spec, None)?;
-        self.kernel.pin(&map, pin)?;
+        if let Some(pin) = pin {
+            self.kernel.pin(&map, pin)?;
+        }
         Ok((self.kernel.map_of(&map)?.id, map))
     }
 }

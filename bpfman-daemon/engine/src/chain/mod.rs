@@ -21,15 +21,17 @@ mod settle;
 mod sharing;
 mod tag;
 mod times;
+mod trial;
 mod verify;
 
 pub use budget::OwnerBudget;
 pub use built::{BuiltChain, Leased};
 pub use counters::{ChainCounters, LinkCounters};
-pub use place::{filter_name, filter_place, hook_text};
+pub use place::{filter_name, filter_place, hook_text, named_hook};
 pub use refused::first_lines;
 pub use settings::{HookChange, HookSwitches};
 pub use times::MemberTime;
+pub use trial::{TrialMember, hash_of_neighbours};
 pub use verify::{ChainVerification, VerifiedPart};
 
 /// Whether chains count where packets leave them, unless a hook's own switch says it.

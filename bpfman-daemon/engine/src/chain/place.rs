@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{HookKey, Interface, ProgramId};
+use bpfmand_core::{HookKey, HookKind, Interface, ProgramId};
 use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter};
 
 use crate::records::{Entry, HookRecord};
@@ -95,8 +95,13 @@ pub fn filter_name(key: &HookKey, interface: &Interface) -> String {
 
 /// A hook in messages: `xdp:eth0`, `tc:eth0:ingress@/run/netns/a`.
 pub fn hook_text(key: &HookKey, interface: &Interface) -> String {
-    let mut text = format!("{}:{}", key.kind.name(), interface.name);
-    if let Some(direction) = key.kind.direction() {
+    named_hook(key.kind, interface)
+}
+
+/// The same, of a hook that may not be there.
+pub fn named_hook(kind: HookKind, interface: &Interface) -> String {
+    let mut text = format!("{}:{}", kind.name(), interface.name);
+    if let Some(direction) = kind.direction() {
         text.push(':');
         text.push_str(direction.name());
     }

@@ -15,6 +15,7 @@ mod chains_under_faults;
 mod counting;
 mod crashes;
 mod dispatchers;
+mod dry_runs;
 mod durability;
 mod failing_starts;
 mod faults;

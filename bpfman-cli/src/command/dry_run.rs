@@ -1,0 +1,92 @@
+//! `bpfman load … --dry-run`.
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+use bpfman_proto::v1::BpfmanProgramType;
+use bpfman_proto::v1::attach_info::Info;
+
+use crate::args::Global;
+use crate::args::load::LoadWhat;
+use crate::client::Client;
+use crate::error::CliError;
+use crate::hook::{Hook, HookPoint};
+use crate::show;
+use crate::show::tried::Tried;
+
+/// Behind the others, as in application objects that name none.
+const PRIORITY: i32 = 1000;
+
+/// Has the daemon try, and shows what it found. A refusal fails with its own code, behind the whole answer.
+pub async fn run(
+    global: &Global,
+    client: &mut Client,
+    load: v1::LoadRequest,
+    what: &LoadWhat,
+) -> Result<(), CliError> {
+    let attachments = attachments(what)?;
+    let request = ext::DryRunRequest { load: Some(load), attachments, replaces: Vec::new() };
+    let answer = client.node.dry_run(request).await?.into_inner();
+    show::answer(global, &Tried::from(&answer))?;
+    if answer.accepted {
+        return Ok(());
+    }
+    let mut parts = answer.programs.into_iter().chain(answer.chains);
+    let part = parts.find(|part| part.failure.is_some()).unwrap_or_default();
+    let failure = answer.failure.or(part.failure);
+    let failure = failure.ok_or(CliError::Incomplete { call: "DryRun", part: "why it was refused" })?;
+    let log = if what.verifier_log { part.verifier_log } else { String::new() };
+    Err(if log.is_empty() {
+        CliError::Tried { failure: Box::new(failure) }
+    } else {
+        CliError::Load { failure: Box::new(failure), log }
+    })
+}
+
+/// Every program at every hook of its type.
+fn attachments(what: &LoadWhat) -> Result<Vec<ext::DryRunAttachment>, CliError> {
+    let mut all = Vec::new();
+    for hook in &what.attach {
+        let kind = match hook.point {
+            HookPoint::Xdp => BpfmanProgramType::Xdp,
+            HookPoint::Tc(_) => BpfmanProgramType::Tc,
+            HookPoint::Tcx(_) => BpfmanProgramType::Tcx,
+        };
+        let before = all.len();
+        let fitting = what.programs.iter().filter(|program| program.program_type == kind);
+        all.extend(fitting.map(|program| ext::DryRunAttachment {
+            program: program.function.clone(),
+            attach: Some(v1::AttachInfo { info: Some(point(hook)) }),
+            order: None,
+            isolated: false,
+        }));
+        if all.len() == before {
+            return Err(CliError::Usage(format!("--attach {hook}: no program of --programs is of its type")));
+        }
+    }
+    Ok(all)
+}
+
+/// A hook as the place of a link.
+fn point(hook: &Hook) -> Info {
+    let iface = hook.iface.clone();
+    let netns = hook.netns.as_ref().map(|path| path.to_string_lossy().into_owned());
+    match hook.point {
+        HookPoint::Xdp => {
+            Info::XdpAttachInfo(v1::XdpAttachInfo { priority: PRIORITY, iface, netns, ..Default::default() })
+        }
+        HookPoint::Tc(side) => Info::TcAttachInfo(v1::TcAttachInfo {
+            priority: PRIORITY,
+            iface,
+            netns,
+            direction: side.name().to_owned(),
+            ..Default::default()
+        }),
+        HookPoint::Tcx(side) => Info::TcxAttachInfo(v1::TcxAttachInfo {
+            priority: PRIORITY,
+            iface,
+            netns,
+            direction: side.name().to_owned(),
+            ..Default::default()
+        }),
+    }
+}

@@ -1,0 +1,43 @@
+//! Groups of users by name.
+
+use anyhow::{Context as _, bail};
+
+const GROUPS: &str = "/etc/group";
+
+/// The number of a group that is given by name or number. Names are looked up in `/etc/group` alone: a directory
+/// service may not be there yet when the daemon starts, and its groups have numbers too.
+pub fn find(group: &str) -> anyhow::Result<u32> {
+    if group.bytes().all(|byte| byte.is_ascii_digit()) && !group.is_empty() {
+        let number: u32 = group.parse().with_context(|| format!("\"{group}\" is no group's number"))?;
+        // chown takes the largest for "leave it".
+        if number == u32::MAX {
+            bail!("\"{group}\" is no group's number");
+        }
+        return Ok(number);
+    }
+    let text = std::fs::read_to_string(GROUPS)
+        .with_context(|| format!("cannot look up group \"{group}\" in {GROUPS}; give its number instead"))?;
+    match in_groups(&text, group) {
+        Some(number) => Ok(number),
+        None => bail!("there is no group \"{group}\" in {GROUPS}; make it by `groupadd`, or give a number"),
+    }
+}
+
+fn in_groups(text: &str, name: &str) -> Option<u32> {
+    let entries = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    entries.filter(|fields| fields[0] == name).find_map(|fields| fields.get(2)?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_whole_and_lines_that_are_none_are_left_alone() {
+        let text = "root:x:0:\nbpf\nbpfman:x:998:ada,bob\n# bpfman-old:x:7:\n";
+        assert_eq!(
+            (in_groups(text, "bpfman"), in_groups(text, "bpf"), in_groups(text, "old")),
+            (Some(998), None, None)
+        );
+    }
+}
