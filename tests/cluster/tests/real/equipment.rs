@@ -72,3 +72,12 @@ async fn a_node_is_a_daemon_in_a_network_of_its_own() {
     assert!(nodes.get("with-daemon").await.is_ok());
     node.daemon.bpfman("list programs").success();
 }
+
+#[tokio::test]
+async fn what_a_test_started_is_gone_with_it() {
+    let Some(cluster) = Cluster::own() else { return };
+    let (netns, folder) = (cluster.netns(), cluster.path(""));
+    assert!(netns.exists() && folder.exists());
+    drop(cluster);
+    assert!(!netns.exists() && !folder.exists());
+}

@@ -1,4 +1,10 @@
 //! What a real API server says.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod application;
+mod apply;
 mod equipment;
+mod refusals;
+mod samples;
+mod tables;
+mod upgrade;
