@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use bpfman_operator::agent;
+use bpfman_operator::{agent, controller};
 use clap::{Parser, Subcommand};
 
 /// Manages eBPF programs of a Kubernetes cluster.
@@ -24,18 +24,35 @@ enum Command {
         #[arg(long)]
         without_rules: bool,
     },
+    /// Sum up what nodes say, deploy daemon and agent, and mark nodes that are not ready.
+    Controller(controller::Flags),
+    /// Print the Config object that the controller makes if there is none, as YAML.
+    DefaultConfig {
+        /// Namespace to deploy to
+        #[arg(long, env = "POD_NAMESPACE", default_value = "bpfman")]
+        namespace: String,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Agent(options) => run(agent::run(options)),
+        Command::Controller(flags) => run(controller::start(flags)),
         Command::Crds { without_rules } => print_definitions(without_rules),
+        Command::DefaultConfig { namespace } => {
+            let images = controller::deploy::Images::from_environment()?;
+            let config = controller::deploy::default_config(&images, &namespace);
+            std::io::stdout().write_all(serde_norway::to_string(&config)?.as_bytes())?;
+            Ok(())
+        }
     }
 }
 
-/// Runs on one thread: whatever this program does is waiting.
+/// Runs on one thread: whatever this program does is waiting. What it logs is said by `BPFMAN_LOG`, or by `GO_LOG` as
+/// the published operator has it.
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BPFMAN_LOG")
+        .or_else(|_| tracing_subscriber::EnvFilter::try_from_env("GO_LOG"))
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)

@@ -42,6 +42,10 @@ pub struct ConfigSpec {
         "x-kubernetes-list-map-keys" = ["kind", "apiVersion", "namespace", "name"]
     ))]
     pub overrides: Vec<Override>,
+    /// Whether a node keeps pods away, by the taint `bpfman.io/not-ready`, from its start until its programs are back.
+    /// Absent: taints are left alone; false: this one is taken away wherever it is. An addition to the published API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_taint: Option<bool>,
 }
 
 /// The node agent.
@@ -91,7 +95,7 @@ pub struct Override {
     pub unmanaged: bool,
 }
 
-/// Defined and not written yet.
+/// How the deployment is doing: Available, Progressing, Degraded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigStatus {
     /// Conditions.

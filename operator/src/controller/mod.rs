@@ -1,5 +1,33 @@
 //! The cluster controller: sums up what nodes say, deploys daemon and agent, and marks nodes.
+//!
+//! Watches ([`watches`]) feed [`memory`]; what an application comes to is worked out by [`summarize`], at most once a
+//! second each ([`coalesce`]), and written only if it differs ([`patch`]). [`run`] is the loop around all of it,
+//! [`deploy`] a loop of its own beside it. Several controllers may run; [`leader`] says which one acts.
 
+pub mod act;
+pub mod coalesce;
+pub mod decide;
+pub mod deploy;
+#[cfg(test)]
+mod fixture;
+pub mod flags;
+pub mod leader;
+pub mod mark;
+pub mod memory;
+pub mod metrics;
+mod names;
+pub mod note;
+pub mod patch;
 pub mod projection;
+pub mod reap;
+pub mod run;
+pub mod serve;
+mod start;
+pub mod summarize;
+pub mod taint;
 pub mod text;
+pub mod watches;
 pub mod wire;
+
+pub use flags::Flags;
+pub use start::start;

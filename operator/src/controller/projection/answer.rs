@@ -18,7 +18,7 @@ const MESSAGE_LIMIT: usize = 400;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Name of the state object.
-    pub object: Box<str>,
+    pub object: Text,
     /// Name of the node.
     pub node: Text,
     /// Whether the agent's finalizer is on it.
@@ -82,6 +82,8 @@ pub struct Trial {
     pub verdict: PreflightVerdict,
     /// Why, or what it costs.
     pub message: Text,
+    /// Digest of the image that was loaded.
+    pub digest: Option<Text>,
 }
 
 /// Whether the programs keep to the gates.
@@ -140,6 +142,7 @@ impl Answer {
                         _ => PreflightVerdict::Pending,
                     },
                     message: interner.intern(first_line(&answer.message)),
+                    digest: interner.optional(answer.digest.as_deref()),
                 })
             }),
             health: status.health.as_ref().map(|answer| {

@@ -1,10 +1,10 @@
 //! An application, as far as the controller decides about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use bpfman_application::application::ApplicationStatus;
-use bpfman_application::orders::ROLLOUT;
 use bpfman_application::rollout::Rollout;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
@@ -57,8 +57,8 @@ pub struct Application {
     pub selector: Result<Selector, String>,
     /// How a change reaches the nodes; absent: all at once.
     pub rollout: Option<Rollout>,
-    /// What a user ordered by the annotation `bpfman.io/rollout`.
-    pub rollout_order: Option<String>,
+    /// Annotations of our own group: what a user says to a rollout.
+    pub annotations: BTreeMap<String, String>,
     /// Whether pods have to stay away from where it cannot be attached.
     pub fails_closed: bool,
     /// The spec as it is.
@@ -73,7 +73,8 @@ impl Application {
     pub fn new(scope: Scope, wire: WireApplication) -> Option<Self> {
         let metadata = wire.metadata;
         let spec = wire.spec.unwrap_or_default();
-        let annotations = metadata.annotations.unwrap_or_default();
+        let mut annotations = metadata.annotations.unwrap_or_default();
+        annotations.retain(|key, _| key.starts_with("bpfman.io/"));
         let selector = match spec.get("nodeSelector").cloned().map(serde_json::from_value::<LabelSelector>) {
             Some(Ok(selector)) => Selector::new(&selector).map_err(|error| error.to_string()),
             Some(Err(error)) => Err(format!("nodeSelector: {error}")),
@@ -90,7 +91,7 @@ impl Application {
             finalizers: metadata.finalizers.unwrap_or_default(),
             selector,
             rollout: spec.get("rollout").cloned().and_then(|rollout| serde_json::from_value(rollout).ok()),
-            rollout_order: annotations.get(ROLLOUT).filter(|order| !order.is_empty()).cloned(),
+            annotations,
             fails_closed: says_closed(&spec),
             spec: Arc::new(spec),
             status: Arc::new(wire.status.unwrap_or(Value::Null)),

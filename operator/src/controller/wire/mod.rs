@@ -145,6 +145,8 @@ pub struct WirePreflight {
     pub verdict: String,
     /// Why, or what it costs.
     pub message: String,
+    /// Digest of the image that was loaded.
+    pub digest: Option<String>,
 }
 
 /// Of the answer about the gates.

@@ -1,0 +1,115 @@
+//! From what an application comes to, to what is to be written about it. Pure.
+
+use bpfman_application::application::ApplicationStatus;
+use bpfman_application::rollout::RolloutStatus;
+use bpfman_application::summary::Summary;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::memory::View;
+use super::note::Note;
+use super::patch::difference;
+use super::projection::APPLICATION_FINALIZER;
+use super::summarize::{Presence, Sum, summarize};
+
+/// What is to be done about one application.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The finalizers it is to have, if others than now.
+    pub finalizers: Option<Vec<String>>,
+    /// A merge patch of its status, if that changed.
+    pub status: Option<Value>,
+    /// What to tell people.
+    pub notes: Vec<Note>,
+    /// Nodes by how they are doing.
+    pub summary: Summary,
+    /// Nodes still have something of it although it is being deleted.
+    pub stuck: Option<String>,
+}
+
+/// Decides about one application. `rollout` is its place after this round, if the spec asks for one.
+#[must_use]
+pub fn decide(view: View<'_>, rollout: Option<RolloutStatus>, presence: Presence, now: Timestamp) -> Plan {
+    let application = view.application;
+    let old = application.typed_status();
+    let sum = summarize(view, rollout.as_ref(), presence);
+    let new = ApplicationStatus {
+        conditions: vec![condition(&sum, &old, application.generation, now)],
+        observed_generation: Some(application.generation),
+        summary: Some(sum.summary.clone()),
+        rollout,
+    };
+    let finalizers = match (application.going, application.held()) {
+        (false, false) => {
+            Some(application.finalizers.iter().cloned().chain([APPLICATION_FINALIZER.into()]).collect())
+        }
+        (true, true) if sum.released => Some(
+            application.finalizers.iter().filter(|name| *name != APPLICATION_FINALIZER).cloned().collect(),
+        ),
+        _ => None,
+    };
+    let leaves = application.going && finalizers.as_ref().map_or(!application.held(), Vec::is_empty);
+    Plan {
+        // What is about to be gone needs no last status.
+        status: if leaves { None } else { status_patch(&application.status, &old, &new) },
+        notes: notes(&old, &sum),
+        stuck: (sum.condition == "DeleteError").then(|| sum.message.clone()),
+        finalizers,
+        summary: sum.summary,
+    }
+}
+
+/// The one condition. The time of transition is that of its type, as the message moves all the time.
+fn condition(sum: &Sum, old: &ApplicationStatus, generation: i64, now: Timestamp) -> Condition {
+    let same = old.conditions.iter().find(|condition| condition.type_ == sum.condition);
+    Condition {
+        type_: sum.condition.to_owned(),
+        status: "True".to_owned(),
+        reason: sum.condition.to_owned(),
+        message: sum.message.clone(),
+        observed_generation: Some(generation),
+        // Whole seconds: that is what is stored, and what it is compared with.
+        last_transition_time: same.map_or_else(
+            || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
+            |condition| condition.last_transition_time.clone(),
+        ),
+    }
+}
+
+/// The patch from the status on the server to the new one. Compared as types: what the server fills in by itself is no
+/// difference.
+fn status_patch(raw: &Value, old: &ApplicationStatus, new: &ApplicationStatus) -> Option<Value> {
+    let new_value = serde_json::to_value(new).unwrap_or_default();
+    let changed = match raw {
+        Value::Null => true,
+        _ => old != new,
+    };
+    if !changed {
+        return None;
+    }
+    difference(raw, &new_value).map(|patch| json!({ "status": patch }))
+}
+
+/// What people want to hear of: it became healthy, and each cause the first time it shows.
+fn notes(old: &ApplicationStatus, sum: &Sum) -> Vec<Note> {
+    let was = |type_: &str| old.conditions.iter().any(|condition| condition.type_ == type_);
+    let mut notes = Vec::new();
+    if sum.condition == "Success" && !was("Success") && sum.summary.wanted > 0 {
+        notes.push(Note::normal("Healthy", "healthy", sum.message.clone()));
+    }
+    let known = old.summary.as_ref().map_or(&[][..], |summary| &summary.causes);
+    for cause in &sum.summary.causes {
+        if !known.iter().any(|known| known.reason == cause.reason && known.kernel == cause.kernel) {
+            notes.push(Note::warning(
+                "NodesFailed",
+                &format!("{} {}", cause.reason, cause.kernel),
+                format!(
+                    "{} on kernel {}, for example node {}: {}",
+                    cause.reason, cause.kernel, cause.example, cause.message
+                ),
+            ));
+        }
+    }
+    notes
+}

@@ -1,0 +1,77 @@
+//! The DaemonSet of the node agent: no privileges, no host but the daemon's socket.
+
+use bpfman_application::config::ConfigSpec;
+use serde_json::{Value, json};
+
+use super::daemon::SOCKET_GROUP;
+use super::images::Images;
+use super::node_selector;
+use super::objects::{labels, namespace, restart_annotations, update_strategy};
+
+/// A user that is nobody else's on a node.
+const USER: u32 = 65532;
+
+/// The DaemonSet.
+#[must_use]
+pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
+    let selector = json!({ "app.kubernetes.io/name": "bpfman-agent" });
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": { "name": "bpfman-agent", "namespace": namespace(spec), "labels": labels("bpfman-agent") },
+        "spec": {
+            "selector": { "matchLabels": selector },
+            "updateStrategy": update_strategy(),
+            "template": {
+                "metadata": { "labels": labels("bpfman-agent"), "annotations": restart_annotations(spec) },
+                "spec": {
+                    "serviceAccountName": "bpfman-agent",
+                    "priorityClassName": "system-node-critical",
+                    "nodeSelector": node_selector(),
+                    "tolerations": [{ "operator": "Exists" }],
+                    "terminationGracePeriodSeconds": 10,
+                    "securityContext": {
+                        "runAsNonRoot": true,
+                        "runAsUser": USER,
+                        "runAsGroup": USER,
+                        "supplementalGroups": [SOCKET_GROUP],
+                        "seccompProfile": { "type": "RuntimeDefault" }
+                    },
+                    "containers": [container(spec, images)],
+                    "volumes": [{
+                        "name": "socket",
+                        // The daemon makes it; an agent that is first waits for it.
+                        "hostPath": { "path": "/run/bpfman-sock", "type": "DirectoryOrCreate" }
+                    }]
+                }
+            }
+        }
+    })
+}
+
+fn container(spec: &ConfigSpec, images: &Images) -> Value {
+    let port = if spec.agent.health_probe_port == 0 { 8175 } else { spec.agent.health_probe_port };
+    let probe = |path: &str, seconds: u32| json!({ "httpGet": { "path": path, "port": port, "scheme": "HTTP" }, "periodSeconds": seconds });
+    let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } });
+    json!({
+        "name": "bpfman-agent",
+        "image": spec.agent.image,
+        "imagePullPolicy": images.pull_policy,
+        "args": ["agent", format!("--health-probe-bind-address=:{port}")],
+        "env": [
+            field("KUBE_NODE_NAME", "spec.nodeName"),
+            field("POD_NAMESPACE", "metadata.namespace"),
+            { "name": "BPFMAN_LOG", "value": spec.agent.log_level.as_deref().unwrap_or("info") }
+        ],
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] }
+        },
+        "livenessProbe": probe("/healthz", 20),
+        "readinessProbe": probe("/readyz", 5),
+        // Its memory is bounded by what is on its node: measured in docs/scale.md.
+        "resources": { "requests": { "cpu": "10m", "memory": "25Mi" } },
+        "volumeMounts": [{ "name": "socket", "mountPath": "/run/bpfman-sock" }]
+    })
+}

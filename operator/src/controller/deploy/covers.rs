@@ -1,0 +1,79 @@
+//! Whether an object on the server still says what was applied. Pure.
+//!
+//! The server adds defaults, and others may own fields beside ours: those are left alone, as server-side apply does it.
+
+use serde_json::Value;
+
+/// Whether everything in `wanted` is in `found`. Lists of named things are compared by name, others in order.
+#[must_use]
+pub fn covers(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| match found.get(key) {
+                Some(found) => covers(found, wanted),
+                // The server drops what is empty.
+                None => is_empty(wanted),
+            })
+        }
+        (Value::Array(found), Value::Array(wanted)) => match key_of(wanted) {
+            Some(key) => wanted
+                .iter()
+                .all(|item| found.iter().any(|found| found.get(key) == item.get(key) && covers(found, item))),
+            None => {
+                found.len() == wanted.len()
+                    && found.iter().zip(wanted).all(|(found, wanted)| covers(found, wanted))
+            }
+        },
+        _ => found == wanted,
+    }
+}
+
+/// The field by which the items of a list are told apart.
+fn key_of(items: &[Value]) -> Option<&'static str> {
+    ["name", "mountPath"]
+        .into_iter()
+        .find(|key| !items.is_empty() && items.iter().all(|item| item.get(*key).is_some()))
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        // Go leaves out a false.
+        Value::Bool(value) => !value,
+        _ => value.is_null(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn defaults_and_fields_of_others_are_no_drift() {
+        let wanted =
+            json!({ "spec": { "containers": [{ "name": "a", "image": "x", "env": [] }], "host": false } });
+        let found = json!({ "spec": {
+            "containers": [
+                { "name": "sidecar", "image": "y" },
+                { "name": "a", "image": "x", "terminationMessagePath": "/dev/termination-log" }
+            ],
+            "dnsPolicy": "ClusterFirst"
+        } });
+        assert!(covers(&found, &wanted));
+    }
+
+    #[test]
+    fn a_changed_a_missing_and_a_shortened_field_are_drift() {
+        let wanted =
+            json!({ "image": "x", "args": ["a", "b"], "mounts": [{ "mountPath": "/a", "name": "a" }] });
+        for (field, value) in [("image", json!("y")), ("args", json!(["a"])), ("mounts", json!([]))] {
+            let mut found = wanted.clone();
+            found[field] = value;
+            assert!(!covers(&found, &wanted), "{field}");
+        }
+        assert!(!covers(&json!({ "args": ["a", "b"] }), &wanted));
+    }
+}

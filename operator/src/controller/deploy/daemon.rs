@@ -1,0 +1,129 @@
+//! The DaemonSet of the daemon: privileged, since it is what loads programs.
+
+use bpfman_application::config::ConfigSpec;
+use serde_json::{Value, json};
+
+use super::images::Images;
+use super::node_selector;
+use super::objects::{CONFIG_MAP, labels, namespace, restart_annotations, update_strategy};
+
+/// Group that may speak to the daemon's socket. The agent has it as a supplemental group.
+pub const SOCKET_GROUP: u32 = 2750;
+
+/// The kubelet's folder of this plugin, and the socket in it as the kubelet sees it.
+const PLUGIN: &str = "/var/lib/kubelet/plugins/csi-bpfman";
+const PLUGIN_SOCKET: &str = "/var/lib/kubelet/plugins/csi-bpfman/csi.sock";
+
+/// Host folders in the daemon's container: name, path on the host, path in the container, propagation.
+///
+/// Processes and network namespaces are found below `/host/proc` and `/run/netns`; CSI mounts go both ways, and so does
+/// the daemon's own bpffs, which has to outlive its container.
+const MOUNTS: [(&str, &str, &str, Option<&str>); 13] = [
+    ("runtime", "/run/bpfman", "/run/bpfman", Some("Bidirectional")),
+    ("socket", "/run/bpfman-sock", "/run/bpfman-sock", None),
+    ("state", "/var/lib/bpfman", "/var/lib/bpfman", None),
+    ("cache", "/var/cache/bpfman", "/var/cache/bpfman", None),
+    ("bpffs", "/sys/fs/bpf", "/sys/fs/bpf", Some("Bidirectional")),
+    ("debugfs", "/sys/kernel/debug", "/sys/kernel/debug", Some("HostToContainer")),
+    ("cgroup", "/sys/fs/cgroup", "/sys/fs/cgroup", Some("HostToContainer")),
+    ("host-proc", "/proc", "/host/proc", None),
+    ("netns", "/var/run/netns", "/var/run/netns", Some("HostToContainer")),
+    ("host-netns", "/var/run/netns", "/host/netns", Some("HostToContainer")),
+    ("plugin", PLUGIN, "/run/bpfman/csi", Some("Bidirectional")),
+    ("registry", "/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins_registry", None),
+    ("pods", "/var/lib/kubelet/pods", "/var/lib/kubelet/pods", Some("Bidirectional")),
+];
+
+/// The DaemonSet.
+#[must_use]
+pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
+    let selector = json!({ "app.kubernetes.io/name": "bpfman-daemon" });
+    let mut containers = vec![container(spec, images)];
+    containers.extend(registrar(spec, images));
+    let mut volumes: Vec<Value> = MOUNTS
+        .iter()
+        .map(|(name, host, _, _)| {
+            json!({ "name": name, "hostPath": { "path": host, "type": "DirectoryOrCreate" } })
+        })
+        .collect();
+    volumes.push(json!({
+        "name": "configuration",
+        "configMap": { "name": CONFIG_MAP, "items": [{ "key": "bpfman.toml", "path": "bpfman.toml" }] }
+    }));
+    volumes.push(json!({ "name": "tmp", "emptyDir": {} }));
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": { "name": "bpfman-daemon", "namespace": namespace(spec), "labels": labels("bpfman-daemon") },
+        "spec": {
+            "selector": { "matchLabels": selector },
+            "updateStrategy": update_strategy(),
+            "template": {
+                "metadata": { "labels": labels("bpfman-daemon"), "annotations": restart_annotations(spec) },
+                "spec": {
+                    "serviceAccountName": "bpfman-daemon",
+                    // It speaks to nobody but its clients and registries.
+                    "automountServiceAccountToken": false,
+                    "hostNetwork": true,
+                    "hostPID": true,
+                    "dnsPolicy": "ClusterFirstWithHostNet",
+                    "priorityClassName": "system-node-critical",
+                    "nodeSelector": node_selector(),
+                    "tolerations": [{ "operator": "Exists" }],
+                    "terminationGracePeriodSeconds": 15,
+                    "containers": containers,
+                    "volumes": volumes
+                }
+            }
+        }
+    })
+}
+
+fn container(spec: &ConfigSpec, images: &Images) -> Value {
+    let mut mounts: Vec<Value> = MOUNTS
+        .iter()
+        .map(|(name, _, path, propagation)| {
+            let mut mount = json!({ "name": name, "mountPath": path });
+            if let Some(propagation) = propagation {
+                mount["mountPropagation"] = json!(propagation);
+            }
+            mount
+        })
+        .collect();
+    mounts.push(json!({ "name": "configuration", "mountPath": "/etc/bpfman", "readOnly": true }));
+    mounts.push(json!({ "name": "tmp", "mountPath": "/tmp" }));
+    let mut arguments =
+        vec!["serve".to_owned(), "--csi-support".to_owned(), format!("--socket-group={SOCKET_GROUP}")];
+    if spec.daemon.csi_registrar_image.is_none() {
+        arguments.push("--csi-registration-dir=/var/lib/kubelet/plugins_registry".to_owned());
+        arguments.push(format!("--csi-kubelet-socket={PLUGIN_SOCKET}"));
+    }
+    json!({
+        "name": "bpfman",
+        "image": spec.daemon.image,
+        "imagePullPolicy": images.pull_policy,
+        "args": arguments,
+        "env": [
+            { "name": "BPFMAN_LOG", "value": spec.daemon.log_level.as_deref().unwrap_or("info") },
+            { "name": "KUBE_NODE_NAME", "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": "spec.nodeName" } } }
+        ],
+        "securityContext": { "privileged": true, "runAsUser": 0 },
+        "volumeMounts": mounts
+    })
+}
+
+/// The registrar of the published deployment, for who names its image; the daemon registers itself otherwise.
+fn registrar(spec: &ConfigSpec, images: &Images) -> Option<Value> {
+    let image = spec.daemon.csi_registrar_image.as_ref()?;
+    Some(json!({
+        "name": "node-driver-registrar",
+        "image": image,
+        "imagePullPolicy": images.pull_policy,
+        "args": ["--csi-address=/csi/csi.sock", format!("--kubelet-registration-path={PLUGIN_SOCKET}")],
+        "securityContext": { "privileged": true },
+        "volumeMounts": [
+            { "name": "plugin", "mountPath": "/csi" },
+            { "name": "registry", "mountPath": "/registration" }
+        ]
+    }))
+}

@@ -1,0 +1,40 @@
+//! The `Config` object that is made when there is none.
+
+use bpfman_application::config::{AgentSpec, CONFIG_NAME, Config, ConfigSpec, DaemonSpec};
+
+use super::images::Images;
+
+/// The daemon's configuration unless the user says otherwise. Signatures are those of the published default: images
+/// without one are loaded, with a warning.
+const CONFIGURATION: &str = "\
+[database]
+max_retries = 30
+millisec_delay = 10000
+
+[signing]
+allow_unsigned = true
+verify_enabled = true
+";
+
+/// The default, with the images of the environment.
+#[must_use]
+pub fn default_config(images: &Images, namespace: &str) -> Config {
+    Config::new(
+        CONFIG_NAME,
+        ConfigSpec {
+            namespace: Some(namespace.to_owned()),
+            configuration: CONFIGURATION.to_owned(),
+            agent: AgentSpec {
+                image: images.agent.clone(),
+                log_level: Some("info".to_owned()),
+                health_probe_port: 8175,
+            },
+            daemon: DaemonSpec {
+                image: images.daemon.clone(),
+                log_level: Some("info".to_owned()),
+                csi_registrar_image: None,
+            },
+            ..ConfigSpec::default()
+        },
+    )
+}

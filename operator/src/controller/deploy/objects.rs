@@ -1,0 +1,212 @@
+//! The objects that a `Config` comes to. Pure.
+
+use bpfman_application::config::{Config, ConfigSpec};
+use bpfman_application::{GROUP, VERSION};
+use serde_json::{Value, json};
+
+use super::images::Images;
+use super::{agent, daemon};
+
+/// Name of the configuration map.
+pub const CONFIG_MAP: &str = "bpfman-config";
+
+/// The namespace of everything, unless the object names one.
+pub const NAMESPACE: &str = "bpfman";
+
+/// Every object, in the order in which they are applied. What `overrides` takes out is not among them.
+#[must_use]
+pub fn objects(config: &Config, images: &Images) -> Vec<Value> {
+    let spec = &config.spec;
+    let mut objects = vec![
+        config_map(spec),
+        csi_driver(),
+        daemon::daemon_set(spec, images),
+        agent::daemon_set(spec, images),
+    ];
+    objects.retain(|object| !is_unmanaged(spec, object));
+    for object in &mut objects {
+        object["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": "Config",
+            "name": config.metadata.name,
+            "uid": config.metadata.uid,
+            "controller": true,
+            "blockOwnerDeletion": true
+        }]);
+    }
+    objects
+}
+
+/// The namespace that objects are deployed to.
+#[must_use]
+pub fn namespace(spec: &ConfigSpec) -> &str {
+    spec.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(NAMESPACE)
+}
+
+/// Labels of everything that is deployed.
+#[must_use]
+pub fn labels(name: &str) -> Value {
+    json!({
+        "app.kubernetes.io/name": name,
+        "app.kubernetes.io/part-of": "bpfman",
+        "app.kubernetes.io/managed-by": "bpfman-operator"
+    })
+}
+
+/// Annotations of pods that change with the configuration, so that it reaches them by a restart.
+#[must_use]
+pub fn restart_annotations(spec: &ConfigSpec) -> Value {
+    json!({
+        "bpfman.io.bpfman.log.level": spec.daemon.log_level.as_deref().unwrap_or_default(),
+        "bpfman.io.bpfman.agent.log.level": spec.agent.log_level.as_deref().unwrap_or_default(),
+        "bpfman.io.bpfman.toml": spec.configuration
+    })
+}
+
+/// How pods are replaced, for both DaemonSets.
+///
+/// Programs and links are pinned and run on while a daemon restarts, so replacing one takes nothing from its node but
+/// the answer to changes, for seconds. Ten percent at a time brings an upgrade over 5,000 nodes in ten steps, and
+/// leaves nine of ten nodes answering if the new version does not start.
+#[must_use]
+pub fn update_strategy() -> Value {
+    json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": "10%" } })
+}
+
+fn is_unmanaged(spec: &ConfigSpec, object: &Value) -> bool {
+    spec.overrides.iter().filter(|entry| entry.unmanaged).any(|entry| {
+        object["apiVersion"] == entry.api_version
+            && object["kind"] == entry.kind
+            && object["metadata"]["name"] == entry.name
+            // An object without a namespace is meant whatever the entry says: the field is required.
+            && object["metadata"]["namespace"].as_str().is_none_or(|namespace| namespace == entry.namespace)
+    })
+}
+
+fn config_map(spec: &ConfigSpec) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": CONFIG_MAP, "namespace": namespace(spec), "labels": labels("bpfman-config") },
+        "data": {
+            "bpfman.toml": spec.configuration,
+            "bpfman.log.level": spec.daemon.log_level.as_deref().unwrap_or_default(),
+            "bpfman.agent.log.level": spec.agent.log_level.as_deref().unwrap_or_default()
+        }
+    })
+}
+
+/// What the kubelet is to know of the plugin. Fields that came after Kubernetes 1.20 are left to their defaults, which
+/// are what is wanted: a server that does not know one refuses the whole object.
+fn csi_driver() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "CSIDriver",
+        "metadata": { "name": "csi.bpfman.io", "labels": labels("bpfman-csi") },
+        "spec": {
+            "attachRequired": false,
+            "podInfoOnMount": true,
+            "storageCapacity": false,
+            "volumeLifecycleModes": ["Ephemeral"],
+            "fsGroupPolicy": "ReadWriteOnceWithFSType"
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use bpfman_application::config::Override;
+
+    use super::super::default_config;
+    use super::*;
+
+    fn images() -> Images {
+        Images { daemon: "daemon:1".into(), agent: "agent:1".into(), pull_policy: "Always".into() }
+    }
+
+    fn config() -> Config {
+        let mut config = default_config(&images(), "bpfman");
+        config.metadata.uid = Some("u1".into());
+        config
+    }
+
+    fn find<'a>(objects: &'a [Value], name: &str) -> &'a Value {
+        objects.iter().find(|object| object["metadata"]["name"] == name).unwrap()
+    }
+
+    #[test]
+    fn four_objects_belong_to_the_config() {
+        let objects = objects(&config(), &images());
+        let names: Vec<&str> =
+            objects.iter().map(|object| object["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["bpfman-config", "csi.bpfman.io", "bpfman-daemon", "bpfman-agent"]);
+        for object in &objects {
+            assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u1");
+        }
+    }
+
+    #[test]
+    fn the_daemon_is_privileged_and_the_agent_has_nothing() {
+        let objects = objects(&config(), &images());
+        let daemon = &find(&objects, "bpfman-daemon")["spec"]["template"]["spec"];
+        assert_eq!((&daemon["hostNetwork"], &daemon["hostPID"]), (&json!(true), &json!(true)));
+        assert_eq!(daemon["containers"][0]["securityContext"]["privileged"], true);
+        let agent = &find(&objects, "bpfman-agent")["spec"]["template"]["spec"];
+        assert!(agent.get("hostNetwork").is_none() && agent.get("hostPID").is_none());
+        let context = &agent["containers"][0]["securityContext"];
+        assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
+        assert_eq!(context["readOnlyRootFilesystem"], true);
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(agent["securityContext"]["runAsNonRoot"], true);
+    }
+
+    #[test]
+    fn neither_is_kept_away_by_taints() {
+        let objects = objects(&config(), &images());
+        for name in ["bpfman-daemon", "bpfman-agent"] {
+            let tolerations = &find(&objects, name)["spec"]["template"]["spec"]["tolerations"];
+            assert_eq!(*tolerations, json!([{ "operator": "Exists" }]), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_new_configuration_restarts_the_pods() {
+        let (old, mut changed) = (config(), config());
+        changed.spec.configuration.push_str("\n[chains]\ncounters = \"on\"\n");
+        let template =
+            |config: &Config| find(&objects(config, &images()), "bpfman-daemon")["spec"]["template"].clone();
+        assert_ne!(template(&old), template(&changed));
+    }
+
+    #[test]
+    fn what_is_overridden_is_left_alone() {
+        let mut config = config();
+        let entry = |name: &str, unmanaged| Override {
+            api_version: "apps/v1".into(),
+            kind: "DaemonSet".into(),
+            namespace: "bpfman".into(),
+            name: name.into(),
+            unmanaged,
+        };
+        config.spec.overrides = vec![entry("bpfman-agent", true), entry("bpfman-daemon", false)];
+        let objects = objects(&config, &images());
+        assert_eq!(objects.len(), 3);
+        assert!(!objects.iter().any(|object| object["metadata"]["name"] == "bpfman-agent"));
+    }
+
+    #[test]
+    fn a_registrar_stands_beside_the_daemon_only_if_an_image_is_named() {
+        let mut config = config();
+        let containers = |config: &Config| {
+            find(&objects(config, &images()), "bpfman-daemon")["spec"]["template"]["spec"]["containers"]
+                .clone()
+        };
+        assert_eq!(containers(&config).as_array().unwrap().len(), 1);
+        config.spec.daemon.csi_registrar_image = Some("registrar:2".into());
+        let both = containers(&config);
+        assert_eq!(both[1]["image"], "registrar:2");
+        let arguments = both[0]["args"].to_string();
+        assert!(!arguments.contains("--csi-registration-dir"), "{arguments}");
+    }
+}

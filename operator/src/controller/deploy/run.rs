@@ -1,0 +1,315 @@
+//! Follows the `Config` object and what it comes to on the server, and brings the two together.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bpfman_application::config::{CONFIG_NAME, Config, ConfigStatus};
+use futures::stream::SelectAll;
+use futures::{StreamExt, stream};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_all};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::covers::covers;
+use super::found::{Found, KINDS, Key, SELECTOR, index, key, resource};
+use super::images::Images;
+use super::objects::{namespace, objects};
+use super::{Deployed, default_config, status};
+use crate::controller::leader::Leadership;
+
+/// Holds the `Config` until it was seen that it goes.
+const FINALIZER: &str = "bpfman.io/config-finalizer";
+
+/// Who owns the fields that are applied.
+const MANAGER: &str = "bpfman-operator";
+
+/// More changes are waited for after a first one; also the least time between two rounds.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// What failed is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What a watch saw.
+enum Seen {
+    Config(Event<Config>),
+    Object(usize, Event<DynamicObject>),
+}
+
+/// The deployment as it is known.
+struct Deployer {
+    client: Client,
+    images: Images,
+    home: String,
+    config: Option<Config>,
+    /// Configs were listed once.
+    listed: bool,
+    /// Whether a missing `Config` is to be made: once, at the start.
+    make_default: bool,
+    found: Found,
+    /// The uid and generation for which the namespace was labelled.
+    labelled: Option<(Option<String>, Option<i64>)>,
+}
+
+/// Deploys for ever. `deployed` is told what others have to know.
+pub async fn run(
+    client: Client,
+    images: Images,
+    home: String,
+    mut leadership: Leadership,
+    deployed: watch::Sender<Deployed>,
+) {
+    let mut events = watches(&client);
+    let mut deployer = Deployer {
+        client,
+        images,
+        home,
+        config: None,
+        listed: false,
+        make_default: true,
+        found: Found::default(),
+        labelled: None,
+    };
+    let mut due: Option<tokio::time::Instant> = Some(tokio::time::Instant::now());
+    let mut led = false;
+    loop {
+        let wait = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(event) = events.next() => {
+                deployer.see(event);
+                deployer.tell(&deployed);
+                due.get_or_insert_with(|| tokio::time::Instant::now() + SETTLE);
+            }
+            () = leadership.changed() => {
+                if !led && leadership.holds() {
+                    due.get_or_insert_with(tokio::time::Instant::now);
+                }
+                led = leadership.holds();
+            }
+            () = wait => {
+                due = None;
+                if leadership.holds() && deployer.listed && deployer.found.complete()
+                    && let Err(error) = deployer.round().await
+                {
+                    warn!(%error, "the deployment is not as it should be; it is tried again");
+                    due = Some(tokio::time::Instant::now() + RETRY);
+                }
+            }
+        }
+    }
+}
+
+/// One stream of everything that is watched.
+fn watches(client: &Client) -> SelectAll<stream::BoxStream<'static, Seen>> {
+    let mut all = SelectAll::new();
+    let configs = watch_all(Api::<Config>::all(client.clone()), watcher::Config::default());
+    let configs = configs.default_backoff();
+    all.push(configs.filter_map(|event| std::future::ready(event.ok().map(Seen::Config))).boxed());
+    for (kind, gvk) in KINDS.into_iter().enumerate() {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(gvk));
+        let events = watch_all(api, watcher::Config::default().labels(SELECTOR)).default_backoff();
+        let events = events
+            .filter_map(move |event| std::future::ready(event.ok().map(|event| Seen::Object(kind, event))));
+        all.push(events.boxed());
+    }
+    all
+}
+
+impl Deployer {
+    fn see(&mut self, event: Seen) {
+        let is_ours = |config: &Config| config.metadata.name.as_deref() == Some(CONFIG_NAME);
+        match event {
+            Seen::Config(Event::Init) => self.listed = false,
+            Seen::Config(Event::InitDone) => self.listed = true,
+            Seen::Config(Event::Apply(config) | Event::InitApply(config)) if is_ours(&config) => {
+                self.config = Some(config);
+                self.make_default = false;
+            }
+            Seen::Config(Event::Delete(config)) if is_ours(&config) => self.config = None,
+            Seen::Config(_) => {}
+            Seen::Object(kind, event) => self.found.take(kind, event),
+        }
+    }
+
+    /// Tells the rest of the controller. When the `Config` goes, so do the taints that it asked for.
+    fn tell(&self, deployed: &watch::Sender<Deployed>) {
+        if !self.listed {
+            return;
+        }
+        deployed.send_if_modified(|deployed| {
+            let asked = self.config.as_ref().filter(|config| config.metadata.deletion_timestamp.is_none());
+            let taints = match asked {
+                Some(config) => config.spec.node_taint,
+                None => deployed.taints.map(|_| false),
+            };
+            let changed = deployed.taints != taints;
+            deployed.taints = taints;
+            changed
+        });
+    }
+
+    /// One round: everything that differs is written.
+    async fn round(&mut self) -> Result<(), String> {
+        let Some(config) = self.config.clone() else {
+            return if self.make_default { self.make_default().await } else { Ok(()) };
+        };
+        let configs: Api<Config> = Api::all(self.client.clone());
+        let finalizers = config.metadata.finalizers.clone().unwrap_or_default();
+        let held = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
+        let going = config.metadata.deletion_timestamp.is_some();
+        if going != held {
+            return match going {
+                true => Ok(()),
+                false => self.deploy(&config).await,
+            };
+        }
+        let finalizers: Vec<String> = match going {
+            // What belongs to it is taken away by Kubernetes.
+            true => finalizers.into_iter().filter(|finalizer| finalizer != FINALIZER).collect(),
+            false => finalizers.into_iter().chain([FINALIZER.to_owned()]).collect(),
+        };
+        let metadata =
+            json!({ "finalizers": finalizers, "resourceVersion": config.metadata.resource_version });
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        match configs.patch(CONFIG_NAME, &PatchParams::default(), &patch).await {
+            Ok(config) if !going => {
+                self.config = Some(config.clone());
+                self.deploy(&config).await
+            }
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(format!("finalizer of the Config: {error}")),
+        }
+    }
+
+    async fn make_default(&mut self) -> Result<(), String> {
+        let config = default_config(&self.images, &self.home);
+        let configs: Api<Config> = Api::all(self.client.clone());
+        match configs.create(&PostParams::default(), &config).await {
+            Ok(_) => info!("made the default Config"),
+            // Somebody else was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(format!("making the default Config: {error}")),
+        }
+        self.make_default = false;
+        Ok(())
+    }
+
+    /// Applies what differs, deletes what is left over, and says how it is.
+    async fn deploy(&mut self, config: &Config) -> Result<(), String> {
+        let mut errors = Vec::new();
+        if let Err(error) = self.label_namespace(config).await {
+            errors.push(error);
+        }
+        for object in objects(config, &self.images) {
+            if let Err(error) = self.apply(&object).await {
+                errors.push(error);
+            }
+        }
+        if let Err(error) = self.remove_left_over(config).await {
+            errors.push(error);
+        }
+        let error = errors.first().map(String::as_str);
+        self.say(config, error).await?;
+        error.map_or(Ok(()), |error| Err(error.to_owned()))
+    }
+
+    async fn apply(&mut self, object: &Value) -> Result<(), String> {
+        let key = key(object);
+        if self.found.get(&key).is_some_and(|found| covers(found, object)) {
+            return Ok(());
+        }
+        let kind = index(&key.0);
+        let parameters = PatchParams::apply(MANAGER).force();
+        match self.api(&key).patch(&key.2, &parameters, &Patch::Apply(object)).await {
+            Ok(written) => {
+                info!(kind = key.0, name = key.2, "applied");
+                self.found.written(kind, written);
+                Ok(())
+            }
+            Err(error) => Err(format!("{} {}: {error}", key.0, key.2)),
+        }
+    }
+
+    /// What was deployed for this `Config` and is not wanted any more: it named another namespace before.
+    async fn remove_left_over(&mut self, config: &Config) -> Result<(), String> {
+        let mut managed = config.clone();
+        managed.spec.overrides.clear();
+        let wanted: HashSet<Key> = objects(&managed, &self.images).iter().map(key).collect();
+        let uid = config.metadata.uid.as_deref().unwrap_or_default();
+        let left: Vec<Key> = self.found.owned_by(uid).filter(|key| !wanted.contains(*key)).cloned().collect();
+        for key in left {
+            match self.api(&key).delete(&key.2, &DeleteParams::default()).await {
+                Ok(_) => info!(kind = key.0, namespace = key.1, name = key.2, "deleted what is left over"),
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(format!("{} {}/{}: {error}", key.0, key.1, key.2)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Allows privileged pods in the namespace, once for each version of the `Config`.
+    async fn label_namespace(&mut self, config: &Config) -> Result<(), String> {
+        let version = (config.metadata.uid.clone(), config.metadata.generation);
+        if self.labelled.as_ref() == Some(&version) {
+            return Ok(());
+        }
+        let name = namespace(&config.spec);
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let found = namespaces.get_opt(name).await.map_err(|error| format!("namespace {name}: {error}"))?;
+        let found = found.ok_or_else(|| format!("namespace {name}: not found; create it"))?;
+        let labels = found.metadata.labels.unwrap_or_default();
+        let wanted = ["enforce", "audit", "warn"].map(|mode| format!("pod-security.kubernetes.io/{mode}"));
+        if wanted.iter().any(|label| labels.get(label).map(String::as_str) != Some("privileged")) {
+            let labels: serde_json::Map<String, Value> =
+                wanted.into_iter().map(|label| (label, "privileged".into())).collect();
+            let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+            let written = namespaces.patch(name, &PatchParams::default(), &patch).await;
+            written.map_err(|error| format!("labels of namespace {name}: {error}"))?;
+        }
+        self.labelled = Some(version);
+        Ok(())
+    }
+
+    /// Writes the conditions, if they changed.
+    async fn say(&mut self, config: &Config, error: Option<&str>) -> Result<(), String> {
+        let sets: Vec<DaemonSet> = objects(config, &self.images)
+            .iter()
+            .filter(|object| object["kind"] == "DaemonSet")
+            .filter_map(|object| serde_json::from_value(self.found.get(&key(object))?.clone()).ok())
+            .collect();
+        let old = config.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let generation = config.metadata.generation.unwrap_or_default();
+        let new = status::conditions(old, generation, &sets, error, Timestamp::now());
+        if new == old {
+            return Ok(());
+        }
+        let patch = Patch::Merge(json!({ "status": ConfigStatus { conditions: new } }));
+        let configs: Api<Config> = Api::all(self.client.clone());
+        match configs.patch_status(CONFIG_NAME, &PatchParams::default(), &patch).await {
+            Ok(written) => self.config = Some(written),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(format!("status of the Config: {error}")),
+        }
+        Ok(())
+    }
+
+    fn api(&self, (kind, namespace, _): &Key) -> Api<DynamicObject> {
+        let resource = resource(KINDS[index(kind)]);
+        match namespace.as_str() {
+            "" => Api::all_with(self.client.clone(), &resource),
+            namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What the controller is told on its command line.
+
+use clap::Args;
+
+/// Flags of `bpfman-operator controller`.
+#[derive(Args, Clone, Debug)]
+pub struct Flags {
+    /// Where /healthz and /readyz are answered; 0 for nowhere
+    #[arg(long, default_value = ":8175", value_name = "ADDRESS")]
+    pub health_probe_bind_address: String,
+    /// Where /metrics is answered, in plain text: keep it on loopback or behind a proxy; 0 for nowhere
+    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
+    pub metrics_bind_address: String,
+    /// Act only while holding the lease, so that several controllers may run
+    #[arg(long)]
+    pub leader_elect: bool,
+    /// Seconds after which others take over the lease of a controller that is gone
+    #[arg(long, default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(3..=600))]
+    pub lease_seconds: u64,
+    /// Namespace of the controller: its lease, the agents and their configuration
+    #[arg(long, env = "POD_NAMESPACE", default_value = "bpfman", value_name = "NAMESPACE")]
+    pub namespace: String,
+    /// Leave the deployment of daemon and agent to someone else
+    #[arg(long)]
+    pub no_deploy: bool,
+    /// Agents are not pods of this cluster: every node counts as having one
+    #[arg(long)]
+    pub assume_agents: bool,
+}

@@ -1,0 +1,86 @@
+//! Puts our taint on nodes and takes it away.
+
+use bpfman_application::orders::NOT_READY_TAINT;
+use k8s_openapi::api::core::v1::{Node, Taint};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::act::{Writer, Written};
+use super::projection::READY_BOOT;
+use super::taint::Decision;
+
+/// Carries out what was decided about a node. The list of taints is replaced as a whole, so it is read just before and
+/// written only on that version.
+pub async fn mark(writer: &Writer, name: &str, decision: Decision) -> Written {
+    let nodes: Api<Node> = Api::all(writer.client.clone());
+    let node = match writer.judge("taint", nodes.get(name).await) {
+        Ok(node) => node,
+        Err(written) => return written,
+    };
+    let Some(patch) = patch(&node, decision) else { return Written::Done };
+    match writer.judge("taint", nodes.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await) {
+        Ok(_) => Written::Done,
+        Err(written) => written,
+    }
+}
+
+/// The merge patch of a node; absent: it is as decided already.
+fn patch(node: &Node, decision: Decision) -> Option<Value> {
+    let old = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    let mut taints: Vec<Taint> = old.iter().filter(|taint| taint.key != NOT_READY_TAINT).cloned().collect();
+    if decision == Decision::Put {
+        let (key, effect) = (NOT_READY_TAINT.to_owned(), "NoSchedule".to_owned());
+        taints.push(Taint { key, effect, ..Taint::default() });
+    }
+    let mut metadata = json!({ "resourceVersion": node.metadata.resource_version });
+    let mut changed = taints != old;
+    if decision == Decision::Settle {
+        let boot =
+            node.status.as_ref().and_then(|status| status.node_info.as_ref()).map(|info| &info.boot_id);
+        let known = node.metadata.annotations.as_ref().and_then(|all| all.get(READY_BOOT));
+        if known != boot {
+            metadata["annotations"] = json!({ READY_BOOT: boot });
+            changed = true;
+        }
+    }
+    changed.then(|| json!({ "metadata": metadata, "spec": { "taints": taints } }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn node(taints: Value) -> Node {
+        serde_json::from_value(json!({
+            "metadata": { "name": "n1", "resourceVersion": "7" },
+            "spec": { "taints": taints },
+            "status": { "nodeInfo": {
+                "bootID": "b1", "architecture": "", "containerRuntimeVersion": "", "kernelVersion": "",
+                "kubeProxyVersion": "", "kubeletVersion": "", "machineID": "", "operatingSystem": "", "osImage": "",
+                "systemUUID": ""
+            } }
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn taints_of_others_stay() {
+        let other = json!({ "key": "gpu", "effect": "NoExecute" });
+        let ours = json!({ "key": NOT_READY_TAINT, "effect": "NoSchedule" });
+        let put = patch(&node(json!([other])), Decision::Put).unwrap();
+        assert_eq!(put["spec"]["taints"], json!([other, ours]));
+        let settled = patch(&node(json!([other, ours])), Decision::Settle).unwrap();
+        assert_eq!(settled["spec"]["taints"], json!([other]));
+        assert_eq!(settled["metadata"]["annotations"][READY_BOOT], "b1");
+        assert_eq!(settled["metadata"]["resourceVersion"], "7");
+    }
+
+    #[test]
+    fn what_is_as_decided_is_not_written() {
+        let ours = json!({ "key": NOT_READY_TAINT, "effect": "NoSchedule" });
+        assert_eq!(patch(&node(json!([ours])), Decision::Put), None);
+        assert_eq!(patch(&node(json!([])), Decision::Clear), None);
+    }
+}

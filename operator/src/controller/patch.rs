@@ -1,0 +1,54 @@
+//! The smallest merge patch between two values (RFC 7396).
+
+use serde_json::{Map, Value};
+
+/// What turns `from` into `to`; absent when nothing does, so that nothing has to be written.
+///
+/// `to` must not hold nulls: a merge patch cannot set one.
+#[must_use]
+pub fn difference(from: &Value, to: &Value) -> Option<Value> {
+    if from == to {
+        return None;
+    }
+    let (Value::Object(old), Value::Object(new)) = (from, to) else { return Some(to.clone()) };
+    let mut patch = Map::new();
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in new {
+        let change = match old.get(key) {
+            Some(before) => difference(before, value),
+            None => Some(value.clone()),
+        };
+        if let Some(change) = change {
+            patch.insert(key.clone(), change);
+        }
+    }
+    Some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nothing_changed_means_no_patch() {
+        let value = json!({ "a": 1, "b": [1, { "c": 2 }] });
+        assert_eq!(difference(&value, &value), None);
+    }
+
+    #[test]
+    fn only_what_changed_is_in_the_patch() {
+        let from = json!({ "a": { "same": 1, "other": 2, "gone": 3 }, "b": [1, 2] });
+        let to = json!({ "a": { "same": 1, "other": 5 }, "b": [1], "new": "x" });
+        let expected = json!({ "a": { "other": 5, "gone": null }, "b": [1], "new": "x" });
+        assert_eq!(difference(&from, &to), Some(expected));
+    }
+
+    #[test]
+    fn from_nothing_the_whole_is_written() {
+        assert_eq!(difference(&Value::Null, &json!({ "a": 1 })), Some(json!({ "a": 1 })));
+    }
+}

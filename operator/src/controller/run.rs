@@ -1,0 +1,319 @@
+//! The loop: events in, decisions made, writes sent out and their answers taken in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::watch;
+
+use super::act::{Writer, Written};
+use super::coalesce::Coalesce;
+use super::decide::decide;
+use super::deploy::Deployed;
+use super::leader::Leadership;
+use super::mark::mark;
+use super::memory::Memory;
+use super::note::{Limiter, Note};
+use super::projection::{Application, ApplicationId, Scope};
+use super::reap::reap;
+use super::summarize::Presence;
+use super::taint::{Decision, decide_all};
+use super::text::Text;
+use super::watches::Seen;
+
+/// More changes are waited for after a first one.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// An application's status is written at most so often.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A node may come back under its name; only then is what it answered deleted.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What failed is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// A deletion that takes longer is told of.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// Most writes at a time.
+const AT_A_TIME: usize = 16;
+
+/// A write that is over.
+enum Finished {
+    Application(ApplicationId, Option<Box<Application>>, Written),
+    Lost(Text, Written),
+    Mark(Text, Written),
+}
+
+/// The controller of applications and nodes.
+pub struct Controller {
+    memory: Memory,
+    presence: Presence,
+    leadership: Leadership,
+    deployed: watch::Receiver<Deployed>,
+    writer: Writer,
+    applications: Coalesce<ApplicationId>,
+    /// How applications were called, for when they are gone.
+    names: HashMap<ApplicationId, (Scope, String, String)>,
+    lost: Coalesce<Text>,
+    marks: Coalesce<Text>,
+    /// What was last decided about the taints of nodes that are not as they should be.
+    decisions: HashMap<Text, Decision>,
+    /// Whether taints have to be decided anew, and when they were last.
+    taints: (bool, Instant),
+    limiter: Limiter,
+    /// Since when applications are known to be going.
+    going: HashMap<ApplicationId, Instant>,
+    permits: Arc<tokio::sync::Semaphore>,
+    finished: (Sender<Finished>, Receiver<Finished>),
+    led: bool,
+}
+
+impl Controller {
+    /// A controller that knows nothing yet.
+    #[must_use]
+    pub fn new(
+        writer: Writer,
+        leadership: Leadership,
+        deployed: watch::Receiver<Deployed>,
+        presence: Presence,
+    ) -> Self {
+        Self {
+            memory: Memory::default(),
+            presence,
+            leadership,
+            deployed,
+            writer,
+            applications: Coalesce::new(SETTLE, PAUSE),
+            names: HashMap::new(),
+            lost: Coalesce::new(GRACE, RETRY),
+            marks: Coalesce::new(Duration::ZERO, PAUSE),
+            decisions: HashMap::new(),
+            taints: (false, Instant::now()),
+            limiter: Limiter::default(),
+            going: HashMap::new(),
+            permits: Arc::new(tokio::sync::Semaphore::new(AT_A_TIME)),
+            finished: channel(AT_A_TIME * 4),
+            led: false,
+        }
+    }
+
+    /// Runs until the watches end, which they do not.
+    pub async fn run(mut self, mut events: Receiver<Seen>) {
+        let mut leadership = self.leadership.clone();
+        let mut tick = tokio::time::interval(PAUSE);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let next =
+                [self.applications.next(), self.lost.next(), self.marks.next()].into_iter().flatten().min();
+            let due = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => {
+                        self.see(event);
+                        // A burst is taken in at once.
+                        while let Ok(event) = events.try_recv() {
+                            self.see(event);
+                        }
+                    }
+                    None => return,
+                },
+                Some(finished) = self.finished.1.recv() => self.finish(finished),
+                () = due, if self.leadership.holds() && self.memory.complete() => {}
+                () = leadership.changed() => {}
+                _ = tick.tick() => self.taints.0 |= self.deployed.has_changed().unwrap_or(false),
+            }
+            self.mark_changed();
+            self.act();
+        }
+    }
+
+    fn see(&mut self, event: Seen) {
+        match event {
+            Seen::Application(scope, event) => self.memory.application(scope, event),
+            Seen::Answer(scope, event) => self.memory.answer(scope, event),
+            Seen::Node(event) => self.memory.node(event),
+            Seen::Agent(event) => self.memory.agent(event),
+        }
+    }
+
+    fn mark_changed(&mut self) {
+        let (now, changed) = (Instant::now(), self.memory.changed());
+        for id in &changed.applications {
+            self.applications.mark(now, id);
+        }
+        for node in &changed.lost_nodes {
+            self.lost.mark(now, node);
+        }
+        self.taints.0 |= changed.taints;
+    }
+
+    /// Acts on what is due, if it is ours to act.
+    fn act(&mut self) {
+        let (leads, complete) = (self.leadership.holds(), self.memory.complete());
+        if leads && !self.led {
+            // Another may have stopped in the middle: everything is looked at, and written where it differs.
+            let all: Vec<ApplicationId> =
+                self.memory.applications().map(|view| view.application.id.clone()).collect();
+            all.iter().for_each(|id| self.applications.mark(Instant::now(), id));
+            self.taints.0 = true;
+        }
+        self.led = leads;
+        let (states, nodes, texts) = self.memory.sizes();
+        self.writer.metrics.now(|gauges| {
+            (gauges.leader, gauges.complete) = (leads, complete);
+            (gauges.states, gauges.nodes, gauges.texts) = (states, nodes, texts);
+        });
+        if !leads || !complete {
+            return;
+        }
+        let now = Instant::now();
+        for id in self.applications.take(now) {
+            self.act_on_application(now, id);
+        }
+        for node in self.lost.take(now) {
+            let objects = self.memory.answers_of_node(&node);
+            if objects.is_empty() || self.memory.find_node(&node).is_some() {
+                self.lost.forget(&node);
+                continue;
+            }
+            let (writer, refused) = (self.writer.clone(), Finished::Lost(node.clone(), Written::Failed));
+            self.spawn(refused, async move {
+                let written = reap(&writer, &node, objects).await;
+                Finished::Lost(node, written)
+            });
+        }
+        if self.taints.0 && now.saturating_duration_since(self.taints.1) >= PAUSE {
+            self.taints = (false, now);
+            self.decide_taints(now);
+        }
+        for node in self.marks.take(now) {
+            self.act_on_taint(node);
+        }
+    }
+
+    fn act_on_application(&mut self, now: Instant, id: ApplicationId) {
+        let Some(view) = self.memory.view(&id) else {
+            self.applications.forget(&id);
+            self.going.remove(&id);
+            if let Some((scope, namespace, name)) = self.names.remove(&id) {
+                self.writer.metrics.application(kind(scope), &namespace, &name, None);
+            }
+            return;
+        };
+        let rollout = view.application.typed_status().rollout;
+        let rollout = view.application.rollout.as_ref().and(rollout);
+        let plan = decide(view, rollout, self.presence, Timestamp::now());
+        let application = view.application.clone();
+        self.writer.metrics.now(|gauges| gauges.summing_seconds = now.elapsed().as_secs_f64());
+        let (scope, namespace) = (application.scope, application.namespace.clone().unwrap_or_default());
+        self.writer.metrics.application(kind(scope), &namespace, &application.name, Some(&plan.summary));
+        self.names.insert(id.clone(), (scope, namespace, application.name.clone()));
+        let mut notes = plan.notes;
+        if let Some(why) = plan.stuck {
+            let since = *self.going.entry(id.clone()).or_insert(now);
+            if now.saturating_duration_since(since) >= STUCK {
+                notes.push(Note::warning("DeletionStuck", "deletion", why));
+            }
+            // Busy until it is done below, so this is when it is looked at again.
+            self.applications.mark_at(now + STUCK, &id);
+        }
+        notes.retain(|note| self.limiter.admit(now, &id, note));
+        if plan.finalizers.is_none() && plan.status.is_none() && notes.is_empty() {
+            self.applications.done(&id);
+            return;
+        }
+        let (writer, refused) =
+            (self.writer.clone(), Finished::Application(id.clone(), None, Written::Failed));
+        self.spawn(refused, async move {
+            let (newest, written) = writer.application(&application, plan.finalizers, plan.status).await;
+            if written == Written::Done {
+                writer.tell(&application, notes).await;
+            }
+            Finished::Application(id, newest.map(Box::new), written)
+        });
+    }
+
+    fn decide_taints(&mut self, now: Instant) {
+        self.deployed.mark_unchanged();
+        let deployed = self.deployed.borrow().clone();
+        let decisions: Vec<(Text, Decision)> = match deployed.taints {
+            Some(true) => decide_all(&self.memory, self.presence, |node| deployed.selects(node)),
+            Some(false) => decide_all(&self.memory, self.presence, |_| false),
+            None => Vec::new(),
+        };
+        let tainted = self.memory.nodes().filter(|(_, node)| node.tainted).count();
+        self.writer.metrics.now(|gauges| gauges.tainted = tainted);
+        self.decisions = decisions.into_iter().collect();
+        let nodes: Vec<Text> = self.decisions.keys().cloned().collect();
+        nodes.iter().for_each(|node| self.marks.mark(now, node));
+    }
+
+    fn act_on_taint(&mut self, node: Text) {
+        let Some(decision) = self.decisions.remove(&node) else {
+            self.marks.forget(&node);
+            return;
+        };
+        let (writer, refused) = (self.writer.clone(), Finished::Mark(node.clone(), Written::Failed));
+        self.spawn(refused, async move {
+            let written = mark(&writer, &node, decision).await;
+            Finished::Mark(node, written)
+        });
+    }
+
+    /// Sends a write out; `refused` is what came of it if the lease is lost when its turn comes.
+    fn spawn(&self, refused: Finished, act: impl Future<Output = Finished> + Send + 'static) {
+        let (permits, leadership, out) =
+            (self.permits.clone(), self.leadership.clone(), self.finished.0.clone());
+        tokio::spawn(async move {
+            let Ok(_permit) = permits.acquire().await else { return };
+            let finished = if leadership.holds() { act.await } else { refused };
+            // Nobody listens any more: the controller ends.
+            _ = out.send(finished).await;
+        });
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        let retry = Instant::now() + RETRY;
+        match finished {
+            Finished::Application(id, newest, written) => {
+                if let Some(newest) = newest {
+                    self.memory.written(*newest);
+                }
+                match written {
+                    Written::Done => {}
+                    // The watch brings the newer version, and this makes that it is looked at.
+                    Written::Outdated => self.applications.mark(Instant::now(), &id),
+                    Written::Failed => self.applications.mark_at(retry, &id),
+                }
+                self.applications.done(&id);
+            }
+            Finished::Lost(node, written) => {
+                if written != Written::Done {
+                    self.lost.mark_at(retry, &node);
+                }
+                self.lost.done(&node);
+            }
+            Finished::Mark(node, written) => {
+                self.taints.0 |= written != Written::Done;
+                self.marks.done(&node);
+            }
+        }
+    }
+}
+
+/// The kind of an application, for figures.
+fn kind(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Cluster => "ClusterBpfApplication",
+        Scope::Namespaced => "BpfApplication",
+    }
+}

@@ -1,0 +1,123 @@
+//! Puts the parts of the controller together and runs them until a signal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::{Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use super::act::Writer;
+use super::deploy::{self, Deployed, Images};
+use super::flags::Flags;
+use super::leader::{Election, Leadership, Terms};
+use super::metrics::Metrics;
+use super::note::Teller;
+use super::run::Controller;
+use super::summarize::Presence;
+use super::{serve, watches};
+
+/// How long the server may take for an answer. Shorter than what is left of a lease when its holder stops acting.
+const ANSWER: Duration = Duration::from_secs(4);
+
+/// Events of watches that wait to be taken in.
+const WAITING: usize = 1024;
+
+/// Runs the controller until SIGTERM or SIGINT.
+///
+/// # Errors
+/// No API server is configured, an image to deploy is missing, or an address cannot be listened on.
+pub async fn start(flags: Flags) -> anyhow::Result<()> {
+    let images = if flags.no_deploy { None } else { Some(Images::from_environment()?) };
+    let probes = serve::address(&flags.health_probe_bind_address).map_err(anyhow::Error::msg)?;
+    let scrapes = serve::address(&flags.metrics_bind_address).map_err(anyhow::Error::msg)?;
+    let mut config =
+        Config::infer().await.context("no API server: neither a pod's account nor a kubeconfig")?;
+    config.connect_timeout = Some(ANSWER);
+    let client = Client::try_from(config).context("the configuration of the API server")?;
+    let identity = identity();
+    let metrics = Arc::new(Metrics::default());
+
+    let terms = Terms { duration: Duration::from_secs(flags.lease_seconds) };
+    let (election, leadership) = match flags.leader_elect {
+        true => {
+            let (election, leadership) = Election::new(&client, &flags.namespace, identity.clone(), terms);
+            (Some(Arc::new(election)), leadership)
+        }
+        false => (None, Leadership::alone()),
+    };
+    let (tell, deployed) = watch::channel(Deployed::default());
+    let (out, events) = mpsc::channel(WAITING);
+    watches::start(&client, &flags.namespace, deploy::AGENT_SELECTOR, &metrics, &out);
+    let presence = if flags.assume_agents { Presence::Everywhere } else { Presence::ByPod };
+    let writer = Writer {
+        client: client.clone(),
+        teller: Teller::new(client.clone(), identity),
+        metrics: metrics.clone(),
+    };
+    let controller = Controller::new(writer, leadership.clone(), deployed, presence).run(events);
+    let deploying = async {
+        match images {
+            Some(images) => {
+                deploy::run(client.clone(), images, flags.namespace.clone(), leadership, tell).await
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let electing = async {
+        match &election {
+            Some(election) => election.run().await,
+            None => std::future::pending().await,
+        }
+    };
+    let probing = async {
+        match probes {
+            Some(address) => {
+                serve::health(address, metrics.clone()).await.with_context(|| format!("probes on {address}"))
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let scraping = async {
+        match scrapes {
+            Some(address) => serve::metrics(address, metrics.clone())
+                .await
+                .with_context(|| format!("metrics on {address}")),
+            None => std::future::pending().await,
+        }
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let ended = tokio::select! {
+        () = controller => Err(anyhow::anyhow!("the watches ended")),
+        () = deploying => Err(anyhow::anyhow!("the deployment ended")),
+        () = electing => Err(anyhow::anyhow!("the election ended")),
+        ended = probing => ended,
+        ended = scraping => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    if let Some(election) = election {
+        info!("giving the lease back");
+        election.release().await;
+    }
+    ended
+}
+
+/// Who this controller is: different for each process, also two of one machine.
+fn identity() -> String {
+    let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+    let host = host
+        .or_else(|_| std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()));
+    format!("{}_{:08x}", host.unwrap_or_else(|_| "controller".to_owned()), token())
+}
+
+/// Four bytes that another process does not have.
+fn token() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    // Seeded by the system, differently for each process.
+    let hash = RandomState::new().hash_one(std::process::id());
+    u32::try_from(hash >> 32).unwrap_or_default()
+}

@@ -1,0 +1,226 @@
+//! What nodes say about one application, summed up. Pure.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
+use bpfman_application::summary::{Cause, Summary};
+
+use super::memory::View;
+use super::names::list;
+use super::projection::{Answer, Outcome};
+
+/// Most causes that a summary names.
+const CAUSES: usize = 20;
+
+/// What an application comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// Type and reason of its one condition.
+    pub condition: &'static str,
+    /// Why, for people.
+    pub message: String,
+    /// Nodes by how they are doing.
+    pub summary: Summary,
+    /// Whether no node has anything of it any more, so that it may go.
+    pub released: bool,
+}
+
+/// Whether nodes without a pod of the agent count as nodes that run one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// The agent is there where one of its pods is ready, or where it answered.
+    ByPod,
+    /// Agents run as something else; every node has one.
+    Everywhere,
+}
+
+/// Sums up one application; `rollout` is its place, if the spec asks for one.
+#[must_use]
+pub fn summarize(view: View<'_>, rollout: Option<&RolloutStatus>, presence: Presence) -> Sum {
+    let counted = Count::new(view, rollout, presence);
+    let released = !view.answers().any(|answer| answer.held);
+    let (condition, message) =
+        if view.application.going { counted.going(view) } else { counted.staying(view, rollout) };
+    Sum { condition, message, released, summary: counted.summary }
+}
+
+/// Nodes in groups.
+#[derive(Default)]
+struct Count<'a> {
+    summary: Summary,
+    failed: Vec<&'a str>,
+    pending: Vec<&'a str>,
+    /// Selected, but nobody there would act.
+    without_agent: Vec<&'a str>,
+}
+
+impl<'a> Count<'a> {
+    fn new(view: View<'a>, rollout: Option<&RolloutStatus>, presence: Presence) -> Self {
+        let generation = view.application.generation.to_string();
+        let current = match rollout {
+            Some(rollout) => rollout.target_revision.as_deref().or(rollout.stable_revision.as_deref()),
+            None => Some(generation.as_str()),
+        };
+        let agents: HashSet<&str> = match presence {
+            Presence::ByPod => view.agents().map(|node| &**node).collect(),
+            Presence::Everywhere => HashSet::new(),
+        };
+        let mut by_node = one_each(view.answers());
+        let mut count = Self::default();
+        let mut causes = Causes::default();
+        let summary = &mut count.summary;
+        for (name, node) in view.selected() {
+            let Some(answer) = by_node.remove(&**name) else {
+                if presence == Presence::Everywhere || agents.contains(&**name) {
+                    summary.wanted += 1;
+                    count.pending.push(name);
+                } else {
+                    count.without_agent.push(name);
+                }
+                continue;
+            };
+            summary.wanted += 1;
+            // An agent of the published operator does not say what its answer is about.
+            let updated = answer.revision.is_none() || answer.revision.as_deref() == current;
+            match answer.outcome {
+                Outcome::Error => {
+                    summary.failed += 1;
+                    count.failed.push(&answer.object);
+                    causes.add(answer, answer.kernel.as_deref().unwrap_or(&node.kernel));
+                }
+                Outcome::Success => {
+                    summary.updated += i32::from(updated);
+                    summary.healthy += 1;
+                    if !updated {
+                        count.pending.push(&answer.object);
+                    }
+                }
+                Outcome::Pending | Outcome::Unloaded | Outcome::NotSelected => {
+                    count.pending.push(&answer.object)
+                }
+            }
+        }
+        // What is left is on nodes that are not selected: of interest only if it does not come off.
+        for answer in by_node.values().filter(|answer| answer.outcome == Outcome::Error) {
+            let Some(node) = view.node(&answer.node) else { continue };
+            count.failed.push(&answer.object);
+            causes.add(answer, answer.kernel.as_deref().unwrap_or(&node.kernel));
+        }
+        summary.ready = format!("{}/{}", summary.healthy, summary.wanted);
+        summary.causes = causes.most_frequent();
+        for names in [&mut count.failed, &mut count.pending, &mut count.without_agent] {
+            names.sort_unstable();
+        }
+        count
+    }
+
+    /// An application that stays.
+    fn staying(&self, view: View<'_>, rollout: Option<&RolloutStatus>) -> (&'static str, String) {
+        if let Err(error) = &view.application.selector {
+            return ("Error", error.clone());
+        }
+        let Summary { wanted, updated, .. } = self.summary;
+        let agentless = match self.without_agent.as_slice() {
+            [] => String::new(),
+            names => format!(" Selected, but no agent is ready there: {}.", list(names)),
+        };
+        if !self.failed.is_empty() {
+            let cause = self.summary.causes.first().map_or(String::new(), |cause| {
+                format!(
+                    " Most often {} on kernel {} ({}): {}",
+                    cause.reason, cause.kernel, cause.nodes, cause.message
+                )
+            });
+            let message = format!("{} of {wanted} nodes failed: {}.", self.failed.len(), list(&self.failed));
+            return ("Error", format!("{message}{agentless}{cause}"));
+        }
+        if let Some(message) = rollout.and_then(failed_rollout) {
+            return ("Error", message);
+        }
+        if !self.pending.is_empty() {
+            let waiting = match rollout.filter(|rollout| rollout.phase != RolloutPhase::Idle) {
+                Some(rollout) => {
+                    format!("Rollout, wave {} of {}: {}", rollout.wave, rollout.waves, rollout.message)
+                }
+                None => format!("Waiting for {}.", list(&self.pending)),
+            };
+            return ("Pending", format!("{updated} of {wanted} nodes are done. {waiting}{agentless}"));
+        }
+        match (wanted, self.without_agent.as_slice()) {
+            (0, []) => ("Success", "No node is selected.".to_owned()),
+            (0, _) => ("Pending", format!("No node that is selected has an agent.{agentless}")),
+            _ => ("Success", format!("Loaded and attached on all {wanted} nodes.{agentless}")),
+        }
+    }
+
+    /// An application that is being deleted.
+    fn going(&self, view: View<'_>) -> (&'static str, String) {
+        let mut holding: Vec<&Answer> = view.answers().filter(|answer| answer.held).collect();
+        holding.sort_unstable_by(|one, other| one.object.cmp(&other.object));
+        if holding.is_empty() {
+            return ("Pending", "Unloaded from all nodes.".to_owned());
+        }
+        let names: Vec<&str> = holding.iter().map(|answer| &*answer.object).collect();
+        let why = holding.iter().find_map(|answer| Some((&answer.object, answer.failure.as_ref()?)));
+        let why = why.map_or(String::new(), |(object, failure)| {
+            format!(" {object}: {}: {}", failure.reason, failure.message)
+        });
+        ("DeleteError", format!("Not yet unloaded on {} nodes: {}.{why}", names.len(), list(&names)))
+    }
+}
+
+/// Why a rollout does not go on by itself, if it failed.
+fn failed_rollout(rollout: &RolloutStatus) -> Option<String> {
+    let failed = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Failed)
+        || (rollout.phase == RolloutPhase::Idle && rollout.failed_revision.is_some());
+    failed.then(|| format!("The rollout failed: {}", rollout.message))
+}
+
+/// One answer a node. Two agents may both have made an object: the one that is not going counts, then the first by name.
+fn one_each<'a>(answers: impl Iterator<Item = &'a Answer>) -> HashMap<&'a str, &'a Answer> {
+    let mut by_node: HashMap<&str, &Answer> = HashMap::new();
+    for answer in answers {
+        let first = by_node.entry(&answer.node).or_insert(answer);
+        if (answer.going, &answer.object) < (first.going, &first.object) {
+            *first = answer;
+        }
+    }
+    by_node
+}
+
+/// Failures by reason and kernel.
+#[derive(Default)]
+struct Causes<'a> {
+    groups: BTreeMap<(&'a str, &'a str), (i32, &'a Answer)>,
+}
+
+impl<'a> Causes<'a> {
+    fn add(&mut self, answer: &'a Answer, kernel: &'a str) {
+        let Some(failure) = &answer.failure else { return };
+        let (nodes, example) = self.groups.entry((&failure.reason, kernel)).or_insert((0, answer));
+        *nodes += 1;
+        // Always the same example, so that the status does not change with the order of events.
+        if answer.node < example.node {
+            *example = answer;
+        }
+    }
+
+    fn most_frequent(self) -> Vec<Cause> {
+        let cause = |((reason, kernel), (nodes, example)): ((&str, &str), (i32, &Answer))| Cause {
+            reason: reason.to_owned(),
+            kernel: kernel.to_owned(),
+            nodes,
+            example: example.node.to_string(),
+            message: example.failure.as_ref().map_or(String::new(), |failure| failure.message.to_string()),
+        };
+        let mut causes: Vec<Cause> = self.groups.into_iter().map(cause).collect();
+        // Stable: what is equally frequent stays in the order of reason and kernel.
+        causes.sort_by_key(|cause| std::cmp::Reverse(cause.nodes));
+        causes.truncate(CAUSES);
+        causes
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
