@@ -160,7 +160,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Takes members out of a chain. Answers the hook's new record, or none if it ends, with what it runs now.
-    fn leave_chain<'a>(
+    pub(crate) fn leave_chain<'a>(
         &'a self,
         operation_name: &'static str,
         key: &HookKey,
@@ -254,7 +254,7 @@ impl<K: Kernel> Engine<K> {
                 leftover.pins.extend(shared.map(|map| text(&paths::shared(&map.name))));
             }
         }
-        let claimed = self.state().claimed_paths(Some(program.uid));
+        let claimed = self.state().claimed_paths(&[program.uid]);
         leftover.pins.retain(|pin| !claimed.contains(pin));
         leftover.folders.retain(|folder| !claimed.contains(folder));
     }

@@ -191,6 +191,16 @@ pub enum EngineError {
         /// How it differs.
         why: String,
     },
+    /// Maps that programs of other loads share, and that would not go on.
+    #[error("program {owner} cannot be replaced so: {sharers} of another load shares its maps, and {why}")]
+    MapsShared {
+        /// Whose maps.
+        owner: ProgramId,
+        /// Who shares them.
+        sharers: String,
+        /// What would become of them.
+        why: String,
+    },
     /// The caller may not.
     #[error("{0}")]
     Denied(String),
@@ -358,9 +368,10 @@ impl EngineError {
                 _ => ErrorKind::Invalid,
             },
             Self::NoFrags { .. } => ErrorKind::Precondition,
-            Self::WrongPoint { .. } | Self::EarlierProcess { .. } | Self::Lost { .. } => {
-                ErrorKind::Precondition
-            }
+            Self::WrongPoint { .. }
+            | Self::EarlierProcess { .. }
+            | Self::Lost { .. }
+            | Self::MapsShared { .. } => ErrorKind::Precondition,
             Self::HookHeld(_)
             | Self::Dispatcher { .. }
             | Self::ChainFull { .. }
@@ -406,6 +417,7 @@ impl EngineError {
             Self::OverBudget { .. } => {
                 "detach another program of this owner from the hook, or have chains.owner_… in bpfman.toml raised"
             }
+            Self::MapsShared { .. } => "unload the program that shares them first, or keep program and maps",
             Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
             Self::NoAnchor { .. } => {
                 "`bpfman chain show` tells what runs at a hook; role=ROLE may name what comes later"

@@ -51,10 +51,7 @@ impl<K: Kernel> Engine<K> {
         check(request)?;
         self.begin()?;
         let bytecode = self.fetch(request)?;
-        let origin = match &request.source {
-            BytecodeSource::File(path) => path.display().to_string(),
-            BytecodeSource::Image { url, .. } => format!("image {url}"),
-        };
+        let origin = origin(&request.source);
         self.load_bytecode(request, &bytecode).map_err(|error| error.of(&origin))
     }
 
@@ -186,6 +183,14 @@ impl<K: Kernel> Engine<K> {
         }
         drop(state);
         Ok(entries)
+    }
+}
+
+/// Where bytecode comes from, as errors name it.
+pub fn origin(source: &BytecodeSource) -> String {
+    match source {
+        BytecodeSource::File(path) => path.display().to_string(),
+        BytecodeSource::Image { url, .. } => format!("image {url}"),
     }
 }
 

@@ -40,7 +40,7 @@ impl<K: Kernel> Engine<K> {
     /// Leftovers without those whose place something newer has taken: a hook that was attached again, or a kernel id
     /// that was given again after a reboot.
     pub(crate) fn unclaimed(&self, mut leftover: LeftoverRecord) -> LeftoverRecord {
-        let claimed = self.state().claimed_paths(None);
+        let claimed = self.state().claimed_paths(&[]);
         for list in [
             &mut leftover.links,
             &mut leftover.adopted_links,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramRequest};
+use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramRequest, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
 use bpfmand_store::Batch;
@@ -18,7 +18,7 @@ use crate::records::{
     self, HookRecord, LeftoverRecord, LinkRecord, PreviousRecord, ProgramRecord, SourceRecord,
 };
 use crate::replace_maps::Fates;
-use crate::replace_switch::Switched;
+use crate::replace_switch::{Change, Pair, Switched};
 use crate::state::Uncleared;
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
@@ -122,10 +122,7 @@ impl<K: Kernel> Engine<K> {
         let load = as_load(request, &seen);
         crate::load::check(&load)?;
         let bytecode = self.fetch(&load)?;
-        let origin = match &request.source {
-            BytecodeSource::File(path) => path.display().to_string(),
-            BytecodeSource::Image { url, .. } => format!("image {url}"),
-        };
+        let origin = crate::load::origin(&request.source);
         let locked = self.lock_version(request.program)?;
         self.replace_by(&locked, request.maps, request.keep_old, &load, &bytecode)
             .map_err(|error| error.of(&origin))
@@ -143,7 +140,10 @@ impl<K: Kernel> Engine<K> {
         let locked = self.lock_version(id)?;
         let previous = self.state().previous.get(&locked.old.uid).cloned();
         let previous = previous.ok_or_else(|| {
-            EngineError::Invalid(format!("program {id} has no earlier version that could be taken back"))
+            EngineError::Invalid(format!(
+                "program {id} has no earlier version that could be taken back; a load that was replaced as a whole \
+                 goes back by being replaced as a whole with the earlier bytecode"
+            ))
         })?;
         let record = &previous.program;
         self.refuse_revoked(record)?;
@@ -282,8 +282,10 @@ impl<K: Kernel> Engine<K> {
         let mut undo = undo;
         let (uid, operation, id) = (new.uid, new.operation, new.id);
         let new = Arc::new(new);
-        let overlay = Overlay::put(self, &new);
-        let switched = match self.switch(locked, &new, fates, &mut built, &mut undo) {
+        let overlay = Overlay::put(self, [&new]);
+        let pair = Pair { old: Arc::clone(&locked.old), new: Arc::clone(&new), links: locked.links.clone() };
+        let change = Change { pairs: &[pair], leaving: &[], fates: fates.map(|fates| (fates, &*new)) };
+        let switched = match self.switch(&change, &mut built, &mut undo) {
             Ok(switched) => switched,
             Err(error) => return Err(undo.run(error)),
         };
@@ -293,7 +295,7 @@ impl<K: Kernel> Engine<K> {
             return Err(undo.run(error));
         }
         undo.forget();
-        let Switched { hooks, maps } = switched;
+        let Switched { hooks, maps, .. } = switched;
         {
             let mut state = self.state();
             state.put_program((*new).clone());
@@ -340,9 +342,14 @@ impl<K: Kernel> Engine<K> {
         Versions { previous, leftover }
     }
 
-    /// What goes with versions of a program, but not with those that stay or with anybody else.
-    fn leave_versions(&self, leaving: &[&ProgramRecord], staying: &[&ProgramRecord]) -> LeftoverRecord {
-        let mut claimed = self.state().claimed_paths(leaving.first().map(|version| version.uid));
+    /// What goes with versions of programs, but not with those that stay or with anybody else.
+    pub(crate) fn leave_versions(
+        &self,
+        leaving: &[&ProgramRecord],
+        staying: &[&ProgramRecord],
+    ) -> LeftoverRecord {
+        let changing: Vec<ProgramUid> = leaving.iter().map(|version| version.uid).collect();
+        let mut claimed = self.state().claimed_paths(&changing);
         claimed.extend(staying.iter().flat_map(|version| version_paths(version)));
         let mut leftover = LeftoverRecord::default();
         for version in leaving {
@@ -395,19 +402,26 @@ struct Versions {
     leftover: Option<LeftoverRecord>,
 }
 
-/// Shows the new version to those who build chains, as long as it lives.
-struct Overlay<'a, K: Kernel>(&'a Engine<K>, bpfmand_core::ProgramUid);
+/// Shows new versions to those who build chains, as long as it lives.
+pub struct Overlay<'a, K: Kernel>(&'a Engine<K>, Vec<ProgramUid>);
 
 impl<'a, K: Kernel> Overlay<'a, K> {
-    fn put(engine: &'a Engine<K>, new: &Arc<ProgramRecord>) -> Self {
-        engine.state().replacing.insert(new.uid, Arc::clone(new));
-        Self(engine, new.uid)
+    /// The caller holds the programs and all their hooks.
+    pub fn put<'n>(engine: &'a Engine<K>, new: impl IntoIterator<Item = &'n Arc<ProgramRecord>>) -> Self {
+        let mut state = engine.state();
+        let mut uids = Vec::new();
+        for version in new {
+            state.replacing.insert(version.uid, Arc::clone(version));
+            uids.push(version.uid);
+        }
+        drop(state);
+        Self(engine, uids)
     }
 }
 
 impl<K: Kernel> Drop for Overlay<'_, K> {
     fn drop(&mut self) {
-        self.0.state().replacing.remove(&self.1);
+        self.0.state().replacing.retain(|uid, _| !self.1.contains(uid));
     }
 }
 

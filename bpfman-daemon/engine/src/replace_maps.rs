@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bpfmand_core::{MapId, MapRole, MapSpec};
+use bpfmand_core::{MapId, MapRole, MapSpec, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
 
@@ -42,6 +42,18 @@ impl Fates {
     }
 }
 
+/// Who has a map now.
+pub struct Holder<'h> {
+    /// A program that uses it.
+    pub old: &'h ProgramRecord,
+    /// As that one's record has it.
+    pub map: &'h MapRecord,
+    /// The object that declared it.
+    pub before: &'h ObjectFile,
+    /// All programs that are replaced at once: they may share it.
+    pub load: &'h [ProgramUid],
+}
+
 impl<K: Kernel> Engine<K> {
     /// Decides what becomes of the maps of a program.
     pub(crate) fn map_fates(
@@ -71,7 +83,7 @@ impl<K: Kernel> Engine<K> {
                 // Its slots are filled by the object that it comes with.
                 Some(_) if filled.contains(&index) && owner.is_none() => Fate::New,
                 Some(map) if policy != MapPolicy::Fresh => {
-                    self.map_fate(old, map, &before, new, spec, policy)?
+                    self.map_fate(&Holder { old, map, before: &before, load: &[old.uid] }, new, spec, policy)?
                 }
                 _ => Fate::New,
             };
@@ -80,15 +92,15 @@ impl<K: Kernel> Engine<K> {
         Ok(Fates { maps, owner })
     }
 
-    fn map_fate(
+    /// Decides what becomes of a map that there is, for the one of its name in the new object.
+    pub(crate) fn map_fate(
         &self,
-        old: &ProgramRecord,
-        map: &MapRecord,
-        before: &ObjectFile,
+        holder: &Holder<'_>,
         new: &ObjectFile,
         spec: &MapSpec,
         policy: MapPolicy,
     ) -> Result<Fate, EngineError> {
+        let Holder { old, map, before, load } = holder;
         let fail =
             |why: String| Err(EngineError::MapDiffers { program: old.id, map: spec.name.clone(), why });
         let handle = self.kernel.open_map(map.id)?;
@@ -114,7 +126,7 @@ impl<K: Kernel> Engine<K> {
                 let users: Vec<String> = {
                     let state = self.state();
                     let uses = |other: &&Arc<ProgramRecord>| {
-                        other.uid != old.uid && other.maps.iter().any(|used| used.id == map.id)
+                        !load.contains(&other.uid) && other.maps.iter().any(|used| used.id == map.id)
                     };
                     state.programs.values().filter(uses).map(|other| other.id.to_string()).collect()
                 };

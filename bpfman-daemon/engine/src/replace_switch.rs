@@ -1,72 +1,158 @@
-//! The switch of a program's version: every hook and link of it, one by one, each with its way back.
+//! The switch of versions: every hook and link of the programs, one by one, each with its way back.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, OperationId};
+use bpfmand_core::{HookKey, HookKind, LinkId, OperationId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::chain::BuiltChain;
-use crate::records::{HookRecord, LinkRecord, ProgramRecord};
-use crate::replace::{LockedVersion, MapOutcome};
+use crate::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::replace::MapOutcome;
 use crate::replace_maps::Fates;
 use crate::undo::Undo;
 use crate::{Engine, EngineError, paths};
 
-/// All places of a program, with its new version in them.
+/// A program with the version that takes its place.
+pub struct Pair {
+    /// As it is now.
+    pub old: Arc<ProgramRecord>,
+    /// As it is to be: the same uid.
+    pub new: Arc<ProgramRecord>,
+    /// Where it is attached.
+    pub links: Vec<Arc<LinkRecord>>,
+}
+
+/// What is to change places.
+pub struct Change<'l> {
+    /// Programs that have a new version.
+    pub pairs: &'l [Pair],
+    /// Links of programs that have none: they leave their chains at the moment at which the others change.
+    pub leaving: &'l [Arc<LinkRecord>],
+    /// What becomes of the maps, with a program that has the new ones; none if the new versions have theirs already.
+    pub fates: Option<(&'l Fates, &'l ProgramRecord)>,
+}
+
+/// All places of the programs, with the new versions in them.
+#[derive(Default)]
 pub struct Switched {
     /// The new records of hooks.
     pub hooks: Vec<HookRecord>,
-    /// What became of its maps.
+    /// Hooks that have no member any more.
+    pub ended: Vec<HookKey>,
+    /// What is to be removed once this is recorded.
+    pub leftover: LeftoverRecord,
+    /// What became of the maps.
     pub maps: Vec<MapOutcome>,
 }
 
+/// Hooks of chains, with the links that leave each.
+type Leaving = BTreeMap<HookKey, Vec<LinkId>>;
+
+impl Change<'_> {
+    /// Hooks of chains that change.
+    fn chains(&self) -> Leaving {
+        let mut chains = Leaving::new();
+        for link in self.pairs.iter().flat_map(|pair| &pair.links) {
+            if let Some(key) = chain_hook(link) {
+                chains.entry(key).or_default();
+            }
+        }
+        for link in self.leaving {
+            if let Some(key) = chain_hook(link) {
+                chains.entry(key).or_default().push(link.id);
+            }
+        }
+        chains
+    }
+}
+
+/// The hook of a link that is a member of a chain.
+fn chain_hook(link: &LinkRecord) -> Option<HookKey> {
+    link.hook.filter(|key| !matches!(key.kind, HookKind::Tcx(_)))
+}
+
 impl<K: Kernel> Engine<K> {
-    /// Puts the new version into all places of the old one. What the hooks run then is in `built`, which has to outlive
+    /// Puts the new versions into all places of the old ones. What the hooks run then is in `built`, which has to outlive
     /// `undo`: until a hook is swapped back, its chain needs its pins.
     pub(crate) fn switch<'a>(
         &'a self,
-        locked: &LockedVersion,
-        new: &Arc<ProgramRecord>,
-        fates: Option<&Fates>,
+        change: &Change<'_>,
         built: &mut Vec<BuiltChain<'a, K>>,
         undo: &mut Undo<'a>,
     ) -> Result<Switched, EngineError> {
-        let handle = self.kernel.open_program(new.id)?.ok_or(EngineError::NoKernelProgram(new.id))?;
-        let is_chain = |key: &HookKey| !matches!(key.kind, HookKind::Tcx(_));
-        let keys: BTreeSet<HookKey> =
-            locked.links.iter().filter_map(|link| link.hook).filter(is_chain).collect();
+        let mut switched = Switched::default();
         // Whatever the verifier says it says before the first hook is touched.
         let mut changed = Vec::new();
-        for key in keys {
-            let (hook, links) = {
-                let state = self.state();
-                (state.hooks.get(&key).cloned(), state.chain(&key))
-            };
+        let mut ending = Leaving::new();
+        for (key, leaving) in change.chains() {
+            let (hook, links) = self.remaining(&key, &leaving);
+            let Some(hook) = hook else { continue };
             // What someone took away is entered again by recovery or the next attach, with the new version.
-            if let Some(hook) = hook
-                && self.is_entered(&hook)?
-            {
+            let is_entered = self.is_entered(&hook)?;
+            if links.is_empty() {
+                ending.insert(key, leaving);
+            } else if is_entered {
                 self.step("replace", "build chain");
                 built.push(self.build_chain(&key, &hook.interface, &links, Some(hook.entry))?);
-                changed.push(hook);
+                changed.push((hook, !leaving.is_empty()));
+            } else if !leaving.is_empty() {
+                switched.hooks.push(HookRecord { newcomer: None, ..(*hook).clone() });
             }
         }
         // As late as can be: what the old version writes from now on is not copied.
-        let maps = fates.map(|fates| self.copy_maps(fates, new)).transpose()?.unwrap_or_default();
-        let mut hooks = Vec::with_capacity(built.len());
-        for (hook, built) in changed.iter().zip(&*built) {
-            self.change_chain(hook, built, undo)?;
-            hooks.push(built.recorded((**hook).clone()));
+        if let Some((fates, new)) = change.fates {
+            switched.maps = self.copy_maps(fates, new)?;
         }
-        for link in &locked.links {
-            match (link.hook, link.point.hook()) {
-                (_, Some((_, HookKind::Tcx(_)))) => self.switch_link(link, &locked.old, new, undo)?,
-                (_, Some(_)) => {}
-                (_, None) => self.attach_beside(link, &handle, new, undo)?,
+        for ((hook, is_left), built) in changed.iter().zip(&*built) {
+            self.change_chain(hook, built, undo)?;
+            let newcomer = hook.newcomer.filter(|_| !is_left);
+            switched.hooks.push(built.recorded(HookRecord { newcomer, ..(**hook).clone() }));
+        }
+        for (key, leaving) in ending {
+            let (hook, last) = self.leave_chain("replace", &key, &leaving, &mut switched.leftover, undo)?;
+            built.extend(last);
+            match hook {
+                Some(hook) => switched.hooks.push(hook),
+                None => switched.ended.push(key),
             }
         }
-        Ok(Switched { hooks, maps })
+        for pair in change.pairs {
+            self.switch_links(pair, undo)?;
+        }
+        let alone = change.leaving.iter().filter(|link| chain_hook(link).is_none());
+        switched.leftover.links.extend(alone.map(|link| paths::link(link.id).display().to_string()));
+        Ok(switched)
+    }
+
+    /// A hook, with its members in their order when some have left.
+    fn remaining(
+        &self,
+        key: &HookKey,
+        leaving: &[LinkId],
+    ) -> (Option<Arc<HookRecord>>, Vec<Arc<LinkRecord>>) {
+        let state = self.state();
+        let hook = state.hooks.get(key).cloned();
+        let mut links = state.chain(key);
+        if !leaving.is_empty() {
+            links.retain(|link| !leaving.contains(&link.id));
+            links = state.order(key, links, None);
+        }
+        (hook, links)
+    }
+
+    /// Switches the links of a program that are no members of chains.
+    fn switch_links<'a>(&'a self, pair: &Pair, undo: &mut Undo<'a>) -> Result<(), EngineError> {
+        let new = &pair.new;
+        let handle = self.kernel.open_program(new.id)?.ok_or(EngineError::NoKernelProgram(new.id))?;
+        for link in &pair.links {
+            match link.point.hook() {
+                Some((_, HookKind::Tcx(_))) => self.switch_link(link, &pair.old, new, undo)?,
+                Some(_) => {}
+                None => self.attach_beside(link, &handle, new, undo)?,
+            }
+        }
+        Ok(())
     }
 
     /// Updates a tcx link, which keeps its place.

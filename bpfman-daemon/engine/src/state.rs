@@ -143,17 +143,17 @@ impl State {
         programs.chain(links).chain(hooks).chain(matchings).max().unwrap_or(0)
     }
 
-    /// Paths that records stand for, without those of one program that is about to go. Programs that are lost hold
+    /// Paths that records stand for, without those of programs that are about to go. Programs that are lost hold
     /// nothing.
-    pub fn claimed_paths(&self, without: Option<ProgramUid>) -> HashSet<String> {
+    pub fn claimed_paths(&self, without: &[ProgramUid]) -> HashSet<String> {
         let programs = self
             .programs
             .values()
-            .filter(|program| Some(program.uid) != without && !self.lost.contains(&program.uid))
+            .filter(|program| !without.contains(&program.uid) && !self.lost.contains(&program.uid))
             .map(|program| &**program);
         let loaded = |previous: &&Arc<PreviousRecord>| previous.boot == self.boot;
         let previous = self.previous.values().filter(loaded).map(|previous| &previous.program);
-        let previous = previous.filter(|program| Some(program.uid) != without);
+        let previous = previous.filter(|program| !without.contains(&program.uid));
         self.hooks
             .keys()
             .map(paths::hook_link)

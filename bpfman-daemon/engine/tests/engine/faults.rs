@@ -20,6 +20,7 @@ use crate::dispatchers::{of_others, with_ours, with_two_of_ours};
 use crate::intents::{attach, intent};
 use crate::replacements::replacement;
 use crate::simulated::{bench, shape};
+use crate::whole_loads::version;
 
 type Sim = Bench<SimKernel>;
 
@@ -235,6 +236,28 @@ fn replaced(
     engine.replace_program(&request).map(drop)
 }
 
+/// Replaces all programs of the scene by others of one object.
+fn load_replaced(
+    bench: &Sim,
+    engine: &Engine<SimKernel>,
+    scene: &Scene,
+    object: &'static str,
+    names: &[&str],
+) -> Result<(), EngineError> {
+    engine.replace_load(&version(bench, &scene.programs, object, names)).map(drop)
+}
+
+/// Programs of one load at the two hooks of `left` and `right` for XDP, the last of them alone at `right`.
+fn at_two_interfaces(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = only(bench, engine, &["alpha", "charlie"], 0);
+    let AttachPoint::Xdp { proceed_on, .. } = bench.xdp(1) else { panic!() };
+    let right = AttachPoint::Xdp { interface: bench.interface("right"), priority: 1, proceed_on };
+    scene.links.push(engine.attached(scene.programs[1], right));
+    let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
+    engine.set_hook(&bench.interface("right"), HookKind::Xdp, &change, "user 0").unwrap();
+    scene
+}
+
 /// Only these programs, each attached where it can be, the first replaced so many times.
 fn only(bench: &Sim, engine: &Engine<SimKernel>, names: &[&str], replaced: usize) -> Scene {
     let loaded = if names.is_empty() { &["alpha"] } else { names };
@@ -400,6 +423,51 @@ pub fn cases() -> Vec<Case> {
         case!("replace one at tcx by its version before", |b, e| only(b, e, &["xray"], 1), |b, e, s| e
             .rollback_program(s.programs[0])
             .map(drop)),
+        case!("replace a load in one chain", |b, e| only(b, e, &["alpha", "bravo"], 0), |b, e, s| {
+            load_replaced(b, e, s, "second", &["bravo", "alpha"])
+        }),
+        case!("replace a load that is nowhere", |b, e| only(b, e, &[], 0), |b, e, s| {
+            load_replaced(b, e, s, "second", &["alpha", "echo"])
+        }),
+        case!(
+            "replace a load in many places",
+            |b, e| only(b, e, &["alpha", "charlie", "tulip", "trace"], 0),
+            |b, e, s| load_replaced(b, e, s, "second", &["alpha", "trace", "echo"])
+        ),
+        case!("replace a load at tcx", |b, e| only(b, e, &["xray", "yankee"], 0), |b, e, s| {
+            load_replaced(b, e, s, "second", &["xray"])
+        }),
+        case!("replace a load at clsact", true, |b, e| only(b, e, &["tango", "tulip"], 0), |b, e, s| {
+            load_replaced(b, e, s, "second", &["tango"])
+        }),
+        case!("replace a load by nothing of its names", |b, e| only(b, e, &["alpha"], 0), |b, e, s| {
+            load_replaced(b, e, s, "second", &["echo"])
+        }),
+        case!("replace a load of which one leaves a hook that is kept", at_two_interfaces, |b, e, s| {
+            load_replaced(b, e, s, "second", &["alpha"])
+        }),
+        case!(
+            "replace a load of which one was replaced",
+            |b, e| only(b, e, &["alpha", "bravo"], 1),
+            |b, e, s| load_replaced(b, e, s, "second", &["alpha", "bravo"])
+        ),
+        case!(
+            "replace a load with more room in its map",
+            |b, e| only(b, e, &["alpha", "bravo"], 0),
+            |b, e, s| load_replaced(b, e, s, "grown", &["alpha", "bravo"])
+        ),
+        case!("replace a load beside programs of libxdp", with_two_of_ours, |b, e, s| {
+            load_replaced(b, e, s, "second", &["alpha", "bravo"])
+        }),
+        case!("replace a load of which one leaves programs of libxdp", with_two_of_ours, |b, e, s| {
+            load_replaced(b, e, s, "second", &["bravo"])
+        }),
+        case!("replace a load of which all leave programs of libxdp", with_two_of_ours, |b, e, s| {
+            load_replaced(b, e, s, "second", &["echo"])
+        }),
+        case!("replace a load with maps that are shared by name", one_sharer, |b, e, s| {
+            load_replaced(b, e, s, "sharing", &["host", "guest"])
+        }),
         case!("unload a replaced one", |b, e| only(b, e, &["alpha", "bravo"], 1), |b, e, s| e
             .unload(s.programs[0])),
         case!("detach one of two", attached, |b, e, s| e.detach(s.links[0])),

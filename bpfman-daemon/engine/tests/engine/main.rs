@@ -38,6 +38,7 @@ mod strangers;
 mod timing;
 mod types_of_members;
 mod ways;
+mod whole_loads;
 
 /// Makes two tests of each body: one on the simulated kernel, one on the real one.
 macro_rules! on_both_kernels {

@@ -41,7 +41,7 @@ fn places<K: Testable>(engine: &Engine<K>) -> Vec<String> {
     engine.all_links().into_iter().map(text).collect()
 }
 
-fn until_gone<K: Kernel>(kernel: &K, program: ProgramId) {
+pub fn until_gone<K: Kernel>(kernel: &K, program: ProgramId) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while kernel.program(program).unwrap().is_some() {
         assert!(Instant::now() < deadline, "program {program} is still there");

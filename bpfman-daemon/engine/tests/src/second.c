@@ -43,6 +43,21 @@ int alpha(struct xdp_md *ctx)
 	return verdict;
 }
 
+SEC("xdp")
+int bravo(struct xdp_md *ctx)
+{
+	count(1);
+	return verdict;
+}
+
+// Not in programs.c.
+SEC("xdp")
+int echo(struct xdp_md *ctx)
+{
+	count(12);
+	return verdict;
+}
+
 SEC("tc")
 int tango(struct __sk_buff *skb)
 {
