@@ -29,7 +29,7 @@ struct {
     __type(value, __u64);
 } hits SEC(".maps");
 
-static __always_inline void stamp(void *data, void *end)
+static __always_inline void stamp_as(void *data, void *end, __u8 number)
 {
     struct ethhdr *eth = data;
     struct iphdr *ip = (void *)(eth + 1);
@@ -51,10 +51,15 @@ static __always_inline void stamp(void *data, void *end)
     stamp_at = stamped->who + place;
     if ((void *)(stamp_at + 1) > end)
         return;
-    *stamp_at = who;
+    *stamp_at = number;
     stamped->stamps = place + 1;
     // The sum over the bytes does not hold any more: without one the receiver takes them as they are.
     udp->check = 0;
+}
+
+static __always_inline void stamp(void *data, void *end)
+{
+    stamp_as(data, end, who);
 }
 
 SEC("xdp")
@@ -76,6 +81,21 @@ int tcx_stamp(struct __sk_buff *skb)
 {
     stamp((void *)(long)skb->data, (void *)(long)skb->data_end);
     return TC_ACT_UNSPEC;
+}
+
+// Another member of the same load, with the number after.
+SEC("xdp")
+int xdp_next(struct xdp_md *ctx)
+{
+    stamp_as((void *)(long)ctx->data, (void *)(long)ctx->data_end, who + 1);
+    return XDP_PASS;
+}
+
+SEC("tc")
+int tc_next(struct __sk_buff *skb)
+{
+    stamp_as((void *)(long)skb->data, (void *)(long)skb->data_end, who + 1);
+    return TC_ACT_PIPE;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -89,20 +89,22 @@ pub fn update(
     })
 }
 
+/// What becomes of maps.
+pub fn map_policy(number: i32) -> Result<MapPolicy, Status> {
+    match wire::MapPolicy::try_from(number) {
+        Ok(wire::MapPolicy::Keep) => Ok(MapPolicy::Keep),
+        Ok(wire::MapPolicy::ReuseOnly) => Ok(MapPolicy::ReuseOnly),
+        Ok(wire::MapPolicy::Fresh) => Ok(MapPolicy::Fresh),
+        // What a client of a later version sends stands for something that is not known here.
+        Err(_) => {
+            Err(invalid(format!("map policy {number} does not exist: 0 is keep, 1 reuse-only, 2 fresh")))
+        }
+    }
+}
+
 /// A new version of a program.
 pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<ReplaceRequest, Status> {
-    let maps = match request.maps() {
-        // What a client of a later version sends stands for something that is not known here.
-        wire::MapPolicy::Keep if request.maps != 0 => {
-            return Err(invalid(format!(
-                "map policy {} does not exist: 0 is keep, 1 reuse-only, 2 fresh",
-                request.maps
-            )));
-        }
-        wire::MapPolicy::Keep => MapPolicy::Keep,
-        wire::MapPolicy::ReuseOnly => MapPolicy::ReuseOnly,
-        wire::MapPolicy::Fresh => MapPolicy::Fresh,
-    };
+    let maps = map_policy(request.maps)?;
     Ok(ReplaceRequest {
         program: ProgramId(request.program_id),
         source: parse::source(request.bytecode, "replacement")?,

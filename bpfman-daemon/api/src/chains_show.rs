@@ -8,8 +8,8 @@ use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::VerdictFamily;
 use bpfmand_engine::{
     ChainMemberDetails, ChainTrace, ChainVerification, ChainView, HookEntryDetails, HookSummary,
-    HookSwitches, MapFate, MatchingDetails, MemberView, PacketTrace, ReplaceOutcome, SegmentView, TraceStep,
-    VerifiedPart,
+    HookSwitches, MapFate, MapOutcome, MatchingDetails, MemberView, PacketTrace, ReplaceOutcome, SegmentView,
+    TraceStep, VerifiedPart,
 };
 
 use crate::ext_show;
@@ -180,19 +180,20 @@ pub fn replaced(outcome: ReplaceOutcome, program: wire::Program) -> wire::Replac
     wire::ReplaceProgramResponse {
         program: Some(program),
         previous_program_id: outcome.previous.map(|id| id.0),
-        maps: outcome
-            .maps
-            .into_iter()
-            .map(|map| wire::MapOutcome {
-                name: map.name,
-                outcome: map.fate.name().to_owned(),
-                entries: match map.fate {
-                    MapFate::Copied(entries) => entries,
-                    MapFate::Kept | MapFate::New => 0,
-                },
-            })
-            .collect(),
+        maps: outcome.maps.into_iter().map(map_outcome).collect(),
         links_switched: outcome.links_switched as u32,
+    }
+}
+
+/// What became of a map.
+pub fn map_outcome(map: MapOutcome) -> wire::MapOutcome {
+    wire::MapOutcome {
+        name: map.name,
+        outcome: map.fate.name().to_owned(),
+        entries: match map.fate {
+            MapFate::Copied(entries) => entries,
+            MapFate::Kept | MapFate::New => 0,
+        },
     }
 }
 

@@ -12,6 +12,7 @@ mod ext_show;
 mod images;
 mod node;
 mod node_dry_run;
+mod node_replace;
 mod node_watch;
 mod parse;
 mod server;

@@ -40,9 +40,10 @@ impl<K: Kernel> BpfmanNode for Api<K> {
 
     async fn replace_load(
         &self,
-        _request: Request<wire::ReplaceLoadRequest>,
+        request: Request<wire::ReplaceLoadRequest>,
     ) -> Result<Response<wire::ReplaceLoadResponse>, Status> {
-        Err(status::unsupported("this daemon does not replace whole loads yet"))
+        let caller = caller(request.extensions())?;
+        Ok(Response::new(self.replace_whole_load(request.into_inner(), caller).await?))
     }
 
     async fn find_containers(

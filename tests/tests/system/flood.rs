@@ -195,7 +195,7 @@ impl Hook<'_> {
 }
 
 /// Every run of datagrams met a chain that there was, and never an older one after a newer one.
-fn assert_whole_chains(runs: &[Run], history: &[Trail]) {
+pub fn assert_whole_chains(runs: &[Run], history: &[Trail]) {
     let mut generation = 0;
     for (number, run) in runs.iter().enumerate() {
         let Some(later) = history[generation..].iter().position(|trail| *trail == run.trail) else {

@@ -23,3 +23,4 @@ mod robustness;
 mod strangers;
 mod strangers_return;
 mod types;
+mod whole_loads;

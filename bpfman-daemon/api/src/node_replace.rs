@@ -1,0 +1,96 @@
+//! A new version of a whole load: what is asked for, and what is answered.
+
+use bpfman_proto::ext::v1 as wire;
+use bpfmand_core::{BytecodeSource, ProgramId};
+use bpfmand_engine::{LoadOutcome, ReplaceLoadOutcome, ReplaceLoadRequest};
+use bpfmand_kernel::Kernel;
+use tonic::Status;
+
+use crate::server::{Api, fail};
+use crate::status::invalid;
+use crate::{chains_parse, chains_show, parse};
+
+impl<K: Kernel> Api<K> {
+    /// Puts a new version of a load in the place of the old one.
+    pub(crate) async fn replace_whole_load(
+        &self,
+        request: wire::ReplaceLoadRequest,
+        caller_uid: u32,
+    ) -> Result<wire::ReplaceLoadResponse, Status> {
+        let request = replace_load(request, caller_uid)?;
+        let room = match request.load.source {
+            BytecodeSource::Image { .. } => Some(self.room_to_pull().await?),
+            BytecodeSource::File(_) => None,
+        };
+        self.run(move |api| {
+            let _room = room;
+            let outcome = api.engine.replace_load(&request).map_err(fail)?;
+            Ok(api.load_replaced(outcome))
+        })
+        .await
+    }
+
+    fn load_replaced(&self, outcome: ReplaceLoadOutcome) -> wire::ReplaceLoadResponse {
+        let ReplaceLoadOutcome { programs, maps, links_switched, programs_removed } = outcome;
+        wire::ReplaceLoadResponse {
+            load: Some(self.load_response(&LoadOutcome { programs, logs: Vec::new() })),
+            maps: maps.into_iter().map(chains_show::map_outcome).collect(),
+            links_switched: links_switched as u32,
+            programs_removed: programs_removed as u32,
+        }
+    }
+}
+
+/// A new version of a load.
+fn replace_load(request: wire::ReplaceLoadRequest, caller_uid: u32) -> Result<ReplaceLoadRequest, Status> {
+    let maps = chains_parse::map_policy(request.maps)?;
+    let load = request.load.ok_or_else(|| {
+        invalid(format!("the replacement of {} programs names no new version", request.program_ids.len()))
+    })?;
+    Ok(ReplaceLoadRequest {
+        programs: request.program_ids.into_iter().map(ProgramId).collect(),
+        load: parse::load(load, caller_uid, false)?,
+        maps,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfman_proto::v1;
+    use bpfmand_engine::MapPolicy;
+
+    use super::*;
+
+    fn version(path: &str) -> Option<v1::LoadRequest> {
+        Some(v1::LoadRequest {
+            bytecode: Some(v1::BytecodeLocation {
+                location: Some(v1::bytecode_location::Location::File(path.to_owned())),
+            }),
+            info: vec![v1::LoadInfo { name: "wall".to_owned(), ..Default::default() }],
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn a_new_version_of_a_load_has_programs_a_source_and_a_policy_that_exists() {
+        let of = |load, maps| {
+            replace_load(
+                wire::ReplaceLoadRequest { program_ids: vec![7, 9], load, maps, ..Default::default() },
+                1000,
+            )
+        };
+        let request = of(version("/x.o"), 1).unwrap();
+        assert_eq!(request.programs, [ProgramId(7), ProgramId(9)]);
+        assert_eq!((request.maps, request.load.caller_uid), (MapPolicy::ReuseOnly, 1000));
+        assert_eq!(request.load.programs[0].name, "wall");
+        for (load, maps, says) in [
+            (None, 0, "the replacement of 2 programs names no new version"),
+            (version("/x.o"), 3, "map policy 3 does not exist"),
+            (Some(v1::LoadRequest::default()), 0, "names no bytecode"),
+        ] {
+            let status = of(load, maps).unwrap_err();
+            assert_eq!(status.code(), tonic::Code::InvalidArgument);
+            assert!(status.message().contains(says), "{}", status.message());
+        }
+    }
+}
