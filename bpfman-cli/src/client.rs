@@ -24,6 +24,8 @@ const LARGEST_TRAILERS: u32 = 256 << 10;
 /// The services of one daemon, over one connection.
 #[derive(Clone, Debug)]
 pub struct Client {
+    /// What they share.
+    pub channel: Channel,
     /// The API that v0.6.0 has.
     pub v1: BpfmanClient<Channel>,
     /// This project's additions.
@@ -60,6 +62,7 @@ impl Client {
             }
         }));
         Ok(Self {
+            channel: channel.clone(),
             v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             ext: BpfmanExtClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             chains: BpfmanChainsClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),

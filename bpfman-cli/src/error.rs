@@ -71,6 +71,19 @@ pub enum CliError {
         /// What to do about it.
         hint: &'static str,
     },
+    /// `diff` found something to do. The answer itself has been written.
+    #[error("the machine is not as the manifests say")]
+    Changes,
+    /// An application could not be applied as a whole. What became of it has been written.
+    #[error("{what}")]
+    Apply {
+        /// Application, program, what failed and why.
+        what: String,
+        /// The kind of failure, as the daemon names it.
+        reason: String,
+        /// What to do next; may be empty.
+        hint: String,
+    },
     /// Building, pushing or signing an image failed.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -121,6 +134,8 @@ impl CliError {
             Self::Invalid { .. } => Exit::Invalid,
             Self::Usage(_) => Exit::Usage,
             Self::Differs { .. } => Exit::Conflict,
+            Self::Changes => Exit::Other,
+            Self::Apply { reason, .. } => Exit::of_call(Code::Unknown, Some(reason)),
             Self::Image(error) => error.exit(),
             Self::File { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => Exit::NotFound,
@@ -155,6 +170,8 @@ impl CliError {
             Self::Tried { failure } => failure.hint.lines().map(str::to_owned).collect(),
             Self::Invalid { hint, .. } => hint.iter().cloned().collect(),
             Self::Usage(_) => vec!["`--help` says what this command takes".to_owned()],
+            Self::Changes => vec!["`bpfman apply` with the same manifests brings it there".to_owned()],
+            Self::Apply { hint, .. } => hint.lines().map(str::to_owned).collect(),
             Self::Differs { hint, .. } => vec![(*hint).to_owned()],
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),

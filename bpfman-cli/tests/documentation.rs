@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use bpfman_apply::report::Report;
 use bpfman_cli::exit::Exit;
+use bpfman_cli::show::applied::{AppliedLink, AppliedObject, AppliedProgram, DiffedObject};
 use bpfman_cli::show::chain::ChainRecord;
 use bpfman_cli::show::changed::Replaced;
 use bpfman_cli::show::diagnosis::Diagnosis;
@@ -79,7 +81,19 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
     };
     let mut diagnosis = Diagnosis::default();
     diagnosis.found("link 1", "missing");
+    let link = AppliedLink { attachment: String::new(), link_id: None, state: "attached", failure: None };
+    let program = AppliedProgram {
+        name: String::new(),
+        program_type: "XDP",
+        program_id: None,
+        links: vec![link],
+        problems: Vec::new(),
+    };
+    let mut object = AppliedObject::of_report("ClusterBpfApplication", "x", &Report::default());
+    object.programs.push(program);
     for shape in [
+        serde_json::to_value(object),
+        serde_json::to_value(DiffedObject::new("ClusterBpfApplication", "x", &[])),
         serde_json::to_value(ChainRecord::new(String::new(), &shown)),
         serde_json::to_value(HookList::from(&hooks)),
         serde_json::to_value(Verified::new(String::new(), &parts)),

@@ -1,5 +1,6 @@
 //! The one definition of the command line. Help, completions and manual pages all come from it.
 
+pub mod apply;
 pub mod attach;
 pub mod chain;
 pub mod change;
@@ -96,6 +97,12 @@ pub enum Command {
     Replace(change::Replace),
     /// Take over a program that someone else attached by a link, without a gap.
     Adopt(change::Adopt),
+    /// Bring this machine to what manifests of applications say.
+    Apply(apply::Apply),
+    /// Say what `apply` would do. Ends with 1 if there is anything.
+    Diff(apply::Diff),
+    /// Detach and unload the applications that manifests name.
+    Delete(apply::Delete),
     /// List programs, links or attachments by pattern.
     #[command(subcommand)]
     List(list::ListCommand),

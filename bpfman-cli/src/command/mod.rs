@@ -1,5 +1,6 @@
 //! The commands: ask the daemon, show the answer.
 
+mod apply;
 mod attach;
 mod chain;
 mod change;
@@ -30,6 +31,9 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Update(command) => change::update(global, command).await,
         Command::Replace(command) => change::replace(global, command).await,
         Command::Adopt(command) => change::adopt(global, command).await,
+        Command::Apply(command) => apply::apply(global, command).await,
+        Command::Diff(command) => apply::diff(global, command).await,
+        Command::Delete(command) => apply::delete(global, command).await,
         Command::List(command) => list::list(global, command).await,
         Command::Get(command) => list::get(global, command).await,
         Command::Image(command) => image::run(global, command).await,

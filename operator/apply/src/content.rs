@@ -62,6 +62,12 @@ pub fn content(request: &LoadRequest) -> String {
     hexadecimal(&hash.finalize()[..16])
 }
 
+/// sha256 of an object file, in hexadecimal; none if it cannot be read here.
+#[must_use]
+pub fn of_file(path: &str) -> Option<String> {
+    std::fs::read(path).ok().map(|bytes| hexadecimal(&Sha256::digest(bytes)))
+}
+
 /// A uuid for a link: the same for the same owner, program and key, so that it outlives failures and restarts.
 #[must_use]
 pub fn link_uuid(owner: &str, program: &str, key: &str) -> String {

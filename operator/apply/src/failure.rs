@@ -49,6 +49,12 @@ impl Refusal {
         }
     }
 
+    /// Whether the daemon does not do this, be it for want of the call or of what is behind it.
+    #[must_use]
+    pub const fn is_unimplemented(&self) -> bool {
+        matches!(self, Self::Absent | Self::Said { code: Code::Unimplemented, .. })
+    }
+
     /// Whether it says that the thing is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

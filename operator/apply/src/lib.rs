@@ -4,6 +4,7 @@
 //! compared with it ([`step`]); the difference becomes calls ([`reconcile`]); what came out is a [`report`]. The daemon
 //! is the only memory: what belongs to an application is found by the metadata of its programs and links.
 
+pub mod ask;
 pub mod content;
 pub mod credentials;
 pub mod daemon;
@@ -17,6 +18,8 @@ mod observed;
 mod place;
 pub mod plan;
 mod probes;
+#[cfg(test)]
+mod properties;
 pub mod reconcile;
 pub mod report;
 mod result;

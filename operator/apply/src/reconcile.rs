@@ -72,7 +72,8 @@ pub async fn reconcile(
         let versions = current(load, &now, None);
         let steps = link_steps(load, &versions, &now, true);
         run.steps(load, &versions, &steps).await?;
-        return Ok(result::installed(load, &versions, run.came, LoadOutcome::Loaded));
+        let report = result::installed(load, &versions, run.came, LoadOutcome::Loaded);
+        return Ok(Report { created: seen.programs.is_empty(), ..report });
     }
     older(run, load, &now).await
 }

@@ -15,6 +15,8 @@ pub struct Report {
     pub programs: Vec<ProgramReport>,
     /// The first thing that failed.
     pub failure: Option<Failure>,
+    /// Nothing of this application was here before.
+    pub created: bool,
     /// What was done, for people; empty if there was nothing to do.
     pub done: Vec<String>,
     /// What people should know besides: maps that began empty, a tag that could not be compared.

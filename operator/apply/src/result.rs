@@ -42,6 +42,7 @@ pub fn removed(seen: &Observed, came: Came) -> Report {
         failure: came.failure,
         done: came.done,
         notes: came.notes,
+        created: false,
     }
 }
 
@@ -61,6 +62,7 @@ pub fn installed(
         failure: came.failure,
         done: came.done,
         notes: came.notes,
+        created: false,
     }
 }
 

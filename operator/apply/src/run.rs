@@ -121,7 +121,7 @@ impl Run<'_> {
                 self.came.done.push(format!("replaced {}: {why}", names(load)));
                 Ok(true)
             }
-            Err(Refusal::Absent) => self.load(load, with).await,
+            Err(refusal) if refusal.is_unimplemented() => self.load(load, with).await,
             Err(refusal) => {
                 self.came.failed("", refusal.failure());
                 Ok(false)

@@ -3,7 +3,7 @@
 mod archive;
 mod build;
 mod cache;
-mod credential;
+pub mod credential;
 mod keys;
 mod publish;
 mod pull;

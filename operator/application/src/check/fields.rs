@@ -42,10 +42,15 @@ impl Found {
     }
 }
 
-/// Whether a pattern of [`name`] is found in a value.
-fn matches(pattern: &str, value: &str) -> bool {
+/// Whether a pattern of [`name`], or one of a schema, is found in a value.
+pub fn matches(pattern: &str, value: &str) -> bool {
     // The patterns are constants of this crate, and a test compiles each.
-    Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(value))
+    compiled(pattern).is_ok_and(|pattern| pattern.is_match(value))
+}
+
+/// The published patterns write the null byte in a way that only other engines read.
+fn compiled(pattern: &str) -> Result<Regex, regex::Error> {
+    Regex::new(&pattern.replace(r"\0", r"\x00"))
 }
 
 /// What both scopes have.
@@ -102,7 +107,7 @@ mod tests {
     #[test]
     fn the_shared_patterns_compile() {
         for pattern in [name::NAME, name::IMAGE, name::PATH] {
-            assert!(Regex::new(pattern).is_ok(), "{pattern}");
+            assert!(compiled(pattern).is_ok(), "{pattern}");
         }
     }
 }

@@ -5,12 +5,14 @@
 mod fields;
 mod links;
 mod programs;
+mod schema;
 mod selectors;
 
 use std::fmt;
 
 use crate::spec::Spec;
 
+pub use schema::manifest;
 pub use selectors::{last_line, pattern};
 
 /// One thing that is wrong.

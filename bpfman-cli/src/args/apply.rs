@@ -1,0 +1,59 @@
+//! `bpfman apply`, `diff` and `delete`: manifests of applications, on this machine.
+
+use std::path::PathBuf;
+
+use bpfman_image_format::Credential;
+use clap::Args;
+
+use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
+use super::value::KeyValue;
+
+/// Which manifests.
+#[derive(Args, Debug)]
+pub struct Manifests {
+    /// Manifests, YAML or JSON, with any number of documents; `-` reads standard input.
+    #[arg(short, long = "filename", alias = "file", value_name = "FILE", required = true)]
+    pub file: Vec<PathBuf>,
+}
+
+/// What this machine is taken for.
+#[derive(Args, Debug)]
+pub struct Machine {
+    /// Label of this machine, for node selectors. `kubernetes.io/hostname`, `os` and `arch` are there already.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub label: Vec<KeyValue>,
+    /// Credentials for registries: base64 of user:password. Without them, what docker and podman have kept.
+    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
+          value_parser = CredentialParser)]
+    pub registry_auth: Option<Credential>,
+}
+
+/// `bpfman apply`.
+#[derive(Args, Debug)]
+pub struct Apply {
+    /// What to apply.
+    #[command(flatten)]
+    pub manifests: Manifests,
+    /// Where.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// `bpfman diff`.
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// What would be applied.
+    #[command(flatten)]
+    pub manifests: Manifests,
+    /// Where.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// `bpfman delete`.
+#[derive(Args, Debug)]
+pub struct Delete {
+    /// What to delete. Only kinds and names count.
+    #[command(flatten)]
+    pub manifests: Manifests,
+}

@@ -1,0 +1,80 @@
+//! What this machine is, where no cluster says so.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use bpfman_apply::daemon::Daemon;
+use bpfman_apply::facts::{Facts, Interface};
+use bpfman_apply::failure::Unreachable;
+
+use crate::args::value::KeyValue;
+
+/// Labels that every node of a cluster has.
+const HOSTNAME: &str = "kubernetes.io/hostname";
+const SYSTEM: &str = "kubernetes.io/os";
+const ARCHITECTURE: &str = "kubernetes.io/arch";
+
+/// Facts of this machine: its name, its labels and those of the command line, interfaces as the daemon sees them.
+pub async fn facts(daemon: &Daemon, labels: &[KeyValue]) -> Result<Facts, Unreachable> {
+    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let addresses = primary_addresses();
+    let interfaces = match bpfman_apply::ask::interfaces(daemon, &[]).await? {
+        Some(interfaces) => interfaces,
+        // A daemon that cannot tell. Then this process has to be where the daemon is.
+        None => own_interfaces(&addresses),
+    };
+    let own = [(HOSTNAME, node.as_str()), (SYSTEM, "linux"), (ARCHITECTURE, architecture())];
+    let mut all: BTreeMap<String, String> =
+        own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    all.extend(labels.iter().map(|label| (label.key.clone(), label.value.clone())));
+    Ok(Facts { node, labels: all, addresses, interfaces, pods: Vec::new() })
+}
+
+/// In the words of Kubernetes, which are Go's.
+const fn architecture() -> &'static str {
+    match std::env::consts::ARCH.as_bytes() {
+        b"x86_64" => "amd64",
+        b"aarch64" => "arm64",
+        _ => std::env::consts::ARCH,
+    }
+}
+
+/// The addresses that this machine would send from to somewhere far: what a node of a cluster reports as its internal
+/// ones. Nothing is sent. Empty without a default route.
+fn primary_addresses() -> Vec<IpAddr> {
+    // Documentation addresses (RFC 5737, RFC 3849): nobody has them.
+    let far = [
+        (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+        (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))),
+    ];
+    let of = |(here, there): (IpAddr, IpAddr)| {
+        let socket = UdpSocket::bind(SocketAddr::new(here, 0)).ok()?;
+        socket.connect(SocketAddr::new(there, 9)).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    };
+    far.into_iter().filter_map(of).collect()
+}
+
+/// Names of interfaces in this process's network namespace; that of the default route with the primary addresses.
+fn own_interfaces(primary: &[IpAddr]) -> Vec<Interface> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let routes = read("/proc/self/net/route");
+    // Columns: interface, destination, ...; the default route's destination is 0.
+    let default = routes.lines().skip(1).find_map(|line| {
+        let mut words = line.split_whitespace();
+        let interface = words.next()?;
+        (words.next()? == "00000000").then(|| interface.to_owned())
+    });
+    let devices = read("/proc/self/net/dev");
+    let names = devices.lines().skip(2).filter_map(|line| line.split_once(':'));
+    names
+        .map(|(name, _)| name.trim().to_owned())
+        .map(|name| Interface {
+            addresses: if default.as_ref() == Some(&name) { primary.to_vec() } else { Vec::new() },
+            name,
+            up: true,
+            ..Interface::default()
+        })
+        .collect()
+}

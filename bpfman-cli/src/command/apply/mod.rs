@@ -1,0 +1,170 @@
+//! `bpfman apply`, `diff` and `delete`: an application declared in a manifest, on this machine, by the very code of the
+//! node agent of a cluster.
+
+mod machine;
+mod manifest;
+
+use bpfman_application::bytecode::ImagePullPolicy;
+use bpfman_application::spec::Spec;
+use bpfman_apply::credentials::Credentials;
+use bpfman_apply::daemon::Daemon;
+use bpfman_apply::desired::Desired;
+use bpfman_apply::failure::Unreachable;
+use bpfman_apply::report::{LinkOutcome, LoadOutcome, Report};
+use bpfman_apply::{content, plan, reconcile};
+use bpfman_image_format::ImageReference;
+
+use self::manifest::{Application, applications, names, owner};
+use super::{connect, image, progress};
+use crate::args::Global;
+use crate::args::apply::{Apply, Delete, Diff, Machine};
+use crate::error::CliError;
+use crate::show;
+use crate::show::applied::{AppliedObject, AppliedObjects, DiffedObject, DiffedObjects};
+
+/// Brings the daemon to what the manifests say. One that fails does not keep the others from being applied.
+pub async fn apply(global: &Global, command: Apply) -> Result<(), CliError> {
+    let applications = applications(&command.manifests.file)?;
+    let daemon = daemon(global).await?;
+    let desired = desired(global, &daemon, &command.machine, &applications).await?;
+    let mut objects = Vec::new();
+    let mut failure = None;
+    for (application, desired) in applications.iter().zip(&desired) {
+        notes(application);
+        let credentials = credentials(application, &command.machine)?;
+        let report = reconcile::reconcile(&daemon, desired, credentials.as_ref())
+            .await
+            .map_err(|error| unreachable(global, &error))?;
+        report.notes.iter().for_each(|note| progress::warn(&format!("{}: {note}", application.name)));
+        failure = failure.or_else(|| failure_of(&application.name, &report));
+        objects.push(AppliedObject::of_report(manifest::KIND, &application.name, &report));
+    }
+    show::answer(global, &AppliedObjects(objects))?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Says what `apply` would do, and ends with 1 if there is anything.
+pub async fn diff(global: &Global, command: Diff) -> Result<(), CliError> {
+    let applications = applications(&command.manifests.file)?;
+    let daemon = daemon(global).await?;
+    let desired = desired(global, &daemon, &command.machine, &applications).await?;
+    let mut objects = Vec::new();
+    for (application, desired) in applications.iter().zip(&desired) {
+        let steps = reconcile::diff(&daemon, desired).await.map_err(|error| unreachable(global, &error))?;
+        objects.push(DiffedObject::new(manifest::KIND, &application.name, &steps));
+    }
+    let changes = objects.iter().map(|object| object.steps.len()).sum::<usize>();
+    show::answer(global, &DiffedObjects(objects))?;
+    if changes == 0 { Ok(()) } else { Err(CliError::Changes) }
+}
+
+/// Detaches and unloads what the manifests name.
+pub async fn delete(global: &Global, command: Delete) -> Result<(), CliError> {
+    let names = names(&command.manifests.file)?;
+    let daemon = daemon(global).await?;
+    let mut objects = Vec::new();
+    let mut failure = None;
+    for name in names {
+        let desired = Desired::nothing(owner(&name));
+        let report = reconcile::reconcile(&daemon, &desired, None)
+            .await
+            .map_err(|error| unreachable(global, &error))?;
+        failure = failure.or_else(|| failure_of(&name, &report));
+        objects.push(AppliedObject::of_deletion(manifest::KIND, &name, &report));
+    }
+    show::answer(global, &AppliedObjects(objects))?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// The daemon of the command line.
+async fn daemon(global: &Global) -> Result<Daemon, CliError> {
+    Ok(Daemon::over(connect(global).await?.channel))
+}
+
+/// What each application wants on this machine.
+async fn desired(
+    global: &Global,
+    daemon: &Daemon,
+    machine: &Machine,
+    applications: &[Application],
+) -> Result<Vec<Desired>, CliError> {
+    let facts = machine::facts(daemon, &machine.label).await.map_err(|error| unreachable(global, &error))?;
+    let of = |application: &Application| {
+        let spec = Spec::Cluster(application.spec.clone());
+        let mut desired = plan::desired(&application.owner(), &spec, &facts);
+        if let (Some(load), Some(path)) = (&mut desired.load, &application.spec.common.byte_code.path) {
+            load.object_sha256 = content::of_file(path);
+        }
+        desired
+    };
+    Ok(applications.iter().map(of).collect())
+}
+
+/// Says what of a spec counts in a cluster only.
+fn notes(application: &Application) {
+    let common = &application.spec.common;
+    if common.rollout.is_some() {
+        progress::warn(&format!(
+            "{}: spec.rollout counts in a cluster only; here all is changed at once",
+            application.name
+        ));
+    }
+    if common.byte_code.image.as_ref().is_some_and(|image| image.image_pull_secret.is_some()) {
+        progress::warn(&format!(
+            "{}: spec.byteCode.image.imagePullSecret counts in a cluster only; here --registry-auth does",
+            application.name
+        ));
+    }
+}
+
+/// The user of the application's registry.
+fn credentials(application: &Application, machine: &Machine) -> Result<Option<Credentials>, CliError> {
+    let Some(source) = &application.spec.common.byte_code.image else { return Ok(None) };
+    if source.image_pull_policy == ImagePullPolicy::Never {
+        return Ok(None);
+    }
+    let found = match source.url.parse::<ImageReference>() {
+        Ok(reference) => image::credential::of(&reference, machine.registry_auth.clone())?,
+        // The daemon says what is wrong with the name.
+        Err(_) => machine.registry_auth.clone(),
+    };
+    Ok(found.map(|found| Credentials {
+        username: found.user().to_owned(),
+        password: found.password().to_owned(),
+    }))
+}
+
+fn unreachable(global: &Global, error: &Unreachable) -> CliError {
+    CliError::Unreachable {
+        path: global.socket_path.clone(),
+        source: std::io::Error::other(error.why.clone()),
+    }
+}
+
+/// The failure that a command ends with.
+fn failure_of(name: &str, report: &Report) -> Option<CliError> {
+    let waits = || {
+        let mut links = report.programs.iter().flat_map(|program| &program.links);
+        links.find_map(|link| match &link.status {
+            LinkOutcome::AttachFailed(failure) | LinkOutcome::DetachFailed(failure) => Some(failure.clone()),
+            LinkOutcome::Attached | LinkOutcome::NotAttached => None,
+        })
+    };
+    if let Some(failure) = report.failure.clone().or_else(waits) {
+        let older = match report.load {
+            LoadOutcome::OlderRuns => "; the older version runs on",
+            _ => "",
+        };
+        let program =
+            if failure.program.is_empty() { String::new() } else { format!(": {}", failure.program) };
+        return Some(CliError::Apply {
+            what: format!("{name}{program}: {}{older}", failure.message),
+            reason: failure.reason,
+            hint: failure.hint,
+        });
+    }
+    let problem = report.programs.iter().find_map(|program| {
+        program.problems.first().map(|problem| format!("{name}: {}: {problem}", program.name))
+    });
+    problem.map(|what| CliError::Apply { what, reason: "not-found".to_owned(), hint: String::new() })
+}

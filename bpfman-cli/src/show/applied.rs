@@ -1,0 +1,222 @@
+//! What became of the objects of manifests: one line an object for people, all of it for programs.
+
+use bpfman_apply::report::{LinkOutcome, LoadOutcome, ProgramReport, Report};
+use bpfman_apply::step::Step;
+use serde::Serialize;
+
+use super::Answer;
+use super::screen::Screen;
+
+/// The answer to `apply` and `delete`.
+#[derive(Clone, Debug)]
+pub struct AppliedObjects(pub Vec<AppliedObject>);
+
+/// One object.
+#[derive(Clone, Debug, Serialize)]
+pub struct AppliedObject {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// `created`, `changed`, `unchanged`, `deleted` or `failed`.
+    pub outcome: &'static str,
+    /// `loaded`, `older-runs`, `failed`, `unload-failed`, or `not-wanted` where the node selector leaves this machine out.
+    pub load: &'static str,
+    /// Digest of the image that runs; null if it came from a file.
+    pub image_digest: Option<String>,
+    /// What was done, in its order.
+    pub done: Vec<String>,
+    /// What else is to be known.
+    pub notes: Vec<String>,
+    /// The programs, in the order of the manifest.
+    pub programs: Vec<AppliedProgram>,
+    /// It was applied, and is for other machines.
+    #[serde(skip)]
+    left_out: bool,
+}
+
+/// One program.
+#[derive(Clone, Debug, Serialize)]
+pub struct AppliedProgram {
+    /// Function name.
+    pub name: String,
+    /// Its type, as the manifest names it.
+    #[serde(rename = "type")]
+    pub program_type: &'static str,
+    /// Kernel id; null if it is not loaded.
+    pub program_id: Option<u32>,
+    /// Where it is attached, or should be.
+    pub links: Vec<AppliedLink>,
+    /// What could not be found out about where to attach.
+    pub problems: Vec<String>,
+}
+
+/// One attachment.
+#[derive(Clone, Debug, Serialize)]
+pub struct AppliedLink {
+    /// Which, among those of its program.
+    pub attachment: String,
+    /// The daemon's id; null if it is not attached.
+    pub link_id: Option<u32>,
+    /// `attached`, `not-attached`, `attach-failed` or `detach-failed`.
+    pub state: &'static str,
+    /// Why it failed; null if it did not.
+    pub failure: Option<String>,
+}
+
+impl AppliedObject {
+    /// After an application was applied.
+    #[must_use]
+    pub fn of_report(kind: &'static str, name: &str, report: &Report) -> Self {
+        let failed = report.failure.is_some()
+            || report.programs.iter().any(|program| !program.problems.is_empty() || has_failed(program));
+        let outcome = match (failed, report.done.is_empty()) {
+            (true, _) => "failed",
+            (false, true) => "unchanged",
+            (false, false) if report.created => "created",
+            (false, false) => "changed",
+        };
+        let left_out = report.load == LoadOutcome::NotWanted && !failed;
+        Self { left_out, ..Self::new(kind, name, outcome, report) }
+    }
+
+    /// After one was deleted.
+    #[must_use]
+    pub fn of_deletion(kind: &'static str, name: &str, report: &Report) -> Self {
+        let outcome = match (&report.failure, report.done.is_empty()) {
+            (Some(_), _) => "failed",
+            (None, true) => "unchanged",
+            (None, false) => "deleted",
+        };
+        Self::new(kind, name, outcome, report)
+    }
+
+    fn new(kind: &'static str, name: &str, outcome: &'static str, report: &Report) -> Self {
+        Self {
+            kind,
+            name: name.to_owned(),
+            outcome,
+            load: match report.load {
+                LoadOutcome::NotWanted => "not-wanted",
+                LoadOutcome::Loaded => "loaded",
+                LoadOutcome::OlderRuns => "older-runs",
+                LoadOutcome::Failed => "failed",
+                LoadOutcome::UnloadFailed => "unload-failed",
+            },
+            image_digest: Some(report.digest.clone()).filter(|digest| !digest.is_empty()),
+            done: report.done.clone(),
+            notes: report.notes.clone(),
+            programs: report.programs.iter().map(AppliedProgram::from).collect(),
+            left_out: false,
+        }
+    }
+
+    fn line(&self) -> String {
+        // The node selector does not select this machine: said, or the user would look for the programs.
+        let elsewhere = if self.left_out { ": its node selector leaves this machine out" } else { "" };
+        format!("{}/{} {}{elsewhere}\n", self.kind.to_lowercase(), self.name, self.outcome)
+    }
+}
+
+fn has_failed(program: &ProgramReport) -> bool {
+    let failed =
+        |status: &LinkOutcome| matches!(status, LinkOutcome::AttachFailed(_) | LinkOutcome::DetachFailed(_));
+    program.links.iter().any(|link| failed(&link.status))
+}
+
+impl From<&ProgramReport> for AppliedProgram {
+    fn from(program: &ProgramReport) -> Self {
+        let links = program.links.iter().map(|link| AppliedLink {
+            attachment: link.key.0.clone(),
+            link_id: link.id,
+            state: match link.status {
+                LinkOutcome::Attached => "attached",
+                LinkOutcome::NotAttached => "not-attached",
+                LinkOutcome::AttachFailed(_) => "attach-failed",
+                LinkOutcome::DetachFailed(_) => "detach-failed",
+            },
+            failure: match &link.status {
+                LinkOutcome::AttachFailed(failure) | LinkOutcome::DetachFailed(failure) => {
+                    Some(failure.message.clone())
+                }
+                LinkOutcome::Attached | LinkOutcome::NotAttached => None,
+            },
+        });
+        Self {
+            name: program.name.clone(),
+            program_type: program.program_type,
+            program_id: program.id,
+            links: links.collect(),
+            problems: program.problems.clone(),
+        }
+    }
+}
+
+/// What JSON and YAML show.
+#[derive(Clone, Debug, Serialize)]
+pub struct ObjectsRecord<T> {
+    /// In the order of the manifests.
+    pub objects: Vec<T>,
+}
+
+impl Answer for AppliedObjects {
+    type Record = ObjectsRecord<AppliedObject>;
+
+    fn record(&self) -> Self::Record {
+        ObjectsRecord { objects: self.0.clone() }
+    }
+
+    fn table(&self, _: Screen) -> String {
+        self.0.iter().map(AppliedObject::line).collect()
+    }
+
+    fn ids(&self) -> Vec<String> {
+        let programs = self.0.iter().flat_map(|object| &object.programs);
+        programs.filter_map(|program| program.program_id).map(|id| id.to_string()).collect()
+    }
+}
+
+/// The answer to `diff`.
+#[derive(Clone, Debug)]
+pub struct DiffedObjects(pub Vec<DiffedObject>);
+
+/// What `apply` would do for one object.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiffedObject {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The steps, in their order; empty if there is nothing to do.
+    pub steps: Vec<String>,
+}
+
+impl DiffedObject {
+    /// Of the steps to an object.
+    #[must_use]
+    pub fn new(kind: &'static str, name: &str, steps: &[Step]) -> Self {
+        Self { kind, name: name.to_owned(), steps: steps.iter().map(ToString::to_string).collect() }
+    }
+}
+
+impl Answer for DiffedObjects {
+    type Record = ObjectsRecord<DiffedObject>;
+
+    fn record(&self) -> Self::Record {
+        ObjectsRecord { objects: self.0.clone() }
+    }
+
+    fn table(&self, _: Screen) -> String {
+        let mut text = String::new();
+        for object in self.0.iter().filter(|object| !object.steps.is_empty()) {
+            text.push_str(&format!("{}/{}\n", object.kind.to_lowercase(), object.name));
+            object.steps.iter().for_each(|step| text.push_str(&format!("  {step}\n")));
+        }
+        text
+    }
+
+    fn ids(&self) -> Vec<String> {
+        let differs = self.0.iter().filter(|object| !object.steps.is_empty());
+        differs.map(|object| object.name.clone()).collect()
+    }
+}

@@ -1,0 +1,57 @@
+//! Facts that only the daemon knows.
+
+use std::time::Duration;
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::watch_event::Event;
+
+use crate::daemon::Daemon;
+use crate::facts::Interface;
+use crate::failure::{Unreachable, refusal};
+
+/// How long the daemon may take to look into all namespaces.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// All interfaces in the daemon's own network namespace, those with a name, and these (paths as the daemon opens them);
+/// none if this version of the daemon cannot tell.
+///
+/// # Errors
+/// [`Unreachable`].
+pub async fn interfaces(daemon: &Daemon, netns: &[String]) -> Result<Option<Vec<Interface>>, Unreachable> {
+    let asked = tokio::time::timeout(LONGEST_WAIT, first(daemon, netns)).await;
+    let late = |_| Unreachable {
+        daemon: daemon.name().to_owned(),
+        why: format!("it named no interfaces in {} s", LONGEST_WAIT.as_secs()),
+    };
+    match asked.map_err(late)? {
+        Ok(list) => Ok(Some(list.interfaces.iter().map(Interface::from).collect())),
+        Err(status) => match refusal(daemon, &status)? {
+            refusal if refusal.is_unimplemented() => Ok(None),
+            refusal => Err(Unreachable { daemon: daemon.name().to_owned(), why: refusal.failure().message }),
+        },
+    }
+}
+
+async fn first(daemon: &Daemon, netns: &[String]) -> Result<ext::InterfaceList, tonic::Status> {
+    let request = ext::WatchRequest { netns: netns.to_vec() };
+    let mut events = daemon.node().watch(request).await?.into_inner();
+    while let Some(event) = events.message().await? {
+        if let Some(Event::Interfaces(list)) = event.event {
+            return Ok(list);
+        }
+    }
+    Err(tonic::Status::unavailable("the stream of interfaces ended at once"))
+}
+
+impl From<&ext::NetworkInterface> for Interface {
+    fn from(said: &ext::NetworkInterface) -> Self {
+        Self {
+            name: said.name.clone(),
+            index: said.index,
+            netns: Some(said.netns.clone()).filter(|path| !path.is_empty()),
+            up: said.up,
+            // What cannot be read is no address that anything is compared with.
+            addresses: said.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! From a spec and the facts of a machine to what is wanted there.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod machines;
+
+use std::collections::BTreeSet;
+
+use bpfman_apply::desired::{Desired, Owner};
+use bpfman_apply::facts::Facts;
+use bpfman_apply::plan::{Spec, desired};
+use bpfman_proto::v1::attach_info::Info;
+use bpfman_proto::v1::bytecode_location::Location;
+use bpfman_proto::v1::{BpfmanProgramType as Wire, LoadRequest};
+use machines::{cluster, machine, namespaced, owner};
+
+/// Keys of the attachments of the only program, and its problems.
+fn links(spec: &Spec, facts: &Facts) -> (Vec<String>, Vec<String>) {
+    let owner = Owner { namespace: Some("shop".into()), ..owner() };
+    let desired = desired(&owner, spec, facts);
+    assert_eq!(desired.refused, [], "{:?}", desired.refused);
+    let program = &desired.load.expect("it is wanted").programs[0];
+    (program.links.keys().map(|key| key.0.clone()).collect(), program.problems.clone())
+}
+
+fn xdp(link: &str) -> Spec {
+    cluster(&format!("[{{name: count, type: XDP, xdp: {{links: [{link}]}}}}]"))
+}
+
+fn xdp_of_pods(link: &str) -> Spec {
+    namespaced(&format!("[{{name: count, type: XDP, xdp: {{links: [{link}]}}}}]"))
+}
+
+fn request(desired: Desired) -> LoadRequest {
+    desired.load.expect("it is wanted").request
+}
+
+#[test]
+fn a_node_that_is_not_selected_wants_nothing() {
+    for (selector, wanted) in [
+        ("{}", true),
+        ("{matchLabels: {role: edge}}", true),
+        ("{matchLabels: {role: core}}", false),
+        ("{matchExpressions: [{key: role, operator: In, values: [edge, core]}]}", true),
+        ("{matchExpressions: [{key: role, operator: NotIn, values: [edge]}]}", false),
+        ("{matchExpressions: [{key: gone, operator: NotIn, values: [edge]}]}", true),
+        ("{matchExpressions: [{key: role, operator: Exists}]}", true),
+        ("{matchExpressions: [{key: role, operator: DoesNotExist}]}", false),
+    ] {
+        let mut spec = xdp("");
+        let Spec::Cluster(inner) = &mut spec else { unreachable!() };
+        inner.common.node_selector = serde_norway::from_str(selector).unwrap();
+        let desired = desired(&owner(), &spec, &machine());
+        assert_eq!(desired.load.is_some(), wanted, "{selector}");
+        assert_eq!(desired.refused, [], "{selector}");
+    }
+}
+
+#[test]
+fn an_operator_that_nobody_knows_changes_nothing_and_is_named() {
+    let mut spec = xdp("");
+    let Spec::Cluster(inner) = &mut spec else { unreachable!() };
+    inner.common.node_selector =
+        serde_norway::from_str("{matchExpressions: [{key: role, operator: Near, values: [a]}]}").unwrap();
+    let desired = desired(&owner(), &spec, &machine());
+    assert_eq!(desired.load, None);
+    let problem = desired.refused[0].to_string();
+    assert!(problem.starts_with("spec.nodeSelector.matchExpressions[0].operator: \"Near\""), "{problem}");
+}
+
+#[test]
+fn interfaces_are_taken_by_name_whether_they_are_there_or_not() {
+    let (keys, problems) = links(&xdp("{interfaceSelector: {interfaces: [eth0, nowhere]}}"), &machine());
+    assert_eq!(keys, ["eth0", "nowhere"]);
+    assert_eq!(problems, [""; 0]);
+}
+
+#[test]
+fn the_primary_interface_is_the_one_with_the_nodes_address() {
+    let spec = xdp("{interfaceSelector: {primaryNodeInterface: true}}");
+    assert_eq!(links(&spec, &machine()).0, ["eth0"]);
+    let lost = Facts { addresses: vec!["192.0.2.77".parse().unwrap()], ..machine() };
+    let (keys, problems) = links(&spec, &lost);
+    assert_eq!(keys, [""; 0]);
+    assert_eq!(problems, ["the primary interface is not known: no interface carries 192.0.2.77"]);
+    let (_, problems) = links(&spec, &Facts { addresses: Vec::new(), ..machine() });
+    assert_eq!(problems, ["the primary interface is not known: the node has no internal address"]);
+}
+
+#[test]
+fn discovery_takes_what_is_allowed_and_not_excluded_also_in_namespaces_with_a_name() {
+    let of = |config: &str| {
+        let link = format!(
+            "{{interfaceSelector: {{interfacesDiscoveryConfig: {{interfaceAutoDiscovery: true, {config}}}}}}}"
+        );
+        links(&xdp(&link), &machine())
+    };
+    let all = ["eth0", "eth1", "veth1 in /run/netns/blue"];
+    assert_eq!(of("").0, all, "without lo");
+    assert_eq!(of("allowedInterfaces: [eth0, ' veth1 ']").0, ["eth0", "veth1 in /run/netns/blue"]);
+    assert_eq!(of("allowedInterfaces: ['/^eth[0-9]$/']").0, ["eth0", "eth1"]);
+    assert_eq!(of("allowedInterfaces: [eth]").0, [""; 0], "names are exact");
+    assert_eq!(of("excludeInterfaces: [eth1, veth1]").0, ["eth0", "lo", "lo in /run/netns/blue"]);
+    let (keys, problems) = of("allowedInterfaces: ['/eth(/', eth1]");
+    assert_eq!(keys, ["eth1"], "the rest stands");
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("allowedInterfaces: /eth(/ is no pattern: "), "{problems:?}");
+    let off = "{interfaceSelector: {interfacesDiscoveryConfig: {allowedInterfaces: [eth0]}}}";
+    assert_eq!(links(&xdp(off), &machine()).0, [""; 0], "it has to be switched on");
+}
+
+#[test]
+fn pods_are_taken_by_namespace_and_labels() {
+    let of = |selector: &str| {
+        let link =
+            format!("{{interfaceSelector: {{interfaces: [eth0]}}, networkNamespaces: {{{selector}}}}}");
+        links(&xdp(&link), &machine()).0
+    };
+    let (web, api) = ("eth0 in pod uid-web net:11:1", "eth0 in pod uid-api net:12:2");
+    assert_eq!(of("namespace: shop, pods: {matchLabels: {app: web}}"), [web]);
+    assert_eq!(of("namespace: bank, pods: {}"), [api]);
+    // A pod in the node's namespace means the node's interface to the whole cluster.
+    assert_eq!(of("pods: {}"), ["eth0", api, web]);
+    assert_eq!(of("pods: {matchLabels: {app: none}}"), [""; 0]);
+}
+
+#[test]
+fn a_namespaced_application_touches_its_own_pods_alone_and_never_the_node() {
+    let link = "{interfaceSelector: {interfaces: [eth0]}, networkNamespaces: {pods: {}}}";
+    let (keys, problems) = links(&xdp_of_pods(link), &machine());
+    assert_eq!(keys, ["eth0 in pod uid-web net:11:1"]);
+    assert_eq!(problems, ["the network namespace of pod shop/starting is not known yet"]);
+    let link = "{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}, \
+                networkNamespaces: {pods: {matchLabels: {app: web}}}}";
+    assert_eq!(links(&xdp_of_pods(link), &machine()).0, ["eth0 in pod uid-web net:11:1"]);
+}
+
+#[test]
+fn probes_go_into_the_containers_that_are_named_or_into_all() {
+    let of = |containers: &str| {
+        let spec = cluster(&format!(
+            "[{{name: count, type: UProbe, uprobe: {{links: [{{function: malloc, target: libc, containers: {containers}}}]}}}}]"
+        ));
+        links(&spec, &machine()).0
+    };
+    let (main, side) = ("libc:malloc+0 in containerd://web-main", "libc:malloc+0 in containerd://web-side");
+    assert_eq!(of("{namespace: shop, pods: {matchLabels: {app: web}}}"), [main, side]);
+    assert_eq!(of("{namespace: shop, pods: {matchLabels: {app: web}}, containerNames: [side]}"), [side]);
+    assert_eq!(of("{namespace: shop, pods: {matchLabels: {app: web}}, containerNames: [none]}"), [""; 0]);
+    let on_node =
+        cluster("[{name: count, type: UProbe, uprobe: {links: [{function: malloc, target: libc}]}}]");
+    assert_eq!(links(&on_node, &machine()).0, ["libc:malloc+0"]);
+}
+
+#[test]
+fn what_is_not_said_is_what_the_published_api_sends() {
+    let spec = cluster(
+        "[{name: one, type: XDP, xdp: {links: [{interfaceSelector: {interfaces: [eth0]}}]}},
+          {name: two, type: TC, tc: {links: [{interfaceSelector: {interfaces: [eth0]}, direction: Egress}]}},
+          {name: three, type: TCX, tcx: {links: [{interfaceSelector: {interfaces: [eth0]}, direction: Ingress, priority: 0}]}}]",
+    );
+    let load = desired(&owner(), &spec, &machine()).load.unwrap();
+    let info = |at: usize| load.programs[at].links.values().next().unwrap().attach.info.clone().unwrap();
+    let Info::XdpAttachInfo(xdp) = info(0) else { panic!() };
+    assert_eq!((xdp.priority, xdp.proceed_on, xdp.netns), (1000, vec![2, 31], None));
+    let Info::TcAttachInfo(tc) = info(1) else { panic!() };
+    assert_eq!((tc.priority, tc.proceed_on, tc.direction.as_str()), (1000, vec![3, 30], "egress"));
+    let Info::TcxAttachInfo(tcx) = info(2) else { panic!() };
+    assert_eq!((tcx.priority, tcx.direction.as_str()), (0, "ingress"));
+}
+
+#[test]
+fn every_type_is_declared_as_the_daemon_takes_it() {
+    let spec = cluster(
+        "[{name: p_xdp, type: XDP, xdp: {}}, {name: p_tc, type: TC, tc: {}}, {name: p_tcx, type: TCX, tcx: {}},
+          {name: p_fentry, type: FEntry, fentry: {function: do_unlinkat, links: [{mode: Attach}]}},
+          {name: p_fexit, type: FExit, fexit: {function: do_unlinkat}},
+          {name: p_kprobe, type: KProbe, kprobe: {links: [{function: do_unlinkat, offset: 4}]}},
+          {name: p_kretprobe, type: KRetProbe, kretprobe: {links: [{function: do_unlinkat}]}},
+          {name: p_uprobe, type: UProbe, uprobe: {links: [{function: '', offset: 9, target: /bin/x, pid: 7}]}},
+          {name: p_uretprobe, type: URetProbe, uretprobe: {}},
+          {name: p_tracepoint, type: TracePoint, tracepoint: {links: [{name: syscalls/sys_enter_openat}]}}]",
+    );
+    let load = desired(&owner(), &spec, &machine()).load.unwrap();
+    let types: Vec<Wire> = load.request.info.iter().map(|info| info.program_type()).collect();
+    use Wire::{Fentry, Fexit, Kprobe, Tc, Tcx, Tracepoint, Uprobe, Xdp};
+    assert_eq!(types, [Xdp, Tc, Tcx, Fentry, Fexit, Kprobe, Kprobe, Uprobe, Uprobe, Tracepoint]);
+    assert!(load.request.info[3].info.is_some() && load.request.info[4].info.is_some());
+    let keys: Vec<Vec<&str>> = load
+        .programs
+        .iter()
+        .map(|program| program.links.keys().map(|key| key.0.as_str()).collect())
+        .collect();
+    let none: Vec<&str> = vec![];
+    assert_eq!(keys[3], ["do_unlinkat"]);
+    assert_eq!(keys[4], none, "loaded, and not attached");
+    assert_eq!(keys[5], ["do_unlinkat+4"]);
+    assert_eq!(keys[6], ["do_unlinkat+0"]);
+    assert_eq!(keys[7], ["/bin/x:+9 pid 7"], "an empty function is none");
+    assert_eq!(keys[9], ["syscalls/sys_enter_openat"]);
+    let Some(Info::UprobeAttachInfo(uprobe)) = &load.programs[7].links.values().next().unwrap().attach.info
+    else {
+        panic!()
+    };
+    assert_eq!((&uprobe.fn_name, uprobe.offset, uprobe.pid), (&None, 9, Some(7)));
+}
+
+#[test]
+fn equal_links_are_one_and_another_place_at_the_same_hook_is_another() {
+    let link = "{interfaceSelector: {interfaces: [eth0, eth0]}, priority: 5}";
+    assert_eq!(links(&xdp(&format!("{link}, {link}")), &machine()).0, ["eth0"]);
+    let other = "{interfaceSelector: {interfaces: [eth0]}, priority: 6}";
+    assert_eq!(links(&xdp(&format!("{link}, {other}")), &machine()).0, ["eth0", "eth0 #2"]);
+}
+
+#[test]
+fn the_load_names_owner_application_and_content_and_no_secret() {
+    let spec = cluster("[{name: count, type: XDP, xdp: {}}]");
+    let request = request(desired(&owner(), &spec, &machine()));
+    assert_eq!(request.metadata["bpfman.io/uuid"], "uid-1");
+    assert_eq!(request.metadata["bpfman.io/ProgramName"], "firewall");
+    assert_eq!(request.metadata["bpfman.io/content"].len(), 32);
+    assert_eq!(request.global_data["sampling"], [1, 0, 0, 0]);
+    let Some(Location::Image(image)) = request.bytecode.unwrap().location else { panic!() };
+    assert_eq!((image.url.as_str(), image.image_pull_policy), ("registry.example/firewall:v1", 1));
+    assert_eq!((image.username, image.password), (None, None));
+}
+
+#[test]
+fn whatever_makes_another_version_makes_another_content_and_nothing_else_does() {
+    let programs = "[{name: count, type: XDP, xdp: {}}, {name: shape, type: TC, tc: {}}]";
+    let content = |spec: &Spec| desired(&owner(), spec, &machine()).load.unwrap().content;
+    let first = content(&cluster(programs));
+    let mut seen = BTreeSet::from([first.clone()]);
+    let mut other = |change: &dyn Fn(&mut bpfman_application::application::ClusterBpfApplicationSpec)| {
+        let mut spec = cluster(programs);
+        let Spec::Cluster(inner) = &mut spec else { unreachable!() };
+        change(inner);
+        assert!(seen.insert(content(&spec)), "{spec:?}");
+    };
+    other(&|spec| spec.common.byte_code.image.as_mut().unwrap().url.push('2'));
+    other(&|spec| {
+        spec.common.byte_code.image.as_mut().unwrap().image_pull_policy =
+            bpfman_application::bytecode::ImagePullPolicy::Always;
+    });
+    other(&|spec| {
+        spec.common.byte_code.image = None;
+        spec.common.byte_code.path = Some("/opt/x.o".into());
+    });
+    other(&|spec| {
+        spec.common.global_data.as_mut().unwrap().get_mut("sampling").unwrap().0[0] = 2;
+    });
+    other(&|spec| spec.common.global_data = None);
+    other(&|spec| {
+        spec.programs.pop();
+    });
+    other(&|spec| spec.programs[1].name.push('s'));
+    // Where it is attached, and in which order the list is written, is no other version.
+    let turned = "[{name: shape, type: TC, tc: {}}, {name: count, type: XDP, xdp: {links: [{interfaceSelector: {interfaces: [eth0]}}]}}]";
+    assert_eq!(content(&cluster(turned)), first);
+}
