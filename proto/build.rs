@@ -7,6 +7,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bpfman/ext/v1/chains.proto",
         "bpfman/ext/v1/images.proto",
         "bpfman/ext/v1/node.proto",
+        "csi/v1/csi.proto",
+        "pluginregistration/v1/registration.proto",
     ];
     for file in files {
         println!("cargo::rerun-if-changed=proto/{file}");

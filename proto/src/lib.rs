@@ -1,6 +1,7 @@
 //! The wire between `bpfmand` and its clients.
 //!
 //! [`v1`] is the API that clients of bpfman v0.6.0 speak, tag by tag. [`ext::v1`] is what this project adds.
+//! [`csi::v1`] and [`pluginregistration`] are spoken with a kubelet.
 
 /// `bpfman.v1`: the compatible API.
 #[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]
@@ -15,6 +16,21 @@ pub mod ext {
     pub mod v1 {
         tonic::include_proto!("bpfman.ext.v1");
     }
+}
+
+/// The Container Storage Interface, as far as the node plugin needs it.
+pub mod csi {
+    /// Version 1.
+    #[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]
+    pub mod v1 {
+        tonic::include_proto!("csi.v1");
+    }
+}
+
+/// How a kubelet learns of its plugins.
+#[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]
+pub mod pluginregistration {
+    tonic::include_proto!("pluginregistration");
 }
 
 /// Where a daemon listens unless told otherwise.

@@ -11,13 +11,13 @@ use bpfman_tests::requests::pairs;
 use prost::Message;
 
 /// Both ways.
-fn assert_bytes<M: Message + Default + PartialEq + Debug>(message: &M, bytes: &[u8]) {
+pub fn assert_bytes<M: Message + Default + PartialEq + Debug>(message: &M, bytes: &[u8]) {
     assert_eq!(message.encode_to_vec(), bytes, "{message:?}");
     assert_eq!(&M::decode(bytes).unwrap(), message);
 }
 
 /// Puts a message into a field of another.
-fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
+pub fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
     let length = u8::try_from(bytes.len()).expect("the messages here are short");
     assert!(length < 128);
     [&[tag << 3 | 2, length], bytes].concat()
