@@ -10,6 +10,7 @@ mod kernel;
 #[cfg(feature = "linux")]
 pub mod linux;
 mod map_access;
+mod mounts;
 mod network_watch;
 mod program;
 pub mod sim;
@@ -21,6 +22,7 @@ pub use error::KernelError;
 pub use features::Features;
 pub use kernel::Kernel;
 pub use map_access::MapEntry;
+pub use mounts::{Mount, Mounts};
 pub use network_watch::NetworkWatch;
 pub use program::{Device, EXTENSION, Loaded, LogRequest, ProgramKind, ProgramLoad};
 pub use test_run::{TestContext, TestRun, TestRunResult};

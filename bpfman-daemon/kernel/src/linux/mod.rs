@@ -16,6 +16,8 @@ mod interfaces;
 mod links;
 mod load;
 mod map_access;
+mod mount_table;
+mod mounts;
 mod netlink;
 mod netns;
 mod network_watch;
@@ -50,6 +52,7 @@ use crate::{
 };
 
 pub use self::features::release;
+pub use self::mounts::LinuxMounts;
 pub use self::sys::trim_heap;
 pub use self::test_run::test_run;
 

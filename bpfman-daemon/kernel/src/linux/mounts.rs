@@ -1,0 +1,88 @@
+//! Mounts of bpffs for others, by the kernel's own calls.
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use bpfmand_core::MapId;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use super::attr::{self, Command};
+use super::{facts, mount_table, sys};
+use crate::{KernelError, Mount, Mounts};
+
+/// Made for root alone; who else may look is said once all pins are there.
+const OPTIONS: &std::ffi::CStr = c"mode=0700";
+/// A map that is opened by this flag can be read, and not changed.
+const BPF_F_RDONLY: u32 = 1 << 3;
+
+/// The mounts of this process's mount namespace.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinuxMounts;
+
+/// What every mount of a volume has: pins are no programs to run.
+fn flags() -> MountFlags {
+    MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME
+}
+
+fn fail(action: &'static str, at: &Path, source: impl Into<io::Error>) -> KernelError {
+    KernelError::call(action, at.display().to_string(), source)
+}
+
+impl Mounts for LinuxMounts {
+    fn table(&self) -> Result<Vec<Mount>, KernelError> {
+        const PATH: &str = "/proc/self/mountinfo";
+        let text = std::fs::read(PATH).map_err(|source| KernelError::call("read", PATH, source))?;
+        Ok(mount_table::parse(&text))
+    }
+
+    fn mount_bpffs(&self, at: &Path, source: &str) -> Result<(), KernelError> {
+        rustix::mount::mount(source, at, "bpf", flags(), OPTIONS)
+            .map_err(|error| fail("mount a bpffs on", at, error))
+    }
+
+    fn set_access(&self, path: &Path, group: u32, mode: u32) -> Result<(), KernelError> {
+        std::os::unix::fs::chown(path, None, Some(group))
+            .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)))
+            .map_err(|source| fail("set group and mode of", path, source))
+    }
+
+    fn seal(&self, at: &Path) -> Result<(), KernelError> {
+        // Without the flag of bind mounts this is about the file system, not about the mount alone.
+        rustix::mount::mount_remount(at, flags() | MountFlags::RDONLY, c"")
+            .map_err(|error| fail("make read-only the bpffs on", at, error))
+    }
+
+    fn bind(&self, from: &Path, to: &Path) -> Result<(), KernelError> {
+        rustix::mount::mount_bind(from, to).map_err(|error| fail("bind a bpffs to", to, error))
+    }
+
+    fn bind_read_only(&self, at: &Path) -> Result<(), KernelError> {
+        rustix::mount::mount_remount(at, flags() | MountFlags::BIND | MountFlags::RDONLY, c"")
+            .map_err(|error| fail("make read-only the mount at", at, error))
+    }
+
+    fn unmount(&self, at: &Path) -> Result<(), KernelError> {
+        rustix::mount::unmount(at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+            .map_err(|error| fail("unmount", at, error))
+    }
+
+    fn pinned_map(&self, path: &Path) -> Result<Option<MapId>, KernelError> {
+        let name = CString::new(path.as_os_str().as_bytes())
+            .map_err(|error| fail("use path", path, io::Error::from(error)))?;
+        let mut request = attr::Object {
+            pathname: name.as_ptr() as u64,
+            file_flags: BPF_F_RDONLY,
+            ..attr::Object::default()
+        };
+        match sys::bpf_fd(Command::ObjGet, &mut request) {
+            Ok(map) => {
+                facts::map(&map).map(|facts| Some(facts.id)).map_err(|source| fail("describe", path, source))
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(source) => Err(fail("open pin", path, source)),
+        }
+    }
+}
