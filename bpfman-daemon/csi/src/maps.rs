@@ -1,0 +1,47 @@
+//! Where maps come from.
+
+use std::path::Path;
+
+use bpfmand_engine::{Engine, EngineError, NamedMap, NamedMapsError};
+use bpfmand_kernel::Kernel;
+
+/// Finds maps of applications and pins them. The engine does, for the daemon.
+pub trait Maps: Send + Sync + 'static {
+    /// Keeps a map alive.
+    type Handle: Send;
+
+    /// Holds maps of an application by their names.
+    ///
+    /// # Errors
+    /// It is not loaded, or has no such map.
+    fn find(
+        &self,
+        application: &str,
+        names: &[String],
+    ) -> Result<Vec<NamedMap<Self::Handle>>, NamedMapsError>;
+
+    /// Pins a map at an absolute path.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn pin(&self, map: &NamedMap<Self::Handle>, path: &Path) -> Result<(), EngineError>;
+
+    /// Programs can be loaded.
+    fn is_ready(&self) -> bool;
+}
+
+impl<K: Kernel> Maps for Engine<K> {
+    type Handle = K::Handle;
+
+    fn find(&self, application: &str, names: &[String]) -> Result<Vec<NamedMap<K::Handle>>, NamedMapsError> {
+        self.maps_by_name(application, names)
+    }
+
+    fn pin(&self, map: &NamedMap<K::Handle>, path: &Path) -> Result<(), EngineError> {
+        self.pin_for_others(map, path)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.takes_changes()
+    }
+}

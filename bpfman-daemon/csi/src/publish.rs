@@ -1,0 +1,173 @@
+//! Makes a volume appear in a pod.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::Path;
+
+use bpfmand_engine::NamedMap;
+use bpfmand_kernel::Mount;
+
+use crate::undo::Undo;
+use crate::volumes::{resolve, source};
+use crate::{CsiError, Maps, Publication, Volumes};
+
+/// The folder of a volume's bpffs that the pod sees. Not the whole: kernels with CONFIG_BPF_PRELOAD put lists of all maps
+/// and programs of the machine into each bpffs (`maps.debug`, `progs.debug`), which cannot be removed.
+const SHOWN: &str = "maps";
+/// The folder of pins: the pod's group may look, nobody else.
+const FOLDER_MODE: u32 = 0o750;
+/// A map that the pod's group may change.
+const WRITABLE_MODE: u32 = 0o660;
+/// A map that it may only read.
+const READABLE_MODE: u32 = 0o440;
+
+/// How a volume that is there compares with one that is asked for.
+enum Compared {
+    Same,
+    /// The same names, and maps of another load by now.
+    OtherMaps,
+    Differs(String),
+}
+
+impl<M: Maps> Volumes<M> {
+    /// Makes a volume appear at its target. One that is there already, with the same maps, group and read-only flag, is
+    /// fine; one with the same names whose maps are of an earlier load is made anew, so that a pod never starts with maps
+    /// that no program uses any more.
+    ///
+    /// # Errors
+    /// [`CsiError`]; what was begun is undone.
+    pub fn publish(&self, wanted: &Publication) -> Result<(), CsiError> {
+        let _held = self.held.take(&wanted.volume)?;
+        let target_error =
+            |why: &str| CsiError::Target { target: wanted.target.clone(), why: why.to_owned() };
+        let target = resolve(&wanted.target)?.ok_or_else(|| {
+            target_error("the folder that it is to be in does not exist; the caller makes it")
+        })?;
+        let table = self.mounts.table()?;
+        let there = self.mounts_at(&table, &wanted.volume, &target)?;
+        let maps = self.maps.find(&wanted.program, &wanted.maps)?;
+        if let Some(mount) = there.last() {
+            match self.compare(wanted, &target, mount, &maps)? {
+                Compared::Same if wanted.read_only && !mount.read_only => {
+                    // Its publish was killed before the last step.
+                    return Ok(self.mounts.bind_read_only(&target)?);
+                }
+                Compared::Same => return Ok(()),
+                Compared::OtherMaps => {
+                    tracing::info!(volume = %wanted.volume, "maps are of an earlier load; the volume is made anew");
+                    self.leave_target(&table, &wanted.volume, &target)?;
+                }
+                Compared::Differs(what) => {
+                    return Err(CsiError::Differs { volume: wanted.volume.to_string(), target, what });
+                }
+            }
+        }
+        // Bound nowhere, so of a publish that was killed; or just left.
+        self.take_down(&table, &wanted.volume)?;
+        let mut undo = Undo::new(&*self.mounts);
+        self.build(wanted, &maps, &mut undo)
+            .and_then(|()| self.show(wanted, &target, &mut undo))
+            .map_err(|cause| undo.because_of(cause))
+    }
+
+    fn compare(
+        &self,
+        wanted: &Publication,
+        target: &Path,
+        mount: &Mount,
+        maps: &[NamedMap<M::Handle>],
+    ) -> Result<Compared, CsiError> {
+        let fail = |source| CsiError::Files { action: "look at", path: target.to_owned(), source };
+        let mut names = BTreeSet::new();
+        for entry in fs::read_dir(target).map_err(fail)? {
+            names.insert(entry.map_err(fail)?.file_name().to_string_lossy().into_owned());
+        }
+        // The kernel's own, in volumes of v0.6.0: nobody else can give a name with a dot.
+        names.retain(|name| !name.contains('.'));
+        if names != wanted.maps.iter().cloned().collect() {
+            let names: Vec<String> = names.into_iter().collect();
+            return Ok(Compared::Differs(format!("with the maps {}", names.join(", "))));
+        }
+        if mount.sealed != wanted.read_only {
+            let how = if mount.sealed { "read-only" } else { "for writing" };
+            return Ok(Compared::Differs(how.to_owned()));
+        }
+        let group = fs::metadata(target).map_err(fail)?.gid();
+        if group != wanted.group {
+            return Ok(Compared::Differs(format!("for group {group}")));
+        }
+        for map in maps {
+            if self.mounts.pinned_map(&target.join(&map.name))? != Some(map.id) {
+                return Ok(Compared::OtherMaps);
+            }
+        }
+        Ok(Compared::Same)
+    }
+
+    /// Makes the volume's own bpffs with all that is in it. Nobody else sees it yet.
+    fn build(
+        &self,
+        wanted: &Publication,
+        maps: &[NamedMap<M::Handle>],
+        undo: &mut Undo<'_>,
+    ) -> Result<(), CsiError> {
+        let folder = self.folder_of(&wanted.volume);
+        self.step("publish", "make the volume's folder");
+        make_folder(&folder, 0o700)?;
+        undo.made(&folder);
+        self.step("publish", "mount the volume");
+        self.mounts.mount_bpffs(&folder, &source(&wanted.volume))?;
+        undo.mounted(&folder);
+        let shown = folder.join(SHOWN);
+        self.step("publish", "make the folder of pins");
+        make_folder(&shown, 0o700)?;
+        let mode = if wanted.read_only { READABLE_MODE } else { WRITABLE_MODE };
+        for map in maps {
+            let pin = shown.join(&map.name);
+            self.step("publish", "pin a map");
+            self.maps.pin(map, &pin)?;
+            self.mounts.set_access(&pin, wanted.group, mode)?;
+        }
+        self.step("publish", "let the group in");
+        self.mounts.set_access(&shown, wanted.group, FOLDER_MODE)?;
+        if wanted.read_only {
+            self.step("publish", "seal the volume");
+            self.mounts.seal(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Shows the volume, which is complete, at its target.
+    fn show(&self, wanted: &Publication, target: &Path, undo: &mut Undo<'_>) -> Result<(), CsiError> {
+        self.step("publish", "make the target");
+        match fs::symlink_metadata(target) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => {
+                let why = "something that is no folder is there".to_owned();
+                return Err(CsiError::Target { target: target.to_owned(), why });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(target, FOLDER_MODE)?;
+                undo.made(target);
+            }
+            Err(source) => {
+                return Err(CsiError::Files { action: "look at", path: target.to_owned(), source });
+            }
+        }
+        self.step("publish", "bind the volume to the target");
+        self.mounts.bind(&self.folder_of(&wanted.volume).join(SHOWN), target)?;
+        undo.mounted(target);
+        if wanted.read_only {
+            self.step("publish", "make the target read-only");
+            self.mounts.bind_read_only(target)?;
+        }
+        Ok(())
+    }
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), CsiError> {
+    let made = fs::DirBuilder::new().mode(mode).create(path);
+    made.map_err(|source| CsiError::Files { action: "create folder", path: path.to_owned(), source })
+}

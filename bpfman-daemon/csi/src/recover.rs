@@ -1,0 +1,45 @@
+//! What a daemon that was killed, or an earlier boot, left.
+
+use crate::{CsiError, Maps, VolumeId, Volumes};
+
+/// What was found at start.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Volumes that pods have.
+    pub kept: usize,
+    /// Leftovers that were removed.
+    pub removed: usize,
+    /// What could not be removed, with the reasons.
+    pub problems: Vec<String>,
+}
+
+impl<M: Maps> Volumes<M> {
+    /// Removes volumes that are bound nowhere: a publish that was killed before its last step, or an unpublish before
+    /// its last, or folders whose mounts ended with an earlier boot.
+    ///
+    /// # Errors
+    /// The folder of volumes or the table of mounts cannot be read.
+    pub fn recover(&self) -> Result<Recovered, CsiError> {
+        let fail = |source| CsiError::Files { action: "list", path: self.folder().to_owned(), source };
+        let table = self.mounts.table()?;
+        let mut recovered = Recovered::default();
+        for entry in std::fs::read_dir(self.folder()).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            let Some(volume) = name.to_str().and_then(|name| VolumeId::parse(name).ok()) else { continue };
+            let folder = self.folder_of(&volume);
+            let is_bound = table
+                .iter()
+                .filter(|mount| mount.point == folder)
+                .any(|own| table.iter().any(|mount| mount.device == own.device && mount.point != folder));
+            if is_bound {
+                recovered.kept += 1;
+                continue;
+            }
+            match self.take_down(&table, &volume) {
+                Ok(()) => recovered.removed += 1,
+                Err(error) => recovered.problems.push(error.to_string()),
+            }
+        }
+        Ok(recovered)
+    }
+}

@@ -1,0 +1,158 @@
+//! Tells the kubelet of this plugin, as the registrar beside other plugins does: a socket in the folder that the kubelet
+//! watches, which says what the plugin is and where it listens.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bpfman_proto::pluginregistration as wire;
+use bpfman_proto::pluginregistration::registration_server::{Registration, RegistrationServer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::{DRIVER, LARGEST_REQUEST, connections};
+
+/// How often the socket is looked at: a kubelet that starts anew may empty its folder.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long somebody else's socket may take to answer.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// What the kubelet is told.
+#[derive(Clone, Debug)]
+pub struct Registrar {
+    /// The kubelet's folder of plugins, as this process sees it.
+    pub folder: PathBuf,
+    /// The CSI socket, as the kubelet sees it.
+    pub endpoint: String,
+}
+
+impl Registrar {
+    /// Where the socket is.
+    fn socket(&self) -> PathBuf {
+        self.folder.join(format!("{DRIVER}-reg.sock"))
+    }
+}
+
+#[tonic::async_trait]
+impl Registration for Registrar {
+    async fn get_info(
+        &self,
+        _request: Request<wire::InfoRequest>,
+    ) -> Result<Response<wire::PluginInfo>, Status> {
+        Ok(Response::new(wire::PluginInfo {
+            r#type: "CSIPlugin".to_owned(),
+            name: DRIVER.to_owned(),
+            endpoint: self.endpoint.clone(),
+            supported_versions: vec!["1.0.0".to_owned()],
+        }))
+    }
+
+    async fn notify_registration_status(
+        &self,
+        request: Request<wire::RegistrationStatus>,
+    ) -> Result<Response<wire::RegistrationStatusResponse>, Status> {
+        let wire::RegistrationStatus { plugin_registered, error } = request.into_inner();
+        if plugin_registered {
+            tracing::info!(driver = DRIVER, "the kubelet registered the CSI driver");
+        } else {
+            tracing::error!(
+                %error,
+                endpoint = self.endpoint,
+                "the kubelet did not register the CSI driver: has it the socket at this path?"
+            );
+        }
+        Ok(Response::new(wire::RegistrationStatusResponse {}))
+    }
+}
+
+/// A socket that is served, and the task that does so.
+struct Served {
+    inode: u64,
+    _stop: oneshot::Sender<()>,
+    _task: JoinHandle<()>,
+}
+
+/// Serves the socket until `end` changes, makes it again when it is gone, and removes it at the end.
+pub async fn keep_registered(registrar: Registrar, mut end: watch::Receiver<bool>) {
+    let mut served: Option<Served> = None;
+    let mut told = String::new();
+    loop {
+        let is_there = served.as_ref().is_some_and(|served| inode(&registrar.socket()) == Some(served.inode));
+        if !is_there {
+            match make(&registrar).await {
+                Ok(new) => {
+                    tracing::info!(socket = %registrar.socket().display(), "waiting for the kubelet");
+                    served = Some(new);
+                    told.clear();
+                }
+                // Told once: the folder comes with the kubelet.
+                Err(reason) if reason != told => {
+                    tracing::warn!(%reason, "the CSI driver cannot be registered yet");
+                    told = reason;
+                }
+                Err(_) => {}
+            }
+        }
+        tokio::select! {
+            _changed = end.changed() => break,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+    if let Some(served) = served
+        && inode(&registrar.socket()) == Some(served.inode)
+        && let Err(error) = fs::remove_file(registrar.socket())
+    {
+        tracing::warn!(%error, "the registration socket stays behind");
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|found| found.ino())
+}
+
+/// Makes the socket, and puts it in its place when it can be asked: the kubelet asks as soon as it sees it, and looks at
+/// no name that begins with a dot.
+async fn make(registrar: &Registrar) -> Result<Served, String> {
+    let socket = registrar.socket();
+    if inode(&socket).is_some() {
+        let connected = tokio::time::timeout(ANSWER, UnixStream::connect(&socket)).await;
+        if !matches!(connected, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused) {
+            return Err(format!(
+                "{} is another process's: end that registrar, or leave --csi-registration-dir away",
+                socket.display()
+            ));
+        }
+    }
+    let fresh = registrar.folder.join(format!(".{DRIVER}"));
+    let failed = |error: io::Error| format!("{}: {error}", socket.display());
+    let make = || -> io::Result<UnixListener> {
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = StdListener::bind(&fresh)?;
+        listener.set_nonblocking(true)?;
+        fs::rename(&fresh, &socket)?;
+        UnixListener::from_std(listener)
+    };
+    let listener = make().map_err(failed)?;
+    let inode = inode(&socket).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let service = RegistrationServer::new(registrar.clone()).max_decoding_message_size(LARGEST_REQUEST);
+    let task = tokio::spawn(async move {
+        let server = Server::builder().add_service(service);
+        let end = async {
+            let _dropped = stopped.await;
+        };
+        if let Err(error) = server.serve_with_incoming_shutdown(connections(listener), end).await {
+            tracing::warn!(%error, "the registration socket is served no more");
+        }
+    });
+    Ok(Served { inode, _stop: stop, _task: task })
+}

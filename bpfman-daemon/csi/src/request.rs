@@ -1,0 +1,190 @@
+//! What a pod asks for, checked as far as that can be done without looking.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+use bpfman_proto::csi::v1;
+use bpfman_proto::csi::v1::volume_capability::AccessType;
+use bpfman_proto::csi::v1::volume_capability::access_mode::Mode;
+
+use crate::CsiError;
+
+/// Attribute that names the application: what its programs have as `bpfman.io/ProgramName`.
+const PROGRAM: &str = "csi.bpfman.io/program";
+/// Attribute that names its maps, with commas between them.
+const MAPS: &str = "csi.bpfman.io/maps";
+/// Begins the attributes of this driver.
+const OURS: &str = "csi.bpfman.io/";
+/// The kubelet says with it whether the volume lives as long as its pod.
+const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
+/// Longest name in a bpffs.
+const LONGEST_NAME: usize = 255;
+/// Most maps of one volume.
+const MOST_MAPS: usize = 256;
+
+/// A volume, as the kubelet names it. It is a file name, too.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VolumeId(String);
+
+impl VolumeId {
+    /// Checks an id.
+    ///
+    /// # Errors
+    /// It is no file name of printable characters.
+    pub fn parse(text: &str) -> Result<Self, CsiError> {
+        file_name("volume id", text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for VolumeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A volume that is to appear in a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Which volume.
+    pub volume: VolumeId,
+    /// Where; absolute.
+    pub target: PathBuf,
+    /// The application.
+    pub program: String,
+    /// Its maps, as asked for.
+    pub maps: Vec<String>,
+    /// Nobody may change the maps through it.
+    pub read_only: bool,
+    /// The pod's fsGroup; without one, root's.
+    pub group: u32,
+}
+
+impl Publication {
+    /// Understands a request.
+    ///
+    /// # Errors
+    /// [`CsiError::Invalid`], with what is wrong.
+    pub fn parse(request: &v1::NodePublishVolumeRequest) -> Result<Self, CsiError> {
+        let volume = VolumeId::parse(&request.volume_id)?;
+        let target = target(&request.target_path)?;
+        let group = capability(request.volume_capability.as_ref())?;
+        let context = &request.volume_context;
+        if context.get(EPHEMERAL).is_some_and(|value| value == "false") {
+            return invalid(
+                "volumes of this driver live as long as their pod: write it as an inline `csi` volume of the pod, not as a PersistentVolume",
+            );
+        }
+        let unknown = |key: &&String| key.starts_with(OURS) && ![PROGRAM, MAPS].contains(&key.as_str());
+        if let Some(key) = context.keys().filter(unknown).min() {
+            return invalid(format!(
+                "volume attribute \"{key}\" is not known; there are {PROGRAM} and {MAPS}"
+            ));
+        }
+        let program = context.get(PROGRAM).map_or("", |name| name.trim());
+        if program.is_empty() {
+            return invalid(format!(
+                "volume attribute {PROGRAM} is missing: the name of the application whose maps the pod wants"
+            ));
+        }
+        Ok(Self {
+            volume,
+            target,
+            program: program.to_owned(),
+            maps: maps(context.get(MAPS).map_or("", String::as_str))?,
+            read_only: request.readonly,
+            group,
+        })
+    }
+}
+
+/// The path of a request.
+pub fn target(text: &str) -> Result<PathBuf, CsiError> {
+    let path = Path::new(text);
+    let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if !path.is_absolute() || !is_plain || path.file_name().is_none() {
+        return invalid(format!(
+            "target path \"{text}\" is not an absolute path of a folder, without \"..\""
+        ));
+    }
+    Ok(path.to_owned())
+}
+
+/// Checks how the volume is to be used, and returns its group.
+fn capability(capability: Option<&v1::VolumeCapability>) -> Result<u32, CsiError> {
+    let Some(capability) = capability else { return invalid("the request has no volume capability") };
+    let mount = match &capability.access_type {
+        Some(AccessType::Mount(mount)) => mount,
+        Some(AccessType::Block(_)) => return invalid("maps are files in a folder, not a block device"),
+        None => return invalid("the volume capability says neither mount nor block"),
+    };
+    // What a kubelet fills in by itself where a pod names nothing is no mistake of the pod's.
+    if !["", "bpf"].contains(&mount.fs_type.as_str()) {
+        return invalid(format!("fsType \"{}\" cannot be had: volumes of maps are a bpffs", mount.fs_type));
+    }
+    if let Some(flag) = mount.mount_flags.first() {
+        return invalid(format!("mount flag \"{flag}\" cannot be had: this driver takes none"));
+    }
+    let mode = capability.access_mode.unwrap_or_default().mode();
+    if !matches!(mode, Mode::SingleNodeWriter | Mode::SingleNodeSingleWriter | Mode::SingleNodeMultiWriter) {
+        return invalid(format!(
+            "access mode {} cannot be had: a volume of maps is for writers on one node",
+            mode.as_str_name()
+        ));
+    }
+    let group = &mount.volume_mount_group;
+    match group.parse() {
+        _ if group.is_empty() => Ok(0),
+        // The largest number means "leave it as it is" to the kernel.
+        Ok(number) if number != u32::MAX => Ok(number),
+        _ => invalid(format!("volume mount group \"{group}\" is not the number of a group")),
+    }
+}
+
+fn maps(text: &str) -> Result<Vec<String>, CsiError> {
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if text.trim().is_empty() {
+        return invalid(format!(
+            "volume attribute {MAPS} is missing: the names of the maps, with commas between them"
+        ));
+    }
+    if names.len() > MOST_MAPS {
+        return invalid(format!("{MAPS} names {} maps; the most are {MOST_MAPS}", names.len()));
+    }
+    let mut seen = BTreeSet::new();
+    for name in &names {
+        file_name("map name", name)?;
+        if name.contains('.') {
+            return invalid(format!(
+                "map name \"{name}\" has a dot: a bpffs takes none, and maps of global variables are not given out"
+            ));
+        }
+        if !seen.insert(name) {
+            return invalid(format!("{MAPS} names \"{name}\" twice"));
+        }
+    }
+    Ok(names)
+}
+
+fn file_name(what: &str, text: &str) -> Result<(), CsiError> {
+    let problem = match text {
+        "" => "is empty",
+        "." | ".." => "is not a name of its own",
+        _ if text.contains('/') => "has a slash",
+        _ if text.chars().any(char::is_control) => "has control characters",
+        _ if text.len() > LONGEST_NAME => "is longer than 255 bytes",
+        _ => return Ok(()),
+    };
+    invalid(format!("{what} \"{}\" {problem}", text.escape_debug()))
+}
+
+fn invalid<T>(message: impl Into<String>) -> Result<T, CsiError> {
+    Err(CsiError::Invalid(message.into()))
+}

@@ -1,0 +1,64 @@
+//! Takes volumes away: asked for by the kubelet, or because what is there is of no use any more.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use bpfmand_kernel::Mount;
+
+use crate::volumes::resolve;
+use crate::{CsiError, Maps, VolumeId, Volumes};
+
+impl<M: Maps> Volumes<M> {
+    /// Takes a volume away from its target and removes both its folders. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// Something that this driver did not mount is at the target, another call works on the volume, or the kernel
+    /// refuses.
+    pub fn unpublish(&self, volume: &VolumeId, target: &Path) -> Result<(), CsiError> {
+        let _held = self.held.take(volume)?;
+        let table = self.mounts.table()?;
+        if let Some(target) = resolve(target)? {
+            self.leave_target(&table, volume, &target)?;
+            self.step("unpublish", "remove the target");
+            remove_folder(&target)?;
+        }
+        self.take_down(&table, volume)
+    }
+
+    /// Unmounts a volume at its target.
+    pub(crate) fn leave_target(
+        &self,
+        table: &[Mount],
+        volume: &VolumeId,
+        target: &Path,
+    ) -> Result<(), CsiError> {
+        for _mount in self.mounts_at(table, volume, target)? {
+            self.step("unpublish", "unmount the target");
+            self.mounts.unmount(target)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a volume's own bpffs and folder, whatever is there of them.
+    pub(crate) fn take_down(&self, table: &[Mount], volume: &VolumeId) -> Result<(), CsiError> {
+        let folder = self.folder_of(volume);
+        for _mount in self.mounts_at(table, volume, &folder)? {
+            self.step("unpublish", "unmount the volume");
+            self.mounts.unmount(&folder)?;
+        }
+        self.step("unpublish", "remove the volume's folder");
+        remove_folder(&folder)
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<(), CsiError> {
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done.map_err(|source| CsiError::Files {
+            action: "remove folder",
+            path: folder.to_owned(),
+            source,
+        }),
+    }
+}

@@ -1,0 +1,109 @@
+//! All volumes of this node: where they are, and whose a mount is.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bpfmand_engine::{NoObserver, StepObserver};
+use bpfmand_kernel::{Mount, Mounts};
+
+use crate::held::HeldVolumes;
+use crate::{CsiError, DRIVER, Maps, VolumeId};
+
+/// Only root looks at volumes here; pods see them at their targets.
+const FOLDER_MODE: u32 = 0o700;
+
+/// The volumes of this node. Every method may be called from many threads, and blocks.
+pub struct Volumes<M: Maps> {
+    pub(crate) maps: Arc<M>,
+    pub(crate) mounts: Arc<dyn Mounts>,
+    pub(crate) held: HeldVolumes,
+    observer: Arc<dyn StepObserver>,
+    folder: PathBuf,
+}
+
+impl<M: Maps> Volumes<M> {
+    /// Volumes below a folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(folder: &Path, maps: Arc<M>, mounts: Arc<dyn Mounts>) -> Result<Self, CsiError> {
+        let fail = |action, source| CsiError::Files { action, path: folder.to_owned(), source };
+        // The folder above is the socket's, too.
+        let above = folder.parent().map_or(Ok(()), fs::create_dir_all);
+        let made =
+            above.and_then(|()| fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder));
+        made.map_err(|source| fail("create folder", source))?;
+        // The table of mounts has paths without symbolic links.
+        let folder = folder.canonicalize().map_err(|source| fail("find", source))?;
+        Ok(Self { maps, mounts, held: HeldVolumes::default(), observer: Arc::new(NoObserver), folder })
+    }
+
+    /// Tells somebody of every step.
+    #[must_use]
+    pub fn with_observer(self, observer: Arc<dyn StepObserver>) -> Self {
+        Self { observer, ..self }
+    }
+
+    pub(crate) fn step(&self, operation: &'static str, step: &'static str) {
+        self.observer.before(operation, step);
+    }
+
+    /// The folder of all volumes.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where a volume's own bpffs is mounted.
+    pub(crate) fn folder_of(&self, volume: &VolumeId) -> PathBuf {
+        self.folder.join(volume.as_str())
+    }
+
+    /// The mounts of a volume at a path, which is its target or its folder.
+    ///
+    /// # Errors
+    /// There is another mount as well.
+    pub(crate) fn mounts_at<'t>(
+        &self,
+        table: &'t [Mount],
+        volume: &VolumeId,
+        at: &Path,
+    ) -> Result<Vec<&'t Mount>, CsiError> {
+        let folder = self.folder_of(volume);
+        let source = source(volume);
+        let is_ours = |mount: &Mount| {
+            let same_device = |own: &Mount| own.point == folder && own.device == mount.device;
+            // By its device: v0.6.0 gave its mounts no name.
+            mount.file_system == "bpf" && (mount.source == source || table.iter().any(same_device))
+        };
+        let here: Vec<&Mount> = table.iter().filter(|mount| mount.point == at).collect();
+        match here.iter().find(|mount| !is_ours(mount)) {
+            None => Ok(here),
+            Some(foreign) => Err(CsiError::Foreign {
+                volume: volume.to_string(),
+                target: at.to_owned(),
+                file_system: foreign.file_system.clone(),
+                source_name: foreign.source.clone(),
+            }),
+        }
+    }
+}
+
+/// By which word the table of mounts names a volume.
+pub fn source(volume: &VolumeId) -> String {
+    format!("{DRIVER}/{volume}")
+}
+
+/// A target as the table of mounts has it: its parent without symbolic links. None if the parent is not there.
+pub fn resolve(target: &Path) -> Result<Option<PathBuf>, CsiError> {
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(CsiError::Target { target: target.to_owned(), why: "it names no folder".to_owned() });
+    };
+    match parent.canonicalize() {
+        Ok(parent) => Ok(Some(parent.join(name))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CsiError::Files { action: "find", path: parent.to_owned(), source }),
+    }
+}
