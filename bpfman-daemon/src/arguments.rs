@@ -35,9 +35,18 @@ pub struct Arguments {
     /// End after this many seconds without a request; 0 means never.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub timeout: u64,
-    /// Accepted for the sake of existing deployments; this version serves no CSI driver yet.
+    /// Serve the CSI node plugin csi.bpfman.io, on csi/csi.sock in the runtime folder.
     #[arg(long)]
     pub csi_support: bool,
+    /// How the cluster calls this node; the CSI plugin needs it.
+    #[arg(long, env = "KUBE_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// The kubelet's folder plugins_registry, if the CSI plugin is to register itself there.
+    #[arg(long, value_name = "DIR")]
+    pub csi_registration_dir: Option<PathBuf>,
+    /// The CSI plugin's socket as the kubelet sees it [default: as the daemon does]
+    #[arg(long, value_name = "PATH")]
+    pub csi_kubelet_socket: Option<PathBuf>,
     /// What to log: a level, or a list such as "info,bpfmand_engine=debug" [default: info].
     #[arg(long, env = "BPFMAN_LOG", value_name = "FILTER")]
     pub log: Option<String>,

@@ -13,6 +13,7 @@ use bpfmand_store::EngineKind;
 use serde::Deserialize;
 
 use crate::arguments::Arguments;
+use crate::csi_settings::{CsiSettings, CsiTable};
 use crate::group;
 use crate::policy::read_root_file;
 use crate::registries::{self, ImagesTable, RegistryTable};
@@ -61,8 +62,8 @@ pub struct Config {
     pub log: String,
     /// Log as JSON lines.
     pub log_as_json: bool,
-    /// `--csi-support` was given.
-    pub csi_asked: bool,
+    /// The CSI plugin, if it is asked for.
+    pub csi: Option<CsiSettings>,
 }
 
 /// `bpfman.toml`. Keys that are not known are left alone: files of other versions have others.
@@ -77,6 +78,7 @@ struct File {
     chains: ChainsTable,
     watch: WatchTable,
     logging: LoggingTable,
+    csi: CsiTable,
     images: ImagesTable,
     registries: BTreeMap<String, RegistryTable>,
 }
@@ -174,6 +176,7 @@ impl Config {
                 bail!("{flag} \"{}\" is not an absolute path", folder.display());
             }
         }
+        let csi = CsiSettings::merge(arguments, file.csi, &runtime)?;
         let level = file.logging.level.unwrap_or_else(|| "info".to_owned());
         Ok(Self {
             images: arguments.image_cache_dir.clone().unwrap_or_else(|| state.join("images")),
@@ -235,7 +238,7 @@ impl Config {
                     bail!("configuration: logging.format \"{other}\" is neither \"text\" nor \"json\"")
                 }
             },
-            csi_asked: arguments.csi_support,
+            csi,
         })
     }
 

@@ -2,6 +2,8 @@
 
 mod arguments;
 mod config;
+mod csi;
+mod csi_settings;
 mod group;
 mod images;
 mod logging;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, Paths};
 use bpfmand_core::Selector;
-use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, ProgramSource, SCHEMA};
+use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, ProgramSource, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_store::{Options, Store};
@@ -17,6 +17,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use crate::config::Config;
+use crate::csi::Csi;
 use crate::images::RegistryImages;
 use crate::policy::PolicySource;
 use crate::watch::Watcher;
@@ -45,9 +46,6 @@ fn allow_descriptors() {
 /// Runs until a signal, or until idle for too long.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
-    if config.csi_asked {
-        tracing::warn!("--csi-support was given, but this version serves no CSI driver yet");
-    }
     allow_descriptors();
     let policy = PolicySource::open(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -74,12 +72,18 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     options.counters = config.counters;
     options.owner_budget = config.owner_budget;
+    let observer: Arc<dyn StepObserver>;
+    #[cfg(not(debug_assertions))]
+    {
+        observer = Arc::new(bpfmand_engine::NoObserver);
+    }
     #[cfg(debug_assertions)]
     let steps = Arc::new(crate::step_kill::StepKill::from_environment());
     #[cfg(debug_assertions)]
     {
-        options.observer = steps.clone();
+        observer = steps.clone();
     }
+    options.observer = Arc::clone(&observer);
     let engine = Arc::new(Engine::open(kernel, options)?);
     let report = engine.recover().context("cannot compare the records with the kernel")?;
     for problem in &report.problems {
@@ -93,6 +97,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         problems = report.problems.len(),
         "records and kernel agree"
     );
+    let csi = config.csi.as_ref().map(|settings| Csi::open(settings, &engine, observer)).transpose()?;
     #[cfg(debug_assertions)]
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
@@ -106,8 +111,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     if let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");
     }
-    let follows = || engine.has_matchings();
-    let result = runtime.block_on(serve(config, &api, follows));
+    // A kubelet may call at any time.
+    let is_needed = || config.csi.is_some() || engine.has_matchings();
+    let result = runtime.block_on(serve(config, &api, csi, is_needed));
     drop(watcher);
     runtime.shutdown_timeout(GRACE);
     if let Err(error) = engine.close() {
@@ -116,12 +122,18 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     result
 }
 
-async fn serve(config: &Config, api: &Api<LinuxKernel>, is_needed: impl Fn() -> bool) -> anyhow::Result<()> {
+async fn serve(
+    config: &Config,
+    api: &Api<LinuxKernel>,
+    csi: Option<Csi>,
+    is_needed: impl Fn() -> bool,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     let socket = socket::open(&config.socket, config.socket_group)?;
     let listener = UnixListener::from_std(socket.listener)?;
+    let csi = csi.map(Csi::serve).transpose()?;
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "systemd was not told that the daemon is ready");
     }
@@ -157,7 +169,12 @@ async fn serve(config: &Config, api: &Api<LinuxKernel>, is_needed: impl Fn() -> 
     let _still_there = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     api.end_streams();
     drop(stop);
-    let result = tokio::time::timeout(GRACE, server).await;
+    let end_csi = async {
+        if let Some(csi) = csi {
+            csi.end(GRACE).await;
+        }
+    };
+    let (result, ()) = tokio::join!(tokio::time::timeout(GRACE, server), end_csi);
     if socket.ours
         && let Err(error) = std::fs::remove_file(&config.socket)
     {

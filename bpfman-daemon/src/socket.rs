@@ -27,6 +27,11 @@ pub fn open(path: &Path, group: Option<u32>) -> anyhow::Result<Socket> {
         listener.set_nonblocking(true)?;
         return Ok(Socket { listener, ours: false });
     }
+    Ok(Socket { listener: make(path, group)?, ours: true })
+}
+
+/// Makes a listening socket at `path` with mode 0660, of this group if one is given.
+pub fn make(path: &Path, group: Option<u32>) -> anyhow::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make folder {}", folder.display()))?;
     }
@@ -41,7 +46,7 @@ pub fn open(path: &Path, group: Option<u32>) -> anyhow::Result<Socket> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     listener.set_nonblocking(true)?;
-    Ok(Socket { listener, ours: true })
+    Ok(listener)
 }
 
 /// Removes the socket of a daemon that is gone. One that answers belongs to a daemon that lives.

@@ -118,9 +118,14 @@ impl Daemon {
             }
         };
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        for variable in
-            ["BPFMAN_TEST_KILL_AT", "BPFMAN_TEST_STEPS", "BPFMAN_STATE_DIR", "BPFMAN_LOG", "RUST_LOG"]
-        {
+        for variable in [
+            "BPFMAN_TEST_KILL_AT",
+            "BPFMAN_TEST_STEPS",
+            "BPFMAN_STATE_DIR",
+            "BPFMAN_LOG",
+            "RUST_LOG",
+            "KUBE_NODE_NAME",
+        ] {
             command.env_remove(variable);
         }
         command

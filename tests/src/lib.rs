@@ -15,9 +15,11 @@
 pub mod binaries;
 pub mod command;
 pub mod compile;
+pub mod csi;
 pub mod daemon;
 pub mod flood;
 pub mod kernel;
+pub mod mount_namespace;
 pub mod network;
 pub mod proxy;
 pub mod registry;
@@ -30,5 +32,6 @@ pub mod wire;
 
 pub use command::Outcome;
 pub use daemon::{Daemon, Launch};
+pub use mount_namespace::MountNamespace;
 pub use network::Network;
 pub use wire::Wire;

@@ -234,7 +234,8 @@ fn the_launch_forms_of_older_deployments_are_taken() {
     for flags in [&["serve"][..], &["--csi-support"], &["serve", "--csi-support", "--timeout", "0"]] {
         let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
         // Flags come last here, and the word first: both orders work.
-        let daemon = Daemon::start_with(&Launch { flags, ..Launch::default() });
+        let environment = vec![("KUBE_NODE_NAME".to_owned(), "node".to_owned())];
+        let daemon = Daemon::start_with(&Launch { flags, environment, ..Launch::default() });
         assert_eq!(daemon.bpfman("list programs -q").success(), "");
     }
 }

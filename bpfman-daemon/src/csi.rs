@@ -1,0 +1,96 @@
+//! The CSI node plugin on its own socket, and its registration with the kubelet.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bpfmand_csi::{IdentityService, NodeService, Registrar, Volumes, connections, keep_registered};
+use bpfmand_engine::{Engine, StepObserver};
+use bpfmand_kernel::linux::{LinuxKernel, LinuxMounts};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+
+use crate::csi_settings::CsiSettings;
+use crate::socket;
+
+/// The plugin, not yet served.
+pub struct Csi {
+    settings: CsiSettings,
+    engine: Arc<Engine<LinuxKernel>>,
+    volumes: Arc<Volumes<Engine<LinuxKernel>>>,
+}
+
+impl Csi {
+    /// Takes down what an earlier daemon left of volumes.
+    pub fn open(
+        settings: &CsiSettings,
+        engine: &Arc<Engine<LinuxKernel>>,
+        observer: Arc<dyn StepObserver>,
+    ) -> anyhow::Result<Self> {
+        let volumes = Volumes::open(&settings.volumes, Arc::clone(engine), Arc::new(LinuxMounts))?;
+        let recovered = volumes.recover().context("cannot look for volumes of an earlier daemon")?;
+        for problem in &recovered.problems {
+            tracing::warn!("not mended: {problem}");
+        }
+        tracing::info!(kept = recovered.kept, removed = recovered.removed, "volumes of pods");
+        let volumes = Arc::new(volumes.with_observer(observer));
+        Ok(Self { settings: settings.clone(), engine: Arc::clone(engine), volumes })
+    }
+
+    /// Listens.
+    pub fn serve(self) -> anyhow::Result<ServedCsi> {
+        // The kubelet's alone: whoever may use the daemon has no business here.
+        let listener = UnixListener::from_std(socket::make(&self.settings.socket, None)?)?;
+        let (end, ended) = watch::channel(false);
+        let routes = Server::builder()
+            .add_service(IdentityService::serve(self.engine))
+            .add_service(NodeService::serve(self.volumes, self.settings.node_id.clone()));
+        let mut told = ended.clone();
+        let server = tokio::spawn(async move {
+            let end = async move {
+                let _told = told.changed().await;
+            };
+            if let Err(error) = routes.serve_with_incoming_shutdown(connections(listener), end).await {
+                tracing::error!(%error, "the CSI driver is served no more");
+            }
+        });
+        let registration = self.settings.registration.map(|folder| {
+            let endpoint = self.settings.kubelet_socket.display().to_string();
+            tokio::spawn(keep_registered(Registrar { folder, endpoint }, ended))
+        });
+        tracing::info!(socket = %self.settings.socket.display(), node = self.settings.node_id, "serving the CSI driver");
+        Ok(ServedCsi {
+            end,
+            tasks: std::iter::once(server).chain(registration).collect(),
+            socket: self.settings.socket,
+        })
+    }
+}
+
+/// The plugin while it is served.
+pub struct ServedCsi {
+    end: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    socket: PathBuf,
+}
+
+impl ServedCsi {
+    /// Ends it, within so long. Volumes stay: pods have them.
+    pub async fn end(self, grace: Duration) {
+        let _nobody_listens = self.end.send(true);
+        let all = async {
+            for task in self.tasks {
+                let _panicked = task.await;
+            }
+        };
+        if tokio::time::timeout(grace, all).await.is_err() {
+            tracing::debug!("a kubelet keeps its connection to the CSI driver open");
+        }
+        if let Err(error) = std::fs::remove_file(&self.socket) {
+            tracing::warn!(%error, "the socket of the CSI driver stays behind");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+#define _GNU_SOURCE
+// What a container does with a map of a volume: opens its pin and reads or writes the first entry of an array of 8-byte
+// values. `map_pin PIN read` opens it for reading alone, `map_pin PIN write NUMBER` for both, by bpf(2) without any
+// library. Writes the number, or the failed step and its errno.
+#include <errno.h>
+#include <linux/bpf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int failed(const char *step)
+{
+    printf("%s: %s\n", step, strerrorname_np(errno));
+    return 1;
+}
+
+int main(int count, char **words)
+{
+    int writes = count == 4 && !strcmp(words[2], "write");
+    unsigned int key = 0;
+    unsigned long long value = writes ? strtoull(words[3], NULL, 10) : 0;
+    union bpf_attr open = {}, access = {};
+
+    if (!writes && (count != 3 || strcmp(words[2], "read")))
+        return 2;
+    open.pathname = (unsigned long)words[1];
+    open.file_flags = writes ? 0 : BPF_F_RDONLY;
+    access.map_fd = syscall(SYS_bpf, BPF_OBJ_GET, &open, sizeof open);
+    if ((int)access.map_fd < 0)
+        return failed("open");
+    access.key = (unsigned long)&key;
+    access.value = (unsigned long)&value;
+    if (syscall(SYS_bpf, writes ? BPF_MAP_UPDATE_ELEM : BPF_MAP_LOOKUP_ELEM, &access, sizeof access) < 0)
+        return failed(words[2]);
+    printf("%llu\n", value);
+    return 0;
+}

@@ -1,0 +1,70 @@
+//! A mount namespace of its own: what is mounted there is nowhere else, and goes with it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A mount namespace, kept by a process that does nothing else.
+#[derive(Debug)]
+pub struct MountNamespace {
+    keeper: Child,
+}
+
+impl MountNamespace {
+    /// A new one, with all mounts of this one and none of its later ones.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut keeper = Command::new("unshare")
+            .args(["--mount", "sh", "-c", "echo ready; exec sleep infinity"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Self { keeper }
+    }
+
+    /// Words that run what follows inside.
+    #[must_use]
+    pub fn wrapper(&self) -> Vec<String> {
+        vec!["nsenter".to_owned(), format!("--mount=/proc/{}/ns/mnt", self.keeper.id())]
+    }
+
+    /// A command that runs inside.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let wrapper = self.wrapper();
+        let mut command = Command::new(&wrapper[0]);
+        command.args(&wrapper[1..]).arg(program.as_ref());
+        command
+    }
+
+    /// A path inside, as it is reached from outside.
+    #[must_use]
+    pub fn path(&self, inside: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
+        root.join(inside.strip_prefix("/").expect("an absolute path"))
+    }
+
+    /// Lines of the table of mounts that contain a text.
+    #[must_use]
+    pub fn mounts(&self, text: &str) -> Vec<String> {
+        let table = std::fs::read_to_string(format!("/proc/{}/mountinfo", self.keeper.id())).unwrap();
+        table.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+}
+
+impl Default for MountNamespace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for MountNamespace {
+    fn drop(&mut self) {
+        let _gone = self.keeper.kill();
+        let _gone = self.keeper.wait();
+    }
+}
