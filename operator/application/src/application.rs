@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bytecode::ByteCode;
 use super::condition::conditions;
+use super::global_data;
 use super::pods::selector;
 use super::program::{ClusterProgram, Program};
 use super::rollout::{Rollout, RolloutStatus};
@@ -23,11 +24,14 @@ use super::summary::Summary;
     version = "v1alpha1",
     kind = "ClusterBpfApplication",
     plural = "clusterbpfapplications",
+    shortname = "cbpfapp",
     status = "ApplicationStatus",
     derive = "PartialEq",
     doc = "eBPF programs of one object, loaded on selected nodes and attached anywhere on them.",
     printcolumn(name = "NodeSelector", type_ = "string", json_path = ".spec.nodeSelector"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[0].reason"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.summary.ready"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.rollout.phase"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -48,12 +52,15 @@ pub struct ClusterBpfApplicationSpec {
     version = "v1alpha1",
     kind = "BpfApplication",
     plural = "bpfapplications",
+    shortname = "bpfapp",
     namespaced,
     status = "ApplicationStatus",
     derive = "PartialEq",
     doc = "eBPF programs of one object, loaded on selected nodes and attached within pods of this namespace.",
     printcolumn(name = "NodeSelector", type_ = "string", json_path = ".spec.nodeSelector"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[0].reason"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.summary.ready"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.rollout.phase"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -76,7 +83,7 @@ pub struct ApplicationCommon {
     /// Where the programs come from.
     pub byte_code: ByteCode,
     /// Values of global variables: their bytes, as base64, in the byte order of the nodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "global_data::read")]
     #[schemars(schema_with = "bytes_by_name")]
     pub global_data: Option<BTreeMap<String, ByteString>>,
     /// Accepted and not used.

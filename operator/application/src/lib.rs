@@ -17,6 +17,7 @@ pub mod check;
 pub mod condition;
 pub mod config;
 pub mod crd;
+mod global_data;
 pub mod interface;
 pub mod name;
 pub mod orders;

@@ -38,24 +38,24 @@ fn set(names: &str) -> BTreeSet<String> {
 #[test]
 fn kinds_names_and_scopes() {
     let expected = [
-        ("ClusterBpfApplication", "clusterbpfapplications", "Cluster"),
-        ("BpfApplication", "bpfapplications", "Namespaced"),
-        ("ClusterBpfApplicationState", "clusterbpfapplicationstates", "Cluster"),
-        ("BpfApplicationState", "bpfapplicationstates", "Namespaced"),
-        ("Config", "configs", "Cluster"),
+        ("ClusterBpfApplication", "clusterbpfapplications", "Cluster", "cbpfapp"),
+        ("BpfApplication", "bpfapplications", "Namespaced", "bpfapp"),
+        ("ClusterBpfApplicationState", "clusterbpfapplicationstates", "Cluster", "cbpfappstate"),
+        ("BpfApplicationState", "bpfapplicationstates", "Namespaced", "bpfappstate"),
+        ("Config", "configs", "Cluster", ""),
     ];
     let all = &*DEFINITIONS;
     assert_eq!(all.len(), expected.len());
-    for (crd, (kind, plural, scope)) in all.iter().zip(expected) {
+    for (crd, (kind, plural, scope, short)) in all.iter().zip(expected) {
         assert_eq!(crd["metadata"]["name"], format!("{plural}.bpfman.io"));
         let spec = &crd["spec"];
         assert_eq!((&spec["group"], &spec["scope"]), (&json!("bpfman.io"), &json!(scope)));
         assert_eq!(spec["names"]["kind"], kind);
         assert_eq!(spec["names"]["plural"], plural);
         assert_eq!(spec["names"]["singular"], kind.to_lowercase());
-        assert!(
-            words(&spec["names"]["shortNames"]).is_empty() && words(&spec["names"]["categories"]).is_empty()
-        );
+        // The published definitions have no short names.
+        assert_eq!(words(&spec["names"]["shortNames"]), set(short));
+        assert!(words(&spec["names"]["categories"]).is_empty());
         let [version] = spec["versions"].as_array().unwrap().as_slice() else { panic!("{kind}") };
         assert_eq!(version["name"], "v1alpha1");
         assert_eq!((&version["served"], &version["storage"]), (&json!(true), &json!(true)));
@@ -77,10 +77,13 @@ fn printer_columns() {
     };
     let (status, age) = (("Status", ".status.conditions[0].reason"), ("Age", ".metadata.creationTimestamp"));
     for kind in ["ClusterBpfApplication", "BpfApplication"] {
-        assert_eq!(columns(kind), pairs(&[("NodeSelector", ".spec.nodeSelector"), status, age]));
+        let ours = [("Ready", ".status.summary.ready"), ("Phase", ".status.rollout.phase")];
+        let columns = columns(kind);
+        assert_eq!(columns, pairs(&[("NodeSelector", ".spec.nodeSelector"), status, ours[0], ours[1], age]));
     }
     for kind in ["ClusterBpfApplicationState", "BpfApplicationState"] {
-        assert_eq!(columns(kind), pairs(&[("Node", ".status.node"), status, age]));
+        let ours = [("Kernel", ".status.kernel"), ("Revision", ".status.observedRevision")];
+        assert_eq!(columns(kind), pairs(&[("Node", ".status.node"), status, ours[0], ours[1], age]));
     }
     assert_eq!(columns("Config"), pairs(&[age]));
 }

@@ -36,12 +36,15 @@ pub enum AppLoadStatus {
     version = "v1alpha1",
     kind = "ClusterBpfApplicationState",
     plural = "clusterbpfapplicationstates",
+    shortname = "cbpfappstate",
     no_spec,
     status = "ClusterBpfApplicationStateStatus",
     derive = "PartialEq",
     doc = "A ClusterBpfApplication on one node. Written by the node's agent.",
     printcolumn(name = "Node", type_ = "string", json_path = ".status.node"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[0].reason"),
+    printcolumn(name = "Kernel", type_ = "string", json_path = ".status.kernel", priority = 1),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.observedRevision", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct ClusterBpfApplicationStateFields {}
@@ -54,6 +57,7 @@ pub struct ClusterBpfApplicationStateFields {}
     version = "v1alpha1",
     kind = "BpfApplicationState",
     plural = "bpfapplicationstates",
+    shortname = "bpfappstate",
     namespaced,
     no_spec,
     status = "BpfApplicationStateStatus",
@@ -61,6 +65,8 @@ pub struct ClusterBpfApplicationStateFields {}
     doc = "A BpfApplication on one node. Written by the node's agent.",
     printcolumn(name = "Node", type_ = "string", json_path = ".status.node"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[0].reason"),
+    printcolumn(name = "Kernel", type_ = "string", json_path = ".status.kernel", priority = 1),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.observedRevision", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct BpfApplicationStateFields {}
