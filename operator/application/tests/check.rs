@@ -100,6 +100,8 @@ fn good_manifests_have_no_problems() {
     assert_eq!(problems(&namespaced()), [""; 0]);
     // An explicit null is no value, as for the API server.
     assert_eq!(check::manifest(&with(cluster(), "/spec/globalData", json!(null))), []);
+    // Bytes may be listed.
+    assert_eq!(problems(&with(cluster(), "/spec/globalData/sampling", json!([1, 0, 0, 255]))), [""; 0]);
 }
 
 #[test]
@@ -115,6 +117,7 @@ fn each_field_of_a_cluster_application_is_held_against_its_rule() {
             json!([]),
             "spec.nodeSelector.matchExpressions[0].values: In needs at least one value",
         ),
+        ("/spec/globalData/sampling", json!([1, 256]), "spec.globalData.sampling: [1,256] is not a text"),
         ("/spec/byteCode/path", json!("/opt/x.o"), "spec.byteCode: it has 2 entries: exactly 1 is allowed"),
         (
             "/spec/byteCode/image/url",

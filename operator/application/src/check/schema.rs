@@ -66,8 +66,18 @@ fn any(found: &mut Found, path: &str, schema: &Value, value: &Value) {
             integer(found, path, schema, number.as_i64().unwrap_or_default());
         }
         (Some("number"), Value::Number(_)) | (Some("boolean"), Value::Bool(_)) | (None, _) => {}
+        // The API server lets these through, and they are read (see `global_data`).
+        (Some("string"), Value::Array(items)) if is_byte(schema) && items.iter().all(is_one_byte) => {}
         (Some(kind), _) => found.add(path, format!("{} is not {}", shown(value), named(kind))),
     }
+}
+
+fn is_byte(schema: &Value) -> bool {
+    schema.get("format").and_then(Value::as_str) == Some("byte")
+}
+
+fn is_one_byte(value: &Value) -> bool {
+    value.as_u64().is_some_and(|byte| byte <= 255)
 }
 
 fn named(kind: &str) -> &str {
@@ -181,7 +191,7 @@ fn string(found: &mut Found, path: &str, schema: &Value, text: &str) {
     {
         found.add(path, format!("\"{text}\" does not match the pattern {pattern}"));
     }
-    if schema.get("format").and_then(Value::as_str) == Some("byte")
+    if is_byte(schema)
         && serde_json::from_value::<k8s_openapi::ByteString>(Value::String(text.to_owned())).is_err()
     {
         found.add(path, format!("\"{text}\" is not base64"));
