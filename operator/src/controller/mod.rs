@@ -1,7 +1,8 @@
 //! The cluster controller: sums up what nodes say, deploys daemon and agent, and marks nodes.
 //!
 //! Watches ([`watches`]) feed [`memory`]; what an application comes to is worked out by [`summarize`], at most once a
-//! second each ([`coalesce`]), and written only if it differs ([`patch`]). [`run`] is the loop around all of it,
+//! second each ([`coalesce`]), and written only if it differs ([`patch`]); [`rollout`] says
+//! which node runs which revision. [`run`] is the loop around all of it,
 //! [`deploy`] a loop of its own beside it. Several controllers may run; [`leader`] says which one acts.
 
 pub mod act;
@@ -20,6 +21,7 @@ pub mod note;
 pub mod patch;
 pub mod projection;
 pub mod reap;
+pub mod rollout;
 pub mod run;
 pub mod serve;
 mod start;

@@ -18,6 +18,7 @@ use super::memory::Memory;
 use super::note::{Limiter, Note};
 use super::projection::{Application, ApplicationId, Scope};
 use super::reap::reap;
+use super::rollout::round::{Carried, Rollouts, Round};
 use super::summarize::Presence;
 use super::taint::{Decision, decide_all};
 use super::text::Text;
@@ -43,7 +44,7 @@ const AT_A_TIME: usize = 16;
 
 /// A write that is over.
 enum Finished {
-    Application(ApplicationId, Option<Box<Application>>, Written),
+    Application(ApplicationId, Option<Box<Application>>, Carried, Written),
     Lost(Text, Written),
     Mark(Text, Written),
 }
@@ -52,6 +53,9 @@ enum Finished {
 pub struct Controller {
     memory: Memory,
     presence: Presence,
+    rollouts: Rollouts,
+    /// Where revisions of cluster applications are.
+    namespace: String,
     leadership: Leadership,
     deployed: watch::Receiver<Deployed>,
     writer: Writer,
@@ -77,6 +81,7 @@ impl Controller {
     #[must_use]
     pub fn new(
         writer: Writer,
+        namespace: String,
         leadership: Leadership,
         deployed: watch::Receiver<Deployed>,
         presence: Presence,
@@ -84,6 +89,8 @@ impl Controller {
         Self {
             memory: Memory::default(),
             presence,
+            rollouts: Rollouts::default(),
+            namespace,
             leadership,
             deployed,
             writer,
@@ -204,13 +211,14 @@ impl Controller {
         let Some(view) = self.memory.view(&id) else {
             self.applications.forget(&id);
             self.going.remove(&id);
+            self.rollouts.forget(&id);
             if let Some((scope, namespace, name)) = self.names.remove(&id) {
                 self.writer.metrics.application(kind(scope), &namespace, &name, None);
             }
             return;
         };
-        let rollout = view.application.typed_status().rollout;
-        let rollout = view.application.rollout.as_ref().and(rollout);
+        let Round { status: rollout, notes: of_rollout, waits, work } =
+            self.rollouts.round(view, self.presence, now);
         let plan = decide(view, rollout, self.presence, Timestamp::now());
         let application = view.application.clone();
         self.writer.metrics.now(|gauges| gauges.summing_seconds = now.elapsed().as_secs_f64());
@@ -218,6 +226,11 @@ impl Controller {
         self.writer.metrics.application(kind(scope), &namespace, &application.name, Some(&plan.summary));
         self.names.insert(id.clone(), (scope, namespace, application.name.clone()));
         let mut notes = plan.notes;
+        notes.extend(of_rollout);
+        if waits {
+            // A soak or a deadline ends without anything else happening.
+            self.applications.mark_at(now + PAUSE, &id);
+        }
         if let Some(why) = plan.stuck {
             let since = *self.going.entry(id.clone()).or_insert(now);
             if now.saturating_duration_since(since) >= STUCK {
@@ -227,18 +240,25 @@ impl Controller {
             self.applications.mark_at(now + STUCK, &id);
         }
         notes.retain(|note| self.limiter.admit(now, &id, note));
-        if plan.finalizers.is_none() && plan.status.is_none() && notes.is_empty() {
+        if plan.finalizers.is_none() && plan.status.is_none() && notes.is_empty() && work.is_empty() {
             self.applications.done(&id);
             return;
         }
-        let (writer, refused) =
-            (self.writer.clone(), Finished::Application(id.clone(), None, Written::Failed));
+        let (writer, namespace) = (self.writer.clone(), self.namespace.clone());
+        let refused = Finished::Application(id.clone(), None, Carried::default(), Written::Failed);
         self.spawn(refused, async move {
-            let (newest, written) = writer.application(&application, plan.finalizers, plan.status).await;
-            if written == Written::Done {
-                writer.tell(&application, notes).await;
+            let (carried, prepared) = work.prepare(&writer, &namespace, &application).await;
+            if prepared != Written::Done {
+                return Finished::Application(id, None, carried, prepared);
             }
-            Finished::Application(id, newest.map(Box::new), written)
+            let (newest, written) = writer.application(&application, plan.finalizers, plan.status).await;
+            let newest = newest.map(Box::new);
+            if written != Written::Done {
+                return Finished::Application(id, newest, carried, written);
+            }
+            let (carried, finished) = work.finish(&writer, &application, carried).await;
+            writer.tell(&application, notes).await;
+            Finished::Application(id, newest, carried, finished)
         });
     }
 
@@ -284,7 +304,11 @@ impl Controller {
     fn finish(&mut self, finished: Finished) {
         let retry = Instant::now() + RETRY;
         match finished {
-            Finished::Application(id, newest, written) => {
+            Finished::Application(id, newest, carried, written) => {
+                if carried.has_news() {
+                    self.applications.mark(Instant::now(), &id);
+                }
+                self.rollouts.carried(&id, carried, Instant::now());
                 if let Some(newest) = newest {
                     self.memory.written(*newest);
                 }

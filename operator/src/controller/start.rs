@@ -57,7 +57,8 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
         teller: Teller::new(client.clone(), identity),
         metrics: metrics.clone(),
     };
-    let controller = Controller::new(writer, leadership.clone(), deployed, presence).run(events);
+    let controller =
+        Controller::new(writer, flags.namespace.clone(), leadership.clone(), deployed, presence).run(events);
     let deploying = async {
         match images {
             Some(images) => {

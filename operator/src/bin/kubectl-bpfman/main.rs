@@ -1,12 +1,30 @@
 //! `kubectl bpfman`: how applications are doing, node by node, and what to do about it.
+//!
+//! Exit codes: 0 what was asked about is well, 1 it is not, 2 a wrong command line, 3 there is no answer.
 
+use std::io::Write;
+use std::process::ExitCode;
+
+use bpfman_operator::client::{arguments::Arguments, run};
 use clap::Parser;
 
-/// Applications of eBPF programs, over all nodes.
-#[derive(Parser)]
-#[command(name = "kubectl-bpfman", version, arg_required_else_help = true)]
-struct Cli {}
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return no_answer(&error),
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(shown) => match std::io::stdout().write_all(shown.text.as_bytes()) {
+            Ok(()) if shown.well => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::FAILURE,
+            Err(error) => no_answer(&error),
+        },
+        Err(error) => no_answer(&error),
+    }
+}
 
-fn main() {
-    let Cli {} = Cli::parse();
+fn no_answer(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(3)
 }

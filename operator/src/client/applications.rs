@@ -1,0 +1,263 @@
+//! Applications of both scopes as one.
+
+use bpfman_application::application::{ApplicationStatus, BpfApplication, ClusterBpfApplication};
+use bpfman_application::rollout::Rollout;
+use bpfman_application::state::application::{BpfApplicationState, ClusterBpfApplicationState, NodeState};
+use bpfman_application::state::{NODE_LABEL, OWNED_BY_LABEL};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::connect::Session;
+use super::error::ClientError;
+use crate::controller::projection::Scope;
+
+/// An application.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub scope: Scope,
+    pub meta: ObjectMeta,
+    pub selector: LabelSelector,
+    pub rollout: Option<Rollout>,
+    pub status: ApplicationStatus,
+    /// The whole spec.
+    pub spec: Value,
+}
+
+/// What a node says of an application.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub scope: Scope,
+    pub meta: ObjectMeta,
+    pub status: Option<NodeState>,
+    /// Programs that are loaded: name and kernel id.
+    pub programs: Vec<(String, Option<u32>)>,
+}
+
+impl Found {
+    pub fn name(&self) -> &str {
+        self.meta.name.as_deref().unwrap_or_default()
+    }
+
+    pub fn uid(&self) -> &str {
+        self.meta.uid.as_deref().unwrap_or_default()
+    }
+
+    /// As tables name it.
+    pub fn full_name(&self) -> String {
+        match &self.meta.namespace {
+            Some(namespace) => format!("{namespace}/{}", self.name()),
+            None => self.name().to_owned(),
+        }
+    }
+
+    /// As the owner of what is made for it.
+    pub fn owner(&self) -> OwnerReference {
+        let kind = match self.scope {
+            Scope::Cluster => "ClusterBpfApplication",
+            Scope::Namespaced => "BpfApplication",
+        };
+        OwnerReference {
+            api_version: "bpfman.io/v1alpha1".to_owned(),
+            kind: kind.to_owned(),
+            name: self.name().to_owned(),
+            uid: self.uid().to_owned(),
+            ..OwnerReference::default()
+        }
+    }
+}
+
+impl State {
+    pub fn name(&self) -> &str {
+        self.meta.name.as_deref().unwrap_or_default()
+    }
+
+    /// Name of its node.
+    pub fn node(&self) -> &str {
+        let label = self.meta.labels.as_ref().and_then(|labels| labels.get(NODE_LABEL));
+        self.status
+            .as_ref()
+            .map(|status| status.node.as_str())
+            .filter(|node| !node.is_empty())
+            .or(label.map(String::as_str))
+            .unwrap_or_default()
+    }
+
+    /// Whether it belongs to an application.
+    pub fn is_of(&self, application: &Found) -> bool {
+        let owners = self.meta.owner_references.as_deref().unwrap_or_default();
+        owners.iter().any(|owner| owner.uid == application.uid())
+    }
+
+    /// Type of its one condition.
+    pub fn condition(&self) -> &str {
+        let first = self.status.as_ref().and_then(|status| status.conditions.first());
+        first.map_or("Pending", |condition| condition.type_.as_str())
+    }
+}
+
+/// Objects of a kind, by pages, so that no answer is larger than the server likes.
+async fn list<K>(api: Api<K>, params: ListParams, kind: &str) -> Result<Vec<K>, ClientError>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut all = Vec::new();
+    let mut params = params.limit(500);
+    loop {
+        let page = api
+            .list(&params)
+            .await
+            .map_err(|error| ClientError::of(error, &format!("list {kind} objects"), kind))?;
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}
+
+impl Session {
+    /// Namespaced objects: of one namespace, or of all.
+    pub fn namespaced<K>(&self, namespace: Option<&str>) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
+    /// Every application of the cluster, and those of a namespace or of all.
+    pub async fn applications(&self, namespace: Option<&str>) -> Result<Vec<Found>, ClientError> {
+        let mut all = Vec::new();
+        let api: Api<ClusterBpfApplication> = Api::all(self.client.clone());
+        for one in list(api, ListParams::default(), "ClusterBpfApplication").await? {
+            all.push(Found {
+                scope: Scope::Cluster,
+                selector: one.spec.common.node_selector.clone(),
+                rollout: one.spec.common.rollout.clone(),
+                spec: serde_json::to_value(&one.spec).unwrap_or_default(),
+                meta: one.metadata,
+                status: one.status.unwrap_or_default(),
+            });
+        }
+        let api: Api<BpfApplication> = self.namespaced(namespace);
+        for one in list(api, ListParams::default(), "BpfApplication").await? {
+            all.push(Found {
+                scope: Scope::Namespaced,
+                selector: one.spec.common.node_selector.clone(),
+                rollout: one.spec.common.rollout.clone(),
+                spec: serde_json::to_value(&one.spec).unwrap_or_default(),
+                meta: one.metadata,
+                status: one.status.unwrap_or_default(),
+            });
+        }
+        Ok(all)
+    }
+
+    /// One application by the name that a user says.
+    pub async fn application(&self, said: &str) -> Result<Found, ClientError> {
+        let (scope, name) = match said.split_once('/') {
+            Some(("cluster", name)) => (Some(Scope::Cluster), name),
+            Some(("namespaced", name)) => (Some(Scope::Namespaced), name),
+            _ => (None, said),
+        };
+        let all = self.applications(Some(&self.namespace)).await?;
+        let names: Vec<String> = all.iter().map(Found::full_name).collect();
+        let mut found: Vec<Found> = all
+            .into_iter()
+            .filter(|one| one.name() == name && scope.is_none_or(|scope| scope == one.scope))
+            .collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(one), true) => Ok(one),
+            (Some(_), false) => Err(ClientError::TwoApplications(name.to_owned(), self.namespace.clone())),
+            (None, _) => Err(ClientError::NoApplication {
+                name: name.to_owned(),
+                namespace: self.namespace.clone(),
+                others: some_of(&names),
+            }),
+        }
+    }
+
+    /// What nodes say: of one application, or of one node.
+    async fn states(&self, params: ListParams, namespace: Option<&str>) -> Result<Vec<State>, ClientError> {
+        let mut all = Vec::new();
+        let api: Api<ClusterBpfApplicationState> = Api::all(self.client.clone());
+        for one in list(api, params.clone(), "ClusterBpfApplicationState").await? {
+            let programs = one.status.iter().flat_map(|status| &status.programs).map(|one| &one.program);
+            all.push(State {
+                scope: Scope::Cluster,
+                programs: programs.map(|program| (program.name.clone(), program.program_id)).collect(),
+                status: one.status.as_ref().map(|status| status.node.clone()),
+                meta: one.metadata,
+            });
+        }
+        let api: Api<BpfApplicationState> = self.namespaced(namespace);
+        for one in list(api, params, "BpfApplicationState").await? {
+            let programs = one.status.iter().flat_map(|status| &status.programs).map(|one| &one.program);
+            all.push(State {
+                scope: Scope::Namespaced,
+                programs: programs.map(|program| (program.name.clone(), program.program_id)).collect(),
+                status: one.status.as_ref().map(|status| status.node.clone()),
+                meta: one.metadata,
+            });
+        }
+        Ok(all)
+    }
+
+    /// What all nodes say of one application.
+    pub async fn states_of(&self, application: &Found) -> Result<Vec<State>, ClientError> {
+        let params = ListParams::default().labels(&format!("{OWNED_BY_LABEL}={}", application.name()));
+        let mut states = self.states(params, application.meta.namespace.as_deref()).await?;
+        states.retain(|state| state.is_of(application));
+        states.sort_by(|one, other| one.node().cmp(other.node()));
+        Ok(states)
+    }
+
+    /// What one node says of all applications.
+    pub async fn states_on(&self, node: &str) -> Result<Vec<State>, ClientError> {
+        self.states(ListParams::default().labels(&format!("{NODE_LABEL}={node}")), None).await
+    }
+
+    /// Patches annotations of a state object.
+    pub async fn annotate_state(&self, state: &State, patch: &Value) -> Result<(), kube::Error> {
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        match (state.scope, state.meta.namespace.as_deref()) {
+            (Scope::Cluster, _) => {
+                let api: Api<ClusterBpfApplicationState> = Api::all(self.client.clone());
+                api.patch_metadata(state.name(), &params, &patch).await.map(|_| ())
+            }
+            (Scope::Namespaced, namespace) => {
+                let api: Api<BpfApplicationState> = self.namespaced(namespace);
+                api.patch_metadata(state.name(), &params, &patch).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Patches annotations of an application.
+    pub async fn annotate(&self, application: &Found, patch: &Value) -> Result<(), kube::Error> {
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        match application.scope {
+            Scope::Cluster => {
+                let api: Api<ClusterBpfApplication> = Api::all(self.client.clone());
+                api.patch_metadata(application.name(), &params, &patch).await.map(|_| ())
+            }
+            Scope::Namespaced => {
+                let api: Api<BpfApplication> = self.namespaced(application.meta.namespace.as_deref());
+                api.patch_metadata(application.name(), &params, &patch).await.map(|_| ())
+            }
+        }
+    }
+}
+
+/// A few names, for people who mistyped one.
+fn some_of(names: &[String]) -> String {
+    match names {
+        [] => "; there is none at all".to_owned(),
+        names => format!("; there are {}", names.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
+    }
+}

@@ -1,0 +1,98 @@
+//! The command line of `kubectl-bpfman`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Applications of eBPF programs, over all nodes of a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-bpfman", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// Context of the kubeconfig; otherwise the current one.
+    #[arg(long, global = true)]
+    pub context: Option<String>,
+    /// Namespace of namespaced applications; otherwise the context's.
+    #[arg(short, long, global = true)]
+    pub namespace: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show how applications are doing: all in a line each, or one with its causes of failure and its rollout.
+    Status(StatusOptions),
+    /// Show what a node is to run, what it runs, and why it does not.
+    Explain(ExplainOptions),
+    /// Let a rollout go on: end the soak, start the next wave, or accept what failed.
+    Promote(Which),
+    /// Take every node back to the last stable revision.
+    Abort(Which),
+    /// Load what runs today on nodes of a kernel, and discard it: what a kernel upgrade would break.
+    Rehearse(RehearseOptions),
+}
+
+/// Which application.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// Name of the application, `kind/name` if both scopes have one: `cluster/NAME` or `namespaced/NAME`.
+    pub application: String,
+}
+
+/// How to show what was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// For both.
+    Yaml,
+}
+
+/// Of `status`.
+#[derive(Debug, Args)]
+pub struct StatusOptions {
+    /// Only this application.
+    pub application: Option<String>,
+    /// A line for each node.
+    #[arg(long, requires = "application")]
+    pub all: bool,
+    /// Applications of every namespace.
+    #[arg(short = 'A', long, conflicts_with = "application")]
+    pub all_namespaces: bool,
+    /// How to show it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainOptions {
+    /// Name of the node.
+    pub node: String,
+    /// How to show it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Of `rehearse`.
+#[derive(Debug, Args)]
+pub struct RehearseOptions {
+    /// The kernel, as `uname -r` prints it.
+    #[arg(long)]
+    pub kernel: String,
+    /// Every node of that kernel; otherwise one for each chain composition.
+    #[arg(long)]
+    pub every_node: bool,
+    /// Seconds to wait for answers.
+    #[arg(long, default_value_t = 300)]
+    pub timeout: u64,
+    /// Namespace that the operator runs in; otherwise that of the Config object.
+    #[arg(long)]
+    pub operator_namespace: Option<String>,
+    /// How to show it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}

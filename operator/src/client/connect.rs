@@ -1,0 +1,34 @@
+//! The way to the API server.
+
+use std::time::Duration;
+
+use kube::config::KubeConfigOptions;
+use kube::{Client, Config};
+
+use super::arguments::Arguments;
+use super::error::ClientError;
+
+/// A client, and the namespace that is meant when none is said.
+pub struct Session {
+    pub client: Client,
+    pub namespace: String,
+}
+
+impl Session {
+    /// By the kubeconfig, or by the pod's own account within a cluster.
+    pub async fn open(arguments: &Arguments) -> Result<Self, ClientError> {
+        let unusable = |error: &dyn std::fmt::Display| ClientError::Configuration(error.to_string());
+        let mut config = match &arguments.context {
+            Some(context) => {
+                let options =
+                    KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
+                Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))?
+            }
+            None => Config::infer().await.map_err(|error| unusable(&error))?,
+        };
+        config.connect_timeout = Some(Duration::from_secs(10));
+        let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| unusable(&error))?;
+        Ok(Self { client, namespace })
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong, and what to do next.
+
+use thiserror::Error;
+
+/// Why a command gave no answer.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// No kubeconfig, or none that can be used.
+    #[error(
+        "no way to an API server: {0}\nSet KUBECONFIG or --context; `kubectl config get-contexts` lists what there is."
+    )]
+    Configuration(String),
+    /// The API server did not answer.
+    #[error("the API server did not answer when asked to {0}: {1}\nCheck with `kubectl get --raw /readyz`.")]
+    Away(String, String),
+    /// The user may not.
+    #[error(
+        "you may not {0}: {1}\nAsk for the ClusterRole that has it; `kubectl auth can-i --list` shows what you have."
+    )]
+    Denied(String, String),
+    /// The kinds are not there.
+    #[error(
+        "the cluster does not know {0}: its definitions are not installed\nInstall them: `bpfman-operator crds | kubectl apply --server-side -f -`."
+    )]
+    NoDefinitions(String),
+    /// The server refused.
+    #[error("the API server refused to {0}: {1}")]
+    Refused(String, String),
+    /// No such application.
+    #[error(
+        "no application `{name}`, neither of the cluster nor in namespace `{namespace}`{others}\n`kubectl bpfman status -A` lists all there are."
+    )]
+    NoApplication {
+        /// What was asked for.
+        name: String,
+        /// Where.
+        namespace: String,
+        /// Names that are there, for people.
+        others: String,
+    },
+    /// Both scopes have one.
+    #[error(
+        "there is a ClusterBpfApplication `{0}` and a BpfApplication `{0}` in namespace `{1}`\nSay which: `cluster/{0}` or `namespaced/{0}`."
+    )]
+    TwoApplications(String, String),
+    /// No such node.
+    #[error("no node `{0}`\n`kubectl get nodes` lists them.")]
+    NoNode(String),
+    /// The application has no rollout to talk to.
+    #[error(
+        "application `{0}` has no spec.rollout: every node acts on its spec at once, and there is nothing to {1}\nSee docs/rollout.md."
+    )]
+    NoRollout(String, &'static str),
+    /// No node has the kernel.
+    #[error("no node runs kernel `{0}`\nKernels here: {1}.")]
+    NoKernel(String, String),
+    /// What was found cannot be shown.
+    #[error("the answer cannot be written: {0}")]
+    Output(String),
+    /// Interrupted.
+    #[error("interrupted; what was written for the rehearsal is removed")]
+    Interrupted,
+}
+
+impl ClientError {
+    /// What an error of the API server means for what was tried. `kind` is what would be missing if it does not know it.
+    pub(super) fn of(error: kube::Error, what: &str, kind: &str) -> Self {
+        let what = what.to_owned();
+        match error {
+            kube::Error::Api(status) => match status.code {
+                401 | 403 => Self::Denied(what, status.message),
+                404 if status.message.contains("could not find the requested resource")
+                    || status.message.contains("page not found") =>
+                {
+                    Self::NoDefinitions(kind.to_owned())
+                }
+                _ => Self::Refused(what, status.message),
+            },
+            error => Self::Away(what, chain(&error)),
+        }
+    }
+}
+
+/// An error with all its causes; the last one is mostly the telling one.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}

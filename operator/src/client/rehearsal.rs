@@ -1,0 +1,146 @@
+//! What a rehearsal writes, and takes away again: a revision of each application, and orders to try it.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bpfman_application::config::{CONFIG_NAME, Config};
+use bpfman_application::orders::PREFLIGHT;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use serde_json::{Value, json};
+
+use super::applications::{Found, State};
+use super::connect::Session;
+use super::error::ClientError;
+use crate::rollout::revision;
+
+/// Where the operator runs, if nobody says.
+const OPERATOR: &str = "bpfman";
+
+/// A rehearsal that was killed is taken away by the next one after this time, seconds.
+const STALE: i64 = 3600;
+
+/// What has to be taken away.
+pub struct Rehearsal<'a> {
+    session: &'a Session,
+    operator: String,
+    number: String,
+    revisions: Vec<(String, String)>,
+    asked: Vec<State>,
+}
+
+impl<'a> Rehearsal<'a> {
+    pub async fn new(session: &'a Session, operator: Option<&str>) -> Self {
+        let operator = match operator {
+            Some(operator) => operator.to_owned(),
+            None => configured(session).await.unwrap_or_else(|| OPERATOR.to_owned()),
+        };
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Another name each time: an agent answers each name once.
+        let number = format!("{:x}{:04x}", since.as_secs(), std::process::id() & 0xffff);
+        Self { session, operator, number, revisions: Vec::new(), asked: Vec::new() }
+    }
+
+    /// Makes the revision of an application.
+    pub async fn revision(&mut self, application: &Found) -> Result<String, ClientError> {
+        let namespace = application.meta.namespace.clone().unwrap_or_else(|| self.operator.clone());
+        let api: Api<ControllerRevision> = Api::namespaced(self.session.client.clone(), &namespace);
+        let full_name = application.full_name();
+        let refused = |error| {
+            ClientError::of(
+                error,
+                &format!("make a revision of {full_name} in {namespace}"),
+                "ControllerRevision",
+            )
+        };
+        self.sweep(&api).await;
+        let name = format!("{}-rehearsal-{}", revision::shortened(application.name()), self.number);
+        let data = today(&api, application).await.map_err(refused)?;
+        let mut object = revision::object(&name, &namespace, &application.owner(), data, 0);
+        let labels = object.metadata.labels.get_or_insert_default();
+        labels.insert(revision::REHEARSAL.to_owned(), self.number.clone());
+        self.revisions.push((namespace.clone(), name.clone()));
+        api.create(&PostParams::default(), &object).await.map_err(refused)?;
+        Ok(name)
+    }
+
+    /// Asks a node.
+    pub async fn ask(&mut self, state: &State, revision: &str) -> Result<(), ClientError> {
+        // First in the list, then on the server: what is interrupted in between is taken away too.
+        self.asked.push(state.clone());
+        self.session.annotate_state(state, &order(Some(revision))).await.map_err(|error| {
+            ClientError::of(error, &format!("write an order for node {}", state.node()), "state objects")
+        })
+    }
+
+    /// Takes everything away; says what could not be.
+    pub async fn end(self) -> Vec<String> {
+        let mut left = Vec::new();
+        for state in &self.asked {
+            match self.session.annotate_state(state, &order(None)).await {
+                Ok(()) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => left.push(format!("{PREFLIGHT} of {}: {error}", state.name())),
+            }
+        }
+        for (namespace, name) in &self.revisions {
+            let api: Api<ControllerRevision> = Api::namespaced(self.session.client.clone(), namespace);
+            match api.delete(name, &DeleteParams::default()).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => left.push(format!("ControllerRevision {namespace}/{name}: {error}")),
+            }
+        }
+        left
+    }
+
+    /// Revisions of rehearsals that were killed. What cannot be swept is left for the next one.
+    async fn sweep(&self, api: &Api<ControllerRevision>) {
+        let Ok(all) = api.list(&ListParams::default().labels(revision::REHEARSAL)).await else { return };
+        let now = crate::rollout::Moment::now().0;
+        for one in all.items {
+            let made = one.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0.as_second());
+            if let Some(name) = one.metadata.name.filter(|_| now - made > STALE) {
+                _ = api.delete(&name, &DeleteParams::default()).await;
+            }
+        }
+    }
+}
+
+/// What nodes are to run today: with a rollout the stable revision, without one the spec.
+async fn today(api: &Api<ControllerRevision>, application: &Found) -> kube::Result<Value> {
+    let spec = revision::data(&application.spec).unwrap_or_default();
+    let rollout = application.status.rollout.as_ref().filter(|_| application.rollout.is_some());
+    let Some(stable) = rollout.and_then(|rollout| rollout.stable_revision.as_deref()) else {
+        return Ok(spec);
+    };
+    Ok(api.get_opt(stable).await?.and_then(|stable| stable.data).map_or(spec, |data| data.0))
+}
+
+fn order(revision: Option<&str>) -> Value {
+    json!({ "metadata": { "annotations": { PREFLIGHT: revision } } })
+}
+
+/// The namespace of the Config object. Who may not read it has to say.
+async fn configured(session: &Session) -> Option<String> {
+    let config = Api::<Config>::all(session.client.clone()).get_opt(CONFIG_NAME).await.ok()??;
+    config.spec.namespace
+}
+
+/// Of each chain composition one node, or all.
+pub fn choose(mut states: Vec<State>, every_node: bool) -> Vec<(State, usize)> {
+    states.sort_by(|one, other| one.node().cmp(other.node()));
+    if every_node {
+        return states.into_iter().map(|state| (state, 1)).collect();
+    }
+    let mut groups: BTreeMap<String, (State, usize)> = BTreeMap::new();
+    for state in states {
+        let composition = state.status.as_ref().and_then(|status| status.details.composition.clone());
+        groups
+            .entry(composition.unwrap_or_default())
+            .and_modify(|(_, nodes)| *nodes += 1)
+            .or_insert((state, 1));
+    }
+    groups.into_values().collect()
+}

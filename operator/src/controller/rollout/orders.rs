@@ -1,0 +1,163 @@
+//! Writes what nodes are told into the annotations of their state objects, and remembers it until the watch shows it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use bpfman_application::orders::NodeOrders;
+use futures::StreamExt;
+use futures::stream::iter;
+use serde_json::{Value, json};
+
+use super::see::Seen;
+use crate::controller::act::{Writer, Written};
+use crate::controller::projection::{Application, ApplicationId};
+use crate::controller::text::Text;
+use crate::controller::watches::state_resource;
+
+/// Most writes at a time for one application.
+const AT_A_TIME: usize = 16;
+
+/// After this time the watch is believed, whatever was written.
+const BELIEVED: Duration = Duration::from_secs(30);
+
+/// What was written and not seen in the watch yet. Without it a decision made before the watch catches up would take
+/// nodes for free that were told already, and another node that joins meanwhile would make the wave too large.
+#[derive(Debug, Default)]
+pub struct Unseen(HashMap<ApplicationId, HashMap<Text, (NodeOrders, Instant)>>);
+
+impl Unseen {
+    /// Puts what was written over what was seen; forgets what both agree on, and what is too old.
+    pub fn lay_over(&mut self, id: &ApplicationId, nodes: &mut BTreeMap<String, Seen>, now: Instant) {
+        let Some(unseen) = self.0.get_mut(id) else { return };
+        let mut still = HashMap::new();
+        for seen in nodes.values_mut() {
+            let Some((orders, written)) = unseen.remove(&seen.object) else { continue };
+            if orders != seen.node.orders && now.saturating_duration_since(written) < BELIEVED {
+                seen.node.orders.clone_from(&orders);
+                still.insert(seen.object.clone(), (orders, written));
+            }
+        }
+        if still.is_empty() {
+            self.0.remove(id);
+        } else {
+            *unseen = still;
+        }
+    }
+
+    /// Takes in what was written.
+    pub fn written(&mut self, id: &ApplicationId, orders: Vec<(Text, NodeOrders)>, now: Instant) {
+        if orders.is_empty() {
+            return;
+        }
+        let unseen = self.0.entry(id.clone()).or_default();
+        unseen.extend(orders.into_iter().map(|(object, orders)| (object, (orders, now))));
+    }
+
+    /// Nothing is known of an application any more.
+    pub fn forget(&mut self, id: &ApplicationId) {
+        self.0.remove(id);
+    }
+}
+
+/// What one node is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// Name of its state object.
+    pub object: Text,
+    /// All that it is told after this.
+    pub orders: NodeOrders,
+    /// The merge patch: only what changes, so that nobody else's word is overwritten.
+    pub patch: Value,
+}
+
+impl Order {
+    /// From what a node was told to what it is to be told.
+    #[must_use]
+    pub fn new(seen: &Seen, orders: NodeOrders) -> Self {
+        let before = seen.node.orders.annotations();
+        let mut changed = orders.annotations();
+        changed.retain(|key, value| before.get(key) != Some(value));
+        let patch = json!({ "metadata": { "annotations": changed } });
+        Self { object: seen.object.clone(), patch, orders }
+    }
+}
+
+/// Writes orders; gives back those that are written, and the worst that happened.
+pub async fn write(
+    writer: &Writer,
+    application: &Application,
+    orders: Vec<Order>,
+) -> (Vec<(Text, NodeOrders)>, Written) {
+    let resource = state_resource(application.scope);
+    let namespace = application.namespace.as_deref();
+    let answers = iter(orders)
+        .map(|order| {
+            let resource = &resource;
+            async move {
+                let at = (namespace, &*order.object);
+                let written = writer.merge("order", resource, at, &order.patch).await;
+                (order, written)
+            }
+        })
+        .buffer_unordered(AT_A_TIME)
+        .collect::<Vec<_>>()
+        .await;
+    let mut worst = Written::Done;
+    let mut done = Vec::new();
+    for (order, written) in answers {
+        match written {
+            Written::Done => done.push((order.object, order.orders)),
+            other => worst = other,
+        }
+    }
+    (done, worst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::Node;
+
+    fn seen(revision: Option<&str>) -> Seen {
+        let orders = NodeOrders { revision: revision.map(str::to_owned), ..NodeOrders::default() };
+        Seen { object: "app-1".into(), node: Node { orders, ..Node::default() } }
+    }
+
+    fn order(revision: &str) -> NodeOrders {
+        NodeOrders { revision: Some(revision.to_owned()), ..NodeOrders::default() }
+    }
+
+    #[test]
+    fn only_what_changes_is_written() {
+        let mut before = seen(Some("r1"));
+        before.node.orders.soak = Some("r1".to_owned());
+        let after = Order::new(&before, order("r1"));
+        assert_eq!(after.patch, json!({ "metadata": { "annotations": { "bpfman.io/soak": null } } }));
+    }
+
+    #[test]
+    fn what_was_written_counts_until_the_watch_shows_it() {
+        let (id, now) = (ApplicationId("u1".into()), Instant::now());
+        let mut unseen = Unseen::default();
+        unseen.written(&id, vec![("app-1".into(), order("r2"))], now);
+        let mut look = |seen_revision: &str, after: Duration| {
+            let mut nodes = BTreeMap::from([("n1".to_owned(), seen(Some(seen_revision)))]);
+            unseen.lay_over(&id, &mut nodes, now + after);
+            nodes["n1"].node.orders.revision.clone()
+        };
+        assert_eq!(look("r1", Duration::ZERO).as_deref(), Some("r2"));
+        assert_eq!(look("r2", Duration::ZERO).as_deref(), Some("r2"));
+        // The watch showed it: from now on the watch is right.
+        assert_eq!(look("r1", Duration::ZERO).as_deref(), Some("r1"));
+    }
+
+    #[test]
+    fn a_watch_that_says_otherwise_is_believed_in_the_end() {
+        let (id, now) = (ApplicationId("u1".into()), Instant::now());
+        let mut unseen = Unseen::default();
+        unseen.written(&id, vec![("app-1".into(), order("r2"))], now);
+        let mut nodes = BTreeMap::from([("n1".to_owned(), seen(Some("r1")))]);
+        unseen.lay_over(&id, &mut nodes, now + BELIEVED);
+        assert_eq!(nodes["n1"].node.orders, order("r1"));
+    }
+}

@@ -1,0 +1,142 @@
+//! The `ControllerRevision` objects of applications: made before their first use, found again by what they say.
+
+use std::collections::BTreeSet;
+
+use bpfman_application::application::{BpfApplicationSpec, ClusterBpfApplicationSpec};
+use bpfman_application::orders::REVISION_OF;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, Client};
+use serde_json::Value;
+use tracing::warn;
+
+use crate::controller::projection::{Application, Scope};
+use crate::controller::watches::application_resource;
+use crate::rollout::revision;
+
+/// What is known of the revisions of an application.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// The generation of the application whose spec `target` is.
+    pub generation: i64,
+    /// The revision of that spec.
+    pub target: String,
+    /// Its data.
+    pub data: Value,
+    /// Revisions that there are.
+    pub names: BTreeSet<String>,
+    /// The number of the newest.
+    pub number: i64,
+}
+
+/// Revisions of one application.
+pub struct Revisions<'a> {
+    api: Api<ControllerRevision>,
+    namespace: &'a str,
+    application: &'a Application,
+}
+
+impl<'a> Revisions<'a> {
+    /// Of an application; those of cluster applications are in the operator's namespace.
+    #[must_use]
+    pub fn new(client: &Client, operator_namespace: &'a str, application: &'a Application) -> Self {
+        let namespace = application.namespace.as_deref().unwrap_or(operator_namespace);
+        Self { api: Api::namespaced(client.clone(), namespace), namespace, application }
+    }
+
+    /// Finds the revision of today's spec, or makes it, and removes old ones that nobody needs.
+    ///
+    /// # Errors
+    /// The API server refused or did not answer.
+    pub async fn know(&self, needed: &BTreeSet<String>) -> kube::Result<Known> {
+        let of_this = ListParams::default().labels(&format!("{REVISION_OF}={}", self.application.id));
+        let all = self.api.list(&of_this).await?.items;
+        let data = revision::data(&*self.application.spec).unwrap_or_default();
+        let equal = all.iter().find(|one| self.says(one, &data)).and_then(|one| one.metadata.name.clone());
+        let mut known = Known {
+            generation: self.application.generation,
+            target: equal
+                .clone()
+                .unwrap_or_else(|| revision::name(&self.application.name, &self.application.id.0, &data)),
+            data,
+            names: all.iter().filter_map(|one| one.metadata.name.clone()).collect(),
+            number: all.iter().map(|one| one.revision).max().unwrap_or(0),
+        };
+        if equal.is_none() {
+            let (name, data) = (known.target.clone(), known.data.clone());
+            self.make(&mut known, name, data).await?;
+        }
+        let mut needed = needed.clone();
+        needed.insert(known.target.clone());
+        for name in revision::surplus(&all, &needed) {
+            match self.api.delete(name, &DeleteParams::default()).await {
+                Ok(_) => _ = known.names.remove(name),
+                // It costs a little room until the next change.
+                Err(error) => warn!(name, %error, "an old revision stays"),
+            }
+        }
+        Ok(known)
+    }
+
+    /// Makes the revision that names the image by its digest, if that is not there yet.
+    ///
+    /// # Errors
+    /// The API server refused or did not answer.
+    pub async fn pin(&self, known: &mut Known, name: &str, digest: &str) -> kube::Result<()> {
+        if known.names.contains(name) {
+            return Ok(());
+        }
+        let mut data = known.data.clone();
+        revision::pin(&mut data, digest);
+        self.make(known, name.to_owned(), data).await
+    }
+
+    async fn make(&self, known: &mut Known, name: String, data: Value) -> kube::Result<()> {
+        let number = known.number + 1;
+        let object = revision::object(&name, self.namespace, &owner(self.application), data, number);
+        match self.api.create(&PostParams::default(), &object).await {
+            Ok(_) => {}
+            // Its name says what it says: another controller was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(error),
+        }
+        known.number = number;
+        known.names.insert(name);
+        Ok(())
+    }
+
+    /// Whether a revision says the same, read by the types of today: a field that came with a default since is no
+    /// change.
+    fn says(&self, one: &ControllerRevision, data: &Value) -> bool {
+        let named = one.metadata.name.as_deref().is_some_and(|name| revision::source(name) == name);
+        let rehearsal =
+            one.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(revision::REHEARSAL));
+        let Some(old) = one.data.as_ref().map(|data| &data.0).filter(|_| named && !rehearsal) else {
+            return false;
+        };
+        old == data
+            || match self.application.scope {
+                Scope::Cluster => equal::<ClusterBpfApplicationSpec>(old, data),
+                Scope::Namespaced => equal::<BpfApplicationSpec>(old, data),
+            }
+    }
+}
+
+fn equal<Spec: serde::de::DeserializeOwned + PartialEq>(one: &Value, other: &Value) -> bool {
+    let read = |value: &Value| serde_json::from_value::<Spec>(value.clone());
+    matches!((read(one), read(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// An application as an owner: what it owns goes when it goes.
+fn owner(application: &Application) -> OwnerReference {
+    let resource = application_resource(application.scope);
+    OwnerReference {
+        api_version: resource.api_version,
+        kind: resource.kind,
+        name: application.name.clone(),
+        uid: application.id.to_string(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
+}

@@ -1,0 +1,223 @@
+//! One round of a rollout: from what the controller knows to what it writes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
+
+use bpfman_application::orders::NodeOrders;
+use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
+use serde_json::Value;
+
+use super::orders::{Order, Unseen, write};
+use super::revisions::{Known, Revisions};
+use super::see::{Seen, nodes};
+use crate::controller::act::{Writer, Written};
+use crate::controller::memory::View;
+use crate::controller::note::Note;
+use crate::controller::projection::{Application, ApplicationId};
+use crate::controller::summarize::Presence;
+use crate::controller::text::Text;
+use crate::rollout::command::{Heard, hear};
+use crate::rollout::{Moment, Observation, clear, decide, revision};
+
+/// What the controller keeps for rollouts beside its memory. All of it can be found out again.
+#[derive(Debug, Default)]
+pub struct Rollouts {
+    unseen: Unseen,
+    known: HashMap<ApplicationId, Known>,
+}
+
+/// What is to be done about one application.
+#[derive(Clone, Debug, Default)]
+pub struct Round {
+    /// Its place after this round; absent if the spec asks for none.
+    pub status: Option<RolloutStatus>,
+    /// What to tell people.
+    pub notes: Vec<Note>,
+    /// It has to be looked at again soon although nothing changes: time passes.
+    pub waits: bool,
+    /// What is to be written.
+    pub work: Work,
+}
+
+/// What is to be written, beside the status.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    /// The revisions have to be looked at first; these are needed. Nothing was decided.
+    unknown: Option<BTreeSet<String>>,
+    /// A merge patch of the application's annotations.
+    said: Option<Value>,
+    /// The revision that names its image by a digest, with the digest.
+    pinned: Option<(String, String)>,
+    known: Option<Known>,
+    orders: Vec<Order>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Carried {
+    known: Option<Known>,
+    orders: Vec<(Text, NodeOrders)>,
+}
+
+impl Carried {
+    /// Revisions are known now that were not: what waited for them can be decided.
+    #[must_use]
+    pub const fn has_news(&self) -> bool {
+        self.known.is_some()
+    }
+}
+
+impl Work {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.unknown.is_none() && self.said.is_none() && self.pinned.is_none() && self.orders.is_empty()
+    }
+
+    /// What comes before the status: revisions, and the word of a user.
+    pub async fn prepare(
+        &self,
+        writer: &Writer,
+        namespace: &str,
+        application: &Application,
+    ) -> (Carried, Written) {
+        let revisions = Revisions::new(&writer.client, namespace, application);
+        let mut carried = Carried::default();
+        if let Some(needed) = &self.unknown {
+            match writer.judge("revision", revisions.know(needed).await) {
+                Ok(known) => carried.known = Some(known),
+                Err(written) => return (carried, written),
+            }
+        }
+        if let (Some((name, digest)), Some(known)) = (&self.pinned, &self.known) {
+            let mut known = known.clone();
+            match writer.judge("revision", revisions.pin(&mut known, name, digest).await) {
+                Ok(()) => carried.known = Some(known),
+                Err(written) => return (carried, written),
+            }
+        }
+        (carried, Written::Done)
+    }
+
+    /// What comes after the status: the orders.
+    pub async fn finish(
+        self,
+        writer: &Writer,
+        application: &Application,
+        mut carried: Carried,
+    ) -> (Carried, Written) {
+        let (orders, mut worst) = write(writer, application, self.orders).await;
+        carried.orders = orders;
+        if let Some(patch) = self.said {
+            let resource = crate::controller::watches::application_resource(application.scope);
+            let at = (application.namespace.as_deref(), application.name.as_str());
+            let written = writer.merge("command", &resource, at, &patch).await;
+            if written != Written::Done {
+                worst = written;
+            }
+        }
+        (carried, worst)
+    }
+}
+
+impl Rollouts {
+    /// Decides about one application.
+    pub fn round(&mut self, view: View<'_>, presence: Presence, now: Instant) -> Round {
+        let application = view.application;
+        if application.going {
+            return Round { status: application.typed_status().rollout, ..Round::default() };
+        }
+        let mut seen = nodes(view, presence);
+        self.unseen.lay_over(&application.id, &mut seen, now);
+        let Some(rollout) = application.rollout.clone() else {
+            let told = seen.iter().map(|(name, seen)| (name.clone(), seen.node.orders.clone())).collect();
+            return Round {
+                work: Work { orders: place(&seen, clear(&told)), ..Work::default() },
+                ..Round::default()
+            };
+        };
+        let mut status = application.typed_status().rollout.unwrap_or_default();
+        let known =
+            self.known.get(&application.id).filter(|known| known.generation == application.generation);
+        let Some(known) = known.cloned() else {
+            let unknown = Some(needed(&status, &seen));
+            let status = application.typed_status().rollout;
+            return Round { status, work: Work { unknown, ..Work::default() }, ..Round::default() };
+        };
+        let mut notes = Vec::new();
+        if let Some(lost) = status.stable_revision.take_if(|stable| !known.names.contains(stable)) {
+            let text = format!(
+                "the revision {lost} was deleted: there is nothing to go back to until the next one is stable"
+            );
+            notes.push(Note::warning("RevisionLost", &lost, text));
+        }
+        let heard = hear(Some(&application.annotations), status.command);
+        let (said, command) = match heard {
+            Heard::Last(command) => (None, command),
+            Heard::Take(patch) => (Some(at_version(patch, application)), None),
+            Heard::Refuse { word, patch } => {
+                let text = format!("`{word}` in bpfman.io/rollout is no command: it is `promote` or `abort`");
+                notes.push(Note::warning("UnknownCommand", &word, text));
+                (Some(at_version(patch, application)), None)
+            }
+        };
+        let observation = Observation {
+            now: Moment::now(),
+            target: known.target.clone(),
+            tagged: revision::is_tagged(&known.data),
+            rollout,
+            status,
+            command,
+            nodes: seen.iter().map(|(name, seen)| (name.clone(), seen.node.clone())).collect(),
+        };
+        let decision = decide(&observation);
+        notes.extend(decision.events.into_iter().map(|event| Note {
+            warning: event.warning,
+            reason: event.reason.to_owned(),
+            cause: event.message.clone(),
+            text: event.message,
+        }));
+        let status = decision.status;
+        let pinned = status.target_revision.clone().zip(status.digest.clone());
+        let pinned = pinned.filter(|(name, _)| !known.names.contains(name));
+        let waits = matches!(
+            status.phase,
+            RolloutPhase::Preflight | RolloutPhase::Progressing | RolloutPhase::Soaking
+        );
+        let work =
+            Work { unknown: None, said, pinned, known: Some(known), orders: place(&seen, decision.orders) };
+        Round { status: Some(status), notes, waits, work }
+    }
+
+    /// Takes in what was carried out.
+    pub fn carried(&mut self, id: &ApplicationId, carried: Carried, now: Instant) {
+        self.unseen.written(id, carried.orders, now);
+        if let Some(known) = carried.known {
+            self.known.insert(id.clone(), known);
+        }
+    }
+
+    /// An application is gone.
+    pub fn forget(&mut self, id: &ApplicationId) {
+        self.unseen.forget(id);
+        self.known.remove(id);
+    }
+}
+
+fn place(seen: &BTreeMap<String, Seen>, orders: BTreeMap<String, NodeOrders>) -> Vec<Order> {
+    let with_object = orders.into_iter().filter_map(|(name, orders)| Some((seen.get(&name)?, orders)));
+    with_object.map(|(seen, orders)| Order::new(seen, orders)).collect()
+}
+
+/// The patch, only on the version that it was made from: a word that comes in between is not lost.
+fn at_version(mut patch: Value, application: &Application) -> Value {
+    patch["metadata"]["resourceVersion"] = application.resource_version.clone().into();
+    patch
+}
+
+/// Revisions that somebody may still want to have.
+fn needed(status: &RolloutStatus, seen: &BTreeMap<String, Seen>) -> BTreeSet<String> {
+    let of_status = [&status.stable_revision, &status.target_revision, &status.failed_revision];
+    let of_nodes = seen.values().flat_map(|seen| [&seen.node.orders.revision, &seen.node.observed]);
+    of_status.into_iter().chain(of_nodes).flatten().cloned().collect()
+}
