@@ -137,7 +137,10 @@ fn discovered(
     match rooms {
         // Interfaces that are down count too: one that goes down and up again keeps its program.
         Rooms::Node => all
-            .filter(|interface| interface.netns.as_deref().is_none_or(is_named))
+            .filter(|interface| {
+                let netns = interface.netns.as_deref();
+                netns.is_none_or(|path| is_named(path) && !is_own(path, facts))
+            })
             .map(|interface| Point::of_node(&interface.name, interface.netns.as_deref()))
             .collect(),
         Rooms::Pods(_) => {
@@ -151,6 +154,18 @@ fn discovered(
             places.iter().flat_map(of).collect()
         }
     }
+}
+
+/// Whether a file leads to the daemon's own namespace: then all in there is the same, to the last index and address.
+/// Its interfaces would be attached to twice.
+fn is_own(path: &str, facts: &Facts) -> bool {
+    let of = |netns: Option<&str>| -> Vec<_> {
+        let inside = facts.interfaces.iter().filter(|interface| interface.netns.as_deref() == netns);
+        let mut all: Vec<_> = inside.map(|one| (one.index, &one.name, &one.addresses)).collect();
+        all.sort();
+        all
+    };
+    of(None) == of(Some(path))
 }
 
 fn is_named(path: &str) -> bool {

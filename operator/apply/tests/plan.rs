@@ -6,7 +6,7 @@ mod machines;
 use std::collections::BTreeSet;
 
 use bpfman_apply::desired::{Desired, Owner};
-use bpfman_apply::facts::Facts;
+use bpfman_apply::facts::{Facts, Interface};
 use bpfman_apply::plan::{Spec, desired};
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -106,6 +106,17 @@ fn discovery_takes_what_is_allowed_and_not_excluded_also_in_namespaces_with_a_na
     assert!(problems[0].starts_with("allowedInterfaces: /eth(/ is no pattern: "), "{problems:?}");
     let off = "{interfaceSelector: {interfacesDiscoveryConfig: {allowedInterfaces: [eth0]}}}";
     assert_eq!(links(&xdp(off), &machine()).0, [""; 0], "it has to be switched on");
+}
+
+#[test]
+fn a_name_of_the_daemons_own_namespace_is_no_other_namespace() {
+    let mut facts = machine();
+    let own = facts.interfaces.iter().filter(|interface| interface.netns.is_none());
+    let again = own.map(|interface| Interface { netns: Some("/run/netns/here".into()), ..interface.clone() });
+    let again: Vec<Interface> = again.collect();
+    facts.interfaces.extend(again);
+    let link = "{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}}";
+    assert_eq!(links(&xdp(link), &facts).0, ["eth0", "eth1", "veth1 in /run/netns/blue"]);
 }
 
 #[test]

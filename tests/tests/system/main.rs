@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod answers;
+mod apply;
 mod chain_front;
 mod chain_orders;
 mod chain_traces;
