@@ -7,6 +7,13 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+/// Who may ask a registry with a password.
+pub const USER: &str = "ann";
+/// The password. A colon in it is allowed.
+pub const PASSWORD: &str = "s3cret:word";
+/// What the registry is told of it: bcrypt, the only hash that it takes, at its cheapest.
+const PASSWORD_HASH: &str = "$2b$05$3VG89O.o3oHBhTaemRhLj.JH4.6OZu00Sjd0a0XqZcr9wxhy7SyqK";
+
 /// A registry on loopback, without passwords.
 #[derive(Debug)]
 pub struct Registry {
@@ -46,6 +53,19 @@ impl Registry {
             key.display()
         );
         (Self::serve(folder, &self.folder.path().join("data"), &http), certificate)
+    }
+
+    /// Another one with the same images, which answers [`USER`] with [`PASSWORD`] only.
+    #[must_use]
+    pub fn with_password(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("users");
+        fs::write(&users, format!("{USER}:{PASSWORD_HASH}\n")).unwrap();
+        let http = format!(
+            "addr: \"127.0.0.1:0\" }}\nauth: {{ htpasswd: {{ realm: tests, path: {} }}",
+            users.display()
+        );
+        Self::serve(folder, &self.folder.path().join("data"), &http)
     }
 
     fn serve(folder: TempDir, data: &Path, http: &str) -> Self {

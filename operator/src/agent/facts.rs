@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bpfman_application::spec::Spec;
 use bpfman_apply::facts::{Container, Facts, Netns, Pod};
-use bpfman_apply::failure::{Unreachable, refusal};
+use bpfman_apply::failure::{Refusal, Unreachable, refusal};
 use bpfman_proto::ext::v1::{Container as Found, FindContainersRequest};
 
 use super::Shared;
@@ -80,27 +80,42 @@ fn known(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> (Facts, BTreeMap
     (facts, pods)
 }
 
+/// The most ids that the daemon takes in one call.
+const MOST_IDS: usize = 1000;
+
 /// Asks the daemon for the processes of containers.
 async fn find(
     shared: &Shared,
     pods: &BTreeMap<PodKey, KnownPod>,
 ) -> Result<HashMap<String, Found>, Unreachable> {
-    let container_ids: BTreeSet<&String> =
-        pods.values().flat_map(|pod| &pod.containers).map(|(_, id)| id).collect();
-    if container_ids.is_empty() {
-        return Ok(HashMap::new());
+    let ids: BTreeSet<&String> = pods.values().flat_map(|pod| &pod.containers).map(|(_, id)| id).collect();
+    let ids: Vec<&String> = ids.into_iter().collect();
+    let mut found = HashMap::new();
+    for some in ids.chunks(MOST_IDS) {
+        if let Err(refusal) = find_some(shared, some, &mut found).await? {
+            // One id that is none must not hide the others.
+            tracing::warn!(why = refusal.failure().message, "containers are asked for one by one");
+            for one in some {
+                let _none = find_some(shared, std::slice::from_ref(one), &mut found).await?;
+            }
+        }
     }
-    let request = FindContainersRequest { container_ids: container_ids.into_iter().cloned().collect() };
+    Ok(found)
+}
+
+async fn find_some(
+    shared: &Shared,
+    ids: &[&String],
+    found: &mut HashMap<String, Found>,
+) -> Result<Result<(), Refusal>, Unreachable> {
+    let request = FindContainersRequest { container_ids: ids.iter().map(|id| (*id).clone()).collect() };
     shared.metrics.daemon_calls.add("FindContainers", 1);
     match shared.daemon.node().find_containers(request).await {
         Ok(answer) => {
-            let found = answer.into_inner().containers;
-            Ok(found.into_iter().map(|found| (found.container_id.clone(), found)).collect())
+            let containers = answer.into_inner().containers;
+            found.extend(containers.into_iter().map(|found| (found.container_id.clone(), found)));
+            Ok(Ok(()))
         }
-        Err(status) => {
-            let refusal = refusal(&shared.daemon, &status)?;
-            tracing::warn!(why = refusal.failure().message, "the daemon does not find containers");
-            Ok(HashMap::new())
-        }
+        Err(status) => refusal(&shared.daemon, &status).map(Err),
     }
 }

@@ -249,9 +249,15 @@ async fn run(
     })
     .await?;
     let ended = match &brought {
-        Brought::Refused(failure) => Ended::Failed(failure.reason.clone()),
+        Brought::Refused(failure) => {
+            tracing::warn!(%key, why = failure.message, "not as it should be");
+            Ended::Failed(failure.reason.clone())
+        }
         Brought::Report(report) => match failure(report) {
-            Some(failure) => Ended::Failed(failure.reason),
+            Some(failure) => {
+                tracing::warn!(%key, program = failure.program, why = failure.message, "not as it should be");
+                Ended::Failed(failure.reason)
+            }
             None if report.load == LoadOutcome::Loaded || report.load == LoadOutcome::NotWanted => {
                 health.again().map_or(Ended::Done, Ended::Later)
             }

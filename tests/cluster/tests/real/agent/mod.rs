@@ -1,0 +1,8 @@
+//! The node agent: real API server, real daemon, real kernel.
+
+mod equipment;
+mod failures;
+mod life;
+mod outages;
+mod pods;
+mod secrets;
