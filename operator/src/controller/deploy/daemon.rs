@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::images::Images;
 use super::node_selector;
-use super::objects::{CONFIG_MAP, labels, namespace, restart_annotations, update_strategy};
+use super::objects::{CONFIG_MAP, POLICY_MAP, labels, namespace, restart_annotations, update_strategy};
 
 /// Group that may speak to the daemon's socket. The agent has it as a supplemental group.
 pub const SOCKET_GROUP: u32 = 2750;
@@ -46,9 +46,14 @@ pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
             json!({ "name": name, "hostPath": { "path": host, "type": "DirectoryOrCreate" } })
         })
         .collect();
+    // The policy is a map of its own, which the operator only reads: who may change what is deployed need not be who says
+    // whose programs run. What changes in it reaches the daemon without a restart.
     volumes.push(json!({
         "name": "configuration",
-        "configMap": { "name": CONFIG_MAP, "items": [{ "key": "bpfman.toml", "path": "bpfman.toml" }] }
+        "projected": { "sources": [
+            { "configMap": { "name": CONFIG_MAP, "items": [{ "key": "bpfman.toml", "path": "bpfman.toml" }] } },
+            { "configMap": { "name": POLICY_MAP, "items": [{ "key": "policy.toml", "path": "policy.toml" }], "optional": true } }
+        ] }
     }));
     volumes.push(json!({ "name": "tmp", "emptyDir": {} }));
     json!({

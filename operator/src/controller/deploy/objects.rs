@@ -10,6 +10,9 @@ use super::{agent, daemon};
 /// Name of the configuration map.
 pub const CONFIG_MAP: &str = "bpfman-config";
 
+/// Name of the configuration map that a user may make with the daemon's `policy.toml`.
+pub const POLICY_MAP: &str = "bpfman-policy";
+
 /// The namespace of everything, unless the object names one.
 pub const NAMESPACE: &str = "bpfman";
 
@@ -159,6 +162,17 @@ mod tests {
         assert_eq!(context["readOnlyRootFilesystem"], true);
         assert_eq!(context["allowPrivilegeEscalation"], false);
         assert_eq!(agent["securityContext"]["runAsNonRoot"], true);
+    }
+
+    #[test]
+    fn a_policy_of_the_user_is_given_to_the_daemon_if_there_is_one() {
+        let objects = objects(&config(), &images());
+        let volumes = find(&objects, "bpfman-daemon")["spec"]["template"]["spec"]["volumes"].clone();
+        let volumes = volumes.as_array().unwrap();
+        let sources = volumes.iter().find(|volume| volume["name"] == "configuration").unwrap();
+        let policy = &sources["projected"]["sources"][1]["configMap"];
+        assert_eq!((&policy["name"], &policy["optional"]), (&json!("bpfman-policy"), &json!(true)));
+        assert!(!objects.iter().any(|object| object["metadata"]["name"] == "bpfman-policy"));
     }
 
     #[test]
