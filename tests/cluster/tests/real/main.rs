@@ -5,6 +5,7 @@ mod agent;
 mod application;
 mod apply;
 mod equipment;
+mod packaging;
 mod refusals;
 mod samples;
 mod tables;

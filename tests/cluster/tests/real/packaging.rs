@@ -1,0 +1,146 @@
+//! What is packaged: manifests that a real API server takes, images that need nothing to be built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bpfman_cluster_tests::{Cluster, manifests};
+use bpfman_tests::Outcome;
+use kube::api::{DynamicObject, PostParams};
+use serde_json::{Value, json};
+
+/// The folder `packaging`.
+fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").canonicalize().unwrap()
+}
+
+/// What kustomize makes of a folder and an overlay with these lines.
+fn kustomized(what: &str, overlay: &str) -> Vec<Value> {
+    // Kustomize reads nothing outside the folders it is told of, relative to the overlay.
+    let folder = tempfile::tempdir_in(packaging().join("kubernetes")).unwrap();
+    let text = format!("resources: [../{what}]\n{overlay}");
+    fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
+    let outcome = Outcome::of(Command::new("kubectl").arg("kustomize").arg(folder.path()));
+    manifests::parse(&outcome.success())
+}
+
+fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    objects
+        .iter()
+        .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+        .unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+#[test]
+fn an_overlay_names_the_images_once() {
+    let overlay = "images:
+  - { name: bpfman-operator, newName: registry.example/team/operator, newTag: v1 }
+  - { name: bpfman-daemon, newName: registry.example/team/daemon, newTag: v2 }
+";
+    let objects = kustomized("base", overlay);
+    let (operator, daemon) = ("registry.example/team/operator:v1", "registry.example/team/daemon:v2");
+    let container =
+        &find(&objects, "Deployment", "bpfman-operator")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], operator);
+    let variable = |name: &str| {
+        let mut list = container["env"].as_array().unwrap().iter();
+        list.find(|variable| variable["name"] == name).unwrap()["value"].clone()
+    };
+    assert_eq!((variable("BPFMAN_IMG"), variable("BPFMAN_AGENT_IMG")), (json!(daemon), json!(operator)));
+    let config = kustomized("config", overlay);
+    let config = &find(&config, "Config", "bpfman-config")["spec"];
+    assert_eq!((&config["agent"]["image"], &config["daemon"]["image"]), (&json!(operator), &json!(daemon)));
+}
+
+#[test]
+fn what_runs_beside_the_daemon_has_no_privileges() {
+    let objects = kustomized("base", "");
+    let pod = &find(&objects, "Deployment", "bpfman-operator")["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    for field in ["hostNetwork", "hostPID", "hostIPC", "volumes"] {
+        assert!(pod[field].is_null(), "{field}");
+    }
+    let container = &pod["containers"][0]["securityContext"];
+    assert_eq!(container["allowPrivilegeEscalation"], false);
+    assert_eq!(container["readOnlyRootFilesystem"], true);
+    assert_eq!(container["capabilities"], json!({ "drop": ["ALL"] }));
+    let namespace = find(&objects, "Namespace", "bpfman");
+    assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "privileged");
+}
+
+#[tokio::test]
+async fn a_real_server_takes_every_object() {
+    let Some(cluster) = Cluster::own() else { return };
+    // This server is older than rules in schemas; that the rest is what is packaged is tested where they are printed.
+    cluster.apply_definitions().await;
+    let (namespaces, others): (Vec<Value>, Vec<Value>) = kustomized("base", "")
+        .into_iter()
+        .filter(|object| object["kind"] != "CustomResourceDefinition")
+        .partition(|object| object["kind"] == "Namespace");
+    assert!(others.len() >= 5, "{others:?}");
+    for object in namespaces.into_iter().chain(others).chain(kustomized("config", "")) {
+        cluster.apply_one(object).await;
+    }
+    // A template is looked at only when its pods are made.
+    let deployment =
+        &cluster.kubectl(&["-n", "bpfman", "get", "deployment", "bpfman-operator", "-o", "json"]);
+    let template = deployment.clone().json()["spec"]["template"].clone();
+    let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"] });
+    pod["metadata"]["name"] = json!("operator");
+    pod["metadata"]["namespace"] = json!("bpfman");
+    let api = cluster.api_of(&pod).await.unwrap();
+    let pod: DynamicObject = serde_json::from_value(pod).unwrap();
+    let made = api.create(&PostParams { dry_run: true, ..Default::default() }, &pod).await.unwrap();
+    assert_eq!(made.data["spec"]["serviceAccountName"], "bpfman-operator");
+}
+
+/// With stand-ins for the binaries, whose build takes minutes; `make test-kube-node` builds and runs the real ones.
+#[test]
+fn images_are_built_without_a_network_and_hold_one_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let archives = folder.path().join("archives");
+    let busybox = "/usr/bin/busybox";
+    if !Path::new(busybox).exists() {
+        eprintln!("SKIPPED(busybox-static): images_are_built_without_a_network_and_hold_one_program");
+        return;
+    }
+    for binary in ["bpfmand", "bpfman-operator", "bpfman-cni"] {
+        fs::copy(busybox, folder.path().join(binary)).unwrap();
+    }
+    let mut build = Command::new("unshare");
+    build.arg("--net").arg(packaging().join("containers/build")).args([
+        "-p",
+        "registry.example/team",
+        "-t",
+        "v1",
+    ]);
+    build.arg("-b").arg(folder.path()).arg("-o").arg(&archives).args(["daemon", "operator", "cni"]);
+    Outcome::of(&mut build).success();
+    for (image, user, entrypoint, files) in [
+        ("daemon", "", "/usr/sbin/bpfmand", &["usr/sbin/bpfmand", "etc/ssl/certs/ca-certificates.crt"][..]),
+        ("operator", "65532:65532", "/usr/bin/bpfman-operator", &["usr/bin/bpfman-operator"]),
+        ("cni", "", "/usr/bin/bpfman-cni", &["usr/bin/bpfman-cni"]),
+    ] {
+        let archive = format!("docker-archive:{}", archives.join(format!("bpfman-{image}.tar")).display());
+        let inspect = |words: &[&str]| {
+            Outcome::of(Command::new("skopeo").arg("inspect").args(words).arg(&archive)).json()
+        };
+        let config = inspect(&["--config"])["config"].clone();
+        assert_eq!(config["Entrypoint"], json!([entrypoint]), "{image}");
+        assert_eq!(config["User"].as_str().unwrap_or_default(), user, "{image}");
+        let unpacked = folder.path().join(format!("unpacked-{image}"));
+        let target = format!("dir:{}", unpacked.display());
+        Outcome::of(Command::new("skopeo").args(["copy", "--quiet", &archive, &target])).success();
+        let mut found = Vec::new();
+        for layer in inspect(&[])["Layers"].as_array().unwrap() {
+            let blob = unpacked.join(layer.as_str().unwrap().trim_start_matches("sha256:"));
+            let list = Outcome::of(Command::new("tar").arg("tf").arg(blob)).success();
+            found.extend(list.lines().filter(|line| !line.ends_with('/')).map(str::to_owned));
+        }
+        found.sort();
+        let mut files = files.to_vec();
+        files.sort_unstable();
+        assert_eq!(found, files, "{image}");
+    }
+}
