@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube client-v0.6 flood fuzz-chain bench bench-chain man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-node images-oci manifests client-v0.6 flood fuzz-chain bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,19 @@ kube-down: ## take it down again, and what tests left
 test-kube: ## the tests that need a Kubernetes API server (root)
 	@packaging/install-deps test
 	@.ci/test kube
+
+test-kube-node: ## a real node with our packaged images, from manifest to map in a pod (root; builds static binaries)
+	@packaging/install-deps test
+	@tests/kube/build
+	@packaging/containers/build -d -p bpfman.test -t test
+	BPFMAN_IMAGES=$(CURDIR)/target/images cargo nextest run --locked -p bpfman-cluster-tests --test node
+
+images-oci: ## the daemon and the operator as container images: target/images (PREFIX=… TAG=…)
+	@packaging/containers/build $(if $(PREFIX),-p $(PREFIX)) $(if $(TAG),-t $(TAG))
+
+manifests: ## write what packaging/kubernetes has of the program itself
+	cargo build --locked -p bpfman-operator
+	@f=packaging/kubernetes/base/crds.yaml && { grep '^#' $$f; target/debug/bpfman-operator crds; } > target/crds.yaml && mv target/crds.yaml $$f
 
 client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (root)
 	@.ci/test client

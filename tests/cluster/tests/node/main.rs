@@ -1,0 +1,8 @@
+//! A real node: kubelet and containerd run our own images, deployed as users deploy them.
+//!
+//! The images are made of the binaries of this build; with `BPFMAN_IMAGES` (`make test-kube-node`) they are those of
+//! `packaging/containers`, in that folder.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod node;
+mod whole;
