@@ -231,7 +231,8 @@ async fn run(
     let rollout = application.spec.as_ref().is_ok_and(|spec| spec.common().rollout.is_some());
     let mut answer = None;
     let mut health = soak::Health::default();
-    if rollout {
+    // Someone may rehearse what runs without a rollout too.
+    if rollout || state.orders.preflight.is_some() {
         about.composition = composition::here(shared, key, spec, state).await?;
         answer = preflight::answer(shared, application, state).await?;
     }

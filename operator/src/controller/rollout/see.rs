@@ -12,7 +12,7 @@ use crate::controller::text::Text;
 use crate::rollout::{Health, Node};
 
 /// Failures that may be over at the next try: a node that has one is waited for until the deadline.
-const PASSING: [&str; 2] = ["registry", "unreachable"];
+const PASSING: [&str; 2] = ["registry", "daemon-away"];
 
 /// A node and the state object through which it is told.
 #[derive(Clone, Debug)]
