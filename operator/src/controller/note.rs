@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
 use tracing::warn;
 
 use super::projection::{Application, ApplicationId};
@@ -65,32 +68,48 @@ impl Limiter {
 
 /// Writes events.
 #[derive(Clone)]
-pub struct Teller(Recorder);
+pub struct Teller {
+    client: Client,
+    identity: String,
+}
 
 impl Teller {
     /// Events by this controller.
     #[must_use]
     pub fn new(client: Client, identity: String) -> Self {
-        Self(Recorder::new(
-            client,
-            Reporter { controller: "bpfman-operator".to_owned(), instance: Some(identity) },
-        ))
+        Self { client, identity }
     }
 
     /// Tells of an application. That an event is lost is no reason to stop.
     pub async fn tell(&self, about: &ObjectReference, note: Note) {
+        // What belongs to no namespace is told in this one: servers of 1.20 take such events nowhere else.
+        let namespace = about.namespace.as_deref().unwrap_or("kube-system");
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        if let Err(error) = events.create(&PostParams::default(), &self.event(about, namespace, note)).await {
+            warn!(%error, "an event was not written");
+        }
+    }
+
+    fn event(&self, about: &ObjectReference, namespace: &str, note: Note) -> Event {
+        let now = Timestamp::now();
         let mut text = note.text;
         let end = (0..=LIMIT.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
         text.truncate(end);
-        let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            action: note.reason.clone(),
-            reason: note.reason,
+        Event {
+            metadata: ObjectMeta {
+                name: Some(format!("{}.{:x}", about.name.as_deref().unwrap_or_default(), now.as_nanosecond())),
+                namespace: Some(namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            reporting_controller: Some("bpfman.io/operator".to_owned()),
+            reporting_instance: Some(self.identity.clone()),
+            regarding: Some(about.clone()),
+            type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
+            action: Some(note.reason.clone()),
+            reason: Some(note.reason),
             note: Some(text),
-            secondary: None,
-        };
-        if let Err(error) = self.0.publish(&event, about).await {
-            warn!(%error, "an event was not written");
+            ..Event::default()
         }
     }
 }

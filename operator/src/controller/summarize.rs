@@ -188,6 +188,11 @@ fn one_each<'a>(answers: impl Iterator<Item = &'a Answer>) -> HashMap<&'a str, &
     by_node
 }
 
+/// A word for what nobody said: people see it in tables.
+fn or_unknown(text: &str) -> String {
+    if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
+}
+
 /// Failures by reason and kernel.
 #[derive(Default)]
 struct Causes<'a> {
@@ -207,11 +212,11 @@ impl<'a> Causes<'a> {
 
     fn most_frequent(self) -> Vec<Cause> {
         let cause = |((reason, kernel), (nodes, example)): ((&str, &str), (i32, &Answer))| Cause {
-            reason: reason.to_owned(),
-            kernel: kernel.to_owned(),
+            reason: or_unknown(reason),
+            kernel: or_unknown(kernel),
             nodes,
             example: example.node.to_string(),
-            message: example.failure.as_ref().map_or(String::new(), |failure| failure.message.to_string()),
+            message: or_unknown(example.failure.as_ref().map_or("", |failure| &failure.message)),
         };
         let mut causes: Vec<Cause> = self.groups.into_iter().map(cause).collect();
         // Stable: what is equally frequent stays in the order of reason and kernel.

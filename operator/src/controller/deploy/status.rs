@@ -68,7 +68,9 @@ fn updating(set: &DaemonSet) -> Option<String> {
 /// Nodes where it does not run.
 fn unavailable(set: &DaemonSet) -> Option<String> {
     let name = set.metadata.name.as_deref().unwrap_or_default();
-    let Some(status) = set.status.as_ref() else { return Some(format!("{name}: not scheduled yet.")) };
+    // A set that Kubernetes has not looked at says zero of zero.
+    let seen = set.status.as_ref().filter(|status| status.observed_generation.unwrap_or_default() > 0);
+    let Some(status) = seen else { return Some(format!("{name}: not scheduled yet.")) };
     let ready = status.number_available.unwrap_or_default();
     let wanted = status.desired_number_scheduled;
     (ready < wanted).then(|| format!("{name}: {ready} of {wanted} pods are available."))
@@ -112,6 +114,13 @@ mod tests {
         let seen = seen(&[set(1, 2, 3)], None);
         assert_eq!(seen[0].2, "bpfman-daemon: 2 of 3 pods are available.");
         assert_eq!((&*seen[1].1, &*seen[1].2), ("True", "bpfman-daemon: 1 of 3 pods are updated."));
+    }
+
+    #[test]
+    fn a_set_that_was_not_looked_at_is_not_available() {
+        let mut fresh = set(0, 0, 0);
+        fresh.status.as_mut().unwrap().observed_generation = None;
+        assert_eq!(seen(&[fresh], None)[0].2, "bpfman-daemon: not scheduled yet.");
     }
 
     #[test]

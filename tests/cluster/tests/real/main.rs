@@ -4,6 +4,7 @@
 mod agent;
 mod application;
 mod apply;
+mod controller;
 mod equipment;
 mod packaging;
 mod refusals;

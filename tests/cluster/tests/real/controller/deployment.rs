@@ -1,0 +1,138 @@
+//! The deployment of daemon and agent from one object.
+
+use bpfman_application::config::Config;
+use bpfman_cluster_tests::{Cluster, Operator, wait};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::storage::v1::CSIDriver;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::cluster;
+
+const IMAGES: [(&str, &str); 2] = [("BPFMAN_IMG", "daemon:1"), ("BPFMAN_AGENT_IMG", "agent:1")];
+const FLAGS: [&str; 2] = ["--health-probe-bind-address=0", "--metrics-bind-address=0"];
+
+#[tokio::test]
+async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
+    let Some(cluster) = cluster().await else { return };
+    let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &FLAGS, &IMAGES);
+    let client = cluster.client().await;
+    let sets: Api<DaemonSet> = Api::namespaced(client.clone(), "bpfman");
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "bpfman");
+    let drivers: Api<CSIDriver> = Api::all(client.clone());
+    let configs: Api<Config> = Api::all(client.clone());
+    for (name, image) in [("bpfman-daemon", "daemon:1"), ("bpfman-agent", "agent:1")] {
+        wait::until(&format!("{name} is deployed"), async || {
+            image_of(&sets, name).await.as_deref() == Some(image)
+        })
+        .await;
+    }
+    wait::until("the driver is there", async || drivers.get_opt("csi.bpfman.io").await.unwrap().is_some())
+        .await;
+    let namespace = Api::<Namespace>::all(client).get("bpfman").await.unwrap();
+    let labels = namespace.metadata.labels.unwrap();
+    assert_eq!(labels.get("pod-security.kubernetes.io/enforce").map(String::as_str), Some("privileged"));
+    let said = wait::some("the config says how it is", async || {
+        configs.get("bpfman-config").await.ok()?.status.filter(|status| !status.conditions.is_empty())
+    })
+    .await;
+    assert_eq!(condition(&said.conditions, "Degraded"), "False", "{said:?}");
+    assert_eq!(condition(&said.conditions, "Available"), "False", "nothing schedules pods here");
+
+    // Drift.
+    let wrong = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "bpfman", "image": "evil:1" }] } } } });
+    sets.patch("bpfman-daemon", &PatchParams::default(), &Patch::Strategic(wrong)).await.unwrap();
+    maps.delete("bpfman-config", &DeleteParams::default()).await.unwrap();
+    wait::until("the image is ours again", async || {
+        image_of(&sets, "bpfman-daemon").await.as_deref() == Some("daemon:1")
+    })
+    .await;
+    wait::until("the map is back", async || maps.get_opt("bpfman-config").await.unwrap().is_some()).await;
+
+    // A new configuration reaches the pods by their annotation.
+    let text = "[chains]\ncounters = \"on\"\n";
+    set(&configs, json!({ "spec": { "configuration": text } })).await;
+    wait::until("pods are to restart", async || {
+        let template = sets.get("bpfman-daemon").await.unwrap().spec.unwrap().template;
+        template.metadata.and_then(|metadata| metadata.annotations).unwrap()["bpfman.io.bpfman.toml"] == text
+    })
+    .await;
+
+    // What is overridden is left alone.
+    let entry = json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "namespace": "bpfman", "name": "bpfman-agent", "unmanaged": true
+    });
+    set(&configs, json!({ "spec": { "overrides": [entry], "daemon": { "logLevel": "debug" } } })).await;
+    wait::until("the new level is there", async || {
+        maps.get("bpfman-config").await.unwrap().data.unwrap()["bpfman.log.level"] == "debug"
+    })
+    .await;
+    let own = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "bpfman-agent", "image": "own:1" }] } } } });
+    sets.patch("bpfman-agent", &PatchParams::default(), &Patch::Strategic(own)).await.unwrap();
+    drivers.delete("csi.bpfman.io", &DeleteParams::default()).await.unwrap();
+    wait::until("the driver is back", async || drivers.get_opt("csi.bpfman.io").await.unwrap().is_some())
+        .await;
+    assert_eq!(image_of(&sets, "bpfman-agent").await.as_deref(), Some("own:1"));
+
+    configs.delete("bpfman-config", &DeleteParams::default()).await.unwrap();
+    wait::until("the config goes", async || configs.get_opt("bpfman-config").await.unwrap().is_none()).await;
+}
+
+#[tokio::test]
+async fn a_missing_namespace_is_said_in_the_status() {
+    let Some(cluster) = cluster().await else { return };
+    config_for(&cluster, "nowhere").await;
+    let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &FLAGS, &IMAGES);
+    let configs: Api<Config> = Api::all(cluster.client().await);
+    let said = wait::some("it is degraded", async || {
+        let status = configs.get("bpfman-config").await.ok()?.status?;
+        (condition(&status.conditions, "Degraded") == "True").then_some(status)
+    })
+    .await;
+    let message = &said.conditions.iter().find(|condition| condition.type_ == "Degraded").unwrap().message;
+    assert!(message.contains("namespace nowhere: not found; create it"), "{message}");
+    cluster.namespace("nowhere").await;
+    wait::until("it recovers", async || {
+        let status = configs.get("bpfman-config").await.unwrap().status.unwrap();
+        condition(&status.conditions, "Degraded") == "False"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_images_it_does_not_start() {
+    let Some(cluster) = bpfman_cluster_tests::Cluster::shared().await else { return };
+    let mut controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &FLAGS, &[]);
+    let status = wait::some("it ends", async || controller.ended()).await;
+    assert_eq!(status.code(), Some(1));
+    assert!(controller.log().contains("BPFMAN_IMG is not set"), "{}", controller.log());
+}
+
+async fn config_for(cluster: &Cluster, namespace: &str) {
+    cluster
+        .apply_one(json!({
+            "apiVersion": "bpfman.io/v1alpha1", "kind": "Config", "metadata": { "name": "bpfman-config" },
+            "spec": {
+                "namespace": namespace, "configuration": "[signing]\n",
+                "agent": { "image": "agent:1" }, "daemon": { "image": "daemon:1" }
+            }
+        }))
+        .await;
+}
+
+async fn set(configs: &Api<Config>, patch: Value) {
+    configs.patch("bpfman-config", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+async fn image_of(sets: &Api<DaemonSet>, name: &str) -> Option<String> {
+    sets.get_opt(name).await.unwrap()?.spec?.template.spec?.containers.first()?.image.clone()
+}
+
+fn condition(
+    conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    type_: &str,
+) -> String {
+    let found = conditions.iter().find(|condition| condition.type_ == type_);
+    found.map(|condition| condition.status.clone()).unwrap_or_default()
+}
