@@ -97,7 +97,11 @@ impl Teller {
         text.truncate(end);
         Event {
             metadata: ObjectMeta {
-                name: Some(format!("{}.{:x}", about.name.as_deref().unwrap_or_default(), now.as_nanosecond())),
+                name: Some(format!(
+                    "{}.{:x}",
+                    about.name.as_deref().unwrap_or_default(),
+                    now.as_nanosecond()
+                )),
                 namespace: Some(namespace.to_owned()),
                 ..ObjectMeta::default()
             },
