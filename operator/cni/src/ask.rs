@@ -1,0 +1,40 @@
+//! Asking the agent.
+
+use std::io::{self, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::protocol::{self, Answer, Request, VERSION};
+
+/// Asks, and waits for the answer.
+///
+/// # Errors
+/// Nobody listens, nothing came in time, or it was no answer.
+pub fn ask(socket: &Path, request: &Request, timeout: Duration) -> io::Result<Answer> {
+    let (sender, receiver) = mpsc::channel();
+    let (path, request) = (socket.to_owned(), request.clone());
+    // Connecting has no time limit of its own: an agent that hangs takes no more connections at some point. The thread
+    // ends with the plugin.
+    thread::spawn(move || {
+        // Nobody listens any more once the time is up.
+        let _late = sender.send(exchange(&path, &request));
+    });
+    let answer = receiver.recv_timeout(timeout).unwrap_or_else(|_| {
+        let why = format!("it did not answer within {} s", timeout.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, why))
+    })?;
+    if answer.version != VERSION {
+        let why = format!("it speaks version {}, and this plugin {VERSION}", answer.version);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(answer)
+}
+
+fn exchange(socket: &Path, request: &Request) -> io::Result<Answer> {
+    let stream = UnixStream::connect(socket)?;
+    protocol::write(&stream, request)?;
+    protocol::read(BufReader::new(&stream))
+}

@@ -1,0 +1,185 @@
+//! Network configurations of the node, with and without the plugin. Pure.
+
+use serde_json::{Map, Value, json};
+
+use crate::PLUGIN;
+use crate::network::VERSIONS;
+
+/// Why a configuration is left as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It is no JSON, or no object.
+    #[error("it is no network configuration: {0}")]
+    NotDecoded(String),
+    /// It has no plugins.
+    #[error("it has no plugins: bpfman-cni has to follow one that makes the network")]
+    NoPlugins,
+    /// No version that the plugin knows.
+    #[error("its cniVersion is {0:?}, and bpfman-cni knows {known}: the runtime would refuse every pod", known = VERSIONS.join(", "))]
+    Version(String),
+}
+
+/// What the plugin's entry says. Absent: as it is built in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// `agentSocket`.
+    pub agent_socket: Option<String>,
+    /// `stateFile`.
+    pub state_file: Option<String>,
+    /// `timeoutSeconds`.
+    pub timeout_seconds: Option<u64>,
+    /// `exemptNamespaces`.
+    pub exempt_namespaces: Option<Vec<String>>,
+}
+
+impl Entry {
+    fn value(&self) -> Value {
+        let mut entry = Map::from_iter([("type".to_owned(), json!(PLUGIN))]);
+        let mut put = |key: &str, value: Value| {
+            if !value.is_null() {
+                entry.insert(key.to_owned(), value);
+            }
+        };
+        put("agentSocket", json!(self.agent_socket));
+        put("stateFile", json!(self.state_file));
+        put("timeoutSeconds", json!(self.timeout_seconds));
+        put("exemptNamespaces", json!(self.exempt_namespaces));
+        Value::Object(entry)
+    }
+}
+
+/// A configuration as it has to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Changed {
+    /// It is so already.
+    Same,
+    /// A list with the plugin in it.
+    List(Value),
+    /// A list, where one plugin alone was configured.
+    FromSingle(Value),
+}
+
+/// A configuration with the plugin as its last one. Where it is among them already, it stays in its place: others who
+/// add themselves would otherwise take turns with it.
+///
+/// # Errors
+/// [`Unfit`].
+pub fn with(text: &[u8], entry: &Entry) -> Result<Changed, Unfit> {
+    let mut value = decode(text)?;
+    if let Some(version) = value["cniVersion"].as_str().filter(|version| !VERSIONS.contains(version)) {
+        return Err(Unfit::Version(version.to_owned()));
+    }
+    // Without one the runtime takes it for 0.1.0, in which there are no chains.
+    if value["cniVersion"].as_str().is_none() {
+        return Err(Unfit::Version(String::new()));
+    }
+    let ours = entry.value();
+    let Some(plugins) = value.get_mut("plugins") else { return single(value, ours) };
+    let plugins = plugins.as_array_mut().filter(|plugins| !plugins.is_empty()).ok_or(Unfit::NoPlugins)?;
+    if plugins.iter().all(is_ours) {
+        return Err(Unfit::NoPlugins);
+    }
+    match plugins.iter_mut().find(|plugin| is_ours(plugin)) {
+        Some(there) if *there == ours => return Ok(Changed::Same),
+        Some(there) => *there = ours,
+        None => plugins.push(ours),
+    }
+    Ok(Changed::List(value))
+}
+
+fn single(mut value: Value, ours: Value) -> Result<Changed, Unfit> {
+    if value["type"].as_str().is_none_or(|name| name == PLUGIN) {
+        return Err(Unfit::NoPlugins);
+    }
+    let mut list = Map::new();
+    for key in ["cniVersion", "name"] {
+        if let Some(moved) = value.as_object_mut().and_then(|fields| fields.remove(key)) {
+            list.insert(key.to_owned(), moved);
+        }
+    }
+    list.insert("plugins".to_owned(), json!([value, ours]));
+    Ok(Changed::FromSingle(Value::Object(list)))
+}
+
+/// A configuration without the plugin. `None`: it is not in it.
+///
+/// # Errors
+/// [`Unfit::NotDecoded`].
+pub fn without(text: &[u8]) -> Result<Option<Value>, Unfit> {
+    let mut value = decode(text)?;
+    let Some(plugins) = value.get_mut("plugins").and_then(Value::as_array_mut) else { return Ok(None) };
+    let before = plugins.len();
+    plugins.retain(|plugin| !is_ours(plugin));
+    Ok((plugins.len() < before).then_some(value))
+}
+
+fn is_ours(plugin: &Value) -> bool {
+    plugin["type"] == PLUGIN
+}
+
+fn decode(text: &[u8]) -> Result<Value, Unfit> {
+    let value: Value = serde_json::from_slice(text).map_err(|error| Unfit::NotDecoded(error.to_string()))?;
+    match value.is_object() {
+        true => Ok(value),
+        false => Err(Unfit::NotDecoded("it is JSON, but no object".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const LIST: &[u8] = br#"{"cniVersion":"0.4.0","name":"n","plugins":[{"type":"ptp","mtu":1400}]}"#;
+
+    fn list(changed: Changed) -> Value {
+        match changed {
+            Changed::List(value) | Changed::FromSingle(value) => value,
+            Changed::Same => panic!("it is changed"),
+        }
+    }
+
+    #[test]
+    fn the_plugin_comes_last_and_only_once() {
+        let added = list(with(LIST, &Entry::default()).unwrap());
+        assert_eq!(added["plugins"], json!([{ "type": "ptp", "mtu": 1400 }, { "type": PLUGIN }]));
+        let text = added.to_string();
+        assert_eq!(with(text.as_bytes(), &Entry::default()), Ok(Changed::Same));
+        let entry = Entry { timeout_seconds: Some(5), ..Entry::default() };
+        let changed = list(with(text.as_bytes(), &entry).unwrap());
+        assert_eq!(changed["plugins"][1], json!({ "type": PLUGIN, "timeoutSeconds": 5 }));
+        assert_eq!(
+            without(text.as_bytes()).unwrap().unwrap(),
+            serde_json::from_slice::<Value>(LIST).unwrap()
+        );
+        assert_eq!(without(LIST), Ok(None));
+    }
+
+    #[test]
+    fn one_that_somebody_put_before_others_stays_there() {
+        let text = json!({ "cniVersion": "1.0.0", "plugins": [{ "type": "ptp" }, { "type": PLUGIN }, { "type": "x" }] });
+        assert_eq!(with(text.to_string().as_bytes(), &Entry::default()), Ok(Changed::Same));
+    }
+
+    #[test]
+    fn a_single_plugin_becomes_a_list() {
+        let text = br#"{"cniVersion":"0.4.0","name":"n","type":"ptp","ipam":{"type":"host-local"}}"#;
+        let Ok(Changed::FromSingle(value)) = with(text, &Entry::default()) else { panic!("it is one") };
+        let expected = json!({ "cniVersion": "0.4.0", "name": "n", "plugins": [
+            { "type": "ptp", "ipam": { "type": "host-local" } }, { "type": PLUGIN }] });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn what_is_none_is_left_alone() {
+        let fails = |text: &str| with(text.as_bytes(), &Entry::default()).unwrap_err();
+        assert!(matches!(fails("{"), Unfit::NotDecoded(_)));
+        assert!(matches!(fails("[]"), Unfit::NotDecoded(_)));
+        assert_eq!(fails(r#"{"cniVersion":"0.4.0","plugins":[]}"#), Unfit::NoPlugins);
+        assert_eq!(fails(r#"{"cniVersion":"0.4.0","plugins":[{"type":"bpfman-cni"}]}"#), Unfit::NoPlugins);
+        assert_eq!(fails(r#"{"cniVersion":"0.4.0"}"#), Unfit::NoPlugins);
+        assert_eq!(fails(r#"{"cniVersion":"9.9.9","type":"ptp"}"#), Unfit::Version("9.9.9".into()));
+        assert_eq!(fails(r#"{"type":"ptp"}"#), Unfit::Version(String::new()));
+    }
+}

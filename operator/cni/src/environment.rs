@@ -1,0 +1,117 @@
+//! What the container runtime says by environment variables.
+
+use std::collections::BTreeMap;
+
+use crate::error::{CniError, INVALID_ENVIRONMENT};
+
+/// Longest name of an interface, in bytes.
+const LONGEST_INTERFACE: usize = 15;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A container joins.
+    Add,
+    /// A container leaves.
+    Del,
+    /// Is it as it was made?
+    Check,
+    /// Which versions are there?
+    Version,
+    /// Can containers be added?
+    Status,
+    /// Leftovers are to be removed.
+    Gc,
+}
+
+/// A pod, as Kubernetes' runtimes name it in `CNI_ARGS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid, where the runtime tells it.
+    pub uid: Option<String>,
+}
+
+/// Which container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// File of its network namespace; may be missing where it leaves.
+    pub netns: Option<String>,
+    /// Name of its interface.
+    pub ifname: String,
+    /// The pod, if it is one's.
+    pub pod: Option<PodName>,
+}
+
+/// Reads `CNI_COMMAND`.
+///
+/// # Errors
+/// There is none, or an unknown one.
+pub fn command(variable: &impl Fn(&str) -> Option<String>) -> Result<Command, CniError> {
+    match get(variable, "CNI_COMMAND")?.as_str() {
+        "ADD" => Ok(Command::Add),
+        "DEL" => Ok(Command::Del),
+        "CHECK" => Ok(Command::Check),
+        "VERSION" => Ok(Command::Version),
+        "STATUS" => Ok(Command::Status),
+        "GC" => Ok(Command::Gc),
+        other => Err(wrong("CNI_COMMAND", other, "there are ADD, DEL, CHECK, STATUS, GC and VERSION")),
+    }
+}
+
+/// Reads which container is meant.
+///
+/// # Errors
+/// A variable is missing or wrong: it is named.
+pub fn container(
+    variable: &impl Fn(&str) -> Option<String>,
+    command: Command,
+) -> Result<Container, CniError> {
+    let id = get(variable, "CNI_CONTAINERID")?;
+    let plain = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
+    if !id.starts_with(|first: char| first.is_ascii_alphanumeric()) || !id.chars().all(plain) {
+        return Err(wrong("CNI_CONTAINERID", &id, "it has to consist of letters, digits, '.', '_' and '-'"));
+    }
+    let ifname = get(variable, "CNI_IFNAME")?;
+    let unfit = |character: char| character == '/' || character == ':' || character.is_whitespace();
+    if ifname.len() > LONGEST_INTERFACE || ifname == "." || ifname == ".." || ifname.contains(unfit) {
+        return Err(wrong("CNI_IFNAME", &ifname, "no interface can have this name"));
+    }
+    let netns = variable("CNI_NETNS").filter(|path| !path.is_empty());
+    if netns.is_none() && command != Command::Del {
+        return Err(missing("CNI_NETNS"));
+    }
+    Ok(Container { id, netns, ifname, pod: pod(&variable("CNI_ARGS").unwrap_or_default())? })
+}
+
+fn pod(args: &str) -> Result<Option<PodName>, CniError> {
+    let mut pairs = BTreeMap::new();
+    for pair in args.split(';').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| wrong("CNI_ARGS", args, "it has to be KEY=VALUE;KEY=VALUE"))?;
+        pairs.insert(key, value);
+    }
+    let of = |key: &str| pairs.get(key).filter(|value| !value.is_empty()).map(|value| (*value).to_owned());
+    Ok(match (of("K8S_POD_NAMESPACE"), of("K8S_POD_NAME")) {
+        (Some(namespace), Some(name)) => Some(PodName { namespace, name, uid: of("K8S_POD_UID") }),
+        _ => None,
+    })
+}
+
+fn get(variable: &impl Fn(&str) -> Option<String>, name: &str) -> Result<String, CniError> {
+    variable(name).filter(|value| !value.is_empty()).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> CniError {
+    CniError::new(INVALID_ENVIRONMENT, format!("{name} is not set"), "the container runtime has to set it")
+}
+
+fn wrong(name: &str, value: &str, why: &str) -> CniError {
+    CniError::new(INVALID_ENVIRONMENT, format!("{name} is wrong"), format!("{value:?}: {why}"))
+}

@@ -1,0 +1,127 @@
+//! `bpfman-cni install` and `uninstall`: the binary and its place in the node's network configuration.
+
+mod folder;
+mod options;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+pub use self::options::{Options, UsageError};
+use crate::PLUGIN;
+use crate::conflist::Unfit;
+use crate::write::atomically;
+
+/// How often `--watch` looks. A network plugin that writes its configuration anew takes ours out of it for so long.
+const TURN: Duration = Duration::from_millis(500);
+
+/// Why it was not installed. What is named was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The words make no command.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// There is nothing to be added to.
+    #[error(
+        "{0}: there is no network configuration yet; install a network plugin, or pass --watch to wait for one"
+    )]
+    NoConfiguration(PathBuf),
+    /// The active one cannot be added to.
+    #[error("{file}: {why}; it is left as it is")]
+    Unfit {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        why: Unfit,
+    },
+    /// The file system refuses.
+    #[error("{file}: {error}")]
+    File {
+        /// Where.
+        file: PathBuf,
+        /// What it says.
+        error: io::Error,
+    },
+}
+
+/// An error at a file.
+fn at(file: &Path) -> impl FnOnce(io::Error) -> InstallError + '_ {
+    move |error| InstallError::File { file: file.to_owned(), error }
+}
+
+/// Does what the words say.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn command(words: &[String]) -> Result<(), InstallError> {
+    let options = Options::parse(words)?;
+    if options.uninstall {
+        return uninstall(&options);
+    }
+    folders_of_agent(&options)?;
+    binary(&options)?;
+    if !options.watch {
+        return folder::add(&options).map(|changed| {
+            if let Some(file) = changed {
+                eprintln!("{PLUGIN}: added to {}", file.display());
+            }
+        });
+    }
+    watch(&options)
+}
+
+/// Keeps the plugin in the active configuration, for ever. When this ends, it stays in it: pods are protected while a
+/// new version of this takes over.
+fn watch(options: &Options) -> Result<(), InstallError> {
+    let mut said = String::new();
+    loop {
+        match folder::add(options) {
+            Ok(None) => said.clear(),
+            Ok(Some(file)) => eprintln!("{PLUGIN}: added to {}", file.display()),
+            Err(error) => {
+                let text = error.to_string();
+                if text != said {
+                    eprintln!("{PLUGIN}: {text}");
+                    said = text;
+                }
+            }
+        }
+        thread::sleep(TURN);
+    }
+}
+
+/// Copies this program. A runtime that calls it meanwhile has the old one or the new one.
+fn binary(options: &Options) -> Result<(), InstallError> {
+    let this = std::env::current_exe().map_err(at(Path::new("/proc/self/exe")))?;
+    let target = options.bin_dir.join(PLUGIN);
+    let contents = fs::read(&this).map_err(at(&this))?;
+    if fs::read(&target).is_ok_and(|there| there == contents) {
+        return Ok(());
+    }
+    atomically(&target, &contents, 0o755).map_err(at(&target))
+}
+
+/// The agent has no rights on its node: the folders of its socket and of its rules are made for it.
+fn folders_of_agent(options: &Options) -> Result<(), InstallError> {
+    let Some(user) = options.agent_user else { return Ok(()) };
+    for folder in &options.agent_dirs {
+        fs::create_dir_all(folder).map_err(at(folder))?;
+        chown(folder, Some(user), Some(user)).map_err(at(folder))?;
+    }
+    Ok(())
+}
+
+/// Takes it out of every configuration, and then the binary away: never the other way round.
+fn uninstall(options: &Options) -> Result<(), InstallError> {
+    for file in folder::remove(options)? {
+        eprintln!("{PLUGIN}: removed from {}", file.display());
+    }
+    let target = options.bin_dir.join(PLUGIN);
+    match fs::remove_file(&target) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&target)(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,123 @@
+//! What holds while nobody can be asked: the agent writes it, the plugin reads it.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::VERSION;
+use crate::write::atomically;
+
+/// Largest file that is read, in bytes.
+const LARGEST: u64 = 16 << 20;
+
+/// Pods that must not start without their programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    /// The application, for people.
+    pub application: String,
+    /// The program.
+    pub program: String,
+    /// `closed` or `lastKnown`.
+    pub on_unavailable: String,
+    /// Only pods of this namespace; absent: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// It asks for labels, which nobody but the API server knows.
+    #[serde(default)]
+    pub by_labels: bool,
+}
+
+/// The file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rules {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The agent's own namespace. A rule must not keep away the agent that would fulfil it: it has a network of its
+    /// own, so this plugin is called for it too.
+    pub agent_namespace: String,
+    /// Pods that must not start without their programs.
+    pub rules: Vec<Rule>,
+}
+
+impl Rules {
+    /// Reads them. `None`: there is no such file, as no agent ever knew all applications of this node.
+    ///
+    /// # Errors
+    /// They cannot be read, or are of another version.
+    pub fn read(file: &Path) -> io::Result<Option<Self>> {
+        let file = match fs::File::open(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut text = Vec::new();
+        file.take(LARGEST).read_to_end(&mut text)?;
+        let rules: Self = serde_json::from_slice(&text)?;
+        if rules.version != VERSION {
+            let why = format!("it is of version {}, and this plugin of {VERSION}", rules.version);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        Ok(Some(rules))
+    }
+
+    /// Writes them: whoever reads meanwhile has the old ones or the new ones.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn write(&self, file: &Path) -> io::Result<()> {
+        atomically(file, &serde_json::to_vec_pretty(self)?, 0o644)
+    }
+
+    /// The rule that forbids a pod of a namespace to start now. Labels are not known: what might be meant, is.
+    #[must_use]
+    pub fn forbids(&self, namespace: &str) -> Option<&Rule> {
+        let means = |rule: &&Rule| rule.namespace.as_deref().is_none_or(|only| only == namespace);
+        // What is certain is the better reason.
+        let mut all: Vec<&Rule> = self.rules.iter().filter(means).collect();
+        all.sort_by_key(|rule| rule.by_labels);
+        all.first().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn rule(program: &str, namespace: Option<&str>, by_labels: bool) -> Rule {
+        Rule { program: program.into(), namespace: namespace.map(Into::into), by_labels, ..Rule::default() }
+    }
+
+    #[test]
+    fn a_namespace_that_may_be_meant_is_closed_and_others_are_not() {
+        let rules = Rules {
+            version: VERSION,
+            rules: vec![rule("perhaps", Some("shop"), true), rule("surely", Some("shop"), false)],
+            ..Rules::default()
+        };
+        assert_eq!(rules.forbids("shop").unwrap().program, "surely");
+        assert_eq!(rules.forbids("other"), None);
+        let everywhere = Rules { rules: vec![rule("all", None, true)], ..rules };
+        assert_eq!(everywhere.forbids("other").unwrap().program, "all");
+    }
+
+    #[test]
+    fn rules_are_read_as_they_were_written_and_others_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("protect.json");
+        assert_eq!(Rules::read(&file).unwrap(), None);
+        let rules =
+            Rules { version: VERSION, agent_namespace: "bpfman".into(), rules: vec![rule("a", None, true)] };
+        rules.write(&file).unwrap();
+        assert_eq!(Rules::read(&file).unwrap(), Some(rules.clone()));
+        Rules { version: 7, ..rules }.write(&file).unwrap();
+        assert!(Rules::read(&file).unwrap_err().to_string().contains("version 7"));
+        fs::write(&file, "{").unwrap();
+        assert!(Rules::read(&file).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+}
