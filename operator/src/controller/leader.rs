@@ -2,7 +2,8 @@
 //!
 //! Others take it over once they have not seen it renewed for its whole duration, by their own clocks; the holder stops
 //! acting earlier than that, counted from before it asked for its last renewal. So clocks that differ do no harm, and
-//! two never act at a time, as long as no write is under way for longer than the difference.
+//! two never act at a time, as long as no write is under way for longer than the difference. One that is changes nothing
+//! that was decided since: statuses and finalizers are written only on the version that they were decided about.
 
 use std::time::{Duration, Instant};
 

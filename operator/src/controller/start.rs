@@ -19,8 +19,8 @@ use super::run::Controller;
 use super::summarize::Presence;
 use super::{serve, watches};
 
-/// How long the server may take for an answer. Shorter than what is left of a lease when its holder stops acting.
-const ANSWER: Duration = Duration::from_secs(4);
+/// How long a connection to the server may take to come about.
+const CONNECT: Duration = Duration::from_secs(4);
 
 /// Events of watches that wait to be taken in.
 const WAITING: usize = 1024;
@@ -35,7 +35,7 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
     let scrapes = serve::address(&flags.metrics_bind_address).map_err(anyhow::Error::msg)?;
     let mut config =
         Config::infer().await.context("no API server: neither a pod's account nor a kubeconfig")?;
-    config.connect_timeout = Some(ANSWER);
+    config.connect_timeout = Some(CONNECT);
     let client = Client::try_from(config).context("the configuration of the API server")?;
     let identity = identity();
     let metrics = Arc::new(Metrics::default());
