@@ -147,7 +147,7 @@ impl Watching<'_> {
     ///
     /// # Panics
     /// Nothing comes.
-    pub fn next(&mut self) -> Result<Option<ext::watch_event::Event>, Status> {
+    pub fn next_event(&mut self) -> Result<Option<ext::watch_event::Event>, Status> {
         let next = async { tokio::time::timeout(crate::wait::DEADLINE, self.stream.message()).await };
         let event = self.runtime.block_on(next).expect("an event comes")?;
         Ok(event.map(|event| event.event.expect("an event says what it is")))

@@ -102,7 +102,7 @@ fn ids_that_are_none_are_refused_by_name() {
 /// The interfaces of one namespace, by name, from lists until one is as it has to be.
 fn until_listed(watching: &mut Watching<'_>, netns: &str, holds: impl Fn(&BTreeMap<String, Listed>) -> bool) {
     loop {
-        let Some(Event::Interfaces(list)) = watching.next().unwrap() else { continue };
+        let Some(Event::Interfaces(list)) = watching.next_event().unwrap() else { continue };
         let inside = list.interfaces.into_iter().filter(|interface| interface.netns == netns);
         let found = inside.map(|interface| (interface.name.clone(), interface)).collect();
         if holds(&found) {
@@ -128,7 +128,7 @@ fn a_stream_tells_of_interfaces_as_they_come_change_and_go() {
     let namespace = Namespace::new("watched");
     let netns = namespace.path().display().to_string();
     let mut watching = wire.watch(&[]).unwrap();
-    let Some(Event::Interfaces(first)) = watching.next().unwrap() else {
+    let Some(Event::Interfaces(first)) = watching.next_event().unwrap() else {
         panic!("the first event is the list")
     };
     let of = |netns: &str| {
@@ -185,9 +185,10 @@ fn a_stream_says_when_programs_or_links_changed() {
     let network = Network::new();
     let wire = daemon.wire();
     let mut watching = wire.watch(&[]).unwrap();
-    assert!(matches!(watching.next().unwrap(), Some(Event::Interfaces(_))));
-    let until_changed =
-        |watching: &mut Watching<'_>| while !matches!(watching.next().unwrap(), Some(Event::Changed(_))) {};
+    assert!(matches!(watching.next_event().unwrap(), Some(Event::Interfaces(_))));
+    let until_changed = |watching: &mut Watching<'_>| {
+        while !matches!(watching.next_event().unwrap(), Some(Event::Changed(_))) {}
+    };
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
     until_changed(&mut watching);
     let point = xdp(&network.far.path(), INTERFACE, 1, &[]);
@@ -209,9 +210,9 @@ fn as_many_streams_are_served_as_there_is_room_for_and_all_end_with_the_daemon()
     // Nobody reads most of them.
     until("there is room again", || wire.watch(&[]).map(|stream| open.push(stream)).is_ok());
     let mut first = open.swap_remove(0);
-    assert!(matches!(first.next().unwrap(), Some(Event::Interfaces(_))));
+    assert!(matches!(first.next_event().unwrap(), Some(Event::Interfaces(_))));
     assert!(daemon.terminate().success());
-    while let Some(event) = first.next().expect("it ends without a failure") {
+    while let Some(event) = first.next_event().expect("it ends without a failure") {
         assert!(matches!(event, Event::Interfaces(_) | Event::Changed(_)), "{event:?}");
     }
     assert!(!daemon.log().contains("requests were still in progress"), "{}", daemon.log());
