@@ -26,4 +26,7 @@ pub struct Flags {
     /// Agents are not pods of this cluster: every node counts as having one
     #[arg(long)]
     pub assume_agents: bool,
+    /// Reviews of applications and state objects
+    #[command(flatten)]
+    pub admission: crate::admission::Flags,
 }

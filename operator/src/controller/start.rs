@@ -18,6 +18,7 @@ use super::note::Teller;
 use super::run::Controller;
 use super::summarize::Presence;
 use super::{serve, watches};
+use crate::admission;
 
 /// How long a connection to the server may take to come about.
 const CONNECT: Duration = Duration::from_secs(4);
@@ -97,6 +98,7 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
         () = electing => Err(anyhow::anyhow!("the election ended")),
         ended = probing => ended,
         ended = scraping => ended,
+        ended = admission::run(client.clone(), &flags.admission, &flags.namespace) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };

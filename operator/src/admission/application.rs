@@ -1,0 +1,157 @@
+//! What is wrong with an application.
+
+use bpfman_application::bytecode::ByteCodeImage;
+use bpfman_application::check;
+use bpfman_application::spec::Spec;
+use serde_json::Value;
+
+use super::image::{self, Named};
+use super::link::links;
+use super::order::{self, ApplicationName, Slot, slots, unknown_anchors};
+use super::verdict::Verdict;
+use super::{interfaces, rollout};
+
+/// Reads the spec of an application.
+///
+/// # Errors
+/// It is none: which field, and what was expected.
+pub fn read(name: &ApplicationName, spec: &Value) -> Result<Spec, String> {
+    let parsed = match name.namespace {
+        Some(_) => serde_json::from_value(spec.clone()).map(Spec::Namespaced),
+        None => serde_json::from_value(spec.clone()).map(Spec::Cluster),
+    };
+    parsed.map_err(|error| format!("spec: {error}"))
+}
+
+/// Everything that can be said without asking anyone. `others` are the attachments of all other applications.
+#[must_use]
+pub fn review(name: &ApplicationName, spec: &Spec, others: &[Slot]) -> Verdict {
+    let mut verdict = Verdict {
+        problems: check::application(spec).iter().map(ToString::to_string).collect(),
+        warnings: Vec::new(),
+    };
+    for link in links(spec, name.namespace.as_deref()) {
+        interfaces::check(&mut verdict, &link);
+    }
+    let common = spec.common();
+    if let Some(given) = &common.rollout {
+        rollout::check(&mut verdict, given, &programs(spec));
+    }
+    if let Some(given) = &common.byte_code.image {
+        bytecode(&mut verdict, name, given, common.rollout.is_some());
+    }
+    let own = slots(name, spec);
+    if let Some(circle) = order::find(&own, others) {
+        verdict.refuse(
+            "spec.programs",
+            format!("orders contradict each other: {circle}; take one of them back"),
+        );
+    }
+    for (path, anchor) in unknown_anchors(&own, others) {
+        let what = match anchor.strip_prefix("role=") {
+            Some(_) => "the order waits until there is one",
+            None => "attaching fails on a node until there is one: a role (role=NAME) would be waited for",
+        };
+        verdict.warn(&path, format!("no application has \"{anchor}\" on this hook: {what}"));
+    }
+    verdict
+}
+
+fn bytecode(verdict: &mut Verdict, name: &ApplicationName, given: &ByteCodeImage, staged: bool) {
+    let path = "spec.byteCode.image";
+    match image::read(&given.url) {
+        Err(error) => verdict.refuse(&format!("{path}.url"), error),
+        Ok(Named::Tag) if staged => verdict.warn(
+            &format!("{path}.url"),
+            "a tag may name another image from one wave to the next: the rollout keeps to the digest that the first \
+             node finds; write @sha256:DIGEST to say which one is meant",
+        ),
+        Ok(_) => {}
+    }
+    let secret = given.image_pull_secret.as_ref();
+    if let Some((own, other)) = name.namespace.as_ref().zip(secret.map(|secret| &secret.namespace))
+        && own != other
+    {
+        verdict.refuse(
+            &format!("{path}.imagePullSecret.namespace"),
+            format!("\"{other}\" is not the namespace of this BpfApplication: only secrets of \"{own}\" are allowed"),
+        );
+    }
+}
+
+fn programs(spec: &Spec) -> Vec<&str> {
+    match spec {
+        Spec::Cluster(spec) => spec.programs.iter().map(|program| program.name.as_str()).collect(),
+        Spec::Namespaced(spec) => spec.programs.iter().map(|program| program.name.as_str()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
+    use super::*;
+
+    fn reviewed(namespace: Option<&str>, change: impl FnOnce(&mut Value)) -> Verdict {
+        let mut spec = json!({
+            "nodeSelector": {},
+            "byteCode": { "image": { "url": "quay.io/a/b:v1" } },
+            "programs": [{ "name": "filter", "type": "XDP", "xdp": { "links": [{
+                "interfaceSelector": { "interfaces": ["eth0"] }, "networkNamespaces": { "pods": {} },
+            }] } }],
+        });
+        change(&mut spec);
+        let name = ApplicationName { namespace: namespace.map(str::to_owned), name: "app".to_owned() };
+        review(&name, &read(&name, &spec).unwrap(), &[])
+    }
+
+    #[test]
+    fn an_application_without_mistakes_is_taken_without_a_word() {
+        assert_eq!(reviewed(None, |_| {}), Verdict::default());
+        assert_eq!(reviewed(Some("shop"), |_| {}), Verdict::default());
+    }
+
+    #[test]
+    fn secrets_of_another_namespace_are_refused_to_a_namespaced_application() {
+        let elsewhere = |spec: &mut Value| {
+            spec["byteCode"]["image"]["imagePullSecret"] = json!({ "name": "pull", "namespace": "bank" });
+        };
+        let message = reviewed(Some("shop"), elsewhere).message().unwrap();
+        assert!(message.contains("only secrets of \"shop\" are allowed"), "{message}");
+        assert_eq!(reviewed(None, elsewhere).message(), None);
+    }
+
+    #[test]
+    fn a_tag_in_a_rollout_is_a_warning() {
+        let verdict = reviewed(None, |spec| spec["rollout"] = json!({}));
+        assert!(verdict.problems.is_empty() && verdict.warnings[0].contains("@sha256:"), "{verdict:?}");
+    }
+
+    #[test]
+    fn an_interface_name_that_no_interface_can_have_is_refused() {
+        let selector = |value: Value| {
+            move |spec: &mut Value| {
+                spec["programs"][0]["xdp"]["links"][0]["interfaceSelector"] = value;
+            }
+        };
+        for (value, says) in [
+            (json!({ "interfaces": ["a-name-of-16-byte"] }), "no name of an interface"),
+            (json!({ "interfaces": ["eth0/1"] }), "no name of an interface"),
+            (json!({ "interfacesDiscoveryConfig": { "allowedInterfaces": ["/eth"] } }), "matches nothing"),
+            (json!({ "interfacesDiscoveryConfig": { "allowedInterfaces": ["/eth[/"] } }), "is no pattern"),
+        ] {
+            let message = reviewed(None, selector(value.clone())).message().unwrap_or_default();
+            assert!(message.contains(says), "{value}: {message}");
+        }
+        let excluded =
+            selector(json!({ "interfacesDiscoveryConfig": { "excludeInterfaces": ["/veth.*/"] } }));
+        assert!(reviewed(None, excluded).warnings[0].contains("excludes nothing"));
+    }
+
+    #[test]
+    fn a_block_of_another_type_is_refused_where_the_server_knows_no_rules() {
+        let message = reviewed(None, |spec| spec["programs"][0]["type"] = json!("TC")).message().unwrap();
+        assert!(message.contains("type TC needs the block tc"), "{message}");
+    }
+}

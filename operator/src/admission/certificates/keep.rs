@@ -1,0 +1,92 @@
+//! Looks at the certificates again and again.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use kube::Client;
+use tracing::{info, warn};
+
+use super::super::flags::FailurePolicy;
+use super::super::tls::Served;
+use super::store::{Store, StoreError};
+use super::trust::trust;
+use super::{Terms, Turn, bundle, make};
+
+/// The first look is repeated sooner: nothing is reviewed before it.
+const SOON: Duration = Duration::from_millis(500);
+
+/// Keeps the certificate that is served valid and trusted.
+pub struct Keeper {
+    client: Client,
+    store: Store,
+    names: Vec<String>,
+    policy: Option<FailurePolicy>,
+    terms: Terms,
+    served: Arc<Served>,
+    turn: Turn,
+}
+
+impl Keeper {
+    /// For a webhook that is asked by some names.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        names: Vec<String>,
+        policy: Option<FailurePolicy>,
+        terms: Terms,
+        served: Arc<Served>,
+    ) -> Self {
+        let store = Store::new(client.clone(), namespace);
+        Self { client, store, names, policy, terms, served, turn: Turn::default() }
+    }
+
+    /// Until the end.
+    pub async fn run(mut self) {
+        loop {
+            let looked = self.look().await;
+            let wait = match looked {
+                Ok(()) => Duration::from_secs(self.terms.tick()),
+                Err(error) => {
+                    warn!(%error, "the certificates of admission are not as they should be; it is tried again");
+                    SOON.max(Duration::from_secs(if self.served.has_one() { self.terms.tick() } else { 0 }))
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let now = now();
+        let (mut generations, secret) = self.store.read().await?;
+        let mut wanted = self.turn.needed(&generations, now, self.terms);
+        if Turn::is_due(&wanted, now, self.terms) {
+            wanted.push(make(&self.names, now, self.terms)?);
+        }
+        if wanted != generations {
+            match self.store.write(secret, &wanted).await {
+                Ok(()) => {
+                    info!(generations = wanted.len(), "the certificates of admission changed");
+                    generations = wanted;
+                }
+                // What the other one made is as good.
+                Err(StoreError::Raced) => generations = self.store.read().await?.0,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let trusted = trust(&self.client, &bundle(&generations), self.policy).await;
+        if let Ok(trusted) = &trusted {
+            self.turn.see(&generations, trusted, now);
+        }
+        // Also without trust: the API server may be told by someone else.
+        if let Some(generation) = self.turn.serve(&generations, now, self.terms) {
+            self.served.serve(generation)?;
+        }
+        trusted.map(drop).map_err(Into::into)
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

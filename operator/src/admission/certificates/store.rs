@@ -1,0 +1,79 @@
+//! The Secret that all controllers share.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use super::{Generation, bundle};
+
+/// Its name. It is part of the manifests, so that the controller needs no right to make secrets.
+pub const SECRET: &str = "bpfman-admission-certificates";
+
+/// The key with everything, as JSON.
+const GENERATIONS: &str = "generations.json";
+
+/// The key with the authorities, for people.
+const AUTHORITIES: &str = "ca.crt";
+
+/// Why generations are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is part of the manifests.
+    #[error("there is no Secret {0}/{SECRET}: apply the manifests of admission again")]
+    Missing(String),
+    /// Another controller was faster: what it wrote is read at the next look.
+    #[error("another controller wrote the certificates meanwhile")]
+    Raced,
+    /// The API server said no, or nothing.
+    #[error("Secret {SECRET}: {0}")]
+    Server(Box<kube::Error>),
+}
+
+/// The Secret, and the version that was read.
+pub struct Store {
+    secrets: Api<Secret>,
+    namespace: String,
+}
+
+impl Store {
+    /// Of a namespace.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { secrets: Api::namespaced(client, namespace), namespace: namespace.to_owned() }
+    }
+
+    /// What is in it. Content that cannot be read counts as none: new certificates are made.
+    ///
+    /// # Errors
+    /// It is not there, or not told.
+    pub async fn read(&self) -> Result<(Vec<Generation>, Secret), StoreError> {
+        let found =
+            self.secrets.get_opt(SECRET).await.map_err(|error| StoreError::Server(Box::new(error)))?;
+        let secret = found.ok_or_else(|| StoreError::Missing(self.namespace.clone()))?;
+        let bytes = secret.data.as_ref().and_then(|data| data.get(GENERATIONS));
+        let generations = bytes.and_then(|bytes| serde_json::from_slice(&bytes.0).ok()).unwrap_or_default();
+        Ok((generations, secret))
+    }
+
+    /// Writes into the version that was read, and no other.
+    ///
+    /// # Errors
+    /// [`StoreError::Raced`] if it is another version now.
+    pub async fn write(&self, mut secret: Secret, generations: &[Generation]) -> Result<(), StoreError> {
+        // A list of texts and numbers always becomes JSON.
+        let json = serde_json::to_vec(generations).unwrap_or_default();
+        let authorities = bundle(generations).into_bytes();
+        secret.data = Some(BTreeMap::from([
+            (GENERATIONS.to_owned(), ByteString(json)),
+            (AUTHORITIES.to_owned(), ByteString(authorities)),
+        ]));
+        match self.secrets.replace(SECRET, &PostParams::default(), &secret).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(StoreError::Raced),
+            Err(error) => Err(StoreError::Server(Box::new(error))),
+        }
+    }
+}

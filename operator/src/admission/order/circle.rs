@@ -1,0 +1,269 @@
+//! Looking for a circle that goes through one application.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::overlap::{candidates, covered, may_meet};
+use super::slot::{Anchor, Slot};
+
+/// Steps of a search. More are needed only where hundreds of attachments name each other on one hook.
+const STEPS: usize = 200_000;
+
+/// Somebody's wish that one runs before another.
+#[derive(Clone, Debug)]
+struct Wish<'a> {
+    first: Member<'a>,
+    second: Member<'a>,
+    /// The attachment that wants it, the side, and what it wrote.
+    because: (&'a Slot, &'static str, &'a str),
+}
+
+/// What stands in an order.
+#[derive(Clone, Copy, Debug)]
+enum Member<'a> {
+    Ours(usize, &'a Slot),
+    Foreign(&'a str),
+}
+
+impl PartialEq for Member<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ours(one, _), Self::Ours(other, _)) => one == other,
+            (Self::Foreign(one), Self::Foreign(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+/// Wishes that cannot all come true, and those whose they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circle {
+    steps: Vec<String>,
+}
+
+impl fmt::Display for Circle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.steps.join("; "))
+    }
+}
+
+/// The first circle that the attachments of an application close with each other and with those of others.
+#[must_use]
+pub fn find(own: &[Slot], others: &[Slot]) -> Option<Circle> {
+    let all: Vec<&Slot> = own.iter().chain(others).collect();
+    let wishes = wishes(&all);
+    if wishes.is_empty() {
+        return None;
+    }
+    let list = candidates(all.iter().copied());
+    let covers: Vec<BTreeSet<usize>> = all.iter().map(|slot| covered(&slot.interfaces, &list)).collect();
+    let mut search = Search { wishes: &wishes, covers: &covers, steps: STEPS };
+    for (at, slot) in own.iter().enumerate() {
+        let mut path = Vec::new();
+        if search.from(Member::Ours(at, slot), covers[at].clone(), &mut path) {
+            return Some(Circle { steps: path.iter().map(|&wish| step(&wishes[wish])).collect() });
+        }
+    }
+    None
+}
+
+/// What everybody wants of everybody, at the same hook.
+fn wishes<'a>(all: &[&'a Slot]) -> Vec<Wish<'a>> {
+    let mut wishes = Vec::new();
+    for (at, &slot) in all.iter().enumerate() {
+        for (side, anchors) in [("before", &slot.before), ("after", &slot.after)] {
+            for (text, anchor) in anchors {
+                let because = (slot, side, text.as_str());
+                let mut wish = |named: Member<'a>| {
+                    let (first, second) = match side {
+                        "before" => (Member::Ours(at, slot), named),
+                        _ => (named, Member::Ours(at, slot)),
+                    };
+                    wishes.push(Wish { first, second, because });
+                };
+                if let Anchor::Foreign(name) = anchor {
+                    wish(Member::Foreign(name));
+                }
+                for (other, &named) in all.iter().enumerate() {
+                    if other != at && named.answers_to(anchor) && may_meet(slot, named) {
+                        wish(Member::Ours(other, named));
+                    }
+                }
+            }
+        }
+    }
+    wishes
+}
+
+struct Search<'a, 'b> {
+    wishes: &'b [Wish<'a>],
+    covers: &'b [BTreeSet<usize>],
+    steps: usize,
+}
+
+impl<'a> Search<'a, '_> {
+    /// Goes on from the last member of a path, whose first one is to come again. Interfaces are those that all members
+    /// so far could be on.
+    fn from(&mut self, last: Member<'a>, interfaces: BTreeSet<usize>, path: &mut Vec<usize>) -> bool {
+        for (at, wish) in self.wishes.iter().enumerate().filter(|(_, wish)| wish.first == last) {
+            let Some(left) = self.steps.checked_sub(1) else { return false };
+            self.steps = left;
+            let start = path.first().map_or(last, |&first| self.wishes[first].first);
+            path.push(at);
+            if wish.second == start {
+                return true;
+            }
+            let visited = path[..path.len() - 1].iter().any(|&step| self.wishes[step].second == wish.second);
+            let meets = |member: Member<'a>| match (member, wish.second) {
+                (Member::Ours(_, one), Member::Ours(_, other)) => may_meet(one, other),
+                _ => true,
+            };
+            if !visited && path.iter().all(|&step| meets(self.wishes[step].first)) {
+                let shared = match wish.second {
+                    Member::Ours(at, _) => interfaces.intersection(&self.covers[at]).copied().collect(),
+                    Member::Foreign(_) => interfaces.clone(),
+                };
+                if !BTreeSet::is_empty(&shared) && self.from(wish.second, shared, path) {
+                    return true;
+                }
+            }
+            path.pop();
+        }
+        false
+    }
+}
+
+fn step(wish: &Wish<'_>) -> String {
+    let name = |member: Member<'_>| match member {
+        Member::Ours(_, slot) => format!("{} ({})", slot.program, slot.application),
+        Member::Foreign(name) => format!("foreign:{name}"),
+    };
+    let (slot, side, text) = wish.because;
+    format!(
+        "{} before {} ({}, {}.order.{side}: \"{text}\")",
+        name(wish.first),
+        name(wish.second),
+        slot.application,
+        slot.path
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use bpfman_application::spec::Spec;
+    use serde_json::{Value, json};
+
+    use super::super::slot::{ApplicationName, slots, unknown_anchors};
+    use super::*;
+
+    /// A cluster application with one XDP program.
+    fn one(name: &str, program: &str, interfaces: Value, order: Value) -> Vec<Slot> {
+        with(name, program, json!({ "interfaceSelector": interfaces, "order": order }), json!({}))
+    }
+
+    fn with(name: &str, program: &str, link: Value, nodes: Value) -> Vec<Slot> {
+        let spec = json!({
+            "nodeSelector": nodes, "byteCode": { "path": "/a.o" },
+            "programs": [{ "name": program, "type": "XDP", "xdp": { "links": [link] } }],
+        });
+        let spec = Spec::Cluster(serde_json::from_value(spec).unwrap());
+        slots(&ApplicationName { namespace: None, name: name.to_owned() }, &spec)
+    }
+
+    fn eth0() -> Value {
+        json!({ "interfaces": ["eth0"] })
+    }
+
+    #[test]
+    fn two_that_both_want_to_be_first_are_named_with_their_wishes() {
+        let other = one("shop", "count", eth0(), json!({ "before": ["filter"] }));
+        let own = one("wall", "filter", eth0(), json!({ "before": ["count"] }));
+        let circle = find(&own, &other).unwrap().to_string();
+        assert_eq!(
+            circle,
+            "filter (ClusterBpfApplication wall) before count (ClusterBpfApplication shop) \
+             (ClusterBpfApplication wall, spec.programs[0].xdp.links[0].order.before: \"count\"); \
+             count (ClusterBpfApplication shop) before filter (ClusterBpfApplication wall) \
+             (ClusterBpfApplication shop, spec.programs[0].xdp.links[0].order.before: \"filter\")"
+        );
+    }
+
+    #[test]
+    fn a_circle_goes_over_roles_and_over_one_that_wants_nothing() {
+        let middle = one("mid", "meter", eth0(), json!({}));
+        let first = one("first", "alpha", eth0(), json!({ "role": "firewall", "before": ["meter"] }));
+        let others: Vec<Slot> = [middle, first].concat();
+        let own = one("last", "omega", eth0(), json!({ "after": ["meter"], "before": ["role=firewall"] }));
+        let circle = find(&own, &others).unwrap().to_string();
+        assert!(circle.contains("first") && circle.contains("mid") && circle.contains("last"), "{circle}");
+        let harmless = one("last", "omega", eth0(), json!({ "after": ["meter", "role=firewall"] }));
+        assert_eq!(find(&harmless, &others), None);
+    }
+
+    #[test]
+    fn orders_that_meet_on_no_interface_do_not_contradict_each_other() {
+        let other = one("shop", "count", eth0(), json!({ "before": ["filter"] }));
+        for (interfaces, meet) in [
+            (json!({ "interfaces": ["eth1"] }), false),
+            (json!({ "interfaces": ["eth1", "eth0"] }), true),
+            (json!({ "primaryNodeInterface": true }), true),
+            (json!({ "interfacesDiscoveryConfig": { "allowedInterfaces": ["/^eth/"] } }), true),
+            (json!({ "interfacesDiscoveryConfig": { "allowedInterfaces": ["/^veth/"] } }), false),
+            (json!({ "interfacesDiscoveryConfig": { "excludeInterfaces": ["eth0"] } }), false),
+        ] {
+            let own = one("wall", "filter", interfaces.clone(), json!({ "before": ["count"] }));
+            assert_eq!(find(&own, &other).is_some(), meet, "{interfaces}");
+        }
+    }
+
+    #[test]
+    fn a_circle_needs_one_interface_for_all_its_members() {
+        let wish = |name: &str, program: &str, interfaces: &[&str], before: &str| {
+            one(name, program, json!({ "interfaces": interfaces }), json!({ "before": [before] }))
+        };
+        let others =
+            [wish("b", "bbb", &["eth0", "eth1"], "ccc"), wish("c", "ccc", &["eth1", "eth2"], "aaa")].concat();
+        // Each pair meets somewhere, all three nowhere.
+        assert_eq!(find(&wish("a", "aaa", &["eth0", "eth2"], "bbb"), &others), None);
+        assert!(find(&wish("a", "aaa", &["eth0", "eth1", "eth2"], "bbb"), &others).is_some());
+    }
+
+    #[test]
+    fn other_nodes_and_pods_are_other_hooks() {
+        let link = |pods: Option<Value>, before: &str| {
+            let mut link = json!({ "interfaceSelector": eth0(), "order": { "before": [before] } });
+            if let Some(pods) = pods {
+                link["networkNamespaces"] = pods;
+            }
+            link
+        };
+        let edge = json!({ "matchLabels": { "tier": "edge" } });
+        let core = json!({ "matchLabels": { "tier": "core" } });
+        let other = with("shop", "count", link(None, "filter"), edge.clone());
+        assert!(find(&with("wall", "filter", link(None, "count"), edge.clone()), &other).is_some());
+        assert_eq!(find(&with("wall", "filter", link(None, "count"), core), &other), None);
+        let pods = json!({ "namespace": "shop", "pods": {} });
+        assert_eq!(find(&with("wall", "filter", link(Some(pods), "count"), edge), &other), None);
+    }
+
+    #[test]
+    fn programs_of_others_hold_an_order_too() {
+        let other = one("shop", "count", eth0(), json!({ "before": ["foreign:cilium"] }));
+        let own = one("wall", "filter", eth0(), json!({ "after": ["foreign:cilium"], "before": ["count"] }));
+        assert!(find(&own, &other).unwrap().to_string().contains("foreign:cilium"));
+    }
+
+    #[test]
+    fn anchors_that_nobody_answers_to_are_found() {
+        let other = one("shop", "count", eth0(), json!({ "role": "meter" }));
+        let own = one(
+            "wall",
+            "filter",
+            eth0(),
+            json!({ "before": ["count", "nobody"], "after": ["role=meter", "role=none", "foreign:x", "12"] }),
+        );
+        let unknown: Vec<&str> = unknown_anchors(&own, &other).map(|(_, anchor)| anchor).collect();
+        assert_eq!(unknown, ["nobody", "role=none"]);
+    }
+}

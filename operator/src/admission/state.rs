@@ -1,0 +1,221 @@
+//! Who may write which state object. The ValidatingAdmissionPolicy in packaging/kubernetes/policies says the same.
+
+use bpfman_application::orders::{PREFLIGHT, REVISION, SOAK};
+use bpfman_application::state::{NODE_LABEL, OWNED_BY_LABEL};
+use bpfman_application::{GROUP, VERSION};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+
+use super::identity::Who;
+use crate::agent::key::{label, state_name};
+
+/// What only the controller writes.
+const ORDERS: [&str; 3] = [REVISION, PREFLIGHT, SOAK];
+
+/// A change of a state object: what it was, if it was there, and what it is to be, if it stays.
+#[derive(Clone, Copy)]
+pub struct Change<'a> {
+    /// Its kind.
+    pub kind: &'a str,
+    /// Before.
+    pub old: Option<&'a DynamicObject>,
+    /// After.
+    pub new: Option<&'a DynamicObject>,
+}
+
+/// Why a change is refused, if it is.
+#[must_use]
+pub fn refused(change: Change<'_>, who: &Who) -> Option<String> {
+    orders(change, who).or_else(|| match who {
+        Who::Agent { node } => foreign(change, node).or_else(|| identity(change, node)),
+        Who::Controller | Who::Master | Who::Other { .. } => None,
+    })
+}
+
+fn name(change: Change<'_>) -> String {
+    let object = change.new.or(change.old);
+    format!("{} {}", change.kind, object.map(ResourceExt::name_any).unwrap_or_default())
+}
+
+/// The controller's orders, which nobody else gives.
+fn orders(change: Change<'_>, who: &Who) -> Option<String> {
+    if matches!(who, Who::Controller | Who::Master) {
+        return None;
+    }
+    let new = change.new?;
+    let get = |object: Option<&DynamicObject>, key: &str| {
+        object.and_then(|object| object.annotations().get(key)).cloned()
+    };
+    let key = ORDERS.into_iter().find(|key| get(change.old, key) != get(Some(new), key))?;
+    Some(format!(
+        "{}: the annotation {key} is an order of the controller, and only its service account writes it; to lead a \
+         rollout, annotate the application with bpfman.io/rollout",
+        name(change)
+    ))
+}
+
+/// An agent writes what its own node answers, and nothing else.
+fn foreign(change: Change<'_>, node: &str) -> Option<String> {
+    let own = label(node);
+    for object in [change.old, change.new].into_iter().flatten() {
+        let of = object.labels().get(NODE_LABEL).map_or("no node", String::as_str);
+        if of != own {
+            return Some(format!(
+                "{}: the agent of node {node} writes only what that node answers, and this has the label \
+                 {NODE_LABEL}={of}",
+                name(change)
+            ));
+        }
+    }
+    let said = change.new.and_then(|new| new.data.pointer("/status/node")).and_then(|node| node.as_str());
+    said.filter(|said| *said != node).map(|said| {
+        format!("{}: the agent of node {node} cannot answer for \"{said}\" (status.node)", name(change))
+    })
+}
+
+/// What a state object is for never changes; and a new one has the name that follows from it, so that no node takes the
+/// name of another's.
+fn identity(change: Change<'_>, node: &str) -> Option<String> {
+    let new = change.new?;
+    let Some(old) = change.old else { return made(change, new, node) };
+    for key in [NODE_LABEL, OWNED_BY_LABEL] {
+        if old.labels().get(key) != new.labels().get(key) {
+            return Some(format!("{}: the label {key} says what it is for, and cannot change", name(change)));
+        }
+    }
+    (old.metadata.owner_references != new.metadata.owner_references)
+        .then(|| format!("{}: metadata.ownerReferences says what it is for, and cannot change", name(change)))
+}
+
+fn made(change: Change<'_>, new: &DynamicObject, node: &str) -> Option<String> {
+    let application = change.kind.strip_suffix("State").unwrap_or(change.kind);
+    let version = format!("{GROUP}/{VERSION}");
+    let owner = match new.owner_references() {
+        [owner] if owner.kind == application && owner.api_version == version => owner,
+        _ => {
+            return Some(format!(
+                "{}: metadata.ownerReferences has to name one {application}, and nothing else",
+                name(change)
+            ));
+        }
+    };
+    if new.labels().get(OWNED_BY_LABEL) != Some(&label(&owner.name)) {
+        return Some(format!(
+            "{}: the label {OWNED_BY_LABEL} has to name its owner, {}",
+            name(change),
+            owner.name
+        ));
+    }
+    let due = state_name(&owner.name, &owner.uid, node);
+    (new.name_any() != due)
+        .then(|| format!("{}: what node {node} answers for {} is named {due}", name(change), owner.name))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const KIND: &str = "ClusterBpfApplicationState";
+
+    fn agent(node: &str) -> Who {
+        Who::Agent { node: node.to_owned() }
+    }
+
+    fn state(node: &str) -> Value {
+        json!({
+            "metadata": {
+                "name": state_name("app", "u1", node),
+                "labels": { NODE_LABEL: node, OWNED_BY_LABEL: "app" },
+                "ownerReferences": [{
+                    "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication", "name": "app", "uid": "u1",
+                }],
+            },
+            "status": { "node": node },
+        })
+    }
+
+    fn with(node: &str, path: &str, value: Value) -> Value {
+        let mut object = state(node);
+        let (parent, field) = path.rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap()[field] = value;
+        object
+    }
+
+    fn judged(old: Option<Value>, new: Option<Value>, who: &Who) -> Option<String> {
+        let read =
+            |value: Option<Value>| value.map(|value| serde_json::from_value::<DynamicObject>(value).unwrap());
+        let (old, new) = (read(old), read(new));
+        refused(Change { kind: KIND, old: old.as_ref(), new: new.as_ref() }, who)
+    }
+
+    #[test]
+    fn an_agent_makes_changes_and_deletes_what_its_node_answers() {
+        assert_eq!(judged(None, Some(state("n1")), &agent("n1")), None);
+        let new = with("n1", "/status/appLoadStatus", json!("LoadSuccess"));
+        assert_eq!(judged(Some(state("n1")), Some(new), &agent("n1")), None);
+        assert_eq!(judged(Some(state("n1")), None, &agent("n1")), None);
+    }
+
+    #[test]
+    fn an_agent_cannot_touch_what_another_node_answers() {
+        for (old, new) in [
+            (None, Some(state("n2"))),
+            (Some(state("n2")), Some(state("n2"))),
+            (Some(state("n2")), None),
+            (Some(state("n2")), Some(with("n2", "/metadata/labels", json!({ NODE_LABEL: "n1" })))),
+            (Some(with("n2", "/metadata/labels", json!({}))), Some(state("n1"))),
+            (None, Some(with("n1", "/metadata/labels", json!({})))),
+        ] {
+            let said = judged(old.clone(), new.clone(), &agent("n1")).unwrap_or_default();
+            assert!(said.contains("only what that node answers"), "{old:?} {new:?}: {said}");
+        }
+        let said = judged(Some(state("n1")), Some(with("n1", "/status/node", json!("n2"))), &agent("n1"));
+        assert!(said.unwrap().contains("cannot answer for \"n2\""));
+    }
+
+    #[test]
+    fn what_an_object_is_for_cannot_change() {
+        let label = with("n1", "/metadata/labels", json!({ NODE_LABEL: "n1", OWNED_BY_LABEL: "other" }));
+        assert!(judged(Some(state("n1")), Some(label), &agent("n1")).unwrap().contains(OWNED_BY_LABEL));
+        let owner = with("n1", "/metadata/ownerReferences", json!([]));
+        assert!(judged(Some(state("n1")), Some(owner), &agent("n1")).unwrap().contains("ownerReferences"));
+    }
+
+    #[test]
+    fn a_new_object_has_the_name_of_its_node_and_one_owner() {
+        let taken = with("n1", "/metadata/name", json!(state_name("app", "u1", "n2")));
+        assert!(judged(None, Some(taken), &agent("n1")).unwrap().contains("is named"));
+        let orphan = with("n1", "/metadata/ownerReferences", json!([]));
+        assert!(judged(None, Some(orphan), &agent("n1")).unwrap().contains("ClusterBpfApplication"));
+        let other = with("n1", "/metadata/labels", json!({ NODE_LABEL: "n1", OWNED_BY_LABEL: "x" }));
+        assert!(judged(None, Some(other), &agent("n1")).unwrap().contains("has to name its owner"));
+    }
+
+    #[test]
+    fn only_the_controller_gives_orders() {
+        let ordered = |key: &str| with("n1", "/metadata/annotations", json!({ key: "r2" }));
+        let other = Who::Other { name: "system:serviceaccount:ci:deployer".to_owned() };
+        for key in ORDERS {
+            for who in [&agent("n1"), &other] {
+                let said = judged(Some(state("n1")), Some(ordered(key)), who).unwrap_or_default();
+                assert!(said.contains(key) && said.contains("bpfman.io/rollout"), "{said}");
+                assert!(judged(Some(ordered(key)), Some(state("n1")), who).is_some(), "taken away");
+                assert!(judged(None, Some(ordered(key)), who).is_some(), "from the beginning");
+                assert_eq!(judged(Some(ordered(key)), Some(ordered(key)), who), None, "left as it is");
+            }
+            for who in [Who::Controller, Who::Master] {
+                assert_eq!(judged(Some(state("n1")), Some(ordered(key)), &who), None);
+            }
+        }
+    }
+
+    #[test]
+    fn others_with_the_right_write_what_any_node_answers() {
+        let other = Who::Other { name: "alice".to_owned() };
+        assert_eq!(judged(Some(state("n2")), None, &other), None);
+        assert_eq!(judged(Some(state("n2")), Some(with("n2", "/metadata/labels", json!({}))), &other), None);
+    }
+}
