@@ -19,7 +19,7 @@ use super::preflight;
 use super::removal::{Why, remove};
 use super::soak;
 use super::state::StateObject;
-use super::status::{About, Outcome, failure, status};
+use super::status::{About, Outcome, composition as shared_hooks, failure, status};
 use super::tell::{Told, tell};
 
 /// A load that takes longer than this is said to be under way.
@@ -173,7 +173,8 @@ async fn act(
                     Some(before) if before.node.details.observed_revision.is_some() => before.clone(),
                     before => status(&Outcome::Pending(why), &about, before),
                 };
-                said.node.details.composition = about.composition.clone();
+                said.node.details.composition =
+                    shared_hooks(&about, before.map(|before| &before.node.details));
                 said.node.details.kernel = about.kernel.clone();
                 said.node.details.boot_id = about.boot_id.clone();
                 preflight::put(&mut said, answer.as_ref());

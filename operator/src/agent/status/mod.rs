@@ -86,10 +86,7 @@ pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> 
                 kernel: about.kernel.clone().or_else(|| last.and_then(|last| last.kernel.clone())),
                 boot_id: about.boot_id.clone().or_else(|| last.and_then(|last| last.boot_id.clone())),
                 digest: if asked { digest } else { last.and_then(|last| last.digest.clone()) },
-                composition: about
-                    .composition
-                    .clone()
-                    .or_else(|| last.and_then(|last| last.composition.clone())),
+                composition: composition(about, last),
                 failure,
                 preflight: last.and_then(|last| last.preflight.clone()),
                 health: last.and_then(|last| last.health.clone()),
@@ -97,6 +94,16 @@ pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> 
         },
         programs: programs
             .unwrap_or_else(|| before.map(|before| before.programs.clone()).unwrap_or_default()),
+    }
+}
+
+/// What is known of the hooks; the last word while nothing is. An application that is alone there has none: the API
+/// server refuses an empty text in a status that is new.
+#[must_use]
+pub fn composition(about: &About, last: Option<&NodeDetails>) -> Option<String> {
+    match &about.composition {
+        Some(now) => Some(now.clone()).filter(|now| !now.is_empty()),
+        None => last.and_then(|last| last.composition.clone()),
     }
 }
 
