@@ -8,6 +8,7 @@ mod controller;
 mod equipment;
 mod packaging;
 mod refusals;
+mod rollout;
 mod samples;
 mod tables;
 mod upgrade;

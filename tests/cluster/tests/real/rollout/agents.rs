@@ -1,0 +1,163 @@
+//! Agents of many nodes in one task: each acts on what its state objects tell it, and answers as agents do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bpfman_application::orders::NodeOrders;
+use bpfman_application::state::application::ClusterBpfApplicationState;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+
+/// What images do on nodes.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Kernels that refuse an image, also in a preflight.
+    pub refused: BTreeSet<(String, String)>,
+    /// Kernels on which an image loads in a trial, and fails when it runs.
+    pub fails: BTreeSet<(String, String)>,
+    /// Images that break a gate.
+    pub slow: BTreeSet<String>,
+    /// Every image that a node ran, in order, by state object.
+    pub ran: BTreeMap<String, Vec<String>>,
+    /// What was written to each state object: the resource versions in which its orders changed.
+    pub told: BTreeMap<String, Vec<NodeOrders>>,
+}
+
+/// Runs until it is dropped.
+pub struct Agents {
+    pub world: Arc<Mutex<World>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Agents {
+    pub fn start(client: Client, namespace: &str) -> Self {
+        let world = Arc::new(Mutex::new(World::default()));
+        let (shared, namespace) = (world.clone(), namespace.to_owned());
+        let task = tokio::spawn(async move {
+            loop {
+                let states: Api<ClusterBpfApplicationState> = Api::all(client.clone());
+                // An API server that is away is nothing to an agent.
+                let all =
+                    states.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+                for state in all {
+                    act(&client, &namespace, &shared, &state).await;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        Self { world, task }
+    }
+
+    pub fn with<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
+        act(&mut self.world.lock().unwrap())
+    }
+}
+
+impl Drop for Agents {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The image of a revision; also of one that names it by a digest.
+async fn image(client: &Client, namespace: &str, name: &str) -> String {
+    let revisions: Api<ControllerRevision> = Api::namespaced(client.clone(), namespace);
+    let revision = revisions.get(name).await.unwrap_or_else(|error| panic!("told to run {name}: {error}"));
+    let url = revision.data.unwrap().0["byteCode"]["image"]["url"].as_str().unwrap().to_owned();
+    // The digests of these images say their tags.
+    match url.split_once("@sha256:") {
+        Some((bare, digest)) => format!("{bare}:v{}", digest.trim_start_matches('0')),
+        None => url,
+    }
+}
+
+/// The digest of an image: its tag in 64 digits.
+fn digest(image: &str) -> String {
+    let number = image.rsplit_once(":v").map_or("0", |(_, number)| number);
+    format!("sha256:{number:0>64}")
+}
+
+async fn act(client: &Client, namespace: &str, world: &Mutex<World>, state: &ClusterBpfApplicationState) {
+    let name = state.name_any();
+    let orders = NodeOrders::read(Some(state.annotations()));
+    {
+        let mut world = world.lock().unwrap();
+        let told = world.told.entry(name.clone()).or_default();
+        if told.last() != Some(&orders) {
+            told.push(orders.clone());
+        }
+    }
+    let kernel = state.labels()["kernel"].clone();
+    let node = state.labels()["kubernetes.io/hostname"].clone();
+    let before = state.status.as_ref().map(|status| status.node.details.clone()).unwrap_or_default();
+    let mut status = json!({ "node": node, "kernel": kernel, "updateCount": 1, "programs": [] });
+    let mut says = |kind: &str, load: &str| {
+        status["appLoadStatus"] = json!(load);
+        status["conditions"] = json!([{
+            "type": kind, "status": "True", "reason": kind, "message": "said by a test",
+            "lastTransitionTime": "2026-01-02T03:04:05Z",
+        }]);
+    };
+    says("Pending", "NotLoaded");
+    if let Some(revision) = &orders.revision {
+        let image = image(client, namespace, revision).await;
+        let mut world = world.lock().unwrap();
+        let refused = |set: &BTreeSet<(String, String)>| set.contains(&(image.clone(), kernel.clone()));
+        let failed = refused(&world.refused) || refused(&world.fails);
+        if before.observed_revision.as_ref() != Some(revision) {
+            world.ran.entry(name.clone()).or_default().push(image.clone());
+        }
+        if failed {
+            says("Error", "LoadError");
+            status["failure"] = json!({ "reason": "kernel-refused", "message": "R1 invalid mem access" });
+        } else {
+            says("Success", "LoadSuccess");
+            status["digest"] = json!(digest(&image));
+        }
+        status["observedRevision"] = json!(revision);
+    }
+    if let Some(revision) = &orders.preflight {
+        let image = image(client, namespace, revision).await;
+        let refused = world.lock().unwrap().refused.contains(&(image.clone(), kernel.clone()));
+        status["preflight"] = match refused {
+            true => json!({ "revision": revision, "verdict": "Failed", "message": "R1 invalid mem access" }),
+            false => json!({ "revision": revision, "verdict": "Passed", "digest": digest(&image) }),
+        };
+    }
+    if let Some(revision) = &orders.soak {
+        let image = image(client, namespace, revision).await;
+        let slow = world.lock().unwrap().slow.contains(&image);
+        let message = if slow { "900 ns per packet, 500 allowed" } else { "180 ns per packet" };
+        status["health"] = json!({ "revision": revision, "within": !slow, "message": message });
+    }
+    write(client, &name, state, status).await;
+}
+
+/// Only what is another than before, as agents do.
+async fn write(client: &Client, name: &str, state: &ClusterBpfApplicationState, status: Value) {
+    let before = serde_json::to_value(&state.status).unwrap();
+    let fields = status.as_object().unwrap();
+    let same = fields.iter().all(|(key, value)| {
+        before.get(key) == Some(value)
+            || (before.get(key).is_none() && value.as_array().is_some_and(Vec::is_empty))
+    });
+    if same {
+        return;
+    }
+    let mut patch = status;
+    for key in ["failure", "preflight", "health", "digest"] {
+        if patch.get(key).is_none() {
+            patch[key] = Value::Null;
+        }
+    }
+    let states: Api<ClusterBpfApplicationState> = Api::all(client.clone());
+    let patch = Patch::Merge(json!({ "status": patch }));
+    match states.patch_status(name, &PatchParams::default(), &patch).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(error) => panic!("{name}: {error}"),
+    }
+}

@@ -1,0 +1,199 @@
+//! A cluster with nodes of several kernels, its controller, its agents, and an application.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use bpfman_application::application::ClusterBpfApplication;
+use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
+use bpfman_application::state::application::ClusterBpfApplicationState;
+use bpfman_cluster_tests::{Cluster, Operator, wait};
+use bpfman_tests::{Outcome, binaries};
+use k8s_openapi::api::core::v1::Node;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::agents::Agents;
+
+/// Where the operator is.
+const NAMESPACE: &str = "bpfman";
+
+/// The only application.
+pub const APPLICATION: &str = "filter";
+
+pub struct Fleet {
+    pub cluster: Cluster,
+    pub agents: Agents,
+    pub controller: Operator,
+    pub applications: Api<ClusterBpfApplication>,
+}
+
+impl Fleet {
+    /// Nodes by kernel. The application is there in version 1, on all of them.
+    pub async fn start(kernels: &[(&str, usize)], rollout: Value) -> Option<Self> {
+        let cluster = Cluster::own()?;
+        cluster.apply_definitions().await;
+        cluster.namespace(NAMESPACE).await;
+        let client = cluster.client().await;
+        let fleet = Self {
+            agents: Agents::start(client.clone(), NAMESPACE),
+            controller: controller(&cluster),
+            applications: Api::all(client),
+            cluster,
+        };
+        let uid = fleet.apply(1, &json!({ "soakSeconds": 0, "preflight": "Never" })).await;
+        for (kernel, count) in kernels {
+            for number in 0..*count {
+                fleet.join(&uid, kernel, number).await;
+            }
+        }
+        fleet.until("the first version is stable", |rollout| rollout.stable_revision.is_some()).await;
+        let all = |fleet: &Self, names: usize| {
+            fleet.agents.with(|world| world.ran.values().filter(|ran| ran == &&[image(1)]).count() == names)
+        };
+        let names = kernels.iter().map(|(_, count)| count).sum();
+        wait::until("it is on every node", async || all(&fleet, names)).await;
+        let mut rollout = rollout;
+        rollout["preflight"] = json!("Always");
+        fleet.change(&json!({ "rollout": rollout })).await;
+        Some(fleet)
+    }
+
+    async fn join(&self, uid: &str, kernel: &str, number: usize) {
+        let node = format!("node-{}-{number:02}", kernel.replace('.', "-"));
+        self.cluster.node(&node, &[]).await;
+        let nodes: Api<Node> = Api::all(self.cluster.client().await);
+        let info = json!({ "status": { "nodeInfo": {
+            "kernelVersion": kernel, "architecture": "", "bootID": "", "containerRuntimeVersion": "", "kubeProxyVersion": "",
+            "kubeletVersion": "", "machineID": "", "operatingSystem": "", "osImage": "", "systemUUID": "",
+        } } });
+        nodes.patch_status(&node, &PatchParams::default(), &Patch::Merge(info)).await.unwrap();
+        self.cluster
+            .apply_one(json!({
+                "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplicationState",
+                "metadata": {
+                    "name": format!("{APPLICATION}-{node}"),
+                    "labels": {
+                        "bpfman.io/ownedByProgram": APPLICATION, "kubernetes.io/hostname": node, "kernel": kernel,
+                    },
+                    "ownerReferences": [{
+                        "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication",
+                        "name": APPLICATION, "uid": uid,
+                    }],
+                },
+            }))
+            .await;
+    }
+
+    /// A version of the application. Gives back its uid.
+    pub async fn apply(&self, version: u32, rollout: &Value) -> String {
+        let object = json!({
+            "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication",
+            "metadata": { "name": APPLICATION },
+            "spec": {
+                "nodeSelector": {},
+                "byteCode": { "image": { "url": image(version) } },
+                "programs": [{ "name": "pass", "type": "XDP", "xdp": {} }],
+                "rollout": rollout,
+            },
+        });
+        self.cluster.apply_one(object).await.uid().unwrap()
+    }
+
+    /// The user changes a part of the spec.
+    pub async fn change(&self, spec: &Value) {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        self.applications.patch(APPLICATION, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Another version goes out.
+    pub async fn release(&self, version: u32) {
+        self.change(&json!({ "byteCode": { "image": { "url": image(version) } } })).await;
+    }
+
+    pub async fn rollout(&self) -> RolloutStatus {
+        let application = self.applications.get(APPLICATION).await.unwrap();
+        application.status.and_then(|status| status.rollout).unwrap_or_default()
+    }
+
+    /// Waits until the rollout is so, and gives it back.
+    pub async fn until(&self, what: &str, is: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
+        wait::some(what, async || Some(self.rollout().await).filter(|rollout| is(rollout))).await
+    }
+
+    pub async fn until_phase(&self, phase: RolloutPhase) -> RolloutStatus {
+        self.until(&format!("it is {phase:?}"), |rollout| rollout.phase == phase).await
+    }
+
+    /// Waits until a version is through.
+    pub async fn until_stable(&self, old: &Option<String>) -> RolloutStatus {
+        self.until("another revision is stable", |rollout| {
+            rollout.phase == RolloutPhase::Idle && rollout.stable_revision != *old
+        })
+        .await
+    }
+
+    /// Nodes that ever ran a version.
+    pub fn ever_ran(&self, version: u32) -> Vec<String> {
+        self.agents.with(|world| {
+            let ran = world.ran.iter().filter(|(_, ran)| ran.contains(&image(version)));
+            ran.map(|(name, _)| name.clone()).collect()
+        })
+    }
+
+    /// Nodes that run a version now.
+    pub fn run(&self, version: u32) -> usize {
+        self.agents.with(|world| world.ran.values().filter(|ran| ran.last() == Some(&image(version))).count())
+    }
+
+    /// The most times that a node was told to run a version.
+    pub fn most_orders(&self, revision: &str) -> usize {
+        let counts = |told: &Vec<bpfman_application::orders::NodeOrders>| {
+            let mut revisions: Vec<_> = told.iter().map(|orders| orders.revision.clone()).collect();
+            revisions.dedup();
+            revisions.iter().filter(|one| one.as_deref() == Some(revision)).count()
+        };
+        self.agents.with(|world| world.told.values().map(counts).max().unwrap_or(0))
+    }
+
+    /// The controller is killed, and another one started.
+    pub fn restart_controller(&mut self) {
+        self.controller.kill();
+        self.controller = controller(&self.cluster);
+    }
+
+    /// Runs the client, inside the cluster's network, as the administrator.
+    pub async fn kubectl_bpfman(&self, words: &str) -> Outcome {
+        self.kubectl_bpfman_as(&self.cluster.kubeconfig(), words).await
+    }
+
+    pub async fn kubectl_bpfman_as(&self, kubeconfig: &std::path::Path, words: &str) -> Outcome {
+        let mut command: Command = self.cluster.command(binaries::find("kubectl-bpfman"));
+        command.args(words.split(' ')).env("KUBECONFIG", PathBuf::from(kubeconfig));
+        // The agents have to go on meanwhile.
+        tokio::task::spawn_blocking(move || Outcome::of(&mut command)).await.unwrap()
+    }
+
+    /// Annotations of all state objects that order a preflight.
+    pub async fn preflight_orders(&self) -> usize {
+        let states: Api<ClusterBpfApplicationState> = Api::all(self.cluster.client().await);
+        let all = states.list(&ListParams::default()).await.unwrap().items;
+        all.iter().filter(|state| state.annotations().contains_key("bpfman.io/preflight")).count()
+    }
+}
+
+pub fn image(version: u32) -> String {
+    format!("quay.io/acme/filter:v{version}")
+}
+
+fn controller(cluster: &Cluster) -> Operator {
+    let flags = [
+        "--no-deploy",
+        "--assume-agents",
+        "--health-probe-bind-address=0",
+        "--metrics-bind-address=0",
+        "--namespace",
+        NAMESPACE,
+    ];
+    Operator::start(cluster, "controller", &cluster.kubeconfig(), &flags, &[])
+}

@@ -1,0 +1,8 @@
+//! Rollouts on a real API server: the real controller and the real client, with agents that only say what they would
+//! have done.
+
+mod agents;
+mod fleet;
+mod kernels;
+mod waves;
+mod words;
