@@ -4,6 +4,8 @@ use clap::{Args, ValueEnum};
 
 /// Flags of `bpfman-operator controller` about admission.
 #[derive(Args, Clone, Debug)]
+// A name of its own: the flags of the controller are a group too.
+#[group(id = "admission")]
 pub struct Flags {
     /// Where reviews are answered, over TLS; 0 for nowhere
     #[arg(long, default_value = "0", value_name = "ADDRESS")]
@@ -38,5 +40,15 @@ impl FailurePolicy {
             Self::Open => "Ignore",
             Self::Closed => "Fail",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    #[test]
+    fn the_flags_go_together_with_those_of_the_controller() {
+        crate::controller::Flags::augment_args(Command::new("controller")).debug_assert();
     }
 }
