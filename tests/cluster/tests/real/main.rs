@@ -1,6 +1,7 @@
 //! What a real API server says.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod admission;
 mod agent;
 mod application;
 mod apply;

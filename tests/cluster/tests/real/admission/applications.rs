@@ -1,0 +1,123 @@
+//! Applications that cannot be what was meant.
+
+use std::fs;
+
+use bpfman_cluster_tests::wait;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{application, image, refusal, reviewed, try_create};
+
+fn link(spec: &mut Value) -> &mut Value {
+    &mut spec["programs"][0]["xdp"]["links"][0]
+}
+
+fn ordered(name: &str, program: &str, interface: &str, order: Value) -> Value {
+    application(name, |spec| {
+        spec["programs"][0]["name"] = json!(program);
+        *link(spec) = json!({ "interfaceSelector": { "interfaces": [interface] }, "order": order });
+    })
+}
+
+#[tokio::test]
+async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
+    let Some((cluster, _controller)) = reviewed().await else { return };
+    let discovery = |entries: Value| json!({ "interfacesDiscoveryConfig": { "allowedInterfaces": entries } });
+    let digest = format!("quay.io/a/b@sha256:{}", "0".repeat(63));
+    let refused: Vec<(Value, &str)> = vec![
+        (application("a", |spec| spec["byteCode"] = image("xdp_pass:v1")), "which registry"),
+        (application("a", |spec| spec["byteCode"] = image(&digest)), "is no digest"),
+        (
+            application("a", |spec| spec["programs"][0]["type"] = json!("TC")),
+            "spec.programs[0].tc: it is missing: type TC needs the block tc",
+        ),
+        (
+            application("a", |spec| {
+                link(spec)["interfaceSelector"] = json!({ "interfaces": ["a-name-of-16-byte"] })
+            }),
+            "spec.programs[0].xdp.links[0].interfaceSelector.interfaces[0]: \"a-name-of-16-byte\" is no name",
+        ),
+        (
+            application("a", |spec| link(spec)["interfaceSelector"] = discovery(json!(["/eth[/"]))),
+            "allowedInterfaces[0]: \"/eth[/\" is no pattern",
+        ),
+        (
+            application("a", |spec| link(spec)["interfaceSelector"] = discovery(json!(["/eth"]))),
+            "allowedInterfaces[0]: \"/eth\" matches nothing",
+        ),
+        (
+            application("a", |spec| spec["rollout"] = json!({ "waves": ["10%", "5%"] })),
+            "spec.rollout.waves[1]: 5% does not grow",
+        ),
+        (
+            application("a", |spec| spec["rollout"] = json!({ "gates": {} })),
+            "spec.rollout.gates: they have no bound",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (object, says) in refused {
+        let message = refusal(try_create(&cluster, &object).await);
+        if !message.contains(says) || !message.contains("applications.bpfman.io") {
+            wrong.push(format!("expected {says}, got {message}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    // A namespaced one names no secret of another namespace.
+    cluster.namespace("shop").await;
+    let mut namespaced = application("a", |spec| {
+        spec["byteCode"]["image"]["imagePullSecret"] = json!({ "name": "pull", "namespace": "bank" });
+        link(spec)["networkNamespaces"] = json!({ "pods": {} });
+    });
+    namespaced["kind"] = json!("BpfApplication");
+    namespaced["metadata"]["namespace"] = json!("shop");
+    let message = refusal(try_create(&cluster, &namespaced).await);
+    assert!(message.contains("only secrets of \"shop\" are allowed"), "{message}");
+
+    // What is only doubtful is taken with a warning.
+    let doubtful = application("doubtful", |spec| {
+        spec["rollout"] = json!({});
+        spec["byteCode"]["image"]["imagePullSecret"] = json!({ "name": "pull", "namespace": "shop" });
+        link(spec)["order"] = json!({ "after": ["nobody_here"] });
+    });
+    let file = cluster.path("doubtful.yaml");
+    fs::write(&file, doubtful.to_string()).unwrap();
+    let outcome = cluster.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    for warning in ["@sha256:DIGEST", "there is no Secret shop/pull", "no application has \"nobody_here\""] {
+        assert!(outcome.stderr.contains(warning), "no warning {warning}: {}", outcome.stderr);
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_closes_a_circle_is_refused_with_the_circle() {
+    let Some((cluster, mut controller)) = reviewed().await else { return };
+    cluster.apply_one(ordered("shop", "count", "eth0", json!({ "before": ["filter"] }))).await;
+    let circle = ordered("wall", "filter", "eth0", json!({ "before": ["count"] }));
+    wait::until("the first one is known", async || try_create(&cluster, &circle).await.is_err()).await;
+    let message = refusal(try_create(&cluster, &circle).await);
+    for says in [
+        "orders contradict each other",
+        "filter (ClusterBpfApplication wall) before count (ClusterBpfApplication shop)",
+        "count (ClusterBpfApplication shop) before filter (ClusterBpfApplication wall)",
+    ] {
+        assert!(message.contains(says), "{message}");
+    }
+
+    // On another interface they never meet; an update that has them meet is refused, and changes nothing.
+    let taken = cluster.apply_one(ordered("wall", "filter", "eth1", json!({ "before": ["count"] }))).await;
+    let api: Api<DynamicObject> = cluster.api_of(&circle).await.unwrap();
+    let meet = Patch::Merge(json!({ "spec": circle["spec"] }));
+    let message = refusal(api.patch("wall", &PatchParams::default(), &meet).await);
+    assert!(message.contains("orders contradict each other"), "{message}");
+    assert_eq!(api.get("wall").await.unwrap().data["spec"], taken.data["spec"]);
+
+    // Whatever there is of a spec, labels and finalizers change without a review of it.
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "team": "net" } } }));
+    api.patch("wall", &PatchParams::default(), &label).await.unwrap();
+
+    // Without reviews nothing is taken, as this controller was told.
+    controller.kill();
+    let message = refusal(try_create(&cluster, &application("a", |_| {})).await);
+    assert!(message.contains("failed calling webhook"), "{message}");
+}

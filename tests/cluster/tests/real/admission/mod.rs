@@ -1,0 +1,117 @@
+//! Admission: the webhook in the API server's own chain, logged in with the rights that it is packaged with.
+
+mod applications;
+mod certificates;
+mod rights;
+mod states;
+
+use std::fs;
+use std::path::Path;
+
+use bpfman_cluster_tests::operator::Operator;
+use bpfman_cluster_tests::{Cluster, manifests, wait};
+use kube::api::{Api, DynamicObject, PostParams};
+use serde_json::{Value, json};
+
+/// The namespace of the manifests.
+const NAMESPACE: &str = "bpfman";
+
+/// Objects of a packaged file.
+fn packaged(file: &str) -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/base");
+    manifests::parse(&fs::read_to_string(folder.join(file)).unwrap())
+}
+
+/// Namespace, service accounts and their rights, as packaged.
+async fn rights(cluster: &Cluster) {
+    cluster.namespace(NAMESPACE).await;
+    for account in ["bpfman-operator", "bpfman-agent"] {
+        cluster.account(NAMESPACE, account).await;
+    }
+    for file in ["rbac.yaml", "user-roles.yaml", "network-policies.yaml"] {
+        for object in packaged(file) {
+            cluster.apply_one(object).await;
+        }
+    }
+}
+
+/// The webhooks as packaged, but found by an address: no Service leads into a test.
+async fn configure(cluster: &Cluster) {
+    for mut object in packaged("admission.yaml") {
+        for webhook in object["webhooks"].as_array_mut().into_iter().flatten() {
+            let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
+            webhook["clientConfig"] = json!({ "url": format!("https://127.0.0.1:9443{path}") });
+        }
+        if object["kind"] != "Service" {
+            cluster.apply_one(object).await;
+        }
+    }
+}
+
+/// A controller that reviews, with the service account and the rights that it is packaged with.
+async fn controller(cluster: &Cluster, more: &[&str]) -> Operator {
+    let token = cluster.token(NAMESPACE, "bpfman-operator").await;
+    let mut flags = vec![
+        "--no-deploy",
+        "--assume-agents",
+        "--leader-elect",
+        "--health-probe-bind-address=0",
+        "--metrics-bind-address=0",
+        "--admission-bind-address=127.0.0.1:9443",
+        "--admission-name=127.0.0.1",
+    ];
+    flags.extend(more);
+    let environment = [("POD_NAMESPACE", NAMESPACE)];
+    Operator::start(cluster, "controller", &cluster.kubeconfig_with(&token), &flags, &environment)
+}
+
+/// All of it, up to the first refusal. Applications are refused too while nobody reviews them.
+async fn reviewed() -> Option<(Cluster, Operator)> {
+    let cluster = Cluster::own()?;
+    cluster.apply_definitions().await;
+    rights(&cluster).await;
+    configure(&cluster).await;
+    let controller = controller(&cluster, &["--admission-failure-policy=closed"]).await;
+    wait::until("applications are reviewed", async || {
+        let answer =
+            try_create(&cluster, &application("probe", |spec| spec["byteCode"] = image("probe"))).await;
+        answer.is_err_and(|error| error.to_string().contains("which registry"))
+    })
+    .await;
+    Some((cluster, controller))
+}
+
+fn image(url: &str) -> Value {
+    json!({ "image": { "url": url } })
+}
+
+/// An XDP program on eth0.
+fn application(name: &str, change: impl FnOnce(&mut Value)) -> Value {
+    let mut spec = json!({
+        "nodeSelector": {},
+        "byteCode": image("quay.io/a/b:v1"),
+        "programs": [{ "name": "filter", "type": "XDP", "xdp": { "links": [
+            { "interfaceSelector": { "interfaces": ["eth0"] } },
+        ] } }],
+    });
+    change(&mut spec);
+    json!({
+        "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication",
+        "metadata": { "name": name }, "spec": spec,
+    })
+}
+
+/// The server's answer to a new object that is not kept.
+async fn try_create(cluster: &Cluster, object: &Value) -> kube::Result<DynamicObject> {
+    let api: Api<DynamicObject> = cluster.api_of(object).await?;
+    let object = serde_json::from_value(object.clone()).unwrap();
+    api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
+}
+
+/// The text of a refusal by a webhook.
+fn refusal<T: std::fmt::Debug>(answer: kube::Result<T>) -> String {
+    match answer {
+        Err(kube::Error::Api(status)) => status.message.clone(),
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}

@@ -1,0 +1,190 @@
+//! What the packaged roles allow, asked of the API server's authorizer.
+
+use bpfman_cluster_tests::Cluster;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::api::{Api, PostParams};
+use serde_json::json;
+
+use super::{NAMESPACE, rights};
+
+/// Group, resource with its subresource, verbs, namespace (empty: everywhere), name (empty: any).
+type Right = (&'static str, &'static str, &'static [&'static str], &'static str, &'static str);
+
+const READ: &[&str] = &["get", "list", "watch"];
+const ANY: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
+
+/// Whoever, with each of these rights where it should not be, or without where it should.
+async fn wrong(cluster: &Cluster, user: &str, rights: &[Right], allowed: bool) -> Vec<String> {
+    let reviews: Api<SubjectAccessReview> = Api::all(cluster.client().await);
+    let mut wrong = Vec::new();
+    for (group, resource, verbs, namespace, name) in rights {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        for verb in *verbs {
+            let review = serde_json::from_value(json!({ "spec": { "user": user, "resourceAttributes": {
+                "group": group, "resource": resource, "subresource": subresource, "verb": verb,
+                "namespace": namespace, "name": name,
+            } } }))
+            .unwrap();
+            let status = reviews.create(&PostParams::default(), &review).await.unwrap().status.unwrap();
+            if status.allowed != allowed {
+                wrong.push(format!(
+                    "{user} {verb} {group}/{resource}/{subresource} {namespace}/{name}: allowed is {}",
+                    status.allowed
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+fn account(name: &str) -> String {
+    format!("system:serviceaccount:{NAMESPACE}:{name}")
+}
+
+#[tokio::test]
+async fn an_agent_may_do_what_it_does_and_nothing_beyond() {
+    let Some(cluster) = Cluster::shared().await else { return };
+    rights(&cluster).await;
+    let agent = account("bpfman-agent");
+    let ours = "bpfman.io";
+    let mut all = Vec::new();
+    let needed: &[Right] = &[
+        ("", "nodes", READ, "", ""),
+        ("", "pods", READ, "", ""),
+        ("", "secrets", &["get"], "shop", "pull"),
+        ("apps", "controllerrevisions", &["get"], "shop", "app-1"),
+        (ours, "clusterbpfapplications", READ, "", ""),
+        (ours, "bpfapplications", READ, "", ""),
+        (ours, "clusterbpfapplicationstates", ANY, "", ""),
+        (ours, "bpfapplicationstates", ANY, "shop", ""),
+        (ours, "clusterbpfapplicationstates/status", &["patch"], "", ""),
+        (ours, "bpfapplicationstates/status", &["patch"], "shop", ""),
+        (ours, "clusterbpfapplications/finalizers", &["update"], "", ""),
+        (ours, "bpfapplications/finalizers", &["update"], "shop", ""),
+    ];
+    all.extend(wrong(&cluster, &agent, needed, true).await);
+    let writes: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
+    let refused: &[Right] = &[
+        ("", "nodes", writes, "", ""),
+        ("", "nodes/status", &["update", "patch"], "", ""),
+        ("", "nodes/proxy", &["get", "create"], "", ""),
+        ("", "secrets", &["list", "watch", "create", "update", "patch", "delete"], NAMESPACE, ""),
+        ("", "pods", writes, NAMESPACE, ""),
+        ("", "pods/exec", &["get", "create"], NAMESPACE, ""),
+        ("", "pods/status", &["update", "patch"], NAMESPACE, ""),
+        ("", "configmaps", writes, NAMESPACE, ""),
+        ("", "serviceaccounts/token", &["create"], NAMESPACE, "bpfman-operator"),
+        ("apps", "controllerrevisions", writes, "shop", ""),
+        ("apps", "daemonsets", writes, NAMESPACE, ""),
+        ("coordination.k8s.io", "leases", writes, NAMESPACE, ""),
+        (ours, "clusterbpfapplications", writes, "", ""),
+        (ours, "clusterbpfapplications/status", &["update", "patch"], "", ""),
+        (ours, "bpfapplications", writes, "shop", ""),
+        (ours, "bpfapplications/status", &["update", "patch"], "shop", ""),
+        (ours, "clusterbpfapplicationstates", &["deletecollection"], "", ""),
+        (ours, "configs", ANY, "", ""),
+        ("admissionregistration.k8s.io", "validatingwebhookconfigurations", ANY, "", "bpfman-admission"),
+        ("rbac.authorization.k8s.io", "clusterroles", &["create", "bind", "escalate"], "", ""),
+    ];
+    all.extend(wrong(&cluster, &agent, refused, false).await);
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[tokio::test]
+async fn the_controller_may_do_what_it_does_and_nothing_beyond() {
+    let Some(cluster) = Cluster::shared().await else { return };
+    rights(&cluster).await;
+    let controller = account("bpfman-operator");
+    let ours = "bpfman.io";
+    let webhooks = "validatingwebhookconfigurations";
+    let certificates = "bpfman-admission-certificates";
+    let mut all = Vec::new();
+    let needed: &[Right] = &[
+        ("", "nodes", &["get", "list", "watch", "patch"], "", ""),
+        ("", "pods", READ, NAMESPACE, ""),
+        ("", "namespaces", &["get", "patch"], "", NAMESPACE),
+        ("", "secrets", &["get", "update"], NAMESPACE, certificates),
+        ("", "secrets", &["get"], "shop", "pull"),
+        ("", "configmaps", &["list", "watch"], "", ""),
+        ("", "configmaps", &["create", "patch", "delete"], NAMESPACE, ""),
+        ("", "events", &["create", "patch"], "shop", ""),
+        ("events.k8s.io", "events", &["create", "patch"], "shop", ""),
+        ("apps", "daemonsets", &["list", "watch"], "", ""),
+        ("apps", "daemonsets", &["create", "patch", "delete"], NAMESPACE, ""),
+        ("apps", "controllerrevisions", &["list", "create", "delete"], "shop", ""),
+        ("storage.k8s.io", "csidrivers", &["list", "watch", "create", "patch"], "", ""),
+        ("storage.k8s.io", "csidrivers", &["delete"], "", "csi.bpfman.io"),
+        ("coordination.k8s.io", "leases", &["get", "create", "update"], NAMESPACE, ""),
+        (ours, "clusterbpfapplications", &["get", "list", "watch", "patch"], "", ""),
+        (ours, "bpfapplications", &["get", "list", "watch", "patch"], "shop", ""),
+        (ours, "clusterbpfapplications/status", &["patch"], "", ""),
+        (ours, "bpfapplications/status", &["patch"], "shop", ""),
+        (ours, "clusterbpfapplicationstates", &["get", "list", "watch", "patch", "delete"], "", ""),
+        (ours, "bpfapplicationstates", &["get", "list", "watch", "patch", "delete"], "shop", ""),
+        (ours, "configs", &["get", "list", "watch", "create", "patch"], "", ""),
+        (ours, "configs/status", &["patch"], "", ""),
+        ("admissionregistration.k8s.io", webhooks, &["get", "update"], "", "bpfman-admission"),
+    ];
+    all.extend(wrong(&cluster, &controller, needed, true).await);
+    let writes: &[&str] = &["create", "update", "patch", "delete"];
+    let refused: &[Right] = &[
+        ("", "nodes", &["create", "delete", "update"], "", ""),
+        ("", "secrets", &["list", "watch", "create", "delete"], NAMESPACE, ""),
+        ("", "secrets", &["update", "patch"], NAMESPACE, "another"),
+        ("", "pods", writes, NAMESPACE, ""),
+        ("", "pods", READ, "shop", ""),
+        ("", "pods/exec", &["create"], NAMESPACE, ""),
+        ("", "configmaps", writes, "kube-system", ""),
+        ("apps", "daemonsets", writes, "kube-system", ""),
+        ("apps", "deployments", ANY, NAMESPACE, ""),
+        ("", "namespaces", &["patch"], "", "kube-system"),
+        ("", "serviceaccounts/token", &["create"], NAMESPACE, "bpfman-agent"),
+        (ours, "clusterbpfapplications", &["create", "delete"], "", ""),
+        (ours, "clusterbpfapplicationstates/status", &["update", "patch"], "", ""),
+        ("admissionregistration.k8s.io", webhooks, &["get", "update", "patch"], "", "another"),
+        ("admissionregistration.k8s.io", webhooks, &["create", "delete"], "", ""),
+        ("rbac.authorization.k8s.io", "clusterroles", ANY, "", ""),
+        ("rbac.authorization.k8s.io", "clusterroles", &["bind", "escalate"], "", ""),
+    ];
+    all.extend(wrong(&cluster, &controller, refused, false).await);
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[tokio::test]
+async fn an_editor_of_one_namespace_reaches_no_other_and_no_cluster_application() {
+    let Some(cluster) = Cluster::shared().await else { return };
+    rights(&cluster).await;
+    cluster.namespace("editors").await;
+    let bind = |name: &str, role: &str| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": { "name": name, "namespace": "editors" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name }],
+        })
+    };
+    cluster.apply_one(bind("alice", "bpfman-bpfapplication-editor-role")).await;
+    cluster.apply_one(bind("bob", "bpfman-bpfapplication-viewer-role")).await;
+    let (ours, writes): (_, &[&str]) = ("bpfman.io", &["create", "update", "patch", "delete"]);
+    let mut all = Vec::new();
+    all.extend(wrong(&cluster, "alice", &[(ours, "bpfapplications", ANY, "editors", "")], true).await);
+    let views: &[Right] = &[
+        (ours, "bpfapplications", READ, "editors", ""),
+        (ours, "bpfapplicationstates", READ, "editors", ""),
+    ];
+    all.extend(wrong(&cluster, "alice", views, true).await);
+    all.extend(wrong(&cluster, "bob", views, true).await);
+    let refused: &[Right] = &[
+        (ours, "bpfapplicationstates", writes, "editors", ""),
+        (ours, "bpfapplicationstates/status", &["update", "patch"], "editors", ""),
+        (ours, "bpfapplications/status", &["update", "patch"], "editors", ""),
+        (ours, "bpfapplications", ANY, "default", ""),
+        (ours, "clusterbpfapplications", ANY, "", ""),
+        (ours, "configs", ANY, "", ""),
+        ("", "secrets", &["get"], "editors", ""),
+    ];
+    all.extend(wrong(&cluster, "alice", refused, false).await);
+    all.extend(wrong(&cluster, "bob", refused, false).await);
+    all.extend(wrong(&cluster, "bob", &[(ours, "bpfapplications", writes, "editors", "")], false).await);
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
