@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bpfman_cluster_tests::{Cluster, wait};
+use bpfman_cluster_tests::Cluster;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 
-use super::{NAMESPACE, application, configure, controller, rights, try_create};
+use super::{NAMESPACE, application, configure, controller, rights, try_create, until_reviewed};
 
 /// Generations that are in the Secret.
 async fn generations(cluster: &Cluster) -> BTreeSet<u64> {
@@ -29,7 +29,7 @@ async fn no_review_fails_while_certificates_are_replaced() {
     let flags = ["--admission-certificate-seconds=18", "--admission-failure-policy=closed"];
     let mut controller = controller(&cluster, &flags).await;
     let good = application("good", |_| {});
-    wait::until("applications are reviewed", async || try_create(&cluster, &good).await.is_ok()).await;
+    until_reviewed(&cluster).await;
 
     let first = generations(&cluster).await;
     let (mut reviews, start) = (0, Instant::now());

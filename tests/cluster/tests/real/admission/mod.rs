@@ -72,13 +72,18 @@ async fn reviewed() -> Option<(Cluster, Operator)> {
     rights(&cluster).await;
     configure(&cluster).await;
     let controller = controller(&cluster, &["--admission-failure-policy=closed"]).await;
+    until_reviewed(&cluster).await;
+    Some((cluster, controller))
+}
+
+/// Waits for a refusal: what is taken may not have been reviewed yet.
+async fn until_reviewed(cluster: &Cluster) {
     wait::until("applications are reviewed", async || {
         let answer =
-            try_create(&cluster, &application("probe", |spec| spec["byteCode"] = image("probe"))).await;
+            try_create(cluster, &application("probe", |spec| spec["byteCode"] = image("probe"))).await;
         answer.is_err_and(|error| error.to_string().contains("which registry"))
     })
     .await;
-    Some((cluster, controller))
 }
 
 fn image(url: &str) -> Value {
