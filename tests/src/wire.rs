@@ -114,6 +114,7 @@ impl Wire {
         detach_matching of chains: ext::DetachMatchingRequest => ext::DetachMatchingResponse;
         /// Processes of containers.
         find_containers of node: ext::FindContainersRequest => ext::FindContainersResponse;
+        find_network_namespace of node: ext::FindNetworkNamespaceRequest => ext::NetworkNamespace;
         /// What a load and its attachments would do.
         dry_run of node: ext::DryRunRequest => ext::DryRunResponse;
         /// A new version of a whole load.

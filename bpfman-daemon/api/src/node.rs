@@ -1,6 +1,7 @@
 //! The service `bpfman.ext.v1.BpfmanNode`: what a node's agent needs and has no rights to find out by itself.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNode;
@@ -68,6 +69,24 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let containers =
             containers.filter_map(|(asked, id)| Some(container(asked, found.get(id)?))).collect();
         Ok(Response::new(wire::FindContainersResponse { containers }))
+    }
+
+    async fn find_network_namespace(
+        &self,
+        request: Request<wire::FindNetworkNamespaceRequest>,
+    ) -> Result<Response<wire::NetworkNamespace>, Status> {
+        let path = request.into_inner().path;
+        node_watch::namespaces(vec![path.clone()])?;
+        let file = PathBuf::from(&path);
+        let asked = file.clone();
+        let found = self.run(move |api| api.engine.find_network_namespace(&asked).map_err(fail));
+        let (identity, interfaces) = found.await?;
+        Ok(Response::new(wire::NetworkNamespace {
+            path,
+            inode: identity.inode,
+            cookie: identity.cookie,
+            interfaces: interfaces.iter().map(|one| node_watch::interface(Some(&file), one)).collect(),
+        }))
     }
 
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;

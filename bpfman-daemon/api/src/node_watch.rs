@@ -4,7 +4,7 @@
 //! what was left, at most once in a while. A client that reads slowly gets what is newest when it has room.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -168,13 +168,19 @@ fn follow<K: Kernel>(mut follower: NetworkFollower<K>, news: &News) {
 }
 
 fn list(state: &NetworkState) -> wire::InterfaceList {
-    let of = |netns: &Option<PathBuf>, interface: &AddressedInterface| wire::NetworkInterface {
-        name: interface.facts.name.clone(),
-        index: interface.facts.ifindex.0,
-        netns: netns.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-        up: interface.facts.up,
-        addresses: interface.addresses.iter().map(ToString::to_string).collect(),
+    let of = |(netns, found): (&Option<PathBuf>, &Vec<AddressedInterface>)| {
+        found.iter().map(|one| interface(netns.as_deref(), one)).collect::<Vec<_>>()
     };
-    let interfaces = state.iter().flat_map(|(netns, found)| found.iter().map(move |one| of(netns, one)));
-    wire::InterfaceList { interfaces: interfaces.collect() }
+    wire::InterfaceList { interfaces: state.iter().flat_map(of).collect() }
+}
+
+/// An interface on the wire.
+pub(crate) fn interface(netns: Option<&Path>, found: &AddressedInterface) -> wire::NetworkInterface {
+    wire::NetworkInterface {
+        name: found.facts.name.clone(),
+        index: found.facts.ifindex.0,
+        netns: netns.map(|path| path.display().to_string()).unwrap_or_default(),
+        up: found.facts.up,
+        addresses: found.addresses.iter().map(ToString::to_string).collect(),
+    }
 }

@@ -272,3 +272,31 @@ fn a_group_that_is_named_may_use_the_socket() {
     assert!(!status.success());
     assert!(says.contains("socket.group") && says.contains("of-nobody"), "{says}");
 }
+
+#[test]
+fn a_network_namespace_is_the_same_one_by_file_and_by_container() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let network = Network::new();
+    let path = network.far.path().display().to_string();
+    let ask = |path: &str| ext::FindNetworkNamespaceRequest { path: path.to_owned() };
+    let found = wire.find_network_namespace(ask(&path)).unwrap();
+    let names: Vec<_> = found.interfaces.iter().map(|one| one.name.as_str()).collect();
+    assert!(names.contains(&INTERFACE), "{names:?}");
+    assert!(found.interfaces.iter().all(|one| one.netns == path));
+
+    let container = Container::new(9);
+    let mut command = network.far.command(&target::binary().display().to_string());
+    let process = Target::start_by(&mut command);
+    container.take(process.pid());
+    let inside = wire.find_containers(asked(&[&container.id])).unwrap().containers.remove(0);
+    assert_eq!((inside.netns_inode, inside.netns_cookie), (found.inode, found.cookie));
+    assert_eq!(wire.find_network_namespace(ask(&inside.netns)).unwrap().cookie, found.cookie);
+
+    for (path, why) in [("", "absolute"), ("run/netns/x", "absolute"), ("/run/netns/none-such", "No such file")] {
+        let status = wire.find_network_namespace(ask(path)).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{path}: {status:?}");
+        assert!(status.message().contains(why), "{path}: {}", status.message());
+    }
+    drop(process);
+}
