@@ -46,6 +46,28 @@ pub struct ConfigSpec {
     /// Absent: taints are left alone; false: this one is taken away wherever it is. An addition to the published API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_taint: Option<bool>,
+    /// The CNI plugin, which keeps a pod's first packet back until its programs are attached. Absent: nodes' network
+    /// configurations are left alone. An addition to the published API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni: Option<CniSpec>,
+}
+
+/// The CNI plugin on each node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CniSpec {
+    /// Its image.
+    #[schemars(length(min = 1))]
+    pub image: String,
+    /// Folder of plugins on nodes; absent: `/opt/cni/bin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bin_dir: Option<String>,
+    /// Folder of network configurations on nodes; absent: `/etc/cni/net.d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conf_dir: Option<String>,
+    /// True: it is taken from all nodes. To be said, and done everywhere, before the whole field goes.
+    #[serde(default)]
+    pub remove: bool,
 }
 
 /// The node agent.

@@ -62,6 +62,9 @@ pub fn command(words: &[String]) -> Result<(), InstallError> {
         return uninstall(&options);
     }
     folders_of_agent(&options)?;
+    if options.prepare {
+        return Ok(());
+    }
     binary(&options)?;
     if !options.watch {
         return folder::add(&options).map(|changed| {

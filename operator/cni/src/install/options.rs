@@ -10,6 +10,7 @@ pub const USAGE: &str = "\
 usage: bpfman-cni install [--bin-dir DIR] [--conf-dir DIR] [--name-of-conflist NAME] [--watch]
                           [--agent-socket PATH] [--state-file PATH] [--timeout-seconds N]
                           [--exempt-namespaces NAME,NAME] [--agent-user UID]
+       bpfman-cni prepare --agent-user UID
        bpfman-cni uninstall [--bin-dir DIR] [--conf-dir DIR]
 without words, and with CNI_COMMAND set, it is a CNI plugin";
 
@@ -23,6 +24,8 @@ pub struct UsageError(String);
 pub struct Options {
     /// The other way round.
     pub uninstall: bool,
+    /// Only make the agent's folders.
+    pub prepare: bool,
     /// Folder of plugins.
     pub bin_dir: PathBuf,
     /// Folder of network configurations.
@@ -46,13 +49,15 @@ impl Options {
     /// [`UsageError`].
     pub fn parse(words: &[String]) -> Result<Self, UsageError> {
         let wrong = |why: String| Err(UsageError(why));
-        let uninstall = match words.first().map(String::as_str) {
-            Some("install") => false,
-            Some("uninstall") => true,
+        let (uninstall, prepare) = match words.first().map(String::as_str) {
+            Some("install") => (false, false),
+            Some("prepare") => (false, true),
+            Some("uninstall") => (true, false),
             other => return wrong(format!("{:?} is no command", other.unwrap_or_default())),
         };
         let mut options = Self {
             uninstall,
+            prepare,
             bin_dir: "/opt/cni/bin".into(),
             conf_dir: "/etc/cni/net.d".into(),
             name_of_conflist: None,

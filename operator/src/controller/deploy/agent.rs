@@ -3,19 +3,20 @@
 use bpfman_application::config::ConfigSpec;
 use serde_json::{Value, json};
 
+use super::cni;
 use super::daemon::SOCKET_GROUP;
 use super::images::Images;
 use super::node_selector;
 use super::objects::{labels, namespace, restart_annotations, update_strategy};
 
 /// A user that is nobody else's on a node.
-const USER: u32 = 65532;
+pub(super) const USER: u32 = 65532;
 
 /// The DaemonSet.
 #[must_use]
 pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
     let selector = json!({ "app.kubernetes.io/name": "bpfman-agent" });
-    json!({
+    let mut set = json!({
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
         "metadata": { "name": "bpfman-agent", "namespace": namespace(spec), "labels": labels("bpfman-agent") },
@@ -46,7 +47,9 @@ pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
                 }
             }
         }
-    })
+    });
+    cni::add(&mut set, spec, images);
+    set
 }
 
 fn container(spec: &ConfigSpec, images: &Images) -> Value {

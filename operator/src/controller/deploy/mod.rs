@@ -1,6 +1,7 @@
 //! Deploys daemon and agent as the one `Config` object says, and keeps them so.
 
 mod agent;
+mod cni;
 mod covers;
 mod daemon;
 mod default;

@@ -1,0 +1,113 @@
+//! The CNI plugin beside the agent: who installs it, and where they meet.
+
+use bpfman_application::config::{CniSpec, ConfigSpec};
+use serde_json::{Value, json};
+
+use super::agent::USER;
+use super::images::Images;
+use super::objects::namespace;
+
+/// Where the agent listens, and where it writes what holds while it does not.
+const FOLDERS: [(&str, &str); 2] =
+    [("cni-socket", "/run/bpfman-agent"), ("cni-state", "/var/lib/bpfman-agent")];
+
+/// Where the node's folders of plugins and configurations are in the container.
+const BIN: &str = "/host/opt/cni/bin";
+const CONF: &str = "/host/etc/cni/net.d";
+
+/// Adds it to the agent's DaemonSet.
+pub fn add(set: &mut Value, spec: &ConfigSpec, images: &Images) {
+    let Some(cni) = &spec.cni else { return };
+    let pod = &mut set["spec"]["template"]["spec"];
+    let host = |name: &str, path: &str| json!({ "name": name, "hostPath": { "path": path, "type": "DirectoryOrCreate" } });
+    let folders = [
+        host("cni-bin", cni.bin_dir.as_deref().unwrap_or("/opt/cni/bin")),
+        host("cni-conf", cni.conf_dir.as_deref().unwrap_or("/etc/cni/net.d")),
+    ];
+    push(&mut pod["volumes"], folders.into_iter().chain(FOLDERS.map(|(name, path)| host(name, path))));
+    pod["initContainers"] = json!([match cni.remove {
+        true => container("bpfman-cni-remove", cni, images, &["uninstall".to_owned()], &[]),
+        // The agent may write nowhere on its node: these two folders are made its own.
+        false => {
+            let words = ["prepare".to_owned(), format!("--agent-user={USER}")];
+            container("bpfman-cni-prepare", cni, images, &words, &["CHOWN"])
+        }
+    }]);
+    if cni.remove {
+        return;
+    }
+    let agent = &mut pod["containers"][0];
+    push(&mut agent["args"], [json!(format!("--cni-socket={}", bpfman_cni::SOCKET))]);
+    push(&mut agent["volumeMounts"], FOLDERS.map(|(name, path)| json!({ "name": name, "mountPath": path })));
+    let exempt = format!("--exempt-namespaces=kube-system,{}", namespace(spec));
+    let words = ["install".to_owned(), "--watch".to_owned(), exempt];
+    push(&mut pod["containers"], [container("bpfman-cni", cni, images, &words, &[])]);
+}
+
+/// Folders and files of plugins are root's: it is root, and may do nothing else.
+fn container(name: &str, cni: &CniSpec, images: &Images, words: &[String], capabilities: &[&str]) -> Value {
+    let folders = [("cni-bin", BIN), ("cni-conf", CONF)].into_iter().chain(FOLDERS);
+    let mounts: Vec<Value> = folders.map(|(name, path)| json!({ "name": name, "mountPath": path })).collect();
+    let places = [format!("--bin-dir={BIN}"), format!("--conf-dir={CONF}")];
+    json!({
+        "name": name,
+        "image": cni.image,
+        "imagePullPolicy": images.pull_policy,
+        "command": ["/usr/bin/bpfman-cni"],
+        "args": words.iter().chain(&places).collect::<Vec<_>>(),
+        "securityContext": {
+            "runAsNonRoot": false,
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"], "add": capabilities }
+        },
+        "resources": { "requests": { "cpu": "1m", "memory": "4Mi" } },
+        "volumeMounts": mounts
+    })
+}
+
+fn push(list: &mut Value, more: impl IntoIterator<Item = Value>) {
+    if let Some(list) = list.as_array_mut() {
+        list.extend(more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::agent::daemon_set;
+    use super::*;
+
+    fn set(cni: Option<CniSpec>) -> Value {
+        let images = Images { daemon: "d".into(), agent: "a".into(), pull_policy: "Always".into() };
+        daemon_set(&ConfigSpec { cni, ..ConfigSpec::default() }, &images)["spec"]["template"]["spec"].clone()
+    }
+
+    #[test]
+    fn the_plugin_comes_only_if_it_is_asked_for_and_the_agent_gets_no_rights_by_it() {
+        let without = set(None);
+        assert!(without.get("initContainers").is_none());
+        let with = set(Some(CniSpec { image: "c".into(), ..CniSpec::default() }));
+        assert_eq!(with["containers"][0]["securityContext"], without["containers"][0]["securityContext"]);
+        assert!(
+            with["containers"][0]["args"].to_string().contains("--cni-socket=/run/bpfman-agent/cni.sock")
+        );
+        let sidecar = &with["containers"][1];
+        assert_eq!(sidecar["securityContext"]["capabilities"], json!({ "drop": ["ALL"], "add": [] }));
+        assert!(sidecar["args"].to_string().contains("--exempt-namespaces=kube-system,bpfman"));
+        let mounts: Vec<_> = with["containers"][0]["volumeMounts"].as_array().into_iter().flatten().collect();
+        assert!(
+            mounts.iter().all(|mount| mount["name"] != "cni-conf"),
+            "the agent does not see the node's networks"
+        );
+    }
+
+    #[test]
+    fn it_is_taken_from_nodes_before_the_agent_starts() {
+        let removing = set(Some(CniSpec { image: "c".into(), remove: true, ..CniSpec::default() }));
+        assert_eq!(removing["initContainers"][0]["args"][0], "uninstall");
+        assert_eq!(removing["containers"].as_array().map(Vec::len), Some(1));
+        assert!(!removing["containers"][0]["args"].to_string().contains("--cni-socket"));
+    }
+}
