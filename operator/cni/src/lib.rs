@@ -13,7 +13,7 @@ pub mod network;
 pub mod plugin;
 pub mod protocol;
 pub mod rules;
-mod write;
+pub mod write;
 
 /// Name of the binary, and the plugin's type in network configurations.
 pub const PLUGIN: &str = "bpfman-cni";

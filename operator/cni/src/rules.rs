@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::VERSION;
-use crate::write::atomically;
+use crate::write;
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 16 << 20;
@@ -68,7 +68,7 @@ impl Rules {
     /// # Errors
     /// The file system refuses.
     pub fn write(&self, file: &Path) -> io::Result<()> {
-        atomically(file, &serde_json::to_vec_pretty(self)?, 0o644)
+        write::json(file, self)
     }
 
     /// The rule that forbids a pod of a namespace to start now. Labels are not known: what might be meant, is.

@@ -5,8 +5,18 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
+/// Writes a value as JSON, whole at every moment.
+///
+/// # Errors
+/// The file system refuses.
+pub fn json(file: &Path, value: &impl Serialize) -> io::Result<()> {
+    atomically(file, &serde_json::to_vec_pretty(value)?, 0o644)
+}
+
 /// Puts a file in the place of another. Its name while it is written has an ending that no container runtime reads.
-pub fn atomically(file: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn atomically(file: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let temporary = beside(file);
     let result = begin(&temporary, mode).and_then(|mut written| {
         written.write_all(contents)?;

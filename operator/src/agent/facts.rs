@@ -26,8 +26,13 @@ pub async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Resul
             path: found.netns.clone(),
             identity: (found.netns_inode, found.netns_cookie),
         });
-        // Before its first container runs, only the network plugin knows a pod's namespace.
-        let netns = netns.or_else(|| arriving.get(&pod.uid).map(|pod| pod.netns.clone()));
+        // Before its first container runs, only the network plugin knows a pod's namespace. Its path for it outlives
+        // containers, so it is kept to as long as it is the same namespace.
+        let told = arriving.get(&pod.uid).map(|pod| pod.netns.clone());
+        let netns = match (netns, told) {
+            (Some(found), Some(told)) if found.identity == told.identity => Some(told),
+            (found, told) => found.or(told),
+        };
         if netns.is_none() && pod.containers.is_empty() {
             continue;
         }
@@ -65,16 +70,27 @@ fn known(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> (Facts, BTreeMap
         .filter(|(key, pod)| meant(key, pod))
         .map(|(key, pod)| (key.clone(), pod.clone()))
         .collect();
+    let mut interfaces = if shared.discovery { known.interfaces.clone() } else { Vec::new() };
     for arriving in shared.arriving.all().into_values() {
-        if meant(&arriving.key, &arriving.pod) {
-            pods.entry(arriving.key).or_insert(arriving.pod);
+        if !meant(&arriving.key, &arriving.pod) {
+            continue;
+        }
+        // The daemon's stream tells of them a moment after it was asked for the namespace.
+        let path = Some(&arriving.netns.path);
+        if shared.discovery && !interfaces.iter().any(|one| one.netns.as_ref() == path) {
+            interfaces.extend(arriving.interfaces.iter().cloned());
+        }
+        // The watch may not have told of it yet, or of one before it that had its name.
+        let later = pods.get(&arriving.key).is_none_or(|known| known.uid != arriving.pod.uid);
+        if arriving.is_new() && later {
+            pods.insert(arriving.key, arriving.pod);
         }
     }
     let facts = Facts {
         node: shared.node.clone(),
         labels: node.labels,
         addresses: node.addresses,
-        interfaces: if shared.discovery { known.interfaces.clone() } else { Vec::new() },
+        interfaces,
         pods: Vec::new(),
     };
     (facts, pods)

@@ -11,6 +11,7 @@ pub mod application;
 pub mod arriving;
 pub mod backoff;
 pub mod bring;
+pub mod cni;
 pub mod composition;
 pub mod counts;
 pub mod credentials;

@@ -27,6 +27,12 @@ pub struct Options {
     /// Whether interfacesDiscoveryConfig finds interfaces.
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub enable_interfaces_discovery: bool,
+    /// Where the CNI plugin asks. Absent: it is not installed, and nobody is listened to.
+    #[arg(long)]
+    pub cni_socket: Option<PathBuf>,
+    /// Where the CNI plugin reads what holds while no agent answers.
+    #[arg(long, default_value = bpfman_cni::STATE_FILE)]
+    pub cni_state_file: PathBuf,
     /// How many applications are worked on at a time.
     #[arg(long, default_value_t = 4)]
     pub workers: usize,

@@ -1,21 +1,32 @@
 //! A pod whose network is being set up: its attachments are made before its first packet, or it is said why not.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bpfman_application::place::OnUnavailable;
-use bpfman_apply::facts::Netns;
+use bpfman_apply::facts::{Interface, Netns};
+use bpfman_apply::failure::Unreachable;
 use bpfman_apply::report::{LinkOutcome, LoadOutcome, Report};
+use bpfman_apply::step::Step;
+use bpfman_apply::{plan, reconcile};
 use kube::Api;
 
 use super::Shared;
 use super::application::Application;
+use super::arriving::Arriving;
 use super::bring::{Brought, bring};
+use super::cni::words;
+use super::facts;
 use super::key::ApplicationKey;
 use super::machine::{Pod, PodObject, pods};
 use super::part::{Part, part};
 use super::queue::Cause;
+use super::removal::owner;
 use super::tell::state_of;
+
+/// How long a pod that the watch has not told of is asked for.
+const API: Duration = Duration::from_secs(5);
 
 /// A pod, as the network plugin names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +37,10 @@ pub struct PodToProtect {
     pub name: String,
     /// Uid, if the plugin was told it.
     pub uid: Option<String>,
-    /// Its network namespace, as the daemon opens it, with inode and cookie.
-    pub netns: Netns,
+    /// Its network namespace, as the daemon opens it, with inode and cookie; or why the daemon does not find it.
+    pub netns: Result<Netns, String>,
+    /// The interfaces in it.
+    pub interfaces: Vec<Interface>,
 }
 
 /// What was done for a pod.
@@ -63,28 +76,72 @@ pub enum ProtectError {
 /// # Errors
 /// [`ProtectError`]: the pod must not start. Attachments that were made stay; the pod is tried again.
 pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect) -> Result<Protected, ProtectError> {
-    if let Some(why) = shared.not_ready() {
-        return Err(ProtectError::NotReady(why));
-    }
     let known = known_pod(shared, pod).await?;
-    let key = (pod.namespace.clone(), pod.name.clone());
-    shared.arriving.add(key, known.clone(), pod.netns.clone());
-    let applications = {
-        let world = shared.world.known();
-        let keys = world.meaning(&pod.namespace, &[&known]);
-        keys.iter().filter_map(|key| world.applications.get(key).cloned()).collect::<Vec<_>>()
-    };
+    let applications = meaning(shared, &pod.namespace, &known);
     let mut done = Protected::default();
+    match &pod.netns {
+        Ok(netns) => {
+            let key = (pod.namespace.clone(), pod.name.clone());
+            let arriving = Arriving::now(key, known.clone(), netns.clone(), pod.interfaces.clone());
+            let uids: BTreeSet<String> =
+                shared.world.known().pods.values().map(|pod| pod.uid.clone()).collect();
+            shared.arriving.add(arriving, |uid| uids.contains(uid));
+        }
+        Err(why) => {
+            for application in applications {
+                missing(&application, &pod.namespace, &known, why, &mut done)?;
+            }
+            return Ok(done);
+        }
+    }
     for application in applications {
-        one(shared, &application, &known.uid, &mut done).await?;
-        // What came of it is written by the next look.
+        // What came of it is written by the next look, also where the pod is refused.
         shared.queue.add(&application.key, Cause::Changed);
+        one(shared, &application, &pod.namespace, &known, &mut done).await?;
     }
     Ok(done)
 }
 
+/// Whether all attachments of a pod are there. Changes nothing.
+///
+/// # Errors
+/// [`ProtectError::Closed`] names one that is missing.
+pub async fn check(shared: &Shared, pod: &PodToProtect) -> Result<(), ProtectError> {
+    let known = known_pod(shared, pod).await?;
+    for application in meaning(shared, &pod.namespace, &known) {
+        let key = &application.key;
+        let missing = |why: String| ProtectError::Closed { application: key.clone(), why };
+        let Some(state) = state_of(shared, &application) else { continue };
+        let Ok(Part::Act(spec, _)) = part(shared, &application, Some(&state)).await else { continue };
+        let away = |away: Unreachable| missing(away.to_string());
+        let facts = facts::gather(shared, key, &spec).await.map_err(away)?;
+        let desired = plan::desired(&owner(&state), &spec, &facts);
+        let steps = reconcile::diff(&shared.daemon, &desired).await.map_err(away)?;
+        let programs = desired.load.iter().flat_map(|load| &load.programs);
+        for (program, wanted) in programs.flat_map(|one| one.links.iter().map(move |link| (one, link))) {
+            let step = Step::Attach { program: program.name.clone(), key: wanted.0.clone() };
+            if wanted.1.pod.as_ref() == Some(&known.uid) && steps.contains(&step) {
+                return Err(missing(format!("{}: it is not attached", program.name)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Applications that mean a pod.
+fn meaning(shared: &Shared, namespace: &str, pod: &Pod) -> Vec<Arc<Application>> {
+    let world = shared.world.known();
+    let mut keys = world.meaning(namespace, &[pod]);
+    keys.sort();
+    keys.iter().filter_map(|key| world.applications.get(key).cloned()).collect()
+}
+
 /// What is known of the pod. One that the watch has not told of yet is asked for.
 async fn known_pod(shared: &Shared, pod: &PodToProtect) -> Result<Pod, ProtectError> {
+    if !shared.leading() || !shared.world.known().complete() {
+        let why = shared.not_ready().unwrap_or_default();
+        return Err(ProtectError::NotReady(why));
+    }
     let key = (pod.namespace.clone(), pod.name.clone());
     let named = || format!("{}/{}", pod.namespace, pod.name);
     let right = |known: &Pod| pod.uid.as_ref().is_none_or(|uid| *uid == known.uid);
@@ -92,7 +149,9 @@ async fn known_pod(shared: &Shared, pod: &PodToProtect) -> Result<Pod, ProtectEr
         return Ok(known.clone());
     }
     let api: Api<PodObject> = Api::namespaced_with(shared.cluster.client(), &pod.namespace, &pods());
-    let object = api.get(&pod.name).await.map_err(|error| ProtectError::Pod(named(), error.to_string()))?;
+    let asked = tokio::time::timeout(API, api.get(&pod.name)).await;
+    let asked = asked.map_err(|_| ProtectError::Pod(named(), "the API server does not answer".to_owned()))?;
+    let object = asked.map_err(|error| ProtectError::Pod(named(), error.to_string()))?;
     let read = Pod::read(object).map(|(_, known)| known);
     read.filter(right)
         .ok_or_else(|| ProtectError::Pod(named(), "there is no such pod, or it has ended".to_owned()))
@@ -102,46 +161,55 @@ async fn known_pod(shared: &Shared, pod: &PodToProtect) -> Result<Pod, ProtectEr
 async fn one(
     shared: &Shared,
     application: &Application,
-    uid: &str,
+    namespace: &str,
+    pod: &Pod,
     done: &mut Protected,
 ) -> Result<(), ProtectError> {
     let key = &application.key;
     let lock = shared.locks.of(key);
     let _alone = lock.lock().await;
-    let state = state_of(shared, application);
-    let Ok(Part::Act(spec, version)) = part(shared, application, state.as_deref()).await else {
-        return Ok(());
-    };
     if application.deleted {
         return Ok(());
     }
-    let closed = |why: String| ProtectError::Closed { application: key.clone(), why };
-    let Some(state) = state else {
-        // It was never tried here: there is nothing that could be last known.
-        return match strictest(application) {
-            OnUnavailable::Open => {
-                done.open.push(format!("{key}: not loaded yet"));
-                Ok(())
-            }
-            _ => Err(closed("it is not loaded on this node yet".to_owned())),
-        };
+    let state = state_of(shared, application);
+    let missing = |why: &str, done: &mut Protected| missing(application, namespace, pod, why, done);
+    let (spec, version) = match part(shared, application, state.as_deref()).await {
+        Ok(Part::Act(spec, version)) => (spec, version),
+        // Its programs are not to run on this node, or not yet.
+        Ok(Part::Leave | Part::Wait(_)) => return Ok(()),
+        Ok(Part::Unclear(failure)) => return missing(&failure.message, done),
+        Err(error) => return missing(&error.to_string(), done),
     };
+    // It was never tried here: there is nothing that could be last known.
+    let Some(state) = state else { return missing("it is not loaded on this node yet", done) };
     match bring(shared, key, &state, &spec, &version).await {
-        Ok(Brought::Report(report)) => verdict(key, &report, uid, done),
-        Ok(Brought::Refused(failure)) => match strictest(application) {
-            OnUnavailable::Open => {
-                done.open.push(format!("{key}: {}", failure.message));
-                Ok(())
-            }
-            _ => Err(closed(failure.message)),
-        },
-        Err(away) => match strictest(application) {
-            OnUnavailable::Open => {
-                done.open.push(format!("{key}: {away}"));
-                Ok(())
-            }
-            _ => Err(closed(away.to_string())),
-        },
+        Ok(Brought::Report(report)) => verdict(key, &report, &pod.uid, done),
+        Ok(Brought::Refused(failure)) => missing(&failure.message, done),
+        Err(away) => missing(&away.to_string(), done),
+    }
+}
+
+/// Nothing can be attached: the strictest word of what means this pod holds.
+fn missing(
+    application: &Application,
+    namespace: &str,
+    pod: &Pod,
+    why: &str,
+    done: &mut Protected,
+) -> Result<(), ProtectError> {
+    let key = &application.key;
+    let Ok(spec) = &application.spec else { return Ok(()) };
+    let mut meant = words::of(spec, key.namespace.as_deref());
+    meant.retain(|word| word.pods.matches(namespace, &pod.labels));
+    match meant.iter().find(|word| word.on_unavailable != OnUnavailable::Open) {
+        Some(word) => {
+            let why = format!("{}: {why}", word.program);
+            Err(ProtectError::Closed { application: key.clone(), why })
+        }
+        None => {
+            done.open.extend(meant.first().map(|word| format!("{key}: {}: {why}", word.program)));
+            Ok(())
+        }
     }
 }
 
@@ -185,42 +253,4 @@ fn verdict(
         }
     }
     Ok(())
-}
-
-/// The strictest word of an application's attachments, where the single ones could not be found out.
-fn strictest(application: &Application) -> OnUnavailable {
-    use bpfman_application::spec::Spec;
-    let Ok(spec) = &application.spec else { return OnUnavailable::Open };
-    let mut words: BTreeMap<u8, OnUnavailable> = BTreeMap::new();
-    let mut add = |word: OnUnavailable| {
-        let rank = match word {
-            OnUnavailable::Open => 0,
-            OnUnavailable::LastKnown => 1,
-            OnUnavailable::Closed => 2,
-        };
-        words.insert(rank, word);
-    };
-    match spec {
-        Spec::Cluster(spec) => {
-            for program in &spec.programs {
-                let xdp = program.xdp.iter().flat_map(|block| &block.links);
-                xdp.for_each(|link| add(link.point.on_unavailable));
-                let tc = program.tc.iter().flat_map(|block| &block.links);
-                tc.for_each(|link| add(link.point.at.on_unavailable));
-                let tcx = program.tcx.iter().flat_map(|block| &block.links);
-                tcx.for_each(|link| add(link.point.on_unavailable));
-            }
-        }
-        Spec::Namespaced(spec) => {
-            for program in &spec.programs {
-                let xdp = program.xdp.iter().flat_map(|block| &block.links);
-                xdp.for_each(|link| add(link.point.on_unavailable));
-                let tc = program.tc.iter().flat_map(|block| &block.links);
-                tc.for_each(|link| add(link.point.at.on_unavailable));
-                let tcx = program.tcx.iter().flat_map(|block| &block.links);
-                tcx.for_each(|link| add(link.point.on_unavailable));
-            }
-        }
-    }
-    words.into_values().next_back().unwrap_or_default()
 }

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use super::api::Cluster;
+use super::cni;
 use super::daemon;
 use super::key::{Scope, label};
 use super::lead;
@@ -93,6 +94,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut ended = signal(SignalKind::terminate())?;
     tokio::select! {
         () = agent.work(&options.daemon_socket, options.workers) => Ok(()),
+        served = cni::serve(&agent, &options) => served,
         served = serve::serve(Arc::clone(&agent.0), listener) => served.context("serving probes"),
         _ = ended.recv() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for a signal"),

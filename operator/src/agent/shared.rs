@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bpfman_apply::daemon::Daemon;
 use kube::runtime::watcher::Error;
+use tokio::sync::Notify;
 
 use super::api::Cluster;
 use super::arriving::ArrivingPods;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub netns: WatchedNetns,
     /// Pods whose network is being set up.
     pub arriving: ArrivingPods,
+    /// Rings when applications may have changed.
+    pub changed: Notify,
     /// Soaks that are going on.
     pub soaks: Soaks,
     /// Writes of each state object.
@@ -85,6 +88,7 @@ impl Shared {
             asked: Asked::default(),
             netns: WatchedNetns::default(),
             arriving: ArrivingPods::default(),
+            changed: Notify::new(),
             soaks: Soaks::default(),
             pace: Pace::default(),
             counts: Counts::default(),
@@ -97,6 +101,7 @@ impl Shared {
     pub fn look_at(&self, keys: &[ApplicationKey], cause: Cause) {
         if self.world.known().complete() {
             keys.iter().for_each(|key| self.queue.add(key, cause));
+            self.changed.notify_one();
         }
     }
 

@@ -1,5 +1,6 @@
 //! The node agent: real API server, real daemon, real kernel.
 
+mod cni;
 mod equipment;
 mod failures;
 mod life;

@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 use super::equipment::{application, links, start, until_state, until_success};
 
 /// A container: a process in a control group that has the container's id in its name.
-struct Container {
-    id: String,
+pub struct Container {
+    pub id: String,
     group: PathBuf,
     process: Option<Target>,
 }
 
 impl Container {
-    fn start(number: u32, network: &Namespace) -> Self {
+    pub fn start(number: u32, network: &Namespace) -> Self {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let hierarchy = mounts
             .lines()

@@ -1,0 +1,211 @@
+//! The agent's side of the CNI plugin: a socket, and a file for when nobody listens at it.
+
+pub mod words;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bpfman_apply::facts::{Interface, Netns};
+use bpfman_cni::protocol::{self, Answer, LONGEST_LINE, Problem, Request, VERSION, Verb};
+use bpfman_cni::rules::Rules;
+use bpfman_proto::ext::v1::FindNetworkNamespaceRequest;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::options::Options;
+use super::protect::check;
+use super::{Agent, PodToProtect, ProtectError, Shared};
+
+/// Pods whose networks are set up at the same time, at most; more wait.
+const MOST: usize = 64;
+
+/// How long a request may take to come.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether this agent may act.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Listens to the plugin for ever, if there is one.
+///
+/// # Errors
+/// The socket cannot be made.
+pub async fn serve(agent: &Agent, options: &Options) -> anyhow::Result<()> {
+    let Some(socket) = &options.cni_socket else { return std::future::pending().await };
+    agent.shared().arriving.keep_in(&socket.with_file_name("pods.json"));
+    // Before, another agent of this node listens there.
+    while !agent.shared().leading() {
+        tokio::time::sleep(TURN).await;
+    }
+    let listener = listen(socket).with_context(|| format!("listening on {}", socket.display()))?;
+    tracing::info!(socket = %socket.display(), "the CNI plugin is listened to");
+    tokio::join!(accept(agent, listener), keep_rules(agent.shared(), &options.cni_state_file));
+    Ok(())
+}
+
+/// Whoever can connect makes programs run: it is the owner alone, and root.
+fn listen(socket: &Path) -> io::Result<UnixListener> {
+    let temporary = socket.with_extension("new");
+    for left in [&temporary, socket] {
+        match fs::remove_file(left) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    // Nobody finds it before it has its rights.
+    let listener = UnixListener::bind(&temporary)?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&temporary, socket)?;
+    Ok(listener)
+}
+
+async fn accept(agent: &Agent, listener: UnixListener) {
+    let places = Arc::new(Semaphore::new(MOST));
+    loop {
+        // It is never closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a CNI plugin could not be listened to");
+                tokio::time::sleep(TURN).await;
+                continue;
+            }
+        };
+        let agent = agent.clone();
+        tokio::spawn(async move {
+            if let Err(error) = exchange(&agent, stream).await {
+                tracing::warn!(%error, "a CNI plugin broke off");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn exchange(agent: &Agent, mut stream: UnixStream) -> io::Result<()> {
+    let (reader, mut writer) = stream.split();
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(reader.take(LONGEST_LINE));
+    tokio::time::timeout(REQUEST, reader.read_until(b'\n', &mut line)).await??;
+    let answer = match protocol::parse::<Request>(&line) {
+        Ok(request) if request.version == VERSION => answer(agent, &request).await,
+        Ok(request) => Answer::unknown(format!(
+            "the plugin speaks version {} and the agent {VERSION}: install one of them anew",
+            request.version
+        )),
+        Err(error) => Answer::unknown(format!("the request cannot be read: {error}")),
+    };
+    writer.write_all(&protocol::line(&answer)?).await
+}
+
+async fn answer(agent: &Agent, request: &Request) -> Answer {
+    let shared = agent.shared();
+    let done = Answer { version: VERSION, ..Answer::default() };
+    match request.verb {
+        Verb::Status => shared.not_ready().map_or(done, Answer::unknown),
+        Verb::Del => {
+            shared.arriving.remove(&(request.namespace.clone(), request.name.clone()), &request.netns);
+            done
+        }
+        Verb::Add => {
+            let pod = pod(shared, request).await;
+            let answer = match agent.protect(&pod).await {
+                Ok(protected) => Answer {
+                    attached: protected.attached,
+                    problems: protected.open.into_iter().map(open).collect(),
+                    ..done
+                },
+                Err(error) => failed(error),
+            };
+            tracing::info!(namespace = request.namespace, pod = request.name, ?answer, "a pod arrives");
+            answer
+        }
+        Verb::Check => check(shared, &pod(shared, request).await).await.map_or_else(failed, |()| done),
+    }
+}
+
+fn open(message: String) -> Problem {
+    Problem { on_unavailable: "open".to_owned(), message }
+}
+
+fn failed(error: ProtectError) -> Answer {
+    match error {
+        ProtectError::Closed { .. } => {
+            Answer { version: VERSION, refuse: Some(error.to_string()), ..Answer::default() }
+        }
+        ProtectError::NotReady(_) | ProtectError::Pod(..) => Answer::unknown(error.to_string()),
+    }
+}
+
+/// The pod, and where the daemon finds its network.
+async fn pod(shared: &Shared, request: &Request) -> PodToProtect {
+    let found = find(shared, &request.netns).await;
+    let (netns, interfaces) = match found {
+        Ok((netns, interfaces)) => (Ok(netns), interfaces),
+        Err(why) => (Err(why), Vec::new()),
+    };
+    PodToProtect {
+        namespace: request.namespace.clone(),
+        name: request.name.clone(),
+        uid: request.uid.clone(),
+        netns,
+        interfaces,
+    }
+}
+
+/// Asks the daemon for a namespace that the runtime names. It may be in a container, where only one of the two names of
+/// the folder is the host's; the first is the one by which it names namespaces itself.
+async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<Interface>), String> {
+    let mut paths = vec![named.to_owned()];
+    for folder in ["/var/run/netns/", "/run/netns/"] {
+        if let Some(name) = named.strip_prefix(folder) {
+            paths = vec![format!("/run/netns/{name}"), format!("/var/run/netns/{name}")];
+        }
+    }
+    let mut why = String::new();
+    for path in paths {
+        shared.metrics.daemon_calls.add("FindNetworkNamespace", 1);
+        let request = FindNetworkNamespaceRequest { path };
+        match shared.daemon.node().find_network_namespace(request).await {
+            Ok(answer) => {
+                let found = answer.into_inner();
+                let interface = |one: bpfman_proto::ext::v1::NetworkInterface| Interface {
+                    name: one.name,
+                    index: one.index,
+                    netns: Some(one.netns),
+                    up: one.up,
+                    addresses: one.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
+                };
+                let netns = Netns { path: found.path, identity: (found.inode, found.cookie) };
+                return Ok((netns, found.interfaces.into_iter().map(interface).collect()));
+            }
+            Err(status) => why = format!("the daemon does not find the pod's network: {}", status.message()),
+        }
+    }
+    Err(why)
+}
+
+/// Writes the rules whenever they are others.
+async fn keep_rules(shared: &Shared, file: &Path) {
+    let mut written = Rules::read(file).ok().flatten();
+    loop {
+        if let Some(rules) = words::rules(shared)
+            && written.as_ref() != Some(&rules)
+        {
+            match rules.write(file) {
+                Ok(()) => written = Some(rules),
+                Err(error) => {
+                    tracing::warn!(file = %file.display(), %error, "the CNI plugin's rules cannot be written");
+                    tokio::time::sleep(REQUEST).await;
+                    continue;
+                }
+            }
+        }
+        shared.changed.notified().await;
+    }
+}

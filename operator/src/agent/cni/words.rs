@@ -1,0 +1,99 @@
+//! Which attachments to pods have to be there, and what of that the CNI plugin is told for when no agent answers.
+
+use bpfman_application::place::OnUnavailable;
+use bpfman_application::spec::Spec;
+use bpfman_cni::protocol::VERSION;
+use bpfman_cni::rules::{Rule, Rules};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::super::Shared;
+use super::super::selector::{self, PodSelector};
+
+/// What an attachment in pods' networks says of pods that start without it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word<'a> {
+    /// The program.
+    pub program: &'a str,
+    /// The word.
+    pub on_unavailable: OnUnavailable,
+    /// The pods.
+    pub pods: PodSelector<'a>,
+}
+
+/// The words of a spec. `own`: namespace of a namespaced application.
+#[must_use]
+pub fn of<'a>(spec: &'a Spec, own: Option<&'a str>) -> Vec<Word<'a>> {
+    let mut words = Vec::new();
+    let mut add =
+        |program: &'a str, on_unavailable, namespace: Option<&'a str>, labels: &'a LabelSelector| {
+            let namespace = namespace.filter(|namespace| !namespace.is_empty());
+            words.push(Word { program, on_unavailable, pods: PodSelector { namespace, labels } });
+        };
+    match spec {
+        Spec::Cluster(spec) => {
+            for program in &spec.programs {
+                let xdp = program.xdp.iter().flat_map(|block| &block.links);
+                let tc = program.tc.iter().flat_map(|block| &block.links);
+                let tcx = program.tcx.iter().flat_map(|block| &block.links);
+                let all = (xdp.map(|link| (link.point.on_unavailable, &link.network_namespaces)))
+                    .chain(tc.map(|link| (link.point.at.on_unavailable, &link.network_namespaces)))
+                    .chain(tcx.map(|link| (link.point.on_unavailable, &link.network_namespaces)));
+                // Without pods it is about the node's own interfaces.
+                for (word, pods) in all.filter_map(|(word, pods)| Some((word, pods.as_ref()?))) {
+                    add(&program.name, word, pods.namespace.as_deref(), &pods.pods);
+                }
+            }
+        }
+        Spec::Namespaced(spec) => {
+            for program in &spec.programs {
+                let xdp = program.xdp.iter().flat_map(|block| &block.links);
+                let tc = program.tc.iter().flat_map(|block| &block.links);
+                let tcx = program.tcx.iter().flat_map(|block| &block.links);
+                let all = (xdp.map(|link| (link.point.on_unavailable, &link.network_namespaces)))
+                    .chain(tc.map(|link| (link.point.at.on_unavailable, &link.network_namespaces)))
+                    .chain(tcx.map(|link| (link.point.on_unavailable, &link.network_namespaces)));
+                for (word, pods) in all {
+                    add(&program.name, word, own, &pods.pods);
+                }
+            }
+        }
+    }
+    words
+}
+
+/// The rules that follow for this node. `None` before all applications are known.
+#[must_use]
+pub fn rules(shared: &Shared) -> Option<Rules> {
+    let known = shared.world.known();
+    if !known.complete() {
+        return None;
+    }
+    let labels = known.node.as_ref().map(|node| node.labels.clone()).unwrap_or_default();
+    let mut rules = Vec::new();
+    for application in known.applications.values().filter(|one| !one.deleted) {
+        let Ok(spec) = &application.spec else { continue };
+        if !selector::matches(&spec.common().node_selector, &labels).unwrap_or(false) {
+            continue;
+        }
+        for word in of(spec, application.key.namespace.as_deref()) {
+            let on_unavailable = match word.on_unavailable {
+                OnUnavailable::Open => continue,
+                OnUnavailable::Closed => "closed",
+                OnUnavailable::LastKnown => "lastKnown",
+            };
+            let by_labels = *word.pods.labels != LabelSelector::default()
+                && (word.pods.labels.match_labels.iter().flatten().next().is_some()
+                    || word.pods.labels.match_expressions.iter().flatten().next().is_some());
+            rules.push(Rule {
+                application: application.key.to_string(),
+                program: word.program.to_owned(),
+                on_unavailable: on_unavailable.to_owned(),
+                namespace: word.pods.namespace.map(str::to_owned),
+                by_labels,
+            });
+        }
+    }
+    rules.sort();
+    rules.dedup();
+    Some(Rules { version: VERSION, agent_namespace: shared.namespace.clone(), rules })
+}
