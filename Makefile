@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-node images-oci manifests client-v0.6 flood fuzz-chain bench bench-chain man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube fleet fleet-5000 test-kube-node images-oci manifests client-v0.6 flood fuzz-chain bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,15 @@ images-oci: ## the daemon and the operator as container images: target/images (P
 manifests: ## write what packaging/kubernetes has of the program itself
 	cargo build --locked -p bpfman-operator
 	@f=packaging/kubernetes/base/crds.yaml && { grep '^#' $$f; target/debug/bpfman-operator crds; } > target/crds.yaml && mv target/crds.yaml $$f
+
+fleet: ## 1,000 simulated nodes on a real API server: what they ask and write (root; NODES=…, FLEET="flags"); docs/scale.md
+	@packaging/install-deps kube
+	@tests/kube/build
+	cargo build --locked -p bpfman-operator -p bpfman-fleet --bins
+	target/debug/bpfman-fleet --nodes $(or $(NODES),1000) $(FLEET)
+
+fleet-5000: ## the same with 5,000 nodes of two applications; takes 60,500 open files (root)
+	@$(MAKE) --no-print-directory fleet NODES=5000 FLEET="--applications 2 --patience 3600 $(FLEET)"
 
 client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (root)
 	@.ci/test client

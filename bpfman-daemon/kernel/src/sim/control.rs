@@ -5,11 +5,11 @@ use std::path::Path;
 
 use bpfmand_core::{Direction, IfIndex, NetnsId};
 
-use super::SimKernel;
 use super::filters::Filters;
 use super::network::Attached;
 use super::objects::{Body, Key, Place};
 use super::pins::Pins;
+use super::{LoadsSeen, SimKernel};
 
 impl SimKernel {
     /// Adds a network namespace with a file of its own.
@@ -79,6 +79,18 @@ impl SimKernel {
     /// The verifier accepts programs of this name again.
     pub fn accept(&self, program: &str) {
         self.world().refused.remove(program);
+    }
+
+    /// From now on the verifier refuses programs in which this constant is, or accepts them again, and their loads are
+    /// counted. So one version of a program is told from another, whatever chain it is in.
+    pub fn judge_constant(&self, constant: i32, refused: bool) {
+        self.world().constants.entry(constant).or_default().refused = refused;
+    }
+
+    /// What became of loads of programs with this constant since it was first judged.
+    #[must_use]
+    pub fn loads_with(&self, constant: i32) -> LoadsSeen {
+        self.world().constants.get(&constant).copied().unwrap_or_default()
     }
 
     /// From now on the verifier gives up on programs of more instructions, at the first one too many.

@@ -151,6 +151,17 @@ impl World {
         if self.refused.contains(&text.name) || self.refused.contains(load.name) {
             return Err(refused("R2 !read_ok", errno::EACCES));
         }
+        let mut refused_by_constant = false;
+        for (constant, seen) in &mut self.constants {
+            if text.insns.iter().any(|insn| insn.imm == *constant) {
+                seen.asked += 1;
+                seen.accepted += u64::from(!seen.refused);
+                refused_by_constant |= seen.refused;
+            }
+        }
+        if refused_by_constant {
+            return Err(refused("R2 !read_ok", errno::EACCES));
+        }
         let btf = (text.btf.is_some() && !text.func_info.is_empty()).then(|| self.objects.add(Body::Btf));
         Ok(self.objects.add(Body::Program {
             name: kernel_name(load.name),

@@ -111,6 +111,8 @@ struct World {
     refused: BTreeSet<String>,
     /// Programs with more instructions are refused.
     longest: Option<usize>,
+    /// Constants by which programs are known, and what became of loads of programs with them.
+    constants: BTreeMap<i32, LoadsSeen>,
     /// Trace points, functions and files that do not exist; all others do.
     hidden: BTreeSet<String>,
     /// Processes of others.
@@ -122,6 +124,17 @@ struct World {
     /// Whether there are tcx hooks.
     tcx: bool,
     faults: Faults,
+}
+
+/// What became of loads of programs with a constant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadsSeen {
+    /// Loads that were asked for.
+    pub asked: u64,
+    /// Loads that the verifier accepted, trials included.
+    pub accepted: u64,
+    /// Whether it refuses them.
+    pub refused: bool,
 }
 
 /// Calls so far, and the one that is to fail.
@@ -148,6 +161,7 @@ impl SimKernel {
                 filters: Filters::default(),
                 refused: BTreeSet::new(),
                 longest: None,
+                constants: BTreeMap::new(),
                 hidden: BTreeSet::new(),
                 holders: Vec::new(),
                 containers: Vec::new(),

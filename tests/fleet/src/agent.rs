@@ -1,0 +1,91 @@
+//! A running agent: the agent's own code, over a client of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfman_apply::daemon::Daemon;
+use bpfman_operator::agent::api::Cluster;
+use bpfman_operator::agent::metrics::Metrics;
+use bpfman_operator::agent::requests::Counted;
+use bpfman_operator::agent::{Agent, Shared};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ConfigExt as _};
+use kube::{Client, Config};
+use tokio::task::JoinHandle;
+use tower::ServiceBuilder;
+
+use crate::link::{Connector, Link};
+use crate::totals::Totals;
+
+/// The operator's namespace.
+pub const NAMESPACE: &str = "bpfman";
+
+/// As the agent's flag says unless told otherwise.
+const WORKERS: usize = 4;
+
+/// A running agent. It ends with this value.
+pub struct Running {
+    agent: Agent,
+    metrics: Arc<Metrics>,
+    work: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts one.
+    pub fn start(
+        node: &str,
+        folder: &Path,
+        daemon: Daemon,
+        config: &Config,
+        address: SocketAddr,
+        link: Link,
+    ) -> Result<Self, anyhow::Error> {
+        let metrics = Arc::new(Metrics::default());
+        let client = client(config, Connector { address, link }, &metrics)?;
+        let cluster = Cluster::new(client, node, Arc::clone(&metrics));
+        let agent = Agent::new(Shared::new(node, NAMESPACE, true, cluster, daemon, Arc::clone(&metrics)));
+        // The lock of who acts for a daemon is on the folder of its socket.
+        let (works, socket) = (agent.clone(), folder.join("socket"));
+        let work = tokio::spawn(async move { works.work(&socket, WORKERS).await });
+        Ok(Self { agent, metrics, work })
+    }
+
+    /// Why it is not ready, if it is not.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        self.agent.shared().not_ready()
+    }
+
+    /// What it has asked and written so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals::of(&self.metrics)
+    }
+
+    /// How often it has looked at an application.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.metrics.reconciles.get()
+    }
+
+    /// Ends it, wherever it is; what it was saying to the API server is cut off.
+    pub async fn stop(self) -> Totals {
+        self.work.abort();
+        let _aborted = self.work.await;
+        Totals::of(&self.metrics)
+    }
+}
+
+/// As [`bpfman_operator::agent::run`] makes one, over a line that can be cut.
+fn client(config: &Config, connector: Connector, metrics: &Arc<Metrics>) -> Result<Client, anyhow::Error> {
+    let connector = config.rustls_https_connector_with_connector(connector)?;
+    let http = HttpClient::builder(TokioExecutor::new()).build::<_, Body>(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(Counted(Arc::clone(metrics)))
+        .service(http);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}

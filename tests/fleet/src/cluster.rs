@@ -1,0 +1,104 @@
+//! The API server, as whoever runs the fleet uses it.
+
+use anyhow::{Context as _, Result};
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::Client;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use serde_json::{Value, json};
+
+use crate::agent::NAMESPACE;
+use crate::applications::TENTH;
+use crate::node::{KERNELS, Node, group, in_tenth};
+
+/// Nodes that are made at the same time.
+const AT_A_TIME: usize = 32;
+
+/// Its client.
+#[derive(Clone)]
+pub struct Cluster(pub Client);
+
+impl Cluster {
+    fn core(&self, kind: &str) -> Api<DynamicObject> {
+        Api::all_with(self.0.clone(), &ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind)))
+    }
+
+    fn applications(&self) -> Api<DynamicObject> {
+        self.ours("ClusterBpfApplication")
+    }
+
+    /// State objects of cluster applications.
+    #[must_use]
+    pub fn states(&self) -> Api<DynamicObject> {
+        self.ours("ClusterBpfApplicationState")
+    }
+
+    fn ours(&self, kind: &str) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("bpfman.io", "v1alpha1", kind);
+        Api::all_with(self.0.clone(), &ApiResource::from_gvk(&kind))
+    }
+
+    /// Makes the objects of so many nodes, and the operator's namespace.
+    pub async fn make_nodes(&self, count: usize) -> Result<()> {
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+        self.core("Namespace").create(&PostParams::default(), &serde_json::from_value(namespace)?).await?;
+        let nodes = self.core("Node");
+        let make = |number: usize| {
+            let nodes = nodes.clone();
+            async move {
+                let name = Node::name_of(number);
+                let mut labels =
+                    json!({ "kubernetes.io/hostname": name, "fleet/kernel": KERNELS[group(number)].0 });
+                if in_tenth(number) {
+                    labels[TENTH] = json!("yes");
+                }
+                let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels } });
+                nodes.create(&PostParams::default(), &serde_json::from_value(node)?).await?;
+                let ready = json!({ "status": { "conditions": [{ "type": "Ready", "status": "True", "reason": "KubeletReady" }] } });
+                nodes.patch_status(&name, &PatchParams::default(), &Patch::Merge(ready)).await?;
+                anyhow::Ok(())
+            }
+        };
+        futures::stream::iter((0..count).map(make)).buffer_unordered(AT_A_TIME).try_collect().await
+    }
+
+    /// Applies an application, as a user does. Answers its generation.
+    pub async fn apply(&self, application: &Value) -> Result<i64> {
+        let name = application["metadata"]["name"].as_str().context("a name")?;
+        let params = PatchParams::apply("fleet").force();
+        let applied = self.applications().patch(name, &params, &Patch::Apply(application)).await?;
+        applied.metadata.generation.context("a generation")
+    }
+
+    /// Deletes an application.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        self.applications().delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Removes the state objects of an application that is gone, as the garbage collector of a whole control plane does.
+    pub async fn collect(&self, name: &str) -> Result<()> {
+        let of_it = ListParams::default().labels(&format!("bpfman.io/ownedByProgram={name}"));
+        self.states().delete_collection(&DeleteParams::default(), &of_it).await?;
+        Ok(())
+    }
+
+    /// The status of an application, null where there is none.
+    pub async fn status(&self, name: &str) -> Value {
+        self.applications().get(name).await.map_or(Value::Null, |object| object.data["status"].clone())
+    }
+
+    /// What is missing until an application is healthy on so many nodes in its newest generation.
+    pub async fn unhealthy(&self, name: &str, generation: i64, nodes: usize) -> Option<String> {
+        let status = self.status(name).await;
+        let summary = &status["summary"];
+        let all = ["wanted", "updated", "healthy"].iter().all(|field| summary[*field] == nodes);
+        (!all || status["observedGeneration"] != generation)
+            .then(|| format!("{name}: generation {}, {summary}", status["observedGeneration"]))
+    }
+
+    /// How many state objects there are.
+    pub async fn count_states(&self) -> Result<usize> {
+        Ok(self.states().list_metadata(&ListParams::default()).await?.items.len())
+    }
+}

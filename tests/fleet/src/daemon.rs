@@ -1,0 +1,115 @@
+//! The daemon of a simulated node: the real engine and the real services over a simulated kernel.
+//!
+//! It has no thread of its own: requests run on those of the whole program. The one thing that is not the daemon's is
+//! the stream of changes ([`crate::stream`]), for which the daemon has a thread for each client.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfman_apply::daemon::Daemon;
+use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
+use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
+use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
+use bpfman_proto::v1::bpfman_server::BpfmanServer;
+use bpfmand_api::{Api, Paths};
+use bpfmand_core::NetnsId;
+use bpfmand_engine::{Engine, EngineOptions, NoImages, ProgramSource, SCHEMA};
+use bpfmand_kernel::Features;
+use bpfmand_kernel::sim::{LoadsSeen, SimKernel, SimOptions};
+use bpfmand_store::{Options, Store};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
+use tonic::transport::{Endpoint, Server};
+
+use crate::stream::NodeService;
+use crate::version::{self, Version};
+
+/// The interface that every node has.
+pub const INTERFACE: &str = "eth0";
+
+/// A running daemon.
+pub struct SimDaemon {
+    kernel: Arc<SimKernel>,
+    engine: Arc<Engine<SimKernel>>,
+    connections: mpsc::Sender<std::io::Result<UnixStream>>,
+}
+
+impl SimDaemon {
+    /// Starts one with its state in a folder, on a kernel of this release.
+    pub fn start(folder: &Path, release: &str, minor: u32) -> Result<Self, anyhow::Error> {
+        let options = SimOptions::default();
+        let features =
+            Features { release: release.to_owned(), version: (6, minor), ..options.features.clone() };
+        // The engine asks the real system which namespace it is in.
+        let inode = std::fs::metadata("/proc/self/ns/net")?.ino();
+        let own_namespace = NetnsId { inode, cookie: 1 };
+        let kernel = Arc::new(SimKernel::new(SimOptions { features, own_namespace, ..options }));
+        kernel.add_interface(None, INTERFACE);
+        kernel.switch_interface(None, INTERFACE, true);
+        for version in version::ALL {
+            kernel.judge_constant(version.constant(), false);
+        }
+        let store = Store::open(Options::new(folder.join("store"), SCHEMA))?;
+        let engine = Engine::open(Arc::clone(&kernel), EngineOptions::new(folder.join("bytecode"), store))?;
+        engine.recover()?;
+        let engine = Arc::new(engine);
+        let paths = Paths { fs: folder.join("fs"), runtime: folder.to_owned(), state: folder.to_owned() };
+        let api = Api::new(Arc::clone(&engine), Arc::new(NoImages), paths);
+        let routes = Routes::new(BpfmanServer::new(api.clone()))
+            .add_service(BpfmanExtServer::new(api.clone()))
+            .add_service(BpfmanChainsServer::new(api.clone()))
+            .add_service(BpfmanNodeServer::new(NodeService { api, engine: Arc::clone(&engine) }));
+        let (connections, incoming) = mpsc::channel(4);
+        tokio::spawn(Server::builder().add_routes(routes).serve_with_incoming(ReceiverStream::new(incoming)));
+        Ok(Self { kernel, engine, connections })
+    }
+
+    /// A connection of its own for one agent.
+    #[must_use]
+    pub fn connect(&self) -> Daemon {
+        let connections = self.connections.clone();
+        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(
+            tower::service_fn(move |_| {
+                let connections = connections.clone();
+                async move {
+                    let (ours, theirs) = UnixStream::pair()?;
+                    connections.send(Ok(theirs)).await.map_err(std::io::Error::other)?;
+                    Ok::<_, std::io::Error>(TokioIo::new(ours))
+                }
+            }),
+        );
+        Daemon::over(channel)
+    }
+
+    /// From now on its verifier refuses a version, or accepts it again.
+    pub fn refuse(&self, version: Version, refused: bool) {
+        self.kernel.judge_constant(version.constant(), refused);
+    }
+
+    /// What became of loads of a version, trials included, since the start.
+    #[must_use]
+    pub fn loads(&self, version: Version) -> LoadsSeen {
+        self.kernel.loads_with(version.constant())
+    }
+
+    /// The kernel's ids of the programs that are attached: other ones after any reload.
+    #[must_use]
+    pub fn running(&self) -> Vec<u32> {
+        self.kernel.snapshot().links.values().map(|link| link.program.0).collect()
+    }
+
+    /// Whether a program of this version is loaded, as far as the records go.
+    #[must_use]
+    pub fn runs(&self, version: Version) -> bool {
+        let managed = bpfmand_core::Selector { managed_only: true, ..Default::default() };
+        let programs = self.engine.list(&managed).unwrap_or_default();
+        programs.iter().any(|program| match program.managed.as_ref().map(|managed| &managed.source) {
+            Some(ProgramSource::File(path)) => path.ends_with(version.file_name()),
+            _ => false,
+        })
+    }
+}

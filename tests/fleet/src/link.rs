@@ -1,0 +1,154 @@
+//! The line between an agent and the API server, which can be cut.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tower::Service;
+
+/// How a line is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Line {
+    /// As it should be.
+    #[default]
+    Whole,
+    /// Connections break, and no new ones are made.
+    Refused,
+    /// Nothing arrives, and nobody says so.
+    Silent,
+}
+
+/// A line, for who makes connections over it, and who cuts it.
+#[derive(Clone, Debug)]
+pub struct Link(watch::Sender<Line>);
+
+impl Default for Link {
+    fn default() -> Self {
+        Self(watch::Sender::new(Line::Whole))
+    }
+}
+
+impl Link {
+    /// From now on it is so.
+    pub fn set(&self, line: Line) {
+        self.0.send_replace(line);
+    }
+}
+
+/// Makes connections to one address, whatever the request says.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    /// Of the API server.
+    pub address: SocketAddr,
+    /// The line.
+    pub link: Link,
+}
+
+impl<Uri> Service<Uri> for Connector {
+    type Response = TokioIo<OverLink>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let Self { address, link } = self.clone();
+        Box::pin(async move {
+            let mut line = link.0.subscribe();
+            // Nobody ends the line while somebody calls over it.
+            let now = *line.wait_for(|line| *line != Line::Silent).await.map_err(io::Error::other)?;
+            if now == Line::Refused {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(TokioIo::new(OverLink { stream, now: Line::Whole, change: changed(line) }))
+        })
+    }
+}
+
+type Change = Pin<Box<dyn Future<Output = (Line, watch::Receiver<Line>)> + Send>>;
+
+/// The next state of a line. A line that nobody can cut any more stays whole.
+fn changed(mut line: watch::Receiver<Line>) -> Change {
+    Box::pin(async move {
+        if line.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let now = *line.borrow_and_update();
+        (now, line)
+    })
+}
+
+/// A connection over a line.
+pub struct OverLink {
+    stream: TcpStream,
+    now: Line,
+    change: Change,
+}
+
+impl OverLink {
+    /// Ready if something may pass, or broke; otherwise the task is woken when that changes.
+    fn passes(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Poll::Ready((now, line)) = self.change.as_mut().poll(context) {
+            // Once broken, a connection stays so.
+            if self.now != Line::Refused {
+                self.now = now;
+            }
+            self.change = changed(line);
+        }
+        match self.now {
+            Line::Whole => Poll::Ready(Ok(())),
+            Line::Refused => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            Line::Silent => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for OverLink {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.passes(context)? {
+            Poll::Ready(()) => Pin::new(&mut self.stream).poll_read(context, buffer),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for OverLink {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.passes(context)? {
+            Poll::Ready(()) => Pin::new(&mut self.stream).poll_write(context, buffer),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Connection for OverLink {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}

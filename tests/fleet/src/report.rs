@@ -1,0 +1,56 @@
+//! What came out: figures as JSON lines, a table at the end, and what had to hold and did not.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// Collects it.
+#[derive(Debug, Default)]
+pub struct Report {
+    rows: Vec<(String, f64, Value)>,
+    broken: Vec<String>,
+}
+
+impl Report {
+    /// A scenario is over.
+    pub fn figures(&mut self, scenario: &str, took: Duration, figures: Value) {
+        let seconds = (took.as_secs_f64() * 100.0).round() / 100.0;
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or_default();
+        println!("{}", json!({ "scenario": scenario, "seconds": seconds, "load": load, "figures": figures }));
+        self.rows.push((scenario.to_owned(), seconds, figures));
+    }
+
+    /// Something that has to hold.
+    pub fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            let what = what();
+            println!("{}", json!({ "broken": what }));
+            self.broken.push(what);
+        }
+    }
+
+    /// Prints the table. True if all held.
+    #[must_use]
+    pub fn end(&self) -> bool {
+        println!(
+            "\n| scenario | seconds | requests per node | writes per node | bytes per node, sent + received |"
+        );
+        println!("| --- | ---: | ---: | ---: | ---: |");
+        let about_nodes = |row: &&(String, f64, Value)| row.2["requests_per_node"].is_number();
+        for (scenario, seconds, figures) in self.rows.iter().filter(about_nodes) {
+            let of = |name: &str| figures[name].as_f64().map_or_else(String::new, |value| value.to_string());
+            println!(
+                "| {scenario} | {seconds} | {} | {} | {} + {} |",
+                of("requests_per_node"),
+                of("writes_per_node"),
+                of("sent_bytes_per_node"),
+                of("received_bytes_per_node"),
+            );
+        }
+        for broken in &self.broken {
+            println!("\nBROKEN: {broken}");
+        }
+        self.broken.is_empty()
+    }
+}

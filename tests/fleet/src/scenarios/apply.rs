@@ -1,0 +1,31 @@
+//! Applications to every node: how long until all are healthy, and what it costs the API server.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::applications::{guard, watch};
+use crate::stage::Stage;
+use crate::version::Version;
+
+/// Applies the first ones, one after the other.
+pub async fn run(stage: &mut Stage, applications: usize) -> Result<()> {
+    let nodes = stage.nodes();
+    let all = [guard("guard", &stage.folder, Version(1)), watch("watch", &stage.folder, Version(1))];
+    for application in all.iter().take(applications) {
+        let before = stage.fleet.totals();
+        let took = stage.apply(application, nodes).await?;
+        let asked = stage.fleet.totals() - &before;
+        let made = asked.requests.get("POST").copied().unwrap_or_default();
+        stage
+            .report
+            .check(made == nodes as u64, || format!("{made} state objects were made on {nodes} nodes"));
+        // Made, then told of; in between that it takes long, where it does.
+        let most = 3 * nodes as u64;
+        stage.report.check(asked.writes <= most, || format!("{} writes on {nodes} nodes", asked.writes));
+        let mut figures = asked.figures(nodes);
+        figures["nodes_that_said_in_between_that_they_load"] =
+            json!(asked.writes.saturating_sub(2 * nodes as u64));
+        stage.report.figures(&format!("apply to all: {}", application["metadata"]["name"]), took, figures);
+    }
+    Ok(())
+}

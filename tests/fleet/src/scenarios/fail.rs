@@ -1,0 +1,65 @@
+//! The verifier of a tenth of the nodes refuses a program: the summary says so, with causes.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::applications::watch;
+use crate::node::{KERNELS, in_tenth};
+use crate::stage::Stage;
+use crate::version::Version;
+
+/// The one that is refused.
+const REFUSED: Version = Version(7);
+
+/// Applies it, looks, and takes it away.
+pub async fn run(stage: &mut Stage) -> Result<()> {
+    let (nodes, tenth) = (stage.nodes(), stage.count(in_tenth));
+    stage
+        .fleet
+        .nodes
+        .iter()
+        .filter(|node| in_tenth(node.number))
+        .for_each(|node| node.daemon.refuse(REFUSED, true));
+    let (before, begun) = (stage.fleet.totals(), std::time::Instant::now());
+    stage.cluster.apply(&watch("refused", &stage.folder, REFUSED)).await?;
+    let cluster = stage.cluster.clone();
+    stage
+        .fleet
+        .until("the summary names all that fail", async |_| {
+            let summary = cluster.status("refused").await["summary"].clone();
+            let all = summary["failed"] == tenth && summary["healthy"] == nodes - tenth;
+            (!all).then(|| summary.to_string())
+        })
+        .await?;
+    let (took, asked) = (begun.elapsed(), stage.fleet.totals() - &before);
+    let causes = stage.cluster.status("refused").await["summary"]["causes"].clone();
+    let listed = causes.as_array().cloned().unwrap_or_default();
+    let told: u64 = listed.iter().filter_map(|cause| cause["nodes"].as_u64()).sum();
+    stage
+        .report
+        .check(told == tenth as u64, || format!("causes of {told} nodes are told of {tenth}: {causes}"));
+    stage.report.check(listed.len() == KERNELS.len().min(tenth), || format!("one cause a kernel: {causes}"));
+    let line = |cause: &serde_json::Value| {
+        cause["message"].as_str().is_some_and(|text| text.contains("R2 !read_ok"))
+    };
+    stage.report.check(listed.iter().all(line), || format!("the verifier's first line is missing: {causes}"));
+    let mut figures = asked.figures(nodes);
+    figures["causes"] = causes;
+    figures["failing"] = json!(tenth);
+    stage.report.figures("a tenth refused by the verifier", took, figures);
+    // What fails is tried again, and nothing is written about it.
+    let before = stage.fleet.totals();
+    tokio::time::sleep(stage.steady).await;
+    let asked = stage.fleet.totals() - &before;
+    stage.report.check(asked.writes == 0, || format!("{} writes about what fails as before", asked.writes));
+    stage.report.figures("a tenth goes on failing", stage.steady, asked.figures(nodes));
+    stage.cluster.delete("refused").await?;
+    stage
+        .fleet
+        .until("it is gone", async |fleet| {
+            let left = fleet.nodes.iter().find(|node| node.daemon.runs(REFUSED));
+            left.map(|node| format!("{} has it", node.name))
+        })
+        .await?;
+    stage.cluster.collect("refused").await
+}

@@ -1,0 +1,37 @@
+//! All agents restart, a tenth at a time: nothing is loaded, nothing is written, nothing is there twice.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::stage::Stage;
+
+/// Restarts them.
+pub async fn run(stage: &mut Stage) -> Result<()> {
+    let begun = Instant::now();
+    let (asked, running) = (stage.fleet.totals(), stage.fleet.running());
+    let states = stage.cluster.count_states().await?;
+    for turn in 0..10 {
+        let now = move |number: usize| number % 10 == turn;
+        stage.fleet.stop_agents(now).await;
+        stage.fleet.start_agents(now).await?;
+    }
+    // Their first looks: an agent that knows everything looks at every application.
+    stage
+        .fleet
+        .until("the agents have looked", async |fleet| {
+            let slow = fleet.nodes.iter().find(|node| node.looks() == 0);
+            slow.map(|node| format!("{} has not", node.name))
+        })
+        .await?;
+    let asked = stage.fleet.totals() - &asked;
+    stage.report.check(asked.writes == 0, || format!("{} writes in a rolling restart", asked.writes));
+    let now = stage.cluster.count_states().await?;
+    stage.report.check(now == states, || format!("{states} state objects before a restart, {now} after"));
+    stage
+        .report
+        .check(stage.fleet.running() == running, || "a restart of agents loaded programs anew".to_owned());
+    let figures = asked.figures(stage.nodes());
+    stage.report.figures("rolling restart of all agents", begun.elapsed(), figures);
+    Ok(())
+}

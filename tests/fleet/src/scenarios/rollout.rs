@@ -1,0 +1,209 @@
+//! Versions in waves: one that a preflight stops, one that a wave stops, one that arrives over a controller's death.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use futures::TryStreamExt as _;
+use kube::ResourceExt as _;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, watcher};
+use serde_json::{Value, json};
+
+use crate::applications::{in_waves, watch};
+use crate::cluster::Cluster;
+use crate::node::{KERNELS, Node, group};
+use crate::stage::Stage;
+use crate::version::Version;
+
+const NAME: &str = "waves";
+const STABLE: Version = Version(4);
+const STOPPED_BY_PREFLIGHT: Version = Version(5);
+const STOPPED_BY_WAVE: Version = Version(3);
+const GOOD: Version = Version(6);
+
+/// Runs them.
+pub async fn run(stage: &mut Stage) -> Result<()> {
+    let seen = Ordered::follow(&stage.cluster);
+    // The first version reaches all nodes by itself.
+    let before = stage.fleet.totals();
+    let took = stage.apply(&version(stage, STABLE, "Never"), stage.nodes()).await?;
+    settled(stage).await?;
+    let figures = (stage.fleet.totals() - &before).figures(stage.nodes());
+    stage.report.figures("rollout, first version", took, figures);
+    for node in stage.fleet.nodes.iter().filter(|node| group(node.number) == 2) {
+        node.daemon.refuse(STOPPED_BY_PREFLIGHT, true);
+        node.daemon.refuse(STOPPED_BY_WAVE, true);
+    }
+    stopped_by_preflight(stage).await?;
+    returns(stage, &seen).await?;
+    over_a_death(stage, &seen).await?;
+    seen.follower.abort();
+    Ok(())
+}
+
+fn version(stage: &Stage, version: Version, preflight: &str) -> Value {
+    let rollout = json!({ "waves": ["10%", "50%"], "preflight": preflight });
+    in_waves(watch(NAME, &stage.folder, version), &rollout)
+}
+
+/// One node of each kernel tries it. Nobody else ever has it.
+async fn stopped_by_preflight(stage: &mut Stage) -> Result<()> {
+    let (before, begun) = (stage.fleet.totals(), Instant::now());
+    stage.cluster.apply(&version(stage, STOPPED_BY_PREFLIGHT, "Always")).await?;
+    let status = failed(stage, "Failed", &Value::Null).await?;
+    let tried: Vec<usize> = asked_for(stage, STOPPED_BY_PREFLIGHT).collect();
+    stage.report.check(tried.len() <= KERNELS.len(), || format!("a preflight tried on nodes {tried:?}"));
+    let ran: Vec<String> = running(stage, STOPPED_BY_PREFLIGHT).collect();
+    stage.report.check(ran.is_empty(), || format!("a version that a preflight stopped runs on {ran:?}"));
+    let mut figures = (stage.fleet.totals() - &before).figures(stage.nodes());
+    figures["nodes_that_tried"] = json!(tried.len());
+    figures["rollout"] = status;
+    stage.report.figures("rollout, stopped by its preflight", begun.elapsed(), figures);
+    Ok(())
+}
+
+/// The wave in which it fails goes back by itself, and no node outside ever had it.
+async fn returns(stage: &mut Stage, seen: &Ordered) -> Result<()> {
+    let (before, begun) = (stage.fleet.totals(), Instant::now());
+    let first: BTreeSet<String> = seen.revisions();
+    let failed_before = stage.cluster.status(NAME).await["rollout"]["failedRevision"].clone();
+    stage.cluster.apply(&version(stage, STOPPED_BY_WAVE, "Never")).await?;
+    let status = failed(stage, "Idle", &failed_before).await?;
+    let cluster = stage.cluster.clone();
+    let nodes = stage.nodes();
+    stage
+        .fleet
+        .until("all nodes are healthy again", async |_| {
+            let summary = cluster.status(NAME).await["summary"].clone();
+            (summary["healthy"] != nodes).then(|| summary.to_string())
+        })
+        .await?;
+    let left: Vec<String> = running(stage, STOPPED_BY_WAVE).collect();
+    stage.report.check(left.is_empty(), || format!("a version that failed still runs on {left:?}"));
+    let wave: BTreeSet<String> = seen.of_others_than(&first);
+    let had: BTreeSet<String> = asked_for(stage, STOPPED_BY_WAVE).map(Node::name_of).collect();
+    let outside: Vec<_> = had.difference(&wave).collect();
+    stage.report.check(outside.is_empty(), || format!("nodes outside the wave had its version: {outside:?}"));
+    stage.report.check(!had.is_empty(), || "no node had the version, so nothing was shown".to_owned());
+    stage.report.check(wave.len() < nodes, || "the wave was everyone".to_owned());
+    let mut figures = (stage.fleet.totals() - &before).figures(nodes);
+    figures["nodes_in_the_wave"] = json!(wave.len());
+    figures["nodes_that_had_it"] = json!(had.len());
+    figures["rollout"] = status;
+    stage.report.figures("rollout, returned by itself", begun.elapsed(), figures);
+    Ok(())
+}
+
+/// The controller is killed while the second wave goes out, and another one goes on.
+async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
+    let (before, begun, nodes) = (stage.fleet.totals(), Instant::now(), stage.nodes());
+    let known = seen.revisions();
+    let application = version(stage, GOOD, "Always");
+    let generation = stage.cluster.apply(&application).await?;
+    stage
+        .fleet
+        .until("the second wave begins", async |_| {
+            let told = seen.of_others_than(&known).len();
+            (told <= nodes / 10 + 1).then(|| format!("{told} nodes were told"))
+        })
+        .await?;
+    stage.controller = None;
+    let told = seen.of_others_than(&known).len();
+    // What was told meanwhile is done without it.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stage.start_controller()?;
+    stage.healthy(&application, generation, nodes).await?;
+    let status = settled(stage).await?;
+    let twice: Vec<_> = stage
+        .fleet
+        .nodes
+        .iter()
+        // A trial, and the load.
+        .filter(|node| node.daemon.loads(GOOD).accepted > 2)
+        .map(|node| (&node.name, node.daemon.loads(GOOD).accepted))
+        .collect();
+    stage.report.check(twice.is_empty(), || format!("loaded more than once: {twice:?}"));
+    let mut figures = (stage.fleet.totals() - &before).figures(nodes);
+    figures["nodes_told_when_the_controller_died"] = json!(told);
+    figures["rollout"] = status;
+    stage.report.figures("rollout over a controller's death", begun.elapsed(), figures);
+    Ok(())
+}
+
+/// Waits until a rollout of another revision than one that failed before has failed, and come to rest in a phase.
+async fn failed(stage: &Stage, phase: &str, before: &Value) -> Result<Value> {
+    let end = async |_: &crate::fleet::Fleet| {
+        let rollout = stage.cluster.status(NAME).await["rollout"].clone();
+        let failed = &rollout["failedRevision"];
+        let over = rollout["phase"] == phase && failed.is_string() && failed != before;
+        (!over).then(|| rollout.to_string())
+    };
+    stage.fleet.until("the rollout has failed and is over", end).await?;
+    Ok(stage.cluster.status(NAME).await["rollout"].clone())
+}
+
+/// Waits until a rollout has reached everyone.
+async fn settled(stage: &Stage) -> Result<Value> {
+    let end = async |_: &crate::fleet::Fleet| {
+        let rollout = stage.cluster.status(NAME).await["rollout"].clone();
+        let over = rollout["phase"] == "Idle" && rollout["failedRevision"].is_null();
+        (!over).then(|| rollout.to_string())
+    };
+    stage.fleet.until("the rollout has reached everyone", end).await?;
+    Ok(stage.cluster.status(NAME).await["rollout"].clone())
+}
+
+/// Nodes whose kernel was ever asked to load a version.
+fn asked_for(stage: &Stage, version: Version) -> impl Iterator<Item = usize> + '_ {
+    stage.fleet.nodes.iter().filter(move |node| node.daemon.loads(version).asked > 0).map(|node| node.number)
+}
+
+/// Nodes whose daemon has a version.
+fn running(stage: &Stage, version: Version) -> impl Iterator<Item = String> + '_ {
+    stage.fleet.nodes.iter().filter(move |node| node.daemon.runs(version)).map(|node| node.name.clone())
+}
+
+/// Which nodes were ever told to run which revision: each change of a state object is seen.
+struct Ordered {
+    told: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>,
+    follower: tokio::task::JoinHandle<()>,
+}
+
+impl Ordered {
+    fn follow(cluster: &Cluster) -> Self {
+        let told: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>> = Arc::default();
+        let (states, notes) = (cluster.states(), Arc::clone(&told));
+        let follower = tokio::spawn(async move {
+            let config = watcher::Config::default().labels(&format!("bpfman.io/ownedByProgram={NAME}"));
+            let objects = watcher(states, config).default_backoff().applied_objects();
+            let noted = objects.try_for_each(async |state| {
+                let node = state.labels().get("kubernetes.io/hostname").cloned().unwrap_or_default();
+                if let Some(revision) = state.annotations().get("bpfman.io/revision") {
+                    let mut told = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                    told.entry(revision.clone()).or_default().insert(node);
+                }
+                Ok(())
+            });
+            if let Err(error) = noted.await {
+                println!("{}", json!({ "orders_are_not_followed_any_more": error.to_string() }));
+            }
+        });
+        Self { told, follower }
+    }
+
+    /// The revisions that anyone was told to run.
+    fn revisions(&self) -> BTreeSet<String> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// The nodes that were told to run another revision than these.
+    fn of_others_than(&self, known: &BTreeSet<String>) -> BTreeSet<String> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.iter()
+            .filter(|(revision, _)| !known.contains(*revision))
+            .flat_map(|(_, nodes)| nodes.clone())
+            .collect()
+    }
+}

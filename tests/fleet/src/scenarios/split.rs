@@ -1,0 +1,52 @@
+//! A tenth of the agents is cut off from the API server: their programs stay, and afterwards nothing storms.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::applications::guard;
+use crate::link::Line;
+use crate::node::in_tenth;
+use crate::stage::Stage;
+use crate::version::Version;
+
+/// Requests that one agent may need to find its way back: its watches, lists, a state, and some tries in vain.
+const MOST_REQUESTS: f64 = 60.0;
+
+/// Cuts, changes something meanwhile, and mends.
+pub async fn run(stage: &mut Stage) -> Result<()> {
+    let (nodes, tenth) = (stage.nodes(), stage.count(in_tenth));
+    let application = guard("guard", &stage.folder, Version(2));
+    let running = stage.fleet.running();
+    // Every second one hears that its connections broke, the others hear nothing.
+    for node in stage.fleet.nodes.iter().filter(|node| in_tenth(node.number)) {
+        node.link.set(if node.number % 2 == 0 { Line::Refused } else { Line::Silent });
+    }
+    let before = stage.fleet.totals_of(in_tenth);
+    let generation = stage.cluster.apply(&application).await?;
+    tokio::time::sleep(stage.split).await;
+    let now = stage.fleet.running();
+    let kept = (0..nodes).filter(|number| in_tenth(*number)).all(|number| now[number] == running[number]);
+    stage.report.check(kept, || "programs of nodes that are cut off did not stay as they were".to_owned());
+    let cut = stage.fleet.totals_of(in_tenth) - &before;
+
+    let (begun, before) = (Instant::now(), stage.fleet.totals_of(in_tenth));
+    for node in &stage.fleet.nodes {
+        node.link.set(Line::Whole);
+    }
+    stage.healthy(&application, generation, nodes).await?;
+    let took = begun.elapsed();
+    let back = stage.fleet.totals_of(in_tenth) - &before;
+    let each = (cut.all() + back.all()) as f64 / tenth as f64;
+    stage.report.check(each <= MOST_REQUESTS, || format!("{each} requests of each agent that was cut off"));
+    let most = tenth as u64 + cut.writes;
+    stage
+        .report
+        .check(back.writes <= most, || format!("{} writes of {tenth} nodes after a split", back.writes));
+    let mut figures = back.figures(tenth);
+    figures["while_cut"] = cut.figures(tenth);
+    figures["nodes"] = json!(tenth);
+    stage.report.figures("back after a split", took, figures);
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The service of a node, with a stream of changes that takes no thread.
+//!
+//! The daemon follows the interfaces of its machine on a thread for each stream: the kernel is asked there. A simulated
+//! node has one interface, which stays; its stream tells of it once, and of the engine's changes as the daemon's does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bpfman_proto::ext::v1 as wire;
+use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNode;
+use bpfman_proto::ext::v1::watch_event::Event;
+use bpfmand_api::Api;
+use bpfmand_engine::{ChangeListener, Engine};
+use bpfmand_kernel::sim::SimKernel;
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::daemon::INTERFACE;
+
+/// As the daemon has it.
+const SPACING: Duration = Duration::from_millis(50);
+
+/// The daemon's service, but for the stream.
+pub struct NodeService {
+    /// The daemon's services.
+    pub api: Api<SimKernel>,
+    /// Their engine.
+    pub engine: Arc<Engine<SimKernel>>,
+}
+
+#[tonic::async_trait]
+impl BpfmanNode for NodeService {
+    async fn dry_run(
+        &self,
+        request: Request<wire::DryRunRequest>,
+    ) -> Result<Response<wire::DryRunResponse>, Status> {
+        self.api.dry_run(request).await
+    }
+
+    async fn replace_load(
+        &self,
+        request: Request<wire::ReplaceLoadRequest>,
+    ) -> Result<Response<wire::ReplaceLoadResponse>, Status> {
+        self.api.replace_load(request).await
+    }
+
+    async fn find_containers(
+        &self,
+        request: Request<wire::FindContainersRequest>,
+    ) -> Result<Response<wire::FindContainersResponse>, Status> {
+        self.api.find_containers(request).await
+    }
+
+    async fn find_network_namespace(
+        &self,
+        request: Request<wire::FindNetworkNamespaceRequest>,
+    ) -> Result<Response<wire::NetworkNamespace>, Status> {
+        self.api.find_network_namespace(request).await
+    }
+
+    type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;
+
+    async fn watch(&self, _: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let (events, stream) = mpsc::channel(1);
+        let changed = Arc::new(Notify::new());
+        let listener: Arc<ChangeListener> = Arc::new({
+            let changed = Arc::clone(&changed);
+            move || changed.notify_one()
+        });
+        self.engine.on_change(&listener);
+        tokio::spawn(async move {
+            let _listens = listener;
+            let mut event = Event::Interfaces(interfaces());
+            while events.send(Ok(wire::WatchEvent { event: Some(event) })).await.is_ok() {
+                tokio::time::sleep(SPACING).await;
+                tokio::select! {
+                    () = changed.notified() => event = Event::Changed(wire::Changed {}),
+                    () = events.closed() => return,
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+fn interfaces() -> wire::InterfaceList {
+    let interface = wire::NetworkInterface {
+        name: INTERFACE.to_owned(),
+        index: 1,
+        netns: String::new(),
+        up: true,
+        addresses: Vec::new(),
+    };
+    wire::InterfaceList { interfaces: vec![interface] }
+}

@@ -1,0 +1,90 @@
+//! What agents asked of the API server, as they count it themselves.
+
+use std::collections::BTreeMap;
+use std::ops::{AddAssign, Sub};
+
+use bpfman_operator::agent::metrics::Metrics;
+use serde_json::{Value, json};
+
+/// Sums over requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// By verb.
+    pub requests: BTreeMap<String, u64>,
+    /// Answers that were errors, by status code; `0` where there was none.
+    pub errors: BTreeMap<String, u64>,
+    /// Bytes of requests, and of answers.
+    pub bytes: (u64, u64),
+    /// State objects written.
+    pub writes: u64,
+}
+
+impl Totals {
+    /// Of one agent.
+    #[must_use]
+    pub fn of(metrics: &Metrics) -> Self {
+        Self {
+            requests: metrics.api_requests.all(),
+            errors: metrics.api_errors.all(),
+            bytes: (metrics.api_sent.get(), metrics.api_received.get()),
+            writes: metrics.writes.get(),
+        }
+    }
+
+    /// All requests.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.requests.values().sum()
+    }
+
+    /// Those that are no watches: what the ceiling on a steady fleet is about.
+    #[must_use]
+    pub fn besides_watches(&self) -> u64 {
+        self.all() - self.requests.get("WATCH").copied().unwrap_or_default()
+    }
+
+    /// As figures, also for each of so many nodes.
+    #[must_use]
+    pub fn figures(&self, nodes: usize) -> Value {
+        let each = |value: u64| (value as f64 / nodes.max(1) as f64 * 100.0).round() / 100.0;
+        json!({
+            "requests": self.requests, "errors": self.errors, "writes": self.writes,
+            "requests_per_node": each(self.all()), "writes_per_node": each(self.writes),
+            "sent_bytes_per_node": each(self.bytes.0), "received_bytes_per_node": each(self.bytes.1),
+        })
+    }
+}
+
+impl AddAssign<&Totals> for Totals {
+    fn add_assign(&mut self, other: &Self) {
+        let add = |to: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>| {
+            from.iter().for_each(|(key, value)| *to.entry(key.clone()).or_default() += value);
+        };
+        add(&mut self.requests, &other.requests);
+        add(&mut self.errors, &other.errors);
+        self.bytes = (self.bytes.0 + other.bytes.0, self.bytes.1 + other.bytes.1);
+        self.writes += other.writes;
+    }
+}
+
+impl Sub<&Totals> for Totals {
+    type Output = Self;
+
+    fn sub(self, before: &Self) -> Self {
+        let less = |from: BTreeMap<String, u64>, what: &BTreeMap<String, u64>| {
+            from.into_iter()
+                .map(|(key, value)| {
+                    let left = value - what.get(&key).copied().unwrap_or_default();
+                    (key, left)
+                })
+                .filter(|(_, left)| *left > 0)
+                .collect()
+        };
+        Self {
+            requests: less(self.requests, &before.requests),
+            errors: less(self.errors, &before.errors),
+            bytes: (self.bytes.0 - before.bytes.0, self.bytes.1 - before.bytes.1),
+            writes: self.writes - before.writes,
+        }
+    }
+}

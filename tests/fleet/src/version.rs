@@ -1,0 +1,48 @@
+//! Versions of the program that the fleet runs. All have the same functions; each has a number of its own in its text.
+
+use std::path::{Path, PathBuf};
+
+use bpfman_tests::command::run;
+
+/// A version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u8);
+
+/// All that are used.
+pub const ALL: [Version; 7] =
+    [Version(1), Version(2), Version(3), Version(4), Version(5), Version(6), Version(7)];
+
+impl Version {
+    /// What is in each of its functions as a constant, and in nothing else.
+    #[must_use]
+    pub fn constant(self) -> i32 {
+        0x0b9f_3a00 + i32::from(self.0)
+    }
+
+    /// The name of its object file.
+    #[must_use]
+    pub fn file_name(self) -> String {
+        format!("version-{}.o", self.0)
+    }
+
+    /// Its object file.
+    #[must_use]
+    pub fn path(self, folder: &Path) -> PathBuf {
+        folder.join(self.file_name())
+    }
+
+    /// Compiles it.
+    ///
+    /// # Panics
+    /// There is no clang.
+    pub fn compile(self, folder: &Path) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/version.bpf.c");
+        let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
+        let define = format!("-DVERSION={}", self.constant());
+        let (source, out) = (source.display().to_string(), self.path(folder).display().to_string());
+        run(&[
+            "clang", "-target", "bpf", "-O2", "-g", "-Wall", "-Werror", &include, &define, "-c", &source,
+            "-o", &out,
+        ]);
+    }
+}
