@@ -38,6 +38,16 @@ impl Namespace {
         namespace
     }
 
+    /// The same namespace under another name besides.
+    #[must_use]
+    pub fn named_again(&self, role: &str) -> Self {
+        let name = format!("{}-{role}", self.name);
+        let path = PathBuf::from("/run/netns").join(&name);
+        File::create_new(&path).unwrap();
+        run(&["mount", "--bind", &self.path().display().to_string(), &path.display().to_string()]);
+        Self { name }
+    }
+
     /// Its file.
     #[must_use]
     pub fn path(&self) -> PathBuf {

@@ -268,7 +268,8 @@ pub trait Kernel: Send + Sync + 'static {
     /// [`KernelError::NoNamespace`], or the kernel refuses.
     fn watch_interfaces(&self, netns: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError>;
 
-    /// Files of the network namespaces that have a name (`ip netns`), sorted. Not every one need be a namespace.
+    /// Files of the network namespaces that have a name (`ip netns`), sorted. Not every one need be a namespace. A
+    /// namespace with several names is there once, the daemon's own not at all.
     fn named_namespaces(&self) -> Vec<PathBuf>;
 
     /// All interfaces of a namespace with their addresses, by number.

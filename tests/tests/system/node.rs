@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfman_proto::ext::v1 as ext;
@@ -161,6 +161,43 @@ fn a_stream_tells_of_interfaces_as_they_come_change_and_go() {
     });
     namespace.delete();
     until_listed(&mut watching, &netns, BTreeMap::is_empty);
+}
+
+#[test]
+fn a_namespace_with_several_names_is_listed_once_and_the_daemons_own_under_none() {
+    let own = Namespace::new("own");
+    let other = Namespace::new("other");
+    let again = other.named_again("again");
+    let netns = format!("--net={}", own.path().display());
+    let wrapper = ["nsenter".to_owned(), netns].to_vec();
+    let daemon = Daemon::start_with(&Launch { wrapper, ..Launch::default() });
+    own.ip(&["link", "add", "here", "type", "veth", "peer", "name", "there"]);
+    let wire = daemon.wire();
+    let mut watching = wire.watch(&[]).unwrap();
+    let Some(Event::Interfaces(list)) = watching.next_event().unwrap() else {
+        panic!("the first event is the list")
+    };
+    let of = |path: &Path| {
+        let path = path.display().to_string();
+        list.interfaces
+            .iter()
+            .filter(|one| one.netns == path)
+            .map(|one| one.name.as_str())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(Path::new("")), ["lo", "there", "here"]);
+    assert_eq!(of(&own.path()), [""; 0]);
+    // The first in the order of the alphabet.
+    let mut names = [other.path(), again.path()];
+    names.sort();
+    assert_eq!(of(&names[0]), ["lo"]);
+    assert_eq!(of(&names[1]), [""; 0]);
+    // The other name is the namespace's when the first is taken away.
+    let (first, second) = if names[0] == other.path() { (other, again) } else { (again, other) };
+    let gone = first.path().display().to_string();
+    first.delete();
+    until_listed(&mut watching, &gone, BTreeMap::is_empty);
+    until_listed(&mut watching, &second.path().display().to_string(), |found| found.contains_key("lo"));
 }
 
 #[test]
