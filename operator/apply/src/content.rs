@@ -62,6 +62,38 @@ pub fn content(request: &LoadRequest) -> String {
     hexadecimal(&hash.finalize()[..16])
 }
 
+/// Whether programs with the hash `running`, loaded from the image `url` that had this digest, are what a request wants
+/// that names the same image of the same repository by its digest, and differs in nothing else. A tag that was pinned
+/// since is no other version. `policy`: as it is declared, on the wire.
+pub(crate) fn is_pinned_form(
+    request: &LoadRequest,
+    policy: i32,
+    running: &str,
+    (url, digest): (&str, &str),
+) -> bool {
+    let mut named = request.clone();
+    let Some(Location::Image(image)) =
+        named.bytecode.as_mut().and_then(|bytecode| bytecode.location.as_mut())
+    else {
+        return false;
+    };
+    let Some((name, wanted)) = image.url.split_once('@') else { return false };
+    if wanted != digest || repository(name) != repository(url) {
+        return false;
+    }
+    image.url = url.to_owned();
+    image.image_pull_policy = policy;
+    content(&named) == running
+}
+
+/// The name of an image without tag and digest.
+fn repository(url: &str) -> &str {
+    let bare = url.split_once('@').map_or(url, |(bare, _)| bare);
+    // A colon behind the last slash begins a tag; before it, a port.
+    let host = bare.rfind('/').map_or(0, |slash| slash + 1);
+    bare.rfind(':').filter(|colon| *colon >= host).and_then(|colon| bare.get(..colon)).unwrap_or(bare)
+}
+
 /// sha256 of an object file, in hexadecimal; none if it cannot be read here.
 #[must_use]
 pub fn of_file(path: &str) -> Option<String> {
@@ -94,4 +126,44 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
         let _infallible = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfman_proto::v1::{BytecodeImage, BytecodeLocation};
+
+    use super::*;
+
+    const DIGEST: &str = "sha256:0123456789abcdef";
+
+    fn request(url: &str, global: u8) -> LoadRequest {
+        let image = BytecodeImage { url: url.to_owned(), image_pull_policy: 1, ..BytecodeImage::default() };
+        LoadRequest {
+            bytecode: Some(BytecodeLocation { location: Some(Location::Image(image)) }),
+            global_data: [("sampling".to_owned(), vec![global])].into(),
+            ..LoadRequest::default()
+        }
+    }
+
+    #[test]
+    fn the_name_of_an_image_ends_before_tag_and_digest() {
+        for url in ["host:5000/team/app", "host:5000/team/app:v1", "host:5000/team/app:v1@sha256:00"] {
+            assert_eq!(repository(url), "host:5000/team/app");
+        }
+        assert_eq!(repository("app:v1"), "app");
+    }
+
+    #[test]
+    fn an_image_that_was_named_by_tag_is_the_same_by_its_digest() {
+        let url = "host:5000/team/app:v1";
+        let running = content(&request(url, 1));
+        let pinned = format!("host:5000/team/app@{DIGEST}");
+        let is_same = |wanted: LoadRequest, digest| is_pinned_form(&wanted, 1, &running, (url, digest));
+        assert!(is_same(request(&pinned, 1), DIGEST));
+        assert!(!is_same(request(&pinned, 1), "sha256:ff"), "the tag stood for another one");
+        assert!(!is_same(request(&pinned, 2), DIGEST), "another global is another version");
+        assert!(!is_same(request(url, 1), DIGEST), "a tag may stand for another image now");
+        assert!(!is_same(request(&format!("other/app@{DIGEST}"), 1), DIGEST), "another place, another trust");
+        assert!(!is_pinned_form(&request(&pinned, 1), 0, &running, (url, DIGEST)), "another pull policy");
+    }
 }

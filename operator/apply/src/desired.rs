@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bpfman_application::check::Problem;
 use bpfman_application::place::{LinkOrder, OnUnavailable};
+use bpfman_application::state::node::Failure;
 use bpfman_proto::v1::{AttachInfo, LoadRequest};
 
 /// Which application, and which of its objects.
@@ -45,8 +46,12 @@ pub struct Load {
     pub request: LoadRequest,
     /// Over all that makes another version of the programs: bytecode, policy, globals, list. Not credentials.
     pub content: String,
+    /// When the registry is to be asked for the image, as declared, on the wire; the request may ask less often.
+    pub pull_policy: i32,
     /// The programs, in the order of the spec.
     pub programs: Vec<Program>,
+    /// Why it is not to be loaded now, though it is wanted: a try before failed. What runs stays, as after a failure.
+    pub held: Option<Failure>,
     /// sha256 of the object file, in hexadecimal, where the caller can read it: another file below the same path is
     /// another version too.
     pub object_sha256: Option<String>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
-use crate::content::{CONTENT_KEY, LINK_KEY, UUID_KEY};
+use crate::content::{CONTENT_KEY, LINK_KEY, UUID_KEY, is_pinned_form};
 use crate::daemon::Daemon;
 use crate::desired::{LinkKey, Load, Owner};
 use crate::failure::{Refusal, Unreachable, refusal};
@@ -28,6 +28,8 @@ pub struct ObservedProgram {
     /// As it was declared: `kprobe` also for a return probe.
     pub declared: String,
     pub content: String,
+    /// The name that its image was loaded by; empty if it came from a file.
+    pub image: String,
     /// Digest of its image; empty if it came from a file.
     pub digest: String,
     /// sha256 of the object file.
@@ -52,7 +54,9 @@ pub struct ObservedLink {
 impl ObservedProgram {
     /// Whether it is the version that is wanted. `digest` is what the image's tag stands for now, where it was asked.
     pub fn is_current(&self, load: &Load, digest: Option<&str>) -> bool {
-        self.content == load.content
+        let pinned =
+            || is_pinned_form(&load.request, load.pull_policy, &self.content, (&self.image, &self.digest));
+        (self.content == load.content || pinned())
             && digest.is_none_or(|digest| digest == self.digest)
             && load.object_sha256.as_ref().is_none_or(|sha256| *sha256 == self.object_sha256)
     }
@@ -120,6 +124,10 @@ fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> Observed {
                 name: info.name,
                 declared: declared(&program.program_type),
                 content: info.metadata.get(CONTENT_KEY).cloned().unwrap_or_default(),
+                image: match info.bytecode.and_then(|bytecode| bytecode.location) {
+                    Some(v1::bytecode_location::Location::Image(image)) => image.url,
+                    _ => String::new(),
+                },
                 digest: program.image_digest,
                 object_sha256: program.bytecode_sha256,
                 links: of(kernel.id).collect(),

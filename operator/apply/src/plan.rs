@@ -65,7 +65,11 @@ pub fn desired(owner: &Owner, spec: &Spec, facts: &Facts) -> Desired {
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into();
-    let load = Load { request, content, programs, object_sha256: None };
+    let pull_policy = match request.bytecode.as_ref().and_then(|bytecode| bytecode.location.as_ref()) {
+        Some(Location::Image(image)) => image.image_pull_policy,
+        _ => 0,
+    };
+    let load = Load { request, content, pull_policy, programs, held: None, object_sha256: None };
     Desired { owner: owner.clone(), load: Some(load), refused: Vec::new() }
 }
 

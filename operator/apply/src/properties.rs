@@ -77,6 +77,8 @@ fn wanted() -> impl Strategy<Value = Desired> {
             content: content(&request),
             request,
             programs,
+            held: None,
+            pull_policy: 0,
             object_sha256: object.map(|object| object.to_string()),
         }
     });
@@ -137,6 +139,7 @@ impl Model {
                 name: program.name.clone(),
                 declared: kind,
                 content: load.content.clone(),
+                image: String::new(),
                 digest: self.digest.clone(),
                 object_sha256: load.object_sha256.clone().unwrap_or_default(),
                 links,

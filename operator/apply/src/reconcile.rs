@@ -49,8 +49,9 @@ pub async fn reconcile(
         match moved_digest(daemon, load, credentials).await? {
             Ok(now) => digest = now,
             Err(refusal) => {
-                let why = refusal.failure().message;
-                run.came.notes.push(format!("whether the image moved is not known: {why}"));
+                let failure = refusal.failure();
+                run.came.notes.push(format!("whether the image moved is not known: {}", failure.message));
+                run.came.not_compared = Some(failure);
             }
         }
     }
@@ -61,6 +62,10 @@ pub async fn reconcile(
         return Ok(result::installed(load, &versions, run.came, LoadOutcome::Loaded));
     };
     let loaded = match &step {
+        _ if load.held.is_some() => {
+            run.came.failure = load.held.clone();
+            false
+        }
         Step::Replace { old, why } => run.replace(load, old, why, credentials).await?,
         _ => run.load(load, credentials).await?,
     };

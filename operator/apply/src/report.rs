@@ -15,6 +15,8 @@ pub struct Report {
     pub programs: Vec<ProgramReport>,
     /// The first thing that failed.
     pub failure: Option<Failure>,
+    /// Why the registry did not say what the image's tag stands for now, where it was to be asked. What runs stays.
+    pub not_compared: Option<Failure>,
     /// Nothing of this application was here before.
     pub created: bool,
     /// What was done, for people; empty if there was nothing to do.

@@ -42,6 +42,7 @@ pub fn removed(seen: &Observed, came: Came) -> Report {
         failure: came.failure,
         done: came.done,
         notes: came.notes,
+        not_compared: came.not_compared,
         created: false,
     }
 }
@@ -62,6 +63,7 @@ pub fn installed(
         failure: came.failure,
         done: came.done,
         notes: came.notes,
+        not_compared: came.not_compared,
         created: false,
     }
 }

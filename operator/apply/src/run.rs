@@ -22,6 +22,8 @@ pub struct Came {
     pub done: Vec<String>,
     /// For people, besides.
     pub notes: Vec<String>,
+    /// Why the registry did not say what the tag stands for.
+    pub not_compared: Option<Failure>,
     /// The first failure of all.
     pub failure: Option<Failure>,
     /// By program and key: the ids of new attachments.
