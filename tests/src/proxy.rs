@@ -29,6 +29,12 @@ impl Proxy {
         proxy
     }
 
+    /// Host and port, for who asks it as if it were the target.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Its address, as the variables of the environment name it.
     #[must_use]
     pub fn url(&self) -> String {
@@ -64,7 +70,8 @@ impl Proxy {
             return tunnel(client, server);
         }
         // `GET http://host/path` becomes `GET /path`; one connection a request, so that the answer ends with it.
-        let path = asked.splitn(4, '/').nth(3).unwrap_or_default();
+        // Who takes it for the server itself names the path alone.
+        let path = asked.strip_prefix('/').or_else(|| asked.splitn(4, '/').nth(3)).unwrap_or_default();
         write!(server, "{method} /{path} HTTP/1.1\r\nConnection: close\r\n{headers}")?;
         std::io::copy(&mut server, &mut &client)?;
         client.shutdown(Shutdown::Both)

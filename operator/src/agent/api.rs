@@ -1,12 +1,14 @@
 //! What the agent asks of the API server besides watches, and what it writes there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bpfman_application::{GROUP, VERSION, state};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams, Preconditions,
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+    Preconditions,
 };
 use kube::{Api, Client};
 use serde_json::json;
@@ -222,6 +224,21 @@ impl Cluster {
         self.metrics.writes.add(1);
         let api = self.states_beside(&state.application);
         read(&state.application, api.patch(&state.name, &params(), &Patch::Merge(patch)).await?)
+    }
+
+    /// Uids of all state objects of this node, as the database has them.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn state_uids(&self) -> Result<BTreeSet<String>, ApiError> {
+        let of_this_node = format!("{}={}", state::NODE_LABEL, label(&self.node));
+        let params = ListParams::default().labels(&of_this_node);
+        let mut uids = BTreeSet::new();
+        for scope in [Scope::Cluster, Scope::Namespaced] {
+            let list = self.states(scope).list_metadata(&params).await?;
+            uids.extend(list.items.into_iter().filter_map(|object| object.metadata.uid));
+        }
+        Ok(uids)
     }
 
     /// Deletes a state object.

@@ -1,5 +1,7 @@
 //! The daemon's part of a look: it brings the programs to what a spec wants.
 
+use std::time::Instant;
+
 use bpfman_application::spec::Spec;
 use bpfman_application::state::node::Failure;
 use bpfman_apply::failure::Unreachable;
@@ -48,14 +50,28 @@ pub async fn bring(
         Ok(authorized) => authorized,
         Err(failure) => return Ok(Brought::Refused(failure)),
     };
+    let held = authorized.desired.load.as_ref().is_some_and(|load| load.held.is_some());
     shared.metrics.daemon_calls.add("reconcile", 1);
     let report = reconcile(&shared.daemon, &authorized.desired, authorized.credentials.as_ref()).await?;
     for done in &report.done {
         tracing::info!(%key, "{done}");
     }
-    if report.load == LoadOutcome::Loaded {
-        shared.asked.note(&state.uid, version);
+    if !held {
+        note(shared, &state.uid, version, &report);
     }
     shared.counts.note(key, &report);
     Ok(Brought::Report(report))
+}
+
+/// Notes how asking the registry went, if it was asked.
+fn note(shared: &Shared, uid: &str, version: &str, report: &Report) {
+    let failure = match report.load {
+        LoadOutcome::Loaded => report.not_compared.clone(),
+        LoadOutcome::OlderRuns | LoadOutcome::Failed => report.failure.clone(),
+        LoadOutcome::NotWanted | LoadOutcome::UnloadFailed => return,
+    };
+    match failure {
+        Some(why) => shared.asked.failed(uid, version, why, Instant::now()),
+        None => shared.asked.answered(uid, version),
+    }
 }

@@ -1,10 +1,9 @@
-//! When the registry is asked, and as whom.
+//! Whether the registry is asked, and as whom.
 //!
 //! The registry and the API server are asked for an image and its secret only when something is to be loaded, or when
 //! the policy is `Always` and the application changed or this agent started: not at each event of a pod.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use bpfman_application::bytecode::{ByteCodeImage, ImagePullPolicy};
 use bpfman_application::spec::Spec;
@@ -18,35 +17,11 @@ use bpfman_proto::v1::bytecode_location::Location;
 
 use super::Shared;
 use super::api::ApiError;
+use super::asked::Turn;
 use super::secret;
 
 /// `IfNotPresent` on the wire.
 const IF_NOT_PRESENT: i32 = 1;
-
-/// For which version of which application the registry was asked, by uid of the state object.
-#[derive(Debug, Default)]
-pub struct Asked(Mutex<HashMap<String, String>>);
-
-impl Asked {
-    fn was(&self, uid: &str, version: &str) -> bool {
-        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.get(uid).is_some_and(|last| last == version)
-    }
-
-    /// Notes that it was.
-    pub fn note(&self, uid: &str, version: &str) {
-        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.len() > 4096 {
-            asked.clear();
-        }
-        asked.insert(uid.to_owned(), version.to_owned());
-    }
-
-    /// Notes that all have to be asked for again: the daemon, and what it remembers, may be another.
-    pub fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
 
 /// What to send the daemon, and as whom.
 #[derive(Clone, Debug)]
@@ -71,7 +46,13 @@ pub async fn authorize(
         return Ok(Ok(Authorized { desired, credentials: None }));
     };
     let always = image.image_pull_policy == ImagePullPolicy::Always;
-    let mut ask = always && desired.load.is_some() && !shared.asked.was(&desired.owner.uid, version);
+    let turn = shared.asked.turn(&desired.owner.uid, version, Instant::now());
+    if let (Turn::Wait(failure), Some(load)) = (&turn, &mut desired.load) {
+        load.held = Some(failure.clone());
+        quiet(&mut desired);
+        return Ok(Ok(Authorized { desired, credentials: None }));
+    }
+    let mut ask = always && desired.load.is_some() && turn == Turn::Ask;
     if image.image_pull_secret.is_none() {
         if always && !ask {
             quiet(&mut desired);

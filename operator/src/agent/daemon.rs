@@ -138,6 +138,7 @@ async fn one_stream(shared: &Shared, netns: &BTreeSet<String>) -> Result<(), Sta
     };
     if shared.daemon_link.is_up(Some(info.kernel_release).filter(|release| !release.is_empty())) {
         tracing::info!(version = info.version, "the daemon answers");
+        shared.asked.forgive();
         shared.look_at_all(Cause::Changed);
     }
     match stream {

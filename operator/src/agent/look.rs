@@ -1,7 +1,7 @@
 //! One look at one application: what it wants here, what the daemon makes of it, what the state object says then.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bpfman_application::spec::Spec;
 use bpfman_apply::failure::Unreachable;
@@ -11,11 +11,12 @@ use super::Shared;
 use super::absent::{daemon_away, node_is_gone};
 use super::api::ApiError;
 use super::application::Application;
+use super::backoff::jittered;
 use super::bring::{Brought, bring};
 use super::composition;
 use super::key::{ApplicationKey, state_name};
 use super::part::{Part, part};
-use super::preflight;
+use super::preflight::{self, Answer};
 use super::removal::{Why, remove};
 use super::soak;
 use super::state::StateObject;
@@ -177,7 +178,7 @@ async fn act(
                     shared_hooks(&about, before.map(|before| &before.node.details));
                 said.node.details.kernel = about.kernel.clone();
                 said.node.details.boot_id = about.boot_id.clone();
-                preflight::put(&mut said, answer.as_ref());
+                preflight::put(&mut said, &answer);
                 said
             });
             Ok(Ended::Done.after(told.await?))
@@ -230,7 +231,7 @@ async fn run(
     };
     let brought = brought?;
     let rollout = application.spec.as_ref().is_ok_and(|spec| spec.common().rollout.is_some());
-    let mut answer = None;
+    let mut answer = Answer::None;
     let mut health = soak::Health::default();
     // Someone may rehearse what runs without a rollout too.
     if rollout || state.orders.preflight.is_some() {
@@ -245,7 +246,7 @@ async fn run(
             Brought::Report(report) => status(&Outcome::Reported(report, spec), &about, before),
             Brought::Refused(failure) => status(&Outcome::Refused(failure), &about, before),
         };
-        preflight::put(&mut said, answer.as_ref());
+        preflight::put(&mut said, &answer);
         health.put(&mut said);
         said
     })
@@ -261,7 +262,12 @@ async fn run(
                 Ended::Failed(failure.reason)
             }
             None if report.load == LoadOutcome::Loaded || report.load == LoadOutcome::NotWanted => {
-                health.again().map_or(Ended::Done, Ended::Later)
+                // A registry that did not say what a tag stands for now is asked again.
+                let asks = shared
+                    .asked
+                    .wait(&state.uid, Instant::now())
+                    .map(|wait| jittered(wait).max(Duration::from_secs(1)));
+                [health.again(), asks].into_iter().flatten().min().map_or(Ended::Done, Ended::Later)
             }
             None => Ended::Failed("unknown".to_owned()),
         },

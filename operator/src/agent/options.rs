@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
+use super::shared::LEFTOVER_GRACE;
+
 /// Flags of the agent. Those of the agent published before have the same names.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -33,6 +35,10 @@ pub struct Options {
     /// Where the CNI plugin reads what holds while no agent answers.
     #[arg(long, default_value = bpfman_cni::STATE_FILE)]
     pub cni_state_file: PathBuf,
+    /// Seconds that programs stay whose state object is gone: somebody took its finalizer away. They are looked for at
+    /// the start, and every twice that time.
+    #[arg(long, default_value_t = LEFTOVER_GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub leftover_seconds: u64,
     /// How many applications are worked on at a time.
     #[arg(long, default_value_t = 4)]
     pub workers: usize,

@@ -1,8 +1,8 @@
-//! The controller's order to load a revision and to discard it: answered once.
+//! The controller's order to load a revision and to discard it: answered once in a boot. The answer goes with the order.
 
 use bpfman_application::rollout::PreflightVerdict;
 use bpfman_application::spec::Spec;
-use bpfman_application::state::node::{Failure, PreflightAnswer};
+use bpfman_application::state::node::{Failure, NodeDetails, PreflightAnswer};
 use bpfman_apply::plan;
 use bpfman_apply::reconcile::{Trial, dry_run};
 
@@ -16,32 +16,54 @@ use super::removal::owner;
 use super::revision::RevisionError;
 use super::state::{StateObject, Status};
 
+/// What to say about the order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// There is no order: nothing.
+    #[default]
+    None,
+    /// What was said.
+    Same,
+    /// This.
+    New(PreflightAnswer),
+}
+
 /// Tries the revision that the controller named, if there is one that was not answered yet.
 ///
 /// # Errors
 /// The daemon or the API server is away; whatever else goes wrong is an answer.
-pub async fn answer(
-    shared: &Shared,
-    application: &Application,
-    state: &StateObject,
-) -> Result<Option<PreflightAnswer>, Stop> {
-    let Some(name) = &state.orders.preflight else { return Ok(None) };
-    let answered = state.status.as_ref().and_then(|status| status.node.details.preflight.as_ref());
-    if answered.is_some_and(|answered| answered.revision == *name) {
-        return Ok(None);
+pub async fn answer(shared: &Shared, application: &Application, state: &StateObject) -> Result<Answer, Stop> {
+    let Some(name) = &state.orders.preflight else { return Ok(Answer::None) };
+    let now = shared.daemon_link.now();
+    let last = state.status.as_ref().map(|status| &status.node.details);
+    let holds = last.and_then(|last| holding(last, now.kernel.as_deref(), now.boot_id.as_deref()));
+    if holds.is_some_and(|answered| answered.revision == *name) {
+        return Ok(Answer::Same);
     }
     let key = &application.key;
     let spec = match shared.revisions.get(&shared.cluster, key, &shared.namespace, name).await {
         Ok(spec) => spec,
         Err(RevisionError::Api(_, error @ ApiError::Away(_))) => return Err(error.into()),
-        Err(error) => return Ok(Some(failed(name, error.to_string()))),
+        Err(error) => return Ok(Answer::New(failed(name, error.to_string()))),
     };
     tracing::info!(%key, revision = name, "trying");
     let trial = try_out(shared, application, state, &spec).await?;
-    Ok(Some(match trial {
+    Ok(Answer::New(match trial {
         Ok(trial) => said(name, &trial),
         Err(failure) => failed(name, failure.message),
     }))
+}
+
+/// The last answer, if it still holds: it is of this boot and kernel, as far as they are known.
+#[must_use]
+pub fn holding<'a>(
+    last: &'a NodeDetails,
+    kernel: Option<&str>,
+    boot_id: Option<&str>,
+) -> Option<&'a PreflightAnswer> {
+    let other = |now: Option<&str>, then: &Option<String>| now.is_some() && now != then.as_deref();
+    let stale = other(kernel, &last.kernel) || other(boot_id, &last.boot_id);
+    last.preflight.as_ref().filter(|_| !stale)
 }
 
 /// Loads and discards.
@@ -107,15 +129,18 @@ fn failed(revision: &str, message: String) -> PreflightAnswer {
 }
 
 /// Puts an answer into a status.
-pub fn put(status: &mut Status, answer: Option<&PreflightAnswer>) {
-    if let Some(answer) = answer {
-        status.node.details.preflight = Some(answer.clone());
+pub fn put(status: &mut Status, answer: &Answer) {
+    match answer {
+        Answer::None => status.node.details.preflight = None,
+        Answer::Same => {}
+        Answer::New(answer) => status.node.details.preflight = Some(answer.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::status::{About, Outcome, status};
 
     #[test]
     fn a_refusal_is_said_in_the_verifiers_words() {
@@ -129,6 +154,33 @@ mod tests {
         assert_eq!(answer.verdict, PreflightVerdict::Failed);
         assert_eq!(answer.message, "filter: R1 invalid mem access");
         assert_eq!((answer.revision.as_str(), answer.verified_instructions), ("r-2", None));
+    }
+
+    #[test]
+    fn an_answer_holds_for_its_boot_and_kernel() {
+        let last = NodeDetails {
+            kernel: Some("6.1.0".to_owned()),
+            boot_id: Some("one".to_owned()),
+            preflight: Some(failed("r-2", "R1 invalid mem access".to_owned())),
+            ..NodeDetails::default()
+        };
+        let holds = |kernel, boot_id| holding(&last, kernel, boot_id).is_some();
+        assert!(holds(Some("6.1.0"), Some("one")));
+        assert!(holds(None, Some("one")), "the daemon was not reached yet");
+        assert!(!holds(Some("6.1.0"), Some("two")));
+        assert!(!holds(None, Some("two")));
+        assert!(!holds(Some("6.12.0"), Some("one")));
+    }
+
+    #[test]
+    fn an_answer_goes_with_its_order() {
+        let mut status = status(&Outcome::Pending("it waits"), &About::default(), None);
+        let answer = failed("r-2", String::new());
+        put(&mut status, &Answer::New(answer.clone()));
+        put(&mut status, &Answer::Same);
+        assert_eq!(status.node.details.preflight, Some(answer));
+        put(&mut status, &Answer::None);
+        assert_eq!(status.node.details.preflight, None);
     }
 
     #[test]

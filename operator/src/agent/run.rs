@@ -1,11 +1,13 @@
 //! The agent, put together and kept going.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bpfman_apply::daemon::Daemon;
+use futures::FutureExt as _;
 use kube::client::ClientBuilder;
 use kube::runtime::watcher::Config as Watch;
 use kube::{Api, Client, Config};
@@ -18,6 +20,7 @@ use super::cni;
 use super::daemon;
 use super::key::{Scope, label};
 use super::lead;
+use super::leftovers;
 use super::listeners::{Applications, Pods, States, ThisNode};
 use super::look::{Ended, look};
 use super::machine;
@@ -71,6 +74,7 @@ impl Agent {
         tokio::join!(
             watches(shared),
             daemon::follow(Arc::clone(shared)),
+            leftovers::sweep(Arc::clone(shared), shared.leftover_grace),
             look_at_what_is_due(shared, workers)
         );
     }
@@ -104,14 +108,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 /// An agent of a node, over a client whose requests are counted or not.
 #[must_use]
 pub fn start(options: &Options, client: Client, metrics: Arc<Metrics>) -> Agent {
-    Agent::new(Shared::new(
+    let mut shared = Shared::new(
         &options.node_name,
         &options.namespace,
         options.enable_interfaces_discovery,
         Cluster::new(client, &options.node_name, Arc::clone(&metrics)),
         Daemon::at(&options.daemon_socket),
         metrics,
-    ))
+    );
+    shared.leftover_grace = Duration::from_secs(options.leftover_seconds);
+    Agent::new(shared)
 }
 
 /// All watches of the API server.
@@ -155,8 +161,7 @@ async fn look_at_what_is_due(shared: &Arc<Shared>, workers: usize) {
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             shared.metrics.reconciles.add(1);
-            let ended = tokio::time::timeout(LOOK, look(&shared, &key)).await;
-            let ended = ended.unwrap_or_else(|_| Ended::Failed("timeout".to_owned()));
+            let ended = bounded(look(&shared, &key)).await;
             tracing::debug!(%key, ?ended, "looked");
             match ended {
                 Ended::Done => shared.queue.done(&key),
@@ -176,5 +181,33 @@ async fn look_at_what_is_due(shared: &Arc<Shared>, workers: usize) {
             }
             drop(place);
         });
+    }
+}
+
+/// A look that takes too long, or that panics, has failed: it is tried again like any other, and its application is not
+/// taken for one that is worked on for ever.
+async fn bounded(look: impl Future<Output = Ended>) -> Ended {
+    // Whatever a look changes while others may see it, it changes behind locks that do not care for panics.
+    match tokio::time::timeout(LOOK, AssertUnwindSafe(look).catch_unwind()).await {
+        Ok(Ok(ended)) => ended,
+        // The hook of panics has said what it was and where.
+        Ok(Err(_panic)) => Ended::Failed("panic".to_owned()),
+        Err(_late) => Ended::Failed("timeout".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_that_panics_has_failed() {
+        let ended = bounded(async { panic!("on purpose") }).await;
+        assert_eq!(ended, Ended::Failed("panic".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_look_that_goes_well_is_what_it_says() {
+        assert_eq!(bounded(async { Ended::Done }).await, Ended::Done);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bpfman_apply::daemon::Daemon;
 use kube::runtime::watcher::Error;
@@ -9,8 +10,8 @@ use tokio::sync::Notify;
 
 use super::api::Cluster;
 use super::arriving::ArrivingPods;
+use super::asked::Asked;
 use super::counts::Counts;
-use super::credentials::Asked;
 use super::daemon::DaemonLink;
 use super::key::ApplicationKey;
 use super::locks::Locks;
@@ -21,6 +22,9 @@ use super::revision::Revisions;
 use super::soak::Soaks;
 use super::tell::Pace;
 use super::world::{Source, World};
+
+/// How long programs stay whose state object is gone, unless it is said otherwise.
+pub const LEFTOVER_GRACE: Duration = Duration::from_secs(300);
 
 /// The agent's parts.
 pub struct Shared {
@@ -60,6 +64,8 @@ pub struct Shared {
     pub counts: Counts,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// How long programs stay whose state object is gone.
+    pub leftover_grace: Duration,
     leads: AtomicBool,
 }
 
@@ -93,6 +99,7 @@ impl Shared {
             pace: Pace::default(),
             counts: Counts::default(),
             metrics,
+            leftover_grace: LEFTOVER_GRACE,
             leads: AtomicBool::new(false),
         }
     }

@@ -14,6 +14,7 @@ use bpfman_application::state::node::{Failure, NodeDetails};
 use bpfman_apply::report::{LinkOutcome, LoadOutcome, ProgramReport, Report};
 
 use self::condition::{Word, condition};
+use super::preflight::holding;
 use super::state::Status;
 
 /// The most failures that a message lists.
@@ -88,7 +89,9 @@ pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> 
                 digest: if asked { digest } else { last.and_then(|last| last.digest.clone()) },
                 composition: composition(about, last),
                 failure,
-                preflight: last.and_then(|last| last.preflight.clone()),
+                preflight: last
+                    .and_then(|last| holding(last, about.kernel.as_deref(), about.boot_id.as_deref()))
+                    .cloned(),
                 health: last.and_then(|last| last.health.clone()),
             },
         },
