@@ -9,11 +9,17 @@ use serde_json::{Value, json};
 
 /// Starts the agent of a node.
 pub fn agent(cluster: &Cluster, node: &str, socket: &Path) -> Operator {
-    let flags = [
+    agent_with(cluster, node, socket, &[])
+}
+
+/// The same, with more flags.
+pub fn agent_with(cluster: &Cluster, node: &str, socket: &Path, more: &[&str]) -> Operator {
+    let mut flags = vec![
         format!("--node-name={node}"),
         format!("--daemon-socket={}", socket.display()),
         "--health-probe-bind-address=127.0.0.1:0".to_owned(),
     ];
+    flags.extend(more.iter().map(|flag| (*flag).to_owned()));
     Operator::start(
         cluster,
         "agent",

@@ -3,7 +3,11 @@
 mod cni;
 mod equipment;
 mod failures;
+mod leftovers;
 mod life;
 mod outages;
 mod pods;
+mod registries;
+mod rollout;
 mod secrets;
+mod waves;

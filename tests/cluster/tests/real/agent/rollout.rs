@@ -1,0 +1,187 @@
+//! What the controller tells a node by annotations, and what the node answers.
+
+use bpfman_cluster_tests::Cluster;
+use bpfman_tests::registry::Registry;
+use bpfman_tests::{Daemon, Launch, compile};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::equipment::{
+    agent, application, condition, links, objects, programs, start, until_state, until_success, xdp,
+};
+
+/// A revision, as the controller keeps it: the spec without `rollout`.
+fn revision(name: &str, spec: &Value) -> Value {
+    let mut data = spec.clone();
+    data.as_object_mut().unwrap().remove("rollout");
+    json!({
+        "apiVersion": "apps/v1", "kind": "ControllerRevision",
+        "metadata": { "name": name, "namespace": "bpfman" }, "revision": 1, "data": data,
+    })
+}
+
+async fn order(states: &Api<DynamicObject>, state: &DynamicObject, annotations: Value) {
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+    states.patch(&state.name_any(), &PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_acts_only_on_what_the_controller_ordered() {
+    let Some((cluster, node, _agent)) = start("rollout").await else { return };
+    cluster.namespace("bpfman").await;
+    let states = objects(&cluster, "ClusterBpfApplicationState").await;
+    let mut written = application("waves", &compile::object("broken"), json!([xdp("sound", &["up0"], 50)]));
+    let gates = json!({ "maxErrors": 0, "verdicts": [{ "verdict": "drop", "maxPercent": 1 }] });
+    written["spec"]["rollout"] = json!({ "soakSeconds": 1, "gates": gates });
+    cluster.apply_one(revision("good", &written["spec"])).await;
+    let mut bad = written["spec"].clone();
+    bad["programs"][0]["name"] = json!("broken");
+    cluster.apply_one(revision("bad", &bad)).await;
+    cluster.apply_one(written.clone()).await;
+
+    // It makes the object that it is told by, says what group it is of, and waits.
+    let state = until_state(&cluster, "waves", "it waits", |status| {
+        status["conditions"][0]["reason"] == "Pending"
+            && status["composition"].is_null()
+            && status["kernel"].is_string()
+    })
+    .await;
+    assert_eq!(state.data["status"]["appLoadStatus"], "NotLoaded");
+    assert_eq!(programs(&node), [""; 0]);
+
+    // It tries what it is told to try, and keeps nothing of it.
+    order(&states, &state, json!({ "bpfman.io/preflight": "bad" })).await;
+    let tried = until_state(&cluster, "waves", "the bad one is refused", |status| {
+        status["preflight"]["revision"] == "bad"
+    })
+    .await;
+    let answer = &tried.data["status"]["preflight"];
+    assert_eq!(answer["verdict"], "Failed");
+    assert!(answer["message"].as_str().unwrap().contains("invalid access to map value"), "{answer}");
+    order(&states, &state, json!({ "bpfman.io/preflight": "good" })).await;
+    let tried = until_state(&cluster, "waves", "the good one passes", |status| {
+        status["preflight"]["revision"] == "good"
+    })
+    .await;
+    assert_eq!(tried.data["status"]["preflight"]["verdict"], "Passed", "{:?}", tried.data);
+    assert_eq!(programs(&node), [""; 0]);
+
+    // The answer goes with the order, and an order that comes again is answered anew.
+    order(&states, &state, json!({ "bpfman.io/preflight": null })).await;
+    until_state(&cluster, "waves", "the answer is gone", |status| status["preflight"].is_null()).await;
+    order(&states, &state, json!({ "bpfman.io/preflight": "good" })).await;
+    until_state(&cluster, "waves", "it is answered again", |status| {
+        status["preflight"]["verdict"] == "Passed"
+    })
+    .await;
+
+    // It runs the revision that is named, whatever the spec says since.
+    order(&states, &state, json!({ "bpfman.io/preflight": null, "bpfman.io/revision": "good" })).await;
+    let runs = |status: &Value| {
+        status["observedRevision"] == "good" && status["conditions"][0]["reason"] == "Success"
+    };
+    until_state(&cluster, "waves", "it runs", runs).await;
+    assert_eq!(programs(&node), ["sound"]);
+    written["spec"]["programs"] = bad["programs"].clone();
+    cluster.apply_one(written).await;
+    until_state(&cluster, "waves", "it has seen the change", |status| {
+        runs(status) && status["conditions"][0]["observedGeneration"] == 2
+    })
+    .await;
+    assert_eq!(programs(&node), ["sound"]);
+
+    // It watches the gates, and the hook is as it was afterwards.
+    order(&states, &state, json!({ "bpfman.io/soak": "good" })).await;
+    let soaked = until_state(&cluster, "waves", "its health is known", |status| {
+        status["health"]["revision"] == "good"
+    })
+    .await;
+    assert_eq!(soaked.data["status"]["health"]["within"], true, "{:?}", soaked.data);
+    assert_eq!(links(&node).len(), 1);
+}
+
+#[tokio::test]
+async fn what_runs_without_a_rollout_can_be_rehearsed() {
+    let Some((cluster, node, _agent)) = start("rehearsed").await else { return };
+    cluster.namespace("bpfman").await;
+    let states = objects(&cluster, "ClusterBpfApplicationState").await;
+    let written = application("plain", &compile::object("broken"), json!([xdp("sound", &["up0"], 50)]));
+    cluster.apply_one(revision("same", &written["spec"])).await;
+    let mut other = written["spec"].clone();
+    other["programs"][0]["name"] = json!("broken");
+    cluster.apply_one(revision("other", &other)).await;
+    let made = cluster.apply_one(written).await;
+    let state = until_success(&cluster, &made).await;
+    let running = links(&node);
+    for (name, verdict) in [("same", "Passed"), ("other", "Failed")] {
+        order(&states, &state, json!({ "bpfman.io/preflight": name })).await;
+        let tried = until_state(&cluster, "plain", "it is answered", |status| {
+            status["preflight"]["revision"] == name
+        })
+        .await;
+        assert_eq!(tried.data["status"]["preflight"]["verdict"], verdict, "{:?}", tried.data);
+        // The application is as it was, and so is what is said of it.
+        assert_eq!(condition(&tried).0, "Success");
+        assert_eq!((programs(&node), links(&node)), (vec!["sound".to_owned()], running.clone()));
+    }
+    order(&states, &state, json!({ "bpfman.io/preflight": null })).await;
+    until_state(&cluster, "plain", "the answer is gone", |status| status["preflight"].is_null()).await;
+}
+
+#[tokio::test]
+async fn a_tag_that_is_pinned_to_its_digest_is_what_runs_already() {
+    let Some(cluster) = Cluster::own() else { return };
+    cluster.apply_definitions().await;
+    cluster.namespace("bpfman").await;
+    let registry = Registry::start();
+    // In the namespace of the registry, which is the test's own.
+    let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
+    let url = registry.image("team/pinned:1");
+    let object = compile::object("chain").display().to_string();
+    daemon.bpfman(&format!("image build -t {url} -b {object}")).success();
+    daemon.bpfman(&format!("image push {url}")).success();
+    cluster.node("pinned", &[("zone", "one")]).await;
+    let _agent = agent(&cluster, "pinned", &daemon.socket());
+    let states = objects(&cluster, "ClusterBpfApplicationState").await;
+    let ids = || {
+        let list = daemon.bpfman("list programs -o json").json();
+        let all = list["programs"].as_array().unwrap().iter();
+        all.map(|program| program["program_id"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+
+    let program = json!([{ "name": "xdp_member", "type": "XDP", "xdp": {} }]);
+    let mut written = application("pinned", &compile::object("chain"), program);
+    written["spec"]["byteCode"] = json!({ "image": { "url": url, "imagePullPolicy": "Always" } });
+    written["spec"]["rollout"] = json!({});
+    cluster.apply_one(revision("tagged", &written["spec"])).await;
+    cluster.apply_one(written.clone()).await;
+    let state =
+        until_state(&cluster, "pinned", "it waits", |status| status["conditions"][0]["reason"] == "Pending")
+            .await;
+    let told_to_run = async |name: &str| {
+        order(&states, &state, json!({ "bpfman.io/revision": name })).await;
+        until_state(&cluster, "pinned", "it runs", |status| {
+            status["observedRevision"] == name && status["conditions"][0]["reason"] == "Success"
+        })
+        .await
+    };
+    let tagged = told_to_run("tagged").await;
+    let (digest, running) = (tagged.data["status"]["digest"].as_str().unwrap().to_owned(), ids());
+    assert_eq!(running.len(), 1);
+
+    let mut spec = written["spec"].clone();
+    spec["byteCode"]["image"]["url"] = json!(registry.image(&format!("team/pinned@{digest}")));
+    cluster.apply_one(revision("by-digest", &spec)).await;
+    let pinned = told_to_run("by-digest").await;
+    assert_eq!(pinned.data["status"]["digest"], digest);
+    assert_eq!(ids(), running, "nothing was loaded again");
+    told_to_run("tagged").await;
+    assert_eq!(ids(), running);
+
+    // Anything else that differs is another version.
+    spec["byteCode"]["image"]["imagePullPolicy"] = json!("IfNotPresent");
+    cluster.apply_one(revision("by-digest-once", &spec)).await;
+    told_to_run("by-digest-once").await;
+    assert!(ids().len() == 1 && ids() != running);
+}
