@@ -330,7 +330,9 @@ fn a_network_namespace_is_the_same_one_by_file_and_by_container() {
     assert_eq!((inside.netns_inode, inside.netns_cookie), (found.inode, found.cookie));
     assert_eq!(wire.find_network_namespace(ask(&inside.netns)).unwrap().cookie, found.cookie);
 
-    for (path, why) in [("", "absolute"), ("run/netns/x", "absolute"), ("/run/netns/none-such", "No such file")] {
+    for (path, why) in
+        [("", "absolute"), ("run/netns/x", "absolute"), ("/run/netns/none-such", "No such file")]
+    {
         let status = wire.find_network_namespace(ask(path)).unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{path}: {status:?}");
         assert!(status.message().contains(why), "{path}: {}", status.message());
