@@ -2,12 +2,16 @@
 
 use bpfman_application::rollout::{PreflightVerdict, RolloutPhase};
 
-use super::amounts;
 use super::command::Command;
+use super::count::Count;
 use super::observation::Health;
+use super::place;
 use super::revision;
 use super::trial;
 use super::turn::Turn;
+
+/// Part of the message while a wave waits for nodes that are away.
+const WAITS: &str = "waits for nodes that are away";
 
 impl Turn<'_> {
     /// What today's spec asks for.
@@ -47,8 +51,9 @@ impl Turn<'_> {
                 self.status.preflight_waived = true;
                 self.status.failed_revision = None;
                 self.pin_by_members();
-                self.take_as_it_is(count.members, count.total);
+                self.take_as_it_is(&count);
             }
+            RolloutPhase::Progressing if self.waits_for_away() => self.next_wave_without_away(),
             RolloutPhase::Idle | RolloutPhase::RollingBack if self.status.failed_revision.is_some() => {
                 self.start()
             }
@@ -57,9 +62,9 @@ impl Turn<'_> {
     }
 
     /// A failed wave goes on if nodes are left that it did not get to; else the next one does.
-    fn take_as_it_is(&mut self, members: usize, total: usize) {
-        let wave = usize::try_from(self.status.wave).unwrap_or(0);
-        if members >= amounts::after_wave(&self.seen.rollout, wave, total) {
+    fn take_as_it_is(&mut self, count: &Count) {
+        let wave = self.wave();
+        if count.members >= count.after_wave(self.seen, wave) {
             return self.next_wave();
         }
         let message = format!("wave {wave} of {} goes on with what failed", self.status.waves);
@@ -122,7 +127,7 @@ impl Turn<'_> {
     }
 
     fn preflight(&mut self) {
-        if self.count().total == 0 {
+        if self.count().reachable() == 0 {
             return;
         }
         if !self.has_preflight() {
@@ -210,8 +215,14 @@ impl Turn<'_> {
             return;
         }
         let count = self.count();
-        let wave = usize::try_from(self.status.wave).unwrap_or(0);
-        let amount = amounts::after_wave(&self.seen.rollout, wave, count.total);
+        let wave = self.wave();
+        let amount = count.after_wave(self.seen, wave);
+        if count.waits_for_away(amount) {
+            return self.wait_for_away(&count);
+        }
+        if self.status.message.contains(WAITS) {
+            self.status.message = format!("wave {wave} of {} goes on", self.status.waves);
+        }
         let full = count.members >= amount;
         let allowed = count.allowed(self.seen, self.status.tolerated);
         let seconds = self.seen.rollout.progress_deadline_seconds;
@@ -220,9 +231,31 @@ impl Turn<'_> {
             let message =
                 format!("wave {wave} of {}: {} nodes have to stay well", self.status.waves, count.members);
             self.enter(RolloutPhase::Soaking, message);
-        } else if late && count.total > 0 {
+        } else if late && count.total > 0 && !self.can_go_on(&count) {
             self.fail(&late_because(&count, amount, seconds));
         }
+    }
+
+    fn waits_for_away(&self) -> bool {
+        let count = self.count();
+        count.waits_for_away(count.after_wave(self.seen, self.wave()))
+    }
+
+    /// The deadline does not run while nothing can be done but to wait. It is put off in large steps, since each is a
+    /// write of the status.
+    fn wait_for_away(&mut self, count: &Count) {
+        self.status.message = format!(
+            "wave {} of {} {WAITS}: more than a first wave has ({} of {})",
+            self.status.wave, self.status.waves, count.away, count.total
+        );
+        if self.is_late((self.seen.rollout.progress_deadline_seconds / 2).max(1)) {
+            self.status.ordered_at = Some(self.seen.now.text());
+        }
+    }
+
+    /// Whether nodes came back for which a wave waited, so that they can be told now.
+    fn can_go_on(&self, count: &Count) -> bool {
+        count.changing == 0 && place::has_next(self.seen, &self.status, &self.target(), self.has_preflight())
     }
 
     fn soak(&mut self) {
@@ -266,10 +299,12 @@ impl Turn<'_> {
     /// Back when every node that hears us has the stable revision and answered.
     fn come_back(&mut self) {
         let stable = self.status.stable_revision.clone().unwrap_or_default();
-        let back =
-            self.seen.nodes.values().filter(|node| node.takes_part() && !node.is_fresh()).all(|node| {
-                node.has(&stable) && node.observed == node.orders.revision && node.health != Health::Pending
-            });
+        // One that is away has to be told, so that it goes back when it hears it, and not in a wave. One that is not
+        // selected any more is told like the others, and does what it likes with it.
+        let back = self.seen.nodes.values().filter(|node| !node.is_fresh()).all(|node| {
+            let answered = node.observed == node.orders.revision && node.health != Health::Pending;
+            node.has(&stable) && (answered || !node.takes_part())
+        });
         if back {
             let message = std::mem::take(&mut self.status.message)
                 .replace("all nodes go back to", "all nodes are back on");
@@ -280,7 +315,7 @@ impl Turn<'_> {
 }
 
 /// Why a wave was not well in time, for people.
-fn late_because(count: &super::count::Count, amount: usize, seconds: u32) -> String {
+fn late_because(count: &Count, amount: usize, seconds: u32) -> String {
     if count.changing > 0 {
         let silent = count.silent.as_deref().unwrap_or_default();
         format!("{} of {amount} nodes did not answer within {seconds} s, first {silent}", count.changing)

@@ -42,6 +42,11 @@ pub fn after_wave(rollout: &Rollout, wave: usize, total: usize) -> usize {
     rollout.waves.iter().take(wave).map(|amount| at_least(amount, total)).max().unwrap_or(total)
 }
 
+/// How many nodes get a revision before anything is known of it: at least one.
+pub fn first_wave(rollout: &Rollout, total: usize) -> usize {
+    (1..=waves(rollout)).map(|wave| after_wave(rollout, wave, total)).find(|amount| *amount > 0).unwrap_or(1)
+}
+
 /// How many nodes may be in change or unhealthy at a time. At least one, or nothing would ever change.
 pub fn unavailable(rollout: &Rollout, total: usize) -> usize {
     rollout.max_unavailable.as_ref().map_or(usize::MAX, |amount| at_least(amount, total).max(1))
@@ -80,6 +85,13 @@ mod tests {
     fn waves_never_shrink() {
         assert_eq!(sizes(&["10", "20%", "4"], 20), [10, 10, 10, 20]);
         assert_eq!(sizes(&["500"], 20), [20, 20]);
+    }
+
+    #[test]
+    fn the_first_wave_is_the_first_that_has_a_node() {
+        assert_eq!(first_wave(&rollout(&["0", "5%", "50%"]), 40), 2);
+        assert_eq!(first_wave(&rollout(&[]), 40), 40);
+        assert_eq!(first_wave(&rollout(&["5%"]), 0), 1);
     }
 
     #[test]

@@ -97,11 +97,16 @@ fn trying(seen: &Observation, status: &RolloutStatus, target: &str) -> BTreeSet<
         .collect()
 }
 
+/// Whether a node can get the new revision now.
+pub fn has_next(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight: bool) -> bool {
+    !wave(seen, status, target, has_preflight).is_empty()
+}
+
 /// Nodes that get the new revision now.
 fn wave(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight: bool) -> BTreeSet<String> {
     let count = Count::of(seen, target);
     let number = usize::try_from(status.wave).unwrap_or(0);
-    let amount = amounts::after_wave(&seen.rollout, number, count.total);
+    let amount = count.after_wave(seen, number);
     let budget = count.budget(seen, status.tolerated);
     let line = line::for_waves(seen, target, |node| {
         node.takes_part() && !node.has(target) && (!has_preflight || trial::is_passed(status, node))
@@ -140,15 +145,27 @@ fn all_without(seen: &Observation, stable: &str) -> BTreeSet<String> {
     others.map(|(name, _)| name.clone()).collect()
 }
 
-/// Nodes that were away while the revision went out, as many at a time as may change; and those that are not selected
-/// any more, which have to hear that.
+/// Nodes that were away while the revision went out: as many at a time as a first wave has, and the next when these
+/// have answered. At once only those that have what failed, which is never better, and those that are not selected any
+/// more, which have to hear that.
 fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let count = Count::of(seen, stable);
-    let line =
-        line::for_waves(seen, stable, |node| node.takes_part() && !node.is_fresh() && !node.has(stable));
-    // What failed with it was accepted when it became the stable one: only nodes in change count.
-    let mut chosen = within(line, usize::MAX, count.budget(seen, 0), count.changing, count.changing);
-    let left_out = |node: &Node| !node.selected && node.present && !node.is_fresh() && !node.has(stable);
-    chosen.extend(seen.nodes.iter().filter(|(_, node)| left_out(node)).map(|(name, _)| name.clone()));
+    let first = amounts::first_wave(&seen.rollout, count.total);
+    let failed = |node: &Node| seen.status.failed_revision.as_deref().is_some_and(|failed| node.has(failed));
+    let line = line::for_waves(seen, stable, |node| {
+        node.takes_part() && !node.is_fresh() && !node.has(stable) && !failed(node)
+    });
+    // What failed with it was accepted when it became the stable one: only nodes in change count, and of these not those
+    // that went away with it.
+    let changing = seen
+        .nodes
+        .values()
+        .filter(|node| node.takes_part() && node.has(stable) && node.progress() == Health::Pending);
+    let changing = changing.count();
+    let mut chosen = within(line, first, count.budget(seen, 0).min(first), changing, changing);
+    let left_out = |node: &Node| node.present && (!node.selected || failed(node));
+    let left_out =
+        seen.nodes.iter().filter(|(_, node)| !node.is_fresh() && !node.has(stable) && left_out(node));
+    chosen.extend(left_out.map(|(name, _)| name.clone()));
     chosen
 }

@@ -28,6 +28,11 @@ impl<'a> Turn<'a> {
         self.status.target_revision.clone().unwrap_or_default()
     }
 
+    /// The number of the wave; 0 before the first.
+    pub fn wave(&self) -> usize {
+        usize::try_from(self.status.wave).unwrap_or(0)
+    }
+
     pub fn count(&self) -> Count {
         Count::of(self.seen, &self.target())
     }
@@ -63,33 +68,48 @@ impl<'a> Turn<'a> {
         self.tell("RolloutStarted", false);
     }
 
-    /// The next wave that changes a node, or the end.
+    /// The next wave that changes a node, or the end. The last wave comes again if meanwhile more nodes were selected
+    /// than a first wave has.
     pub fn next_wave(&mut self) {
+        self.next_of(self.count().lacks_many(self.seen));
+    }
+
+    /// The same, and the end also where many nodes have not had a wave: a user says so.
+    pub fn next_wave_without_away(&mut self) {
+        self.next_of(false);
+    }
+
+    fn next_of(&mut self, last_again: bool) {
         let count = self.count();
         let waves = amounts::waves(&self.seen.rollout);
-        let wave = usize::try_from(self.status.wave).unwrap_or(0);
-        let grows =
-            |wave: &usize| amounts::after_wave(&self.seen.rollout, *wave, count.total) > count.members;
+        let wave = self.wave();
+        let grows = |wave: &usize| count.after_wave(self.seen, *wave) > count.members;
         self.status.waves = number(waves);
-        if let Some(next) = (wave + 1..=waves).find(grows) {
-            let amount = amounts::after_wave(&self.seen.rollout, next, count.total);
+        let again = last_again.then_some(waves);
+        if let Some(next) = (wave + 1..=waves).find(grows).or(again) {
+            let amount = count.after_wave(self.seen, next);
             self.status.wave = number(next);
             let message = format!("wave {next} of {waves}: {amount} of {} nodes", count.total);
             self.enter(RolloutPhase::Progressing, message);
             self.tell("WaveStarted", false);
         } else {
-            self.finish();
+            self.finish(&count);
         }
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, count: &Count) {
         let target = self.status.target_revision.take();
         self.status.wave = self.status.waves;
         self.status.failed_revision = None;
         self.status.digest = None;
         self.status.tolerated = 0;
         self.status.preflight_waived = false;
-        self.enter(RolloutPhase::Idle, format!("{} is on all nodes", target.as_deref().unwrap_or_default()));
+        let name = target.as_deref().unwrap_or_default();
+        let message = match count.away {
+            0 => format!("{name} is on all nodes"),
+            away => format!("{name} is on all nodes but {away} that are away"),
+        };
+        self.enter(RolloutPhase::Idle, message);
         self.status.stable_revision = target;
         self.tell("RolloutFinished", false);
     }

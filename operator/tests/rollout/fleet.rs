@@ -99,6 +99,18 @@ impl Fleet {
         self.versions.push(version);
     }
 
+    /// The network is cut: of these nodes nothing is heard.
+    pub fn split(&mut self, is_cut_off: impl Fn(usize) -> bool) {
+        for (number, node) in self.seen.nodes.values_mut().enumerate() {
+            node.present &= !is_cut_off(number);
+        }
+    }
+
+    /// Every node is heard again.
+    pub fn heal(&mut self) {
+        self.seen.nodes.values_mut().for_each(|node| node.present = true);
+    }
+
     pub fn say(&mut self, command: Command) {
         let number = self.seen.command.map_or(0, |last| last.number) + 1;
         self.seen.command = Some(Numbered { number, command });
@@ -127,6 +139,13 @@ impl Fleet {
     pub fn control_and_stop_after(&mut self, writes: usize) -> Decision {
         let decision = decide(&self.seen);
         self.check(&decision);
+        // A node that is told again what it has not left yet has answered already.
+        let answers_at_once = decision.orders.iter().any(|(name, orders)| {
+            let node = &self.seen.nodes[name];
+            let tried = node.preflight.as_ref().map(|answer| &answer.revision);
+            (orders.revision != node.orders.revision && orders.revision == node.observed)
+                || (orders.preflight != node.orders.preflight && orders.preflight.as_ref() == tried)
+        });
         if writes == 0 {
             return decision;
         }
@@ -143,7 +162,7 @@ impl Fleet {
             }
             node.orders = orders.clone();
         }
-        if writes == usize::MAX {
+        if writes == usize::MAX && !answers_at_once {
             // Orders that were taken back before the node acted on them may end a phase; nothing else is new.
             let again = decide(&self.seen);
             assert!(again.orders.is_empty(), "decided twice: {again:?}");
@@ -157,6 +176,8 @@ impl Fleet {
     /// What no decision may break.
     fn check(&self, decision: &Decision) {
         let status = &decision.status;
+        self.check_end(decision);
+        self.check_stragglers(decision);
         let Some(target) = status.target_revision.as_deref() else { return };
         let has = |orders: &NodeOrders| {
             orders.revision.as_deref().is_some_and(|revision| revision::same_source(revision, target))
@@ -179,12 +200,13 @@ impl Fleet {
             .filter(|(_, node)| node.selected && (node.present || has(&node.orders)))
             .map(|(name, _)| name)
             .collect();
+        let selected = self.seen.nodes.values().filter(|node| node.selected).count();
         let members: Vec<&&String> = participants.iter().filter(|name| has(after(name))).collect();
         let wave = usize::try_from(status.wave).unwrap();
         let total = participants.len();
         assert!(
-            members.len() <= self.size_of(wave, total),
-            "wave {wave} of {total} nodes has {} members",
+            members.len() <= self.size_of(wave, selected),
+            "wave {wave} of {selected} nodes has {} members",
             members.len()
         );
         let in_change = members
@@ -201,6 +223,49 @@ impl Fleet {
         for name in added {
             assert!(self.seen.nodes[name].present && self.seen.nodes[name].selected, "{name} cannot hear");
         }
+    }
+
+    /// A revision becomes the stable one only when no more nodes are without it than a first wave has, unless a user
+    /// says so: they will get it later, without having had their wave.
+    fn check_end(&self, decision: &Decision) {
+        let before = &self.seen.status;
+        let Some(target) = before.target_revision.as_deref() else { return };
+        let stable = decision.status.stable_revision.as_deref();
+        let ends = decision.status.target_revision.is_none()
+            && stable.is_some_and(|stable| revision::same_source(stable, target));
+        if !ends || decision.status.command != before.command {
+            return;
+        }
+        let without = |node: &&Node| node.selected && !runs(node.orders.revision.as_ref(), target);
+        let without = self.seen.nodes.values().filter(without).count();
+        let first = self.first_wave();
+        assert!(without <= first, "{without} nodes never had a wave, and a first wave has {first}");
+    }
+
+    /// Afterwards, nodes that have an older revision change as in a first wave.
+    fn check_stragglers(&self, decision: &Decision) {
+        let status = &decision.status;
+        let (RolloutPhase::Idle, Some(stable)) = (status.phase, status.stable_revision.as_deref()) else {
+            return;
+        };
+        let forward = |(name, orders): &(&String, &NodeOrders)| {
+            let node = &self.seen.nodes[*name];
+            let old = node.orders.revision.as_ref();
+            let failed = self.seen.status.failed_revision.as_deref();
+            node.selected
+                && old
+                    .is_some_and(|old| old != stable && failed.is_none_or(|failed| !runs(Some(old), failed)))
+                && orders.revision.as_deref() == Some(stable)
+        };
+        let moved = decision.orders.iter().filter(forward).count();
+        let first = self.first_wave();
+        assert!(moved <= first, "{moved} nodes change at once, and a first wave has {first}");
+    }
+
+    fn first_wave(&self) -> usize {
+        let selected = self.seen.nodes.values().filter(|node| node.selected).count();
+        let sizes = (1..=self.seen.rollout.waves.len() + 1).map(|wave| self.size_of(wave, selected));
+        sizes.into_iter().find(|size| *size > 0).unwrap_or(1)
     }
 
     fn size_of(&self, wave: usize, total: usize) -> usize {
@@ -271,6 +336,10 @@ impl Fleet {
         }
         false
     }
+}
+
+fn runs(told: Option<&String>, revision: &str) -> bool {
+    told.is_some_and(|told| revision::same_source(told, revision))
 }
 
 fn count(amount: &IntOrString, total: usize) -> usize {

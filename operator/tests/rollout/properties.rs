@@ -29,6 +29,8 @@ enum Happening {
     Release { fails: Vec<usize>, refused: Option<usize>, slow: Vec<usize> },
     Pause(bool),
     Unselect(usize),
+    Split(usize),
+    Heal,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -48,6 +50,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => release(),
         1 => any::<bool>().prop_map(Happening::Pause),
         1 => any::<usize>().prop_map(Happening::Unselect),
+        1 => any::<usize>().prop_map(Happening::Split),
+        1 => Just(Happening::Heal),
     ]
 }
 
@@ -145,6 +149,9 @@ fn happen(fleet: &mut Fleet, happening: &Happening, version: &mut u32) {
             fleet.release(version);
         }
         Happening::Pause(paused) => fleet.seen.rollout.paused = *paused,
+        // Seven of ten nodes, and others each time.
+        Happening::Split(number) => fleet.split(|node| (node * 3 + number % 10) % 10 < 7),
+        Happening::Heal => fleet.heal(),
         Happening::Unselect(number) => {
             if let Some(name) = node(fleet, number) {
                 let node = fleet.seen.nodes.get_mut(&name).unwrap();
@@ -179,6 +186,7 @@ proptest! {
         // From here on the users are quiet; nodes that say nothing are taken away sooner or later.
         fleet.seen.rollout.paused = false;
         fleet.seen.rollout.manual = false;
+        fleet.heal();
         let silent: Vec<String> = fleet.silent.iter().cloned().collect();
         for _ in 0..20 {
             fleet.control();
@@ -200,6 +208,34 @@ proptest! {
                 );
             }
         }
+    }
+
+    /// Most nodes are cut off for a while, in the middle of whatever goes on: what each decision checks is that waves are
+    /// parts of the whole fleet, that a revision is not called stable on what is left of it, and that nodes which come
+    /// back do not change at once.
+    #[test]
+    fn a_split_makes_no_node_change_before_its_wave(
+        counts in proptest::collection::vec(5usize..15, 3),
+        rollout in rollout(),
+        first in release(),
+        before in 0usize..12,
+        cut in 0usize..10,
+        during in 1usize..40,
+    ) {
+        let mut fleet = fleet(&counts, Rollout { manual: false, ..rollout });
+        happen(&mut fleet, &first, &mut 1);
+        let rounds = |fleet: &mut Fleet, count| {
+            for _ in 0..count {
+                fleet.control();
+                fleet.work_all();
+                fleet.pass(45);
+            }
+        };
+        rounds(&mut fleet, before);
+        happen(&mut fleet, &Happening::Split(cut), &mut 1);
+        rounds(&mut fleet, during);
+        fleet.heal();
+        prop_assert!(fleet.settle(), "does not end: {:?}", fleet.status());
     }
 
     /// A controller that is stopped anywhere, and started again, comes to the same end.

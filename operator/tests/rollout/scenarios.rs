@@ -398,6 +398,102 @@ fn a_node_away_during_the_rollout_gets_it_when_it_is_back() {
     assert_eq!(fleet.with(V2).len(), 4);
 }
 
+/// Forty nodes of which the first two have the second version when all but ten are cut off.
+fn cut_in_the_first_wave(version: Version) -> Fleet {
+    let mut fleet =
+        Fleet::stable(&[(OLD, 40)], Rollout { max_failed: Some(amount("1")), ..waves(&["5%", "50%"]) });
+    fleet.release(version);
+    for _ in 0..2 {
+        fleet.control();
+        fleet.work_all();
+    }
+    let canaries: Vec<String> = fleet.with(V2).iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(canaries.len(), 2);
+    let mut left = 8;
+    for (name, node) in &mut fleet.seen.nodes {
+        node.present = canaries.contains(name) || left > 0;
+        left -= usize::from(node.present && !canaries.contains(name) && left > 0);
+    }
+    for _ in 0..100 {
+        fleet.control();
+        fleet.work_all();
+        fleet.pass(60);
+    }
+    fleet
+}
+
+#[test]
+fn the_rest_of_a_fleet_that_is_cut_in_two_is_not_taken_for_all_of_it() {
+    let mut fleet = cut_in_the_first_wave(Version::good(2));
+    assert_eq!(fleet.with(V2).len(), 10);
+    assert_eq!(fleet.status().phase, RolloutPhase::Progressing);
+    assert_eq!(fleet.status().stable_revision.as_deref(), Some(V1));
+    let message = &fleet.status().message;
+    assert!(message.contains("waits for nodes that are away") && message.contains("30 of 40"), "{message}");
+    // Whoever comes back gets what is left of the second wave, and then the third.
+    fleet.heal();
+    fleet.control();
+    assert_eq!(fleet.with(V2).len(), 20);
+    assert!(fleet.settle());
+    assert_eq!(fleet.status().stable_revision.as_deref(), Some(V2));
+    assert_eq!(fleet.with(V2).len(), 40);
+}
+
+#[test]
+fn what_breaks_the_nodes_that_were_cut_off_is_found_in_their_wave() {
+    let mut fleet = cut_in_the_first_wave(Version::good(2));
+    let broken = fleet.seen.nodes.iter().filter(|(_, node)| !node.present).map(|(name, _)| name.clone());
+    fleet.versions.last_mut().unwrap().fails_on = broken.collect();
+    fleet.heal();
+    assert!(fleet.settle());
+    assert_eq!(fleet.status().failed_revision.as_deref(), Some(V2));
+    assert_eq!(fleet.with(V1).len(), 40);
+    assert_eq!(fleet.told.len(), 20, "{:?}", fleet.told);
+}
+
+#[test]
+fn promote_goes_on_without_the_nodes_that_are_away_and_they_follow_a_few_at_a_time() {
+    let mut fleet = cut_in_the_first_wave(Version::good(2));
+    for _ in 0..2 {
+        fleet.say(Command::Promote);
+        fleet.control();
+    }
+    assert_eq!(fleet.status().phase, RolloutPhase::Idle, "{:?}", fleet.status());
+    assert!(fleet.status().message.contains("but 30 that are away"), "{}", fleet.status().message);
+    fleet.heal();
+    let mut sizes = Vec::new();
+    while fleet.with(V2).len() < 40 {
+        fleet.control();
+        sizes.push(fleet.with(V2).len());
+        // Until they answered nobody follows.
+        fleet.control();
+        assert_eq!(fleet.with(V2).len(), *sizes.last().unwrap());
+        fleet.work_all();
+    }
+    assert_eq!(sizes[..3], [12, 14, 16]);
+}
+
+#[test]
+fn a_node_that_comes_back_late_with_what_failed_goes_back_at_once() {
+    let mut fleet = Fleet::stable(&[(OLD, 20)], waves(&["1", "12"]));
+    fleet.release(Version::good(2));
+    while fleet.with(V2).len() < 12 {
+        fleet.control();
+        fleet.work_all();
+    }
+    let ahead: BTreeSet<String> = fleet.with(V2).iter().map(|name| (*name).to_owned()).collect();
+    for name in &ahead {
+        fleet.seen.nodes.get_mut(name).unwrap().present = false;
+    }
+    fleet.say(Command::Abort);
+    // Stopped after the status and three orders: the others have not been told yet.
+    fleet.control_and_stop_after(4);
+    assert!(fleet.settle());
+    fleet.heal();
+    fleet.control();
+    assert_eq!(fleet.with(V1).len(), 20);
+}
+
 #[test]
 fn orders_are_taken_back_when_there_is_no_rollout_any_more() {
     let fleet = Fleet::stable(&[(OLD, 3)], waves(&[]));
