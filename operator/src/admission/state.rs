@@ -9,8 +9,8 @@ use kube::api::DynamicObject;
 use super::identity::Who;
 use crate::agent::key::{label, state_name};
 
-/// What only the controller writes.
-const ORDERS: [&str; 3] = [REVISION, PREFLIGHT, SOAK];
+/// What only the controller writes: what a node runs, and what is made of how that does.
+const ORDERS: [&str; 2] = [REVISION, SOAK];
 
 /// A change of a state object: what it was, if it was there, and what it is to be, if it stays.
 #[derive(Clone, Copy)]
@@ -37,7 +37,8 @@ fn name(change: Change<'_>) -> String {
     format!("{} {}", change.kind, object.map(ResourceExt::name_any).unwrap_or_default())
 }
 
-/// The controller's orders, which nobody else gives.
+/// The controller's orders, which nobody else gives. An order to try a revision and discard it changes nothing: users
+/// who have the right to patch state objects rehearse by it. An agent gives none, as it would ask itself.
 fn orders(change: Change<'_>, who: &Who) -> Option<String> {
     if matches!(who, Who::Controller | Who::Master) {
         return None;
@@ -46,7 +47,8 @@ fn orders(change: Change<'_>, who: &Who) -> Option<String> {
     let get = |object: Option<&DynamicObject>, key: &str| {
         object.and_then(|object| object.annotations().get(key)).cloned()
     };
-    let key = ORDERS.into_iter().find(|key| get(change.old, key) != get(Some(new), key))?;
+    let trial = matches!(who, Who::Agent { .. }).then_some(PREFLIGHT);
+    let key = ORDERS.into_iter().chain(trial).find(|key| get(change.old, key) != get(Some(new), key))?;
     Some(format!(
         "{}: the annotation {key} is an order of the controller, and only its service account writes it; to lead a \
          rollout, annotate the application with bpfman.io/rollout",
@@ -198,18 +200,32 @@ mod tests {
     fn only_the_controller_gives_orders() {
         let ordered = |key: &str| with("n1", "/metadata/annotations", json!({ key: "r2" }));
         let other = Who::Other { name: "system:serviceaccount:ci:deployer".to_owned() };
-        for key in ORDERS {
-            for who in [&agent("n1"), &other] {
-                let said = judged(Some(state("n1")), Some(ordered(key)), who).unwrap_or_default();
-                assert!(said.contains(key) && said.contains("bpfman.io/rollout"), "{said}");
-                assert!(judged(Some(ordered(key)), Some(state("n1")), who).is_some(), "taken away");
-                assert!(judged(None, Some(ordered(key)), who).is_some(), "from the beginning");
-                assert_eq!(judged(Some(ordered(key)), Some(ordered(key)), who), None, "left as it is");
-            }
+        for (key, who) in [
+            (REVISION, &agent("n1")),
+            (SOAK, &agent("n1")),
+            (PREFLIGHT, &agent("n1")),
+            (REVISION, &other),
+            (SOAK, &other),
+        ] {
+            let said = judged(Some(state("n1")), Some(ordered(key)), who).unwrap_or_default();
+            assert!(said.contains(key) && said.contains("bpfman.io/rollout"), "{said}");
+            assert!(judged(Some(ordered(key)), Some(state("n1")), who).is_some(), "taken away");
+            assert!(judged(None, Some(ordered(key)), who).is_some(), "from the beginning");
+            assert_eq!(judged(Some(ordered(key)), Some(ordered(key)), who), None, "left as it is");
             for who in [Who::Controller, Who::Master] {
                 assert_eq!(judged(Some(state("n1")), Some(ordered(key)), &who), None);
             }
         }
+    }
+
+    #[test]
+    fn who_may_write_state_objects_may_rehearse() {
+        let asked = with("n1", "/metadata/annotations", json!({ PREFLIGHT: "r2" }));
+        let user = Who::Other { name: "alice".to_owned() };
+        assert_eq!(judged(Some(state("n1")), Some(asked.clone()), &user), None);
+        assert_eq!(judged(Some(asked.clone()), Some(state("n1")), &user), None, "taken away");
+        let both = with("n1", "/metadata/annotations", json!({ PREFLIGHT: "r2", REVISION: "r2" }));
+        assert!(judged(Some(asked), Some(both), &user).unwrap().contains(REVISION));
     }
 
     #[test]
