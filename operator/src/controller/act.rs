@@ -7,6 +7,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
+use super::leader::Leadership;
 use super::metrics::Metrics;
 use super::note::{Note, Teller, reference};
 use super::projection::{Application, Scope};
@@ -22,6 +23,8 @@ pub struct Writer {
     pub teller: Teller,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Whether it is this controller that acts.
+    pub leadership: Leadership,
 }
 
 /// How a write went.
@@ -86,7 +89,19 @@ impl Writer {
         Some(application)
     }
 
-    /// Patches annotations or whatever else of one object, whatever its version.
+    /// Patches annotations of an application. Gives back the new version.
+    ///
+    /// # Errors
+    /// It is gone, or changed meanwhile, or the server refused or did not answer.
+    pub async fn annotate(&self, application: &Application, patch: &Value) -> Result<Application, Written> {
+        let resource = application_resource(application.scope);
+        let api = api(&self.client, &resource, application.namespace.as_deref());
+        let answer = api.patch(&application.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        let wire: WireApplication = self.judge("command", answer)?;
+        Application::new(application.scope, wire).ok_or(Written::Outdated)
+    }
+
+    /// Patches annotations or whatever else of one object, whatever its version unless the patch names one.
     pub async fn merge(
         &self,
         kind: &'static str,

@@ -3,7 +3,10 @@
 //! Others take it over once they have not seen it renewed for its whole duration, by their own clocks; the holder stops
 //! acting earlier than that, counted from before it asked for its last renewal. So clocks that differ do no harm, and
 //! two never act at a time, as long as no write is under way for longer than the difference. One that is changes nothing
-//! that was decided since: statuses and finalizers are written only on the version that they were decided about.
+//! that was decided since: statuses, finalizers and orders are written only on the version that they were decided about.
+//! Many orders belong to one decision, so that the lease is asked for before each of them. An order that went out just
+//! before its controller was stopped may still arrive late, on a node that the next holder has not told anything: the
+//! next holder sees it in the watch, and takes it back like any other.
 
 use std::time::{Duration, Instant};
 
@@ -47,6 +50,13 @@ impl Leadership {
     pub fn alone() -> Self {
         let far = Instant::now() + Duration::from_secs(100 * 365 * 86_400);
         Self(watch::channel(Some(far)).1)
+    }
+
+    /// One that a test gives and takes.
+    #[cfg(test)]
+    pub(super) fn given() -> (watch::Sender<Option<Instant>>, Self) {
+        let (sender, receiver) = watch::channel(Self::alone().0.borrow().to_owned());
+        (sender, Self(receiver))
     }
 
     /// Whether the lease holds now.

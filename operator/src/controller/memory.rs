@@ -158,7 +158,8 @@ impl Memory {
                 });
                 if let Some(kept) = answers.by_object.get_mut(&answer.object) {
                     kept.round = round;
-                    if kept.value == answer {
+                    if kept.value.same(&answer) {
+                        kept.value.version = answer.version;
                         return;
                     }
                 }
@@ -353,6 +354,32 @@ impl<'a> View<'a> {
             .get(&self.application.id)
             .into_iter()
             .flat_map(|answers| answers.by_object.values().map(|kept| &kept.value))
+    }
+
+    /// One answer a node: the one that its agent keeps.
+    ///
+    /// After the way over from the published operator a node may have two: one that the agent before made under another
+    /// name, which nobody changes any more, and one of the agent that is there. An object that is going counts last; then
+    /// the one that was written in the node's present boot, then one that says a kernel or a boot at all, which the
+    /// published agent does not; what is left is decided by the name, so that it is the same each time.
+    #[must_use]
+    pub fn answer_of_each(&self) -> HashMap<&'a str, &'a Answer> {
+        let rank = |answer: &'a Answer| {
+            let boot = self.node(&answer.node).map(|node| &*node.boot_id).filter(|boot| !boot.is_empty());
+            let of_this = boot.is_some_and(|boot| {
+                answer.boot_id.as_deref().is_some_and(|answered| answered.eq_ignore_ascii_case(boot))
+            });
+            let says = answer.kernel.is_some() || answer.boot_id.is_some();
+            (answer.going, !of_this, !says, &answer.object)
+        };
+        let mut of_each: HashMap<&str, &Answer> = HashMap::new();
+        for answer in self.answers() {
+            let best = of_each.entry(&answer.node).or_insert(answer);
+            if rank(answer) < rank(best) {
+                *best = answer;
+            }
+        }
+        of_each
     }
 
     /// Nodes that the application selects, with their names.

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
+use tracing::error;
 
 use super::act::{Writer, Written};
 use super::coalesce::Coalesce;
@@ -247,18 +249,13 @@ impl Controller {
         let (writer, namespace) = (self.writer.clone(), self.namespace.clone());
         let refused = Finished::Application(id.clone(), None, Carried::default(), Written::Failed);
         self.spawn(refused, async move {
-            let (carried, prepared) = work.prepare(&writer, &namespace, &application).await;
-            if prepared != Written::Done {
-                return Finished::Application(id, None, carried, prepared);
+            let about = application.clone();
+            let (newest, carried, written) =
+                work.carry_out(&writer, &namespace, application, plan.finalizers, plan.status).await;
+            if carried.is_decided() {
+                writer.tell(&about, notes).await;
             }
-            let (newest, written) = writer.application(&application, plan.finalizers, plan.status).await;
-            let newest = newest.map(Box::new);
-            if written != Written::Done {
-                return Finished::Application(id, newest, carried, written);
-            }
-            let (carried, finished) = work.finish(&writer, &application, carried).await;
-            writer.tell(&application, notes).await;
-            Finished::Application(id, newest, carried, finished)
+            Finished::Application(id, newest.map(Box::new), carried, written)
         });
     }
 
@@ -295,7 +292,7 @@ impl Controller {
             (self.permits.clone(), self.leadership.clone(), self.finished.0.clone());
         tokio::spawn(async move {
             let Ok(_permit) = permits.acquire().await else { return };
-            let finished = if leadership.holds() { act.await } else { refused };
+            let finished = if leadership.holds() { whole(act, refused).await } else { refused };
             // Nobody listens any more: the controller ends.
             _ = out.send(finished).await;
         });
@@ -334,10 +331,29 @@ impl Controller {
     }
 }
 
+/// What came of a write; one that panicked is `refused` like one that failed. Its key would be busy for ever otherwise.
+async fn whole<T>(act: impl Future<Output = T>, refused: T) -> T {
+    std::panic::AssertUnwindSafe(act).catch_unwind().await.unwrap_or_else(|_| {
+        error!("a write panicked; it is tried again");
+        refused
+    })
+}
+
 /// The kind of an application, for figures.
 fn kind(scope: Scope) -> &'static str {
     match scope {
         Scope::Cluster => "ClusterBpfApplication",
         Scope::Namespaced => "BpfApplication",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole;
+
+    #[tokio::test]
+    async fn a_write_that_panics_counts_as_one_that_failed() {
+        assert_eq!(whole(async { panic!("a defect") }, "failed").await, "failed");
+        assert_eq!(whole(async { "done" }, "failed").await, "done");
     }
 }

@@ -57,6 +57,7 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
         client: client.clone(),
         teller: Teller::new(client.clone(), identity),
         metrics: metrics.clone(),
+        leadership: leadership.clone(),
     };
     let controller =
         Controller::new(writer, flags.namespace.clone(), leadership.clone(), deployed, presence).run(events);

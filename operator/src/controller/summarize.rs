@@ -1,6 +1,6 @@
 //! What nodes say about one application, summed up. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
 use bpfman_application::summary::{Cause, Summary};
@@ -65,7 +65,7 @@ impl<'a> Count<'a> {
             Presence::ByPod => view.agents().map(|node| &**node).collect(),
             Presence::Everywhere => HashSet::new(),
         };
-        let mut by_node = one_each(view.answers());
+        let mut by_node = view.answer_of_each();
         let mut count = Self::default();
         let mut causes = Causes::default();
         let summary = &mut count.summary;
@@ -174,18 +174,6 @@ fn failed_rollout(rollout: &RolloutStatus) -> Option<String> {
     let failed = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Failed)
         || (rollout.phase == RolloutPhase::Idle && rollout.failed_revision.is_some());
     failed.then(|| format!("The rollout failed: {}", rollout.message))
-}
-
-/// One answer a node. Two agents may both have made an object: the one that is not going counts, then the first by name.
-fn one_each<'a>(answers: impl Iterator<Item = &'a Answer>) -> HashMap<&'a str, &'a Answer> {
-    let mut by_node: HashMap<&str, &Answer> = HashMap::new();
-    for answer in answers {
-        let first = by_node.entry(&answer.node).or_insert(answer);
-        if (answer.going, &answer.object) < (first.going, &first.object) {
-            *first = answer;
-        }
-    }
-    by_node
 }
 
 /// A word for what nobody said: people see it in tables.

@@ -19,6 +19,8 @@ const MESSAGE_LIMIT: usize = 400;
 pub struct Answer {
     /// Name of the state object.
     pub object: Text,
+    /// The version of the state object that this is. Two answers that differ only here are equal for [`Self::same`].
+    pub version: Text,
     /// Name of the node.
     pub node: Text,
     /// Whether the agent's finalizer is on it.
@@ -123,6 +125,7 @@ impl Answer {
         let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
         Self {
             object: metadata.name.as_deref().unwrap_or_default().into(),
+            version: metadata.resource_version.as_deref().unwrap_or_default().into(),
             node: interner.intern(node),
             held: finalizers.iter().any(|finalizer| STATE_FINALIZERS.contains(&finalizer.as_str())),
             going: metadata.deletion_timestamp.is_some(),
@@ -158,6 +161,14 @@ impl Answer {
                 soak: interner.optional(orders.soak.as_deref()),
             },
         }
+    }
+}
+
+impl Answer {
+    /// Whether another says the same: nothing but the version of its object differs.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        Self { version: other.version.clone(), ..self.clone() } == *other
     }
 }
 

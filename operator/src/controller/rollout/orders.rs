@@ -66,7 +66,8 @@ pub struct Order {
     pub object: Text,
     /// All that it is told after this.
     pub orders: NodeOrders,
-    /// The merge patch: only what changes, so that nobody else's word is overwritten.
+    /// The merge patch: only what changes, and only on the version that was decided about, so that nobody else's word
+    /// is overwritten.
     pub patch: Value,
 }
 
@@ -77,12 +78,16 @@ impl Order {
         let before = seen.node.orders.annotations();
         let mut changed = orders.annotations();
         changed.retain(|key, value| before.get(key) != Some(value));
-        let patch = json!({ "metadata": { "annotations": changed } });
+        let version = &*seen.version;
+        let patch = json!({ "metadata": { "annotations": changed, "resourceVersion": version } });
         Self { object: seen.object.clone(), patch, orders }
     }
 }
 
 /// Writes orders; gives back those that are written, and the worst that happened.
+///
+/// Before each one it is asked whether this controller still leads: one that was stopped for a while would otherwise go
+/// on with orders that another has taken back.
 pub async fn write(
     writer: &Writer,
     application: &Application,
@@ -95,7 +100,10 @@ pub async fn write(
             let resource = &resource;
             async move {
                 let at = (namespace, &*order.object);
-                let written = writer.merge("order", resource, at, &order.patch).await;
+                let written = match writer.leadership.holds() {
+                    true => writer.merge("order", resource, at, &order.patch).await,
+                    false => Written::Failed,
+                };
                 (order, written)
             }
         })
@@ -120,7 +128,7 @@ mod tests {
 
     fn seen(revision: Option<&str>) -> Seen {
         let orders = NodeOrders { revision: revision.map(str::to_owned), ..NodeOrders::default() };
-        Seen { object: "app-1".into(), node: Node { orders, ..Node::default() } }
+        Seen { object: "app-1".into(), version: "7".into(), node: Node { orders, ..Node::default() } }
     }
 
     fn order(revision: &str) -> NodeOrders {
@@ -132,7 +140,12 @@ mod tests {
         let mut before = seen(Some("r1"));
         before.node.orders.soak = Some("r1".to_owned());
         let after = Order::new(&before, order("r1"));
-        assert_eq!(after.patch, json!({ "metadata": { "annotations": { "bpfman.io/soak": null } } }));
+        assert_eq!(
+            after.patch,
+            json!({ "metadata": {
+            "annotations": { "bpfman.io/soak": null }, "resourceVersion": "7",
+        } })
+        );
     }
 
     #[test]

@@ -19,6 +19,10 @@ use crate::controller::text::Text;
 use crate::rollout::command::{Heard, hear};
 use crate::rollout::{Moment, Observation, clear, decide, revision};
 
+/// Most orders of one round. Between two rounds everything is looked at again: a failure or a word of a user does not
+/// wait until thousands of nodes were told what is not wanted any more.
+const BATCH: usize = 256;
+
 /// What the controller keeps for rollouts beside its memory. All of it can be found out again.
 #[derive(Debug, Default)]
 pub struct Rollouts {
@@ -57,13 +61,21 @@ pub struct Work {
 pub struct Carried {
     known: Option<Known>,
     orders: Vec<(Text, NodeOrders)>,
+    more: bool,
+    decided: bool,
 }
 
 impl Carried {
-    /// Revisions are known now that were not: what waited for them can be decided.
+    /// Revisions are known now that were not, so that what waited for them can be decided; or orders are left.
     #[must_use]
     pub const fn has_news(&self) -> bool {
-        self.known.is_some()
+        self.known.is_some() || self.more
+    }
+
+    /// What was decided is on the server, whatever became of the orders: people may be told.
+    #[must_use]
+    pub const fn is_decided(&self) -> bool {
+        self.decided
     }
 }
 
@@ -74,15 +86,25 @@ impl Work {
         self.unknown.is_none() && self.said.is_none() && self.pinned.is_none() && self.orders.is_empty()
     }
 
-    /// What comes before the status: revisions, and the word of a user.
-    pub async fn prepare(
+    /// What comes before the status: the word of a user, then revisions.
+    ///
+    /// The word is taken over on the version of the application that was decided about, and the status makes a new
+    /// version: after it, the word would be too late in every round that writes one. `application` becomes the version
+    /// with the word.
+    async fn prepare(
         &self,
         writer: &Writer,
         namespace: &str,
-        application: &Application,
+        application: &mut Application,
     ) -> (Carried, Written) {
-        let revisions = Revisions::new(&writer.client, namespace, application);
         let mut carried = Carried::default();
+        if let Some(patch) = &self.said {
+            match writer.annotate(application, patch).await {
+                Ok(newest) => *application = newest,
+                Err(written) => return (carried, written),
+            }
+        }
+        let revisions = Revisions::new(&writer.client, namespace, application);
         if let Some(needed) = &self.unknown {
             match writer.judge("revision", revisions.know(needed).await) {
                 Ok(known) => carried.known = Some(known),
@@ -99,24 +121,35 @@ impl Work {
         (carried, Written::Done)
     }
 
-    /// What comes after the status: the orders.
-    pub async fn finish(
-        self,
+    /// Writes everything: the word of a user and the revisions, then finalizers and status, then the orders. What a
+    /// step needs is there when it comes, and no step follows one that failed. Gives back the newest version of the
+    /// application as well.
+    pub async fn carry_out(
+        mut self,
         writer: &Writer,
-        application: &Application,
-        mut carried: Carried,
-    ) -> (Carried, Written) {
-        let (orders, mut worst) = write(writer, application, self.orders).await;
-        carried.orders = orders;
-        if let Some(patch) = self.said {
-            let resource = crate::controller::watches::application_resource(application.scope);
-            let at = (application.namespace.as_deref(), application.name.as_str());
-            let written = writer.merge("command", &resource, at, &patch).await;
-            if written != Written::Done {
-                worst = written;
-            }
+        namespace: &str,
+        mut application: Application,
+        finalizers: Option<Vec<String>>,
+        status: Option<Value>,
+    ) -> (Option<Application>, Carried, Written) {
+        let before = application.resource_version.clone();
+        let (mut carried, prepared) = self.prepare(writer, namespace, &mut application).await;
+        if prepared != Written::Done {
+            let newest = (application.resource_version != before).then_some(application);
+            return (newest, carried, prepared);
         }
-        (carried, worst)
+        let (newest, written) = writer.application(&application, finalizers, status).await;
+        let newest = newest.or_else(|| (application.resource_version != before).then(|| application.clone()));
+        if written != Written::Done {
+            return (newest, carried, written);
+        }
+        carried.decided = true;
+        let left = self.orders.len().saturating_sub(BATCH);
+        self.orders.truncate(BATCH);
+        let (orders, written) = write(writer, &application, self.orders).await;
+        carried.orders = orders;
+        carried.more = left > 0;
+        (newest, carried, written)
     }
 }
 
@@ -221,3 +254,7 @@ fn needed(status: &RolloutStatus, seen: &BTreeMap<String, Seen>) -> BTreeSet<Str
     let of_nodes = seen.values().flat_map(|seen| [&seen.node.orders.revision, &seen.node.observed]);
     of_status.into_iter().chain(of_nodes).flatten().cloned().collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;

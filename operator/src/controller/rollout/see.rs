@@ -12,13 +12,20 @@ use crate::controller::text::Text;
 use crate::rollout::{Health, Node};
 
 /// Failures that may be over at the next try: a node that has one is waited for until the deadline.
-const PASSING: [&str; 2] = ["registry", "daemon-away"];
+///
+/// What an interface, a pod or a network namespace lacks now it may have in a second: they come and go on every node, all
+/// the time. A registry, a daemon, the API server and its secrets may be away. What the kernel, the signature or the
+/// policy refuses stays refused.
+const PASSING: [&str; 8] =
+    ["registry", "daemon-away", "node-gone", "attach-point", "not-found", "pull-secret", "revision", "busy"];
 
 /// A node and the state object through which it is told.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// Name of the state object.
     pub object: Text,
+    /// Its version.
+    pub version: Text,
     /// As the rollout sees it.
     pub node: Node,
 }
@@ -29,12 +36,13 @@ pub fn nodes(view: View<'_>, presence: Presence) -> BTreeMap<String, Seen> {
     let agents: HashSet<&str> = view.agents().map(|node| &**node).collect();
     let selected: HashSet<&str> = view.selected().map(|(name, _)| &**name).collect();
     let mut nodes: BTreeMap<String, Seen> = BTreeMap::new();
-    for answer in view.answers().filter(|answer| !answer.going) {
+    for answer in view.answer_of_each().into_values().filter(|answer| !answer.going) {
         let Some(node) = view.node(&answer.node) else { continue };
         let kernel = answer.kernel.as_deref().unwrap_or(&node.kernel);
         let there = presence == Presence::Everywhere || agents.contains(&*answer.node);
         let seen = Seen {
             object: answer.object.clone(),
+            version: answer.version.clone(),
             node: Node {
                 selected: selected.contains(&*answer.node),
                 // Without a kernel nothing is known of it yet, not even which group it is in.
@@ -64,11 +72,7 @@ pub fn nodes(view: View<'_>, presence: Presence) -> BTreeMap<String, Seen> {
                 }),
             },
         };
-        // Two state objects of one node are a mistake of somebody; the same one counts each time.
-        let first = nodes.get(&*answer.node).is_none_or(|other| seen.object < other.object);
-        if first {
-            nodes.insert(answer.node.to_string(), seen);
-        }
+        nodes.insert(answer.node.to_string(), seen);
     }
     nodes
 }
@@ -98,3 +102,7 @@ fn health(answer: &Answer) -> Health {
         },
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;

@@ -1,0 +1,172 @@
+//! What one round writes, on a server that keeps one application and takes orders.
+
+use std::sync::{Arc, Mutex};
+
+use axum::http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use serde_json::json;
+
+use super::*;
+use crate::controller::leader::Leadership;
+use crate::controller::metrics::Metrics;
+use crate::controller::note::Teller;
+use crate::controller::projection::Scope;
+
+/// One application with its version, and the state objects that got an order.
+struct Server {
+    application: Value,
+    version: u64,
+    ordered: Vec<String>,
+    /// Called with the number of orders after each.
+    after_order: Box<dyn Fn(usize) + Send>,
+}
+
+impl Server {
+    fn answer(&mut self, path: &str, patch: &Value) -> (u16, Value) {
+        let conflict = json!({ "kind": "Status", "code": 409, "status": "Failure", "reason": "Conflict", "message": "it changed" });
+        let based_on = patch["metadata"]["resourceVersion"].as_str();
+        if let Some((_, name)) = path.split_once("/clusterbpfapplicationstates/") {
+            if based_on != Some("1") {
+                return (409, conflict);
+            }
+            self.ordered.push(name.to_owned());
+            (self.after_order)(self.ordered.len());
+            return (200, json!({ "metadata": { "name": name } }));
+        }
+        if based_on.is_some_and(|version| version != self.version.to_string()) {
+            return (409, conflict);
+        }
+        for (key, value) in patch["metadata"]["annotations"].as_object().into_iter().flatten() {
+            self.application["metadata"]["annotations"][key] = value.clone();
+        }
+        if let Some(status) = patch.get("status") {
+            self.application["status"] = status.clone();
+        }
+        self.version += 1;
+        self.application["metadata"]["resourceVersion"] = self.version.to_string().into();
+        (200, self.application.clone())
+    }
+}
+
+fn server(after_order: impl Fn(usize) + Send + 'static) -> (Arc<Mutex<Server>>, Client) {
+    let server = Arc::new(Mutex::new(Server {
+        application: json!({
+            "apiVersion": "bpfman.io/v1alpha1",
+            "kind": "ClusterBpfApplication",
+            "metadata": { "name": "a", "uid": "u", "resourceVersion": "1", "annotations": {} },
+            "spec": {}
+        }),
+        version: 1,
+        ordered: Vec::new(),
+        after_order: Box::new(after_order),
+    }));
+    let of_service = server.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let server = of_service.clone();
+        async move {
+            let path = request.uri().path().to_owned();
+            let patch = request.into_body().collect_bytes().await.unwrap();
+            let patch: Value = serde_json::from_slice(&patch).unwrap();
+            let (code, answer) = server.lock().unwrap().answer(&path, &patch);
+            let body = Body::from(answer.to_string().into_bytes());
+            Ok::<_, std::io::Error>(Response::builder().status(code).body(body).unwrap())
+        }
+    });
+    (server, Client::new(service, "default"))
+}
+
+fn writer(client: Client, leadership: Leadership) -> Writer {
+    let metrics = Arc::new(Metrics::default());
+    Writer { teller: Teller::new(client.clone(), "test".into()), client, metrics, leadership }
+}
+
+fn application(server: &Mutex<Server>) -> Application {
+    let wire = serde_json::from_value(server.lock().unwrap().application.clone()).unwrap();
+    Application::new(Scope::Cluster, wire).unwrap()
+}
+
+fn orders(count: usize) -> Vec<Order> {
+    let seen = |number: usize| Seen {
+        object: format!("a-{number}").into(),
+        version: "1".into(),
+        node: crate::rollout::Node::default(),
+    };
+    let told = NodeOrders { revision: Some("r2".into()), ..NodeOrders::default() };
+    (0..count).map(|number| Order::new(&seen(number), told.clone())).collect()
+}
+
+#[tokio::test]
+async fn a_word_is_taken_over_in_a_round_that_writes_a_status_too() {
+    let (server, client) = server(|_| {});
+    let application = application(&server);
+    let said = json!({ "metadata": { "annotations": { "bpfman.io/rollout-command": "1 abort" } } });
+    let work = Work { said: Some(at_version(said, &application)), ..Work::default() };
+    let status = Some(json!({ "status": { "summary": { "ready": "7/9" } } }));
+    let writer = writer(client, Leadership::alone());
+    let (newest, carried, written) = work.carry_out(&writer, "bpfman", application, None, status).await;
+    assert_eq!(written, Written::Done);
+    assert!(carried.is_decided());
+    assert_eq!(newest.unwrap().annotations["bpfman.io/rollout-command"], "1 abort");
+    let server = server.lock().unwrap();
+    assert_eq!(server.application["metadata"]["annotations"]["bpfman.io/rollout-command"], "1 abort");
+    assert_eq!(server.application["status"]["summary"]["ready"], "7/9");
+}
+
+#[tokio::test]
+async fn a_word_that_came_meanwhile_is_not_overwritten() {
+    let (server, client) = server(|_| {});
+    let application = application(&server);
+    let said = json!({ "metadata": { "annotations": { "bpfman.io/rollout": null } } });
+    let work = Work { said: Some(at_version(said, &application)), orders: orders(1), ..Work::default() };
+    server.lock().unwrap().version = 2;
+    let writer = writer(client, Leadership::alone());
+    let (_, carried, written) = work.carry_out(&writer, "bpfman", application, None, None).await;
+    assert_eq!(written, Written::Outdated);
+    assert!(!carried.is_decided() && server.lock().unwrap().ordered.is_empty());
+}
+
+#[tokio::test]
+async fn orders_go_out_in_batches_between_which_everything_is_looked_at_again() {
+    let (server, client) = server(|_| {});
+    let work = Work { orders: orders(BATCH + 1), ..Work::default() };
+    let writer = writer(client, Leadership::alone());
+    let application = application(&server);
+    let (_, carried, written) = work.carry_out(&writer, "bpfman", application.clone(), None, None).await;
+    assert_eq!(written, Written::Done);
+    assert_eq!((carried.orders.len(), carried.has_news()), (BATCH, true));
+    let last = Work { orders: orders(BATCH), ..Work::default() };
+    let (_, carried, _) = last.carry_out(&writer, "bpfman", application, None, None).await;
+    assert!(!carried.has_news());
+}
+
+#[tokio::test]
+async fn who_loses_the_lease_in_the_middle_of_its_orders_stops() {
+    let (lease, leadership) = Leadership::given();
+    let (server, client) = server(move |count| {
+        if count == 20 {
+            lease.send_replace(None);
+        }
+    });
+    let work = Work { orders: orders(200), ..Work::default() };
+    let writer = writer(client, leadership);
+    let (_, carried, written) = work.carry_out(&writer, "bpfman", application(&server), None, None).await;
+    assert_eq!(written, Written::Failed);
+    // Those that were under way arrive.
+    let arrived = server.lock().unwrap().ordered.len();
+    assert!((20..20 + 16).contains(&arrived), "{arrived}");
+    assert_eq!(carried.orders.len(), arrived);
+}
+
+#[tokio::test]
+async fn an_order_is_not_given_to_a_state_object_that_changed_since() {
+    let (server, client) = server(|_| {});
+    let mut changed = orders(2);
+    changed[1].patch["metadata"]["resourceVersion"] = "0".into();
+    let work = Work { orders: changed, ..Work::default() };
+    let writer = writer(client, Leadership::alone());
+    let (_, carried, written) = work.carry_out(&writer, "bpfman", application(&server), None, None).await;
+    assert_eq!(written, Written::Outdated);
+    assert_eq!(carried.orders.len(), 1);
+    assert_eq!(server.lock().unwrap().ordered, ["a-0"]);
+}

@@ -1,0 +1,73 @@
+use kube::runtime::watcher::Event;
+use serde_json::json;
+
+use super::*;
+use crate::controller::fixture::{agent, application, empty, id, node, state};
+use crate::controller::memory::Memory;
+use crate::controller::projection::Scope;
+use crate::controller::wire::WireState;
+
+fn memory(states: Vec<WireState>) -> Memory {
+    let mut memory = empty();
+    memory.application(Scope::Cluster, Event::Apply(application("u", 1, json!({ "nodeSelector": {} }))));
+    memory.node(Event::Apply(node("n1", json!({}))));
+    memory.agent(Event::Apply(agent("n1", "True")));
+    for state in states {
+        memory.answer(Scope::Cluster, Event::Apply(state));
+    }
+    memory
+}
+
+fn seen(memory: &Memory) -> BTreeMap<String, Seen> {
+    nodes(memory.view(&id("u")).unwrap(), Presence::ByPod)
+}
+
+#[test]
+fn what_may_be_over_at_the_next_try_is_waited_for_and_what_is_refused_is_not() {
+    let health = |reason: &str| {
+        let failure = json!({ "failure": { "reason": reason, "message": "as it is" } });
+        seen(&memory(vec![state("u", "n1", "Error", failure)]))["n1"].node.health
+    };
+    for passing in ["registry", "daemon-away", "attach-point", "not-found", "pull-secret", "busy"] {
+        assert_eq!(health(passing), Health::Pending, "{passing}");
+    }
+    for lasting in ["kernel-refused", "signature", "denied", "invalid", "conflict", "unsupported"] {
+        assert_eq!(health(lasting), Health::Failed, "{lasting}");
+    }
+}
+
+/// The state object of the agent that was there before: it says neither kernel nor boot.
+fn of_the_agent_before(name: &str) -> WireState {
+    let mut old = state("u", "n1", "Success", json!({}));
+    old.metadata.name = Some(name.to_owned());
+    let status = old.status.as_mut().unwrap();
+    (status.kernel, status.boot_id) = (None, None);
+    old
+}
+
+#[test]
+fn of_two_state_objects_of_a_node_the_one_is_told_that_its_agent_keeps() {
+    // Whatever the names, and whichever came first.
+    for name in ["a", "z"] {
+        let kept = state("u", "n1", "Pending", json!({ "bootId": "b1" }));
+        for states in
+            [vec![of_the_agent_before(name), kept.clone()], vec![kept.clone(), of_the_agent_before(name)]]
+        {
+            assert_eq!(&*seen(&memory(states))["n1"].object, "app-u-n1");
+        }
+    }
+}
+
+#[test]
+fn an_object_of_an_earlier_boot_and_one_that_goes_count_last() {
+    let named = |name: &str, boot: &str| {
+        let mut state = state("u", "n1", "Success", json!({ "bootId": boot }));
+        state.metadata.name = Some(name.to_owned());
+        state
+    };
+    let memory_of = |states| seen(&memory(states))["n1"].object.to_string();
+    assert_eq!(memory_of(vec![named("a", "b0"), named("z", "B1")]), "z");
+    let mut going = named("a", "b1");
+    going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
+    assert_eq!(memory_of(vec![going, named("z", "b0")]), "z");
+}
