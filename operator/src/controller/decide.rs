@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::memory::View;
 use super::note::Note;
+use super::pace::only_counts;
 use super::patch::difference;
 use super::projection::APPLICATION_FINALIZER;
 use super::summarize::{Presence, Sum, summarize};
@@ -20,6 +21,8 @@ pub struct Plan {
     pub finalizers: Option<Vec<String>>,
     /// A merge patch of its status, if that changed.
     pub status: Option<Value>,
+    /// Whether that is nothing that anybody acts on.
+    pub only_counts: bool,
     /// What to tell people.
     pub notes: Vec<Note>,
     /// Nodes by how they are doing.
@@ -53,6 +56,7 @@ pub fn decide(view: View<'_>, rollout: Option<RolloutStatus>, presence: Presence
     Plan {
         // What is about to be gone needs no last status.
         status: if leaves { None } else { status_patch(&application.status, &old, &new) },
+        only_counts: only_counts(&old, &new),
         notes: notes(&old, &sum),
         stuck: (sum.condition == "DeleteError").then(|| sum.message.clone()),
         finalizers,

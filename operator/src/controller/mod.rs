@@ -18,6 +18,7 @@ pub mod memory;
 pub mod metrics;
 mod names;
 pub mod note;
+pub mod pace;
 pub mod patch;
 pub mod projection;
 pub mod reap;

@@ -18,6 +18,7 @@ use super::leader::Leadership;
 use super::mark::mark;
 use super::memory::Memory;
 use super::note::{Limiter, Note};
+use super::pace::Pace;
 use super::projection::{Application, ApplicationId, Scope};
 use super::reap::reap;
 use super::rollout::round::{Carried, Rollouts, Round};
@@ -29,7 +30,7 @@ use super::watches::Seen;
 /// More changes are waited for after a first one.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// An application's status is written at most so often.
+/// An application is looked at at most so often. Its status may be written more seldom ([`super::pace`]).
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A node may come back under its name; only then is what it answered deleted.
@@ -71,6 +72,7 @@ pub struct Controller {
     /// Whether taints have to be decided anew, and when they were last.
     taints: (bool, Instant),
     limiter: Limiter,
+    pace: Pace,
     /// Since when applications are known to be going.
     going: HashMap<ApplicationId, Instant>,
     permits: Arc<tokio::sync::Semaphore>,
@@ -103,6 +105,7 @@ impl Controller {
             decisions: HashMap::new(),
             taints: (false, Instant::now()),
             limiter: Limiter::default(),
+            pace: Pace::default(),
             going: HashMap::new(),
             permits: Arc::new(tokio::sync::Semaphore::new(AT_A_TIME)),
             finished: channel(AT_A_TIME * 4),
@@ -214,6 +217,7 @@ impl Controller {
             self.applications.forget(&id);
             self.going.remove(&id);
             self.rollouts.forget(&id);
+            self.pace.forget(&id);
             if let Some((scope, namespace, name)) = self.names.remove(&id) {
                 self.writer.metrics.application(kind(scope), &namespace, &name, None);
             }
@@ -221,7 +225,7 @@ impl Controller {
         };
         let Round { status: rollout, notes: of_rollout, waits, work } =
             self.rollouts.round(view, self.presence, now);
-        let plan = decide(view, rollout, self.presence, Timestamp::now());
+        let mut plan = decide(view, rollout, self.presence, Timestamp::now());
         let application = view.application.clone();
         self.writer.metrics.now(|gauges| gauges.summing_seconds = now.elapsed().as_secs_f64());
         let (scope, namespace) = (application.scope, application.namespace.clone().unwrap_or_default());
@@ -240,6 +244,12 @@ impl Controller {
             }
             // Busy until it is done below, so this is when it is looked at again.
             self.applications.mark_at(now + STUCK, &id);
+        }
+        if plan.status.is_some()
+            && let Err(due) = self.pace.admit(now, &id, plan.summary.wanted, plan.only_counts)
+        {
+            plan.status = None;
+            self.applications.mark_at(due, &id);
         }
         notes.retain(|note| self.limiter.admit(now, &id, note));
         if plan.finalizers.is_none() && plan.status.is_none() && notes.is_empty() && work.is_empty() {
