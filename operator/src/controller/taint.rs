@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::memory::{Memory, View};
-use super::projection::{Answer, Node, Outcome};
+use super::projection::{Answer, Application, Node, Outcome, Scope};
 use super::summarize::Presence;
 use super::text::Text;
 
@@ -33,8 +33,19 @@ pub struct Question<'a> {
     pub daemon_selected: bool,
     /// Whether the agent is there.
     pub agent: bool,
-    /// Applications that select it: whether each fails closed, and what the node answered.
-    pub applications: Vec<(bool, Option<&'a Answer>)>,
+    /// Applications that select it.
+    pub applications: Vec<Wanted<'a>>,
+}
+
+/// One application that a node is to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Whether it fails closed.
+    pub fails_closed: bool,
+    /// Whether its first revision is still going out: nodes that were not told it have nothing to run.
+    pub first_rollout: bool,
+    /// What the node answered.
+    pub answer: Option<&'a Answer>,
 }
 
 /// Decides about one node.
@@ -64,17 +75,25 @@ fn is_back(question: &Question<'_>) -> bool {
     if question.applications.is_empty() {
         return question.agent;
     }
-    question.applications.iter().all(|(closed, answer)| {
-        answer.is_some_and(|answer| {
+    question.applications.iter().all(|wanted| {
+        wanted.answer.is_some_and(|answer| {
             let fresh = answer.boot_id.as_deref().is_some_and(|answered| answered.eq_ignore_ascii_case(boot));
             let done = match answer.outcome {
                 Outcome::Success => true,
-                Outcome::Error => !closed,
-                Outcome::Pending | Outcome::Unloaded | Outcome::NotSelected => false,
+                Outcome::Error => !wanted.fails_closed,
+                // Waves, and people between them, may take days.
+                Outcome::Pending => wanted.first_rollout && answer.orders.revision.is_none(),
+                Outcome::Unloaded | Outcome::NotSelected => false,
             };
             fresh && done
         })
     })
+}
+
+/// Whether there is no revision yet that a new node is told at once.
+fn is_first_rollout(application: &Application) -> bool {
+    application.rollout.is_some()
+        && application.typed_status().rollout.is_some_and(|rollout| rollout.stable_revision.is_none())
 }
 
 /// Decides about all nodes that are not settled. `daemon_selected` says where the daemon is meant to run.
@@ -84,7 +103,10 @@ pub fn decide_all(
     presence: Presence,
     daemon_selected: impl Fn(&Node) -> bool,
 ) -> Vec<(Text, Decision)> {
-    let applications: Vec<View<'_>> = memory.applications().filter(|view| !view.application.going).collect();
+    // Nodes belong to the cluster. Were the word of a namespace enough, whoever may make an application there could keep
+    // every new node from all others.
+    let counts = |application: &Application| application.scope == Scope::Cluster && !application.going;
+    let applications: Vec<View<'_>> = memory.applications().filter(|view| counts(view.application)).collect();
     let unsettled =
         memory.nodes().filter(|(_, node)| node.tainted || node.ready_boot.as_ref() != Some(&node.boot_id));
     let mut unsettled = unsettled.peekable();
@@ -92,24 +114,26 @@ pub fn decide_all(
         return Vec::new();
     }
     let agents: HashSet<&str> = memory.agents().map(|node| &**node).collect();
-    let answers: Vec<HashMap<&str, &Answer>> = applications
-        .iter()
-        .map(|view| {
-            view.answers().filter(|answer| !answer.going).map(|answer| (&*answer.node, answer)).collect()
-        })
-        .collect();
+    let answers: Vec<HashMap<&str, &Answer>> = applications.iter().map(View::answer_of_each).collect();
+    let first_rollouts: Vec<bool> =
+        applications.iter().map(|view| is_first_rollout(view.application)).collect();
     let selects = |view: &View<'_>, node: &Node| {
         view.application.selector.as_ref().is_ok_and(|selector| selector.matches(|key| node.label(key)))
     };
     unsettled
         .map(|(name, node)| {
-            let selecting = applications.iter().zip(&answers).filter(|(view, _)| selects(view, node));
+            let all = applications.iter().zip(&answers).zip(&first_rollouts);
+            let selecting = all.filter(|((view, _), _)| selects(view, node));
             let question = Question {
                 node,
                 daemon_selected: daemon_selected(node),
                 agent: presence == Presence::Everywhere || agents.contains(&**name),
                 applications: selecting
-                    .map(|(view, answers)| (view.application.fails_closed, answers.get(&**name).copied()))
+                    .map(|((view, answers), first_rollout)| Wanted {
+                        fails_closed: view.application.fails_closed,
+                        first_rollout: *first_rollout,
+                        answer: answers.get(&**name).copied().filter(|answer| !answer.going),
+                    })
                     .collect(),
             };
             (name.clone(), decide(&question))
@@ -153,6 +177,8 @@ mod tests {
     }
 
     fn ask(node: &Node, agent: bool, applications: Vec<(bool, Option<&Answer>)>) -> Decision {
+        let wanted = |(fails_closed, answer)| Wanted { fails_closed, first_rollout: false, answer };
+        let applications = applications.into_iter().map(wanted).collect();
         decide(&Question { node, daemon_selected: true, agent, applications })
     }
 
@@ -177,6 +203,44 @@ mod tests {
     fn what_is_pending_keeps_the_taint() {
         let pending = answer("Pending", "boot-2");
         assert_eq!(ask(&node(None, true), true, vec![(false, Some(&pending))]), Decision::Leave);
+    }
+
+    #[test]
+    fn waiting_for_its_turn_in_a_first_rollout_is_an_answer() {
+        let ask = |answer: &Answer, first_rollout| {
+            let wanted = Wanted { fails_closed: true, first_rollout, answer: Some(answer) };
+            let node = node(None, true);
+            decide(&Question { node: &node, daemon_selected: true, agent: true, applications: vec![wanted] })
+        };
+        let mut waiting = answer("Pending", "boot-2");
+        assert_eq!(ask(&waiting, true), Decision::Settle);
+        // There is a revision that it is about to be told.
+        assert_eq!(ask(&waiting, false), Decision::Leave);
+        assert_eq!(ask(&answer("Pending", "boot-1"), true), Decision::Leave);
+        waiting.orders.revision = Some("r1".into());
+        assert_eq!(ask(&waiting, true), Decision::Leave);
+    }
+
+    #[test]
+    fn an_application_of_a_namespace_keeps_no_node_to_itself() {
+        use kube::runtime::watcher::Event;
+
+        use crate::controller::fixture::{agent, application, empty};
+        let decided = |scope| {
+            let mut memory = empty();
+            let spec = json!({ "nodeSelector": {}, "rollout": { "paused": true } });
+            memory.application(scope, Event::Apply(application("u", 1, spec)));
+            let node = json!({
+                "metadata": { "name": "n1" },
+                "spec": { "taints": [{ "key": "bpfman.io/not-ready", "effect": "NoSchedule" }] },
+                "status": { "nodeInfo": { "bootID": "b1" } }
+            });
+            memory.node(Event::Apply(serde_json::from_value(node).unwrap()));
+            memory.agent(Event::Apply(agent("n1", "True")));
+            decide_all(&memory, Presence::ByPod, |_| true)
+        };
+        assert_eq!(decided(Scope::Namespaced), [("n1".into(), Decision::Settle)]);
+        assert_eq!(decided(Scope::Cluster), []);
     }
 
     #[test]
