@@ -31,7 +31,11 @@ const WAITING: usize = 1024;
 /// # Errors
 /// No API server is configured, an image to deploy is missing, or an address cannot be listened on.
 pub async fn start(flags: Flags) -> anyhow::Result<()> {
-    let images = if flags.no_deploy { None } else { Some(Images::from_environment()?) };
+    let home = flags.namespace.clone();
+    let images = match flags.no_deploy {
+        true => None,
+        false => Some(Images { home: home.clone(), ..Images::from_environment()? }),
+    };
     let probes = serve::address(&flags.health_probe_bind_address).map_err(anyhow::Error::msg)?;
     let scrapes = serve::address(&flags.metrics_bind_address).map_err(anyhow::Error::msg)?;
     let mut config =
@@ -51,7 +55,8 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
     };
     let (tell, deployed) = watch::channel(Deployed::default());
     let (out, events) = mpsc::channel(WAITING);
-    watches::start(&client, &flags.namespace, deploy::AGENT_SELECTOR, &metrics, &out);
+    watches::start(&client, &metrics, &out);
+    tokio::spawn(watches::agents(client.clone(), home, deployed.clone(), metrics.clone(), out));
     let presence = if flags.assume_agents { Presence::Everywhere } else { Presence::ByPod };
     let writer = Writer {
         client: client.clone(),

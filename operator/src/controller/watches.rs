@@ -12,8 +12,10 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use super::deploy::{AGENT_SELECTOR, Deployed};
 use super::metrics::Metrics;
 use super::projection::Scope;
 use super::wire::{Wire, WireApplication, WireNode, WirePod, WireState};
@@ -64,14 +66,8 @@ pub fn state_resource(scope: Scope) -> ApiResource {
     })
 }
 
-/// Starts all watches; what they see comes out of one channel, in order for each kind.
-pub fn start(
-    client: &Client,
-    namespace: &str,
-    agent_selector: &str,
-    metrics: &Arc<Metrics>,
-    out: &Sender<Seen>,
-) {
+/// Starts all watches but that of agents; what they see comes out of one channel, in order for each kind.
+pub fn start(client: &Client, metrics: &Arc<Metrics>, out: &Sender<Seen>) {
     let core = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
     let everything = watcher::Config::default().page_size(PAGE);
     let spawn_all = |scope: Scope| {
@@ -86,9 +82,43 @@ pub fn start(
     spawn_all(Scope::Namespaced);
     let nodes = Api::all_with(client.clone(), &core("Node"));
     tokio::spawn(follow("nodes", nodes, everything.clone(), metrics.clone(), out.clone(), Seen::Node));
-    let pods = Api::namespaced_with(client.clone(), namespace, &core("Pod"));
-    let agents = everything.labels(agent_selector);
-    tokio::spawn(follow("agents", pods, agents, metrics.clone(), out.clone(), Seen::Agent));
+}
+
+/// Follows the pods of agents where they are deployed: in `home` until somebody says that they are elsewhere. Of agents
+/// that are deployed to another namespace, a list there replaces what was known.
+pub async fn agents(
+    client: Client,
+    home: String,
+    mut deployed: watch::Receiver<Deployed>,
+    metrics: Arc<Metrics>,
+    out: Sender<Seen>,
+) {
+    let core = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
+    let config = watcher::Config::default().page_size(PAGE).labels(AGENT_SELECTOR);
+    let mut place = place_of_agents(&home, &deployed.borrow_and_update());
+    loop {
+        let pods = Api::namespaced_with(client.clone(), &place, &core);
+        let moved = async {
+            loop {
+                if deployed.changed().await.is_err() {
+                    // Nobody deploys: they stay where they are.
+                    std::future::pending::<()>().await;
+                }
+                let now = place_of_agents(&home, &deployed.borrow_and_update());
+                if now != place {
+                    return now;
+                }
+            }
+        };
+        tokio::select! {
+            () = follow("agents", pods, config.clone(), metrics.clone(), out.clone(), Seen::Agent) => return,
+            now = moved => place = now,
+        }
+    }
+}
+
+fn place_of_agents(home: &str, deployed: &Deployed) -> String {
+    deployed.agents.clone().unwrap_or_else(|| home.to_owned())
 }
 
 /// Follows one kind until nobody listens any more.
@@ -139,4 +169,44 @@ async fn follow<Spec, Status>(
 /// How long to wait after failures in a row.
 fn back_off(failures: u32) -> Duration {
     Duration::from_millis(100 << failures.min(6)).min(Duration::from_secs(5))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Waits for a list of pods, and tells in which namespace.
+    async fn listed(asked: &mut mpsc::UnboundedReceiver<String>) -> String {
+        loop {
+            let path = asked.recv().await.unwrap();
+            if let Some(namespace) = path.strip_suffix("/pods") {
+                return namespace.rsplit('/').next().unwrap().to_owned();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn agents_are_looked_for_where_they_are_deployed() {
+        let (ask, mut asked) = mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            _ = ask.send(request.uri().path().to_owned());
+            let list = r#"{"metadata":{"resourceVersion":"1"},"items":[]}"#;
+            async move { Ok::<_, std::io::Error>(Response::new(Body::from(list.as_bytes().to_vec()))) }
+        });
+        let (tell, deployed) = watch::channel(Deployed::default());
+        let (out, mut seen) = mpsc::channel(64);
+        let client = Client::new(service, "default");
+        let following = tokio::spawn(agents(client, "home".into(), deployed, Arc::default(), out));
+        let drain = tokio::spawn(async move { while seen.recv().await.is_some() {} });
+        assert_eq!(listed(&mut asked).await, "home");
+        tell.send_replace(Deployed { taints: None, agents: Some("elsewhere".into()) });
+        while listed(&mut asked).await != "elsewhere" {}
+        following.abort();
+        drain.abort();
+    }
 }

@@ -27,6 +27,7 @@ pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
                 "metadata": { "labels": labels("bpfman-agent"), "annotations": restart_annotations(spec) },
                 "spec": {
                     "serviceAccountName": "bpfman-agent",
+                    "automountServiceAccountToken": false,
                     "priorityClassName": "system-node-critical",
                     "nodeSelector": node_selector(),
                     "tolerations": [{ "operator": "Exists" }],
@@ -39,11 +40,14 @@ pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
                         "seccompProfile": { "type": "RuntimeDefault" }
                     },
                     "containers": [container(spec, images)],
-                    "volumes": [{
-                        "name": "socket",
-                        // The daemon makes it; an agent that is first waits for it.
-                        "hostPath": { "path": "/run/bpfman-sock", "type": "DirectoryOrCreate" }
-                    }]
+                    "volumes": [
+                        {
+                            "name": "socket",
+                            // The daemon makes it; an agent that is first waits for it.
+                            "hostPath": { "path": "/run/bpfman-sock", "type": "DirectoryOrCreate" }
+                        },
+                        account()
+                    ]
                 }
             }
         }
@@ -60,10 +64,13 @@ fn container(spec: &ConfigSpec, images: &Images) -> Value {
         "name": "bpfman-agent",
         "image": spec.agent.image,
         "imagePullPolicy": images.pull_policy,
-        "args": ["agent", format!("--health-probe-bind-address=:{port}")],
+        "args": [
+            "agent",
+            format!("--health-probe-bind-address=:{port}"),
+            format!("--namespace={}", images.home)
+        ],
         "env": [
             field("KUBE_NODE_NAME", "spec.nodeName"),
-            field("POD_NAMESPACE", "metadata.namespace"),
             { "name": "BPFMAN_LOG", "value": spec.agent.log_level.as_deref().unwrap_or("info") }
         ],
         "securityContext": {
@@ -75,6 +82,28 @@ fn container(spec: &ConfigSpec, images: &Images) -> Value {
         "readinessProbe": probe("/readyz", 5),
         // Its memory is bounded by what is on its node: measured in docs/scale.md.
         "resources": { "requests": { "cpu": "10m", "memory": "25Mi" } },
-        "volumeMounts": [{ "name": "socket", "mountPath": "/run/bpfman-sock" }]
+        "volumeMounts": [
+            { "name": "socket", "mountPath": "/run/bpfman-sock" },
+            { "name": "account", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true }
+        ]
+    })
+}
+
+/// The pod's account, with a token that is bound to this pod, from which admission knows the agent's node. Servers before
+/// 1.21 would mount one that is bound to nothing, and is good for every node.
+fn account() -> Value {
+    let namespace = json!({ "apiVersion": "v1", "fieldPath": "metadata.namespace" });
+    json!({
+        "name": "account",
+        "projected": {
+            // The agent is not root; its files are.
+            "defaultMode": 0o444,
+            "sources": [
+                // As long as the kubelet asks for by itself; it renews it in time.
+                { "serviceAccountToken": { "path": "token", "expirationSeconds": 3607 } },
+                { "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
+                { "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": namespace }] } }
+            ]
+        }
     })
 }

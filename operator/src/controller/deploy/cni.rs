@@ -80,7 +80,12 @@ mod tests {
     use super::*;
 
     fn set(cni: Option<CniSpec>) -> Value {
-        let images = Images { daemon: "d".into(), agent: "a".into(), pull_policy: "Always".into() };
+        let images = Images {
+            daemon: "d".into(),
+            agent: "a".into(),
+            pull_policy: "Always".into(),
+            home: "bpfman".into(),
+        };
         daemon_set(&ConfigSpec { cni, ..ConfigSpec::default() }, &images)["spec"]["template"]["spec"].clone()
     }
 

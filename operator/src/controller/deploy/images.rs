@@ -1,8 +1,11 @@
-//! Which images are deployed, unless the `Config` object says otherwise.
+//! What the environment says of what is deployed: images, unless the `Config` object says otherwise, and where the
+//! operator itself is.
 
 use std::env;
 
 use thiserror::Error;
+
+use super::objects::NAMESPACE;
 
 /// What the environment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,9 @@ pub struct Images {
     pub agent: String,
     /// For all containers, from `BPFMAN_IMAGE_PULL_POLICY`.
     pub pull_policy: String,
+    /// The operator's own namespace, from `POD_NAMESPACE`: agents look there for revisions of cluster applications,
+    /// whatever namespace they are deployed to.
+    pub home: String,
 }
 
 /// An image that the environment does not name.
@@ -35,6 +41,7 @@ impl Images {
             daemon: get("BPFMAN_IMG").ok_or(MissingImage("BPFMAN_IMG"))?,
             agent: get("BPFMAN_AGENT_IMG").ok_or(MissingImage("BPFMAN_AGENT_IMG"))?,
             pull_policy: get("BPFMAN_IMAGE_PULL_POLICY").unwrap_or_else(|| "IfNotPresent".to_owned()),
+            home: get("POD_NAMESPACE").unwrap_or_else(|| NAMESPACE.to_owned()),
         })
     }
 }

@@ -24,6 +24,8 @@ use super::projection::Node;
 pub struct Deployed {
     /// Whether nodes are to keep pods away until their programs are back; absent: nobody said, leave taints alone.
     pub taints: Option<bool>,
+    /// The namespace of agents; absent: nobody said, they are where the operator is.
+    pub agents: Option<String>,
 }
 
 impl Deployed {

@@ -125,7 +125,12 @@ mod tests {
     use super::*;
 
     fn images() -> Images {
-        Images { daemon: "daemon:1".into(), agent: "agent:1".into(), pull_policy: "Always".into() }
+        Images {
+            daemon: "daemon:1".into(),
+            agent: "agent:1".into(),
+            pull_policy: "Always".into(),
+            home: "operators".into(),
+        }
     }
 
     fn config() -> Config {
@@ -162,6 +167,31 @@ mod tests {
         assert_eq!(context["readOnlyRootFilesystem"], true);
         assert_eq!(context["allowPrivilegeEscalation"], false);
         assert_eq!(agent["securityContext"]["runAsNonRoot"], true);
+    }
+
+    #[test]
+    fn the_token_of_an_agent_is_bound_to_its_pod() {
+        let objects = objects(&config(), &images());
+        let agent = &find(&objects, "bpfman-agent")["spec"]["template"]["spec"];
+        assert_eq!(agent["automountServiceAccountToken"], false);
+        let volumes = agent["volumes"].as_array().unwrap();
+        let account = volumes.iter().find(|volume| volume["name"] == "account").unwrap();
+        assert_eq!(account["projected"]["sources"][0]["serviceAccountToken"]["path"], "token");
+        let mounts = agent["containers"][0]["volumeMounts"].as_array().unwrap();
+        let path = "/var/run/secrets/kubernetes.io/serviceaccount";
+        assert!(mounts.iter().any(|mount| mount["name"] == "account" && mount["mountPath"] == path));
+    }
+
+    #[test]
+    fn agents_elsewhere_look_for_revisions_where_the_operator_is() {
+        let mut config = config();
+        config.spec.namespace = Some("elsewhere".into());
+        let objects = objects(&config, &images());
+        let agent = find(&objects, "bpfman-agent");
+        assert_eq!(agent["metadata"]["namespace"], "elsewhere");
+        let container = &agent["spec"]["template"]["spec"]["containers"][0];
+        let arguments = container["args"].as_array().unwrap();
+        assert!(arguments.contains(&json!("--namespace=operators")), "{arguments:?}");
     }
 
     #[test]

@@ -153,8 +153,11 @@ impl Deployer {
                 Some(config) => config.spec.node_taint,
                 None => deployed.taints.map(|_| false),
             };
-            let changed = deployed.taints != taints;
-            deployed.taints = taints;
+            // Those of a Config that is gone go with it; until then they are where they were.
+            let agents = asked.map(|config| namespace(&config.spec).to_owned()).or(deployed.agents.clone());
+            let now = Deployed { taints, agents };
+            let changed = *deployed != now;
+            *deployed = now;
             changed
         });
     }
