@@ -37,6 +37,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What a watch saw.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and few of either")]
 enum Seen {
     Config(Event<Config>),
     Object(usize, Event<DynamicObject>),
