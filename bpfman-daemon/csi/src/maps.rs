@@ -10,13 +10,15 @@ pub trait Maps: Send + Sync + 'static {
     /// Keeps a map alive.
     type Handle: Send;
 
-    /// Holds maps of an application by their names.
+    /// Holds maps of an application by their names, for a pod of a namespace: of its own namespace's application, or
+    /// of one of no namespace.
     ///
     /// # Errors
     /// It is not loaded, or has no such map.
     fn find(
         &self,
         application: &str,
+        namespace: Option<&str>,
         names: &[String],
     ) -> Result<Vec<NamedMap<Self::Handle>>, NamedMapsError>;
 
@@ -33,8 +35,13 @@ pub trait Maps: Send + Sync + 'static {
 impl<K: Kernel> Maps for Engine<K> {
     type Handle = K::Handle;
 
-    fn find(&self, application: &str, names: &[String]) -> Result<Vec<NamedMap<K::Handle>>, NamedMapsError> {
-        self.maps_by_name(application, names)
+    fn find(
+        &self,
+        application: &str,
+        namespace: Option<&str>,
+        names: &[String],
+    ) -> Result<Vec<NamedMap<K::Handle>>, NamedMapsError> {
+        self.maps_by_name(application, namespace, names)
     }
 
     fn pin(&self, map: &NamedMap<K::Handle>, path: &Path) -> Result<(), EngineError> {

@@ -54,7 +54,7 @@ impl<M: Maps> Node for NodeService<M> {
             let wanted = Publication::parse(&request)?;
             volumes.publish(&wanted)?;
             let maps = wanted.maps.join(",");
-            tracing::info!(volume = %wanted.volume, program = wanted.program, maps, read_only = wanted.read_only, group = wanted.group, "published");
+            tracing::info!(volume = %wanted.volume, program = wanted.program, namespace = wanted.namespace, maps, read_only = wanted.read_only, group = wanted.group, "published");
             Ok(())
         })
         .await?;

@@ -18,6 +18,9 @@ const MAPS: &str = "csi.bpfman.io/maps";
 const OURS: &str = "csi.bpfman.io/";
 /// The kubelet says with it whether the volume lives as long as its pod.
 const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
+/// The kubelet says with it which namespace the pod is in, where the CSIDriver object has `podInfoOnMount`. A pod cannot
+/// write it by itself: the kubelet's own pairs take the place of the pod's.
+const NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
 /// Longest name in a bpffs.
 const LONGEST_NAME: usize = 255;
 /// Most maps of one volume.
@@ -59,6 +62,8 @@ pub struct Publication {
     pub target: PathBuf,
     /// The application.
     pub program: String,
+    /// The pod's namespace, where the kubelet tells it.
+    pub namespace: Option<String>,
     /// Its maps, as asked for.
     pub maps: Vec<String>,
     /// Nobody may change the maps through it.
@@ -98,6 +103,7 @@ impl Publication {
             volume,
             target,
             program: program.to_owned(),
+            namespace: context.get(NAMESPACE).filter(|name| !name.is_empty()).cloned(),
             maps: maps(context.get(MAPS).map_or("", String::as_str))?,
             read_only: request.readonly,
             group,

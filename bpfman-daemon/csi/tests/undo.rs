@@ -70,7 +70,12 @@ impl Mounts for Failing {
 impl Maps for Failing {
     type Handle = OwnedFd;
 
-    fn find(&self, _: &str, names: &[String]) -> Result<Vec<NamedMap<OwnedFd>>, NamedMapsError> {
+    fn find(
+        &self,
+        _: &str,
+        _: Option<&str>,
+        names: &[String],
+    ) -> Result<Vec<NamedMap<OwnedFd>>, NamedMapsError> {
         let spec = MapSpec {
             name: "counts".to_owned(),
             map_type: 2, // an array
@@ -130,6 +135,7 @@ impl Machine {
             volume: VolumeId::parse(&format!("undo-{}", std::process::id())).unwrap(),
             target: folder.path().canonicalize().unwrap().join("pod/mount"),
             program: "counter".to_owned(),
+            namespace: None,
             maps: vec!["a".to_owned(), "b".to_owned()],
             read_only: true,
             group: 42,

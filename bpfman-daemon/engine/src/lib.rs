@@ -96,7 +96,7 @@ pub use held_network::HookChanges;
 pub use interfaces::FollowReport;
 pub use list_hooks::HookSummary;
 pub use load::LoadOutcome;
-pub use named_maps::{NamedMap, NamedMapsError, PROGRAM_NAME_KEY};
+pub use named_maps::{NamedMap, NamedMapsError, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY};
 pub use network::{NetworkFollower, NetworkState};
 pub use order_move::OrderReport;
 pub use records::SCHEMA;

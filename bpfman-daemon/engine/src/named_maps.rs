@@ -12,6 +12,12 @@ use crate::{Engine, EngineError};
 /// Metadata key of the name that an application's object has in Kubernetes.
 pub const PROGRAM_NAME_KEY: &str = "bpfman.io/ProgramName";
 
+/// Metadata key of the namespace that the application's object is in. Those of cluster applications have none.
+pub const PROGRAM_NAMESPACE_KEY: &str = "bpfman.io/ProgramNamespace";
+
+/// Metadata key that all programs of applications have: the uid of the object that they are loaded for.
+const OWNER_KEY: &str = "bpfman.io/uuid";
+
 /// A map that is held.
 #[derive(Debug)]
 pub struct NamedMap<H> {
@@ -28,10 +34,12 @@ pub struct NamedMap<H> {
 #[non_exhaustive]
 pub enum NamedMapsError {
     /// No program has the name.
-    #[error("no program of \"{application}\" is loaded on this node")]
+    #[error("no program of \"{application}\" is loaded on this node{}", for_pods(namespace.as_deref()))]
     NotLoaded {
         /// As asked for.
         application: String,
+        /// Of the pod that asks.
+        namespace: Option<String>,
     },
     /// Programs have the name, and none of them is in the kernel.
     #[error("the programs of \"{application}\" are known on this node, but the kernel does not run them")]
@@ -54,8 +62,40 @@ pub enum NamedMapsError {
     Engine(#[from] EngineError),
 }
 
+fn for_pods(namespace: Option<&str>) -> String {
+    namespace.map_or_else(String::new, |namespace| {
+        format!(" by an application of namespace \"{namespace}\" or by a cluster application")
+    })
+}
+
+/// Whose programs a pod gets: the first of these that has the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    /// An application of the pod's own namespace.
+    OwnNamespace,
+    /// A cluster application: who may make one may do anything on the node.
+    Cluster,
+    /// Loaded by root of the node, without an application.
+    Node,
+}
+
+impl Source {
+    /// `None` for programs of another namespace: they are nobody else's, whatever they are called.
+    fn of(program: &ProgramRecord, namespace: Option<&str>) -> Option<Self> {
+        match program.metadata.get(PROGRAM_NAMESPACE_KEY) {
+            Some(other) => (Some(other.as_str()) == namespace).then_some(Self::OwnNamespace),
+            None if program.metadata.contains_key(OWNER_KEY) => Some(Self::Cluster),
+            None => Some(Self::Node),
+        }
+    }
+}
+
 impl<K: Kernel> Engine<K> {
-    /// Holds maps of an application. Programs of one load share all maps of their object, so any of them will do; where
+    /// Holds maps of an application, for a pod of a namespace. The application of that namespace comes first, then the
+    /// cluster application of that name, then programs that were loaded without an application. Those of other
+    /// namespaces are never given out; without a namespace those of no namespace are.
+    ///
+    /// Programs of one load share all maps of their object, so any of them will do; where
     /// loads differ, each map is that of the program with the lowest id that has it. Only programs that the kernel runs
     /// count, and only maps that are pinned for applications: global variables are not.
     ///
@@ -64,9 +104,10 @@ impl<K: Kernel> Engine<K> {
     pub fn maps_by_name(
         &self,
         application: &str,
+        namespace: Option<&str>,
         names: &[String],
     ) -> Result<Vec<NamedMap<K::Handle>>, NamedMapsError> {
-        let programs = self.programs_of(application)?;
+        let programs = self.programs_of(application, namespace)?;
         let public = || programs.iter().flat_map(|program| program.maps.iter().filter(|map| map.public));
         let mut held = Vec::with_capacity(names.len());
         for name in names {
@@ -101,18 +142,29 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Programs of an application that the kernel runs, by id.
-    fn programs_of(&self, application: &str) -> Result<Vec<Arc<ProgramRecord>>, NamedMapsError> {
+    fn programs_of(
+        &self,
+        application: &str,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Arc<ProgramRecord>>, NamedMapsError> {
         let mut known: Vec<Arc<ProgramRecord>> = {
             let state = self.state();
             let named = |program: &&Arc<ProgramRecord>| {
                 program.metadata.get(PROGRAM_NAME_KEY).is_some_and(|name| name == application)
             };
-            let all = state.programs.values().filter(named);
-            all.filter(|program| !state.lost.contains(&program.uid)).cloned().collect()
+            let all = || state.programs.values().filter(named);
+            // Also lost programs decide: who has the name does not change while its programs cannot be loaded.
+            let source = all().filter_map(|program| Source::of(program, namespace)).min();
+            let from =
+                |program: &&Arc<ProgramRecord>| source.is_some() && Source::of(program, namespace) == source;
+            if !all().any(|program| from(&program)) {
+                return Err(NamedMapsError::NotLoaded {
+                    application: application.to_owned(),
+                    namespace: namespace.map(str::to_owned),
+                });
+            }
+            all().filter(from).filter(|program| !state.lost.contains(&program.uid)).cloned().collect()
         };
-        if known.is_empty() {
-            return Err(NamedMapsError::NotLoaded { application: application.to_owned() });
-        }
         known.sort_unstable_by_key(|program| program.id);
         let mut running = Vec::with_capacity(known.len());
         for program in known {

@@ -9,6 +9,9 @@ use sha2::{Digest as _, Sha256};
 pub const UUID_KEY: &str = "bpfman.io/uuid";
 /// Metadata key of the application's name: the CSI driver looks for it.
 pub const PROGRAM_NAME_KEY: &str = "bpfman.io/ProgramName";
+/// Metadata key of the application's namespace. Programs of cluster applications have none; the CSI driver gives the
+/// maps of a namespaced application to pods of its namespace alone.
+pub const PROGRAM_NAMESPACE_KEY: &str = "bpfman.io/ProgramNamespace";
 /// Metadata key of the hash over what makes another version.
 pub const CONTENT_KEY: &str = "bpfman.io/content";
 /// Metadata key of a link's identity among those of its program.
@@ -16,7 +19,8 @@ pub const LINK_KEY: &str = "bpfman.io/link";
 
 /// Hash over bytecode, pull policy, globals, and the programs with their types and what they need when loaded.
 ///
-/// Not over credentials and metadata, and not over the order of the list: the same programs in another order are the
+/// Also over the namespace of a namespaced application: a version that was loaded without it is loaded again with it.
+/// Not over credentials and other metadata, and not over the order of the list: the same programs in another order are the
 /// same version.
 #[must_use]
 pub fn content(request: &LoadRequest) -> String {
@@ -58,6 +62,10 @@ pub fn content(request: &LoadRequest) -> String {
             }
             .as_bytes(),
         );
+    }
+    if let Some(namespace) = request.metadata.get(PROGRAM_NAMESPACE_KEY) {
+        part(b"namespace");
+        part(namespace.as_bytes());
     }
     hexadecimal(&hash.finalize()[..16])
 }

@@ -19,7 +19,7 @@ use bpfman_proto::v1::bytecode_location::Location;
 use bpfman_proto::{APPLICATION_KEY_NEWER, v1};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::content::{CONTENT_KEY, PROGRAM_NAME_KEY, UUID_KEY, content};
+use crate::content::{CONTENT_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, UUID_KEY, content};
 use crate::desired::{Desired, Link, Load, Owner, Program};
 use crate::facts::{Container, Facts, Pod};
 use crate::interfaces::{Point, Rooms, points};
@@ -56,15 +56,18 @@ pub fn desired(owner: &Owner, spec: &Spec, facts: &Facts) -> Desired {
         }
     };
     let mut request = request(spec.common(), info);
+    // Only where it matters: a cluster application gives its maps to pods of all namespaces.
+    if let (Spec::Namespaced(_), Some(namespace)) = (spec, &owner.namespace) {
+        request.metadata.insert(PROGRAM_NAMESPACE_KEY.to_owned(), namespace.clone());
+    }
     let content = content(&request);
-    request.metadata = [
+    let pairs = [
         (UUID_KEY, owner.uid.as_str()),
         (PROGRAM_NAME_KEY, owner.name.as_str()),
         (APPLICATION_KEY_NEWER, owner.name.as_str()),
         (CONTENT_KEY, content.as_str()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into();
+    ];
+    request.metadata.extend(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
     let pull_policy = match request.bytecode.as_ref().and_then(|bytecode| bytecode.location.as_ref()) {
         Some(Location::Image(image)) => image.image_pull_policy,
         _ => 0,

@@ -237,6 +237,23 @@ fn the_load_names_owner_application_and_content_and_no_secret() {
 }
 
 #[test]
+fn only_programs_of_a_namespaced_application_name_its_namespace() {
+    let machine = machine();
+    let with = |namespace: Option<&str>, spec: &Spec| {
+        let owner = Owner { namespace: namespace.map(str::to_owned), ..owner() };
+        desired(&owner, spec, &machine).load.unwrap()
+    };
+    let namespaced = namespaced("[{name: count, type: XDP, xdp: {}}]");
+    let shop = with(Some("shop"), &namespaced);
+    assert_eq!(shop.request.metadata["bpfman.io/ProgramNamespace"], "shop");
+    // What was loaded before there was this key is loaded again, with it.
+    assert_ne!(shop.content, with(None, &namespaced).content);
+    assert_ne!(shop.content, with(Some("bank"), &namespaced).content);
+    let cluster = with(None, &cluster("[{name: count, type: XDP, xdp: {}}]"));
+    assert!(!cluster.request.metadata.contains_key("bpfman.io/ProgramNamespace"));
+}
+
+#[test]
 fn whatever_makes_another_version_makes_another_content_and_nothing_else_does() {
     let programs = "[{name: count, type: XDP, xdp: {}}, {name: shape, type: TC, tc: {}}]";
     let content = |spec: &Spec| desired(&owner(), spec, &machine()).load.unwrap().content;

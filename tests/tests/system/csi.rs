@@ -89,6 +89,44 @@ fn any_program_of_a_load_gives_the_maps_and_the_lowest_of_several_loads_wins() {
 }
 
 #[test]
+fn a_pod_gets_the_maps_of_its_own_namespace_or_of_none_and_never_those_of_another() {
+    let node = Node::new();
+    let named = ("bpfman.io/ProgramName", APPLICATION);
+    let publish = |pod: &str, namespace: Option<&str>| {
+        let mut request = node.request(pod, "hits");
+        let key = "csi.storage.k8s.io/pod.namespace";
+        request.volume_context.remove(key);
+        request.volume_context.extend(namespace.map(|namespace| (key.to_owned(), namespace.to_owned())));
+        node.csi().publish(request).map(|()| node.map_id(pod, "hits"))
+    };
+    // The tenant was first, so its programs have the lowest ids.
+    let tenant = node.load_with(&[
+        named,
+        ("bpfman.io/uuid", "uid-of-the-tenant"),
+        ("bpfman.io/ProgramNamespace", "tenant"),
+    ]);
+    for (pod, namespace) in [("other-early", Some("bank")), ("unnamed-early", None)] {
+        let refused = publish(pod, namespace).unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+        assert!(
+            refused.message().contains("no program of \"counter\" is loaded on this node"),
+            "{refused:?}"
+        );
+        node.assert_absent(pod);
+    }
+    let by_hand = node.load_with(&[named]);
+    assert_eq!(publish("by-hand", Some("bank")).unwrap(), map_of(&by_hand, "hits"));
+    let cluster = node.load_with(&[named, ("bpfman.io/uuid", "uid-of-the-cluster")]);
+    assert_eq!(publish("own", Some("tenant")).unwrap(), map_of(&tenant, "hits"));
+    assert_eq!(publish("other", Some("bank")).unwrap(), map_of(&cluster, "hits"));
+    assert_eq!(
+        publish("unnamed", None).unwrap(),
+        map_of(&cluster, "hits"),
+        "a kubelet that tells no namespace"
+    );
+}
+
+#[test]
 fn the_same_volume_again_is_fine_and_another_one_under_its_name_is_not() {
     let node = Node::new();
     let _program = node.load(APPLICATION);

@@ -50,8 +50,13 @@ impl Node {
 
     /// Loads the programs of an application: `xdp_member` with the maps `hits` and `trail`.
     pub fn load(&self, application: &str) -> Program {
+        self.load_with(&[("bpfman.io/ProgramName", application)])
+    }
+
+    /// Loads the same program with this metadata.
+    pub fn load_with(&self, metadata: &[(&str, &str)]) -> Program {
         let mut request = load(&compile::object("chain"), &[("xdp_member", Type::Xdp)]);
-        request.metadata = pairs(&[("bpfman.io/ProgramName", application)]);
+        request.metadata = pairs(metadata);
         Program::of(&self.daemon.wire().load(request).unwrap().programs[0])
     }
 
