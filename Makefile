@@ -60,7 +60,7 @@ test-kube-node: ## a real node with our packaged images, from manifest to map in
 	@packaging/install-deps test
 	@tests/kube/build
 	@packaging/containers/build -d -p bpfman.test -t test
-	BPFMAN_IMAGES=$(CURDIR)/target/images cargo nextest run --locked -p bpfman-cluster-tests --test node
+	BPFMAN_IMAGES=$(CURDIR)/target/images cargo nextest run --workspace --locked -E 'package(bpfman-cluster-tests) & binary(node)'
 
 images-oci: ## the daemon and the operator as container images: target/images (PREFIX=… TAG=…)
 	@packaging/containers/build $(if $(PREFIX),-p $(PREFIX)) $(if $(TAG),-t $(TAG))
