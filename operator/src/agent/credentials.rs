@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use bpfman_application::bytecode::{ByteCodeImage, ImagePullPolicy};
+use bpfman_application::bytecode::{ByteCodeImage, ImagePullPolicy, ImagePullSecret};
 use bpfman_application::spec::Spec;
 use bpfman_application::state::node::Failure;
 use bpfman_apply::credentials::Credentials;
@@ -71,15 +71,21 @@ pub async fn authorize(
     if !ask {
         return Ok(Ok(Authorized { desired, credentials: None }));
     }
-    Ok(user(shared, image).await.map(|credentials| Authorized { desired, credentials }))
+    let own = desired.owner.namespace.clone();
+    Ok(user(shared, own.as_deref(), image).await.map(|credentials| Authorized { desired, credentials }))
 }
 
-/// The user that the named secret has for the image.
+/// The user that the named secret has for the image. `own`: the namespace of a namespaced application.
 ///
 /// # Errors
 /// Why there is none, though a secret is named.
-pub async fn user(shared: &Shared, image: &ByteCodeImage) -> Result<Option<Credentials>, Failure> {
+pub async fn user(
+    shared: &Shared,
+    own: Option<&str>,
+    image: &ByteCodeImage,
+) -> Result<Option<Credentials>, Failure> {
     let Some(named) = &image.image_pull_secret else { return Ok(None) };
+    may_name(own, named)?;
     let failure = |why: String, hint: &str| Failure {
         reason: "pull-secret".to_owned(),
         program: String::new(),
@@ -100,6 +106,24 @@ pub async fn user(shared: &Shared, image: &ByteCodeImage) -> Result<Option<Crede
         .map_err(|error| failure(error.to_string(), "make it with `kubectl create secret docker-registry`"))
 }
 
+/// Whether an application may have this secret read. The agent may read secrets that the application's author may not:
+/// one of another namespace would lend that namespace's user of the registry to the author. Admission refuses such an
+/// application too, where it is on.
+fn may_name(own: Option<&str>, named: &ImagePullSecret) -> Result<(), Failure> {
+    match own {
+        Some(own) if own != named.namespace => Err(Failure {
+            reason: "pull-secret".to_owned(),
+            program: String::new(),
+            message: format!(
+                "pull secret {}/{}: a BpfApplication of namespace {own} may name secrets of {own} alone",
+                named.namespace, named.name
+            ),
+            hint: format!("make the secret in namespace {own}, and name that one"),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Has the daemon take the image that it has. The version that is wanted stays the same one.
 fn quiet(desired: &mut Desired) {
     let bytecode = desired.load.as_mut().and_then(|load| load.request.bytecode.as_mut());
@@ -107,5 +131,20 @@ fn quiet(desired: &mut Desired) {
         && image.image_pull_policy == 0
     {
         image.image_pull_policy = IF_NOT_PRESENT;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespaced_application_may_name_secrets_of_its_own_namespace_alone() {
+        let named = ImagePullSecret { name: "pull".to_owned(), namespace: "bank".to_owned() };
+        assert_eq!(may_name(None, &named), Ok(()), "a cluster application");
+        assert_eq!(may_name(Some("bank"), &named), Ok(()));
+        let refused = may_name(Some("shop"), &named).map_err(|refused| refused.message);
+        let says = "pull secret bank/pull: a BpfApplication of namespace shop may name secrets of shop alone";
+        assert_eq!(refused, Err(says.to_owned()));
     }
 }

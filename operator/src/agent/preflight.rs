@@ -76,7 +76,7 @@ async fn try_out(
     let facts = facts::gather(shared, &application.key, spec).await?;
     let desired = plan::desired(&owner(state), spec, &facts);
     let credentials = match &spec.common().byte_code.image {
-        Some(image) => match user(shared, image).await {
+        Some(image) => match user(shared, application.key.namespace.as_deref(), image).await {
             Ok(credentials) => credentials,
             Err(failure) => return Ok(Err(failure)),
         },
