@@ -55,6 +55,12 @@ impl Refusal {
         matches!(self, Self::Absent | Self::Said { code: Code::Unimplemented, .. })
     }
 
+    /// Whether it says that it cannot do what the request says, however often it is asked.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Said { code: Code::InvalidArgument, .. })
+    }
+
     /// Whether it says that the thing is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

@@ -10,6 +10,7 @@ use crate::daemon::Daemon;
 use crate::desired::{LinkKey, Load, Owner};
 use crate::failure::{Refusal, Unreachable, refusal};
 use crate::place::Place;
+use crate::step::OK;
 
 /// All programs of one owner, in the order they were loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +35,8 @@ pub struct ObservedProgram {
     pub digest: String,
     /// sha256 of the object file.
     pub object_sha256: String,
+    /// The kernel has it. Not so for what the kernel refused after a reboot: the daemon has the record alone.
+    pub runs: bool,
     pub links: Vec<ObservedLink>,
 }
 
@@ -52,11 +55,12 @@ pub struct ObservedLink {
 }
 
 impl ObservedProgram {
-    /// Whether it is the version that is wanted. `digest` is what the image's tag stands for now, where it was asked.
+    /// Whether it is the version that is wanted, and runs. `digest` is what the image's tag stands for now, where it was asked.
     pub fn is_current(&self, load: &Load, digest: Option<&str>) -> bool {
         let pinned =
             || is_pinned_form(&load.request, load.pull_policy, &self.content, (&self.image, &self.digest));
-        (self.content == load.content || pinned())
+        self.runs
+            && (self.content == load.content || pinned())
             && digest.is_none_or(|digest| digest == self.digest)
             && load.object_sha256.as_ref().is_none_or(|sha256| *sha256 == self.object_sha256)
     }
@@ -130,6 +134,7 @@ fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> Observed {
                 },
                 digest: program.image_digest,
                 object_sha256: program.bytecode_sha256,
+                runs: program.state == OK,
                 links: of(kernel.id).collect(),
             })
         })

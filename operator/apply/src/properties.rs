@@ -110,6 +110,11 @@ impl Model {
         };
         let digest = self.digest.clone();
         if let Some(step) = load_step(load, &self.seen, Some(&digest)) {
+            if let Step::Replace { old, .. } = &step {
+                let runs =
+                    |id: &u32| self.seen.programs.iter().any(|program| program.id == *id && program.runs);
+                assert!(old.iter().all(runs), "the daemon refuses to replace what does not run");
+            }
             let old: BTreeSet<u32> = match &step {
                 Step::Replace { old, .. } => old.iter().copied().collect(),
                 _ => BTreeSet::new(),
@@ -142,6 +147,7 @@ impl Model {
                 image: String::new(),
                 digest: self.digest.clone(),
                 object_sha256: load.object_sha256.clone().unwrap_or_default(),
+                runs: true,
                 links,
             });
         }
@@ -156,6 +162,8 @@ impl Model {
             self.calls.push(step.clone());
             match step {
                 Step::Attach { program, key } => {
+                    let lost = self.seen.programs.iter().find(|program| !program.runs);
+                    assert_eq!(lost, None, "the daemon changes no chain with a member that is lost");
                     let wanted = load.programs.iter().find(|one| one.name == *program).unwrap();
                     let link = &wanted.links[key];
                     let id = self.number();
@@ -214,6 +222,18 @@ impl Model {
         self.seen.programs.iter().flat_map(of).collect()
     }
 
+    /// As after a boot into another kernel, which refuses some programs: the daemon has their records alone.
+    fn boot(&mut self, which: u64) {
+        for (at, program) in self.seen.programs.iter_mut().enumerate() {
+            if which >> (at % 64) & 1 == 1 {
+                program.runs = false;
+                for link in &mut program.links {
+                    link.state = "missing: its program is not loaded".to_owned();
+                }
+            }
+        }
+    }
+
     /// As if calls had been lost: some programs and links are gone.
     fn lose(&mut self, which: u64) {
         let mut at = 0;
@@ -269,6 +289,44 @@ proptest! {
             prop_assert_eq!(&model.calls, &[]);
             prop_assert_eq!(steps(&desired, &model.seen, Some(&model.digest)), []);
         }
+    }
+
+    #[test]
+    fn what_a_boot_lost_is_loaded_again_or_in_its_new_version_and_the_rest_of_it_goes(
+        first in wanted(), then in prop::option::of(wanted()), lost in any::<u64>(), replaces in any::<bool>(),
+    ) {
+        let mut model = Model::default();
+        model.reconcile(&first, replaces);
+        model.boot(lost);
+        let then = then.unwrap_or(first);
+        model.reconcile(&then, replaces);
+        prop_assert_eq!(model.running(), wants(&then));
+        prop_assert!(model.seen.programs.iter().all(|program| program.runs), "{:?}", model.seen);
+        let links = model.seen.programs.iter().flat_map(|program| &program.links);
+        prop_assert!(links.into_iter().all(|link| link.state == "ok"), "{:?}", model.seen);
+        prop_assert_eq!(steps(&then, &model.seen, Some(&model.digest)), []);
+    }
+
+    #[test]
+    fn programs_of_another_agent_run_until_the_new_ones_are_attached(wanted in wanted()) {
+        let mut model = Model::default();
+        model.reconcile(&wanted, true);
+        for program in &mut model.seen.programs {
+            // It writes no content, and no keys by which attachments are found.
+            program.content.clear();
+            program.links.clear();
+        }
+        let steps = steps(&wanted, &model.seen, Some(&model.digest));
+        let replaced = steps.iter().any(|step| matches!(step, Step::Replace { .. }));
+        prop_assert!(!replaced, "attachments without a key would stay beside the new ones");
+        let end = steps.iter().position(|step| matches!(step, Step::Unload { .. }));
+        let last = steps.iter().rposition(|step| matches!(step, Step::Attach { .. } | Step::Load { .. }));
+        if let (Some(end), Some(last)) = (end, last) {
+            prop_assert!(last < end, "{:?}", steps);
+        }
+        model.reconcile(&wanted, true);
+        prop_assert_eq!(model.running(), self::wants(&wanted));
+        prop_assert_eq!(model.seen.programs.len(), wanted.load.map_or(0, |load| load.programs.len()));
     }
 
     #[test]

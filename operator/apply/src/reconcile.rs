@@ -86,11 +86,14 @@ pub async fn reconcile(
 /// The new version cannot be loaded. Where to attach follows the spec, what runs is the older version: a pod that comes
 /// meanwhile is not without its programs.
 async fn older(mut run: Run<'_>, load: &Load, now: &Observed) -> Result<Report, Unreachable> {
-    if now.programs.is_empty() {
+    if !now.programs.iter().any(|program| program.runs) {
         return Ok(result::installed(load, &Default::default(), run.came, LoadOutcome::Failed));
     }
-    let versions = newest(load, now);
-    let steps = link_steps(load, &versions, now, false);
+    // Nothing can be attached of what does not run.
+    let programs = now.programs.iter().filter(|program| program.runs).cloned().collect();
+    let now = Observed { programs };
+    let versions = newest(load, &now);
+    let steps = link_steps(load, &versions, &now, false);
     run.steps(load, &versions, &steps).await?;
     Ok(result::installed(load, &versions, run.came, LoadOutcome::OlderRuns))
 }

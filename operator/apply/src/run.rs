@@ -88,7 +88,8 @@ impl Run<'_> {
     ///
     /// Maps go on where they fit. Where they do not, the new version begins with empty ones: an application is declared
     /// without its maps, so an edit must not be stuck on them. A daemon that cannot replace a load loads the new one
-    /// beside the old, which the steps after this attach and unload.
+    /// beside the old, which the steps after this attach and unload. So does one that cannot tell which program takes the
+    /// place of which: of what an interrupted call left, programs may be of several loads, or two of one name.
     pub async fn replace(
         &mut self,
         load: &Load,
@@ -123,7 +124,8 @@ impl Run<'_> {
                 self.came.done.push(format!("replaced {}: {why}", names(load)));
                 Ok(true)
             }
-            Err(refusal) if refusal.is_unimplemented() => self.load(load, with).await,
+            // What is wrong with the new version itself, its load says again.
+            Err(refusal) if refusal.is_unimplemented() || refusal.is_invalid() => self.load(load, with).await,
             Err(refusal) => {
                 self.came.failed("", refusal.failure());
                 Ok(false)

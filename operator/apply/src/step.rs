@@ -99,20 +99,20 @@ pub fn steps(desired: &Desired, seen: &Observed, digest: Option<&str>) -> Vec<St
         return Vec::new();
     }
     let Some(load) = &desired.load else {
-        return unload(seen.programs.iter().rev());
+        return seen.programs.iter().rev().map(unload).collect();
     };
     let Some(first) = load_step(load, seen, digest) else {
         return link_steps(load, &current(load, seen, digest), seen, true);
     };
     let after = after(load, seen, &first);
     let rest = link_steps(load, &newest(load, &after), &after, false);
-    // What is left of still other versions goes at the end.
+    // What is left of still other versions goes at the end, what of it does not run at the beginning.
     let replaced = match &first {
         Step::Replace { old, .. } => old.iter().copied().collect(),
         _ => BTreeSet::new(),
     };
-    let left = unload(seen.programs.iter().filter(|program| !replaced.contains(&program.id)));
-    [first].into_iter().chain(rest).chain(left).collect()
+    let (left, lost) = unload_all(seen.programs.iter().filter(|program| !replaced.contains(&program.id)));
+    [first].into_iter().chain(lost).chain(rest).chain(left).collect()
 }
 
 /// The step that brings the wanted version to run; none if it does.
@@ -121,7 +121,10 @@ pub fn load_step(load: &Load, seen: &Observed, digest: Option<&str>) -> Option<S
         return None;
     }
     let latest = latest(&seen.programs);
-    if latest.is_empty() {
+    // What does not run cannot be replaced. Of what another agent loaded the attachments have no keys, so they would stay
+    // beside the new ones. In both cases the new version comes beside it, and what is left is unloaded afterwards.
+    let replaceable = |program: &&ObservedProgram| program.runs && !program.content.is_empty();
+    if latest.is_empty() || !latest.values().all(replaceable) {
         return Some(Step::Load {
             programs: load.programs.iter().map(|program| program.name.clone()).collect(),
         });
@@ -194,7 +197,8 @@ fn after(load: &Load, seen: &Observed, step: &Step) -> Observed {
 }
 
 /// The steps for attachments: new ones first, then changes, then what is not wanted any more. With `sweep`, programs
-/// that are not among `versions` are unloaded at the end.
+/// that are not among `versions` are unloaded at the end; those of them that do not run at the beginning: the daemon
+/// changes no chain while one of its members cannot be loaded.
 pub fn link_steps(
     load: &Load,
     versions: &BTreeMap<String, &ObservedProgram>,
@@ -233,11 +237,19 @@ pub fn link_steps(
     }
     let used: BTreeSet<u32> = versions.values().map(|program| program.id).collect();
     let left = seen.programs.iter().filter(|program| sweep && !used.contains(&program.id));
-    [attach, update, detach, unload(left)].concat()
+    let (left, lost) = unload_all(left);
+    [lost, attach, update, detach, left].concat()
 }
 
-fn unload<'a>(programs: impl Iterator<Item = &'a ObservedProgram>) -> Vec<Step> {
-    programs.map(|program| Step::Unload { program: program.name.clone(), id: program.id }).collect()
+fn unload(program: &ObservedProgram) -> Step {
+    Step::Unload { program: program.name.clone(), id: program.id }
+}
+
+/// The steps for programs that run, and those for programs that do not.
+fn unload_all<'a>(programs: impl Iterator<Item = &'a ObservedProgram>) -> (Vec<Step>, Vec<Step>) {
+    let (run, lost): (Vec<_>, Vec<_>) = programs.partition(|program| program.runs);
+    let steps = |programs: Vec<&ObservedProgram>| programs.into_iter().map(unload).collect();
+    (steps(run), steps(lost))
 }
 
 /// How a link differs from what is wanted.
@@ -260,7 +272,7 @@ fn compare(link: &ObservedLink, wanted: &Link) -> Difference {
     link.place.change(link.id, &wanted.attach, &place).map_or(Difference::None, Difference::Place)
 }
 
-/// The daemon's word for a link that is as it was asked for.
+/// The daemon's word for a link or a program that is as it was asked for.
 pub const OK: &str = "ok";
 
 fn netns(attach: &AttachInfo) -> Option<String> {
