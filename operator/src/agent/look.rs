@@ -14,12 +14,12 @@ use super::application::Application;
 use super::backoff::jittered;
 use super::bring::{Brought, bring};
 use super::composition;
-use super::key::{ApplicationKey, state_name};
+use super::key::ApplicationKey;
 use super::part::{Part, part};
 use super::preflight::{self, Answer};
 use super::removal::{Why, remove};
 use super::soak;
-use super::state::StateObject;
+use super::state::{StateObject, own};
 use super::status::{About, Outcome, composition as shared_hooks, failure, status};
 use super::tell::{Told, tell};
 
@@ -96,14 +96,17 @@ fn known(shared: &Shared, key: &ApplicationKey) -> Known {
 
 async fn whole(shared: &Shared, key: &ApplicationKey) -> Result<Ended, Stop> {
     let Known { application, states, node_is_there } = known(shared, key);
-    let mine = application.as_ref().map(|one| state_name(&key.name, &one.uid, &shared.node));
+    let mine = application.as_ref().and_then(|one| own(&states, one, &shared.node)).cloned();
     let (current, old): (Vec<_>, Vec<_>) =
-        states.into_iter().partition(|state| Some(&state.name) == mine.as_ref());
+        states.into_iter().partition(|state| mine.as_ref().is_some_and(|mine| mine.name == state.name));
     for state in old {
         if application.is_none() && !state.deleted && still_there(shared, key, &state).await? {
             return Ok(Ended::Later(Duration::from_secs(1)));
         }
-        let ended = remove(shared, &state, Why::Deleted, None).await?;
+        // Of a second one for the same application nobody else would take the object.
+        let second = application.as_ref().is_some_and(|one| one.uid == state.application_uid);
+        let why = if second { Why::NotSelected } else { Why::Deleted };
+        let ended = remove(shared, &state, why, None).await?;
         if ended != Ended::Done {
             return Ok(ended);
         }

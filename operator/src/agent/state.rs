@@ -1,13 +1,16 @@
 //! A state object as the agent keeps it. Both kinds are one here: the status of a namespaced application's state has
 //! the fields of a cluster application's, and fewer types of programs.
 
+use std::sync::Arc;
+
 use bpfman_application::orders::NodeOrders;
 use bpfman_application::state::OWNED_BY_LABEL;
 use bpfman_application::state::application::ClusterBpfApplicationStateStatus;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::key::{ApplicationKey, Scope};
+use super::application::Application;
+use super::key::{ApplicationKey, Scope, state_name};
 
 /// The status of a state object of either kind.
 pub type Status = ClusterBpfApplicationStateStatus;
@@ -81,5 +84,90 @@ impl StateObject {
             && self.orders == other.orders
             && self.held() == other.held()
             && self.application_uid == other.application_uid
+    }
+}
+
+/// Of the state objects of an application on this node the one that this agent keeps.
+///
+/// It is the one of the name that follows from application and node; else one that another operator's agent made for
+/// the same application, whatever its name. Programs are found by the uid of their state object, so those of that agent
+/// run on until the new ones are attached.
+#[must_use]
+pub fn own<'a>(
+    states: &'a [Arc<StateObject>],
+    application: &Application,
+    node: &str,
+) -> Option<&'a Arc<StateObject>> {
+    let name = state_name(&application.key.name, &application.uid, node);
+    let adopted = |state: &&Arc<StateObject>| {
+        !state.deleted && !state.application_uid.is_empty() && state.application_uid == application.uid
+    };
+    let named = states.iter().find(|state| state.name == name);
+    // Of several the same one each time.
+    named.or_else(|| states.iter().filter(adopted).min_by_key(|state| &state.name))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
+    use super::*;
+
+    fn state(name: &str, application_uid: &str, deleted: bool) -> Arc<StateObject> {
+        let mut object = json!({
+            "apiVersion": "bpfman.io/v1alpha1",
+            "kind": "ClusterBpfApplicationState",
+            "metadata": {
+                "name": name,
+                "uid": format!("uid of {name}"),
+                "resourceVersion": "7",
+                "labels": { "kubernetes.io/hostname": "node-a", "bpfman.io/ownedByProgram": "firewall" },
+                "finalizers": ["bpfman.io.clbpfapplicationcontroller/finalizer"],
+                "ownerReferences": [{
+                    "apiVersion": "bpfman.io/v1alpha1",
+                    "kind": "ClusterBpfApplication",
+                    "name": "firewall",
+                    "uid": application_uid,
+                }],
+            },
+        });
+        if deleted {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        Arc::new(StateObject::read(Scope::Cluster, serde_json::from_value(object).unwrap()).unwrap())
+    }
+
+    fn kept(states: &[Arc<StateObject>]) -> Option<String> {
+        let key = ApplicationKey { scope: Scope::Cluster, namespace: None, name: "firewall".to_owned() };
+        let application = Application {
+            key,
+            uid: "uid-1".to_owned(),
+            generation: 1,
+            deleted: false,
+            spec: Err("it does not matter here".to_owned()),
+        };
+        own(states, &application, "node-a").map(|state| state.name.clone())
+    }
+
+    #[test]
+    fn the_object_of_another_operators_agent_is_kept_and_so_are_its_programs() {
+        let theirs = [state("firewall-x7k2p", "uid-1", false), state("firewall-zz", "uid-1", false)];
+        assert_eq!(kept(&theirs).as_deref(), Some("firewall-x7k2p"));
+        assert!(theirs[0].held(), "with the finalizer that both have");
+    }
+
+    #[test]
+    fn an_object_of_this_operators_name_comes_first() {
+        let name = state_name("firewall", "uid-1", "node-a");
+        let both = [state("firewall-00", "uid-1", false), state(&name, "uid-1", false)];
+        assert_eq!(kept(&both), Some(name));
+    }
+
+    #[test]
+    fn objects_of_an_earlier_application_and_those_about_to_go_are_not_kept() {
+        assert_eq!(kept(&[state("firewall-old", "uid-0", false)]), None);
+        assert_eq!(kept(&[state("firewall-gone", "uid-1", true)]), None);
+        assert_eq!(kept(&[]), None);
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::Shared;
 use super::api::ApiError;
 use super::application::Application;
-use super::key::{ApplicationKey, state_name};
-use super::state::{StateObject, Status};
+use super::key::ApplicationKey;
+use super::state::{StateObject, Status, own};
 use super::status::{same, size};
 
 /// How many writes of one state object may come at once.
@@ -60,8 +60,8 @@ pub fn latest(shared: &Shared, key: &ApplicationKey, name: &str) -> Option<Arc<S
 /// The state object of an application on this node, as it was last seen.
 #[must_use]
 pub fn state_of(shared: &Shared, application: &Application) -> Option<Arc<StateObject>> {
-    let key = &application.key;
-    latest(shared, key, &state_name(&key.name, &application.uid, &shared.node))
+    let states: Vec<_> = shared.world.known().states.get(&application.key)?.values().cloned().collect();
+    own(&states, application, &shared.node).cloned()
 }
 
 /// Says something in the status of a state object, unless it is said already. `what` makes it from what was last said.
