@@ -155,7 +155,7 @@ impl Run<'_> {
                         self.detach(program, *link, step).await?;
                     }
                 }
-                Step::Unload { program, id } => self.unload(program, *id, step).await?,
+                Step::Unload { program, id, uid } => self.unload(program, *id, *uid, step).await?,
                 // They were done before these.
                 Step::Load { .. } | Step::Replace { .. } => {}
             }
@@ -251,7 +251,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn unload(&mut self, program: &str, id: u32, step: &Step) -> Result<(), Unreachable> {
+    async fn unload(&mut self, program: &str, id: u32, uid: u64, step: &Step) -> Result<(), Unreachable> {
+        // After a boot the kernel may have given this id to a program of somebody else.
+        let answer = self.daemon.ext().get_program(ext::GetProgramRequest { id }).await;
+        let there = self.answer(answer)?.ok().and_then(|answer| answer.program);
+        if let Some(other) = there.filter(|there| there.uid != uid) {
+            let name = other.info.map(|info| info.name).unwrap_or_default();
+            self.came.notes.push(format!(
+                "the daemon keeps the record of {program}, which does not run: its id {id} is now that of \"{name}\""
+            ));
+            return Ok(());
+        }
         let answer = self.daemon.v1().unload(v1::UnloadRequest { id }).await;
         match self.answer(answer)? {
             Ok(_) => self.came.done.push(past(step)),

@@ -56,6 +56,8 @@ pub enum Step {
         program: String,
         /// Its kernel id.
         id: u32,
+        /// The daemon's own number: the kernel may have given the id of a program that does not run to another one.
+        uid: u64,
     },
 }
 
@@ -69,7 +71,7 @@ impl fmt::Display for Step {
                 write!(f, "change {program} at {}: {}", key.0, changes(request).join(", "))
             }
             Self::Detach { program, key, .. } => write!(f, "detach {program} from {}", key.0),
-            Self::Unload { program, id } => write!(f, "unload {program} ({id})"),
+            Self::Unload { program, id, .. } => write!(f, "unload {program} ({id})"),
         }
     }
 }
@@ -242,14 +244,24 @@ pub fn link_steps(
 }
 
 fn unload(program: &ObservedProgram) -> Step {
-    Step::Unload { program: program.name.clone(), id: program.id }
+    Step::Unload { program: program.name.clone(), id: program.id, uid: program.uid }
+}
+
+/// The steps for a program that does not run. Its attachments go by their own numbers first: its place in chains has to
+/// become free even where it cannot be unloaded, since its kernel id is another one's now.
+fn forget(program: &ObservedProgram) -> Vec<Step> {
+    let end = |link: &ObservedLink| Step::Detach {
+        program: program.name.clone(),
+        key: link.key.clone(),
+        link: link.id,
+    };
+    program.links.iter().map(end).chain([unload(program)]).collect()
 }
 
 /// The steps for programs that run, and those for programs that do not.
 fn unload_all<'a>(programs: impl Iterator<Item = &'a ObservedProgram>) -> (Vec<Step>, Vec<Step>) {
     let (run, lost): (Vec<_>, Vec<_>) = programs.partition(|program| program.runs);
-    let steps = |programs: Vec<&ObservedProgram>| programs.into_iter().map(unload).collect();
-    (steps(run), steps(lost))
+    (run.into_iter().map(unload).collect(), lost.into_iter().flat_map(forget).collect())
 }
 
 /// How a link differs from what is wanted.
