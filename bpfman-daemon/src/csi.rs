@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bpfmand_csi::{IdentityService, NodeService, Registrar, Volumes, connections, keep_registered};
+use bpfmand_csi::{IdentityService, NodeService, Registrar, Unseen, Volumes, connections, keep_registered};
 use bpfmand_engine::{Engine, StepObserver};
+use bpfmand_kernel::Mounts as _;
 use bpfmand_kernel::linux::{LinuxKernel, LinuxMounts};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -36,6 +37,10 @@ impl Csi {
             tracing::warn!("not mended: {problem}");
         }
         tracing::info!(kept = recovered.kept, removed = recovered.removed, "volumes of pods");
+        let first = LinuxMounts.table_of_the_first_process().ok();
+        if let Some(unseen) = Unseen::of(&settings.pods(), &LinuxMounts.table()?, first.as_deref()) {
+            tracing::warn!("{unseen}");
+        }
         let volumes = Arc::new(volumes.with_observer(observer));
         Ok(Self { settings: settings.clone(), engine: Arc::clone(engine), volumes })
     }

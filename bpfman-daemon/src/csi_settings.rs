@@ -36,6 +36,14 @@ pub struct CsiSettings {
 }
 
 impl CsiSettings {
+    /// The kubelet's folder of pods, without symbolic links: beside its folder of plugins.
+    #[must_use]
+    pub fn pods(&self) -> PathBuf {
+        let kubelet = self.registration.as_deref().and_then(Path::parent);
+        let kubelet = kubelet.unwrap_or(Path::new("/var/lib/kubelet"));
+        std::fs::canonicalize(kubelet).unwrap_or_else(|_| kubelet.to_owned()).join("pods")
+    }
+
     /// None if nobody asked for the plugin.
     pub fn merge(arguments: &Arguments, table: CsiTable, runtime: &Path) -> anyhow::Result<Option<Self>> {
         let registration = arguments.csi_registration_dir.clone().or(table.registration_dir);

@@ -21,6 +21,10 @@ pub struct Mount {
     pub read_only: bool,
     /// Nothing can be written to the file system by any mount of it.
     pub sealed: bool,
+    /// The group of mounts, of any namespace, that all show what is mounted below one of them; none if it is alone.
+    pub peers: Option<u32>,
+    /// The group that it receives from without giving back.
+    pub master: Option<u32>,
 }
 
 /// What a folder of pins takes from the kernel. All paths are absolute and without symbolic links.

@@ -13,6 +13,7 @@ mod csi_calls;
 mod csi_equipment;
 mod csi_golden;
 mod csi_kill;
+mod csi_propagation;
 mod csi_readers;
 mod csi_registration;
 mod equipment;

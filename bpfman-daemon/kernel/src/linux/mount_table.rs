@@ -15,6 +15,10 @@ pub fn parse(text: &[u8]) -> Vec<Mount> {
 fn line(text: &[u8]) -> Option<Mount> {
     let fields: Vec<&[u8]> = text.split(|byte| *byte == b' ').collect();
     let separator = fields.iter().skip(6).position(|field| *field == b"-")? + 6;
+    let group = |tag: &[u8]| {
+        let number = fields[6..separator].iter().find_map(|field| field.strip_prefix(tag))?;
+        std::str::from_utf8(number).ok()?.parse().ok()
+    };
     let [file_system, source, options, ..] = fields.get(separator + 1..)? else { return None };
     Some(Mount {
         device: String::from_utf8(fields[2].to_vec()).ok()?,
@@ -23,6 +27,8 @@ fn line(text: &[u8]) -> Option<Mount> {
         source: String::from_utf8_lossy(&unescape(source)).into_owned(),
         read_only: has_option(fields[5], b"ro"),
         sealed: has_option(options, b"ro"),
+        peers: group(b"shared:"),
+        master: group(b"master:"),
     })
 }
 
@@ -66,7 +72,9 @@ mod tests {
         assert_eq!(mounts.len(), 2);
         assert_eq!(mounts[0].point, Path::new("/pods/a b\\c"));
         assert_eq!((mounts[0].read_only, mounts[0].sealed), (true, true));
+        assert_eq!((mounts[0].peers, mounts[0].master), (Some(7), Some(1)));
         assert_eq!((mounts[1].read_only, mounts[1].sealed), (false, false));
+        assert_eq!((mounts[1].peers, mounts[1].master), (None, None));
         assert_eq!((mounts[1].device.as_str(), mounts[1].file_system.as_str()), ("0:51", "bpf"));
         assert_eq!(mounts[1].source, "csi.example:v");
     }

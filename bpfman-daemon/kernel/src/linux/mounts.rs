@@ -31,11 +31,24 @@ fn fail(action: &'static str, at: &Path, source: impl Into<io::Error>) -> Kernel
     KernelError::call(action, at.display().to_string(), source)
 }
 
+impl LinuxMounts {
+    /// The mounts that the first process sees, which is the machine's own where process ids are the machine's.
+    ///
+    /// # Errors
+    /// The kernel does not tell: it takes CAP_SYS_PTRACE.
+    pub fn table_of_the_first_process(&self) -> Result<Vec<Mount>, KernelError> {
+        read("/proc/1/mountinfo")
+    }
+}
+
+fn read(path: &str) -> Result<Vec<Mount>, KernelError> {
+    let text = std::fs::read(path).map_err(|source| KernelError::call("read", path, source))?;
+    Ok(mount_table::parse(&text))
+}
+
 impl Mounts for LinuxMounts {
     fn table(&self) -> Result<Vec<Mount>, KernelError> {
-        const PATH: &str = "/proc/self/mountinfo";
-        let text = std::fs::read(PATH).map_err(|source| KernelError::call("read", PATH, source))?;
-        Ok(mount_table::parse(&text))
+        read("/proc/self/mountinfo")
     }
 
     fn mount_bpffs(&self, at: &Path, source: &str) -> Result<(), KernelError> {

@@ -1,0 +1,80 @@
+//! Whether the kubelet sees volumes that are mounted in this mount namespace. Pure.
+
+use std::path::{Path, PathBuf};
+
+use bpfmand_kernel::Mount;
+use thiserror::Error;
+
+/// Volumes would be mounted where no kubelet and no pod sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "pods will find their volumes empty: what is mounted below {} is not seen outside of this mount namespace. In a pod, mount the host's folder there with mountPropagation: Bidirectional; under systemd, run a unit without the protections that give it mounts of its own (ProtectSystem, ReadWritePaths, PrivateDevices and the like)",
+    .0.display()
+)]
+pub struct Unseen(PathBuf);
+
+impl Unseen {
+    /// Looks at the folder of pods in the table of this process. `first` is the table of the machine's first process, if
+    /// that can be read.
+    ///
+    /// A mount that only receives from another is in a group of its own, as systemd makes them: that reaches the kubelet
+    /// only if the machine has mounts in the same group.
+    #[must_use]
+    pub fn of(pods: &Path, table: &[Mount], first: Option<&[Mount]>) -> Option<Self> {
+        // What is mounted last hides what was there.
+        let mount = table
+            .iter()
+            .filter(|mount| pods.starts_with(&mount.point))
+            .max_by_key(|mount| mount.point.components().count())?;
+        let reaches = match (mount.peers, mount.master) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(peers), Some(_)) => {
+                first.is_some_and(|first| first.iter().any(|mount| mount.peers == Some(peers)))
+            }
+        };
+        (!reaches).then(|| Self(pods.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(point: &str, peers: Option<u32>, master: Option<u32>) -> Mount {
+        Mount {
+            device: "8:1".to_owned(),
+            point: point.into(),
+            file_system: "ext4".to_owned(),
+            source: "disk".to_owned(),
+            read_only: false,
+            sealed: false,
+            peers,
+            master,
+        }
+    }
+
+    #[test]
+    fn the_innermost_and_last_mount_decides() {
+        let pods = Path::new("/var/lib/kubelet/pods");
+        let shared = mount("/", Some(1), None);
+        assert_eq!(Unseen::of(pods, std::slice::from_ref(&shared), None), None);
+        let private = mount("/var/lib", None, None);
+        assert!(Unseen::of(pods, &[private.clone(), shared.clone()], None).is_some());
+        assert_eq!(
+            Unseen::of(pods, &[shared.clone(), private.clone(), mount("/var/lib", Some(2), None)], None),
+            None
+        );
+        assert_eq!(Unseen::of(pods, &[shared, mount("/var/lib/kubelet/po", None, None)], None), None);
+    }
+
+    #[test]
+    fn a_group_of_its_own_that_only_receives_is_not_seen_by_the_machine() {
+        let pods = Path::new("/pods");
+        let own = [mount("/", Some(9), Some(1))];
+        assert!(Unseen::of(pods, &own, None).is_some());
+        assert!(Unseen::of(pods, &own, Some(&[mount("/", Some(1), None)])).is_some());
+        // A machine that is a container itself has such mounts too.
+        assert_eq!(Unseen::of(pods, &own, Some(&[mount("/", Some(9), Some(1))])), None);
+    }
+}

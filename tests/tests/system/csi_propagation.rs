@@ -1,0 +1,32 @@
+//! A daemon whose mounts no kubelet would see says so when it starts.
+
+use bpfman_tests::{Daemon, Launch, MountNamespace};
+
+/// Starts a daemon by these words, and gives back what it said.
+fn said(mut wrapper: Vec<String>, more: &[&str]) -> String {
+    wrapper.extend(more.iter().map(|&word| word.to_owned()));
+    let flags = ["--csi-support", "--node-name", "n"].map(str::to_owned).to_vec();
+    let daemon = Daemon::start_with(&Launch { flags, wrapper, ..Launch::default() });
+    daemon.log()
+}
+
+const WARNING: &str = "mountPropagation: Bidirectional";
+
+#[test]
+fn volumes_that_nobody_outside_would_see_are_warned_of() {
+    let namespace = MountNamespace::new();
+    let log = said(namespace.wrapper(), &[]);
+    assert!(log.contains(WARNING) && log.contains("/var/lib/kubelet/pods"), "{log}");
+
+    // The same namespace, once others take part in it.
+    let shared = namespace.command("mount").args(["--make-rshared", "/"]).status().unwrap();
+    assert!(shared.success());
+    let log = said(namespace.wrapper(), &[]);
+    assert!(!log.contains(WARNING), "{log}");
+
+    // As systemd does it: what happens outside is seen inside, and not the other way round.
+    let inside = "mount --make-rshared / && exec \"$@\"";
+    let log =
+        said(namespace.wrapper(), &["unshare", "--mount", "--propagation", "slave", "sh", "-c", inside, "-"]);
+    assert!(log.contains(WARNING), "{log}");
+}
