@@ -10,15 +10,16 @@ use super::objects::{CONFIG_MAP, POLICY_MAP, labels, namespace, restart_annotati
 /// Group that may speak to the daemon's socket. The agent has it as a supplemental group.
 pub const SOCKET_GROUP: u32 = 2750;
 
-/// The kubelet's folder of this plugin, and the socket in it as the kubelet sees it.
-const PLUGIN: &str = "/var/lib/kubelet/plugins/csi-bpfman";
-const PLUGIN_SOCKET: &str = "/var/lib/kubelet/plugins/csi-bpfman/csi.sock";
+/// The folder of the CSI plugin, and the socket in it: the same for the daemon and for the kubelet. It is part of the
+/// runtime folder and no mount of its own: such a mount would reach the node too, once more with each start of the pod.
+const PLUGIN: &str = "/run/bpfman/csi";
+const PLUGIN_SOCKET: &str = "/run/bpfman/csi/csi.sock";
 
 /// Host folders in the daemon's container: name, path on the host, path in the container, propagation.
 ///
 /// Processes and network namespaces are found below `/host/proc` and `/run/netns`; CSI mounts go both ways, and so does
 /// the daemon's own bpffs, which has to outlive its container.
-const MOUNTS: [(&str, &str, &str, Option<&str>); 13] = [
+const MOUNTS: [(&str, &str, &str, Option<&str>); 12] = [
     ("runtime", "/run/bpfman", "/run/bpfman", Some("Bidirectional")),
     ("socket", "/run/bpfman-sock", "/run/bpfman-sock", None),
     ("state", "/var/lib/bpfman", "/var/lib/bpfman", None),
@@ -29,7 +30,6 @@ const MOUNTS: [(&str, &str, &str, Option<&str>); 13] = [
     ("host-proc", "/proc", "/host/proc", None),
     ("netns", "/var/run/netns", "/var/run/netns", Some("HostToContainer")),
     ("host-netns", "/var/run/netns", "/host/netns", Some("HostToContainer")),
-    ("plugin", PLUGIN, "/run/bpfman/csi", Some("Bidirectional")),
     ("registry", "/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins_registry", None),
     ("pods", "/var/lib/kubelet/pods", "/var/lib/kubelet/pods", Some("Bidirectional")),
 ];
@@ -46,6 +46,10 @@ pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
             json!({ "name": name, "hostPath": { "path": host, "type": "DirectoryOrCreate" } })
         })
         .collect();
+    if spec.daemon.csi_registrar_image.is_some() {
+        let host = json!({ "path": PLUGIN, "type": "DirectoryOrCreate" });
+        volumes.push(json!({ "name": "plugin", "hostPath": host }));
+    }
     // The policy is a map of its own, which the operator only reads: who may change what is deployed need not be who says
     // whose programs run. What changes in it reaches the daemon without a restart.
     volumes.push(json!({
