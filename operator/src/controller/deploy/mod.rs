@@ -8,6 +8,7 @@ mod default;
 mod found;
 mod images;
 mod objects;
+mod removal;
 mod run;
 mod status;
 

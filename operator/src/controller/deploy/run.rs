@@ -21,6 +21,7 @@ use super::covers::covers;
 use super::found::{Found, KINDS, Key, SELECTOR, index, key, resource};
 use super::images::Images;
 use super::objects::{namespace, objects};
+use super::removal::blocked;
 use super::{Deployed, default_config, status};
 use crate::controller::leader::Leadership;
 
@@ -175,8 +176,12 @@ impl Deployer {
         if going != held {
             return match going {
                 true => Ok(()),
-                false => self.deploy(&config).await,
+                false => self.deploy(&config, None).await,
             };
+        }
+        if going && let Some(reason) = blocked(&self.client).await? {
+            // Only agents unload programs: they stay until there is nothing to unload.
+            return self.deploy(&config, Some(reason)).await;
         }
         let finalizers: Vec<String> = match going {
             // What belongs to it is taken away by Kubernetes.
@@ -189,7 +194,7 @@ impl Deployer {
         match configs.patch(CONFIG_NAME, &PatchParams::default(), &patch).await {
             Ok(config) if !going => {
                 self.config = Some(config.clone());
-                self.deploy(&config).await
+                self.deploy(&config, None).await
             }
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
@@ -210,9 +215,9 @@ impl Deployer {
         Ok(())
     }
 
-    /// Applies what differs, deletes what is left over, and says how it is.
-    async fn deploy(&mut self, config: &Config) -> Result<(), String> {
-        let mut errors = Vec::new();
+    /// Applies what differs, deletes what is left over, and says how it is. `blocked` is why it does not go.
+    async fn deploy(&mut self, config: &Config, blocked: Option<String>) -> Result<(), String> {
+        let mut errors = Vec::from_iter(blocked);
         if let Err(error) = self.label_namespace(config).await {
             errors.push(error);
         }

@@ -1,0 +1,67 @@
+//! What keeps a deployment from being taken away: applications that agents would have to unload.
+
+use kube::api::{DynamicObject, ListParams};
+use kube::{Api, Client, ResourceExt as _};
+
+use crate::controller::projection::Scope;
+use crate::controller::watches::application_resource;
+
+/// Most applications that are named.
+const NAMED: u32 = 5;
+
+/// Why daemons and agents have to stay; none if they may go.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn blocked(client: &Client) -> Result<Option<String>, String> {
+    let (mut names, mut all) = (Vec::new(), 0);
+    for scope in [Scope::Cluster, Scope::Namespaced] {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &application_resource(scope));
+        match api.list_metadata(&ListParams::default().limit(NAMED)).await {
+            Ok(list) => {
+                all += list.items.len() + beyond(list.metadata.remaining_item_count);
+                names.extend(list.items.iter().map(|item| match item.namespace() {
+                    Some(namespace) => format!("{namespace}/{}", item.name_any()),
+                    None => item.name_any(),
+                }));
+            }
+            // The definition is gone, and all objects with it.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(format!("listing applications: {error}")),
+        }
+    }
+    Ok(message(&names, all))
+}
+
+fn beyond(remaining: Option<i64>) -> usize {
+    remaining.and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
+}
+
+fn message(names: &[String], all: usize) -> Option<String> {
+    let named = &names[..names.len().min(NAMED as usize)];
+    let more = match all.saturating_sub(named.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (all > 0).then(|| {
+        format!(
+            "The Config is being deleted, and daemons and agents stay until these applications are deleted: {}{more}",
+            named.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_are_named_and_the_others_counted() {
+        assert_eq!(message(&[], 0), None);
+        let names: Vec<String> = (0..7).map(|number| format!("a{number}")).collect();
+        let text = message(&names, 12).unwrap_or_default();
+        assert!(text.ends_with("deleted: a0, a1, a2, a3, a4 and 7 more"), "{text}");
+        let text = message(&names[..1], 1).unwrap_or_default();
+        assert!(text.ends_with("deleted: a0"), "{text}");
+    }
+}
