@@ -83,17 +83,6 @@ images:
         let mut objects = manifests::parse(&built);
         objects.retain(|object| object["kind"] != "CustomResourceDefinition");
         objects.sort_by_key(|object| object["kind"] != "Namespace");
-        // Until the operator's roles are packaged, it may do everything.
-        if !objects.iter().any(|object| object["kind"] == "ClusterRoleBinding") {
-            let account =
-                |name: &str| json!({ "kind": "ServiceAccount", "name": name, "namespace": "bpfman" });
-            objects.push(json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": { "name": "everything" },
-                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
-                "subjects": [account("bpfman-operator"), account("bpfman-agent")],
-            }));
-        }
         objects.push(json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": { "name": "bpfman-policy", "namespace": "bpfman" },
@@ -102,6 +91,12 @@ images:
         for object in objects {
             self.cluster.apply_one(object).await;
         }
+    }
+
+    /// Takes away what `deploy` applied, as users do; gives back what kubectl said.
+    pub fn remove(&self) -> Outcome {
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/base");
+        self.cluster.kubectl(&["delete", "--ignore-not-found", "--timeout=60s", "-k", &text(&base)])
     }
 
     /// A command as the node's own processes see files, networks and mounts.

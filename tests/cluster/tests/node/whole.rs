@@ -62,6 +62,18 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
         .await;
     node.wait(&["--for=condition=Success", "clusterbpfapplication/counter"]);
 
+    // Admission is reached by its Service. The agent's state objects, which nobody may write without it, are there.
+    let empty = r#"{ "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication", "metadata": { "name": "empty" },
+        "spec": { "nodeSelector": {}, "byteCode": { "path": "/a.o" }, "programs": [{ "name": "filter", "type": "XDP" }] } }"#;
+    let file = cluster.path("empty.json");
+    std::fs::write(&file, empty).unwrap();
+    let refused = cluster.kubectl(&["apply", "-f", &file.display().to_string()]);
+    assert!(
+        refused.stderr.contains("applications.bpfman.io") && refused.stderr.contains("spec.programs[0].xdp"),
+        "{}",
+        refused.stderr
+    );
+
     // The kernel says so too, in the pod's own network.
     let process = node.process("web").await;
     let links =
@@ -90,9 +102,37 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     });
     wait::until("the reader counts", async || said().contains("user 4711 reads 5")).await;
 
-    cluster.kubectl(&["delete", "pod", "reader", "--wait=false"]).success();
+    // Once it is gone its volume is, which the daemon has to take down.
+    cluster.kubectl(&["delete", "pod", "reader", "--timeout=60s"]).success();
     cluster.kubectl(&["delete", "clusterbpfapplication", "counter", "--timeout=60s"]).success();
     let links =
         bpfman_tests::command::run(&["nsenter", "--net", "--target", &process, "ip", "link", "show", "eth0"]);
     assert!(!links.contains("xdp"), "{links}");
+
+    // All of it goes, and leaves nothing.
+    cluster.kubectl(&["delete", "configs.bpfman.io", "bpfman-config", "--timeout=60s"]).success();
+    wait::until("daemon and agent are gone", async || {
+        let pods = cluster.kubectl(&["-n", "bpfman", "get", "pods", "-o", "name"]).stdout;
+        !pods.contains("bpfman-daemon") && !pods.contains("bpfman-agent")
+    })
+    .await;
+    // All mounts of the node that the daemon's pods left.
+    let mounts = node.on_node(&["grep", "-c", " /run/bpfman/", "/proc/self/mountinfo"]).stdout;
+    assert_eq!(mounts.trim(), "1", "the empty bpffs alone");
+    node.remove().success();
+    let left = cluster.kubectl(&[
+        "get",
+        "crd,clusterroles,clusterrolebindings,csidrivers,validatingwebhookconfigurations,namespaces",
+        "-o",
+        "name",
+    ]);
+    wait::until("the namespace is gone", async || cluster.kubectl(&["get", "namespace", "bpfman"]).code != 0)
+        .await;
+    let named = |text: &str| text.lines().any(|line| line.contains("bpfman") && line != "namespace/bpfman");
+    assert!(!named(&left.success()), "{}", cluster.kubectl(&["get", "crd,clusterroles,namespaces"]).stdout);
+    // The kernel's own lists are in every bpffs.
+    let pins = node.on_node(&["find", "/run/bpfman/fs", "-type", "f", "-not", "-name", "*.debug"]).success();
+    assert_eq!(pins, "");
+    let taints = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].spec.taints}"]).success();
+    assert!(!taints.contains("bpfman"), "{taints}");
 }

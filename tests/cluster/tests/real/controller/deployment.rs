@@ -80,6 +80,33 @@ async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
 }
 
 #[tokio::test]
+async fn a_config_that_is_deleted_waits_for_applications_and_names_them() {
+    let Some(cluster) = cluster().await else { return };
+    config_for(&cluster, "bpfman").await;
+    let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &FLAGS, &IMAGES);
+    super::application(&cluster, "guard", json!({})).await;
+    let client = cluster.client().await;
+    let configs: Api<Config> = Api::all(client.clone());
+    let sets: Api<DaemonSet> = Api::namespaced(client, "bpfman");
+    wait::until("the agent is deployed", async || image_of(&sets, "bpfman-agent").await.is_some()).await;
+
+    configs.delete("bpfman-config", &DeleteParams::default()).await.unwrap();
+    let said = wait::some("it says what it waits for", async || {
+        let status = configs.get("bpfman-config").await.ok()?.status?;
+        (condition(&status.conditions, "Degraded") == "True").then_some(status)
+    })
+    .await;
+    let message = &said.conditions.iter().find(|condition| condition.type_ == "Degraded").unwrap().message;
+    assert!(message.ends_with("until these applications are deleted: guard"), "{message}");
+    // Also one that is taken away by hand comes back: it has work to do.
+    sets.delete("bpfman-agent", &DeleteParams::default()).await.unwrap();
+    wait::until("the agent is back", async || image_of(&sets, "bpfman-agent").await.is_some()).await;
+
+    super::applications(&cluster).await.delete("guard", &DeleteParams::default()).await.unwrap();
+    wait::until("the config goes", async || configs.get_opt("bpfman-config").await.unwrap().is_none()).await;
+}
+
+#[tokio::test]
 async fn a_missing_namespace_is_said_in_the_status() {
     let Some(cluster) = cluster().await else { return };
     config_for(&cluster, "nowhere").await;
