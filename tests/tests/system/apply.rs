@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
+use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::registry::Registry;
+use bpfman_tests::requests::{load, pairs};
 use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::traffic::Traffic;
 use bpfman_tests::{Daemon, Launch, Network, Outcome, compile, kernel};
@@ -143,6 +145,26 @@ fn an_application_is_applied_once_and_deleted_without_a_trace() {
     assert_eq!(machine.daemon.state(), before);
     assert_eq!(machine.run("delete", &manifest, "").success(), "clusterbpfapplication/judges unchanged\n");
     assert_eq!(Traffic::new(&machine.network).send(1), 1);
+}
+
+#[test]
+fn what_is_left_of_another_load_does_not_keep_a_new_version_away() {
+    let machine = Machine::new();
+    let mut manifest = application(&[xdp("xdp_member", 10)]);
+    machine.apply(&manifest);
+    // The daemon replaces one load at a time, and refuses programs of two.
+    let mut left = load(&compile::object("chain"), &[("tc_member", Type::Tc)]);
+    left.metadata = pairs(&[
+        ("bpfman.io/uuid", "local:ClusterBpfApplication/judges"),
+        ("bpfman.io/content", "of an earlier version"),
+    ]);
+    machine.daemon.wire().load(left).unwrap();
+    manifest["spec"]["globalData"]["verdict"] = json!(PASS);
+    machine.apply(&manifest);
+    assert_eq!(machine.programs().len(), 1, "{:#?}", machine.programs());
+    assert_eq!(Traffic::new(&machine.network).send(3), 3, "the new version passes");
+    assert_eq!(machine.program("xdp_member").hits(), 3);
+    machine.settled(&manifest);
 }
 
 #[test]
