@@ -11,6 +11,7 @@ use bpfman_apply::report::LoadOutcome;
 use super::Shared;
 use super::api::ApiError;
 use super::look::{Ended, Stop};
+use super::soak;
 use super::state::StateObject;
 use super::status::{About, Outcome, status};
 use super::tell::{latest, tell};
@@ -37,6 +38,7 @@ pub async fn remove(
     if !state.held() {
         return let_go(shared, state, why).await;
     }
+    soak::end(shared, state).await?;
     let desired = Desired::nothing(owner(state));
     shared.metrics.daemon_calls.add("reconcile", 1);
     let report = reconcile(&shared.daemon, &desired, None).await?;

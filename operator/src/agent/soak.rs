@@ -1,13 +1,14 @@
 //! The controller's order to watch the gates of a rollout: figures of each of our slots, from the daemon.
 //!
-//! Counters and timing of the hooks are switched on for it, and off again after it.
+//! Counters and timing of the hooks are switched on for it, and off again after it. Before they are switched on, the
+//! state object says which: an agent that was started since switches them off too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bpfman_application::rollout::Gates;
-use bpfman_application::state::node::HealthAnswer;
+use bpfman_application::state::node::{HealthAnswer, SwitchedHook};
 use bpfman_apply::failure::{Unreachable, refusal};
 use bpfman_apply::report::{LinkOutcome, Report};
 use bpfman_proto::ext::v1::{Hook, SetHookRequest, ShowChainRequest, ShowChainResponse};
@@ -19,6 +20,7 @@ use super::backoff::jittered;
 use super::gates::{Slot, judge};
 use super::look::Stop;
 use super::state::{StateObject, Status};
+use super::tell::{latest, tell};
 
 /// How often the figures are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -43,15 +45,6 @@ struct Soak {
     /// The figures at its beginning, by link.
     began: BTreeMap<u32, Slot>,
     looked: Instant,
-    /// Switches that it set, to be set back.
-    switched: Vec<Switched>,
-}
-
-#[derive(Clone, Debug)]
-struct Switched {
-    hook: Hook,
-    timing: bool,
-    counters: bool,
 }
 
 /// What a look came to.
@@ -59,12 +52,17 @@ struct Switched {
 pub struct Health {
     answer: Option<HealthAnswer>,
     again: Option<Duration>,
+    /// What was switched is set back.
+    ended: bool,
 }
 
 impl Health {
     /// Puts an answer into a status: when it is first known, and when it is another one. The figures alone change all
     /// the time, and are no reason to write.
     pub fn put(&self, status: &mut Status) {
+        if self.ended {
+            status.node.details.switched = Vec::new();
+        }
         let Some(answer) = &self.answer else { return };
         let last = status.node.details.health.as_ref();
         if last.is_none_or(|last| last.revision != answer.revision || last.within != answer.within) {
@@ -92,24 +90,27 @@ pub async fn look(
 ) -> Result<Health, Stop> {
     let ordered = state.orders.soak.as_deref().filter(|revision| *revision == version);
     let running = shared.soaks.lock().get(&state.uid).cloned();
-    if let Some(old) = running.as_ref().filter(|soak| Some(soak.revision.as_str()) != ordered) {
-        end(shared, old).await?;
-        shared.soaks.lock().remove(&state.uid);
-    }
-    let Some(revision) = ordered else { return Ok(Health::default()) };
+    let Some(revision) = ordered else {
+        let ended = end(shared, state).await?;
+        return Ok(Health { ended, ..Health::default() });
+    };
     let gates = application.spec.as_ref().ok().and_then(|spec| spec.common().rollout.as_ref()?.gates.clone());
     let gates = gates.unwrap_or_default();
     let running = running.filter(|soak| soak.revision == revision);
     if let Some(soak) = &running {
         let waited = soak.looked.elapsed();
         if waited < INTERVAL {
-            return Ok(Health { answer: None, again: Some(INTERVAL - waited) });
+            return Ok(Health { again: Some(INTERVAL - waited), ..Health::default() });
         }
     }
     let hooks = hooks(report);
+    // Nothing can be noted in a status that was never written: it is, after this look.
+    let Some(last) = &state.status else {
+        return Ok(Health { again: Some(jittered(Duration::from_secs(1))), ..Health::default() });
+    };
     let mut soak = match running {
         Some(soak) => soak,
-        None => begin(shared, revision, &hooks, &gates).await?,
+        None => begin(shared, state, last, revision, &hooks, &gates).await?,
     };
     let now = figures(shared, &hooks, report, SAMPLE).await?;
     soak.looked = Instant::now();
@@ -122,32 +123,89 @@ pub async fn look(
     let word = judge(&gates, &slots, off as u64);
     shared.soaks.lock().insert(state.uid.clone(), soak);
     let answer = HealthAnswer { revision: revision.to_owned(), within: word.within, message: word.message };
-    Ok(Health { answer: Some(answer), again: Some(jittered(INTERVAL)) })
+    Ok(Health { answer: Some(answer), again: Some(jittered(INTERVAL)), ended: false })
+}
+
+/// Switches that are noted in a state object as it was last seen.
+fn noted(shared: &Shared, state: &StateObject) -> Vec<SwitchedHook> {
+    let state = latest(shared, &state.application, &state.name);
+    state
+        .as_deref()
+        .and_then(|state| state.status.as_ref())
+        .map(|status| status.node.details.switched.clone())
+        .unwrap_or_default()
 }
 
 /// Switches on what is needed, and notes where everything stands.
-async fn begin(shared: &Shared, revision: &str, hooks: &[Hook], gates: &Gates) -> Result<Soak, Unreachable> {
-    let mut switched = Vec::new();
+async fn begin(
+    shared: &Shared,
+    state: &StateObject,
+    last: &Status,
+    revision: &str,
+    hooks: &[Hook],
+    gates: &Gates,
+) -> Result<Soak, Stop> {
     let timed = gates.max_nanoseconds_per_run.is_some();
-    let mut began = BTreeMap::new();
+    let (mut began, mut to_switch) = (BTreeMap::new(), Vec::new());
+    let mut switched = noted(shared, state);
+    let before = switched.len();
     for hook in hooks {
         let Some(chain) = show(shared, hook, 0).await? else { continue };
-        let old = Switched { hook: hook.clone(), timing: chain.timing, counters: chain.counters };
-        if (timed && !old.timing) || !old.counters {
-            switch(shared, hook, old.timing || timed, true).await?;
-            switched.push(old);
+        if (timed && !chain.timing) || !chain.counters {
+            to_switch.push((hook, chain.timing || timed));
+            // One that is noted is as an earlier soak found it.
+            if !switched.iter().any(|noted| hook_of(noted) == *hook) {
+                switched.push(note(hook, &chain));
+            }
         }
         began.extend(slots(&chain, hook));
     }
-    Ok(Soak { revision: revision.to_owned(), began, looked: Instant::now(), switched })
+    if switched.len() > before {
+        // First said, then done: whoever comes after this process knows what to set back.
+        tell(shared, &state.application, &state.name, |before| {
+            let mut said = before.unwrap_or(last).clone();
+            said.node.details.switched = switched.clone();
+            said
+        })
+        .await?;
+    }
+    for (hook, timing) in to_switch {
+        switch(shared, hook, timing, true).await?;
+    }
+    Ok(Soak { revision: revision.to_owned(), began, looked: Instant::now() })
 }
 
-/// Sets back what was switched.
-async fn end(shared: &Shared, soak: &Soak) -> Result<(), Unreachable> {
-    for old in &soak.switched {
-        switch(shared, &old.hook, old.timing, old.counters).await?;
+/// Sets back what was switched for an application, by this agent or one before it. True if there was something.
+///
+/// # Errors
+/// The daemon is away.
+pub async fn end(shared: &Shared, state: &StateObject) -> Result<bool, Unreachable> {
+    let switched = noted(shared, state);
+    for old in &switched {
+        switch(shared, &hook_of(old), old.timing, old.counters).await?;
     }
-    Ok(())
+    shared.soaks.lock().remove(&state.uid);
+    Ok(!switched.is_empty())
+}
+
+fn note(hook: &Hook, chain: &ShowChainResponse) -> SwitchedHook {
+    SwitchedHook {
+        kind: hook.kind.clone(),
+        interface: hook.iface.clone(),
+        direction: hook.direction.clone(),
+        netns: hook.netns.clone(),
+        timing: chain.timing,
+        counters: chain.counters,
+    }
+}
+
+fn hook_of(noted: &SwitchedHook) -> Hook {
+    Hook {
+        kind: noted.kind.clone(),
+        iface: noted.interface.clone(),
+        direction: noted.direction.clone(),
+        netns: noted.netns.clone(),
+    }
 }
 
 async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> Result<(), Unreachable> {

@@ -33,6 +33,32 @@ pub struct NodeDetails {
     /// The answer to the controller's order to watch the gates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthAnswer>,
+    /// Hooks whose timing and counters were switched on to watch the gates, as they were before: they are set back when
+    /// the gates are watched no longer, also by an agent that was started since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub switched: Vec<SwitchedHook>,
+}
+
+/// A hook as it was before its timing or counters were switched on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SwitchedHook {
+    /// `xdp`, `tc` or `tcx`.
+    pub kind: String,
+    /// Interface.
+    pub interface: String,
+    /// `ingress` or `egress`; absent for XDP.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub direction: String,
+    /// Path of the network namespace's file; absent: the daemon's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub netns: String,
+    /// Whether it was timed.
+    #[serde(default)]
+    pub timing: bool,
+    /// Whether it had counters.
+    #[serde(default)]
+    pub counters: bool,
 }
 
 /// The first thing that failed on a node.

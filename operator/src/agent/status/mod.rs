@@ -93,6 +93,7 @@ pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> 
                     .and_then(|last| holding(last, about.kernel.as_deref(), about.boot_id.as_deref()))
                     .cloned(),
                 health: last.and_then(|last| last.health.clone()),
+                switched: last.map(|last| last.switched.clone()).unwrap_or_default(),
             },
         },
         programs: programs

@@ -185,3 +185,35 @@ async fn a_tag_that_is_pinned_to_its_digest_is_what_runs_already() {
     told_to_run("by-digest-once").await;
     assert!(ids().len() == 1 && ids() != running);
 }
+
+#[tokio::test]
+async fn what_a_soak_switched_on_is_switched_off_by_the_agent_after_it() {
+    let Some((cluster, node, mut first)) = start("soaks").await else { return };
+    cluster.namespace("bpfman").await;
+    let states = objects(&cluster, "ClusterBpfApplicationState").await;
+    let mut written = application("soaked", &compile::object("broken"), json!([xdp("sound", &["up0"], 50)]));
+    written["spec"]["rollout"] = json!({ "gates": { "maxNanosecondsPerRun": 1_000_000 } });
+    cluster.apply_one(revision("timed", &written["spec"])).await;
+    cluster.apply_one(written).await;
+    let state = until_state(&cluster, "soaked", "it waits", |status| status.is_object()).await;
+    order(&states, &state, json!({ "bpfman.io/revision": "timed" })).await;
+    until_state(&cluster, "soaked", "it runs", |status| status["conditions"][0]["reason"] == "Success").await;
+    let switches = || {
+        let shown = node.daemon.bpfman("chain show xdp:up0 -o json").json();
+        [shown["counters"].as_bool().unwrap(), shown["timing"].as_bool().unwrap()]
+    };
+    let before = switches();
+    assert_eq!(before[1], false);
+    order(&states, &state, json!({ "bpfman.io/soak": "timed" })).await;
+    let soaks = until_state(&cluster, "soaked", "its health is known", |status| {
+        status["health"]["revision"] == "timed"
+    })
+    .await;
+    assert_eq!(soaks.data["status"]["switched"][0]["interface"], "up0", "{:?}", soaks.data);
+    assert_eq!(switches(), [true, true]);
+    first.kill();
+    order(&states, &state, json!({ "bpfman.io/soak": null })).await;
+    let _second = agent(&cluster, "soaks", &node.daemon.socket());
+    until_state(&cluster, "soaked", "it is switched off", |status| status["switched"].is_null()).await;
+    assert_eq!(switches(), before);
+}
