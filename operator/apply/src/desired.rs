@@ -1,6 +1,6 @@
 //! What an application wants on one machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_application::check::Problem;
 use bpfman_application::place::{LinkOrder, OnUnavailable};
@@ -69,6 +69,43 @@ pub struct Program {
     /// What could not be found out, for people: an interface that is not there, a pattern that is none. The other
     /// links stand.
     pub problems: Vec<String>,
+    /// Where attachments may be wanted that are not among `links`: those that are there stay as they are.
+    pub unknown: BTreeSet<Unknown>,
+}
+
+/// A place of which it is not known now what is wanted there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unknown {
+    /// Every place.
+    All,
+    /// The network of the pod with this uid.
+    Pod(String),
+    /// The container with this id.
+    Container(String),
+}
+
+impl Unknown {
+    /// Whether an attachment is at this place.
+    #[must_use]
+    pub fn holds(&self, key: &LinkKey) -> bool {
+        match self {
+            Self::All => true,
+            Self::Pod(uid) => key.0.contains(&format!(" in pod {uid} net:")),
+            Self::Container(id) => {
+                let at = format!(" in {id}");
+                // Behind it there may be a number of one of several at the same place.
+                key.0.split(" #").next().is_some_and(|key| key.ends_with(&at))
+            }
+        }
+    }
+}
+
+impl Program {
+    /// Whether an attachment that is not wanted may be wanted after all, once more is known.
+    #[must_use]
+    pub fn keeps(&self, key: &LinkKey) -> bool {
+        self.unknown.iter().any(|unknown| unknown.holds(key))
+    }
 }
 
 /// What makes two attachments of one program the same: hook or target, not its place there. Written to the link's

@@ -12,8 +12,10 @@ pub struct Facts {
     pub labels: BTreeMap<String, String>,
     /// The node's internal addresses: they tell the primary interface.
     pub addresses: Vec<IpAddr>,
-    /// Interfaces, in every network namespace that the daemon looks into.
-    pub interfaces: Vec<Interface>,
+    /// Interfaces, in every network namespace that the daemon was asked for; absent while that is not known.
+    pub interfaces: Option<Vec<Interface>>,
+    /// Discovery finds nothing, by the wish of who runs this.
+    pub discovery_off: bool,
     /// Running pods of this node.
     pub pods: Vec<Pod>,
 }
@@ -48,8 +50,13 @@ pub struct Pod {
     pub host_network: bool,
     /// Its network namespace's file as the daemon opens it, once known.
     pub netns: Option<Netns>,
+    /// Nothing runs in it now: before its first container, or between two. That its namespace is not known is no
+    /// problem then.
+    pub idle: bool,
     /// Containers that run.
     pub containers: Vec<Container>,
+    /// Ids of containers that should run, and that the daemon did not find.
+    pub unseen: Vec<String>,
 }
 
 /// A network namespace.

@@ -1,13 +1,18 @@
 //! Which interfaces an attachment is for.
 
+use std::collections::BTreeSet;
+
 use bpfman_application::check::{last_line, pattern};
 use bpfman_application::interface::{InterfaceSelector, InterfacesDiscovery};
 use regex::Regex;
 
+use crate::desired::Unknown;
 use crate::facts::{Facts, Interface, Netns, Pod};
 
 /// Where network namespaces with a name have their files.
 const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
+
+const NOT_LISTED: &str = "the daemon did not list the interfaces of this machine";
 
 /// One interface to attach to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,56 +68,85 @@ impl Point {
     }
 }
 
-/// The interfaces that a selector means, now. What cannot be found out is added to `problems`.
+/// What cannot be found out, for people, and where that is.
+#[derive(Debug, Default)]
+pub struct Doubts {
+    pub problems: Vec<String>,
+    pub unknown: BTreeSet<Unknown>,
+}
+
+impl Doubts {
+    fn add(&mut self, unknown: Unknown, problem: String) {
+        self.unknown.insert(unknown);
+        self.problems.push(problem);
+    }
+}
+
+/// The interfaces that a selector means, now. What cannot be found out is added to `doubts`.
 pub fn points(
     selector: &InterfaceSelector,
     rooms: &Rooms<'_>,
     facts: &Facts,
-    problems: &mut Vec<String>,
+    doubts: &mut Doubts,
 ) -> Vec<Point> {
-    let found = places(rooms, problems);
+    let found = places(rooms, doubts);
     if let Some(config) = &selector.interfaces_discovery_config {
-        return discovered(config, rooms, &found, facts, problems);
+        return match &facts.interfaces {
+            _ if facts.discovery_off || !config.interface_auto_discovery => Vec::new(),
+            Some(interfaces) => discovered(config, rooms, &found, interfaces, doubts),
+            None => {
+                doubts.add(Unknown::All, NOT_LISTED.to_owned());
+                Vec::new()
+            }
+        };
     }
     let names = match (&selector.interfaces, selector.primary_node_interface) {
         (Some(names), _) => names.iter().map(String::as_str).collect(),
         // Any value counts, as in the published API.
-        (None, Some(_)) => primary(facts, problems),
+        (None, Some(_)) => primary(facts, doubts),
         (None, None) => Vec::new(),
     };
     found.iter().flat_map(|room| names.iter().map(|name| room.point(name))).collect()
 }
 
-fn places<'a>(rooms: &Rooms<'a>, problems: &mut Vec<String>) -> Vec<Room<'a>> {
+fn places<'a>(rooms: &Rooms<'a>, doubts: &mut Doubts) -> Vec<Room<'a>> {
     let Rooms::Pods(pods) = rooms else { return vec![Room { netns: None, pod: None }] };
     let mut places = Vec::new();
     for pod in pods {
         match &pod.netns {
             _ if pod.host_network => places.push(Room { netns: None, pod: None }),
             Some(netns) => places.push(Room { netns: Some(netns), pod: Some(pod) }),
-            None => problems.push(format!(
-                "the network namespace of pod {}/{} is not known yet",
-                pod.namespace, pod.name
-            )),
+            None if pod.idle => {
+                doubts.unknown.insert(Unknown::Pod(pod.uid.clone()));
+            }
+            None => doubts.add(
+                Unknown::Pod(pod.uid.clone()),
+                format!("the network namespace of pod {}/{} is not known yet", pod.namespace, pod.name),
+            ),
         }
     }
     places
 }
 
 /// The interfaces of the node that carry its internal addresses.
-fn primary<'a>(facts: &'a Facts, problems: &mut Vec<String>) -> Vec<&'a str> {
+fn primary<'a>(facts: &'a Facts, doubts: &mut Doubts) -> Vec<&'a str> {
+    let Some(interfaces) = &facts.interfaces else {
+        doubts.add(Unknown::All, NOT_LISTED.to_owned());
+        return Vec::new();
+    };
     let carries = |interface: &&Interface| {
         interface.netns.is_none() && interface.addresses.iter().any(|one| facts.addresses.contains(one))
     };
-    let found = facts.interfaces.iter().find(carries).map(|interface| interface.name.as_str());
+    let found = interfaces.iter().find(carries).map(|interface| interface.name.as_str());
     if found.is_none() {
         let addresses: Vec<String> = facts.addresses.iter().map(ToString::to_string).collect();
-        problems.push(match &addresses[..] {
+        let why = match &addresses[..] {
             [] => "the primary interface is not known: the node has no internal address".to_owned(),
             _ => {
                 format!("the primary interface is not known: no interface carries {}", addresses.join(" or "))
             }
-        });
+        };
+        doubts.add(Unknown::All, why);
     }
     found.into_iter().collect()
 }
@@ -121,25 +155,22 @@ fn discovered(
     config: &InterfacesDiscovery,
     rooms: &Rooms<'_>,
     places: &[Room<'_>],
-    facts: &Facts,
-    problems: &mut Vec<String>,
+    interfaces: &[Interface],
+    doubts: &mut Doubts,
 ) -> Vec<Point> {
-    if !config.interface_auto_discovery {
-        return Vec::new();
-    }
-    let allowed = allowed(&config.allowed_interfaces, problems);
+    let allowed = allowed(&config.allowed_interfaces, doubts);
     let wanted = |interface: &Interface| {
         let name = &interface.name;
         let excluded = config.exclude_interfaces.iter().any(|excluded| excluded.trim() == name);
         !excluded && (config.allowed_interfaces.is_empty() || allowed.iter().any(|one| one.matches(name)))
     };
-    let all = facts.interfaces.iter().filter(|interface| wanted(interface));
+    let all = interfaces.iter().filter(|interface| wanted(interface));
     match rooms {
         // Interfaces that are down count too: one that goes down and up again keeps its program.
         Rooms::Node => all
             .filter(|interface| {
                 let netns = interface.netns.as_deref();
-                netns.is_none_or(|path| is_named(path) && !is_own(path, facts))
+                netns.is_none_or(|path| is_named(path) && !is_own(path, interfaces))
             })
             .map(|interface| Point::of_node(&interface.name, interface.netns.as_deref()))
             .collect(),
@@ -148,6 +179,15 @@ fn discovered(
             let inside = |room: &Room<'_>, interface: &Interface| {
                 interface.netns.as_deref() == room.netns.map(|netns| netns.path.as_str())
             };
+            // Every namespace has at least `lo`: one without interfaces was not looked into yet, or is gone.
+            for room in places {
+                let looked_into = || interfaces.iter().any(|interface| inside(room, interface));
+                if let (Some(pod), false) = (room.pod, looked_into()) {
+                    let named = format!("{}/{}", pod.namespace, pod.name);
+                    let why = format!("the interfaces of pod {named} are not known yet");
+                    doubts.add(Unknown::Pod(pod.uid.clone()), why);
+                }
+            }
             let of = |room| {
                 all.iter().filter(move |interface| inside(room, interface)).map(|one| room.point(&one.name))
             };
@@ -158,9 +198,9 @@ fn discovered(
 
 /// Whether a file leads to the daemon's own namespace: then all in there is the same, to the last index and address.
 /// Its interfaces would be attached to twice.
-fn is_own(path: &str, facts: &Facts) -> bool {
+fn is_own(path: &str, interfaces: &[Interface]) -> bool {
     let of = |netns: Option<&str>| -> Vec<_> {
-        let inside = facts.interfaces.iter().filter(|interface| interface.netns.as_deref() == netns);
+        let inside = interfaces.iter().filter(|interface| interface.netns.as_deref() == netns);
         let mut all: Vec<_> = inside.map(|one| (one.index, &one.name, &one.addresses)).collect();
         all.sort();
         all
@@ -188,14 +228,15 @@ impl Allowed<'_> {
 }
 
 /// The entries that can be understood; the others are named.
-fn allowed<'a>(entries: &'a [String], problems: &mut Vec<String>) -> Vec<Allowed<'a>> {
+fn allowed<'a>(entries: &'a [String], doubts: &mut Doubts) -> Vec<Allowed<'a>> {
     let mut understood = Vec::new();
     for entry in entries.iter().map(|entry| entry.trim()) {
         match pattern(entry).map(Regex::new) {
             None => understood.push(Allowed::Exactly(entry)),
             Some(Ok(pattern)) => understood.push(Allowed::Pattern(pattern)),
             Some(Err(error)) => {
-                problems.push(format!("allowedInterfaces: {entry} is no pattern: {}", last_line(&error)));
+                let why = format!("allowedInterfaces: {entry} is no pattern: {}", last_line(&error));
+                doubts.add(Unknown::All, why);
             }
         }
     }

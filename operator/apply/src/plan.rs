@@ -20,9 +20,9 @@ use bpfman_proto::{APPLICATION_KEY_NEWER, v1};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::content::{CONTENT_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, UUID_KEY, content};
-use crate::desired::{Desired, Link, Load, Owner, Program};
+use crate::desired::{Desired, Link, Load, Owner, Program, Unknown};
 use crate::facts::{Container, Facts, Pod};
-use crate::interfaces::{Point, Rooms, points};
+use crate::interfaces::{Doubts, Point, Rooms, points};
 use crate::key::Links;
 use crate::place::DEFAULT_PRIORITY;
 use crate::{labels, probes};
@@ -159,7 +159,7 @@ fn namespaced_load(program: &NamespacedProgram) -> v1::LoadInfo {
 }
 
 fn cluster_program(program: &ClusterProgram, facts: &Facts) -> Program {
-    let mut plan = Plan { facts, links: Links::default(), problems: Vec::new() };
+    let mut plan = Plan { facts, links: Links::default(), doubts: Doubts::default() };
     let rooms = |selector: Option<(&Option<String>, &LabelSelector)>| match selector {
         None => Rooms::Node,
         Some((namespace, pods)) => Rooms::Pods(cluster_pods(facts, namespace.as_deref(), pods)),
@@ -194,16 +194,18 @@ fn cluster_program(program: &ClusterProgram, facts: &Facts) -> Program {
     let blocks: [&Option<ClusterUprobe>; 2] = [&program.uprobe, &program.uretprobe];
     for link in blocks.into_iter().flatten().flat_map(|block| &block.links) {
         let of = |selector: &ClusterContainerSelector| {
-            let pods = cluster_pods(facts, selector.namespace.as_deref(), &selector.pods);
-            containers(&pods, &selector.container_names)
+            cluster_pods(facts, selector.namespace.as_deref(), &selector.pods)
         };
-        probes::uprobe(&mut plan.links, &link.point, link.containers.as_ref().map(of));
+        let pods = link.containers.as_ref().map(of);
+        plan.unseen(pods.iter().flatten().copied());
+        let names = link.containers.as_ref().map_or(&[][..], |selector| &selector.container_names);
+        probes::uprobe(&mut plan.links, &link.point, pods.map(|pods| containers(&pods, names)));
     }
     plan.program(&program.name, cluster_type(program.program_type).0)
 }
 
 fn namespaced_program(program: &NamespacedProgram, pods: &[&Pod], facts: &Facts) -> Program {
-    let mut plan = Plan { facts, links: Links::default(), problems: Vec::new() };
+    let mut plan = Plan { facts, links: Links::default(), doubts: Doubts::default() };
     // A pod in the node's namespace would lead to the node's own interfaces.
     let rooms = |selector: &LabelSelector| {
         let own = pods.iter().filter(|pod| !pod.host_network && labels::matches(selector, &pod.labels));
@@ -223,6 +225,7 @@ fn namespaced_program(program: &NamespacedProgram, pods: &[&Pod], facts: &Facts)
         let ContainerSelector { pods: selector, container_names } = &link.containers;
         let own = pods.iter().filter(|pod| labels::matches(selector, &pod.labels));
         let own: Vec<&Pod> = own.copied().collect();
+        plan.unseen(own.iter().copied());
         probes::uprobe(&mut plan.links, &link.point, Some(containers(&own, container_names)));
     }
     plan.program(&program.name, namespaced_type(program.program_type).0)
@@ -247,7 +250,7 @@ fn containers<'a>(pods: &[&'a Pod], names: &[String]) -> Vec<(&'a Pod, &'a Conta
 struct Plan<'a> {
     facts: &'a Facts,
     links: Links,
-    problems: Vec<String>,
+    doubts: Doubts,
 }
 
 impl Plan<'_> {
@@ -293,6 +296,12 @@ impl Plan<'_> {
         });
     }
 
+    /// Containers that the daemon did not find: what is attached to them may be wanted still.
+    fn unseen<'p>(&mut self, pods: impl Iterator<Item = &'p Pod>) {
+        let ids = pods.flat_map(|pod| &pod.unseen);
+        self.doubts.unknown.extend(ids.map(|id| Unknown::Container(id.clone())));
+    }
+
     /// One attachment for each interface.
     fn packets(
         &mut self,
@@ -303,7 +312,7 @@ impl Plan<'_> {
         on_unavailable: OnUnavailable,
         info: impl Fn(&Point) -> Info,
     ) {
-        for at in points(selector, rooms, self.facts, &mut self.problems) {
+        for at in points(selector, rooms, self.facts, &mut self.doubts) {
             let identity = match side {
                 "" => at.identity.clone(),
                 side => format!("{side} {}", at.identity),
@@ -318,10 +327,11 @@ impl Plan<'_> {
         }
     }
 
-    fn program(mut self, name: &str, program_type: &'static str) -> Program {
-        self.problems.sort();
-        self.problems.dedup();
-        Program { name: name.to_owned(), program_type, links: self.links.into_map(), problems: self.problems }
+    fn program(self, name: &str, program_type: &'static str) -> Program {
+        let Doubts { mut problems, unknown } = self.doubts;
+        problems.sort();
+        problems.dedup();
+        Program { name: name.to_owned(), program_type, links: self.links.into_map(), problems, unknown }
     }
 }
 

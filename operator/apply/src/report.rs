@@ -63,6 +63,8 @@ pub struct LinkReport {
     pub key: LinkKey,
     /// As it is wanted; absent if it is not wanted any more.
     pub wanted: Option<Link>,
+    /// Whether it is wanted is not known now, so it stays as it is.
+    pub kept: bool,
     /// Value of the link's metadata `bpfman.io/uuid`; made when it was first wanted.
     pub uuid: String,
     /// The daemon's id, if it is attached.

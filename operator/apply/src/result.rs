@@ -102,6 +102,7 @@ fn program_report(
         LinkReport {
             key: key.clone(),
             wanted: Some(link.clone()),
+            kept: false,
             uuid: uuid.unwrap_or_else(|| link_uuid(owner, &program.name, &key.0)),
             id,
             status,
@@ -109,8 +110,15 @@ fn program_report(
     });
     let left = running.into_iter().flat_map(|running| &running.links);
     let left = left.filter_map(|link| {
-        let failure = came.not_detached.get(&link.id)?;
-        Some(left_over(link, LinkOutcome::DetachFailed(failure.clone())))
+        if let Some(failure) = came.not_detached.get(&link.id) {
+            return Some(left_over(link, LinkOutcome::DetachFailed(failure.clone())));
+        }
+        let kept = !program.links.contains_key(&link.key) && program.keeps(&link.key);
+        let status = match link.state.as_str() {
+            OK => LinkOutcome::Attached,
+            _ => LinkOutcome::AttachFailed(differs(&program.name, link)),
+        };
+        kept.then(|| LinkReport { kept, ..left_over(link, status) })
     });
     ProgramReport {
         name: program.name.clone(),
@@ -129,7 +137,14 @@ fn differs(program: &str, link: &ObservedLink) -> Failure {
 }
 
 fn left_over(link: &ObservedLink, status: LinkOutcome) -> LinkReport {
-    LinkReport { key: link.key.clone(), wanted: None, uuid: link.uuid.clone(), id: Some(link.id), status }
+    LinkReport {
+        key: link.key.clone(),
+        wanted: None,
+        kept: false,
+        uuid: link.uuid.clone(),
+        id: Some(link.id),
+        status,
+    }
 }
 
 /// A program that is still there though nobody wants it, or nobody knows what is wanted.

@@ -220,6 +220,8 @@ pub fn link_steps(
                 Some(_) => {
                     there.insert(&link.key, link);
                 }
+                // Not known now is not unwanted.
+                None if program.keeps(&link.key) => {}
                 None => detach.push(end()),
             }
         }

@@ -5,7 +5,7 @@ mod machines;
 
 use std::collections::BTreeSet;
 
-use bpfman_apply::desired::{Desired, Owner};
+use bpfman_apply::desired::{Desired, LinkKey, Owner, Program};
 use bpfman_apply::facts::{Facts, Interface};
 use bpfman_apply::plan::{Spec, desired};
 use bpfman_proto::v1::attach_info::Info;
@@ -111,10 +111,11 @@ fn discovery_takes_what_is_allowed_and_not_excluded_also_in_namespaces_with_a_na
 #[test]
 fn a_name_of_the_daemons_own_namespace_is_no_other_namespace() {
     let mut facts = machine();
-    let own = facts.interfaces.iter().filter(|interface| interface.netns.is_none());
+    let interfaces = facts.interfaces.as_mut().unwrap();
+    let own = interfaces.iter().filter(|interface| interface.netns.is_none());
     let again = own.map(|interface| Interface { netns: Some("/run/netns/here".into()), ..interface.clone() });
     let again: Vec<Interface> = again.collect();
-    facts.interfaces.extend(again);
+    interfaces.extend(again);
     let link = "{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}}";
     assert_eq!(links(&xdp(link), &facts).0, ["eth0", "eth1", "veth1 in /run/netns/blue"]);
 }
@@ -143,6 +144,89 @@ fn a_namespaced_application_touches_its_own_pods_alone_and_never_the_node() {
     let link = "{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}, \
                 networkNamespaces: {pods: {matchLabels: {app: web}}}}";
     assert_eq!(links(&xdp_of_pods(link), &machine()).0, ["eth0 in pod uid-web net:11:1"]);
+}
+
+/// The only program, with what is not known of its places.
+fn only(spec: &Spec, facts: &Facts) -> Program {
+    desired(&owner(), spec, facts).load.expect("it is wanted").programs.remove(0)
+}
+
+#[test]
+fn while_the_interfaces_of_a_machine_are_not_known_what_is_attached_stays() {
+    let key = LinkKey("eth7".into());
+    let discovered = xdp("{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}}");
+    let primary = xdp("{interfaceSelector: {primaryNodeInterface: true}}");
+    let unlisted = Facts { interfaces: None, ..machine() };
+    let unaddressed = Facts { addresses: Vec::new(), ..machine() };
+    for (spec, facts) in [(&discovered, &unlisted), (&primary, &unlisted), (&primary, &unaddressed)] {
+        let program = only(spec, facts);
+        assert!(program.links.is_empty() && program.keeps(&key), "{program:?}");
+        assert_eq!(program.problems.len(), 1, "{:?}", program.problems);
+    }
+    assert!(!only(&discovered, &machine()).keeps(&key));
+    assert!(!only(&primary, &machine()).keeps(&key));
+    let named = only(&xdp("{interfaceSelector: {interfaces: [eth0]}}"), &unlisted);
+    assert!(!named.keeps(&key) && named.links.len() == 1, "names need no list");
+}
+
+#[test]
+fn discovery_that_is_switched_off_leaves_the_primary_interface() {
+    let facts = Facts { discovery_off: true, ..machine() };
+    assert_eq!(links(&xdp("{interfaceSelector: {primaryNodeInterface: true}}"), &facts).0, ["eth0"]);
+    let discovered = xdp("{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}}");
+    assert_eq!(links(&discovered, &facts), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_pod_whose_network_is_not_known_now_keeps_its_links_and_no_other_pod_does() {
+    let there = LinkKey("eth0 in pod uid-web net:11:1".into());
+    let other = LinkKey("eth0 in pod uid-api net:12:2".into());
+    let named = xdp("{interfaceSelector: {interfaces: [eth0]}, networkNamespaces: {pods: {matchLabels: {app: web}}}}");
+    let mut facts = machine();
+    facts.pods[0].netns = None;
+    facts.pods[0].containers = Vec::new();
+    assert_eq!(only(&named, &facts).problems.len(), 1, "its container should be there");
+    facts.pods[0].idle = true;
+    let between = only(&named, &facts);
+    assert_eq!((between.problems.len(), between.links.len()), (0, 0), "nothing runs in it: no problem");
+    assert!(between.keeps(&there) && !between.keeps(&other));
+    facts.pods.remove(0);
+    assert!(!only(&named, &facts).keeps(&there), "the pod is gone");
+}
+
+#[test]
+fn a_pod_whose_namespace_was_not_looked_into_yet_keeps_its_links() {
+    let discovered = xdp_of_pods(
+        "{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}, \
+          networkNamespaces: {pods: {matchLabels: {app: web}}}}",
+    );
+    let plan = |facts: &Facts| {
+        let owner = Owner { namespace: Some("shop".into()), ..owner() };
+        desired(&owner, &discovered, facts).load.unwrap().programs.remove(0)
+    };
+    let mut facts = machine();
+    // Its container was started again: another process leads to the same namespace.
+    facts.pods[0].netns.as_mut().unwrap().path = "/proc/99/ns/net".into();
+    let program = plan(&facts);
+    assert!(program.links.is_empty());
+    assert!(program.keeps(&LinkKey("eth0 in pod uid-web net:11:1".into())));
+    assert_eq!(program.problems, ["the interfaces of pod shop/web are not known yet"]);
+    assert!(plan(&machine()).unknown.is_empty());
+}
+
+#[test]
+fn a_container_that_the_daemon_does_not_find_keeps_its_probes() {
+    let spec = cluster(
+        "[{name: count, type: UProbe, uprobe: {links: [{function: malloc, target: libc, containers: {pods: {}}}]}}]",
+    );
+    let mut facts = machine();
+    let lost = facts.pods[0].containers.remove(0);
+    let key = LinkKey("libc:malloc+0 in containerd://web-main".into());
+    assert!(!only(&spec, &facts).keeps(&key), "it ended");
+    facts.pods[0].unseen.push(lost.id);
+    assert!(only(&spec, &facts).keeps(&key));
+    assert!(only(&spec, &facts).keeps(&LinkKey(format!("{} #2", key.0))));
+    assert!(!only(&spec, &facts).keeps(&LinkKey("libc:malloc+0 in containerd://web-side".into())));
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub async fn facts(daemon: &Daemon, labels: &[KeyValue]) -> Result<Facts, Unreac
     let mut all: BTreeMap<String, String> =
         own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     all.extend(labels.iter().map(|label| (label.key.clone(), label.value.clone())));
-    Ok(Facts { node, labels: all, addresses, interfaces, pods: Vec::new() })
+    Ok(Facts { node, labels: all, addresses, interfaces: Some(interfaces), ..Facts::default() })
 }
 
 /// In the words of Kubernetes, which are Go's.

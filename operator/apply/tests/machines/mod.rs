@@ -28,6 +28,8 @@ fn pod(namespace: &str, name: &str, netns: Option<(u64, u64)>) -> Pod {
         netns: netns.map(|identity| Netns { path: format!("/proc/{}/ns/net", identity.0), identity }),
         containers: vec![container("main", 21), container("side", 22)],
         host_network: false,
+        idle: false,
+        unseen: Vec::new(),
     }
 }
 
@@ -44,7 +46,7 @@ pub fn machine() -> Facts {
         node: "node-1".into(),
         labels: [("role".to_owned(), "edge".to_owned())].into(),
         addresses: vec!["192.0.2.1".parse().unwrap()],
-        interfaces: vec![
+        interfaces: Some(vec![
             interface("lo", None, Some("127.0.0.1")),
             interface("eth0", None, Some("192.0.2.1")),
             interface("eth1", None, Some("198.51.100.1")),
@@ -52,7 +54,8 @@ pub fn machine() -> Facts {
             interface("veth1", Some("/run/netns/blue"), None),
             interface("lo", Some("/proc/11/ns/net"), None),
             interface("eth0", Some("/proc/11/ns/net"), None),
-        ],
+        ]),
+        discovery_off: false,
         pods: vec![pod("shop", "web", Some((11, 1))), pod("bank", "api", Some((12, 2))), host, starting],
     }
 }

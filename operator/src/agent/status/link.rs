@@ -37,7 +37,7 @@ const TC: [TcProceedOn; 11] = [
 #[must_use]
 pub fn link(report: &LinkReport) -> LinkState {
     LinkState {
-        should_attach: report.wanted.is_some(),
+        should_attach: report.wanted.is_some() || report.kept,
         uuid: report.uuid.clone(),
         link_id: report.id,
         link_status: match report.status {

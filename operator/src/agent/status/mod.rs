@@ -162,7 +162,7 @@ const fn load_status(load: LoadOutcome) -> AppLoadStatus {
     }
 }
 
-/// The first thing that failed, also if it is only that a place to attach to was not found.
+/// The first thing that failed, also if it is only that a link does not run, or that a place to attach to was not found.
 #[must_use]
 pub fn failure(report: &Report) -> Option<Failure> {
     let missing = || {
@@ -174,7 +174,17 @@ pub fn failure(report: &Report) -> Option<Failure> {
             hint: String::new(),
         })
     };
-    report.failure.clone().or_else(missing)
+    // A link may not run though every call succeeded: the kernel refused it after a boot, its interface is gone.
+    let not_running = || {
+        let mut links = report.programs.iter().flat_map(|one| one.links.iter().map(move |link| (one, link)));
+        links.find_map(|(program, link)| match &link.status {
+            LinkOutcome::AttachFailed(failure) | LinkOutcome::DetachFailed(failure) => {
+                Some(Failure { program: program.name.clone(), ..failure.clone() })
+            }
+            LinkOutcome::Attached | LinkOutcome::NotAttached => None,
+        })
+    };
+    report.failure.clone().or_else(not_running).or_else(missing)
 }
 
 /// A failure in a sentence.

@@ -43,6 +43,7 @@ fn link(info: Info, status: LinkOutcome) -> LinkReport {
             on_unavailable: Default::default(),
             pod: None,
         }),
+        kept: false,
         uuid: "uuid-1".to_owned(),
         id: (status == LinkOutcome::Attached).then_some(7),
         status,
@@ -158,6 +159,22 @@ fn types() -> Vec<(&'static str, &'static str, Info, Value)> {
             json!({ "name": "syscalls/sys_enter_openat" }),
         ),
     ]
+}
+
+#[test]
+fn a_link_that_does_not_run_is_no_success() {
+    let lost = failed("link 7 at eth0: lost: the kernel refused the program after the boot");
+    let info = || Info::XdpAttachInfo(v1::XdpAttachInfo::default());
+    for outcome in [LinkOutcome::AttachFailed(lost.clone()), LinkOutcome::DetachFailed(lost.clone())] {
+        let links = vec![link(info(), LinkOutcome::Attached), link(info(), outcome)];
+        let report = report(LoadOutcome::Loaded, vec![program("count", "XDP", links)]);
+        assert_eq!(report.failure, None, "no call failed");
+        let found = super::failure(&report).unwrap();
+        assert_eq!((found.program.as_str(), &found.message), ("count", &lost.message));
+        let said = status(&Outcome::Reported(&report, &spec()), &about(), None);
+        assert_eq!(said.node.conditions[0].type_, "Error");
+        assert_eq!(said.node.details.failure, Some(found));
+    }
 }
 
 #[test]
@@ -284,6 +301,7 @@ fn what_is_not_wanted_any_more_is_shown_as_it_was() {
     stuck.links.push(LinkReport {
         key: LinkKey("here".to_owned()),
         wanted: None,
+        kept: false,
         uuid: "uuid-1".to_owned(),
         id: Some(7),
         status: LinkOutcome::DetachFailed(failed("busy")),
