@@ -96,6 +96,8 @@ pub fn points(
             Some(interfaces) => discovered(config, rooms, &found, interfaces, doubts),
             None => {
                 doubts.add(Unknown::All, NOT_LISTED.to_owned());
+                let pods = found.iter().filter_map(|room| room.pod);
+                doubts.unknown.extend(pods.map(|pod| Unknown::Pod(pod.uid.clone())));
                 Vec::new()
             }
         };

@@ -1,8 +1,10 @@
 //! What came out.
 
+use std::collections::BTreeSet;
+
 use bpfman_application::state::node::Failure;
 
-use crate::desired::{Link, LinkKey};
+use crate::desired::{Link, LinkKey, Unknown};
 
 /// An application on one machine, after it was brought as near to what it wants as could be.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,6 +56,8 @@ pub struct ProgramReport {
     pub links: Vec<LinkReport>,
     /// What could not be found out about where to attach.
     pub problems: Vec<String>,
+    /// Where attachments may be wanted that are not among `links`.
+    pub unknown: BTreeSet<Unknown>,
 }
 
 /// One attachment.

@@ -1,6 +1,6 @@
 //! From what came of the calls to a report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_application::state::node::Failure;
 
@@ -126,6 +126,7 @@ fn program_report(
         id: running.map(|running| running.id),
         links: wanted.chain(left).collect(),
         problems: program.problems.clone(),
+        unknown: program.unknown.clone(),
     }
 }
 
@@ -160,6 +161,7 @@ fn still(program: &ObservedProgram, came: &Came) -> ProgramReport {
         id: Some(program.id),
         links: program.links.iter().map(|link| left_over(link, status(link))).collect(),
         problems: Vec::new(),
+        unknown: BTreeSet::new(),
     }
 }
 
@@ -175,5 +177,42 @@ fn type_name(declared: &str) -> &'static str {
         "uprobe" => "UProbe",
         "tracepoint" => "TracePoint",
         _ => "LSM",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Unknown;
+    use crate::step::{Step, link_steps};
+
+    fn link(id: u32, pod: &str, state: &str) -> ObservedLink {
+        let key = LinkKey(format!("eth0 in pod {pod} net:1:2"));
+        ObservedLink { id, key, state: state.to_owned(), ..ObservedLink::default() }
+    }
+
+    #[test]
+    fn a_link_that_may_be_wanted_still_is_neither_detached_nor_left_out_of_the_report() {
+        let links = vec![link(1, "a", OK), link(2, "b", OK), link(3, "c", "lost: after the boot")];
+        let running = ObservedProgram { name: "guard".to_owned(), links, ..ObservedProgram::default() };
+        let unknown = [Unknown::Pod("a".to_owned()), Unknown::Pod("c".to_owned())].into();
+        let program = Program {
+            name: "guard".to_owned(),
+            program_type: "XDP",
+            links: BTreeMap::new(),
+            problems: Vec::new(),
+            unknown,
+        };
+        let load = Load { programs: vec![program], ..Load::default() };
+        let versions = BTreeMap::from([("guard".to_owned(), &running)]);
+        let seen = Observed { programs: vec![running.clone()] };
+        let steps = link_steps(&load, &versions, &seen, true);
+        let gone = Step::Detach { program: "guard".to_owned(), key: link(2, "b", OK).key, link: 2 };
+        assert_eq!(steps, [gone]);
+        let report = installed(&load, &versions, Came::default(), LoadOutcome::Loaded);
+        let shown: Vec<_> = report.programs[0].links.iter().map(|link| (link.id, link.kept)).collect();
+        assert_eq!(shown, [(Some(1), true), (Some(3), true)]);
+        assert_eq!(report.programs[0].links[0].status, LinkOutcome::Attached);
+        assert!(matches!(report.programs[0].links[1].status, LinkOutcome::AttachFailed(_)));
     }
 }

@@ -181,7 +181,9 @@ fn discovery_that_is_switched_off_leaves_the_primary_interface() {
 fn a_pod_whose_network_is_not_known_now_keeps_its_links_and_no_other_pod_does() {
     let there = LinkKey("eth0 in pod uid-web net:11:1".into());
     let other = LinkKey("eth0 in pod uid-api net:12:2".into());
-    let named = xdp("{interfaceSelector: {interfaces: [eth0]}, networkNamespaces: {pods: {matchLabels: {app: web}}}}");
+    let named = xdp(
+        "{interfaceSelector: {interfaces: [eth0]}, networkNamespaces: {pods: {matchLabels: {app: web}}}}",
+    );
     let mut facts = machine();
     facts.pods[0].netns = None;
     facts.pods[0].containers = Vec::new();

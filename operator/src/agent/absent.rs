@@ -1,5 +1,7 @@
 //! What is said while the daemon, or the object of this node, is away: programs are left as they are.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bpfman_application::state::node::Failure;
@@ -58,12 +60,55 @@ pub async fn node_is_gone(
     Ok(Ended::Done.after(told))
 }
 
+/// So many broken calls in a row may come of a daemon that restarts.
+const PASSING: u32 = 3;
+
+/// Looks that broke off in a row while the daemon was there, by application.
+#[derive(Debug, Default)]
+pub struct BrokenOff(Mutex<HashMap<ApplicationKey, u32>>);
+
+impl BrokenOff {
+    /// One more; how many that makes.
+    pub fn again(&self, key: &ApplicationKey) -> u32 {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(key.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// A look went well.
+    pub fn well(&self, key: &ApplicationKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+/// The daemon is there, and yet a call of this application breaks off each time: that is a failure as any other.
+async fn broken_off(shared: &Shared, key: &ApplicationKey, away: &Unreachable) -> Ended {
+    let why = Failure {
+        reason: "daemon-broke-off".to_owned(),
+        program: String::new(),
+        message: format!("bpfmand at {} breaks a call off without an answer: {}", away.daemon, away.why),
+        hint: "see the log of the daemon on this node".to_owned(),
+    };
+    tracing::warn!(%key, why = why.message, "not as it should be");
+    let states = shared.world.known().states.get(key).cloned().unwrap_or_default();
+    for state in states.values() {
+        if let Err(error) = unknown(shared, key, &state.name, &why).await {
+            tracing::warn!(%key, %error, "the API server");
+        }
+    }
+    Ended::Failed(why.reason)
+}
+
 /// The daemon is away: programs go on. After some seconds the state objects say so, once.
 pub async fn daemon_away(shared: &Shared, key: &ApplicationKey, away: &Unreachable) -> Ended {
     let now = shared.daemon_link.now();
     if now.up {
-        // The stream has not noticed yet, or it is back already.
-        return Ended::Later(jittered(Duration::from_millis(500)));
+        if shared.broken_off.again(key) <= PASSING {
+            // The stream has not noticed yet, or it is back already.
+            return Ended::Later(jittered(Duration::from_millis(500)));
+        }
+        return broken_off(shared, key, away).await;
     }
     let waited = now.since.elapsed();
     if waited < SAID_AFTER {
@@ -88,4 +133,22 @@ pub async fn daemon_away(shared: &Shared, key: &ApplicationKey, away: &Unreachab
     }
     // All are looked at when it is back.
     Ended::Done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::key::Scope;
+
+    #[test]
+    fn calls_that_break_off_again_and_again_are_no_restart() {
+        let key =
+            |name: &str| ApplicationKey { scope: Scope::Cluster, namespace: None, name: name.to_owned() };
+        let broken = BrokenOff::default();
+        let passing = (0..10).filter(|_| broken.again(&key("a")) <= PASSING).count();
+        assert_eq!(passing, 3);
+        assert!(broken.again(&key("b")) <= PASSING, "others are not concerned");
+        broken.well(&key("a"));
+        assert!(broken.again(&key("a")) <= PASSING);
+    }
 }

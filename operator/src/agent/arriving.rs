@@ -96,6 +96,13 @@ impl ArrivingPods {
         self.change(|all| all.retain(|_, arriving| !same(arriving)));
     }
 
+    /// A pod is gone, whatever the network plugin says of its sandbox.
+    pub fn forget(&self, uid: &str) {
+        if self.pods.lock().unwrap_or_else(PoisonError::into_inner).contains_key(uid) {
+            self.change(|all| all.retain(|one, _| one != uid));
+        }
+    }
+
     /// All that there are.
     #[must_use]
     pub fn all(&self) -> HashMap<String, Arriving> {
@@ -179,6 +186,16 @@ mod tests {
         assert!(!new.is_new(), "it counts only if the API server knows the pod");
         second.add(arriving("b", "/run/netns/b"), |_| false);
         assert_eq!(second.all().into_keys().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_arrives_no_more() {
+        let pods = ArrivingPods::default();
+        pods.add(arriving("a", "/run/netns/a"), |_| true);
+        pods.forget("b");
+        assert_eq!(pods.all().len(), 1);
+        pods.forget("a");
+        assert!(pods.all().is_empty());
     }
 
     #[test]

@@ -72,7 +72,17 @@ pub async fn authorize(
         return Ok(Ok(Authorized { desired, credentials: None }));
     }
     let own = desired.owner.namespace.clone();
-    Ok(user(shared, own.as_deref(), image).await.map(|credentials| Authorized { desired, credentials }))
+    let user = user(shared, own.as_deref(), image).await.map_err(|none| none.failure);
+    Ok(user.map(|credentials| Authorized { desired, credentials }))
+}
+
+/// Why there is no user though a secret is named.
+#[derive(Clone, Debug)]
+pub struct NoUser {
+    /// For the status.
+    pub failure: Failure,
+    /// The API server does not answer: it says nothing of the secret.
+    pub passing: bool,
 }
 
 /// The user that the named secret has for the image. `own`: the namespace of a namespaced application.
@@ -83,16 +93,18 @@ pub async fn user(
     shared: &Shared,
     own: Option<&str>,
     image: &ByteCodeImage,
-) -> Result<Option<Credentials>, Failure> {
+) -> Result<Option<Credentials>, NoUser> {
     let Some(named) = &image.image_pull_secret else { return Ok(None) };
-    may_name(own, named)?;
+    may_name(own, named).map_err(|failure| NoUser { failure, passing: false })?;
     let failure = |why: String, hint: &str| Failure {
         reason: "pull-secret".to_owned(),
         program: String::new(),
         message: format!("pull secret {}/{}: {why}", named.namespace, named.name),
         hint: hint.to_owned(),
     };
-    let secret = shared.cluster.secret(&named.namespace, &named.name).await.map_err(|error| match error {
+    let read = shared.cluster.secret(&named.namespace, &named.name).await;
+    let passing = matches!(read, Err(ApiError::Away(_)));
+    let secret = read.map_err(|error| match error {
         ApiError::NotFound => failure(
             "there is no such secret".to_owned(),
             "make it, or take imagePullSecret out of the application",
@@ -101,9 +113,12 @@ pub async fn user(
             failure(message, "let the agent's service account read this secret")
         }
         error => failure(error.to_string(), ""),
-    })?;
-    secret::credentials(&secret, &image.url)
-        .map_err(|error| failure(error.to_string(), "make it with `kubectl create secret docker-registry`"))
+    });
+    let secret = secret.map_err(|failure| NoUser { failure, passing })?;
+    secret::credentials(&secret, &image.url).map_err(|error| NoUser {
+        failure: failure(error.to_string(), "make it with `kubectl create secret docker-registry`"),
+        passing: false,
+    })
 }
 
 /// Whether an application may have this secret read. The agent may read secrets that the application's author may not:

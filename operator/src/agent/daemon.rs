@@ -140,6 +140,9 @@ async fn one_stream(shared: &Shared, netns: &BTreeSet<String>) -> Result<(), Sta
         tracing::info!(version = info.version, "the daemon answers");
         shared.asked.forgive();
         shared.look_at_all(Cause::Changed);
+    } else {
+        // What changed between two streams nobody was told of.
+        shared.look_at_all(Cause::Maybe);
     }
     match stream {
         Some(stream) => events(shared, stream).await,
@@ -182,15 +185,16 @@ fn interfaces(shared: &Shared, list: Vec<NetworkInterface>) {
         })
         .collect();
     let mut known = shared.world.known();
-    if known.interfaces == now {
+    if known.interfaces.as_ref() == Some(&now) {
         return;
     }
     let names = |list: &[Interface]| -> BTreeSet<(Option<String>, String, u32)> {
         list.iter().map(|one| (one.netns.clone(), one.name.clone(), one.index)).collect()
     };
     // Attaching may take an interface down and up again: that alone must not be the cause of the next try.
-    let cause = if names(&known.interfaces) == names(&now) { Cause::Maybe } else { Cause::Changed };
-    known.interfaces = now;
+    let same = known.interfaces.as_ref().is_some_and(|before| names(before) == names(&now));
+    let cause = if same { Cause::Maybe } else { Cause::Changed };
+    known.interfaces = Some(now);
     let keys = known.on_interfaces();
     drop(known);
     shared.look_at(&keys, cause);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bpfman_application::spec::Spec;
-use bpfman_apply::facts::{Container, Facts, Netns, Pod};
+use bpfman_apply::ask;
+use bpfman_apply::facts::{Container, Facts, Interface, Netns, Pod};
 use bpfman_apply::failure::{Refusal, Unreachable, refusal};
 use bpfman_proto::ext::v1::{Container as Found, FindContainersRequest};
 
@@ -33,9 +34,8 @@ pub async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Resul
             (Some(found), Some(told)) if found.identity == told.identity => Some(told),
             (found, told) => found.or(told),
         };
-        if netns.is_none() && pod.containers.is_empty() {
-            continue;
-        }
+        // A pod in which nothing runs now stays among them: what is attached in its network is not unwanted.
+        let unseen = pod.containers.iter().map(|(_, id)| id).filter(|id| !found.contains_key(*id));
         let containers = pod.containers.iter().filter_map(|(name, id)| {
             let pid = *found.get(id)?.pids.first()?;
             Some(Container { name: name.clone(), id: id.clone(), pid })
@@ -47,14 +47,60 @@ pub async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Resul
             labels: pod.labels.clone(),
             host_network: pod.host_network,
             netns,
+            idle: pod.containers.is_empty(),
             containers: containers.collect(),
+            unseen: unseen.cloned().collect(),
         });
     }
     if selector::uses_interfaces(spec) {
         let own = facts.pods.iter().filter(|pod| !pod.host_network);
         shared.netns.set(key, own.filter_map(|pod| pod.netns.as_ref()).map(|netns| netns.path.clone()));
+        look_into(shared, spec, &mut facts).await?;
     }
     Ok(facts)
+}
+
+/// Most namespaces that are asked for in one call.
+const MOST_NAMESPACES: usize = 500;
+
+/// Asks for interfaces that the daemon's stream has not told of: at the start, of a pod that has just come, of one whose
+/// container was started again.
+async fn look_into(shared: &Shared, spec: &Spec, facts: &mut Facts) -> Result<(), Unreachable> {
+    if !selector::asks_for_interfaces(spec) {
+        return Ok(());
+    }
+    let mut paths = not_listed(facts);
+    if paths.is_empty() && facts.interfaces.is_some() {
+        return Ok(());
+    }
+    paths.truncate(MOST_NAMESPACES);
+    shared.metrics.daemon_calls.add("Watch", 1);
+    // A daemon that cannot tell leaves it unknown; the plan says so.
+    if let Some(found) = ask::interfaces(&shared.daemon, &paths).await? {
+        add(facts, &paths, found);
+    }
+    Ok(())
+}
+
+/// Paths of pods' namespaces in which no interface is known. Each has at least `lo`.
+fn not_listed(facts: &Facts) -> Vec<String> {
+    let listed: BTreeSet<&String> =
+        facts.interfaces.iter().flatten().filter_map(|interface| interface.netns.as_ref()).collect();
+    let own = facts.pods.iter().filter(|pod| !pod.host_network).filter_map(|pod| pod.netns.as_ref());
+    let paths: BTreeSet<&String> =
+        own.map(|netns| &netns.path).filter(|path| !listed.contains(path)).collect();
+    paths.into_iter().cloned().collect()
+}
+
+/// Takes over what was found: all of it where nothing was known, else what is in the namespaces that were asked for.
+fn add(facts: &mut Facts, paths: &[String], found: Vec<Interface>) {
+    match &mut facts.interfaces {
+        None => facts.interfaces = Some(found),
+        Some(known) => {
+            let asked = |one: &Interface| one.netns.as_ref().is_some_and(|path| paths.contains(path));
+            known.extend(found.into_iter().filter(asked));
+        }
+    }
 }
 
 /// What is known without asking, and the pods that are meant.
@@ -70,14 +116,16 @@ fn known(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> (Facts, BTreeMap
         .filter(|(key, pod)| meant(key, pod))
         .map(|(key, pod)| (key.clone(), pod.clone()))
         .collect();
-    let mut interfaces = if shared.discovery { known.interfaces.clone() } else { Vec::new() };
+    let mut interfaces = known.interfaces.clone();
     for arriving in shared.arriving.all().into_values() {
         if !meant(&arriving.key, &arriving.pod) {
             continue;
         }
         // The daemon's stream tells of them a moment after it was asked for the namespace.
         let path = Some(&arriving.netns.path);
-        if shared.discovery && !interfaces.iter().any(|one| one.netns.as_ref() == path) {
+        if let Some(interfaces) = &mut interfaces
+            && !interfaces.iter().any(|one| one.netns.as_ref() == path)
+        {
             interfaces.extend(arriving.interfaces.iter().cloned());
         }
         // The watch may not have told of it yet, or of one before it that had its name.
@@ -91,6 +139,7 @@ fn known(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> (Facts, BTreeMap
         labels: node.labels,
         addresses: node.addresses,
         interfaces,
+        discovery_off: !shared.discovery,
         pods: Vec::new(),
     };
     (facts, pods)
@@ -133,5 +182,38 @@ async fn find_some(
             Ok(Ok(()))
         }
         Err(status) => refusal(&shared.daemon, &status).map(Err),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(name: &str, netns: Option<&str>) -> Interface {
+        Interface { name: name.to_owned(), netns: netns.map(str::to_owned), ..Interface::default() }
+    }
+
+    fn pod(path: &str) -> Pod {
+        let netns = Netns { path: path.to_owned(), identity: (1, 2) };
+        Pod { netns: Some(netns), ..Pod::default() }
+    }
+
+    #[test]
+    fn namespaces_that_the_stream_has_not_told_of_are_asked_for() {
+        let mut facts =
+            Facts { pods: vec![pod("/proc/1/ns/net"), pod("/proc/2/ns/net")], ..Facts::default() };
+        assert_eq!(not_listed(&facts).len(), 2, "nothing was listed");
+        facts.interfaces = Some(vec![interface("eth0", None), interface("lo", Some("/proc/1/ns/net"))]);
+        let missing = not_listed(&facts);
+        assert_eq!(missing, ["/proc/2/ns/net"]);
+        facts.pods[1].host_network = true;
+        assert!(not_listed(&facts).is_empty());
+        // The answer has all that the daemon looks into; only what was asked for is new.
+        let answer = || vec![interface("eth0", None), interface("lo", Some("/proc/2/ns/net"))];
+        add(&mut facts, &missing, answer());
+        assert_eq!(facts.interfaces.as_ref().map(Vec::len), Some(3));
+        facts.interfaces = None;
+        add(&mut facts, &[], answer());
+        assert_eq!(facts.interfaces, Some(answer()));
     }
 }

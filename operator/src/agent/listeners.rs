@@ -191,6 +191,10 @@ impl Pods {
         if old == pod {
             return;
         }
+        let gone = |old: &&Pod| pod.as_ref().is_none_or(|pod| pod.uid != old.uid);
+        if let Some(old) = old.as_ref().filter(gone) {
+            self.agent.arriving.forget(&old.uid);
+        }
         let pods: Vec<&Pod> = old.iter().chain(&pod).collect();
         let meaning = known.meaning(&key.0, &pods);
         drop(known);
@@ -216,6 +220,7 @@ impl Listener for Pods {
             self.is_now(key, Some(pod));
         }
         for (key, pod) in gone {
+            self.agent.arriving.forget(&pod.uid);
             let meaning = self.agent.world.known().meaning(&key.0, &[&pod]);
             self.agent.look_at(&meaning, Cause::Changed);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bpfman_application::spec::Spec;
+use bpfman_application::state::application::AppLoadStatus;
 use bpfman_apply::failure::Unreachable;
 use bpfman_apply::report::LoadOutcome;
 
@@ -18,8 +19,9 @@ use super::key::ApplicationKey;
 use super::part::{Part, part};
 use super::preflight::{self, Answer};
 use super::removal::{Why, remove};
+use super::revision::RevisionError;
 use super::soak;
-use super::state::{StateObject, own};
+use super::state::{StateObject, Status, own};
 use super::status::{About, Outcome, composition as shared_hooks, failure, status};
 use super::tell::{Told, tell};
 
@@ -66,7 +68,10 @@ pub async fn look(shared: &Shared, key: &ApplicationKey) -> Ended {
     let lock = shared.locks.of(key);
     let _alone = lock.lock().await;
     match whole(shared, key).await {
-        Ok(ended) => ended,
+        Ok(ended) => {
+            shared.broken_off.well(key);
+            ended
+        }
         Err(Stop::Daemon(away)) => daemon_away(shared, key, &away).await,
         Err(Stop::Api(error)) => {
             tracing::warn!(%key, %error, "the API server");
@@ -112,7 +117,7 @@ async fn whole(shared: &Shared, key: &ApplicationKey) -> Result<Ended, Stop> {
         }
     }
     let Some(application) = application else {
-        shared.netns.set(key, std::iter::empty());
+        shared.forget(key);
         return Ok(Ended::Done);
     };
     let state = current.into_iter().next();
@@ -150,6 +155,7 @@ async fn act(
     let key = &application.key;
     let part = part(shared, application, state.as_deref()).await?;
     if matches!(part, Part::Leave) {
+        shared.forget(key);
         let Some(state) = state else { return Ok(Ended::Done) };
         return remove(shared, &state, Why::NotSelected, application.spec.as_ref().ok()).await;
     }
@@ -159,11 +165,21 @@ async fn act(
         Part::Leave => Ok(Ended::Done),
         Part::Unclear(why) => {
             let about = about(shared, application, None, None);
-            let told =
-                tell(shared, key, name, |before| status(&Outcome::Refused(&why), &about, before)).await?;
+            // The version that is to be tried may be another one than the one that cannot be read.
+            let answer = preflight::answer(shared, application, &state).await?;
+            let told = tell(shared, key, name, |before| {
+                let mut said = status(&Outcome::Refused(&why), &about, before);
+                preflight::put(&mut said, &answer);
+                said
+            });
+            let told = told.await?;
             Ok(Ended::Failed(why.reason).after(told))
         }
         Part::Wait(why) => {
+            // A rollout came to an application that runs already: what runs is kept true until its turn comes.
+            if let Some((spec, version)) = last_acted(shared, key, &state).await? {
+                return run(shared, application, &state, &spec, &version).await;
+            }
             let spec = application.spec.as_ref().ok();
             let composition = match spec {
                 Some(spec) => composition::here(shared, key, spec, &state).await?,
@@ -172,11 +188,7 @@ async fn act(
             let about = about(shared, application, None, composition);
             let answer = preflight::answer(shared, application, &state).await?;
             let told = tell(shared, key, name, |before| {
-                let mut said = match before {
-                    // A rollout came to an application that runs already: it runs on as it is.
-                    Some(before) if before.node.details.observed_revision.is_some() => before.clone(),
-                    before => status(&Outcome::Pending(why), &about, before),
-                };
+                let mut said = waiting(why, &about, before);
                 said.node.details.composition =
                     shared_hooks(&about, before.map(|before| &before.node.details));
                 said.node.details.kernel = about.kernel.clone();
@@ -184,10 +196,57 @@ async fn act(
                 preflight::put(&mut said, &answer);
                 said
             });
-            Ok(Ended::Done.after(told.await?))
+            let told = told.await?;
+            Ok(answer.then(Ended::Done).after(told))
         }
-        Part::Act(spec, version) => run(shared, application, &state, &spec, &version).await,
+        Part::Act(spec, version) => {
+            shared.world.known().in_force.insert(key.clone(), (Arc::clone(&spec), version.clone()));
+            run(shared, application, &state, &spec, &version).await
+        }
     }
+}
+
+/// What a node acted on before it had to wait: what this agent remembers, or the revision that its state names.
+///
+/// # Errors
+/// The API server is away, and that revision was never read.
+pub async fn last_acted(
+    shared: &Shared,
+    key: &ApplicationKey,
+    state: &StateObject,
+) -> Result<Option<(Arc<Spec>, String)>, ApiError> {
+    let remembered = shared.world.known().in_force.get(key).cloned();
+    if remembered.is_some() {
+        return Ok(remembered);
+    }
+    let observed = state.status.as_ref().and_then(|status| status.node.details.observed_revision.clone());
+    // A number is a generation of before the rollout: its spec is nowhere any more.
+    let Some(name) = observed.filter(|name| name.parse::<i64>().is_err()) else { return Ok(None) };
+    match shared.revisions.get(&shared.cluster, key, &shared.namespace, &name).await {
+        Ok(spec) => Ok(Some((spec, name))),
+        Err(RevisionError::Api(_, error @ ApiError::Away(_))) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What is said of an application that waits, and of whose running version the spec is not known.
+///
+/// Its programs run on, but nobody keeps them true: that is no success. After a boot not even that is known.
+fn waiting(why: &str, about: &About, before: Option<&Status>) -> Status {
+    let ran = before.and_then(|before| before.node.details.observed_revision.clone());
+    let Some(ran) = ran else { return status(&Outcome::Pending(why), about, before) };
+    let long = format!("{why}; of version {ran} the spec is not known any more: programs stay as they are");
+    let about = About { revision: Some(ran), ..about.clone() };
+    let mut said = status(&Outcome::Pending(&long), &about, before);
+    let booted = before.is_some_and(|before| {
+        let last = &before.node.details.boot_id;
+        last.is_some() && about.boot_id.is_some() && *last != about.boot_id
+    });
+    if booted {
+        said.node.app_load_status = AppLoadStatus::NotLoaded;
+        said.programs = Vec::new();
+    }
+    said
 }
 
 /// The state object, made if there is none, and with the finalizer in it.
@@ -275,7 +334,7 @@ async fn run(
             None => Ended::Failed("unknown".to_owned()),
         },
     };
-    Ok(ended.after(told))
+    Ok(answer.then(ended).after(told))
 }
 
 /// What a status of this application is about.
@@ -293,5 +352,42 @@ fn about(
         kernel: now.kernel,
         boot_id: now.boot_id,
         composition,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn about(boot: &str) -> About {
+        About { node: "a".to_owned(), boot_id: Some(boot.to_owned()), ..About::default() }
+    }
+
+    fn ran(boot: &str) -> Status {
+        let about = About { revision: Some("4".to_owned()), ..about(boot) };
+        let report = bpfman_apply::report::Report { load: LoadOutcome::Loaded, ..Default::default() };
+        let spec = super::super::application::parse(
+            super::super::key::Scope::Cluster,
+            serde_json::json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": [] }),
+        );
+        status(&Outcome::Reported(&report, &spec.unwrap()), &about, None)
+    }
+
+    #[test]
+    fn waiting_for_a_rollout_is_no_success_and_after_a_boot_nothing_is_loaded() {
+        let before = ran("one");
+        assert_eq!(before.node.conditions[0].type_, "Success");
+        let same_boot = waiting("waiting", &about("one"), Some(&before));
+        assert_eq!(same_boot.node.conditions[0].type_, "Pending");
+        assert_eq!(same_boot.node.app_load_status, AppLoadStatus::LoadSuccess);
+        assert_eq!(same_boot.node.details.observed_revision.as_deref(), Some("4"));
+        let booted = waiting("waiting", &about("two"), Some(&before));
+        assert_eq!(booted.node.conditions[0].type_, "Pending");
+        assert_eq!(booted.node.app_load_status, AppLoadStatus::NotLoaded);
+        assert_eq!(booted.node.details.boot_id.as_deref(), Some("two"));
+        let never = waiting("waiting", &about("one"), None);
+        assert_eq!((never.node.details.observed_revision, never.programs.len()), (None, 0));
     }
 }

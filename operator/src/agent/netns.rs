@@ -24,7 +24,11 @@ impl WatchedNetns {
     /// Those of one application, by path.
     pub fn set(&self, key: &ApplicationKey, paths: impl Iterator<Item = String>) {
         let mut by_application = self.by_application.lock().unwrap_or_else(PoisonError::into_inner);
-        by_application.insert(key.clone(), paths.collect());
+        let paths: BTreeSet<String> = paths.collect();
+        match paths.is_empty() {
+            true => by_application.remove(key),
+            false => by_application.insert(key.clone(), paths),
+        };
         let now: BTreeSet<_> = by_application.values().flatten().cloned().collect();
         drop(by_application);
         self.all.send_if_modified(|all| {

@@ -46,7 +46,7 @@ pub struct Options {
 
 /// `:PORT` or an address with a port.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    let whole = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
     whole.parse().map_err(|_| format!("{text:?} is no address: write \":8175\" or \"127.0.0.1:8175\""))
 }
 
@@ -73,7 +73,7 @@ mod tests {
     fn flags_of_the_published_agent_are_taken_in_their_forms() {
         let options =
             parse(&["--health-probe-bind-address=:8175", "--enable-interfaces-discovery=false"]).unwrap();
-        assert_eq!(options.health_probe_bind_address, "0.0.0.0:8175".parse().unwrap());
+        assert_eq!(options.health_probe_bind_address, "[::]:8175".parse().unwrap());
         assert!(!options.enable_interfaces_discovery);
         assert!(parse(&["--enable-interfaces-discovery"]).unwrap().enable_interfaces_discovery);
         assert!(parse(&[]).unwrap().enable_interfaces_discovery);

@@ -2,16 +2,16 @@
 
 use bpfman_application::rollout::PreflightVerdict;
 use bpfman_application::spec::Spec;
-use bpfman_application::state::node::{Failure, NodeDetails, PreflightAnswer};
+use bpfman_application::state::node::{NodeDetails, PreflightAnswer};
 use bpfman_apply::plan;
 use bpfman_apply::reconcile::{Trial, dry_run};
 
 use super::Shared;
 use super::api::ApiError;
 use super::application::Application;
-use super::credentials::user;
+use super::credentials::{NoUser, user};
 use super::facts;
-use super::look::Stop;
+use super::look::{Ended, Stop};
 use super::removal::owner;
 use super::revision::RevisionError;
 use super::state::{StateObject, Status};
@@ -26,7 +26,23 @@ pub enum Answer {
     Same,
     /// This.
     New(PreflightAnswer),
+    /// Nothing yet, for a reason in one word that says nothing of the revision: it is tried again.
+    Again(String),
 }
+
+impl Answer {
+    /// What is to be tried again is not done.
+    #[must_use]
+    pub fn then(self, ended: Ended) -> Ended {
+        match (self, ended) {
+            (Self::Again(why), Ended::Done | Ended::Later(_)) => Ended::Waiting(why),
+            (_, ended) => ended,
+        }
+    }
+}
+
+/// Failures that say nothing of the revision: a verdict is final, so there is none.
+const PASSING: [&str; 2] = ["registry", "busy"];
 
 /// Tries the revision that the controller named, if there is one that was not answered yet.
 ///
@@ -48,10 +64,19 @@ pub async fn answer(shared: &Shared, application: &Application, state: &StateObj
     };
     tracing::info!(%key, revision = name, "trying");
     let trial = try_out(shared, application, state, &spec).await?;
-    Ok(Answer::New(match trial {
-        Ok(trial) => said(name, &trial),
-        Err(failure) => failed(name, failure.message),
-    }))
+    Ok(verdict(name, trial))
+}
+
+/// A verdict, unless what failed says nothing of the revision.
+fn verdict(name: &str, trial: Result<Trial, NoUser>) -> Answer {
+    match trial {
+        Err(none) if none.passing => Answer::Again(none.failure.reason),
+        Err(none) => Answer::New(failed(name, none.failure.message)),
+        Ok(trial) => match trial.failure.as_ref().map(|failure| failure.reason.as_str()) {
+            Some(reason) if PASSING.contains(&reason) => Answer::Again(reason.to_owned()),
+            _ => Answer::New(said(name, &trial)),
+        },
+    }
 }
 
 /// The last answer, if it still holds: it is of this boot and kernel, as far as they are known.
@@ -72,13 +97,13 @@ async fn try_out(
     application: &Application,
     state: &StateObject,
     spec: &Spec,
-) -> Result<Result<Trial, Failure>, Stop> {
+) -> Result<Result<Trial, NoUser>, Stop> {
     let facts = facts::gather(shared, &application.key, spec).await?;
     let desired = plan::desired(&owner(state), spec, &facts);
     let credentials = match &spec.common().byte_code.image {
         Some(image) => match user(shared, application.key.namespace.as_deref(), image).await {
             Ok(credentials) => credentials,
-            Err(failure) => return Ok(Err(failure)),
+            Err(none) => return Ok(Err(none)),
         },
         None => None,
     };
@@ -131,7 +156,7 @@ fn failed(revision: &str, message: String) -> PreflightAnswer {
 /// Puts an answer into a status.
 pub fn put(status: &mut Status, answer: &Answer) {
     match answer {
-        Answer::None => status.node.details.preflight = None,
+        Answer::None | Answer::Again(_) => status.node.details.preflight = None,
         Answer::Same => {}
         Answer::New(answer) => status.node.details.preflight = Some(answer.clone()),
     }
@@ -139,6 +164,8 @@ pub fn put(status: &mut Status, answer: &Answer) {
 
 #[cfg(test)]
 mod tests {
+    use bpfman_application::state::node::Failure;
+
     use super::*;
     use crate::agent::status::{About, Outcome, status};
 
@@ -154,6 +181,25 @@ mod tests {
         assert_eq!(answer.verdict, PreflightVerdict::Failed);
         assert_eq!(answer.message, "filter: R1 invalid mem access");
         assert_eq!((answer.revision.as_str(), answer.verified_instructions), ("r-2", None));
+    }
+
+    #[test]
+    fn what_passes_is_no_verdict_and_is_tried_again() {
+        let failure = |reason: &str| Failure { reason: reason.to_owned(), ..Failure::default() };
+        let trial = |reason| Ok(Trial { failure: Some(failure(reason)), ..Trial::default() });
+        let secret = |passing| Err(NoUser { failure: failure("pull-secret"), passing });
+        for passing in [trial("registry"), trial("busy"), secret(true)] {
+            let answer = verdict("r-2", passing);
+            assert!(matches!(answer, Answer::Again(_)), "{answer:?}");
+            assert!(matches!(answer.clone().then(Ended::Done), Ended::Waiting(_)));
+            assert_eq!(answer.then(Ended::Failed("x".to_owned())), Ended::Failed("x".to_owned()));
+        }
+        for lasting in [trial("kernel-refused"), trial("signature"), secret(false)] {
+            let answer = verdict("r-2", lasting);
+            let Answer::New(said) = &answer else { panic!("{answer:?}") };
+            assert_eq!(said.verdict, PreflightVerdict::Failed);
+            assert_eq!(answer.then(Ended::Done), Ended::Done);
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_application::place::OnUnavailable;
+use bpfman_application::spec::Spec;
+use bpfman_apply::desired::Unknown;
 use bpfman_apply::facts::{Interface, Netns};
 use bpfman_apply::failure::Unreachable;
 use bpfman_apply::report::{LinkOutcome, LoadOutcome, Report};
@@ -13,17 +15,23 @@ use bpfman_apply::{plan, reconcile};
 use kube::Api;
 
 use super::Shared;
+use super::api::ApiError;
 use super::application::Application;
 use super::arriving::Arriving;
 use super::bring::{Brought, bring};
 use super::cni::words;
 use super::facts;
 use super::key::ApplicationKey;
+use super::look::last_acted;
 use super::machine::{Pod, PodObject, pods};
 use super::part::{Part, part};
 use super::queue::Cause;
 use super::removal::owner;
+use super::state::StateObject;
 use super::tell::state_of;
+
+/// How long a look at the same application is waited for: the plugin itself waits twice as long.
+const TURN: Duration = Duration::from_secs(10);
 
 /// How long a pod that the watch has not told of is asked for.
 const API: Duration = Duration::from_secs(5);
@@ -89,7 +97,7 @@ pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect) -> Result<Protect
         }
         Err(why) => {
             for application in applications {
-                missing(&application, &pod.namespace, &known, why, &mut done)?;
+                missing(shared, &application, &pod.namespace, &known, why, &mut done)?;
             }
             return Ok(done);
         }
@@ -132,7 +140,14 @@ pub async fn check(shared: &Shared, pod: &PodToProtect) -> Result<(), ProtectErr
 fn meaning(shared: &Shared, namespace: &str, pod: &Pod) -> Vec<Arc<Application>> {
     let world = shared.world.known();
     let mut keys = world.meaning(namespace, &[pod]);
+    // Which pods a rollout's version means is known once this agent has read it; until then it may be any.
+    let unread = |one: &&Arc<Application>| {
+        let rollout = one.spec.as_ref().is_ok_and(|spec| spec.common().rollout.is_some());
+        rollout && !world.in_force.contains_key(&one.key)
+    };
+    keys.extend(world.applications.values().filter(unread).map(|one| one.key.clone()));
     keys.sort();
+    keys.dedup();
     keys.iter().filter_map(|key| world.applications.get(key).cloned()).collect()
 }
 
@@ -167,30 +182,64 @@ async fn one(
 ) -> Result<(), ProtectError> {
     let key = &application.key;
     let lock = shared.locks.of(key);
-    let _alone = lock.lock().await;
+    let missing = |why: &str, done: &mut Protected| missing(shared, application, namespace, pod, why, done);
+    // A look that loads an image may take minutes; the runtime does not wait so long.
+    let Ok(_alone) = tokio::time::timeout(TURN, lock.lock()).await else {
+        return missing("it is being loaded on this node", done);
+    };
     if application.deleted {
         return Ok(());
     }
     let state = state_of(shared, application);
-    let missing = |why: &str, done: &mut Protected| missing(application, namespace, pod, why, done);
     let (spec, version) = match part(shared, application, state.as_deref()).await {
         Ok(Part::Act(spec, version)) => (spec, version),
-        // Its programs are not to run on this node, or not yet.
-        Ok(Part::Leave | Part::Wait(_)) => return Ok(()),
+        // Its programs are not to run on this node.
+        Ok(Part::Leave) => return Ok(()),
+        Ok(Part::Wait(why)) => match waiting(shared, key, state.as_deref()).await {
+            Ok(Some(acted)) => acted,
+            // It never ran here: it is not to run before its turn.
+            Ok(None) if !has_run(state.as_deref()) => return Ok(()),
+            Ok(None) => return missing(why, done),
+            Err(error) => return missing(&error.to_string(), done),
+        },
         Ok(Part::Unclear(failure)) => return missing(&failure.message, done),
         Err(error) => return missing(&error.to_string(), done),
     };
     // It was never tried here: there is nothing that could be last known.
     let Some(state) = state else { return missing("it is not loaded on this node yet", done) };
     match bring(shared, key, &state, &spec, &version).await {
-        Ok(Brought::Report(report)) => verdict(key, &report, &pod.uid, done),
+        Ok(Brought::Report(report)) => {
+            if let Some(why) = unclear(&report, &pod.uid) {
+                missing(&why, done)?;
+            }
+            verdict(key, &report, &pod.uid, done)
+        }
         Ok(Brought::Refused(failure)) => missing(&failure.message, done),
         Err(away) => missing(&away.to_string(), done),
     }
 }
 
+/// What runs while an application waits for its turn.
+async fn waiting(
+    shared: &Shared,
+    key: &ApplicationKey,
+    state: Option<&StateObject>,
+) -> Result<Option<(Arc<Spec>, String)>, ApiError> {
+    match state {
+        Some(state) => last_acted(shared, key, state).await,
+        None => Ok(None),
+    }
+}
+
+/// Whether some version of an application has run here.
+fn has_run(state: Option<&StateObject>) -> bool {
+    let status = state.and_then(|state| state.status.as_ref());
+    status.is_some_and(|status| status.node.details.observed_revision.is_some())
+}
+
 /// Nothing can be attached: the strictest word of what means this pod holds.
 fn missing(
+    shared: &Shared,
     application: &Application,
     namespace: &str,
     pod: &Pod,
@@ -198,8 +247,9 @@ fn missing(
     done: &mut Protected,
 ) -> Result<(), ProtectError> {
     let key = &application.key;
-    let Ok(spec) = &application.spec else { return Ok(()) };
-    let mut meant = words::of(spec, key.namespace.as_deref());
+    let in_force = shared.world.known().in_force.get(key).map(|(spec, _)| Arc::clone(spec));
+    let specs = application.spec.iter().chain(in_force.as_deref());
+    let mut meant: Vec<_> = specs.flat_map(|spec| words::of(spec, key.namespace.as_deref())).collect();
     meant.retain(|word| word.pods.matches(namespace, &pod.labels));
     match meant.iter().find(|word| word.on_unavailable != OnUnavailable::Open) {
         Some(word) => {
@@ -211,6 +261,14 @@ fn missing(
             Ok(())
         }
     }
+}
+
+/// Why it is not known what has to be attached in a pod, if it is not. No links at all are no proof that none are wanted.
+fn unclear(report: &Report, uid: &str) -> Option<String> {
+    let place = Unknown::Pod(uid.to_owned());
+    let program = report.programs.iter().find(|program| program.unknown.contains(&place))?;
+    let why = program.problems.first().map_or("the pod's network is not known yet", String::as_str);
+    Some(format!("{}: {why}", program.name))
 }
 
 /// What a report means for a pod: each of its attachments is there, or may be missing.
@@ -253,4 +311,22 @@ fn verdict(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfman_apply::report::ProgramReport;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_whose_interfaces_are_not_known_is_not_taken_for_protected() {
+        let mut program = ProgramReport { name: "guard".to_owned(), ..ProgramReport::default() };
+        program.problems.push("the interfaces of pod shop/web are not known yet".to_owned());
+        program.unknown.insert(Unknown::Pod("uid-web".to_owned()));
+        let report = Report { load: LoadOutcome::Loaded, programs: vec![program], ..Report::default() };
+        let why = unclear(&report, "uid-web");
+        assert_eq!(why.as_deref(), Some("guard: the interfaces of pod shop/web are not known yet"));
+        assert_eq!(unclear(&report, "uid-other"), None);
+    }
 }

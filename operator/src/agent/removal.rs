@@ -59,9 +59,9 @@ pub async fn remove(
         said
     })
     .await;
-    match told {
-        Ok(_) => {}
-        Err(ApiError::NotFound) => return Ok(Ended::Done),
+    match after_the_word(told.map(|_| ()), gone) {
+        Ok(true) => {}
+        Ok(false) => return Ok(Ended::Done),
         Err(error) => return Err(error.into()),
     }
     if !gone {
@@ -70,6 +70,23 @@ pub async fn remove(
     }
     let Some(state) = latest(shared, key, &state.name) else { return Ok(Ended::Done) };
     let_go(shared, &state, why).await
+}
+
+/// Whether there is more to do after the last word. A word that is refused must not hold up an object whose programs are
+/// gone; if the API server is away, the finalizer cannot be taken off either.
+///
+/// # Errors
+/// The word has to be said again.
+fn after_the_word(told: Result<(), ApiError>, gone: bool) -> Result<bool, ApiError> {
+    match told {
+        Ok(()) => Ok(true),
+        Err(ApiError::NotFound) => Ok(false),
+        Err(error @ (ApiError::Refused { .. } | ApiError::Conflict(_) | ApiError::Unreadable(_))) if gone => {
+            tracing::warn!(%error, "the programs are gone, and the state cannot say so");
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes the finalizer away; and the object, where nobody else will.
@@ -132,4 +149,18 @@ fn nothing() -> Spec {
         common: bpfman_application::application::ApplicationCommon::default(),
         programs: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_word_does_not_hold_up_an_object_whose_programs_are_gone() {
+        let refused = || Err(ApiError::Refused { code: 422, message: "too long".to_owned() });
+        assert!(matches!(after_the_word(refused(), true), Ok(true)));
+        assert!(after_the_word(refused(), false).is_err(), "what holds it up has to be said");
+        assert!(matches!(after_the_word(Err(ApiError::NotFound), true), Ok(false)));
+        assert!(after_the_word(Err(ApiError::Away("timeout".to_owned())), true).is_err());
+    }
 }

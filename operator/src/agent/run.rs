@@ -1,5 +1,7 @@
 //! The agent, put together and kept going.
 
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,7 +93,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     config.write_timeout = Some(CONNECT);
     let client = ClientBuilder::try_from(config)?.with_layer(&Counted(Arc::clone(&metrics))).build();
     let agent = start(&options, client, metrics);
-    let listener = TcpListener::bind(options.health_probe_bind_address)
+    let listener = listen(options.health_probe_bind_address)
         .await
         .with_context(|| format!("listening on {}", options.health_probe_bind_address))?;
     tracing::info!(node = options.node_name, probes = %listener.local_addr()?, "agent of a node");
@@ -102,6 +104,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         served = serve::serve(Arc::clone(&agent.0), listener) => served.context("serving probes"),
         _ = ended.recv() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for a signal"),
+    }
+}
+
+/// A kernel without IPv6 has no address that stands for all of both kinds.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse && address.ip() == Ipv6Addr::UNSPECIFIED => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bpfman_application::application::{BpfApplicationSpec, ClusterBpfApplicationSpec};
+use bpfman_application::interface::InterfaceSelector;
 use bpfman_application::spec::Spec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt as _};
@@ -96,6 +97,30 @@ fn of_namespaced<'a>(spec: &'a BpfApplicationSpec, own: Option<&'a str>) -> Vec<
         found.extend(networks.chain(containers).map(|labels| PodSelector { namespace: own, labels }));
     }
     found
+}
+
+/// Whether an application attaches to interfaces that it does not name: those are found in lists.
+#[must_use]
+pub fn asks_for_interfaces(spec: &Spec) -> bool {
+    let unnamed = |selector: &InterfaceSelector| selector.interfaces.is_none();
+    match spec {
+        Spec::Cluster(spec) => spec.programs.iter().any(|program| {
+            let mut xdp = program.xdp.iter().flat_map(|block| &block.links);
+            let mut tc = program.tc.iter().flat_map(|block| &block.links);
+            let mut tcx = program.tcx.iter().flat_map(|block| &block.links);
+            xdp.any(|link| unnamed(&link.point.interface_selector))
+                || tc.any(|link| unnamed(&link.point.at.interface_selector))
+                || tcx.any(|link| unnamed(&link.point.interface_selector))
+        }),
+        Spec::Namespaced(spec) => spec.programs.iter().any(|program| {
+            let mut xdp = program.xdp.iter().flat_map(|block| &block.links);
+            let mut tc = program.tc.iter().flat_map(|block| &block.links);
+            let mut tcx = program.tcx.iter().flat_map(|block| &block.links);
+            xdp.any(|link| unnamed(&link.point.interface_selector))
+                || tc.any(|link| unnamed(&link.point.at.interface_selector))
+                || tcx.any(|link| unnamed(&link.point.interface_selector))
+        }),
+    }
 }
 
 /// Whether an application attaches to network interfaces.

@@ -8,6 +8,7 @@ use bpfman_apply::daemon::Daemon;
 use kube::runtime::watcher::Error;
 use tokio::sync::Notify;
 
+use super::absent::BrokenOff;
 use super::api::Cluster;
 use super::arriving::ArrivingPods;
 use super::asked::Asked;
@@ -56,6 +57,8 @@ pub struct Shared {
     pub arriving: ArrivingPods,
     /// Rings when applications may have changed.
     pub changed: Notify,
+    /// Looks that broke off.
+    pub broken_off: BrokenOff,
     /// Soaks that are going on.
     pub soaks: Soaks,
     /// Writes of each state object.
@@ -95,6 +98,7 @@ impl Shared {
             netns: WatchedNetns::default(),
             arriving: ArrivingPods::default(),
             changed: Notify::new(),
+            broken_off: BrokenOff::default(),
             soaks: Soaks::default(),
             pace: Pace::default(),
             counts: Counts::default(),
@@ -142,6 +146,12 @@ impl Shared {
     /// This agent may act from now on.
     pub fn lead(&self) {
         self.leads.store(true, Ordering::Relaxed);
+    }
+
+    /// Nothing of an application is wanted here any more.
+    pub fn forget(&self, key: &ApplicationKey) {
+        self.netns.set(key, std::iter::empty());
+        self.world.known().in_force.remove(key);
     }
 
     /// Why it is not ready, if it is not.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bpfman_application::spec::Spec;
 use bpfman_apply::facts::Interface;
 
 use super::application::Application;
@@ -57,8 +58,10 @@ pub struct Known {
     pub node: Option<Node>,
     /// Pods of this node in which something runs.
     pub pods: BTreeMap<PodKey, Pod>,
-    /// Interfaces of this machine.
-    pub interfaces: Vec<Interface>,
+    /// Interfaces of this machine; absent until the daemon listed them.
+    pub interfaces: Option<Vec<Interface>>,
+    /// What this agent last acted on: spec and version. With a rollout it is not the newest spec.
+    pub in_force: HashMap<ApplicationKey, (Arc<Spec>, String)>,
     /// What was listed at least once.
     listed: BTreeSet<Source>,
 }
@@ -111,14 +114,21 @@ impl Known {
         }
     }
 
-    /// Applications that mean a pod with these labels.
+    /// The newest spec of an application, if it can be read, and the one that is in force here.
+    pub fn specs<'a>(&'a self, application: &'a Application) -> impl Iterator<Item = &'a Spec> {
+        let in_force = self.in_force.get(&application.key).map(|(spec, _)| &**spec);
+        application.spec.iter().chain(in_force)
+    }
+
+    /// Applications that mean a pod with these labels, by their newest spec or by the one in force.
     #[must_use]
     pub fn meaning(&self, namespace: &str, pods: &[&Pod]) -> Vec<ApplicationKey> {
         let means = |application: &Application| {
-            let Ok(spec) = &application.spec else { return false };
-            selector::pods(spec, application.key.namespace.as_deref())
-                .iter()
-                .any(|selector| pods.iter().any(|pod| selector.matches(namespace, &pod.labels)))
+            self.specs(application).any(|spec| {
+                selector::pods(spec, application.key.namespace.as_deref())
+                    .iter()
+                    .any(|selector| pods.iter().any(|pod| selector.matches(namespace, &pod.labels)))
+            })
         };
         self.applications.values().filter(|one| means(one)).map(|one| one.key.clone()).collect()
     }
@@ -126,7 +136,47 @@ impl Known {
     /// Applications that attach to interfaces.
     #[must_use]
     pub fn on_interfaces(&self) -> Vec<ApplicationKey> {
-        let uses = |one: &Application| one.spec.as_ref().is_ok_and(selector::uses_interfaces);
+        let uses = |one: &Application| self.specs(one).any(selector::uses_interfaces);
         self.applications.values().filter(|one| uses(one)).map(|one| one.key.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::agent::application::parse;
+
+    fn spec(app: &str) -> Spec {
+        let links = json!([{ "interfaceSelector": { "interfaces": ["eth0"] },
+            "networkNamespaces": { "pods": { "matchLabels": { "app": app } } } }]);
+        let programs = json!([{ "name": "count", "type": "XDP", "xdp": { "links": links } }]);
+        let spec = json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": programs });
+        parse(Scope::Cluster, spec).unwrap()
+    }
+
+    #[test]
+    fn pods_are_meant_by_the_version_in_force_also_where_the_newest_means_others() {
+        let key = ApplicationKey { scope: Scope::Cluster, namespace: None, name: "guard".to_owned() };
+        let mut known = Known::default();
+        let add = |known: &mut Known, spec| {
+            let key = key.clone();
+            let one = Application { key, uid: "u".to_owned(), generation: 2, deleted: false, spec };
+            known.applications.insert(one.key.clone(), Arc::new(one));
+        };
+        let pod = |app: &str| Pod { labels: [("app".to_owned(), app.to_owned())].into(), ..Pod::default() };
+        add(&mut known, Ok(spec("new")));
+        assert!(known.meaning("shop", &[&pod("old")]).is_empty());
+        known.in_force.insert(key.clone(), (Arc::new(spec("old")), "r-1".to_owned()));
+        for app in ["old", "new"] {
+            assert_eq!(known.meaning("shop", &[&pod(app)]), std::slice::from_ref(&key));
+        }
+        add(&mut known, Err("of a newer definition".to_owned()));
+        assert_eq!(known.meaning("shop", &[&pod("old")]), std::slice::from_ref(&key));
+        assert_eq!(known.on_interfaces(), std::slice::from_ref(&key));
+        assert!(known.meaning("shop", &[&pod("other")]).is_empty());
     }
 }

@@ -51,7 +51,7 @@ fn link(info: Info, status: LinkOutcome) -> LinkReport {
 }
 
 fn program(name: &str, program_type: &'static str, links: Vec<LinkReport>) -> ProgramReport {
-    ProgramReport { name: name.to_owned(), program_type, id: Some(42), links, problems: Vec::new() }
+    ProgramReport { name: name.to_owned(), program_type, id: Some(42), links, ..ProgramReport::default() }
 }
 
 fn report(load: LoadOutcome, programs: Vec<ProgramReport>) -> Report {

@@ -3,6 +3,7 @@
 mod cni;
 mod equipment;
 mod failures;
+mod keep;
 mod leftovers;
 mod life;
 mod outages;
