@@ -203,7 +203,7 @@ async fn what_a_soak_switched_on_is_switched_off_by_the_agent_after_it() {
         [shown["counters"].as_bool().unwrap(), shown["timing"].as_bool().unwrap()]
     };
     let before = switches();
-    assert_eq!(before[1], false);
+    assert!(!before[1]);
     order(&states, &state, json!({ "bpfman.io/soak": "timed" })).await;
     let soaks = until_state(&cluster, "soaked", "its health is known", |status| {
         status["health"]["revision"] == "timed"
