@@ -4,10 +4,12 @@
 //! - [`controller`]: one in the cluster; sums up what nodes say, deploys daemon and agent, marks nodes.
 //! - [`rollout`]: waves, gates, preflight and the way back; a state machine without I/O, driven by the controller.
 //! - [`admission`]: refuses what a schema cannot.
+//! - [`connect`]: the one connection to the API server that agent and controller have.
 //! - [`client`]: what `kubectl-bpfman` asks and shows.
 
 pub mod admission;
 pub mod agent;
 pub mod client;
+pub mod connect;
 pub mod controller;
 pub mod rollout;

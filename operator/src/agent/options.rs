@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use super::shared::LEFTOVER_GRACE;
+use crate::connect::PingFlags;
 
 /// Flags of the agent. Those of the agent published before have the same names.
 #[derive(Args, Clone, Debug)]
@@ -42,6 +43,9 @@ pub struct Options {
     /// How many applications are worked on at a time.
     #[arg(long, default_value_t = 4)]
     pub workers: usize,
+    /// How a dead connection to the API server is noticed.
+    #[command(flatten)]
+    pub pings: PingFlags,
 }
 
 /// `:PORT` or an address with a port.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bpfman_apply::daemon::Daemon;
 use futures::FutureExt as _;
-use kube::client::ClientBuilder;
 use kube::runtime::watcher::Config as Watch;
 use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
@@ -33,9 +32,7 @@ use super::requests::Counted;
 use super::serve;
 use super::shared::Shared;
 use super::watch::{config, watch};
-
-/// Longest time for a connection to the API server.
-const CONNECT: Duration = Duration::from_secs(10);
+use crate::connect;
 
 /// Longest look. A load pulls an image first, over whatever line there is.
 const LOOK: Duration = Duration::from_secs(900);
@@ -88,10 +85,10 @@ impl Agent {
 /// There is no way to the API server, or the probes' address is taken.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
-    let mut config = Config::infer().await.context("finding the API server")?;
-    config.connect_timeout = Some(CONNECT);
-    config.write_timeout = Some(CONNECT);
-    let client = ClientBuilder::try_from(config)?.with_layer(&Counted(Arc::clone(&metrics))).build();
+    let config = Config::infer().await.context("finding the API server")?;
+    let client =
+        connect::client(&config, options.pings.into()).context("the configuration of the API server")?;
+    let client = client.with_layer(&Counted(Arc::clone(&metrics))).build();
     let agent = start(&options, client, metrics);
     let listener = listen(options.health_probe_bind_address)
         .await

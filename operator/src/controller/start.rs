@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use kube::{Client, Config};
+use kube::Config;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -19,9 +19,7 @@ use super::run::Controller;
 use super::summarize::Presence;
 use super::{serve, watches};
 use crate::admission;
-
-/// How long a connection to the server may take to come about.
-const CONNECT: Duration = Duration::from_secs(4);
+use crate::connect::{self, Pings};
 
 /// Events of watches that wait to be taken in.
 const WAITING: usize = 1024;
@@ -38,10 +36,9 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
     };
     let probes = serve::address(&flags.health_probe_bind_address).map_err(anyhow::Error::msg)?;
     let scrapes = serve::address(&flags.metrics_bind_address).map_err(anyhow::Error::msg)?;
-    let mut config =
-        Config::infer().await.context("no API server: neither a pod's account nor a kubeconfig")?;
-    config.connect_timeout = Some(CONNECT);
-    let client = Client::try_from(config).context("the configuration of the API server")?;
+    let config = Config::infer().await.context("no API server: neither a pod's account nor a kubeconfig")?;
+    let client =
+        connect::client(&config, Pings::CONTROLLER).context("the configuration of the API server")?.build();
     let identity = identity();
     let metrics = Arc::new(Metrics::default());
 

@@ -16,6 +16,7 @@
 pub mod accounts;
 pub mod cluster;
 pub mod connect;
+pub mod connections;
 pub mod manifests;
 pub mod node;
 pub mod objects;

@@ -9,12 +9,9 @@ use bpfman_operator::agent::api::Cluster;
 use bpfman_operator::agent::metrics::Metrics;
 use bpfman_operator::agent::requests::Counted;
 use bpfman_operator::agent::{Agent, Shared};
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ConfigExt as _};
+use bpfman_operator::connect::{self, Pings};
 use kube::{Client, Config};
 use tokio::task::JoinHandle;
-use tower::ServiceBuilder;
 
 use crate::link::{Connector, Link};
 use crate::totals::Totals;
@@ -80,12 +77,6 @@ impl Running {
 
 /// As [`bpfman_operator::agent::run`] makes one, over a line that can be cut.
 fn client(config: &Config, connector: Connector, metrics: &Arc<Metrics>) -> Result<Client, anyhow::Error> {
-    let connector = config.rustls_https_connector_with_connector(connector)?;
-    let http = HttpClient::builder(TokioExecutor::new()).build::<_, Body>(connector);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(Counted(Arc::clone(metrics)))
-        .service(http);
-    Ok(Client::new(service, config.default_namespace.clone()))
+    let client = connect::client_over(config, connector, Pings::default())?;
+    Ok(client.with_layer(&Counted(Arc::clone(metrics))).build())
 }

@@ -1,6 +1,7 @@
 //! The node agent: real API server, real daemon, real kernel.
 
 mod cni;
+mod connection;
 mod equipment;
 mod failures;
 mod keep;

@@ -1,0 +1,99 @@
+//! The way to the API server: one connection for all that is asked and watched.
+//!
+//! The client that kube builds speaks HTTP/1.1, where each watch takes a connection of its own: seven for each node. This
+//! one speaks HTTP/2, and HTTP/1.1 with who knows nothing else ([`negotiate`]). What kube does beside that stays kube's:
+//! the server's address, its certificate, headers, and tokens, which are read anew from their file.
+
+mod dial;
+mod negotiate;
+mod pings;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::{Request, Response, Uri};
+use hyper_util::client::legacy::Builder;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
+use kube::{Config, Error};
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tower::retry::RetryLayer;
+use tower::util::BoxService;
+use tower::{BoxError, Service, ServiceBuilder};
+
+use dial::Dial;
+use negotiate::Negotiate;
+pub use pings::{PingFlags, Pings};
+
+/// Longest time until a connection is made, TLS included; of HTTP/1.1 also the longest time in which nothing can be
+/// written. kube's own are longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What answers requests.
+pub type Way = BoxService<Request<Body>, Response<Incoming>, BoxError>;
+
+/// A client of the server that a configuration names, to which layers may be added.
+///
+/// # Errors
+/// A certificate, a key or a token of the configuration is none, or it asks for a proxy, which is not built in.
+pub fn client(config: &Config, pings: Pings) -> Result<ClientBuilder<Way>, Error> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    client_over(config, connector, pings)
+}
+
+/// A client whose connections a connector makes.
+///
+/// # Errors
+/// As [`client`].
+pub fn client_over<H>(config: &Config, connector: H, pings: Pings) -> Result<ClientBuilder<Way>, Error>
+where
+    H: Service<Uri> + Clone + Send + Sync + 'static,
+    H::Response: Connection + Read + Write + Send + Unpin + 'static,
+    H::Future: Send + 'static,
+    H::Error: Into<BoxError> + Send + Sync + std::error::Error + 'static,
+{
+    if let Some(proxy) = &config.proxy_url {
+        return Err(Error::ProxyProtocolDisabled {
+            proxy_url: Box::new(proxy.clone()),
+            protocol_feature: "kube/http-proxy",
+        });
+    }
+    if CryptoProvider::get_default().is_none() {
+        // It fails if another thread was faster, and then there is one.
+        let _there_is_one = aws_lc_rs::default_provider().install_default();
+    }
+    let shared = Dial::new(config, connector.clone(), PATIENCE)?;
+    let shared = Builder::new(TokioExecutor::new())
+        .http2_only(true)
+        .timer(TokioTimer::new())
+        .http2_adaptive_window(true)
+        .http2_keep_alive_interval(pings.interval)
+        .http2_keep_alive_timeout(pings.timeout)
+        .http2_keep_alive_while_idle(true)
+        // Otherwise the pool forgets a connection on which nothing was asked for 90 seconds, but the watches on it go on,
+        // and the next request makes another one. Pings tell whether it lives.
+        .pool_idle_timeout(None)
+        .build(shared);
+    let mut single =
+        hyper_timeout::TimeoutConnector::new(config.rustls_https_connector_with_connector(connector)?);
+    single.set_connect_timeout(Some(PATIENCE));
+    single.set_write_timeout(Some(PATIENCE));
+    single.set_read_timeout(config.read_timeout);
+    let single = Builder::new(TokioExecutor::new()).build(single);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.default_retry.then_some(RetryLayer::new(RetryPolicy::server_retry())))
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .service(Negotiate::new(shared, single));
+    Ok(ClientBuilder::new(BoxService::new(service), config.default_namespace.clone()))
+}

@@ -1,0 +1,110 @@
+//! HTTP/2 where the server speaks it, otherwise HTTP/1.1.
+//!
+//! A client that takes either, as it comes, makes a connection for each request that finds none, and only then learns
+//! that one would have done: six at each start of an agent. One that knows that it is HTTP/2 makes one, and all wait for
+//! it. So there are two clients, and who offers no HTTP/2 is asked by the second one.
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::Connect;
+use kube::client::Body;
+use tower::{BoxError, Service};
+
+use super::dial::DialError;
+
+/// After so long the server is asked again whether it speaks HTTP/2 now: a proxy in front of it may be gone.
+const KNOWN_FOR: Duration = Duration::from_secs(600);
+
+/// Two clients of one server.
+#[derive(Clone)]
+pub struct Negotiate<Shared, Single> {
+    shared: Client<Shared, Body>,
+    single: Client<Single, Body>,
+    /// When it was last learned that the server speaks no HTTP/2.
+    no_http2: Arc<Mutex<Option<Instant>>>,
+}
+
+impl<Shared, Single> Negotiate<Shared, Single> {
+    /// `shared` speaks HTTP/2 only, `single` HTTP/1.1.
+    pub fn new(shared: Client<Shared, Body>, single: Client<Single, Body>) -> Self {
+        Self { shared, single, no_http2: Arc::default() }
+    }
+
+    fn speaks_no_http2(&self) -> bool {
+        let known = *self.no_http2.lock().unwrap_or_else(PoisonError::into_inner);
+        known.is_some_and(|at| at.elapsed() < KNOWN_FOR)
+    }
+
+    fn learned(&self) {
+        let known = self.no_http2.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        if known.is_none() {
+            tracing::warn!(
+                "the API server, or a proxy before it, speaks no HTTP/2: each watch takes a connection"
+            );
+        }
+    }
+}
+
+impl<Shared, Single> Service<Request<Body>> for Negotiate<Shared, Single>
+where
+    Shared: Connect + Clone + Send + Sync + 'static,
+    Single: Connect + Clone + Send + Sync + 'static,
+{
+    type Response = Response<Incoming>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move {
+            if this.speaks_no_http2() {
+                return Ok(this.single.request(request).await?);
+            }
+            let again = copy(&request);
+            match this.shared.request(request).await {
+                Err(error) if refused(&error) => {
+                    this.learned();
+                    // Nothing was sent, as there was no connection.
+                    match again {
+                        Some(again) => Ok(this.single.request(again).await?),
+                        None => Err(error.into()),
+                    }
+                }
+                answer => Ok(answer?),
+            }
+        })
+    }
+}
+
+/// The same request once more, if its body is whole. Those of kube are.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let body = request.body().try_clone()?;
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    Some(copy)
+}
+
+fn refused(error: &(dyn StdError + 'static)) -> bool {
+    let mut reason = Some(error);
+    while let Some(error) = reason {
+        if let Some(DialError::NoHttp2) = error.downcast_ref() {
+            return true;
+        }
+        reason = error.source();
+    }
+    false
+}
