@@ -7,10 +7,6 @@
 mod dial;
 mod negotiate;
 mod pings;
-#[cfg(test)]
-mod server;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 

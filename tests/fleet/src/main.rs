@@ -67,8 +67,8 @@ struct Options {
 }
 
 /// Open files that a node takes in this program: two of its store, two of the connection to the daemon, one of the lock
-/// of who acts, and one for each of the agent's six watches and for what else it asks.
-const FILES_A_NODE: u64 = 12;
+/// of who acts, and one of the agent's connection to the API server, two while it is replaced.
+const FILES_A_NODE: u64 = 7;
 
 /// Open files of everything else.
 const FILES_OF_ALL: u64 = 500;
@@ -96,7 +96,7 @@ fn main() -> Result<()> {
     let Some(plane) = bpfman_cluster_tests::Cluster::own() else { return Ok(()) };
     // Threads that are made from here on are where the API server is.
     move_into_link_name_space(File::open(plane.netns())?.as_fd(), Some(LinkNameSpaceType::Network))?;
-    // All connections come from one address: seven for each agent.
+    // All connections come from one address: one for each agent, two while it is replaced.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535").context("more ports")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

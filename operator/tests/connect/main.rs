@@ -1,6 +1,8 @@
 //! One connection where the server speaks HTTP/2, and another protocol where it does not.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod server;
+
 use std::io::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use hyper::Request;
 use kube::config::AuthInfo;
 use kube::{Client, Config};
 
-use super::{Pings, client, server};
+use bpfman_operator::connect::{Pings, client};
 
 fn config(address: &str, certificate: Vec<u8>) -> Config {
     let mut config = Config::new(address.parse().unwrap());
