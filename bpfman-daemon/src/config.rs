@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(merged(&["--socket-group", "12"], "[socket]\ngroup = 4711\n").unwrap(), Some(12));
         let error = format!("{:#}", merged(&[], "[socket]\ngroup = \"of-nobody\"\n").unwrap_err());
         assert!(error.contains("socket.group") && error.contains("of-nobody"), "{error}");
-        let error = format!("{:#}", merged(&["--socket-group", "-1"], "").unwrap_err());
+        let error = format!("{:#}", merged(&["--socket-group=-1"], "").unwrap_err());
         assert!(error.contains("--socket-group"), "{error}");
     }
 

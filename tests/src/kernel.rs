@@ -73,15 +73,14 @@ fn byte(value: &Value) -> u8 {
     u8::from_str_radix(text, 16).unwrap()
 }
 
-/// The map of a name among these.
+/// The map of a name among these. Some of them may be gone: a replaced program takes only some maps along.
 ///
 /// # Panics
 /// None of them has it.
 #[must_use]
 pub fn map_named(ids: &[u32], name: &str) -> u32 {
-    *ids.iter()
-        .find(|id| bpftool(&["map", "show", "id", &id.to_string()]).json()["name"] == name)
-        .unwrap_or_else(|| panic!("no map \"{name}\" among {ids:?}"))
+    let is_named = |id: &u32| has_map(*id) && map(*id)["name"] == name;
+    *ids.iter().find(|id| is_named(id)).unwrap_or_else(|| panic!("no map \"{name}\" among {ids:?}"))
 }
 
 /// What hangs at the interfaces of a network namespace, as `bpftool net` lists it.

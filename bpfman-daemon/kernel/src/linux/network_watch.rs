@@ -96,11 +96,16 @@ impl NetworkWatch for Watch {
 }
 
 fn open(path: Option<&Path>) -> Result<Followed, KernelError> {
+    // Looked at first: if the file leads elsewhere before the socket is made, the next look finds that out.
+    let look = |path: &Path| {
+        identity(path).map_err(|source| KernelError::NoNamespace { path: path.to_owned(), source })
+    };
+    let was = path.map(look).transpose()?;
     netns::enter(path, || {
         let opened = || -> io::Result<Followed> {
             let notices = netlink::socket()?;
             rustix::net::bind(&notices, &SocketAddrNetlink::new(0, GROUP_LINK | GROUP_ADDRESSES))?;
-            Ok(Followed { was: path.map(identity).transpose()?, notices })
+            Ok(Followed { was, notices })
         };
         opened().map_err(|source| interfaces::failed(path, source))
     })
