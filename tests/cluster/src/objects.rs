@@ -132,8 +132,24 @@ impl Cluster {
                 })
             })
             .collect();
+        self.pod_status(namespace, name, running).await
+    }
+
+    /// Says of a pod, as its kubelet would, that its only container ended and was not started again yet.
+    ///
+    /// # Panics
+    /// There is no such pod.
+    pub async fn pod_crashed(&self, namespace: &str, name: &str, container: &str) -> Pod {
+        let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+        let ended = json!({
+            "name": container, "image": "none", "imageID": "none", "ready": false, "restartCount": 1, "state": waiting,
+        });
+        self.pod_status(namespace, name, vec![ended]).await
+    }
+
+    async fn pod_status(&self, namespace: &str, name: &str, containers: Vec<Value>) -> Pod {
         let pods: Api<Pod> = Api::namespaced(self.client().await, namespace);
-        let status = json!({ "status": { "phase": "Running", "containerStatuses": running } });
+        let status = json!({ "status": { "phase": "Running", "containerStatuses": containers } });
         pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap()
     }
 }

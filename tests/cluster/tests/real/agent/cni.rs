@@ -182,6 +182,15 @@ impl Drop for Stream {
     }
 }
 
+/// Tells the node the pod's hardware address: the pod's program drops the answer to the question for it, and packets that
+/// have nowhere to go would judge nothing.
+fn introduce(node: &Node, network: &Namespace) {
+    let link: Value = serde_json::from_str(&network.ip(&["-j", "link", "show", "eth0"])).unwrap();
+    let route: Value = serde_json::from_str(&node.network.ip(&["-j", "route", "get", POD])).unwrap();
+    let (address, device) = (link[0]["address"].as_str().unwrap(), route[0]["dev"].as_str().unwrap());
+    node.network.ip(&["neigh", "replace", POD, "lladdr", address, "dev", device, "nud", "permanent"]);
+}
+
 /// What the first process of a pod receives, if the first thing it does is to listen.
 async fn received(network: &Namespace, stream: &Stream) -> usize {
     let socket = network.inside(|| UdpSocket::bind(("0.0.0.0", JUDGED)).unwrap());
@@ -237,6 +246,7 @@ async fn a_pods_first_packet_meets_its_program_and_the_link_is_found_again() {
     let added = site.add("shop/web-1", &network);
     added.accepted();
     assert_eq!(added.output["ips"][0]["address"], format!("{POD}/24"), "the main plugin's result");
+    introduce(&site.node, &network);
     assert_eq!(received(&network, &stream).await, 0, "packets before attachment");
     assert!(is_attached(&network));
     site.protect("CHECK", "shop/web-1", &network, &added.output).accepted();

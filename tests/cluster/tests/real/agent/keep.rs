@@ -48,7 +48,7 @@ async fn a_pod_keeps_its_links_over_restarts_of_its_container_and_of_the_agent()
 
     // Its only container crashes: nothing runs in the pod until the kubelet starts it again.
     drop(first);
-    cluster.pod("shop", "web-1", "keep", &[("app", "web")], &[]).await;
+    cluster.pod_crashed("shop", "web-1", "main").await;
     let kept = looked(&cluster, 51).await;
     assert_eq!(ids(&node), attached, "the pod's network is there still");
     assert_eq!((&kept["shouldAttach"], kept["linkId"].as_u64()), (&json!(true), Some(attached[0])));
