@@ -101,7 +101,8 @@ impl<'a> Turn<'a> {
         let target = self.status.target_revision.take();
         self.status.wave = self.status.waves;
         self.status.failed_revision = None;
-        self.status.digest = None;
+        // The digest stays until the next start: it may be known only since this very look, and the revision that it names
+        // has still to be made.
         self.status.tolerated = 0;
         self.status.preflight_waived = false;
         let name = target.as_deref().unwrap_or_default();

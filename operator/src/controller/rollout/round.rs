@@ -211,7 +211,8 @@ impl Rollouts {
             text: event.message,
         }));
         let status = decision.status;
-        let pinned = status.target_revision.clone().zip(status.digest.clone());
+        let current = status.target_revision.as_ref().or(status.stable_revision.as_ref());
+        let pinned = current.cloned().zip(status.digest.clone());
         let pinned = pinned.filter(|(name, _)| !known.names.contains(name));
         let waits = matches!(
             status.phase,
