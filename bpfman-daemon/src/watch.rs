@@ -81,7 +81,7 @@ impl Supervisor {
             if self.check.is_some_and(|check| checked.elapsed() >= check) {
                 self.engine.check_all();
                 for netns in &wanted {
-                    follow(&self.engine, netns.as_deref());
+                    follow(&self.engine, netns.as_deref(), None);
                 }
                 checked = Instant::now();
             }
@@ -155,17 +155,18 @@ fn watch_namespace(
     stop: &AtomicBool,
 ) {
     // What came before the watch began.
-    follow(engine, netns);
+    let mut failure = follow(engine, netns, None);
     while !stop.load(Ordering::Relaxed) {
         match watch.next(TURN) {
-            Ok(events) if events.is_empty() => {}
+            // Nothing more may happen that would tell what could not be followed.
+            Ok(events) if events.is_empty() && failure.is_none() => {}
             Ok(events) => {
                 if events.contains(&InterfaceEvent::NamespaceGone) {
                     drop(watch);
-                    follow(engine, netns);
+                    follow(engine, netns, None);
                     return;
                 }
-                follow(engine, netns);
+                failure = follow(engine, netns, failure.as_deref());
                 std::thread::sleep(SPACING);
             }
             Err(error) => {
@@ -176,7 +177,8 @@ fn watch_namespace(
     }
 }
 
-fn follow(engine: &Daemon, netns: Option<&Path>) {
+/// Answers why it has to be tried again, if so. What was told before is not told again.
+fn follow(engine: &Daemon, netns: Option<&Path>, told: Option<&str>) -> Option<String> {
     let began = Instant::now();
     let before = engine.hook_changes();
     match engine.follow_interfaces(netns) {
@@ -203,6 +205,13 @@ fn follow(engine: &Daemon, netns: Option<&Path>) {
         Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => {
             tracing::debug!(?netns, "the namespace is gone");
         }
-        Err(error) => tracing::warn!(%error, ?netns, "interfaces cannot be followed"),
+        Err(error) => {
+            let reason = error.to_string();
+            if told != Some(&reason) {
+                tracing::warn!(%error, ?netns, "interfaces cannot be followed, and will be tried again");
+            }
+            return Some(reason);
+        }
     }
+    None
 }

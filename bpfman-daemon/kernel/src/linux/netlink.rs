@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
@@ -16,8 +17,10 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// Set by the kernel on a listing that something changed under.
 const DUMP_INTERRUPTED: u16 = 0x10;
-/// How often a listing is begun anew.
-const ATTEMPTS: usize = 8;
+/// How often a listing is begun anew, the first time at once and then after pauses that grow: a storm of interfaces has
+/// gaps.
+const ATTEMPTS: u32 = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of a message's header.
 const HEADER: usize = 16;
 /// Marks an attribute that is made of attributes.
@@ -126,7 +129,10 @@ pub fn talk(request: &[u8]) -> io::Result<Vec<Message>> {
 
 /// Like [`talk`], by a socket that nothing else is read from.
 pub fn talk_by(socket: &OwnedFd, request: &[u8]) -> io::Result<Vec<Message>> {
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
+        if let Some(doublings) = attempt.checked_sub(2) {
+            std::thread::sleep(FIRST_PAUSE * 2_u32.pow(doublings));
+        }
         let (messages, interrupted) = ask(socket, request)?;
         if !interrupted {
             return Ok(messages);

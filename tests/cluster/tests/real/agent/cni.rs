@@ -239,6 +239,9 @@ async fn a_pods_first_packet_meets_its_program_and_the_link_is_found_again() {
     assert!(received(&network, &stream).await > 0);
     assert!(links(&site.node).is_empty());
     drop((stream, network));
+    // The kernel takes the pod's namespace down in the background. A route that is still there for the same address
+    // would be taken for the next pod's own.
+    wait::until("the route is gone", async || site.node.network.ip(&["route", "show", POD]).is_empty()).await;
 
     site.pod("shop", "web-1", "web").await;
     let network = Namespace::new("pod");
