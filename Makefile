@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube fleet fleet-5000 test-kube-node images-oci manifests client-v0.6 flood fuzz-chain bench bench-chain man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood fuzz-chain bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,13 +56,23 @@ test-kube: ## the tests that need a Kubernetes API server (root)
 	@packaging/install-deps test
 	@.ci/test kube
 
-test-kube-node: ## a real node with our packaged images, from manifest to map in a pod (root; builds static binaries)
+# The images that the tests on a node take, and those tests.
+node_images := $(CURDIR)/target/node-images
+node_tests := BPFMAN_IMAGES=$(node_images) cargo nextest run --workspace --locked -E 'package(bpfman-cluster-tests) & binary(node)'
+
+test-kube-node: ## a real node with our packaged images, from manifest to map in a pod (root; builds static binaries; OPTIMIZED=yes)
 	@packaging/install-deps test
 	@tests/kube/build
-	@packaging/containers/build -d -p bpfman.test -t test
-	BPFMAN_IMAGES=$(CURDIR)/target/images cargo nextest run --workspace --locked -E 'package(bpfman-cluster-tests) & binary(node)'
+	@packaging/containers/build $(if $(OPTIMIZED),,-d) -p bpfman.test -t test -o $(node_images)
+	$(node_tests)
 
-images-oci: ## the daemon and the operator as container images: target/images (PREFIX=… TAG=…)
+measure-node: ## memory and apply to attached on a real node, in optimized images; docs/scale.md (root)
+	@packaging/install-deps test
+	@tests/kube/build
+	@packaging/containers/build -p bpfman.test -t test -o $(node_images)
+	$(node_tests) --run-ignored only --no-capture
+
+images-oci: ## daemon, operator and CNI plugin as container images: target/images (PREFIX=… TAG=…)
 	@packaging/containers/build $(if $(PREFIX),-p $(PREFIX)) $(if $(TAG),-t $(TAG))
 
 manifests: ## write what packaging/kubernetes has of the program itself

@@ -4,5 +4,10 @@
 //! `packaging/containers`, in that folder.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod flood;
+mod images;
+mod measure;
 mod node;
+mod pods;
+mod protected;
 mod whole;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use bpfman_cluster_tests::{Cluster, Setup, manifests, scripts};
-use bpfman_tests::{Outcome, binaries, command::run, compile};
+use bpfman_cluster_tests::{Cluster, Setup, manifests, scripts, wait};
+use bpfman_tests::{Outcome, command::run, compile};
 use serde_json::{Value, json};
 
 /// A cluster with one real node.
@@ -14,7 +14,7 @@ pub struct RealNode {
 }
 
 impl RealNode {
-    /// Starts it, and gives it our images, and the program that reads maps.
+    /// Starts it, and gives it our images, and those of what tests run in pods.
     ///
     /// None, with a line that counts as a skip, where containerd or Kubernetes are missing.
     pub fn start() -> Option<Self> {
@@ -25,46 +25,8 @@ impl RealNode {
         let cluster = Cluster::own_with(Setup { full: true, ..Setup::default() })?;
         scripts::run("node-up", &cluster.path(""), &[]);
         let node = Self { cluster };
-        match std::env::var_os("BPFMAN_IMAGES") {
-            Some(images) => node.packaged_images(Path::new(&images)),
-            None => {
-                node.image("bpfmand", "bpfman.test/bpfman-daemon:test", "/usr/sbin/bpfmand");
-                node.image("bpfman-operator", "bpfman.test/bpfman-operator:test", "/usr/bin/bpfman-operator");
-            }
-        }
-        node.reader();
+        node.images();
         Some(node)
-    }
-
-    /// The images of `packaging/containers/build`.
-    fn packaged_images(&self, folder: &Path) {
-        for image in ["daemon", "operator"] {
-            let archive = folder.join(format!("bpfman-{image}.tar"));
-            assert!(archive.exists(), "{} is missing: run `make test-kube-node`", archive.display());
-            scripts::run("image", &self.cluster.path(""), &["--archive", &text(&archive)]);
-        }
-    }
-
-    /// An image of a binary of this build as it is, with the libraries that it is linked with. Built in seconds; the
-    /// packaged ones are static.
-    fn image(&self, binary: &str, name: &str, place: &str) {
-        let stripped = self.cluster.path(binary);
-        run(&["strip", "-o", &text(&stripped), &text(&binaries::find(binary))]);
-        let mut files = vec![format!("{}:{place}", stripped.display())];
-        for word in run(&["ldd", &text(&stripped)]).split_whitespace().filter(|word| word.starts_with('/')) {
-            files.push(format!("{word}:{word}"));
-        }
-        let words: Vec<&str> = [name, place].into_iter().chain(files.iter().map(String::as_str)).collect();
-        scripts::run("image", &self.cluster.path(""), &words);
-    }
-
-    /// An image of the program that reads maps.
-    fn reader(&self) {
-        let reader = self.cluster.path("read_map");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/read_map.c");
-        run(&["cc", "-static", "-O1", "-Wall", "-Werror", "-o", &text(&reader), &text(&source)]);
-        let copy = format!("{}:/bin/read_map", reader.display());
-        scripts::run("image", &self.cluster.path(""), &["bpfman.test/reader:1", "/bin/read_map", &copy]);
     }
 
     /// Applies what is packaged, with our images. This server takes definitions without rules only.
@@ -116,15 +78,37 @@ images:
         path
     }
 
-    /// Process id of a pod's container.
-    pub async fn process(&self, pod: &str) -> String {
-        let pod = self.pod(pod);
+    /// Waits until daemon and agent are on the node, and ready.
+    pub async fn deployed(&self) {
+        self.wait(&["-n", "bpfman", "--for=condition=Available", "deployment/bpfman-operator"]);
+        for app in ["bpfman-daemon", "bpfman-agent"] {
+            wait::until(&format!("{app} has its pod"), async || !self.pods_of(app).is_empty()).await;
+            let selector = selector(app);
+            self.wait(&["-n", "bpfman", "--for=condition=Ready", "pods", "-l", &selector]);
+        }
+    }
+
+    /// Our pods of one name, as they are.
+    pub fn pods_of(&self, app: &str) -> Vec<Value> {
+        let words = ["-n", "bpfman", "get", "pods", "-l", &selector(app), "-o", "json"];
+        self.cluster.kubectl(&words).json()["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Process id of the first container of a pod.
+    pub fn process(&self, pod: &Value) -> String {
         let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap().to_owned();
         let id = id.trim_start_matches("containerd://");
         let socket = self.cluster.path("node/containerd.sock");
         let tasks = run(&["ctr", "--address", &text(&socket), "--namespace", "k8s.io", "tasks", "ls"]);
         let line = tasks.lines().find(|line| line.starts_with(id)).unwrap_or_else(|| panic!("{id}: {tasks}"));
         line.split_whitespace().nth(1).unwrap().to_owned()
+    }
+
+    /// What XDP runs on the interface of a pod, as the kernel tells it; null if nothing does.
+    pub fn xdp_of(&self, pod: &Value) -> Value {
+        let process = self.process(pod);
+        let told = run(&["nsenter", "--net", "--target", &process, "ip", "-j", "link", "show", "eth0"]);
+        serde_json::from_str::<Value>(&told).unwrap()[0]["xdp"].clone()
     }
 
     /// A pod of the default namespace.
@@ -140,31 +124,18 @@ images:
             look(&["get", "pods,ds,clusterbpfapplications,clusterbpfapplicationstates", "-A", "-o", "wide"]);
             look(&["get", "events", "-A", "--sort-by=.lastTimestamp"]);
             for app in ["bpfman-operator", "bpfman-agent", "bpfman-daemon"] {
-                let selector = format!("app.kubernetes.io/name={app}");
-                look(&["-n", "bpfman", "logs", "-l", &selector, "--tail=40", "--all-containers"]);
+                look(&["-n", "bpfman", "logs", "-l", &selector(app), "--tail=40", "--all-containers"]);
             }
             panic!("{words:?}: {}", outcome.stderr);
         }
     }
 }
 
-/// A pod on the node that runs a command as an ordinary user.
-pub fn pod(name: &str, image: &str, words: &[&str]) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": name, "namespace": "default", "labels": { "app": name } },
-        "spec": {
-            "automountServiceAccountToken": false,
-            "terminationGracePeriodSeconds": 0,
-            "securityContext": { "runAsNonRoot": true, "runAsUser": 4711, "runAsGroup": 4711 },
-            "containers": [{
-                "name": "main", "image": image, "command": words,
-                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
-            }],
-        },
-    })
+/// What pods of one of ours are found by.
+fn selector(app: &str) -> String {
+    format!("app.kubernetes.io/name={app}")
 }
 
-fn text(path: &Path) -> String {
+pub fn text(path: &Path) -> String {
     path.display().to_string()
 }

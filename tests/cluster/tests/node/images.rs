@@ -1,0 +1,73 @@
+//! The images that the node is given: ours, and those of what tests run in pods.
+
+use std::env;
+use std::path::Path;
+
+use bpfman_cluster_tests::scripts;
+use bpfman_tests::{binaries, command::run};
+
+use crate::node::{RealNode, text};
+
+/// Names of our images: of `packaging/containers`, the binary, and its place.
+const OURS: [(&str, &str, &str); 3] = [
+    ("daemon", "bpfmand", "/usr/sbin/bpfmand"),
+    ("operator", "bpfman-operator", "/usr/bin/bpfman-operator"),
+    ("cni", "bpfman-cni", "/usr/bin/bpfman-cni"),
+];
+
+/// The name of one of our images on the node.
+pub fn ours(image: &str) -> String {
+    format!("bpfman.test/bpfman-{image}:test")
+}
+
+impl RealNode {
+    /// Gives the node all of them.
+    pub fn images(&self) {
+        let packaged = env::var_os("BPFMAN_IMAGES");
+        for (image, binary, place) in OURS {
+            match &packaged {
+                Some(folder) => self.packaged(Path::new(folder), image),
+                None => self.as_built(binary, &ours(image), place),
+            }
+        }
+        for (program, image) in [("read_map", "bpfman.test/reader:1"), ("receive", "bpfman.test/receiver:1")]
+        {
+            self.compiled(program, image);
+        }
+    }
+
+    /// Gives one of our images another name, as if it were the next version's.
+    pub fn tag(&self, image: &str, name: &str) {
+        let socket = text(&self.cluster.path("node/containerd.sock"));
+        run(&["ctr", "--address", &socket, "--namespace", "k8s.io", "images", "tag", &ours(image), name]);
+    }
+
+    /// An image of `packaging/containers/build`.
+    fn packaged(&self, folder: &Path, image: &str) {
+        let archive = folder.join(format!("bpfman-{image}.tar"));
+        assert!(archive.exists(), "{} is missing: run `make test-kube-node`", archive.display());
+        scripts::run("image", &self.cluster.path(""), &["--archive", &text(&archive)]);
+    }
+
+    /// An image of a binary of this build as it is, with the libraries that it is linked with. Built in seconds; the
+    /// packaged ones are static.
+    fn as_built(&self, binary: &str, name: &str, place: &str) {
+        let stripped = self.cluster.path(binary);
+        run(&["strip", "-o", &text(&stripped), &text(&binaries::find(binary))]);
+        let mut files = vec![format!("{}:{place}", stripped.display())];
+        for word in run(&["ldd", &text(&stripped)]).split_whitespace().filter(|word| word.starts_with('/')) {
+            files.push(format!("{word}:{word}"));
+        }
+        let words: Vec<&str> = [name, place].into_iter().chain(files.iter().map(String::as_str)).collect();
+        scripts::run("image", &self.cluster.path(""), &words);
+    }
+
+    /// An image of a program of `programs`.
+    fn compiled(&self, program: &str, image: &str) {
+        let binary = self.cluster.path(program);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("programs/{program}.c"));
+        run(&["cc", "-static", "-O1", "-Wall", "-Werror", "-o", &text(&binary), &text(&source)]);
+        let (place, copy) = (format!("/bin/{program}"), format!("{}:/bin/{program}", binary.display()));
+        scripts::run("image", &self.cluster.path(""), &[image, &place, &copy]);
+    }
+}

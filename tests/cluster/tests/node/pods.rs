@@ -1,0 +1,58 @@
+//! Pods of users.
+
+use serde_json::{Value, json};
+
+/// A pod on the node that runs a command as an ordinary user.
+pub fn pod(name: &str, image: &str, words: &[&str]) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "namespace": "default", "labels": { "app": name } },
+        "spec": {
+            "automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": { "runAsNonRoot": true, "runAsUser": 4711, "runAsGroup": 4711 },
+            "containers": [{
+                "name": "main", "image": image, "command": words,
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+            }],
+        },
+    })
+}
+
+/// One that reads the map `hits` of an application, which CSI mounts for it.
+pub fn reader(application: &str) -> Value {
+    let mut reader = pod("reader", "bpfman.test/reader:1", &["/bin/read_map", "/maps/hits"]);
+    // Kubelets hand a driver the pod's fsGroup since 1.22; without one a map's pin is of root's group.
+    reader["spec"]["securityContext"]["runAsGroup"] = json!(0);
+    reader["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "maps", "mountPath": "/maps" }]);
+    reader["spec"]["volumes"] = json!([{ "name": "maps", "csi": {
+        "driver": "csi.bpfman.io", "readOnly": true,
+        "volumeAttributes": { "csi.bpfman.io/program": application, "csi.bpfman.io/maps": "hits" },
+    }}]);
+    reader
+}
+
+/// One that counts the datagrams that it receives.
+pub fn receiver(name: &str) -> Value {
+    pod(name, "bpfman.test/receiver:1", &["/bin/receive"])
+}
+
+/// A program of `tests/programs/chain` on `eth0` of pods of the default namespace with a label.
+pub fn in_pods(program: &str, kind: &str, app: &str) -> Value {
+    let mut link = json!({
+        "interfaceSelector": { "interfaces": ["eth0"] },
+        "networkNamespaces": { "namespace": "default", "pods": { "matchLabels": { "app": app } } },
+    });
+    if kind != "XDP" {
+        link["direction"] = json!("Ingress");
+    }
+    json!({ "name": program, "type": kind, kind.to_lowercase(): { "links": [link] } })
+}
+
+/// An application of these programs on every node.
+pub fn application(name: &str, object: &str, programs: &Value) -> Value {
+    json!({
+        "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication", "metadata": { "name": name },
+        "spec": { "nodeSelector": {}, "byteCode": { "path": object }, "programs": programs },
+    })
+}
