@@ -36,7 +36,9 @@ pub trait Listener {
 pub fn config() -> Config {
     // Watches of many agents, all begun when the server came up, must not all end together.
     let seconds = 240.0 + 50.0 * random();
-    Config::default().any_semantic().timeout(seconds as u32)
+    // In pages, a list comes from the database after all: the client then leaves the version out, and the server reads
+    // every object of the kind to find those of one node.
+    Config { page_size: None, ..Config::default().any_semantic().timeout(seconds as u32) }
 }
 
 /// Watches for ever.
@@ -56,5 +58,53 @@ where
             Ok(Event::Delete(object)) => listener.deleted(object),
             Err(error) => listener.failed(&error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::collections::HashMap;
+
+    use hyper::{Request, Response};
+    use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+    use kube::client::{Body, Client};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Hears of nothing.
+    struct Deaf;
+
+    impl Listener for Deaf {
+        type Object = DynamicObject;
+        type Kept = ();
+
+        fn read(&self, _: DynamicObject) -> Option<()> {
+            None
+        }
+        fn listed(&self, _: Vec<()>) {}
+        fn applied(&self, _: DynamicObject) {}
+        fn deleted(&self, _: DynamicObject) {}
+        fn failed(&self, _: &watcher::Error) {}
+    }
+
+    #[tokio::test]
+    async fn lists_come_from_the_cache_of_the_server_whole() {
+        let (ask, mut asked) = mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            _ = ask.send(request.uri().query().unwrap_or_default().to_owned());
+            let list = r#"{"metadata":{"resourceVersion":"1"},"items":[]}"#;
+            async move { Ok::<_, std::io::Error>(Response::new(Body::from(list.as_bytes().to_vec()))) }
+        });
+        let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
+        let api = Api::<DynamicObject>::all_with(Client::new(service, "default"), &pods);
+        let watching = tokio::spawn(watch(api, config().fields("spec.nodeName=a"), Deaf));
+        let query = asked.recv().await.unwrap();
+        watching.abort();
+        let pairs: HashMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+        assert_eq!(pairs.get("resourceVersion"), Some(&"0"), "{query}");
+        assert!(!pairs.contains_key("limit"), "{query}");
     }
 }
