@@ -82,10 +82,10 @@ manifests: ## write what packaging/kubernetes has of the program itself
 fleet: ## 1,000 simulated nodes on a real API server: what they ask and write (root; NODES=…, FLEET="flags"); docs/scale.md
 	@packaging/install-deps kube
 	@tests/kube/build
-	cargo build --locked -p bpfman-operator -p bpfman-fleet --bins
-	target/debug/bpfman-fleet --nodes $(or $(NODES),1000) $(FLEET)
+	cargo build --locked --release -p bpfman-operator -p bpfman-fleet --bins
+	target/release/bpfman-fleet --nodes $(or $(NODES),1000) $(FLEET)
 
-fleet-5000: ## the same with 5,000 nodes of two applications; takes 60,500 open files (root)
+fleet-5000: ## the same with 5,000 nodes of two applications, in as many processes as their open files take (root)
 	@$(MAKE) --no-print-directory fleet NODES=5000 FLEET="--applications 2 --patience 3600 $(FLEET)"
 
 client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (root)

@@ -81,6 +81,12 @@ impl Queue {
         wait
     }
 
+    /// Whether nothing is looked at, nor waits to be.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.plan().idle()
+    }
+
     /// How many wait after a failure.
     #[must_use]
     pub fn failing(&self) -> usize {
@@ -131,6 +137,10 @@ impl Plan {
         // What came in meanwhile is due before: a change is not put off.
         self.add_at(key, now + wait);
         wait
+    }
+
+    fn idle(&self) -> bool {
+        self.due.is_empty() && self.running.is_empty()
     }
 
     fn take(&mut self, now: Instant) -> Next {
@@ -207,6 +217,18 @@ mod tests {
         assert_eq!(test.within(1), name("a"));
         test.done("a");
         assert_eq!(test.within(1000), None);
+    }
+
+    #[test]
+    fn who_waits_or_is_looked_at_is_not_idle() {
+        let mut test = Test::new();
+        assert!(test.plan.idle());
+        test.add("a", Cause::Changed);
+        assert!(!test.plan.idle());
+        assert_eq!(test.within(1), name("a"));
+        assert!(!test.plan.idle());
+        test.done("a");
+        assert!(test.plan.idle());
     }
 
     #[test]

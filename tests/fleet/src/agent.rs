@@ -61,10 +61,10 @@ impl Running {
         Totals::of(&self.metrics)
     }
 
-    /// How often it has looked at an application.
+    /// How often it has looked at an application, and whether it is done with what it has to look at.
     #[must_use]
-    pub fn looks(&self) -> u64 {
-        self.metrics.reconciles.get()
+    pub fn looks(&self) -> (u64, bool) {
+        (self.metrics.reconciles.get(), self.agent.shared().queue.idle())
     }
 
     /// Ends it, wherever it is; what it was saying to the API server is cut off.

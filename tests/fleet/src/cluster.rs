@@ -76,11 +76,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Removes the state objects of an application that is gone, as the garbage collector of a whole control plane does.
-    pub async fn collect(&self, name: &str) -> Result<()> {
-        let of_it = ListParams::default().labels(&format!("bpfman.io/ownedByProgram={name}"));
-        self.states().delete_collection(&DeleteParams::default(), &of_it).await?;
-        Ok(())
+    /// Removes some state objects of an application that is gone, as the garbage collector of a whole control plane
+    /// does. Says how many were left; nothing if none was.
+    pub async fn collect(&self, name: &str) -> Result<Option<String>> {
+        // All at once would take the server longer than a request may.
+        let some = ListParams::default().labels(&format!("bpfman.io/ownedByProgram={name}")).limit(500);
+        let left = self.states().list_metadata(&some).await?.items.len();
+        if left == 0 {
+            return Ok(None);
+        }
+        self.states().delete_collection(&DeleteParams::default(), &some).await?;
+        Ok(Some(format!("{left} or more")))
     }
 
     /// The status of an application, null where there is none.
@@ -95,6 +101,11 @@ impl Cluster {
         let all = ["wanted", "updated", "healthy"].iter().all(|field| summary[*field] == nodes);
         (!all || status["observedGeneration"] != generation)
             .then(|| format!("{name}: generation {}, {summary}", status["observedGeneration"]))
+    }
+
+    /// How many applications there are.
+    pub async fn count_applications(&self) -> Result<usize> {
+        Ok(self.applications().list_metadata(&ListParams::default()).await?.items.len())
     }
 
     /// How many state objects there are.

@@ -1,6 +1,6 @@
 //! The real controller, as a process of its own.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::agent::NAMESPACE;
+use crate::process;
 
 /// A running controller. It is killed with this value.
 pub struct Controller {
@@ -31,23 +32,21 @@ impl Controller {
         Ok(Self { process })
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Memory now and at most, in KiB; processor time, in seconds.
     #[must_use]
     pub fn figures(&self) -> Value {
-        let pid = self.process.id();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = |name: &str| -> Option<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().ok()
-        };
-        json!({ "resident_kib": line("VmRSS"), "peak_kib": line("VmHWM"), "processor_seconds": self.processor_seconds() })
-    }
-
-    fn processor_seconds(&self) -> Option<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).ok()?;
-        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-        let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-        Some(ticks / rustix::param::clock_ticks_per_second() as f64)
+        let process = self.process();
+        let memory = |name| process::status(&process.to_string(), name);
+        json!({
+            "resident_kib": memory("VmRSS"), "peak_kib": memory("VmHWM"), "own_kib": memory("RssAnon"),
+            "processor_seconds": process::processor_seconds(process),
+        })
     }
 }
 

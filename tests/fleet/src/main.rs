@@ -4,6 +4,9 @@
 //! of its own, the daemon's engine and services, and a connection between them. Simulated: the kernels, and the stream
 //! of interfaces ([`stream`]). All agents log in as the server's administrator; there is no admission webhook.
 //!
+//! Nodes run in processes of this same program ([`part`]), as many as their open files take, and do what the
+//! [`fleet`] tells them.
+//!
 //! Figures come as JSON lines, then a table. What has to hold and does not is printed as BROKEN, and fails the program.
 
 mod agent;
@@ -11,9 +14,13 @@ mod applications;
 mod cluster;
 mod controller;
 mod daemon;
+mod files;
 mod fleet;
 mod link;
 mod node;
+mod order;
+mod part;
+mod process;
 mod report;
 mod scenarios;
 mod stage;
@@ -22,17 +29,17 @@ mod totals;
 mod version;
 
 use std::fs::File;
-use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::json;
+use tokio::runtime::Runtime;
 
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;
@@ -44,8 +51,10 @@ const MOST_THREADS: usize = 48;
 
 /// Simulates a fleet.
 #[derive(Parser)]
-#[command(name = "bpfman-fleet", version)]
+#[command(name = "bpfman-fleet", version, args_conflicts_with_subcommands = true)]
 struct Options {
+    #[command(subcommand)]
+    part: Option<Process>,
     /// How many nodes
     #[arg(long, default_value_t = 1000)]
     nodes: usize,
@@ -64,54 +73,47 @@ struct Options {
     /// Leave rollouts out
     #[arg(long)]
     no_rollouts: bool,
+    /// Nodes that one process runs at most: as many as its open files allow, unless told otherwise
+    #[arg(long)]
+    together: Option<usize>,
 }
 
-/// Open files that a node takes in this program: two of its store, two of the connection to the daemon, one of the lock
-/// of who acts, and one of the agent's connection to the API server, two while it is replaced.
-const FILES_A_NODE: u64 = 7;
-
-/// Open files of everything else.
-const FILES_OF_ALL: u64 = 500;
-
-/// Refuses more nodes than this program, or the API server that it starts, can have connections of.
-fn enough_files(nodes: usize) -> Result<()> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let needed = FILES_A_NODE * nodes as u64 + FILES_OF_ALL;
-    if needed > limit {
-        bail!(
-            "{nodes} nodes take {needed} open files here, and {limit} are allowed: raise the limit (`ulimit -n {needed}`), \
-             or simulate at most {} nodes (`--nodes`)",
-            limit.saturating_sub(FILES_OF_ALL) / FILES_A_NODE
-        );
-    }
-    Ok(())
+/// What else this program runs as.
+#[derive(Subcommand)]
+enum Process {
+    /// Runs some of the nodes; started by the fleet
+    #[command(hide = true)]
+    Part(part::Options),
 }
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    enough_files(options.nodes)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("BPFMAN_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Some(Process::Part(part)) = &options.part {
+        let runtime = runtime()?;
+        let ended = runtime.block_on(part::run(part));
+        // Agents would go on until they notice that nobody answers.
+        runtime.shutdown_background();
+        return ended;
+    }
+    let together = files::nodes_in_a_process(options.nodes)?;
+    let together = options.together.map_or(together, |wanted| wanted.clamp(1, together));
     let Some(plane) = bpfman_cluster_tests::Cluster::own() else { return Ok(()) };
     // Threads that are made from here on are where the API server is.
     move_into_link_name_space(File::open(plane.netns())?.as_fd(), Some(LinkNameSpaceType::Network))?;
     // All connections come from one address: one for each agent, two while it is replaced.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535").context("more ports")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(MOST_THREADS)
-        .thread_stack_size(4 << 20)
-        .build()?;
+    let runtime = runtime()?;
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
-    let well = runtime.block_on(run(&options, plane, folder.path()));
+    let well = runtime.block_on(run(&options, together, plane, folder.path()));
     if well.is_err() {
         let log = std::fs::read_to_string(controller::log(folder.path())).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         eprintln!("--- the controller's log, its end ---");
         lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
     }
-    // Agents would go on until they notice that nobody answers.
     runtime.shutdown_background();
     if !well? {
         bail!("what has to hold did not");
@@ -119,22 +121,37 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-async fn run(options: &Options, plane: bpfman_cluster_tests::Cluster, folder: &Path) -> Result<bool> {
+fn runtime() -> Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.enable_all().max_blocking_threads(MOST_THREADS).thread_stack_size(4 << 20).build()?)
+}
+
+async fn run(
+    options: &Options,
+    together: usize,
+    plane: bpfman_cluster_tests::Cluster,
+    folder: &Path,
+) -> Result<bool> {
     let begun = Instant::now();
     let mut report = Report::default();
     version::ALL.iter().for_each(|version| version.compile(folder));
     plane.apply_definitions().await;
     let kubeconfig = Kubeconfig::read_from(plane.kubeconfig())?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    let server: SocketAddr = "127.0.0.1:443".parse()?;
-    let cluster = Cluster(Client::try_from(config.clone())?);
+    let cluster = Cluster(Client::try_from(config)?);
+    for server in ["kube-apiserver", "etcd"] {
+        let number = std::fs::read_to_string(plane.path(format!("{server}.pid")))?;
+        report.follow(server, number.split(' ').next().unwrap_or_default().parse()?);
+    }
     cluster.make_nodes(options.nodes).await.context("making nodes")?;
     report.figures("make nodes", begun.elapsed(), json!({ "nodes": options.nodes }));
 
     let begun_daemons = Instant::now();
     let patience = Duration::from_secs(options.patience);
-    let fleet = Fleet::start(options.nodes, folder, config, server, patience).await?;
-    report.figures("start daemons", begun_daemons.elapsed(), json!({}));
+    let fleet = Fleet::start(options.nodes, together, folder, &plane.kubeconfig(), patience).await?;
+    fleet.processes().for_each(|process| report.follow("nodes", process));
+    let processes = fleet.processes().count();
+    report.figures("start daemons", begun_daemons.elapsed(), json!({ "processes": processes }));
     let mut stage = Stage {
         plane,
         cluster,
@@ -148,7 +165,7 @@ async fn run(options: &Options, plane: bpfman_cluster_tests::Cluster, folder: &P
     stage.start_controller()?;
     let begun_agents = Instant::now();
     stage.fleet.start_agents(|_| true).await?;
-    let asked = stage.fleet.totals().figures(options.nodes);
+    let asked = stage.fleet.totals().await?.figures(options.nodes);
     stage.report.figures("start agents", begun_agents.elapsed(), asked);
 
     scenarios::apply::run(&mut stage, options.applications).await?;
@@ -163,6 +180,6 @@ async fn run(options: &Options, plane: bpfman_cluster_tests::Cluster, folder: &P
     }
     scenarios::memory::run(&mut stage, begun.elapsed()).await?;
     let well = stage.report.end();
-    stage.fleet.stop_agents(|_| true).await;
+    stage.fleet.stop_agents(|_| true).await?;
     Ok(well)
 }

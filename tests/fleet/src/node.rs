@@ -84,10 +84,10 @@ impl Node {
         self.agent.as_ref().map_or_else(|| Some("no agent runs".to_owned()), Running::not_ready)
     }
 
-    /// How often its agent, since it was started, has looked at an application.
+    /// How often its agent, since it was started, has looked at an application, and whether it is done.
     #[must_use]
-    pub fn looks(&self) -> u64 {
-        self.agent.as_ref().map_or(0, Running::looks)
+    pub fn looks(&self) -> (u64, bool) {
+        self.agent.as_ref().map_or((0, true), Running::looks)
     }
 
     /// What its agents asked and wrote.

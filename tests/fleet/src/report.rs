@@ -1,23 +1,51 @@
 //! What came out: figures as JSON lines, a table at the end, and what had to hold and did not.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use crate::process;
 
 /// Collects it.
 #[derive(Debug, Default)]
 pub struct Report {
     rows: Vec<(String, f64, Value)>,
     broken: Vec<String>,
+    /// Processes whose processor time is told, and what they had taken at the last row.
+    processes: BTreeMap<(String, u32), f64>,
 }
 
 impl Report {
+    /// From now on, rows tell of the processor time of a process.
+    pub fn follow(&mut self, name: &str, process: u32) {
+        self.processes
+            .insert((name.to_owned(), process), process::processor_seconds(process).unwrap_or_default());
+    }
+
+    /// Processor time since the last row, by what it was taken for.
+    fn processor_seconds(&mut self) -> BTreeMap<String, f64> {
+        let mut all: BTreeMap<String, f64> = BTreeMap::new();
+        for ((name, process), before) in &mut self.processes {
+            // One that ended is not counted from its last row on.
+            let now = process::processor_seconds(*process).unwrap_or(*before);
+            *all.entry(name.clone()).or_default() += now - *before;
+            *before = now;
+        }
+        all.values_mut().for_each(|seconds| *seconds = (*seconds * 10.0).round() / 10.0);
+        all
+    }
+
     /// A scenario is over.
     pub fn figures(&mut self, scenario: &str, took: Duration, figures: Value) {
         let seconds = (took.as_secs_f64() * 100.0).round() / 100.0;
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').next().unwrap_or_default();
-        println!("{}", json!({ "scenario": scenario, "seconds": seconds, "load": load, "figures": figures }));
+        let processor = self.processor_seconds();
+        println!(
+            "{}",
+            json!({ "scenario": scenario, "seconds": seconds, "load": load, "processor_seconds": processor, "figures": figures })
+        );
         self.rows.push((scenario.to_owned(), seconds, figures));
     }
 

@@ -35,7 +35,7 @@ impl Stage {
     /// How many nodes there are.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.fleet.nodes.len()
+        self.fleet.count()
     }
 
     /// How many nodes are some.
@@ -56,12 +56,14 @@ impl Stage {
     pub async fn healthy(&self, application: &Value, generation: i64, nodes: usize) -> Result<()> {
         let name = application["metadata"]["name"].as_str().unwrap_or_default();
         let what = format!("{name} is healthy on {nodes} nodes");
-        self.fleet.until(&what, async |_| self.cluster.unhealthy(name, generation, nodes).await).await
+        self.fleet.until(&what, async || Ok(self.cluster.unhealthy(name, generation, nodes).await)).await
     }
 
     /// Starts the controller, again if it was killed.
     pub fn start_controller(&mut self) -> Result<()> {
-        self.controller = Some(Controller::start(&self.plane.kubeconfig(), &self.folder)?);
+        let controller = Controller::start(&self.plane.kubeconfig(), &self.folder)?;
+        self.report.follow("controller", controller.process());
+        self.controller = Some(controller);
         Ok(())
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::{AddAssign, Sub};
 
 use bpfman_operator::agent::metrics::Metrics;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Sums over requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// By verb.
     pub requests: BTreeMap<String, u64>,

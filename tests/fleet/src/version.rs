@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use bpfman_tests::command::run;
+use serde::{Deserialize, Serialize};
 
 /// A version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Version(pub u8);
 
 /// All that are used.

@@ -12,9 +12,9 @@ pub async fn run(stage: &mut Stage, applications: usize) -> Result<()> {
     let nodes = stage.nodes();
     let all = [guard("guard", &stage.folder, Version(1)), watch("watch", &stage.folder, Version(1))];
     for application in all.iter().take(applications) {
-        let before = stage.fleet.totals();
+        let before = stage.fleet.totals().await?;
         let took = stage.apply(application, nodes).await?;
-        let asked = stage.fleet.totals() - &before;
+        let asked = stage.fleet.totals().await? - &before;
         let made = asked.requests.get("POST").copied().unwrap_or_default();
         stage
             .report

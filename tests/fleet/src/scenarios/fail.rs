@@ -14,24 +14,19 @@ const REFUSED: Version = Version(7);
 /// Applies it, looks, and takes it away.
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let (nodes, tenth) = (stage.nodes(), stage.count(in_tenth));
-    stage
-        .fleet
-        .nodes
-        .iter()
-        .filter(|node| in_tenth(node.number))
-        .for_each(|node| node.daemon.refuse(REFUSED, true));
-    let (before, begun) = (stage.fleet.totals(), std::time::Instant::now());
+    stage.fleet.refuse(REFUSED, in_tenth).await?;
+    let (before, begun) = (stage.fleet.totals().await?, std::time::Instant::now());
     stage.cluster.apply(&watch("refused", &stage.folder, REFUSED)).await?;
     let cluster = stage.cluster.clone();
     stage
         .fleet
-        .until("the summary names all that fail", async |_| {
+        .until("the summary names all that fail", async || {
             let summary = cluster.status("refused").await["summary"].clone();
             let all = summary["failed"] == tenth && summary["healthy"] == nodes - tenth;
-            (!all).then(|| summary.to_string())
+            Ok((!all).then(|| summary.to_string()))
         })
         .await?;
-    let (took, asked) = (begun.elapsed(), stage.fleet.totals() - &before);
+    let (took, asked) = (begun.elapsed(), stage.fleet.totals().await? - &before);
     let causes = stage.cluster.status("refused").await["summary"]["causes"].clone();
     let listed = causes.as_array().cloned().unwrap_or_default();
     let told: u64 = listed.iter().filter_map(|cause| cause["nodes"].as_u64()).sum();
@@ -48,18 +43,14 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     figures["failing"] = json!(tenth);
     stage.report.figures("a tenth refused by the verifier", took, figures);
     // What fails is tried again, and nothing is written about it.
-    let before = stage.fleet.totals();
+    let before = stage.fleet.totals().await?;
     tokio::time::sleep(stage.steady).await;
-    let asked = stage.fleet.totals() - &before;
+    let asked = stage.fleet.totals().await? - &before;
     stage.report.check(asked.writes == 0, || format!("{} writes about what fails as before", asked.writes));
     stage.report.figures("a tenth goes on failing", stage.steady, asked.figures(nodes));
     stage.cluster.delete("refused").await?;
-    stage
-        .fleet
-        .until("it is gone", async |fleet| {
-            let left = fleet.nodes.iter().find(|node| node.daemon.runs(REFUSED));
-            left.map(|node| format!("{} has it", node.name))
-        })
-        .await?;
-    stage.cluster.collect("refused").await
+    let fleet = &stage.fleet;
+    fleet.until("no node has it any more", async || fleet.first_with(REFUSED).await).await?;
+    let cluster = &stage.cluster;
+    fleet.until("its state objects are gone", async || cluster.collect("refused").await).await
 }

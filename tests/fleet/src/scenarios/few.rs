@@ -13,16 +13,16 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     let tenth = stage.count(in_tenth);
     let application = |version| on_tenth(watch("tenth", &stage.folder, version));
     let (first, second) = (application(Version(1)), application(Version(2)));
-    let nothing = stage.fleet.writes();
+    let nothing = stage.fleet.writes().await?;
     stage.apply(&first, tenth).await?;
-    let before = (stage.fleet.totals(), stage.fleet.writes());
+    let before = (stage.fleet.totals().await?, stage.fleet.writes().await?);
     let others = |now: &[u64], then: &[u64]| -> u64 {
         (0..now.len()).filter(|number| !in_tenth(*number)).map(|number| now[number] - then[number]).sum()
     };
     let written = others(&before.1, &nothing);
     stage.report.check(written == 0, || format!("{written} writes of nodes that are not selected"));
     let took = stage.apply(&second, tenth).await?;
-    let after = (stage.fleet.totals(), stage.fleet.writes());
+    let after = (stage.fleet.totals().await?, stage.fleet.writes().await?);
     let written = others(&after.1, &before.1);
     stage.report.check(written == 0, || format!("{written} writes of nodes that a change does not touch"));
     for number in (0..stage.nodes()).filter(|number| in_tenth(*number)) {

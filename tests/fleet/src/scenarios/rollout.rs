@@ -27,14 +27,13 @@ const GOOD: Version = Version(6);
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let seen = Ordered::follow(&stage.cluster);
     // The first version reaches all nodes by itself.
-    let before = stage.fleet.totals();
+    let before = stage.fleet.totals().await?;
     let took = stage.apply(&version(stage, STABLE, "Never"), stage.nodes()).await?;
     settled(stage).await?;
-    let figures = (stage.fleet.totals() - &before).figures(stage.nodes());
+    let figures = (stage.fleet.totals().await? - &before).figures(stage.nodes());
     stage.report.figures("rollout, first version", took, figures);
-    for node in stage.fleet.nodes.iter().filter(|node| group(node.number) == 2) {
-        node.daemon.refuse(STOPPED_BY_PREFLIGHT, true);
-        node.daemon.refuse(STOPPED_BY_WAVE, true);
+    for version in [STOPPED_BY_PREFLIGHT, STOPPED_BY_WAVE] {
+        stage.fleet.refuse(version, |number| group(number) == 2).await?;
     }
     stopped_by_preflight(stage).await?;
     returns(stage, &seen).await?;
@@ -50,14 +49,14 @@ fn version(stage: &Stage, version: Version, preflight: &str) -> Value {
 
 /// One node of each kernel tries it. Nobody else ever has it.
 async fn stopped_by_preflight(stage: &mut Stage) -> Result<()> {
-    let (before, begun) = (stage.fleet.totals(), Instant::now());
+    let (before, begun) = (stage.fleet.totals().await?, Instant::now());
     stage.cluster.apply(&version(stage, STOPPED_BY_PREFLIGHT, "Always")).await?;
     let status = failed(stage, "Failed", &Value::Null).await?;
-    let tried: Vec<usize> = asked_for(stage, STOPPED_BY_PREFLIGHT).collect();
+    let tried = asked_for(stage, STOPPED_BY_PREFLIGHT).await?;
     stage.report.check(tried.len() <= KERNELS.len(), || format!("a preflight tried on nodes {tried:?}"));
-    let ran: Vec<String> = running(stage, STOPPED_BY_PREFLIGHT).collect();
+    let ran = running(stage, STOPPED_BY_PREFLIGHT).await?;
     stage.report.check(ran.is_empty(), || format!("a version that a preflight stopped runs on {ran:?}"));
-    let mut figures = (stage.fleet.totals() - &before).figures(stage.nodes());
+    let mut figures = (stage.fleet.totals().await? - &before).figures(stage.nodes());
     figures["nodes_that_tried"] = json!(tried.len());
     figures["rollout"] = status;
     stage.report.figures("rollout, stopped by its preflight", begun.elapsed(), figures);
@@ -66,7 +65,7 @@ async fn stopped_by_preflight(stage: &mut Stage) -> Result<()> {
 
 /// The wave in which it fails goes back by itself, and no node outside ever had it.
 async fn returns(stage: &mut Stage, seen: &Ordered) -> Result<()> {
-    let (before, begun) = (stage.fleet.totals(), Instant::now());
+    let (before, begun) = (stage.fleet.totals().await?, Instant::now());
     let first: BTreeSet<String> = seen.revisions();
     let failed_before = stage.cluster.status(NAME).await["rollout"]["failedRevision"].clone();
     stage.cluster.apply(&version(stage, STOPPED_BY_WAVE, "Never")).await?;
@@ -75,20 +74,21 @@ async fn returns(stage: &mut Stage, seen: &Ordered) -> Result<()> {
     let nodes = stage.nodes();
     stage
         .fleet
-        .until("all nodes are healthy again", async |_| {
+        .until("all nodes are healthy again", async || {
             let summary = cluster.status(NAME).await["summary"].clone();
-            (summary["healthy"] != nodes).then(|| summary.to_string())
+            Ok((summary["healthy"] != nodes).then(|| summary.to_string()))
         })
         .await?;
-    let left: Vec<String> = running(stage, STOPPED_BY_WAVE).collect();
+    let left = running(stage, STOPPED_BY_WAVE).await?;
     stage.report.check(left.is_empty(), || format!("a version that failed still runs on {left:?}"));
     let wave: BTreeSet<String> = seen.of_others_than(&first);
-    let had: BTreeSet<String> = asked_for(stage, STOPPED_BY_WAVE).map(Node::name_of).collect();
+    let had = asked_for(stage, STOPPED_BY_WAVE).await?.into_iter().map(Node::name_of);
+    let had: BTreeSet<String> = had.collect();
     let outside: Vec<_> = had.difference(&wave).collect();
     stage.report.check(outside.is_empty(), || format!("nodes outside the wave had its version: {outside:?}"));
     stage.report.check(!had.is_empty(), || "no node had the version, so nothing was shown".to_owned());
     stage.report.check(wave.len() < nodes, || "the wave was everyone".to_owned());
-    let mut figures = (stage.fleet.totals() - &before).figures(nodes);
+    let mut figures = (stage.fleet.totals().await? - &before).figures(nodes);
     figures["nodes_in_the_wave"] = json!(wave.len());
     figures["nodes_that_had_it"] = json!(had.len());
     figures["rollout"] = status;
@@ -98,15 +98,15 @@ async fn returns(stage: &mut Stage, seen: &Ordered) -> Result<()> {
 
 /// The controller is killed while the second wave goes out, and another one goes on.
 async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
-    let (before, begun, nodes) = (stage.fleet.totals(), Instant::now(), stage.nodes());
+    let (before, begun, nodes) = (stage.fleet.totals().await?, Instant::now(), stage.nodes());
     let known = seen.revisions();
     let application = version(stage, GOOD, "Always");
     let generation = stage.cluster.apply(&application).await?;
     stage
         .fleet
-        .until("the second wave begins", async |_| {
+        .until("the second wave begins", async || {
             let told = seen.of_others_than(&known).len();
-            (told <= nodes / 10 + 1).then(|| format!("{told} nodes were told"))
+            Ok((told <= nodes / 10 + 1).then(|| format!("{told} nodes were told")))
         })
         .await?;
     stage.controller = None;
@@ -116,16 +116,12 @@ async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
     stage.start_controller()?;
     stage.healthy(&application, generation, nodes).await?;
     let status = settled(stage).await?;
-    let twice: Vec<_> = stage
-        .fleet
-        .nodes
-        .iter()
-        // A trial, and the load.
-        .filter(|node| node.daemon.loads(GOOD).accepted > 2)
-        .map(|node| (&node.name, node.daemon.loads(GOOD).accepted))
-        .collect();
+    let loads = stage.fleet.loads(GOOD).await?;
+    let loads = loads.into_iter().map(|loads| loads.accepted).enumerate();
+    // A trial, and the load.
+    let twice: Vec<(usize, u64)> = loads.filter(|(_, accepted)| *accepted > 2).collect();
     stage.report.check(twice.is_empty(), || format!("loaded more than once: {twice:?}"));
-    let mut figures = (stage.fleet.totals() - &before).figures(nodes);
+    let mut figures = (stage.fleet.totals().await? - &before).figures(nodes);
     figures["nodes_told_when_the_controller_died"] = json!(told);
     figures["rollout"] = status;
     stage.report.figures("rollout over a controller's death", begun.elapsed(), figures);
@@ -134,11 +130,11 @@ async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
 
 /// Waits until a rollout of another revision than one that failed before has failed, and come to rest in a phase.
 async fn failed(stage: &Stage, phase: &str, before: &Value) -> Result<Value> {
-    let end = async |_: &crate::fleet::Fleet| {
+    let end = async || {
         let rollout = stage.cluster.status(NAME).await["rollout"].clone();
         let failed = &rollout["failedRevision"];
         let over = rollout["phase"] == phase && failed.is_string() && failed != before;
-        (!over).then(|| rollout.to_string())
+        Ok((!over).then(|| rollout.to_string()))
     };
     stage.fleet.until("the rollout has failed and is over", end).await?;
     Ok(stage.cluster.status(NAME).await["rollout"].clone())
@@ -146,23 +142,25 @@ async fn failed(stage: &Stage, phase: &str, before: &Value) -> Result<Value> {
 
 /// Waits until a rollout has reached everyone.
 async fn settled(stage: &Stage) -> Result<Value> {
-    let end = async |_: &crate::fleet::Fleet| {
+    let end = async || {
         let rollout = stage.cluster.status(NAME).await["rollout"].clone();
         let over = rollout["phase"] == "Idle" && rollout["failedRevision"].is_null();
-        (!over).then(|| rollout.to_string())
+        Ok((!over).then(|| rollout.to_string()))
     };
     stage.fleet.until("the rollout has reached everyone", end).await?;
     Ok(stage.cluster.status(NAME).await["rollout"].clone())
 }
 
 /// Nodes whose kernel was ever asked to load a version.
-fn asked_for(stage: &Stage, version: Version) -> impl Iterator<Item = usize> + '_ {
-    stage.fleet.nodes.iter().filter(move |node| node.daemon.loads(version).asked > 0).map(|node| node.number)
+async fn asked_for(stage: &Stage, version: Version) -> Result<Vec<usize>> {
+    let loads = stage.fleet.loads(version).await?.into_iter().enumerate();
+    Ok(loads.filter(|(_, loads)| loads.asked > 0).map(|(number, _)| number).collect())
 }
 
 /// Nodes whose daemon has a version.
-fn running(stage: &Stage, version: Version) -> impl Iterator<Item = String> + '_ {
-    stage.fleet.nodes.iter().filter(move |node| node.daemon.runs(version)).map(|node| node.name.clone())
+async fn running(stage: &Stage, version: Version) -> Result<Vec<usize>> {
+    let runs = stage.fleet.runs(version).await?.into_iter().enumerate();
+    Ok(runs.filter(|(_, runs)| *runs).map(|(number, _)| number).collect())
 }
 
 /// Which nodes were ever told to run which revision: each change of a state object is seen.

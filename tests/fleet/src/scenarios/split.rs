@@ -18,26 +18,23 @@ const MOST_REQUESTS: f64 = 60.0;
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let (nodes, tenth) = (stage.nodes(), stage.count(in_tenth));
     let application = guard("guard", &stage.folder, Version(2));
-    let running = stage.fleet.running();
+    let running = stage.fleet.running().await?;
     // Every second one hears that its connections broke, the others hear nothing.
-    for node in stage.fleet.nodes.iter().filter(|node| in_tenth(node.number)) {
-        node.link.set(if node.number % 2 == 0 { Line::Refused } else { Line::Silent });
-    }
-    let before = stage.fleet.totals_of(in_tenth);
+    stage.fleet.line(Line::Refused, |number| in_tenth(number) && number % 2 == 0).await?;
+    stage.fleet.line(Line::Silent, |number| in_tenth(number) && number % 2 != 0).await?;
+    let before = stage.fleet.totals_of(in_tenth).await?;
     let generation = stage.cluster.apply(&application).await?;
     tokio::time::sleep(stage.split).await;
-    let now = stage.fleet.running();
+    let now = stage.fleet.running().await?;
     let kept = (0..nodes).filter(|number| in_tenth(*number)).all(|number| now[number] == running[number]);
     stage.report.check(kept, || "programs of nodes that are cut off did not stay as they were".to_owned());
-    let cut = stage.fleet.totals_of(in_tenth) - &before;
+    let cut = stage.fleet.totals_of(in_tenth).await? - &before;
 
-    let (begun, before) = (Instant::now(), stage.fleet.totals_of(in_tenth));
-    for node in &stage.fleet.nodes {
-        node.link.set(Line::Whole);
-    }
+    let (begun, before) = (Instant::now(), stage.fleet.totals_of(in_tenth).await?);
+    stage.fleet.line(Line::Whole, |_| true).await?;
     stage.healthy(&application, generation, nodes).await?;
     let took = begun.elapsed();
-    let back = stage.fleet.totals_of(in_tenth) - &before;
+    let back = stage.fleet.totals_of(in_tenth).await? - &before;
     let each = (cut.all() + back.all()) as f64 / tenth as f64;
     stage.report.check(each <= MOST_REQUESTS, || format!("{each} requests of each agent that was cut off"));
     let most = tenth as u64 + cut.writes;

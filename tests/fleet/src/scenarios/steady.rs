@@ -8,9 +8,9 @@ use crate::stage::Stage;
 /// Watches a steady fleet for a while.
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let (nodes, window) = (stage.nodes(), stage.steady);
-    let (before, mark) = (stage.fleet.totals(), stage.plane.mark());
+    let (before, mark) = (stage.fleet.totals().await?, stage.plane.mark());
     tokio::time::sleep(window).await;
-    let asked = stage.fleet.totals() - &before;
+    let asked = stage.fleet.totals().await? - &before;
     stage
         .report
         .check(asked.writes == 0, || format!("{} writes of agents though nothing changed", asked.writes));
