@@ -1,8 +1,8 @@
 //! A running agent: the agent's own code, over a client of its own.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bpfman_apply::daemon::Daemon;
 use bpfman_operator::agent::api::Cluster;
@@ -13,7 +13,7 @@ use bpfman_operator::connect::{self, Pings};
 use kube::{Client, Config};
 use tokio::task::JoinHandle;
 
-use crate::link::{Connector, Link};
+use crate::link::Connector;
 use crate::totals::Totals;
 
 /// The operator's namespace.
@@ -36,13 +36,15 @@ impl Running {
         folder: &Path,
         daemon: Daemon,
         config: &Config,
-        address: SocketAddr,
-        link: Link,
+        line: Connector,
+        leftover_grace: Duration,
     ) -> Result<Self, anyhow::Error> {
         let metrics = Arc::new(Metrics::default());
-        let client = client(config, Connector { address, link }, &metrics)?;
+        let client = client(config, line, &metrics)?;
         let cluster = Cluster::new(client, node, Arc::clone(&metrics));
-        let agent = Agent::new(Shared::new(node, NAMESPACE, true, cluster, daemon, Arc::clone(&metrics)));
+        let mut shared = Shared::new(node, NAMESPACE, true, cluster, daemon, Arc::clone(&metrics));
+        shared.leftover_grace = leftover_grace;
+        let agent = Agent::new(shared);
         // The lock of who acts for a daemon is on the folder of its socket.
         let (works, socket) = (agent.clone(), folder.join("socket"));
         let work = tokio::spawn(async move { works.work(&socket, WORKERS).await });

@@ -42,24 +42,35 @@ impl Cluster {
     pub async fn make_nodes(&self, count: usize) -> Result<()> {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
         self.core("Namespace").create(&PostParams::default(), &serde_json::from_value(namespace)?).await?;
-        let nodes = self.core("Node");
-        let make = |number: usize| {
-            let nodes = nodes.clone();
-            async move {
-                let name = Node::name_of(number);
-                let mut labels =
-                    json!({ "kubernetes.io/hostname": name, "fleet/kernel": KERNELS[group(number)].0 });
-                if in_tenth(number) {
-                    labels[TENTH] = json!("yes");
-                }
-                let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels } });
-                nodes.create(&PostParams::default(), &serde_json::from_value(node)?).await?;
-                let ready = json!({ "status": { "conditions": [{ "type": "Ready", "status": "True", "reason": "KubeletReady" }] } });
-                nodes.patch_status(&name, &PatchParams::default(), &Patch::Merge(ready)).await?;
-                anyhow::Ok(())
-            }
-        };
+        let make = |number: usize| async move { self.make_node(number, &Node::name_of(number)).await };
         futures::stream::iter((0..count).map(make)).buffer_unordered(AT_A_TIME).try_collect().await
+    }
+
+    /// Makes the object of a node, under a name.
+    pub async fn make_node(&self, number: usize, name: &str) -> Result<()> {
+        let nodes = self.core("Node");
+        let mut labels = json!({ "kubernetes.io/hostname": name, "fleet/kernel": KERNELS[group(number)].0 });
+        if in_tenth(number) {
+            labels[TENTH] = json!("yes");
+        }
+        let node =
+            json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels } });
+        nodes.create(&PostParams::default(), &serde_json::from_value(node)?).await?;
+        let ready = json!({ "status": { "conditions": [{ "type": "Ready", "status": "True", "reason": "KubeletReady" }] } });
+        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(ready)).await?;
+        Ok(())
+    }
+
+    /// Deletes the object of a node.
+    pub async fn delete_node(&self, name: &str) -> Result<()> {
+        self.core("Node").delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// How many state objects there are of a node.
+    pub async fn states_of(&self, node: &str) -> Result<usize> {
+        let of_it = ListParams::default().labels(&format!("kubernetes.io/hostname={node}"));
+        Ok(self.states().list_metadata(&of_it).await?.items.len())
     }
 
     /// Applies an application, as a user does. Answers its generation.

@@ -102,6 +102,13 @@ impl SimDaemon {
         self.kernel.snapshot().links.values().map(|link| link.program.0).collect()
     }
 
+    /// The ids of the programs that it has loaded, as far as the records go.
+    #[must_use]
+    pub fn loaded(&self) -> Vec<u32> {
+        let managed = bpfmand_core::Selector { managed_only: true, ..Default::default() };
+        self.engine.list(&managed).unwrap_or_default().iter().map(|program| program.id.0).collect()
+    }
+
     /// Whether a program of this version is loaded, as far as the records go.
     #[must_use]
     pub fn runs(&self, version: Version) -> bool {

@@ -116,6 +116,16 @@ impl Fleet {
         self.ask(Order::Running, |_| true).await
     }
 
+    /// Nodes have other names from now on. Their agents end.
+    pub async fn rename(&self, which: impl Fn(usize) -> bool) -> Result<()> {
+        self.tell(Order::Rename, which).await
+    }
+
+    /// The programs that the daemon of a node has loaded, by its records.
+    pub async fn loaded(&self, number: usize) -> Result<Vec<u32>> {
+        Ok(self.ask(Order::Loaded, |one| one == number).await?.into_iter().next().unwrap_or_default())
+    }
+
     /// What became of loads of a version, by number.
     pub async fn loads(&self, version: Version) -> Result<Vec<Loads>> {
         self.ask(Order::Loads(version), |_| true).await

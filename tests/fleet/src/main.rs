@@ -178,6 +178,7 @@ async fn run(
     if !options.no_rollouts {
         scenarios::rollout::run(&mut stage).await?;
     }
+    scenarios::rename::run(&mut stage).await?;
     scenarios::memory::run(&mut stage, begun.elapsed()).await?;
     let well = stage.report.end();
     stage.fleet.stop_agents(|_| true).await?;

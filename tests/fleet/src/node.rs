@@ -2,16 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bpfman_operator::agent::shared::LEFTOVER_GRACE;
 use kube::Config;
 
 use crate::agent::Running;
 use crate::daemon::SimDaemon;
-use crate::link::Link;
+use crate::link::{Connector, Link};
 use crate::totals::Totals;
 
 /// Releases of the simulated kernels, and their minor version: node number `i` has the one of group `i % 3`.
 pub const KERNELS: [(&str, u32); 3] = [("6.1.0-fleet", 1), ("6.12.0-fleet", 12), ("6.18.0-fleet", 18)];
+
+/// How long an agent of a node that got another name keeps programs whose state object is gone.
+const SHORT_GRACE: Duration = Duration::from_secs(3);
 
 /// Which of [`KERNELS`] a node has.
 #[must_use]
@@ -36,6 +41,7 @@ pub struct Node {
     /// The line to the API server.
     pub link: Link,
     folder: PathBuf,
+    leftover_grace: Duration,
     agent: Option<Running>,
     /// Of agents that ended.
     past: Totals,
@@ -48,6 +54,20 @@ impl Node {
         format!("node-{number:05}")
     }
 
+    /// Its name after it got another one.
+    #[must_use]
+    pub fn other_name_of(number: usize) -> String {
+        format!("renamed-{number:05}")
+    }
+
+    /// Has another name from now on. Its agent ends; the next one does not wait long for somebody to come back for
+    /// programs whose state object is gone.
+    pub async fn rename(&mut self) {
+        self.stop_agent().await;
+        self.name = Self::other_name_of(self.number);
+        self.leftover_grace = SHORT_GRACE;
+    }
+
     /// Starts the daemon.
     pub fn start(number: usize, folder: PathBuf) -> Result<Self, anyhow::Error> {
         std::fs::create_dir_all(&folder)?;
@@ -58,6 +78,7 @@ impl Node {
             daemon: SimDaemon::start(&folder, release, minor)?,
             link: Link::default(),
             folder,
+            leftover_grace: LEFTOVER_GRACE,
             agent: None,
             past: Totals::default(),
         })
@@ -66,8 +87,9 @@ impl Node {
     /// Starts its agent.
     pub fn start_agent(&mut self, config: &Config, server: SocketAddr) -> Result<(), anyhow::Error> {
         let daemon = self.daemon.connect();
+        let line = Connector { address: server, link: self.link.clone() };
         self.agent =
-            Some(Running::start(&self.name, &self.folder, daemon, config, server, self.link.clone())?);
+            Some(Running::start(&self.name, &self.folder, daemon, config, line, self.leftover_grace)?);
         Ok(())
     }
 

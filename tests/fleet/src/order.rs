@@ -34,6 +34,10 @@ pub enum Order {
     Writes,
     /// The programs that are attached on each: the kernel's ids, for each.
     Running,
+    /// They have other names from now on, and their agents end: nothing.
+    Rename,
+    /// The programs that the daemon has loaded, by its records: their ids, for each.
+    Loaded,
     /// What became of loads of a version: [`Loads`], for each.
     Loads(Version),
     /// Whether each has a program of a version, as far as the records go.

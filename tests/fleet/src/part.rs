@@ -129,6 +129,13 @@ impl Part {
             }
             Order::Writes => list(self.named(numbers).map(|node| node.totals().writes)),
             Order::Running => list(self.named(numbers).map(|node| node.daemon.running())),
+            Order::Rename => {
+                for number in numbers {
+                    self.nodes[number].rename().await;
+                }
+                list::<()>([])
+            }
+            Order::Loaded => list(self.named(numbers).map(|node| node.daemon.loaded())),
             Order::Loads(version) => list(self.named(numbers).map(|node| {
                 let seen = node.daemon.loads(version);
                 Loads { asked: seen.asked, accepted: seen.accepted }

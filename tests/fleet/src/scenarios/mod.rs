@@ -4,6 +4,7 @@ pub mod apply;
 pub mod fail;
 pub mod few;
 pub mod memory;
+pub mod rename;
 pub mod restart;
 pub mod rollout;
 pub mod split;
