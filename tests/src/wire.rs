@@ -115,6 +115,8 @@ impl Wire {
         /// Processes of containers.
         find_containers of node: ext::FindContainersRequest => ext::FindContainersResponse;
         find_network_namespace of node: ext::FindNetworkNamespaceRequest => ext::NetworkNamespace;
+        /// Runs of programs in a while.
+        sample_runs of node: ext::SampleRunsRequest => ext::SampleRunsResponse;
         /// What a load and its attachments would do.
         dry_run of node: ext::DryRunRequest => ext::DryRunResponse;
         /// A new version of a whole load.

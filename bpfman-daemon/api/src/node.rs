@@ -5,17 +5,19 @@ use std::path::PathBuf;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNode;
-use bpfmand_core::{BytecodeSource, ContainerFacts, ContainerId};
+use bpfmand_core::{BytecodeSource, ContainerFacts, ContainerId, ProgramId};
 use bpfmand_kernel::Kernel;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::server::{Api, caller, fail};
 use crate::watchers::MOST_WATCHERS;
-use crate::{node_dry_run, node_watch, status};
+use crate::{chains_parse, node_dry_run, node_watch, status};
 
 /// Most containers that one request asks for: a node runs some hundred.
 const MOST_CONTAINERS: usize = 1000;
+/// Most programs that one request has counted.
+const MOST_SAMPLED: usize = 1000;
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanNode for Api<K> {
@@ -87,6 +89,33 @@ impl<K: Kernel> BpfmanNode for Api<K> {
             cookie: identity.cookie,
             interfaces: interfaces.iter().map(|one| node_watch::interface(Some(&file), one)).collect(),
         }))
+    }
+
+    async fn sample_runs(
+        &self,
+        request: Request<wire::SampleRunsRequest>,
+    ) -> Result<Response<wire::SampleRunsResponse>, Status> {
+        let request = request.into_inner();
+        let Some(time) = chains_parse::sample(request.sample_ms)? else {
+            return Err(status::invalid("runs cannot be counted over 0 ms: sample_ms says for how long"));
+        };
+        if request.program_ids.len() > MOST_SAMPLED {
+            return Err(status::invalid(format!(
+                "the request names {} programs; one request takes at most {MOST_SAMPLED}",
+                request.program_ids.len()
+            )));
+        }
+        let programs: Vec<_> = request.program_ids.into_iter().map(ProgramId).collect();
+        let sample = self.run(move |api| api.engine.begin_run_sample(&programs).map_err(fail)).await?;
+        tokio::time::sleep(time).await;
+        let runs = self.run(move |api| api.engine.end_run_sample(sample).map_err(fail)).await?;
+        let programs = runs.into_iter().map(|(id, came)| wire::ProgramRuns {
+            program_id: id.0,
+            runs: came.runs,
+            nanoseconds: came.nanoseconds,
+            missed: came.missed,
+        });
+        Ok(Response::new(wire::SampleRunsResponse { programs: programs.collect() }))
     }
 
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;

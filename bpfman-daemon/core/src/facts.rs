@@ -4,6 +4,18 @@ use std::time::SystemTime;
 
 use crate::{BtfId, IfIndex, KernelLinkId, MapId, ProgramId};
 
+/// What the kernel counted of a program since it was loaded, during the times in which it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunCounts {
+    /// How often it ran.
+    pub runs: u64,
+    /// How long all these runs took.
+    pub nanoseconds: u64,
+    /// Events that it missed because it was running already on the same CPU; counted always, of tracing programs
+    /// (Linux 5.12 and later).
+    pub missed: u64,
+}
+
 /// A program, as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramFacts {

@@ -20,7 +20,7 @@ mod request;
 
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers};
-pub use facts::{LinkFacts, MapFacts, ProgramFacts};
+pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use glob::{BadGlob, Glob};
 pub use hook::{Direction, HookKey, HookKind, NetnsId, UnknownDirection};
 pub use hook_facts::{

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
     AddressedInterface, ContainerFacts, Held, Holder, HookContents, HookKey, HookKind, Interface,
-    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, RunCounts,
     WantedContainers, XdpRunsIn,
 };
 
 use crate::{
     Features, FilterPlace, FolderLock, InterfaceWatch, KernelError, LinkTarget, Loaded, MapEntry,
-    NetworkWatch, ProgramLoad, TestRun, TestRunResult,
+    NetworkWatch, ProgramLoad, RunClock, TestRun, TestRunResult,
 };
 
 /// The kernel. Paths of pins are relative to the root that the implementation was made with; absolute ones are in a
@@ -158,6 +158,18 @@ pub trait Kernel: Send + Sync + 'static {
     /// The kernel cannot run programs of this type, or not on such a packet; a simulated kernel runs none but those
     /// whose result it was told.
     fn test_run(&self, program: &Self::Handle, run: &TestRun<'_>) -> Result<TestRunResult, KernelError>;
+
+    /// Has the runs of all programs of the machine counted until what it answers is dropped, or this process ends.
+    ///
+    /// # Errors
+    /// The kernel cannot (before Linux 5.8), or refuses.
+    fn count_runs(&self) -> Result<Box<dyn RunClock>, KernelError>;
+
+    /// What was counted of a program since it was loaded, while anyone had it counted.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn run_counts(&self, program: &Self::Handle) -> Result<RunCounts, KernelError>;
 
     /// The BTF that a program was loaded with, raw; none if it was loaded without.
     ///

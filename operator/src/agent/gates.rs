@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use bpfman_application::rollout::{Gates, VerdictGate};
 
-/// Figures of one program at one hook.
+/// Figures of one program at one hook; of one that runs at events, at all of its hooks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Slot {
     /// Function name.
     pub program: String,
     /// The hook, for people.
     pub hook: String,
-    /// Packets that reached it. Absent where they are not counted.
+    /// Packets or events that reached it. Absent where they are not counted.
     pub runs: Option<u64>,
     /// Packets whose way ended there, by verdict.
     pub ended: BTreeMap<String, u64>,
@@ -19,8 +19,10 @@ pub struct Slot {
     pub proceed_on: Vec<String>,
     /// Mean time, in nanoseconds. Absent where it is not known.
     pub nanoseconds: Option<f64>,
-    /// Packets that got lost in the chain.
+    /// Packets that got lost in the chain, or events that the program missed.
     pub lost: u64,
+    /// It runs at events, and gives no verdicts.
+    pub is_of_events: bool,
 }
 
 impl Slot {
@@ -78,7 +80,7 @@ pub fn judge(gates: &Gates, slots: &[Slot], links_off: u64) -> Word {
         if let (Some(most), Some(mean)) = (gates.max_nanoseconds_per_run, slot.nanoseconds)
             && mean > f64::from(most)
         {
-            broken.push(format!("{place} takes {mean:.0} ns a packet, at most {most} are allowed"));
+            broken.push(format!("{place} takes {mean:.0} ns a run, at most {most} are allowed"));
         }
         for gate in gates.verdicts.iter().filter(|gate| concerns(gate, slot)) {
             match slot.packets(&gate.verdict) {
@@ -97,7 +99,7 @@ pub fn judge(gates: &Gates, slots: &[Slot], links_off: u64) -> Word {
         && errors > u64::from(most)
     {
         broken.push(format!(
-            "{errors} errors ({lost} packets aborted or lost, {links_off} attachments off), at most {most} are allowed"
+            "{errors} errors ({lost} packets or events lost, {links_off} attachments off), at most {most} are allowed"
         ));
     }
     let within = broken.is_empty();
@@ -109,7 +111,7 @@ pub fn judge(gates: &Gates, slots: &[Slot], links_off: u64) -> Word {
 }
 
 fn concerns(gate: &VerdictGate, slot: &Slot) -> bool {
-    gate.program.as_ref().is_none_or(|program| *program == slot.program)
+    !slot.is_of_events && gate.program.as_ref().is_none_or(|program| *program == slot.program)
 }
 
 fn broken_share(gate: &VerdictGate, place: &str, packets: u64, runs: u64) -> Option<String> {
@@ -131,13 +133,20 @@ fn broken_share(gate: &VerdictGate, place: &str, packets: u64, runs: u64) -> Opt
 }
 
 fn figures(slots: &[Slot], errors: u64, enough: u64) -> String {
-    let runs: u64 = slots.iter().filter_map(|slot| slot.runs).sum();
-    if runs < enough {
-        return format!("{runs} packets: too few to say more; {errors} errors");
+    let sum = |is_of_events| -> u64 {
+        slots.iter().filter(|slot| slot.is_of_events == is_of_events).filter_map(|slot| slot.runs).sum()
+    };
+    let (packets, events) = (sum(false), sum(true));
+    let mut runs = format!("{packets} packets");
+    if slots.iter().any(|slot| slot.is_of_events) {
+        runs += &format!(", {events} events in samples");
+    }
+    if packets + events < enough {
+        return format!("{runs}: too few to say more; {errors} errors");
     }
     let slowest = slots.iter().filter_map(|slot| slot.nanoseconds).reduce(f64::max);
-    let time = slowest.map(|slowest| format!(", {slowest:.0} ns a packet at most")).unwrap_or_default();
-    format!("{runs} packets{time}, {errors} errors")
+    let time = slowest.map(|slowest| format!(", {slowest:.0} ns a run at most")).unwrap_or_default();
+    format!("{runs}{time}, {errors} errors")
 }
 
 #[cfg(test)]
@@ -153,6 +162,7 @@ mod tests {
             proceed_on: vec!["pass".to_owned(), "dispatcher_return".to_owned()],
             nanoseconds: Some(80.0),
             lost: 0,
+            is_of_events: false,
         }
     }
 

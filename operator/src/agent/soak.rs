@@ -17,6 +17,7 @@ use bpfman_proto::v1::attach_info::Info;
 use super::Shared;
 use super::application::Application;
 use super::backoff::jittered;
+use super::events::{self, Events};
 use super::gates::{Slot, judge};
 use super::look::Stop;
 use super::state::{StateObject, Status};
@@ -25,8 +26,8 @@ use super::tell::{latest, tell};
 /// How often the figures are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Time over which a hook is timed at each look, in milliseconds.
-const SAMPLE: u32 = 200;
+/// Time over which a hook, or programs that are at none, are timed at each look.
+const SAMPLE: Duration = Duration::from_millis(200);
 
 /// Soaks that are going on, by uid of the state object.
 #[derive(Debug, Default)]
@@ -44,6 +45,7 @@ struct Soak {
     revision: String,
     /// The figures at its beginning, by link.
     began: BTreeMap<u32, Slot>,
+    events: Events,
     looked: Instant,
 }
 
@@ -112,11 +114,13 @@ pub async fn look(
         Some(soak) => soak,
         None => begin(shared, state, last, revision, &hooks, &gates).await?,
     };
-    let now = figures(shared, &hooks, report, SAMPLE).await?;
+    let now = figures(shared, &hooks, report).await?;
+    let of_events = events::look(shared, report, &gates, &mut soak.events, SAMPLE).await?;
     soak.looked = Instant::now();
     let slots: Vec<Slot> = now
         .iter()
         .map(|(link, slot)| soak.began.get(link).map_or_else(|| slot.clone(), |began| slot.since(began)))
+        .chain(of_events)
         .collect();
     let off = report.programs.iter().flat_map(|program| &program.links);
     let off = off.filter(|link| link.wanted.is_some() && link.status != LinkOutcome::Attached).count();
@@ -150,7 +154,7 @@ async fn begin(
     let mut switched = noted(shared, state);
     let before = switched.len();
     for hook in hooks {
-        let Some(chain) = show(shared, hook, 0).await? else { continue };
+        let Some(chain) = show(shared, hook, Duration::ZERO).await? else { continue };
         if (timed && !chain.timing) || !chain.counters {
             to_switch.push((hook, chain.timing || timed));
             // One that is noted is as an earlier soak found it.
@@ -172,7 +176,7 @@ async fn begin(
     for (hook, timing) in to_switch {
         switch(shared, hook, timing, true).await?;
     }
-    Ok(Soak { revision: revision.to_owned(), began, looked: Instant::now() })
+    Ok(Soak { revision: revision.to_owned(), began, events: Events::default(), looked: Instant::now() })
 }
 
 /// Sets back what was switched for an application, by this agent or one before it. True if there was something.
@@ -227,9 +231,10 @@ async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> R
 async fn show(
     shared: &Shared,
     hook: &Hook,
-    sample_ms: u32,
+    sample: Duration,
 ) -> Result<Option<ShowChainResponse>, Unreachable> {
     shared.metrics.daemon_calls.add("ShowChain", 1);
+    let sample_ms = u32::try_from(sample.as_millis()).unwrap_or(u32::MAX);
     let request = ShowChainRequest { hook: Some(hook.clone()), sample_ms };
     match shared.daemon.chains().show_chain(request).await {
         Ok(answer) => Ok(Some(answer.into_inner())),
@@ -246,13 +251,12 @@ async fn figures(
     shared: &Shared,
     hooks: &[Hook],
     report: &Report,
-    sample_ms: u32,
 ) -> Result<BTreeMap<u32, Slot>, Unreachable> {
     let ours: Vec<u32> =
         report.programs.iter().flat_map(|program| &program.links).filter_map(|link| link.id).collect();
     let mut figures = BTreeMap::new();
     for hook in hooks {
-        if let Some(chain) = show(shared, hook, sample_ms).await? {
+        if let Some(chain) = show(shared, hook, SAMPLE).await? {
             let mut own = slots(&chain, hook);
             own.retain(|(link, _)| ours.contains(link));
             // What a chain loses is lost once, however many of its members are ours.
@@ -276,6 +280,7 @@ fn slots(shown: &ShowChainResponse, hook: &Hook) -> Vec<(u32, Slot)> {
             proceed_on: member.proceed_on.clone(),
             nanoseconds: view.nanoseconds_per_run,
             lost: shown.failed,
+            is_of_events: false,
         };
         (member.link_id, slot)
     })

@@ -59,6 +59,13 @@ impl BpfmanNode for NodeService {
         self.api.find_network_namespace(request).await
     }
 
+    async fn sample_runs(
+        &self,
+        request: Request<wire::SampleRunsRequest>,
+    ) -> Result<Response<wire::SampleRunsResponse>, Status> {
+        self.api.sample_runs(request).await
+    }
+
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;
 
     async fn watch(&self, _: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

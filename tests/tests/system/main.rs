@@ -29,6 +29,7 @@ mod life;
 mod loading;
 mod node;
 mod robustness;
+mod run_samples;
 mod strangers;
 mod strangers_return;
 mod types;

@@ -33,6 +33,7 @@ pub enum Command {
     LinkUpdate = 29,
     LinkGetFdById = 30,
     LinkGetNextId = 31,
+    EnableStats = 32,
     LinkDetach = 34,
 }
 
@@ -155,6 +156,7 @@ attr!(TestRun {
     batch_size: u32,
     pad: u32,
 });
+attr!(EnableStats { stats_type: u32 });
 attr!(
     /// `struct bpf_prog_info` up to `attach_btf_id`.
     ProgInfo {

@@ -24,6 +24,7 @@ mod network_watch;
 mod perf;
 mod pins;
 mod processes;
+mod runs;
 mod slots;
 mod symbols;
 mod sys;
@@ -39,7 +40,7 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
     AddressedInterface, ContainerFacts, Held, Holder, HookContents, HookKey, HookKind, Interface,
-    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, RunCounts,
     WantedContainers, XdpRunsIn,
 };
 
@@ -48,7 +49,7 @@ use self::map_access::DataMap;
 use self::pins::Pins;
 use crate::{
     Features, FilterPlace, FolderLock, InterfaceWatch, Kernel, KernelError, LinkTarget, Loaded, MapEntry,
-    NetworkWatch, ProgramLoad, TestRun, TestRunResult,
+    NetworkWatch, ProgramLoad, RunClock, TestRun, TestRunResult,
 };
 
 pub use self::features::release;
@@ -179,6 +180,18 @@ impl Kernel for LinuxKernel {
 
     fn test_run(&self, program: &OwnedFd, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
         test_run::run(program, run)
+    }
+
+    fn count_runs(&self) -> Result<Box<dyn RunClock>, KernelError> {
+        let clock = runs::count();
+        clock.map(|clock| Box::new(clock) as Box<dyn RunClock>).map_err(|source| {
+            let subject = "the runs of programs (Linux 5.8 and later can)";
+            KernelError::call("count", subject, source)
+        })
+    }
+
+    fn run_counts(&self, program: &OwnedFd) -> Result<RunCounts, KernelError> {
+        runs::of(program).map_err(|source| KernelError::call("read", "the runs of a program", source))
     }
 
     fn program_btf(&self, program: &OwnedFd) -> Result<Option<Vec<u8>>, KernelError> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
     AddressedInterface, ContainerFacts, Held, Holder, HookContents, HookKey, HookKind, Interface,
-    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, RunCounts,
     WantedContainers, XdpRunsIn,
 };
 
@@ -12,10 +12,10 @@ use super::errno::{self, EINVAL, ENOENT, EOPNOTSUPP, EPERM};
 use super::network_watch::Networks;
 use super::objects::{Body, LINK, MAP, PROGRAM};
 use super::watch::Watch;
-use super::{SimHandle, SimKernel, refuse};
+use super::{Counted, SimHandle, SimKernel, refuse};
 use crate::{
     EXTENSION, Features, FilterPlace, FolderLock, InterfaceWatch, Kernel, KernelError, LinkTarget, Loaded,
-    LogRequest, MapEntry, NetworkWatch, ProgramLoad, TestRun, TestRunResult,
+    LogRequest, MapEntry, NetworkWatch, ProgramLoad, RunClock, TestRun, TestRunResult,
 };
 
 impl SimKernel {
@@ -141,6 +141,16 @@ impl Kernel for SimKernel {
             );
             refuse("test-run", subject, EOPNOTSUPP)
         })
+    }
+
+    fn count_runs(&self) -> Result<Box<dyn RunClock>, KernelError> {
+        self.enter("count_runs").map(|_| Box::new(()) as Box<dyn RunClock>)
+    }
+
+    fn run_counts(&self, program: &SimHandle) -> Result<RunCounts, KernelError> {
+        let mut world = self.enter("run_counts")?;
+        let name = world.program_facts(program.key)?.name;
+        Ok(world.counted.get_mut(&name).map(Counted::look).unwrap_or_default())
     }
 
     fn program_btf(&self, program: &SimHandle) -> Result<Option<Vec<u8>>, KernelError> {

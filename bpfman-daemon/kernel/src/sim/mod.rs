@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use bpfmand_core::{ContainerFacts, Held, Holder, NetnsId};
+use bpfmand_core::{ContainerFacts, Held, Holder, NetnsId, RunCounts};
 
 use self::filters::Filters;
 use self::network::Network;
@@ -121,6 +121,8 @@ struct World {
     containers: Vec<ContainerFacts>,
     /// Results of test runs, by the program's name.
     runs: BTreeMap<String, TestRunResult>,
+    /// What is counted of programs, by name.
+    counted: BTreeMap<String, Counted>,
     /// Whether there are tcx hooks.
     tcx: bool,
     faults: Faults,
@@ -135,6 +137,22 @@ pub struct LoadsSeen {
     pub accepted: u64,
     /// Whether it refuses them.
     pub refused: bool,
+}
+
+/// What is counted of a program: nothing runs, so it grows by the same at every look.
+#[derive(Debug, Default)]
+struct Counted {
+    now: RunCounts,
+    step: RunCounts,
+}
+
+impl Counted {
+    fn look(&mut self) -> RunCounts {
+        self.now.runs += self.step.runs;
+        self.now.nanoseconds += self.step.nanoseconds;
+        self.now.missed += self.step.missed;
+        self.now
+    }
 }
 
 /// Calls so far, and the one that is to fail.
@@ -166,6 +184,7 @@ impl SimKernel {
                 holders: Vec::new(),
                 containers: Vec::new(),
                 runs: BTreeMap::new(),
+                counted: BTreeMap::new(),
                 tcx: options.features.tcx,
                 faults: Faults::default(),
             })),

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use bpfmand_core::{ContainerFacts, ContainerId, Direction, FilterFacts, Held, Holder, IfIndex, ProgramId};
+use bpfmand_core::{
+    ContainerFacts, ContainerId, Direction, FilterFacts, Held, Holder, IfIndex, ProgramId, RunCounts,
+};
 
 use super::hooks::runs_in;
 use super::network::Attached;
@@ -125,6 +127,11 @@ impl SimKernel {
     /// From now on, test runs of programs of this name have this result.
     pub fn answer_test_runs(&self, program: &str, result: TestRunResult) {
         self.world().runs.insert(super::create::kernel_name(program), result);
+    }
+
+    /// From now on, programs of this name ran so much more at each look.
+    pub fn run_between_looks(&self, program: &str, step: RunCounts) {
+        self.world().counted.entry(super::create::kernel_name(program)).or_default().step = step;
     }
 }
 

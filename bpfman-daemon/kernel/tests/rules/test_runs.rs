@@ -42,6 +42,25 @@ fn verdict_packet_and_time_are_told(bench: &Bench<LinuxKernel>) {
     assert!(error.to_string().contains("packet of 5 bytes"), "{error}");
 }
 
+fn runs_are_counted_while_that_is_asked_for(bench: &Bench<LinuxKernel>) {
+    let kernel = &*bench.kernel;
+    let program = answering(kernel, ProgramType::Xdp, 2);
+    let given = packet(1);
+    let runs = |repeat| {
+        let before = kernel.run_counts(&program).unwrap();
+        kernel.test_run(&program, &TestRun { repeat, ..TestRun::once(&given) }).unwrap();
+        let after = kernel.run_counts(&program).unwrap();
+        assert_eq!(after.missed, 0);
+        (after.runs - before.runs, after.nanoseconds > before.nanoseconds)
+    };
+    let clocks = [kernel.count_runs().unwrap(), kernel.count_runs().unwrap()];
+    assert_eq!(runs(1000), (1000, true));
+    let [first, second] = clocks;
+    drop(first);
+    assert_eq!(runs(10), (10, true));
+    drop(second);
+}
+
 fn an_xdp_program_sees_its_context(bench: &Bench<LinuxKernel>) {
     let kernel = &*bench.kernel;
     let given = packet(0);
@@ -131,6 +150,7 @@ fn a_simulated_kernel_runs_nothing_but_says_what_it_was_told() {
 crate::on_both_kernels!(what_cannot_be_run_is_refused);
 crate::on_linux!(
     verdict_packet_and_time_are_told,
+    runs_are_counted_while_that_is_asked_for,
     an_xdp_program_sees_its_context,
     a_tc_program_sees_and_changes_its_context,
 );

@@ -4,6 +4,7 @@ mod cni;
 mod connection;
 mod equipment;
 mod failures;
+mod gates;
 mod keep;
 mod leftovers;
 mod life;

@@ -1,0 +1,24 @@
+//! How often programs ran and how long it took, as the kernel counts it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bpfmand_core::RunCounts;
+
+use super::attr::{Command, EnableStats, ProgInfo};
+use super::sys;
+
+/// `BPF_STATS_RUN_TIME`, the only type there is.
+const RUN_TIME: u32 = 0;
+
+/// Makes the kernel time all programs of this machine until the descriptor is closed, by us or by our death.
+pub fn count() -> io::Result<OwnedFd> {
+    sys::bpf_fd(Command::EnableStats, &mut EnableStats { stats_type: RUN_TIME })
+}
+
+/// What was counted of a program.
+pub fn of(program: &OwnedFd) -> io::Result<RunCounts> {
+    let mut info = ProgInfo::default();
+    sys::info(program, &mut info)?;
+    Ok(RunCounts { runs: info.run_cnt, nanoseconds: info.run_time_ns, missed: info.recursion_misses })
+}
