@@ -21,6 +21,7 @@ mod global_data;
 pub mod interface;
 pub mod name;
 pub mod orders;
+pub mod packets;
 pub mod place;
 pub mod pods;
 pub mod probe;

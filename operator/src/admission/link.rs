@@ -1,11 +1,9 @@
-//! Attachments that see packets, of both scopes, as one type.
+//! Attachments that see packets, as admission compares them.
 
 use bpfman_application::interface::{Direction, InterfaceSelector};
+use bpfman_application::packets::{self, PacketLink};
 use bpfman_application::place::LinkOrder;
-use bpfman_application::pods::ClusterNetworkNamespaceSelector;
 use bpfman_application::spec::Spec;
-use bpfman_application::tc::TcxPoint;
-use bpfman_application::xdp::XdpPoint;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// A list of programs that packets pass on an interface.
@@ -17,6 +15,16 @@ pub enum Hook {
     Tc(Side),
     /// The kernel's list of links.
     Tcx(Side),
+}
+
+impl From<packets::Hook> for Hook {
+    fn from(hook: packets::Hook) -> Self {
+        match hook {
+            packets::Hook::Xdp => Self::Xdp,
+            packets::Hook::Tc(direction) => Self::Tc(direction.into()),
+            packets::Hook::Tcx(direction) => Self::Tcx(direction.into()),
+        }
+    }
 }
 
 /// Side of an interface.
@@ -69,85 +77,21 @@ pub struct Link<'a> {
 
 /// All of an application. `namespace` is that of a namespaced one.
 #[must_use]
-pub fn links<'a>(spec: &'a Spec, namespace: Option<&str>) -> Vec<Link<'a>> {
-    let mut all = Vec::new();
-    match spec {
-        Spec::Cluster(spec) => {
-            for (at, program) in spec.programs.iter().enumerate() {
-                let name = &program.name;
-                for (link, given) in program.xdp.iter().flat_map(|block| &block.links).enumerate() {
-                    all.push(xdp(at, link, name, &given.point, anywhere(given.network_namespaces.as_ref())));
-                }
-                for (link, given) in program.tc.iter().flat_map(|block| &block.links).enumerate() {
-                    let place = anywhere(given.network_namespaces.as_ref());
-                    all.push(tc(at, "tc", link, name, &given.point.at, place));
-                }
-                for (link, given) in program.tcx.iter().flat_map(|block| &block.links).enumerate() {
-                    let place = anywhere(given.network_namespaces.as_ref());
-                    all.push(tc(at, "tcx", link, name, &given.point, place));
-                }
-            }
-        }
-        Spec::Namespaced(spec) => {
-            let within = |labels: &LabelSelector| Place::Pods {
-                namespace: namespace.map(str::to_owned),
-                labels: labels.clone(),
-            };
-            for (at, program) in spec.programs.iter().enumerate() {
-                let name = &program.name;
-                for (link, given) in program.xdp.iter().flat_map(|block| &block.links).enumerate() {
-                    all.push(xdp(at, link, name, &given.point, within(&given.network_namespaces.pods)));
-                }
-                for (link, given) in program.tc.iter().flat_map(|block| &block.links).enumerate() {
-                    let place = within(&given.network_namespaces.pods);
-                    all.push(tc(at, "tc", link, name, &given.point.at, place));
-                }
-                for (link, given) in program.tcx.iter().flat_map(|block| &block.links).enumerate() {
-                    let place = within(&given.network_namespaces.pods);
-                    all.push(tc(at, "tcx", link, name, &given.point, place));
-                }
-            }
-        }
-    }
-    all
+pub fn links<'a>(spec: &'a Spec, namespace: Option<&'a str>) -> Vec<Link<'a>> {
+    packets::links(spec, namespace).into_iter().map(link).collect()
 }
 
-fn anywhere(selector: Option<&ClusterNetworkNamespaceSelector>) -> Place {
-    match selector {
-        None => Place::Node,
-        Some(selector) => Place::Pods {
-            namespace: selector.namespace.clone().filter(|namespace| !namespace.is_empty()),
-            labels: selector.pods.clone(),
-        },
-    }
-}
-
-fn xdp<'a>(at: usize, link: usize, program: &'a str, point: &'a XdpPoint, place: Place) -> Link<'a> {
+fn link(link: PacketLink<'_>) -> Link<'_> {
+    let place = link.pods.map_or(Place::Node, |pods| Place::Pods {
+        namespace: pods.namespace.map(str::to_owned),
+        labels: pods.labels.clone(),
+    });
     Link {
-        path: format!("spec.programs[{at}].xdp.links[{link}]"),
-        program,
-        hook: Hook::Xdp,
-        interfaces: &point.interface_selector,
-        order: point.order.as_ref(),
-        place,
-    }
-}
-
-fn tc<'a>(
-    at: usize,
-    block: &str,
-    link: usize,
-    program: &'a str,
-    point: &'a TcxPoint,
-    place: Place,
-) -> Link<'a> {
-    let side = point.direction.into();
-    Link {
-        path: format!("spec.programs[{at}].{block}.links[{link}]"),
-        program,
-        hook: if block == "tc" { Hook::Tc(side) } else { Hook::Tcx(side) },
-        interfaces: &point.interface_selector,
-        order: point.order.as_ref(),
+        path: link.path(),
+        program: link.program,
+        hook: link.hook.into(),
+        interfaces: link.interfaces,
+        order: link.order,
         place,
     }
 }

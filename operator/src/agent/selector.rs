@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfman_application::application::{BpfApplicationSpec, ClusterBpfApplicationSpec};
-use bpfman_application::interface::InterfaceSelector;
+use bpfman_application::packets;
 use bpfman_application::spec::Spec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt as _};
@@ -48,53 +47,27 @@ pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> R
 /// All selectors of pods in a spec. `own`: namespace of a namespaced application.
 #[must_use]
 pub fn pods<'a>(spec: &'a Spec, own: Option<&'a str>) -> Vec<PodSelector<'a>> {
+    let networks = packets::links(spec, own).into_iter().filter_map(|link| link.pods);
+    let mut found: Vec<_> =
+        networks.map(|pods| PodSelector { namespace: pods.namespace, labels: pods.labels }).collect();
     match spec {
-        Spec::Cluster(spec) => of_cluster(spec),
-        Spec::Namespaced(spec) => of_namespaced(spec, own),
-    }
-}
-
-/// Absent and empty both mean every namespace.
-fn named(namespace: Option<&String>) -> Option<&str> {
-    namespace.map(String::as_str).filter(|namespace| !namespace.is_empty())
-}
-
-fn of_cluster(spec: &ClusterBpfApplicationSpec) -> Vec<PodSelector<'_>> {
-    let mut found = Vec::new();
-    for program in &spec.programs {
-        let networks =
-            (program.xdp.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces))
-                .chain(program.tc.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces))
-                .chain(
-                    program.tcx.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces),
-                );
-        found.extend(networks.flatten().map(|network| PodSelector {
-            namespace: named(network.namespace.as_ref()),
-            labels: &network.pods,
-        }));
-        let containers = (program.uprobe.iter().chain(&program.uretprobe))
-            .flat_map(|block| &block.links)
-            .filter_map(|link| link.containers.as_ref());
-        found.extend(containers.map(|containers| PodSelector {
-            namespace: named(containers.namespace.as_ref()),
-            labels: &containers.pods,
-        }));
-    }
-    found
-}
-
-fn of_namespaced<'a>(spec: &'a BpfApplicationSpec, own: Option<&'a str>) -> Vec<PodSelector<'a>> {
-    let mut found = Vec::new();
-    for program in &spec.programs {
-        let networks =
-            (program.xdp.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces))
-                .chain(program.tc.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces))
-                .chain(program.tcx.iter().flat_map(|block| &block.links).map(|link| &link.network_namespaces))
-                .map(|network| &network.pods);
-        let containers = (program.uprobe.iter().chain(&program.uretprobe))
-            .flat_map(|block| &block.links)
-            .map(|link| &link.containers.pods);
-        found.extend(networks.chain(containers).map(|labels| PodSelector { namespace: own, labels }));
+        Spec::Cluster(spec) => {
+            let probes =
+                spec.programs.iter().flat_map(|program| program.uprobe.iter().chain(&program.uretprobe));
+            let containers =
+                probes.flat_map(|block| &block.links).filter_map(|link| link.containers.as_ref());
+            found.extend(containers.map(|containers| PodSelector {
+                // Absent and empty both mean every namespace.
+                namespace: containers.namespace.as_deref().filter(|namespace| !namespace.is_empty()),
+                labels: &containers.pods,
+            }));
+        }
+        Spec::Namespaced(spec) => {
+            let probes =
+                spec.programs.iter().flat_map(|program| program.uprobe.iter().chain(&program.uretprobe));
+            let links = probes.flat_map(|block| &block.links);
+            found.extend(links.map(|link| PodSelector { namespace: own, labels: &link.containers.pods }));
+        }
     }
     found
 }
@@ -102,25 +75,7 @@ fn of_namespaced<'a>(spec: &'a BpfApplicationSpec, own: Option<&'a str>) -> Vec<
 /// Whether an application attaches to interfaces that it does not name: those are found in lists.
 #[must_use]
 pub fn asks_for_interfaces(spec: &Spec) -> bool {
-    let unnamed = |selector: &InterfaceSelector| selector.interfaces.is_none();
-    match spec {
-        Spec::Cluster(spec) => spec.programs.iter().any(|program| {
-            let mut xdp = program.xdp.iter().flat_map(|block| &block.links);
-            let mut tc = program.tc.iter().flat_map(|block| &block.links);
-            let mut tcx = program.tcx.iter().flat_map(|block| &block.links);
-            xdp.any(|link| unnamed(&link.point.interface_selector))
-                || tc.any(|link| unnamed(&link.point.at.interface_selector))
-                || tcx.any(|link| unnamed(&link.point.interface_selector))
-        }),
-        Spec::Namespaced(spec) => spec.programs.iter().any(|program| {
-            let mut xdp = program.xdp.iter().flat_map(|block| &block.links);
-            let mut tc = program.tc.iter().flat_map(|block| &block.links);
-            let mut tcx = program.tcx.iter().flat_map(|block| &block.links);
-            xdp.any(|link| unnamed(&link.point.interface_selector))
-                || tc.any(|link| unnamed(&link.point.at.interface_selector))
-                || tcx.any(|link| unnamed(&link.point.interface_selector))
-        }),
-    }
+    packets::links(spec, None).iter().any(|link| link.interfaces.interfaces.is_none())
 }
 
 /// Whether an application attaches to network interfaces.

@@ -6,7 +6,7 @@ use regex::Regex;
 use super::Problem;
 use super::fields::Found;
 use crate::interface::InterfaceSelector;
-use crate::program::{ClusterProgram, Program};
+use crate::packets;
 use crate::spec::Spec;
 
 /// Operators of expressions, as Kubernetes knows them.
@@ -81,44 +81,16 @@ pub fn pattern(entry: &str) -> Option<&str> {
 /// Patterns of interfaces that are none.
 pub fn patterns(spec: &Spec) -> Vec<Problem> {
     let mut found = Found::default();
-    let mut look = |program: usize, block: &str, selectors: Vec<&InterfaceSelector>| {
-        for (link, selector) in selectors.into_iter().enumerate() {
-            let path = format!(
-                "spec.programs[{program}].{block}.links[{link}].interfaceSelector.interfacesDiscoveryConfig.allowedInterfaces"
-            );
-            let allowed =
-                selector.interfaces_discovery_config.iter().flat_map(|config| &config.allowed_interfaces);
-            for (at, entry) in allowed.enumerate() {
-                if let Some(Err(error)) = pattern(entry.trim()).map(Regex::new) {
-                    found.add(
-                        format!("{path}[{at}]"),
-                        format!("\"{entry}\" is no pattern: {}", last_line(&error)),
-                    );
-                }
-            }
-        }
-    };
-    match spec {
-        Spec::Cluster(spec) => {
-            for (at, program) in spec.programs.iter().enumerate() {
-                let ClusterProgram { xdp, tc, tcx, .. } = program;
-                let links = xdp.iter().flat_map(|block| &block.links);
-                look(at, "xdp", links.map(|link| &link.point.interface_selector).collect());
-                let links = tc.iter().flat_map(|block| &block.links);
-                look(at, "tc", links.map(|link| &link.point.at.interface_selector).collect());
-                let links = tcx.iter().flat_map(|block| &block.links);
-                look(at, "tcx", links.map(|link| &link.point.interface_selector).collect());
-            }
-        }
-        Spec::Namespaced(spec) => {
-            for (at, program) in spec.programs.iter().enumerate() {
-                let Program { xdp, tc, tcx, .. } = program;
-                let links = xdp.iter().flat_map(|block| &block.links);
-                look(at, "xdp", links.map(|link| &link.point.interface_selector).collect());
-                let links = tc.iter().flat_map(|block| &block.links);
-                look(at, "tc", links.map(|link| &link.point.at.interface_selector).collect());
-                let links = tcx.iter().flat_map(|block| &block.links);
-                look(at, "tcx", links.map(|link| &link.point.interface_selector).collect());
+    for link in packets::links(spec, None) {
+        let path = format!("{}.interfaceSelector.interfacesDiscoveryConfig.allowedInterfaces", link.path());
+        let allowed =
+            link.interfaces.interfaces_discovery_config.iter().flat_map(|config| &config.allowed_interfaces);
+        for (at, entry) in allowed.enumerate() {
+            if let Some(Err(error)) = pattern(entry.trim()).map(Regex::new) {
+                found.add(
+                    format!("{path}[{at}]"),
+                    format!("\"{entry}\" is no pattern: {}", last_line(&error)),
+                );
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Which attachments to pods have to be there, and what of that the CNI plugin is told for when no agent answers.
 
+use bpfman_application::packets::{self, PacketLink, PacketPods};
 use bpfman_application::place::OnUnavailable;
 use bpfman_application::spec::Spec;
 use bpfman_cni::protocol::VERSION;
@@ -23,42 +24,14 @@ pub struct Word<'a> {
 /// The words of a spec. `own`: namespace of a namespaced application.
 #[must_use]
 pub fn of<'a>(spec: &'a Spec, own: Option<&'a str>) -> Vec<Word<'a>> {
-    let mut words = Vec::new();
-    let mut add =
-        |program: &'a str, on_unavailable, namespace: Option<&'a str>, labels: &'a LabelSelector| {
-            let namespace = namespace.filter(|namespace| !namespace.is_empty());
-            words.push(Word { program, on_unavailable, pods: PodSelector { namespace, labels } });
-        };
-    match spec {
-        Spec::Cluster(spec) => {
-            for program in &spec.programs {
-                let xdp = program.xdp.iter().flat_map(|block| &block.links);
-                let tc = program.tc.iter().flat_map(|block| &block.links);
-                let tcx = program.tcx.iter().flat_map(|block| &block.links);
-                let all = (xdp.map(|link| (link.point.on_unavailable, &link.network_namespaces)))
-                    .chain(tc.map(|link| (link.point.at.on_unavailable, &link.network_namespaces)))
-                    .chain(tcx.map(|link| (link.point.on_unavailable, &link.network_namespaces)));
-                // Without pods it is about the node's own interfaces.
-                for (word, pods) in all.filter_map(|(word, pods)| Some((word, pods.as_ref()?))) {
-                    add(&program.name, word, pods.namespace.as_deref(), &pods.pods);
-                }
-            }
-        }
-        Spec::Namespaced(spec) => {
-            for program in &spec.programs {
-                let xdp = program.xdp.iter().flat_map(|block| &block.links);
-                let tc = program.tc.iter().flat_map(|block| &block.links);
-                let tcx = program.tcx.iter().flat_map(|block| &block.links);
-                let all = (xdp.map(|link| (link.point.on_unavailable, &link.network_namespaces)))
-                    .chain(tc.map(|link| (link.point.at.on_unavailable, &link.network_namespaces)))
-                    .chain(tcx.map(|link| (link.point.on_unavailable, &link.network_namespaces)));
-                for (word, pods) in all {
-                    add(&program.name, word, own, &pods.pods);
-                }
-            }
-        }
-    }
-    words
+    // Without pods it is about the node's own interfaces.
+    let with_pods = packets::links(spec, own).into_iter().filter_map(|link| Some((link, link.pods?)));
+    let word = |(link, pods): (PacketLink<'a>, PacketPods<'a>)| Word {
+        program: link.program,
+        on_unavailable: link.on_unavailable,
+        pods: PodSelector { namespace: pods.namespace, labels: pods.labels },
+    };
+    with_pods.map(word).collect()
 }
 
 /// The rules that follow for this node. `None` before all applications are known.
