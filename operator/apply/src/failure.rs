@@ -104,7 +104,12 @@ fn root_cause(status: &Status) -> String {
 /// A failure whose texts fit into a status.
 #[must_use]
 pub fn failure(reason: &str, message: &str, hint: &str) -> Failure {
-    Failure { reason: reason.to_owned(), program: String::new(), message: cut(message), hint: cut(hint) }
+    Failure {
+        reason: reason.to_owned(),
+        program: String::new(),
+        message: cut(message, LONGEST_MESSAGE),
+        hint: cut(hint, LONGEST_MESSAGE),
+    }
 }
 
 /// A failure that came as a message.
@@ -113,11 +118,13 @@ pub fn of_message(said: &ext::Failure) -> Failure {
     failure(&said.reason, &said.message, &said.hint)
 }
 
-fn cut(text: &str) -> String {
-    if text.len() <= LONGEST_MESSAGE {
+/// A text of at most so many bytes; one that is cut ends in dots.
+#[must_use]
+pub fn cut(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(LONGEST_MESSAGE - " …".len());
+    let end = text.floor_char_boundary(longest.saturating_sub(" …".len()));
     format!("{} …", &text[..end])
 }
 

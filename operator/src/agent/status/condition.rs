@@ -1,5 +1,6 @@
 //! The one condition of a state object, in the words of the published API.
 
+use bpfman_apply::failure::cut;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
@@ -44,7 +45,7 @@ pub fn condition(word: Word, message: &str, generation: i64, before: &[Condition
         type_: word.text().to_owned(),
         status: "True".to_owned(),
         reason: word.text().to_owned(),
-        message: cut(message),
+        message: cut(message, LONGEST_MESSAGE),
         observed_generation: Some(generation).filter(|generation| *generation > 0),
         last_transition_time: last.map_or_else(now, |last| last.last_transition_time.clone()),
     }
@@ -60,14 +61,6 @@ pub const fn epoch() -> Time {
 fn now() -> Time {
     let seconds = Timestamp::now().as_second();
     Time(Timestamp::from_second(seconds).unwrap_or_default())
-}
-
-fn cut(message: &str) -> String {
-    if message.len() <= LONGEST_MESSAGE {
-        return message.to_owned();
-    }
-    let end = message.floor_char_boundary(LONGEST_MESSAGE - " …".len());
-    format!("{} …", &message[..end])
 }
 
 #[cfg(test)]
