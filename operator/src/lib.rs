@@ -5,10 +5,12 @@
 //! - [`rollout`]: waves, gates, preflight and the way back; a state machine without I/O, driven by the controller.
 //! - [`admission`]: refuses what a schema cannot.
 //! - [`connect`]: the one connection to the API server that agent and controller have.
+//! - [`backoff`]: how long both wait before the next try.
 //! - [`client`]: what `kubectl-bpfman` asks and shows.
 
 pub mod admission;
 pub mod agent;
+pub mod backoff;
 pub mod client;
 pub mod connect;
 pub mod controller;

@@ -10,13 +10,13 @@ use bpfman_apply::failure::Unreachable;
 use super::Shared;
 use super::api::ApiError;
 use super::application::Application;
-use super::backoff::jittered;
 use super::daemon::SAID_AFTER;
 use super::key::ApplicationKey;
 use super::look::Ended;
 use super::state::{StateObject, Status};
 use super::status::{About, Outcome, status};
 use super::tell::{Told, tell};
+use crate::backoff::jittered;
 
 /// Says that nothing can be known, for programs that are as they were.
 async fn unknown(shared: &Shared, key: &ApplicationKey, name: &str, why: &Failure) -> Result<Told, ApiError> {

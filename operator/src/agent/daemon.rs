@@ -11,8 +11,8 @@ use bpfman_proto::ext::v1::{InfoRequest, NetworkInterface, WatchEvent, WatchRequ
 use tonic::{Code, Status, Streaming};
 
 use super::Shared;
-use super::backoff::{after, jittered};
 use super::queue::Cause;
+use crate::backoff::{after, jittered};
 
 /// The first wait before it is called again. It is on the same machine: this costs nobody else anything.
 const FIRST: Duration = Duration::from_millis(100);

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::backoff::jittered;
+use crate::backoff::jittered;
 
 /// How often a waiting agent looks.
 const INTERVAL: Duration = Duration::from_millis(500);

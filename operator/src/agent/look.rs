@@ -12,7 +12,6 @@ use super::Shared;
 use super::absent::{daemon_away, node_is_gone};
 use super::api::ApiError;
 use super::application::Application;
-use super::backoff::jittered;
 use super::bring::{Brought, bring};
 use super::composition;
 use super::key::ApplicationKey;
@@ -24,6 +23,7 @@ use super::soak;
 use super::state::{StateObject, Status, own};
 use super::status::{About, Outcome, composition as shared_hooks, failure, status};
 use super::tell::{Told, tell};
+use crate::backoff::jittered;
 
 /// A load that takes longer than this is said to be under way.
 const SAID_PENDING_AFTER: Duration = Duration::from_secs(2);

@@ -10,7 +10,6 @@ pub mod api;
 pub mod application;
 pub mod arriving;
 pub mod asked;
-pub mod backoff;
 pub mod bring;
 pub mod cni;
 pub mod composition;

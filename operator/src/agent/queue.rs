@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::backoff::{after, jittered};
 use super::key::ApplicationKey;
+use crate::backoff::{after, jittered};
 
 /// The first wait after a failure.
 const FIRST: Duration = Duration::from_secs(1);

@@ -16,12 +16,12 @@ use bpfman_proto::v1::attach_info::Info;
 
 use super::Shared;
 use super::application::Application;
-use super::backoff::jittered;
 use super::events::{self, Events};
 use super::gates::{Slot, judge};
 use super::look::Stop;
 use super::state::{StateObject, Status};
 use super::tell::{latest, tell};
+use crate::backoff::jittered;
 
 /// How often the figures are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use kube::runtime::{WatchStreamExt as _, watcher as start};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
-use super::backoff::{WatchBackoff, random};
+use crate::backoff::{WatchBackoff, random};
 
 /// Who is told what a watch says.
 pub trait Listener {

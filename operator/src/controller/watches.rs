@@ -19,12 +19,19 @@ use super::deploy::{AGENT_SELECTOR, Deployed};
 use super::metrics::Metrics;
 use super::projection::Scope;
 use super::wire::{Wire, WireApplication, WireNode, WirePod, WireState};
+use crate::backoff::after;
 
 /// Objects a page. One page is in memory at a time.
 const PAGE: u32 = 500;
 
 /// After so many failures in a row everything is listed again, in case the server cannot go on from where we were.
 const PATIENCE: u32 = 5;
+
+/// Between a failure and the next try.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// After many failures in a row.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What a watch saw.
 #[expect(
@@ -156,7 +163,7 @@ async fn follow<Spec, Status>(
                     } else {
                         warn!(name, failures, %error, "a watch cannot be resumed");
                     }
-                    tokio::time::sleep(back_off(failures)).await;
+                    tokio::time::sleep(after(failures, FIRST_WAIT, LONGEST_WAIT)).await;
                     if failures % PATIENCE == 0 {
                         break;
                     }
@@ -164,11 +171,6 @@ async fn follow<Spec, Status>(
             }
         }
     }
-}
-
-/// How long to wait after failures in a row.
-fn back_off(failures: u32) -> Duration {
-    Duration::from_millis(100 << failures.min(6)).min(Duration::from_secs(5))
 }
 
 #[cfg(test)]
