@@ -15,6 +15,7 @@
 pub mod binaries;
 pub mod command;
 pub mod compile;
+pub mod container;
 pub mod csi;
 pub mod daemon;
 pub mod flood;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::watch_event::Event;
 use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::container::Container;
 use bpfman_tests::network::{INTERFACE, Namespace};
 use bpfman_tests::requests::{attach, xdp};
 use bpfman_tests::target::{self, Target};
@@ -19,39 +20,6 @@ use tonic::Code;
 
 use crate::equipment::{Program, assert_status, detach, unload};
 
-/// A control group of a container, made by the test and gone with it.
-struct Container {
-    id: String,
-    group: PathBuf,
-}
-
-impl Container {
-    /// In the first hierarchy that is there.
-    fn new(number: u32) -> Self {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let hierarchy = mounts
-            .lines()
-            .map(|line| line.split(' ').collect::<Vec<_>>())
-            .find(|fields| fields[2] == "cgroup2")
-            .map(|fields| PathBuf::from(fields[1]))
-            .expect("control groups of version 2 are mounted");
-        let id = format!("{:056x}{number:08x}", std::process::id());
-        let group = hierarchy.join(format!("cri-containerd-{id}.scope"));
-        fs::create_dir(&group).unwrap();
-        Self { id, group }
-    }
-
-    fn take(&self, pid: u32) {
-        fs::write(self.group.join("cgroup.procs"), pid.to_string()).unwrap();
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        until("the control group is empty", || fs::remove_dir(&self.group).is_ok());
-    }
-}
-
 fn asked(ids: &[&str]) -> ext::FindContainersRequest {
     ext::FindContainersRequest { container_ids: ids.iter().map(|id| (*id).to_owned()).collect() }
 }
@@ -60,11 +28,11 @@ fn asked(ids: &[&str]) -> ext::FindContainersRequest {
 fn containers_are_found_by_the_ids_of_a_pods_status() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
-    let (running, ended) = (Container::new(1), Container::new(2));
+    let (running, ended) = (Container::empty(1), Container::empty(2));
     let process = Target::start();
     running.take(process.pid());
-    let (with, without) = (format!("containerd://{}", running.id), running.id.clone());
-    let found = wire.find_containers(asked(&[&with, &ended.id, &without])).unwrap().containers;
+    let (with, without) = (running.id.clone(), running.digits.clone());
+    let found = wire.find_containers(asked(&[&with, &ended.digits, &without])).unwrap().containers;
     let netns = format!("/proc/{}/ns/net", process.pid());
     let expected = |asked: &str| ext::Container {
         container_id: asked.to_owned(),
@@ -322,11 +290,11 @@ fn a_network_namespace_is_the_same_one_by_file_and_by_container() {
     assert!(names.contains(&INTERFACE), "{names:?}");
     assert!(found.interfaces.iter().all(|one| one.netns == path));
 
-    let container = Container::new(9);
+    let container = Container::empty(9);
     let mut command = network.far.command(&target::binary().display().to_string());
     let process = Target::start_by(&mut command);
     container.take(process.pid());
-    let inside = wire.find_containers(asked(&[&container.id])).unwrap().containers.remove(0);
+    let inside = wire.find_containers(asked(&[&container.digits])).unwrap().containers.remove(0);
     assert_eq!((inside.netns_inode, inside.netns_cookie), (found.inode, found.cookie));
     assert_eq!(wire.find_network_namespace(ask(&inside.netns)).unwrap().cookie, found.cookie);
 

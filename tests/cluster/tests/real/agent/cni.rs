@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bpfman_cluster_tests::{Cluster, Node, Operator, wait};
+use bpfman_tests::container::Container;
 use bpfman_tests::network::Namespace;
 use bpfman_tests::{binaries, compile};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::equipment::{application, links, until_state, until_success};
-use super::pods::Container;
 
 /// The address of every pod: each test has one at a time that packets are sent to.
 const POD: &str = "10.89.0.2";

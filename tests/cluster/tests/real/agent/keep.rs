@@ -2,11 +2,11 @@
 
 use bpfman_cluster_tests::{Cluster, Node, wait};
 use bpfman_tests::compile;
+use bpfman_tests::container::Container;
 use bpfman_tests::network::Namespace;
 use serde_json::{Value, json};
 
 use super::equipment::{agent, application, start, until_success};
-use super::pods::Container;
 
 /// An application that finds `eth0` in the networks of pods.
 fn discovering(priority: i32) -> Value {

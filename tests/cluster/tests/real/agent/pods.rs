@@ -1,56 +1,15 @@
 //! Pods: containers by their control groups, network namespaces by their processes, restarts.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-
 use bpfman_cluster_tests::wait;
 use bpfman_tests::compile;
+use bpfman_tests::container::Container;
 use bpfman_tests::network::Namespace;
-use bpfman_tests::target::{self, Target};
+use bpfman_tests::target;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::equipment::{application, links, start, until_state, until_success};
-
-/// A container: a process in a control group that has the container's id in its name.
-pub struct Container {
-    pub id: String,
-    group: PathBuf,
-    process: Option<Target>,
-}
-
-impl Container {
-    pub fn start(number: u32, network: &Namespace) -> Self {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let hierarchy = mounts
-            .lines()
-            .map(|line| line.split(' ').collect::<Vec<_>>())
-            .find(|fields| fields[2] == "cgroup2")
-            .map(|fields| PathBuf::from(fields[1]))
-            .expect("control groups of version 2 are mounted");
-        let id = format!("{:055x}a{number:08x}", std::process::id());
-        let group = hierarchy.join(format!("cri-containerd-{id}.scope"));
-        fs::create_dir(&group).unwrap();
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", network.path().display())).arg(target::binary());
-        let process = Target::start_by(&mut command);
-        fs::write(group.join("cgroup.procs"), process.pid().to_string()).unwrap();
-        Self { id: format!("containerd://{id}"), group, process: Some(process) }
-    }
-
-    fn pid(&self) -> u32 {
-        self.process.as_ref().unwrap().pid()
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        self.process = None;
-        bpfman_tests::wait::until("the control group is empty", || fs::remove_dir(&self.group).is_ok());
-    }
-}
 
 fn in_pods(target: &str) -> Value {
     let pods = json!({ "namespace": "shop", "pods": { "matchLabels": { "app": "web" } } });
