@@ -1,6 +1,6 @@
 //! The engine itself: what all operations share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -186,6 +186,20 @@ impl<K: Kernel> Engine<K> {
         let held = self.lock(Subject::Program(uid));
         let record = self.record(uid).ok_or(EngineError::NoProgram(id))?;
         Ok((held, record))
+    }
+
+    /// The links of programs that the caller has locked, with the locks of the hooks where they are.
+    pub(crate) fn lock_links(&self, programs: &[Arc<ProgramRecord>]) -> (Vec<Arc<LinkRecord>>, Vec<Held>) {
+        let links: Vec<_> = {
+            let state = self.state();
+            programs
+                .iter()
+                .flat_map(|program| state.links_of(program.uid).cloned().collect::<Vec<_>>())
+                .collect()
+        };
+        let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
+        let held = hooks.into_iter().map(|key| self.lock(Subject::Hook(key))).collect();
+        (links, held)
     }
 
     pub(crate) fn record(&self, uid: ProgramUid) -> Option<Arc<ProgramRecord>> {

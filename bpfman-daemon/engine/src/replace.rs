@@ -1,6 +1,6 @@
 //! Replace: a new version of a program takes the place of the old one, wherever it is attached, and can be taken back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramRequest, ProgramUid};
@@ -207,9 +207,8 @@ impl<K: Kernel> Engine<K> {
                 old.name
             )));
         }
-        let links: Vec<_> = self.state().links_of(old.uid).cloned().collect();
-        let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
-        held.extend(hooks.into_iter().map(|key| self.lock(Subject::Hook(key))));
+        let (links, hooks) = self.lock_links(std::slice::from_ref(&old));
+        held.extend(hooks);
         Ok(LockedVersion { _held: held, old, links })
     }
 

@@ -94,12 +94,8 @@ impl<K: Kernel> Engine<K> {
         if uids(&seen) != uids(&old) {
             return Err(EngineError::Invalid("the load was changed by another request meanwhile".to_owned()));
         }
-        let links: Vec<_> = {
-            let state = self.state();
-            old.iter().flat_map(|program| state.links_of(program.uid).cloned().collect::<Vec<_>>()).collect()
-        };
-        let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
-        held.extend(hooks.into_iter().map(|key| self.lock(Subject::Hook(key))));
+        let (links, hooks) = self.lock_links(&old);
+        held.extend(hooks);
         Ok(LockedLoad { _held: held, old, links })
     }
 

@@ -19,9 +19,8 @@ impl<K: Kernel> Engine<K> {
         // Of two programs that use the same maps and leave at the same time, the second has to see the first one gone.
         let _shared = self.lock(Subject::SharedMaps);
         let (_program_lock, program) = self.lock_program(id)?;
-        let links: Vec<_> = self.state().links_of(program.uid).cloned().collect();
+        let (links, _hook_locks) = self.lock_links(std::slice::from_ref(&program));
         let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
-        let _hook_locks: Vec<_> = hooks.iter().map(|key| self.lock(Subject::Hook(*key))).collect();
         let previous = self.state().previous.get(&program.uid).cloned();
         let result = self.remove("unload", &links, Some(&program));
         hooks.iter().for_each(|key| self.keep_order(key));
