@@ -11,7 +11,7 @@ use bpfmand_core::{
     AttachPoint, BytecodeSource, HookKey, Interface, LinkId, LoadRequest, OperationId, OrderIntent,
     ProgramId, ProgramUid, Sharing,
 };
-use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
+use bpfmand_kernel::{Kernel, KernelError, LogRequest};
 use bpfmand_object::ObjectFile;
 
 use crate::blobs::BlobId;
@@ -192,19 +192,7 @@ impl<K: Kernel> Engine<K> {
             self.step("try", "load program");
             let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
             let began = Instant::now();
-            let loaded = self.kernel.load_program(&ProgramLoad {
-                name: &program.name,
-                text: &bound,
-                kind: program.program_type.into(),
-                attach_btf_id: program.attach_btf_id,
-                extends: None,
-                device: None,
-                log: if program.program_type.is_chained() {
-                    LogRequest::StackDepths
-                } else {
-                    LogRequest::OnFailure
-                },
-            });
+            let loaded = self.kernel.load_program(&program.as_load(&bound, plan.log));
             let load_time = began.elapsed();
             let loaded = match loaded {
                 Ok(loaded) => loaded,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{MapId, MapSpec, OperationId, ProgramId, ProgramRequest, ProgramText, ProgramType};
+use bpfmand_core::{
+    BoundText, MapId, MapSpec, OperationId, ProgramId, ProgramRequest, ProgramText, ProgramType,
+};
 use bpfmand_kernel::{Kernel, LogRequest, ProgramLoad};
 use bpfmand_object::{KernelBtf, ObjectFile, SlotTarget, TextOptions};
 
@@ -62,6 +64,25 @@ pub struct Wanted {
     pub attach_btf_id: u32,
 }
 
+impl Wanted {
+    /// What the kernel is asked for. `text` is its own, with the ids of the maps.
+    pub fn as_load<'a>(&'a self, text: &'a BoundText, log: LogRequest) -> ProgramLoad<'a> {
+        ProgramLoad {
+            name: &self.name,
+            text,
+            kind: self.program_type.into(),
+            attach_btf_id: self.attach_btf_id,
+            extends: None,
+            device: None,
+            // Members of chains share one stack: their own share is best known from the kernel.
+            log: match log {
+                LogRequest::OnFailure if self.program_type.is_chained() => LogRequest::StackDepths,
+                other => other,
+            },
+        }
+    }
+}
+
 impl<K: Kernel> Engine<K> {
     /// Creates the maps and programs and pins them below `pending/<operation>`.
     pub(crate) fn load_pending(
@@ -82,19 +103,7 @@ impl<K: Kernel> Engine<K> {
         for program in &wanted {
             self.step("load", "load program");
             let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
-            let result = self.kernel.load_program(&ProgramLoad {
-                name: &program.name,
-                text: &bound,
-                kind: program.program_type.into(),
-                attach_btf_id: program.attach_btf_id,
-                extends: None,
-                device: None,
-                // Members of chains share one stack: their own share is best known from the kernel.
-                log: match plan.log {
-                    LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,
-                    other => other,
-                },
-            })?;
+            let result = self.kernel.load_program(&program.as_load(&bound, plan.log))?;
             let facts = self.kernel.program_of(&result.program)?;
             self.step("load", "pin program");
             self.kernel.pin(&result.program, &folder.join(format!("prog_{}", facts.id)))?;
