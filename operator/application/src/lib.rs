@@ -19,6 +19,7 @@ pub mod config;
 pub mod crd;
 mod global_data;
 pub mod interface;
+pub mod labels;
 pub mod name;
 pub mod orders;
 pub mod packets;

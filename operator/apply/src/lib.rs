@@ -13,7 +13,6 @@ pub mod facts;
 pub mod failure;
 mod interfaces;
 mod key;
-mod labels;
 mod observed;
 mod place;
 pub mod plan;

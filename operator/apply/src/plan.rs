@@ -1,9 +1,12 @@
 //! From a spec and the facts of a machine to what is wanted there. Pure: the same input gives the same answer.
 
+use std::collections::BTreeMap;
+
 use bpfman_application::application::ApplicationCommon;
 use bpfman_application::bytecode::{ByteCode, ImagePullPolicy};
 use bpfman_application::check;
 use bpfman_application::interface::{Direction, InterfaceSelector};
+use bpfman_application::labels;
 use bpfman_application::place::{LinkOrder, OnUnavailable};
 use bpfman_application::pods::{ClusterContainerSelector, ContainerSelector};
 use bpfman_application::probe::{ClusterUprobe, Uprobe};
@@ -25,7 +28,7 @@ use crate::facts::{Container, Facts, Pod};
 use crate::interfaces::{Doubts, Point, Rooms, points};
 use crate::key::Links;
 use crate::place::DEFAULT_PRIORITY;
-use crate::{labels, probes};
+use crate::probes;
 
 /// What an application wants on this machine.
 ///
@@ -38,7 +41,7 @@ pub fn desired(owner: &Owner, spec: &Spec, facts: &Facts) -> Desired {
     if !refused.is_empty() {
         return Desired { owner: owner.clone(), load: None, refused };
     }
-    if !labels::matches(&spec.common().node_selector, &facts.labels) {
+    if !selects(&spec.common().node_selector, &facts.labels) {
         return Desired::nothing(owner.clone());
     }
     let (info, programs) = match spec {
@@ -208,7 +211,7 @@ fn namespaced_program(program: &NamespacedProgram, pods: &[&Pod], facts: &Facts)
     let mut plan = Plan { facts, links: Links::default(), doubts: Doubts::default() };
     // A pod in the node's namespace would lead to the node's own interfaces.
     let rooms = |selector: &LabelSelector| {
-        let own = pods.iter().filter(|pod| !pod.host_network && labels::matches(selector, &pod.labels));
+        let own = pods.iter().filter(|pod| !pod.host_network && selects(selector, &pod.labels));
         Rooms::Pods(own.copied().collect())
     };
     for link in program.xdp.iter().flat_map(|block| &block.links) {
@@ -223,7 +226,7 @@ fn namespaced_program(program: &NamespacedProgram, pods: &[&Pod], facts: &Facts)
     let blocks: [&Option<Uprobe>; 2] = [&program.uprobe, &program.uretprobe];
     for link in blocks.into_iter().flatten().flat_map(|block| &block.links) {
         let ContainerSelector { pods: selector, container_names } = &link.containers;
-        let own = pods.iter().filter(|pod| labels::matches(selector, &pod.labels));
+        let own = pods.iter().filter(|pod| selects(selector, &pod.labels));
         let own: Vec<&Pod> = own.copied().collect();
         plan.unseen(own.iter().copied());
         probes::uprobe(&mut plan.links, &link.point, Some(containers(&own, container_names)));
@@ -231,11 +234,15 @@ fn namespaced_program(program: &NamespacedProgram, pods: &[&Pod], facts: &Facts)
     plan.program(&program.name, namespaced_type(program.program_type).0)
 }
 
+/// Whether labels are selected. That a selector can be evaluated was checked with the rest of the structure.
+fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    labels::matches(selector, |key| labels.get(key).map(String::as_str)).unwrap_or(false)
+}
+
 fn cluster_pods<'a>(facts: &'a Facts, namespace: Option<&str>, selector: &LabelSelector) -> Vec<&'a Pod> {
     let namespace = namespace.filter(|name| !name.is_empty());
-    let wanted = |pod: &&Pod| {
-        namespace.is_none_or(|name| name == pod.namespace) && labels::matches(selector, &pod.labels)
-    };
+    let wanted =
+        |pod: &&Pod| namespace.is_none_or(|name| name == pod.namespace) && selects(selector, &pod.labels);
     facts.pods.iter().filter(wanted).collect()
 }
 

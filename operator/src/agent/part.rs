@@ -43,7 +43,9 @@ pub async fn part(
     let labels = shared.world.known().node.clone().unwrap_or_default().labels;
     let selected = match selector::matches(&spec.common().node_selector, &labels) {
         Ok(selected) => selected,
-        Err(why) => return Ok(if state.is_some() { invalid(why) } else { Part::Leave }),
+        Err(why) => {
+            return Ok(if state.is_some() { invalid(format!("nodeSelector: {why}")) } else { Part::Leave });
+        }
     };
     if spec.common().rollout.is_none() {
         let version = application.generation.to_string();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bpfman_application::labels::{self, SelectorError};
 use bpfman_application::packets;
 use bpfman_application::spec::Spec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector, SelectorExt as _};
 
 /// Pods that an application means.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,21 +27,9 @@ impl PodSelector<'_> {
 /// Whether labels are selected.
 ///
 /// # Errors
-/// The selector is none, for people.
-pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> Result<bool, String> {
-    const OPERATORS: [&str; 4] = ["In", "NotIn", "Exists", "DoesNotExist"];
-    let mut expressions = selector.match_expressions.iter().flatten();
-    if let Some(unknown) = expressions.find(|expression| !OPERATORS.contains(&expression.operator.as_str())) {
-        return Err(format!(
-            "the label selector has the operator {:?} for {:?}: there are {}",
-            unknown.operator,
-            unknown.key,
-            OPERATORS.join(", ")
-        ));
-    }
-    let selector = Selector::try_from(selector.clone())
-        .map_err(|error| format!("the label selector is none: {error}"))?;
-    Ok(selector.matches(labels))
+/// An expression of the selector means nothing.
+pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> Result<bool, SelectorError> {
+    labels::matches(selector, |key| labels.get(key).map(String::as_str))
 }
 
 /// All selectors of pods in a spec. `own`: namespace of a namespaced application.
@@ -161,6 +149,6 @@ mod tests {
         };
         assert_eq!(matches(&selector("In"), &labels(&[("zone", "a")])), Ok(true));
         assert_eq!(matches(&selector("NotIn"), &labels(&[("zone", "a")])), Ok(false));
-        assert!(matches(&selector("Near"), &labels(&[])).unwrap_err().contains("Near"));
+        assert!(matches(&selector("Near"), &labels(&[])).unwrap_err().to_string().contains("Near"));
     }
 }

@@ -1,5 +1,6 @@
 //! `explain NODE`: what a node is to run, what it runs, and why it does not.
 
+use bpfman_application::labels::Selector;
 use bpfman_application::orders::{NOT_READY_TAINT, NodeOrders};
 use bpfman_application::state::node::{Failure, HealthAnswer, PreflightAnswer};
 use k8s_openapi::api::core::v1::Node;
@@ -11,7 +12,6 @@ use super::arguments::ExplainOptions;
 use super::connect::Session;
 use super::error::ClientError;
 use super::output::write;
-use crate::controller::projection::Selector;
 
 /// A node, as it is shown.
 #[derive(Debug, Serialize)]
@@ -93,7 +93,7 @@ pub async fn explain(session: &Session, options: &ExplainOptions) -> Result<Show
 /// Absent: it is not for this node, and nothing of it is there.
 fn on_node(application: &Found, states: &[State], node: &Node) -> Option<ApplicationReport> {
     let labels = node.metadata.labels.clone().unwrap_or_default();
-    let selector = Selector::new(&application.selector).unwrap_or_default();
+    let selector = Selector::new(application.selector.clone()).unwrap_or_default();
     let selected = selector.matches(|key| labels.get(key).map(String::as_str));
     let state = states.iter().find(|state| state.is_of(application));
     if !selected && state.is_none() {

@@ -6,34 +6,14 @@ use regex::Regex;
 use super::Problem;
 use super::fields::Found;
 use crate::interface::InterfaceSelector;
-use crate::packets;
 use crate::spec::Spec;
-
-/// Operators of expressions, as Kubernetes knows them.
-const OPERATORS: &str = "In, NotIn, Exists and DoesNotExist are allowed";
+use crate::{labels, packets};
 
 /// A selector that the API server takes as it is: its schema has no rules for operators.
 pub fn label_selector(found: &mut Found, path: &str, selector: &LabelSelector) {
     for (at, expression) in selector.match_expressions.iter().flatten().enumerate() {
-        let path = format!("{path}.matchExpressions[{at}]");
-        let values = expression.values.as_ref().map_or(0, Vec::len);
-        if expression.key.is_empty() {
-            found.add(format!("{path}.key"), "it is empty: the name of a label is needed");
-        }
-        match (expression.operator.as_str(), values) {
-            ("In" | "NotIn", 0) => {
-                found.add(
-                    format!("{path}.values"),
-                    format!("{} needs at least one value", expression.operator),
-                );
-            }
-            ("Exists" | "DoesNotExist", 1..) => {
-                found.add(format!("{path}.values"), format!("{} takes no values", expression.operator));
-            }
-            ("In" | "NotIn" | "Exists" | "DoesNotExist", _) => {}
-            (other, _) => {
-                found.add(format!("{path}.operator"), format!("\"{other}\" is no operator: {OPERATORS}"));
-            }
+        for fault in labels::faults(expression) {
+            found.add(format!("{path}.matchExpressions[{at}].{}", fault.field()), fault.to_string());
         }
     }
 }

@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bpfman_application::application::ApplicationStatus;
+use bpfman_application::labels::Selector;
 use bpfman_application::rollout::Rollout;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use super::selector::Selector;
 use crate::controller::wire::WireApplication;
 
 /// Finalizer that the controller holds on applications, until no node has anything of them.
@@ -76,7 +76,7 @@ impl Application {
         let mut annotations = metadata.annotations.unwrap_or_default();
         annotations.retain(|key, _| key.starts_with("bpfman.io/"));
         let selector = match spec.get("nodeSelector").cloned().map(serde_json::from_value::<LabelSelector>) {
-            Some(Ok(selector)) => Selector::new(&selector).map_err(|error| error.to_string()),
+            Some(Ok(selector)) => Selector::new(selector).map_err(|error| format!("nodeSelector: {error}")),
             Some(Err(error)) => Err(format!("nodeSelector: {error}")),
             None => Ok(Selector::default()),
         };

@@ -5,9 +5,7 @@
 mod answer;
 mod application;
 mod node;
-mod selector;
 
 pub use answer::{Answer, Failure, Health, Orders, Outcome, STATE_FINALIZERS, Trial};
 pub use application::{APPLICATION_FINALIZER, Application, ApplicationId, Scope};
 pub use node::{Node, READY_BOOT};
-pub use selector::{Selector, SelectorError};
