@@ -9,6 +9,15 @@ use bpfman_operator::rollout::command::{Command, Numbered};
 use bpfman_operator::rollout::{Decision, Health, Moment, Node, Observation, decide, revision};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+/// The first revision.
+pub const V1: &str = "app-0000000001";
+/// The second.
+pub const V2: &str = "app-0000000002";
+/// A kernel.
+pub const OLD: &str = "6.1.0";
+/// Another.
+pub const NEW: &str = "6.12.0";
+
 /// A revision of the application, and how it does.
 #[derive(Clone, Debug, Default)]
 pub struct Version {
@@ -49,6 +58,20 @@ pub fn node_name(number: usize) -> String {
 
 pub fn amount(text: &str) -> IntOrString {
     text.parse().map_or_else(|_| IntOrString::String(text.to_owned()), IntOrString::Int)
+}
+
+/// Waves of these sizes, with a deadline of five minutes.
+pub fn waves(amounts: &[&str]) -> Rollout {
+    Rollout {
+        waves: amounts.iter().map(|text| amount(text)).collect(),
+        progress_deadline_seconds: 300,
+        ..Rollout::default()
+    }
+}
+
+/// Names of nodes.
+pub fn names(numbers: std::ops::Range<usize>) -> BTreeSet<String> {
+    numbers.map(node_name).collect()
 }
 
 impl Fleet {

@@ -1,29 +1,10 @@
-//! What a user would tell of a rollout.
+//! What a user would tell of a rollout: waves, failures, commands.
 
-use std::collections::BTreeSet;
-
-use bpfman_application::rollout::{Gates, OnFailure, Preflight, PreflightVerdict, Rollout, RolloutPhase};
+use bpfman_application::rollout::{Gates, OnFailure, Preflight, Rollout, RolloutPhase};
+use bpfman_operator::rollout::clear;
 use bpfman_operator::rollout::command::Command;
-use bpfman_operator::rollout::{clear, revision};
 
-use crate::fleet::{Fleet, Version, amount, node_name};
-
-const V1: &str = "app-0000000001";
-const V2: &str = "app-0000000002";
-const OLD: &str = "6.1.0";
-const NEW: &str = "6.12.0";
-
-fn waves(amounts: &[&str]) -> Rollout {
-    Rollout {
-        waves: amounts.iter().map(|text| amount(text)).collect(),
-        progress_deadline_seconds: 300,
-        ..Rollout::default()
-    }
-}
-
-fn names(numbers: std::ops::Range<usize>) -> BTreeSet<String> {
-    numbers.map(node_name).collect()
-}
+use crate::fleet::{Fleet, NEW, OLD, V1, V2, Version, amount, names, waves};
 
 #[test]
 fn waves_grow_and_the_last_one_makes_the_revision_stable() {
@@ -43,37 +24,6 @@ fn waves_grow_and_the_last_one_makes_the_revision_stable() {
         fleet.events,
         ["RolloutStarted", "WaveStarted", "WaveStarted", "WaveStarted", "RolloutFinished"]
     );
-}
-
-#[test]
-fn a_kernel_that_refuses_in_the_preflight_stops_before_anything_is_attached() {
-    let mut fleet = Fleet::stable(&[(OLD, 5), (NEW, 5)], waves(&["3"]));
-    fleet.release(Version { refused_by: [OLD.to_owned()].into(), ..Version::good(2) });
-    assert!(fleet.settle());
-    assert_eq!(fleet.status().phase, RolloutPhase::Failed);
-    assert_eq!(fleet.status().failed_revision.as_deref(), Some(V2));
-    assert!(fleet.told.is_empty());
-    assert!(fleet.seen.nodes.values().all(|node| node.orders.preflight.is_none()));
-    let table = &fleet.status().preflight;
-    assert_eq!(table.len(), 2);
-    let verdict = |kernel: &str| table.iter().find(|group| group.kernel == kernel).unwrap().verdict;
-    assert_eq!(verdict(OLD), PreflightVerdict::Failed);
-    assert_eq!(verdict(NEW), PreflightVerdict::Passed);
-    assert!(fleet.status().message.contains("R1 invalid mem access"), "{}", fleet.status().message);
-}
-
-#[test]
-fn a_promoted_preflight_is_not_asked_again() {
-    let mut fleet = Fleet::stable(&[(OLD, 4)], waves(&["1"]));
-    fleet.release(Version { refused_by: [OLD.to_owned()].into(), ..Version::good(2) });
-    fleet.settle();
-    fleet.say(Command::Promote);
-    fleet.control();
-    assert_eq!(fleet.with(V2).len(), 1);
-    fleet.settle();
-    assert_eq!(fleet.status().phase, RolloutPhase::Idle);
-    assert_eq!(fleet.status().stable_revision.as_deref(), Some(V1));
-    assert_eq!(fleet.status().failed_revision.as_deref(), Some(V2));
 }
 
 #[test]
@@ -197,24 +147,6 @@ fn a_broken_gate_takes_the_wave_back() {
 }
 
 #[test]
-fn a_node_that_says_nothing_fails_the_wave_at_its_deadline() {
-    let mut fleet = Fleet::stable(&[(OLD, 3)], waves(&[]));
-    fleet.release(Version::good(2));
-    fleet.control();
-    fleet.work_all();
-    fleet.control();
-    fleet.silent.insert(node_name(1));
-    fleet.work_all();
-    fleet.pass(299);
-    fleet.control();
-    assert_eq!(fleet.status().phase, RolloutPhase::Progressing);
-    fleet.pass(1);
-    fleet.control();
-    assert_eq!(fleet.status().phase, RolloutPhase::RollingBack);
-    assert!(fleet.status().message.contains("node-001"), "{}", fleet.status().message);
-}
-
-#[test]
 fn as_many_failures_as_allowed_do_not_stop_it() {
     let mut fleet = Fleet::stable(&[(OLD, 10)], Rollout { max_failed: Some(amount("20%")), ..waves(&["5"]) });
     fleet.release(Version { fails_on: names(0..2), ..Version::good(2) });
@@ -262,236 +194,12 @@ fn a_new_spec_starts_over_with_the_nodes_that_were_left_half_way() {
 }
 
 #[test]
-fn a_node_that_joins_gets_what_is_known_to_work() {
-    let mut fleet = Fleet::stable(&[(OLD, 4)], Rollout { manual: true, ..waves(&["2"]) });
-    fleet.release(Version::good(2));
-    for _ in 0..4 {
-        fleet.control();
-        fleet.work_all();
-    }
-    let joined = fleet.join(OLD);
-    fleet.control();
-    assert_eq!(fleet.told[&joined], [V1]);
-    fleet.say(Command::Promote);
-    fleet.control();
-    fleet.work_all();
-    fleet.control();
-    fleet.say(Command::Promote);
-    assert!(fleet.settle());
-    let joined = fleet.join(OLD);
-    fleet.control();
-    assert_eq!(fleet.told[&joined], [V2]);
-}
-
-#[test]
-fn a_kernel_that_joins_during_the_waves_tries_first() {
-    let mut fleet = Fleet::stable(&[(OLD, 4)], waves(&["2"]));
-    fleet.release(Version { refused_by: [NEW.to_owned()].into(), ..Version::good(2) });
-    fleet.control();
-    fleet.work_all();
-    fleet.control();
-    let joined = fleet.join(NEW);
-    assert!(fleet.settle());
-    assert_eq!(fleet.status().failed_revision.as_deref(), Some(V2));
-    assert_eq!(fleet.told[&joined], [V1]);
-}
-
-#[test]
-fn another_node_tries_for_one_that_is_gone() {
-    let mut fleet = Fleet::stable(&[(OLD, 3)], waves(&[]));
-    fleet.release(Version::good(2));
-    fleet.control();
-    let first = fleet.status().preflight[0].node.clone();
-    fleet.seen.nodes.remove(&first);
-    fleet.control();
-    let second = fleet.status().preflight[0].node.clone();
-    assert_ne!(first, second);
-    assert!(fleet.settle());
-    assert_eq!(fleet.with(V2).len(), 2);
-}
-
-#[test]
-fn every_node_gets_the_digest_that_the_preflight_found() {
-    let digest = |text: &str| Some(format!("sha256:{}", text.repeat(32)));
-    let mut fleet = Fleet::stable(&[(OLD, 4), (NEW, 4)], waves(&["2"]));
-    fleet.release(Version { digest: digest("ab"), ..Version::good(2) });
-    assert!(fleet.settle());
-    let pinned = revision::pinned(V2, &digest("ab").unwrap());
-    assert_eq!(fleet.status().stable_revision.as_deref(), Some(pinned.as_str()));
-    assert!(fleet.told.values().all(|told| told == &[pinned.as_str()]), "{:?}", fleet.told);
-}
-
-#[test]
-fn a_tag_that_moves_between_two_answers_is_tried_again_by_its_digest() {
-    let digest = |text: &str| Some(format!("sha256:{}", text.repeat(32)));
-    let mut fleet = Fleet::stable(&[(OLD, 2), (NEW, 2)], waves(&["2"]));
-    fleet.release(Version { digest: digest("ab"), ..Version::good(2) });
-    fleet.control();
-    let [first, second] = [0, 1].map(|at: usize| fleet.status().preflight[at].node.clone());
-    fleet.work(&first);
-    fleet.versions.last_mut().unwrap().digest = digest("cd");
-    fleet.work(&second);
-    fleet.control();
-    let pinned = revision::pinned(V2, &digest("ab").unwrap());
-    assert_eq!(fleet.status().target_revision.as_deref(), Some(pinned.as_str()));
-    assert_eq!(fleet.seen.nodes[&second].orders.preflight.as_deref(), Some(pinned.as_str()));
-    assert_eq!(fleet.status().phase, RolloutPhase::Preflight);
-    // A digest means one image: what the tag names now is another matter.
-    fleet.versions.last_mut().unwrap().digest = digest("ab");
-    assert!(fleet.settle());
-    assert_eq!(fleet.status().stable_revision.as_deref(), Some(pinned.as_str()));
-}
-
-#[test]
-fn without_a_preflight_the_first_node_that_runs_it_tells_the_digest() {
-    let digest = format!("sha256:{}", "ab".repeat(32));
-    let mut fleet = Fleet::stable(&[(OLD, 6)], Rollout { preflight: Preflight::Never, ..waves(&["1"]) });
-    fleet.release(Version { digest: Some(digest.clone()), ..Version::good(2) });
-    assert!(fleet.settle());
-    let pinned = revision::pinned(V2, &digest);
-    assert_eq!(fleet.status().stable_revision.as_deref(), Some(pinned.as_str()));
-    let by_tag = fleet.told.values().filter(|told| ***told == [V2]).count();
-    let by_digest = fleet.told.values().filter(|told| ***told == [pinned.as_str()]).count();
-    assert_eq!((by_tag, by_digest), (1, 5), "{:?}", fleet.told);
-}
-
-#[test]
-fn a_node_that_is_not_selected_any_more_hears_of_it_at_the_end() {
-    let mut fleet = Fleet::stable(&[(OLD, 4)], waves(&["2"]));
-    fleet.release(Version::good(2));
-    fleet.seen.nodes.get_mut("node-000").unwrap().selected = false;
-    assert!(fleet.settle());
-    assert_eq!(fleet.told["node-000"], [V2]);
-    assert_eq!(fleet.status().stable_revision.as_deref(), Some(V2));
-}
-
-#[test]
-fn a_rehearsal_of_someone_else_is_left_alone() {
-    let mut fleet = Fleet::stable(&[(OLD, 4)], waves(&["2"]));
-    let rehearsal = Some("app-rehearsal-1".to_owned());
-    fleet.seen.nodes.get_mut("node-000").unwrap().orders.preflight.clone_from(&rehearsal);
-    assert!(fleet.control().orders.is_empty());
-    fleet.seen.nodes.get_mut("node-001").unwrap().orders.preflight = Some(V1.to_owned());
-    fleet.control();
-    assert_eq!(fleet.seen.nodes["node-000"].orders.preflight, rehearsal);
-    assert_eq!(fleet.seen.nodes["node-001"].orders.preflight, None);
-}
-
-#[test]
 fn a_command_that_has_nothing_to_do_says_so_once() {
     let mut fleet = Fleet::stable(&[(OLD, 4)], waves(&["2"]));
     fleet.say(Command::Abort);
     fleet.control();
     fleet.control();
     assert_eq!(fleet.events, ["NothingToDo"]);
-}
-
-#[test]
-fn a_node_away_during_the_rollout_gets_it_when_it_is_back() {
-    let mut fleet = Fleet::stable(&[(OLD, 4)], waves(&["2"]));
-    fleet.seen.nodes.get_mut("node-000").unwrap().present = false;
-    fleet.release(Version::good(2));
-    assert!(fleet.settle());
-    assert_eq!(fleet.with(V2).len(), 3);
-    fleet.seen.nodes.get_mut("node-000").unwrap().present = true;
-    fleet.control();
-    assert_eq!(fleet.with(V2).len(), 4);
-}
-
-/// Forty nodes of which the first two have the second version when all but ten are cut off.
-fn cut_in_the_first_wave(version: Version) -> Fleet {
-    let mut fleet =
-        Fleet::stable(&[(OLD, 40)], Rollout { max_failed: Some(amount("1")), ..waves(&["5%", "50%"]) });
-    fleet.release(version);
-    for _ in 0..2 {
-        fleet.control();
-        fleet.work_all();
-    }
-    let canaries: Vec<String> = fleet.with(V2).iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(canaries.len(), 2);
-    let mut left = 8;
-    for (name, node) in &mut fleet.seen.nodes {
-        node.present = canaries.contains(name) || left > 0;
-        left -= usize::from(node.present && !canaries.contains(name) && left > 0);
-    }
-    for _ in 0..100 {
-        fleet.control();
-        fleet.work_all();
-        fleet.pass(60);
-    }
-    fleet
-}
-
-#[test]
-fn the_rest_of_a_fleet_that_is_cut_in_two_is_not_taken_for_all_of_it() {
-    let mut fleet = cut_in_the_first_wave(Version::good(2));
-    assert_eq!(fleet.with(V2).len(), 10);
-    assert_eq!(fleet.status().phase, RolloutPhase::Progressing);
-    assert_eq!(fleet.status().stable_revision.as_deref(), Some(V1));
-    let message = &fleet.status().message;
-    assert!(message.contains("waits for nodes that are away") && message.contains("30 of 40"), "{message}");
-    // Whoever comes back gets what is left of the second wave, and then the third.
-    fleet.heal();
-    fleet.control();
-    assert_eq!(fleet.with(V2).len(), 20);
-    assert!(fleet.settle());
-    assert_eq!(fleet.status().stable_revision.as_deref(), Some(V2));
-    assert_eq!(fleet.with(V2).len(), 40);
-}
-
-#[test]
-fn what_breaks_the_nodes_that_were_cut_off_is_found_in_their_wave() {
-    let mut fleet = cut_in_the_first_wave(Version::good(2));
-    let broken = fleet.seen.nodes.iter().filter(|(_, node)| !node.present).map(|(name, _)| name.clone());
-    fleet.versions.last_mut().unwrap().fails_on = broken.collect();
-    fleet.heal();
-    assert!(fleet.settle());
-    assert_eq!(fleet.status().failed_revision.as_deref(), Some(V2));
-    assert_eq!(fleet.with(V1).len(), 40);
-    assert_eq!(fleet.told.len(), 20, "{:?}", fleet.told);
-}
-
-#[test]
-fn promote_goes_on_without_the_nodes_that_are_away_and_they_follow_a_few_at_a_time() {
-    let mut fleet = cut_in_the_first_wave(Version::good(2));
-    for _ in 0..2 {
-        fleet.say(Command::Promote);
-        fleet.control();
-    }
-    assert_eq!(fleet.status().phase, RolloutPhase::Idle, "{:?}", fleet.status());
-    assert!(fleet.status().message.contains("but 30 that are away"), "{}", fleet.status().message);
-    fleet.heal();
-    let mut sizes = Vec::new();
-    while fleet.with(V2).len() < 40 {
-        fleet.control();
-        sizes.push(fleet.with(V2).len());
-        // Until they answered nobody follows.
-        fleet.control();
-        assert_eq!(fleet.with(V2).len(), *sizes.last().unwrap());
-        fleet.work_all();
-    }
-    assert_eq!(sizes[..3], [12, 14, 16]);
-}
-
-#[test]
-fn a_node_that_comes_back_late_with_what_failed_goes_back_at_once() {
-    let mut fleet = Fleet::stable(&[(OLD, 20)], waves(&["1", "12"]));
-    fleet.release(Version::good(2));
-    while fleet.with(V2).len() < 12 {
-        fleet.control();
-        fleet.work_all();
-    }
-    let ahead: BTreeSet<String> = fleet.with(V2).iter().map(|name| (*name).to_owned()).collect();
-    for name in &ahead {
-        fleet.seen.nodes.get_mut(name).unwrap().present = false;
-    }
-    fleet.say(Command::Abort);
-    // Stopped after the status and three orders: the others have not been told yet.
-    fleet.control_and_stop_after(4);
-    assert!(fleet.settle());
-    fleet.heal();
-    fleet.control();
-    assert_eq!(fleet.with(V1).len(), 20);
 }
 
 #[test]
