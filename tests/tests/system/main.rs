@@ -3,6 +3,10 @@
 
 mod answers;
 mod apply;
+mod apply_changes;
+mod apply_equipment;
+mod apply_interfaces;
+mod apply_refusals;
 mod chain_front;
 mod chain_orders;
 mod chain_traces;
