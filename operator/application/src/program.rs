@@ -1,5 +1,6 @@
 //! One program of an application: its name, its type, and the block that goes with the type.
 
+use kube_core::Rule;
 use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,20 +57,26 @@ pub enum ProgramType {
     URetProbe,
 }
 
+/// A block is there where the type is its own, and only there.
+pub(crate) fn only_with(program_type: &str, block: &str) -> Rule {
+    Rule::new(format!("(self.type == '{program_type}') == has(self.{block})"))
+        .message(&*format!("the block {block} belongs to type {program_type}, and is needed there"))
+}
+
 /// A program of a cluster application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     crates(kube_core = "::kube_core"),
-    validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
-    validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
-    validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),
-    validation = Rule::new("(self.type == 'FEntry') == has(self.fentry)").message("the block fentry belongs to type FEntry, and is needed there"),
-    validation = Rule::new("(self.type == 'FExit') == has(self.fexit)").message("the block fexit belongs to type FExit, and is needed there"),
-    validation = Rule::new("(self.type == 'KProbe') == has(self.kprobe)").message("the block kprobe belongs to type KProbe, and is needed there"),
-    validation = Rule::new("(self.type == 'KRetProbe') == has(self.kretprobe)").message("the block kretprobe belongs to type KRetProbe, and is needed there"),
-    validation = Rule::new("(self.type == 'UProbe') == has(self.uprobe)").message("the block uprobe belongs to type UProbe, and is needed there"),
-    validation = Rule::new("(self.type == 'URetProbe') == has(self.uretprobe)").message("the block uretprobe belongs to type URetProbe, and is needed there"),
-    validation = Rule::new("(self.type == 'TracePoint') == has(self.tracepoint)").message("the block tracepoint belongs to type TracePoint, and is needed there"),
+    validation = only_with("XDP", "xdp"),
+    validation = only_with("TC", "tc"),
+    validation = only_with("TCX", "tcx"),
+    validation = only_with("FEntry", "fentry"),
+    validation = only_with("FExit", "fexit"),
+    validation = only_with("KProbe", "kprobe"),
+    validation = only_with("KRetProbe", "kretprobe"),
+    validation = only_with("UProbe", "uprobe"),
+    validation = only_with("URetProbe", "uretprobe"),
+    validation = only_with("TracePoint", "tracepoint"),
 )]
 pub struct ClusterProgram {
     /// Function name in the object file.
@@ -114,11 +121,11 @@ pub struct ClusterProgram {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     crates(kube_core = "::kube_core"),
-    validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
-    validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
-    validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),
-    validation = Rule::new("(self.type == 'UProbe') == has(self.uprobe)").message("the block uprobe belongs to type UProbe, and is needed there"),
-    validation = Rule::new("(self.type == 'URetProbe') == has(self.uretprobe)").message("the block uretprobe belongs to type URetProbe, and is needed there"),
+    validation = only_with("XDP", "xdp"),
+    validation = only_with("TC", "tc"),
+    validation = only_with("TCX", "tcx"),
+    validation = only_with("UProbe", "uprobe"),
+    validation = only_with("URetProbe", "uretprobe"),
 )]
 pub struct Program {
     /// Function name in the object file.

@@ -9,7 +9,7 @@ use super::link::{
     KprobeLinkState, KretprobeLinkState, LinksState, TcLinkState, TcxLinkState, TracepointLinkState,
     TracingState, UprobeLinkState, XdpLinkState,
 };
-use crate::program::{ClusterProgramType, ProgramType};
+use crate::program::{ClusterProgramType, ProgramType, only_with};
 
 /// How the attachments of one program are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,16 +43,16 @@ pub struct ProgramState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     crates(kube_core = "::kube_core"),
-    validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
-    validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
-    validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),
-    validation = Rule::new("(self.type == 'FEntry') == has(self.fentry)").message("the block fentry belongs to type FEntry, and is needed there"),
-    validation = Rule::new("(self.type == 'FExit') == has(self.fexit)").message("the block fexit belongs to type FExit, and is needed there"),
-    validation = Rule::new("(self.type == 'KProbe') == has(self.kprobe)").message("the block kprobe belongs to type KProbe, and is needed there"),
-    validation = Rule::new("(self.type == 'KRetProbe') == has(self.kretprobe)").message("the block kretprobe belongs to type KRetProbe, and is needed there"),
-    validation = Rule::new("(self.type == 'UProbe') == has(self.uprobe)").message("the block uprobe belongs to type UProbe, and is needed there"),
-    validation = Rule::new("(self.type == 'URetProbe') == has(self.uretprobe)").message("the block uretprobe belongs to type URetProbe, and is needed there"),
-    validation = Rule::new("(self.type == 'TracePoint') == has(self.tracepoint)").message("the block tracepoint belongs to type TracePoint, and is needed there"),
+    validation = only_with("XDP", "xdp"),
+    validation = only_with("TC", "tc"),
+    validation = only_with("TCX", "tcx"),
+    validation = only_with("FEntry", "fentry"),
+    validation = only_with("FExit", "fexit"),
+    validation = only_with("KProbe", "kprobe"),
+    validation = only_with("KRetProbe", "kretprobe"),
+    validation = only_with("UProbe", "uprobe"),
+    validation = only_with("URetProbe", "uretprobe"),
+    validation = only_with("TracePoint", "tracepoint"),
 )]
 pub struct ClusterProgramState {
     /// What every program has.
@@ -97,11 +97,11 @@ pub struct ClusterProgramState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     crates(kube_core = "::kube_core"),
-    validation = Rule::new("(self.type == 'XDP') == has(self.xdp)").message("the block xdp belongs to type XDP, and is needed there"),
-    validation = Rule::new("(self.type == 'TC') == has(self.tc)").message("the block tc belongs to type TC, and is needed there"),
-    validation = Rule::new("(self.type == 'TCX') == has(self.tcx)").message("the block tcx belongs to type TCX, and is needed there"),
-    validation = Rule::new("(self.type == 'UProbe') == has(self.uprobe)").message("the block uprobe belongs to type UProbe, and is needed there"),
-    validation = Rule::new("(self.type == 'URetProbe') == has(self.uretprobe)").message("the block uretprobe belongs to type URetProbe, and is needed there"),
+    validation = only_with("XDP", "xdp"),
+    validation = only_with("TC", "tc"),
+    validation = only_with("TCX", "tcx"),
+    validation = only_with("UProbe", "uprobe"),
+    validation = only_with("URetProbe", "uretprobe"),
 )]
 pub struct NamespacedProgramState {
     /// What every program has.
