@@ -1,10 +1,10 @@
 //! What the programs of a hook made of packets.
 
+use bpfman_apply::content::hexadecimal;
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
 use super::Answer;
-use super::record::hex;
 use super::screen::Screen;
 
 /// The answer to `chain trace`.
@@ -64,7 +64,7 @@ impl PacketRecord {
             verdict: step.verdict.clone(),
             proceeded: step.proceeded,
             changes: step.changes.clone(),
-            data: step.data.as_deref().map(hex),
+            data: step.data.as_deref().map(hexadecimal),
             nanoseconds: step.nanoseconds,
         };
         Self {

@@ -72,7 +72,7 @@ fn member(details: &ChainMemberDetails, view: MemberView) -> wire::MemberView {
 fn segment(segment: &SegmentView) -> wire::ChainSegment {
     wire::ChainSegment {
         program_id: segment.program.0,
-        program_tag: segment.tag.iter().map(|byte| format!("{byte:02x}")).collect(),
+        program_tag: bpfmand_core::hexadecimal(&segment.tag),
         first_member: segment.first_member,
         members: segment.members,
         verified_insns: segment.verified_insns,

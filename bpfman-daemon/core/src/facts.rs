@@ -51,7 +51,7 @@ impl ProgramFacts {
     /// The tag as 16 hexadecimal digits.
     #[must_use]
     pub fn tag_text(&self) -> String {
-        self.tag.iter().map(|byte| format!("{byte:02x}")).collect()
+        crate::hexadecimal(&self.tag)
     }
 }
 

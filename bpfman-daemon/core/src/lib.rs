@@ -5,6 +5,7 @@ mod attach;
 mod container;
 mod facts;
 mod glob;
+mod hexadecimal;
 mod hook;
 mod hook_facts;
 mod ids;
@@ -22,6 +23,7 @@ pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use glob::{BadGlob, Glob};
+pub use hexadecimal::hexadecimal;
 pub use hook::{Direction, HookKey, HookKind, NetnsId, UnknownDirection};
 pub use hook_facts::{
     AddressedInterface, FilterFacts, Held, Holder, HookContents, HookEntry, InterfaceEvent, InterfaceFacts,

@@ -1,5 +1,7 @@
 //! What differs between a packet before and behind a program, for people.
 
+use bpfmand_core::hexadecimal;
+
 /// Most ranges that are told one by one.
 const MOST_RANGES: usize = 8;
 
@@ -69,7 +71,7 @@ fn ranges(before: &[u8], behind: &[u8]) -> Vec<String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let mut text: String = bytes.iter().take(MOST_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    let mut text = hexadecimal(&bytes[..bytes.len().min(MOST_BYTES)]);
     if bytes.len() > MOST_BYTES {
         text.push('…');
     }

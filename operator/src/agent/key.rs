@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bpfman_apply::content::hexadecimal;
 use sha2::{Digest as _, Sha256};
 
 /// The longest value of a label.
@@ -109,7 +110,7 @@ fn digits(parts: &[&str]) -> String {
         hash.update(part.len().to_le_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&hash.finalize()[..DIGITS / 2])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use bpfman_application::orders::REVISION_OF;
+use bpfman_apply::content::hexadecimal;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
@@ -61,7 +62,7 @@ pub fn shortened(application: &str) -> &str {
 }
 
 fn hex(bytes: &[u8], digits: usize) -> String {
-    let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut text = hexadecimal(bytes);
     text.truncate(digits);
     text
 }

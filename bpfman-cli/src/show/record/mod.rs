@@ -16,11 +16,6 @@ pub(super) fn filled(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Lower case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The application that a program's metadata names, under either of its keys.
 #[must_use]
 fn application<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Option<String> {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use bpfman_apply::content::hexadecimal;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
 use serde::Serialize;
 
 use super::link::LinkRecord;
-use super::{application, filled, hex};
+use super::{application, filled};
 use crate::args::load::PullPolicy;
 use crate::kernel_type;
 
@@ -192,7 +193,11 @@ impl From<&ext::Program> for ProgramRecord {
             uid: managed.then_some(program.uid),
             bytecode: info.bytecode.and_then(|bytecode| BytecodeRecord::of(bytecode.location?, program)),
             metadata,
-            global_data: info.global_data.iter().map(|(name, value)| (name.clone(), hex(value))).collect(),
+            global_data: info
+                .global_data
+                .iter()
+                .map(|(name, value)| (name.clone(), hexadecimal(value)))
+                .collect(),
             attach_target: filled(&program.attach_target),
             license: filled(&program.license),
             pin_path: filled(&program.pin_path),

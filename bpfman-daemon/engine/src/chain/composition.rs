@@ -1,6 +1,6 @@
 //! What the bytes of a chain depend on.
 
-use bpfmand_core::MapId;
+use bpfmand_core::{MapId, hexadecimal};
 use bpfmand_splice::HookKind;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -41,7 +41,7 @@ impl Ingredients<'_> {
     /// Hashes them.
     pub fn composition(&self) -> Result<Composition, EngineError> {
         let digest = Sha256::digest(encode(self)?);
-        Ok(Composition(digest.iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok(Composition(hexadecimal(&digest)))
     }
 }
 

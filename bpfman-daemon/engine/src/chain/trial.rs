@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bpfmand_core::{
     HookKey, HookKind, Interface, LinkId, MAX_CHAIN_MEMBERS, OrderedEntry, Place, ProgramId, ProgramUid,
-    order_chain, order_links, solve,
+    hexadecimal, order_chain, order_links, solve,
 };
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
@@ -214,16 +214,15 @@ impl<K: Kernel> Engine<K> {
                 state.chain(key).into_iter().filter_map(|link| state.member(link.program).cloned());
             (programs.collect::<Vec<_>>(), state.hooks.get(key).map(|hook| hook.program))
         };
-        let tag = |tag: &[u8; 8]| tag.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let kept = ours.iter().filter(|program| !replaces.contains(&program.id));
-        let mut tags: Vec<String> = kept.map(|program| tag(&program.tag)).collect();
+        let mut tags: Vec<String> = kept.map(|program| hexadecimal(&program.tag)).collect();
         if key.kind != HookKind::Xdp {
             let contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
             let programs = contents.entries.iter().filter_map(|entry| entry.program);
             let is_ours =
                 |id: &ProgramId| running == Some(*id) || ours.iter().any(|program| program.id == *id);
             for id in programs.filter(|id| !is_ours(id)) {
-                tags.extend(self.kernel.program(id)?.map(|facts| format!("other {}", tag(&facts.tag))));
+                tags.extend(self.kernel.program(id)?.map(|facts| format!("other {}", facts.tag_text())));
             }
         }
         Ok((!tags.is_empty()).then(|| format!("{}: {}", key.kind.name(), tags.join(" "))))
@@ -236,5 +235,5 @@ pub fn hash_of_neighbours(neighbours: &BTreeSet<String>) -> String {
         return String::new();
     }
     let text: Vec<&str> = neighbours.iter().map(String::as_str).collect();
-    Sha256::digest(text.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(text.join("\n")))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts, ProgramId};
+use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts, ProgramId, hexadecimal};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{Bindings, Splice, Timing, compile, plan};
 
@@ -106,10 +106,7 @@ impl<K: Kernel> Engine<K> {
         let provenance = provenance(&program.source);
         if program.is_adopted() {
             // Nobody has its bytecode: it is compared with what was recorded when it was adopted.
-            let text = |id: ProgramId, tag: &[u8; 8]| {
-                let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("program {id}, tag {tag}")
-            };
+            let text = |id: ProgramId, tag: &[u8; 8]| format!("program {id}, tag {}", hexadecimal(tag));
             let found = self.kernel.program(program.id)?;
             let found = found.map_or("it is not loaded any more".to_owned(), |f| text(f.id, &f.tag));
             let wanted = text(program.id, &program.tag);
@@ -227,7 +224,7 @@ impl<K: Kernel> Engine<K> {
 
 fn compare(part: String, wanted: &Code, found: Option<&ProgramFacts>) -> VerifiedPart {
     let text = |tag: &[u8; 8], maps: &[MapId]| {
-        let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        let tag = hexadecimal(tag);
         let maps: Vec<String> = maps.iter().map(ToString::to_string).collect();
         format!("tag {tag}, maps {}", if maps.is_empty() { "none".to_owned() } else { maps.join(" ") })
     };
