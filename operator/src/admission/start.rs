@@ -6,7 +6,7 @@ use anyhow::Context;
 use kube::Client;
 use tracing::info;
 
-use super::certificates::{Keeper, Terms};
+use super::certificates::{Keeper, Terms, alone};
 use super::flags::Flags;
 use super::identity::Identity;
 use super::known::Known;
@@ -18,18 +18,18 @@ use crate::controller::serve::address;
 /// The Service in front of all controllers.
 const SERVICE: &str = "bpfman-admission";
 
-/// Reviews until the end; never returns if nothing is to be reviewed.
+/// Reviews until the end; never returns if nothing is to be reviewed. Keeps the certificate that is `served`, here and
+/// wherever else it is.
 ///
 /// # Errors
 /// The address is none, or cannot be listened on.
-pub async fn run(client: Client, flags: &Flags, namespace: &str) -> anyhow::Result<()> {
+pub async fn run(client: Client, flags: &Flags, namespace: &str, served: Arc<Served>) -> anyhow::Result<()> {
     let bind = address(&flags.admission_bind_address).map_err(anyhow::Error::msg)?;
-    let Some(bind) = bind else { return std::future::pending().await };
     let mut names: Vec<String> =
         ["", ".svc", ".svc.cluster.local"].map(|end| format!("{SERVICE}.{namespace}{end}")).into();
     names.extend(flags.admission_name.iter().cloned());
-    let served = Arc::new(Served::default());
     let terms = Terms { seconds: flags.admission_certificate_seconds };
+    let Some(bind) = bind else { return alone(&names, terms, &served).await };
     let policy = flags.admission_failure_policy;
     let keeper = Keeper::new(client.clone(), namespace, names, policy, terms, served.clone());
     let known = Known::follow(&client);

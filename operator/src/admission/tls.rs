@@ -117,8 +117,8 @@ async fn accept(
         tokio::spawn(async move {
             match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => drop(out.send((stream, peer)).await),
-                Ok(Err(error)) => debug!(%peer, %error, "a connection for admission did not greet"),
-                Err(_) => debug!(%peer, "a connection for admission greeted too slowly"),
+                Ok(Err(error)) => debug!(%peer, %error, "a connection did not greet"),
+                Err(_) => debug!(%peer, "a connection greeted too slowly"),
             }
             drop(permit);
         });

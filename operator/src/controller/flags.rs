@@ -1,6 +1,6 @@
 //! What the controller is told on its command line.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 /// Flags of `bpfman-operator controller`.
 #[derive(Args, Clone, Debug)]
@@ -8,9 +8,13 @@ pub struct Flags {
     /// Where /healthz and /readyz are answered; 0 for nowhere
     #[arg(long, default_value = ":8175", value_name = "ADDRESS")]
     pub health_probe_bind_address: String,
-    /// Where /metrics is answered, in plain text: keep it on loopback or behind a proxy; 0 for nowhere
+    /// Where /metrics is answered; 0 for nowhere
     #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
     pub metrics_bind_address: String,
+    /// Answer /metrics over TLS, and only to whom the API server lets get it; false: in plain text, to everyone
+    #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set)]
+    pub metrics_secure: bool,
     /// Act only while holding the lease, so that several controllers may run
     #[arg(long)]
     pub leader_elect: bool,

@@ -21,6 +21,7 @@ pub mod note;
 pub mod pace;
 pub mod patch;
 pub mod projection;
+pub mod readers;
 pub mod reap;
 pub mod rollout;
 pub mod run;

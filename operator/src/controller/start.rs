@@ -1,10 +1,11 @@
 //! Puts the parts of the controller together and runs them until a signal.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use kube::Config;
+use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -15,10 +16,12 @@ use super::flags::Flags;
 use super::leader::{Election, Leadership, Terms};
 use super::metrics::Metrics;
 use super::note::Teller;
+use super::readers::Readers;
 use super::run::Controller;
 use super::summarize::Presence;
 use super::{serve, watches};
 use crate::admission;
+use crate::admission::tls::{Served, listen};
 use crate::connect::{self, Pings};
 
 /// Events of watches that wait to be taken in.
@@ -77,6 +80,7 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
             None => std::future::pending().await,
         }
     };
+    let served = Arc::new(Served::default());
     let probing = async {
         match probes {
             Some(address) => {
@@ -87,7 +91,7 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
     };
     let scraping = async {
         match scrapes {
-            Some(address) => serve::metrics(address, metrics.clone())
+            Some(address) => scraped(address, &flags, &client, &metrics, &served)
                 .await
                 .with_context(|| format!("metrics on {address}")),
             None => std::future::pending().await,
@@ -101,7 +105,7 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
         () = electing => Err(anyhow::anyhow!("the election ended")),
         ended = probing => ended,
         ended = scraping => ended,
-        ended = admission::run(client.clone(), &flags.admission, &flags.namespace) => ended,
+        ended = admission::run(client.clone(), &flags.admission, &flags.namespace, served.clone()) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
@@ -110,6 +114,21 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
         election.release().await;
     }
     ended
+}
+
+/// Answers what scrapes, as the flags say.
+async fn scraped(
+    address: SocketAddr,
+    flags: &Flags,
+    client: &Client,
+    metrics: &Arc<Metrics>,
+    served: &Arc<Served>,
+) -> anyhow::Result<()> {
+    if !flags.metrics_secure {
+        return Ok(serve::metrics(address, metrics.clone()).await?);
+    }
+    let listener = listen(address, served.clone()).await?;
+    Ok(serve::metrics_for(Readers::new(client.clone()), listener, metrics.clone()).await?)
 }
 
 /// Who this controller is: different for each process, also two of one machine.

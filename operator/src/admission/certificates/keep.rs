@@ -1,7 +1,7 @@
 //! Looks at the certificates again and again.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use kube::Client;
 use tracing::{info, warn};
@@ -10,7 +10,7 @@ use super::super::flags::FailurePolicy;
 use super::super::tls::Served;
 use super::store::{Store, StoreError};
 use super::trust::trust;
-use super::{Terms, Turn, bundle, make};
+use super::{Terms, Turn, bundle, make, now};
 
 /// The first look is repeated sooner: nothing is reviewed before it.
 const SOON: Duration = Duration::from_millis(500);
@@ -84,9 +84,4 @@ impl Keeper {
         }
         trusted.map(drop).map_err(Into::into)
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -6,16 +6,20 @@
 //! ([`trust`]). Only when it was told long enough ago does [`turn`] serve the new one, and only when that is done does
 //! the old one go. No request meets a certificate that the API server does not know yet, or no more.
 
+mod alone;
 mod keep;
 mod make;
 mod store;
 mod trust;
 mod turn;
 
+pub use alone::alone;
 pub use keep::Keeper;
 pub use make::{MakeError, make};
 pub use trust::CONFIGURATION;
 pub use turn::{Terms, Turn};
+
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,4 +50,9 @@ impl std::fmt::Debug for Generation {
 #[must_use]
 pub fn bundle(generations: &[Generation]) -> String {
     generations.iter().map(|generation| generation.authority.as_str()).collect()
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

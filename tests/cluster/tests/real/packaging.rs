@@ -69,6 +69,26 @@ fn what_runs_beside_the_daemon_has_no_privileges() {
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "privileged");
 }
 
+#[test]
+fn what_scrapes_finds_the_port_by_a_name_that_the_certificate_has() {
+    let monitor = kustomized("monitoring", "");
+    let monitor = &find(&monitor, "ServiceMonitor", "bpfman-operator")["spec"];
+    let base = kustomized("base", "");
+    let service = find(&base, "Service", "bpfman-operator-metrics");
+    let wanted = monitor["selector"]["matchLabels"].as_object().unwrap();
+    assert!(wanted.iter().all(|(key, value)| service["metadata"]["labels"][key] == *value), "{service}");
+    let (endpoint, port) = (&monitor["endpoints"][0], &service["spec"]["ports"][0]);
+    assert_eq!((&endpoint["port"], &endpoint["scheme"]), (&port["name"], &json!("https")));
+    let container =
+        &find(&base, "Deployment", "bpfman-operator")["spec"]["template"]["spec"]["containers"][0];
+    let open = container["ports"].as_array().unwrap().iter().find(|open| open["name"] == port["targetPort"]);
+    assert_eq!(open.unwrap()["containerPort"], port["port"]);
+    // Certificates are made for the Service of admission, and kept in its Secret.
+    let tls = &endpoint["tlsConfig"];
+    find(&base, "Service", tls["serverName"].as_str().unwrap().split('.').next().unwrap());
+    find(&base, "Secret", tls["ca"]["secret"]["name"].as_str().unwrap());
+}
+
 #[tokio::test]
 async fn a_real_server_takes_every_object() {
     let Some(cluster) = Cluster::own() else { return };

@@ -2,6 +2,7 @@
 
 mod applications;
 mod certificates;
+mod metrics;
 mod rights;
 mod states;
 
@@ -50,13 +51,18 @@ async fn configure(cluster: &Cluster) {
 
 /// A controller that reviews, with the service account and the rights that it is packaged with.
 async fn controller(cluster: &Cluster, more: &[&str]) -> Operator {
+    controller_with(cluster, "--metrics-bind-address=0", more).await
+}
+
+/// One that answers scrapes, or not.
+async fn controller_with(cluster: &Cluster, metrics: &str, more: &[&str]) -> Operator {
     let token = cluster.token(NAMESPACE, "bpfman-operator").await;
     let mut flags = vec![
         "--no-deploy",
         "--assume-agents",
         "--leader-elect",
         "--health-probe-bind-address=0",
-        "--metrics-bind-address=0",
+        metrics,
         "--admission-bind-address=127.0.0.1:9443",
         "--admission-name=127.0.0.1",
     ];

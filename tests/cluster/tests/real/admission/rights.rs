@@ -124,6 +124,8 @@ async fn the_controller_may_do_what_it_does_and_nothing_beyond() {
         (ours, "configs", &["get", "list", "watch", "create", "patch"], "", ""),
         (ours, "configs/status", &["patch"], "", ""),
         ("admissionregistration.k8s.io", webhooks, &["get", "update"], "", "bpfman-admission"),
+        ("authentication.k8s.io", "tokenreviews", &["create"], "", ""),
+        ("authorization.k8s.io", "subjectaccessreviews", &["create"], "", ""),
     ];
     all.extend(wrong(&cluster, &controller, needed, true).await);
     let writes: &[&str] = &["create", "update", "patch", "delete"];

@@ -36,7 +36,7 @@ async fn what_went_while_nobody_watched_is_not_remembered() {
         SUMS.map(
             |flag| if flag.starts_with("--metrics") { "--metrics-bind-address=127.0.0.1:9443" } else { flag },
         );
-    let controller = controller(&cluster, &listening);
+    let controller = controller(&cluster, &[&listening[..], &["--metrics-secure=false"]].concat());
     status(&cluster, "guard", "both are healthy", |status| is(status, "Success")).await;
     let lists = || metric(&cluster, "bpfman_controller_lists_total{kind=\"states\"}");
     let before = lists();
