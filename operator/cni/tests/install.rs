@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
@@ -138,6 +139,40 @@ fn what_it_does_not_understand_stays_as_it_is() {
     }
     let said = String::from_utf8(Node::new().run(&["install"]).stderr).unwrap();
     assert!(said.contains("no network configuration yet"), "{said}");
+}
+
+#[test]
+fn it_is_there_before_the_agent_if_there_is_a_list_and_keeps_no_agent_waiting_if_not() {
+    for text in [None, Some("{".to_owned()), Some(list("ptp"))] {
+        let node = Node::new();
+        if let Some(text) = &text {
+            node.write("10-first.conflist", text);
+        }
+        let folder = node.0.path().join("agent");
+        // Only root may give something away.
+        let user = match fs::metadata(node.bin()).unwrap().uid() {
+            0 => 4711,
+            own => own,
+        };
+        let words = [
+            "prepare".to_owned(),
+            format!("--agent-user={user}"),
+            format!("--agent-socket={}", folder.join("cni.sock").display()),
+            format!("--state-file={}", folder.join("protect.json").display()),
+        ];
+        let output = node.run(&words.each_ref().map(String::as_str));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(fs::metadata(folder).unwrap().uid(), user);
+        assert!(runs(&node.bin().join("bpfman-cni")));
+        match text.as_deref() {
+            None => assert!(said.contains("no network configuration yet"), "{said}"),
+            Some("{") => {
+                assert!(said.contains("10-first.conflist") && node.plugins("10-first.conflist").is_empty())
+            }
+            Some(_) => assert_eq!(node.plugins("10-first.conflist"), ["ptp", "bpfman-cni"]),
+        }
+    }
 }
 
 #[test]

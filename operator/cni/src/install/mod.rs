@@ -62,18 +62,25 @@ pub fn command(words: &[String]) -> Result<(), InstallError> {
         return uninstall(&options);
     }
     folders_of_agent(&options)?;
-    if options.prepare {
-        return Ok(());
-    }
     binary(&options)?;
-    if !options.watch {
-        return folder::add(&options).map(|changed| {
-            if let Some(file) = changed {
-                eprintln!("{PLUGIN}: added to {}", file.display());
-            }
-        });
+    if options.watch {
+        watch(&options)
+    } else if options.prepare {
+        // An agent whose programs are back lets pods in: the plugin is there before. A configuration that is missing, or
+        // that cannot be added to, keeps no agent from its work; who watches says so again.
+        add(&options).unwrap_or_else(|error| eprintln!("{PLUGIN}: {error}"));
+        Ok(())
+    } else {
+        add(&options)
     }
-    watch(&options)
+}
+
+/// Once.
+fn add(options: &Options) -> Result<(), InstallError> {
+    if let Some(file) = folder::add(options)? {
+        eprintln!("{PLUGIN}: added to {}", file.display());
+    }
+    Ok(())
 }
 
 /// Keeps the plugin in the active configuration, for ever. When this ends, it stays in it: pods are protected while a
@@ -81,9 +88,8 @@ pub fn command(words: &[String]) -> Result<(), InstallError> {
 fn watch(options: &Options) -> Result<(), InstallError> {
     let mut said = String::new();
     loop {
-        match folder::add(options) {
-            Ok(None) => said.clear(),
-            Ok(Some(file)) => eprintln!("{PLUGIN}: added to {}", file.display()),
+        match add(options) {
+            Ok(()) => said.clear(),
             Err(error) => {
                 let text = error.to_string();
                 if text != said {

@@ -10,7 +10,7 @@ pub const USAGE: &str = "\
 usage: bpfman-cni install [--bin-dir DIR] [--conf-dir DIR] [--name-of-conflist NAME] [--watch]
                           [--agent-socket PATH] [--state-file PATH] [--timeout-seconds N]
                           [--exempt-namespaces NAME,NAME] [--agent-user UID]
-       bpfman-cni prepare --agent-user UID
+       bpfman-cni prepare [the same, without --watch]      (once, and without a configuration that is no failure)
        bpfman-cni uninstall [--bin-dir DIR] [--conf-dir DIR]
 without words, and with CNI_COMMAND set, it is a CNI plugin";
 
@@ -24,7 +24,7 @@ pub struct UsageError(String);
 pub struct Options {
     /// The other way round.
     pub uninstall: bool,
-    /// Only make the agent's folders.
+    /// What there is to be done before the agent starts: install, if there is a configuration already.
     pub prepare: bool,
     /// Folder of plugins.
     pub bin_dir: PathBuf,

@@ -25,11 +25,13 @@ pub fn add(set: &mut Value, spec: &ConfigSpec, images: &Images) {
         host("cni-conf", cni.conf_dir.as_deref().unwrap_or("/etc/cni/net.d")),
     ];
     push(&mut pod["volumes"], folders.into_iter().chain(FOLDERS.map(|(name, path)| host(name, path))));
+    let exempt = format!("--exempt-namespaces=kube-system,{}", namespace(spec));
     pod["initContainers"] = json!([match cni.remove {
         true => container("bpfman-cni-remove", cni, images, &["uninstall".to_owned()], &[]),
-        // The agent may write nowhere on its node: these two folders are made its own.
+        // The agent may write nowhere on its node: these two folders are made its own. The plugin is there before an
+        // agent says that pods may come.
         false => {
-            let words = ["prepare".to_owned(), format!("--agent-user={USER}")];
+            let words = ["prepare".to_owned(), format!("--agent-user={USER}"), exempt.clone()];
             container("bpfman-cni-prepare", cni, images, &words, &["CHOWN"])
         }
     }]);
@@ -39,7 +41,6 @@ pub fn add(set: &mut Value, spec: &ConfigSpec, images: &Images) {
     let agent = &mut pod["containers"][0];
     push(&mut agent["args"], [json!(format!("--cni-socket={}", bpfman_cni::SOCKET))]);
     push(&mut agent["volumeMounts"], FOLDERS.map(|(name, path)| json!({ "name": name, "mountPath": path })));
-    let exempt = format!("--exempt-namespaces=kube-system,{}", namespace(spec));
     let words = ["install".to_owned(), "--watch".to_owned(), exempt];
     push(&mut pod["containers"], [container("bpfman-cni", cni, images, &words, &[])]);
 }
@@ -100,7 +101,13 @@ mod tests {
         );
         let sidecar = &with["containers"][1];
         assert_eq!(sidecar["securityContext"]["capabilities"], json!({ "drop": ["ALL"], "add": [] }));
-        assert!(sidecar["args"].to_string().contains("--exempt-namespaces=kube-system,bpfman"));
+        // Both write the same into the node's configuration.
+        for writer in [sidecar, &with["initContainers"][0]] {
+            assert!(
+                writer["args"].to_string().contains("--exempt-namespaces=kube-system,bpfman"),
+                "{writer}"
+            );
+        }
         let mounts: Vec<_> = with["containers"][0]["volumeMounts"].as_array().into_iter().flatten().collect();
         assert!(
             mounts.iter().all(|mount| mount["name"] != "cni-conf"),

@@ -58,6 +58,9 @@ impl RealNode {
         for word in run(&["ldd", &text(&stripped)]).split_whitespace().filter(|word| word.starts_with('/')) {
             files.push(format!("{word}:{word}"));
         }
+        // Registries are asked over TLS.
+        let authorities = "/etc/ssl/certs/ca-certificates.crt";
+        files.push(format!("{authorities}:{authorities}"));
         let words: Vec<&str> = [name, place].into_iter().chain(files.iter().map(String::as_str)).collect();
         scripts::run("image", &self.cluster.path(""), &words);
     }

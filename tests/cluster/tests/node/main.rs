@@ -7,6 +7,7 @@
 mod flood;
 mod images;
 mod measure;
+mod names;
 mod node;
 mod pods;
 mod protected;

@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use bpfman_cluster_tests::wait;
 use serde_json::json;
 
+use crate::names;
 use crate::node::RealNode;
 use crate::pods::{application, in_pods, pod, reader};
 
@@ -12,6 +13,7 @@ use crate::pods::{application, in_pods, pod, reader};
 async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     let Some(node) = RealNode::start() else { return };
     let cluster = &node.cluster;
+    names::announce(&node);
     node.deploy().await;
     node.deployed().await;
 
@@ -56,6 +58,8 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
         }
     });
     wait::until("the reader counts", async || said().contains("user 4711 reads 5")).await;
+
+    names::are_looked_up(&node).await;
 
     // Once it is gone its volume is, which the daemon has to take down.
     cluster.kubectl(&["delete", "pod", "reader", "--timeout=60s"]).success();

@@ -1,0 +1,69 @@
+//! Names that the daemon looks up, of registries: a static binary has no libraries to do it for it.
+
+use std::net::{TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bpfman_cluster_tests::wait;
+use serde_json::json;
+
+use crate::node::RealNode;
+use crate::pods::{application, in_pods};
+
+/// A name in the node's file of hosts, and one that only its name server knows.
+const NAMES: [(&str, u16); 2] = [("by-hosts.bpfman.test", 5001), ("by-dns.bpfman.test", 5002)];
+/// The second one, as it is asked for.
+const ASKED: &[u8] = b"\x06by-dns\x06bpfman\x04test\0";
+
+/// Makes both known to a node. Pods in its own network get its files when they start: to be done before.
+pub fn announce(node: &RealNode) {
+    let (name, _) = NAMES[0];
+    let write = format!("echo 127.0.0.1 {name} >> /etc/hosts; echo nameserver 127.0.0.1 > /etc/resolv.conf");
+    node.on_node(&["sh", "-c", &write]).success();
+    let socket = node.cluster.inside(|| UdpSocket::bind("127.0.0.1:53").unwrap());
+    // It ends with the test: the thread has nothing that outlives the process.
+    std::thread::spawn(move || {
+        let mut datagram = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut datagram) {
+            if let Some(reply) = answer(&datagram[..length]) {
+                let _sent = socket.send_to(&reply, client);
+            }
+        }
+    });
+}
+
+/// The name server's: the address of the one name that it knows.
+fn answer(question: &[u8]) -> Option<Vec<u8>> {
+    let (id, rest) = (question.get(..2)?, question.get(12..)?);
+    let name = rest.iter().position(|byte| *byte == 0)? + 1;
+    let asked = rest.get(..name + 4)?;
+    let known = asked[..name].eq_ignore_ascii_case(ASKED);
+    let address = known && asked[name..] == [0, 1, 0, 1];
+    let mut reply = id.to_vec();
+    reply.extend([0x81, if known { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(address), 0, 0, 0, 0]);
+    reply.extend(asked);
+    if address {
+        reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
+    }
+    Some(reply)
+}
+
+/// Loads from registries of both names for a pod that is there, and waits until the daemon has come to both addresses.
+pub async fn are_looked_up(node: &RealNode) {
+    for (host, port) in NAMES {
+        let came = Arc::new(AtomicBool::new(false));
+        let listener = node.cluster.inside(move || TcpListener::bind(("127.0.0.1", port)).unwrap());
+        let seen = Arc::clone(&came);
+        std::thread::spawn(move || {
+            while listener.accept().is_ok() {
+                seen.store(true, Ordering::Relaxed);
+            }
+        });
+        let name = host.split('.').next().unwrap();
+        let mut pulled = application(name, "", &json!([in_pods("xdp_member", "XDP", "web")]));
+        pulled["spec"]["byteCode"] = json!({ "image": { "url": format!("{host}:{port}/none:latest") } });
+        node.cluster.apply_one(pulled).await;
+        wait::until(&format!("the daemon comes to {host}"), async || came.load(Ordering::Relaxed)).await;
+        node.cluster.kubectl(&["delete", "clusterbpfapplication", name, "--timeout=60s"]).success();
+    }
+}
