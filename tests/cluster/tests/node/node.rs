@@ -1,16 +1,20 @@
 //! The node, our images on it, and the operator deployed from what is packaged.
 
-use std::fs;
+use std::env;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
 use bpfman_cluster_tests::{Cluster, Setup, manifests, scripts, wait};
 use bpfman_tests::{Outcome, command::run, compile};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 /// A cluster with one real node.
 pub struct RealNode {
     pub cluster: Cluster,
+    /// Released after the node is gone.
+    _only: File,
 }
 
 impl RealNode {
@@ -22,9 +26,12 @@ impl RealNode {
             eprintln!("SKIPPED(containerd): {}", std::thread::current().name().unwrap_or("a test"));
             return None;
         }
+        // One at a time on a machine: a kubelet ends what it finds in the cgroups of pods and does not know.
+        let only = File::create(env::temp_dir().join("bpfman-node.lock")).unwrap();
+        flock(&only, FlockOperation::LockExclusive).unwrap();
         let cluster = Cluster::own_with(Setup { full: true, ..Setup::default() })?;
         scripts::run("node-up", &cluster.path(""), &[]);
-        let node = Self { cluster };
+        let node = Self { cluster, _only: only };
         node.images();
         Some(node)
     }
