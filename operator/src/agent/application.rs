@@ -1,6 +1,7 @@
 //! An application as the agent keeps it.
 
 use bpfman_application::spec::Spec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
@@ -19,8 +20,17 @@ pub struct Application {
     pub generation: i64,
     /// Somebody deleted it.
     pub deleted: bool,
-    /// What it asks for; or why this agent cannot read it, for people.
-    pub spec: Result<Spec, String>,
+    /// What it asks for, if this agent can read it.
+    pub spec: Result<Spec, Unreadable>,
+}
+
+/// A spec that this agent cannot read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unreadable {
+    /// Why, for people.
+    pub why: String,
+    /// Which nodes it is for, if at least that can be read: the agents of those say why.
+    pub node_selector: Option<LabelSelector>,
 }
 
 impl Application {
@@ -38,9 +48,17 @@ impl Application {
             uid: metadata.uid?,
             generation: metadata.generation.unwrap_or_default(),
             deleted: metadata.deletion_timestamp.is_some(),
-            spec: parse(scope, spec),
+            spec: read_spec(scope, spec),
         })
     }
+}
+
+fn read_spec(scope: Scope, spec: Value) -> Result<Spec, Unreadable> {
+    let node_selector = spec.get("nodeSelector").cloned();
+    parse(scope, spec).map_err(|why| Unreadable {
+        why,
+        node_selector: node_selector.and_then(|selector| serde_json::from_value(selector).ok()),
+    })
 }
 
 /// Reads a spec.

@@ -7,7 +7,7 @@ use bpfman_application::state::node::Failure;
 
 use super::Shared;
 use super::api::ApiError;
-use super::application::Application;
+use super::application::{Application, Unreadable};
 use super::revision::RevisionError;
 use super::selector;
 use super::state::StateObject;
@@ -36,11 +36,17 @@ pub async fn part(
     let invalid = |message: String| {
         Part::Unclear(Failure { reason: "invalid".to_owned(), message, ..Failure::default() })
     };
+    let labels = shared.world.known().node.clone().unwrap_or_default().labels;
     let spec = match &application.spec {
         Ok(spec) => spec,
-        Err(why) => return Ok(if state.is_some() { invalid(why.clone()) } else { Part::Leave }),
+        Err(Unreadable { why, node_selector }) => {
+            let for_this_node =
+                node_selector.as_ref().is_some_and(|nodes| selector::matches(nodes, &labels) == Ok(true));
+            // What runs here already stays until it is known what is wanted.
+            let said = state.is_some() || for_this_node;
+            return Ok(if said { invalid(why.clone()) } else { Part::Leave });
+        }
     };
-    let labels = shared.world.known().node.clone().unwrap_or_default().labels;
     let selected = match selector::matches(&spec.common().node_selector, &labels) {
         Ok(selected) => selected,
         Err(why) => {

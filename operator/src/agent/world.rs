@@ -148,7 +148,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::agent::application::parse;
+    use crate::agent::application::{Unreadable, parse};
 
     fn spec(app: &str) -> Spec {
         let links = json!([{ "interfaceSelector": { "interfaces": ["eth0"] },
@@ -174,7 +174,8 @@ mod tests {
         for app in ["old", "new"] {
             assert_eq!(known.meaning("shop", &[&pod(app)]), std::slice::from_ref(&key));
         }
-        add(&mut known, Err("of a newer definition".to_owned()));
+        let unreadable = Unreadable { why: "of a newer definition".to_owned(), node_selector: None };
+        add(&mut known, Err(unreadable));
         assert_eq!(known.meaning("shop", &[&pod("old")]), std::slice::from_ref(&key));
         assert_eq!(known.on_interfaces(), std::slice::from_ref(&key));
         assert!(known.meaning("shop", &[&pod("other")]).is_empty());
