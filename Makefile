@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood fuzz-chain bench bench-chain man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood fuzz-chain bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,10 +51,20 @@ kube-up: ## a Kubernetes control plane to try things on: target/kube/here (root)
 kube-down: ## take it down again, and what tests left
 	@tests/kube/down target/kube/here
 	@tests/kube/down target/kube/shared
+	@tests/kube/down target/kube/shared-newer
 
 test-kube: ## the tests that need a Kubernetes API server (root)
 	@packaging/install-deps test
 	@.ci/test kube
+
+# The definitions of these tests are for the older server: packaging, upgrade.
+test-kube-newer: ## the tests of the operator with a newer API server behind that one (root; builds it once, 5 GB)
+	@packaging/install-deps test
+	@tests/kube/build
+	@tests/kube/build-newer
+	BPFMAN_NEWER=1 cargo nextest run --workspace --locked \
+		-E 'package(bpfman-cluster-tests) & binary(real) - test(/^(packaging|upgrade)::/)'
+	@tests/kube/down target/kube/shared-newer
 
 # The images that the tests on a node take, and those tests.
 node_images := $(CURDIR)/target/node-images

@@ -9,7 +9,7 @@ use kube::config::Kubeconfig;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
-use crate::{connect, scripts};
+use crate::{connect, newer, scripts};
 
 /// What a control plane of one's own has beyond etcd and the API server.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +83,9 @@ impl Cluster {
         words.push("--");
         words.extend(self.setup.flags.iter().map(String::as_str));
         scripts::run("up", &self.folder, &words);
+        if newer::is_asked_for() {
+            scripts::run("up-newer", &self.folder, &[]);
+        }
     }
 
     /// A file of it.
@@ -150,7 +153,8 @@ impl Cluster {
 
 /// Beside what the tests were built to.
 fn shared_folder() -> PathBuf {
-    build_folder().parent().expect("it lies in the target folder").join("kube/shared")
+    let name = if newer::is_asked_for() { "kube/shared-newer" } else { "kube/shared" };
+    build_folder().parent().expect("it lies in the target folder").join(name)
 }
 
 impl Drop for Cluster {
@@ -159,10 +163,12 @@ impl Drop for Cluster {
             return;
         }
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.path("logs/kube-apiserver.log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- the API server's log, its end ---");
-            lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
+            for server in ["kube-apiserver", "newer-apiserver"] {
+                let log = fs::read_to_string(self.path(format!("logs/{server}.log"))).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                eprintln!("--- the log of {server}, its end ---");
+                lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
+            }
         }
         let _down = std::process::Command::new(scripts::script("down")).arg(&self.folder).status();
     }

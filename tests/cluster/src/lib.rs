@@ -6,7 +6,7 @@
 //! any network namespace.
 //!
 //! Without Kubernetes in the cache a test prints `SKIPPED(kube-apiserver): <test>` and passes; `tests/kube/build`
-//! builds it.
+//! builds it. With `BPFMAN_NEWER=1` a newer API server answers for our group in every cluster ([`newer`]).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,12 +18,14 @@ pub mod cluster;
 pub mod connect;
 pub mod connections;
 pub mod manifests;
+pub mod newer;
 pub mod node;
 pub mod objects;
 pub mod operator;
 pub mod requests;
 pub mod scripts;
 pub mod server;
+pub mod tokens;
 pub mod wait;
 
 pub use cluster::{Cluster, Setup};

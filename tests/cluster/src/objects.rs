@@ -8,7 +8,7 @@ use kube::core::{GroupVersionKind, TypeMeta};
 use kube::discovery::{Scope, pinned_kind};
 use serde_json::{Value, json};
 
-use crate::{Cluster, wait};
+use crate::{Cluster, newer, wait};
 
 /// Who the harness is to the server.
 pub const MANAGER: &str = "bpfman-tests";
@@ -16,8 +16,12 @@ pub const MANAGER: &str = "bpfman-tests";
 impl Cluster {
     /// Applies our definitions, in the form that this server takes, and waits until it serves them.
     pub async fn apply_definitions(&self) {
-        let definitions: Api<CustomResourceDefinition> = Api::all(self.client().await);
-        let all = crd::without_rules();
+        let (client, all) = if newer::is_asked_for() {
+            (self.newer_client().await, crd::all())
+        } else {
+            (self.client().await, crd::without_rules())
+        };
+        let definitions: Api<CustomResourceDefinition> = Api::all(client);
         for definition in &all {
             let name = definition.metadata.name.as_deref().unwrap();
             definitions

@@ -14,12 +14,23 @@ pub fn script(name: &str) -> PathBuf {
 /// Whether Kubernetes is in the cache, with a line that says so if not. The test is named by its thread.
 #[must_use]
 pub fn lacks_kubernetes() -> bool {
-    let missing = Outcome::of(Command::new(script("build")).arg("--only-look")).code != 0;
+    let missing = lacks("build");
     if missing {
-        let thread = std::thread::current();
-        eprintln!("SKIPPED(kube-apiserver): {}", thread.name().unwrap_or("a test"));
+        skipped("kube-apiserver");
     }
     missing
+}
+
+/// Whether what a script builds is not in the cache.
+#[must_use]
+pub(crate) fn lacks(build: &str) -> bool {
+    Outcome::of(Command::new(script(build)).arg("--only-look")).code != 0
+}
+
+/// Prints the line that counts as a skip of this test.
+pub(crate) fn skipped(reason: &str) {
+    let thread = std::thread::current();
+    eprintln!("SKIPPED({reason}): {}", thread.name().unwrap_or("a test"));
 }
 
 /// Runs a script to its end.

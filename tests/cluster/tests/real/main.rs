@@ -7,6 +7,7 @@ mod application;
 mod apply;
 mod controller;
 mod equipment;
+mod newer;
 mod packaging;
 mod refusals;
 mod rollout;

@@ -15,7 +15,7 @@ use kube::api::{Api, DynamicObject, PostParams};
 use serde_json::{Value, json};
 
 /// The namespace of the manifests.
-const NAMESPACE: &str = "bpfman";
+pub const NAMESPACE: &str = "bpfman";
 
 /// Objects of a packaged file.
 fn packaged(file: &str) -> Vec<Value> {
@@ -24,7 +24,7 @@ fn packaged(file: &str) -> Vec<Value> {
 }
 
 /// Namespace, service accounts and their rights, as packaged.
-async fn rights(cluster: &Cluster) {
+pub async fn rights(cluster: &Cluster) {
     cluster.namespace(NAMESPACE).await;
     for account in ["bpfman-operator", "bpfman-agent"] {
         cluster.account(NAMESPACE, account).await;
@@ -37,7 +37,7 @@ async fn rights(cluster: &Cluster) {
 }
 
 /// The webhooks as packaged, but found by an address: no Service leads into a test.
-async fn configure(cluster: &Cluster) {
+pub async fn configure(cluster: &Cluster) {
     for mut object in packaged("admission.yaml") {
         for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
             let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
@@ -50,7 +50,7 @@ async fn configure(cluster: &Cluster) {
 }
 
 /// A controller that reviews, with the service account and the rights that it is packaged with.
-async fn controller(cluster: &Cluster, more: &[&str]) -> Operator {
+pub async fn controller(cluster: &Cluster, more: &[&str]) -> Operator {
     controller_with(cluster, "--metrics-bind-address=0", more).await
 }
 
@@ -83,7 +83,7 @@ async fn reviewed() -> Option<(Cluster, Operator)> {
 }
 
 /// Waits for a refusal: what is taken may not have been reviewed yet.
-async fn until_reviewed(cluster: &Cluster) {
+pub async fn until_reviewed(cluster: &Cluster) {
     wait::until("applications are reviewed", async || {
         let answer =
             try_create(cluster, &application("probe", |spec| spec["byteCode"] = image("probe"))).await;
@@ -97,7 +97,7 @@ fn image(url: &str) -> Value {
 }
 
 /// An XDP program on eth0.
-fn application(name: &str, change: impl FnOnce(&mut Value)) -> Value {
+pub fn application(name: &str, change: impl FnOnce(&mut Value)) -> Value {
     let mut spec = json!({
         "nodeSelector": {},
         "byteCode": image("quay.io/a/b:v1"),
@@ -120,7 +120,7 @@ async fn try_create(cluster: &Cluster, object: &Value) -> kube::Result<DynamicOb
 }
 
 /// The text of a refusal by a webhook.
-fn refusal<T: std::fmt::Debug>(answer: kube::Result<T>) -> String {
+pub fn refusal<T: std::fmt::Debug>(answer: kube::Result<T>) -> String {
     match answer {
         Err(kube::Error::Api(status)) => status.message.clone(),
         other => panic!("expected a refusal, got {other:?}"),

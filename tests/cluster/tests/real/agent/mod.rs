@@ -2,7 +2,7 @@
 
 mod cni;
 mod connection;
-mod equipment;
+pub mod equipment;
 mod failures;
 mod gates;
 mod keep;

@@ -1,0 +1,333 @@
+//! The packaged ValidatingAdmissionPolicy in a server's own admission chain, asked by users whose tokens say which node
+//! they are of, as servers from 1.30 on make them.
+
+use std::path::{Path, PathBuf};
+
+use bpfman_cluster_tests::tokens::{Tokens, token};
+use bpfman_cluster_tests::{Cluster, Setup, manifests, newer, scripts, wait};
+use bpfman_tests::Outcome;
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+};
+use serde_json::{Value, json};
+
+use crate::admission::{NAMESPACE, application, refusal, rights};
+
+const POLICY: &str = "bpfman-state-objects";
+
+fn file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/policies/state-objects.yaml")
+}
+
+/// A cluster with the packaged rights and the policy in force, and no webhook.
+pub async fn start() -> Option<(Cluster, Tokens)> {
+    if newer::is_not_asked_for() {
+        return None;
+    }
+    let (tokens, setup) = Tokens::prepare(Setup::default());
+    let cluster = Cluster::own_with(setup)?;
+    tokens.answer(&cluster);
+    cluster.apply_definitions().await;
+    rights(&cluster).await;
+    for object in manifests::parse(&std::fs::read_to_string(file()).unwrap()) {
+        cluster.apply_policy(&object).await;
+    }
+    // The server hears of policies within seconds.
+    let probe = States::of(&cluster, "probe", "ClusterBpfApplicationState").await;
+    let nobody = probe.api(&cluster, &token(NAMESPACE, "bpfman-agent", None)).await;
+    wait::until("the policy is in force", async || {
+        nobody.create(&dry_run(), &probe.object("one", "probe")).await.is_err()
+    })
+    .await;
+    Some((cluster, tokens))
+}
+
+fn dry_run() -> PostParams {
+    PostParams { dry_run: true, ..PostParams::default() }
+}
+
+/// State objects of one application.
+struct States {
+    resource: ApiResource,
+    namespace: Option<&'static str>,
+    like: Value,
+}
+
+impl States {
+    /// Of an application that exists.
+    async fn of(cluster: &Cluster, name: &str, kind: &str) -> Self {
+        let namespace = (kind == "BpfApplicationState").then_some("shop");
+        let mut owner = application(name, |spec| {
+            spec["programs"][0]["xdp"]["links"][0]["networkNamespaces"] = json!({ "pods": {} });
+        });
+        owner["kind"] = json!(kind.trim_end_matches("State"));
+        let mut like = json!({
+            "apiVersion": "bpfman.io/v1alpha1", "kind": kind,
+            "metadata": { "labels": { "bpfman.io/ownedByProgram": name } },
+        });
+        if let Some(namespace) = namespace {
+            cluster.namespace(namespace).await;
+            owner["metadata"]["namespace"] = json!(namespace);
+            like["metadata"]["namespace"] = json!(namespace);
+        }
+        let uid = cluster.apply_one(owner.clone()).await.metadata.uid;
+        like["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "bpfman.io/v1alpha1", "kind": owner["kind"], "name": name, "uid": uid, "controller": true,
+        }]);
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("bpfman.io", "v1alpha1", kind));
+        Self { resource, namespace, like }
+    }
+
+    /// As whoever has a token.
+    async fn api(&self, cluster: &Cluster, token: &str) -> Api<DynamicObject> {
+        let client = cluster.client_with(token).await;
+        match self.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &self.resource),
+            None => Api::all_with(client, &self.resource),
+        }
+    }
+
+    fn object(&self, node: &str, name: &str) -> DynamicObject {
+        self.changed(node, name, |_| {})
+    }
+
+    fn changed(&self, node: &str, name: &str, change: impl FnOnce(&mut Value)) -> DynamicObject {
+        let mut object = self.like.clone();
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["labels"]["kubernetes.io/hostname"] = json!(node);
+        change(&mut object["metadata"]);
+        serde_json::from_value(object).unwrap()
+    }
+}
+
+fn status(node: &str) -> Patch<Value> {
+    Patch::Merge(json!({ "status": { "node": node, "updateCount": 1, "appLoadStatus": "NotLoaded" } }))
+}
+
+fn metadata(change: Value) -> Patch<Value> {
+    Patch::Merge(json!({ "metadata": change }))
+}
+
+fn annotate(key: &str) -> Patch<Value> {
+    metadata(json!({ "annotations": { key: "app-2" } }))
+}
+
+const UNBOUND: &str = "the agent's token is not bound to a pod on a node";
+const FOREIGN: &str = "an agent writes only what its own node answers (label kubernetes.io/hostname)";
+const ANSWER: &str = "an agent answers only for its own node (status.node)";
+const PURPOSE: &str = "what a state object is for cannot change";
+const OWNER: &str = "a state object has one owner, its application";
+const ORDER: &str =
+    "orders to a node (annotations bpfman.io/revision, soak) are written by the controller only";
+const PREFLIGHT: &str = "an agent does not ask itself to try a revision (annotation bpfman.io/preflight)";
+
+/// What a request came to against what it should: empty if it was refused by the policy, with that message.
+fn not_refused<T: std::fmt::Debug>(what: &str, answer: kube::Result<T>, message: &str) -> Option<String> {
+    match answer {
+        Err(kube::Error::Api(status))
+            if status.message.contains(&format!("ValidatingAdmissionPolicy '{POLICY}'"))
+                && status.message.contains(message) =>
+        {
+            None
+        }
+        other => Some(format!("{what}: expected {message:?}, got {other:?}")),
+    }
+}
+
+#[tokio::test]
+async fn an_agent_writes_its_own_nodes_state_and_no_other() {
+    let Some((cluster, _tokens)) = start().await else { return };
+    for kind in ["ClusterBpfApplicationState", "BpfApplicationState"] {
+        let states = States::of(&cluster, "app", kind).await;
+        let one = states.api(&cluster, &token(NAMESPACE, "bpfman-agent", Some("one"))).await;
+        let two = states.api(&cluster, &token(NAMESPACE, "bpfman-agent", Some("two"))).await;
+        let unbound = states.api(&cluster, &token(NAMESPACE, "bpfman-agent", None)).await;
+        let (new, merge, delete) = (PostParams::default(), PatchParams::default(), DeleteParams::default());
+
+        // All that an agent does with its own.
+        one.create(&new, &states.object("one", "a")).await.unwrap();
+        one.patch_status("a", &merge, &status("one")).await.unwrap();
+        one.patch("a", &merge, &metadata(json!({ "finalizers": ["bpfman.io/held"] }))).await.unwrap();
+        let apply = PatchParams::apply("agent").force();
+        one.patch("a", &apply, &Patch::Apply(&states.object("one", "a"))).await.unwrap();
+        one.patch("b", &apply, &Patch::Apply(&states.object("one", "b"))).await.unwrap();
+
+        let relabel = metadata(json!({ "labels": { "kubernetes.io/hostname": "two" } }));
+        let wrong: Vec<String> = [
+            // Another node's, by any verb; and a label that would make it its own.
+            not_refused("create", two.create(&new, &states.object("one", "c")).await, FOREIGN),
+            not_refused("status", two.patch_status("a", &merge, &status("one")).await, FOREIGN),
+            not_refused("status", two.patch_status("a", &merge, &status("two")).await, FOREIGN),
+            not_refused(
+                "patch",
+                two.patch("a", &merge, &metadata(json!({ "finalizers": [] }))).await,
+                FOREIGN,
+            ),
+            not_refused("take", two.patch("a", &merge, &relabel).await, FOREIGN),
+            not_refused("delete", two.delete("a", &delete).await.map(drop), FOREIGN),
+            // Its own, as if another's.
+            not_refused("give away", one.patch("a", &merge, &relabel).await, FOREIGN),
+            not_refused(
+                "no labels",
+                one.create(&new, &states.changed("one", "c", |metadata| metadata["labels"] = json!({})))
+                    .await,
+                FOREIGN,
+            ),
+            not_refused("answer", one.patch_status("a", &merge, &status("two")).await, ANSWER),
+            // Its own, for something else.
+            not_refused(
+                "label",
+                one.patch("a", &merge, &metadata(json!({ "labels": { "bpfman.io/ownedByProgram": "x" } })))
+                    .await,
+                PURPOSE,
+            ),
+            not_refused(
+                "owner",
+                one.patch("a", &merge, &metadata(json!({ "ownerReferences": [] }))).await,
+                PURPOSE,
+            ),
+            not_refused(
+                "no owner",
+                one.create(
+                    &new,
+                    &states.changed("one", "c", |metadata| metadata["ownerReferences"] = json!([])),
+                )
+                .await,
+                OWNER,
+            ),
+            not_refused(
+                "owner of another kind",
+                one.create(
+                    &new,
+                    &states.changed("one", "c", |metadata| {
+                        metadata["ownerReferences"][0]["kind"] = json!("Config")
+                    }),
+                )
+                .await,
+                OWNER,
+            ),
+            // Orders to itself.
+            not_refused("revision", one.patch("a", &merge, &annotate("bpfman.io/revision")).await, ORDER),
+            not_refused("soak", one.patch("a", &merge, &annotate("bpfman.io/soak")).await, ORDER),
+            not_refused(
+                "preflight",
+                one.patch("a", &merge, &annotate("bpfman.io/preflight")).await,
+                PREFLIGHT,
+            ),
+            not_refused(
+                "new with an order",
+                one.create(
+                    &new,
+                    &states.changed("one", "c", |metadata| {
+                        metadata["annotations"] = json!({ "bpfman.io/revision": "app-1" });
+                    }),
+                )
+                .await,
+                ORDER,
+            ),
+            // A token that is for no pod is for no node.
+            not_refused("create", unbound.create(&new, &states.object("one", "c")).await, UNBOUND),
+            not_refused("create", unbound.create(&new, &states.object("", "c")).await, UNBOUND),
+            not_refused("status", unbound.patch_status("a", &merge, &status("one")).await, UNBOUND),
+            not_refused("delete", unbound.delete("a", &delete).await.map(drop), UNBOUND),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        assert!(wrong.is_empty(), "{kind}\n{}", wrong.join("\n"));
+
+        // Nothing came of any of it; and what is its own an agent deletes.
+        let now = one.get("a").await.unwrap();
+        assert_eq!(now.data["status"]["node"], "one");
+        assert_eq!(now.metadata.annotations, None);
+        assert_eq!(one.get_opt("c").await.unwrap().map(|object| object.metadata.name), None);
+        one.patch("a", &merge, &metadata(json!({ "finalizers": null }))).await.unwrap();
+        for name in ["a", "b"] {
+            one.delete(name, &delete).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn orders_are_the_controllers_and_all_else_is_as_roles_allow() {
+    let Some((cluster, _tokens)) = start().await else { return };
+    // Someone with the agent's rights and another name, and an agent in another namespace.
+    cluster.namespace("elsewhere").await;
+    for account in ["editor", "bpfman-agent"] {
+        cluster.account("elsewhere", account).await;
+        cluster
+            .apply_one(json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+                "metadata": { "name": format!("elsewhere-{account}") },
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "bpfman-agent" },
+                "subjects": [{ "kind": "ServiceAccount", "name": account, "namespace": "elsewhere" }],
+            }))
+            .await;
+    }
+    let states = States::of(&cluster, "app", "ClusterBpfApplicationState").await;
+    let (new, merge, delete) = (PostParams::default(), PatchParams::default(), DeleteParams::default());
+    let controller = states.api(&cluster, &token(NAMESPACE, "bpfman-operator", Some("any"))).await;
+    let editor = states.api(&cluster, &token("elsewhere", "editor", None)).await;
+    let agent = states.api(&cluster, &token("elsewhere", "bpfman-agent", Some("one"))).await;
+    let master = Api::all_with(cluster.client().await, &states.resource);
+
+    // An agent is one in any namespace.
+    agent.create(&new, &states.object("one", "a")).await.unwrap();
+    let refused = [
+        not_refused("agent", agent.create(&new, &states.object("two", "b")).await, FOREIGN),
+        not_refused("agent", agent.patch("a", &merge, &annotate("bpfman.io/revision")).await, ORDER),
+        not_refused("editor", editor.patch("a", &merge, &annotate("bpfman.io/revision")).await, ORDER),
+        not_refused("editor", editor.patch("a", &merge, &annotate("bpfman.io/soak")).await, ORDER),
+    ];
+    let wrong: Vec<String> = refused.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    // Orders come from the controller, for any node; what it ordered stays while others write.
+    controller.patch("a", &merge, &annotate("bpfman.io/revision")).await.unwrap();
+    controller.patch("a", &merge, &annotate("bpfman.io/preflight")).await.unwrap();
+    agent.patch_status("a", &merge, &status("one")).await.unwrap();
+    let taken_back = metadata(json!({ "annotations": { "bpfman.io/revision": null } }));
+    let wrong = not_refused("agent", agent.patch("a", &merge, &taken_back).await, ORDER);
+    assert_eq!(wrong, None);
+    // People rehearse: they ask for a try, of any node, and take the answer away.
+    editor.patch("a", &merge, &annotate("bpfman.io/preflight")).await.unwrap();
+    editor.patch_status("a", &merge, &status("two")).await.unwrap();
+    master.patch("a", &merge, &annotate("bpfman.io/soak")).await.unwrap();
+    master.patch("a", &merge, &metadata(json!({ "annotations": null }))).await.unwrap();
+    controller.delete("a", &delete).await.unwrap();
+    master.create(&new, &states.object("two", "b")).await.unwrap();
+    editor.delete("b", &delete).await.unwrap();
+
+    // Rights come first, as ever: the policy gives none.
+    let refused = refusal(controller.create(&new, &states.object("one", "c")).await);
+    assert!(refused.contains("cannot create resource"), "{refused}");
+}
+
+/// What kube-controller-manager would write to `status.typeChecking`.
+#[tokio::test]
+async fn its_expressions_go_with_the_schemas_of_our_definitions() {
+    let Some(cluster) = super::shared().await else { return };
+    let folder = Outcome::of(std::process::Command::new(scripts::script("build-newer")).arg("--only-look"));
+    let program = Path::new(folder.stdout.trim()).join("policy-check");
+    let check = |file: &Path| {
+        let mut command = cluster.command(&program);
+        Outcome::of(command.arg(cluster.newer_kubeconfig()).arg(file))
+    };
+    // The server publishes schemas a moment after it serves them.
+    wait::until("the policy is checked", async || check(&file()).code == 0).await;
+    let all = "ClusterBpfApplicationState, BpfApplicationState";
+    assert_eq!(check(&file()).success().trim(), format!("{POLICY}: checked 7 expressions for {all}"));
+
+    // It would have found a field that there is none of.
+    let text = std::fs::read_to_string(file()).unwrap();
+    let misspelt = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(misspelt.path(), text.replace("object.status.node ==", "object.status.nodes ==")).unwrap();
+    let outcome = check(misspelt.path());
+    assert_eq!(outcome.code, 1);
+    assert!(
+        outcome.stdout.contains("spec.validations[2].expression")
+            && outcome.stdout.contains("undefined field 'nodes'"),
+        "{}",
+        outcome.stdout
+    );
+}

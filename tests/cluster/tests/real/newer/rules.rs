@@ -1,0 +1,176 @@
+//! Rules in definitions (`x-kubernetes-validations`), as a server evaluates them.
+
+use std::collections::BTreeMap;
+
+use bpfman_application::crd;
+use bpfman_cluster_tests::Cluster;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::application::{everything, in_namespace, state};
+
+/// A rule of programs: the block that belongs to a type.
+struct Rule {
+    type_: String,
+    block: String,
+    message: String,
+}
+
+/// The rules of the programs of a kind, and how many its whole schema has.
+fn rules(kind: &str, part: &str) -> (Vec<Rule>, usize) {
+    let definitions = crd::all().into_iter().map(|crd| serde_json::to_value(crd).unwrap());
+    let definition = definitions.into_iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap();
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let path = format!("/properties/{part}/properties/programs/items/x-kubernetes-validations");
+    let rules = schema.pointer(&path).unwrap().as_array().unwrap();
+    let read = |rule: &Value| {
+        let text = rule["rule"].as_str().unwrap();
+        let (type_, block) =
+            text.strip_prefix("(self.type == '").unwrap().split_once("') == has(self.").unwrap();
+        Rule {
+            type_: type_.to_owned(),
+            block: block.strip_suffix(')').unwrap().to_owned(),
+            message: rule["message"].as_str().unwrap().to_owned(),
+        }
+    };
+    (rules.iter().map(read).collect(), schema.to_string().matches(r#""rule":"#).count())
+}
+
+/// Each type's block is missing once, and once in a program of another type: both are refused with that rule's message.
+/// A rule of another form, or anywhere else, fails here until it has a case of its own.
+async fn each_rule_refuses(cluster: &Cluster, kind: &str, part: &str, good: &Value, programs: &[Value]) {
+    let (rules, all) = rules(kind, part);
+    assert_eq!(rules.len(), all, "{kind} has rules that nothing here breaks");
+    let by_type: BTreeMap<&str, &Value> =
+        programs.iter().map(|program| (program["type"].as_str().unwrap(), program)).collect();
+    assert_eq!(by_type.len(), rules.len(), "{kind}: a program of each type");
+    let api = cluster.api_of(good).await.unwrap();
+    ask(&api, good, part, json!(programs)).await.unwrap();
+    let mut wrong = Vec::new();
+    for (index, rule) in rules.iter().enumerate() {
+        let of_type = by_type[&*rule.type_];
+        let mut without = of_type.clone();
+        without.as_object_mut().unwrap().remove(&rule.block).unwrap();
+        let mut second = by_type[&*rules[(index + 1) % rules.len()].type_].clone();
+        second[&rule.block] = of_type[&rule.block].clone();
+        for (case, program) in [("without", without), ("second", second)] {
+            match ask(&api, good, part, json!([program])).await {
+                Err(kube::Error::Api(status))
+                    if status.code == 422
+                        && status.message.contains(&rule.message)
+                        // No other rule is broken.
+                        && status.message.matches("and is needed there").count() == 1 => {}
+                other => wrong.push(format!("{kind} {} {case}: {other:?}", rule.block)),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Asks the server whether it would take an object with these programs; a status counts only in what exists.
+async fn ask(api: &Api<DynamicObject>, object: &Value, part: &str, programs: Value) -> kube::Result<()> {
+    let mut object = object.clone();
+    object[part]["programs"] = programs;
+    if part == "status" {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let merge = Patch::Merge(json!({ "status": object["status"] }));
+        let params = PatchParams { dry_run: true, ..Default::default() };
+        return api.patch_status(name, &params, &merge).await.map(drop);
+    }
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    api.create(&PostParams { dry_run: true, ..Default::default() }, &object).await.map(drop)
+}
+
+fn programs(object: &Value) -> Vec<Value> {
+    object["spec"]["programs"].as_array().unwrap().clone()
+}
+
+/// What an agent says of programs like these, before there are links.
+fn answered(programs: &[Value]) -> Vec<Value> {
+    let one = |program: &Value| {
+        let (rule, name) = (program["type"].as_str().unwrap(), &program["name"]);
+        let block = rule.to_lowercase();
+        let mut answered = json!({ "name": name, "type": rule, "programLinkStatus": "Success" });
+        // Of what is wanted only a function is part of the answer's block too.
+        let function = &program[&block]["function"];
+        answered[&block] = if function.is_null() { json!({}) } else { json!({ "function": function }) };
+        answered
+    };
+    programs.iter().map(one).collect()
+}
+
+#[tokio::test]
+async fn the_block_of_each_program_has_to_go_with_its_type() {
+    let Some(cluster) = super::shared().await else { return };
+    cluster.namespace("rules").await;
+    let (whole, namespaced) = (everything("rules"), in_namespace("rules", "rules"));
+    each_rule_refuses(&cluster, "ClusterBpfApplication", "spec", &whole, &programs(&whole)).await;
+    each_rule_refuses(&cluster, "BpfApplication", "spec", &namespaced, &programs(&namespaced)).await;
+}
+
+#[tokio::test]
+async fn so_has_what_an_agent_answers() {
+    let Some(cluster) = super::shared().await else { return };
+    cluster.namespace("answers").await;
+    let of_cluster = state("answers", "node");
+    let mut of_namespace = state("answers", "node");
+    of_namespace["kind"] = json!("BpfApplicationState");
+    of_namespace["metadata"]["namespace"] = json!("answers");
+    for (kind, good, wanted) in [
+        ("ClusterBpfApplicationState", of_cluster, everything("answers")),
+        ("BpfApplicationState", of_namespace, in_namespace("answers", "answers")),
+    ] {
+        let mut bare = good.clone();
+        bare.as_object_mut().unwrap().remove("status");
+        cluster.apply_one(bare).await;
+        each_rule_refuses(&cluster, kind, "status", &good, &answered(&programs(&wanted))).await;
+    }
+}
+
+/// No definition compares with what was before: an edit is checked as a new object is.
+#[tokio::test]
+async fn an_edit_that_breaks_a_rule_is_refused_and_changes_nothing() {
+    let Some(cluster) = super::shared().await else { return };
+    assert!(!format!("{:?}", crd::all()).contains("oldSelf"), "a transition rule needs a test of its own");
+    let good = everything("edited");
+    let stored = cluster.apply_one(good.clone()).await;
+    let mut bad = good.clone();
+    bad["spec"]["programs"][1]["type"] = json!("TCX");
+    let refusal = cluster.try_apply(bad).await.unwrap_err();
+    let kube::Error::Api(status) = refusal else { panic!("{refusal}") };
+    assert_eq!(status.code, 422);
+    for message in [
+        "spec.programs[1]: Invalid value",
+        "the block tc belongs to type TC, and is needed there",
+        "the block tcx belongs to type TCX, and is needed there",
+    ] {
+        assert!(status.message.contains(message), "{}", status.message);
+    }
+    let api = cluster.api_of(&good).await.unwrap();
+    let now = api.get("edited").await.unwrap();
+    assert_eq!(now.metadata.resource_version, stored.metadata.resource_version);
+}
+
+/// A server refuses a definition whose rules might take too long. These were taken with their rules in them.
+#[tokio::test]
+async fn the_server_has_the_rules_that_we_write() {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    let Some(cluster) = super::shared().await else { return };
+    let served: Api<CustomResourceDefinition> = Api::all(cluster.newer_client().await);
+    for ours in crd::all() {
+        let name = ours.metadata.name.as_deref().unwrap();
+        let theirs = served.get(name).await.unwrap();
+        let rules = |definition: &CustomResourceDefinition| {
+            serde_json::to_string(&definition.spec.versions[0].schema)
+                .unwrap()
+                .matches("and is needed there")
+                .count()
+        };
+        assert_eq!(rules(&theirs), rules(&ours), "{name}");
+        let conditions = theirs.status.unwrap().conditions.unwrap();
+        assert!(
+            conditions.iter().all(|condition| condition.type_ != "NonStructuralSchema"),
+            "{conditions:?}"
+        );
+    }
+}
