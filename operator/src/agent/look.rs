@@ -264,7 +264,7 @@ async fn claim(
         }
         None => shared.cluster.make_state(application).await?,
     };
-    shared.world.known().put_state(state.clone());
+    shared.learned(state.clone());
     Ok(Arc::new(state))
 }
 

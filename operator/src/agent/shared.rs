@@ -21,6 +21,7 @@ use super::netns::WatchedNetns;
 use super::queue::{Cause, Queue};
 use super::revision::Revisions;
 use super::soak::Soaks;
+use super::state::StateObject;
 use super::tell::Pace;
 use super::world::{Source, World};
 
@@ -113,6 +114,15 @@ impl Shared {
         if self.world.known().complete() {
             keys.iter().for_each(|key| self.queue.add(key, cause));
             self.changed.notify_one();
+        }
+    }
+
+    /// Takes over what the API server answered about a state object. An order that comes to be known this way is looked
+    /// at like one that a watch brings: the watch will say nothing new of it.
+    pub fn learned(&self, state: StateObject) {
+        let key = state.application.clone();
+        if self.world.known().learn(state) {
+            self.look_at(&[key], Cause::Changed);
         }
     }
 

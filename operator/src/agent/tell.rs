@@ -88,13 +88,13 @@ pub async fn tell(
         }
         match shared.cluster.write_status(&state, status).await {
             Ok(written) => {
-                shared.world.known().put_state(written);
+                shared.learned(written);
                 return Ok(Told::Written);
             }
             Err(ApiError::Conflict(why)) if last => return Err(ApiError::Conflict(why)),
             Err(ApiError::Conflict(_)) => {
                 let read = shared.cluster.state(key, name).await?;
-                shared.world.known().put_state(read);
+                shared.learned(read);
             }
             Err(ApiError::NotFound) => {
                 shared.world.known().forget_state(key, name);

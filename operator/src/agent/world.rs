@@ -104,6 +104,19 @@ impl Known {
         self.states.entry(state.application.clone()).or_default().insert(state.name.clone(), Arc::new(state));
     }
 
+    /// Puts a state object in its place, unless a newer word of it is there. True if it is asked for something else.
+    pub fn learn(&mut self, state: StateObject) -> bool {
+        let old = self.states.get(&state.application).and_then(|states| states.get(&state.name));
+        if old.is_some_and(|old| state.is_older_than(old)) {
+            return false;
+        }
+        let asks = |state: &StateObject| (state.orders.clone(), state.deleted);
+        let before = old.map_or_else(Default::default, |old| asks(old));
+        let news = asks(&state) != before;
+        self.put_state(state);
+        news
+    }
+
     /// Forgets a state object.
     pub fn forget_state(&mut self, key: &ApplicationKey, name: &str) {
         if let Some(states) = self.states.get_mut(key) {
@@ -156,6 +169,31 @@ mod tests {
         let programs = json!([{ "name": "count", "type": "XDP", "xdp": { "links": links } }]);
         let spec = json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": programs });
         parse(Scope::Cluster, spec).unwrap()
+    }
+
+    #[test]
+    fn an_order_is_news_however_it_comes_to_be_known_and_an_older_word_is_none() {
+        let state = |version: &str, revision: Option<&str>| {
+            let mut object = json!({
+                "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplicationState",
+                "metadata": {
+                    "name": "guard-1", "uid": "a", "resourceVersion": version,
+                    "labels": { "bpfman.io/ownedByProgram": "guard" },
+                },
+            });
+            if let Some(revision) = revision {
+                object["metadata"]["annotations"] = json!({ "bpfman.io/revision": revision });
+            }
+            StateObject::read(Scope::Cluster, serde_json::from_value(object).unwrap()).unwrap()
+        };
+        let mut known = Known::default();
+        assert!(!known.learn(state("7", None)), "made, and nothing is asked");
+        assert!(known.learn(state("9", Some("guard-b"))));
+        assert!(!known.learn(state("10", Some("guard-b"))));
+        assert!(!known.learn(state("8", None)), "the answer to a write that the order came after");
+        let key = ApplicationKey { scope: Scope::Cluster, namespace: None, name: "guard".to_owned() };
+        let kept = &known.states[&key]["guard-1"];
+        assert_eq!(kept.orders.revision.as_deref(), Some("guard-b"));
     }
 
     #[test]
