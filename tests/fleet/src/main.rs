@@ -71,8 +71,11 @@ struct Options {
     #[arg(long, default_value_t = 900)]
     patience: u64,
     /// Leave rollouts out
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only_rollouts")]
     no_rollouts: bool,
+    /// Leave all but rollouts out
+    #[arg(long)]
+    only_rollouts: bool,
     /// Nodes that one process runs at most: as many as its open files allow, unless told otherwise
     #[arg(long)]
     together: Option<usize>,
@@ -168,13 +171,15 @@ async fn run(
     let asked = stage.fleet.totals().await?.figures(options.nodes);
     stage.report.figures("start agents", begun_agents.elapsed(), asked);
 
-    scenarios::apply::run(&mut stage, options.applications).await?;
-    scenarios::memory::run(&mut stage, begun.elapsed()).await?;
-    scenarios::steady::run(&mut stage).await?;
-    scenarios::few::run(&mut stage).await?;
-    scenarios::restart::run(&mut stage).await?;
-    scenarios::fail::run(&mut stage).await?;
-    scenarios::split::run(&mut stage).await?;
+    if !options.only_rollouts {
+        scenarios::apply::run(&mut stage, options.applications).await?;
+        scenarios::memory::run(&mut stage, begun.elapsed()).await?;
+        scenarios::steady::run(&mut stage).await?;
+        scenarios::few::run(&mut stage).await?;
+        scenarios::restart::run(&mut stage).await?;
+        scenarios::fail::run(&mut stage).await?;
+        scenarios::split::run(&mut stage).await?;
+    }
     if !options.no_rollouts {
         scenarios::rollout::run(&mut stage).await?;
     }
