@@ -108,6 +108,11 @@ impl Listener for States {
         let key = object.application.clone();
         let mut known = self.agent.world.known();
         let old = known.states.get(&key).and_then(|states| states.get(&object.name));
+        if old.is_some_and(|old| object.is_older_than(old)) {
+            // A word of ours, or one before it, that comes after the answer to a later one. With it, the next write
+            // would be refused.
+            return;
+        }
         let (asks, says) =
             old.map_or((true, true), |old| (!old.asks_the_same(&object), old.status != object.status));
         known.put_state(object);
@@ -115,7 +120,7 @@ impl Listener for States {
         if asks {
             self.agent.look_at(&[key], Cause::Changed);
         } else if says {
-            // Not what we wrote: an older word of ours that comes late, or somebody else's.
+            // Not what we wrote: somebody else's word.
             self.agent.look_at(&[key], Cause::Maybe);
         }
     }

@@ -85,6 +85,13 @@ impl StateObject {
             && self.held() == other.held()
             && self.application_uid == other.application_uid
     }
+
+    /// Whether it is what the same object was before. Versions are numbers that grow; of others nothing is concluded.
+    #[must_use]
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        let version = |state: &Self| state.resource_version.parse::<u64>().ok();
+        self.uid == other.uid && version(self).zip(version(other)).is_some_and(|(one, other)| one < other)
+    }
 }
 
 /// Of the state objects of an application on this node the one that this agent keeps.
@@ -137,6 +144,19 @@ mod tests {
             object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
         Arc::new(StateObject::read(Scope::Cluster, serde_json::from_value(object).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn an_object_is_older_by_its_version_and_only_than_itself() {
+        let version = |version: &str, uid: &str| {
+            let state = state("firewall-1", "u", false);
+            StateObject { resource_version: version.to_owned(), uid: uid.to_owned(), ..(*state).clone() }
+        };
+        assert!(version("9", "a").is_older_than(&version("10", "a")));
+        assert!(!version("10", "a").is_older_than(&version("10", "a")));
+        assert!(!version("11", "a").is_older_than(&version("10", "a")));
+        assert!(!version("9", "a").is_older_than(&version("10", "b")), "it was deleted and made again");
+        assert!(!version("nine", "a").is_older_than(&version("10", "a")));
     }
 
     fn kept(states: &[Arc<StateObject>]) -> Option<String> {
