@@ -104,13 +104,16 @@ impl DryRunPart {
     /// The telling lines of the verifier's log, if it refused.
     #[must_use]
     pub fn verifier_line(&self) -> &str {
+        fn of_kernel(error: &KernelError) -> &str {
+            match error {
+                KernelError::Refused { summary, log, .. } if !log.is_empty() => summary,
+                _ => "",
+            }
+        }
         fn of(error: &EngineError) -> &str {
             match error {
-                EngineError::Kernel(KernelError::Refused { summary, .. }) => summary,
-                EngineError::ChainRefused { source, .. } => match &**source {
-                    KernelError::Refused { summary, .. } => summary,
-                    _ => "",
-                },
+                EngineError::Kernel(error) => of_kernel(error),
+                EngineError::ChainRefused { source, .. } => of_kernel(source),
                 EngineError::NotUndone { cause, .. } => of(cause),
                 _ => "",
             }
@@ -197,6 +200,7 @@ impl<K: Kernel> Engine<K> {
             let loaded = match loaded {
                 Ok(loaded) => loaded,
                 Err(error) => {
+                    let error = self.with_type(error, program.program_type);
                     outcome.programs.push(DryRunPart::refused(&program.name, error.into()));
                     continue;
                 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bpfmand_core::{
     BoundText, MapId, MapSpec, OperationId, ProgramId, ProgramRequest, ProgramText, ProgramType,
 };
-use bpfmand_kernel::{Kernel, LogRequest, ProgramLoad};
+use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
 use bpfmand_object::{KernelBtf, ObjectFile, SlotTarget, TextOptions};
 
 use crate::load_maps::kconfig;
@@ -103,7 +103,8 @@ impl<K: Kernel> Engine<K> {
         for program in &wanted {
             self.step("load", "load program");
             let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
-            let result = self.kernel.load_program(&program.as_load(&bound, plan.log))?;
+            let result = self.kernel.load_program(&program.as_load(&bound, plan.log));
+            let result = result.map_err(|error| self.with_type(error, program.program_type))?;
             let facts = self.kernel.program_of(&result.program)?;
             self.step("load", "pin program");
             self.kernel.pin(&result.program, &folder.join(format!("prog_{}", facts.id)))?;
@@ -138,6 +139,20 @@ impl<K: Kernel> Engine<K> {
             }
         }
         Ok(loaded)
+    }
+
+    /// A kernel that refuses before its verifier ran says nothing of why: often it lacks what the type needs.
+    pub(crate) fn with_type(&self, error: KernelError, program_type: ProgramType) -> KernelError {
+        match error {
+            KernelError::Refused { program, summary, log, source }
+                if log.is_empty() && summary.is_empty() =>
+            {
+                let release = &self.kernel.features().release;
+                let summary = format!("it is of type {}, and this kernel is {release}", program_type.name());
+                KernelError::Refused { program, summary, log, source }
+            }
+            other => other,
+        }
     }
 
     /// The object's maps, with the values of its variables.

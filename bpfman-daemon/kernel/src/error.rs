@@ -10,11 +10,11 @@ use bpfmand_core::{ProgramFacts, Via};
 #[non_exhaustive]
 pub enum KernelError {
     /// The verifier, or a check before it, refused a program.
-    #[error("the kernel refused program \"{program}\": {source}{}", if summary.is_empty() { String::new() } else { format!("; verifier: {summary}") })]
+    #[error("the kernel refused program \"{program}\": {source}{}", behind(summary, log))]
     Refused {
         /// Function name.
         program: String,
-        /// The last telling lines of the log.
+        /// The last telling lines of the log; without a log, what else is known.
         summary: String,
         /// The whole log; may be empty when the kernel refused before verifying.
         log: String,
@@ -145,6 +145,15 @@ impl KernelError {
             Self::Refused { log, .. } if !log.is_empty() => Some(log),
             _ => None,
         }
+    }
+}
+
+/// What a refusal says behind the kernel's answer.
+fn behind(summary: &str, log: &str) -> String {
+    match (summary, log) {
+        ("", _) => String::new(),
+        (summary, "") => format!("; {summary}"),
+        (summary, _) => format!("; verifier: {summary}"),
     }
 }
 
