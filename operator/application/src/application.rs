@@ -16,6 +16,9 @@ use super::program::{ClusterProgram, Program};
 use super::rollout::{Rollout, RolloutStatus};
 use super::summary::Summary;
 
+/// The most programs of one application: the daemon takes no more in one load.
+pub const MOST_PROGRAMS: usize = 64;
+
 /// What a cluster application is: programs of one object, on the nodes selected.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -40,7 +43,7 @@ pub struct ClusterBpfApplicationSpec {
     #[serde(flatten)]
     pub common: ApplicationCommon,
     /// The programs. The list and their links may change at any time.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 64))]
     pub programs: Vec<ClusterProgram>,
 }
 
@@ -69,7 +72,7 @@ pub struct BpfApplicationSpec {
     #[serde(flatten)]
     pub common: ApplicationCommon,
     /// The programs. The list and their links may change at any time.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 64))]
     pub programs: Vec<Program>,
 }
 

@@ -7,6 +7,7 @@ mod links;
 mod programs;
 mod schema;
 mod selectors;
+mod size;
 
 use std::fmt;
 
@@ -35,6 +36,7 @@ impl fmt::Display for Problem {
 pub fn application(spec: &Spec) -> Vec<Problem> {
     let mut problems = structure(spec);
     problems.extend(selectors::patterns(spec));
+    problems.extend(size::spec(spec));
     problems
 }
 

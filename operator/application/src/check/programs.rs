@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::fields::Found;
 use super::links;
+use crate::application::MOST_PROGRAMS;
 use crate::program::{ClusterProgram, ClusterProgramType, Program, ProgramType};
 use crate::spec::Spec;
 
@@ -19,6 +20,13 @@ pub fn check(found: &mut Found, spec: &Spec) {
     };
     if count == 0 {
         found.add("spec.programs", "it is empty: at least one program is needed");
+    }
+    if count > MOST_PROGRAMS {
+        found.add(
+            "spec.programs",
+            format!("it has {count} entries: at most {MOST_PROGRAMS} are loaded at once; make several applications"),
+        );
+        return;
     }
     let mut seen = BTreeSet::new();
     for (at, name) in names.into_iter().enumerate() {

@@ -8,6 +8,8 @@ pub mod size;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use bpfman_application::spec::Spec;
 use bpfman_application::state::application::{AppLoadStatus, NodeState};
 use bpfman_application::state::node::{Failure, NodeDetails};
@@ -196,14 +198,14 @@ fn sentence(failure: &Failure) -> String {
 
 /// What failed of the attachments, each of the first few.
 fn failures(report: &Report) -> String {
-    let mut all = Vec::new();
+    let (mut all, mut seen) = (Vec::new(), HashSet::new());
     for program in &report.programs {
         all.extend(program.problems.iter().map(|problem| format!("{}: {problem}", program.name)));
         for link in &program.links {
             if let LinkOutcome::AttachFailed(failure) | LinkOutcome::DetachFailed(failure) = &link.status {
                 let failure = Failure { program: program.name.clone(), ..failure.clone() };
                 let line = sentence(&failure);
-                if !all.contains(&line) {
+                if seen.insert(line.clone()) {
                     all.push(line);
                 }
             }
