@@ -29,13 +29,15 @@ pub struct Desired {
     /// Why the spec cannot be acted on at all, each with the path of the field. If there is anything, nothing is
     /// changed: what runs stays, whatever `load` says.
     pub refused: Vec<Problem>,
+    /// Uids of owners before this one: their programs are taken for an older version of these, and replaced.
+    pub predecessors: Vec<String>,
 }
 
 impl Desired {
     /// Nothing of this owner is wanted here.
     #[must_use]
     pub const fn nothing(owner: Owner) -> Self {
-        Self { owner, load: None, refused: Vec::new() }
+        Self { owner, load: None, refused: Vec::new(), predecessors: Vec::new() }
     }
 }
 

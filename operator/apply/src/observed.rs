@@ -7,12 +7,12 @@ use bpfman_proto::v1;
 
 use crate::content::{CONTENT_KEY, LINK_KEY, UUID_KEY, is_pinned_form};
 use crate::daemon::Daemon;
-use crate::desired::{LinkKey, Load, Owner};
+use crate::desired::{Desired, LinkKey, Load};
 use crate::failure::{Refusal, Unreachable, refusal};
 use crate::place::Place;
 use crate::step::OK;
 
-/// All programs of one owner, in the order they were loaded.
+/// All programs of one owner, and of those before it, in the order they were loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
     pub programs: Vec<ObservedProgram>,
@@ -35,6 +35,8 @@ pub struct ObservedProgram {
     pub digest: String,
     /// sha256 of the object file.
     pub object_sha256: String,
+    /// It was loaded for an owner before the one that is asked about.
+    pub inherited: bool,
     /// The kernel has it. Not so for what the kernel refused after a reboot: the daemon has the record alone.
     pub runs: bool,
     pub links: Vec<ObservedLink>,
@@ -55,11 +57,13 @@ pub struct ObservedLink {
 }
 
 impl ObservedProgram {
-    /// Whether it is the version that is wanted, and runs. `digest` is what the image's tag stands for now, where it was asked.
+    /// Whether it is the version that is wanted, and runs, under its own name: what was loaded for another owner would be
+    /// looked for under that one's uid. `digest` is what the image's tag stands for now, where it was asked.
     pub fn is_current(&self, load: &Load, digest: Option<&str>) -> bool {
         let pinned =
             || is_pinned_form(&load.request, load.pull_policy, &self.content, (&self.image, &self.digest));
         self.runs
+            && !self.inherited
             && (self.content == load.content || pinned())
             && digest.is_none_or(|digest| digest == self.digest)
             && load.object_sha256.as_ref().is_none_or(|sha256| *sha256 == self.object_sha256)
@@ -95,9 +99,26 @@ pub fn declared(program_type: &str) -> String {
     }
 }
 
-/// Asks the daemon. Two calls, whatever there is.
-pub async fn observe(daemon: &Daemon, owner: &Owner) -> Result<Result<Observed, Refusal>, Unreachable> {
-    let pair = || std::collections::HashMap::from([(UUID_KEY.to_owned(), owner.uid.clone())]);
+/// Asks the daemon. Two calls for the owner and for each before it, whatever there is.
+pub async fn observe(daemon: &Daemon, desired: &Desired) -> Result<Result<Observed, Refusal>, Unreachable> {
+    let mut all = match of_owner(daemon, &desired.owner.uid).await? {
+        Ok(seen) => seen,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    for uid in &desired.predecessors {
+        match of_owner(daemon, uid).await? {
+            Ok(seen) => all.programs.extend(
+                seen.programs.into_iter().map(|program| ObservedProgram { inherited: true, ..program }),
+            ),
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+    all.programs.sort_by_key(|program| program.uid);
+    Ok(Ok(all))
+}
+
+async fn of_owner(daemon: &Daemon, uid: &str) -> Result<Result<Observed, Refusal>, Unreachable> {
+    let pair = || std::collections::HashMap::from([(UUID_KEY.to_owned(), uid.to_owned())]);
     let select = v1::ListRequest { match_metadata: pair(), ..Default::default() };
     let request = ext::ListProgramsRequest { select: Some(select), ..Default::default() };
     let programs = match daemon.ext().list_programs(request).await {
@@ -134,6 +155,7 @@ fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> Observed {
                 },
                 digest: program.image_digest,
                 object_sha256: program.bytecode_sha256,
+                inherited: false,
                 runs: program.state == OK,
                 links: of(kernel.id).collect(),
             })
@@ -161,4 +183,45 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
         state: link.state.clone(),
         attachment: link.attachment.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Program;
+    use crate::step::{Step, link_steps, load_step};
+
+    #[test]
+    fn what_was_loaded_for_another_owner_is_replaced_though_it_is_the_same_version() {
+        let program = Program {
+            name: "guard".to_owned(),
+            program_type: "XDP",
+            links: BTreeMap::new(),
+            problems: Vec::new(),
+            unknown: Default::default(),
+        };
+        let load = Load { content: "v1".to_owned(), programs: vec![program], ..Load::default() };
+        let running = |id, inherited| ObservedProgram {
+            id,
+            uid: id.into(),
+            name: "guard".to_owned(),
+            declared: "xdp".to_owned(),
+            content: "v1".to_owned(),
+            runs: true,
+            inherited,
+            ..ObservedProgram::default()
+        };
+        let before = Observed { programs: vec![running(1, true)] };
+        let step = load_step(&load, &before, None);
+        assert!(
+            matches!(&step, Some(Step::Replace { old, why }) if old == &[1] && why.contains("another object"))
+        );
+
+        // What is left of it beside the new one goes.
+        let both = Observed { programs: vec![running(1, true), running(2, false)] };
+        assert_eq!(load_step(&load, &both, None), None);
+        let versions = BTreeMap::from([("guard".to_owned(), &both.programs[1])]);
+        let gone = Step::Unload { program: "guard".to_owned(), id: 1, uid: 1 };
+        assert_eq!(link_steps(&load, &versions, &both, true), [gone]);
+    }
 }

@@ -39,7 +39,7 @@ use crate::probes;
 pub fn desired(owner: &Owner, spec: &Spec, facts: &Facts) -> Desired {
     let refused = check::structure(spec);
     if !refused.is_empty() {
-        return Desired { owner: owner.clone(), load: None, refused };
+        return Desired { refused, ..Desired::nothing(owner.clone()) };
     }
     if !selects(&spec.common().node_selector, &facts.labels) {
         return Desired::nothing(owner.clone());
@@ -76,7 +76,7 @@ pub fn desired(owner: &Owner, spec: &Spec, facts: &Facts) -> Desired {
         _ => 0,
     };
     let load = Load { request, content, pull_policy, programs, held: None, object_sha256: None };
-    Desired { owner: owner.clone(), load: Some(load), refused: Vec::new() }
+    Desired { load: Some(load), ..Desired::nothing(owner.clone()) }
 }
 
 /// The pods that a namespaced application may touch.

@@ -8,7 +8,7 @@ use bpfman_proto::v1::attach_info::Info;
 use proptest::prelude::*;
 
 use crate::content::content;
-use crate::desired::{Desired, Link, LinkKey, Load, Owner, Program};
+use crate::desired::{Desired, Link, LinkKey, Load, Program};
 use crate::observed::{Observed, ObservedLink, ObservedProgram, declared};
 use crate::place::Place;
 use crate::step::{Step, current, link_steps, load_step, steps};
@@ -83,7 +83,7 @@ fn wanted() -> impl Strategy<Value = Desired> {
             object_sha256: object.map(|object| object.to_string()),
         }
     });
-    prop::option::of(load).prop_map(|load| Desired { owner: Owner::default(), load, refused: Vec::new() })
+    prop::option::of(load).prop_map(|load| Desired { load, ..Desired::default() })
 }
 
 /// A daemon that does what it is told.
@@ -140,6 +140,7 @@ impl Model {
             let links = links.map(|old| old.links.clone()).unwrap_or_default();
             let id = self.number();
             new.push(ObservedProgram {
+                inherited: false,
                 id,
                 uid: id.into(),
                 name: program.name.clone(),

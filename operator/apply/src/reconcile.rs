@@ -29,7 +29,7 @@ pub async fn reconcile(
     desired: &Desired,
     credentials: Option<&Credentials>,
 ) -> Result<Report, Unreachable> {
-    let seen = match observe(daemon, &desired.owner).await? {
+    let seen = match observe(daemon, desired).await? {
         Ok(seen) => seen,
         Err(refusal) => return Ok(result::not_seen(desired, refusal.failure())),
     };
@@ -69,7 +69,7 @@ pub async fn reconcile(
         Step::Replace { old, why } => run.replace(load, old, why, credentials).await?,
         _ => run.load(load, credentials).await?,
     };
-    let now = match observe(daemon, &desired.owner).await? {
+    let now = match observe(daemon, desired).await? {
         Ok(now) => now,
         Err(refusal) => return Ok(result::not_seen(desired, refusal.failure())),
     };
@@ -104,7 +104,7 @@ async fn older(mut run: Run<'_>, load: &Load, now: &Observed) -> Result<Report, 
 /// [`Unreachable`].
 pub async fn diff(daemon: &Daemon, desired: &Desired) -> Result<Vec<Step>, Unreachable> {
     // Who may not look is told so by the call that would change something.
-    let seen = observe(daemon, &desired.owner).await?.unwrap_or_default();
+    let seen = observe(daemon, desired).await?.unwrap_or_default();
     let digest = match &desired.load {
         Some(load) if load_step(load, &seen, None).is_none() => {
             moved_digest(daemon, load, None).await?.unwrap_or_default()

@@ -151,6 +151,9 @@ fn why(load: &Load, latest: &BTreeMap<(&str, &str), &ObservedProgram>, digest: O
     if load.object_sha256.as_ref().is_some_and(other) {
         parts.push("the object file is another one".to_owned());
     }
+    if latest.values().any(|program| program.inherited) {
+        parts.push("it was loaded for another object of this application".to_owned());
+    }
     if parts.is_empty() {
         parts.push("bytecode, globals or what was loaded for differ".to_owned());
     }

@@ -47,7 +47,7 @@ pub async fn dry_run(
     let Some(load) = &desired.load else {
         return Ok(Trial { accepted: true, skipped: true, ..Trial::default() });
     };
-    let seen = match observe(daemon, &desired.owner).await? {
+    let seen = match observe(daemon, desired).await? {
         Ok(seen) => seen,
         Err(refusal) => return Ok(refused(refusal.failure())),
     };

@@ -12,6 +12,7 @@ use bpfman_apply::report::{LoadOutcome, Report};
 use super::Shared;
 use super::credentials::authorize;
 use super::facts;
+use super::heir::predecessors;
 use super::key::ApplicationKey;
 use super::removal::owner;
 use super::state::StateObject;
@@ -37,7 +38,8 @@ pub async fn bring(
     version: &str,
 ) -> Result<Brought, Unreachable> {
     let facts = facts::gather(shared, key, spec).await?;
-    let desired = plan::desired(&owner(state), spec, &facts);
+    let mut desired = plan::desired(&owner(state), spec, &facts);
+    desired.predecessors = predecessors(shared, key, state).await?;
     if let Some(problem) = desired.refused.first() {
         return Ok(Brought::Refused(Failure {
             reason: "invalid".to_owned(),
@@ -55,6 +57,10 @@ pub async fn bring(
     let report = reconcile(&shared.daemon, &authorized.desired, authorized.credentials.as_ref()).await?;
     for done in &report.done {
         tracing::info!(%key, "{done}");
+    }
+    // Nothing is left of those before, where what is wanted runs and nothing failed.
+    if report.load == LoadOutcome::Loaded && report.failure.is_none() {
+        shared.settled.note(&state.uid);
     }
     if !held {
         note(shared, &state.uid, version, &report);

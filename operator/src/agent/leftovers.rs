@@ -1,7 +1,6 @@
 //! Programs of applications whose state object is gone: somebody took its finalizer away while no agent was there.
 //!
-//! Nobody would ever unload them, and beside what the application's new state object loads they run a second time.
-//! Programs that were loaded by others, or without a cluster, are not ours.
+//! Nobody would ever unload them, unless the application has a new state object here ([`super::heir`]). Programs that were loaded by others, or without a cluster, are not ours.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -102,7 +101,7 @@ async fn loaded(shared: &Shared) -> Result<BTreeMap<String, Owner>, Unreachable>
 }
 
 /// Whose a program is, if an agent loaded it: it has all that agents write, and an owner in a cluster.
-fn owner(metadata: &HashMap<String, String>) -> Option<Owner> {
+pub(super) fn owner(metadata: &HashMap<String, String>) -> Option<Owner> {
     let uid = metadata.get(UUID_KEY).filter(|uid| !uid.is_empty() && !uid.starts_with(LOCAL))?;
     metadata.get(CONTENT_KEY)?;
     let name = metadata.get(PROGRAM_NAME_KEY)?;

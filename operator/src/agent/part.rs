@@ -40,10 +40,11 @@ pub async fn part(
     let spec = match &application.spec {
         Ok(spec) => spec,
         Err(Unreadable { why, node_selector }) => {
-            let for_this_node =
-                node_selector.as_ref().is_some_and(|nodes| selector::matches(nodes, &labels) == Ok(true));
             // What runs here already stays until it is known what is wanted.
-            let said = state.is_some() || for_this_node;
+            let here = state.is_some();
+            let said = node_selector
+                .as_ref()
+                .map_or(here, |nodes| selector::matches(nodes, &labels).unwrap_or(here));
             return Ok(if said { invalid(why.clone()) } else { Part::Leave });
         }
     };

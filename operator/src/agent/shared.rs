@@ -14,16 +14,20 @@ use super::arriving::ArrivingPods;
 use super::asked::Asked;
 use super::counts::Counts;
 use super::daemon::DaemonLink;
+use super::heir::Settled;
 use super::key::ApplicationKey;
 use super::locks::Locks;
 use super::metrics::Metrics;
 use super::netns::WatchedNetns;
 use super::queue::{Cause, Queue};
 use super::revision::Revisions;
+use super::said::Said;
 use super::soak::Soaks;
 use super::state::StateObject;
 use super::tell::Pace;
+use super::troubles::Troubles;
 use super::world::{Source, World};
+use crate::connect::why;
 
 /// How long programs stay whose state object is gone, unless it is said otherwise.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(300);
@@ -60,6 +64,12 @@ pub struct Shared {
     pub changed: Notify,
     /// Looks that broke off.
     pub broken_off: BrokenOff,
+    /// State objects without one before them.
+    pub settled: Settled,
+    /// What the API server does not keep.
+    pub said: Said,
+    /// Why watches fail.
+    pub troubles: Troubles,
     /// Soaks that are going on.
     pub soaks: Soaks,
     /// Writes of each state object.
@@ -100,6 +110,9 @@ impl Shared {
             arriving: ArrivingPods::default(),
             changed: Notify::new(),
             broken_off: BrokenOff::default(),
+            settled: Settled::default(),
+            said: Said::default(),
+            troubles: Troubles::default(),
             soaks: Soaks::default(),
             pace: Pace::default(),
             counts: Counts::default(),
@@ -134,6 +147,7 @@ impl Shared {
 
     /// A list is complete.
     pub fn listed(&self, source: Source) {
+        self.troubles.over(source);
         let first = self.world.known().listed(source);
         if first {
             tracing::info!("everything is known");
@@ -144,7 +158,9 @@ impl Shared {
     /// A watch failed; it is tried again, with what is known as it is.
     pub fn watch_failed(&self, source: Source, error: &Error) {
         self.metrics.watch_errors.add(&format!("{source:?}"), 1);
-        tracing::warn!(?source, %error, "a watch failed, and is tried again");
+        let why = why(error);
+        tracing::warn!("{source} cannot be watched, and that is tried again: {why}");
+        self.troubles.note(source, why);
     }
 
     /// Whether this agent may act.
@@ -174,8 +190,12 @@ impl Shared {
         if !daemon.up {
             return Some(format!("the daemon at {} does not answer: {}", self.daemon.name(), daemon.why));
         }
-        let known = self.world.known();
-        let missing: Vec<_> = known.missing().map(|source| format!("{source:?}")).collect();
-        (!missing.is_empty()).then(|| format!("not listed yet: {}", missing.join(", ")))
+        let missing: Vec<_> = self.world.known().missing().collect();
+        let shown = missing.iter().map(|source| match self.troubles.of(*source) {
+            Some(why) => format!("{source} ({why})"),
+            None => source.to_string(),
+        });
+        let shown: Vec<_> = shown.collect();
+        (!shown.is_empty()).then(|| format!("not listed yet: {}", shown.join(", ")))
     }
 }

@@ -79,15 +79,25 @@ pub async fn tell(
         let before = state.status.as_ref();
         let mut status = what(before);
         shorten(&mut status);
-        if before.is_some_and(|before| same(before, &status)) {
+        let now = Instant::now();
+        let kept =
+            |there: &Status| same(there, &status) || shared.said.is_kept(&state.uid, &status, there, now);
+        if before.is_some_and(kept) {
             return Ok(Told::Same);
         }
         if let Err(wait) = shared.pace.take(&state.uid, Instant::now()) {
             tracing::warn!(%key, "its state is written too often; does another machine have this node's name?");
             return Ok(Told::TooMany(wait));
         }
-        match shared.cluster.write_status(&state, status).await {
+        match shared.cluster.write_status(&state, status.clone()).await {
             Ok(written) => {
+                if shared.said.wrote(&state.uid, &status, written.status.as_ref(), now) {
+                    tracing::warn!(
+                        %key,
+                        "the API server does not keep all that is said of this node: are its custom resource \
+                         definitions older than this agent? `bpfman-operator crds` prints those of this version"
+                    );
+                }
                 shared.learned(written);
                 return Ok(Told::Written);
             }

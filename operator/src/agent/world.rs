@@ -3,6 +3,7 @@
 //! It stays as it is while the API server is away, so that applications are kept true against it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bpfman_application::spec::Spec;
@@ -27,6 +28,18 @@ pub enum Source {
     Pods,
     /// Network interfaces, from the daemon.
     Interfaces,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applications(scope) => write!(f, "{} objects", scope.application_kind()),
+            Self::States(scope) => write!(f, "{} objects", scope.state_kind()),
+            Self::Node => f.write_str("the Node object"),
+            Self::Pods => f.write_str("pods of this node"),
+            Self::Interfaces => f.write_str("interfaces"),
+        }
+    }
 }
 
 impl Source {

@@ -7,6 +7,7 @@
 mod dial;
 mod negotiate;
 mod pings;
+mod why;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 use dial::Dial;
 use negotiate::Negotiate;
 pub use pings::{PingFlags, Pings};
+pub use why::why;
 
 /// Longest time until a connection is made, TLS included; of HTTP/1.1 also the longest time in which nothing can be
 /// written. kube's own are longer.

@@ -16,6 +16,8 @@ struct Figures {
     writes: BTreeMap<(&'static str, &'static str), u64>,
     lists: BTreeMap<&'static str, u64>,
     watch_failures: BTreeMap<&'static str, u64>,
+    /// Why watches fail now.
+    troubles: BTreeMap<&'static str, String>,
     /// By kind, namespace and name.
     applications: BTreeMap<(&'static str, String, String), Summary>,
     gauges: Gauges,
@@ -52,8 +54,22 @@ impl Metrics {
     }
 
     /// A watch failed.
-    pub fn watch_failed(&self, kind: &'static str) {
-        self.with(|figures| *figures.watch_failures.entry(kind).or_default() += 1);
+    pub fn watch_failed(&self, kind: &'static str, why: String) {
+        self.with(|figures| {
+            *figures.watch_failures.entry(kind).or_default() += 1;
+            figures.troubles.insert(kind, why);
+        });
+    }
+
+    /// A watch goes on.
+    pub fn watch_goes_on(&self, kind: &'static str) {
+        self.with(|figures| figures.troubles.remove(kind));
+    }
+
+    /// Which watches fail, and why, for people.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        self.with(|figures| figures.troubles.iter().map(|(kind, why)| format!("{kind}: {why}")).collect())
     }
 
     /// An application was summed up; absent: it is gone.

@@ -41,9 +41,11 @@ pub fn address(text: &str) -> Result<Option<SocketAddr>, String> {
 pub async fn health(address: SocketAddr, metrics: Arc<Metrics>) -> std::io::Result<()> {
     let ready = move || async move {
         if metrics.complete() {
-            (StatusCode::OK, "ok")
+            (StatusCode::OK, "ok".to_owned())
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "still listing")
+            let troubles = metrics.troubles();
+            let lines = [&["still listing".to_owned()], &troubles[..]].concat();
+            (StatusCode::SERVICE_UNAVAILABLE, lines.join("\n"))
         }
     };
     let router = Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready));

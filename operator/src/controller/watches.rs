@@ -20,6 +20,7 @@ use super::metrics::Metrics;
 use super::projection::Scope;
 use super::wire::{Wire, WireApplication, WireNode, WirePod, WireState};
 use crate::backoff::after;
+use crate::connect::why;
 
 /// Objects a page. One page is in memory at a time.
 const PAGE: u32 = 500;
@@ -150,6 +151,7 @@ async fn follow<Spec, Status>(
                         metrics.listed(name);
                     } else {
                         failures = 0;
+                        metrics.watch_goes_on(name);
                     }
                     if out.send(wrap(event)).await.is_err() {
                         return;
@@ -157,12 +159,13 @@ async fn follow<Spec, Status>(
                 }
                 Err(error) => {
                     failures += 1;
-                    metrics.watch_failed(name);
+                    let why = why(&error);
                     if failures == 1 {
                         debug!(name, %error, "a watch ended");
                     } else {
-                        warn!(name, failures, %error, "a watch cannot be resumed");
+                        warn!(name, failures, "cannot be watched, and that is tried again: {why}");
                     }
+                    metrics.watch_failed(name, why);
                     tokio::time::sleep(after(failures, FIRST_WAIT, LONGEST_WAIT)).await;
                     if failures % PATIENCE == 0 {
                         break;

@@ -23,6 +23,7 @@ use super::images::Images;
 use super::objects::{namespace, objects};
 use super::removal::blocked;
 use super::{Deployed, default_config, status};
+use crate::connect::why;
 use crate::controller::leader::Leadership;
 
 /// Holds the `Config` until it was seen that it goes.
@@ -112,17 +113,25 @@ pub async fn run(
     }
 }
 
+/// What a watch saw. Nothing if it failed: it is tried again, later and later.
+fn noted<T>(event: Result<T, watcher::Error>) -> Option<T> {
+    if let Err(error) = &event {
+        warn!("what is deployed cannot be watched, and that is tried again: {}", why(error));
+    }
+    event.ok()
+}
+
 /// One stream of everything that is watched.
 fn watches(client: &Client) -> SelectAll<stream::BoxStream<'static, Seen>> {
     let mut all = SelectAll::new();
     let configs = watch_all(Api::<Config>::all(client.clone()), watcher::Config::default());
     let configs = configs.default_backoff();
-    all.push(configs.filter_map(|event| std::future::ready(event.ok().map(Seen::Config))).boxed());
+    all.push(configs.filter_map(|event| std::future::ready(noted(event).map(Seen::Config))).boxed());
     for (kind, gvk) in KINDS.into_iter().enumerate() {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(gvk));
         let events = watch_all(api, watcher::Config::default().labels(SELECTOR)).default_backoff();
         let events = events
-            .filter_map(move |event| std::future::ready(event.ok().map(|event| Seen::Object(kind, event))));
+            .filter_map(move |event| std::future::ready(noted(event).map(|event| Seen::Object(kind, event))));
         all.push(events.boxed());
     }
     all

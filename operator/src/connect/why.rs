@@ -1,0 +1,62 @@
+//! Why something cannot be listed or watched, for people.
+
+use std::error::Error as _;
+
+use kube::runtime::watcher::Error;
+
+/// What is wrong, and what to do about it where that is known.
+#[must_use]
+pub fn why(error: &Error) -> String {
+    let cause = match error {
+        Error::InitialListFailed(cause) | Error::WatchStartFailed(cause) | Error::WatchFailed(cause) => cause,
+        Error::WatchError(status) => return of_status(status.code, &status.message),
+        Error::NoResourceVersion => return "the API server cannot watch this kind".to_owned(),
+    };
+    match cause {
+        kube::Error::Api(status) => of_status(status.code, &status.message),
+        kube::Error::SerdeError(error) => format!(
+            "the API server answered what this program cannot read: {error}; are the custom resource definitions of \
+             another version?"
+        ),
+        error => {
+            let mut innermost: &dyn std::error::Error = error;
+            while let Some(source) = innermost.source() {
+                innermost = source;
+            }
+            let what = if error.source().is_some() { innermost.to_string() } else { error.to_string() };
+            format!("the API server does not answer: {what}")
+        }
+    }
+}
+
+fn of_status(code: u16, message: &str) -> String {
+    match code {
+        404 => {
+            "the API server knows no such kind: are the custom resource definitions of bpfman.io/v1alpha1 \
+                installed? `bpfman-operator crds` prints them"
+                .to_owned()
+        }
+        401 => format!("the API server does not accept the token: {message}"),
+        403 => format!("{message}: are the packaged roles bound to this account?"),
+        _ => format!("the API server answers {code}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_installed_and_who_may_not_look_is_told_with_what_to_do() {
+        let error = |code, message: &str| {
+            let status = Status { code, message: message.to_owned(), ..Status::default() };
+            why(&Error::InitialListFailed(kube::Error::Api(Box::new(status))))
+        };
+        assert!(error(404, "404 page not found").contains("`bpfman-operator crds` prints them"));
+        let denied = error(403, "nodes is forbidden: User \"x\" cannot list");
+        assert!(denied.contains("User \"x\" cannot list: are the packaged roles"), "{denied}");
+        assert_eq!(error(500, "etcd"), "the API server answers 500: etcd");
+    }
+}
