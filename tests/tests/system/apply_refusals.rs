@@ -63,7 +63,17 @@ fn a_bad_manifest_names_the_field_and_changes_nothing() {
         ("/spec/byteCode/path", json!("chain.o"), "spec.byteCode.path: \"chain.o\" does not match"),
         ("/spec/globalData/who", json!([1, 256]), "spec.globalData.who: [1,256] is not a text"),
         ("/spec/globalData/who", json!("%"), "spec.globalData.who: \"%\" is not base64"),
-        ("/spec/programs", json!([]), "spec.programs: it has 0 entries: 1 or more are allowed"),
+        ("/spec/programs", json!([]), "spec.programs: it has 0 entries: 1 to 64 are allowed"),
+        (
+            "/spec/programs",
+            json!(vec![xdp("xdp_member", 10); 65]),
+            "spec.programs: it has 65 entries: 1 to 64",
+        ),
+        (
+            "/spec/programs/0/xdp/links",
+            json!(vec![good["spec"]["programs"][0]["xdp"]["links"][0].clone(); 12_000]),
+            "at most 1048576 are kept",
+        ),
         ("/spec/programs/0/name", json!("x"), "spec.programs[0].name: \"x\" does not match"),
         (
             "/spec/programs/0/type",

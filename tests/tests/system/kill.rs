@@ -56,7 +56,7 @@ fn kill_at_every_step(
     }
 }
 
-fn with(launch: &Launch, name: &str, value: &str) -> Launch {
+pub fn with(launch: &Launch, name: &str, value: &str) -> Launch {
     let mut launch = launch.clone();
     launch.environment.push((name.to_owned(), value.to_owned()));
     launch

@@ -36,5 +36,7 @@ mod robustness;
 mod run_samples;
 mod strangers;
 mod strangers_return;
+mod trials;
 mod types;
 mod whole_loads;
+mod whole_loads_kill;

@@ -275,3 +275,36 @@ fn changed(object: &Value, path: &str, value: Value) -> Value {
     }
     object
 }
+
+#[tokio::test]
+async fn an_application_that_is_too_large_is_refused_with_the_bound() {
+    let Some(cluster) = Cluster::shared().await else { return };
+    let mut application = everything("too-many");
+    let program = |number: usize| json!({ "name": format!("program_{number}"), "type": "XDP", "xdp": {} });
+    application["spec"]["programs"] = (0..65).map(program).collect();
+    let Err(kube::Error::Api(status)) = cluster.try_apply(application.clone()).await else {
+        panic!("65 programs are taken")
+    };
+    let message = &status.message;
+    assert!(
+        status.code == 422 && message.contains("spec.programs") && message.contains("64 items"),
+        "{message}"
+    );
+    application["spec"]["programs"].as_array_mut().unwrap().pop();
+    cluster.try_apply(application).await.unwrap();
+
+    // What not even the server's database takes: the server itself says so, to every client.
+    let mut application = everything("too-large");
+    let link = application["spec"]["programs"][0]["xdp"]["links"][0].clone();
+    application["spec"]["programs"][0]["xdp"]["links"] = vec![link; 7_500].into();
+    let file = tempfile_of(&application);
+    let outcome = cluster.kubectl(&["create", "-f", file.path().to_str().unwrap()]);
+    assert_ne!(outcome.code, 0);
+    assert!(outcome.stderr.contains("too large"), "{}", outcome.stderr);
+}
+
+fn tempfile_of(object: &Value) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    std::fs::write(file.path(), object.to_string()).unwrap();
+    file
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::application::{everything, state};
 
 /// Takes out what this project adds, which leaves the published form.
-fn published(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
+pub fn published(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).unwrap();
     value["spec"]["names"].as_object_mut().unwrap().remove("shortNames");
     let version = &mut value["spec"]["versions"][0];

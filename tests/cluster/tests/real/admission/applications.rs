@@ -63,6 +63,14 @@ async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
+    // A server would keep it, with room for no revision of it.
+    let large = application("a", |spec| {
+        let one = link(spec).clone();
+        spec["programs"][0]["xdp"]["links"] = vec![one; 13_000].into();
+    });
+    let message = refusal(try_create(&cluster, &large).await);
+    assert!(message.contains("spec: it has ") && message.contains("at most 1048576 are kept"), "{message}");
+
     // A namespaced one names no secret of another namespace.
     cluster.namespace("shop").await;
     let mut namespaced = application("a", |spec| {

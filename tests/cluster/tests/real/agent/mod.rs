@@ -2,15 +2,23 @@
 
 mod cni;
 mod connection;
+mod definitions;
 pub mod equipment;
 mod failures;
 mod gates;
+mod images;
 mod keep;
+mod kernels;
+mod large;
 mod leftovers;
 mod life;
+mod orders;
 mod outages;
 mod pods;
+mod published;
 mod registries;
+mod renamed;
 mod rollout;
 mod secrets;
+mod twins;
 mod waves;

@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use super::equipment::{agent, application, links, objects, programs, xdp};
 
 /// Where the registry is for the nodes, which are in networks without a way out.
-const REGISTRY: &str = "127.0.0.1:5000";
+pub const REGISTRY: &str = "127.0.0.1:5000";
 
 /// Lets a node ask the registry.
-fn lead_to(node: &Node, registry: &str) {
+pub fn lead_to(node: &Node, registry: &str) {
     let listener = node.network.inside(|| TcpListener::bind(REGISTRY).unwrap());
     let registry = registry.to_owned();
     std::thread::spawn(move || {

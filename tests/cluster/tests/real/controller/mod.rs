@@ -1,5 +1,6 @@
 //! The cluster controller against a real API server; the test writes what agents would.
 
+mod clocks;
 mod deletion;
 mod deployment;
 mod election;

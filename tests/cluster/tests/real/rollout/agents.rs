@@ -18,6 +18,8 @@ pub struct World {
     pub refused: BTreeSet<(String, String)>,
     /// Kernels on which an image loads in a trial, and fails when it runs.
     pub fails: BTreeSet<(String, String)>,
+    /// What the clocks of the nodes of a kernel say; of others it is 2026.
+    pub clocks: BTreeMap<String, String>,
     /// Images that break a gate.
     pub slow: BTreeSet<String>,
     /// Every image that a node ran, in order, by state object.
@@ -94,11 +96,13 @@ async fn act(client: &Client, namespace: &str, world: &Mutex<World>, state: &Clu
     let node = state.labels()["kubernetes.io/hostname"].clone();
     let before = state.status.as_ref().map(|status| status.node.details.clone()).unwrap_or_default();
     let mut status = json!({ "node": node, "kernel": kernel, "updateCount": 1, "programs": [] });
+    let clock = world.lock().unwrap().clocks.get(&kernel).cloned();
+    let clock = clock.unwrap_or_else(|| "2026-01-02T03:04:05Z".to_owned());
     let mut says = |kind: &str, load: &str| {
         status["appLoadStatus"] = json!(load);
         status["conditions"] = json!([{
             "type": kind, "status": "True", "reason": kind, "message": "said by a test",
-            "lastTransitionTime": "2026-01-02T03:04:05Z",
+            "lastTransitionTime": clock,
         }]);
     };
     says("Pending", "NotLoaded");

@@ -2,6 +2,7 @@
 //! have done.
 
 mod agents;
+mod clocks;
 mod fleet;
 mod kernels;
 mod waves;

@@ -1,0 +1,148 @@
+//! API servers that lack the definitions, or have those of another version.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use bpfman_application::crd;
+use bpfman_cluster_tests::{Cluster, Node, Operator, wait};
+use bpfman_tests::compile;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::equipment::{
+    agent, application, condition, links, programs, start, states, until_state, until_success, xdp,
+};
+use crate::upgrade::published;
+
+/// What a program answers to whoever asks whether it is ready. Its log says where it listens.
+fn readiness(cluster: &Cluster, address: &str) -> String {
+    let address = address.to_owned();
+    cluster.inside(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    })
+}
+
+async fn probes(agent: &Operator) -> String {
+    wait::some("it says where it listens", async || {
+        let log = agent.log();
+        let (_, rest) = log.split_once("probes=")?;
+        rest.split_whitespace().next().map(str::to_owned)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_when_it_comes() {
+    let Some(cluster) = Cluster::own() else { return };
+    cluster.namespace("bpfman").await;
+    let node = Node::start(&cluster, "definitions", &[("zone", "one")]).await;
+    node.add_interface("up0");
+    let flags = [
+        "--no-deploy",
+        "--assume-agents",
+        "--health-probe-bind-address=127.0.0.1:8175",
+        "--metrics-bind-address=0",
+    ];
+    let controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &flags, &[]);
+    let first = agent(&cluster, "definitions", &node.daemon.socket());
+    let missing = "ClusterBpfApplication objects (the API server knows no such kind: are the custom resource definitions";
+    let address = probes(&first).await;
+    wait::until("the agent says what is missing", async || {
+        let answer = readiness(&cluster, &address);
+        answer.contains("503") && answer.contains(missing)
+    })
+    .await;
+    assert!(first.log().contains("`bpfman-operator crds` prints them"), "{}", first.log());
+    wait::until("the controller says what is missing", async || {
+        controller.log().contains("the API server knows no such kind")
+    })
+    .await;
+    let answer = readiness(&cluster, "127.0.0.1:8175");
+    assert!(answer.contains("503") && answer.contains("applications: the API server knows"), "{answer}");
+
+    // Those of the published operator know fewer fields.
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
+    for definition in crd::without_rules() {
+        let name = definition.metadata.name.clone().unwrap();
+        let older = published(&definition);
+        let params = PatchParams::apply("bpfman-tests").force();
+        definitions.patch(&name, &params, &Patch::Apply(&older)).await.unwrap();
+    }
+    wait::until("the agent is ready", async || readiness(&cluster, &address).contains("200 OK")).await;
+    wait::until("the controller is ready", async || readiness(&cluster, "127.0.0.1:8175").contains("200 OK"))
+        .await;
+    let object = compile::object("chain");
+    let written = application("definitions", &object, json!([xdp("xdp_member", &["up0"], 50)]));
+    let made = cluster.apply_one(written).await;
+    let state = until_success(&cluster, &made).await;
+    assert!(state.data["status"]["kernel"].is_null(), "{:?}", state.data);
+    assert_eq!(links(&node).len(), 1);
+    assert!(first.log().contains("does not keep all that is said"), "{}", first.log());
+
+    // What the server drops is not written again and again.
+    let mark = cluster.mark();
+    for number in 0..5 {
+        let looks = || first.log().matches(" looked ").count();
+        let before = looks();
+        cluster.node("definitions", &[("zone", "one"), ("look", &number.to_string())]).await;
+        wait::until("it is looked at", async || looks() > before).await;
+    }
+    let requests = cluster.requests_since(mark);
+    let writes: Vec<_> = requests
+        .iter()
+        .filter(|request| request.writes() && request.resource.starts_with("clusterbpfapplicationstates"))
+        .collect();
+    assert!(writes.is_empty(), "{writes:?}");
+
+    // With ours everything is said, by the next agent at the latest.
+    cluster.apply_definitions().await;
+    drop(first);
+    let _second = agent(&cluster, "definitions", &node.daemon.socket());
+    until_state(&cluster, "definitions", "the kernel is named", |status| status["kernel"].is_string()).await;
+    assert_eq!((states(&cluster, "definitions").await.len(), links(&node).len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_only_newer_definitions_know_is_said_by_an_agent_that_cannot_read_it() {
+    let Some((cluster, node, _agent)) = start("newer").await else { return };
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
+    let name = "clusterbpfapplications.bpfman.io";
+    let mut newer = serde_json::to_value(definitions.get(name).await.unwrap().spec).unwrap();
+    let program = "/versions/0/schema/openAPIV3Schema/properties/spec/properties/programs/items/properties";
+    let program = newer.pointer_mut(program).unwrap();
+    program["type"]["enum"].as_array_mut().unwrap().push(json!("SockOps"));
+    program["sockops"] = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    let change = Patch::Merge(json!({ "spec": newer }));
+    definitions.patch(name, &PatchParams::default(), &change).await.unwrap();
+    let object = compile::object("chain");
+    let sockops = json!([{ "name": "on_connect", "type": "SockOps", "sockops": { "cgroup": "/" } }]);
+    wait::until("the newer type is taken", async || {
+        cluster.try_apply(application("newer", &object, sockops.clone())).await.is_ok()
+    })
+    .await;
+    let state =
+        until_state(&cluster, "newer", "it is said", |status| status["conditions"][0]["reason"] == "Error")
+            .await;
+    let message = condition(&state).1;
+    assert!(
+        message.contains("SockOps") && message.contains("is the agent older than the definitions?"),
+        "{message}"
+    );
+    assert_eq!(programs(&node), [""; 0]);
+
+    // Others are as ever, and so are nodes that it does not mean.
+    let written = application("known", &object, json!([xdp("xdp_member", &["up0"], 50)]));
+    let made = cluster.apply_one(written).await;
+    until_success(&cluster, &made).await;
+    cluster.node("newer", &[("zone", "two")]).await;
+    wait::until("nothing is said where it is not meant", async || {
+        states(&cluster, "newer").await.is_empty() && programs(&node).is_empty()
+    })
+    .await;
+}

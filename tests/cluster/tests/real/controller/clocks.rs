@@ -1,0 +1,48 @@
+//! The lease, held by controllers whose clocks are wrong.
+
+use bpfman_cluster_tests::wait;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use super::{SUMS, answer, application, cluster, controller, is, status};
+
+const LEASE: &str = "8730d955.bpfman.io";
+
+#[tokio::test]
+async fn a_lease_is_kept_as_long_as_it_is_renewed_whatever_its_holders_clock_says() {
+    let Some(cluster) = cluster().await else { return };
+    let leases: Api<Lease> = Api::namespaced(cluster.client().await, "bpfman");
+    let spec = |time: &str| {
+        json!({
+            "holderIdentity": "somebody", "leaseDurationSeconds": 3, "acquireTime": time, "renewTime": time,
+            "leaseTransitions": 1,
+        })
+    };
+    let first = json!({ "metadata": { "name": LEASE }, "spec": spec("1970-01-01T00:00:00.000000Z") });
+    leases.create(&PostParams::default(), &serde_json::from_value(first).unwrap()).await.unwrap();
+    cluster.node("n1", &[]).await;
+    let uid = application(&cluster, "guard", json!({})).await;
+    answer(&cluster, ("guard", &uid), "n1", json!({})).await;
+    let flags: Vec<&str> = SUMS.into_iter().chain(["--leader-elect", "--lease-seconds=3"]).collect();
+    let waiting = controller(&cluster, &flags);
+
+    // Renewed in 1970, after each look at it: it is held. There are six looks in its duration.
+    for number in 1..=10 {
+        let mark = cluster.mark();
+        wait::until("the other one looks at the lease", async || {
+            let asked = cluster.requests_since(mark);
+            asked.iter().any(|request| request.resource == "leases" && request.verb == "get")
+        })
+        .await;
+        let renewed = spec(&format!("1970-01-01T00:00:{number:02}.000000Z"));
+        let patch = Patch::Merge(json!({ "spec": renewed }));
+        leases.patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
+        assert!(!waiting.log().contains("took the lease"), "{}", waiting.log());
+    }
+    // Renewed for the last time, in a far future: that is nobody's any more once it was watched for its duration.
+    let patch = Patch::Merge(json!({ "spec": spec("2199-01-01T00:00:00.000000Z") }));
+    leases.patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
+    wait::until("it is taken over", async || waiting.log().contains("took the lease")).await;
+    status(&cluster, "guard", "the new holder acts", |status| is(status, "Success")).await;
+}

@@ -1,0 +1,80 @@
+//! What the agent's own code says of a version before it runs: the answer of the kernel that is there, and nothing kept.
+
+use std::path::Path;
+
+use bpfman_application::spec::Spec;
+use bpfman_apply::daemon::Daemon as Client;
+use bpfman_apply::desired::{Desired, Owner};
+use bpfman_apply::facts::{Facts, Interface};
+use bpfman_apply::plan::desired;
+use bpfman_apply::reconcile::{dry_run, reconcile};
+use bpfman_apply::report::LoadOutcome;
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::{Daemon, Launch, Network, compile};
+use serde_json::json;
+
+/// An XDP program of an object at the only interface.
+fn wanted(object: &Path, program: &str, priority: i32) -> Desired {
+    let link = json!({ "interfaceSelector": { "interfaces": [INTERFACE] }, "priority": priority });
+    let spec = json!({
+        "nodeSelector": {},
+        "byteCode": { "path": object },
+        "programs": [{ "name": program, "type": "XDP", "xdp": { "links": [link] } }],
+    });
+    let interface = Interface { name: INTERFACE.to_owned(), up: true, ..Interface::default() };
+    let facts = Facts { interfaces: Some(vec![interface]), ..Facts::default() };
+    let owner = Owner { namespace: None, name: "tried".to_owned(), uid: "uid-of-tried".to_owned() };
+    desired(&owner, &Spec::Cluster(serde_json::from_value(spec).unwrap()), &facts)
+}
+
+#[test]
+fn a_trial_says_what_the_kernel_would_say_and_leaves_everything_as_it_was() {
+    let network = Network::new();
+    let wrapper = vec!["nsenter".to_owned(), format!("--net={}", network.far.path().display())];
+    let daemon = Daemon::start_with(&Launch { wrapper, ..Launch::default() });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::at(&daemon.socket());
+        let empty = daemon.state();
+        let good = wanted(&compile::object("broken"), "sound", 50);
+        let trial = dry_run(&client, &good, None).await.unwrap();
+        assert!(trial.accepted && !trial.skipped && trial.failure.is_none(), "{trial:?}");
+        assert!(trial.verified_instructions > 0);
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        assert_eq!(trial.kernel, release.trim());
+        assert_eq!(daemon.state(), empty);
+
+        // What runs of it is not in its own way.
+        assert_eq!(reconcile(&client, &good, None).await.unwrap().load, LoadOutcome::Loaded);
+        let running = daemon.state();
+        let again = dry_run(&client, &good, None).await.unwrap();
+        assert_eq!((again.accepted, &again.composition), (true, &trial.composition));
+
+        // The verifier's own line says why another version would not run.
+        let bad = wanted(&compile::object("broken"), "broken", 50);
+        let refused = dry_run(&client, &bad, None).await.unwrap();
+        let failure = refused.failure.unwrap();
+        assert_eq!(
+            (refused.accepted, &*failure.reason, &*failure.program),
+            (false, "kernel-refused", "broken")
+        );
+        assert!(failure.message.contains("invalid access to map value"), "{failure:?}");
+
+        // A program that is in no object, a spec that is none, a place that is not there.
+        let absent = wanted(&compile::object("broken"), "absent", 50);
+        let failure = dry_run(&client, &absent, None).await.unwrap().failure.unwrap();
+        assert!(failure.message.contains("absent"), "{failure:?}");
+        let invalid = wanted(&compile::object("broken"), "sound", 1001);
+        let failure = dry_run(&client, &invalid, None).await.unwrap().failure.unwrap();
+        assert_eq!(&*failure.reason, "invalid");
+        assert!(failure.message.contains("1001 is out of range"), "{failure:?}");
+
+        let nothing = dry_run(&client, &Desired::nothing(good.owner.clone()), None).await.unwrap();
+        assert!(nothing.accepted && nothing.skipped);
+        assert_eq!(daemon.state(), running, "no trial changed anything");
+
+        let away = Client::at(Path::new("/nowhere/sock"));
+        let error = dry_run(&away, &good, None).await.unwrap_err();
+        assert!(error.to_string().contains("/nowhere/sock"), "{error}");
+    });
+}
