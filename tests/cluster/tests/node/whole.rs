@@ -63,6 +63,8 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
 
     // Once it is gone its volume is, which the daemon has to take down.
     cluster.kubectl(&["delete", "pod", "reader", "--timeout=60s"]).success();
+    // Its object goes at once, and the kubelet asks for the rest later.
+    wait::until("the volume is taken down", async || mounts(&node) == "1").await;
     cluster.kubectl(&["delete", "clusterbpfapplication", "counter", "--timeout=60s"]).success();
     assert!(node.xdp_of(&web).is_null(), "{}", node.xdp_of(&web));
 
@@ -73,9 +75,7 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
         !pods.contains("bpfman-daemon") && !pods.contains("bpfman-agent")
     })
     .await;
-    // All mounts of the node that the daemon's pods left.
-    let mounts = node.on_node(&["grep", "-c", " /run/bpfman/", "/proc/self/mountinfo"]).stdout;
-    assert_eq!(mounts.trim(), "1", "the empty bpffs alone");
+    assert_eq!(mounts(&node), "1", "the empty bpffs alone");
     node.remove().success();
     let left = cluster.kubectl(&[
         "get",
@@ -92,4 +92,9 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     assert_eq!(pins, "");
     let taints = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].spec.taints}"]).success();
     assert!(!taints.contains("bpfman"), "{taints}");
+}
+
+/// How many mounts the daemon has made on the node.
+fn mounts(node: &RealNode) -> String {
+    node.on_node(&["grep", "-c", " /run/bpfman/", "/proc/self/mountinfo"]).stdout.trim().to_owned()
 }
