@@ -57,13 +57,13 @@ test-kube: ## the tests that need a Kubernetes API server (root)
 	@packaging/install-deps test
 	@.ci/test kube
 
-# The definitions of these tests are for the older server: packaging, upgrade.
-test-kube-newer: ## the tests of the operator with a newer API server behind that one (root; builds it once, 5 GB)
+# With BPFMAN_NEWER=1 any other test has that server too; those of definitions (packaging, upgrade) are for the older one.
+test-kube-newer: ## what a newer API server behind that one makes of definitions, policy, agent (root; builds it once, 5 GB)
 	@packaging/install-deps test
 	@tests/kube/build
 	@tests/kube/build-newer
 	BPFMAN_NEWER=1 cargo nextest run --workspace --locked \
-		-E 'package(bpfman-cluster-tests) & binary(real) - test(/^(packaging|upgrade)::/)'
+		-E 'package(bpfman-cluster-tests) & binary(real) & test(/^(newer|refusals|samples)::/)'
 	@tests/kube/down target/kube/shared-newer
 
 # The images that the tests on a node take, and those tests.
