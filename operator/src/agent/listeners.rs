@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use kube::Resource as _;
 use kube::api::DynamicObject;
@@ -115,12 +116,15 @@ impl Listener for States {
         }
         let (asks, says) =
             old.map_or((true, true), |old| (!old.asks_the_same(&object), old.status != object.status));
+        if says && old.is_some() {
+            // Not what we wrote: somebody else's word.
+            self.agent.pace.hear_other(&object.uid, Instant::now());
+        }
         known.put_state(object);
         drop(known);
         if asks {
             self.agent.look_at(&[key], Cause::Changed);
         } else if says {
-            // Not what we wrote: somebody else's word.
             self.agent.look_at(&[key], Cause::Maybe);
         }
     }

@@ -30,6 +30,7 @@ pub mod machine;
 pub mod metrics;
 pub mod netns;
 pub mod options;
+pub mod pace;
 pub mod part;
 pub mod preflight;
 pub mod protect;

@@ -5,7 +5,7 @@ use bpfman_tests::network::Namespace;
 use bpfman_tests::{Daemon, Launch, compile};
 use serde_json::json;
 
-use super::equipment::{agent, application, links, start, until_success, xdp};
+use super::equipment::{agent, application, links, start, until_state, until_success, xdp};
 
 #[tokio::test]
 async fn two_machines_of_one_name_keep_their_programs_and_do_not_flood_the_server() {
@@ -24,8 +24,13 @@ async fn two_machines_of_one_name_keep_their_programs_and_do_not_flood_the_serve
     // Its programs have other ids: each says what is true on its machine, and the other one finds that changed.
     let mark = cluster.mark();
     let second = agent(&cluster, "twins", &twin.socket());
-    let suspects = |log: String| log.contains("does another machine have this node's name?");
+    let suspects = |log: String| log.contains("its state is written too often");
     wait::until("one of them suspects it", async || suspects(first.log()) || suspects(second.log())).await;
+    until_state(&cluster, "twins", "whoever looks at it is told", |status| {
+        let message = status["conditions"][0]["message"].as_str().unwrap_or_default();
+        message.ends_with("does another machine have this node's name?")
+    })
+    .await;
     let requests = cluster.requests_since(mark);
     let writes =
         requests.iter().filter(|request| request.writes() && request.resource.ends_with("states/status"));
