@@ -38,6 +38,7 @@ impl Known {
     }
 
     /// A notice: an interface as it is, or that it is gone.
+    #[cfg_attr(not(feature = "linux"), allow(dead_code, reason = "a simulated kernel sends no notices"))]
     pub fn hear(&mut self, interface: InterfaceFacts, exists: bool) {
         if exists {
             self.heard.insert(interface.ifindex, (interface.name, interface.up));
