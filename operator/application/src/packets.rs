@@ -1,10 +1,8 @@
 //! Attachments that see packets, of both scopes and of all blocks that have them, as one type.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-
 use crate::interface::{Direction, InterfaceSelector};
 use crate::place::{LinkOrder, OnUnavailable};
-use crate::pods::{ClusterNetworkNamespaceSelector, NetworkNamespaceSelector};
+use crate::pods::{ClusterNetworkNamespaceSelector, NetworkNamespaceSelector, PodSelector};
 use crate::spec::Spec;
 use crate::tc::{TcPoint, TcxPoint};
 use crate::xdp::XdpPoint;
@@ -50,16 +48,7 @@ pub struct PacketLink<'a> {
     /// What becomes of a pod for which it cannot be made.
     pub on_unavailable: OnUnavailable,
     /// The pods in whose network namespaces it is; none: in the node's own.
-    pub pods: Option<PacketPods<'a>>,
-}
-
-/// Pods by their network namespaces.
-#[derive(Clone, Copy, Debug)]
-pub struct PacketPods<'a> {
-    /// Only of this namespace.
-    pub namespace: Option<&'a str>,
-    /// With these labels.
-    pub labels: &'a LabelSelector,
+    pub pods: Option<PodSelector<'a>>,
 }
 
 impl PacketLink<'_> {
@@ -91,7 +80,7 @@ pub fn links<'a>(spec: &'a Spec, own: Option<&'a str>) -> Vec<PacketLink<'a>> {
         }
         Spec::Namespaced(spec) => {
             let within = |network: &'a NetworkNamespaceSelector| {
-                Some(PacketPods { namespace: own, labels: &network.pods })
+                Some(PodSelector { namespace: own, labels: &network.pods })
             };
             for (at, program) in spec.programs.iter().enumerate() {
                 let mut program_links = ProgramLinks { all: &mut all, at, program: &program.name };
@@ -110,8 +99,8 @@ pub fn links<'a>(spec: &'a Spec, own: Option<&'a str>) -> Vec<PacketLink<'a>> {
 }
 
 /// Absent and empty both mean every namespace.
-fn anywhere(selector: &Option<ClusterNetworkNamespaceSelector>) -> Option<PacketPods<'_>> {
-    selector.as_ref().map(|selector| PacketPods {
+fn anywhere(selector: &Option<ClusterNetworkNamespaceSelector>) -> Option<PodSelector<'_>> {
+    selector.as_ref().map(|selector| PodSelector {
         namespace: selector.namespace.as_deref().filter(|namespace| !namespace.is_empty()),
         labels: &selector.pods,
     })
@@ -158,7 +147,7 @@ struct ProgramLinks<'a, 'all> {
 
 impl<'a> ProgramLinks<'a, '_> {
     /// One block.
-    fn add(&mut self, links: impl Iterator<Item = (Point<'a>, Option<PacketPods<'a>>)>) {
+    fn add(&mut self, links: impl Iterator<Item = (Point<'a>, Option<PodSelector<'a>>)>) {
         self.all.extend(links.enumerate().map(|(link_at, (point, pods))| PacketLink {
             program_at: self.at,
             program: self.program,

@@ -1,8 +1,12 @@
 //! Choosing nodes, pods and containers by labels.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+use crate::labels;
 
 /// The schema of a label selector. Lists and the whole are replaced, never merged, by server-side apply.
 pub fn selector(_: &mut SchemaGenerator) -> Schema {
@@ -79,4 +83,23 @@ pub struct ContainerSelector {
     /// Only containers of these names; all if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub container_names: Vec<String>,
+}
+
+/// Pods that an application means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PodSelector<'a> {
+    /// Only in this namespace.
+    pub namespace: Option<&'a str>,
+    /// With these labels.
+    pub labels: &'a LabelSelector,
+}
+
+impl PodSelector<'_> {
+    /// Whether a pod is meant. Nothing is by a selector that is none: whoever plans the application says so.
+    #[must_use]
+    pub fn matches(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+        let label = |key: &str| labels.get(key).map(String::as_str);
+        self.namespace.is_none_or(|only| only == namespace)
+            && labels::matches(self.labels, label).unwrap_or(false)
+    }
 }

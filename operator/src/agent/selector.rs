@@ -4,25 +4,9 @@ use std::collections::BTreeMap;
 
 use bpfman_application::labels::{self, SelectorError};
 use bpfman_application::packets;
+use bpfman_application::pods::PodSelector;
 use bpfman_application::spec::Spec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-
-/// Pods that an application means.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PodSelector<'a> {
-    /// Only in this namespace.
-    pub namespace: Option<&'a str>,
-    /// With these labels.
-    pub labels: &'a LabelSelector,
-}
-
-impl PodSelector<'_> {
-    /// Whether a pod is meant. Nothing is by a selector that is none: whoever plans the application says so.
-    #[must_use]
-    pub fn matches(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
-        self.namespace.is_none_or(|only| only == namespace) && matches(self.labels, labels).unwrap_or(false)
-    }
-}
 
 /// Whether labels are selected.
 ///
@@ -35,9 +19,7 @@ pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> R
 /// All selectors of pods in a spec. `own`: namespace of a namespaced application.
 #[must_use]
 pub fn pods<'a>(spec: &'a Spec, own: Option<&'a str>) -> Vec<PodSelector<'a>> {
-    let networks = packets::links(spec, own).into_iter().filter_map(|link| link.pods);
-    let mut found: Vec<_> =
-        networks.map(|pods| PodSelector { namespace: pods.namespace, labels: pods.labels }).collect();
+    let mut found: Vec<_> = packets::links(spec, own).into_iter().filter_map(|link| link.pods).collect();
     match spec {
         Spec::Cluster(spec) => {
             let probes =

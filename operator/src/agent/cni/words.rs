@@ -1,14 +1,14 @@
 //! Which attachments to pods have to be there, and what of that the CNI plugin is told for when no agent answers.
 
-use bpfman_application::packets::{self, PacketLink, PacketPods};
+use bpfman_application::packets;
 use bpfman_application::place::OnUnavailable;
+use bpfman_application::pods::PodSelector;
 use bpfman_application::spec::Spec;
 use bpfman_cni::protocol::VERSION;
 use bpfman_cni::rules::{Rule, Rules};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::super::Shared;
-use super::super::selector::{self, PodSelector};
+use super::super::selector;
 
 /// What an attachment in pods' networks says of pods that start without it.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,13 +25,14 @@ pub struct Word<'a> {
 #[must_use]
 pub fn of<'a>(spec: &'a Spec, own: Option<&'a str>) -> Vec<Word<'a>> {
     // Without pods it is about the node's own interfaces.
-    let with_pods = packets::links(spec, own).into_iter().filter_map(|link| Some((link, link.pods?)));
-    let word = |(link, pods): (PacketLink<'a>, PacketPods<'a>)| Word {
-        program: link.program,
-        on_unavailable: link.on_unavailable,
-        pods: PodSelector { namespace: pods.namespace, labels: pods.labels },
-    };
-    with_pods.map(word).collect()
+    // Without pods it is about the node's own interfaces.
+    let links = packets::links(spec, own).into_iter();
+    links
+        .filter_map(|link| {
+            let (program, on_unavailable) = (link.program, link.on_unavailable);
+            link.pods.map(|pods| Word { program, on_unavailable, pods })
+        })
+        .collect()
 }
 
 /// The rules that follow for this node. `None` before all applications are known.
@@ -54,9 +55,8 @@ pub fn rules(shared: &Shared) -> Option<Rules> {
                 OnUnavailable::Closed => "closed",
                 OnUnavailable::LastKnown => "lastKnown",
             };
-            let by_labels = *word.pods.labels != LabelSelector::default()
-                && (word.pods.labels.match_labels.iter().flatten().next().is_some()
-                    || word.pods.labels.match_expressions.iter().flatten().next().is_some());
+            let by_labels = word.pods.labels.match_labels.iter().flatten().next().is_some()
+                || word.pods.labels.match_expressions.iter().flatten().next().is_some();
             rules.push(Rule {
                 application: application.key.to_string(),
                 program: word.program.to_owned(),
