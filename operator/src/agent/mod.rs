@@ -16,6 +16,7 @@ pub mod composition;
 pub mod counts;
 pub mod credentials;
 pub mod daemon;
+pub mod early;
 pub mod events;
 mod facts;
 pub mod gates;
@@ -53,5 +54,5 @@ pub mod watch;
 pub mod world;
 
 pub use self::protect::{PodToProtect, ProtectError, Protected};
-pub use self::run::{Agent, run};
+pub use self::run::{Agent, client_of_agent, run};
 pub use self::shared::Shared;

@@ -62,13 +62,18 @@ where
     }
 }
 
+/// Whether a request is answered by events, as they come.
+pub(super) fn is_watch(method: &Method, uri: &hyper::Uri) -> bool {
+    *method == Method::GET
+        && uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("watch="))
+}
+
 /// As Kubernetes names what is asked.
 fn verb<'a>(method: &'a Method, uri: &hyper::Uri) -> &'a str {
     if *method != Method::GET {
         return method.as_str();
     }
-    let watched = uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("watch="));
-    if watched {
+    if is_watch(method, uri) {
         "WATCH"
     } else if names_one(uri.path()) {
         "GET"

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bpfman_apply::daemon::Daemon;
 use futures::FutureExt as _;
+use kube::client::ClientBuilder;
 use kube::runtime::watcher::Config as Watch;
 use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 use super::api::Cluster;
 use super::cni;
 use super::daemon;
+use super::early::HoldEarlyEnds;
 use super::key::{Scope, label};
 use super::lead;
 use super::leftovers;
@@ -32,7 +34,7 @@ use super::requests::Counted;
 use super::serve;
 use super::shared::Shared;
 use super::watch::{config, watch};
-use crate::connect;
+use crate::connect::{self, Way};
 
 /// Longest look. A load pulls an image first, over whatever line there is.
 const LOOK: Duration = Duration::from_secs(900);
@@ -88,8 +90,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let config = Config::infer().await.context("finding the API server")?;
     let client =
         connect::client(&config, options.pings.into()).context("the configuration of the API server")?;
-    let client = client.with_layer(&Counted(Arc::clone(&metrics))).build();
-    let agent = start(&options, client, metrics);
+    let agent = start(&options, client_of_agent(client, &metrics), metrics);
     let listener = listen(options.health_probe_bind_address)
         .await
         .with_context(|| format!("listening on {}", options.health_probe_bind_address))?;
@@ -102,6 +103,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         _ = ended.recv() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for a signal"),
     }
+}
+
+/// The client that agents have: it counts, and a server that ends watches early is not asked again at once.
+#[must_use]
+pub fn client_of_agent(way: ClientBuilder<Way>, metrics: &Arc<Metrics>) -> Client {
+    way.with_layer(&Counted(Arc::clone(metrics))).with_layer(&HoldEarlyEnds).build()
 }
 
 /// A kernel without IPv6 has no address that stands for all of both kinds.

@@ -7,10 +7,9 @@ use std::time::Duration;
 use bpfman_apply::daemon::Daemon;
 use bpfman_operator::agent::api::Cluster;
 use bpfman_operator::agent::metrics::Metrics;
-use bpfman_operator::agent::requests::Counted;
-use bpfman_operator::agent::{Agent, Shared};
+use bpfman_operator::agent::{Agent, Shared, client_of_agent};
 use bpfman_operator::connect::{self, Pings};
-use kube::{Client, Config};
+use kube::Config;
 use tokio::task::JoinHandle;
 
 use crate::link::Connector;
@@ -40,7 +39,8 @@ impl Running {
         leftover_grace: Duration,
     ) -> Result<Self, anyhow::Error> {
         let metrics = Arc::new(Metrics::default());
-        let client = client(config, line, &metrics)?;
+        let client = connect::client_over(config, line, Pings::default())?;
+        let client = client_of_agent(client, &metrics);
         let cluster = Cluster::new(client, node, Arc::clone(&metrics));
         let mut shared = Shared::new(node, NAMESPACE, true, cluster, daemon, Arc::clone(&metrics));
         shared.leftover_grace = leftover_grace;
@@ -75,10 +75,4 @@ impl Running {
         let _aborted = self.work.await;
         Totals::of(&self.metrics)
     }
-}
-
-/// As [`bpfman_operator::agent::run`] makes one, over a line that can be cut.
-fn client(config: &Config, connector: Connector, metrics: &Arc<Metrics>) -> Result<Client, anyhow::Error> {
-    let client = connect::client_over(config, connector, Pings::default())?;
-    Ok(client.with_layer(&Counted(Arc::clone(metrics))).build())
 }

@@ -14,6 +14,9 @@ use crate::node::{KERNELS, Node, group, in_tenth};
 /// Nodes that are made at the same time.
 const AT_A_TIME: usize = 32;
 
+/// Objects that are deleted at the same time, as many as the garbage collector's workers (`--concurrent-gc-syncs`).
+const COLLECTORS: usize = 20;
+
 /// Its client.
 #[derive(Clone)]
 pub struct Cluster(pub Client);
@@ -87,17 +90,24 @@ impl Cluster {
         Ok(())
     }
 
-    /// Removes some state objects of an application that is gone, as the garbage collector of a whole control plane
-    /// does. Says how many were left; nothing if none was.
+    /// Removes some state objects of an application that is gone, one by one as the garbage collector of a whole control
+    /// plane does. Says how many there were; nothing if there was none.
     pub async fn collect(&self, name: &str) -> Result<Option<String>> {
-        // All at once would take the server longer than a request may.
         let some = ListParams::default().labels(&format!("bpfman.io/ownedByProgram={name}")).limit(500);
-        let left = self.states().list_metadata(&some).await?.items.len();
-        if left == 0 {
+        let left = self.states().list_metadata(&some).await?.items;
+        if left.is_empty() {
             return Ok(None);
         }
-        self.states().delete_collection(&DeleteParams::default(), &some).await?;
-        Ok(Some(format!("{left} or more")))
+        let states = &self.states();
+        let delete = |name: String| async move {
+            match states.delete(&name, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+                done => done.map(drop),
+            }
+        };
+        let names = left.iter().filter_map(|state| state.metadata.name.clone());
+        futures::stream::iter(names.map(delete)).buffer_unordered(COLLECTORS).try_collect::<()>().await?;
+        Ok(Some(format!("{} or more", left.len())))
     }
 
     /// The status of an application, null where there is none.

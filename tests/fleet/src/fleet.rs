@@ -17,6 +17,9 @@ use crate::version::Version;
 /// How often it is looked whether what is waited for is there.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// The longest wait between two looks.
+const LONGEST: Duration = Duration::from_secs(5);
+
 /// All nodes.
 pub struct Fleet {
     parts: Vec<Part>,
@@ -90,7 +93,7 @@ impl Fleet {
                 bail!("after {:?} still not true: {what}; {missing}", self.patience);
             }
             // To look may take long itself, and others need the processor.
-            tokio::time::sleep(LOOK.max(2 * begun.elapsed())).await;
+            tokio::time::sleep((2 * begun.elapsed()).clamp(LOOK, LONGEST)).await;
         }
     }
 

@@ -44,6 +44,12 @@ impl Totals {
         self.all() - self.requests.get("WATCH").copied().unwrap_or_default()
     }
 
+    /// Those that had no answer.
+    #[must_use]
+    pub fn unanswered(&self) -> u64 {
+        self.errors.get("0").copied().unwrap_or_default()
+    }
+
     /// As figures, also for each of so many nodes.
     #[must_use]
     pub fn figures(&self, nodes: usize) -> Value {

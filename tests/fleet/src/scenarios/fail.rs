@@ -1,5 +1,7 @@
 //! The verifier of a tenth of the nodes refuses a program: the summary says so, with causes.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use serde_json::json;
 
@@ -15,7 +17,7 @@ const REFUSED: Version = Version(7);
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let (nodes, tenth) = (stage.nodes(), stage.count(in_tenth));
     stage.fleet.refuse(REFUSED, in_tenth).await?;
-    let (before, begun) = (stage.fleet.totals().await?, std::time::Instant::now());
+    let (before, begun) = (stage.fleet.totals().await?, Instant::now());
     stage.cluster.apply(&watch("refused", &stage.folder, REFUSED)).await?;
     let cluster = stage.cluster.clone();
     stage
@@ -48,9 +50,20 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     let asked = stage.fleet.totals().await? - &before;
     stage.report.check(asked.writes == 0, || format!("{} writes about what fails as before", asked.writes));
     stage.report.figures("a tenth goes on failing", stage.steady, asked.figures(nodes));
+    deleted(stage).await
+}
+
+/// Its programs are unloaded everywhere, and its state objects go.
+async fn deleted(stage: &mut Stage) -> Result<()> {
+    let (before, begun) = (stage.fleet.totals().await?, Instant::now());
     stage.cluster.delete("refused").await?;
     let fleet = &stage.fleet;
     fleet.until("no node has it any more", async || fleet.first_with(REFUSED).await).await?;
+    let unloaded = begun.elapsed();
     let cluster = &stage.cluster;
-    fleet.until("its state objects are gone", async || cluster.collect("refused").await).await
+    fleet.until("its state objects are gone", async || cluster.collect("refused").await).await?;
+    let mut figures = (fleet.totals().await? - &before).figures(stage.nodes());
+    figures["seconds_until_unloaded"] = json!(unloaded.as_secs_f64());
+    stage.report.figures("application deleted", begun.elapsed(), figures);
+    Ok(())
 }

@@ -1,0 +1,204 @@
+//! Watches that the server ends early begin again after a pause.
+//!
+//! A server that is short of processor time closes watches whose events pile up. Each that begins again at once, from
+//! where it was, makes it look through everything that has happened since, and takes the processor from the others: with
+//! thousands of agents, closing and beginning is then most of what the server does (`docs/scale.md`). So the end of a
+//! watch that was short is passed on later: by half a second, and half a second more for each further one, up to ten, until
+//! one lasts. What the agent hears late is so late by a small part of the time for which the server has been short.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use hyper::body::{Bytes, Frame, SizeHint};
+use hyper::{Request, Response};
+use kube::client::Body;
+use tokio::time::Sleep;
+use tower::{BoxError, Layer, Service};
+
+use super::requests::is_watch;
+use crate::backoff::jittered;
+
+/// A watch that lasted so long was not ended for want of processor time: those of agents last four minutes.
+const LASTS: Duration = Duration::from_secs(30);
+const STEP: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Holds back the end of watches that were short.
+#[derive(Clone, Debug, Default)]
+pub struct HoldEarlyEnds;
+
+/// How many watches in a row were short, by path.
+type InARow = Arc<Mutex<HashMap<String, u32>>>;
+
+impl<S> Layer<S> for HoldEarlyEnds {
+    type Service = HoldingService<S>;
+
+    fn layer(&self, inner: S) -> HoldingService<S> {
+        HoldingService { inner, in_a_row: InARow::default() }
+    }
+}
+
+/// A client whose watches end as [`HoldEarlyEnds`] says.
+#[derive(Clone, Debug)]
+pub struct HoldingService<S> {
+    inner: S,
+    in_a_row: InARow,
+}
+
+impl<S, B> Service<Request<Body>> for HoldingService<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<HoldingBody<B>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = is_watch(request.method(), request.uri()).then(|| request.uri().path().to_owned());
+        let in_a_row = Arc::clone(&self.in_a_row);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await.map_err(Into::into)?;
+            // What is refused says so at once.
+            let watch = path.filter(|_| answer.status().is_success()).map(|path| Watch {
+                path,
+                in_a_row,
+                begun: Instant::now(),
+            });
+            Ok(answer.map(|inner| HoldingBody { inner, watch, held: None }))
+        })
+    }
+}
+
+/// A watch that goes on.
+#[derive(Debug)]
+struct Watch {
+    path: String,
+    in_a_row: InARow,
+    begun: Instant,
+}
+
+impl Watch {
+    /// How long its end, which is now, is held back, if it is.
+    fn pause(&self) -> Option<Duration> {
+        let mut in_a_row = self.in_a_row.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.begun.elapsed() >= LASTS {
+            in_a_row.remove(&self.path);
+            return None;
+        }
+        let count = in_a_row.entry(self.path.clone()).or_default();
+        *count = count.saturating_add(1);
+        Some(jittered(STEP.saturating_mul(*count).min(LONGEST)))
+    }
+}
+
+/// An answer whose end may come later.
+#[derive(Debug)]
+pub struct HoldingBody<B> {
+    inner: B,
+    /// What it is, unless its end came or is nobody's matter.
+    watch: Option<Watch>,
+    /// The pause that has begun.
+    held: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B: hyper::body::Body<Data = Bytes> + Unpin> hyper::body::Body for HoldingBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.held.is_none() {
+            let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+            if frame.is_some() {
+                return Poll::Ready(frame);
+            }
+            self.held = self
+                .watch
+                .take()
+                .and_then(|watch| watch.pause())
+                .map(|pause| Box::pin(tokio::time::sleep(pause)));
+        }
+        if let Some(pause) = &mut self.held {
+            ready!(pause.as_mut().poll(context));
+            self.held = None;
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.watch.is_none() && self.held.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::convert::Infallible;
+    use std::future::poll_fn;
+
+    use hyper::body::Body as _;
+
+    use super::*;
+
+    const WATCH: &str = "/apis/bpfman.io/v1alpha1/clusterbpfapplicationstates?watch=true";
+
+    #[test]
+    fn pauses_grow_until_a_watch_lasts_each_path_by_itself() {
+        let in_a_row = InARow::default();
+        let pause = |path: &str, lasted| {
+            let begun = Instant::now().checked_sub(Duration::from_secs(lasted)).unwrap();
+            Watch { path: path.to_owned(), in_a_row: Arc::clone(&in_a_row), begun }.pause()
+        };
+        let near = |found: Option<Duration>, wanted: u128| {
+            let found = found.unwrap().as_millis();
+            assert!((wanted * 8 / 10..=wanted * 12 / 10).contains(&found), "{found} of {wanted}");
+        };
+        for count in 1..=25 {
+            near(pause("/states", 29), (500 * count).min(10_000));
+        }
+        near(pause("/applications", 0), 500);
+        assert_eq!(pause("/states", 30), None);
+        near(pause("/states", 0), 500);
+        near(pause("/applications", 0), 1000);
+    }
+
+    #[tokio::test]
+    async fn only_the_end_of_a_watch_waits() {
+        let server = tower::service_fn(|request: Request<Body>| async move {
+            let status = if request.uri().path() == "/gone" { 410 } else { 200 };
+            let body = Body::from(b"event".to_vec());
+            Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
+        });
+        let mut client = HoldEarlyEnds.layer(server);
+        for uri in
+            ["/apis/bpfman.io/v1alpha1/clusterbpfapplicationstates?limit=500", "/gone?watch=true", WATCH]
+        {
+            let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+            let mut body = client.call(request).await.unwrap().into_body();
+            assert_eq!(body.watch.is_some(), uri == WATCH, "{uri}");
+            let begun = Instant::now();
+            let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+            assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "event");
+            assert_eq!(body.is_end_stream(), uri != WATCH, "{uri}");
+            assert!(poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await.is_none());
+            assert!(uri != WATCH || begun.elapsed() >= Duration::from_millis(400), "{:?}", begun.elapsed());
+        }
+    }
+}
