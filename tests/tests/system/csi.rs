@@ -133,9 +133,9 @@ fn the_same_volume_again_is_fine_and_another_one_under_its_name_is_not() {
     let csi = node.csi();
     let request = node.request("pod", "hits");
     csi.publish(request.clone()).unwrap();
-    let before = node.namespace.mounts("");
+    let before = node.own_mounts();
     csi.publish(request.clone()).unwrap();
-    assert_eq!(node.namespace.mounts(""), before, "nothing is mounted twice");
+    assert_eq!(node.own_mounts(), before, "nothing is mounted twice");
     let mut read_only = request.clone();
     read_only.readonly = true;
     let mut grouped = request.clone();
@@ -148,7 +148,7 @@ fn the_same_volume_again_is_fine_and_another_one_under_its_name_is_not() {
         let refused = csi.publish(other).unwrap_err();
         assert_eq!(refused.code(), Code::AlreadyExists);
         assert!(refused.message().contains(says), "{refused:?}");
-        assert_eq!(node.namespace.mounts(""), before);
+        assert_eq!(node.own_mounts(), before);
     }
 }
 
@@ -161,7 +161,7 @@ fn a_foreign_mount_is_refused_and_left_alone() {
     let mut command = node.namespace.command("mount");
     Outcome::of(command.args(["-t", "tmpfs", "theirs"]).arg(&target)).success();
     fs::write(node.path(&target).join("kept"), "").unwrap();
-    let before = node.namespace.mounts("");
+    let before = node.own_mounts();
     for refused in [
         node.csi().publish(node.request("pod", "hits")).unwrap_err(),
         node.csi().unpublish("pod", &target).unwrap_err(),
@@ -172,7 +172,7 @@ fn a_foreign_mount_is_refused_and_left_alone() {
         }
     }
     assert_eq!(node.published("pod"), ["kept"]);
-    assert_eq!(node.namespace.mounts(""), before);
+    assert_eq!(node.own_mounts(), before);
     assert_eq!(node.folders(), [""; 0]);
 }
 

@@ -91,6 +91,15 @@ impl Node {
         self.namespace.mounts(&format!(" csi.bpfman.io/{volume} "))
     }
 
+    /// All mounts below the daemon's folder and the pods'. What other tests mount is seen in the same namespace, until it
+    /// goes.
+    pub fn own_mounts(&self) -> Vec<String> {
+        let folders = [self.daemon.path(""), self.pods.path().to_owned()];
+        let is_below =
+            |mount: &String| folders.iter().any(|folder| mount.contains(&*folder.to_string_lossy()));
+        self.namespace.mounts("").into_iter().filter(is_below).collect()
+    }
+
     /// Folders of volumes.
     pub fn folders(&self) -> Vec<String> {
         let folder = fs::read_dir(self.path(&self.daemon.path("run/csi/fs"))).unwrap();
