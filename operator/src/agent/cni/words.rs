@@ -25,7 +25,6 @@ pub struct Word<'a> {
 #[must_use]
 pub fn of<'a>(spec: &'a Spec, own: Option<&'a str>) -> Vec<Word<'a>> {
     // Without pods it is about the node's own interfaces.
-    // Without pods it is about the node's own interfaces.
     let links = packets::links(spec, own).into_iter();
     links
         .filter_map(|link| {
