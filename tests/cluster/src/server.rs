@@ -49,8 +49,12 @@ impl Cluster {
     }
 }
 
-/// A process that ended and waits for its parent runs no more.
+/// A process that ended and waits for its parent runs no more. One whose first thread ended has its sockets until the
+/// others have.
 fn runs(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    let fields: Vec<&str> = rest.split(' ').collect();
+    // State, and number of threads.
+    fields[0] != "Z" || fields[17] != "1"
 }
