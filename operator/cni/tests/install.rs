@@ -178,10 +178,15 @@ fn it_is_there_before_the_agent_if_there_is_a_list_and_keeps_no_agent_waiting_if
 #[test]
 fn a_watch_waits_for_a_list_and_joins_it_again_and_again() {
     let node = Node::new();
-    let _watch = Running(node.command(&["install", "--watch"]).spawn().unwrap());
+    let mut watch = Running(node.command(&["install", "--watch"]).spawn().unwrap());
     until("the binary is there", || runs(&node.bin().join("bpfman-cni")));
     for plugin in ["ptp", "bridge"] {
         node.write("10-first.conflist", &list(plugin));
         until("it joined", || node.plugins("10-first.conflist") == [plugin, "bpfman-cni"]);
     }
+    // It ends by itself: as a container's first process nothing but SIGKILL would end it otherwise.
+    let pid = watch.0.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    assert_eq!(watch.0.wait().unwrap().code(), Some(0), "not by the signal");
+    assert_eq!(node.plugins("10-first.conflist"), ["bridge", "bpfman-cni"], "pods are still protected");
 }

@@ -7,8 +7,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 pub use self::options::{Options, UsageError};
 use crate::PLUGIN;
@@ -37,6 +42,9 @@ pub enum InstallError {
         /// Why.
         why: Unfit,
     },
+    /// Signals cannot be waited for.
+    #[error("SIGTERM cannot be waited for: {0}")]
+    Signal(io::Error),
     /// The file system refuses.
     #[error("{file}: {error}")]
     File {
@@ -83,11 +91,18 @@ fn add(options: &Options) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Keeps the plugin in the active configuration, for ever. When this ends, it stays in it: pods are protected while a
-/// new version of this takes over.
+/// Keeps the plugin in the active configuration until SIGTERM or SIGINT. When this ends, it stays in it: pods are
+/// protected while a new version of this takes over.
+///
+/// The first process of a container has no default for these signals: without these lines every new version of the agent
+/// beside it would wait for the end of the pod's whole grace period.
 fn watch(options: &Options) -> Result<(), InstallError> {
+    let ends = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        flag::register(signal, Arc::clone(&ends)).map_err(InstallError::Signal)?;
+    }
     let mut said = String::new();
-    loop {
+    while !ends.load(Ordering::Relaxed) {
         match add(options) {
             Ok(()) => said.clear(),
             Err(error) => {
@@ -100,6 +115,7 @@ fn watch(options: &Options) -> Result<(), InstallError> {
         }
         thread::sleep(TURN);
     }
+    Ok(())
 }
 
 /// Copies this program. A runtime that calls it meanwhile has the old one or the new one.

@@ -123,17 +123,24 @@ images:
         self.cluster.kubectl(&["get", "pod", name, "-o", "json"]).json()
     }
 
-    /// Waits as `kubectl wait` does; says what the node says if it was in vain.
+    /// Waits as `kubectl wait` does.
     pub fn wait(&self, words: &[&str]) {
         let outcome = self.cluster.kubectl(&[&["wait", "--timeout=60s"], words].concat());
-        if outcome.code != 0 {
-            let look = |words: &[&str]| eprintln!("{}", self.cluster.kubectl(words).stdout);
-            look(&["get", "pods,ds,clusterbpfapplications,clusterbpfapplicationstates", "-A", "-o", "wide"]);
-            look(&["get", "events", "-A", "--sort-by=.lastTimestamp"]);
-            for app in ["bpfman-operator", "bpfman-agent", "bpfman-daemon"] {
-                look(&["-n", "bpfman", "logs", "-l", &selector(app), "--tail=40", "--all-containers"]);
-            }
-            panic!("{words:?}: {}", outcome.stderr);
+        assert!(outcome.code == 0, "{words:?}: {}", outcome.stderr);
+    }
+}
+
+impl Drop for RealNode {
+    /// Says what the node says, if a test waited in vain.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let look = |words: &[&str]| eprintln!("{}", self.cluster.kubectl(words).stdout);
+        look(&["get", "pods,ds,clusterbpfapplications,clusterbpfapplicationstates", "-A", "-o", "wide"]);
+        look(&["get", "events", "-A", "--sort-by=.lastTimestamp"]);
+        for app in ["bpfman-operator", "bpfman-agent", "bpfman-daemon"] {
+            look(&["-n", "bpfman", "logs", "-l", &selector(app), "--tail=40", "--all-containers"]);
         }
     }
 }
