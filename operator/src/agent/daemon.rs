@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bpfman_apply::facts::Interface;
 use bpfman_proto::ext::v1::watch_event::Event;
 use bpfman_proto::ext::v1::{InfoRequest, NetworkInterface, WatchEvent, WatchRequest};
+use tokio::sync::Notify;
 use tonic::{Code, Status, Streaming};
 
 use super::Shared;
@@ -28,7 +29,11 @@ const POLL: Duration = Duration::from_secs(10);
 
 /// How things stand with the daemon.
 #[derive(Debug)]
-pub struct DaemonLink(Mutex<Now>);
+pub struct DaemonLink {
+    now: Mutex<Now>,
+    /// It was asked, and either answered or did not. For one who waits.
+    asked: Notify,
+}
 
 /// See [`DaemonLink`].
 #[derive(Clone, Debug)]
@@ -48,19 +53,26 @@ pub struct Now {
 impl Default for DaemonLink {
     fn default() -> Self {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-        Self(Mutex::new(Now {
+        let now = Now {
             up: false,
             since: Instant::now(),
             why: "it was not reached yet".to_owned(),
             kernel: None,
             boot_id: boot_id.map(|id| id.trim().to_owned()),
-        }))
+        };
+        Self { now: Mutex::new(now), asked: Notify::new() }
     }
 }
 
 impl DaemonLink {
     fn lock(&self) -> MutexGuard<'_, Now> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it was asked once who it is, or does not say: what a look says is then said about a kernel whose name
+    /// is known, and not once more when it is. For one who waits.
+    pub async fn asked_once(&self) {
+        let _in_vain = tokio::time::timeout(SAID_AFTER, self.asked.notified()).await;
     }
 
     /// As it is now.
@@ -77,6 +89,7 @@ impl DaemonLink {
         if changed {
             (now.up, now.since) = (true, Instant::now());
         }
+        self.asked.notify_one();
         changed
     }
 
@@ -88,6 +101,7 @@ impl DaemonLink {
         if changed {
             (now.up, now.since) = (false, Instant::now());
         }
+        self.asked.notify_one();
         changed
     }
 }

@@ -70,7 +70,7 @@ impl Queue {
 
     /// Says that it went well.
     pub fn done(&self, key: &ApplicationKey) {
-        self.plan().done(key);
+        self.plan().done(key, Instant::now());
         self.woken.notify_one();
     }
 
@@ -100,6 +100,8 @@ struct Plan {
     due: HashMap<ApplicationKey, Instant>,
     failures: HashMap<ApplicationKey, u32>,
     running: HashSet<ApplicationKey>,
+    /// Of those that run, which [`Cause::Maybe`] came for meanwhile.
+    maybe: HashSet<ApplicationKey>,
 }
 
 /// What there is to do.
@@ -113,8 +115,14 @@ enum Next {
 
 impl Plan {
     fn add(&mut self, key: &ApplicationKey, cause: Cause, now: Instant) {
-        if cause == Cause::Maybe && self.failures.contains_key(key) && self.due.contains_key(key) {
-            return;
+        if cause == Cause::Maybe {
+            if self.running.contains(key) {
+                self.maybe.insert(key.clone());
+                return;
+            }
+            if self.failures.contains_key(key) && self.due.contains_key(key) {
+                return;
+            }
         }
         self.add_at(key, now + GATHER);
     }
@@ -124,17 +132,21 @@ impl Plan {
         *due = at.min(*due);
     }
 
-    fn done(&mut self, key: &ApplicationKey) {
+    fn done(&mut self, key: &ApplicationKey, now: Instant) {
         self.running.remove(key);
         self.failures.remove(key);
+        if self.maybe.remove(key) {
+            self.add_at(key, now + GATHER);
+        }
     }
 
     fn failed(&mut self, key: &ApplicationKey, longest: Duration, now: Instant) -> Duration {
         self.running.remove(key);
+        self.maybe.remove(key);
         let failures = self.failures.entry(key.clone()).or_insert(0);
         *failures = failures.saturating_add(1);
         let wait = jittered(after(*failures, FIRST, longest)).min(longest);
-        // What came in meanwhile is due before: a change is not put off.
+        // A change that came meanwhile is due before: it is not put off.
         self.add_at(key, now + wait);
         wait
     }
@@ -182,7 +194,7 @@ mod tests {
         }
 
         fn done(&mut self, name: &str) {
-            self.plan.done(&key(name));
+            self.plan.done(&key(name), self.now);
         }
 
         fn failed(&mut self, name: &str) -> f64 {
@@ -269,6 +281,28 @@ mod tests {
         assert_eq!(test.within(60), None);
         test.add("a", Cause::Changed);
         assert_eq!(test.within(1), name("a"));
+    }
+
+    #[test]
+    fn what_a_try_stirs_up_is_not_the_cause_of_the_next_if_it_fails() {
+        let mut test = Test::new();
+        test.add("a", Cause::Changed);
+        for _ in 0..4 {
+            assert_eq!(test.within(400), name("a"));
+            test.add("a", Cause::Maybe);
+            test.failed("a");
+        }
+        assert_eq!(test.within(6), None);
+        // A change that comes meanwhile is, and so is all else if it went well.
+        assert_eq!(test.within(4), name("a"));
+        test.add("a", Cause::Changed);
+        test.failed("a");
+        assert_eq!(test.within(1), name("a"));
+        test.add("a", Cause::Maybe);
+        test.done("a");
+        assert_eq!(test.within(1), name("a"));
+        test.done("a");
+        assert_eq!(test.within(1000), None);
     }
 
     #[test]

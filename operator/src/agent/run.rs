@@ -169,6 +169,7 @@ fn field(name: &str, value: &str) -> Watch {
 
 /// Takes what is due from the queue, several at a time.
 async fn look_at_what_is_due(shared: &Arc<Shared>, workers: usize) {
+    shared.daemon_link.asked_once().await;
     let places = Arc::new(Semaphore::new(workers.max(1)));
     loop {
         // It is never closed.

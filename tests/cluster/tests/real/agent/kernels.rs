@@ -14,10 +14,8 @@ use super::equipment::{agent, application, condition, programs, states};
 async fn until_said(cluster: &Cluster, node: &str, word: &str) -> DynamicObject {
     wait::some(&format!("{word} on {node}"), async || {
         let all = states(cluster, "traced").await;
-        // An agent may look before the daemon has told it the kernel; the name follows.
-        let says =
-            |state: &DynamicObject| condition(state).0 == word && state.data["status"]["kernel"].is_string();
-        all.into_iter().find(|state| state.labels()["kubernetes.io/hostname"] == node && says(state))
+        all.into_iter()
+            .find(|state| state.labels()["kubernetes.io/hostname"] == node && condition(state).0 == word)
     })
     .await
 }
