@@ -45,7 +45,7 @@ impl Agents {
                 let all =
                     states.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
                 for state in all {
-                    act(&client, &namespace, &shared, &state).await;
+                    let _looked_again = act(&client, &namespace, &shared, &state).await;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -64,16 +64,33 @@ impl Drop for Agents {
     }
 }
 
-/// The image of a revision; also of one that names it by a digest.
-async fn image(client: &Client, namespace: &str, name: &str) -> String {
+/// The image of a revision that a state object names; also of one that names it by a digest.
+///
+/// None if it is gone and so is the order, by now: a rehearsal takes both away. Or if the API server is away.
+async fn image(
+    client: &Client,
+    namespace: &str,
+    state: &ClusterBpfApplicationState,
+    name: &str,
+) -> Option<String> {
     let revisions: Api<ControllerRevision> = Api::namespaced(client.clone(), namespace);
-    let revision = revisions.get(name).await.unwrap_or_else(|error| panic!("told to run {name}: {error}"));
+    let Some(revision) = revisions.get_opt(name).await.ok()? else {
+        let states: Api<ClusterBpfApplicationState> = Api::all(client.clone());
+        let state = states.get_opt(&state.name_any()).await.ok()??;
+        let NodeOrders { revision, preflight, soak } = NodeOrders::read(Some(state.annotations()));
+        let orders = [revision, preflight, soak];
+        assert!(
+            !orders.iter().flatten().any(|order| order == name),
+            "told to run {name}, which is not there"
+        );
+        return None;
+    };
     let url = revision.data.unwrap().0["byteCode"]["image"]["url"].as_str().unwrap().to_owned();
     // The digests of these images say their tags.
-    match url.split_once("@sha256:") {
+    Some(match url.split_once("@sha256:") {
         Some((bare, digest)) => format!("{bare}:v{}", digest.trim_start_matches('0')),
         None => url,
-    }
+    })
 }
 
 /// The digest of an image: its tag in 64 digits.
@@ -82,7 +99,13 @@ fn digest(image: &str) -> String {
     format!("sha256:{number:0>64}")
 }
 
-async fn act(client: &Client, namespace: &str, world: &Mutex<World>, state: &ClusterBpfApplicationState) {
+/// None if it has to look again.
+async fn act(
+    client: &Client,
+    namespace: &str,
+    world: &Mutex<World>,
+    state: &ClusterBpfApplicationState,
+) -> Option<()> {
     let name = state.name_any();
     let orders = NodeOrders::read(Some(state.annotations()));
     {
@@ -107,7 +130,7 @@ async fn act(client: &Client, namespace: &str, world: &Mutex<World>, state: &Clu
     };
     says("Pending", "NotLoaded");
     if let Some(revision) = &orders.revision {
-        let image = image(client, namespace, revision).await;
+        let image = image(client, namespace, state, revision).await?;
         let mut world = world.lock().unwrap();
         let refused = |set: &BTreeSet<(String, String)>| set.contains(&(image.clone(), kernel.clone()));
         let failed = refused(&world.refused) || refused(&world.fails);
@@ -124,7 +147,7 @@ async fn act(client: &Client, namespace: &str, world: &Mutex<World>, state: &Clu
         status["observedRevision"] = json!(revision);
     }
     if let Some(revision) = &orders.preflight {
-        let image = image(client, namespace, revision).await;
+        let image = image(client, namespace, state, revision).await?;
         let refused = world.lock().unwrap().refused.contains(&(image.clone(), kernel.clone()));
         status["preflight"] = match refused {
             true => json!({ "revision": revision, "verdict": "Failed", "message": "R1 invalid mem access" }),
@@ -132,12 +155,13 @@ async fn act(client: &Client, namespace: &str, world: &Mutex<World>, state: &Clu
         };
     }
     if let Some(revision) = &orders.soak {
-        let image = image(client, namespace, revision).await;
+        let image = image(client, namespace, state, revision).await?;
         let slow = world.lock().unwrap().slow.contains(&image);
         let message = if slow { "900 ns per packet, 500 allowed" } else { "180 ns per packet" };
         status["health"] = json!({ "revision": revision, "within": !slow, "message": message });
     }
     write(client, &name, state, status).await;
+    Some(())
 }
 
 /// Only what is another than before, as agents do.
