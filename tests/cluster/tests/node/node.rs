@@ -4,11 +4,16 @@ use std::env;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use bpfman_cluster_tests::{Cluster, Setup, manifests, scripts, wait};
 use bpfman_tests::{Outcome, command::run, compile};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
+
+/// How long a pod may take to be gone. This kubelet asks for the end of a pod's sandbox once, when the last container is
+/// removed: a sandbox that still runs then stays until garbage is collected, which is each minute.
+const POD_LEAVES: Duration = Duration::from_secs(180);
 
 /// A cluster with one real node.
 pub struct RealNode {
@@ -65,7 +70,18 @@ images:
     /// Takes away what `deploy` applied, as users do; gives back what kubectl said.
     pub fn remove(&self) -> Outcome {
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/base");
-        self.cluster.kubectl(&["delete", "--ignore-not-found", "--timeout=60s", "-k", &text(&base)])
+        self.delete(&["--ignore-not-found", "-k", &text(&base)])
+    }
+
+    /// As `kubectl delete` does it: until it is gone.
+    pub fn delete(&self, words: &[&str]) -> Outcome {
+        let timeout = format!("--timeout={}s", POD_LEAVES.as_secs());
+        self.cluster.kubectl(&[&["delete", &timeout], words].concat())
+    }
+
+    /// Waits for what is true only after a pod is gone.
+    pub async fn without_a_pod(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
+        wait::until_within(POD_LEAVES, what, holds).await;
     }
 
     /// A command as the node's own processes see files, networks and mounts.

@@ -75,8 +75,8 @@ async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_
 
     // Without the plugin the network is as it was.
     node.configure(json!({ "cni": { "image": ours("cni"), "remove": true } })).await;
-    wait::until("the plugin is gone", async || !node.networks().contains("bpfman-cni")).await;
-    cluster.kubectl(&["delete", "pod", "reader", "plain", "web", "--timeout=60s"]).success();
+    node.without_a_pod("the plugin is gone", async || !node.networks().contains("bpfman-cni")).await;
+    node.delete(&["pod", "reader", "plain", "web"]).success();
     cluster.apply_one(receiver("later")).await;
     node.wait(&["--for=condition=Ready", "pod/later"]);
 }
@@ -100,7 +100,7 @@ async fn replaced(node: &RealNode) {
         let next = format!("bpfman.test/bpfman-{image}:next");
         node.tag(image, &next);
         node.configure(json!({ field: { "image": next } })).await;
-        wait::until(&format!("{app} is the next one"), async || {
+        node.without_a_pod(&format!("{app} is the next one"), async || {
             let pods = node.pods_of(app);
             let [pod] = &*pods else { return false };
             let ready = pod["status"]["conditions"].as_array().into_iter().flatten();

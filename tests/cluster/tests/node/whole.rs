@@ -62,15 +62,15 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     names::are_looked_up(&node).await;
 
     // Once it is gone its volume is, which the daemon has to take down.
-    cluster.kubectl(&["delete", "pod", "reader", "--timeout=60s"]).success();
+    node.delete(&["pod", "reader"]).success();
     // Its object goes at once, and the kubelet asks for the rest later.
-    wait::until("the volume is taken down", async || mounts(&node) == "1").await;
-    cluster.kubectl(&["delete", "clusterbpfapplication", "counter", "--timeout=60s"]).success();
+    node.without_a_pod("the volume is taken down", async || mounts(&node) == "1").await;
+    node.delete(&["clusterbpfapplication", "counter"]).success();
     assert!(node.xdp_of(&web).is_null(), "{}", node.xdp_of(&web));
 
     // All of it goes, and leaves nothing.
-    cluster.kubectl(&["delete", "configs.bpfman.io", "bpfman-config", "--timeout=60s"]).success();
-    wait::until("daemon and agent are gone", async || {
+    node.delete(&["configs.bpfman.io", "bpfman-config"]).success();
+    node.without_a_pod("daemon and agent are gone", async || {
         let pods = cluster.kubectl(&["-n", "bpfman", "get", "pods", "-o", "name"]).stdout;
         !pods.contains("bpfman-daemon") && !pods.contains("bpfman-agent")
     })
@@ -83,8 +83,10 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
         "-o",
         "name",
     ]);
-    wait::until("the namespace is gone", async || cluster.kubectl(&["get", "namespace", "bpfman"]).code != 0)
-        .await;
+    node.without_a_pod("the namespace is gone", async || {
+        cluster.kubectl(&["get", "namespace", "bpfman"]).code != 0
+    })
+    .await;
     let named = |text: &str| text.lines().any(|line| line.contains("bpfman") && line != "namespace/bpfman");
     assert!(!named(&left.success()), "{}", cluster.kubectl(&["get", "crd,clusterroles,namespaces"]).stdout);
     // The kernel's own lists are in every bpffs.
