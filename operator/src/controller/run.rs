@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::act::{Writer, Written};
+use super::clock::ServerClock;
 use super::coalesce::Coalesce;
 use super::decide::decide;
 use super::deploy::Deployed;
@@ -61,6 +62,7 @@ pub struct Controller {
     namespace: String,
     leadership: Leadership,
     deployed: watch::Receiver<Deployed>,
+    clock: ServerClock,
     writer: Writer,
     applications: Coalesce<ApplicationId>,
     /// How applications were called, for when they are gone.
@@ -89,6 +91,7 @@ impl Controller {
         leadership: Leadership,
         deployed: watch::Receiver<Deployed>,
         presence: Presence,
+        clock: ServerClock,
     ) -> Self {
         Self {
             memory: Memory::default(),
@@ -97,6 +100,7 @@ impl Controller {
             namespace,
             leadership,
             deployed,
+            clock,
             writer,
             applications: Coalesce::new(SETTLE, PAUSE),
             names: HashMap::new(),
@@ -224,7 +228,7 @@ impl Controller {
             return;
         };
         let Round { status: rollout, notes: of_rollout, waits, work } =
-            self.rollouts.round(view, self.presence, now);
+            self.rollouts.round(view, self.presence, now, self.clock.at(now));
         let mut plan = decide(view, rollout, self.presence, Timestamp::now());
         let application = view.application.clone();
         self.writer.metrics.now(|gauges| gauges.summing_seconds = now.elapsed().as_secs_f64());

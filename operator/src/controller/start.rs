@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use super::act::Writer;
+use super::clock::ServerClock;
 use super::deploy::{self, Deployed, Images};
 use super::flags::Flags;
 use super::leader::{Election, Leadership, Terms};
@@ -40,8 +41,11 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
     let probes = serve::address(&flags.health_probe_bind_address).map_err(anyhow::Error::msg)?;
     let scrapes = serve::address(&flags.metrics_bind_address).map_err(anyhow::Error::msg)?;
     let config = Config::infer().await.context("no API server: neither a pod's account nor a kubeconfig")?;
-    let client =
-        connect::client(&config, Pings::CONTROLLER).context("the configuration of the API server")?.build();
+    let clock = ServerClock::default();
+    let client = connect::client(&config, Pings::CONTROLLER)
+        .context("the configuration of the API server")?
+        .with_layer(&clock.listening())
+        .build();
     let identity = identity();
     let metrics = Arc::new(Metrics::default());
 
@@ -65,7 +69,8 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
         leadership: leadership.clone(),
     };
     let controller =
-        Controller::new(writer, flags.namespace.clone(), leadership.clone(), deployed, presence).run(events);
+        Controller::new(writer, flags.namespace.clone(), leadership.clone(), deployed, presence, clock);
+    let controller = controller.run(events);
     let deploying = async {
         match images {
             Some(images) => {

@@ -13,7 +13,7 @@ use super::revision;
 /// One application and its nodes, now.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
-    /// The clock of whoever asks. It may jump.
+    /// What time it is for all controllers. It may jump.
     pub now: Moment,
     /// Name of the revision that today's spec makes, as [`revision::name`] gives it.
     pub target: String,

@@ -154,8 +154,8 @@ impl Work {
 }
 
 impl Rollouts {
-    /// Decides about one application.
-    pub fn round(&mut self, view: View<'_>, presence: Presence, now: Instant) -> Round {
+    /// Decides about one application. `moment` is what time it is for all controllers.
+    pub fn round(&mut self, view: View<'_>, presence: Presence, now: Instant, moment: Moment) -> Round {
         let application = view.application;
         if application.going {
             return Round { status: application.typed_status().rollout, ..Round::default() };
@@ -195,7 +195,7 @@ impl Rollouts {
             }
         };
         let observation = Observation {
-            now: Moment::now(),
+            now: moment,
             target: known.target.clone(),
             tagged: revision::is_tagged(&known.data),
             rollout,

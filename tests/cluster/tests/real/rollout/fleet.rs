@@ -37,7 +37,7 @@ impl Fleet {
         let client = cluster.client().await;
         let fleet = Self {
             agents: Agents::start(client.clone(), NAMESPACE),
-            controller: controller(&cluster),
+            controller: controller(&cluster, &[]),
             applications: Api::all(client),
             cluster,
         };
@@ -158,8 +158,13 @@ impl Fleet {
 
     /// The controller is killed, and another one started.
     pub fn restart_controller(&mut self) {
+        self.restart_controller_with(&[]);
+    }
+
+    /// The same, with environment variables.
+    pub fn restart_controller_with(&mut self, environment: &[(&str, &str)]) {
         self.controller.kill();
-        self.controller = controller(&self.cluster);
+        self.controller = controller(&self.cluster, environment);
     }
 
     /// Runs the client, inside the cluster's network, as the administrator.
@@ -186,7 +191,7 @@ pub fn image(version: u32) -> String {
     format!("quay.io/acme/filter:v{version}")
 }
 
-fn controller(cluster: &Cluster) -> Operator {
+fn controller(cluster: &Cluster, environment: &[(&str, &str)]) -> Operator {
     let flags = [
         "--no-deploy",
         "--assume-agents",
@@ -195,5 +200,5 @@ fn controller(cluster: &Cluster) -> Operator {
         "--namespace",
         NAMESPACE,
     ];
-    Operator::start(cluster, "controller", &cluster.kubeconfig(), &flags, &[])
+    Operator::start(cluster, "controller", &cluster.kubeconfig(), &flags, environment)
 }
