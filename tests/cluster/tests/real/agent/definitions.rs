@@ -37,6 +37,11 @@ async fn probes(agent: &Operator) -> String {
     .await
 }
 
+/// What it does is seen before it has said so.
+async fn until_logged(operator: &Operator, words: &str) {
+    wait::until(&format!("it logs `{words}`"), async || operator.log().contains(words)).await;
+}
+
 #[tokio::test]
 async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_when_it_comes() {
     let Some(cluster) = Cluster::own() else { return };
@@ -58,13 +63,13 @@ async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_
         answer.contains("503") && answer.contains(missing)
     })
     .await;
-    assert!(first.log().contains("`bpfman-operator crds` prints them"), "{}", first.log());
+    until_logged(&first, "`bpfman-operator crds` prints them").await;
+    until_logged(&controller, "the API server knows no such kind").await;
     wait::until("the controller says what is missing", async || {
-        controller.log().contains("the API server knows no such kind")
+        let answer = readiness(&cluster, "127.0.0.1:8175");
+        answer.contains("503") && answer.contains("applications: the API server knows")
     })
     .await;
-    let answer = readiness(&cluster, "127.0.0.1:8175");
-    assert!(answer.contains("503") && answer.contains("applications: the API server knows"), "{answer}");
 
     // Those of the published operator know fewer fields.
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
@@ -83,7 +88,7 @@ async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_
     let state = until_success(&cluster, &made).await;
     assert!(state.data["status"]["kernel"].is_null(), "{:?}", state.data);
     assert_eq!(links(&node).len(), 1);
-    assert!(first.log().contains("does not keep all that is said"), "{}", first.log());
+    until_logged(&first, "does not keep all that is said").await;
 
     // What the server drops is not written again and again.
     let mark = cluster.mark();
