@@ -73,7 +73,7 @@ images:
         self.delete(&["--ignore-not-found", "-k", &text(&base)])
     }
 
-    /// As `kubectl delete` does it: until it is gone.
+    /// As `kubectl delete` does it: until it is gone. For what goes no sooner than its pods.
     pub fn delete(&self, words: &[&str]) -> Outcome {
         let timeout = format!("--timeout={}s", POD_LEAVES.as_secs());
         self.cluster.kubectl(&[&["delete", &timeout], words].concat())

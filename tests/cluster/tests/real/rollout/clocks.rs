@@ -23,7 +23,7 @@ async fn a_rollout_depends_neither_on_clocks_of_nodes_nor_on_that_of_the_control
         world.clocks.insert("6.12.0".to_owned(), "1970-01-01T00:00:00Z".to_owned());
     });
     fleet.release(2).await;
-    fleet.until("the first wave soaks", |rollout| rollout.phase == RolloutPhase::Soaking).await;
+    fleet.until_phase(RolloutPhase::Soaking).await;
 
     // The controller that wrote when that began was a century ahead. The soak counts anew from now.
     fleet.controller.kill();
@@ -43,7 +43,7 @@ async fn a_rollout_depends_neither_on_clocks_of_nodes_nor_on_that_of_the_control
     }
 }
 
-/// Says something to the rollout, and waits until the controller has heard it.
+/// Says what is no command to the rollout, and waits until the controller has heard it.
 async fn say(fleet: &Fleet, word: &str) {
     let annotations = json!({ "metadata": { "annotations": { "bpfman.io/rollout": word } } });
     fleet.applications.patch(APPLICATION, &PatchParams::default(), &Patch::Merge(annotations)).await.unwrap();
@@ -66,7 +66,7 @@ async fn a_controller_whose_clock_is_hours_ahead_ends_no_soak_early() {
     let Some(mut fleet) = Fleet::start(&[("6.1.0", 2)], rollout).await else { return };
     let stable = fleet.rollout().await.stable_revision;
     fleet.release(2).await;
-    fleet.until("the wave soaks", |rollout| rollout.phase == RolloutPhase::Soaking).await;
+    fleet.until_phase(RolloutPhase::Soaking).await;
     say(&fleet, "nothing").await;
     let soaking = fleet.rollout().await;
 
@@ -89,7 +89,7 @@ async fn a_controller_whose_clock_is_hours_ahead_ends_no_soak_early() {
     );
 
     // It goes on otherwise, and what it writes are the moments of all others.
-    say(&fleet, "promote").await;
+    fleet.kubectl_bpfman("promote filter").await.success();
     let end = fleet.until_stable(&stable).await;
     assert_eq!((end.failed_revision, fleet.run(2)), (None, 2));
     let soon = Timestamp::now() + SignedDuration::from_secs(60);
