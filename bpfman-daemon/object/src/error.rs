@@ -86,6 +86,18 @@ pub enum ObjectError {
         /// All programs of the object.
         available: Vec<String>,
     },
+    /// Several static functions share the name.
+    #[error(
+        "the object has several static functions named {name} (in sections {} and {}): rename one, or make one global",
+        .sections[0],
+        .sections[1]
+    )]
+    AmbiguousProgram {
+        /// The name asked for.
+        name: String,
+        /// Sections of the first two of them.
+        sections: [String; 2],
+    },
     /// The program's section names a kind of program that is not supported.
     #[error(
         "program {program} is in section {section}, which is not supported; supported are {}",

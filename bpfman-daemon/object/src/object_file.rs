@@ -1,6 +1,6 @@
 //! An object file, read once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfmand_core::{MapSpec, ProgramText, ProgramType};
@@ -60,21 +60,22 @@ impl ObjectFile {
         let functions = Functions::read(&elf);
         let externs = Externs::read(&elf, btf.as_ref());
         let maps = MapTable::read(&elf, btf.as_ref(), &externs)?;
-        let programs = read_programs(&elf, &functions);
         let globals = globals::read(&elf, btf.as_ref(), &maps);
         let license = read_license(&elf);
-        Ok(Self {
+        let mut object = Self {
             elf,
             btf,
             ext,
             functions,
             externs,
             maps,
-            programs,
+            programs: Vec::new(),
             globals,
             license,
             fixed_btf: Mutex::new(None),
-        })
+        };
+        object.programs = read_programs(&object);
+        Ok(object)
     }
 
     /// All programs, those of unsupported sections too, in the order of the file.
@@ -86,12 +87,21 @@ impl ObjectFile {
     /// The program of a name.
     ///
     /// # Errors
-    /// [`ObjectError::UnknownProgram`] with the names there are.
+    /// [`ObjectError::UnknownProgram`] with the names there are, or [`ObjectError::AmbiguousProgram`] if several static
+    /// functions share the name.
     pub fn program(&self, name: &str) -> Result<&ProgramEntry, ObjectError> {
-        self.programs.iter().find(|program| program.name == name).ok_or_else(|| ObjectError::UnknownProgram {
+        let mut named = self.programs.iter().filter(|program| program.name == name);
+        let found = named.next().ok_or_else(|| ObjectError::UnknownProgram {
             name: name.to_owned(),
             available: self.programs.iter().map(|program| program.name.clone()).collect(),
-        })
+        })?;
+        match named.next() {
+            None => Ok(found),
+            Some(second) => Err(ObjectError::AmbiguousProgram {
+                name: name.to_owned(),
+                sections: [&found.section, &second.section].map(String::clone),
+            }),
+        }
     }
 
     /// The type that a program loads as when declared as `declared`: its section's, except that `tc` and `tcx`
@@ -201,11 +211,20 @@ impl ObjectFile {
         match &*cached {
             Some((of, bytes)) if *of == features => Some(Arc::clone(bytes)),
             _ => {
-                let bytes: Arc<[u8]> = fixup::fixed(btf, &self.elf, features).into();
+                let bytes: Arc<[u8]> = fixup::fixed(btf, &self.elf, &self.static_programs(), features).into();
                 *cached = Some((features, Arc::clone(&bytes)));
                 Some(bytes)
             }
         }
+    }
+
+    /// Type ids of the functions that are programs though they are static.
+    fn static_programs(&self) -> HashSet<u32> {
+        let type_id = |program: &ProgramEntry| {
+            let records = self.records(program.key).ok().flatten()?;
+            Some(records.functions.iter().find(|record| record.offset == program.key.offset)?.type_id)
+        };
+        self.programs.iter().filter(|program| program.is_static).filter_map(type_id).collect()
     }
 
     /// True if the program or a function that it reaches refers to the kernel's types, functions or variables.

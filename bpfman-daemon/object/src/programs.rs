@@ -1,7 +1,10 @@
-//! The programs of an object: global functions in code sections other than `.text`.
+//! The programs of an object: functions in code sections other than `.text`, but for static ones that others call.
 
-use crate::elf::Elf;
+use std::collections::HashSet;
+
 use crate::functions::{FunctionKey, Functions};
+use crate::object_file::ObjectFile;
+use crate::references::Reference;
 use crate::section_family::{SectionFamily, parse_section};
 
 /// One program of an object.
@@ -20,6 +23,8 @@ pub struct ProgramEntry {
     pub sleepable: bool,
     /// Handles packets in several buffers (`xdp.frags`).
     pub frags: bool,
+    /// A `static` function in its source.
+    pub is_static: bool,
     pub(crate) key: FunctionKey,
 }
 
@@ -28,15 +33,22 @@ pub(crate) fn is_library_section(name: &str) -> bool {
     name == ".text" || name.starts_with(".text.")
 }
 
-pub(crate) fn read_programs(elf: &Elf, functions: &Functions) -> Vec<ProgramEntry> {
+/// Lists the programs of an object whose other parts are read.
+///
+/// A global function outside `.text` is a program. A static one is a program too (`SEC("kprobe/…") static int f(…)`, which
+/// libbpf refuses and other loaders take), unless something in the object calls it or takes its address: then it is there
+/// for those. A damaged program is listed: asking for it tells the damage.
+pub(crate) fn read_programs(object: &ObjectFile) -> Vec<ProgramEntry> {
+    let code = |key: FunctionKey| {
+        object.elf.sections.get(key.section).filter(|section| !is_library_section(&section.name))
+    };
+    let any_static = object.functions.iter().any(|(key, function)| function.is_local && code(key).is_some());
+    // All instructions are looked at only where it matters.
+    let called = if any_static { called(object) } else { HashSet::new() };
     let mut programs = Vec::new();
-    for (key, function) in functions.iter() {
-        let Some(section) = elf.sections.get(key.section) else { continue };
-        if is_library_section(&section.name) {
-            continue;
-        }
-        // Static functions are there to be called. A damaged program is listed: asking for it tells the damage.
-        if function.is_local {
+    for (key, function) in object.functions.iter() {
+        let Some(section) = code(key) else { continue };
+        if function.is_local && called.contains(&key) {
             continue;
         }
         let parsed = parse_section(&section.name);
@@ -47,8 +59,28 @@ pub(crate) fn read_programs(elf: &Elf, functions: &Functions) -> Vec<ProgramEntr
             attach_target: parsed.attach_target,
             sleepable: parsed.sleepable,
             frags: parsed.frags,
+            is_static: function.is_local,
             key,
         });
     }
+    // Names of static functions need not be unique in an object that was linked of several: global ones come first.
+    let global: HashSet<String> = programs.iter().filter(|p| !p.is_static).map(|p| p.name.clone()).collect();
+    programs.retain(|program| !program.is_static || !global.contains(&program.name));
     programs
+}
+
+/// Functions that another function calls or points to. What a damaged function refers to is not known.
+fn called(object: &ObjectFile) -> HashSet<FunctionKey> {
+    let mut found = HashSet::new();
+    for (key, _) in object.functions.iter() {
+        // Sound functions do not overlap, so each instruction is looked at once.
+        let Ok(function) = object.functions.get(key) else { continue };
+        let insns: Vec<_> = Functions::instructions(&object.elf, key, function.len).collect();
+        let Ok(references) = object.references(key, &insns) else { continue };
+        found.extend(references.into_iter().filter_map(|(_, reference)| match reference {
+            Reference::Function(callee) if callee != key => Some(callee),
+            _ => None,
+        }));
+    }
+    found
 }

@@ -2,7 +2,9 @@
 
 mod compile;
 
-use anyhow::{Context, Result};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
 use bpfmand_core::{Insn, ProgramText, ProgramType, op};
 use bpfmand_object::{BtfFeatures, ObjectError, ObjectFile, SectionFamily, TextOptions};
 
@@ -35,6 +37,41 @@ fn programs_are_listed_with_what_their_sections_say() -> Result<()> {
     assert_eq!(object.program("probe")?.attach_target.as_deref(), Some("do_unlinkat"));
     assert_eq!(object.program("user")?.attach_target, None);
     assert_eq!(object.license(), "GPL");
+    Ok(())
+}
+
+#[test]
+fn static_functions_that_nobody_calls_are_programs() -> Result<()> {
+    let object = compile::object("statics.c")?;
+    let names: Vec<&str> = object.programs().iter().map(|program| program.name.as_str()).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, ["judged", "loops", "on_call", "on_kill", "on_return", "on_unlink", "unjudged"]);
+    assert_eq!(object.program("on_unlink")?.attach_target.as_deref(), Some("do_unlinkat"));
+    assert!(object.program("on_unlink")?.is_static && !object.program("judged")?.is_static);
+    assert_eq!(object.resolve_type("on_return", ProgramType::Uretprobe)?, ProgramType::Uretprobe);
+    assert_eq!(callee(&text(&object, "on_kill")?, 0), Some("hit"));
+    assert_eq!(callee(&text(&object, "judged")?, 0), Some("judge"));
+    assert_eq!(text(&object, "unjudged")?.insns.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn static_programs_of_one_name_are_told_apart_or_refused() -> Result<()> {
+    let linked = |other: &str| -> Result<ObjectFile> {
+        let (folder, first) =
+            compile::object_path("same_name.c", &["-DSECTION=\"xdp\"", "-DLINKAGE=static"])?;
+        let (_other, second) =
+            compile::object_path("same_name.c", &["-DSECTION=\"tc\"", &format!("-DLINKAGE={other}")])?;
+        let joined = folder.path().join("joined.o");
+        let done =
+            Command::new("bpftool").args(["gen", "object"]).args([&joined, &first, &second]).output()?;
+        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Ok(ObjectFile::parse(std::fs::read(joined)?)?)
+    };
+    assert_eq!(linked("")?.program("twin")?.section, "tc", "the global one has the name");
+    let error = linked("static")?.program("twin").err().context("found")?.to_string();
+    assert!(error.contains("several static functions named twin (in sections xdp and tc)"), "{error}");
     Ok(())
 }
 

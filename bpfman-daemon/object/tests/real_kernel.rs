@@ -105,6 +105,14 @@ fn programs_of_every_section_name_load() -> Result<()> {
 }
 
 #[test]
+fn static_functions_load_as_programs() -> Result<()> {
+    let object = compile::object("statics.c")?;
+    assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, 7);
+    assert_eq!(load(&object, BtfFeatures::NONE, |_| true)?, 7);
+    Ok(())
+}
+
+#[test]
 fn functions_of_several_sections_callbacks_and_hidden_functions_load() -> Result<()> {
     assert_eq!(load(&compile::object("text_sections.c")?, BtfFeatures::ALL, |_| true)?, 1);
     assert_eq!(load(&compile::object("callbacks.c")?, BtfFeatures::ALL, |_| true)?, 2);

@@ -6,6 +6,7 @@ use object::elf;
 use object::read::elf::{ElfFile64, FileHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 
+use crate::called::Called;
 use crate::{BtfError, Endian, Labels, btf, vocabulary};
 
 /// The largest object file that is read, packed or unpacked, in bytes (16 MiB).
@@ -94,7 +95,7 @@ pub fn check_object(name: &str, bytes: &[u8]) -> Result<Endian, BytecodeError> {
     parse(name, bytes).map(|(_, endian)| endian)
 }
 
-type File<'a> = ElfFile64<'a, Endianness>;
+pub(crate) type File<'a> = ElfFile64<'a, Endianness>;
 
 fn parse<'a>(name: &str, bytes: &'a [u8]) -> Result<(File<'a>, Endian), BytecodeError> {
     let size = bytes.len() as u64;
@@ -183,16 +184,24 @@ fn labels(name: &str, file: &File<'_>, endian: Endian) -> Result<Labels, Bytecod
     let not_elf = |e: object::Error| BytecodeError::NotElf { name: name.to_owned(), why: e.to_string() };
     let mut labels = Labels::default();
     let mut sections = Vec::new();
+    let called = Called::read(file, endian);
     for symbol in file.symbols() {
-        // libbpf's rule: every global function outside .text is a program.
-        if symbol.kind() != SymbolKind::Text || symbol.is_local() || symbol.is_undefined() {
+        if symbol.kind() != SymbolKind::Text || symbol.is_undefined() {
             continue;
         }
         let Some(index) = symbol.section_index() else { continue };
+        // A function outside .text is a program, unless it is static and there for others to call.
+        if symbol.is_local() && called.has(index, symbol.address()) {
+            continue;
+        }
         let section = file.section_by_index(index).map_err(not_elf)?;
         let section = section.name().map_err(not_elf)?;
         if let Some(word) = vocabulary::program_type_of_section(section) {
-            labels.programs.insert(symbol.name().map_err(not_elf)?.to_owned(), word.to_owned());
+            let name = symbol.name().map_err(not_elf)?;
+            // Of several of one name the global one has it.
+            if !symbol.is_local() || !labels.programs.contains_key(name) {
+                labels.programs.insert(name.to_owned(), word.to_owned());
+            }
         } else {
             sections.push(section.to_owned());
         }

@@ -8,6 +8,7 @@
 mod auth_file;
 mod btf;
 mod bytecode;
+mod called;
 mod causes;
 mod clock;
 mod digest;

@@ -13,7 +13,11 @@ use bpfman_image_format::{
 
 /// Compiles the test object for `bpfel` or `bpfeb` to `folder/name`.
 fn compile(target: &str, folder: &Path, name: &str) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/objects/several.bpf.c");
+    compile_source("several.bpf.c", target, folder, name)
+}
+
+fn compile_source(source: &str, target: &str, folder: &Path, name: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/objects").join(source);
     let path = folder.join(name);
     let status = Command::new("clang")
         .args(["-target", target, "-g", "-O2", "-c", "-o"])
@@ -48,6 +52,22 @@ fn labels_come_from_the_object_itself_in_both_byte_orders() {
         ]);
         assert_eq!(bytecode.labels().programs, programs);
         assert_eq!(bytecode.labels().maps, pairs(&[("events", "ringbuf"), ("flows", "hash")]));
+    }
+}
+
+#[test]
+fn static_functions_that_nobody_calls_are_programs_in_both_byte_orders() {
+    let folder = tempfile::tempdir().unwrap();
+    for target in ["bpfel", "bpfeb"] {
+        let path = compile_source("statics.bpf.c", target, folder.path(), target);
+        let programs = pairs(&[
+            ("judged", "xdp"),
+            ("loops", "tc"),
+            ("on_call", "uprobe"),
+            ("on_unlink", "kprobe"),
+            ("unjudged", "xdp"),
+        ]);
+        assert_eq!(Bytecode::read(&path).unwrap().labels().programs, programs, "{target}");
     }
 }
 

@@ -60,8 +60,9 @@ pub(crate) fn datasec_layout(btf: &Btf, elf: &Elf, ty: &Type<'_>) -> Option<(u32
     (end <= u64::from(size)).then_some((size, infos))
 }
 
-/// Writes the BTF anew for a kernel with the given features.
-pub(crate) fn fixed(btf: &Btf, elf: &Elf, features: BtfFeatures) -> Vec<u8> {
+/// Writes the BTF anew for a kernel with the given features. Functions with the type ids `programs` become global, as
+/// programs are: the kernel takes a static function for one that only others call (an extension has to be global).
+pub(crate) fn fixed(btf: &Btf, elf: &Elf, programs: &HashSet<u32>, features: BtfFeatures) -> Vec<u8> {
     let hidden: HashSet<&str> = elf
         .symbols
         .iter()
@@ -70,7 +71,7 @@ pub(crate) fn fixed(btf: &Btf, elf: &Elf, features: BtfFeatures) -> Vec<u8> {
         .collect();
     let mut writer = Writer::new(btf);
     for ty in btf.types() {
-        writer.fix(&ty, elf, features, &hidden);
+        writer.fix(&ty, elf, features, (&hidden, programs));
     }
     writer.finish()
 }
@@ -119,7 +120,13 @@ impl<'a> Writer<'a> {
         *self.filler.get_or_insert(next)
     }
 
-    fn fix(&mut self, ty: &Type<'_>, elf: &Elf, features: BtfFeatures, hidden: &HashSet<&str>) {
+    fn fix(
+        &mut self,
+        ty: &Type<'_>,
+        elf: &Elf,
+        features: BtfFeatures,
+        (hidden, programs): (&HashSet<&str>, &HashSet<u32>),
+    ) {
         let btf = self.btf;
         match ty.kind {
             Kind::Datasec => match datasec_layout(btf, elf, ty) {
@@ -147,6 +154,7 @@ impl<'a> Writer<'a> {
                 let builtin = matches!(name, "memset" | "memcpy" | "memmove" | "memcmp");
                 let linkage = match ty.vlen() {
                     1 if !builtin && !hidden.contains(name) => 1,
+                    0 if programs.contains(&ty.id) => 1,
                     _ => 0,
                 };
                 self.put(&[ty.name_off, Kind::Func.info(linkage), ty.size_or_type]);
