@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bpfman_image_format::{AuthFile, ImageReference};
+use bpfman_image_format::{AuthFile, ImageReference, RegistryHost};
 use bpfmand_image::{Authorities, Bounds, RegistrySetting, RegistrySettings};
 use serde::Deserialize;
 
@@ -51,11 +51,11 @@ pub fn settings(
     let mut settings = BTreeMap::new();
     for (host, table) in registries {
         // Whoever writes a path here means a repository, and would wonder.
-        if format!("{host}/x").parse::<ImageReference>().is_err() || host.contains('/') {
+        let Ok(name) = host.parse::<RegistryHost>() else {
             bail!(
                 "configuration: registries.\"{host}\" is not the host of a registry, with its port if it has one"
             );
-        }
+        };
         for mirror in &table.mirrors {
             if format!("{mirror}/x").parse::<ImageReference>().is_err() {
                 bail!(
@@ -68,7 +68,9 @@ pub fn settings(
         }
         let authorities = table.ca_file.as_deref().map(|path| authorities(&host, path)).transpose()?;
         let setting = RegistrySetting { mirrors: table.mirrors, authorities, plain_http: table.plain_http };
-        settings.insert(host, setting);
+        if settings.insert(name.clone(), setting).is_some() {
+            bail!("configuration: registries.\"{host}\" means {name}, which has a table already");
+        }
     }
     let (path, named) = match &images.auth_file {
         Some(path) => (path.as_path(), true),
@@ -102,6 +104,8 @@ mod tests {
     fn mistakes_in_the_tables_are_named() {
         for (text, part) in [
             ("[\"quay.io/team\"]\n", "quay.io/team"),
+            ("[\"127.1\"]\n", "127.1"),
+            ("[\"quay.io\"]\n[\"Quay.IO:443\"]\n", "has a table already"),
             ("[\"quay.io\"]\nmirrors = [\"mirror\"]\n", "mirror"),
             ("[\"quay.io\"]\nca_file = \"/none\"\n", "/none"),
             ("[\"quay.io\"]\nca_file = \"/none\"\nplain_http = true\n", "one of them"),

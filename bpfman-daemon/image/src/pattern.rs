@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bpfman_image_format::ImageReference;
+use bpfman_image_format::{ImageReference, RegistryHost};
 
 /// Covers repositories: `registry/repository` with `*` for any characters, or `*` alone for every repository.
 ///
 /// The part before the first `/` is compared with the registry, the rest with the repository, so that no
-/// repository on somebody else's registry can look like a trusted registry.
+/// repository on somebody else's registry can look like a trusted registry. Registries are compared in their one
+/// spelling ([`RegistryHost`]), however image and pattern write them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     registry: String,
@@ -45,7 +46,7 @@ impl FromStr for Pattern {
         let (registry, repository) = text
             .split_once('/')
             .ok_or_else(|| wrong("it needs registry and repository, as in quay.io/name/*, or * alone"))?;
-        if !registry.contains(['.', ':', '*']) && registry != "localhost" {
+        if !registry.contains(['.', ':', '*']) && !registry.eq_ignore_ascii_case("localhost") {
             return Err(wrong("it does not begin with a registry"));
         }
         if repository.contains([':', '@']) {
@@ -61,7 +62,18 @@ impl FromStr for Pattern {
         if repository.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(wrong("repositories are written in lower case"));
         }
-        Ok(Self { registry: registry.to_owned(), repository: repository.to_owned() })
+        let registry = if registry.contains('*') {
+            // Images never have this port: it is left out of their names.
+            registry.to_ascii_lowercase().trim_end_matches(":443").to_owned()
+        } else {
+            let host: RegistryHost =
+                registry.parse().map_err(|_| wrong("its registry is not a host with an optional port"))?;
+            host.to_string()
+        };
+        // As in names of images.
+        let single = registry == "docker.io" && !repository.contains(['/', '*']);
+        let repository = if single { format!("library/{repository}") } else { repository.to_owned() };
+        Ok(Self { registry, repository })
     }
 }
 
@@ -121,6 +133,23 @@ mod tests {
     }
 
     #[test]
+    fn pattern_covers_every_spelling_of_its_registry() {
+        for pattern in ["quay.io/a", "Quay.IO/a", "quay.io:443/a", "*.io/a", "*.IO:443/a", "*/a"] {
+            for image in ["quay.io/a", "QUAY.io/a", "quay.io:443/a", "quay.io:0443/a"] {
+                assert!(covers(pattern, image), "{pattern} {image}");
+            }
+        }
+        for pattern in ["docker.io/team/*", "index.docker.io/team/*", "registry-1.docker.io/team/*"] {
+            for image in ["docker.io/team/a", "index.docker.io/team/a", "registry.hub.docker.com/team/a"] {
+                assert!(covers(pattern, image), "{pattern} {image}");
+            }
+        }
+        assert!(covers("docker.io/busybox", "index.docker.io/library/busybox"));
+        assert!(covers("[0:0::1]:5000/a", "[::1]:5000/a"));
+        assert!(!covers("quay.io:8443/a", "quay.io/a"));
+    }
+
+    #[test]
     fn pattern_of_a_registry_is_not_met_by_a_path_elsewhere() {
         assert!(!covers("*.example.com/a", "evil.io/x.example.com/a"));
         assert!(!covers("quay.io/*", "evil.io/quay.io/a"));
@@ -130,9 +159,18 @@ mod tests {
 
     #[test]
     fn pattern_refuses_what_cannot_match() {
-        for text in
-            ["", "a", "a/b", "quay.io", "quay.io/", "quay.io/a:b", "quay.io/A", "quay.io/a?", "quay.io/[ab]"]
-        {
+        for text in [
+            "",
+            "a",
+            "a/b",
+            "quay.io",
+            "quay.io/",
+            "quay.io/a:b",
+            "quay.io/A",
+            "quay.io/a?",
+            "quay.io/[ab]",
+            "127.1/a",
+        ] {
             assert!(text.parse::<Pattern>().is_err(), "{text}");
         }
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfman_image_format::{AuthFile, Credential, ImageReference, causes};
+use bpfman_image_format::{AuthFile, Credential, ImageReference, RegistryHost, causes};
 
 use crate::ImageError;
 
 /// Settings of this machine, by registry.
 #[derive(Clone, Debug, Default)]
 pub struct RegistrySettings {
-    registries: BTreeMap<String, RegistrySetting>,
+    registries: BTreeMap<RegistryHost, RegistrySetting>,
     auth: Option<Arc<AuthFile>>,
 }
 
@@ -65,9 +65,9 @@ pub(crate) struct Place {
 }
 
 impl RegistrySettings {
-    /// Settings by `host` or `host:port`, and a file of passwords as docker and podman keep it.
+    /// Settings by registry, and a file of passwords as docker and podman keep it.
     #[must_use]
-    pub fn new(registries: BTreeMap<String, RegistrySetting>, auth: Option<AuthFile>) -> Self {
+    pub fn new(registries: BTreeMap<RegistryHost, RegistrySetting>, auth: Option<AuthFile>) -> Self {
         Self { registries, auth: auth.map(Arc::new) }
     }
 
@@ -77,7 +77,7 @@ impl RegistrySettings {
         image: &ImageReference,
         credential: Option<&Credential>,
     ) -> Result<Vec<Place>, ImageError> {
-        let setting = self.registries.get(image.registry());
+        let setting = self.registries.get(image.registry_host());
         let mut places = Vec::new();
         for mirror in setting.map(|setting| setting.mirrors.as_slice()).unwrap_or_default() {
             let path = format!("{mirror}/{}", image.repository());
@@ -90,7 +90,7 @@ impl RegistrySettings {
 
     fn place(&self, image: &ImageReference, credential: Option<&Credential>) -> Result<Place, ImageError> {
         let registry = image.registry().to_owned();
-        let setting = self.registries.get(&registry).cloned().unwrap_or_default();
+        let setting = self.registries.get(image.registry_host()).cloned().unwrap_or_default();
         let credential = match (credential, &self.auth) {
             (Some(given), _) => Some(given.clone()),
             (None, Some(file)) => file.find(image).map_err(|error| ImageError::Unauthorized {
@@ -155,8 +155,8 @@ mod tests {
             mirrors: vec!["mirror.example:5000/quay".to_owned(), "other.example".to_owned()],
             ..RegistrySetting::default()
         };
-        let registries =
-            BTreeMap::from([("quay.io".to_owned(), origin), ("mirror.example:5000".to_owned(), mirror)]);
+        let registries = BTreeMap::from([("quay.io", origin), ("mirror.example:5000", mirror)]);
+        let registries = registries.into_iter().map(|(host, of)| (host.parse().unwrap(), of)).collect();
         let settings = RegistrySettings::new(registries, None);
         assert_eq!(
             urls(&settings, "quay.io/a/b"),

@@ -11,6 +11,8 @@ use bpfman_image_format::{ImageReference, SigningKey};
 use bpfmand_image::{
     Decision, ImageError, LegacySigning, Mode, Policy, PolicyError, PolicyFile, Requirement,
 };
+use harness::docker_registry::DockerRegistry;
+use harness::{Store, object, policy, publish};
 
 fn pem() -> String {
     SigningKey::generate().unwrap().public_key().unwrap().to_pem()
@@ -182,4 +184,24 @@ fn keys_of_other_kinds_are_refused() {
         assert!(SigningKey::from_pem(&private).is_err(), "{name}");
         assert!(trust(&private).is_err(), "{name}: a private key is no public key");
     }
+}
+
+#[tokio::test]
+async fn a_strict_rule_holds_for_every_spelling_of_its_registry() {
+    let registry = DockerRegistry::start();
+    let port = registry.address().rsplit_once(':').unwrap().1.to_owned();
+    let named = |host: &str| format!("{host}:{port}/network/firewall:v1");
+    let key = SigningKey::generate().unwrap();
+    publish(&named("localhost").parse().unwrap(), &object("spelling"), None).await;
+    let text = format!(
+        "[[images]]\npattern = \"LocalHost:{port}/network/*\"\nkeys = ['''{}''']\n\
+         [[images]]\npattern = \"*\"\nunsigned = true\n",
+        key.public_key().unwrap().to_pem()
+    );
+    for host in ["localhost", "LOCALHOST", "localHost"] {
+        let store = Store::new(policy(&text));
+        let error = store.pull(&named(host).parse().unwrap()).await.unwrap_err();
+        assert!(matches!(error, ImageError::Unsigned { .. }), "{host}: {error}");
+    }
+    assert!(named("2130706433").parse::<ImageReference>().is_err());
 }

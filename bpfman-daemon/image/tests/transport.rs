@@ -35,7 +35,7 @@ async fn load(
 
 fn settings(registry: &str, setting: RegistrySetting, auth: Option<&str>) -> RegistrySettings {
     let auth = auth.map(|text| AuthFile::parse(text).unwrap());
-    RegistrySettings::new(BTreeMap::from([(registry.to_owned(), setting)]), auth)
+    RegistrySettings::new(BTreeMap::from([(registry.parse().unwrap(), setting)]), auth)
 }
 
 #[tokio::test]

@@ -142,6 +142,8 @@ impl Location {
 
 fn registry(host: &str) -> String {
     let host = host.to_ascii_lowercase();
+    // The port that is meant anyway.
+    let host = host.strip_suffix(":443").map(str::to_owned).unwrap_or(host);
     if DEFAULT_REGISTRY_NAMES.contains(&host.as_str()) { DEFAULT_REGISTRY.to_owned() } else { host }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::{Credential, CredentialError, ImageReference};
+use crate::{Credential, CredentialError, ImageReference, RegistryHost};
 
 /// Bytes of a helper's answer.
 const ANSWER_LIMIT: u64 = 64 << 10;
@@ -123,7 +123,8 @@ impl AuthFile {
     /// The longest entry that covers the repository wins, as in podman's file; docker's `https://index.docker.io/v1/`
     /// stands for `docker.io`.
     pub fn find(&self, image: &ImageReference) -> Result<Option<Credential>, AuthFileError> {
-        if let Some(program) = self.helpers.get(image.registry()) {
+        let of_registry = |(host, _): &(&String, _)| one_spelling(host) == image.registry();
+        if let Some((_, program)) = self.helpers.iter().find(of_registry) {
             return self.ask(program, image.registry());
         }
         let mut keys = self.auths.keys().filter(|key| covers(key, image)).collect::<Vec<_>>();
@@ -149,9 +150,16 @@ impl AuthFile {
 fn covers(key: &str, image: &ImageReference) -> bool {
     let bare = key.trim_start_matches("https://").trim_start_matches("http://");
     let bare = bare.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
-    let bare = if bare == "index.docker.io" { "docker.io" } else { bare };
+    let (host, path) = bare.split_once('/').map_or((bare, None), |(host, path)| (host, Some(path)));
+    let host = one_spelling(host);
+    let bare = path.map_or_else(|| host.clone(), |path| format!("{host}/{path}"));
     let name = image.name();
-    name.strip_prefix(bare).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    name.strip_prefix(&bare).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A registry's host as references have it; what is none stays as it is, and is equal to none.
+fn one_spelling(host: &str) -> String {
+    host.parse::<RegistryHost>().map_or_else(|_| host.to_owned(), |host| host.to_string())
 }
 
 #[derive(Deserialize)]
@@ -237,6 +245,7 @@ mod tests {
             "quay.io":{"auth":"YTph"},
             "quay.io/team":{"auth":"Yjpi"},
             "https://index.docker.io/v1/":{"auth":"Yzpj"},
+            "Upper.example:443/team":{"auth":"ZDpk"},
             "empty.example":{}
         },"unknown":1}"#;
         let user = |image: &str| find(file, image).unwrap().map(|(user, _)| user);
@@ -244,6 +253,7 @@ mod tests {
         assert_eq!(user("quay.io/team/x:1").as_deref(), Some("b"));
         assert_eq!(user("quay.io/teams/x").as_deref(), Some("a"));
         assert_eq!(user("docker.io/x").as_deref(), Some("c"));
+        assert_eq!(user("UPPER.example/team/x").as_deref(), Some("d"));
         assert_eq!(user("quay.io.evil.io/x"), None);
         assert_eq!(user("empty.example/x"), None);
     }

@@ -23,6 +23,7 @@ mod platform;
 mod push;
 mod reference;
 mod registry;
+mod registry_host;
 mod save;
 mod sign;
 pub mod vocabulary;
@@ -41,6 +42,7 @@ pub use platform::{Endian, Platform, PlatformError};
 pub use push::{PushError, push};
 pub use reference::{ImageReference, ReferenceError};
 pub use registry::{Credential, CredentialError, Progress, RegistryError};
+pub use registry_host::{RegistryHost, RegistryHostError};
 pub use save::{SaveError, Saved, archive, save};
 pub use sign::{
     Critical, Identity, Image, SignError, SignOutcome, SignedImage, SimpleSigningPayload, referrers_tag,

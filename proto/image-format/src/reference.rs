@@ -1,18 +1,19 @@
 //! Names of images: `registry/repository[:tag][@digest]`, with the registry written out.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
-use crate::Digest;
+use crate::registry_host::RegistryHostError;
+use crate::{Digest, RegistryHost};
 
 /// The name of an image in a registry.
 ///
 /// Stricter than docker's: the registry has to be written out (`a/b` names nothing; a typing mistake must not
-/// send anybody to a public registry), the repository is lower case, the digest is SHA-256.
+/// send anybody to a public registry), the repository is lower case, the digest is SHA-256. The registry is kept in its
+/// one spelling ([`RegistryHost`]), so that two names are equal exactly if they mean the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageReference {
-    registry: String,
+    registry: RegistryHost,
     repository: String,
     tag: Option<String>,
     digest: Option<Digest>,
@@ -32,6 +33,12 @@ impl ImageReference {
     /// Host and optional port of the registry.
     #[must_use]
     pub fn registry(&self) -> &str {
+        self.registry.as_str()
+    }
+
+    /// The same, as what it is.
+    #[must_use]
+    pub fn registry_host(&self) -> &RegistryHost {
         &self.registry
     }
 
@@ -84,16 +91,7 @@ impl ImageReference {
     /// True if the registry is on this machine, and is spoken to without TLS.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        let host = host_of(&self.registry);
-        host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-    }
-}
-
-/// The host in `host`, `host:port`, `[v6]` and `[v6]:port`, without brackets.
-fn host_of(registry: &str) -> &str {
-    match registry.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => registry.split(':').next().unwrap_or(registry),
+        self.registry.is_loopback()
     }
 }
 
@@ -126,11 +124,9 @@ impl FromStr for ImageReference {
         };
         let (registry, path) = rest
             .split_once('/')
-            .filter(|(host, _)| host.contains(['.', ':']) || *host == "localhost")
+            .filter(|(host, _)| host.contains(['.', ':']) || host.eq_ignore_ascii_case("localhost"))
             .ok_or_else(|| wrong("it does not begin with a registry, as in quay.io/name/image:tag"))?;
-        if !registry_is_valid(registry) {
-            return Err(wrong("the registry is not a host name or address with an optional port"));
-        }
+        let registry: RegistryHost = registry.parse().map_err(|error: RegistryHostError| wrong(error.0))?;
         let (repository, tag) = match path.split_once(':') {
             Some((repository, tag)) => (repository, Some(tag)),
             None => (path, None),
@@ -144,41 +140,13 @@ impl FromStr for ImageReference {
             return Err(wrong("the tag has to be 1 to 128 letters, digits and . _ -"));
         }
         // Docker's own registry keeps single names in a folder that its users do not write.
-        let repository = if registry == "docker.io" && !repository.contains('/') {
+        let repository = if registry.as_str() == "docker.io" && !repository.contains('/') {
             format!("library/{repository}")
         } else {
             repository.to_owned()
         };
-        Ok(Self { registry: registry.to_owned(), repository, tag: tag.map(str::to_owned), digest })
+        Ok(Self { registry, repository, tag: tag.map(str::to_owned), digest })
     }
-}
-
-fn registry_is_valid(registry: &str) -> bool {
-    let (host, port) = match registry.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((host, port)) => {
-                if host.parse::<std::net::Ipv6Addr>().is_err() {
-                    return false;
-                }
-                ("v6", port.strip_prefix(':').or(if port.is_empty() { None } else { Some("") }))
-            }
-            None => return false,
-        },
-        None => match registry.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (registry, None),
-        },
-    };
-    let label_is_valid = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    host.split('.').all(label_is_valid)
-        && port.is_none_or(|port| {
-            port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0)
-        })
 }
 
 fn repository_is_valid(repository: &str) -> bool {
@@ -284,5 +252,21 @@ mod tests {
         assert_eq!("quay.io/a:b".parse::<ImageReference>().unwrap().target(), "b");
         assert_eq!("quay.io/a".parse::<ImageReference>().unwrap().target(), "latest");
         assert_eq!("docker.io/a".parse::<ImageReference>().unwrap().repository(), "library/a");
+    }
+
+    #[test]
+    fn reference_is_written_with_the_one_spelling_of_its_registry() {
+        for (text, one) in [
+            ("Quay.IO:443/a/b:C", "quay.io/a/b:C"),
+            ("LOCALHOST:5000/a", "localhost:5000/a"),
+            ("index.docker.io/a:1", "docker.io/library/a:1"),
+            ("registry-1.docker.io/team/a", "docker.io/team/a"),
+        ] {
+            let reference: ImageReference = text.parse().unwrap();
+            assert_eq!(reference.to_string(), one);
+            assert_eq!(reference, one.parse().unwrap());
+        }
+        let error = "127.1:5000/a".parse::<ImageReference>().unwrap_err();
+        assert!(error.why.contains("all four parts"), "{error}");
     }
 }

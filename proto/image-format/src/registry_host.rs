@@ -1,0 +1,196 @@
+//! Hosts of registries, each in one spelling: a policy that names a registry must not be evaded by another name for it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// Docker's own registry, by the name that its images bear.
+const DOCKER: &str = "docker.io";
+/// Its other names.
+const DOCKER_ALIASES: [&str; 4] =
+    ["index.docker.io", "registry-1.docker.io", "registry.docker.io", "registry.hub.docker.com"];
+
+/// `host[:port]` of a registry in its one spelling: lower case, addresses as the standards print them, without the port
+/// that is meant anyway (443, and 80 on this machine, which is spoken to without TLS), Docker's registry as `docker.io`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegistryHost(String);
+
+/// Why a text is not the host of a registry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RegistryHostError(pub(crate) &'static str);
+
+impl RegistryHost {
+    /// The one spelling.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Host or address, without port and brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        split(&self.0).map_or(&self.0, |(host, _)| host)
+    }
+
+    /// True if the registry is on this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(self.host())
+    }
+}
+
+impl fmt::Display for RegistryHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RegistryHost {
+    type Err = RegistryHostError;
+
+    fn from_str(text: &str) -> Result<Self, RegistryHostError> {
+        const NEITHER: RegistryHostError =
+            RegistryHostError("the registry is not a host name or address with an optional port");
+        let (host, port) = split(text).ok_or(NEITHER)?;
+        let port = port.map(port_number).transpose()?;
+        let mut host = host.to_ascii_lowercase();
+        if text.starts_with('[') {
+            let address: Ipv6Addr = host.parse().map_err(|_| NEITHER)?;
+            // An IPv4 address in IPv6 clothes is the IPv4 address: that is what is connected to.
+            host = match IpAddr::V6(address).to_canonical() {
+                IpAddr::V4(address) => address.to_string(),
+                IpAddr::V6(address) => format!("[{address}]"),
+            };
+        } else {
+            if !host.split('.').all(label_is_valid) {
+                return Err(NEITHER);
+            }
+            if ends_in_number(&host) && host.parse::<Ipv4Addr>().is_err() {
+                return Err(RegistryHostError(
+                    "the registry is a short or unusual form of an address; write all four parts as decimal numbers",
+                ));
+            }
+        }
+        let usual = if is_loopback(host.trim_matches(['[', ']'])) { 80 } else { 443 };
+        if DOCKER_ALIASES.contains(&host.as_str()) {
+            DOCKER.clone_into(&mut host);
+        }
+        Ok(Self(match port {
+            Some(port) if port != usual => format!("{host}:{port}"),
+            _ => host,
+        }))
+    }
+}
+
+/// Host without brackets, and the text of the port.
+fn split(text: &str) -> Option<(&str, Option<&str>)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        return match rest.strip_prefix(':') {
+            Some(port) => Some((host, Some(port))),
+            None => rest.is_empty().then_some((host, None)),
+        };
+    }
+    Some(match text.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    })
+}
+
+fn port_number(text: &str) -> Result<u16, RegistryHostError> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = digits.then(|| text.parse().ok()).flatten().filter(|port| *port > 0);
+    port.ok_or(RegistryHostError("the port of the registry is not a number from 1 to 65535"))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+fn label_is_valid(label: &str) -> bool {
+    !label.is_empty()
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// True if those who connect take the host for an address: `127.1`, `2130706433` and `0x7f.1` are all 127.0.0.1.
+fn ends_in_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    digits(last) || last.strip_prefix("0x").is_some_and(hexadecimal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_registry_is_the_same_registry() {
+        for (one, spellings) in [
+            ("quay.io", vec!["Quay.IO", "quay.io:443", "QUAY.io:0443"]),
+            ("quay.io:8443", vec!["Quay.io:08443"]),
+            ("localhost:5000", vec!["LOCALHOST:5000", "localhost:05000"]),
+            ("localhost", vec!["localhost:80"]),
+            ("127.0.0.1", vec!["127.0.0.1:80", "[::ffff:127.0.0.1]", "[::FFFF:7f00:1]:80"]),
+            ("10.0.0.1", vec!["10.0.0.1:443", "[::ffff:10.0.0.1]:443"]),
+            ("[::1]:5000", vec!["[0:0:0:0:0:0:0:1]:5000", "[0::0001]:5000"]),
+            ("[fd00::a]", vec!["[FD00::A]:443", "[fd00:0::a]"]),
+            (
+                "docker.io",
+                vec![
+                    "docker.io:443",
+                    "index.docker.io",
+                    "Index.Docker.IO:443",
+                    "registry-1.docker.io",
+                    "registry.hub.docker.com",
+                ],
+            ),
+        ] {
+            for spelling in spellings.into_iter().chain([one]) {
+                assert_eq!(spelling.parse::<RegistryHost>().unwrap().as_str(), one, "{spelling}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_looks_alike_stays_apart() {
+        for text in
+            ["quay.io:80", "localhost:443", "index.docker.io.example.com", "0x7f.example", "xn--quay.io"]
+        {
+            assert_eq!(text.parse::<RegistryHost>().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn forms_of_addresses_that_few_know_are_refused() {
+        for text in [
+            "127.1",
+            "2130706433:5000",
+            "0x7f.0.0.1",
+            "0x7f000001",
+            "127.0.0.0x1",
+            "0177.0.0.1",
+            "127.0.0.01",
+            "1.2.3.4.5",
+            "256.0.0.1",
+            "registry.7",
+            "localhost.",
+            "quay.io.",
+            "quay.io:0",
+            "quay.io:65536",
+            "quay.io:",
+            "quay.io:+80",
+            "[::1",
+            "[::1]5",
+            "[10.0.0.1]",
+            "[fe80::1%eth0]",
+            "::1",
+            "",
+        ] {
+            assert!(text.parse::<RegistryHost>().is_err(), "{text}");
+        }
+    }
+}
