@@ -1,6 +1,9 @@
 # The ways in: `make demo` and `make test`. Both install what they lack (packaging/install-deps).
 
 SHELL := /bin/bash
+# Where everything is built, for cargo and for all that runs what it built.
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+target := $(CARGO_TARGET_DIR)
 # Rust that install-deps has just fetched is found too.
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
@@ -30,7 +33,7 @@ examples: ## the example programs and their user-space sides
 	@$(MAKE) --no-print-directory -C examples all userspace
 
 images: build examples ## the example programs as images: REGISTRY=… TAG=…, and KEY=… to push and sign them
-	@$(MAKE) --no-print-directory -C examples $(if $(KEY),publish,images) BPFMAN=$(CURDIR)/target/debug/bpfman
+	@$(MAKE) --no-print-directory -C examples $(if $(KEY),publish,images) BPFMAN=$(target)/debug/bpfman
 
 fmt: ## format the sources
 	cargo fmt --all
@@ -45,13 +48,13 @@ vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6
 kube-up: ## a Kubernetes control plane to try things on: target/kube/here (root); tests/kube/kubectl talks to it
 	@packaging/install-deps kube
 	@tests/kube/build
-	@tests/kube/up target/kube/here --full
-	@echo "try: tests/kube/kubectl target/kube/here get nodes"
+	@tests/kube/up $(target)/kube/here --full
+	@echo "try: tests/kube/kubectl $(target)/kube/here get nodes"
 
 kube-down: ## take it down again, and what tests left
-	@tests/kube/down target/kube/here
-	@tests/kube/down target/kube/shared
-	@tests/kube/down target/kube/shared-newer
+	@tests/kube/down $(target)/kube/here
+	@tests/kube/down $(target)/kube/shared
+	@tests/kube/down $(target)/kube/shared-newer
 
 test-kube: ## the tests that need a Kubernetes API server (root)
 	@packaging/install-deps test
@@ -64,10 +67,10 @@ test-kube-newer: ## what a newer API server behind that one makes of definitions
 	@tests/kube/build-newer
 	BPFMAN_NEWER=1 cargo nextest run --workspace --locked \
 		-E 'package(bpfman-cluster-tests) & binary(real) & test(/^(newer|refusals|samples)::/)'
-	@tests/kube/down target/kube/shared-newer
+	@tests/kube/down $(target)/kube/shared-newer
 
 # The images that the tests on a node take, and those tests.
-node_images := $(CURDIR)/target/node-images
+node_images := $(target)/node-images
 node_tests := BPFMAN_IMAGES=$(node_images) cargo nextest run --workspace --locked -E 'package(bpfman-cluster-tests) & binary(node)'
 
 test-kube-node: ## a real node with our packaged images, from manifest to map in a pod (root; builds static binaries; OPTIMIZED=yes)
@@ -87,13 +90,13 @@ images-oci: ## daemon, operator and CNI plugin as container images: target/image
 
 manifests: ## write what packaging/kubernetes has of the program itself
 	cargo build --locked -p bpfman-operator
-	@f=packaging/kubernetes/base/crds.yaml && { grep '^#' $$f; target/debug/bpfman-operator crds; } > target/crds.yaml && mv target/crds.yaml $$f
+	@f=packaging/kubernetes/base/crds.yaml && { grep '^#' $$f; $(target)/debug/bpfman-operator crds; } > $(target)/crds.yaml && mv $(target)/crds.yaml $$f
 
 fleet: ## 1,000 simulated nodes on a real API server: what they ask and write (root; NODES=…, FLEET="flags"); docs/scale.md
 	@packaging/install-deps kube
 	@tests/kube/build
 	cargo build --locked --release -p bpfman-operator -p bpfman-fleet --bins
-	target/release/bpfman-fleet --nodes $(or $(NODES),1000) $(FLEET)
+	$(target)/release/bpfman-fleet --nodes $(or $(NODES),1000) $(FLEET)
 
 fleet-5000: ## the same with 5,000 nodes of two applications, in as many processes as their open files take (root)
 	@$(MAKE) --no-print-directory fleet NODES=5000 FLEET="--applications 2 --patience 3600 $(FLEET)"
@@ -111,14 +114,14 @@ fuzz-chain: ## random chains against their members alone, for MINUTES=5 (root; S
 
 bench: ## measure; JSON lines to target/bench (root; CASES="calls scale packets" to choose)
 	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-bench
-	target/release/bpfman-bench $(CASES)
+	$(target)/release/bpfman-bench $(CASES)
 
 bench-chain: ## measure what chains cost a packet, and every other way; target/bench/chain.json and chain.svg (root)
 	$(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) cargo bench --locked -p bpfmand-kernel --bench chain
 
 man: build ## manual pages and completions: target/man, target/completions
-	target/debug/bpfman man target/man
-	target/debug/bpfman completions target/completions
+	$(target)/debug/bpfman man $(target)/man
+	$(target)/debug/bpfman completions $(target)/completions
 
 clean: ## remove everything that was built
-	rm -rf target tests/client-v0.6/target
+	rm -rf $(target) tests/client-v0.6/target

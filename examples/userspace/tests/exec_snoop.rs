@@ -1,6 +1,8 @@
 //! The exec snoop on the running kernel: attached to its tracepoint, it reports a program that is started. Needs
 //! root, clang and make.
 
+mod compiled;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -43,11 +45,7 @@ fn report_a_started_program() -> Result<()> {
 }
 
 fn started_and_reported(bpffs: &Path) -> Result<()> {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let made = Command::new("make").arg("-C").arg(&examples).output()?;
-    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-
-    let mut object = Ebpf::load_file(examples.join("../target/bpf/exec-snoop.o"))?;
+    let mut object = Ebpf::load_file(compiled::object("exec-snoop")?)?;
     for (name, map) in object.maps() {
         map.pin(bpffs.join(name))?;
     }

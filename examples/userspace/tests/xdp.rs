@@ -1,7 +1,9 @@
 //! The XDP examples on the running kernel: bpftool loads them and hands them packets (test run, so no interface is
 //! touched), and the user-space sides read the maps. Needs root, clang and bpftool.
 
-use std::path::{Path, PathBuf};
+mod compiled;
+
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -22,7 +24,7 @@ struct Loaded {
 
 impl Loaded {
     fn new(example: &str, function: &'static str) -> Result<Self> {
-        let object = compiled(example)?;
+        let object = compiled::object(example)?;
         // libbpf makes underscores of the dots in a pin path.
         let folder = tempfile::Builder::new().prefix("examples-").tempdir()?;
         let bpffs = folder.path().join("fs");
@@ -60,13 +62,6 @@ impl Drop for Loaded {
         // Nothing else holds the programs: with their pins they are gone.
         let _ = unmount(self.folder.path().join("fs"), UnmountFlags::DETACH);
     }
-}
-
-/// Tests run side by side and each asks for this: make does it once, and clang puts whole files in place.
-fn compiled(example: &str) -> Result<PathBuf> {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    run(Command::new("make").arg("-C").arg(&examples))?;
-    Ok(examples.join(format!("../target/bpf/{example}.o")))
 }
 
 fn run(command: &mut Command) -> Result<String> {

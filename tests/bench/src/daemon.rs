@@ -24,8 +24,7 @@ fn binary(name: &str) -> anyhow::Result<PathBuf> {
 impl Daemon {
     /// Starts a daemon on an empty folder.
     pub fn start() -> anyhow::Result<Self> {
-        std::fs::create_dir_all("target/bench")?;
-        let folder = tempfile::tempdir_in(std::fs::canonicalize("target/bench")?)?;
+        let folder = tempfile::tempdir_in(crate::samples::folder()?)?;
         let child = spawn(folder.path())?;
         let daemon = Self { folder, child };
         daemon.wait()?;

@@ -2,10 +2,19 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
+
+/// `bench` in the folder that this program was built to.
+pub fn folder() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(2).context("this program lies in target/<profile>")?;
+    let folder = target.join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
 
 /// The results of one benchmark.
 pub struct Results {
@@ -15,8 +24,7 @@ pub struct Results {
 impl Results {
     /// Begins `target/bench/<name>.json` anew.
     pub fn new(name: &str) -> anyhow::Result<Self> {
-        let folder = Path::new("target/bench");
-        fs::create_dir_all(folder).context("cannot make target/bench: run this in the repository's root")?;
+        let folder = folder()?;
         let path = folder.join(format!("{name}.json"));
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(path)?;
         Ok(Self { file })

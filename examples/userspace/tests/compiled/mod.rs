@@ -1,0 +1,18 @@
+//! The example programs, compiled.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// Tests run side by side and each asks for this: make does it once, and clang puts whole files in place. They are put
+/// beside what the test was built to: it lies in `target/<profile>/deps`.
+pub fn object(example: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let target = test.ancestors().nth(3).context("a test lies in target/<profile>/deps")?;
+    let mut make = Command::new("make");
+    make.arg("-C").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let made = make.env("CARGO_TARGET_DIR", target).output().context("cannot run make")?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Ok(target.join("bpf").join(example).with_extension("o"))
+}
