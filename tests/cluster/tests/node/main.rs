@@ -6,6 +6,7 @@
 
 mod flood;
 mod images;
+mod inherited;
 mod measure;
 mod names;
 mod node;
