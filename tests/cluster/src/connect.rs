@@ -19,7 +19,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::sync::oneshot;
+use tower::retry::RetryLayer;
 use tower::{Service, ServiceBuilder};
+
+use crate::retry::AsAsked;
 
 /// A client of the server in a namespace.
 ///
@@ -35,6 +38,7 @@ pub async fn client(netns: &Path, kubeconfig: Kubeconfig) -> Client {
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().unwrap())
+        .layer(RetryLayer::new(AsAsked::default()))
         .map_err(tower::BoxError::from)
         .service(http);
     Client::new(service, config.default_namespace)

@@ -23,6 +23,7 @@ pub mod node;
 pub mod objects;
 pub mod operator;
 pub mod requests;
+pub mod retry;
 pub mod scripts;
 pub mod server;
 pub mod tokens;
