@@ -60,7 +60,7 @@ fn network(folder: &Path) -> Value {
     json!({
         "cniVersion": "1.0.0", "name": "pods", "type": "bpfman-cni",
         "agentSocket": folder.join("cni.sock"), "stateFile": folder.join("protect.json"),
-        "timeoutSeconds": 2, "prevResult": result()
+        "timeoutSeconds": 300, "prevResult": result()
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, Direction, HookKind, Interface, LinkId, LoadRequest,
@@ -17,6 +18,10 @@ use bpfmand_store::{Options, Snapshot, Store, Table};
 use tempfile::TempDir;
 
 use crate::objects::object;
+
+/// How long the kernel may take for what it does later. Generous: no test waits this long unless it fails, and machines
+/// are busy, or emulated.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A kernel, a state folder and a network namespace with the interface `left`.
 pub struct Bench<K: Kernel> {

@@ -29,7 +29,7 @@ fn pin_of<K: Testable>(bench: &Bench<K>, folder: &str) -> String {
 
 /// What was pinned ends only after a grace period; until then its hook is still taken.
 fn start_when_the_kernel_has_let_go<K: Testable>(bench: &Bench<K>) -> bpfmand_engine::Engine<K> {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
     loop {
         let (engine, report) = bench.start();
         if report.problems.is_empty() {

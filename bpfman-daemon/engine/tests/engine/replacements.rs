@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bpfmand_core::{
     BytecodeSource, Credentials, Direction, HookKind, Interface, LoadRequest, MapId, ProgramId, PullPolicy,
@@ -42,7 +42,7 @@ fn places<K: Testable>(engine: &Engine<K>) -> Vec<String> {
 }
 
 pub fn until_gone<K: Kernel>(kernel: &K, program: ProgramId) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + crate::bench::PATIENCE;
     while kernel.program(program).unwrap().is_some() {
         assert!(Instant::now() < deadline, "program {program} is still there");
         std::thread::yield_now();

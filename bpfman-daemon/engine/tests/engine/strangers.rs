@@ -92,7 +92,7 @@ fn a_hook_held_by_another_is_named_in_the_conflict<K: Testable>(bench: &Bench<K>
     // Once they have left it is free.
     drop(link);
     let free = || engine.try_attach(alpha, bench.xdp(0));
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
     while free().is_err() {
         assert!(std::time::Instant::now() < deadline);
     }
@@ -252,7 +252,7 @@ fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(benc
     assert!(kernel.list_folder(Path::new("pending")).unwrap().is_empty());
     // They leave, and ours comes back.
     drop((link, theirs));
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
     while engine.check_hook(&key).unwrap() != HookCheck::Right {
         assert!(std::time::Instant::now() < deadline);
     }

@@ -1,7 +1,7 @@
 //! The time that members take, by the timed twin of their chain.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bpfmand_core::{AttachPoint, HookKind, ProceedOn, VerdictFamily};
 use bpfmand_engine::{ChainView, Engine, HookChange, MemberTime};
@@ -149,7 +149,7 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
     }
     assert!(switch(&bench, &engine, true));
     // One packet in 1,024 is timed. A machine that is busy loses some on the way, so more are sent until there are enough.
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + crate::bench::PATIENCE;
     let mut all: Vec<MemberTime> = Vec::new();
     while all.is_empty() || all.iter().any(|time| time.samples < SAMPLES) {
         assert!(Instant::now() < deadline, "fewer than {SAMPLES} samples: {all:?}");

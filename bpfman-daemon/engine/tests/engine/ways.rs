@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
 
 use bpfmand_core::{
     AttachPoint, AttachRequest, Direction, HookKind, OrderIntent, ProgramId, ProgramType, Selector, Sharing,
@@ -137,13 +136,11 @@ struct Gate {
     changed: Condvar,
 }
 
-const DEADLINE: Duration = Duration::from_secs(60);
-
 impl Gate {
     fn wait(&self, what: fn(&(bool, bool)) -> bool) {
         let state = self.state.lock().unwrap();
         let (_state, timeout) =
-            self.changed.wait_timeout_while(state, DEADLINE, |state| !what(state)).unwrap();
+            self.changed.wait_timeout_while(state, crate::bench::PATIENCE, |state| !what(state)).unwrap();
         assert!(!timeout.timed_out());
     }
 

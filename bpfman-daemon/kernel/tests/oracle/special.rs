@@ -118,9 +118,9 @@ fn a_timer_outlives_its_chain_but_keeps_none_of_the_others_loaded() {
 
 /// Waits for what the kernel does later.
 fn wait(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(300);
     while !holds() {
-        assert!(Instant::now() < deadline, "after 30 s still not true: {what}");
+        assert!(Instant::now() < deadline, "after 300 s still not true: {what}");
         std::thread::yield_now();
     }
 }

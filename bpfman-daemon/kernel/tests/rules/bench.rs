@@ -2,9 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface};
 use bpfmand_kernel::{Anchor, Kernel, LinkTarget, XdpMode};
+
+/// How long the kernel may take for what it does later. Generous: no test waits this long unless it fails, and machines
+/// are busy, or emulated.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What happens to a machine without this daemon.
 pub trait Machine<K: Kernel>: Send + Sync {

@@ -67,7 +67,7 @@ fn another_process_is_told_by_name(bench: &Bench<LinuxKernel>) {
         .unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let pid = child.id();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
     let holder = loop {
         let found: Vec<Holder> = kernel.holders(Held::Link(link_id)).unwrap();
         assert!(std::time::Instant::now() < deadline, "{found:?}");

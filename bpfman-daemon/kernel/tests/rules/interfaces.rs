@@ -12,11 +12,9 @@ use crate::bench::Bench;
 use crate::linux::{attempt, ip, name};
 use crate::programs::{PASS, answering};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Events up to one that `is_last` says is the last.
 fn until(watch: &mut dyn InterfaceWatch, is_last: impl Fn(&InterfaceEvent) -> bool) -> Vec<InterfaceEvent> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + crate::bench::PATIENCE;
     let mut events = Vec::new();
     while !events.iter().any(&is_last) {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -122,7 +120,7 @@ fn a_storm_of_interfaces_becomes_one_event_each(bench: &Bench<LinuxKernel>) {
     });
     ip(netns, &["-batch", &add]);
     let mut appeared = 0;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + crate::bench::PATIENCE;
     while appeared < 300 {
         assert!(Instant::now() < deadline, "{appeared}");
         for event in watch.next(Duration::from_millis(200)).unwrap() {

@@ -1,6 +1,6 @@
 //! Waiting until packets have left a program.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bpfmand_core::{Insn, ProgramType};
 use bpfmand_kernel::Kernel;
@@ -66,7 +66,7 @@ fn programs_that_run_are_waited_for(bench: &Bench<LinuxKernel>) {
         let number = |at: usize| u64::from_ne_bytes(value[at..at + 8].try_into().unwrap());
         (number(0), number(8))
     };
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + crate::bench::PATIENCE;
     // A run that ended before the wait began proves nothing: then once more.
     for round in 1.. {
         assert!(Instant::now() < deadline, "{round} runs, and none was seen in its middle");

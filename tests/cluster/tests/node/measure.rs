@@ -58,7 +58,7 @@ async fn memory_and_apply_to_attached_in_pods() {
         cluster.apply_one(written).await;
         wait::until("it is attached", async || attached()).await;
         times.push(began.elapsed());
-        cluster.kubectl(&["delete", "clusterbpfapplication", &name, "--timeout=60s"]).success();
+        node.delete_application(&name);
     }
     memory(&node, "20 applications, after 20 that came and went");
     times.sort();

@@ -64,6 +64,6 @@ pub async fn are_looked_up(node: &RealNode) {
         pulled["spec"]["byteCode"] = json!({ "image": { "url": format!("{host}:{port}/none:latest") } });
         node.cluster.apply_one(pulled).await;
         wait::until(&format!("the daemon comes to {host}"), async || came.load(Ordering::Relaxed)).await;
-        node.cluster.kubectl(&["delete", "clusterbpfapplication", name, "--timeout=60s"]).success();
+        node.delete_application(name);
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// How long a pod may take to be gone. This kubelet asks for the end of a pod's sandbox once, when the last container is
 /// removed: a sandbox that still runs then stays until garbage is collected, which is each minute.
-const POD_LEAVES: Duration = Duration::from_secs(180);
+const POD_LEAVES: Duration = wait::DEADLINE.saturating_add(Duration::from_secs(180));
 
 /// A cluster with one real node.
 pub struct RealNode {
@@ -62,7 +62,8 @@ images:
             "metadata": { "name": "bpfman-policy", "namespace": "bpfman" },
             "data": { "policy.toml": "[files]\nusers = [65532]\n" },
         }));
-        for object in objects {
+        for mut object in objects {
+            manifests::wait_for_reviews(&mut object);
             self.cluster.apply_one(object).await;
         }
     }
@@ -75,8 +76,13 @@ images:
 
     /// As `kubectl delete` does it: until it is gone. For what goes no sooner than its pods.
     pub fn delete(&self, words: &[&str]) -> Outcome {
-        let timeout = format!("--timeout={}s", POD_LEAVES.as_secs());
-        self.cluster.kubectl(&[&["delete", &timeout], words].concat())
+        self.cluster.kubectl(&[&["delete", &*timeout(POD_LEAVES)], words].concat())
+    }
+
+    /// Deletes an application, and waits until it is gone: its agent has left it.
+    pub fn delete_application(&self, name: &str) {
+        let words = ["delete", "clusterbpfapplication", name, &timeout(wait::DEADLINE)];
+        self.cluster.kubectl(&words).success();
     }
 
     /// Waits for what is true only after a pod is gone.
@@ -141,7 +147,7 @@ images:
 
     /// Waits as `kubectl wait` does.
     pub fn wait(&self, words: &[&str]) {
-        let outcome = self.cluster.kubectl(&[&["wait", "--timeout=60s"], words].concat());
+        let outcome = self.cluster.kubectl(&[&["wait", &*timeout(wait::DEADLINE)], words].concat());
         assert!(outcome.code == 0, "{words:?}: {}", outcome.stderr);
     }
 }
@@ -164,6 +170,11 @@ impl Drop for RealNode {
 /// What pods of one of ours are found by.
 fn selector(app: &str) -> String {
     format!("app.kubernetes.io/name={app}")
+}
+
+/// The flag of kubectl.
+fn timeout(patience: Duration) -> String {
+    format!("--timeout={}s", patience.as_secs())
 }
 
 pub fn text(path: &Path) -> String {

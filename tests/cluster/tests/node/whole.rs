@@ -65,7 +65,7 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     node.delete(&["pod", "reader"]).success();
     // Its object goes at once, and the kubelet asks for the rest later.
     node.without_a_pod("the volume is taken down", async || mounts(&node) == "1").await;
-    cluster.kubectl(&["delete", "clusterbpfapplication", "counter", "--timeout=60s"]).success();
+    node.delete_application("counter");
     assert!(node.xdp_of(&web).is_null(), "{}", node.xdp_of(&web));
 
     // All of it goes, and leaves nothing.

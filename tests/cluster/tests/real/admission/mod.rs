@@ -36,13 +36,14 @@ pub async fn rights(cluster: &Cluster) {
     }
 }
 
-/// The webhooks as packaged, but found by an address: no Service leads into a test.
+/// The webhooks as packaged, but found by an address, as no Service leads into a test; and waited for longer.
 pub async fn configure(cluster: &Cluster) {
     for mut object in packaged("admission.yaml") {
         for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
             let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
             webhook["clientConfig"] = json!({ "url": format!("https://127.0.0.1:9443{path}") });
         }
+        manifests::wait_for_reviews(&mut object);
         if object["kind"] != "Service" {
             cluster.apply_one(object).await;
         }

@@ -21,7 +21,7 @@ async fn all_watches_share_one_connection_that_is_replaced_when_it_is_dead() {
     cluster.apply_definitions().await;
     let node = Node::start(&cluster, "connection", &[("zone", "one")]).await;
     node.add_interface("up0");
-    let quick = ["--api-ping-interval=1", "--api-ping-timeout=1"];
+    let quick = ["--api-ping-interval=1", "--api-ping-timeout=5"];
     let agent = agent_with(&cluster, "connection", &node.daemon.socket(), &quick);
     let object = compile::object("chain");
     let attach = async |priority| {

@@ -15,7 +15,7 @@ async fn a_lease_is_kept_as_long_as_it_is_renewed_whatever_its_holders_clock_say
     let leases: Api<Lease> = Api::namespaced(cluster.client().await, "bpfman");
     let spec = |time: &str| {
         json!({
-            "holderIdentity": "somebody", "leaseDurationSeconds": 3, "acquireTime": time, "renewTime": time,
+            "holderIdentity": "somebody", "leaseDurationSeconds": 9, "acquireTime": time, "renewTime": time,
             "leaseTransitions": 1,
         })
     };
@@ -24,7 +24,7 @@ async fn a_lease_is_kept_as_long_as_it_is_renewed_whatever_its_holders_clock_say
     cluster.node("n1", &[]).await;
     let uid = application(&cluster, "guard", json!({})).await;
     answer(&cluster, ("guard", &uid), "n1", json!({})).await;
-    let flags: Vec<&str> = SUMS.into_iter().chain(["--leader-elect", "--lease-seconds=3"]).collect();
+    let flags: Vec<&str> = SUMS.into_iter().chain(["--leader-elect", "--lease-seconds=9"]).collect();
     let waiting = controller(&cluster, &flags);
 
     // Renewed in 1970, after each look at it: it is held. There are six looks in its duration.

@@ -13,7 +13,7 @@ async fn another_controller_takes_over_when_the_acting_one_is_killed() {
     cluster.node("n1", &[]).await;
     let uid = application(&cluster, "guard", json!({})).await;
     answer(&cluster, ("guard", &uid), "n1", json!({})).await;
-    let flags: Vec<&str> = SUMS.into_iter().chain(["--leader-elect", "--lease-seconds=3"]).collect();
+    let flags: Vec<&str> = SUMS.into_iter().chain(["--leader-elect", "--lease-seconds=15"]).collect();
     let start = || controller(&cluster, &flags);
     let mut first = start();
     status(&cluster, "guard", "the first acts", |status| is(status, "Success")).await;
