@@ -45,6 +45,11 @@ pub const APPLICATION_KEY: &str = "bpfman_application";
 /// Metadata key of an application's name in newer clients; read wherever [`APPLICATION_KEY`] is.
 pub const APPLICATION_KEY_NEWER: &str = "bpfman.io/application";
 
+/// Begin of a metadata key of a load, with a program's function name behind it: its value is the program's exact type,
+/// where [`v1::BpfmanProgramType`] has one number for two types (`kretprobe`, `uretprobe`). Newer daemons of the published
+/// API read it too. It is an instruction to the daemon and is not kept as metadata.
+pub const ACTUAL_TYPE_PREFIX: &str = "bpfman.io/actual-type:";
+
 /// Trailer of a failed call that says what to do next.
 pub const HINT_TRAILER: &str = "bpfman-hint-bin";
 

@@ -92,6 +92,8 @@ impl FromStr for PacketBytes {
 pub struct ProgramSpec {
     /// Type as the wire has it; return probes are declared as their entry probes.
     pub program_type: BpfmanProgramType,
+    /// The name of a type that the wire has no number for: a return probe's.
+    pub actual_type: Option<&'static str>,
     /// Function name in the object file.
     pub function: String,
     /// Kernel function of fentry and fexit, hook of LSM.
@@ -119,7 +121,7 @@ impl FromStr for ProgramSpec {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts: Vec<&str> = text.split(':').collect();
         let (name, rest) = (parts[0], &parts[1..]);
-        let Some((_, program_type)) = TYPES.iter().find(|(known, _)| *known == name) else {
+        let Some((known, program_type)) = TYPES.iter().find(|(known, _)| *known == name) else {
             let known: Vec<&str> = TYPES.iter().map(|(known, _)| *known).collect();
             return Err(format!("unknown program type {name:?}: expected one of {}", known.join(", ")));
         };
@@ -137,7 +139,8 @@ impl FromStr for ProgramSpec {
             (_, None) => return Err(format!("{text:?} is not {name}:FUNCTION")),
             (_, Some(target)) => return Err(format!("{text:?} is not {name}:FUNCTION:{target}")),
         };
-        Ok(Self { program_type: *program_type, function: function.to_owned(), target })
+        let actual_type = known.ends_with("retprobe").then_some(*known);
+        Ok(Self { program_type: *program_type, actual_type, function: function.to_owned(), target })
     }
 }
 
@@ -194,7 +197,12 @@ mod tests {
         let spec: ProgramSpec = "xdp:pass".parse().unwrap();
         assert_eq!(
             spec,
-            ProgramSpec { program_type: BpfmanProgramType::Xdp, function: "pass".into(), target: None }
+            ProgramSpec {
+                program_type: BpfmanProgramType::Xdp,
+                actual_type: None,
+                function: "pass".into(),
+                target: None
+            }
         );
         let spec: ProgramSpec = "lsm:check:file_open".parse().unwrap();
         assert_eq!(spec.target.as_deref(), Some("file_open"));
@@ -212,11 +220,12 @@ mod tests {
     }
 
     #[test]
-    fn return_probes_go_over_the_wire_as_entry_probes() {
+    fn return_probes_go_over_the_wire_as_entry_probes_with_their_own_name_beside() {
         for (name, wire) in
             [("kretprobe:f", BpfmanProgramType::Kprobe), ("uretprobe:f", BpfmanProgramType::Uprobe)]
         {
-            assert_eq!(name.parse::<ProgramSpec>().unwrap().program_type, wire);
+            let spec = name.parse::<ProgramSpec>().unwrap();
+            assert_eq!((spec.program_type, spec.actual_type), (wire, name.split(':').next()));
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use bpfman_proto::APPLICATION_KEY;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
+use bpfman_proto::{ACTUAL_TYPE_PREFIX, APPLICATION_KEY};
 
 use super::{connect, image, progress};
 use crate::args::Global;
@@ -91,6 +91,11 @@ fn request(location: Location, what: &LoadWhat) -> v1::LoadRequest {
 /// The metadata of the flags, with the application under its key unless the user wrote that key out.
 fn metadata(what: &LoadWhat) -> HashMap<String, String> {
     let mut metadata = to_map(&what.metadata);
+    for program in &what.programs {
+        if let Some(actual) = program.actual_type {
+            metadata.insert(format!("{ACTUAL_TYPE_PREFIX}{}", program.function), actual.to_owned());
+        }
+    }
     if let Some(name) = &what.application {
         if let Some(written) = metadata.get(APPLICATION_KEY) {
             progress::warn(&format!(
@@ -128,6 +133,15 @@ mod tests {
     #[test]
     fn an_application_in_the_metadata_wins() {
         assert_eq!(metadata(&what("-a shop -m bpfman_application=bank"))[APPLICATION_KEY], "bank");
+    }
+
+    #[test]
+    fn return_probes_say_that_they_are_ones() {
+        let metadata = metadata(&what("uretprobe:left uprobe:entered kretprobe:back"));
+        let types: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(types.len(), 2, "{types:?}");
+        assert!(types.contains(&("bpfman.io/actual-type:left", "uretprobe")), "{types:?}");
+        assert!(types.contains(&("bpfman.io/actual-type:back", "kretprobe")), "{types:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use bpfman_proto::v1;
+use bpfman_proto::{ACTUAL_TYPE_PREFIX, v1};
 use bpfmand_core::{
     AttachPoint, BytecodeSource, Credentials, Direction, Interface, LoadRequest, ProceedOn, ProcessScope,
     ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, VerdictFamily,
@@ -14,10 +14,13 @@ use crate::status::{invalid, unsupported};
 
 pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Result<LoadRequest, Status> {
     let source = source(request.bytecode, "load")?;
+    let mut programs = request.info.into_iter().map(program).collect::<Result<Vec<_>, _>>()?;
+    let mut metadata = sorted(request.metadata);
+    take_actual_types(&mut programs, &mut metadata)?;
     Ok(LoadRequest {
         source,
-        programs: request.info.into_iter().map(program).collect::<Result<_, _>>()?,
-        metadata: sorted(request.metadata),
+        programs,
+        metadata,
         global_data: sorted(request.global_data),
         // Clients of old send 0 for none; no program has that id.
         map_owner: request.map_owner_id.filter(|id| *id != 0).map(ProgramId),
@@ -64,6 +67,34 @@ fn program_type(declared: v1::BpfmanProgramType) -> ProgramType {
         Wire::Tcx => ProgramType::Tcx,
         Wire::Lsm => ProgramType::Lsm,
     }
+}
+
+/// Takes the exact types out of a load's metadata: the published messages have no numbers for return probes.
+fn take_actual_types(
+    programs: &mut [ProgramRequest],
+    metadata: &mut BTreeMap<String, String>,
+) -> Result<(), Status> {
+    let is_type = |key: &String| key.starts_with(ACTUAL_TYPE_PREFIX);
+    let pairs: Vec<_> = metadata.iter().filter(|(key, _)| is_type(key)).collect();
+    for (key, value) in pairs {
+        let name = key.trim_start_matches(ACTUAL_TYPE_PREFIX);
+        let program = programs.iter_mut().find(|program| program.name == name).ok_or_else(|| {
+            invalid(format!(
+                "metadata {key}={value} is for a program \"{name}\", which the load does not name"
+            ))
+        })?;
+        let exact: ProgramType =
+            value.parse().map_err(|error| invalid(format!("metadata {key}={value}: {error}")))?;
+        let declared = program.program_type;
+        if exact.declared() != declared {
+            return Err(invalid(format!(
+                "metadata {key}={value} contradicts the load, which declares \"{name}\" as {declared}"
+            )));
+        }
+        program.program_type = exact;
+    }
+    metadata.retain(|key, _| !is_type(key));
+    Ok(())
 }
 
 pub fn image_source(image: v1::BytecodeImage) -> Result<BytecodeSource, Status> {
@@ -230,4 +261,42 @@ pub fn exact_type(name: &str) -> Result<Option<ProgramType>, Status> {
 
 pub fn sorted<V>(map: HashMap<String, V>) -> BTreeMap<String, V> {
     map.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(program_type: v1::BpfmanProgramType, pairs: &[(&str, &str)]) -> Result<LoadRequest, Status> {
+        let file = v1::bytecode_location::Location::File("/x.o".to_owned());
+        let info =
+            v1::LoadInfo { name: "f".to_owned(), program_type: program_type.into(), ..Default::default() };
+        let request = v1::LoadRequest {
+            bytecode: Some(v1::BytecodeLocation { location: Some(file) }),
+            metadata: pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            info: vec![info],
+            ..Default::default()
+        };
+        load(request, 0, false)
+    }
+
+    #[test]
+    fn metadata_says_which_probes_are_return_probes_and_is_not_kept() {
+        use v1::BpfmanProgramType::{Kprobe, Uprobe};
+        let request = typed(Uprobe, &[("bpfman.io/actual-type:f", "uretprobe"), ("owner", "acme")]).unwrap();
+        assert_eq!(request.programs[0].program_type, ProgramType::Uretprobe);
+        assert_eq!(
+            request.metadata.into_iter().collect::<Vec<_>>(),
+            [("owner".to_owned(), "acme".to_owned())]
+        );
+        assert_eq!(typed(Kprobe, &[]).unwrap().programs[0].program_type, ProgramType::Kprobe);
+        for (pair, says) in [
+            (("bpfman.io/actual-type:f", "uretprobe"), "declares \"f\" as kprobe"),
+            (("bpfman.io/actual-type:f", "retprobe"), "unknown program type \"retprobe\""),
+            (("bpfman.io/actual-type:g", "kretprobe"), "\"g\", which the load does not name"),
+        ] {
+            let status = typed(Kprobe, &[pair]).unwrap_err();
+            assert!(status.message().contains(says), "{}", status.message());
+        }
+    }
 }

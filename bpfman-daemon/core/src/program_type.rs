@@ -92,6 +92,16 @@ impl ProgramType {
         matches!(self, Self::Kretprobe | Self::Uretprobe)
     }
 
+    /// The type that clients of the published API declare it as: return probes as their entry probes.
+    #[must_use]
+    pub const fn declared(self) -> Self {
+        match self {
+            Self::Kretprobe => Self::Kprobe,
+            Self::Uretprobe => Self::Uprobe,
+            other => other,
+        }
+    }
+
     /// True if programs of this type share a hook in a chain that this manager compiles.
     #[must_use]
     pub const fn is_chained(self) -> bool {

@@ -54,7 +54,7 @@ pub enum BytecodeSource {
 pub struct ProgramRequest {
     /// Function name in the object file.
     pub name: String,
-    /// Type as declared; a declared entry probe may turn out to be a return probe.
+    /// Type as declared; a declared entry probe turns out to be a return probe if its section says so.
     pub program_type: ProgramType,
     /// Function or hook for the types that need one at load.
     pub target: Option<String>,

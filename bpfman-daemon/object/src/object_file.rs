@@ -105,7 +105,7 @@ impl ObjectFile {
     }
 
     /// The type that a program loads as when declared as `declared`: its section's, except that `tc` and `tcx`
-    /// are what they are declared as.
+    /// are what they are declared as, and a probe is a return probe if either says so.
     ///
     /// # Errors
     /// [`ObjectError::UnknownProgram`], [`ObjectError::UnsupportedSection`] or [`ObjectError::TypeMismatch`].
@@ -125,7 +125,8 @@ impl ObjectFile {
                 family: program.family.to_string(),
             });
         }
-        Ok(if matches!(own, ProgramType::Tc | ProgramType::Tcx) { declared } else { own })
+        let by_declaration = matches!(own, ProgramType::Tc | ProgramType::Tcx) || declared.is_return_probe();
+        Ok(if by_declaration { declared } else { own })
     }
 
     /// All maps: declared ones, then those of global variables. Map references of programs are indexes into it.

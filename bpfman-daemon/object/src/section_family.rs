@@ -50,7 +50,9 @@ impl SectionFamily {
     /// True if a program of this section may be loaded as a program of the declared type.
     ///
     /// A declared `kprobe` also takes a return probe's section (and `uprobe` likewise): clients have always
-    /// declared both so, and the section knows. `tc` and `tcx` are one type to the kernel.
+    /// declared both so, and the section knows. A declared `kretprobe` takes a plain probe's section, and is a return probe
+    /// all the same: to the kernel the two are one type until they are attached, and no client declares it unasked. `tc` and
+    /// `tcx` are one type to the kernel.
     #[must_use]
     pub const fn admits(&self, declared: ProgramType) -> bool {
         matches!(
@@ -58,10 +60,8 @@ impl SectionFamily {
             (Self::Xdp, ProgramType::Xdp)
                 | (Self::Tc(_) | Self::Tcx(_), ProgramType::Tc | ProgramType::Tcx)
                 | (Self::Tracepoint, ProgramType::Tracepoint)
-                | (Self::Kprobe | Self::Kretprobe, ProgramType::Kprobe)
-                | (Self::Kretprobe, ProgramType::Kretprobe)
-                | (Self::Uprobe | Self::Uretprobe, ProgramType::Uprobe)
-                | (Self::Uretprobe, ProgramType::Uretprobe)
+                | (Self::Kprobe | Self::Kretprobe, ProgramType::Kprobe | ProgramType::Kretprobe)
+                | (Self::Uprobe | Self::Uretprobe, ProgramType::Uprobe | ProgramType::Uretprobe)
                 | (Self::Fentry, ProgramType::Fentry)
                 | (Self::Fexit, ProgramType::Fexit)
                 | (Self::Lsm, ProgramType::Lsm)
@@ -226,7 +226,7 @@ mod tests {
         };
         assert_eq!(admitted("tc"), [T::Tc, T::Tcx]);
         assert_eq!(admitted("tcx/ingress"), [T::Tc, T::Tcx]);
-        assert_eq!(admitted("kprobe/x"), [T::Kprobe]);
+        assert_eq!(admitted("kprobe/x"), [T::Kprobe, T::Kretprobe]);
         assert_eq!(admitted("kretprobe/x"), [T::Kprobe, T::Kretprobe]);
         assert_eq!(admitted("uretprobe/x"), [T::Uprobe, T::Uretprobe]);
         assert_eq!(admitted("xdp.frags"), [T::Xdp]);

@@ -89,6 +89,9 @@ fn the_declared_type_must_agree_with_the_section() -> Result<()> {
     assert_eq!(object.resolve_type("tcx_in", ProgramType::Tc)?, ProgramType::Tc);
     assert_eq!(object.resolve_type("retprobe", ProgramType::Kprobe)?, ProgramType::Kretprobe);
     assert_eq!(object.resolve_type("probe", ProgramType::Kprobe)?, ProgramType::Kprobe);
+    assert_eq!(object.resolve_type("probe", ProgramType::Kretprobe)?, ProgramType::Kretprobe);
+    assert_eq!(object.resolve_type("user", ProgramType::Uretprobe)?, ProgramType::Uretprobe);
+    assert!(object.resolve_type("user", ProgramType::Kretprobe).is_err());
     let error = object.resolve_type("pass", ProgramType::Tracepoint).err().context("admitted")?;
     assert_eq!(error.to_string(), "program pass is declared as tracepoint but its section xdp says xdp");
     let siblings = compile::object("siblings.c")?;

@@ -19,7 +19,7 @@ use bpfman_application::xdp::XdpPoint;
 use bpfman_proto::v1::BpfmanProgramType as Wire;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::bytecode_location::Location;
-use bpfman_proto::{APPLICATION_KEY_NEWER, v1};
+use bpfman_proto::{ACTUAL_TYPE_PREFIX, APPLICATION_KEY_NEWER, v1};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::content::{CONTENT_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, UUID_KEY, content};
@@ -44,7 +44,7 @@ pub fn desired(owner: &Owner, spec: &Spec, facts: &Facts) -> Desired {
     if !selects(&spec.common().node_selector, &facts.labels) {
         return Desired::nothing(owner.clone());
     }
-    let (info, programs) = match spec {
+    let (info, programs): (Vec<_>, Vec<Program>) = match spec {
         Spec::Cluster(spec) => spec
             .programs
             .iter()
@@ -59,6 +59,7 @@ pub fn desired(owner: &Owner, spec: &Spec, facts: &Facts) -> Desired {
         }
     };
     let mut request = request(spec.common(), info);
+    request.metadata.extend(programs.iter().filter_map(actual_type));
     // Only where it matters: a cluster application gives its maps to pods of all namespaces.
     if let (Spec::Namespaced(_), Some(namespace)) = (spec, &owner.namespace) {
         request.metadata.insert(PROGRAM_NAMESPACE_KEY.to_owned(), namespace.clone());
@@ -93,6 +94,12 @@ fn request(common: &ApplicationCommon, info: Vec<v1::LoadInfo>) -> v1::LoadReque
         info,
         ..Default::default()
     }
+}
+
+/// Metadata that says of a return probe that it is one, whatever its section is called: the wire has no number for it.
+fn actual_type(program: &Program) -> Option<(String, String)> {
+    let exact = program.program_type.to_ascii_lowercase();
+    exact.ends_with("retprobe").then(|| (format!("{ACTUAL_TYPE_PREFIX}{}", program.name), exact))
 }
 
 fn location(code: &ByteCode) -> Option<Location> {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use bpfman_apply::desired::{Desired, LinkKey, Owner, Program};
 use bpfman_apply::facts::{Facts, Interface};
 use bpfman_apply::plan::{Spec, desired};
+use bpfman_proto::ACTUAL_TYPE_PREFIX;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::bytecode_location::Location;
 use bpfman_proto::v1::{BpfmanProgramType as Wire, LoadRequest};
@@ -282,6 +283,10 @@ fn every_type_is_declared_as_the_daemon_takes_it() {
     use Wire::{Fentry, Fexit, Kprobe, Tc, Tcx, Tracepoint, Uprobe, Xdp};
     assert_eq!(types, [Xdp, Tc, Tcx, Fentry, Fexit, Kprobe, Kprobe, Uprobe, Uprobe, Tracepoint]);
     assert!(load.request.info[3].info.is_some() && load.request.info[4].info.is_some());
+    let actual = |name: &str| load.request.metadata.get(&format!("{ACTUAL_TYPE_PREFIX}{name}")).cloned();
+    assert_eq!(actual("p_kretprobe").as_deref(), Some("kretprobe"));
+    assert_eq!(actual("p_uretprobe").as_deref(), Some("uretprobe"));
+    assert_eq!((actual("p_kprobe"), actual("p_uprobe"), actual("p_xdp")), (None, None, None));
     let keys: Vec<Vec<&str>> = load
         .programs
         .iter()

@@ -17,18 +17,18 @@ use tonic::Code;
 use crate::equipment::{Program, assert_status, detach, get, link, test_name, unload};
 
 /// A probe of one process, and where it counts.
-struct Probe {
-    program: Program,
+pub struct Probe {
+    pub program: Program,
     place: u32,
 }
 
 impl Probe {
-    fn load(wire: &Wire, name: &str, kind: Type, place: u32, only_process: u32) -> Self {
+    pub fn load(wire: &Wire, name: &str, kind: Type, place: u32, only_process: u32) -> Self {
         let loaded = wire.load(Self::request(name, kind, only_process)).unwrap();
         Self { program: Program::of(&loaded.programs[0]), place }
     }
 
-    fn request(name: &str, kind: Type, only_process: u32) -> v1::LoadRequest {
+    pub fn request(name: &str, kind: Type, only_process: u32) -> v1::LoadRequest {
         use v1::prog_specific_info::Info as Specific;
         let mut request = load(&compile::object("probes"), &[(name, kind)]);
         request.global_data.insert("only_process".to_owned(), number(only_process.cast_signed()));
@@ -43,11 +43,11 @@ impl Probe {
         request
     }
 
-    fn fired(&self) -> u64 {
+    pub fn fired(&self) -> u64 {
         kernel::array_value(kernel::map_named(&self.program.maps, "fired"), self.place)
     }
 
-    fn attach(&self, wire: &Wire, info: Info) -> u32 {
+    pub fn attach(&self, wire: &Wire, info: Info) -> u32 {
         wire.attach(attach(self.program.id, info)).unwrap().link_id
     }
 }
@@ -222,6 +222,28 @@ fn a_uretprobe_fires_at_the_return_and_not_at_the_entry() {
     assert_eq!((entry.fired(), exit.fired()), (1, 0));
     target.leave();
     assert_eq!((entry.fired(), exit.fired()), (1, 1));
+}
+
+#[test]
+fn a_probe_that_is_loaded_as_a_return_probe_fires_at_the_return_whatever_its_section_says() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let mut target = Target::start();
+    let mut request = Probe::request("on_uprobe", Type::Uprobe, target.pid());
+    request.metadata.insert("bpfman.io/actual-type:on_uprobe".to_owned(), "uretprobe".to_owned());
+    let loaded = wire.load(request).unwrap();
+    let probe = Probe { program: Program::of(&loaded.programs[0]), place: 3 };
+    assert!(
+        get(&wire, probe.program.id).info.unwrap().metadata.is_empty(),
+        "it is no metadata of the program"
+    );
+    let binary = target::binary().display().to_string();
+    let id = probe.attach(&wire, Info::UprobeAttachInfo(uprobe(&binary, "probed")));
+    assert_eq!(link(&wire, id).program_type, "uretprobe");
+    target.enter();
+    assert_eq!(probe.fired(), 0);
+    target.leave();
+    assert_eq!(probe.fired(), 1);
 }
 
 #[test]

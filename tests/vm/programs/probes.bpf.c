@@ -14,6 +14,9 @@ SEC("kprobe/do_mkdirat") int on_kprobe(struct pt_regs *ctx) { return count((__s3
 SEC("kretprobe/do_mkdirat") int on_kretprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe") int on_uprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM1(ctx)); }
 SEC("uretprobe") int on_uretprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
+// Return probes by how they are loaded: their sections do not say so.
+SEC("kprobe/do_mkdirat") int kprobe_for_return(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
+SEC("uprobe") int uprobe_for_return(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe.s") int on_sleepable_uprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM1(ctx)); }
 
 SEC("tp/syscalls/sys_enter_mkdir") int reads_the_task(void *ctx)
