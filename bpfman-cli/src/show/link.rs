@@ -248,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn json_names_what_a_program_was_loaded_for() {
+        let record = LinkRecord::from(&ext::Link {
+            attach_target: "file_open".into(),
+            attach_info: Some(v1::AttachInfo {
+                info: Some(Info::LsmAttachInfo(v1::LsmAttachInfo::default())),
+            }),
+            ..Default::default()
+        });
+        assert_eq!(serde_json::to_value(&record).unwrap()["attach"]["fn_name"], "file_open");
+    }
+
+    #[test]
     fn json_keeps_the_exact_type() {
         let record =
             link("uretprobe", "libc malloc", Info::UprobeAttachInfo(v1::UprobeAttachInfo::default()));

@@ -83,6 +83,7 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         role: details.order.role.as_ref().map_or_else(String::new, ToString::to_string),
         before: details.order.before.iter().map(ToString::to_string).collect(),
         after: details.order.after.iter().map(ToString::to_string).collect(),
+        attach_target: details.target.unwrap_or_default(),
     }
 }
 

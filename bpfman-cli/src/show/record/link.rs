@@ -58,7 +58,7 @@ pub struct AttachRecord {
     pub netns: Option<String>,
     /// `category/name` of a trace point.
     pub tracepoint: Option<String>,
-    /// Function that a probe is on.
+    /// Function that a probe, fentry or fexit program is on; hook of an LSM program.
     pub fn_name: Option<String>,
     /// Bytes from the function's start.
     pub offset: Option<u64>,
@@ -73,6 +73,7 @@ pub struct AttachRecord {
 impl From<&ext::Link> for LinkRecord {
     fn from(link: &ext::Link) -> Self {
         let info = link.attach_info.as_ref().and_then(|attach| attach.info.as_ref());
+        let attach = info.map(AttachRecord::from).unwrap_or_default();
         Self {
             link_id: link.id,
             program_id: link.program_id,
@@ -87,7 +88,11 @@ impl From<&ext::Link> for LinkRecord {
             running_program_id: link.running_program_id,
             pin_path: filled(&link.pin_path),
             metadata: link.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-            attach: info.map(AttachRecord::from).unwrap_or_default(),
+            attach: AttachRecord {
+                // Types that are bound when they are loaded say nothing of it when they are attached.
+                fn_name: attach.fn_name.or_else(|| filled(&link.attach_target)),
+                ..attach
+            },
         }
     }
 }
