@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bpfmand_engine::{CountersMode, OwnerBudget, XdpModes};
+use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, OwnerBudget, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_kernel::XdpMode;
 use bpfmand_store::EngineKind;
@@ -52,6 +52,8 @@ pub struct Config {
     pub counters: CountersMode,
     /// What the members of one owner may cost on one hook.
     pub owner_budget: OwnerBudget,
+    /// Most bytes of kernel memory that the maps of one load may take.
+    pub map_bytes: u64,
     /// The store's engine.
     pub store: EngineKind,
     /// Compare hooks with the records so often; none: never.
@@ -76,6 +78,7 @@ struct File {
     store: StoreTable,
     tc: TcTable,
     chains: ChainsTable,
+    maps: MapsTable,
     watch: WatchTable,
     logging: LoggingTable,
     csi: CsiTable,
@@ -135,6 +138,12 @@ struct ChainsTable {
     counters: Option<String>,
     owner_members: Option<u64>,
     owner_verified_insns: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct MapsTable {
+    mib_per_load: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -222,6 +231,7 @@ impl Config {
                 members: file.chains.owner_members,
                 verified_insns: file.chains.owner_verified_insns,
             },
+            map_bytes: file.maps.mib_per_load.map_or(DEFAULT_MAP_BYTES, |mib| mib.saturating_mul(1 << 20)),
             store: match file.store.engine.as_deref() {
                 None => EngineKind::default(),
                 Some(name) => {
@@ -365,6 +375,15 @@ mod tests {
         assert_eq!(merged("").owner_budget, OwnerBudget::default());
         let budget = merged("[chains]\nowner_members = 4\nowner_verified_insns = 500000\n").owner_budget;
         assert_eq!(budget, OwnerBudget { members: Some(4), verified_insns: Some(500_000) });
+    }
+
+    #[test]
+    fn maps_have_the_memory_that_is_configured() {
+        let bytes =
+            |text: &str| Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap().map_bytes;
+        assert_eq!(bytes(""), 1 << 30);
+        assert_eq!(bytes("[maps]\nmib_per_load = 64\n"), 64 << 20);
+        assert_eq!(bytes("[maps]\nmib_per_load = 18446744073709551615\n"), u64::MAX);
     }
 
     #[test]

@@ -72,6 +72,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     options.counters = config.counters;
     options.owner_budget = config.owner_budget;
+    options.map_bytes = config.map_bytes;
     let observer: Arc<dyn StepObserver>;
     #[cfg(not(debug_assertions))]
     {

@@ -171,6 +171,7 @@ impl<K: Kernel> Engine<K> {
             owner: owner.as_ref().map(|(_, record)| Arc::clone(record)),
             inherited: BTreeMap::new(),
             log: LogRequest::OnFailure,
+            again: false,
         };
         let tried = self.try_programs(request, bytecode, &plan, outcome)?;
         self.try_attachments(request, &object, &tried, outcome);

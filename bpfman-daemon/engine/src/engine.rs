@@ -16,6 +16,7 @@ use crate::changes::{ChangeListener, Changes};
 use crate::drift::DriftCounts;
 use crate::held_network::{HeldNetwork, HookChanges};
 use crate::locks::{Held, Locks, Subject};
+use crate::map_memory::DEFAULT_MAP_BYTES;
 use crate::members::MemberCache;
 use crate::records::{self, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::State;
@@ -43,6 +44,8 @@ pub struct EngineOptions {
     pub counters: CountersMode,
     /// What the members of one owner may cost on one hook.
     pub owner_budget: OwnerBudget,
+    /// Most bytes of kernel memory that the maps of one load may take.
+    pub map_bytes: u64,
     /// Where libxdp keeps its pins.
     pub libxdp_pins: PathBuf,
 }
@@ -60,6 +63,7 @@ impl EngineOptions {
             tc_by_clsact: false,
             counters: CountersMode::default(),
             owner_budget: OwnerBudget::default(),
+            map_bytes: DEFAULT_MAP_BYTES,
             libxdp_pins: PathBuf::from(crate::libxdp::LIBXDP_PINS),
         }
     }
@@ -75,6 +79,7 @@ pub struct Engine<K: Kernel> {
     pub(crate) tc_by_clsact: bool,
     pub(crate) counters: CountersMode,
     pub(crate) owner_budget: OwnerBudget,
+    pub(crate) map_bytes: u64,
     /// Where libxdp keeps its pins.
     pub(crate) libxdp_pins: PathBuf,
     /// This boot.
@@ -114,6 +119,7 @@ impl<K: Kernel> Engine<K> {
             changes: Changes::default(),
             counters: options.counters,
             owner_budget: options.owner_budget,
+            map_bytes: options.map_bytes,
             libxdp_pins: options.libxdp_pins,
             store: options.store,
             state: Mutex::default(),

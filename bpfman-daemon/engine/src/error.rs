@@ -222,6 +222,25 @@ pub enum EngineError {
         /// The limit.
         limit: u64,
     },
+    /// Maps that would take more memory than a load may.
+    #[error(
+        "the maps of the load would take {mib} MiB of kernel memory, of which {largest_mib} MiB are of map \"{largest}\" \
+         with {entries} entries (per-CPU maps count for {cpus} CPUs); the limit is {limit_mib} MiB"
+    )]
+    MapMemory {
+        /// All of them.
+        mib: u64,
+        /// The limit.
+        limit_mib: u64,
+        /// Name of the largest.
+        largest: String,
+        /// Its entries.
+        entries: u32,
+        /// What it takes.
+        largest_mib: u64,
+        /// How many CPUs per-CPU maps have values for.
+        cpus: u64,
+    },
     /// An image that cannot be had.
     #[error(transparent)]
     Image(#[from] ImageFailure),
@@ -382,7 +401,7 @@ impl EngineError {
             | Self::AlreadyThere { .. }
             | Self::HookOnHold { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Denied,
-            Self::TooLarge { .. } => ErrorKind::TooLarge,
+            Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
             Self::Image(failure) => failure.error_kind(),
             Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::ChainRefused { .. } => ErrorKind::KernelRefused,
@@ -396,6 +415,7 @@ impl EngineError {
                 KernelError::NoInterface { .. } | KernelError::NoNamespace { .. } => ErrorKind::Invalid,
                 KernelError::NoTracepoint { .. } | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
                 KernelError::Unsupported { .. } => ErrorKind::Unsupported,
+                KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
                 _ => ErrorKind::Internal,
             },
             Self::Store(_) | Self::StoreUnsure | Self::Files { .. } => ErrorKind::Internal,
@@ -416,6 +436,9 @@ impl EngineError {
             Self::ChainFull { .. } => "detach a program of this hook first",
             Self::OverBudget { .. } => {
                 "detach another program of this owner from the hook, or have chains.owner_… in bpfman.toml raised"
+            }
+            Self::MapMemory { .. } => {
+                "give the map fewer entries, or have maps.mib_per_load in bpfman.toml raised"
             }
             Self::MapsShared { .. } => "unload the program that shares them first, or keep program and maps",
             Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
@@ -447,6 +470,9 @@ impl EngineError {
                 "someone replaced the program at this hook; detach theirs, then try again"
             }
             Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
+            Self::Kernel(KernelError::UnsizedMap { .. }) => {
+                "give the map its size in the source of the object, or load the object with its own loader"
+            }
             Self::HookHeld(conflict) => return Some(conflict.hint()),
             Self::Dispatcher { hint, .. } => return Some(hint.clone()),
             Self::Image(failure) => return failure.hint.clone(),

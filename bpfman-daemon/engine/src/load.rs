@@ -68,6 +68,7 @@ impl<K: Kernel> Engine<K> {
             owner: owner.as_ref().map(|(_, record)| Arc::clone(record)),
             inherited: BTreeMap::new(),
             log: if request.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
+            again: false,
         };
         let mut undo = Undo::default();
         undo.push(|| self.remove_tree(&paths::pending(operation)));

@@ -30,6 +30,8 @@ pub struct LoadPlan<'a> {
     pub inherited: BTreeMap<String, MapId>,
     /// Return the verifier's log.
     pub log: LogRequest,
+    /// It was loaded before: limits of loads do not count.
+    pub again: bool,
 }
 
 /// One program that was loaded, pinned below `pending`.

@@ -133,6 +133,7 @@ impl<K: Kernel> Engine<K> {
             owner: owner.clone(),
             inherited: inherited(first, renewed),
             log: LogRequest::OnFailure,
+            again: true,
         };
         let mut undo = Undo::default();
         undo.push(|| self.remove_tree(&paths::pending(operation)));

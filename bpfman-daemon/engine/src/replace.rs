@@ -231,6 +231,7 @@ impl<K: Kernel> Engine<K> {
             owner: fates.owner.clone(),
             inherited: fates.kept(),
             log: LogRequest::OnFailure,
+            again: false,
         };
         let mut undo = Undo::default();
         undo.push(|| self.remove_tree(&paths::pending(operation)));

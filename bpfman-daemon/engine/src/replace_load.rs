@@ -151,6 +151,7 @@ impl<K: Kernel> Engine<K> {
             owner: fates.owner.clone(),
             inherited: fates.kept(),
             log: if load.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
+            again: false,
         };
         let loaded = self.load_pending(operation, &plan)?;
         self.step("replace", "keep bytecode");

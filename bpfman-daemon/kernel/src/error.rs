@@ -83,6 +83,19 @@ pub enum KernelError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A map without a size.
+    #[error(
+        "cannot create map \"{map}\": its {property} is 0 in the object, and the kernel refuses that ({source}); the \
+         object's own loader sets it before it loads the object"
+    )]
+    UnsizedMap {
+        /// Its name.
+        map: String,
+        /// "max_entries", "value size" or "key size".
+        property: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// No such interface.
     #[error("interface \"{name}\" does not exist in {}", netns.as_ref().map_or_else(|| "the daemon's network namespace".to_owned(), |p| format!("network namespace {}", p.display())))]
     NoInterface {

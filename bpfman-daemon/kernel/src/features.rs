@@ -19,4 +19,6 @@ pub struct Features {
     pub freplace: bool,
     /// XDP programs for one interface, which know what its driver knows (Linux 6.3 and later).
     pub device_bound: bool,
+    /// CPUs that this machine can have: so many values has an entry of a per-CPU map.
+    pub possible_cpus: u32,
 }

@@ -76,6 +76,27 @@ fn maps_of_an_owner_outlive_it_until_their_last_user_leaves<K: Testable>(bench: 
     assert_eq!(bench.kernel.list_folder(Path::new("maps")).unwrap(), Vec::<String>::new());
 }
 
+fn maps_that_would_take_too_much_memory_are_refused_before_any_is_made<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let error = engine.load(&bench.request("huge", &["hoards"])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let message = error.to_string();
+    assert!(message.contains("3072 MiB are of map \"everything\" with 786432 entries"), "{message}");
+    assert!(message.contains("the limit is 1024 MiB"), "{message}");
+    assert!(error.hint().unwrap().contains("maps.mib_per_load"));
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+    assert_eq!(bench.kernel.list_folder(Path::new("pending")).unwrap(), Vec::<String>::new());
+}
+
+fn a_map_that_its_own_loader_sizes_is_named<K: Testable>(bench: &Bench<K>) {
+    let error = bench.engine().load(&bench.request("unsized", &["counts"])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let message = error.to_string();
+    assert!(message.contains("map \"per_interface\": its max_entries is 0"), "{message}");
+    assert!(message.contains("the object's own loader sets it"), "{message}");
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+}
+
 fn an_owner_without_the_map_or_of_nobody_is_refused<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let owner = engine.loads(&bench.request("refused", &["tame"]))[0];
@@ -138,6 +159,8 @@ fn wrong_requests_change_nothing<K: Testable>(bench: &Bench<K>) {
 
 crate::on_both_kernels!(
     a_loaded_program_is_listed_until_it_is_unloaded,
+    a_map_that_its_own_loader_sizes_is_named,
+    maps_that_would_take_too_much_memory_are_refused_before_any_is_made,
     programs_of_one_load_share_the_maps_of_their_object,
     global_data_reaches_the_program,
     maps_of_an_owner_outlive_it_until_their_last_user_leaves,

@@ -16,7 +16,11 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static OBJECTS: OnceLock<Vec<u8>> = OnceLock::new();
     static TIMED: OnceLock<Vec<u8>> = OnceLock::new();
     static ALLOCATES: OnceLock<Vec<u8>> = OnceLock::new();
+    static HUGE: OnceLock<Vec<u8>> = OnceLock::new();
+    static UNSIZED: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
+        "huge" => &HUGE,
+        "unsized" => &UNSIZED,
         "programs" => &PROGRAMS,
         "sharing" => &SHARING,
         "second" => &SECOND,

@@ -24,6 +24,7 @@ pub fn probe() -> Features {
         long_jumps: version >= (6, 6),
         freplace: extension::works(),
         device_bound: version >= DEVICE_BOUND,
+        possible_cpus: aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(u32::MAX)),
         version,
         release,
     }

@@ -16,8 +16,12 @@ pub(super) const MAP_TYPE_PROG_ARRAY: u32 = 3;
 const MAP_TYPE_PERF_EVENT_ARRAY: u32 = 4;
 pub(super) const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 pub(super) const MAP_TYPE_HASH_OF_MAPS: u32 = 13;
+const MAP_TYPE_QUEUE: u32 = 22;
+const MAP_TYPE_STACK: u32 = 23;
 const MAP_TYPE_RINGBUF: u32 = 27;
+const MAP_TYPE_BLOOM_FILTER: u32 = 30;
 const MAP_TYPE_USER_RINGBUF: u32 = 31;
+const MAP_TYPE_ARENA: u32 = 33;
 const FLAG_SLEEPABLE: u32 = 1 << 4;
 const FLAG_XDP_HAS_FRAGS: u32 = 1 << 5;
 const FLAG_XDP_DEVICE_BOUND: u32 = 1 << 6;
@@ -59,7 +63,12 @@ pub fn map(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError
         (request.btf_fd, request.btf_key_type_id, request.btf_value_type_id) = (0, 0, 0);
         created = sys::bpf_fd(Command::MapCreate, &mut request);
     }
-    let fd = created.map_err(|source| fail("create", source))?;
+    let fd = created.map_err(|source| match unsized_property(&request) {
+        Some(property) if source.raw_os_error() == Some(libc::EINVAL) => {
+            KernelError::UnsizedMap { map: spec.name.clone(), property, source }
+        }
+        _ => fail("create", source),
+    })?;
     if !spec.initial.is_empty() && spec.role != MapRole::Bss {
         write_globals(&fd, spec).map_err(|source| fail("fill", source))?;
     }
@@ -68,6 +77,19 @@ pub fn map(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError
             .map_err(|source| fail("freeze", source))?;
     }
     Ok(fd)
+}
+
+/// What of a map that the kernel refused has no size, though such a map needs one.
+fn unsized_property(request: &attr::MapCreate) -> Option<&'static str> {
+    match request {
+        attr::MapCreate { max_entries: 0, .. } => Some("max_entries"),
+        // Ring buffers and arenas have neither; queues, stacks and filters have no keys.
+        attr::MapCreate { map_type: MAP_TYPE_RINGBUF | MAP_TYPE_USER_RINGBUF | MAP_TYPE_ARENA, .. } => None,
+        attr::MapCreate { value_size: 0, .. } => Some("value size"),
+        attr::MapCreate { map_type: MAP_TYPE_QUEUE | MAP_TYPE_STACK | MAP_TYPE_BLOOM_FILTER, .. } => None,
+        attr::MapCreate { key_size: 0, .. } => Some("key size"),
+        _ => None,
+    }
 }
 
 /// Global variables are one entry of an array.
@@ -378,6 +400,29 @@ mod tests {
         let mut maps = spec(MAP_TYPE_ARRAY_OF_MAPS, 4, 4, &[]);
         maps.inner = Some(Box::new(spec(MAP_TYPE_ARRAY, 4, 8, &[])));
         slot(&map(&maps, None).unwrap(), 0, &value).unwrap();
+    }
+
+    #[test]
+    fn a_map_without_a_size_is_refused_by_what_it_lacks() {
+        const HASH: u32 = 1;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let sized = |map_type, key_size, value_size, max_entries| MapSpec {
+            max_entries,
+            ..spec(map_type, key_size, value_size, &[])
+        };
+        for (spec, property) in [
+            (sized(HASH, 4, 8, 0), "max_entries is 0"),
+            (sized(MAP_TYPE_QUEUE, 0, 8, 0), "max_entries is 0"),
+            (sized(MAP_TYPE_ARRAY, 4, 0, 1), "value size is 0"),
+            (sized(HASH, 0, 8, 1), "key size is 0"),
+        ] {
+            let error = map(&spec, None).unwrap_err().to_string();
+            assert!(error.contains("\"layout\"") && error.contains(property), "{error}");
+        }
+        // What is wrong otherwise is the kernel's to say.
+        assert!(!map(&sized(MAP_TYPE_ARRAY, 8, 8, 1), None).unwrap_err().to_string().contains("loader"));
     }
 
     #[test]

@@ -67,7 +67,14 @@ impl World {
 
     pub(super) fn create_map(&mut self, spec: &MapSpec) -> Result<Key, KernelError> {
         let fail = || refuse("create", format!("map \"{}\"", spec.name), EINVAL);
-        let max_entries = max_entries(spec).ok_or_else(fail)?;
+        let max_entries = max_entries(spec).ok_or_else(|| match spec.max_entries {
+            0 if !matches!(spec.map_type, 0 | RINGBUF | USER_RINGBUF) => KernelError::UnsizedMap {
+                map: spec.name.clone(),
+                property: "max_entries",
+                source: std::io::Error::from_raw_os_error(EINVAL),
+            },
+            _ => fail(),
+        })?;
         if let Some(inner) = spec.inner.as_deref() {
             self::max_entries(inner).ok_or_else(fail)?;
         }

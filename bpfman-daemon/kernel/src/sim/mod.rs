@@ -63,6 +63,7 @@ impl Default for SimOptions {
                 long_jumps: true,
                 freplace: true,
                 device_bound: true,
+                possible_cpus: 4,
             },
             btf: None,
             own_namespace: NetnsId { inode: 4_026_531_840, cookie: 1 },
@@ -84,6 +85,7 @@ impl SimOptions {
                 long_jumps: false,
                 freplace: true,
                 device_bound: false,
+                possible_cpus: 4,
             },
             ..Self::default()
         }
