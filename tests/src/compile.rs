@@ -39,6 +39,24 @@ pub fn executable(name: &str) -> PathBuf {
     })
 }
 
+/// Compiles `programs/<name>.c` for this machine, to run without any library.
+#[must_use]
+pub fn static_executable(name: &str) -> PathBuf {
+    let source = source(&format!("{name}.c"));
+    once(&source, "static", |out| {
+        run(&["clang", "-O1", "-g", "-Wall", "-Werror", "-static", &path(&source), "-o", out]);
+    })
+}
+
+/// Compiles `programs/<name>.c` to a library of this machine.
+#[must_use]
+pub fn library(name: &str) -> PathBuf {
+    let source = source(&format!("{name}.c"));
+    once(&source, "so", |out| {
+        run(&["clang", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", &path(&source), "-o", out]);
+    })
+}
+
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
 }

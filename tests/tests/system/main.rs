@@ -38,5 +38,6 @@ mod strangers;
 mod strangers_return;
 mod trials;
 mod types;
+mod uprobe_targets;
 mod whole_loads;
 mod whole_loads_kill;

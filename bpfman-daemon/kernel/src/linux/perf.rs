@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::ProcessScope;
 
-use super::symbols;
 use super::sys::{self, PerfEventAttr};
+use super::{elf_symbols, symbols};
 use crate::KernelError;
 
 const TYPE_TRACEPOINT: u32 = 2;
@@ -115,9 +115,9 @@ pub fn uprobe(
 ) -> Result<OwnedFd, KernelError> {
     let fail = |reason: String| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
     let source = EventSource::find("uprobe")?;
-    let file = symbols::find_file(target, scope.container_pid).map_err(fail)?;
+    let file = symbols::find_file(target, scope).map_err(fail)?;
     let start = match function {
-        Some(function) => symbols::file_offset(&file, function).map_err(fail)?,
+        Some(function) => elf_symbols::file_offset(&file, function).map_err(fail)?,
         None => 0,
     };
     let offset = start

@@ -1,18 +1,21 @@
-//! Files and functions that user-space probes name.
+//! Files that user-space probes name.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use bpfmand_core::ProcessScope;
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 
-use super::processes;
+use super::{libraries, mapped, processes};
 
-/// What is read of a file at most, in bytes: no target is larger, but a file can claim to be.
+/// No target is larger, in bytes, but a file can claim to be. What is read of it is far less.
 const MAX_TARGET: u64 = 1 << 30;
-const MAX_CACHE: u64 = 16 << 20;
+/// The loader's cache of a machine with thousands of libraries has some hundred kilobytes.
+const MAX_CACHE: u64 = 2 << 20;
+/// Most names that are looked at in one folder of libraries.
+const MAX_NAMES: usize = 100_000;
 
 /// A file to probe. It stays the same one whatever becomes of its name.
 #[derive(Debug)]
@@ -29,9 +32,24 @@ impl TargetFile {
     }
 }
 
-/// Finds the file of a target: an absolute path, or a library by name, as the process sees it if one is given.
-pub fn find_file(target: &str, container_pid: Option<u32>) -> Result<TargetFile, String> {
-    let root = match container_pid {
+impl TargetFile {
+    pub(super) fn new(file: File, path: PathBuf) -> Self {
+        Self { file, path }
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Finds the file of a target: an absolute path, or a library by name. Paths are as the container's process sees them, if
+/// one is given. A library is the one that the named process has mapped, else what a loader would take there.
+pub fn find_file(target: &str, scope: &ProcessScope) -> Result<TargetFile, String> {
+    let root = match scope.container_pid {
         None => Root::Host,
         Some(pid) => Root::process(pid)?,
     };
@@ -41,11 +59,34 @@ pub fn find_file(target: &str, container_pid: Option<u32>) -> Result<TargetFile,
     if target.is_empty() || target.contains('/') {
         return Err("a target is an absolute path or the name of a library".to_owned());
     }
-    library_from_cache(&root, target)
-        .into_iter()
-        .chain(library_from_folders(target))
-        .find_map(|path| root.open(&path, MAX_TARGET).ok())
-        .ok_or_else(|| "no library of that name in the loader's cache or its usual folders".to_owned())
+    find_library(&root, scope, target)
+}
+
+fn find_library(root: &Root, scope: &ProcessScope, target: &str) -> Result<TargetFile, String> {
+    // The process that the probe is for knows best; that of its container knows what is there.
+    let pids: Vec<u32> = scope.pid.into_iter().chain(scope.container_pid).collect();
+    if let Some(found) = pids.iter().find_map(|pid| mapped::library(*pid, target, MAX_TARGET)) {
+        return Ok(found);
+    }
+    let cached = root
+        .open(Path::new("/etc/ld.so.cache"), MAX_CACHE)
+        .and_then(|cache| read(&cache.file, MAX_CACHE))
+        .map(|bytes| libraries::in_cache(&bytes, target))
+        .unwrap_or_default();
+    let open = |path: PathBuf| root.open(&path, MAX_TARGET).ok();
+    cached.into_iter().find_map(open).or_else(|| in_folders(root, target).find_map(open)).ok_or_else(|| {
+        let mapped: Vec<String> = pids.iter().map(|pid| format!("what process {pid} has mapped, ")).collect();
+        format!("no library of that name in {}the loader's cache or its usual folders", mapped.concat())
+    })
+}
+
+/// Files of the library in the folders of libraries, the likeliest first in each.
+fn in_folders(root: &Root, library: &str) -> impl Iterator<Item = PathBuf> {
+    libraries::folders().flat_map(move |folder| {
+        let mut names = root.names(&folder, |name| libraries::is_named(name, library));
+        names.sort_by_key(|name| libraries::distance(name, library));
+        names.into_iter().map(move |name| folder.join(name))
+    })
 }
 
 /// What `/` is for a path.
@@ -68,27 +109,45 @@ impl Root {
     /// Opens a regular file of at most so many bytes, and nothing else: not even to look, as to open a device may
     /// already do something, and to open a pipe may never return.
     fn open(&self, path: &Path, limit: u64) -> io::Result<TargetFile> {
-        let look = OFlags::PATH | OFlags::CLOEXEC;
-        let place = match self {
+        let place = self.place(path, OFlags::PATH | OFlags::CLOEXEC)?;
+        Ok(TargetFile { file: reopen(&place, limit)?, path: path.to_owned() })
+    }
+
+    fn place(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        match self {
             // Links of the host are root's own, and those in /proc name files too.
-            Self::Host => rustix::fs::open(path, look, Mode::empty()),
+            Self::Host => rustix::fs::open(path, flags, Mode::empty()),
             Self::Process(root) => {
                 let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-                retried(|| rustix::fs::openat2(root, path, look, Mode::empty(), inside))
+                retried(|| rustix::fs::openat2(root, path, flags, Mode::empty(), inside))
             }
-        }?;
-        let found = rustix::fs::fstat(&place)?;
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a file"));
         }
-        if u64::try_from(found.st_size).is_ok_and(|size| size > limit) {
-            return Err(too_large(limit));
-        }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty())?.into();
-        Ok(TargetFile { file, path: path.to_owned() })
     }
+
+    /// The names in a folder that are wanted; none if there is no such folder.
+    fn names(&self, folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(entries) = self.place(folder, flags).and_then(Dir::new) else { return Vec::new() };
+        entries
+            .take(MAX_NAMES)
+            .map_while(Result::ok)
+            .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned))
+            .filter(|name| is_wanted(name))
+            .collect()
+    }
+}
+
+/// Opens a place that was only looked at, if it is a regular file of at most so many bytes.
+pub(super) fn reopen(place: &OwnedFd, limit: u64) -> io::Result<File> {
+    let found = rustix::fs::fstat(place)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a file"));
+    }
+    if u64::try_from(found.st_size).is_ok_and(|size| size > limit) {
+        return Err(too_large(limit));
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty())?.into())
 }
 
 /// The kernel answers EAGAIN where something was renamed while it followed a path with `..` in it.
@@ -115,97 +174,53 @@ fn too_large(limit: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, format!("is larger than {} MiB", limit >> 20))
 }
 
-/// Paths of a library in the dynamic loader's cache, whose newer part is: a header of 48 bytes that begins with
-/// "glibc-ld.so.cache1.1" and the count of entries, entries of 24 bytes (flags, key, value, ...) with offsets from the
-/// header, then strings.
-fn library_from_cache(root: &Root, name: &str) -> Vec<PathBuf> {
-    root.open(Path::new("/etc/ld.so.cache"), MAX_CACHE)
-        .and_then(|cache| read(&cache.file, MAX_CACHE))
-        .map(|bytes| library_from_entries(&bytes, name))
-        .unwrap_or_default()
-}
-
-fn library_from_entries(bytes: &[u8], name: &str) -> Vec<PathBuf> {
-    const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
-    let Some(start) = bytes.windows(MAGIC.len()).position(|window| window == MAGIC) else {
-        return Vec::new();
-    };
-    let data = &bytes[start..];
-    let word = |at: usize| -> Option<usize> {
-        Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?) as usize)
-    };
-    let string = |at: usize| -> Option<&str> {
-        let rest = data.get(at..)?;
-        std::str::from_utf8(&rest[..rest.iter().position(|byte| *byte == 0)?]).ok()
-    };
-    let count = word(MAGIC.len()).unwrap_or(0).min(data.len() / 24);
-    (0..count)
-        .filter_map(|entry| {
-            let at = 48 + entry * 24;
-            let key = string(word(at + 4)?)?;
-            let matches = key == name
-                || key.strip_prefix(name).is_some_and(|rest| rest.starts_with(".so"))
-                || key
-                    .strip_prefix("lib")
-                    .and_then(|k| k.strip_prefix(name))
-                    .is_some_and(|r| r.starts_with(".so"));
-            if matches { string(word(at + 8)?).map(PathBuf::from) } else { None }
-        })
-        .collect()
-}
-
-/// Where libraries are on systems without a cache (musl).
-fn library_from_folders(name: &str) -> Vec<PathBuf> {
-    let file = if name.contains(".so") { name.to_owned() } else { format!("{name}.so") };
-    ["/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"]
-        .iter()
-        .flat_map(|folder| [format!("{folder}/{file}"), format!("{folder}/lib{file}")])
-        .map(PathBuf::from)
-        .collect()
-}
-
-/// Where a function's code is in its file.
-pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, String> {
-    let path = &target.path;
-    let bytes =
-        read(&target.file, MAX_TARGET).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let file = object::File::parse(&*bytes)
-        .map_err(|error| format!("{} is not a binary that can be probed: {error}", path.display()))?;
-    let address = file
-        .dynamic_symbols()
-        .chain(file.symbols())
-        .filter(|symbol| symbol.is_definition())
-        .find(|symbol| {
-            // "name@@VERSION" names the same function.
-            symbol.name().is_ok_and(|name| name.split('@').next() == Some(function))
-        })
-        .map(|symbol| symbol.address())
-        .ok_or_else(|| format!("{} has no function \"{function}\"", path.display()))?;
-    // The file may claim anything, sums that no number holds included.
-    file.segments()
-        .find_map(|segment| {
-            let inside = address.checked_sub(segment.address()).filter(|inside| *inside < segment.size())?;
-            inside.checked_add(segment.file_range().0)
-        })
-        .ok_or_else(|| format!("function \"{function}\" of {} is in no loaded segment", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::elf_symbols::file_offset;
     use super::*;
+
+    fn find(target: &str) -> Result<TargetFile, String> {
+        find_file(target, &ProcessScope::default())
+    }
+
+    fn find_in(target: &str, container_pid: u32) -> Result<TargetFile, String> {
+        find_file(target, &ProcessScope { container_pid: Some(container_pid), ..ProcessScope::default() })
+    }
 
     #[test]
     fn the_c_library_is_found_by_name_and_has_malloc() {
-        let path = find_file("libc", None).or_else(|_| find_file("libc.so.6", None)).unwrap();
+        let path = find("libc").or_else(|_| find("libc.so.6")).unwrap();
         assert!(file_offset(&path, "malloc").unwrap() > 0);
         assert!(file_offset(&path, "no_such_function").unwrap_err().contains("no_such_function"));
     }
 
     #[test]
+    fn libraries_without_a_cache_are_found_in_the_folders_of_every_distribution() {
+        for (folder, file, target) in [
+            ("usr/lib/ARCH-linux-gnu", "libc.so.6", "libc"),
+            ("lib/ARCH-linux-gnu", "libssl.so.3", "ssl"),
+            ("usr/lib64", "libssl.so.1.1", "libssl.so"),
+            ("lib", "ld-musl-ARCH.so.1", "libc"),
+            ("usr/local/lib", "libown.so", "own"),
+        ] {
+            let container = tempfile::tempdir().unwrap();
+            let (folder, file) = (libraries::of_this_machine(folder), libraries::of_this_machine(file));
+            let folder = container.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            for name in ["libcrypt.so.1", "libsslx.so.3", "libc.so.6.conf", "libownership.so", &file] {
+                std::fs::write(folder.join(name), name).unwrap();
+            }
+            let root = Root::Process(File::open(container.path()).unwrap().into());
+            let found = find_library(&root, &ProcessScope::default(), target).unwrap();
+            assert_eq!(std::fs::read(found.reopen_path()).unwrap(), file.as_bytes(), "{target}");
+        }
+    }
+
+    #[test]
     fn a_relative_path_is_refused() {
-        assert!(find_file("some/where", None).is_err());
-        assert!(find_file("/no/such/file", None).is_err());
-        assert!(find_file("libc", Some(u32::MAX)).is_err());
+        assert!(find("some/where").is_err());
+        assert!(find("/no/such/file").is_err());
+        assert!(find_in("libc", u32::MAX).is_err());
     }
 
     #[test]
@@ -216,7 +231,7 @@ mod tests {
         let sparse = folder.path().join("sparse");
         File::create(&sparse).unwrap().set_len(MAX_TARGET + 1).unwrap();
         let refuses = |path: &Path, why: &str| {
-            let error = find_file(path.to_str().unwrap(), None).unwrap_err();
+            let error = find(path.to_str().unwrap()).unwrap_err();
             assert!(error.contains(why) && error.contains(path.to_str().unwrap()), "{error}");
         };
         refuses(&pipe, "is not a file");
@@ -224,7 +239,7 @@ mod tests {
         refuses(folder.path(), "is not a file");
         refuses(&sparse, "1024 MiB");
         // Files of /proc are of size 0 and have contents.
-        assert!(find_file("/proc/self/exe", None).is_ok());
+        assert!(find("/proc/self/exe").is_ok());
     }
 
     #[test]
@@ -249,9 +264,9 @@ mod tests {
     #[test]
     fn magic_links_in_the_root_of_a_process_are_not_followed() {
         let pid = std::process::id();
-        let error = find_file(&format!("/proc/{pid}/exe"), Some(pid)).unwrap_err();
+        let error = find_in(&format!("/proc/{pid}/exe"), pid).unwrap_err();
         assert!(error.contains("symbolic links"), "{error}");
         let own = std::env::current_exe().unwrap();
-        assert!(find_file(own.to_str().unwrap(), Some(pid)).is_ok());
+        assert!(find_in(own.to_str().unwrap(), pid).is_ok());
     }
 }

@@ -1,0 +1,269 @@
+//! Where functions are in binaries, of which little is held in memory: whoever made a file may claim any size.
+//!
+//! Headers are read as they are needed, symbols and their names in chunks: names first, which gives the places where the
+//! wanted one stands, then the symbols that name one of these places.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use object::Endianness;
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::pod::{self, Pod};
+use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _};
+
+use super::symbols::TargetFile;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 64 << 10;
+/// Most places of one table of names where the wanted one is looked for: C++ has some hundred functions of one suffix.
+const MOST_PLACES: usize = 1 << 16;
+
+/// Where a function's code is in its file.
+pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, String> {
+    let path = target.path().display();
+    let file = target.file();
+    let found = match identity(file) {
+        Ok(elf::ELFCLASS64) => Binary::<FileHeader64<Endianness>>::open(file).and_then(|b| b.find(function)),
+        Ok(elf::ELFCLASS32) => Binary::<FileHeader32<Endianness>>::open(file).and_then(|b| b.find(function)),
+        Ok(_) => Err(invalid("it is of no known class")),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(Found::At(offset)) => Ok(offset),
+        Ok(Found::Nothing) => Err(format!("{path} has no function \"{function}\"")),
+        Ok(Found::Outside) => Err(format!("function \"{function}\" of {path} is in no loaded segment")),
+        Err(error) => Err(format!("{path} is not a binary that can be probed: {error}")),
+    }
+}
+
+/// Where a function is.
+enum Found {
+    /// At an offset of the file.
+    At(u64),
+    /// The file has it nowhere.
+    Nothing,
+    /// At an address that no part of the file is loaded to.
+    Outside,
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The class of an ELF file.
+fn identity(file: &File) -> io::Result<elf::FileClass> {
+    let mut identity = [0; 5];
+    file.read_exact_at(&mut identity, 0).map_err(|_| invalid("it is too short"))?;
+    if identity[..4] != elf::ELFMAG {
+        return Err(invalid("it is no ELF file"));
+    }
+    Ok(elf::FileClass(identity[4]))
+}
+
+struct Binary<'a, Elf> {
+    file: &'a File,
+    header: Elf,
+    endian: Endianness,
+}
+
+impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
+    fn open(file: &'a File) -> io::Result<Self> {
+        let mut header = None;
+        each::<Elf>(file, 0, 1, &mut |found| {
+            header = Some(*found);
+            false
+        })?;
+        let header = header.ok_or_else(|| invalid("it has no header"))?;
+        let endian = match header.e_ident().data {
+            elf::ELFDATA2LSB => Endianness::Little,
+            elf::ELFDATA2MSB => Endianness::Big,
+            _ => return Err(invalid("it is of no known byte order")),
+        };
+        Ok(Self { file, header, endian })
+    }
+
+    fn find(&self, function: &str) -> io::Result<Found> {
+        for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
+            if let Some(address) = self.address(kind, function)? {
+                return Ok(self.offset_of(address)?.map_or(Found::Outside, Found::At));
+            }
+        }
+        Ok(Found::Nothing)
+    }
+
+    /// How many sections there are: where they are too many for the header, the first one says it.
+    fn section_count(&self) -> io::Result<u64> {
+        let (at, count): (u64, u16) =
+            (self.header.e_shoff(self.endian).into(), self.header.e_shnum(self.endian));
+        if at == 0 || count != 0 {
+            return Ok(if at == 0 { 0 } else { u64::from(count) });
+        }
+        let mut size: u64 = 0;
+        each::<Elf::SectionHeader>(self.file, at, 1, &mut |first| {
+            size = first.sh_size(self.endian).into();
+            false
+        })?;
+        Ok(size)
+    }
+
+    /// The first section that is wanted.
+    fn section(
+        &self,
+        skip: u64,
+        is_wanted: &mut dyn FnMut(&Elf::SectionHeader) -> bool,
+    ) -> io::Result<Option<Elf::SectionHeader>> {
+        let size = size_of::<Elf::SectionHeader>() as u64;
+        if usize::from(self.header.e_shentsize(self.endian)) != size as usize
+            && self.header.e_shnum(self.endian) != 0
+        {
+            return Err(invalid("its section headers have an impossible size"));
+        }
+        let start: u64 = self.header.e_shoff(self.endian).into();
+        let Some(at) = skip.checked_mul(size).and_then(|bytes| bytes.checked_add(start)) else {
+            return Ok(None);
+        };
+        let mut found = None;
+        each::<Elf::SectionHeader>(
+            self.file,
+            at,
+            self.section_count()?.saturating_sub(skip),
+            &mut |section| {
+                if is_wanted(section) {
+                    found = Some(*section);
+                }
+                found.is_none()
+            },
+        )?;
+        Ok(found)
+    }
+
+    /// The address of a function by the first table of symbols of a kind that has it.
+    fn address(&self, kind: elf::SectionType, function: &str) -> io::Result<Option<u64>> {
+        let endian = self.endian;
+        let Some(table) = self.section(0, &mut |section| section.sh_type(endian) == kind)? else {
+            return Ok(None);
+        };
+        let Some(names) = self.section(u64::from(table.sh_link(endian)), &mut |_| true)? else {
+            return Ok(None);
+        };
+        let places =
+            places_of(self.file, names.sh_offset(endian).into(), names.sh_size(endian).into(), function)?;
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let bytes: u64 = table.sh_size(endian).into();
+        let count = bytes / size_of::<Elf::Sym>() as u64;
+        let mut address: Option<u64> = None;
+        each::<Elf::Sym>(self.file, table.sh_offset(endian).into(), count, &mut |symbol| {
+            if places.binary_search(&symbol.st_name(endian)).is_ok() && is_definition::<Elf>(symbol, endian) {
+                address = Some(symbol.st_value(endian).into());
+            }
+            address.is_none()
+        })?;
+        Ok(address)
+    }
+
+    /// Where in the file an address is loaded from. The file may claim anything, sums that no number holds included.
+    fn offset_of(&self, address: u64) -> io::Result<Option<u64>> {
+        let endian = self.endian;
+        let count = u64::from(self.header.e_phnum(endian));
+        let mut offset: Option<u64> = None;
+        each::<Elf::ProgramHeader>(self.file, self.header.e_phoff(endian).into(), count, &mut |segment| {
+            let inside = address.checked_sub(segment.p_vaddr(endian).into());
+            let size: u64 = segment.p_filesz(endian).into();
+            if segment.p_type(endian) == elf::PT_LOAD {
+                offset = inside
+                    .filter(|inside| *inside < size)
+                    .and_then(|inside| inside.checked_add(segment.p_offset(endian).into()));
+            }
+            offset.is_none()
+        })?;
+        Ok(offset)
+    }
+}
+
+fn is_definition<Elf: FileHeader<Endian = Endianness>>(symbol: &Elf::Sym, endian: Endianness) -> bool {
+    let place = symbol.st_shndx(endian);
+    place != elf::SHN_UNDEF
+        && (!place.is_special() || place == elf::SHN_XINDEX)
+        && matches!(symbol.st_type(), elf::STT_FUNC | elf::STT_OBJECT | elf::STT_NOTYPE)
+}
+
+/// Looks at records that follow one another in a file until `goes_on` says no, or the file ends.
+fn each<T: Pod>(file: &File, mut at: u64, count: u64, goes_on: &mut dyn FnMut(&T) -> bool) -> io::Result<()> {
+    let size = size_of::<T>();
+    let mut left = count;
+    // Words, because records want to lie where words do.
+    let mut buffer = vec![0_u64; (CHUNK.max(size) / 8).min(count_words(count, size))];
+    while left > 0 {
+        let chunk = pod::bytes_of_slice_mut(&mut buffer);
+        let records = (chunk.len() / size).min(usize::try_from(left).unwrap_or(usize::MAX));
+        if records == 0 {
+            return Ok(());
+        }
+        let read = read_up_to(file, &mut chunk[..records * size], at)? / size;
+        let (found, _) =
+            pod::slice_from_bytes::<T>(chunk, read).map_err(|()| invalid("it cannot be read"))?;
+        if !found.iter().all(&mut *goes_on) || read < records {
+            return Ok(());
+        }
+        left -= read as u64;
+        at = at.checked_add((read * size) as u64).ok_or_else(|| invalid("a table has no end"))?;
+    }
+    Ok(())
+}
+
+/// Words that so many records take.
+fn count_words(count: u64, size: usize) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(size).div_ceil(8)
+}
+
+/// Reads until the buffer is full or the file ends; tells how many bytes.
+fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at.saturating_add(filled as u64)) {
+            Ok(0) => break,
+            Ok(bytes) => filled += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Offsets, ascending, at which a table of names has the wanted one: up to the name's end, or up to an `@` with a version
+/// behind it. It may be the end of a longer name, which linkers store once for both.
+fn places_of(file: &File, at: u64, size: u64, name: &str) -> io::Result<Vec<u32>> {
+    let name = name.as_bytes();
+    let mut places = Vec::new();
+    let Some((first, _)) = name.split_first() else { return Ok(places) };
+    if name.len() >= CHUNK {
+        return Ok(places);
+    }
+    let mut buffer = vec![0_u8; CHUNK];
+    let mut done = 0_u64;
+    while done < size {
+        let wanted = usize::try_from(size - done).unwrap_or(CHUNK).min(CHUNK);
+        let read = read_up_to(file, &mut buffer[..wanted], at.saturating_add(done))?;
+        let chunk = &buffer[..read];
+        // A name that this chunk cuts off is whole in the next one.
+        let starts = read.saturating_sub(name.len());
+        for start in (0..starts).filter(|start| chunk[*start] == *first) {
+            let end = start + name.len();
+            if chunk[start..end] == *name && matches!(chunk[end], 0 | b'@') {
+                let Ok(place) = u32::try_from(done + start as u64) else { return Ok(places) };
+                places.push(place);
+            }
+        }
+        if places.len() > MOST_PLACES {
+            return Err(invalid("too many of its names end alike"));
+        }
+        if starts == 0 || read < wanted {
+            return Ok(places);
+        }
+        done += starts as u64;
+    }
+    Ok(places)
+}
