@@ -32,6 +32,7 @@ pub struct RegistryTable {
     mirrors: Vec<String>,
     ca_file: Option<PathBuf>,
     plain_http: bool,
+    other_hosts: Vec<String>,
 }
 
 /// What the cache may hold.
@@ -67,7 +68,19 @@ pub fn settings(
             bail!("configuration: registries.\"{host}\" has plain_http and ca_file; one of them is wrong");
         }
         let authorities = table.ca_file.as_deref().map(|path| authorities(&host, path)).transpose()?;
-        let setting = RegistrySetting { mirrors: table.mirrors, authorities, plain_http: table.plain_http };
+        let other = |other: &String| {
+            other.parse::<RegistryHost>().map_err(|error| {
+                anyhow::anyhow!(
+                    "configuration: other_hosts \"{other}\" of {host}: {error}, as in auth.example.com:8443"
+                )
+            })
+        };
+        let setting = RegistrySetting {
+            mirrors: table.mirrors,
+            authorities,
+            plain_http: table.plain_http,
+            other_hosts: table.other_hosts.iter().map(other).collect::<anyhow::Result<_>>()?,
+        };
         if settings.insert(name.clone(), setting).is_some() {
             bail!("configuration: registries.\"{host}\" means {name}, which has a table already");
         }
@@ -105,6 +118,7 @@ mod tests {
         for (text, part) in [
             ("[\"quay.io/team\"]\n", "quay.io/team"),
             ("[\"127.1\"]\n", "127.1"),
+            ("[\"quay.io\"]\nother_hosts = [\"https://auth.example\"]\n", "https://auth.example"),
             ("[\"quay.io\"]\n[\"Quay.IO:443\"]\n", "has a table already"),
             ("[\"quay.io\"]\nmirrors = [\"mirror\"]\n", "mirror"),
             ("[\"quay.io\"]\nca_file = \"/none\"\n", "/none"),

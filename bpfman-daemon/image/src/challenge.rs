@@ -6,6 +6,7 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use serde::Deserialize;
 
+use crate::reach::{Reach, shown};
 use crate::settings::Place;
 
 /// Bytes of a token service's answer.
@@ -17,6 +18,7 @@ pub(crate) async fn answer(
     http: &reqwest::Client,
     headers: &HeaderMap,
     place: &Place,
+    reach: &Reach,
 ) -> Result<HeaderValue, String> {
     let challenges: Vec<&str> =
         headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -27,7 +29,7 @@ pub(crate) async fn answer(
         })
     };
     let header = if let Some(parameters) = offer("bearer") {
-        format!("Bearer {}", token(http, parameters, place).await?)
+        format!("Bearer {}", token(http, parameters, place, reach).await?)
     } else if let Some(credential) = place.credential.as_ref().filter(|_| offer("basic").is_some()) {
         basic(credential)
     } else {
@@ -56,12 +58,17 @@ struct Token {
 
 /// Asks the service that the registry names for a token to read this repository with. Nothing is remembered: what one
 /// request may read, another may not.
-async fn token(http: &reqwest::Client, parameters: &str, place: &Place) -> Result<String, String> {
+async fn token(
+    http: &reqwest::Client,
+    parameters: &str,
+    place: &Place,
+    reach: &Reach,
+) -> Result<String, String> {
     let realm = parameter(parameters, "realm").ok_or("it names no place to get a token from")?;
-    let mut url: Url = realm.parse().map_err(|_| format!("it names {realm} to get a token from"))?;
-    if url.scheme() != "https" && !place.plain_http {
-        return Err(format!("it wants credentials sent to {realm}, without TLS"));
-    }
+    let mut url: Url = realm.parse().map_err(|_| "it names no address to get a token from")?;
+    reach.token_from(&url)?;
+    // What the registry wrote behind the host is repeated nowhere.
+    let realm = shown(&url);
     {
         let mut query = url.query_pairs_mut();
         if let Some(service) = parameter(parameters, "service") {

@@ -3,13 +3,15 @@
 //! Asked here rather than through oci-client, because its calls keep whatever a registry sends in memory and follow any
 //! redirect.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfman_image_format::{Descriptor, Digest, Hasher, Progress, causes, media};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, LINK, RANGE};
 use reqwest::{Response, StatusCode, Url};
 
+use crate::reach::{self, Reach};
 use crate::registry::Sink;
+use crate::resolver::{self, Resolver};
 use crate::settings::Place;
 use crate::{ImageError, Limits, challenge, redirect, retry};
 
@@ -22,6 +24,7 @@ const PAGES: usize = 16;
 pub(crate) struct Endpoint {
     http: reqwest::Client,
     place: Place,
+    reach: Arc<Reach>,
     /// Filled once the registry has asked for it.
     authorization: Mutex<Option<HeaderValue>>,
 }
@@ -39,12 +42,17 @@ struct Ask<'a> {
 
 impl Endpoint {
     pub(crate) fn new(place: Place, limits: Limits) -> Result<Self, ImageError> {
+        let proxies = reach::proxies(|name| std::env::var(name).ok());
+        let no_address = || ImageError::Client(format!("{} makes no address", place.registry));
+        let reach = Arc::new(Reach::new(&place, proxies).ok_or_else(no_address)?);
+        let resolver = Resolver::new(Arc::clone(&reach), resolver::system);
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(limits.connect_timeout)
             .read_timeout(limits.read_timeout)
             .pool_max_idle_per_host(1)
-            .redirect(redirect::policy());
+            .dns_resolver(Arc::new(resolver))
+            .redirect(redirect::policy(Arc::clone(&reach)));
         if place.loopback {
             // No proxy stands between this machine and itself.
             builder = builder.no_proxy();
@@ -58,7 +66,7 @@ impl Endpoint {
         let http = builder
             .build()
             .map_err(|error| ImageError::Client(format!("{}: {}", place.registry, causes(&error))))?;
-        Ok(Self { http, place, authorization: Mutex::new(None) })
+        Ok(Self { http, place, reach, authorization: Mutex::new(None) })
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -249,8 +257,10 @@ impl Endpoint {
 
     /// Answers a registry's challenge, for this and the following requests.
     async fn authorize(&self, response: &Response, what: &str) -> Result<(), ImageError> {
-        let header = challenge::answer(&self.http, response.headers(), &self.place).await.map_err(|why| {
-            ImageError::Unauthorized { registry: self.place.registry.clone(), what: what.to_owned(), why }
+        let header = challenge::answer(&self.http, response.headers(), &self.place, &self.reach).await;
+        let header = header.map_err(|why| {
+            let registry = self.place.registry.clone();
+            ImageError::Unauthorized { registry, what: what.to_owned(), why }
         })?;
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(header);
         Ok(())

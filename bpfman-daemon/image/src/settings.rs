@@ -1,6 +1,6 @@
 //! How registries are reached, where that is written down: mirrors, certificate authorities, plain HTTP, passwords.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bpfman_image_format::{AuthFile, Credential, ImageReference, RegistryHost, causes};
@@ -23,6 +23,8 @@ pub struct RegistrySetting {
     pub authorities: Option<Authorities>,
     /// Spoken to without TLS.
     pub plain_http: bool,
+    /// Where else it may send requests: token services of other sites, storage at private addresses.
+    pub other_hosts: BTreeSet<RegistryHost>,
 }
 
 /// Certificate authorities of a registry.
@@ -59,6 +61,7 @@ pub(crate) struct Place {
     /// True on this machine: no proxy stands in between.
     pub(crate) loopback: bool,
     pub(crate) authorities: Option<Authorities>,
+    pub(crate) other_hosts: BTreeSet<RegistryHost>,
     pub(crate) credential: Option<Credential>,
     /// The registry that messages name.
     pub(crate) registry: String,
@@ -111,6 +114,7 @@ impl RegistrySettings {
             plain_http: setting.plain_http || image.is_loopback() && setting.authorities.is_none(),
             loopback: image.is_loopback(),
             authorities: setting.authorities,
+            other_hosts: setting.other_hosts,
             credential,
             registry,
         })

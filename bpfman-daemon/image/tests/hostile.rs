@@ -10,7 +10,9 @@ use std::time::Duration;
 use bpfman_image_format::{
     Credential, Descriptor, Digest, Platform, SigningKey, SimpleSigningPayload, media, signature_tag,
 };
-use bpfmand_image::{Category, ImageError, ImageRequest, Limits, PullPolicy};
+use bpfmand_image::{
+    Category, ImageError, ImageRequest, Limits, PullPolicy, RegistrySetting, RegistrySettings,
+};
 use harness::hostile::{Answer, Hostile};
 use harness::{Store, demand, object, unsigned};
 use serde_json::json;
@@ -272,7 +274,13 @@ async fn a_token_is_fetched_where_the_registry_says() {
     let load = async |credential: Option<Credential>| {
         let request =
             ImageRequest { image: hostile.image("a:latest"), pull_policy: PullPolicy::Always, credential };
-        Store::new(unsigned()).store.load(&request, None).await
+        let setting = RegistrySetting {
+            other_hosts: [realm.address().parse().unwrap()].into(),
+            ..RegistrySetting::default()
+        };
+        let registries = [(hostile.address().parse().unwrap(), setting)].into();
+        let store = Store::new(unsigned()).store.with_settings(RegistrySettings::new(registries, None));
+        store.load(&request, None).await
     };
     // The realm does not answer, then it gives out a token; nobody sees the password but it.
     let secret = || Some(Credential::new("user", "secret"));
@@ -295,4 +303,27 @@ async fn a_token_is_fetched_where_the_registry_says() {
     realm.set_absolute("/token", Answer::ok(r#"{"token":"other"}"#));
     assert_eq!(load(None).await.unwrap_err().category(), Category::Unauthorized);
     assert_eq!(realm.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn a_token_is_not_fetched_where_only_this_machine_can_ask() {
+    let (hostile, internal) = (Hostile::start(), Hostile::start());
+    internal.set_absolute("/internal/api", Answer::ok(r#"{"token":"INTERNAL"}"#));
+    hostile.image_of(object("internal").bytes());
+    let port = internal.address().rsplit_once(':').unwrap().1.to_owned();
+    for realm in [
+        format!("http://127.0.0.1:{port}/internal/api?role=admin"),
+        format!("http://localhost:{port}/internal/api"),
+        format!("http://localhost.:{port}/internal/api"),
+        format!("https://127.0.0.1:{port}/internal/api"),
+        "https://100.64.0.1/internal/api".to_owned(),
+    ] {
+        hostile.lock_all("Bearer INTERNAL", &format!("Bearer realm=\"{realm}\",service=\"x\""));
+        let error = Store::new(unsigned()).pull(&hostile.image("a:latest")).await.unwrap_err();
+        assert_eq!(error.category(), Category::Unauthorized, "{realm}: {error}");
+        assert!(error.to_string().contains("other_hosts"), "{realm}: {error}");
+        assert!(!error.to_string().contains("role=admin"), "{error}");
+    }
+    assert_eq!(internal.requests(), [""; 0]);
+    assert!(hostile.requests().iter().all(|request| !request.contains("authorization")));
 }

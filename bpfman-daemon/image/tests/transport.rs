@@ -204,15 +204,20 @@ async fn a_token_service_is_bounded_and_spoken_to_with_tls() {
     hostile.image_of(object("token").bytes());
     let image = hostile.image("a:latest");
     let challenge = format!("Bearer realm=\"http://{}/token\",service=\"s\"", realm.address());
+    let other = || RegistrySetting {
+        other_hosts: [realm.address().parse().unwrap()].into(),
+        ..RegistrySetting::default()
+    };
+    let settings = || settings(hostile.address(), other(), None);
     hostile.lock_all("Bearer opaque", &challenge);
     realm.set_absolute("/token", Answer::ok(r#"{"access_token":"opaque"}"#));
-    load(RegistrySettings::default(), &image).await.unwrap();
+    load(settings(), &image).await.unwrap();
     realm.set_absolute("/token", Answer::ok("{").endless());
-    let error = load(RegistrySettings::default(), &image).await.unwrap_err();
+    let error = load(settings(), &image).await.unwrap_err();
     assert_eq!(error.category(), Category::Unauthorized, "{error}");
     for answer in ["", "[]", "{}", r#"{"token":3}"#, "{\"token\":\"a\\nb\"}"] {
         realm.set_absolute("/token", Answer::ok(answer));
-        let error = load(RegistrySettings::default(), &image).await.unwrap_err();
+        let error = load(settings(), &image).await.unwrap_err();
         assert_eq!(error.category(), Category::Unauthorized, "{answer}: {error}");
     }
 }

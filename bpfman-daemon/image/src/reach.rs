@@ -1,0 +1,246 @@
+//! Where a registry may send this machine's requests: to itself, to its own site, to public storage, and to what the
+//! configuration names. It must not make the daemon call what only the daemon can reach.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bpfman_image_format::RegistryHost;
+use reqwest::Url;
+
+use crate::private::{is_private_address, is_private_host};
+use crate::settings::Place;
+
+/// What one registry may have this machine ask.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    /// Scheme, host and port of the registry.
+    origin: Url,
+    /// Named by the configuration: anything goes there, at any address.
+    others: BTreeSet<RegistryHost>,
+    /// Names of proxies, which are connected to in the place of others.
+    proxies: BTreeSet<String>,
+    plain_http: bool,
+    /// True once the registry itself was found at a private address.
+    registry_is_private: AtomicBool,
+}
+
+impl Reach {
+    pub(crate) fn new(place: &Place, proxies: BTreeSet<String>) -> Option<Self> {
+        let origin: Url = place.url("", "").parse().ok()?;
+        let registry_is_private = AtomicBool::new(is_private_host(origin.host_str()?));
+        let (others, plain_http) = (place.other_hosts.clone(), place.plain_http);
+        Some(Self { origin, others, proxies, plain_http, registry_is_private })
+    }
+
+    /// Why a token may not be asked for there; the password of the request, and the answer for the registry, go that
+    /// way.
+    pub(crate) fn token_from(&self, realm: &Url) -> Result<(), String> {
+        let to = shown(realm);
+        if !realm.username().is_empty() || realm.password().is_some() {
+            return Err(format!("it names a token service with a user in its address, at {to}"));
+        }
+        if realm.scheme() != "https" && !self.plain_http {
+            return Err(format!("it wants credentials sent to {to}, without TLS"));
+        }
+        if self.is_own(realm) {
+            return Ok(());
+        }
+        let host = realm.host_str().unwrap_or_default();
+        if realm.scheme() != "https" || is_private_host(host) || !self.is_of_its_site(host) {
+            return Err(format!(
+                "it sends for a token to {to}, which is another site or a private address; if that is meant, name it in \
+                 other_hosts of this registry in bpfman.toml"
+            ));
+        }
+        Ok(())
+    }
+
+    /// True if a redirect from one to the other is followed: within one origin, to what is named, and by TLS to where
+    /// no private address stands in writing. What a name resolves to is looked at when it is connected to.
+    pub(crate) fn redirects(&self, from: &Url, to: &Url) -> bool {
+        from.origin() == to.origin()
+            || self.is_named(to) && (to.scheme() == "https" || self.plain_http)
+            || to.scheme() == "https" && !to.host_str().is_none_or(is_private_host)
+    }
+
+    /// Notes what the registry's own name resolves to.
+    pub(crate) fn note(&self, host: &str, addresses: impl IntoIterator<Item = IpAddr>) {
+        if self.origin.host_str() == Some(host) && addresses.into_iter().any(is_private_address) {
+            self.registry_is_private.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// True if this address may be connected to for this name.
+    pub(crate) fn connects(&self, host: &str, address: IpAddr) -> bool {
+        let named = || self.others.iter().any(|other| other.host() == host) || self.proxies.contains(host);
+        !is_private_address(address)
+            || self.origin.host_str() == Some(host)
+            || named()
+            // Such a site's other services are private as well; TLS says that they are the site's.
+            || self.registry_is_private.load(Ordering::Relaxed) && self.is_of_its_site(host)
+    }
+
+    fn is_own(&self, url: &Url) -> bool {
+        url.origin() == self.origin.origin() || self.is_named(url)
+    }
+
+    fn is_named(&self, url: &Url) -> bool {
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
+        format!("{host}:{port}").parse().is_ok_and(|host: RegistryHost| self.others.contains(&host))
+    }
+
+    /// True if the host is the registry's own or belongs to the same registrant, as far as names tell: they end in the same
+    /// two parts, or three where the last two are short, as in `example.co.uk`.
+    fn is_of_its_site(&self, host: &str) -> bool {
+        let own = self.origin.host_str().unwrap_or_default();
+        if own == host {
+            return true;
+        }
+        if own.parse::<IpAddr>().is_ok() || host.parse::<IpAddr>().is_ok() {
+            return false;
+        }
+        site(own).is_some_and(|own| site(host) == Some(own))
+    }
+}
+
+fn site(host: &str) -> Option<Vec<&str>> {
+    let mut labels: Vec<&str> = host.trim_end_matches('.').rsplit('.').collect();
+    let wanted = match labels[..] {
+        [top, second, ..] if top.len() == 2 && second.len() <= 3 => 3,
+        _ => 2,
+    };
+    (labels.len() >= wanted).then(|| {
+        labels.truncate(wanted);
+        labels
+    })
+}
+
+/// Without path and query, which may hold somebody's token.
+pub(crate) fn shown(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+/// Hosts of the proxies that the environment names.
+pub(crate) fn proxies(variable: impl Fn(&str) -> Option<String>) -> BTreeSet<String> {
+    let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"];
+    let host = |text: String| {
+        let with_scheme = if text.contains("://") { text } else { format!("http://{text}") };
+        with_scheme.parse::<Url>().ok()?.host_str().map(str::to_owned)
+    };
+    names.into_iter().filter_map(variable).filter_map(host).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{RegistrySetting, RegistrySettings};
+
+    fn reach(registry: &str, others: &[&str], plain_http: bool) -> Reach {
+        let setting = RegistrySetting {
+            plain_http,
+            other_hosts: others.iter().map(|host| host.parse().unwrap()).collect(),
+            ..RegistrySetting::default()
+        };
+        let settings = RegistrySettings::new([(registry.parse().unwrap(), setting)].into(), None);
+        let places = settings.places(&format!("{registry}/a").parse().unwrap(), None).unwrap();
+        Reach::new(&places[0], BTreeSet::new()).unwrap()
+    }
+
+    fn token(registry: &str, others: &[&str], realm: &str) -> bool {
+        reach(registry, others, false).token_from(&realm.parse().unwrap()).is_ok()
+    }
+
+    #[test]
+    fn tokens_are_asked_for_at_the_registry_its_site_and_what_is_named() {
+        assert!(token("quay.io", &[], "https://quay.io/v2/auth"));
+        assert!(token("docker.io", &[], "https://auth.docker.io/token"));
+        assert!(token("registry.gitlab.com", &[], "https://gitlab.com/jwt/auth"));
+        assert!(token("registry.example.co.uk", &[], "https://auth.example.co.uk/"));
+        assert!(token("registry.corp:5000", &[], "https://registry.corp:5001/auth"));
+        assert!(token("127.0.0.1:5000", &[], "http://127.0.0.1:5000/token"));
+        assert!(token("127.0.0.1:5000", &["127.0.0.1:7000"], "http://127.0.0.1:7000/token"));
+        assert!(token("nvcr.io", &["authn.nvidia.com"], "https://authn.nvidia.com/token"));
+        assert!(token("10.0.0.1:5000", &["10.0.0.2"], "https://10.0.0.2/token"));
+    }
+
+    #[test]
+    fn tokens_are_not_asked_for_at_private_addresses_and_other_sites() {
+        for (registry, realm) in [
+            ("127.0.0.1:5000", "http://127.0.0.1:7000/internal/api?role=admin"),
+            ("127.0.0.1:5000", "http://localhost:5000/token"),
+            ("127.0.0.1:5000", "https://127.0.0.1:7000/token"),
+            ("10.0.0.1:5000", "https://10.0.0.1:5001/token"),
+            ("quay.io", "https://10.0.0.1/token"),
+            ("quay.io", "https://100.64.0.1/token"),
+            ("quay.io", "https://[64:ff9b::a00:1]/token"),
+            ("quay.io", "https://localhost./token"),
+            ("quay.io", "https://evil.example/token"),
+            ("quay.io", "http://quay.io/token"),
+            ("quay.io", "https://user:password@quay.io/token"),
+            ("quay.io", "ftp://quay.io/token"),
+            ("registry.example.co.uk", "https://evil.co.uk/token"),
+            ("1.2.3.4", "https://1.2.3.5/token"),
+        ] {
+            assert!(!token(registry, &[], realm), "{registry} {realm}");
+        }
+    }
+
+    #[test]
+    fn redirects_are_followed_only_where_they_can_do_no_harm() {
+        let may = |from: &str, to: &str| {
+            let from: Url = from.parse().unwrap();
+            reach(&shown(&from)[from.scheme().len() + 3..], &[], false).redirects(&from, &to.parse().unwrap())
+        };
+        assert!(may("https://quay.io/v2/a", "https://quay.io/v2/b"));
+        assert!(may("https://quay.io/v2/a", "https://cdn.example.com/x?y"));
+        assert!(may("http://127.0.0.1:5000/v2/a", "http://127.0.0.1:5000/b"));
+        for to in [
+            "http://cdn.example.com/x",
+            "http://quay.io/v2/a",
+            "https://127.0.0.1/x",
+            "https://10.1.2.3/x",
+            "https://100.64.1.1/x",
+            "https://192.0.0.1/x",
+            "https://169.254.169.254/latest",
+            "https://[::1]/x",
+            "https://[::ffff:10.0.0.1]/x",
+            "https://[64:ff9b::a00:1]/x",
+            "https://[fd00::1]/x",
+            "https://localhost/x",
+            "https://localhost./x",
+            "https://0.0.0.0/x",
+        ] {
+            assert!(!may("https://quay.io/v2/a", to), "{to}");
+        }
+        assert!(!may("http://127.0.0.1:5000/a", "http://127.0.0.1:5001/a"));
+        assert!(!may("http://127.0.0.1:5000/a", "http://10.0.0.1/a"));
+        let named = reach("10.0.0.1:5000", &["10.0.0.2:9000"], true);
+        assert!(named.redirects(&named.origin, &"http://10.0.0.2:9000/x".parse().unwrap()));
+        assert!(!named.redirects(&named.origin, &"http://10.0.0.2:9001/x".parse().unwrap()));
+    }
+
+    #[test]
+    fn names_that_resolve_to_private_addresses_are_connected_to_only_where_that_is_meant() {
+        let (private, public): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "1.1.1.1".parse().unwrap());
+        let reach = reach("registry.corp.example", &["minio.example:9000"], false);
+        for host in ["cdn.example.net", "auth.corp.example", "metadata.internal"] {
+            assert!(reach.connects(host, public) && !reach.connects(host, private), "{host}");
+        }
+        assert!(reach.connects("registry.corp.example", private) && reach.connects("minio.example", private));
+        // A registry of the private network has its token service there.
+        reach.note("registry.corp.example", [private]);
+        assert!(reach.connects("auth.corp.example", private) && !reach.connects("cdn.example.net", private));
+    }
+
+    #[test]
+    fn proxies_are_those_of_the_environment() {
+        let variable = |name: &str| match name {
+            "HTTPS_PROXY" => Some("http://proxy.corp:3128".to_owned()),
+            "all_proxy" => Some("other.corp:8080".to_owned()),
+            _ => None,
+        };
+        assert_eq!(proxies(variable), ["other.corp", "proxy.corp"].map(str::to_owned).into());
+    }
+}
