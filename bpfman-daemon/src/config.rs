@@ -1,6 +1,6 @@
 //! Where everything is, and how the daemon behaves: flags over environment over file over defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub struct Config {
     pub registries: RegistrySettings,
     /// How much of images is kept.
     pub image_bounds: Bounds,
+    /// Users who may use the passwords of this machine.
+    pub auth_users: BTreeSet<u32>,
     /// XDP modes by interface.
     pub xdp_modes: XdpModes,
     /// Attach `tc` programs by clsact.
@@ -206,6 +208,7 @@ impl Config {
             signing: file.signing,
             registries: registries::settings(&file.images, file.registries)?,
             image_bounds: registries::bounds(&file.images),
+            auth_users: registries::auth_users(&file.images),
             xdp_modes: file
                 .interfaces
                 .into_iter()

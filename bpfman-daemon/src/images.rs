@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bpfman_image_format::{Credential, Digest, ImageReference};
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_api::ImageService;
-use bpfmand_core::{BytecodeSource, Credentials, PullPolicy};
-use bpfmand_engine::{FetchedImage, ImageFailure, ImageFailureKind, Images};
+use bpfmand_api::{ImageService, Prepared};
+use bpfmand_core::{BytecodeSource, PullPolicy};
+use bpfmand_engine::{
+    FetchedImage, ImageAsk, ImageFailure, ImageFailureKind, Images, PastBytecode, PastSource, Revocation,
+};
 use bpfmand_image::{
-    CachedImage, Category, Evidence, ImageError, ImageRequest, ImageStore, Outcome, Running, VerifiedBy,
-    VerifiedImage,
+    CachedImage, Caller, Category, Evidence, ImageError, ImageRequest, ImageStore, Outcome, Running,
+    VerifiedBy, VerifiedImage,
 };
 use tokio::runtime::Handle;
 
@@ -27,12 +29,62 @@ pub struct RegistryImages {
     policy: PolicySource,
     runtime: Handle,
     in_use: OnceLock<InUse>,
+    /// Users who may use the passwords of this machine.
+    auth_users: BTreeSet<u32>,
+    /// What came of images that requests were prepared with, as long as these requests work.
+    prepared: Mutex<Vec<(Wanted, Weak<Loaded>)>>,
+}
+
+/// What came of a load.
+type Loaded = Result<VerifiedImage, ImageFailure>;
+
+/// What somebody wants to load: the same for the same image, by the same user with the same password.
+#[derive(Clone, PartialEq, Eq)]
+struct Wanted {
+    url: String,
+    pull_policy: PullPolicy,
+    password: Option<(String, String)>,
+    caller: Caller,
+}
+
+impl Wanted {
+    fn request(&self) -> Result<ImageRequest, ImageFailure> {
+        Ok(ImageRequest {
+            image: reference(&self.url)?,
+            pull_policy: match self.pull_policy {
+                PullPolicy::Always => bpfmand_image::PullPolicy::Always,
+                PullPolicy::IfNotPresent => bpfmand_image::PullPolicy::IfNotPresent,
+                PullPolicy::Never => bpfmand_image::PullPolicy::Never,
+            },
+            credential: self.password.as_ref().map(|(user, password)| Credential::new(user, password)),
+            caller: self.caller,
+        })
+    }
 }
 
 impl RegistryImages {
     /// Images of a store. Calls must come from threads where blocking is allowed.
-    pub fn new(store: ImageStore, policy: PolicySource, runtime: Handle) -> Self {
-        Self { store: Arc::new(store), policy, runtime, in_use: OnceLock::new() }
+    pub fn new(store: ImageStore, policy: PolicySource, runtime: Handle, auth_users: BTreeSet<u32>) -> Self {
+        let (store, prepared) = (Arc::new(store), Mutex::default());
+        Self { store, policy, runtime, in_use: OnceLock::new(), auth_users, prepared }
+    }
+
+    fn wanted(&self, ask: ImageAsk<'_>) -> Wanted {
+        Wanted {
+            url: ask.url.to_owned(),
+            pull_policy: ask.pull_policy,
+            password: ask.credentials.map(|given| (given.username.clone(), given.password.clone())),
+            caller: match self.auth_users.contains(&ask.caller_uid) {
+                true => Caller::Machine,
+                false => Caller::Other,
+            },
+        }
+    }
+
+    fn prepared(&self, wanted: &Wanted) -> Option<Arc<Loaded>> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.retain(|(_, loaded)| loaded.strong_count() > 0);
+        prepared.iter().rev().find(|(of, _)| of == wanted)?.1.upgrade()
     }
 
     /// From now on the cache is kept within its bounds: what these digests name stays.
@@ -56,22 +108,22 @@ impl RegistryImages {
 
     fn load(
         &self,
-        url: &str,
-        pull_policy: PullPolicy,
-        credentials: Option<&Credentials>,
+        wanted: &Wanted,
+        progress: Option<bpfman_image_format::Progress<'_>>,
+    ) -> Result<VerifiedImage, ImageFailure> {
+        match self.prepared(wanted) {
+            Some(loaded) => (*loaded).clone(),
+            None => self.runtime.block_on(self.load_now(wanted, progress)),
+        }
+    }
+
+    async fn load_now(
+        &self,
+        wanted: &Wanted,
         progress: Option<bpfman_image_format::Progress<'_>>,
     ) -> Result<VerifiedImage, ImageFailure> {
         self.refresh()?;
-        let request = ImageRequest {
-            image: reference(url)?,
-            pull_policy: match pull_policy {
-                PullPolicy::Always => bpfmand_image::PullPolicy::Always,
-                PullPolicy::IfNotPresent => bpfmand_image::PullPolicy::IfNotPresent,
-                PullPolicy::Never => bpfmand_image::PullPolicy::Never,
-            },
-            credential: credentials.map(|given| Credential::new(&given.username, &given.password)),
-        };
-        self.runtime.block_on(self.store.load(&request, progress)).map_err(|error| failure(&error))
+        self.store.load(&wanted.request()?, progress).await.map_err(|error| failure(&error))
     }
 
     /// Keeps the cache within its bounds, beside other work. A cache that is too large for a while is no failure.
@@ -98,23 +150,46 @@ impl Images for RegistryImages {
         Ok(self.store.policy().files().allows(uid))
     }
 
-    fn revocation(
-        &self,
-        bytecode_sha256: &str,
-        evidence: Option<&str>,
-    ) -> Result<Option<String>, ImageFailure> {
-        let finding = self.judge(bytecode_sha256, evidence.unwrap_or_default())?;
-        Ok(finding.map(|(why, _)| why))
+    fn revocation(&self, past: &PastBytecode<'_>) -> Result<Option<Revocation>, ImageFailure> {
+        let evidence = match past.source {
+            PastSource::Image { evidence, .. } => evidence,
+            PastSource::File { .. } | PastSource::Adopted => "",
+        };
+        let finding = self.judge(past.sha256, evidence)?;
+        Ok(finding.map(|(why, detach)| Revocation { why, detach }))
+    }
+
+    fn refusal_now(&self, past: &PastBytecode<'_>) -> Result<Option<String>, ImageFailure> {
+        if let Some(revocation) = self.revocation(past)? {
+            return Ok(Some(format!("it was revoked: {}", revocation.why)));
+        }
+        match past.source {
+            PastSource::Adopted => Ok(None),
+            PastSource::File { caller_uid } => {
+                let refused = !self.allows_files(caller_uid)?;
+                Ok(refused.then(|| {
+                    format!(
+                        "user {caller_uid} loaded it from a file, which [files] in policy.toml forbids now"
+                    )
+                }))
+            }
+            PastSource::Image { url, evidence } => {
+                let (image, evidence) = (reference(url)?, serde_json::from_str::<Evidence>(evidence).ok());
+                match self.runtime.block_on(self.store.judge(&image, evidence.as_ref())) {
+                    Ok(()) => Ok(None),
+                    Err(error) if error.category() == Category::Denied => Ok(Some(error.to_string())),
+                    Err(error) => Err(failure(&error)),
+                }
+            }
+        }
     }
 
     fn fetch(
         &self,
-        url: &str,
-        pull_policy: PullPolicy,
-        credentials: Option<&Credentials>,
+        ask: ImageAsk<'_>,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<FetchedImage, ImageFailure> {
-        let found = self.load(url, pull_policy, credentials, Some(progress))?;
+        let found = self.load(&self.wanted(ask), Some(progress))?;
         self.collect(found.digest);
         Ok(FetchedImage {
             digest: found.digest.to_string(),
@@ -126,7 +201,26 @@ impl Images for RegistryImages {
     }
 }
 
+#[tonic::async_trait]
 impl ImageService for RegistryImages {
+    async fn prepare(
+        &self,
+        source: &BytecodeSource,
+        caller_uid: u32,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Prepared {
+        let BytecodeSource::Image { url, pull_policy, credentials } = source else {
+            return Prepared::default();
+        };
+        let ask = ImageAsk { url, pull_policy: *pull_policy, credentials: credentials.as_ref(), caller_uid };
+        let wanted = self.wanted(ask);
+        let loaded = Arc::new(self.load_now(&wanted, Some(progress)).await);
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.retain(|(_, loaded)| loaded.strong_count() > 0);
+        prepared.push((wanted, Arc::downgrade(&loaded)));
+        Prepared::holding(loaded)
+    }
+
     fn list(&self) -> Result<Vec<wire::CachedImage>, ImageFailure> {
         let images = self.runtime.block_on(self.store.images()).map_err(|error| failure(&error))?;
         Ok(images.into_iter().map(cached).collect())
@@ -148,7 +242,14 @@ impl ImageService for RegistryImages {
             hint: Some("`bpfman image list` shows what is, `bpfman image pull` fetches it".to_owned()),
         })?;
         let mut shown = wire::InspectImageResponse { image: Some(cached(found)), ..Default::default() };
-        match self.load(image, PullPolicy::Never, None, None) {
+        // What is shown are names and labels; the content stays here.
+        let wanted = Wanted {
+            url: image.to_owned(),
+            pull_policy: PullPolicy::Never,
+            password: None,
+            caller: Caller::Daemon,
+        };
+        match self.load(&wanted, None) {
             Ok(loaded) => {
                 shown.verified = Some(verified(&loaded.verified_by));
                 shown.programs = loaded.labels.programs.into_iter().collect();
@@ -159,12 +260,17 @@ impl ImageService for RegistryImages {
         Ok(shown)
     }
 
-    fn verify(&self, source: &BytecodeSource) -> Result<wire::VerifyImageResponse, ImageFailure> {
+    fn verify(
+        &self,
+        source: &BytecodeSource,
+        caller_uid: u32,
+    ) -> Result<wire::VerifyImageResponse, ImageFailure> {
         let BytecodeSource::Image { url, pull_policy, credentials } = source else {
             let message = "no image is named".to_owned();
             return Err(ImageFailure { kind: ImageFailureKind::Malformed, message, hint: None });
         };
-        let loaded = self.load(url, *pull_policy, credentials.as_ref(), None)?;
+        let ask = ImageAsk { url, pull_policy: *pull_policy, credentials: credentials.as_ref(), caller_uid };
+        let loaded = self.load(&self.wanted(ask), None)?;
         Ok(wire::VerifyImageResponse {
             digest: loaded.digest.to_string(),
             verified: Some(verified(&loaded.verified_by)),

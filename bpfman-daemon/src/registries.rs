@@ -1,7 +1,7 @@
 //! How registries are reached and how much of images is kept: the tables `[images]` and `[registries]` of the
 //! configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ pub struct ImagesTable {
     cache_mib: Option<u64>,
     cache_days: Option<u64>,
     auth_file: Option<PathBuf>,
+    auth_users: Option<Vec<u32>>,
 }
 
 /// `[registries."HOST"]`. Here a mistake is no key of another version: it is refused.
@@ -42,6 +43,11 @@ pub fn bounds(images: &ImagesTable) -> Bounds {
         bytes: images.cache_mib.map_or(default.bytes, |mib| mib.saturating_mul(MIB)),
         age: images.cache_days.map_or(default.age, |days| Duration::from_secs(days.saturating_mul(86_400))),
     }
+}
+
+/// Who may use the passwords of this machine: root, unless the table names others.
+pub fn auth_users(images: &ImagesTable) -> BTreeSet<u32> {
+    images.auth_users.clone().map_or_else(|| BTreeSet::from([0]), |users| users.into_iter().collect())
 }
 
 /// Reads the files that the tables name.
@@ -134,6 +140,9 @@ mod tests {
 
     #[test]
     fn the_cache_is_bounded_in_mebibytes_and_days() {
+        assert_eq!(auth_users(&ImagesTable::default()), [0].into());
+        assert_eq!(auth_users(&toml::from_str("auth_users = [0, 65532]").unwrap()), [0, 65532].into());
+        assert_eq!(auth_users(&toml::from_str("auth_users = []").unwrap()), [].into());
         let table: ImagesTable = toml::from_str("cache_mib = 64\ncache_days = 2").unwrap();
         assert_eq!(bounds(&table), Bounds { bytes: 64 << 20, age: Duration::from_secs(2 * 86_400) });
     }

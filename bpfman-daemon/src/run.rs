@@ -61,7 +61,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let images = ImageStore::new(config.images.clone(), (*policy.current()?.0).clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);
-    let images = Arc::new(RegistryImages::new(images, policy, runtime.handle().clone()));
+    let images =
+        Arc::new(RegistryImages::new(images, policy, runtime.handle().clone(), config.auth_users.clone()));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
     options.xdp_modes = config.xdp_modes.clone();

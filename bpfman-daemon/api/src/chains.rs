@@ -5,8 +5,7 @@ use std::time::Instant;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
 use bpfmand_core::{
-    AttachRequest, BytecodeSource, HookKind, Interface, LinkId, MatchingId, ProgramId, ProgramType, Sharing,
-    VerdictFamily,
+    AttachRequest, HookKind, Interface, LinkId, MatchingId, ProgramId, ProgramType, Sharing, VerdictFamily,
 };
 use bpfmand_engine::{EngineError, HookChange, HookSwitches, ReplaceOutcome, TracePacket};
 use bpfmand_kernel::Kernel;
@@ -103,13 +102,10 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Result<Response<wire::ReplaceProgramResponse>, Status> {
         let caller = caller(request.extensions())?;
         let request = chains_parse::replace(request.into_inner(), caller)?;
-        let room = match request.source {
-            BytecodeSource::Image { .. } => Some(self.room_to_pull().await?),
-            BytecodeSource::File(_) => None,
-        };
+        let image = self.prepare(&request.source, caller).await;
         let response = self
             .run(move |api| {
-                let _room = room;
+                let _image = image;
                 api.replaced(api.engine.replace_program(&request).map_err(fail)?)
             })
             .await?;

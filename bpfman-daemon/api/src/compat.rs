@@ -3,7 +3,7 @@
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_server::Bpfman;
 use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, OrderIntent, ProgramId, Sharing};
-use bpfmand_engine::EngineError;
+use bpfmand_engine::{EngineError, ImageAsk};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
@@ -15,13 +15,10 @@ impl<K: Kernel> Bpfman for Api<K> {
     async fn load(&self, request: Request<v1::LoadRequest>) -> Result<Response<v1::LoadResponse>, Status> {
         let caller = caller(request.extensions())?;
         let request = parse::load(request.into_inner(), caller, false)?;
-        let room = match request.source {
-            BytecodeSource::Image { .. } => Some(self.room_to_pull().await?),
-            BytecodeSource::File(_) => None,
-        };
+        let image = self.prepare(&request.source, caller).await;
         let response = self
             .run(move |api| {
-                let _room = room;
+                let _image = image;
                 let outcome = api.engine.load(&request).map_err(fail)?;
                 Ok(api.load_response(&outcome))
             })
@@ -89,16 +86,16 @@ impl<K: Kernel> Bpfman for Api<K> {
         &self,
         request: Request<v1::PullBytecodeRequest>,
     ) -> Result<Response<v1::PullBytecodeResponse>, Status> {
+        let caller = caller(request.extensions())?;
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
-        let room = self.room_to_pull().await?;
+        let image = self.prepare(&source, caller).await;
         self.run(move |api| {
-            let _room = room;
+            let _image = image;
             let BytecodeSource::Image { url, pull_policy, credentials } = source else { return Ok(()) };
-            api.images
-                .fetch(&url, pull_policy, credentials.as_ref(), &|_, _| {})
-                .map(drop)
-                .map_err(|failure| fail(EngineError::Image(failure)))
+            let ask =
+                ImageAsk { url: &url, pull_policy, credentials: credentials.as_ref(), caller_uid: caller };
+            api.images.fetch(ask, &|_, _| {}).map(drop).map_err(|failure| fail(EngineError::Image(failure)))
         })
         .await?;
         Ok(Response::new(v1::PullBytecodeResponse {}))

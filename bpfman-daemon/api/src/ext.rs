@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExt;
 use bpfmand_core::{BytecodeSource, LinkId, ProgramId};
-use bpfmand_engine::{EngineError, ProgramDetails};
+use bpfmand_engine::{EngineError, ImageAsk, ProgramDetails};
 use bpfmand_kernel::Kernel;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::server::{Api, caller, fail};
-use crate::{ext_show, parse, status};
+use crate::{Prepared, ext_show, parse, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanExt for Api<K> {
@@ -98,12 +98,9 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let inner = request.request.ok_or_else(|| status::invalid("the load is empty"))?;
         let wants_log = request.verifier_log;
         let request = parse::load(inner, caller, wants_log)?;
-        let room = match request.source {
-            BytecodeSource::Image { .. } => Some(self.room_to_pull().await?),
-            BytecodeSource::File(_) => None,
-        };
+        let image = self.prepare(&request.source, caller).await;
         let load = move |api: &Self| {
-            let _room = room;
+            let _image = image;
             match api.engine.load(&request) {
                 Ok(outcome) => Ok(wire::ExtLoadResponse {
                     response: Some(api.load_response(&outcome)),
@@ -124,30 +121,45 @@ impl<K: Kernel> BpfmanExt for Api<K> {
     type PullStream = ReceiverStream<Result<wire::PullEvent, Status>>;
 
     async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
+        let caller_uid = caller(request.extensions())?;
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
-        let room = self.room_to_pull().await?;
         // Progress that nobody reads is dropped; the last event has its place from the beginning, so that a client that
-        // does not read holds no thread.
+        // does not read holds nothing up.
         let (events, stream) = mpsc::channel(16);
         let ended = |_| Status::internal("the stream of progress closed before it began");
         let last_place = events.clone().reserve_owned().await.map_err(ended)?;
         let api = self.clone();
-        tokio::task::spawn_blocking(move || {
-            let _room = room;
-            let _running = api.activity.begin();
-            let BytecodeSource::Image { url, pull_policy, credentials } = source else { return };
+        tokio::spawn(async move {
             let progress = |bytes, total| {
                 let _full = events.try_send(Ok(wire::PullEvent { bytes, total, ..Default::default() }));
             };
-            let last = match api.images.fetch(&url, pull_policy, credentials.as_ref(), &progress) {
-                Ok(image) => Ok(wire::PullEvent {
+            let pulled = async {
+                let _running = api.activity.begin();
+                let image = match &api.image_service {
+                    Some(service) => service.prepare(&source, caller_uid, &progress).await,
+                    None => Prepared::default(),
+                };
+                let fetch = move |api: &Self| {
+                    let _image = image;
+                    let BytecodeSource::Image { url, pull_policy, credentials } = source else {
+                        return Err(status::invalid("the pull names no image"));
+                    };
+                    let ask =
+                        ImageAsk { url: &url, pull_policy, credentials: credentials.as_ref(), caller_uid };
+                    api.images.fetch(ask, &|_, _| {}).map_err(|failure| fail(EngineError::Image(failure)))
+                };
+                api.run(fetch).await
+            };
+            let last = tokio::select! {
+                pulled = pulled => pulled.map(|image| wire::PullEvent {
                     bytes: image.bytes.len() as u64,
                     total: image.bytes.len() as u64,
                     digest: image.digest,
                     verified_by: image.verified_by,
                 }),
-                Err(failure) => Err(fail(EngineError::Image(failure))),
+                // Nobody waits for it any more.
+                () = events.closed() => return,
             };
             last_place.send(last);
         });

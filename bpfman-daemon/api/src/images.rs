@@ -10,7 +10,25 @@ use tonic::{Request, Response, Status};
 use crate::server::{Api, caller, fail};
 use crate::{parse, status};
 
-/// What the room `image` does beside fetching, in the words of the wire. Calls block.
+/// An image that is ready for a request.
+#[derive(Default)]
+pub struct Prepared(Option<Box<dyn std::any::Any + Send>>);
+
+impl Prepared {
+    /// Holds whatever has to live as long.
+    pub fn holding(what: impl Send + 'static) -> Self {
+        Self(Some(Box::new(what)))
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Prepared").field(&self.0.is_some()).finish()
+    }
+}
+
+/// What the room `image` does beside fetching, in the words of the wire. Calls block, unless they say so.
+#[tonic::async_trait]
 pub trait ImageService: Send + Sync {
     /// What is in the cache.
     ///
@@ -24,11 +42,24 @@ pub trait ImageService: Send + Sync {
     /// It is not there.
     fn inspect(&self, image: &str) -> Result<wire::InspectImageResponse, ImageFailure>;
 
-    /// Fetches and verifies an image.
+    /// Fetches and verifies an image for a user. As long as the answer lives, [`Self::verify`] and the engine get what came
+    /// of it, without a registry. Does not block.
+    async fn prepare(
+        &self,
+        source: &BytecodeSource,
+        caller_uid: u32,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Prepared;
+
+    /// Fetches and verifies an image for a user.
     ///
     /// # Errors
     /// It cannot be had or trusted.
-    fn verify(&self, source: &BytecodeSource) -> Result<wire::VerifyImageResponse, ImageFailure>;
+    fn verify(
+        &self,
+        source: &BytecodeSource,
+        caller_uid: u32,
+    ) -> Result<wire::VerifyImageResponse, ImageFailure>;
 
     /// Removes what was not used for so many seconds, but none of these digests.
     ///
@@ -90,13 +121,14 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         &self,
         request: Request<wire::VerifyImageRequest>,
     ) -> Result<Response<wire::VerifyImageResponse>, Status> {
+        let caller = caller(request.extensions())?;
         let image = request.into_inner().image.ok_or_else(|| status::invalid("no image is named"))?;
         let source = parse::image_source(image)?;
-        let room = self.room_to_pull().await?;
+        let image = self.prepare(&source, caller).await;
         let verified = self
             .run(move |api| {
-                let _room = room;
-                api.image_service()?.verify(&source).map_err(refuse)
+                let _image = image;
+                api.image_service()?.verify(&source, caller).map_err(refuse)
             })
             .await?;
         Ok(Response::new(verified))
@@ -123,13 +155,7 @@ impl<K: Kernel> BpfmanImages for Api<K> {
     ) -> Result<Response<wire::ImportImagesResponse>, Status> {
         root_only(&request, "import images from files")?;
         let path = request.into_inner().path;
-        let room = self.room_to_pull().await?;
-        let imported = self
-            .run(move |api| {
-                let _room = room;
-                api.image_service()?.import(&path).map_err(refuse)
-            })
-            .await?;
+        let imported = self.run(move |api| api.image_service()?.import(&path).map_err(refuse)).await?;
         Ok(Response::new(imported))
     }
 
@@ -160,14 +186,15 @@ impl<K: Kernel> Api<K> {
             };
             answer.checked += 1;
             let judged = service.judge(&managed.bytecode_sha256, evidence).map_err(refuse)?;
-            let Some((why, detach)) = judged else { continue };
+            let Some((mut why, detach)) = judged else { continue };
             let mut detached = Vec::new();
             if detach {
                 for link in &managed.links {
                     match self.engine.detach(*link) {
                         // Another call was faster.
                         Ok(()) | Err(EngineError::NoLink(_)) => detached.push(link.0),
-                        Err(error) => return Err(fail(error)),
+                        // Others of this program, and other programs, are revoked all the same.
+                        Err(error) => why.push_str(&format!("; link {} is still attached: {error}", link.0)),
                     }
                 }
             }

@@ -21,5 +21,5 @@ mod status;
 mod watchers;
 
 pub use activity::Activity;
-pub use images::ImageService;
+pub use images::{ImageService, Prepared};
 pub use server::{Api, Paths};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNode;
-use bpfmand_core::{BytecodeSource, ContainerFacts, ContainerId, ProgramId};
+use bpfmand_core::{ContainerFacts, ContainerId, ProgramId};
 use bpfmand_kernel::Kernel;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -27,13 +27,10 @@ impl<K: Kernel> BpfmanNode for Api<K> {
     ) -> Result<Response<wire::DryRunResponse>, Status> {
         let caller = caller(request.extensions())?;
         let request = node_dry_run::request(request.into_inner(), caller)?;
-        let room = match request.load.source {
-            BytecodeSource::Image { .. } => Some(self.room_to_pull().await?),
-            BytecodeSource::File(_) => None,
-        };
+        let image = self.prepare(&request.load.source, caller).await;
         let response = self
             .run(move |api| {
-                let _room = room;
+                let _image = image;
                 let outcome = api.engine.dry_run(&request).map_err(fail)?;
                 Ok(node_dry_run::response(&outcome, &api.engine.features().release))
             })

@@ -1,7 +1,7 @@
 //! A new version of a whole load: what is asked for, and what is answered.
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{BytecodeSource, ProgramId};
+use bpfmand_core::ProgramId;
 use bpfmand_engine::{LoadOutcome, ReplaceLoadOutcome, ReplaceLoadRequest};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
@@ -18,12 +18,9 @@ impl<K: Kernel> Api<K> {
         caller_uid: u32,
     ) -> Result<wire::ReplaceLoadResponse, Status> {
         let request = replace_load(request, caller_uid)?;
-        let room = match request.load.source {
-            BytecodeSource::Image { .. } => Some(self.room_to_pull().await?),
-            BytecodeSource::File(_) => None,
-        };
+        let image = self.prepare(&request.load.source, caller_uid).await;
         self.run(move |api| {
-            let _room = room;
+            let _image = image;
             let outcome = api.engine.replace_load(&request).map_err(fail)?;
             Ok(api.load_replaced(outcome))
         })

@@ -8,22 +8,19 @@ use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImagesServer;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
+use bpfmand_core::BytecodeSource;
 use bpfmand_engine::{Engine, EngineError, Images};
 use bpfmand_kernel::Kernel;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::service::Routes;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Status};
 
 use crate::status;
 use crate::watchers::Watchers;
-use crate::{Activity, ImageService};
+use crate::{Activity, ImageService, Prepared};
 
 /// The largest request, in bytes. Bytecode never travels in one: its path or reference does.
 const LARGEST_REQUEST: usize = 256 << 10;
-
-/// Most requests that may wait for a registry at the same time.
-const MOST_PULLS: usize = 4;
 
 /// Folders that answers name.
 #[derive(Clone, Debug)]
@@ -44,8 +41,6 @@ pub struct Api<K: Kernel> {
     pub(crate) activity: Arc<Activity>,
     pub(crate) paths: Paths,
     pub(crate) watchers: Arc<Watchers>,
-    /// Room for requests that wait for a registry: they may not take all threads.
-    pulls: Arc<Semaphore>,
 }
 
 impl<K: Kernel> Clone for Api<K> {
@@ -57,7 +52,6 @@ impl<K: Kernel> Clone for Api<K> {
             activity: Arc::clone(&self.activity),
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
-            pulls: Arc::clone(&self.pulls),
         }
     }
 }
@@ -65,7 +59,6 @@ impl<K: Kernel> Clone for Api<K> {
 impl<K: Kernel> Api<K> {
     /// Services over an engine.
     pub fn new(engine: Arc<Engine<K>>, images: Arc<dyn Images>, paths: Paths) -> Self {
-        let pulls = Arc::new(Semaphore::new(MOST_PULLS));
         Self {
             engine,
             images,
@@ -73,7 +66,6 @@ impl<K: Kernel> Api<K> {
             activity: Arc::default(),
             paths,
             watchers: Arc::default(),
-            pulls,
         }
     }
 
@@ -104,10 +96,14 @@ impl<K: Kernel> Api<K> {
             .add_service(BpfmanNodeServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
     }
 
-    /// Waits for room to ask a registry. The room is given back when the answer is dropped.
-    pub(crate) async fn room_to_pull(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let closed = |_| Status::unavailable("the daemon is ending");
-        Arc::clone(&self.pulls).acquire_owned().await.map_err(closed)
+    /// Waits for the image that a request names, without taking one of the threads that requests work on: registries may
+    /// be slow. What came of it, the failure too, is what the engine gets as long as the answer lives.
+    pub(crate) async fn prepare(&self, source: &BytecodeSource, caller_uid: u32) -> Prepared {
+        let (Some(service), BytecodeSource::Image { .. }) = (&self.image_service, source) else {
+            return Prepared::default();
+        };
+        let _running = self.activity.begin();
+        service.prepare(source, caller_uid, &|_, _| {}).await
     }
 
     /// Does work on a thread where it may block. It goes on when the caller hangs up: what was begun is finished.

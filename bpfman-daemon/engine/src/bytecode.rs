@@ -74,6 +74,56 @@ pub struct FetchedImage {
     pub programs: Vec<String>,
 }
 
+/// An image that somebody asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageAsk<'a> {
+    /// Reference.
+    pub url: &'a str,
+    /// When the registry is asked.
+    pub pull_policy: PullPolicy,
+    /// For the registry.
+    pub credentials: Option<&'a Credentials>,
+    /// User id of the caller.
+    pub caller_uid: u32,
+}
+
+/// Bytecode that was let in once, by its record.
+#[derive(Clone, Copy, Debug)]
+pub struct PastBytecode<'a> {
+    /// Its hash, in hexadecimal digits.
+    pub sha256: &'a str,
+    /// Where it came from.
+    pub source: PastSource<'a>,
+}
+
+/// Where bytecode came from.
+#[derive(Clone, Copy, Debug)]
+pub enum PastSource<'a> {
+    /// A file of this machine.
+    File {
+        /// User id of who loaded it.
+        caller_uid: u32,
+    },
+    /// A program that someone else had loaded.
+    Adopted,
+    /// An image.
+    Image {
+        /// Reference as asked for.
+        url: &'a str,
+        /// What was verified, in the words of the room `image`.
+        evidence: &'a str,
+    },
+}
+
+/// That bytecode was revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// By what.
+    pub why: String,
+    /// True if the policy wants it attached nowhere; else it runs on where it does.
+    pub detach: bool,
+}
+
 /// The room `image`, as the engine sees it. Calls block.
 pub trait Images: Send + Sync {
     /// True if this user may load object files of this machine, which nobody has signed. Root only, unless a policy
@@ -85,17 +135,20 @@ pub trait Images: Send + Sync {
         Ok(uid == 0)
     }
 
-    /// Why bytecode that was trusted once is so no more, if it was revoked since: by its hash and, of an image, by what
-    /// was verified when it came.
+    /// That bytecode which was trusted once was revoked since, if it was.
     ///
     /// # Errors
     /// The policy cannot be read.
-    fn revocation(
-        &self,
-        _bytecode_sha256: &str,
-        _evidence: Option<&str>,
-    ) -> Result<Option<String>, ImageFailure> {
+    fn revocation(&self, _past: &PastBytecode<'_>) -> Result<Option<Revocation>, ImageFailure> {
         Ok(None)
+    }
+
+    /// Why bytecode that was let in once would not be let in now; none if it would.
+    ///
+    /// # Errors
+    /// The policy cannot be read.
+    fn refusal_now(&self, past: &PastBytecode<'_>) -> Result<Option<String>, ImageFailure> {
+        Ok(self.revocation(past)?.map(|revocation| format!("it was revoked: {}", revocation.why)))
     }
 
     /// Fetches and verifies an image. `progress` hears of bytes so far and in all.
@@ -104,9 +157,7 @@ pub trait Images: Send + Sync {
     /// It cannot be had or trusted.
     fn fetch(
         &self,
-        url: &str,
-        pull_policy: PullPolicy,
-        credentials: Option<&Credentials>,
+        ask: ImageAsk<'_>,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<FetchedImage, ImageFailure>;
 }
@@ -118,14 +169,12 @@ pub struct NoImages;
 impl Images for NoImages {
     fn fetch(
         &self,
-        url: &str,
-        _: PullPolicy,
-        _: Option<&Credentials>,
+        ask: ImageAsk<'_>,
         _: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<FetchedImage, ImageFailure> {
         Err(ImageFailure {
             kind: ImageFailureKind::Registry,
-            message: format!("image {url} cannot be fetched: this daemon has no image store"),
+            message: format!("image {} cannot be fetched: this daemon has no image store", ask.url),
             hint: None,
         })
     }

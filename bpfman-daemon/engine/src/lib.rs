@@ -35,6 +35,7 @@ mod interface_back;
 mod interface_gone;
 mod interface_names;
 mod interfaces;
+mod judge;
 mod libxdp;
 mod list_hooks;
 mod load;
@@ -77,7 +78,10 @@ mod unload;
 mod update;
 
 pub use adopt::{AdoptRequest, AdoptWhat};
-pub use bytecode::{FetchedImage, ImageFailure, ImageFailureKind, Images, NoImages};
+pub use bytecode::{
+    FetchedImage, ImageAsk, ImageFailure, ImageFailureKind, Images, NoImages, PastBytecode, PastSource,
+    Revocation,
+};
 pub use chain::record::{CarriedBy, ChainId};
 pub use chain::{
     ChainCounters, ChainVerification, CountersMode, HookChange, HookSwitches, LinkCounters, MemberTime,

@@ -8,7 +8,7 @@ use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
 use bpfmand_store::Batch;
 
-use crate::bytecode::read_file;
+use crate::bytecode::{ImageAsk, read_file};
 use crate::details::ProgramDetails;
 use crate::engine::encode;
 use crate::load_plan::{LoadPlan, LoadedProgram};
@@ -99,7 +99,13 @@ impl<K: Kernel> Engine<K> {
                 source: SourceRecord::File { path: path.display().to_string() },
             }),
             BytecodeSource::Image { url, pull_policy, credentials } => {
-                let image = self.images.fetch(url, *pull_policy, credentials.as_ref(), &|_, _| {})?;
+                let ask = ImageAsk {
+                    url,
+                    pull_policy: *pull_policy,
+                    credentials: credentials.as_ref(),
+                    caller_uid: request.caller_uid,
+                };
+                let image = self.images.fetch(ask, &|_, _| {})?;
                 if let Some(missing) = request
                     .programs
                     .iter()

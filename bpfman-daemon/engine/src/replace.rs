@@ -8,15 +8,12 @@ use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
 use bpfmand_store::Batch;
 
-use crate::bytecode::{ImageFailure, ImageFailureKind};
 use crate::details::ProgramDetails;
 use crate::engine::encode;
 use crate::load::Bytecode;
 use crate::load_plan::{LoadPlan, LoadedProgram};
 use crate::locks::Subject;
-use crate::records::{
-    self, HookRecord, LeftoverRecord, LinkRecord, PreviousRecord, ProgramRecord, SourceRecord,
-};
+use crate::records::{self, HookRecord, LeftoverRecord, LinkRecord, PreviousRecord, ProgramRecord};
 use crate::replace_maps::Fates;
 use crate::replace_switch::{Change, Pair, Switched};
 use crate::state::Uncleared;
@@ -146,7 +143,7 @@ impl<K: Kernel> Engine<K> {
             ))
         })?;
         let record = &previous.program;
-        self.refuse_revoked(record)?;
+        self.check_comes_back(record)?;
         if previous.boot == self.boot && self.is_loaded(record)? {
             let operation = self.operation();
             let mut undo = Undo::default();
@@ -169,22 +166,6 @@ impl<K: Kernel> Engine<K> {
         };
         let bytecode = Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
         self.replace_by(&locked, MapPolicy::Keep, true, &load, &bytecode)
-    }
-
-    /// What was revoked since it ran does not come back.
-    fn refuse_revoked(&self, record: &ProgramRecord) -> Result<(), EngineError> {
-        let evidence = match &record.source {
-            SourceRecord::Image { evidence, .. } => Some(evidence.as_str()),
-            SourceRecord::File { .. } | SourceRecord::Adopted { .. } => None,
-        };
-        match self.images.revocation(record.blob.as_str(), evidence)? {
-            None => Ok(()),
-            Some(why) => Err(EngineError::Image(ImageFailure {
-                kind: ImageFailureKind::Signature,
-                message: format!("the earlier version of \"{}\" was revoked: {why}", record.name),
-                hint: Some("replace the program by a version that is trusted".to_owned()),
-            })),
-        }
     }
 
     /// True if the kernel still has a version as recorded, at its pin.

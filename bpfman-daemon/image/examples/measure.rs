@@ -111,7 +111,12 @@ async fn memory() {
         // The peak of what comes now, not of what was.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let before = peak();
-        let request = ImageRequest { image, pull_policy: PullPolicy::Always, credential: None };
+        let request = ImageRequest {
+            image,
+            pull_policy: PullPolicy::Always,
+            credential: None,
+            caller: Default::default(),
+        };
         let begun = Instant::now();
         store.store.load(&request, None).await.unwrap();
         let ms = begun.elapsed().as_secs_f64() * 1000.0;

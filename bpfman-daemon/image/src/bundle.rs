@@ -10,7 +10,7 @@ use sigstore_verify::types::{Bundle, DsseEnvelope, Sha256Hash, SignatureContent}
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
 
 use crate::manifest;
-use crate::signers::{Good, signed_at};
+use crate::signers::{Good, name_of, signed_at};
 use crate::{Signer, Signers};
 
 /// What cosign's signatures of images say that they are. Attestations have the same form and other types.
@@ -43,7 +43,12 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
             let result = rule.root()?.verifier().verify(hash, &bundle, &policy).map_err(untrusted)?;
             at = signed_at(&result);
         }
-        Good { signer: Signer::Key(key.fingerprint()), annotations: BTreeMap::new(), signed_at: at }
+        Good {
+            signer: Signer::Key(key.fingerprint()),
+            annotations: BTreeMap::new(),
+            repository: None,
+            signed_at: at,
+        }
     } else if rule.identities.is_empty() {
         return Err("a signature is by an identity, and the rule names keys only".to_owned());
     } else {
@@ -54,7 +59,11 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
         }
         rule.identity(&root.verifier().verify(hash, &bundle, &policy).map_err(untrusted)?)?
     };
-    good.annotations = statement(envelope, digest, &good.signer)?;
+    let subject = statement(envelope, digest, &good.signer)?;
+    // cosign 3 leaves it out. Others write what they like: only a name of an image counts.
+    good.repository = subject.name.filter(|name| name_of(name).is_some());
+    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    good.annotations = subject.annotations.into_iter().map(|(name, value)| (name, text(value))).collect();
     Ok(good)
 }
 
@@ -69,17 +78,15 @@ struct Statement {
 
 #[derive(Deserialize)]
 struct Subject {
+    #[serde(default)]
+    name: Option<String>,
     digest: BTreeMap<String, String>,
     #[serde(default)]
     annotations: BTreeMap<String, Value>,
 }
 
-/// Checks what was signed; answers the annotations of the subject.
-fn statement(
-    envelope: &DsseEnvelope,
-    digest: Digest,
-    signer: &Signer,
-) -> Result<BTreeMap<String, String>, String> {
+/// Checks what was signed; answers the subject.
+fn statement(envelope: &DsseEnvelope, digest: Digest, signer: &Signer) -> Result<Subject, String> {
     if envelope.payload_type != PAYLOAD {
         return Err(format!("a signed payload is of the type `{}`", envelope.payload_type));
     }
@@ -90,13 +97,11 @@ fn statement(
         return Err(format!("{signer} signed a statement of another kind, `{kind}`"));
     }
     let hex = digest.hex();
-    let subject = statement
+    statement
         .subject
         .into_iter()
         .find(|subject| subject.digest.get("sha256") == Some(&hex))
-        .ok_or_else(|| format!("a signature by {signer} is for another image"))?;
-    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    Ok(subject.annotations.into_iter().map(|(name, value)| (name, text(value))).collect())
+        .ok_or_else(|| format!("a signature by {signer} is for another image"))
 }
 
 #[cfg(test)]

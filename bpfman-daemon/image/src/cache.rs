@@ -5,16 +5,19 @@
 //! signatures/<digits>   the signatures found for a digest
 //! tags/<digits>         which digest a name had when it was last asked for; <digits> is the name's SHA-256
 //! images/<digits>       what belongs to an image, for its collection; <digits> is the SHA-256 of name and digest
-//! floors/<digits>       the highest version accepted of a repository; never collected
+//! access/<digits>       by which rights an image may be had from here; <digits> is the SHA-256 of name and digest
+//! access.key            what passwords are hashed with for that
+//! floors/<digits>       the highest version accepted of a repository or under a rule; never collected
 //! tmp/                  files being written; renamed when whole and on disk
 //! ```
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bpfman_image_format::{Digest, ImageReference};
 use serde::{Deserialize, Serialize};
@@ -22,7 +25,6 @@ use serde::{Deserialize, Serialize};
 use crate::ImageError;
 use crate::registry::Sink;
 use crate::signature::Signature;
-use crate::version::Version;
 
 /// The cache in one folder. Only root may write there: the signatures are verified at use, but who may name what
 /// is not.
@@ -34,12 +36,19 @@ pub(crate) struct Cache {
     /// One flag a folder: files were renamed into it since it was last written to disk. Locked while one is
     /// written, so that nobody takes another's unfinished write for done.
     unsettled: Mutex<[bool; FOLDERS.len()]>,
-    /// Held while a floor is compared and raised.
+    /// Held while floors are compared and raised.
     floors: Mutex<()>,
+    /// Held while rights are added.
+    access: Mutex<()>,
+    /// Bytes that content may take that is fetched and not yet let in, and those that it takes.
+    room: u64,
+    fetching: Arc<AtomicU64>,
+    /// How many loads rely on which content: it stays while they do.
+    relied: Mutex<HashMap<Digest, usize>>,
 }
 
 /// The folders that files are renamed into.
-const FOLDERS: [&str; 5] = ["sha256", "signatures", "tags", "images", "floors"];
+const FOLDERS: [&str; 6] = ["sha256", "signatures", "tags", "images", "floors", "access"];
 
 /// Signatures and tags are small documents.
 pub(crate) const RECORD_LIMIT: u64 = 4 << 20;
@@ -59,7 +68,16 @@ impl Cache {
             next: AtomicU64::new(0),
             unsettled: Mutex::default(),
             floors: Mutex::default(),
+            access: Mutex::default(),
+            room: u64::MAX,
+            fetching: Arc::default(),
+            relied: Mutex::default(),
         }
+    }
+
+    /// Gives content that is being fetched so many bytes, all together.
+    pub(crate) fn with_room(self, room: u64) -> Self {
+        Self { room, ..self }
     }
 
     /// Content by digest; none if it is not there. Damaged content is removed, as if it had never been there.
@@ -76,6 +94,7 @@ impl Cache {
     }
 
     /// Stores content under its digest.
+    #[cfg(test)]
     pub(crate) fn put(self: &Arc<Self>, bytes: &[u8]) -> Result<(), ImageError> {
         let mut writer = self.writer()?;
         writer.write(bytes)?;
@@ -86,7 +105,46 @@ impl Cache {
     pub(crate) fn writer(self: &Arc<Self>) -> Result<Writer, ImageError> {
         let path = self.temporary()?;
         let file = create(&path).map_err(storage(&path))?;
-        Ok(Writer { cache: self.clone(), file, path, kept: false })
+        let counted = Counted { all: Arc::clone(&self.fetching), bytes: 0, room: None };
+        Ok(Writer { cache: self.clone(), file, path, kept: false, counted })
+    }
+
+    /// The same for content of others, which takes room until it is kept or gone.
+    pub(crate) fn bounded_writer(self: &Arc<Self>) -> Result<Writer, ImageError> {
+        let mut writer = self.writer()?;
+        writer.counted.room = Some(self.room);
+        Ok(writer)
+    }
+
+    /// Keeps content where it is until [`Self::rely_no_more`].
+    pub(crate) fn rely(&self, digest: Digest) {
+        *self.relied().entry(digest).or_default() += 1;
+    }
+
+    /// Takes back what [`Self::rely`] said.
+    pub(crate) fn rely_no_more(&self, digests: &BTreeSet<Digest>) {
+        let mut relied = self.relied();
+        for digest in digests {
+            if let Some(count) = relied.get_mut(digest) {
+                *count -= 1;
+                if *count == 0 {
+                    relied.remove(digest);
+                }
+            }
+        }
+    }
+
+    /// What loads rely on. Nothing is relied on anew while this is held.
+    pub(crate) fn relied(&self) -> MutexGuard<'_, HashMap<Digest, usize>> {
+        self.relied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn floors_lock(&self) -> &Mutex<()> {
+        &self.floors
+    }
+
+    pub(crate) fn access_lock(&self) -> &Mutex<()> {
+        &self.access
     }
 
     /// Returns when everything stored so far survives a power cut. Files are on disk before they are renamed;
@@ -138,38 +196,6 @@ impl Cache {
         self.record(&self.root.join("signatures").join(digest.hex()), &signatures)
     }
 
-    /// Notes that a version of a repository was accepted, unless it is below one that was; answers the highest.
-    pub(crate) fn raise_floor(
-        self: &Arc<Self>,
-        name: &str,
-        annotation: &str,
-        offered: Version,
-    ) -> Result<Version, ImageError> {
-        #[derive(Serialize, Deserialize)]
-        struct Floor {
-            name: String,
-            annotation: String,
-            version: String,
-        }
-        let key = Digest::of(format!("{name}\n{annotation}").as_bytes()).hex();
-        let path = self.root.join("floors").join(key);
-        let _one = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = read(&path, RECORD_LIMIT)? {
-            // A record that cannot be read must not open the way back.
-            let damaged =
-                |_| storage(&path)(io::Error::new(io::ErrorKind::InvalidData, "the record is damaged"));
-            let floor: Floor = serde_json::from_slice(&bytes).map_err(|_| ()).map_err(damaged)?;
-            let lowest: Version = floor.version.parse().map_err(|_| ()).map_err(damaged)?;
-            if offered <= lowest {
-                return Ok(lowest);
-            }
-        }
-        let version = offered.to_string();
-        self.record(&path, &Floor { name: name.to_owned(), annotation: annotation.to_owned(), version })?;
-        self.settle()?;
-        Ok(offered)
-    }
-
     /// Content by digest, to be read and verified piece by piece; none if it is not there.
     pub(crate) fn open(&self, digest: Digest) -> Result<Option<File>, ImageError> {
         let path = self.blob_path(digest);
@@ -204,8 +230,13 @@ impl Cache {
 
     pub(crate) fn record(self: &Arc<Self>, path: &Path, value: &impl Serialize) -> Result<(), ImageError> {
         let bytes = serde_json::to_vec(value).map_err(|e| storage(path)(io::Error::other(e)))?;
+        self.replace(path, &bytes)
+    }
+
+    /// Writes a whole file, or leaves the old one.
+    pub(crate) fn replace(self: &Arc<Self>, path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
         let mut writer = self.writer()?;
-        writer.write(&bytes)?;
+        writer.write(bytes)?;
         writer.rename(path)
     }
 
@@ -262,14 +293,56 @@ pub(crate) fn storage(path: &Path) -> impl FnOnce(io::Error) -> ImageError {
 }
 
 /// A file in `tmp/`, removed unless it is kept.
+#[derive(Debug)]
 pub(crate) struct Writer {
     cache: Arc<Cache>,
     file: File,
     path: PathBuf,
     kept: bool,
+    counted: Counted,
+}
+
+/// Bytes that a writer counts among those of all.
+#[derive(Debug)]
+struct Counted {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+    /// None: they are not counted.
+    room: Option<u64>,
+}
+
+impl Counted {
+    /// Takes room; the error is how much there is in all.
+    fn take(&mut self, bytes: u64) -> Result<(), u64> {
+        let Some(room) = self.room else { return Ok(()) };
+        let fits = |taken: u64| taken.checked_add(bytes).filter(|taken| *taken <= room);
+        self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| room)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    fn give_back(&mut self) {
+        self.all.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.give_back();
+    }
 }
 
 impl Writer {
+    /// What was written.
+    pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>, ImageError> {
+        Ok(read(&self.path, limit)?.unwrap_or_default())
+    }
+
+    /// The same as a file, from its beginning.
+    pub(crate) fn reopen(&self) -> Result<File, ImageError> {
+        File::open(&self.path).map_err(storage(&self.path))
+    }
+
     /// Makes the file the content of `digest`; the caller has checked that it is.
     pub(crate) fn keep(self, digest: Digest) -> Result<(), ImageError> {
         let path = self.cache.blob_path(digest);
@@ -291,10 +364,12 @@ impl Writer {
 
 impl Sink for Writer {
     fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.counted.take(bytes.len() as u64).map_err(|limit| ImageError::NoRoom { limit })?;
         self.file.write_all(bytes).map_err(storage(&self.path))
     }
 
     fn restart(&mut self) -> Result<(), ImageError> {
+        self.counted.give_back();
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(io::SeekFrom::Start(0)));
         emptied.map(|_| ()).map_err(storage(&self.path))
     }

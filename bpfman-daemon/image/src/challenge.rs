@@ -6,6 +6,8 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use serde::Deserialize;
 
+use crate::Limits;
+use crate::pace::Pace;
 use crate::reach::{Reach, shown};
 use crate::settings::Place;
 
@@ -19,6 +21,7 @@ pub(crate) async fn answer(
     headers: &HeaderMap,
     place: &Place,
     reach: &Reach,
+    limits: &Limits,
 ) -> Result<HeaderValue, String> {
     let challenges: Vec<&str> =
         headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -29,7 +32,7 @@ pub(crate) async fn answer(
         })
     };
     let header = if let Some(parameters) = offer("bearer") {
-        format!("Bearer {}", token(http, parameters, place, reach).await?)
+        format!("Bearer {}", token(http, parameters, place, reach, limits).await?)
     } else if let Some(credential) = place.credential.as_ref().filter(|_| offer("basic").is_some()) {
         basic(credential)
     } else {
@@ -63,6 +66,7 @@ async fn token(
     parameters: &str,
     place: &Place,
     reach: &Reach,
+    limits: &Limits,
 ) -> Result<String, String> {
     let realm = parameter(parameters, "realm").ok_or("it names no place to get a token from")?;
     let mut url: Url = realm.parse().map_err(|_| "it names no address to get a token from")?;
@@ -86,9 +90,12 @@ async fn token(
     if !status.is_success() {
         return Err(format!("{realm} answers {status}"));
     }
-    let mut bytes = Vec::new();
+    let (mut bytes, mut pace) = (Vec::new(), Pace::new(limits));
     while let Some(piece) = response.chunk().await.map_err(failed)? {
         bytes.extend_from_slice(&piece);
+        if !pace.keeps_up(piece.len()) {
+            return Err(format!("{realm} answers too slowly"));
+        }
         if bytes.len() > TOKEN_LIMIT {
             return Err(format!("{realm} answers more than {TOKEN_LIMIT} bytes"));
         }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfman_image_format::{Descriptor, Digest, Hasher, Progress, causes, media};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, LINK, RANGE};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 
+use crate::pace::Pace;
 use crate::reach::{self, Reach};
 use crate::registry::Sink;
 use crate::resolver::{self, Resolver};
@@ -25,6 +26,7 @@ pub(crate) struct Endpoint {
     http: reqwest::Client,
     place: Place,
     reach: Arc<Reach>,
+    limits: Limits,
     /// Filled once the registry has asked for it.
     authorization: Mutex<Option<HeaderValue>>,
 }
@@ -36,6 +38,8 @@ struct Ask<'a> {
     accept: Option<&'a str>,
     /// Bytes that are there already.
     from: u64,
+    /// Without the content.
+    head: bool,
     /// For messages.
     what: &'a str,
 }
@@ -66,11 +70,28 @@ impl Endpoint {
         let http = builder
             .build()
             .map_err(|error| ImageError::Client(format!("{}: {}", place.registry, causes(&error))))?;
-        Ok(Self { http, place, reach, authorization: Mutex::new(None) })
+        Ok(Self { http, place, reach, limits, authorization: Mutex::new(None) })
     }
 
     pub(crate) fn host(&self) -> &str {
         &self.place.host
+    }
+
+    /// True if the registry was shown a password: what it gave out may be for its owner alone.
+    pub(crate) fn used_password(&self) -> bool {
+        self.place.credential.is_some() && self.authorization().is_some()
+    }
+
+    /// Asks whether something is there.
+    pub(crate) async fn has(
+        &self,
+        kind: &str,
+        target: &str,
+        accept: Option<&str>,
+        what: &str,
+    ) -> Result<(), ImageError> {
+        let url = self.place.url(kind, target);
+        self.get(Ask { url: &url, accept, from: 0, head: true, what }).await.map(drop)
     }
 
     /// A document, whole.
@@ -83,7 +104,7 @@ impl Endpoint {
         limit: u64,
     ) -> Result<Vec<u8>, ImageError> {
         let url = self.place.url(kind, target);
-        let ask = Ask { url: &url, accept: Some(accept), from: 0, what };
+        let ask = Ask { url: &url, accept: Some(accept), from: 0, head: false, what };
         Ok(self.read(ask, limit).await?.0)
     }
 
@@ -99,7 +120,7 @@ impl Endpoint {
         let start: Url = first.parse().map_err(|_| malformed("its address is none"))?;
         let (mut pages, mut url) = (Vec::new(), start.clone());
         loop {
-            let ask = Ask { url: url.as_str(), accept: Some(media::OCI_INDEX), from: 0, what };
+            let ask = Ask { url: url.as_str(), accept: Some(media::OCI_INDEX), from: 0, head: false, what };
             let (page, next) = self.read(ask, limits.manifest).await?;
             pages.push(page);
             let Some(next) = next else { return Ok(pages) };
@@ -109,7 +130,8 @@ impl Endpoint {
                 return Err(malformed("its next page is elsewhere"));
             }
             if pages.len() == PAGES {
-                return Err(malformed("it has too many pages"));
+                // What is further on is not looked at, as it is with long pages.
+                return Ok(pages);
             }
         }
     }
@@ -126,11 +148,13 @@ impl Endpoint {
         let (size, expected) = (descriptor.size, descriptor.digest);
         let (mut hasher, mut done, mut tries) = (Hasher::default(), 0, 1);
         'again: loop {
-            let mut response = self.get(Ask { url: &url, accept: None, from: done, what }).await?;
+            let mut response =
+                self.get(Ask { url: &url, accept: None, from: done, head: false, what }).await?;
             if done > 0 && !goes_on_at(&response, done) {
                 sink.restart()?;
                 (hasher, done) = (Hasher::default(), 0);
             }
+            let mut pace = Pace::new(&self.limits);
             let too_large =
                 |size| ImageError::TooLarge { what: what.to_owned(), size, limit: descriptor.size };
             if let Some(length) = response.content_length().filter(|length| *length > size - done) {
@@ -148,6 +172,9 @@ impl Endpoint {
                     }
                     Err(error) => return Err(self.failed(what, &error)),
                 };
+                if !pace.keeps_up(piece.len()) {
+                    return Err(self.slow(what));
+                }
                 done += piece.len() as u64;
                 if done > size {
                     return Err(too_large(None));
@@ -181,9 +208,10 @@ impl Endpoint {
                 return Err(too_large(Some(length)));
             }
             let next = next_page(&response);
-            let mut bytes = Vec::new();
+            let (mut bytes, mut pace) = (Vec::new(), Pace::new(&self.limits));
             loop {
                 match response.chunk().await {
+                    Ok(Some(piece)) if !pace.keeps_up(piece.len()) => return Err(self.slow(what)),
                     Ok(Some(piece)) => bytes.extend_from_slice(&piece),
                     Ok(None) => return Ok((bytes, next)),
                     Err(error) if tries < retry::TRIES && retry::error(&error) => {
@@ -238,7 +266,8 @@ impl Endpoint {
     }
 
     async fn send(&self, ask: Ask<'_>) -> Result<Response, reqwest::Error> {
-        let mut request = self.http.get(ask.url);
+        let method = if ask.head { Method::HEAD } else { Method::GET };
+        let mut request = self.http.request(method, ask.url);
         if let Some(accept) = ask.accept {
             request = request.header(ACCEPT, accept);
         }
@@ -257,13 +286,23 @@ impl Endpoint {
 
     /// Answers a registry's challenge, for this and the following requests.
     async fn authorize(&self, response: &Response, what: &str) -> Result<(), ImageError> {
-        let header = challenge::answer(&self.http, response.headers(), &self.place, &self.reach).await;
+        let header =
+            challenge::answer(&self.http, response.headers(), &self.place, &self.reach, &self.limits).await;
         let header = header.map_err(|why| {
             let registry = self.place.registry.clone();
             ImageError::Unauthorized { registry, what: what.to_owned(), why }
         })?;
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(header);
         Ok(())
+    }
+
+    fn slow(&self, what: &str) -> ImageError {
+        ImageError::Slow {
+            registry: self.place.registry.clone(),
+            what: what.to_owned(),
+            bytes: self.limits.least_bytes,
+            seconds: self.limits.least_time.as_secs(),
+        }
     }
 
     fn failed(&self, what: &str, error: &reqwest::Error) -> ImageError {

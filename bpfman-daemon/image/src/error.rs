@@ -201,6 +201,33 @@ pub enum ImageError {
     /// The daemon is shutting down.
     #[error("the load was cancelled: the daemon is shutting down")]
     Cancelled,
+    /// Too much is being fetched at the same time.
+    #[error("what is being fetched may take {limit} bytes all together, and they are taken")]
+    NoRoom {
+        /// The bytes.
+        limit: u64,
+    },
+    /// Nothing says that this caller may have it.
+    #[error(
+        "{image} is in the cache for those who fetched it, and the pull policy Never forbids to ask the registry whether \
+         this caller may have it"
+    )]
+    NotYours {
+        /// The image.
+        image: String,
+    },
+    /// A registry that sends too slowly.
+    #[error("{what} comes too slowly from the registry {registry}: fewer than {bytes} bytes in {seconds} s")]
+    Slow {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// The least that has to come in that time.
+        bytes: u64,
+        /// The time.
+        seconds: u64,
+    },
     /// Images are not made for this machine.
     #[error("images are not made for this machine's architecture `{0}`")]
     Host(&'static str),
@@ -219,15 +246,17 @@ impl ImageError {
             | Self::NotPinned { .. }
             | Self::WayBack { .. } => Category::Denied,
             Self::NotFound { .. } | Self::NoPlatform { .. } | Self::Host(_) => Category::NotFound,
-            Self::Unauthorized { .. } => Category::Unauthorized,
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Client(_) | Self::Cancelled => {
-                Category::Unreachable
-            }
+            Self::Unauthorized { .. } | Self::NotYours { .. } => Category::Unauthorized,
+            Self::Slow { .. }
+            | Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Client(_)
+            | Self::Cancelled => Category::Unreachable,
             Self::Malformed { .. }
             | Self::WrongDigest { .. }
             | Self::Bytecode { .. }
             | Self::Label { .. } => Category::Malformed,
-            Self::TooLarge { .. } => Category::TooLarge,
+            Self::TooLarge { .. } | Self::NoRoom { .. } => Category::TooLarge,
             Self::NotCached { .. } => Category::NotCached,
             Self::Storage { .. } => Category::Storage,
         }
@@ -254,7 +283,14 @@ impl ImageError {
             Self::Unauthorized { .. } => {
                 "--registry-auth takes the base64 of user:password for the registry".to_owned()
             }
-            Self::Unreachable { .. } | Self::Timeout { .. } => {
+            Self::NoRoom { .. } => {
+                "try again when others have ended, or raise images.cache_mib in bpfman.toml".to_owned()
+            }
+            Self::NotYours { .. } => {
+                "give the registry's password, or use the pull policy IfNotPresent; an image that root imports is for all"
+                    .to_owned()
+            }
+            Self::Slow { .. } | Self::Unreachable { .. } | Self::Timeout { .. } => {
                 "check that the registry answers, then try again".to_owned()
             }
             Self::NotCached { .. } => "`bpfman image pull` fetches it".to_owned(),

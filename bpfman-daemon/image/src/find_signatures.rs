@@ -1,5 +1,7 @@
 //! Where signatures of a digest lie in a registry: cosign's tag, the referrers API, and the tag that stands in for it.
 
+use std::collections::BTreeSet;
+
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bpfman_image_format::{Descriptor, Digest, media, referrers_tag, signature_tag};
 use serde::Deserialize;
@@ -47,15 +49,32 @@ pub(crate) trait Source: Sync {
     ) -> impl Future<Output = Result<Vec<u8>, ImageError>> + Send;
 }
 
-/// All signatures of `digest` that the source has, in every form that is read. Whether they are good is asked later.
+/// The signatures of one digest, as far as they were looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) signatures: Vec<Signature>,
+    /// The first thing among them that cannot be read. Others may be good all the same: whoever may attach something to an
+    /// image must not be able to make it unloadable.
+    pub(crate) fault: Option<ImageError>,
+    /// True if there are more than are looked at.
+    pub(crate) cut: bool,
+}
+
+/// The signatures of `digest` that the source has, in every form that is read, as many as the limits allow. Whether they
+/// are good is asked later.
+///
+/// # Errors
+/// The source cannot be asked. That is not "unsigned".
 pub(crate) async fn find<S: Source>(
     source: &S,
     digest: Digest,
     limits: &Limits,
-) -> Result<Vec<Signature>, ImageError> {
-    let mut search = Search { source, digest, limits, found: Vec::new() };
-    search.tag().await?;
-    search.referrers().await?;
+) -> Result<Found, ImageError> {
+    let mut search = Search { source, digest, limits, seen: BTreeSet::new(), found: Found::default() };
+    let result = search.tag().await;
+    search.go_on(result)?;
+    let result = search.referrers().await;
+    search.go_on(result)?;
     Ok(search.found)
 }
 
@@ -63,28 +82,42 @@ struct Search<'a, S> {
     source: &'a S,
     digest: Digest,
     limits: &'a Limits,
-    found: Vec<Signature>,
+    /// Layers that were looked at: content, and the signature beside it.
+    seen: BTreeSet<(Digest, Option<String>)>,
+    found: Found,
 }
 
 impl<S: Source> Search<'_, S> {
+    /// Notes what is wrong with what lies there, and goes on; that a registry fails is no such thing.
+    fn go_on(&mut self, result: Result<(), ImageError>) -> Result<(), ImageError> {
+        match result {
+            Err(
+                error @ (ImageError::Malformed { .. }
+                | ImageError::TooLarge { .. }
+                | ImageError::WrongDigest { .. }
+                | ImageError::NotFound { .. }),
+            ) => {
+                tracing::debug!(%error, "a signature that cannot be read");
+                self.found.fault.get_or_insert(error);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// cosign's own tag. It names the digest, the payloads in it are checked for it later.
     async fn tag(&mut self) -> Result<(), ImageError> {
         let tag = signature_tag(self.digest);
         let Some(bytes) = self.manifest(&tag).await? else { return Ok(()) };
         let manifest = self.parse::<SignatureManifest>(&bytes, &tag)?;
-        self.layers(manifest.layers, &tag).await
+        self.layers(manifest.layers).await
     }
 
     async fn referrers(&mut self) -> Result<(), ImageError> {
-        let before = self.found.len();
-        if let Some(pages) = self.source.referrers(self.digest, self.limits).await? {
-            let mut candidates = Vec::new();
-            for page in pages {
-                candidates.extend(self.parse::<Index>(&page, "the referrers")?.manifests);
-            }
-            self.candidates(candidates).await?;
-        }
-        if self.found.len() > before {
+        let before = self.found.signatures.len();
+        let result = self.listed().await;
+        self.go_on(result)?;
+        if self.found.signatures.len() > before {
             return Ok(());
         }
         // No such API, or it was pushed to before the registry had one.
@@ -94,44 +127,57 @@ impl<S: Source> Search<'_, S> {
         self.candidates(index.manifests).await
     }
 
+    async fn listed(&mut self) -> Result<(), ImageError> {
+        let Some(pages) = self.source.referrers(self.digest, self.limits).await? else { return Ok(()) };
+        let mut candidates = Vec::new();
+        for page in pages {
+            candidates.extend(self.parse::<Index>(&page, "the referrers")?.manifests);
+        }
+        self.candidates(candidates).await
+    }
+
     /// Looks at the layers of each, not at what the list says of its type: cosign 3 has no true word there.
     async fn candidates(&mut self, candidates: Vec<Descriptor>) -> Result<(), ImageError> {
-        let most = self.limits.referrers;
-        if candidates.len() > most {
-            let why = format!("{} referrers; at most {most} are looked at", candidates.len());
-            return Err(self.malformed("the referrers", why));
-        }
-        for candidate in candidates {
+        let mut seen = BTreeSet::new();
+        let candidates: Vec<_> =
+            spread(candidates).into_iter().filter(|one| seen.insert(one.digest)).collect();
+        self.found.cut |= candidates.len() > self.limits.referrers;
+        for candidate in candidates.into_iter().take(self.limits.referrers) {
             // A longer one is an attestation or an image; signatures are short.
             if candidate.size > self.limits.signature_manifest {
                 continue;
             }
-            let place = candidate.digest.to_string();
-            let Some(bytes) = self.manifest(&place).await? else { continue };
-            // What refers is not always a manifest that has layers.
-            let Ok(manifest) = manifest::object::<SignatureManifest>(&bytes) else { continue };
-            if manifest.subject.is_none_or(|subject| subject.digest != self.digest) {
-                continue;
-            }
-            let predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType");
-            if predicate.is_some_and(|kind| kind != PREDICATE) {
-                continue;
-            }
-            self.layers(manifest.layers, &place).await?;
+            let result = self.candidate(&candidate.digest.to_string()).await;
+            self.go_on(result)?;
         }
         Ok(())
     }
 
-    async fn layers(&mut self, layers: Vec<Descriptor>, place: &str) -> Result<(), ImageError> {
-        let most = self.limits.signatures;
-        let is_signature =
-            |layer: &Descriptor| layer.media_type == media::SIMPLE_SIGNING || is_bundle(&layer.media_type);
-        let layers: Vec<_> = layers.into_iter().filter(is_signature).collect();
-        let count = self.found.len() + layers.len();
-        if count > most {
-            return Err(self.malformed(place, format!("{count} signatures; at most {most} are read")));
+    async fn candidate(&mut self, place: &str) -> Result<(), ImageError> {
+        let Some(bytes) = self.manifest(place).await? else { return Ok(()) };
+        // What refers is not always a manifest that has layers.
+        let Ok(manifest) = manifest::object::<SignatureManifest>(&bytes) else { return Ok(()) };
+        if manifest.subject.is_none_or(|subject| subject.digest != self.digest) {
+            return Ok(());
         }
-        for layer in layers {
+        let predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType");
+        if predicate.is_some_and(|kind| kind != PREDICATE) {
+            return Ok(());
+        }
+        self.layers(manifest.layers).await
+    }
+
+    async fn layers(&mut self, layers: Vec<Descriptor>) -> Result<(), ImageError> {
+        for layer in spread(layers) {
+            let is_signature = layer.media_type == media::SIMPLE_SIGNING || is_bundle(&layer.media_type);
+            let beside = layer.annotations.get(media::SIGNATURE_ANNOTATION).cloned();
+            if !is_signature || !self.seen.insert((layer.digest, beside)) {
+                continue;
+            }
+            if self.found.signatures.len() == self.limits.signatures {
+                self.found.cut = true;
+                return Ok(());
+            }
             let simple = if layer.media_type == media::SIMPLE_SIGNING {
                 let decoded = |text: &String| BASE64_STANDARD.decode(text).ok();
                 // Without one it is no signature, whatever it says that it is.
@@ -143,8 +189,14 @@ impl<S: Source> Search<'_, S> {
             } else {
                 None
             };
-            let content = self.source.blob(&layer, self.limits.signature).await?;
-            self.found.push(match simple {
+            let content = match self.source.blob(&layer, self.limits.signature).await {
+                Ok(content) => content,
+                Err(error) => {
+                    self.go_on(Err(error))?;
+                    continue;
+                }
+            };
+            self.found.signatures.push(match simple {
                 Some(signature) => {
                     let annotation = |name: &str| layer.annotations.get(name).cloned();
                     let material = Material {
@@ -174,9 +226,32 @@ impl<S: Source> Search<'_, S> {
     }
 }
 
+/// From both ends by turns: lists grow at one end, so that whoever adds to one later cannot push everything older, nor
+/// everything younger, beyond what is looked at.
+fn spread<T>(list: Vec<T>) -> Vec<T> {
+    let mut list = std::collections::VecDeque::from(list);
+    let mut spread = Vec::with_capacity(list.len());
+    while let Some(first) = list.pop_front() {
+        spread.push(first);
+        spread.extend(list.pop_back());
+    }
+    spread
+}
+
 /// Bundles of version 0.3 and what follows it; the media type was written in two ways.
 fn is_bundle(media_type: &str) -> bool {
     media_type
         .strip_prefix("application/vnd.dev.sigstore.bundle")
         .is_some_and(|rest| rest.ends_with("+json") || rest.starts_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn lists_are_looked_at_from_both_ends() {
+        assert_eq!(spread(vec![1, 2, 3, 4, 5]), [1, 5, 2, 4, 3]);
+        assert!(spread(Vec::<u8>::new()).is_empty());
+    }
 }

@@ -10,9 +10,11 @@ use bpfman_image_format::{Descriptor, Digest, Hasher, ImageReference, media, ref
 use serde::Deserialize;
 
 use crate::blocking::blocking;
-use crate::cache::{Cache, storage};
+use crate::cache::storage;
 use crate::find_signatures::{self, Source};
 use crate::registry::Sink as _;
+use crate::session::Brought;
+use crate::staging::Staging;
 use crate::{ImageError, Limits, VerifiedBy, manifest};
 
 /// Entries of an archive that are looked at.
@@ -38,7 +40,7 @@ pub struct Imported {
 pub enum Outcome {
     /// It may be loaded.
     Verified(VerifiedBy),
-    /// It may not, for this reason. It stays in the cache until the next collection.
+    /// It may not, for this reason. Nothing of it was kept.
     Refused(String),
 }
 
@@ -53,11 +55,11 @@ struct Index {
     manifests: Vec<Descriptor>,
 }
 
-/// Copies the content of a layout into the cache. Content is checked by its digest, so nothing of it has to be trusted.
-pub(crate) fn copy(cache: &Arc<Cache>, path: &Path, limits: &Limits) -> Result<Layout, ImageError> {
+/// Copies the content of a layout beside the cache. Content is checked by its digest, so nothing of it has to be trusted.
+pub(crate) fn copy(staging: &Arc<Staging>, path: &Path, limits: &Limits) -> Result<Layout, ImageError> {
     let shown = path.display().to_string();
     let malformed = |why: String| ImageError::Malformed { what: shown.clone(), why };
-    let mut copying = Copying { cache, limits, left: TOTAL_LIMIT, index: None, shown: &shown };
+    let mut copying = Copying { staging, limits, left: TOTAL_LIMIT, index: None, shown: &shown };
     if fs::metadata(path).map_err(storage(path))?.is_dir() {
         let index = path.join("index.json");
         copying.file("index.json", &mut File::open(&index).map_err(storage(&index))?)?;
@@ -93,7 +95,7 @@ pub(crate) fn copy(cache: &Arc<Cache>, path: &Path, limits: &Limits) -> Result<L
 }
 
 struct Copying<'a> {
-    cache: &'a Arc<Cache>,
+    staging: &'a Arc<Staging>,
     limits: &'a Limits,
     left: u64,
     index: Option<Vec<u8>>,
@@ -113,7 +115,7 @@ impl Copying<'_> {
         let Some(expected) = digits.and_then(|digits| digits.parse::<Digest>().ok()) else { return Ok(()) };
         let what = format!("the blob {expected} in {}", self.shown);
         let limit = self.limits.layer.min(self.left);
-        let (mut writer, mut hasher, mut size) = (self.cache.writer()?, Hasher::default(), 0);
+        let (mut writer, mut hasher, mut size) = (self.staging.unbounded_writer()?, Hasher::default(), 0);
         let mut buffer = vec![0; 64 << 10];
         loop {
             let read = content.read(&mut buffer).map_err(failed)?;
@@ -132,16 +134,17 @@ impl Copying<'_> {
             return Err(ImageError::WrongDigest { what, expected, found });
         }
         self.left -= size;
-        writer.keep(expected)
+        self.staging.hold(expected, writer);
+        Ok(())
     }
 }
 
-/// Gives the images of a layout their names in the cache, and puts their signatures beside them.
-pub(crate) async fn names(
-    cache: &Arc<Cache>,
+/// The images of a layout by their names, and what signs them. Nothing is kept yet: the policy has to let them in first.
+pub(crate) async fn images(
+    staging: &Arc<Staging>,
     layout: &Layout,
     limits: &Limits,
-) -> Result<Vec<(ImageReference, Digest)>, ImageError> {
+) -> Result<Vec<(ImageReference, Brought)>, ImageError> {
     let mut images = Vec::new();
     // By repository: tag to digest.
     let mut repositories: BTreeMap<String, BTreeMap<String, Digest>> = BTreeMap::new();
@@ -161,29 +164,24 @@ pub(crate) async fn names(
         let why = "it has no image whose name begins with a registry (annotation org.opencontainers.image.ref.name)";
         return Err(ImageError::Malformed { what: layout.path.clone(), why: why.to_owned() });
     }
-    for (image, digest) in &images {
+    let mut brought = Vec::new();
+    for (image, digest) in images {
         let name = image.name();
         let tags = repositories.get(&name).cloned().unwrap_or_default();
-        let source = InCache { cache, name, tags };
-        let mut subjects = vec![*digest];
-        if let Some(bytes) = source.read(*digest, limits.manifest).await?
+        let source = Beside { staging, name, tags };
+        let mut subjects = vec![digest];
+        if let Some(bytes) = source.read(digest, limits.manifest).await?
             && let Ok(manifest::Document::Index(entries)) = manifest::parse(&bytes)
         {
             subjects.extend(entries.iter().map(|entry| entry.digest));
         }
+        let mut signatures = BTreeMap::new();
         for subject in subjects {
-            let found = find_signatures::find(&source, subject, limits).await?;
-            let cache = cache.clone();
-            blocking(move || cache.set_signatures(subject, &found)).await?;
+            signatures.insert(subject, find_signatures::find(&source, subject, limits).await?.signatures);
         }
-        if image.digest().is_none() {
-            let (cache, image, digest) = (cache.clone(), image.clone(), *digest);
-            blocking(move || cache.set_tag(&image, digest)).await?;
-        }
+        brought.push((image, Brought { digest, signatures }));
     }
-    let cache = cache.clone();
-    blocking(move || cache.settle()).await?;
-    Ok(images)
+    Ok(brought)
 }
 
 fn is_signature_tag(image: &ImageReference) -> bool {
@@ -193,21 +191,21 @@ fn is_signature_tag(image: &ImageReference) -> bool {
     digest.is_some_and(|digest: Digest| bare == Some(referrers_tag(digest).as_str()))
 }
 
-/// A repository whose content was just copied into the cache.
-struct InCache<'a> {
-    cache: &'a Arc<Cache>,
+/// A repository whose content was just copied beside the cache.
+struct Beside<'a> {
+    staging: &'a Arc<Staging>,
     name: String,
     tags: BTreeMap<String, Digest>,
 }
 
-impl InCache<'_> {
+impl Beside<'_> {
     async fn read(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
-        let cache = self.cache.clone();
-        blocking(move || cache.blob(digest, limit)).await
+        let staging = Arc::clone(self.staging);
+        blocking(move || staging.blob(digest, limit)).await
     }
 }
 
-impl Source for InCache<'_> {
+impl Source for Beside<'_> {
     fn name(&self) -> &str {
         &self.name
     }

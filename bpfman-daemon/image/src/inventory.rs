@@ -10,6 +10,7 @@ use bpfman_image_format::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::ImageError;
+use crate::access::{self, Access};
 use crate::cache::{Cache, RECORD_LIMIT, Tag, missing_is_fine, read, storage};
 
 /// How much may stay in the cache.
@@ -125,7 +126,8 @@ impl Cache {
     }
 
     /// Removes images until the rest is within `bounds`, the longest unused first, and all content that belongs to no
-    /// image. What `keep` names stays, and so do floors. Nobody may load meanwhile: the caller sees to it.
+    /// image. What `keep` names stays, and so do floors and what loads rely on. Nobody may be let in meanwhile: the caller
+    /// sees to it.
     pub(crate) fn collect(&self, keep: &BTreeSet<Digest>, bounds: Bounds) -> Result<Collected, ImageError> {
         let mut collected = Collected::default();
         let mut entries: Vec<(SystemTime, PathBuf, Entry)> = Vec::new();
@@ -137,6 +139,7 @@ impl Cache {
         // The newest first: they fill the room there is.
         entries.sort_by_key(|(last, ..)| std::cmp::Reverse(*last));
         let (mut needed, mut room) = (BTreeSet::new(), bounds.bytes);
+        let mut staying = BTreeSet::new();
         let mut gone = BTreeSet::new();
         let (kept, others): (Vec<_>, Vec<_>) = entries
             .into_iter()
@@ -155,11 +158,17 @@ impl Cache {
             }
             room = room.saturating_sub(size);
             needed.extend(added);
+            staying.extend([(entry.name.clone(), entry.digest), (entry.name, entry.manifest)]);
         }
         for (path, tag) in self.records::<Tag>("tags")? {
             let name = tag.name.rsplit_once(':').map_or(tag.name.as_str(), |(name, _)| name).to_owned();
             if gone.contains(&(name, tag.digest)) {
                 remove(&path)?;
+            }
+        }
+        for (path, access) in self.records::<Access>("access")? {
+            if !staying.contains(&(access.name, access.digest)) {
+                access::forget(&path)?;
             }
         }
         collected.bytes += self.sweep("sha256", &needed)?;
@@ -177,7 +186,8 @@ impl Cache {
         let mut bytes = 0;
         for path in list(&self.root().join(folder))? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if !names.contains(name) {
+            let relied = self.relied();
+            if !names.contains(name) && !relied.keys().any(|digest| digest.hex() == name) {
                 bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
                 remove(&path)?;
             }

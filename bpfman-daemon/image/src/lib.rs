@@ -5,6 +5,7 @@
 //! together with what was verified by whom. Nothing is opened, connected or started before the first load, and
 //! files on this machine never pass through here.
 
+mod access;
 mod blocking;
 mod bundle;
 mod cache;
@@ -13,14 +14,17 @@ mod endpoint;
 mod error;
 mod file_rule;
 mod find_signatures;
+mod floors;
 #[cfg(test)]
 mod fuzz;
 mod identity;
 mod import;
 mod inventory;
+mod judge;
 mod key;
 mod layer;
 mod manifest;
+mod pace;
 mod pattern;
 mod policy;
 mod policy_error;
@@ -38,6 +42,7 @@ mod settings;
 mod signature;
 mod signers;
 mod simple_signing;
+mod staging;
 mod store;
 mod trust_root;
 mod unpack;
@@ -54,10 +59,10 @@ pub use pattern::{Pattern, PatternError};
 pub use policy::{Decision, LegacySigning, Mode, Policy, Requirement, Rule};
 pub use policy_error::PolicyError;
 pub use policy_file::PolicyFile;
-pub use request::{ImageRequest, Limits, PullPolicy, PullPolicyError, VerifiedImage};
+pub use request::{Caller, ImageRequest, Limits, PullPolicy, PullPolicyError, VerifiedImage};
 pub use revoked::{Revoked, Running};
 pub use settings::{Authorities, RegistrySetting, RegistrySettings};
 pub use signers::Signers;
 pub use store::ImageStore;
 pub use trust_root::{TrustRoot, TrustRootError};
-pub use verified_by::{Evidence, Signer, VerifiedBy};
+pub use verified_by::{Evidence, Signed, Signer, VerifiedBy};

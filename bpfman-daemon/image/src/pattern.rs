@@ -35,6 +35,13 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// True of `*` alone.
+    pub(crate) fn covers_all(&self) -> bool {
+        self.registry == "*" && self.repository == "*"
+    }
+}
+
 impl FromStr for Pattern {
     type Err = PatternError;
 
@@ -79,7 +86,7 @@ impl FromStr for Pattern {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.registry == "*" && self.repository == "*" {
+        if self.covers_all() {
             return f.write_str("*");
         }
         write!(f, "{}/{}", self.registry, self.repository)

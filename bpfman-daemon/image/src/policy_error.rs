@@ -58,6 +58,14 @@ pub enum PolicyError {
         /// Its pattern.
         pattern: String,
     },
+    /// An empty list of repositories.
+    #[error("policy.toml line {line}: the entry for `{pattern}` has signed_as = [], which no signature fits")]
+    NoRepository {
+        /// Line of the entry, from 1.
+        line: usize,
+        /// Its pattern.
+        pattern: String,
+    },
     /// More signatures wanted than there are signers, or none.
     #[error(
         "policy.toml line {line}: min_signatures = {minimum} with {signers} different signers in the entry for `{pattern}`"

@@ -28,6 +28,7 @@ use crate::{
 /// annotations = { stage = "production" } # that each of these signatures carries
 /// log = "required"                       # signatures by key need an entry in a transparency log, too
 /// increasing = "version"                 # this annotation never falls: no way back to an old image
+/// signed_as = ["quay.io/upstream/*"]     # repositories that signatures may name; the image's own if it is not written
 /// digests = ["sha256:…"]                 # only these images
 ///
 /// [[images]]
@@ -108,6 +109,7 @@ struct Entry {
     annotations: BTreeMap<String, String>,
     log: Option<Log>,
     increasing: Option<String>,
+    signed_as: Option<Vec<String>>,
     digests: Option<BTreeSet<Digest>>,
     #[serde(default)]
     unsigned: bool,
@@ -179,7 +181,8 @@ fn rule(
         let conditions = entry.min_signatures.is_some()
             || !entry.annotations.is_empty()
             || entry.log.is_some()
-            || entry.increasing.is_some();
+            || entry.increasing.is_some()
+            || entry.signed_as.is_some();
         if !no_signer || conditions {
             return Err(PolicyError::Contradiction { line, pattern: shown });
         }
@@ -211,6 +214,13 @@ fn rule(
     if minimum == 0 || minimum > most {
         return Err(PolicyError::Minimum { line, pattern: shown, minimum, signers: most });
     }
+    let signed_as = entry
+        .signed_as
+        .map(|patterns| patterns.iter().map(|pattern| pattern.parse()).collect::<Result<Vec<Pattern>, _>>());
+    let signed_as = signed_as.transpose().map_err(|source| PolicyError::Pattern { line, source })?;
+    if signed_as.as_ref().is_some_and(Vec::is_empty) {
+        return Err(PolicyError::NoRepository { line, pattern: shown });
+    }
     let signers = Signers {
         keys,
         identities,
@@ -218,6 +228,7 @@ fn rule(
         annotations: entry.annotations,
         log_required,
         increasing: entry.increasing,
+        signed_as,
         root: root.cloned(),
     };
     Ok(Rule { pattern, digests, requirement: Requirement::Signed(signers) })

@@ -89,6 +89,40 @@ impl Registry {
         }
     }
 
+    /// True if a password of anybody's was shown to the registry, or to a mirror of it.
+    pub(crate) fn used_password(&self) -> bool {
+        self.endpoints.iter().any(Endpoint::used_password)
+    }
+
+    /// Asks whether this repository has a manifest that the cache has.
+    pub(crate) async fn has_manifest(&self, digest: Digest) -> Result<(), ImageError> {
+        let what = format!("the manifest {digest} of {}", self.name);
+        self.has("manifests", digest, Some(&media::MANIFESTS.join(", ")), what).await
+    }
+
+    /// The same of a blob.
+    pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<(), ImageError> {
+        let what = format!("the blob {} of {}", descriptor.digest, self.name);
+        self.has("blobs", descriptor.digest, None, what).await
+    }
+
+    async fn has(
+        &self,
+        kind: &str,
+        digest: Digest,
+        accept: Option<&str>,
+        what: String,
+    ) -> Result<(), ImageError> {
+        let mut failures = Failures::default();
+        for endpoint in &self.endpoints {
+            match endpoint.has(kind, &digest.to_string(), accept, &what).await {
+                Ok(()) => return Ok(()),
+                Err(error) => failures.note(error, endpoint),
+            }
+        }
+        Err(failures.last(what))
+    }
+
     /// Streams a blob into `sink`.
     pub(crate) async fn blob(
         &self,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bpfman_image_format::{Credential, Digest, ImageReference, Labels};
 
-use crate::{Evidence, VerifiedBy};
+use crate::{Evidence, Signed, VerifiedBy};
 
 /// When the registry is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,12 +66,18 @@ pub struct Limits {
     pub referrers: usize,
     /// Signatures of one digest.
     pub signatures: usize,
-    /// Pulls at the same time; others wait.
+    /// Loads that ask registries at the same time; others wait. What comes from the cache waits for none of them.
     pub pulls: usize,
+    /// The same of one registry.
+    pub pulls_of_one: usize,
     /// For a connection to be made.
     pub connect_timeout: Duration,
     /// For the next piece of an answer to come.
     pub read_timeout: Duration,
+    /// The least that a registry has to send, once it sends something: so many bytes in each span of that time.
+    pub least_bytes: u64,
+    /// That time.
+    pub least_time: Duration,
     /// For one whole load, waiting for others included.
     pub overall_timeout: Duration,
 }
@@ -83,13 +89,16 @@ impl Default for Limits {
             config: 1 << 20,
             // Room for what stands beside the object; the object itself has a limit of its own.
             layer: 96 << 20,
-            signature_manifest: 64 << 10,
+            signature_manifest: 1 << 20,
             signature: 64 << 10,
-            referrers: 64,
-            signatures: 32,
-            pulls: 8,
+            referrers: 256,
+            signatures: 128,
+            pulls: 128,
+            pulls_of_one: 8,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(15),
+            least_bytes: 16 << 10,
+            least_time: Duration::from_secs(15),
             overall_timeout: Duration::from_secs(120),
         }
     }
@@ -102,8 +111,22 @@ pub struct ImageRequest {
     pub image: ImageReference,
     /// When the registry is asked.
     pub pull_policy: PullPolicy,
-    /// For the registry. Kept nowhere.
+    /// For the registry. Of it only a keyed hash is kept.
     pub credential: Option<Credential>,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+/// Who asks for an image: what they may use besides their own password.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Caller {
+    /// Somebody who has no more than the password of the request.
+    #[default]
+    Other,
+    /// Somebody who may use the passwords of this machine.
+    Machine,
+    /// The daemon, which hands out nothing of the image's content.
+    Daemon,
 }
 
 /// Bytecode that the policy allows to run.
@@ -127,6 +150,8 @@ pub struct VerifiedImage {
     pub layer_digest: Digest,
     /// Who vouches for it.
     pub verified_by: VerifiedBy,
+    /// What the signers wrote, where signatures counted.
+    pub signed: Option<Signed>,
 }
 
 impl VerifiedImage {
@@ -137,6 +162,7 @@ impl VerifiedImage {
         Evidence {
             digests: vec![self.digest, self.manifest_digest, self.layer_digest, self.elf_digest],
             verified_by: self.verified_by.clone(),
+            signed: self.signed.clone(),
             verified_at: now.map_or(0, |since| since.as_secs()),
         }
     }

@@ -1,28 +1,52 @@
 //! One load: the cache first, the registry where it may be asked.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfman_image_format::{Descriptor, Digest, ImageReference, Platform, Progress};
 
+use crate::access::{Asker, Right};
 use crate::blocking::blocking;
 use crate::cache::Cache;
+use crate::find_signatures::{self, Found};
+use crate::floors::{FloorOf, Offer};
 use crate::manifest::{self, Document, Manifest};
 use crate::registry::Registry;
 use crate::signature::Signature;
 use crate::signers::{self, Counted};
+use crate::staging::Staging;
 use crate::unpack::{Checked, Read};
 use crate::version::{Version, VersionError};
-use crate::{Decision, ImageError, Limits, Policy, Requirement, Signers, VerifiedBy, find_signatures};
+use crate::{Decision, ImageError, Limits, Policy, Requirement, Signed, Signers, VerifiedBy};
+
+/// Bytes of the signatures of one digest that are remembered, well below what a record may have in their encoding.
+const SIGNATURES_ROOM: usize = 1 << 20;
 
 /// Everything one load needs.
 pub(crate) struct Session<'a> {
     pub(crate) cache: Arc<Cache>,
+    /// What is fetched, and kept only if the image is let in.
+    pub(crate) staging: Arc<Staging>,
     pub(crate) limits: Limits,
     pub(crate) image: &'a ImageReference,
+    /// Who may have it from the cache without the registry's word.
+    pub(crate) asker: Asker,
     /// None: the network is not used.
     pub(crate) registry: Option<Registry>,
+    /// An image that somebody brought, instead of one that a registry or the cache names.
+    pub(crate) brought: Option<Brought>,
     pub(crate) progress: Option<Progress<'a>>,
+    /// What the registry gave out or confirmed in this load.
+    pub(crate) confirmed: Mutex<BTreeSet<Digest>>,
+    /// Signatures that were found in this load: kept if the image is let in.
+    pub(crate) found: Mutex<BTreeMap<Digest, Vec<Signature>>>,
+}
+
+/// An image from an archive: what its name means, and its signatures by what they sign.
+pub(crate) struct Brought {
+    pub(crate) digest: Digest,
+    pub(crate) signatures: BTreeMap<Digest, Vec<Signature>>,
 }
 
 /// An image whose digest is settled, and whose signatures satisfied the policy.
@@ -34,7 +58,25 @@ pub(crate) struct Resolved {
     pub(crate) manifest: Manifest,
     /// True if it was chosen from an index.
     pub(crate) from_index: bool,
+    pub(crate) verdict: Verdict,
+    /// True if the cache may give it to this caller without the registry's word.
+    pub(crate) allowed: bool,
+}
+
+/// Why an image may be loaded.
+pub(crate) struct Verdict {
     pub(crate) verified_by: VerifiedBy,
+    pub(crate) signed: Option<Signed>,
+    /// The version to be accepted with the image.
+    pub(crate) offer: Option<Offer>,
+    /// Signatures that counted, by what they sign.
+    pub(crate) counted: BTreeMap<Digest, Vec<Signature>>,
+}
+
+impl Verdict {
+    pub(crate) fn unsigned(verified_by: VerifiedBy) -> Self {
+        Self { verified_by, signed: None, offer: None, counted: BTreeMap::new() }
+    }
 }
 
 impl<'a> Session<'a> {
@@ -48,8 +90,9 @@ impl<'a> Session<'a> {
         platform: Platform,
     ) -> Result<Resolved, ImageError> {
         let digest = self.digest(ask).await?;
+        let allowed = self.brought.is_some() || self.cache.allows(&self.image.name(), digest, &self.asker)?;
         // From here on only digests count: the tag may move meanwhile.
-        let bytes = self.manifest(digest).await?;
+        let bytes = self.manifest(digest, allowed).await?;
         let (manifest, manifest_digest, from_index) = match self.parse(&bytes, digest)? {
             Document::Image(manifest) => (manifest, digest, false),
             Document::Index(entries) => {
@@ -59,7 +102,7 @@ impl<'a> Session<'a> {
                         wanted: platform.to_string(),
                         present,
                     })?;
-                let bytes = self.manifest(entry.digest).await?;
+                let bytes = self.manifest(entry.digest, allowed).await?;
                 match self.parse(&bytes, entry.digest)? {
                     Document::Image(manifest) => (manifest, entry.digest, true),
                     Document::Index(_) => {
@@ -71,16 +114,14 @@ impl<'a> Session<'a> {
         for digest in [digest, manifest_digest] {
             policy.check_digest(self.image, digest)?;
         }
-        let verified_by = self.verify(policy, decision, digest, manifest_digest).await?;
-        if self.registry.is_some() && self.image.digest().is_none() {
-            // Only now: a tag that was moved to something unsigned must not take the place of what may be loaded.
-            let (cache, image) = (self.cache.clone(), self.image.clone());
-            blocking(move || cache.set_tag(&image, digest)).await?;
-        }
-        Ok(Resolved { digest, manifest_digest, manifest, from_index, verified_by })
+        let verdict = self.verify(policy, decision, digest, manifest_digest).await?;
+        Ok(Resolved { digest, manifest_digest, manifest, from_index, verdict, allowed })
     }
 
     async fn digest(&self, ask: bool) -> Result<Digest, ImageError> {
+        if let Some(brought) = &self.brought {
+            return Ok(brought.digest);
+        }
         if let Some(digest) = self.image.digest() {
             return Ok(digest);
         }
@@ -89,32 +130,74 @@ impl<'a> Session<'a> {
         }
         let registry = self.online(|| self.image.to_string())?;
         let (bytes, digest) = registry.manifest(&self.image.target(), self.limits.manifest).await?;
-        let cache = self.cache.clone();
-        blocking(move || cache.put(&bytes)).await?;
+        self.stage(bytes).await?;
+        self.confirm(digest);
         Ok(digest)
     }
 
-    async fn manifest(&self, digest: Digest) -> Result<Vec<u8>, ImageError> {
-        if let Some(bytes) = self.cache.blob(digest, self.limits.manifest)? {
+    /// A manifest, from the cache if this caller is allowed to have it from there, or has the registry's word for it.
+    async fn manifest(&self, digest: Digest, allowed: bool) -> Result<Vec<u8>, ImageError> {
+        if let Some(bytes) = self.staging.blob(digest, self.limits.manifest)? {
+            if allowed || self.is_confirmed(digest) {
+                return Ok(bytes);
+            }
+            let Some(registry) = &self.registry else {
+                return Err(ImageError::NotYours { image: self.image.to_string() });
+            };
+            registry.has_manifest(digest).await?;
+            self.confirm(digest);
             return Ok(bytes);
         }
         let registry = self.online(|| format!("the manifest {digest} of {}", self.image.name()))?;
         let (bytes, _) = registry.manifest(&digest.to_string(), self.limits.manifest).await?;
-        let cache = self.cache.clone();
-        blocking(move || cache.put(&bytes).map(|()| bytes)).await
+        self.confirm(digest);
+        self.stage(bytes).await
+    }
+
+    async fn stage(&self, bytes: Vec<u8>) -> Result<Vec<u8>, ImageError> {
+        let staging = Arc::clone(&self.staging);
+        blocking(move || staging.put(&bytes).map(|()| bytes)).await
+    }
+
+    fn confirm(&self, digest: Digest) {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+    }
+
+    fn is_confirmed(&self, digest: Digest) -> bool {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest)
+    }
+
+    /// True if the cache's copy may be used: this caller is allowed to have it, or the registry says that this repository
+    /// has it. A manifest can name content of any other image.
+    async fn may_use(&self, descriptor: &Descriptor, allowed: bool) -> bool {
+        if allowed || self.is_confirmed(descriptor.digest) || self.staging.has_fetched(descriptor.digest) {
+            return true;
+        }
+        let Some(registry) = &self.registry else { return false };
+        // Where this fails, the download says why.
+        let has = registry.has_blob(descriptor).await.is_ok();
+        if has {
+            self.confirm(descriptor.digest);
+        }
+        has
     }
 
     /// A small document by descriptor, from the cache or through it.
-    pub(crate) async fn document(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, ImageError> {
+    pub(crate) async fn document(
+        &self,
+        descriptor: &Descriptor,
+        limit: u64,
+        allowed: bool,
+    ) -> Result<Vec<u8>, ImageError> {
         let digest = descriptor.digest;
         self.check_size(descriptor, limit)?;
-        let cache = self.cache.clone();
-        let bytes = match blocking(move || cache.blob(digest, limit)).await? {
-            Some(bytes) => bytes,
-            None => {
+        let staging = Arc::clone(&self.staging);
+        let bytes = match blocking(move || staging.blob(digest, limit)).await? {
+            Some(bytes) if self.may_use(descriptor, allowed).await => bytes,
+            _ => {
                 self.download(descriptor, limit, None).await?;
-                let cache = self.cache.clone();
-                blocking(move || cache.blob(digest, limit)).await?.ok_or_else(|| self.lost(descriptor))?
+                let staging = Arc::clone(&self.staging);
+                blocking(move || staging.blob(digest, limit)).await?.ok_or_else(|| self.lost(descriptor))?
             }
         };
         if bytes.len() as u64 != descriptor.size {
@@ -129,17 +212,20 @@ impl<'a> Session<'a> {
     pub(crate) async fn layer<T: Send + 'static>(
         &self,
         descriptor: &Descriptor,
+        allowed: bool,
         read: impl Fn(File) -> Read<T>,
     ) -> Result<T, ImageError> {
         let digest = descriptor.digest;
         self.check_size(descriptor, self.limits.layer)?;
         for fetched in [false, true] {
-            if let Some(file) = self.cache.open(digest)? {
+            if let Some(file) = self.staging.open(digest)?
+                && (fetched || self.may_use(descriptor, allowed).await)
+            {
                 match blocking(read(file)).await? {
                     Checked::Whole(result) => return result,
                     Checked::Damaged => {
-                        let cache = self.cache.clone();
-                        blocking(move || cache.discard(digest)).await?;
+                        let staging = Arc::clone(&self.staging);
+                        blocking(move || staging.discard(digest)).await?;
                     }
                 }
             }
@@ -157,10 +243,11 @@ impl<'a> Session<'a> {
         progress: Option<Progress<'_>>,
     ) -> Result<(), ImageError> {
         let registry = self.online(|| self.blob_name(descriptor))?;
-        let mut writer = self.cache.writer()?;
+        let mut writer = self.staging.writer()?;
         registry.blob(descriptor, limit, &mut writer, progress).await?;
-        let digest = descriptor.digest;
-        blocking(move || writer.keep(digest)).await
+        self.confirm(descriptor.digest);
+        self.staging.hold(descriptor.digest, writer);
+        Ok(())
     }
 
     fn check_size(&self, descriptor: &Descriptor, limit: u64) -> Result<(), ImageError> {
@@ -186,11 +273,12 @@ impl<'a> Session<'a> {
         decision: Decision<'_>,
         index: Digest,
         image: Digest,
-    ) -> Result<VerifiedBy, ImageError> {
+    ) -> Result<Verdict, ImageError> {
         let rule = match decision {
-            Decision::Off => return Ok(VerifiedBy::Off),
+            Decision::Off => return Ok(Verdict::unsigned(VerifiedBy::Off)),
             Decision::Uncovered => {
-                return Ok(VerifiedBy::Warned { reason: format!("no rule covers {}", self.image.name()) });
+                let reason = format!("no rule covers {}", self.image.name());
+                return Ok(Verdict::unsigned(VerifiedBy::Warned { reason }));
             }
             Decision::Rule(rule) => rule,
         };
@@ -202,32 +290,28 @@ impl<'a> Session<'a> {
             return Err(ImageError::NotPinned { image: self.image.to_string(), digest: index, rule: name });
         }
         let Requirement::Signed(signers) = &rule.requirement else {
-            return Ok(VerifiedBy::UnsignedAllowed { rule: name });
+            return Ok(Verdict::unsigned(VerifiedBy::UnsignedAllowed { rule: name }));
         };
         let subjects = if index == image { vec![index] } else { vec![index, image] };
         // What is cached may be older than the signature: ask once more before giving up.
         let rounds: &[bool] = if self.registry.is_some() { &[false, true] } else { &[false] };
-        let (mut seen, mut why, mut way_back) = (0, String::new(), None);
+        let (mut seen, mut why, mut way_back, mut fault, mut cut) = (0, String::new(), None, None, false);
         for fresh in rounds {
-            seen = 0;
+            (seen, fault, cut) = (0, None, false);
             for subject in &subjects {
-                let signatures = self.signatures(*subject, *fresh).await?;
-                seen += signatures.len();
-                match signers::count(&signatures, *subject, signers, policy.revoked()) {
-                    Ok(counted) => {
-                        match self.check_version(&name, signers, &counted).await {
-                            // A newer signature may carry a higher number.
-                            Err(error @ ImageError::WayBack { .. }) => {
-                                way_back = Some(error);
-                                continue;
-                            }
-                            result => result?,
-                        }
-                        let (signers, signed_at) = (counted.signers, counted.signed_at);
-                        return Ok(VerifiedBy::Signers { rule: name, subject: *subject, signers, signed_at });
-                    }
-                    Err(fault) if signatures.is_empty() && !why.is_empty() => drop(fault),
-                    Err(fault) => why = fault,
+                let found = self.signatures(*subject, *fresh).await?;
+                seen += found.signatures.len();
+                fault = fault.or(found.fault);
+                cut |= found.cut;
+                match signers::count(&found.signatures, self.image, *subject, signers, policy.revoked()) {
+                    Ok(counted) => match self.offer(&name, signers, &counted) {
+                        // A newer signature may carry a higher number.
+                        Err(error @ ImageError::WayBack { .. }) => way_back = Some(error),
+                        Err(error) => return Err(error),
+                        Ok(offer) => return Ok(verdict(name, *subject, &found.signatures, counted, offer)),
+                    },
+                    Err(missing) if found.signatures.is_empty() && !why.is_empty() => drop(missing),
+                    Err(missing) => why = missing,
                 }
             }
         }
@@ -235,54 +319,114 @@ impl<'a> Session<'a> {
             return Err(error);
         }
         let (image, digest) = (self.image.to_string(), index);
-        Err(if seen == 0 {
-            ImageError::Unsigned { image, digest, rule: name }
-        } else {
-            ImageError::Untrusted { image, digest, rule: name, why }
+        if cut {
+            why.push_str("; there are more than are looked at");
+        }
+        Err(match fault {
+            _ if cut => ImageError::Untrusted { image, digest, rule: name, why },
+            Some(fault) if seen == 0 => fault,
+            _ if seen == 0 => ImageError::Unsigned { image, digest, rule: name },
+            _ => ImageError::Untrusted { image, digest, rule: name, why },
         })
     }
 
-    /// Refuses a way back: the number that signatures carry must not be below one that was accepted before.
-    async fn check_version(
-        &self,
-        rule: &str,
-        signers: &Signers,
-        counted: &Counted,
-    ) -> Result<(), ImageError> {
-        let Some(annotation) = &signers.increasing else { return Ok(()) };
-        let refuse = |why: String| ImageError::WayBack {
-            image: self.image.to_string(),
-            rule: rule.to_owned(),
-            annotation: annotation.clone(),
-            why,
-        };
-        let mut offered: Option<Version> = None;
+    /// The version that the signatures carry. Refuses a way back: it must not be below one that was accepted before.
+    ///
+    /// What counts is the repository that the signatures name, whatever name was asked for: a copy elsewhere is as old as
+    /// the original. Where they name none, all that the rule covers has one floor.
+    fn offer(&self, rule: &str, signers: &Signers, counted: &Counted) -> Result<Option<Offer>, ImageError> {
+        let Some(annotation) = &signers.increasing else { return Ok(None) };
+        let refuse = |why: String| self.way_back(rule, annotation, why);
+        let mut highest: Option<Version> = None;
         for text in &counted.versions {
             let version: Version = text.parse().map_err(|error: VersionError| refuse(error.to_string()))?;
             // Whoever signed anew may have raised it: the highest counts.
-            offered = offered.max(Some(version));
+            highest = highest.max(Some(version));
         }
-        let offered = offered.ok_or_else(|| refuse("no signature carries it".to_owned()))?;
-        let (cache, name, key) = (self.cache.clone(), self.image.name(), annotation.clone());
-        let lowest = {
-            let offered = offered.clone();
-            blocking(move || cache.raise_floor(&name, &key, offered)).await?
-        };
-        if offered < lowest {
-            return Err(refuse(format!("it says {offered}, and {lowest} was accepted before")));
+        let version = highest.ok_or_else(|| refuse("no signature carries it".to_owned()))?;
+        let named = counted.signed.repositories.iter().cloned();
+        let mut floors: BTreeSet<_> = named.chain([self.image.name()]).map(FloorOf::Repository).collect();
+        let of_rule = FloorOf::Rule(rule.to_owned());
+        if counted.signed.repositories.is_empty() {
+            floors.insert(of_rule.clone());
         }
-        Ok(())
+        let offer = Offer { annotation: annotation.clone(), version, floors, raises: [of_rule].into() };
+        match self.cache.forbidding(&offer)? {
+            Some(lowest) => Err(self.forbidden(rule, &offer, &lowest)),
+            None => Ok(Some(offer)),
+        }
+    }
+
+    pub(crate) fn forbidden(&self, rule: &str, offer: &Offer, lowest: &Version) -> ImageError {
+        let why = format!("it says {}, and {lowest} was accepted before", offer.version);
+        self.way_back(rule, &offer.annotation, why)
+    }
+
+    fn way_back(&self, rule: &str, annotation: &str, why: String) -> ImageError {
+        let (image, rule) = (self.image.to_string(), rule.to_owned());
+        ImageError::WayBack { image, rule, annotation: annotation.to_owned(), why }
     }
 
     /// The signatures of a digest, from the cache unless they have to be fresh.
-    async fn signatures(&self, digest: Digest, fresh: bool) -> Result<Vec<Signature>, ImageError> {
-        if !fresh && let Some(signatures) = self.cache.signatures(digest)? {
-            return Ok(signatures);
+    async fn signatures(&self, digest: Digest, fresh: bool) -> Result<Found, ImageError> {
+        if !fresh && let Some(signatures) = self.brought_and_known(digest)? {
+            return Ok(Found { signatures, ..Found::default() });
         }
         let registry = self.online(|| format!("the signatures of {}@{digest}", self.image.name()))?;
         let found = find_signatures::find(registry, digest, &self.limits).await?;
-        let cache = self.cache.clone();
-        blocking(move || cache.set_signatures(digest, &found).map(|()| found)).await
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(digest, found.signatures.clone());
+        Ok(found)
+    }
+
+    /// True if nothing but the cache is used.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.registry.is_none() && self.brought.is_none()
+    }
+
+    /// The right that was used for what the registry gave out; none if it was not asked.
+    pub(crate) fn right(&self) -> Option<Right> {
+        let Asker::With(right) = &self.asker else { return None };
+        let registry = self.registry.as_ref()?;
+        Some(if registry.used_password() { right.clone() } else { Right::Everybody })
+    }
+
+    /// What to remember of the signatures that were found, by what they sign: those that counted before others, as much as
+    /// a record has room for.
+    pub(crate) fn signatures_to_keep(
+        &self,
+        resolved: &Resolved,
+    ) -> Result<BTreeMap<Digest, Vec<Signature>>, ImageError> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.brought.is_some() {
+            for subject in [resolved.digest, resolved.manifest_digest] {
+                found.insert(subject, self.brought_and_known(subject)?.unwrap_or_default());
+            }
+        }
+        for (digest, counted) in &resolved.verdict.counted {
+            let Some(all) = found.get_mut(digest) else { continue };
+            let others: Vec<_> = all.drain(..).filter(|one| !counted.contains(one)).collect();
+            all.extend(counted.iter().cloned().chain(others));
+        }
+        for all in found.values_mut() {
+            let mut room = SIGNATURES_ROOM;
+            all.retain(|signature| {
+                let fits = signature.size() <= room;
+                room = room.saturating_sub(signature.size());
+                fits
+            });
+        }
+        Ok(found)
+    }
+
+    /// The signatures of the cache, and before them those that were brought, which may be fewer.
+    fn brought_and_known(&self, digest: Digest) -> Result<Option<Vec<Signature>>, ImageError> {
+        let known = self.cache.signatures(digest)?;
+        let Some(brought) = &self.brought else { return Ok(known) };
+        let mut all = brought.signatures.get(&digest).cloned().unwrap_or_default();
+        let new: Vec<_> = known.into_iter().flatten().filter(|one| !all.contains(one)).collect();
+        all.extend(new);
+        Ok(Some(all))
     }
 
     fn parse(&self, bytes: &[u8], digest: Digest) -> Result<Document, ImageError> {
@@ -295,5 +439,30 @@ impl<'a> Session<'a> {
 
     fn online(&self, what: impl FnOnce() -> String) -> Result<&Registry, ImageError> {
         self.registry.as_ref().ok_or_else(|| ImageError::NotCached { what: what() })
+    }
+}
+
+fn verdict(
+    rule: String,
+    subject: Digest,
+    signatures: &[Signature],
+    counted: Counted,
+    offer: Option<Offer>,
+) -> Verdict {
+    let at = |place: &usize| signatures.get(*place).cloned();
+    let mut signed = counted.signed;
+    if let Some(offer) = &offer {
+        signed.annotations.insert(offer.annotation.clone(), offer.version.to_string());
+    }
+    Verdict {
+        signed: Some(signed),
+        offer,
+        counted: [(subject, counted.places.iter().filter_map(at).collect())].into(),
+        verified_by: VerifiedBy::Signers {
+            rule,
+            subject,
+            signers: counted.signers,
+            signed_at: counted.signed_at,
+        },
     }
 }

@@ -74,6 +74,16 @@ impl RegistrySettings {
         Self { registries, auth: auth.map(Arc::new) }
     }
 
+    /// The same for somebody who may not use the passwords of this machine.
+    pub(crate) fn without_passwords(&self) -> Self {
+        Self { auth: None, ..self.clone() }
+    }
+
+    /// True if this machine has a password for the image, or a program that may have one.
+    pub(crate) fn has_password(&self, image: &ImageReference) -> bool {
+        self.auth.as_ref().is_some_and(|file| file.may_have(image))
+    }
+
     /// Mirrors first, the registry itself last. The request's own credential is for the registry alone.
     pub(crate) fn places(
         &self,

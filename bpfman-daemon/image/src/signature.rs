@@ -27,6 +27,25 @@ pub(crate) enum Signature {
     },
 }
 
+impl Signature {
+    /// Bytes of all its parts, more or less.
+    pub(crate) fn size(&self) -> usize {
+        let text = |part: &Option<String>| part.as_ref().map_or(0, String::len);
+        match self {
+            Self::SimpleSigning { payload, signature, material } => {
+                let Material { certificate, chain, log, timestamp } = material;
+                payload.len()
+                    + signature.len()
+                    + text(certificate)
+                    + text(chain)
+                    + text(log)
+                    + text(timestamp)
+            }
+            Self::Bundle { json } => json.len(),
+        }
+    }
+}
+
 /// The annotations that cosign puts beside a simple signing payload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Material {

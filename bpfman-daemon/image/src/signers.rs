@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfman_image_format::Digest;
+use bpfman_image_format::{Digest, ImageReference};
 
 use crate::signature::Signature;
-use crate::{Revoked, Signer, TrustRoot, TrustedIdentity, TrustedKey, bundle, simple_signing};
+use crate::{
+    Pattern, Revoked, Signed, Signer, TrustRoot, TrustedIdentity, TrustedKey, bundle, simple_signing,
+};
 
 /// Whose signatures a rule counts, and how many it wants.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +24,8 @@ pub struct Signers {
     pub log_required: bool,
     /// Name of an annotation whose value never falls from one load of a repository to the next.
     pub increasing: Option<String>,
+    /// Repositories that signatures may name: none written means the image's own, and that those count which name none.
+    pub signed_as: Option<Vec<Pattern>>,
     /// What identities and log entries are checked with.
     pub root: Option<TrustRoot>,
 }
@@ -32,34 +36,47 @@ pub(crate) struct Good {
     pub(crate) signer: Signer,
     /// What the signer wrote beside the digest, under the same signature.
     pub(crate) annotations: BTreeMap<String, String>,
+    /// The repository that the signer meant, as it was written; none in forms that do not say.
+    pub(crate) repository: Option<String>,
     /// When it was made, if a log or an authority vouches for the time: seconds since 1970.
     pub(crate) signed_at: Option<i64>,
 }
 
 /// What the signatures come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) signers: Vec<Signer>,
     pub(crate) signed_at: Option<i64>,
     /// The values of the `increasing` annotation that counted signatures carry.
     pub(crate) versions: BTreeSet<String>,
+    /// What they say besides; without the version.
+    pub(crate) signed: Signed,
+    /// Which of the signatures counted, by their place.
+    pub(crate) places: BTreeSet<usize>,
 }
 
 /// Counts the signers of exactly this digest; the error says why there are too few.
 ///
-/// All conditions hold for one and the same signature: a signature without the annotations is not made good by another
+/// `image` is the name that was asked for. All conditions hold for one and the same signature: a signature without the annotations is not made good by another
 /// one that has them.
 pub(crate) fn count(
     signatures: &[Signature],
+    image: &ImageReference,
     digest: Digest,
     rule: &Signers,
     revoked: &Revoked,
 ) -> Result<Counted, String> {
-    let mut counted = Counted { signers: Vec::new(), signed_at: None, versions: BTreeSet::new() };
+    let mut counted = Counted::default();
     let mut faults: Vec<String> = Vec::new();
-    for signature in signatures {
-        match judge(signature, digest, rule, revoked) {
+    for (place, signature) in signatures.iter().enumerate() {
+        match judge(signature, image, digest, rule, revoked) {
             Ok(good) => {
+                if counted.places.is_empty() {
+                    counted.signed.annotations.clone_from(&good.annotations);
+                }
+                counted.signed.annotations.retain(|name, value| good.annotations.get(name) == Some(value));
+                counted.signed.repositories.extend(good.repository.as_deref().and_then(name_of));
+                counted.places.insert(place);
                 counted.signed_at = counted.signed_at.max(good.signed_at);
                 let version = rule.increasing.as_ref().and_then(|name| good.annotations.get(name));
                 counted.versions.extend(version.cloned());
@@ -77,14 +94,32 @@ pub(crate) fn count(
     }
     let (found, minimum, seen) = (counted.signers.len(), rule.minimum, signatures.len());
     let mut why = format!("{found} of {minimum} needed signers signed it ({seen} signatures looked at)");
-    for fault in faults {
+    let more = faults.len().saturating_sub(MOST_FAULTS);
+    for fault in faults.into_iter().take(MOST_FAULTS) {
         why.push_str("; ");
         why.push_str(&fault);
+    }
+    if more > 0 {
+        why.push_str(&format!("; and {more} more"));
     }
     Err(why)
 }
 
-fn judge(signature: &Signature, digest: Digest, rule: &Signers, revoked: &Revoked) -> Result<Good, String> {
+/// Faults that a message tells: whoever may attach signatures must not fill it.
+const MOST_FAULTS: usize = 8;
+
+/// The repository in what a signer wrote; it may have a tag.
+pub(crate) fn name_of(written: &str) -> Option<String> {
+    written.parse().ok().map(|image: ImageReference| image.name())
+}
+
+fn judge(
+    signature: &Signature,
+    image: &ImageReference,
+    digest: Digest,
+    rule: &Signers,
+    revoked: &Revoked,
+) -> Result<Good, String> {
     let good = match signature {
         Signature::SimpleSigning { payload, signature, material } => {
             simple_signing::verify(payload, signature, material, digest, rule)?
@@ -104,6 +139,7 @@ fn judge(signature: &Signature, digest: Digest, rule: &Signers, revoked: &Revoke
             None => return Err(format!("a signature by {signer} lacks the annotation {name}={wanted}")),
         }
     }
+    rule.check_repository(image, &good)?;
     if let Some(name) = &rule.increasing
         && !good.annotations.contains_key(name)
     {
@@ -113,6 +149,41 @@ fn judge(signature: &Signature, digest: Digest, rule: &Signers, revoked: &Revoke
 }
 
 impl Signers {
+    /// Refuses a signature that was made for another repository: one image of a registry must not pass for another.
+    fn check_repository(&self, image: &ImageReference, good: &Good) -> Result<(), String> {
+        let signer = &good.signer;
+        let written = good.repository.as_deref().filter(|written| !written.is_empty());
+        match written {
+            _ if self.takes_repository(image, written) => Ok(()),
+            None => Err(format!("a signature by {signer} names no repository, and signed_as asks for one")),
+            Some(written) => Err(format!(
+                "a signature by {signer} is for the repository {written:?}, which signed_as would have to name"
+            )),
+        }
+    }
+
+    /// True if signatures that name this repository, or none, count for an image.
+    pub(crate) fn takes_repository(&self, image: &ImageReference, written: Option<&str>) -> bool {
+        let named = written.and_then(|written| written.parse::<ImageReference>().ok());
+        match (&self.signed_as, written) {
+            (None, None) => true,
+            (None, Some(_)) => named.is_some_and(|named| named.name() == image.name()),
+            (Some(patterns), _) => patterns.iter().any(|pattern| {
+                pattern.covers_all() || named.as_ref().is_some_and(|named| pattern.covers(named))
+            }),
+        }
+    }
+
+    /// True if the rule names this signer.
+    pub(crate) fn names(&self, signer: &Signer) -> bool {
+        match signer {
+            Signer::Key(fingerprint) => self.keys.iter().any(|key| key.fingerprint() == *fingerprint),
+            Signer::Identity { issuer, subject } => {
+                self.identities.iter().any(|identity| identity.covers(issuer, subject))
+            }
+        }
+    }
+
     /// Checks the claims of a certificate that was verified against the trusted root.
     pub(crate) fn identity(&self, result: &sigstore_verify::VerificationResult) -> Result<Good, String> {
         let whole = result.certificate_verified() && result.tlog_verified();
@@ -124,7 +195,8 @@ impl Signers {
             return Err(format!("a signature is by {subject} of {issuer}, whom the rule does not name"));
         }
         let signer = Signer::Identity { issuer, subject };
-        Ok(Good { signer, annotations: BTreeMap::new(), signed_at: signed_at(result) })
+        let signed_at = signed_at(result);
+        Ok(Good { signer, annotations: BTreeMap::new(), repository: None, signed_at })
     }
 
     /// The root, or why nothing can be checked without one.
@@ -166,8 +238,12 @@ mod tests {
         Signers { keys, minimum, ..Signers::default() }
     }
 
+    fn image() -> ImageReference {
+        "quay.io/a:1".parse().unwrap()
+    }
+
     fn judged(signatures: &[Signature], digest: Digest, rule: &Signers) -> Result<Vec<Signer>, String> {
-        count(signatures, digest, rule, &Revoked::default()).map(|counted| counted.signers)
+        count(signatures, &image(), digest, rule, &Revoked::default()).map(|counted| counted.signers)
     }
 
     #[test]
@@ -242,12 +318,12 @@ mod tests {
         let text = payload(digest, &[]);
         let revoked = Revoked { keys: [trusted_one.fingerprint()].into(), ..Revoked::default() };
         let keys = [&trusted_one, &trusted_two];
-        let error = count(&[sign(&one, &text)], digest, &rule(&keys, 1), &revoked).unwrap_err();
+        let error = count(&[sign(&one, &text)], &image(), digest, &rule(&keys, 1), &revoked).unwrap_err();
         assert!(error.contains("revoked key"), "{error}");
         let both = [sign(&one, &text), sign(&two, &text)];
-        let counted = count(&both, digest, &rule(&keys, 1), &revoked).unwrap();
+        let counted = count(&both, &image(), digest, &rule(&keys, 1), &revoked).unwrap();
         assert_eq!(counted.signers, [Signer::Key(trusted_two.fingerprint())]);
-        assert!(count(&both, digest, &rule(&keys, 2), &revoked).is_err());
+        assert!(count(&both, &image(), digest, &rule(&keys, 2), &revoked).is_err());
     }
 
     #[test]
@@ -256,7 +332,31 @@ mod tests {
         let rule = Signers { increasing: Some("version".to_owned()), ..rule(&[&trusted], 1) };
         assert!(judged(&[sign(&key, &payload(digest, &[]))], digest, &rule).is_err());
         let signatures = [sign(&key, &payload(digest, &[("version", "2")]))];
-        let counted = count(&signatures, digest, &rule, &Revoked::default()).unwrap();
+        let counted = count(&signatures, &image(), digest, &rule, &Revoked::default()).unwrap();
         assert_eq!(counted.versions, ["2".to_owned()].into());
+    }
+
+    #[test]
+    fn a_signature_counts_for_the_repository_that_it_names() {
+        let ((key, trusted), digest) = (pair(), Digest::of(b"image"));
+        let of = |signed_as: Option<&[&str]>, repository: &str| {
+            let payload = SimpleSigningPayload::new(repository, digest, &BTreeMap::new());
+            let signature = sign(&key, &serde_json::to_vec(&payload).unwrap());
+            let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+            let rule = Signers { signed_as: signed_as.map(patterns), ..rule(&[&trusted], 1) };
+            judged(&[signature], digest, &rule)
+        };
+        for own in ["quay.io/a", "Quay.io:443/a", "quay.io/a:v1", ""] {
+            assert!(of(None, own).is_ok(), "{own}");
+        }
+        for other in ["quay.io/b", "quay.io/a/b", "evil.example/quay.io/a", "no name"] {
+            let error = of(None, other).unwrap_err();
+            assert!(error.contains("signed_as"), "{error}");
+            assert!(of(Some(&["*"]), other).is_ok(), "{other}");
+        }
+        assert!(of(Some(&["example.com/*", "quay.io/b"]), "quay.io/b").is_ok());
+        assert!(of(Some(&["quay.io/b"]), "quay.io/a").is_err());
+        assert!(of(Some(&["quay.io/b"]), "").unwrap_err().contains("names no repository"));
+        assert!(of(Some(&["*"]), "").is_ok());
     }
 }

@@ -45,6 +45,7 @@ pub(crate) fn verify(
     if *signed != digest.to_string() {
         return Err(format!("a signature by {} is for another image, {signed}", good.signer));
     }
+    good.repository = Some(payload.critical.identity.docker_reference);
     let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     good.annotations =
         payload.optional.unwrap_or_default().into_iter().map(|(name, value)| (name, text(value))).collect();
@@ -65,7 +66,12 @@ fn by_key(payload: &[u8], signature: &[u8], material: &Material, rule: &Signers)
         let result = rule.root()?.verifier().verify(payload, &bundle, &policy);
         at = signed_at(&result.map_err(|error| untrusted(&error))?);
     }
-    Ok(Good { signer: Signer::Key(key.fingerprint()), annotations: BTreeMap::new(), signed_at: at })
+    Ok(Good {
+        signer: Signer::Key(key.fingerprint()),
+        annotations: BTreeMap::new(),
+        repository: None,
+        signed_at: at,
+    })
 }
 
 fn untrusted(error: &sigstore_verify::Error) -> String {

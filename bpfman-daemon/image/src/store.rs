@@ -6,19 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bpfman_image_format::{Digest, ImageReference, Labels, Platform, Progress};
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::access::{Asker, Right};
 use crate::blocking::blocking;
 use crate::cache::Cache;
 use crate::import::{self, Imported, Outcome};
 use crate::inventory::{Bounds, CachedImage, Collected, Entry};
 use crate::manifest::Config;
 use crate::registry::Registry;
-use crate::session::Session;
+use crate::session::{Brought, Resolved, Session};
+use crate::staging::Staging;
 use crate::unpack::unpack;
 use crate::{
-    Decision, ImageError, ImageRequest, Limits, Mode, Policy, PullPolicy, RegistrySettings, VerifiedBy,
-    VerifiedImage,
+    Caller, Decision, ImageError, ImageRequest, Limits, Mode, Policy, PullPolicy, RegistrySettings,
+    VerifiedBy, VerifiedImage,
 };
 
 /// Loads images by name, through a cache on disk and under a signature policy.
@@ -34,10 +36,13 @@ pub struct ImageStore {
     pulls: Arc<Semaphore>,
     settings: RwLock<Arc<RegistrySettings>>,
     bounds: Bounds,
-    /// Held for reading by every load, for writing by a collection: nothing goes that a load relies on.
+    /// Held for writing by a collection, for reading by loads while they use the cache alone or put something into it;
+    /// never while somebody waits for a registry.
     in_use: tokio::sync::RwLock<()>,
-    /// One lock a repository that is being pulled, so that many loads of one image make one download.
-    flights: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// One place a repository that is being pulled, so that many loads of one image make one download.
+    flights: Turns,
+    /// Places of each registry that is being asked.
+    registries: Turns,
 }
 
 impl ImageStore {
@@ -51,7 +56,7 @@ impl ImageStore {
     #[must_use]
     pub fn with_limits(cache: PathBuf, policy: Policy, limits: Limits) -> Self {
         Self {
-            cache: Arc::new(Cache::new(cache)),
+            cache: Arc::new(Cache::new(cache).with_room(room(Bounds::default(), limits))),
             policy: RwLock::new(Arc::new(policy)),
             limits,
             platform: Platform::host(),
@@ -60,6 +65,7 @@ impl ImageStore {
             bounds: Bounds::default(),
             in_use: tokio::sync::RwLock::default(),
             flights: Mutex::default(),
+            registries: Mutex::default(),
         }
     }
 
@@ -79,9 +85,13 @@ impl ImageStore {
 
     /// Keeps so much in the cache.
     #[must_use]
-    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
-        self.bounds = bounds;
-        self
+    pub fn with_bounds(self, bounds: Bounds) -> Self {
+        let cache = Cache::new(self.cache.root().to_owned()).with_room(room(bounds, self.limits));
+        Self { cache: Arc::new(cache), bounds, ..self }
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
     }
 
     /// The policy in force.
@@ -117,22 +127,24 @@ impl ImageStore {
     ) -> Result<VerifiedImage, ImageError> {
         let platform = self.platform.ok_or(ImageError::Host(std::env::consts::ARCH))?;
         let policy = self.policy();
-        let _in_use = self.in_use.read().await;
         // An image that no rule can allow causes no traffic at all.
         let decision = policy.decide(&request.image)?;
         let image = &request.image;
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let settings = match request.caller {
+            Caller::Machine | Caller::Daemon => settings,
+            Caller::Other => Arc::new(settings.without_passwords()),
+        };
+        let asker = self.asker(request, &settings).await?;
         if request.pull_policy != PullPolicy::Always {
-            let offline = Session {
-                cache: self.cache.clone(),
-                limits: self.limits,
-                image,
-                registry: None,
-                progress: None,
-            };
+            let offline = self.session(image, asker.clone(), None, None);
+            // No collection meanwhile: it is quick.
+            let _in_use = self.in_use.read().await;
             match self.run(&offline, false, &policy, decision, platform).await {
-                // What the registry has now may help: a missing part, or a signature made since.
+                // What the registry has now may help: a missing part, a signature made since, or its word for this caller.
                 Err(
                     error @ (ImageError::NotCached { .. }
+                    | ImageError::NotYours { .. }
                     | ImageError::Unsigned { .. }
                     | ImageError::Untrusted { .. }
                     | ImageError::WayBack { .. }),
@@ -142,19 +154,57 @@ impl ImageStore {
                 result => return result,
             }
         }
-        let _flight = self.flight(image).await;
+        // From here on it may take as long as a registry likes. Nobody waits for this load but those who want to ask the
+        // same registry, or when very many ask.
+        let _flight = Turn::take(&self.flights, image.name(), 1).await;
+        let _place =
+            Turn::take(&self.registries, image.registry().to_owned(), self.limits.pulls_of_one).await;
         let _pull = self.pulls.acquire().await;
         let ask = request.pull_policy == PullPolicy::Always;
-        let credential = request.credential.as_ref();
-        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
         // A helper may be asked for the password, and take its time.
         let registry = {
-            let (image, credential, limits) = (image.clone(), credential.cloned(), self.limits);
+            let (image, credential, limits) = (image.clone(), request.credential.clone(), self.limits);
             blocking(move || Registry::new(&image, credential.as_ref(), &settings, limits)).await?
         };
-        let cache = self.cache.clone();
-        let online = Session { cache, limits: self.limits, image, registry: Some(registry), progress };
+        let online = self.session(image, asker, Some(registry), progress);
         self.run(&online, ask, &policy, decision, platform).await
+    }
+
+    /// By which right the caller may have the image from the cache.
+    async fn asker(&self, request: &ImageRequest, settings: &RegistrySettings) -> Result<Asker, ImageError> {
+        if request.caller == Caller::Daemon {
+            return Ok(Asker::Daemon);
+        }
+        Ok(Asker::With(match &request.credential {
+            Some(credential) => {
+                let (cache, image, credential) =
+                    (self.cache.clone(), request.image.clone(), credential.clone());
+                blocking(move || cache.right_of(&image, &credential)).await?
+            }
+            None if settings.has_password(&request.image) => Right::Machine,
+            None => Right::Everybody,
+        }))
+    }
+
+    fn session<'a>(
+        &self,
+        image: &'a ImageReference,
+        asker: Asker,
+        registry: Option<Registry>,
+        progress: Option<Progress<'a>>,
+    ) -> Session<'a> {
+        Session {
+            cache: self.cache.clone(),
+            staging: Arc::new(Staging::new(self.cache.clone())),
+            limits: self.limits,
+            image,
+            asker,
+            registry,
+            brought: None,
+            progress,
+            confirmed: Mutex::default(),
+            found: Mutex::default(),
+        }
     }
 
     async fn run(
@@ -173,26 +223,26 @@ impl ImageStore {
                 | ImageError::NotPinned { .. }
                 | ImageError::WayBack { .. }),
             ) if policy.mode() == Mode::Warn => {
-                // Resolved again without the rule; everything but the tag is cached by now.
+                // Resolved again without the rule; everything but the tag is there by now.
                 let mut resolved = session.resolve(ask, policy, Decision::Uncovered, platform).await?;
-                resolved.verified_by = VerifiedBy::Warned { reason: error.to_string() };
+                resolved.verdict.verified_by = VerifiedBy::Warned { reason: error.to_string() };
                 resolved
             }
             result => result?,
         };
-        if let VerifiedBy::Warned { reason } = &resolved.verified_by {
+        if let VerifiedBy::Warned { reason } = &resolved.verdict.verified_by {
             tracing::warn!(%image, digest = %resolved.digest, reason, "loading an image that the policy does not vouch for");
         }
         let malformed = |digest: Digest, why: String| ImageError::Malformed {
             what: format!("the image {digest} of {}", image.name()),
             why,
         };
-        let manifest = &resolved.manifest;
+        let (manifest, allowed) = (&resolved.manifest, resolved.allowed);
         let layer = manifest
             .object()
             .ok_or_else(|| malformed(resolved.manifest_digest, "it has no layer".to_owned()))?;
         let config = if manifest.has_labels() {
-            let config = session.document(&manifest.config, self.limits.config).await?;
+            let config = session.document(&manifest.config, self.limits.config, allowed).await?;
             Config::parse(&config).map_err(|why| malformed(manifest.config.digest, why))?
         } else {
             Config::default()
@@ -209,7 +259,7 @@ impl ImageStore {
             .map_err(|source| ImageError::Label { image: image.to_string(), source })?;
         policy.check_digest(image, layer.digest)?;
         let (found, elf_digest) =
-            session.layer(layer, |file| unpack(file, layer, image, platform.endian())).await?;
+            session.layer(layer, allowed, |file| unpack(file, layer, image, platform.endian())).await?;
         policy.check_digest(image, elf_digest)?;
         let entry = Entry {
             name: image.name(),
@@ -218,13 +268,8 @@ impl ImageStore {
             object: elf_digest,
             members: [resolved.digest, resolved.manifest_digest, manifest.config.digest, layer.digest].into(),
         };
-        // Also what another load fetched: whoever is told "loaded" may rely on it after a power cut.
-        let cache = self.cache.clone();
-        blocking(move || {
-            cache.used(&entry)?;
-            cache.settle()
-        })
-        .await?;
+        let layer_digest = layer.digest;
+        self.let_in(session, &resolved, entry).await?;
         Ok(VerifiedImage {
             bytes: found.bytes.into(),
             file_name: found.name,
@@ -232,10 +277,62 @@ impl ImageStore {
             digest: resolved.digest,
             manifest_digest: resolved.manifest_digest,
             elf_digest,
-            layer_digest: layer.digest,
+            layer_digest,
             labels,
-            verified_by: resolved.verified_by,
+            verified_by: resolved.verdict.verified_by,
+            signed: resolved.verdict.signed,
         })
+    }
+
+    /// Notes that an image was let in, and keeps what was fetched of it. Before this, nothing of it is kept.
+    async fn let_in(
+        &self,
+        session: &Session<'_>,
+        resolved: &Resolved,
+        entry: Entry,
+    ) -> Result<(), ImageError> {
+        // Loads from the cache hold it already.
+        let _in_use = match session.is_quick() {
+            true => None,
+            false => Some(self.in_use.read().await),
+        };
+        let (cache, image) = (self.cache.clone(), session.image.clone());
+        let (offer, staging) = (resolved.verdict.offer.clone(), Arc::clone(&session.staging));
+        let signatures = session.signatures_to_keep(resolved)?;
+        let right = if resolved.allowed { None } else { session.right() };
+        let right = if session.brought.is_some() { Some(Right::Everybody) } else { right };
+        let sets_tag = !session.is_quick() && image.digest().is_none();
+        let forbidden = blocking(move || {
+            if let Some(offer) = &offer
+                && let Some(lowest) = cache.accept(offer)?
+            {
+                return Ok(Some(lowest));
+            }
+            staging.keep(&entry.members)?;
+            for (digest, signatures) in &signatures {
+                cache.set_signatures(*digest, signatures)?;
+            }
+            if let Some(right) = right {
+                cache.allow(&entry.name, &[entry.digest, entry.manifest].into(), &right)?;
+            }
+            if sets_tag {
+                // Only now: a tag that was moved to something unsigned must not take the place of what may be loaded.
+                cache.set_tag(&image, entry.digest)?;
+            }
+            cache.used(&entry)?;
+            // Also what another load fetched: whoever is told "loaded" may rely on it after a power cut.
+            cache.settle()?;
+            Ok(None)
+        })
+        .await?;
+        match (forbidden, &resolved.verdict.offer) {
+            // Another load was faster with a newer one.
+            (Some(lowest), Some(offer)) => {
+                let rule = resolved.verdict.verified_by.rule().unwrap_or_default();
+                Err(session.forbidden(rule, offer, &lowest))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is in the cache.
@@ -244,68 +341,97 @@ impl ImageStore {
         blocking(move || cache.images()).await
     }
 
-    /// Removes what the bounds of the cache have no room for, if nobody loads just now. `keep` names the images that
-    /// have to stay, by digest of index or manifest.
+    /// Removes what the bounds of the cache have no room for. `keep` names the images that have to stay, by digest of index
+    /// or manifest. Does not wait for registries.
     pub async fn collect(&self, keep: BTreeSet<Digest>) -> Result<Collected, ImageError> {
-        let Ok(_alone) = self.in_use.try_write() else { return Ok(Collected::default()) };
-        let (cache, bounds) = (self.cache.clone(), self.bounds);
-        blocking(move || cache.collect(&keep, bounds)).await
+        self.remove(keep, self.bounds).await
     }
 
-    /// Removes every image that was not used for `age`, once no load is in progress.
+    /// Removes every image that was not used for `age`.
     pub async fn prune(&self, keep: BTreeSet<Digest>, age: Duration) -> Result<Collected, ImageError> {
+        self.remove(keep, Bounds { age, ..self.bounds }).await
+    }
+
+    async fn remove(&self, keep: BTreeSet<Digest>, bounds: Bounds) -> Result<Collected, ImageError> {
         let _alone = self.in_use.write().await;
-        let (cache, bounds) = (self.cache.clone(), Bounds { age, ..self.bounds });
+        let cache = self.cache.clone();
         blocking(move || cache.collect(&keep, bounds)).await
     }
 
-    /// Takes the images and signatures of an OCI layout, a folder or a tar of one, into the cache, and says of each what
-    /// the policy says of it. Touches no network.
+    /// Takes the images and signatures of an OCI layout, a folder or a tar of one, into the cache, as far as the policy lets
+    /// them in, and says of each what the policy says of it. Touches no network.
     pub async fn import(&self, path: &std::path::Path) -> Result<Vec<Imported>, ImageError> {
-        let images = {
-            let _in_use = self.in_use.read().await;
-            let (cache, limits, path) = (self.cache.clone(), self.limits, path.to_owned());
-            let layout = blocking(move || import::copy(&cache, &path, &limits)).await?;
-            import::names(&self.cache, &layout, &self.limits).await?
-        };
+        let staging = Arc::new(Staging::new(self.cache.clone()));
+        let (limits, path, beside) = (self.limits, path.to_owned(), Arc::clone(&staging));
+        let layout = blocking(move || import::copy(&beside, &path, &limits)).await?;
         let mut imported = Vec::new();
-        for (image, digest) in images {
-            let request = ImageRequest { image, pull_policy: PullPolicy::Never, credential: None };
-            let outcome = match self.load(&request, None).await {
-                Ok(loaded) => Outcome::Verified(loaded.verified_by),
+        for (image, brought) in import::images(&staging, &layout, &self.limits).await? {
+            let digest = brought.digest;
+            let outcome = match self.import_one(&image, brought, &staging).await {
+                Ok(verified_by) => Outcome::Verified(verified_by),
                 Err(error) => Outcome::Refused(error.to_string()),
             };
-            imported.push(Imported { name: request.image.to_string(), digest, outcome });
+            imported.push(Imported { name: image.to_string(), digest, outcome });
         }
         Ok(imported)
     }
 
-    /// Waits until nobody else pulls from this repository.
-    async fn flight(&self, image: &ImageReference) -> Flight<'_> {
-        let name = image.name();
-        // Made before the wait: whoever gives up waiting tidies up too.
-        let mut flight = Flight { store: self, name: name.clone(), guard: None };
-        let lock =
-            self.flights.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().clone();
-        flight.guard = Some(lock.lock_owned().await);
-        flight
+    async fn import_one(
+        &self,
+        image: &ImageReference,
+        brought: Brought,
+        staging: &Arc<Staging>,
+    ) -> Result<VerifiedBy, ImageError> {
+        let platform = self.platform.ok_or(ImageError::Host(std::env::consts::ARCH))?;
+        let policy = self.policy();
+        let decision = policy.decide(image)?;
+        let session = Session {
+            staging: Arc::clone(staging),
+            brought: Some(brought),
+            ..self.session(image, Asker::Daemon, None, None)
+        };
+        let loaded = self.run(&session, false, &policy, decision, platform).await?;
+        Ok(loaded.verified_by)
     }
 }
 
-/// The right to pull from a repository; forgets the lock when nobody waits for it.
-struct Flight<'a> {
-    store: &'a ImageStore,
-    name: String,
-    guard: Option<OwnedMutexGuard<()>>,
+/// What may be fetched at the same time: as much as the cache may hold, and one image in any case.
+fn room(bounds: Bounds, limits: Limits) -> u64 {
+    bounds.bytes.max(limits.layer + limits.config + 2 * limits.manifest)
 }
 
-impl Drop for Flight<'_> {
+/// One of a few places, by name: the right to pull from a repository, or to ask a registry.
+struct Turn<'a> {
+    table: &'a Turns,
+    name: String,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// Places by name, as long as somebody has or waits for one.
+type Turns = Mutex<HashMap<String, Arc<Semaphore>>>;
+
+impl<'a> Turn<'a> {
+    /// Waits for one of so many places.
+    async fn take(table: &'a Turns, name: String, places: usize) -> Self {
+        // Made before the wait: whoever gives up waiting tidies up too.
+        let mut turn = Self { table, name: name.clone(), place: None };
+        let places = {
+            let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(table.entry(name).or_insert_with(|| Arc::new(Semaphore::new(places))))
+        };
+        // None of them is ever closed.
+        turn.place = places.acquire_owned().await.ok();
+        turn
+    }
+}
+
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut flights = self.store.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        self.guard = None;
-        // Two owners are the table and whoever waits; one is the table alone.
-        if flights.get(&self.name).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            flights.remove(&self.name);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        self.place = None;
+        // Two owners are the table and whoever has or waits for a place; one is the table alone.
+        if table.get(&self.name).is_some_and(|places| Arc::strong_count(places) == 1) {
+            table.remove(&self.name);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bpfman_image_format::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +89,18 @@ pub struct Evidence {
     pub verified_by: VerifiedBy,
     /// When it was verified: seconds since 1970.
     pub verified_at: u64,
+    /// What the signers wrote, where signatures counted. Evidence of earlier versions does not have it.
+    #[serde(default)]
+    pub signed: Option<Signed>,
+}
+
+/// What the signatures that counted say of an image besides its digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signed {
+    /// Annotations that all of them carry; of the one that has to grow, the highest value.
+    pub annotations: BTreeMap<String, String>,
+    /// Repositories that they name; none of those that name none.
+    pub repositories: BTreeSet<String>,
 }
 
 impl fmt::Display for VerifiedBy {

@@ -11,7 +11,7 @@ use bpfman_image_format::{
     Credential, Descriptor, Digest, Platform, SigningKey, SimpleSigningPayload, media, signature_tag,
 };
 use bpfmand_image::{
-    Category, ImageError, ImageRequest, Limits, PullPolicy, RegistrySetting, RegistrySettings,
+    Caller, Category, ImageError, ImageRequest, Limits, PullPolicy, RegistrySetting, RegistrySettings,
 };
 use harness::hostile::{Answer, Hostile};
 use harness::{Store, demand, object, unsigned};
@@ -227,8 +227,19 @@ async fn malformed_signatures_are_refused() {
         hostile.manifest(&tag, &json!({ "layers": [layer] }));
         assert!(matches!(load().await.unwrap_err(), ImageError::Unsigned { .. }));
     }
-    hostile.manifest(&tag, &json!({ "layers": vec![layer.clone(); 33] }));
-    assert!(matches!(load().await.unwrap_err(), ImageError::Malformed { .. }));
+    hostile.manifest(&tag, &json!({ "layers": vec![layer.clone(); 500] }));
+    load().await.unwrap();
+    // What cannot be read beside it makes no good signature bad.
+    let huge = Descriptor { size: 1 << 30, ..hostile.blob(media::SIMPLE_SIGNING, b"huge") };
+    let mut missing = Descriptor::of(media::SIMPLE_SIGNING, b"missing");
+    let mut wrong = hostile.blob(media::SIMPLE_SIGNING, b"right");
+    hostile.set(&format!("blobs/{}", wrong.digest), Answer::ok(b"wrong".as_slice()));
+    for bad in [&mut missing, &mut wrong] {
+        bad.annotations.clone_from(&layer.annotations);
+    }
+    let huge = Descriptor { annotations: layer.annotations.clone(), ..huge };
+    hostile.manifest(&tag, &json!({ "layers": [huge, missing, wrong, layer] }));
+    load().await.unwrap();
     hostile.set(&format!("manifests/{tag}"), Answer::ok("not json"));
     assert!(matches!(load().await.unwrap_err(), ImageError::Malformed { .. }));
     hostile.set(&format!("manifests/{tag}"), Answer::ok("{").endless());
@@ -272,8 +283,12 @@ async fn a_token_is_fetched_where_the_registry_says() {
     hostile.lock_all("Bearer opaque", &challenge);
     hostile.set_absolute("/v2/", Answer::status(401).header("www-authenticate", &challenge));
     let load = async |credential: Option<Credential>| {
-        let request =
-            ImageRequest { image: hostile.image("a:latest"), pull_policy: PullPolicy::Always, credential };
+        let request = ImageRequest {
+            image: hostile.image("a:latest"),
+            pull_policy: PullPolicy::Always,
+            credential,
+            caller: Caller::Other,
+        };
         let setting = RegistrySetting {
             other_hosts: [realm.address().parse().unwrap()].into(),
             ..RegistrySetting::default()

@@ -4,7 +4,7 @@
 
 mod harness;
 
-use bpfman_image_format::{Digest, SigningKey};
+use bpfman_image_format::{Digest, SigningKey, media};
 use bpfmand_image::{ImageError, Signer, VerifiedBy};
 use harness::authority::{Authority, SERVER, now};
 use harness::hostile::Answer;
@@ -224,15 +224,35 @@ async fn referrers_are_read_from_the_registrys_list_page_by_page() {
     world.hostile.set_query(&path, Answer::ok(list(std::slice::from_ref(&entry))));
     world.hostile.set(&place, Answer::ok(list(&[])).header("link", &next(&path)));
     world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap();
-    // In circles, elsewhere, and too many.
-    for address in [format!("/v2/a/{place}"), "http://127.0.0.1:1/v2/a/x".to_owned(), "/v2/b/x".to_owned()] {
+    // In circles: so many pages are read, and no signature is among them.
+    world.hostile.set(&place, Answer::ok(list(&[])).header("link", &next(&format!("/v2/a/{place}"))));
+    let error = world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap_err();
+    assert!(matches!(error, ImageError::Unsigned { .. }), "{error}");
+    // Elsewhere.
+    for address in ["http://127.0.0.1:1/v2/a/x".to_owned(), "/v2/b/x".to_owned()] {
         world.hostile.set(&place, Answer::ok(list(&[])).header("link", &next(&address)));
         let error = world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap_err();
         assert!(matches!(error, ImageError::Malformed { .. }), "{error}");
     }
-    world.hostile.set(&place, Answer::ok(list(&vec![entry; 65])));
-    let error = world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap_err();
-    assert!(matches!(error, ImageError::Malformed { .. }), "{error}");
+    // Among very many others: at the end of the list, at its beginning, and where nobody looks.
+    let missing = |number: usize| {
+        let digest = Digest::of(&number.to_le_bytes());
+        json!({ "mediaType": media::OCI_MANIFEST, "digest": digest, "size": 100 })
+    };
+    let among = |at: usize| {
+        let mut all: Vec<_> = (0..600).map(missing).collect();
+        all.insert(at, entry.clone());
+        Answer::ok(list(&all))
+    };
+    for at in [0, 600] {
+        world.hostile.set(&place, among(at));
+        world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap();
+    }
+    world.hostile.set(&place, among(300));
+    let why = world.refused(world.trusting(ISSUER, SUBJECT)).await;
+    assert!(why.contains("more than are looked at"), "{why}");
+    world.hostile.set(&place, Answer::ok(list(&vec![entry; 600])));
+    world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap();
 }
 
 #[tokio::test]

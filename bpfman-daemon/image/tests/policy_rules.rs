@@ -49,10 +49,12 @@ async fn an_annotation_that_has_to_grow_forbids_the_way_back() {
     let (registry, key) = (DockerRegistry::start(), key());
     let growing = || rule(&key, "increasing = \"version\"");
     let at = |tag: &str| registry.image("demo/growing").at_tag(tag);
+    let mut digests = Vec::new();
     for (tag, version) in [("old", "1.9"), ("new", "1.10")] {
-        publish(&at(tag), &object(&format!("growing_{tag}")), None).await;
+        digests.push(publish(&at(tag), &object(&format!("growing_{tag}")), None).await);
         sign_with(&at(tag), &key, "version", version).await;
     }
+    let old_digest = digests[0];
     let store = Store::new(growing());
     store.pull(&at("old")).await.unwrap();
     store.pull(&at("new")).await.unwrap();
@@ -72,6 +74,11 @@ async fn an_annotation_that_has_to_grow_forbids_the_way_back() {
     publish(&other, &object("growing_other"), None).await;
     sign_with(&other, &key, "version", "1").await;
     store.pull(&other).await.unwrap();
+    // By a repository that does not exist: what the cache has of an image is for those names that have it.
+    let nowhere = registry.image("demo/nowhere").at_digest(old_digest);
+    let error = store.load(&nowhere, PullPolicy::Never).await.unwrap_err();
+    assert!(matches!(error, ImageError::NotCached { .. } | ImageError::NotYours { .. }), "{error}");
+    assert_eq!(store.pull(&nowhere).await.unwrap_err().category(), Category::NotFound);
     // Going back on purpose: the old image, signed anew with a higher number.
     sign_with(&at("old"), &key, "version", "2").await;
     store.load(&at("old"), PullPolicy::Always).await.unwrap();
@@ -194,6 +201,9 @@ async fn layouts_of_skopeo_and_our_own_archives_are_imported() {
         let loaded = store.load(&image, PullPolicy::Never).await;
         assert_eq!(loaded.is_ok(), is_signed);
         let store = store.restarted(unsigned());
+        // What was refused was not kept.
+        let imported = store.store.import(path).await.unwrap();
+        assert!(matches!(imported[0].outcome, Outcome::Verified(_)));
         assert_eq!(&*store.load(&image, PullPolicy::Never).await.unwrap().bytes, object.bytes());
         assert_eq!(store.left_over(), 0);
     }
@@ -238,4 +248,174 @@ async fn layouts_that_are_none_or_lie_are_refused_and_leave_nothing_loadable() {
         store.store.import(&folder.path().join("text")).await.unwrap_err().category(),
         Category::Malformed
     );
+}
+
+/// Copies an image and its signatures to another repository, as whoever may write there can.
+fn copy(from: &ImageReference, to: &ImageReference, digest: Digest) {
+    let signatures = bpfman_image_format::signature_tag(digest);
+    for (from, to) in [(from.clone(), to.clone()), (from.at_tag(&signatures), to.at_tag(&signatures))] {
+        let status = std::process::Command::new("skopeo")
+            .args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"])
+            .args(["--dest-tls-verify=false", "--preserve-digests"])
+            .arg(format!("docker://{from}"))
+            .arg(format!("docker://{to}"))
+            .status()
+            .expect("skopeo is installed");
+        assert!(status.success());
+    }
+}
+
+#[tokio::test]
+async fn an_image_does_not_pass_as_another_nor_go_back_by_another_name() {
+    let (registry, key) = (DockerRegistry::start(), key());
+    let at = |tag: &str| registry.image("network/firewall").at_tag(tag);
+    let mut digests = Vec::new();
+    for (tag, version) in [("v1", "1"), ("v2", "2")] {
+        digests.push(publish(&at(tag), &object(&format!("passing_{tag}")), None).await);
+        sign_with(&at(tag), &key, "version", version).await;
+    }
+    let other = registry.image("network/other:v1");
+    copy(&at("v1"), &other, digests[0]);
+    // Signed for another repository.
+    let store = Store::new(rule(&key, "increasing = \"version\""));
+    store.pull(&at("v2")).await.unwrap();
+    for name in [other.clone(), other.at_digest(digests[0])] {
+        let error = store.pull(&name).await.unwrap_err();
+        assert!(
+            matches!(&error, ImageError::Untrusted { why, .. } if why.contains("network/firewall")),
+            "{error}"
+        );
+    }
+    // Copies are allowed where the rule names the original; they are as old as that.
+    let original = registry.image("network/firewall").name();
+    for signed_as in [original.as_str(), "*"] {
+        let copies = || rule(&key, &format!("increasing = \"version\"\nsigned_as = [\"{signed_as}\"]"));
+        Store::new(copies()).pull(&other).await.unwrap();
+        let store = Store::new(copies());
+        store.pull(&at("v2")).await.unwrap();
+        let error = store.pull(&other).await.unwrap_err();
+        assert!(matches!(&error, ImageError::WayBack { why, .. } if why.contains("2 was")), "{error}");
+    }
+    let elsewhere = rule(&key, "signed_as = [\"quay.io/elsewhere/*\"]");
+    assert!(matches!(Store::new(elsewhere).pull(&at("v2")).await, Err(ImageError::Untrusted { .. })));
+}
+
+#[tokio::test]
+async fn what_was_refused_leaves_nothing_and_the_next_pull_has_room() {
+    let hostile = harness::hostile::Hostile::start();
+    let bounds = Bounds { bytes: 20 << 20, ..Bounds::default() };
+    let store = Store::new(unsigned());
+    let store = Store { store: store.store.with_bounds(bounds), folder: store.folder };
+    for round in 0..3_u8 {
+        // No tar, and larger than the whole cache.
+        hostile.image_of(&vec![round + 1; 21 << 20]);
+        let error = store.pull(&hostile.image("a:latest")).await.unwrap_err();
+        assert_eq!(error.category(), Category::Malformed, "{error}");
+        assert_eq!(store.kept(), [""; 0]);
+    }
+    // Unsigned where signatures are wanted.
+    let key = key();
+    store.store.set_policy(demand(&[&key]));
+    let (_, digest) = hostile.image_of(object("refused").bytes());
+    assert!(matches!(store.pull(&hostile.image("a:latest")).await, Err(ImageError::Unsigned { .. })));
+    assert_eq!(store.kept(), [""; 0]);
+    // A revoked object is known only once it was fetched.
+    let loaded = Store::new(unsigned()).pull(&hostile.image("a:latest")).await.unwrap();
+    assert_eq!(loaded.digest, digest);
+    let text = format!(
+        "[[images]]\npattern = \"*\"\nunsigned = true\n[revoked]\ndigests = [\"{}\"]\n",
+        loaded.elf_digest
+    );
+    store.store.set_policy(policy(&text));
+    assert!(matches!(store.pull(&hostile.image("a:latest")).await, Err(ImageError::Revoked { .. })));
+    assert_eq!(store.kept(), [""; 0]);
+    store.store.set_policy(unsigned());
+    store.pull(&hostile.image("a:latest")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_import_changes_neither_tag_nor_signatures() {
+    let (mut registry, key) = (DockerRegistry::start(), key());
+    let image = registry.image("demo/fw:v2");
+    let folder = tempfile::tempdir().unwrap();
+    let archived = async |name: &str| {
+        let layout = bpfman_image_format::Layout::open_or_create(&folder.path().join(name)).unwrap();
+        save(&image, &layout, None).await.unwrap();
+        layout.path().to_owned()
+    };
+    // The same name, unsigned; signed by two; by one of them.
+    publish(&image, &object("import_evil"), None).await;
+    let evil = archived("evil").await;
+    let good = object("import_good");
+    let digest = publish_signed(&image, &good, &key).await;
+    let one = archived("one").await;
+    let second = SigningKey::generate().unwrap();
+    sign(&image, &second, &BTreeMap::new(), None).await.unwrap();
+    let store = Store::new(demand(&[&key]));
+    store.pull(&image).await.unwrap();
+    registry.stop();
+    let before = store.kept();
+
+    let imported = store.store.import(&evil).await.unwrap();
+    assert!(matches!(&imported[0].outcome, Outcome::Refused(why) if why.contains("not signed")));
+    assert_eq!(store.kept(), before);
+    let loaded = store.load(&image, PullPolicy::Never).await.unwrap();
+    assert_eq!((loaded.digest, &*loaded.bytes), (digest, good.bytes()));
+    // Fewer signatures than are known take none away.
+    let imported = store.store.import(&one).await.unwrap();
+    assert!(matches!(imported[0].outcome, Outcome::Verified(_)), "{imported:?}");
+    store.store.set_policy(demand(&[&second]));
+    store.load(&image, PullPolicy::Never).await.unwrap();
+    // An older one, signed as well, does not go in where that is forbidden.
+    assert_eq!(store.left_over(), 0);
+}
+
+#[tokio::test]
+async fn an_earlier_version_is_judged_by_the_policy_as_it_is_now() {
+    let (registry, key) = (DockerRegistry::start(), key());
+    let image = registry.image("demo/back:v1");
+    publish(&image, &object("back"), None).await;
+    sign_with(&image, &key, "version", "1").await;
+    let growing = || rule(&key, "increasing = \"version\"");
+    let store = Store::new(growing());
+    let evidence = store.pull(&image).await.unwrap().evidence();
+    let judged = async |store: &Store, policy: Policy| {
+        store.store.set_policy(policy);
+        store.store.judge(&image, Some(&evidence)).await
+    };
+    let newer = registry.image("demo/back:v2");
+    publish(&newer, &object("back_newer"), None).await;
+    sign_with(&newer, &key, "version", "2").await;
+    let other = SigningKey::generate().unwrap();
+    // By its signatures, and by what is recorded of them once they are gone.
+    for is_cached in [true, false] {
+        let store = Store::new(growing());
+        if is_cached {
+            store.pull(&image).await.unwrap();
+        }
+        judged(&store, growing()).await.unwrap();
+        let pinned = format!("digests = [\"{}\"]", Digest::of(b"other"));
+        let revoked = format!("[revoked]\nkeys = [\"{}\"]\n", key.public_key().unwrap().fingerprint());
+        for refusing in [
+            demand(&[&other]),
+            rule(&key, &pinned),
+            rule(&key, &revoked),
+            rule(&key, "annotations = { stage = \"production\" }"),
+            rule(&key, "signed_as = [\"quay.io/*\"]"),
+            rule(&key, "min_signatures = 1\nincreasing = \"release\""),
+            Policy::default(),
+        ] {
+            let error = judged(&store, refusing).await.unwrap_err();
+            assert_eq!(error.category(), Category::Denied, "{is_cached}: {error}");
+        }
+        judged(&store, unsigned()).await.unwrap();
+        judged(&store, policy("mode = \"off\"\n")).await.unwrap();
+        judged(&store, policy("mode = \"warn\"\n")).await.unwrap();
+        assert!(store.store.judge(&image, None).await.is_ok(), "only warned");
+        store.store.set_policy(growing());
+        assert!(store.store.judge(&image, None).await.is_err(), "nothing is known of it");
+        store.pull(&newer).await.unwrap();
+        let error = judged(&store, growing()).await.unwrap_err();
+        assert!(matches!(error, ImageError::WayBack { .. }), "{is_cached}: {error}");
+    }
 }

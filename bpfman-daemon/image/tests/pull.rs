@@ -12,7 +12,7 @@ use bpfman_image_format::{
     Credential, Layout, Platform, PlatformInputs, RegistryError, SignError, SignOutcome, SigningKey,
     SourceDate, push, sign, signature_tag,
 };
-use bpfmand_image::{Category, ImageError, ImageRequest, PullPolicy, Signer, VerifiedBy};
+use bpfmand_image::{Caller, Category, ImageError, ImageRequest, PullPolicy, Signer, VerifiedBy};
 use harness::docker_registry::DockerRegistry;
 use harness::{Store, demand, layout, object, policy, publish, publish_signed, unsigned};
 
@@ -111,14 +111,21 @@ async fn an_unsigned_image_is_refused_and_no_layer_fetched() {
     let image = registry.image("demo/unsigned:v1");
     publish(&image, &object, None).await;
     let store = Store::new(demand(&[&key]));
-    let error = store.pull(&image).await.unwrap_err();
+    let request = ImageRequest {
+        image: image.clone(),
+        pull_policy: PullPolicy::IfNotPresent,
+        credential: None,
+        caller: Caller::Other,
+    };
+    let layers = std::sync::atomic::AtomicUsize::new(0);
+    let count = |_, _| {
+        layers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    };
+    let error = store.store.load(&request, Some(&count)).await.err().unwrap();
     assert!(matches!(error, ImageError::Unsigned { .. }), "{error}");
     assert_eq!(error.category(), Category::Denied);
-    let content: Vec<u64> = std::fs::read_dir(store.blobs())
-        .unwrap()
-        .map(|entry| entry.unwrap().metadata().unwrap().len())
-        .collect();
-    assert_eq!(content.len(), 1, "only the manifest was fetched");
+    assert_eq!(layers.into_inner(), 0, "no layer was fetched");
+    assert_eq!(store.kept(), [""; 0], "nothing of it is kept");
 
     // Signed now: the cached answer "no signatures" does not stand in the way.
     sign(&image, &key, &BTreeMap::new(), None).await.unwrap();
@@ -350,8 +357,12 @@ async fn a_password_is_asked_for_and_used() {
     sign(&image, &key, &BTreeMap::new(), Some(&good)).await.unwrap();
 
     let store = Store::new(demand(&[&key]));
-    let request =
-        |credential| ImageRequest { image: image.clone(), pull_policy: PullPolicy::Always, credential };
+    let request = |credential| ImageRequest {
+        image: image.clone(),
+        pull_policy: PullPolicy::Always,
+        credential,
+        caller: Caller::Other,
+    };
     for bad in [None, Some(Credential::new("user", "other"))] {
         let error = store.store.load(&request(bad), None).await.unwrap_err();
         assert_eq!(error.category(), Category::Unauthorized, "{error}");
@@ -447,7 +458,8 @@ async fn progress_is_told_in_bytes_of_the_whole() {
     assert_eq!(pushed.first().unwrap().0, 0);
     assert_eq!(pushed.last().unwrap().0, pushed.last().unwrap().1);
 
-    let request = ImageRequest { image, pull_policy: PullPolicy::Always, credential: None };
+    let request =
+        ImageRequest { image, pull_policy: PullPolicy::Always, credential: None, caller: Caller::Other };
     Store::new(unsigned()).store.load(&request, Some(&tell)).await.unwrap();
     let pulled = told.into_inner().unwrap();
     let (done, total) = *pulled.last().unwrap();

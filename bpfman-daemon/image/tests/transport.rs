@@ -10,7 +10,7 @@ use std::process::Command;
 
 use bpfman_image_format::{AuthFile, Descriptor, media};
 use bpfmand_image::{
-    Authorities, Category, ImageError, ImageRequest, PullPolicy, RegistrySetting, RegistrySettings,
+    Authorities, Caller, Category, ImageError, ImageRequest, PullPolicy, RegistrySetting, RegistrySettings,
     VerifiedImage,
 };
 use harness::authority::Authority;
@@ -27,7 +27,12 @@ async fn load(
 ) -> Result<VerifiedImage, ImageError> {
     let store = Store::new(unsigned());
     let store = Store { store: store.store.with_settings(settings), folder: store.folder };
-    let request = ImageRequest { image: image.clone(), pull_policy: PullPolicy::Always, credential: None };
+    let request = ImageRequest {
+        image: image.clone(),
+        pull_policy: PullPolicy::Always,
+        credential: None,
+        caller: Caller::Machine,
+    };
     let loaded = store.store.load(&request, None).await;
     assert_eq!(store.left_over(), 0);
     loaded

@@ -117,6 +117,14 @@ impl AuthFile {
         .collect()
     }
 
+    /// True if [`Self::find`] may find a password: asks no helper.
+    #[must_use]
+    pub fn may_have(&self, image: &ImageReference) -> bool {
+        self.store.is_some()
+            || self.helpers.keys().any(|host| one_spelling(host) == image.registry())
+            || self.auths.keys().any(|key| covers(key, image))
+    }
+
     /// The password for an image's registry; none if the file knows nothing of it. Asks a helper where the file names
     /// one, which blocks.
     ///

@@ -26,6 +26,7 @@ mod golden;
 mod hardening;
 mod images;
 mod images_cache;
+mod images_hostile;
 mod images_proxy;
 mod images_users;
 mod kill;

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use bpfmand_core::{
-    BytecodeSource, Credentials, Direction, HookKind, Interface, LoadRequest, MapId, ProgramId, PullPolicy,
-    Selector,
-};
+use bpfmand_core::{BytecodeSource, Direction, HookKind, Interface, LoadRequest, MapId, ProgramId, Selector};
 use bpfmand_engine::{
-    Engine, EngineOptions, ErrorKind, FetchedImage, ImageFailure, Images, MapFate, MapPolicy, ReplaceRequest,
+    Engine, EngineOptions, ErrorKind, FetchedImage, ImageAsk, ImageFailure, Images, MapFate, MapPolicy,
+    PastBytecode, ReplaceRequest, Revocation,
 };
 use bpfmand_kernel::{Kernel, MapEntry};
 
@@ -283,19 +282,31 @@ fn programs_of_one_load_share_maps_also_after_a_replacement_and_a_reboot() {
 
 /// A policy that trusts files, and revokes what it is told to.
 #[derive(Default)]
-struct Revoking(Mutex<Option<String>>);
+struct Revoking {
+    revoked: Mutex<Option<String>>,
+    detach: AtomicBool,
+    /// What may not come back, though it was not revoked.
+    refused: Mutex<Option<String>>,
+}
 
 impl Images for Revoking {
-    fn revocation(&self, sha256: &str, _: Option<&str>) -> Result<Option<String>, ImageFailure> {
-        let revoked = self.0.lock().unwrap();
-        Ok(revoked.as_deref().filter(|revoked| *revoked == sha256).map(|_| "the policy says so".to_owned()))
+    fn revocation(&self, past: &PastBytecode<'_>) -> Result<Option<Revocation>, ImageFailure> {
+        let revoked = self.revoked.lock().unwrap();
+        let why = "the policy says so".to_owned();
+        let detach = self.detach.load(Ordering::Relaxed);
+        Ok((revoked.as_deref() == Some(past.sha256)).then_some(Revocation { why, detach }))
+    }
+
+    fn refusal_now(&self, past: &PastBytecode<'_>) -> Result<Option<String>, ImageFailure> {
+        let revoked = self.revocation(past)?.map(|revocation| format!("it was revoked: {}", revocation.why));
+        let refused = self.refused.lock().unwrap();
+        Ok(revoked
+            .or_else(|| (refused.as_deref() == Some(past.sha256)).then(|| "a newer one ran".to_owned())))
     }
 
     fn fetch(
         &self,
-        _: &str,
-        _: PullPolicy,
-        _: Option<&Credentials>,
+        _: ImageAsk<'_>,
         _: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<FetchedImage, ImageFailure> {
         panic!("nobody asked for an image")
@@ -315,10 +326,50 @@ fn a_version_that_was_revoked_does_not_come_back() {
         all[0].managed.as_ref().unwrap().bytecode_sha256.clone()
     };
     let new = engine.replace_program(&replacement(&bench, alpha, "grown")).unwrap().program.id;
-    *policy.0.lock().unwrap() = Some(sha256);
+    *policy.refused.lock().unwrap() = Some(sha256.clone());
+    let refused = engine.rollback_program(new).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Signature, "{refused}");
+    assert!(refused.to_string().contains("may not come back: a newer one ran"), "{refused}");
+    *policy.refused.lock().unwrap() = None;
+    *policy.revoked.lock().unwrap() = Some(sha256);
     let refused = engine.rollback_program(new).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Signature, "{refused}");
     assert!(refused.to_string().contains("was revoked: the policy says so"), "{refused}");
-    *policy.0.lock().unwrap() = None;
+    *policy.revoked.lock().unwrap() = None;
     assert_eq!(engine.rollback_program(new).unwrap().program.id, alpha);
+}
+
+#[test]
+fn a_revoked_program_is_not_loaded_again_after_a_reboot() {
+    let bench = crate::simulated::bench();
+    let policy = Arc::new(Revoking::default());
+    let open = || {
+        let options = EngineOptions { images: Arc::clone(&policy) as Arc<dyn Images>, ..bench.options() };
+        let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
+        let report = engine.recover().unwrap();
+        (engine, report)
+    };
+    let (engine, _) = open();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    engine.attached(alpha, bench.xdp(1));
+    let all = engine.list(&Selector { managed_only: true, ..Selector::default() }).unwrap();
+    *policy.revoked.lock().unwrap() = Some(all[0].managed.as_ref().unwrap().bytecode_sha256.clone());
+    drop(engine);
+    // What is to run on comes back; it is reported by whoever holds programs against the policy.
+    bench.kernel.reboot();
+    let (engine, report) = open();
+    assert_eq!((report.reloaded, report.reattached > 0), (1, true), "{report:?}");
+    drop(engine);
+    // What is to be detached is not even loaded.
+    policy.detach.store(true, Ordering::Relaxed);
+    bench.kernel.reboot();
+    let (engine, report) = open();
+    assert_eq!((report.reloaded, report.reattached), (0, 0), "{report:?}");
+    assert!(report.problems.iter().any(|problem| problem.contains("was revoked: the policy says so")));
+    drop(engine);
+    // It is not forgotten: it comes back with the policy.
+    policy.detach.store(false, Ordering::Relaxed);
+    bench.kernel.reboot();
+    let (_engine, report) = open();
+    assert_eq!((report.reloaded, report.reattached > 0), (1, true), "{report:?}");
 }

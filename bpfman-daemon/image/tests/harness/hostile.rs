@@ -203,7 +203,8 @@ fn serve(stream: TcpStream, state: &State) {
             return;
         }
         let mut words = line.split_whitespace();
-        let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or("").to_owned());
+        let method = words.next().unwrap_or("").to_owned();
+        let path = words.next().unwrap_or("").to_owned();
         let mut request = format!("{method} {path}");
         let mut authorization = String::new();
         let mut range = 0;
@@ -238,7 +239,10 @@ fn serve(stream: TcpStream, state: &State) {
             _ => answer,
         };
         let answer = answer.from(range);
-        if send(&mut out, &answer).is_err() || answer.endless || answer.breaks_after.is_some() {
+        if send(&mut out, &answer, method == "HEAD").is_err()
+            || answer.endless
+            || answer.breaks_after.is_some()
+        {
             return;
         }
         if answer.stall {
@@ -249,7 +253,7 @@ fn serve(stream: TcpStream, state: &State) {
     }
 }
 
-fn send(out: &mut TcpStream, answer: &Answer) -> std::io::Result<()> {
+fn send(out: &mut TcpStream, answer: &Answer, head: bool) -> std::io::Result<()> {
     write!(out, "HTTP/1.1 {} x\r\n", answer.status)?;
     for (name, value) in &answer.headers {
         write!(out, "{name}: {value}\r\n")?;
@@ -270,6 +274,9 @@ fn send(out: &mut TcpStream, answer: &Answer) -> std::io::Result<()> {
         write!(out, "content-length: {}\r\n", answer.body.len())?;
     }
     write!(out, "\r\n")?;
+    if head {
+        return out.flush();
+    }
     if !answer.stall {
         let until = answer.breaks_after.unwrap_or(answer.body.len()).min(answer.body.len());
         out.write_all(&answer.body[..until])?;

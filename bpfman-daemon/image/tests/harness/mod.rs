@@ -22,7 +22,7 @@ use bpfman_image_format::{
     push, sign,
 };
 use bpfmand_image::{
-    ImageError, ImageRequest, ImageStore, LegacySigning, Limits, Policy, PolicyFile, PullPolicy,
+    Caller, ImageError, ImageRequest, ImageStore, LegacySigning, Limits, Policy, PolicyFile, PullPolicy,
     VerifiedImage,
 };
 
@@ -112,7 +112,8 @@ impl Store {
         image: &ImageReference,
         pull_policy: PullPolicy,
     ) -> Result<VerifiedImage, ImageError> {
-        let request = ImageRequest { image: image.clone(), pull_policy, credential: None };
+        let request =
+            ImageRequest { image: image.clone(), pull_policy, credential: None, caller: Caller::Other };
         self.store.load(&request, None).await
     }
 
@@ -122,6 +123,18 @@ impl Store {
 
     pub fn blobs(&self) -> PathBuf {
         self.folder.path().join("images/sha256")
+    }
+
+    /// Files in the cache, as `folder/name`, but for the key of passwords.
+    pub fn kept(&self) -> Vec<String> {
+        let root = self.folder.path().join("images");
+        let mut found = Vec::new();
+        for folder in ["sha256", "signatures", "tags", "images", "access", "floors", "tmp"] {
+            for entry in std::fs::read_dir(root.join(folder)).into_iter().flatten() {
+                found.push(format!("{folder}/{}", entry.unwrap().file_name().display()));
+            }
+        }
+        found
     }
 
     /// Names of the files in the cache, by folder; nothing may stay in `tmp`.

@@ -1,0 +1,164 @@
+//! Who may have an image from the cache: whoever had it from the registry, or showed the registry a password that opens it.
+//!
+//! Without this, the cache would hand a private image to anybody who can name it. Passwords are remembered as keyed hashes;
+//! the key never leaves the folder of the cache.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+use aws_lc_rs::{hmac, rand};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bpfman_image_format::{Credential, Digest, ImageReference};
+use serde::{Deserialize, Serialize};
+
+use crate::ImageError;
+use crate::cache::{Cache, RECORD_LIMIT, missing_is_fine, read, storage};
+
+/// Passwords remembered of one image. More than one is unusual: tenants that share a private image.
+const MOST: usize = 64;
+/// Bytes of the key.
+const KEY: usize = 32;
+
+/// By which right somebody has an image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Right {
+    /// The registry gives it to everybody, or root brought it by an archive.
+    Everybody,
+    /// By the passwords of this machine.
+    Machine,
+    /// By a password that came with the request: its keyed hash.
+    Password(String),
+}
+
+/// Which images one caller may have from the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// Nothing of the image's content leaves the daemon.
+    Daemon,
+    /// Somebody with this right, or none but everybody's.
+    With(Right),
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Access {
+    pub(crate) name: String,
+    pub(crate) digest: Digest,
+    rights: Vec<Right>,
+}
+
+impl Cache {
+    /// True if `asker` may have the image `name@digest` from the cache.
+    pub(crate) fn allows(&self, name: &str, digest: Digest, asker: &Asker) -> Result<bool, ImageError> {
+        let Asker::With(right) = asker else { return Ok(true) };
+        let access = self.access(name, digest)?;
+        Ok(access.is_some_and(|access| {
+            access.rights.iter().any(|known| known == right || *known == Right::Everybody)
+        }))
+    }
+
+    /// Remembers that whoever has `right` may have these images of one repository.
+    pub(crate) fn allow(
+        self: &Arc<Self>,
+        name: &str,
+        digests: &BTreeSet<Digest>,
+        right: &Right,
+    ) -> Result<(), ImageError> {
+        let _one = self.access_lock().lock().unwrap_or_else(PoisonError::into_inner);
+        for digest in digests {
+            let mut rights = self.access(name, *digest)?.map(|access| access.rights).unwrap_or_default();
+            if rights.contains(right) {
+                continue;
+            }
+            rights.push(right.clone());
+            let surplus = rights.len().saturating_sub(MOST);
+            rights.drain(..surplus);
+            let access = Access { name: name.to_owned(), digest: *digest, rights };
+            self.record(&self.access_path(name, *digest), &access)?;
+        }
+        Ok(())
+    }
+
+    /// The right that a password of a request gives, as it is remembered.
+    pub(crate) fn right_of(
+        self: &Arc<Self>,
+        image: &ImageReference,
+        credential: &Credential,
+    ) -> Result<Right, ImageError> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.access_key()?);
+        let mut context = hmac::Context::with_key(&key);
+        for part in [image.registry(), credential.user(), credential.password()] {
+            // Lengths first: no two lists of parts are the same bytes.
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        Ok(Right::Password(BASE64_STANDARD.encode(context.sign())))
+    }
+
+    fn access(&self, name: &str, digest: Digest) -> Result<Option<Access>, ImageError> {
+        // A record that cannot be read gives no right: the registry is asked then.
+        let found = read(&self.access_path(name, digest), RECORD_LIMIT)?
+            .and_then(|bytes| serde_json::from_slice::<Access>(&bytes).ok());
+        Ok(found.filter(|access| access.name == name && access.digest == digest))
+    }
+
+    fn access_path(&self, name: &str, digest: Digest) -> PathBuf {
+        let key = Digest::of(format!("{name}@{digest}").as_bytes());
+        self.root().join("access").join(key.hex())
+    }
+
+    /// Made once; with another one, all passwords have to be shown to their registries anew.
+    fn access_key(self: &Arc<Self>) -> Result<[u8; KEY], ImageError> {
+        let path = self.root().join("access.key");
+        let _one = self.access_lock().lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = read(&path, KEY as u64)?.and_then(|bytes| bytes.try_into().ok()) {
+            return Ok(key);
+        }
+        let mut key = [0; KEY];
+        rand::fill(&mut key).map_err(|_| storage(&path)(io::Error::other("no random numbers")))?;
+        self.replace(&path, &key)?;
+        Ok(key)
+    }
+}
+
+/// Removes what is remembered of images that are gone.
+pub(crate) fn forget(path: &Path) -> Result<(), ImageError> {
+    fs::remove_file(path).or_else(missing_is_fine).map_err(storage(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_are_those_of_one_image_and_of_one_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Arc::new(Cache::new(folder.path().to_owned()));
+        let image: ImageReference = "quay.io/a:1".parse().unwrap();
+        let right =
+            |user: &str, password: &str| cache.right_of(&image, &Credential::new(user, password)).unwrap();
+        let mine = right("user", "secret");
+        assert_eq!(mine, right("user", "secret"));
+        assert_ne!(mine, right("users", "ecret"));
+        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        cache.allow("quay.io/a", &[one].into(), &mine).unwrap();
+        let may = |name: &str, digest: Digest, right: &Right| {
+            cache.allows(name, digest, &Asker::With(right.clone())).unwrap()
+        };
+        assert!(may("quay.io/a", one, &mine));
+        assert!(!may("quay.io/a", one, &right("user", "other")));
+        assert!(!may("quay.io/a", one, &Right::Machine) && !may("quay.io/a", one, &Right::Everybody));
+        assert!(!may("quay.io/a", two, &mine) && !may("quay.io/b", one, &mine));
+        assert!(cache.allows("quay.io/b", two, &Asker::Daemon).unwrap());
+        cache.allow("quay.io/a", &[one].into(), &Right::Everybody).unwrap();
+        assert!(may("quay.io/a", one, &right("user", "other")) && may("quay.io/a", one, &mine));
+        // The hash is of no use elsewhere, and the password is nowhere.
+        let other = tempfile::tempdir().unwrap();
+        let other = Arc::new(Cache::new(other.path().to_owned()));
+        assert_ne!(other.right_of(&image, &Credential::new("user", "secret")).unwrap(), mine);
+        assert!(!format!("{mine:?}").contains("secret"));
+    }
+}

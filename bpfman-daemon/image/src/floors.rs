@@ -1,0 +1,92 @@
+//! The highest versions accepted so far, which forbid the way back: by repository, and by rule.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+use bpfman_image_format::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::ImageError;
+use crate::cache::{Cache, RECORD_LIMIT, read, storage};
+use crate::version::Version;
+
+/// What a floor is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FloorOf {
+    /// A repository: one that was asked for, or one that a signature names.
+    Repository(String),
+    /// All images that a rule covers, by its pattern.
+    Rule(String),
+}
+
+impl FloorOf {
+    fn key(&self) -> String {
+        match self {
+            Self::Repository(name) => name.clone(),
+            // No name of a repository has a blank.
+            Self::Rule(pattern) => format!("rule {pattern}"),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Floor {
+    name: String,
+    annotation: String,
+    version: String,
+}
+
+/// A version that somebody offers.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    /// The annotation that has to grow.
+    pub(crate) annotation: String,
+    pub(crate) version: Version,
+    /// It must not be below any of these.
+    pub(crate) floors: BTreeSet<FloorOf>,
+    /// These are raised to it besides, once it is accepted.
+    pub(crate) raises: BTreeSet<FloorOf>,
+}
+
+impl Cache {
+    /// The highest version that forbids the offer; none if it is allowed.
+    pub(crate) fn forbidding(&self, offer: &Offer) -> Result<Option<Version>, ImageError> {
+        let mut highest = None;
+        for floor in &offer.floors {
+            highest = highest.max(self.floor(floor, &offer.annotation)?);
+        }
+        Ok(highest.filter(|highest| offer.version < *highest))
+    }
+
+    /// Notes that the offer was accepted, unless it is forbidden by now.
+    pub(crate) fn accept(self: &Arc<Self>, offer: &Offer) -> Result<Option<Version>, ImageError> {
+        let _one = self.floors_lock().lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(version) = self.forbidding(offer)? {
+            return Ok(Some(version));
+        }
+        for floor in offer.floors.union(&offer.raises) {
+            if self.floor(floor, &offer.annotation)?.is_none_or(|known| known < offer.version) {
+                let (name, annotation) = (floor.key(), offer.annotation.clone());
+                let path = self.floor_path(floor, &offer.annotation);
+                self.record(&path, &Floor { name, annotation, version: offer.version.to_string() })?;
+            }
+        }
+        self.settle()?;
+        Ok(None)
+    }
+
+    fn floor(&self, of: &FloorOf, annotation: &str) -> Result<Option<Version>, ImageError> {
+        let path = self.floor_path(of, annotation);
+        let Some(bytes) = read(&path, RECORD_LIMIT)? else { return Ok(None) };
+        // A record that cannot be read must not open the way back.
+        let damaged = || storage(&path)(io::Error::new(io::ErrorKind::InvalidData, "the record is damaged"));
+        let floor: Floor = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+        floor.version.parse().map(Some).map_err(|_| damaged())
+    }
+
+    fn floor_path(&self, of: &FloorOf, annotation: &str) -> std::path::PathBuf {
+        let key = Digest::of(format!("{}\n{annotation}", of.key()).as_bytes()).hex();
+        self.root().join("floors").join(key)
+    }
+}

@@ -1,0 +1,140 @@
+//! Whether an image that was let in once would be let in now: for programs that come back without being fetched.
+
+use bpfman_image_format::{Digest, ImageReference};
+
+use crate::floors::{FloorOf, Offer};
+use crate::{
+    Caller, Decision, Evidence, ImageError, ImageRequest, ImageStore, Mode, Policy, PullPolicy, Requirement,
+    Rule, Signed, Signers, VerifiedBy,
+};
+
+impl ImageStore {
+    /// Judges an image by the policy as it is now. Touches no network.
+    ///
+    /// As long as the cache has image and signatures, they are verified as for a load. Else the evidence in the program's
+    /// record has to do; what it does not say counts as missing.
+    ///
+    /// # Errors
+    /// As for a load; of the category [`crate::Category::Denied`] if the policy does not let it in.
+    pub async fn judge(&self, image: &ImageReference, evidence: Option<&Evidence>) -> Result<(), ImageError> {
+        let policy = self.policy();
+        // Index or manifest, as the name led to it.
+        let digest = evidence.and_then(|evidence| evidence.digests.first().copied());
+        if let Some(digest) = digest {
+            let request = ImageRequest {
+                image: image.at_digest(digest),
+                pull_policy: PullPolicy::Never,
+                credential: None,
+                caller: Caller::Daemon,
+            };
+            match self.load(&request, None).await {
+                Err(ImageError::NotCached { .. }) => {}
+                result => return result.map(drop),
+            }
+        }
+        match self.judge_evidence(&policy, image, digest, evidence) {
+            Err(error) if policy.mode() == Mode::Warn && !matches!(error, ImageError::Revoked { .. }) => {
+                tracing::warn!(%image, %error, "an image comes back that the policy does not vouch for");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn judge_evidence(
+        &self,
+        policy: &Policy,
+        image: &ImageReference,
+        digest: Option<Digest>,
+        evidence: Option<&Evidence>,
+    ) -> Result<(), ImageError> {
+        let digests = evidence.map(|evidence| evidence.digests.as_slice()).unwrap_or_default();
+        for digest in digests {
+            policy.check_digest(image, *digest)?;
+        }
+        let Decision::Rule(rule) = policy.decide(image)? else { return Ok(()) };
+        let unknown = digest.unwrap_or_else(|| Digest::of(b""));
+        if let Some(pinned) = &rule.digests
+            && !digests.iter().take(2).any(|digest| pinned.contains(digest))
+        {
+            let (image, rule) = (image.to_string(), rule.pattern.to_string());
+            return Err(ImageError::NotPinned { image, digest: unknown, rule });
+        }
+        let Requirement::Signed(signers) = &rule.requirement else { return Ok(()) };
+        let untrusted = |why: String| ImageError::Untrusted {
+            image: image.to_string(),
+            digest: unknown,
+            rule: rule.pattern.to_string(),
+            why: format!("{why} (its signatures are no longer in the cache; loading it again looks at them)"),
+        };
+        let Some(evidence) = evidence else {
+            return Err(untrusted("nothing is recorded of them".to_owned()));
+        };
+        check_signers(policy, signers, &evidence.verified_by).map_err(untrusted)?;
+        // Written down since these conditions can be judged again.
+        let Some(signed) = &evidence.signed else {
+            return Err(untrusted("what they say is not recorded".to_owned()));
+        };
+        check_signed(image, signers, signed).map_err(untrusted)?;
+        self.check_version_again(image, rule, signers, signed)
+    }
+
+    fn check_version_again(
+        &self,
+        image: &ImageReference,
+        rule: &Rule,
+        signers: &Signers,
+        signed: &Signed,
+    ) -> Result<(), ImageError> {
+        let Some(annotation) = &signers.increasing else { return Ok(()) };
+        let refuse = |why: String| ImageError::WayBack {
+            image: image.to_string(),
+            rule: rule.pattern.to_string(),
+            annotation: annotation.clone(),
+            why,
+        };
+        let version = signed.annotations.get(annotation).and_then(|text| text.parse().ok());
+        let version = version.ok_or_else(|| refuse("no number of it is recorded".to_owned()))?;
+        let named = signed.repositories.iter().cloned();
+        let mut floors: std::collections::BTreeSet<_> =
+            named.chain([image.name()]).map(FloorOf::Repository).collect();
+        if signed.repositories.is_empty() {
+            floors.insert(FloorOf::Rule(rule.pattern.to_string()));
+        }
+        let offer = Offer { annotation: annotation.clone(), version, floors, raises: Default::default() };
+        match self.cache().forbidding(&offer)? {
+            None => Ok(()),
+            Some(lowest) => {
+                Err(refuse(format!("it says {}, and {lowest} was accepted since", offer.version)))
+            }
+        }
+    }
+}
+
+fn check_signers(policy: &Policy, signers: &Signers, verified_by: &VerifiedBy) -> Result<(), String> {
+    let VerifiedBy::Signers { signers: then, signed_at, .. } = verified_by else {
+        return Err(format!("it was let in by {verified_by}"));
+    };
+    let good = then.iter().filter(|signer| signers.names(signer) && !policy.revoked().covers(signer)).count();
+    if good == 0 || good < signers.minimum {
+        return Err(format!("{good} of {} needed signers signed it", signers.minimum));
+    }
+    if signers.log_required && signed_at.is_none() {
+        return Err("no entry of a transparency log is recorded".to_owned());
+    }
+    Ok(())
+}
+
+fn check_signed(image: &ImageReference, signers: &Signers, signed: &Signed) -> Result<(), String> {
+    for (name, wanted) in &signers.annotations {
+        if signed.annotations.get(name) != Some(wanted) {
+            return Err(format!("they lack the annotation {name}={wanted}"));
+        }
+    }
+    let named: Vec<_> = signed.repositories.iter().map(|name| Some(name.as_str())).collect();
+    let named = if named.is_empty() { vec![None] } else { named };
+    if !named.into_iter().any(|named| signers.takes_repository(image, named)) {
+        return Err("they are for another repository".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! What one load fetched, beside the cache: nothing of it is kept unless the whole image is let in.
+//!
+//! A registry that sends what is then refused would fill the disk otherwise. What a load reads from the cache itself is
+//! relied on until the load ends, so that a collection may run at any time, also while others wait for their registries.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bpfman_image_format::Digest;
+
+use crate::ImageError;
+use crate::cache::{Cache, Writer};
+use crate::registry::Sink as _;
+
+/// The content that one load works with.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    cache: Arc<Cache>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Fetched: whole and checked, but not in the cache.
+    fetched: BTreeMap<Digest, Writer>,
+    /// Read from the cache.
+    relied: BTreeSet<Digest>,
+}
+
+impl Staging {
+    pub(crate) fn new(cache: Arc<Cache>) -> Self {
+        Self { cache, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if this load fetched it itself.
+    pub(crate) fn has_fetched(&self, digest: Digest) -> bool {
+        self.state().fetched.contains_key(&digest)
+    }
+
+    /// A file for content to be fetched, within the room that all loads have together.
+    pub(crate) fn writer(&self) -> Result<Writer, ImageError> {
+        self.cache.bounded_writer()
+    }
+
+    /// The same for an archive, which root brings and which has a limit of its own.
+    pub(crate) fn unbounded_writer(&self) -> Result<Writer, ImageError> {
+        self.cache.writer()
+    }
+
+    /// Holds content; the caller has checked that it has this digest.
+    pub(crate) fn hold(&self, digest: Digest, writer: Writer) {
+        self.state().fetched.insert(digest, writer);
+    }
+
+    /// The same with bytes.
+    pub(crate) fn put(&self, bytes: &[u8]) -> Result<(), ImageError> {
+        let mut writer = self.writer()?;
+        writer.write(bytes)?;
+        self.hold(Digest::of(bytes), writer);
+        Ok(())
+    }
+
+    /// Content by digest, fetched or from the cache; none if it is nowhere. Damaged content is none.
+    pub(crate) fn blob(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
+        if let Some(writer) = self.state().fetched.get(&digest) {
+            return writer.read(limit).map(Some);
+        }
+        self.rely(digest);
+        self.cache.blob(digest, limit)
+    }
+
+    /// The same as a file, to be verified while it is read.
+    pub(crate) fn open(&self, digest: Digest) -> Result<Option<File>, ImageError> {
+        if let Some(writer) = self.state().fetched.get(&digest) {
+            return writer.reopen().map(Some);
+        }
+        self.rely(digest);
+        self.cache.open(digest)
+    }
+
+    /// Removes content that turned out to be damaged.
+    pub(crate) fn discard(&self, digest: Digest) -> Result<(), ImageError> {
+        match self.state().fetched.remove(&digest) {
+            Some(_) => Ok(()),
+            None => self.cache.discard(digest),
+        }
+    }
+
+    fn rely(&self, digest: Digest) {
+        if self.state().relied.insert(digest) {
+            self.cache.rely(digest);
+        }
+    }
+
+    /// Puts what belongs to an image that was let in into the cache. The rest goes with the load.
+    pub(crate) fn keep(&self, members: &BTreeSet<Digest>) -> Result<(), ImageError> {
+        for digest in members {
+            let fetched = self.state().fetched.remove(digest);
+            if let Some(writer) = fetched {
+                // Before it is there, so that no collection comes in between.
+                self.rely(*digest);
+                writer.keep(*digest)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let relied = std::mem::take(&mut self.state().relied);
+        self.cache.rely_no_more(&relied);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::Bounds;
+    use std::time::Duration;
+
+    fn cache(folder: &tempfile::TempDir, room: u64) -> Arc<Cache> {
+        Arc::new(Cache::new(folder.path().to_owned()).with_room(room))
+    }
+
+    fn files(folder: &tempfile::TempDir, name: &str) -> usize {
+        std::fs::read_dir(folder.path().join(name)).map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn what_was_fetched_is_kept_only_of_what_is_let_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(&folder, 100);
+        let staging = Staging::new(Arc::clone(&cache));
+        for content in [b"one".as_slice(), b"two"] {
+            staging.put(content).unwrap();
+            assert_eq!(staging.blob(Digest::of(content), 100).unwrap().as_deref(), Some(content));
+        }
+        assert_eq!((files(&folder, "tmp"), files(&folder, "sha256")), (2, 0));
+        staging.keep(&[Digest::of(b"one")].into()).unwrap();
+        drop(staging);
+        assert_eq!((files(&folder, "tmp"), files(&folder, "sha256")), (0, 1));
+        assert_eq!(cache.blob(Digest::of(b"one"), 100).unwrap().as_deref(), Some(b"one".as_slice()));
+    }
+
+    #[test]
+    fn all_loads_together_have_so_much_room_and_give_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(&folder, 10);
+        let (one, two) = (Staging::new(Arc::clone(&cache)), Staging::new(Arc::clone(&cache)));
+        one.put(b"12345678").unwrap();
+        assert!(matches!(two.put(b"123"), Err(ImageError::NoRoom { limit: 10, .. })));
+        two.put(b"12").unwrap();
+        drop(one);
+        two.put(b"12345678").unwrap();
+        // What is kept is bounded by the collection.
+        two.keep(&[Digest::of(b"12"), Digest::of(b"12345678")].into()).unwrap();
+        two.put(b"another").unwrap();
+        assert_eq!(files(&folder, "tmp"), 1);
+    }
+
+    #[test]
+    fn a_collection_leaves_what_loads_rely_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(&folder, 100);
+        cache.put(b"content").unwrap();
+        let staging = Staging::new(Arc::clone(&cache));
+        staging.blob(Digest::of(b"content"), 100).unwrap();
+        let bounds = Bounds { bytes: 0, age: Duration::ZERO };
+        cache.collect(&BTreeSet::new(), bounds).unwrap();
+        assert_eq!(files(&folder, "sha256"), 1);
+        drop(staging);
+        cache.collect(&BTreeSet::new(), bounds).unwrap();
+        assert_eq!(files(&folder, "sha256"), 0);
+    }
+}
