@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Context;
 use bpfman_operator::controller::memory::Memory;
 use bpfman_operator::controller::projection::{ApplicationId, Scope};
-use bpfman_operator::controller::summarize::{Presence, summarize};
+use bpfman_operator::controller::summarize::{Aim, Presence, summarize};
 use bpfman_operator::controller::wire::{WireApplication, WireNode, WireState};
 use kube::core::ObjectList;
 use kube::runtime::watcher::Event;
@@ -80,7 +80,7 @@ fn main() -> anyhow::Result<()> {
     );
     let view = memory.view(&ApplicationId("uid-0".into())).context("the application is there")?;
     let began = Instant::now();
-    let sum = summarize(view, None, Presence::Everywhere);
+    let sum = summarize(view, &Aim::Spec, Presence::Everywhere);
     println!("one sum over {nodes} nodes: {:.1?}, {}: {}", began.elapsed(), sum.condition, sum.summary.ready);
     Ok(())
 }

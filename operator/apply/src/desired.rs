@@ -71,6 +71,9 @@ pub struct Program {
     /// What could not be found out, for people: an interface that is not there, a pattern that is none. The other
     /// links stand.
     pub problems: Vec<String>,
+    /// Attachments whose selector means no pod, or none of its containers, that is here now: the field and what it
+    /// lacks. No problem on one machine, since the others may have them.
+    pub unmatched: Vec<String>,
     /// Where attachments may be wanted that are not among `links`: those that are there stay as they are.
     pub unknown: BTreeSet<Unknown>,
 }

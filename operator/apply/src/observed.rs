@@ -198,6 +198,7 @@ mod tests {
             program_type: "XDP",
             links: BTreeMap::new(),
             problems: Vec::new(),
+            unmatched: Vec::new(),
             unknown: Default::default(),
         };
         let load = Load { content: "v1".to_owned(), programs: vec![program], ..Load::default() };

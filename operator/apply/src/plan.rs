@@ -169,22 +169,28 @@ fn namespaced_load(program: &NamespacedProgram) -> v1::LoadInfo {
 }
 
 fn cluster_program(program: &ClusterProgram, facts: &Facts) -> Program {
-    let mut plan = Plan { facts, links: Links::default(), doubts: Doubts::default() };
+    let mut plan = Plan::new(facts);
     let rooms = |selector: Option<(&Option<String>, &LabelSelector)>| match selector {
         None => Rooms::Node,
         Some((namespace, pods)) => Rooms::Pods(cluster_pods(facts, namespace.as_deref(), pods)),
     };
-    for link in program.xdp.iter().flat_map(|block| &block.links) {
+    for (at, link) in program.xdp.iter().flat_map(|block| &block.links).enumerate() {
         let pods = link.network_namespaces.as_ref().map(|pods| (&pods.namespace, &pods.pods));
-        plan.xdp(&link.point, &rooms(pods));
+        let rooms = rooms(pods);
+        plan.matched("xdp", at, &rooms);
+        plan.xdp(&link.point, &rooms);
     }
-    for link in program.tc.iter().flat_map(|block| &block.links) {
+    for (at, link) in program.tc.iter().flat_map(|block| &block.links).enumerate() {
         let pods = link.network_namespaces.as_ref().map(|pods| (&pods.namespace, &pods.pods));
-        plan.tc(&link.point, &rooms(pods));
+        let rooms = rooms(pods);
+        plan.matched("tc", at, &rooms);
+        plan.tc(&link.point, &rooms);
     }
-    for link in program.tcx.iter().flat_map(|block| &block.links) {
+    for (at, link) in program.tcx.iter().flat_map(|block| &block.links).enumerate() {
         let pods = link.network_namespaces.as_ref().map(|pods| (&pods.namespace, &pods.pods));
-        plan.tcx(&link.point, &rooms(pods));
+        let rooms = rooms(pods);
+        plan.matched("tcx", at, &rooms);
+        plan.tcx(&link.point, &rooms);
     }
     if let Some(block) = &program.fentry {
         probes::fentry(&mut plan.links, block);
@@ -201,42 +207,58 @@ fn cluster_program(program: &ClusterProgram, facts: &Facts) -> Program {
     for link in program.tracepoint.iter().flat_map(|block| &block.links) {
         probes::tracepoint(&mut plan.links, &link.name);
     }
-    let blocks: [&Option<ClusterUprobe>; 2] = [&program.uprobe, &program.uretprobe];
-    for link in blocks.into_iter().flatten().flat_map(|block| &block.links) {
-        let of = |selector: &ClusterContainerSelector| {
-            cluster_pods(facts, selector.namespace.as_deref(), &selector.pods)
-        };
-        let pods = link.containers.as_ref().map(of);
-        plan.unseen(pods.iter().flatten().copied());
-        let names = link.containers.as_ref().map_or(&[][..], |selector| &selector.container_names);
-        probes::uprobe(&mut plan.links, &link.point, pods.map(|pods| containers(&pods, names)));
+    let blocks: [(&str, &Option<ClusterUprobe>); 2] =
+        [("uprobe", &program.uprobe), ("uretprobe", &program.uretprobe)];
+    for (name, block) in blocks {
+        for (at, link) in block.iter().flat_map(|block| &block.links).enumerate() {
+            let of = |selector: &ClusterContainerSelector| {
+                cluster_pods(facts, selector.namespace.as_deref(), &selector.pods)
+            };
+            let pods = link.containers.as_ref().map(of);
+            plan.unseen(pods.iter().flatten().copied());
+            let names = link.containers.as_ref().map_or(&[][..], |selector| &selector.container_names);
+            if let Some(pods) = &pods {
+                plan.matched_containers(name, at, pods, names);
+            }
+            probes::uprobe(&mut plan.links, &link.point, pods.map(|pods| containers(&pods, names)));
+        }
     }
     plan.program(&program.name, cluster_type(program.program_type).0)
 }
 
 fn namespaced_program(program: &NamespacedProgram, pods: &[&Pod], facts: &Facts) -> Program {
-    let mut plan = Plan { facts, links: Links::default(), doubts: Doubts::default() };
+    let mut plan = Plan::new(facts);
     // A pod in the node's namespace would lead to the node's own interfaces.
     let rooms = |selector: &LabelSelector| {
         let own = pods.iter().filter(|pod| !pod.host_network && selects(selector, &pod.labels));
         Rooms::Pods(own.copied().collect())
     };
-    for link in program.xdp.iter().flat_map(|block| &block.links) {
-        plan.xdp(&link.point, &rooms(&link.network_namespaces.pods));
+    for (at, link) in program.xdp.iter().flat_map(|block| &block.links).enumerate() {
+        let rooms = rooms(&link.network_namespaces.pods);
+        plan.matched("xdp", at, &rooms);
+        plan.xdp(&link.point, &rooms);
     }
-    for link in program.tc.iter().flat_map(|block| &block.links) {
-        plan.tc(&link.point, &rooms(&link.network_namespaces.pods));
+    for (at, link) in program.tc.iter().flat_map(|block| &block.links).enumerate() {
+        let rooms = rooms(&link.network_namespaces.pods);
+        plan.matched("tc", at, &rooms);
+        plan.tc(&link.point, &rooms);
     }
-    for link in program.tcx.iter().flat_map(|block| &block.links) {
-        plan.tcx(&link.point, &rooms(&link.network_namespaces.pods));
+    for (at, link) in program.tcx.iter().flat_map(|block| &block.links).enumerate() {
+        let rooms = rooms(&link.network_namespaces.pods);
+        plan.matched("tcx", at, &rooms);
+        plan.tcx(&link.point, &rooms);
     }
-    let blocks: [&Option<Uprobe>; 2] = [&program.uprobe, &program.uretprobe];
-    for link in blocks.into_iter().flatten().flat_map(|block| &block.links) {
-        let ContainerSelector { pods: selector, container_names } = &link.containers;
-        let own = pods.iter().filter(|pod| selects(selector, &pod.labels));
-        let own: Vec<&Pod> = own.copied().collect();
-        plan.unseen(own.iter().copied());
-        probes::uprobe(&mut plan.links, &link.point, Some(containers(&own, container_names)));
+    let blocks: [(&str, &Option<Uprobe>); 2] =
+        [("uprobe", &program.uprobe), ("uretprobe", &program.uretprobe)];
+    for (name, block) in blocks {
+        for (at, link) in block.iter().flat_map(|block| &block.links).enumerate() {
+            let ContainerSelector { pods: selector, container_names } = &link.containers;
+            let own = pods.iter().filter(|pod| selects(selector, &pod.labels));
+            let own: Vec<&Pod> = own.copied().collect();
+            plan.unseen(own.iter().copied());
+            plan.matched_containers(name, at, &own, container_names);
+            probes::uprobe(&mut plan.links, &link.point, Some(containers(&own, container_names)));
+        }
     }
     plan.program(&program.name, namespaced_type(program.program_type).0)
 }
@@ -265,9 +287,31 @@ struct Plan<'a> {
     facts: &'a Facts,
     links: Links,
     doubts: Doubts,
+    unmatched: Vec<String>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(facts: &'a Facts) -> Self {
+        Self { facts, links: Links::default(), doubts: Doubts::default(), unmatched: Vec::new() }
+    }
 }
 
 impl Plan<'_> {
+    /// Whether the pods of an attachment are any.
+    fn matched(&mut self, block: &str, at: usize, rooms: &Rooms<'_>) {
+        if matches!(rooms, Rooms::Pods(pods) if pods.is_empty()) {
+            self.unmatched.push(format!("{block}.links[{at}].networkNamespaces"));
+        }
+    }
+
+    /// Whether there are containers of these names; those that are not seen yet may be.
+    fn matched_containers(&mut self, block: &str, at: usize, pods: &[&Pod], names: &[String]) {
+        let may_come = pods.iter().any(|pod| pod.idle || !pod.unseen.is_empty());
+        if !may_come && containers(pods, names).is_empty() {
+            self.unmatched.push(format!("{block}.links[{at}].containers"));
+        }
+    }
+
     fn xdp(&mut self, point: &XdpPoint, rooms: &Rooms<'_>) {
         let proceed_on: Vec<i32> = point.proceed_on.iter().map(|verdict| verdict.number()).collect();
         self.packets("", &point.interface_selector, rooms, &point.order, point.on_unavailable, |at| {
@@ -345,7 +389,14 @@ impl Plan<'_> {
         let Doubts { mut problems, unknown } = self.doubts;
         problems.sort();
         problems.dedup();
-        Program { name: name.to_owned(), program_type, links: self.links.into_map(), problems, unknown }
+        Program {
+            name: name.to_owned(),
+            program_type,
+            links: self.links.into_map(),
+            problems,
+            unmatched: self.unmatched,
+            unknown,
+        }
     }
 }
 

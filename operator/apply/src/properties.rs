@@ -55,6 +55,7 @@ fn program(name: &'static str) -> impl Strategy<Value = Program> {
             program_type: kind,
             links,
             problems: Vec::new(),
+            unmatched: Vec::new(),
             unknown: Default::default(),
         })
     })

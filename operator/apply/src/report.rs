@@ -56,6 +56,8 @@ pub struct ProgramReport {
     pub links: Vec<LinkReport>,
     /// What could not be found out about where to attach.
     pub problems: Vec<String>,
+    /// Attachments whose selector means nothing that is here now.
+    pub unmatched: Vec<String>,
     /// Where attachments may be wanted that are not among `links`.
     pub unknown: BTreeSet<Unknown>,
 }

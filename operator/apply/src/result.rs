@@ -126,6 +126,7 @@ fn program_report(
         id: running.map(|running| running.id),
         links: wanted.chain(left).collect(),
         problems: program.problems.clone(),
+        unmatched: program.unmatched.clone(),
         unknown: program.unknown.clone(),
     }
 }
@@ -161,6 +162,7 @@ fn still(program: &ObservedProgram, came: &Came) -> ProgramReport {
         id: Some(program.id),
         links: program.links.iter().map(|link| left_over(link, status(link))).collect(),
         problems: Vec::new(),
+        unmatched: Vec::new(),
         unknown: BTreeSet::new(),
     }
 }
@@ -201,6 +203,7 @@ mod tests {
             program_type: "XDP",
             links: BTreeMap::new(),
             problems: Vec::new(),
+            unmatched: Vec::new(),
             unknown,
         };
         let load = Load { programs: vec![program], ..Load::default() };

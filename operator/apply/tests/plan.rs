@@ -153,6 +153,28 @@ fn only(spec: &Spec, facts: &Facts) -> Program {
 }
 
 #[test]
+fn attachments_whose_selector_means_nothing_here_are_named() {
+    let unmatched = |programs: &str| only(&cluster(programs), &machine()).unmatched;
+    let pods = |pods: &str| {
+        let link = "{interfaceSelector: {interfaces: [eth0]}, networkNamespaces: {pods: {matchLabels: {app: ";
+        format!("{link}{pods}}}}}}}}}")
+    };
+    let xdp = format!("[{{name: count, type: XDP, xdp: {{links: [{}, {}]}}}}]", pods("web"), pods("none"));
+    assert_eq!(unmatched(&xdp), ["xdp.links[1].networkNamespaces"]);
+    let node = "[{name: count, type: XDP, xdp: {links: [{interfaceSelector: {interfaces: [nowhere]}}]}}]";
+    assert_eq!(unmatched(node), [""; 0], "an interface of the node that is not there is another matter");
+    let probe = |containers: &str| {
+        unmatched(&format!(
+            "[{{name: count, type: UProbe, uprobe: {{links: [{{function: malloc, target: libc, containers: {containers}}}]}}}}]"
+        ))
+    };
+    assert_eq!(probe("{pods: {}}"), [""; 0]);
+    assert_eq!(probe("{pods: {matchLabels: {app: none}}}"), ["uprobe.links[0].containers"]);
+    let other = "{pods: {matchLabels: {app: web}}, containerNames: [bpfman-agent]}";
+    assert_eq!(probe(other), ["uprobe.links[0].containers"]);
+}
+
+#[test]
 fn while_the_interfaces_of_a_machine_are_not_known_what_is_attached_stays() {
     let key = LinkKey("eth7".into());
     let discovered = xdp("{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}}");

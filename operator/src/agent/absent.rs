@@ -21,14 +21,13 @@ use crate::backoff::jittered;
 /// Says that nothing can be known, for programs that are as they were.
 async fn unknown(shared: &Shared, key: &ApplicationKey, name: &str, why: &Failure) -> Result<Told, ApiError> {
     let now = shared.daemon_link.now();
+    // Whatever is wanted today, it could not be done: this is about the newest spec as well.
+    let newest = shared.world.known().applications.get(key).map(|application| application.generation);
     tell(shared, key, name, |before| {
         let last = before.map(|before: &Status| &before.node);
         let about = About {
             node: shared.node.clone(),
-            generation: last
-                .and_then(|last| last.conditions.first())
-                .and_then(|condition| condition.observed_generation)
-                .unwrap_or_default(),
+            generation: newest.or_else(|| last?.conditions.first()?.observed_generation).unwrap_or_default(),
             revision: last.and_then(|last| last.details.observed_revision.clone()),
             kernel: now.kernel.clone(),
             boot_id: now.boot_id.clone(),

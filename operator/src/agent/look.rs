@@ -337,7 +337,8 @@ async fn run(
     Ok(answer.then(ended).after(told))
 }
 
-/// What a status of this application is about.
+/// What a status of this application is about. A revision that the controller named may be of another generation than
+/// today's: then no generation is said, so that nobody takes the verdict on the one for one on the other.
 fn about(
     shared: &Shared,
     application: &Application,
@@ -347,7 +348,10 @@ fn about(
     let now = shared.daemon_link.now();
     About {
         node: shared.node.clone(),
-        generation: application.generation,
+        generation: match version {
+            Some(version) if version != application.generation.to_string() => 0,
+            _ => application.generation,
+        },
         revision: version.map(str::to_owned),
         kernel: now.kernel,
         boot_id: now.boot_id,

@@ -1,7 +1,6 @@
 //! From what an application comes to, to what is to be written about it. Pure.
 
 use bpfman_application::application::ApplicationStatus;
-use bpfman_application::rollout::RolloutStatus;
 use bpfman_application::summary::Summary;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -12,7 +11,7 @@ use super::note::Note;
 use super::pace::only_counts;
 use super::patch::difference;
 use super::projection::APPLICATION_FINALIZER;
-use super::summarize::{Presence, Sum, summarize};
+use super::summarize::{Aim, Presence, Sum, summarize};
 
 /// What is to be done about one application.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,18 +30,26 @@ pub struct Plan {
     pub stuck: Option<String>,
 }
 
-/// Decides about one application. `rollout` is its place after this round, if the spec asks for one.
+/// Decides about one application. `aim` is what nodes are judged by after this round.
+///
+/// A status is written only with a verdict on the spec of its `observedGeneration`. While it is not known which revision
+/// that spec is, the last status stays: it says the generation that it is about.
 #[must_use]
-pub fn decide(view: View<'_>, rollout: Option<RolloutStatus>, presence: Presence, now: Timestamp) -> Plan {
+pub fn decide(view: View<'_>, aim: Aim, presence: Presence, now: Timestamp) -> Plan {
     let application = view.application;
     let old = application.typed_status();
-    let sum = summarize(view, rollout.as_ref(), presence);
-    let new = ApplicationStatus {
+    let sum = summarize(view, &aim, presence);
+    let new = match aim {
+        Aim::Unknown => None,
+        Aim::Spec => Some(None),
+        Aim::Rollout(rollout) => Some(Some(*rollout)),
+    };
+    let new = new.map(|rollout| ApplicationStatus {
         conditions: vec![condition(&sum, &old, application.generation, now)],
         observed_generation: Some(application.generation),
         summary: Some(sum.summary.clone()),
         rollout,
-    };
+    });
     let finalizers = match (application.going, application.held()) {
         (false, false) => {
             Some(application.finalizers.iter().cloned().chain([APPLICATION_FINALIZER.into()]).collect())
@@ -55,9 +62,9 @@ pub fn decide(view: View<'_>, rollout: Option<RolloutStatus>, presence: Presence
     let leaves = application.going && finalizers.as_ref().map_or(!application.held(), Vec::is_empty);
     Plan {
         // What is about to be gone needs no last status.
-        status: if leaves { None } else { status_patch(&application.status, &old, &new) },
-        only_counts: only_counts(&old, &new),
-        notes: notes(&old, &sum),
+        status: new.as_ref().filter(|_| !leaves).and_then(|new| status_patch(&application.status, &old, new)),
+        only_counts: new.as_ref().is_some_and(|new| only_counts(&old, new)),
+        notes: if new.is_some() { notes(&old, &sum) } else { Vec::new() },
         stuck: (sum.condition == "DeleteError").then(|| sum.message.clone()),
         finalizers,
         summary: sum.summary,
@@ -70,7 +77,7 @@ fn condition(sum: &Sum, old: &ApplicationStatus, generation: i64, now: Timestamp
     Condition {
         type_: sum.condition.to_owned(),
         status: "True".to_owned(),
-        reason: sum.condition.to_owned(),
+        reason: sum.reason.to_owned(),
         message: sum.message.clone(),
         observed_generation: Some(generation),
         // Whole seconds: that is what is stored, and what it is compared with.

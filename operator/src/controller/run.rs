@@ -227,9 +227,9 @@ impl Controller {
             }
             return;
         };
-        let Round { status: rollout, notes: of_rollout, waits, work } =
+        let Round { aim, notes: of_rollout, waits, work } =
             self.rollouts.round(view, self.presence, now, self.clock.at(now));
-        let mut plan = decide(view, rollout, self.presence, Timestamp::now());
+        let mut plan = decide(view, aim, self.presence, Timestamp::now());
         let application = view.application.clone();
         self.writer.metrics.now(|gauges| gauges.summing_seconds = now.elapsed().as_secs_f64());
         let (scope, namespace) = (application.scope, application.namespace.clone().unwrap_or_default());

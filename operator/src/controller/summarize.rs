@@ -1,6 +1,6 @@
 //! What nodes say about one application, summed up. Pure.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
 use bpfman_application::summary::{Cause, Summary};
@@ -12,11 +12,17 @@ use super::projection::{Answer, Outcome};
 /// Most causes that a summary names.
 const CAUSES: usize = 20;
 
+/// Reason of a success in which a selector of pods or containers means none, on no node: a mistake in it is no error, as
+/// the pods may be still to come.
+pub const SELECTS_NOTHING: &str = "SelectorMatchesNothing";
+
 /// What an application comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sum {
-    /// Type and reason of its one condition.
+    /// Type of its one condition.
     pub condition: &'static str,
+    /// Reason of it: the type once more, as in the published API, or what a success lacks.
+    pub reason: &'static str,
     /// Why, for people.
     pub message: String,
     /// Nodes by how they are doing.
@@ -34,14 +40,49 @@ pub enum Presence {
     Everywhere,
 }
 
-/// Sums up one application; `rollout` is its place, if the spec asks for one.
+/// What the answers of nodes are judged by.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Aim {
+    /// The spec itself, in its generation.
+    #[default]
+    Spec,
+    /// The revision that a rollout has come to; it was decided from today's spec.
+    Rollout(Box<RolloutStatus>),
+    /// Which revision today's spec is has to be found out first: no verdict on it is possible.
+    Unknown,
+}
+
+impl Aim {
+    /// By a place in a rollout, if there is one.
+    #[must_use]
+    pub fn of(rollout: Option<RolloutStatus>) -> Self {
+        rollout.map_or(Self::Spec, |rollout| Self::Rollout(Box::new(rollout)))
+    }
+}
+
+/// Sums up one application.
 #[must_use]
-pub fn summarize(view: View<'_>, rollout: Option<&RolloutStatus>, presence: Presence) -> Sum {
+pub fn summarize(view: View<'_>, aim: &Aim, presence: Presence) -> Sum {
+    let unknown = RolloutStatus::default();
+    let rollout = match aim {
+        Aim::Spec => None,
+        Aim::Rollout(rollout) => Some(&**rollout),
+        Aim::Unknown => Some(&unknown),
+    };
     let counted = Count::new(view, rollout, presence);
     let released = !view.answers().any(|answer| answer.held);
-    let (condition, message) =
+    let (condition, mut message) =
         if view.application.going { counted.going(view) } else { counted.staying(view, rollout) };
-    Sum { condition, message, released, summary: counted.summary }
+    let mut reason = condition;
+    if let ("Success", Some(unmatched)) = (condition, &counted.unmatched)
+        && !unmatched.is_empty()
+    {
+        let fields: Vec<&str> = unmatched.iter().copied().collect();
+        reason = SELECTS_NOTHING;
+        message =
+            format!("{message} But no pod or container on any of them is selected by {}.", list(&fields));
+    }
+    Sum { condition, reason, message, released, summary: counted.summary }
 }
 
 /// Nodes in groups.
@@ -49,9 +90,13 @@ pub fn summarize(view: View<'_>, rollout: Option<&RolloutStatus>, presence: Pres
 struct Count<'a> {
     summary: Summary,
     failed: Vec<&'a str>,
+    /// Failed with what they had before today's spec; they are pending as well.
+    failed_before: Vec<&'a str>,
     pending: Vec<&'a str>,
     /// Selected, but nobody there would act.
     without_agent: Vec<&'a str>,
+    /// Attachments whose selector means nothing on any of the nodes that are done; absent while none is.
+    unmatched: Option<BTreeSet<&'a str>>,
 }
 
 impl<'a> Count<'a> {
@@ -80,17 +125,31 @@ impl<'a> Count<'a> {
                 continue;
             };
             summary.wanted += 1;
-            // An agent of the published operator does not say what its answer is about.
-            let updated = answer.revision.is_none() || answer.revision.as_deref() == current;
+            let newest = answer.generation == Some(view.application.generation);
+            let updated = match &answer.revision {
+                Some(revision) => Some(&**revision) == current,
+                // An agent of the published operator does not say what its answer is about. It knows no revisions.
+                None => newest || (answer.generation.is_none() && rollout.is_none()),
+            };
             match answer.outcome {
                 Outcome::Error => {
                     summary.failed += 1;
-                    count.failed.push(&answer.object);
+                    if updated || newest {
+                        count.failed.push(&answer.object);
+                    } else {
+                        count.failed_before.push(&answer.object);
+                        count.pending.push(&answer.object);
+                    }
                     causes.add(answer, answer.kernel.as_deref().unwrap_or(&node.kernel));
                 }
                 Outcome::Success => {
                     summary.updated += i32::from(updated);
                     summary.healthy += 1;
+                    let here: BTreeSet<&str> = answer.unmatched.iter().map(|field| &**field).collect();
+                    count.unmatched = Some(match count.unmatched.take() {
+                        Some(others) => &others & &here,
+                        None => here,
+                    });
                     if !updated {
                         count.pending.push(&answer.object);
                     }
@@ -108,7 +167,9 @@ impl<'a> Count<'a> {
         }
         summary.ready = format!("{}/{}", summary.healthy, summary.wanted);
         summary.causes = causes.most_frequent();
-        for names in [&mut count.failed, &mut count.pending, &mut count.without_agent] {
+        for names in
+            [&mut count.failed, &mut count.failed_before, &mut count.pending, &mut count.without_agent]
+        {
             names.sort_unstable();
         }
         count
@@ -124,27 +185,36 @@ impl<'a> Count<'a> {
             [] => String::new(),
             names => format!(" Selected, but no agent is ready there: {}.", list(names)),
         };
+        let cause = self.summary.causes.first().map_or(String::new(), |cause| {
+            format!(
+                " Most often {} on kernel {} ({}): {}",
+                cause.reason, cause.kernel, cause.nodes, cause.message
+            )
+        });
         if !self.failed.is_empty() {
-            let cause = self.summary.causes.first().map_or(String::new(), |cause| {
-                format!(
-                    " Most often {} on kernel {} ({}): {}",
-                    cause.reason, cause.kernel, cause.nodes, cause.message
-                )
-            });
             let message = format!("{} of {wanted} nodes failed: {}.", self.failed.len(), list(&self.failed));
             return ("Error", format!("{message}{agentless}{cause}"));
         }
         if let Some(message) = rollout.and_then(failed_rollout) {
             return ("Error", message);
         }
-        if !self.pending.is_empty() {
-            let waiting = match rollout.filter(|rollout| rollout.phase != RolloutPhase::Idle) {
+        let unfinished = rollout.filter(|rollout| rollout.phase != RolloutPhase::Idle);
+        // What soaks, or waits for a word of a user, may still go back.
+        if !self.pending.is_empty() || (unfinished.is_some() && wanted > 0) {
+            let waiting = match unfinished {
                 Some(rollout) => {
                     format!("Rollout, wave {} of {}: {}", rollout.wave, rollout.waves, rollout.message)
                 }
                 None => format!("Waiting for {}.", list(&self.pending)),
             };
-            return ("Pending", format!("{updated} of {wanted} nodes are done. {waiting}{agentless}"));
+            let before = match self.failed_before.as_slice() {
+                [] => String::new(),
+                names => format!(" Failed with what they had before: {}.{cause}", list(names)),
+            };
+            return (
+                "Pending",
+                format!("{updated} of {wanted} nodes are done. {waiting}{before}{agentless}"),
+            );
         }
         match (wanted, self.without_agent.as_slice()) {
             (0, []) => ("Success", "No node is selected.".to_owned()),
@@ -169,10 +239,11 @@ impl<'a> Count<'a> {
     }
 }
 
-/// Why a rollout does not go on by itself, if it failed.
+/// Why a rollout does not go on by itself, if what today's spec asks for failed. Nodes that go back to what it asks for
+/// are only not there yet.
 fn failed_rollout(rollout: &RolloutStatus) -> Option<String> {
-    let failed = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Failed)
-        || (rollout.phase == RolloutPhase::Idle && rollout.failed_revision.is_some());
+    let ended = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Idle);
+    let failed = rollout.phase == RolloutPhase::Failed || (ended && rollout.failed_revision.is_some());
     failed.then(|| format!("The rollout failed: {}", rollout.message))
 }
 

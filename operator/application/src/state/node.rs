@@ -27,6 +27,9 @@ pub struct NodeDetails {
     /// Of a failure, what failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Attachments whose selector means no pod, or no container, that is on this node: `PROGRAM: FIELD`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmatched: Vec<String>,
     /// The answer to the controller's order to load and discard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preflight: Option<PreflightAnswer>,

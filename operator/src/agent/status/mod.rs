@@ -27,7 +27,7 @@ const LISTED: usize = 5;
 pub struct About {
     /// Name of the node.
     pub node: String,
-    /// Generation of the application.
+    /// Generation of the application; 0 where the verdict is not about one.
     pub generation: i64,
     /// The generation as text, or the revision that the controller named.
     pub revision: Option<String>,
@@ -91,6 +91,10 @@ pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> 
                 digest: if asked { digest } else { last.and_then(|last| last.digest.clone()) },
                 composition: composition(about, last),
                 failure,
+                unmatched: match outcome {
+                    Outcome::Reported(report, _) => unmatched(report),
+                    _ => last.map(|last| last.unmatched.clone()).unwrap_or_default(),
+                },
                 preflight: last
                     .and_then(|last| holding(last, about.kernel.as_deref(), about.boot_id.as_deref()))
                     .cloned(),
@@ -142,7 +146,13 @@ fn words(outcome: &Outcome<'_>) -> (Word, String) {
             (Word::Unloaded, "nothing of this application is loaded here".to_owned())
         }
         (LoadOutcome::Loaded, None) => {
-            (Word::Success, "all programs are loaded, and attached as asked".to_owned())
+            let all = "all programs are loaded, and attached as asked";
+            let unmatched = unmatched(report);
+            let text = match unmatched.as_slice() {
+                [] => all.to_owned(),
+                some => format!("{all}; no pod or container of this node is selected by {}", listed(some)),
+            };
+            (Word::Success, text)
         }
         (LoadOutcome::OlderRuns, Some(found)) => {
             (Word::Error, format!("the version before runs on: {}", sentence(&found)))
@@ -152,6 +162,24 @@ fn words(outcome: &Outcome<'_>) -> (Word, String) {
         (_, None) => {
             (Word::Error, "the programs could not be loaded, and the daemon gave no reason".to_owned())
         }
+    }
+}
+
+/// Attachments whose selector means nothing that is here.
+fn unmatched(report: &Report) -> Vec<String> {
+    let of = |program: &ProgramReport| {
+        let name = program.name.clone();
+        program.unmatched.clone().into_iter().map(move |field| format!("{name}: {field}"))
+    };
+    report.programs.iter().flat_map(of).collect()
+}
+
+/// The first few.
+fn listed(all: &[String]) -> String {
+    let some = all[..all.len().min(LISTED)].join(", ");
+    match all.len().saturating_sub(LISTED) {
+        0 => some,
+        more => format!("{some} and {more} more"),
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Answer {
     pub outcome: Outcome,
     /// The generation of the application, or the revision that the controller named, which this is about.
     pub revision: Option<Text>,
+    /// The generation of the application that its condition is about. An `Error` may be about a newer one than
+    /// `revision`, which runs on: that nothing could be done.
+    pub generation: Option<i64>,
     /// As `uname -r` prints it.
     pub kernel: Option<Text>,
     /// The boot in which it was written.
@@ -41,6 +44,8 @@ pub struct Answer {
     pub composition: Option<Text>,
     /// Of an error, what failed.
     pub failure: Option<Box<Failure>>,
+    /// Attachments whose selector means nothing there.
+    pub unmatched: Vec<Text>,
     /// The answer to the order to load and discard.
     pub trial: Option<Box<Trial>>,
     /// The answer to the order to watch the gates.
@@ -131,11 +136,13 @@ impl Answer {
             going: metadata.deletion_timestamp.is_some(),
             outcome,
             revision: interner.optional(status.observed_revision.as_deref()),
+            generation: status.conditions.first().and_then(|condition| condition.observed_generation),
             kernel: interner.optional(status.kernel.as_deref()),
             boot_id: interner.optional(status.boot_id.as_deref()),
             digest: interner.optional(status.digest.as_deref()),
             composition: interner.optional(status.composition.as_deref()),
             failure: (outcome == Outcome::Error).then(|| Box::new(failure(status, interner))),
+            unmatched: status.unmatched.iter().map(|field| interner.intern(field)).collect(),
             trial: status.preflight.as_ref().map(|answer| {
                 Box::new(Trial {
                     revision: interner.intern(&answer.revision),

@@ -14,7 +14,7 @@ use crate::controller::act::{Writer, Written};
 use crate::controller::memory::View;
 use crate::controller::note::Note;
 use crate::controller::projection::{Application, ApplicationId};
-use crate::controller::summarize::Presence;
+use crate::controller::summarize::{Aim, Presence};
 use crate::controller::text::Text;
 use crate::rollout::command::{Heard, hear};
 use crate::rollout::{Moment, Observation, clear, decide, revision};
@@ -33,8 +33,8 @@ pub struct Rollouts {
 /// What is to be done about one application.
 #[derive(Clone, Debug, Default)]
 pub struct Round {
-    /// Its place after this round; absent if the spec asks for none.
-    pub status: Option<RolloutStatus>,
+    /// What nodes are judged by after this round.
+    pub aim: Aim,
     /// What to tell people.
     pub notes: Vec<Note>,
     /// It has to be looked at again soon although nothing changes: time passes.
@@ -158,7 +158,8 @@ impl Rollouts {
     pub fn round(&mut self, view: View<'_>, presence: Presence, now: Instant, moment: Moment) -> Round {
         let application = view.application;
         if application.going {
-            return Round { status: application.typed_status().rollout, ..Round::default() };
+            let aim = Aim::of(application.typed_status().rollout);
+            return Round { aim, ..Round::default() };
         }
         let mut seen = nodes(view, presence);
         self.unseen.lay_over(&application.id, &mut seen, now);
@@ -174,8 +175,11 @@ impl Rollouts {
             self.known.get(&application.id).filter(|known| known.generation == application.generation);
         let Some(known) = known.cloned() else {
             let unknown = Some(needed(&status, &seen));
-            let status = application.typed_status().rollout;
-            return Round { status, work: Work { unknown, ..Work::default() }, ..Round::default() };
+            return Round {
+                aim: Aim::Unknown,
+                work: Work { unknown, ..Work::default() },
+                ..Round::default()
+            };
         };
         let mut notes = Vec::new();
         if let Some(lost) = status.stable_revision.take_if(|stable| !known.names.contains(stable)) {
@@ -220,7 +224,7 @@ impl Rollouts {
         );
         let work =
             Work { unknown: None, said, pinned, known: Some(known), orders: place(&seen, decision.orders) };
-        Round { status: Some(status), notes, waits, work }
+        Round { aim: Aim::of(Some(status)), notes, waits, work }
     }
 
     /// Takes in what was carried out.
@@ -259,3 +263,6 @@ fn needed(status: &RolloutStatus, seen: &BTreeMap<String, Seen>) -> BTreeSet<Str
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod verdicts;

@@ -26,7 +26,7 @@ fn say(memory: &mut Memory, node: &str, condition: &str, more: Value) {
 }
 
 fn sum(memory: &Memory) -> Sum {
-    summarize(memory.view(&id("a")).unwrap(), None, Presence::ByPod)
+    summarize(memory.view(&id("a")).unwrap(), &Aim::Spec, Presence::ByPod)
 }
 
 fn failure(reason: &str, message: &str) -> Value {
@@ -53,6 +53,60 @@ fn it_is_a_success_when_every_selected_node_is() {
     say(&mut memory, "core", "Success", json!({ "appLoadStatus": "NotSelected" }));
     let sum = sum(&memory);
     assert_eq!((sum.condition, &*sum.summary.ready, sum.summary.updated), ("Success", "4/4", 4));
+}
+
+#[test]
+fn a_selector_that_means_nothing_on_any_node_is_said_beside_the_success() {
+    let mut memory = cluster();
+    let both =
+        json!({ "unmatched": ["one: xdp.links[0].networkNamespaces", "two: uprobe.links[0].containers"] });
+    for name in ["n1", "n2", "n3", "n4"] {
+        say(&mut memory, name, "Success", both.clone());
+    }
+    say(&mut memory, "n2", "Success", json!({ "unmatched": ["two: uprobe.links[0].containers"] }));
+    let lacking = sum(&memory);
+    assert_eq!((lacking.condition, lacking.reason), ("Success", SELECTS_NOTHING));
+    let says = "no pod or container on any of them is selected by two: uprobe.links[0].containers.";
+    assert!(lacking.message.ends_with(says), "{}", lacking.message);
+    say(&mut memory, "n4", "Success", json!({}));
+    assert_eq!((sum(&memory).condition, sum(&memory).reason), ("Success", "Success"));
+}
+
+#[test]
+fn what_failed_before_todays_spec_is_not_the_verdict_on_it() {
+    let mut memory = cluster();
+    for name in ["n1", "n2", "n3"] {
+        say(&mut memory, name, "Success", json!({}));
+    }
+    let mut old = failure("kernel-refused", "R1 invalid mem access");
+    old["observedRevision"] = json!("0");
+    say(&mut memory, "n4", "Error", old);
+    let sum = sum(&memory);
+    assert_eq!((sum.condition, sum.summary.failed), ("Pending", 1));
+    assert!(sum.message.contains("Failed with what they had before: app-a-n4."), "{}", sum.message);
+    assert!(sum.message.contains("R1 invalid mem access"), "{}", sum.message);
+}
+
+#[test]
+fn a_wave_that_soaks_may_still_go_back() {
+    let mut memory = cluster();
+    for name in ["n1", "n2", "n3", "n4"] {
+        say(&mut memory, name, "Success", json!({ "observedRevision": "r2" }));
+    }
+    let view = memory.view(&id("a")).unwrap();
+    for phase in [RolloutPhase::Soaking, RolloutPhase::AwaitingPromotion, RolloutPhase::Paused] {
+        let rollout = RolloutStatus {
+            phase,
+            target_revision: Some("r2".into()),
+            wave: 2,
+            waves: 2,
+            message: "4 nodes have to stay well".into(),
+            ..RolloutStatus::default()
+        };
+        let sum = summarize(view, &Aim::of(Some(rollout)), Presence::ByPod);
+        assert_eq!(sum.condition, "Pending", "{phase:?}");
+        assert!(sum.message.starts_with("4 of 4 nodes are done. Rollout, wave 2 of 2: "), "{}", sum.message);
+    }
 }
 
 #[test]
@@ -86,7 +140,7 @@ fn without_any_agent_it_stays_pending_and_says_why() {
     let sum = sum(&memory);
     assert_eq!(sum.condition, "Pending");
     assert!(sum.message.contains("No node that is selected has an agent"), "{}", sum.message);
-    let everywhere = summarize(memory.view(&id("a")).unwrap(), None, Presence::Everywhere);
+    let everywhere = summarize(memory.view(&id("a")).unwrap(), &Aim::Spec, Presence::Everywhere);
     assert_eq!(everywhere.summary.wanted, 1);
 }
 
@@ -188,8 +242,9 @@ fn a_failed_rollout_is_an_error_though_every_node_is_healthy() {
         ..RolloutStatus::default()
     };
     let view = memory.view(&id("a")).unwrap();
-    assert_eq!(summarize(view, Some(&rollout), Presence::ByPod).condition, "Success");
+    let sum = |rollout: &RolloutStatus| summarize(view, &Aim::of(Some(rollout.clone())), Presence::ByPod);
+    assert_eq!(sum(&rollout).condition, "Success");
     rollout.failed_revision = Some("r2".into());
-    let sum = summarize(view, Some(&rollout), Presence::ByPod);
+    let sum = sum(&rollout);
     assert_eq!((sum.condition, &*sum.message), ("Error", "The rollout failed: wave 1 failed"));
 }

@@ -104,6 +104,8 @@ pub struct StateStatus {
     pub composition: Option<String>,
     /// What failed.
     pub failure: Option<WireFailure>,
+    /// Attachments whose selector means nothing there.
+    pub unmatched: Vec<String>,
     /// The answer to the order to load and discard.
     pub preflight: Option<WirePreflight>,
     /// The answer to the order to watch the gates.
@@ -121,6 +123,8 @@ pub struct WireCondition {
     pub status: String,
     /// For people.
     pub message: String,
+    /// The generation of the application that it is about.
+    pub observed_generation: Option<i64>,
 }
 
 /// Of a failure.

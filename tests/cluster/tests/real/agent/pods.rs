@@ -37,6 +37,7 @@ async fn probes_follow_a_container_over_its_restart() {
     let made = cluster.apply_one(application("probes", &compile::object("probes"), in_pods(&target))).await;
     let state = until_success(&cluster, &made).await;
     assert_eq!(container_pids(&state.data["status"]), [u64::from(first.pid())], "the other pod is not meant");
+    assert!(state.data["status"]["unmatched"].is_null(), "{:?}", state.data);
 
     // Another container of the same name: the kubelet writes its id when it runs.
     drop(first);
@@ -48,14 +49,21 @@ async fn probes_follow_a_container_over_its_restart() {
     .await;
     assert_eq!(links(&node).len(), 1);
 
-    // A pod that ends takes its probe with it, and that is no failure.
+    // A pod that ends takes its probe with it, and that is no failure; that nobody is meant now is said.
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(cluster.client().await, "shop");
     let ended = Patch::Merge(json!({ "status": { "phase": "Succeeded" } }));
     pods.patch_status("web-1", &PatchParams::default(), &ended).await.unwrap();
-    until_state(&cluster, "probes", "no probe is left", |status| {
+    let state = until_state(&cluster, "probes", "no probe is left", |status| {
         container_pids(status).is_empty() && status["conditions"][0]["reason"] == "Success"
     })
     .await;
+    let field = "on_uprobe: uprobe.links[0].containers";
+    assert_eq!(state.data["status"]["unmatched"], json!([field]));
+    let message = state.data["status"]["conditions"][0]["message"].as_str().unwrap();
+    assert!(
+        message.ends_with(&format!("no pod or container of this node is selected by {field}")),
+        "{message}"
+    );
     assert_eq!(links(&node).len(), 0);
 }
 

@@ -5,5 +5,6 @@ mod agents;
 mod clocks;
 mod fleet;
 mod kernels;
+mod verdicts;
 mod waves;
 mod words;
