@@ -85,7 +85,7 @@ pub struct ApplicationCommon {
     pub node_selector: LabelSelector,
     /// Where the programs come from.
     pub byte_code: ByteCode,
-    /// Values of global variables: their bytes, as base64, in the byte order of the nodes.
+    /// Values of global variables: their bytes, as base64 or as a list, in the byte order of the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "global_data::read")]
     #[schemars(schema_with = "bytes_by_name")]
     pub global_data: Option<BTreeMap<String, ByteString>>,
@@ -98,12 +98,16 @@ pub struct ApplicationCommon {
     pub rollout: Option<Rollout>,
 }
 
-/// A map of names to base64.
+/// A map of names to base64 or lists of bytes.
+///
+/// The type of the values is left open. Where a schema says a text, API servers let a list through all the same, but
+/// no server-side apply of an object that has one: neither by whoever wrote it nor by anybody after that. Admission and
+/// agents check what the schema does not ([`crate::global_data`]).
 fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
-        "description": "Values of global variables: their bytes, as base64, in the byte order of the nodes.",
-        "additionalProperties": { "type": "string", "format": "byte" }
+        "description": "Values of global variables: their bytes, as base64 or as a list of numbers from 0 to 255, in the byte order of the nodes.",
+        "additionalProperties": { "x-kubernetes-preserve-unknown-fields": true }
     })
 }
 

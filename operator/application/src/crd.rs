@@ -2,7 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_core::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::application::{BpfApplication, ClusterBpfApplication};
 use crate::config::Config;
@@ -37,12 +37,14 @@ pub fn without_rules() -> Vec<CustomResourceDefinition> {
 /// - `nullable`: schemars gives it to every `Option`. The published fields are optional but not nullable, so that
 ///   the API server drops an explicit null, as it does for every field of Go types.
 /// - `title`: the kind's name once more.
+/// - formats of numbers that Kubernetes does not know (`uint32`): API servers warn of each.
 fn published_form(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     with_schemas(crd, |schema| {
         if let Some(schema) = schema.as_object_mut() {
             schema.remove("title");
         }
         remove_keyword(schema, "nullable");
+        each(schema, &plain_number);
     })
 }
 
@@ -61,14 +63,30 @@ fn with_schemas(crd: CustomResourceDefinition, change: impl Fn(&mut Value)) -> C
 
 /// Removes a keyword from a schema and all schemas in it; a property of that name would stay.
 fn remove_keyword(schema: &mut Value, keyword: &str) {
+    each(schema, &|schema| {
+        schema.remove(keyword);
+    });
+}
+
+/// A number that has no sign, with the same bounds, in the formats that Kubernetes knows.
+fn plain_number(schema: &mut Map<String, Value>) {
+    if schema.get("format").and_then(Value::as_str) == Some("uint32") {
+        schema.insert("format".to_owned(), "int64".into());
+        schema.entry("minimum").or_insert_with(|| 0.into());
+        schema.entry("maximum").or_insert_with(|| u32::MAX.into());
+    }
+}
+
+/// Changes a schema and all schemas in it.
+fn each(schema: &mut Value, change: &impl Fn(&mut Map<String, Value>)) {
     let Some(schema) = schema.as_object_mut() else { return };
-    schema.remove(keyword);
+    change(schema);
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.values_mut().for_each(|schema| remove_keyword(schema, keyword));
+        properties.values_mut().for_each(|schema| each(schema, change));
     }
     for inner in ["items", "additionalProperties"] {
         if let Some(schema) = schema.get_mut(inner) {
-            remove_keyword(schema, keyword);
+            each(schema, change);
         }
     }
 }

@@ -1,14 +1,29 @@
-//! Values of global variables as API servers let them through.
+//! Values of global variables: base64, or lists of bytes.
 //!
-//! The schema says base64. But a server looks no further at a list where a string with a format is asked for, so
-//! `[1, 0, 0, 0]` is stored as it is, and the published operator reads it as those four bytes. Manifests say it that
-//! way. So both are read here, and base64 is written.
+//! The published schema says base64. But a server looks no further at a list where a string with a format is asked for,
+//! so `[1, 0, 0, 0]` is stored as it is, and the published operator reads it as those four bytes. Its samples say it that
+//! way. So both are read here, and base64 is written. The schema leaves the type open; what it could say is [`problems`].
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+use crate::check::Problem;
+
+/// What is wrong with the `globalData` of a spec as it was written. Nothing is if it is absent.
+#[must_use]
+pub fn problems(spec: &Value) -> Vec<Problem> {
+    let values = spec.get("globalData").and_then(Value::as_object);
+    let wrong = values.into_iter().flatten().filter_map(|(name, value)| Some((name, readable(value).err()?)));
+    wrong
+        .map(|(name, message)| Problem {
+            path: format!("spec.globalData.{name}"),
+            message: message.to_owned(),
+        })
+        .collect()
+}
 
 /// Reads the map. What is neither base64 nor a list of bytes becomes no bytes, which no variable has: the daemon then
 /// refuses that one application and names the variable. An error here would come from every list of applications that
@@ -19,11 +34,23 @@ pub fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String
 }
 
 fn bytes(value: &Value) -> ByteString {
-    let listed = || {
-        let list = value.as_array()?.iter();
-        list.map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok())).collect::<Option<Vec<u8>>>()
-    };
-    serde_json::from_value(value.clone()).ok().or_else(|| listed().map(ByteString)).unwrap_or_default()
+    readable(value).unwrap_or_default()
+}
+
+fn readable(value: &Value) -> Result<ByteString, &'static str> {
+    let byte = |byte: &Value| byte.as_u64().and_then(|byte| u8::try_from(byte).ok());
+    match value {
+        Value::String(_) => serde_json::from_value(value.clone()).map_err(|_| "it is not base64"),
+        Value::Array(list) => list
+            .iter()
+            .map(byte)
+            .collect::<Option<Vec<u8>>>()
+            .map(ByteString)
+            .ok_or("not each entry of the list is a byte: numbers from 0 to 255 are"),
+        _ => Err(
+            "it is neither base64 nor a list of bytes: for the number 1 in four bytes write AQAAAA== or [1, 0, 0, 0]",
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -50,5 +77,17 @@ mod tests {
         for name in ["big", "half", "text"] {
             assert!(values[name].0.is_empty(), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_no_value_is_named() {
+        let spec =
+            json!({ "globalData": { "a": "AQ==", "b": [1, 255], "c": "no base64!", "d": [256], "e": 1 } });
+        let found: Vec<_> = problems(&spec).iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found[0], "spec.globalData.c: it is not base64");
+        assert!(found[1].starts_with("spec.globalData.d: not each entry of the list is a byte"), "{found:?}");
+        assert!(found[2].contains("[1, 0, 0, 0]"), "{found:?}");
+        assert_eq!(problems(&json!({})), []);
     }
 }

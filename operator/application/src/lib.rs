@@ -17,7 +17,7 @@ pub mod check;
 pub mod condition;
 pub mod config;
 pub mod crd;
-mod global_data;
+pub mod global_data;
 pub mod interface;
 pub mod labels;
 pub mod name;

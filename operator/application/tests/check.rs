@@ -117,7 +117,17 @@ fn each_field_of_a_cluster_application_is_held_against_its_rule() {
             json!([]),
             "spec.nodeSelector.matchExpressions[0].values: In needs at least one value",
         ),
-        ("/spec/globalData/sampling", json!([1, 256]), "spec.globalData.sampling: [1,256] is not a text"),
+        (
+            "/spec/globalData/sampling",
+            json!([1, 256]),
+            "spec.globalData.sampling: not each entry of the list is a byte: numbers from 0 to 255 are",
+        ),
+        ("/spec/globalData/sampling", json!("no base64!"), "spec.globalData.sampling: it is not base64"),
+        (
+            "/spec/globalData/sampling",
+            json!(1),
+            "spec.globalData.sampling: it is neither base64 nor a list of",
+        ),
         ("/spec/byteCode/path", json!("/opt/x.o"), "spec.byteCode: it has 2 entries: exactly 1 is allowed"),
         (
             "/spec/byteCode/image/url",

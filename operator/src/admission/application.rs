@@ -1,8 +1,8 @@
 //! What is wrong with an application.
 
 use bpfman_application::bytecode::ByteCodeImage;
-use bpfman_application::check;
 use bpfman_application::spec::Spec;
+use bpfman_application::{check, global_data};
 use serde_json::Value;
 
 use super::image::{self, Named};
@@ -20,7 +20,12 @@ pub fn read(name: &ApplicationName, spec: &Value) -> Result<Spec, String> {
         Some(_) => serde_json::from_value(spec.clone()).map(Spec::Namespaced),
         None => serde_json::from_value(spec.clone()).map(Spec::Cluster),
     };
-    parsed.map_err(|error| format!("spec: {error}"))
+    let parsed = parsed.map_err(|error| format!("spec: {error}"))?;
+    // The types read what is no value as none.
+    match global_data::problems(spec).as_slice() {
+        [] => Ok(parsed),
+        wrong => Err(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+    }
 }
 
 /// Everything that can be said without asking anyone. `others` are the attachments of all other applications.

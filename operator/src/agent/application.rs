@@ -1,5 +1,6 @@
 //! An application as the agent keeps it.
 
+use bpfman_application::global_data;
 use bpfman_application::spec::Spec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::DynamicObject;
@@ -66,6 +67,9 @@ fn read_spec(scope: Scope, spec: Value) -> Result<Spec, Unreadable> {
 /// # Errors
 /// It is none: for people, with the field.
 pub fn parse(scope: Scope, spec: Value) -> Result<Spec, String> {
+    if let Some(problem) = global_data::problems(&spec).first() {
+        return Err(problem.to_string());
+    }
     let read = match scope {
         Scope::Cluster => serde_json::from_value(spec).map(Spec::Cluster),
         Scope::Namespaced => serde_json::from_value(spec).map(Spec::Namespaced),

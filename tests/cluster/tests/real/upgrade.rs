@@ -39,6 +39,11 @@ pub fn published(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
             }
         }
     }
+    // Values of global variables are base64 there.
+    let schema = &mut value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    if let Some(values) = schema.pointer_mut("/properties/spec/properties/globalData") {
+        values["additionalProperties"] = json!({ "type": "string", "format": "byte" });
+    }
     serde_json::from_value(value).unwrap()
 }
 
@@ -55,6 +60,7 @@ const OURS: &[&str] = &[
     "digest",
     "composition",
     "failure",
+    "unmatched",
     "preflight",
     "health",
 ];
@@ -84,6 +90,13 @@ async fn stored_objects_live_through_the_change_and_can_then_say_more() {
     let written = states.patch_status("kept-0a1b2c3d", &PatchParams::default(), &write).await.unwrap();
     assert!(written.data["status"]["kernel"].is_null(), "the published definition has no such field");
 
+    // As samples of the published operator have it: its schema says base64, and lets a list through.
+    let mut listed = plain.clone();
+    listed["metadata"]["name"] = json!("listed");
+    listed["spec"]["globalData"] = json!({ "sampling": [1, 0, 0, 0] });
+    let api = cluster.api_of(&listed).await.unwrap();
+    api.create(&PostParams::default(), &serde_json::from_value(listed.clone()).unwrap()).await.unwrap();
+
     let before = cluster.api_of(&plain).await.unwrap().get("kept").await.unwrap();
     cluster.apply_definitions().await;
     // The new defaults are filled in when an object is read; nothing else of it changed, and it was not written.
@@ -98,6 +111,9 @@ async fn stored_objects_live_through_the_change_and_can_then_say_more() {
     assert_eq!(without_defaults(after.data["spec"].clone()), before.data["spec"]);
     let state = states.get("kept-0a1b2c3d").await.unwrap();
     assert_eq!(state.data["status"], written.data["status"]);
+
+    let applied = cluster.apply_one(listed.clone()).await;
+    assert_eq!(applied.data["spec"]["globalData"], listed["spec"]["globalData"]);
 
     let stored = cluster.apply_one(more).await;
     assert_eq!(stored.data["spec"]["rollout"]["waves"], json!([1, "50%"]));
