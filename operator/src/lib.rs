@@ -6,12 +6,16 @@
 //! - [`admission`]: refuses what a schema cannot.
 //! - [`connect`]: the one connection to the API server that agent and controller have.
 //! - [`backoff`]: how long both wait before the next try.
+//! - [`manager`]: under which names all of them write.
+//! - [`clean`]: takes away what is left on a node when all of it went.
 //! - [`client`]: what `kubectl-bpfman` asks and shows.
 
 pub mod admission;
 pub mod agent;
 pub mod backoff;
+pub mod clean;
 pub mod client;
 pub mod connect;
 pub mod controller;
+pub mod manager;
 pub mod rollout;

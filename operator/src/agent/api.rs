@@ -7,8 +7,7 @@ use bpfman_application::{GROUP, VERSION, state};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
-    Preconditions,
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, Preconditions,
 };
 use kube::{Api, Client};
 use serde_json::json;
@@ -18,9 +17,10 @@ use super::key::{ApplicationKey, Scope, label, state_name};
 use super::metrics::Metrics;
 use super::state::{StateObject, Status};
 use super::status::patch::merge_patch;
+use crate::manager::Manager;
 
 /// The name under which the agent writes.
-pub const FIELD_MANAGER: &str = "bpfman-agent";
+pub const FIELD_MANAGER: &str = Manager::Agent.name();
 
 /// Why the API server did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +160,7 @@ impl Cluster {
         }))
         .map_err(|error| ApiError::Unreadable(error.to_string()))?;
         let api = self.states_beside(key);
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let params = Manager::Agent.post();
         self.metrics.writes.add(1);
         match api.create(&params, &object).await.map_err(ApiError::from) {
             // Made by this agent's life before, or by another agent of this node: it is the same one.
@@ -284,7 +284,7 @@ fn within(client: Client, key: &ApplicationKey, kind: &str) -> Api<DynamicObject
 }
 
 fn params() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    Manager::Agent.patch()
 }
 
 fn read(key: &ApplicationKey, object: DynamicObject) -> Result<StateObject, ApiError> {

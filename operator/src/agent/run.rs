@@ -35,6 +35,7 @@ use super::serve;
 use super::shared::Shared;
 use super::watch::{config, watch};
 use crate::connect::{self, Way};
+use crate::manager::Manager;
 
 /// Longest look. A load pulls an image first, over whatever line there is.
 const LOOK: Duration = Duration::from_secs(900);
@@ -87,7 +88,8 @@ impl Agent {
 /// There is no way to the API server, or the probes' address is taken.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
-    let config = Config::infer().await.context("finding the API server")?;
+    let mut config = Config::infer().await.context("finding the API server")?;
+    Manager::Agent.introduce(&mut config);
     let client =
         connect::client(&config, options.pings.into()).context("the configuration of the API server")?;
     let agent = start(&options, client_of_agent(client, &metrics), metrics);

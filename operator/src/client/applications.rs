@@ -5,7 +5,7 @@ use bpfman_application::rollout::Rollout;
 use bpfman_application::state::application::{BpfApplicationState, ClusterBpfApplicationState, NodeState};
 use bpfman_application::state::{NODE_LABEL, OWNED_BY_LABEL};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::connect::Session;
 use super::error::ClientError;
 use crate::controller::projection::Scope;
+use crate::manager::Manager;
 
 /// An application.
 #[derive(Clone, Debug)]
@@ -225,7 +226,7 @@ impl Session {
 
     /// Patches annotations of a state object.
     pub async fn annotate_state(&self, state: &State, patch: &Value) -> Result<(), kube::Error> {
-        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let (params, patch) = (Manager::Client.patch(), Patch::Merge(patch));
         match (state.scope, state.meta.namespace.as_deref()) {
             (Scope::Cluster, _) => {
                 let api: Api<ClusterBpfApplicationState> = Api::all(self.client.clone());
@@ -240,7 +241,7 @@ impl Session {
 
     /// Patches annotations of an application.
     pub async fn annotate(&self, application: &Found, patch: &Value) -> Result<(), kube::Error> {
-        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let (params, patch) = (Manager::Client.patch(), Patch::Merge(patch));
         match application.scope {
             Scope::Cluster => {
                 let api: Api<ClusterBpfApplication> = Api::all(self.client.clone());

@@ -7,6 +7,7 @@ use kube::{Client, Config};
 
 use super::arguments::Arguments;
 use super::error::ClientError;
+use crate::manager::Manager;
 
 /// A client, and the namespace that is meant when none is said.
 pub struct Session {
@@ -26,6 +27,7 @@ impl Session {
             }
             None => Config::infer().await.map_err(|error| unusable(&error))?,
         };
+        Manager::Client.introduce(&mut config);
         config.connect_timeout = Some(Duration::from_secs(10));
         let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| unusable(&error))?;

@@ -7,12 +7,13 @@ use bpfman_application::config::{CONFIG_NAME, Config};
 use bpfman_application::orders::PREFLIGHT;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use super::applications::{Found, State};
 use super::connect::Session;
 use super::error::ClientError;
+use crate::manager::Manager;
 use crate::rollout::revision;
 
 /// Where the operator runs, if nobody says.
@@ -61,7 +62,7 @@ impl<'a> Rehearsal<'a> {
         let labels = object.metadata.labels.get_or_insert_default();
         labels.insert(revision::REHEARSAL.to_owned(), self.number.clone());
         self.revisions.push((namespace.clone(), name.clone()));
-        api.create(&PostParams::default(), &object).await.map_err(refused)?;
+        api.create(&Manager::Client.post(), &object).await.map_err(refused)?;
         Ok(name)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, Patch};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tracing::{debug, warn};
@@ -13,6 +13,7 @@ use super::note::{Note, Teller, reference};
 use super::projection::{Application, Scope};
 use super::watches::application_resource;
 use super::wire::{Wire, WireApplication};
+use crate::manager::Manager;
 
 /// What writes need.
 #[derive(Clone)]
@@ -65,7 +66,8 @@ impl Writer {
         let mut newest = None;
         if let Some(finalizers) = finalizers {
             let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": version } });
-            let answer = api.patch(&application.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+            let answer =
+                api.patch(&application.name, &Manager::Controller.patch(), &Patch::Merge(patch)).await;
             match self.judge("finalizer", answer) {
                 Ok(wire) => newest = self.newest(application.scope, wire, &mut version),
                 Err(written) => return (newest, written),
@@ -74,7 +76,7 @@ impl Writer {
         if let Some(mut patch) = status {
             patch["metadata"] = json!({ "resourceVersion": version });
             let answer =
-                api.patch_status(&application.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+                api.patch_status(&application.name, &Manager::Controller.patch(), &Patch::Merge(patch)).await;
             match self.judge("status", answer) {
                 Ok(wire) => newest = self.newest(application.scope, wire, &mut version),
                 Err(written) => return (newest, written),
@@ -96,7 +98,7 @@ impl Writer {
     pub async fn annotate(&self, application: &Application, patch: &Value) -> Result<Application, Written> {
         let resource = application_resource(application.scope);
         let api = api(&self.client, &resource, application.namespace.as_deref());
-        let answer = api.patch(&application.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        let answer = api.patch(&application.name, &Manager::Controller.patch(), &Patch::Merge(patch)).await;
         let wire: WireApplication = self.judge("command", answer)?;
         Application::new(application.scope, wire).ok_or(Written::Outdated)
     }
@@ -114,7 +116,8 @@ impl Writer {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
             None => Api::all_with(self.client.clone(), resource),
         };
-        match self.judge(kind, api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await)
+        match self
+            .judge(kind, api.patch_metadata(name, &Manager::Controller.patch(), &Patch::Merge(patch)).await)
         {
             Ok(_) => Written::Done,
             Err(written) => written,

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tracing::{info, warn};
+
+use crate::manager::Manager;
 
 /// Name of the lease, as the published operator has it: the two never act at a time either.
 pub const LEASE: &str = "8730d955.bpfman.io";
@@ -140,7 +141,7 @@ impl Election {
             let spec = lease.spec.get_or_insert_default();
             spec.holder_identity = None;
             spec.renew_time = Some(MicroTime(Timestamp::now()));
-            if let Err(error) = self.leases.replace(LEASE, &PostParams::default(), &lease).await {
+            if let Err(error) = self.leases.replace(LEASE, &Manager::Controller.post(), &lease).await {
                 warn!(%error, "the lease was not given back; it runs out by itself");
             }
         }
@@ -149,12 +150,12 @@ impl Election {
     /// One try; whether the lease is ours now. A conflict means that another was faster.
     async fn attempt(&self, seen: &mut Option<Seen>, now: Instant) -> kube::Result<bool> {
         let answer = match self.leases.get_opt(LEASE).await? {
-            None => self.leases.create(&PostParams::default(), &self.first()).await,
+            None => self.leases.create(&Manager::Controller.post(), &self.first()).await,
             Some(lease) => {
                 if !self.is_free(&lease, seen, now) {
                     return Ok(false);
                 }
-                self.leases.replace(LEASE, &PostParams::default(), &self.next(lease)).await
+                self.leases.replace(LEASE, &Manager::Controller.post(), &self.next(lease)).await
             }
         };
         match answer {

@@ -7,18 +7,24 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::PostParams;
 use kube::{Api, Client};
 use tracing::warn;
 
 use super::projection::{Application, ApplicationId};
 use super::watches::application_resource;
+use crate::manager::Manager;
 
 /// The least time between two events of one cause.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Longest text of an event, bytes; the API takes 1,024.
 const LIMIT: usize = 1000;
+
+/// Where `kubectl events --for` looks for events of what belongs to no namespace.
+const CLUSTER: &str = "default";
+
+/// Where old servers (1.20) take them, and nowhere else.
+const CLUSTER_BEFORE: &str = "kube-system";
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,12 +88,23 @@ impl Teller {
 
     /// Tells of an application. That an event is lost is no reason to stop.
     pub async fn tell(&self, about: &ObjectReference, note: Note) {
-        // What belongs to no namespace is told in this one: servers of 1.20 take such events nowhere else.
-        let namespace = about.namespace.as_deref().unwrap_or("kube-system");
-        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        if let Err(error) = events.create(&PostParams::default(), &self.event(about, namespace, note)).await {
+        let written = match about.namespace.as_deref() {
+            Some(namespace) => self.write(about, namespace, &note).await,
+            None => match self.write(about, CLUSTER, &note).await {
+                Err(kube::Error::Api(status)) if status.code == 422 => {
+                    self.write(about, CLUSTER_BEFORE, &note).await
+                }
+                written => written,
+            },
+        };
+        if let Err(error) = written {
             warn!(%error, "an event was not written");
         }
+    }
+
+    async fn write(&self, about: &ObjectReference, namespace: &str, note: &Note) -> kube::Result<Event> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        events.create(&Manager::Controller.post(), &self.event(about, namespace, note.clone())).await
     }
 
     fn event(&self, about: &ObjectReference, namespace: &str, note: Note) -> Event {

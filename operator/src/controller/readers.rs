@@ -8,9 +8,10 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInf
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
-use kube::api::PostParams;
 use kube::{Api, Client};
 use sha2::{Digest as _, Sha256};
+
+use crate::manager::Manager;
 
 /// How long an allowed reader is not asked about again: a scrape each 15 s costs two requests a minute, not eight.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
@@ -82,14 +83,17 @@ impl Readers {
         let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
         let review = TokenReview { spec, ..TokenReview::default() };
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let status = reviews.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
+        let status = reviews.create(&Manager::Controller.post(), &review).await?.status.unwrap_or_default();
         let Some(user) = status.user.filter(|_| status.authenticated == Some(true)) else {
             return Ok(Verdict::Unknown);
         };
         let name = user.username.clone().unwrap_or_default();
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let status =
-            reviews.create(&PostParams::default(), &access(user, path)).await?.status.unwrap_or_default();
+        let status = reviews
+            .create(&Manager::Controller.post(), &access(user, path))
+            .await?
+            .status
+            .unwrap_or_default();
         Ok(if status.allowed { Verdict::Allowed } else { Verdict::Refused { user: name } })
     }
 

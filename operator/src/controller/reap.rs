@@ -1,7 +1,7 @@
 //! Nodes that are gone: what they answered is deleted for them, since their agents never will.
 
 use kube::api::ApiResource;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, Preconditions};
 use kube::core::GroupVersionKind;
 use serde_json::json;
 use tracing::info;
@@ -11,6 +11,7 @@ use super::projection::{STATE_FINALIZERS, Scope};
 use super::text::Text;
 use super::watches::state_resource;
 use super::wire::{WireNode, WireState};
+use crate::manager::Manager;
 
 /// Deletes the state objects of a node, if the API server itself says that there is no such node: our watch of nodes
 /// may lag behind that of states.
@@ -49,7 +50,7 @@ async fn release(writer: &Writer, scope: Scope, namespace: Option<&str>, object:
         let metadata = json!({ "finalizers": left, "resourceVersion": state.metadata.resource_version });
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         if let Err(written) =
-            writer.judge("lost-state", states.patch(object, &PatchParams::default(), &patch).await)
+            writer.judge("lost-state", states.patch(object, &Manager::Controller.patch(), &patch).await)
         {
             return written;
         }

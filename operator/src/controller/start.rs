@@ -24,6 +24,7 @@ use super::{serve, watches};
 use crate::admission;
 use crate::admission::tls::{Served, listen};
 use crate::connect::{self, Pings};
+use crate::manager::Manager;
 
 /// Events of watches that wait to be taken in.
 const WAITING: usize = 1024;
@@ -40,7 +41,9 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
     };
     let probes = serve::address(&flags.health_probe_bind_address).map_err(anyhow::Error::msg)?;
     let scrapes = serve::address(&flags.metrics_bind_address).map_err(anyhow::Error::msg)?;
-    let config = Config::infer().await.context("no API server: neither a pod's account nor a kubeconfig")?;
+    let mut config =
+        Config::infer().await.context("no API server: neither a pod's account nor a kubeconfig")?;
+    Manager::Controller.introduce(&mut config);
     let clock = ServerClock::default();
     let client = connect::client(&config, Pings::CONTROLLER)
         .context("the configuration of the API server")?
@@ -132,7 +135,7 @@ async fn scraped(
     if !flags.metrics_secure {
         return Ok(serve::metrics(address, metrics.clone()).await?);
     }
-    let listener = listen(address, served.clone()).await?;
+    let listener = listen(address, served.clone(), None).await?;
     Ok(serve::metrics_for(Readers::new(client.clone()), listener, metrics.clone()).await?)
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::PostParams;
 use kube::{Api, Client};
 
 use super::{Generation, bundle};
+use crate::manager::Manager;
 
 /// Its name. It is part of the manifests, so that the controller needs no right to make secrets.
 pub const SECRET: &str = "bpfman-admission-certificates";
@@ -70,7 +70,7 @@ impl Store {
             (GENERATIONS.to_owned(), ByteString(json)),
             (AUTHORITIES.to_owned(), ByteString(authorities)),
         ]));
-        match self.secrets.replace(SECRET, &PostParams::default(), &secret).await {
+        match self.secrets.replace(SECRET, &Manager::Controller.post(), &secret).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 409 => Err(StoreError::Raced),
             Err(error) => Err(StoreError::Server(Box::new(error))),

@@ -2,11 +2,11 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-use kube::api::PostParams;
 use kube::{Api, Client};
 use tracing::info;
 
 use super::super::flags::FailurePolicy;
+use crate::manager::Manager;
 
 /// Its name. It is part of the manifests, so that the API server fails closed before the first controller runs.
 pub const CONFIGURATION: &str = "bpfman-admission";
@@ -54,7 +54,7 @@ pub async fn trust(
         }
     }
     if wanted != found {
-        configurations.replace(CONFIGURATION, &PostParams::default(), &wanted).await.map_err(server)?;
+        configurations.replace(CONFIGURATION, &Manager::Controller.post(), &wanted).await.map_err(server)?;
         info!("the API server was told whom to trust for admission");
     }
     Ok(bundle.to_owned())

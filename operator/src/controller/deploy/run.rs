@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_all};
 use kube::{Api, Client};
@@ -21,16 +21,14 @@ use super::covers::covers;
 use super::found::{Found, KINDS, Key, SELECTOR, index, key, resource};
 use super::images::Images;
 use super::objects::{namespace, objects};
-use super::removal::blocked;
+use super::removal::{blocked, marked};
 use super::{Deployed, default_config, status};
 use crate::connect::why;
 use crate::controller::leader::Leadership;
+use crate::manager::Manager;
 
 /// Holds the `Config` until it was seen that it goes.
 const FINALIZER: &str = "bpfman.io/config-finalizer";
-
-/// Who owns the fields that are applied.
-const MANAGER: &str = "bpfman-operator";
 
 /// More changes are waited for after a first one; also the least time between two rounds.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -160,9 +158,11 @@ impl Deployer {
         }
         deployed.send_if_modified(|deployed| {
             let asked = self.config.as_ref().filter(|config| config.metadata.deletion_timestamp.is_none());
-            let taints = match asked {
-                Some(config) => config.spec.node_taint,
-                None => deployed.taints.map(|_| false),
+            let taints = match (asked, &self.config) {
+                (Some(config), _) => config.spec.node_taint,
+                // Also for a controller that starts while it goes.
+                (None, Some(going)) => going.spec.node_taint.map(|_| false),
+                (None, None) => deployed.taints.map(|_| false),
             };
             // Those of a Config that is gone go with it; until then they are where they were.
             let agents = asked.map(|config| namespace(&config.spec).to_owned()).or(deployed.agents.clone());
@@ -192,6 +192,13 @@ impl Deployer {
             // Only agents unload programs: they stay until there is nothing to unload.
             return self.deploy(&config, Some(reason)).await;
         }
+        if going
+            && config.spec.node_taint.is_some()
+            && let Some(reason) = marked(&self.client).await?
+        {
+            // The other half of this controller is at it. Once the Config is gone, this controller may be, too.
+            return self.deploy(&config, Some(reason)).await;
+        }
         let finalizers: Vec<String> = match going {
             // What belongs to it is taken away by Kubernetes.
             true => finalizers.into_iter().filter(|finalizer| finalizer != FINALIZER).collect(),
@@ -200,7 +207,7 @@ impl Deployer {
         let metadata =
             json!({ "finalizers": finalizers, "resourceVersion": config.metadata.resource_version });
         let patch = Patch::Merge(json!({ "metadata": metadata }));
-        match configs.patch(CONFIG_NAME, &PatchParams::default(), &patch).await {
+        match configs.patch(CONFIG_NAME, &Manager::Controller.patch(), &patch).await {
             Ok(config) if !going => {
                 self.config = Some(config.clone());
                 self.deploy(&config, None).await
@@ -214,14 +221,28 @@ impl Deployer {
     async fn make_default(&mut self) -> Result<(), String> {
         let config = default_config(&self.images, &self.home);
         let configs: Api<Config> = Api::all(self.client.clone());
-        match configs.create(&PostParams::default(), &config).await {
-            Ok(_) => info!("made the default Config"),
+        match configs.create(&Manager::Controller.post(), &config).await {
+            Ok(made) => {
+                info!("made the default Config");
+                self.give_away(&made).await;
+            }
             // Somebody else was faster.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(format!("making the default Config: {error}")),
         }
         self.make_default = false;
         Ok(())
+    }
+
+    /// The default belongs to nobody: whoever applies a `Config` of their own owns all of it, without a conflict.
+    async fn give_away(&self, made: &Config) {
+        let Some(patch) = unowned(made) else { return };
+        let configs: Api<Config> = Api::all(self.client.clone());
+        if let Err(error) =
+            configs.patch(CONFIG_NAME, &Manager::Controller.patch(), &Patch::Merge(patch)).await
+        {
+            warn!(%error, "a Config of your own is applied with --force-conflicts: the default stays the controller's");
+        }
     }
 
     /// Applies what differs, deletes what is left over, and says how it is. `blocked` is why it does not go.
@@ -249,7 +270,7 @@ impl Deployer {
             return Ok(());
         }
         let kind = index(&key.0);
-        let parameters = PatchParams::apply(MANAGER).force();
+        let parameters = PatchParams::apply(Manager::Controller.name()).force();
         match self.api(&key).patch(&key.2, &parameters, &Patch::Apply(object)).await {
             Ok(written) => {
                 info!(kind = key.0, name = key.2, "applied");
@@ -293,7 +314,7 @@ impl Deployer {
             let labels: serde_json::Map<String, Value> =
                 wanted.into_iter().map(|label| (label, "privileged".into())).collect();
             let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
-            let written = namespaces.patch(name, &PatchParams::default(), &patch).await;
+            let written = namespaces.patch(name, &Manager::Controller.patch(), &patch).await;
             written.map_err(|error| format!("labels of namespace {name}: {error}"))?;
         }
         self.labelled = Some(version);
@@ -315,7 +336,7 @@ impl Deployer {
         }
         let patch = Patch::Merge(json!({ "status": ConfigStatus { conditions: new } }));
         let configs: Api<Config> = Api::all(self.client.clone());
-        match configs.patch_status(CONFIG_NAME, &PatchParams::default(), &patch).await {
+        match configs.patch_status(CONFIG_NAME, &Manager::Controller.patch(), &patch).await {
             Ok(written) => self.config = Some(written),
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(format!("status of the Config: {error}")),
@@ -330,4 +351,18 @@ impl Deployer {
             namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
         }
     }
+}
+
+/// Takes the spec out of what an object's managers own. One entry has to stay: an object without any is taken for one of
+/// before there were managers, all of whose fields are somebody's.
+fn unowned(made: &Config) -> Option<Value> {
+    let mut managed = made.metadata.managed_fields.clone()?;
+    for entry in &mut managed {
+        let fields = entry.fields_v1.as_mut()?.0.as_object_mut()?;
+        fields.remove("f:spec");
+        fields.insert("f:metadata".to_owned(), json!({ "f:finalizers": {} }));
+    }
+    Some(
+        json!({ "metadata": { "managedFields": managed, "resourceVersion": made.metadata.resource_version } }),
+    )
 }

@@ -6,13 +6,14 @@ use bpfman_application::application::{BpfApplicationSpec, ClusterBpfApplicationS
 use bpfman_application::orders::REVISION_OF;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client};
 use serde_json::Value;
 use tracing::warn;
 
 use crate::controller::projection::{Application, Scope};
 use crate::controller::watches::application_resource;
+use crate::manager::Manager;
 use crate::rollout::revision;
 
 /// What is known of the revisions of an application.
@@ -95,7 +96,7 @@ impl<'a> Revisions<'a> {
     async fn make(&self, known: &mut Known, name: String, data: Value) -> kube::Result<()> {
         let number = known.number + 1;
         let object = revision::object(&name, self.namespace, &owner(self.application), data, number);
-        match self.api.create(&PostParams::default(), &object).await {
+        match self.api.create(&Manager::Controller.post(), &object).await {
             Ok(_) => {}
             // Its name says what it says: another controller was faster.
             Err(kube::Error::Api(status)) if status.code == 409 => {}

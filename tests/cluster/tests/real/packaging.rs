@@ -99,8 +99,17 @@ async fn a_real_server_takes_every_object() {
         .filter(|object| object["kind"] != "CustomResourceDefinition")
         .partition(|object| object["kind"] == "Namespace");
     assert!(others.len() >= 5, "{others:?}");
-    for object in namespaces.into_iter().chain(others).chain(kustomized("config", "")) {
-        cluster.apply_one(object).await;
+    let more = ["config", "clean-nodes"].into_iter().flat_map(|folder| kustomized(folder, ""));
+    let all: Vec<Value> = namespaces.into_iter().chain(others).chain(more).collect();
+    let mut first = Vec::new();
+    for object in &all {
+        first.push(cluster.apply_one(object.clone()).await);
+    }
+    // Who applies them again and again, as continuous deployment does, changes nothing.
+    for (object, first) in all.into_iter().zip(first) {
+        let again = cluster.apply_one(object.clone()).await;
+        assert_eq!(again.metadata.generation, first.metadata.generation, "{object}");
+        assert_eq!(again.metadata.resource_version, first.metadata.resource_version, "{object}");
     }
     // A template is looked at only when its pods are made.
     let deployment =

@@ -40,6 +40,25 @@ async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
     assert_eq!(condition(&said.conditions, "Degraded"), "False", "{said:?}");
     assert_eq!(condition(&said.conditions, "Available"), "False", "nothing schedules pods here");
 
+    // Whose fields are whose is known, and whoever applies a Config of their own owns it, without a conflict.
+    wait::until("the default is nobody's", async || {
+        let made = configs.get("bpfman-config").await.unwrap();
+        let managers = made.metadata.managed_fields.unwrap();
+        assert!(
+            managers.iter().all(|entry| entry.manager.as_deref() == Some("bpfman-operator")),
+            "{managers:?}"
+        );
+        let owns = |fields: &Value| fields.get("f:spec").is_some();
+        !managers.iter().any(|entry| entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0)))
+    })
+    .await;
+    let own = configs.get("bpfman-config").await.unwrap();
+    let own = json!({
+        "apiVersion": "bpfman.io/v1alpha1", "kind": "Config", "metadata": { "name": "bpfman-config" },
+        "spec": { "configuration": "[signing]\n", "agent": own.spec.agent, "daemon": own.spec.daemon, "namespace": "bpfman" }
+    });
+    configs.patch("bpfman-config", &PatchParams::apply("somebody"), &Patch::Apply(own)).await.unwrap();
+
     // Drift.
     let wrong = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "bpfman", "image": "evil:1" }] } } } });
     sets.patch("bpfman-daemon", &PatchParams::default(), &Patch::Strategic(wrong)).await.unwrap();

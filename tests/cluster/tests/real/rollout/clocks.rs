@@ -55,7 +55,7 @@ async fn say(fleet: &Fleet, word: &str) {
 
 /// What the clock of the controller that told the last event said.
 async fn told_at(fleet: &Fleet) -> Option<Timestamp> {
-    let events: Api<Event> = Api::namespaced(fleet.cluster.client().await, "kube-system");
+    let events: Api<Event> = Api::all(fleet.cluster.client().await);
     let events = events.list(&ListParams::default()).await.unwrap();
     events.items.into_iter().filter_map(|event| Some(event.event_time?.0)).max()
 }
