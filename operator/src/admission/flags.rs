@@ -1,5 +1,7 @@
 //! What admission is told on the command line of the controller.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 /// Flags of `bpfman-operator controller` about admission.
@@ -13,6 +15,10 @@ pub struct Flags {
     /// Name or address by which the API server asks for reviews, besides the Service bpfman-admission; repeatable
     #[arg(long, value_name = "NAME")]
     pub admission_name: Vec<String>,
+    /// Certificates of authorities, PEM: only clients with a certificate of one of them are answered. The API server has
+    /// one for its webhooks where its AdmissionConfiguration names a kubeConfigFile; absent: whoever asks is answered
+    #[arg(long, value_name = "FILE")]
+    pub admission_client_ca: Option<PathBuf>,
     /// Whether applications are taken (open) or refused (closed) while nobody answers; absent: as the configuration of
     /// the webhook says. State objects are always refused then
     #[arg(long, value_name = "POLICY")]

@@ -19,7 +19,6 @@ pub mod link;
 pub mod order;
 pub mod review;
 pub mod rollout;
-pub mod secret;
 pub mod serve;
 mod start;
 pub mod state;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use kube::Client;
 use kube::api::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
 use serde_json::Value;
@@ -12,7 +11,6 @@ use super::application;
 use super::identity::Identity;
 use super::known::Known;
 use super::order::ApplicationName;
-use super::secret;
 use super::state::{self, Change};
 use super::verdict::Verdict;
 
@@ -21,8 +19,6 @@ pub type Request = AdmissionRequest<DynamicObject>;
 
 /// What reviews need to know.
 pub struct Reviewer {
-    /// For secrets.
-    pub client: Client,
     /// The other applications.
     pub known: Arc<Known>,
     /// Who asks.
@@ -39,7 +35,7 @@ impl Reviewer {
     ///
     /// # Errors
     /// [`NotYet`].
-    pub async fn application(&self, request: &Request) -> Result<AdmissionResponse, NotYet> {
+    pub fn application(&self, request: &Request) -> Result<AdmissionResponse, NotYet> {
         let Some(new) = &request.object else { return Ok(request.into()) };
         let unchanged = request.old_object.as_ref().is_some_and(|old| old.data["spec"] == new.data["spec"]);
         // Finalizers and labels of what was taken before there were reviews can change, or it could never go.
@@ -55,14 +51,7 @@ impl Reviewer {
             Err(problem) => Verdict::refused(problem),
             Ok(spec) => {
                 let others = self.known.others(&name).ok_or(NotYet)?;
-                let mut verdict = application::review(&name, &spec, &others);
-                let image = spec.common().byte_code.image.as_ref();
-                if verdict.problems.is_empty()
-                    && let Some(given) = image.and_then(|image| image.image_pull_secret.as_ref())
-                {
-                    verdict.warnings.extend(secret::missing(&self.client, given).await);
-                }
-                verdict
+                application::review(&name, &spec, &others)
             }
         };
         let mut response = AdmissionResponse::from(request);

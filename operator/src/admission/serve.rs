@@ -31,7 +31,7 @@ pub async fn serve(listener: Greeted, reviewer: Arc<Reviewer>) -> std::io::Resul
 
 async fn application(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Response {
     match read(&body) {
-        Ok(request) => match reviewer.application(&request).await {
+        Ok(request) => match reviewer.application(&request) {
             Ok(response) => answer(response),
             Err(not_yet) => (StatusCode::SERVICE_UNAVAILABLE, not_yet.to_string()).into_response(),
         },

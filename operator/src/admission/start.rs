@@ -30,12 +30,13 @@ pub async fn run(client: Client, flags: &Flags, namespace: &str, served: Arc<Ser
     names.extend(flags.admission_name.iter().cloned());
     let terms = Terms { seconds: flags.admission_certificate_seconds };
     let Some(bind) = bind else { return alone(&names, terms, &served).await };
+    let clients = flags.admission_client_ca.as_deref().map(super::tls::clients).transpose()?;
     let policy = flags.admission_failure_policy;
     let keeper = Keeper::new(client.clone(), namespace, names, policy, terms, served.clone());
     let known = Known::follow(&client);
-    let identity = Identity::new(client.clone(), namespace);
-    let reviewer = Arc::new(Reviewer { client, known, identity });
-    let listener = listen(bind, served).await.with_context(|| format!("admission on {bind}"))?;
+    let identity = Identity::new(client, namespace);
+    let reviewer = Arc::new(Reviewer { known, identity });
+    let listener = listen(bind, served, clients).await.with_context(|| format!("admission on {bind}"))?;
     info!(%bind, "reviewing applications and state objects");
     tokio::select! {
         () = keeper.run() => Ok(()),

@@ -1,18 +1,21 @@
 //! Connections over TLS, with a certificate that may change between two of them.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
@@ -78,15 +81,39 @@ pub struct Greeted {
     connections: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
 }
 
-/// Listens.
+/// Who may connect.
+pub type Clients = Arc<dyn ClientCertVerifier>;
+
+/// Only those with a certificate of one of the authorities in a file.
+///
+/// # Errors
+/// There are none in it.
+pub fn clients(file: &Path) -> anyhow::Result<Clients> {
+    let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut authorities = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.with_context(|| format!("a certificate of {}", file.display()))?;
+        authorities.add(certificate).with_context(|| format!("a certificate of {}", file.display()))?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
+        .build()
+        .with_context(|| format!("{} has no certificate of an authority: write them as PEM", file.display()))
+}
+
+/// Listens. `clients`: who may connect; absent: everybody.
 ///
 /// # Errors
 /// The address is taken, or TLS cannot be set up.
-pub async fn listen(address: SocketAddr, served: Arc<Served>) -> anyhow::Result<Greeted> {
+pub async fn listen(
+    address: SocketAddr,
+    served: Arc<Served>,
+    clients: Option<Clients>,
+) -> anyhow::Result<Greeted> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_cert_resolver(served);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -139,5 +166,85 @@ impl axum::serve::Listener for Greeted {
 
     fn local_addr(&self) -> std::io::Result<Self::Addr> {
         Ok(self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::ClientConfig;
+    use tokio_rustls::rustls::pki_types::ServerName;
+
+    use super::*;
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn issue(by: &CertifiedIssuer<'static, KeyPair>) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (parameters.signed_by(&key, by).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// Whether the server talks to a client with this certificate, or with none.
+    async fn is_let_in(address: SocketAddr, server: &str, client: Option<&(String, String)>) -> bool {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(server.as_bytes()).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match client {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => builder
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+                )
+                .unwrap(),
+        };
+        let connection = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, connection).await else {
+            return false;
+        };
+        // With TLS 1.3 the refusal comes after the greeting.
+        let mut answer = [0; 1];
+        stream.write_all(b"x").await.is_ok() && stream.read_exact(&mut answer).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn where_an_authority_is_named_only_its_clients_are_answered() {
+        let (ours, others) = (authority(), authority());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clients.pem");
+        std::fs::write(&file, "").unwrap();
+        assert!(clients(&file).is_err(), "a file without certificates lets nobody in, or everybody");
+        std::fs::write(&file, ours.pem()).unwrap();
+        let served = Arc::new(Served::default());
+        let (certificate, key) = issue(&ours);
+        let generation = Generation { created: 1, not_after: 0, authority: ours.pem(), certificate, key };
+        served.serve(&generation).unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut greeted = listen(any, served, Some(clients(&file).unwrap())).await.unwrap();
+        let address = greeted.address;
+        tokio::spawn(async move {
+            while let Some((mut stream, _)) = greeted.connections.recv().await {
+                let mut byte = [0; 1];
+                if stream.read_exact(&mut byte).await.is_ok() {
+                    let _client_may_be_gone = stream.write_all(&byte).await;
+                }
+            }
+        });
+        let server = ours.pem();
+        assert!(is_let_in(address, &server, Some(&issue(&ours))).await);
+        assert!(!is_let_in(address, &server, Some(&issue(&others))).await);
+        assert!(!is_let_in(address, &server, None).await);
     }
 }

@@ -110,7 +110,11 @@ pub async fn user(
             "make it, or take imagePullSecret out of the application",
         ),
         ApiError::Refused { code: 403, message } => {
-            failure(message, "let the agent's service account read this secret")
+            let hint = format!(
+                "a Role in namespace {} has to let the agent read it: see packaging/kubernetes/pull-secrets",
+                named.namespace
+            );
+            failure(message, &hint)
         }
         error => failure(error.to_string(), ""),
     });

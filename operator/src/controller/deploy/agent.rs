@@ -9,8 +9,9 @@ use super::images::Images;
 use super::node_selector;
 use super::objects::{labels, namespace, restart_annotations, update_strategy};
 
-/// A user that is nobody else's on a node.
-pub(super) const USER: u32 = 65532;
+/// A user that is nobody else's on a node: its socket and its file for the network plugin are its own. Images without
+/// root agree on 65532 and the like, so their pods would have it; distributions and systemd give nobody this one.
+pub(super) const USER: u32 = 60_750;
 
 /// The DaemonSet.
 #[must_use]

@@ -60,7 +60,7 @@ images:
         objects.push(json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": { "name": "bpfman-policy", "namespace": "bpfman" },
-            "data": { "policy.toml": "[files]\nusers = [65532]\n" },
+            "data": { "policy.toml": "[files]\nusers = [60750]\n" },
         }));
         for mut object in objects {
             manifests::wait_for_reviews(&mut object);
@@ -72,6 +72,26 @@ images:
     pub fn remove(&self) -> Outcome {
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/base");
         self.delete(&["--ignore-not-found", "-k", &text(&base)])
+    }
+
+    /// The last step of taking everything away, as documented.
+    pub fn clean(&self) {
+        let base =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes").canonicalize().unwrap();
+        let overlay = tempfile::tempdir_in(base).unwrap();
+        let lines = "resources: [../clean-nodes]
+images:
+  - { name: bpfman-operator, newName: bpfman.test/bpfman-operator, newTag: test }
+";
+        fs::write(overlay.path().join("kustomization.yaml"), lines).unwrap();
+        let folder = text(overlay.path());
+        self.cluster.kubectl(&["apply", "-k", &folder]).success();
+        let set = "daemonset/bpfman-clean-nodes";
+        let status = ["-n", "bpfman-clean-nodes", "rollout", "status", set, "--timeout=120s"];
+        let done = self.cluster.kubectl(&status);
+        let log = self.cluster.kubectl(&["-n", "bpfman-clean-nodes", "logs", set, "-c", "clean"]).stdout;
+        assert_eq!(done.code, 0, "{}{}{log}", done.stdout, done.stderr);
+        self.delete(&["-k", &folder]).success();
     }
 
     /// As `kubectl delete` does it: until it is gone. For what goes no sooner than its pods.
@@ -103,7 +123,7 @@ images:
         let object = compile::object(name);
         let path = format!("/var/lib/bpfman/{name}.o");
         self.on_node(&["mkdir", "-p", "/var/lib/bpfman"]).success();
-        self.on_node(&["install", "-o", "65532", &text(&object), &path]).success();
+        self.on_node(&["install", "-o", "60750", &text(&object), &path]).success();
         path
     }
 

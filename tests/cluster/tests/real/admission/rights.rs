@@ -1,5 +1,7 @@
 //! What the packaged roles allow, asked of the API server's authorizer.
 
+use std::path::Path;
+
 use bpfman_cluster_tests::Cluster;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::api::{Api, PostParams};
@@ -51,7 +53,6 @@ async fn an_agent_may_do_what_it_does_and_nothing_beyond() {
     let needed: &[Right] = &[
         ("", "nodes", READ, "", ""),
         ("", "pods", READ, "", ""),
-        ("", "secrets", &["get"], "shop", "pull"),
         ("apps", "controllerrevisions", &["get"], "shop", "app-1"),
         (ours, "clusterbpfapplications", READ, "", ""),
         (ours, "bpfapplications", READ, "", ""),
@@ -68,7 +69,9 @@ async fn an_agent_may_do_what_it_does_and_nothing_beyond() {
         ("", "nodes", writes, "", ""),
         ("", "nodes/status", &["update", "patch"], "", ""),
         ("", "nodes/proxy", &["get", "create"], "", ""),
-        ("", "secrets", &["list", "watch", "create", "update", "patch", "delete"], NAMESPACE, ""),
+        ("", "secrets", ANY, NAMESPACE, ""),
+        ("", "secrets", &["get"], "shop", "pull"),
+        ("", "secrets", &["get"], NAMESPACE, "bpfman-admission-certificates"),
         ("", "pods", writes, NAMESPACE, ""),
         ("", "pods/exec", &["get", "create"], NAMESPACE, ""),
         ("", "pods/status", &["update", "patch"], NAMESPACE, ""),
@@ -91,6 +94,25 @@ async fn an_agent_may_do_what_it_does_and_nothing_beyond() {
 }
 
 #[tokio::test]
+async fn a_namespace_gives_its_pull_secrets_to_agents_by_a_role_of_its_own() {
+    let Some(cluster) = Cluster::shared().await else { return };
+    rights(&cluster).await;
+    cluster.namespace("giving").await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/pull-secrets");
+    cluster.kubectl(&["apply", "-n", "giving", "-k", folder.to_str().unwrap()]).success();
+    let agent = account("bpfman-agent");
+    let mut all = wrong(&cluster, &agent, &[("", "secrets", &["get"], "giving", "regcred")], true).await;
+    let refused: &[Right] = &[
+        ("", "secrets", &["list", "watch"], "giving", ""),
+        ("", "secrets", &["get"], "giving", "another"),
+        ("", "secrets", &["update", "patch", "delete"], "giving", "regcred"),
+        ("", "secrets", &["get"], "default", "regcred"),
+    ];
+    all.extend(wrong(&cluster, &agent, refused, false).await);
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[tokio::test]
 async fn the_controller_may_do_what_it_does_and_nothing_beyond() {
     let Some(cluster) = Cluster::shared().await else { return };
     rights(&cluster).await;
@@ -104,9 +126,8 @@ async fn the_controller_may_do_what_it_does_and_nothing_beyond() {
         ("", "pods", READ, NAMESPACE, ""),
         ("", "namespaces", &["get", "patch"], "", NAMESPACE),
         ("", "secrets", &["get", "update"], NAMESPACE, certificates),
-        ("", "secrets", &["get"], "shop", "pull"),
         ("", "configmaps", &["list", "watch"], "", ""),
-        ("", "configmaps", &["create", "patch", "delete"], NAMESPACE, ""),
+        ("", "configmaps", &["create", "patch", "delete"], NAMESPACE, "bpfman-config"),
         ("", "events", &["create", "patch"], "shop", ""),
         ("events.k8s.io", "events", &["create", "patch"], "shop", ""),
         ("apps", "daemonsets", &["list", "watch"], "", ""),
@@ -132,7 +153,9 @@ async fn the_controller_may_do_what_it_does_and_nothing_beyond() {
     let refused: &[Right] = &[
         ("", "nodes", &["create", "delete", "update"], "", ""),
         ("", "secrets", &["list", "watch", "create", "delete"], NAMESPACE, ""),
-        ("", "secrets", &["update", "patch"], NAMESPACE, "another"),
+        ("", "secrets", &["get", "update", "patch"], NAMESPACE, "another"),
+        ("", "secrets", &["get"], "shop", "pull"),
+        ("", "configmaps", &["get", "create", "update", "patch", "delete"], NAMESPACE, "bpfman-policy"),
         ("", "pods", writes, NAMESPACE, ""),
         ("", "pods", READ, "shop", ""),
         ("", "pods/exec", &["create"], NAMESPACE, ""),
