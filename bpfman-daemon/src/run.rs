@@ -134,6 +134,7 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     let socket = socket::open(&config.socket, config.socket_group)?;
+    socket::make_agent_lock(&config.socket);
     let listener = UnixListener::from_std(socket.listener)?;
     let csi = csi.map(Csi::serve).transpose()?;
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown,
+};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -14,6 +16,31 @@ pub struct Socket {
     pub listener: UnixListener,
     /// Made here, so to be removed at the end.
     pub ours: bool,
+}
+
+/// Makes the file that agents lock, so that one of them acts: for root and the group of the socket alone. A daemon without
+/// it serves all the same, so what fails is only said.
+pub fn make_agent_lock(path: &Path) {
+    let file = bpfman_proto::agent_lock(path);
+    if let Err(error) = lock_file(path, &file) {
+        tracing::warn!(file = %file.display(), %error, "the file that agents of a cluster lock was not made");
+    }
+}
+
+fn lock_file(socket: &Path, file: &Path) -> io::Result<()> {
+    let group = fs::metadata(socket)?.gid();
+    // Never through a link; what is there already keeps the locks that are on it.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(file)?;
+    fchown(&file, None, Some(group))?;
+    file.set_permissions(fs::Permissions::from_mode(0o660))
 }
 
 /// Takes systemd's socket, or makes one at `path` with mode 0660, of this group if one is given.
@@ -66,4 +93,31 @@ fn remove_dead(path: &Path) -> anyhow::Result<()> {
         );
     }
     fs::remove_file(path).with_context(|| format!("cannot remove the dead socket {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_file_that_agents_lock_is_for_the_group_of_the_socket_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("bpfman.sock");
+        let group = rustix::process::getgid().as_raw();
+        let _listener = make(&socket, Some(group)).unwrap();
+        make_agent_lock(&socket);
+        let made = bpfman_proto::agent_lock(&socket);
+        let found = fs::metadata(&made).unwrap();
+        assert_eq!((found.mode() & 0o777, found.gid()), (0o660, group));
+        // A restart of the daemon takes the lock from nobody.
+        let held = fs::File::open(&made).unwrap();
+        held.try_lock().unwrap();
+        make_agent_lock(&socket);
+        assert!(fs::File::open(&made).unwrap().try_lock().is_err());
+        fs::remove_file(&made).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &made).unwrap();
+        make_agent_lock(&socket);
+        assert!(!folder.path().join("elsewhere").exists(), "a link is not followed");
+    }
 }

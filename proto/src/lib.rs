@@ -33,6 +33,15 @@ pub mod pluginregistration {
     tonic::include_proto!("pluginregistration");
 }
 
+/// The file beside the daemon's socket that the acting agent of a node locks. The daemon makes it, for root and the group
+/// of its socket: nobody else can hold the lock.
+#[must_use]
+pub fn agent_lock(socket: &std::path::Path) -> std::path::PathBuf {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".agent");
+    name.into()
+}
+
 /// Where a daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET_PATH: &str = "/run/bpfman-sock/bpfman.sock";
 

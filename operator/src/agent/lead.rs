@@ -1,32 +1,51 @@
 //! One acting agent for a daemon: two that load the same application at once would load it twice.
 //!
-//! The lock is on the folder of the daemon's socket, so that it costs no request to the API server and ends with the
-//! process. A second agent, perhaps of an update of its DaemonSet, waits until the first is gone.
+//! The lock is on a file beside the daemon's socket, which the daemon makes, so that it costs no request to the API server
+//! and ends with the process. A second agent, perhaps of an update of its DaemonSet, waits until the first is gone. Only
+//! root and the socket's group can open that file: who can open a file can lock it, and anybody can open the folder.
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use bpfman_proto::agent_lock;
+
 use crate::backoff::jittered;
 
 /// How often a waiting agent looks.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// A daemon of an earlier version makes no such file, and one that is away must not keep the agent from saying so: after so
+/// many looks without one the folder is locked, as agents of that version do.
+const LOOKS_WITHOUT_FILE: u32 = 10;
+
 /// The right to act, as long as it lives.
 #[derive(Debug)]
 pub struct Lead {
-    _folder: Option<File>,
+    _locked: Option<File>,
 }
 
 /// Waits for the right to act. `waiting` is called once if somebody else has it.
 ///
-/// A folder that cannot be opened or locked, on a file system without locks, gives the right: an agent that may not
-/// act at all would be worse.
+/// A file that cannot be opened or locked, on a file system without locks, gives the right: an agent that may not act at
+/// all would be worse.
 pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> Lead {
     let mut waiting = Some(waiting);
+    let file = agent_lock(socket);
+    let mut without_file = 0;
     loop {
-        match attempt(socket) {
+        let attempt = match attempt(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                without_file += 1;
+                match without_file > LOOKS_WITHOUT_FILE {
+                    true => attempt(socket.parent().unwrap_or_else(|| Path::new("/"))),
+                    false => Err(error),
+                }
+            }
+            attempt => attempt,
+        };
+        match attempt {
             Ok(Some(lead)) => return lead,
             Ok(None) => {
                 if let Some(waiting) = waiting.take() {
@@ -34,11 +53,11 @@ pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> Lead {
                     waiting();
                 }
             }
-            // The daemon makes the folder: it may come up after the agent.
+            // The daemon makes folder and file: it may come up after the agent.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                tracing::warn!(%error, "the folder of the daemon's socket cannot be locked");
-                return Lead { _folder: None };
+                tracing::warn!(%error, file = %file.display(), "it cannot be locked: is this agent in the group of the daemon's socket?");
+                return Lead { _locked: None };
             }
         }
         tokio::time::sleep(jittered(INTERVAL)).await;
@@ -46,10 +65,10 @@ pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> Lead {
 }
 
 /// The right to act; `None` if somebody else has it.
-fn attempt(socket: &Path) -> io::Result<Option<Lead>> {
-    let folder = File::open(socket.parent().unwrap_or_else(|| Path::new("/")))?;
-    match folder.try_lock() {
-        Ok(()) => Ok(Some(Lead { _folder: Some(folder) })),
+fn attempt(path: &Path) -> io::Result<Option<Lead>> {
+    let file = File::open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lead { _locked: Some(file) })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
@@ -62,15 +81,27 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_lock_of_the_folder_which_anybody_may_take_keeps_no_agent_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("bpfman.sock");
+        File::create(agent_lock(&socket)).unwrap();
+        let anybody = File::open(folder.path()).unwrap();
+        anybody.try_lock().unwrap();
+        let lead = acquire(&socket, || panic!("it waits for somebody who is no agent")).await;
+        assert!(lead._locked.is_some());
+    }
+
+    #[tokio::test]
     async fn the_second_waits_until_the_first_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("bpfman.sock");
+        File::create(agent_lock(&socket)).unwrap();
         let first = acquire(&socket, || panic!("nobody else is there")).await;
         let (told, was_told) = tokio::sync::oneshot::channel();
         let (second, ()) = tokio::join!(acquire(&socket, move || told.send(()).unwrap()), async {
             was_told.await.unwrap();
             drop(first);
         });
-        assert!(second._folder.is_some());
+        assert!(second._locked.is_some());
     }
 }
