@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::VERSION;
@@ -49,10 +51,16 @@ impl Rules {
     /// # Errors
     /// They cannot be read, or are of another version.
     pub fn read(file: &Path) -> io::Result<Option<Self>> {
-        let file = match fs::File::open(file) {
+        // The folder is the agent's, and this runs as root for every pod: no link is followed, nothing is waited for, and
+        // what is no file is not read.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = match fs::File::options().read(true).custom_flags(flags.bits().cast_signed()).open(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"));
+        }
         let mut text = Vec::new();
         file.take(LARGEST).read_to_end(&mut text)?;
         let rules: Self = serde_json::from_slice(&text)?;
@@ -85,6 +93,8 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use rustix::fs::FileType;
 
     use super::*;
 
@@ -119,5 +129,21 @@ mod tests {
         fs::write(&file, "{").unwrap();
         assert!(Rules::read(&file).is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn no_link_is_followed_and_a_pipe_holds_up_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, elsewhere) = (folder.path().join("protect.json"), folder.path().join("elsewhere"));
+        let rules = Rules { version: VERSION, ..Rules::default() };
+        rules.write(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+        assert!(Rules::read(&file).is_err(), "a link");
+        fs::remove_file(&file).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &file, FileType::Fifo, 0o644.into(), 0).unwrap();
+        assert!(Rules::read(&file).unwrap_err().to_string().contains("no regular file"));
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(Rules::read(&file).is_err(), "a folder");
     }
 }
