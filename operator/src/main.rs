@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use bpfman_operator::{agent, controller};
+use bpfman_operator::{agent, clean, controller};
 use clap::{Parser, Subcommand};
 
 /// Manages eBPF programs of a Kubernetes cluster.
@@ -18,6 +18,11 @@ struct Cli {
 enum Command {
     /// Run the agent of one node: applications into calls of the daemon, and what came of it into state objects.
     Agent(agent::options::Options),
+    /// Take away what daemon, agent and network plugin left on a node, once the Config object is deleted.
+    CleanNode(clean::Flags),
+    /// Do nothing until SIGTERM: for a DaemonSet whose work is done by its init container.
+    #[command(hide = true)]
+    Stay,
     /// Print the custom resource definitions as YAML, for `kubectl apply --server-side -f -`.
     Crds {
         /// Leave out rules in schemas, which API servers before 1.25 refuse.
@@ -37,6 +42,12 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Agent(options) => run(agent::run(options)),
+        Command::CleanNode(flags) => {
+            clean::clean(&flags)?;
+            println!("nothing is left on this node");
+            Ok(())
+        }
+        Command::Stay => run(terminated()),
         Command::Controller(flags) => run(controller::start(flags)),
         Command::Crds { without_rules } => print_definitions(without_rules),
         Command::DefaultConfig { namespace } => {
@@ -56,6 +67,12 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// Waits for SIGTERM, for which the first process of a container has no default.
+async fn terminated() -> anyhow::Result<()> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?.recv().await;
+    Ok(())
 }
 
 fn print_definitions(without_rules: bool) -> anyhow::Result<()> {

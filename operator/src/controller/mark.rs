@@ -3,12 +3,13 @@
 use bpfman_application::orders::NOT_READY_TAINT;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use serde_json::{Value, json};
 
 use super::act::{Writer, Written};
 use super::projection::READY_BOOT;
 use super::taint::Decision;
+use crate::manager::Manager;
 
 /// Carries out what was decided about a node. The list of taints is replaced as a whole, so it is read just before and
 /// written only on that version.
@@ -19,7 +20,7 @@ pub async fn mark(writer: &Writer, name: &str, decision: Decision) -> Written {
         Err(written) => return written,
     };
     let Some(patch) = patch(&node, decision) else { return Written::Done };
-    match writer.judge("taint", nodes.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await) {
+    match writer.judge("taint", nodes.patch(name, &Manager::Controller.patch(), &Patch::Merge(patch)).await) {
         Ok(_) => Written::Done,
         Err(written) => written,
     }
@@ -35,14 +36,17 @@ fn patch(node: &Node, decision: Decision) -> Option<Value> {
     }
     let mut metadata = json!({ "resourceVersion": node.metadata.resource_version });
     let mut changed = taints != old;
-    if decision == Decision::Settle {
-        let boot =
-            node.status.as_ref().and_then(|status| status.node_info.as_ref()).map(|info| &info.boot_id);
-        let known = node.metadata.annotations.as_ref().and_then(|all| all.get(READY_BOOT));
-        if known != boot {
-            metadata["annotations"] = json!({ READY_BOOT: boot });
-            changed = true;
+    let known = node.metadata.annotations.as_ref().and_then(|all| all.get(READY_BOOT));
+    let wanted = match decision {
+        Decision::Settle => {
+            node.status.as_ref().and_then(|status| status.node_info.as_ref()).map(|info| &info.boot_id)
         }
+        Decision::Clear => None,
+        Decision::Put | Decision::Leave => known,
+    };
+    if known != wanted {
+        metadata["annotations"] = json!({ READY_BOOT: wanted });
+        changed = true;
     }
     changed.then(|| json!({ "metadata": metadata, "spec": { "taints": taints } }))
 }
@@ -82,5 +86,14 @@ mod tests {
         let ours = json!({ "key": NOT_READY_TAINT, "effect": "NoSchedule" });
         assert_eq!(patch(&node(json!([ours])), Decision::Put), None);
         assert_eq!(patch(&node(json!([])), Decision::Clear), None);
+    }
+
+    #[test]
+    fn a_node_without_taints_of_ours_keeps_no_word_of_ours() {
+        let mut settled = node(json!([]));
+        settled.metadata.annotations = Some([(READY_BOOT.to_owned(), "b1".to_owned())].into());
+        let cleared = patch(&settled, Decision::Clear).unwrap();
+        assert_eq!(cleared["metadata"]["annotations"], json!({ READY_BOOT: null }));
+        assert_eq!(patch(&settled, Decision::Settle), None);
     }
 }

@@ -53,7 +53,8 @@ pub struct Wanted<'a> {
 pub fn decide(question: &Question<'_>) -> Decision {
     let node = question.node;
     if !question.daemon_selected {
-        return if node.tainted { Decision::Clear } else { Decision::Leave };
+        let marked = node.tainted || node.ready_boot.is_some();
+        return if marked { Decision::Clear } else { Decision::Leave };
     }
     // A node that has not said in which boot it is: its kubelet has not reported yet.
     let settled = !node.boot_id.is_empty()
@@ -107,8 +108,10 @@ pub fn decide_all(
     // every new node from all others.
     let counts = |application: &Application| application.scope == Scope::Cluster && !application.going;
     let applications: Vec<View<'_>> = memory.applications().filter(|view| counts(view.application)).collect();
-    let unsettled =
-        memory.nodes().filter(|(_, node)| node.tainted || node.ready_boot.as_ref() != Some(&node.boot_id));
+    let unsettled = memory.nodes().filter(|(_, node)| {
+        let settled = !node.tainted && node.ready_boot.as_ref() == Some(&node.boot_id);
+        !settled || (node.ready_boot.is_some() && !daemon_selected(node))
+    });
     let mut unsettled = unsettled.peekable();
     if unsettled.peek().is_none() {
         return Vec::new();
@@ -269,6 +272,16 @@ mod tests {
         };
         assert_eq!(ask(false), Decision::Leave);
         assert_eq!(ask(true), Decision::Clear);
+    }
+
+    #[test]
+    fn where_taints_are_not_wanted_any_more_the_boot_is_forgotten() {
+        let mut memory = crate::controller::fixture::empty();
+        let mut wire = crate::controller::fixture::node("n1", json!({}));
+        wire.metadata.annotations = Some([(READY_BOOT.to_owned(), "b1".to_owned())].into());
+        memory.node(kube::runtime::watcher::Event::Apply(wire));
+        assert_eq!(decide_all(&memory, Presence::ByPod, |_| true), []);
+        assert_eq!(decide_all(&memory, Presence::ByPod, |_| false), [("n1".into(), Decision::Clear)]);
     }
 
     #[test]

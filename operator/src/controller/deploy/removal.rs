@@ -1,13 +1,18 @@
 //! What keeps a deployment from being taken away: applications that agents would have to unload.
 
+use bpfman_application::orders::NOT_READY_TAINT;
+use k8s_openapi::api::core::v1::Node;
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt as _};
 
-use crate::controller::projection::Scope;
+use crate::controller::projection::{READY_BOOT, Scope};
 use crate::controller::watches::application_resource;
 
 /// Most applications that are named.
 const NAMED: u32 = 5;
+
+/// Nodes of one answer.
+const PAGE: u32 = 500;
 
 /// Why daemons and agents have to stay; none if they may go.
 ///
@@ -31,6 +36,31 @@ pub async fn blocked(client: &Client) -> Result<Option<String>, String> {
         }
     }
     Ok(message(&names, all))
+}
+
+/// Why a deployment that put taints on nodes has to stay: a node that still has one, or the note of its boot.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn marked(client: &Client) -> Result<Option<String>, String> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = nodes.list(&page).await.map_err(|error| format!("listing nodes: {error}"))?;
+        if let Some(node) = list.items.iter().find(|node| is_marked(node)) {
+            return Ok(Some(format!("The taint {NOT_READY_TAINT} is being taken from {}", node.name_any())));
+        }
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = ListParams::default().limit(PAGE).continue_token(&token),
+            None => return Ok(None),
+        }
+    }
+}
+
+fn is_marked(node: &Node) -> bool {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    node.annotations().contains_key(READY_BOOT)
+        || taints.into_iter().any(|taint| taint.key == NOT_READY_TAINT)
 }
 
 fn beyond(remaining: Option<i64>) -> usize {

@@ -50,6 +50,16 @@ async fn a_node_keeps_pods_away_from_its_boot_until_its_programs_are_back() {
     answer(&cluster, ("guard", &uid), "edge", json!({ "bootId": "b2" })).await;
     wait::until("its programs are back", async || !tainted(&cluster, "edge").await).await;
     assert!(!tainted(&cluster, "other").await, "the daemon never runs there");
+
+    // With the Config goes what was noted on nodes, before it is gone: the controller may be taken away right after.
+    let nodes: Api<Node> = Api::all(cluster.client().await);
+    let noted = nodes.get("edge").await.unwrap().metadata.annotations.unwrap();
+    assert!(noted.contains_key("bpfman.io/ready-boot"), "{noted:?}");
+    cluster.kubectl(&["delete", "clusterbpfapplications", "--all", "--timeout=60s"]).success();
+    cluster.kubectl(&["delete", "configs.bpfman.io", "bpfman-config", "--timeout=60s"]).success();
+    let left = nodes.get("edge").await.unwrap().metadata.annotations.unwrap_or_default();
+    assert!(!left.keys().any(|key| key.contains("bpfman")), "{left:?}");
+    assert!(!tainted(&cluster, "edge").await);
 }
 
 async fn boot(cluster: &Cluster, node: &str, id: &str) {
