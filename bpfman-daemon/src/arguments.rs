@@ -8,8 +8,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "bpfmand", version, about)]
 pub struct Arguments {
-    /// "serve", which is also what happens without it.
-    #[arg(value_parser = ["serve"], hide = true)]
+    /// "serve", which is also what happens without it; "check" asks the daemon on the socket whether it answers.
+    #[arg(value_parser = ["serve", "check"], hide = true)]
     pub command: Option<String>,
     /// Configuration file; it must exist if it is named here.
     #[arg(long, env = "BPFMAN_CONFIG", value_name = "FILE")]

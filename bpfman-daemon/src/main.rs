@@ -1,6 +1,7 @@
 //! `bpfmand`: flags, then configuration, then run.
 
 mod arguments;
+mod check;
 mod config;
 mod csi;
 mod csi_settings;
@@ -21,7 +22,11 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();
-    match config::Config::read(&arguments).and_then(|config| run::run(&config)) {
+    let done = match arguments.command.as_deref() {
+        Some("check") => check::check(&arguments.socket_path),
+        _ => config::Config::read(&arguments).and_then(|config| run::run(&config)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bpfmand: error: {error:#}");

@@ -225,14 +225,18 @@ impl ImageStore {
             ) if policy.mode() == Mode::Warn => {
                 // Resolved again without the rule; everything but the tag is there by now.
                 let mut resolved = session.resolve(ask, policy, Decision::Uncovered, platform).await?;
-                resolved.verdict.verified_by = VerifiedBy::Warned { reason: error.to_string() };
+                let (digest, reason) = (resolved.digest, error.to_string());
+                let what = "loading an image that the policy does not vouch for";
+                match error {
+                    // That it has no signature is what this mode allows in so many words.
+                    ImageError::Unsigned { .. } => tracing::info!(%image, %digest, reason, "{what}"),
+                    _ => tracing::warn!(%image, %digest, reason, "{what}"),
+                }
+                resolved.verdict.verified_by = VerifiedBy::Warned { reason };
                 resolved
             }
             result => result?,
         };
-        if let VerifiedBy::Warned { reason } = &resolved.verdict.verified_by {
-            tracing::warn!(%image, digest = %resolved.digest, reason, "loading an image that the policy does not vouch for");
-        }
         let malformed = |digest: Digest, why: String| ImageError::Malformed {
             what: format!("the image {digest} of {}", image.name()),
             why,

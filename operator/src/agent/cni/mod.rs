@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -158,21 +159,33 @@ async fn pod(shared: &Shared, request: &Request) -> PodToProtect {
     }
 }
 
+/// The two names of the folder of network namespaces, the daemon's own first.
+const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
+
+/// Whether the daemon of this node found the last one by the second name.
+static SECOND_NAME: AtomicBool = AtomicBool::new(false);
+
 /// Asks the daemon for a namespace that the runtime names. It may be in a container, where only one of the two names of
 /// the folder is the host's; the first is the one by which it names namespaces itself.
 async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<Interface>), String> {
     let mut paths = vec![named.to_owned()];
-    for folder in ["/var/run/netns/", "/run/netns/"] {
+    for folder in NAMED {
         if let Some(name) = named.strip_prefix(folder) {
-            paths = vec![format!("/run/netns/{name}"), format!("/var/run/netns/{name}")];
+            paths = NAMED.map(|folder| format!("{folder}{name}")).into();
         }
     }
+    // The daemon logs each path that is none: what it had last time is asked for first.
+    let last = SECOND_NAME.load(Ordering::Relaxed);
+    if last {
+        paths.reverse();
+    }
     let mut why = String::new();
-    for path in paths {
+    for (at, path) in paths.into_iter().enumerate() {
         shared.metrics.daemon_calls.add("FindNetworkNamespace", 1);
         let request = FindNetworkNamespaceRequest { path };
         match shared.daemon.node().find_network_namespace(request).await {
             Ok(answer) => {
+                SECOND_NAME.store(last != (at > 0), Ordering::Relaxed);
                 let found = answer.into_inner();
                 let interface = |one: bpfman_proto::ext::v1::NetworkInterface| Interface {
                     name: one.name,

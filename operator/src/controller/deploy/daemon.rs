@@ -34,6 +34,13 @@ const MOUNTS: [(&str, &str, &str, Option<&str>); 12] = [
     ("pods", "/var/lib/kubelet/pods", "/var/lib/kubelet/pods", Some("Bidirectional")),
 ];
 
+/// Labels of its pods: ours, and the one of the published deployment, by which manifests of users select them.
+fn pod_labels() -> Value {
+    let mut labels = labels("bpfman-daemon");
+    labels["name"] = json!("bpfman-daemon");
+    labels
+}
+
 /// The DaemonSet.
 #[must_use]
 pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
@@ -68,7 +75,7 @@ pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
             "selector": { "matchLabels": selector },
             "updateStrategy": update_strategy(),
             "template": {
-                "metadata": { "labels": labels("bpfman-daemon"), "annotations": restart_annotations(spec) },
+                "metadata": { "labels": pod_labels(), "annotations": restart_annotations(spec) },
                 "spec": {
                     "serviceAccountName": "bpfman-daemon",
                     // It speaks to nobody but its clients and registries.
@@ -117,7 +124,23 @@ fn container(spec: &ConfigSpec, images: &Images) -> Value {
             { "name": "KUBE_NODE_NAME", "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": "spec.nodeName" } } }
         ],
         "securityContext": { "privileged": true, "runAsUser": 0 },
+        "readinessProbe": probe(10, 3),
+        // Programs run on while it is started anew. A change of thousands of hooks, or a start with as many, may take a while.
+        "livenessProbe": probe(60, 5),
+        // Not the last one to be thought of when memory is short. There is no limit: the maps of all programs count as its
+        // memory, and who loads them says how large they are.
+        "resources": { "requests": { "cpu": "10m", "memory": "64Mi" } },
         "volumeMounts": mounts
+    })
+}
+
+/// Asks the daemon as any client does: one that listens and does not answer is not ready.
+fn probe(seconds: u32, failures: u32) -> Value {
+    json!({
+        "exec": { "command": ["/usr/sbin/bpfmand", "check"] },
+        "periodSeconds": seconds,
+        "timeoutSeconds": 10,
+        "failureThreshold": failures
     })
 }
 

@@ -206,6 +206,34 @@ mod tests {
     }
 
     #[test]
+    fn manifests_that_select_the_published_daemons_pods_select_ours() {
+        let objects = objects(&config(), &images());
+        let daemon = &find(&objects, "bpfman-daemon")["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(daemon["name"], "bpfman-daemon");
+        assert_eq!(daemon["app.kubernetes.io/name"], "bpfman-daemon");
+    }
+
+    #[test]
+    fn both_are_asked_whether_they_answer_and_have_their_share_of_the_node() {
+        let objects = objects(&config(), &images());
+        for name in ["bpfman-daemon", "bpfman-agent"] {
+            let container = &find(&objects, name)["spec"]["template"]["spec"]["containers"][0];
+            for field in ["/readinessProbe", "/livenessProbe", "/resources/requests/memory"] {
+                assert!(container.pointer(field).is_some(), "{name} {field}");
+            }
+        }
+        let daemon = &find(&objects, "bpfman-daemon")["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(daemon["readinessProbe"]["exec"]["command"], json!(["/usr/sbin/bpfmand", "check"]));
+    }
+
+    #[test]
+    fn the_agents_user_is_not_the_one_that_images_without_root_agree_on() {
+        let objects = objects(&config(), &images());
+        let agent = &find(&objects, "bpfman-agent")["spec"]["template"]["spec"]["securityContext"];
+        assert!(![0, 1000, 65532, 65533, 65534, 65535].contains(&agent["runAsUser"].as_u64().unwrap()));
+    }
+
+    #[test]
     fn neither_is_kept_away_by_taints() {
         let objects = objects(&config(), &images());
         for name in ["bpfman-daemon", "bpfman-agent"] {

@@ -1,0 +1,45 @@
+//! `bpfmand check`: whether the daemon on a socket answers. For probes of a container that has no other program.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bpfman_proto::ext::v1::InfoRequest;
+use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::Endpoint;
+
+/// Longer than any answer takes; who probes has a time limit of its own.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks the daemon that listens on `socket` who it is.
+///
+/// # Errors
+/// Nobody listens, or whoever does gives no answer.
+pub fn check(socket: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match tokio::time::timeout(PATIENCE, ask(socket)).await {
+            Ok(answer) => answer,
+            Err(_) => bail!("the daemon on {} gave no answer within {PATIENCE:?}", socket.display()),
+        }
+    })
+}
+
+async fn ask(socket: &Path) -> anyhow::Result<()> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .with_context(|| format!("no daemon listens on {}", socket.display()))?;
+    let mut stream = Some(TokioIo::new(stream));
+    // The address is never resolved; HTTP/2 wants one.
+    let channel =
+        Endpoint::from_static("http://localhost").connect_with_connector_lazy(tower::service_fn(move |_| {
+            let stream = stream.take();
+            async move { stream.ok_or_else(|| io::Error::other("the daemon closed the connection")) }
+        }));
+    let answer = BpfmanExtClient::new(channel).info(InfoRequest::default()).await;
+    answer.with_context(|| format!("the daemon on {}", socket.display()))?;
+    Ok(())
+}
