@@ -45,8 +45,9 @@ impl Running {
         let mut shared = Shared::new(node, NAMESPACE, true, cluster, daemon, Arc::clone(&metrics));
         shared.leftover_grace = leftover_grace;
         let agent = Agent::new(shared);
-        // The lock of who acts for a daemon is on the folder of its socket.
+        // The lock of who acts for a daemon is on a file beside its socket, which the daemon makes.
         let (works, socket) = (agent.clone(), folder.join("socket"));
+        std::fs::File::create(bpfman_proto::agent_lock(&socket))?;
         let work = tokio::spawn(async move { works.work(&socket, WORKERS).await });
         Ok(Self { agent, metrics, work })
     }

@@ -33,8 +33,10 @@ async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_
     node.deployed().await;
     wait::until("the agent says what is missing", async || node.state().to_string().contains("guard.o"))
         .await;
+    // Kubernetes 1.36 and newer do not name the taint.
     wait::until("the scheduler says why the pod waits", async || {
-        node.pod("web")["status"]["conditions"].to_string().contains(NOT_READY_TAINT)
+        let said = node.pod("web")["status"]["conditions"].to_string();
+        said.contains(NOT_READY_TAINT) || said.contains("untolerated taint")
     })
     .await;
     wait::until("the plugin is in the node's configuration", async || node.networks().contains("bpfman-cni"))
