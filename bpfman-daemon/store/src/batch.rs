@@ -8,14 +8,16 @@ pub const MAX_TABLE_NAME: usize = 64;
 pub const MAX_KEY: usize = 512;
 /// The largest record or journal entry, in bytes.
 pub const MAX_VALUE: usize = 64 * 1024;
-/// The largest batch, in bytes of keys and values.
-pub const MAX_BATCH: usize = 1024 * 1024;
+/// Callers that wait at the same time share a write of up to so many bytes of keys and values. A batch may be larger: it
+/// has a write of its own.
+pub const MAX_SHARED: usize = 1024 * 1024;
 
 /// A named table: a room's own namespace of keys. Names are 1 to [`MAX_TABLE_NAME`] bytes of visible ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Table(pub &'static str);
 
-/// Changes that become durable together, or not at all. Later changes of a key win over earlier ones.
+/// Changes that become durable together, or not at all, however many they are. Later changes of a key win over earlier
+/// ones.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub(crate) changes: Vec<RecordChange>,
@@ -66,8 +68,9 @@ impl Batch {
         records.chain(self.journal.iter().map(Vec::len)).sum()
     }
 
-    /// Each change fits, whatever the number of them. Migrations are held to this alone.
-    pub(crate) fn check_parts(&self) -> Result<(), StoreError> {
+    /// Each change fits, whatever the number of them: a change of the state is one step, and only its owner knows how
+    /// much of the state that is.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
         for change in &self.changes {
             let name = change.table.0;
             if name.is_empty()
@@ -80,11 +83,6 @@ impl Batch {
             too_large("record", change.value.as_ref().map_or(0, Vec::len), MAX_VALUE)?;
         }
         self.journal.iter().try_for_each(|entry| too_large("journal entry", entry.len(), MAX_VALUE))
-    }
-
-    pub(crate) fn check(&self) -> Result<(), StoreError> {
-        self.check_parts()?;
-        too_large("batch", self.size(), MAX_BATCH)
     }
 }
 

@@ -30,7 +30,7 @@ mod record;
 mod snapshot;
 mod store;
 
-pub use batch::{Batch, MAX_BATCH, MAX_KEY, MAX_TABLE_NAME, MAX_VALUE, Table};
+pub use batch::{Batch, MAX_KEY, MAX_SHARED, MAX_TABLE_NAME, MAX_VALUE, Table};
 pub use engine::redb_engine::RedbEngine;
 pub use engine::sled_engine::SledEngine;
 pub use engine::{Change, Engine, EngineError, EngineKind, Visit};

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::batch::MAX_BATCH;
+use crate::batch::MAX_SHARED;
 use crate::engine::{EngineError, panic_text};
 use crate::error::{Outcome, StoreError};
 use crate::ledger::Ledger;
@@ -150,7 +150,7 @@ fn take_group(waiting: &mut VecDeque<(u64, Batch)>) -> Vec<(u64, Batch)> {
     let mut size = 0;
     let fit = waiting.iter().take_while(|(_, batch)| {
         size += batch.size();
-        size <= MAX_BATCH
+        size <= MAX_SHARED
     });
     let count = fit.count().max(1).min(waiting.len());
     waiting.drain(..count).collect()

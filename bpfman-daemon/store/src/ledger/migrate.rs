@@ -38,7 +38,7 @@ impl Ledger {
                 from,
                 why,
             })?;
-            batch.check_parts()?;
+            batch.check()?;
             self.state.schema = from + 1;
             self.commit(&[&batch], None).map_err(not_saved)?;
         }

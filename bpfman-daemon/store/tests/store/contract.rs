@@ -1,6 +1,6 @@
 //! What every engine must do.
 
-use bpfmand_store::{Batch, EngineKind, MAX_BATCH, MAX_KEY, MAX_VALUE, Store, StoreError, Table};
+use bpfmand_store::{Batch, EngineKind, MAX_KEY, MAX_SHARED, MAX_VALUE, Store, StoreError, Table};
 
 use crate::fixture::{OpenOrPanic, on_each_engine, open, options, quick_folder};
 
@@ -17,6 +17,7 @@ on_each_engine!(
     empty_keys_and_values_and_awkward_bytes_are_kept,
     what_is_too_large_is_refused_and_nothing_is_written,
     the_largest_of_everything_fits,
+    a_batch_has_no_largest_size,
     an_empty_batch_is_no_commit,
     no_sled_value_leaves_the_log,
 );
@@ -192,12 +193,6 @@ fn what_is_too_large_is_refused_and_nothing_is_written(kind: EngineKind) {
         })),
         ("journal entry", 1)
     );
-    let many = |b: &mut Batch| {
-        (0..=MAX_BATCH / MAX_VALUE).for_each(|n| {
-            b.put(LINKS, &n.to_le_bytes(), vec![0; MAX_VALUE]);
-        });
-    };
-    assert_eq!(large(refused(&many)).0, "batch");
     for name in ["", "two words", "nul\0", "ünicode"] {
         let error = refused(&|b| {
             b.put(Table(name), b"k", vec![]);
@@ -212,14 +207,34 @@ fn the_largest_of_everything_fits(kind: EngineKind) {
     let folder = quick_folder();
     let store = open(folder.path(), kind);
     let mut batch = Batch::new();
-    for n in 0..MAX_BATCH / MAX_VALUE - 1 {
+    for n in 0..MAX_SHARED / MAX_VALUE - 1 {
         let mut key = vec![0xee; MAX_KEY];
         key[0] = n as u8;
         batch.put(PROGRAMS, &key, vec![n as u8; MAX_VALUE]);
     }
     store.commit(batch).unwrap();
     let before = store.load().unwrap();
-    assert_eq!(before.len(), MAX_BATCH / MAX_VALUE - 1);
+    assert_eq!(before.len(), MAX_SHARED / MAX_VALUE - 1);
+    drop(store);
+    assert_eq!(open(folder.path(), kind).load().unwrap(), before);
+}
+
+fn a_batch_has_no_largest_size(kind: EngineKind) {
+    let folder = quick_folder();
+    let store = open(folder.path(), kind);
+    // Eight times what callers share, in records as those of hooks are.
+    let record = |n: u32, fill: u8| (n.to_be_bytes(), vec![fill; 1600]);
+    for fill in [1, 2] {
+        let mut batch = Batch::new();
+        for n in 0..8 * MAX_SHARED as u32 / 1600 {
+            let (key, value) = record(n, fill);
+            batch.put(LINKS, &key, value);
+        }
+        assert!(batch.size() > 7 * MAX_SHARED);
+        store.commit(batch).unwrap();
+    }
+    let before = store.load().unwrap();
+    assert!(before.table(LINKS).all(|(_, value)| value == record(0, 2).1));
     drop(store);
     assert_eq!(open(folder.path(), kind).load().unwrap(), before);
 }

@@ -5,19 +5,27 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bpfmand_store::{Batch, EngineKind, Store, Table};
+use bpfmand_store::{Batch, EngineKind, MAX_SHARED, Store, Table};
 
 use crate::fixture::{Chance, OpenOrPanic, on_each_engine, options};
 
 const LEFT: Table = Table("left");
 const RIGHT: Table = Table("right");
+const LARGE: Table = Table("large");
+/// Records of a large batch, of 1,600 bytes each: more than callers share in one write.
+const MANY: u32 = 3 * MAX_SHARED as u32 / 2 / 1600;
 const FOLDER: &str = "STORE_CRASH_FOLDER";
 const ENGINE: &str = "STORE_CRASH_ENGINE";
+const BATCHES: &str = "STORE_CRASH_BATCHES";
 /// Small, so that every round trims as well.
 const JOURNAL: u64 = 20;
 const ROUNDS: usize = 80;
+const LARGE_ROUNDS: usize = 8;
 
-on_each_engine!(killed_at_random_it_keeps_what_it_acknowledged);
+on_each_engine!(
+    killed_at_random_it_keeps_what_it_acknowledged,
+    killed_in_large_batches_it_holds_them_whole_or_not_at_all
+);
 
 /// The number of the newest batch, having checked that it and its forerunners are there whole.
 fn newest_whole_batch(store: &Store) -> u64 {
@@ -45,6 +53,15 @@ fn open(folder: &Path, kind: EngineKind) -> Store {
 fn child() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let store = open(folder.as_ref(), std::env::var(ENGINE).unwrap().parse().unwrap());
+    if std::env::var(BATCHES).is_ok_and(|batches| batches == "large") {
+        let mut number = newest_large_batch(&store);
+        loop {
+            number += 1;
+            store.commit(large_batch(number)).unwrap();
+            println!("acknowledged {number}");
+            std::io::stdout().flush().unwrap();
+        }
+    }
     let mut number = newest_whole_batch(&store);
     loop {
         number += 1;
@@ -67,7 +84,7 @@ fn killed_at_random_it_keeps_what_it_acknowledged(kind: EngineKind) {
         // Some rounds never get beyond opening; the first ones are killed while creating.
         let lines = if round % 4 == 0 { 0 } else { 1 + chance.below(25) };
         let spin = Duration::from_micros(chance.below(if lines == 0 { 12_000 } else { 600 }) as u64);
-        acknowledged = acknowledged.max(run_and_kill(folder.path(), kind, lines, spin));
+        acknowledged = acknowledged.max(run_and_kill(folder.path(), kind, "small", lines, spin));
         if round % 2 == 0 {
             // Otherwise the next child is the first to open what this one left.
             let newest = newest_whole_batch(&open(folder.path(), kind));
@@ -81,12 +98,54 @@ fn killed_at_random_it_keeps_what_it_acknowledged(kind: EngineKind) {
     assert!(newest >= acknowledged && acknowledged > 50, "{newest} of {acknowledged}");
 }
 
+/// A batch that writes all records of a table anew.
+fn large_batch(number: u64) -> Batch {
+    let mut batch = Batch::new();
+    for key in 0..MANY {
+        let mut value = number.to_le_bytes().to_vec();
+        value.resize(1600, key as u8);
+        batch.put(LARGE, &key.to_be_bytes(), value);
+    }
+    batch
+}
+
+/// The batch that all records are of.
+fn newest_large_batch(store: &Store) -> u64 {
+    let snapshot = store.load().unwrap();
+    let numbers = snapshot.table(LARGE).map(|(_, value)| u64::from_le_bytes(value[..8].try_into().unwrap()));
+    let numbers: Vec<u64> = numbers.collect();
+    let newest = numbers.first().copied().unwrap_or(0);
+    assert!(numbers.is_empty() || numbers.len() == MANY as usize, "half a batch");
+    assert!(numbers.iter().all(|number| *number == newest), "two halves of batches");
+    newest
+}
+
+fn killed_in_large_batches_it_holds_them_whole_or_not_at_all(kind: EngineKind) {
+    let folder = crate::fixture::quick_folder();
+    let mut chance = Chance::new("large batches");
+    let mut acknowledged = 0;
+    for _ in 0..LARGE_ROUNDS {
+        // A commit takes some hundred milliseconds in a debug build: kills are in the middle of one.
+        let spin = Duration::from_micros(chance.below(400_000) as u64);
+        let lines = 1 + chance.below(2);
+        acknowledged = acknowledged.max(run_and_kill(folder.path(), kind, "large", lines, spin));
+        let newest = newest_large_batch(&open(folder.path(), kind));
+        assert!(
+            newest >= acknowledged,
+            "batch {acknowledged} was acknowledged, {newest} is the last one there"
+        );
+        acknowledged = newest;
+    }
+    assert!(acknowledged >= LARGE_ROUNDS as u64);
+}
+
 /// The last number the child acknowledged before it was killed.
-fn run_and_kill(folder: &Path, kind: EngineKind, lines: usize, spin: Duration) -> u64 {
+fn run_and_kill(folder: &Path, kind: EngineKind, batches: &str, lines: usize, spin: Duration) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["crash::child", "--exact", "--ignored", "--nocapture"])
         .env(FOLDER, folder)
         .env(ENGINE, kind.name())
+        .env(BATCHES, batches)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
