@@ -1,6 +1,7 @@
 //! Folders and pins, with bpffs's rules.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::{Component, Path, PathBuf};
 
 use super::errno::{EACCES, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM};
@@ -80,8 +81,17 @@ impl Pins {
         }
     }
 
+    /// All below a folder. Paths are ordered by their names, so they stand together behind it.
+    fn below<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = &'a PathBuf> {
+        let behind = (Bound::Excluded(folder), Bound::Unbounded);
+        self.nodes
+            .range::<Path, _>(behind)
+            .map(|(path, _)| path)
+            .take_while(move |path| path.starts_with(folder))
+    }
+
     fn children<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = &'a PathBuf> {
-        self.nodes.keys().filter(move |path| path.parent() == Some(folder))
+        self.below(folder).filter(move |path| path.parent() == Some(folder))
     }
 
     pub fn list(&self, path: &Path) -> Answer<Vec<String>> {
@@ -130,7 +140,7 @@ impl Pins {
         if to.starts_with(&from) {
             return Err(EINVAL);
         }
-        let moved: Vec<PathBuf> = self.nodes.keys().filter(|path| path.starts_with(&from)).cloned().collect();
+        let moved: Vec<PathBuf> = std::iter::once(&from).chain(self.below(&from)).cloned().collect();
         for path in moved {
             if let (Some(node), Ok(rest)) = (self.nodes.remove(&path), path.strip_prefix(&from)) {
                 let path = if rest.as_os_str().is_empty() { to.clone() } else { to.join(rest) };
