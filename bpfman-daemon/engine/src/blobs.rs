@@ -51,7 +51,8 @@ impl Blobs {
         self.folder.join(&id.0)
     }
 
-    /// Keeps contents, durable when this returns. Contents that are there already cost nothing.
+    /// Keeps contents, durable when this returns. Contents that are there already are not written again, but compared: a
+    /// file of their name whose bytes changed on disk is replaced.
     pub fn put(&self, bytes: &[u8]) -> Result<BlobId, EngineError> {
         let id = BlobId::of(bytes);
         let path = self.path(&id);

@@ -1,19 +1,19 @@
 //! Detach: one place less where a program runs. Unload does the same for all links of a program at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, LinkId, OperationId};
-use bpfmand_kernel::{Kernel, KernelError, TcFilter};
+use bpfmand_core::{HookKey, HookKind, LinkId};
+use bpfmand_kernel::Kernel;
 use bpfmand_store::Batch;
 
-use crate::chain::{BuiltChain, filter_place};
+use crate::chain::BuiltChain;
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::records::{self, Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::Uncleared;
-use crate::undo::{Undo, insist};
+use crate::undo::Undo;
 use crate::{Engine, EngineError, paths};
 
 /// A hook without some of its members: its record if it goes on, and what it runs now, if that could be changed.
@@ -89,7 +89,10 @@ impl<K: Kernel> Engine<K> {
         if let Some(program) = program {
             self.leave_program(program, &mut batch, &mut leftover);
         }
-        batch.put(records::LEFTOVERS, operation.to_string().as_bytes(), encode(&leftover)?);
+        let operations = match self.list_leftover(&mut batch, operation, &leftover) {
+            Ok(operations) => operations,
+            Err(error) => return Err(undo.run(error)),
+        };
         self.step(operation_name, "record");
         if let Err(error) = self.commit(batch) {
             return Err(undo.run(error));
@@ -101,10 +104,9 @@ impl<K: Kernel> Engine<K> {
             for link in links {
                 state.links.remove(&link.id);
             }
-            for key in chains.keys() {
-                let hook = state.hooks.remove(key);
-                ended.extend(hook.filter(|_| changed.iter().all(|changed: &HookRecord| changed.key != *key)));
-            }
+            let goes_on: HashSet<HookKey> = changed.iter().map(|hook: &HookRecord| hook.key).collect();
+            let gone = chains.keys().filter(|key| !goes_on.contains(key));
+            ended.extend(gone.filter_map(|key| state.hooks.remove(key)));
             for hook in changed {
                 state.hooks.insert(hook.key, Arc::new(hook));
             }
@@ -112,51 +114,10 @@ impl<K: Kernel> Engine<K> {
                 state.remove_program(program.uid);
             }
         }
-        let waiting = Uncleared { operation, leftover, hooks: chains.into_keys().collect(), ended };
+        let waiting = Uncleared { operations, leftover, hooks: chains.into_keys().collect(), ended };
         let cleared = self.clear_or_wait(operation_name, waiting);
-        for built in built_chains {
-            self.settle_chain(built)?;
-        }
+        self.settle_chains(built_chains)?;
         cleared
-    }
-
-    /// Clears what an operation left, and then the chains of hooks that ended. What cannot be cleared now is tried again
-    /// by the operations that follow.
-    pub(crate) fn clear_or_wait(
-        &self,
-        operation_name: &'static str,
-        waiting: Uncleared,
-    ) -> Result<(), EngineError> {
-        let result = self.clear_leftover(operation_name, waiting.operation, &waiting.leftover);
-        {
-            let mut state = self.state();
-            if result.is_err() && !state.cleaned.contains(&waiting.operation) {
-                state.uncleared.push(waiting);
-                return result;
-            }
-        }
-        for hook in waiting.ended {
-            self.drop_chains_of(&hook);
-        }
-        result
-    }
-
-    /// Tries again to remove what earlier operations could not. No lock may be held.
-    pub(crate) fn retry_leftovers(&self) {
-        let all = std::mem::take(&mut self.state().uncleared);
-        if all.is_empty() {
-            return;
-        }
-        let _shared = self.lock(Subject::SharedMaps);
-        for mut waiting in all {
-            // Nobody may enter these hooks between the look whether somebody did and the end of what was left there.
-            let _hooks: Vec<_> = waiting.hooks.iter().map(|key| self.lock(Subject::Hook(*key))).collect();
-            waiting.leftover = self.unclaimed(waiting.leftover);
-            let operation = waiting.operation;
-            if let Err(error) = self.clear_or_wait("clear", waiting) {
-                tracing::warn!(%error, %operation, "what an earlier operation left is still there");
-            }
-        }
     }
 
     /// Takes members out of a chain. Answers the hook's new record, or none if it ends, with what it runs now.

@@ -18,6 +18,7 @@ use crate::held_network::{HeldNetwork, HookChanges};
 use crate::locks::{Held, Locks, Subject};
 use crate::map_memory::DEFAULT_MAP_BYTES;
 use crate::members::MemberCache;
+use crate::open_programs::OpenPrograms;
 use crate::records::{self, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::State;
 use crate::steps::StepObserver;
@@ -48,7 +49,12 @@ pub struct EngineOptions {
     pub map_bytes: u64,
     /// Where libxdp keeps its pins.
     pub libxdp_pins: PathBuf,
+    /// About how many bytes of what an operation leaves to be removed are listed in one record; more takes several.
+    pub leftover_bytes: usize,
 }
+
+/// Well below what the store takes for a record, since what a record says is counted only about.
+const LEFTOVER_BYTES: usize = bpfmand_store::MAX_VALUE / 2;
 
 impl EngineOptions {
     /// Options without images, observer or configuration.
@@ -65,6 +71,7 @@ impl EngineOptions {
             owner_budget: OwnerBudget::default(),
             map_bytes: DEFAULT_MAP_BYTES,
             libxdp_pins: PathBuf::from(crate::libxdp::LIBXDP_PINS),
+            leftover_bytes: LEFTOVER_BYTES,
         }
     }
 }
@@ -82,12 +89,15 @@ pub struct Engine<K: Kernel> {
     pub(crate) map_bytes: u64,
     /// Where libxdp keeps its pins.
     pub(crate) libxdp_pins: PathBuf,
+    /// About how many bytes of leftovers one record takes.
+    pub(crate) leftover_bytes: usize,
     /// This boot.
     pub(crate) boot: String,
     /// How long changes of hooks took.
     pub(crate) held_network: HeldNetwork,
     /// How often others took away what was put.
     pub(crate) drifts: DriftCounts,
+    pub(crate) open_programs: OpenPrograms<K::Handle>,
     changes: Changes,
     store: Store,
     state: Mutex<State>,
@@ -118,12 +128,14 @@ impl<K: Kernel> Engine<K> {
             drifts: DriftCounts::default(),
             changes: Changes::default(),
             counters: options.counters,
+            open_programs: OpenPrograms::default(),
             owner_budget: options.owner_budget,
             map_bytes: options.map_bytes,
             libxdp_pins: options.libxdp_pins,
             store: options.store,
             state: Mutex::default(),
             locks: Arc::default(),
+            leftover_bytes: options.leftover_bytes,
             observer: options.observer,
             bytecode_use: RwLock::default(),
         };

@@ -316,7 +316,9 @@ pub enum EngineError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A change failed in such a way that nobody knows whether it is on disk.
-    #[error("an earlier change was not saved for certain, so nothing is changed any more")]
+    #[error(
+        "an earlier change was not saved for certain, and the store cannot be written yet, so nothing is changed"
+    )]
     StoreUnsure,
     /// A point of another boot, where its process id may be anybody's.
     #[error("{point} names a process of an earlier boot; link {link} is not attached again")]

@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
         if let Some(dispatcher) = &built.dispatcher {
             return self.change_dispatcher(dispatcher, undo);
         }
-        let before = self.kernel.open_program(hook.program)?;
+        let before = self.open_shared(hook.program)?;
         self.step("chain", "swap");
         self.swap(hook, hook.program, &built.handle, &hook.interface)
             .map_err(|error| self.name_frags(error, &hook.interface, built))?;

@@ -15,7 +15,7 @@ use crate::load_plan::{LoadPlan, LoadedProgram};
 use crate::locks::{Held, Subject};
 use crate::records::{self, ProgramRecord, SourceRecord};
 use crate::undo::{Undo, insist};
-use crate::{Engine, EngineError, paths};
+use crate::{Engine, EngineError};
 
 /// Most programs of one load.
 const MOST_PROGRAMS: usize = 64;
@@ -159,7 +159,7 @@ impl<K: Kernel> Engine<K> {
         let mut entries = Vec::new();
         for (program, wanted) in loaded.iter().zip(&request.programs) {
             let record = ProgramRecord {
-                uid: ProgramUid(self.number()),
+                uid: *uid,
                 operation,
                 origin: None,
                 name: wanted.name.clone(),

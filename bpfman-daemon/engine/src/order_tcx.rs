@@ -43,7 +43,7 @@ impl<K: Kernel> Engine<K> {
         let mut ours = Vec::new();
         let links: Vec<LinkId> = {
             let state = self.state();
-            state.links.values().filter(|link| link.hook.as_ref() == Some(key)).map(|link| link.id).collect()
+            state.links.of_hook(key).map(|link| link.id).collect()
         };
         let pins: Vec<_> = match key.kind {
             HookKind::Tcx(_) => links.into_iter().map(|link| (link, paths::link(link))).collect(),
@@ -108,7 +108,7 @@ impl<K: Kernel> Engine<K> {
 
     /// True if any link at a hook wants more than its priority.
     pub(crate) fn has_intents(&self, key: &HookKey) -> bool {
-        self.state().links.values().any(|link| link.hook.as_ref() == Some(key) && !link.order.is_empty())
+        self.state().links.of_hook(key).any(|link| !link.order.is_empty())
     }
 
     /// The links of a hook, with one of them new or changed.

@@ -56,7 +56,7 @@ impl<K: Kernel> Engine<K> {
         for (operation, leftover) in self.leftovers()? {
             report.settled += 1;
             let leftover = self.unclaimed(leftover);
-            let result = self.clear_leftover("recover", operation, &leftover);
+            let result = self.clear_leftover("recover", &[operation], &leftover);
             report.note(format!("cleaning up after operation {operation}"), result);
         }
         let kept = self.settle_pending(&mut report)?;

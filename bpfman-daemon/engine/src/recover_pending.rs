@@ -40,7 +40,7 @@ impl<K: Kernel> Engine<K> {
     /// Leftovers without those whose place something newer has taken: a hook that was attached again, or a kernel id
     /// that was given again after a reboot.
     pub(crate) fn unclaimed(&self, mut leftover: LeftoverRecord) -> LeftoverRecord {
-        let claimed = self.state().claimed_paths(&[]);
+        let state = self.state();
         for list in [
             &mut leftover.links,
             &mut leftover.adopted_links,
@@ -48,8 +48,9 @@ impl<K: Kernel> Engine<K> {
             &mut leftover.pins,
             &mut leftover.folders,
         ] {
-            list.retain(|path| !claimed.contains(path));
+            list.retain(|path| !state.is_claimed(path, &[]));
         }
+        drop(state);
         leftover
     }
 

@@ -1,9 +1,9 @@
 //! Replace: a new version of a program takes the place of the old one, wherever it is attached, and can be taken back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramRequest, ProgramUid};
+use bpfmand_core::{BytecodeSource, LoadRequest, OperationId, ProgramId, ProgramRequest, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
 use bpfmand_store::Batch;
@@ -272,9 +272,10 @@ impl<K: Kernel> Engine<K> {
         };
         let record = self.versions(&locked.old, &new, keep_old);
         self.step("replace", "record");
-        if let Err(error) = self.commit_versions(&new, &switched.hooks, &record) {
-            return Err(undo.run(error));
-        }
+        let operations = match self.commit_versions(&new, &switched.hooks, &record) {
+            Ok(operations) => operations,
+            Err(error) => return Err(undo.run(error)),
+        };
         undo.forget();
         let Switched { hooks, maps, .. } = switched;
         {
@@ -285,18 +286,16 @@ impl<K: Kernel> Engine<K> {
             }
             match &record.previous {
                 Some(previous) => state.previous.insert(uid, Arc::new(previous.clone())),
-                None => state.previous.remove(&uid),
-            };
+                None => drop(state.previous.remove(&uid)),
+            }
         }
         drop(overlay);
         self.step("replace", "move into place");
         insist(|| self.place_replaced_links(operation))?;
         insist(|| self.place_programs(operation, std::slice::from_ref(&*new)))?;
-        for built in built {
-            self.settle_chain(built)?;
-        }
+        self.settle_chains(built)?;
         if let Some(leftover) = record.leftover {
-            self.clear_or_wait("replace", Uncleared::without_hooks(operation, leftover))?;
+            self.clear_or_wait("replace", Uncleared::without_hooks(operations, leftover))?;
         }
         Ok(ReplaceOutcome {
             program: insist(|| self.describe_program(id))?,
@@ -330,8 +329,7 @@ impl<K: Kernel> Engine<K> {
         staying: &[&ProgramRecord],
     ) -> LeftoverRecord {
         let changing: Vec<ProgramUid> = leaving.iter().map(|version| version.uid).collect();
-        let mut claimed = self.state().claimed_paths(&changing);
-        claimed.extend(staying.iter().flat_map(|version| version_paths(version)));
+        let kept: HashSet<String> = staying.iter().flat_map(|version| version_paths(version)).collect();
         let mut leftover = LeftoverRecord::default();
         for version in leaving {
             let [pin, folder] = [paths::program(version.id), paths::maps(version.map_folder)];
@@ -340,8 +338,10 @@ impl<K: Kernel> Engine<K> {
             let shared = version.maps.iter().filter(|map| map.shared);
             leftover.pins.extend(shared.map(|map| paths::shared(&map.name).display().to_string()));
         }
-        leftover.pins.retain(|pin| !claimed.contains(pin));
-        leftover.folders.retain(|folder| !claimed.contains(folder));
+        let state = self.state();
+        let is_free = |path: &String| !kept.contains(path) && !state.is_claimed(path, &changing);
+        leftover.pins.retain(is_free);
+        leftover.folders.retain(is_free);
         leftover
     }
 
@@ -350,7 +350,7 @@ impl<K: Kernel> Engine<K> {
         new: &ProgramRecord,
         hooks: &[HookRecord],
         versions: &Versions,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<OperationId>, EngineError> {
         let uid = new.uid.to_string();
         let mut batch = Batch::new();
         batch.put(records::PROGRAMS, uid.as_bytes(), encode(new)?);
@@ -361,10 +361,12 @@ impl<K: Kernel> Engine<K> {
         for hook in hooks {
             batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(hook)?);
         }
-        if let Some(leftover) = &versions.leftover {
-            batch.put(records::LEFTOVERS, new.operation.to_string().as_bytes(), encode(leftover)?);
-        }
-        self.commit(batch)
+        let leftover = versions.leftover.iter();
+        let mut listed = leftover.map(|leftover| self.list_leftover(&mut batch, new.operation, leftover));
+        let operations = listed.next().transpose()?.unwrap_or_default();
+        drop(listed);
+        self.commit(batch)?;
+        Ok(operations)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::replace_maps::Fates;
 use crate::replace_switch::{Change, Pair};
 use crate::state::Uncleared;
 use crate::undo::{Undo, insist};
-use crate::{Engine, EngineError, paths};
+use crate::{Engine, EngineError};
 
 /// A new version of a load.
 #[derive(Clone, Debug)]
@@ -210,10 +210,10 @@ impl<K: Kernel> Engine<K> {
         };
         switched.leftover = self.leave_load(&locked.old, new, switched.leftover);
         self.step("replace", "record");
-        let result = self.commit_load(operation, new, &pairing.removed, &leaving, &switched);
-        if let Err(error) = result {
-            return Err(undo.run(error));
-        }
+        let operations = match self.commit_load(operation, new, &pairing.removed, &leaving, &switched) {
+            Ok(operations) => operations,
+            Err(error) => return Err(undo.run(error)),
+        };
         undo.forget();
         pairing.removed.iter().for_each(|program| self.members.remove(program.uid));
         let ended = self.enter_load(new, &pairing.removed, &leaving, &switched);
@@ -222,13 +222,11 @@ impl<K: Kernel> Engine<K> {
         insist(|| self.place_replaced_links(operation))?;
         let records: Vec<ProgramRecord> = new.iter().map(|program| (**program).clone()).collect();
         insist(|| self.place_programs(operation, &records))?;
-        for built in built {
-            self.settle_chain(built)?;
-        }
+        self.settle_chains(built)?;
         let left: BTreeSet<HookKey> = leaving.iter().filter_map(|link| link.hook).collect();
         let hooks = left.iter().copied().collect();
-        let cleared =
-            self.clear_or_wait("replace", Uncleared { operation, leftover: switched.leftover, hooks, ended });
+        let waiting = Uncleared { operations, leftover: switched.leftover, hooks, ended };
+        let cleared = self.clear_or_wait("replace", waiting);
         left.iter().for_each(|key| self.keep_order(key));
         cleared?;
         let describe = |program: &Arc<ProgramRecord>| insist(|| self.describe_program(program.id));

@@ -33,7 +33,8 @@ impl<K: Kernel> Engine<K> {
         leftover
     }
 
-    /// Records that the new version is the one that runs. On return it is on disk.
+    /// Records that the new version is the one that runs. On return it is on disk. Answers the operations by which is
+    /// listed what the old one left.
     pub(crate) fn commit_load(
         &self,
         operation: OperationId,
@@ -41,7 +42,7 @@ impl<K: Kernel> Engine<K> {
         removed: &[Arc<ProgramRecord>],
         leaving: &[Arc<LinkRecord>],
         switched: &Switched,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<OperationId>, EngineError> {
         let mut batch = Batch::new();
         for program in new {
             let uid = program.uid.to_string();
@@ -65,8 +66,9 @@ impl<K: Kernel> Engine<K> {
         for key in &switched.ended {
             batch.delete(records::HOOKS, &records::hook_key(key));
         }
-        batch.put(records::LEFTOVERS, operation.to_string().as_bytes(), encode(&switched.leftover)?);
-        self.commit(batch)
+        let operations = self.list_leftover(&mut batch, operation, &switched.leftover)?;
+        self.commit(batch)?;
+        Ok(operations)
     }
 
     /// Takes over into memory what was recorded. Answers the hooks that ended.

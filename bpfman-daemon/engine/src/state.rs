@@ -1,5 +1,10 @@
 //! The records in memory, with the ways to look them up.
 
+mod holdings;
+mod hooks;
+mod leases;
+mod links;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +14,6 @@ use bpfmand_core::{
     order_chain, order_links, solve,
 };
 
-use crate::chain::Leased;
 use crate::paths;
 use crate::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, PreviousRecord, ProgramRecord};
 use crate::replace::version_paths;
@@ -20,15 +24,17 @@ pub struct State {
     /// Programs by our key.
     pub programs: BTreeMap<ProgramUid, Arc<ProgramRecord>>,
     /// Versions of programs before their last replacement.
-    pub previous: BTreeMap<ProgramUid, Arc<PreviousRecord>>,
+    pub previous: Previous,
     /// This boot.
     pub boot: String,
     /// Our key by the kernel's id.
     pub by_id: HashMap<ProgramId, ProgramUid>,
+    /// What they hold. Changed by [`State::put_program`] and [`State::remove_program`], as they are.
+    pub holdings: Holdings,
     /// Links by id.
-    pub links: BTreeMap<LinkId, Arc<LinkRecord>>,
+    pub links: Links,
     /// Hooks by key.
-    pub hooks: HashMap<HookKey, Arc<HookRecord>>,
+    pub hooks: Hooks,
     /// Attachments to all interfaces that match, by id.
     pub matchings: BTreeMap<MatchingId, Arc<MatchingRecord>>,
     /// What attachments to matching interfaces could not do, and when that was tried.
@@ -46,7 +52,7 @@ pub struct State {
     /// What operations left in the kernel and could not remove.
     pub uncleared: Vec<Uncleared>,
     /// Chains that are kept by operations, besides those that hooks' records name.
-    pub leases: Vec<Leased>,
+    pub leases: Leases,
     /// Operations whose leftovers are gone from the kernel, but not yet from the store.
     pub cleaned: Vec<OperationId>,
     /// The next number for an id of ours.
@@ -58,8 +64,8 @@ pub struct State {
 /// What an operation left in the kernel because the kernel refused to remove it.
 #[derive(Debug)]
 pub struct Uncleared {
-    /// The operation.
-    pub operation: OperationId,
+    /// The operation, and others by which more of what it left is listed in the store.
+    pub operations: Vec<OperationId>,
     /// What is left.
     pub leftover: LeftoverRecord,
     /// Hooks that it left, ascending.
@@ -70,8 +76,8 @@ pub struct Uncleared {
 
 impl Uncleared {
     /// What an operation left that left no hooks.
-    pub const fn without_hooks(operation: OperationId, leftover: LeftoverRecord) -> Self {
-        Self { operation, leftover, hooks: Vec::new(), ended: Vec::new() }
+    pub const fn without_hooks(operations: Vec<OperationId>, leftover: LeftoverRecord) -> Self {
+        Self { operations, leftover, hooks: Vec::new(), ended: Vec::new() }
     }
 }
 
@@ -94,8 +100,9 @@ impl State {
 
     /// Adds or replaces a program.
     pub fn put_program(&mut self, record: ProgramRecord) {
-        if let Some(old) = self.programs.get(&record.uid).map(|old| old.id) {
-            self.forget_id(old, record.uid);
+        if let Some(old) = self.programs.get(&record.uid).cloned() {
+            self.forget_id(old.id, record.uid);
+            self.holdings.remove(&old);
         }
         self.lost.remove(&record.uid);
         self.by_id.insert(record.id, record.uid);
@@ -108,6 +115,7 @@ impl State {
             self.previous.remove(&uid);
             self.lost.remove(&uid);
             self.forget_id(old.id, uid);
+        self.holdings.add(&record);
             self.matchings.retain(|_, matching| matching.program != uid);
             if !self.lost.is_empty() {
                 // One that had to stand back behind it can be named again.
@@ -117,6 +125,7 @@ impl State {
     }
 
     /// Ids begin anew after a reboot: until all programs are loaded again, the id of one may be the former id of another.
+            self.holdings.remove(&old);
     fn forget_id(&mut self, id: ProgramId, uid: ProgramUid) {
         if self.by_id.get(&id) == Some(&uid) {
             self.by_id.remove(&id);
@@ -143,35 +152,31 @@ impl State {
         programs.chain(links).chain(hooks).chain(matchings).max().unwrap_or(0)
     }
 
-    /// Paths that records stand for, without those of programs that are about to go. Programs that are lost hold
+    /// True if a record stands for a path, other than those of programs that are about to go. Programs that are lost hold
     /// nothing.
-    pub fn claimed_paths(&self, without: &[ProgramUid]) -> HashSet<String> {
-        let programs = self
-            .programs
-            .values()
-            .filter(|program| !without.contains(&program.uid) && !self.lost.contains(&program.uid))
-            .map(|program| &**program);
-        let loaded = |previous: &&Arc<PreviousRecord>| previous.boot == self.boot;
-        let previous = self.previous.values().filter(loaded).map(|previous| &previous.program);
-        let previous = previous.filter(|program| !without.contains(&program.uid));
-        self.hooks
-            .keys()
-            .map(paths::hook_link)
-            .chain(self.links.keys().map(|link| paths::link(*link)))
-            .map(|path| path.display().to_string())
-            .chain(programs.chain(previous).flat_map(version_paths))
-            .collect()
+    pub fn is_claimed(&self, path: &str, without: &[ProgramUid]) -> bool {
+        let stays = |uid: &ProgramUid| !without.contains(uid);
+        let is_link = || {
+            let id = path.strip_prefix(paths::LINKS).and_then(|name| name.strip_prefix('/')?.parse().ok());
+            id.is_some_and(|id| self.links.contains_key(&LinkId(id)))
+        };
+        let is_loaded = |uid: &ProgramUid| {
+            stays(uid) && self.previous.get(uid).is_some_and(|previous| previous.boot == self.boot)
+        };
+        self.hooks.have_pin(path)
+            || is_link()
+            || self.holdings.holders(path).iter().any(|uid| stays(uid) && !self.lost.contains(uid))
+            || self.previous.holdings.holders(path).iter().any(is_loaded)
     }
 
     /// True if a program, or its version before, is of these bytes.
     pub fn needs_bytecode(&self, blob: &str) -> bool {
-        self.programs.values().any(|program| program.blob.as_str() == blob)
-            || self.previous.values().any(|previous| previous.program.blob.as_str() == blob)
+        self.holdings.needs_bytecode(blob) || self.previous.holdings.needs_bytecode(blob)
     }
 
     /// Links of a program, by id.
     pub fn links_of(&self, program: ProgramUid) -> impl Iterator<Item = &Arc<LinkRecord>> {
-        self.links.values().filter(move |link| link.program == program)
+        self.links.of_program(program)
     }
 
     /// Attachments of a program to matching interfaces.
@@ -188,7 +193,7 @@ impl State {
     /// Links of a hook, in the order in which their programs run.
     pub fn chain(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
         let newcomer = self.hooks.get(key).and_then(|hook| hook.newcomer);
-        let links = self.links.values().filter(|link| link.hook.as_ref() == Some(key)).cloned().collect();
+        let links = self.links.of_hook(key).cloned().collect();
         self.order(key, links, newcomer)
     }
 
@@ -239,7 +244,7 @@ impl State {
     /// Kernel ids of the programs that use a map folder, ascending.
     pub fn users_of_folder(&self, folder: ProgramId) -> Vec<ProgramId> {
         let mut users: Vec<ProgramId> =
-            self.programs.values().filter(|p| p.map_folder == folder).map(|p| p.id).collect();
+            holders.filter_map(|uid| self.programs.get(uid)).map(|program| program.id).collect();
         users.sort_unstable();
         users
     }
@@ -248,6 +253,8 @@ impl State {
 const fn ours(entry: &OrderedEntry) -> Option<LinkId> {
     match entry {
         OrderedEntry::Ours(link) => Some(*link),
+        let folder = paths::maps(folder).display().to_string();
+        let holders = self.holdings.holders(&folder).iter();
         OrderedEntry::Foreign(_) => None,
     }
 }

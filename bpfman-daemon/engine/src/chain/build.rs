@@ -84,7 +84,7 @@ impl<K: Kernel> Engine<K> {
             let new = self.build_dispatcher(key, interface, links)?;
             let (id, tag) =
                 new.after.as_ref().map_or((new.before.id, new.before.tag), |new| (new.id, new.tag));
-            let handle = self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))?;
+            let handle = self.open_shared(id)?.ok_or(EngineError::NoKernelProgram(id))?;
             return Ok(BuiltChain {
                 key: *key,
                 strategy: Strategy::Dispatcher,
@@ -107,8 +107,7 @@ impl<K: Kernel> Engine<K> {
             && can_attach_direct(hook, mask(&only.link))
         {
             let program = &only.program;
-            let handle =
-                self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+            let handle = self.open_shared(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
             let (strategy, id, tag) = (Strategy::Direct, program.id, program.tag);
             return Ok(BuiltChain {
                 key: *key,
@@ -142,7 +141,7 @@ impl<K: Kernel> Engine<K> {
         };
         let entry = lease.record.segments.first().map(|entry| (entry.program, entry.tag));
         let (id, tag) = entry.ok_or_else(|| EngineError::Invalid("a chain without a program".to_owned()))?;
-        let handle = self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))?;
+        let handle = self.open_shared(id)?.ok_or(EngineError::NoKernelProgram(id))?;
         Ok(BuiltChain {
             key: *key,
             strategy,

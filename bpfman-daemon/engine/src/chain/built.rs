@@ -9,6 +9,7 @@ use crate::Engine;
 use crate::chain::record::{ChainRecord, Folding, HookCounted};
 use crate::libxdp::NewDispatcher;
 use crate::records::{HookRecord, Strategy};
+use crate::state::LeaseId;
 
 /// The program that a hook is to run.
 ///
@@ -20,7 +21,7 @@ pub struct BuiltChain<'a, K: Kernel> {
     /// How it was made.
     pub strategy: Strategy,
     /// Keeps it loaded.
-    pub handle: K::Handle,
+    pub handle: Arc<K::Handle>,
     /// The kernel's id.
     pub id: ProgramId,
     /// The kernel's tag.
@@ -65,7 +66,8 @@ impl<K: Kernel> BuiltChain<'_, K> {
 
 /// Keeps what was loaded for a chain, also while no record names it.
 pub(super) struct Lease<'a, K: Kernel> {
-    pub engine: &'a Engine<K>,
+    engine: &'a Engine<K>,
+    id: LeaseId,
     pub record: Arc<ChainRecord>,
 }
 
@@ -81,20 +83,19 @@ pub struct Leased {
 impl<'a, K: Kernel> Lease<'a, K> {
     /// Keeps a chain.
     pub fn take(engine: &'a Engine<K>, record: Arc<ChainRecord>, hook: HookKey) -> Self {
-        engine.state().leases.push(Leased { record: Arc::clone(&record), hook });
-        Self { engine, record }
+        let id = engine.state().leases.take(Leased { record: Arc::clone(&record), hook });
+        Self { engine, id, record }
+    }
+
+    /// Of a chain that was leased already.
+    pub fn of(engine: &'a Engine<K>, (id, record): (LeaseId, Arc<ChainRecord>)) -> Self {
+        Self { engine, id, record }
     }
 }
 
 impl<K: Kernel> Drop for Lease<'_, K> {
     fn drop(&mut self) {
-        {
-            let mut state = self.engine.state();
-            if let Some(at) = state.leases.iter().position(|leased| Arc::ptr_eq(&leased.record, &self.record))
-            {
-                state.leases.swap_remove(at);
-            }
-        }
+        self.engine.state().leases.end(self.record.id, self.id);
         self.engine.drop_unused_chain(&self.record);
     }
 }

@@ -153,20 +153,43 @@ impl<K: Kernel> Engine<K> {
     /// Adds what a hook's former chain counted to its record, if that is still to be done. The caller holds the hook's
     /// lock.
     pub(crate) fn fold_counters(&self, key: &HookKey) -> Result<(), EngineError> {
-        let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
-        let Some(folding) = &hook.folding else { return Ok(()) };
-        // A packet that was inside the old chain at the swap has still to count.
+        self.fold_counters_of(std::slice::from_ref(key))
+    }
+
+    /// The same for many hooks, by one wait and one commit. The caller holds the locks of all.
+    pub(super) fn fold_counters_of(&self, keys: &[HookKey]) -> Result<(), EngineError> {
+        let hooks: Vec<_> = {
+            let state = self.state();
+            let hooks = keys.iter().filter_map(|key| state.hooks.get(key));
+            hooks.filter(|hook| hook.folding.is_some()).cloned().collect()
+        };
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        // A packet that was inside an old chain at the swap has still to count.
         self.kernel.wait_for_readers()?;
-        let mut counted = hook.counted.clone();
-        self.add_row(&mut counted, &folding.chain, &folding.slots, key)?;
-        counted.links.retain(|link, _| hook.slots.contains(link));
-        let folded = HookRecord { counted, folding: None, ..(*hook).clone() };
         let mut batch = Batch::new();
-        batch.put(records::HOOKS, &records::hook_key(key), encode(&folded)?);
+        let mut folded = Vec::with_capacity(hooks.len());
+        for hook in &hooks {
+            let Some(folding) = &hook.folding else { continue };
+            let mut counted = hook.counted.clone();
+            self.add_row(&mut counted, &folding.chain, &folding.slots, &hook.key)?;
+            counted.links.retain(|link, _| hook.slots.contains(link));
+            let record = HookRecord { counted, folding: None, ..(**hook).clone() };
+            batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&record)?);
+            folded.push(record);
+        }
         self.step("chain", "add counters");
         self.commit(batch)?;
-        self.state().hooks.insert(*key, std::sync::Arc::new(folded));
-        self.drop_unused_chain(&folding.chain);
+        {
+            let mut state = self.state();
+            for record in folded {
+                state.hooks.insert(record.key, std::sync::Arc::new(record));
+            }
+        }
+        for folding in hooks.iter().filter_map(|hook| hook.folding.as_ref()) {
+            self.drop_unused_chain(&folding.chain);
+        }
         Ok(())
     }
 

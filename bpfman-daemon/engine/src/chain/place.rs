@@ -50,7 +50,7 @@ impl<K: Kernel> Engine<K> {
                 if self.kernel.link_of(&link)?.ifindex.is_none() {
                     return Ok(());
                 }
-                let expected = self.kernel.open_program(from)?.ok_or_else(changed)?;
+                let expected = self.open_shared(from)?.ok_or_else(changed)?;
                 match self.held_network.during(|| self.kernel.replace(&link, to, &expected)) {
                     // Its interface went after the look above: a namespace is taken down some time after its name.
                     Err(_) if self.kernel.link_of(&link)?.ifindex.is_none() => Ok(()),

@@ -148,12 +148,12 @@ impl<K: Kernel> Engine<K> {
         self.leave_entry(hook, &mut leftover);
         let mut batch = Batch::new();
         batch.delete(records::HOOKS, &records::hook_key(&hook.key));
-        batch.put(records::LEFTOVERS, operation.to_string().as_bytes(), encode(&leftover)?);
+        let operations = self.list_leftover(&mut batch, operation, &leftover)?;
         self.step("set", "record");
         self.commit(batch)?;
         self.state().hooks.remove(&hook.key);
         let ended = vec![Arc::clone(hook)];
-        let waiting = crate::state::Uncleared { operation, leftover, hooks: vec![hook.key], ended };
+        let waiting = crate::state::Uncleared { operations, leftover, hooks: vec![hook.key], ended };
         self.clear_or_wait("set", waiting)
     }
 }

@@ -1,5 +1,8 @@
 //! What follows the record of a changed hook.
 
+use std::collections::HashSet;
+
+use bpfmand_core::HookKey;
 use bpfmand_kernel::Kernel;
 
 use crate::chain::built::BuiltChain;
@@ -13,17 +16,27 @@ impl<K: Kernel> Engine<K> {
     ///
     /// # Errors
     /// The kernel or the store refuses. The change has happened; the next change or start goes on from there.
-    pub(crate) fn settle_chain(&self, mut built: BuiltChain<'_, K>) -> Result<(), EngineError> {
-        if let Some(lease) = &built.lease {
-            self.step("chain", "move into place");
-            insist(|| self.place_chain(&lease.record))?;
+    pub(crate) fn settle_chain(&self, built: BuiltChain<'_, K>) -> Result<(), EngineError> {
+        self.settle_chains(vec![built])
+    }
+
+    /// The same of many hooks, which wait together for packets that are inside the chains before, and record together
+    /// what those counted.
+    pub(crate) fn settle_chains(&self, mut all: Vec<BuiltChain<'_, K>>) -> Result<(), EngineError> {
+        let mut placed = HashSet::new();
+        for built in &mut all {
+            if let Some(lease) = &built.lease
+                && placed.insert(lease.record.id)
+            {
+                self.step("chain", "move into place");
+                insist(|| self.place_chain(&lease.record))?;
+            }
+            if let Some(dispatcher) = built.dispatcher.take() {
+                dispatcher.settle()?;
+            }
         }
-        if let Some(dispatcher) = built.dispatcher.take() {
-            dispatcher.settle()?;
-        }
-        insist(|| self.fold_counters(&built.key))?;
-        drop(built);
-        Ok(())
+        let keys: Vec<HookKey> = all.iter().map(|built| built.key).collect();
+        insist(|| self.fold_counters_of(&keys))
     }
 
     /// The record of a hook whose interface is gone, or is elsewhere: it runs nothing, and what it counted is in it.

@@ -1,5 +1,6 @@
 //! One loaded chain on many hooks, and its end with the last of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,33 +11,33 @@ use bpfmand_splice::CounterLayout;
 use crate::chain::built::{Lease, Leased};
 use crate::chain::record::{ChainId, ChainRecord, Composition};
 use crate::locks::Subject;
-use crate::state::{State, Uncleared};
+use crate::records::HookRecord;
+use crate::state::{LeaseId, State, Uncleared};
 use crate::undo::insist;
 use crate::{Engine, EngineError, paths};
 
 impl State {
-    /// Chains that hooks run, ran until their last change, or are about to run, with the hook each.
-    fn chain_users(&self) -> impl Iterator<Item = (&ChainRecord, HookKey)> {
-        let recorded = self.hooks.values().flat_map(|hook| {
-            let folding = hook.folding.as_ref().map(|folding| &folding.chain);
-            hook.chain.iter().chain(folding).map(move |chain| (chain, hook.key))
-        });
-        recorded.chain(self.leases.iter().map(|leased| (&*leased.record, leased.hook)))
+    /// Hooks that run a chain, ran it until their last change, or are about to run it.
+    fn users_of_chain(&self, id: ChainId) -> impl Iterator<Item = HookKey> {
+        let recorded = self.hooks.of_chain(id).map(|hook| hook.key);
+        recorded.chain(self.leases.of_chain(id).map(|leased| leased.hook))
     }
 
     /// True if anyone runs a chain or is about to.
     pub fn is_chain_used(&self, id: ChainId) -> bool {
-        self.chain_users().any(|(chain, _)| chain.id == id)
+        self.users_of_chain(id).next().is_some()
     }
 
     /// A chain that a record names.
     pub fn chain_of_id(&self, id: ChainId) -> Option<&ChainRecord> {
-        self.chain_users().map(|(chain, _)| chain).find(|chain| chain.id == id)
+        let leased = || self.leases.of_chain(id).next().map(|leased| &*leased.record);
+        self.hooks.chain(id).or_else(leased)
     }
 
     /// How many hooks run a chain.
     pub fn hooks_of_chain(&self, id: ChainId) -> usize {
-        self.hooks.values().filter(|hook| hook.chain.as_ref().is_some_and(|chain| chain.id == id)).count()
+        let runs = |hook: &&Arc<HookRecord>| hook.chain.as_ref().is_some_and(|chain| chain.id == id);
+        self.hooks.of_chain(id).filter(runs).count()
     }
 
     /// Chains of a composition that a hook may share, oldest first. Hooks that count or take times in one map need
@@ -48,28 +49,28 @@ impl State {
         composition: &Composition,
         key: &HookKey,
         slots: &[LinkId],
-    ) -> Vec<Arc<ChainRecord>> {
-        let mut found: Vec<ChainRecord> = Vec::new();
-        for (chain, _) in self.chain_users() {
-            if chain.composition == *composition && found.iter().all(|other| other.id != chain.id) {
-                found.push(chain.clone());
-            }
-        }
-        found.sort_by_key(|chain| chain.id);
+    ) -> Vec<(LeaseId, Arc<ChainRecord>)> {
+        let leased = self.leases.of_composition(composition).map(|chain| chain.id);
+        let ids: BTreeSet<ChainId> = self.hooks.of_composition(composition).chain(leased).collect();
         let row = |key: &HookKey| CounterLayout::row(key.ifindex.0);
-        found.retain(|chain| {
-            let taken = self
-                .chain_users()
-                .any(|(other, hook)| other.id == chain.id && hook != *key && row(&hook) == row(key));
+        let may_share = |chain: &&ChainRecord| {
+            let is_taken =
+                || self.users_of_chain(chain.id).any(|hook| hook != *key && row(&hook) == row(key));
             // What is counted in a row belongs to the links that the record names.
             let mine =
                 self.hooks.get(key).filter(|hook| hook.chain.as_ref().is_some_and(|own| own.id == chain.id));
             (chain.counters.is_none() && chain.twin.is_none())
-                || (!taken && mine.is_none_or(|hook| hook.slots == slots))
-        });
-        let found: Vec<Arc<ChainRecord>> = found.into_iter().map(Arc::new).collect();
-        self.leases.extend(found.iter().map(|record| Leased { record: Arc::clone(record), hook: *key }));
-        found
+                || (mine.is_none_or(|hook| hook.slots == slots) && !is_taken())
+        };
+        let found: Vec<Arc<ChainRecord>> = ids
+            .into_iter()
+            .filter_map(|id| self.chain_of_id(id).filter(may_share))
+            .map(|chain| Arc::new(chain.clone()))
+            .collect();
+        let lease = |record: Arc<ChainRecord>| {
+            (self.leases.take(Leased { record: Arc::clone(&record), hook: *key }), record)
+        };
+        found.into_iter().map(lease).collect()
     }
 }
 
@@ -82,7 +83,7 @@ impl<K: Kernel> Engine<K> {
         slots: &[LinkId],
     ) -> Result<Option<Lease<'_, K>>, EngineError> {
         let found = self.state().lease_shareable(composition, key, slots);
-        let leases: Vec<_> = found.into_iter().map(|record| Lease { engine: self, record }).collect();
+        let leases: Vec<_> = found.into_iter().map(|found| Lease::of(self, found)).collect();
         for lease in leases {
             // Strangers can remove pins.
             if self.is_whole(&lease.record)? {
@@ -172,7 +173,7 @@ impl<K: Kernel> Engine<K> {
                 ],
                 ..Default::default()
             };
-            self.state().uncleared.push(Uncleared::without_hooks(operation, leftover));
+            self.state().uncleared.push(Uncleared::without_hooks(vec![operation], leftover));
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Bench<K: Kernel> {
     /// The namespace file of `left`.
     pub netns: PathBuf,
     pub tc_by_clsact: bool,
+    /// Bytes of leftovers in one record, where a test wants little of them to be much.
+    pub leftover_bytes: Option<usize>,
     /// Where libxdp has its pins.
     pub libxdp_pins: PathBuf,
     /// What else the bench made on this machine; undone when it is dropped.
@@ -42,6 +44,10 @@ pub trait Testable: Kernel + Sized {
     fn verdict(&self, program: ProgramId) -> u32;
     /// Adds an interface that is switched on.
     fn add_interface(&self, netns: &Path, name: &str);
+    /// Adds so many interfaces, `pod0` and up.
+    fn add_interfaces(&self, netns: &Path, many: usize) {
+        (0..many).for_each(|number| self.add_interface(netns, &format!("pod{number}")));
+    }
     fn remove_interface(&self, netns: &Path, name: &str);
     fn rename_interface(&self, netns: &Path, name: &str, new: &str);
     fn switch_interface(&self, netns: &Path, name: &str, up: bool);
@@ -58,6 +64,7 @@ impl<K: Kernel> Bench<K> {
         let mut options = EngineOptions::new(self.folder.path().join("bytecode"), store);
         options.tc_by_clsact = self.tc_by_clsact;
         options.libxdp_pins.clone_from(&self.libxdp_pins);
+        options.leftover_bytes = self.leftover_bytes.unwrap_or(options.leftover_bytes);
         options
     }
 

@@ -55,13 +55,13 @@ impl Ending {
 
 /// All that a user can see of what was asked for, and the shape of the kernel.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    kernel: BTreeMap<String, Vec<String>>,
-    programs: Vec<String>,
-    links: Vec<String>,
+pub struct Seen {
+    pub kernel: BTreeMap<String, Vec<String>>,
+    pub programs: Vec<String>,
+    pub links: Vec<String>,
 }
 
-fn look(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Seen {
+pub fn look(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Seen {
     let ours = Selector { managed_only: true, ..Selector::default() };
     let programs = engine.list(&ours).unwrap();
     Seen {
@@ -89,7 +89,7 @@ fn look(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Seen {
     }
 }
 
-fn explain(wanted: &Seen, found: &Seen) -> String {
+pub fn explain(wanted: &Seen, found: &Seen) -> String {
     let of = |seen: &Seen| {
         let mut all = seen.kernel.clone();
         all.insert("listed programs".to_owned(), seen.programs.clone());
@@ -100,7 +100,15 @@ fn explain(wanted: &Seen, found: &Seen) -> String {
 }
 
 pub fn set_up(case: &Case, ending: &Arc<Ending>) -> (Bench<SimKernel>, Engine<SimKernel>, Scene) {
-    let bench = Bench { tc_by_clsact: case.by_clsact, ..bench() };
+    set_up_on(bench(), case, ending)
+}
+
+fn set_up_on(
+    bench: Bench<SimKernel>,
+    case: &Case,
+    ending: &Arc<Ending>,
+) -> (Bench<SimKernel>, Engine<SimKernel>, Scene) {
+    let bench = Bench { tc_by_clsact: case.by_clsact, ..bench };
     let engine = bench.watched(Arc::clone(ending) as Arc<dyn StepObserver>);
     *ending.kernel.lock().unwrap() = Some(Arc::clone(&bench.kernel));
     let scene = (case.before)(&bench, &engine);
@@ -109,8 +117,13 @@ pub fn set_up(case: &Case, ending: &Arc<Ending>) -> (Bench<SimKernel>, Engine<Si
 
 /// Ends the daemon at each step of an operation, and then also at each step of the start after that.
 fn end_at_every_step(case: &Case) -> Vec<String> {
+    end_at_every_step_on(&bench, case)
+}
+
+/// The same on a bench of choice.
+pub fn end_at_every_step_on(new: &dyn Fn() -> Bench<SimKernel>, case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
-    let (bench, engine, scene) = set_up(case, &ending);
+    let (bench, engine, scene) = set_up_on(new(), case, &ending);
     let before = look(&bench, &engine);
     ending.arm(0);
     (case.operation)(&bench, &engine, &scene).unwrap();
@@ -121,7 +134,7 @@ fn end_at_every_step(case: &Case) -> Vec<String> {
     let mut wrong = Vec::new();
     for at in 1..=steps.len() {
         let ending = Arc::new(Ending::default());
-        let (bench, engine, scene) = set_up(case, &ending);
+        let (bench, engine, scene) = set_up_on(new(), case, &ending);
         ending.arm(at);
         let ended = catch_unwind(AssertUnwindSafe(|| (case.operation)(&bench, &engine, &scene)));
         assert!(ended.is_err(), "{}: ended at step {at}", case.name);

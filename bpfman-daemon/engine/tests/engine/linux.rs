@@ -23,6 +23,17 @@ impl Testable for LinuxKernel {
         self.switch_interface(netns, name, true);
     }
 
+    /// By one process: a thousand take longer than what is under test.
+    fn add_interfaces(&self, netns: &Path, many: usize) {
+        let lines = (0..many).map(|number| {
+            format!("link add pod{number} type veth peer name peer{number}\nlink set pod{number} up\n")
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), lines.collect::<String>()).unwrap();
+        let name = netns.file_name().unwrap().to_str().unwrap();
+        assert!(run("ip", &["-n", name, "-batch", file.path().to_str().unwrap()]));
+    }
+
     fn remove_interface(&self, netns: &Path, name: &str) {
         ip(netns, &["del", name]);
     }
@@ -106,6 +117,7 @@ pub fn bench(test: &str) -> Bench<LinuxKernel> {
         folder: quick_folder(),
         netns: PathBuf::from("/run/netns").join(namespace),
         tc_by_clsact: false,
+        leftover_bytes: None,
         libxdp_pins,
         _machine: Box::new(machine),
     }

@@ -29,6 +29,8 @@ mod loads;
 mod objects;
 mod reboots;
 mod recovery;
+mod many_hooks;
+mod not_undone;
 mod replacements;
 mod sequences;
 mod sharing_chains;

@@ -57,6 +57,7 @@ pub fn bench_of(options: SimOptions) -> Bench<SimKernel> {
         folder,
         netns,
         tc_by_clsact: false,
+        leftover_bytes: None,
         libxdp_pins: PathBuf::from("/sys/fs/bpf/xdp"),
         _machine: Box::new(()),
     }

@@ -1,0 +1,71 @@
+//! Records of links, found by hook and by program without going through all of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, LinkId, ProgramUid};
+
+use crate::records::LinkRecord;
+
+/// Links by id. Reads as the map that it holds; every change goes through the methods here, which keep the indexes.
+#[derive(Debug, Default)]
+pub struct Links {
+    all: BTreeMap<LinkId, Arc<LinkRecord>>,
+    of_hook: HashMap<HookKey, BTreeSet<LinkId>>,
+    of_program: HashMap<ProgramUid, BTreeSet<LinkId>>,
+}
+
+impl Deref for Links {
+    type Target = BTreeMap<LinkId, Arc<LinkRecord>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.all
+    }
+}
+
+impl Links {
+    /// Adds or replaces a record.
+    pub fn insert(&mut self, id: LinkId, link: Arc<LinkRecord>) {
+        self.remove(&id);
+        if let Some(key) = link.hook {
+            self.of_hook.entry(key).or_default().insert(id);
+        }
+        self.of_program.entry(link.program).or_default().insert(id);
+        self.all.insert(id, link);
+    }
+
+    /// Adds or replaces records.
+    pub fn extend(&mut self, links: impl IntoIterator<Item = (LinkId, Arc<LinkRecord>)>) {
+        links.into_iter().for_each(|(id, link)| self.insert(id, link));
+    }
+
+    /// Forgets a record.
+    pub fn remove(&mut self, id: &LinkId) -> Option<Arc<LinkRecord>> {
+        let link = self.all.remove(id)?;
+        if let Some(key) = link.hook {
+            take_out(&mut self.of_hook, &key, id);
+        }
+        take_out(&mut self.of_program, &link.program, id);
+        Some(link)
+    }
+
+    /// Links of a hook, by id.
+    pub fn of_hook(&self, key: &HookKey) -> impl Iterator<Item = &Arc<LinkRecord>> {
+        self.of_hook.get(key).into_iter().flatten().filter_map(|id| self.all.get(id))
+    }
+
+    /// Links of a program, by id.
+    pub fn of_program(&self, program: ProgramUid) -> impl Iterator<Item = &Arc<LinkRecord>> {
+        self.of_program.get(&program).into_iter().flatten().filter_map(|id| self.all.get(id))
+    }
+}
+
+fn take_out<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<LinkId>>, key: &K, id: &LinkId) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
+    }
+}
