@@ -25,6 +25,7 @@ use crate::engine::encode;
 use crate::locks::Subject;
 use crate::records::{self, Entry, HookRecord, LinkRecord, ProgramRecord, SourceRecord};
 use crate::undo::{Undo, insist};
+use crate::unfinished::Unfinished;
 use crate::{Engine, EngineError, paths};
 
 /// What to adopt.
@@ -141,8 +142,9 @@ impl<K: Kernel> Engine<K> {
         undo.push(|| {
             let result = self.undo_adoption(operation);
             if result.is_err() {
-                // The link may run it on: what it consists of has to stay until the next start gives the link back.
-                self.state().leases.extend(swapped_in.take());
+                // The link may run it on: what it consists of has to stay until the link is given back.
+                let (lease, chain) = self.keep_leased(swapped_in.take());
+                self.try_later(Unfinished::Adoption { operation, lease, chain });
             }
             result
         });

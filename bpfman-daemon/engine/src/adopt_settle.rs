@@ -11,6 +11,7 @@ use crate::members::MemberText;
 use crate::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord, SourceRecord};
 use crate::recover::RecoveryReport;
 use crate::undo::Undo;
+use crate::unfinished::Unfinished;
 use crate::{Engine, EngineError, paths};
 
 impl ProgramRecord {
@@ -124,9 +125,11 @@ impl<K: Kernel> Engine<K> {
             self.step("detach", "give back");
             self.swap(hook, hook.program, &original, &hook.interface)?;
             let (hook, id) = (Arc::clone(hook), program.id);
-            undo.push(move || match before {
-                Some(before) => self.swap(&hook, id, &before, &hook.interface),
-                None => Ok(()),
+            undo.push(move || {
+                let Some(before) = before else { return Ok(()) };
+                self.swap(&hook, id, &before, &hook.interface).inspect_err(|_| {
+                    self.try_later(Unfinished::Swap { key: hook.key, now: id, lease: None, chain: None });
+                })
             });
         }
         leftover.released.push(pin.display().to_string());

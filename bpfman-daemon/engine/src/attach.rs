@@ -164,7 +164,7 @@ impl<K: Kernel> Engine<K> {
         let folder = paths::pending(operation);
         self.step("attach", "make pending folder");
         self.kernel.make_folder(&folder)?;
-        undo.push(move || self.remove_tree(&paths::pending(operation)));
+        undo.push(move || self.undo_pending_of(operation));
         self.step("attach", "create link");
         let link = self.held_network.during(|| self.kernel.attach(program, target))?;
         self.step("attach", "pin link");

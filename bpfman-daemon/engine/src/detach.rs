@@ -215,88 +215,9 @@ impl<K: Kernel> Engine<K> {
                 leftover.pins.extend(shared.map(|map| text(&paths::shared(&map.name))));
             }
         }
-        let claimed = self.state().claimed_paths(&[program.uid]);
-        leftover.pins.retain(|pin| !claimed.contains(pin));
-        leftover.folders.retain(|folder| !claimed.contains(folder));
-    }
-
-    /// Removes from the kernel what a finished operation no longer needs. Running it again is fine.
-    pub(crate) fn clear_leftover(
-        &self,
-        operation_name: &'static str,
-        operation: OperationId,
-        leftover: &LeftoverRecord,
-    ) -> Result<(), EngineError> {
-        let mut failures = Vec::new();
-        let mut is_left = false;
-        // What a pin kept alive and is alive without it is kept by someone else, and nothing more can be done about it.
-        let is_pinned = |pin: &str| self.kernel.open_pin(Path::new(pin)).map_or(true, |pin| pin.is_some());
-        for link in &leftover.links {
-            self.step(operation_name, "end link");
-            if let Err(error) =
-                insist(|| Ok(self.held_network.during(|| self.kernel.end_link(Path::new(link)))?))
-            {
-                is_left |= is_pinned(link);
-                failures.push(error);
-            }
-        }
-        for pin in &leftover.released {
-            self.step(operation_name, "give back");
-            if let Err(error) = insist(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
-                is_left |= is_pinned(pin);
-                failures.push(error);
-            }
-        }
-        for link in &leftover.adopted_links {
-            self.step(operation_name, "end link");
-            if let Err(error) = insist(|| self.end_adopted_link(Path::new(link))) {
-                is_left |= is_pinned(link);
-                failures.push(error);
-            }
-        }
-        for filter in &leftover.filters {
-            self.step(operation_name, "remove filter");
-            if let Err(error) = insist(|| self.end_filter(filter)) {
-                is_left = true;
-                failures.push(error);
-            }
-        }
-        for pin in &leftover.pins {
-            self.step(operation_name, "remove pin");
-            if let Err(error) = insist(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
-                is_left |= is_pinned(pin);
-                failures.push(error);
-            }
-        }
-        for folder in &leftover.folders {
-            self.step(operation_name, "remove folder");
-            if let Err(error) = insist(|| self.remove_tree(Path::new(folder))) {
-                is_left = true;
-                failures.push(error);
-            }
-        }
-        // Everything was tried; the record stays as long as something can still be removed.
-        if !is_left {
-            self.state().cleaned.push(operation);
-        }
-        match failures.into_iter().next() {
-            None => Ok(()),
-            Some(first) => Err(first),
-        }
-    }
-
-    fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {
-        // The namespace file may be gone, or name another namespace by now: then so is the filter.
-        match self.kernel.find_hook(&filter.interface, filter.key.kind) {
-            Ok(key) if key == filter.key => {}
-            Ok(_) | Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        let numbers = TcFilter { priority: filter.priority, handle: filter.handle };
-        match filter_place(&filter.key, &filter.interface, numbers) {
-            Some(at) => Ok(self.kernel.remove_filter(&at, filter.program)?),
-            None => Ok(()),
-        }
+        let state = self.state();
+        leftover.pins.retain(|pin| !state.is_claimed(pin, &[program.uid]));
+        leftover.folders.retain(|folder| !state.is_claimed(folder, &[program.uid]));
     }
 }
 

@@ -74,6 +74,7 @@ impl<K: Kernel> Engine<K> {
         if self.begin().is_err() {
             return report;
         }
+        report.lost.extend(self.unfinished());
         let (hooks, links) = {
             let state = self.state();
             let hooks: Vec<HookKey> = state.hooks.keys().copied().collect();

@@ -99,7 +99,9 @@ pub struct Engine<K: Kernel> {
     pub(crate) drifts: DriftCounts,
     pub(crate) open_programs: OpenPrograms<K::Handle>,
     changes: Changes,
-    store: Store,
+    /// Held by whoever settles what nobody knows of the store.
+    pub(crate) settling: Mutex<()>,
+    pub(crate) store: Store,
     state: Mutex<State>,
     locks: Arc<Locks>,
     observer: Arc<dyn StepObserver>,
@@ -128,6 +130,7 @@ impl<K: Kernel> Engine<K> {
             drifts: DriftCounts::default(),
             changes: Changes::default(),
             counters: options.counters,
+            settling: Mutex::default(),
             open_programs: OpenPrograms::default(),
             owner_budget: options.owner_budget,
             map_bytes: options.map_bytes,
@@ -237,9 +240,18 @@ impl<K: Kernel> Engine<K> {
     /// Removes bytecode that no program needs any more.
     pub(crate) fn drop_bytecode(&self, blob: &BlobId) {
         let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
-        if !self.state().needs_bytecode(blob.as_str()) {
+        let state = self.state();
+        // A change that may be on disk may need it.
+        if !state.unsure && !state.needs_bytecode(blob.as_str()) {
+            drop(state);
             self.blobs.remove(blob);
         }
+    }
+
+    /// Removes all bytecode that no program needs.
+    pub(crate) fn sweep_bytecode(&self) -> Result<(), EngineError> {
+        let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
+        self.blobs.sweep(|name| self.state().needs_bytecode(name))
     }
 
     /// A number that no id of ours ever had.
@@ -265,7 +277,9 @@ impl<K: Kernel> Engine<K> {
 
     /// Begins an operation that changes something. No lock may be held.
     pub(crate) fn begin(&self) -> Result<(), EngineError> {
+        self.settle_doubts();
         self.admit_changes()?;
+        self.retry_unfinished();
         self.retry_leftovers();
         Ok(())
     }
@@ -303,6 +317,7 @@ impl<K: Kernel> Engine<K> {
         for operation in &cleaned {
             batch.delete(records::LEFTOVERS, operation.to_string().as_bytes());
         }
+        let changed: Vec<_> = batch.keys().map(|(table, key)| (table, key.to_vec())).collect();
         let result = match self.store.commit(batch) {
             // The store was read back from disk and holds it: it happened, whatever went wrong on the way.
             Err(StoreError::NotSaved { outcome: Outcome::Applied, source }) => {
@@ -319,7 +334,10 @@ impl<K: Kernel> Engine<K> {
                     // The next commit has to reserve them.
                     state.reserved = 0;
                 }
-                state.unsure |= matches!(error, StoreError::NotSaved { outcome: Outcome::Unknown, .. });
+                if matches!(error, StoreError::NotSaved { outcome: Outcome::Unknown, .. }) {
+                    state.unsure = true;
+                    state.in_doubt.extend(changed);
+                }
                 state.cleaned.extend(cleaned);
             }
         }
@@ -356,6 +374,8 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// The store cannot be written; nothing is lost by that.
     pub fn close(&self) -> Result<(), EngineError> {
+        self.settle_doubts();
+        self.retry_unfinished();
         self.retry_leftovers();
         if self.state().cleaned.is_empty() {
             return Ok(());

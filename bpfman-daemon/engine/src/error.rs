@@ -483,10 +483,12 @@ impl EngineError {
                 "the daemon's log says why; unload the program, or restart the daemon to try again"
             }
             Self::Denied(_) => "ask root to load it, or load an image that root's policy admits",
-            Self::StoreUnsure
-            | Self::Store(StoreError::NotSaved { outcome: Outcome::Unknown, .. })
-            | Self::NotUndone { .. } => {
-                "restart the daemon: it compares the kernel with its records and mends both"
+            Self::StoreUnsure | Self::Store(StoreError::NotSaved { outcome: Outcome::Unknown, .. }) => {
+                "see that the disk of the state folder has room and works: the next change tries again, and so does a \
+                 restart of the daemon"
+            }
+            Self::NotUndone { .. } => {
+                "the daemon tries again to undo it with the next change and every time it checks hooks; a restart does too"
             }
             _ => return None,
         };

@@ -7,8 +7,9 @@ use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, OperationId}
 use bpfmand_kernel::{Anchor, FilterPlace, Kernel, LinkTarget, TcFilter};
 
 use crate::chain::{BuiltChain, filter_name, filter_place, hook_text};
-use crate::records::{Entry, HookRecord, LinkRecord};
+use crate::records::{Entry, HookRecord, LeftoverFilter, LinkRecord};
 use crate::undo::{Undo, insist};
+use crate::unfinished::Unfinished;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -96,8 +97,9 @@ impl<K: Kernel> Engine<K> {
             let Some(before) = before else { return Ok(()) };
             let result = self.swap(&hook, now, &before, &hook.interface);
             if result.is_err() {
-                // It runs on: what it consists of has to stay until the next start swaps it back.
-                self.state().leases.extend(swapped_in);
+                // It runs on: what it consists of has to stay until it is swapped back.
+                let (lease, chain) = self.keep_leased(swapped_in);
+                self.try_later(Unfinished::Swap { key: hook.key, now, lease, chain });
             }
             result
         });
@@ -155,7 +157,7 @@ impl<K: Kernel> Engine<K> {
                 // A filter has no pin that could tell after a crash that it is there: the program's pin below
                 // `pending` names the hook, and recovery looks there for a filter that runs it.
                 self.kernel.make_folder(&folder)?;
-                undo.push(move || self.remove_tree(&paths::pending(operation)));
+                undo.push(move || self.undo_pending_of(operation));
                 self.kernel
                     .pin(&built.handle, &folder.join(crate::recover_pending::filter_pin(key, interface)))?;
                 self.step("attach", "add filter");
@@ -163,12 +165,21 @@ impl<K: Kernel> Engine<K> {
                 let filter = TcFilter::of(operation.0);
                 let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
                 self.held_network.during(|| self.kernel.add_filter(&at, &built.handle, &name))?;
-                let (interface, key, id) = (interface.clone(), *key, built.id);
-                undo.push(move || match filter_place(&key, &interface, filter) {
-                    Some(at) => Ok(self.kernel.remove_filter(&at, id)?),
-                    None => Ok(()),
-                });
                 let TcFilter { priority, handle } = filter;
+                let added = LeftoverFilter {
+                    interface: interface.clone(),
+                    key: *key,
+                    priority,
+                    handle,
+                    program: built.id,
+                };
+                undo.push(move || {
+                    let result = match filter_place(&added.key, &added.interface, filter) {
+                        Some(at) => Ok(self.kernel.remove_filter(&at, added.program)?),
+                        None => Ok(()),
+                    };
+                    result.inspect_err(|_| self.try_later(Unfinished::Filter(added)))
+                });
                 return Ok(Entry::Filter { priority, handle });
             }
         };

@@ -24,6 +24,7 @@ mod describe_links;
 mod detach;
 mod details;
 mod details_chains;
+mod doubts;
 mod drift;
 mod dry_run;
 mod engine;
@@ -76,6 +77,7 @@ mod steps;
 mod trace;
 mod trace_changes;
 mod undo;
+mod unfinished;
 mod unload;
 mod update;
 

@@ -71,7 +71,7 @@ impl<K: Kernel> Engine<K> {
             again: false,
         };
         let mut undo = Undo::default();
-        undo.push(|| self.remove_tree(&paths::pending(operation)));
+        undo.push(|| self.undo_pending_of(operation));
         let loaded = match self.load_pending(operation, &plan) {
             Ok(loaded) => loaded,
             Err(error) => return Err(undo.run(error)),

@@ -186,7 +186,7 @@ impl<K: Kernel> Engine<K> {
         let folder = paths::pending(operation);
         self.step("move", "make pending folder");
         self.kernel.make_folder(&folder)?;
-        undo.push(move || self.remove_tree(&paths::pending(operation)));
+        undo.push(move || self.undo_pending_of(operation));
         let array = self.kernel.create_map(&one_slot(), None)?;
         self.kernel.fill_slot(&array, 0, &target)?;
         self.kernel.pin(&array, &folder.join(paths::BRIDGE))?;

@@ -74,17 +74,7 @@ impl<K: Kernel> Engine<K> {
         let result = self.end_orphans().map(|ended| report.settled += ended);
         report.note("ending links of attachments to matching interfaces", result);
         self.sweep_maps(&mut report);
-        let state = self.state();
-        let previous = state.previous.values().map(|previous| &previous.program.blob);
-        let wanted: HashSet<String> = state
-            .programs
-            .values()
-            .map(|program| &program.blob)
-            .chain(previous)
-            .map(|blob| blob.as_str().to_owned())
-            .collect();
-        drop(state);
-        self.blobs.sweep(|name| wanted.contains(name))?;
+        self.sweep_bytecode()?;
         Ok(report)
     }
 

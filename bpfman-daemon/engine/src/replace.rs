@@ -147,7 +147,7 @@ impl<K: Kernel> Engine<K> {
         if previous.boot == self.boot && self.is_loaded(record)? {
             let operation = self.operation();
             let mut undo = Undo::default();
-            undo.push(|| self.remove_tree(&paths::pending(operation)));
+            undo.push(|| self.undo_pending_of(operation));
             let made = self.kernel.make_folder(&paths::pending(operation)).map_err(EngineError::from);
             if let Err(error) = made {
                 return Err(undo.run(error));
@@ -215,7 +215,7 @@ impl<K: Kernel> Engine<K> {
             again: false,
         };
         let mut undo = Undo::default();
-        undo.push(|| self.remove_tree(&paths::pending(operation)));
+        undo.push(|| self.undo_pending_of(operation));
         // No unload may remove this bytecode between here and its record.
         let kept = self.keep_bytecode();
         let loaded = self.load_pending(operation, &plan).and_then(|mut all| {

@@ -113,7 +113,7 @@ impl<K: Kernel> Engine<K> {
         self.keep_maps_of_sharers(&locked.old, &pairing, &fates)?;
         let operation = self.operation();
         let mut undo = Undo::default();
-        undo.push(|| self.remove_tree(&paths::pending(operation)));
+        undo.push(|| self.undo_pending_of(operation));
         // No unload may remove this bytecode between here and its record.
         let kept = self.keep_bytecode();
         let new = match self.load_versions(operation, locked, load, bytecode, &object, &pairing, &fates) {

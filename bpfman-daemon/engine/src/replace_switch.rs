@@ -11,6 +11,7 @@ use crate::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::replace::MapOutcome;
 use crate::replace_maps::Fates;
 use crate::undo::Undo;
+use crate::unfinished::Unfinished;
 use crate::{Engine, EngineError, paths};
 
 /// A program with the version that takes its place.
@@ -180,7 +181,7 @@ impl<K: Kernel> Engine<K> {
             }
         };
         update(from, to)?;
-        undo.push(move || update(to, from));
+        undo.push(move || update(to, from).inspect_err(|_| self.try_later(Unfinished::Link { id, now: to })));
         Ok(())
     }
 

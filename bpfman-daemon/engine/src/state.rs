@@ -13,10 +13,16 @@ use bpfmand_core::{
     HookKey, Interface, LinkId, MatchingId, OperationId, OrderedEntry, Place, ProgramId, ProgramUid,
     order_chain, order_links, solve,
 };
+use bpfmand_store::Table;
 
 use crate::paths;
-use crate::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, PreviousRecord, ProgramRecord};
-use crate::replace::version_paths;
+use crate::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, ProgramRecord};
+use crate::unfinished::Unfinished;
+use holdings::{Holdings, Previous};
+use hooks::Hooks;
+pub use leases::LeaseId;
+use leases::Leases;
+use links::Links;
 
 /// What the store holds, as the engine reads it.
 #[derive(Debug, Default)]
@@ -47,10 +53,14 @@ pub struct State {
     pub lost: HashSet<ProgramUid>,
     /// Whether the last change is on disk is not known.
     pub unsure: bool,
+    /// The records of such changes.
+    pub in_doubt: Vec<(Table, Vec<u8>)>,
     /// New versions of programs that are being replaced. Whoever puts one here holds the program and all its hooks.
     pub replacing: HashMap<ProgramUid, Arc<ProgramRecord>>,
     /// What operations left in the kernel and could not remove.
     pub uncleared: Vec<Uncleared>,
+    /// What failed operations could not undo.
+    pub unfinished: Vec<Unfinished>,
     /// Chains that are kept by operations, besides those that hooks' records name.
     pub leases: Leases,
     /// Operations whose leftovers are gone from the kernel, but not yet from the store.

@@ -60,6 +60,11 @@ impl Batch {
         self.changes.is_empty() && self.journal.is_empty()
     }
 
+    /// The records that it changes, in no order; a key may come more than once.
+    pub fn keys(&self) -> impl Iterator<Item = (Table, &[u8])> {
+        self.changes.iter().map(|change| (change.table, change.key.as_slice()))
+    }
+
     /// Bytes of keys and values.
     pub fn size(&self) -> usize {
         let records = self.changes.iter().map(|change| {

@@ -25,7 +25,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Lease<'_, K>, EngineError> {
         let id = ChainId(self.number());
         let mut undo = Undo::default();
-        undo.push(|| self.remove_tree(&paths::pending(bpfmand_core::OperationId(id.0))));
+        undo.push(|| self.undo_pending_of(bpfmand_core::OperationId(id.0)));
         let load = || {
             let folder = paths::pending_chain(id);
             self.step("chain", "make pending folder");

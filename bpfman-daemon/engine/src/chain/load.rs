@@ -89,7 +89,7 @@ impl<K: Kernel> Engine<K> {
             // A number for each, so that nothing of a failed one is left in the way.
             let id = ChainId(self.number());
             let mut undo = Undo::default();
-            undo.push(|| self.remove_tree(&paths::pending(bpfmand_core::OperationId(id.0))));
+            undo.push(|| self.undo_pending_of(bpfmand_core::OperationId(id.0)));
             match self.load_plan(Some(id), key, members, &parts, &planned, &options) {
                 Ok((loading, programs)) => {
                     undo.forget();

@@ -168,7 +168,7 @@ impl<K: Kernel> Engine<K> {
         self.step("dispatcher", "pin");
         self.kernel.make_folder(&folder)?;
         let path = folder.clone();
-        undo.push(move || self.remove_tree(&path));
+        undo.push(move || self.undo_folder(&path));
         for (number, candidate) in candidates.into_iter().enumerate() {
             let place = Extends { program: after, function: dispatcher_slot_type(number) };
             match self.fill_slot(new, &folder, number, place, candidate) {

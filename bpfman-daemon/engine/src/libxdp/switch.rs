@@ -9,6 +9,7 @@ use crate::chain::BuiltChain;
 use crate::libxdp::{folder, recover};
 use crate::records::ExtensionRecord;
 use crate::undo::{Undo, insist};
+use crate::unfinished::Unfinished;
 use crate::{Engine, EngineError, paths};
 
 /// A loaded dispatcher.
@@ -102,18 +103,30 @@ impl<K: Kernel> Drop for NewDispatcher<'_, K> {
         if self.settled {
             return;
         }
-        let result =
-            self.engine.drop_dispatcher(&self.key, &self.interface, self.after.as_ref().map(|a| a.id));
-        let result = result.and_then(|()| self.engine.remove_tree(&paths::pending(self.operation)));
-        if let Err(error) = result {
-            tracing::warn!(%error, "a dispatcher that came to nothing is left to the next start");
+        let (engine, after) = (self.engine, self.after.as_ref().map(|after| after.id));
+        let undo = || -> Result<bool, EngineError> {
+            let runs = engine.runs_at(self.interface.netns.as_deref(), &self.key)?;
+            if runs.is_some_and(|(running, _)| Some(running) == after) {
+                return Ok(false);
+            }
+            engine.drop_dispatcher(&self.key, &self.interface, after)?;
+            engine.remove_tree(&paths::pending(self.operation))?;
+            Ok(true)
+        };
+        let undone = undo().unwrap_or_else(|error| {
+            tracing::warn!(%error, "a dispatcher that came to nothing is still there");
+            false
+        });
+        if !undone {
+            let (operation, key, interface) = (self.operation, self.key, self.interface.clone());
+            engine.try_later(Unfinished::Dispatcher { operation, key, interface, after });
         }
     }
 }
 
 impl<K: Kernel> Engine<K> {
     /// Removes the pins of a dispatcher, unless the hook runs it.
-    pub(super) fn drop_dispatcher(
+    pub(crate) fn drop_dispatcher(
         &self,
         key: &HookKey,
         interface: &Interface,

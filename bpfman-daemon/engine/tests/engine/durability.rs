@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use bpfmand_core::HookKind;
+use bpfmand_core::{HookKind, LinkId, ProgramId};
 use bpfmand_engine::{Engine, EngineOptions, ErrorKind, SCHEMA, StepObserver};
 use bpfmand_kernel::Kernel as _;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_store::{Batch, Change, EngineError, Options, RedbEngine, Store, Table, Visit};
 
 use crate::bench::{Ask as _, Bench, pins};
+use crate::replacements::replacement;
 use crate::simulated::{bench, shape};
 
 /// A database that answers an error after it has saved what it was to save, or before.
@@ -26,6 +27,8 @@ const SAVE_AND_FAIL: u8 = 1;
 /// The next commit is answered by an error, and the database cannot be opened again.
 pub const BREAK: u8 = 2;
 const BROKEN: u8 = 3;
+/// The next commit is saved and answered by an error, and the database cannot be opened again.
+const SAVE_AND_BREAK: u8 = 4;
 
 fn refusal() -> EngineError {
     EngineError::Refused { doing: "testing", path: "disk".into(), why: "it is to fail".to_owned() }
@@ -51,6 +54,11 @@ impl bpfmand_store::Engine for Fickle {
                 self.mood.store(BROKEN, Ordering::SeqCst);
                 Err(refusal())
             }
+            SAVE_AND_BREAK => {
+                self.mood.store(BROKEN, Ordering::SeqCst);
+                self.inner.commit(changes)?;
+                Err(refusal())
+            }
             _ => self.inner.commit(changes),
         }
     }
@@ -64,7 +72,7 @@ fn fickle(bench: &Bench<SimKernel>) -> (Engine<SimKernel>, Arc<AtomicU8>) {
 }
 
 /// Options of an engine whose database follows a mood.
-pub fn fickle_options(bench: &Bench<SimKernel>, mood: &Arc<AtomicU8>) -> EngineOptions {
+pub fn fickle_options<K: bpfmand_kernel::Kernel>(bench: &Bench<K>, mood: &Arc<AtomicU8>) -> EngineOptions {
     let (path, shared) = (bench.folder.path().join("fickle.redb"), Arc::clone(mood));
     let open = move || -> Result<Box<dyn bpfmand_store::Engine>, EngineError> {
         match shared.load(Ordering::SeqCst) {
@@ -122,6 +130,59 @@ fn nothing_is_changed_while_nobody_knows_what_is_on_disk() {
     drop(engine);
     let (engine, _) = fickle(&bench);
     engine.attached(bravo, bench.xdp(2));
+}
+
+/// Whether the commit of which nobody knew had reached the disk or not: its operation was answered by an error, so it has
+/// not happened, and with a disk that works again everything goes on.
+#[test]
+fn with_a_disk_that_works_again_changes_go_on_without_a_restart() {
+    for accident in [BREAK, SAVE_AND_BREAK] {
+        let bench = bench();
+        let (engine, mood) = fickle(&bench);
+        let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else {
+            panic!()
+        };
+        let first = engine.attached(alpha, bench.xdp(1));
+        type Try = fn(&Bench<SimKernel>, &Engine<SimKernel>, (ProgramId, ProgramId, LinkId));
+        let tries: [Try; 5] = [
+            |bench, engine, _| drop(engine.load(&bench.request("programs", &["charlie"])).unwrap_err()),
+            |bench, engine, (_, bravo, _)| drop(engine.try_attach(bravo, bench.xdp(0)).unwrap_err()),
+            |_, engine, (.., link)| drop(engine.detach(link).unwrap_err()),
+            |bench, engine, (alpha, ..)| {
+                drop(engine.replace_program(&replacement(bench, alpha, "second")).unwrap_err());
+            },
+            |_, engine, (alpha, ..)| drop(engine.unload(alpha).unwrap_err()),
+        ];
+        for (at, change) in tries.into_iter().enumerate() {
+            let before = (shape(&bench.kernel.snapshot()), engine.all_links(), engine.ids());
+            mood.store(accident, Ordering::SeqCst);
+            change(&bench, &engine, (alpha, bravo, first));
+            assert_eq!(
+                engine.unload(bravo).unwrap_err().kind(),
+                ErrorKind::Internal,
+                "try {at}: still broken"
+            );
+            mood.store(WELL, Ordering::SeqCst);
+            // Whatever is asked next finds the store as it was acknowledged.
+            engine.check_all();
+            assert_eq!(
+                (shape(&bench.kernel.snapshot()), engine.all_links(), engine.ids()),
+                before,
+                "try {at}"
+            );
+            let second = engine.attached(bravo, bench.xdp(2));
+            engine.detach(second).unwrap();
+        }
+        let files = std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count();
+        assert_eq!(files, 1, "bytecode of what has not happened is gone");
+        let (before, links, ids) = (shape(&bench.kernel.snapshot()), engine.all_links(), engine.ids());
+        drop(engine);
+        let (engine, _) = fickle(&bench);
+        assert_eq!((shape(&bench.kernel.snapshot()), engine.all_links(), engine.ids()), (before, links, ids));
+        engine.unload(alpha).unwrap();
+        engine.unload(bravo).unwrap();
+        assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! After a commit of which nobody knows whether it is on disk, such as on a full disk: the store is made to hold what was
+//! acknowledged, and changes go on.
+//!
+//! The operation of that commit was answered by an error and undone in the kernel, and no record in memory knows of it.
+//! So the records that it would have changed are written again as they are in memory: whether it reached the disk or not,
+//! it has not happened then.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use bpfmand_kernel::Kernel;
+use bpfmand_store::{Batch, Outcome, StoreError, Table};
+
+use crate::engine::encode;
+use crate::records::{self, HookRecord};
+use crate::state::State;
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// Settles what nobody knows of the store, if the store can be read and written again. If not, changes are refused
+    /// still.
+    pub(crate) fn settle_doubts(&self) {
+        if !self.state().unsure {
+            return;
+        }
+        // Poisoned by a panic elsewhere it guards nothing that could be half done: the doubts are in the state.
+        let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.state().unsure {
+            return;
+        }
+        match self.write_doubted() {
+            Ok(()) => {
+                {
+                    let mut state = self.state();
+                    state.unsure = false;
+                    state.in_doubt.clear();
+                }
+                tracing::info!(
+                    "the store can be written again and holds what was acknowledged; changes go on"
+                );
+                if let Err(error) = self.sweep_bytecode() {
+                    tracing::warn!(%error, "bytecode that nobody needs stays on disk");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the store cannot be written yet"),
+        }
+    }
+
+    fn write_doubted(&self) -> Result<(), EngineError> {
+        // Nobody changes these records meanwhile: every other commit is refused.
+        let batch = as_in_memory(&self.state())?;
+        // Also where there is nothing to be written: what is on disk has to be readable.
+        self.store.load()?;
+        match self.store.commit(batch) {
+            Err(StoreError::NotSaved { outcome: Outcome::Applied, .. }) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
+
+/// The records in doubt, as they are in memory.
+fn as_in_memory(state: &State) -> Result<Batch, EngineError> {
+    let hooks: HashMap<Vec<u8>, &Arc<HookRecord>> =
+        state.hooks.iter().map(|(key, hook)| (records::hook_key(key), hook)).collect();
+    let mut batch = Batch::new();
+    for (table, key) in &state.in_doubt {
+        let number = || std::str::from_utf8(key).ok().and_then(|key| key.parse().ok());
+        let value = match *table {
+            records::PROGRAMS => {
+                let uid = number().map(bpfmand_core::ProgramUid);
+                uid.and_then(|uid| state.programs.get(&uid)).map(|record| encode(&**record))
+            }
+            records::PREVIOUS => {
+                let uid = number().map(bpfmand_core::ProgramUid);
+                uid.and_then(|uid| state.previous.get(&uid)).map(|record| encode(&**record))
+            }
+            records::LINKS => {
+                let id = small(number()).map(bpfmand_core::LinkId);
+                id.and_then(|id| state.links.get(&id)).map(|record| encode(&**record))
+            }
+            records::HOOKS => hooks.get(key).map(|record| encode(&***record)),
+            records::MATCHINGS => {
+                let id = small(number()).map(bpfmand_core::MatchingId);
+                id.and_then(|id| state.matchings.get(&id)).map(|record| encode(&**record))
+            }
+            // What a change that did not happen would have left to be removed, or what is gone from the kernel already.
+            records::LEFTOVERS => None,
+            // Numbers that were reserved and not given out; the next commit reserves others.
+            _ => continue,
+        };
+        put(&mut batch, *table, key, value.transpose()?);
+    }
+    Ok(batch)
+}
+
+fn small(number: Option<u64>) -> Option<u32> {
+    number.and_then(|number| u32::try_from(number).ok())
+}
+
+fn put(batch: &mut Batch, table: Table, key: &[u8], value: Option<Vec<u8>>) {
+    match value {
+        Some(value) => batch.put(table, key, value),
+        None => batch.delete(table, key),
+    };
+}
