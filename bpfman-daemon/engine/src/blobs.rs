@@ -1,7 +1,7 @@
 //! Object files by content: what is needed to build chains again and to load again after a reboot.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +40,26 @@ fn fail(action: &'static str, path: &Path) -> impl Fn(io::Error) -> EngineError 
     move |source| EngineError::Files { action, path: path.clone(), source }
 }
 
+/// True if a file is of these bytes. One that cannot be read is not.
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    let same = || -> io::Result<bool> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.len() != bytes.len() as u64 {
+            return Ok(false);
+        }
+        let mut piece = vec![0; bytes.len().min(64 << 10)];
+        for wanted in bytes.chunks(piece.len().max(1)) {
+            let read = &mut piece[..wanted.len()];
+            file.read_exact(read)?;
+            if read != wanted {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    same().unwrap_or(false)
+}
+
 impl Blobs {
     /// Uses a folder, making it if it is missing.
     pub fn open(folder: PathBuf) -> Result<Self, EngineError> {
@@ -56,7 +76,7 @@ impl Blobs {
     pub fn put(&self, bytes: &[u8]) -> Result<BlobId, EngineError> {
         let id = BlobId::of(bytes);
         let path = self.path(&id);
-        if fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64) {
+        if holds(&path, bytes) {
             return Ok(id);
         }
         // Two loads of the same bytecode may write at the same time, each its own draft.

@@ -8,6 +8,7 @@ use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
 use bpfmand_store::Batch;
 
+use crate::blobs::BlobId;
 use crate::bytecode::{ImageAsk, read_file};
 use crate::details::ProgramDetails;
 use crate::engine::encode;
@@ -76,9 +77,19 @@ impl<K: Kernel> Engine<K> {
             Ok(loaded) => loaded,
             Err(error) => return Err(undo.run(error)),
         };
-        let recorded = match self.record_load(request, bytecode, &object, operation, &plan, &loaded) {
+        // From the record on others see the programs. Until they are in their place nobody may unload them: an unload
+        // that is acknowledged before would leave the pins that come after it.
+        let uids: Vec<_> = loaded.iter().map(|_| ProgramUid(self.number())).collect();
+        let _new: Vec<_> = uids.iter().map(|uid| self.lock(Subject::Program(*uid))).collect();
+        let kept = self.keep_bytecode();
+        let recorded = self.record_load(request, bytecode, &object, operation, &plan, &loaded, &uids);
+        drop(kept);
+        let recorded = match recorded {
             Ok(recorded) => recorded,
-            Err(error) => return Err(undo.run(error)),
+            Err(error) => {
+                self.drop_bytecode(&BlobId::of(&bytecode.bytes));
+                return Err(undo.run(error));
+            }
         };
         undo.forget();
         self.step("load", "move into place");
@@ -142,6 +153,9 @@ impl<K: Kernel> Engine<K> {
         Ok((held, record))
     }
 
+    /// Keeps the bytecode and records the programs. The caller holds the programs, and keeps all bytecode on disk: no
+    /// unload may remove this one between here and its record.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one load, each made by another step before")]
     fn record_load(
         &self,
         request: &LoadRequest,
@@ -150,14 +164,13 @@ impl<K: Kernel> Engine<K> {
         operation: OperationId,
         plan: &LoadPlan<'_>,
         loaded: &[LoadedProgram],
+        uids: &[ProgramUid],
     ) -> Result<Vec<ProgramRecord>, EngineError> {
         self.step("load", "keep bytecode");
-        // No unload may remove this bytecode between here and its record.
-        let _kept = self.keep_bytecode();
         let blob = self.blobs.put(&bytecode.bytes)?;
         let mut batch = Batch::new();
         let mut entries = Vec::new();
-        for (program, wanted) in loaded.iter().zip(&request.programs) {
+        for ((program, wanted), uid) in loaded.iter().zip(&request.programs).zip(uids) {
             let record = ProgramRecord {
                 uid: *uid,
                 operation,

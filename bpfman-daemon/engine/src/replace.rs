@@ -8,6 +8,7 @@ use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
 use bpfmand_store::Batch;
 
+use crate::blobs::BlobId;
 use crate::details::ProgramDetails;
 use crate::engine::encode;
 use crate::load::Bytecode;
@@ -226,7 +227,11 @@ impl<K: Kernel> Engine<K> {
         });
         let (loaded, blob) = match loaded {
             Ok(loaded) => loaded,
-            Err(error) => return Err(undo.run(error)),
+            Err(error) => {
+                drop(kept);
+                self.drop_bytecode(&BlobId::of(&bytecode.bytes));
+                return Err(undo.run(error));
+            }
         };
         let new = ProgramRecord {
             operation,
@@ -244,8 +249,15 @@ impl<K: Kernel> Engine<K> {
             stack_depths: loaded.stack_depths,
             ..(**old).clone()
         };
+        let before = self.state().previous.get(&old.uid).cloned();
         let result = self.switch_versions(locked, new, Some(&fates), keep_old, undo);
         drop(kept);
+        // What is still needed stays: the version before, and the new one unless it was refused.
+        self.drop_bytecode(&BlobId::of(&bytecode.bytes));
+        self.drop_bytecode(&old.blob);
+        if let Some(before) = before {
+            self.drop_bytecode(&before.program.blob);
+        }
         result
     }
 

@@ -7,6 +7,7 @@ use bpfmand_core::{HookKey, LoadRequest, OperationId, ProgramId};
 use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
 
+use crate::blobs::BlobId;
 use crate::details::ProgramDetails;
 use crate::load::Bytecode;
 use crate::load_plan::LoadPlan;
@@ -118,7 +119,11 @@ impl<K: Kernel> Engine<K> {
         let kept = self.keep_bytecode();
         let new = match self.load_versions(operation, locked, load, bytecode, &object, &pairing, &fates) {
             Ok(new) => new,
-            Err(error) => return Err(undo.run(error)),
+            Err(error) => {
+                drop(kept);
+                self.drop_bytecode(&BlobId::of(&bytecode.bytes));
+                return Err(undo.run(error));
+            }
         };
         let before: Vec<_> = {
             let state = self.state();
@@ -126,7 +131,8 @@ impl<K: Kernel> Engine<K> {
         };
         let result = self.switch_load(operation, locked, &new, &pairing, &fates, undo);
         drop(kept);
-        // What is still needed stays.
+        // What is still needed stays: the new one too, unless it was refused.
+        self.drop_bytecode(&BlobId::of(&bytecode.bytes));
         locked.old.iter().for_each(|program| self.drop_bytecode(&program.blob));
         before.iter().for_each(|before| self.drop_bytecode(&before.program.blob));
         result

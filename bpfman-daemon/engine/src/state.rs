@@ -29,14 +29,14 @@ use links::Links;
 pub struct State {
     /// Programs by our key.
     pub programs: BTreeMap<ProgramUid, Arc<ProgramRecord>>,
+    /// What they hold. Changed by [`State::put_program`] and [`State::remove_program`], as they are.
+    pub holdings: Holdings,
     /// Versions of programs before their last replacement.
     pub previous: Previous,
     /// This boot.
     pub boot: String,
     /// Our key by the kernel's id.
     pub by_id: HashMap<ProgramId, ProgramUid>,
-    /// What they hold. Changed by [`State::put_program`] and [`State::remove_program`], as they are.
-    pub holdings: Holdings,
     /// Links by id.
     pub links: Links,
     /// Hooks by key.
@@ -115,6 +115,7 @@ impl State {
             self.holdings.remove(&old);
         }
         self.lost.remove(&record.uid);
+        self.holdings.add(&record);
         self.by_id.insert(record.id, record.uid);
         self.programs.insert(record.uid, Arc::new(record));
     }
@@ -124,8 +125,8 @@ impl State {
         if let Some(old) = self.programs.remove(&uid) {
             self.previous.remove(&uid);
             self.lost.remove(&uid);
+            self.holdings.remove(&old);
             self.forget_id(old.id, uid);
-        self.holdings.add(&record);
             self.matchings.retain(|_, matching| matching.program != uid);
             if !self.lost.is_empty() {
                 // One that had to stand back behind it can be named again.
@@ -135,7 +136,6 @@ impl State {
     }
 
     /// Ids begin anew after a reboot: until all programs are loaded again, the id of one may be the former id of another.
-            self.holdings.remove(&old);
     fn forget_id(&mut self, id: ProgramId, uid: ProgramUid) {
         if self.by_id.get(&id) == Some(&uid) {
             self.by_id.remove(&id);
@@ -253,6 +253,8 @@ impl State {
 
     /// Kernel ids of the programs that use a map folder, ascending.
     pub fn users_of_folder(&self, folder: ProgramId) -> Vec<ProgramId> {
+        let folder = paths::maps(folder).display().to_string();
+        let holders = self.holdings.holders(&folder).iter();
         let mut users: Vec<ProgramId> =
             holders.filter_map(|uid| self.programs.get(uid)).map(|program| program.id).collect();
         users.sort_unstable();
@@ -263,8 +265,6 @@ impl State {
 const fn ours(entry: &OrderedEntry) -> Option<LinkId> {
     match entry {
         OrderedEntry::Ours(link) => Some(*link),
-        let folder = paths::maps(folder).display().to_string();
-        let holders = self.holdings.holders(&folder).iter();
         OrderedEntry::Foreign(_) => None,
     }
 }

@@ -225,6 +225,61 @@ impl StepObserver for Meeting {
     }
 }
 
+/// Lets somebody else act between a load's record and its end, for a while.
+#[derive(Default)]
+struct Between {
+    recorded: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl StepObserver for Between {
+    fn before(&self, operation: &'static str, step: &'static str) {
+        if let ("load" | "replace", "move into place") = (operation, step) {
+            let mut recorded = self.recorded.lock().unwrap();
+            recorded.0 = true;
+            self.changed.notify_all();
+            // The other one waits for the end of this load, or is done with what it may not do.
+            drop(
+                self.changed
+                    .wait_timeout_while(recorded, Duration::from_millis(300), |(_, over)| !*over)
+                    .unwrap(),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_program_that_is_listed_already_is_unloaded_whole() {
+    for replaced in [false, true] {
+        let bench = bench();
+        let between = Arc::new(Between::default());
+        let engine = bench.engine();
+        let old = if replaced { engine.loads(&bench.request("programs", &["alpha"])) } else { Vec::new() };
+        drop(engine);
+        let engine = bench.watched(Arc::clone(&between) as Arc<dyn StepObserver>);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let recorded = between.recorded.lock().unwrap();
+                drop(between.changed.wait_while(recorded, |(recorded, _)| !*recorded).unwrap());
+                let listed = engine.ids().into_iter().find(|id| !old.contains(id)).unwrap();
+                engine.unload(listed).unwrap();
+                between.recorded.lock().unwrap().1 = true;
+                between.changed.notify_all();
+            });
+            // Described or not by then: it was unloaded by somebody else as soon as it was loaded.
+            if replaced {
+                let version = crate::whole_loads::version(&bench, &old, "second", &["echo"]);
+                drop(engine.replace_load(&version));
+            } else {
+                drop(engine.load(&bench.request("programs", &["alpha"])));
+            }
+        });
+        assert!(engine.ids().is_empty());
+        assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+        assert!(bench.kernel.snapshot().programs.is_empty());
+    }
+}
+
 #[test]
 fn maps_go_with_the_last_of_those_who_leave_at_the_same_time() {
     for object in ["programs", "sharing"] {

@@ -10,6 +10,7 @@ mod adoption_limits;
 mod after_reboot;
 mod among_others;
 mod bench;
+mod bytecode;
 mod chains;
 mod chains_under_faults;
 mod counting;

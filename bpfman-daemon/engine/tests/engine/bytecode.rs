@@ -1,0 +1,67 @@
+//! The files of bytecode: no more of them than are needed, and whole.
+
+use bpfmand_core::{BytecodeSource, HookKind};
+use bpfmand_engine::ReplaceRequest;
+
+use crate::bench::{Ask as _, Bench};
+use crate::replacements::replacement;
+use crate::simulated::bench;
+
+fn files<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<std::path::PathBuf> {
+    let listed = std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap();
+    listed.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn versions_that_leave_take_their_bytecode_along() {
+    let bench = bench();
+    let engine = bench.engine();
+    let mut alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    engine.attached(alpha, bench.xdp(1));
+    for round in 0..12_u8 {
+        // Another file of the same object: what is behind an ELF's end means nothing.
+        let mut bytes = crate::objects::object("second").to_vec();
+        bytes.push(round);
+        let path = bench.folder.path().join(format!("version{round}.o"));
+        std::fs::write(&path, bytes).unwrap();
+        let keep_old = round % 2 == 0;
+        let source = BytecodeSource::File(path);
+        let request = ReplaceRequest { source, keep_old, ..replacement(&bench, alpha, "second") };
+        alpha = engine.replace_program(&request).unwrap().program.id;
+        assert_eq!(files(&bench).len(), 1 + usize::from(keep_old), "round {round}");
+    }
+    // One that is refused leaves none: a trace point is no XDP program.
+    let name = Some("trace".to_owned());
+    let mut bytes = crate::objects::object("second").to_vec();
+    bytes.push(99);
+    let path = bench.folder.path().join("refused.o");
+    std::fs::write(&path, bytes).unwrap();
+    let request =
+        ReplaceRequest { source: BytecodeSource::File(path), name, ..replacement(&bench, alpha, "second") };
+    engine.replace_program(&request).unwrap_err();
+    assert_eq!(files(&bench).len(), 1);
+    engine.unload(alpha).unwrap();
+    assert_eq!(files(&bench), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn a_load_replaces_bytecode_that_changed_on_disk() {
+    let bench = bench();
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let file = files(&bench)[0].clone();
+    let whole = std::fs::read(&file).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    std::fs::write(&file, damaged).unwrap();
+    let bravo = engine.loads(&bench.request("programs", &["bravo"]))[0];
+    assert_eq!(std::fs::read(&file).unwrap(), whole);
+    // Two members: the chain is built of the bytecode.
+    engine.attached(alpha, bench.xdp(1));
+    engine.attached(bravo, bench.xdp(2));
+    assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha", "bravo"]);
+    drop(engine);
+    bench.kernel.reboot();
+    let engine = bench.engine();
+    assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha", "bravo"]);
+}
