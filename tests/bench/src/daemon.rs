@@ -71,6 +71,11 @@ impl Daemon {
         Ok((field("VmRSS:")?, field("RssAnon:")?))
     }
 
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> anyhow::Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
     /// Runs the command line client and answers its milliseconds.
     pub fn cli(&self, arguments: &[&str]) -> anyhow::Result<f64> {
         let cli = binary("bpfman")?;

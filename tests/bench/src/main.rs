@@ -6,6 +6,7 @@
 mod calls;
 mod client;
 mod daemon;
+mod growth;
 mod objects;
 mod packets;
 mod samples;
@@ -15,7 +16,7 @@ use anyhow::{Context as _, bail};
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["calls", "scale", "packets"];
+    let all = ["calls", "scale", "packets", "growth"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
     }
@@ -30,6 +31,9 @@ fn main() -> anyhow::Result<()> {
     }
     if runs("packets") {
         packets::run(&objects)?;
+    }
+    if runs("growth") {
+        runtime.block_on(growth::run(&objects))?;
     }
     Ok(())
 }

@@ -19,6 +19,12 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     results.add("resident, fresh", "MB", vec![fresh])?;
     results.add("resident, fresh, without files", "MB", vec![fresh_private])?;
 
+    for _ in 0..10 {
+        client.load(&object, "uprobe_trivial", Type::Uprobe).await?;
+    }
+    let unloads = load_and_unload(&mut client, objects).await?;
+    results.add("unload, 10 others loaded", "ms", unloads)?;
+
     let alone = attach_and_detach(&mut client, objects, &network).await?;
     results.add("attach tcx, nothing else loaded", "ms", alone)?;
 
@@ -47,7 +53,19 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
         lists.push(client.list().await?.1);
     }
     results.add("grpc list of 1,000", "ms", lists)?;
+    let unloads = load_and_unload(&mut client, objects).await?;
+    results.add("unload, 1,000 others loaded", "ms", unloads)?;
     Ok(())
+}
+
+async fn load_and_unload(client: &mut Client, objects: &Objects) -> anyhow::Result<Vec<f64>> {
+    let object = objects.path("trivial");
+    let mut took = Vec::new();
+    for _ in 0..100 {
+        let (id, _) = client.load(&object, "uprobe_trivial", Type::Uprobe).await?;
+        took.push(client.unload(id).await?);
+    }
+    Ok(took)
 }
 
 /// A second link on a hook that has one: the first pays for the kernel's static key besides.

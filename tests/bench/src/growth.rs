@@ -1,0 +1,69 @@
+//! Ten thousand changes: what is left of them, and whether anything grows.
+
+use std::path::Path;
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+
+use crate::client::{Client, quiet_probe, tcx, xdp};
+use crate::daemon::{Daemon, Network};
+use crate::objects::Objects;
+use crate::samples::Results;
+
+/// Changes of one round: two loads, two attachments, a detachment and two unloads, as programs come and go.
+const CHANGES: usize = 7;
+const ROUNDS: usize = 10_000 / CHANGES + 1;
+
+/// Runs all cases.
+pub async fn run(objects: &Objects) -> anyhow::Result<()> {
+    let mut results = Results::new("growth")?;
+    let daemon = Daemon::start()?;
+    let mut client = Client::connect(&daemon.socket()).await?;
+    let network = Network::new()?;
+    let object = objects.path("trivial");
+    for round in 0..=ROUNDS {
+        // The first thousand changes warm up what is kept for good: caches, threads, the allocator.
+        if round == ROUNDS / 10 || round == ROUNDS {
+            let when = format!("after {} changes", round * CHANGES / 100 * 100);
+            let (all, private) = daemon.resident()?;
+            results.add(&format!("{when}: resident"), "MB", vec![all])?;
+            results.add(&format!("{when}: resident, without files"), "MB", vec![private])?;
+            results.add(&format!("{when}: descriptors"), "", vec![daemon.descriptors()? as f64])?;
+            let run = daemon.folder().join("run");
+            let (pins, _) = contents(&run.join("fs"))?;
+            results.add(&format!("{when}: pins"), "", vec![pins as f64])?;
+            let (all, bytes) = contents(&run)?;
+            results.add(&format!("{when}: files"), "", vec![(all - pins) as f64])?;
+            results.add(&format!("{when}: bytes of files"), "kB", vec![bytes as f64 / 1000.0])?;
+        }
+        let (name, kind, place) = match round % 3 {
+            0 => ("uprobe_trivial", Type::Uprobe, quiet_probe()),
+            1 => ("tcx_trivial", Type::Tcx, tcx(&network.path(), 1)),
+            _ => ("xdp_trivial", Type::Xdp, xdp(&network.path(), 1)),
+        };
+        let (first, _) = client.load(&object, name, kind).await?;
+        let (second, _) = client.load(&object, name, kind).await?;
+        let (link, _) = client.attach(first, place.clone()).await?;
+        client.attach(second, place).await?;
+        client.detach(link).await?;
+        client.unload(second).await?;
+        client.unload(first).await?;
+    }
+    Ok(())
+}
+
+/// Files below a folder, pins included, and their bytes on disk.
+fn contents(folder: &Path) -> anyhow::Result<(usize, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (mut files, mut bytes) = (0, 0);
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let facts = entry.metadata()?;
+        if facts.is_dir() {
+            let (more, larger) = contents(&entry.path())?;
+            (files, bytes) = (files + more, bytes + larger);
+        } else {
+            (files, bytes) = (files + 1, bytes + facts.blocks() * 512);
+        }
+    }
+    Ok((files, bytes))
+}
