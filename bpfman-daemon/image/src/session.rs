@@ -137,7 +137,8 @@ impl<'a> Session<'a> {
 
     /// A manifest, from the cache if this caller is allowed to have it from there, or has the registry's word for it.
     async fn manifest(&self, digest: Digest, allowed: bool) -> Result<Vec<u8>, ImageError> {
-        if let Some(bytes) = self.staging.blob(digest, self.limits.manifest)? {
+        let (staging, limit) = (Arc::clone(&self.staging), self.limits.manifest);
+        if let Some(bytes) = blocking(move || staging.blob(digest, limit)).await? {
             if allowed || self.is_confirmed(digest) {
                 return Ok(bytes);
             }
@@ -303,14 +304,15 @@ impl<'a> Session<'a> {
                 seen += found.signatures.len();
                 fault = fault.or(found.fault);
                 cut |= found.cut;
-                match signers::count(&found.signatures, self.image, *subject, signers, policy.revoked()) {
+                let (signatures, counted) = self.count(found.signatures, *subject, signers, policy).await?;
+                match counted {
                     Ok(counted) => match self.offer(&name, signers, &counted) {
                         // A newer signature may carry a higher number.
                         Err(error @ ImageError::WayBack { .. }) => way_back = Some(error),
                         Err(error) => return Err(error),
-                        Ok(offer) => return Ok(verdict(name, *subject, &found.signatures, counted, offer)),
+                        Ok(offer) => return Ok(verdict(name, *subject, &signatures, counted, offer)),
                     },
-                    Err(missing) if found.signatures.is_empty() && !why.is_empty() => drop(missing),
+                    Err(missing) if signatures.is_empty() && !why.is_empty() => drop(missing),
                     Err(missing) => why = missing,
                 }
             }
@@ -328,6 +330,22 @@ impl<'a> Session<'a> {
             _ if seen == 0 => ImageError::Unsigned { image, digest, rule: name },
             _ => ImageError::Untrusted { image, digest, rule: name, why },
         })
+    }
+
+    /// Verifies signatures, off the thread that answers clients: there may be many of them.
+    async fn count(
+        &self,
+        signatures: Vec<Signature>,
+        subject: Digest,
+        signers: &Signers,
+        policy: &Policy,
+    ) -> Result<(Vec<Signature>, Result<Counted, String>), ImageError> {
+        let (image, signers, revoked) = (self.image.clone(), signers.clone(), policy.revoked().clone());
+        blocking(move || {
+            let counted = signers::count(&signatures, &image, subject, &signers, &revoked);
+            Ok((signatures, counted))
+        })
+        .await
     }
 
     /// The version that the signatures carry. Refuses a way back: it must not be below one that was accepted before.
