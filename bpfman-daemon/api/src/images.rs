@@ -2,7 +2,7 @@
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImages;
-use bpfmand_core::{BytecodeSource, Selector};
+use bpfmand_core::{BytecodeSource, LinkId, Selector};
 use bpfmand_engine::{EngineError, ImageFailure, ProgramDetails, ProgramSource};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
@@ -189,14 +189,9 @@ impl<K: Kernel> Api<K> {
             let Some((mut why, detach)) = judged else { continue };
             let mut detached = Vec::new();
             if detach {
-                for link in &managed.links {
-                    match self.engine.detach(*link) {
-                        // Another call was faster.
-                        Ok(()) | Err(EngineError::NoLink(_)) => detached.push(link.0),
-                        // Others of this program, and other programs, are revoked all the same.
-                        Err(error) => why.push_str(&format!("; link {} is still attached: {error}", link.0)),
-                    }
-                }
+                let left;
+                (detached, left) = detach_all(&managed.links, |link| self.engine.detach(link));
+                why.push_str(&left);
             }
             tracing::warn!(
                 program = program.id.0,
@@ -237,6 +232,20 @@ impl<K: Kernel> Api<K> {
     }
 }
 
+/// Detaches every link that can be; answers them, and what to say of the others. One that stays is no reason to leave the
+/// rest of a revoked program, nor other programs, attached.
+fn detach_all(links: &[LinkId], detach: impl Fn(LinkId) -> Result<(), EngineError>) -> (Vec<u32>, String) {
+    let (mut detached, mut left) = (Vec::new(), String::new());
+    for link in links {
+        match detach(*link) {
+            // Another call was faster.
+            Ok(()) | Err(EngineError::NoLink(_)) => detached.push(link.0),
+            Err(error) => left.push_str(&format!("; link {} is still attached: {error}", link.0)),
+        }
+    }
+    (detached, left)
+}
+
 fn of_digest(programs: &[(u32, String)], digest: &str) -> Vec<u32> {
     programs.iter().filter(|(_, of)| of == digest).map(|(id, _)| *id).collect()
 }
@@ -249,5 +258,25 @@ fn root_only<T>(request: &Request<T>, what: &str) -> Result<(), Status> {
     match caller(request.extensions())? {
         0 => Ok(()),
         other => Err(status::denied(format!("user {other} may not {what}: only root may"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_stays_does_not_keep_others_attached() {
+        let links = [1, 2, 3, 4].map(LinkId);
+        let (detached, left) = detach_all(&links, |link| match link.0 {
+            1 | 3 => Err(EngineError::Invalid("its hook is held".to_owned())),
+            2 => Err(EngineError::NoLink(link)),
+            _ => Ok(()),
+        });
+        assert_eq!(detached, [2, 4]);
+        assert!(
+            left.contains("link 1 is still attached") && left.contains("link 3 is still attached"),
+            "{left}"
+        );
     }
 }

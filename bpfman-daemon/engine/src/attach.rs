@@ -51,6 +51,7 @@ impl<K: Kernel> Engine<K> {
                 point: request.point.type_name(),
             });
         }
+        self.check_may_run(&program)?;
         let hook = match request.point.hook() {
             Some((interface, kind)) => Some((interface, self.kernel.find_hook(interface, kind)?)),
             None => None,

@@ -17,9 +17,9 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses to load a program again that was revoked, where the policy wants such programs detached: between its load
-    /// and the next look at the policy it would run.
-    pub(crate) fn check_loads_again(&self, record: &ProgramRecord) -> Result<(), EngineError> {
+    /// Refuses to attach a program, or to load it again, that was revoked, where the policy wants such programs detached:
+    /// until the next look at the policy it would run.
+    pub(crate) fn check_may_run(&self, record: &ProgramRecord) -> Result<(), EngineError> {
         match self.images.revocation(&past(record))? {
             Some(revocation) if revocation.detach => {
                 Err(refused(format!("\"{}\" was revoked: {}", record.name, revocation.why)))

@@ -115,7 +115,7 @@ impl<K: Kernel> Engine<K> {
     /// Maps that a program shared with others of its first load are those that these have now.
     fn reload(&self, programs: &[Arc<ProgramRecord>], renewed: &mut Renewed) -> Result<(), EngineError> {
         let Some(first) = programs.first() else { return Ok(()) };
-        self.check_loads_again(first)?;
+        self.check_may_run(first)?;
         let object = ObjectFile::parse(self.blobs.get(&first.blob)?)?;
         let owner = self.owner_of(first)?;
         let requests: Vec<ProgramRequest> = programs

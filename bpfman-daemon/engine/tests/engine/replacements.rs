@@ -359,9 +359,12 @@ fn a_revoked_program_is_not_loaded_again_after_a_reboot() {
     bench.kernel.reboot();
     let (engine, report) = open();
     assert_eq!((report.reloaded, report.reattached > 0), (1, true), "{report:?}");
-    drop(engine);
-    // What is to be detached is not even loaded.
+    // What is to be detached is not even loaded, nor attached anew.
     policy.detach.store(true, Ordering::Relaxed);
+    let id = engine.ids()[0];
+    let error = engine.try_attach(id, bench.xdp(2)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Signature, "{error}");
+    drop(engine);
     bench.kernel.reboot();
     let (engine, report) = open();
     assert_eq!((report.reloaded, report.reattached), (0, 0), "{report:?}");
