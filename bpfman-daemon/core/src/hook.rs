@@ -121,6 +121,25 @@ impl HookKey {
         format!("{}_{}_{}", self.netns.inode, self.ifindex, self.netns.cookie)
     }
 
+    /// The hook of the chain of tc programs, for one of tcx links: where chains are entered by tcx, the kernel keeps
+    /// both in one list. Any other hook is answered itself.
+    #[must_use]
+    pub const fn of_chain(self) -> Self {
+        match self.kind {
+            HookKind::Tcx(direction) => Self { kind: HookKind::Tc(direction), ..self },
+            HookKind::Xdp | HookKind::Tc(_) => self,
+        }
+    }
+
+    /// The hook of tcx links, for one of a chain of tc programs. Any other hook is answered itself.
+    #[must_use]
+    pub const fn of_tcx(self) -> Self {
+        match self.kind {
+            HookKind::Tc(direction) => Self { kind: HookKind::Tcx(direction), ..self },
+            HookKind::Xdp | HookKind::Tcx(_) => self,
+        }
+    }
+
     /// The folder of the hook's pins below the daemon's bpffs.
     #[must_use]
     pub const fn pin_folder(&self) -> &'static str {

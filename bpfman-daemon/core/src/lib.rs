@@ -35,9 +35,9 @@ pub use interface_match::{BadMatch, InterfaceMatch};
 pub use map_spec::{MapRole, MapSpec};
 pub use netns_pattern::NetnsPattern;
 pub use order::{
-    Anchor, BadAnchor, Beside, BlockPlace, Contradiction, ContradictionStep, Foreign, MAX_CHAIN_MEMBERS,
-    MOST_ANCHORS, Moves, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Standing, Waiting,
-    is_called, moves, order_chain, order_links, place_block, solve,
+    Anchor, BadAnchor, Beside, Contradiction, ContradictionStep, Foreign, MAX_CHAIN_MEMBERS, MOST_ANCHORS,
+    Moves, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Standing, Waiting, is_called, moves,
+    order_chain, order_links, solve, solve_with_chain,
 };
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};

@@ -94,8 +94,7 @@ impl<K: Kernel> Engine<K> {
         let number = self.number();
         let uid = known.as_ref().map_or_else(|| ProgramUid(self.number()), |program| program.uid);
         let _program_lock = self.lock(Subject::Program(uid));
-        let _hook_locks: Vec<_> =
-            hooks_of(&found.key).into_iter().map(|key| self.lock(Subject::Hook(key))).collect();
+        let _hook_lock = self.lock(Subject::Hook(found.key));
         self.refuse_ours(&found)?;
         let program = match self.record(uid) {
             Some(program) => program,
@@ -196,6 +195,8 @@ impl<K: Kernel> Engine<K> {
         }
         self.step("adopt", "move into place");
         insist(|| self.place_adopted(operation, link, program.id))?;
+        // Our tc chain may stand before what is ours from now on.
+        self.keep_order(&found.key);
         chain.map_or(Ok(()), |built| self.settle_chain(built))
     }
 
@@ -376,7 +377,8 @@ impl<K: Kernel> Engine<K> {
     fn refuse_ours(&self, found: &Found<K::Handle>) -> Result<(), EngineError> {
         let links: Vec<LinkId> = self.state().chain(&found.key).iter().map(|link| link.id).collect();
         let pins = links.into_iter().map(paths::link);
-        let pins = pins.chain(hooks_of(&found.key).into_iter().map(|key| paths::hook_link(&key)));
+        // Chains of type tc are at tcx.
+        let pins = pins.chain([paths::hook_link(&found.key.of_chain())]);
         for pin in pins {
             if let Some(handle) = self.kernel.open_pin(&pin)?
                 && self.kernel.link_of(&handle)?.id == found.facts.id
@@ -390,15 +392,6 @@ impl<K: Kernel> Engine<K> {
         }
         Ok(())
     }
-}
-
-/// A hook with the one whose chain may be entered there by a link of its own: chains of type `tc` are at tcx. Ascending.
-fn hooks_of(key: &HookKey) -> BTreeSet<HookKey> {
-    let chain = match key.kind {
-        HookKind::Tcx(direction) => HookKind::Tc(direction),
-        kind => kind,
-    };
-    BTreeSet::from([*key, HookKey { kind: chain, ..*key }])
 }
 
 fn point_of<H>(found: &Found<H>, request: &AdoptRequest) -> AttachPoint {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use bpfmand_core::{OperationId, ProgramId, ProgramUid};
+use bpfmand_core::{HookKey, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, XdpMode};
 use bpfmand_object::{BtfFeatures, KernelBtf};
 use bpfmand_store::{Batch, Outcome, Store, StoreError};
@@ -200,6 +200,12 @@ impl<K: Kernel> Engine<K> {
         self.locks.take(subject)
     }
 
+    /// Locks all these hooks. To be used where more than one is locked: two of them may be one for the kernel.
+    pub(crate) fn lock_hooks<'a>(&self, hooks: impl IntoIterator<Item = &'a HookKey>) -> Vec<Held> {
+        let lists: BTreeSet<HookKey> = hooks.into_iter().map(|key| key.of_chain()).collect();
+        lists.into_iter().map(|key| self.lock(Subject::Hook(key))).collect()
+    }
+
     /// Locks a program of ours and reads its record once it is locked.
     pub(crate) fn lock_program(&self, id: ProgramId) -> Result<(Held, Arc<ProgramRecord>), EngineError> {
         self.admit_changes()?;
@@ -218,8 +224,7 @@ impl<K: Kernel> Engine<K> {
                 .flat_map(|program| state.links_of(program.uid).cloned().collect::<Vec<_>>())
                 .collect()
         };
-        let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
-        let held = hooks.into_iter().map(|key| self.lock(Subject::Hook(key))).collect();
+        let held = self.lock_hooks(links.iter().filter_map(|link| link.hook.as_ref()));
         (links, held)
     }
 

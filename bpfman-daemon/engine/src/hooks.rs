@@ -187,9 +187,8 @@ impl<K: Kernel> Engine<K> {
             let mut target = target.clone();
             if let LinkTarget::Tcx { anchor, expected_revision, .. } = &mut target
                 && let Some(order) = self.block_place(key, interface, links, None)?
-                && let Some(place) = order.place
             {
-                (*anchor, *expected_revision) = place;
+                (*anchor, *expected_revision) = order.place;
             }
             Ok(target)
         };

@@ -207,7 +207,7 @@ impl<K: Kernel> Engine<K> {
         for _ in 0..MOST_LOOKS {
             let wanted = programs();
             let mut held: Vec<Held> = wanted.iter().map(|uid| self.lock(Subject::Program(*uid))).collect();
-            held.extend(hooks.iter().map(|key| self.lock(Subject::Hook(*key))));
+            held.extend(self.lock_hooks(&hooks));
             if programs().is_subset(&wanted) {
                 return Ok(held);
             }

@@ -115,7 +115,7 @@ impl<K: Kernel> Engine<K> {
         let _shared = self.lock(Subject::SharedMaps);
         for mut waiting in all {
             // Nobody may enter these hooks between the look whether somebody did and the end of what was left there.
-            let _hooks: Vec<_> = waiting.hooks.iter().map(|key| self.lock(Subject::Hook(*key))).collect();
+            let _hooks = self.lock_hooks(&waiting.hooks);
             waiting.leftover = self.unclaimed(waiting.leftover);
             let operation = waiting.operations.first().copied();
             if let Err(error) = self.clear_or_wait("clear", waiting) {

@@ -12,7 +12,8 @@ pub enum Subject {
     SharedMaps,
     /// A program: held by whoever attaches, detaches or unloads it, or shares its maps.
     Program(ProgramUid),
-    /// A hook: held by whoever changes its chain.
+    /// A hook: held by whoever changes its chain. One of tcx links is locked together with that of the tc chain, which
+    /// the kernel keeps in the same list.
     Hook(HookKey),
     /// Chains of one composition: held by whoever looks for one and loads it if there is none. Never together with
     /// another of these.
@@ -36,6 +37,10 @@ pub struct Held {
 impl Locks {
     /// Waits for a lock and takes it.
     pub fn take(self: &Arc<Self>, subject: Subject) -> Held {
+        let subject = match subject {
+            Subject::Hook(key) => Subject::Hook(key.of_chain()),
+            other => other,
+        };
         let mut held = self.guard();
         while held.contains(&subject) {
             held = self.released.wait(held).unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,6 @@ use bpfmand_core::{
 use bpfmand_kernel::Kernel;
 
 use crate::chain::hook_text;
-use crate::order_move::OrderReport;
 use crate::records::LinkRecord;
 use crate::undo::insist;
 use crate::{Engine, EngineError};
@@ -86,12 +85,10 @@ impl<K: Kernel> Engine<K> {
     /// Moves links of ours that no longer stand where they should, as far as that can be done now. The caller holds the
     /// hook, or nobody else is there yet.
     pub(crate) fn keep_order(&self, key: &HookKey) {
-        let settle = || match key.kind {
-            HookKind::Tcx(_) if self.has_intents(key) => self.settle_tcx(key, None),
-            HookKind::Tc(_) => self.settle_block(key),
-            _ => Ok(OrderReport::default()),
-        };
-        match insist(settle) {
+        if !self.is_ordered(key) {
+            return;
+        }
+        match insist(|| self.settle_order(key, None)) {
             Ok(report) => {
                 if let Some(contradiction) = report.contradiction {
                     tracing::warn!(
@@ -114,11 +111,8 @@ impl<K: Kernel> Engine<K> {
             matches!(key.kind, HookKind::Tcx(_)) && links.iter().any(|link| link.order.names_foreign());
         let Some(interface) = interface.filter(|_| among_others) else { return links };
         let Ok(order) = self.tcx_order(key, interface, &links) else { return links };
-        let own = |entry: &OrderedEntry| match entry {
-            OrderedEntry::Ours(id) => links.iter().find(|link| link.id == *id).cloned(),
-            OrderedEntry::Foreign(_) => None,
-        };
-        order.wanted.iter().filter_map(own).collect()
+        let own = |id: LinkId| links.iter().find(|link| link.id == id).cloned();
+        order.wanted.iter().filter_map(OrderedEntry::link).filter_map(own).collect()
     }
 
     /// Intents of one link that nothing at its hook answers to now.

@@ -19,7 +19,7 @@ use bpfmand_store::Batch;
 use crate::engine::encode;
 use crate::locks::Subject;
 use crate::order_tcx::{TRIES, TcxPlace};
-use crate::records::{self, Entry, HookRecord, LinkRecord};
+use crate::records::{self, HookRecord, LinkRecord};
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
 
@@ -38,8 +38,8 @@ pub struct OrderReport {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Hooks whose order others can disturb: those of tcx links, and of tc chains that want a place among programs of
-    /// others. To be given to [`Engine::check_order`] when something changed there.
+    /// Hooks whose order others can disturb: those of tcx links, with the tc chain behind them, and of tc chains that
+    /// want a place among programs of others. To be given to [`Engine::check_order`] when something changed there.
     #[must_use]
     pub fn ordered_hooks(&self) -> Vec<HookKey> {
         let state = self.state();
@@ -62,35 +62,50 @@ impl<K: Kernel> Engine<K> {
     /// The hook is gone, or the kernel refuses; what was moved before stays moved.
     pub fn check_order(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
         self.begin()?;
-        let _lock = self.lock(Subject::Hook(*key));
-        match key.kind {
-            HookKind::Xdp => Ok(OrderReport::default()),
-            HookKind::Tcx(_) => self.settle_tcx(key, None),
-            HookKind::Tc(_) => self.settle_block(key),
+        if key.kind == HookKind::Xdp {
+            return Ok(OrderReport::default());
         }
+        let _lock = self.lock(Subject::Hook(*key));
+        self.settle_order(key, None)
     }
 
-    /// Moves tcx links until they stand right. The caller holds the hook.
-    pub(crate) fn settle_tcx(
+    /// Moves tcx links, and the one link of the tc chain behind them, until all stand right. The caller holds the hook.
+    pub(crate) fn settle_order(
         &self,
         key: &HookKey,
         changed: Option<LinkId>,
     ) -> Result<OrderReport, EngineError> {
         let mut report = OrderReport::default();
-        let most = self.state().chain(key).len() + TRIES;
+        let most = self.state().chain(&key.of_tcx()).len() + TRIES;
         for _ in 0..most {
-            let links = self.state().chain(key);
-            let Some((interface, _)) = links.first().and_then(|link| link.point.hook()) else { break };
-            let order = self.tcx_order(key, interface, &links)?;
-            report.waiting.clone_from(&order.waiting);
+            let list = self.ours_in_list(key);
+            let Some(interface) = list.interface_at(key) else { break };
+            if let (HookKind::Tc(_), Some(hook)) = (key.kind, &list.hook)
+                && !self.is_entered(hook)?
+            {
+                break;
+            }
+            let order = self.list_order(key, interface, &list.links, &list.members, false)?;
+            report.waiting = list.waiting_at(key, &order);
             report.contradiction = order.contradiction.as_ref().map(ToString::to_string);
             // What has no link there is for recovery.
-            let next = order.moves(changed).moves.into_iter().find(|link| order.has(*link));
-            let Some(link) = next.and_then(|next| links.iter().find(|link| link.id == next)) else {
-                return Ok(report);
+            let Some(next) = order.moves(changed).moves.into_iter().find(|entry| order.has(*entry)) else {
+                break;
             };
-            match self.move_link(key, Arc::clone(link), order.place(link.id)) {
-                Ok(()) => report.moved.push(link.id),
+            let place = order.place(next);
+            let (moved, result) = match (next.link(), &list.hook) {
+                (Some(id), _) => {
+                    let Some(link) = list.links.iter().find(|link| link.id == id) else { break };
+                    (Some(id), self.move_link(&key.of_tcx(), Arc::clone(link), place))
+                }
+                // Who holds the hook wants to look at what runs there, wherever it stands.
+                (None, Some(hook)) if self.refuse_held(&hook.key).is_ok() => {
+                    (list.members.first().map(|member| member.id), self.move_block(hook, place))
+                }
+                (None, _) => break,
+            };
+            match result {
+                Ok(()) => report.moved.extend(moved),
                 Err(error) if is_race(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -123,35 +138,7 @@ impl<K: Kernel> Engine<K> {
         insist(|| self.place_link(&moved))
     }
 
-    /// Moves the one link of a tc chain until it stands right among programs of others. The caller holds the hook.
-    pub(crate) fn settle_block(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
-        let mut report = OrderReport::default();
-        for _ in 0..TRIES {
-            let (hook, links) = {
-                let state = self.state();
-                (state.hooks.get(key).cloned(), state.chain(key))
-            };
-            let Some(hook) = hook.filter(|hook| hook.entry == Entry::Link) else { break };
-            if !self.is_entered(&hook)? {
-                break;
-            }
-            let Some(order) = self.block_place(key, &hook.interface, &links, None)? else { break };
-            report.waiting.clone_from(&order.waiting);
-            // Who holds the hook wants to look at what runs there, wherever it stands.
-            if self.refuse_held(key).is_err() {
-                break;
-            }
-            report.contradiction = order.contradiction.map(|contradiction| contradiction.to_string());
-            let Some(place) = order.place else { break };
-            match self.move_block(&hook, place) {
-                Ok(()) => report.moved.extend(links.first().map(|link| link.id)),
-                Err(error) if is_race(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(report)
-    }
-
+    /// Moves the one link of a tc chain.
     fn move_block(&self, hook: &HookRecord, place: TcxPlace) -> Result<(), EngineError> {
         let operation = self.operation();
         let mut undo = Undo::default();

@@ -1,10 +1,14 @@
-//! Order among what the kernel runs one by one at a tcx hook: links of ours, links and programs of others.
+//! Order among what the kernel runs one by one at a tcx hook: links of ours, the one link of our tc chain, links and
+//! programs of others.
+//!
+//! The chain stands behind all links of ours, whoever came first: tcx programs run before tc programs, as they do where
+//! tc is entered by a filter.
 
 use std::sync::Arc;
 
 use bpfmand_core::{
     Contradiction, Foreign, HookContents, HookKey, HookKind, Interface, LinkId, Moves, OrderIntent,
-    OrderedEntry, Place, ProgramId, Side, Solution, Standing, Via, Waiting, moves, place_block, solve,
+    OrderedEntry, Place, ProgramId, Side, Solution, Standing, Via, Waiting, moves, solve_with_chain,
 };
 use bpfmand_kernel::{Anchor, Kernel};
 
@@ -28,11 +32,44 @@ pub struct TcxOrder {
     pub contradiction: Option<Contradiction>,
 }
 
+/// What of ours is in the kernel's list at a tcx hook.
+pub struct OursInList {
+    /// Links that run one by one, in the order of their priorities and intents.
+    pub links: Vec<Arc<LinkRecord>>,
+    /// Members of the chain of tc programs.
+    pub members: Vec<Arc<LinkRecord>>,
+    /// The hook of that chain, where it is entered by a link.
+    pub hook: Option<Arc<HookRecord>>,
+}
+
 /// Where the kernel is to put a link, and the revision of the hook that this was decided by.
 pub type TcxPlace = (Anchor, Option<u64>);
 
 impl<K: Kernel> Engine<K> {
-    /// What stands at the tcx hook of a key: ours of this hook by link, all else as programs of others.
+    /// What of ours the kernel keeps in one list with what is at this hook.
+    pub(crate) fn ours_in_list(&self, key: &HookKey) -> OursInList {
+        let state = self.state();
+        let hook = state.hooks.get(&key.of_chain()).filter(|hook| hook.entry == Entry::Link);
+        OursInList {
+            links: state.chain(&key.of_tcx()),
+            members: state.chain(&key.of_chain()),
+            hook: hook.cloned(),
+        }
+    }
+
+    /// True if links of ours at this hook have to stand in some order.
+    pub(crate) fn is_ordered(&self, key: &HookKey) -> bool {
+        if key.kind == HookKind::Xdp {
+            return false;
+        }
+        let list = self.ours_in_list(key);
+        list.links.iter().any(|link| !link.order.is_empty())
+            || list.members.iter().any(|member| member.order.names_foreign())
+            || list.hook.is_some() && !list.links.is_empty()
+    }
+
+    /// What stands in the kernel's list at a hook: ours by link, our chain of tc programs, all else as programs of
+    /// others.
     fn standing(
         &self,
         key: &HookKey,
@@ -41,28 +78,25 @@ impl<K: Kernel> Engine<K> {
         let mut contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
         contents.entries.retain(|entry| matches!(entry.via, Via::TcxLink { .. } | Via::TcxProgram));
         let mut ours = Vec::new();
+        let tcx = key.of_tcx();
         let links: Vec<LinkId> = {
             let state = self.state();
-            state.links.of_hook(key).map(|link| link.id).collect()
+            state.links.of_hook(&tcx).map(|link| link.id).collect()
         };
-        let pins: Vec<_> = match key.kind {
-            HookKind::Tcx(_) => links.into_iter().map(|link| (link, paths::link(link))).collect(),
-            // A chain is one link, which stands for all its members.
-            _ => links.first().map(|link| (*link, paths::hook_link(key))).into_iter().collect(),
-        };
-        for (link, path) in pins {
+        let pins = links.into_iter().map(|link| (Standing::Ours(link), paths::link(link)));
+        for (entry, path) in pins.chain([(Standing::Chain, paths::hook_link(&key.of_chain()))]) {
             if let Some(pin) = self.kernel.open_pin(&path)? {
-                ours.push((self.kernel.link_of(&pin)?.id, link));
+                ours.push((self.kernel.link_of(&pin)?.id, entry));
             }
         }
         let mut standing = Vec::with_capacity(contents.entries.len());
         for entry in &contents.entries {
             let own = match entry.via {
-                Via::TcxLink { link } => ours.iter().find(|(id, _)| *id == link).map(|(_, own)| *own),
+                Via::TcxLink { link } => ours.iter().find(|(id, _)| *id == link).map(|(_, own)| own),
                 _ => None,
             };
             standing.push(match (own, entry.program) {
-                (Some(own), _) => Standing::Ours(own),
+                (Some(own), _) => own.clone(),
                 (None, program) => {
                     let program = program.unwrap_or(ProgramId(0));
                     let name = self.kernel.program(program)?.map(|facts| facts.name).unwrap_or_default();
@@ -73,18 +107,38 @@ impl<K: Kernel> Engine<K> {
         Ok((contents, standing))
     }
 
-    /// How a tcx hook is to be, with `links` as ours. Where intents contradict each other because of how others' programs
-    /// stand, those about them are left out.
+    /// How the list at a hook is to be, with these links of ours and these members of the tc chain, if that is there
+    /// or `comes`. Where intents contradict each other because of how others' programs stand, those about them are left
+    /// out.
+    pub(crate) fn list_order(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        links: &[Arc<LinkRecord>],
+        members: &[Arc<LinkRecord>],
+        comes: bool,
+    ) -> Result<TcxOrder, EngineError> {
+        let (contents, standing) = self.standing(key, interface)?;
+        let (places, members) = {
+            let state = self.state();
+            (state.places(&key.of_tcx(), links, None), state.places(&key.of_chain(), members, None))
+        };
+        let members = (comes || standing.contains(&Standing::Chain)).then_some(members.as_slice());
+        let (solution, contradiction) = solve_or_fall_back(&places, members, &standing);
+        Ok(TcxOrder { contents, standing, wanted: solution.order, waiting: solution.waiting, contradiction })
+    }
+
+    /// How a tcx hook is to be, with `links` as ours.
     pub(crate) fn tcx_order(
         &self,
         key: &HookKey,
         interface: &Interface,
         links: &[Arc<LinkRecord>],
     ) -> Result<TcxOrder, EngineError> {
-        let (contents, standing) = self.standing(key, interface)?;
-        let places = self.state().places(key, links, None);
-        let (solution, contradiction) = solve_or_fall_back(&places, &standing);
-        Ok(TcxOrder { contents, standing, wanted: solution.order, waiting: solution.waiting, contradiction })
+        let members = self.state().chain(&key.of_chain());
+        let mut order = self.list_order(key, interface, links, &members, false)?;
+        order.waiting.retain(|waiting| links.iter().any(|link| link.id == waiting.link));
+        Ok(order)
     }
 
     /// Refuses a new or changed tcx link whose intents cannot hold or name nothing.
@@ -124,63 +178,34 @@ impl<K: Kernel> Engine<K> {
         };
         let links = self.with_changed(key, &Arc::new(link.clone()));
         let order = self.tcx_order(key, interface, &links)?;
-        Ok(order.place(link.id))
+        Ok(order.place(OrderedEntry::Ours(link.id)))
     }
 
-    /// Where the one link of a tc chain goes among programs of others, if its members care; else the end.
+    /// Where the one link of a tc chain that comes goes, if its members care about programs of others; else the end,
+    /// which is behind all links of ours.
     ///
     /// With `changed`, its intents have to name what is there.
     pub(crate) fn block_place(
         &self,
         key: &HookKey,
         interface: &Interface,
-        links: &[Arc<LinkRecord>],
+        members: &[Arc<LinkRecord>],
         changed: Option<&LinkRecord>,
     ) -> Result<Option<BlockOrder>, EngineError> {
-        if !links.iter().any(|link| link.order.names_foreign()) {
+        if !members.iter().any(|member| member.order.names_foreign()) {
             return Ok(None);
         }
-        let (contents, standing) = self.standing(key, interface)?;
-        let foreign: Vec<Foreign> = standing.iter().filter_map(Standing::foreign).cloned().collect();
-        let own = standing.iter().position(|entry| matches!(entry, Standing::Ours(_)));
-        let places = self.state().places(key, links, None);
-        let now = own.unwrap_or(foreign.len());
-        let place = match (place_block(&places, &foreign, now), changed) {
-            (Ok(place), _) => place,
-            (Err(contradiction), Some(changed)) => {
+        let links = self.state().chain(&key.of_tcx());
+        let mut order = self.list_order(key, interface, &links, members, true)?;
+        order.waiting.retain(|waiting| members.iter().any(|member| member.id == waiting.link));
+        if let Some(changed) = changed {
+            // Others may stand so that links of ours contradict each other; that is not for this one to answer.
+            if let Some(contradiction) = order.contradiction.take().filter(is_about_chain) {
                 return Err(self.contradiction(key, interface, contradiction, changed.id));
             }
-            // Others came to stand so that not all can hold: it stays where it is.
-            (Err(contradiction), None) => {
-                return Ok(Some(BlockOrder {
-                    place: None,
-                    waiting: Vec::new(),
-                    contradiction: Some(contradiction),
-                }));
-            }
-        };
-        if let Some(changed) = changed {
-            refuse_unknown(&place.waiting, key, interface, changed.id, &[], &standing)?;
+            refuse_unknown(&order.waiting, key, interface, changed.id, &[], &order.standing)?;
         }
-        let others: Vec<_> = contents
-            .entries
-            .iter()
-            .zip(&standing)
-            .filter(|(_, entry)| entry.foreign().is_some())
-            .map(|(entry, _)| entry)
-            .collect();
-        let before = place.after.checked_sub(1).and_then(|at| others.get(at));
-        let anchor = match (others.get(place.after), before) {
-            (Some(next), _) => anchor(Side::Before, &next.via, next.program),
-            (None, Some(last)) => anchor(Side::After, &last.via, last.program),
-            (None, None) => Anchor::Last,
-        };
-        let right = own == Some(place.after);
-        Ok(Some(BlockOrder {
-            place: (!right).then_some((anchor, contents.revision)),
-            waiting: place.waiting,
-            contradiction: None,
-        }))
+        Ok(Some(BlockOrder { place: order.place(OrderedEntry::Chain), waiting: order.waiting }))
     }
 
     /// Refuses intents about programs of others at a chain that is not entered by tcx.
@@ -207,24 +232,37 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Where the one link of a chain is to be.
+/// Where the one link of a chain that comes is to be.
 pub struct BlockOrder {
-    /// Where it has to go; none if it stands right.
-    pub place: Option<TcxPlace>,
+    /// Where it goes.
+    pub place: TcxPlace,
     /// Intents that wait.
     pub waiting: Vec<Waiting>,
-    /// Why not all intents hold, if they cannot.
-    pub contradiction: Option<Contradiction>,
+}
+
+impl OursInList {
+    /// The interface, as what is at this hook names it; none if nothing of ours is in the list.
+    pub fn interface_at(&self, key: &HookKey) -> Option<&Interface> {
+        let of_links = self.links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);
+        let of_chain = self.hook.as_ref().map(|hook| &hook.interface);
+        match key.kind {
+            HookKind::Tc(_) => of_chain.or(of_links),
+            _ => of_links.or(of_chain),
+        }
+    }
+
+    /// What links at this hook wait for, without what others of the list do.
+    pub fn waiting_at(&self, key: &HookKey, order: &TcxOrder) -> Vec<Waiting> {
+        let own = if matches!(key.kind, HookKind::Tc(_)) { &self.members } else { &self.links };
+        let is_own = |waiting: &&Waiting| own.iter().any(|link| link.id == waiting.link);
+        order.waiting.iter().filter(is_own).cloned().collect()
+    }
 }
 
 impl TcxOrder {
     /// What runs now, first to last.
     fn now(&self) -> Vec<OrderedEntry> {
-        let entry = |standing: &Standing| match standing {
-            Standing::Ours(link) => OrderedEntry::Ours(*link),
-            Standing::Foreign(foreign) => OrderedEntry::Foreign(foreign.program),
-        };
-        self.standing.iter().map(entry).collect()
+        self.standing.iter().map(Standing::entry).collect()
     }
 
     /// What has to move; of two ways that are as short, the one that moves `changed`.
@@ -232,14 +270,14 @@ impl TcxOrder {
         moves(&self.now(), &self.wanted, changed)
     }
 
-    /// True if a link stands at the hook.
-    pub fn has(&self, link: LinkId) -> bool {
-        self.standing.contains(&Standing::Ours(link))
+    /// True if it stands at the hook.
+    pub fn has(&self, entry: OrderedEntry) -> bool {
+        self.now().contains(&entry)
     }
 
-    /// Where a link that moves or comes goes.
-    pub fn place(&self, link: LinkId) -> TcxPlace {
-        let beside = self.moves(Some(link)).beside(link, &self.wanted);
+    /// Where what moves or comes goes.
+    pub fn place(&self, moving: OrderedEntry) -> TcxPlace {
+        let beside = self.moves(moving.link()).beside(moving, &self.wanted);
         let anchor = beside.and_then(|(side, entry)| {
             let at = self.now().iter().position(|other| *other == entry)?;
             let found = self.contents.entries.get(at)?;
@@ -247,6 +285,11 @@ impl TcxOrder {
         });
         (anchor.unwrap_or(Anchor::Last), self.contents.revision)
     }
+}
+
+/// True if a chain is part of what contradicts itself.
+fn is_about_chain(contradiction: &Contradiction) -> bool {
+    contradiction.steps().iter().any(|step| step.first == OrderedEntry::Chain)
 }
 
 fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> Anchor {
@@ -260,8 +303,12 @@ fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> Anchor {
 }
 
 /// Without the intents about programs of others where these contradict; then without any.
-fn solve_or_fall_back(places: &[Place], standing: &[Standing]) -> (Solution, Option<Contradiction>) {
-    let contradiction = match solve(places, standing) {
+fn solve_or_fall_back(
+    places: &[Place],
+    members: Option<&[Place]>,
+    standing: &[Standing],
+) -> (Solution, Option<Contradiction>) {
+    let contradiction = match solve_with_chain(places, members, standing) {
         Ok(solution) => return (solution, None),
         Err(contradiction) => contradiction,
     };
@@ -274,12 +321,18 @@ fn solve_or_fall_back(places: &[Place], standing: &[Standing]) -> (Solution, Opt
     };
     let drop_all = |_: &OrderIntent| OrderIntent::default();
     let less = |keep: &dyn Fn(&OrderIntent) -> OrderIntent| -> Option<Solution> {
-        let places: Vec<Place> =
-            places.iter().map(|place| Place { intent: keep(&place.intent), ..place.clone() }).collect();
-        solve(&places, standing).ok()
+        let lessened = |places: &[Place]| -> Vec<Place> {
+            places.iter().map(|place| Place { intent: keep(&place.intent), ..place.clone() }).collect()
+        };
+        let members = members.map(lessened);
+        solve_with_chain(&lessened(places), members.as_deref(), standing).ok()
     };
     let solution = less(&keep).or_else(|| less(&drop_all)).unwrap_or_else(|| Solution {
-        order: places.iter().map(|place| OrderedEntry::Ours(place.link)).collect(),
+        order: places
+            .iter()
+            .map(|place| OrderedEntry::Ours(place.link))
+            .chain(members.map(|_| OrderedEntry::Chain))
+            .collect(),
         waiting: Vec::new(),
     });
     (solution, Some(contradiction))

@@ -216,7 +216,7 @@ impl State {
     ) -> Vec<Arc<LinkRecord>> {
         let places = self.places(key, &links, newcomer);
         let order: Vec<LinkId> = match solve(&places, &[]) {
-            Ok(solution) => solution.order.iter().filter_map(ours).collect(),
+            Ok(solution) => solution.order.iter().filter_map(OrderedEntry::link).collect(),
             // No change that leads here is let in; whatever did, there has to be an order.
             Err(_) => places.iter().map(|place| place.link).collect(),
         };
@@ -259,12 +259,5 @@ impl State {
             holders.filter_map(|uid| self.programs.get(uid)).map(|program| program.id).collect();
         users.sort_unstable();
         users
-    }
-}
-
-const fn ours(entry: &OrderedEntry) -> Option<LinkId> {
-    match entry {
-        OrderedEntry::Ours(link) => Some(*link),
-        OrderedEntry::Foreign(_) => None,
     }
 }

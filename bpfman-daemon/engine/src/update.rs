@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    Anchor, AttachPoint, HookKey, HookKind, Interface, LinkId, OrderIntent, ProceedOn, VerdictFamily,
+    Anchor, AttachPoint, HookKey, HookKind, Interface, LinkId, OrderIntent, OrderedEntry, ProceedOn,
+    VerdictFamily,
 };
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_store::Batch;
@@ -243,9 +244,10 @@ impl<K: Kernel> Engine<K> {
                 }
                 Err(error) => return Err(error),
             };
-            let moves = order.has(new.id) && order.moves(Some(new.id)).moves.contains(&new.id);
+            let own = OrderedEntry::Ours(new.id);
+            let moves = order.has(own) && order.moves(Some(new.id)).moves.contains(&own);
             let result = if moves {
-                self.move_link(key, Arc::clone(new), order.place(new.id))
+                self.move_link(key, Arc::clone(new), order.place(own))
             } else {
                 self.step("update", "record");
                 self.record_update(new, None)

@@ -13,7 +13,7 @@ use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
 use crate::equipment::{Program, detach, unload};
 
 /// What is killed, and how to come back from its success.
-trait Operation {
+pub trait Operation {
     /// Does it.
     fn act(&self, wire: &Wire) -> Result<(), tonic::Status>;
     /// Undoes it, given the state after it.
@@ -21,7 +21,7 @@ trait Operation {
 }
 
 /// Runs an operation once whole, to count its steps, and then once for every step, killed there.
-fn kill_at_every_step(
+pub fn kill_at_every_step(
     daemon: &mut Daemon,
     launch: &Launch,
     operation: &dyn Operation,
@@ -98,9 +98,9 @@ fn a_load_killed_at_any_step_with_the_second_store_engine_loads_all_or_nothing()
     kill_at_every_step(&mut daemon, &launch, &Load, |_, _| {});
 }
 
-struct Attach {
-    program: u32,
-    info: Info,
+pub struct Attach {
+    pub program: u32,
+    pub info: Info,
 }
 
 impl Operation for Attach {

@@ -37,6 +37,7 @@ mod robustness;
 mod run_samples;
 mod strangers;
 mod strangers_return;
+mod tcx_before_tc;
 mod trials;
 mod types;
 mod uprobe_targets;

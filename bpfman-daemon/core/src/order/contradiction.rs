@@ -16,7 +16,8 @@ pub struct ContradictionStep {
     pub second: OrderedEntry,
     /// The name of its program.
     pub second_name: String,
-    /// Which link wants that, by which of its intents; none where it is the kernel's order of programs of others.
+    /// Which link wants that, by which of its intents; none where it is the kernel's order of programs of others, or
+    /// the rule that tcx programs run before the tc chain.
     pub why: Option<(LinkId, Side, Anchor)>,
 }
 
@@ -51,6 +52,7 @@ impl Contradiction {
     fn what(&self, entry: OrderedEntry, name: &str) -> String {
         match entry {
             OrderedEntry::Ours(link) => format!("{} ({name})", self.link(link)),
+            OrderedEntry::Chain => "the tc chain".to_owned(),
             OrderedEntry::Foreign(program) => format!("program {program} of others ({name})"),
         }
     }
@@ -71,6 +73,9 @@ impl fmt::Display for Contradiction {
                     if step.first != OrderedEntry::Ours(*holder) {
                         write!(f, " of {}", self.link(*holder))?;
                     }
+                }
+                None if step.second == OrderedEntry::Chain && step.first.link().is_some() => {
+                    write!(f, "{first} must run before {second}, as all tcx programs of bpfman do")?;
                 }
                 None => write!(f, "{first} runs before {second}, which bpfman does not change")?,
             }

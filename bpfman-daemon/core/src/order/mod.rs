@@ -3,7 +3,6 @@
 //! Priorities give one order ([`order_chain`], [`order_links`]); intents, which name what a member is to run before or
 //! after, come before priorities ([`solve`]).
 
-mod block;
 mod contradiction;
 mod graph;
 mod intent;
@@ -13,11 +12,10 @@ mod solve;
 #[cfg(test)]
 mod properties;
 
-pub use block::{BlockPlace, place_block};
 pub use contradiction::{Contradiction, ContradictionStep};
 pub use intent::{Anchor, BadAnchor, MOST_ANCHORS, OrderIntent, Role, Side};
 pub use moves::{Beside, Moves, moves};
-pub use solve::{Foreign, OrderedEntry, Solution, Standing, Waiting, is_called, solve};
+pub use solve::{Foreign, OrderedEntry, Solution, Standing, Waiting, is_called, solve, solve_with_chain};
 
 use crate::{LinkId, ProgramUid};
 

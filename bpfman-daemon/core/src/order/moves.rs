@@ -11,8 +11,8 @@ pub type Beside = Option<(Side, OrderedEntry)>;
 pub struct Moves {
     /// What stays, in order.
     pub stays: Vec<OrderedEntry>,
-    /// What has to move, or to come, first to last.
-    pub moves: Vec<LinkId>,
+    /// What of ours has to move, or to come, first to last.
+    pub moves: Vec<OrderedEntry>,
 }
 
 /// Finds the fewest of ours that have to move from where they stand `now` to where they are `wanted`. Programs of others
@@ -27,7 +27,7 @@ pub fn moves(now: &[OrderedEntry], wanted: &[OrderedEntry], changed: Option<Link
         // More than all of ours together.
         OrderedEntry::Foreign(_) => 4 * there.len() + 4,
         OrderedEntry::Ours(link) if Some(*link) == changed => 1,
-        OrderedEntry::Ours(_) => 2,
+        OrderedEntry::Ours(_) | OrderedEntry::Chain => 2,
     };
     // The heaviest rising sequence that ends at each entry, and what stands before it there.
     let mut best: Vec<(usize, Option<usize>)> = Vec::with_capacity(there.len());
@@ -43,18 +43,16 @@ pub fn moves(now: &[OrderedEntry], wanted: &[OrderedEntry], changed: Option<Link
         next = best[at].1;
     }
     stays.reverse();
-    let moves = wanted.iter().filter(|entry| !stays.contains(entry)).filter_map(|entry| match entry {
-        OrderedEntry::Ours(link) => Some(*link),
-        OrderedEntry::Foreign(_) => None,
-    });
-    Moves { moves: moves.collect(), stays }
+    let is_foreign = |entry: &OrderedEntry| matches!(entry, OrderedEntry::Foreign(_));
+    let moves = wanted.iter().filter(|entry| !stays.contains(entry) && !is_foreign(entry));
+    Moves { moves: moves.copied().collect(), stays }
 }
 
 impl Moves {
-    /// What a link that moves or comes goes beside: the next that stays, else the last before it.
+    /// What one that moves or comes goes beside: the next that stays, else the last before it.
     #[must_use]
-    pub fn beside(&self, link: LinkId, wanted: &[OrderedEntry]) -> Beside {
-        let at = wanted.iter().position(|entry| *entry == OrderedEntry::Ours(link))?;
+    pub fn beside(&self, moving: OrderedEntry, wanted: &[OrderedEntry]) -> Beside {
+        let at = wanted.iter().position(|entry| *entry == moving)?;
         let stays = |entry: &&OrderedEntry| self.stays.contains(entry);
         let next = wanted[at + 1..].iter().find(stays).map(|entry| (Side::Before, *entry));
         next.or_else(|| wanted[..at].iter().rev().find(stays).map(|entry| (Side::After, *entry)))
@@ -97,15 +95,15 @@ mod tests {
         fn moving_one_after_the_other_leads_to_what_is_wanted((now, wanted) in lists()) {
             let mut list = now;
             let first = moves(&list, &wanted, None);
-            for link in &first.moves {
+            for moving in &first.moves {
                 let step = moves(&list, &wanted, None);
-                list.retain(|entry| *entry != OrderedEntry::Ours(*link));
-                let at = match step.beside(*link, &wanted) {
+                list.retain(|entry| entry != moving);
+                let at = match step.beside(*moving, &wanted) {
                     None => 0,
                     Some((Side::Before, next)) => list.iter().position(|entry| *entry == next).unwrap(),
                     Some((Side::After, last)) => list.iter().position(|entry| *entry == last).unwrap() + 1,
                 };
-                list.insert(at, OrderedEntry::Ours(*link));
+                list.insert(at, *moving);
             }
             prop_assert_eq!(list, wanted);
         }
@@ -124,8 +122,8 @@ mod tests {
     fn of_two_that_change_places_the_changed_one_moves() {
         let [one, two] = [1, 2].map(LinkId);
         let [a, b] = [one, two].map(OrderedEntry::Ours);
-        assert_eq!(moves(&[a, b], &[b, a], Some(one)).moves, [one]);
-        assert_eq!(moves(&[a, b], &[b, a], Some(two)).moves, [two]);
+        assert_eq!(moves(&[a, b], &[b, a], Some(one)).moves, [a]);
+        assert_eq!(moves(&[a, b], &[b, a], Some(two)).moves, [b]);
         assert_eq!(moves(&[a, b], &[a, b], None).moves, []);
     }
 }

@@ -81,6 +81,7 @@ fn means(
                     Anchor::Foreign(_) => false,
                 }
         }
+        OrderedEntry::Chain => false,
         OrderedEntry::Foreign(program) => standing.iter().filter_map(Standing::foreign).any(|foreign| {
             foreign.program == *program && matches!(anchor, Anchor::Foreign(name) if *name == foreign.name)
         }),
@@ -196,6 +197,41 @@ proptest! {
     }
 
     #[test]
+    fn a_chain_runs_after_all_of_ours_and_stays_there(
+        (members, mut standing) in hook(), chain in members(), at: usize, stands: bool
+    ) {
+        if stands {
+            standing.insert(at % (standing.len() + 1), Standing::Chain);
+        }
+        let solved = |standing: &[Standing]| solve_with_chain(&ordered(&members, None), Some(&chain), standing);
+        let Ok(first) = solved(&standing) else { return Ok(()) };
+        let place = |entry: OrderedEntry| first.order.iter().position(|other| *other == entry).unwrap();
+        let behind = place(OrderedEntry::Chain);
+        for link in members.iter().map(|member| member.link) {
+            prop_assert!(place(OrderedEntry::Ours(link)) < behind, "{:?}", first.order);
+        }
+        for foreign in standing.iter().filter_map(Standing::foreign) {
+            let at = place(OrderedEntry::Foreign(foreign.program));
+            for (side, anchor) in chain.iter().flat_map(|member| member.intent.anchors()) {
+                if matches!(anchor, Anchor::Foreign(name) if *name == foreign.name) {
+                    prop_assert_eq!(at < behind, side == Side::After);
+                }
+            }
+        }
+        let name = |program| standing.iter().filter_map(Standing::foreign).find(|f| f.program == program).unwrap();
+        let again: Vec<Standing> = first
+            .order
+            .iter()
+            .map(|entry| match entry {
+                OrderedEntry::Ours(link) => Standing::Ours(*link),
+                OrderedEntry::Chain => Standing::Chain,
+                OrderedEntry::Foreign(program) => Standing::Foreign(name(*program).clone()),
+            })
+            .collect();
+        prop_assert_eq!(solved(&again).unwrap().order, first.order);
+    }
+
+    #[test]
     fn a_hook_that_was_brought_into_order_stays_as_it_is((members, standing) in hook()) {
         let Ok(first) = solve(&ordered(&members, None), &standing) else { return Ok(()) };
         let name = |program| standing.iter().filter_map(Standing::foreign).find(|f| f.program == program).unwrap();
@@ -204,6 +240,7 @@ proptest! {
             .iter()
             .map(|entry| match entry {
                 OrderedEntry::Ours(link) => Standing::Ours(*link),
+                OrderedEntry::Chain => Standing::Chain,
                 OrderedEntry::Foreign(program) => Standing::Foreign(name(*program).clone()),
             })
             .collect();
@@ -223,12 +260,16 @@ fn place(link: u32, priority: i32, before: &[&str], after: &[&str]) -> Place {
     }
 }
 
+/// The chain of tc programs, among numbers of links and programs.
+const CHAIN: u32 = 999;
+
 fn links(solution: &Solution) -> Vec<u32> {
     solution
         .order
         .iter()
         .map(|entry| match entry {
             OrderedEntry::Ours(link) => link.0,
+            OrderedEntry::Chain => CHAIN,
             OrderedEntry::Foreign(program) => program.0,
         })
         .collect()
@@ -273,4 +314,78 @@ fn the_reason_says_what_holds_and_what_waits() {
     let waiting = solve(&[one.clone(), place(2, 0, &[], &[])], &[]).unwrap().waiting;
     assert_eq!(one.reason(&waiting), "--before b, then priority 5; waiting: --before role=none");
     assert_eq!(place(2, 0, &[], &[]).reason(&[]), "priority 0");
+}
+
+fn others(names: &[&str]) -> Vec<Standing> {
+    let other = |(at, name): (usize, &&str)| {
+        Standing::Foreign(Foreign { program: ProgramId(100 + at as u32), name: (*name).to_owned() })
+    };
+    names.iter().enumerate().map(other).collect()
+}
+
+#[test]
+fn tcx_programs_run_before_the_chain_wherever_it_stands() {
+    let solved = |places: &[Place], standing: &[Standing]| {
+        links(&solve_with_chain(places, Some(&[place(4, 0, &[], &[])]), standing).unwrap())
+    };
+    let one = || place(1, 500, &[], &[]);
+    assert_eq!(solved(&[one()], &[Standing::Chain]), [1, CHAIN]);
+    assert_eq!(solved(&[one()], &[]), [1, CHAIN]);
+    assert_eq!(
+        solved(&[one(), place(2, 900, &[], &[])], &[Standing::Ours(LinkId(1)), Standing::Chain]),
+        [1, 2, CHAIN]
+    );
+    let guard = others(&["guard"]);
+    let among = [Standing::Chain, guard[0].clone()];
+    assert_eq!(solved(&[one()], &among), [1, CHAIN, 100], "beside the chain");
+    let wrong = [Standing::Chain, guard[0].clone(), Standing::Ours(LinkId(1))];
+    assert_eq!(solved(&[one()], &wrong), [1, CHAIN, 100], "the chain keeps its side of others");
+    assert_eq!(solved(&[place(1, 0, &[], &["foreign:guard"])], &among), [100, 1, CHAIN], "the chain follows");
+}
+
+#[test]
+fn a_chain_moves_no_further_than_its_members_want() {
+    let foreign = others(&["a", "b", "c"]);
+    let placed = |members: &[Place], now: Option<usize>| {
+        let mut standing = foreign.clone();
+        if let Some(now) = now {
+            standing.insert(now, Standing::Chain);
+        }
+        let order = solve_with_chain(&[], Some(members), &standing).unwrap().order;
+        order.iter().position(|entry| *entry == OrderedEntry::Chain).unwrap()
+    };
+    let one = |before: &[&str], after: &[&str]| [place(1, 0, before, after)];
+    assert_eq!(placed(&one(&[], &[]), Some(2)), 2);
+    assert_eq!(placed(&one(&[], &[]), None), 3, "one that comes stands behind all others");
+    assert_eq!(placed(&one(&["foreign:b"], &[]), None), 1);
+    assert_eq!(placed(&one(&["foreign:b"], &[]), Some(0)), 0);
+    assert_eq!(placed(&one(&[], &["foreign:b"]), Some(0)), 2);
+    let two = [place(1, 0, &[], &["foreign:a"]), place(2, 0, &["foreign:c"], &[])];
+    assert_eq!(placed(&two, Some(3)), 2);
+    assert_eq!(placed(&one(&[], &["foreign:101"]), Some(0)), 2, "by the kernel's id");
+}
+
+#[test]
+fn members_of_a_chain_that_want_opposite_sides_are_told_of_each_other() {
+    let members = [place(1, 0, &["foreign:a"], &[]), place(2, 0, &[], &["foreign:b"])];
+    let told = |contradiction: Contradiction| contradiction.to_string();
+    assert_eq!(
+        told(solve_with_chain(&[], Some(&members), &others(&["a", "b"])).unwrap_err()),
+        "these cannot all hold: the tc chain must run before program 100 of others (a) because of --before \
+         foreign:a of link 1; program 100 of others (a) runs before program 101 of others (b), which bpfman does not \
+         change; program 101 of others (b) must run before the tc chain because of --after foreign:b of link 2"
+    );
+    let tcx = [place(3, 0, &[], &["foreign:a"])];
+    assert_eq!(
+        told(solve_with_chain(&tcx, Some(&members[..1]), &others(&["a"])).unwrap_err().with_new(LinkId(1))),
+        "these cannot all hold: link 3 (c) must run before the tc chain, as all tcx programs of bpfman do; the tc \
+         chain must run before program 100 of others (a) because of --before foreign:a of the new link; program 100 \
+         of others (a) must run before link 3 (c) because of --after foreign:a of link 3"
+    );
+}
+
+#[test]
+fn what_members_of_a_chain_wait_for_is_told() {
+    let found = solve_with_chain(&[], Some(&[place(1, 0, &["foreign:none"], &[])]), &others(&["a"])).unwrap();
+    assert_eq!(found.waiting.len(), 1);
 }

@@ -20,8 +20,21 @@ pub struct Foreign {
 pub enum OrderedEntry {
     /// A link of ours.
     Ours(LinkId),
+    /// The one link of our chain of tc programs, which the kernel keeps in the same list as tcx links.
+    Chain,
     /// A program of someone else.
     Foreign(ProgramId),
+}
+
+impl OrderedEntry {
+    /// The link of ours that stands by itself.
+    #[must_use]
+    pub const fn link(&self) -> Option<LinkId> {
+        match self {
+            Self::Ours(link) => Some(*link),
+            Self::Chain | Self::Foreign(_) => None,
+        }
+    }
 }
 
 /// What the kernel runs at a hook now.
@@ -29,6 +42,8 @@ pub enum OrderedEntry {
 pub enum Standing {
     /// A link of ours.
     Ours(LinkId),
+    /// The one link of our chain of tc programs.
+    Chain,
     /// A program of someone else.
     Foreign(Foreign),
 }
@@ -39,7 +54,17 @@ impl Standing {
     pub const fn foreign(&self) -> Option<&Foreign> {
         match self {
             Self::Foreign(foreign) => Some(foreign),
-            Self::Ours(_) => None,
+            Self::Ours(_) | Self::Chain => None,
+        }
+    }
+
+    /// The same without a name.
+    #[must_use]
+    pub const fn entry(&self) -> OrderedEntry {
+        match self {
+            Self::Ours(link) => OrderedEntry::Ours(*link),
+            Self::Chain => OrderedEntry::Chain,
+            Self::Foreign(foreign) => OrderedEntry::Foreign(foreign.program),
         }
     }
 }
@@ -78,41 +103,188 @@ pub struct Solution {
 /// # Errors
 /// The intents contradict each other, or the order of others' programs.
 pub fn solve(places: &[Place], standing: &[Standing]) -> Result<Solution, Contradiction> {
-    let foreign: Vec<&Foreign> = standing.iter().filter_map(Standing::foreign).collect();
-    let foreign = foreign.as_slice();
-    let edges = demands(places, foreign);
-    let count = places.len();
+    solve_with_chain(places, None, standing)
+}
+
+/// The same where a chain of tc programs stands among tcx links, or is to come: it runs after all of ours, and where
+/// its `members` want it among programs of others. Among each other they are ordered elsewhere.
+///
+/// # Errors
+/// As [`solve`].
+pub fn solve_with_chain(
+    places: &[Place],
+    members: Option<&[Place]>,
+    standing: &[Standing],
+) -> Result<Solution, Contradiction> {
+    let hook = Hook::of(places, members, standing);
+    let (count, edges) = (hook.ours(), hook.demands());
     let (own, crossing): (Vec<Edge>, Vec<Edge>) =
         edges.iter().partition(|edge| edge.first < count && edge.second < count);
     let closed = own.into_iter().chain(through_others(count, &crossing)).collect::<Vec<_>>();
     let Ok(order) = sort(count, &closed) else {
         // With the programs of others in it, so that the circle is told whole.
-        let stuck: Vec<usize> = (0..count + foreign.len()).collect();
-        return Err(contradiction(&circle(&stuck, &edges), places, foreign));
+        let stuck: Vec<usize> = (0..hook.all()).collect();
+        return Err(hook.contradiction(&circle(&stuck, &edges)));
     };
-    let gaps = gaps(&order, places, standing, &crossing);
-    let mut all = Vec::with_capacity(count + foreign.len());
-    let mut others = foreign.iter().zip(gaps).peekable();
+    let gaps = hook.gaps(&order, standing, &crossing);
+    let mut all = Vec::with_capacity(hook.all());
+    let mut others = hook.foreign.iter().zip(gaps).peekable();
     for at in 0..=count {
         while let Some((other, _)) = others.next_if(|(_, gap)| *gap <= at) {
             all.push(OrderedEntry::Foreign(other.program));
         }
-        all.extend(order.get(at).map(|node| OrderedEntry::Ours(places[*node].link)));
+        all.extend(order.get(at).map(|node| hook.entry(*node)));
     }
-    Ok(Solution { order: all, waiting: waiting(places, foreign) })
+    Ok(Solution { order: all, waiting: hook.waiting() })
 }
 
-/// True if an anchor of `holder` means the node. Nodes are ours, and behind them those of others.
-fn means(anchor: &Anchor, node: usize, holder: usize, places: &[Place], foreign: &[&Foreign]) -> bool {
-    if node == holder {
-        return false;
+/// What is to be ordered. Nodes are ours, the chain behind them if there is one, and then those of others.
+struct Hook<'a> {
+    places: &'a [Place],
+    members: Option<&'a [Place]>,
+    foreign: Vec<&'a Foreign>,
+}
+
+impl<'a> Hook<'a> {
+    fn of(places: &'a [Place], members: Option<&'a [Place]>, standing: &'a [Standing]) -> Self {
+        Self { places, members, foreign: standing.iter().filter_map(Standing::foreign).collect() }
     }
-    match (anchor, places.get(node)) {
-        (Anchor::Link(id), Some(place)) => place.link == *id,
-        (Anchor::Program(name), Some(place)) => place.name == *name,
-        (Anchor::Role(role), Some(place)) => place.intent.role.as_ref() == Some(role),
-        (Anchor::Foreign(name), None) => is_called(foreign[node - places.len()], name),
-        _ => false,
+
+    fn ours(&self) -> usize {
+        self.places.len() + usize::from(self.members.is_some())
+    }
+
+    fn all(&self) -> usize {
+        self.ours() + self.foreign.len()
+    }
+
+    fn entry(&self, node: usize) -> OrderedEntry {
+        match (self.places.get(node), node.checked_sub(self.ours())) {
+            (Some(place), _) => OrderedEntry::Ours(place.link),
+            (None, Some(other)) => OrderedEntry::Foreign(self.foreign[other].program),
+            (None, None) => OrderedEntry::Chain,
+        }
+    }
+
+    fn name(&self, node: usize) -> String {
+        match (self.places.get(node), node.checked_sub(self.ours())) {
+            (Some(place), _) => place.name.clone(),
+            (None, Some(other)) => self.foreign[other].name.clone(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// What a node's links want, each with whose intent it is. Of a chain that is what its members want of others.
+    fn anchors(&self, node: usize) -> Vec<(LinkId, Side, &'a Anchor)> {
+        let of = |place: &'a Place| place.intent.anchors().map(|(side, anchor)| (place.link, side, anchor));
+        match (self.places.get(node), self.members) {
+            (Some(place), _) => of(place).collect(),
+            (None, Some(members)) if node == self.places.len() => members
+                .iter()
+                .flat_map(of)
+                .filter(|(_, _, anchor)| matches!(anchor, Anchor::Foreign(_)))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// True if an anchor of `holder` means the node. No anchor means the chain.
+    fn means(&self, anchor: &Anchor, node: usize, holder: usize) -> bool {
+        if node == holder {
+            return false;
+        }
+        match (anchor, self.places.get(node), node.checked_sub(self.ours())) {
+            (Anchor::Link(id), Some(place), _) => place.link == *id,
+            (Anchor::Program(name), Some(place), _) => place.name == *name,
+            (Anchor::Role(role), Some(place), _) => place.intent.role.as_ref() == Some(role),
+            (Anchor::Foreign(name), None, Some(other)) => is_called(self.foreign[other], name),
+            _ => false,
+        }
+    }
+
+    /// Everything that intents, and the order of others' programs, demand; and the chain's place behind ours.
+    fn demands(&self) -> Vec<Edge> {
+        let others = self.ours() + 1..self.all();
+        let mut edges: Vec<Edge> = others.map(|at| Edge { first: at - 1, second: at, why: None }).collect();
+        if self.members.is_some() {
+            let chain = self.places.len();
+            edges.extend((0..chain).map(|first| Edge { first, second: chain, why: None }));
+        }
+        for holder in 0..self.ours() {
+            for (number, (_, side, anchor)) in self.anchors(holder).into_iter().enumerate() {
+                for other in (0..self.all()).filter(|other| self.means(anchor, *other, holder)) {
+                    let (first, second) = match side {
+                        Side::Before => (holder, other),
+                        Side::After => (other, holder),
+                    };
+                    edges.push(Edge { first, second, why: Some((holder, number)) });
+                }
+            }
+        }
+        edges
+    }
+
+    fn waiting(&self) -> Vec<Waiting> {
+        let mut waiting = Vec::new();
+        for holder in 0..self.ours() {
+            for (link, side, anchor) in self.anchors(holder) {
+                if !(0..self.all()).any(|other| self.means(anchor, other, holder)) {
+                    waiting.push(Waiting { link, side, anchor: anchor.clone() });
+                }
+            }
+        }
+        waiting
+    }
+
+    /// How many of ours are to run before each program of others: as many as now, or as near to that as demands allow.
+    fn gaps(&self, order: &[usize], standing: &[Standing], crossing: &[Edge]) -> Vec<usize> {
+        let count = order.len();
+        let at = |node: usize| order.iter().position(|other| *other == node).unwrap_or(count);
+        let stands = |node: usize| standing.iter().any(|entry| entry.entry() == self.entry(node));
+        let there: Vec<usize> = (0..count).filter(|at| stands(order[*at])).collect();
+        let is_ours = |entry: OrderedEntry| order.iter().any(|node| self.entry(*node) == entry);
+        let (mut gaps, mut seen) = (Vec::new(), 0);
+        for entry in standing {
+            match entry {
+                Standing::Ours(_) | Standing::Chain => seen += usize::from(is_ours(entry.entry())),
+                // Those of ours that are new stand beside their neighbour of ours, and behind all others if it is none.
+                Standing::Foreign(_) if seen == there.len() && seen > 0 => gaps.push(count),
+                Standing::Foreign(_) => gaps.push(seen.checked_sub(1).map_or(0, |last| there[last] + 1)),
+            }
+        }
+        // The chain, which is the last of ours, stays on its side of each of them.
+        if let Some(chain) = standing.iter().position(|entry| *entry == Standing::Chain) {
+            let before = standing[..chain].iter().filter_map(Standing::foreign).count();
+            for (other, gap) in gaps.iter_mut().enumerate() {
+                *gap = if other < before { (*gap).min(count - 1) } else { count };
+            }
+        }
+        for (other, gap) in gaps.iter_mut().enumerate() {
+            // What has to run before an earlier one, or after a later one, is bound by this one too.
+            let earlier = crossing.iter().filter(|e| e.first < count && e.second <= count + other);
+            let later = crossing.iter().filter(|e| e.second < count && e.first >= count + other);
+            let least = earlier.map(|edge| at(edge.first) + 1).max().unwrap_or(0);
+            let most = later.map(|edge| at(edge.second)).min().unwrap_or(count);
+            *gap = (*gap).max(least).min(most.max(least));
+        }
+        gaps
+    }
+
+    fn contradiction(&self, circle: &[&Edge]) -> Contradiction {
+        let steps = circle.iter().map(|edge| {
+            let why = edge.why.and_then(|(holder, number)| {
+                let (link, side, anchor) = self.anchors(holder).into_iter().nth(number)?;
+                Some((link, side, anchor.clone()))
+            });
+            ContradictionStep {
+                first: self.entry(edge.first),
+                first_name: self.name(edge.first),
+                second: self.entry(edge.second),
+                second_name: self.name(edge.second),
+                why,
+            }
+        });
+        Contradiction::new(steps.collect())
     }
 }
 
@@ -121,38 +293,6 @@ fn means(anchor: &Anchor, node: usize, holder: usize, places: &[Place], foreign:
 pub fn is_called(foreign: &Foreign, name: &str) -> bool {
     let kept = name.as_bytes().get(..KERNEL_NAME).unwrap_or(name.as_bytes());
     foreign.name.as_bytes() == kept || foreign.program.to_string() == name
-}
-
-/// Everything that intents, and the order of others' programs, demand.
-fn demands(places: &[Place], foreign: &[&Foreign]) -> Vec<Edge> {
-    let count = places.len() + foreign.len();
-    let mut edges: Vec<Edge> =
-        (places.len() + 1..count).map(|at| Edge { first: at - 1, second: at, why: None }).collect();
-    for (holder, place) in places.iter().enumerate() {
-        for (number, (side, anchor)) in place.intent.anchors().enumerate() {
-            for other in (0..count).filter(|other| means(anchor, *other, holder, places, foreign)) {
-                let (first, second) = match side {
-                    Side::Before => (holder, other),
-                    Side::After => (other, holder),
-                };
-                edges.push(Edge { first, second, why: Some((holder, number)) });
-            }
-        }
-    }
-    edges
-}
-
-fn waiting(places: &[Place], foreign: &[&Foreign]) -> Vec<Waiting> {
-    let count = places.len() + foreign.len();
-    let mut waiting = Vec::new();
-    for (holder, place) in places.iter().enumerate() {
-        for (side, anchor) in place.intent.anchors() {
-            if !(0..count).any(|other| means(anchor, other, holder, places, foreign)) {
-                waiting.push(Waiting { link: place.link, side, anchor: anchor.clone() });
-            }
-        }
-    }
-    waiting
 }
 
 /// What follows for ours from demands about programs of others: who runs before one of these runs before everyone who
@@ -165,49 +305,4 @@ fn through_others(count: usize, crossing: &[Edge]) -> Vec<Edge> {
         }
     }
     edges
-}
-
-/// How many of ours are to run before each program of others: as many as now, or as near to that as demands allow.
-fn gaps(order: &[usize], places: &[Place], standing: &[Standing], crossing: &[Edge]) -> Vec<usize> {
-    let count = order.len();
-    let at = |node: usize| order.iter().position(|other| *other == node).unwrap_or(count);
-    let is_there = |node: &usize| standing.contains(&Standing::Ours(places[*node].link));
-    let there: Vec<usize> = (0..count).filter(|at| is_there(&order[*at])).collect();
-    let (mut gaps, mut seen) = (Vec::new(), 0);
-    for entry in standing {
-        match entry {
-            Standing::Ours(link) => seen += usize::from(places.iter().any(|place| place.link == *link)),
-            // Those of ours that are new stand beside their neighbour of ours, and behind all others if it is none.
-            Standing::Foreign(_) if seen == there.len() && seen > 0 => gaps.push(count),
-            Standing::Foreign(_) => gaps.push(seen.checked_sub(1).map_or(0, |last| there[last] + 1)),
-        }
-    }
-    for (other, gap) in gaps.iter_mut().enumerate() {
-        // What has to run before an earlier one, or after a later one, is bound by this one too.
-        let earlier = crossing.iter().filter(|e| e.first < count && e.second <= count + other);
-        let later = crossing.iter().filter(|e| e.second < count && e.first >= count + other);
-        let least = earlier.map(|edge| at(edge.first) + 1).max().unwrap_or(0);
-        let most = later.map(|edge| at(edge.second)).min().unwrap_or(count);
-        *gap = (*gap).max(least).min(most.max(least));
-    }
-    gaps
-}
-
-fn contradiction(circle: &[&Edge], places: &[Place], foreign: &[&Foreign]) -> Contradiction {
-    let entry = |node: usize| match places.get(node) {
-        Some(place) => (OrderedEntry::Ours(place.link), place.name.clone()),
-        None => {
-            let other = foreign[node - places.len()];
-            (OrderedEntry::Foreign(other.program), other.name.clone())
-        }
-    };
-    let steps = circle.iter().map(|edge| {
-        let ((first, first_name), (second, second_name)) = (entry(edge.first), entry(edge.second));
-        let why = edge.why.and_then(|(holder, number)| {
-            let (side, anchor) = places[holder].intent.anchors().nth(number)?;
-            Some((places[holder].link, side, anchor.clone()))
-        });
-        ContradictionStep { first, first_name, second, second_name, why }
-    });
-    Contradiction::new(steps.collect())
 }

@@ -193,12 +193,8 @@ impl<K: Kernel> Engine<K> {
         let solution = solve(&places, &[]).map_err(|c| self.contradiction(key, interface, c, newcomer.id))?;
         let own = solution.waiting.iter().filter(|w| !matches!(w.anchor, bpfmand_core::Anchor::Foreign(_)));
         refuse_unknown(own, key, interface, newcomer.id, &places, &[])?;
-        let find_link = |id: &LinkId| links.iter().find(|link| link.id == *id).cloned();
-        let ours = |entry: &OrderedEntry| match entry {
-            OrderedEntry::Ours(id) => find_link(id),
-            OrderedEntry::Foreign(_) => None,
-        };
-        Ok(solution.order.iter().filter_map(ours).collect())
+        let find_link = |id: LinkId| links.iter().find(|link| link.id == id).cloned();
+        Ok(solution.order.iter().filter_map(OrderedEntry::link).filter_map(find_link).collect())
     }
 
     /// Kind and tags of the programs at a hook: ours that are not replaced, and others' where they share it.

@@ -56,16 +56,16 @@ fn strange<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey, name: &str, verdi
     kernel.pin(&link, &Path::new("strangers").join(format!("{name}_{verdict}"))).unwrap();
 }
 
-fn key<K: Kernel>(bench: &Bench<K>) -> HookKey {
+pub fn key<K: Kernel>(bench: &Bench<K>) -> HookKey {
     bench.kernel.find_hook(&bench.left(), TCX).unwrap()
 }
 
 /// Names of all that runs at the hook, as the kernel tells.
-fn runs<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
+pub fn runs<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
     names(&*bench.kernel, &bench.netns, &key(bench))
 }
 
-fn names<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey) -> Vec<String> {
+pub fn names<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey) -> Vec<String> {
     let contents = kernel.hook_contents(Some(netns), key).unwrap();
     contents
         .entries
@@ -75,7 +75,7 @@ fn names<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey) -> Vec<String> {
 }
 
 /// A bench where strangers can pin; none where the kernel has no tcx.
-fn open<K: Testable>(bench: &Bench<K>) -> bool {
+pub fn open<K: Testable>(bench: &Bench<K>) -> bool {
     if !bench.kernel.features().tcx {
         println!("skipped: Linux before 6.6 has no tcx");
         return false;
@@ -84,7 +84,7 @@ fn open<K: Testable>(bench: &Bench<K>) -> bool {
     true
 }
 
-fn is_fine<K: Testable>(engine: &Engine<K>) -> bool {
+pub fn is_fine<K: Testable>(engine: &Engine<K>) -> bool {
     engine.all_links().iter().all(|link| link.state == "ok" && link.running.is_some())
 }
 
@@ -195,7 +195,7 @@ fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench
     assert_eq!(at(bench), 0);
     let error = attach(&engine, tulip, tc(6), intent("", &[], &["foreign:meter"])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    assert!(error.to_string().contains("the new link (tulip)"), "{error}");
+    assert!(error.to_string().contains("foreign:meter of the new link"), "{error}");
     let error = attach(&engine, tulip, tc(6), intent("", &["foreign:nobody"], &[])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     attach(&engine, tulip, tc(6), intent("", &["foreign:meter"], &[])).unwrap();

@@ -9,6 +9,7 @@ mod adoption;
 mod adoption_limits;
 mod after_reboot;
 mod among_others;
+mod before_the_chain;
 mod bench;
 mod bytecode;
 mod chains;

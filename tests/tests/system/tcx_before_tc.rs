@@ -1,0 +1,128 @@
+//! tcx programs of ours run before our tc chain, whoever came first: as they do where tc is entered by a filter.
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::{attach, tc, tcx};
+use bpfman_tests::skip::lacks_tcx;
+use bpfman_tests::traffic::Traffic;
+use bpfman_tests::{Daemon, Launch, Network, Wire};
+
+use crate::equipment::{Program, detach, test_name};
+use crate::kill::{Attach, kill_at_every_step};
+
+const TC: u64 = 9;
+
+/// One end of a network, and programs that count and note in which order they run.
+struct Bench {
+    daemon: Daemon,
+    network: Network,
+    direction: &'static str,
+    tc: Program,
+    tcx: [Program; 2],
+}
+
+impl Bench {
+    fn new(direction: &'static str) -> Self {
+        let (daemon, network) = (Daemon::start(), Network::new());
+        let wire = daemon.wire();
+        // A chain that ends with a verdict of its own: nothing of its list runs behind it.
+        let tc = Program::member(&wire, "tc_member", Type::Tc, 9, 0);
+        let tcx = [1, 2].map(|who| Program::member(&wire, "tcx_member", Type::Tcx, who, -1));
+        Self { daemon, network, direction, tc, tcx }
+    }
+
+    fn netns(&self) -> std::path::PathBuf {
+        if self.direction == "ingress" { self.network.far.path() } else { self.network.near.path() }
+    }
+
+    fn attach_tc(&self, wire: &Wire) -> u32 {
+        let place = tc(&self.netns(), INTERFACE, self.direction, 55, &[]);
+        wire.attach(attach(self.tc.id, place)).unwrap().link_id
+    }
+
+    fn attach_tcx(&self, wire: &Wire, which: usize, priority: i32) -> u32 {
+        let place = tcx(&self.netns(), INTERFACE, self.direction, priority);
+        wire.attach(attach(self.tcx[which].id, place)).unwrap().link_id
+    }
+
+    /// Sends datagrams, and asserts that these programs met each of them, in this order.
+    fn assert_runs(&self, traffic: &Traffic, expected: &[u64]) {
+        let hits = |who: u64| {
+            if who == TC { self.tc.hits() } else { self.tcx[usize::try_from(who).unwrap() - 1].hits() }
+        };
+        let before: Vec<u64> = expected.iter().map(|who| hits(*who)).collect();
+        self.tc.trail();
+        assert_eq!(traffic.send(2), 2);
+        assert_eq!(self.tc.trail(), expected.repeat(2));
+        let counted: Vec<u64> =
+            expected.iter().zip(before).map(|(who, before)| hits(*who) - before).collect();
+        assert!(counted.iter().all(|count| *count == 2), "{counted:?}");
+    }
+}
+
+fn tcx_runs_before_tc(direction: &'static str) {
+    if lacks_tcx(&test_name()) {
+        return;
+    }
+    let mut bench = Bench::new(direction);
+    let traffic = Traffic::new(&bench.network);
+    let wire = bench.daemon.wire();
+    let chain = bench.attach_tc(&wire);
+    bench.assert_runs(&traffic, &[TC]);
+    let late = bench.attach_tcx(&wire, 0, 500);
+    bench.assert_runs(&traffic, &[1, TC]);
+    bench.attach_tcx(&wire, 1, 100);
+    bench.assert_runs(&traffic, &[2, 1, TC]);
+    detach(&wire, chain);
+    bench.assert_runs(&traffic, &[2, 1]);
+    bench.attach_tc(&wire);
+    bench.assert_runs(&traffic, &[2, 1, TC]);
+    let changed = bench.daemon.bpfman(&format!("update link {late} --priority 1 -q"));
+    assert_eq!(changed.code, 0, "{changed:?}");
+    bench.assert_runs(&traffic, &[1, 2, TC]);
+    bench.daemon.kill();
+    bench.daemon.again(&Launch::default());
+    bench.assert_runs(&traffic, &[1, 2, TC]);
+    bench.daemon.terminate();
+    // All links have to be made anew, as after a reboot.
+    bpfman_tests::command::run(&["rm", "-r", &bench.daemon.fs().join("links").display().to_string()]);
+    let pins = bench.daemon.fs().join(format!("tc-{direction}"));
+    bpfman_tests::command::run(&["rm", "-r", &pins.display().to_string()]);
+    bench.daemon.again(&Launch::default());
+    bench.assert_runs(&traffic, &[1, 2, TC]);
+    let doctor = bench.daemon.bpfman("doctor");
+    assert_eq!(doctor.code, 0, "{doctor:?}");
+}
+
+#[test]
+fn tcx_programs_run_before_the_tc_chain_on_the_way_in() {
+    tcx_runs_before_tc("ingress");
+}
+
+#[test]
+fn tcx_programs_run_before_the_tc_chain_on_the_way_out() {
+    tcx_runs_before_tc("egress");
+}
+
+#[test]
+fn a_tcx_attach_before_a_tc_chain_killed_at_any_step_never_opens_the_chain() {
+    if lacks_tcx(&test_name()) {
+        return;
+    }
+    let launch = Launch::default();
+    let (mut daemon, network) = (Daemon::start(), Network::new());
+    let traffic = Traffic::new(&network);
+    let wire = daemon.wire();
+    let dropping = Program::member(&wire, "tc_member", Type::Tc, 9, 2);
+    wire.attach(attach(dropping.id, tc(&network.far.path(), INTERFACE, "ingress", 50, &[]))).unwrap();
+    let before = Program::member(&wire, "tcx_member", Type::Tcx, 1, -1);
+    let stream = traffic.stream();
+    let info = tcx(&network.far.path(), INTERFACE, "ingress", 500);
+    kill_at_every_step(&mut daemon, &launch, &Attach { program: before.id, info }, |_, happened| {
+        let hits = before.hits();
+        assert_eq!(traffic.send(3), 0);
+        assert_eq!(before.hits() > hits, happened, "it runs before the chain exactly if it is recorded");
+    });
+    assert!(stream.end() > 0);
+    assert_eq!(traffic.received(), 0, "a datagram passed a chain that drops");
+}
