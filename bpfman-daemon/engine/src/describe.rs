@@ -1,14 +1,15 @@
 //! Programs and their maps: the records, with the kernel's facts beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bpfmand_core::{ProgramFacts, ProgramId, Selector};
+use bpfmand_core::{LinkId, ProgramFacts, ProgramId, ProgramUid, Selector};
 use bpfmand_kernel::Kernel;
 
 use crate::details::{ManagedProgram, MapDetails, PreviousVersion, ProgramDetails, ProgramSource};
 use crate::records::{ProgramRecord, SourceRecord};
+use crate::state::State;
 use crate::{Engine, EngineError, paths};
 
 /// Everything is as it was asked for.
@@ -28,6 +29,7 @@ impl<K: Kernel> Engine<K> {
         }
         ids.sort_unstable();
         ids.dedup();
+        let relations = Relations::of_all(&self.state());
         let mut found = Vec::new();
         for id in ids {
             let record = self.state().program(id).cloned();
@@ -51,7 +53,7 @@ impl<K: Kernel> Engine<K> {
                 }
                 _ => {}
             }
-            let managed = record.map(|record| self.managed(&record, facts.as_ref()));
+            let managed = record.map(|record| self.managed(&record, facts.as_ref(), &relations));
             found.push(ProgramDetails { id, facts, managed });
         }
         Ok(found)
@@ -67,11 +69,19 @@ impl<K: Kernel> Engine<K> {
         if record.is_none() && facts.is_none() {
             return Err(EngineError::NoKernelProgram(id));
         }
-        let managed = record.map(|record| self.managed(&record, facts.as_ref()));
+        let managed = record.map(|record| {
+            let relations = Relations::of(&self.state(), &record);
+            self.managed(&record, facts.as_ref(), &relations)
+        });
         Ok(ProgramDetails { id, facts, managed })
     }
 
-    fn managed(&self, record: &ProgramRecord, facts: Option<&ProgramFacts>) -> ManagedProgram {
+    fn managed(
+        &self,
+        record: &ProgramRecord,
+        facts: Option<&ProgramFacts>,
+        relations: &Relations,
+    ) -> ManagedProgram {
         let state = self.state();
         ManagedProgram {
             uid: record.uid,
@@ -104,8 +114,8 @@ impl<K: Kernel> Engine<K> {
             map_owner: record.map_owner,
             map_folder: paths::maps(record.map_folder),
             pin: paths::program(record.id),
-            map_used_by: state.users_of_folder(record.map_folder),
-            links: state.links_of(record.uid).map(|link| link.id).collect(),
+            map_used_by: relations.users.get(&record.map_folder).cloned().unwrap_or_default(),
+            links: relations.links.get(&record.uid).cloned().unwrap_or_default(),
             target: record.target.clone(),
             previous: state.previous.get(&record.uid).map(|previous| PreviousVersion {
                 id: (previous.boot == self.boot).then_some(previous.program.id),
@@ -147,6 +157,36 @@ impl<K: Kernel> Engine<K> {
             });
         }
         Ok(maps)
+    }
+}
+
+/// Which programs use which map folder, and whose links there are: found in one look at all records, however many programs
+/// are to be described.
+struct Relations {
+    /// Kernel ids, ascending.
+    users: HashMap<ProgramId, Vec<ProgramId>>,
+    /// By id.
+    links: HashMap<ProgramUid, Vec<LinkId>>,
+}
+
+impl Relations {
+    fn of_all(state: &State) -> Self {
+        let mut users: HashMap<_, Vec<_>> = HashMap::new();
+        for program in state.programs.values() {
+            users.entry(program.map_folder).or_default().push(program.id);
+        }
+        users.values_mut().for_each(|ids| ids.sort_unstable());
+        let mut links: HashMap<_, Vec<_>> = HashMap::new();
+        for link in state.links.values() {
+            links.entry(link.program).or_default().push(link.id);
+        }
+        Self { users, links }
+    }
+
+    fn of(state: &State, record: &ProgramRecord) -> Self {
+        let users = state.users_of_folder(record.map_folder);
+        let links = state.links_of(record.uid).map(|link| link.id).collect();
+        Self { users: [(record.map_folder, users)].into(), links: [(record.uid, links)].into() }
     }
 }
 
