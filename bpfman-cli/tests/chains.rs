@@ -70,7 +70,11 @@ fn intents_and_sharing_go_by_the_newer_call_and_all_else_by_the_older_one() {
         assert!(daemon.asked().contains(piece), "{}", daemon.asked());
     }
     let plain = self::daemon();
-    plain.run("attach 7 xdp -i eth0 -p 5");
+    let warned = plain.run("attach 7 tc -d ingress -i eth0 -p 5 --proceed-on pipe redirect");
+    assert!(warned.stderr.starts_with("warning: the chain goes on after redirect"), "{warned:?}");
+    let plain = self::daemon();
+    let quiet = plain.run("attach 7 xdp -i eth0 -p 5");
+    assert_eq!(quiet.stderr, "", "{quiet:?}");
     assert!(plain.asked().starts_with("AttachRequest {") && !plain.asked().contains("ChainAttach"));
 }
 

@@ -45,7 +45,7 @@ pub struct Sharing {
     /// Run as a program of its own behind a tail call: shares no stack, maps or budget with its neighbours.
     #[arg(long, help_heading = ORDER)]
     pub isolated: bool,
-    /// Let redirect be among the verdicts to proceed on: what the program redirected to is forgotten then.
+    /// Do not warn that redirect is among the verdicts to proceed on: what the program redirected to is forgotten then.
     #[arg(long, help_heading = ORDER)]
     pub allow_redirect: bool,
     /// Keep an empty chain attached when the last program leaves the hook, so that the next one finds it.

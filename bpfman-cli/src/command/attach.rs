@@ -7,6 +7,7 @@ use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
 
 use super::connect;
+use super::progress::warn;
 use crate::args::attach::{Attach, AttachPoint, AttachUprobe};
 use crate::args::place::Sharing;
 use crate::args::value::{absolute, to_map};
@@ -16,6 +17,7 @@ use crate::show;
 use crate::show::link::OneLink;
 use crate::show::matching::{MatchingRecord, OneMatching};
 use crate::show::record::LinkRecord;
+use crate::verdict;
 
 /// Attaches, and shows the new link; with a pattern, the attachment to all interfaces that match.
 ///
@@ -23,6 +25,12 @@ use crate::show::record::LinkRecord;
 pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     let program_id = command.program_id;
     let (order, sharing) = place(&command.point);
+    if forgets_redirects(&command.point) && !sharing.allow_redirect {
+        warn(
+            "the chain goes on after redirect: a packet that the program redirects is not sent there, but goes the way \
+             that the programs behind it decide (--allow-redirect says that this is meant)",
+        );
+    }
     let matching = matching(&command.point);
     let info = on_the_wire(command.point)?;
     let attach = Some(v1::AttachInfo { info: Some(info) });
@@ -70,6 +78,16 @@ fn place(point: &AttachPoint) -> (Option<ext::Order>, Sharing) {
         AttachPoint::Tcx(tcx) => (tcx.order.on_the_wire(), Sharing::default()),
         _ => (None, Sharing::default()),
     }
+}
+
+/// True if the next program runs after a redirect, which is forgotten then.
+fn forgets_redirects(point: &AttachPoint) -> bool {
+    let (table, set) = match point {
+        AttachPoint::Xdp(xdp) => (verdict::XDP, &xdp.proceed_on),
+        AttachPoint::Tc(tc) => (verdict::TC, &tc.proceed_on),
+        _ => return false,
+    };
+    verdict::number(table, "redirect").is_ok_and(|redirect| set.contains(&redirect))
 }
 
 /// Which interfaces, if it is not one by its name.

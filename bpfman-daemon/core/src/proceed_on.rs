@@ -132,6 +132,12 @@ impl ProceedOn {
         self.family.name_of(code).is_some() && self.mask & self.family.bit(code) != 0
     }
 
+    /// True if the chain goes on after a redirect, whose target is forgotten then.
+    #[must_use]
+    pub fn has_redirect(self) -> bool {
+        self.family.code_of("redirect").is_some_and(|code| self.contains(code))
+    }
+
     /// The codes in the set, ascending.
     pub fn codes(self) -> impl Iterator<Item = i32> {
         self.family.verdicts().iter().map(|(_, code)| *code).filter(move |code| self.contains(*code))

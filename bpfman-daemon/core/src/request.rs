@@ -85,7 +85,8 @@ pub struct Sharing {
     /// A program of its own behind a tail call: it shares no stack, maps or budgets with its neighbours.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
-    /// REDIRECT may be in its proceed-on set: its user knows that the target is forgotten when the chain goes on.
+    /// Its user says that REDIRECT in its proceed-on set is meant: nobody needs to be warned that the target is
+    /// forgotten when the chain goes on. It changes nothing about the chain.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redirect_may_proceed: bool,
 }

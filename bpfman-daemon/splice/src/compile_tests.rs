@@ -424,7 +424,6 @@ mod properties {
             let members: Vec<_> = texts
                 .iter()
                 .map(|(text, set, isolated)| Member {
-                    redirect_may_proceed: true,
                     isolated: *isolated,
                     ..Member::new("a.o", text, ProceedMask(*set))
                 })

@@ -20,8 +20,6 @@ pub struct Member<'a> {
     pub text: &'a BoundText,
     /// Verdicts on which the next member runs.
     pub proceed_on: ProceedMask,
-    /// The set may contain REDIRECT: the one who asked knows that the target is forgotten.
-    pub redirect_may_proceed: bool,
     /// The program's instructions or maps carry type ids of its own BTF (`bpf_obj_new`, lists, trees, local kptrs).
     pub needs_own_btf: bool,
     /// Stack depth of each function in bytes as the kernel's verifier printed it when the member was loaded alone
@@ -58,7 +56,6 @@ impl<'a> Member<'a> {
             label,
             text,
             proceed_on,
-            redirect_may_proceed: false,
             needs_own_btf: false,
             kernel_stack_depths: None,
             local_type_ids: &[],

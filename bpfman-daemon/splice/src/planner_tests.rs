@@ -137,8 +137,6 @@ fn what_no_chain_can_run_is_refused() {
     sleepable.0.sleepable = true;
     assert_eq!(refusal(member(&sleepable)), Refusal::Sleepable);
     assert_eq!(refusal(Member { for_map: true, ..member(&text) }), Refusal::ForMap);
-    let redirect = ProceedMask(1 << 4);
-    assert_eq!(refusal(Member { proceed_on: redirect, ..member(&text) }), Refusal::RedirectMayProceed);
 }
 
 #[test]
@@ -503,7 +501,6 @@ mod properties {
             let members: Vec<Member<'_>> = drawn
                 .iter()
                 .map(|(text, set, owner, weight, isolated)| Member {
-                    redirect_may_proceed: true,
                     owner: Owner(*owner),
                     verified_insns: Some(*weight),
                     isolated: *isolated,

@@ -23,11 +23,6 @@ pub enum Refusal {
     /// Programs of device and CPU maps see packets elsewhere and under other rules.
     #[error("it is made for the entries of a device or CPU map (xdp/devmap, xdp/cpumap), not for a hook")]
     ForMap,
-    /// The set contains REDIRECT without the explicit wish.
-    #[error(
-        "its proceed-on set contains REDIRECT: the chain would go on with a packet that it wanted sent elsewhere"
-    )]
-    RedirectMayProceed,
 }
 
 impl Refusal {
@@ -37,7 +32,6 @@ impl Refusal {
         match self {
             Self::Malformed { .. } | Self::BadBtf { .. } => "compile the program anew",
             Self::Sleepable => "choose a packet program",
-            Self::RedirectMayProceed => "take REDIRECT out of the set, or ask for it explicitly",
             Self::ForMap => "put the program into an entry of its map",
         }
     }

@@ -142,17 +142,15 @@ fn a_redirect_target_is_forgotten_where_the_chain_goes_on() {
 }
 
 #[test]
-fn redirect_in_a_set_needs_an_explicit_wish() {
-    let text = constant(2);
-    let set = ProceedMask(1 << 4 | 1 << 2);
-    let member = Member::new("bad.o", &text, set);
-    assert_eq!(refusal(member, &XDP), Refusal::RedirectMayProceed);
-    let wanted = Member { redirect_may_proceed: true, ..member };
-    assert!(splice("chain", &[wanted], &XDP).is_ok());
-    // In TC bit 4 is PIPE, bit 8 is REDIRECT.
-    assert!(splice("chain", &[member], &TCX).is_ok());
-    let tc = Member::new("bad.o", &text, ProceedMask(1 << 8));
-    assert_eq!(refusal(tc, &TCX), Refusal::RedirectMayProceed);
+fn redirect_in_a_set_goes_on_and_forgets_the_target() {
+    let (asks, plain) = (program(&[&[helper(51), set_r0(4), EXIT]]), constant(2));
+    let member = Member::new("asks.o", &asks, ProceedMask(1 << 4 | 1 << 2));
+    let last = Member::new("plain.o", &plain, PASS);
+    assert_eq!(helpers(&splice("chain", &[member, last], &XDP).unwrap()), [51, 23]);
+    // In TC bit 8 is REDIRECT.
+    let asks = program(&[&[helper(23), set_r0(7), EXIT]]);
+    let member = Member::new("asks.o", &asks, ProceedMask(1 << 8));
+    assert_eq!(helpers(&splice("chain", &[member, last], &TCX).unwrap()), [23, 23]);
 }
 
 #[test]
@@ -390,10 +388,7 @@ mod properties {
             let build = || {
                 let members: Vec<_> = texts
                     .iter()
-                    .map(|(text, set)| Member {
-                        redirect_may_proceed: true,
-                        ..Member::new("a.o", text, ProceedMask(*set))
-                    })
+                    .map(|(text, set)| Member::new("a.o", text, ProceedMask(*set)))
                     .collect();
                 splice("chain", &members, &SpliceOptions { tc_writers_behind_cut: false, ..SpliceOptions::new(hook) })
                     .unwrap()

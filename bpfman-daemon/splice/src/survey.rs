@@ -76,7 +76,7 @@ pub(crate) fn survey_all(
 fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Refusal> {
     let text = member.program();
     member::check_shape(text)?;
-    check(member, options)?;
+    check(member)?;
     let (frames, unclear) = stack::frames(member);
     let graph: Vec<BTreeSet<usize>> = (0..text.functions.len()).map(|f| callees(text, f)).collect();
     let entry_end = member::span(text, 0).end;
@@ -106,15 +106,12 @@ fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Re
 }
 
 /// What no strategy can help.
-fn check(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<(), Refusal> {
+fn check(member: &Member<'_>) -> Result<(), Refusal> {
     if member.program().sleepable {
         return Err(Refusal::Sleepable);
     }
     if member.for_map {
         return Err(Refusal::ForMap);
-    }
-    if !member.redirect_may_proceed && member.proceed_on.contains(options.hook, options.hook.redirect()) {
-        return Err(Refusal::RedirectMayProceed);
     }
     Ok(())
 }

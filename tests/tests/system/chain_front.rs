@@ -262,16 +262,19 @@ fn isolated_members_run_as_programs_of_their_own() {
 }
 
 #[test]
-fn a_redirect_is_forgotten_only_where_that_is_asked_for() {
+fn a_redirect_that_is_forgotten_is_warned_of_unless_that_is_asked_for() {
     let bench = Bench::new();
     let program = bench.load(1, PASS);
     bench.attach(&program, "-p 20");
     let line =
         format!("attach {program} xdp -i {INTERFACE} -n {} -p 10 --proceed-on redirect pass", bench.far());
-    let state = bench.daemon.state();
-    bench.run(&line).fails(6, &["REDIRECT"]);
-    assert_eq!(bench.daemon.state(), state);
-    bench.run(&format!("{line} --allow-redirect")).success();
+    let warned = bench.run(&line);
+    assert_eq!(warned.code, 0, "{warned:?}");
+    assert!(warned.stderr.contains("warning: the chain goes on after redirect"), "{warned:?}");
+    let explained = bench.run(&format!("explain {}", bench.hook())).success();
+    assert!(explained.contains("goes on after redirect"), "{explained}");
+    let meant = bench.run(&format!("{line} --allow-redirect"));
+    assert_eq!((meant.code, meant.stderr.as_str()), (0, ""), "{meant:?}");
 }
 
 #[test]

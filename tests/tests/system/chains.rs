@@ -15,6 +15,7 @@ use crate::equipment::{Program, assert_status, detach, link, test_name, unload};
 
 const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
+const XDP_REDIRECT: i32 = 4;
 const DISPATCHER_RETURN: i32 = 31;
 const TC_OK: i32 = 0;
 const TC_RECLASSIFY: i32 = 1;
@@ -22,6 +23,7 @@ const TC_SHOT: i32 = 2;
 const TC_PIPE: i32 = 3;
 const TC_STOLEN: i32 = 4;
 const TC_QUEUED: i32 = 5;
+const TC_REDIRECT: i32 = 7;
 const TC_TRAP: i32 = 8;
 const TCX_NEXT: i32 = -1;
 
@@ -63,6 +65,46 @@ fn three_xdp_programs_run_by_priority_and_a_drop_ends_the_chain() {
     }
     assert_eq!(traffic.send(3), 3);
     assert_eq!(daemon.state().pins, [""; 0]);
+}
+
+#[test]
+fn a_set_with_redirect_goes_on_as_in_a_dispatcher() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let far = network.far.path();
+    let on_xdp = |verdict, who| xdp_program(&wire, who, verdict);
+    let on_tc = |verdict, who| tc_program(&wire, who, verdict);
+    let xdp_at = |priority, set: &[i32]| xdp(&far, INTERFACE, priority, set);
+    let tc_at = |priority, set: &[i32]| tc(&far, INTERFACE, "ingress", priority, set);
+    let hook: [(Program, Program, Program, [Info; 3]); 2] = [
+        (
+            on_xdp(XDP_REDIRECT, 1),
+            on_xdp(XDP_PASS, 2),
+            on_xdp(XDP_DROP, 3),
+            [xdp_at(10, &[XDP_PASS, XDP_REDIRECT]), xdp_at(20, &[]), xdp_at(30, &[])],
+        ),
+        (
+            on_tc(TC_REDIRECT, 1),
+            on_tc(TC_PIPE, 2),
+            on_tc(TC_SHOT, 3),
+            [tc_at(10, &[TC_PIPE, TC_REDIRECT]), tc_at(20, &[]), tc_at(30, &[])],
+        ),
+    ];
+    for (redirecting, passing, dropping, [first, second, third]) in hook {
+        // Alone: all proceeded, so the packet goes on.
+        put(&wire, &redirecting, first);
+        assert_eq!(traffic.send(2), 2);
+        put(&wire, &passing, second);
+        assert_eq!(traffic.send(2), 2);
+        assert_eq!((redirecting.hits(), passing.hits()), (4, 2));
+        // And the verdict behind it counts.
+        put(&wire, &dropping, third);
+        assert_eq!(traffic.send(2), 0);
+        assert_eq!(dropping.hits(), 2);
+        for program in [&redirecting, &passing, &dropping] {
+            unload(&wire, program.id);
+        }
+    }
 }
 
 #[test]

@@ -213,7 +213,6 @@ impl<K: Kernel> Engine<K> {
                     maps: member.program.maps.iter().map(|map| map.id).collect(),
                     proceed_on: mask(&member.link).0,
                     isolated: is_isolated(&member.link),
-                    redirect_may_proceed: redirect_may_proceed(&member.link),
                     owner: member.owner.0,
                 })
                 .collect(),
@@ -284,7 +283,6 @@ impl<K: Kernel> Engine<K> {
                 kernel_stack_depths: member.program.stack_depths.as_deref(),
                 isolated: is_isolated(&member.link) || member.program.is_adopted(),
                 opaque: member.program.is_adopted(),
-                redirect_may_proceed: redirect_may_proceed(&member.link),
                 verified_insns: facts.map(|facts| facts.verified_insns).filter(|insns| *insns > 0),
                 owner: member.owner,
                 ..Member::new(&member.program.name, &text.text, mask(&member.link))
@@ -320,11 +318,6 @@ pub(super) fn mask(link: &LinkRecord) -> ProceedMask {
 /// True if the member is to share a program with nobody.
 pub(super) const fn is_isolated(link: &LinkRecord) -> bool {
     link.sharing.isolated
-}
-
-/// True if the one who asked knows that a redirect after which the chain goes on is forgotten.
-pub(super) const fn redirect_may_proceed(link: &LinkRecord) -> bool {
-    link.sharing.redirect_may_proceed
 }
 
 /// The application that a link belongs to.

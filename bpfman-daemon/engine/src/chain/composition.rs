@@ -33,7 +33,6 @@ pub struct Ingredient<'a> {
     pub maps: Vec<MapId>,
     pub proceed_on: u32,
     pub isolated: bool,
-    pub redirect_may_proceed: bool,
     pub owner: u32,
 }
 

@@ -1,6 +1,6 @@
 //! Why is a member not reached? What is known of its hook, gathered.
 
-use bpfmand_core::{HookEntry, HookKey, HookKind, Interface, KernelLinkId, Via, XdpRunsIn};
+use bpfmand_core::{HookEntry, HookKey, HookKind, Interface, KernelLinkId, ProceedOn, Via, XdpRunsIn};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::findings::{Scene, Standing, findings};
@@ -58,6 +58,7 @@ impl<K: Kernel> Engine<K> {
                             .proceed_on
                             // The kernel goes on after these where it runs the links itself.
                             .map_or_else(|| "next".to_owned(), |set| set.to_string()),
+                        forgets_redirects: member.proceed_on.is_some_and(ProceedOn::has_redirect),
                         runs: counters.as_ref().map_or(0, |counters| counters.runs),
                         ended: counters.map(|counters| counters.ended).unwrap_or_default(),
                     }

@@ -30,6 +30,8 @@ pub(super) struct Standing {
     pub name: String,
     /// Verdicts after which the next one runs, in words; empty: none.
     pub goes_on_after: String,
+    /// REDIRECT is one of them.
+    pub forgets_redirects: bool,
     /// Packets that reached it.
     pub runs: u64,
     /// Packets that it ended, by verdict, most first.
@@ -42,6 +44,13 @@ pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
     match member {
         Some(at) => found.extend(of_member(scene, at)),
         None => (0..scene.members.len()).for_each(|at| found.extend(of_member(scene, at))),
+    }
+    for (slot, forgetful) in scene.members.iter().enumerate().filter(|(_, member)| member.forgets_redirects) {
+        found.push(format!(
+            "slot {slot} ({}) goes on after redirect: a packet that it redirects is not sent there, but goes the way \
+             that the members behind it decide",
+            forgetful.name
+        ));
     }
     if scene.failed > 0 {
         found.push(format!(
@@ -167,6 +176,7 @@ mod tests {
         let member = |name: &str, runs, ended| Standing {
             name: name.to_owned(),
             goes_on_after: "pass".to_owned(),
+            forgets_redirects: false,
             runs,
             ended,
         };
@@ -209,6 +219,14 @@ mod tests {
         let mut scene = scene();
         scene.members[0].goes_on_after.clear();
         assert!(findings(&scene, Some(2))[0].starts_with("sampler never runs: slot 0 (counter)"));
+    }
+
+    #[test]
+    fn a_redirect_that_is_forgotten_is_told() {
+        let mut scene = scene();
+        scene.members[1].forgets_redirects = true;
+        let found = findings(&scene, Some(2));
+        assert!(found.iter().any(|f| f.starts_with("slot 1 (firewall) goes on after redirect")), "{found:?}");
     }
 
     #[test]

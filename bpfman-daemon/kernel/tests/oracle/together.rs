@@ -64,7 +64,6 @@ pub fn parts<'a>(members: &Members<'a>) -> Vec<Member<'a>> {
     members
         .iter()
         .map(|(loaded, set)| Member {
-            redirect_may_proceed: true,
             kernel_stack_depths: Some(&loaded.depths),
             needs_own_btf: loaded.needs_own_btf,
             local_type_ids: &loaded.local_type_ids,

@@ -13,6 +13,7 @@ use crate::together::{Together, options};
 use super::wire::{interfaces, lacks_tcx, only_number, send, sent};
 
 const PIPE: ProceedMask = ProceedMask(1 << 4);
+const PIPE_AND_REDIRECT: ProceedMask = ProceedMask(1 << 4 | 1 << 8);
 const TC_ACT_PIPE: i32 = 3;
 const TC_ACT_REDIRECT: i32 = 7;
 
@@ -46,13 +47,13 @@ fn counted(before: &[Insn], verdict: i32) -> BoundText {
 
 /// Sends frames into the chain of these members until `until` holds for the frames that passed all members and
 /// the packets that left by `out0`. Gives the latter.
-fn redirected(members: &[BoundText], until: impl Fn(u64, u64) -> bool) -> u64 {
+fn redirected(members: &[(BoundText, ProceedMask)], until: impl Fn(u64, u64) -> bool) -> u64 {
     let maps = Maps::new(|| vec![Map::create(2, 4, 8, 1, 0).unwrap()]);
     let loaded: Vec<Loaded> = members
         .iter()
-        .map(|text| Loaded::new("traffic".to_owned(), text.clone(), ProgramKind::Tcx, &maps))
+        .map(|(text, _)| Loaded::new("traffic".to_owned(), text.clone(), ProgramKind::Tcx, &maps))
         .collect();
-    let members: Vec<_> = loaded.iter().map(|member| (member, PIPE)).collect();
+    let members: Vec<_> = loaded.iter().zip(members).map(|(member, (_, set))| (member, *set)).collect();
     let chain = Together::new(ProgramKind::Tcx, &members, &maps, &options(ProgramKind::Tcx)).unwrap();
     let _link = kernel::attach_tcx_ingress(&chain.entry, interface("in1")).unwrap();
     let before = sent("out0");
@@ -80,6 +81,12 @@ fn a_noted_redirect_does_not_outlive_its_member() {
     let asks = counted(&target, TC_ACT_REDIRECT);
     let changed_its_mind = counted(&target, TC_ACT_PIPE);
     let never_asked = counted(&[], TC_ACT_REDIRECT);
-    assert!(redirected(&[asks], |_, left| left > 0) > 0, "the setup must be able to redirect");
-    assert_eq!(redirected(&[changed_its_mind, never_asked], |passed, left| passed > 20 || left > 0), 0);
+    assert!(
+        redirected(&[(asks.clone(), PIPE)], |_, left| left > 0) > 0,
+        "the setup must be able to redirect"
+    );
+    let many = |passed, left| passed > 20 || left > 0;
+    assert_eq!(redirected(&[(changed_its_mind, PIPE), (never_asked.clone(), PIPE)], many), 0);
+    // Nor where the chain goes on after the redirect itself.
+    assert_eq!(redirected(&[(asks, PIPE_AND_REDIRECT), (never_asked, PIPE)], many), 0);
 }
