@@ -71,6 +71,14 @@ pub enum CliError {
         /// What to do about it.
         hint: &'static str,
     },
+    /// Some of several could not be removed. Each has been told, and the answer itself has been written.
+    #[error("{what}")]
+    Several {
+        /// How many of how many.
+        what: String,
+        /// What the first of them would have ended with.
+        exit: Exit,
+    },
     /// `diff` found something to do. The answer itself has been written.
     #[error("the machine is not as the manifests say")]
     Changes,
@@ -133,6 +141,7 @@ impl CliError {
             }
             Self::Invalid { .. } => Exit::Invalid,
             Self::Usage(_) => Exit::Usage,
+            Self::Several { exit, .. } => *exit,
             Self::Differs { .. } => Exit::Conflict,
             Self::Changes => Exit::Other,
             Self::Apply { reason, .. } => Exit::of_call(Code::Unknown, Some(reason)),
@@ -189,13 +198,20 @@ impl CliError {
 
     /// Writes the verifier log if asked for, then the error, then its hints, to standard error.
     pub fn report(&self) {
+        self.report_of("");
+    }
+
+    /// The same, of one of several: its name stands before the error.
+    pub fn report_of(&self, subject: &str) {
+        let subject = if subject.is_empty() { String::new() } else { format!("{subject}: ") };
         let mut text = String::new();
         if let Some(log) = self.verifier_log() {
             text.push_str(log.trim_end());
             text.push('\n');
         }
         let (message, own_hint) = split_hint(&self.to_string());
-        text.push_str(&format!("error: {}\n", if message.is_empty() { "the call failed" } else { &message }));
+        let message = if message.is_empty() { "the call failed" } else { &message };
+        text.push_str(&format!("error: {subject}{message}\n"));
         for hint in own_hint.into_iter().chain(self.hints()) {
             // A hint may show lines for a file; indented, they are seen to belong to it.
             text.push_str(&format!("hint: {}\n", hint.replace('\n', "\n      ")));

@@ -34,6 +34,15 @@ pub fn table_name(exact: &str) -> &str {
     }
 }
 
+/// One of this manager's own types by its name, as `--kind` takes it.
+pub fn exact(name: &str) -> Result<&'static str, UnknownType> {
+    let known = EXACT.iter().map(|(known, _)| *known);
+    known
+        .clone()
+        .find(|known| *known == name)
+        .ok_or_else(|| UnknownType { name: name.to_owned(), expected: known.map(str::to_owned).collect() })
+}
+
 /// What `--program-type` selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeFilter {

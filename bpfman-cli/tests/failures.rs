@@ -48,6 +48,31 @@ fn each_reason_has_its_exit_code() {
 }
 
 #[test]
+fn several_are_all_tried_and_each_failure_is_told() {
+    let daemon = FakeDaemon::start(failure(Code::NotFound, Some("not-found"), None));
+    for (line, one, all) in [
+        ("unload 7 8", "program", "2 of 2 programs could not be unloaded"),
+        ("detach 7 8", "link", "2 of 2 links could not be detached"),
+        ("detach match 7 8", "match", "2 of 2 matches could not be detached"),
+    ] {
+        let outcome = daemon.run(line);
+        let expected =
+            format!("error: {one} 7: it did not work\nerror: {one} 8: it did not work\nerror: {all}\n");
+        assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr), (5, "", expected), "{line}");
+        let outcome = daemon.run(&format!("{line} --ignore-missing"));
+        assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "", ""), "{line}");
+    }
+    // What is wrong with the line itself is found before anything is done.
+    for line in ["unload 7 7", "detach 7 8 7", "unload 7 x"] {
+        let outcome = FakeDaemon::start(Script::default()).run(line);
+        assert_eq!(outcome.code, 2, "{line}: {outcome:?}");
+    }
+    // Only what is missing is ignored.
+    let busy = FakeDaemon::start(failure(Code::FailedPrecondition, Some("conflict"), None));
+    assert_eq!(busy.run("unload 7 --ignore-missing").code, 7);
+}
+
+#[test]
 fn every_command_that_calls_reports_failure_the_same_way() {
     let daemon =
         FakeDaemon::start(failure(Code::NotFound, Some("not-found"), Some("look at the list\nor ask")));

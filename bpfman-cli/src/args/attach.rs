@@ -58,7 +58,7 @@ pub struct AttachXdp {
     pub interface: Interface,
     /// Verdicts after which the next program runs: aborted, drop, pass, tx, redirect, dispatcher_return.
     /// Without this flag: pass dispatcher_return.
-    #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = xdp_verdict)]
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "VERDICT", value_parser = xdp_verdict)]
     pub proceed_on: Vec<i32>,
     /// Place among others.
     #[command(flatten)]
@@ -82,7 +82,7 @@ pub struct AttachTc {
     pub interface: Interface,
     /// Verdicts after which the next program runs: unspec, ok, reclassify, shot, pipe, stolen, queued, repeat,
     /// redirect, trap, dispatcher_return. Without this flag: pipe dispatcher_return.
-    #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = tc_verdict)]
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "VERDICT", value_parser = tc_verdict)]
     pub proceed_on: Vec<i32>,
     /// Place among others.
     #[command(flatten)]

@@ -29,7 +29,7 @@ pub struct UpdateLink {
     #[arg(short, long, allow_negative_numbers = true)]
     pub priority: Option<i32>,
     /// New verdicts after which the next program runs, in place of the old ones.
-    #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = any_verdict)]
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "VERDICT", value_parser = any_verdict)]
     pub proceed_on: Option<Vec<String>>,
     /// --before, --after and --role: together they replace all that the link had of these.
     #[command(flatten)]
@@ -134,7 +134,7 @@ pub struct Adopt {
     pub priority: i32,
     /// Verdicts after which the next program runs, for links of XDP: aborted, drop, pass, tx, redirect,
     /// dispatcher_return. Without this flag: pass dispatcher_return.
-    #[arg(long, num_args = 1.., value_name = "VERDICT", value_parser = xdp_verdict)]
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "VERDICT", value_parser = xdp_verdict)]
     pub proceed_on: Vec<String>,
     /// Place among others.
     #[command(flatten)]
@@ -225,6 +225,7 @@ mod tests {
     #[test]
     fn verdicts_of_both_kinds_are_known_and_others_are_not() {
         assert!(parse("bpfman update link 7 --proceed-on pipe pass").is_ok());
+        assert!(parse("bpfman update link 7 --proceed-on pass,drop,tx").is_ok());
         let message = parse("bpfman update link 7 --proceed-on fly").unwrap_err().to_string();
         assert!(
             message.contains("unknown verdict \"fly\"")

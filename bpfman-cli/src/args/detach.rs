@@ -6,9 +6,12 @@ use clap::{Args, Subcommand};
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Detach {
-    /// Id of the link.
-    #[arg(required = true)]
-    pub link_id: Option<u32>,
+    /// Ids of the links. All are tried, in this order.
+    #[arg(required = true, value_name = "LINK_ID")]
+    pub link_ids: Vec<u32>,
+    /// A link that is not there is no failure.
+    #[arg(long)]
+    pub ignore_missing: bool,
     /// Something else than a link.
     #[command(subcommand)]
     pub what: Option<DetachWhat>,
@@ -17,10 +20,14 @@ pub struct Detach {
 /// What else than a link is detached.
 #[derive(Debug, Subcommand)]
 pub enum DetachWhat {
-    /// End an attachment by pattern, with the links it made.
+    /// End attachments by pattern, with the links they made.
     Match {
-        /// Id of the attachment, as `list matches` shows it.
-        match_id: u32,
+        /// Ids of the attachments, as `list matches` shows them. All are tried, in this order.
+        #[arg(required = true, value_name = "MATCH_ID")]
+        match_ids: Vec<u32>,
+        /// An attachment that is not there is no failure.
+        #[arg(long)]
+        ignore_missing: bool,
     },
 }
 
@@ -32,15 +39,25 @@ mod tests {
     use crate::args::{Cli, Command};
 
     #[test]
-    fn a_link_is_detached_by_its_id_and_a_pattern_by_its_own() {
+    fn links_are_detached_by_their_ids_and_patterns_by_their_own() {
         let detach = |line: &str| match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
             Command::Detach(detach) => detach,
             other => panic!("{other:?}"),
         };
-        assert_eq!(detach("bpfman detach 7").link_id, Some(7));
-        let matching = detach("bpfman detach match 9");
-        assert!(matches!(matching.what, Some(DetachWhat::Match { match_id: 9 })));
-        for line in ["bpfman detach", "bpfman detach match", "bpfman detach 7 match 9", "bpfman detach x"] {
+        assert_eq!(detach("bpfman detach 7").link_ids, [7]);
+        let several = detach("bpfman detach 7 8 9 --ignore-missing");
+        assert_eq!((several.link_ids, several.ignore_missing), (vec![7, 8, 9], true));
+        let matching = detach("bpfman detach match 9 10 --ignore-missing");
+        let Some(DetachWhat::Match { match_ids, ignore_missing: true }) = matching.what else { panic!() };
+        assert_eq!(match_ids, [9, 10]);
+        for line in [
+            "bpfman detach",
+            "bpfman detach match",
+            "bpfman detach 7 match 9",
+            "bpfman detach x",
+            "bpfman detach 7 x",
+            "bpfman detach match 9 x",
+        ] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }
     }

@@ -2,7 +2,9 @@
 
 use clap::{Args, Subcommand};
 
+use super::selector::LabelSelector;
 use super::value::KeyValue;
+use crate::kernel_type;
 use crate::kernel_type::TypeFilter;
 
 /// What to list.
@@ -28,6 +30,12 @@ pub struct ListPrograms {
     /// Also programs that others loaded.
     #[arg(short, long)]
     pub all: bool,
+    /// Only programs of bpfman that have a link.
+    #[arg(long, conflicts_with = "unattached")]
+    pub attached: bool,
+    /// Only programs of bpfman that have none.
+    #[arg(long)]
+    pub unattached: bool,
 }
 
 /// `bpfman list links`.
@@ -36,6 +44,13 @@ pub struct ListLinks {
     /// Links of which programs.
     #[command(flatten)]
     pub select: Select,
+    /// Only links of these programs; several with commas, or by repeating the flag.
+    #[arg(long, value_delimiter = ',', value_name = "PROGRAM_ID")]
+    pub program_id: Vec<u32>,
+    /// Only links of these types, each xdp, tc, tcx, tracepoint, kprobe, kretprobe, uprobe, uretprobe, fentry, fexit
+    /// or lsm; several with commas, or by repeating the flag.
+    #[arg(long, value_delimiter = ',', value_name = "TYPE", value_parser = kernel_type::exact)]
+    pub kind: Vec<&'static str>,
 }
 
 /// Which programs.
@@ -51,6 +66,10 @@ pub struct Select {
     /// Only programs with all of this metadata; several with commas, or by repeating the flag.
     #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
     pub metadata_selector: Vec<KeyValue>,
+    /// Only programs whose metadata fits, as kubectl selects by labels: KEY, !KEY, KEY=VALUE, KEY!=VALUE,
+    /// 'KEY in (A,B)', 'KEY notin (A,B)'; several with commas.
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<LabelSelector>,
 }
 
 /// What to show.
@@ -98,6 +117,29 @@ mod tests {
         assert_eq!(programs.select.program_type, Some(TypeFilter::Exact("kretprobe")));
         assert_eq!(programs.select.metadata_selector.len(), 3);
         assert!(programs.all);
+    }
+
+    #[test]
+    fn states_labels_programs_and_kinds_select() {
+        let ListCommand::Programs(programs) = list("bpfman list programs --attached -l app=shop,!old") else {
+            panic!()
+        };
+        assert!(programs.attached && !programs.unattached && programs.select.selector.is_some());
+        let ListCommand::Links(links) =
+            list("bpfman list links --program-id 7,8 --program-id 9 --kind xdp,kretprobe -l app")
+        else {
+            panic!()
+        };
+        assert_eq!((&links.program_id[..], &links.kind[..]), (&[7, 8, 9][..], &["xdp", "kretprobe"][..]));
+        for line in [
+            "bpfman list programs --attached --unattached",
+            "bpfman list programs -l a=b=c",
+            "bpfman list links --kind probe",
+            "bpfman list links --program-id x",
+            "bpfman list links --attached",
+        ] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub struct ImageSource {
     /// Image with its registry, and a tag or digest, for example quay.io/acme/filter:v1.
     #[arg(short, long, value_name = "URL")]
     pub image_url: String,
-    /// Credentials for the registry: base64 of user:password.
+    /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
+    /// this machine can read what stands in a command line.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
@@ -90,7 +91,8 @@ pub struct LoadWhat {
     /// one call share the object's maps and globals, and either all load or none.
     #[arg(long, required = true, num_args = 1.., value_name = "TYPE:FUNCTION")]
     pub programs: Vec<ProgramSpec>,
-    /// Values of global variables, each NAME=HEX: the bytes as they lie in memory, two digits each, without 0x.
+    /// Values of global variables, each NAME=HEX: the bytes as they lie in memory, two digits each. A 0x before them
+    /// changes nothing: it is not a number.
     #[arg(short, long, num_args = 1.., value_name = "NAME=HEX")]
     pub global: Vec<GlobalValue>,
     /// Name of the application the programs belong to: metadata bpfman_application.
@@ -170,7 +172,7 @@ mod tests {
             "bpfman load file --programs xdp:a",
             "bpfman load image --programs xdp:a",
             "bpfman load file -p x.o --programs fentry:a",
-            "bpfman load file -p x.o --programs xdp:a -g size=0x01",
+            "bpfman load file -p x.o --programs xdp:a -g size=0x1",
             "bpfman load file -p x.o --programs xdp:a -m owner",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();

@@ -11,6 +11,8 @@ pub mod interface;
 pub mod list;
 pub mod load;
 pub mod place;
+pub mod selector;
+pub mod unload;
 pub mod value;
 
 use std::path::PathBuf;
@@ -81,14 +83,11 @@ pub enum Command {
     /// Load programs from an object file or an image.
     #[command(subcommand)]
     Load(load::LoadCommand),
-    /// Detach a program everywhere and unload it.
-    Unload {
-        /// Kernel id of the program.
-        program_id: u32,
-    },
+    /// Detach programs everywhere and unload them.
+    Unload(unload::Unload),
     /// Attach a loaded program.
     Attach(attach::Attach),
-    /// Remove one attachment.
+    /// Remove attachments.
     Detach(detach::Detach),
     /// Change an attachment in place.
     #[command(subcommand)]

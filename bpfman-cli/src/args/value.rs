@@ -57,9 +57,9 @@ impl FromStr for GlobalValue {
         if hex.is_empty() {
             return Err(format!("the value of {name} is empty"));
         }
-        let not_hex =
-            || format!("the value of {name}, {hex:?}, is not pairs of hexadecimal digits (without 0x)");
-        let bytes = from_hex(hex).ok_or_else(not_hex)?;
+        let not_hex = || format!("the value of {name}, {hex:?}, is not pairs of hexadecimal digits");
+        let digits = hex.strip_prefix("0x").or_else(|| hex.strip_prefix("0X")).unwrap_or(hex);
+        let bytes = from_hex(digits).filter(|bytes| !bytes.is_empty()).ok_or_else(not_hex)?;
         Ok(Self { name: name.to_owned(), bytes })
     }
 }
@@ -182,12 +182,24 @@ mod tests {
     }
 
     #[test]
-    fn globals_are_plain_hexadecimal() {
-        let value: GlobalValue = "size=0aFF".parse().unwrap();
-        assert_eq!((value.name.as_str(), &value.bytes[..]), ("size", &[0x0a, 0xff][..]));
-        for bad in
-            ["size", "size=", "size=0xff", "size=abc", "size=zz", "=00", "size=+1", "size=é0", "a=01=02"]
-        {
+    fn globals_are_hexadecimal_with_or_without_a_prefix() {
+        for text in ["size=0aFF", "size=0x0aFF", "size=0X0aff"] {
+            let value: GlobalValue = text.parse().unwrap();
+            assert_eq!((value.name.as_str(), &value.bytes[..]), ("size", &[0x0a, 0xff][..]));
+        }
+        for bad in [
+            "size",
+            "size=",
+            "size=0x",
+            "size=0xf",
+            "size=0x0x00",
+            "size=abc",
+            "size=zz",
+            "=00",
+            "size=+1",
+            "size=é0",
+            "a=01=02",
+        ] {
             assert!(bad.parse::<GlobalValue>().is_err(), "{bad}");
         }
     }

@@ -1,11 +1,13 @@
 //! `bpfman list` and `bpfman get`.
 
+use std::collections::HashSet;
+
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
 use super::connect;
 use crate::args::Global;
-use crate::args::list::{GetCommand, ListCommand, ListLinks, ListPrograms};
+use crate::args::list::{GetCommand, ListCommand, ListLinks, ListPrograms, Select};
 use crate::args::value::to_map;
 use crate::error::CliError;
 use crate::kernel_type::TypeFilter;
@@ -46,14 +48,23 @@ pub async fn get(global: &Global, command: GetCommand) -> Result<(), CliError> {
 async fn programs(global: &Global, command: ListPrograms) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let answer = client.ext.list_programs(programs_request(&command)).await?.into_inner();
-    let application = command.select.application.as_ref();
-    let programs = answer
-        .programs
-        .iter()
-        .map(ProgramRecord::listed)
-        .filter(|program| application.is_none() || program.application.as_ref() == application)
-        .collect();
-    show::answer(global, &ProgramList(programs))
+    let programs = answer.programs.iter().map(ProgramRecord::listed);
+    show::answer(global, &ProgramList(programs.filter(|program| is_wanted(&command, program)).collect()))
+}
+
+/// What the daemon does not select. Of programs of others nobody knows whether they are attached.
+fn is_wanted(command: &ListPrograms, program: &ProgramRecord) -> bool {
+    let select = &command.select;
+    let attached = program.managed && !program.link_ids.is_empty();
+    let unattached = program.managed && program.link_ids.is_empty();
+    (select.application.is_none() || program.application == select.application)
+        && (!command.attached || attached)
+        && (!command.unattached || unattached)
+        && is_labelled(select, program)
+}
+
+fn is_labelled(select: &Select, program: &ProgramRecord) -> bool {
+    select.selector.as_ref().is_none_or(|wanted| program.managed && wanted.selects(&program.metadata))
 }
 
 /// The daemon selects by type and metadata. The application is selected here, since it may be under either of
@@ -82,12 +93,28 @@ async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let answer = client.ext.list_links(links_request(&command)).await?.into_inner();
     let select = &command.select;
+    // Labels are those of the programs, which the links do not carry.
+    let labelled: Option<HashSet<u32>> = match &select.selector {
+        Some(_) => {
+            let all = ext::ListProgramsRequest {
+                select: Some(v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() }),
+                program_type: String::new(),
+            };
+            let answer = client.ext.list_programs(all).await?.into_inner();
+            let programs = answer.programs.iter().map(ProgramRecord::listed);
+            Some(programs.filter(|program| is_labelled(select, program)).map(|p| p.program_id).collect())
+        }
+        None => None,
+    };
     let links = answer
         .links
         .iter()
         .map(LinkRecord::from)
         .filter(|link| select.program_type.as_ref().is_none_or(|filter| filter.selects(&link.program_type)))
         .filter(|link| select.application.is_none() || link.application == select.application)
+        .filter(|link| labelled.as_ref().is_none_or(|programs| programs.contains(&link.program_id)))
+        .filter(|link| command.program_id.is_empty() || command.program_id.contains(&link.program_id))
+        .filter(|link| command.kind.is_empty() || command.kind.iter().any(|kind| *kind == link.program_type))
         .collect();
     show::answer(global, &LinkList(links))
 }

@@ -25,7 +25,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
     let global = &cli.global;
     match cli.command {
         Command::Load(command) => load::run(global, command).await,
-        Command::Unload { program_id } => remove::unload(global, program_id).await,
+        Command::Unload(command) => remove::unload(global, command).await,
         Command::Attach(command) => attach::run(global, command).await,
         Command::Detach(command) => remove::detach(global, command).await,
         Command::Update(command) => change::update(global, command).await,

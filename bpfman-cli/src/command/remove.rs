@@ -2,82 +2,93 @@
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
-use serde::Serialize;
 
 use super::connect;
 use crate::args::Global;
 use crate::args::detach::{Detach, DetachWhat};
+use crate::args::unload::Unload;
 use crate::error::CliError;
+use crate::exit::Exit;
 use crate::show;
-use crate::show::Answer;
-use crate::show::changed::MatchingEnded;
-use crate::show::screen::Screen;
+use crate::show::removed::{Outcome, Removal, Removed, Subject};
 
-/// Detaches a program everywhere and unloads it.
-pub async fn unload(global: &Global, program_id: u32) -> Result<(), CliError> {
-    connect(global).await?.v1.unload(v1::UnloadRequest { id: program_id }).await?;
-    show::answer(global, &Unloaded { program_id, outcome: "unloaded" })
+/// Detaches programs everywhere and unloads them.
+pub async fn unload(global: &Global, command: Unload) -> Result<(), CliError> {
+    let client = connect(global).await?.v1;
+    let each = async |id| client.clone().unload(v1::UnloadRequest { id }).await.map(|_| None);
+    remove(global, Subject::Program, &command.program_ids, command.ignore_missing, each).await
 }
 
-/// Removes one attachment, or one by pattern.
+/// Removes attachments, or those by pattern.
 pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
-    match (command.link_id, command.what) {
-        (_, Some(DetachWhat::Match { match_id })) => {
-            let request = ext::DetachMatchingRequest { id: match_id };
-            let answer = connect(global).await?.chains.detach_matching(request).await?.into_inner();
-            let links_ended = answer.links_ended;
-            show::answer(global, &MatchingEnded { match_id, links_ended, outcome: "detached" })
+    let client = connect(global).await?;
+    match command.what {
+        Some(DetachWhat::Match { match_ids, ignore_missing }) => {
+            let each = async |id| {
+                let answer = client.chains.clone().detach_matching(ext::DetachMatchingRequest { id }).await;
+                answer.map(|answer| Some(answer.into_inner().links_ended))
+            };
+            remove(global, Subject::Match, &match_ids, ignore_missing, each).await
         }
-        (Some(link_id), None) => {
-            connect(global).await?.v1.detach(v1::DetachRequest { link_id }).await?;
-            show::answer(global, &Detached { link_id, outcome: "detached" })
+        None => {
+            let each =
+                async |link_id| client.v1.clone().detach(v1::DetachRequest { link_id }).await.map(|_| None);
+            remove(global, Subject::Link, &command.link_ids, command.ignore_missing, each).await
         }
-        (None, None) => Err(CliError::Usage("the id of a link is missing".to_owned())),
     }
 }
 
-/// The answer to `unload`.
-#[derive(Clone, Serialize)]
-struct Unloaded {
-    program_id: u32,
-    outcome: &'static str,
+/// Removes one after the other, whatever comes of each, and tells it. One that cannot be removed is told at once.
+async fn remove(
+    global: &Global,
+    subject: Subject,
+    ids: &[u32],
+    ignore_missing: bool,
+    each: impl AsyncFn(u32) -> Result<Option<u32>, tonic::Status>,
+) -> Result<(), CliError> {
+    refuse_twice(subject, ids)?;
+    let mut removed = Vec::with_capacity(ids.len());
+    let mut first: Option<Exit> = None;
+    for id in ids {
+        let outcome = match each(*id).await.map_err(CliError::from) {
+            Ok(links_ended) => Outcome::Removed { links_ended },
+            Err(error) if ignore_missing && error.exit() == Exit::NotFound => Outcome::Missing,
+            Err(error) if ids.len() == 1 => return Err(error),
+            Err(error) => {
+                error.report_of(&format!("{} {id}", subject.name()));
+                first = first.or(Some(error.exit()));
+                Outcome::Failed(error.to_string())
+            }
+        };
+        removed.push(Removal { subject, id: *id, outcome });
+    }
+    let failed = removed.iter().filter(|one| matches!(one.outcome, Outcome::Failed(_))).count();
+    show::answer(global, &Removed { subject, all: removed })?;
+    match first {
+        None => Ok(()),
+        Some(exit) => Err(CliError::Several {
+            what: format!("{failed} of {} {} could not be {}", ids.len(), subject.plural(), subject.done()),
+            exit,
+        }),
+    }
 }
 
-/// The answer to `detach`.
-#[derive(Clone, Serialize)]
-struct Detached {
-    link_id: u32,
-    outcome: &'static str,
-}
-
-impl Answer for Unloaded {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
-    fn table(&self, _: Screen) -> String {
-        String::new()
-    }
-
-    fn ids(&self) -> Vec<String> {
-        Vec::new()
+/// A slip that would make the second of both fail, after the first was done.
+fn refuse_twice(subject: Subject, ids: &[u32]) -> Result<(), CliError> {
+    match ids.iter().enumerate().find(|(at, id)| ids[..*at].contains(id)) {
+        Some((_, id)) => Err(CliError::Usage(format!("{} {id} is named twice", subject.name()))),
+        None => Ok(()),
     }
 }
 
-impl Answer for Detached {
-    type Record = Self;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
-    fn table(&self, _: Screen) -> String {
-        String::new()
-    }
-
-    fn ids(&self) -> Vec<String> {
-        Vec::new()
+    #[test]
+    fn an_id_that_is_named_twice_is_refused() {
+        assert!(refuse_twice(Subject::Link, &[7, 8, 9]).is_ok());
+        let error = refuse_twice(Subject::Link, &[7, 8, 7]).unwrap_err();
+        assert_eq!((error.exit(), error.to_string().as_str()), (Exit::Usage, "link 7 is named twice"));
     }
 }

@@ -108,33 +108,6 @@ impl Answer for Replaced {
     }
 }
 
-/// The answer to `detach match`.
-#[derive(Clone, Debug, Serialize)]
-pub struct MatchingEnded {
-    /// Its id.
-    pub match_id: u32,
-    /// How many links ended with it.
-    pub links_ended: u32,
-    /// `detached`.
-    pub outcome: &'static str,
-}
-
-impl Answer for MatchingEnded {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
-    fn table(&self, _: Screen) -> String {
-        String::new()
-    }
-
-    fn ids(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bpfman_proto::v1;

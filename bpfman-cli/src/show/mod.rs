@@ -14,6 +14,7 @@ pub mod link;
 pub mod matching;
 pub mod program;
 pub mod record;
+pub mod removed;
 pub mod screen;
 pub mod table;
 pub mod traced;

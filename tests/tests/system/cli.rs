@@ -22,7 +22,7 @@ fn every_failure_has_its_exit_code_and_its_hint() {
         ("list".to_owned(), 2, "Usage"),
         ("load file --programs xdp:f".to_owned(), 2, "--path"),
         (format!("load file -p {chain} --programs nothing:f"), 2, "nothing"),
-        (format!("load file -p {chain} --programs xdp:f -g size=0xff"), 2, "size"),
+        (format!("load file -p {chain} --programs xdp:f -g size=0xf"), 2, "size"),
         (format!("attach {id} xdp -i lo"), 2, "--priority"),
         ("unload 4000000000".to_owned(), 5, "hint: "),
         ("detach 4000000000".to_owned(), 5, "hint: "),
@@ -45,6 +45,76 @@ fn every_failure_has_its_exit_code_and_its_hint() {
     }
     let nobody = Daemon::prepare();
     nobody.bpfman("list programs").fails(3, &["sock", "hint: "]);
+}
+
+#[test]
+fn several_are_unloaded_and_detached_in_their_order_and_what_fails_keeps_nobody() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let chain = compile::object("chain").display().to_string();
+    let far = network.far.path().display().to_string();
+    let load = || {
+        let line = format!("load file -p {chain} --programs xdp:xdp_member -q -g who=0x07000000");
+        daemon.bpfman(&line).success().trim().to_owned()
+    };
+    let [one, two, three] = [load(), load(), load()];
+    let attach = |id: &str, flags: &str| {
+        let line = format!("attach {id} xdp -i {INTERFACE} -n {far} {flags} -q");
+        daemon.bpfman(&line).success().trim().to_owned()
+    };
+    let links = [attach(&one, "-p 1 --proceed-on pass,drop"), attach(&two, "-p 2")];
+    // Nothing happens where one id is none, or is named twice.
+    let before = daemon.state();
+    for line in [format!("unload {one} {two} x"), format!("detach {} {}", links[0], links[0])] {
+        assert_eq!(daemon.bpfman(&line).code, 2, "{line}");
+        assert_eq!(daemon.state(), before, "{line}");
+    }
+    let outcome = daemon.bpfman(&format!("detach {} 4000000000 {} -o json", links[0], links[1]));
+    assert_eq!(outcome.code, 5, "{outcome:?}");
+    assert!(outcome.stderr.contains("error: link 4000000000: "), "{outcome:?}");
+    assert!(outcome.stderr.ends_with("error: 1 of 3 links could not be detached\n"), "{outcome:?}");
+    let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let outcomes = told["links"].as_array().unwrap().iter().map(|link| link["outcome"].as_str().unwrap());
+    assert_eq!(outcomes.collect::<Vec<_>>(), ["detached", "failed", "detached"]);
+    let again = daemon.bpfman(&format!("detach {} {} --ignore-missing -o json", links[0], links[1])).json();
+    assert_eq!(again["links"][1]["outcome"], "missing");
+    let only = daemon.bpfman(&format!("unload {one} -o json")).json();
+    assert_eq!(
+        (&only["program_id"], &only["outcome"]),
+        (&Value::from(one.parse::<u32>().unwrap()), &"unloaded".into())
+    );
+    assert_eq!(daemon.bpfman(&format!("unload {one} {two} {three} --ignore-missing")).success(), "");
+    assert_eq!(daemon.state().pins, [""; 0]);
+}
+
+#[test]
+fn lists_are_filtered_by_state_label_program_and_kind() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let chain = compile::object("chain").display().to_string();
+    let far = network.far.path().display().to_string();
+    let load = |program: &str, metadata: &str| {
+        let line = format!("load file -p {chain} --programs {program} -m {metadata} -q");
+        daemon.bpfman(&line).success().trim().to_owned()
+    };
+    let [one, two] = [load("xdp:xdp_member", "app=shop,tier=front"), load("tc:tc_member", "app=bank")];
+    let idle = load("xdp:xdp_member", "tier=back");
+    let attach =
+        |line: &str| daemon.bpfman(&format!("attach {line} -i {INTERFACE} -n {far} -p 1 -q")).success();
+    let xdp = attach(&format!("{one} xdp")).trim().to_owned();
+    let tc = attach(&format!("{two} tc -d ingress")).trim().to_owned();
+    let list = |line: &str| -> Vec<String> {
+        daemon.bpfman(&format!("list {line} -q")).success().lines().map(str::to_owned).collect()
+    };
+    assert_eq!(list("programs --attached"), [one.clone(), two.clone()]);
+    assert_eq!(list("programs --unattached --all"), [idle.as_str()]);
+    assert_eq!(list("programs -l app"), [one.clone(), two.clone()]);
+    assert_eq!(list("programs -l app!=shop --all"), [two.clone(), idle.clone()]);
+    assert_eq!(list("programs -l !app,tier=back"), [idle]);
+    assert_eq!(list("programs -l app=shop --unattached"), [""; 0]);
+    assert_eq!(list("links -l app=bank"), [tc.as_str()]);
+    assert_eq!(list(&format!("links --program-id {one},{two}")), [xdp.clone(), tc.clone()]);
+    assert_eq!(list("links --program-id 4000000000"), [""; 0]);
+    assert_eq!(list("links --kind xdp,tcx"), [xdp]);
+    assert_eq!(list(&format!("links --kind tc --program-id {two}")), [tc]);
 }
 
 #[test]

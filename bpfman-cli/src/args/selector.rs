@@ -1,0 +1,182 @@
+//! Selectors of metadata in the grammar of Kubernetes' label selectors.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+/// Requirements that all have to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelSelector(Vec<Requirement>);
+
+/// What one key has to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Requirement {
+    /// The key is there.
+    Exists(String),
+    /// The key is not there.
+    Absent(String),
+    /// The key is there, with one of these values.
+    In(String, Vec<String>),
+    /// The key is not there, or has another value.
+    NotIn(String, Vec<String>),
+}
+
+impl LabelSelector {
+    /// True if all requirements hold.
+    #[must_use]
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        let has =
+            |key: &String, values: &[String]| labels.get(key).is_some_and(|value| values.contains(value));
+        self.0.iter().all(|requirement| match requirement {
+            Requirement::Exists(key) => labels.contains_key(key),
+            Requirement::Absent(key) => !labels.contains_key(key),
+            Requirement::In(key, values) => has(key, values),
+            Requirement::NotIn(key, values) => !has(key, values),
+        })
+    }
+}
+
+impl FromStr for LabelSelector {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        split(text)?.into_iter().map(requirement).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Splits at commas that stand in no parentheses.
+fn split(text: &str) -> Result<Vec<&str>, String> {
+    let (mut parts, mut start, mut inside) = (Vec::new(), 0, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            '(' if !inside => inside = true,
+            ')' if inside => inside = false,
+            '(' | ')' => return Err(format!("parentheses do not match in {text:?}")),
+            ',' if !inside => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if inside {
+        return Err(format!("parentheses do not match in {text:?}"));
+    }
+    parts.push(&text[start..]);
+    Ok(parts)
+}
+
+fn requirement(text: &str) -> Result<Requirement, String> {
+    let text = text.trim();
+    if let Some(name) = text.strip_prefix('!') {
+        return Ok(Requirement::Absent(key(name, text)?));
+    }
+    if let Some((name, value)) = text.split_once("!=") {
+        return Ok(Requirement::NotIn(key(name, text)?, vec![plain(value, text)?]));
+    }
+    if let Some((name, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
+        return Ok(Requirement::In(key(name, text)?, vec![plain(value, text)?]));
+    }
+    if let Some((head, list)) = text.split_once('(') {
+        let list = list.strip_suffix(')').ok_or_else(|| bad(text))?;
+        let values = list.split(',').map(|value| plain(value, text)).collect::<Result<_, _>>()?;
+        let (name, operator) = head.trim_end().rsplit_once(char::is_whitespace).ok_or_else(|| bad(text))?;
+        return match operator {
+            "in" => Ok(Requirement::In(key(name, text)?, values)),
+            "notin" => Ok(Requirement::NotIn(key(name, text)?, values)),
+            _ => Err(bad(text)),
+        };
+    }
+    Ok(Requirement::Exists(key(text, text)?))
+}
+
+fn key(name: &str, whole: &str) -> Result<String, String> {
+    let name = name.trim();
+    let is_plain = |c: char| !c.is_whitespace() && !matches!(c, '!' | '=' | '(' | ')' | ',');
+    if name.is_empty() || !name.chars().all(is_plain) {
+        return Err(bad(whole));
+    }
+    Ok(name.to_owned())
+}
+
+/// A value, which may be empty.
+fn plain(value: &str, whole: &str) -> Result<String, String> {
+    let value = value.trim();
+    if value.contains(['=', '!', '(', ')']) || value.contains(char::is_whitespace) {
+        return Err(bad(whole));
+    }
+    Ok(value.to_owned())
+}
+
+fn bad(text: &str) -> String {
+    format!(
+        "{text:?} is no requirement: write KEY, !KEY, KEY=VALUE, KEY!=VALUE, KEY in (A,B) or KEY notin (A,B)"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selects(selector: &str) -> bool {
+        let labels = [("app", "shop"), ("tier", "front"), ("empty", "")];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        selector.parse::<LabelSelector>().unwrap().selects(&labels)
+    }
+
+    #[test]
+    fn every_form_of_a_requirement() {
+        for selector in [
+            "app",
+            "!other",
+            "app=shop",
+            "app==shop",
+            "app!=bank",
+            "other!=bank",
+            "app in (bank, shop)",
+            "other notin (bank)",
+            "app notin (bank,post)",
+            "empty=",
+            "app=shop,tier in (front,back),!other",
+            " app = shop , tier ",
+        ] {
+            assert!(selects(selector), "{selector}");
+        }
+        for selector in [
+            "other",
+            "!app",
+            "app=bank",
+            "app!=shop",
+            "app in (bank)",
+            "app notin (shop)",
+            "app,other",
+            "empty=x",
+        ] {
+            assert!(!selects(selector), "{selector}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_selector_is_refused_whole() {
+        for selector in [
+            "",
+            "app,",
+            "=x",
+            "!",
+            "app=a=b",
+            "app in shop",
+            "app in (a",
+            "app in a)",
+            "app of (a)",
+            "in (a)",
+            "a b",
+            "app in ((a))",
+            "!app=x",
+        ] {
+            let error = selector.parse::<LabelSelector>().unwrap_err();
+            assert!(
+                error.contains("is no requirement") || error.contains("parentheses"),
+                "{selector}: {error}"
+            );
+        }
+    }
+}

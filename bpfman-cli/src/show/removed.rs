@@ -1,0 +1,190 @@
+//! What was unloaded and detached.
+
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+use super::Answer;
+use super::screen::Screen;
+
+/// What is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A program.
+    Program,
+    /// A link.
+    Link,
+    /// An attachment by pattern.
+    Match,
+}
+
+impl Subject {
+    /// One of it, as messages call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Link => "link",
+            Self::Match => "match",
+        }
+    }
+
+    /// Several of it; also where JSON keeps them.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Program => "programs",
+            Self::Link => "links",
+            Self::Match => "matches",
+        }
+    }
+
+    /// What it is afterwards.
+    #[must_use]
+    pub const fn done(self) -> &'static str {
+        match self {
+            Self::Program => "unloaded",
+            Self::Link | Self::Match => "detached",
+        }
+    }
+
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Program => "program_id",
+            Self::Link => "link_id",
+            Self::Match => "match_id",
+        }
+    }
+}
+
+/// What became of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is gone.
+    Removed {
+        /// How many links an attachment by pattern had; none for anything else.
+        links_ended: Option<u32>,
+    },
+    /// It was not there, and that is fine.
+    Missing,
+    /// It is still there.
+    Failed(String),
+}
+
+/// One that was to be removed.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    /// What it is.
+    pub subject: Subject,
+    /// Its id.
+    pub id: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// The answer to `unload` and `detach`.
+#[derive(Clone, Debug)]
+pub struct Removed {
+    /// What they are.
+    pub subject: Subject,
+    /// All, in the order they were named.
+    pub all: Vec<Removal>,
+}
+
+/// One, as commands with one id answer; several below their plural, each with its error.
+#[derive(Debug)]
+pub struct RemovedRecord(Removed);
+
+impl Answer for Removed {
+    type Record = RemovedRecord;
+
+    fn record(&self) -> RemovedRecord {
+        RemovedRecord(self.clone())
+    }
+
+    fn table(&self, _: Screen) -> String {
+        String::new()
+    }
+
+    fn ids(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Serialize for RemovedRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Removed { subject, all } = &self.0;
+        if let [only] = &all[..] {
+            return One { removal: only, with_error: false }.serialize(serializer);
+        }
+        let all: Vec<One<'_>> = all.iter().map(|removal| One { removal, with_error: true }).collect();
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(subject.plural(), &all)?;
+        map.end()
+    }
+}
+
+struct One<'a> {
+    removal: &'a Removal,
+    with_error: bool,
+}
+
+impl Serialize for One<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Removal { subject, id, outcome } = self.removal;
+        let (word, links_ended, error) = match outcome {
+            Outcome::Removed { links_ended } => (subject.done(), links_ended.unwrap_or(0), None),
+            Outcome::Missing => ("missing", 0, None),
+            Outcome::Failed(error) => ("failed", 0, Some(error)),
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(subject.key(), id)?;
+        if *subject == Subject::Match {
+            map.serialize_entry("links_ended", &links_ended)?;
+        }
+        map.serialize_entry("outcome", word)?;
+        if self.with_error {
+            map.serialize_entry("error", &error)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn json(subject: Subject, outcomes: &[Outcome]) -> serde_json::Value {
+        let one = |(at, outcome): (usize, &Outcome)| Removal {
+            subject,
+            id: at as u32 + 7,
+            outcome: outcome.clone(),
+        };
+        let all = outcomes.iter().enumerate().map(one).collect();
+        serde_json::to_value(Removed { subject, all }.record()).unwrap()
+    }
+
+    #[test]
+    fn one_is_as_it_always_was_and_several_have_their_errors() {
+        let done = Outcome::Removed { links_ended: None };
+        assert_eq!(
+            json(Subject::Program, std::slice::from_ref(&done)),
+            json!({ "program_id": 7, "outcome": "unloaded" })
+        );
+        let ended = Outcome::Removed { links_ended: Some(3) };
+        assert_eq!(
+            json(Subject::Match, &[ended]),
+            json!({ "match_id": 7, "links_ended": 3, "outcome": "detached" })
+        );
+        assert_eq!(json(Subject::Link, &[Outcome::Missing]), json!({ "link_id": 7, "outcome": "missing" }));
+        assert_eq!(
+            json(Subject::Link, &[done, Outcome::Missing, Outcome::Failed("busy".into())]),
+            json!({ "links": [
+                { "link_id": 7, "outcome": "detached", "error": null },
+                { "link_id": 8, "outcome": "missing", "error": null },
+                { "link_id": 9, "outcome": "failed", "error": "busy" },
+            ] })
+        );
+    }
+}
