@@ -146,3 +146,22 @@ fn versions_of_both_sides() {
         assert!(daemon.run(flag).stdout.starts_with(&own));
     }
 }
+
+#[test]
+fn a_credential_is_read_from_standard_input() {
+    let daemon = FakeDaemon::start(Script::default());
+    let script = format!(
+        "echo YW5uYTpzOmVjcmV0 | {} --socket-path {} image pull -i r.io/x:1 -r -",
+        env!("CARGO_BIN_EXE_bpfman"),
+        daemon.socket.display()
+    );
+    fake::run(std::process::Command::new("bash").args(["-c", &script]));
+    assert!(daemon.asked().contains("anna"), "{}", daemon.asked());
+    let bad = script.replace("YW5uYTpzOmVjcmV0", "s3cret");
+    let outcome = fake::run(std::process::Command::new("bash").args(["-c", &bad]));
+    assert_eq!(outcome.code, 2, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("read from standard input") && !outcome.stderr.contains("s3cret"),
+        "{outcome:?}"
+    );
+}

@@ -22,7 +22,8 @@ pub struct Machine {
     /// Label of this machine, for node selectors. `kubernetes.io/hostname`, `os` and `arch` are there already.
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub label: Vec<KeyValue>,
-    /// Credentials for registries: base64 of user:password. Without them, what docker and podman have kept.
+    /// Credentials for registries: base64 of user:password, or - for the first line of standard input, since every user
+    /// of this machine can read what stands in a command line. Without them, what docker and podman have kept.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,

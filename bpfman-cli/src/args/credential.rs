@@ -1,6 +1,7 @@
 //! The value of `--registry-auth`: a secret, so no message repeats it.
 
 use std::ffi::OsStr;
+use std::io::{self, BufRead, Read};
 
 use bpfman_image_format::Credential;
 use clap::builder::TypedValueParser;
@@ -10,7 +11,14 @@ use clap::{Arg, Command, Error};
 /// Keeps the secret out of the command line, which every user of the machine can read.
 pub const REGISTRY_AUTH_VARIABLE: &str = "BPFMAN_REGISTRY_AUTH";
 
-/// Reads base64 of `user:password`. `clap`'s own message would show what it could not read.
+/// Stands for the first line of standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// A longer line is no user and password.
+const LONGEST: u64 = 64 << 10;
+
+/// Reads base64 of `user:password`, given or on the first line of standard input. `clap`'s own message would show what
+/// it could not read.
 #[derive(Clone, Copy, Debug)]
 pub struct CredentialParser;
 
@@ -18,16 +26,28 @@ impl TypedValueParser for CredentialParser {
     type Value = Credential;
 
     fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Credential, Error> {
-        let parsed = value.to_str().map(Credential::from_base64);
-        match parsed {
-            Some(Ok(credential)) => Ok(credential),
-            Some(Err(_)) | None => {
-                let flag = arg.and_then(Arg::get_long).unwrap_or("registry-auth");
-                let message = format!("the value of --{flag} is not base64 of user:password\n");
-                Err(Error::raw(ErrorKind::ValueValidation, message).with_cmd(command))
-            }
-        }
+        let flag = arg.and_then(Arg::get_long).unwrap_or("registry-auth");
+        let refused = |message: String| Error::raw(ErrorKind::ValueValidation, message).with_cmd(command);
+        let from_input = value == STANDARD_INPUT;
+        let text = if from_input {
+            let line = first_line(&mut io::stdin().lock());
+            Some(line.map_err(|error| {
+                refused(format!("cannot read the value of --{flag} from standard input: {error}\n"))
+            })?)
+        } else {
+            value.to_str().map(str::to_owned)
+        };
+        let whence = if from_input { ", read from standard input," } else { "" };
+        text.and_then(|text| Credential::from_base64(&text).ok())
+            .ok_or_else(|| refused(format!("the value of --{flag}{whence} is not base64 of user:password\n")))
     }
+}
+
+/// The first line, without spaces around it. What follows it stays to be read.
+fn first_line(input: &mut impl BufRead) -> io::Result<String> {
+    let mut line = Vec::new();
+    input.take(LONGEST).read_until(b'\n', &mut line)?;
+    Ok(String::from_utf8_lossy(&line).trim().to_owned())
 }
 
 #[cfg(test)]
@@ -49,6 +69,14 @@ mod tests {
         };
         let auth = image.registry_auth.unwrap();
         assert_eq!((auth.user(), auth.password()), ("anna", "s:ecret"));
+    }
+
+    #[test]
+    fn only_the_first_line_of_standard_input_is_taken() {
+        let mut input = std::io::Cursor::new(b" YW5uYTpzOmVjcmV0\r\nkind: ClusterBpfApplication\n".to_vec());
+        assert_eq!(super::first_line(&mut input).unwrap(), "YW5uYTpzOmVjcmV0");
+        assert_eq!(super::first_line(&mut input).unwrap(), "kind: ClusterBpfApplication");
+        assert_eq!(super::first_line(&mut input).unwrap(), "");
     }
 
     #[test]

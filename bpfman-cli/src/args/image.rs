@@ -107,7 +107,8 @@ pub struct Push {
     /// Where it was built.
     #[command(flatten)]
     pub layout: Layout,
-    /// Credentials for the registry: base64 of user:password.
+    /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
+    /// this machine can read what stands in a command line.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
@@ -125,7 +126,8 @@ pub struct Sign {
     /// Name and value to sign with the digest, for policies that ask for them; may be given several times.
     #[arg(short, long = "annotation", value_name = "NAME=VALUE", value_parser = annotation)]
     pub annotations: Vec<(String, String)>,
-    /// Credentials for the registry: base64 of user:password.
+    /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
+    /// this machine can read what stands in a command line.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
@@ -140,7 +142,8 @@ pub struct Save {
     /// The tar to write.
     #[arg(long = "to", value_name = "FILE")]
     pub archive: PathBuf,
-    /// Credentials for the registry: base64 of user:password.
+    /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
+    /// this machine can read what stands in a command line.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
