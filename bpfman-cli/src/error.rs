@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 
 use crate::exit::Exit;
 use crate::image_error::ImageError;
+use crate::show;
 
 /// A failed command: what, on what, and why.
 #[derive(Debug, thiserror::Error)]
@@ -217,7 +218,7 @@ impl CliError {
             text.push_str(&format!("hint: {}\n", hint.replace('\n', "\n      ")));
         }
         // Nobody is left to tell when standard error itself is gone.
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = io::stderr().write_all(show::screen::harmless(&text).as_bytes());
     }
 }
 

@@ -48,6 +48,17 @@ fn each_reason_has_its_exit_code() {
 }
 
 #[test]
+fn what_a_daemon_says_commands_no_terminal() {
+    let mut script = failure(Code::NotFound, Some("not-found"), Some("look\x1b[2J"));
+    script.failure = script.failure.map(|status| {
+        let metadata = status.metadata().clone();
+        Status::with_metadata(status.code(), "no \x1b]0;owned\x07 here", metadata)
+    });
+    let outcome = FakeDaemon::start(script).run("get program 7");
+    assert_eq!(outcome.stderr, "error: no \\u{1b}]0;owned\\u{7} here\nhint: look\\u{1b}[2J\n");
+}
+
+#[test]
 fn several_are_all_tried_and_each_failure_is_told() {
     let daemon = FakeDaemon::start(failure(Code::NotFound, Some("not-found"), None));
     for (line, one, all) in [

@@ -55,6 +55,19 @@ fn headers_are_bold_and_everything_else_is_as_in_a_file() {
 }
 
 #[test]
+fn names_that_others_chose_command_no_terminal_and_forge_no_row() {
+    let hostile = "x\x1b]0;owned\x07\n 8  trusted\x1b[2J";
+    let daemon = FakeDaemon::start(Script { programs: vec![program(7, hostile)], ..Script::default() });
+    for line in ["list programs", "get program 7"] {
+        for shown in [on_a_terminal(&daemon, 120, line), daemon.run(line).stdout] {
+            let bare = shown.replace("\x1b[1m", "").replace("\x1b[0m", "");
+            assert!(!bare.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+            assert!(bare.contains("x\\u{1b}]0;owned\\u{7}\\n 8  trusted"), "{shown:?}");
+        }
+    }
+}
+
+#[test]
 fn long_values_are_broken_at_the_width_of_the_terminal() {
     let mut long = program(7, "pass");
     if let Some(info) = &mut long.info {

@@ -1,5 +1,6 @@
 //! Logs go to standard error, where systemd and containers expect them.
 
+use bpfman_proto::printable::OneLineEach;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
@@ -8,7 +9,9 @@ use crate::config::Config;
 pub fn start(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|error| anyhow::anyhow!("log filter \"{}\" is not understood: {error}", config.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Names that others chose are in events, and are not to end a line or to reach a terminal as they are.
+    let writer = || OneLineEach(std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     if config.log_as_json {
         builder.json().init()
     } else {

@@ -65,7 +65,9 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BPFMAN_LOG")
         .or_else(|_| tracing_subscriber::EnvFilter::try_from_env("GO_LOG"))
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    // Names that others chose are in events, and are not to end a line or to reach a terminal as they are.
+    let writer = || bpfman_proto::printable::OneLineEach(std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false).init();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 

@@ -3,6 +3,8 @@
 //! [`v1`] is the API that clients of bpfman v0.6.0 speak, tag by tag. [`ext::v1`] is what this project adds.
 //! [`csi::v1`] and [`pluginregistration`] are spoken with a kubelet.
 
+pub mod printable;
+
 /// `bpfman.v1`: the compatible API.
 #[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]
 pub mod v1 {

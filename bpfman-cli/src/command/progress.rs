@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use bpfman_proto::printable::one_line;
+
 /// True if somebody looks at standard error.
 pub fn is_watched() -> bool {
     io::stderr().is_terminal()
@@ -9,12 +11,12 @@ pub fn is_watched() -> bool {
 
 /// Writes one `warning:` line to standard error.
 pub fn warn(text: &str) {
-    say(&format!("warning: {text}\n"));
+    say(&format!("warning: {}\n", one_line(text)));
 }
 
 /// Writes one `note:` line to standard error.
 pub fn note(text: &str) {
-    say(&format!("note: {text}\n"));
+    say(&format!("note: {}\n", one_line(text)));
 }
 
 /// One line that is overwritten as a transfer goes on. Says nothing unless somebody looks.
@@ -37,7 +39,7 @@ impl Progress {
         }
         let line = format!("{}: {}", self.what, amount(bytes, total));
         if self.shown.as_ref() != Some(&line) {
-            say(&format!("\r\x1b[K{line}"));
+            say(&format!("\r\x1b[K{}", one_line(&line)));
             self.shown = Some(line);
         }
     }

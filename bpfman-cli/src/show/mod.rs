@@ -53,9 +53,12 @@ pub fn answer(global: &Global, answer: &impl Answer) -> Result<(), CliError> {
 pub fn form(global: &Global, answer: &impl Answer) -> Result<String, CliError> {
     Ok(match global.output {
         OutputForm::Table if global.quiet => {
-            answer.ids().iter().map(|id| format!("{id}\n")).collect::<String>()
+            answer.ids().iter().map(|id| format!("{}\n", screen::cell(id))).collect::<String>()
         }
-        OutputForm::Table => answer.table(Screen::of_stdout()),
+        OutputForm::Table => {
+            let screen = Screen::of_stdout();
+            screen.harmless(&answer.table(screen))
+        }
         OutputForm::Json => {
             let mut text = serde_json::to_string_pretty(&answer.record())
                 .map_err(|error| CliError::Encode(error.to_string()))?;

@@ -2,6 +2,12 @@
 
 use std::io::{self, IsTerminal};
 
+pub use bpfman_proto::printable::lines as harmless;
+use bpfman_proto::printable::one_line;
+
+/// How a header begins and ends where colour is wanted.
+const BOLD: (&str, &str) = ("\x1b[1m", "\x1b[0m");
+
 /// How tables may look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
@@ -32,6 +38,24 @@ impl Screen {
     /// The text in bold, where colour is wanted.
     #[must_use]
     pub fn bold(self, text: &str) -> String {
-        if self.colour && !text.is_empty() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour && !text.is_empty() { format!("{}{text}{}", BOLD.0, BOLD.1) } else { text.to_owned() }
     }
+
+    /// A finished answer without what would command a terminal: names that others chose are in it. Headers stay bold.
+    #[must_use]
+    pub fn harmless(self, text: &str) -> String {
+        if !self.colour {
+            return harmless(text).into_owned();
+        }
+        let pieces = text.split(BOLD.0).map(|piece| {
+            piece.split(BOLD.1).map(|plain| harmless(plain).into_owned()).collect::<Vec<_>>().join(BOLD.1)
+        });
+        pieces.collect::<Vec<_>>().join(BOLD.0)
+    }
+}
+
+/// The cell of a table, in one line.
+#[must_use]
+pub fn cell(text: &str) -> String {
+    one_line(text).into_owned()
 }

@@ -1,6 +1,6 @@
 //! Tables without borders: each cell between one space and one space, as v0.6.0 prints them.
 
-use super::screen::Screen;
+use super::screen::{Screen, cell};
 
 /// Below this the last column is never broken: a word a line is worse than a long line.
 const NARROWEST_COLUMN: usize = 16;
@@ -21,7 +21,7 @@ impl Table {
 
     /// Adds a row. Missing cells are empty.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        self.rows.push(cells.iter().map(|text| cell(text)).collect());
     }
 
     /// The lines, each ended, without spaces at the end; the last column is broken at the screen's width.
@@ -130,6 +130,14 @@ mod tests {
             text,
             " Key   Value\n Why:  a sentence that is\n       longer than the line\n Tag:  0123456789abcdef0123\n       456789\n"
         );
+    }
+
+    #[test]
+    fn a_cell_can_neither_forge_a_row_nor_command_a_terminal() {
+        let mut table = Table::new(&["Program ID", "Function Name"]);
+        table.row(vec!["7".into(), "x\n 8  trusted\x1b[2J".into()]);
+        let text = table.render(Screen::PLAIN);
+        assert_eq!(text, " Program ID  Function Name\n 7           x\\n 8  trusted\\u{1b}[2J\n");
     }
 
     #[test]

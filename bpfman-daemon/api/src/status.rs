@@ -1,5 +1,6 @@
 //! The one table from failures to gRPC codes.
 
+use bpfman_proto::printable::{lines, one_line};
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, ext::v1::Failure};
 use bpfmand_engine::{EngineError, ErrorKind};
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -25,7 +26,7 @@ const fn entry(kind: ErrorKind) -> (Code, &'static str) {
 /// A failure of the engine as a status with its trailers.
 pub fn from_engine(error: &EngineError) -> Status {
     let (code, reason) = entry(error.kind());
-    with_trailers(code, error.to_string(), reason, error.hint().as_deref())
+    with_trailers(code, message(error), reason, error.hint().as_deref())
 }
 
 /// The same as a message, for calls whose answer is too long for a status.
@@ -33,22 +34,36 @@ pub fn failure(error: &EngineError) -> Failure {
     let (code, reason) = entry(error.kind());
     Failure {
         code: code as i32,
-        message: error.to_string(),
-        hint: error.hint().unwrap_or_default(),
+        message: message(error),
+        hint: lines(&error.hint().unwrap_or_default()).into_owned(),
         reason: reason.to_owned(),
     }
+}
+
+/// What happened, with the names in it that others chose. Only what the verifier said has several lines.
+fn message(error: &EngineError) -> String {
+    match error.kind() {
+        ErrorKind::KernelRefused => error.to_string(),
+        _ => one_line(&error.to_string()).into_owned(),
+    }
+}
+
+/// A message with names in it that others chose.
+fn plain(message: impl Into<String>) -> String {
+    let message: String = message.into();
+    one_line(&message).into_owned()
 }
 
 /// A request that cannot be understood.
 pub fn invalid(message: impl Into<String>) -> Status {
     let (code, reason) = entry(ErrorKind::Invalid);
-    with_trailers(code, message.into(), reason, None)
+    with_trailers(code, plain(message), reason, None)
 }
 
 /// A caller who may not.
 pub fn denied(message: impl Into<String>) -> Status {
     let (code, reason) = entry(ErrorKind::Denied);
-    with_trailers(code, message.into(), reason, None)
+    with_trailers(code, plain(message), reason, None)
 }
 
 /// A request for something that the daemon has no room for now.
@@ -59,18 +74,18 @@ pub fn busy(message: impl Into<String>) -> Status {
 /// A request for something that no daemon of this version does.
 pub fn unsupported(message: impl Into<String>) -> Status {
     let (code, reason) = entry(ErrorKind::Unsupported);
-    with_trailers(code, message.into(), reason, None)
+    with_trailers(code, plain(message), reason, None)
 }
 
 fn with_trailers(code: Code, message: String, reason: &'static str, hint: Option<&str>) -> Status {
     let mut trailers = MetadataMap::new();
     trailers.insert(REASON_TRAILER, MetadataValue::from_static(reason));
     if let Some(hint) = hint {
-        trailers.insert_bin(HINT_TRAILER, MetadataValue::from_bytes(hint.as_bytes()));
+        trailers.insert_bin(HINT_TRAILER, MetadataValue::from_bytes(lines(hint).as_bytes()));
     }
     // Trailers travel in one frame of limited size.
     const MOST: usize = 4096;
-    let mut message = message;
+    let mut message = lines(&message).into_owned();
     if message.len() > MOST {
         let end = message.floor_char_boundary(MOST);
         message.truncate(end);
@@ -89,6 +104,16 @@ mod tests {
         assert_eq!(status.code(), Code::NotFound);
         assert_eq!(status.metadata().get(REASON_TRAILER).unwrap(), "not-found");
         assert!(status.metadata().get_bin(HINT_TRAILER).is_some());
+    }
+
+    #[test]
+    fn names_that_others_chose_neither_end_a_line_nor_command_a_terminal() {
+        let forged = "x\n2026-01-01 INFO signature verified\x1b]0;owned\x07";
+        for status in [invalid(forged), denied(forged), from_engine(&EngineError::Invalid(forged.to_owned()))]
+        {
+            assert!(!status.message().contains(char::is_control), "{status:?}");
+        }
+        assert!(!failure(&EngineError::Invalid(forged.to_owned())).message.contains(char::is_control));
     }
 
     #[test]

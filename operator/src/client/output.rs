@@ -1,5 +1,6 @@
 //! The same answer for people and for programs.
 
+use bpfman_proto::printable::lines;
 use serde::Serialize;
 
 use super::arguments::Format;
@@ -12,12 +13,26 @@ pub fn write<T: Serialize>(
     people: impl FnOnce(&T) -> String,
 ) -> Result<String, ClientError> {
     match format {
-        Format::Table => Ok(people(answer)),
+        // Messages in it are others' words, and are not to command a terminal.
+        Format::Table => Ok(lines(&people(answer)).into_owned()),
         Format::Json => serde_json::to_string_pretty(answer)
             .map(|text| text + "\n")
             .map_err(|error| ClientError::Output(error.to_string())),
         Format::Yaml => {
             serde_norway::to_string(answer).map_err(|error| ClientError::Output(error.to_string()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_command_no_terminal() {
+        let people = |words: &&str| format!("MESSAGE\n{words}\n");
+        let words = "denied\u{1b}]0;owned\u{7}";
+        assert_eq!(write(Format::Table, &words, people).unwrap(), "MESSAGE\ndenied\\u{1b}]0;owned\\u{7}\n");
+        assert_eq!(write(Format::Json, &words, people).unwrap(), "\"denied\\u001b]0;owned\\u0007\"\n");
     }
 }

@@ -1,6 +1,7 @@
 //! `promote` and `abort`: a word to the rollout of an application.
 
 use bpfman_application::orders::ROLLOUT;
+use bpfman_proto::printable::lines;
 use serde_json::json;
 
 use super::Shown;
@@ -26,5 +27,5 @@ pub async fn say(session: &Session, which: &Which, word: &'static str) -> Result
         }
         None => format!("{word} was said to {name}; no controller has looked at it yet\n"),
     };
-    Ok(Shown { text, well: true })
+    Ok(Shown { text: lines(&text).into_owned(), well: true })
 }

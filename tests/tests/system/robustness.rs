@@ -7,7 +7,7 @@ use std::process::Command;
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
-use bpfman_tests::requests::{load, pairs};
+use bpfman_tests::requests::{attach, image, load, pairs, tracepoint, xdp};
 use bpfman_tests::{Daemon, Outcome, binaries, compile};
 use tonic::Code;
 
@@ -39,6 +39,38 @@ fn damages() -> Vec<(&'static str, Vec<u8>)> {
         ("string-table-far-out", with(62, &0xfff0u16.to_le_bytes())),
         ("zeros", vec![0; 1 << 16]),
     ]
+}
+
+#[test]
+fn names_that_others_chose_forge_no_line_of_the_log_and_command_no_terminal() {
+    const FORGED: &str = "x\n2026-01-01T00:00:00Z  INFO bpfmand_image: signature verified\u{1b}]0;owned\u{7}";
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let loaded = wire.load(load(&compile::object("chain"), &[("xdp_member", Type::Xdp)])).unwrap();
+    let id = loaded.programs[0].kernel_info.as_ref().unwrap().id;
+    let on = |iface: &str, netns: &Path| xdp(netns, iface, 1, &[]);
+    let of_image = v1::LoadRequest {
+        bytecode: Some(v1::BytecodeLocation {
+            location: Some(v1::bytecode_location::Location::Image(image(&format!("quay.io/{FORGED}:1"), 1))),
+        }),
+        ..load(Path::new("/"), &[("xdp_member", Type::Xdp)])
+    };
+    let outcomes = [
+        wire.load(of_image).unwrap_err(),
+        wire.load(load(Path::new(&format!("/{FORGED}")), &[("xdp_member", Type::Xdp)])).unwrap_err(),
+        wire.load(load(&compile::object("chain"), &[(FORGED, Type::Xdp)])).unwrap_err(),
+        wire.attach(attach(id, on(FORGED, Path::new("/proc/self/ns/net")))).unwrap_err(),
+        wire.attach(attach(id, on("lo", Path::new(FORGED)))).unwrap_err(),
+        wire.attach(attach(id, tracepoint(&format!("a/{FORGED}")))).unwrap_err(),
+    ];
+    for status in outcomes {
+        assert!(!status.message().contains(char::is_control), "{status:?}");
+        assert!(status.message().contains("\\u{1b}]0;owned"), "the name is told: {status:?}");
+    }
+    let log = daemon.log();
+    assert!(!log.contains(|c: char| c.is_control() && c != '\n'), "{log:?}");
+    assert!(!log.lines().any(|line| line.starts_with("2026-01-01T00:00:00Z")), "{log}");
+    assert!(log.contains("signature verified"), "it was about to be logged: {log}");
 }
 
 #[test]

@@ -25,6 +25,6 @@ fn main() -> ExitCode {
 }
 
 fn no_answer(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("error: {error}");
+    eprintln!("error: {}", bpfman_proto::printable::lines(&error.to_string()));
     ExitCode::from(3)
 }

@@ -1,0 +1,99 @@
+//! Text that others chose, made fit for a log, a message or a terminal.
+//!
+//! Names of images, interfaces, programs and files may hold line ends and escape sequences: written as they are they
+//! would forge lines of a log, or command the terminal of who reads it.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io;
+
+/// The text in one line: everything that is no visible character is escaped, line ends and tabs too.
+#[must_use]
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    escaped(text, |_| false)
+}
+
+/// The same for text of several lines: line ends and tabs stay.
+#[must_use]
+pub fn lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |character| matches!(character, '\n' | '\t'))
+}
+
+fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let is_hidden = |character: char| hides(character) && !stays(character);
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_hidden(character) {
+            // Writing to a string does not fail.
+            let _ = write!(shown, "{}", character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Control characters, other ends of lines and paragraphs, and what turns the direction of the text around it.
+fn hides(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// Writes each piece that it is given as one line. A log gives it event by event.
+#[derive(Debug)]
+pub struct OneLineEach<W>(pub W);
+
+impl<W: io::Write> io::Write for OneLineEach<W> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(piece.strip_suffix(b"\n").unwrap_or(piece));
+        let mut line = one_line(&text).into_owned();
+        if piece.ends_with(b"\n") {
+            line.push('\n');
+        }
+        self.0.write_all(line.as_bytes())?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn plain_text_stays_as_it_is() {
+        for text in ["quay.io/acme/filter:v1", "Grüße, 世界", "", "a\\b \"c\""] {
+            assert_eq!(one_line(text), text);
+        }
+        assert_eq!(lines("one\n\ttwo"), "one\n\ttwo");
+    }
+
+    #[test]
+    fn what_commands_a_terminal_or_ends_a_line_is_escaped() {
+        assert_eq!(
+            one_line("x\nINFO y\r\x1b]0;owned\x07\u{9b}2J"),
+            "x\\nINFO y\\r\\u{1b}]0;owned\\u{7}\\u{9b}2J"
+        );
+        assert_eq!(one_line("a\u{2028}b\u{202e}c\u{2066}d\x7f"), "a\\u{2028}b\\u{202e}c\\u{2066}d\\u{7f}");
+        assert_eq!(lines("x\n\x1b[2J"), "x\n\\u{1b}[2J");
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_a_log() {
+        let mut log = OneLineEach(Vec::new());
+        log.write_all(b"INFO refused error=x\nINFO forged\n").unwrap();
+        log.write_all(b"INFO next\n").unwrap();
+        assert_eq!(log.0, b"INFO refused error=x\\nINFO forged\nINFO next\n");
+    }
+}
