@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bpfmand_api::{Activity, Api, Paths};
+use bpfmand_api::{Activity, Api, NamedHost, Paths};
 use bpfmand_core::Selector;
 use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, ProgramSource, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
@@ -13,6 +13,7 @@ use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_store::{Options, Store};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
@@ -143,7 +144,7 @@ async fn serve(
     tracing::info!(socket = %config.socket.display(), "serving");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder().add_routes(api.routes()).serve_with_incoming_shutdown(
-        UnixListenerStream::new(listener),
+        UnixListenerStream::new(listener).map(|stream| stream.map(NamedHost::new)),
         async {
             let _dropped = stopped.await;
         },

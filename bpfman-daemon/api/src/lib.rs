@@ -10,6 +10,7 @@ mod compat;
 mod ext;
 mod ext_show;
 mod images;
+mod named_host;
 mod node;
 mod node_dry_run;
 mod node_replace;
@@ -22,4 +23,5 @@ mod watchers;
 
 pub use activity::Activity;
 pub use images::{ImageService, Prepared};
+pub use named_host::NamedHost;
 pub use server::{Api, Paths};

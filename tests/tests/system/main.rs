@@ -7,6 +7,7 @@ mod apply_changes;
 mod apply_equipment;
 mod apply_interfaces;
 mod apply_refusals;
+mod callers_by_path;
 mod chain_front;
 mod chain_orders;
 mod chain_traces;
