@@ -11,7 +11,9 @@ use bpfmand_store::Batch;
 use crate::chain::BuiltChain;
 use crate::engine::encode;
 use crate::locks::Subject;
-use crate::records::{self, Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::records::{
+    self, Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, MapRecord, ProgramRecord,
+};
 use crate::state::Uncleared;
 use crate::undo::Undo;
 use crate::{Engine, EngineError, paths};
@@ -202,8 +204,7 @@ impl<K: Kernel> Engine<K> {
         }
         leftover.pins.push(text(&paths::program(program.id)));
         leftover.folders.push(text(&paths::maps(program.map_folder)));
-        let shared = program.maps.iter().filter(|map| map.shared);
-        leftover.pins.extend(shared.map(|map| text(&paths::shared(&map.name))));
+        leftover.pins.extend(program.maps.iter().filter_map(MapRecord::shared_pin).map(|pin| text(&pin)));
         let previous = self.state().previous.get(&program.uid).cloned();
         if let Some(previous) = previous {
             batch.delete(records::PREVIOUS, program.uid.to_string().as_bytes());
@@ -211,8 +212,8 @@ impl<K: Kernel> Engine<K> {
                 let version = &previous.program;
                 leftover.pins.push(text(&paths::program(version.id)));
                 leftover.folders.push(text(&paths::maps(version.map_folder)));
-                let shared = version.maps.iter().filter(|map| map.shared);
-                leftover.pins.extend(shared.map(|map| text(&paths::shared(&map.name))));
+                let shared = version.maps.iter().filter_map(MapRecord::shared_pin);
+                leftover.pins.extend(shared.map(|pin| text(&pin)));
             }
         }
         let state = self.state();

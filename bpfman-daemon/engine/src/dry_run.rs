@@ -19,6 +19,7 @@ use crate::chain::TrialMember;
 use crate::load::Bytecode;
 use crate::load_plan::LoadPlan;
 use crate::locks::Subject;
+use crate::map_group::MapGroup;
 use crate::members::no_such_map;
 use crate::records::{LinkRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError};
@@ -170,6 +171,7 @@ impl<K: Kernel> Engine<K> {
             globals: &request.load.global_data,
             owner: owner.as_ref().map(|(_, record)| Arc::clone(record)),
             inherited: BTreeMap::new(),
+            group: MapGroup::of(&request.load.metadata),
             log: LogRequest::OnFailure,
             again: false,
         };

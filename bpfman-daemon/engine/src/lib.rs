@@ -44,6 +44,7 @@ mod load;
 mod load_maps;
 mod load_plan;
 mod locks;
+mod map_group;
 mod map_memory;
 mod matching;
 mod matching_follow;

@@ -14,6 +14,7 @@ use crate::details::ProgramDetails;
 use crate::engine::encode;
 use crate::load_plan::{LoadPlan, LoadedProgram};
 use crate::locks::{Held, Subject};
+use crate::map_group::MapGroup;
 use crate::records::{self, ProgramRecord, SourceRecord};
 use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError};
@@ -68,6 +69,7 @@ impl<K: Kernel> Engine<K> {
             globals: &request.global_data,
             owner: owner.as_ref().map(|(_, record)| Arc::clone(record)),
             inherited: BTreeMap::new(),
+            group: MapGroup::of(&request.metadata),
             log: if request.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
             again: false,
         };

@@ -8,8 +8,9 @@ use bpfmand_kernel::Kernel;
 use bpfmand_object::{KconfigKind, KconfigValue};
 
 use crate::load_plan::{LoadPlan, Wanted};
+use crate::map_group::MapGroup;
 use crate::records::{MapRecord, ProgramRecord};
-use crate::{Engine, EngineError, paths};
+use crate::{Engine, EngineError};
 
 /// Maps in the order of the object, held and recorded; one that was left out is held by nobody.
 pub type Maps<H> = (Vec<Option<H>>, Vec<MapRecord>);
@@ -36,16 +37,25 @@ impl<K: Kernel> Engine<K> {
         let mut records = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
             let public = spec.role == MapRole::Ordinary;
+            let mut group = MapGroup::default();
             let owned = match &plan.owner {
                 Some(owner) if public => Some(self.map_of_owner(owner, spec)?),
                 None if public => {
-                    plan.inherited.get(&spec.name).map(|id| self.kernel.open_map(*id)).transpose()?
+                    let inherited = plan.inherited.get(&spec.name);
+                    if let (Some(id), true) = (inherited, spec.pin_by_name) {
+                        group = self.group_of_inherited(&spec.name, *id, &plan.group)?;
+                    }
+                    inherited.map(|id| self.kernel.open_map(*id)).transpose()?
                 }
                 _ => None,
             };
             let handle = match owned {
                 Some(handle) => Some(handle),
-                None if spec.pin_by_name => Some(self.shared_map(spec, btf.as_ref(), folder)?),
+                None if spec.pin_by_name => {
+                    let (handle, of) = self.shared_map(spec, btf.as_ref(), &plan.group, folder)?;
+                    group = of;
+                    Some(handle)
+                }
                 None => match self.kernel.create_map(spec, btf.as_ref()) {
                     Ok(handle) => Some(handle),
                     Err(error) if !used.contains(&index) => {
@@ -55,17 +65,22 @@ impl<K: Kernel> Engine<K> {
                     Err(error) => return Err(error.into()),
                 },
             };
+            // An owner's map is another one than the shared map of its name, unless the owner shares it.
+            let of_owner = plan.owner.as_ref().map(|owner| {
+                owner.maps.iter().find(|map| map.shared && map.name == spec.name).map(|map| map.group.clone())
+            });
+            let shared_with = match of_owner {
+                _ if !spec.pin_by_name => None,
+                Some(of_owner) => of_owner,
+                None => Some(group),
+            };
             records.push(MapRecord {
                 name: spec.name.clone(),
                 // A map that was left out keeps its place, so that the others keep their numbers. No map has id 0.
                 id: handle.as_ref().map_or(Ok(MapId(0)), |h| self.kernel.map_of(h).map(|facts| facts.id))?,
                 public: public && handle.is_some(),
-                // An owner's map is another one than the shared map of its name, unless the owner shares it.
-                shared: spec.pin_by_name
-                    && plan
-                        .owner
-                        .as_ref()
-                        .is_none_or(|owner| owner.maps.iter().any(|map| map.shared && map.name == spec.name)),
+                shared: shared_with.is_some(),
+                group: shared_with.unwrap_or_default(),
             });
             handles.push(handle);
         }
@@ -92,11 +107,12 @@ impl<K: Kernel> Engine<K> {
         &self,
         spec: &MapSpec,
         btf: Option<&K::Handle>,
+        group: &MapGroup,
         folder: Option<&Path>,
-    ) -> Result<K::Handle, EngineError> {
-        if let Some(handle) = self.kernel.open_pin(&paths::shared(&spec.name))? {
+    ) -> Result<(K::Handle, MapGroup), EngineError> {
+        if let Some((handle, of)) = self.find_shared_map(spec, group)? {
             return match self.difference(&handle, spec)? {
-                None => Ok(handle),
+                None => Ok((handle, of)),
                 Some(reason) => Err(EngineError::SharedMap { name: spec.name.clone(), reason }),
             };
         }
@@ -104,7 +120,7 @@ impl<K: Kernel> Engine<K> {
         if let Some(folder) = folder {
             self.kernel.pin(&handle, &folder.join(format!("shared_{}", spec.name)))?;
         }
-        Ok(handle)
+        Ok((handle, group.clone()))
     }
 
     /// What keeps an existing map from serving as the one an object declares.

@@ -12,6 +12,7 @@ use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
 use bpfmand_object::{KernelBtf, ObjectFile, SlotTarget, TextOptions};
 
 use crate::load_maps::kconfig;
+use crate::map_group::MapGroup;
 use crate::members::no_such_map;
 use crate::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
@@ -28,6 +29,8 @@ pub struct LoadPlan<'a> {
     pub owner: Option<Arc<ProgramRecord>>,
     /// Maps of the version before that are taken as they are, by name; not where there is an owner.
     pub inherited: BTreeMap<String, MapId>,
+    /// Who shares maps by name with this load.
+    pub group: MapGroup,
     /// Return the verifier's log.
     pub log: LogRequest,
     /// It was loaded before: limits of loads do not count.
@@ -210,8 +213,14 @@ impl<K: Kernel> Engine<K> {
         let pending = self.kernel.list_folder(&folder)?;
         for name in &pending {
             if let Some(map) = name.strip_prefix("shared_") {
-                self.kernel.make_folder(Path::new(paths::SHARED))?;
-                self.kernel.rename(&folder.join(name), &paths::shared(map))?;
+                let recorded = programs.iter().flat_map(|program| &program.maps);
+                let group = recorded.filter(|found| found.shared).find(|found| found.name == map);
+                let group = group.map(|found| found.group.clone()).unwrap_or_default();
+                if !group.is_machine() {
+                    self.kernel.make_folder(Path::new(paths::GROUPS))?;
+                }
+                self.kernel.make_folder(&group.folder())?;
+                self.kernel.rename(&folder.join(name), &group.pin(map))?;
             }
         }
         for program in programs {

@@ -4,7 +4,7 @@ use bpfmand_core::MapSpec;
 use bpfmand_kernel::Kernel;
 
 use crate::load_plan::LoadPlan;
-use crate::{Engine, EngineError, paths};
+use crate::{Engine, EngineError};
 
 /// The default of `maps.mib_per_load`, in bytes: 1 GiB.
 pub const DEFAULT_MAP_BYTES: u64 = 1 << 30;
@@ -91,7 +91,7 @@ impl<K: Kernel> Engine<K> {
     fn has_map(&self, plan: &LoadPlan<'_>, spec: &MapSpec) -> Result<bool, EngineError> {
         let is_public = spec.role == bpfmand_core::MapRole::Ordinary;
         let is_taken = is_public && (plan.owner.is_some() || plan.inherited.contains_key(&spec.name));
-        Ok(is_taken || spec.pin_by_name && self.kernel.open_pin(&paths::shared(&spec.name))?.is_some())
+        Ok(is_taken || spec.pin_by_name && self.find_shared_map(spec, &plan.group)?.is_some())
     }
 }
 

@@ -16,7 +16,7 @@ pub const PROGRAM_NAME_KEY: &str = "bpfman.io/ProgramName";
 pub const PROGRAM_NAMESPACE_KEY: &str = "bpfman.io/ProgramNamespace";
 
 /// Metadata key that all programs of applications have: the uid of the object that they are loaded for.
-const OWNER_KEY: &str = "bpfman.io/uuid";
+pub const OWNER_KEY: &str = "bpfman.io/uuid";
 
 /// A map that is held.
 #[derive(Debug)]

@@ -10,8 +10,10 @@ use crate::chain::record::ChainId;
 pub const PENDING: &str = "pending";
 /// The folder of links that are not part of a chain.
 pub const LINKS: &str = "links";
-/// The folder of maps that objects share by name.
+/// The folder of maps that objects share by name, of those that no application loaded.
 pub const SHARED: &str = "shared";
+/// The folder of the same maps of applications: a folder a group in it.
+pub const GROUPS: &str = "groups";
 /// The folder of programs' map folders.
 pub const MAPS: &str = "maps";
 
@@ -19,7 +21,8 @@ pub const MAPS: &str = "maps";
 pub const CHAINS: &str = "chains";
 
 /// All folders that the daemon makes at its start.
-pub const FOLDERS: [&str; 8] = [PENDING, LINKS, SHARED, MAPS, CHAINS, "xdp", "tc-ingress", "tc-egress"];
+pub const FOLDERS: [&str; 9] =
+    [PENDING, LINKS, SHARED, GROUPS, MAPS, CHAINS, "xdp", "tc-ingress", "tc-egress"];
 
 /// The folder of one unfinished operation.
 pub fn pending(operation: OperationId) -> PathBuf {
@@ -34,11 +37,6 @@ pub fn program(id: ProgramId) -> PathBuf {
 /// The maps of a program, or of those that share them.
 pub fn maps(owner: ProgramId) -> PathBuf {
     PathBuf::from(MAPS).join(owner.to_string())
-}
-
-/// A map that objects share by name.
-pub fn shared(name: &str) -> PathBuf {
-    PathBuf::from(SHARED).join(name)
 }
 
 /// A link that is not part of a chain.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::blobs::BlobId;
 use crate::chain::record::{ChainRecord, Folding, HookCounted, HookSettings};
+use crate::map_group::MapGroup;
 
 /// Version of these records. A change of their meaning raises it and adds a migration.
 pub const SCHEMA: u32 = 1;
@@ -77,6 +78,9 @@ pub struct MapRecord {
     pub public: bool,
     /// Shared by name with other objects.
     pub shared: bool,
+    /// With those of which group, where it is shared.
+    #[serde(default, skip_serializing_if = "MapGroup::is_machine")]
+    pub group: MapGroup,
 }
 
 /// A loaded program.

@@ -10,7 +10,7 @@ use bpfmand_core::ProgramId;
 use bpfmand_kernel::Kernel;
 
 use crate::chain::hook_text;
-use crate::records::HookRecord;
+use crate::records::{HookRecord, MapRecord};
 use crate::{Engine, EngineError, paths};
 
 /// What recovery found and did.
@@ -89,15 +89,27 @@ impl<K: Kernel> Engine<K> {
             (
                 programs().map(|program| paths::maps(program.map_folder)).collect(),
                 programs()
-                    .flat_map(|program| program.maps.iter().filter(|map| map.shared))
-                    .map(|map| paths::shared(&map.name))
+                    .flat_map(|program| program.maps.iter().filter_map(MapRecord::shared_pin))
                     .collect(),
             )
         };
-        for (folder, wanted) in [(paths::MAPS, folders), (paths::SHARED, shared)] {
-            let result = self.sweep_folder(Path::new(folder), &wanted, &mut report.settled);
+        for (folder, wanted) in [(paths::MAPS, &folders), (paths::SHARED, &shared)] {
+            let result = self.sweep_folder(Path::new(folder), wanted, &mut report.settled);
             report.note(format!("sweeping {folder}"), result);
         }
+        let result = self.sweep_groups(&shared, &mut report.settled);
+        report.note(format!("sweeping {}", paths::GROUPS), result);
+    }
+
+    fn sweep_groups(&self, wanted: &HashSet<PathBuf>, swept: &mut usize) -> Result<(), EngineError> {
+        for name in self.kernel.list_folder(Path::new(paths::GROUPS))? {
+            let folder = Path::new(paths::GROUPS).join(name);
+            self.sweep_folder(&folder, wanted, swept)?;
+            if self.kernel.list_folder(&folder)?.is_empty() {
+                self.kernel.remove_folder(&folder)?;
+            }
+        }
+        Ok(())
     }
 
     fn sweep_folder(

@@ -10,6 +10,7 @@ use bpfmand_store::Batch;
 
 use crate::engine::encode;
 use crate::load_plan::LoadPlan;
+use crate::map_group::MapGroup;
 use crate::records::{self, MapRecord, ProgramRecord};
 use crate::recover::RecoveryReport;
 use crate::undo::Undo;
@@ -133,6 +134,7 @@ impl<K: Kernel> Engine<K> {
             globals: &first.global_data,
             owner: owner.clone(),
             inherited: inherited(first, renewed),
+            group: MapGroup::of(&first.metadata),
             log: LogRequest::OnFailure,
             again: true,
         };

@@ -14,7 +14,10 @@ use crate::engine::encode;
 use crate::load::Bytecode;
 use crate::load_plan::{LoadPlan, LoadedProgram};
 use crate::locks::Subject;
-use crate::records::{self, HookRecord, LeftoverRecord, LinkRecord, PreviousRecord, ProgramRecord};
+use crate::map_group::MapGroup;
+use crate::records::{
+    self, HookRecord, LeftoverRecord, LinkRecord, MapRecord, PreviousRecord, ProgramRecord,
+};
 use crate::replace_maps::Fates;
 use crate::replace_switch::{Change, Pair, Switched};
 use crate::state::Uncleared;
@@ -212,6 +215,7 @@ impl<K: Kernel> Engine<K> {
             globals: &load.global_data,
             owner: fates.owner.clone(),
             inherited: fates.kept(),
+            group: MapGroup::of(&old.metadata),
             log: LogRequest::OnFailure,
             again: false,
         };
@@ -347,8 +351,8 @@ impl<K: Kernel> Engine<K> {
             let [pin, folder] = [paths::program(version.id), paths::maps(version.map_folder)];
             leftover.pins.push(pin.display().to_string());
             leftover.folders.push(folder.display().to_string());
-            let shared = version.maps.iter().filter(|map| map.shared);
-            leftover.pins.extend(shared.map(|map| paths::shared(&map.name).display().to_string()));
+            let shared = version.maps.iter().filter_map(MapRecord::shared_pin);
+            leftover.pins.extend(shared.map(|pin| pin.display().to_string()));
         }
         let state = self.state();
         let is_free = |path: &String| !kept.contains(path) && !state.is_claimed(path, &changing);
@@ -422,7 +426,7 @@ impl<K: Kernel> Drop for Overlay<'_, K> {
 
 /// Pins and folders of a version.
 pub fn version_paths(version: &ProgramRecord) -> Vec<String> {
-    let shared = version.maps.iter().filter(|map| map.shared).map(|map| paths::shared(&map.name));
+    let shared = version.maps.iter().filter_map(MapRecord::shared_pin);
     [paths::program(version.id), paths::maps(version.map_folder)]
         .into_iter()
         .chain(shared)

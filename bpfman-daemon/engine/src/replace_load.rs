@@ -12,6 +12,7 @@ use crate::details::ProgramDetails;
 use crate::load::Bytecode;
 use crate::load_plan::LoadPlan;
 use crate::locks::{Held, Subject};
+use crate::map_group::MapGroup;
 use crate::records::{LinkRecord, ProgramRecord};
 use crate::replace::{MapOutcome, MapPolicy, Overlay};
 use crate::replace_load_pairs::Pairing;
@@ -156,6 +157,7 @@ impl<K: Kernel> Engine<K> {
             globals: &load.global_data,
             owner: fates.owner.clone(),
             inherited: fates.kept(),
+            group: MapGroup::of(&load.metadata),
             log: if load.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
             again: false,
         };

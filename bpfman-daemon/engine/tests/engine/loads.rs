@@ -1,9 +1,11 @@
 //! Load, list, get, unload, and who shares which maps.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use bpfmand_core::Selector;
-use bpfmand_engine::ErrorKind;
+use bpfmand_core::{LoadRequest, ProgramId, Selector};
+use bpfmand_engine::{ErrorKind, SCHEMA};
+use bpfmand_store::{Batch, Options, Store, Table};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 
@@ -124,6 +126,95 @@ fn maps_pinned_by_name_are_one_map_and_go_with_the_last_user<K: Testable>(bench:
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
 }
 
+/// A load of the object `sharing`, by an application of a namespace, or by one of the cluster.
+fn for_application<K: Testable>(
+    bench: &Bench<K>,
+    object: &'static str,
+    namespace: Option<&str>,
+) -> LoadRequest {
+    let program = if object == "sharing" { "host" } else { object };
+    let mut request = bench.request(object, &[program]);
+    request.metadata.insert("bpfman.io/uuid".to_owned(), "0-1".to_owned());
+    let namespace = namespace.map(|name| ("bpfman.io/ProgramNamespace".to_owned(), name.to_owned()));
+    request.metadata.extend(namespace);
+    request
+}
+
+fn maps_pinned_by_name_are_those_of_the_namespace_the_cluster_or_the_machine<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let owners = [None, Some("good"), Some("evil")];
+    let machine = engine.loads(&bench.request("sharing", &["host"]))[0];
+    let first = owners.map(|owner| engine.loads(&for_application(bench, "sharing", owner))[0]);
+    let second = owners.map(|owner| engine.loads(&for_application(bench, "sharing", owner))[0]);
+    let map = |program: ProgramId| engine.map_pins(program)["everyone"];
+    let ids: BTreeSet<u32> = first.iter().chain([&machine]).map(|program| map(*program)).collect();
+    assert_eq!(ids.len(), 4, "nobody has the map of another");
+    assert_eq!(first.map(map), second.map(map), "those who belong together have one");
+    assert_eq!(
+        pins(&*bench.kernel, Path::new("groups")),
+        ["groups/cluster/everyone", "groups/ns-evil/everyone", "groups/ns-good/everyone"]
+    );
+    assert_eq!(pins(&*bench.kernel, Path::new("shared")), ["shared/everyone"]);
+    // Each finds its own again.
+    let before = first.map(map);
+    drop(engine);
+    let engine = bench.engine();
+    let map = |program: ProgramId| engine.map_pins(program)["everyone"];
+    let third = owners.map(|owner| engine.loads(&for_application(bench, "sharing", owner))[0]);
+    assert_eq!(third.map(map), before);
+    for program in engine.ids() {
+        engine.unload(program).unwrap();
+    }
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+}
+
+fn nobody_takes_a_name_from_others_by_another_shape<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    engine.loads(&for_application(bench, "squatter", Some("evil")));
+    engine.loads(&for_application(bench, "sharing", None));
+    engine.loads(&for_application(bench, "sharing", Some("good")));
+    engine.loads(&bench.request("sharing", &["host"]));
+    let own = engine.load(&for_application(bench, "sharing", Some("evil"))).unwrap_err();
+    assert!(own.to_string().contains("exists with another shape"), "{own}");
+}
+
+fn maps_of_daemons_that_knew_no_groups_stay_with_those_who_have_them<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let old = engine.loads(&bench.request("sharing", &["host"]))[0];
+    let shared = engine.map_pins(old)["everyone"];
+    drop(engine);
+    // As if an application had loaded it then.
+    let metadata = for_application(bench, "sharing", Some("good")).metadata;
+    {
+        let store = Store::open(Options::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
+        let programs = Table("programs");
+        let (key, record) = {
+            let snapshot = store.load().unwrap();
+            let (key, record) = snapshot.table(programs).next().unwrap();
+            (key.to_vec(), record.to_vec())
+        };
+        let mut record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        record["metadata"] = serde_json::to_value(&metadata).unwrap();
+        let mut batch = Batch::new();
+        batch.put(programs, &key, serde_json::to_vec(&record).unwrap());
+        store.commit(batch).unwrap();
+    }
+    let engine = bench.engine();
+    let map = |program: ProgramId| engine.map_pins(program)["everyone"];
+    let [good, evil] =
+        [Some("good"), Some("evil")].map(|owner| engine.loads(&for_application(bench, "sharing", owner))[0]);
+    assert_eq!((map(old), map(good)), (shared, shared));
+    assert_ne!(map(evil), shared);
+    engine.unload(old).unwrap();
+    assert_eq!(pins(&*bench.kernel, Path::new("shared")), ["shared/everyone"], "one still has it");
+    engine.unload(good).unwrap();
+    assert_eq!(pins(&*bench.kernel, Path::new("shared")), Vec::<String>::new());
+    // The next begins at the place of today.
+    let later = engine.loads(&for_application(bench, "sharing", Some("good")))[0];
+    assert_ne!(map(later), shared);
+    assert!(pins(&*bench.kernel, Path::new("groups")).contains(&"groups/ns-good/everyone".to_owned()));
+}
+
 fn a_refused_program_takes_its_siblings_with_it_and_leaves_nothing<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let kept = engine.loads(&bench.request("refused", &["tame"]))[0];
@@ -166,6 +257,9 @@ crate::on_both_kernels!(
     maps_of_an_owner_outlive_it_until_their_last_user_leaves,
     an_owner_without_the_map_or_of_nobody_is_refused,
     maps_pinned_by_name_are_one_map_and_go_with_the_last_user,
+    maps_pinned_by_name_are_those_of_the_namespace_the_cluster_or_the_machine,
+    nobody_takes_a_name_from_others_by_another_shape,
+    maps_of_daemons_that_knew_no_groups_stay_with_those_who_have_them,
     wrong_requests_change_nothing,
 );
 

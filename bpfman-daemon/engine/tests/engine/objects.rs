@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 pub fn object(name: &'static str) -> &'static [u8] {
     static PROGRAMS: OnceLock<Vec<u8>> = OnceLock::new();
     static SHARING: OnceLock<Vec<u8>> = OnceLock::new();
+    static SQUATTER: OnceLock<Vec<u8>> = OnceLock::new();
     static REFUSED: OnceLock<Vec<u8>> = OnceLock::new();
     static SECOND: OnceLock<Vec<u8>> = OnceLock::new();
     static GROWN: OnceLock<Vec<u8>> = OnceLock::new();
@@ -23,6 +24,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
         "unsized" => &UNSIZED,
         "programs" => &PROGRAMS,
         "sharing" => &SHARING,
+        "squatter" => &SQUATTER,
         "second" => &SECOND,
         "grown" => &GROWN,
         "reshaped" => &RESHAPED,

@@ -70,6 +70,10 @@ fn fill(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
     let charlie = engine.loads(&shared)[0];
     engine.loads(&bench.request("sharing", &["host"]));
     engine.loads(&bench.request("sharing", &["guest"]));
+    // A map of the same name and of another shape, in another group.
+    let mut tenant = bench.request("squatter", &["squatter"]);
+    tenant.metadata.insert("bpfman.io/ProgramNamespace".to_owned(), "evil".to_owned());
+    engine.loads(&tenant);
     for (program, point) in [
         (alpha, bench.xdp(5)),
         (bravo, bench.xdp(5)),
