@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{Credentials, PullPolicy};
+use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::{EngineError, ErrorKind};
 
@@ -193,22 +195,21 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
     if !path.is_absolute() {
         return Err(EngineError::Invalid(format!("bytecode path \"{}\" is not absolute", path.display())));
     }
-    let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
-    // Before the open, which would wait at a pipe for somebody to write into it.
-    let regular = |metadata: &std::fs::Metadata| {
-        let message = || format!("bytecode {} is not a regular file", path.display());
-        if metadata.is_file() { Ok(()) } else { Err(EngineError::Invalid(message())) }
+    let file = match open_regular(path) {
+        Ok(file) => file,
+        // One answer for what is not there, is no file, or is somebody else's: the daemon sees what the caller may not.
+        Err(_) if caller_uid != 0 => return Err(not_theirs(path, caller_uid)),
+        Err(NoFile::OfAnotherKind) => {
+            return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));
+        }
+        Err(NoFile::Unopened(source)) => {
+            return Err(EngineError::Bytecode { path: path.display().to_string(), source });
+        }
     };
-    regular(&std::fs::metadata(path).map_err(fail)?)?;
-    let file = File::open(path).map_err(fail)?;
+    let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
     let metadata = file.metadata().map_err(fail)?;
-    regular(&metadata)?;
     if caller_uid != 0 && metadata.uid() != caller_uid {
-        return Err(EngineError::Denied(format!(
-            "user {caller_uid} may not load bytecode from file {}: it belongs to user {}",
-            path.display(),
-            metadata.uid()
-        )));
+        return Err(not_theirs(path, caller_uid));
     }
     let too_large = |size| EngineError::TooLarge {
         what: format!("bytecode {}", path.display()),
@@ -224,4 +225,93 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
         return Err(too_large(bytes.len() as u64));
     }
     Ok(bytes.into())
+}
+
+fn not_theirs(path: &Path, caller_uid: u32) -> EngineError {
+    EngineError::Denied(format!(
+        "user {caller_uid} may not load bytecode from file {}: it is no regular file that belongs to this user",
+        path.display()
+    ))
+}
+
+/// Why there is no file to read.
+enum NoFile {
+    OfAnotherKind,
+    Unopened(std::io::Error),
+}
+
+/// Opens a regular file and nothing else: a pipe would keep the thread until somebody writes into it, and to open a
+/// device may do something. What is looked at is what is opened, whatever the path leads to meanwhile.
+fn open_regular(path: &Path) -> Result<File, NoFile> {
+    let unopened = |error: rustix::io::Errno| NoFile::Unopened(error.into());
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(unopened)?;
+    let found = rustix::fs::fstat(&place).map_err(unopened)?;
+    if !FileType::from_raw_mode(found.st_mode).is_file() {
+        return Err(NoFile::OfAnotherKind);
+    }
+    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    rustix::fs::open(again, flags, Mode::empty()).map(File::from).map_err(unopened)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, RenameFlags, mknodat, renameat_with};
+
+    use super::*;
+
+    /// Reads until the other thread is told to stop exchanging the file for a pipe.
+    #[test]
+    fn a_file_that_becomes_a_pipe_between_two_looks_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, pipe) = (folder.path().join("object.o"), folder.path().join("pipe"));
+        std::fs::write(&path, "object").unwrap();
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let exchange = {
+            let (path, pipe, stop) = (path.clone(), pipe.clone(), Arc::clone(&stop));
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    renameat_with(CWD, &path, CWD, &pipe, RenameFlags::EXCHANGE).unwrap();
+                }
+            }
+        };
+        let exchanging = std::thread::spawn(exchange);
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            for _ in 0..20_000 {
+                match read_file(&path, 0, true) {
+                    Ok(bytes) => assert_eq!(&bytes[..], b"object"),
+                    Err(error) => assert!(error.to_string().contains("not a regular file"), "{error}"),
+                }
+            }
+            done.send(()).unwrap();
+        });
+        let all = ended.recv_timeout(Duration::from_secs(60));
+        stop.store(true, Ordering::Relaxed);
+        exchanging.join().unwrap();
+        all.expect("every read ends");
+    }
+
+    #[test]
+    fn other_users_are_told_the_same_of_all_that_is_not_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe) = (folder.path().join("of-root.o"), folder.path().join("pipe"));
+        std::fs::write(&file, "object").unwrap();
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let other = std::fs::metadata(&file).unwrap().uid() + 1;
+        let answers = [&*file, &*pipe, folder.path(), &folder.path().join("absent"), Path::new("/dev/null")]
+            .map(|path| {
+                read_file(path, other, true)
+                    .unwrap_err()
+                    .to_string()
+                    .replace(&*path.to_string_lossy(), "PATH")
+            });
+        assert!(answers[0].contains("no regular file that belongs to this user"), "{answers:?}");
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    }
 }
