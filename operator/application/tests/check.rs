@@ -269,3 +269,31 @@ fn a_pattern_that_is_none_leaves_the_structure_alone() {
     assert_eq!(check::structure(&spec), []);
     assert_eq!(check::application(&spec).len(), 1);
 }
+
+#[test]
+fn a_namespace_gets_probes_at_the_beginnings_of_functions_and_of_no_single_process() {
+    let probed = |block: &str, change: fn(&mut Value)| {
+        let mut link = json!({ "function": "malloc", "target": "libc", "offset": 0, "pid": 0, "containers": { "pods": {} } });
+        change(&mut link);
+        let kind = if block == "uprobe" { "UProbe" } else { "URetProbe" };
+        let mut manifest = namespaced();
+        manifest["spec"]["programs"][0] =
+            json!({ "name": "count", "type": kind, block: { "links": [link] } });
+        manifest
+    };
+    for block in ["uprobe", "uretprobe"] {
+        assert_eq!(problems(&probed(block, |_| {})), [""; 0], "zeros are what clients send that mean none");
+        let field = |field: &str, says: &str| format!("spec.programs[0].{block}.links[0].{field}: {says}");
+        let offset = problems(&probed(block, |link| link["offset"] = json!(6)));
+        assert!(
+            offset[0].starts_with(&field("offset", "6 is not allowed in a BpfApplication")),
+            "{offset:?}"
+        );
+        let pid = problems(&probed(block, |link| link["pid"] = json!(7)));
+        assert!(pid[0].starts_with(&field("pid", "7 is not allowed in a BpfApplication")), "{pid:?}");
+        assert_eq!((offset.len(), pid.len()), (1, 1));
+    }
+    // Who makes a cluster application may do anything on the node.
+    let cluster = with(cluster(), "/spec/programs/4/uprobe/links/0/offset", json!(6));
+    assert_eq!(problems(&cluster), [""; 0]);
+}

@@ -159,4 +159,23 @@ mod tests {
         let message = reviewed(None, |spec| spec["programs"][0]["type"] = json!("TC")).message().unwrap();
         assert!(message.contains("type TC needs the block tc"), "{message}");
     }
+
+    #[test]
+    fn a_probe_of_a_namespace_at_an_offset_or_of_a_process_is_refused() {
+        for (field, value) in [("offset", json!(6)), ("pid", json!(7))] {
+            let probe = |spec: &mut Value| {
+                let mut link =
+                    json!({ "function": "login", "target": "/bin/app", "containers": { "pods": {} } });
+                link[field] = value.clone();
+                spec["programs"][0] =
+                    json!({ "name": "count", "type": "UProbe", "uprobe": { "links": [link] } });
+            };
+            let message = reviewed(Some("shop"), probe).message().unwrap();
+            assert!(
+                message.contains(field) && message.contains("not allowed in a BpfApplication"),
+                "{message}"
+            );
+            assert_eq!(reviewed(None, probe).message(), None);
+        }
+    }
 }

@@ -80,6 +80,7 @@ pub fn namespaced(found: &mut Found, path: &str, program: &Program) {
         for (at, link) in probe.iter().flat_map(|block| &block.links).enumerate() {
             let path = format!("{path}.{block}.links[{at}]");
             uprobe(found, &path, &link.point);
+            uprobe_of_namespace(found, &path, &link.point);
             label_selector(found, &format!("{path}.containers.pods"), &link.containers.pods);
         }
     }
@@ -150,6 +151,31 @@ fn uprobe(found: &mut Found, path: &str, point: &UprobePoint) {
         found.add(format!("{path}.pid"), format!("{pid} is no process id: 1 or more is allowed, or none"));
     }
     offset(found, path, point.offset);
+}
+
+/// A probe on a file runs in every process that maps the file, also in those of other namespaces whose images share a
+/// layer with it: so a namespace gets probes at the beginnings of functions alone.
+fn uprobe_of_namespace(found: &mut Found, path: &str, point: &UprobePoint) {
+    if point.offset > 0 {
+        found.add(
+            format!("{path}.offset"),
+            format!(
+                "{} is not allowed in a BpfApplication: inside an instruction it would end every process that runs the \
+                 function, those of other namespaces too; take the offset away, or ask for a ClusterBpfApplication",
+                point.offset
+            ),
+        );
+    }
+    // 0 stands for "any process" in clients that cannot leave a number out.
+    if let Some(pid) = point.pid.filter(|pid| *pid > 0) {
+        found.add(
+            format!("{path}.pid"),
+            format!(
+                "{pid} is not allowed in a BpfApplication: it is a process of the node, whoever it belongs to; take it \
+                 away, `containers` says where to attach"
+            ),
+        );
+    }
 }
 
 fn offset(found: &mut Found, path: &str, offset: i64) {
