@@ -134,6 +134,15 @@ impl WantedContainers {
             .collect()
     }
 
+    /// True if a control group of this name is one of a container, wanted or not, as runtimes name them.
+    #[must_use]
+    pub fn is_a_containers(group: &str) -> bool {
+        let stem = group.strip_suffix(".scope").unwrap_or(group);
+        let (before, id) = stem.rsplit_once(['-', ':']).unwrap_or(("", stem));
+        let is_monitor = before == "conmon" || before.ends_with("-conmon");
+        !is_monitor && id.len() == ALL_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &ContainerId> {
         self.whole.iter()
@@ -190,6 +199,7 @@ mod tests {
         ] {
             let group = format!("{before}{whole}{after}");
             assert_eq!(wanted.named_by(&group), BTreeSet::from([&whole]), "{group}");
+            assert!(WantedContainers::is_a_containers(&group), "{group}");
         }
         for group in [
             format!("crio-conmon-{whole}.scope"),
@@ -199,6 +209,7 @@ mod tests {
             "kubepods.slice".to_owned(),
         ] {
             assert_eq!(wanted.named_by(&group), BTreeSet::new(), "{group}");
+            assert!(!WantedContainers::is_a_containers(&group), "{group}");
         }
     }
 

@@ -105,7 +105,30 @@ impl Unknown {
     }
 }
 
+impl LinkKey {
+    /// The interface and the pod that it is for, without the namespace that the pod's network is; none where it is for no
+    /// pod's network.
+    fn at_pod(&self) -> Option<&str> {
+        let (place, _) = self.0.split_once(" net:")?;
+        place.contains(" in pod ").then_some(place)
+    }
+
+    /// Whether both are for one interface of one pod, whatever its network is now.
+    #[must_use]
+    pub fn is_of_same_pod(&self, other: &Self) -> bool {
+        self.at_pod().is_some() && self.at_pod() == other.at_pod()
+    }
+}
+
 impl Program {
+    /// Whether an attachment is wanted at the same interface of the same pod, in what is its network now. The one that
+    /// is there stays as long as its own network does: that a pod is found in another network is no reason to leave the
+    /// one that it is guarded in.
+    #[must_use]
+    pub fn moves(&self, key: &LinkKey) -> bool {
+        self.links.keys().any(|wanted| wanted.is_of_same_pod(key))
+    }
+
     /// Whether an attachment that is not wanted may be wanted after all, once more is known.
     #[must_use]
     pub fn keeps(&self, key: &LinkKey) -> bool {

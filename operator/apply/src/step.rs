@@ -225,6 +225,7 @@ pub fn link_steps(
                 }
                 // Not known now is not unwanted.
                 None if program.keeps(&link.key) => {}
+                None if link.state == OK && program.moves(&link.key) => {}
                 None => detach.push(end()),
             }
         }
@@ -298,5 +299,70 @@ fn netns(attach: &AttachInfo) -> Option<String> {
         Some(Info::TcAttachInfo(info)) => info.netns.clone(),
         Some(Info::TcxAttachInfo(info)) => info.netns.clone(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfman_application::place::OnUnavailable;
+
+    use super::*;
+
+    const THEN: &str = "eth0 in pod uid-web net:11:1";
+    const NOW: &str = "eth0 in pod uid-web net:12:2";
+
+    /// The steps where a program is wanted at one place and is at another, in a state.
+    fn steps(wanted: Option<&str>, there: &str, state: &str) -> Vec<Step> {
+        let link = Link {
+            attach: AttachInfo { info: Some(Info::XdpAttachInfo(Default::default())) },
+            order: None,
+            on_unavailable: OnUnavailable::default(),
+            pod: Some("uid-web".to_owned()),
+        };
+        let program = Program {
+            name: "wall".to_owned(),
+            program_type: "XDP",
+            links: wanted.map(|key| (LinkKey(key.to_owned()), link)).into_iter().collect(),
+            problems: Vec::new(),
+            unmatched: Vec::new(),
+            unknown: BTreeSet::new(),
+        };
+        let load = Load { programs: vec![program], ..Load::default() };
+        let observed = ObservedLink {
+            id: 7,
+            key: LinkKey(there.to_owned()),
+            state: state.to_owned(),
+            ..Default::default()
+        };
+        let running =
+            ObservedProgram { name: "wall".to_owned(), links: vec![observed], ..Default::default() };
+        let versions = BTreeMap::from([("wall".to_owned(), &running)]);
+        link_steps(&load, &versions, &Observed::default(), false)
+    }
+
+    fn attach(key: &str) -> Step {
+        Step::Attach { program: "wall".to_owned(), key: LinkKey(key.to_owned()) }
+    }
+
+    fn detach(key: &str) -> Step {
+        Step::Detach { program: "wall".to_owned(), key: LinkKey(key.to_owned()), link: 7 }
+    }
+
+    #[test]
+    fn a_pod_that_is_found_in_another_network_stays_guarded_in_its_own_while_that_is_there() {
+        assert_eq!(steps(Some(NOW), THEN, OK), [attach(NOW)]);
+        // A new sandbox: the old network is gone.
+        assert_eq!(steps(Some(NOW), THEN, "lost: its interface is gone"), [attach(NOW), detach(THEN)]);
+        // The pod is gone, or not meant any more.
+        assert_eq!(steps(None, THEN, OK), [detach(THEN)]);
+    }
+
+    #[test]
+    fn a_link_of_another_pod_or_interface_or_of_the_node_goes() {
+        for there in
+            ["eth0 in pod uid-api net:11:1", "eth1 in pod uid-web net:11:1", "eth0", "eth0 in /run/netns/a"]
+        {
+            assert_eq!(steps(Some(NOW), there, OK), [attach(NOW), detach(there)], "{there}");
+        }
     }
 }

@@ -27,13 +27,10 @@ pub async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Resul
             path: found.netns.clone(),
             identity: (found.netns_inode, found.netns_cookie),
         });
-        // Before its first container runs, only the network plugin knows a pod's namespace. Its path for it outlives
-        // containers, so it is kept to as long as it is the same namespace.
+        // The network plugin made the pod's network, and is told of before its first container runs; what runs in a
+        // container may go to another one.
         let told = arriving.get(&pod.uid).map(|pod| pod.netns.clone());
-        let netns = match (netns, told) {
-            (Some(found), Some(told)) if found.identity == told.identity => Some(told),
-            (found, told) => found.or(told),
-        };
+        let netns = network(told, netns);
         // A pod in which nothing runs now stays among them: what is attached in its network is not unwanted.
         let unseen = pod.containers.iter().map(|(_, id)| id).filter(|id| !found.contains_key(*id));
         let containers = pod.containers.iter().filter_map(|(name, id)| {
@@ -58,6 +55,11 @@ pub async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Resul
         look_into(shared, spec, &mut facts).await?;
     }
     Ok(facts)
+}
+
+/// The network of a pod, as the network plugin told and as its processes are found in. Who made it knows it best.
+fn network(told: Option<Netns>, found: Option<Netns>) -> Option<Netns> {
+    told.or(found)
 }
 
 /// Most namespaces that are asked for in one call.
@@ -196,6 +198,15 @@ mod tests {
     fn pod(path: &str) -> Pod {
         let netns = Netns { path: path.to_owned(), identity: (1, 2) };
         Pod { netns: Some(netns), ..Pod::default() }
+    }
+
+    #[test]
+    fn the_network_that_the_plugin_told_of_is_the_pods_wherever_its_processes_are() {
+        let netns = |path: &str, inode| Some(Netns { path: path.to_owned(), identity: (inode, 1) });
+        let (told, found) = (netns("/run/netns/cni-1", 7), netns("/proc/9/ns/net", 8));
+        assert_eq!(network(told.clone(), found.clone()), told);
+        assert_eq!(network(told.clone(), None), told);
+        assert_eq!(network(None, found.clone()), found);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{ContainerFacts, ContainerId, WantedContainers};
 
-use super::{netns, processes};
+use super::{netns, processes, sys};
 
 /// Groups that are looked at, at most, and how deep: a node has some hundred in each hierarchy.
 const MOST_GROUPS: usize = 200_000;
@@ -21,6 +21,31 @@ const FIRST_GROUPS: u64 = 0xefff_fffb;
 
 type Found = BTreeMap<ContainerId, BTreeSet<u32>>;
 
+/// What is known of a group by those around it, from the outermost on. A container may make groups inside its own, and
+/// give them any name, that of another container too: the outermost name says whose they are.
+#[derive(Clone, Debug, Default)]
+struct Around<'w> {
+    /// The containers that it belongs to.
+    containers: BTreeSet<&'w ContainerId>,
+    /// It is below the groups of Kubernetes' pods. A node may be a container itself, so what looks like one above them
+    /// decides nothing.
+    of_pods: bool,
+    /// It is a container's, or inside one: names in there mean nothing.
+    inside: bool,
+}
+
+impl<'w> Around<'w> {
+    /// What is known of a group of this name in there.
+    fn enter(&self, name: &'w str, wanted: &'w WantedContainers) -> Self {
+        if self.inside {
+            return self.clone();
+        }
+        let containers = wanted.named_by(name);
+        let inside = !containers.is_empty() || self.of_pods && WantedContainers::is_a_containers(name);
+        Self { containers, of_pods: self.of_pods || name.contains("kubepods"), inside }
+    }
+}
+
 /// Finds containers that have processes now.
 pub fn find(wanted: &WantedContainers) -> io::Result<Vec<ContainerFacts>> {
     let root = processes::root();
@@ -31,7 +56,7 @@ pub fn find(wanted: &WantedContainers) -> io::Result<Vec<ContainerFacts>> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
         let mut budget = MOST_GROUPS;
         for hierarchy in hierarchies(&mounts) {
-            by_groups(&hierarchy, wanted, &BTreeSet::new(), &mut found, (DEEPEST, &mut budget));
+            by_groups(&hierarchy, wanted, &Around::default(), &mut found, (DEEPEST, &mut budget));
             if wanted.iter().all(|id| found.contains_key(id)) {
                 break;
             }
@@ -76,11 +101,11 @@ fn unescaped(path: &str) -> PathBuf {
     )
 }
 
-/// Looks at a group and those inside. What runs in a group is its container's, or else that of the group around it.
+/// Looks at a group and those inside.
 fn by_groups(
     group: &Path,
     wanted: &WantedContainers,
-    around: &BTreeSet<&ContainerId>,
+    around: &Around<'_>,
     found: &mut Found,
     (depth, budget): (usize, &mut usize),
 ) {
@@ -89,14 +114,16 @@ fn by_groups(
     }
     *budget -= 1;
     let name = group.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let own = wanted.named_by(name);
-    let containers = if own.is_empty() { around } else { &own };
-    if !containers.is_empty() {
+    let here = around.enter(name, wanted);
+    if here.inside && here.containers.is_empty() {
+        return;
+    }
+    if !here.containers.is_empty() {
         // One that is gone meanwhile, or that has threads alone, has no processes of its own.
         let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
         let pids = text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0);
         for pid in pids {
-            for id in containers {
+            for id in &here.containers {
                 found.entry((*id).clone()).or_default().insert(pid);
             }
         }
@@ -105,7 +132,7 @@ fn by_groups(
     for entry in entries.flatten() {
         // Links are none of the kernel's.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            by_groups(&entry.path(), wanted, containers, found, (depth - 1, budget));
+            by_groups(&entry.path(), wanted, &here, found, (depth - 1, budget));
         }
     }
 }
@@ -116,32 +143,55 @@ fn by_processes(root: &Path, wanted: &WantedContainers, found: &mut Found) -> io
         let file = root.join(pid.to_string()).join("cgroup");
         let Ok(groups) = std::fs::read_to_string(file) else { continue };
         let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-        let innermost = |path: &'_ str| {
-            path.rsplit('/').map(|name| owned(wanted.named_by(name))).find(|ids| !ids.is_empty())
-        };
-        for id in paths.filter_map(innermost).flatten().collect::<BTreeSet<_>>() {
-            found.entry(id).or_default().insert(pid);
+        for path in paths {
+            let here = path.split('/').fold(Around::default(), |around, name| around.enter(name, wanted));
+            for id in here.containers {
+                found.entry(id.clone()).or_default().insert(pid);
+            }
         }
     }
     Ok(())
 }
 
-fn owned(ids: BTreeSet<&ContainerId>) -> Vec<ContainerId> {
-    ids.into_iter().cloned().collect()
-}
-
-/// The processes that are still there, and their network; none if all are gone.
+/// The processes that are still there, and their network; none if all are gone, or if each of them is in a network of
+/// its own making.
+///
+/// Any process may make a user namespace, and a network namespace that belongs to it, and go there; it cannot leave its
+/// process namespace. So a container's network belongs to the user namespace that the process namespace of its first
+/// process belongs to, or to the daemon's own.
 fn describe(root: &Path, id: ContainerId, pids: &BTreeSet<u32>) -> Option<ContainerFacts> {
     let mut by_age: Vec<(u64, u32)> =
         pids.iter().filter_map(|pid| Some((processes::began(root, *pid)?, *pid))).collect();
     by_age.sort_unstable();
     by_age.truncate(MOST_PROCESSES);
     let pids: Vec<u32> = by_age.into_iter().map(|(_, pid)| pid).collect();
-    pids.iter().take(MOST_ASKED).find_map(|pid| {
-        let netns = root.join(pid.to_string()).join("ns/net");
+    let namespace = |pid: u32, name: &str| root.join(pid.to_string()).join("ns").join(name);
+    let given_by: BTreeSet<u64> = [
+        pids.first().and_then(|pid| owner(&namespace(*pid, "pid"))),
+        std::fs::metadata("/proc/self/ns/user").ok().map(|file| file.ino()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let found = pids.iter().take(MOST_ASKED).find_map(|pid| {
+        let netns = namespace(*pid, "net");
+        if !given_by.contains(&owner(&netns)?) {
+            return None;
+        }
         let identity = netns::enter(Some(&netns), netns::here).ok()?;
         Some(ContainerFacts { id: id.clone(), pids: pids.clone(), netns, identity })
-    })
+    });
+    if found.is_none() && !pids.is_empty() {
+        tracing::warn!(container = %id, "its processes are in networks of their own making; its own is not known");
+    }
+    found
+}
+
+/// The user namespace that a namespace's file belongs to, by its inode.
+fn owner(namespace: &Path) -> Option<u64> {
+    let file = std::fs::File::open(namespace).ok()?;
+    let owner = std::fs::File::from(sys::owner_of_namespace(&file).ok()?);
+    Some(owner.metadata().ok()?.ino())
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ use crate::{
 
 pub use self::features::release;
 pub use self::mounts::LinuxMounts;
-pub use self::sys::trim_heap;
+pub use self::sys::{peer_groups, trim_heap};
 pub use self::test_run::test_run;
 
 /// The kernel of this machine, with its pins below one folder.

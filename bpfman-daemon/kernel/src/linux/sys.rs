@@ -1,4 +1,5 @@
-//! The system calls that no safe library offers: bpf(2), perf_event_open(2), poll(2), and one socket option.
+//! The system calls that no safe library offers: bpf(2), perf_event_open(2), poll(2), one ioctl of namespaces, and
+//! two socket options.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -94,6 +95,48 @@ pub fn netns_cookie(socket: impl AsFd) -> u64 {
         )
     };
     if result == 0 { cookie } else { 0 }
+}
+
+/// The supplementary groups of the process that made a connection.
+pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
+    const SO_PEERGROUPS: libc::c_int = 59;
+    let mut groups = vec![0_u32; 32];
+    loop {
+        let mut length = libc::socklen_t::try_from(size_of_val(&groups[..])).unwrap_or(libc::socklen_t::MAX);
+        // SAFETY: the first pointer is to a live vector of `length` bytes that nobody else uses, the second to a live local.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let error = io::Error::last_os_error();
+        let count = length as usize / size_of::<u32>();
+        match (result, error.raw_os_error()) {
+            (0, _) => {
+                groups.truncate(count);
+                return Ok(groups);
+            }
+            // It says how many there are.
+            (_, Some(libc::ERANGE)) if count > groups.len() => groups.resize(count, 0),
+            _ => return Err(error),
+        }
+    }
+}
+
+/// The user namespace that a namespace belongs to. EPERM: one that this process is not above.
+pub fn owner_of_namespace(namespace: impl AsFd) -> io::Result<OwnedFd> {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: the request takes no argument and touches no memory of this process.
+    let fd = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_USERNS) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so its answer is a descriptor that nobody else owns yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Waits until one of these can be read, at most so long. Tells of each whether it can; a signal ends the wait too.

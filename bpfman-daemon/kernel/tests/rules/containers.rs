@@ -138,11 +138,13 @@ fn processes_of_groups_inside_are_the_containers_and_the_oldest_comes_first(benc
     for (group, process) in [(&part, &second), (&part, &first), (&inside, &third), (&monitor, &conmon)] {
         Groups::enter(group, process);
     }
-    let mut found = find(bench, &[&outer, &inner, &monitored]);
-    found.sort_by_key(|container| container.pids.len());
-    let [of_inner, of_outer] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((&of_inner.id, &of_inner.pids), (&inner, &vec![third.0.id()]));
-    assert_eq!((&of_outer.id, &of_outer.pids), (&outer, &vec![first.0.id(), second.0.id()]));
+    let found = find(bench, &[&outer, &inner, &monitored]);
+    // What a container calls the groups that it makes says nothing.
+    let [of_outer] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(
+        (&of_outer.id, &of_outer.pids),
+        (&outer, &[&first, &second, &third].map(|one| one.0.id()).to_vec())
+    );
     let interface = Interface { name: "left".to_owned(), netns: Some(of_outer.netns.clone()) };
     let key = bench.kernel.find_hook(&interface, HookKind::Xdp).unwrap();
     assert_eq!(key, bench.key("left", HookKind::Xdp), "its namespace is that of its oldest process");
@@ -150,7 +152,106 @@ fn processes_of_groups_inside_are_the_containers_and_the_oldest_comes_first(benc
     drop((first, second, third, conmon));
 }
 
+fn no_container_takes_the_name_of_another(bench: &Bench<LinuxKernel>) {
+    let hierarchy = hierarchies("cgroup2").into_iter().chain(hierarchies("cgroup")).next().unwrap();
+    let (evil, victim) = (id(), id());
+    let mut groups = Groups(Vec::new());
+    let pods = groups.add(hierarchy.join(format!("bpfman-test-kubepods-{}", &evil.as_str()[50..])));
+    let own = groups.add(pods.join(format!("cri-containerd-{evil}.scope")));
+    let named = groups.add(own.join(format!("cri-containerd-{victim}.scope")));
+    let hidden = groups.add(own.join("kubepods.slice"));
+    let hidden = groups.add(hidden.join(format!("cri-containerd-{victim}.scope")));
+    let (older, other, younger) = (Process::waiting(), Process::waiting(), Process::waiting());
+    Groups::enter(&named, &older);
+    Groups::enter(&hidden, &other);
+    // Also where nobody asks for the container that they are in.
+    assert_eq!(find(bench, &[&victim]), []);
+    let true_one = groups.add(pods.join(format!("cri-containerd-{victim}.scope")));
+    Groups::enter(&true_one, &younger);
+    let found = find(bench, &[&victim]);
+    assert_eq!(found.iter().map(|one| &one.pids[..]).collect::<Vec<_>>(), [[younger.0.id()]]);
+    let both = find(bench, &[&victim, &evil]);
+    let of_evil = both.iter().find(|one| one.id == evil).unwrap();
+    assert_eq!(of_evil.pids, [older.0.id(), other.0.id()]);
+    drop((older, other, younger));
+}
+
+/// The process that another one began.
+fn child(process: &Process) -> u32 {
+    let is_child = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        behind_name.split_whitespace().nth(1) == Some(&process.0.id().to_string())
+    };
+    let waits = std::time::Instant::now();
+    loop {
+        let mut numbers =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        if let Some(pid) = numbers.find(is_child) {
+            return pid;
+        }
+        assert!(waits.elapsed().as_secs() < 30, "it begins no other");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until a process is in another network than this one.
+fn leaves_this_network(pid: u32) {
+    let of = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/net")).map(|file| file.ino());
+    let (here, waits) = (of("self").unwrap(), std::time::Instant::now());
+    while of(&pid.to_string()).unwrap() == here {
+        assert!(waits.elapsed().as_secs() < 30, "it stays in this network");
+        std::thread::yield_now();
+    }
+}
+
+fn a_containers_network_is_none_that_its_processes_made(bench: &Bench<LinuxKernel>) {
+    let hierarchy = hierarchies("cgroup2").into_iter().chain(hierarchies("cgroup")).next().unwrap();
+    let id = id();
+    let mut groups = Groups(Vec::new());
+    let group = groups.add(hierarchy.join(format!("cri-containerd-{id}.scope")));
+    // The first process, which went to a network that it made in a user namespace of its own.
+    let first = Process::start(Command::new("unshare").args(["--user", "--net", "cat"]));
+    leaves_this_network(first.0.id());
+    Groups::enter(&group, &first);
+    assert_eq!(find(bench, &[&id]), [], "its own network is not known");
+    let second = Process::start(Command::new("ip").args(["netns", "exec", name(&bench.netns), "cat"]));
+    leaves_this_network(second.0.id());
+    Groups::enter(&group, &second);
+    let found = find(bench, &[&id]);
+    let [container] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(container.pids, [first.0.id(), second.0.id()]);
+    assert_eq!(container.netns, Path::new("/proc").join(second.0.id().to_string()).join("ns/net"));
+    assert_eq!(container.identity, bench.key("left", HookKind::Xdp).netns);
+    drop((first, second));
+}
+
+fn a_container_in_a_user_namespace_has_the_network_that_came_with_it(bench: &Bench<LinuxKernel>) {
+    let hierarchy = hierarchies("cgroup2").into_iter().chain(hierarchies("cgroup")).next().unwrap();
+    let id = id();
+    let mut groups = Groups(Vec::new());
+    let group = groups.add(hierarchy.join(format!("cri-containerd-{id}.scope")));
+    // As a runtime begins it: user, process and network namespace belong together.
+    let runtime = Process::start(Command::new("unshare").args([
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--net",
+        "--kill-child",
+        "--fork",
+        "cat",
+    ]));
+    let pid = child(&runtime);
+    fs::write(group.join("cgroup.procs"), pid.to_string()).unwrap();
+    let found = find(bench, &[&id]);
+    assert_eq!(found.iter().map(|one| &one.pids[..]).collect::<Vec<_>>(), [[pid]]);
+    drop(runtime);
+}
+
 on_linux!(
+    no_container_takes_the_name_of_another,
+    a_containers_network_is_none_that_its_processes_made,
+    a_container_in_a_user_namespace_has_the_network_that_came_with_it,
     a_container_is_found_in_each_kind_of_hierarchy_by_all_drivers_names,
     processes_of_groups_inside_are_the_containers_and_the_oldest_comes_first,
 );
