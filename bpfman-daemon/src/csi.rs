@@ -51,6 +51,10 @@ impl Csi {
         let listener = UnixListener::from_std(socket::make(&self.settings.socket, None)?)?;
         let (end, ended) = watch::channel(false);
         let routes = Server::builder()
+            // Kubelets alone come in; what they may hold is bounded all the same.
+            .max_concurrent_streams(32)
+            .initial_stream_window_size(64 << 10)
+            .initial_connection_window_size(128 << 10)
             .add_service(IdentityService::serve(self.engine))
             .add_service(NodeService::serve(self.volumes, self.settings.node_id.clone()));
         let mut told = ended.clone();

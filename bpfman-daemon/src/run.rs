@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bpfmand_api::{Activity, Api, NamedHost, Paths};
+use bpfmand_api::{Activity, Api, MOST_THREADS, Paths};
 use bpfmand_core::Selector;
 use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, ProgramSource, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
@@ -13,9 +13,6 @@ use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_store::{Options, Store};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
 
 use crate::config::Config;
 use crate::csi::Csi;
@@ -29,8 +26,10 @@ use crate::{logging, socket};
 /// it.
 const GRACE: Duration = Duration::from_millis(400);
 
-/// Most requests that work at the same time, and the stack of each.
-const MOST_THREADS: usize = 32;
+/// Threads besides those of calls: for files and names of the pulls in progress, and for what is done on a signal.
+const OTHER_THREADS: usize = 32;
+
+/// The stack of each.
 const STACK: usize = 1 << 20;
 
 /// Every namespace that is watched takes two descriptors, every hook that is changed some more: as many as this process
@@ -51,7 +50,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let policy = PolicySource::open(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(MOST_THREADS)
+        .max_blocking_threads(MOST_THREADS + bpfmand_csi::MOST_THREADS + OTHER_THREADS)
         .thread_stack_size(STACK)
         .thread_keep_alive(Duration::from_secs(1))
         .build()
@@ -143,17 +142,14 @@ async fn serve(
     }
     tracing::info!(socket = %config.socket.display(), "serving");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = Server::builder().add_routes(api.routes()).serve_with_incoming_shutdown(
-        UnixListenerStream::new(listener).map(|stream| stream.map(NamedHost::new)),
-        async {
-            let _dropped = stopped.await;
-        },
-    );
+    let server = api.serve(listener, socket::peer, bpfmand_kernel::linux::trim_heap, async {
+        let _dropped = stopped.await;
+    });
     let mut server = Box::pin(server);
     let activity = api.activity();
     loop {
         tokio::select! {
-            result = &mut server => return result.context("the server ended"),
+            () = &mut server => anyhow::bail!("the server ended"),
             _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
             _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
             _ = hangup.recv() => {
@@ -185,7 +181,7 @@ async fn serve(
         tracing::warn!(%error, "the socket stays behind");
     }
     match result {
-        Ok(result) => result.context("the server ended"),
+        Ok(()) => Ok(()),
         Err(_late) => {
             // A client that does not answer the farewell keeps its connection open; that alone is no loss.
             if activity.idle().is_none() {

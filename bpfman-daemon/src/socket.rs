@@ -9,6 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use bpfmand_core::Peer;
 
 /// A listening socket.
 pub struct Socket {
@@ -93,6 +94,22 @@ fn remove_dead(path: &Path) -> anyhow::Result<()> {
         );
     }
     fs::remove_file(path).with_context(|| format!("cannot remove the dead socket {}", path.display()))
+}
+
+/// Who made a connection.
+pub fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
+    let peer = stream.peer_cred()?;
+    // The kernel says 0 for a process that this pid namespace does not have.
+    let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
+    let groups = bpfmand_kernel::linux::peer_groups(stream)?;
+    let cgroup = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok());
+    Ok(Peer {
+        uid: peer.uid(),
+        gid: peer.gid(),
+        groups,
+        pid,
+        cgroup: cgroup.and_then(|lines| bpfmand_core::cgroup_of(&lines)),
+    })
 }
 
 #[cfg(test)]

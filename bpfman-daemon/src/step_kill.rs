@@ -1,13 +1,16 @@
 //! Debug builds only: ends the daemon with SIGKILL at a chosen step boundary, so that tests can try every one.
 //!
 //! `BPFMAN_TEST_KILL_AT=N` kills before the N-th step, counted from 1 since the daemon serves;
-//! `BPFMAN_TEST_STEPS=FILE` gets a line for every step. Looks at interfaces and hooks, which come when they like, do not
+//! `BPFMAN_TEST_STEPS=FILE` gets a line for every step; `BPFMAN_TEST_HOLD=FILE` lets every attach wait, with what it
+//! holds, while there is such a file. Looks at interfaces and hooks, which come when they like, do not
 //! count: the same request has the same numbers every time.
 
 use std::fs::File;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bpfmand_engine::StepObserver;
 
@@ -17,6 +20,7 @@ pub struct StepKill {
     seen: AtomicUsize,
     kill_at: Option<usize>,
     list: Option<Mutex<File>>,
+    hold: Option<PathBuf>,
 }
 
 impl StepKill {
@@ -29,6 +33,7 @@ impl StepKill {
             list: std::env::var_os("BPFMAN_TEST_STEPS")
                 .and_then(|path| File::create(path).ok())
                 .map(Mutex::new),
+            hold: std::env::var_os("BPFMAN_TEST_HOLD").map(PathBuf::from),
         }
     }
 
@@ -48,6 +53,9 @@ impl StepObserver for StepKill {
             && let Ok(mut list) = list.lock()
         {
             let _unread = writeln!(list, "{number} {operation}: {step}");
+        }
+        while operation == "attach" && self.hold.as_ref().is_some_and(|file| file.exists()) {
+            std::thread::sleep(Duration::from_millis(2));
         }
         if self.kill_at == Some(number) {
             let _dead =

@@ -121,6 +121,7 @@ impl Daemon {
         for variable in [
             "BPFMAN_TEST_KILL_AT",
             "BPFMAN_TEST_STEPS",
+            "BPFMAN_TEST_HOLD",
             "BPFMAN_STATE_DIR",
             "BPFMAN_LOG",
             "RUST_LOG",

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::chains_show::Look;
 use crate::server::{Api, caller, fail};
-use crate::{chains_parse, chains_show, ext_show, parse};
+use crate::{audit, chains_parse, chains_show, ext_show, parse};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanChains for Api<K> {
@@ -30,8 +30,9 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let keep = request.keep_attached;
         let request =
             AttachRequest { program: ProgramId(request.program_id), point, order, sharing, metadata };
+        audit::attach(&request);
         let link = self
-            .run(move |api| {
+            .change(move |api| {
                 let link = api.engine.attach(&request).map_err(fail)?;
                 if keep {
                     api.keep(&request, link.id, &by)?;
@@ -39,6 +40,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
                 Ok(ext_show::link(link, &api.paths.fs))
             })
             .await?;
+        audit::made(format_args!("link {}", link.id));
         Ok(Response::new(wire::ChainAttachResponse { link: Some(link) }))
     }
 
@@ -47,8 +49,9 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::UpdateLinkRequest>,
     ) -> Result<Response<wire::UpdateLinkResponse>, Status> {
         let request = request.into_inner();
+        audit::object(format_args!("link {}", request.link_id));
         let response = self
-            .run(move |api| {
+            .change(move |api| {
                 let family = api.family_of(LinkId(request.link_id))?;
                 let request = chains_parse::update(request, family)?;
                 let (outcome, link) = api.engine.update_link(&request).map_err(fail)?;
@@ -69,12 +72,12 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let sample = chains_parse::sample(request.sample_ms)?;
         let at = parse::hook(request.hook.clone())?;
         let (interface, kind) = at.clone();
-        let first = self.run(move |api| api.look(&interface, kind)).await?;
+        let first = self.view(move |api| api.look(&interface, kind)).await?;
         let Some(time) = sample else { return Ok(Response::new(chains_show::look(first, request.hook))) };
         let began = Instant::now();
         tokio::time::sleep(time).await;
         let (interface, kind) = at;
-        let second = self.run(move |api| api.look(&interface, kind)).await?;
+        let second = self.view(move |api| api.look(&interface, kind)).await?;
         let mut shown = chains_show::look(second, request.hook);
         chains_show::rates(&mut shown, &first, began.elapsed());
         Ok(Response::new(shown))
@@ -92,7 +95,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             .map(|packet| TracePacket { data: packet.data, mark: packet.mark })
             .collect();
         let trace =
-            self.run(move |api| api.engine.trace_chain(&interface, kind, &packets).map_err(fail)).await?;
+            self.change(move |api| api.engine.trace_chain(&interface, kind, &packets).map_err(fail)).await?;
         Ok(Response::new(chains_show::trace(trace, kind.verdicts())))
     }
 
@@ -102,14 +105,15 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Result<Response<wire::ReplaceProgramResponse>, Status> {
         let caller = caller(request.extensions())?;
         let request = chains_parse::replace(request.into_inner(), caller)?;
+        audit::replacement(&[request.program], &request.source);
         let image = self.prepare(&request.source, caller).await;
-        let response = self
-            .run(move |api| {
+        let outcome = self
+            .change(move |api| {
                 let _image = image;
-                api.replaced(api.engine.replace_program(&request).map_err(fail)?)
+                api.engine.replace_program(&request).map_err(fail)
             })
             .await?;
-        Ok(Response::new(response))
+        self.answer_replaced(outcome).await
     }
 
     async fn rollback_program(
@@ -117,16 +121,16 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::RollbackProgramRequest>,
     ) -> Result<Response<wire::ReplaceProgramResponse>, Status> {
         let id = ProgramId(request.into_inner().program_id);
-        let response =
-            self.run(move |api| api.replaced(api.engine.rollback_program(id).map_err(fail)?)).await?;
-        Ok(Response::new(response))
+        audit::object(format_args!("program {id}"));
+        let outcome = self.change(move |api| api.engine.rollback_program(id).map_err(fail)).await?;
+        self.answer_replaced(outcome).await
     }
 
     async fn list_hooks(
         &self,
         _: Request<wire::ListHooksRequest>,
     ) -> Result<Response<wire::ListHooksResponse>, Status> {
-        let hooks = self.run(|api| api.engine.list_hooks().map_err(fail)).await?;
+        let hooks = self.read(|api| api.engine.list_hooks().map_err(fail)).await?;
         let hooks = hooks.into_iter().map(chains_show::hook).collect();
         Ok(Response::new(wire::ListHooksResponse { hooks }))
     }
@@ -139,7 +143,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let (interface, kind) = parse::hook(request.hook)?;
         let member = Some(request.member).filter(|member| !member.is_empty());
         let explain = move |api: &Self| api.engine.explain(&interface, kind, member.as_deref()).map_err(fail);
-        let findings = self.run(explain).await?;
+        let findings = self.view(explain).await?;
         Ok(Response::new(wire::ExplainResponse { findings }))
     }
 
@@ -148,7 +152,8 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::VerifyChainRequest>,
     ) -> Result<Response<wire::VerifyChainResponse>, Status> {
         let (interface, kind) = parse::hook(request.into_inner().hook)?;
-        let verified = self.run(move |api| api.engine.verify_chain(&interface, kind).map_err(fail)).await?;
+        let verified =
+            self.change(move |api| api.engine.verify_chain(&interface, kind).map_err(fail)).await?;
         Ok(Response::new(chains_show::verified(verified)))
     }
 
@@ -160,8 +165,9 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let request = request.into_inner();
         let change = chains_parse::hook_change(&request)?;
         let (interface, kind) = parse::hook(request.hook)?;
+        audit::hook(&interface, kind);
         let response = self
-            .run(move |api| {
+            .change(move |api| {
                 let changed = api.engine.set_hook(&interface, kind, &change, &by).map_err(fail)?;
                 let switches = match api.engine.show_chain(&interface, kind) {
                     Ok(view) => view.switches,
@@ -181,12 +187,14 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Result<Response<wire::ChainAttachResponse>, Status> {
         let caller = caller(request.extensions())?;
         let request = chains_parse::adopt(request.into_inner(), caller)?;
+        audit::object(format_args!("{:?}", request.what));
         let link = self
-            .run(move |api| {
+            .change(move |api| {
                 let link = api.engine.adopt(&request).map_err(fail)?;
                 Ok(ext_show::link(link, &api.paths.fs))
             })
             .await?;
+        audit::made(format_args!("link {}, program {}", link.id, link.program_id));
         Ok(Response::new(wire::ChainAttachResponse { link: Some(link) }))
     }
 
@@ -195,12 +203,15 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::AttachMatchingRequest>,
     ) -> Result<Response<wire::Matching>, Status> {
         let request = chains_parse::matching(request.into_inner())?;
+        let point = request.attach.point.type_name();
+        audit::object(format_args!("program {} at {point} {:?}", request.attach.program, request.interfaces));
         let matching = self
-            .run(move |api| {
+            .change(move |api| {
                 let matching = api.engine.attach_matching(&request).map_err(fail)?;
                 Ok(chains_show::matching(matching, &api.paths.fs))
             })
             .await?;
+        audit::made(format_args!("matching {}", matching.id));
         Ok(Response::new(matching))
     }
 
@@ -209,7 +220,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         _: Request<wire::ListMatchingRequest>,
     ) -> Result<Response<wire::ListMatchingResponse>, Status> {
         let matchings = self
-            .run(|api| {
+            .read(|api| {
                 let matchings = api.engine.list_matching().map_err(fail)?;
                 Ok(matchings.into_iter().map(|one| chains_show::matching(one, &api.paths.fs)).collect())
             })
@@ -222,7 +233,8 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::DetachMatchingRequest>,
     ) -> Result<Response<wire::DetachMatchingResponse>, Status> {
         let id = MatchingId(request.into_inner().id);
-        let ended = self.run(move |api| api.engine.detach_matching(id).map_err(fail)).await?;
+        audit::object(format_args!("matching {id}"));
+        let ended = self.change(move |api| api.engine.detach_matching(id).map_err(fail)).await?;
         Ok(Response::new(wire::DetachMatchingResponse { links_ended: ended as u32 }))
     }
 }
@@ -260,9 +272,16 @@ impl<K: Kernel> Api<K> {
     }
 
     /// What a replacement did, with the program in full.
-    fn replaced(&self, outcome: ReplaceOutcome) -> Result<wire::ReplaceProgramResponse, Status> {
-        let program = self.whole(&outcome.program)?;
-        Ok(chains_show::replaced(outcome, program))
+    async fn answer_replaced(
+        &self,
+        outcome: ReplaceOutcome,
+    ) -> Result<Response<wire::ReplaceProgramResponse>, Status> {
+        audit::programs([&outcome.program]);
+        let replaced = move |api: &Self| {
+            let program = api.whole(&outcome.program)?;
+            Ok(chains_show::replaced(outcome, program))
+        };
+        Ok(Response::new(self.read(replaced).await?))
     }
 
     /// The verdicts of a link's set; none for links that have no set.

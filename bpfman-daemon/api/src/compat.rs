@@ -8,22 +8,23 @@ use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
 use crate::server::{Api, caller, fail};
-use crate::{parse, show, status};
+use crate::{audit, parse, show, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> Bpfman for Api<K> {
     async fn load(&self, request: Request<v1::LoadRequest>) -> Result<Response<v1::LoadResponse>, Status> {
         let caller = caller(request.extensions())?;
         let request = parse::load(request.into_inner(), caller, false)?;
+        audit::load(&request);
         let image = self.prepare(&request.source, caller).await;
-        let response = self
-            .run(move |api| {
+        let outcome = self
+            .change(move |api| {
                 let _image = image;
-                let outcome = api.engine.load(&request).map_err(fail)?;
-                Ok(api.load_response(&outcome))
+                api.engine.load(&request).map_err(fail)
             })
             .await?;
-        Ok(Response::new(response))
+        audit::programs(&outcome.programs);
+        Ok(Response::new(self.load_response(&outcome)))
     }
 
     async fn unload(
@@ -31,7 +32,8 @@ impl<K: Kernel> Bpfman for Api<K> {
         request: Request<v1::UnloadRequest>,
     ) -> Result<Response<v1::UnloadResponse>, Status> {
         let id = ProgramId(request.into_inner().id);
-        self.run(move |api| api.engine.unload(id).map_err(fail)).await?;
+        audit::object(format_args!("program {id}"));
+        self.change(move |api| api.engine.unload(id).map_err(fail)).await?;
         Ok(Response::new(v1::UnloadResponse {}))
     }
 
@@ -49,7 +51,9 @@ impl<K: Kernel> Bpfman for Api<K> {
             sharing: Sharing::default(),
             metadata,
         };
-        let link = self.run(move |api| api.engine.attach(&request).map_err(fail)).await?;
+        audit::attach(&request);
+        let link = self.change(move |api| api.engine.attach(&request).map_err(fail)).await?;
+        audit::made(format_args!("link {}", link.id));
         Ok(Response::new(v1::AttachResponse { link_id: link.id.0 }))
     }
 
@@ -58,14 +62,15 @@ impl<K: Kernel> Bpfman for Api<K> {
         request: Request<v1::DetachRequest>,
     ) -> Result<Response<v1::DetachResponse>, Status> {
         let id = LinkId(request.into_inner().link_id);
-        self.run(move |api| api.engine.detach(id).map_err(fail)).await?;
+        audit::object(format_args!("link {id}"));
+        self.change(move |api| api.engine.detach(id).map_err(fail)).await?;
         Ok(Response::new(v1::DetachResponse {}))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
         let selector = parse::selector(request.into_inner(), "")?;
         let results = self
-            .run(move |api| {
+            .read(move |api| {
                 let programs = api.engine.list(&selector).map_err(fail)?;
                 Ok(programs
                     .iter()
@@ -89,22 +94,28 @@ impl<K: Kernel> Bpfman for Api<K> {
         let caller = caller(request.extensions())?;
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
+        audit::source(&source);
         let image = self.prepare(&source, caller).await;
-        self.run(move |api| {
-            let _image = image;
-            let BytecodeSource::Image { url, pull_policy, credentials } = source else { return Ok(()) };
-            let ask =
-                ImageAsk { url: &url, pull_policy, credentials: credentials.as_ref(), caller_uid: caller };
-            api.images.fetch(ask, &|_, _| {}).map(drop).map_err(|failure| fail(EngineError::Image(failure)))
-        })
-        .await?;
+        let fetched = self
+            .change(move |api| {
+                let _image = image;
+                let BytecodeSource::Image { url, pull_policy, credentials } = source else { return Ok(None) };
+                let credentials = credentials.as_ref();
+                let ask = ImageAsk { url: &url, pull_policy, credentials, caller_uid: caller };
+                let fetched = api.images.fetch(ask, &|_, _| {});
+                fetched.map(Some).map_err(|failure| fail(EngineError::Image(failure)))
+            })
+            .await?;
+        if let Some(image) = fetched {
+            audit::origin(image.digest, image.verified_by);
+        }
         Ok(Response::new(v1::PullBytecodeResponse {}))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
         let id = ProgramId(request.into_inner().id);
         let response = self
-            .run(move |api| {
+            .read(move |api| {
                 let program = api.engine.describe_program(id).map_err(fail)?;
                 Ok(v1::GetResponse {
                     info: program.managed.as_ref().map(|managed| show::program_info(managed, &api.paths.fs)),

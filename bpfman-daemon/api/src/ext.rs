@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::server::{Api, caller, fail};
-use crate::{Prepared, ext_show, parse, status};
+use crate::{Prepared, audit, ext_show, parse, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanExt for Api<K> {
@@ -25,7 +25,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let metadata = parse::sorted(request.match_metadata);
         let program = request.program_id.map(ProgramId);
         let links = self
-            .run(move |api| {
+            .read(move |api| {
                 let links = api.engine.list_links(program, program_type, &metadata).map_err(fail)?;
                 Ok(links.into_iter().map(|link| ext_show::link(link, &api.paths.fs)).collect())
             })
@@ -39,7 +39,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
     ) -> Result<Response<wire::GetLinkResponse>, Status> {
         let id = LinkId(request.into_inner().link_id);
         let link = self
-            .run(move |api| {
+            .read(move |api| {
                 let link = api.engine.describe_link(id).map_err(fail)?;
                 Ok(ext_show::link(link, &api.paths.fs))
             })
@@ -53,7 +53,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
     ) -> Result<Response<wire::GetChainResponse>, Status> {
         let named = request.into_inner().hook;
         let (interface, kind) = parse::hook(named.clone())?;
-        let chain = self.run(move |api| api.engine.chain_of(&interface, kind).map_err(fail)).await?;
+        let chain = self.read(move |api| api.engine.chain_of(&interface, kind).map_err(fail)).await?;
         Ok(Response::new(ext_show::chain(chain, named)))
     }
 
@@ -63,7 +63,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
     ) -> Result<Response<wire::GetProgramResponse>, Status> {
         let id = ProgramId(request.into_inner().id);
         let program = self
-            .run(move |api| {
+            .read(move |api| {
                 let program = api.engine.describe_program(id).map_err(fail)?;
                 api.whole(&program)
             })
@@ -78,7 +78,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let request = request.into_inner();
         let selector = parse::selector(request.select.unwrap_or_default(), &request.program_type)?;
         let programs = self
-            .run(move |api| {
+            .read(move |api| {
                 let programs = api.engine.list(&selector).map_err(fail)?;
                 Ok(programs
                     .iter()
@@ -98,24 +98,36 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let inner = request.request.ok_or_else(|| status::invalid("the load is empty"))?;
         let wants_log = request.verifier_log;
         let request = parse::load(inner, caller, wants_log)?;
+        audit::load(&request);
         let image = self.prepare(&request.source, caller).await;
         let load = move |api: &Self| {
             let _image = image;
             match api.engine.load(&request) {
-                Ok(outcome) => Ok(wire::ExtLoadResponse {
-                    response: Some(api.load_response(&outcome)),
-                    verifier_logs: outcome.logs,
-                    failure: None,
-                }),
-                Err(error) if wants_log && error.verifier_log().is_some() => Ok(wire::ExtLoadResponse {
-                    response: None,
-                    verifier_logs: error.verifier_log().map(str::to_owned).into_iter().collect(),
-                    failure: Some(status::failure(&error)),
-                }),
+                Ok(outcome) => Ok(Ok(outcome)),
+                Err(error) if wants_log && error.verifier_log().is_some() => Ok(Err(error)),
                 Err(error) => Err(fail(error)),
             }
         };
-        Ok(Response::new(self.run(load).await?))
+        let response = match self.change(load).await? {
+            Ok(outcome) => {
+                audit::programs(&outcome.programs);
+                wire::ExtLoadResponse {
+                    response: Some(self.load_response(&outcome)),
+                    verifier_logs: outcome.logs,
+                    failure: None,
+                }
+            }
+            Err(error) => {
+                let failure = status::failure(&error);
+                audit::failed(failure.code, &failure.message);
+                wire::ExtLoadResponse {
+                    response: None,
+                    verifier_logs: error.verifier_log().map(str::to_owned).into_iter().collect(),
+                    failure: Some(failure),
+                }
+            }
+        };
+        Ok(Response::new(response))
     }
 
     type PullStream = ReceiverStream<Result<wire::PullEvent, Status>>;
@@ -124,12 +136,14 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let caller_uid = caller(request.extensions())?;
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
+        audit::source(&source);
         // Progress that nobody reads is dropped; the last event has its place from the beginning, so that a client that
         // does not read holds nothing up.
         let (events, stream) = mpsc::channel(16);
         let ended = |_| Status::internal("the stream of progress closed before it began");
         let last_place = events.clone().reserve_owned().await.map_err(ended)?;
         let api = self.clone();
+        let call = audit::goes_on();
         tokio::spawn(async move {
             let progress = |bytes, total| {
                 let _full = events.try_send(Ok(wire::PullEvent { bytes, total, ..Default::default() }));
@@ -149,7 +163,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                         ImageAsk { url: &url, pull_policy, credentials: credentials.as_ref(), caller_uid };
                     api.images.fetch(ask, &|_, _| {}).map_err(|failure| fail(EngineError::Image(failure)))
                 };
-                api.run(fetch).await
+                api.change(fetch).await
             };
             let last = tokio::select! {
                 pulled = pulled => pulled.map(|image| wire::PullEvent {
@@ -158,9 +172,14 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                     digest: image.digest,
                     verified_by: image.verified_by,
                 }),
-                // Nobody waits for it any more.
-                () = events.closed() => return,
+                () = events.closed() => Err(Status::cancelled("nobody waits for it any more")),
             };
+            if let Some(call) = call {
+                if let Ok(event) = &last {
+                    call.of_origin(&event.digest, &event.verified_by);
+                }
+                call.end(last.as_ref().err());
+            }
             last_place.send(last);
         });
         Ok(Response::new(ReceiverStream::new(stream)))

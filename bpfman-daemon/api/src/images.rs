@@ -8,7 +8,7 @@ use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
 use crate::server::{Api, caller, fail};
-use crate::{parse, status};
+use crate::{audit, parse, status};
 
 /// An image that is ready for a request.
 #[derive(Default)]
@@ -87,7 +87,7 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         _request: Request<wire::ListImagesRequest>,
     ) -> Result<Response<wire::ListImagesResponse>, Status> {
         let images = self
-            .run(|api| {
+            .view(|api| {
                 let mut images = api.image_service()?.list().map_err(refuse)?;
                 let programs = api.image_programs()?;
                 for image in &mut images {
@@ -105,7 +105,7 @@ impl<K: Kernel> BpfmanImages for Api<K> {
     ) -> Result<Response<wire::InspectImageResponse>, Status> {
         let name = request.into_inner().image;
         let shown = self
-            .run(move |api| {
+            .view(move |api| {
                 let mut shown = api.image_service()?.inspect(&name).map_err(refuse)?;
                 let programs = api.image_programs()?;
                 if let Some(image) = &mut shown.image {
@@ -124,9 +124,10 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         let caller = caller(request.extensions())?;
         let image = request.into_inner().image.ok_or_else(|| status::invalid("no image is named"))?;
         let source = parse::image_source(image)?;
+        audit::source(&source);
         let image = self.prepare(&source, caller).await;
         let verified = self
-            .run(move |api| {
+            .change(move |api| {
                 let _image = image;
                 api.image_service()?.verify(&source, caller).map_err(refuse)
             })
@@ -140,8 +141,9 @@ impl<K: Kernel> BpfmanImages for Api<K> {
     ) -> Result<Response<wire::PruneImagesResponse>, Status> {
         root_only(&request, "remove images")?;
         let unused = request.into_inner().unused_seconds;
+        audit::object(format_args!("unused for {unused} s"));
         let pruned = self
-            .run(move |api| {
+            .change(move |api| {
                 let keep: Vec<String> = api.image_programs()?.into_iter().map(|(_, digest)| digest).collect();
                 api.image_service()?.prune(&keep, unused).map_err(refuse)
             })
@@ -155,7 +157,8 @@ impl<K: Kernel> BpfmanImages for Api<K> {
     ) -> Result<Response<wire::ImportImagesResponse>, Status> {
         root_only(&request, "import images from files")?;
         let path = request.into_inner().path;
-        let imported = self.run(move |api| api.image_service()?.import(&path).map_err(refuse)).await?;
+        audit::object(format_args!("layout {path}"));
+        let imported = self.change(move |api| api.image_service()?.import(&path).map_err(refuse)).await?;
         Ok(Response::new(imported))
     }
 
@@ -163,7 +166,7 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         &self,
         _request: Request<wire::CheckProvenanceRequest>,
     ) -> Result<Response<wire::CheckProvenanceResponse>, Status> {
-        Ok(Response::new(self.run(Self::hold_against_policy).await?))
+        Ok(Response::new(self.change(Self::hold_against_policy).await?))
     }
 }
 
@@ -190,7 +193,12 @@ impl<K: Kernel> Api<K> {
             let mut detached = Vec::new();
             if detach {
                 let left;
-                (detached, left) = detach_all(&managed.links, |link| self.engine.detach(link));
+                (detached, left) = detach_all(&managed.links, |link| {
+                    let ended = self.engine.detach(link);
+                    let failed = ended.as_ref().err().map(status::from_engine);
+                    audit::by_policy(&link, &program, &why, failed.as_ref());
+                    ended
+                });
                 why.push_str(&left);
             }
             tracing::warn!(

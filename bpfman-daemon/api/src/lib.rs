@@ -3,6 +3,7 @@
 //! Every call runs on a thread where it may block; the engine is synchronous.
 
 mod activity;
+mod audit;
 mod chains;
 mod chains_parse;
 mod chains_show;
@@ -16,6 +17,7 @@ mod node_dry_run;
 mod node_replace;
 mod node_watch;
 mod parse;
+mod serve;
 mod server;
 mod show;
 mod status;
@@ -23,5 +25,5 @@ mod watchers;
 
 pub use activity::Activity;
 pub use images::{ImageService, Prepared};
-pub use named_host::NamedHost;
-pub use server::{Api, Paths};
+pub use serve::{Identify, Trim};
+pub use server::{Api, MOST_THREADS, Paths};

@@ -29,7 +29,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let request = node_dry_run::request(request.into_inner(), caller)?;
         let image = self.prepare(&request.load.source, caller).await;
         let response = self
-            .run(move |api| {
+            .change(move |api| {
                 let _image = image;
                 let outcome = api.engine.dry_run(&request).map_err(fail)?;
                 Ok(node_dry_run::response(&outcome, &api.engine.features().release))
@@ -62,7 +62,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
             .map(|text| ContainerId::parse(text).map_err(|error| status::invalid(error.to_string())))
             .collect::<Result<Vec<_>, _>>()?;
         let wanted = ids.iter().cloned().collect();
-        let found = self.run(move |api| api.engine.find_containers(wanted).map_err(fail)).await?;
+        let found = self.read(move |api| api.engine.find_containers(wanted).map_err(fail)).await?;
         let found: BTreeMap<_, _> = found.iter().map(|facts| (&facts.id, facts)).collect();
         let containers = asked.into_iter().zip(&ids);
         let containers =
@@ -78,7 +78,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         node_watch::namespaces(vec![path.clone()])?;
         let file = PathBuf::from(&path);
         let asked = file.clone();
-        let found = self.run(move |api| api.engine.find_network_namespace(&asked).map_err(fail));
+        let found = self.read(move |api| api.engine.find_network_namespace(&asked).map_err(fail));
         let (identity, interfaces) = found.await?;
         Ok(Response::new(wire::NetworkNamespace {
             path,
@@ -103,9 +103,9 @@ impl<K: Kernel> BpfmanNode for Api<K> {
             )));
         }
         let programs: Vec<_> = request.program_ids.into_iter().map(ProgramId).collect();
-        let sample = self.run(move |api| api.engine.begin_run_sample(&programs).map_err(fail)).await?;
+        let sample = self.read(move |api| api.engine.begin_run_sample(&programs).map_err(fail)).await?;
         tokio::time::sleep(time).await;
-        let runs = self.run(move |api| api.engine.end_run_sample(sample).map_err(fail)).await?;
+        let runs = self.read(move |api| api.engine.end_run_sample(sample).map_err(fail)).await?;
         let programs = runs.into_iter().map(|(id, came)| wire::ProgramRuns {
             program_id: id.0,
             runs: came.runs,

@@ -8,7 +8,7 @@ use tonic::Status;
 
 use crate::server::{Api, fail};
 use crate::status::invalid;
-use crate::{chains_parse, chains_show, parse};
+use crate::{audit, chains_parse, chains_show, parse};
 
 impl<K: Kernel> Api<K> {
     /// Puts a new version of a load in the place of the old one.
@@ -18,13 +18,16 @@ impl<K: Kernel> Api<K> {
         caller_uid: u32,
     ) -> Result<wire::ReplaceLoadResponse, Status> {
         let request = replace_load(request, caller_uid)?;
+        audit::replacement(&request.programs, &request.load.source);
         let image = self.prepare(&request.load.source, caller_uid).await;
-        self.run(move |api| {
-            let _image = image;
-            let outcome = api.engine.replace_load(&request).map_err(fail)?;
-            Ok(api.load_replaced(outcome))
-        })
-        .await
+        let outcome = self
+            .change(move |api| {
+                let _image = image;
+                api.engine.replace_load(&request).map_err(fail)
+            })
+            .await?;
+        audit::programs(&outcome.programs);
+        Ok(self.load_replaced(outcome))
     }
 
     fn load_replaced(&self, outcome: ReplaceLoadOutcome) -> wire::ReplaceLoadResponse {

@@ -102,7 +102,7 @@ pub(crate) async fn begin<K: Kernel>(
         move || news.leave(|left| left.changed = true)
     });
     engine.on_change(&listener);
-    let follower = api.run(move |_| NetworkFollower::begin(engine, asked).map_err(fail)).await?;
+    let follower = api.read(move |_| NetworkFollower::begin(engine, asked).map_err(fail)).await?;
     news.leave(|left| left.interfaces = Some(list(follower.state())));
     let follows = Arc::clone(&news);
     std::thread::Builder::new()

@@ -8,19 +8,43 @@ use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImagesServer;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
-use bpfmand_core::BytecodeSource;
+use bpfmand_core::{BytecodeSource, Peer};
 use bpfmand_engine::{Engine, EngineError, Images};
 use bpfmand_kernel::Kernel;
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Status};
 
+use crate::serve::{Connections, Identify, LARGEST_REQUEST, Trim};
 use crate::status;
 use crate::watchers::Watchers;
 use crate::{Activity, ImageService, Prepared};
 
-/// The largest request, in bytes. Bytecode never travels in one: its path or reference does.
-const LARGEST_REQUEST: usize = 256 << 10;
+/// Most threads that work for calls at the same time, by what they may wait for. Those that wait for each other are kept
+/// apart from those that do not.
+const CHANGES: usize = 32;
+const VIEWS: usize = 4;
+const READS: usize = 8;
+
+/// Most threads that calls need at the same time: what the runtime has to have for them.
+pub const MOST_THREADS: usize = CHANGES + VIEWS + READS;
+
+/// Room for calls, by what they may wait for.
+#[derive(Debug)]
+struct Threads {
+    changes: Arc<Semaphore>,
+    views: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+}
+
+impl Default for Threads {
+    fn default() -> Self {
+        let of = |count| Arc::new(Semaphore::new(count));
+        Self { changes: of(CHANGES), views: of(VIEWS), reads: of(READS) }
+    }
+}
 
 /// Folders that answers name.
 #[derive(Clone, Debug)]
@@ -41,6 +65,7 @@ pub struct Api<K: Kernel> {
     pub(crate) activity: Arc<Activity>,
     pub(crate) paths: Paths,
     pub(crate) watchers: Arc<Watchers>,
+    threads: Arc<Threads>,
 }
 
 impl<K: Kernel> Clone for Api<K> {
@@ -52,6 +77,7 @@ impl<K: Kernel> Clone for Api<K> {
             activity: Arc::clone(&self.activity),
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
+            threads: Arc::clone(&self.threads),
         }
     }
 }
@@ -66,6 +92,7 @@ impl<K: Kernel> Api<K> {
             activity: Arc::default(),
             paths,
             watchers: Arc::default(),
+            threads: Arc::default(),
         }
     }
 
@@ -86,9 +113,19 @@ impl<K: Kernel> Api<K> {
         self.watchers.end();
     }
 
-    /// The services, ready to be served on a unix socket.
-    #[must_use]
-    pub fn routes(&self) -> Routes {
+    /// Serves a socket until `stop` is ready, and then until requests in progress have ended. `trim` gives memory back
+    /// after connections have gone.
+    pub async fn serve(
+        &self,
+        listener: UnixListener,
+        identify: Identify,
+        trim: Trim,
+        stop: impl Future<Output = ()>,
+    ) {
+        Connections { routes: self.routes(), identify, trim }.serve(listener, stop).await;
+    }
+
+    fn routes(&self) -> Routes {
         Routes::new(BpfmanServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanExtServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanImagesServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
@@ -106,13 +143,41 @@ impl<K: Kernel> Api<K> {
         service.prepare(source, caller_uid, &|_, _| {}).await
     }
 
-    /// Does work on a thread where it may block. It goes on when the caller hangs up: what was begun is finished.
-    pub(crate) async fn run<T: Send + 'static>(
+    /// Does work that changes something, or tries how a change would go, on a thread where it may block: it may wait for
+    /// the hooks and programs that it is about. It goes on when the caller hangs up: what was begun is finished.
+    pub(crate) async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
+        self.work(&self.threads.changes, work).await
+    }
+
+    /// Reads what waits for no hook and no program. No change, and no other call that waits, takes its threads.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        self.work(&self.threads.reads, work).await
+    }
+
+    /// Reads what may have to wait until a change of one hook, or of the image cache, is over.
+    pub(crate) async fn view<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        self.work(&self.threads.views, work).await
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        threads: &Arc<Semaphore>,
+        work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let ending = |_| Status::unavailable("the daemon is ending");
+        let thread = Arc::clone(threads).acquire_owned().await.map_err(ending)?;
         let api = self.clone();
         let done = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
             let _running = api.activity.begin();
             work(&api)
         });
@@ -130,11 +195,9 @@ pub fn fail(error: EngineError) -> Status {
     answer
 }
 
-/// The user id of the calling process.
+/// The user id of the calling process, as this daemon's server tells it, or tonic's own.
 pub fn caller(extensions: &Extensions) -> Result<u32, Status> {
-    extensions
-        .get::<UdsConnectInfo>()
-        .and_then(|info| info.peer_cred)
-        .map(|credentials| credentials.uid())
-        .ok_or_else(|| status::denied("the calling process cannot be identified"))
+    let of_peer = || extensions.get::<Peer>().map(|peer| peer.uid);
+    let of_socket = || Some(extensions.get::<UdsConnectInfo>()?.peer_cred?.uid());
+    of_peer().or_else(of_socket).ok_or_else(|| status::denied("the calling process cannot be identified"))
 }

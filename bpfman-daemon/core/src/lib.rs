@@ -14,6 +14,7 @@ mod interface_match;
 mod map_spec;
 mod netns_pattern;
 mod order;
+mod peer;
 mod proceed_on;
 mod program_text;
 mod program_type;
@@ -39,6 +40,7 @@ pub use order::{
     Moves, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Standing, Waiting, is_called, moves,
     order_chain, order_links, solve, solve_with_chain,
 };
+pub use peer::{Peer, cgroup_of};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
 pub use program_type::{ProgramType, UnknownProgramType};

@@ -27,7 +27,7 @@ pub use connection::{Connection, connections};
 pub use error::CsiError;
 pub use identity::IdentityService;
 pub use maps::Maps;
-pub use node::NodeService;
+pub use node::{MOST_THREADS, NodeService};
 pub use propagation::Unseen;
 pub use recover::Recovered;
 pub use registration::{Registrar, keep_registered};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bpfman_proto::csi::v1;
 use bpfman_proto::csi::v1::node_server::{Node, NodeServer};
 use bpfman_proto::csi::v1::node_service_capability::{Rpc, Type, rpc};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use crate::{CsiError, LARGEST_REQUEST, Maps, Publication, VolumeId, Volumes, request};
@@ -13,13 +14,19 @@ use crate::{CsiError, LARGEST_REQUEST, Maps, Publication, VolumeId, Volumes, req
 pub struct NodeService<M: Maps> {
     volumes: Arc<Volumes<M>>,
     node_id: String,
+    /// Room for calls: a kubelet with many pods must not take the threads of all others.
+    threads: Arc<Semaphore>,
 }
+
+/// Most calls that work at the same time.
+pub const MOST_THREADS: usize = 4;
 
 impl<M: Maps> NodeService<M> {
     /// A service over volumes, on a node that the cluster calls so.
     #[must_use]
     pub fn serve(volumes: Arc<Volumes<M>>, node_id: String) -> NodeServer<Self> {
-        NodeServer::new(Self { volumes, node_id }).max_decoding_message_size(LARGEST_REQUEST)
+        let threads = Arc::new(Semaphore::new(MOST_THREADS));
+        NodeServer::new(Self { volumes, node_id, threads }).max_decoding_message_size(LARGEST_REQUEST)
     }
 
     /// Works on a thread where it may block, and to its end also when the kubelet hangs up.
@@ -28,8 +35,14 @@ impl<M: Maps> NodeService<M> {
         call: &'static str,
         work: impl FnOnce(&Volumes<M>) -> Result<(), CsiError> + Send + 'static,
     ) -> Result<(), Status> {
+        let ending = |_| Status::unavailable("the daemon is ending");
+        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(ending)?;
         let volumes = Arc::clone(&self.volumes);
-        match tokio::task::spawn_blocking(move || work(&volumes)).await {
+        let done = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
+            work(&volumes)
+        });
+        match done.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 tracing::info!(call, code = ?error.code(), %error, "refused");

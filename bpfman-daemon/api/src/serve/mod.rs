@@ -1,0 +1,193 @@
+//! The daemon's socket, served so that no caller can hold more of the daemon than its share.
+//!
+//! A request is read whole before a service sees it, within a time and in room that its user has; an answer is handed
+//! over in pieces as its client takes them. What waits for either is bounded by user, so that one user cannot take the
+//! room of another.
+
+mod answer;
+mod callers;
+mod limits;
+mod request;
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bpfmand_core::Peer;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::Service as _;
+
+use answer::{Answer, Progress};
+use callers::{Callers, NoPlace, Place};
+
+use crate::audit::Call;
+use crate::named_host::NamedHost;
+
+pub(crate) use limits::LARGEST_REQUEST;
+
+/// Says who made a connection.
+pub type Identify = fn(&UnixStream) -> io::Result<Peer>;
+
+/// What the daemon does with memory that it needs no more.
+pub type Trim = fn();
+
+/// Connections of a socket, until they are to end.
+pub(crate) struct Connections {
+    pub routes: Routes,
+    pub identify: Identify,
+    pub trim: Trim,
+}
+
+impl Connections {
+    /// Serves until `stop` is ready, then ends each connection when its requests have ended.
+    pub async fn serve(self, listener: UnixListener, stop: impl Future<Output = ()>) {
+        let callers = Arc::<Callers>::default();
+        let (end, ended) = watch::channel(());
+        let mut connections = JoinSet::new();
+        let mut stop = pin!(stop);
+        let mut untidy = false;
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        if let Some((peer, place)) = self.admit(&stream, &callers) {
+                            let ended = ended.clone();
+                            connections.spawn(connection(self.routes.clone(), stream, peer, place, ended));
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "no connection can be taken");
+                        // As when there are no descriptors left: at once, it would fail again.
+                        sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                Some(_) = connections.join_next() => untidy = true,
+                () = sleep(Duration::from_secs(1)), if untidy => {
+                    untidy = false;
+                    (self.trim)();
+                }
+            }
+        }
+        drop((listener, ended));
+        let _all_gone = end.send(());
+        while connections.join_next().await.is_some() {}
+    }
+
+    fn admit(&self, stream: &UnixStream, callers: &Arc<Callers>) -> Option<(Peer, Place)> {
+        let peer = (self.identify)(stream)
+            .inspect_err(|error| tracing::warn!(%error, "a connection is refused: nobody knows whose it is"))
+            .ok()?;
+        match callers.place(peer.uid) {
+            Ok(place) => Some((peer, place)),
+            Err(NoPlace { open, own }) => {
+                let whose = if own { "of this user" } else { "of all users" };
+                let reason = format!("{open} connections {whose} are open, as many as may be");
+                Call::new(peer, "Connect").end(Some(&tonic::Status::resource_exhausted(reason)));
+                None
+            }
+        }
+    }
+}
+
+/// Serves one connection.
+async fn connection(
+    routes: Routes,
+    stream: UnixStream,
+    peer: Peer,
+    place: Place,
+    mut ended: watch::Receiver<()>,
+) {
+    // One that says nothing is no client.
+    if !matches!(timeout(limits::ARRIVAL, stream.readable()).await, Ok(Ok(()))) {
+        return;
+    }
+    let (place, progress) = (Arc::new(place), Arc::<Progress>::default());
+    let taken = Arc::clone(&progress);
+    let service = service_fn(move |request| {
+        let (routes, peer) = (routes.clone(), peer.clone());
+        let (place, progress) = (Arc::clone(&place), Arc::clone(&progress));
+        async move { Ok::<_, Infallible>(answer(routes, peer, &place, progress, request).await) }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::STREAMS)
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_header_list_size(limits::HEADERS)
+        .max_send_buf_size(limits::SEND_BUFFER)
+        .keep_alive_interval(limits::KEEPALIVE)
+        .keep_alive_timeout(limits::KEEPALIVE_ANSWER);
+    let mut served = pin!(builder.serve_connection(TokioIo::new(NamedHost::new(stream)), service));
+    let mut look = interval(limits::STALL / 6);
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            result = &mut served => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a connection broke off");
+                }
+                return;
+            }
+            _ = ended.changed(), if !ending => {
+                ending = true;
+                served.as_mut().graceful_shutdown();
+            }
+            _ = look.tick() => {
+                if taken.has_stalled() {
+                    tracing::warn!("a connection is ended: its client takes no answers");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Answers one request.
+async fn answer(
+    routes: Routes,
+    peer: Peer,
+    place: &Place,
+    progress: Arc<Progress>,
+    request: hyper::Request<Incoming>,
+) -> hyper::Response<Body> {
+    place.answers_read().await;
+    let call = Call::new(peer.clone(), request.uri().path());
+    let response = call.follow(serve(routes, peer, place, request)).await;
+    response.map(|body| Body::new(Answer::new(body, place.unread(), progress)))
+}
+
+async fn serve(
+    mut routes: Routes,
+    peer: Peer,
+    place: &Place,
+    request: hyper::Request<Incoming>,
+) -> hyper::Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    match request::whole(body, place).await {
+        Ok((message, room)) => {
+            parts.extensions.insert(peer);
+            let request = hyper::Request::from_parts(parts, Body::new(Full::new(message)));
+            let response = match routes.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            drop(room);
+            response
+        }
+        Err(status) => status.into_http(),
+    }
+}

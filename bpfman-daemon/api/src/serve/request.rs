@@ -1,0 +1,92 @@
+//! Reading a request whole, before any service sees it: every call of ours has one message.
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
+
+use super::callers::{Place, RequestRoom};
+use super::limits::{ARRIVAL, LARGEST_REQUEST};
+use crate::status;
+
+/// Bytes before a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// Reads a message with its prefix. It takes room for what it says it will hold, before more than a frame is read.
+pub async fn whole<B>(mut body: B, place: &Place) -> Result<(Bytes, RequestRoom), Status>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let mut read = BytesMut::new();
+    let begun = Instant::now();
+    while read.len() < PREFIX {
+        let Some(data) = next(&mut body, begun).await? else {
+            return match read.len() {
+                // The service says what it lacks.
+                0 => Ok((Bytes::new(), RequestRoom::default())),
+                _ => Err(status::invalid("the request's message ends in the middle of its length")),
+            };
+        };
+        read.extend_from_slice(&data);
+    }
+    let length = u32::from_be_bytes([read[1], read[2], read[3], read[4]]) as usize;
+    if length > LARGEST_REQUEST {
+        return Err(too_large(length));
+    }
+    let room = place.room(length).await;
+    // Waiting for room is not the client's fault.
+    let begun = Instant::now();
+    read.reserve(length + PREFIX - read.len().min(length + PREFIX));
+    loop {
+        if read.len() > length + PREFIX {
+            return Err(status::invalid("the request has more than one message"));
+        }
+        let Some(data) = next(&mut body, begun).await? else { break };
+        read.extend_from_slice(&data);
+    }
+    if read.len() != length + PREFIX {
+        return Err(status::invalid(format!(
+            "the request's message ends after {} of {length} bytes",
+            read.len().saturating_sub(PREFIX)
+        )));
+    }
+    Ok((read.freeze(), room))
+}
+
+/// The next data of a body; none at its end.
+async fn next<B>(body: &mut B, begun: Instant) -> Result<Option<Bytes>, Status>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    loop {
+        let frame = timeout_at(begun + ARRIVAL, body.frame()).await.map_err(|_late| late())?;
+        match frame
+            .transpose()
+            .map_err(|error| Status::cancelled(format!("the request broke off: {error}")))?
+        {
+            None => return Ok(None),
+            // Clients send no trailers that say anything.
+            Some(frame) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+fn late() -> Status {
+    Status::new(
+        Code::DeadlineExceeded,
+        format!("the request did not arrive whole within {} s; send it again", ARRIVAL.as_secs()),
+    )
+}
+
+fn too_large(length: usize) -> Status {
+    Status::out_of_range(format!(
+        "the request is too large: it has {length} bytes, the most that the daemon takes are {LARGEST_REQUEST}"
+    ))
+}

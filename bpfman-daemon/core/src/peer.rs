@@ -1,0 +1,100 @@
+//! Who is at the other end of a connection.
+
+/// The process that made a connection, as the kernel noted it when the connection was made.
+///
+/// A user of another user namespace is who it is mapped to in the daemon's, never root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Process id; none where the process is of a pid namespace that the daemon does not see.
+    pub pid: Option<u32>,
+    /// The control group that the process was in when its connection was taken, by its path in the hierarchy that names
+    /// it best; none where that could not be read.
+    pub cgroup: Option<String>,
+}
+
+impl Peer {
+    /// The systemd unit that the process belongs to: the outermost service or scope, since who runs in one may make
+    /// groups inside it and name them.
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        let is_unit = |name: &&str| name.ends_with(".service") || name.ends_with(".scope");
+        self.cgroup.as_ref()?.split('/').find(is_unit)
+    }
+
+    /// The uid of the pod that the process belongs to, as its control group spells it.
+    #[must_use]
+    pub fn pod(&self) -> Option<&str> {
+        let path = self.cgroup.as_ref()?;
+        // `kubepods-burstable-pod<uid>.slice` by the driver "systemd", `kubepods/burstable/pod<uid>` by "cgroupfs". A
+        // container may make groups inside its own: the outermost name counts.
+        path.split('/').skip_while(|name| !name.contains("kubepods")).find_map(|name| {
+            let stem = name.strip_suffix(".slice").unwrap_or(name);
+            let uid = stem.strip_prefix("pod").or_else(|| stem.rsplit_once("-pod").map(|(_, uid)| uid))?;
+            let is_uid = uid.len() >= 32
+                && uid.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'-' | b'_'));
+            is_uid.then_some(uid)
+        })
+    }
+}
+
+/// The path that names a process' control group best, of the lines of `/proc/<pid>/cgroup`: that of version 2, unless
+/// processes are sorted in systemd's own hierarchy of version 1.
+#[must_use]
+pub fn cgroup_of(lines: &str) -> Option<String> {
+    let mut found = None;
+    for line in lines.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        match controllers {
+            "name=systemd" => return Some(path.to_owned()),
+            "" => found = Some(path.to_owned()),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(cgroup: &str) -> Peer {
+        Peer { cgroup: Some(cgroup.to_owned()), ..Peer::default() }
+    }
+
+    #[test]
+    fn a_control_group_names_the_unit_and_the_pod() {
+        let uid = "0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9";
+        let service = of("/system.slice/netops.service");
+        assert_eq!((service.unit(), service.pod()), (Some("netops.service"), None));
+        let pod = of(&format!(
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid}.slice/cri-containerd-1.scope"
+        ));
+        assert_eq!((pod.unit(), pod.pod()), (Some("cri-containerd-1.scope"), Some(uid)));
+        let dashed = uid.replace('_', "-");
+        let pod = of(&format!(
+            "/kubepods/besteffort/pod{dashed}/0123456789ab/kubepods/pod{}",
+            dashed.replace('0', "1")
+        ));
+        assert_eq!((pod.unit(), pod.pod()), (None, Some(&*dashed)), "not by a group that a container made");
+        let of_user = of("/user.slice/user-1000.slice/user@1000.service/app.slice/netops.service");
+        assert_eq!(of_user.unit(), Some("user@1000.service"));
+        assert_eq!((of("/").unit(), of("/").pod(), Peer::default().unit()), (None, None, None));
+        assert_eq!(of("/user.slice/podium/pod-of-mine").pod(), None);
+    }
+
+    #[test]
+    fn the_best_of_several_hierarchies_is_taken() {
+        assert_eq!(cgroup_of("0::/a.service\n").as_deref(), Some("/a.service"));
+        let mixed = "4:memory:/m\n1:name=systemd:/b.service\n0::/\n";
+        assert_eq!(cgroup_of(mixed).as_deref(), Some("/b.service"));
+        assert_eq!(cgroup_of("0::/with:colon\n").as_deref(), Some("/with:colon"));
+        assert_eq!(cgroup_of(""), None);
+    }
+}
