@@ -232,6 +232,7 @@ impl<K: Kernel> Engine<K> {
                 map_owner_uid: None,
                 target: program.target.clone(),
                 caller_uid: request.load.caller_uid,
+                boot: self.boot.clone(),
                 id: facts.id,
                 tag: facts.tag,
                 map_folder: facts.id,

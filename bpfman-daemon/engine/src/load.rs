@@ -188,6 +188,7 @@ impl<K: Kernel> Engine<K> {
                 map_owner_uid: plan.owner.as_ref().map(|owner| owner.uid),
                 target: program.target.clone(),
                 caller_uid: request.caller_uid,
+                boot: self.boot.clone(),
                 id: program.id,
                 tag: program.tag,
                 map_folder: plan.owner.as_ref().map_or(program.id, |owner| owner.map_folder),

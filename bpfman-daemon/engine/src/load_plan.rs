@@ -233,7 +233,8 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.rename(&folder.join(&pin), &paths::program(program.id))?;
             }
         }
-        Ok(self.kernel.remove_folder(&folder)?)
+        // What else is there, no record names: an earlier version gave the number of a start that was cut short again.
+        self.remove_tree(&folder)
     }
 }
 

@@ -117,6 +117,10 @@ pub struct ProgramRecord {
     pub target: Option<String>,
     /// Who asked.
     pub caller_uid: u32,
+    /// The boot in which the kernel gave the ids below: in another boot they may belong to other programs and maps. Empty
+    /// in records from before this field existed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot: String,
     /// The kernel's id, as of this boot.
     pub id: ProgramId,
     /// The kernel's tag.

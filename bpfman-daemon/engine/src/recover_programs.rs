@@ -13,8 +13,11 @@ use crate::load_plan::LoadPlan;
 use crate::map_group::MapGroup;
 use crate::records::{self, MapRecord, ProgramRecord};
 use crate::recover::RecoveryReport;
-use crate::undo::Undo;
+use crate::undo::{Undo, insist};
 use crate::{Engine, EngineError, paths};
+
+/// So many records of programs, of at most 64 KiB each, fit into one commit of the store.
+const RECORDS_A_COMMIT: usize = 15;
 
 impl<K: Kernel> Engine<K> {
     /// Finds the programs again, or loads them again. Answers those that were loaded again.
@@ -28,14 +31,22 @@ impl<K: Kernel> Engine<K> {
             *newest = program.operation.max(*newest);
         }
         let mut lost: BTreeMap<OperationId, Vec<Arc<ProgramRecord>>> = BTreeMap::new();
+        let mut without_boot = Vec::new();
         for program in all {
             let stale = newest.get(&program.id) != Some(&program.operation);
             match if stale { Ok(false) } else { self.is_still_loaded(&program) } {
-                Ok(true) => report.adopted += 1,
+                Ok(true) => {
+                    report.adopted += 1;
+                    if program.boot.is_empty() {
+                        without_boot.push(program);
+                    }
+                }
                 Ok(false) => lost.entry(program.operation).or_default().push(program),
                 Err(error) => report.problems.push(format!("program {}: {error}", program.id)),
             }
         }
+        let result = self.record_boot(&without_boot);
+        report.note("recording the boot of programs", result);
         // Owners of maps have smaller uids than those who share them, so they are loaded first.
         let mut lost: Vec<_> = lost.into_values().collect();
         lost.sort_by_key(|programs| programs.first().map(|program| program.uid));
@@ -45,9 +56,11 @@ impl<K: Kernel> Engine<K> {
             let count = programs.len();
             let names: Vec<_> = programs.iter().map(|program| program.name.as_str()).collect();
             match self.reload(&programs, &mut renewed) {
-                Ok(()) => {
+                Ok(placed) => {
                     report.reloaded += count;
                     reloaded.extend(programs.iter().map(|program| program.uid));
+                    // They run and are recorded: the next start moves their pins, and nobody waits for that.
+                    report.note(format!("moving the pins of {} into place", names.join(", ")), placed);
                 }
                 Err(error) => {
                     report.problems.push(format!("loading {} again: {error}", names.join(", ")));
@@ -96,7 +109,14 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// True if the kernel still has a program as recorded; a pin that someone removed is put back.
+    ///
+    /// Ids begin anew with each boot: whatever has the id of an earlier boot is another program, whoever loaded it, and
+    /// also where a start that was cut short loaded the same bytecode. Records without a boot are from before it was
+    /// written down, and are compared by id and tag alone.
     pub(crate) fn is_still_loaded(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+        if !program.boot.is_empty() && program.boot != self.boot {
+            return Ok(false);
+        }
         let pin = paths::program(program.id);
         if let Some(handle) = self.kernel.open_pin(&pin)? {
             let facts = self.kernel.program_of(&handle)?;
@@ -111,11 +131,34 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
+    /// Writes this boot into records of programs that were made before records named it.
+    fn record_boot(&self, programs: &[Arc<ProgramRecord>]) -> Result<(), EngineError> {
+        for some in programs.chunks(RECORDS_A_COMMIT) {
+            let records: Vec<_> =
+                some.iter().map(|old| ProgramRecord { boot: self.boot.clone(), ..(**old).clone() }).collect();
+            let mut batch = Batch::new();
+            for record in &records {
+                batch.put(records::PROGRAMS, record.uid.to_string().as_bytes(), encode(record)?);
+            }
+            self.commit(batch)?;
+            let mut state = self.state();
+            records.into_iter().for_each(|record| state.put_program(record));
+        }
+        Ok(())
+    }
+
     /// Loads programs of one load again, from the kept bytecode. Their kernel ids change; their uids stay.
     ///
     /// Maps that a program shared with others of its first load are those that these have now.
-    fn reload(&self, programs: &[Arc<ProgramRecord>], renewed: &mut Renewed) -> Result<(), EngineError> {
-        let Some(first) = programs.first() else { return Ok(()) };
+    ///
+    /// An error means that nothing is loaded. Behind the record the programs are loaded, whatever becomes of their pins:
+    /// what came of moving these into place is the answer.
+    fn reload(
+        &self,
+        programs: &[Arc<ProgramRecord>],
+        renewed: &mut Renewed,
+    ) -> Result<Result<(), EngineError>, EngineError> {
+        let Some(first) = programs.first() else { return Ok(Ok(())) };
         self.check_may_run(first)?;
         let object = ObjectFile::parse(self.blobs.get(&first.blob)?)?;
         let owner = self.owner_of(first)?;
@@ -151,6 +194,7 @@ impl<K: Kernel> Engine<K> {
             let record = ProgramRecord {
                 operation,
                 origin: Some(old.origin.unwrap_or(old.operation)),
+                boot: self.boot.clone(),
                 id: new.id,
                 tag: new.tag,
                 maps: new.maps,
@@ -165,6 +209,7 @@ impl<K: Kernel> Engine<K> {
             batch.put(records::PROGRAMS, record.uid.to_string().as_bytes(), encode(&record)?);
             entries.push(record);
         }
+        self.step("recover", "record");
         if let Err(error) = self.commit(batch) {
             return Err(undo.run(error));
         }
@@ -175,7 +220,8 @@ impl<K: Kernel> Engine<K> {
                 state.put_program(record.clone());
             }
         }
-        self.place_programs(operation, &entries)
+        self.step("recover", "move into place");
+        Ok(insist(|| self.place_programs(operation, &entries)))
     }
 }
 

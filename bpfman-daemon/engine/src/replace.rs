@@ -156,7 +156,7 @@ impl<K: Kernel> Engine<K> {
             if let Err(error) = made {
                 return Err(undo.run(error));
             }
-            let new = ProgramRecord { operation, ..record.clone() };
+            let new = ProgramRecord { operation, boot: self.boot.clone(), ..record.clone() };
             return self.switch_versions(&locked, new, None, true, undo);
         }
         let load = LoadRequest {
@@ -246,6 +246,7 @@ impl<K: Kernel> Engine<K> {
             license: object.license().to_owned(),
             global_data: load.global_data.clone(),
             caller_uid: load.caller_uid,
+            boot: self.boot.clone(),
             id: loaded.id,
             tag: loaded.tag,
             map_folder: fates.owner.as_ref().map_or(loaded.id, |owner| owner.map_folder),

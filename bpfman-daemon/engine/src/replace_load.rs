@@ -183,6 +183,7 @@ impl<K: Kernel> Engine<K> {
                 map_owner_uid: first.and_then(|first| first.map_owner_uid),
                 target: loaded.target,
                 caller_uid: load.caller_uid,
+                boot: self.boot.clone(),
                 id: loaded.id,
                 tag: loaded.tag,
                 map_folder: fates.owner.as_ref().map_or(loaded.id, |owner| owner.map_folder),
