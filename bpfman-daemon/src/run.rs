@@ -58,6 +58,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // The records first: their lock keeps a second daemon away from everything else.
     let store = Store::open(Options::new(config.state.join("store"), SCHEMA).engine(config.store))?;
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
+    // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
+    let _pins_held = kernel.hold_pins_alone()?;
     let images = ImageStore::new(config.images.clone(), (*policy.current()?.0).clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);

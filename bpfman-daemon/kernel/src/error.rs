@@ -130,6 +130,24 @@ pub enum KernelError {
         /// Why it cannot be.
         reason: String,
     },
+    /// Another daemon uses the bpffs.
+    #[error(
+        "the bpffs at {root} is in use by another bpfmand; end that one first, or give this one a runtime folder of its \
+         own (--runtime-dir)"
+    )]
+    HeldByOther {
+        /// Where the bpffs is mounted.
+        root: String,
+    },
+    /// The path of the bpffs leads elsewhere since this process opened it.
+    #[error(
+        "the bpffs is no longer mounted at {root}: programs run on and can be changed, but nobody finds their pins by \
+         path; restart bpfmand, which mounts it again and puts everything back"
+    )]
+    NotMounted {
+        /// Where it was mounted.
+        root: String,
+    },
     /// The kernel lacks something.
     #[error("this kernel ({release}) has no {feature}; {needs}")]
     Unsupported {

@@ -340,6 +340,23 @@ pub trait Kernel: Send + Sync + 'static {
     /// There is no such folder, or others do not let go of it.
     fn lock_folder(&self, path: &Path) -> Result<FolderLock, KernelError>;
 
+    /// True if a link at XDP or tcx is at a hook. An interface that is moved to another network namespace takes its links
+    /// along, and keeps its number where that is free: the number alone does not tell where a link is.
+    ///
+    /// The kernel does not name the namespace of an XDP link: one that runs the program of this hook counts as being here.
+    ///
+    /// # Errors
+    /// As [`Kernel::hook_contents`].
+    fn is_link_at(&self, netns: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
+        Ok(self.hook_contents(netns, key)?.entries.iter().any(|entry| entry.may_be_link(link.id)))
+    }
+
+    /// Looks whether users reach the pins by the path they know.
+    ///
+    /// # Errors
+    /// [`KernelError::NotMounted`]: the path leads elsewhere by now. Calls on pins work all the same.
+    fn check_pins(&self) -> Result<(), KernelError>;
+
     /// Holds a loaded program by id; none if it is gone.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{HookContents, HookKey, HookKind};
+use bpfmand_core::{HookContents, HookKey, HookKind, LinkFacts};
 
 use super::{filters, netns, tcx, xdp};
 use crate::KernelError;
@@ -17,25 +17,44 @@ pub fn describe(key: &HookKey) -> String {
 
 /// Asks the kernel, in the hook's namespace.
 pub fn read(path: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
+    at(path, key, || match key.kind {
+        HookKind::Xdp => xdp::contents(key),
+        HookKind::Tcx(direction) => tcx::contents(key, direction),
+        HookKind::Tc(direction) => {
+            let mut contents = tcx::contents(key, direction)?;
+            contents.entries.extend(filters::list(key, direction)?);
+            Ok(contents)
+        }
+    })
+}
+
+/// What the kernel's answer means for a hook.
+/// True if a link is at a hook, without naming all links there: those of XDP are found among all links of the machine.
+pub fn has_link(path: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
+    at(path, key, || match key.kind {
+        HookKind::Xdp => xdp::runs(key, link.program),
+        HookKind::Tc(direction) | HookKind::Tcx(direction) => {
+            Ok(tcx::contents(key, direction)?.entries.iter().any(|entry| entry.may_be_link(link.id)))
+        }
+    })
+}
+
+/// Does something in the network namespace of a hook.
+fn at<T: Send>(
+    path: Option<&Path>,
+    key: &HookKey,
+    work: impl FnOnce() -> Result<T, KernelError> + Send,
+) -> Result<T, KernelError> {
     netns::enter(path, || {
         // Another namespace may be at the path by now, with an interface of the same number.
         if netns::here()? != key.netns {
             let reason = "its path is of another network namespace by now";
             return Err(KernelError::HookGone { hook: describe(key), reason });
         }
-        match key.kind {
-            HookKind::Xdp => xdp::contents(key),
-            HookKind::Tcx(direction) => tcx::contents(key, direction),
-            HookKind::Tc(direction) => {
-                let mut contents = tcx::contents(key, direction)?;
-                contents.entries.extend(filters::list(key, direction)?);
-                Ok(contents)
-            }
-        }
+        work()
     })
 }
 
-/// What the kernel's answer means for a hook.
 pub fn failed(key: &HookKey, source: std::io::Error) -> KernelError {
     match source.raw_os_error() {
         Some(libc::ENODEV) => {

@@ -76,6 +76,15 @@ impl LinuxKernel {
         features::raise_memlock();
         Ok(Self { pins: Pins::open(root)?, features: features::probe() })
     }
+
+    /// Makes this process the only one that changes the bpffs, for as long as the answer is kept. Waits some seconds for a
+    /// daemon that is about to end.
+    ///
+    /// # Errors
+    /// [`KernelError::HeldByOther`]: another daemon uses it.
+    pub fn hold_pins_alone(&self) -> Result<FolderLock, KernelError> {
+        self.pins.hold_alone()
+    }
 }
 
 fn missing(action: &'static str, subject: String) -> KernelError {
@@ -308,6 +317,14 @@ impl Kernel for LinuxKernel {
         expected: Option<&OwnedFd>,
     ) -> Result<(), KernelError> {
         xdp::replace_unlinked(netns, key, mode, program, expected)
+    }
+
+    fn is_link_at(&self, netns: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
+        hook_contents::has_link(netns, key, link)
+    }
+
+    fn check_pins(&self) -> Result<(), KernelError> {
+        self.pins.check_mounted()
     }
 
     fn lock_folder(&self, path: &Path) -> Result<FolderLock, KernelError> {

@@ -26,10 +26,20 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
+/// Whoever holds this folder is the one daemon of a bpffs. Only root can open it: the root of the bpffs can be opened,
+/// and so locked, by everybody.
+const OWNER: &str = "owner";
+
 /// A mounted bpffs.
+///
+/// It is reached by a descriptor of its root, not by its path: the path can be unmounted or covered while this process
+/// runs, and then a missing pin would be taken for a program that does not run.
 #[derive(Debug)]
 pub struct Pins {
+    /// Where it was mounted, for messages.
     root: PathBuf,
+    /// Its root folder.
+    folder: OwnedFd,
 }
 
 impl Pins {
@@ -44,15 +54,47 @@ impl Pins {
                 .map_err(|e| fail("mount a bpffs on", e.into()))?;
         }
         claim(root).map_err(|source| fail("use the bpffs on", source))?;
-        Ok(Self { root: root.to_owned() })
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| fail("open", e.into()))?;
+        Ok(Self { root: root.to_owned(), folder })
     }
 
+    /// The path by which this process reaches a pin, wherever the bpffs is mounted by now.
     fn path(&self, relative: &Path) -> PathBuf {
-        self.root.join(relative)
+        PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(relative)
     }
 
     fn fail(&self, action: &'static str, path: &Path, source: io::Error) -> KernelError {
-        KernelError::call(action, self.path(path).display().to_string(), source)
+        KernelError::call(action, self.root.join(path).display().to_string(), source)
+    }
+
+    /// Holds the bpffs alone until this process ends: two daemons would each remove the pins that the other one's records
+    /// name.
+    pub fn hold_alone(&self) -> Result<FolderLock, KernelError> {
+        let folder = self.path(Path::new(OWNER));
+        match std::fs::DirBuilder::new().mode(PRIVATE_MODE).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_ours(&folder),
+            made => made,
+        }
+        .map_err(|source| self.fail("create folder", Path::new(OWNER), source))?;
+        self.lock(Path::new(OWNER)).map_err(|error| match error {
+            KernelError::Call { source, .. } if source.kind() == io::ErrorKind::WouldBlock => {
+                KernelError::HeldByOther { root: self.root.display().to_string() }
+            }
+            other => other,
+        })
+    }
+
+    /// An error if the path of the bpffs leads elsewhere by now, or nowhere.
+    pub fn check_mounted(&self) -> Result<(), KernelError> {
+        let same = || -> io::Result<bool> {
+            let (ours, found) = (rustix::fs::fstat(&self.folder)?, rustix::fs::stat(&self.root)?);
+            Ok((ours.st_dev, ours.st_ino) == (found.st_dev, found.st_ino))
+        };
+        if same().unwrap_or(false) {
+            return Ok(());
+        }
+        Err(KernelError::NotMounted { root: self.root.display().to_string() })
     }
 
     pub fn make_folder(&self, path: &Path) -> Result<(), KernelError> {
@@ -87,7 +129,7 @@ impl Pins {
                 other => other,
             };
         }
-        let mut folder = self.root.clone();
+        let mut folder = self.path(Path::new(""));
         for component in path.components() {
             let Component::Normal(name) = component else {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a path below the bpffs"));
@@ -271,6 +313,33 @@ mod tests {
         chown(mounted.0.path(), Some(4711), None).unwrap();
         let error = Pins::open(mounted.0.path()).unwrap_err().to_string();
         assert!(error.contains("4711"), "{error}");
+    }
+
+    #[test]
+    fn one_daemon_at_a_time_holds_a_bpffs() {
+        let Some(mounted) = Mounted::new(None) else { return };
+        let (first, second) = (Pins::open(mounted.0.path()).unwrap(), Pins::open(mounted.0.path()).unwrap());
+        let held = first.hold_alone().unwrap();
+        assert_eq!(mounted.mode(OWNER), PRIVATE_MODE, "others cannot lock it");
+        let error = second.hold_alone().unwrap_err().to_string();
+        assert!(error.contains(&mounted.0.path().display().to_string()), "{error}");
+        drop(held);
+        second.hold_alone().unwrap();
+    }
+
+    #[test]
+    fn pins_are_reached_after_the_path_was_unmounted_and_that_is_told() {
+        let Some(mounted) = Mounted::new(None) else { return };
+        let root = mounted.0.path();
+        let pins = Pins::open(root).unwrap();
+        pins.make_folder(Path::new("maps/7")).unwrap();
+        pins.check_mounted().unwrap();
+        rustix::mount::unmount(root, UnmountFlags::DETACH).unwrap();
+        assert!(!root.join("maps").exists());
+        assert_eq!(pins.list(Path::new("maps")).unwrap(), ["7"]);
+        let error = pins.check_mounted().unwrap_err().to_string();
+        assert!(error.contains(&root.display().to_string()), "{error}");
+        assert!(error.contains("restart"), "{error}");
     }
 
     #[test]

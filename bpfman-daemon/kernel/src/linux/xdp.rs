@@ -143,6 +143,12 @@ pub fn contents(key: &HookKey) -> Result<HookContents, KernelError> {
     Err(failed(io::Error::new(io::ErrorKind::Interrupted, "it keeps changing")))
 }
 
+/// True if an interface of this thread's namespace runs a program at its hook.
+pub fn runs(key: &HookKey, program: ProgramId) -> Result<bool, KernelError> {
+    let running = programs(key.ifindex).map_err(|source| hook_contents::failed(key, source))?;
+    Ok(running.iter().any(|(.., id)| *id == program))
+}
+
 /// The program of each place, as the interface tells them.
 fn programs(ifindex: IfIndex) -> io::Result<Vec<(XdpRunsIn, u32, ProgramId)>> {
     let messages = talk(&Request::new(RTM_GETLINK, ACK, &interface(ifindex)).finish())?;
