@@ -210,6 +210,36 @@ fn the_doctor_names_every_difference_once() {
     assert_eq!(daemon.run("doctor -q").stdout, "link 1007\nxdp:eth0\nxdp:eth1\nmatch 0\n");
 }
 
+fn strays() -> ext::ListStraysResponse {
+    let stray = |pin: &str, kind: ext::StrayKind| ext::Stray {
+        pin: pin.into(),
+        kind: kind.into(),
+        program_id: 17,
+        program_name: "xdp_chain".into(),
+        description: "link 5 runs program 17".into(),
+        ..Default::default()
+    };
+    let strays =
+        vec![stray("/fs/links/5", ext::StrayKind::Link), stray("/fs/prog_17", ext::StrayKind::Program)];
+    ext::ListStraysResponse { strays, pins_problem: "the bpffs is no longer mounted at /fs".into() }
+}
+
+#[test]
+fn what_no_record_names_is_a_finding_and_is_removed_by_its_pin() {
+    let mut script = script();
+    script.chains.strays = strays();
+    let daemon = FakeDaemon::start(script);
+    let outcome = daemon.run("doctor");
+    assert_eq!(outcome.code, 7, "{outcome:?}");
+    assert_eq!(daemon.run("doctor -q").stdout, "bpffs\nstray /fs/links/5\nstray /fs/prog_17\n");
+    let listed = daemon.run("stray list").stdout;
+    assert!(listed.contains("program") && listed.contains("/fs/prog_17"), "{listed}");
+    assert_eq!(daemon.run("stray remove /fs/prog_17").stdout, "removed /fs/prog_17\n");
+    assert_eq!(daemon.run("stray remove --all").stdout, "removed /fs/links/5\nremoved /fs/prog_17\n");
+    assert_eq!(daemon.run("stray remove").code, 2);
+    assert_eq!(daemon.run("stray remove --all /fs/prog_17").code, 2);
+}
+
 #[test]
 fn a_healthy_system_has_no_findings() {
     let outcome = daemon().run("doctor");

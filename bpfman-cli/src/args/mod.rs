@@ -12,6 +12,7 @@ pub mod list;
 pub mod load;
 pub mod place;
 pub mod selector;
+pub mod stray;
 pub mod unload;
 pub mod value;
 
@@ -119,6 +120,9 @@ pub enum Command {
     /// Hold a chain still, or make its programs visible to tracing tools.
     #[command(subcommand)]
     Debug(chain::DebugCommand),
+    /// List or end what bpfman attached and no record names any more.
+    #[command(subcommand)]
+    Stray(stray::StrayCommand),
     /// Compare all that was asked for with what the kernel runs.
     Doctor,
     /// Print the versions of client, daemon and kernel.

@@ -20,6 +20,7 @@ pub async fn run(global: &Global) -> Result<(), CliError> {
     links(&mut client, &mut diagnosis).await?;
     hooks(&mut client, &mut diagnosis).await?;
     matches(&mut client, &mut diagnosis).await?;
+    strays(&mut client, &mut diagnosis).await?;
     provenance(&mut client, &mut diagnosis).await?;
     show::answer(global, &diagnosis)?;
     match diagnosis.findings.len() {
@@ -117,6 +118,20 @@ async fn provenance(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<()
             "it runs on, as the policy says".to_owned()
         };
         diagnosis.found(format!("program {id}"), format!("{why} ({source}); {action}"));
+    }
+    Ok(())
+}
+
+/// What runs without a record, and pins that nobody finds.
+async fn strays(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+    let Some(answer) = offered(client.chains.list_strays(ext::ListStraysRequest {}).await)? else {
+        return Ok(());
+    };
+    if !answer.pins_problem.is_empty() {
+        diagnosis.found("bpffs", answer.pins_problem);
+    }
+    for stray in answer.strays {
+        diagnosis.found(format!("stray {}", stray.pin), stray.description);
     }
     Ok(())
 }

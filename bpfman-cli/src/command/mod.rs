@@ -13,6 +13,7 @@ mod list;
 mod load;
 mod progress;
 mod remove;
+mod stray;
 mod trace;
 mod version;
 
@@ -40,6 +41,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Chain(command) => chain::run(global, command).await,
         Command::Explain(command) => hook::explain(global, command).await,
         Command::Debug(command) => hook::debug(global, command).await,
+        Command::Stray(command) => stray::run(global, command).await,
         Command::Doctor => doctor::run(global).await,
         Command::Version => version::run(global).await,
         Command::Man { out_dir } => generate::man(&out_dir),

@@ -18,6 +18,7 @@ pub struct Chains {
     pub switched: ext::SetHookResponse,
     pub replaced: ext::ReplaceProgramResponse,
     pub matching: ext::Matching,
+    pub strays: ext::ListStraysResponse,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -99,6 +100,19 @@ impl BpfmanChains for Script {
     async fn attach_matching(&self, request: Request<ext::AttachMatchingRequest>) -> Answer<ext::Matching> {
         self.note(request.get_ref())?;
         Ok(Response::new(self.chains.matching.clone()))
+    }
+
+    async fn list_strays(&self, request: Request<ext::ListStraysRequest>) -> Answer<ext::ListStraysResponse> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(self.chains.strays.clone()))
+    }
+
+    async fn remove_stray(
+        &self,
+        request: Request<ext::RemoveStrayRequest>,
+    ) -> Answer<ext::RemoveStrayResponse> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(ext::RemoveStrayResponse {}))
     }
 
     async fn list_matching(

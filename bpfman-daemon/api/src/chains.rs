@@ -12,8 +12,8 @@ use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
 use crate::chains_show::Look;
-use crate::server::{Api, caller, fail};
-use crate::{audit, chains_parse, chains_show, ext_show, parse};
+use crate::server::{Api, caller, fail, root_only};
+use crate::{audit, chains_parse, chains_show, ext_show, parse, strays};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanChains for Api<K> {
@@ -236,6 +236,34 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         audit::object(format_args!("matching {id}"));
         let ended = self.change(move |api| api.engine.detach_matching(id).map_err(fail)).await?;
         Ok(Response::new(wire::DetachMatchingResponse { links_ended: ended as u32 }))
+    }
+
+    async fn list_strays(
+        &self,
+        _: Request<wire::ListStraysRequest>,
+    ) -> Result<Response<wire::ListStraysResponse>, Status> {
+        let response = self
+            .view(|api| {
+                let strays = api.engine.strays().map_err(fail)?;
+                let pins = api.engine.check_pins().err();
+                Ok(wire::ListStraysResponse {
+                    strays: strays.iter().map(|stray| strays::show(stray, &api.paths.fs)).collect(),
+                    pins_problem: pins.map(|error| error.to_string()).unwrap_or_default(),
+                })
+            })
+            .await?;
+        Ok(Response::new(response))
+    }
+
+    async fn remove_stray(
+        &self,
+        request: Request<wire::RemoveStrayRequest>,
+    ) -> Result<Response<wire::RemoveStrayResponse>, Status> {
+        root_only(&request, "remove what no record names")?;
+        let pin = strays::pin(&request.into_inner().pin, &self.paths.fs)?;
+        audit::object(format_args!("stray {}", pin.display()));
+        self.change(move |api| api.engine.remove_stray(&pin).map_err(fail)).await?;
+        Ok(Response::new(wire::RemoveStrayResponse {}))
     }
 }
 

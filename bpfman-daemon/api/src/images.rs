@@ -7,7 +7,7 @@ use bpfmand_engine::{EngineError, ImageFailure, ProgramDetails, ProgramSource};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
-use crate::server::{Api, caller, fail};
+use crate::server::{Api, caller, fail, root_only};
 use crate::{audit, parse, status};
 
 /// An image that is ready for a request.
@@ -260,13 +260,6 @@ fn of_digest(programs: &[(u32, String)], digest: &str) -> Vec<u32> {
 
 fn refuse(failure: ImageFailure) -> Status {
     fail(EngineError::Image(failure))
-}
-
-fn root_only<T>(request: &Request<T>, what: &str) -> Result<(), Status> {
-    match caller(request.extensions())? {
-        0 => Ok(()),
-        other => Err(status::denied(format!("user {other} may not {what}: only root may"))),
-    }
 }
 
 #[cfg(test)]

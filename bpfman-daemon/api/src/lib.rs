@@ -21,6 +21,7 @@ mod serve;
 mod server;
 mod show;
 mod status;
+mod strays;
 mod watchers;
 
 pub use activity::Activity;

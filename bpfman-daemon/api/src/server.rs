@@ -15,7 +15,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::transport::server::UdsConnectInfo;
-use tonic::{Extensions, Status};
+use tonic::{Extensions, Request, Status};
 
 use crate::serve::{Connections, Identify, LARGEST_REQUEST, Trim};
 use crate::status;
@@ -193,6 +193,14 @@ pub fn fail(error: EngineError) -> Status {
     let answer = status::from_engine(&error);
     tracing::info!(code = ?answer.code(), %error, "refused");
     answer
+}
+
+/// Refuses everybody but root. `what` is a verb phrase.
+pub fn root_only<T>(request: &Request<T>, what: &str) -> Result<(), Status> {
+    match caller(request.extensions())? {
+        0 => Ok(()),
+        other => Err(status::denied(format!("user {other} may not {what}: only root may"))),
+    }
 }
 
 /// The user id of the calling process, as this daemon's server tells it, or tonic's own.

@@ -88,3 +88,22 @@ pub struct LinkFacts {
     /// Interface of XDP and tcx links; none if it is gone, or for other links.
     pub ifindex: Option<IfIndex>,
 }
+
+impl LinkFacts {
+    /// `BPF_LINK_TYPE_XDP` of `enum bpf_link_type`.
+    pub const XDP: u32 = 6;
+    /// `BPF_LINK_TYPE_TCX` of `enum bpf_link_type`.
+    pub const TCX: u32 = 11;
+
+    /// True for links that attach to a network interface.
+    #[must_use]
+    pub const fn is_at_interface(&self) -> bool {
+        matches!(self.kernel_type, Self::XDP | Self::TCX)
+    }
+
+    /// False for a link whose interface is gone, or that was detached by force: it runs nothing any more.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        self.ifindex.is_some() || !self.is_at_interface()
+    }
+}

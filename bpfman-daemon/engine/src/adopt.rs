@@ -56,10 +56,6 @@ pub struct AdoptRequest {
     pub caller_uid: u32,
 }
 
-/// `enum bpf_link_type`.
-const XDP_LINK: u32 = 6;
-const TCX_LINK: u32 = 11;
-
 /// A link of others, and where it is.
 struct Found<H> {
     link: H,
@@ -85,7 +81,8 @@ impl<K: Kernel> Engine<K> {
         // Two adoptions of one program at once would make two records of it.
         let _alone = self.lock(Subject::SharedMaps);
         let known = self.state().program(found.program.id).cloned();
-        if known.as_ref().is_some_and(|program| !program.is_adopted()) {
+        let stray = self.strays()?.into_iter().find(|stray| stray.is_link(found.facts.id));
+        if stray.is_none() && known.as_ref().is_some_and(|program| !program.is_adopted()) {
             return Err(EngineError::Invalid(format!(
                 "link {} runs program {}, which bpfman loaded itself",
                 found.facts.id, found.program.id
@@ -98,7 +95,7 @@ impl<K: Kernel> Engine<K> {
         self.refuse_ours(&found)?;
         let program = match self.record(uid) {
             Some(program) => program,
-            None => Arc::new(program_record(uid, OperationId(number), &found, request)),
+            None => Arc::new(program_record(uid, OperationId(number), &found, request, self.boot.clone())),
         };
         let link = Arc::new(LinkRecord {
             id: LinkId(
@@ -119,6 +116,9 @@ impl<K: Kernel> Engine<K> {
             waits_in: None,
         });
         self.take_over(&found, &program, &link)?;
+        if let Some(stray) = stray {
+            self.forget_adopted_stray(&stray)?;
+        }
         insist(|| self.describe_link(link.id))
     }
 
@@ -295,7 +295,7 @@ impl<K: Kernel> Engine<K> {
             )),
             AdoptWhat::Link(_) => error.into(),
         })?;
-        if !matches!(facts.kernel_type, XDP_LINK | TCX_LINK) {
+        if !facts.is_at_interface() {
             return Err(invalid(format!(
                 "link {} is of another type than XDP and tcx, and shares its hook with others anyway",
                 facts.id
@@ -328,7 +328,7 @@ impl<K: Kernel> Engine<K> {
             }
         };
         let kinds = match link.kernel_type {
-            XDP_LINK => vec![HookKind::Xdp],
+            LinkFacts::XDP => vec![HookKind::Xdp],
             _ => vec![HookKind::Tcx(Direction::Ingress), HookKind::Tcx(Direction::Egress)],
         };
         let mut places: BTreeMap<NetnsId, (Interface, HookKey)> = BTreeMap::new();
@@ -375,10 +375,13 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn refuse_ours(&self, found: &Found<K::Handle>) -> Result<(), EngineError> {
-        let links: Vec<LinkId> = self.state().chain(&found.key).iter().map(|link| link.id).collect();
-        let pins = links.into_iter().map(paths::link);
-        // Chains of type tc are at tcx.
-        let pins = pins.chain([paths::hook_link(&found.key.of_chain())]);
+        let pins: Vec<PathBuf> = {
+            let state = self.state();
+            let links = state.chain(&found.key).into_iter().map(|link| paths::link(link.id));
+            // Chains of type tc are at tcx. A link that no record names is a stray, and may be adopted.
+            let chain = Some(found.key.of_chain()).filter(|key| state.hooks.contains_key(key));
+            links.chain(chain.map(|key| paths::hook_link(&key))).collect()
+        };
         for pin in pins {
             if let Some(handle) = self.kernel.open_pin(&pin)?
                 && self.kernel.link_of(&handle)?.id == found.facts.id
@@ -415,6 +418,7 @@ fn program_record<H>(
     operation: OperationId,
     found: &Found<H>,
     request: &AdoptRequest,
+    boot: String,
 ) -> ProgramRecord {
     let Found { program, facts, .. } = found;
     ProgramRecord {
@@ -441,6 +445,7 @@ fn program_record<H>(
         map_owner_uid: None,
         target: None,
         caller_uid: request.caller_uid,
+        boot,
         id: program.id,
         tag: program.tag,
         map_folder: program.id,

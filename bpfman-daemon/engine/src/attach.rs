@@ -43,6 +43,11 @@ impl<K: Kernel> Engine<K> {
             return Err(EngineError::Invalid("the attach point names no interface".to_owned()));
         }
         self.begin()?;
+        if let Some((interface, kind)) = request.point.hook()
+            && let Ok(key) = self.kernel.find_hook(interface, kind)
+        {
+            self.clear_of_moved(&key)?;
+        }
         let (_program_lock, program) = self.lock_program(request.program)?;
         if !request.point.admits(program.program_type) {
             return Err(EngineError::WrongPoint {

@@ -17,6 +17,9 @@ use crate::{Engine, EngineError, paths};
 /// The state of what is attached to an interface that is not there.
 const WAITING: &str = "waiting: its interface is not there, and it is attached when it comes";
 
+/// The state of what is attached to an interface that was moved to another network namespace.
+const ELSEWHERE: &str = "elsewhere: its interface was moved to another network namespace, where it runs on";
+
 /// What a hook runs now.
 pub struct Running {
     /// The kernel's link, where there is one.
@@ -114,7 +117,9 @@ impl<K: Kernel> Engine<K> {
         };
         let facts = self.kernel.link_of(&handle)?;
         let drift = self.state().drifted_links.get(&link.id).map(|what| format!("lost: {what}"));
-        let state = if link.hook.is_some() && facts.ifindex.is_none() {
+        let state = if link.hook.is_none() && facts.ifindex.is_some() {
+            ELSEWHERE.to_owned()
+        } else if facts.is_at_interface() && facts.ifindex.is_none() {
             drift.unwrap_or_else(|| "gone: its interface no longer exists".to_owned())
         } else if facts.program == program {
             OK.to_owned()
@@ -125,6 +130,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     pub(crate) fn running_chain(&self, hook: &HookRecord) -> Result<Running, EngineError> {
+        if self.runs_elsewhere(&hook.key)? {
+            return Ok(Running { state: ELSEWHERE.to_owned(), ..self.running_now(hook)? });
+        }
         if is_parked(&hook.key) {
             return Ok(Running { kernel_link: None, program: None, pin: None, state: WAITING.to_owned() });
         }

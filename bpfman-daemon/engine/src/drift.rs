@@ -116,6 +116,9 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// The kernel refuses to tell what is there.
     pub fn check_hook(&self, key: &HookKey) -> Result<HookCheck, EngineError> {
+        if self.set_moved_aside(key)? {
+            return Ok(HookCheck::Absent);
+        }
         let _lock = self.lock(Subject::Hook(*key));
         let (hook, links) = {
             let state = self.state();
@@ -162,6 +165,10 @@ impl<K: Kernel> Engine<K> {
             return Ok(HookCheck::Absent);
         };
         let _hook_lock = self.lock(Subject::Hook(key));
+        if self.link_is_elsewhere(&link)? {
+            self.record_place_of(&link, None)?;
+            return Ok(HookCheck::Absent);
+        }
         let look = self.look_at_link(&link, &key)?;
         let pin = paths::link(id);
         let found = self.settle_drift(look, &pin, || {

@@ -65,6 +65,30 @@ pub enum EngineError {
     /// No link of the kernel.
     #[error("the kernel has no link {0}")]
     NoKernelLink(KernelLinkId),
+    /// What is there has a record, or is not there.
+    #[error("there is no stray {pin}: nothing is pinned there, or a record names it")]
+    NoStray {
+        /// Its pin.
+        pin: String,
+    },
+    /// A hook runs what was made later than the records.
+    #[error(
+        "{hook} runs program {program}, which was made later than the records of this state folder; it is left as it is"
+    )]
+    OlderRecords {
+        /// Which hook.
+        hook: String,
+        /// What it runs.
+        program: ProgramId,
+    },
+    /// A link without a record is where a chain is to be entered.
+    #[error("link {link} is at {hook} without a record: the records of bpfman were lost, or are older")]
+    StrayAtHook {
+        /// Which hook.
+        hook: String,
+        /// The kernel's link.
+        link: KernelLinkId,
+    },
     /// Nothing pinned at a path of the caller's.
     #[error("nothing is pinned at {path}")]
     NoPin {
@@ -373,6 +397,7 @@ impl EngineError {
             | Self::NoKernelProgram(_)
             | Self::NoKernelLink(_)
             | Self::NoPin { .. }
+            | Self::NoStray { .. }
             | Self::NoLink(_)
             | Self::NoMatching(_)
             | Self::NoChain { .. }
@@ -390,6 +415,7 @@ impl EngineError {
             },
             Self::NoFrags { .. } => ErrorKind::Precondition,
             Self::WrongPoint { .. }
+            | Self::OlderRecords { .. }
             | Self::EarlierProcess { .. }
             | Self::Lost { .. }
             | Self::MapsShared { .. } => ErrorKind::Precondition,
@@ -401,6 +427,7 @@ impl EngineError {
             | Self::MapDiffers { .. }
             | Self::Contradiction { .. }
             | Self::AlreadyThere { .. }
+            | Self::StrayAtHook { .. }
             | Self::HookOnHold { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Denied,
             Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
@@ -412,10 +439,12 @@ impl EngineError {
                 KernelError::HookHeld { .. }
                 | KernelError::HookChanged { .. }
                 | KernelError::HookFull { .. }
+                | KernelError::HeldByOther { .. }
                 | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
                 KernelError::HookGone { .. } => ErrorKind::NotFound,
                 KernelError::NoInterface { .. } | KernelError::NoNamespace { .. } => ErrorKind::Invalid,
                 KernelError::NoTracepoint { .. } | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
+                KernelError::NotMounted { .. } => ErrorKind::Precondition,
                 KernelError::Unsupported { .. } => ErrorKind::Unsupported,
                 KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
                 _ => ErrorKind::Internal,
@@ -433,6 +462,14 @@ impl EngineError {
             Self::NoLink(_) => "`bpfman list links` shows the links",
             Self::NoKernelLink(_) | Self::NoPin { .. } => {
                 "`bpftool link` shows the kernel's links, with `-f` where they are pinned"
+            }
+            Self::NoStray { .. } => "`bpfman stray list` shows them",
+            Self::StrayAtHook { .. } => {
+                "`bpfman stray list` shows it; `bpfman adopt` manages it from now on, `bpfman stray remove` ends it"
+            }
+            Self::OlderRecords { .. } => {
+                "`bpfman stray remove` puts the recorded chain in its place; to keep it, give the daemon its newest state \
+                 folder back"
             }
             Self::NoMatching(_) => "`bpfman list matches` shows them",
             Self::ChainFull { .. } => "detach a program of this hook first",

@@ -32,6 +32,9 @@ impl<K: Kernel> Engine<K> {
         if before.len() >= MAX_CHAIN_MEMBERS {
             return Err(EngineError::ChainFull { hook: hook_text(key, interface), limit: MAX_CHAIN_MEMBERS });
         }
+        if known.is_none() {
+            self.refuse_stray(key, interface)?;
+        }
         let link = Arc::new(link);
         let mut links = before;
         links.push(Arc::clone(&link));

@@ -10,7 +10,7 @@ use crate::interfaces::{FollowReport, Present};
 use crate::locks::Subject;
 use crate::records::{HookRecord, LinkRecord};
 use crate::recover_moves::may_return;
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
     /// Attaches a chain that waited for its interface. Where another chain of ours is at the interface by now, its members
@@ -25,6 +25,18 @@ impl<K: Kernel> Engine<K> {
         let key = HookKey { netns: present.netns, ifindex: facts.ifindex, kind: parked.kind };
         let _locks = self.lock_members(&[*parked, key])?;
         let Some(hook) = self.state().hooks.get(parked).cloned() else { return Ok(()) };
+        let pin = paths::hook_link(parked);
+        if let Some((_, link)) = self.live_link(&pin)? {
+            // It runs on where its interface was moved to. That is another one, unless it was moved back.
+            if !self.state().hooks.contains_key(&key) && self.kernel.is_link_at(present.path, &key, &link)? {
+                let links = self.state().chain(parked);
+                let interface = present.interface(facts);
+                self.move_record(&HookRecord { interface, ..(*hook).clone() }, key, &links)?;
+                report.returned += 1;
+            }
+            return Ok(());
+        }
+        self.end_dead_link(&pin, hook.adopted_link)?;
         let (made, asked): (Vec<_>, Vec<_>) =
             self.state().chain(parked).into_iter().partition(|link| link.matching.is_some());
         // They are made anew for the interface that is there now.
@@ -86,6 +98,16 @@ impl<K: Kernel> Engine<K> {
         }
         let key = HookKey { netns: present.netns, ifindex: facts.ifindex, kind };
         let _hook_lock = self.lock(Subject::Hook(key));
+        let pin = paths::link(id);
+        if let Some((_, facts)) = self.live_link(&pin)? {
+            // It runs on where its interface was moved to. That is another one, unless it was moved back.
+            if self.kernel.is_link_at(present.path, &key, &facts)? {
+                self.record_place_of(&link, Some(key))?;
+                report.returned += 1;
+            }
+            return Ok(());
+        }
+        self.end_dead_link(&pin, link.adopted)?;
         let result = if link.matching.is_some() {
             // It is made anew for the interface that is there now.
             self.remove("follow", std::slice::from_ref(&link), None)

@@ -35,17 +35,20 @@ impl<K: Kernel> Engine<K> {
         let links = self.state().chain(key);
         let (made, asked): (Vec<_>, Vec<_>) = links.into_iter().partition(|link| link.matching.is_some());
         if lives_on && made.is_empty() {
-            return Ok(());
+            return if self.hook_is_elsewhere(&hook)? { self.set_aside(&hook) } else { Ok(()) };
         }
         if !lives_on && hook.entry == Entry::Link {
             // Nothing runs by it any more, and its place may be wanted for another interface with this number.
             self.end_dead_link(&paths::hook_link(key), hook.adopted_link)?;
         }
         report.detached += self.remove_made(made)?;
-        if lives_on || asked.is_empty() {
+        if asked.is_empty() {
             return Ok(());
         }
         let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
+        if lives_on {
+            return if self.hook_is_elsewhere(&hook)? { self.set_aside(&hook) } else { Ok(()) };
+        }
         let placed = self.at_hook(self.parked(&hook, &asked), &asked);
         self.step("follow", "wait for interface");
         self.record_moves(&HashSet::from([*key]), &[placed])?;
@@ -135,7 +138,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(());
         }
         if lives_on {
-            return Ok(());
+            return if self.link_is_elsewhere(&link)? { self.record_place_of(&link, None) } else { Ok(()) };
         }
         self.end_dead_link(&pin, link.adopted)?;
         let waiting = LinkRecord { hook: None, waits_in: Some(key.netns), ..(*link).clone() };

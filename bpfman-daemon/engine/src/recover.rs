@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::ProgramId;
 use bpfmand_kernel::Kernel;
+use bpfmand_store::Batch;
 
 use crate::chain::hook_text;
 use crate::records::{HookRecord, MapRecord};
@@ -53,6 +54,9 @@ impl<K: Kernel> Engine<K> {
         for folder in paths::FOLDERS {
             self.kernel.make_folder(Path::new(folder))?;
         }
+        let reserved = self.begin_above_pins()?;
+        // Without it this start has numbers of its own all the same: the next one begins above its pins too.
+        report.note("making a block of numbers durable", reserved);
         for (operation, leftover) in self.leftovers()? {
             report.settled += 1;
             let leftover = self.unclaimed(leftover);
@@ -74,8 +78,29 @@ impl<K: Kernel> Engine<K> {
         let result = self.end_orphans().map(|ended| report.settled += ended);
         report.note("ending links of attachments to matching interfaces", result);
         self.sweep_maps(&mut report);
+        self.find_strays(&mut report);
         self.sweep_bytecode()?;
         Ok(report)
+    }
+
+    /// Makes a block of numbers durable before any of them names a pin, and begins above all that pins have. A start that
+    /// is cut short leaves pins under the numbers it had: the next start never gives these out again, not even with
+    /// records that are older than the pins.
+    ///
+    /// An error means that the pins cannot be read. What came of the write is the answer.
+    fn begin_above_pins(&self) -> Result<Result<(), EngineError>, EngineError> {
+        let mut largest = 0;
+        for folder in [paths::PENDING, paths::CHAINS, paths::LINKS] {
+            for name in self.kernel.list_folder(Path::new(folder))? {
+                // Link ids have 32 bits, so no number of ours is larger.
+                largest = largest.max(name.parse::<u32>().map_or(0, u64::from));
+            }
+        }
+        {
+            let mut state = self.state();
+            state.counter = state.counter.max(largest + 1);
+        }
+        Ok(self.commit(Batch::new()))
     }
 
     /// Removes pins of maps that no record names, such as those of programs whose records someone removed.

@@ -65,14 +65,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn sweep_chain_folders(&self, report: &mut RecoveryReport) -> Result<(), EngineError> {
-        for name in self.kernel.list_folder(Path::new(paths::CHAINS))? {
-            let used = {
-                let state = self.state();
-                let chain = name.parse().ok().and_then(|id| state.chain_of_id(ChainId(id)));
-                chain.is_some_and(|chain| chain.boot == self.boot)
-            };
-            let folder = Path::new(paths::CHAINS).join(&name);
-            if !used && !self.is_running_unrecorded(&folder)? {
+        for folder in self.unrecorded_chains()? {
+            if !self.is_running_unrecorded(&folder)? {
                 self.remove_tree(&folder)?;
                 report.settled += 1;
             }
@@ -80,9 +74,9 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// True if a hook of ours, or a link whose adoption could not be undone, still runs a chain whose pins are in a
-    /// folder, because it could not be swapped back: it needs its arrays.
-    fn is_running_unrecorded(&self, folder: &Path) -> Result<bool, EngineError> {
+    /// True if anything still runs a chain whose pins are in a folder: a hook of ours that could not be swapped back, a link
+    /// whose adoption could not be undone, or what no record names. It needs its arrays.
+    pub(crate) fn is_running_unrecorded(&self, folder: &Path) -> Result<bool, EngineError> {
         let Some(entry) = self.kernel.open_pin(&folder.join(paths::segment(0)))? else { return Ok(false) };
         let id = self.kernel.program_of(&entry)?.id;
         let hooks: Vec<_> = self.state().hooks.values().cloned().collect();
@@ -109,7 +103,7 @@ impl<K: Kernel> Engine<K> {
                 return Ok(true);
             }
         }
-        Ok(false)
+        self.is_run_by_stray(id)
     }
 
     /// True if a program is the entry of a chain that we pinned.

@@ -61,6 +61,21 @@ impl<K: Kernel> Engine<K> {
         if !outdated && self.hook_is_right(hook)? {
             return Ok(Found::Right);
         }
+        if let Some(program) = self.newer_chain(hook)? {
+            return Err(EngineError::OlderRecords {
+                hook: crate::chain::hook_text(&hook.key, &hook.interface),
+                program,
+            });
+        }
+        self.put_recorded_chain(hook, links)
+    }
+
+    /// Puts the recorded chain where something else of ours runs. The caller holds the hook's lock.
+    pub(crate) fn put_recorded_chain(
+        &self,
+        hook: &Arc<HookRecord>,
+        links: &[Arc<LinkRecord>],
+    ) -> Result<Found, EngineError> {
         let running = match hook.entry {
             Entry::Link => self.program_at(hook)?,
             Entry::Filter { .. } => self.own_filter(hook)?,

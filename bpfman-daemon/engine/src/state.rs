@@ -23,6 +23,7 @@ use hooks::Hooks;
 pub use leases::LeaseId;
 use leases::Leases;
 use links::Links;
+use crate::strays::Stray;
 
 /// What the store holds, as the engine reads it.
 #[derive(Debug, Default)]
@@ -57,6 +58,8 @@ pub struct State {
     pub in_doubt: Vec<(Table, Vec<u8>)>,
     /// New versions of programs that are being replaced. Whoever puts one here holds the program and all its hooks.
     pub replacing: HashMap<ProgramUid, Arc<ProgramRecord>>,
+    /// What the last start found in the bpffs without a record.
+    pub strays: Vec<Stray>,
     /// What operations left in the kernel and could not remove.
     pub uncleared: Vec<Uncleared>,
     /// What failed operations could not undo.

@@ -61,6 +61,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<bool, EngineError> {
         self.begin()?;
         let key = self.kernel.find_hook(interface, kind)?;
+        self.clear_of_moved(&key)?;
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();
         let hook = hook.ok_or_else(|| EngineError::NoChain { hook: hook_text(&key, interface) })?;

@@ -59,7 +59,8 @@ struct Mounted(tempfile::TempDir);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        run("umount", &[&self.0.path().display().to_string()]);
+        // The kernel may be held still.
+        run("umount", &["-l", &self.0.path().display().to_string()]);
     }
 }
 

@@ -1,0 +1,25 @@
+//! `bpfman stray`: what the daemon's bpffs holds without a record.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// What to do with strays.
+#[derive(Debug, Subcommand)]
+pub enum StrayCommand {
+    /// List programs, links and filters of bpfman that no record names: the state folder was lost, or is an older copy.
+    List,
+    /// End strays: detach what they attach, let go of what they loaded. To keep one instead, `bpfman adopt` its link.
+    Remove(RemoveStray),
+}
+
+/// `bpfman stray remove`.
+#[derive(Args, Debug)]
+pub struct RemoveStray {
+    /// Paths of their pins, as `bpfman stray list` shows them.
+    #[arg(value_name = "PIN", required_unless_present = "all")]
+    pub pins: Vec<PathBuf>,
+    /// All of them.
+    #[arg(long, conflicts_with = "pins")]
+    pub all: bool,
+}

@@ -1,0 +1,82 @@
+//! Ending strays.
+
+use std::path::Path;
+
+use bpfmand_kernel::{FilterPlace, Kernel, TcFilter};
+
+use super::{Stray, StrayKind};
+use crate::locks::Subject;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Ends a stray, by its pin relative to the daemon's bpffs. What it runs is detached, what only it needs is let go of.
+    ///
+    /// # Errors
+    /// [`EngineError::NoStray`]: none has this pin, or a record names it by now. Else what the kernel refuses; the stray
+    /// stays then.
+    pub fn remove_stray(&self, pin: &Path) -> Result<(), EngineError> {
+        self.begin()?;
+        // No load takes its maps into use meanwhile, and nobody adopts it.
+        let _alone = self.lock(Subject::SharedMaps);
+        let stray = self.strays()?.into_iter().find(|stray| stray.pin == pin);
+        let stray = stray.ok_or_else(|| EngineError::NoStray { pin: pin.display().to_string() })?;
+        self.step("stray", "remove");
+        match &stray.kind {
+            StrayKind::Link { .. } => self.kernel.end_link(&stray.pin)?,
+            StrayKind::Program => self.let_program_go(&stray)?,
+            StrayKind::Filter { interface, key, priority, handle } => {
+                let _hook = self.lock(Subject::Hook(*key));
+                let Some(direction) = key.kind.direction() else { return Ok(()) };
+                let filter = TcFilter { priority: *priority, handle: *handle };
+                let netns = interface.netns.as_deref();
+                let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
+                self.kernel.remove_filter(&at, stray.program)?;
+            }
+            StrayKind::NewerChain { key, .. } => {
+                let _locks = self.lock_members(&[*key])?;
+                let (hook, links) = {
+                    let state = self.state();
+                    (state.hooks.get(key).cloned(), state.chain(key))
+                };
+                let hook = hook.ok_or_else(|| EngineError::NoStray { pin: pin.display().to_string() })?;
+                self.put_recorded_chain(&hook, &links)?;
+                self.state().drifted.remove(key);
+            }
+        }
+        self.state().strays.retain(|other| *other != stray);
+        self.drop_unrecorded_chains_of(&stray)?;
+        self.tell_change();
+        Ok(())
+    }
+
+    /// A stray link has a record now: its pin goes, unless that is the one which the record names.
+    pub(crate) fn forget_adopted_stray(&self, stray: &Stray) -> Result<(), EngineError> {
+        self.state().strays.retain(|other| other != stray);
+        if !self.state().claimed_paths(&[]).contains(&stray.pin.display().to_string()) {
+            self.kernel.unpin(&stray.pin)?;
+        }
+        Ok(())
+    }
+
+    fn let_program_go(&self, stray: &Stray) -> Result<(), EngineError> {
+        let maps = paths::maps(stray.program);
+        let is_used = self.state().programs.values().any(|program| paths::maps(program.map_folder) == maps);
+        if !is_used {
+            self.remove_tree(&maps)?;
+        }
+        Ok(self.kernel.unpin(&stray.pin)?)
+    }
+
+    /// Removes the chains that only this stray ran.
+    fn drop_unrecorded_chains_of(&self, stray: &Stray) -> Result<(), EngineError> {
+        for folder in self.unrecorded_chains()? {
+            if self.is_pin_of(&folder.join(paths::segment(0)), stray.program)?
+                && !self.is_run_by_stray(stray.program)?
+                && !self.is_running_unrecorded(&folder)?
+            {
+                self.remove_tree(&folder)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! Finding strays, and keeping what they run on.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::{Direction, HookKey, HookKind, Interface, KernelLinkId, ProgramId, Via};
+use bpfmand_kernel::Kernel;
+
+use super::{Stray, StrayKind};
+use crate::chain::hook_text;
+use crate::chain::record::ChainId;
+use crate::records::HookRecord;
+use crate::recover::RecoveryReport;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// What no record names, as the last start found it and as far as it is still so.
+    ///
+    /// # Errors
+    /// The pins cannot be read.
+    pub fn strays(&self) -> Result<Vec<Stray>, EngineError> {
+        let known = self.state().strays.clone();
+        let claimed = self.named_paths();
+        let mut left = Vec::new();
+        for stray in known {
+            let is_claimed = claimed.contains(&stray.pin)
+                && !matches!(stray.kind, StrayKind::NewerChain { key, .. } if self.runs(&key, stray.program)?);
+            if !is_claimed && self.kernel.open_pin(&stray.pin)?.is_some() {
+                left.push(stray);
+            }
+        }
+        self.state().strays.clone_from(&left);
+        Ok(left)
+    }
+
+    /// Looks whether users reach the pins by the paths they know.
+    ///
+    /// # Errors
+    /// [`bpfmand_kernel::KernelError::NotMounted`]: they do not.
+    pub fn check_pins(&self) -> Result<(), EngineError> {
+        Ok(self.kernel.check_pins()?)
+    }
+
+    /// Finds strays after a start has brought together all that has a record. Links that run nothing any more go.
+    pub(crate) fn find_strays(&self, report: &mut RecoveryReport) {
+        let result = self.collect_strays(report).map(|strays| {
+            for stray in &strays {
+                report.problems.push(format!("stray {}: {}", stray.pin.display(), stray.description()));
+            }
+            self.state().strays = strays;
+        });
+        report.note("looking for what no record names", result);
+    }
+
+    fn collect_strays(&self, report: &mut RecoveryReport) -> Result<Vec<Stray>, EngineError> {
+        let mut strays = Vec::new();
+        let recorded = self.recorded_links()?;
+        for pin in self.stray_links()? {
+            let Some(handle) = self.kernel.open_pin(&pin)? else { continue };
+            let Ok(facts) = self.kernel.link_of(&handle) else { continue };
+            drop(handle);
+            if recorded.contains(&facts.id) {
+                // A record names it by another pin: its hook was being moved.
+                self.kernel.unpin(&pin)?;
+                report.settled += 1;
+                continue;
+            }
+            if !facts.is_live() {
+                self.kernel.end_link(&pin)?;
+                report.settled += 1;
+                continue;
+            }
+            let kind = StrayKind::Link { id: facts.id, ifindex: facts.ifindex };
+            strays.push(self.stray(pin, kind, facts.program)?);
+        }
+        let hooks: Vec<_> = self.state().hooks.values().cloned().collect();
+        for hook in hooks {
+            if let Some(program) = self.newer_chain(&hook)? {
+                let kind =
+                    StrayKind::NewerChain { hook: hook_text(&hook.key, &hook.interface), key: hook.key };
+                strays.push(self.stray(paths::hook_link(&hook.key), kind, program)?);
+            }
+        }
+        strays.extend(self.stray_filters()?);
+        let claimed = self.named_paths();
+        for name in self.kernel.list_folder(Path::new(""))? {
+            let pin = PathBuf::from(&name);
+            let is_ours = name.strip_prefix("prog_").is_some_and(|id| id.parse::<u32>().is_ok());
+            if !is_ours || claimed.contains(&pin) {
+                continue;
+            }
+            let Some(handle) = self.kernel.open_pin(&pin)? else { continue };
+            let facts = self.kernel.program_of(&handle)?;
+            strays.push(Stray { pin, kind: StrayKind::Program, program: facts.id, program_name: facts.name });
+        }
+        Ok(strays)
+    }
+
+    fn stray(&self, pin: PathBuf, kind: StrayKind, program: ProgramId) -> Result<Stray, EngineError> {
+        let name = self.kernel.program(program)?.map(|facts| facts.name).unwrap_or_default();
+        Ok(Stray { pin, kind, program, program_name: name })
+    }
+
+    /// Paths that records stand for, those of operations that are not cleaned up among them.
+    fn named_paths(&self) -> HashSet<PathBuf> {
+        let state = self.state();
+        let leftovers = state.uncleared.iter().flat_map(|waiting| {
+            let left = &waiting.leftover;
+            [&left.links, &left.adopted_links, &left.released, &left.pins].into_iter().flatten().cloned()
+        });
+        let leftovers: Vec<String> = leftovers.collect();
+        state.claimed_paths(&[]).into_iter().chain(leftovers).map(PathBuf::from).collect()
+    }
+
+    /// Refuses to enter a hook of no record where a link of ours is all the same: its pin has the place of the new one.
+    pub(crate) fn refuse_stray(&self, key: &HookKey, interface: &Interface) -> Result<(), EngineError> {
+        let Some(link) = self.kernel.open_pin(&paths::hook_link(key))? else { return Ok(()) };
+        let facts = self.kernel.link_of(&link)?;
+        if facts.is_live() {
+            return Err(EngineError::StrayAtHook { hook: hook_text(key, interface), link: facts.id });
+        }
+        Ok(())
+    }
+
+    /// The kernel's links of recorded hooks.
+    fn recorded_links(&self) -> Result<HashSet<KernelLinkId>, EngineError> {
+        let hooks: Vec<HookKey> = self.state().hooks.keys().copied().collect();
+        let mut links = HashSet::new();
+        for key in hooks {
+            links.extend(self.live_link(&paths::hook_link(&key))?.map(|(_, facts)| facts.id));
+        }
+        Ok(links)
+    }
+
+    /// Pins of links in their places that no record names.
+    pub(crate) fn stray_links(&self) -> Result<Vec<PathBuf>, EngineError> {
+        let named = self.named_paths();
+        let mut found = Vec::new();
+        for folder in ["xdp", "tc-ingress", "tc-egress", paths::LINKS] {
+            for name in self.kernel.list_folder(Path::new(folder))? {
+                let pin = Path::new(folder).join(&name);
+                // Others make folders and links of their own names in a bpffs: iproute2 does.
+                let is_ours = match folder {
+                    paths::LINKS => name.parse::<u32>().is_ok(),
+                    _ => name.starts_with("dispatcher_") && name.ends_with("_link"),
+                };
+                if is_ours && !named.contains(&pin) {
+                    found.push(pin);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Filters that run a pinned chain which no record names.
+    fn stray_filters(&self) -> Result<Vec<Stray>, EngineError> {
+        let mut strays = Vec::new();
+        for folder in self.unrecorded_chains()? {
+            let pin = folder.join(paths::segment(0));
+            let Some(entry) = self.kernel.open_pin(&pin)? else { continue };
+            let id = self.kernel.program_of(&entry)?.id;
+            for (interface, key, priority, handle) in self.filters_that_run(id)? {
+                let kind = StrayKind::Filter { interface, key, priority, handle };
+                strays.push(self.stray(pin.clone(), kind, id)?);
+            }
+        }
+        Ok(strays)
+    }
+
+    /// Folders of chains in their places that no record names.
+    pub(crate) fn unrecorded_chains(&self) -> Result<Vec<PathBuf>, EngineError> {
+        let names = self.kernel.list_folder(Path::new(paths::CHAINS))?;
+        let state = self.state();
+        let is_recorded = |name: &String| {
+            let chain = name.parse().ok().and_then(|id| state.chain_of_id(ChainId(id)));
+            chain.is_some_and(|chain| chain.boot == self.boot)
+        };
+        Ok(names.iter().filter(|name| !is_recorded(name)).map(|n| Path::new(paths::CHAINS).join(n)).collect())
+    }
+
+    /// Where filters run a program: in the daemon's own network namespace, those with a name, and those that are watched.
+    /// The kernel has no list of filters by program.
+    pub(crate) fn filters_that_run(
+        &self,
+        program: ProgramId,
+    ) -> Result<Vec<(Interface, HookKey, u16, u32)>, EngineError> {
+        let mut namespaces = self.watched_namespaces();
+        namespaces.insert(None);
+        namespaces.extend(self.kernel.named_namespaces().into_iter().map(Some));
+        let mut found: Vec<(Interface, HookKey, u16, u32)> = Vec::new();
+        for netns in namespaces {
+            // A file that is no namespace, or no longer, has no filters.
+            let Ok(interfaces) = self.kernel.interfaces(netns.as_deref()) else { continue };
+            for facts in interfaces {
+                let interface = Interface { name: facts.name, netns: netns.clone() };
+                for direction in [Direction::Ingress, Direction::Egress] {
+                    let Ok(key) = self.kernel.find_hook(&interface, HookKind::Tc(direction)) else {
+                        continue;
+                    };
+                    let Ok(contents) = self.kernel.hook_contents(netns.as_deref(), &key) else { continue };
+                    for entry in contents.entries.iter().filter(|entry| entry.program == Some(program)) {
+                        let Via::Filter(filter) = &entry.via else { continue };
+                        if found.iter().all(|(_, other, ..)| *other != key) {
+                            found.push((interface.clone(), key, filter.priority, filter.handle));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// True if something without a record runs a program, or an adopted program is this one.
+    pub(crate) fn is_run_by_stray(&self, program: ProgramId) -> Result<bool, EngineError> {
+        if self.state().by_id.contains_key(&program) {
+            return Ok(true);
+        }
+        for pin in self.stray_links()? {
+            if let Some(link) = self.kernel.open_pin(&pin)?
+                && self.kernel.link_of(&link).is_ok_and(|facts| facts.program == program && facts.is_live())
+            {
+                return Ok(true);
+            }
+        }
+        Ok(!self.filters_that_run(program)?.is_empty())
+    }
+
+    /// The program that a recorded hook runs, if it was made later than the record. A chain is moved into its place behind
+    /// its record: one that is in its place, and that no record names, is of a time that the records do not know.
+    pub(crate) fn newer_chain(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
+        let Some(running) = self.program_at(hook)? else { return Ok(None) };
+        if running == hook.program {
+            return Ok(None);
+        }
+        for folder in self.unrecorded_chains()? {
+            if self.is_pin_of(&folder.join(paths::segment(0)), running)? {
+                return Ok(Some(running));
+            }
+        }
+        let is_loaded = self.is_pin_of(&paths::program(running), running)?;
+        Ok((is_loaded && !self.named_paths().contains(&paths::program(running))).then_some(running))
+    }
+
+    fn runs(&self, key: &HookKey, program: ProgramId) -> Result<bool, EngineError> {
+        let hook = self.state().hooks.get(key).cloned();
+        Ok(match hook {
+            Some(hook) => self.program_at(&hook)? == Some(program),
+            None => false,
+        })
+    }
+}
