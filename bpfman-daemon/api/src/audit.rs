@@ -13,7 +13,7 @@ use bpfmand_engine::{ProgramDetails, ProgramSource};
 use tonic::{Code, Status};
 
 /// Calls that change something. All others leave a line only where they are refused.
-const CHANGES: [&str; 18] = [
+const CHANGES: [&str; 19] = [
     "Adopt",
     "Attach",
     "AttachMatching",
@@ -25,6 +25,7 @@ const CHANGES: [&str; 18] = [
     "PruneImages",
     "Pull",
     "PullBytecode",
+    "RemoveStray",
     "ReplaceLoad",
     "ReplaceProgram",
     "RollbackProgram",

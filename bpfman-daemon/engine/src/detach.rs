@@ -60,6 +60,7 @@ impl<K: Kernel> Engine<K> {
         let mut leftover = LeftoverRecord::default();
         let mut changed = Vec::new();
         let mut chains: BTreeMap<HookKey, Vec<LinkId>> = BTreeMap::new();
+        self.pin_leaving_again(links, program.is_some())?;
         for link in links {
             batch.delete(records::LINKS, link.id.to_string().as_bytes());
             match link.hook {

@@ -53,7 +53,8 @@ impl DriftCounts {
 }
 
 /// What is where a chain or link of ours was put.
-enum Look<H> {
+pub enum Look<H> {
+    /// What was put there.
     Right,
     /// The link is there, but not its pin.
     Unpinned(H),
@@ -238,7 +239,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn look_at_hook(&self, hook: &HookRecord) -> Result<Look<K::Handle>, EngineError> {
+    pub(crate) fn look_at_hook(&self, hook: &HookRecord) -> Result<Look<K::Handle>, EngineError> {
         match hook.entry {
             Entry::Link => self.look_at_pin(
                 &paths::hook_link(&hook.key),
@@ -282,7 +283,11 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn look_at_link(&self, link: &LinkRecord, key: &HookKey) -> Result<Look<K::Handle>, EngineError> {
+    pub(crate) fn look_at_link(
+        &self,
+        link: &LinkRecord,
+        key: &HookKey,
+    ) -> Result<Look<K::Handle>, EngineError> {
         let Some(program) = self.record(link.program) else { return Ok(Look::Gone) };
         let netns = link.point.hook().and_then(|(interface, _)| interface.netns.as_deref());
         self.look_at_pin(&paths::link(link.id), program.id, key, netns)

@@ -58,6 +58,7 @@ mod order;
 mod order_move;
 mod order_tcx;
 mod paths;
+mod pin_again;
 mod records;
 mod recover;
 mod recover_chains;

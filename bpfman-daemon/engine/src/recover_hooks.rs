@@ -58,6 +58,7 @@ impl<K: Kernel> Engine<K> {
         links: &[Arc<LinkRecord>],
         outdated: bool,
     ) -> Result<Found, EngineError> {
+        self.pin_hook_again(hook)?;
         if !outdated && self.hook_is_right(hook)? {
             return Ok(Found::Right);
         }

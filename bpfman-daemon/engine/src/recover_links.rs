@@ -20,6 +20,10 @@ impl<K: Kernel> Engine<K> {
             if matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_)))) {
                 continue;
             }
+            if let Err(error) = self.pin_link_again(&link) {
+                report.problems.push(format!("link {}: {error}", link.id));
+                continue;
+            }
             match self.kernel.open_pin(&paths::link(link.id)) {
                 Ok(Some(handle)) => match self.mend_link(&link, &handle) {
                     Ok(mended) => report.reattached += usize::from(mended),

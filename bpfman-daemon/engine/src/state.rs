@@ -17,13 +17,13 @@ use bpfmand_store::Table;
 
 use crate::paths;
 use crate::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, ProgramRecord};
+use crate::strays::Stray;
 use crate::unfinished::Unfinished;
 use holdings::{Holdings, Previous};
 use hooks::Hooks;
 pub use leases::LeaseId;
 use leases::Leases;
 use links::Links;
-use crate::strays::Stray;
 
 /// What the store holds, as the engine reads it.
 #[derive(Debug, Default)]

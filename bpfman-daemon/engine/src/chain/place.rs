@@ -15,7 +15,7 @@ impl<K: Kernel> Engine<K> {
             // A link whose interface is gone stays pinned, and does nothing.
             Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
                 Some(link) => Ok(self.kernel.link_of(&link)?.ifindex.is_some()),
-                None => Ok(false),
+                None => self.pin_hook_again(hook),
             },
             Entry::Dispatcher => Ok(self.dispatcher_with_ours(hook)?.is_some()),
             Entry::Filter { priority, handle } => {

@@ -52,7 +52,7 @@ impl<K: Kernel> Engine<K> {
     /// A stray link has a record now: its pin goes, unless that is the one which the record names.
     pub(crate) fn forget_adopted_stray(&self, stray: &Stray) -> Result<(), EngineError> {
         self.state().strays.retain(|other| other != stray);
-        if !self.state().claimed_paths(&[]).contains(&stray.pin.display().to_string()) {
+        if !self.state().is_claimed(&stray.pin.display().to_string(), &[]) {
             self.kernel.unpin(&stray.pin)?;
         }
         Ok(())

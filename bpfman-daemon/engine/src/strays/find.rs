@@ -20,10 +20,9 @@ impl<K: Kernel> Engine<K> {
     /// The pins cannot be read.
     pub fn strays(&self) -> Result<Vec<Stray>, EngineError> {
         let known = self.state().strays.clone();
-        let claimed = self.named_paths();
         let mut left = Vec::new();
         for stray in known {
-            let is_claimed = claimed.contains(&stray.pin)
+            let is_claimed = self.is_named(&stray.pin)
                 && !matches!(stray.kind, StrayKind::NewerChain { key, .. } if self.runs(&key, stray.program)?);
             if !is_claimed && self.kernel.open_pin(&stray.pin)?.is_some() {
                 left.push(stray);
@@ -82,11 +81,10 @@ impl<K: Kernel> Engine<K> {
             }
         }
         strays.extend(self.stray_filters()?);
-        let claimed = self.named_paths();
         for name in self.kernel.list_folder(Path::new(""))? {
             let pin = PathBuf::from(&name);
             let is_ours = name.strip_prefix("prog_").is_some_and(|id| id.parse::<u32>().is_ok());
-            if !is_ours || claimed.contains(&pin) {
+            if !is_ours || self.is_named(&pin) {
                 continue;
             }
             let Some(handle) = self.kernel.open_pin(&pin)? else { continue };
@@ -101,15 +99,17 @@ impl<K: Kernel> Engine<K> {
         Ok(Stray { pin, kind, program, program_name: name })
     }
 
-    /// Paths that records stand for, those of operations that are not cleaned up among them.
-    fn named_paths(&self) -> HashSet<PathBuf> {
+    /// True if a record stands for a path, or an operation that is not cleaned up has it still.
+    fn is_named(&self, pin: &Path) -> bool {
+        let path = pin.display().to_string();
         let state = self.state();
-        let leftovers = state.uncleared.iter().flat_map(|waiting| {
-            let left = &waiting.leftover;
-            [&left.links, &left.adopted_links, &left.released, &left.pins].into_iter().flatten().cloned()
-        });
-        let leftovers: Vec<String> = leftovers.collect();
-        state.claimed_paths(&[]).into_iter().chain(leftovers).map(PathBuf::from).collect()
+        state.is_claimed(&path, &[])
+            || state.uncleared.iter().any(|waiting| {
+                let left = &waiting.leftover;
+                [&left.links, &left.adopted_links, &left.released, &left.pins]
+                    .into_iter()
+                    .any(|pins| pins.contains(&path))
+            })
     }
 
     /// Refuses to enter a hook of no record where a link of ours is all the same: its pin has the place of the new one.
@@ -134,7 +134,6 @@ impl<K: Kernel> Engine<K> {
 
     /// Pins of links in their places that no record names.
     pub(crate) fn stray_links(&self) -> Result<Vec<PathBuf>, EngineError> {
-        let named = self.named_paths();
         let mut found = Vec::new();
         for folder in ["xdp", "tc-ingress", "tc-egress", paths::LINKS] {
             for name in self.kernel.list_folder(Path::new(folder))? {
@@ -144,7 +143,7 @@ impl<K: Kernel> Engine<K> {
                     paths::LINKS => name.parse::<u32>().is_ok(),
                     _ => name.starts_with("dispatcher_") && name.ends_with("_link"),
                 };
-                if is_ours && !named.contains(&pin) {
+                if is_ours && !self.is_named(&pin) {
                     found.push(pin);
                 }
             }
@@ -238,7 +237,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         let is_loaded = self.is_pin_of(&paths::program(running), running)?;
-        Ok((is_loaded && !self.named_paths().contains(&paths::program(running))).then_some(running))
+        Ok((is_loaded && !self.is_named(&paths::program(running))).then_some(running))
     }
 
     fn runs(&self, key: &HookKey, program: ProgramId) -> Result<bool, EngineError> {

@@ -32,6 +32,7 @@ mod libxdp;
 mod linux;
 mod loads;
 mod many_hooks;
+mod missing_pins;
 mod not_undone;
 mod objects;
 mod older_records;

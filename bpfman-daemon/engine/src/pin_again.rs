@@ -1,0 +1,115 @@
+//! A pin that is missing does not mean that nothing runs: others may hold the link, by a pin or descriptor of their own.
+//! Before anybody believes a missing pin, the kernel is asked, and what still runs is pinned again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKind, KernelLinkId};
+use bpfmand_kernel::Kernel;
+
+use crate::drift::Look;
+use crate::records::{Entry, HookRecord, LinkRecord};
+use crate::recover_moves::is_parked;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Pins the link of a hook again if its pin is missing and the link still runs the hook's chain. True if it did.
+    pub(crate) fn pin_hook_again(&self, hook: &HookRecord) -> Result<bool, EngineError> {
+        let pin = paths::hook_link(&hook.key);
+        if hook.entry != Entry::Link || is_parked(&hook.key) || self.kernel.open_pin(&pin)?.is_some() {
+            return Ok(false);
+        }
+        match self.look_at_hook(hook)? {
+            Look::Unpinned(link) => {
+                self.kernel.pin(&link, &pin)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// The same for a link that is no member of a chain.
+    ///
+    /// # Errors
+    /// Several links of its program run without a pin: the kernel does not tell which one it is.
+    pub(crate) fn pin_link_again(&self, link: &LinkRecord) -> Result<bool, EngineError> {
+        let pin = paths::link(link.id);
+        if self.kernel.open_pin(&pin)?.is_some() {
+            return Ok(false);
+        }
+        if let (Some(key), Some((_, HookKind::Tcx(_)))) = (link.hook, link.point.hook()) {
+            return match self.look_at_link(link, &key)? {
+                Look::Unpinned(handle) => {
+                    self.kernel.pin(&handle, &pin)?;
+                    Ok(true)
+                }
+                _ => Ok(false),
+            };
+        }
+        let unpinned = self.unpinned_links_of(link)?;
+        match unpinned[..] {
+            [] => Ok(false),
+            [id] => match self.kernel.open_link(id)? {
+                Some(handle) => {
+                    self.kernel.pin(&handle, &pin)?;
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
+            _ => Err(EngineError::Invalid(format!(
+                "the pin of link {} was removed, and {} links of its program run without a pin: nobody knows which \
+                 is this one; unload the program, which ends all of them",
+                link.id,
+                unpinned.len()
+            ))),
+        }
+    }
+
+    /// Pins links again that are about to end, so that they do end. Where `all` links of their program leave, it does not
+    /// matter which of them a missing pin was for.
+    pub(crate) fn pin_leaving_again(&self, links: &[Arc<LinkRecord>], all: bool) -> Result<(), EngineError> {
+        for link in links.iter().filter(|link| !is_member(link)) {
+            match self.pin_link_again(link) {
+                Ok(_) => {}
+                Err(EngineError::Invalid(_)) if all => {
+                    if let Some(id) = self.unpinned_links_of(link)?.first()
+                        && let Some(handle) = self.kernel.open_link(*id)?
+                    {
+                        self.kernel.pin(&handle, &paths::link(link.id))?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel's links that run a link's program and that no pin of its records holds.
+    pub(crate) fn unpinned_links_of(&self, link: &LinkRecord) -> Result<Vec<KernelLinkId>, EngineError> {
+        let Some(program) = self.record(link.program).map(|program| program.id) else {
+            return Ok(Vec::new());
+        };
+        let pins: Vec<_> = self.state().links_of(link.program).map(|other| paths::link(other.id)).collect();
+        let mut pinned = HashSet::new();
+        for pin in pins {
+            if let Some(handle) = self.kernel.open_pin(&pin)? {
+                pinned.insert(self.kernel.link_of(&handle)?.id);
+            }
+        }
+        let mut found = Vec::new();
+        for id in self.kernel.link_ids()?.into_iter().filter(|id| !pinned.contains(id)) {
+            // One that is about to go can no longer be opened.
+            let Some(handle) = self.kernel.open_link(id)? else { continue };
+            let facts = self.kernel.link_of(&handle)?;
+            if facts.program == program && !facts.is_at_interface() {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// True for a member of a chain, which has no link of its own.
+fn is_member(link: &LinkRecord) -> bool {
+    matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))))
+}

@@ -1,0 +1,83 @@
+//! Pins go away while others hold what they were for: it still runs, and is not taken to be gone.
+
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::{AttachPoint, HookKind, LinkId, ProgramId};
+use bpfmand_engine::Engine;
+use bpfmand_kernel::Kernel;
+
+use crate::bench::{Ask as _, Bench, Testable, pins};
+use crate::on_both_kernels;
+
+fn trace_point() -> AttachPoint {
+    AttachPoint::Tracepoint { category: "syscalls".to_owned(), name: "sys_enter_getppid".to_owned() }
+}
+
+/// Removes the pin of a link, which the answer holds.
+fn lose_pin<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, link: LinkId) -> K::Handle {
+    let pin: PathBuf = engine.describe_link(link).unwrap().pin.unwrap();
+    let held = bench.kernel.open_pin(&pin).unwrap().unwrap();
+    bench.kernel.unpin(&pin).unwrap();
+    held
+}
+
+/// Attaches at XDP, and at tcx where the kernel has it.
+fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (Vec<ProgramId>, Vec<LinkId>) {
+    let programs = engine.loads(&bench.request("programs", &["alpha", "xray"]));
+    let [alpha, xray] = programs[..] else { panic!("two programs") };
+    let mut links = vec![engine.attached(alpha, bench.xdp(1))];
+    if bench.kernel.features().tcx {
+        links.push(engine.attached(xray, bench.tcx(1)));
+    }
+    (programs, links)
+}
+
+fn detached_links_run_nothing<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let (_, links) = attached(bench, &engine);
+    let held: Vec<_> = links.iter().map(|link| lose_pin(bench, &engine, *link)).collect();
+    for link in links {
+        engine.detach(link).unwrap();
+    }
+    assert_runs_nothing(bench, &held);
+}
+
+fn links_of_a_program_that_is_unloaded_run_nothing<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let (programs, links) = attached(bench, &engine);
+    let held: Vec<_> = links.iter().map(|link| lose_pin(bench, &engine, *link)).collect();
+    for program in programs {
+        engine.unload(program).unwrap();
+    }
+    assert_runs_nothing(bench, &held);
+}
+
+fn a_start_pins_again_what_still_runs<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let (_, mut links) = attached(bench, &engine);
+    let trace = engine.loads(&bench.request("programs", &["trace"]))[0];
+    links.push(engine.attached(trace, trace_point()));
+    let before: Vec<_> = links.iter().map(|link| engine.describe_link(*link).unwrap()).collect();
+    let _held: Vec<_> = links.iter().map(|link| lose_pin(bench, &engine, *link)).collect();
+    drop(engine);
+    let engine = bench.engine();
+    let after: Vec<_> = links.iter().map(|link| engine.describe_link(*link).unwrap()).collect();
+    assert_eq!(after, before, "the same links, pinned as they were: nothing runs twice");
+}
+
+fn assert_runs_nothing<K: Testable>(bench: &Bench<K>, held: &[K::Handle]) {
+    let key = bench.kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap();
+    let contents = bench.kernel.hook_contents(Some(&bench.netns), &key).unwrap();
+    assert_eq!(contents.entries, []);
+    for link in held {
+        let facts = bench.kernel.link_of(link).unwrap();
+        assert_eq!(facts.ifindex, None, "{facts:?}");
+    }
+    assert_eq!(pins(&*bench.kernel, Path::new("links")), Vec::<String>::new());
+}
+
+on_both_kernels!(
+    detached_links_run_nothing,
+    links_of_a_program_that_is_unloaded_run_nothing,
+    a_start_pins_again_what_still_runs,
+);
