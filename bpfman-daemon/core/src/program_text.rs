@@ -67,6 +67,9 @@ pub struct ProgramText {
     pub frags: bool,
     /// Declared sleepable (`.s` sections).
     pub sleepable: bool,
+    /// Kernel modules whose functions and variables the instructions mention. The `off` of a call of a kernel function, and
+    /// the second half's `imm` of a variable's address, is 0 for the kernel itself, else 1 and the place in this list.
+    pub modules: Vec<String>,
 }
 
 impl ProgramText {

@@ -34,6 +34,7 @@ impl ProgramRecord {
                 func_info: Vec::new(),
                 line_info: Vec::new(),
                 sleepable: false,
+                modules: Vec::new(),
                 frags: false,
             })),
             needs_own_btf: false,

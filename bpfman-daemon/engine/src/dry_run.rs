@@ -203,8 +203,8 @@ impl<K: Kernel> Engine<K> {
             let loaded = match loaded {
                 Ok(loaded) => loaded,
                 Err(error) => {
-                    let error = self.with_type(error, program.program_type);
-                    outcome.programs.push(DryRunPart::refused(&program.name, error.into()));
+                    let error = self.explained(error, plan.object, program);
+                    outcome.programs.push(DryRunPart::refused(&program.name, error));
                     continue;
                 }
             };

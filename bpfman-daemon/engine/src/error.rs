@@ -279,6 +279,16 @@ pub enum EngineError {
         /// What is wrong with it.
         source: Box<ObjectError>,
     },
+    /// A program wants a type, field or function that this kernel does not have, and would use it.
+    #[error("{origin}{what}")]
+    NotInKernel {
+        /// File or image with a colon, where it is known.
+        origin: String,
+        /// Program, section, function, instruction, type and field, and why there is no answer.
+        what: String,
+        /// The kernel's answer.
+        source: Box<KernelError>,
+    },
     /// Members that cannot share a hook.
     #[error("cannot build the chain of {hook}: {source}")]
     Chain {
@@ -385,6 +395,12 @@ impl EngineError {
     pub(crate) fn of(self, origin: &str) -> Self {
         match self {
             Self::Object(source) => Self::Bytes { origin: origin.to_owned(), source: Box::new(source) },
+            Self::NotInKernel { what, source, .. } => {
+                Self::NotInKernel { origin: format!("{origin}: "), what, source }
+            }
+            Self::NotUndone { cause, failures } => {
+                Self::NotUndone { cause: Box::new(cause.of(origin)), failures }
+            }
             other => other,
         }
     }
@@ -433,7 +449,7 @@ impl EngineError {
             Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
             Self::Image(failure) => failure.error_kind(),
             Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,
-            Self::ChainRefused { .. } => ErrorKind::KernelRefused,
+            Self::ChainRefused { .. } | Self::NotInKernel { .. } => ErrorKind::KernelRefused,
             Self::Kernel(error) => match error {
                 KernelError::Refused { .. } | KernelError::Call { .. } => ErrorKind::KernelRefused,
                 KernelError::HookHeld { .. }
@@ -494,6 +510,10 @@ impl EngineError {
             Self::ChainRefused { .. } => {
                 "`--verifier-log` shows the verifier's whole log; attach one of the programs to another hook"
             }
+            Self::NotInKernel { .. } => {
+                "let the program ask first (bpf_core_field_exists(), bpf_ksym_exists()), load the kernel module that has \
+                 it, or build the program for this kernel"
+            }
             Self::WrongPoint { .. } => {
                 "attach it to a point of its own type, or load it again with the type you want"
             }
@@ -537,6 +557,7 @@ impl EngineError {
     pub fn verifier_log(&self) -> Option<&str> {
         match self {
             Self::Kernel(error) => error.verifier_log(),
+            Self::NotInKernel { source, .. } => source.verifier_log(),
             Self::ChainRefused { log, .. } => Some(log),
             Self::NotUndone { cause, .. } => cause.verifier_log(),
             _ => None,

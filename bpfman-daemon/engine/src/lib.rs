@@ -38,6 +38,7 @@ mod interface_moved;
 mod interface_names;
 mod interfaces;
 mod judge;
+mod kernel_types;
 mod leftovers;
 mod libxdp;
 mod list_hooks;

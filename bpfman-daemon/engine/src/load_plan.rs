@@ -67,6 +67,8 @@ pub struct Wanted {
     pub target: Option<String>,
     /// The kernel's BTF id of it, else 0.
     pub attach_btf_id: u32,
+    /// The module that has it; none for the kernel itself.
+    pub attach_module: Option<String>,
 }
 
 impl Wanted {
@@ -77,6 +79,7 @@ impl Wanted {
             text,
             kind: self.program_type.into(),
             attach_btf_id: self.attach_btf_id,
+            attach_module: self.attach_module.as_deref(),
             extends: None,
             device: None,
             // Members of chains share one stack: their own share is best known from the kernel.
@@ -109,7 +112,7 @@ impl<K: Kernel> Engine<K> {
             self.step("load", "load program");
             let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
             let result = self.kernel.load_program(&program.as_load(&bound, plan.log));
-            let result = result.map_err(|error| self.with_type(error, program.program_type))?;
+            let result = result.map_err(|error| self.explained(error, plan.object, program))?;
             let facts = self.kernel.program_of(&result.program)?;
             self.step("load", "pin program");
             self.kernel.pin(&result.program, &folder.join(format!("prog_{}", facts.id)))?;
@@ -176,27 +179,36 @@ impl<K: Kernel> Engine<K> {
             .iter()
             .map(|program| plan.object.resolve_type(&program.name, program.program_type))
             .collect::<Result<Vec<_>, _>>()?;
-        let needs_btf =
-            plan.programs.iter().zip(&types).any(|(program, kind)| {
-                kind.needs_load_target() || plan.object.needs_kernel_btf(&program.name)
-            });
-        let kernel_btf = needs_btf.then(|| self.kernel_btf()).transpose()?;
+        let targets = plan
+            .programs
+            .iter()
+            .zip(&types)
+            .map(|(program, kind)| load_target(plan.object, program, *kind))
+            .collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<&str> = plan.programs.iter().map(|program| program.name.as_str()).collect();
+        // Hooks of LSM are the kernel's own.
+        let functions = types.iter().zip(&targets).filter(|(kind, _)| **kind != ProgramType::Lsm);
+        let functions: Vec<&str> = functions.filter_map(|(_, target)| target.as_deref()).collect();
+        let needs_btf = targets.iter().any(Option::is_some)
+            || names.iter().any(|name| plan.object.needs_kernel_btf(name));
+        let kernel_btf =
+            needs_btf.then(|| self.kernel_types_for(plan.object, &names, &functions)).transpose()?;
         let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
         plan.programs
             .iter()
             .zip(types)
-            .map(|(program, program_type)| {
-                let target = load_target(plan.object, program, program_type)?;
+            .zip(targets)
+            .map(|((program, program_type), target)| {
+                let (attach_btf_id, attach_module) = match (&target, &kernel_btf) {
+                    (Some(target), Some(kernel)) => attach_id(&program.name, program_type, target, kernel)?,
+                    _ => (0, None),
+                };
                 Ok(Wanted {
                     name: program.name.clone(),
                     program_type,
                     text: plan.object.text(&program.name, &options)?,
-                    attach_btf_id: match (&target, &kernel_btf) {
-                        (Some(target), Some(kernel)) => {
-                            attach_id(&program.name, program_type, target, kernel)?
-                        }
-                        _ => 0,
-                    },
+                    attach_btf_id,
+                    attach_module,
                     target,
                 })
             })
@@ -258,20 +270,27 @@ fn load_target(
     }
 }
 
-/// The kernel's BTF id of what an fentry, fexit or LSM program is for.
+/// The BTF id of what an fentry, fexit or LSM program is for, and the module that has it. `MODULE:FUNCTION` names a
+/// function that several have.
 fn attach_id(
     program: &str,
     program_type: ProgramType,
     target: &str,
     kernel: &KernelBtf,
-) -> Result<u32, EngineError> {
-    let (id, what) = match program_type {
-        ProgramType::Lsm => (kernel.lsm_hook_id(target), "LSM hook"),
-        _ => (kernel.function_id(target), "function that BTF describes"),
-    };
-    id.ok_or_else(|| {
+) -> Result<(u32, Option<String>), EngineError> {
+    let none = |what: &str| {
         EngineError::Invalid(format!(
             "the kernel has no {what} \"{target}\", which program \"{program}\" is for"
         ))
-    })
+    };
+    if program_type == ProgramType::Lsm {
+        return kernel.lsm_hook_id(target).map(|id| (id, None)).ok_or_else(|| none("LSM hook"));
+    }
+    let found = match target.split_once(':') {
+        Some((module, function)) => kernel.function_of(module, function),
+        None => kernel.function(target),
+    };
+    let symbol =
+        found.ok_or_else(|| none("function that its BTF or that of its loaded modules describes:"))?;
+    Ok((symbol.id, symbol.module.map(str::to_owned)))
 }

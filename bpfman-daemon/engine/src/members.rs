@@ -95,7 +95,10 @@ impl<K: Kernel> Engine<K> {
         object: &ObjectFile,
         program: &ProgramRecord,
     ) -> Result<MemberText, EngineError> {
-        let kernel_btf = object.needs_kernel_btf(&program.name).then(|| self.kernel_btf()).transpose()?;
+        let kernel_btf = object
+            .needs_kernel_btf(&program.name)
+            .then(|| self.kernel_types_for(object, &[&program.name], &[]))
+            .transpose()?;
         let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
         let text = object.text(&program.name, &options)?;
         let mut maps = text.map_indexes().into_iter().filter_map(|map| object.maps().get(map));

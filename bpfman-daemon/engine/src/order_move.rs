@@ -182,6 +182,7 @@ impl<K: Kernel> Engine<K> {
             text: &bridge(self.kernel.map_of(&array)?.id),
             kind: ProgramKind { kernel_type: 3, expected_attach_type: 0 },
             attach_btf_id: 0,
+            attach_module: None,
             extends: None,
             device: None,
             log: LogRequest::OnFailure,
@@ -288,5 +289,6 @@ fn bridge(array: MapId) -> BoundText {
         line_info: Vec::new(),
         frags: false,
         sleepable: false,
+        modules: Vec::new(),
     })
 }

@@ -36,6 +36,13 @@ pub trait Kernel: Send + Sync + 'static {
     /// The kernel has none, or it cannot be read.
     fn btf(&self) -> Result<Vec<u8>, KernelError>;
 
+    /// The BTF of each loaded module, raw and split: it goes on where [`Kernel::btf`] ends. Names ascend. Modules without are
+    /// left out.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn module_btfs(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError>;
+
     /// Ids of all loaded programs, ascending.
     ///
     /// # Errors

@@ -63,6 +63,8 @@ pub struct ProgramLoad<'a> {
     pub kind: ProgramKind,
     /// Id of the function or hook in the kernel's BTF, for fentry, fexit and LSM, else 0.
     pub attach_btf_id: u32,
+    /// The module that has that function; none for the kernel itself.
+    pub attach_module: Option<&'a str>,
     /// What an extension is to take the place of. None for all other types.
     pub extends: Option<Extends>,
     /// The interface that an XDP program is for (Linux 6.3 and later): it may then ask for what the driver knows of a

@@ -1,20 +1,30 @@
 //! The running kernel's type information.
 
-use crate::ObjectError;
-use crate::btf::{Btf, Kind};
+use std::sync::Arc;
 
-/// Number of hash chains: about one for each name of a kernel.
+use crate::ObjectError;
+use crate::btf::{Btf, Kind, Type};
+
+/// Most hash chains: about one for each name of a kernel.
 const CHAINS: usize = 1 << 16;
 
-/// The kernel's BTF (`/sys/kernel/btf/vmlinux`) with an index of its names.
+/// The kernel's BTF (`/sys/kernel/btf/vmlinux`) with an index of its names, and those of its modules as far as they are
+/// wanted.
 ///
-/// Takes the size of the blob plus about a sixth: some 7 MiB for a distribution kernel. Drop it when idle.
+/// Takes the size of the blobs plus about a sixth: some 7 MiB for a distribution kernel. Drop it when idle.
 #[derive(Clone, Debug)]
 pub struct KernelBtf {
-    btf: Btf,
-    /// First type of each chain, and for each type the next one; 0 ends a chain.
-    first: Vec<u32>,
-    next: Vec<u32>,
+    kernel: Names,
+    modules: Vec<(String, Names)>,
+}
+
+/// A function or variable of the kernel or of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelSymbol<'a> {
+    /// Its type's id.
+    pub id: u32,
+    /// The module; none for the kernel itself.
+    pub module: Option<&'a str>,
 }
 
 impl KernelBtf {
@@ -23,23 +33,37 @@ impl KernelBtf {
     /// # Errors
     /// [`ObjectError::Btf`] if the bytes are no BTF.
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, ObjectError> {
-        let btf = Btf::parse(bytes)?;
-        let mut first = vec![0; CHAINS];
-        let mut next = vec![0; btf.len() as usize + 1];
-        // Backwards, so that chains ascend by id.
-        for id in (1..=btf.len()).rev() {
-            let Some(ty) = btf.get(id).filter(|ty| ty.name_off != 0) else { continue };
-            let chain = chain_of(essential_name(btf.string_bytes(ty.name_off)));
-            next[id as usize] = first[chain];
-            first[chain] = id;
-        }
-        Ok(Self { btf, first, next })
+        Ok(Self { kernel: Names::of(Btf::parse(bytes)?, 0), modules: Vec::new() })
     }
 
-    /// Id of a kernel function, as fentry and fexit programs attach to and kfunc calls name.
+    /// Adds the split BTF of a module (`/sys/kernel/btf/NAME`). What the kernel itself has goes before it.
+    ///
+    /// # Errors
+    /// [`ObjectError::Btf`] if the bytes are no BTF.
+    pub fn add_module(&mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Result<(), ObjectError> {
+        let base = self.kernel.btf.len();
+        let btf = Btf::parse_split(bytes, Some(Arc::clone(&self.kernel.btf)))?;
+        self.modules.push((name.to_owned(), Names::of(btf, base)));
+        Ok(())
+    }
+
+    /// Id of a function of the kernel itself, as fentry and fexit programs attach to and kfunc calls name.
     #[must_use]
     pub fn function_id(&self, name: &str) -> Option<u32> {
-        self.id(name, Kind::Func)
+        self.kernel.id(name, Kind::Func)
+    }
+
+    /// A function of the kernel, else of the first module that has it.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<KernelSymbol<'_>> {
+        self.symbol(name, Kind::Func)
+    }
+
+    /// A function of a module.
+    #[must_use]
+    pub fn function_of(&self, module: &str, name: &str) -> Option<KernelSymbol<'_>> {
+        let (module, names) = self.modules.iter().find(|(known, _)| known == module)?;
+        Some(KernelSymbol { id: names.id(name, Kind::Func)?, module: Some(module.as_str()) })
     }
 
     /// Id of the function behind an LSM hook, which the kernel calls `bpf_lsm_` and the hook's name.
@@ -48,20 +72,69 @@ impl KernelBtf {
         self.function_id(&format!("bpf_lsm_{hook}"))
     }
 
-    /// Id of a structure.
+    /// Id of a structure of the kernel itself.
     #[must_use]
     pub fn struct_id(&self, name: &str) -> Option<u32> {
-        self.id(name, Kind::Struct)
+        self.kernel.id(name, Kind::Struct)
     }
 
-    /// Id of a kernel variable.
+    /// Id of a variable of the kernel itself.
     #[must_use]
     pub fn variable_id(&self, name: &str) -> Option<u32> {
-        self.id(name, Kind::Var)
+        self.kernel.id(name, Kind::Var)
     }
 
-    pub(crate) const fn btf(&self) -> &Btf {
-        &self.btf
+    /// A function or variable of the kernel, else of the first module that has it.
+    pub(crate) fn symbol(&self, name: &str, kind: Kind) -> Option<KernelSymbol<'_>> {
+        if let Some(id) = self.kernel.id(name, kind) {
+            return Some(KernelSymbol { id, module: None });
+        }
+        self.modules.iter().find_map(|(module, names)| {
+            Some(KernelSymbol { id: names.id(name, kind)?, module: Some(module.as_str()) })
+        })
+    }
+
+    /// Types whose names agree up to a flavour (`name___flavour`) and that are wanted: the kernel's, by id; only where it
+    /// has none, those of all modules.
+    pub(crate) fn candidates(&self, name: &str, is_wanted: impl Fn(&Type<'_>) -> bool) -> Vec<(&Btf, u32)> {
+        let of = |names: &Names| -> Vec<u32> {
+            let found = names.candidates(name);
+            found.filter(|id| names.btf.get(*id).is_some_and(|ty| is_wanted(&ty))).collect()
+        };
+        let own = of(&self.kernel);
+        if !own.is_empty() {
+            return own.into_iter().map(|id| (&*self.kernel.btf, id)).collect();
+        }
+        let all =
+            self.modules.iter().flat_map(|(_, names)| of(names).into_iter().map(move |id| (&*names.btf, id)));
+        all.collect()
+    }
+}
+
+/// Types with an index of their names; of a module's only its own.
+#[derive(Clone, Debug)]
+struct Names {
+    btf: Arc<Btf>,
+    /// Types up to this id are another's.
+    base: u32,
+    /// First type of each chain, and for each own type the next one; 0 ends a chain.
+    first: Vec<u32>,
+    next: Vec<u32>,
+}
+
+impl Names {
+    fn of(btf: Btf, base: u32) -> Self {
+        let own = (btf.len() - base) as usize;
+        let mut first = vec![0; own.next_power_of_two().clamp(16, CHAINS)];
+        let mut next = vec![0; own + 1];
+        // Backwards, so that chains ascend by id.
+        for id in (base + 1..=btf.len()).rev() {
+            let Some(ty) = btf.get(id).filter(|ty| ty.name_off != 0) else { continue };
+            let chain = chain_of(essential_name(btf.string_bytes(ty.name_off)), first.len());
+            next[(id - base) as usize] = first[chain];
+            first[chain] = id;
+        }
+        Self { btf: Arc::new(btf), base, first, next }
     }
 
     fn id(&self, name: &str, kind: Kind) -> Option<u32> {
@@ -69,13 +142,13 @@ impl KernelBtf {
             .find(|id| self.btf.get(*id).is_some_and(|ty| ty.kind == kind && self.btf.name(&ty) == name))
     }
 
-    /// Ids of all types whose names agree up to a flavour (`name___flavour`), ascending.
-    pub(crate) fn candidates<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u32> + 'a {
+    /// Ids of all types whose names agree up to a flavour, ascending.
+    fn candidates<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u32> + 'a {
         let wanted = essential_name(name.as_bytes());
-        let mut at = self.first[chain_of(wanted)];
+        let mut at = self.first[chain_of(wanted, self.first.len())];
         std::iter::from_fn(move || {
             let here = at;
-            at = self.next.get(here as usize).copied().unwrap_or(0);
+            at = self.next.get(here.saturating_sub(self.base) as usize).copied().unwrap_or(0);
             (here != 0).then_some(here)
         })
         .filter(move |id| {
@@ -91,9 +164,9 @@ pub(crate) fn essential_name(name: &[u8]) -> &[u8] {
         .map_or(name, |at| &name[..=at])
 }
 
-/// FNV-1a, folded to the number of chains.
-fn chain_of(name: &[u8]) -> usize {
+/// FNV-1a, folded to the number of chains, a power of two.
+fn chain_of(name: &[u8], chains: usize) -> usize {
     let hash =
         name.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-    (hash >> 16 ^ hash) as usize & (CHAINS - 1)
+    (hash >> 16 ^ hash) as usize & (chains - 1)
 }

@@ -19,6 +19,18 @@ use crate::{KernelBtf, MAX_INSTRUCTIONS, ObjectError};
 /// Calls of kernel functions that may be missing and are: no such helper exists, so reaching one is refused.
 const MISSING_FUNCTION: i32 = 2_002_000_000;
 
+/// Something of the kernel's that an instruction asks for and this kernel does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// Index of the instruction in the whole text.
+    pub at: usize,
+    /// The function that it is in, and its index there.
+    pub function: (String, usize),
+    /// What it asks for, for example "struct sock.freebind (CO-RE byte_off, access path 0:14): struct sock has no such
+    /// field".
+    pub what: String,
+}
+
 /// The linked program.
 #[derive(Debug, Default)]
 pub(crate) struct Linked {
@@ -28,6 +40,10 @@ pub(crate) struct Linked {
     pub line_info: Vec<LineInfo>,
     /// Instructions whose immediate is a type id of the object's own BTF.
     pub local_type_ids: Vec<usize>,
+    /// Kernel modules that instructions refer to by their place here, from 1 on.
+    pub modules: Vec<String>,
+    /// What this kernel does not have.
+    pub unresolved: Vec<Unresolved>,
 }
 
 /// A function being linked: the walk over its references, and where to go on.
@@ -102,8 +118,13 @@ impl<'a> Linker<'a> {
                 }
                 Reference::Null => self.set_wide(position, 0, 0, 0),
                 Reference::Kernel { name, weak, kind } => {
-                    self.link_kernel(position, name, weak, kind)
+                    let found = self
+                        .link_kernel(position, name, weak, kind)
                         .map_err(|why| self.fault(caller, (at, why)))??;
+                    if let Some(what) = found {
+                        let function = (caller.to_owned(), at);
+                        self.out.unresolved.push(Unresolved { at: position, function, what });
+                    }
                 }
             }
         }
@@ -171,21 +192,28 @@ impl<'a> Linker<'a> {
                     what: "the layout of kernel types (CO-RE)".to_owned(),
                 });
             };
-            if let Err(why) = types.relocate(record, insns, at) {
-                return Err(self.fault(&function.name, (at, why)));
+            match types.relocate(record, insns, at) {
+                Ok(None) => {}
+                Ok(Some(what)) => self.out.unresolved.push(Unresolved {
+                    at: self.out.insns.len() + at,
+                    function: (function.name.clone(), at),
+                    what,
+                }),
+                Err(why) => return Err(self.fault(&function.name, (at, why))),
             }
         }
         Ok(())
     }
 
-    /// The outer error is a fault of the instruction, the inner one of the whole program.
+    /// The outer error is a fault of the instruction, the inner one of the whole program. What may be missing and is, and
+    /// must not be called then, is answered.
     fn link_kernel(
         &mut self,
         at: usize,
         name: &str,
         weak: bool,
         kind: Kind,
-    ) -> Result<Result<(), ObjectError>, String> {
+    ) -> Result<Result<Option<String>, ObjectError>, String> {
         let what = if kind == Kind::Func { "function" } else { "variable" };
         let Some(kernel) = self.kernel else {
             return Ok(Err(ObjectError::NeedsKernelBtf {
@@ -193,34 +221,46 @@ impl<'a> Linker<'a> {
                 what: format!("kernel {what} {name}"),
             }));
         };
-        let id = match kind {
-            Kind::Func => kernel.function_id(name),
-            _ => kernel.variable_id(name),
-        };
         let call = self.out.insns[at].code == op::CALL;
-        match id {
-            Some(id) if call => {
-                let insn = &mut self.out.insns[at];
-                set_source(insn, op::PSEUDO_KFUNC_CALL);
-                // Zero says that the id is of the kernel itself, not of a module.
-                insn.off = 0;
-                insn.imm = id.cast_signed();
+        match kernel.symbol(name, kind) {
+            Some(symbol) => {
+                let module = symbol.module.map_or(0, |module| self.module(module));
+                if call {
+                    let insn = &mut self.out.insns[at];
+                    set_source(insn, op::PSEUDO_KFUNC_CALL);
+                    insn.off =
+                        i16::try_from(module).map_err(|_| "it refers to too many modules".to_owned())?;
+                    insn.imm = symbol.id.cast_signed();
+                } else {
+                    self.set_wide(at, op::PSEUDO_BTF_ID, symbol.id.cast_signed(), module);
+                }
             }
-            Some(id) => self.set_wide(at, op::PSEUDO_BTF_ID, id.cast_signed(), 0),
             None if !weak => {
-                return Err(format!(
-                    "this kernel has no {what} {name} (those of its modules are not looked at)"
-                ));
+                return Err(format!("neither this kernel nor its loaded modules have a {what} {name}"));
             }
             None if call => {
                 let insn = &mut self.out.insns[at];
                 set_source(insn, 0);
                 insn.off = 0;
                 insn.imm = MISSING_FUNCTION;
+                return Ok(Ok(Some(format!(
+                    "kernel function {name} (weak): neither this kernel nor its loaded modules have it"
+                ))));
             }
             None => self.set_wide(at, 0, 0, 0),
         }
-        Ok(Ok(()))
+        Ok(Ok(None))
+    }
+
+    /// The number by which instructions refer to a module.
+    fn module(&mut self, name: &str) -> i32 {
+        let modules = &mut self.out.modules;
+        let place = modules.iter().position(|known| known == name).unwrap_or_else(|| {
+            modules.push(name.to_owned());
+            modules.len() - 1
+        });
+        // One each for at most a million instructions.
+        place as i32 + 1
     }
 
     fn add_info(&mut self, key: FunctionKey, start: usize, insns: &[Insn]) {

@@ -6,6 +6,7 @@ use bpfmand_core::Insn;
 
 use crate::core_relo;
 use crate::functions::Functions;
+use crate::kernel_btf::KernelBtf;
 use crate::object_file::ObjectFile;
 use crate::programs::ProgramEntry;
 use crate::references::Reference;
@@ -42,4 +43,33 @@ pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, 
         }
     }
     Ok(needs)
+}
+
+/// Whether a program and the functions that it reaches ask for something that the kernel itself does not have: one of its
+/// modules may.
+pub(crate) fn exceeds(object: &ObjectFile, entry: &ProgramEntry, kernel: &KernelBtf) -> Result<bool, String> {
+    let mut seen = HashSet::from([entry.key]);
+    let mut queue = vec![entry.key];
+    while let Some(key) = queue.pop() {
+        let function = object.functions.get(key)?;
+        let records = object.core_records(key, function.len)?;
+        if let Some(btf) = &object.btf
+            && records
+                .iter()
+                .any(|record| !core_relo::is_local(record) && core_relo::is_unknown(record, btf, kernel))
+        {
+            return Ok(true);
+        }
+        let insns: Vec<Insn> = Functions::instructions(&object.elf, key, function.len).collect();
+        for (_, reference) in object.references(key, &insns).map_err(|(_, why)| why)? {
+            match reference {
+                Reference::Function(callee) if seen.insert(callee) => queue.push(callee),
+                Reference::Kernel { name, kind, .. } if kernel.symbol(name, kind).is_none() => {
+                    return Ok(true);
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(false)
 }

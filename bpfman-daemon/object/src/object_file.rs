@@ -14,9 +14,9 @@ use crate::externs::{Externs, KconfigExtern, KconfigValue};
 use crate::functions::Functions;
 use crate::globals::{self, GlobalVariable};
 use crate::kernel_btf::KernelBtf;
-use crate::link::{Linked, Linker};
+use crate::link::{Linked, Linker, Unresolved};
 use crate::maps::{InitialSlot, MapTable};
-use crate::needs::needs;
+use crate::needs::{exceeds, needs};
 use crate::programs::{ProgramEntry, read_programs};
 
 /// What linking a program depends on besides the object.
@@ -238,6 +238,26 @@ impl ObjectFile {
         })
     }
 
+    /// True if the program or a function that it reaches refers to a type, function or variable that `kernel` has not, and
+    /// that a module may have: [`KernelBtf::add_module`].
+    #[must_use]
+    pub fn exceeds(&self, program: &str, kernel: &KernelBtf) -> bool {
+        self.program(program).is_ok_and(|entry| exceeds(self, entry, kernel).unwrap_or(false))
+    }
+
+    /// What of the kernel's a program asks for in vain, by the position in [`Self::text`] of the instruction that the
+    /// verifier refuses if it can be reached.
+    ///
+    /// # Errors
+    /// As for [`Self::text`].
+    pub fn unresolved(
+        &self,
+        program: &str,
+        options: &TextOptions<'_>,
+    ) -> Result<Vec<Unresolved>, ObjectError> {
+        Ok(self.linked(self.program(program)?, options)?.unresolved)
+    }
+
     /// True if instructions carry ids of the object's own types (`bpf_core_type_id_local`, `bpf_obj_new`): such a
     /// program is tied to its object's BTF, and cannot go into another program's.
     #[must_use]
@@ -288,6 +308,7 @@ impl ObjectFile {
             line_info: linked.line_info,
             frags: entry.frags,
             sleepable: entry.sleepable,
+            modules: linked.modules,
         })
     }
 }

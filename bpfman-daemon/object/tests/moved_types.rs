@@ -63,6 +63,26 @@ fn what_cannot_be_read_any_more_is_made_unreachable() -> Result<()> {
 }
 
 #[test]
+fn what_cannot_be_read_is_named_by_type_field_and_path() -> Result<()> {
+    let moved = Moved::new()?;
+    let options = TextOptions { kernel_btf: Some(&moved.kernel), ..TextOptions::default() };
+    let what = |program: &str| -> Result<String> {
+        let found = moved.object.unresolved(program, &options)?;
+        Ok(found.into_iter().map(|unresolved| unresolved.what).collect::<Vec<_>>().join(" | "))
+    };
+    assert_eq!(
+        what("gone")?,
+        "struct sample.gone (CO-RE byte_off, access path 0:7): this kernel's struct sample has nothing of this name and \
+         nature"
+    );
+    assert!(what("list_last")?.starts_with("struct sample.list[3] (CO-RE byte_off, access path 0:4:3)"));
+    assert!(what("widened_signed")?.ends_with("its type is another here, and cannot be read in its place"));
+    assert_eq!(what("same")?, "");
+    assert_eq!(what("gone_exists")?, "", "a question is answered");
+    Ok(())
+}
+
+#[test]
 fn questions_are_answered_by_the_running_kernel() -> Result<()> {
     let moved = Moved::new()?;
     let answer = |program: &str| -> Result<i32> { Ok(moved.insns(program)?[0].imm) };
@@ -83,6 +103,10 @@ fn questions_are_answered_by_the_running_kernel() -> Result<()> {
 #[test]
 fn a_field_in_two_places_is_refused() -> Result<()> {
     let error = Moved::new()?.insns("moved").err().context("linked")?.to_string();
-    assert!(error.contains("the kernel has several types twice that differ"), "{error}");
+    assert!(
+        error.contains("struct twice.moved (CO-RE byte_off, access path 0:1): the kernel has several"),
+        "{error}"
+    );
+    assert!(error.contains("several types twice that differ"), "{error}");
     Ok(())
 }

@@ -75,6 +75,7 @@ fn load_with(
                 text: &bound,
                 kind: ProgramKind::from(kind),
                 attach_btf_id: 0,
+                attach_module: None,
                 extends: None,
                 device: None,
                 log: LogRequest::OnFailure,

@@ -89,6 +89,7 @@ pub fn dispatcher(slots: usize, config: MapId, frags: bool) -> BoundText {
         line_info: Vec::new(),
         frags,
         sleepable: false,
+        modules: Vec::new(),
     })
 }
 

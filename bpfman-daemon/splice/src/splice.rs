@@ -136,6 +136,7 @@ pub(crate) fn join(
         line_info: debug.line_info,
         frags: maps.plan.frags,
         sleepable: false,
+        modules: Vec::new(),
     };
     Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range })
 }

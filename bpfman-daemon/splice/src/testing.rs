@@ -61,6 +61,7 @@ pub(crate) fn program(functions: &[&[Insn]]) -> BoundText {
         line_info: Vec::new(),
         frags: false,
         sleepable: false,
+        modules: Vec::new(),
     })
 }
 

@@ -72,6 +72,7 @@ fn load_text(kernel: &LinuxKernel, text: &BoundText, program_type: ProgramType) 
         text,
         kind: program_type.into(),
         attach_btf_id: 0,
+        attach_module: None,
         extends: None,
         device: None,
         log: LogRequest::OnFailure,

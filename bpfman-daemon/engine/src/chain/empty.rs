@@ -36,6 +36,7 @@ impl<K: Kernel> Engine<K> {
                 text: &text(program_name(key.kind), hook),
                 kind: program_kind(key.kind),
                 attach_btf_id: 0,
+                attach_module: None,
                 extends: None,
                 device: None,
                 log: LogRequest::OnFailure,
@@ -88,5 +89,6 @@ pub(super) fn text(name: &str, hook: SpliceHook) -> BoundText {
         // Without packets in several buffers the kernel would refuse it where the chain before had them.
         frags: hook == SpliceHook::Xdp,
         sleepable: false,
+        modules: Vec::new(),
     })
 }

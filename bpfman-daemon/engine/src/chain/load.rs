@@ -244,6 +244,7 @@ impl<K: Kernel> Engine<K> {
             text: &program.text,
             kind: program_kind(key.kind),
             attach_btf_id: 0,
+            attach_module: None,
             extends: None,
             device: None,
             log: LogRequest::OnFailure,

@@ -34,12 +34,14 @@ fn strange<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey, name: &str, verdi
         line_info: Vec::new(),
         frags: false,
         sleepable: false,
+        modules: Vec::new(),
     });
     let load = ProgramLoad {
         name,
         text: &text,
         kind: ProgramType::Tcx.into(),
         attach_btf_id: 0,
+        attach_module: None,
         extends: None,
         device: None,
         log: LogRequest::OnFailure,

@@ -162,7 +162,7 @@ fn type_of(program: &str) -> ProgramType {
     match program {
         "tango" | "tulip" | "allocates" | "goes_on" | "redirects" => ProgramType::Tc,
         "xray" | "yankee" | "zulu" => ProgramType::Tcx,
-        "trace" => ProgramType::Tracepoint,
+        "trace" | "trace_missing" => ProgramType::Tracepoint,
         "probe" => ProgramType::Uprobe,
         _ => ProgramType::Xdp,
     }

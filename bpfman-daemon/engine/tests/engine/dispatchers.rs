@@ -29,6 +29,7 @@ fn passing(name: &str) -> BoundText {
         line_info: Vec::new(),
         frags: false,
         sleepable: false,
+        modules: Vec::new(),
     })
 }
 
@@ -38,6 +39,7 @@ fn load(kernel: &SimKernel, text: &BoundText, kind: ProgramKind, extends: Option
         text,
         kind,
         attach_btf_id: 0,
+        attach_module: None,
         extends,
         device: None,
         log: LogRequest::OnFailure,

@@ -32,12 +32,14 @@ pub fn program<K: Kernel>(kernel: &K, kind: ProgramType, verdict: i32, map: Opti
         line_info: Vec::new(),
         frags: false,
         sleepable: false,
+        modules: Vec::new(),
     });
     let load = ProgramLoad {
         name: "rule",
         text: &text,
         kind: kind.into(),
         attach_btf_id: 0,
+        attach_module: None,
         extends: None,
         device: None,
         log: LogRequest::OnFailure,

@@ -265,6 +265,25 @@ crate::on_both_kernels!(
 
 mod refusal {
     #[test]
+    fn linux_what_this_kernel_lacks_is_named_by_object_program_type_and_field() {
+        let bench = crate::linux::bench("missing");
+        let error =
+            super::Bench::engine(&bench).load(&bench.request("missing", &["trace_missing"])).unwrap_err();
+        assert_eq!(error.kind(), super::ErrorKind::KernelRefused);
+        let message = error.to_string();
+        for says in [
+            "missing.o: program \"trace_missing\" (section tp/sched/sched_switch)",
+            "function trace_missing, instruction ",
+            "struct task_struct.of_no_kernel (CO-RE byte_off, access path 0:1)",
+            "this kernel's struct task_struct has nothing of this name",
+        ] {
+            assert!(message.contains(says), "{says}: {message}");
+        }
+        assert!(error.verifier_log().unwrap().contains("unknown#195896080"));
+        assert!(error.hint().unwrap().contains("bpf_core_field_exists"));
+    }
+
+    #[test]
     fn simulated_a_refused_program_leaves_nothing() {
         let bench = crate::simulated::bench();
         bench.kernel.refuse("wild");

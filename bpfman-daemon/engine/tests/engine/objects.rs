@@ -19,9 +19,11 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static ALLOCATES: OnceLock<Vec<u8>> = OnceLock::new();
     static HUGE: OnceLock<Vec<u8>> = OnceLock::new();
     static UNSIZED: OnceLock<Vec<u8>> = OnceLock::new();
+    static MISSING: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "huge" => &HUGE,
         "unsized" => &UNSIZED,
+        "missing" => &MISSING,
         "programs" => &PROGRAMS,
         "sharing" => &SHARING,
         "squatter" => &SQUATTER,

@@ -47,12 +47,14 @@ pub fn others_load_first(bench: &Bench<SimKernel>, count: usize) -> Vec<bpfmand_
         line_info: Vec::new(),
         frags: false,
         sleepable: false,
+        modules: Vec::new(),
     });
     let load = bpfmand_kernel::ProgramLoad {
         name: "other",
         text: &text,
         kind: bpfmand_core::ProgramType::Xdp.into(),
         attach_btf_id: 0,
+        attach_module: None,
         extends: None,
         device: None,
         log: bpfmand_kernel::LogRequest::OnFailure,

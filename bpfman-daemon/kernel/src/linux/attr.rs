@@ -27,6 +27,7 @@ pub enum Command {
     BtfLoad = 18,
     BtfGetFdById = 19,
     MapFreeze = 22,
+    BtfGetNextId = 23,
     MapLookupBatch = 24,
     MapUpdateBatch = 26,
     LinkCreate = 28,

@@ -62,6 +62,7 @@ fn plain(text: &BoundText) -> ProgramLoad<'_> {
         text,
         kind: ProgramType::Xdp.into(),
         attach_btf_id: 0,
+        attach_module: None,
         extends: None,
         device: None,
         log: LogRequest::OnFailure,
@@ -81,6 +82,7 @@ fn smallest() -> BoundText {
         line_info: Vec::new(),
         frags: false,
         sleepable: false,
+        modules: Vec::new(),
     })
 }
 

@@ -32,6 +32,11 @@ pub fn link_ids() -> io::Result<Vec<KernelLinkId>> {
     ids(Command::LinkGetNextId).map(|ids| ids.into_iter().map(KernelLinkId).collect())
 }
 
+/// Ids of all type information, ascending.
+pub fn btf_ids() -> io::Result<Vec<u32>> {
+    ids(Command::BtfGetNextId)
+}
+
 fn ids(command: Command) -> io::Result<Vec<u32>> {
     let mut ids = Vec::new();
     let mut at = ById::default();

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, MapRole, MapSpec};
+use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, MapRole, MapSpec, op};
 
 use super::attr::{self, Command};
 use super::{extension, facts, features, netns, sys, types};
@@ -156,7 +156,10 @@ pub fn program(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
 
 fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
     let text = &load.text.0;
-    let (insns, maps) = with_descriptors(load)?;
+    let modules = text.modules.iter().map(|name| types::of_module(name)).collect::<Result<Vec<_>, _>>()?;
+    // The kernel's own place in it is never looked at.
+    let descriptors: Vec<RawFd> = std::iter::once(0).chain(modules.iter().map(AsRawFd::as_raw_fd)).collect();
+    let (insns, maps) = with_descriptors(load, &descriptors)?;
     let btf = text.btf.as_deref().map(|bytes| types::of_maps_or_new(bytes, &maps)).transpose()?;
     let license = CString::new(text.license.as_str()).unwrap_or_default();
     let mut request = attr::ProgLoad {
@@ -169,6 +172,14 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
         attach_btf_id: load.attach_btf_id,
         ..Default::default()
     };
+    if !modules.is_empty() {
+        request.fd_array = descriptors.as_ptr() as u64;
+    }
+    let attached = load.attach_module.map(types::of_module).transpose()?;
+    if let Some(module) = &attached {
+        // `attach_btf_obj_fd` shares its place.
+        request.attach_prog_fd = module.as_raw_fd();
+    }
     let extended = load.extends.map(extension::target).transpose()?;
     if let (Some(target), Some(extends)) = (&extended, load.extends) {
         request.attach_prog_fd = target.as_raw_fd();
@@ -286,8 +297,11 @@ fn summarise(log: &str) -> String {
     telling[telling.len().saturating_sub(LINES)..].join(" | ")
 }
 
-/// The instructions with map ids replaced by descriptors, and the descriptors, to be kept until the load is done.
-fn with_descriptors(load: &ProgramLoad<'_>) -> Result<(Vec<Insn>, Vec<OwnedFd>), KernelError> {
+/// The instructions with map ids and places of modules' variables replaced by descriptors, and the descriptors, to be kept until the load is done.
+fn with_descriptors(
+    load: &ProgramLoad<'_>,
+    modules: &[RawFd],
+) -> Result<(Vec<Insn>, Vec<OwnedFd>), KernelError> {
     let mut open: HashMap<u32, RawFd> = HashMap::new();
     let mut held = Vec::new();
     for MapId(id) in load.text.map_ids() {
@@ -303,6 +317,16 @@ fn with_descriptors(load: &ProgramLoad<'_>) -> Result<(Vec<Insn>, Vec<OwnedFd>),
     for at in load.text.map_references() {
         if let Some(fd) = open.get(&insns[at].imm.cast_unsigned()) {
             insns[at].imm = *fd;
+        }
+    }
+    // The address of a module's variable: the module stands in the second half.
+    for at in 1..insns.len() {
+        let before = insns[at - 1];
+        if before.is_ld_imm64()
+            && before.src() == op::PSEUDO_BTF_ID
+            && let Some(module) = modules.get(insns[at].imm as usize).filter(|fd| **fd != 0)
+        {
+            insns[at].imm = *module;
         }
     }
     Ok((insns, held))

@@ -117,6 +117,10 @@ impl Kernel for LinuxKernel {
         })
     }
 
+    fn module_btfs(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError> {
+        types::modules().map_err(|source| KernelError::call("read", types::FOLDER, source))
+    }
+
     fn program_ids(&self) -> Result<Vec<ProgramId>, KernelError> {
         facts::program_ids().map_err(|source| KernelError::call("list", "programs", source))
     }

@@ -18,6 +18,45 @@ pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
         .map_err(|source| KernelError::call("load", format!("BTF of {} bytes", bytes.len()), source))
 }
 
+/// Where the kernel shows its types, and those of its modules beside.
+pub const FOLDER: &str = "/sys/kernel/btf";
+
+/// The types of each loaded module, by name. They are read one after another: some may go meanwhile.
+pub fn modules() -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(FOLDER)? {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().filter(|name| *name != "vmlinux").map(str::to_owned)
+        else {
+            continue;
+        };
+        match std::fs::read(entry.path()) {
+            Ok(bytes) => found.push((name, bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Holds the types of a module, which the kernel finds by number alone.
+pub fn of_module(name: &str) -> Result<OwnedFd, KernelError> {
+    let fail = |source| KernelError::call("open", format!("the types of kernel module {name}"), source);
+    for id in facts::btf_ids().map_err(fail)? {
+        let Some(btf) = facts::open(Command::BtfGetFdById, id).map_err(fail)? else { continue };
+        let mut text = [0_u8; 64];
+        let mut info =
+            BtfInfo { name: text.as_mut_ptr() as u64, name_len: text.len() as u32, ..BtfInfo::default() };
+        // Names that do not fit are none of modules.
+        let told = sys::info(&btf, &mut info).is_ok();
+        if told && info.kernel_btf != 0 && facts::text(&text) == name {
+            return Ok(btf);
+        }
+    }
+    Err(fail(io::Error::new(io::ErrorKind::NotFound, "it is not loaded")))
+}
+
 /// The types of a program that uses these maps: the object that one of the maps was made with, if it holds the same
 /// bytes, else a new one.
 ///

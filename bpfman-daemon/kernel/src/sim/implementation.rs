@@ -40,6 +40,10 @@ impl Kernel for SimKernel {
         self.btf.clone().ok_or_else(|| refuse("read", "the kernel's BTF", ENOENT))
     }
 
+    fn module_btfs(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError> {
+        Ok(Vec::new())
+    }
+
     fn program_ids(&self) -> Result<Vec<ProgramId>, KernelError> {
         Ok(self.enter("program_ids")?.objects.ids(PROGRAM).map(ProgramId).collect())
     }

@@ -477,6 +477,7 @@ impl Generator<'_> {
             line_info,
             frags: false,
             sleepable: false,
+            modules: Vec::new(),
         };
         // Ids are places in the list of descriptors.
         text.bind(&[MapId(COUNTERS), MapId(NOTES)]).unwrap()

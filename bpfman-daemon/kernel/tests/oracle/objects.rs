@@ -129,6 +129,7 @@ pub fn program(name: &str, insns: Vec<Insn>) -> BoundText {
         line_info: Vec::new(),
         frags: false,
         sleepable: false,
+        modules: Vec::new(),
     })
 }
 

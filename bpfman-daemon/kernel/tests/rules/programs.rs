@@ -33,6 +33,7 @@ pub fn text(name: &str, insns: Vec<Insn>) -> BoundText {
         line_info: Vec::new(),
         frags: false,
         sleepable: false,
+        modules: Vec::new(),
     })
 }
 
@@ -42,6 +43,7 @@ pub fn load_as<'a>(text: &'a BoundText, kind: ProgramKind) -> ProgramLoad<'a> {
         text,
         kind,
         attach_btf_id: 0,
+        attach_module: None,
         extends: None,
         device: None,
         log: LogRequest::OnFailure,

@@ -8,6 +8,7 @@ mod tied;
 mod types;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 pub use fixup::BtfFeatures;
 pub(crate) use kind::Kind;
@@ -26,17 +27,28 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// A BTF blob with an index of its types.
+///
+/// One that is split, a kernel module's, goes on where another ends: with its numbers of types, and with its strings.
 #[derive(Clone, Debug)]
 pub(crate) struct Btf {
+    base: Option<Arc<Btf>>,
     data: Vec<u8>,
     strings_at: usize,
     strings_end: usize,
-    /// Where type `i + 1` begins in `data`; type 0 is void.
+    /// Where own type `i` begins in `data`. Type 0 is void; own ones begin behind those of the base.
     offsets: Vec<u32>,
 }
 
 impl Btf {
     pub(crate) fn parse(data: impl Into<Vec<u8>>) -> Result<Self, ObjectError> {
+        Self::parse_split(data, None)
+    }
+
+    /// Reads a blob that goes on where `base` ends.
+    pub(crate) fn parse_split(
+        data: impl Into<Vec<u8>>,
+        base: Option<Arc<Self>>,
+    ) -> Result<Self, ObjectError> {
         let data: Vec<u8> = data.into();
         let header = data.get(..HEADER_LEN).ok_or_else(|| ObjectError::btf("header", "cut off"))?;
         let magic = u16::from_ne_bytes([header[0], header[1]]);
@@ -66,13 +78,18 @@ impl Btf {
                 .push(u32::try_from(at).map_err(|_| ObjectError::btf("types", "more than four gigabytes"))?);
             at += len;
         }
-        Ok(Self { data, strings_at, strings_end, offsets })
+        Ok(Self { base, data, strings_at, strings_end, offsets })
     }
 
     /// Number of types, void not counted; the highest id.
     pub(crate) fn len(&self) -> u32 {
         // Each type takes twelve bytes at least and offsets are 32 bits wide, so the count fits.
-        self.offsets.len() as u32
+        self.first_own() + self.offsets.len() as u32
+    }
+
+    /// How many types the base has.
+    fn first_own(&self) -> u32 {
+        self.base.as_deref().map_or(0, Self::len)
     }
 
     pub(crate) fn strings(&self) -> &[u8] {
@@ -81,7 +98,8 @@ impl Btf {
 
     /// The type of an id; none for void and for ids past the end.
     pub(crate) fn get(&self, id: u32) -> Option<Type<'_>> {
-        let index = (id as usize).checked_sub(1)?;
+        let Some(own) = id.checked_sub(self.first_own()) else { return self.base.as_deref()?.get(id) };
+        let Some(index) = (own as usize).checked_sub(1) else { return self.base.as_deref()?.get(id) };
         let start = *self.offsets.get(index)? as usize;
         let end = self.offsets.get(index + 1).map_or(self.data.len(), |end| *end as usize);
         Some(Type::new(id, &self.data[start..end]))
@@ -97,7 +115,12 @@ impl Btf {
     }
 
     pub(crate) fn string_bytes(&self, offset: u32) -> &[u8] {
-        let tail = self.strings().get(offset as usize..).unwrap_or_default();
+        let shared = self.base.as_deref().map_or(0, |base| base.strings().len());
+        let own = match (offset as usize).checked_sub(shared) {
+            Some(own) => own,
+            None => return self.base.as_deref().map_or(&[][..], |base| base.string_bytes(offset)),
+        };
+        let tail = self.strings().get(own..).unwrap_or_default();
         let end = tail.iter().position(|byte| *byte == 0).unwrap_or(tail.len());
         &tail[..end]
     }

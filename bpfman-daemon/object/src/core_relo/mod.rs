@@ -1,6 +1,7 @@
 //! CO-RE: instructions that depend on the layout of the running kernel's types.
 
 mod compat;
+mod describe;
 mod patch;
 mod spec;
 mod value;
@@ -13,8 +14,9 @@ use crate::KernelBtf;
 use crate::btf::Btf;
 use crate::btf::ext::CoreRecord;
 
-use patch::Patch;
+use describe::describe;
 pub(crate) use patch::patch_local;
+use patch::{Applied, Patch};
 use spec::Spec;
 use value::RelocKind;
 
@@ -23,13 +25,21 @@ pub(crate) const fn is_local(record: &CoreRecord) -> bool {
     record.kind == RelocKind::TypeIdLocal as u32
 }
 
+/// True if the kernel has no type of the name and nature that a relocation starts from.
+pub(crate) fn is_unknown(record: &CoreRecord, local: &Btf, kernel: &KernelBtf) -> bool {
+    local.get(record.type_id).is_some_and(|root| {
+        let name = local.name(&root);
+        !name.is_empty() && kernel.candidates(name, |ty| compat::kinds_agree(ty.kind, root.kind)).is_empty()
+    })
+}
+
 /// Resolves the relocations of one object against one kernel.
 #[derive(Debug)]
 pub(crate) struct Resolver<'a> {
     local: &'a Btf,
     kernel: &'a KernelBtf,
     /// Kernel types by local root type: each is looked up once.
-    candidates: HashMap<u32, Vec<u32>>,
+    candidates: HashMap<u32, Vec<(&'a Btf, u32)>>,
 }
 
 impl<'a> Resolver<'a> {
@@ -40,17 +50,40 @@ impl<'a> Resolver<'a> {
     /// Applies one relocation to the instruction at `at`.
     ///
     /// What the kernel does not have makes the instruction one that the verifier refuses if it can be reached: a
-    /// program may ask first whether a field exists.
+    /// program may ask first whether a field exists. What that is, is answered.
     pub(crate) fn relocate(
         &mut self,
         record: &CoreRecord,
         insns: &mut [Insn],
         at: usize,
-    ) -> Result<(), String> {
+    ) -> Result<Option<String>, String> {
         let kind = RelocKind::from_number(record.kind)?;
-        let local = Spec::parse(self.local, record.type_id, self.local.string(record.access_off), kind)?;
-        let patch = self.resolve(kind, &local)?;
-        patch.apply(insns, at)
+        let btf = self.local;
+        let path = btf.string(record.access_off);
+        let local = Spec::parse(btf, record.type_id, path, kind)?;
+        let named = |why: String| format!("{}: {why}", describe(btf, &local, kind, path));
+        let resolved = self.resolve(kind, &local).and_then(|patch| Ok((patch.apply(insns, at)?, patch)));
+        match resolved {
+            Ok((Applied::Changed, _)) => Ok(None),
+            Ok((Applied::Refused, patch)) => {
+                let why = if patch.has_answer() {
+                    "its type is another here, and cannot be read in its place".to_owned()
+                } else {
+                    self.lack(&local)
+                };
+                Ok(Some(named(why)))
+            }
+            Err(why) => Err(named(why)),
+        }
+    }
+
+    /// Why there is no answer, in words.
+    fn lack(&self, local: &Spec) -> String {
+        let root = self.local.describe(local.root);
+        match self.candidates.get(&local.root).map(Vec::len) {
+            Some(0) | None => format!("neither this kernel nor its loaded modules have a type {root}"),
+            Some(_) => format!("this kernel's {root} has nothing of this name and nature"),
+        }
     }
 
     fn resolve(&mut self, kind: RelocKind, local: &Spec) -> Result<Patch, String> {
@@ -59,15 +92,13 @@ impl<'a> Resolver<'a> {
         if name.is_empty() {
             return Err(format!("type {} has no name to look for in the kernel", local.root));
         }
-        let target = self.kernel.btf();
-        let candidates = self.candidates.entry(local.root).or_insert_with(|| {
-            self.kernel
-                .candidates(name)
-                .filter(|id| target.get(*id).is_some_and(|ty| compat::kinds_agree(ty.kind, root.kind)))
-                .collect()
-        });
+        let kernel = self.kernel;
+        let candidates = self
+            .candidates
+            .entry(local.root)
+            .or_insert_with(|| kernel.candidates(name, |ty| compat::kinds_agree(ty.kind, root.kind)));
         let mut found: Option<(Patch, u64)> = None;
-        for candidate in candidates.iter() {
+        for (target, candidate) in candidates.iter() {
             let Some(matching) = local.matching(self.local, target, *candidate, kind)? else { continue };
             let patch = Patch::compute(kind, (self.local, local), Some((target, &matching)))?;
             match &found {

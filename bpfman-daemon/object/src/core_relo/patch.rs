@@ -20,6 +20,15 @@ const SOURCE_REGISTER: u8 = 0x08;
 /// The size bits of a memory access.
 const SIZE_MASK: u8 = 0x18;
 
+/// What became of an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// It has its new number.
+    Changed,
+    /// The verifier refuses it if it can be reached.
+    Refused,
+}
+
 /// What an instruction becomes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patch {
@@ -71,7 +80,12 @@ impl Patch {
         self.after == other.after
     }
 
-    pub(super) fn apply(&self, insns: &mut [Insn], at: usize) -> Result<(), String> {
+    /// Whether the kernel has what is asked for.
+    pub(super) const fn has_answer(&self) -> bool {
+        self.after.is_some()
+    }
+
+    pub(super) fn apply(&self, insns: &mut [Insn], at: usize) -> Result<Applied, String> {
         let Some(insn) = insns.get(at).copied() else { return Err("a CO-RE relocation outside".to_owned()) };
         let wide = insn.is_ld_imm64();
         if wide && at + 1 >= insns.len() {
@@ -83,7 +97,7 @@ impl Patch {
             if wide {
                 insns[at + 1] = Insn::new(op::CALL, 0, 0, 0, POISON);
             }
-            return Ok(());
+            return Ok(Applied::Refused);
         };
         let found = match insn.class() {
             CLASS_ALU | CLASS_ALU64 if insn.code & SOURCE_REGISTER == 0 => {
@@ -117,7 +131,7 @@ impl Patch {
             insns[at].imm = after as u32 as i32;
             insns[at + 1].imm = (after >> 32) as u32 as i32;
         }
-        Ok(())
+        Ok(Applied::Changed)
     }
 }
 
@@ -134,5 +148,5 @@ fn size_bits(bytes: u64) -> Result<u8, String> {
 /// Fills in the id of a type of the object itself.
 pub(crate) fn patch_local(record: &CoreRecord, insns: &mut [Insn], at: usize) -> Result<(), String> {
     let patch = Patch { before: None, after: Some(u64::from(record.type_id)), access: Access::Same };
-    patch.apply(insns, at)
+    patch.apply(insns, at).map(drop)
 }

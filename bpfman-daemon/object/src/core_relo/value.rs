@@ -41,6 +41,25 @@ impl RelocKind {
         })
     }
 
+    /// What libbpf calls it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::FieldByteOffset => "byte_off",
+            Self::FieldByteSize => "byte_sz",
+            Self::FieldExists => "field_exists",
+            Self::FieldSigned => "signed",
+            Self::FieldShiftLeft => "lshift_u64",
+            Self::FieldShiftRight => "rshift_u64",
+            Self::TypeIdLocal => "local_type_id",
+            Self::TypeIdTarget => "target_type_id",
+            Self::TypeExists => "type_exists",
+            Self::TypeSize => "type_size",
+            Self::EnumeratorExists => "enumval_exists",
+            Self::EnumeratorValue => "enumval_value",
+            Self::TypeMatches => "type_matches",
+        }
+    }
+
     pub(super) const fn is_about_types(self) -> bool {
         matches!(
             self,
