@@ -42,6 +42,7 @@ struct DaemonRecord {
     runtime_dir: String,
     state_dir: String,
     features: BTreeMap<String, bool>,
+    lacking: BTreeMap<String, String>,
 }
 
 impl From<ext::InfoResponse> for DaemonRecord {
@@ -52,6 +53,7 @@ impl From<ext::InfoResponse> for DaemonRecord {
             runtime_dir: info.runtime_dir,
             state_dir: info.state_dir,
             features: info.features.into_iter().collect(),
+            lacking: info.reasons.into_iter().collect(),
         }
     }
 }
@@ -71,14 +73,16 @@ impl Answer for VersionRecord {
         text.push_str(&format!("bpfmand {}\n\n", daemon.version));
         let mut block = Block::new("Daemon");
         let (there, lacking): (Vec<_>, Vec<_>) = daemon.features.iter().partition(|(_, there)| **there);
-        let names =
-            |list: Vec<(&String, &bool)>| list.into_iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let lacking = lacking.into_iter().map(|(name, _)| match daemon.lacking.get(name) {
+            Some(reason) => format!("{name} ({reason})"),
+            None => name.clone(),
+        });
         block
             .line("Kernel", &daemon.kernel_release)
             .line("Runtime Directory", &daemon.runtime_dir)
             .line("State Directory", &daemon.state_dir)
-            .lines("Kernel Has", names(there))
-            .lines("Kernel Lacks", names(lacking));
+            .lines("Kernel Has", there.into_iter().map(|(name, _)| name.clone()))
+            .lines("Kernel Lacks", lacking);
         text + &block.render(screen)
     }
 

@@ -189,21 +189,23 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         &self,
         _request: Request<wire::InfoRequest>,
     ) -> Result<Response<wire::InfoResponse>, Status> {
-        let features = self.engine.features();
-        Ok(Response::new(wire::InfoResponse {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel_release: features.release.clone(),
-            runtime_dir: self.paths.runtime.display().to_string(),
-            state_dir: self.paths.state.display().to_string(),
-            features: [
-                ("tcx", features.tcx),
-                ("perf_links", features.perf_links),
-                ("long_jumps", features.long_jumps),
-            ]
-            .into_iter()
-            .map(|(name, there)| (name.to_owned(), there))
-            .collect(),
-        }))
+        // It may try to load programs.
+        self.view(move |api| {
+            let support = api.engine.support();
+            Ok(wire::InfoResponse {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                kernel_release: api.engine.features().release.clone(),
+                runtime_dir: api.paths.runtime.display().to_string(),
+                state_dir: api.paths.state.display().to_string(),
+                features: support.iter().map(|(name, lack)| ((*name).to_owned(), lack.is_none())).collect(),
+                reasons: support
+                    .iter()
+                    .filter_map(|(name, lack)| Some(((*name).to_owned(), lack.clone()?)))
+                    .collect(),
+            })
+        })
+        .await
+        .map(Response::new)
     }
 }
 

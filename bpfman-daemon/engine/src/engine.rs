@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use bpfmand_core::{HookKey, OperationId, ProgramId, ProgramUid};
@@ -22,6 +22,7 @@ use crate::open_programs::OpenPrograms;
 use crate::records::{self, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::State;
 use crate::steps::StepObserver;
+use crate::type_support::Support;
 use crate::{CountersMode, EngineError, NoImages, NoObserver, OwnerBudget};
 
 /// XDP modes by interface name, where the configuration names one.
@@ -105,6 +106,8 @@ pub struct Engine<K: Kernel> {
     state: Mutex<State>,
     locks: Arc<Locks>,
     observer: Arc<dyn StepObserver>,
+    /// What the kernel was found to have, once it was asked for.
+    pub(crate) support: OnceLock<Support>,
     /// Shared by loads between the bytecode and its record, held alone by unloads that remove bytecode.
     bytecode_use: RwLock<()>,
 }
@@ -140,6 +143,7 @@ impl<K: Kernel> Engine<K> {
             state: Mutex::default(),
             locks: Arc::default(),
             observer: options.observer,
+            support: OnceLock::new(),
             bytecode_use: RwLock::default(),
         };
         engine.read_records()?;

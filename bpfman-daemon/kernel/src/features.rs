@@ -19,6 +19,10 @@ pub struct Features {
     pub freplace: bool,
     /// XDP programs for one interface, which know what its driver knows (Linux 6.3 and later).
     pub device_bound: bool,
+    /// A source of events for kernel probes: programs for them load where there is none, and can be attached nowhere.
+    pub kprobes: bool,
+    /// The same for user-space probes.
+    pub uprobes: bool,
     /// CPUs that this machine can have: so many values has an entry of a per-CPU map.
     pub possible_cpus: u32,
 }

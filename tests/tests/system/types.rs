@@ -208,6 +208,27 @@ fn what_the_kernel_refuses_is_refused_clearly_and_changes_nothing() {
 }
 
 #[test]
+fn the_daemon_says_which_types_this_kernel_takes_and_why_not_others() {
+    let daemon = Daemon::start();
+    let before = daemon.state();
+    let info = daemon.wire().info(bpfman_proto::ext::v1::InfoRequest {}).unwrap();
+    let mut expected: Vec<(&str, bool)> =
+        ["xdp", "tc", "tracepoint", "uprobe", "uretprobe"].map(|name| (name, true)).into();
+    expected.push(("tcx", has_tcx()));
+    for name in ["fentry", "fexit", "lsm"] {
+        expected.push((name, !refused(&format!("sample_{name}"))));
+    }
+    for name in ["kprobe", "kretprobe"] {
+        expected.push((name, Path::new("/sys/bus/event_source/devices/kprobe").exists()));
+    }
+    for (name, there) in expected {
+        assert_eq!(info.features.get(name), Some(&there), "{name}: {:?}", info.reasons);
+        assert_eq!(info.reasons.contains_key(name), !there, "{name}: {:?}", info.reasons);
+    }
+    assert_eq!(daemon.state(), before);
+}
+
+#[test]
 fn a_uretprobe_fires_at_the_return_and_not_at_the_entry() {
     let daemon = Daemon::start();
     let wire = daemon.wire();

@@ -1,7 +1,7 @@
 //! What this kernel can do.
 
 use super::attr::{Command, Query};
-use super::{extension, sys};
+use super::{extension, perf, sys};
 use crate::Features;
 
 const PERF_LINKS: (u32, u32) = (5, 15);
@@ -24,6 +24,8 @@ pub fn probe() -> Features {
         long_jumps: version >= (6, 6),
         freplace: extension::works(),
         device_bound: version >= DEVICE_BOUND,
+        kprobes: perf::has_source("kprobe"),
+        uprobes: perf::has_source("uprobe"),
         possible_cpus: aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(u32::MAX)),
         version,
         release,

@@ -141,6 +141,11 @@ pub fn uprobe(
     })
 }
 
+/// Whether there is a source of perf events of this name.
+pub fn has_source(name: &'static str) -> bool {
+    EventSource::find(name).is_ok()
+}
+
 /// A source of perf events whose number the kernel chooses at boot.
 struct EventSource {
     number: u32,

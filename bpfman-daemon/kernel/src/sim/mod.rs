@@ -63,6 +63,8 @@ impl Default for SimOptions {
                 long_jumps: true,
                 freplace: true,
                 device_bound: true,
+                kprobes: true,
+                uprobes: true,
                 possible_cpus: 4,
             },
             btf: None,
@@ -85,6 +87,8 @@ impl SimOptions {
                 long_jumps: false,
                 freplace: true,
                 device_bound: false,
+                kprobes: true,
+                uprobes: true,
                 possible_cpus: 4,
             },
             ..Self::default()
