@@ -18,8 +18,9 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
-/// `:authority` in the static table (RFC 7541, appendix A).
+/// `:authority` in the static table (RFC 7541, appendix A), and as some clients spell it out.
 const AUTHORITY: u32 = 1;
+const AUTHORITY_NAME: &[u8] = b":authority";
 
 /// A connection whose requests name a host.
 #[derive(Debug)]
@@ -310,8 +311,16 @@ impl Fields {
                 Err(number) => Field::Length(number, *text, *is_huffman),
             },
             Field::Bytes { text, length, at, is_huffman } => {
-                if *text == Text::Value && self.rewrites {
-                    *byte = if *is_huffman { huffman_byte(*length, *at) } else { b'a' };
+                match text {
+                    Text::Name => {
+                        let is_like_it = !is_huffman && AUTHORITY_NAME.get(*at as usize) == Some(byte);
+                        let may_be = *at == 0 && *length as usize == AUTHORITY_NAME.len() || self.rewrites;
+                        self.rewrites = may_be && is_like_it;
+                    }
+                    Text::Value if self.rewrites => {
+                        *byte = if *is_huffman { huffman_byte(*length, *at) } else { b'a' };
+                    }
+                    Text::Value => {}
                 }
                 let (text, length, at, is_huffman) = (*text, *length, *at + 1, *is_huffman);
                 if at == length { after_text(text) } else { Field::Bytes { text, length, at, is_huffman } }
@@ -413,6 +422,21 @@ mod tests {
                 stream(&[frame(HEADERS, flags, &payload(PATH)), frame(HEADERS, flags, &payload(PATH))]);
             let expected = [frame(HEADERS, flags, &payload(&name)), frame(HEADERS, flags, &payload(&name))];
             assert_eq!(passed(&sent), stream(&expected), "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_spelled_out_is_known() {
+        let block_of = |name: &[u8], value: &[u8]| {
+            let mut literal = vec![0x40, name.len() as u8];
+            literal.extend(name);
+            literal.push(value.len() as u8);
+            literal.extend(value);
+            stream(&[frame(HEADERS, 4, &block(&literal))])
+        };
+        assert_eq!(passed(&block_of(b":authority", PATH)), block_of(b":authority", &vec![b'a'; PATH.len()]));
+        for other in [&b":authoritz"[..], b":authority2", b"authority", b"x"] {
+            assert_eq!(passed(&block_of(other, PATH)), block_of(other, PATH));
         }
     }
 

@@ -29,14 +29,20 @@ fn field(name: u8, value: &str) -> Vec<u8> {
 }
 
 /// Calls `List` under this authority, and gives the kind of the first frame that answers it.
-fn answered(daemon: &Daemon, authority: &str) -> u8 {
+fn answered(daemon: &Daemon, authority: &str, is_spelled_out: bool) -> u8 {
     let mut socket = UnixStream::connect(daemon.socket()).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     // :method POST and :scheme http by their numbers; content-type is 31, and `te` has no number.
     let headers = [
         vec![0x83, 0x86],
         field(4, "/bpfman.v1.Bpfman/List"),
-        field(1, authority),
+        if is_spelled_out {
+            // Added to the table with its name, as gRPC's C core does.
+            let length = u8::try_from(authority.len()).unwrap();
+            [b"\x40\x0a:authority", &[length][..], authority.as_bytes()].concat()
+        } else {
+            field(1, authority)
+        },
         field(31, "application/grpc"),
         b"\x00\x02te\x08trailers".to_vec(),
     ];
@@ -66,8 +72,10 @@ fn a_client_that_calls_the_socket_by_its_path_is_answered() {
     for authority in
         ["localhost", &path.trim_start_matches('/').replace('/', "%2F"), &path.replace('/', "%2F"), &path]
     {
-        let kind = answered(&daemon, authority);
-        assert_ne!(kind, RST_STREAM, "{authority}");
-        assert_eq!(kind, HEADERS, "{authority}");
+        for is_spelled_out in [false, true] {
+            let kind = answered(&daemon, authority, is_spelled_out);
+            assert_ne!(kind, RST_STREAM, "{authority}");
+            assert_eq!(kind, HEADERS, "{authority}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
-use bpfman_tests::requests::{attach, image, load, pairs, tracepoint, xdp};
+use bpfman_tests::requests::{attach, image, load, pairs, xdp};
 use bpfman_tests::{Daemon, Outcome, binaries, compile};
 use tonic::Code;
 
@@ -61,7 +61,7 @@ fn names_that_others_chose_forge_no_line_of_the_log_and_command_no_terminal() {
         wire.load(load(&compile::object("chain"), &[(FORGED, Type::Xdp)])).unwrap_err(),
         wire.attach(attach(id, on(FORGED, Path::new("/proc/self/ns/net")))).unwrap_err(),
         wire.attach(attach(id, on("lo", Path::new(FORGED)))).unwrap_err(),
-        wire.attach(attach(id, tracepoint(&format!("a/{FORGED}")))).unwrap_err(),
+        wire.load(load(&compile::object("chain"), &[(&format!("{FORGED}2"), Type::Tc)])).unwrap_err(),
     ];
     for status in outcomes {
         assert!(!status.message().contains(char::is_control), "{status:?}");
