@@ -32,6 +32,7 @@ mod images_hostile;
 mod images_proxy;
 mod images_users;
 mod kill;
+mod kill_loop;
 mod life;
 mod limits;
 mod loading;
