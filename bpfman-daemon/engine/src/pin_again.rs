@@ -2,6 +2,7 @@
 //! Before anybody believes a missing pin, the kernel is asked, and what still runs is pinned again.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKind, KernelLinkId};
@@ -20,12 +21,29 @@ impl<K: Kernel> Engine<K> {
             return Ok(false);
         }
         match self.look_at_hook(hook)? {
-            Look::Unpinned(link) => {
-                self.kernel.pin(&link, &pin)?;
-                Ok(true)
-            }
+            Look::Unpinned(link) => self.pin_unless_pending(&link, &pin),
             _ => Ok(false),
         }
+    }
+
+    /// Pins a link, unless it is pinned below `pending`: the operation that made it has still to be finished, by moving that
+    /// pin.
+    fn pin_unless_pending(&self, link: &K::Handle, pin: &Path) -> Result<bool, EngineError> {
+        let id = self.kernel.link_of(link)?.id;
+        for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
+            let folder = Path::new(paths::PENDING).join(operation);
+            for name in self.kernel.list_folder(&folder)? {
+                let is_link = name == paths::PENDING_LINK || paths::replaced_link_id(&name).is_some();
+                if is_link
+                    && let Some(pending) = self.kernel.open_pin(&folder.join(name))?
+                    && self.kernel.link_of(&pending)?.id == id
+                {
+                    return Ok(false);
+                }
+            }
+        }
+        self.kernel.pin(link, pin)?;
+        Ok(true)
     }
 
     /// The same for a link that is no member of a chain.
@@ -39,10 +57,7 @@ impl<K: Kernel> Engine<K> {
         }
         if let (Some(key), Some((_, HookKind::Tcx(_)))) = (link.hook, link.point.hook()) {
             return match self.look_at_link(link, &key)? {
-                Look::Unpinned(handle) => {
-                    self.kernel.pin(&handle, &pin)?;
-                    Ok(true)
-                }
+                Look::Unpinned(handle) => self.pin_unless_pending(&handle, &pin),
                 _ => Ok(false),
             };
         }
@@ -50,10 +65,7 @@ impl<K: Kernel> Engine<K> {
         match unpinned[..] {
             [] => Ok(false),
             [id] => match self.kernel.open_link(id)? {
-                Some(handle) => {
-                    self.kernel.pin(&handle, &pin)?;
-                    Ok(true)
-                }
+                Some(handle) => self.pin_unless_pending(&handle, &pin),
                 None => Ok(false),
             },
             _ => Err(EngineError::Invalid(format!(

@@ -106,7 +106,6 @@ pub struct ApplicationCommon {
 fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
-        "description": "Values of global variables: their bytes, as base64 or as a list of numbers from 0 to 255, in the byte order of the nodes.",
         "additionalProperties": { "x-kubernetes-preserve-unknown-fields": true }
     })
 }

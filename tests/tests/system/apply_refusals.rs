@@ -61,7 +61,11 @@ fn a_bad_manifest_names_the_field_and_changes_nothing() {
         ("/spec/nodeSelector", json!(null), "spec.nodeSelector: it is missing"),
         ("/spec/byteCode", json!({}), "spec.byteCode: it has 0 entries: exactly 1 is allowed"),
         ("/spec/byteCode/path", json!("chain.o"), "spec.byteCode.path: \"chain.o\" does not match"),
-        ("/spec/globalData/who", json!([1, 256]), "spec.globalData.who: [1,256] is not a text"),
+        (
+            "/spec/globalData/who",
+            json!([1, 256]),
+            "spec.globalData.who: not each entry of the list is a byte",
+        ),
         ("/spec/globalData/who", json!("%"), "spec.globalData.who: \"%\" is not base64"),
         ("/spec/programs", json!([]), "spec.programs: it has 0 entries: 1 to 64 are allowed"),
         (
