@@ -28,6 +28,7 @@ async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
     let Some((cluster, _controller)) = reviewed().await else { return };
     let discovery = |entries: Value| json!({ "interfacesDiscoveryConfig": { "allowedInterfaces": entries } });
     let digest = format!("quay.io/a/b@sha256:{}", "0".repeat(63));
+    let value = |value: Value| application("a", |spec| spec["globalData"] = json!({ "sampling": value }));
     let refused: Vec<(Value, &str)> = vec![
         (application("a", |spec| spec["byteCode"] = image("xdp_pass:v1")), "which registry"),
         (application("a", |spec| spec["byteCode"] = image(&digest)), "is no digest"),
@@ -54,6 +55,10 @@ async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
             application("a", |spec| spec["rollout"] = json!({ "gates": {} })),
             "spec.rollout.gates: they have no bound",
         ),
+        (value(json!(1)), "spec.globalData.sampling"),
+        (value(json!({ "bytes": "AQ==" })), "spec.globalData.sampling"),
+        (value(json!("no base64!")), "spec.globalData.sampling"),
+        (value(json!([1, 256])), "spec.globalData.sampling"),
     ];
     let mut wrong = Vec::new();
     for (object, says) in refused {

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
-use super::{answer, application, cluster, condition};
+use super::{answer, application, cluster, condition, states};
 
 const IMAGES: [(&str, &str); 2] = [("BPFMAN_IMG", "daemon:1"), ("BPFMAN_AGENT_IMG", "agent:1")];
 
@@ -55,6 +55,9 @@ async fn a_node_keeps_pods_away_from_its_boot_until_its_programs_are_back() {
     let nodes: Api<Node> = Api::all(cluster.client().await);
     let noted = nodes.get("edge").await.unwrap().metadata.annotations.unwrap();
     assert!(noted.contains_key("bpfman.io/ready-boot"), "{noted:?}");
+    // As the node's agent does once it has unloaded the programs.
+    let release = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    states(&cluster).await.patch("guard-edge", &PatchParams::default(), &release).await.unwrap();
     cluster.kubectl(&["delete", "clusterbpfapplications", "--all", "--timeout=60s"]).success();
     cluster.kubectl(&["delete", "configs.bpfman.io", "bpfman-config", "--timeout=60s"]).success();
     let left = nodes.get("edge").await.unwrap().metadata.annotations.unwrap_or_default();
