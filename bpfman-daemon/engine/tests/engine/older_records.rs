@@ -77,16 +77,20 @@ fn what_runs_without_records_goes_on_and_can_be_removed<K: Testable>(bench: Benc
     let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
     engine.attached(tango, bench.tc(Direction::Ingress, 1));
     let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
-    engine.attached(xray, bench.tcx(1));
+    let has_tcx = bench.kernel.features().tcx;
+    if has_tcx {
+        engine.attached(xray, bench.tcx(1));
+    }
     drop(engine);
     let before = seen(&bench);
     let bench = lose_state(bench);
+    // Two chains, a tcx link, four programs.
+    let count = if has_tcx { 7 } else { 6 };
     for _ in 0..2 {
         let (engine, report) = bench.start();
         assert_eq!(seen(&bench), before, "nothing that runs was touched");
-        // Two chains, a tcx link, four programs.
-        assert_eq!(engine.strays().unwrap().len(), 7, "{:?}", engine.strays());
-        assert_eq!(report.problems.len(), 7, "each is told: {report:?}");
+        assert_eq!(engine.strays().unwrap().len(), count, "{:?}", engine.strays());
+        assert_eq!(report.problems.len(), count, "each is told: {report:?}");
         assert!(report.problems.iter().all(|problem| problem.contains("bpfman stray remove")), "{report:?}");
     }
     let (engine, _) = bench.start();
@@ -96,7 +100,7 @@ fn what_runs_without_records_goes_on_and_can_be_removed<K: Testable>(bench: Benc
     };
     let points = [(charlie, bench.xdp(1)), (tulip, bench.tc(Direction::Ingress, 1))];
     // A filter is beside others.
-    for (program, point) in points.into_iter().take(if bench.tc_by_clsact { 1 } else { 2 }) {
+    for (program, point) in points.into_iter().take(if bench.tc_by_clsact || !has_tcx { 1 } else { 2 }) {
         let error = engine.try_attach(program, point).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     }
@@ -158,8 +162,8 @@ fn a_stray_chain_is_adopted_with_what_it_runs_on<K: Testable>(bench: Bench<K>) {
 fn an_older_copy_of_the_records_ends_nothing<K: Testable>(bench: Bench<K>) {
     bench.kernel.add_interface(&bench.netns, "later");
     let engine = bench.engine();
-    let [alpha, bravo, xray, yankee] =
-        engine.loads(&bench.request("programs", &["alpha", "bravo", "xray", "yankee"]))[..]
+    let [alpha, bravo, xray, yankee, tango] =
+        engine.loads(&bench.request("programs", &["alpha", "bravo", "xray", "yankee", "tango"]))[..]
     else {
         panic!()
     };
@@ -176,16 +180,18 @@ fn an_older_copy_of_the_records_ends_nothing<K: Testable>(bench: Bench<K>) {
         proceed_on: bpfmand_core::ProceedOn::default_for(bpfmand_core::VerdictFamily::Xdp),
     };
     engine.attached(bravo, later.clone());
-    let tcx = engine.attached(xray, bench.tcx(1));
+    let has_tcx = bench.kernel.features().tcx;
+    let tcx = if has_tcx { engine.attached(xray, bench.tcx(1)) } else { newest };
     drop(engine);
     let before = seen(&bench);
     let bench = Bench { folder: copy, ..bench };
     let (engine, report) = bench.start();
     assert_eq!(seen(&bench), before, "nothing that runs was touched: {report:?}");
     let strays = engine.strays().unwrap();
-    assert_eq!(strays.len(), 3, "{strays:?}");
+    assert_eq!(strays.len(), if has_tcx { 3 } else { 2 }, "{strays:?}");
     // The numbers of the lost time are not given to others.
-    let other = engine.attached(yankee, bench.tcx(1));
+    let beside = if has_tcx { (yankee, bench.tcx(1)) } else { (tango, bench.tc(Direction::Ingress, 1)) };
+    let other = engine.attached(beside.0, beside.1);
     assert!(other > tcx && other > newest, "{other}");
     assert_eq!(engine.describe_link(other).unwrap().state, "ok");
     assert_eq!(engine.try_attach(bravo, later.clone()).unwrap_err().kind(), ErrorKind::Conflict);
