@@ -23,6 +23,7 @@ pub mod kernel;
 pub mod mount_namespace;
 pub mod network;
 pub mod proxy;
+pub mod random;
 pub mod registry;
 pub mod requests;
 pub mod skip;

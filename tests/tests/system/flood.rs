@@ -12,6 +12,7 @@ use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_tests::flood::{Flood, Run, Trail};
 use bpfman_tests::network::INTERFACE;
+use bpfman_tests::random::{Random, setting};
 use bpfman_tests::requests::{attach, file, load, number, tc, tcx, xdp};
 use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
@@ -22,22 +23,6 @@ use crate::equipment::{Program, detach, test_name};
 const MEMBERS: u8 = 12;
 /// Programs on the hook at the same time.
 const LONGEST: usize = 8;
-
-fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |value| value.parse().expect("a number"))
-}
-
-/// A small generator of numbers: a failing run can be had again by its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % limit
-    }
-}
 
 /// A member in its place.
 struct Place {

@@ -12,6 +12,7 @@ use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_tests::network::INTERFACE;
+use bpfman_tests::random::{Random, setting};
 use bpfman_tests::requests::{attach, load, number, pairs, tc, tcx, xdp};
 use bpfman_tests::skip::has_tcx;
 use bpfman_tests::traffic::Traffic;
@@ -29,22 +30,6 @@ const TC_OK: i32 = 0;
 const TCX_NEXT: i32 = -1;
 /// The metadata by which programs and links are told apart: ids of programs change with a reboot.
 const NAME: &str = "unit";
-
-fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |value| value.parse().expect("a number"))
-}
-
-/// A small generator of numbers: a failing run can be had again by its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % limit
-    }
-}
 
 /// Two networks: an XDP filter guards the one, a TC filter the other.
 struct Place {
