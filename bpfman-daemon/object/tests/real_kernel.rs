@@ -18,7 +18,7 @@ struct PinFolder(tempfile::TempDir);
 
 impl Drop for PinFolder {
     fn drop(&mut self) {
-        let done = Command::new("umount").arg(self.0.path()).status();
+        let done = Command::new("umount").arg("-l").arg(self.0.path()).status();
         assert!(done.is_ok_and(|status| status.success()), "{:?} stays mounted", self.0.path());
     }
 }

@@ -31,6 +31,15 @@ const TCX_NEXT: i32 = -1;
 /// The metadata by which programs and links are told apart: ids of programs change with a reboot.
 const NAME: &str = "unit";
 
+/// Tells clients to stop when it goes, by a panic too.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Two networks: an XDP filter guards the one, a TC filter the other.
 struct Place {
     xdp: Network,
@@ -285,6 +294,8 @@ fn kills_at_any_time_lose_nothing_leave_nothing_and_open_no_filter() {
     for round in 0..rounds {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            // Also when a datagram passed: the clients are waited for.
+            let _stops = StopAtEnd(&stop);
             let working: Vec<_> =
                 clients.iter_mut().map(|client| scope.spawn(|| client.work(&place, &stop))).collect();
             for _ in 0..=random.below(6) {

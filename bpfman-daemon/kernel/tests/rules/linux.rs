@@ -17,7 +17,7 @@ struct Mounted(tempfile::TempDir);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        println!("{}", attempt("umount", &[&self.0.path().display().to_string()]).1);
+        println!("{}", attempt("umount", &["-l", &self.0.path().display().to_string()]).1);
     }
 }
 
