@@ -66,7 +66,7 @@ fn a_bad_manifest_names_the_field_and_changes_nothing() {
             json!([1, 256]),
             "spec.globalData.who: not each entry of the list is a byte",
         ),
-        ("/spec/globalData/who", json!("%"), "spec.globalData.who: \"%\" is not base64"),
+        ("/spec/globalData/who", json!("%"), "spec.globalData.who: it is not base64"),
         ("/spec/programs", json!([]), "spec.programs: it has 0 entries: 1 to 64 are allowed"),
         (
             "/spec/programs",
