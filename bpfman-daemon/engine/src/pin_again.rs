@@ -52,7 +52,8 @@ impl<K: Kernel> Engine<K> {
     /// Several links of its program run without a pin: the kernel does not tell which one it is.
     pub(crate) fn pin_link_again(&self, link: &LinkRecord) -> Result<bool, EngineError> {
         let pin = paths::link(link.id);
-        if self.kernel.open_pin(&pin)?.is_some() {
+        // Nothing runs on over a reboot, and all links of the machine need not be gone through for each of ours.
+        if link.boot != self.boot || self.kernel.open_pin(&pin)?.is_some() {
             return Ok(false);
         }
         if let (Some(key), Some((_, HookKind::Tcx(_)))) = (link.hook, link.point.hook()) {

@@ -1,4 +1,4 @@
-//! The highest versions accepted so far, which forbid the way back: by repository, and by rule.
+//! The highest versions accepted so far, which forbid a rollback: by repository, and by rule.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -79,7 +79,7 @@ impl Cache {
     fn floor(&self, of: &FloorOf, annotation: &str) -> Result<Option<Version>, ImageError> {
         let path = self.floor_path(of, annotation);
         let Some(bytes) = read(&path, RECORD_LIMIT)? else { return Ok(None) };
-        // A record that cannot be read must not open the way back.
+        // A record that cannot be read must not allow a rollback.
         let damaged = || storage(&path)(io::Error::new(io::ErrorKind::InvalidData, "the record is damaged"));
         let floor: Floor = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
         floor.version.parse().map(Some).map_err(|_| damaged())

@@ -53,8 +53,10 @@ impl<K: Kernel> Engine<K> {
 
     fn collect_strays(&self, report: &mut RecoveryReport) -> Result<Vec<Stray>, EngineError> {
         let mut strays = Vec::new();
-        let recorded = self.recorded_links()?;
-        for pin in self.stray_links()? {
+        let pins = self.stray_links()?;
+        // As a rule there are none, and no start is to open every hook's link for that.
+        let recorded = if pins.is_empty() { HashSet::new() } else { self.recorded_links()? };
+        for pin in pins {
             let Some(handle) = self.kernel.open_pin(&pin)? else { continue };
             let Ok(facts) = self.kernel.link_of(&handle) else { continue };
             drop(handle);
