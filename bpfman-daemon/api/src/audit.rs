@@ -141,6 +141,11 @@ pub(crate) fn goes_on() -> Option<Arc<Call>> {
     CALL.try_with(Arc::clone).ok()
 }
 
+/// Who makes the call.
+pub(crate) fn peer() -> Option<Peer> {
+    CALL.try_with(|call| call.peer.clone()).ok()
+}
+
 /// What the call is about.
 pub(crate) fn object(what: impl Display) {
     note(|about| about.object = what.to_string());

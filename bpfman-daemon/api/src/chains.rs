@@ -31,6 +31,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let request =
             AttachRequest { program: ProgramId(request.program_id), point, order, sharing, metadata };
         audit::attach(&request);
+        self.admit_point(&request.point).await?;
         let link = self
             .change(move |api| {
                 let link = api.engine.attach(&request).map_err(fail)?;
@@ -72,6 +73,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let sample = chains_parse::sample(request.sample_ms)?;
         let at = parse::hook(request.hook.clone())?;
         let (interface, kind) = at.clone();
+        self.admit_interface(&interface).await?;
         let first = self.view(move |api| api.look(&interface, kind)).await?;
         let Some(time) = sample else { return Ok(Response::new(chains_show::look(first, request.hook))) };
         let began = Instant::now();
@@ -89,6 +91,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Result<Response<wire::TraceChainResponse>, Status> {
         let request = request.into_inner();
         let (interface, kind) = parse::hook(request.hook)?;
+        self.admit_interface(&interface).await?;
         let packets: Vec<TracePacket> = request
             .packets
             .into_iter()
@@ -141,6 +144,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Result<Response<wire::ExplainResponse>, Status> {
         let request = request.into_inner();
         let (interface, kind) = parse::hook(request.hook)?;
+        self.admit_interface(&interface).await?;
         let member = Some(request.member).filter(|member| !member.is_empty());
         let explain = move |api: &Self| api.engine.explain(&interface, kind, member.as_deref()).map_err(fail);
         let findings = self.view(explain).await?;
@@ -152,6 +156,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::VerifyChainRequest>,
     ) -> Result<Response<wire::VerifyChainResponse>, Status> {
         let (interface, kind) = parse::hook(request.into_inner().hook)?;
+        self.admit_interface(&interface).await?;
         let verified =
             self.change(move |api| api.engine.verify_chain(&interface, kind).map_err(fail)).await?;
         Ok(Response::new(chains_show::verified(verified)))
@@ -165,6 +170,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let request = request.into_inner();
         let change = chains_parse::hook_change(&request)?;
         let (interface, kind) = parse::hook(request.hook)?;
+        self.admit_interface(&interface).await?;
         audit::hook(&interface, kind);
         let response = self
             .change(move |api| {
@@ -188,6 +194,9 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let caller = caller(request.extensions())?;
         let request = chains_parse::adopt(request.into_inner(), caller)?;
         audit::object(format_args!("{:?}", request.what));
+        if let Some(interface) = &request.interface {
+            self.admit_interface(interface).await?;
+        }
         let link = self
             .change(move |api| {
                 let link = api.engine.adopt(&request).map_err(fail)?;
@@ -205,6 +214,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let request = chains_parse::matching(request.into_inner())?;
         let point = request.attach.point.type_name();
         audit::object(format_args!("program {} at {point} {:?}", request.attach.program, request.interfaces));
+        self.admit_match(&request.interfaces).await?;
         let matching = self
             .change(move |api| {
                 let matching = api.engine.attach_matching(&request).map_err(fail)?;

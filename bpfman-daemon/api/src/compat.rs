@@ -52,6 +52,7 @@ impl<K: Kernel> Bpfman for Api<K> {
             metadata,
         };
         audit::attach(&request);
+        self.admit_point(&request.point).await?;
         let link = self.change(move |api| api.engine.attach(&request).map_err(fail)).await?;
         audit::made(format_args!("link {}", link.id));
         Ok(Response::new(v1::AttachResponse { link_id: link.id.0 }))

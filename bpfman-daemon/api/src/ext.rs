@@ -53,6 +53,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
     ) -> Result<Response<wire::GetChainResponse>, Status> {
         let named = request.into_inner().hook;
         let (interface, kind) = parse::hook(named.clone())?;
+        self.admit_interface(&interface).await?;
         let chain = self.read(move |api| api.engine.chain_of(&interface, kind).map_err(fail)).await?;
         Ok(Response::new(ext_show::chain(chain, named)))
     }

@@ -3,6 +3,7 @@
 //! Every call runs on a thread where it may block; the engine is synchronous.
 
 mod activity;
+mod admit;
 mod audit;
 mod chains;
 mod chains_parse;

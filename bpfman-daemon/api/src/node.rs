@@ -27,6 +27,9 @@ impl<K: Kernel> BpfmanNode for Api<K> {
     ) -> Result<Response<wire::DryRunResponse>, Status> {
         let caller = caller(request.extensions())?;
         let request = node_dry_run::request(request.into_inner(), caller)?;
+        for attachment in &request.attachments {
+            self.admit_point(&attachment.point).await?;
+        }
         let image = self.prepare(&request.load.source, caller).await;
         let response = self
             .change(move |api| {
@@ -77,6 +80,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let path = request.into_inner().path;
         node_watch::namespaces(vec![path.clone()])?;
         let file = PathBuf::from(&path);
+        self.admit_namespaces([file.clone()]).await?;
         let asked = file.clone();
         let found = self.read(move |api| api.engine.find_network_namespace(&asked).map_err(fail));
         let (identity, interfaces) = found.await?;
@@ -122,6 +126,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         request: Request<wire::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let asked = node_watch::namespaces(request.into_inner().netns)?;
+        self.admit_namespaces(asked.iter().cloned()).await?;
         let room = self.watchers.room().ok_or_else(|| {
             status::busy(format!(
                 "{MOST_WATCHERS} streams of changes are open, the most that this daemon serves"

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bpfmand_core::{AddressedInterface, ContainerFacts, ContainerId, NetnsId, WantedContainers};
+use bpfmand_core::{AddressedInterface, ContainerFacts, ContainerId, NetnsId, Peer, WantedContainers};
 use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};
@@ -18,6 +18,21 @@ impl<K: Kernel> Engine<K> {
             return Ok(Vec::new());
         }
         Ok(self.kernel.containers(&WantedContainers::new(ids))?)
+    }
+
+    /// True if nothing about a path is kept from this caller: the caller sees what is there, or that nothing is, and with
+    /// `read` may read it.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn may_reach(&self, peer: &Peer, path: &Path, read: bool) -> Result<bool, EngineError> {
+        Ok(self.kernel.may_reach(peer, path, read)?)
+    }
+
+    /// True if a process is in a container: it sees other files than the host's first process does.
+    #[must_use]
+    pub fn is_contained(&self, pid: u32) -> bool {
+        self.kernel.is_contained(pid)
     }
 
     /// Which network namespace a file leads to, and the interfaces that are in it.

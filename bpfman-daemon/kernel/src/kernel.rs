@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
     AddressedInterface, ContainerFacts, Held, Holder, HookContents, HookKey, HookKind, Interface,
-    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, RunCounts,
-    WantedContainers, XdpRunsIn,
+    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, Peer, ProgramFacts, ProgramId,
+    RunCounts, WantedContainers, XdpRunsIn,
 };
 
 use crate::{
@@ -261,6 +261,16 @@ pub trait Kernel: Send + Sync + 'static {
     /// # Errors
     /// `/proc` cannot be read.
     fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError>;
+
+    /// True if nothing about a path is kept from this caller by user and groups: the caller sees what is there, or that
+    /// nothing is, and with `read` may read it.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    fn may_reach(&self, peer: &Peer, path: &Path, read: bool) -> Result<bool, KernelError>;
+
+    /// True if a process is in a container: it sees other files than the host's first process does.
+    fn is_contained(&self, pid: u32) -> bool;
 
     /// Ids of all links, ascending.
     ///

@@ -44,6 +44,7 @@ mod strangers_return;
 mod tcx_before_tc;
 mod trials;
 mod types;
+mod unseen;
 mod uprobe_targets;
 mod whole_loads;
 mod whole_loads_kill;

@@ -1,5 +1,6 @@
 //! The real kernel.
 
+mod access;
 mod addresses;
 mod attr;
 mod clsact;
@@ -43,8 +44,8 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
     AddressedInterface, ContainerFacts, Held, Holder, HookContents, HookKey, HookKind, Interface,
-    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, RunCounts,
-    WantedContainers, XdpRunsIn,
+    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, Peer, ProgramFacts, ProgramId,
+    RunCounts, WantedContainers, XdpRunsIn,
 };
 
 use self::attr::Command;
@@ -265,6 +266,14 @@ impl Kernel for LinuxKernel {
 
     fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError> {
         containers::find(wanted).map_err(|source| KernelError::call("read", "/proc", source))
+    }
+
+    fn may_reach(&self, peer: &Peer, path: &Path, read: bool) -> Result<bool, KernelError> {
+        access::may_reach(peer, path, read)
+    }
+
+    fn is_contained(&self, pid: u32) -> bool {
+        access::is_contained(pid)
     }
 
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {

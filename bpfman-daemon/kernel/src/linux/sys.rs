@@ -1,9 +1,14 @@
-//! The system calls that no safe library offers: bpf(2), perf_event_open(2), poll(2), one ioctl of namespaces, and
-//! two socket options.
+//! The system calls that no safe library offers: bpf(2), perf_event_open(2), poll(2), one ioctl of namespaces, two
+//! socket options, and access to files as another user.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::Duration;
+
+use bpfmand_core::Peer;
 
 use super::attr::{self, Attr, Command};
 
@@ -125,6 +130,40 @@ pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
             _ => return Err(error),
         }
     }
+}
+
+/// Gives this thread the user, the groups and the rights to files of a caller, until it ends. Other threads stay who they
+/// are: these are the bare calls, which a C library would make for all threads.
+pub fn become_caller(peer: &Peer) -> io::Result<()> {
+    // The kernel takes root's rights to files from a thread whose user for files is another.
+    let groups = &peer.groups;
+    // SAFETY: the pointer and the number are those of a live vector, which the kernel only reads.
+    if unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    for (call, id) in [(libc::SYS_setfsgid, peer.gid), (libc::SYS_setfsuid, peer.uid)] {
+        // It answers with the id before, whether it set the new one or not: asked again, with an id that is none, it tells.
+        // SAFETY: neither call touches memory of this process.
+        let now = unsafe {
+            libc::syscall(call, id);
+            libc::syscall(call, u32::MAX)
+        };
+        if now != i64::from(id) {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+    }
+    Ok(())
+}
+
+/// faccessat2(2) with this thread's user and groups for files. Not a library's: those ask for the process's users where
+/// the two that they look at are equal, and the one for files is another.
+pub fn access(path: &Path, read: bool) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mode = if read { libc::R_OK } else { libc::F_OK };
+    // SAFETY: the path is a live string that ends with a zero byte, which the kernel only reads.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The user namespace that a namespace belongs to. EPERM: one that this process is not above.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
     AddressedInterface, ContainerFacts, Held, Holder, HookContents, HookKey, HookKind, Interface,
-    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId, RunCounts,
-    WantedContainers, XdpRunsIn,
+    InterfaceFacts, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, Peer, ProgramFacts, ProgramId,
+    RunCounts, WantedContainers, XdpRunsIn,
 };
 
 use super::errno::{self, EINVAL, ENOENT, EOPNOTSUPP, EPERM};
@@ -241,6 +241,16 @@ impl Kernel for SimKernel {
         let world = self.enter("containers")?;
         let is_wanted = |found: &&ContainerFacts| !wanted.named_by(found.id.as_str()).is_empty();
         Ok(world.containers.iter().filter(is_wanted).cloned().collect())
+    }
+
+    fn may_reach(&self, _: &Peer, _: &Path, _: bool) -> Result<bool, KernelError> {
+        // There are no files to keep anyone from.
+        Ok(true)
+    }
+
+    fn is_contained(&self, pid: u32) -> bool {
+        self.enter("is contained")
+            .is_ok_and(|world| world.containers.iter().any(|one| one.pids.contains(&pid)))
     }
 
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {

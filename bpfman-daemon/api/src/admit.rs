@@ -1,0 +1,97 @@
+//! Paths that callers name: the daemon opens as root only what the caller could see without it.
+//!
+//! What may be attached where is not decided here. This keeps answers from telling callers of files in folders that they
+//! cannot enter, and of what is in programs that they cannot read. A path may lead elsewhere a moment later: then the
+//! daemon may tell of what is there, and no more than that.
+
+use std::path::PathBuf;
+
+use bpfmand_core::{AttachPoint, Interface, InterfaceMatch, NetnsPattern, ProcessScope};
+use bpfmand_kernel::Kernel;
+use tonic::Status;
+
+use crate::audit;
+use crate::server::{Api, fail};
+use crate::status::denied;
+
+impl<K: Kernel> Api<K> {
+    /// The network namespace of an interface.
+    pub(crate) async fn admit_interface(&self, interface: &Interface) -> Result<(), Status> {
+        match &interface.netns {
+            Some(netns) => self.admit_namespaces([netns.clone()]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Network namespaces, by the paths of their files.
+    pub(crate) async fn admit_namespaces(
+        &self,
+        paths: impl IntoIterator<Item = PathBuf>,
+    ) -> Result<(), Status> {
+        self.admit(paths.into_iter().collect(), false).await
+    }
+
+    /// Network namespaces of a match: files, and folders whose files are listed.
+    pub(crate) async fn admit_match(&self, interfaces: &InterfaceMatch) -> Result<(), Status> {
+        for pattern in interfaces.netns() {
+            let (path, read) = match pattern {
+                NetnsPattern::File(path) => (path, false),
+                NetnsPattern::Files { folder, .. } => (folder, true),
+            };
+            self.admit(vec![path.clone()], read).await?;
+        }
+        Ok(())
+    }
+
+    /// What an attach point names.
+    pub(crate) async fn admit_point(&self, point: &AttachPoint) -> Result<(), Status> {
+        if let Some((interface, _)) = point.hook() {
+            return self.admit_interface(interface).await;
+        }
+        let AttachPoint::Uprobe { target, scope: ProcessScope { container_pid, .. }, .. } = point else {
+            return Ok(());
+        };
+        match container_pid {
+            Some(pid) => self.admit_process(*pid).await,
+            // The name of a library is looked up where everybody may look.
+            None if !target.starts_with('/') => Ok(()),
+            None => self.admit(vec![PathBuf::from(target)], true).await,
+        }
+    }
+
+    /// A process whose files are looked into. Those of the host are no container's: their paths are named as they are.
+    async fn admit_process(&self, pid: u32) -> Result<(), Status> {
+        let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(()) };
+        if self.read(move |api| Ok(api.engine.is_contained(pid))).await? {
+            return Ok(());
+        }
+        Err(denied(format!(
+            "process {pid} is in no container: user {} may name the target as this machine has it, without a process",
+            peer.uid
+        )))
+    }
+
+    async fn admit(&self, paths: Vec<PathBuf>, read: bool) -> Result<(), Status> {
+        let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(()) };
+        let uid = peer.uid;
+        let refused = self
+            .read(move |api| {
+                for path in paths {
+                    if !api.engine.may_reach(&peer, &path, read).map_err(fail)? {
+                        return Ok(Some(path));
+                    }
+                }
+                Ok(None)
+            })
+            .await?;
+        match refused {
+            None => Ok(()),
+            Some(path) => Err(denied(format!(
+                "user {uid} may not {} {}, so the daemon does not for this user: name a file that the user may, or have \
+                 root do it",
+                if read { "read" } else { "look at" },
+                path.display(),
+            ))),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a caller could reach by its own rights. The daemon opens files as root: without asking, its answers would tell
+//! callers of files that they cannot see.
+
+use std::io;
+use std::path::Path;
+
+use bpfmand_core::Peer;
+
+use super::{processes, sys};
+use crate::KernelError;
+
+/// True if nothing about a path is kept from this caller: the caller sees what is there, or that nothing is, and with
+/// `read` may read it. The kernel answers, on a thread that has the caller's user, groups and none of root's rights to
+/// files.
+pub fn may_reach(peer: &Peer, path: &Path, read: bool) -> Result<bool, KernelError> {
+    let fail = |source: io::Error| {
+        KernelError::call("check what the caller may see at", path.display().to_string(), source)
+    };
+    std::thread::scope(|scope| {
+        let work = || -> Result<bool, io::Error> {
+            sys::become_caller(peer)?;
+            match sys::access(path, read) {
+                Ok(()) => Ok(true),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EACCES | libc::EPERM) => Ok(false),
+                    // What is not there, and what is no path at all (a zero byte in it), the caller sees as well.
+                    Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) => Ok(true),
+                    None => Ok(true),
+                    _ => Err(error),
+                },
+            }
+        };
+        let thread = std::thread::Builder::new().name("as-caller".to_owned()).stack_size(256 << 10);
+        match thread.spawn_scoped(scope, work).map_err(fail)?.join() {
+            Ok(answer) => answer.map_err(fail),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// True if a process sees other files than the host's first process does: it is in a container. Where the kernel keeps that
+/// one's namespaces from the daemon, the daemon's own stand for them.
+pub fn is_contained(pid: u32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let root = processes::root();
+    let files = |process: &str| std::fs::metadata(root.join(process).join("ns/mnt")).map(|file| file.ino());
+    match (files(&pid.to_string()), files("1").or_else(|_| files("self"))) {
+        (Ok(own), Ok(first)) => own != first,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_what_another_user_may_see() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let at = |name: &str, mode: u32| {
+            let path = folder.path().join(name);
+            fs::write(&path, "x").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let (open, roots, groups) = (at("open", 0o644), at("roots", 0o600), at("groups", 0o640));
+        chown(&groups, Some(0), Some(4242)).unwrap();
+        let hidden = folder.path().join("hidden");
+        fs::create_dir(&hidden).unwrap();
+        fs::write(hidden.join("file"), "x").unwrap();
+        fs::set_permissions(&hidden, Permissions::from_mode(0o700)).unwrap();
+        let other = Peer { uid: 4711, gid: 4711, ..Peer::default() };
+        let member = Peer { groups: vec![7, 4242], ..other.clone() };
+        let answers = |peer: &Peer| {
+            [
+                &open,
+                &roots,
+                &groups,
+                &hidden.join("file"),
+                &hidden.join("absent"),
+                &folder.path().join("absent"),
+            ]
+            .map(|path| [false, true].map(|read| may_reach(peer, path, read).unwrap()))
+        };
+        let [all, seen, none] = [[true, true], [true, false], [false, false]];
+        assert_eq!(answers(&other), [all, seen, seen, none, none, all]);
+        assert_eq!(answers(&member)[2], [true, true]);
+        // The thread is gone, and this one is who it was.
+        assert!(fs::read(&roots).is_ok());
+        // An agent names networks of processes that are not its own.
+        let net = format!("/proc/{}/ns/net", std::process::id());
+        assert!(may_reach(&other, Path::new(&net), false).unwrap());
+    }
+
+    #[test]
+    fn a_process_of_the_host_is_in_no_container() {
+        assert!(!is_contained(std::process::id()));
+        assert!(!is_contained(u32::MAX));
+    }
+}

@@ -1,0 +1,110 @@
+//! Files that a caller cannot see: the daemon, which could, tells nothing of them.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::load;
+use bpfman_tests::target::{self, Target};
+use bpfman_tests::{Daemon, Network, Outcome, binaries, compile};
+
+use crate::equipment::Program;
+
+/// A daemon whose socket everybody may use.
+fn daemon() -> Daemon {
+    let daemon = Daemon::start();
+    fs::copy(binaries::find("bpfman"), daemon.path("bpfman")).unwrap();
+    fs::set_permissions(daemon.path(""), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(daemon.socket(), Permissions::from_mode(0o666)).unwrap();
+    daemon
+}
+
+/// The client as the user that agents run as.
+fn as_user(daemon: &Daemon, line: &str) -> Outcome {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65532", "--regid=65532", "--clear-groups", "--inh-caps=-all"]);
+    command.arg(daemon.path("bpfman")).args(line.split_whitespace());
+    Outcome::of(command.env("BPFMAN_SOCKET_PATH", daemon.socket()))
+}
+
+/// Copies a program, with these rights.
+fn copy(path: &Path, mode: u32) {
+    fs::copy(target::binary(), path).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn targets_and_namespaces_in_a_folder_that_the_caller_cannot_enter_are_all_the_same() {
+    let (daemon, network) = (daemon(), Network::new());
+    let wire = daemon.wire();
+    let probe = Program::of(
+        &wire.load(load(&compile::object("probes"), &[("on_uprobe", Type::Uprobe)])).unwrap().programs[0],
+    );
+    let xdp = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+    let hidden = daemon.path("hidden");
+    fs::create_dir(&hidden).unwrap();
+    copy(&hidden.join("program"), 0o755);
+    fs::write(hidden.join("text"), "no program").unwrap();
+    fs::set_permissions(&hidden, Permissions::from_mode(0o700)).unwrap();
+    let before = daemon.state();
+    let says = |name: &str, line: &dyn Fn(&str) -> String| {
+        let path = hidden.join(name).display().to_string();
+        let outcome = as_user(&daemon, &line(&path));
+        outcome.fails(4, &["user 65532 may not", &path]);
+        outcome.stderr.replace(&path, "PATH")
+    };
+    let probed = |path: &str| format!("attach {} uprobe --target {path} --fn-name probed", probe.id);
+    let netns = |path: &str| format!("attach {} xdp --iface {INTERFACE} --priority 1 --netns {path}", xdp.id);
+    for line in [&probed as &dyn Fn(&str) -> String, &netns] {
+        let answers = ["program", "text", "absent"].map(|name| says(name, line));
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
+    }
+    // Nor by the eyes of a process of this machine.
+    let process = Target::start();
+    let path = hidden.join("program").display().to_string();
+    let line = format!("{} --container-pid {}", probed(&path), process.pid());
+    as_user(&daemon, &line).fails(4, &["is in no container"]);
+    assert_eq!(daemon.state(), before);
+    // What is in a program is for those who may read it.
+    let roots = daemon.path("of-root");
+    copy(&roots, 0o700);
+    as_user(&daemon, &probed(&roots.display().to_string())).fails(4, &["may not read"]);
+    assert_eq!(daemon.state(), before);
+    // And what the caller sees, the daemon opens: also that there is nothing.
+    let open = daemon.path("open");
+    copy(&open, 0o755);
+    as_user(&daemon, &probed(&open.display().to_string())).success();
+    let absent = daemon.path("absent").display().to_string();
+    as_user(&daemon, &probed(&absent)).fails(5, &[&absent]);
+    as_user(&daemon, &netns(&network.far.path().display().to_string())).success();
+}
+
+#[test]
+fn an_agent_names_networks_and_containers_that_are_not_its_own() {
+    let (daemon, network) = (daemon(), Network::new());
+    let wire = daemon.wire();
+    let probe = Program::of(
+        &wire.load(load(&compile::object("probes"), &[("on_uprobe", Type::Uprobe)])).unwrap().programs[0],
+    );
+    let xdp = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+    // A pod's process: root's, in a network and with files of its own.
+    let mut command = network.far.command("unshare");
+    command.args(["--mount", "--propagation", "private"]).arg(target::binary());
+    let pod = Target::start_by(&mut command);
+    let netns = format!("/proc/{}/ns/net", pod.pid());
+    let line = format!("attach {} xdp --iface {INTERFACE} --priority 1 --netns {netns}", xdp.id);
+    as_user(&daemon, &line).success();
+    let binary = target::binary().display().to_string();
+    let line = format!(
+        "attach {} uprobe --target {binary} --fn-name probed --container-pid {}",
+        probe.id,
+        pod.pid()
+    );
+    as_user(&daemon, &line).success();
+    // One that is gone is gone, and not forbidden.
+    let gone = format!("attach {} xdp --iface {INTERFACE} --priority 2 --netns /proc/4194305/ns/net", xdp.id);
+    as_user(&daemon, &gone).fails(6, &["/proc/4194305/ns/net is not a network namespace: No such file"]);
+}
