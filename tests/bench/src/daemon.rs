@@ -1,5 +1,6 @@
 //! A daemon of the benchmark's own, in a folder of its own on the disk that holds the repository.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -96,7 +97,9 @@ impl Daemon {
     }
 }
 
+/// Its log, with a line for each change, is a file beside its folders.
 fn spawn(folder: &Path) -> anyhow::Result<Child> {
+    let log = File::options().create(true).append(true).open(folder.join("log"))?;
     Command::new(binary("bpfmand")?)
         .arg("--runtime-dir")
         .arg(folder.join("run"))
@@ -104,6 +107,7 @@ fn spawn(folder: &Path) -> anyhow::Result<Child> {
         .arg(folder.join("sock"))
         .env("BPFMAN_LOG", "warn")
         .stdout(Stdio::null())
+        .stderr(log)
         .spawn()
         .context("cannot start bpfmand")
 }

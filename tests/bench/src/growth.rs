@@ -1,4 +1,4 @@
-//! Ten thousand changes: what is left of them, and whether anything grows.
+//! Ten thousand changes and a hundred thousand calls: what is left of them, and whether anything grows.
 
 use std::path::Path;
 
@@ -13,9 +13,19 @@ use crate::samples::Results;
 const CHANGES: usize = 7;
 const ROUNDS: usize = 10_000 / CHANGES + 1;
 
+/// Of mixed calls: most are questions and refusals, as a daemon is asked by agents and by people.
+const CALLS: usize = 100_000;
+/// The calls of a connection, each with a load and an unload among them.
+const CALLS_OF_A_CLIENT: usize = 10;
+
 /// Runs all cases.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("growth")?;
+    changes(objects, &mut results).await?;
+    calls(objects, &mut results).await
+}
+
+async fn changes(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
     let daemon = Daemon::start()?;
     let mut client = Client::connect(&daemon.socket()).await?;
     let network = Network::new()?;
@@ -24,16 +34,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
         // The first thousand changes warm up what is kept for good: caches, threads, the allocator.
         if round == ROUNDS / 10 || round == ROUNDS {
             let when = format!("after {} changes", round * CHANGES / 100 * 100);
-            let (all, private) = daemon.resident()?;
-            results.add(&format!("{when}: resident"), "MB", vec![all])?;
-            results.add(&format!("{when}: resident, without files"), "MB", vec![private])?;
-            results.add(&format!("{when}: descriptors"), "", vec![daemon.descriptors()? as f64])?;
-            let run = daemon.folder().join("run");
-            let (pins, _) = contents(&run.join("fs"))?;
-            results.add(&format!("{when}: pins"), "", vec![pins as f64])?;
-            let (all, bytes) = contents(&run)?;
-            results.add(&format!("{when}: files"), "", vec![(all - pins) as f64])?;
-            results.add(&format!("{when}: bytes of files"), "kB", vec![bytes as f64 / 1000.0])?;
+            measure(&daemon, &when, results)?;
         }
         let (name, kind, place) = match round % 3 {
             0 => ("uprobe_trivial", Type::Uprobe, quiet_probe()),
@@ -48,6 +49,52 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
         client.unload(second).await?;
         client.unload(first).await?;
     }
+    Ok(())
+}
+
+async fn calls(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
+    let daemon = Daemon::start()?;
+    let network = Network::new()?;
+    let object = objects.path("trivial");
+    let mut kept = Client::connect(&daemon.socket()).await?;
+    let (attached, _) = kept.load(&object, "tcx_trivial", Type::Tcx).await?;
+    kept.attach(attached, tcx(&network.path(), 1)).await?;
+    for client in 0..=CALLS / CALLS_OF_A_CLIENT {
+        let made = client * CALLS_OF_A_CLIENT;
+        if made == 1000 || made == CALLS {
+            measure(&daemon, &format!("after {made} mixed calls"), results)?;
+        }
+        // A connection of its own, as each start of a client has.
+        let mut client = Client::connect(&daemon.socket()).await?;
+        let (id, _) = client.load(&object, "xdp_trivial", Type::Xdp).await?;
+        client.get(id).await?;
+        client.list().await?;
+        client.get(attached).await?;
+        client.list().await?;
+        anyhow::ensure!(client.get(u32::MAX).await.is_err(), "there is no such program");
+        anyhow::ensure!(
+            client.attach(id, tcx(&network.path(), 1)).await.is_err(),
+            "an XDP program is not for tcx"
+        );
+        anyhow::ensure!(client.detach(u32::MAX).await.is_err(), "there is no such link");
+        client.unload(id).await?;
+        anyhow::ensure!(client.unload(id).await.is_err(), "the program is gone");
+    }
+    Ok(())
+}
+
+/// Memory, descriptors, pins and files of the daemon as they are now.
+fn measure(daemon: &Daemon, when: &str, results: &mut Results) -> anyhow::Result<()> {
+    let (all, private) = daemon.resident()?;
+    results.add(&format!("{when}: resident"), "MB", vec![all])?;
+    results.add(&format!("{when}: resident, without files"), "MB", vec![private])?;
+    results.add(&format!("{when}: descriptors"), "", vec![daemon.descriptors()? as f64])?;
+    let run = daemon.folder().join("run");
+    let (pins, _) = contents(&run.join("fs"))?;
+    results.add(&format!("{when}: pins"), "", vec![pins as f64])?;
+    let (all, bytes) = contents(&run)?;
+    results.add(&format!("{when}: files"), "", vec![(all - pins) as f64])?;
+    results.add(&format!("{when}: bytes of files"), "kB", vec![bytes as f64 / 1000.0])?;
     Ok(())
 }
 
