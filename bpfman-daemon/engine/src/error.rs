@@ -176,7 +176,7 @@ pub enum EngineError {
     Contradiction {
         /// Which hook.
         hook: String,
-        /// The circle.
+        /// The cycle.
         contradiction: Box<Contradiction>,
     },
     /// A hook where programs of others cannot be named.

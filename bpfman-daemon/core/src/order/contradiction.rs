@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Anchor, OrderedEntry, Side};
 use crate::LinkId;
 
-/// One demand of a circle.
+/// One demand of a cycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContradictionStep {
     /// What has to run first.
@@ -21,7 +21,7 @@ pub struct ContradictionStep {
     pub why: Option<(LinkId, Side, Anchor)>,
 }
 
-/// A circle of demands: each thing in it has to run before the next, and the last before the first.
+/// A cycle of demands: each thing in it has to run before the next, and the last before the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
     steps: Vec<ContradictionStep>,
@@ -39,7 +39,7 @@ impl Contradiction {
         Self { new: Some(link), ..self }
     }
 
-    /// The circle.
+    /// The cycle.
     #[must_use]
     pub fn steps(&self) -> &[ContradictionStep] {
         &self.steps

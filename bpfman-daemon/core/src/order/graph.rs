@@ -12,7 +12,7 @@ pub struct Edge {
 }
 
 /// Sorts the nodes `0..count`, which prefer this order, so that all edges hold. Fails with what waits for each other in
-/// a circle.
+/// a cycle.
 pub fn sort(count: usize, edges: &[Edge]) -> Result<Vec<usize>, Vec<usize>> {
     let mut order = sort_by(&ranks(count, edges), edges)?;
     settle(&mut order, edges);
@@ -72,16 +72,16 @@ fn settle(order: &mut [usize], edges: &[Edge]) {
     }
 }
 
-/// A shortest circle of edges among nodes that wait for each other.
-pub fn circle<'a>(stuck: &[usize], edges: &'a [Edge]) -> Vec<&'a Edge> {
+/// A shortest cycle of edges among nodes that wait for each other.
+pub fn cycle<'a>(stuck: &[usize], edges: &'a [Edge]) -> Vec<&'a Edge> {
     let inside: Vec<&Edge> =
         edges.iter().filter(|edge| stuck.contains(&edge.first) && stuck.contains(&edge.second)).collect();
-    let circles = stuck.iter().filter_map(|start| circle_through(*start, &inside));
-    circles.min_by_key(Vec::len).unwrap_or_default()
+    let cycles = stuck.iter().filter_map(|start| cycle_through(*start, &inside));
+    cycles.min_by_key(Vec::len).unwrap_or_default()
 }
 
 /// The shortest way from a node back to it.
-fn circle_through<'a>(start: usize, edges: &[&'a Edge]) -> Option<Vec<&'a Edge>> {
+fn cycle_through<'a>(start: usize, edges: &[&'a Edge]) -> Option<Vec<&'a Edge>> {
     let mut ways: Vec<Vec<&Edge>> =
         edges.iter().filter(|edge| edge.first == start).map(|edge| vec![*edge]).collect();
     let mut seen = BTreeSet::new();

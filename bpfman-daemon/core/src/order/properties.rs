@@ -123,7 +123,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn all_intents_hold_or_a_true_circle_of_them_is_told((members, standing) in hook()) {
+    fn all_intents_hold_or_a_true_cycle_of_them_is_told((members, standing) in hook()) {
         let all = everything(&members, &standing);
         let pairs = demanded(&members, &standing, &all);
         match solve(&ordered(&members, None), &standing) {
@@ -284,7 +284,7 @@ fn who_wants_something_moves_and_the_others_stay() {
 }
 
 #[test]
-fn a_circle_is_told_link_by_link() {
+fn a_cycle_is_told_link_by_link() {
     let places = [place(1, 0, &["b"], &[]), place(2, 1, &["3"], &[]), place(3, 2, &["a"], &[])];
     assert_eq!(
         solve(&places, &[]).unwrap_err().with_new(LinkId(3)).to_string(),

@@ -1,7 +1,7 @@
 //! The order that intents and priorities demand together.
 
 use super::contradiction::{Contradiction, ContradictionStep};
-use super::graph::{Edge, circle, sort};
+use super::graph::{Edge, cycle, sort};
 use super::intent::KERNEL_NAME;
 use super::{Anchor, Place, Side};
 use crate::{LinkId, ProgramId};
@@ -122,9 +122,9 @@ pub fn solve_with_chain(
         edges.iter().partition(|edge| edge.first < count && edge.second < count);
     let closed = own.into_iter().chain(through_others(count, &crossing)).collect::<Vec<_>>();
     let Ok(order) = sort(count, &closed) else {
-        // With the programs of others in it, so that the circle is told whole.
+        // With the programs of others in it, so that the cycle is told whole.
         let stuck: Vec<usize> = (0..hook.all()).collect();
-        return Err(hook.contradiction(&circle(&stuck, &edges)));
+        return Err(hook.contradiction(&cycle(&stuck, &edges)));
     };
     let gaps = hook.gaps(&order, standing, &crossing);
     let mut all = Vec::with_capacity(hook.all());
@@ -270,8 +270,8 @@ impl<'a> Hook<'a> {
         gaps
     }
 
-    fn contradiction(&self, circle: &[&Edge]) -> Contradiction {
-        let steps = circle.iter().map(|edge| {
+    fn contradiction(&self, cycle: &[&Edge]) -> Contradiction {
+        let steps = cycle.iter().map(|edge| {
             let why = edge.why.and_then(|(holder, number)| {
                 let (link, side, anchor) = self.anchors(holder).into_iter().nth(number)?;
                 Some((link, side, anchor.clone()))

@@ -189,8 +189,8 @@ fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
     assert_eq!(refused(both), ErrorKind::Invalid);
     let tc = ProceedOn::default_for(VerdictFamily::Tc);
     assert_eq!(refused(UpdateLinkRequest { proceed_on: Some(tc), ..of(links[0]) }), ErrorKind::Invalid);
-    let circle = UpdateLinkRequest { order: Some(intent("", &["bravo"], &["bravo"])), ..of(links[0]) };
-    assert_eq!(refused(circle), ErrorKind::Conflict);
+    let cycle = UpdateLinkRequest { order: Some(intent("", &["bravo"], &["bravo"])), ..of(links[0]) };
+    assert_eq!(refused(cycle), ErrorKind::Conflict);
     assert_eq!(refused(of(LinkId(u32::MAX))), ErrorKind::NotFound);
 }
 

@@ -1,16 +1,6 @@
-//! Clients that call a unix socket by its path.
-//!
-//! Clients that build on gRPC's C core (Python, C++, Ruby, PHP) and those in Java and Swift put the socket's path into
-//! HTTP/2's `:authority`, plain or percent-encoded. No host is called like that, and the server's library ends such
-//! requests with `PROTOCOL_ERROR` before anybody is asked. On a unix socket the name means nothing: it is replaced, where
-//! it stands, by another that is as long. What else a client sends goes through as it is.
+//! The frames of an HTTP/2 connection (RFC 9113, 4 and 6.2): finds the header blocks in them.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::server::Connected;
+use super::fields::Fields;
 
 /// What a client sends before its first frame (RFC 9113, 3.4).
 const PREFACE: u32 = 24;
@@ -18,77 +8,6 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
-/// `:authority` in the static table (RFC 7541, appendix A), and as some clients spell it out.
-const AUTHORITY: u32 = 1;
-const AUTHORITY_NAME: &[u8] = b":authority";
-
-/// A connection whose requests name a host.
-#[derive(Debug)]
-pub struct NamedHost<S> {
-    inner: S,
-    frames: Frames,
-}
-
-impl<S> NamedHost<S> {
-    /// Of a new connection.
-    pub fn new(inner: S) -> Self {
-        Self { inner, frames: Frames::default() }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for NamedHost<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
-        if let Some(new) = buffer.filled_mut().get_mut(before..) {
-            self.frames.pass(new);
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for NamedHost<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
-    }
-}
-
-impl<S: Connected> Connected for NamedHost<S> {
-    type ConnectInfo = S::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.inner.connect_info()
-    }
-}
-
 /// Where in the stream of frames the next byte is.
 #[derive(Debug)]
 enum At {
@@ -104,7 +23,7 @@ enum At {
 
 /// The stream of frames of one client. Of what it does not understand it changes nothing more: the server judges it.
 #[derive(Debug)]
-struct Frames {
+pub struct Frames {
     at: At,
     /// Bytes of the frame's payload that are still to come, without padding once that is known.
     left: u32,
@@ -118,13 +37,14 @@ struct Frames {
 
 impl Default for Frames {
     fn default() -> Self {
-        let fields = Fields { field: Field::First, rewrites: false };
-        Self { at: At::Passing(PREFACE), left: 0, padding: 0, priority: 0, fields, lost: false }
+        let at = At::Passing(PREFACE);
+        Self { at, left: 0, padding: 0, priority: 0, fields: Fields::default(), lost: false }
     }
 }
 
 impl Frames {
-    fn pass(&mut self, bytes: &mut [u8]) {
+    /// Changes the bytes that came, where they name a host.
+    pub fn pass(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
             if self.lost {
                 return;
@@ -213,151 +133,6 @@ impl Frames {
 
 const fn next_frame() -> At {
     At::Head([0; 9], 0)
-}
-
-/// Where in a field of a header block the next byte is (RFC 7541, 6). Blocks go on over frames.
-#[derive(Debug)]
-enum Field {
-    /// At its first byte.
-    First,
-    /// In the number of its name, after which its value comes, or nothing.
-    Index(Number, Then),
-    /// At the length of its name or value.
-    LengthOf(Text),
-    /// In that length.
-    Length(Number, Text, bool),
-    /// In its name or value: how many bytes there are, and have come, and whether they are Huffman's code.
-    Bytes { text: Text, length: u32, at: u32, is_huffman: bool },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    Nothing,
-    Value,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Text {
-    Name,
-    Value,
-}
-
-/// A number that did not fit its first byte (RFC 7541, 5.1).
-#[derive(Clone, Copy, Debug)]
-struct Number {
-    value: u32,
-    shift: u32,
-}
-
-impl Number {
-    /// The number whose first byte has `bits` for it; whole, or to be continued.
-    const fn begin(byte: u8, bits: u32) -> Result<u32, Self> {
-        let most = (1_u32 << bits) - 1;
-        let value = byte as u32 & most;
-        if value < most { Ok(value) } else { Err(Self { value, shift: 0 }) }
-    }
-
-    /// One byte further; none if it is larger than any that may be.
-    fn go_on(self, byte: u8) -> Option<Result<u32, Self>> {
-        if self.shift > 14 {
-            return None;
-        }
-        let value = self.value + (u32::from(byte & 0x7f) << self.shift);
-        Some(if byte & 0x80 == 0 { Ok(value) } else { Err(Self { value, shift: self.shift + 7 }) })
-    }
-}
-
-#[derive(Debug)]
-struct Fields {
-    field: Field,
-    /// The value that comes is of `:authority`.
-    rewrites: bool,
-}
-
-impl Fields {
-    fn step(&mut self, byte: &mut u8) -> Option<()> {
-        self.field = match &self.field {
-            Field::First => {
-                let (bits, then) = match *byte {
-                    // A field of the tables, by its number.
-                    0x80.. => (7, Then::Nothing),
-                    // To be added to the table.
-                    0x40.. => (6, Then::Value),
-                    // A new size of the table.
-                    0x20.. => (5, Then::Nothing),
-                    _ => (4, Then::Value),
-                };
-                match Number::begin(*byte, bits) {
-                    Ok(index) => self.after_index(index, then),
-                    Err(number) => Field::Index(number, then),
-                }
-            }
-            Field::Index(number, then) => {
-                let then = *then;
-                match number.go_on(*byte)? {
-                    Ok(index) => self.after_index(index, then),
-                    Err(number) => Field::Index(number, then),
-                }
-            }
-            Field::LengthOf(text) => {
-                let is_huffman = *byte & 0x80 != 0;
-                match Number::begin(*byte, 7) {
-                    Ok(length) => after_length(*text, length, is_huffman),
-                    Err(number) => Field::Length(number, *text, is_huffman),
-                }
-            }
-            Field::Length(number, text, is_huffman) => match number.go_on(*byte)? {
-                Ok(length) => after_length(*text, length, *is_huffman),
-                Err(number) => Field::Length(number, *text, *is_huffman),
-            },
-            Field::Bytes { text, length, at, is_huffman } => {
-                match text {
-                    Text::Name => {
-                        let is_like_it = !is_huffman && AUTHORITY_NAME.get(*at as usize) == Some(byte);
-                        let may_be = *at == 0 && *length as usize == AUTHORITY_NAME.len() || self.rewrites;
-                        self.rewrites = may_be && is_like_it;
-                    }
-                    Text::Value if self.rewrites => {
-                        *byte = if *is_huffman { huffman_byte(*length, *at) } else { b'a' };
-                    }
-                    Text::Value => {}
-                }
-                let (text, length, at, is_huffman) = (*text, *length, *at + 1, *is_huffman);
-                if at == length { after_text(text) } else { Field::Bytes { text, length, at, is_huffman } }
-            }
-        };
-        Some(())
-    }
-
-    fn after_index(&mut self, index: u32, then: Then) -> Field {
-        self.rewrites = index == AUTHORITY;
-        match (then, index) {
-            (Then::Nothing, _) => Field::First,
-            (Then::Value, 0) => Field::LengthOf(Text::Name),
-            (Then::Value, _) => Field::LengthOf(Text::Value),
-        }
-    }
-}
-
-const fn after_length(text: Text, length: u32, is_huffman: bool) -> Field {
-    if length == 0 { after_text(text) } else { Field::Bytes { text, length, at: 0, is_huffman } }
-}
-
-const fn after_text(text: Text) -> Field {
-    match text {
-        Text::Name => Field::LengthOf(Text::Value),
-        Text::Value => Field::First,
-    }
-}
-
-/// A byte of so many letters `a` (00011) as fit into `length` bytes; the bits that are over are ones.
-fn huffman_byte(length: u32, at: u32) -> u8 {
-    let letters = length * 8 / 5;
-    (0..8).fold(0, |byte, bit| {
-        let place = at * 8 + bit;
-        let is_one = place / 5 >= letters || place % 5 >= 3;
-        byte << 1 | u8::from(is_one)
-    })
 }
 
 #[cfg(test)]
