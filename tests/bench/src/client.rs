@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Instant;
 
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
 use bpfman_proto::v1::{self, attach_info::Info, bytecode_location::Location};
 use hyper_util::rt::TokioIo;
@@ -11,7 +13,10 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use crate::samples::ms;
 
 /// One connection.
-pub struct Client(BpfmanClient<Channel>);
+pub struct Client {
+    v1: BpfmanClient<Channel>,
+    chains: BpfmanChainsClient<Channel>,
+}
 
 impl Client {
     /// Connects to a socket.
@@ -22,7 +27,8 @@ impl Client {
             async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
         });
         let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await?;
-        Ok(Self(BpfmanClient::new(channel).max_decoding_message_size(64 << 20)))
+        let v1 = BpfmanClient::new(channel.clone()).max_decoding_message_size(64 << 20);
+        Ok(Self { v1, chains: BpfmanChainsClient::new(channel) })
     }
 
     /// Loads one program; answers its id and the milliseconds.
@@ -40,7 +46,7 @@ impl Client {
             ..Default::default()
         };
         let start = Instant::now();
-        let response = self.0.load(request).await?.into_inner();
+        let response = self.v1.load(request).await?.into_inner();
         let took = ms(start);
         let id = response.programs.first().and_then(|p| p.kernel_info.as_ref()).map_or(0, |info| info.id);
         Ok((id, took))
@@ -50,21 +56,50 @@ impl Client {
     pub async fn attach(&mut self, id: u32, info: Info) -> anyhow::Result<(u32, f64)> {
         let request = v1::AttachRequest { id, attach: Some(v1::AttachInfo { info: Some(info) }) };
         let start = Instant::now();
-        let link = self.0.attach(request).await?.into_inner().link_id;
+        let link = self.v1.attach(request).await?.into_inner().link_id;
         Ok((link, ms(start)))
+    }
+
+    /// Attaches a program to all interfaces of a name or pattern, now and later.
+    pub async fn attach_matching(
+        &mut self,
+        program_id: u32,
+        info: Info,
+        names: &str,
+        netns: &str,
+    ) -> anyhow::Result<()> {
+        let which = ext::InterfaceMatch {
+            names: vec![names.to_owned()],
+            netns: vec![netns.to_owned()],
+            ..Default::default()
+        };
+        let request = ext::AttachMatchingRequest {
+            program_id,
+            attach: Some(v1::AttachInfo { info: Some(info) }),
+            r#match: Some(which),
+            ..Default::default()
+        };
+        self.chains.attach_matching(request).await?;
+        Ok(())
+    }
+
+    /// How many links all attachments to interfaces of a name or pattern have.
+    pub async fn links_of_matchings(&mut self) -> anyhow::Result<usize> {
+        let matchings = self.chains.list_matching(ext::ListMatchingRequest {}).await?.into_inner().matchings;
+        Ok(matchings.iter().map(|matching| matching.links.len()).sum())
     }
 
     /// Detaches a link.
     pub async fn detach(&mut self, link_id: u32) -> anyhow::Result<f64> {
         let start = Instant::now();
-        self.0.detach(v1::DetachRequest { link_id }).await?;
+        self.v1.detach(v1::DetachRequest { link_id }).await?;
         Ok(ms(start))
     }
 
     /// Unloads a program.
     pub async fn unload(&mut self, id: u32) -> anyhow::Result<f64> {
         let start = Instant::now();
-        self.0.unload(v1::UnloadRequest { id }).await?;
+        self.v1.unload(v1::UnloadRequest { id }).await?;
         Ok(ms(start))
     }
 
@@ -72,14 +107,14 @@ impl Client {
     pub async fn list(&mut self) -> anyhow::Result<(usize, f64)> {
         let request = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
         let start = Instant::now();
-        let results = self.0.list(request).await?.into_inner().results;
+        let results = self.v1.list(request).await?.into_inner().results;
         Ok((results.len(), ms(start)))
     }
 
     /// Gets one program.
     pub async fn get(&mut self, id: u32) -> anyhow::Result<f64> {
         let start = Instant::now();
-        self.0.get(v1::GetRequest { id }).await?;
+        self.v1.get(v1::GetRequest { id }).await?;
         Ok(ms(start))
     }
 }
@@ -106,9 +141,14 @@ pub fn tcx(netns: &str, priority: i32) -> Info {
 
 /// The XDP hook of the benchmark's interface.
 pub fn xdp(netns: &str, priority: i32) -> Info {
+    xdp_at(netns, "va", priority)
+}
+
+/// The XDP hook of an interface.
+pub fn xdp_at(netns: &str, iface: &str, priority: i32) -> Info {
     Info::XdpAttachInfo(v1::XdpAttachInfo {
         priority,
-        iface: "va".to_owned(),
+        iface: iface.to_owned(),
         netns: Some(netns.to_owned()),
         ..Default::default()
     })

@@ -136,6 +136,12 @@ impl Network {
         Ok(network)
     }
 
+    /// One more interface, which is up.
+    pub fn add(&self, name: &str) -> anyhow::Result<()> {
+        let peer = format!("peer-{name}");
+        ip(&["-n", &self.name, "link", "add", "name", name, "up", "type", "veth", "peer", "name", &peer])
+    }
+
     /// The namespace's file.
     pub fn path(&self) -> String {
         format!("/run/netns/{}", self.name)

@@ -7,6 +7,7 @@ mod calls;
 mod client;
 mod daemon;
 mod growth;
+mod hooks;
 mod objects;
 mod packets;
 mod samples;
@@ -16,7 +17,7 @@ use anyhow::{Context as _, bail};
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["calls", "scale", "packets", "growth"];
+    let all = ["calls", "hooks", "scale", "packets", "growth"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
     }
@@ -25,6 +26,9 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if runs("calls") {
         runtime.block_on(calls::run(&objects))?;
+    }
+    if runs("hooks") {
+        runtime.block_on(hooks::run(&objects))?;
     }
     if runs("scale") {
         runtime.block_on(scale::run(&objects))?;
