@@ -61,7 +61,7 @@ async fn calls(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
     kept.attach(attached, tcx(&network.path(), 1)).await?;
     for client in 0..=CALLS / CALLS_OF_A_CLIENT {
         let made = client * CALLS_OF_A_CLIENT;
-        if made == 1000 || made == CALLS {
+        if [CALLS / 100, CALLS / 10, CALLS / 2, CALLS].contains(&made) {
             measure(&daemon, &format!("after {made} mixed calls"), results)?;
         }
         // A connection of its own, as each start of a client has.
