@@ -63,7 +63,9 @@ pub use error::{MemberName, SpliceError};
 pub use hook::{Code, HookKind, can_attach_direct};
 pub use licence::{Licence, is_gpl_compatible};
 pub use member::{Member, Owner};
-pub use options::{FragsRule, FrameRounding, SpliceOptions, VERIFIED_LIMIT};
+pub use options::{
+    DEFERRING_KFUNCS, FragsRule, FrameRounding, SpliceOptions, THROWING_KFUNCS, VERIFIED_LIMIT,
+};
 pub use plan::{ArrayUse, Attempt, ChainPlan, CutReason, SegmentPlan, Strategy};
 pub use planner::plan;
 pub use proceed::ProceedMask;

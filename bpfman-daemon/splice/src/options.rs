@@ -37,6 +37,22 @@ pub enum FragsRule {
     OnlyIfAll,
 }
 
+/// Functions of the kernel that unwind the stack.
+pub const THROWING_KFUNCS: &[&str] = &["bpf_throw"];
+
+/// Functions of the kernel that run a program's code later, and keep it loaded until then, by all names that kernels have
+/// for them: `_impl` is dropped where a kernel passes the program itself.
+pub const DEFERRING_KFUNCS: &[&str] = &[
+    "bpf_wq_init",
+    "bpf_wq_set_callback",
+    "bpf_wq_set_callback_impl",
+    "bpf_wq_start",
+    "bpf_task_work_schedule_signal",
+    "bpf_task_work_schedule_signal_impl",
+    "bpf_task_work_schedule_resume",
+    "bpf_task_work_schedule_resume_impl",
+];
+
 /// What a splice depends on besides its members.
 #[derive(Clone, Copy, Debug)]
 pub struct SpliceOptions<'a> {
@@ -48,9 +64,9 @@ pub struct SpliceOptions<'a> {
     pub ja32: bool,
     /// What to do when members disagree about packets in several buffers.
     pub frags: FragsRule,
-    /// Ids in the kernel's BTF of functions that unwind the stack (`bpf_throw`).
+    /// Ids in the kernel's BTF of [`THROWING_KFUNCS`].
     pub throwing_kfuncs: &'a [i32],
-    /// Ids in the kernel's BTF of functions that run code later (`bpf_wq_init` and the like).
+    /// Ids in the kernel's BTF of [`DEFERRING_KFUNCS`].
     pub deferring_kfuncs: &'a [i32],
     /// Those of the members' maps that are arenas: a program can use one.
     pub arenas: &'a [MapId],

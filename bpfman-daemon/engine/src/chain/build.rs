@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, Interface, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
-    FragsRule, FrameRounding, HookKind as SpliceHook, Member, Owner, ProceedMask, SpliceOptions,
-    can_attach_direct,
+    DEFERRING_KFUNCS, FragsRule, FrameRounding, HookKind as SpliceHook, Member, Owner, ProceedMask,
+    SpliceOptions, THROWING_KFUNCS, can_attach_direct,
 };
 
 use crate::chain::built::{BuiltChain, Lease};
@@ -252,8 +252,8 @@ impl<K: Kernel> Engine<K> {
             let ids = |names: &[&str]| {
                 names.iter().filter_map(|name| btf.function_id(name)).map(u32::cast_signed).collect()
             };
-            special.throwing = ids(&["bpf_throw"]);
-            special.deferring = ids(&["bpf_wq_init", "bpf_wq_set_callback_impl", "bpf_wq_start"]);
+            special.throwing = ids(THROWING_KFUNCS);
+            special.deferring = ids(DEFERRING_KFUNCS);
         }
         if members.len() > 1 {
             let mut maps: Vec<_> = texts.iter().flat_map(|member| member.text.map_ids()).collect();

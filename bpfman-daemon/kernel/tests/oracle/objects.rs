@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, MapSpec, ProgramText};
 use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
+use bpfmand_splice::{DEFERRING_KFUNCS, THROWING_KFUNCS};
 
 use crate::chain::{Loaded, Maps};
 use crate::kernel::{Map, Program, ProgramKind, load, shared_btf};
@@ -24,10 +25,7 @@ pub fn kernel_functions() -> &'static KernelFunctions {
         let ids = |names: &[&str]| {
             names.iter().filter_map(|name| KERNEL_BTF.function_id(name)).map(u32::cast_signed).collect()
         };
-        KernelFunctions {
-            throwing: ids(&["bpf_throw"]),
-            deferring: ids(&["bpf_wq_init", "bpf_wq_set_callback_impl", "bpf_wq_start"]),
-        }
+        KernelFunctions { throwing: ids(THROWING_KFUNCS), deferring: ids(DEFERRING_KFUNCS) }
     });
     &FUNCTIONS
 }

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+// An XDP member that leaves work for the task that it interrupted (Linux 6.18).
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+struct bpf_task_work {
+	__u64 opaque;
+} __attribute__((aligned(8)));
+
+struct task_struct;
+
+extern int bpf_task_work_schedule_signal_impl(struct task_struct *task, struct bpf_task_work *tw, void *map,
+					      int (*callback)(void *map, void *key, void *value),
+					      void *aux) __ksym;
+
+struct errand {
+	struct bpf_task_work work;
+	__u64 asked;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct errand);
+} errands SEC(".maps");
+
+// Not compared: when it runs is nobody's promise.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} fired SEC(".maps");
+
+static int on_errand(void *map, void *key, void *value)
+{
+	__u32 which = 0;
+	__u64 *count = bpf_map_lookup_elem(&fired, &which);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	return 0;
+}
+
+SEC("xdp")
+int run_errand(struct xdp_md *ctx)
+{
+	struct errand *errand;
+	__u32 key = 0;
+
+	errand = bpf_map_lookup_elem(&errands, &key);
+	if (!errand)
+		return XDP_ABORTED;
+	errand->asked++;
+	bpf_task_work_schedule_signal_impl(bpf_get_current_task_btf(), &errand->work, &errands, on_errand, 0);
+	return XDP_PASS;
+}
+
+char _license[] SEC("license") = "GPL";
