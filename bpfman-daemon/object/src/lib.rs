@@ -14,6 +14,7 @@ mod btf;
 mod core_relo;
 mod elf;
 mod error;
+mod exceptions;
 mod externs;
 mod functions;
 mod globals;

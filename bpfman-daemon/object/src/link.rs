@@ -10,6 +10,7 @@ use bpfmand_core::{FuncInfo, FunctionSpan, Insn, LineInfo, op};
 use crate::btf::Kind;
 use crate::btf::ext::within;
 use crate::core_relo::{self, Resolver};
+use crate::exceptions;
 use crate::functions::{Function, FunctionKey, Functions, INSN_BYTES};
 use crate::object_file::ObjectFile;
 use crate::programs::ProgramEntry;
@@ -86,7 +87,22 @@ impl<'a> Linker<'a> {
 
     /// Walks calls with a stack of its own: a chain of calls may be longer than a thread's stack is deep.
     pub(crate) fn link(mut self) -> Result<Linked, ObjectError> {
-        let mut stack = vec![self.place(self.entry.key, &self.entry.name, 0)?];
+        let (object, entry) = (self.object, self.entry);
+        let first = self.place(entry.key, &entry.name, 0)?;
+        self.link_reached(first)?;
+        // Behind everything else, as libbpf has it.
+        let callback =
+            exceptions::callback(object, entry.key).map_err(|why| self.fault(&entry.name, (0, why)))?;
+        if let Some(callback) = callback.filter(|callback| !self.placed.contains_key(callback)) {
+            let callback = self.place(callback, &entry.name, 0)?;
+            self.link_reached(callback)?;
+        }
+        self.finish()
+    }
+
+    /// Links a function that was placed, and what it reaches.
+    fn link_reached(&mut self, first: Frame<'a>) -> Result<(), ObjectError> {
+        let mut stack = vec![first];
         while let Some(frame) = stack.last_mut() {
             let Some((at, reference)) = frame.references.next() else {
                 stack.pop();
@@ -128,7 +144,7 @@ impl<'a> Linker<'a> {
                 }
             }
         }
-        self.finish()
+        Ok(())
     }
 
     fn fault(&self, function: &str, (insn, why): Fault) -> ObjectError {

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use bpfmand_core::Insn;
 
 use crate::core_relo;
-use crate::functions::Functions;
+use crate::exceptions;
+use crate::functions::{FunctionKey, Functions};
 use crate::kernel_btf::KernelBtf;
 use crate::object_file::ObjectFile;
 use crate::programs::ProgramEntry;
@@ -19,11 +20,16 @@ pub(crate) struct Needs {
     pub local_type_ids: bool,
 }
 
+/// Where a program is entered: at its own function, and at its exception callback if it names one.
+fn entry_points(object: &ObjectFile, entry: &ProgramEntry) -> Result<Vec<FunctionKey>, String> {
+    Ok([entry.key].into_iter().chain(exceptions::callback(object, entry.key)?).collect())
+}
+
 /// What a program and the functions that it reaches need.
 pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, String> {
     let mut needs = Needs::default();
-    let mut seen = HashSet::from([entry.key]);
-    let mut queue = vec![entry.key];
+    let mut queue = entry_points(object, entry)?;
+    let mut seen: HashSet<_> = queue.iter().copied().collect();
     while let Some(key) = queue.pop() {
         let function = object.functions.get(key)?;
         for record in object.core_records(key, function.len)? {
@@ -48,8 +54,8 @@ pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, 
 /// Whether a program and the functions that it reaches ask for something that the kernel itself does not have: one of its
 /// modules may.
 pub(crate) fn exceeds(object: &ObjectFile, entry: &ProgramEntry, kernel: &KernelBtf) -> Result<bool, String> {
-    let mut seen = HashSet::from([entry.key]);
-    let mut queue = vec![entry.key];
+    let mut queue = entry_points(object, entry)?;
+    let mut seen: HashSet<_> = queue.iter().copied().collect();
     while let Some(key) = queue.pop() {
         let function = object.functions.get(key)?;
         let records = object.core_records(key, function.len)?;

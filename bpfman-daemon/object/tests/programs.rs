@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bpfmand_core::{Insn, ProgramText, ProgramType, op};
-use bpfmand_object::{BtfFeatures, ObjectError, ObjectFile, SectionFamily, TextOptions};
+use bpfmand_object::{BtfFeatures, KernelBtf, ObjectError, ObjectFile, SectionFamily, TextOptions};
 
 fn text(object: &ObjectFile, program: &str) -> Result<ProgramText, ObjectError> {
     object.text(program, &TextOptions::default())
@@ -157,6 +157,33 @@ fn each_function_is_appended_once_with_its_information() -> Result<()> {
     let pointers: Vec<&Insn> = loops.insns.iter().filter(|insn| insn.is_function_pointer()).collect();
     assert_eq!(pointers.len(), 1);
     assert_eq!(text(&object, "other")?.functions.len(), 2, "only what a program reaches");
+    Ok(())
+}
+
+#[test]
+fn an_exception_callback_comes_along_though_nothing_calls_it() -> Result<()> {
+    let object = compile::object("exceptions.c")?;
+    let kernel = KernelBtf::parse(std::fs::read("/sys/kernel/btf/vmlinux")?)?;
+    if kernel.function_id("bpf_throw").is_none() {
+        println!("skipped: Linux before 6.7 has no exceptions");
+        return Ok(());
+    }
+    let options = TextOptions { kernel_btf: Some(&kernel), ..TextOptions::default() };
+    let functions = |program: &str| -> Result<Vec<String>> {
+        let text = object.text(program, &options)?;
+        assert_eq!(text.func_info.len(), text.functions.len(), "{program}");
+        Ok(text.functions.into_iter().map(|function| function.name).collect())
+    };
+    assert_eq!(functions("catches")?, ["catches", "thrower", "catcher", "noted"]);
+    assert_eq!(functions("catches_nothing")?, ["catches_nothing", "thrower"]);
+    for (program, why) in [
+        ("catches_twice", "two exception callbacks"),
+        ("catches_by_static", "hidden is static"),
+        ("catches_by_nobody", "nobody is not in the object"),
+    ] {
+        let error = functions(program).err().context("linked")?.to_string();
+        assert!(error.contains(why), "{program}: {error}");
+    }
     Ok(())
 }
 

@@ -110,6 +110,12 @@ fn below_a_call_a_loop_is_harmless_and_a_hidden_exit_is_not() {
 }
 
 #[test]
+fn an_exception_callback_stays_with_its_program() {
+    let text = program(&[&[local_call(1), EXIT], &[set_r0(2), EXIT], &[set_r0(1), EXIT]]);
+    assert_eq!(between(member(&text), &XDP), own(WayReason::CatchesExceptions { at: 4 }));
+}
+
+#[test]
 fn members_say_what_ties_them_to_themselves() {
     let text = pass();
     let plain = member(&text);
@@ -441,7 +447,7 @@ fn a_plan_says_why() {
     let plan = plan(&[member(&gpl), member(&timer), ends, member(&gpl)], &XDP).unwrap();
     let expected = "cut: 3 members in 2 programs\n\
         program 2 begins at member 3: GPL-compatible programs and others are not put into one\n\
-        member 2 runs as its own program: it starts timers or work queues (instruction 0), which would keep \
+        member 2 runs as its own program: it starts timers, work queues or task work (instruction 0), which would keep \
         replaced chains alive\n\
         the last 1 never run: member 3 ends the chain with every verdict";
     assert_eq!(plan.reason(), expected);

@@ -81,7 +81,7 @@ fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Re
     let graph: Vec<BTreeSet<usize>> = (0..text.functions.len()).map(|f| callees(text, f)).collect();
     let entry_end = member::span(text, 0).end;
     let tail_calls = || member::effects(text).filter(|(_, effect)| is_tail_call(*effect)).map(|(at, _)| at);
-    let own = needs_own_program(member, options).or(unclear);
+    let own = needs_own_program(member, options).or_else(|| exception_callback(text, &graph)).or(unclear);
     let must = match own {
         Some(reason) => Some((Way::Own, reason)),
         None => needs_own_frame(text).map(|reason| (Way::Function, reason)),
@@ -133,6 +133,14 @@ fn needs_own_program(member: &Member<'_>, options: &SpliceOptions<'_>) -> Option
         Effect::IndirectJump => Some(WayReason::IndirectJump { at }),
         _ => None,
     })
+}
+
+/// A function that nothing calls or points to is there for the kernel: the exception callback. Joined with others it would
+/// be one that nobody named, which the kernel refuses as unreachable, or be taken for theirs.
+fn exception_callback(text: &ProgramText, graph: &[BTreeSet<usize>]) -> Option<WayReason> {
+    let reached: BTreeSet<usize> = graph.iter().flatten().copied().collect();
+    let callback = (1..text.functions.len()).find(|function| !reached.contains(function))?;
+    Some(WayReason::CatchesExceptions { at: text.functions[callback].start })
 }
 
 /// Why the entry function cannot share its frame with others. Tail calls depend on the place as well.

@@ -44,6 +44,11 @@ pub enum WayReason {
         /// Where.
         at: usize,
     },
+    /// It has an exception callback, a function that nothing calls: a program has one, for all that it is made of.
+    CatchesExceptions {
+        /// Where it begins.
+        at: usize,
+    },
     /// A timer or work queue, once started, would run a replaced chain's code and keep all of it loaded.
     DeferredWork {
         /// Where.
@@ -114,9 +119,15 @@ impl fmt::Display for WayReason {
             Self::Throws { at } => {
                 write!(f, "it throws exceptions (instruction {at}), which would end the whole chain")
             }
+            Self::CatchesExceptions { at } => {
+                write!(
+                    f,
+                    "it has an exception callback (instruction {at}), and a program has one for all its members"
+                )
+            }
             Self::DeferredWork { at } => write!(
                 f,
-                "it starts timers or work queues (instruction {at}), which would keep replaced chains alive"
+                "it starts timers, work queues or task work (instruction {at}), which would keep replaced chains alive"
             ),
             Self::NeedsOwnBtf => {
                 f.write_str("its maps or instructions are tied to its own type information (BTF)")

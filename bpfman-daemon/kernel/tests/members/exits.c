@@ -80,6 +80,50 @@ int throw_from_entry(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+// What a program answers when it throws, by the function that it names: nothing calls these.
+#define __exception_cb(name) __attribute__((btf_decl_tag("exception_callback:" #name)))
+
+__attribute__((noinline)) int caught_to_pass(__u64 cookie)
+{
+	behind += cookie;
+	return XDP_PASS;
+}
+
+__attribute__((noinline)) int caught_to_drop(__u64 cookie)
+{
+	behind += cookie;
+	return XDP_DROP;
+}
+
+SEC("xdp")
+__exception_cb(caught_to_pass)
+int throw_and_pass(struct xdp_md *ctx)
+{
+	before++;
+	if ((ctx->data_end - ctx->data) & 1)
+		bpf_throw(3);
+	return XDP_TX;
+}
+
+SEC("xdp")
+__exception_cb(caught_to_drop)
+int throw_and_drop(struct xdp_md *ctx)
+{
+	before++;
+	if ((ctx->data_end - ctx->data) & 4)
+		bpf_throw(5);
+	return XDP_PASS;
+}
+
+// It never throws: it could be joined, were it not for the callback.
+SEC("xdp")
+__exception_cb(caught_to_drop)
+int catch_nothing(struct xdp_md *ctx)
+{
+	before++;
+	return XDP_PASS;
+}
+
 static __attribute__((noinline)) int checked(struct xdp_md *ctx)
 {
 	if ((ctx->data_end - ctx->data) & 2)

@@ -28,6 +28,7 @@ const XDP: &[Source] = &[
     source("stacks.c"),
     source("plain.c"),
     Source { needs: Some("bpf_wq_start"), ..source("deferred.c") },
+    Source { needs: Some("bpf_task_work_schedule_signal_impl"), ..source("task_work.c") },
     Source { needs: Some("bpf_iter_num_new"), apart: &["loop_to_the_end"], ..source("loops.c") },
     source("maps.c"),
     source("redirects.c"),
@@ -42,7 +43,7 @@ const TC: &[Source] = &[
 ];
 
 /// XDP members that meet each other in every order: one for each thing that could break.
-const PAIRS: [&str; 23] = [
+const PAIRS: [&str; 26] = [
     "prefix_filter",
     "global_counter",
     "stack_array",
@@ -54,11 +55,14 @@ const PAIRS: [&str; 23] = [
     "jump_from_entry",
     "jump_from_function",
     "throw_from_entry",
+    "throw_and_pass",
+    "catch_nothing",
     "frame_of_480",
     "deep_leaf",
     "eight_frames",
     "untyped_functions",
     "start_timer",
+    "run_errand",
     "loop_a_little",
     "iterate",
     "ring_dynptr",

@@ -116,6 +116,29 @@ fn a_timer_outlives_its_chain_but_keeps_none_of_the_others_loaded() {
     }
 }
 
+#[test]
+fn what_leaves_work_for_later_or_catches_exceptions_stays_a_program_of_its_own() {
+    let kind = ProgramKind::Xdp;
+    let sources = [
+        ("deferred.c", "bpf_wq_start", &["start_timer", "start_work"][..]),
+        ("task_work.c", "bpf_task_work_schedule_signal_impl", &["run_errand"]),
+        ("exits.c", "bpf_throw", &["throw_from_entry", "throw_and_pass", "throw_and_drop", "catch_nothing"]),
+    ];
+    for (source, needed, names) in sources {
+        if !objects::kernel_has(needed) {
+            println!("skipped: {source}: this kernel has no {needed}");
+            continue;
+        }
+        let mut corpus = members_of(kind, source);
+        corpus.add(kind, "xdp.c", &objects::compile("xdp.c"), |name| name == "global_counter");
+        for name in names {
+            let members = ["global_counter", name, "global_counter"].map(|name| (corpus.named(name), PASS));
+            let chain = Together::new(kind, &members, &corpus.maps, &options(kind)).unwrap();
+            assert_eq!(chain.plan.members[1].way, Way::Own, "{name}");
+        }
+    }
+}
+
 /// Waits for what the kernel does later.
 fn wait(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(300);

@@ -135,6 +135,11 @@ impl<'a> Type<'a> {
         word(self.rest, 0)
     }
 
+    /// What of its target a declaration tag is on: an argument or member by its place, or all of it, which is `u32::MAX`.
+    pub(crate) fn tagged_part(&self) -> u32 {
+        word(self.rest, 0)
+    }
+
     /// Encoding bits of an integer: 1 signed, 2 character, 4 boolean.
     pub(crate) fn int_encoding(&self) -> u32 {
         word(self.rest, 0) >> 24 & 0xf

@@ -1,0 +1,45 @@
+//! Exception callbacks: the function that a program names to be run where it throws (Linux 6.7).
+//!
+//! Nothing in the instructions refers to it. A tag in the type information does, on the program's own function:
+//! `exception_callback:NAME`. The kernel looks for the function among those that are loaded with the program.
+
+use crate::btf::Kind;
+use crate::functions::FunctionKey;
+use crate::object_file::ObjectFile;
+use crate::programs::is_library_section;
+
+/// How such tags begin.
+const PREFIX: &str = "exception_callback:";
+/// The tag is on the function itself, not on one of its arguments.
+const WHOLE: u32 = u32::MAX;
+
+/// The callback that the function at `key` names, if it names one.
+///
+/// # Errors
+/// It names several, or one that the object does not have as a global function beside its programs.
+pub(crate) fn callback(object: &ObjectFile, key: FunctionKey) -> Result<Option<FunctionKey>, String> {
+    let Some(btf) = &object.btf else { return Ok(None) };
+    let Ok(Some(records)) = object.records(key) else { return Ok(None) };
+    let Some(own) = records.functions.iter().find(|record| record.offset == key.offset) else {
+        return Ok(None);
+    };
+    let mut named = btf
+        .types()
+        .filter(|ty| ty.kind == Kind::DeclTag && ty.size_or_type == own.type_id && ty.tagged_part() == WHOLE)
+        .filter_map(|ty| btf.string(ty.name_off).strip_prefix(PREFIX));
+    let Some(name) = named.next() else { return Ok(None) };
+    if let Some(second) = named.next() {
+        return Err(format!("it names two exception callbacks, {name} and {second}; a program has one"));
+    }
+    let in_library = |key: &FunctionKey| {
+        object.elf.sections.get(key.section).is_some_and(|section| is_library_section(&section.name))
+    };
+    let found = object.functions.iter().find(|(key, function)| function.name == name && in_library(key));
+    match found {
+        Some((key, function)) if !function.is_local => Ok(Some(key)),
+        Some(_) => Err(format!("its exception callback {name} is static; it has to be a global function")),
+        None => Err(format!(
+            "its exception callback {name} is not in the object: it has to be a global function in .text"
+        )),
+    }
+}
