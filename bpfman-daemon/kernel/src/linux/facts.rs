@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bpfmand_core::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, ProgramFacts, ProgramId};
@@ -168,14 +168,38 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// A time that the kernel counts in nanoseconds since boot, sleep included.
-///
-/// The moment of boot is worked out once, so that the same program is always told to be of the same time.
 fn time_since_boot(nanoseconds: u64) -> SystemTime {
-    static BOOT: OnceLock<SystemTime> = OnceLock::new();
-    let boot = BOOT.get_or_init(|| {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let uptime = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0));
-        SystemTime::now().checked_sub(uptime).unwrap_or(SystemTime::UNIX_EPOCH)
-    });
-    *boot + Duration::from_nanos(nanoseconds)
+    static BOOT: Mutex<Option<SystemTime>> = Mutex::new(None);
+    let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let uptime = Duration::new(uptime.tv_sec.unsigned_abs(), u32::try_from(uptime.tv_nsec).unwrap_or(0));
+    let looked = SystemTime::now().checked_sub(uptime).unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut boot = BOOT.lock().unwrap_or_else(PoisonError::into_inner);
+    let since = moment_of_boot(*boot, looked);
+    *boot = Some(since);
+    since + Duration::from_nanos(nanoseconds)
+}
+
+/// Two clocks are not read at the same time. What is further apart than this comes of a clock that was put.
+const APART: Duration = Duration::from_secs(2);
+
+/// The moment of boot, which was `known` and is `looked` by now: the known one, so that the same program is always told to
+/// be of the same time, until somebody puts the clock. A daemon may start before the clock of its machine is right.
+fn moment_of_boot(known: Option<SystemTime>, looked: SystemTime) -> SystemTime {
+    let apart = |known: &SystemTime| looked.duration_since(*known).unwrap_or_else(|error| error.duration());
+    known.filter(|known| apart(known) <= APART).unwrap_or(looked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_moment_of_boot_moves_only_when_the_clock_is_put() {
+        let second = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        assert_eq!(moment_of_boot(None, second(5)), second(5));
+        assert_eq!(moment_of_boot(Some(second(5)), second(7)), second(5));
+        assert_eq!(moment_of_boot(Some(second(5)), second(4)), second(5));
+        assert_eq!(moment_of_boot(Some(second(5)), second(1_700_000_000)), second(1_700_000_000));
+        assert_eq!(moment_of_boot(Some(second(1_700_000_000)), second(0)), second(0));
+    }
 }
