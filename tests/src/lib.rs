@@ -18,6 +18,7 @@ pub mod compile;
 pub mod container;
 pub mod csi;
 pub mod daemon;
+pub mod faketime;
 pub mod flood;
 pub mod kernel;
 pub mod mount_namespace;

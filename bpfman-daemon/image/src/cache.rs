@@ -23,6 +23,7 @@ use bpfman_image_format::{Digest, ImageReference};
 use serde::{Deserialize, Serialize};
 
 use crate::ImageError;
+use crate::clock::Clock;
 use crate::registry::Sink;
 use crate::signature::Signature;
 
@@ -45,6 +46,8 @@ pub(crate) struct Cache {
     fetching: Arc<AtomicU64>,
     /// How many loads rely on which content: it stays while they do.
     relied: Mutex<HashMap<Digest, usize>>,
+    /// What ages are counted by.
+    pub(crate) clock: Clock,
 }
 
 /// The folders that files are renamed into.
@@ -72,6 +75,7 @@ impl Cache {
             room: u64::MAX,
             fetching: Arc::default(),
             relied: Mutex::default(),
+            clock: Clock::default(),
         }
     }
 

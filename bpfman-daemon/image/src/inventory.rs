@@ -136,8 +136,9 @@ impl Cache {
                 fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(storage(&path))?;
             entries.push((last, path, entry));
         }
-        // The newest first: they fill the room there is.
-        entries.sort_by_key(|(last, ..)| std::cmp::Reverse(*last));
+        // The newest first: they fill the room there is. Of a time to come, which a wrong clock wrote, are the last: no age
+        // ever ends them.
+        entries.sort_by_key(|(last, ..)| std::cmp::Reverse(self.clock.age(*last).map(|_| *last)));
         let (mut needed, mut room) = (BTreeSet::new(), bounds.bytes);
         let mut staying = BTreeSet::new();
         let mut gone = BTreeSet::new();
@@ -149,7 +150,7 @@ impl Cache {
         {
             let added: BTreeSet<Digest> = entry.members.difference(&needed).copied().collect();
             let size: u64 = added.iter().map(|digest| self.size(*digest)).sum();
-            let old = last.elapsed().is_ok_and(|elapsed| elapsed >= bounds.age);
+            let old = self.clock.age(last).is_some_and(|age| age >= bounds.age);
             if !must_stay && (old || size > room) {
                 remove(&path)?;
                 collected.images.push(format!("{}@{}", entry.name, entry.digest));

@@ -10,6 +10,7 @@ mod blocking;
 mod bundle;
 mod cache;
 mod challenge;
+mod clock;
 mod endpoint;
 mod error;
 mod file_rule;

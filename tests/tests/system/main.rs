@@ -14,6 +14,7 @@ mod chain_orders;
 mod chain_traces;
 mod chains;
 mod cli;
+mod clocks;
 mod csi;
 mod csi_calls;
 mod csi_equipment;

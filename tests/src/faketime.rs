@@ -1,0 +1,57 @@
+//! A clock that is wrong, for one process: Debian's `faketime`.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+/// The clock of a process, as far as anybody puts it. Clocks that nobody puts go on as they are, and so do the times of
+/// files, which the kernel writes.
+#[derive(Debug)]
+pub struct Clock {
+    library: PathBuf,
+    folder: TempDir,
+}
+
+impl Clock {
+    /// One that is wrong by so much, for example `-20400d`. None, with a line that counts as a skip, where `faketime` is not
+    /// installed.
+    #[must_use]
+    pub fn wrong_by(offset: &str, test: &str) -> Option<Self> {
+        let mut libraries = ["x86_64", "aarch64"].into_iter().map(|machine| {
+            Path::new("/usr/lib").join(format!("{machine}-linux-gnu/faketime/libfaketimeMT.so.1"))
+        });
+        let Some(library) = libraries.find(|path| path.exists()) else {
+            eprintln!("SKIPPED(faketime): {test}");
+            return None;
+        };
+        let clock = Self { library, folder: tempfile::tempdir().unwrap() };
+        clock.put(offset);
+        Some(clock)
+    }
+
+    /// Puts it, while the process runs.
+    pub fn put(&self, offset: &str) {
+        // Beside and renamed: the file is read at each look at the clock.
+        let new = self.folder.path().join("new");
+        std::fs::write(&new, offset).unwrap();
+        std::fs::rename(new, self.file()).unwrap();
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("clock")
+    }
+
+    /// What the process has to be started with.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        [
+            ("LD_PRELOAD", self.library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file().display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("NO_FAKE_STAT", "1".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+}
