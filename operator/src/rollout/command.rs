@@ -74,6 +74,17 @@ pub fn hear(annotations: Option<&BTreeMap<String, String>>, done: i32) -> Heard 
     } } }))
 }
 
+/// What is left of commands on an application without a rollout: the word that was not heard, if any, and the merge patch
+/// that removes it and what was heard last. The status forgot its number with the rollout: the next rollout, for which it
+/// was never meant, would hear it as a new one.
+#[must_use]
+pub fn forget(annotations: &BTreeMap<String, String>) -> Option<(Option<String>, Value)> {
+    let word = annotations.get(ROLLOUT).cloned();
+    let is_left = word.is_some() || annotations.contains_key(ROLLOUT_COMMAND);
+    is_left
+        .then(|| (word, json!({ "metadata": { "annotations": { ROLLOUT: null, ROLLOUT_COMMAND: null } } })))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +120,14 @@ mod tests {
     fn another_word_is_refused() {
         let said = annotations(&[(ROLLOUT, "promte")]);
         assert!(matches!(hear(Some(&said), 0), Heard::Refuse { word, .. } if word == "promte"));
+    }
+
+    #[test]
+    fn without_a_rollout_nothing_is_kept_for_the_next_one() {
+        let gone = json!({ "metadata": { "annotations": { ROLLOUT: null, ROLLOUT_COMMAND: null } } });
+        let said = annotations(&[(ROLLOUT, "abort"), (ROLLOUT_COMMAND, "3 promote")]);
+        assert_eq!(forget(&said), Some((Some("abort".to_owned()), gone.clone())));
+        assert_eq!(forget(&annotations(&[(ROLLOUT_COMMAND, "3 abort")])), Some((None, gone)));
+        assert_eq!(forget(&annotations(&[("mine", "abort")])), None);
     }
 }

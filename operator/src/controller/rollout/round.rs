@@ -16,7 +16,7 @@ use crate::controller::note::Note;
 use crate::controller::projection::{Application, ApplicationId};
 use crate::controller::summarize::{Aim, Presence};
 use crate::controller::text::Text;
-use crate::rollout::command::{Heard, hear};
+use crate::rollout::command::{Heard, forget, hear};
 use crate::rollout::{Moment, Observation, clear, decide, revision};
 
 /// Most orders of one round. Between two rounds everything is looked at again: a failure or a word of a user does not
@@ -165,8 +165,16 @@ impl Rollouts {
         self.unseen.lay_over(&application.id, &mut seen, now);
         let Some(rollout) = application.rollout.clone() else {
             let told = seen.iter().map(|(name, seen)| (name.clone(), seen.node.orders.clone())).collect();
+            let (word, patch) = forget(&application.annotations).unzip();
+            let notes = word.flatten().map(|word| {
+                let text =
+                    format!("`{word}` in bpfman.io/rollout has nothing to act on: there is no spec.rollout");
+                Note::warning("NoRollout", &word, text)
+            });
+            let said = patch.map(|patch| at_version(patch, application));
             return Round {
-                work: Work { orders: place(&seen, clear(&told)), ..Work::default() },
+                notes: notes.into_iter().collect(),
+                work: Work { said, orders: place(&seen, clear(&told)), ..Work::default() },
                 ..Round::default()
             };
         };

@@ -7,6 +7,7 @@ mod election;
 mod outage;
 mod sums;
 mod taint;
+mod words;
 
 use bpfman_application::application::{ApplicationStatus, ClusterBpfApplication};
 use bpfman_application::state::application::ClusterBpfApplicationState;
