@@ -2,11 +2,12 @@
 //!
 //! The client that kube builds speaks HTTP/1.1, where each watch takes a connection of its own: seven for each node. This
 //! one speaks HTTP/2, and HTTP/1.1 with who knows nothing else ([`negotiate`]). What kube does beside that stays kube's:
-//! the server's address, its certificate, headers, and tokens, which are read anew from their file.
+//! the server's address, its certificate, headers, and who asks, but for tokens in files ([`token`]).
 
 mod dial;
 mod negotiate;
 mod pings;
+mod token;
 mod why;
 
 use std::time::Duration;
@@ -28,6 +29,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 use dial::Dial;
 use negotiate::Negotiate;
 pub use pings::{PingFlags, Pings};
+use token::TokenFile;
 pub use why::why;
 
 /// Longest time until a connection is made, TLS included; of HTTP/1.1 also the longest time in which nothing can be
@@ -69,6 +71,9 @@ where
         // It fails if another thread was faster, and then there is one.
         let _there_is_one = aws_lc_rs::default_provider().install_default();
     }
+    let mut config = config.clone();
+    let token = TokenFile::take(&mut config)?;
+    let config = &config;
     let shared = Dial::new(config, connector.clone(), PATIENCE)?;
     let shared = Builder::new(TokioExecutor::new())
         .http2_only(true)
@@ -91,6 +96,7 @@ where
         .layer(config.base_uri_layer())
         .option_layer(config.default_retry.then_some(RetryLayer::new(RetryPolicy::server_retry())))
         .option_layer(config.auth_layer()?)
+        .option_layer(token.map(|token| token.telling()))
         .layer(config.extra_headers_layer()?)
         .service(Negotiate::new(shared, single));
     Ok(ClientBuilder::new(BoxService::new(service), config.default_namespace.clone()))

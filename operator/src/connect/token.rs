@@ -1,0 +1,142 @@
+//! The token in a file, read anew again and again: kubelets write a new one long before the old one ends.
+//!
+//! kube reads it anew too, when this machine's clock says that a minute went by. A clock that is put back by hours makes
+//! that minute hours long: the old token is sent until the API server takes it no more, and after that. Here the minute
+//! is one of the clock that nobody puts.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::Request;
+use hyper::header::{AUTHORIZATION, HeaderValue, InvalidHeaderValue};
+use kube::client::AuthError;
+use kube::{Config, Error};
+use tower::util::MapRequestLayer;
+use tracing::warn;
+
+/// A token is read anew when it was read so long ago, as Kubernetes' own clients do it.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// A file with a token.
+#[derive(Clone, Debug)]
+pub struct TokenFile(Arc<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    path: PathBuf,
+    read: Mutex<(HeaderValue, Instant)>,
+}
+
+impl TokenFile {
+    /// Takes the file out of a configuration, if that is how it says who asks: kube has then nothing to add.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no token.
+    pub fn take(config: &mut Config) -> Result<Option<Self>, Error> {
+        let who = &mut config.auth_info;
+        // What goes before a file of a token, by kube's own order.
+        let other = who.auth_provider.is_some()
+            || who.username.is_some() && who.password.is_some()
+            || who.token.is_some();
+        let Some(path) = who.token_file.take_if(|_| !other).map(PathBuf::from) else { return Ok(None) };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| Error::Auth(AuthError::ReadTokenFile(source, path.clone())))?;
+        let header = header(&text).map_err(|error| Error::Auth(AuthError::InvalidBearerToken(error)))?;
+        Ok(Some(Self(Arc::new(Kept { path, read: Mutex::new((header, Instant::now())) }))))
+    }
+
+    /// Tells the token with each request.
+    pub fn telling<B>(&self) -> MapRequestLayer<impl Fn(Request<B>) -> Request<B> + Clone + use<B>> {
+        let file = self.clone();
+        MapRequestLayer::new(move |mut request: Request<B>| {
+            request.headers_mut().insert(AUTHORIZATION, file.at(Instant::now()));
+            request
+        })
+    }
+
+    /// The token at a moment. If the file cannot be read now, the last one may still do.
+    fn at(&self, now: Instant) -> HeaderValue {
+        let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(read.1) >= YOUNG {
+            let path = &self.0.path;
+            match std::fs::read_to_string(path) {
+                Ok(text) => match header(&text) {
+                    Ok(header) => read.0 = header,
+                    Err(error) => {
+                        warn!(path = %path.display(), %error, "the file holds no token; the last one is kept")
+                    }
+                },
+                Err(error) => {
+                    warn!(path = %path.display(), %error, "no new token could be read; the last one is kept")
+                }
+            }
+            read.1 = now;
+        }
+        read.0.clone()
+    }
+}
+
+fn header(text: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut header = HeaderValue::try_from(format!("Bearer {}", text.trim_end()))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use kube::config::AuthInfo;
+
+    use super::*;
+
+    fn config(auth_info: AuthInfo) -> Config {
+        let mut config = Config::new("https://localhost:1".parse().unwrap());
+        config.auth_info = auth_info;
+        config
+    }
+
+    #[test]
+    fn a_token_is_read_anew_after_a_minute_and_kept_while_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "first\n").unwrap();
+        let mut config =
+            config(AuthInfo { token_file: Some(path.display().to_string()), ..AuthInfo::default() });
+        let file = TokenFile::take(&mut config).unwrap().unwrap();
+        assert_eq!(config.auth_info.token_file, None, "kube would read it by the clock on the wall");
+        let begun = Instant::now();
+        let at = |seconds| file.at(begun + Duration::from_secs(seconds));
+        std::fs::write(&path, "second").unwrap();
+        assert_eq!(
+            (at(0), at(50)),
+            (HeaderValue::from_static("Bearer first"), HeaderValue::from_static("Bearer first"))
+        );
+        assert_eq!(at(61), "Bearer second");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(at(200), "Bearer second");
+        std::fs::write(&path, "no\ntoken").unwrap();
+        assert_eq!(at(300), "Bearer second");
+        std::fs::write(&path, "third").unwrap();
+        assert_eq!(
+            (at(301), at(361)),
+            (HeaderValue::from_static("Bearer second"), HeaderValue::from_static("Bearer third"))
+        );
+    }
+
+    #[test]
+    fn what_goes_before_a_file_is_left_to_kube_and_a_file_that_is_not_there_is_named() {
+        let nowhere = Some("/nowhere/token".to_owned());
+        let with_token = AuthInfo {
+            token: Some("t".to_owned().into()),
+            token_file: nowhere.clone(),
+            ..AuthInfo::default()
+        };
+        assert!(TokenFile::take(&mut config(with_token)).unwrap().is_none());
+        assert!(TokenFile::take(&mut config(AuthInfo::default())).unwrap().is_none());
+        let alone = AuthInfo { token_file: nowhere, ..AuthInfo::default() };
+        let error = TokenFile::take(&mut config(alone)).unwrap_err();
+        assert!(format!("{error:?}").contains("/nowhere/token"), "{error:?}");
+    }
+}
