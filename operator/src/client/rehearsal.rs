@@ -55,14 +55,14 @@ impl<'a> Rehearsal<'a> {
                 "ControllerRevision",
             )
         };
-        self.sweep(&api).await;
         let name = format!("{}-rehearsal-{}", revision::shortened(application.name()), self.number);
         let data = today(&api, application).await.map_err(refused)?;
         let mut object = revision::object(&name, &namespace, &application.owner(), data, 0);
         let labels = object.metadata.labels.get_or_insert_default();
         labels.insert(revision::REHEARSAL.to_owned(), self.number.clone());
         self.revisions.push((namespace.clone(), name.clone()));
-        api.create(&Manager::Client.post(), &object).await.map_err(refused)?;
+        let made = api.create(&Manager::Client.post(), &object).await.map_err(refused)?;
+        self.sweep(&api, &made).await;
         Ok(name)
     }
 
@@ -96,12 +96,15 @@ impl<'a> Rehearsal<'a> {
         left
     }
 
-    /// Revisions of rehearsals that were killed. What cannot be swept is left for the next one.
-    async fn sweep(&self, api: &Api<ControllerRevision>) {
+    /// Revisions of rehearsals that were killed, which are much older than the one that was made just now: by the API
+    /// server's clock, as this machine's may be hours ahead and would end one that is under way. What cannot be swept is
+    /// left for the next one.
+    async fn sweep(&self, api: &Api<ControllerRevision>, latest: &ControllerRevision) {
+        let second = |one: &ControllerRevision| Some(one.metadata.creation_timestamp.as_ref()?.0.as_second());
+        let Some(now) = second(latest) else { return };
         let Ok(all) = api.list(&ListParams::default().labels(revision::REHEARSAL)).await else { return };
-        let now = crate::rollout::Moment::now().0;
         for one in all.items {
-            let made = one.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0.as_second());
+            let made = second(&one).unwrap_or(now);
             if let Some(name) = one.metadata.name.filter(|_| now - made > STALE) {
                 _ = api.delete(&name, &DeleteParams::default()).await;
             }
