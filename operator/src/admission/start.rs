@@ -13,6 +13,7 @@ use super::known::Known;
 use super::review::Reviewer;
 use super::serve;
 use super::tls::{Served, listen};
+use crate::controller::clock::ServerClock;
 use crate::controller::serve::address;
 
 /// The Service in front of all controllers.
@@ -23,16 +24,22 @@ const SERVICE: &str = "bpfman-admission";
 ///
 /// # Errors
 /// The address is none, or cannot be listened on.
-pub async fn run(client: Client, flags: &Flags, namespace: &str, served: Arc<Served>) -> anyhow::Result<()> {
+pub async fn run(
+    client: Client,
+    flags: &Flags,
+    namespace: &str,
+    served: Arc<Served>,
+    clock: ServerClock,
+) -> anyhow::Result<()> {
     let bind = address(&flags.admission_bind_address).map_err(anyhow::Error::msg)?;
     let mut names: Vec<String> =
         ["", ".svc", ".svc.cluster.local"].map(|end| format!("{SERVICE}.{namespace}{end}")).into();
     names.extend(flags.admission_name.iter().cloned());
     let terms = Terms { seconds: flags.admission_certificate_seconds };
-    let Some(bind) = bind else { return alone(&names, terms, &served).await };
+    let Some(bind) = bind else { return alone(&names, terms, &served, &clock).await };
     let clients = flags.admission_client_ca.as_deref().map(super::tls::clients).transpose()?;
     let policy = flags.admission_failure_policy;
-    let keeper = Keeper::new(client.clone(), namespace, names, policy, terms, served.clone());
+    let keeper = Keeper::new(client.clone(), namespace, names, policy, terms, served.clone(), clock);
     let known = Known::follow(&client);
     let identity = Identity::new(client, namespace);
     let reviewer = Arc::new(Reviewer { known, identity });

@@ -6,7 +6,7 @@
 //! [`deploy`] a loop of its own beside it. Several controllers may run; [`leader`] says which one acts.
 
 pub mod act;
-mod clock;
+pub(crate) mod clock;
 pub mod coalesce;
 pub mod decide;
 pub mod deploy;

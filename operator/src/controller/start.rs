@@ -71,8 +71,14 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         leadership: leadership.clone(),
     };
-    let controller =
-        Controller::new(writer, flags.namespace.clone(), leadership.clone(), deployed, presence, clock);
+    let controller = Controller::new(
+        writer,
+        flags.namespace.clone(),
+        leadership.clone(),
+        deployed,
+        presence,
+        clock.clone(),
+    );
     let controller = controller.run(events);
     let deploying = async {
         match images {
@@ -113,7 +119,7 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
         () = electing => Err(anyhow::anyhow!("the election ended")),
         ended = probing => ended,
         ended = scraping => ended,
-        ended = admission::run(client.clone(), &flags.admission, &flags.namespace, served.clone()) => ended,
+        ended = admission::run(client.clone(), &flags.admission, &flags.namespace, served.clone(), clock) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };

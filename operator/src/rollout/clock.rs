@@ -13,6 +13,12 @@ impl Moment {
         Self(Timestamp::now().as_second())
     }
 
+    /// Seconds since 1970; none are before.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        if self.0 < 0 { 0 } else { self.0.cast_unsigned() }
+    }
+
     /// From RFC 3339. What is none is as old as can be: a deadline that cannot be read is over.
     pub(super) fn read(text: &str) -> Self {
         Self(text.parse::<Timestamp>().map_or(0, Timestamp::as_second))

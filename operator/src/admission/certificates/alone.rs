@@ -1,17 +1,23 @@
 //! A certificate where nothing is reviewed: metrics are encrypted also then.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::tls::Served;
-use super::{Terms, make, now};
+use super::{Terms, make};
+use crate::controller::clock::ServerClock;
 
 /// Makes one certificate after the other, each for this process alone: nobody is told whom to trust.
 ///
 /// # Errors
 /// A name is none.
-pub async fn alone(names: &[String], terms: Terms, served: &Served) -> anyhow::Result<()> {
+pub async fn alone(
+    names: &[String],
+    terms: Terms,
+    served: &Served,
+    clock: &ServerClock,
+) -> anyhow::Result<()> {
     loop {
-        served.serve(&make(names, now(), terms)?)?;
+        served.serve(&make(names, clock.at(Instant::now()).seconds(), terms)?)?;
         tokio::time::sleep(Duration::from_secs(terms.renew())).await;
     }
 }

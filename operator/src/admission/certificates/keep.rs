@@ -1,7 +1,7 @@
 //! Looks at the certificates again and again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::Client;
 use tracing::{info, warn};
@@ -10,7 +10,8 @@ use super::super::flags::FailurePolicy;
 use super::super::tls::Served;
 use super::store::{Store, StoreError};
 use super::trust::trust;
-use super::{Terms, Turn, bundle, make, now};
+use super::{Now, Terms, Turn, bundle, make};
+use crate::controller::clock::ServerClock;
 
 /// The first look is repeated sooner: nothing is reviewed before it.
 const SOON: Duration = Duration::from_millis(500);
@@ -23,6 +24,7 @@ pub struct Keeper {
     policy: Option<FailurePolicy>,
     terms: Terms,
     served: Arc<Served>,
+    clock: ServerClock,
     turn: Turn,
 }
 
@@ -36,9 +38,10 @@ impl Keeper {
         policy: Option<FailurePolicy>,
         terms: Terms,
         served: Arc<Served>,
+        clock: ServerClock,
     ) -> Self {
         let store = Store::new(client.clone(), namespace);
-        Self { client, store, names, policy, terms, served, turn: Turn::default() }
+        Self { client, store, names, policy, terms, served, clock, turn: Turn::default() }
     }
 
     /// Until the end.
@@ -57,11 +60,13 @@ impl Keeper {
     }
 
     async fn look(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let now = now();
         let (mut generations, secret) = self.store.read().await?;
+        // After the answer, which says what time it is for the API server.
+        let own = Instant::now();
+        let now = Now { server: self.clock.at(own).seconds(), own };
         let mut wanted = self.turn.needed(&generations, now, self.terms);
         if Turn::is_due(&wanted, now, self.terms) {
-            wanted.push(make(&self.names, now, self.terms)?);
+            wanted.push(make(&self.names, now.server, self.terms)?);
         }
         if wanted != generations {
             match self.store.write(secret, &wanted).await {

@@ -10,7 +10,7 @@ use rcgen::{
 use super::{Generation, Terms};
 
 /// How far clocks of API servers may be behind.
-const SKEW: u64 = 3600;
+pub(super) const SKEW: u64 = 3600;
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]

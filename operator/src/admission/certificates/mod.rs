@@ -17,9 +17,7 @@ pub use alone::alone;
 pub use keep::Keeper;
 pub use make::{MakeError, make};
 pub use trust::CONFIGURATION;
-pub use turn::{Terms, Turn};
-
-use std::time::SystemTime;
+pub use turn::{Now, Terms, Turn};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,13 +44,16 @@ impl std::fmt::Debug for Generation {
     }
 }
 
+impl Generation {
+    /// Whether a clock that says this takes it.
+    #[must_use]
+    pub const fn is_valid(&self, now: u64) -> bool {
+        self.created.saturating_sub(make::SKEW) <= now && now < self.not_after
+    }
+}
+
 /// The authorities of generations, as one text.
 #[must_use]
 pub fn bundle(generations: &[Generation]) -> String {
     generations.iter().map(|generation| generation.authority.as_str()).collect()
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -1,6 +1,10 @@
 //! Which generation is served, when the next one is made, and when the last one goes. Pure: time is told.
+//!
+//! Whether a certificate is valid is asked of the API server's clock, as it is the one that refuses it. How long something
+//! was so is measured by this process's own, which nobody puts.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::Generation;
 
@@ -33,29 +37,46 @@ impl Terms {
     }
 }
 
+/// A moment, by two clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// The API server's: seconds since 1970.
+    pub server: u64,
+    /// This process's.
+    pub own: Instant,
+}
+
+impl Now {
+    /// Whether so many seconds went by since.
+    fn is_past(self, since: Instant, seconds: u64) -> bool {
+        self.own.saturating_duration_since(since) >= Duration::from_secs(seconds)
+    }
+}
+
 /// What this process saw of generations.
 #[derive(Debug, Default)]
 pub struct Turn {
     /// Since when the API server's configuration trusts each, by when it was made.
-    trusted: BTreeMap<u64, u64>,
+    trusted: BTreeMap<u64, Instant>,
     /// Which is served, and since when.
-    serving: Option<(u64, u64)>,
+    serving: Option<(u64, Instant)>,
 }
 
 impl Turn {
     /// Whether another generation is to be made: there is none that will do for long.
     #[must_use]
-    pub fn is_due(generations: &[Generation], now: u64, terms: Terms) -> bool {
-        generations.iter().all(|one| one.created + terms.renew() <= now || one.not_after <= now)
+    pub fn is_due(generations: &[Generation], now: Now, terms: Terms) -> bool {
+        let will_do = |one: &Generation| one.is_valid(now.server) && now.server < one.created + terms.renew();
+        !generations.iter().any(will_do)
     }
 
     /// Takes in what the configuration trusts now.
-    pub fn see(&mut self, generations: &[Generation], trusted: &str, now: u64) {
+    pub fn see(&mut self, generations: &[Generation], trusted: &str, now: Now) {
         let is_trusted = |one: &&Generation| trusted.contains(one.authority.trim());
         let seen: Vec<u64> = generations.iter().filter(is_trusted).map(|one| one.created).collect();
         self.trusted.retain(|created, _| seen.contains(created));
         for created in seen {
-            self.trusted.entry(created).or_insert(now);
+            self.trusted.entry(created).or_insert(now.own);
         }
     }
 
@@ -64,33 +85,32 @@ impl Turn {
     pub fn serve<'a>(
         &mut self,
         generations: &'a [Generation],
-        now: u64,
+        now: Now,
         terms: Terms,
     ) -> Option<&'a Generation> {
-        let valid = || generations.iter().filter(|one| now < one.not_after);
+        let valid = || generations.iter().filter(|one| one.is_valid(now.server));
         let settled = |one: &&Generation| {
-            self.trusted.get(&one.created).is_some_and(|since| since + terms.settle() <= now)
+            self.trusted.get(&one.created).is_some_and(|since| now.is_past(*since, terms.settle()))
         };
         let newest = valid().filter(settled).max_by_key(|one| one.created);
         let current = self.serving.and_then(|(created, _)| valid().find(|one| one.created == created));
         let chosen = newest.or(current).or_else(|| valid().min_by_key(|one| one.created));
         let created = chosen?.created;
         if self.serving.is_none_or(|(before, _)| before != created) {
-            self.serving = Some((created, now));
+            self.serving = Some((created, now.own));
         }
         chosen
     }
 
-    /// The generations that are still needed: not those that ended, nor those before the one that has been served long
+    /// The generations that are still needed: not those that ended or are yet to begin, nor those before the one that has been served long
     /// enough for every other controller to serve it too.
     #[must_use]
-    pub fn needed(&self, generations: &[Generation], now: u64, terms: Terms) -> Vec<Generation> {
-        let since = |time: u64| now.saturating_sub(time);
+    pub fn needed(&self, generations: &[Generation], now: Now, terms: Terms) -> Vec<Generation> {
         let old = |one: &Generation| {
             self.serving
-                .is_some_and(|(created, from)| one.created < created && since(from) >= 2 * terms.settle())
+                .is_some_and(|(created, from)| one.created < created && now.is_past(from, 2 * terms.settle()))
         };
-        generations.iter().filter(|one| now < one.not_after && !old(one)).cloned().collect()
+        generations.iter().filter(|one| one.is_valid(now.server) && !old(one)).cloned().collect()
     }
 }
 
@@ -102,6 +122,12 @@ mod tests {
 
     /// A day; renewed after 16 hours, ten minutes to settle.
     const TERMS: Terms = Terms { seconds: 86_400 };
+
+    /// Both clocks, which go alike.
+    fn at(seconds: u64) -> Now {
+        static ZERO: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        Now { server: seconds, own: *ZERO + Duration::from_secs(seconds) }
+    }
 
     fn generation(created: u64) -> Generation {
         Generation {
@@ -116,8 +142,8 @@ mod tests {
     #[test]
     fn the_first_one_is_served_at_once() {
         let (mut turn, only) = (Turn::default(), [generation(100)]);
-        assert!(Turn::is_due(&[], 100, TERMS) && !Turn::is_due(&only, 100, TERMS));
-        assert_eq!(turn.serve(&only, 100, TERMS).unwrap().created, 100);
+        assert!(Turn::is_due(&[], at(100), TERMS) && !Turn::is_due(&only, at(100), TERMS));
+        assert_eq!(turn.serve(&only, at(100), TERMS).unwrap().created, 100);
     }
 
     #[test]
@@ -125,23 +151,23 @@ mod tests {
         let mut turn = Turn::default();
         let start = 100 + TERMS.renew();
         let both = [generation(100), generation(start)];
-        assert!(Turn::is_due(&both[..1], start, TERMS));
-        turn.see(&both, &both[0].authority, start);
-        assert_eq!(turn.serve(&both, start, TERMS).unwrap().created, 100);
+        assert!(Turn::is_due(&both[..1], at(start), TERMS));
+        turn.see(&both, &both[0].authority, at(start));
+        assert_eq!(turn.serve(&both, at(start), TERMS).unwrap().created, 100);
         // The configuration cannot be written for an hour.
         let written = start + 3600;
-        turn.see(&both, &both[0].authority, written);
-        assert_eq!(turn.serve(&both, written, TERMS).unwrap().created, 100);
-        turn.see(&both, &bundle(&both), written);
+        turn.see(&both, &both[0].authority, at(written));
+        assert_eq!(turn.serve(&both, at(written), TERMS).unwrap().created, 100);
+        turn.see(&both, &bundle(&both), at(written));
         for (now, served, kept) in [
             (written + TERMS.settle() - 1, 100, 2),
             (written + TERMS.settle(), start, 2),
             (written + 3 * TERMS.settle() - 1, start, 2),
             (written + 3 * TERMS.settle(), start, 1),
         ] {
-            turn.see(&both, &bundle(&both), now);
-            assert_eq!(turn.serve(&both, now, TERMS).unwrap().created, served, "at {now}");
-            assert_eq!(turn.needed(&both, now, TERMS).len(), kept, "at {now}");
+            turn.see(&both, &bundle(&both), at(now));
+            assert_eq!(turn.serve(&both, at(now), TERMS).unwrap().created, served, "at {now}");
+            assert_eq!(turn.needed(&both, at(now), TERMS).len(), kept, "at {now}");
         }
     }
 
@@ -149,29 +175,66 @@ mod tests {
     fn trust_that_was_taken_away_begins_anew() {
         let mut turn = Turn::default();
         let both = [generation(100), generation(200)];
-        turn.see(&both, &bundle(&both), 200);
-        turn.see(&both, &both[0].authority, 500);
-        turn.see(&both, &bundle(&both), 600);
-        assert_eq!(turn.serve(&both, 200 + TERMS.settle(), TERMS).unwrap().created, 100);
-        assert_eq!(turn.serve(&both, 600 + TERMS.settle(), TERMS).unwrap().created, 200);
+        turn.see(&both, &bundle(&both), at(200));
+        turn.see(&both, &both[0].authority, at(500));
+        turn.see(&both, &bundle(&both), at(600));
+        assert_eq!(turn.serve(&both, at(200 + TERMS.settle()), TERMS).unwrap().created, 100);
+        assert_eq!(turn.serve(&both, at(600 + TERMS.settle()), TERMS).unwrap().created, 200);
     }
 
     #[test]
     fn one_that_ended_is_not_served_even_if_nothing_else_is_trusted_yet() {
         let mut turn = Turn::default();
         let both = [generation(100), generation(100 + TERMS.renew())];
-        turn.see(&both, &both[0].authority, 200);
+        turn.see(&both, &both[0].authority, at(200));
         let after = both[0].not_after;
-        assert_eq!(turn.serve(&both, after, TERMS).unwrap().created, both[1].created);
-        assert_eq!(turn.needed(&both, after, TERMS).len(), 1);
+        assert_eq!(turn.serve(&both, at(after), TERMS).unwrap().created, both[1].created);
+        assert_eq!(turn.needed(&both, at(after), TERMS).len(), 1);
     }
 
     #[test]
     fn a_controller_that_starts_in_between_serves_what_all_trust() {
         let mut turn = Turn::default();
         let both = [generation(100), generation(200)];
-        turn.see(&both, &bundle(&both), 300);
-        assert_eq!(turn.serve(&both, 300, TERMS).unwrap().created, 100);
-        assert_eq!(turn.needed(&both, 300, TERMS).len(), 2);
+        turn.see(&both, &bundle(&both), at(300));
+        assert_eq!(turn.serve(&both, at(300), TERMS).unwrap().created, 100);
+        assert_eq!(turn.needed(&both, at(300), TERMS).len(), 2);
+    }
+
+    #[test]
+    fn one_that_a_wrong_clock_made_is_replaced_when_the_clock_is_right() {
+        let (mut turn, right) = (Turn::default(), 1_800_000_000);
+        // A century ahead: the API server would refuse it until then.
+        let ahead = [generation(right + 3_200_000_000)];
+        assert!(Turn::is_due(&ahead, at(right), TERMS));
+        assert!(turn.needed(&ahead, at(right), TERMS).is_empty());
+        assert_eq!(turn.serve(&ahead, at(right), TERMS), None);
+        // In 1970: it ended long ago.
+        let behind = [generation(0)];
+        assert!(Turn::is_due(&behind, at(right), TERMS) && turn.needed(&behind, at(right), TERMS).is_empty());
+        // An hour ahead it is valid already, as clocks differ.
+        let near = [generation(right + 3_600)];
+        assert!(!Turn::is_due(&near, at(right), TERMS));
+        assert_eq!(turn.serve(&near, at(right), TERMS), Some(&near[0]));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_shortens_and_lengthens_nothing() {
+        let mut turn = Turn::default();
+        let start: u64 = 1_000_000;
+        let both = [generation(start), generation(start + 200)];
+        turn.see(&both, &bundle(&both), at(start + 200));
+        let served = |turn: &mut Turn, ahead: i64, passed: u64| {
+            let now = Now {
+                server: (start + 200 + passed).saturating_add_signed(ahead),
+                ..at(start + 200 + passed)
+            };
+            (turn.serve(&both, now, TERMS).unwrap().created, turn.needed(&both, now, TERMS).len())
+        };
+        // Three hours ahead: other API servers have heard of nothing more than before.
+        assert_eq!(served(&mut turn, 10_800, 1), (start, 2));
+        // Half an hour back, once they had their time.
+        assert_eq!(served(&mut turn, -1_800, TERMS.settle()), (start + 200, 2));
+        assert_eq!(served(&mut turn, -1_800, 3 * TERMS.settle()), (start + 200, 1));
     }
 }

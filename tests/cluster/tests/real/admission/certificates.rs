@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use bpfman_cluster_tests::{Cluster, wait};
+use bpfman_tests::faketime::Clock;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::Api;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
 
-use super::{NAMESPACE, application, configure, controller, rights, try_create, until_reviewed};
+use super::{
+    NAMESPACE, application, configure, controller, controller_with, rights, try_create, until_reviewed,
+};
 
 /// Generations that are in the Secret.
 async fn generations(cluster: &Cluster) -> BTreeSet<u64> {
@@ -49,4 +53,34 @@ async fn no_review_fails_while_certificates_are_replaced() {
     let webhooks = all.get("bpfman-admission").await.unwrap().webhooks.unwrap();
     assert!(webhooks.iter().all(|webhook| webhook.failure_policy.as_deref() == Some("Fail")));
     assert!(controller.ended().is_none());
+}
+
+#[tokio::test]
+async fn certificates_are_for_the_api_servers_clock_whatever_the_controllers_says() {
+    let test = "certificates_are_for_the_api_servers_clock_whatever_the_controllers_says";
+    let Some(clock) = Clock::wrong_by("+2d", test) else { return };
+    let Some(cluster) = Cluster::own() else { return };
+    cluster.apply_definitions().await;
+    rights(&cluster).await;
+    configure(&cluster).await;
+    let closed = ["--admission-failure-policy=closed"];
+    let wrong = controller_with(&cluster, "--metrics-bind-address=0", &closed, &clock.environment()).await;
+    until_reviewed(&cluster).await;
+    drop(wrong);
+
+    // What a wrong clock left is replaced: until the day after tomorrow the API server would refuse it, and with it
+    // everything that agents write.
+    let secrets: Api<Secret> = Api::namespaced(cluster.client().await, NAMESPACE);
+    let data = secrets.get("bpfman-admission-certificates").await.unwrap().data.unwrap();
+    let mut all: Vec<serde_json::Value> = serde_json::from_slice(&data["generations.json"].0).unwrap();
+    for field in ["created", "notAfter"] {
+        all[0][field] = json!(all[0][field].as_u64().unwrap() + 2 * 86_400);
+    }
+    let data = k8s_openapi::ByteString(serde_json::to_vec(&all).unwrap());
+    let patch = Patch::Merge(json!({ "data": { "generations.json": data } }));
+    secrets.patch("bpfman-admission-certificates", &PatchParams::default(), &patch).await.unwrap();
+    let left = generations(&cluster).await;
+    let _right = controller(&cluster, &closed).await;
+    wait::until("another one is made", async || generations(&cluster).await.is_disjoint(&left)).await;
+    until_reviewed(&cluster).await;
 }

@@ -58,7 +58,7 @@ async fn metrics_are_for_whom_the_api_server_lets_read_them() {
             "subjects": [{ "kind": "ServiceAccount", "name": "prometheus", "namespace": "monitoring" }],
         }))
         .await;
-    let mut controller = controller_with(&cluster, "--metrics-bind-address=127.0.0.1:8443", &[]).await;
+    let mut controller = controller_with(&cluster, "--metrics-bind-address=127.0.0.1:8443", &[], &[]).await;
     wait::until("metrics are read over TLS", async || {
         let answer = scrape(&cluster, &authority(&cluster).await, Some(&allowed)).await;
         answer.is_ok_and(|text| text.contains("bpfman_controller_lists_total"))

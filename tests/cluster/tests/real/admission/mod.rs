@@ -52,11 +52,16 @@ pub async fn configure(cluster: &Cluster) {
 
 /// A controller that reviews, with the service account and the rights that it is packaged with.
 pub async fn controller(cluster: &Cluster, more: &[&str]) -> Operator {
-    controller_with(cluster, "--metrics-bind-address=0", more).await
+    controller_with(cluster, "--metrics-bind-address=0", more, &[]).await
 }
 
-/// One that answers scrapes, or not.
-async fn controller_with(cluster: &Cluster, metrics: &str, more: &[&str]) -> Operator {
+/// One that answers scrapes, or not, with more in its environment.
+async fn controller_with(
+    cluster: &Cluster,
+    metrics: &str,
+    more: &[&str],
+    environment: &[(String, String)],
+) -> Operator {
     let token = cluster.token(NAMESPACE, "bpfman-operator").await;
     let mut flags = vec![
         "--no-deploy",
@@ -68,8 +73,9 @@ async fn controller_with(cluster: &Cluster, metrics: &str, more: &[&str]) -> Ope
         "--admission-name=127.0.0.1",
     ];
     flags.extend(more);
-    let environment = [("POD_NAMESPACE", NAMESPACE)];
-    Operator::start(cluster, "controller", &cluster.kubeconfig_with(&token), &flags, &environment)
+    let mut all = vec![("POD_NAMESPACE", NAMESPACE)];
+    all.extend(environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    Operator::start(cluster, "controller", &cluster.kubeconfig_with(&token), &flags, &all)
 }
 
 /// All of it, up to the first refusal. Applications are refused too while nobody reviews them.
