@@ -55,13 +55,25 @@ pub fn lacks_tcx(test: &str) -> bool {
 }
 
 /// True if the kernel has tcx.
-///
-/// # Panics
-/// The kernel's release does not begin with two numbers.
 #[must_use]
 pub fn has_tcx() -> bool {
+    version() >= (6, 6)
+}
+
+/// True, with a line that says so, if the kernel is older than the version that a feature came with.
+#[must_use]
+pub fn is_older_than(needed: (u32, u32), feature: &str, test: &str) -> bool {
+    let missing = version() < needed;
+    if missing {
+        eprintln!("SKIPPED({feature}): {test}");
+    }
+    missing
+}
+
+/// The first two numbers of the kernel's release.
+fn version() -> (u32, u32) {
     let name = rustix::system::uname();
     let mut numbers =
         name.release().to_str().unwrap().split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap(), numbers.next().unwrap()) >= (6, 6)
+    (numbers.next().unwrap(), numbers.next().unwrap())
 }
