@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood kill-loop fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood kill-loop kill-loop-kube fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -111,6 +111,13 @@ flood: build ## change chains 1,000 times under a flood of packets and look at e
 kill-loop: build ## kill the daemon and its starts 2,000 times under clients and traffic, wiping the bpffs in every second round (root; ROUNDS=…, SEED=…)
 	KILL_ROUNDS=$(or $(ROUNDS),2000) $(if $(SEED),KILL_SEED=$(SEED)) \
 		cargo test --locked -p bpfman-tests --test system -- --nocapture --test-threads 1 kill_loop::
+
+kill-loop-kube: ## kill agent, controller and daemon in 200 rounds of changes of applications on a real API server (root; ROUNDS=…, SEED=…)
+	@packaging/install-deps test
+	@tests/kube/build
+	cargo build --workspace --locked --bins --test real
+	KILL_ROUNDS=$(or $(ROUNDS),200) $(if $(SEED),KILL_SEED=$(SEED)) \
+		cargo test --workspace --locked --test real -- --nocapture kill_loop::
 
 fuzz-chain: ## random chains against their members alone, for MINUTES=5 (root; SEED=… repeats a round)
 	FUZZ_MINUTES=$(or $(MINUTES),5) $(if $(SEED),FUZZ_SEED=$(SEED)) \

@@ -7,6 +7,7 @@ mod application;
 mod apply;
 mod controller;
 mod equipment;
+mod kill_loop;
 mod newer;
 mod packaging;
 mod refusals;
