@@ -53,10 +53,9 @@ kube-up: ## a Kubernetes control plane to try things on: target/kube/here (root)
 
 kube-down: ## take it down again, and what tests left
 	@tests/kube/down $(target)/kube/here
-	@tests/kube/down $(target)/kube/shared
-	@tests/kube/down $(target)/kube/shared-newer
+	@for shared in $(target)/kube/shared*/; do tests/kube/down $$shared; done
 
-test-kube: ## the tests that need a Kubernetes API server (root)
+test-kube: ## the tests that need a Kubernetes API server (root; BPFMAN_KUBE=… for one of your own, see tests/kube/build)
 	@packaging/install-deps test
 	@.ci/test kube
 

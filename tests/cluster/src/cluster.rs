@@ -83,7 +83,7 @@ impl Cluster {
         words.push("--");
         words.extend(self.setup.flags.iter().map(String::as_str));
         scripts::run("up", &self.folder, &words);
-        if newer::is_asked_for() {
+        if newer::is_behind() {
             scripts::run("up-newer", &self.folder, &[]);
         }
     }
@@ -151,9 +151,13 @@ impl Cluster {
     }
 }
 
-/// Beside what the tests were built to.
+/// Beside what the tests were built to: one for each kind of cluster, as a cluster keeps its Kubernetes.
 fn shared_folder() -> PathBuf {
-    let name = if newer::is_asked_for() { "kube/shared-newer" } else { "kube/shared" };
+    let name = match (newer::is_behind(), newer::minor()) {
+        (true, _) => "kube/shared-newer".to_owned(),
+        (false, 20) => "kube/shared".to_owned(),
+        (false, minor) => format!("kube/shared-1.{minor}"),
+    };
     build_folder().parent().expect("it lies in the target folder").join(name)
 }
 

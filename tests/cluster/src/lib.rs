@@ -6,7 +6,8 @@
 //! any network namespace.
 //!
 //! Without Kubernetes in the cache a test prints `SKIPPED(kube-apiserver): <test>` and passes; `tests/kube/build`
-//! builds it. With `BPFMAN_NEWER=1` a newer API server answers for our group in every cluster ([`newer`]).
+//! builds it, or takes the one that `BPFMAN_KUBE` names. With `BPFMAN_NEWER=1` a newer API server answers for our group in
+//! every cluster ([`newer`]).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,9 +1,14 @@
-//! A newer API server for our group, behind the one of 1.20: `tests/kube/up-newer`.
+//! Servers that are newer than 1.20: definitions have their rules there, and admission policies work.
 //!
-//! With `BPFMAN_NEWER=1` every cluster has one, so any test runs against it as it is. Definitions then have their rules,
-//! and admission policies work.
+//! Either the whole cluster is newer, where `BPFMAN_KUBE` names a Kubernetes of that kind (`tests/kube/build`). Or it is
+//! of 1.20, with a newer API server for our group behind its own: with `BPFMAN_NEWER=1` every cluster has one
+//! (`tests/kube/up-newer`). Any test runs on either as it is.
 
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use bpfman_tests::Outcome;
 
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
@@ -13,29 +18,60 @@ use serde_json::Value;
 use crate::objects::MANAGER;
 use crate::{Cluster, scripts};
 
-/// True if the tests are run against a newer API server.
-#[must_use]
-pub fn is_asked_for() -> bool {
-    std::env::var_os("BPFMAN_NEWER").is_some()
-}
+/// The first version with the last of what tests of newer servers are about: admission policies.
+const POLICIES: u32 = 30;
+/// The first one that takes rules in definitions.
+const RULES: u32 = 25;
 
-/// Whether a test that needs the newer server cannot run, with a line that counts as a skip.
+/// The version of the Kubernetes that clusters are of: N of 1.N.
 ///
 /// # Panics
-/// The newer server is asked for, and was not built.
+/// There is none.
 #[must_use]
-pub fn is_not_asked_for() -> bool {
-    if !is_asked_for() {
+pub fn minor() -> u32 {
+    static MINOR: OnceLock<u32> = OnceLock::new();
+    *MINOR.get_or_init(|| {
+        let folder = scripts::built("build").expect("Kubernetes is there");
+        let said = Outcome::of(Command::new(folder.join("kube-apiserver")).arg("--version")).success();
+        let minor = said.strip_prefix("Kubernetes v1.").and_then(|rest| rest.split('.').next());
+        minor.and_then(|minor| minor.parse().ok()).unwrap_or_else(|| panic!("no version 1.N: {said}"))
+    })
+}
+
+/// True if a newer API server is to stand behind the cluster's own.
+#[must_use]
+pub fn is_behind() -> bool {
+    std::env::var_os("BPFMAN_NEWER").is_some() && minor() < POLICIES
+}
+
+/// True if what answers for our group knows rules in definitions.
+#[must_use]
+pub fn knows_rules() -> bool {
+    is_behind() || minor() >= RULES
+}
+
+/// Whether a test of what newer servers do cannot run, with a line that counts as a skip.
+///
+/// # Panics
+/// A newer server is asked for, and was not built.
+#[must_use]
+pub fn is_missing() -> bool {
+    if scripts::lacks_kubernetes() {
+        return true;
+    }
+    if is_behind() {
+        let built = scripts::built("build-newer").is_some();
+        assert!(built, "no newer API server in the cache: run tests/kube/build-newer");
+    } else if minor() < POLICIES {
         scripts::skipped("newer-kube-apiserver");
         return true;
     }
-    assert!(!scripts::lacks("build-newer"), "no newer API server in the cache: run tests/kube/build-newer");
     false
 }
 
 impl Cluster {
-    /// A client of the newer server itself, which may do everything. Definitions and admission policies are for it;
-    /// all else goes through the other server as usual.
+    /// A client of the server that answers for our group, which may do everything. Definitions and admission policies
+    /// are for it; all else goes through the cluster's own server as usual.
     pub async fn newer_client(&self) -> Client {
         self.client_of(&self.newer_kubeconfig()).await
     }
@@ -43,7 +79,7 @@ impl Cluster {
     /// How its administrator logs in; for use inside the namespace.
     #[must_use]
     pub fn newer_kubeconfig(&self) -> PathBuf {
-        self.path("newer.kubeconfig")
+        if is_behind() { self.path("newer.kubeconfig") } else { self.kubeconfig() }
     }
 
     /// Applies an admission policy, or a binding of one.

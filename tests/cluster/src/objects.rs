@@ -13,15 +13,17 @@ use crate::{Cluster, newer, wait};
 /// Who the harness is to the server.
 pub const MANAGER: &str = "bpfman-tests";
 
+/// Our definitions, in the form that the server takes.
+#[must_use]
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    if newer::knows_rules() { crd::all() } else { crd::without_rules() }
+}
+
 impl Cluster {
     /// Applies our definitions, in the form that this server takes, and waits until it serves them.
     pub async fn apply_definitions(&self) {
-        let (client, all) = if newer::is_asked_for() {
-            (self.newer_client().await, crd::all())
-        } else {
-            (self.client().await, crd::without_rules())
-        };
-        let definitions: Api<CustomResourceDefinition> = Api::all(client);
+        let all = definitions();
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.newer_client().await);
         for definition in &all {
             let name = definition.metadata.name.as_deref().unwrap();
             definitions

@@ -11,20 +11,26 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../kube").join(name)
 }
 
-/// Whether Kubernetes is in the cache, with a line that says so if not. The test is named by its thread.
+/// Whether Kubernetes is not in the cache, with a line that says so. The test is named by its thread.
+///
+/// # Panics
+/// `BPFMAN_KUBE` names one that is not there: who asks for it wants no skips.
 #[must_use]
 pub fn lacks_kubernetes() -> bool {
-    let missing = lacks("build");
+    let missing = built("build").is_none();
     if missing {
+        let asked = std::env::var_os("BPFMAN_KUBE");
+        assert!(asked.is_none(), "no Kubernetes in BPFMAN_KUBE={}", asked.unwrap_or_default().display());
         skipped("kube-apiserver");
     }
     missing
 }
 
-/// Whether what a script builds is not in the cache.
+/// Where what a script builds is, if it is in the cache.
 #[must_use]
-pub(crate) fn lacks(build: &str) -> bool {
-    Outcome::of(Command::new(script(build)).arg("--only-look")).code != 0
+pub fn built(build: &str) -> Option<PathBuf> {
+    let found = Outcome::of(Command::new(script(build)).arg("--only-look"));
+    (found.code == 0).then(|| PathBuf::from(found.stdout.trim()))
 }
 
 /// Prints the line that counts as a skip of this test.

@@ -38,8 +38,7 @@ impl RealNode {
 
     /// Gives one of our images another name, as if it were the next version's.
     pub fn tag(&self, image: &str, name: &str) {
-        let socket = text(&self.cluster.path("node/containerd.sock"));
-        run(&["ctr", "--address", &socket, "--namespace", "k8s.io", "images", "tag", &ours(image), name]);
+        scripts::run("ctr", &self.cluster.path(""), &["images", "tag", &ours(image), name]);
     }
 
     /// An image of `packaging/containers/build`.

@@ -41,19 +41,19 @@ impl RealNode {
         Some(node)
     }
 
-    /// Applies what is packaged, with our images. This server takes definitions without rules only.
+    /// Applies what is packaged, with our images; the definitions in the form that this server takes.
     pub async fn deploy(&self) {
         self.cluster.apply_definitions().await;
         let base =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes").canonicalize().unwrap();
         let overlay = tempfile::tempdir_in(base).unwrap();
-        let text = "resources: [../base]
+        let lines = "resources: [../base]
 images:
   - { name: bpfman-operator, newName: bpfman.test/bpfman-operator, newTag: test }
   - { name: bpfman-daemon, newName: bpfman.test/bpfman-daemon, newTag: test }
 ";
-        fs::write(overlay.path().join("kustomization.yaml"), text).unwrap();
-        let built = Outcome::of(Command::new("kubectl").arg("kustomize").arg(overlay.path())).success();
+        fs::write(overlay.path().join("kustomization.yaml"), lines).unwrap();
+        let built = self.cluster.kubectl(&["kustomize", &text(overlay.path())]).success();
         let mut objects = manifests::parse(&built);
         objects.retain(|object| object["kind"] != "CustomResourceDefinition");
         objects.sort_by_key(|object| object["kind"] != "Namespace");
@@ -147,8 +147,7 @@ images:
     pub fn process(&self, pod: &Value) -> String {
         let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap().to_owned();
         let id = id.trim_start_matches("containerd://");
-        let socket = self.cluster.path("node/containerd.sock");
-        let tasks = run(&["ctr", "--address", &text(&socket), "--namespace", "k8s.io", "tasks", "ls"]);
+        let tasks = scripts::run("ctr", &self.cluster.path(""), &["tasks", "ls"]);
         let line = tasks.lines().find(|line| line.starts_with(id)).unwrap_or_else(|| panic!("{id}: {tasks}"));
         line.split_whitespace().nth(1).unwrap().to_owned()
     }

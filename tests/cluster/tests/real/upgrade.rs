@@ -1,6 +1,5 @@
 //! From the published definitions to ours, with objects stored.
 
-use bpfman_application::crd;
 use bpfman_cluster_tests::Cluster;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -69,7 +68,7 @@ const OURS: &[&str] = &[
 async fn stored_objects_live_through_the_change_and_can_then_say_more() {
     let Some(cluster) = Cluster::own() else { return };
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
-    for definition in crd::without_rules() {
+    for definition in bpfman_cluster_tests::objects::definitions() {
         definitions.create(&PostParams::default(), &published(&definition)).await.unwrap();
     }
     let mut plain = everything("kept");

@@ -3,7 +3,6 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use bpfman_application::crd;
 use bpfman_cluster_tests::{Cluster, Node, Operator, wait};
 use bpfman_tests::compile;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -73,7 +72,7 @@ async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_
 
     // Those of the published operator know fewer fields.
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
-    for definition in crd::without_rules() {
+    for definition in bpfman_cluster_tests::objects::definitions() {
         let name = definition.metadata.name.clone().unwrap();
         let older = published(&definition);
         let params = PatchParams::apply("bpfman-tests").force();
