@@ -156,7 +156,7 @@ fn shared_folder() -> PathBuf {
     let name = match (newer::is_behind(), newer::minor()) {
         (true, _) => "kube/shared-newer".to_owned(),
         (false, 20) => "kube/shared".to_owned(),
-        (false, minor) => format!("kube/shared-1.{minor}"),
+        (false, minor) => format!("kube/shared-v{minor}"),
     };
     build_folder().parent().expect("it lies in the target folder").join(name)
 }

@@ -36,7 +36,7 @@ async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_
     // Kubernetes 1.36 and newer do not name the taint.
     wait::until("the scheduler says why the pod waits", async || {
         let said = node.pod("web")["status"]["conditions"].to_string();
-        said.contains(NOT_READY_TAINT) || said.contains("untolerated taint")
+        said.contains(NOT_READY_TAINT) || said.contains("had untolerated taint(s)")
     })
     .await;
     wait::until("the plugin is in the node's configuration", async || node.networks().contains("bpfman-cni"))
