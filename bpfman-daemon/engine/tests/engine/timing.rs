@@ -143,9 +143,10 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
     const SAMPLES: u64 = 40;
     let bench = crate::linux::bench("a_slow_member_shows_more_time_than_a_trivial_one");
     let engine = bench.engine();
-    let [trivial, slow] = engine.loads(&bench.request("timed", &["trivial", "slow"]))[..] else { panic!() };
-    for (program, at) in [(trivial, 1), (slow, 2), (trivial, 3)] {
-        engine.attached(program, bench.xdp(at));
+    let programs = &engine.loads(&bench.request("timed", &["trivial", "slow", "brief"]))[..];
+    let [trivial, slow, brief] = programs else { panic!() };
+    for (program, at) in [(trivial, 1), (slow, 2), (brief, 3), (trivial, 4)] {
+        engine.attached(*program, bench.xdp(at));
     }
     assert!(switch(&bench, &engine, true));
     // One packet in 1,024 is timed. A machine that is busy loses some on the way, so more are sent until there are enough.
@@ -156,11 +157,25 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
         crate::linux::send_packets(&bench, BATCH);
         all = times(&bench, &engine).into_iter().map(Option::unwrap).collect();
     }
-    let [first, slow, last] = all[..] else { panic!() };
+    let [first, slow, brief, last] = all[..] else { panic!() };
     let mean = |time: MemberTime| time.nanoseconds_per_run().unwrap();
-    println!("trivial {:.1} ns, slow {:.1} ns, trivial {:.1} ns", mean(first), mean(slow), mean(last));
-    assert!(mean(slow) > mean(first) && mean(slow) > mean(last), "{all:?}");
+    // Alone, with what a test run of nothing takes.
+    let alone: Vec<u32> = programs
+        .iter()
+        .map(|program| {
+            let program = bench.kernel.open_program(*program).unwrap().unwrap();
+            bpfmand_kernel::linux::test_run(&program, &[0; 64], 100_000).unwrap().nanoseconds
+        })
+        .collect();
+    println!(
+        "trivial {:.1} ns, slow {:.1} ns, brief {:.1} ns, trivial {:.1} ns; trivial, slow and brief alone: {alone:?} ns",
+        mean(first),
+        mean(slow),
+        mean(brief),
+        mean(last)
+    );
+    assert!(mean(slow) > mean(brief) && mean(slow) > mean(first) && mean(slow) > mean(last), "{all:?}");
     assert!(first.clock_samples >= SAMPLES && first.clock_nanoseconds > 0, "{first:?}");
     assert!(switch(&bench, &engine, false));
-    assert_eq!(times(&bench, &engine), [None; 3]);
+    assert_eq!(times(&bench, &engine), [None; 4]);
 }
