@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadRequest, Peer, ProgramId,
+    audit_text as text,
 };
 use bpfmand_engine::{ProgramDetails, ProgramSource};
 use tonic::{Code, Status};
@@ -34,9 +35,6 @@ const CHANGES: [&str; 19] = [
     "UpdateLink",
     "VerifyImage",
 ];
-
-/// Bytes of one text in a line.
-const LONGEST: usize = 1024;
 
 tokio::task_local! {
     static CALL: Arc<Call>;
@@ -121,13 +119,6 @@ impl Call {
     fn about(&self) -> std::sync::MutexGuard<'_, About> {
         self.about.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn text(text: &str) -> String {
-    if text.len() <= LONGEST {
-        return text.to_owned();
-    }
-    format!("{}…", &text[..text.floor_char_boundary(LONGEST)])
 }
 
 fn note(note: impl FnOnce(&mut About)) {

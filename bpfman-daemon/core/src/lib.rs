@@ -2,6 +2,7 @@
 //! order programs of one hook run, and what a request must look like.
 
 mod attach;
+mod audit_text;
 mod container;
 mod facts;
 mod glob;
@@ -21,6 +22,7 @@ mod program_type;
 mod request;
 
 pub use attach::{AttachPoint, Interface, ProcessScope};
+pub use audit_text::audit_text;
 pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use glob::{BadGlob, Glob};

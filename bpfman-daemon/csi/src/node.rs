@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bpfman_proto::csi::v1;
 use bpfman_proto::csi::v1::node_server::{Node, NodeServer};
 use bpfman_proto::csi::v1::node_service_capability::{Rpc, Type, rpc};
+use bpfmand_core::audit_text;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
@@ -29,31 +30,41 @@ impl<M: Maps> NodeService<M> {
         NodeServer::new(Self { volumes, node_id, threads }).max_decoding_message_size(LARGEST_REQUEST)
     }
 
-    /// Works on a thread where it may block, and to its end also when the kubelet hangs up.
+    /// Works on a thread where it may block, and to its end also when the kubelet hangs up. Leaves a line in the audit log:
+    /// what the call is about, and what `work` says that it made.
     async fn run(
         &self,
         call: &'static str,
-        work: impl FnOnce(&Volumes<M>) -> Result<(), CsiError> + Send + 'static,
+        object: String,
+        work: impl FnOnce(&Volumes<M>) -> Result<String, CsiError> + Send + 'static,
     ) -> Result<(), Status> {
         let ending = |_| Status::unavailable("the daemon is ending");
         let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(ending)?;
         let volumes = Arc::clone(&self.volumes);
         let done = tokio::task::spawn_blocking(move || {
             let _thread = thread;
-            work(&volumes)
+            let done = work(&volumes);
+            audit(call, &object, &done);
+            done
         });
         match done.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                tracing::info!(call, code = ?error.code(), %error, "refused");
-                Err(error.into())
-            }
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
             Err(error) => {
                 tracing::error!(call, %error, "a request ended in a panic");
                 Err(Status::internal("the daemon failed while it worked on this request; its log says more"))
             }
         }
     }
+}
+
+/// Who may open the socket is the kubelet, or acts for it: what counts is the pod that the volume is for.
+fn audit(call: &str, object: &str, done: &Result<String, CsiError>) {
+    let (made, result, reason) = match done {
+        Ok(made) => (audit_text(made), "done".to_owned(), String::new()),
+        Err(error) => (String::new(), format!("{:?}", error.code()), audit_text(&error.to_string())),
+    };
+    tracing::info!(target: "audit", by = "csi", verb = call, object = audit_text(object), made, result, reason);
 }
 
 #[tonic::async_trait]
@@ -63,12 +74,11 @@ impl<M: Maps> Node for NodeService<M> {
         request: Request<v1::NodePublishVolumeRequest>,
     ) -> Result<Response<v1::NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
-        self.run("NodePublishVolume", move |volumes| {
+        let object = format!("volume {} at {}", request.volume_id, request.target_path);
+        self.run("NodePublishVolume", object, move |volumes| {
             let wanted = Publication::parse(&request)?;
             volumes.publish(&wanted)?;
-            let maps = wanted.maps.join(",");
-            tracing::info!(volume = %wanted.volume, program = wanted.program, namespace = wanted.namespace, maps, read_only = wanted.read_only, group = wanted.group, "published");
-            Ok(())
+            Ok(wanted.to_string())
         })
         .await?;
         Ok(Response::new(v1::NodePublishVolumeResponse {}))
@@ -79,11 +89,11 @@ impl<M: Maps> Node for NodeService<M> {
         request: Request<v1::NodeUnpublishVolumeRequest>,
     ) -> Result<Response<v1::NodeUnpublishVolumeResponse>, Status> {
         let request = request.into_inner();
-        self.run("NodeUnpublishVolume", move |volumes| {
+        let object = format!("volume {} at {}", request.volume_id, request.target_path);
+        self.run("NodeUnpublishVolume", object, move |volumes| {
             let volume = VolumeId::parse(&request.volume_id)?;
             volumes.unpublish(&volume, &request::target(&request.target_path)?)?;
-            tracing::info!(%volume, "unpublished");
-            Ok(())
+            Ok(String::new())
         })
         .await?;
         Ok(Response::new(v1::NodeUnpublishVolumeResponse {}))

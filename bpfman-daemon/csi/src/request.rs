@@ -72,6 +72,15 @@ pub struct Publication {
     pub group: u32,
 }
 
+impl fmt::Display for Publication {
+    /// For the audit log: whose maps go to whom.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.read_only { "read-only" } else { "for writing" };
+        write!(f, "maps {} of {} {how} to group {}", self.maps.join(","), self.program, self.group)?;
+        self.namespace.as_ref().map_or(Ok(()), |namespace| write!(f, " of namespace {namespace}"))
+    }
+}
+
 impl Publication {
     /// Understands a request.
     ///

@@ -56,6 +56,30 @@ fn a_pod_waits_for_its_program_and_is_told_so() {
 }
 
 #[test]
+fn what_a_kubelet_asks_for_leaves_a_line_in_the_audit_log() {
+    let node = Node::new();
+    let csi = node.csi();
+    csi.publish(node.request("pod", "hits")).unwrap_err();
+    node.load(APPLICATION);
+    csi.publish(node.request("pod", "hits")).unwrap();
+    csi.unpublish("pod", &node.target("pod")).unwrap();
+    // Before the answer.
+    let log = node.daemon.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("by=\"csi\"")).collect();
+    let object = format!("object=\"volume pod at {}\"", node.target("pod").display());
+    let expected = [
+        ("NodePublishVolume", "result=\"NotFound\" reason=\"no program of"),
+        ("NodePublishVolume", "made=\"maps hits of counter for writing to group"),
+        ("NodeUnpublishVolume", "result=\"done\""),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, (verb, text)) in lines.iter().zip(expected) {
+        let texts = [" audit: ", &object, &format!("verb=\"{verb}\""), text];
+        assert!(texts.iter().all(|text| line.contains(text)), "{line}");
+    }
+}
+
+#[test]
 fn a_map_that_the_application_lacks_is_named_beside_those_that_it_has() {
     let node = Node::new();
     let _program = node.load(APPLICATION);

@@ -1,0 +1,13 @@
+//! Texts of others in the audit log.
+
+/// Bytes of one text in a line.
+const LONGEST: usize = 1024;
+
+/// A text for one field of a line: cut after 1,024 bytes, at the end of a character. The log quotes and escapes it.
+#[must_use]
+pub fn audit_text(text: &str) -> String {
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(LONGEST)])
+}
