@@ -4,6 +4,7 @@ use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::{INTERFACE, Namespace};
@@ -11,7 +12,7 @@ use bpfman_tests::requests::{attach, tc, tracepoint, xdp};
 use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::target::Target;
 use bpfman_tests::traffic::Traffic;
-use bpfman_tests::{Daemon, Launch, Network, compile, kernel};
+use bpfman_tests::{Daemon, Launch, Network, Outcome, compile, kernel};
 
 use crate::equipment::{Program, detach, link, test_name, unload};
 
@@ -113,6 +114,21 @@ fn a_second_daemon_on_one_state_folder_is_refused() {
     let (status, said) = second.refuses(&launch);
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains(&state) && said.contains("another"), "{said}");
+    assert_eq!(daemon.state(), before);
+}
+
+#[test]
+fn a_second_daemon_on_one_bpffs_is_refused_though_its_records_are_its_own() {
+    let daemon = Daemon::start();
+    Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
+    let second = Daemon::prepare();
+    // The same bpffs at another path, as two containers may be given it.
+    fs::create_dir_all(second.fs()).unwrap();
+    Outcome::of(Command::new("mount").arg("--bind").args([daemon.fs(), second.fs()])).success();
+    let before = daemon.state();
+    let (status, said) = second.refuses(&Launch::default());
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("the bpffs at {} is in use by another", second.fs().display())), "{said}");
     assert_eq!(daemon.state(), before);
 }
 
