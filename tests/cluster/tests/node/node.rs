@@ -127,6 +127,13 @@ images:
         path
     }
 
+    /// Puts the packaged seccomp profile where the kubelet looks for profiles.
+    pub fn has_profile(&self) {
+        let profile =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/kubernetes/seccomp/bpfman-map-reader.json");
+        self.on_node(&["install", "-D", "-t", "/var/lib/kubelet/seccomp", profile]).success();
+    }
+
     /// Waits until daemon and agent are on the node, and ready.
     pub async fn deployed(&self) {
         self.wait(&["-n", "bpfman", "--for=condition=Available", "deployment/bpfman-operator"]);

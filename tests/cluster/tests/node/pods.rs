@@ -19,11 +19,14 @@ pub fn pod(name: &str, image: &str, words: &[&str]) -> Value {
     })
 }
 
-/// One that reads the map `hits` of an application, which CSI mounts for it.
+/// One that reads the map `hits` of an application, which CSI mounts for it, under the packaged seccomp profile: the node
+/// has it once `RealNode::has_profile` ran.
 pub fn reader(application: &str) -> Value {
     let mut reader = pod("reader", "bpfman.test/reader:1", &["/bin/read_map", "/maps/hits"]);
     // Kubelets hand a driver the pod's fsGroup since 1.22; without one a map's pin is of root's group.
     reader["spec"]["securityContext"]["runAsGroup"] = json!(0);
+    reader["spec"]["securityContext"]["seccompProfile"] =
+        json!({ "type": "Localhost", "localhostProfile": "bpfman-map-reader.json" });
     reader["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "maps", "mountPath": "/maps" }]);
     reader["spec"]["volumes"] = json!([{ "name": "maps", "csi": {
         "driver": "csi.bpfman.io", "readOnly": true,

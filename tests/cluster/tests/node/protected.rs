@@ -60,6 +60,7 @@ async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_
     wait::until("the other pod receives", async || node.received("plain").await > 0).await;
     assert!(node.xdp_of(&node.pod("plain")).is_null());
     // So does the program: it is what keeps them.
+    node.has_profile();
     cluster.apply_one(reader("guard")).await;
     node.wait(&["--for=condition=Ready", "pod/reader"]);
     wait::until("the program has met packets", async || node.reads() > 0).await;

@@ -45,8 +45,12 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     let web = node.pod("web");
     assert!(!node.xdp_of(&web).is_null(), "{}", node.xdp_of(&web));
 
+    node.has_profile();
     cluster.apply_one(reader("counter")).await;
     node.wait(&["--for=condition=Ready", "pod/reader"]);
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", node.process(&node.pod("reader")))).unwrap();
+    assert!(status.contains("Seccomp:\t2\n"), "{status}");
     let said = || cluster.kubectl(&["logs", "reader", "--tail=1"]).stdout;
     wait::until("the reader reads", async || said().contains("user 4711 reads 0")).await;
 
