@@ -29,7 +29,7 @@ struct Kept {
 }
 
 impl TokenFile {
-    /// Takes the file out of a configuration, if that is how it says who asks: kube has then nothing to add.
+    /// Takes the file out of a configuration, if a file holds the credential: kube has then nothing to add.
     ///
     /// # Errors
     /// The file cannot be read, or holds no token.

@@ -14,7 +14,7 @@ pub fn script(name: &str) -> PathBuf {
 /// Whether Kubernetes is not in the cache, with a line that says so. The test is named by its thread.
 ///
 /// # Panics
-/// `BPFMAN_KUBE` names one that is not there: who asks for it wants no skips.
+/// `BPFMAN_KUBE` names one that is not there: its tests are not to be skipped.
 #[must_use]
 pub fn lacks_kubernetes() -> bool {
     let missing = built("build").is_none();

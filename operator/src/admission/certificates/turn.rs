@@ -102,8 +102,8 @@ impl Turn {
         chosen
     }
 
-    /// The generations that are still needed: not those that ended or are yet to begin, nor those before the one that has been served long
-    /// enough for every other controller to serve it too.
+    /// The generations that are still needed: not those that ended or are yet to begin, nor those before the one that has
+    /// been served long enough for every other controller to serve it too.
     #[must_use]
     pub fn needed(&self, generations: &[Generation], now: Now, terms: Terms) -> Vec<Generation> {
         let old = |one: &Generation| {
