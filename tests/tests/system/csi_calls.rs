@@ -102,7 +102,7 @@ fn a_request_that_makes_no_sense_is_refused_by_what_is_wrong_with_it() {
     let node = Node::new();
     let _program = node.load(APPLICATION);
     let csi = node.csi();
-    let before = node.namespace.mounts("");
+    let before = node.own_mounts();
     for (change, says) in cases {
         let mut request = node.request("pod", "hits");
         change(&mut request);
@@ -112,7 +112,8 @@ fn a_request_that_makes_no_sense_is_refused_by_what_is_wrong_with_it() {
     }
     assert_eq!(csi.unpublish("a/b", &node.target("pod")).unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(csi.unpublish("pod", "pods".as_ref()).unwrap_err().code(), Code::InvalidArgument);
-    assert_eq!(node.namespace.mounts(""), before);
+    assert_eq!(node.own_mounts(), before);
+    assert_eq!(node.mounts("pod"), [""; 0]);
     assert_eq!(node.folders(), [""; 0]);
 }
 
