@@ -179,3 +179,44 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
     assert!(switch(&bench, &engine, false));
     assert_eq!(times(&bench, &engine), [None; 4]);
 }
+
+/// How near the twin's times are to those of the members alone, in a loop that does nothing else: a measurement, which
+/// asserts only that there is something to compare. `cargo nextest run -p bpfmand-engine --run-ignored only --no-capture`.
+#[test]
+#[ignore = "a measurement"]
+fn times_of_a_tight_loop() {
+    const RUNS: u32 = 5_000_000;
+    /// Test runs count in the row of the loopback interface.
+    const LOOPBACK: u32 = 1;
+    let bench = crate::linux::bench("times_of_a_tight_loop");
+    let engine = bench.engine();
+    let programs = &engine.loads(&bench.request("timed", &["trivial", "brief"]))[..];
+    let [trivial, brief] = programs else { panic!() };
+    for (program, at) in [(trivial, 1), (brief, 2), (trivial, 3), (brief, 4)] {
+        engine.attached(*program, bench.xdp(at));
+    }
+    assert!(switch(&bench, &engine, true));
+    let run = |id| {
+        let program = bench.kernel.open_program(id).unwrap().unwrap();
+        bpfmand_kernel::linux::test_run(&program, &[0; 64], RUNS).unwrap().nanoseconds
+    };
+    let chain = run(engine.chain(&bench.left(), XDP).unwrap().entry.unwrap().id);
+    let pins = pins(&*bench.kernel, Path::new("chains"));
+    let pin = pins.iter().find(|pin| pin.ends_with("/times")).unwrap();
+    let map = bench.kernel.open_pin(Path::new(pin)).unwrap().unwrap();
+    let mut cells = [0_u64; 10];
+    for row in bench.kernel.read_per_cpu(&map, CounterLayout::row(LOOPBACK)).unwrap() {
+        for (cell, bytes) in cells.iter_mut().zip(row.chunks_exact(8)) {
+            *cell += u64::from_ne_bytes(bytes.try_into().unwrap());
+        }
+    }
+    let means: Vec<f64> = cells.chunks_exact(2).map(|pair| pair[1] as f64 / pair[0] as f64).collect();
+    let [members @ .., clock] = &means[..] else { panic!() };
+    let own: Vec<String> = members.iter().map(|mean| format!("{:.1}", mean - clock)).collect();
+    println!(
+        "by the twin, {} samples: {own:?} ns (clock {clock:.1}); alone {:?} ns, with a test run of nothing; the chain {chain} ns",
+        cells[0],
+        programs.iter().map(|id| run(*id)).collect::<Vec<_>>()
+    );
+    assert!(cells[0] > 1000, "{cells:?}");
+}
