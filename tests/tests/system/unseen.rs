@@ -22,6 +22,13 @@ fn daemon() -> Daemon {
     daemon
 }
 
+/// A probe of user space and a member of XDP chains, which root loaded.
+fn programs(daemon: &Daemon) -> (Program, Program) {
+    let wire = daemon.wire();
+    let loaded = wire.load(load(&compile::object("probes"), &[("on_uprobe", Type::Uprobe)])).unwrap();
+    (Program::of(&loaded.programs[0]), Program::member(&wire, "xdp_member", Type::Xdp, 1, 2))
+}
+
 /// The client as the user that agents run as.
 fn as_user(daemon: &Daemon, line: &str) -> Outcome {
     let mut command = Command::new("setpriv");
@@ -39,11 +46,7 @@ fn copy(path: &Path, mode: u32) {
 #[test]
 fn targets_and_namespaces_in_a_folder_that_the_caller_cannot_enter_are_all_the_same() {
     let (daemon, network) = (daemon(), Network::new());
-    let wire = daemon.wire();
-    let probe = Program::of(
-        &wire.load(load(&compile::object("probes"), &[("on_uprobe", Type::Uprobe)])).unwrap().programs[0],
-    );
-    let xdp = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+    let (probe, xdp) = programs(&daemon);
     let hidden = daemon.path("hidden");
     fs::create_dir(&hidden).unwrap();
     copy(&hidden.join("program"), 0o755);
@@ -85,11 +88,7 @@ fn targets_and_namespaces_in_a_folder_that_the_caller_cannot_enter_are_all_the_s
 #[test]
 fn an_agent_names_networks_and_containers_that_are_not_its_own() {
     let (daemon, network) = (daemon(), Network::new());
-    let wire = daemon.wire();
-    let probe = Program::of(
-        &wire.load(load(&compile::object("probes"), &[("on_uprobe", Type::Uprobe)])).unwrap().programs[0],
-    );
-    let xdp = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+    let (probe, xdp) = programs(&daemon);
     // A pod's process: root's, in a network and with files of its own.
     let mut command = network.far.command("unshare");
     command.args(["--mount", "--propagation", "private"]).arg(target::binary());

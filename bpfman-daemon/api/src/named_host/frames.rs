@@ -8,6 +8,7 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
+
 /// Where in the stream of frames the next byte is.
 #[derive(Debug)]
 enum At {
