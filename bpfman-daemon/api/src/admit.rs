@@ -33,14 +33,15 @@ impl<K: Kernel> Api<K> {
 
     /// Network namespaces of a match: files, and folders whose files are listed.
     pub(crate) async fn admit_match(&self, interfaces: &InterfaceMatch) -> Result<(), Status> {
+        let (mut files, mut folders) = (Vec::new(), Vec::new());
         for pattern in interfaces.netns() {
-            let (path, read) = match pattern {
-                NetnsPattern::File(path) => (path, false),
-                NetnsPattern::Files { folder, .. } => (folder, true),
-            };
-            self.admit(vec![path.clone()], read).await?;
+            match pattern {
+                NetnsPattern::File(path) => files.push(path.clone()),
+                NetnsPattern::Files { folder, .. } => folders.push(folder.clone()),
+            }
         }
-        Ok(())
+        self.admit(files, false).await?;
+        self.admit(folders, true).await
     }
 
     /// What an attach point names.
@@ -72,16 +73,15 @@ impl<K: Kernel> Api<K> {
     }
 
     async fn admit(&self, paths: Vec<PathBuf>, read: bool) -> Result<(), Status> {
+        if paths.is_empty() {
+            return Ok(());
+        }
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(()) };
         let uid = peer.uid;
         let refused = self
             .read(move |api| {
-                for path in paths {
-                    if !api.engine.may_reach(&peer, &path, read).map_err(fail)? {
-                        return Ok(Some(path));
-                    }
-                }
-                Ok(None)
+                let hidden = api.engine.first_hidden(&peer, &paths, read).map_err(fail)?;
+                Ok(hidden.and_then(|place| paths.into_iter().nth(place)))
             })
             .await?;
         match refused {

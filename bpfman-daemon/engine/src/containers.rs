@@ -1,7 +1,7 @@
 //! Containers and their networks, found for those who have no rights to look.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bpfmand_core::{AddressedInterface, ContainerFacts, ContainerId, NetnsId, Peer, WantedContainers};
 use bpfmand_kernel::Kernel;
@@ -20,13 +20,18 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.containers(&WantedContainers::new(ids))?)
     }
 
-    /// True if nothing about a path is kept from this caller: the caller sees what is there, or that nothing is, and with
-    /// `read` may read it.
+    /// The place of the first of these paths of which something is kept from this caller. Of the others the caller sees what
+    /// is there, or that nothing is, and with `read` may read it.
     ///
     /// # Errors
     /// The kernel does not tell.
-    pub fn may_reach(&self, peer: &Peer, path: &Path, read: bool) -> Result<bool, EngineError> {
-        Ok(self.kernel.may_reach(peer, path, read)?)
+    pub fn first_hidden(
+        &self,
+        peer: &Peer,
+        paths: &[PathBuf],
+        read: bool,
+    ) -> Result<Option<usize>, EngineError> {
+        Ok(self.kernel.first_hidden(peer, paths, read)?)
     }
 
     /// True if a process is in a container: it sees other files than the host's first process does.

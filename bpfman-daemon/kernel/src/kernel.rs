@@ -262,12 +262,12 @@ pub trait Kernel: Send + Sync + 'static {
     /// `/proc` cannot be read.
     fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError>;
 
-    /// True if nothing about a path is kept from this caller by user and groups: the caller sees what is there, or that
-    /// nothing is, and with `read` may read it.
+    /// The place of the first of these paths of which something is kept from this caller by user and groups. Of the others
+    /// the caller sees what is there, or that nothing is, and with `read` may read it.
     ///
     /// # Errors
     /// The kernel does not tell.
-    fn may_reach(&self, peer: &Peer, path: &Path, read: bool) -> Result<bool, KernelError>;
+    fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError>;
 
     /// True if a process is in a container: it sees other files than the host's first process does.
     fn is_contained(&self, pid: u32) -> bool;

@@ -2,40 +2,50 @@
 //! callers of files that they cannot see.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bpfmand_core::Peer;
 
 use super::{processes, sys};
 use crate::KernelError;
 
-/// True if nothing about a path is kept from this caller: the caller sees what is there, or that nothing is, and with
-/// `read` may read it. The kernel answers, on a thread that has the caller's user, groups and none of root's rights to
-/// files.
-pub fn may_reach(peer: &Peer, path: &Path, read: bool) -> Result<bool, KernelError> {
-    let fail = |source: io::Error| {
+/// The place of the first of these paths of which something is kept from this caller. Of the others the caller sees what is
+/// there, or that nothing is, and with `read` may read it. The kernel answers, on a thread that has the caller's user, groups
+/// and none of root's rights to files.
+pub fn first_hidden(peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError> {
+    let fail = |path: &Path, source| {
         KernelError::call("check what the caller may see at", path.display().to_string(), source)
     };
+    let Some(first) = paths.first() else { return Ok(None) };
     std::thread::scope(|scope| {
-        let work = || -> Result<bool, io::Error> {
-            sys::become_caller(peer)?;
-            match sys::access(path, read) {
-                Ok(()) => Ok(true),
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EACCES | libc::EPERM) => Ok(false),
-                    // What is not there, and what is no path at all (a zero byte in it), the caller sees as well.
-                    Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) => Ok(true),
-                    None => Ok(true),
-                    _ => Err(error),
-                },
+        let work = || {
+            sys::become_caller(peer).map_err(|source| fail(first, source))?;
+            for (place, path) in paths.iter().enumerate() {
+                if !may_reach(path, read).map_err(|source| fail(path, source))? {
+                    return Ok(Some(place));
+                }
             }
+            Ok(None)
         };
         let thread = std::thread::Builder::new().name("as-caller".to_owned()).stack_size(256 << 10);
-        match thread.spawn_scoped(scope, work).map_err(fail)?.join() {
-            Ok(answer) => answer.map_err(fail),
+        match thread.spawn_scoped(scope, work).map_err(|source| fail(first, source))?.join() {
+            Ok(answer) => answer,
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Whether nothing about a path is kept from this thread.
+fn may_reach(path: &Path, read: bool) -> io::Result<bool> {
+    match sys::access(path, read) {
+        Ok(()) => Ok(true),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EACCES | libc::EPERM) => Ok(false),
+            // What is not there, and what is no path at all (a zero byte in it), the caller sees as well.
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) | None => Ok(true),
+            _ => Err(error),
+        },
+    }
 }
 
 /// True if a process sees other files than the host's first process does: it is in a container. Where the kernel keeps that
@@ -75,25 +85,30 @@ mod tests {
         fs::set_permissions(&hidden, Permissions::from_mode(0o700)).unwrap();
         let other = Peer { uid: 4711, gid: 4711, ..Peer::default() };
         let member = Peer { groups: vec![7, 4242], ..other.clone() };
+        let paths = [
+            open,
+            roots.clone(),
+            groups,
+            hidden.join("file"),
+            hidden.join("absent"),
+            folder.path().join("absent"),
+        ];
         let answers = |peer: &Peer| {
-            [
-                &open,
-                &roots,
-                &groups,
-                &hidden.join("file"),
-                &hidden.join("absent"),
-                &folder.path().join("absent"),
-            ]
-            .map(|path| [false, true].map(|read| may_reach(peer, path, read).unwrap()))
+            [0, 1, 2, 3, 4, 5].map(|at| {
+                [false, true].map(|read| first_hidden(peer, &paths[at..=at], read).unwrap().is_none())
+            })
         };
         let [all, seen, none] = [[true, true], [true, false], [false, false]];
         assert_eq!(answers(&other), [all, seen, seen, none, none, all]);
         assert_eq!(answers(&member)[2], [true, true]);
+        // Of all at once, the first.
+        assert_eq!([false, true].map(|read| first_hidden(&other, &paths, read).unwrap()), [Some(3), Some(1)]);
+        assert_eq!(first_hidden(&other, &[], true).unwrap(), None);
         // The thread is gone, and this one is who it was.
         assert!(fs::read(&roots).is_ok());
         // An agent names networks of processes that are not its own.
         let net = format!("/proc/{}/ns/net", std::process::id());
-        assert!(may_reach(&other, Path::new(&net), false).unwrap());
+        assert_eq!(first_hidden(&other, &[net.into()], false).unwrap(), None);
     }
 
     #[test]

@@ -268,8 +268,8 @@ impl Kernel for LinuxKernel {
         containers::find(wanted).map_err(|source| KernelError::call("read", "/proc", source))
     }
 
-    fn may_reach(&self, peer: &Peer, path: &Path, read: bool) -> Result<bool, KernelError> {
-        access::may_reach(peer, path, read)
+    fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError> {
+        access::first_hidden(peer, paths, read)
     }
 
     fn is_contained(&self, pid: u32) -> bool {

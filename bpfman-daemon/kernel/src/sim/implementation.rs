@@ -243,9 +243,9 @@ impl Kernel for SimKernel {
         Ok(world.containers.iter().filter(is_wanted).cloned().collect())
     }
 
-    fn may_reach(&self, _: &Peer, _: &Path, _: bool) -> Result<bool, KernelError> {
+    fn first_hidden(&self, _: &Peer, _: &[PathBuf], _: bool) -> Result<Option<usize>, KernelError> {
         // There are no files to keep anyone from.
-        Ok(true)
+        Ok(None)
     }
 
     fn is_contained(&self, pid: u32) -> bool {
