@@ -81,7 +81,12 @@ fn main() -> anyhow::Result<()> {
     let view = memory.view(&ApplicationId("uid-0".into())).context("the application is there")?;
     let began = Instant::now();
     let sum = summarize(view, &Aim::Spec, Presence::Everywhere);
-    println!("one sum over {nodes} nodes: {:.1?}, {}: {}", began.elapsed(), sum.condition, sum.summary.ready);
+    println!(
+        "one sum over {nodes} nodes: {:.1?}, {}: {}",
+        began.elapsed(),
+        sum.verdict.text(),
+        sum.summary.ready
+    );
     Ok(())
 }
 

@@ -110,11 +110,39 @@ fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
+/// What an application comes to, over all nodes: the type of its first condition, in the words of the published API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nodes are still to do what the spec asks for, or a rollout goes on.
+    Pending,
+    /// Loaded and attached on every node that is selected.
+    Success,
+    /// It failed on a node, or the rollout did.
+    Error,
+    /// It is being deleted, and a node still has something of it.
+    DeleteError,
+}
+
+impl Verdict {
+    const ALL: [Self; 4] = [Self::Pending, Self::Success, Self::Error, Self::DeleteError];
+
+    /// As the type of a condition, and its reason.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Success => "Success",
+            Self::Error => "Error",
+            Self::DeleteError => "DeleteError",
+        }
+    }
+}
+
 /// How an application is doing, over all nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplicationStatus {
-    /// One entry: Pending, Success, Error or DeleteError.
+    /// First the verdict: Pending, Success, Error or DeleteError. Then Ready, Reconciling and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
@@ -127,4 +155,15 @@ pub struct ApplicationStatus {
     /// Where the rollout is, if the spec asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
+}
+
+impl ApplicationStatus {
+    /// The verdict and its condition; absent until a controller has looked at the application.
+    #[must_use]
+    pub fn verdict(&self) -> Option<(Verdict, &Condition)> {
+        self.conditions.iter().find_map(|condition| {
+            let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.text() == condition.type_)?;
+            Some((verdict, condition))
+        })
+    }
 }

@@ -5,6 +5,7 @@ use kube_core::CustomResourceExt;
 use serde_json::{Map, Value};
 
 use crate::application::{BpfApplication, ClusterBpfApplication};
+use crate::condition;
 use crate::config::Config;
 use crate::state::application::{BpfApplicationState, ClusterBpfApplicationState};
 
@@ -12,8 +13,8 @@ use crate::state::application::{BpfApplicationState, ClusterBpfApplicationState}
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
     [
-        ClusterBpfApplication::crd(),
-        BpfApplication::crd(),
+        unseen_at_first(ClusterBpfApplication::crd()),
+        unseen_at_first(BpfApplication::crd()),
         ClusterBpfApplicationState::crd(),
         BpfApplicationState::crd(),
         Config::crd(),
@@ -48,7 +49,18 @@ fn published_form(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     })
 }
 
-/// A definition with something taken out of its schemas.
+/// Gives objects the status [`condition::unseen`] until a controller writes one. A `Config` has none: it is applied beside
+/// the controller, which a tool waits for anyway, and an API server that fills in a status writes it with the next apply,
+/// though nothing else changes.
+fn unseen_at_first(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    with_schemas(crd, |schema| {
+        if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut) {
+            status.insert("default".to_owned(), condition::unseen());
+        }
+    })
+}
+
+/// A definition with something changed in its schemas.
 fn with_schemas(crd: CustomResourceDefinition, change: impl Fn(&mut Value)) -> CustomResourceDefinition {
     let round_trip = || {
         let mut value = serde_json::to_value(&crd).ok()?;
@@ -57,7 +69,7 @@ fn with_schemas(crd: CustomResourceDefinition, change: impl Fn(&mut Value)) -> C
         }
         serde_json::from_value(value).ok()
     };
-    // The value came from a definition and only lost optional fields, so it is one again.
+    // The value came from a definition; optional fields were lost or set, so it is one again.
     round_trip().unwrap_or(crd)
 }
 

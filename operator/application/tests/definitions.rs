@@ -263,6 +263,17 @@ fn conditions_are_one_a_type() {
 }
 
 #[test]
+fn an_application_without_a_status_is_not_taken_for_done() {
+    let first = |kind| definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+    for kind in ["ClusterBpfApplication", "BpfApplication"] {
+        let default = &first(kind)["properties"]["status"]["default"];
+        assert_eq!(default["conditions"][0]["type"], "Ready", "{kind}");
+        assert_eq!(default["conditions"][0]["status"], "Unknown", "{kind}");
+    }
+    assert!(first("Config")["properties"]["status"]["default"].is_null());
+}
+
+#[test]
 fn states_have_no_spec() {
     for kind in ["ClusterBpfApplicationState", "BpfApplicationState"] {
         let crd = definition(kind);

@@ -66,7 +66,7 @@ impl Report {
 }
 
 fn report(application: &Found, nodes: Vec<NodeReport>) -> Report {
-    let condition = application.status.conditions.first();
+    let condition = application.status.verdict().map(|(_, condition)| condition);
     Report {
         kind: match application.scope {
             Scope::Cluster => "cluster",

@@ -1,11 +1,12 @@
 //! From what an application comes to, to what is to be written about it. Pure.
 
-use bpfman_application::application::ApplicationStatus;
+use bpfman_application::application::{ApplicationStatus, Verdict};
 use bpfman_application::summary::Summary;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::conditions::{Conditions, Progress};
 use super::memory::View;
 use super::note::Note;
 use super::pace::only_counts;
@@ -45,7 +46,10 @@ pub fn decide(view: View<'_>, aim: Aim, presence: Presence, now: Timestamp) -> P
         Aim::Rollout(rollout) => Some(Some(*rollout)),
     };
     let new = new.map(|rollout| ApplicationStatus {
-        conditions: vec![condition(&sum, &old, application.generation, now)],
+        conditions: conditions(
+            &sum,
+            Conditions { old: &old.conditions, generation: application.generation, now },
+        ),
         observed_generation: Some(application.generation),
         summary: Some(sum.summary.clone()),
         rollout,
@@ -65,27 +69,22 @@ pub fn decide(view: View<'_>, aim: Aim, presence: Presence, now: Timestamp) -> P
         status: new.as_ref().filter(|_| !leaves).and_then(|new| status_patch(&application.status, &old, new)),
         only_counts: new.as_ref().is_some_and(|new| only_counts(&old, new)),
         notes: if new.is_some() { notes(&old, &sum) } else { Vec::new() },
-        stuck: (sum.condition == "DeleteError").then(|| sum.message.clone()),
+        stuck: (sum.verdict == Verdict::DeleteError).then(|| sum.message.clone()),
         finalizers,
         summary: sum.summary,
     }
 }
 
-/// The one condition. The time of transition is that of its type, as the message moves all the time.
-fn condition(sum: &Sum, old: &ApplicationStatus, generation: i64, now: Timestamp) -> Condition {
-    let same = old.conditions.iter().find(|condition| condition.type_ == sum.condition);
-    Condition {
-        type_: sum.condition.to_owned(),
-        status: "True".to_owned(),
-        reason: sum.reason.to_owned(),
-        message: sum.message.clone(),
-        observed_generation: Some(generation),
-        // Whole seconds: that is what is stored, and what it is compared with.
-        last_transition_time: same.map_or_else(
-            || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
-            |condition| condition.last_transition_time.clone(),
-        ),
-    }
+/// The verdict, first as in the published API, and what `kstatus` reads.
+fn conditions(sum: &Sum, make: Conditions<'_>) -> Vec<Condition> {
+    let progress = match sum.verdict {
+        Verdict::Success => Progress::Ready,
+        Verdict::Error => Progress::Stalled,
+        // `kstatus` knows by itself that what is being deleted is on its way.
+        Verdict::Pending | Verdict::DeleteError => Progress::Reconciling,
+    };
+    let verdict = make.one(sum.verdict.text(), true, sum.reason, sum.message.clone());
+    [verdict].into_iter().chain(make.progress(progress, sum.reason, &sum.message)).collect()
 }
 
 /// The patch from the status on the server to the new one. Compared as types: what the server fills in by itself is no
@@ -104,9 +103,9 @@ fn status_patch(raw: &Value, old: &ApplicationStatus, new: &ApplicationStatus) -
 
 /// What people want to hear of: it became healthy, and each cause the first time it shows.
 fn notes(old: &ApplicationStatus, sum: &Sum) -> Vec<Note> {
-    let was = |type_: &str| old.conditions.iter().any(|condition| condition.type_ == type_);
+    let was_healthy = matches!(old.verdict(), Some((Verdict::Success, _)));
     let mut notes = Vec::new();
-    if sum.condition == "Success" && !was("Success") && sum.summary.wanted > 0 {
+    if sum.verdict == Verdict::Success && !was_healthy && sum.summary.wanted > 0 {
         notes.push(Note::normal("Healthy", "healthy", sum.message.clone()));
     }
     let known = old.summary.as_ref().map_or(&[][..], |summary| &summary.causes);

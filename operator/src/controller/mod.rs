@@ -8,6 +8,7 @@
 pub mod act;
 pub(crate) mod clock;
 pub mod coalesce;
+pub mod conditions;
 pub mod decide;
 pub mod deploy;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bpfman_application::application::ApplicationStatus;
 use bpfman_application::rollout::RolloutStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::projection::ApplicationId;
 
@@ -56,8 +57,9 @@ fn pause(nodes: i32) -> Duration {
 /// Whether two statuses differ in nothing but counts, and sentences in which counts are.
 #[must_use]
 pub fn only_counts(old: &ApplicationStatus, new: &ApplicationStatus) -> bool {
-    let types = |status: &ApplicationStatus| {
-        status.conditions.iter().map(|condition| condition.type_.clone()).collect::<Vec<_>>()
+    let conditions = |status: &ApplicationStatus| {
+        let word = |condition: &Condition| (condition.type_.clone(), condition.status.clone());
+        status.conditions.iter().map(word).collect::<Vec<_>>()
     };
     let silent = |rollout: &Option<RolloutStatus>| {
         rollout.clone().map(|rollout| RolloutStatus { message: String::new(), ..rollout })
@@ -68,7 +70,7 @@ pub fn only_counts(old: &ApplicationStatus, new: &ApplicationStatus) -> bool {
         causes.sort();
         causes
     };
-    types(old) == types(new)
+    conditions(old) == conditions(new)
         && old.observed_generation == new.observed_generation
         && silent(&old.rollout) == silent(&new.rollout)
         && causes(old) == causes(new)

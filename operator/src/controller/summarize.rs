@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use bpfman_application::application::Verdict;
 use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
 use bpfman_application::summary::{Cause, Summary};
 
@@ -19,9 +20,9 @@ pub const SELECTS_NOTHING: &str = "SelectorMatchesNothing";
 /// What an application comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sum {
-    /// Type of its one condition.
-    pub condition: &'static str,
-    /// Reason of it: the type once more, as in the published API, or what a success lacks.
+    /// In one word.
+    pub verdict: Verdict,
+    /// Reason of it: the word once more, as in the published API, or what a success lacks.
     pub reason: &'static str,
     /// Why, for people.
     pub message: String,
@@ -71,10 +72,10 @@ pub fn summarize(view: View<'_>, aim: &Aim, presence: Presence) -> Sum {
     };
     let counted = Count::new(view, rollout, presence);
     let released = !view.answers().any(|answer| answer.held);
-    let (condition, mut message) =
+    let (verdict, mut message) =
         if view.application.going { counted.going(view) } else { counted.staying(view, rollout) };
-    let mut reason = condition;
-    if let ("Success", Some(unmatched)) = (condition, &counted.unmatched)
+    let mut reason = verdict.text();
+    if let (Verdict::Success, Some(unmatched)) = (verdict, &counted.unmatched)
         && !unmatched.is_empty()
     {
         let fields: Vec<&str> = unmatched.iter().copied().collect();
@@ -82,7 +83,7 @@ pub fn summarize(view: View<'_>, aim: &Aim, presence: Presence) -> Sum {
         message =
             format!("{message} But no pod or container on any of them is selected by {}.", list(&fields));
     }
-    Sum { condition, reason, message, released, summary: counted.summary }
+    Sum { verdict, reason, message, released, summary: counted.summary }
 }
 
 /// Nodes in groups.
@@ -176,9 +177,9 @@ impl<'a> Count<'a> {
     }
 
     /// An application that stays.
-    fn staying(&self, view: View<'_>, rollout: Option<&RolloutStatus>) -> (&'static str, String) {
+    fn staying(&self, view: View<'_>, rollout: Option<&RolloutStatus>) -> (Verdict, String) {
         if let Err(error) = &view.application.selector {
-            return ("Error", error.clone());
+            return (Verdict::Error, error.clone());
         }
         let Summary { wanted, updated, .. } = self.summary;
         let agentless = match self.without_agent.as_slice() {
@@ -193,10 +194,10 @@ impl<'a> Count<'a> {
         });
         if !self.failed.is_empty() {
             let message = format!("{} of {wanted} nodes failed: {}.", self.failed.len(), list(&self.failed));
-            return ("Error", format!("{message}{agentless}{cause}"));
+            return (Verdict::Error, format!("{message}{agentless}{cause}"));
         }
         if let Some(message) = rollout.and_then(failed_rollout) {
-            return ("Error", message);
+            return (Verdict::Error, message);
         }
         let unfinished = rollout.filter(|rollout| rollout.phase != RolloutPhase::Idle);
         // What soaks, or waits for a word of a user, may still go back.
@@ -212,30 +213,30 @@ impl<'a> Count<'a> {
                 names => format!(" Failed with what they had before: {}.{cause}", list(names)),
             };
             return (
-                "Pending",
+                Verdict::Pending,
                 format!("{updated} of {wanted} nodes are done. {waiting}{before}{agentless}"),
             );
         }
         match (wanted, self.without_agent.as_slice()) {
-            (0, []) => ("Success", "No node is selected.".to_owned()),
-            (0, _) => ("Pending", format!("No node that is selected has an agent.{agentless}")),
-            _ => ("Success", format!("Loaded and attached on all {wanted} nodes.{agentless}")),
+            (0, []) => (Verdict::Success, "No node is selected.".to_owned()),
+            (0, _) => (Verdict::Pending, format!("No node that is selected has an agent.{agentless}")),
+            _ => (Verdict::Success, format!("Loaded and attached on all {wanted} nodes.{agentless}")),
         }
     }
 
     /// An application that is being deleted.
-    fn going(&self, view: View<'_>) -> (&'static str, String) {
+    fn going(&self, view: View<'_>) -> (Verdict, String) {
         let mut holding: Vec<&Answer> = view.answers().filter(|answer| answer.held).collect();
         holding.sort_unstable_by(|one, other| one.object.cmp(&other.object));
         if holding.is_empty() {
-            return ("Pending", "Unloaded from all nodes.".to_owned());
+            return (Verdict::Pending, "Unloaded from all nodes.".to_owned());
         }
         let names: Vec<&str> = holding.iter().map(|answer| &*answer.object).collect();
         let why = holding.iter().find_map(|answer| Some((&answer.object, answer.failure.as_ref()?)));
         let why = why.map_or(String::new(), |(object, failure)| {
             format!(" {object}: {}: {}", failure.reason, failure.message)
         });
-        ("DeleteError", format!("Not yet unloaded on {} nodes: {}.{why}", names.len(), list(&names)))
+        (Verdict::DeleteError, format!("Not yet unloaded on {} nodes: {}.{why}", names.len(), list(&names)))
     }
 }
 

@@ -24,6 +24,7 @@ use super::objects::{namespace, objects};
 use super::removal::{blocked, marked};
 use super::{Deployed, default_config, status};
 use crate::connect::why;
+use crate::controller::conditions::Conditions;
 use crate::controller::leader::Leadership;
 use crate::manager::Manager;
 
@@ -328,13 +329,17 @@ impl Deployer {
             .filter(|object| object["kind"] == "DaemonSet")
             .filter_map(|object| serde_json::from_value(self.found.get(&key(object))?.clone()).ok())
             .collect();
-        let old = config.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let old = config.status.clone().unwrap_or_default();
         let generation = config.metadata.generation.unwrap_or_default();
-        let new = status::conditions(old, generation, &sets, error, Timestamp::now());
+        let conditions = Conditions { old: &old.conditions, generation, now: Timestamp::now() };
+        let new = ConfigStatus {
+            observed_generation: Some(generation),
+            conditions: status::conditions(conditions, &sets, error),
+        };
         if new == old {
             return Ok(());
         }
-        let patch = Patch::Merge(json!({ "status": ConfigStatus { conditions: new } }));
+        let patch = Patch::Merge(json!({ "status": new }));
         let configs: Api<Config> = Api::all(self.client.clone());
         match configs.patch_status(CONFIG_NAME, &Manager::Controller.patch(), &patch).await {
             Ok(written) => self.config = Some(written),

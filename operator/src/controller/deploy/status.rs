@@ -1,52 +1,40 @@
 //! How a deployment is doing, from its DaemonSets. Pure.
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// The three conditions of a `Config`. `error` is what could not be applied.
+use crate::controller::conditions::{Conditions, Progress};
+
+/// The conditions of a `Config`: its three, and those that `kstatus` reads. `error` is what could not be applied.
 #[must_use]
-pub fn conditions(
-    old: &[Condition],
-    generation: i64,
-    daemon_sets: &[DaemonSet],
-    error: Option<&str>,
-    now: Timestamp,
-) -> Vec<Condition> {
+pub fn conditions(make: Conditions<'_>, daemon_sets: &[DaemonSet], error: Option<&str>) -> Vec<Condition> {
     let waiting: Vec<String> = daemon_sets.iter().filter_map(updating).collect();
     let missing: Vec<String> = daemon_sets.iter().filter_map(unavailable).collect();
-    let make = |type_: &str, holds: bool, reason: &str, message: String| {
-        let status = if holds { "True" } else { "False" };
-        let same = old.iter().find(|condition| condition.type_ == type_ && condition.status == status);
-        Condition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message,
-            observed_generation: Some(generation),
-            last_transition_time: same.map_or_else(
-                || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
-                |condition| condition.last_transition_time.clone(),
-            ),
-        }
+    let available = match error.is_none() && missing.is_empty() {
+        true => make.one("Available", true, "Deployed", "Daemon and agent run on every node.".to_owned()),
+        false => make.one("Available", false, "NotAvailable", or(missing.join(" "), error)),
     };
-    let available = error.is_none() && missing.is_empty();
-    vec![
-        match available {
-            true => make("Available", true, "Deployed", "Daemon and agent run on every node.".to_owned()),
-            false => make("Available", false, "NotAvailable", or(missing.join(" "), error)),
-        },
-        match waiting.is_empty() && error.is_none() {
-            true => {
-                make("Progressing", false, "UpToDate", "Every pod has the current configuration.".to_owned())
-            }
-            false => make("Progressing", true, "RollingOut", or(waiting.join(" "), error)),
-        },
-        match error {
-            None => make("Degraded", false, "Applied", "Everything was applied.".to_owned()),
-            Some(error) => make("Degraded", true, "NotApplied", error.to_owned()),
-        },
-    ]
+    let progressing = match waiting.is_empty() && error.is_none() {
+        true => {
+            make.one("Progressing", false, "UpToDate", "Every pod has the current configuration.".to_owned())
+        }
+        false => make.one("Progressing", true, "RollingOut", or(waiting.join(" "), error)),
+    };
+    let degraded = match error {
+        None => make.one("Degraded", false, "Applied", "Everything was applied.".to_owned()),
+        Some(error) => make.one("Degraded", true, "NotApplied", error.to_owned()),
+    };
+    let (progress, why) = if degraded.status == "True" {
+        (Progress::Stalled, &degraded)
+    } else if progressing.status == "True" {
+        (Progress::Reconciling, &progressing)
+    } else if available.status == "False" {
+        (Progress::Reconciling, &available)
+    } else {
+        (Progress::Ready, &available)
+    };
+    let kstatus = make.progress(progress, &why.reason, &why.message);
+    [available, progressing, degraded].into_iter().chain(kstatus).collect()
 }
 
 fn or(text: String, error: Option<&str>) -> String {
@@ -79,9 +67,14 @@ fn unavailable(set: &DaemonSet) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use k8s_openapi::jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
+
+    fn at_start(old: &[Condition]) -> Conditions<'_> {
+        Conditions { old, generation: 1, now: Timestamp::UNIX_EPOCH }
+    }
 
     fn set(updated: i32, available: i32, wanted: i32) -> DaemonSet {
         serde_json::from_value(json!({
@@ -96,7 +89,7 @@ mod tests {
     }
 
     fn seen(sets: &[DaemonSet], error: Option<&str>) -> Vec<(String, String, String)> {
-        let conditions = conditions(&[], 1, sets, error, Timestamp::UNIX_EPOCH);
+        let conditions = conditions(at_start(&[]), sets, error);
         conditions
             .into_iter()
             .map(|condition| (condition.type_, condition.status, condition.message))
@@ -106,7 +99,21 @@ mod tests {
     #[test]
     fn everything_is_there() {
         let states: Vec<_> = seen(&[set(3, 3, 3)], None).into_iter().map(|(_, status, _)| status).collect();
-        assert_eq!(states, ["True", "False", "False"]);
+        assert_eq!(states, ["True", "False", "False", "True", "False", "False"]);
+    }
+
+    #[test]
+    fn it_is_ready_only_when_it_is_available_and_nothing_is_updated_any_more() {
+        let holding = |sets: &[DaemonSet], error| {
+            let said = seen(sets, error).split_off(3);
+            said.into_iter().find(|(_, status, _)| status == "True").unwrap()
+        };
+        assert_eq!(holding(&[set(3, 3, 3)], None).0, "Ready");
+        let reconciling = |message: &str| ("Reconciling".to_owned(), "True".to_owned(), message.to_owned());
+        assert_eq!(holding(&[set(3, 2, 3)], None), reconciling("bpfman-daemon: 2 of 3 pods are available."));
+        assert_eq!(holding(&[set(1, 3, 3)], None), reconciling("bpfman-daemon: 1 of 3 pods are updated."));
+        let (type_, _, message) = holding(&[set(3, 3, 3)], Some("namespace bpfman: not found"));
+        assert_eq!((&*type_, &*message), ("Stalled", "namespace bpfman: not found"));
     }
 
     #[test]
@@ -128,14 +135,5 @@ mod tests {
         let seen = seen(&[], Some("namespace bpfman: not found"));
         assert_eq!((&*seen[2].1, &*seen[2].2), ("True", "namespace bpfman: not found"));
         assert_eq!(&*seen[0].1, "False");
-    }
-
-    #[test]
-    fn a_condition_keeps_its_time_while_its_status_stays() {
-        let first = conditions(&[], 1, &[], None, Timestamp::UNIX_EPOCH);
-        let later = conditions(&first, 2, &[], None, Timestamp::from_second(99).unwrap());
-        assert_eq!(later[0].last_transition_time, first[0].last_transition_time);
-        let broken = conditions(&first, 2, &[], Some("no"), Timestamp::from_second(99).unwrap());
-        assert_ne!(broken[0].last_transition_time, first[0].last_transition_time);
     }
 }

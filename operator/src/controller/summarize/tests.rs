@@ -40,7 +40,7 @@ fn nodes_without_a_state_yet_are_waited_for() {
         say(&mut memory, name, "Success", json!({}));
     }
     let sum = sum(&memory);
-    assert_eq!((sum.condition, sum.summary.wanted, sum.summary.healthy), ("Pending", 4, 3));
+    assert_eq!((sum.verdict, sum.summary.wanted, sum.summary.healthy), (Verdict::Pending, 4, 3));
     assert!(sum.message.contains("Waiting for n4."), "{}", sum.message);
 }
 
@@ -52,7 +52,7 @@ fn it_is_a_success_when_every_selected_node_is() {
     }
     say(&mut memory, "core", "Success", json!({ "appLoadStatus": "NotSelected" }));
     let sum = sum(&memory);
-    assert_eq!((sum.condition, &*sum.summary.ready, sum.summary.updated), ("Success", "4/4", 4));
+    assert_eq!((sum.verdict, &*sum.summary.ready, sum.summary.updated), (Verdict::Success, "4/4", 4));
 }
 
 #[test]
@@ -65,11 +65,11 @@ fn a_selector_that_means_nothing_on_any_node_is_said_beside_the_success() {
     }
     say(&mut memory, "n2", "Success", json!({ "unmatched": ["two: uprobe.links[0].containers"] }));
     let lacking = sum(&memory);
-    assert_eq!((lacking.condition, lacking.reason), ("Success", SELECTS_NOTHING));
+    assert_eq!((lacking.verdict, lacking.reason), (Verdict::Success, SELECTS_NOTHING));
     let says = "no pod or container on any of them is selected by two: uprobe.links[0].containers.";
     assert!(lacking.message.ends_with(says), "{}", lacking.message);
     say(&mut memory, "n4", "Success", json!({}));
-    assert_eq!((sum(&memory).condition, sum(&memory).reason), ("Success", "Success"));
+    assert_eq!((sum(&memory).verdict, sum(&memory).reason), (Verdict::Success, "Success"));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn what_failed_before_todays_spec_is_not_the_verdict_on_it() {
     old["observedRevision"] = json!("0");
     say(&mut memory, "n4", "Error", old);
     let sum = sum(&memory);
-    assert_eq!((sum.condition, sum.summary.failed), ("Pending", 1));
+    assert_eq!((sum.verdict, sum.summary.failed), (Verdict::Pending, 1));
     assert!(sum.message.contains("Failed with what they had before: app-a-n4."), "{}", sum.message);
     assert!(sum.message.contains("R1 invalid mem access"), "{}", sum.message);
 }
@@ -104,7 +104,7 @@ fn a_wave_that_soaks_may_still_go_back() {
             ..RolloutStatus::default()
         };
         let sum = summarize(view, &Aim::of(Some(rollout)), Presence::ByPod);
-        assert_eq!(sum.condition, "Pending", "{phase:?}");
+        assert_eq!(sum.verdict, Verdict::Pending, "{phase:?}");
         assert!(sum.message.starts_with("4 of 4 nodes are done. Rollout, wave 2 of 2: "), "{}", sum.message);
     }
 }
@@ -117,7 +117,7 @@ fn an_answer_about_an_older_generation_is_not_up_to_date() {
     }
     say(&mut memory, "n4", "Success", json!({ "observedRevision": "0" }));
     let sum = sum(&memory);
-    assert_eq!((sum.condition, sum.summary.updated, sum.summary.healthy), ("Pending", 3, 4));
+    assert_eq!((sum.verdict, sum.summary.updated, sum.summary.healthy), (Verdict::Pending, 3, 4));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn nodes_without_an_agent_are_named_and_block_nothing() {
         say(&mut memory, name, "Success", json!({}));
     }
     let sum = sum(&memory);
-    assert_eq!((sum.condition, sum.summary.wanted), ("Success", 4));
+    assert_eq!((sum.verdict, sum.summary.wanted), (Verdict::Success, 4));
     assert!(sum.message.contains("no agent is ready there: bare."), "{}", sum.message);
 }
 
@@ -138,7 +138,7 @@ fn without_any_agent_it_stays_pending_and_says_why() {
     memory.application(Scope::Cluster, Event::Apply(application("a", 1, json!({ "nodeSelector": {} }))));
     memory.node(Event::Apply(node("bare", json!({}))));
     let sum = sum(&memory);
-    assert_eq!(sum.condition, "Pending");
+    assert_eq!(sum.verdict, Verdict::Pending);
     assert!(sum.message.contains("No node that is selected has an agent"), "{}", sum.message);
     let everywhere = summarize(memory.view(&id("a")).unwrap(), &Aim::Spec, Presence::Everywhere);
     assert_eq!(everywhere.summary.wanted, 1);
@@ -153,7 +153,7 @@ fn failures_are_grouped_by_cause_and_kernel_the_most_frequent_first() {
     say(&mut memory, "n3", "Error", old.clone());
     say(&mut memory, "n2", "Error", old);
     let sum = sum(&memory);
-    assert_eq!((sum.condition, sum.summary.failed), ("Error", 3));
+    assert_eq!((sum.verdict, sum.summary.failed), (Verdict::Error, 3));
     let causes = &sum.summary.causes;
     assert_eq!(causes.len(), 2);
     assert_eq!((&*causes[0].reason, &*causes[0].kernel, causes[0].nodes), ("kernel-refused", "5.10.0", 2));
@@ -193,7 +193,7 @@ fn a_node_that_is_not_selected_any_more_shows_if_unloading_failed() {
     }
     say(&mut memory, "core", "Error", failure("busy", "it does not come off"));
     let sum = sum(&memory);
-    assert_eq!((sum.condition, sum.summary.failed, sum.summary.wanted), ("Error", 0, 4));
+    assert_eq!((sum.verdict, sum.summary.failed, sum.summary.wanted), (Verdict::Error, 0, 4));
     assert_eq!(sum.summary.causes[0].example, "core");
 }
 
@@ -202,7 +202,7 @@ fn a_selector_that_selects_nothing_is_a_success() {
     let mut memory = cluster();
     let spec = json!({ "nodeSelector": { "matchLabels": { "tier": "none" } } });
     memory.application(Scope::Cluster, Event::Apply(application("a", 2, spec)));
-    assert_eq!((sum(&memory).condition, &*sum(&memory).message), ("Success", "No node is selected."));
+    assert_eq!((sum(&memory).verdict, &*sum(&memory).message), (Verdict::Success, "No node is selected."));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_selector_that_cannot_be_read_is_an_error() {
     let spec = json!({ "nodeSelector": { "matchExpressions": [{ "key": "tier", "operator": "Near" }] } });
     memory.application(Scope::Cluster, Event::Apply(application("a", 2, spec)));
     let sum = sum(&memory);
-    assert_eq!(sum.condition, "Error");
+    assert_eq!(sum.verdict, Verdict::Error);
     assert!(sum.message.contains("`Near` of `tier`"), "{}", sum.message);
 }
 
@@ -223,7 +223,7 @@ fn an_application_that_goes_names_who_still_holds_it() {
     going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
     memory.application(Scope::Cluster, Event::Apply(going));
     let held = sum(&memory);
-    assert_eq!((held.condition, held.released), ("DeleteError", false));
+    assert_eq!((held.verdict, held.released), (Verdict::DeleteError, false));
     assert!(held.message.contains("app-a-n1: daemon-away: no such socket"), "{}", held.message);
     memory.answer(Scope::Cluster, Event::Delete(state("a", "n1", "Error", json!({}))));
     assert!(sum(&memory).released);
@@ -243,8 +243,8 @@ fn a_failed_rollout_is_an_error_though_every_node_is_healthy() {
     };
     let view = memory.view(&id("a")).unwrap();
     let sum = |rollout: &RolloutStatus| summarize(view, &Aim::of(Some(rollout.clone())), Presence::ByPod);
-    assert_eq!(sum(&rollout).condition, "Success");
+    assert_eq!(sum(&rollout).verdict, Verdict::Success);
     rollout.failed_revision = Some("r2".into());
     let sum = sum(&rollout);
-    assert_eq!((sum.condition, &*sum.message), ("Error", "The rollout failed: wave 1 failed"));
+    assert_eq!((sum.verdict, &*sum.message), (Verdict::Error, "The rollout failed: wave 1 failed"));
 }

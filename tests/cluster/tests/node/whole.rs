@@ -29,6 +29,7 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     let programs = json!([in_pods("xdp_member", "XDP", "web")]);
     cluster.apply_one(application("counter", &object, &programs)).await;
     node.wait(&["--for=condition=Success", "clusterbpfapplication/counter"]);
+    node.wait(&["--for=condition=Ready", "clusterbpfapplication/counter"]);
 
     // Admission is reached by its Service. The agent's state objects, which nobody may write without it, are there.
     // No definition says what is wrong with this one: a newer server would answer by itself.

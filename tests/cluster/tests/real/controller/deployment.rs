@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::cluster;
 
-const IMAGES: [(&str, &str); 2] = [("BPFMAN_IMG", "daemon:1"), ("BPFMAN_AGENT_IMG", "agent:1")];
-const FLAGS: [&str; 2] = ["--health-probe-bind-address=0", "--metrics-bind-address=0"];
+pub(super) const IMAGES: [(&str, &str); 2] = [("BPFMAN_IMG", "daemon:1"), ("BPFMAN_AGENT_IMG", "agent:1")];
+pub(super) const FLAGS: [&str; 2] = ["--health-probe-bind-address=0", "--metrics-bind-address=0"];
 
 #[tokio::test]
 async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
@@ -34,7 +34,7 @@ async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
     let labels = namespace.metadata.labels.unwrap();
     assert_eq!(labels.get("pod-security.kubernetes.io/enforce").map(String::as_str), Some("privileged"));
     let said = wait::some("the config says how it is", async || {
-        configs.get("bpfman-config").await.ok()?.status.filter(|status| !status.conditions.is_empty())
+        configs.get("bpfman-config").await.ok()?.status.filter(|status| status.observed_generation.is_some())
     })
     .await;
     assert_eq!(condition(&said.conditions, "Degraded"), "False", "{said:?}");
@@ -155,7 +155,7 @@ async fn without_images_it_does_not_start() {
     assert!(controller.log().contains("BPFMAN_IMG is not set"), "{}", controller.log());
 }
 
-async fn config_for(cluster: &Cluster, namespace: &str) {
+pub(super) async fn config_for(cluster: &Cluster, namespace: &str) {
     cluster
         .apply_one(json!({
             "apiVersion": "bpfman.io/v1alpha1", "kind": "Config", "metadata": { "name": "bpfman-config" },

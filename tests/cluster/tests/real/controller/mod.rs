@@ -4,6 +4,7 @@ mod clocks;
 mod deletion;
 mod deployment;
 mod election;
+mod kstatus;
 mod outage;
 mod sums;
 mod taint;
@@ -107,7 +108,7 @@ async fn status(
     wait::some(what, async || applications.get(name).await.ok()?.status.filter(|status| holds(status))).await
 }
 
-/// Whether the one condition is of a type.
+/// Whether the verdict is this one, where tables look for it.
 fn is(status: &ApplicationStatus, type_: &str) -> bool {
-    matches!(&status.conditions[..], [condition] if condition.type_ == type_)
+    status.conditions.first().is_some_and(|condition| condition.type_ == type_)
 }
