@@ -14,17 +14,16 @@ use bpfmand_core::{
     OperationId, OrderIntent, ProceedOn, ProgramFacts, ProgramType, ProgramUid, Sharing,
 };
 use bpfmand_kernel::{Kernel, KernelError};
-use bpfmand_store::Batch;
 
 use crate::adopt_access::{NamedPin, may_name_link};
 use crate::attach::{check_metadata, check_priority};
 use crate::blobs::BlobId;
 use crate::chain::{Leased, hook_text};
 use crate::details::LinkDetails;
-use crate::engine::encode;
 use crate::locks::Subject;
-use crate::records::{self, Entry, HookRecord, LinkRecord, ProgramRecord, SourceRecord};
-use crate::undo::{Undo, insist};
+use crate::records::{Entry, HookRecord, LinkRecord, ProgramRecord, SourceRecord};
+use crate::state::Changes;
+use crate::undo::{retry_once, undoing};
 use crate::unfinished::Unfinished;
 use crate::{Engine, EngineError, paths};
 
@@ -119,7 +118,7 @@ impl<K: Kernel> Engine<K> {
         if let Some(stray) = stray {
             self.forget_adopted_stray(&stray)?;
         }
-        insist(|| self.describe_link(link.id))
+        retry_once(|| self.describe_link(link.id))
     }
 
     fn take_over(
@@ -135,66 +134,49 @@ impl<K: Kernel> Engine<K> {
         // Before what undoes it, so that they outlive that.
         let mut chain = None;
         let swapped_in: RefCell<Option<Leased>> = RefCell::default();
-        let mut undo = Undo::default();
-        self.step("adopt", "make pending folder");
-        self.kernel.make_folder(&folder)?;
-        undo.push(|| {
-            let result = self.undo_adoption(operation);
-            if result.is_err() {
-                // The link may run it on: what it consists of has to stay until the link is given back.
-                let (lease, chain) = self.keep_leased(swapped_in.take());
-                self.try_later(Unfinished::Adoption { operation, lease, chain });
-            }
-            result
-        });
-        let pinned = (|| {
-            // First what the way back needs.
+        undoing(|undo| {
+            self.step("adopt", "make pending folder");
+            self.kernel.make_folder(&folder)?;
+            undo.push(|| {
+                let result = self.undo_adoption(operation);
+                if result.is_err() {
+                    // The link may run it on: what it consists of has to stay until the link is given back.
+                    let (lease, chain) = self.keep_leased(swapped_in.take());
+                    self.try_later(Unfinished::Adoption { operation, lease, chain });
+                }
+                result
+            });
+            // First what undoing it needs.
             self.step("adopt", "pin program");
             self.kernel.pin(&original, &folder.join(paths::program(program.id)))?;
             self.step("adopt", "pin link");
-            Ok(self.kernel.pin(&found.link, &folder.join(paths::adopted_link(program.id)))?)
-        })();
-        if let Err(error) = pinned {
-            return Err(undo.run(error));
-        }
-        let mut batch = Batch::new();
-        let mut hook = None;
-        if !matches!(found.key.kind, HookKind::Tcx(_)) {
-            match self.join_adopted(found, program, link, &original) {
-                Ok((record, built)) => {
-                    swapped_in.replace(built.leased());
-                    (hook, chain) = (Some(record), Some(built));
-                }
-                Err(error) => return Err(undo.run(error)),
+            self.kernel.pin(&found.link, &folder.join(paths::adopted_link(program.id)))?;
+            let is_new = program.operation == operation;
+            if is_new {
+                // A chain is built of recorded programs: this one is known from here on, or forgotten again.
+                self.state().put_program(Arc::clone(program));
+                undo.push(|| {
+                    self.state().remove_program(program.uid);
+                    Ok(())
+                });
             }
-        }
-        let encoded = (|| {
-            if program.operation == link.operation {
-                batch.put(records::PROGRAMS, program.uid.to_string().as_bytes(), encode(&**program)?);
+            let mut changes = Changes::default();
+            if !matches!(found.key.kind, HookKind::Tcx(_)) {
+                let (hook, built) = self.join_adopted(found, program, link, &original)?;
+                swapped_in.replace(built.leased());
+                chain = Some(built);
+                changes.put_hook(hook);
             }
-            batch.put(records::LINKS, link.id.to_string().as_bytes(), encode(&**link)?);
-            if let Some(hook) = &hook {
-                batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(hook)?);
+            if is_new {
+                changes.put_program(Arc::clone(program));
             }
+            changes.put_link(Arc::clone(link));
             self.step("adopt", "record");
-            self.commit(batch)
-        })();
-        if let Err(error) = encoded {
-            self.forget_unrecorded(program, link);
-            return Err(undo.run(error));
-        }
-        undo.forget();
-        {
-            let mut state = self.state();
-            state.put_program((**program).clone());
-            state.links.insert(link.id, Arc::clone(link));
-            state.drifted.remove(&found.key);
-            if let Some(hook) = &hook {
-                state.hooks.insert(hook.key, Arc::new(hook.clone()));
-            }
-        }
+            self.commit(changes)
+        })?;
+        self.state().drifted.remove(&found.key);
         self.step("adopt", "move into place");
-        insist(|| self.place_adopted(operation, link, program.id))?;
+        retry_once(|| self.place_adopted(operation, link, program.id))?;
         // Our tc chain may stand before what is ours from now on.
         self.keep_order(&found.key);
         chain.map_or(Ok(()), |built| self.settle_chain(built))
@@ -212,59 +194,29 @@ impl<K: Kernel> Engine<K> {
             let state = self.state();
             (state.hooks.get(&found.key).cloned(), state.chain(&found.key))
         };
-        // A chain is built of recorded programs: this one is known from here on, or forgotten again.
-        let is_new = program.operation == link.operation;
-        if is_new {
-            self.state().put_program((**program).clone());
+        let mut links = before;
+        links.push(Arc::clone(link));
+        let links = self.order_changed(&found.key, &found.interface, links, Some(link.id), link)?;
+        self.step("adopt", "build chain");
+        let built = self.build_chain(&found.key, &found.interface, &links, Some(Entry::Link))?;
+        if built.id != program.id {
+            self.step("adopt", "swap");
+            self.held_network.during(|| self.kernel.replace(&found.link, &built.handle, original)).map_err(
+                |error| match error {
+                    KernelError::HookChanged { .. } => EngineError::Invalid(format!(
+                        "link {} was changed by someone while it was being adopted",
+                        found.facts.id
+                    )),
+                    other => other.into(),
+                },
+            )?;
         }
-        let build = || {
-            let mut links = before;
-            links.push(Arc::clone(link));
-            let links = self.order_changed(&found.key, &found.interface, links, Some(link.id), link)?;
-            self.step("adopt", "build chain");
-            let built = self.build_chain(&found.key, &found.interface, &links, Some(Entry::Link))?;
-            if built.id != program.id {
-                self.step("adopt", "swap");
-                self.held_network
-                    .during(|| self.kernel.replace(&found.link, &built.handle, original))
-                    .map_err(|error| match error {
-                        KernelError::HookChanged { .. } => EngineError::Invalid(format!(
-                            "link {} was changed by someone while it was being adopted",
-                            found.facts.id
-                        )),
-                        other => other.into(),
-                    })?;
-            }
-            Ok(built)
+        let hook = match old {
+            Some(old) => HookRecord { operation: link.operation, entry: Entry::Link, ..(*old).clone() },
+            None => HookRecord::entered(found.key, found.interface.clone(), link.operation, Entry::Link),
         };
-        match build() {
-            Ok(built) => {
-                let hook = match old {
-                    Some(old) => {
-                        HookRecord { operation: link.operation, entry: Entry::Link, ..(*old).clone() }
-                    }
-                    None => {
-                        HookRecord::entered(found.key, found.interface.clone(), link.operation, Entry::Link)
-                    }
-                };
-                let hook = HookRecord { newcomer: Some(link.id), adopted_link: true, ..hook };
-                Ok((built.recorded(hook), built))
-            }
-            Err(error) => {
-                if is_new {
-                    self.state().remove_program(program.uid);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// A program that was only known for the time of building the chain.
-    fn forget_unrecorded(&self, program: &ProgramRecord, link: &LinkRecord) {
-        let mut state = self.state();
-        if program.operation == link.operation {
-            state.remove_program(program.uid);
-        }
+        let hook = HookRecord { newcomer: Some(link.id), adopted_link: true, ..hook };
+        Ok((built.recorded(hook), built))
     }
 
     fn find_link(

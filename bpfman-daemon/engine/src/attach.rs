@@ -8,16 +8,15 @@ use bpfmand_core::{
     AttachPoint, AttachRequest, HookKind, LinkId, MatchingId, OperationId, OrderIntent, Sharing,
 };
 use bpfmand_kernel::{Kernel, LinkTarget};
-use bpfmand_store::Batch;
 
 use crate::details::LinkDetails;
-use crate::engine::encode;
 use crate::locks::Subject;
 use crate::order::check_intent;
 use crate::order_move::is_race;
 use crate::order_tcx::TRIES;
-use crate::records::{self, HookRecord, LinkRecord, ProgramRecord};
-use crate::undo::{Undo, insist};
+use crate::records::{HookRecord, LinkRecord, ProgramRecord};
+use crate::state::Changes;
+use crate::undo::{Undo, retry_once, undoing};
 use crate::{Engine, EngineError, paths};
 
 /// Most bytes of a link's metadata: its record has to hold them.
@@ -96,7 +95,7 @@ impl<K: Kernel> Engine<K> {
             }
             _ => self.attach_alone(&program, link)?,
         }
-        insist(|| self.describe_link(id))
+        retry_once(|| self.describe_link(id))
     }
 
     /// Attaches a program by a link of its own.
@@ -108,18 +107,14 @@ impl<K: Kernel> Engine<K> {
         if let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) {
             self.check_tcx(&key, interface, &link)?;
         }
-        let mut undo = Undo::default();
         let target = || self.link_target(program, &link);
-        if let Err(error) = self.attach_retrying(&handle, target, link.operation, &mut undo) {
-            return Err(undo.run(error));
-        }
-        self.step("attach", "record");
-        if let Err(error) = self.record_attach(&link, None) {
-            return Err(undo.run(error));
-        }
-        undo.forget();
+        undoing(|undo| {
+            self.attach_retrying(&handle, target, link.operation, undo)?;
+            self.step("attach", "record");
+            self.record_link(&link, None)
+        })?;
         self.step("attach", "move into place");
-        insist(|| self.place_link(&link))?;
+        retry_once(|| self.place_link(&link))?;
         // Others may have waited for what this one is.
         link.hook.iter().for_each(|key| self.keep_order(key));
         Ok(())
@@ -219,23 +214,25 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    pub(crate) fn record_attach(
+    /// Records a link, and what its hook runs with it.
+    pub(crate) fn record_link(
         &self,
         link: &Arc<LinkRecord>,
-        hook: Option<&HookRecord>,
+        hook: Option<HookRecord>,
     ) -> Result<(), EngineError> {
-        let mut batch = Batch::new();
-        batch.put(records::LINKS, link.id.to_string().as_bytes(), encode(&**link)?);
+        let mut changes = Changes::default();
+        changes.put_link(Arc::clone(link));
         if let Some(hook) = hook {
-            batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(hook)?);
+            changes.put_hook(hook);
         }
-        self.commit(batch)?;
-        let mut state = self.state();
-        state.links.insert(link.id, Arc::clone(link));
-        if let Some(hook) = hook {
-            state.hooks.insert(hook.key, Arc::new(hook.clone()));
-        }
-        Ok(())
+        self.commit(changes).map(drop)
+    }
+
+    /// Records what a hook runs.
+    pub(crate) fn record_hook(&self, hook: HookRecord) -> Result<(), EngineError> {
+        let mut changes = Changes::default();
+        changes.put_hook(hook);
+        self.commit(changes).map(drop)
     }
 
     /// Renames a link from `pending` to its place. Running it again is fine.

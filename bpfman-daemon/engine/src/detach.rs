@@ -1,21 +1,17 @@
 //! Detach: one place less where a program runs. Unload does the same for all links of a program at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, LinkId};
 use bpfmand_kernel::Kernel;
-use bpfmand_store::Batch;
 
 use crate::chain::BuiltChain;
-use crate::engine::encode;
 use crate::locks::Subject;
-use crate::records::{
-    self, Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, MapRecord, ProgramRecord,
-};
-use crate::state::Uncleared;
-use crate::undo::Undo;
+use crate::records::{Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::state::{Changes, Committed, Uncleared};
+use crate::undo::{Undo, undoing};
 use crate::{Engine, EngineError, paths};
 
 /// A hook without some of its members: its record if it goes on, and what it runs now, if that could be changed.
@@ -55,14 +51,12 @@ impl<K: Kernel> Engine<K> {
         let operation = self.operation();
         // Before what undoes it, so that it outlives that.
         let mut built_chains = Vec::new();
-        let mut undo = Undo::default();
-        let mut batch = Batch::new();
+        let mut changes = Changes::default();
         let mut leftover = LeftoverRecord::default();
-        let mut changed = Vec::new();
         let mut chains: BTreeMap<HookKey, Vec<LinkId>> = BTreeMap::new();
         self.pin_leaving_again(links, program.is_some())?;
         for link in links {
-            batch.delete(records::LINKS, link.id.to_string().as_bytes());
+            changes.end_link(link.id);
             match link.hook {
                 Some(key) if !matches!(key.kind, HookKind::Tcx(_)) => {
                     chains.entry(key).or_default().push(link.id);
@@ -72,51 +66,24 @@ impl<K: Kernel> Engine<K> {
                 _ => leftover.links.push(text(&paths::link(link.id))),
             }
         }
-        for (key, leaving) in &chains {
-            match self.leave_chain(operation_name, key, leaving, &mut leftover, &mut undo) {
-                Ok((Some(hook), built)) => {
-                    built_chains.extend(built);
-                    match encode(&hook) {
-                        Ok(record) => batch.put(records::HOOKS, &records::hook_key(key), record),
-                        Err(error) => return Err(undo.run(error)),
-                    };
-                    changed.push(hook);
+        let committed = undoing(|undo| {
+            for (key, leaving) in &chains {
+                let (goes_on, built) = self.leave_chain(operation_name, key, leaving, &mut leftover, undo)?;
+                built_chains.extend(built);
+                match goes_on {
+                    Some(hook) => changes.put_hook(hook),
+                    None => changes.end_hook(*key),
                 }
-                Ok((None, built)) => {
-                    built_chains.extend(built);
-                    batch.delete(records::HOOKS, &records::hook_key(key));
-                }
-                Err(error) => return Err(undo.run(error)),
-            }
-        }
-        if let Some(program) = program {
-            self.leave_program(program, &mut batch, &mut leftover);
-        }
-        let operations = match self.list_leftover(&mut batch, operation, &leftover) {
-            Ok(operations) => operations,
-            Err(error) => return Err(undo.run(error)),
-        };
-        self.step(operation_name, "record");
-        if let Err(error) = self.commit(batch) {
-            return Err(undo.run(error));
-        }
-        undo.forget();
-        let mut ended = Vec::new();
-        {
-            let mut state = self.state();
-            for link in links {
-                state.links.remove(&link.id);
-            }
-            let goes_on: HashSet<HookKey> = changed.iter().map(|hook: &HookRecord| hook.key).collect();
-            let gone = chains.keys().filter(|key| !goes_on.contains(key));
-            ended.extend(gone.filter_map(|key| state.hooks.remove(key)));
-            for hook in changed {
-                state.hooks.insert(hook.key, Arc::new(hook));
             }
             if let Some(program) = program {
-                state.remove_program(program.uid);
+                changes.end_program(program.uid);
+                self.leave_program(program, &mut leftover);
             }
-        }
+            changes.leave(operation, leftover.clone());
+            self.step(operation_name, "record");
+            self.commit(changes)
+        })?;
+        let Committed { operations, ended } = committed;
         let waiting = Uncleared { operations, leftover, hooks: chains.into_keys().collect(), ended };
         let cleared = self.clear_or_wait(operation_name, waiting);
         self.settle_chains(built_chains)?;
@@ -198,28 +165,11 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Lists what goes with a program: its pin, and maps that nobody else uses.
-    fn leave_program(&self, program: &ProgramRecord, batch: &mut Batch, leftover: &mut LeftoverRecord) {
-        batch.delete(records::PROGRAMS, program.uid.to_string().as_bytes());
-        for matching in self.state().matchings_of(program.uid) {
-            batch.delete(records::MATCHINGS, matching.to_string().as_bytes());
-        }
-        leftover.pins.push(text(&paths::program(program.id)));
-        leftover.folders.push(text(&paths::maps(program.map_folder)));
-        leftover.pins.extend(program.maps.iter().filter_map(MapRecord::shared_pin).map(|pin| text(&pin)));
+    fn leave_program(&self, program: &ProgramRecord, leftover: &mut LeftoverRecord) {
         let previous = self.state().previous.get(&program.uid).cloned();
-        if let Some(previous) = previous {
-            batch.delete(records::PREVIOUS, program.uid.to_string().as_bytes());
-            if previous.boot == self.boot {
-                let version = &previous.program;
-                leftover.pins.push(text(&paths::program(version.id)));
-                leftover.folders.push(text(&paths::maps(version.map_folder)));
-                let shared = version.maps.iter().filter_map(MapRecord::shared_pin);
-                leftover.pins.extend(shared.map(|pin| text(&pin)));
-            }
-        }
-        let state = self.state();
-        leftover.pins.retain(|pin| !state.is_claimed(pin, &[program.uid]));
-        leftover.folders.retain(|folder| !state.is_claimed(folder, &[program.uid]));
+        let loaded = previous.iter().filter(|previous| previous.boot == self.boot);
+        let versions: Vec<_> = std::iter::once(program).chain(loaded.map(|loaded| &loaded.program)).collect();
+        leftover.extend(self.leave_versions(&versions, &[]));
     }
 }
 

@@ -5,15 +5,12 @@
 //! So the records that it would have changed are written again as they are in memory: whether it reached the disk or not,
 //! it has not happened then.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use bpfmand_kernel::Kernel;
-use bpfmand_store::{Batch, Outcome, StoreError, Table};
+use bpfmand_store::{Batch, Outcome, StoreError};
 
-use crate::engine::encode;
-use crate::records::{self, HookRecord};
-use crate::state::State;
+use crate::state::{State, Written};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -58,48 +55,15 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The records in doubt, as they are in memory.
+/// The records in doubt, as they are in memory. Of leftovers memory has none: they are what a change that did not happen
+/// would have left to be removed, or what is gone from the kernel already.
 fn as_in_memory(state: &State) -> Result<Batch, EngineError> {
-    let hooks: HashMap<Vec<u8>, &Arc<HookRecord>> =
-        state.hooks.iter().map(|(key, hook)| (records::hook_key(key), hook)).collect();
-    let mut batch = Batch::new();
-    for (table, key) in &state.in_doubt {
-        let number = || std::str::from_utf8(key).ok().and_then(|key| key.parse().ok());
-        let value = match *table {
-            records::PROGRAMS => {
-                let uid = number().map(bpfmand_core::ProgramUid);
-                uid.and_then(|uid| state.programs.get(&uid)).map(|record| encode(&**record))
-            }
-            records::PREVIOUS => {
-                let uid = number().map(bpfmand_core::ProgramUid);
-                uid.and_then(|uid| state.previous.get(&uid)).map(|record| encode(&**record))
-            }
-            records::LINKS => {
-                let id = small(number()).map(bpfmand_core::LinkId);
-                id.and_then(|id| state.links.get(&id)).map(|record| encode(&**record))
-            }
-            records::HOOKS => hooks.get(key).map(|record| encode(&***record)),
-            records::MATCHINGS => {
-                let id = small(number()).map(bpfmand_core::MatchingId);
-                id.and_then(|id| state.matchings.get(&id)).map(|record| encode(&**record))
-            }
-            // What a change that did not happen would have left to be removed, or what is gone from the kernel already.
-            records::LEFTOVERS => None,
-            // Numbers that were reserved and not given out; the next commit reserves others.
-            _ => continue,
-        };
-        put(&mut batch, *table, key, value.transpose()?);
+    let mut written = Written::default();
+    for key in &state.in_doubt {
+        match state.record(*key) {
+            Some(record) => written.put(*key, record.encode()?),
+            None => written.end(*key),
+        }
     }
-    Ok(batch)
-}
-
-fn small(number: Option<u64>) -> Option<u32> {
-    number.and_then(|number| u32::try_from(number).ok())
-}
-
-fn put(batch: &mut Batch, table: Table, key: &[u8], value: Option<Vec<u8>>) {
-    match value {
-        Some(value) => batch.put(table, key, value),
-        None => batch.delete(table, key),
-    };
+    Ok(written.batch)
 }

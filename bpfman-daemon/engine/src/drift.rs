@@ -175,12 +175,7 @@ impl<K: Kernel> Engine<K> {
         let found = self.settle_drift(look, &pin, || {
             self.end_dead_link(&pin, link.adopted)?;
             self.step("check", "attach again");
-            let result = self.reattach(&link);
-            if result.is_err() {
-                // As it is on disk.
-                self.state().links.insert(id, std::sync::Arc::clone(&link));
-            }
-            result
+            self.reattach(&link)
         })?;
         let known = match &found {
             HookCheck::Lost(what) => self.state().drifted_links.insert(id, what.clone()),

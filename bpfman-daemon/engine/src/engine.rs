@@ -8,11 +8,11 @@ use std::time::Duration;
 use bpfmand_core::{HookKey, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, XdpMode};
 use bpfmand_object::{BtfFeatures, KernelBtf};
-use bpfmand_store::{Batch, Outcome, Store, StoreError};
+use bpfmand_store::{Outcome, Store, StoreError};
 
 use crate::blobs::{BlobId, Blobs};
 use crate::bytecode::Images;
-use crate::changes::{ChangeListener, Changes};
+use crate::change_count::{ChangeCount, ChangeListener};
 use crate::drift::DriftCounts;
 use crate::held_network::{HeldNetwork, HookChanges};
 use crate::locks::{Held, Locks, Subject};
@@ -20,7 +20,7 @@ use crate::map_memory::DEFAULT_MAP_BYTES;
 use crate::members::MemberCache;
 use crate::open_programs::OpenPrograms;
 use crate::records::{self, LeftoverRecord, LinkRecord, ProgramRecord};
-use crate::state::State;
+use crate::state::{Change, Changes, Committed, Record, RecordKey, State, Written};
 use crate::steps::StepObserver;
 use crate::type_support::Support;
 use crate::{CountersMode, EngineError, NoImages, NoObserver, OwnerBudget};
@@ -99,7 +99,7 @@ pub struct Engine<K: Kernel> {
     /// How often others took away what was put.
     pub(crate) drifts: DriftCounts,
     pub(crate) open_programs: OpenPrograms<K::Handle>,
-    changes: Changes,
+    changes: ChangeCount,
     /// Held by whoever settles what nobody knows of the store.
     pub(crate) settling: Mutex<()>,
     pub(crate) store: Store,
@@ -132,7 +132,7 @@ impl<K: Kernel> Engine<K> {
             held_network: HeldNetwork::default(),
             drifts: DriftCounts::default(),
             open_programs: OpenPrograms::default(),
-            changes: Changes::default(),
+            changes: ChangeCount::default(),
             settling: Mutex::default(),
             counters: options.counters,
             owner_budget: options.owner_budget,
@@ -153,24 +153,10 @@ impl<K: Kernel> Engine<K> {
     fn read_records(&mut self) -> Result<(), EngineError> {
         let snapshot = self.store.load()?;
         let mut state = State { boot: self.boot.clone(), ..State::default() };
-        for (_, value) in snapshot.table(records::PROGRAMS) {
-            state.put_program(parse(value)?);
-        }
-        for (_, value) in snapshot.table(records::PREVIOUS) {
-            let previous: records::PreviousRecord = parse(value)?;
-            state.previous.insert(previous.program.uid, Arc::new(previous));
-        }
-        for (_, value) in snapshot.table(records::LINKS) {
-            let link: records::LinkRecord = parse(value)?;
-            state.links.insert(link.id, Arc::new(link));
-        }
-        for (_, value) in snapshot.table(records::HOOKS) {
-            let hook: records::HookRecord = parse(value)?;
-            state.hooks.insert(hook.key, Arc::new(hook));
-        }
-        for (_, value) in snapshot.table(records::MATCHINGS) {
-            let matching: records::MatchingRecord = parse(value)?;
-            state.matchings.insert(matching.id, Arc::new(matching));
+        for table in Record::TABLES {
+            for (_, value) in snapshot.table(table) {
+                state.apply(Change::Put(Record::parse(table, value)?));
+            }
         }
         let stored = snapshot.get(records::META, records::COUNTER).map(parse).transpose()?.unwrap_or(1);
         let mut largest = state.largest_number();
@@ -310,24 +296,32 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Makes a batch durable. On return it is on disk.
-    pub(crate) fn commit(&self, mut batch: Batch) -> Result<(), EngineError> {
+    /// Makes changes durable, and applies them to memory. On return they are on disk; on an error memory is as it was.
+    pub(crate) fn commit(&self, mut changes: Changes) -> Result<Committed, EngineError> {
         self.admit_changes()?;
+        let mut committed = Committed::default();
+        let mut written = Written::default();
+        for (by, part) in self.leftover_parts(changes.leftover.take()) {
+            written.put(RecordKey::Leftover(by), encode(&part)?);
+            committed.operations.push(by);
+        }
         let (reserve, cleaned) = {
             let mut state = self.state();
+            for change in &changes.all {
+                written.change(change, &state)?;
+            }
             let reserve = (state.counter >= state.reserved).then(|| state.counter + RESERVE);
             // At once, so that no other commit reserves less and reaches the disk after this one.
             state.reserved = reserve.unwrap_or(state.reserved);
             (reserve, std::mem::take(&mut state.cleaned))
         };
         if let Some(reserve) = reserve {
-            batch.put(records::META, records::COUNTER, reserve.to_string().into_bytes());
+            written.batch.put(records::META, records::COUNTER, reserve.to_string().into_bytes());
         }
         for operation in &cleaned {
-            batch.delete(records::LEFTOVERS, operation.to_string().as_bytes());
+            written.end(RecordKey::Leftover(*operation));
         }
-        let changed: Vec<_> = batch.keys().map(|(table, key)| (table, key.to_vec())).collect();
-        let result = match self.store.commit(batch) {
+        let result = match self.store.commit(written.batch) {
             // The store was read back from disk and holds it: it happened, whatever went wrong on the way.
             Err(StoreError::NotSaved { outcome: Outcome::Applied, source }) => {
                 tracing::warn!(error = %source, "a change was saved after an error");
@@ -337,7 +331,10 @@ impl<K: Kernel> Engine<K> {
         };
         let mut state = self.state();
         match &result {
-            Ok(()) => {}
+            Ok(()) => {
+                let ended = changes.all.into_iter().filter_map(|change| state.apply(change));
+                committed.ended.extend(ended);
+            }
             Err(error) => {
                 if reserve.is_some() {
                     // The next commit has to reserve them.
@@ -345,14 +342,15 @@ impl<K: Kernel> Engine<K> {
                 }
                 if matches!(error, StoreError::NotSaved { outcome: Outcome::Unknown, .. }) {
                     state.unsure = true;
-                    state.in_doubt.extend(changed);
+                    state.in_doubt.extend(written.keys);
                 }
                 state.cleaned.extend(cleaned);
             }
         }
         drop(state);
         self.changes.tell();
-        Ok(result?)
+        result?;
+        Ok(committed)
     }
 
     /// Waits until something was recorded after `seen`, which is the answer of the call before, at most so long.
@@ -389,7 +387,7 @@ impl<K: Kernel> Engine<K> {
         if self.state().cleaned.is_empty() {
             return Ok(());
         }
-        self.commit(Batch::new())
+        self.commit(Changes::default()).map(drop)
     }
 
     /// What the kernel can do.
@@ -431,7 +429,8 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {
+/// A record from its bytes.
+pub fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {
     serde_json::from_slice(bytes).map_err(|error| EngineError::Files {
         action: "read a record of",
         path: "the store".to_owned(),

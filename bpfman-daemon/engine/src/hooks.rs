@@ -8,7 +8,7 @@ use bpfmand_kernel::{Anchor, FilterPlace, Kernel, LinkTarget, TcFilter};
 
 use crate::chain::{BuiltChain, filter_name, filter_place, hook_text};
 use crate::records::{Entry, HookRecord, LeftoverFilter, LinkRecord};
-use crate::undo::{Undo, insist};
+use crate::undo::{Undo, retry_once, undoing};
 use crate::unfinished::Unfinished;
 use crate::{Engine, EngineError, paths};
 
@@ -42,42 +42,40 @@ impl<K: Kernel> Engine<K> {
         self.check_budget(key, interface, &links, &link)?;
         self.step("attach", "build chain");
         let built = self.build_chain(key, interface, &links, old.as_ref().map(|hook| hook.entry))?;
+        // Before what undoes it, so that it outlives that.
         let mut joined = None;
-        let mut undo = Undo::default();
-        let entry = match &old {
-            Some(hook) => {
-                self.change_chain(hook, &built, &mut undo)?;
-                hook.entry
-            }
-            None => match self.enter_or_join(interface, key, link.operation, &links, &built, &mut undo) {
-                Ok((entry, dispatcher)) => {
-                    joined = dispatcher;
-                    entry
+        let hook = undoing(|undo| {
+            let entry = match &old {
+                Some(hook) => {
+                    self.change_chain(hook, &built, undo)?;
+                    hook.entry
                 }
-                Err(error) => return Err(undo.run(error)),
-            },
-        };
-        let built = joined.unwrap_or(built);
-        let hook = match (&old, known) {
-            (Some(hook), _) => (**hook).clone(),
-            // Its switches and what it counted stay. It is entered by a link of our own from now on.
-            (None, Some(known)) => {
-                HookRecord { operation: link.operation, entry, adopted_link: false, ..(*known).clone() }
-            }
-            (None, None) => HookRecord::entered(*key, interface.clone(), link.operation, entry),
-        };
-        let hook = built.recorded(HookRecord { newcomer: Some(link.id), ..hook });
-        self.step("attach", "record");
-        if let Err(error) = self.record_attach(&link, Some(&hook)) {
-            return Err(undo.run(error));
-        }
-        undo.forget();
+                None => {
+                    let entered = self.enter_or_join(interface, key, link.operation, &links, &built, undo)?;
+                    joined = entered.1;
+                    entered.0
+                }
+            };
+            let hook = match (&old, known) {
+                (Some(hook), _) => (**hook).clone(),
+                // Its switches and what it counted stay. It is entered by a link of our own from now on.
+                (None, Some(known)) => {
+                    HookRecord { operation: link.operation, entry, adopted_link: false, ..(*known).clone() }
+                }
+                (None, None) => HookRecord::entered(*key, interface.clone(), link.operation, entry),
+            };
+            let runs = joined.as_ref().unwrap_or(&built);
+            let hook = runs.recorded(HookRecord { newcomer: Some(link.id), ..hook });
+            self.step("attach", "record");
+            self.record_link(&link, Some(hook.clone()))?;
+            Ok::<_, EngineError>(hook)
+        })?;
         if old.is_none() {
             self.step("attach", "move into place");
-            insist(|| self.place_hook(&hook))?;
+            retry_once(|| self.place_hook(&hook))?;
         }
         self.keep_order(key);
-        self.settle_chain(built)
+        self.settle_chain(joined.unwrap_or(built))
     }
 
     /// Swaps the chain of a hook that has one.

@@ -108,18 +108,11 @@ impl<K: Kernel> Engine<K> {
             return Ok(());
         }
         self.end_dead_link(&pin, link.adopted)?;
-        let result = if link.matching.is_some() {
+        if link.matching.is_some() {
             // It is made anew for the interface that is there now.
-            self.remove("follow", std::slice::from_ref(&link), None)
+            self.remove("follow", std::slice::from_ref(&link), None)?;
         } else {
-            self.reattach(&link)
-        };
-        if let Err(error) = result {
-            // As it is on disk.
-            if self.state().links.contains_key(&id) {
-                self.state().links.insert(id, link);
-            }
-            return Err(error);
+            self.reattach(&link)?;
         }
         report.returned += 1;
         Ok(())

@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, LinkId, ProgramUid};
 use bpfmand_kernel::{Kernel, KernelError};
-use bpfmand_store::Batch;
 
-use crate::engine::encode;
 use crate::interfaces::FollowReport;
 use crate::locks::Subject;
-use crate::records::{self, Entry, HookRecord, LinkRecord};
+use crate::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -142,13 +140,9 @@ impl<K: Kernel> Engine<K> {
         }
         self.end_dead_link(&pin, link.adopted)?;
         let waiting = LinkRecord { hook: None, waits_in: Some(key.netns), ..(*link).clone() };
-        let mut batch = Batch::new();
-        batch.put(records::LINKS, id.to_string().as_bytes(), encode(&waiting)?);
         self.step("follow", "wait for interface");
-        self.commit(batch)?;
-        let mut state = self.state();
-        state.links.insert(id, Arc::new(waiting));
-        state.drifted_links.remove(&id);
+        self.record_link(&Arc::new(waiting), None)?;
+        self.state().drifted_links.remove(&id);
         report.waiting += 1;
         Ok(())
     }

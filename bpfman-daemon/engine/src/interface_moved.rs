@@ -9,11 +9,9 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, LinkFacts, LinkId};
 use bpfmand_kernel::{Kernel, KernelError};
-use bpfmand_store::Batch;
 
-use crate::engine::encode;
 use crate::locks::Subject;
-use crate::records::{self, Entry, HookRecord, LinkRecord};
+use crate::records::{Entry, HookRecord, LinkRecord};
 use crate::recover_moves::is_parked;
 use crate::{Engine, EngineError, paths};
 
@@ -128,13 +126,9 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let waits_in = if hook.is_some() { None } else { link.hook.map(|key| key.netns).or(link.waits_in) };
         let placed = LinkRecord { hook, waits_in, ..link.clone() };
-        let mut batch = Batch::new();
-        batch.put(records::LINKS, link.id.to_string().as_bytes(), encode(&placed)?);
         self.step("follow", "move record");
-        self.commit(batch)?;
-        let mut state = self.state();
-        state.links.insert(link.id, Arc::new(placed));
-        state.drifted_links.remove(&link.id);
+        self.record_link(&Arc::new(placed), None)?;
+        self.state().drifted_links.remove(&link.id);
         Ok(())
     }
 

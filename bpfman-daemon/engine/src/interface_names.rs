@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
 use bpfmand_kernel::Kernel;
-use bpfmand_store::Batch;
 
-use crate::engine::encode;
 use crate::interfaces::{FollowReport, Present};
 use crate::locks::Subject;
 use crate::matching::at_interface;
-use crate::records::{self, HookRecord, LinkRecord};
+use crate::records::{HookRecord, LinkRecord};
+use crate::state::Changes;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -62,18 +61,11 @@ impl<K: Kernel> Engine<K> {
         };
         let interface = Interface { name: name.to_owned(), ..hook.interface.clone() };
         let hook = HookRecord { interface, ..(*hook).clone() };
-        let links: Vec<Arc<LinkRecord>> = links.iter().map(|link| Arc::new(with_name(link, name))).collect();
-        let mut batch = Batch::new();
-        batch.put(records::HOOKS, &records::hook_key(key), encode(&hook)?);
-        for link in &links {
-            batch.put(records::LINKS, link.id.to_string().as_bytes(), encode(&**link)?);
-        }
+        let mut changes = Changes::default();
+        changes.put_hook(hook);
+        links.iter().for_each(|link| changes.put_link(with_name(link, name)));
         self.step("follow", "rename");
-        self.commit(batch)?;
-        let mut state = self.state();
-        state.hooks.insert(*key, Arc::new(hook));
-        state.links.extend(links.into_iter().map(|link| (link.id, link)));
-        Ok(())
+        self.commit(changes).map(drop)
     }
 
     fn rename_link(&self, id: LinkId, name: &str) -> Result<(), EngineError> {
@@ -82,13 +74,8 @@ impl<K: Kernel> Engine<K> {
         let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
         let Some(key) = link.hook else { return Ok(()) };
         let _hook_lock = self.lock(Subject::Hook(key));
-        let link = with_name(&link, name);
-        let mut batch = Batch::new();
-        batch.put(records::LINKS, id.to_string().as_bytes(), encode(&link)?);
         self.step("follow", "rename");
-        self.commit(batch)?;
-        self.state().links.insert(id, Arc::new(link));
-        Ok(())
+        self.record_link(&Arc::new(with_name(&link, name)), None)
     }
 }
 

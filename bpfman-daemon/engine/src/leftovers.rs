@@ -5,14 +5,12 @@ use std::path::Path;
 
 use bpfmand_core::OperationId;
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
-use bpfmand_store::Batch;
 
 use crate::chain::filter_place;
-use crate::engine::encode;
 use crate::locks::Subject;
-use crate::records::{self, LeftoverFilter, LeftoverRecord};
+use crate::records::{LeftoverFilter, LeftoverRecord};
 use crate::state::Uncleared;
-use crate::undo::insist;
+use crate::undo::retry_once;
 use crate::{Engine, EngineError};
 
 /// A list being split.
@@ -36,6 +34,16 @@ impl Parts {
 }
 
 impl LeftoverRecord {
+    /// Adds what is left besides.
+    pub fn extend(&mut self, other: Self) {
+        self.links.extend(other.links);
+        self.released.extend(other.released);
+        self.adopted_links.extend(other.adopted_links);
+        self.pins.extend(other.pins);
+        self.folders.extend(other.folders);
+        self.filters.extend(other.filters);
+    }
+
     /// The same in as many records as it takes, so that each has at most so many bytes, about; at least one.
     pub fn in_parts(&self, most: usize) -> Vec<Self> {
         type List = fn(&mut LeftoverRecord) -> &mut Vec<String>;
@@ -66,21 +74,15 @@ impl LeftoverRecord {
 const FILTER_BYTES: usize = 256;
 
 impl<K: Kernel> Engine<K> {
-    /// Lists in a batch what an operation leaves: one record, or several where one would grow too large. Answers the
-    /// operations that they are listed by.
-    pub(crate) fn list_leftover(
+    /// What an operation leaves, in one record, or in several where one would grow too large; each by an operation of its
+    /// own, the first by the one that left it.
+    pub(crate) fn leftover_parts(
         &self,
-        batch: &mut Batch,
-        operation: OperationId,
-        leftover: &LeftoverRecord,
-    ) -> Result<Vec<OperationId>, EngineError> {
-        let mut operations = Vec::new();
-        for part in leftover.in_parts(self.leftover_bytes) {
-            let by = if operations.is_empty() { operation } else { self.operation() };
-            batch.put(records::LEFTOVERS, by.to_string().as_bytes(), encode(&part)?);
-            operations.push(by);
-        }
-        Ok(operations)
+        left: Option<(OperationId, LeftoverRecord)>,
+    ) -> Vec<(OperationId, LeftoverRecord)> {
+        let Some((operation, leftover)) = left else { return Vec::new() };
+        let parts = leftover.in_parts(self.leftover_bytes).into_iter().enumerate();
+        parts.map(|(at, part)| (if at == 0 { operation } else { self.operation() }, part)).collect()
     }
 
     /// Clears what an operation left, and then the chains of hooks that ended. What cannot be cleared now is tried again
@@ -138,7 +140,7 @@ impl<K: Kernel> Engine<K> {
         for link in &leftover.links {
             self.step(operation_name, "end link");
             if let Err(error) =
-                insist(|| Ok(self.held_network.during(|| self.kernel.end_link(Path::new(link)))?))
+                retry_once(|| Ok(self.held_network.during(|| self.kernel.end_link(Path::new(link)))?))
             {
                 is_left |= is_pinned(link);
                 failures.push(error);
@@ -146,35 +148,35 @@ impl<K: Kernel> Engine<K> {
         }
         for pin in &leftover.released {
             self.step(operation_name, "give back");
-            if let Err(error) = insist(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
+            if let Err(error) = retry_once(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
                 is_left |= is_pinned(pin);
                 failures.push(error);
             }
         }
         for link in &leftover.adopted_links {
             self.step(operation_name, "end link");
-            if let Err(error) = insist(|| self.end_adopted_link(Path::new(link))) {
+            if let Err(error) = retry_once(|| self.end_adopted_link(Path::new(link))) {
                 is_left |= is_pinned(link);
                 failures.push(error);
             }
         }
         for filter in &leftover.filters {
             self.step(operation_name, "remove filter");
-            if let Err(error) = insist(|| self.end_filter(filter)) {
+            if let Err(error) = retry_once(|| self.end_filter(filter)) {
                 is_left = true;
                 failures.push(error);
             }
         }
         for pin in &leftover.pins {
             self.step(operation_name, "remove pin");
-            if let Err(error) = insist(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
+            if let Err(error) = retry_once(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
                 is_left |= is_pinned(pin);
                 failures.push(error);
             }
         }
         for folder in &leftover.folders {
             self.step(operation_name, "remove folder");
-            if let Err(error) = insist(|| self.remove_tree(Path::new(folder))) {
+            if let Err(error) = retry_once(|| self.remove_tree(Path::new(folder))) {
                 is_left = true;
                 failures.push(error);
             }

@@ -15,7 +15,7 @@ mod attach;
 mod blobs;
 mod bytecode;
 mod chain;
-mod changes;
+mod change_count;
 mod conflict;
 mod containers;
 mod describe;
@@ -97,7 +97,7 @@ pub use chain::{
     ChainCounters, ChainVerification, CountersMode, HookChange, HookSwitches, LinkCounters, MemberTime,
     OwnerBudget, VerifiedPart,
 };
-pub use changes::ChangeListener;
+pub use change_count::ChangeListener;
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use details::{
     ChainDetails, ChainMemberDetails, HookEntryDetails, LinkDetails, ManagedProgram, MapDetails,

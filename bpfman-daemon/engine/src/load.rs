@@ -6,17 +6,16 @@ use std::sync::Arc;
 use bpfmand_core::{BytecodeSource, LoadRequest, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
-use bpfmand_store::Batch;
 
 use crate::blobs::BlobId;
 use crate::bytecode::{ImageAsk, read_file};
 use crate::details::ProgramDetails;
-use crate::engine::encode;
 use crate::load_plan::{LoadPlan, LoadedProgram};
 use crate::locks::{Held, Subject};
 use crate::map_group::MapGroup;
-use crate::records::{self, ProgramRecord, SourceRecord};
-use crate::undo::{Undo, insist};
+use crate::records::{ProgramRecord, SourceRecord};
+use crate::state::Changes;
+use crate::undo::{retry_once, undoing};
 use crate::{Engine, EngineError};
 
 /// Most programs of one load.
@@ -73,32 +72,25 @@ impl<K: Kernel> Engine<K> {
             log: if request.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
             again: false,
         };
-        let mut undo = Undo::default();
-        undo.push(|| self.undo_pending_of(operation));
-        let loaded = match self.load_pending(operation, &plan) {
-            Ok(loaded) => loaded,
-            Err(error) => return Err(undo.run(error)),
-        };
         // From the record on others see the programs. Until they are in their place nobody may unload them: an unload
         // that is acknowledged before would leave the pins that come after it.
-        let uids: Vec<_> = loaded.iter().map(|_| ProgramUid(self.number())).collect();
-        let _new: Vec<_> = uids.iter().map(|uid| self.lock(Subject::Program(*uid))).collect();
-        let kept = self.keep_bytecode();
-        let recorded = self.record_load(request, bytecode, &object, operation, &plan, &loaded, &uids);
-        drop(kept);
-        let recorded = match recorded {
-            Ok(recorded) => recorded,
-            Err(error) => {
-                self.drop_bytecode(&BlobId::of(&bytecode.bytes));
-                return Err(undo.run(error));
-            }
-        };
-        undo.forget();
+        let mut _new = Vec::new();
+        let (loaded, recorded) = undoing(|undo| {
+            undo.push(|| self.undo_pending_of(operation));
+            let loaded = self.load_pending(operation, &plan)?;
+            let uids: Vec<_> = loaded.iter().map(|_| ProgramUid(self.number())).collect();
+            _new.extend(uids.iter().map(|uid| self.lock(Subject::Program(*uid))));
+            let kept = self.keep_bytecode();
+            let recorded = self.record_load(request, bytecode, &object, operation, &plan, &loaded, &uids);
+            drop(kept);
+            let recorded = recorded.inspect_err(|_| self.drop_bytecode(&BlobId::of(&bytecode.bytes)))?;
+            Ok::<_, EngineError>((loaded, recorded))
+        })?;
         self.step("load", "move into place");
-        insist(|| self.place_programs(operation, &recorded))?;
+        retry_once(|| self.place_programs(operation, &recorded))?;
         let programs = loaded
             .iter()
-            .map(|program| insist(|| self.describe_program(program.id)))
+            .map(|program| retry_once(|| self.describe_program(program.id)))
             .collect::<Result<_, _>>()?;
         let logs =
             if request.verifier_log { loaded.into_iter().map(|p| p.log).collect() } else { Vec::new() };
@@ -167,13 +159,13 @@ impl<K: Kernel> Engine<K> {
         plan: &LoadPlan<'_>,
         loaded: &[LoadedProgram],
         uids: &[ProgramUid],
-    ) -> Result<Vec<ProgramRecord>, EngineError> {
+    ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
         self.step("load", "keep bytecode");
         let blob = self.blobs.put(&bytecode.bytes)?;
-        let mut batch = Batch::new();
+        let mut changes = Changes::default();
         let mut entries = Vec::new();
         for ((program, wanted), uid) in loaded.iter().zip(&request.programs).zip(uids) {
-            let record = ProgramRecord {
+            let record = Arc::new(ProgramRecord {
                 uid: *uid,
                 operation,
                 origin: None,
@@ -194,17 +186,12 @@ impl<K: Kernel> Engine<K> {
                 map_folder: plan.owner.as_ref().map_or(program.id, |owner| owner.map_folder),
                 maps: program.maps.clone(),
                 stack_depths: program.stack_depths.clone(),
-            };
-            batch.put(records::PROGRAMS, record.uid.to_string().as_bytes(), encode(&record)?);
+            });
+            changes.put_program(Arc::clone(&record));
             entries.push(record);
         }
         self.step("load", "record");
-        self.commit(batch)?;
-        let mut state = self.state();
-        for record in &entries {
-            state.put_program(record.clone());
-        }
-        drop(state);
+        self.commit(changes)?;
         Ok(entries)
     }
 }

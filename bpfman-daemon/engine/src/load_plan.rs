@@ -219,7 +219,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn place_programs(
         &self,
         operation: OperationId,
-        programs: &[ProgramRecord],
+        programs: &[Arc<ProgramRecord>],
     ) -> Result<(), EngineError> {
         let folder = paths::pending(operation);
         let pending = self.kernel.list_folder(&folder)?;

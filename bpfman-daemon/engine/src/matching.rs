@@ -8,15 +8,13 @@ use std::sync::Arc;
 
 use bpfmand_core::{AttachPoint, HookKey, Interface, LinkId, MatchRequest, MatchingId, ProgramUid};
 use bpfmand_kernel::{Kernel, KernelError};
-use bpfmand_store::Batch;
 
 use crate::chain::hook_text;
 use crate::details::{LinkDetails, MatchingDetails};
-use crate::engine::encode;
 use crate::locks::Subject;
-use crate::records::{self, MatchingRecord, ProgramRecord};
+use crate::records::{MatchingRecord, ProgramRecord};
 use crate::recover::RecoveryReport;
-use crate::state::State;
+use crate::state::{Changes, State};
 use crate::{Engine, EngineError};
 
 /// Most attachments to matching interfaces.
@@ -79,11 +77,10 @@ impl<K: Kernel> Engine<K> {
             sharing: request.attach.sharing,
             metadata: request.attach.metadata.clone(),
         };
-        let mut batch = Batch::new();
-        batch.put(records::MATCHINGS, id.to_string().as_bytes(), encode(&record)?);
+        let mut changes = Changes::default();
+        changes.put_matching(record);
         self.step("attach matching", "record");
-        self.commit(batch)?;
-        self.state().matchings.insert(id, Arc::new(record));
+        self.commit(changes)?;
         Ok(id)
     }
 
@@ -156,15 +153,12 @@ impl<K: Kernel> Engine<K> {
             if !self.state().matchings.contains_key(&id) {
                 return Err(EngineError::NoMatching(id));
             }
-            let mut batch = Batch::new();
-            batch.delete(records::MATCHINGS, id.to_string().as_bytes());
+            let mut changes = Changes::default();
+            changes.end_matching(id);
             self.step("detach matching", "record");
-            self.commit(batch)?;
-            let mut state = self.state();
-            state.matchings.remove(&id);
-            state.unmatched.remove(&id);
+            self.commit(changes)?;
             // It makes no more: that is refused under the lock of its program.
-            state.links_of_matching(id).map(|link| link.id).collect()
+            self.state().links_of_matching(id).map(|link| link.id).collect()
         };
         self.end_all(links)
     }

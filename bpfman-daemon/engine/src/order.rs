@@ -10,7 +10,7 @@ use bpfmand_kernel::Kernel;
 
 use crate::chain::hook_text;
 use crate::records::LinkRecord;
-use crate::undo::insist;
+use crate::undo::retry_once;
 use crate::{Engine, EngineError};
 
 /// Checks an intent by itself.
@@ -88,7 +88,7 @@ impl<K: Kernel> Engine<K> {
         if !self.is_ordered(key) {
             return;
         }
-        match insist(|| self.settle_order(key, None)) {
+        match retry_once(|| self.settle_order(key, None)) {
             Ok(report) => {
                 if let Some(contradiction) = report.contradiction {
                     tracing::warn!(

@@ -14,13 +14,11 @@ use bpfmand_core::{
     OperationId, ProgramId, ProgramText, Waiting, op,
 };
 use bpfmand_kernel::{Kernel, KernelError, LinkTarget, LogRequest, ProgramKind, ProgramLoad};
-use bpfmand_store::Batch;
 
-use crate::engine::encode;
 use crate::locks::Subject;
 use crate::order_tcx::{TRIES, TcxPlace};
-use crate::records::{self, HookRecord, LinkRecord};
-use crate::undo::{Undo, insist};
+use crate::records::{HookRecord, LinkRecord};
+use crate::undo::{Undo, retry_once, undoing};
 use crate::{Engine, EngineError, paths};
 
 /// The name of a bridge's program, which the kernel keeps as it is: it has 13 bytes of 15.
@@ -124,39 +122,27 @@ impl<K: Kernel> Engine<K> {
         self.refuse_lost([&*link])?;
         let Some((interface, _)) = link.point.hook() else { return Err(EngineError::NoLink(link.id)) };
         let operation = self.operation();
-        let mut undo = Undo::default();
-        if let Err(error) = self.build_bridge(key, interface, program.id, operation, place, &mut undo) {
-            return Err(undo.run(error));
-        }
         let moved = Arc::new(LinkRecord { operation, ..(*link).clone() });
-        self.step("move", "record");
-        if let Err(error) = self.record_update(&moved, None) {
-            return Err(undo.run(error));
-        }
-        undo.forget();
+        undoing(|undo| {
+            self.build_bridge(key, interface, program.id, operation, place, undo)?;
+            self.step("move", "record");
+            self.record_link(&moved, None)
+        })?;
         self.step("move", "move into place");
-        insist(|| self.place_link(&moved))
+        retry_once(|| self.place_link(&moved))
     }
 
     /// Moves the one link of a tc chain.
     fn move_block(&self, hook: &HookRecord, place: TcxPlace) -> Result<(), EngineError> {
         let operation = self.operation();
-        let mut undo = Undo::default();
-        let built = self.build_bridge(&hook.key, &hook.interface, hook.program, operation, place, &mut undo);
-        if let Err(error) = built {
-            return Err(undo.run(error));
-        }
         let moved = HookRecord { operation, ..hook.clone() };
-        let mut batch = Batch::new();
-        batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&moved)?);
-        self.step("move", "record");
-        if let Err(error) = self.commit(batch) {
-            return Err(undo.run(error));
-        }
-        undo.forget();
-        self.state().hooks.insert(hook.key, Arc::new(moved.clone()));
+        undoing(|undo| {
+            self.build_bridge(&hook.key, &hook.interface, hook.program, operation, place, undo)?;
+            self.step("move", "record");
+            self.record_hook(moved.clone())
+        })?;
         self.step("move", "move into place");
-        insist(|| self.place_hook(&moved))
+        retry_once(|| self.place_hook(&moved))
     }
 
     /// Makes a link at another place, which leads to a program, below `pending`.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::ProgramId;
 use bpfmand_kernel::Kernel;
-use bpfmand_store::Batch;
 
 use crate::chain::hook_text;
 use crate::records::{HookRecord, MapRecord};
+use crate::state::Changes;
 use crate::{Engine, EngineError, paths};
 
 /// What recovery found and did.
@@ -100,7 +100,7 @@ impl<K: Kernel> Engine<K> {
             let mut state = self.state();
             state.counter = state.counter.max(largest + 1);
         }
-        Ok(self.commit(Batch::new()))
+        Ok(self.commit(Changes::default()).map(drop))
     }
 
     /// Removes pins of maps that no record names, such as those of programs whose records someone removed.

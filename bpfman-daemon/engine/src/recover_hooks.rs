@@ -6,16 +6,14 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, TcFilter};
-use bpfmand_store::Batch;
 
 use crate::chain::filter_place;
-use crate::engine::encode;
 use crate::locks::Subject;
 use crate::order_move::BRIDGE_NAME;
-use crate::records::{self, Entry, HookRecord, LinkRecord};
+use crate::records::{Entry, HookRecord, LinkRecord};
 use crate::recover::RecoveryReport;
 use crate::recover_moves::Absent;
-use crate::undo::Undo;
+use crate::undo::undoing;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -88,27 +86,15 @@ impl<K: Kernel> Engine<K> {
         }
         let built =
             self.build_chain_as(&hook.key, &hook.interface, links, Some(hook.entry), &hook.settings)?;
-        let mut undo = Undo::default();
-        if let Some(dispatcher) = &built.dispatcher {
-            self.change_dispatcher(dispatcher, &mut undo)?;
-        } else if running != built.id {
-            let as_found = Arc::new(HookRecord { program: running, ..(**hook).clone() });
-            self.change_chain(&as_found, &built, &mut undo)?;
-        }
-        // Adding the counts of the chain before, at its beginning, wrote the record again.
-        let now = self.state().hooks.get(&hook.key).map_or_else(|| (**hook).clone(), |now| (**now).clone());
-        let restored = built.recorded(now);
-        let mut batch = Batch::new();
-        let recorded = encode(&restored).and_then(|record| {
-            batch.put(records::HOOKS, &records::hook_key(&hook.key), record);
-            self.commit(batch)
-        });
-        if let Err(error) = recorded {
-            // The new chain's pins go with `built`: it may not run on.
-            return Err(undo.run(error));
-        }
-        undo.forget();
-        self.state().hooks.insert(hook.key, Arc::new(restored));
+        undoing(|undo| {
+            if let Some(dispatcher) = &built.dispatcher {
+                self.change_dispatcher(dispatcher, undo)?;
+            } else if running != built.id {
+                let as_found = Arc::new(HookRecord { program: running, ..(**hook).clone() });
+                self.change_chain(&as_found, &built, undo)?;
+            }
+            self.record_hook(built.recorded(self.hook_as_of_now(hook)))
+        })?;
         self.settle_chain(built)?;
         Ok(Found::Swapped)
     }
@@ -197,25 +183,26 @@ impl<K: Kernel> Engine<K> {
         self.refuse_taken(&hook.key, &hook.interface, Some(hook.program))?;
         let built = self.build_chain_as(&hook.key, &hook.interface, links, None, &hook.settings)?;
         let operation = self.operation();
-        let mut undo = Undo::default();
-        let entered = self.enter_or_join(&hook.interface, &hook.key, operation, links, &built, &mut undo);
-        let (entry, joined) = match entered {
-            Ok(entered) => entered,
-            Err(error) => return Err(undo.run(error)),
-        };
-        let built = joined.unwrap_or(built);
-        let now = self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone());
-        // It is entered by a link of our own from now on.
-        let restored = built.recorded(HookRecord { operation, entry, adopted_link: false, ..now });
-        let mut batch = Batch::new();
-        batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&restored)?);
-        if let Err(error) = self.commit(batch) {
-            return Err(undo.run(error));
-        }
-        undo.forget();
-        self.state().hooks.insert(hook.key, Arc::new(restored.clone()));
+        // Before what undoes it, so that it outlives that.
+        let mut joined = None;
+        let restored = undoing(|undo| {
+            let (entry, dispatcher) =
+                self.enter_or_join(&hook.interface, &hook.key, operation, links, &built, undo)?;
+            joined = dispatcher;
+            let now = self.hook_as_of_now(hook);
+            // It is entered by a link of our own from now on.
+            let restored = HookRecord { operation, entry, adopted_link: false, ..now };
+            let restored = joined.as_ref().unwrap_or(&built).recorded(restored);
+            self.record_hook(restored.clone())?;
+            Ok::<_, EngineError>(restored)
+        })?;
         self.place_hook(&restored)?;
-        self.settle_chain(built)
+        self.settle_chain(joined.unwrap_or(built))
+    }
+
+    /// The record of a hook. Building a chain may have written it again: it adds the counts of the chain before.
+    fn hook_as_of_now(&self, hook: &HookRecord) -> HookRecord {
+        self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone())
     }
 }
 

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use bpfmand_core::{AttachPoint, HookKey, Interface, NetnsId};
 use bpfmand_kernel::Kernel;
-use bpfmand_store::{Batch, Table};
 
-use crate::engine::encode;
-use crate::records::{self, Entry, HookRecord, LinkRecord};
+use crate::records::{Entry, HookRecord, LinkRecord};
 use crate::recover::RecoveryReport;
+use crate::state::Changes;
 use crate::{Engine, EngineError};
 
 /// A recorded hook where nothing of ours is.
@@ -24,9 +23,6 @@ pub struct Absent {
 
 /// A hook with its members, as it is to be recorded.
 pub type Placed = (HookRecord, Vec<Arc<LinkRecord>>);
-
-/// Most bytes of records that are moved in one commit.
-const MOST_MOVED: usize = 512 << 10;
 
 /// True if a point is found by a process id, which means another process, or none, after a reboot.
 pub fn names_process(point: &AttachPoint) -> bool {
@@ -190,81 +186,19 @@ impl<K: Kernel> Engine<K> {
         if from.is_empty() {
             return Ok(());
         }
-        if batches_of(placed)?.len() > 1 {
-            // Between two commits no hook may be where another one still is: all leave before the first arrives.
-            let aside: Vec<Placed> = placed
-                .iter()
-                .map(|(hook, links)| {
-                    let hook = self.parked(hook, links);
-                    let aside = |link: &Arc<LinkRecord>| {
-                        Arc::new(LinkRecord { hook: Some(hook.key), ..(**link).clone() })
-                    };
-                    let links = links.iter().map(aside).collect();
-                    (hook, links)
-                })
-                .collect();
-            let parked = aside.iter().map(|(hook, _)| hook.key).collect();
-            self.commit_moves(from, &aside)?;
-            self.commit_moves(&parked, placed)?;
-        } else {
-            self.commit_moves(from, placed)?;
+        let mut changes = Changes::default();
+        // Before what is put: one hook's old place may be the new one of another.
+        from.iter().for_each(|key| changes.end_hook(*key));
+        for (hook, links) in placed {
+            changes.put_hook(hook.clone());
+            links.iter().for_each(|link| changes.put_link(Arc::clone(link)));
         }
-        let left: Vec<Arc<HookRecord>> = {
-            let mut state = self.state();
-            let left = from.iter().filter_map(|key| state.hooks.remove(key)).collect();
-            for (hook, links) in placed {
-                state.hooks.insert(hook.key, Arc::new(hook.clone()));
-                state.links.extend(links.iter().map(|link| (link.id, Arc::clone(link))));
-            }
-            left
-        };
-        for hook in left {
+        self.step("recover", "move hooks");
+        for hook in self.commit(changes)?.ended {
             self.drop_chains_of(&hook);
         }
         Ok(())
     }
-
-    fn commit_moves(&self, from: &HashSet<HookKey>, placed: &[Placed]) -> Result<(), EngineError> {
-        let batches = batches_of(placed)?;
-        let last = batches.len().saturating_sub(1);
-        for (at, values) in batches.into_iter().enumerate() {
-            let mut batch = Batch::new();
-            // Before what is put: one hook's old place may be the new one of another.
-            for key in from.iter().filter(|_| at == last) {
-                batch.delete(records::HOOKS, &records::hook_key(key));
-            }
-            for (table, key, value) in values {
-                batch.put(table, &key, value);
-            }
-            self.step("recover", "move hooks");
-            self.commit(batch)?;
-        }
-        Ok(())
-    }
-}
-
-type Values = Vec<(Table, Vec<u8>, Vec<u8>)>;
-
-/// Records of hooks and their members, in as many parts as fit into a commit each; at least one.
-fn batches_of(placed: &[Placed]) -> Result<Vec<Values>, EngineError> {
-    let mut batches = vec![Values::new()];
-    let mut size = 0;
-    for (hook, links) in placed {
-        let mut values = vec![(records::HOOKS, records::hook_key(&hook.key), encode(hook)?)];
-        for link in links {
-            values.push((records::LINKS, link.id.to_string().into_bytes(), encode(&**link)?));
-        }
-        let more: usize = values.iter().map(|(_, key, value)| key.len() + value.len()).sum();
-        if size > 0 && size + more > MOST_MOVED {
-            batches.push(Values::new());
-            size = 0;
-        }
-        size += more;
-        if let Some(last) = batches.last_mut() {
-            last.append(&mut values);
-        }
-    }
-    Ok(batches)
 }
 
 #[cfg(test)]

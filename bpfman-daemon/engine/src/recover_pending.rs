@@ -88,12 +88,8 @@ impl<K: Kernel> Engine<K> {
     fn settle(&self, operation: OperationId, kept: &mut Vec<OperationId>) -> Result<(), EngineError> {
         let (programs, links, hook) = {
             let state = self.state();
-            let programs: Vec<ProgramRecord> = state
-                .programs
-                .values()
-                .filter(|program| program.operation == operation)
-                .map(|program| (**program).clone())
-                .collect();
+            let programs: Vec<Arc<ProgramRecord>> =
+                state.programs.values().filter(|program| program.operation == operation).cloned().collect();
             let links: Vec<Arc<LinkRecord>> =
                 state.links.values().filter(|link| link.operation == operation).cloned().collect();
             let hook = state.hooks.values().find(|hook| hook.operation == operation).cloned();

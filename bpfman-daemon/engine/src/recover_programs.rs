@@ -6,18 +6,14 @@ use std::sync::Arc;
 use bpfmand_core::{MapId, OperationId, ProgramId, ProgramRequest, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
-use bpfmand_store::Batch;
 
-use crate::engine::encode;
-use crate::load_plan::LoadPlan;
+use crate::load_plan::{LoadPlan, LoadedProgram};
 use crate::map_group::MapGroup;
-use crate::records::{self, MapRecord, ProgramRecord};
+use crate::records::{MapRecord, ProgramRecord};
 use crate::recover::RecoveryReport;
-use crate::undo::{Undo, insist};
+use crate::state::Changes;
+use crate::undo::{retry_once, undoing};
 use crate::{Engine, EngineError, paths};
-
-/// So many records of programs, of at most 64 KiB each, fit into one commit of the store.
-const RECORDS_A_COMMIT: usize = 15;
 
 impl<K: Kernel> Engine<K> {
     /// Finds the programs again, or loads them again. Answers those that were loaded again.
@@ -133,18 +129,11 @@ impl<K: Kernel> Engine<K> {
 
     /// Writes this boot into records of programs that were made before records named it.
     fn record_boot(&self, programs: &[Arc<ProgramRecord>]) -> Result<(), EngineError> {
-        for some in programs.chunks(RECORDS_A_COMMIT) {
-            let records: Vec<_> =
-                some.iter().map(|old| ProgramRecord { boot: self.boot.clone(), ..(**old).clone() }).collect();
-            let mut batch = Batch::new();
-            for record in &records {
-                batch.put(records::PROGRAMS, record.uid.to_string().as_bytes(), encode(record)?);
-            }
-            self.commit(batch)?;
-            let mut state = self.state();
-            records.into_iter().for_each(|record| state.put_program(record));
+        let mut changes = Changes::default();
+        for old in programs {
+            changes.put_program(ProgramRecord { boot: self.boot.clone(), ..(**old).clone() });
         }
-        Ok(())
+        self.commit(changes).map(drop)
     }
 
     /// Loads programs of one load again, from the kept bytecode. Their kernel ids change; their uids stay.
@@ -181,17 +170,29 @@ impl<K: Kernel> Engine<K> {
             log: LogRequest::OnFailure,
             again: true,
         };
-        let mut undo = Undo::default();
-        undo.push(|| self.undo_pending_of(operation));
-        let loaded = match self.load_pending(operation, &plan) {
-            Ok(loaded) => loaded,
-            Err(error) => return Err(undo.run(error)),
-        };
-        let mut batch = Batch::new();
-        let mut entries = Vec::new();
+        let entries = undoing(|undo| {
+            undo.push(|| self.undo_pending_of(operation));
+            let loaded = self.load_pending(operation, &plan)?;
+            self.record_reload(operation, programs, loaded, owner.as_deref(), renewed)
+        })?;
+        self.step("recover", "move into place");
+        Ok(retry_once(|| self.place_programs(operation, &entries)))
+    }
+
+    /// Records programs that were loaded again.
+    fn record_reload(
+        &self,
+        operation: OperationId,
+        programs: &[Arc<ProgramRecord>],
+        loaded: Vec<LoadedProgram>,
+        owner: Option<&ProgramRecord>,
+        renewed: &mut Renewed,
+    ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
+        let mut changes = Changes::default();
+        let mut entries = Vec::with_capacity(loaded.len());
         for (old, new) in programs.iter().zip(loaded) {
             note_renewed(old, &new.maps, renewed);
-            let record = ProgramRecord {
+            let record = Arc::new(ProgramRecord {
                 operation,
                 origin: Some(old.origin.unwrap_or(old.operation)),
                 boot: self.boot.clone(),
@@ -199,29 +200,21 @@ impl<K: Kernel> Engine<K> {
                 tag: new.tag,
                 maps: new.maps,
                 stack_depths: new.stack_depths,
-                map_folder: match &owner {
+                map_folder: match owner {
                     None => new.id,
-                    Some(owner) if owner.uid == first.uid => old.map_folder,
+                    Some(owner) if Some(owner.uid) == programs.first().map(|first| first.uid) => {
+                        old.map_folder
+                    }
                     Some(owner) => owner.map_folder,
                 },
                 ..(**old).clone()
-            };
-            batch.put(records::PROGRAMS, record.uid.to_string().as_bytes(), encode(&record)?);
+            });
+            changes.put_program(Arc::clone(&record));
             entries.push(record);
         }
         self.step("recover", "record");
-        if let Err(error) = self.commit(batch) {
-            return Err(undo.run(error));
-        }
-        undo.forget();
-        {
-            let mut state = self.state();
-            for record in &entries {
-                state.put_program(record.clone());
-            }
-        }
-        self.step("recover", "move into place");
-        Ok(insist(|| self.place_programs(operation, &entries)))
+        self.commit(changes)?;
+        Ok(entries)
     }
 }
 

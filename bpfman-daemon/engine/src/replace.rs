@@ -6,22 +6,18 @@ use std::sync::Arc;
 use bpfmand_core::{BytecodeSource, LoadRequest, OperationId, ProgramId, ProgramRequest, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
-use bpfmand_store::Batch;
 
 use crate::blobs::BlobId;
 use crate::details::ProgramDetails;
-use crate::engine::encode;
 use crate::load::Bytecode;
 use crate::load_plan::{LoadPlan, LoadedProgram};
 use crate::locks::Subject;
 use crate::map_group::MapGroup;
-use crate::records::{
-    self, HookRecord, LeftoverRecord, LinkRecord, MapRecord, PreviousRecord, ProgramRecord,
-};
+use crate::records::{LeftoverRecord, LinkRecord, MapRecord, PreviousRecord, ProgramRecord};
 use crate::replace_maps::Fates;
-use crate::replace_switch::{Change, Pair, Switched};
-use crate::state::Uncleared;
-use crate::undo::{Undo, insist};
+use crate::replace_switch::{Change, Pair};
+use crate::state::{Changes, Uncleared};
+use crate::undo::{retry_once, undoing};
 use crate::{Engine, EngineError, paths};
 
 /// What becomes of the maps of a program that is replaced. Maps of global variables are always new: their contents
@@ -150,14 +146,11 @@ impl<K: Kernel> Engine<K> {
         self.check_comes_back(record)?;
         if previous.boot == self.boot && self.is_loaded(record)? {
             let operation = self.operation();
-            let mut undo = Undo::default();
-            undo.push(|| self.undo_pending_of(operation));
-            let made = self.kernel.make_folder(&paths::pending(operation)).map_err(EngineError::from);
-            if let Err(error) = made {
-                return Err(undo.run(error));
-            }
             let new = ProgramRecord { operation, boot: self.boot.clone(), ..record.clone() };
-            return self.switch_versions(&locked, new, None, true, undo);
+            return self.switch_versions(&locked, operation, None, true, || {
+                self.kernel.make_folder(&paths::pending(operation))?;
+                Ok(new)
+            });
         }
         let load = LoadRequest {
             source: BytecodeSource::File(std::path::PathBuf::new()),
@@ -219,43 +212,33 @@ impl<K: Kernel> Engine<K> {
             log: LogRequest::OnFailure,
             again: false,
         };
-        let mut undo = Undo::default();
-        undo.push(|| self.undo_pending_of(operation));
+        let before = self.state().previous.get(&old.uid).cloned();
         // No unload may remove this bytecode between here and its record.
         let kept = self.keep_bytecode();
-        let loaded = self.load_pending(operation, &plan).and_then(|mut all| {
+        let result = self.switch_versions(locked, operation, Some(&fates), keep_old, || {
+            let mut all = self.load_pending(operation, &plan)?;
             let blob = self.blobs.put(&bytecode.bytes)?;
             let loaded = all.pop().ok_or(EngineError::NoProgram(old.id))?;
             same_kind(old, &loaded)?;
-            Ok((loaded, blob))
+            let name = load.programs.first().map(|program| program.name.clone());
+            Ok(ProgramRecord {
+                operation,
+                origin: Some(old.origin.unwrap_or(old.operation)),
+                name: name.unwrap_or_else(|| old.name.clone()),
+                source: bytecode.source.clone(),
+                blob,
+                license: object.license().to_owned(),
+                global_data: load.global_data.clone(),
+                caller_uid: load.caller_uid,
+                boot: self.boot.clone(),
+                id: loaded.id,
+                tag: loaded.tag,
+                map_folder: fates.owner.as_ref().map_or(loaded.id, |owner| owner.map_folder),
+                maps: loaded.maps,
+                stack_depths: loaded.stack_depths,
+                ..(**old).clone()
+            })
         });
-        let (loaded, blob) = match loaded {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                drop(kept);
-                self.drop_bytecode(&BlobId::of(&bytecode.bytes));
-                return Err(undo.run(error));
-            }
-        };
-        let new = ProgramRecord {
-            operation,
-            origin: Some(old.origin.unwrap_or(old.operation)),
-            name: load.programs.first().map_or_else(|| old.name.clone(), |program| program.name.clone()),
-            source: bytecode.source.clone(),
-            blob,
-            license: object.license().to_owned(),
-            global_data: load.global_data.clone(),
-            caller_uid: load.caller_uid,
-            boot: self.boot.clone(),
-            id: loaded.id,
-            tag: loaded.tag,
-            map_folder: fates.owner.as_ref().map_or(loaded.id, |owner| owner.map_folder),
-            maps: loaded.maps,
-            stack_depths: loaded.stack_depths,
-            ..(**old).clone()
-        };
-        let before = self.state().previous.get(&old.uid).cloned();
-        let result = self.switch_versions(locked, new, Some(&fates), keep_old, undo);
         drop(kept);
         // What is still needed stays: the version before, and the new one unless it was refused.
         self.drop_bytecode(&BlobId::of(&bytecode.bytes));
@@ -266,58 +249,49 @@ impl<K: Kernel> Engine<K> {
         result
     }
 
-    /// Puts another version of a program, which is loaded, into all its places, and records it.
-    fn switch_versions<'a>(
-        &'a self,
+    /// Puts another version of a program, which `load` loads below `pending`, into all its places, and records it.
+    fn switch_versions(
+        &self,
         locked: &LockedVersion,
-        new: ProgramRecord,
+        operation: OperationId,
         fates: Option<&Fates>,
         keep_old: bool,
-        undo: Undo<'a>,
+        load: impl FnOnce() -> Result<ProgramRecord, EngineError>,
     ) -> Result<ReplaceOutcome, EngineError> {
-        // Before what undoes it, so that it outlives that.
-        let mut built = Vec::new();
-        let mut undo = undo;
-        let (uid, operation, id) = (new.uid, new.operation, new.id);
-        let new = Arc::new(new);
-        let overlay = Overlay::put(self, [&new]);
-        let pair = Pair { old: Arc::clone(&locked.old), new: Arc::clone(&new), links: locked.links.clone() };
-        let change = Change { pairs: &[pair], leaving: &[], fates: fates.map(|fates| (fates, &*new)) };
-        let switched = match self.switch(&change, &mut built, &mut undo) {
-            Ok(switched) => switched,
-            Err(error) => return Err(undo.run(error)),
-        };
-        let record = self.versions(&locked.old, &new, keep_old);
-        self.step("replace", "record");
-        let operations = match self.commit_versions(&new, &switched.hooks, &record) {
-            Ok(operations) => operations,
-            Err(error) => return Err(undo.run(error)),
-        };
-        undo.forget();
-        let Switched { hooks, maps, .. } = switched;
-        {
-            let mut state = self.state();
-            state.put_program((*new).clone());
-            for hook in hooks {
-                state.hooks.insert(hook.key, Arc::new(hook));
+        // Before what undoes it, so that they outlive that.
+        let (mut built, mut _overlay) = (Vec::new(), None);
+        let (new, switched, versions, committed) = undoing(|undo| {
+            undo.push(|| self.undo_pending_of(operation));
+            let new = Arc::new(load()?);
+            _overlay = Some(Overlay::put(self, [&new]));
+            let pair =
+                Pair { old: Arc::clone(&locked.old), new: Arc::clone(&new), links: locked.links.clone() };
+            let change = Change { pairs: &[pair], leaving: &[], fates: fates.map(|fates| (fates, &*new)) };
+            let switched = self.switch(&change, &mut built, undo)?;
+            let versions = self.versions(&locked.old, &new, keep_old);
+            let mut changes = Changes::default();
+            changes.put_program(Arc::clone(&new));
+            changes.set_previous(new.uid, versions.previous.clone());
+            switched.hooks.iter().for_each(|hook| changes.put_hook(hook.clone()));
+            if let Some(leftover) = &versions.leftover {
+                changes.leave(operation, leftover.clone());
             }
-            match &record.previous {
-                Some(previous) => state.previous.insert(uid, Arc::new(previous.clone())),
-                None => drop(state.previous.remove(&uid)),
-            }
-        }
-        drop(overlay);
+            self.step("replace", "record");
+            let committed = self.commit(changes)?;
+            Ok::<_, EngineError>((new, switched, versions, committed))
+        })?;
+        drop(_overlay);
         self.step("replace", "move into place");
-        insist(|| self.place_replaced_links(operation))?;
-        insist(|| self.place_programs(operation, std::slice::from_ref(&*new)))?;
+        retry_once(|| self.place_replaced_links(operation))?;
+        retry_once(|| self.place_programs(operation, std::slice::from_ref(&new)))?;
         self.settle_chains(built)?;
-        if let Some(leftover) = record.leftover {
-            self.clear_or_wait("replace", Uncleared::without_hooks(operations, leftover))?;
+        if let Some(leftover) = versions.leftover {
+            self.clear_or_wait("replace", Uncleared::without_hooks(committed.operations, leftover))?;
         }
         Ok(ReplaceOutcome {
-            program: insist(|| self.describe_program(id))?,
-            previous: record.previous.map(|previous| previous.program.id),
-            maps,
+            program: retry_once(|| self.describe_program(new.id))?,
+            previous: versions.previous.map(|previous| previous.program.id),
+            maps: switched.maps,
             links_switched: locked.links.len(),
         })
     }
@@ -360,30 +334,6 @@ impl<K: Kernel> Engine<K> {
         leftover.pins.retain(is_free);
         leftover.folders.retain(is_free);
         leftover
-    }
-
-    fn commit_versions(
-        &self,
-        new: &ProgramRecord,
-        hooks: &[HookRecord],
-        versions: &Versions,
-    ) -> Result<Vec<OperationId>, EngineError> {
-        let uid = new.uid.to_string();
-        let mut batch = Batch::new();
-        batch.put(records::PROGRAMS, uid.as_bytes(), encode(new)?);
-        match &versions.previous {
-            Some(previous) => batch.put(records::PREVIOUS, uid.as_bytes(), encode(previous)?),
-            None => batch.delete(records::PREVIOUS, uid.as_bytes()),
-        };
-        for hook in hooks {
-            batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(hook)?);
-        }
-        let leftover = versions.leftover.iter();
-        let mut listed = leftover.map(|leftover| self.list_leftover(&mut batch, new.operation, leftover));
-        let operations = listed.next().transpose()?.unwrap_or_default();
-        drop(listed);
-        self.commit(batch)?;
-        Ok(operations)
     }
 }
 

@@ -18,8 +18,8 @@ use crate::replace::{MapOutcome, MapPolicy, Overlay};
 use crate::replace_load_pairs::Pairing;
 use crate::replace_maps::Fates;
 use crate::replace_switch::{Change, Pair};
-use crate::state::Uncleared;
-use crate::undo::{Undo, insist};
+use crate::state::{Committed, Uncleared};
+use crate::undo::{retry_once, undoing};
 use crate::{Engine, EngineError};
 
 /// A new version of a load.
@@ -114,23 +114,14 @@ impl<K: Kernel> Engine<K> {
         let fates = self.load_fates(&locked.old, owner, &object, request.maps)?;
         self.keep_maps_of_sharers(&locked.old, &pairing, &fates)?;
         let operation = self.operation();
-        let mut undo = Undo::default();
-        undo.push(|| self.undo_pending_of(operation));
-        // No unload may remove this bytecode between here and its record.
-        let kept = self.keep_bytecode();
-        let new = match self.load_versions(operation, locked, load, bytecode, &object, &pairing, &fates) {
-            Ok(new) => new,
-            Err(error) => {
-                drop(kept);
-                self.drop_bytecode(&BlobId::of(&bytecode.bytes));
-                return Err(undo.run(error));
-            }
-        };
         let before: Vec<_> = {
             let state = self.state();
             locked.old.iter().filter_map(|program| state.previous.get(&program.uid).cloned()).collect()
         };
-        let result = self.switch_load(operation, locked, &new, &pairing, &fates, undo);
+        // No unload may remove this bytecode between here and its record.
+        let kept = self.keep_bytecode();
+        let load = || self.load_versions(operation, locked, load, bytecode, &object, &pairing, &fates);
+        let result = self.switch_load(operation, locked, &pairing, &fates, load);
         drop(kept);
         // What is still needed stays: the new one too, unless it was refused.
         self.drop_bytecode(&BlobId::of(&bytecode.bytes));
@@ -194,51 +185,46 @@ impl<K: Kernel> Engine<K> {
         Ok(load.programs.iter().zip(loaded).zip(&pairing.successors).map(record).collect())
     }
 
-    /// Puts the new versions, which are loaded, into all places of the old ones, and records them.
-    fn switch_load<'a>(
-        &'a self,
+    /// Puts the new versions, which `load` loads below `pending`, into all places of the old ones, and records them.
+    fn switch_load(
+        &self,
         operation: OperationId,
         locked: &LockedLoad,
-        new: &[Arc<ProgramRecord>],
         pairing: &Pairing,
         fates: &Fates,
-        undo: Undo<'a>,
+        load: impl FnOnce() -> Result<Vec<Arc<ProgramRecord>>, EngineError>,
     ) -> Result<ReplaceLoadOutcome, EngineError> {
-        // Before what undoes it, so that it outlives that.
-        let mut built = Vec::new();
-        let mut undo = undo;
-        let pairs = pairs(locked, new, pairing);
         let leaving: Vec<_> =
             locked.links.iter().filter(|link| pairing.is_removed(link.program)).cloned().collect();
-        let overlay = Overlay::put(self, pairs.iter().map(|pair| &pair.new));
-        let fates = new.first().map(|first| (fates, &**first));
-        let change = Change { pairs: &pairs, leaving: &leaving, fates };
-        let mut switched = match self.switch(&change, &mut built, &mut undo) {
-            Ok(switched) => switched,
-            Err(error) => return Err(undo.run(error)),
-        };
-        switched.leftover = self.leave_load(&locked.old, new, switched.leftover);
-        self.step("replace", "record");
-        let operations = match self.commit_load(operation, new, &pairing.removed, &leaving, &switched) {
-            Ok(operations) => operations,
-            Err(error) => return Err(undo.run(error)),
-        };
-        undo.forget();
+        // Before what undoes it, so that they outlive that.
+        let (mut built, mut _overlay) = (Vec::new(), None);
+        let (new, pairs, switched, committed) = undoing(|undo| {
+            undo.push(|| self.undo_pending_of(operation));
+            let new = load()?;
+            let pairs = pairs(locked, &new, pairing);
+            _overlay = Some(Overlay::put(self, pairs.iter().map(|pair| &pair.new)));
+            let fates = new.first().map(|first| (fates, &**first));
+            let change = Change { pairs: &pairs, leaving: &leaving, fates };
+            let mut switched = self.switch(&change, &mut built, undo)?;
+            switched.leftover = self.leave_load(&locked.old, &new, switched.leftover);
+            self.step("replace", "record");
+            let committed = self.commit_load(operation, &new, &pairing.removed, &leaving, &switched)?;
+            Ok::<_, EngineError>((new, pairs, switched, committed))
+        })?;
         pairing.removed.iter().for_each(|program| self.members.remove(program.uid));
-        let ended = self.enter_load(new, &pairing.removed, &leaving, &switched);
-        drop(overlay);
+        drop(_overlay);
         self.step("replace", "move into place");
-        insist(|| self.place_replaced_links(operation))?;
-        let records: Vec<ProgramRecord> = new.iter().map(|program| (**program).clone()).collect();
-        insist(|| self.place_programs(operation, &records))?;
+        retry_once(|| self.place_replaced_links(operation))?;
+        retry_once(|| self.place_programs(operation, &new))?;
         self.settle_chains(built)?;
         let left: BTreeSet<HookKey> = leaving.iter().filter_map(|link| link.hook).collect();
         let hooks = left.iter().copied().collect();
+        let Committed { operations, ended } = committed;
         let waiting = Uncleared { operations, leftover: switched.leftover, hooks, ended };
         let cleared = self.clear_or_wait("replace", waiting);
         left.iter().for_each(|key| self.keep_order(key));
         cleared?;
-        let describe = |program: &Arc<ProgramRecord>| insist(|| self.describe_program(program.id));
+        let describe = |program: &Arc<ProgramRecord>| retry_once(|| self.describe_program(program.id));
         Ok(ReplaceLoadOutcome {
             programs: new.iter().map(describe).collect::<Result<_, _>>()?,
             maps: switched.maps,

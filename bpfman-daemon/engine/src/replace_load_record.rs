@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use bpfmand_core::OperationId;
 use bpfmand_kernel::Kernel;
-use bpfmand_store::Batch;
 
-use crate::engine::encode;
-use crate::records::{self, HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::records::{LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::replace_switch::Switched;
+use crate::state::{Changes, Committed};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -27,14 +26,11 @@ impl<K: Kernel> Engine<K> {
         let leaving: Vec<&ProgramRecord> =
             old.iter().map(|old| &**old).chain(before.iter().map(|before| &before.program)).collect();
         let staying: Vec<&ProgramRecord> = new.iter().map(|new| &**new).collect();
-        let versions = self.leave_versions(&leaving, &staying);
-        leftover.pins.extend(versions.pins);
-        leftover.folders.extend(versions.folders);
+        leftover.extend(self.leave_versions(&leaving, &staying));
         leftover
     }
 
-    /// Records that the new version is the one that runs. On return it is on disk. Answers the operations by which is
-    /// listed what the old one left.
+    /// Records that the new version is the one that runs. On return it is on disk.
     pub(crate) fn commit_load(
         &self,
         operation: OperationId,
@@ -42,58 +38,17 @@ impl<K: Kernel> Engine<K> {
         removed: &[Arc<ProgramRecord>],
         leaving: &[Arc<LinkRecord>],
         switched: &Switched,
-    ) -> Result<Vec<OperationId>, EngineError> {
-        let mut batch = Batch::new();
+    ) -> Result<Committed, EngineError> {
+        let mut changes = Changes::default();
+        leaving.iter().for_each(|link| changes.end_link(link.id));
+        switched.hooks.iter().for_each(|hook| changes.put_hook(hook.clone()));
+        switched.ended.iter().for_each(|key| changes.end_hook(*key));
+        removed.iter().for_each(|program| changes.end_program(program.uid));
         for program in new {
-            let uid = program.uid.to_string();
-            batch.put(records::PROGRAMS, uid.as_bytes(), encode(&**program)?);
-            batch.delete(records::PREVIOUS, uid.as_bytes());
+            changes.put_program(Arc::clone(program));
+            changes.set_previous(program.uid, None);
         }
-        for program in removed {
-            let uid = program.uid.to_string();
-            batch.delete(records::PROGRAMS, uid.as_bytes());
-            batch.delete(records::PREVIOUS, uid.as_bytes());
-            for matching in self.state().matchings_of(program.uid) {
-                batch.delete(records::MATCHINGS, matching.to_string().as_bytes());
-            }
-        }
-        for link in leaving {
-            batch.delete(records::LINKS, link.id.to_string().as_bytes());
-        }
-        for hook in &switched.hooks {
-            batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(hook)?);
-        }
-        for key in &switched.ended {
-            batch.delete(records::HOOKS, &records::hook_key(key));
-        }
-        let operations = self.list_leftover(&mut batch, operation, &switched.leftover)?;
-        self.commit(batch)?;
-        Ok(operations)
-    }
-
-    /// Takes over into memory what was recorded. Answers the hooks that ended.
-    pub(crate) fn enter_load(
-        &self,
-        new: &[Arc<ProgramRecord>],
-        removed: &[Arc<ProgramRecord>],
-        leaving: &[Arc<LinkRecord>],
-        switched: &Switched,
-    ) -> Vec<Arc<HookRecord>> {
-        let mut state = self.state();
-        for link in leaving {
-            state.links.remove(&link.id);
-        }
-        for hook in &switched.hooks {
-            state.hooks.insert(hook.key, Arc::new(hook.clone()));
-        }
-        let ended = switched.ended.iter().filter_map(|key| state.hooks.remove(key)).collect();
-        for program in removed {
-            state.remove_program(program.uid);
-        }
-        for program in new {
-            state.put_program((**program).clone());
-            state.previous.remove(&program.uid);
-        }
-        ended
+        changes.leave(operation, switched.leftover.clone());
+        self.commit(changes)
     }
 }

@@ -1,5 +1,6 @@
 //! The records in memory, with the ways to look them up.
 
+mod changes;
 mod holdings;
 mod hooks;
 mod leases;
@@ -13,12 +14,12 @@ use bpfmand_core::{
     HookKey, Interface, LinkId, MatchingId, OperationId, OrderedEntry, Place, ProgramId, ProgramUid,
     order_chain, order_links, solve,
 };
-use bpfmand_store::Table;
 
 use crate::paths;
 use crate::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, ProgramRecord};
 use crate::strays::Stray;
 use crate::unfinished::Unfinished;
+pub use changes::{Change, Changes, Committed, Record, RecordKey, Written};
 use holdings::{Holdings, Previous};
 use hooks::Hooks;
 pub use leases::LeaseId;
@@ -55,7 +56,7 @@ pub struct State {
     /// Whether the last change is on disk is not known.
     pub unsure: bool,
     /// The records of such changes.
-    pub in_doubt: Vec<(Table, Vec<u8>)>,
+    pub in_doubt: Vec<RecordKey>,
     /// New versions of programs that are being replaced. Whoever puts one here holds the program and all its hooks.
     pub replacing: HashMap<ProgramUid, Arc<ProgramRecord>>,
     /// What the last start found in the bpffs without a record.
@@ -112,7 +113,7 @@ impl State {
     }
 
     /// Adds or replaces a program.
-    pub fn put_program(&mut self, record: ProgramRecord) {
+    pub fn put_program(&mut self, record: Arc<ProgramRecord>) {
         if let Some(old) = self.programs.get(&record.uid).cloned() {
             self.forget_id(old.id, record.uid);
             self.holdings.remove(&old);
@@ -120,7 +121,7 @@ impl State {
         self.lost.remove(&record.uid);
         self.holdings.add(&record);
         self.by_id.insert(record.id, record.uid);
-        self.programs.insert(record.uid, Arc::new(record));
+        self.programs.insert(record.uid, record);
     }
 
     /// Forgets a program.

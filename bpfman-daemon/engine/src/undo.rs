@@ -1,45 +1,62 @@
-//! Steps back.
+//! Undoing an operation that fails half-way.
 
 use crate::EngineError;
 
 type Step<'a> = Box<dyn FnOnce() -> Result<(), EngineError> + 'a>;
 
-/// What an operation has to do to leave no trace, newest last.
-#[derive(Default)]
+/// What an operation has to do to leave no trace, newest last. Made by [`undoing`] alone.
 pub struct Undo<'a> {
     steps: Vec<Step<'a>>,
 }
 
+/// Runs an operation up to its record, and undoes what it did if it fails: all steps back, whatever fails, with what
+/// failed added to the cause. So does a panic in the middle. What comes after the record is no part of it, since the
+/// operation has happened then.
+pub fn undoing<'a, T, E: Cause>(operation: impl FnOnce(&mut Undo<'a>) -> Result<T, E>) -> Result<T, E> {
+    let mut undo = Undo { steps: Vec::new() };
+    match operation(&mut undo) {
+        Ok(done) => {
+            undo.steps.clear();
+            Ok(done)
+        }
+        Err(cause) => match undo.unwind() {
+            failures if failures.is_empty() => Err(cause),
+            failures => Err(cause.not_undone(failures)),
+        },
+    }
+}
+
+/// Why an operation is undone.
+pub trait Cause {
+    /// The same, with the steps that could not be undone.
+    #[must_use]
+    fn not_undone(self, failures: Vec<String>) -> Self;
+}
+
+impl Cause for EngineError {
+    fn not_undone(self, failures: Vec<String>) -> Self {
+        Self::NotUndone { cause: Box::new(self), failures }
+    }
+}
+
 impl<'a> Undo<'a> {
-    /// Adds the way back from a step that was just done.
+    /// Adds how to undo a step that was just done.
     pub fn push(&mut self, step: impl FnOnce() -> Result<(), EngineError> + 'a) {
         self.steps.push(Box::new(step));
-    }
-
-    /// The operation succeeded: nothing is to be undone.
-    pub fn forget(&mut self) {
-        self.steps.clear();
-    }
-
-    /// Goes back all the way, whatever fails, and adds what failed to the cause.
-    pub fn run(mut self, cause: EngineError) -> EngineError {
-        let failures = self.go_back();
-        if failures.is_empty() { cause } else { EngineError::NotUndone { cause: Box::new(cause), failures } }
     }
 }
 
 impl Undo<'_> {
-    fn go_back(&mut self) -> Vec<String> {
+    fn unwind(&mut self) -> Vec<String> {
         let steps = std::mem::take(&mut self.steps);
         steps.into_iter().rev().filter_map(|step| step().err()).map(|error| error.to_string()).collect()
     }
 }
 
-/// A panic in the middle of an operation undoes it too.
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for failure in self.go_back() {
+            for failure in self.unwind() {
                 tracing::error!(failure, "a step of an operation that panicked was not undone");
             }
         }
@@ -47,8 +64,8 @@ impl Drop for Undo<'_> {
 }
 
 /// Does what follows a record. The operation has happened then and cannot be undone any more, so a step that fails, such
-/// as for a moment's want of memory, is tried once more. The step must be one that may run twice.
-pub fn insist<T>(step: impl Fn() -> Result<T, EngineError>) -> Result<T, EngineError> {
+/// as for a moment's want of memory, is tried once more. The step must be idempotent.
+pub fn retry_once<T>(step: impl Fn() -> Result<T, EngineError>) -> Result<T, EngineError> {
     step().or_else(|error| {
         tracing::warn!(%error, "a step that has to follow a record failed and is tried again");
         step()

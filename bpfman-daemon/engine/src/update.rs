@@ -8,17 +8,15 @@ use bpfmand_core::{
     VerdictFamily,
 };
 use bpfmand_kernel::{Kernel, KernelError};
-use bpfmand_store::Batch;
 
 use crate::attach::{check_metadata, check_priority, check_sharing};
 use crate::details::LinkDetails;
-use crate::engine::encode;
 use crate::locks::Subject;
 use crate::order::check_intent;
 use crate::order_move::is_race;
 use crate::order_tcx::TRIES;
-use crate::records::{self, Entry, HookRecord, LinkRecord};
-use crate::undo::{Undo, insist};
+use crate::records::{Entry, LinkRecord};
+use crate::undo::{retry_once, undoing};
 use crate::{Engine, EngineError};
 
 /// What is to be changed of a link. What is none stays.
@@ -103,9 +101,9 @@ impl<K: Kernel> Engine<K> {
                 self.update_member(&key, interface, &new)?;
             }
             (Some(key), Some((interface, HookKind::Tcx(_)))) => self.update_tcx(&key, interface, &new)?,
-            _ => self.record_update(&new, None)?,
+            _ => self.record_link(&new, None)?,
         }
-        Ok((Outcome::Changed, insist(|| self.describe_link(new.id))?))
+        Ok((Outcome::Changed, retry_once(|| self.describe_link(new.id))?))
     }
 
     /// The link as it is to be.
@@ -207,20 +205,18 @@ impl<K: Kernel> Engine<K> {
             Some(hook) if (moved || hook.entry == Entry::Dispatcher) && self.is_entered(&hook)? => hook,
             _ => {
                 self.step("update", "record");
-                self.record_update(new, None)?;
+                self.record_link(new, None)?;
                 self.keep_order(key);
                 return Ok(());
             }
         };
         self.step("update", "build chain");
         let built = self.build_chain(key, &hook.interface, &after, Some(hook.entry))?;
-        let mut undo = Undo::default();
-        self.change_chain(&hook, &built, &mut undo)?;
-        self.step("update", "record");
-        if let Err(error) = self.record_update(new, Some(built.recorded((*hook).clone()))) {
-            return Err(undo.run(error));
-        }
-        undo.forget();
+        undoing(|undo| {
+            self.change_chain(&hook, &built, undo)?;
+            self.step("update", "record");
+            self.record_link(new, Some(built.recorded((*hook).clone())))
+        })?;
         self.keep_order(key);
         self.settle_chain(built)
     }
@@ -240,7 +236,7 @@ impl<K: Kernel> Engine<K> {
                 // Nothing runs there, so nothing moves.
                 Err(EngineError::Kernel(KernelError::HookGone { .. })) => {
                     self.step("update", "record");
-                    return self.record_update(new, None);
+                    return self.record_link(new, None);
                 }
                 Err(error) => return Err(error),
             };
@@ -250,7 +246,7 @@ impl<K: Kernel> Engine<K> {
                 self.move_link(key, Arc::clone(new), order.place(own))
             } else {
                 self.step("update", "record");
-                self.record_update(new, None)
+                self.record_link(new, None)
             };
             match result {
                 Err(error) if is_race(&error) && tries < TRIES => tries += 1,
@@ -260,25 +256,6 @@ impl<K: Kernel> Engine<K> {
         }
         // Others may have waited for what this one is now.
         self.keep_order(key);
-        Ok(())
-    }
-
-    pub(crate) fn record_update(
-        &self,
-        link: &Arc<LinkRecord>,
-        hook: Option<HookRecord>,
-    ) -> Result<(), EngineError> {
-        let mut batch = Batch::new();
-        batch.put(records::LINKS, link.id.to_string().as_bytes(), encode(&**link)?);
-        if let Some(hook) = &hook {
-            batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(hook)?);
-        }
-        self.commit(batch)?;
-        let mut state = self.state();
-        state.links.insert(link.id, Arc::clone(link));
-        if let Some(hook) = hook {
-            state.hooks.insert(hook.key, Arc::new(hook));
-        }
         Ok(())
     }
 }

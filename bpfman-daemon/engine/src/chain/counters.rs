@@ -18,12 +18,11 @@ use std::collections::BTreeMap;
 use bpfmand_core::{HookKey, HookKind, LinkId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{CounterLayout, HookKind as SpliceHook};
-use bpfmand_store::Batch;
 
 use crate::chain::place::hook_text;
 use crate::chain::record::{ChainId, ChainRecord, Counted, HookCounted};
-use crate::engine::encode;
-use crate::records::{self, HookRecord};
+use crate::records::HookRecord;
+use crate::state::Changes;
 use crate::{Engine, EngineError, paths};
 
 /// What was counted of one member.
@@ -168,25 +167,16 @@ impl<K: Kernel> Engine<K> {
         }
         // A packet that was inside an old chain at the swap has still to count.
         self.kernel.wait_for_readers()?;
-        let mut batch = Batch::new();
-        let mut folded = Vec::with_capacity(hooks.len());
+        let mut changes = Changes::default();
         for hook in &hooks {
             let Some(folding) = &hook.folding else { continue };
             let mut counted = hook.counted.clone();
             self.add_row(&mut counted, &folding.chain, &folding.slots, &hook.key)?;
             counted.links.retain(|link, _| hook.slots.contains(link));
-            let record = HookRecord { counted, folding: None, ..(**hook).clone() };
-            batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&record)?);
-            folded.push(record);
+            changes.put_hook(HookRecord { counted, folding: None, ..(**hook).clone() });
         }
         self.step("chain", "add counters");
-        self.commit(batch)?;
-        {
-            let mut state = self.state();
-            for record in folded {
-                state.hooks.insert(record.key, std::sync::Arc::new(record));
-            }
-        }
+        self.commit(changes)?;
         for folding in hooks.iter().filter_map(|hook| hook.folding.as_ref()) {
             self.drop_unused_chain(&folding.chain);
         }

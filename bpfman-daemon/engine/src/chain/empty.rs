@@ -9,7 +9,7 @@ use bpfmand_splice::HookKind as SpliceHook;
 use crate::chain::built::Lease;
 use crate::chain::load::{program_kind, program_name};
 use crate::chain::record::{AttemptRecord, ChainId, ChainRecord, Composition, SegmentRecord};
-use crate::undo::Undo;
+use crate::undo::undoing;
 use crate::{Engine, EngineError, paths};
 
 /// `BPF_ALU64 | BPF_MOV | BPF_K`.
@@ -24,9 +24,8 @@ impl<K: Kernel> Engine<K> {
         composition: Composition,
     ) -> Result<Lease<'_, K>, EngineError> {
         let id = ChainId(self.number());
-        let mut undo = Undo::default();
-        undo.push(|| self.undo_pending_of(bpfmand_core::OperationId(id.0)));
-        let load = || {
+        let facts = undoing(|undo| {
+            undo.push(|| self.undo_pending_of(bpfmand_core::OperationId(id.0)));
             let folder = paths::pending_chain(id);
             self.step("chain", "make pending folder");
             self.kernel.make_folder(&folder)?;
@@ -43,13 +42,8 @@ impl<K: Kernel> Engine<K> {
             })?;
             self.step("chain", "pin");
             self.kernel.pin(&loaded.program, &folder.join(paths::segment(0)))?;
-            Ok(self.kernel.program_of(&loaded.program)?)
-        };
-        let facts = match load() {
-            Ok(facts) => facts,
-            Err(error) => return Err(undo.run(error)),
-        };
-        undo.forget();
+            self.kernel.program_of(&loaded.program).map_err(EngineError::from)
+        })?;
         let record = ChainRecord {
             id,
             composition,

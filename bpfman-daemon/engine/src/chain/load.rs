@@ -17,7 +17,7 @@ use crate::chain::record::{
     CarriedBy, CarriedRecord, ChainId, ChainRecord, Composition, SegmentRecord, TwinProgramRecord, TwinRecord,
 };
 use crate::chain::refused::{Refused, member_at};
-use crate::undo::Undo;
+use crate::undo::{Cause, undoing};
 use crate::{Engine, EngineError, paths};
 
 const PROG_ARRAY: u32 = 3;
@@ -45,6 +45,19 @@ pub(super) enum Failure {
     Verifier(Box<Refused>),
     /// Anything else.
     Other(EngineError),
+}
+
+impl Cause for Failure {
+    fn not_undone(self, failures: Vec<String>) -> Self {
+        match self {
+            Self::Other(error) => Self::Other(error.not_undone(failures)),
+            // Another plan is tried all the same: what is left of this one is in nobody's way, and recovery removes it.
+            Self::Verifier(refused) => {
+                tracing::warn!(?failures, "a chain that the verifier refused is not removed");
+                Self::Verifier(refused)
+            }
+        }
+    }
 }
 
 impl<E: Into<EngineError>> From<E> for Failure {
@@ -88,11 +101,12 @@ impl<K: Kernel> Engine<K> {
             }
             // A number for each, so that nothing of a failed one is left in the way.
             let id = ChainId(self.number());
-            let mut undo = Undo::default();
-            undo.push(|| self.undo_pending_of(bpfmand_core::OperationId(id.0)));
-            match self.load_plan(Some(id), key, members, &parts, &planned, &options) {
+            let loaded = undoing(|undo| {
+                undo.push(|| self.undo_pending_of(bpfmand_core::OperationId(id.0)));
+                self.load_plan(Some(id), key, members, &parts, &planned, &options)
+            });
+            match loaded {
                 Ok((loading, programs)) => {
-                    undo.forget();
                     let record = ChainRecord {
                         id,
                         composition,
@@ -115,8 +129,6 @@ impl<K: Kernel> Engine<K> {
                     return Ok(Lease::take(self, Arc::new(record), *key));
                 }
                 Err(Failure::Verifier(refused)) => {
-                    // What is left of it is gone before the next one is tried; if not, recovery removes it.
-                    undo.run(EngineError::Invalid(String::new()));
                     tracing::warn!(
                         hook = hook_text(key, interface),
                         attempt = %now,
@@ -128,13 +140,12 @@ impl<K: Kernel> Engine<K> {
                     tried.push(planned);
                 }
                 Err(Failure::Other(EngineError::Unplanned(source))) => {
-                    let error = undo.run(cannot(*source));
                     if first.is_none() {
-                        return Err(error);
+                        return Err(cannot(*source));
                     }
                     tried.push(planned);
                 }
-                Err(Failure::Other(error)) => return Err(undo.run(error)),
+                Err(Failure::Other(error)) => return Err(error),
             }
         }
         match first {

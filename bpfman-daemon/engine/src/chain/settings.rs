@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface};
 use bpfmand_kernel::Kernel;
-use bpfmand_store::Batch;
 
 use crate::chain::place::hook_text;
 use crate::chain::record::{Hold, HookSettings};
-use crate::engine::encode;
 use crate::locks::Subject;
-use crate::records::{self, Entry, HookRecord, LeftoverRecord};
+use crate::records::{Entry, HookRecord, LeftoverRecord};
 use crate::recover_moves::is_parked;
-use crate::undo::Undo;
+use crate::state::{Changes, Committed, Uncleared};
+use crate::undo::undoing;
 use crate::{Engine, EngineError};
 
 /// What is to become of a hook's switches; what is absent stays.
@@ -91,21 +90,16 @@ impl<K: Kernel> Engine<K> {
         } else {
             None
         };
-        let mut undo = Undo::default();
-        let mut record = (*hook).clone();
-        if let Some(built) = &built {
-            self.change_chain(&hook, built, &mut undo)?;
-            record = built.recorded(record);
-        }
-        record.settings = settings;
-        let mut batch = Batch::new();
-        batch.put(records::HOOKS, &records::hook_key(&key), encode(&record)?);
-        self.step("set", "record");
-        if let Err(error) = self.commit(batch) {
-            return Err(undo.run(error));
-        }
-        undo.forget();
-        self.state().hooks.insert(key, Arc::new(record));
+        undoing(|undo| {
+            let mut record = (*hook).clone();
+            if let Some(built) = &built {
+                self.change_chain(&hook, built, undo)?;
+                record = built.recorded(record);
+            }
+            record.settings = settings;
+            self.step("set", "record");
+            self.record_hook(record)
+        })?;
         match built {
             Some(built) => self.settle_chain(built).map(|()| true),
             None => Ok(true),
@@ -147,14 +141,12 @@ impl<K: Kernel> Engine<K> {
         let operation = self.operation();
         let mut leftover = LeftoverRecord::default();
         self.leave_entry(hook, &mut leftover);
-        let mut batch = Batch::new();
-        batch.delete(records::HOOKS, &records::hook_key(&hook.key));
-        let operations = self.list_leftover(&mut batch, operation, &leftover)?;
+        let mut changes = Changes::default();
+        changes.end_hook(hook.key);
+        changes.leave(operation, leftover.clone());
         self.step("set", "record");
-        self.commit(batch)?;
-        self.state().hooks.remove(&hook.key);
-        let ended = vec![Arc::clone(hook)];
-        let waiting = crate::state::Uncleared { operations, leftover, hooks: vec![hook.key], ended };
+        let Committed { operations, ended } = self.commit(changes)?;
+        let waiting = Uncleared { operations, leftover, hooks: vec![hook.key], ended };
         self.clear_or_wait("set", waiting)
     }
 }

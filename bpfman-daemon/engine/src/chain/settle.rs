@@ -7,7 +7,7 @@ use bpfmand_kernel::Kernel;
 
 use crate::chain::built::BuiltChain;
 use crate::records::HookRecord;
-use crate::undo::insist;
+use crate::undo::retry_once;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -29,14 +29,14 @@ impl<K: Kernel> Engine<K> {
                 && placed.insert(lease.record.id)
             {
                 self.step("chain", "move into place");
-                insist(|| self.place_chain(&lease.record))?;
+                retry_once(|| self.place_chain(&lease.record))?;
             }
             if let Some(dispatcher) = built.dispatcher.take() {
                 dispatcher.settle()?;
             }
         }
         let keys: Vec<HookKey> = all.iter().map(|built| built.key).collect();
-        insist(|| self.fold_counters_of(&keys))
+        retry_once(|| self.fold_counters_of(&keys))
     }
 
     /// The record of a hook whose interface is gone, or is elsewhere: it runs nothing, and what it counted is in it.

@@ -13,7 +13,7 @@ use crate::chain::record::{ChainId, ChainRecord, Composition};
 use crate::locks::Subject;
 use crate::records::HookRecord;
 use crate::state::{LeaseId, State, Uncleared};
-use crate::undo::insist;
+use crate::undo::retry_once;
 use crate::{Engine, EngineError, paths};
 
 impl State {
@@ -169,7 +169,7 @@ impl<K: Kernel> Engine<K> {
         if chain.boot != self.boot || self.state().is_chain_used(chain.id) {
             return;
         }
-        if let Err(error) = insist(|| self.remove_chain(chain)) {
+        if let Err(error) = retry_once(|| self.remove_chain(chain)) {
             tracing::warn!(%error, chain = %chain.id, "what was loaded for a chain is still there");
             let operation = bpfmand_core::OperationId(chain.id.0);
             let leftover = crate::records::LeftoverRecord {

@@ -11,7 +11,7 @@ use crate::libxdp::config::{self, Slot};
 use crate::libxdp::switch::{Loaded, NewDispatcher};
 use crate::libxdp::{SlotProgram, Standing, folder, link_pin, program_pin};
 use crate::records::{ExtensionRecord, LinkRecord, ProgramRecord};
-use crate::undo::Undo;
+use crate::undo::undoing;
 use crate::{Engine, EngineError};
 
 /// What is to be in a slot.
@@ -165,21 +165,16 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let Some(after) = new.after.as_ref().map(|after| after.id) else { return Ok(()) };
         let folder = folder(&self.libxdp_pins, new.key.ifindex, after);
-        let mut undo = Undo::default();
-        self.step("dispatcher", "pin");
-        self.kernel.make_folder(&folder)?;
-        let path = folder.clone();
-        undo.push(move || self.undo_folder(&path));
-        for (number, candidate) in candidates.into_iter().enumerate() {
-            let place = Extends { program: after, function: dispatcher_slot_type(number) };
-            match self.fill_slot(new, &folder, number, place, candidate) {
-                Ok(Some(record)) => new.extensions.push(record),
-                Ok(None) => {}
-                Err(error) => return Err(undo.run(error)),
+        undoing(|undo| {
+            self.step("dispatcher", "pin");
+            self.kernel.make_folder(&folder)?;
+            undo.push(|| self.undo_folder(&folder));
+            for (number, candidate) in candidates.into_iter().enumerate() {
+                let place = Extends { program: after, function: dispatcher_slot_type(number) };
+                new.extensions.extend(self.fill_slot(new, &folder, number, place, candidate)?);
             }
-        }
-        undo.forget();
-        Ok(())
+            Ok(())
+        })
     }
 
     fn fill_slot(

@@ -3,17 +3,14 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
 use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, NetnsId, OperationId, ProgramId, Via, XdpRunsIn};
 use bpfmand_kernel::{Kernel, KernelError};
-use bpfmand_store::Batch;
 
-use crate::engine::encode;
 use crate::libxdp::{Standing, folder};
-use crate::records::{self, HookRecord};
+use crate::records::HookRecord;
 use crate::{Engine, EngineError, paths};
 
 /// The pin of the new dispatcher.
@@ -115,11 +112,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(());
         }
         let followed = HookRecord { program: program.id, tag: program.tag, ..hook.clone() };
-        let mut batch = Batch::new();
-        batch.put(records::HOOKS, &records::hook_key(&hook.key), encode(&followed)?);
-        self.commit(batch)?;
-        self.state().hooks.insert(hook.key, Arc::new(followed));
-        Ok(())
+        self.record_hook(followed)
     }
 }
 

@@ -8,7 +8,7 @@ use bpfmand_kernel::Kernel;
 use crate::chain::BuiltChain;
 use crate::libxdp::{folder, recover};
 use crate::records::ExtensionRecord;
-use crate::undo::{Undo, insist};
+use crate::undo::{Undo, retry_once};
 use crate::unfinished::Unfinished;
 use crate::{Engine, EngineError, paths};
 
@@ -91,7 +91,7 @@ impl<'a, K: Kernel> NewDispatcher<'a, K> {
     pub(crate) fn settle(mut self) -> Result<(), EngineError> {
         self.settled = true;
         self.engine.step("dispatcher", "remove old");
-        insist(|| {
+        retry_once(|| {
             let _lock = self.engine.kernel.lock_folder(&self.engine.libxdp_pins)?;
             self.leftovers().iter().try_for_each(|folder| self.engine.remove_tree(folder))
         })

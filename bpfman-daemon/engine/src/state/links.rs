@@ -35,11 +35,6 @@ impl Links {
         self.all.insert(id, link);
     }
 
-    /// Adds or replaces records.
-    pub fn extend(&mut self, links: impl IntoIterator<Item = (LinkId, Arc<LinkRecord>)>) {
-        links.into_iter().for_each(|(id, link)| self.insert(id, link));
-    }
-
     /// Forgets a record.
     pub fn remove(&mut self, id: &LinkId) -> Option<Arc<LinkRecord>> {
         let link = self.all.remove(id)?;

@@ -8,13 +8,13 @@ pub type ChangeListener = dyn Fn() + Send + Sync;
 
 /// Counts, and wakes those who wait.
 #[derive(Default)]
-pub struct Changes {
+pub struct ChangeCount {
     count: Mutex<u64>,
     changed: Condvar,
     listeners: Mutex<Vec<Weak<ChangeListener>>>,
 }
 
-impl Changes {
+impl ChangeCount {
     /// Something was changed.
     pub fn tell(&self) {
         *self.guard() += 1;
