@@ -186,11 +186,13 @@ fn a_chain_that_differs_is_shown_and_ends_with_a_conflict() {
 fn the_doctor_names_every_difference_once() {
     let mut script = script();
     script.links[0].state = "missing: its pin was removed".into();
+    script.links[0].standing = ext::Standing::Unpinned.into();
     script.chains.hooks = vec![
         ext::HookSummary { hook: "xdp:eth0".into(), strategy: "splice".into(), ..Default::default() },
         ext::HookSummary {
             hook: "xdp:eth1".into(),
-            state: "changed: program 3".into(),
+            state: "replaced: program 3".into(),
+            standing: ext::Standing::Replaced.into(),
             ..Default::default()
         },
     ];

@@ -32,9 +32,9 @@ pub async fn run(global: &Global) -> Result<(), CliError> {
     }
 }
 
-/// True for a state that says that something differs.
-fn differs(state: &str) -> bool {
-    !matches!(state, "" | "ok")
+/// True for what is not as it was put; not for programs of others, which nobody compares.
+const fn differs(standing: ext::Standing) -> bool {
+    !matches!(standing, ext::Standing::Running | ext::Standing::Unspecified)
 }
 
 /// What the daemon answers; none if it is one that does not do this.
@@ -51,7 +51,7 @@ async fn programs(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), 
     let request = ext::ListProgramsRequest { select: Some(select), program_type: String::new() };
     let answer = client.ext.list_programs(request).await?.into_inner();
     diagnosis.checked.programs = answer.programs.len();
-    for program in answer.programs.iter().filter(|program| differs(&program.state)) {
+    for program in answer.programs.iter().filter(|program| differs(program.standing())) {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
         diagnosis.found(format!("program {id}"), program.state.clone());
     }
@@ -61,7 +61,7 @@ async fn programs(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), 
 async fn links(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let answer = client.ext.list_links(ext::ListLinksRequest::default()).await?.into_inner();
     diagnosis.checked.links = answer.links.len();
-    for link in answer.links.iter().filter(|link| differs(&link.state)) {
+    for link in answer.links.iter().filter(|link| differs(link.standing())) {
         diagnosis.found(format!("link {}", link.id), link.state.clone());
     }
     Ok(())
@@ -72,7 +72,7 @@ async fn hooks(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), Cli
         return Ok(());
     };
     for summary in &answer.hooks {
-        if differs(&summary.state) {
+        if differs(summary.standing()) {
             // What is known to be gone is not built again: one finding says it.
             diagnosis.found(summary.hook.clone(), summary.state.clone());
             continue;

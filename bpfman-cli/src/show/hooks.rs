@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Answer;
 use super::screen::Screen;
+use super::standing::StandingWord;
 use super::table::Table;
 
 /// The answer to `chain list`.
@@ -29,6 +30,8 @@ pub struct HookRecord {
     pub mode: String,
     /// `ok`, or what differs.
     pub state: String,
+    /// The same in one word, as of links.
+    pub standing: Option<StandingWord>,
     /// How many other hooks run the same loaded program.
     pub shared_with: u32,
 }
@@ -41,6 +44,7 @@ impl From<&ext::ListHooksResponse> for HookList {
             member_count: summary.members,
             program_id: summary.program_id,
             mode: summary.mode.clone(),
+            standing: StandingWord::of(summary.standing()),
             state: if summary.state.is_empty() { "ok".to_owned() } else { summary.state.clone() },
             shared_with: summary.shared_with,
         };
@@ -90,6 +94,7 @@ mod tests {
             program_id,
             mode: "native".into(),
             state: state.into(),
+            standing: ext::Standing::Unspecified.into(),
             shared_with: 1,
         };
         let answer = ext::ListHooksResponse {

@@ -6,6 +6,7 @@ use super::Answer;
 use super::block::Block;
 use super::record::LinkRecord;
 use super::screen::Screen;
+use super::standing::StandingWord;
 use super::table::Table;
 use crate::kernel_type;
 
@@ -112,7 +113,7 @@ fn block(link: &LinkRecord, screen: Screen) -> String {
         }
     }
     block.lines("Metadata", link.metadata.iter().map(|(key, value)| format!("{key}={value}")));
-    if link.state != "ok" {
+    if StandingWord::differs(link.standing) {
         block.line("State", &link.state);
     }
     block.render(screen)

@@ -16,6 +16,7 @@ pub mod program;
 pub mod record;
 pub mod removed;
 pub mod screen;
+mod standing;
 pub mod strays;
 pub mod table;
 pub mod traced;

@@ -7,6 +7,7 @@ use super::block::Block;
 use super::kernel;
 use super::record::ProgramRecord;
 use super::screen::Screen;
+use super::standing::StandingWord;
 use super::table::Table;
 use crate::kernel_type;
 
@@ -150,7 +151,7 @@ fn managed(program: &ProgramRecord, screen: Screen) -> String {
         .optional("Map Owner ID", program.map_owner_id)
         .lines("Maps Used By", program.maps_used_by.iter().map(u32::to_string))
         .lines("Links", links.map(|link| format!("{} ({})", link.link_id, link.attachment)));
-    if program.state != "ok" {
+    if StandingWord::differs(program.standing) {
         block.line("State", &program.state);
     }
     block.render(screen)
@@ -300,9 +301,11 @@ mod tests {
 
     #[test]
     fn drift_is_shown() {
-        let program = ext::Program { state: "gone from the kernel".into(), ..managed_program() };
+        let standing = ext::Standing::Lost.into();
+        let program =
+            ext::Program { state: "lost: gone from the kernel".into(), standing, ..managed_program() };
         let shown = OneProgram(ProgramRecord::from(&program)).table(Screen::PLAIN);
-        assert!(shown.contains(" State:         gone from the kernel\n"), "{shown}");
+        assert!(shown.contains(" State:         lost: gone from the kernel\n"), "{shown}");
     }
 
     #[test]

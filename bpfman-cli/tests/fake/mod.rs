@@ -148,6 +148,7 @@ pub fn program(id: u32, name: &str) -> ext::Program {
         }),
         program_type: "xdp".into(),
         state: "ok".into(),
+        standing: ext::Standing::Running.into(),
         uid: u64::from(id) + 100,
         links: vec![link(id + 1000, id)],
         ..Default::default()
@@ -166,6 +167,7 @@ pub fn link(id: u32, program_id: u32) -> ext::Link {
         attach_info: Some(v1::AttachInfo { info: Some(v1::attach_info::Info::XdpAttachInfo(attach)) }),
         position: Some(0),
         state: "ok".into(),
+        standing: ext::Standing::Running.into(),
         hook: "xdp:eth0".into(),
         application: "shop".into(),
         ..Default::default()

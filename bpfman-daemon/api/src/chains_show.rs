@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::VerdictFamily;
+use bpfmand_core::{LinkId, VerdictFamily};
 use bpfmand_engine::{
     ChainMemberDetails, ChainTrace, ChainVerification, ChainView, HookEntryDetails, HookSummary,
     HookSwitches, MapFate, MapOutcome, MatchingDetails, MemberView, PacketTrace, ReplaceOutcome, SegmentView,
-    TraceStep, VerifiedPart,
+    Standing, TraceStep, VerifiedPart,
 };
 
-use crate::ext_show;
+use crate::ext_show::{self, standing};
 
 /// All that is at a hook.
 pub struct Look {
@@ -112,13 +112,20 @@ pub fn rates(shown: &mut wire::ShowChainResponse, earlier: &Look, time: Duration
 
 /// A hook in short.
 pub fn hook(summary: HookSummary) -> wire::HookSummary {
+    let text = |(link, standing): &(Option<LinkId>, Standing)| match link {
+        Some(link) => format!("link {link}: {standing}"),
+        None => standing.to_string(),
+    };
+    let troubles: Vec<String> = summary.troubles.iter().map(text).collect();
+    let worst = summary.troubles.first().map_or(&Standing::Running, |(_, standing)| standing);
     wire::HookSummary {
         hook: summary.hook,
         strategy: summary.strategy.to_owned(),
         members: summary.members as u32,
         program_id: summary.program.map(|id| id.0),
         mode: summary.mode.to_owned(),
-        state: summary.state,
+        state: if troubles.is_empty() { Standing::Running.to_string() } else { troubles.join("; ") },
+        standing: standing(worst).into(),
         shared_with: summary.shared_with as u32,
     }
 }

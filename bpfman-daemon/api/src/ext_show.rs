@@ -5,7 +5,7 @@ use std::path::Path;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER, KERNEL_PROGRAM_TYPES, v1};
 use bpfmand_core::{AttachPoint, Interface};
-use bpfmand_engine::{ChainDetails, LinkDetails, MapDetails, ProgramDetails, ProgramSource};
+use bpfmand_engine::{ChainDetails, LinkDetails, MapDetails, ProgramDetails, ProgramSource, Standing};
 
 use crate::show;
 
@@ -32,7 +32,8 @@ pub fn program(
         shown.pin_path = fs.join(&managed.pin).display().to_string();
         shown.loaded_by_uid = Some(managed.caller_uid);
         shown.bytecode_sha256 = managed.bytecode_sha256.clone();
-        shown.state = managed.state.clone();
+        shown.state = managed.standing.to_string();
+        shown.standing = standing(&managed.standing).into();
         shown.attach_target = managed.target.clone().unwrap_or_default();
         if let ProgramSource::Image { digest, verified_by, .. } = &managed.source {
             shown.image_digest = digest.clone();
@@ -77,13 +78,28 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         kernel_link_id: details.kernel_link.map(|id| id.0),
         running_program_id: details.running.map(|id| id.0),
         pin_path: details.pin.map_or_else(String::new, |pin| fs.join(pin).display().to_string()),
-        state: details.state,
+        state: details.standing.to_string(),
+        standing: standing(&details.standing).into(),
         hook: details.hook.unwrap_or_default(),
         application,
         role: details.order.role.as_ref().map_or_else(String::new, ToString::to_string),
         before: details.order.before.iter().map(ToString::to_string).collect(),
         after: details.order.after.iter().map(ToString::to_string).collect(),
         attach_target: details.target.unwrap_or_default(),
+    }
+}
+
+/// As the wire names it.
+pub const fn standing(standing: &Standing) -> ext::Standing {
+    match standing {
+        Standing::Running => ext::Standing::Running,
+        Standing::Waiting => ext::Standing::Waiting,
+        Standing::Elsewhere => ext::Standing::Elsewhere,
+        Standing::Gone => ext::Standing::Gone,
+        Standing::Unpinned => ext::Standing::Unpinned,
+        Standing::Replaced { .. } => ext::Standing::Replaced,
+        Standing::Torn { .. } => ext::Standing::Torn,
+        Standing::Lost { .. } => ext::Standing::Lost,
     }
 }
 

@@ -39,7 +39,7 @@ pub use map_spec::{MapRole, MapSpec};
 pub use netns_pattern::NetnsPattern;
 pub use order::{
     Anchor, BadAnchor, Beside, Contradiction, ContradictionStep, Foreign, MAX_CHAIN_MEMBERS, MOST_ANCHORS,
-    Moves, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Standing, Waiting, is_called, moves,
+    Moves, Occupant, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Waiting, is_called, moves,
     order_chain, order_links, solve, solve_with_chain,
 };
 pub use peer::{Peer, cgroup_of};

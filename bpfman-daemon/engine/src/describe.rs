@@ -9,11 +9,9 @@ use bpfmand_kernel::Kernel;
 
 use crate::details::{ManagedProgram, MapDetails, PreviousVersion, ProgramDetails, ProgramSource};
 use crate::records::{ProgramRecord, SourceRecord};
+use crate::standing::{Loss, Standing};
 use crate::state::State;
 use crate::{Engine, EngineError, paths};
-
-/// Everything is as it was asked for.
-pub const OK: &str = "ok";
 
 impl<K: Kernel> Engine<K> {
     /// Programs that a selector picks, by kernel id.
@@ -122,12 +120,10 @@ impl<K: Kernel> Engine<K> {
                 bytecode_sha256: previous.program.blob.as_str().to_owned(),
             }),
             caller_uid: record.caller_uid,
-            state: match facts {
-                None => "missing: the kernel no longer has it".to_owned(),
-                Some(facts) if facts.tag != record.tag => {
-                    "changed: the kernel has another program under its id".to_owned()
-                }
-                Some(_) => OK.to_owned(),
+            standing: match facts {
+                None => Standing::lost(Loss::Unloaded),
+                Some(facts) if facts.tag != record.tag => Standing::lost(Loss::OtherProgram),
+                Some(_) => Standing::Running,
             },
         }
     }

@@ -69,11 +69,11 @@ impl<K: Kernel> Engine<K> {
             failed: counters.as_ref().map_or(0, |all| all.failed),
             fallbacks: chain.map_or(0, |chain| chain.fallbacks),
             hooks_sharing: chain.map_or(0, |chain| self.state().hooks_of_chain(chain.id) as u32),
-            state: hook
+            standing: hook
                 .as_ref()
                 .map(|hook| self.running_chain(hook))
                 .transpose()?
-                .map(|running| running.state),
+                .map(|running| running.standing),
             chain: details,
         })
     }

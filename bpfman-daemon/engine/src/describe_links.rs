@@ -1,26 +1,21 @@
 //! Links: the records, and what the kernel runs in their place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bpfmand_core::{KernelLinkId, LinkId, ProgramId, ProgramType};
-use bpfmand_kernel::{Kernel, TcFilter};
+use bpfmand_core::{HookKey, KernelLinkId, LinkId, ProgramId, ProgramType};
+use bpfmand_kernel::Kernel;
 
-use crate::chain::{filter_place, hook_text};
-use crate::describe::{OK, has_pair};
+use crate::chain::hook_text;
+use crate::describe::has_pair;
 use crate::details::LinkDetails;
-use crate::records::{Entry, HookRecord, LinkRecord};
-use crate::recover_moves::is_parked;
+use crate::records::{HookRecord, LinkRecord};
+use crate::standing::{Observed, Standing};
 use crate::{Engine, EngineError, paths};
 
-/// The state of what is attached to an interface that is not there.
-const WAITING: &str = "waiting: its interface is not there, and it is attached when it comes";
-
-/// The state of what is attached to an interface that was moved to another network namespace.
-const ELSEWHERE: &str = "elsewhere: its interface was moved to another network namespace, where it runs on";
-
-/// What a hook runs now.
+/// What runs where a chain or a link was put.
+#[derive(Clone)]
 pub struct Running {
     /// The kernel's link, where there is one.
     pub kernel_link: Option<KernelLinkId>,
@@ -28,8 +23,20 @@ pub struct Running {
     pub program: Option<ProgramId>,
     /// The link's pin.
     pub pin: Option<PathBuf>,
-    /// "ok", or what differs from the record.
-    pub state: String,
+    /// Against the record.
+    pub standing: Standing,
+}
+
+impl Running {
+    /// What was found, by what a check found where that says more than what can be seen at once.
+    fn new<H>(found: Observed<H>, pin: PathBuf, checked: Option<&Standing>) -> Self {
+        let pin = found.is_pinned().then_some(pin);
+        let standing = match (found.standing, checked) {
+            (seen @ (Standing::Running | Standing::Waiting | Standing::Elsewhere), _) | (seen, None) => seen,
+            (_, Some(checked)) => checked.clone(),
+        };
+        Self { kernel_link: found.link.map(|(_, facts)| facts.id), program: found.program, pin, standing }
+    }
 }
 
 impl<K: Kernel> Engine<K> {
@@ -55,8 +62,9 @@ impl<K: Kernel> Engine<K> {
             state.links.values().filter(fits).cloned().collect()
         };
         let mut shown = Vec::with_capacity(links.len());
+        let mut chains = HashMap::new();
         for link in &links {
-            match self.link_details(link) {
+            match self.link_details(link, &mut chains) {
                 Ok(details) => shown.push(details),
                 // Detached by another call since the look at the records.
                 Err(EngineError::NoLink(_)) => {}
@@ -72,18 +80,30 @@ impl<K: Kernel> Engine<K> {
     /// There is none of that id.
     pub fn describe_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
-        self.link_details(&link)
+        self.link_details(&link, &mut HashMap::new())
     }
 
-    fn link_details(&self, link: &LinkRecord) -> Result<LinkDetails, EngineError> {
+    /// `chains`: what was found at hooks before.
+    fn link_details(
+        &self,
+        link: &LinkRecord,
+        chains: &mut HashMap<HookKey, Running>,
+    ) -> Result<LinkDetails, EngineError> {
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
         let position = link.hook.and_then(|key| {
             self.running_order(&key).iter().position(|other| other.id == link.id).map(|at| at as u32)
         });
         let hook = link.hook.and_then(|key| self.state().hooks.get(&key).cloned());
         let running = match &hook {
-            Some(hook) => self.running_chain(hook)?,
-            None => self.running_link(link, program.id)?,
+            Some(hook) => match chains.get(&hook.key) {
+                Some(running) => running.clone(),
+                None => {
+                    let running = self.running_chain(hook)?;
+                    chains.insert(hook.key, running.clone());
+                    running
+                }
+            },
+            None => self.running_link(link)?,
         };
         Ok(LinkDetails {
             id: link.id,
@@ -101,99 +121,17 @@ impl<K: Kernel> Engine<K> {
             running: running.program,
             pin: running.pin,
             hook: link.hook.zip(link.point.hook()).map(|(key, (interface, _))| hook_text(&key, interface)),
-            state: running.state,
+            standing: running.standing,
         })
     }
 
-    fn running_link(&self, link: &LinkRecord, program: ProgramId) -> Result<Running, EngineError> {
-        let pin = paths::link(link.id);
-        let Some(handle) = self.kernel.open_pin(&pin)? else {
-            let state = match self.state().drifted_links.get(&link.id) {
-                Some(what) => format!("lost: {what}"),
-                None if link.hook.is_none() && link.point.hook().is_some() => WAITING.to_owned(),
-                None => "missing: its pin was removed".to_owned(),
-            };
-            return Ok(Running { kernel_link: None, program: None, pin: None, state });
-        };
-        let facts = self.kernel.link_of(&handle)?;
-        let drift = self.state().drifted_links.get(&link.id).map(|what| format!("lost: {what}"));
-        let state = if link.hook.is_none() && facts.ifindex.is_some() {
-            ELSEWHERE.to_owned()
-        } else if facts.is_at_interface() && facts.ifindex.is_none() {
-            drift.unwrap_or_else(|| "gone: its interface no longer exists".to_owned())
-        } else if facts.program == program {
-            OK.to_owned()
-        } else {
-            format!("changed: the kernel's link runs program {}", facts.program)
-        };
-        Ok(Running { kernel_link: Some(facts.id), program: Some(facts.program), pin: Some(pin), state })
+    fn running_link(&self, link: &LinkRecord) -> Result<Running, EngineError> {
+        let found = self.observe_alone(link)?;
+        Ok(Running::new(found, paths::link(link.id), self.state().drifted_links.get(&link.id)))
     }
 
     pub(crate) fn running_chain(&self, hook: &HookRecord) -> Result<Running, EngineError> {
-        if self.runs_elsewhere(&hook.key)? {
-            return Ok(Running { state: ELSEWHERE.to_owned(), ..self.running_now(hook)? });
-        }
-        if is_parked(&hook.key) {
-            return Ok(Running { kernel_link: None, program: None, pin: None, state: WAITING.to_owned() });
-        }
-        let mut running = self.running_now(hook)?;
-        // What a check found says more than what can be seen at once.
-        if running.state != OK
-            && let Some(what) = self.state().drifted.get(&hook.key)
-        {
-            running.state = format!("lost: {what}");
-        }
-        Ok(running)
-    }
-
-    fn running_now(&self, hook: &HookRecord) -> Result<Running, EngineError> {
-        match hook.entry {
-            Entry::Link => {
-                let pin = paths::hook_link(&hook.key);
-                let Some(handle) = self.kernel.open_pin(&pin)? else {
-                    return Ok(Running {
-                        kernel_link: None,
-                        program: None,
-                        pin: None,
-                        state: "missing: the pin of its chain was removed".to_owned(),
-                    });
-                };
-                let facts = self.kernel.link_of(&handle)?;
-                let state = if facts.ifindex.is_none() {
-                    "gone: its interface no longer exists".to_owned()
-                } else if facts.program == hook.program {
-                    OK.to_owned()
-                } else {
-                    format!("changed: the hook runs program {} instead of its chain", facts.program)
-                };
-                let program = facts.ifindex.map(|_| facts.program);
-                Ok(Running { kernel_link: Some(facts.id), program, pin: Some(pin), state })
-            }
-            Entry::Dispatcher => {
-                let standing = self.dispatcher_with_ours(hook)?;
-                let state = match &standing {
-                    Some(standing) if standing.has_all_of(hook) => OK.to_owned(),
-                    Some(_) => {
-                        "changed: someone took a program of its chain out of libxdp's dispatcher".to_owned()
-                    }
-                    None => "gone: libxdp's dispatcher at its hook does not have it".to_owned(),
-                };
-                let program = standing.map(|standing| standing.program.id);
-                Ok(Running { kernel_link: None, program, pin: None, state })
-            }
-            Entry::Filter { priority, handle } => {
-                let program = filter_place(&hook.key, &hook.interface, TcFilter { priority, handle })
-                    // The namespace may be gone with its interface.
-                    .and_then(|at| self.kernel.filter_program(&at).unwrap_or(None));
-                let state = match program {
-                    Some(program) if program == hook.program => OK.to_owned(),
-                    Some(program) => {
-                        format!("changed: the filter runs program {program} instead of its chain")
-                    }
-                    None => "gone: its filter or interface no longer exists".to_owned(),
-                };
-                Ok(Running { kernel_link: None, program, pin: None, state })
-            }
-        }
+        let found = self.observe(hook)?;
+        Ok(Running::new(found, paths::hook_link(&hook.key), self.state().drifted.get(&hook.key)))
     }
 }

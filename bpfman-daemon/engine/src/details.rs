@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::standing::Standing;
+
 use bpfmand_core::{
     AttachPoint, InterfaceMatch, KernelLinkId, LinkId, MapFacts, MatchingId, OrderIntent, ProceedOn,
     ProgramFacts, ProgramId, ProgramType, ProgramUid, PullPolicy, Role, Waiting,
@@ -70,8 +72,8 @@ pub struct ManagedProgram {
     pub previous: Option<PreviousVersion>,
     /// Who asked for it.
     pub caller_uid: u32,
-    /// "ok", or what differs from what was asked for.
-    pub state: String,
+    /// How it stands in the kernel.
+    pub standing: Standing,
 }
 
 /// The version of a program before its last replacement.
@@ -140,8 +142,8 @@ pub struct LinkDetails {
     pub pin: Option<PathBuf>,
     /// The hook as commands name it.
     pub hook: Option<String>,
-    /// "ok", or what differs from what was asked for.
-    pub state: String,
+    /// How it stands in the kernel.
+    pub standing: Standing,
 }
 
 /// A member of a chain.

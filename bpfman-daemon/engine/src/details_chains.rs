@@ -3,6 +3,7 @@
 use bpfmand_core::{LinkId, ProgramId};
 
 use crate::chain::record::{ChainRecord, SegmentRecord};
+use crate::standing::Standing;
 use crate::{ChainDetails, HookSwitches, LinkCounters, MemberTime};
 
 /// A chain, with all that is known of it.
@@ -24,8 +25,8 @@ pub struct ChainView {
     pub fallbacks: u32,
     /// Hooks that run these very programs, this one included; 0 where a member is attached itself.
     pub hooks_sharing: u32,
-    /// "ok", or what differs between the record and the kernel; none for tcx.
-    pub state: Option<String>,
+    /// How the hook's chain stands in the kernel; none for tcx.
+    pub standing: Option<Standing>,
 }
 
 /// How a member takes part, and what was counted of it.

@@ -9,7 +9,7 @@ use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::interfaces::FollowReport;
 use crate::locks::Subject;
-use crate::records::{Entry, HookRecord, LinkRecord};
+use crate::records::{Entry, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -29,7 +29,9 @@ impl<K: Kernel> Engine<K> {
         if self.is_entered(&hook)? && self.is_there(key, netns)? {
             return Ok(());
         }
-        let lives_on = self.lives_elsewhere(&hook)?;
+        // The kernel removes all queueing disciplines of an interface that is moved, and what libxdp attaches has no link
+        // that could go with it.
+        let lives_on = hook.entry == Entry::Link && self.live_link(&paths::hook_link(key))?.is_some();
         let links = self.state().chain(key);
         let (made, asked): (Vec<_>, Vec<_>) = links.into_iter().partition(|link| link.matching.is_some());
         if lives_on && made.is_empty() {
@@ -84,19 +86,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.end_link(pin)?)
     }
 
-    fn lives_elsewhere(&self, hook: &HookRecord) -> Result<bool, EngineError> {
-        match hook.entry {
-            Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
-                Some(link) => Ok(self.kernel.link_of(&link)?.ifindex.is_some()),
-                None => Ok(false),
-            },
-            // The kernel removes all queueing disciplines of an interface that is moved.
-            Entry::Filter { .. } => Ok(false),
-            // What libxdp attaches has no link that could go with the interface.
-            Entry::Dispatcher => Ok(false),
-        }
-    }
-
     /// Removes links that attachments to matching interfaces made. The caller holds the locks of hooks and programs.
     pub(crate) fn remove_made(&self, links: Vec<Arc<LinkRecord>>) -> Result<usize, EngineError> {
         let count = links.len();
@@ -123,10 +112,7 @@ impl<K: Kernel> Engine<K> {
         let Some(key) = link.hook else { return Ok(()) };
         let _hook_lock = self.lock(Subject::Hook(key));
         let pin = paths::link(id);
-        let lives_on = match self.kernel.open_pin(&pin)? {
-            Some(handle) => self.kernel.link_of(&handle)?.ifindex.is_some(),
-            None => false,
-        };
+        let lives_on = self.live_link(&pin)?.is_some();
         if lives_on && self.is_there(&key, netns)? {
             return Ok(());
         }

@@ -54,11 +54,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// True if a hook without a place runs its chain all the same, where its interface was moved to.
-    pub(crate) fn runs_elsewhere(&self, key: &HookKey) -> Result<bool, EngineError> {
-        Ok(is_parked(key) && self.live_link(&paths::hook_link(key))?.is_some())
-    }
-
     /// Gives what went along with its interface a place of its own among the records. Nothing changes for packets. No lock
     /// may be held.
     pub(crate) fn set_moved_aside(&self, key: &HookKey) -> Result<bool, EngineError> {

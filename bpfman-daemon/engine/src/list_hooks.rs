@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, ProgramId};
+use bpfmand_core::{HookKey, HookKind, LinkId, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::hook_text;
-use crate::describe::OK;
 use crate::records::{Entry, HookRecord, LinkRecord};
+use crate::standing::Standing;
 use crate::{Engine, EngineError};
 
 /// One hook.
@@ -24,8 +24,8 @@ pub struct HookSummary {
     pub program: Option<ProgramId>,
     /// "xdp", "tcx" or "clsact".
     pub mode: &'static str,
-    /// "ok", or what differs.
-    pub state: String,
+    /// What does not run as recorded: the chain, or links of type tcx, which the kernel runs one by one.
+    pub troubles: Vec<(Option<LinkId>, Standing)>,
     /// Other hooks that run the same loaded programs.
     pub shared_with: usize,
 }
@@ -74,7 +74,7 @@ impl<K: Kernel> Engine<K> {
                 Entry::Link => "tcx",
                 Entry::Filter { .. } => "clsact",
             },
-            state: running.state,
+            troubles: [(None, running.standing)].into_iter().filter(|(_, s)| !s.is_running()).collect(),
             shared_with: sharing.saturating_sub(1),
         })
     }
@@ -86,11 +86,11 @@ impl<K: Kernel> Engine<K> {
         links: &[&LinkRecord],
     ) -> Result<Option<HookSummary>, EngineError> {
         let Some((interface, _)) = links.first().and_then(|link| link.point.hook()) else { return Ok(None) };
-        let mut states = Vec::new();
+        let mut troubles = Vec::new();
         for link in links {
             match self.describe_link(link.id) {
-                Ok(details) if details.state == OK => {}
-                Ok(details) => states.push(format!("link {}: {}", link.id, details.state)),
+                Ok(details) if details.standing.is_running() => {}
+                Ok(details) => troubles.push((Some(link.id), details.standing)),
                 // Detached since it was looked up.
                 Err(EngineError::NoLink(_)) => {}
                 Err(error) => return Err(error),
@@ -102,7 +102,7 @@ impl<K: Kernel> Engine<K> {
             members: links.len(),
             program: None,
             mode: "tcx",
-            state: if states.is_empty() { OK.to_owned() } else { states.join("; ") },
+            troubles,
             shared_with: 0,
         }))
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bpfmand_core::{
-    Anchor, AttachPoint, Contradiction, HookKey, HookKind, Interface, LinkId, MOST_ANCHORS, OrderIntent,
-    OrderedEntry, Place, Standing, Waiting, solve,
+    Anchor, AttachPoint, Contradiction, HookKey, HookKind, Interface, LinkId, MOST_ANCHORS, Occupant,
+    OrderIntent, OrderedEntry, Place, Waiting, solve,
 };
 use bpfmand_kernel::Kernel;
 
@@ -146,7 +146,7 @@ pub fn refuse_unknown<'a>(
     interface: &Interface,
     changed: LinkId,
     places: &[Place],
-    standing: &[Standing],
+    standing: &[Occupant],
 ) -> Result<(), EngineError> {
     let unknown = waiting
         .into_iter()
@@ -156,7 +156,7 @@ pub fn refuse_unknown<'a>(
         let role = place.intent.role.as_ref().map(|role| format!(", role={role}")).unwrap_or_default();
         format!("link {} ({}{role})", place.link, place.name)
     });
-    let others = standing.iter().filter_map(Standing::foreign).map(|other| format!("foreign:{}", other.name));
+    let others = standing.iter().filter_map(Occupant::foreign).map(|other| format!("foreign:{}", other.name));
     Err(EngineError::NoAnchor {
         side: *side,
         anchor: anchor.clone(),

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use bpfmand_core::{
-    Contradiction, Foreign, HookContents, HookKey, HookKind, Interface, LinkId, Moves, OrderIntent,
-    OrderedEntry, Place, ProgramId, Side, Solution, Standing, Via, Waiting, moves, solve_with_chain,
+    Contradiction, Foreign, HookContents, HookKey, HookKind, Interface, LinkId, Moves, Occupant, OrderIntent,
+    OrderedEntry, Place, ProgramId, Side, Solution, Via, Waiting, moves, solve_with_chain,
 };
 use bpfmand_kernel::{Anchor, Kernel};
 
@@ -23,7 +23,7 @@ pub const TRIES: usize = 16;
 /// A tcx hook as it stands, and as it is to be.
 pub struct TcxOrder {
     contents: HookContents,
-    standing: Vec<Standing>,
+    standing: Vec<Occupant>,
     /// What is to run, first to last.
     pub wanted: Vec<OrderedEntry>,
     /// Intents that nothing at the hook answers to.
@@ -74,7 +74,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         key: &HookKey,
         interface: &Interface,
-    ) -> Result<(HookContents, Vec<Standing>), EngineError> {
+    ) -> Result<(HookContents, Vec<Occupant>), EngineError> {
         let mut contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
         contents.entries.retain(|entry| matches!(entry.via, Via::TcxLink { .. } | Via::TcxProgram));
         let mut ours = Vec::new();
@@ -83,8 +83,8 @@ impl<K: Kernel> Engine<K> {
             let state = self.state();
             state.links.of_hook(&tcx).map(|link| link.id).collect()
         };
-        let pins = links.into_iter().map(|link| (Standing::Ours(link), paths::link(link)));
-        for (entry, path) in pins.chain([(Standing::Chain, paths::hook_link(&key.of_chain()))]) {
+        let pins = links.into_iter().map(|link| (Occupant::Ours(link), paths::link(link)));
+        for (entry, path) in pins.chain([(Occupant::Chain, paths::hook_link(&key.of_chain()))]) {
             if let Some(pin) = self.kernel.open_pin(&path)? {
                 ours.push((self.kernel.link_of(&pin)?.id, entry));
             }
@@ -100,7 +100,7 @@ impl<K: Kernel> Engine<K> {
                 (None, program) => {
                     let program = program.unwrap_or(ProgramId(0));
                     let name = self.kernel.program(program)?.map(|facts| facts.name).unwrap_or_default();
-                    Standing::Foreign(Foreign { program, name })
+                    Occupant::Foreign(Foreign { program, name })
                 }
             });
         }
@@ -123,7 +123,7 @@ impl<K: Kernel> Engine<K> {
             let state = self.state();
             (state.places(&key.of_tcx(), links, None), state.places(&key.of_chain(), members, None))
         };
-        let members = (comes || standing.contains(&Standing::Chain)).then_some(members.as_slice());
+        let members = (comes || standing.contains(&Occupant::Chain)).then_some(members.as_slice());
         let (solution, contradiction) = solve_or_fall_back(&places, members, &standing);
         Ok(TcxOrder { contents, standing, wanted: solution.order, waiting: solution.waiting, contradiction })
     }
@@ -262,7 +262,7 @@ impl OursInList {
 impl TcxOrder {
     /// What runs now, first to last.
     fn now(&self) -> Vec<OrderedEntry> {
-        self.standing.iter().map(Standing::entry).collect()
+        self.standing.iter().map(Occupant::entry).collect()
     }
 
     /// What has to move; of two ways that are as short, the one that moves `changed`.
@@ -306,7 +306,7 @@ fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> Anchor {
 fn solve_or_fall_back(
     places: &[Place],
     members: Option<&[Place]>,
-    standing: &[Standing],
+    standing: &[Occupant],
 ) -> (Solution, Option<Contradiction>) {
     let contradiction = match solve_with_chain(places, members, standing) {
         Ok(solution) => return (solution, None),

@@ -8,27 +8,14 @@ use std::sync::Arc;
 use bpfmand_core::{HookKind, KernelLinkId};
 use bpfmand_kernel::Kernel;
 
-use crate::drift::Look;
-use crate::records::{Entry, HookRecord, LinkRecord};
-use crate::recover_moves::is_parked;
+use crate::records::LinkRecord;
+use crate::standing::{Observed, Standing};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Pins the link of a hook again if its pin is missing and the link still runs the hook's chain. True if it did.
-    pub(crate) fn pin_hook_again(&self, hook: &HookRecord) -> Result<bool, EngineError> {
-        let pin = paths::hook_link(&hook.key);
-        if hook.entry != Entry::Link || is_parked(&hook.key) || self.kernel.open_pin(&pin)?.is_some() {
-            return Ok(false);
-        }
-        match self.look_at_hook(hook)? {
-            Look::Unpinned(link) => self.pin_unless_pending(&link, &pin),
-            _ => Ok(false),
-        }
-    }
-
     /// Pins a link, unless it is pinned below `pending`: the operation that made it has still to be finished, by moving that
     /// pin.
-    fn pin_unless_pending(&self, link: &K::Handle, pin: &Path) -> Result<bool, EngineError> {
+    pub(crate) fn pin_unless_pending(&self, link: &K::Handle, pin: &Path) -> Result<bool, EngineError> {
         let id = self.kernel.link_of(link)?.id;
         for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
             let folder = Path::new(paths::PENDING).join(operation);
@@ -56,9 +43,11 @@ impl<K: Kernel> Engine<K> {
         if link.boot != self.boot || self.kernel.open_pin(&pin)?.is_some() {
             return Ok(false);
         }
-        if let (Some(key), Some((_, HookKind::Tcx(_)))) = (link.hook, link.point.hook()) {
-            return match self.look_at_link(link, &key)? {
-                Look::Unpinned(handle) => self.pin_unless_pending(&handle, &pin),
+        if link.hook.is_some() {
+            return match self.observe_alone(link)? {
+                Observed { standing: Standing::Unpinned, link: Some((handle, _)), .. } => {
+                    self.pin_unless_pending(&handle, &pin)
+                }
                 _ => Ok(false),
             };
         }

@@ -17,6 +17,7 @@ use bpfmand_core::{
 
 use crate::paths;
 use crate::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, ProgramRecord};
+use crate::standing::Standing;
 use crate::strays::Stray;
 use crate::unfinished::Unfinished;
 pub use changes::{Change, Changes, Committed, Record, RecordKey, Written};
@@ -48,9 +49,9 @@ pub struct State {
     /// What attachments to matching interfaces could not do, and when that was tried.
     pub unmatched: BTreeMap<MatchingId, Vec<Unmatched>>,
     /// What differs from the records at hooks of chains, and could not be mended.
-    pub drifted: HashMap<HookKey, String>,
+    pub drifted: HashMap<HookKey, Standing>,
     /// The same of links that are no members of chains.
-    pub drifted_links: HashMap<LinkId, String>,
+    pub drifted_links: HashMap<LinkId, Standing>,
     /// Programs of another boot that could not be loaded again: the ids of their records may be those of others now.
     pub lost: HashSet<ProgramUid>,
     /// Whether the last change is on disk is not known.

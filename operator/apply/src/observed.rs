@@ -10,7 +10,6 @@ use crate::daemon::Daemon;
 use crate::desired::{Desired, LinkKey, Load};
 use crate::failure::{Refusal, Unreachable, refusal};
 use crate::place::Place;
-use crate::step::OK;
 
 /// All programs of one owner, and of those before it, in the order they were loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,7 +49,9 @@ pub struct ObservedLink {
     pub uuid: String,
     pub place: Place,
     pub netns: Option<String>,
-    /// "ok", or what differs from what was asked for.
+    /// True while it is as it was asked for.
+    pub runs: bool,
+    /// What differs otherwise, for people.
     pub state: String,
     /// One line for people.
     pub attachment: String,
@@ -142,6 +143,7 @@ fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> Observed {
     let mut programs: Vec<ObservedProgram> = programs
         .into_iter()
         .filter_map(|program| {
+            let runs = program.standing() == ext::Standing::Running;
             let (info, kernel) = (program.info?, program.kernel_info?);
             Some(ObservedProgram {
                 id: kernel.id,
@@ -156,7 +158,7 @@ fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> Observed {
                 digest: program.image_digest,
                 object_sha256: program.bytecode_sha256,
                 inherited: false,
-                runs: program.state == OK,
+                runs,
                 links: of(kernel.id).collect(),
             })
         })
@@ -181,6 +183,7 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
         place: Place::of_link(link),
         netns,
         state: link.state.clone(),
+        runs: link.standing() == ext::Standing::Running,
         attachment: link.attachment.clone(),
     })
 }

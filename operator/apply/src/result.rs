@@ -10,7 +10,6 @@ use crate::failure;
 use crate::observed::{Observed, ObservedLink, ObservedProgram};
 use crate::report::{LinkOutcome, LinkReport, LoadOutcome, ProgramReport, Report};
 use crate::run::Came;
-use crate::step::OK;
 
 /// The daemon did not let itself be asked.
 pub fn not_seen(desired: &Desired, failure: Failure) -> Report {
@@ -93,7 +92,7 @@ fn program_report(
         let status = match (came.not_attached.get(&place), id, before) {
             (Some(failure), ..) => LinkOutcome::AttachFailed(failure.clone()),
             (None, None, _) => LinkOutcome::NotAttached,
-            (None, Some(id), Some(before)) if before.id == id && before.state != OK => {
+            (None, Some(id), Some(before)) if before.id == id && !before.runs => {
                 LinkOutcome::AttachFailed(differs(&program.name, before))
             }
             (None, Some(_), _) => LinkOutcome::Attached,
@@ -114,9 +113,9 @@ fn program_report(
             return Some(left_over(link, LinkOutcome::DetachFailed(failure.clone())));
         }
         let kept = !program.links.contains_key(&link.key) && program.keeps(&link.key);
-        let status = match link.state.as_str() {
-            OK => LinkOutcome::Attached,
-            _ => LinkOutcome::AttachFailed(differs(&program.name, link)),
+        let status = match link.runs {
+            true => LinkOutcome::Attached,
+            false => LinkOutcome::AttachFailed(differs(&program.name, link)),
         };
         kept.then(|| LinkReport { kept, ..left_over(link, status) })
     });
@@ -190,12 +189,12 @@ mod tests {
 
     fn link(id: u32, pod: &str, state: &str) -> ObservedLink {
         let key = LinkKey(format!("eth0 in pod {pod} net:1:2"));
-        ObservedLink { id, key, state: state.to_owned(), ..ObservedLink::default() }
+        ObservedLink { id, key, runs: state.is_empty(), state: state.to_owned(), ..ObservedLink::default() }
     }
 
     #[test]
     fn a_link_that_may_be_wanted_still_is_neither_detached_nor_left_out_of_the_report() {
-        let links = vec![link(1, "a", OK), link(2, "b", OK), link(3, "c", "lost: after the boot")];
+        let links = vec![link(1, "a", ""), link(2, "b", ""), link(3, "c", "lost: after the boot")];
         let running = ObservedProgram { name: "guard".to_owned(), links, ..ObservedProgram::default() };
         let unknown = [Unknown::Pod("a".to_owned()), Unknown::Pod("c".to_owned())].into();
         let program = Program {
@@ -210,7 +209,7 @@ mod tests {
         let versions = BTreeMap::from([("guard".to_owned(), &running)]);
         let seen = Observed { programs: vec![running.clone()] };
         let steps = link_steps(&load, &versions, &seen, true);
-        let gone = Step::Detach { program: "guard".to_owned(), key: link(2, "b", OK).key, link: 2 };
+        let gone = Step::Detach { program: "guard".to_owned(), key: link(2, "b", "").key, link: 2 };
         assert_eq!(steps, [gone]);
         let report = installed(&load, &versions, Came::default(), LoadOutcome::Loaded);
         let shown: Vec<_> = report.programs[0].links.iter().map(|link| (link.id, link.kept)).collect();

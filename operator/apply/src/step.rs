@@ -225,7 +225,7 @@ pub fn link_steps(
                 }
                 // Not known now is not unwanted.
                 None if program.keeps(&link.key) => {}
-                None if link.state == OK && program.moves(&link.key) => {}
+                None if link.runs && program.moves(&link.key) => {}
                 None => detach.push(end()),
             }
         }
@@ -281,7 +281,7 @@ enum Difference {
 fn compare(link: &ObservedLink, wanted: &Link) -> Difference {
     let place = Place::of(&wanted.attach, wanted.order.as_ref());
     // The daemon lost the namespace, and another path leads there now.
-    if link.state != OK && netns(&wanted.attach) != link.netns {
+    if !link.runs && netns(&wanted.attach) != link.netns {
         return Difference::Another;
     }
     if place.proceeds_on_redirect(&wanted.attach) && !link.place.proceeds_on_redirect(&wanted.attach) {
@@ -289,9 +289,6 @@ fn compare(link: &ObservedLink, wanted: &Link) -> Difference {
     }
     link.place.change(link.id, &wanted.attach, &place).map_or(Difference::None, Difference::Place)
 }
-
-/// The daemon's word for a link or a program that is as it was asked for.
-pub const OK: &str = "ok";
 
 fn netns(attach: &AttachInfo) -> Option<String> {
     match &attach.info {
@@ -311,8 +308,8 @@ mod tests {
     const THEN: &str = "eth0 in pod uid-web net:11:1";
     const NOW: &str = "eth0 in pod uid-web net:12:2";
 
-    /// The steps where a program is wanted at one place and is at another, in a state.
-    fn steps(wanted: Option<&str>, there: &str, state: &str) -> Vec<Step> {
+    /// The steps where a program is wanted at one place and is at another, and runs there or does not.
+    fn steps(wanted: Option<&str>, there: &str, runs: bool) -> Vec<Step> {
         let link = Link {
             attach: AttachInfo { info: Some(Info::XdpAttachInfo(Default::default())) },
             order: None,
@@ -328,12 +325,7 @@ mod tests {
             unknown: BTreeSet::new(),
         };
         let load = Load { programs: vec![program], ..Load::default() };
-        let observed = ObservedLink {
-            id: 7,
-            key: LinkKey(there.to_owned()),
-            state: state.to_owned(),
-            ..Default::default()
-        };
+        let observed = ObservedLink { id: 7, key: LinkKey(there.to_owned()), runs, ..Default::default() };
         let running =
             ObservedProgram { name: "wall".to_owned(), links: vec![observed], ..Default::default() };
         let versions = BTreeMap::from([("wall".to_owned(), &running)]);
@@ -350,11 +342,11 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_found_in_another_network_stays_guarded_in_its_own_while_that_is_there() {
-        assert_eq!(steps(Some(NOW), THEN, OK), [attach(NOW)]);
+        assert_eq!(steps(Some(NOW), THEN, true), [attach(NOW)]);
         // A new sandbox: the old network is gone.
-        assert_eq!(steps(Some(NOW), THEN, "lost: its interface is gone"), [attach(NOW), detach(THEN)]);
+        assert_eq!(steps(Some(NOW), THEN, false), [attach(NOW), detach(THEN)]);
         // The pod is gone, or not meant any more.
-        assert_eq!(steps(None, THEN, OK), [detach(THEN)]);
+        assert_eq!(steps(None, THEN, true), [detach(THEN)]);
     }
 
     #[test]
@@ -362,7 +354,7 @@ mod tests {
         for there in
             ["eth0 in pod uid-api net:11:1", "eth1 in pod uid-web net:11:1", "eth0", "eth0 in /run/netns/a"]
         {
-            assert_eq!(steps(Some(NOW), there, OK), [attach(NOW), detach(there)], "{there}");
+            assert_eq!(steps(Some(NOW), there, true), [attach(NOW), detach(there)], "{there}");
         }
     }
 }

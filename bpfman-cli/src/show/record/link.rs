@@ -7,6 +7,7 @@ use bpfman_proto::v1::attach_info::Info;
 use serde::Serialize;
 
 use super::filled;
+use crate::show::standing::StandingWord;
 use crate::verdict;
 
 /// An attachment.
@@ -27,6 +28,8 @@ pub struct LinkRecord {
     pub application: Option<String>,
     /// `ok`, or what differs between what was asked and what the kernel has.
     pub state: String,
+    /// The same in one word: `running`, `waiting`, `elsewhere`, `gone`, `unpinned`, `replaced`, `torn`, `lost`.
+    pub standing: Option<StandingWord>,
     /// The hook as `chain show` takes it.
     pub hook: Option<String>,
     /// Place in the chain, from 0.
@@ -81,6 +84,7 @@ impl From<&ext::Link> for LinkRecord {
             program_type: link.program_type.clone(),
             attachment: link.attachment.clone(),
             application: filled(&link.application),
+            standing: StandingWord::of(link.standing()),
             state: if link.state.is_empty() { "ok".to_owned() } else { link.state.clone() },
             hook: filled(&link.hook),
             position: link.position,

@@ -12,6 +12,7 @@ use super::link::LinkRecord;
 use super::{application, filled};
 use crate::args::load::PullPolicy;
 use crate::kernel_type;
+use crate::show::standing::StandingWord;
 
 /// A program.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +30,8 @@ pub struct ProgramRecord {
     pub application: Option<String>,
     /// `ok`, or what differs between what was asked and what the kernel has.
     pub state: String,
+    /// The same in one word, as of links; null for programs of others.
+    pub standing: Option<StandingWord>,
     /// The daemon's own id: never reused, and kept over reboots.
     pub uid: Option<u64>,
     /// Where it came from.
@@ -189,6 +192,7 @@ impl From<&ext::Program> for ProgramRecord {
             program_type: if managed { program.program_type.clone() } else { kernel_type() },
             name: if managed { info.name } else { kernel_name() },
             application: application(|key| metadata.get(key)),
+            standing: StandingWord::of(program.standing()),
             state: if program.state.is_empty() { "ok".to_owned() } else { program.state.clone() },
             uid: managed.then_some(program.uid),
             bytecode: info.bytecode.and_then(|bytecode| BytecodeRecord::of(bytecode.location?, program)),

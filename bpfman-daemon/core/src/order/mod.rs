@@ -15,7 +15,7 @@ mod properties;
 pub use contradiction::{Contradiction, ContradictionStep};
 pub use intent::{Anchor, BadAnchor, MOST_ANCHORS, OrderIntent, Role, Side};
 pub use moves::{Beside, Moves, moves};
-pub use solve::{Foreign, OrderedEntry, Solution, Standing, Waiting, is_called, solve, solve_with_chain};
+pub use solve::{Foreign, Occupant, OrderedEntry, Solution, Waiting, is_called, solve, solve_with_chain};
 
 use crate::{LinkId, ProgramUid};
 

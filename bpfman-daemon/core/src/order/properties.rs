@@ -45,12 +45,12 @@ fn members() -> impl Strategy<Value = Vec<Place>> {
 }
 
 /// What stands at a hook: some of the members, in any order, among up to three programs of others.
-fn hook() -> impl Strategy<Value = (Vec<Place>, Vec<Standing>)> {
+fn hook() -> impl Strategy<Value = (Vec<Place>, Vec<Occupant>)> {
     (members(), 0..4_u32, any::<u64>()).prop_flat_map(|(members, others, some)| {
         let there = members.iter().filter(|place| some >> place.link.0 & 1 == 1);
-        let mut standing: Vec<Standing> = there.map(|place| Standing::Ours(place.link)).collect();
+        let mut standing: Vec<Occupant> = there.map(|place| Occupant::Ours(place.link)).collect();
         standing.extend((0..others).map(|at| {
-            Standing::Foreign(Foreign { program: ProgramId(100 + at), name: format!("other{at}") })
+            Occupant::Foreign(Foreign { program: ProgramId(100 + at), name: format!("other{at}") })
         }));
         (Just(members), Just(standing).prop_shuffle())
     })
@@ -68,7 +68,7 @@ fn means(
     holder: &Place,
     entry: &OrderedEntry,
     members: &[Place],
-    standing: &[Standing],
+    standing: &[Occupant],
 ) -> bool {
     match entry {
         OrderedEntry::Ours(link) => {
@@ -82,7 +82,7 @@ fn means(
                 }
         }
         OrderedEntry::Chain => false,
-        OrderedEntry::Foreign(program) => standing.iter().filter_map(Standing::foreign).any(|foreign| {
+        OrderedEntry::Foreign(program) => standing.iter().filter_map(Occupant::foreign).any(|foreign| {
             foreign.program == *program && matches!(anchor, Anchor::Foreign(name) if *name == foreign.name)
         }),
     }
@@ -91,7 +91,7 @@ fn means(
 /// All pairs that have to run one before the other.
 fn demanded(
     members: &[Place],
-    standing: &[Standing],
+    standing: &[Occupant],
     all: &[OrderedEntry],
 ) -> Vec<(OrderedEntry, OrderedEntry)> {
     let mut pairs = Vec::new();
@@ -104,13 +104,13 @@ fn demanded(
         }
     }
     let others: Vec<OrderedEntry> =
-        standing.iter().filter_map(Standing::foreign).map(|f| OrderedEntry::Foreign(f.program)).collect();
+        standing.iter().filter_map(Occupant::foreign).map(|f| OrderedEntry::Foreign(f.program)).collect();
     pairs.extend(others.windows(2).map(|pair| (pair[0], pair[1])));
     pairs
 }
 
-fn everything(members: &[Place], standing: &[Standing]) -> Vec<OrderedEntry> {
-    let others = standing.iter().filter_map(Standing::foreign).map(|f| OrderedEntry::Foreign(f.program));
+fn everything(members: &[Place], standing: &[Occupant]) -> Vec<OrderedEntry> {
+    let others = standing.iter().filter_map(Occupant::foreign).map(|f| OrderedEntry::Foreign(f.program));
     members.iter().map(|place| OrderedEntry::Ours(place.link)).chain(others).collect()
 }
 
@@ -201,16 +201,16 @@ proptest! {
         (members, mut standing) in hook(), chain in members(), at: usize, stands: bool
     ) {
         if stands {
-            standing.insert(at % (standing.len() + 1), Standing::Chain);
+            standing.insert(at % (standing.len() + 1), Occupant::Chain);
         }
-        let solved = |standing: &[Standing]| solve_with_chain(&ordered(&members, None), Some(&chain), standing);
+        let solved = |standing: &[Occupant]| solve_with_chain(&ordered(&members, None), Some(&chain), standing);
         let Ok(first) = solved(&standing) else { return Ok(()) };
         let place = |entry: OrderedEntry| first.order.iter().position(|other| *other == entry).unwrap();
         let behind = place(OrderedEntry::Chain);
         for link in members.iter().map(|member| member.link) {
             prop_assert!(place(OrderedEntry::Ours(link)) < behind, "{:?}", first.order);
         }
-        for foreign in standing.iter().filter_map(Standing::foreign) {
+        for foreign in standing.iter().filter_map(Occupant::foreign) {
             let at = place(OrderedEntry::Foreign(foreign.program));
             for (side, anchor) in chain.iter().flat_map(|member| member.intent.anchors()) {
                 if matches!(anchor, Anchor::Foreign(name) if *name == foreign.name) {
@@ -218,14 +218,14 @@ proptest! {
                 }
             }
         }
-        let name = |program| standing.iter().filter_map(Standing::foreign).find(|f| f.program == program).unwrap();
-        let again: Vec<Standing> = first
+        let name = |program| standing.iter().filter_map(Occupant::foreign).find(|f| f.program == program).unwrap();
+        let again: Vec<Occupant> = first
             .order
             .iter()
             .map(|entry| match entry {
-                OrderedEntry::Ours(link) => Standing::Ours(*link),
-                OrderedEntry::Chain => Standing::Chain,
-                OrderedEntry::Foreign(program) => Standing::Foreign(name(*program).clone()),
+                OrderedEntry::Ours(link) => Occupant::Ours(*link),
+                OrderedEntry::Chain => Occupant::Chain,
+                OrderedEntry::Foreign(program) => Occupant::Foreign(name(*program).clone()),
             })
             .collect();
         prop_assert_eq!(solved(&again).unwrap().order, first.order);
@@ -234,14 +234,14 @@ proptest! {
     #[test]
     fn a_hook_that_was_brought_into_order_stays_as_it_is((members, standing) in hook()) {
         let Ok(first) = solve(&ordered(&members, None), &standing) else { return Ok(()) };
-        let name = |program| standing.iter().filter_map(Standing::foreign).find(|f| f.program == program).unwrap();
-        let again: Vec<Standing> = first
+        let name = |program| standing.iter().filter_map(Occupant::foreign).find(|f| f.program == program).unwrap();
+        let again: Vec<Occupant> = first
             .order
             .iter()
             .map(|entry| match entry {
-                OrderedEntry::Ours(link) => Standing::Ours(*link),
-                OrderedEntry::Chain => Standing::Chain,
-                OrderedEntry::Foreign(program) => Standing::Foreign(name(*program).clone()),
+                OrderedEntry::Ours(link) => Occupant::Ours(*link),
+                OrderedEntry::Chain => Occupant::Chain,
+                OrderedEntry::Foreign(program) => Occupant::Foreign(name(*program).clone()),
             })
             .collect();
         prop_assert_eq!(solve(&ordered(&members, None), &again).unwrap().order, first.order);
@@ -297,8 +297,8 @@ fn a_cycle_is_told_link_by_link() {
 #[test]
 fn programs_of_others_stay_and_ours_go_round_them() {
     let other =
-        |id: u32, name: &str| Standing::Foreign(Foreign { program: ProgramId(id), name: name.to_owned() });
-    let standing = [other(100, "x"), Standing::Ours(LinkId(1)), other(101, "y")];
+        |id: u32, name: &str| Occupant::Foreign(Foreign { program: ProgramId(id), name: name.to_owned() });
+    let standing = [other(100, "x"), Occupant::Ours(LinkId(1)), other(101, "y")];
     let solved = |places: &[Place]| links(&solve(places, &standing).unwrap());
     assert_eq!(solved(&[place(1, 0, &[], &[])]), [100, 1, 101]);
     assert_eq!(solved(&[place(1, 0, &["foreign:x"], &[])]), [1, 100, 101]);
@@ -316,29 +316,29 @@ fn the_reason_says_what_holds_and_what_waits() {
     assert_eq!(place(2, 0, &[], &[]).reason(&[]), "priority 0");
 }
 
-fn others(names: &[&str]) -> Vec<Standing> {
+fn others(names: &[&str]) -> Vec<Occupant> {
     let other = |(at, name): (usize, &&str)| {
-        Standing::Foreign(Foreign { program: ProgramId(100 + at as u32), name: (*name).to_owned() })
+        Occupant::Foreign(Foreign { program: ProgramId(100 + at as u32), name: (*name).to_owned() })
     };
     names.iter().enumerate().map(other).collect()
 }
 
 #[test]
 fn tcx_programs_run_before_the_chain_wherever_it_stands() {
-    let solved = |places: &[Place], standing: &[Standing]| {
+    let solved = |places: &[Place], standing: &[Occupant]| {
         links(&solve_with_chain(places, Some(&[place(4, 0, &[], &[])]), standing).unwrap())
     };
     let one = || place(1, 500, &[], &[]);
-    assert_eq!(solved(&[one()], &[Standing::Chain]), [1, CHAIN]);
+    assert_eq!(solved(&[one()], &[Occupant::Chain]), [1, CHAIN]);
     assert_eq!(solved(&[one()], &[]), [1, CHAIN]);
     assert_eq!(
-        solved(&[one(), place(2, 900, &[], &[])], &[Standing::Ours(LinkId(1)), Standing::Chain]),
+        solved(&[one(), place(2, 900, &[], &[])], &[Occupant::Ours(LinkId(1)), Occupant::Chain]),
         [1, 2, CHAIN]
     );
     let guard = others(&["guard"]);
-    let among = [Standing::Chain, guard[0].clone()];
+    let among = [Occupant::Chain, guard[0].clone()];
     assert_eq!(solved(&[one()], &among), [1, CHAIN, 100], "beside the chain");
-    let wrong = [Standing::Chain, guard[0].clone(), Standing::Ours(LinkId(1))];
+    let wrong = [Occupant::Chain, guard[0].clone(), Occupant::Ours(LinkId(1))];
     assert_eq!(solved(&[one()], &wrong), [1, CHAIN, 100], "the chain keeps its side of others");
     assert_eq!(solved(&[place(1, 0, &[], &["foreign:guard"])], &among), [100, 1, CHAIN], "the chain follows");
 }
@@ -349,7 +349,7 @@ fn a_chain_moves_no_further_than_its_members_want() {
     let placed = |members: &[Place], now: Option<usize>| {
         let mut standing = foreign.clone();
         if let Some(now) = now {
-            standing.insert(now, Standing::Chain);
+            standing.insert(now, Occupant::Chain);
         }
         let order = solve_with_chain(&[], Some(members), &standing).unwrap().order;
         order.iter().position(|entry| *entry == OrderedEntry::Chain).unwrap()

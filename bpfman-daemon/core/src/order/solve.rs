@@ -39,7 +39,7 @@ impl OrderedEntry {
 
 /// What the kernel runs at a hook now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Occupant {
     /// A link of ours.
     Ours(LinkId),
     /// The one link of our chain of tc programs.
@@ -48,7 +48,7 @@ pub enum Standing {
     Foreign(Foreign),
 }
 
-impl Standing {
+impl Occupant {
     /// The program of someone else.
     #[must_use]
     pub const fn foreign(&self) -> Option<&Foreign> {
@@ -102,7 +102,7 @@ pub struct Solution {
 ///
 /// # Errors
 /// The intents contradict each other, or the order of others' programs.
-pub fn solve(places: &[Place], standing: &[Standing]) -> Result<Solution, Contradiction> {
+pub fn solve(places: &[Place], standing: &[Occupant]) -> Result<Solution, Contradiction> {
     solve_with_chain(places, None, standing)
 }
 
@@ -114,7 +114,7 @@ pub fn solve(places: &[Place], standing: &[Standing]) -> Result<Solution, Contra
 pub fn solve_with_chain(
     places: &[Place],
     members: Option<&[Place]>,
-    standing: &[Standing],
+    standing: &[Occupant],
 ) -> Result<Solution, Contradiction> {
     let hook = Hook::of(places, members, standing);
     let (count, edges) = (hook.ours(), hook.demands());
@@ -146,8 +146,8 @@ struct Hook<'a> {
 }
 
 impl<'a> Hook<'a> {
-    fn of(places: &'a [Place], members: Option<&'a [Place]>, standing: &'a [Standing]) -> Self {
-        Self { places, members, foreign: standing.iter().filter_map(Standing::foreign).collect() }
+    fn of(places: &'a [Place], members: Option<&'a [Place]>, standing: &'a [Occupant]) -> Self {
+        Self { places, members, foreign: standing.iter().filter_map(Occupant::foreign).collect() }
     }
 
     fn ours(&self) -> usize {
@@ -237,7 +237,7 @@ impl<'a> Hook<'a> {
     }
 
     /// How many of ours are to run before each program of others: as many as now, or as near to that as demands allow.
-    fn gaps(&self, order: &[usize], standing: &[Standing], crossing: &[Edge]) -> Vec<usize> {
+    fn gaps(&self, order: &[usize], standing: &[Occupant], crossing: &[Edge]) -> Vec<usize> {
         let count = order.len();
         let at = |node: usize| order.iter().position(|other| *other == node).unwrap_or(count);
         let stands = |node: usize| standing.iter().any(|entry| entry.entry() == self.entry(node));
@@ -246,15 +246,15 @@ impl<'a> Hook<'a> {
         let (mut gaps, mut seen) = (Vec::new(), 0);
         for entry in standing {
             match entry {
-                Standing::Ours(_) | Standing::Chain => seen += usize::from(is_ours(entry.entry())),
+                Occupant::Ours(_) | Occupant::Chain => seen += usize::from(is_ours(entry.entry())),
                 // Those of ours that are new stand beside their neighbour of ours, and behind all others if it is none.
-                Standing::Foreign(_) if seen == there.len() && seen > 0 => gaps.push(count),
-                Standing::Foreign(_) => gaps.push(seen.checked_sub(1).map_or(0, |last| there[last] + 1)),
+                Occupant::Foreign(_) if seen == there.len() && seen > 0 => gaps.push(count),
+                Occupant::Foreign(_) => gaps.push(seen.checked_sub(1).map_or(0, |last| there[last] + 1)),
             }
         }
         // The chain, which is the last of ours, stays on its side of each of them.
-        if let Some(chain) = standing.iter().position(|entry| *entry == Standing::Chain) {
-            let before = standing[..chain].iter().filter_map(Standing::foreign).count();
+        if let Some(chain) = standing.iter().position(|entry| *entry == Occupant::Chain) {
+            let before = standing[..chain].iter().filter_map(Occupant::foreign).count();
             for (other, gap) in gaps.iter_mut().enumerate() {
                 *gap = if other < before { (*gap).min(count - 1) } else { count };
             }

@@ -3,7 +3,7 @@
 use bpfmand_core::{HookEntry, HookKey, HookKind, Interface, KernelLinkId, ProceedOn, Via, XdpRunsIn};
 use bpfmand_kernel::Kernel;
 
-use crate::chain::findings::{Scene, Standing, findings};
+use crate::chain::findings::{MemberScene, Scene, findings};
 use crate::details_chains::ChainView;
 use crate::{Engine, EngineError};
 
@@ -42,7 +42,12 @@ impl<K: Kernel> Engine<K> {
         let counted = |link| view.members.iter().find(|member| member.link == link);
         Ok(Scene {
             hook: view.chain.hook.clone(),
-            trouble: view.state.clone().filter(|state| state != crate::describe::OK).unwrap_or_default(),
+            trouble: view
+                .standing
+                .iter()
+                .filter(|standing| !standing.is_running())
+                .map(ToString::to_string)
+                .collect(),
             is_down: interfaces.iter().any(|facts| facts.ifindex == key.ifindex && !facts.up),
             before,
             is_generic,
@@ -52,7 +57,7 @@ impl<K: Kernel> Engine<K> {
                 .iter()
                 .map(|member| {
                     let counters = counted(member.link).and_then(|member| member.counters.clone());
-                    Standing {
+                    MemberScene {
                         name: member.name.clone(),
                         goes_on_after: member
                             .proceed_on

@@ -14,7 +14,7 @@ pub(super) struct Scene {
     /// XDP runs in the network stack.
     pub is_generic: bool,
     /// Members in order.
-    pub members: Vec<Standing>,
+    pub members: Vec<MemberScene>,
     /// Whether packets are counted.
     pub is_counted: bool,
     /// Packets that a tail call lost.
@@ -25,7 +25,7 @@ pub(super) struct Scene {
 
 /// What is known of a member.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct MemberScene {
     /// Function name.
     pub name: String,
     /// Verdicts after which the next one runs, in words; empty: none.
@@ -120,7 +120,7 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
     if all == 0 {
         return vec![format!("{name} was not reached: no packet has met {} since it counts", scene.hook)];
     }
-    let mut ends: Vec<(usize, &Standing, &'static str, u64)> = before
+    let mut ends: Vec<(usize, &MemberScene, &'static str, u64)> = before
         .iter()
         .enumerate()
         .flat_map(|(slot, other)| other.ended.iter().map(move |(verdict, n)| (slot, other, *verdict, *n)))
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     fn scene() -> Scene {
-        let member = |name: &str, runs, ended| Standing {
+        let member = |name: &str, runs, ended| MemberScene {
             name: name.to_owned(),
             goes_on_after: "pass".to_owned(),
             forgets_redirects: false,

@@ -9,28 +9,6 @@ use crate::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// True if something is still where ours was put. Strangers can remove pins and filters, and interfaces go.
-    pub(crate) fn is_entered(&self, hook: &HookRecord) -> Result<bool, EngineError> {
-        match hook.entry {
-            // A link whose interface is gone stays pinned, and does nothing.
-            Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
-                Some(link) => Ok(self.kernel.link_of(&link)?.ifindex.is_some()),
-                None => self.pin_hook_again(hook),
-            },
-            Entry::Dispatcher => Ok(self.dispatcher_with_ours(hook)?.is_some()),
-            Entry::Filter { priority, handle } => {
-                let filter = TcFilter { priority, handle };
-                let Some(at) = filter_place(&hook.key, &hook.interface, filter) else { return Ok(false) };
-                match self.kernel.filter_program(&at) {
-                    Ok(program) => Ok(program.is_some()),
-                    // The filter went with its namespace.
-                    Err(KernelError::NoNamespace { .. }) => Ok(false),
-                    Err(error) => Err(error.into()),
-                }
-            }
-        }
-    }
-
     /// Puts another program where a hook's chain is. Packets meet the old one or the new one.
     ///
     /// A hook whose interface is gone has nothing to be swapped: that is no error.

@@ -13,6 +13,7 @@ use crate::chain::record::ChainRecord;
 use crate::chain::{empty, tag};
 use crate::locks::Subject;
 use crate::records::{HookRecord, ProgramRecord, SourceRecord};
+use crate::standing::Standing;
 use crate::{Engine, EngineError, paths};
 
 /// What was compared of a chain.
@@ -88,8 +89,9 @@ impl<K: Kernel> Engine<K> {
                 return Err(EngineError::NoChain { hook: text });
             }
             for link in &links {
-                let state = self.describe_link(link.id)?.state;
-                parts.push(VerifiedPart::of(format!("link {}", link.id), "ok", state));
+                let standing = self.describe_link(link.id)?.standing;
+                let expected = Standing::Running.to_string();
+                parts.push(VerifiedPart::of(format!("link {}", link.id), expected, standing.to_string()));
             }
             return Ok(ChainVerification { hook: text, parts });
         };
@@ -134,7 +136,8 @@ impl<K: Kernel> Engine<K> {
     /// What the hook runs against what the record says that it runs.
     fn verify_entry(&self, hook: &HookRecord) -> Result<VerifiedPart, EngineError> {
         let running = self.running_chain(hook)?;
-        let found = running.program.map_or(running.state, |program| format!("program {program}"));
+        let found =
+            running.program.map_or(running.standing.to_string(), |program| format!("program {program}"));
         Ok(VerifiedPart::of("what the hook runs", format!("program {}", hook.program), found))
     }
 

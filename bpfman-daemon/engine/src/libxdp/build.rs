@@ -9,7 +9,7 @@ use bpfmand_splice::{DISPATCHER_NAME, DISPATCHER_SLOTS, dispatcher, dispatcher_s
 use crate::chain::hook_text;
 use crate::libxdp::config::{self, Slot};
 use crate::libxdp::switch::{Loaded, NewDispatcher};
-use crate::libxdp::{SlotProgram, Standing, folder, link_pin, program_pin};
+use crate::libxdp::{DispatcherAtHook, SlotProgram, folder, link_pin, program_pin};
 use crate::records::{ExtensionRecord, LinkRecord, ProgramRecord};
 use crate::undo::undoing;
 use crate::{Engine, EngineError};
@@ -46,7 +46,7 @@ impl<K: Kernel> Engine<K> {
         let Some(standing) = self.standing_dispatcher(interface, key)? else {
             return Err(KernelError::HookChanged { hook: hook_text(key, interface) }.into());
         };
-        let Standing { program, handle, mode, slots } = standing;
+        let DispatcherAtHook { program, handle, mode, slots } = standing;
         let before = Loaded { id: program.id, tag: program.tag, handle };
         let candidates = self.candidates(key, interface, slots, links)?;
         let mut new = NewDispatcher::beside(self, key, interface, mode, before);

@@ -13,7 +13,7 @@ use crate::records::HookRecord;
 use crate::{Engine, EngineError};
 
 /// A dispatcher that holds a hook, with all that a new one needs to know of it.
-pub struct Standing<H> {
+pub struct DispatcherAtHook<H> {
     /// The dispatcher.
     pub program: ProgramFacts,
     /// Keeps it loaded.
@@ -42,7 +42,7 @@ pub struct Glance {
     pub folder: PathBuf,
 }
 
-impl<H> Standing<H> {
+impl<H> DispatcherAtHook<H> {
     /// True if a program is in it that a record tells of.
     pub fn has(&self, id: ProgramId, tag: [u8; 8]) -> bool {
         self.slots.iter().any(|slot| slot.program.id == id && slot.program.tag == tag)
@@ -98,7 +98,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         interface: &Interface,
         key: &HookKey,
-    ) -> Result<Option<Standing<K::Handle>>, EngineError> {
+    ) -> Result<Option<DispatcherAtHook<K::Handle>>, EngineError> {
         let contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
         let unlinked = contents.entries.iter().find_map(|entry| match (&entry.via, entry.program) {
             (Via::XdpNetlink { mode }, Some(id)) if *mode != XdpRunsIn::Offload => Some((*mode, id)),
@@ -137,6 +137,6 @@ impl<K: Kernel> Engine<K> {
                 "if libxdp keeps its pins elsewhere (LIBXDP_BPFFS), start bpfmand with the same LIBXDP_BPFFS",
             ));
         }
-        Ok(Some(Standing { program, handle, mode, slots }))
+        Ok(Some(DispatcherAtHook { program, handle, mode, slots }))
     }
 }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{IfIndex, ProgramId};
 
-pub use look::{SlotProgram, Standing};
+pub use look::{DispatcherAtHook, SlotProgram};
 pub use switch::NewDispatcher;
 
 /// Where libxdp keeps its pins, unless `LIBXDP_BPFFS` says otherwise.

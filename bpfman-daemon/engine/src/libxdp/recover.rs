@@ -9,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
 use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, NetnsId, OperationId, ProgramId, Via, XdpRunsIn};
 use bpfmand_kernel::{Kernel, KernelError};
 
-use crate::libxdp::{Standing, folder};
-use crate::records::HookRecord;
+use crate::libxdp::{DispatcherAtHook, folder};
+use crate::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
 /// The pin of the new dispatcher.
@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn dispatcher_with_ours(
         &self,
         hook: &HookRecord,
-    ) -> Result<Option<Standing<K::Handle>>, EngineError> {
+    ) -> Result<Option<DispatcherAtHook<K::Handle>>, EngineError> {
         let standing = match self.standing_dispatcher(&hook.interface, &hook.key) {
             Err(
                 EngineError::Dispatcher { .. }
@@ -94,7 +94,7 @@ impl<K: Kernel> Engine<K> {
             ) => None,
             result => result?,
         };
-        let has_some = |standing: &Standing<_>| {
+        let has_some = |standing: &DispatcherAtHook<_>| {
             hook.extensions.iter().any(|extension| standing.has(extension.program, extension.tag))
         };
         Ok(standing.filter(has_some))
@@ -102,12 +102,12 @@ impl<K: Kernel> Engine<K> {
 
     /// A hook whose dispatcher libxdp made anew, with ours carried along, is recorded with the new one. The caller holds
     /// the hook's lock.
-    pub(crate) fn follow_dispatcher(
-        &self,
-        hook: &HookRecord,
-        standing: &Standing<K::Handle>,
-    ) -> Result<(), EngineError> {
-        let program = &standing.program;
+    pub(crate) fn follow_dispatcher(&self, hook: &HookRecord) -> Result<(), EngineError> {
+        if hook.entry != Entry::Dispatcher {
+            return Ok(());
+        }
+        let Some(dispatcher) = self.dispatcher_with_ours(hook)? else { return Ok(()) };
+        let program = &dispatcher.program;
         if (hook.program, hook.tag) == (program.id, program.tag) {
             return Ok(());
         }

@@ -71,7 +71,7 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     let records = bench_records(&engine);
     let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
     let adopted = engine.adopt(&request(theirs.id, 5)).unwrap();
-    assert_eq!((adopted.state.as_str(), adopted.program), ("ok", theirs.program));
+    assert_eq!((adopted.standing.name(), adopted.program), ("ok", theirs.program));
     assert_eq!((adopted.kernel_link, runs(bench, &theirs)), (Some(theirs.id), theirs.program));
     // One of ours before it: the very link runs the chain from now on.
     let ours = engine.attached(alpha, bench.xdp(1));
@@ -82,7 +82,7 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     assert_ne!(runs(bench, &theirs), theirs.program);
     let verified = engine.verify_chain(&bench.left(), XDP).unwrap();
     assert!(verified.matches(), "{verified:#?}");
-    assert!(engine.all_links().iter().all(|link| link.state == "ok"));
+    assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
     // What their owner does with the link is seen: they can end it, and then all come back by a link of ours.
     assert_eq!(engine.adopt(&request(theirs.id, 5)).unwrap_err().kind(), ErrorKind::Invalid);
     // Ours leaves, theirs runs alone again, by itself.
@@ -132,7 +132,7 @@ fn what_is_adopted_survives_a_restart_and_its_owner_ending_the_link<K: Testable>
     }
     let engine = bench.engine();
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "rule"]);
-    assert!(engine.all_links().iter().all(|link| link.state == "ok"));
+    assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
     // The owner ends it, as `bpftool link detach` does.
     let kernel = &*bench.kernel;
     kernel.pin(&theirs.link, Path::new("stranger")).unwrap();
@@ -166,7 +166,7 @@ fn an_adopted_tcx_link_keeps_its_place_and_is_only_let_go<K: Testable>(bench: &B
     };
     let theirs = stranger(bench, &target, ProgramType::Tc, -1);
     let adopted = engine.adopt(&request(theirs.id, 5)).unwrap();
-    assert_eq!((adopted.state.as_str(), adopted.kernel_link), ("ok", Some(theirs.id)));
+    assert_eq!((adopted.standing.name(), adopted.kernel_link), ("ok", Some(theirs.id)));
     engine.attached(xray, bench.tcx(1));
     assert_eq!(engine.names(&bench.left(), HookKind::Tcx(Direction::Ingress)), ["xray", "rule"]);
     let entries = engine.hook_entries(&bench.left(), HookKind::Tcx(Direction::Ingress)).unwrap();

@@ -89,7 +89,7 @@ fn linux_a_pin_of_ones_own_is_adopted() {
     }
     std::os::unix::fs::chown(&pin, Some(SOMEBODY), None).unwrap();
     let adopted = engine.adopt(&by_pin(&pin, SOMEBODY)).unwrap();
-    assert_eq!((adopted.kernel_link, adopted.state.as_str()), (Some(theirs.id), "ok"));
+    assert_eq!((adopted.kernel_link, adopted.standing.name()), (Some(theirs.id), "ok"));
 }
 
 #[test]

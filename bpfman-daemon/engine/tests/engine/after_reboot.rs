@@ -13,6 +13,7 @@ use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench, pins};
 use crate::simulated::bench;
+use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
@@ -60,7 +61,7 @@ fn chains_follow_interfaces_that_swap_their_numbers() {
         assert_eq!(engine.names(&own("right"), XDP), ["bravo", "charlie"]);
         assert_eq!(engine.names(&own("left"), tc), ["tango"]);
         assert_eq!(engine.names(&own("right"), tc), ["tulip"]);
-        assert!(engine.all_links().iter().all(|link| link.state == "ok"));
+        assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
     }
 }
 
@@ -151,7 +152,7 @@ fn a_link_whose_interface_is_missing_yields_its_number_and_waits() {
     drop(engine);
     bench.kernel.add_interface(None, "left").unwrap();
     let engine = bench.engine();
-    assert!(engine.all_links().iter().all(|link| link.state == "ok"), "{:?}", engine.all_links());
+    assert!(engine.all_links().iter().all(|link| link.standing.is_running()), "{:?}", engine.all_links());
     engine.detach(first).unwrap();
     assert_eq!(engine.all_links().len(), 1);
 }
@@ -307,6 +308,6 @@ fn a_program_that_could_not_be_loaded_again_harms_nobody_with_its_former_id() {
         let engine = bench.engine();
         assert_eq!(engine.all_links().len(), 1);
         assert_eq!(engine.all_links()[0].program_name, lost);
-        assert_eq!(engine.all_links()[0].state, "ok");
+        assert_eq!(engine.all_links()[0].standing, Standing::Running);
     }
 }

@@ -87,7 +87,7 @@ pub fn open<K: Testable>(bench: &Bench<K>) -> bool {
 }
 
 pub fn is_fine<K: Testable>(engine: &Engine<K>) -> bool {
-    engine.all_links().iter().all(|link| link.state == "ok" && link.running.is_some())
+    engine.all_links().iter().all(|link| link.standing.is_running() && link.running.is_some())
 }
 
 fn ours_come_beside_the_strangers_that_they_name<K: Testable>(bench: &Bench<K>) {
@@ -144,7 +144,7 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
     assert_eq!(engine.check_all().mended.len(), 1);
     assert_eq!(runs(bench), ["xray", "guard", "yankee", "guard"]);
     let moved = engine.describe_link(link.id).unwrap();
-    assert_eq!((moved.running, moved.state.as_str()), (Some(xray), "ok"));
+    assert_eq!((moved.running, moved.standing.name()), (Some(xray), "ok"));
     assert_ne!(moved.kernel_link, link.kernel_link, "the kernel moves no links");
     assert!(engine.check_order(&key(bench)).unwrap().moved.is_empty());
     // Both go: the wish stays and waits.

@@ -18,6 +18,7 @@ use bpfmand_store::{Options, Snapshot, Store, Table};
 use tempfile::TempDir;
 
 use crate::objects::object;
+use bpfmand_engine::Standing;
 
 /// How long the kernel may take for what it does later. Generous: no test waits this long unless it fails, and machines
 /// are busy, or emulated.
@@ -211,7 +212,7 @@ impl<K: Kernel> Ask for Engine<K> {
 
     fn attached(&self, program: ProgramId, point: AttachPoint) -> LinkId {
         let link = self.try_attach(program, point).unwrap();
-        assert_eq!(link.state, "ok");
+        assert_eq!(link.standing, Standing::Running);
         link.id
     }
 

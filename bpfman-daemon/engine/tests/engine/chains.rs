@@ -7,6 +7,7 @@ use bpfmand_core::{AttachPoint, AttachRequest, Direction, HookKind, MAX_CHAIN_ME
 use bpfmand_engine::{Engine, EngineOptions, ErrorKind, OwnerBudget};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
+use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 const TC: HookKind = HookKind::Tc(Direction::Ingress);
@@ -44,7 +45,7 @@ fn xdp_members_run_by_priority_and_the_newcomer_first_among_equals<K: Testable>(
     engine.detach(again).unwrap();
     assert_eq!(engine.detach(again).unwrap_err().kind(), ErrorKind::NotFound);
     for link in engine.all_links() {
-        assert_eq!(link.state, "ok");
+        assert_eq!(link.standing, Standing::Running);
         engine.detach(link.id).unwrap();
     }
     assert!(engine.chain(&bench.left(), XDP).is_none());
@@ -131,7 +132,12 @@ fn tcx_links_stand_in_the_kernels_list_by_priority<K: Testable>(bench: &Bench<K>
     assert_eq!(engine.names(&bench.left(), TCX), ["yankee", "zulu"]);
     engine.attached(xray, bench.tcx(3));
     assert_eq!(engine.names(&bench.left(), TCX), ["yankee", "xray", "zulu"]);
-    assert!(engine.all_links().iter().all(|link| link.state == "ok" && link.running == Some(link.program)));
+    assert!(
+        engine
+            .all_links()
+            .iter()
+            .all(|link| link.standing.is_running() && link.running == Some(link.program))
+    );
 }
 
 fn a_program_is_attached_to_many_trace_points_but_to_each_once<K: Testable>(bench: &Bench<K>) {

@@ -72,7 +72,7 @@ pub fn look(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Seen {
             .map(|program| {
                 format!(
                     "{} {} {:?} {} {:?}",
-                    program.uid, program.name, program.links, program.state, program.map_folder
+                    program.uid, program.name, program.links, program.standing, program.map_folder
                 )
             })
             .collect(),
@@ -82,7 +82,13 @@ pub fn look(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Seen {
             .map(|link| {
                 format!(
                     "{} {} {:?} {:?} {:?} {:?} {}",
-                    link.id, link.program_name, link.point, link.order, link.position, link.pin, link.state
+                    link.id,
+                    link.program_name,
+                    link.point,
+                    link.order,
+                    link.position,
+                    link.pin,
+                    link.standing
                 )
             })
             .collect(),

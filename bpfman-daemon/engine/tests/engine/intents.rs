@@ -92,7 +92,7 @@ fn members_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
     // And it counts again when something answers to it.
     engine.attached(alpha, bench.xdp(500));
     assert_eq!(order(&engine), ["delta", "bravo", "alpha"]);
-    assert!(engine.all_links().iter().all(|link| link.state == "ok"));
+    assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
 }
 
 fn what_an_intent_cannot_mean_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) {

@@ -11,6 +11,7 @@ use bpfmand_engine::{Engine, EngineError, ErrorKind, MatchingDetails};
 use bpfmand_kernel::Kernel;
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
+use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
@@ -38,7 +39,7 @@ pub fn attached_to<K: Kernel>(engine: &Engine<K>) -> Vec<String> {
         .all_links()
         .iter()
         .map(|link| {
-            assert_eq!(link.state, "ok");
+            assert_eq!(link.standing, Standing::Running);
             link.point.hook().unwrap().0.name.clone()
         })
         .collect();
@@ -108,7 +109,7 @@ fn an_interface_that_has_another_name_is_followed_or_let_go<K: Testable>(bench: 
     assert_eq!((report.attached, report.detached, report.waiting), (0, 0, 0), "{report:?}");
     assert_eq!(engine.names(&bench.interface("pod2"), XDP), ["alpha", "bravo"]);
     for link in engine.all_links() {
-        assert_eq!((link.state.as_str(), link.point.hook().unwrap().0.name.as_str()), ("ok", "pod2"));
+        assert_eq!((link.standing.name(), link.point.hook().unwrap().0.name.as_str()), ("ok", "pod2"));
     }
     // One that does not: what was asked for by a pattern ends, what was attached by name stays.
     bench.kernel.rename_interface(netns, "pod2", "wan");
@@ -117,7 +118,7 @@ fn an_interface_that_has_another_name_is_followed_or_let_go<K: Testable>(bench: 
     assert_eq!(engine.names(&bench.interface("wan"), XDP), ["bravo"]);
     assert_eq!(engine.describe_link(by_name).unwrap().hook.unwrap(), format!("xdp:wan@{}", netns.display()));
     if let Some(tcx) = tcx {
-        assert_eq!(engine.describe_link(tcx).unwrap().state, "ok");
+        assert_eq!(engine.describe_link(tcx).unwrap().standing, Standing::Running);
     }
     // The records say so too.
     drop(engine);
@@ -150,7 +151,7 @@ fn what_was_attached_by_name_waits_for_the_name<K: Testable>(bench: &Bench<K>) {
         let report = engine.follow_interfaces(Some(netns)).unwrap();
         assert_eq!((report.problems.len(), report.detached), (0, 0), "{report:?}");
         assert_eq!(report.waiting, count - 1, "{report:?}");
-        assert!(engine.all_links().iter().all(|link| link.state.starts_with("waiting: ")));
+        assert!(engine.all_links().iter().all(|link| link.standing == Standing::Waiting));
         for folder in ["xdp", "links", "tc-ingress"] {
             assert!(pins(&*bench.kernel, Path::new(folder)).is_empty(), "{folder}");
         }
@@ -164,7 +165,7 @@ fn what_was_attached_by_name_waits_for_the_name<K: Testable>(bench: &Bench<K>) {
         }
         let report = engine.follow_interfaces(Some(netns)).unwrap();
         assert_eq!((report.returned, report.problems.len()), (count - 1, 0), "{report:?}");
-        assert!(engine.all_links().iter().all(|link| link.state == "ok"), "{:?}", engine.all_links());
+        assert!(engine.all_links().iter().all(|link| link.standing.is_running()), "{:?}", engine.all_links());
         assert!(ids.iter().all(|id| engine.describe_link(*id).is_ok()));
     }
     assert_eq!(engine.names(&pod(), XDP), ["bravo", "alpha", "bravo"]);
@@ -276,7 +277,7 @@ fn simulated_a_namespace_that_is_gone_takes_its_links_along() {
     engine.follow_interfaces(Some(netns)).unwrap_err();
     let links = engine.all_links();
     assert_eq!(links.len(), 1);
-    assert!(links[0].id == by_name && links[0].state.starts_with("waiting: "), "{links:?}");
+    assert!(links[0].id == by_name && links[0].standing == Standing::Waiting, "{links:?}");
     assert!(pins(&*bench.kernel, Path::new("xdp")).is_empty());
     // Another namespace at the same path is where they go.
     bench.kernel.add_namespace(netns);

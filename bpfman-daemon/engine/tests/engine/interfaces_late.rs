@@ -12,6 +12,7 @@ use bpfmand_kernel::{Kernel, LinkTarget, XdpMode};
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::interfaces::{ask, attached_to, chosen};
 use crate::kernel_rules::program;
+use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
@@ -160,7 +161,7 @@ fn a_chain_is_not_built_for_a_hook_that_another_took<K: Testable>(bench: &Bench<
     let key = kernel.find_hook(&pod, XDP).unwrap();
     for _ in 0..3 {
         let HookCheck::Lost(what) = engine.check_hook(&key).unwrap() else { panic!() };
-        assert!(what.contains("\"rule\""), "{what}");
+        assert!(what.to_string().contains("\"rule\""), "{what}");
     }
     // Nor for what is asked for wherever it matches.
     let matching = ask(&engine, charlie, bench.xdp(3), chosen(bench, &["pod*"], &[])).unwrap();
@@ -204,7 +205,7 @@ fn simulated_another_process_with_the_number_gets_nothing() {
     assert_eq!(engine.follow_interfaces(Some(netns)).unwrap().waiting, 2);
     bench.kernel.add_interface(Some(netns), "left").unwrap();
     assert_eq!(engine.follow_interfaces(Some(netns)).unwrap().returned, 2);
-    assert!(engine.all_links().iter().all(|link| link.state == "ok"));
+    assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
     // The process ends, and another one has its number.
     bench.kernel.remove_namespace(netns);
     engine.follow_interfaces(Some(netns)).unwrap_err();
@@ -247,12 +248,12 @@ fn linux_a_new_interface_with_the_number_of_one_that_is_gone_is_another() {
     assert_eq!(engine.names(&bench.interface("pod2"), XDP), ["bravo"]);
     for waiting in [Some(by_name), tcx].into_iter().flatten() {
         let link = engine.describe_link(waiting).unwrap();
-        assert!(link.state.starts_with("waiting: "), "{link:?}");
+        assert!(link.standing == Standing::Waiting, "{link:?}");
         assert_eq!(link.point.hook().unwrap().0.name, "pod1");
     }
     // The name is back.
     Testable::add_interface(&*bench.kernel, netns, "pod1");
     let report = engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!((report.returned, report.problems.len()), (1 + usize::from(tcx.is_some()), 0), "{report:?}");
-    assert!(engine.all_links().iter().all(|link| link.state == "ok"), "{:?}", engine.all_links());
+    assert!(engine.all_links().iter().all(|link| link.standing.is_running()), "{:?}", engine.all_links());
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, LinkId, ProgramId};
-use bpfmand_engine::Engine;
+use bpfmand_engine::{Engine, Standing};
 use bpfmand_kernel::Kernel as _;
 use bpfmand_kernel::linux::LinuxKernel;
 
@@ -56,8 +56,8 @@ fn programs_at(bench: &Bench<LinuxKernel>, interface: &Interface, kind: HookKind
     contents.entries.iter().filter_map(|entry| entry.program).collect()
 }
 
-fn state_of(engine: &Engine<LinuxKernel>, link: LinkId) -> String {
-    engine.describe_link(link).unwrap().state
+fn state_of(engine: &Engine<LinuxKernel>, link: LinkId) -> Standing {
+    engine.describe_link(link).unwrap().standing
 }
 
 const TC: HookKind = HookKind::Tc(Direction::Ingress);
@@ -90,7 +90,7 @@ fn a_new_interface_gets_what_is_asked_for_it(test: &str, told: bool) {
     move_left(name_of(&bench.netns), &beside.0);
     if told {
         engine.follow_interfaces(Some(&bench.netns)).unwrap();
-        assert!(moved.iter().all(|link| state_of(&engine, *link).starts_with("elsewhere")));
+        assert!(moved.iter().all(|link| state_of(&engine, *link) == Standing::Elsewhere));
     }
     assert!(add_interface_of_number(&bench, "left", number));
     assert_eq!(number_of(&bench), number);
@@ -105,24 +105,24 @@ fn a_new_interface_gets_what_is_asked_for_it(test: &str, told: bool) {
     let after = [HookKind::Xdp, TC].map(|kind| programs_at(&bench, &beside.left(), kind));
     assert_eq!(after, before, "what went along runs on as it was");
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["bravo"]);
-    let states: Vec<String> = moved.iter().map(|link| state_of(&engine, *link)).collect();
-    assert!(states.iter().all(|state| state.starts_with("elsewhere")), "{states:?}");
-    assert!(new.iter().all(|link| state_of(&engine, *link) == "ok"));
+    let states: Vec<Standing> = moved.iter().map(|link| state_of(&engine, *link)).collect();
+    assert!(states.iter().all(|state| *state == Standing::Elsewhere), "{states:?}");
+    assert!(new.iter().all(|link| state_of(&engine, *link).is_running()));
 
     // It is so after a restart, too, and after a look at everything.
     drop(engine);
     let engine = bench.engine();
     engine.check_all();
     engine.follow_interfaces(Some(&bench.netns)).unwrap();
-    assert!(moved.iter().all(|link| state_of(&engine, *link).starts_with("elsewhere")));
-    assert!(new.iter().all(|link| state_of(&engine, *link) == "ok"));
+    assert!(moved.iter().all(|link| state_of(&engine, *link) == Standing::Elsewhere));
+    assert!(new.iter().all(|link| state_of(&engine, *link).is_running()));
     // What went along is detached where it is.
     for link in moved {
         engine.detach(link).unwrap();
     }
     assert_eq!(programs_at(&bench, &beside.left(), HookKind::Xdp), []);
     assert_eq!(programs_at(&bench, &beside.left(), TC), []);
-    assert!(new.iter().all(|link| state_of(&engine, *link) == "ok"));
+    assert!(new.iter().all(|link| state_of(&engine, *link).is_running()));
     for program in [alpha, bravo, tango, tulip, xray, yankee] {
         engine.unload(program).unwrap();
     }
@@ -155,11 +155,11 @@ fn linux_an_interface_that_is_moved_back_is_known_again() {
     for _ in 0..2 {
         move_left(name_of(&bench.netns), &beside.0);
         engine.follow_interfaces(Some(&bench.netns)).unwrap();
-        assert!(links.iter().all(|link| state_of(&engine, *link).starts_with("elsewhere")));
+        assert!(links.iter().all(|link| state_of(&engine, *link) == Standing::Elsewhere));
         move_left(&beside.0, name_of(&bench.netns));
         engine.follow_interfaces(Some(&bench.netns)).unwrap();
-        let states: Vec<String> = links.iter().map(|link| state_of(&engine, *link)).collect();
-        assert!(states.iter().all(|state| state == "ok"), "{states:?}");
+        let states: Vec<Standing> = links.iter().map(|link| state_of(&engine, *link)).collect();
+        assert!(states.iter().all(Standing::is_running), "{states:?}");
         assert_eq!(programs_at(&bench, &bench.left(), HookKind::Xdp), running);
     }
     engine.attached(bravo, bench.xdp(2));

@@ -9,6 +9,7 @@ use bpfmand_kernel::linux::LinuxKernel;
 
 use crate::bench::{Ask as _, Bench, Testable as _};
 use crate::linux::command_in;
+use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 const DROP: u32 = 1;
@@ -105,7 +106,7 @@ fn load(engine: &Engine<LinuxKernel>, bench: &Bench<LinuxKernel>, name: &str) ->
 fn all_well(engine: &Engine<LinuxKernel>, bench: &Bench<LinuxKernel>) {
     assert_eq!(engine.check_hook(&key(bench)).unwrap(), HookCheck::Right);
     for link in engine.all_links() {
-        assert_eq!((link.state.as_str(), link.running), ("ok", running(bench)), "{link:?}");
+        assert_eq!((link.standing.name(), link.running), ("ok", running(bench)), "{link:?}");
     }
     let chain = engine.chain_of(&bench.left(), XDP).unwrap();
     assert_eq!((chain.strategy, chain.mode), ("dispatcher", "xdp"));
@@ -217,7 +218,7 @@ fn a_program_that_xdp_loader_took_out_comes_back() {
     let (loader, engine, link) = together(&bench);
     loader.unload(loader.id("alpha"));
     assert_eq!(loader.names(), ["xdpfilt_alw_eth", "xdpfilt_dny_eth"]);
-    assert_ne!(engine.describe_link(link).unwrap().state, "ok");
+    assert_ne!(engine.describe_link(link).unwrap().standing, Standing::Running);
     assert!(matches!(engine.check_hook(&key(&bench)).unwrap(), HookCheck::Mended(_)));
     assert_eq!(loader.names(), ["xdpfilt_alw_eth", "alpha", "xdpfilt_dny_eth"]);
     all_well(&engine, &bench);
@@ -226,7 +227,7 @@ fn a_program_that_xdp_loader_took_out_comes_back() {
     assert_eq!(running(&bench), None);
     assert!(matches!(engine.check_hook(&key(&bench)).unwrap(), HookCheck::Mended(_)));
     assert_eq!(engine.chain_of(&bench.left(), XDP).unwrap().strategy, "direct");
-    assert_eq!(engine.describe_link(link).unwrap().state, "ok");
+    assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
     engine.detach(link).unwrap();
     assert_eq!((running(&bench), loader.folders()), (None, Vec::new()));
 }

@@ -8,6 +8,7 @@ use bpfmand_engine::{ErrorKind, SCHEMA};
 use bpfmand_store::{Batch, Options, Store, Table};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
+use bpfmand_engine::Standing;
 
 fn a_loaded_program_is_listed_until_it_is_unloaded<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
@@ -17,7 +18,7 @@ fn a_loaded_program_is_listed_until_it_is_unloaded<K: Testable>(bench: &Bench<K>
     let selector = Selector { metadata: request.metadata, ..Selector::default() };
     let [listed] = &engine.list(&selector).unwrap()[..] else { panic!("one program") };
     let managed = listed.managed.as_ref().unwrap();
-    assert_eq!((listed.id, managed.name.as_str(), managed.state.as_str()), (id, "alpha", "ok"));
+    assert_eq!((listed.id, managed.name.as_str(), managed.standing.name()), (id, "alpha", "ok"));
     assert_eq!(listed.facts.as_ref().unwrap().name, "alpha");
     assert_eq!(pins(&*bench.kernel, Path::new("")), [format!("maps/{id}/counts"), format!("prog_{id}")]);
     assert_eq!(listed.managed, engine.describe_program(id).unwrap().managed);
@@ -39,7 +40,7 @@ fn programs_of_one_load_share_the_maps_of_their_object<K: Testable>(bench: &Benc
 
     engine.unload(alpha).unwrap();
     let tango_alone = engine.describe_program(tango).unwrap();
-    assert_eq!(tango_alone.managed.unwrap().state, "ok");
+    assert_eq!(tango_alone.managed.unwrap().standing, Standing::Running);
     assert!(pins(&*bench.kernel, Path::new("maps")).contains(&format!("maps/{tango}/counts")));
 }
 

@@ -14,6 +14,7 @@ use crate::faults::{Case, Scene};
 use crate::replacements::replacement;
 use crate::simulated::bench;
 use crate::whole_loads::version;
+use bpfmand_engine::Standing;
 
 /// How many interfaces: `make many-hooks` says more, since attaching takes most of the time.
 fn many_or(otherwise: usize) -> usize {
@@ -51,7 +52,7 @@ fn everywhere<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, many: usize, name
     }
     let links = engine.all_links();
     assert_eq!(links.len(), many * names.len());
-    let wrong: Vec<_> = links.iter().filter(|link| link.state != "ok").collect();
+    let wrong: Vec<_> = links.iter().filter(|link| link.standing != Standing::Running).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 

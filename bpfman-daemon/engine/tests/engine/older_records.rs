@@ -8,6 +8,7 @@ use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, ErrorKind, StrayKind};
 use bpfmand_kernel::Kernel;
 
 use crate::bench::{Ask as _, Bench, Testable, pins, quick_folder};
+use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
@@ -133,7 +134,7 @@ fn a_stray_chain_is_adopted_with_what_it_runs_on<K: Testable>(bench: Bench<K>) {
         _ => None,
     });
     let adopted = engine.adopt(&adopt(&bench, link.unwrap(), 50)).unwrap();
-    assert_eq!(adopted.state, "ok");
+    assert_eq!(adopted.standing, Standing::Running);
     assert_eq!(seen(&bench).0, links, "the same link runs the same program");
     // One of ours joins it: the adopted chain is now reached by a tail call, and needs its own arrays still.
     let charlie = engine.loads(&bench.request("programs", &["charlie"]))[0];
@@ -193,17 +194,20 @@ fn an_older_copy_of_the_records_ends_nothing<K: Testable>(bench: Bench<K>) {
     let beside = if has_tcx { (yankee, bench.tcx(1)) } else { (tango, bench.tc(Direction::Ingress, 1)) };
     let other = engine.attached(beside.0, beside.1);
     assert!(other > tcx && other > newest, "{other}");
-    assert_eq!(engine.describe_link(other).unwrap().state, "ok");
+    assert_eq!(engine.describe_link(other).unwrap().standing, Standing::Running);
     assert_eq!(engine.try_attach(bravo, later.clone()).unwrap_err().kind(), ErrorKind::Conflict);
     let newer = strays.iter().find(|stray| matches!(stray.kind, StrayKind::NewerChain { .. })).unwrap();
-    assert_ne!(engine.all_links().iter().find(|link| link.program == alpha).unwrap().state, "ok");
+    assert_ne!(
+        engine.all_links().iter().find(|link| link.program == alpha).unwrap().standing,
+        Standing::Running
+    );
     engine.remove_stray(&newer.pin).unwrap();
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha"]);
     for pin in pins_of(&engine) {
         engine.remove_stray(&pin).unwrap();
     }
     engine.attached(bravo, later);
-    assert!(engine.all_links().iter().all(|link| link.state == "ok"), "{:?}", engine.all_links());
+    assert!(engine.all_links().iter().all(|link| link.standing.is_running()), "{:?}", engine.all_links());
     drop(engine);
     bench.engine();
 }

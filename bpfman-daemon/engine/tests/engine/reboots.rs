@@ -22,7 +22,7 @@ fn managed(engine: &Engine<SimKernel>) -> Vec<ManagedProgram> {
 fn lasting(engine: &Engine<SimKernel>) -> Vec<String> {
     managed(engine)
         .iter()
-        .map(|p| format!("{} {} {:?} {:?} {}", p.uid, p.name, p.links, p.global_data, p.state))
+        .map(|p| format!("{} {} {:?} {:?} {}", p.uid, p.name, p.links, p.global_data, p.standing))
         .collect()
 }
 
@@ -30,7 +30,7 @@ fn links(engine: &Engine<SimKernel>) -> Vec<String> {
     engine
         .all_links()
         .iter()
-        .map(|l| format!("{} {} {:?} {:?} {}", l.id, l.program_name, l.point, l.position, l.state))
+        .map(|l| format!("{} {} {:?} {:?} {}", l.id, l.program_name, l.point, l.position, l.standing))
         .collect()
 }
 

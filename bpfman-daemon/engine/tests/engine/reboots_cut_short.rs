@@ -61,14 +61,14 @@ fn seen(bench: &Bench<SimKernel>) -> (BTreeMap<String, Vec<String>>, Vec<String>
     let (engine, report) = bench.start();
     assert_eq!(report.problems, Vec::<String>::new());
     let links = engine.all_links();
-    let mut shown: Vec<String> = links.iter().map(|l| format!("{} {}", l.program_name, l.state)).collect();
+    let mut shown: Vec<String> = links.iter().map(|l| format!("{} {}", l.program_name, l.standing)).collect();
     for name in ["alpha", "bravo", "charlie", "xray", "tango"] {
         let all = engine.ids().into_iter().map(|id| engine.describe_program(id).unwrap());
         let found: Vec<_> = all.filter(|p| p.managed.as_ref().is_some_and(|m| m.name == name)).collect();
         assert_eq!(found.len(), 1, "{name}");
         let managed = found[0].managed.as_ref().unwrap();
         let maps = bench.kernel.list_folder(&managed.map_folder).unwrap();
-        shown.push(format!("{name} {} {maps:?}", managed.state));
+        shown.push(format!("{name} {} {maps:?}", managed.standing));
     }
     let mut shape = shape(&bench.kernel.snapshot());
     for (what, values) in &mut shape {

@@ -5,6 +5,7 @@ use std::path::Path;
 use bpfmand_core::{Direction, HookKind, ProgramType};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
+use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
@@ -46,7 +47,7 @@ fn a_second_start_changes_nothing<K: Testable>(bench: &Bench<K>) {
         let (engine, report) = bench.start();
         assert_eq!((report.adopted, report.reloaded, report.reattached, report.settled), (4, 0, 0, 0));
         assert_eq!(report.problems, Vec::<String>::new());
-        assert!(engine.all_links().iter().all(|link| link.state == "ok"));
+        assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
         drop(engine);
         assert_eq!(pins(&*bench.kernel, Path::new("")), before);
         assert_eq!(bench.records(), records);
@@ -59,8 +60,8 @@ fn a_pin_that_someone_removed_is_put_back<K: Testable>(bench: &Bench<K>) {
         let pin = pin_of(bench, folder);
         bench.kernel.unpin(Path::new(&pin)).unwrap();
         let engine = start_when_the_kernel_has_let_go(bench);
-        let states: Vec<_> = engine.all_links().into_iter().map(|link| link.state).collect();
-        assert!(states.iter().all(|state| state == "ok"), "{pin}: {states:?}");
+        let states: Vec<_> = engine.all_links().into_iter().map(|link| link.standing).collect();
+        assert!(states.iter().all(Standing::is_running), "{pin}: {states:?}");
         assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
         let members = engine.chain(&bench.left(), XDP).unwrap();
         let counts = engine.map_pins(members.members[0].program)["counts"];
@@ -181,7 +182,7 @@ fn a_removed_interface_is_told_and_its_links_can_be_detached<K: Testable>(
         engine.all_links().into_iter().filter(|link| link.hook.is_some()).collect::<Vec<_>>()
     };
     for link in network(&engine) {
-        assert!(link.state.starts_with("gone"), "{}: {}", link.program_name, link.state);
+        assert!(link.standing == Standing::Gone, "{}: {}", link.program_name, link.standing);
     }
     for link in network(&engine) {
         engine.detach(link.id).unwrap();

@@ -15,6 +15,7 @@ use bpfmand_kernel::{Kernel, MapEntry};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
 use crate::intents::intent;
+use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
@@ -34,7 +35,7 @@ pub fn replacement<K: Kernel>(bench: &Bench<K>, program: ProgramId, object: &'st
 /// All that a replacement must not change, by link.
 fn places<K: Testable>(engine: &Engine<K>) -> Vec<String> {
     let text = |link: bpfmand_engine::LinkDetails| {
-        assert_eq!(link.state, "ok");
+        assert_eq!(link.standing, Standing::Running);
         format!("{} {:?} {:?} {:?} {:?}", link.id, link.point, link.position, link.pin, link.metadata)
     };
     engine.all_links().into_iter().map(text).collect()
@@ -90,7 +91,7 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
         let fates: Vec<_> = outcome.maps.iter().map(|map| (map.name.as_str(), map.fate)).collect();
         assert_eq!(fates, [("counts", MapFate::Kept), ("extra", MapFate::New)]);
         let managed = outcome.program.managed.unwrap();
-        assert_eq!((managed.uid, managed.state.as_str()), (uid, "ok"));
+        assert_eq!((managed.uid, managed.standing.name()), (uid, "ok"));
         assert_eq!(managed.previous.unwrap().id, Some(program));
         assert_ne!(outcome.program.id, program);
         assert_eq!(engine.describe_program(program).unwrap().managed, None, "the old id is nobody's");

@@ -151,7 +151,7 @@ fn check(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, model: &Model, se
     assert_eq!(kernel.maps.len(), maps, "maps alive");
     let pins = 2 * model.programs.len() + kernel.links.len() + 2 * joined;
     assert_eq!(kernel.pins.len(), pins, "{:?}", kernel.pins);
-    assert!(engine.all_links().iter().all(|link| link.state == "ok"));
+    assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
 }
 
 fn play(bench: &Bench<SimKernel>, changes: &[Change]) {

@@ -231,7 +231,7 @@ fn what_keeps_a_member_from_being_reached_is_told<K: Testable>(bench: &Bench<K>)
     let name = &bench.kernel.list_folder(Path::new("xdp")).unwrap()[0];
     bench.kernel.unpin(&Path::new("xdp").join(name)).unwrap();
     let found = engine.explain(&bench.left(), XDP, None).unwrap();
-    assert!(found[0].contains("the pin of its chain was removed"), "{found:?}");
+    assert!(found[0].contains("lost: its link was removed"), "{found:?}");
 }
 
 crate::on_both_kernels!(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bpfmand_core::{Direction, HookKey, HookKind, ProgramType};
-use bpfmand_engine::{Attached, Engine, EngineError, ErrorKind, HookCheck, HookConflict};
+use bpfmand_engine::{Attached, Engine, EngineError, ErrorKind, HookCheck, HookConflict, Loss, Standing};
 use bpfmand_kernel::{Anchor, FilterPlace, Kernel, LinkTarget, TcFilter, XdpMode};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -57,11 +57,11 @@ fn hook_pin<K: Testable>(bench: &Bench<K>, folder: &str) -> String {
 
 fn mended<K: Kernel>(engine: &Engine<K>, key: &HookKey, why: &str) {
     match engine.check_hook(key).unwrap() {
-        HookCheck::Mended(what) => assert!(what.contains(why), "{what}"),
+        HookCheck::Mended(what) => assert!(what.cause().contains(why), "{what}"),
         other => panic!("{other:?}"),
     }
     assert_eq!(engine.check_hook(key).unwrap(), HookCheck::Right);
-    assert!(engine.all_links().iter().all(|link| link.state == "ok"), "{:?}", engine.all_links());
+    assert!(engine.all_links().iter().all(|link| link.standing.is_running()), "{:?}", engine.all_links());
 }
 
 fn a_hook_held_by_another_is_named_in_the_conflict<K: Testable>(bench: &Bench<K>) {
@@ -165,7 +165,7 @@ fn a_filter_that_someone_removed_comes_back<K: Testable>(bench: &Bench<K>) {
     assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Right);
     // Removed by its numbers.
     kernel.remove_filter(&at(priority, handle), entry).unwrap();
-    assert!(engine.all_links().iter().all(|link| link.state != "ok"));
+    assert!(engine.all_links().iter().all(|link| link.standing != Standing::Running));
     mended(&engine, &key, "its filter was removed");
     // Replaced by its numbers: theirs stays where it is, and ours gets numbers of its own.
     let [(priority, handle, Some(entry))] = find()[..] else { panic!("{:?}", find()) };
@@ -211,7 +211,7 @@ fn a_link_that_someone_forced_off_or_unpinned_comes_back<K: Testable>(bench: &Be
     force_off(bench, &hook_pin(bench, "links"));
     assert!(matches!(engine.check_link(link).unwrap(), HookCheck::Mended(_)));
     assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
-    assert_eq!(engine.describe_link(link).unwrap().state, "ok");
+    assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
     let report = engine.check_all();
     assert_eq!((report.checked, report.mended.len(), report.lost.len()), (2, 0, 0), "{report:?}");
 }
@@ -230,24 +230,25 @@ fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(benc
     kernel.replace(&link, &theirs, &ours).unwrap();
     for _ in 0..2 {
         let HookCheck::Lost(what) = engine.check_hook(&key).unwrap() else { panic!() };
-        assert!(what.contains(&format!("program {their_id} \"rule\"")), "{what}");
+        assert_eq!(what, Standing::Replaced { by: their_id, name: Some("rule".to_owned()) });
     }
-    let state = engine.all_links().remove(0).state;
-    assert!(state.starts_with("lost: ") && state.contains("rule"), "{state}");
+    let standing = engine.all_links().remove(0).standing;
+    assert!(standing.to_string().starts_with("replaced: someone put program"), "{standing}");
     assert_eq!(kernel.link_of(&link).unwrap().program, their_id);
     assert_eq!(engine.drift_counts(), (1, 0), "what stays lost counts once");
     let error = engine.try_attach(bravo, bench.xdp(2)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     kernel.replace(&link, &ours, &theirs).unwrap();
     assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Right);
-    assert_eq!(engine.all_links().remove(0).state, "ok");
+    assert_eq!(engine.all_links().remove(0).standing, Standing::Running);
     drop(link);
     // In the place of our link.
     force_off(bench, &pin);
     let link = kernel.attach(&theirs, &at_xdp(bench)).unwrap();
     let HookCheck::Lost(what) = engine.check_hook(&key).unwrap() else { panic!() };
     let their_link = kernel.link_of(&link).unwrap().id;
-    assert!(what.contains("by force") && what.contains(&format!("link {their_link}")), "{what}");
+    let Standing::Lost { how: Loss::ForcedOff, why: Some(why) } = what else { panic!("{what}") };
+    assert!(why.contains(&format!("link {their_link}")), "{why}");
     assert_eq!(kernel.link_of(&link).unwrap().program, their_id);
     assert!(kernel.list_folder(Path::new("pending")).unwrap().is_empty());
     // They leave, and ours comes back.
@@ -256,7 +257,7 @@ fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(benc
     while engine.check_hook(&key).unwrap() != HookCheck::Right {
         assert!(std::time::Instant::now() < deadline);
     }
-    assert_eq!(engine.all_links().remove(0).state, "ok");
+    assert_eq!(engine.all_links().remove(0).standing, Standing::Running);
 }
 
 crate::on_both_kernels!(

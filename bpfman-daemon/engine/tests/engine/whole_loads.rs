@@ -11,6 +11,7 @@ use bpfmand_kernel::{Kernel, LinkTarget, MapEntry, XdpMode};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
 use crate::replacements::{replacement, until_gone};
+use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
@@ -31,7 +32,7 @@ pub fn version<K: Kernel>(
 
 /// What a replacement must not change about a link that goes on.
 fn stays(link: &LinkDetails) -> String {
-    assert_eq!(link.state, "ok");
+    assert_eq!(link.standing, Standing::Running);
     format!("{} {:?} {:?} {:?}", link.id, link.point, link.pin, link.metadata)
 }
 
@@ -100,7 +101,7 @@ fn a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs<K: Test
     assert_eq!(fates, [("counts", MapFate::Kept), ("extra", MapFate::New)]);
     for (program, name) in outcome.programs.iter().zip(names) {
         let managed = program.managed.as_ref().unwrap();
-        assert_eq!((managed.name.as_str(), managed.state.as_str()), (name, "ok"));
+        assert_eq!((managed.name.as_str(), managed.standing.name()), (name, "ok"));
         assert_eq!(managed.metadata["bpfman.io/content"], "second");
         assert_eq!(managed.previous, None);
     }

@@ -1,0 +1,48 @@
+//! How what was put somewhere stands there, as JSON names it.
+
+use bpfman_proto::ext::v1 as ext;
+use serde::Serialize;
+
+/// One word, for scripts; the field `state` has a sentence for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StandingWord {
+    /// As it was put.
+    Running,
+    /// Its interface is not there.
+    Waiting,
+    /// Its interface was moved to another network namespace, where it runs on.
+    Elsewhere,
+    /// Its interface is gone, a moment ago.
+    Gone,
+    /// Its pin was removed.
+    Unpinned,
+    /// Someone put another program into its link.
+    Replaced,
+    /// A part of it was taken away.
+    Torn,
+    /// Nothing of it is there.
+    Lost,
+}
+
+impl StandingWord {
+    /// The word, unless nobody compares: for programs of others, and with a daemon that says it by `state` alone.
+    pub const fn of(standing: ext::Standing) -> Option<Self> {
+        Some(match standing {
+            ext::Standing::Unspecified => return None,
+            ext::Standing::Running => Self::Running,
+            ext::Standing::Waiting => Self::Waiting,
+            ext::Standing::Elsewhere => Self::Elsewhere,
+            ext::Standing::Gone => Self::Gone,
+            ext::Standing::Unpinned => Self::Unpinned,
+            ext::Standing::Replaced => Self::Replaced,
+            ext::Standing::Torn => Self::Torn,
+            ext::Standing::Lost => Self::Lost,
+        })
+    }
+
+    /// True for what is not as it was put.
+    pub fn differs(of: Option<Self>) -> bool {
+        of.is_some_and(|word| word != Self::Running)
+    }
+}

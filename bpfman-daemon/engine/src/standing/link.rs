@@ -1,0 +1,75 @@
+//! What was put by a link.
+
+use std::path::Path;
+
+use bpfmand_core::{HookKey, LinkFacts, ProgramId, Via};
+use bpfmand_kernel::Kernel;
+
+use super::{Loss, Observed, Standing};
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// What is where a link at an interface was put.
+    pub(super) fn observe_link(
+        &self,
+        pin: &Path,
+        program: ProgramId,
+        key: &HookKey,
+        netns: Option<&Path>,
+    ) -> Result<Observed<K::Handle>, EngineError> {
+        if let Some(link) = self.kernel.open_pin(pin)? {
+            let facts = self.kernel.link_of(&link)?;
+            if facts.ifindex.is_some() {
+                return Ok(self.linked(link, facts, program));
+            }
+            let standing = match self.contents(netns, key)? {
+                Some(_) => Standing::lost(Loss::ForcedOff),
+                None => Standing::Gone,
+            };
+            return Ok(Observed { standing, program: None, link: Some((link, facts)) });
+        }
+        let Some(entries) = self.contents(netns, key)? else {
+            return Ok(Observed::nothing(Standing::Gone));
+        };
+        for entry in entries.iter().filter(|entry| entry.program == Some(program)) {
+            let links = match &entry.via {
+                Via::XdpLink { links, .. } => links.clone(),
+                Via::TcxLink { link } => vec![*link],
+                _ => continue,
+            };
+            for id in links {
+                // One that is about to go can no longer be opened.
+                let Some(link) = self.kernel.open_link(id)? else { continue };
+                let facts = self.kernel.link_of(&link)?;
+                if facts.ifindex == Some(key.ifindex) {
+                    let link = Some((link, facts));
+                    return Ok(Observed { standing: Standing::Unpinned, program: Some(program), link });
+                }
+            }
+        }
+        Ok(Observed::nothing(Standing::lost(Loss::LinkRemoved)))
+    }
+
+    /// What is where a link was put that is at no interface. Without its pin nobody knows whether it runs.
+    pub(super) fn observe_pin(
+        &self,
+        pin: &Path,
+        program: ProgramId,
+    ) -> Result<Observed<K::Handle>, EngineError> {
+        let Some(link) = self.kernel.open_pin(pin)? else {
+            return Ok(Observed::nothing(Standing::Unpinned));
+        };
+        let facts = self.kernel.link_of(&link)?;
+        Ok(self.linked(link, facts, program))
+    }
+
+    /// A link that is attached, against the program that it is to run.
+    fn linked(&self, link: K::Handle, facts: LinkFacts, program: ProgramId) -> Observed<K::Handle> {
+        let by = facts.program;
+        let standing = match by == program {
+            true => Standing::Running,
+            false => Standing::Replaced { by, name: self.function_name(by) },
+        };
+        Observed { standing, program: Some(by), link: Some((link, facts)) }
+    }
+}

@@ -1,0 +1,137 @@
+//! Looking at the places where something of ours was put.
+
+use bpfmand_core::{HookEntry, HookKey, HookKind, LinkFacts, ProgramId};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use super::{Part, Standing};
+use crate::records::{Entry, HookRecord, LinkRecord};
+use crate::recover_moves::is_parked;
+use crate::{Engine, EngineError, paths};
+
+/// What is at a place.
+pub struct Observed<H> {
+    /// How what was put there stands.
+    pub standing: Standing,
+    /// The kernel's link, pinned or not, where there is one.
+    pub link: Option<(H, LinkFacts)>,
+    /// The program that runs there, whoever put it there.
+    pub program: Option<ProgramId>,
+}
+
+impl<H> Observed<H> {
+    /// Nothing of ours.
+    pub(super) const fn nothing(standing: Standing) -> Self {
+        Self { standing, link: None, program: None }
+    }
+
+    /// True if the link is there, at its pin.
+    pub const fn is_pinned(&self) -> bool {
+        self.link.is_some() && !matches!(self.standing, Standing::Unpinned)
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// What is where the chain of a hook was put. A chain is followed to what it leads to.
+    pub(crate) fn observe(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
+        let mut observed = self.observe_entry(hook)?;
+        // The kernel empties an array that nobody holds: without pins a chain loses its second half.
+        if observed.standing.is_running()
+            && let Some(chain) = &hook.chain
+            && !self.is_whole(chain)?
+        {
+            observed.standing = Standing::torn(Part::ChainPins);
+        }
+        Ok(observed)
+    }
+
+    /// The same, as far as the entry of the chain.
+    pub(crate) fn observe_entry(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
+        let netns = hook.interface.netns.as_deref();
+        match hook.entry {
+            _ if is_parked(&hook.key) => {
+                let link = self.live_link(&paths::hook_link(&hook.key))?;
+                Ok(match link {
+                    Some((_, ref facts)) => {
+                        Observed { standing: Standing::Elsewhere, program: Some(facts.program), link }
+                    }
+                    None => Observed::nothing(Standing::Waiting),
+                })
+            }
+            Entry::Link => self.observe_link(&paths::hook_link(&hook.key), hook.program, &hook.key, netns),
+            Entry::Filter { priority, handle } => self.observe_filter(hook, priority, handle),
+            Entry::Dispatcher => self.observe_dispatcher(hook),
+        }
+    }
+
+    /// What is where a link was put that is no member of a chain.
+    pub(crate) fn observe_alone(&self, link: &LinkRecord) -> Result<Observed<K::Handle>, EngineError> {
+        let pin = paths::link(link.id);
+        let Some(program) = self.record(link.program) else {
+            return Ok(Observed::nothing(Standing::Gone));
+        };
+        match (link.hook, link.point.hook()) {
+            (Some(key), Some((interface, HookKind::Tcx(_)))) => {
+                self.observe_link(&pin, program.id, &key, interface.netns.as_deref())
+            }
+            (None, Some(_)) => Ok(match self.live_link(&pin)? {
+                Some((link, facts)) => Observed {
+                    standing: Standing::Elsewhere,
+                    program: Some(facts.program),
+                    link: Some((link, facts)),
+                },
+                None => Observed::nothing(Standing::Waiting),
+            }),
+            _ => self.observe_pin(&pin, program.id),
+        }
+    }
+
+    /// True if something is still where ours was put. Strangers can remove pins and filters, and interfaces go. A link that
+    /// runs without its pin is pinned again.
+    pub(crate) fn is_entered(&self, hook: &HookRecord) -> Result<bool, EngineError> {
+        let observed = self.observe_entry(hook)?;
+        match (&observed.standing, &observed.link) {
+            (Standing::Unpinned, Some((link, _))) => {
+                self.pin_unless_pending(link, &paths::hook_link(&hook.key))
+            }
+            _ => Ok(observed.program.is_some()),
+        }
+    }
+
+    /// The program in a hook's link or filter, whoever put it there; none in a dispatcher, which is not ours.
+    pub(crate) fn program_at(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
+        match hook.entry {
+            Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
+                Some(link) => Ok(Some(self.kernel.link_of(&link)?.program)),
+                None => Ok(None),
+            },
+            Entry::Filter { priority, handle } => self.program_in_filter(hook, priority, handle),
+            Entry::Dispatcher => Ok(None),
+        }
+    }
+
+    /// What is at a hook; none if the hook is gone.
+    pub(super) fn contents(
+        &self,
+        netns: Option<&std::path::Path>,
+        key: &HookKey,
+    ) -> Result<Option<Vec<HookEntry>>, EngineError> {
+        match self.kernel.hook_contents(netns, key) {
+            Ok(contents) => Ok(Some(contents.entries)),
+            Err(KernelError::HookGone { .. } | KernelError::NoNamespace { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The name of a program that others may have loaded.
+    pub(super) fn function_name(&self, program: ProgramId) -> Option<String> {
+        self.kernel.program(program).ok().flatten().map(|facts| facts.name)
+    }
+
+    /// A program of others, for people.
+    pub(crate) fn name_of(&self, program: ProgramId) -> String {
+        match self.function_name(program) {
+            Some(name) => format!("program {program} \"{name}\""),
+            None => format!("program {program}"),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Putting back what differs from the records: at the start, by checks, and by whatever else finds it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, LinkId, ProgramId};
+use bpfmand_kernel::Kernel;
+
+use super::{Observed, Standing};
+use crate::chain::hook_text;
+use crate::locks::Subject;
+use crate::order_move::BRIDGE_NAME;
+use crate::records::{Entry, HookRecord, LinkRecord};
+use crate::undo::undoing;
+use crate::{Engine, EngineError, paths};
+
+/// What reconciling a place with its record came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookCheck {
+    /// What was put is there.
+    Right,
+    /// It stood so, and is back.
+    Mended(Standing),
+    /// It stands so, and is not back.
+    Lost(Standing),
+    /// There is nothing to be compared: no such record, or its interface is gone.
+    Absent,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Compares a hook with the kernel, and enters it again if what was put there is lost. Nobody's program is replaced.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell what is there.
+    pub fn check_hook(&self, key: &HookKey) -> Result<HookCheck, EngineError> {
+        if self.set_moved_aside(key)? {
+            return Ok(HookCheck::Absent);
+        }
+        let _lock = self.lock(Subject::Hook(*key));
+        let (hook, links) = {
+            let state = self.state();
+            let Some(hook) = state.hooks.get(key).cloned() else { return Ok(HookCheck::Absent) };
+            (hook, state.chain(key))
+        };
+        let observed = self.observe(&hook)?;
+        let torn = matches!(observed.standing, Standing::Torn { .. });
+        let found = self.reconcile(observed, &paths::hook_link(key), || {
+            self.step("check", "enter again");
+            match torn {
+                true => self.put_recorded_chain(&hook, &links).map(drop),
+                false => self.reenter_hook(&hook, &links),
+            }
+        })?;
+        if found == HookCheck::Right {
+            self.follow_dispatcher(&hook)?;
+        }
+        let known = match &found {
+            HookCheck::Lost(standing) => self.state().drifted.insert(*key, standing.clone()),
+            _ => self.state().drifted.remove(key),
+        };
+        self.tell_drift(&hook_text(key, &hook.interface), &found, known.as_ref());
+        Ok(found)
+    }
+
+    /// The same for a tcx link.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell what is there.
+    pub fn check_link(&self, id: LinkId) -> Result<HookCheck, EngineError> {
+        let find = || self.state().links.get(&id).cloned();
+        let Some(link) = find() else { return Ok(HookCheck::Absent) };
+        let _program_lock = self.lock(Subject::Program(link.program));
+        let Some(link) = find() else { return Ok(HookCheck::Absent) };
+        let Some(key) = link.hook.filter(|key| matches!(key.kind, HookKind::Tcx(_))) else {
+            return Ok(HookCheck::Absent);
+        };
+        let _hook_lock = self.lock(Subject::Hook(key));
+        if self.link_is_elsewhere(&link)? {
+            self.record_place_of(&link, None)?;
+            return Ok(HookCheck::Absent);
+        }
+        let pin = paths::link(id);
+        let found = self.reconcile(self.observe_alone(&link)?, &pin, || {
+            self.end_dead_link(&pin, link.adopted)?;
+            self.step("check", "attach again");
+            self.reattach(&link)
+        })?;
+        let known = match &found {
+            HookCheck::Lost(standing) => self.state().drifted_links.insert(id, standing.clone()),
+            _ => self.state().drifted_links.remove(&id),
+        };
+        self.tell_drift(&format!("link {id} at {}", link.point), &found, known.as_ref());
+        Ok(found)
+    }
+
+    /// Puts back what is not as recorded, by `put_back` where nothing of it is left or a part is missing.
+    fn reconcile(
+        &self,
+        observed: Observed<K::Handle>,
+        pin: &Path,
+        put_back: impl FnOnce() -> Result<(), EngineError>,
+    ) -> Result<HookCheck, EngineError> {
+        let Observed { standing, link, .. } = observed;
+        if standing == Standing::Unpinned
+            && let Some((link, _)) = &link
+        {
+            self.kernel.pin(link, pin)?;
+            return Ok(HookCheck::Mended(standing));
+        }
+        // Whoever puts it back may have to end it, and waits until nobody holds it.
+        drop(link);
+        Ok(match standing {
+            Standing::Running => HookCheck::Right,
+            Standing::Gone | Standing::Waiting | Standing::Elsewhere => HookCheck::Absent,
+            Standing::Replaced { .. } | Standing::Unpinned => HookCheck::Lost(standing),
+            Standing::Lost { .. } | Standing::Torn { .. } => match put_back() {
+                Ok(()) => HookCheck::Mended(standing),
+                Err(error) => HookCheck::Lost(standing.because(&error)),
+            },
+        })
+    }
+
+    /// The same at the start, where the records may be older than what runs, or of another boot: what was put is left as
+    /// it is, or swapped for the recorded chain. What is lost is entered later, once all records say where their
+    /// interfaces are now. `outdated`: the chain has to be built again. The caller holds the hook's lock.
+    pub(crate) fn reconcile_at_start(
+        &self,
+        hook: &Arc<HookRecord>,
+        links: &[Arc<LinkRecord>],
+        outdated: bool,
+    ) -> Result<AtStart, EngineError> {
+        let observed = self.observe(hook)?;
+        let is_recorded = match (&observed.standing, &observed.link) {
+            (Standing::Unpinned, Some((link, _))) => {
+                self.pin_unless_pending(link, &paths::hook_link(&hook.key))?
+            }
+            // It goes when interfaces are followed, and waits for its interface from then on.
+            (Standing::Gone, Some(_)) => return Ok(AtStart::Right),
+            (Standing::Running, _) if hook.entry == Entry::Dispatcher => true,
+            (Standing::Running | Standing::Elsewhere, _) => {
+                observed.program == Some(hook.program) && self.has_tag(hook)?
+            }
+            _ => false,
+        };
+        if is_recorded && !outdated {
+            self.follow_dispatcher(hook)?;
+            return Ok(AtStart::Right);
+        }
+        if let Some(program) = self.newer_chain(hook)? {
+            return Err(EngineError::OlderRecords { hook: hook_text(&hook.key, &hook.interface), program });
+        }
+        Ok(match self.put_recorded_chain(hook, links)? {
+            true => AtStart::Swapped,
+            false => AtStart::Lost,
+        })
+    }
+
+    /// True if the kernel's program of a hook's id is the recorded one. Ids begin anew with each boot.
+    fn has_tag(&self, hook: &HookRecord) -> Result<bool, EngineError> {
+        Ok(self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag))
+    }
+
+    /// Puts the recorded chain where something else of ours runs. False: nothing of ours is there. The caller holds the
+    /// hook's lock.
+    pub(crate) fn put_recorded_chain(
+        &self,
+        hook: &Arc<HookRecord>,
+        links: &[Arc<LinkRecord>],
+    ) -> Result<bool, EngineError> {
+        let running = match hook.entry {
+            Entry::Link => self.program_at(hook)?,
+            Entry::Filter { .. } => self.own_filter(hook)?,
+            Entry::Dispatcher => self.dispatcher_with_ours(hook)?.map(|standing| standing.program.id),
+        };
+        let Some(running) = running else { return Ok(false) };
+        if hook.entry != Entry::Dispatcher && !self.is_own(running, (hook.program, hook.tag))? {
+            return Err(self.taken_over(running));
+        }
+        let built =
+            self.build_chain_as(&hook.key, &hook.interface, links, Some(hook.entry), &hook.settings)?;
+        undoing(|undo| {
+            if let Some(dispatcher) = &built.dispatcher {
+                self.change_dispatcher(dispatcher, undo)?;
+            } else if running != built.id {
+                let as_found = Arc::new(HookRecord { program: running, ..(**hook).clone() });
+                self.change_chain(&as_found, &built, undo)?;
+            }
+            self.record_hook(built.recorded(self.hook_as_of_now(hook)))
+        })?;
+        self.settle_chain(built)?;
+        Ok(true)
+    }
+
+    /// True if a program that was found in a link is one that we may have put there: the one of the record, the entry of
+    /// a chain, a version of a program, or a bridge. Anything else somebody else wants there.
+    pub(crate) fn is_own(
+        &self,
+        running: ProgramId,
+        (recorded, tag): (ProgramId, [u8; 8]),
+    ) -> Result<bool, EngineError> {
+        let Some(facts) = self.kernel.program(running)? else { return Ok(true) };
+        Ok(running == recorded
+            || facts.tag == tag
+            || facts.name.starts_with(BRIDGE_NAME)
+            || self.is_pinned_entry(running)?
+            || self.is_pinned_version(running)?)
+    }
+
+    /// True if a program is pinned as one of ours, or below `pending` as one that was to become one.
+    fn is_pinned_version(&self, id: ProgramId) -> Result<bool, EngineError> {
+        let name = paths::program(id);
+        if self.is_pin_of(&name, id)? {
+            return Ok(true);
+        }
+        for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
+            if self.is_pin_of(&Path::new(paths::PENDING).join(operation).join(&name), id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What somebody else put into a link of ours stays.
+    pub(crate) fn taken_over(&self, running: ProgramId) -> EngineError {
+        let other = self.name_of(running);
+        EngineError::Invalid(format!("someone put {other} into its link, which is left as it is"))
+    }
+
+    /// The program that a filter of ours runs, if the filter is ours: what it runs is recorded or pinned by us.
+    fn own_filter(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
+        let Some(id) = self.program_at(hook)? else { return Ok(None) };
+        let is_recorded =
+            id == hook.program && self.kernel.program(id)?.is_some_and(|facts| facts.tag == hook.tag);
+        Ok((is_recorded || self.is_pinned_entry(id)?).then_some(id))
+    }
+
+    /// Attaches a recorded chain where nothing is left of it: after a reboot, or when someone removed its pin. The caller
+    /// holds the lock of the hook.
+    pub(crate) fn reenter_hook(
+        &self,
+        hook: &HookRecord,
+        links: &[Arc<LinkRecord>],
+    ) -> Result<(), EngineError> {
+        self.refuse_taken(&hook.key, &hook.interface, Some(hook.program))?;
+        let built = self.build_chain_as(&hook.key, &hook.interface, links, None, &hook.settings)?;
+        let operation = self.operation();
+        // Before what undoes it, so that it outlives that.
+        let mut joined = None;
+        let restored = undoing(|undo| {
+            let (entry, dispatcher) =
+                self.enter_or_join(&hook.interface, &hook.key, operation, links, &built, undo)?;
+            joined = dispatcher;
+            let now = self.hook_as_of_now(hook);
+            // It is entered by a link of our own from now on.
+            let restored = HookRecord { operation, entry, adopted_link: false, ..now };
+            let restored = joined.as_ref().unwrap_or(&built).recorded(restored);
+            self.record_hook(restored.clone())?;
+            Ok::<_, EngineError>(restored)
+        })?;
+        self.place_hook(&restored)?;
+        self.settle_chain(joined.unwrap_or(built))
+    }
+
+    /// The record of a hook. Building a chain may have written it again: it adds the counts of the chain before.
+    fn hook_as_of_now(&self, hook: &HookRecord) -> HookRecord {
+        self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone())
+    }
+}
+
+/// What the start found at a hook.
+pub enum AtStart {
+    /// The recorded chain.
+    Right,
+    /// Something of ours, which is the recorded chain now.
+    Swapped,
+    /// Nothing of ours.
+    Lost,
+}
