@@ -5,125 +5,69 @@
 //! - An operation collects its new kernel objects below `pending/<operation>` in the daemon's bpffs, writes **one**
 //!   durable record, and renames them into place. What a crash leaves in `pending` is moved into place if the record
 //!   is there, and removed if it is not ([`Engine::recover`]).
+//! - An operation gathers what it changes of the records in `state::Changes`; `Engine::commit` alone writes and applies it.
+//!   Up to there `engine::undo::undoing` takes back what was done if anything fails.
 //! - Changes of a hook reach the kernel before the record. After a crash between the two, recovery compares the hook
 //!   with the record and puts the recorded chain back.
+//!
+//! Folders are layers, each of which uses those before it only: `error`; `state` (records, and what memory finds them by);
+//! `engine` (the type itself, locks, undo, commit); `standing` (is what was put there still there), `order`, `trace`,
+//! `libxdp`, `strays`; `chain`; `describe`; `load`, `attach`; `replace`, `adopt`, `follow`, `dry_run`; `recover`.
 
 mod adopt;
-mod adopt_access;
-mod adopt_settle;
 mod attach;
-mod blobs;
-mod bytecode;
 mod chain;
-mod change_count;
-mod conflict;
-mod containers;
 mod describe;
-mod describe_chains;
-mod describe_links;
-mod detach;
-mod details;
-mod details_chains;
-mod doubts;
 mod dry_run;
 mod engine;
 mod error;
-mod foreign;
-mod held_network;
-mod hooks;
-mod interface_back;
-mod interface_gone;
-mod interface_moved;
-mod interface_names;
-mod interfaces;
-mod judge;
-mod kernel_types;
-mod leftovers;
+mod follow;
 mod libxdp;
-mod list_hooks;
 mod load;
-mod load_maps;
-mod load_plan;
-mod locks;
-mod map_group;
-mod map_memory;
-mod matching;
-mod matching_follow;
-mod members;
-mod named_maps;
-mod namespaces;
-mod network;
-mod open_programs;
 mod order;
-mod order_move;
-mod order_tcx;
-mod paths;
-mod pin_again;
-mod records;
 mod recover;
-mod recover_chains;
-mod recover_hooks;
-mod recover_links;
-mod recover_moves;
-mod recover_pending;
-mod recover_programs;
 mod replace;
-mod replace_load;
-mod replace_load_maps;
-mod replace_load_pairs;
-mod replace_load_record;
-mod replace_maps;
-mod replace_switch;
-mod run_sample;
 mod standing;
 mod state;
-mod steps;
 mod strays;
 mod trace;
-mod trace_changes;
-mod type_support;
-mod undo;
-mod unfinished;
-mod unload;
-mod update;
+
+use state::paths;
 
 pub use adopt::{AdoptRequest, AdoptWhat};
-pub use bytecode::{
-    FetchedImage, ImageAsk, ImageFailure, ImageFailureKind, Images, NoImages, PastBytecode, PastSource,
-    Revocation,
-};
-pub use chain::record::{CarriedBy, ChainId};
-pub use chain::{
-    ChainCounters, ChainVerification, CountersMode, HookChange, HookSwitches, LinkCounters, MemberTime,
-    OwnerBudget, VerifiedPart,
-};
-pub use change_count::ChangeListener;
-pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
-pub use details::{
+pub use attach::update::{Outcome, UpdateLinkRequest};
+pub use chain::{ChainCounters, HookChange, HookSwitches, LinkCounters, MemberTime};
+pub use describe::details::{
     ChainDetails, ChainMemberDetails, HookEntryDetails, LinkDetails, ManagedProgram, MapDetails,
     MatchingDetails, PreviousVersion, ProgramDetails, ProgramSource,
 };
-pub use details_chains::{ChainView, MemberView, SegmentView};
+pub use describe::details_chains::{ChainView, MemberView, SegmentView};
+pub use describe::list_hooks::HookSummary;
+pub use describe::run_sample::RunSample;
+pub use describe::verify::{ChainVerification, VerifiedPart};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
-pub use engine::{Engine, EngineOptions, XdpModes};
-pub use error::{EngineError, ErrorKind};
-pub use held_network::HookChanges;
-pub use interfaces::FollowReport;
-pub use list_hooks::HookSummary;
+pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, PastBytecode, PastSource, Revocation};
+pub use engine::change_count::ChangeListener;
+pub use engine::held_network::HookChanges;
+pub use engine::steps::{NoObserver, StepObserver};
+pub use engine::type_support::Support;
+pub use engine::{
+    CountersMode, DEFAULT_MAP_BYTES, Engine, EngineOptions, OwnerBudget, RecoveryReport, XdpModes,
+};
+pub use error::{
+    Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, HookConflict, ImageFailure,
+    ImageFailureKind,
+};
+pub use follow::FollowReport;
+pub use follow::network::{NetworkFollower, NetworkState};
 pub use load::LoadOutcome;
-pub use map_memory::DEFAULT_MAP_BYTES;
-pub use named_maps::{NamedMap, NamedMapsError, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY};
-pub use network::{NetworkFollower, NetworkState};
-pub use order_move::OrderReport;
-pub use records::SCHEMA;
-pub use recover::RecoveryReport;
+pub use load::named_maps::{NamedMap, NamedMapsError};
+pub use order::move_link::OrderReport;
+pub use replace::load::{ReplaceLoadOutcome, ReplaceLoadRequest};
 pub use replace::{MapFate, MapOutcome, MapPolicy, ReplaceOutcome, ReplaceRequest};
-pub use replace_load::{ReplaceLoadOutcome, ReplaceLoadRequest};
-pub use run_sample::RunSample;
 pub use standing::drift::CheckReport;
-pub use standing::{HookCheck, Loss, Part, Standing};
-pub use steps::{NoObserver, StepObserver};
-pub use strays::{Stray, StrayKind};
+pub use standing::reconcile::HookCheck;
+pub use state::chain_record::{CarriedBy, ChainId};
+pub use state::records::SCHEMA;
+pub use state::{Loss, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, Part, Standing, Stray, StrayKind};
 pub use trace::{ChainTrace, PacketTrace, TracePacket, TraceStep};
-pub use type_support::Support;
-pub use update::{Outcome, UpdateLinkRequest};

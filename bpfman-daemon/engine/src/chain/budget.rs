@@ -6,19 +6,10 @@ use bpfmand_core::{HookKey, Interface};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::build::{Joined, application_of};
-use crate::chain::hook_text;
-use crate::records::LinkRecord;
+use crate::engine::OwnerBudget;
+use crate::state::hook_names::hook_text;
+use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
-
-/// The most that the members of one owner may be on one hook. An owner is a calling user with an application, if the
-/// link names one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OwnerBudget {
-    /// Members; none: as many as a chain takes.
-    pub members: Option<u64>,
-    /// Instructions that the verifier processed when each was loaded alone, together; none: no limit.
-    pub verified_insns: Option<u64>,
-}
 
 impl<K: Kernel> Engine<K> {
     /// Refuses a member that its owner has no room for, before anything is built. What is attached already stays, also
@@ -38,7 +29,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// The same, of members that need not be in the records.
-    pub(super) fn check_budget_of(
+    pub(crate) fn check_budget_of(
         &self,
         key: &HookKey,
         interface: &Interface,

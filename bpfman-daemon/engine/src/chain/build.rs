@@ -11,14 +11,14 @@ use bpfmand_splice::{
 
 use crate::chain::built::{BuiltChain, Lease};
 use crate::chain::composition::{Ingredient, Ingredients, hook_word};
-use crate::chain::record::{Composition, HookSettings};
-use crate::locks::Subject;
-use crate::members::{MemberText, calls_kfuncs};
-use crate::records::{Entry, LinkRecord, ProgramRecord, Strategy};
+use crate::engine::locks::Subject;
+use crate::engine::members::{MemberText, calls_kfuncs};
+use crate::state::chain_record::{Composition, HookSettings};
+use crate::state::records::{Entry, LinkRecord, ProgramRecord, Strategy};
 use crate::{CountersMode, Engine, EngineError};
 
 /// A member of a chain that is being built.
-pub(super) struct Joined {
+pub(crate) struct Joined {
     pub link: Arc<LinkRecord>,
     pub program: Arc<ProgramRecord>,
     /// Told apart from the other owners of the chain.
@@ -33,7 +33,7 @@ impl<K: Kernel> Engine<K> {
 
     /// What the end of a chain has to answer: tcx and filters want different verdicts. A hook that is entered already
     /// says it by how it is; only a new one is entered as the configuration wants.
-    pub(super) fn splice_hook(&self, kind: HookKind, entered: Option<Entry>) -> SpliceHook {
+    pub(crate) fn splice_hook(&self, kind: HookKind, entered: Option<Entry>) -> SpliceHook {
         match (kind, entered) {
             (HookKind::Xdp, _) => SpliceHook::Xdp,
             (_, Some(Entry::Link | Entry::Dispatcher)) => SpliceHook::TcTcx,
@@ -157,12 +157,12 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Links with their programs, and numbers for their owners.
-    pub(super) fn joined(&self, links: &[Arc<LinkRecord>]) -> Result<Vec<Joined>, EngineError> {
+    pub(crate) fn joined(&self, links: &[Arc<LinkRecord>]) -> Result<Vec<Joined>, EngineError> {
         self.joined_by(links, &|program| self.member_record(program))
     }
 
     /// The same, of programs that need not be in the records.
-    pub(super) fn joined_by(
+    pub(crate) fn joined_by(
         &self,
         links: &[Arc<LinkRecord>],
         find: &dyn Fn(ProgramUid) -> Option<Arc<ProgramRecord>>,
@@ -182,7 +182,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Whether a chain counts its exits. By default one does that is joined anyway.
-    pub(super) fn is_counted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> bool {
+    pub(crate) fn is_counted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> bool {
         let is_joined = match members {
             [] => return false,
             [only] => !can_attach_direct(hook, mask(&only.link)),
@@ -221,7 +221,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// The options of this kernel for a chain.
-    pub(super) fn splice_options<'a>(
+    pub(crate) fn splice_options<'a>(
         &self,
         wanted: &Wanted,
         special: &'a SpecialKfuncs,
@@ -241,7 +241,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// What the planner has to know of the kernel and of the members' maps.
-    pub(super) fn special_of(
+    pub(crate) fn special_of(
         &self,
         members: &[Joined],
         texts: &[MemberText],
@@ -269,7 +269,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// The members as the splicer wants them.
-    pub(super) fn parts<'a>(
+    pub(crate) fn parts<'a>(
         &self,
         members: &'a [Joined],
         texts: &'a [MemberText],
@@ -296,7 +296,7 @@ impl<K: Kernel> Engine<K> {
 const ARENA: u32 = 33;
 
 /// What a hook's chain is to be like.
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     pub hook: SpliceHook,
     pub counters: bool,
     pub timing: bool,
@@ -305,13 +305,13 @@ pub(super) struct Wanted {
 
 /// Functions of the kernel and maps that decide how a member can take part.
 #[derive(Default)]
-pub(super) struct SpecialKfuncs {
+pub(crate) struct SpecialKfuncs {
     pub throwing: Vec<i32>,
     pub deferring: Vec<i32>,
     pub arenas: Vec<bpfmand_core::MapId>,
 }
 
-pub(super) fn mask(link: &LinkRecord) -> ProceedMask {
+pub(crate) fn mask(link: &LinkRecord) -> ProceedMask {
     ProceedMask(link.point.proceed_on().map_or(0, bpfmand_core::ProceedOn::mask))
 }
 
@@ -322,7 +322,7 @@ pub(super) const fn is_isolated(link: &LinkRecord) -> bool {
 
 /// The application that a link belongs to.
 pub(super) fn application_of(metadata: &std::collections::BTreeMap<String, String>) -> Option<&str> {
-    crate::describe::APPLICATION_KEYS.iter().find_map(|key| metadata.get(*key)).map(String::as_str)
+    crate::state::APPLICATION_KEYS.iter().find_map(|key| metadata.get(*key)).map(String::as_str)
 }
 
 fn lost(link: &LinkRecord) -> EngineError {

@@ -6,10 +6,10 @@ use bpfmand_core::{HookKey, LinkId, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;
-use crate::chain::record::{ChainRecord, Folding, HookCounted};
 use crate::libxdp::NewDispatcher;
-use crate::records::{HookRecord, Strategy};
-use crate::state::LeaseId;
+use crate::state::chain_record::{ChainRecord, Folding, HookCounted};
+use crate::state::records::{HookRecord, Strategy};
+use crate::state::{LeaseId, Leased};
 
 /// The program that a hook is to run.
 ///
@@ -69,15 +69,6 @@ pub(super) struct Lease<'a, K: Kernel> {
     engine: &'a Engine<K>,
     id: LeaseId,
     pub record: Arc<ChainRecord>,
-}
-
-/// One user of a chain that no record tells of yet.
-#[derive(Clone, Debug)]
-pub struct Leased {
-    /// What it uses.
-    pub record: Arc<ChainRecord>,
-    /// Who.
-    pub hook: HookKey,
 }
 
 impl<'a, K: Kernel> Lease<'a, K> {

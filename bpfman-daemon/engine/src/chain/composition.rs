@@ -6,8 +6,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::EngineError;
-use crate::chain::record::Composition;
-use crate::engine::encode;
+use crate::state::chain_record::Composition;
+use crate::state::encode;
 
 /// All that the bytes of a chain depend on, besides this daemon and the kernel.
 #[derive(Serialize)]

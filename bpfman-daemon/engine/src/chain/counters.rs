@@ -19,10 +19,10 @@ use bpfmand_core::{HookKey, HookKind, LinkId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{CounterLayout, HookKind as SpliceHook};
 
-use crate::chain::place::hook_text;
-use crate::chain::record::{ChainId, ChainRecord, Counted, HookCounted};
-use crate::records::HookRecord;
 use crate::state::Changes;
+use crate::state::chain_record::{ChainId, ChainRecord, Counted, HookCounted};
+use crate::state::hook_names::hook_text;
+use crate::state::records::HookRecord;
 use crate::{Engine, EngineError, paths};
 
 /// What was counted of one member.
@@ -65,7 +65,7 @@ impl<K: Kernel> Engine<K> {
                 return read;
             }
         }
-        let _lock = self.lock(crate::locks::Subject::Hook(*key));
+        let _lock = self.lock(crate::engine::locks::Subject::Hook(*key));
         let hook = self.hook_record(key)?;
         self.read_counters(&hook)
     }

@@ -8,8 +8,8 @@ use bpfmand_splice::HookKind as SpliceHook;
 
 use crate::chain::built::Lease;
 use crate::chain::load::{program_kind, program_name};
-use crate::chain::record::{AttemptRecord, ChainId, ChainRecord, Composition, SegmentRecord};
-use crate::undo::undoing;
+use crate::engine::undo::undoing;
+use crate::state::chain_record::{AttemptRecord, ChainId, ChainRecord, Composition, SegmentRecord};
 use crate::{Engine, EngineError, paths};
 
 /// `BPF_ALU64 | BPF_MOV | BPF_K`.
@@ -71,7 +71,7 @@ impl<K: Kernel> Engine<K> {
 }
 
 /// Two instructions: answer the end verdict.
-pub(super) fn text(name: &str, hook: SpliceHook) -> BoundText {
+pub(crate) fn text(name: &str, hook: SpliceHook) -> BoundText {
     BoundText(ProgramText {
         name: name.to_owned(),
         license: "GPL".to_owned(),

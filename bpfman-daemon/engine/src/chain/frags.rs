@@ -4,7 +4,7 @@ use bpfmand_core::{HookKind, Interface};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::chain::built::BuiltChain;
-use crate::chain::place::hook_text;
+use crate::state::hook_names::hook_text;
 use crate::{Engine, EngineError};
 
 /// What the kernel answers when packets at an interface may come in several buffers and a program does not know them.
@@ -31,7 +31,7 @@ impl<K: Kernel> Engine<K> {
             }
             None => self.state().program(built.id).cloned().into_iter().collect::<Vec<_>>(),
         };
-        let lacks = |program: &&std::sync::Arc<crate::records::ProgramRecord>| {
+        let lacks = |program: &&std::sync::Arc<crate::state::records::ProgramRecord>| {
             self.member(program).is_ok_and(|member| !member.text.0.frags)
         };
         let without: Vec<String> =

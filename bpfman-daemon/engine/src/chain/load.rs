@@ -12,19 +12,19 @@ use bpfmand_splice::{
 
 use crate::chain::build::{Joined, Wanted};
 use crate::chain::built::Lease;
-use crate::chain::place::hook_text;
-use crate::chain::record::{
+use crate::chain::refused::{Refused, member_at};
+use crate::engine::undo::{Cause, undoing};
+use crate::state::chain_record::{
     CarriedBy, CarriedRecord, ChainId, ChainRecord, Composition, SegmentRecord, TwinProgramRecord, TwinRecord,
 };
-use crate::chain::refused::{Refused, member_at};
-use crate::undo::{Cause, undoing};
+use crate::state::hook_names::hook_text;
 use crate::{Engine, EngineError, paths};
 
 const PROG_ARRAY: u32 = 3;
 const PERCPU_ARRAY: u32 = 6;
 
 /// A chain as far as it is loaded.
-pub(super) struct Loading<'a, H> {
+pub(crate) struct Loading<'a, H> {
     plan: &'a ChainPlan,
     arrays: Vec<(MapId, H)>,
     counters: Option<(MapId, H)>,
@@ -32,7 +32,7 @@ pub(super) struct Loading<'a, H> {
 }
 
 /// The programs of a chain.
-pub(super) struct Programs {
+pub(crate) struct Programs {
     pub segments: Vec<SegmentRecord>,
     twins: Vec<TwinProgramRecord>,
     /// Bytes of machine code, of all of them.
@@ -40,7 +40,7 @@ pub(super) struct Programs {
 }
 
 /// Why a plan did not become a chain.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The verifier refused one of its programs: another plan may pass.
     Verifier(Box<Refused>),
     /// Anything else.
@@ -161,7 +161,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Loads a plan: pinned as this chain, or by descriptors alone.
-    pub(super) fn load_plan<'p>(
+    pub(crate) fn load_plan<'p>(
         &self,
         id: Option<ChainId>,
         key: &HookKey,

@@ -4,7 +4,7 @@ use bpfmand_kernel::KernelError;
 use bpfmand_splice::Splice;
 
 /// A program of a chain that the verifier refused.
-pub(super) struct Refused {
+pub(crate) struct Refused {
     /// Function name of the member whose instruction it was, where the log tells.
     pub member: Option<String>,
     /// The verifier's log.
@@ -28,12 +28,6 @@ fn last_insn(log: &str) -> Option<usize> {
     })
 }
 
-/// Lines of a verifier's log that tell something, from its start.
-pub fn first_lines(log: &str, most: usize) -> String {
-    let is_noise = |line: &&str| !line.trim().is_empty() && !line.starts_with("processed ");
-    log.lines().filter(is_noise).take(most).collect::<Vec<_>>().join("; ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,10 +39,5 @@ mod tests {
         assert_eq!(last_insn(log), Some(17));
         assert_eq!(last_insn("17: R1=ctx() (no code)\n"), None);
         assert_eq!(last_insn(""), None);
-    }
-
-    #[test]
-    fn the_summary_of_a_log_has_no_empty_lines() {
-        assert_eq!(first_lines("\na\n\nb\nprocessed 1 insns\nc\n", 2), "a; b");
     }
 }

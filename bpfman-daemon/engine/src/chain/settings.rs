@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, Interface};
 use bpfmand_kernel::Kernel;
 
-use crate::chain::place::hook_text;
-use crate::chain::record::{Hold, HookSettings};
-use crate::locks::Subject;
-use crate::records::{Entry, HookRecord, LeftoverRecord};
-use crate::recover_moves::is_parked;
+use crate::engine::locks::Subject;
+use crate::engine::undo::undoing;
+use crate::state::chain_record::{Hold, HookSettings};
+use crate::state::hook_names::hook_text;
+use crate::state::records::{Entry, HookRecord, LeftoverRecord};
+use crate::state::waiting::is_parked;
 use crate::state::{Changes, Committed, Uncleared};
-use crate::undo::undoing;
 use crate::{Engine, EngineError};
 
 /// What is to become of a hook's switches; what is absent stays.
@@ -117,7 +117,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    pub(super) fn settings_of(&self, key: &HookKey) -> HookSettings {
+    pub(crate) fn settings_of(&self, key: &HookKey) -> HookSettings {
         self.state().hooks.get(key).map(|hook| hook.settings.clone()).unwrap_or_default()
     }
 

@@ -6,8 +6,8 @@ use bpfmand_core::HookKey;
 use bpfmand_kernel::Kernel;
 
 use crate::chain::built::BuiltChain;
-use crate::records::HookRecord;
-use crate::undo::retry_once;
+use crate::engine::undo::retry_once;
+use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {

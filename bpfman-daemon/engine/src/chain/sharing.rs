@@ -8,12 +8,12 @@ use bpfmand_core::{HookKey, LinkId, MapId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::CounterLayout;
 
-use crate::chain::built::{Lease, Leased};
-use crate::chain::record::{ChainId, ChainRecord, Composition};
-use crate::locks::Subject;
-use crate::records::HookRecord;
-use crate::state::{LeaseId, State, Uncleared};
-use crate::undo::retry_once;
+use crate::chain::built::Lease;
+use crate::engine::locks::Subject;
+use crate::engine::undo::retry_once;
+use crate::state::chain_record::{ChainId, ChainRecord, Composition};
+use crate::state::records::HookRecord;
+use crate::state::{LeaseId, Leased, State, Uncleared};
 use crate::{Engine, EngineError, paths};
 
 impl State {
@@ -172,7 +172,7 @@ impl<K: Kernel> Engine<K> {
         if let Err(error) = retry_once(|| self.remove_chain(chain)) {
             tracing::warn!(%error, chain = %chain.id, "what was loaded for a chain is still there");
             let operation = bpfmand_core::OperationId(chain.id.0);
-            let leftover = crate::records::LeftoverRecord {
+            let leftover = crate::state::records::LeftoverRecord {
                 folders: vec![
                     paths::chain(chain.id).display().to_string(),
                     paths::pending(operation).display().to_string(),

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 /// The tags that kernels give a program: the first eight bytes of a hash over its instructions, without the maps that
 /// they name. The hash is SHA-256 from Linux 6.18 on, and SHA-1 before.
-pub(super) fn tags(text: &BoundText) -> [[u8; 8]; 2] {
+pub(crate) fn tags(text: &BoundText) -> [[u8; 8]; 2] {
     let bytes = without_maps(&text.0.insns);
     [first_eight(&Sha256::digest(&bytes)), first_eight(&Sha1::digest(&bytes))]
 }

@@ -9,7 +9,7 @@ use bpfmand_core::HookKey;
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{CounterLayout, TimeLayout};
 
-use crate::chain::record::ChainRecord;
+use crate::state::chain_record::ChainRecord;
 use crate::{Engine, EngineError, paths};
 
 /// What was sampled of one member since its hook runs this chain, and what the clock takes by itself.

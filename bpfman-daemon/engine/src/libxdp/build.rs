@@ -6,12 +6,12 @@ use bpfmand_core::{BoundText, HookKey, Interface};
 use bpfmand_kernel::{EXTENSION, Extends, Kernel, KernelError, LinkTarget, LogRequest, ProgramLoad};
 use bpfmand_splice::{DISPATCHER_NAME, DISPATCHER_SLOTS, dispatcher, dispatcher_slot_type};
 
-use crate::chain::hook_text;
-use crate::libxdp::config::{self, Slot};
+use crate::engine::undo::undoing;
+use crate::libxdp::config::Slot;
 use crate::libxdp::switch::{Loaded, NewDispatcher};
-use crate::libxdp::{DispatcherAtHook, SlotProgram, folder, link_pin, program_pin};
-use crate::records::{ExtensionRecord, LinkRecord, ProgramRecord};
-use crate::undo::undoing;
+use crate::libxdp::{DispatcherAtHook, SlotProgram, config, folder, link_pin, program_pin};
+use crate::state::hook_names::hook_text;
+use crate::state::records::{ExtensionRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 /// What is to be in a slot.

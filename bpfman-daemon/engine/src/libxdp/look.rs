@@ -6,10 +6,10 @@ use bpfmand_core::{HookKey, Interface, ProgramFacts, ProgramId, Via, XdpRunsIn};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::DISPATCHER_NAME;
 
-use crate::chain::hook_text;
-use crate::libxdp::config::{self, Read, Slot};
-use crate::libxdp::{folder, program_pin};
-use crate::records::HookRecord;
+use crate::libxdp::config::{Read, Slot};
+use crate::libxdp::{config, folder, program_pin};
+use crate::state::hook_names::hook_text;
+use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 /// A dispatcher that holds a hook, with all that a new one needs to know of it.

@@ -24,9 +24,6 @@ use bpfmand_core::{IfIndex, ProgramId};
 pub use look::{DispatcherAtHook, SlotProgram};
 pub use switch::NewDispatcher;
 
-/// Where libxdp keeps its pins, unless `LIBXDP_BPFFS` says otherwise.
-pub const LIBXDP_PINS: &str = "/sys/fs/bpf/xdp";
-
 /// The folder of a dispatcher's pins.
 pub fn folder(pins: &Path, ifindex: IfIndex, dispatcher: ProgramId) -> PathBuf {
     pins.join(format!("dispatch-{ifindex}-{dispatcher}"))

@@ -10,7 +10,7 @@ use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, NetnsId, OperationId, 
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::libxdp::{DispatcherAtHook, folder};
-use crate::records::{Entry, HookRecord};
+use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
 /// The pin of the new dispatcher.

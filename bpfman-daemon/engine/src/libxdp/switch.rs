@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use bpfmand_core::{HookKey, Interface, OperationId, ProgramId, XdpRunsIn};
 use bpfmand_kernel::Kernel;
 
-use crate::chain::BuiltChain;
+use crate::engine::undo::{Undo, retry_once};
 use crate::libxdp::{folder, recover};
-use crate::records::ExtensionRecord;
-use crate::undo::{Undo, retry_once};
-use crate::unfinished::Unfinished;
+use crate::state::Unfinished;
+use crate::state::records::ExtensionRecord;
 use crate::{Engine, EngineError, paths};
 
 /// A loaded dispatcher.
@@ -161,26 +160,5 @@ impl<K: Kernel> Engine<K> {
             Ok(put(netns.as_deref(), Some(&before), after.as_ref())?)
         });
         Ok(())
-    }
-
-    /// Joins the dispatcher that holds a hook.
-    pub(crate) fn join_dispatcher<'a>(
-        &'a self,
-        interface: &Interface,
-        key: &HookKey,
-        links: &[std::sync::Arc<crate::records::LinkRecord>],
-        undo: &mut Undo<'a>,
-    ) -> Result<BuiltChain<'a, K>, EngineError> {
-        const MOST_TRIES: usize = 4;
-        let mut tries = 1;
-        loop {
-            let built = self.build_chain(key, interface, links, Some(crate::records::Entry::Dispatcher))?;
-            let Some(new) = &built.dispatcher else { return Ok(built) };
-            match self.change_dispatcher(new, undo) {
-                Ok(()) => return Ok(built),
-                Err(error) if crate::order_move::is_race(&error) && tries < MOST_TRIES => tries += 1,
-                Err(error) => return Err(error),
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@
 use bpfmand_kernel::Kernel;
 
 use super::{Loss, Observed, Part, Standing};
-use crate::records::HookRecord;
+use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {

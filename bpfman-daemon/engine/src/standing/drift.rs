@@ -3,7 +3,7 @@
 //! Strangers can delete filters by number, flush a queueing discipline, force a link off or remove a pin. None of that is
 //! prevented by the kernel, so it is looked for. What they put in our place is named and stays.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bpfmand_core::{HookKey, HookKind, LinkId};
 use bpfmand_kernel::{Kernel, KernelError};
@@ -20,20 +20,6 @@ pub struct CheckReport {
     pub mended: Vec<String>,
     /// What was lost and is not back.
     pub lost: Vec<String>,
-}
-
-/// How often something was found to differ since the engine was opened. What stays lost counts once.
-#[derive(Debug, Default)]
-pub struct DriftCounts {
-    found: AtomicU64,
-    mended: AtomicU64,
-}
-
-impl DriftCounts {
-    /// Found, and of these mended.
-    pub fn counted(&self) -> (u64, u64) {
-        (self.found.load(Ordering::Relaxed), self.mended.load(Ordering::Relaxed))
-    }
 }
 
 impl<K: Kernel> Engine<K> {
@@ -81,7 +67,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Counts and logs a drift, once for as long as it is the same.
-    pub(super) fn tell_drift(&self, what: &str, found: &HookCheck, known: Option<&Standing>) {
+    pub(crate) fn tell_drift(&self, what: &str, found: &HookCheck, known: Option<&Standing>) {
         match found {
             HookCheck::Lost(now) if known != Some(now) => {
                 if known.is_none() {

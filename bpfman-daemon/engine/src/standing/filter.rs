@@ -4,8 +4,8 @@ use bpfmand_core::ProgramId;
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use super::{Loss, Observed, Standing};
-use crate::chain::filter_place;
-use crate::records::HookRecord;
+use crate::state::hook_names::filter_place;
+use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {

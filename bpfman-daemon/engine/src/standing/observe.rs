@@ -4,8 +4,8 @@ use bpfmand_core::{HookEntry, HookKey, HookKind, LinkFacts, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{Part, Standing};
-use crate::records::{Entry, HookRecord, LinkRecord};
-use crate::recover_moves::is_parked;
+use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::state::waiting::is_parked;
 use crate::{Engine, EngineError, paths};
 
 /// What is at a place.

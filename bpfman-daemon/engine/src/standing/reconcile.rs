@@ -7,11 +7,11 @@ use bpfmand_core::{HookKey, HookKind, LinkId, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use super::{Observed, Standing};
-use crate::chain::hook_text;
-use crate::locks::Subject;
-use crate::order_move::BRIDGE_NAME;
-use crate::records::{Entry, HookRecord, LinkRecord};
-use crate::undo::undoing;
+use crate::engine::locks::Subject;
+use crate::engine::undo::undoing;
+use crate::state::hook_names::hook_text;
+use crate::state::paths::BRIDGE_NAME;
+use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
 /// What reconciling a place with its record came to.

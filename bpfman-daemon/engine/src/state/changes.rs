@@ -9,10 +9,10 @@ use bpfmand_store::{Batch, Table};
 
 use super::State;
 use crate::EngineError;
-use crate::engine::{encode, parse};
-use crate::records::{
-    self, HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, PreviousRecord, ProgramRecord,
+use crate::state::records::{
+    HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, PreviousRecord, ProgramRecord,
 };
+use crate::state::{encode, parse, records};
 
 /// Names one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

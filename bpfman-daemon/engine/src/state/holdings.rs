@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bpfmand_core::ProgramUid;
 
-use crate::records::{PreviousRecord, ProgramRecord};
-use crate::replace::version_paths;
+use crate::paths;
+use crate::state::records::{MapRecord, PreviousRecord, ProgramRecord};
 
 /// Who holds what.
 #[derive(Debug, Default)]
@@ -87,4 +87,14 @@ impl Previous {
         self.holdings.remove(&previous.program);
         Some(previous)
     }
+}
+
+/// Pins and folders of a version.
+pub fn version_paths(version: &ProgramRecord) -> Vec<String> {
+    let shared = version.maps.iter().filter_map(MapRecord::shared_pin);
+    [paths::program(version.id), paths::maps(version.map_folder)]
+        .into_iter()
+        .chain(shared)
+        .map(|path| path.display().to_string())
+        .collect()
 }

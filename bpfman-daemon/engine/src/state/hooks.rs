@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bpfmand_core::HookKey;
 
-use crate::chain::record::{ChainId, ChainRecord, Composition};
 use crate::paths;
-use crate::records::HookRecord;
+use crate::state::chain_record::{ChainId, ChainRecord, Composition};
+use crate::state::records::HookRecord;
 
 /// Hooks by key. Reads as the map that it holds; every change goes through the methods here, which keep the indexes.
 #[derive(Debug, Default)]

@@ -3,8 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::chain::Leased;
-use crate::chain::record::{ChainId, ChainRecord, Composition};
+use bpfmand_core::HookKey;
+
+use crate::state::chain_record::{ChainId, ChainRecord, Composition};
+
+/// One user of a chain that no record tells of yet.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// What it uses.
+    pub record: Arc<ChainRecord>,
+    /// Who.
+    pub hook: HookKey,
+}
 
 /// Names one lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, LinkId, ProgramUid};
 
-use crate::records::LinkRecord;
+use crate::state::records::LinkRecord;
 
 /// Links by id. Reads as the map that it holds; every change goes through the methods here, which keep the indexes.
 #[derive(Debug, Default)]

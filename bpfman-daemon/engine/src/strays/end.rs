@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bpfmand_kernel::{FilterPlace, Kernel, TcFilter};
 
-use super::{Stray, StrayKind};
-use crate::locks::Subject;
+use crate::engine::locks::Subject;
+use crate::state::{Stray, StrayKind};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use bpfmand_core::{Direction, HookKey, HookKind, Interface, KernelLinkId, ProgramId, Via};
 use bpfmand_kernel::Kernel;
 
-use super::{Stray, StrayKind};
-use crate::chain::hook_text;
-use crate::chain::record::ChainId;
-use crate::records::HookRecord;
-use crate::recover::RecoveryReport;
+use crate::engine::RecoveryReport;
+use crate::state::chain_record::ChainId;
+use crate::state::hook_names::hook_text;
+use crate::state::records::HookRecord;
+use crate::state::{Stray, StrayKind};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {

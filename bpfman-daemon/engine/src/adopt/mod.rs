@@ -1,0 +1,408 @@
+//! Adoption: a program that someone else attached by a link becomes a member, without a gap.
+//!
+//! The link stays the one it is, and is pinned by us too. Its program is not ours to read: the kernel gives only
+//! rewritten instructions. So it stays a program of its own, which a chain reaches by a tail call. The one who attached
+//! it may hold the link still, and may change or end it; that is found and named like any other drift.
+
+mod access;
+mod settle;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bpfmand_core::{
+    AttachPoint, Direction, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, LinkId, NetnsId,
+    OperationId, OrderIntent, ProceedOn, ProgramFacts, ProgramType, ProgramUid, Sharing,
+};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use crate::adopt::access::{NamedPin, may_name_link};
+use crate::attach::{check_metadata, check_priority};
+use crate::describe::details::LinkDetails;
+use crate::engine::locks::Subject;
+use crate::engine::undo::{retry_once, undoing};
+use crate::state::hook_names::hook_text;
+use crate::state::records::{Entry, HookRecord, LinkRecord, ProgramRecord, SourceRecord};
+use crate::state::{BlobId, Changes, Leased, Unfinished};
+use crate::{Engine, EngineError, paths};
+
+/// What to adopt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdoptWhat {
+    /// A link, by the kernel's id.
+    Link(KernelLinkId),
+    /// A link, by an absolute path where it is pinned.
+    Pin(PathBuf),
+}
+
+/// A program of others to be taken over, and its place among ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdoptRequest {
+    /// The link that attaches it, at XDP or tcx.
+    pub what: AdoptWhat,
+    /// The interface it is at; none: look for it in the daemon's own network namespace and all that have a name.
+    pub interface: Option<Interface>,
+    /// 0 runs first.
+    pub priority: i32,
+    /// When the next member runs; none: as by default. Means nothing for tcx.
+    pub proceed_on: Option<ProceedOn>,
+    /// Where among the others of the hook.
+    pub order: OrderIntent,
+    /// Free pairs of the user.
+    pub metadata: BTreeMap<String, String>,
+    /// User id of the caller.
+    pub caller_uid: u32,
+}
+
+/// A link of others, and where it is.
+struct Found<H> {
+    link: H,
+    facts: LinkFacts,
+    program: ProgramFacts,
+    interface: Interface,
+    key: HookKey,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Takes over a program that someone else attached by a link at XDP or tcx. What is attached otherwise cannot be taken
+    /// over without a gap.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; nothing is changed then.
+    pub fn adopt(&self, request: &AdoptRequest) -> Result<LinkDetails, EngineError> {
+        check_metadata(&request.metadata)?;
+        self.begin()?;
+        let found = self.find_link(&request.what, request.interface.as_ref(), request.caller_uid)?;
+        let point = point_of(&found, request);
+        check_priority(&point)?;
+        crate::order::check_intent(&point, &request.order)?;
+        // Two adoptions of one program at once would make two records of it.
+        let _alone = self.lock(Subject::SharedMaps);
+        let known = self.state().program(found.program.id).cloned();
+        let stray = self.strays()?.into_iter().find(|stray| stray.is_link(found.facts.id));
+        if stray.is_none() && known.as_ref().is_some_and(|program| !program.is_adopted()) {
+            return Err(EngineError::Invalid(format!(
+                "link {} runs program {}, which bpfman loaded itself",
+                found.facts.id, found.program.id
+            )));
+        }
+        let number = self.number();
+        let uid = known.as_ref().map_or_else(|| ProgramUid(self.number()), |program| program.uid);
+        let _program_lock = self.lock(Subject::Program(uid));
+        let _hook_lock = self.lock(Subject::Hook(found.key));
+        self.refuse_ours(&found)?;
+        let program = match self.record(uid) {
+            Some(program) => program,
+            None => Arc::new(program_record(uid, OperationId(number), &found, request, self.boot.clone())),
+        };
+        let link = Arc::new(LinkRecord {
+            id: LinkId(
+                u32::try_from(number)
+                    .map_err(|_| EngineError::Invalid("this daemon has used up all link ids".to_owned()))?,
+            ),
+            program: uid,
+            operation: OperationId(number),
+            point,
+            hook: Some(found.key),
+            order: request.order.clone(),
+            sharing: Sharing::default(),
+            metadata: request.metadata.clone(),
+            sequence: number,
+            boot: self.boot.clone(),
+            matching: None,
+            adopted: true,
+            waits_in: None,
+        });
+        self.take_over(&found, &program, &link)?;
+        if let Some(stray) = stray {
+            self.forget_adopted_stray(&stray)?;
+        }
+        retry_once(|| self.describe_link(link.id))
+    }
+
+    fn take_over(
+        &self,
+        found: &Found<K::Handle>,
+        program: &Arc<ProgramRecord>,
+        link: &Arc<LinkRecord>,
+    ) -> Result<(), EngineError> {
+        let original =
+            self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+        let operation = link.operation;
+        let folder = paths::pending(operation);
+        // Before what undoes it, so that they outlive that.
+        let mut chain = None;
+        let swapped_in: RefCell<Option<Leased>> = RefCell::default();
+        undoing(|undo| {
+            self.step("adopt", "make pending folder");
+            self.kernel.make_folder(&folder)?;
+            undo.push(|| {
+                let result = self.undo_adoption(operation);
+                if result.is_err() {
+                    // The link may run it on: what it consists of has to stay until the link is given back.
+                    let (lease, chain) = self.keep_leased(swapped_in.take());
+                    self.try_later(Unfinished::Adoption { operation, lease, chain });
+                }
+                result
+            });
+            // First what undoing it needs.
+            self.step("adopt", "pin program");
+            self.kernel.pin(&original, &folder.join(paths::program(program.id)))?;
+            self.step("adopt", "pin link");
+            self.kernel.pin(&found.link, &folder.join(paths::adopted_link(program.id)))?;
+            let is_new = program.operation == operation;
+            if is_new {
+                // A chain is built of recorded programs: this one is known from here on, or forgotten again.
+                self.state().put_program(Arc::clone(program));
+                undo.push(|| {
+                    self.state().remove_program(program.uid);
+                    Ok(())
+                });
+            }
+            let mut changes = Changes::default();
+            if !matches!(found.key.kind, HookKind::Tcx(_)) {
+                let (hook, built) = self.join_adopted(found, program, link, &original)?;
+                swapped_in.replace(built.leased());
+                chain = Some(built);
+                changes.put_hook(hook);
+            }
+            if is_new {
+                changes.put_program(Arc::clone(program));
+            }
+            changes.put_link(Arc::clone(link));
+            self.step("adopt", "record");
+            self.commit(changes)
+        })?;
+        self.state().drifted.remove(&found.key);
+        self.step("adopt", "move into place");
+        retry_once(|| self.place_adopted(operation, link, program.id))?;
+        // Our tc chain may stand before what is ours from now on.
+        self.keep_order(&found.key);
+        chain.map_or(Ok(()), |built| self.settle_chain(built))
+    }
+
+    /// Builds the chain with an adopted member, and puts it into the member's link.
+    fn join_adopted<'a>(
+        &'a self,
+        found: &Found<K::Handle>,
+        program: &Arc<ProgramRecord>,
+        link: &Arc<LinkRecord>,
+        original: &K::Handle,
+    ) -> Result<(HookRecord, crate::chain::BuiltChain<'a, K>), EngineError> {
+        let (old, before) = {
+            let state = self.state();
+            (state.hooks.get(&found.key).cloned(), state.chain(&found.key))
+        };
+        let mut links = before;
+        links.push(Arc::clone(link));
+        let links = self.order_changed(&found.key, &found.interface, links, Some(link.id), link)?;
+        self.step("adopt", "build chain");
+        let built = self.build_chain(&found.key, &found.interface, &links, Some(Entry::Link))?;
+        if built.id != program.id {
+            self.step("adopt", "swap");
+            self.held_network.during(|| self.kernel.replace(&found.link, &built.handle, original)).map_err(
+                |error| match error {
+                    KernelError::HookChanged { .. } => EngineError::Invalid(format!(
+                        "link {} was changed by someone while it was being adopted",
+                        found.facts.id
+                    )),
+                    other => other.into(),
+                },
+            )?;
+        }
+        let hook = match old {
+            Some(old) => HookRecord { operation: link.operation, entry: Entry::Link, ..(*old).clone() },
+            None => HookRecord::entered(found.key, found.interface.clone(), link.operation, Entry::Link),
+        };
+        let hook = HookRecord { newcomer: Some(link.id), adopted_link: true, ..hook };
+        Ok((built.recorded(hook), built))
+    }
+
+    fn find_link(
+        &self,
+        what: &AdoptWhat,
+        at: Option<&Interface>,
+        caller_uid: u32,
+    ) -> Result<Found<K::Handle>, EngineError> {
+        let invalid = |message: String| EngineError::Invalid(message);
+        let link = match what {
+            AdoptWhat::Link(id) => {
+                may_name_link(*id, caller_uid)?;
+                self.kernel.open_link(*id)?.ok_or(EngineError::NoKernelLink(*id))?
+            }
+            AdoptWhat::Pin(path) if !path.is_absolute() => {
+                return Err(invalid(format!("{} is not an absolute path of a pin", path.display())));
+            }
+            AdoptWhat::Pin(path) => self
+                .kernel
+                .open_pin(&NamedPin::find(path, caller_uid)?.path())?
+                .ok_or_else(|| EngineError::NoPin { path: path.display().to_string() })?,
+        };
+        let facts = self.kernel.link_of(&link).map_err(|error| match what {
+            AdoptWhat::Pin(path) => invalid(format!(
+                "what is pinned at {} is no link: a program that was attached without one cannot be taken over \
+                 without a gap ({error})",
+                path.display()
+            )),
+            AdoptWhat::Link(_) => error.into(),
+        })?;
+        if !facts.is_at_interface() {
+            return Err(invalid(format!(
+                "link {} is of another type than XDP and tcx, and shares its hook with others anyway",
+                facts.id
+            )));
+        }
+        let Some(_) = facts.ifindex else {
+            return Err(invalid(format!("link {} is attached to no interface any more", facts.id)));
+        };
+        let program =
+            self.kernel.program(facts.program)?.ok_or(EngineError::NoKernelProgram(facts.program))?;
+        let (interface, key) = self.place_of(&facts, at)?;
+        Ok(Found { link, facts, program, interface, key })
+    }
+
+    /// Finds the interface of a link among those of the daemon's own namespace, of named ones and of watched ones.
+    fn place_of(
+        &self,
+        link: &LinkFacts,
+        at: Option<&Interface>,
+    ) -> Result<(Interface, HookKey), EngineError> {
+        let namespaces = match at {
+            Some(interface) => BTreeSet::from([interface.netns.clone()]),
+            None => {
+                let mut all = self.watched_namespaces();
+                all.insert(None);
+                if let Ok(named) = std::fs::read_dir("/run/netns") {
+                    all.extend(named.flatten().map(|entry| Some(entry.path())));
+                }
+                all
+            }
+        };
+        let kinds = match link.kernel_type {
+            LinkFacts::XDP => vec![HookKind::Xdp],
+            _ => vec![HookKind::Tcx(Direction::Ingress), HookKind::Tcx(Direction::Egress)],
+        };
+        let mut places: BTreeMap<NetnsId, (Interface, HookKey)> = BTreeMap::new();
+        for netns in namespaces {
+            // A file that is no namespace, or no longer, has none of our interfaces.
+            let Ok(interfaces) = self.kernel.interfaces(netns.as_deref()) else { continue };
+            let Some(facts) = interfaces.into_iter().find(|facts| Some(facts.ifindex) == link.ifindex) else {
+                continue;
+            };
+            if at.is_some_and(|at| at.name != facts.name) {
+                continue;
+            }
+            let interface = Interface { name: facts.name, netns };
+            for kind in &kinds {
+                let Ok(key) = self.kernel.find_hook(&interface, *kind) else { continue };
+                let Ok(contents) = self.kernel.hook_contents(interface.netns.as_deref(), &key) else {
+                    continue;
+                };
+                if contents.entries.iter().any(|entry| entry.may_be_link(link.id)) {
+                    places.entry(key.netns).or_insert_with(|| (interface.clone(), key));
+                }
+            }
+        }
+        let mut places = places.into_values();
+        match (places.next(), places.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(EngineError::Invalid(format!(
+                "link {} is not at {}",
+                link.id,
+                at.map_or_else(
+                    || "an interface of the daemon's own network namespace, nor of one named in /run/netns"
+                        .to_owned(),
+                    crate::state::hook_names::place
+                )
+            ))),
+            (Some((one, _)), Some((other, _))) => Err(EngineError::Invalid(format!(
+                "link {} may be at {} or at {}: its program runs at interfaces of the same number in several \
+                 network namespaces, and the kernel does not tell which link is where",
+                link.id,
+                crate::state::hook_names::place(&one),
+                crate::state::hook_names::place(&other)
+            ))),
+        }
+    }
+
+    fn refuse_ours(&self, found: &Found<K::Handle>) -> Result<(), EngineError> {
+        let pins: Vec<PathBuf> = {
+            let state = self.state();
+            let links = state.chain(&found.key).into_iter().map(|link| paths::link(link.id));
+            // Chains of type tc are at tcx. A link that no record names is a stray, and may be adopted.
+            let chain = Some(found.key.of_chain()).filter(|key| state.hooks.contains_key(key));
+            links.chain(chain.map(|key| paths::hook_link(&key))).collect()
+        };
+        for pin in pins {
+            if let Some(handle) = self.kernel.open_pin(&pin)?
+                && self.kernel.link_of(&handle)?.id == found.facts.id
+            {
+                return Err(EngineError::Invalid(format!(
+                    "link {} is the one by which bpfman is at {} already",
+                    found.facts.id,
+                    hook_text(&found.key, &found.interface)
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn point_of<H>(found: &Found<H>, request: &AdoptRequest) -> AttachPoint {
+    let (interface, priority) = (found.interface.clone(), request.priority);
+    match found.key.kind {
+        HookKind::Tc(direction) | HookKind::Tcx(direction) => {
+            AttachPoint::Tcx { interface, direction, priority }
+        }
+        HookKind::Xdp => AttachPoint::Xdp {
+            interface,
+            priority,
+            proceed_on: request
+                .proceed_on
+                .unwrap_or_else(|| ProceedOn::default_for(HookKind::Xdp.verdicts())),
+        },
+    }
+}
+
+fn program_record<H>(
+    uid: ProgramUid,
+    operation: OperationId,
+    found: &Found<H>,
+    request: &AdoptRequest,
+    boot: String,
+) -> ProgramRecord {
+    let Found { program, facts, .. } = found;
+    ProgramRecord {
+        uid,
+        operation,
+        origin: None,
+        name: program.name.clone(),
+        program_type: match found.key.kind {
+            HookKind::Xdp => ProgramType::Xdp,
+            HookKind::Tc(_) | HookKind::Tcx(_) => ProgramType::Tcx,
+        },
+        source: SourceRecord::Adopted {
+            link: facts.id,
+            pin: match &request.what {
+                AdoptWhat::Pin(path) => Some(path.display().to_string()),
+                AdoptWhat::Link(_) => None,
+            },
+        },
+        blob: BlobId::of(&[]),
+        license: if program.gpl_compatible { "GPL" } else { "Proprietary" }.to_owned(),
+        metadata: request.metadata.clone(),
+        global_data: BTreeMap::new(),
+        map_owner: None,
+        map_owner_uid: None,
+        target: None,
+        caller_uid: request.caller_uid,
+        boot,
+        id: program.id,
+        tag: program.tag,
+        map_folder: program.id,
+        maps: Vec::new(),
+        stack_depths: None,
+    }
+}

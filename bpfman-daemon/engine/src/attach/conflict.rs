@@ -1,0 +1,135 @@
+//! Hooks that are held by programs of others: who is in the way, and what can be done.
+
+use bpfmand_core::{HookEntry, HookKey, HookKind, Interface, ProgramFacts, ProgramId, Via, XdpRunsIn};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use crate::error::{Attached, Dispatcher, DispatcherProgram, HookConflict};
+use crate::libxdp::config;
+use crate::libxdp::config::Read;
+use crate::state::hook_names::hook_text;
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// Attaches to a hook that takes one program. Where another is there, it is named.
+    ///
+    /// The kernel alone decides whether the hook is free; the look at who holds it comes after that, and if the other one
+    /// has left in between, the attach is tried again.
+    pub(crate) fn attach_where_free(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        mut attach: impl FnMut() -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        const MOST_TRIES: usize = 4;
+        let mut left = MOST_TRIES;
+        loop {
+            left -= 1;
+            match attach() {
+                Err(EngineError::Kernel(KernelError::HookHeld { .. })) => {}
+                other => return other,
+            }
+            let contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
+            let Some(entry) = contents.entries.first() else {
+                if left > 0 {
+                    continue;
+                }
+                return Err(self.conflict(key, interface, None));
+            };
+            return Err(self.conflict(key, interface, Some(entry)));
+        }
+    }
+
+    /// Names a program of others at a hook that takes one program, before a chain is built that cannot be attached. What
+    /// runs `ours` is a link of ours that is about to go. Where the look fails the kernel decides.
+    pub(crate) fn refuse_taken(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        ours: Option<ProgramId>,
+    ) -> Result<(), EngineError> {
+        if key.kind != HookKind::Xdp {
+            return Ok(());
+        }
+        let Ok(contents) = self.kernel.hook_contents(interface.netns.as_deref(), key) else { return Ok(()) };
+        // A program on the card leaves room for one in the driver or the stack.
+        let on_card = |via: &Via| matches!(via, Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } if *mode == XdpRunsIn::Offload);
+        let is_theirs =
+            |entry: &&HookEntry| (ours.is_none() || entry.program != ours) && !on_card(&entry.via);
+        let Some(entry) = contents.entries.iter().find(is_theirs) else { return Ok(()) };
+        match self.conflict(key, interface, Some(entry)) {
+            // Ours may join it.
+            EngineError::HookHeld(held) if matches!(held.attached, Attached::LibxdpDispatcher(_)) => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    pub(crate) fn conflict(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        entry: Option<&HookEntry>,
+    ) -> EngineError {
+        let program =
+            entry.and_then(|entry| entry.program).and_then(|id| self.kernel.program(id).unwrap_or(None));
+        let attached = match entry.map(|entry| &entry.via) {
+            Some(Via::XdpLink { links, mode }) => Attached::Link { links: links.clone(), mode: *mode },
+            Some(Via::XdpNetlink { mode }) => Attached::Netlink { mode: *mode },
+            _ => Attached::Unknown,
+        };
+        let (mode, link) = match &attached {
+            Attached::Link { links, mode } => (Some(*mode), links.first().copied()),
+            Attached::Netlink { mode } => (Some(*mode), None),
+            _ => (None, None),
+        };
+        let dispatcher = program.as_ref().zip(mode).and_then(|(program, mode)| {
+            let is_linked = matches!(attached, Attached::Link { .. });
+            self.dispatcher(key, program, mode, is_linked)
+        });
+        EngineError::HookHeld(Box::new(HookConflict {
+            hook: hook_text(key, interface),
+            interface: interface.clone(),
+            held_by: self.holders(program.as_ref().map(|program| program.id), link),
+            program,
+            attached: dispatcher.map_or(attached, Attached::LibxdpDispatcher),
+        }))
+    }
+
+    /// What can be told of a dispatcher of libxdp.
+    fn dispatcher(
+        &self,
+        key: &HookKey,
+        program: &ProgramFacts,
+        mode: XdpRunsIn,
+        is_linked: bool,
+    ) -> Option<Dispatcher> {
+        let glance = self.glance_at_dispatcher(key, program).ok().flatten()?;
+        // Without the lock it is told as well as can be: nothing is decided by it.
+        let _lock = self.kernel.lock_folder(&self.libxdp_pins).ok();
+        let programs = self.slots_of(&glance).unwrap_or_default().into_iter().map(|slot| DispatcherProgram {
+            priority: slot.slot.priority,
+            id: slot.program.id,
+            name: slot.program.name,
+        });
+        let (version, count) = match &glance.config {
+            Read::Slots(slots) => (Some(config::VERSION), Some(slots.len())),
+            Read::Version(version) => (Some(*version), None),
+            Read::Other => (None, None),
+        };
+        let cannot_join = if !self.kernel.features().freplace {
+            Some("this kernel lets no program take the place of another's function (freplace)")
+        } else if is_linked {
+            Some("it is attached by a link, which libxdp does not do")
+        } else {
+            None
+        };
+        Some(Dispatcher {
+            version,
+            count,
+            programs: programs.collect(),
+            folder: Some(glance.folder)
+                .filter(|folder| self.kernel.list_folder(folder).is_ok_and(|names| !names.is_empty())),
+            cannot_join,
+            mode,
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! Detach: one place less where a program runs. Unload does the same for all links of a program at once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, LinkId};
+use bpfmand_kernel::Kernel;
+
+use crate::chain::BuiltChain;
+use crate::engine::locks::Subject;
+use crate::engine::undo::{Undo, undoing};
+use crate::state::records::{Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::state::{Changes, Committed, Uncleared};
+use crate::{Engine, EngineError, paths};
+
+/// A hook without some of its members: its record if it goes on, and what it runs now, if that could be changed.
+type Left<'a, K> = (Option<HookRecord>, Option<BuiltChain<'a, K>>);
+
+impl<K: Kernel> Engine<K> {
+    /// Removes one attachment. When this returns, the kernel has let go of it.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; the link stays then.
+    pub fn detach(&self, id: LinkId) -> Result<(), EngineError> {
+        self.begin()?;
+        let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
+        let _program_lock = self.lock(Subject::Program(link.program));
+        // Another call may have detached it while this one waited.
+        let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
+        let hook = link.hook;
+        let _hook_lock = hook.map(|key| self.lock(Subject::Hook(key)));
+        // An adopted program is ours only as long as it is attached.
+        let adopted = self.record(link.program).filter(|program| {
+            program.is_adopted() && self.state().links_of(program.uid).all(|other| other.id == id)
+        });
+        let result = self.remove("detach", &[link], adopted.as_deref());
+        // What others wanted of it they want no more.
+        hook.iter().for_each(|key| self.keep_order(key));
+        result
+    }
+
+    /// Removes links, all of one program, and the program too if it is given. The caller holds the locks of the
+    /// program and of all hooks.
+    pub(crate) fn remove(
+        &self,
+        operation_name: &'static str,
+        links: &[Arc<LinkRecord>],
+        program: Option<&ProgramRecord>,
+    ) -> Result<(), EngineError> {
+        let operation = self.operation();
+        // Before what undoes it, so that it outlives that.
+        let mut built_chains = Vec::new();
+        let mut changes = Changes::default();
+        let mut leftover = LeftoverRecord::default();
+        let mut chains: BTreeMap<HookKey, Vec<LinkId>> = BTreeMap::new();
+        self.pin_leaving_again(links, program.is_some())?;
+        for link in links {
+            changes.end_link(link.id);
+            match link.hook {
+                Some(key) if !matches!(key.kind, HookKind::Tcx(_)) => {
+                    chains.entry(key).or_default().push(link.id);
+                }
+                // The stranger's link goes on as it was.
+                _ if link.adopted => leftover.released.push(text(&paths::link(link.id))),
+                _ => leftover.links.push(text(&paths::link(link.id))),
+            }
+        }
+        let committed = undoing(|undo| {
+            for (key, leaving) in &chains {
+                let (goes_on, built) = self.leave_chain(operation_name, key, leaving, &mut leftover, undo)?;
+                built_chains.extend(built);
+                match goes_on {
+                    Some(hook) => changes.put_hook(hook),
+                    None => changes.end_hook(*key),
+                }
+            }
+            if let Some(program) = program {
+                changes.end_program(program.uid);
+                self.leave_program(program, &mut leftover);
+            }
+            changes.leave(operation, leftover.clone());
+            self.step(operation_name, "record");
+            self.commit(changes)
+        })?;
+        let Committed { operations, ended } = committed;
+        let waiting = Uncleared { operations, leftover, hooks: chains.into_keys().collect(), ended };
+        let cleared = self.clear_or_wait(operation_name, waiting);
+        self.settle_chains(built_chains)?;
+        cleared
+    }
+
+    /// Takes members out of a chain. Answers the hook's new record, or none if it ends, with what it runs now.
+    pub(crate) fn leave_chain<'a>(
+        &'a self,
+        operation_name: &'static str,
+        key: &HookKey,
+        leaving: &[LinkId],
+        leftover: &mut LeftoverRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<Left<'a, K>, EngineError> {
+        let (hook, remaining) = {
+            let state = self.state();
+            let Some(hook) = state.hooks.get(key).cloned() else { return Ok((None, None)) };
+            let remaining: Vec<_> =
+                state.chain(key).into_iter().filter(|link| !leaving.contains(&link.id)).collect();
+            (hook, state.order(key, remaining, None))
+        };
+        let is_entered = self.is_entered(&hook)?;
+        if is_entered {
+            // Where nothing runs there is nothing to be looked at, and maybe no interface by which to let go of the hold.
+            self.refuse_held(key)?;
+        }
+        if is_entered && hook.entry == Entry::Dispatcher {
+            self.step(operation_name, "build chain");
+            let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry))?;
+            self.change_chain(&hook, &built, undo)?;
+            // Removed by the next start too, if this one does not come to it.
+            leftover
+                .folders
+                .extend(built.dispatcher.iter().flat_map(|new| new.leftovers()).map(|path| text(&path)));
+            let goes_on = !remaining.is_empty();
+            let record = goes_on.then(|| built.recorded(HookRecord { newcomer: None, ..(*hook).clone() }));
+            return Ok((record, Some(built)));
+        }
+        if remaining.is_empty() && !(is_entered && self.is_kept_attached(key)) {
+            if is_entered && hook.adopted_link {
+                let leaving: Vec<_> =
+                    leaving.iter().filter_map(|id| self.state().links.get(id).cloned()).collect();
+                self.leave_adopted(&hook, &leaving, leftover, undo)?;
+            } else {
+                self.leave_entry(&hook, leftover);
+            }
+            return Ok((None, None));
+        }
+        if !is_entered {
+            // Someone removed the pin, and with it what ran here: nothing is to be swapped. Recovery, or the next
+            // attach, enters the hook again with those who remain.
+            return Ok((Some(HookRecord { newcomer: None, ..(*hook).clone() }), None));
+        }
+        self.step(operation_name, "build chain");
+        let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry))?;
+        self.change_chain(&hook, &built, undo)?;
+        Ok((Some(built.recorded(HookRecord { newcomer: None, ..(*hook).clone() })), Some(built)))
+    }
+
+    /// Lists what a hook is entered by as something to be removed.
+    pub(crate) fn leave_entry(&self, hook: &HookRecord, leftover: &mut LeftoverRecord) {
+        match hook.entry {
+            // A link that others may hold is not waited for.
+            Entry::Link if hook.adopted_link => {
+                leftover.adopted_links.push(text(&paths::hook_link(&hook.key)));
+            }
+            Entry::Link => leftover.links.push(text(&paths::hook_link(&hook.key))),
+            Entry::Filter { priority, handle } => leftover.filters.push(LeftoverFilter {
+                interface: hook.interface.clone(),
+                key: hook.key,
+                priority,
+                handle,
+                program: hook.program,
+            }),
+            // Others may be in the dispatcher: it is made anew, or was left already.
+            Entry::Dispatcher => {}
+        }
+    }
+
+    /// Lists what goes with a program: its pin, and maps that nobody else uses.
+    fn leave_program(&self, program: &ProgramRecord, leftover: &mut LeftoverRecord) {
+        let previous = self.state().previous.get(&program.uid).cloned();
+        let loaded = previous.iter().filter(|previous| previous.boot == self.boot);
+        let versions: Vec<_> = std::iter::once(program).chain(loaded.map(|loaded| &loaded.program)).collect();
+        leftover.extend(self.leave_versions(&versions, &[]));
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,250 @@
+//! Hooks: entered by their first member, changed in place by all others.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, OperationId};
+use bpfmand_kernel::{Anchor, FilterPlace, Kernel, LinkTarget, TcFilter};
+
+use crate::chain::BuiltChain;
+use crate::engine::undo::{Undo, retry_once, undoing};
+use crate::state::Unfinished;
+use crate::state::hook_names::{filter_name, filter_place, hook_text};
+use crate::state::records::{Entry, HookRecord, LeftoverFilter, LinkRecord};
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Adds a member to the chain of a hook.
+    pub(crate) fn attach_member(
+        &self,
+        interface: &Interface,
+        key: &HookKey,
+        link: LinkRecord,
+    ) -> Result<(), EngineError> {
+        let (before, known) = {
+            let state = self.state();
+            (state.chain(key), state.hooks.get(key).cloned())
+        };
+        // A hook whose pin someone removed is entered anew, with all its members.
+        let old = match &known {
+            Some(hook) if self.is_entered(hook)? => known.clone(),
+            _ => None,
+        };
+        if before.len() >= MAX_CHAIN_MEMBERS {
+            return Err(EngineError::ChainFull { hook: hook_text(key, interface), limit: MAX_CHAIN_MEMBERS });
+        }
+        if known.is_none() {
+            self.refuse_stray(key, interface)?;
+        }
+        let link = Arc::new(link);
+        let mut links = before;
+        links.push(Arc::clone(&link));
+        let links = self.order_changed(key, interface, links, Some(link.id), &link)?;
+        self.check_budget(key, interface, &links, &link)?;
+        self.step("attach", "build chain");
+        let built = self.build_chain(key, interface, &links, old.as_ref().map(|hook| hook.entry))?;
+        // Before what undoes it, so that it outlives that.
+        let mut joined = None;
+        let hook = undoing(|undo| {
+            let entry = match &old {
+                Some(hook) => {
+                    self.change_chain(hook, &built, undo)?;
+                    hook.entry
+                }
+                None => {
+                    let entered = self.enter_or_join(interface, key, link.operation, &links, &built, undo)?;
+                    joined = entered.1;
+                    entered.0
+                }
+            };
+            let hook = match (&old, known) {
+                (Some(hook), _) => (**hook).clone(),
+                // Its switches and what it counted stay. It is entered by a link of our own from now on.
+                (None, Some(known)) => {
+                    HookRecord { operation: link.operation, entry, adopted_link: false, ..(*known).clone() }
+                }
+                (None, None) => HookRecord::entered(*key, interface.clone(), link.operation, entry),
+            };
+            let runs = joined.as_ref().unwrap_or(&built);
+            let hook = runs.recorded(HookRecord { newcomer: Some(link.id), ..hook });
+            self.step("attach", "record");
+            self.record_link(&link, Some(hook.clone()))?;
+            Ok::<_, EngineError>(hook)
+        })?;
+        if old.is_none() {
+            self.step("attach", "move into place");
+            retry_once(|| self.place_hook(&hook))?;
+        }
+        self.keep_order(key);
+        self.settle_chain(joined.unwrap_or(built))
+    }
+
+    /// Swaps the chain of a hook that has one.
+    pub(crate) fn change_chain<'a>(
+        &'a self,
+        hook: &Arc<HookRecord>,
+        built: &BuiltChain<'a, K>,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        if let Some(dispatcher) = &built.dispatcher {
+            return self.change_dispatcher(dispatcher, undo);
+        }
+        let before = self.open_shared(hook.program)?;
+        self.step("chain", "swap");
+        self.swap(hook, hook.program, &built.handle, &hook.interface)
+            .map_err(|error| self.name_frags(error, &hook.interface, built))?;
+        let (hook, now) = (Arc::clone(hook), built.id);
+        let swapped_in = built.leased();
+        undo.push(move || {
+            let Some(before) = before else { return Ok(()) };
+            let result = self.swap(&hook, now, &before, &hook.interface);
+            if result.is_err() {
+                // It runs on: what it consists of has to stay until it is swapped back.
+                let (lease, chain) = self.keep_leased(swapped_in);
+                self.try_later(Unfinished::Swap { key: hook.key, now, lease, chain });
+            }
+            result
+        });
+        Ok(())
+    }
+
+    /// Attaches the first chain of a hook. Where libxdp holds it and the kernel can do it, the members join libxdp's
+    /// dispatcher: what the hook runs then is answered too.
+    pub(crate) fn enter_or_join<'a>(
+        &'a self,
+        interface: &Interface,
+        key: &HookKey,
+        operation: OperationId,
+        links: &[Arc<LinkRecord>],
+        built: &BuiltChain<'a, K>,
+        undo: &mut Undo<'a>,
+    ) -> Result<(Entry, Option<BuiltChain<'a, K>>), EngineError> {
+        match self.enter_hook(interface, key, operation, links, built, undo) {
+            Err(EngineError::HookHeld(conflict))
+                if conflict.is_dispatcher() && self.kernel.features().freplace =>
+            {
+                let joined = self.join_dispatcher(interface, key, links, undo)?;
+                Ok((Entry::Dispatcher, Some(joined)))
+            }
+            entered => Ok((entered?, None)),
+        }
+    }
+
+    /// Joins the dispatcher that holds a hook.
+    pub(crate) fn join_dispatcher<'a>(
+        &'a self,
+        interface: &Interface,
+        key: &HookKey,
+        links: &[std::sync::Arc<crate::state::records::LinkRecord>],
+        undo: &mut Undo<'a>,
+    ) -> Result<BuiltChain<'a, K>, EngineError> {
+        const MOST_TRIES: usize = 4;
+        let mut tries = 1;
+        loop {
+            let built =
+                self.build_chain(key, interface, links, Some(crate::state::records::Entry::Dispatcher))?;
+            let Some(new) = &built.dispatcher else { return Ok(built) };
+            match self.change_dispatcher(new, undo) {
+                Ok(()) => return Ok(built),
+                Err(error) if error.is_race() && tries < MOST_TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Attaches the first chain of a hook.
+    pub(crate) fn enter_hook<'a>(
+        &'a self,
+        interface: &Interface,
+        key: &HookKey,
+        operation: OperationId,
+        links: &[Arc<LinkRecord>],
+        built: &BuiltChain<'a, K>,
+        undo: &mut Undo<'a>,
+    ) -> Result<Entry, EngineError> {
+        let netns = interface.netns.as_deref();
+        let folder = paths::pending(operation);
+        let target = match key.kind {
+            HookKind::Xdp => LinkTarget::Xdp {
+                netns,
+                ifindex: key.ifindex,
+                mode: self.xdp_modes.get(&interface.name).copied().unwrap_or_default(),
+            },
+            HookKind::Tc(direction) if self.tc_enters_by_tcx() => LinkTarget::Tcx {
+                netns,
+                ifindex: key.ifindex,
+                direction,
+                anchor: Anchor::Last,
+                expected_revision: None,
+            },
+            HookKind::Tc(direction) | HookKind::Tcx(direction) => {
+                // A filter has no pin that could tell after a crash that it is there: the program's pin below
+                // `pending` names the hook, and recovery looks there for a filter that runs it.
+                self.kernel.make_folder(&folder)?;
+                undo.push(move || self.undo_pending_of(operation));
+                self.kernel
+                    .pin(&built.handle, &folder.join(crate::state::filter_pin::filter_pin(key, interface)))?;
+                self.step("attach", "add filter");
+                let name = filter_name(key, interface);
+                let filter = TcFilter::of(operation.0);
+                let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
+                self.held_network.during(|| self.kernel.add_filter(&at, &built.handle, &name))?;
+                let TcFilter { priority, handle } = filter;
+                let added = LeftoverFilter {
+                    interface: interface.clone(),
+                    key: *key,
+                    priority,
+                    handle,
+                    program: built.id,
+                };
+                undo.push(move || {
+                    let result = match filter_place(&added.key, &added.interface, filter) {
+                        Some(at) => Ok(self.kernel.remove_filter(&at, added.program)?),
+                        None => Ok(()),
+                    };
+                    result.inspect_err(|_| self.try_later(Unfinished::Filter(added)))
+                });
+                return Ok(Entry::Filter { priority, handle });
+            }
+        };
+        let placed = || -> Result<LinkTarget<'_>, EngineError> {
+            let mut target = target.clone();
+            if let LinkTarget::Tcx { anchor, expected_revision, .. } = &mut target
+                && let Some(order) = self.block_place(key, interface, links, None)?
+            {
+                (*anchor, *expected_revision) = order.place;
+            }
+            Ok(target)
+        };
+        self.attach_where_free(key, interface, || {
+            self.attach_retrying(&built.handle, placed, operation, undo)
+        })
+        .map_err(|error| self.name_frags(error, interface, built))?;
+        Ok(Entry::Link)
+    }
+
+    /// Renames a hook's link from `pending` to its place. Running it again is fine.
+    pub(crate) fn place_hook(&self, hook: &HookRecord) -> Result<(), EngineError> {
+        let folder = paths::pending(hook.operation);
+        let names = self.kernel.list_folder(&folder)?;
+        if names.iter().any(|name| name == paths::PENDING_LINK) {
+            self.kernel.make_folder(Path::new(hook.key.pin_folder()))?;
+            let place = paths::hook_link(&hook.key);
+            // What is left of an interface that had the same index in the same namespace.
+            if let Some(old) = self.kernel.open_pin(&place)?
+                && self.kernel.link_of(&old)?.ifindex.is_none()
+            {
+                drop(old);
+                // Someone else may hold it still, if it was adopted.
+                self.end_adopted_link(&place)?;
+            }
+            if !names.iter().any(|name| name == paths::BRIDGE) {
+                self.kernel.rename(&folder.join(paths::PENDING_LINK), &place)?;
+            }
+        }
+        if names.iter().any(|name| name == paths::BRIDGE) {
+            self.cross_bridge(hook.operation, &paths::hook_link(&hook.key), hook.program)?;
+        }
+        self.remove_tree(&folder)
+    }
+}

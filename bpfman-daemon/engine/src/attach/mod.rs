@@ -1,0 +1,306 @@
+//! Attach: one more place where a program runs.
+
+mod conflict;
+mod detach;
+mod hook;
+mod unload;
+pub mod update;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{
+    AttachPoint, AttachRequest, HookKind, LinkId, MatchingId, OperationId, OrderIntent, Sharing,
+};
+use bpfmand_kernel::{Kernel, LinkTarget};
+
+use crate::describe::details::LinkDetails;
+use crate::engine::locks::Subject;
+use crate::engine::undo::{Undo, retry_once, undoing};
+use crate::order::check_intent;
+use crate::order::tcx::TRIES;
+use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
+use crate::state::{Changes, metadata_size, with_application};
+use crate::{Engine, EngineError, paths};
+
+/// Most bytes of a link's metadata: its record has to hold them.
+const MOST_METADATA: usize = 16 << 10;
+
+impl<K: Kernel> Engine<K> {
+    /// Attaches a program.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; nothing is attached then.
+    pub fn attach(&self, request: &AttachRequest) -> Result<LinkDetails, EngineError> {
+        self.attach_for(request, None)
+    }
+
+    /// Attaches a program, for one interface of an attachment to all that match.
+    pub(crate) fn attach_for(
+        &self,
+        request: &AttachRequest,
+        matching: Option<MatchingId>,
+    ) -> Result<LinkDetails, EngineError> {
+        check(request)?;
+        if request.point.hook().is_some_and(|(interface, _)| interface.name.is_empty()) {
+            return Err(EngineError::Invalid("the attach point names no interface".to_owned()));
+        }
+        self.begin()?;
+        if let Some((interface, kind)) = request.point.hook()
+            && let Ok(key) = self.kernel.find_hook(interface, kind)
+        {
+            self.clear_of_moved(&key)?;
+        }
+        let (_program_lock, program) = self.lock_program(request.program)?;
+        if !request.point.admits(program.program_type) {
+            return Err(EngineError::WrongPoint {
+                program: request.program,
+                program_type: program.program_type,
+                point: request.point.type_name(),
+            });
+        }
+        self.check_may_run(&program)?;
+        let hook = match request.point.hook() {
+            Some((interface, kind)) => Some((interface, self.kernel.find_hook(interface, kind)?)),
+            None => None,
+        };
+        let _hook_lock = hook.map(|(_, key)| self.lock(Subject::Hook(key)));
+        if let (Some(matching), Some((interface, key))) = (matching, &hook) {
+            self.refuse_match(matching, &program, key, interface)?;
+            // It is asked for again and again, and is not to build a chain each time.
+            let hook = self.state().hooks.get(key).cloned();
+            if hook.as_ref().map_or(Ok(true), |hook| self.is_entered(hook).map(|entered| !entered))? {
+                self.refuse_taken(key, interface, hook.map(|hook| hook.program))?;
+            }
+        }
+        let number = self.number();
+        let link = LinkRecord {
+            id: LinkId(
+                u32::try_from(number)
+                    .map_err(|_| EngineError::Invalid("this daemon has used up all link ids".to_owned()))?,
+            ),
+            program: program.uid,
+            operation: OperationId(number),
+            point: request.point.clone(),
+            hook: hook.map(|(_, key)| key),
+            order: request.order.clone(),
+            sharing: request.sharing,
+            metadata: with_application(&request.metadata, &program.metadata),
+            sequence: number,
+            boot: self.boot.clone(),
+            matching,
+            adopted: false,
+            waits_in: None,
+        };
+        let id = link.id;
+        match hook {
+            Some((interface, key)) if !matches!(key.kind, HookKind::Tcx(_)) => {
+                self.attach_member(interface, &key, link)?;
+            }
+            _ => self.attach_alone(&program, link)?,
+        }
+        retry_once(|| self.describe_link(id))
+    }
+
+    /// Attaches a program by a link of its own.
+    fn attach_alone(&self, program: &ProgramRecord, link: LinkRecord) -> Result<(), EngineError> {
+        self.refuse_lost([&link])?;
+        let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+        self.refuse_twice(program, &link)?;
+        let link = Arc::new(link);
+        if let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) {
+            self.check_tcx(&key, interface, &link)?;
+        }
+        let target = || self.link_target(program, &link);
+        undoing(|undo| {
+            self.attach_retrying(&handle, target, link.operation, undo)?;
+            self.step("attach", "record");
+            self.record_link(&link, None)
+        })?;
+        self.step("attach", "move into place");
+        retry_once(|| self.place_link(&link))?;
+        // Others may have waited for what this one is.
+        link.hook.iter().for_each(|key| self.keep_order(key));
+        Ok(())
+    }
+
+    /// Attaches by a target that is looked for again when others change the hook between the look and the change.
+    pub(crate) fn attach_retrying<'a, 't>(
+        &'a self,
+        program: &K::Handle,
+        target: impl Fn() -> Result<LinkTarget<'t>, EngineError>,
+        operation: OperationId,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        let mut tries = 0;
+        loop {
+            match self.attach_pending(program, &target()?, operation, undo) {
+                Err(error) if error.is_race() && tries < TRIES => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// The kernel takes a program once at each tcx hook and trace point, and says no more than "file exists".
+    fn refuse_twice(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<(), EngineError> {
+        let once = link.hook.is_some() || matches!(link.point, AttachPoint::Tracepoint { .. });
+        let state = self.state();
+        let same = |other: &&Arc<LinkRecord>| match link.hook {
+            Some(_) => other.hook == link.hook,
+            None => other.point == link.point,
+        };
+        match state.links_of(program.uid).find(same) {
+            Some(other) if once => Err(EngineError::Invalid(format!(
+                "program {} is already attached at {}, by link {}; the kernel takes a program there only once",
+                program.id, link.point, other.id
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ties a program to a target by a link that is pinned below `pending`.
+    pub(crate) fn attach_pending<'a>(
+        &'a self,
+        program: &K::Handle,
+        target: &LinkTarget<'_>,
+        operation: OperationId,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        let folder = paths::pending(operation);
+        self.step("attach", "make pending folder");
+        self.kernel.make_folder(&folder)?;
+        undo.push(move || self.undo_pending_of(operation));
+        self.step("attach", "create link");
+        let link = self.held_network.during(|| self.kernel.attach(program, target))?;
+        self.step("attach", "pin link");
+        let pin = folder.join(paths::PENDING_LINK);
+        self.kernel.pin(&link, &pin)?;
+        undo.push(move || Ok(self.kernel.end_link(&pin)?));
+        Ok(())
+    }
+
+    /// What the kernel has to be asked for to attach a link that is no member of a chain.
+    pub(crate) fn link_target<'a>(
+        &self,
+        program: &ProgramRecord,
+        link: &'a LinkRecord,
+    ) -> Result<LinkTarget<'a>, EngineError> {
+        let on_return = program.program_type.is_return_probe();
+        Ok(match &link.point {
+            AttachPoint::Tracepoint { category, name } => LinkTarget::Tracepoint { category, name },
+            AttachPoint::Kprobe { function, offset } => {
+                LinkTarget::Kprobe { function, offset: *offset, on_return }
+            }
+            AttachPoint::Uprobe { target, function, offset, scope } => LinkTarget::Uprobe {
+                target,
+                function: function.as_deref(),
+                offset: *offset,
+                scope,
+                on_return,
+            },
+            AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => LinkTarget::Trampoline,
+            AttachPoint::Tcx { interface, direction, .. } => {
+                let key = link
+                    .hook
+                    .map_or_else(|| self.kernel.find_hook(interface, HookKind::Tcx(*direction)), Ok)?;
+                let (anchor, expected_revision) = self.tcx_place(&key, link)?;
+                LinkTarget::Tcx {
+                    netns: interface.netns.as_deref(),
+                    ifindex: key.ifindex,
+                    direction: *direction,
+                    anchor,
+                    expected_revision,
+                }
+            }
+            AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } => {
+                return Err(EngineError::Invalid(format!("link {} is a member of a chain", link.id)));
+            }
+        })
+    }
+
+    /// Records a link, and what its hook runs with it.
+    pub(crate) fn record_link(
+        &self,
+        link: &Arc<LinkRecord>,
+        hook: Option<HookRecord>,
+    ) -> Result<(), EngineError> {
+        let mut changes = Changes::default();
+        changes.put_link(Arc::clone(link));
+        if let Some(hook) = hook {
+            changes.put_hook(hook);
+        }
+        self.commit(changes).map(drop)
+    }
+
+    /// Records what a hook runs.
+    pub(crate) fn record_hook(&self, hook: HookRecord) -> Result<(), EngineError> {
+        let mut changes = Changes::default();
+        changes.put_hook(hook);
+        self.commit(changes).map(drop)
+    }
+
+    /// Renames a link from `pending` to its place. Running it again is fine.
+    pub(crate) fn place_link(&self, link: &LinkRecord) -> Result<(), EngineError> {
+        let folder = paths::pending(link.operation);
+        let names = self.kernel.list_folder(&folder)?;
+        if names.iter().any(|name| name == paths::PENDING_LINK) {
+            self.kernel.make_folder(Path::new(paths::LINKS))?;
+        }
+        if let (true, Some(program)) =
+            (names.iter().any(|name| name == paths::BRIDGE), self.record(link.program))
+        {
+            self.cross_bridge(link.operation, &paths::link(link.id), program.id)?;
+        } else if names.iter().any(|name| name == paths::PENDING_LINK) {
+            self.kernel.rename(&folder.join(paths::PENDING_LINK), &paths::link(link.id))?;
+        }
+        self.remove_tree(&folder)
+    }
+}
+
+/// Refuses what no hook could take.
+pub fn check(request: &AttachRequest) -> Result<(), EngineError> {
+    check_place(&request.point, &request.order, request.sharing)?;
+    check_metadata(&request.metadata)
+}
+
+/// Refuses a place that no hook could have.
+pub fn check_place(point: &AttachPoint, order: &OrderIntent, sharing: Sharing) -> Result<(), EngineError> {
+    check_priority(point)?;
+    check_intent(point, order)?;
+    check_sharing(point, sharing)
+}
+
+/// Refuses what only members of a chain can have.
+pub fn check_sharing(point: &AttachPoint, sharing: Sharing) -> Result<(), EngineError> {
+    if sharing.is_plain() || matches!(point, AttachPoint::Xdp { .. } | AttachPoint::Tc { .. }) {
+        return Ok(());
+    }
+    Err(EngineError::Invalid(format!(
+        "a link of type {} shares no chain: it can neither be isolated nor let redirect proceed",
+        point.type_name()
+    )))
+}
+
+/// Refuses a priority outside its range.
+pub fn check_priority(point: &AttachPoint) -> Result<(), EngineError> {
+    match point.priority() {
+        Some(priority) if priority < 0 => {
+            Err(EngineError::Invalid(format!("priority {priority} is negative; 0 runs first")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses metadata that no record could hold.
+pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineError> {
+    let size = metadata_size(metadata);
+    if size > MOST_METADATA {
+        return Err(EngineError::TooLarge {
+            what: "the metadata".to_owned(),
+            size: size as u64,
+            limit: MOST_METADATA as u64,
+        });
+    }
+    Ok(())
+}

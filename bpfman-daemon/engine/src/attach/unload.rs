@@ -1,0 +1,37 @@
+//! Unload: a program with all its links leaves.
+
+use std::collections::BTreeSet;
+
+use bpfmand_core::ProgramId;
+use bpfmand_kernel::Kernel;
+
+use crate::engine::locks::Subject;
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// Detaches and unloads a program. Maps stay as long as another program of ours uses them.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; the program and its links stay then.
+    pub fn unload(&self, id: ProgramId) -> Result<(), EngineError> {
+        self.begin()?;
+        // Locks are taken in one order by all: shared maps, programs, hooks.
+        // Of two programs that use the same maps and leave at the same time, the second has to see the first one gone.
+        let _shared = self.lock(Subject::SharedMaps);
+        let (_program_lock, program) = self.lock_program(id)?;
+        let (links, _hook_locks) = self.lock_links(std::slice::from_ref(&program));
+        let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
+        let previous = self.state().previous.get(&program.uid).cloned();
+        let result = self.remove("unload", &links, Some(&program));
+        hooks.iter().for_each(|key| self.keep_order(key));
+        // What was left over in the kernel does not keep the program.
+        if self.record(program.uid).is_none() {
+            self.members.remove(program.uid);
+            self.drop_bytecode(&program.blob);
+            if let Some(previous) = previous {
+                self.drop_bytecode(&previous.program.blob);
+            }
+        }
+        result
+    }
+}

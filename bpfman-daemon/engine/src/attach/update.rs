@@ -1,0 +1,285 @@
+//! Update: a link is changed in place. Its program never stops running, and packets meet the old chain or the new one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bpfmand_core::{
+    Anchor, AttachPoint, HookKey, HookKind, Interface, LinkId, OrderIntent, OrderedEntry, ProceedOn,
+    VerdictFamily,
+};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use crate::attach::{check_metadata, check_priority, check_sharing};
+use crate::describe::details::LinkDetails;
+use crate::engine::locks::Subject;
+use crate::engine::undo::{retry_once, undoing};
+use crate::order::check_intent;
+use crate::order::tcx::TRIES;
+use crate::state::records::{Entry, LinkRecord};
+use crate::{Engine, EngineError};
+
+/// What is to be changed of a link. What is none stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateLinkRequest {
+    /// Which link.
+    pub link: LinkId,
+    /// 0 runs first.
+    pub priority: Option<i32>,
+    /// When the next member runs; for xdp and tc.
+    pub proceed_on: Option<ProceedOn>,
+    /// Takes the place of the whole intent, its role included.
+    pub order: Option<OrderIntent>,
+    /// The place among ours, 0 first: the link gets a priority that leads there, or where none does, because its
+    /// neighbours have the same, intents that name its neighbours. Not together with `priority` or `order`.
+    pub position: Option<u32>,
+    /// Makes it a program of its own, or no longer.
+    pub isolated: Option<bool>,
+    /// Takes the place of all pairs.
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+impl UpdateLinkRequest {
+    /// A request that changes nothing yet.
+    #[must_use]
+    pub const fn of(link: LinkId) -> Self {
+        Self {
+            link,
+            priority: None,
+            proceed_on: None,
+            order: None,
+            position: None,
+            isolated: None,
+            metadata: None,
+        }
+    }
+}
+
+/// Whether something was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was.
+    Changed,
+    /// Everything was as asked for.
+    Unchanged,
+}
+
+impl Outcome {
+    /// "changed" or "unchanged".
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Changes priority, proceed-on set, intents or metadata of a link, without detaching it. Its id stays.
+    ///
+    /// A chain is swapped once, atomically for packets, if its order or its sets changed. A tcx link that has to move is
+    /// made again at its new place before the old one ends, since the kernel moves none: in between, its program runs
+    /// at both places.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; nothing is changed then.
+    pub fn update_link(&self, request: &UpdateLinkRequest) -> Result<(Outcome, LinkDetails), EngineError> {
+        self.begin()?;
+        let found =
+            || self.state().links.get(&request.link).cloned().ok_or(EngineError::NoLink(request.link));
+        let _program_lock = self.lock(Subject::Program(found()?.program));
+        let _hook_lock = found()?.hook.map(|key| self.lock(Subject::Hook(key)));
+        // Another call may have changed or detached it while this one waited.
+        let old = found()?;
+        let new = Arc::new(self.changed(&old, request)?);
+        if *new == *old {
+            return Ok((Outcome::Unchanged, self.describe_link(old.id)?));
+        }
+        match (new.hook, new.point.hook()) {
+            (Some(key), Some((interface, HookKind::Xdp | HookKind::Tc(_)))) => {
+                self.update_member(&key, interface, &new)?;
+            }
+            (Some(key), Some((interface, HookKind::Tcx(_)))) => self.update_tcx(&key, interface, &new)?,
+            _ => self.record_link(&new, None)?,
+        }
+        Ok((Outcome::Changed, retry_once(|| self.describe_link(new.id))?))
+    }
+
+    /// The link as it is to be.
+    fn changed(&self, old: &LinkRecord, request: &UpdateLinkRequest) -> Result<LinkRecord, EngineError> {
+        let invalid = |message: String| Err(EngineError::Invalid(message));
+        let mut new = old.clone();
+        if request.position.is_some() && (request.priority.is_some() || request.order.is_some()) {
+            return invalid("a position is given by priority and order: set it, or them".to_owned());
+        }
+        if let Some(wanted) = request.priority {
+            set_priority(&mut new.point, wanted)?;
+            check_priority(&new.point)?;
+        }
+        if let Some(wanted) = request.proceed_on {
+            set_proceed_on(&mut new.point, wanted)?;
+        }
+        if let Some(order) = &request.order {
+            check_intent(&new.point, order)?;
+            new.order = order.clone();
+        }
+        if let Some(isolated) = request.isolated {
+            new.sharing.isolated = isolated;
+            check_sharing(&new.point, new.sharing)?;
+        }
+        if let Some(metadata) = &request.metadata {
+            check_metadata(metadata)?;
+            new.metadata = metadata.clone();
+        }
+        match request.position {
+            Some(position) => self.at_position(new, position),
+            None => Ok(new),
+        }
+    }
+
+    /// The link with the priority, or else the intents, that lead to a position.
+    fn at_position(&self, link: LinkRecord, position: u32) -> Result<LinkRecord, EngineError> {
+        let Some(key) = link.hook else {
+            return Err(EngineError::Invalid(format!("link {} has no position", link.id)));
+        };
+        let state = self.state();
+        let newcomer = state.hooks.get(&key).and_then(|hook| hook.newcomer);
+        let others: Vec<_> = state.chain(&key).into_iter().filter(|other| other.id != link.id).collect();
+        let wanted = position as usize;
+        if wanted > others.len() {
+            return Err(EngineError::Invalid(format!(
+                "position {position} is beyond the end: the last of {} is {}",
+                others.len() + 1,
+                others.len()
+            )));
+        }
+        let leads_there = |link: &LinkRecord| {
+            let all = others.iter().cloned().chain([Arc::new(link.clone())]).collect();
+            let order = state.order(&key, all, newcomer);
+            order.iter().position(|other| other.id == link.id) == Some(wanted)
+        };
+        if leads_there(&link) {
+            return Ok(link);
+        }
+        let priority = |at: usize| others.get(at).and_then(|other| other.point.priority());
+        let before = wanted.checked_sub(1).and_then(priority);
+        let least = before.unwrap_or(0);
+        let most = priority(wanted).or_else(|| least.checked_add(1)).unwrap_or(i32::MAX);
+        for candidate in [least.saturating_add(1), most.saturating_sub(1), least, most] {
+            let mut tried = link.clone();
+            set_priority(&mut tried.point, candidate)?;
+            if (least..=most).contains(&candidate) && leads_there(&tried) {
+                return Ok(tried);
+            }
+        }
+        let neighbour = |at: Option<usize>| {
+            at.and_then(|at| others.get(at)).map(|other| Anchor::Link(other.id)).into_iter().collect()
+        };
+        let (before, after) = (neighbour(Some(wanted)), neighbour(wanted.checked_sub(1)));
+        Ok(LinkRecord { order: OrderIntent { role: link.order.role.clone(), before, after }, ..link })
+    }
+
+    /// Changes a member of a chain.
+    fn update_member(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        new: &Arc<LinkRecord>,
+    ) -> Result<(), EngineError> {
+        let (before, hook) = {
+            let state = self.state();
+            (state.chain(key), state.hooks.get(key).cloned())
+        };
+        let newcomer = hook.as_ref().and_then(|hook| hook.newcomer);
+        let with_it =
+            before.iter().map(|link| if link.id == new.id { new } else { link }).map(Arc::clone).collect();
+        let after = self.order_changed(key, interface, with_it, newcomer, new)?;
+        let runs = |links: &[Arc<LinkRecord>]| {
+            links.iter().map(|link| (link.id, link.point.proceed_on(), link.sharing)).collect::<Vec<_>>()
+        };
+        let moved = runs(&before) != runs(&after);
+        // A hook that someone took our chain from has nothing to be swapped; recovery or the next attach enters it.
+        let hook = match hook {
+            // Among others the priority itself is the place.
+            Some(hook) if (moved || hook.entry == Entry::Dispatcher) && self.is_entered(&hook)? => hook,
+            _ => {
+                self.step("update", "record");
+                self.record_link(new, None)?;
+                self.keep_order(key);
+                return Ok(());
+            }
+        };
+        self.step("update", "build chain");
+        let built = self.build_chain(key, &hook.interface, &after, Some(hook.entry))?;
+        undoing(|undo| {
+            self.change_chain(&hook, &built, undo)?;
+            self.step("update", "record");
+            self.record_link(new, Some(built.recorded((*hook).clone())))
+        })?;
+        self.keep_order(key);
+        self.settle_chain(built)
+    }
+
+    /// Changes a tcx link, and moves it if it has to run elsewhere.
+    fn update_tcx(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        new: &Arc<LinkRecord>,
+    ) -> Result<(), EngineError> {
+        self.check_tcx(key, interface, new)?;
+        let mut tries = 0;
+        loop {
+            let order = match self.tcx_order(key, interface, &self.with_changed(key, new)) {
+                Ok(order) => order,
+                // Nothing runs there, so nothing moves.
+                Err(EngineError::Kernel(KernelError::HookGone { .. })) => {
+                    self.step("update", "record");
+                    return self.record_link(new, None);
+                }
+                Err(error) => return Err(error),
+            };
+            let own = OrderedEntry::Ours(new.id);
+            let moves = order.has(own) && order.moves(Some(new.id)).moves.contains(&own);
+            let result = if moves {
+                self.move_link(key, Arc::clone(new), order.place(own))
+            } else {
+                self.step("update", "record");
+                self.record_link(new, None)
+            };
+            match result {
+                Err(error) if error.is_race() && tries < TRIES => tries += 1,
+                Err(error) => return Err(error),
+                Ok(()) => break,
+            }
+        }
+        // Others may have waited for what this one is now.
+        self.keep_order(key);
+        Ok(())
+    }
+}
+
+fn set_priority(point: &mut AttachPoint, wanted: i32) -> Result<(), EngineError> {
+    let name = point.type_name();
+    match point {
+        AttachPoint::Xdp { priority, .. }
+        | AttachPoint::Tc { priority, .. }
+        | AttachPoint::Tcx { priority, .. } => *priority = wanted,
+        _ => return Err(EngineError::Invalid(format!("links of type {name} have no priority"))),
+    }
+    Ok(())
+}
+
+fn set_proceed_on(point: &mut AttachPoint, wanted: ProceedOn) -> Result<(), EngineError> {
+    let name = point.type_name();
+    let family = wanted.family();
+    match (point, family) {
+        (AttachPoint::Xdp { proceed_on, .. }, VerdictFamily::Xdp)
+        | (AttachPoint::Tc { proceed_on, .. }, VerdictFamily::Tc) => *proceed_on = wanted,
+        (AttachPoint::Xdp { .. } | AttachPoint::Tc { .. }, _) => {
+            return Err(EngineError::Invalid(format!("the proceed-on set has no verdicts of type {name}")));
+        }
+        _ => return Err(EngineError::Invalid(format!("links of type {name} have no proceed-on set"))),
+    }
+    Ok(())
+}

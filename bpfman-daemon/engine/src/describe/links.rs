@@ -1,0 +1,137 @@
+//! Links: the records, and what the kernel runs in their place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, KernelLinkId, LinkId, ProgramId, ProgramType};
+use bpfmand_kernel::Kernel;
+
+use crate::describe::details::LinkDetails;
+use crate::standing::Observed;
+use crate::state::hook_names::hook_text;
+use crate::state::records::{HookRecord, LinkRecord};
+use crate::state::{Standing, has_pair};
+use crate::{Engine, EngineError, paths};
+
+/// What runs where a chain or a link was put.
+#[derive(Clone)]
+pub struct Running {
+    /// The kernel's link, where there is one.
+    pub kernel_link: Option<KernelLinkId>,
+    /// The program; none if nothing runs.
+    pub program: Option<ProgramId>,
+    /// The link's pin.
+    pub pin: Option<PathBuf>,
+    /// Against the record.
+    pub standing: Standing,
+}
+
+impl Running {
+    /// What was found, by what a check found where that says more than what can be seen at once.
+    fn new<H>(found: Observed<H>, pin: PathBuf, checked: Option<&Standing>) -> Self {
+        let pin = found.is_pinned().then_some(pin);
+        let standing = match (found.standing, checked) {
+            (seen @ (Standing::Running | Standing::Waiting | Standing::Elsewhere), _) | (seen, None) => seen,
+            (_, Some(checked)) => checked.clone(),
+        };
+        Self { kernel_link: found.link.map(|(_, facts)| facts.id), program: found.program, pin, standing }
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// All links, by id, of the programs that `wanted` picks.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub fn list_links(
+        &self,
+        program: Option<ProgramId>,
+        program_type: Option<ProgramType>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Vec<LinkDetails>, EngineError> {
+        let links: Vec<Arc<LinkRecord>> = {
+            let state = self.state();
+            let fits = |link: &&Arc<LinkRecord>| {
+                state.programs.get(&link.program).is_some_and(|owner| {
+                    program.is_none_or(|wanted| wanted == owner.id)
+                        && program_type.is_none_or(|wanted| wanted == owner.program_type)
+                        && metadata.iter().all(|(key, value)| has_pair(&owner.metadata, key, value))
+                })
+            };
+            state.links.values().filter(fits).cloned().collect()
+        };
+        let mut shown = Vec::with_capacity(links.len());
+        let mut chains = HashMap::new();
+        for link in &links {
+            match self.link_details(link, &mut chains) {
+                Ok(details) => shown.push(details),
+                // Detached by another call since the look at the records.
+                Err(EngineError::NoLink(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(shown)
+    }
+
+    /// One link.
+    ///
+    /// # Errors
+    /// There is none of that id.
+    pub fn describe_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
+        let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
+        self.link_details(&link, &mut HashMap::new())
+    }
+
+    /// `chains`: what was found at hooks before.
+    fn link_details(
+        &self,
+        link: &LinkRecord,
+        chains: &mut HashMap<HookKey, Running>,
+    ) -> Result<LinkDetails, EngineError> {
+        let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
+        let position = link.hook.and_then(|key| {
+            self.running_order(&key).iter().position(|other| other.id == link.id).map(|at| at as u32)
+        });
+        let hook = link.hook.and_then(|key| self.state().hooks.get(&key).cloned());
+        let running = match &hook {
+            Some(hook) => match chains.get(&hook.key) {
+                Some(running) => running.clone(),
+                None => {
+                    let running = self.running_chain(hook)?;
+                    chains.insert(hook.key, running.clone());
+                    running
+                }
+            },
+            None => self.running_link(link)?,
+        };
+        Ok(LinkDetails {
+            id: link.id,
+            program: program.id,
+            program_name: program.name.clone(),
+            program_type: program.program_type,
+            target: program.target.clone(),
+            point: link.point.clone(),
+            metadata: link.metadata.clone(),
+            program_metadata: program.metadata.clone(),
+            order: link.order.clone(),
+            waits_for: link.hook.map(|key| self.waits_for(&key, link.id)).unwrap_or_default(),
+            position,
+            kernel_link: running.kernel_link,
+            running: running.program,
+            pin: running.pin,
+            hook: link.hook.zip(link.point.hook()).map(|(key, (interface, _))| hook_text(&key, interface)),
+            standing: running.standing,
+        })
+    }
+
+    fn running_link(&self, link: &LinkRecord) -> Result<Running, EngineError> {
+        let found = self.observe_alone(link)?;
+        Ok(Running::new(found, paths::link(link.id), self.state().drifted_links.get(&link.id)))
+    }
+
+    pub(crate) fn running_chain(&self, hook: &HookRecord) -> Result<Running, EngineError> {
+        let found = self.observe(hook)?;
+        Ok(Running::new(found, paths::hook_link(&hook.key), self.state().drifted.get(&hook.key)))
+    }
+}

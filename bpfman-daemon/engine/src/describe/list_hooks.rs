@@ -1,0 +1,109 @@
+//! All hooks of ours, in short.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, LinkId, ProgramId};
+use bpfmand_kernel::Kernel;
+
+use crate::state::Standing;
+use crate::state::hook_names::hook_text;
+use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::{Engine, EngineError};
+
+/// One hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookSummary {
+    /// As commands name it.
+    pub hook: String,
+    /// As in [`crate::ChainDetails`].
+    pub strategy: &'static str,
+    /// How many programs of ours.
+    pub members: usize,
+    /// What it runs; none for tcx, and where nothing runs.
+    pub program: Option<ProgramId>,
+    /// "xdp", "tcx" or "clsact".
+    pub mode: &'static str,
+    /// What does not run as recorded: the chain, or links of type tcx, which the kernel runs one by one.
+    pub troubles: Vec<(Option<LinkId>, Standing)>,
+    /// Other hooks that run the same loaded programs.
+    pub shared_with: usize,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// All hooks with a chain of ours, and those with links of type tcx, by name.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub fn list_hooks(&self) -> Result<Vec<HookSummary>, EngineError> {
+        let (hooks, links) = {
+            let state = self.state();
+            let hooks: Vec<Arc<HookRecord>> = state.hooks.values().cloned().collect();
+            let links: Vec<Arc<LinkRecord>> = state.links.values().cloned().collect();
+            (hooks, links)
+        };
+        let mut summaries = Vec::with_capacity(hooks.len());
+        for hook in &hooks {
+            let members = links.iter().filter(|link| link.hook == Some(hook.key)).count();
+            summaries.push(self.summary_of(hook, members)?);
+        }
+        let mut tcx: BTreeMap<HookKey, Vec<&LinkRecord>> = BTreeMap::new();
+        for link in &links {
+            if let Some(key) = link.hook.filter(|key| matches!(key.kind, HookKind::Tcx(_))) {
+                tcx.entry(key).or_default().push(link);
+            }
+        }
+        for (key, links) in &tcx {
+            summaries.extend(self.summary_of_tcx(key, links)?);
+        }
+        summaries.sort_by(|a, b| a.hook.cmp(&b.hook));
+        Ok(summaries)
+    }
+
+    fn summary_of(&self, hook: &HookRecord, members: usize) -> Result<HookSummary, EngineError> {
+        let running = self.running_chain(hook)?;
+        let sharing = hook.chain.as_ref().map_or(1, |chain| self.state().hooks_of_chain(chain.id));
+        Ok(HookSummary {
+            hook: hook_text(&hook.key, &hook.interface),
+            strategy: hook.strategy.name(),
+            members,
+            program: running.program,
+            mode: match hook.entry {
+                Entry::Dispatcher => "xdp",
+                Entry::Link if hook.key.kind == HookKind::Xdp => "xdp",
+                Entry::Link => "tcx",
+                Entry::Filter { .. } => "clsact",
+            },
+            troubles: [(None, running.standing)].into_iter().filter(|(_, s)| !s.is_running()).collect(),
+            shared_with: sharing.saturating_sub(1),
+        })
+    }
+
+    /// The kernel runs these links one after another: what differs is said of each.
+    fn summary_of_tcx(
+        &self,
+        key: &HookKey,
+        links: &[&LinkRecord],
+    ) -> Result<Option<HookSummary>, EngineError> {
+        let Some((interface, _)) = links.first().and_then(|link| link.point.hook()) else { return Ok(None) };
+        let mut troubles = Vec::new();
+        for link in links {
+            match self.describe_link(link.id) {
+                Ok(details) if details.standing.is_running() => {}
+                Ok(details) => troubles.push((Some(link.id), details.standing)),
+                // Detached since it was looked up.
+                Err(EngineError::NoLink(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(HookSummary {
+            hook: hook_text(key, interface),
+            strategy: "kernel",
+            members: links.len(),
+            program: None,
+            mode: "tcx",
+            troubles,
+            shared_with: 0,
+        }))
+    }
+}

@@ -1,0 +1,254 @@
+//! Is what runs what was signed? A chain is built again from its members' bytecode and compared with the kernel.
+
+use std::path::PathBuf;
+
+use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts, ProgramId, hexadecimal};
+use bpfmand_kernel::Kernel;
+use bpfmand_splice::{Bindings, Splice, Timing, compile, plan};
+
+use crate::chain::build::{Joined, Wanted};
+use crate::chain::load::program_name;
+use crate::chain::{empty, tag};
+use crate::engine::locks::Subject;
+use crate::state::Standing;
+use crate::state::chain_record::ChainRecord;
+use crate::state::hook_names::hook_text;
+use crate::state::records::{HookRecord, ProgramRecord, SourceRecord};
+use crate::{Engine, EngineError, paths};
+
+/// What was compared of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainVerification {
+    /// The hook as commands name it.
+    pub hook: String,
+    /// One entry a comparison.
+    pub parts: Vec<VerifiedPart>,
+}
+
+impl ChainVerification {
+    /// True if nothing differs.
+    #[must_use]
+    pub fn matches(&self) -> bool {
+        self.parts.iter().all(|part| part.matches)
+    }
+}
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedPart {
+    /// For example "program 2 of 3" or "member firewall".
+    pub part: String,
+    /// What was built from the members' bytecode, or recorded.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+    /// Whether the two are the same.
+    pub matches: bool,
+    /// Image digest with rule and signer, or the file; empty where there is neither.
+    pub provenance: String,
+}
+
+impl VerifiedPart {
+    fn of(part: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        let (expected, found) = (expected.into(), found.into());
+        Self { part: part.into(), matches: expected == found, expected, found, provenance: String::new() }
+    }
+}
+
+/// A program's tag and maps, as the kernel tells them or as they have to be.
+struct Code {
+    tags: Vec<[u8; 8]>,
+    maps: Vec<MapId>,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Builds a hook's chain again from the bytecode of its members, each of which is hashed, and compares tags and
+    /// maps with what the kernel runs. Nothing is loaded.
+    ///
+    /// The kernel's tag is the first half of a hash's first 16 bytes: it shows that what runs was made from these
+    /// members, unless someone searched for a collision of 64 bits. It does not cover what the maps contain.
+    ///
+    /// # Errors
+    /// No program of ours is there; the members cannot be planned any more. What differs is no error but in the answer.
+    pub fn verify_chain(
+        &self,
+        interface: &Interface,
+        kind: HookKind,
+    ) -> Result<ChainVerification, EngineError> {
+        let key = self.kernel.find_hook(interface, kind)?;
+        let _lock = self.lock(Subject::Hook(key));
+        let text = hook_text(&key, interface);
+        let (links, hook) = self.hook_of(&key);
+        let members = self.joined(&links)?;
+        let mut parts = Vec::new();
+        for member in &members {
+            parts.extend(self.verify_member(&member.program)?);
+        }
+        let Some(hook) = hook else {
+            if links.is_empty() {
+                return Err(EngineError::NoChain { hook: text });
+            }
+            for link in &links {
+                let standing = self.describe_link(link.id)?.standing;
+                let expected = Standing::Running.to_string();
+                parts.push(VerifiedPart::of(format!("link {}", link.id), expected, standing.to_string()));
+            }
+            return Ok(ChainVerification { hook: text, parts });
+        };
+        parts.push(self.verify_entry(&hook)?);
+        if let Some(chain) = &hook.chain {
+            self.verify_programs(&hook, chain, &members, &mut parts)?;
+            self.verify_maps(chain, &mut parts)?;
+        }
+        Ok(ChainVerification { hook: text, parts })
+    }
+
+    /// The bytecode of a member, and the member as it was loaded alone.
+    fn verify_member(&self, program: &ProgramRecord) -> Result<Vec<VerifiedPart>, EngineError> {
+        let provenance = provenance(&program.source);
+        if program.is_adopted() {
+            // Nobody has its bytecode: it is compared with what was recorded when it was adopted.
+            let text = |id: ProgramId, tag: &[u8; 8]| format!("program {id}, tag {}", hexadecimal(tag));
+            let found = self.kernel.program(program.id)?;
+            let found = found.map_or("it is not loaded any more".to_owned(), |f| text(f.id, &f.tag));
+            let wanted = text(program.id, &program.tag);
+            let part = VerifiedPart::of(format!("member {}", program.name), wanted, found);
+            return Ok(vec![VerifiedPart { provenance, ..part }]);
+        }
+        let expected = format!("sha256:{}", program.blob.as_str());
+        let bytecode = match self.blobs.get(&program.blob) {
+            Ok(_) => VerifiedPart::of(format!("bytecode of {}", program.name), expected.clone(), expected),
+            Err(error) => {
+                VerifiedPart::of(format!("bytecode of {}", program.name), expected, error.to_string())
+            }
+        };
+        let mut parts = vec![VerifiedPart { provenance: provenance.clone(), ..bytecode }];
+        if parts.iter().all(|part| part.matches) {
+            let text = self.fresh_member(program)?;
+            let wanted = Code { tags: tag::tags(&text.text).to_vec(), maps: text.text.map_ids() };
+            let found = self.kernel.program(program.id)?;
+            let part = compare(format!("member {}", program.name), &wanted, found.as_ref());
+            parts.push(VerifiedPart { provenance, ..part });
+        }
+        Ok(parts)
+    }
+
+    /// What the hook runs against what the record says that it runs.
+    fn verify_entry(&self, hook: &HookRecord) -> Result<VerifiedPart, EngineError> {
+        let running = self.running_chain(hook)?;
+        let found =
+            running.program.map_or(running.standing.to_string(), |program| format!("program {program}"));
+        Ok(VerifiedPart::of("what the hook runs", format!("program {}", hook.program), found))
+    }
+
+    fn verify_programs(
+        &self,
+        hook: &HookRecord,
+        chain: &ChainRecord,
+        members: &[Joined],
+        parts: &mut Vec<VerifiedPart>,
+    ) -> Result<(), EngineError> {
+        let (codes, twins) = self.built_again(hook, chain, members)?;
+        if codes.len() != chain.segments.len() {
+            let count = |number: usize| format!("{number} programs, joined by version {}", chain.made_by);
+            parts.push(VerifiedPart::of("programs", count(codes.len()), count(chain.segments.len())));
+        }
+        for (number, (code, segment)) in codes.iter().zip(&chain.segments).enumerate() {
+            let found = self.kernel.program(segment.program)?;
+            let name = format!("program {} of {}", number + 1, chain.segments.len());
+            parts.push(compare(name, code, found.as_ref()));
+        }
+        let recorded = chain.twin.iter().flat_map(|twin| &twin.programs);
+        for (number, (code, twin)) in twins.iter().zip(recorded).enumerate() {
+            let found = self.kernel.program(twin.program)?;
+            let name = format!("timed twin {} of {}", number + 1, twins.len());
+            parts.push(compare(name, code, found.as_ref()));
+        }
+        Ok(())
+    }
+
+    /// The maps that lead from one program to the next, and the counters.
+    fn verify_maps(&self, chain: &ChainRecord, parts: &mut Vec<VerifiedPart>) -> Result<(), EngineError> {
+        let folder = self.chain_folder(chain.id)?.unwrap_or_else(|| paths::chain(chain.id));
+        let pinned = |path: PathBuf| -> Result<String, EngineError> {
+            Ok(match self.kernel.open_pin(&path)? {
+                Some(map) => format!("map {}", self.kernel.map_of(&map)?.id),
+                None => "its pin was removed: the kernel empties an array that nobody holds".to_owned(),
+            })
+        };
+        for (number, id) in chain.arrays.iter().enumerate() {
+            let found = pinned(folder.join(paths::array(number)))?;
+            parts.push(VerifiedPart::of(format!("array {}", number + 1), format!("map {id}"), found));
+        }
+        Ok(())
+    }
+
+    /// Tags and maps of a chain's programs and of their timed twins, made from the bytecode.
+    fn built_again(
+        &self,
+        hook: &HookRecord,
+        chain: &ChainRecord,
+        members: &[Joined],
+    ) -> Result<(Vec<Code>, Vec<Code>), EngineError> {
+        let kind = self.splice_hook(hook.key.kind, Some(hook.entry));
+        let name = program_name(hook.key.kind);
+        let code =
+            |text: &bpfmand_core::BoundText| Code { tags: tag::tags(text).to_vec(), maps: text.map_ids() };
+        if members.is_empty() {
+            return Ok((vec![code(&empty::text(name, kind))], Vec::new()));
+        }
+        let texts = members
+            .iter()
+            .map(|member| self.fresh_member(&member.program))
+            .collect::<Result<Vec<_>, EngineError>>()?;
+        let wanted = Wanted {
+            hook: kind,
+            counters: chain.counters.is_some(),
+            timing: chain.twin.is_some(),
+            as_subprograms: chain.as_subprograms,
+        };
+        let special = self.special_of(members, &texts)?;
+        let mut options = self.splice_options(&wanted, &special);
+        options.attempt = chain.attempt.into();
+        let joined = self.parts(members, &texts)?;
+        let cannot = |source| EngineError::Chain {
+            hook: hook_text(&hook.key, &hook.interface),
+            source: Box::new(source),
+        };
+        let planned = plan(&joined, &options).map_err(cannot)?;
+        let timing = chain.twin.as_ref().map(|twin| Timing { ticks: twin.ticks, samples: twin.times });
+        let bindings = Bindings { arrays: &chain.arrays, counters: chain.counters, timing };
+        let compiled = compile(name, &joined, &planned, &options, &bindings).map_err(cannot)?;
+        let codes =
+            |programs: &[Splice]| programs.iter().map(|program| code(&program.text)).collect::<Vec<_>>();
+        Ok((codes(&compiled.programs), codes(&compiled.twins)))
+    }
+}
+
+fn compare(part: String, wanted: &Code, found: Option<&ProgramFacts>) -> VerifiedPart {
+    let text = |tag: &[u8; 8], maps: &[MapId]| {
+        let tag = hexadecimal(tag);
+        let maps: Vec<String> = maps.iter().map(ToString::to_string).collect();
+        format!("tag {tag}, maps {}", if maps.is_empty() { "none".to_owned() } else { maps.join(" ") })
+    };
+    let Some(found) = found else {
+        let newest = wanted.tags.first().copied().unwrap_or_default();
+        return VerifiedPart::of(part, text(&newest, &wanted.maps), "it is not loaded any more");
+    };
+    let mut maps = found.map_ids.clone();
+    maps.sort_unstable();
+    maps.dedup();
+    // Which of the two hashes it is depends on the kernel.
+    let tag = wanted.tags.iter().find(|tag| **tag == found.tag).or(wanted.tags.first());
+    VerifiedPart::of(part, text(&tag.copied().unwrap_or_default(), &wanted.maps), text(&found.tag, &maps))
+}
+
+fn provenance(source: &SourceRecord) -> String {
+    match source {
+        SourceRecord::File { path } => format!("file {path}"),
+        SourceRecord::Adopted { link, .. } => format!("adopted by link {link}, bytecode not known"),
+        SourceRecord::Image { url, digest, verified_by, .. } => {
+            format!("image {url}, {digest}, {verified_by}")
+        }
+    }
+}

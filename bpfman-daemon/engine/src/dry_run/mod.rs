@@ -1,0 +1,380 @@
+//! Trials: all that a load and its attachments would do up to the kernel's verdict, and nothing that stays.
+//!
+//! What is made lives by descriptors alone and is gone with them, also when the daemon is killed: nothing is pinned,
+//! recorded or attached, and no bytecode is kept.
+
+mod trial;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bpfmand_core::{
+    AttachPoint, BytecodeSource, HookKey, Interface, LinkId, LoadRequest, OperationId, OrderIntent,
+    ProgramId, ProgramUid, Sharing,
+};
+use bpfmand_kernel::{Kernel, KernelError, LogRequest};
+use bpfmand_object::ObjectFile;
+
+use crate::dry_run::trial::TrialMember;
+use crate::engine::locks::Subject;
+use crate::engine::members::no_such_map;
+use crate::load::Bytecode;
+use crate::load::plan::LoadPlan;
+use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
+use crate::state::{BlobId, MapGroup};
+use crate::{Engine, EngineError};
+
+/// Most attachments of one trial: a node has some hundred interfaces.
+const MOST_ATTACHMENTS: usize = 1024;
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub struct DryRunRequest {
+    /// What would be loaded.
+    pub load: LoadRequest,
+    /// What would be attached then.
+    pub attachments: Vec<DryRunAttachment>,
+    /// Programs of ours that it would take the place of, and that are left out of the chains.
+    pub replaces: BTreeSet<ProgramId>,
+}
+
+/// One attachment of a trial.
+#[derive(Clone, Debug)]
+pub struct DryRunAttachment {
+    /// A program of the load.
+    pub program: String,
+    /// Where.
+    pub point: AttachPoint,
+    /// Where among the others of its hook.
+    pub order: OrderIntent,
+    /// How it shares its chain.
+    pub sharing: Sharing,
+    /// Pairs of the user, which decide whose it is.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a trial found.
+#[derive(Debug, Default)]
+pub struct DryRunOutcome {
+    /// One entry a program, in the order of the request.
+    pub programs: Vec<DryRunPart>,
+    /// One entry a hook or other point, in the order of their first attachment.
+    pub chains: Vec<DryRunPart>,
+    /// Digest of the image, and the rule and signer that let it in; empty for a file.
+    pub image_digest: String,
+    /// See above.
+    pub verified_by: String,
+    /// What failed before any program was tried.
+    pub failure: Option<EngineError>,
+    /// Hash over the tags of the programs that share the hooks; empty if none do.
+    pub composition: String,
+}
+
+impl DryRunOutcome {
+    /// True if every program and every chain was accepted.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        self.failure.is_none() && self.programs.iter().chain(&self.chains).all(|part| part.failure.is_none())
+    }
+}
+
+/// What the kernel said of one program or chain.
+#[derive(Debug, Default)]
+pub struct DryRunPart {
+    /// Function name, or the hook as commands name it.
+    pub name: String,
+    /// None if it was accepted.
+    pub failure: Option<EngineError>,
+    /// Instructions that the verifier walked through (Linux 5.16 and later, else 0).
+    pub verified_insns: u32,
+    /// How long the kernel took to load it.
+    pub load_time: Duration,
+    /// Bytes of machine code.
+    pub jited_bytes: u32,
+    /// Programs in the chain; 0 for what is no chain.
+    pub members: usize,
+    /// How the chain would be built; empty for what is no chain.
+    pub strategy: &'static str,
+}
+
+impl DryRunPart {
+    pub(crate) fn refused(name: impl Into<String>, error: EngineError) -> Self {
+        Self { name: name.into(), failure: Some(error), ..Self::default() }
+    }
+
+    /// The telling lines of the verifier's log, if it refused.
+    #[must_use]
+    pub fn verifier_line(&self) -> &str {
+        fn of_kernel(error: &KernelError) -> &str {
+            match error {
+                KernelError::Refused { summary, log, .. } if !log.is_empty() => summary,
+                _ => "",
+            }
+        }
+        fn of(error: &EngineError) -> &str {
+            match error {
+                EngineError::Kernel(error) => of_kernel(error),
+                EngineError::ChainRefused { source, .. } => of_kernel(source),
+                EngineError::NotUndone { cause, .. } => of(cause),
+                _ => "",
+            }
+        }
+        self.failure.as_ref().map_or("", of)
+    }
+}
+
+/// A program that lives as long as this value.
+struct Tried<H> {
+    record: Arc<ProgramRecord>,
+    _program: H,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Loads and discards. That something is refused is no error but in the answer.
+    ///
+    /// # Errors
+    /// The request makes no sense by itself.
+    pub fn dry_run(&self, request: &DryRunRequest) -> Result<DryRunOutcome, EngineError> {
+        crate::load::check(&request.load)?;
+        check(request)?;
+        let mut outcome = DryRunOutcome::default();
+        let bytecode = match self.fetch(&request.load) {
+            Ok(bytecode) => bytecode,
+            Err(error) => return Ok(DryRunOutcome { failure: Some(error), ..outcome }),
+        };
+        if let SourceRecord::Image { digest, verified_by, .. } = &bytecode.source {
+            outcome.image_digest.clone_from(digest);
+            outcome.verified_by.clone_from(verified_by);
+        }
+        let origin = match &request.load.source {
+            BytecodeSource::File(path) => path.display().to_string(),
+            BytecodeSource::Image { url, .. } => format!("image {url}"),
+        };
+        if let Err(error) = self.try_bytecode(request, &bytecode, &mut outcome) {
+            outcome.failure = Some(error.of(&origin));
+        }
+        Ok(outcome)
+    }
+
+    fn try_bytecode(
+        &self,
+        request: &DryRunRequest,
+        bytecode: &Bytecode,
+        outcome: &mut DryRunOutcome,
+    ) -> Result<(), EngineError> {
+        let object = ObjectFile::parse(Arc::clone(&bytecode.bytes))?;
+        let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
+        let owner = request.load.map_owner.map(|id| self.lock_owner(id)).transpose()?;
+        let plan = LoadPlan {
+            object: &object,
+            programs: &request.load.programs,
+            globals: &request.load.global_data,
+            owner: owner.as_ref().map(|(_, record)| Arc::clone(record)),
+            inherited: BTreeMap::new(),
+            group: MapGroup::of(&request.load.metadata),
+            log: LogRequest::OnFailure,
+            again: false,
+        };
+        let tried = self.try_programs(request, bytecode, &plan, outcome)?;
+        self.try_attachments(request, &object, &tried, outcome);
+        Ok(())
+    }
+
+    /// Loads all programs, also behind one that is refused. The maps live in the programs.
+    fn try_programs(
+        &self,
+        request: &DryRunRequest,
+        bytecode: &Bytecode,
+        plan: &LoadPlan<'_>,
+        outcome: &mut DryRunOutcome,
+    ) -> Result<BTreeMap<String, Tried<K::Handle>>, EngineError> {
+        let wanted = self.resolve(plan)?;
+        let specs = self.specs(plan)?;
+        self.step("try", "create maps");
+        let (handles, maps) = self.create_maps(plan, &specs, &wanted, None)?;
+        let ids: Vec<_> = maps.iter().map(|map| map.id).collect();
+        let mut tried = BTreeMap::new();
+        for program in &wanted {
+            self.step("try", "load program");
+            let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
+            let began = Instant::now();
+            let loaded = self.kernel.load_program(&program.as_load(&bound, plan.log));
+            let load_time = began.elapsed();
+            let loaded = match loaded {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    let error = self.explained(error, plan.object, program);
+                    outcome.programs.push(DryRunPart::refused(&program.name, error));
+                    continue;
+                }
+            };
+            let facts = self.kernel.program_of(&loaded.program)?;
+            outcome.programs.push(DryRunPart {
+                name: program.name.clone(),
+                verified_insns: facts.verified_insns,
+                load_time,
+                jited_bytes: facts.bytes_jited,
+                ..DryRunPart::default()
+            });
+            let uid = ProgramUid(self.number());
+            let record = ProgramRecord {
+                uid,
+                operation: OperationId(uid.0),
+                origin: None,
+                name: program.name.clone(),
+                program_type: program.program_type,
+                source: bytecode.source.clone(),
+                blob: BlobId::of(&bytecode.bytes),
+                license: plan.object.license().to_owned(),
+                metadata: request.load.metadata.clone(),
+                global_data: request.load.global_data.clone(),
+                map_owner: request.load.map_owner,
+                map_owner_uid: None,
+                target: program.target.clone(),
+                caller_uid: request.load.caller_uid,
+                boot: self.boot.clone(),
+                id: facts.id,
+                tag: facts.tag,
+                map_folder: facts.id,
+                maps: maps.clone(),
+                stack_depths: loaded.stack_depths,
+            };
+            let new = Tried { record: Arc::new(record), _program: loaded.program };
+            tried.insert(program.name.clone(), new);
+        }
+        drop(handles);
+        Ok(tried)
+    }
+
+    /// Looks up the points, and builds the chains of those that are hooks.
+    fn try_attachments(
+        &self,
+        request: &DryRunRequest,
+        object: &ObjectFile,
+        tried: &BTreeMap<String, Tried<K::Handle>>,
+        outcome: &mut DryRunOutcome,
+    ) {
+        let mut hooks: Vec<(HookKey, Interface, Vec<TrialMember>)> = Vec::new();
+        for attachment in &request.attachments {
+            let Some(program) = tried.get(&attachment.program) else { continue };
+            let name = || match attachment.point.hook() {
+                Some((interface, kind)) => crate::state::hook_names::named_hook(kind, interface),
+                None => format!("{} {}", attachment.point.type_name(), attachment.point),
+            };
+            match self.find_point(attachment, program) {
+                Ok(Some((key, interface))) => {
+                    let link = self.trial_link(attachment, &program.record, key);
+                    let member = link.map(|link| TrialMember { link, program: Arc::clone(&program.record) });
+                    let member = match member {
+                        Ok(member) => member,
+                        Err(error) => {
+                            outcome.chains.push(DryRunPart::refused(name(), error));
+                            continue;
+                        }
+                    };
+                    match hooks.iter_mut().find(|(other, ..)| *other == key) {
+                        Some((_, _, members)) => members.push(member),
+                        None => hooks.push((key, interface, vec![member])),
+                    }
+                }
+                Ok(None) => outcome.chains.push(DryRunPart { name: name(), ..DryRunPart::default() }),
+                Err(error) => outcome.chains.push(DryRunPart::refused(name(), error)),
+            }
+        }
+        let mut neighbours = BTreeSet::new();
+        for (key, interface, members) in hooks {
+            let _hook_lock = self.lock(Subject::Hook(key));
+            let part = self
+                .neighbours(&key, &interface, &request.replaces)
+                .and_then(|tags| {
+                    neighbours.extend(tags);
+                    self.try_chain(&key, &interface, &members, object, &request.replaces)
+                })
+                .unwrap_or_else(|error| {
+                    DryRunPart::refused(crate::state::hook_names::hook_text(&key, &interface), error)
+                });
+            outcome.chains.push(part);
+        }
+        outcome.composition = crate::dry_run::trial::hash_of_neighbours(&neighbours);
+    }
+
+    /// Finds a point as an attachment would. None: it is no hook of an interface.
+    fn find_point(
+        &self,
+        attachment: &DryRunAttachment,
+        program: &Tried<K::Handle>,
+    ) -> Result<Option<(HookKey, Interface)>, EngineError> {
+        let record = &program.record;
+        if !attachment.point.admits(record.program_type) {
+            return Err(EngineError::Invalid(format!(
+                "program \"{}\" is of type {}; it cannot be attached to a point of type {}",
+                record.name,
+                record.program_type,
+                attachment.point.type_name()
+            )));
+        }
+        if let Some((interface, kind)) = attachment.point.hook() {
+            return Ok(Some((self.kernel.find_hook(interface, kind)?, interface.clone())));
+        }
+        // The kernel room looks a target up by the same calls by which it attaches.
+        let link = LinkRecord { hook: None, ..self.trial_link_at(attachment, record, None)? };
+        self.kernel.find_target(&self.link_target(record, &link)?)?;
+        Ok(None)
+    }
+
+    fn trial_link(
+        &self,
+        attachment: &DryRunAttachment,
+        program: &ProgramRecord,
+        key: HookKey,
+    ) -> Result<Arc<LinkRecord>, EngineError> {
+        self.trial_link_at(attachment, program, Some(key)).map(Arc::new)
+    }
+
+    fn trial_link_at(
+        &self,
+        attachment: &DryRunAttachment,
+        program: &ProgramRecord,
+        hook: Option<HookKey>,
+    ) -> Result<LinkRecord, EngineError> {
+        let number = self.number();
+        let id = u32::try_from(number)
+            .map_err(|_| EngineError::Invalid("this daemon has used up all link ids".to_owned()))?;
+        Ok(LinkRecord {
+            id: LinkId(id),
+            program: program.uid,
+            operation: OperationId(number),
+            point: attachment.point.clone(),
+            hook,
+            order: attachment.order.clone(),
+            sharing: attachment.sharing,
+            metadata: crate::state::with_application(&attachment.metadata, &program.metadata),
+            sequence: number,
+            boot: self.boot.clone(),
+            matching: None,
+            adopted: false,
+            waits_in: None,
+        })
+    }
+}
+
+/// Refuses a trial that makes no sense by itself.
+fn check(request: &DryRunRequest) -> Result<(), EngineError> {
+    let count = request.attachments.len();
+    if count > MOST_ATTACHMENTS {
+        return Err(EngineError::Invalid(format!(
+            "the trial names {count} attachments; one trial takes at most {MOST_ATTACHMENTS}"
+        )));
+    }
+    for attachment in &request.attachments {
+        if !request.load.programs.iter().any(|program| program.name == attachment.program) {
+            return Err(EngineError::Invalid(format!(
+                "an attachment of the trial names program \"{}\", which its load does not",
+                attachment.program
+            )));
+        }
+        crate::attach::check_place(&attachment.point, &attachment.order, attachment.sharing)?;
+    }
+    Ok(())
+}

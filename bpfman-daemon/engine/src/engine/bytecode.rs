@@ -1,0 +1,273 @@
+//! Where bytecode comes from: a local file, or an image.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{Credentials, PullPolicy};
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::EngineError;
+use crate::error::{ImageFailure, ImageFailureKind};
+
+/// The largest object file, in bytes.
+pub const MAX_OBJECT: u64 = 16 << 20;
+
+/// Verified bytecode of an image.
+#[derive(Clone, Debug)]
+pub struct FetchedImage {
+    /// The object file.
+    pub bytes: Arc<[u8]>,
+    /// Digest of the image, `sha256:…`.
+    pub digest: String,
+    /// The rule and signer that let it in.
+    pub verified_by: String,
+    /// What was verified, in the words of the room `image`: kept with the program, for that room to judge again when the
+    /// policy has changed.
+    pub evidence: String,
+    /// Programs that the image's label names; empty if it has no such label.
+    pub programs: Vec<String>,
+}
+
+/// An image that somebody asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageAsk<'a> {
+    /// Reference.
+    pub url: &'a str,
+    /// When the registry is asked.
+    pub pull_policy: PullPolicy,
+    /// For the registry.
+    pub credentials: Option<&'a Credentials>,
+    /// User id of the caller.
+    pub caller_uid: u32,
+}
+
+/// Bytecode that was let in once, by its record.
+#[derive(Clone, Copy, Debug)]
+pub struct PastBytecode<'a> {
+    /// Its hash, in hexadecimal digits.
+    pub sha256: &'a str,
+    /// Where it came from.
+    pub source: PastSource<'a>,
+}
+
+/// Where bytecode came from.
+#[derive(Clone, Copy, Debug)]
+pub enum PastSource<'a> {
+    /// A file of this machine.
+    File {
+        /// User id of who loaded it.
+        caller_uid: u32,
+    },
+    /// A program that someone else had loaded.
+    Adopted,
+    /// An image.
+    Image {
+        /// Reference as asked for.
+        url: &'a str,
+        /// What was verified, in the words of the room `image`.
+        evidence: &'a str,
+    },
+}
+
+/// That bytecode was revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// By what.
+    pub why: String,
+    /// True if the policy wants it attached nowhere; else it runs on where it does.
+    pub detach: bool,
+}
+
+/// The room `image`, as the engine sees it. Calls block.
+pub trait Images: Send + Sync {
+    /// True if this user may load object files of this machine, which nobody has signed. Root only, unless a policy
+    /// says otherwise.
+    ///
+    /// # Errors
+    /// The policy cannot be read.
+    fn allows_files(&self, uid: u32) -> Result<bool, ImageFailure> {
+        Ok(uid == 0)
+    }
+
+    /// That bytecode which was trusted once was revoked since, if it was.
+    ///
+    /// # Errors
+    /// The policy cannot be read.
+    fn revocation(&self, _past: &PastBytecode<'_>) -> Result<Option<Revocation>, ImageFailure> {
+        Ok(None)
+    }
+
+    /// Why bytecode that was let in once would not be let in now; none if it would.
+    ///
+    /// # Errors
+    /// The policy cannot be read.
+    fn refusal_now(&self, past: &PastBytecode<'_>) -> Result<Option<String>, ImageFailure> {
+        Ok(self.revocation(past)?.map(|revocation| format!("it was revoked: {}", revocation.why)))
+    }
+
+    /// Fetches and verifies an image. `progress` hears of bytes so far and in all.
+    ///
+    /// # Errors
+    /// It cannot be had or trusted.
+    fn fetch(
+        &self,
+        ask: ImageAsk<'_>,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<FetchedImage, ImageFailure>;
+}
+
+/// No images at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoImages;
+
+impl Images for NoImages {
+    fn fetch(
+        &self,
+        ask: ImageAsk<'_>,
+        _: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<FetchedImage, ImageFailure> {
+        Err(ImageFailure {
+            kind: ImageFailureKind::Registry,
+            message: format!("image {} cannot be fetched: this daemon has no image store", ask.url),
+            hint: None,
+        })
+    }
+}
+
+/// Reads an object file from this machine. Users other than root may only name files of their own: the daemon could
+/// read files that the caller could not.
+pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]>, EngineError> {
+    if !allowed {
+        let who = if caller_uid == 0 { "the policy forbids it to root, too" } else { "only root may" };
+        return Err(EngineError::Denied(format!(
+            "user {caller_uid} may not load bytecode from file {}: {who}, unless [files] in policy.toml names the user",
+            path.display()
+        )));
+    }
+    if !path.is_absolute() {
+        return Err(EngineError::Invalid(format!("bytecode path \"{}\" is not absolute", path.display())));
+    }
+    let file = match open_regular(path) {
+        Ok(file) => file,
+        // One answer for what is not there, is no file, or is somebody else's: the daemon sees what the caller may not.
+        Err(_) if caller_uid != 0 => return Err(not_theirs(path, caller_uid)),
+        Err(NoFile::OfAnotherKind) => {
+            return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));
+        }
+        Err(NoFile::Unopened(source)) => {
+            return Err(EngineError::Bytecode { path: path.display().to_string(), source });
+        }
+    };
+    let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
+    let metadata = file.metadata().map_err(fail)?;
+    if caller_uid != 0 && metadata.uid() != caller_uid {
+        return Err(not_theirs(path, caller_uid));
+    }
+    let too_large = |size| EngineError::TooLarge {
+        what: format!("bytecode {}", path.display()),
+        size,
+        limit: MAX_OBJECT,
+    };
+    if metadata.len() > MAX_OBJECT {
+        return Err(too_large(metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    file.take(MAX_OBJECT + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > MAX_OBJECT {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes.into())
+}
+
+fn not_theirs(path: &Path, caller_uid: u32) -> EngineError {
+    EngineError::Denied(format!(
+        "user {caller_uid} may not load bytecode from file {}: it is no regular file that belongs to this user",
+        path.display()
+    ))
+}
+
+/// Why there is no file to read.
+enum NoFile {
+    OfAnotherKind,
+    Unopened(std::io::Error),
+}
+
+/// Opens a regular file and nothing else: a pipe would keep the thread until somebody writes into it, and to open a
+/// device may do something. What is looked at is what is opened, whatever the path leads to meanwhile.
+fn open_regular(path: &Path) -> Result<File, NoFile> {
+    let unopened = |error: rustix::io::Errno| NoFile::Unopened(error.into());
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(unopened)?;
+    let found = rustix::fs::fstat(&place).map_err(unopened)?;
+    if !FileType::from_raw_mode(found.st_mode).is_file() {
+        return Err(NoFile::OfAnotherKind);
+    }
+    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    rustix::fs::open(again, flags, Mode::empty()).map(File::from).map_err(unopened)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, RenameFlags, mknodat, renameat_with};
+
+    use super::*;
+
+    /// Reads until the other thread is told to stop exchanging the file for a pipe.
+    #[test]
+    fn a_file_that_becomes_a_pipe_between_two_looks_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, pipe) = (folder.path().join("object.o"), folder.path().join("pipe"));
+        std::fs::write(&path, "object").unwrap();
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let exchange = {
+            let (path, pipe, stop) = (path.clone(), pipe.clone(), Arc::clone(&stop));
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    renameat_with(CWD, &path, CWD, &pipe, RenameFlags::EXCHANGE).unwrap();
+                }
+            }
+        };
+        let exchanging = std::thread::spawn(exchange);
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            for _ in 0..20_000 {
+                match read_file(&path, 0, true) {
+                    Ok(bytes) => assert_eq!(&bytes[..], b"object"),
+                    Err(error) => assert!(error.to_string().contains("not a regular file"), "{error}"),
+                }
+            }
+            done.send(()).unwrap();
+        });
+        let all = ended.recv_timeout(Duration::from_secs(60));
+        stop.store(true, Ordering::Relaxed);
+        exchanging.join().unwrap();
+        all.expect("every read ends");
+    }
+
+    #[test]
+    fn other_users_are_told_the_same_of_all_that_is_not_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe) = (folder.path().join("of-root.o"), folder.path().join("pipe"));
+        std::fs::write(&file, "object").unwrap();
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let other = std::fs::metadata(&file).unwrap().uid() + 1;
+        let answers = [&*file, &*pipe, folder.path(), &folder.path().join("absent"), Path::new("/dev/null")]
+            .map(|path| {
+                read_file(path, other, true)
+                    .unwrap_err()
+                    .to_string()
+                    .replace(&*path.to_string_lossy(), "PATH")
+            });
+        assert!(answers[0].contains("no regular file that belongs to this user"), "{answers:?}");
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    }
+}

@@ -1,0 +1,70 @@
+//! The one place where records are written, and applied to memory.
+
+use bpfmand_kernel::Kernel;
+use bpfmand_store::{Outcome, StoreError};
+
+use super::Engine;
+use crate::EngineError;
+use crate::state::{Changes, Committed, RecordKey, Written, encode, records};
+
+/// How many numbers are reserved at once.
+const RESERVE: u64 = 1024;
+
+impl<K: Kernel> Engine<K> {
+    /// Makes changes durable, and applies them to memory. On return they are on disk; on an error memory is as it was.
+    pub(crate) fn commit(&self, mut changes: Changes) -> Result<Committed, EngineError> {
+        self.admit_changes()?;
+        let mut committed = Committed::default();
+        let mut written = Written::default();
+        for (by, part) in self.leftover_parts(changes.leftover.take()) {
+            written.put(RecordKey::Leftover(by), encode(&part)?);
+            committed.operations.push(by);
+        }
+        let (reserve, cleaned) = {
+            let mut state = self.state();
+            for change in &changes.all {
+                written.change(change, &state)?;
+            }
+            let reserve = (state.counter >= state.reserved).then(|| state.counter + RESERVE);
+            // At once, so that no other commit reserves less and reaches the disk after this one.
+            state.reserved = reserve.unwrap_or(state.reserved);
+            (reserve, std::mem::take(&mut state.cleaned))
+        };
+        if let Some(reserve) = reserve {
+            written.batch.put(records::META, records::COUNTER, reserve.to_string().into_bytes());
+        }
+        for operation in &cleaned {
+            written.end(RecordKey::Leftover(*operation));
+        }
+        let result = match self.store.commit(written.batch) {
+            // The store was read back from disk and holds it: it happened, whatever went wrong on the way.
+            Err(StoreError::NotSaved { outcome: Outcome::Applied, source }) => {
+                tracing::warn!(error = %source, "a change was saved after an error");
+                Ok(())
+            }
+            result => result,
+        };
+        let mut state = self.state();
+        match &result {
+            Ok(()) => {
+                let ended = changes.all.into_iter().filter_map(|change| state.apply(change));
+                committed.ended.extend(ended);
+            }
+            Err(error) => {
+                if reserve.is_some() {
+                    // The next commit has to reserve them.
+                    state.reserved = 0;
+                }
+                if matches!(error, StoreError::NotSaved { outcome: Outcome::Unknown, .. }) {
+                    state.unsure = true;
+                    state.in_doubt.extend(written.keys);
+                }
+                state.cleaned.extend(cleaned);
+            }
+        }
+        drop(state);
+        self.changes.tell();
+        result?;
+        Ok(committed)
+    }
+}

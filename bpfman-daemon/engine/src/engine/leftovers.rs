@@ -1,0 +1,207 @@
+//! What finished operations left in the kernel: recorded with the operation, removed after it, tried again where that
+//! fails.
+
+use std::path::Path;
+
+use bpfmand_core::OperationId;
+use bpfmand_kernel::{Kernel, KernelError, TcFilter};
+
+use crate::engine::locks::Subject;
+use crate::engine::undo::retry_once;
+use crate::state::Uncleared;
+use crate::state::hook_names::filter_place;
+use crate::state::records::{LeftoverFilter, LeftoverRecord};
+use crate::{Engine, EngineError};
+
+/// A list being split.
+struct Parts {
+    done: Vec<LeftoverRecord>,
+    last: LeftoverRecord,
+    size: usize,
+    most: usize,
+}
+
+impl Parts {
+    /// The part that takes so many bytes more.
+    fn with_room(&mut self, bytes: usize) -> &mut LeftoverRecord {
+        if self.size > 0 && self.size + bytes > self.most {
+            self.done.push(std::mem::take(&mut self.last));
+            self.size = 0;
+        }
+        self.size += bytes;
+        &mut self.last
+    }
+}
+
+impl LeftoverRecord {
+    /// Adds what is left besides.
+    pub fn extend(&mut self, other: Self) {
+        self.links.extend(other.links);
+        self.released.extend(other.released);
+        self.adopted_links.extend(other.adopted_links);
+        self.pins.extend(other.pins);
+        self.folders.extend(other.folders);
+        self.filters.extend(other.filters);
+    }
+
+    /// The same in as many records as it takes, so that each has at most so many bytes, about; at least one.
+    pub fn in_parts(&self, most: usize) -> Vec<Self> {
+        type List = fn(&mut LeftoverRecord) -> &mut Vec<String>;
+        let lists: [(&[String], List); 5] = [
+            (&self.links, |part| &mut part.links),
+            (&self.released, |part| &mut part.released),
+            (&self.adopted_links, |part| &mut part.adopted_links),
+            (&self.pins, |part| &mut part.pins),
+            (&self.folders, |part| &mut part.folders),
+        ];
+        let mut parts = Parts { done: Vec::new(), last: Self::default(), size: 0, most };
+        for (paths, list) in lists {
+            for path in paths {
+                list(parts.with_room(path.len() + 3)).push(path.clone());
+            }
+        }
+        for filter in &self.filters {
+            let netns = filter.interface.netns.as_deref().map_or(0, |path| path.as_os_str().len());
+            let bytes = FILTER_BYTES + filter.interface.name.len() + netns;
+            parts.with_room(bytes).filters.push(filter.clone());
+        }
+        parts.done.push(parts.last);
+        parts.done
+    }
+}
+
+/// A filter's record without the name of its interface.
+const FILTER_BYTES: usize = 256;
+
+impl<K: Kernel> Engine<K> {
+    /// What an operation leaves, in one record, or in several where one would grow too large; each by an operation of its
+    /// own, the first by the one that left it.
+    pub(crate) fn leftover_parts(
+        &self,
+        left: Option<(OperationId, LeftoverRecord)>,
+    ) -> Vec<(OperationId, LeftoverRecord)> {
+        let Some((operation, leftover)) = left else { return Vec::new() };
+        let parts = leftover.in_parts(self.leftover_bytes).into_iter().enumerate();
+        parts.map(|(at, part)| (if at == 0 { operation } else { self.operation() }, part)).collect()
+    }
+
+    /// Clears what an operation left, and then the chains of hooks that ended. What cannot be cleared now is tried again
+    /// by the operations that follow.
+    pub(crate) fn clear_or_wait(
+        &self,
+        operation_name: &'static str,
+        waiting: Uncleared,
+    ) -> Result<(), EngineError> {
+        let result = self.clear_leftover(operation_name, &waiting.operations, &waiting.leftover);
+        {
+            let mut state = self.state();
+            if result.is_err()
+                && !waiting.operations.iter().all(|operation| state.cleaned.contains(operation))
+            {
+                state.uncleared.push(waiting);
+                return result;
+            }
+        }
+        for hook in waiting.ended {
+            self.drop_chains_of(&hook);
+        }
+        result
+    }
+
+    /// Tries again to remove what earlier operations could not. No lock may be held.
+    pub(crate) fn retry_leftovers(&self) {
+        let all = std::mem::take(&mut self.state().uncleared);
+        if all.is_empty() {
+            return;
+        }
+        let _shared = self.lock(Subject::SharedMaps);
+        for mut waiting in all {
+            // Nobody may enter these hooks between the look whether somebody did and the end of what was left there.
+            let _hooks = self.lock_hooks(&waiting.hooks);
+            waiting.leftover = self.unclaimed(waiting.leftover);
+            let operation = waiting.operations.first().copied();
+            if let Err(error) = self.clear_or_wait("clear", waiting) {
+                tracing::warn!(%error, ?operation, "what an earlier operation left is still there");
+            }
+        }
+    }
+
+    /// Removes from the kernel what a finished operation no longer needs. Running it again is fine.
+    pub(crate) fn clear_leftover(
+        &self,
+        operation_name: &'static str,
+        operations: &[OperationId],
+        leftover: &LeftoverRecord,
+    ) -> Result<(), EngineError> {
+        let mut failures = Vec::new();
+        let mut is_left = false;
+        // What a pin kept alive and is alive without it is kept by someone else, and nothing more can be done about it.
+        let is_pinned = |pin: &str| self.kernel.open_pin(Path::new(pin)).map_or(true, |pin| pin.is_some());
+        for link in &leftover.links {
+            self.step(operation_name, "end link");
+            if let Err(error) =
+                retry_once(|| Ok(self.held_network.during(|| self.kernel.end_link(Path::new(link)))?))
+            {
+                is_left |= is_pinned(link);
+                failures.push(error);
+            }
+        }
+        for pin in &leftover.released {
+            self.step(operation_name, "give back");
+            if let Err(error) = retry_once(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
+                is_left |= is_pinned(pin);
+                failures.push(error);
+            }
+        }
+        for link in &leftover.adopted_links {
+            self.step(operation_name, "end link");
+            if let Err(error) = retry_once(|| self.end_adopted_link(Path::new(link))) {
+                is_left |= is_pinned(link);
+                failures.push(error);
+            }
+        }
+        for filter in &leftover.filters {
+            self.step(operation_name, "remove filter");
+            if let Err(error) = retry_once(|| self.end_filter(filter)) {
+                is_left = true;
+                failures.push(error);
+            }
+        }
+        for pin in &leftover.pins {
+            self.step(operation_name, "remove pin");
+            if let Err(error) = retry_once(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
+                is_left |= is_pinned(pin);
+                failures.push(error);
+            }
+        }
+        for folder in &leftover.folders {
+            self.step(operation_name, "remove folder");
+            if let Err(error) = retry_once(|| self.remove_tree(Path::new(folder))) {
+                is_left = true;
+                failures.push(error);
+            }
+        }
+        // Everything was tried; the record stays as long as something can still be removed.
+        if !is_left {
+            self.state().cleaned.extend(operations);
+        }
+        match failures.into_iter().next() {
+            None => Ok(()),
+            Some(first) => Err(first),
+        }
+    }
+
+    pub(crate) fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {
+        // The namespace file may be gone, or name another namespace by now: then so is the filter.
+        match self.kernel.find_hook(&filter.interface, filter.key.kind) {
+            Ok(key) if key == filter.key => {}
+            Ok(_) | Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let numbers = TcFilter { priority: filter.priority, handle: filter.handle };
+        match filter_place(&filter.key, &filter.interface, numbers) {
+            Some(at) => Ok(self.kernel.remove_filter(&at, filter.program)?),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The engine itself: what all operations share.
+
+mod blobs;
+pub mod bytecode;
+pub mod change_count;
+mod commit;
+mod doubts;
+mod drift_counts;
+pub mod held_network;
+mod leftovers;
+pub mod locks;
+pub mod members;
+mod open_programs;
+mod options;
+mod recovery_report;
+pub mod steps;
+pub mod type_support;
+pub mod undo;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use bpfmand_core::{HookKey, OperationId, ProgramId, ProgramUid};
+use bpfmand_kernel::Kernel;
+use bpfmand_object::{BtfFeatures, KernelBtf};
+use bpfmand_store::Store;
+
+use crate::EngineError;
+use crate::engine::blobs::Blobs;
+use crate::engine::bytecode::Images;
+use crate::engine::change_count::{ChangeCount, ChangeListener};
+use crate::engine::held_network::{HeldNetwork, HookChanges};
+use crate::engine::locks::{Held, Locks, Subject};
+use crate::engine::members::MemberCache;
+use crate::engine::open_programs::OpenPrograms;
+use crate::engine::steps::StepObserver;
+use crate::engine::type_support::Support;
+use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::state::{BlobId, Change, Changes, Record, State, parse, records};
+
+pub use drift_counts::DriftCounts;
+pub use options::{CountersMode, DEFAULT_MAP_BYTES, EngineOptions, LIBXDP_PINS, OwnerBudget, XdpModes};
+pub use recovery_report::RecoveryReport;
+
+/// The one owner of state. Shared by reference; every method may be called from many threads.
+pub struct Engine<K: Kernel> {
+    pub(crate) kernel: Arc<K>,
+    pub(crate) blobs: Blobs,
+    pub(crate) images: Arc<dyn Images>,
+    pub(crate) members: MemberCache,
+    pub(crate) xdp_modes: XdpModes,
+    pub(crate) tc_by_clsact: bool,
+    pub(crate) counters: CountersMode,
+    pub(crate) owner_budget: OwnerBudget,
+    pub(crate) map_bytes: u64,
+    /// Where libxdp keeps its pins.
+    pub(crate) libxdp_pins: PathBuf,
+    /// About how many bytes of leftovers one record takes.
+    pub(crate) leftover_bytes: usize,
+    /// This boot.
+    pub(crate) boot: String,
+    /// How long changes of hooks took.
+    pub(crate) held_network: HeldNetwork,
+    /// How often others took away what was put.
+    pub(crate) drifts: DriftCounts,
+    pub(crate) open_programs: OpenPrograms<K::Handle>,
+    changes: ChangeCount,
+    /// Held by whoever settles what nobody knows of the store.
+    pub(crate) settling: Mutex<()>,
+    pub(crate) store: Store,
+    state: Mutex<State>,
+    locks: Arc<Locks>,
+    observer: Arc<dyn StepObserver>,
+    /// What the kernel was found to have, once it was asked for.
+    pub(crate) support: OnceLock<Support>,
+    /// Shared by loads between the bytecode and its record, held alone by unloads that remove bytecode.
+    bytecode_use: RwLock<()>,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Reads the records. Nothing of the kernel is touched until [`Engine::recover`].
+    ///
+    /// # Errors
+    /// The store or the bytecode folder cannot be read, or the kernel does not name its boot.
+    pub fn open(kernel: Arc<K>, options: EngineOptions) -> Result<Self, EngineError> {
+        let mut engine = Self {
+            boot: kernel.boot()?,
+            kernel,
+            blobs: Blobs::open(options.bytecode_folder)?,
+            images: options.images,
+            members: MemberCache::default(),
+            xdp_modes: options.xdp_modes,
+            tc_by_clsact: options.tc_by_clsact,
+            held_network: HeldNetwork::default(),
+            drifts: DriftCounts::default(),
+            open_programs: OpenPrograms::default(),
+            changes: ChangeCount::default(),
+            settling: Mutex::default(),
+            counters: options.counters,
+            owner_budget: options.owner_budget,
+            map_bytes: options.map_bytes,
+            libxdp_pins: options.libxdp_pins,
+            leftover_bytes: options.leftover_bytes,
+            store: options.store,
+            state: Mutex::default(),
+            locks: Arc::default(),
+            observer: options.observer,
+            support: OnceLock::new(),
+            bytecode_use: RwLock::default(),
+        };
+        engine.read_records()?;
+        Ok(engine)
+    }
+
+    fn read_records(&mut self) -> Result<(), EngineError> {
+        let snapshot = self.store.load()?;
+        let mut state = State { boot: self.boot.clone(), ..State::default() };
+        for table in Record::TABLES {
+            for (_, value) in snapshot.table(table) {
+                state.apply(Change::Put(Record::parse(table, value)?));
+            }
+        }
+        let stored = snapshot.get(records::META, records::COUNTER).map(parse).transpose()?.unwrap_or(1);
+        let mut largest = state.largest_number();
+        for (key, _) in snapshot.table(records::LEFTOVERS) {
+            largest = largest.max(parse(key)?);
+        }
+        // Two commits at the end of what was reserved may have been written in the other order.
+        state.counter = largest.saturating_add(1).max(stored);
+        state.reserved = state.counter;
+        *self.state() = state;
+        Ok(())
+    }
+
+    /// The leftovers that the store still lists.
+    pub(crate) fn leftovers(&self) -> Result<Vec<(OperationId, LeftoverRecord)>, EngineError> {
+        let snapshot = self.store.load()?;
+        snapshot
+            .table(records::LEFTOVERS)
+            .map(|(key, value)| Ok((OperationId(parse(key)?), parse(value)?)))
+            .collect()
+    }
+
+    /// The records in memory. Held only for look-ups and for the change after a commit, never across a kernel call.
+    ///
+    /// A panic elsewhere leaves the records whole: they are changed one insertion at a time after the commit.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock(&self, subject: Subject) -> Held {
+        self.locks.take(subject)
+    }
+
+    /// Locks all these hooks. To be used where more than one is locked: two of them may be one for the kernel.
+    pub(crate) fn lock_hooks<'a>(&self, hooks: impl IntoIterator<Item = &'a HookKey>) -> Vec<Held> {
+        let lists: BTreeSet<HookKey> = hooks.into_iter().map(|key| key.of_chain()).collect();
+        lists.into_iter().map(|key| self.lock(Subject::Hook(key))).collect()
+    }
+
+    /// Locks a program of ours and reads its record once it is locked.
+    pub(crate) fn lock_program(&self, id: ProgramId) -> Result<(Held, Arc<ProgramRecord>), EngineError> {
+        self.admit_changes()?;
+        let uid = self.state().by_id.get(&id).copied().ok_or(EngineError::NoProgram(id))?;
+        let held = self.lock(Subject::Program(uid));
+        let record = self.record(uid).ok_or(EngineError::NoProgram(id))?;
+        Ok((held, record))
+    }
+
+    /// The links of programs that the caller has locked, with the locks of the hooks where they are.
+    pub(crate) fn lock_links(&self, programs: &[Arc<ProgramRecord>]) -> (Vec<Arc<LinkRecord>>, Vec<Held>) {
+        let links: Vec<_> = {
+            let state = self.state();
+            programs
+                .iter()
+                .flat_map(|program| state.links_of(program.uid).cloned().collect::<Vec<_>>())
+                .collect()
+        };
+        let held = self.lock_hooks(links.iter().filter_map(|link| link.hook.as_ref()));
+        (links, held)
+    }
+
+    pub(crate) fn record(&self, uid: ProgramUid) -> Option<Arc<ProgramRecord>> {
+        self.state().programs.get(&uid).cloned()
+    }
+
+    /// A program as chains are to be built with it: its new version while it is being replaced.
+    pub(crate) fn member_record(&self, uid: ProgramUid) -> Option<Arc<ProgramRecord>> {
+        self.state().member(uid).cloned()
+    }
+
+    /// Keeps all bytecode on disk while held.
+    pub(crate) fn keep_bytecode(&self) -> RwLockReadGuard<'_, ()> {
+        self.bytecode_use.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes bytecode that no program needs any more.
+    pub(crate) fn drop_bytecode(&self, blob: &BlobId) {
+        let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
+        // A change that may be on disk may need it.
+        if !state.unsure && !state.needs_bytecode(blob.as_str()) {
+            drop(state);
+            self.blobs.remove(blob);
+        }
+    }
+
+    /// Removes all bytecode that no program needs.
+    pub(crate) fn sweep_bytecode(&self) -> Result<(), EngineError> {
+        let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
+        self.blobs.sweep(|name| self.state().needs_bytecode(name))
+    }
+
+    /// A number that no id of ours ever had.
+    pub(crate) fn number(&self) -> u64 {
+        let mut state = self.state();
+        state.counter += 1;
+        state.counter - 1
+    }
+
+    pub(crate) fn operation(&self) -> OperationId {
+        OperationId(self.number())
+    }
+
+    /// Announces a step to the observer.
+    pub(crate) fn step(&self, operation: &'static str, step: &'static str) {
+        self.observer.before(operation, step);
+    }
+
+    /// Refuses changes while nobody knows what is on disk.
+    pub(crate) fn admit_changes(&self) -> Result<(), EngineError> {
+        if self.state().unsure { Err(EngineError::StoreUnsure) } else { Ok(()) }
+    }
+
+    /// Begins an operation that changes something. No lock may be held.
+    pub(crate) fn begin(&self) -> Result<(), EngineError> {
+        self.settle_doubts();
+        self.admit_changes()?;
+        self.retry_unfinished();
+        self.retry_leftovers();
+        Ok(())
+    }
+
+    /// Refuses links of programs that could not be loaded again: the kernel ids in their records, and those of their
+    /// maps, may be those of others now. A chain is not built without one of its members either, since it would let
+    /// pass what that one stops.
+    pub(crate) fn refuse_lost<'a>(
+        &self,
+        links: impl IntoIterator<Item = &'a LinkRecord>,
+    ) -> Result<(), EngineError> {
+        let state = self.state();
+        match links.into_iter().find(|link| state.lost.contains(&link.program)) {
+            None => Ok(()),
+            Some(link) => Err(EngineError::Lost {
+                link: link.id,
+                program: state.programs.get(&link.program).map(|p| p.name.clone()).unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// Waits until something was recorded after `seen`, which is the answer of the call before, at most so long.
+    #[must_use]
+    pub fn wait_for_change(&self, seen: u64, timeout: Duration) -> u64 {
+        self.changes.wait(seen, timeout)
+    }
+
+    /// From now on this one is called whenever something was recorded or mended, as long as the caller holds it.
+    pub fn on_change(&self, listener: &Arc<ChangeListener>) {
+        self.changes.add_listener(listener);
+    }
+
+    /// Something that is not in the records was changed.
+    pub(crate) fn tell_change(&self) {
+        self.changes.tell();
+    }
+
+    /// How many changes of hooks there were, and how long the kernel took for them.
+    #[must_use]
+    pub fn hook_changes(&self) -> HookChanges {
+        self.held_network.counted()
+    }
+
+    /// Forgets what finished operations left and is cleaned up, which the next commit would do otherwise. To be called
+    /// when no more requests come.
+    ///
+    /// # Errors
+    /// The store cannot be written; nothing is lost by that.
+    pub fn close(&self) -> Result<(), EngineError> {
+        self.settle_doubts();
+        self.retry_unfinished();
+        self.retry_leftovers();
+        if self.state().cleaned.is_empty() {
+            return Ok(());
+        }
+        self.commit(Changes::default()).map(drop)
+    }
+
+    /// What the kernel can do.
+    #[must_use]
+    pub fn features(&self) -> &bpfmand_kernel::Features {
+        self.kernel.features()
+    }
+
+    /// What the kernel takes in a program's own BTF.
+    pub(crate) fn btf_features(&self) -> BtfFeatures {
+        let version = self.kernel.features().version;
+        BtfFeatures {
+            float: version >= (5, 13),
+            decl_tag: version >= (5, 16),
+            type_tag: version >= (5, 17),
+            enum64: version >= (6, 0),
+        }
+    }
+
+    /// The kernel's types. Some megabytes: read where they are needed, dropped after the operation.
+    pub(crate) fn kernel_btf(&self) -> Result<KernelBtf, EngineError> {
+        Ok(KernelBtf::parse(self.kernel.btf()?)?)
+    }
+
+    /// Removes a folder of pins with all that is in it, folders included.
+    pub(crate) fn remove_tree(&self, path: &Path) -> Result<(), EngineError> {
+        for name in self.kernel.list_folder(path)? {
+            let child = path.join(name);
+            self.remove_tree(&child)?;
+            if self.kernel.open_pin(&child).is_ok_and(|pin| pin.is_some()) {
+                self.kernel.unpin(&child)?;
+            }
+        }
+        // A pin has no entries and is no folder: the caller, or the loop above, removes it.
+        if self.kernel.open_pin(path).is_ok_and(|pin| pin.is_some()) {
+            return Ok(());
+        }
+        Ok(self.kernel.remove_folder(path)?)
+    }
+}

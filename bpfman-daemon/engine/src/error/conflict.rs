@@ -1,0 +1,166 @@
+//! What is in the way at a hook.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use bpfmand_core::{Interface, KernelLinkId, ProgramFacts, ProgramId, XdpRunsIn};
+
+/// A program of others that holds a hook which takes only one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookConflict {
+    /// The hook as commands name it.
+    pub hook: String,
+    /// The interface in it.
+    pub interface: Interface,
+    /// What holds it; none if the kernel does not tell.
+    pub program: Option<ProgramFacts>,
+    /// How it is attached.
+    pub attached: Attached,
+    /// Processes that hold the program or its link, "name (pid, unit)".
+    pub held_by: Vec<String>,
+}
+
+/// How a program that is in the way is attached, which decides what can be done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// By a link.
+    Link {
+        /// Those that may be it: more than one only where one program is at interfaces of the same number in several
+        /// namespaces.
+        links: Vec<KernelLinkId>,
+        /// Where it runs.
+        mode: XdpRunsIn,
+    },
+    /// By a netlink message.
+    Netlink {
+        /// Where it runs.
+        mode: XdpRunsIn,
+    },
+    /// It is a dispatcher in libxdp's protocol, with programs of libxdp's users behind it.
+    LibxdpDispatcher(Dispatcher),
+    /// In a way that the kernel does not tell.
+    Unknown,
+}
+
+/// A dispatcher in libxdp's protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispatcher {
+    /// Version of the protocol; none before it had a version.
+    pub version: Option<u8>,
+    /// How many programs it calls, where that is known.
+    pub count: Option<usize>,
+    /// Those of them that are pinned where libxdp keeps pins, in the order in which packets meet them.
+    pub programs: Vec<DispatcherProgram>,
+    /// Where libxdp keeps their pins, if they are there.
+    pub folder: Option<PathBuf>,
+    /// Why programs of bpfman cannot join it.
+    pub cannot_join: Option<&'static str>,
+    /// Where it runs.
+    pub mode: XdpRunsIn,
+}
+
+/// A program in libxdp's dispatcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DispatcherProgram {
+    /// 0 runs first.
+    pub priority: u32,
+    /// The kernel's id.
+    pub id: ProgramId,
+    /// Its function's name, of which the kernel keeps 15 bytes.
+    pub name: String,
+}
+
+impl HookConflict {
+    /// True if a dispatcher of libxdp holds the hook that programs of bpfman may join.
+    pub(crate) fn is_dispatcher(&self) -> bool {
+        matches!(&self.attached, Attached::LibxdpDispatcher(dispatcher) if dispatcher.cannot_join.is_none())
+    }
+
+    /// What can be done about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let Self { interface, .. } = self;
+        let ip = |words: &str| match &interface.netns {
+            None => format!("`ip {words}`"),
+            Some(netns) => format!("`nsenter --net={} ip {words}`", netns.display()),
+        };
+        let off = |mode: XdpRunsIn| {
+            let word = match mode {
+                XdpRunsIn::Generic => "xdpgeneric",
+                XdpRunsIn::Native => "xdpdrv",
+                XdpRunsIn::Offload => "xdpoffload",
+            };
+            ip(&format!("link set dev {} {word} off", interface.name))
+        };
+        match &self.attached {
+            Attached::Link { links, .. } => {
+                let link = links.first().map(ToString::to_string).unwrap_or_default();
+                format!(
+                    "`bpfman adopt {link}` makes it a member of a chain of bpfman without a gap; then attach yours \
+                     before or after it"
+                )
+            }
+            Attached::Netlink { mode } => format!(
+                "it is attached without a link, so nobody can take it over without a gap: {} removes it, and packets \
+                 pass unfiltered until something is attached in its place",
+                off(*mode)
+            ),
+            Attached::LibxdpDispatcher(dispatcher) => format!(
+                "bpfman cannot join them{}: `xdp-loader status` shows them, and `xdp-loader unload {name} --all` \
+                 removes them; load them with bpfman to have them in one chain with yours",
+                dispatcher.cannot_join.map(|why| format!(", since {why}")).unwrap_or_default(),
+                name = interface.name,
+            ),
+            Attached::Unknown => {
+                "`bpftool net` shows who holds the hook; bpfman never replaces programs of others".to_owned()
+            }
+        }
+    }
+}
+
+impl fmt::Display for HookConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hook {} is already held by ", self.hook)?;
+        match &self.program {
+            Some(program) => {
+                write!(f, "program {} \"{}\" (tag {})", program.id, program.name, program.tag_text())?;
+            }
+            None => f.write_str("a program of someone else")?,
+        }
+        match &self.attached {
+            Attached::Link { links, mode } => {
+                let links: Vec<String> = links.iter().map(ToString::to_string).collect();
+                write!(f, ", attached by link {} in {mode} mode", links.join(" or "))?;
+            }
+            Attached::Netlink { mode } => write!(f, ", attached by netlink in {mode} mode")?,
+            Attached::LibxdpDispatcher(dispatcher) => {
+                f.write_str(", a dispatcher of libxdp")?;
+                if let Some(version) = dispatcher.version {
+                    write!(f, " (version {version})")?;
+                }
+                write!(f, " in {} mode", dispatcher.mode)?;
+                for (number, program) in dispatcher.programs.iter().enumerate() {
+                    f.write_str(if number == 0 { ", which runs " } else { ", " })?;
+                    write!(
+                        f,
+                        "\"{}\" (program {}, priority {})",
+                        program.name, program.id, program.priority
+                    )?;
+                }
+                if let Some(count) = dispatcher.count
+                    && count != dispatcher.programs.len()
+                {
+                    write!(f, ", {} of its {count} programs unknown", count - dispatcher.programs.len())?;
+                }
+                if let Some(folder) = &dispatcher.folder {
+                    write!(f, ", pinned in {}", folder.display())?;
+                }
+            }
+            Attached::Unknown => {}
+        }
+        match &self.held_by[..] {
+            [] => Ok(()),
+            holders => write!(f, "; held by {}", holders.join(", ")),
+        }
+    }
+}

@@ -1,0 +1,576 @@
+//! Everything that an operation can answer instead of success.
+
+mod conflict;
+mod image;
+mod log;
+
+use bpfmand_core::{Anchor, Contradiction, KernelLinkId, LinkId, MatchingId, ProgramId, ProgramType, Side};
+use bpfmand_kernel::KernelError;
+use bpfmand_object::ObjectError;
+use bpfmand_splice::SpliceError;
+use bpfmand_store::{Outcome, StoreError};
+
+pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
+pub use image::{ImageFailure, ImageFailureKind};
+pub use log::first_lines;
+
+/// The kind of a failure: what a caller branches on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// What was named does not exist.
+    NotFound,
+    /// The request makes no sense.
+    Invalid,
+    /// The request does not fit what is there now.
+    Precondition,
+    /// Someone else holds what was asked for, or it is full.
+    Conflict,
+    /// The caller may not.
+    Denied,
+    /// The kernel refused.
+    KernelRefused,
+    /// A registry could not be asked.
+    Registry,
+    /// A signature is missing or wrong.
+    Signature,
+    /// Not on this kernel, or not in this version.
+    Unsupported,
+    /// Larger than the limit.
+    TooLarge,
+    /// The daemon's own fault, or its disk's.
+    Internal,
+}
+
+/// A failed operation. Nothing was changed, unless the error says that undoing failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No such program of ours.
+    #[error("program {0} does not exist or is not managed by bpfman")]
+    NoProgram(ProgramId),
+    /// No such program at all.
+    #[error("program {0} does not exist")]
+    NoKernelProgram(ProgramId),
+    /// No such link.
+    #[error("link {0} does not exist")]
+    NoLink(LinkId),
+    /// No such attachment to matching interfaces.
+    #[error("attachment {0} to matching interfaces does not exist")]
+    NoMatching(MatchingId),
+    /// A program that is where an attachment to matching interfaces would put it.
+    #[error("program {program} is already attached at {hook}, by link {link}")]
+    AlreadyThere {
+        /// Which program.
+        program: ProgramId,
+        /// As the user named it.
+        hook: String,
+        /// By which link.
+        link: LinkId,
+    },
+    /// No link of the kernel.
+    #[error("the kernel has no link {0}")]
+    NoKernelLink(KernelLinkId),
+    /// What is there has a record, or is not there.
+    #[error("there is no stray {pin}: nothing is pinned there, or a record names it")]
+    NoStray {
+        /// Its pin.
+        pin: String,
+    },
+    /// A hook runs what was made later than the records.
+    #[error(
+        "{hook} runs program {program}, which was made later than the records of this state folder; it is left as it is"
+    )]
+    OlderRecords {
+        /// Which hook.
+        hook: String,
+        /// What it runs.
+        program: ProgramId,
+    },
+    /// A link without a record is where a chain is to be entered.
+    #[error("link {link} is at {hook} without a record: the records of bpfman were lost, or are older")]
+    StrayAtHook {
+        /// Which hook.
+        hook: String,
+        /// The kernel's link.
+        link: KernelLinkId,
+    },
+    /// Nothing pinned at a path of the caller's.
+    #[error("nothing is pinned at {path}")]
+    NoPin {
+        /// The path.
+        path: String,
+    },
+    /// No chain at a hook.
+    #[error("no program of bpfman is attached at {hook}")]
+    NoChain {
+        /// As the user named it.
+        hook: String,
+    },
+    /// No such member of a chain.
+    #[error("\"{member}\" is no member of the chain of {hook}; there are: {there}")]
+    NoMember {
+        /// As the user named it.
+        member: String,
+        /// Which hook.
+        hook: String,
+        /// Its members.
+        there: String,
+    },
+    /// A request that makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The attach point is for another type of program.
+    #[error("program {program} is of type {program_type} and cannot be attached to a point of type {point}")]
+    WrongPoint {
+        /// Which program.
+        program: ProgramId,
+        /// Its type.
+        program_type: ProgramType,
+        /// The point's type.
+        point: &'static str,
+    },
+    /// A program of others holds a hook that takes only one.
+    #[error("{0}")]
+    HookHeld(Box<HookConflict>),
+    /// The dispatcher of libxdp that holds a hook cannot be changed as asked for.
+    #[error("the dispatcher of libxdp at {hook} cannot take it: {reason}")]
+    Dispatcher {
+        /// Which hook.
+        hook: String,
+        /// Why.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A hook has no room.
+    #[error("{hook} already runs {limit} programs, the most one chain takes")]
+    ChainFull {
+        /// Which hook.
+        hook: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// An owner has no room left on a hook.
+    #[error("{owner} would have {used} {what} on {hook}: {limit} are allowed")]
+    OverBudget {
+        /// Which hook.
+        hook: String,
+        /// Whose.
+        owner: String,
+        /// Of what.
+        what: &'static str,
+        /// How much it would be.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// What an intent names is not at the hook.
+    #[error("{side} {anchor} names nothing at {hook}; {}", if there.is_empty() { "nothing else runs there".to_owned() } else { format!("there are: {}", there.join(", ")) })]
+    NoAnchor {
+        /// On which side of it.
+        side: Side,
+        /// What was named.
+        anchor: Anchor,
+        /// Which hook.
+        hook: String,
+        /// What could have been named.
+        there: Vec<String>,
+    },
+    /// Intents that cannot all hold.
+    #[error("the order at {hook} would contradict itself: {contradiction}")]
+    Contradiction {
+        /// Which hook.
+        hook: String,
+        /// The cycle.
+        contradiction: Box<Contradiction>,
+    },
+    /// A hook where programs of others cannot be named.
+    #[error("{anchor} cannot be ordered against at {hook}: {reason}")]
+    NoForeignOrder {
+        /// What was named.
+        anchor: Anchor,
+        /// Which hook.
+        hook: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Maps to be shared that are not there or do not fit.
+    #[error("cannot share the maps of program {owner}: {reason}")]
+    MapOwner {
+        /// The program named as owner.
+        owner: ProgramId,
+        /// Why not.
+        reason: String,
+    },
+    /// A map pinned by name that exists with another shape.
+    #[error("map \"{name}\" is shared by name and exists with another shape: {reason}")]
+    SharedMap {
+        /// Its name.
+        name: String,
+        /// What differs.
+        reason: String,
+    },
+    /// A map that a new version of a program would have otherwise.
+    #[error("program {program} cannot keep its map \"{map}\": {why}")]
+    MapDiffers {
+        /// Which program is to be replaced.
+        program: ProgramId,
+        /// The map's name.
+        map: String,
+        /// How it differs.
+        why: String,
+    },
+    /// Maps that programs of other loads share, and that would not go on.
+    #[error("program {owner} cannot be replaced so: {sharers} of another load shares its maps, and {why}")]
+    MapsShared {
+        /// Whose maps.
+        owner: ProgramId,
+        /// Who shares them.
+        sharers: String,
+        /// What would become of them.
+        why: String,
+    },
+    /// The caller may not.
+    #[error("{0}")]
+    Denied(String),
+    /// A file that cannot be read.
+    #[error("cannot read bytecode {path}: {source}")]
+    Bytecode {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Bytecode above the limit.
+    #[error("{what} has {size} bytes; the limit is {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: String,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Maps that would take more memory than a load may.
+    #[error(
+        "the maps of the load would take {mib} MiB of kernel memory, of which {largest_mib} MiB are of map \"{largest}\" \
+         with {entries} entries (per-CPU maps count for {cpus} CPUs); the limit is {limit_mib} MiB"
+    )]
+    MapMemory {
+        /// All of them.
+        mib: u64,
+        /// The limit.
+        limit_mib: u64,
+        /// Name of the largest.
+        largest: String,
+        /// Its entries.
+        entries: u32,
+        /// What it takes.
+        largest_mib: u64,
+        /// How many CPUs per-CPU maps have values for.
+        cpus: u64,
+    },
+    /// An image that cannot be had.
+    #[error(transparent)]
+    Image(#[from] ImageFailure),
+    /// An object file that does not hold what was asked for.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The same, with where the object file came from.
+    #[error("{origin}: {source}")]
+    Bytes {
+        /// File or image.
+        origin: String,
+        /// What is wrong with it.
+        source: Box<ObjectError>,
+    },
+    /// A program wants a type, field or function that this kernel does not have, and would use it.
+    #[error("{origin}{what}")]
+    NotInKernel {
+        /// File or image with a colon, where it is known.
+        origin: String,
+        /// Program, section, function, instruction, type and field, and why there is no answer.
+        what: String,
+        /// The kernel's answer.
+        source: Box<KernelError>,
+    },
+    /// Members that cannot share a hook.
+    #[error("cannot build the chain of {hook}: {source}")]
+    Chain {
+        /// Which hook.
+        hook: String,
+        /// Why.
+        source: Box<SpliceError>,
+    },
+    /// The same, from what comes after planning; the engine adds the hook.
+    #[error(transparent)]
+    Unplanned(Box<SpliceError>),
+    /// The verifier refused every way to join members that pass alone.
+    #[error(
+        "the verifier refused the chain of {hook} in each of {ways} ways{}: {}",
+        member.as_ref().map_or_else(String::new, |member| format!(", the first time in program \"{member}\"")),
+        crate::error::first_lines(log, 4)
+    )]
+    ChainRefused {
+        /// Which hook.
+        hook: String,
+        /// Function name of the member that the verifier was in, where its log tells.
+        member: Option<String>,
+        /// The verifier's log of the first way.
+        log: String,
+        /// How many ways were tried.
+        ways: usize,
+        /// The kernel's answer to the first.
+        source: Box<KernelError>,
+    },
+    /// Packets come in several buffers, and members do not handle them.
+    #[error(
+        "{hook}: packets there may come in several buffers (its MTU is large), which {} {} not handle: {source}",
+        members.join(" and "),
+        if members.len() == 1 { "does" } else { "do" }
+    )]
+    NoFrags {
+        /// Which hook.
+        hook: String,
+        /// Function names of the members that do not.
+        members: Vec<String>,
+        /// The kernel's answer.
+        source: Box<EngineError>,
+    },
+    /// Somebody keeps a hook from being changed.
+    #[error("{hook} is held by {by}: its chain is not changed until they let it go")]
+    HookOnHold {
+        /// Which hook.
+        hook: String,
+        /// Who holds it.
+        by: String,
+    },
+    /// Not in this version, or not on this kernel.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The kernel's answer.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The store's answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A change failed in such a way that nobody knows whether it is on disk.
+    #[error(
+        "an earlier change was not saved for certain, and the store cannot be written yet, so nothing is changed"
+    )]
+    StoreUnsure,
+    /// A point of another boot, where its process id may be anybody's.
+    #[error("{point} names a process of an earlier boot; link {link} is not attached again")]
+    EarlierProcess {
+        /// Which link.
+        link: LinkId,
+        /// Its point.
+        point: String,
+    },
+    /// A program that could not be loaded again after a reboot.
+    #[error("program \"{program}\", which link {link} attaches, could not be loaded again")]
+    Lost {
+        /// Which link.
+        link: LinkId,
+        /// The program's name.
+        program: String,
+    },
+    /// Files of the daemon.
+    #[error("cannot {action} {path}: {source}")]
+    Files {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A failure after which some steps could not be undone either.
+    #[error("{cause}; and undoing it failed: {}", failures.join("; "))]
+    NotUndone {
+        /// What went wrong first.
+        cause: Box<EngineError>,
+        /// What could not be undone.
+        failures: Vec<String>,
+    },
+}
+
+impl EngineError {
+    /// True if somebody else changed the hook between the look and the change.
+    pub(crate) const fn is_race(&self) -> bool {
+        matches!(self, Self::Kernel(KernelError::HookChanged { .. } | KernelError::NoAnchor { .. }))
+    }
+
+    /// Adds where the object file came from.
+    pub(crate) fn of(self, origin: &str) -> Self {
+        match self {
+            Self::Object(source) => Self::Bytes { origin: origin.to_owned(), source: Box::new(source) },
+            Self::NotInKernel { what, source, .. } => {
+                Self::NotInKernel { origin: format!("{origin}: "), what, source }
+            }
+            Self::NotUndone { cause, failures } => {
+                Self::NotUndone { cause: Box::new(cause.of(origin)), failures }
+            }
+            other => other,
+        }
+    }
+
+    /// The kind of failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoProgram(_)
+            | Self::NoKernelProgram(_)
+            | Self::NoKernelLink(_)
+            | Self::NoPin { .. }
+            | Self::NoStray { .. }
+            | Self::NoLink(_)
+            | Self::NoMatching(_)
+            | Self::NoChain { .. }
+            | Self::NoMember { .. }
+            | Self::NoAnchor { .. } => ErrorKind::NotFound,
+            Self::NoForeignOrder { .. }
+            | Self::Invalid(_)
+            | Self::MapOwner { .. }
+            | Self::Object(_)
+            | Self::Bytes { .. } => ErrorKind::Invalid,
+            Self::Bytecode { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                _ => ErrorKind::Invalid,
+            },
+            Self::NoFrags { .. } => ErrorKind::Precondition,
+            Self::WrongPoint { .. }
+            | Self::OlderRecords { .. }
+            | Self::EarlierProcess { .. }
+            | Self::Lost { .. }
+            | Self::MapsShared { .. } => ErrorKind::Precondition,
+            Self::HookHeld(_)
+            | Self::Dispatcher { .. }
+            | Self::ChainFull { .. }
+            | Self::OverBudget { .. }
+            | Self::SharedMap { .. }
+            | Self::MapDiffers { .. }
+            | Self::Contradiction { .. }
+            | Self::AlreadyThere { .. }
+            | Self::StrayAtHook { .. }
+            | Self::HookOnHold { .. } => ErrorKind::Conflict,
+            Self::Denied(_) => ErrorKind::Denied,
+            Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
+            Self::Image(failure) => failure.error_kind(),
+            Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::ChainRefused { .. } | Self::NotInKernel { .. } => ErrorKind::KernelRefused,
+            Self::Kernel(error) => match error {
+                KernelError::Refused { .. } | KernelError::Call { .. } => ErrorKind::KernelRefused,
+                KernelError::HookHeld { .. }
+                | KernelError::HookChanged { .. }
+                | KernelError::HookFull { .. }
+                | KernelError::HeldByOther { .. }
+                | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
+                KernelError::HookGone { .. } => ErrorKind::NotFound,
+                KernelError::NoInterface { .. } | KernelError::NoNamespace { .. } => ErrorKind::Invalid,
+                KernelError::NoTracepoint { .. } | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
+                KernelError::NotMounted { .. } => ErrorKind::Precondition,
+                KernelError::Unsupported { .. } => ErrorKind::Unsupported,
+                KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
+                _ => ErrorKind::Internal,
+            },
+            Self::Store(_) | Self::StoreUnsure | Self::Files { .. } => ErrorKind::Internal,
+            Self::NotUndone { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// What the user can do next, where there is something to say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
+            Self::NoLink(_) => "`bpfman list links` shows the links",
+            Self::NoKernelLink(_) | Self::NoPin { .. } => {
+                "`bpftool link` shows the kernel's links, with `-f` where they are pinned"
+            }
+            Self::NoStray { .. } => "`bpfman stray list` shows them",
+            Self::StrayAtHook { .. } => {
+                "`bpfman stray list` shows it; `bpfman adopt` manages it from now on, `bpfman stray remove` ends it"
+            }
+            Self::OlderRecords { .. } => {
+                "`bpfman stray remove` puts the recorded chain in its place; to keep it, give the daemon its newest state \
+                 folder back"
+            }
+            Self::NoMatching(_) => "`bpfman list matches` shows them",
+            Self::ChainFull { .. } => "detach a program of this hook first",
+            Self::OverBudget { .. } => {
+                "detach another program of this owner from the hook, or have chains.owner_… in bpfman.toml raised"
+            }
+            Self::MapMemory { .. } => {
+                "give the map fewer entries, or have maps.mib_per_load in bpfman.toml raised"
+            }
+            Self::MapsShared { .. } => "unload the program that shares them first, or keep program and maps",
+            Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
+            Self::NoAnchor { .. } => {
+                "`bpfman chain show` tells what runs at a hook; role=ROLE may name what comes later"
+            }
+            Self::Contradiction { .. } => {
+                "leave out one of these intents, or change one with `bpfman update link`"
+            }
+            Self::NoFrags { .. } => {
+                "build these programs with SEC(\"xdp.frags\"), lower the MTU, or attach in generic mode"
+            }
+            Self::HookOnHold { .. } => "`bpfman debug release HOOK` lets it go",
+            Self::ChainRefused { .. } => {
+                "`--verifier-log` shows the verifier's whole log; attach one of the programs to another hook"
+            }
+            Self::NotInKernel { .. } => {
+                "let the program ask first (bpf_core_field_exists(), bpf_ksym_exists()), load the kernel module that has \
+                 it, or build the program for this kernel"
+            }
+            Self::WrongPoint { .. } => {
+                "attach it to a point of its own type, or load it again with the type you want"
+            }
+            Self::Kernel(KernelError::Refused { log, .. }) if log.is_empty() => {
+                "the kernel refused before its verifier ran: it may forbid this type of program (lockdown, a missing \
+                 feature), or the daemon lacks CAP_BPF, CAP_PERFMON or CAP_NET_ADMIN"
+            }
+            Self::Kernel(KernelError::Refused { .. }) => "`--verifier-log` shows the verifier's whole log",
+            Self::Kernel(KernelError::HookHeld { .. }) => {
+                "`bpftool net` shows who holds the hook; bpfman never replaces programs of others"
+            }
+            Self::Kernel(KernelError::HookChanged { .. }) => {
+                "someone replaced the program at this hook; detach theirs, then try again"
+            }
+            Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
+            Self::Kernel(KernelError::UnsizedMap { .. }) => {
+                "give the map its size in the source of the object, or load the object with its own loader"
+            }
+            Self::HookHeld(conflict) => return Some(conflict.hint()),
+            Self::Dispatcher { hint, .. } => return Some(hint.clone()),
+            Self::Image(failure) => return failure.hint.clone(),
+            Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
+            Self::Lost { .. } => {
+                "the daemon's log says why; unload the program, or restart the daemon to try again"
+            }
+            Self::Denied(_) => "ask root to load it, or load an image that root's policy admits",
+            Self::StoreUnsure | Self::Store(StoreError::NotSaved { outcome: Outcome::Unknown, .. }) => {
+                "see that the disk of the state folder has room and works: the next change tries again, and so does a \
+                 restart of the daemon"
+            }
+            Self::NotUndone { .. } => {
+                "the daemon tries again to undo it with the next change and every time it checks hooks; a restart does too"
+            }
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// The verifier's whole log, if there is one.
+    #[must_use]
+    pub fn verifier_log(&self) -> Option<&str> {
+        match self {
+            Self::Kernel(error) => error.verifier_log(),
+            Self::NotInKernel { source, .. } => source.verifier_log(),
+            Self::ChainRefused { log, .. } => Some(log),
+            Self::NotUndone { cause, .. } => cause.verifier_log(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Interfaces that are back: what waited for them is attached again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, InterfaceFacts, LinkId};
+use bpfmand_kernel::Kernel;
+
+use crate::engine::locks::Subject;
+use crate::follow::{FollowReport, Present};
+use crate::state::records::{HookRecord, LinkRecord};
+use crate::state::waiting::may_return;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Attaches a chain that waited for its interface. Where another chain of ours is at the interface by now, its members
+    /// join that one.
+    pub(crate) fn bring_hook_back(
+        &self,
+        parked: &HookKey,
+        present: &Present<'_>,
+        facts: &InterfaceFacts,
+        report: &mut FollowReport,
+    ) -> Result<(), EngineError> {
+        let key = HookKey { netns: present.netns, ifindex: facts.ifindex, kind: parked.kind };
+        let _locks = self.lock_members(&[*parked, key])?;
+        let Some(hook) = self.state().hooks.get(parked).cloned() else { return Ok(()) };
+        let pin = paths::hook_link(parked);
+        if let Some((_, link)) = self.live_link(&pin)? {
+            // It runs on where its interface was moved to. That is another one, unless it was moved back.
+            if !self.state().hooks.contains_key(&key) && self.kernel.is_link_at(present.path, &key, &link)? {
+                let links = self.state().chain(parked);
+                let interface = present.interface(facts);
+                self.move_record(&HookRecord { interface, ..(*hook).clone() }, key, &links)?;
+                report.returned += 1;
+            }
+            return Ok(());
+        }
+        self.end_dead_link(&pin, hook.adopted_link)?;
+        let (made, asked): (Vec<_>, Vec<_>) =
+            self.state().chain(parked).into_iter().partition(|link| link.matching.is_some());
+        // They are made anew for the interface that is there now.
+        self.remove_made(made)?;
+        let may_return = |link: &&Arc<LinkRecord>| may_return(link, &self.boot, present.netns);
+        let links: Vec<_> = asked.iter().filter(may_return).cloned().collect();
+        if links.is_empty() && !asked.is_empty() {
+            return Ok(());
+        }
+        let from = HashSet::from([*parked]);
+        if links.is_empty() {
+            // A chain without members, or one whose members have left since.
+            return if self.state().hooks.contains_key(parked) {
+                self.record_moves(&from, &[])
+            } else {
+                Ok(())
+            };
+        }
+        let interface = present.interface(facts);
+        if self.state().hooks.contains_key(&key) {
+            for link in &links {
+                let operation = self.operation();
+                let link = LinkRecord {
+                    hook: Some(key),
+                    operation,
+                    boot: self.boot.clone(),
+                    waits_in: None,
+                    ..(**link).clone()
+                };
+                self.attach_member(&interface, &key, link)?;
+            }
+            if links.len() == asked.len() {
+                self.record_moves(&from, &[])?;
+            }
+        } else {
+            let moved = self.at_hook(HookRecord { key, interface, ..(*hook).clone() }, &links);
+            let from = if links.len() == asked.len() { from } else { HashSet::new() };
+            self.record_moves(&from, std::slice::from_ref(&moved))?;
+            self.reenter_hook(&moved.0, &moved.1)?;
+        }
+        report.returned += 1;
+        Ok(())
+    }
+
+    /// Attaches a tcx link that waited for its interface.
+    pub(crate) fn bring_link_back(
+        &self,
+        id: LinkId,
+        present: &Present<'_>,
+        facts: &InterfaceFacts,
+        report: &mut FollowReport,
+    ) -> Result<(), EngineError> {
+        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let _program_lock = self.lock(Subject::Program(link.program));
+        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let Some((_, kind @ HookKind::Tcx(_))) = link.point.hook() else { return Ok(()) };
+        if link.hook.is_some() || !may_return(&link, &self.boot, present.netns) {
+            return Ok(());
+        }
+        let key = HookKey { netns: present.netns, ifindex: facts.ifindex, kind };
+        let _hook_lock = self.lock(Subject::Hook(key));
+        let pin = paths::link(id);
+        if let Some((_, facts)) = self.live_link(&pin)? {
+            // It runs on where its interface was moved to. That is another one, unless it was moved back.
+            if self.kernel.is_link_at(present.path, &key, &facts)? {
+                self.record_place_of(&link, Some(key))?;
+                report.returned += 1;
+            }
+            return Ok(());
+        }
+        self.end_dead_link(&pin, link.adopted)?;
+        if link.matching.is_some() {
+            // It is made anew for the interface that is there now.
+            self.remove("follow", std::slice::from_ref(&link), None)?;
+        } else {
+            self.reattach(&link)?;
+        }
+        report.returned += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! Attachments to every interface that matches, now and later.
+//!
+//! Such an attachment is a record of its own, and the links that it made name it. What it asks for is compared with what
+//! is there whenever interfaces of a namespace changed ([`Engine::follow_interfaces`]), so a start after a crash needs no
+//! more than that comparison.
+
+use std::sync::Arc;
+
+use bpfmand_core::{AttachPoint, HookKey, Interface, LinkId, MatchRequest, MatchingId, ProgramUid};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use crate::describe::details::{LinkDetails, MatchingDetails};
+use crate::engine::RecoveryReport;
+use crate::engine::locks::Subject;
+use crate::state::hook_names::{hook_text, place};
+use crate::state::records::{MatchingRecord, ProgramRecord};
+use crate::state::{Changes, State};
+use crate::{Engine, EngineError};
+
+/// Most attachments to matching interfaces.
+const MOST_MATCHINGS: usize = 1024;
+
+impl<K: Kernel> Engine<K> {
+    /// Attaches a program to every interface that matches, now and later. That nothing matches yet is fine, and an
+    /// interface that cannot be attached to is told in the answer and tried again: what is asked for stays.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; nothing is asked for then.
+    pub fn attach_matching(&self, request: &MatchRequest) -> Result<MatchingDetails, EngineError> {
+        crate::attach::check(&request.attach)?;
+        self.begin()?;
+        let id = self.record_matching(request)?;
+        for netns in self.namespaces_of(&request.interfaces) {
+            // A namespace that is not there yet is no failure.
+            match self.follow_interfaces(netns.as_deref()) {
+                Ok(_) | Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => {}
+                Err(error) => {
+                    tracing::warn!(%error, ?netns, "interfaces cannot be listed, and are looked at again soon");
+                }
+            }
+        }
+        self.describe_matching(id)
+    }
+
+    fn record_matching(&self, request: &MatchRequest) -> Result<MatchingId, EngineError> {
+        let (_program_lock, program) = self.lock_program(request.attach.program)?;
+        let point = &request.attach.point;
+        if !point.admits(program.program_type) {
+            return Err(EngineError::WrongPoint {
+                program: program.id,
+                program_type: program.program_type,
+                point: point.type_name(),
+            });
+        }
+        if point.hook().is_none() {
+            return Err(EngineError::Invalid(format!(
+                "a point of type {} is at no interface, so nothing can match",
+                point.type_name()
+            )));
+        }
+        if self.state().matchings.len() >= MOST_MATCHINGS {
+            return Err(EngineError::Invalid(format!(
+                "there are {MOST_MATCHINGS} attachments to matching interfaces already, the most there can be; end \
+                 one first"
+            )));
+        }
+        let id = MatchingId(
+            u32::try_from(self.number())
+                .map_err(|_| EngineError::Invalid("this daemon has used up all ids".to_owned()))?,
+        );
+        let record = MatchingRecord {
+            id,
+            program: program.uid,
+            point: at_interface(point, &Interface { name: String::new(), netns: None }),
+            interfaces: request.interfaces.clone(),
+            order: request.attach.order.clone(),
+            sharing: request.attach.sharing,
+            metadata: request.attach.metadata.clone(),
+        };
+        let mut changes = Changes::default();
+        changes.put_matching(record);
+        self.step("attach matching", "record");
+        self.commit(changes)?;
+        Ok(id)
+    }
+
+    /// All attachments to matching interfaces, by id.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell about their links.
+    pub fn list_matching(&self) -> Result<Vec<MatchingDetails>, EngineError> {
+        let ids: Vec<MatchingId> = self.state().matchings.keys().copied().collect();
+        let mut shown = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.describe_matching(id) {
+                Ok(details) => shown.push(details),
+                // Ended by another call since the look at the records.
+                Err(EngineError::NoMatching(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(shown)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// There is none of that id.
+    pub fn describe_matching(&self, id: MatchingId) -> Result<MatchingDetails, EngineError> {
+        let gone = EngineError::NoMatching(id);
+        let (matching, program, links, failures) = {
+            let state = self.state();
+            let Some(matching) = state.matchings.get(&id).cloned() else { return Err(gone) };
+            let Some(program) = state.programs.get(&matching.program).cloned() else { return Err(gone) };
+            let links: Vec<LinkId> = state.links_of_matching(id).map(|link| link.id).collect();
+            let failures = state.unmatched.get(&id).into_iter().flatten();
+            let failures: Vec<String> = failures
+                .map(|failure| format!("{}: {}", place(&failure.interface), failure.reason))
+                .collect();
+            (matching, program, links, failures)
+        };
+        let mut shown: Vec<LinkDetails> = Vec::with_capacity(links.len());
+        for link in links {
+            match self.describe_link(link) {
+                Ok(link) => shown.push(link),
+                Err(EngineError::NoLink(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(MatchingDetails {
+            id,
+            program: program.id,
+            program_name: program.name.clone(),
+            point: matching.point.clone(),
+            interfaces: matching.interfaces.clone(),
+            order: matching.order.clone(),
+            metadata: matching.metadata.clone(),
+            links: shown,
+            failures,
+        })
+    }
+
+    /// Ends an attachment to matching interfaces with all links that it made. Answers how many these were.
+    ///
+    /// # Errors
+    /// There is none of that id, or its record cannot be removed: nothing is changed. Or a link cannot be ended: the
+    /// others are, and the next look at the interfaces, or start, tries again.
+    pub fn detach_matching(&self, id: MatchingId) -> Result<usize, EngineError> {
+        self.begin()?;
+        let program = self.state().matchings.get(&id).ok_or(EngineError::NoMatching(id))?.program;
+        let links = {
+            let _program_lock = self.lock(Subject::Program(program));
+            if !self.state().matchings.contains_key(&id) {
+                return Err(EngineError::NoMatching(id));
+            }
+            let mut changes = Changes::default();
+            changes.end_matching(id);
+            self.step("detach matching", "record");
+            self.commit(changes)?;
+            // It makes no more: that is refused under the lock of its program.
+            self.state().links_of_matching(id).map(|link| link.id).collect()
+        };
+        self.end_all(links)
+    }
+
+    /// Ends links of attachments to matching interfaces that no longer exist: what a crash or a failure in the middle of
+    /// their end has left. Answers how many.
+    pub(crate) fn end_orphans(&self) -> Result<usize, EngineError> {
+        let orphans = {
+            let state = self.state();
+            let is_orphan = |matching: MatchingId| !state.matchings.contains_key(&matching);
+            let links = state.links.values();
+            links.filter(|link| link.matching.is_some_and(is_orphan)).map(|link| link.id).collect()
+        };
+        self.end_all(orphans)
+    }
+
+    /// Ends links that somebody else may end at the same time. Answers how many there were.
+    fn end_all(&self, links: Vec<LinkId>) -> Result<usize, EngineError> {
+        let count = links.len();
+        let mut failed = None;
+        for link in links {
+            match self.detach(link) {
+                Ok(()) | Err(EngineError::NoLink(_)) => {}
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(count), Err)
+    }
+
+    /// Forgets links that attachments to matching interfaces made for interfaces that are not there any more.
+    pub(crate) fn forget_absent_matches(&self, report: &mut RecoveryReport) {
+        let made: Vec<_> = {
+            let state = self.state();
+            state.links.values().filter(|link| link.matching.is_some()).cloned().collect()
+        };
+        for link in made {
+            let Some((interface, kind)) = link.point.hook() else { continue };
+            let gone = matches!(
+                self.kernel.find_hook(interface, kind),
+                Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. })
+            );
+            if gone {
+                let result = self.remove_made(vec![Arc::clone(&link)]).map(drop);
+                report.note(format!("link {}", link.id), result);
+            }
+        }
+    }
+
+    /// Refuses a link of a matching that has ended meanwhile, and one for a program that is at the hook already: it would
+    /// run twice for each packet. The caller holds the locks of program and hook.
+    pub(crate) fn refuse_match(
+        &self,
+        matching: MatchingId,
+        program: &ProgramRecord,
+        key: &HookKey,
+        interface: &Interface,
+    ) -> Result<(), EngineError> {
+        let state = self.state();
+        if !state.matchings.contains_key(&matching) {
+            return Err(EngineError::NoMatching(matching));
+        }
+        match already_there(&state, program.uid, key) {
+            Some(link) => {
+                Err(EngineError::AlreadyThere { program: program.id, hook: hook_text(key, interface), link })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The link by which a program is at a hook.
+pub fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
+    state.links_of(program).find(|link| link.hook.as_ref() == Some(key)).map(|link| link.id)
+}
+
+/// The same point at another interface. Points that are at none stay as they are.
+pub fn at_interface(point: &AttachPoint, interface: &Interface) -> AttachPoint {
+    let mut point = point.clone();
+    if let AttachPoint::Xdp { interface: at, .. }
+    | AttachPoint::Tc { interface: at, .. }
+    | AttachPoint::Tcx { interface: at, .. } = &mut point
+    {
+        at.clone_from(interface);
+    }
+    point
+}

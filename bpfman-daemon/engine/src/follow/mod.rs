@@ -1,0 +1,227 @@
+//! Interfaces come, go and change their names: the records follow.
+//!
+//! What changed is not taken from the messages that tell of changes, which may be lost or late, but from a comparison of
+//! the interfaces that are there with the records. So it does not matter how often and how soon that is asked for, and a
+//! storm of changes costs a few comparisons.
+
+mod back;
+mod containers;
+mod gone;
+mod matching;
+mod matching_follow;
+mod moved;
+mod names;
+mod namespaces;
+pub mod network;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, InterfaceFacts, LinkId, NetnsId, ProgramUid};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use crate::engine::locks::{Held, Subject};
+use crate::state::waiting::is_parked;
+use crate::{Engine, EngineError, paths};
+
+/// What a look at the interfaces of a namespace found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FollowReport {
+    /// Links made for interfaces that match.
+    pub attached: usize,
+    /// Links ended because their interface is gone or no longer matches.
+    pub detached: usize,
+    /// Hooks and links whose interface has another name now.
+    pub renamed: usize,
+    /// Hooks and links that wait for their interface from now on.
+    pub waiting: usize,
+    /// Hooks and links that waited for their interface and are attached again.
+    pub returned: usize,
+    /// What could not be done, and why. It is tried again.
+    pub problems: Vec<String>,
+}
+
+/// The interfaces of a namespace, as they were just now.
+pub struct Present<'a> {
+    /// The namespace's file; none for the daemon's own.
+    pub path: Option<&'a Path>,
+    /// The namespace.
+    pub netns: NetnsId,
+    /// By number.
+    pub interfaces: HashMap<IfIndex, InterfaceFacts>,
+}
+
+impl Present<'_> {
+    /// An interface as records name it.
+    pub fn interface(&self, facts: &InterfaceFacts) -> Interface {
+        Interface { name: facts.name.clone(), netns: self.path.map(Path::to_owned) }
+    }
+
+    fn named(&self, name: &str) -> Option<&InterfaceFacts> {
+        self.interfaces.values().find(|facts| facts.name == name)
+    }
+}
+
+impl FollowReport {
+    /// True if nothing was to be done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(crate) fn add(&mut self, result: Result<(), EngineError>, what: impl FnOnce() -> String) {
+        if let Err(error) = result {
+            self.problems.push(format!("{}: {error}", what()));
+        }
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Compares the interfaces of a namespace with the records, and mends what differs: attaches to interfaces that match,
+    /// lets go of interfaces that are gone, brings back what waited for an interface, and follows new names.
+    ///
+    /// # Errors
+    /// The interfaces cannot be listed. [`KernelError::NoNamespace`]: what was in the namespace has been let go.
+    pub fn follow_interfaces(&self, netns: Option<&Path>) -> Result<FollowReport, EngineError> {
+        self.begin()?;
+        let mut report = FollowReport::default();
+        let present = match self.present(netns) {
+            Ok(present) => present,
+            Err(error @ EngineError::Kernel(KernelError::NoNamespace { .. })) => {
+                self.let_go(
+                    netns,
+                    |key, interface, _| !is_parked(key) && interface.netns.as_deref() == netns,
+                    &mut report,
+                );
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        self.step("follow", "compare");
+        self.let_go(
+            netns,
+            |key, interface, pin| {
+                let here = key.netns == present.netns;
+                // Another namespace has the path now: the one before may be gone with all that was in it.
+                let replaced = !here && !is_parked(key) && interface.netns.as_deref() == netns;
+                let facts = present.interfaces.get(&key.ifindex);
+                // A new interface may have the number of one that is gone. Links do not pass from one to the other; a
+                // link that was detached by force, of an interface with its name, is no matter of interfaces.
+                let reused = || facts.is_some_and(|facts| facts.name != interface.name) && self.is_dead(pin);
+                here && (facts.is_none() || reused()) || replaced
+            },
+            &mut report,
+        );
+        match self.end_orphans() {
+            Ok(ended) => report.detached += ended,
+            result => report.add(result.map(drop), || {
+                "ending links of attachments to matching interfaces that have ended".to_owned()
+            }),
+        }
+        self.follow_names(&present, &mut report);
+        self.bring_back(&present, &mut report);
+        self.follow_matches(&present, &mut report);
+        Ok(report)
+    }
+
+    pub(crate) fn present<'a>(&self, path: Option<&'a Path>) -> Result<Present<'a>, EngineError> {
+        let interfaces = self.kernel.interfaces(path)?;
+        // Any interface tells which namespace it is in. The loopback is always there, and always the first.
+        let mut identity = Err(EngineError::Invalid("a network namespace without interfaces".to_owned()));
+        for facts in &interfaces {
+            let interface = Interface { name: facts.name.clone(), netns: path.map(Path::to_owned) };
+            identity = self.kernel.find_hook(&interface, HookKind::Xdp).map_err(EngineError::from);
+            if identity.is_ok() {
+                break;
+            }
+        }
+        let interfaces = interfaces.into_iter().map(|facts| (facts.ifindex, facts)).collect();
+        Ok(Present { path, netns: identity?.netns, interfaces })
+    }
+
+    /// Lets go of the interfaces that `is_gone` picks by hook, interface and the pin of the link there.
+    fn let_go(
+        &self,
+        netns: Option<&Path>,
+        is_gone: impl Fn(&HookKey, &Interface, &Path) -> bool,
+        report: &mut FollowReport,
+    ) {
+        let (mut hooks, mut links) = {
+            let state = self.state();
+            let hooks: Vec<(HookKey, Interface)> =
+                state.hooks.values().map(|hook| (hook.key, hook.interface.clone())).collect();
+            let links = state.links.values().filter_map(|link| match (link.hook, link.point.hook()) {
+                (Some(key), Some((interface, HookKind::Tcx(_)))) => Some((link.id, key, interface.clone())),
+                _ => None,
+            });
+            let links: Vec<(LinkId, HookKey, Interface)> = links.collect();
+            (hooks, links)
+        };
+        hooks.retain(|(key, interface)| is_gone(key, interface, &paths::hook_link(key)));
+        links.retain(|(id, key, interface)| is_gone(key, interface, &paths::link(*id)));
+        for (key, _) in hooks {
+            let result = self.let_hook_go(&key, netns, report);
+            report.add(result, || format!("letting go of interface {}", key.ifindex));
+        }
+        for (link, ..) in links {
+            let result = self.let_link_go(link, netns, report);
+            report.add(result, || format!("letting go of link {link}"));
+        }
+    }
+
+    /// Attaches again what waited for interfaces that are there now.
+    fn bring_back(&self, present: &Present<'_>, report: &mut FollowReport) {
+        let (hooks, links) = {
+            let state = self.state();
+            let is_back = |interface: &Interface| {
+                (interface.netns.as_deref() == present.path).then(|| present.named(&interface.name)).flatten()
+            };
+            let hooks: Vec<_> = state
+                .hooks
+                .values()
+                .filter(|hook| is_parked(&hook.key))
+                .filter_map(|hook| Some((Some(hook.key), None, is_back(&hook.interface)?.clone())))
+                .collect();
+            let waiting = |link: &bpfmand_core::AttachPoint| match link.hook() {
+                Some((interface, HookKind::Tcx(_))) => is_back(interface).cloned(),
+                _ => None,
+            };
+            let links: Vec<_> = state
+                .links
+                .values()
+                .filter(|link| link.hook.is_none())
+                .filter_map(|link| Some((None, Some(link.id), waiting(&link.point)?)))
+                .collect();
+            (hooks, links)
+        };
+        for (hook, link, facts) in hooks.into_iter().chain(links) {
+            let result = match (hook, link) {
+                (Some(parked), _) => self.bring_hook_back(&parked, present, &facts, report),
+                (None, Some(link)) => self.bring_link_back(link, present, &facts, report),
+                (None, None) => Ok(()),
+            };
+            report.add(result, || format!("attaching to {} again", facts.name));
+        }
+    }
+
+    /// Locks hooks with the programs of all their links: nobody attaches, detaches or changes there meanwhile.
+    pub(crate) fn lock_members(&self, hooks: &[HookKey]) -> Result<Vec<Held>, EngineError> {
+        /// Only an attach or detach in between makes it look again.
+        const MOST_LOOKS: usize = 64;
+        let hooks: BTreeSet<HookKey> = hooks.iter().copied().collect();
+        let programs = || -> BTreeSet<ProgramUid> {
+            let state = self.state();
+            let there = |link: &HookKey| hooks.contains(link);
+            state.links.values().filter(|l| l.hook.as_ref().is_some_and(there)).map(|l| l.program).collect()
+        };
+        for _ in 0..MOST_LOOKS {
+            let wanted = programs();
+            let mut held: Vec<Held> = wanted.iter().map(|uid| self.lock(Subject::Program(*uid))).collect();
+            held.extend(self.lock_hooks(&hooks));
+            if programs().is_subset(&wanted) {
+                return Ok(held);
+            }
+        }
+        Err(EngineError::Invalid("its hook is being changed all the time".to_owned()))
+    }
+}

@@ -1,0 +1,161 @@
+//! Interfaces that were moved to another network namespace: what is attached there by a link goes along, and goes on.
+//!
+//! The number of the interface is free then where it was, and another interface may get it. So what went along has a place
+//! of its own among the records, and is never taken for what runs at the interface that has its number now.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, LinkFacts, LinkId};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use crate::engine::locks::Subject;
+use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::state::waiting::is_parked;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// The link that is pinned at a path, if it still runs something.
+    pub(crate) fn live_link(&self, pin: &Path) -> Result<Option<(K::Handle, LinkFacts)>, EngineError> {
+        let Some(link) = self.kernel.open_pin(pin)? else { return Ok(None) };
+        let facts = self.kernel.link_of(&link)?;
+        Ok(facts.is_live().then_some((link, facts)))
+    }
+
+    /// True if a link is at another place than its record says. One whose place cannot be looked at is not known to be
+    /// elsewhere.
+    fn is_elsewhere(
+        &self,
+        link: &LinkFacts,
+        netns: Option<&Path>,
+        key: &HookKey,
+    ) -> Result<bool, EngineError> {
+        if is_parked(key) {
+            return Ok(false);
+        }
+        match self.kernel.is_link_at(netns, key, link) {
+            Ok(here) => Ok(!here),
+            // The namespace is there, and the interface is not.
+            Err(KernelError::HookGone { .. }) => Ok(self.present(netns).is_ok_and(|p| p.netns == key.netns)),
+            Err(KernelError::NoNamespace { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// True if the chain of a recorded hook runs at another place than the record says.
+    pub(crate) fn hook_is_elsewhere(&self, hook: &HookRecord) -> Result<bool, EngineError> {
+        if hook.entry != Entry::Link {
+            return Ok(false);
+        }
+        match self.live_link(&paths::hook_link(&hook.key))? {
+            Some((_, facts)) => self.is_elsewhere(&facts, hook.interface.netns.as_deref(), &hook.key),
+            None => Ok(false),
+        }
+    }
+
+    /// Gives what went along with its interface a place of its own among the records. Nothing changes for packets. No lock
+    /// may be held.
+    pub(crate) fn set_moved_aside(&self, key: &HookKey) -> Result<bool, EngineError> {
+        let find = || self.state().hooks.get(key).cloned();
+        let Some(hook) = find() else { return Ok(false) };
+        if !self.hook_is_elsewhere(&hook)? {
+            return Ok(false);
+        }
+        let _locks = self.lock_members(&[*key])?;
+        match find() {
+            Some(hook) if self.hook_is_elsewhere(&hook)? => self.set_aside(&hook).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// The same. The caller holds the hook and its members, and knows that the chain runs elsewhere.
+    pub(crate) fn set_aside(&self, hook: &HookRecord) -> Result<(), EngineError> {
+        let links = self.state().chain(&hook.key);
+        let aside = self.parked(hook, &links).key;
+        self.move_record(hook, aside, &links)
+    }
+
+    /// Moves the record and the pin of a chain that runs on as it is.
+    ///
+    /// Both pins are there while the record changes. Killed in between, the next start finds a link that a record names by
+    /// its other pin, and removes the one that none names.
+    pub(crate) fn move_record(
+        &self,
+        hook: &HookRecord,
+        to: HookKey,
+        links: &[Arc<LinkRecord>],
+    ) -> Result<(), EngineError> {
+        let (before, after) = (paths::hook_link(&hook.key), paths::hook_link(&to));
+        let Some((link, _)) = self.live_link(&before)? else { return Ok(()) };
+        self.step("follow", "pin moved link");
+        self.kernel.pin(&link, &after)?;
+        let placed = self.at_hook(HookRecord { key: to, ..hook.clone() }, links);
+        self.step("follow", "move record");
+        if let Err(error) = self.record_moves(&HashSet::from([hook.key]), &[placed]) {
+            self.kernel.unpin(&after)?;
+            return Err(error);
+        }
+        self.state().drifted.remove(&hook.key);
+        self.step("follow", "unpin moved link");
+        Ok(self.kernel.unpin(&before)?)
+    }
+
+    /// True if a tcx link is at another place than its record says.
+    pub(crate) fn link_is_elsewhere(&self, link: &LinkRecord) -> Result<bool, EngineError> {
+        let (Some(key), Some((interface, HookKind::Tcx(_)))) = (link.hook, link.point.hook()) else {
+            return Ok(false);
+        };
+        match self.live_link(&paths::link(link.id))? {
+            Some((_, facts)) => self.is_elsewhere(&facts, interface.netns.as_deref(), &key),
+            None => Ok(false),
+        }
+    }
+
+    /// Records where a tcx link is that runs on as it is: nowhere that its record could name, or at this hook again. The
+    /// caller holds its program and the hook.
+    pub(crate) fn record_place_of(
+        &self,
+        link: &LinkRecord,
+        hook: Option<HookKey>,
+    ) -> Result<(), EngineError> {
+        let waits_in = if hook.is_some() { None } else { link.hook.map(|key| key.netns).or(link.waits_in) };
+        let placed = LinkRecord { hook, waits_in, ..link.clone() };
+        self.step("follow", "move record");
+        self.record_link(&Arc::new(placed), None)?;
+        self.state().drifted_links.remove(&link.id);
+        Ok(())
+    }
+
+    /// Sets aside the tcx links of a hook that went along with their interface. No lock may be held.
+    pub(crate) fn set_moved_links_aside(&self, key: &HookKey) -> Result<(), EngineError> {
+        let at_hook: Vec<LinkId> = {
+            let state = self.state();
+            state.links.values().filter(|link| link.hook == Some(*key)).map(|link| link.id).collect()
+        };
+        for id in at_hook {
+            let find = || self.state().links.get(&id).cloned();
+            let Some(link) = find() else { continue };
+            if !self.link_is_elsewhere(&link)? {
+                continue;
+            }
+            let _program = self.lock(Subject::Program(link.program));
+            let _hook = self.lock(Subject::Hook(*key));
+            if let Some(link) = find().filter(|link| link.hook == Some(*key))
+                && self.link_is_elsewhere(&link)?
+            {
+                self.record_place_of(&link, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets aside whatever of ours is recorded at a hook and went along with its interface, before a request that names
+    /// the interface that is there now. No lock may be held.
+    pub(crate) fn clear_of_moved(&self, key: &HookKey) -> Result<(), EngineError> {
+        match key.kind {
+            HookKind::Tcx(_) => self.set_moved_links_aside(key),
+            HookKind::Xdp | HookKind::Tc(_) => self.set_moved_aside(key).map(drop),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Network namespaces that matter: where something is attached, or is to be.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bpfmand_core::{InterfaceMatch, NetnsPattern};
+use bpfmand_kernel::{InterfaceWatch, Kernel};
+
+use crate::state::records::LinkRecord;
+use crate::state::waiting::{home_of, is_parked, names_process};
+use crate::{Engine, EngineError};
+
+/// Most namespaces that one pattern leads to.
+const MOST_NAMESPACES: usize = 4096;
+
+impl<K: Kernel> Engine<K> {
+    /// The files of all namespaces whose interfaces are to be followed; none for the daemon's own. Files of patterns are
+    /// those that are there now, and need not be namespaces.
+    #[must_use]
+    pub fn watched_namespaces(&self) -> BTreeSet<Option<PathBuf>> {
+        let (mut all, matches) = {
+            let state = self.state();
+            let of_now = |link: &&Arc<LinkRecord>| {
+                !names_process(&link.point) || link.boot == self.boot && !waits_elsewhere(link)
+            };
+            let links = state.links.values().filter(of_now);
+            let all: BTreeSet<Option<PathBuf>> =
+                links.filter_map(|link| Some(link.point.hook()?.0.netns.clone())).collect();
+            let matches: Vec<InterfaceMatch> =
+                state.matchings.values().map(|matching| matching.interfaces.clone()).collect();
+            (all, matches)
+        };
+        for chosen in matches {
+            all.extend(self.namespaces_of(&chosen));
+        }
+        all
+    }
+
+    /// Watches the interfaces of a namespace from now on.
+    ///
+    /// # Errors
+    /// [`bpfmand_kernel::KernelError::NoNamespace`], or the kernel refuses.
+    pub fn watch_interfaces(&self, netns: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, EngineError> {
+        Ok(self.kernel.watch_interfaces(netns)?)
+    }
+
+    /// True if there is an attachment to interfaces that match, which somebody has to follow.
+    #[must_use]
+    pub fn has_matchings(&self) -> bool {
+        !self.state().matchings.is_empty()
+    }
+
+    /// True if folders have to be looked at for new namespaces.
+    #[must_use]
+    pub fn expects_namespaces(&self) -> bool {
+        let state = self.state();
+        state.matchings.values().any(|matching| !matching.interfaces.netns().is_empty())
+    }
+
+    /// The files of the namespaces that a choice of interfaces is about.
+    pub(crate) fn namespaces_of(&self, chosen: &InterfaceMatch) -> Vec<Option<PathBuf>> {
+        if chosen.netns().is_empty() {
+            return vec![None];
+        }
+        let mut found = Vec::new();
+        for pattern in chosen.netns() {
+            match pattern {
+                NetnsPattern::File(path) => found.push(Some(path.clone())),
+                NetnsPattern::Files { folder, .. } => {
+                    // A folder that is not there yet has no namespaces.
+                    let Ok(entries) = std::fs::read_dir(folder) else { continue };
+                    let paths = entries.flatten().map(|entry| entry.path());
+                    let matching = paths.filter(|path| pattern.matches(path));
+                    found.extend(matching.take(MOST_NAMESPACES).map(Some));
+                }
+            }
+        }
+        found
+    }
+
+    /// True if a choice of interfaces is about the namespace of this file.
+    pub(crate) fn is_in(&self, chosen: &InterfaceMatch, netns: Option<&Path>) -> bool {
+        match netns {
+            None => chosen.netns().is_empty(),
+            Some(path) => chosen.netns().iter().any(|pattern| pattern.matches(path)),
+        }
+    }
+}
+
+/// True if a link waits for an interface in a namespace that its file does not lead to any more: its process has ended,
+/// and another one may have its number.
+fn waits_elsewhere(link: &LinkRecord) -> bool {
+    if link.hook.is_some_and(|key| !is_parked(&key)) {
+        return false;
+    }
+    let file = link.point.hook().and_then(|(interface, _)| interface.netns.as_deref());
+    let inode = file.and_then(|file| std::fs::metadata(file).ok()).map(|file| file.ino());
+    inode.is_none() || inode != home_of(link).map(|home| home.inode)
+}

@@ -1,0 +1,80 @@
+//! What programs want of the kernel's types: those of modules too, and what is missing by name.
+
+use bpfmand_kernel::{Kernel, KernelError};
+use bpfmand_object::{KernelBtf, ObjectFile, TextOptions, Unresolved};
+
+use crate::load::plan::Wanted;
+use crate::{Engine, EngineError};
+
+/// Helpers that do not exist, in the place of what the kernel does not have: a field or type, and a kernel function. The
+/// verifier's log names them so.
+const POISONED: [&str; 2] = ["unknown#195896080", "unknown#2002000000"];
+
+impl<K: Kernel> Engine<K> {
+    /// The kernel's types, and those of its modules if programs ask for what the kernel itself does not have. `functions`
+    /// are those that programs are for.
+    pub(crate) fn kernel_types_for(
+        &self,
+        object: &ObjectFile,
+        programs: &[&str],
+        functions: &[&str],
+    ) -> Result<KernelBtf, EngineError> {
+        let mut types = self.kernel_btf()?;
+        let exceeds = functions.iter().any(|function| types.function_id(function).is_none())
+            || programs.iter().any(|program| object.exceeds(program, &types));
+        if exceeds {
+            for (module, bytes) in self.kernel.module_btfs()? {
+                if let Err(error) = types.add_module(&module, bytes) {
+                    tracing::warn!(%error, module, "the types of a kernel module are not understood");
+                }
+            }
+        }
+        Ok(types)
+    }
+
+    /// A refusal of the kernel with what the program wants and this kernel does not have, if that is why.
+    pub(crate) fn explained(&self, error: KernelError, object: &ObjectFile, program: &Wanted) -> EngineError {
+        let KernelError::Refused { log, .. } = &error else { return error.into() };
+        let Some(at) = poisoned(log) else { return self.with_type(error, program.program_type).into() };
+        // Not kept from linking: it is wanted after a failure alone.
+        let all = self.kernel_types_for(object, &[&program.name], &[]).ok().and_then(|types| {
+            let options = TextOptions { kernel_btf: Some(&types), features: self.btf_features() };
+            object.unresolved(&program.name, &options).ok()
+        });
+        let found = all.into_iter().flatten().find(|unresolved| unresolved.at == at);
+        let Some(Unresolved { function: (function, insn), what, .. }) = found else { return error.into() };
+        let section = object.program(&program.name).map_or("", |entry| entry.section.as_str());
+        EngineError::NotInKernel {
+            origin: String::new(),
+            what: format!(
+                "program \"{}\" (section {section}) cannot run on this kernel ({}): function {function}, instruction \
+                 {insn} wants {what}",
+                program.name,
+                self.kernel.features().release
+            ),
+            source: Box::new(error),
+        }
+    }
+}
+
+/// The index of the last instruction that a log shows as a call of what does not exist: "12: (85) call unknown#195896080".
+fn poisoned(log: &str) -> Option<usize> {
+    log.lines().rev().find_map(|line| {
+        let (at, insn) = line.trim().split_once(": (85) call ")?;
+        POISONED.iter().any(|name| insn.trim_end().starts_with(name)).then(|| at.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::poisoned;
+
+    #[test]
+    fn the_instruction_that_asks_in_vain_is_found_in_the_log() {
+        let log = "0: R1=ctx() R10=fp0\n; return ctx->gone; @ x.c:3\n0: (85) call unknown#195896080\n\
+                   invalid func unknown#195896080\nprocessed 1 insns (limit 1000000)\n";
+        assert_eq!(poisoned(log), Some(0));
+        assert_eq!(poisoned("17: (85) call unknown#2002000000\ninvalid func unknown#2002000000\n"), Some(17));
+        assert_eq!(poisoned("1: (85) call bpf_ktime_get_ns#5\n"), None);
+    }
+}

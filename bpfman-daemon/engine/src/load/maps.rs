@@ -1,0 +1,158 @@
+//! The maps of a load: created, taken from their owner, or shared by name.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bpfmand_core::{MapId, MapRole, MapSpec};
+use bpfmand_kernel::Kernel;
+use bpfmand_object::{KconfigKind, KconfigValue};
+
+use crate::load::plan::{LoadPlan, Wanted};
+use crate::state::MapGroup;
+use crate::state::records::{MapRecord, ProgramRecord};
+use crate::{Engine, EngineError};
+
+/// Maps in the order of the object, held and recorded; one that was left out is held by nobody.
+pub type Maps<H> = (Vec<Option<H>>, Vec<MapRecord>);
+
+impl<K: Kernel> Engine<K> {
+    /// Creates the object's maps, or takes those of the owner and those that are shared by name. New ones that are to be
+    /// shared are pinned in the folder, if there is one.
+    pub(crate) fn create_maps(
+        &self,
+        plan: &LoadPlan<'_>,
+        specs: &[MapSpec],
+        wanted: &[Wanted],
+        folder: Option<&Path>,
+    ) -> Result<Maps<K::Handle>, EngineError> {
+        self.check_map_memory(plan, specs)?;
+        let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
+        let typed = specs.iter().any(|spec| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
+        let btf = match plan.object.btf(self.btf_features()) {
+            // Types are a comfort: where the kernel refuses them, maps are made without.
+            Some(bytes) if typed => self.kernel.load_btf(&bytes).ok(),
+            _ => None,
+        };
+        let mut handles = Vec::with_capacity(specs.len());
+        let mut records = Vec::with_capacity(specs.len());
+        for (index, spec) in specs.iter().enumerate() {
+            let public = spec.role == MapRole::Ordinary;
+            let mut group = MapGroup::default();
+            let owned = match &plan.owner {
+                Some(owner) if public => Some(self.map_of_owner(owner, spec)?),
+                None if public => {
+                    let inherited = plan.inherited.get(&spec.name);
+                    if let (Some(id), true) = (inherited, spec.pin_by_name) {
+                        group = self.group_of_inherited(&spec.name, *id, &plan.group)?;
+                    }
+                    inherited.map(|id| self.kernel.open_map(*id)).transpose()?
+                }
+                _ => None,
+            };
+            let handle = match owned {
+                Some(handle) => Some(handle),
+                None if spec.pin_by_name => {
+                    let (handle, of) = self.shared_map(spec, btf.as_ref(), &plan.group, folder)?;
+                    group = of;
+                    Some(handle)
+                }
+                None => match self.kernel.create_map(spec, btf.as_ref()) {
+                    Ok(handle) => Some(handle),
+                    Err(error) if !used.contains(&index) => {
+                        tracing::warn!(%error, "a map that no loaded program uses was left out");
+                        None
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            // An owner's map is another one than the shared map of its name, unless the owner shares it.
+            let of_owner = plan.owner.as_ref().map(|owner| {
+                owner.maps.iter().find(|map| map.shared && map.name == spec.name).map(|map| map.group.clone())
+            });
+            let shared_with = match of_owner {
+                _ if !spec.pin_by_name => None,
+                Some(of_owner) => of_owner,
+                None => Some(group),
+            };
+            records.push(MapRecord {
+                name: spec.name.clone(),
+                // A map that was left out keeps its place, so that the others keep their numbers. No map has id 0.
+                id: handle.as_ref().map_or(Ok(MapId(0)), |h| self.kernel.map_of(h).map(|facts| facts.id))?,
+                public: public && handle.is_some(),
+                shared: shared_with.is_some(),
+                group: shared_with.unwrap_or_default(),
+            });
+            handles.push(handle);
+        }
+        Ok((handles, records))
+    }
+
+    fn map_of_owner(&self, owner: &ProgramRecord, spec: &MapSpec) -> Result<K::Handle, EngineError> {
+        let fail = |reason: String| EngineError::MapOwner { owner: owner.id, reason };
+        let map = owner
+            .maps
+            .iter()
+            .find(|map| map.public && map.name == spec.name)
+            .ok_or_else(|| fail(format!("it has no map \"{}\"", spec.name)))?;
+        let handle = self.kernel.open_map(map.id)?;
+        match self.difference(&handle, spec)? {
+            None => Ok(handle),
+            Some(difference) => {
+                Err(fail(format!("its map \"{}\" has another shape: {difference}", spec.name)))
+            }
+        }
+    }
+
+    fn shared_map(
+        &self,
+        spec: &MapSpec,
+        btf: Option<&K::Handle>,
+        group: &MapGroup,
+        folder: Option<&Path>,
+    ) -> Result<(K::Handle, MapGroup), EngineError> {
+        if let Some((handle, of)) = self.find_shared_map(spec, group)? {
+            return match self.difference(&handle, spec)? {
+                None => Ok((handle, of)),
+                Some(reason) => Err(EngineError::SharedMap { name: spec.name.clone(), reason }),
+            };
+        }
+        let handle = self.kernel.create_map(spec, btf)?;
+        if let Some(folder) = folder {
+            self.kernel.pin(&handle, &folder.join(format!("shared_{}", spec.name)))?;
+        }
+        Ok((handle, group.clone()))
+    }
+
+    /// What keeps an existing map from serving as the one an object declares.
+    pub(crate) fn difference(
+        &self,
+        handle: &K::Handle,
+        spec: &MapSpec,
+    ) -> Result<Option<String>, EngineError> {
+        let found = self.kernel.map_of(handle)?;
+        let pairs = [
+            ("type", found.map_type, spec.map_type),
+            ("key size", found.key_size, spec.key_size),
+            ("value size", found.value_size, spec.value_size),
+            // The kernel or the loader chose the size of these.
+            (
+                "entries",
+                found.max_entries,
+                if spec.max_entries == 0 { found.max_entries } else { spec.max_entries },
+            ),
+        ];
+        let ring = matches!(spec.map_type, 27 | 31);
+        Ok(pairs
+            .iter()
+            .find(|(what, is, wanted)| is != wanted && !(ring && *what == "entries" && is >= wanted))
+            .map(|(what, is, wanted)| format!("{what} {is} instead of {wanted}")))
+    }
+}
+
+/// Values of the kernel's configuration that can be told without its configuration file.
+pub fn kconfig(name: &str, _: KconfigKind, (major, minor): (u32, u32)) -> Option<KconfigValue> {
+    match name {
+        "LINUX_KERNEL_VERSION" => Some(KconfigValue::Number(u64::from((major << 16) | (minor << 8)))),
+        _ => None,
+    }
+}

@@ -1,0 +1,246 @@
+//! Load: bytecode to loaded, pinned and recorded programs. All of them, or none.
+
+mod judge;
+mod kernel_types;
+mod map_group;
+mod map_memory;
+mod maps;
+pub mod named_maps;
+pub mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bpfmand_core::{BytecodeSource, LoadRequest, OperationId, ProgramId, ProgramUid};
+use bpfmand_kernel::{Kernel, LogRequest};
+use bpfmand_object::ObjectFile;
+
+use crate::describe::details::ProgramDetails;
+use crate::engine::bytecode::{ImageAsk, read_file};
+use crate::engine::locks::{Held, Subject};
+use crate::engine::undo::{retry_once, undoing};
+use crate::load::plan::{LoadPlan, LoadedProgram};
+use crate::state::records::{ProgramRecord, SourceRecord};
+use crate::state::{BlobId, Changes, MapGroup};
+use crate::{Engine, EngineError};
+
+/// Most programs of one load.
+const MOST_PROGRAMS: usize = 64;
+
+/// Most bytes of metadata, and of global variables, of one load: a record has to hold them.
+const MOST_METADATA: usize = 16 << 10;
+
+const MOST_GLOBALS: usize = 24 << 10;
+
+/// What a load made.
+#[derive(Debug)]
+pub struct LoadOutcome {
+    /// One entry a program, in the order of the request.
+    pub programs: Vec<ProgramDetails>,
+    /// The verifier's logs, in the same order, if they were asked for.
+    pub logs: Vec<String>,
+}
+
+/// Bytecode with its origin.
+pub struct Bytecode {
+    /// The object file.
+    pub bytes: Arc<[u8]>,
+    /// Where it came from.
+    pub source: SourceRecord,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Loads the programs of a request.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; nothing is loaded then.
+    pub fn load(&self, request: &LoadRequest) -> Result<LoadOutcome, EngineError> {
+        check(request)?;
+        self.begin()?;
+        let bytecode = self.fetch(request)?;
+        let origin = origin(&request.source);
+        self.load_bytecode(request, &bytecode).map_err(|error| error.of(&origin))
+    }
+
+    fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
+        let object = ObjectFile::parse(Arc::clone(&bytecode.bytes))?;
+        // Locks are taken in one order by all: shared maps before programs.
+        let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
+        let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;
+        let operation = self.operation();
+        let plan = LoadPlan {
+            object: &object,
+            programs: &request.programs,
+            globals: &request.global_data,
+            owner: owner.as_ref().map(|(_, record)| Arc::clone(record)),
+            inherited: BTreeMap::new(),
+            group: MapGroup::of(&request.metadata),
+            log: if request.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
+            again: false,
+        };
+        // From the record on others see the programs. Until they are in their place nobody may unload them: an unload
+        // that is acknowledged before would leave the pins that come after it.
+        let mut _new = Vec::new();
+        let (loaded, recorded) = undoing(|undo| {
+            undo.push(|| self.undo_pending_of(operation));
+            let loaded = self.load_pending(operation, &plan)?;
+            let uids: Vec<_> = loaded.iter().map(|_| ProgramUid(self.number())).collect();
+            _new.extend(uids.iter().map(|uid| self.lock(Subject::Program(*uid))));
+            let kept = self.keep_bytecode();
+            let recorded = self.record_load(request, bytecode, &object, operation, &plan, &loaded, &uids);
+            drop(kept);
+            let recorded = recorded.inspect_err(|_| self.drop_bytecode(&BlobId::of(&bytecode.bytes)))?;
+            Ok::<_, EngineError>((loaded, recorded))
+        })?;
+        self.step("load", "move into place");
+        retry_once(|| self.place_programs(operation, &recorded))?;
+        let programs = loaded
+            .iter()
+            .map(|program| retry_once(|| self.describe_program(program.id)))
+            .collect::<Result<_, _>>()?;
+        let logs =
+            if request.verifier_log { loaded.into_iter().map(|p| p.log).collect() } else { Vec::new() };
+        Ok(LoadOutcome { programs, logs })
+    }
+
+    pub(crate) fn fetch(&self, request: &LoadRequest) -> Result<Bytecode, EngineError> {
+        match &request.source {
+            BytecodeSource::File(path) => Ok(Bytecode {
+                bytes: read_file(path, request.caller_uid, self.images.allows_files(request.caller_uid)?)?,
+                source: SourceRecord::File { path: path.display().to_string() },
+            }),
+            BytecodeSource::Image { url, pull_policy, credentials } => {
+                let ask = ImageAsk {
+                    url,
+                    pull_policy: *pull_policy,
+                    credentials: credentials.as_ref(),
+                    caller_uid: request.caller_uid,
+                };
+                let image = self.images.fetch(ask, &|_, _| {})?;
+                if let Some(missing) = request
+                    .programs
+                    .iter()
+                    .find(|program| !image.programs.is_empty() && !image.programs.contains(&program.name))
+                {
+                    return Err(EngineError::Invalid(format!(
+                        "image {url} has no program \"{}\"; its label names: {}",
+                        missing.name,
+                        image.programs.join(", ")
+                    )));
+                }
+                Ok(Bytecode {
+                    bytes: image.bytes,
+                    source: SourceRecord::Image {
+                        url: url.clone(),
+                        pull_policy: *pull_policy,
+                        digest: image.digest,
+                        verified_by: image.verified_by,
+                        evidence: image.evidence,
+                    },
+                })
+            }
+        }
+    }
+
+    pub(crate) fn lock_owner(&self, id: ProgramId) -> Result<(Held, Arc<ProgramRecord>), EngineError> {
+        let refuse = |reason: &str| EngineError::MapOwner { owner: id, reason: reason.to_owned() };
+        let (held, record) = self
+            .lock_program(id)
+            .map_err(|_absent| refuse("it does not exist or is not managed by bpfman"))?;
+        if self.state().lost.contains(&record.uid) {
+            return Err(refuse("it could not be loaded again after a reboot"));
+        }
+        Ok((held, record))
+    }
+
+    /// Keeps the bytecode and records the programs. The caller holds the programs, and keeps all bytecode on disk: no
+    /// unload may remove this one between here and its record.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one load, each made by another step before")]
+    fn record_load(
+        &self,
+        request: &LoadRequest,
+        bytecode: &Bytecode,
+        object: &ObjectFile,
+        operation: OperationId,
+        plan: &LoadPlan<'_>,
+        loaded: &[LoadedProgram],
+        uids: &[ProgramUid],
+    ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
+        self.step("load", "keep bytecode");
+        let blob = self.blobs.put(&bytecode.bytes)?;
+        let mut changes = Changes::default();
+        let mut entries = Vec::new();
+        for ((program, wanted), uid) in loaded.iter().zip(&request.programs).zip(uids) {
+            let record = Arc::new(ProgramRecord {
+                uid: *uid,
+                operation,
+                origin: None,
+                name: wanted.name.clone(),
+                program_type: program.program_type,
+                source: bytecode.source.clone(),
+                blob: blob.clone(),
+                license: object.license().to_owned(),
+                metadata: request.metadata.clone(),
+                global_data: request.global_data.clone(),
+                map_owner: request.map_owner,
+                map_owner_uid: plan.owner.as_ref().map(|owner| owner.uid),
+                target: program.target.clone(),
+                caller_uid: request.caller_uid,
+                boot: self.boot.clone(),
+                id: program.id,
+                tag: program.tag,
+                map_folder: plan.owner.as_ref().map_or(program.id, |owner| owner.map_folder),
+                maps: program.maps.clone(),
+                stack_depths: program.stack_depths.clone(),
+            });
+            changes.put_program(Arc::clone(&record));
+            entries.push(record);
+        }
+        self.step("load", "record");
+        self.commit(changes)?;
+        Ok(entries)
+    }
+}
+
+/// Where bytecode comes from, as errors name it.
+pub fn origin(source: &BytecodeSource) -> String {
+    match source {
+        BytecodeSource::File(path) => path.display().to_string(),
+        BytecodeSource::Image { url, .. } => format!("image {url}"),
+    }
+}
+
+/// Refuses a load that makes no sense by itself.
+pub fn check(request: &LoadRequest) -> Result<(), EngineError> {
+    let invalid = |message: String| Err(EngineError::Invalid(message));
+    if request.programs.is_empty() {
+        return invalid("the load names no program".to_owned());
+    }
+    if request.programs.len() > MOST_PROGRAMS {
+        return invalid(format!(
+            "the load names {} programs; one load takes at most {MOST_PROGRAMS}",
+            request.programs.len()
+        ));
+    }
+    let mut names = BTreeSet::new();
+    for program in &request.programs {
+        if program.name.is_empty() {
+            return invalid("a program of the load has no name".to_owned());
+        }
+        if !names.insert(&program.name) {
+            return invalid(format!("the load names program \"{}\" twice", program.name));
+        }
+    }
+    let too_large = |what: &str, size: usize, limit: usize| {
+        Err(EngineError::TooLarge { what: what.to_owned(), size: size as u64, limit: limit as u64 })
+    };
+    let metadata = crate::state::metadata_size(&request.metadata);
+    if metadata > MOST_METADATA {
+        return too_large("the metadata", metadata, MOST_METADATA);
+    }
+    let globals = request.global_data.iter().map(|(name, bytes)| name.len() + bytes.len()).sum();
+    if globals > MOST_GLOBALS {
+        return too_large("the global data", globals, MOST_GLOBALS);
+    }
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! The kernel's part of a load: from an object to programs that are pinned below `pending`, and from there to their
+//! place.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{
+    BoundText, MapId, MapSpec, OperationId, ProgramId, ProgramRequest, ProgramText, ProgramType,
+};
+use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
+use bpfmand_object::{KernelBtf, ObjectFile, SlotTarget, TextOptions};
+
+use crate::engine::members::no_such_map;
+use crate::load::maps::kconfig;
+use crate::state::MapGroup;
+use crate::state::records::{MapRecord, ProgramRecord};
+use crate::{Engine, EngineError, paths};
+
+/// What a load is made for: a request, or a record that a reboot left without its programs.
+pub struct LoadPlan<'a> {
+    /// The object.
+    pub object: &'a ObjectFile,
+    /// Its programs.
+    pub programs: &'a [ProgramRequest],
+    /// Values of global variables.
+    pub globals: &'a BTreeMap<String, Vec<u8>>,
+    /// Whose maps to use.
+    pub owner: Option<Arc<ProgramRecord>>,
+    /// Maps of the version before that are taken as they are, by name; not where there is an owner.
+    pub inherited: BTreeMap<String, MapId>,
+    /// Who shares maps by name with this load.
+    pub group: MapGroup,
+    /// Return the verifier's log.
+    pub log: LogRequest,
+    /// It was loaded before: limits of loads do not count.
+    pub again: bool,
+}
+
+/// One program that was loaded, pinned below `pending`.
+pub struct LoadedProgram {
+    /// The kernel's id.
+    pub id: ProgramId,
+    /// The kernel's tag.
+    pub tag: [u8; 8],
+    /// Exact type.
+    pub program_type: ProgramType,
+    /// Function or hook of fentry, fexit and LSM programs.
+    pub target: Option<String>,
+    /// All maps of the object.
+    pub maps: Vec<MapRecord>,
+    /// Bytes of stack of each function, where the kernel told them.
+    pub stack_depths: Option<Vec<u32>>,
+    /// The verifier's log, if it was asked for.
+    pub log: String,
+}
+
+/// A program that is about to be loaded.
+pub struct Wanted {
+    /// Function name.
+    pub name: String,
+    /// Exact type.
+    pub program_type: ProgramType,
+    /// Linked.
+    pub text: ProgramText,
+    /// Function or hook of fentry, fexit and LSM programs.
+    pub target: Option<String>,
+    /// The kernel's BTF id of it, else 0.
+    pub attach_btf_id: u32,
+    /// The module that has it; none for the kernel itself.
+    pub attach_module: Option<String>,
+}
+
+impl Wanted {
+    /// What the kernel is asked for. `text` is its own, with the ids of the maps.
+    pub fn as_load<'a>(&'a self, text: &'a BoundText, log: LogRequest) -> ProgramLoad<'a> {
+        ProgramLoad {
+            name: &self.name,
+            text,
+            kind: self.program_type.into(),
+            attach_btf_id: self.attach_btf_id,
+            attach_module: self.attach_module.as_deref(),
+            extends: None,
+            device: None,
+            // Members of chains share one stack: their own share is best known from the kernel.
+            log: match log {
+                LogRequest::OnFailure if self.program_type.is_chained() => LogRequest::StackDepths,
+                other => other,
+            },
+        }
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Creates the maps and programs and pins them below `pending/<operation>`.
+    pub(crate) fn load_pending(
+        &self,
+        operation: OperationId,
+        plan: &LoadPlan<'_>,
+    ) -> Result<Vec<LoadedProgram>, EngineError> {
+        let wanted = self.resolve(plan)?;
+        let specs = self.specs(plan)?;
+        let folder = paths::pending(operation);
+        self.step("load", "make pending folder");
+        self.kernel.make_folder(&folder)?;
+        self.step("load", "create maps");
+        let (handles, maps) = self.create_maps(plan, &specs, &wanted, Some(&folder))?;
+        let ids: Vec<MapId> = maps.iter().map(|map| map.id).collect();
+        let mut loaded = Vec::with_capacity(wanted.len());
+        let mut programs = BTreeMap::new();
+        for program in &wanted {
+            self.step("load", "load program");
+            let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
+            let result = self.kernel.load_program(&program.as_load(&bound, plan.log));
+            let result = result.map_err(|error| self.explained(error, plan.object, program))?;
+            let facts = self.kernel.program_of(&result.program)?;
+            self.step("load", "pin program");
+            self.kernel.pin(&result.program, &folder.join(format!("prog_{}", facts.id)))?;
+            if plan.owner.is_none() {
+                let pins = folder.join(format!("maps_{}", facts.id));
+                self.kernel.make_folder(&pins)?;
+                for (handle, map) in handles.iter().zip(&maps) {
+                    if let (Some(handle), true) = (handle, map.public) {
+                        self.kernel.pin(handle, &pins.join(&map.name))?;
+                    }
+                }
+            }
+            programs.insert(program.name.clone(), result.program);
+            loaded.push(LoadedProgram {
+                id: facts.id,
+                tag: facts.tag,
+                program_type: program.program_type,
+                target: program.target.clone(),
+                maps: maps.clone(),
+                stack_depths: result.stack_depths,
+                log: result.log,
+            });
+        }
+        for slot in plan.object.initial_slots() {
+            let value = match &slot.target {
+                SlotTarget::Map(index) => handles.get(*index).and_then(Option::as_ref),
+                // Programs that the request does not name are not loaded; their slots stay empty.
+                SlotTarget::Program(name) => programs.get(name),
+            };
+            if let (Some(Some(map)), Some(value)) = (handles.get(slot.map), value) {
+                self.kernel.fill_slot(map, slot.key, value)?;
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// A kernel that refuses before its verifier ran says nothing of why: often it lacks what the type needs.
+    pub(crate) fn with_type(&self, error: KernelError, program_type: ProgramType) -> KernelError {
+        match error {
+            KernelError::Refused { program, summary, log, source }
+                if log.is_empty() && summary.is_empty() =>
+            {
+                let release = &self.kernel.features().release;
+                let summary = format!("it is of type {}, and this kernel is {release}", program_type.name());
+                KernelError::Refused { program, summary, log, source }
+            }
+            other => other,
+        }
+    }
+
+    /// The object's maps, with the values of its variables.
+    pub(crate) fn specs(&self, plan: &LoadPlan<'_>) -> Result<Vec<MapSpec>, EngineError> {
+        let mut specs = plan.object.with_globals(plan.globals)?;
+        plan.object.set_kconfig(&mut specs, |variable| {
+            kconfig(&variable.name, variable.kind, self.kernel.features().version)
+        })?;
+        Ok(specs)
+    }
+
+    /// Checks the requested programs against the object and links their text.
+    pub(crate) fn resolve(&self, plan: &LoadPlan<'_>) -> Result<Vec<Wanted>, EngineError> {
+        let types = plan
+            .programs
+            .iter()
+            .map(|program| plan.object.resolve_type(&program.name, program.program_type))
+            .collect::<Result<Vec<_>, _>>()?;
+        let targets = plan
+            .programs
+            .iter()
+            .zip(&types)
+            .map(|(program, kind)| load_target(plan.object, program, *kind))
+            .collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<&str> = plan.programs.iter().map(|program| program.name.as_str()).collect();
+        // Hooks of LSM are the kernel's own.
+        let functions = types.iter().zip(&targets).filter(|(kind, _)| **kind != ProgramType::Lsm);
+        let functions: Vec<&str> = functions.filter_map(|(_, target)| target.as_deref()).collect();
+        let needs_btf = targets.iter().any(Option::is_some)
+            || names.iter().any(|name| plan.object.needs_kernel_btf(name));
+        let kernel_btf =
+            needs_btf.then(|| self.kernel_types_for(plan.object, &names, &functions)).transpose()?;
+        let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
+        plan.programs
+            .iter()
+            .zip(types)
+            .zip(targets)
+            .map(|((program, program_type), target)| {
+                let (attach_btf_id, attach_module) = match (&target, &kernel_btf) {
+                    (Some(target), Some(kernel)) => attach_id(&program.name, program_type, target, kernel)?,
+                    _ => (0, None),
+                };
+                Ok(Wanted {
+                    name: program.name.clone(),
+                    program_type,
+                    text: plan.object.text(&program.name, &options)?,
+                    attach_btf_id,
+                    attach_module,
+                    target,
+                })
+            })
+            .collect()
+    }
+
+    /// Renames what a load pinned below `pending` to where it belongs. Running it again is fine.
+    pub(crate) fn place_programs(
+        &self,
+        operation: OperationId,
+        programs: &[Arc<ProgramRecord>],
+    ) -> Result<(), EngineError> {
+        let folder = paths::pending(operation);
+        let pending = self.kernel.list_folder(&folder)?;
+        for name in &pending {
+            if let Some(map) = name.strip_prefix("shared_") {
+                let recorded = programs.iter().flat_map(|program| &program.maps);
+                let group = recorded.filter(|found| found.shared).find(|found| found.name == map);
+                let group = group.map(|found| found.group.clone()).unwrap_or_default();
+                if !group.is_machine() {
+                    self.kernel.make_folder(Path::new(paths::GROUPS))?;
+                }
+                self.kernel.make_folder(&group.folder())?;
+                self.kernel.rename(&folder.join(name), &group.pin(map))?;
+            }
+        }
+        for program in programs {
+            let (pin, maps) = (format!("prog_{}", program.id), format!("maps_{}", program.id));
+            if pending.contains(&maps) {
+                self.kernel.make_folder(Path::new(paths::MAPS))?;
+                self.kernel.rename(&folder.join(&maps), &paths::maps(program.id))?;
+            }
+            if pending.contains(&pin) {
+                self.kernel.rename(&folder.join(&pin), &paths::program(program.id))?;
+            }
+        }
+        // What else is there, no record names: an earlier version gave the number of a start that was cut short again.
+        self.remove_tree(&folder)
+    }
+}
+
+/// What an fentry, fexit or LSM program is for: as the request says, else as its section says.
+fn load_target(
+    object: &ObjectFile,
+    program: &ProgramRequest,
+    program_type: ProgramType,
+) -> Result<Option<String>, EngineError> {
+    if !program_type.needs_load_target() {
+        return Ok(None);
+    }
+    let asked = program.target.clone().filter(|target| !target.is_empty());
+    match asked.or(object.program(&program.name)?.attach_target.clone()) {
+        Some(target) => Ok(Some(target)),
+        None => Err(EngineError::Invalid(format!(
+            "program \"{}\" of type {program_type} needs the name of the {} it is for",
+            program.name,
+            if program_type == ProgramType::Lsm { "hook" } else { "kernel function" },
+        ))),
+    }
+}
+
+/// The BTF id of what an fentry, fexit or LSM program is for, and the module that has it. `MODULE:FUNCTION` names a
+/// function that several have.
+fn attach_id(
+    program: &str,
+    program_type: ProgramType,
+    target: &str,
+    kernel: &KernelBtf,
+) -> Result<(u32, Option<String>), EngineError> {
+    let none = |what: &str| {
+        EngineError::Invalid(format!(
+            "the kernel has no {what} \"{target}\", which program \"{program}\" is for"
+        ))
+    };
+    if program_type == ProgramType::Lsm {
+        return kernel.lsm_hook_id(target).map(|id| (id, None)).ok_or_else(|| none("LSM hook"));
+    }
+    let found = match target.split_once(':') {
+        Some((module, function)) => kernel.function_of(module, function),
+        None => kernel.function(target),
+    };
+    let symbol =
+        found.ok_or_else(|| none("function that its BTF or that of its loaded modules describes:"))?;
+    Ok((symbol.id, symbol.module.map(str::to_owned)))
+}

@@ -1,0 +1,169 @@
+//! Order by intent: what users want of their links' places, checked before anything changes.
+
+pub mod move_link;
+pub mod tcx;
+
+use std::sync::Arc;
+
+use bpfmand_core::{
+    Anchor, AttachPoint, Contradiction, HookKey, HookKind, Interface, LinkId, MOST_ANCHORS, Occupant,
+    OrderIntent, OrderedEntry, Place, Waiting, solve,
+};
+use bpfmand_kernel::Kernel;
+
+use crate::engine::undo::retry_once;
+use crate::state::hook_names::hook_text;
+use crate::state::records::LinkRecord;
+use crate::{Engine, EngineError};
+
+/// Checks an intent by itself.
+pub fn check_intent(point: &AttachPoint, intent: &OrderIntent) -> Result<(), EngineError> {
+    let invalid = |message: String| Err(EngineError::Invalid(message));
+    if !intent.is_empty() && point.hook().is_none() {
+        return invalid(format!(
+            "links of type {} have no order among each other: role, before and after are for xdp, tc and tcx",
+            point.type_name()
+        ));
+    }
+    for (side, anchors) in [("before", &intent.before), ("after", &intent.after)] {
+        if anchors.len() > MOST_ANCHORS {
+            return invalid(format!(
+                "{} anchors {side} one link; the limit is {MOST_ANCHORS}",
+                anchors.len()
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Orders the links of a chain, among which `changed` is new or was changed.
+    ///
+    /// Anchors of that link must be there, except roles, which may come later. Those of other links may have left.
+    pub(crate) fn order_changed(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        links: Vec<Arc<LinkRecord>>,
+        newcomer: Option<LinkId>,
+        changed: &LinkRecord,
+    ) -> Result<Vec<Arc<LinkRecord>>, EngineError> {
+        let places = self.state().places(key, &links, newcomer);
+        let solution = solve(&places, &[]).map_err(|c| self.contradiction(key, interface, c, changed.id))?;
+        let hook = self.state().hooks.get(key).cloned();
+        self.refuse_foreign_order(key, interface, changed, hook.as_deref())?;
+        if changed.order.names_foreign() {
+            self.block_place(key, interface, &links, Some(changed))?;
+        }
+        let own = solution.waiting.iter().filter(|waiting| !matches!(waiting.anchor, Anchor::Foreign(_)));
+        refuse_unknown(own, key, interface, changed.id, &places, &[])?;
+        Ok(self.state().order(key, links, newcomer))
+    }
+
+    /// Intents at a hook that nothing answers to now.
+    pub(crate) fn waiting(&self, key: &HookKey) -> Vec<Waiting> {
+        let (links, places) = {
+            let state = self.state();
+            let links = state.chain(key);
+            let places = state.places(key, &links, None);
+            (links, places)
+        };
+        let mut waiting = solve(&places, &[]).map(|solution| solution.waiting).unwrap_or_default();
+        let interface = links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);
+        let Some(interface) = interface.filter(|_| links.iter().any(|link| link.order.names_foreign()))
+        else {
+            return waiting;
+        };
+        // Who of others is there only the kernel knows; at a hook that is gone nobody is.
+        let others = match key.kind {
+            HookKind::Tcx(_) => self.tcx_order(key, interface, &links).ok().map(|order| order.waiting),
+            _ => self.block_place(key, interface, &links, None).ok().flatten().map(|order| order.waiting),
+        };
+        if let Some(others) = others {
+            waiting.retain(|own| !matches!(own.anchor, Anchor::Foreign(_)) || others.contains(own));
+        }
+        waiting
+    }
+
+    /// Moves links of ours that no longer stand where they should, as far as that can be done now. The caller holds the
+    /// hook, or nobody else is there yet.
+    pub(crate) fn keep_order(&self, key: &HookKey) {
+        if !self.is_ordered(key) {
+            return;
+        }
+        match retry_once(|| self.settle_order(key, None)) {
+            Ok(report) => {
+                if let Some(contradiction) = report.contradiction {
+                    tracing::warn!(
+                        contradiction,
+                        ?key,
+                        "programs of others stand so that not all intents can hold"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(%error, ?key, "a hook is not in the order that was asked for"),
+        }
+    }
+
+    /// Links of a hook in the order in which their programs run. Where tcx links want places among programs of others,
+    /// these decide too.
+    pub(crate) fn running_order(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
+        let links = self.state().chain(key);
+        let interface = links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);
+        let among_others =
+            matches!(key.kind, HookKind::Tcx(_)) && links.iter().any(|link| link.order.names_foreign());
+        let Some(interface) = interface.filter(|_| among_others) else { return links };
+        let Ok(order) = self.tcx_order(key, interface, &links) else { return links };
+        let own = |id: LinkId| links.iter().find(|link| link.id == id).cloned();
+        order.wanted.iter().filter_map(OrderedEntry::link).filter_map(own).collect()
+    }
+
+    /// Intents of one link that nothing at its hook answers to now.
+    pub(crate) fn waits_for(&self, key: &HookKey, link: LinkId) -> Vec<Waiting> {
+        self.waiting(key).into_iter().filter(|waiting| waiting.link == link).collect()
+    }
+
+    pub(crate) fn contradiction(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        contradiction: Contradiction,
+        changed: LinkId,
+    ) -> EngineError {
+        // A link that is about to be attached has no number yet that its user could know.
+        let is_known = self.state().links.contains_key(&changed);
+        let told = if is_known { contradiction } else { contradiction.with_new(changed) };
+        EngineError::Contradiction { hook: hook_text(key, interface), contradiction: Box::new(told) }
+    }
+}
+
+/// The first program of others that a link names.
+pub fn foreign_anchor(link: &LinkRecord) -> Option<&Anchor> {
+    link.order.anchors().map(|(_, anchor)| anchor).find(|anchor| matches!(anchor, Anchor::Foreign(_)))
+}
+
+/// Refuses intents of the changed link that name nothing at the hook.
+pub fn refuse_unknown<'a>(
+    waiting: impl IntoIterator<Item = &'a Waiting>,
+    key: &HookKey,
+    interface: &Interface,
+    changed: LinkId,
+    places: &[Place],
+    standing: &[Occupant],
+) -> Result<(), EngineError> {
+    let unknown = waiting
+        .into_iter()
+        .find(|waiting| waiting.link == changed && !matches!(waiting.anchor, Anchor::Role(_)));
+    let Some(Waiting { side, anchor, .. }) = unknown else { return Ok(()) };
+    let ours = places.iter().filter(|place| place.link != changed).map(|place| {
+        let role = place.intent.role.as_ref().map(|role| format!(", role={role}")).unwrap_or_default();
+        format!("link {} ({}{role})", place.link, place.name)
+    });
+    let others = standing.iter().filter_map(Occupant::foreign).map(|other| format!("foreign:{}", other.name));
+    Err(EngineError::NoAnchor {
+        side: *side,
+        anchor: anchor.clone(),
+        hook: hook_text(key, interface),
+        there: ours.chain(others).collect(),
+    })
+}

@@ -1,0 +1,273 @@
+//! Moving a tcx link, which the kernel cannot: a link keeps its place for life, and its program stands there once.
+//!
+//! So a new link is made at the new place first. It runs a bridge, a program of a few instructions that jumps to the
+//! program that moves (which the kernel would refuse to attach a second time). Then the old link ends, and the new one
+//! is updated to the program itself. Packets meet the program at the old place, then at both, then at the new one:
+//! never at none. The bridge's array of one slot is pinned with the new link, since the kernel empties arrays that
+//! nobody holds.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{
+    BoundText, FunctionSpan, HookKey, HookKind, Insn, Interface, LinkId, MapId, MapRole, MapSpec,
+    OperationId, ProgramId, ProgramText, Waiting, op,
+};
+use bpfmand_kernel::{Kernel, LinkTarget, LogRequest, ProgramKind, ProgramLoad};
+
+use crate::engine::locks::Subject;
+use crate::engine::undo::{Undo, retry_once, undoing};
+use crate::order::tcx::{TRIES, TcxPlace};
+use crate::state::paths::BRIDGE_NAME;
+use crate::state::records::{HookRecord, LinkRecord};
+use crate::{Engine, EngineError, paths};
+
+/// What a look at a hook's order found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrderReport {
+    /// Links that were moved; of a chain, its first member's.
+    pub moved: Vec<LinkId>,
+    /// Intents that nothing at the hook answers to now.
+    pub waiting: Vec<Waiting>,
+    /// Why not all intents hold: others' programs stand so that they cannot.
+    pub contradiction: Option<String>,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Hooks whose order others can disturb: those of tcx links, with the tc chain behind them, and of tc chains that
+    /// want a place among programs of others. To be given to [`Engine::check_order`] when something changed there.
+    #[must_use]
+    pub fn ordered_hooks(&self) -> Vec<HookKey> {
+        let state = self.state();
+        let matters = |link: &&Arc<LinkRecord>| match link.hook.map(|key| key.kind) {
+            Some(HookKind::Tcx(_)) => true,
+            Some(HookKind::Tc(_)) => link.order.names_foreign(),
+            _ => false,
+        };
+        let mut keys: Vec<HookKey> =
+            state.links.values().filter(matters).filter_map(|link| link.hook).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Looks whether everything at a hook still stands where intents and priorities want it, and moves links of ours
+    /// that do not. Programs of others stay where they are.
+    ///
+    /// # Errors
+    /// The hook is gone, or the kernel refuses; what was moved before stays moved.
+    pub fn check_order(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
+        self.begin()?;
+        if key.kind == HookKind::Xdp {
+            return Ok(OrderReport::default());
+        }
+        let _lock = self.lock(Subject::Hook(*key));
+        self.settle_order(key, None)
+    }
+
+    /// Moves tcx links, and the one link of the tc chain behind them, until all stand right. The caller holds the hook.
+    pub(crate) fn settle_order(
+        &self,
+        key: &HookKey,
+        changed: Option<LinkId>,
+    ) -> Result<OrderReport, EngineError> {
+        let mut report = OrderReport::default();
+        let most = self.state().chain(&key.of_tcx()).len() + TRIES;
+        for _ in 0..most {
+            let list = self.ours_in_list(key);
+            let Some(interface) = list.interface_at(key) else { break };
+            if let (HookKind::Tc(_), Some(hook)) = (key.kind, &list.hook)
+                && !self.is_entered(hook)?
+            {
+                break;
+            }
+            let order = self.list_order(key, interface, &list.links, &list.members, false)?;
+            report.waiting = list.waiting_at(key, &order);
+            report.contradiction = order.contradiction.as_ref().map(ToString::to_string);
+            // What has no link there is for recovery.
+            let Some(next) = order.moves(changed).moves.into_iter().find(|entry| order.has(*entry)) else {
+                break;
+            };
+            let place = order.place(next);
+            let (moved, result) = match (next.link(), &list.hook) {
+                (Some(id), _) => {
+                    let Some(link) = list.links.iter().find(|link| link.id == id) else { break };
+                    (Some(id), self.move_link(&key.of_tcx(), Arc::clone(link), place))
+                }
+                // Who holds the hook wants to look at what runs there, wherever it stands.
+                (None, Some(hook)) if self.refuse_held(&hook.key).is_ok() => {
+                    (list.members.first().map(|member| member.id), self.move_block(hook, place))
+                }
+                (None, _) => break,
+            };
+            match result {
+                Ok(()) => report.moved.extend(moved),
+                Err(error) if error.is_race() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(report)
+    }
+
+    /// Moves one tcx link, recorded as it is given.
+    pub(crate) fn move_link(
+        &self,
+        key: &HookKey,
+        link: Arc<LinkRecord>,
+        place: TcxPlace,
+    ) -> Result<(), EngineError> {
+        let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
+        self.refuse_lost([&*link])?;
+        let Some((interface, _)) = link.point.hook() else { return Err(EngineError::NoLink(link.id)) };
+        let operation = self.operation();
+        let moved = Arc::new(LinkRecord { operation, ..(*link).clone() });
+        undoing(|undo| {
+            self.build_bridge(key, interface, program.id, operation, place, undo)?;
+            self.step("move", "record");
+            self.record_link(&moved, None)
+        })?;
+        self.step("move", "move into place");
+        retry_once(|| self.place_link(&moved))
+    }
+
+    /// Moves the one link of a tc chain.
+    fn move_block(&self, hook: &HookRecord, place: TcxPlace) -> Result<(), EngineError> {
+        let operation = self.operation();
+        let moved = HookRecord { operation, ..hook.clone() };
+        undoing(|undo| {
+            self.build_bridge(&hook.key, &hook.interface, hook.program, operation, place, undo)?;
+            self.step("move", "record");
+            self.record_hook(moved.clone())
+        })?;
+        self.step("move", "move into place");
+        retry_once(|| self.place_hook(&moved))
+    }
+
+    /// Makes a link at another place, which leads to a program, below `pending`.
+    fn build_bridge<'a>(
+        &'a self,
+        key: &HookKey,
+        interface: &Interface,
+        program: ProgramId,
+        operation: OperationId,
+        (anchor, expected_revision): TcxPlace,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        let target = self.kernel.open_program(program)?.ok_or(EngineError::NoKernelProgram(program))?;
+        let folder = paths::pending(operation);
+        self.step("move", "make pending folder");
+        self.kernel.make_folder(&folder)?;
+        undo.push(move || self.undo_pending_of(operation));
+        let array = self.kernel.create_map(&one_slot(), None)?;
+        self.kernel.fill_slot(&array, 0, &target)?;
+        self.kernel.pin(&array, &folder.join(paths::BRIDGE))?;
+        let bridge = self.kernel.load_program(&ProgramLoad {
+            name: BRIDGE_NAME,
+            text: &bridge(self.kernel.map_of(&array)?.id),
+            kind: ProgramKind { kernel_type: 3, expected_attach_type: 0 },
+            attach_btf_id: 0,
+            attach_module: None,
+            extends: None,
+            device: None,
+            log: LogRequest::OnFailure,
+        })?;
+        let direction =
+            key.kind.direction().ok_or_else(|| EngineError::Invalid("xdp has no list".to_owned()))?;
+        self.step("move", "create link");
+        let link = self.kernel.attach(
+            &bridge.program,
+            &LinkTarget::Tcx {
+                netns: interface.netns.as_deref(),
+                ifindex: key.ifindex,
+                direction,
+                anchor,
+                expected_revision,
+            },
+        )?;
+        self.step("move", "pin link");
+        let pin = folder.join(paths::PENDING_LINK);
+        self.kernel.pin(&link, &pin)?;
+        undo.push(move || {
+            self.kernel.end_link(&pin)?;
+            Ok(self.kernel.wait_for_readers()?)
+        });
+        Ok(())
+    }
+
+    /// The end of a move: the old link ends, the new one takes its pin, and runs the program itself. Running it again is
+    /// fine.
+    pub(crate) fn cross_bridge(
+        &self,
+        operation: OperationId,
+        place: &Path,
+        program: ProgramId,
+    ) -> Result<(), EngineError> {
+        let folder = paths::pending(operation);
+        let pin = folder.join(paths::PENDING_LINK);
+        if self.kernel.open_pin(&pin)?.is_some() {
+            self.step("move", "end old link");
+            self.kernel.end_link(place)?;
+            self.kernel.rename(&pin, place)?;
+        }
+        let Some(link) = self.kernel.open_pin(place)? else { return Ok(()) };
+        let facts = self.kernel.link_of(&link)?;
+        if facts.program != program && facts.ifindex.is_some() {
+            let open = |id| -> Result<K::Handle, EngineError> {
+                self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
+            };
+            self.step("move", "leave the bridge");
+            match self.kernel.replace(&link, &open(program)?, &open(facts.program)?) {
+                // Its interface went after the look above.
+                Err(_) if self.kernel.link_of(&link)?.ifindex.is_none() => {}
+                result => result?,
+            }
+        }
+        // The kernel empties an array that nobody holds, and a packet may be inside the bridge.
+        Ok(self.kernel.wait_for_readers()?)
+    }
+}
+
+fn one_slot() -> MapSpec {
+    MapSpec {
+        name: BRIDGE_NAME.to_owned(),
+        map_type: 3,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        flags: 0,
+        map_extra: 0,
+        pin_by_name: false,
+        role: MapRole::Ordinary,
+        initial: Vec::new(),
+        btf_key_type_id: 0,
+        btf_value_type_id: 0,
+        inner: None,
+    }
+}
+
+/// `bpf_tail_call(ctx, &array, 0)`, and the verdict of a chain that lost its way if there were nothing to jump to: who
+/// stands there may be who keeps packets out.
+fn bridge(array: MapId) -> BoundText {
+    const TAIL_CALL: i32 = 12;
+    const MOV_IMM: u8 = 0xb7;
+    let insns = vec![
+        Insn::new(op::LD_IMM64, 2, op::PSEUDO_MAP_FD, 0, array.0.cast_signed()),
+        Insn::default(),
+        Insn::new(MOV_IMM, 3, 0, 0, 0),
+        Insn::new(op::CALL, 0, 0, 0, TAIL_CALL),
+        Insn::new(MOV_IMM, 0, 0, 0, bpfmand_splice::HookKind::TcTcx.fail_verdict()),
+        Insn::new(op::EXIT, 0, 0, 0, 0),
+    ];
+    BoundText(ProgramText {
+        name: BRIDGE_NAME.to_owned(),
+        license: "Dual BSD/GPL".to_owned(),
+        functions: vec![FunctionSpan { name: BRIDGE_NAME.to_owned(), start: 0, len: insns.len() }],
+        insns,
+        btf: None,
+        func_info: Vec::new(),
+        line_info: Vec::new(),
+        frags: false,
+        sleepable: false,
+        modules: Vec::new(),
+    })
+}

@@ -1,0 +1,339 @@
+//! Order among what the kernel runs one by one at a tcx hook: links of ours, the one link of our tc chain, links and
+//! programs of others.
+//!
+//! The chain stands behind all links of ours, whoever came first: tcx programs run before tc programs, as they do where
+//! tc is entered by a filter.
+
+use std::sync::Arc;
+
+use bpfmand_core::{
+    Contradiction, Foreign, HookContents, HookKey, HookKind, Interface, LinkId, Moves, Occupant, OrderIntent,
+    OrderedEntry, Place, ProgramId, Side, Solution, Via, Waiting, moves, solve_with_chain,
+};
+use bpfmand_kernel::{Anchor, Kernel};
+
+use crate::order::{foreign_anchor, refuse_unknown};
+use crate::state::hook_names::hook_text;
+use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::{Engine, EngineError, paths};
+
+/// How often a change is tried again when others change the hook between the look and the change.
+pub const TRIES: usize = 16;
+
+/// A tcx hook as it stands, and as it is to be.
+pub struct TcxOrder {
+    contents: HookContents,
+    standing: Vec<Occupant>,
+    /// What is to run, first to last.
+    pub wanted: Vec<OrderedEntry>,
+    /// Intents that nothing at the hook answers to.
+    pub waiting: Vec<Waiting>,
+    /// Why not all intents hold, if they cannot.
+    pub contradiction: Option<Contradiction>,
+}
+
+/// What of ours is in the kernel's list at a tcx hook.
+pub struct OursInList {
+    /// Links that run one by one, in the order of their priorities and intents.
+    pub links: Vec<Arc<LinkRecord>>,
+    /// Members of the chain of tc programs.
+    pub members: Vec<Arc<LinkRecord>>,
+    /// The hook of that chain, where it is entered by a link.
+    pub hook: Option<Arc<HookRecord>>,
+}
+
+/// Where the kernel is to put a link, and the revision of the hook that this was decided by.
+pub type TcxPlace = (Anchor, Option<u64>);
+
+impl<K: Kernel> Engine<K> {
+    /// What of ours the kernel keeps in one list with what is at this hook.
+    pub(crate) fn ours_in_list(&self, key: &HookKey) -> OursInList {
+        let state = self.state();
+        let hook = state.hooks.get(&key.of_chain()).filter(|hook| hook.entry == Entry::Link);
+        OursInList {
+            links: state.chain(&key.of_tcx()),
+            members: state.chain(&key.of_chain()),
+            hook: hook.cloned(),
+        }
+    }
+
+    /// True if links of ours at this hook have to stand in some order.
+    pub(crate) fn is_ordered(&self, key: &HookKey) -> bool {
+        if key.kind == HookKind::Xdp {
+            return false;
+        }
+        let list = self.ours_in_list(key);
+        list.links.iter().any(|link| !link.order.is_empty())
+            || list.members.iter().any(|member| member.order.names_foreign())
+            || list.hook.is_some() && !list.links.is_empty()
+    }
+
+    /// What stands in the kernel's list at a hook: ours by link, our chain of tc programs, all else as programs of
+    /// others.
+    fn standing(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+    ) -> Result<(HookContents, Vec<Occupant>), EngineError> {
+        let mut contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
+        contents.entries.retain(|entry| matches!(entry.via, Via::TcxLink { .. } | Via::TcxProgram));
+        let mut ours = Vec::new();
+        let tcx = key.of_tcx();
+        let links: Vec<LinkId> = {
+            let state = self.state();
+            state.links.of_hook(&tcx).map(|link| link.id).collect()
+        };
+        let pins = links.into_iter().map(|link| (Occupant::Ours(link), paths::link(link)));
+        for (entry, path) in pins.chain([(Occupant::Chain, paths::hook_link(&key.of_chain()))]) {
+            if let Some(pin) = self.kernel.open_pin(&path)? {
+                ours.push((self.kernel.link_of(&pin)?.id, entry));
+            }
+        }
+        let mut standing = Vec::with_capacity(contents.entries.len());
+        for entry in &contents.entries {
+            let own = match entry.via {
+                Via::TcxLink { link } => ours.iter().find(|(id, _)| *id == link).map(|(_, own)| own),
+                _ => None,
+            };
+            standing.push(match (own, entry.program) {
+                (Some(own), _) => own.clone(),
+                (None, program) => {
+                    let program = program.unwrap_or(ProgramId(0));
+                    let name = self.kernel.program(program)?.map(|facts| facts.name).unwrap_or_default();
+                    Occupant::Foreign(Foreign { program, name })
+                }
+            });
+        }
+        Ok((contents, standing))
+    }
+
+    /// How the list at a hook is to be, with these links of ours and these members of the tc chain, if that is there
+    /// or `comes`. Where intents contradict each other because of how others' programs stand, those about them are left
+    /// out.
+    pub(crate) fn list_order(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        links: &[Arc<LinkRecord>],
+        members: &[Arc<LinkRecord>],
+        comes: bool,
+    ) -> Result<TcxOrder, EngineError> {
+        let (contents, standing) = self.standing(key, interface)?;
+        let (places, members) = {
+            let state = self.state();
+            (state.places(&key.of_tcx(), links, None), state.places(&key.of_chain(), members, None))
+        };
+        let members = (comes || standing.contains(&Occupant::Chain)).then_some(members.as_slice());
+        let (solution, contradiction) = solve_or_fall_back(&places, members, &standing);
+        Ok(TcxOrder { contents, standing, wanted: solution.order, waiting: solution.waiting, contradiction })
+    }
+
+    /// How a tcx hook is to be, with `links` as ours.
+    pub(crate) fn tcx_order(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        links: &[Arc<LinkRecord>],
+    ) -> Result<TcxOrder, EngineError> {
+        let members = self.state().chain(&key.of_chain());
+        let mut order = self.list_order(key, interface, links, &members, false)?;
+        order.waiting.retain(|waiting| links.iter().any(|link| link.id == waiting.link));
+        Ok(order)
+    }
+
+    /// Refuses a new or changed tcx link whose intents cannot hold or name nothing.
+    pub(crate) fn check_tcx(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        changed: &Arc<LinkRecord>,
+    ) -> Result<(), EngineError> {
+        if changed.order.is_empty() && !self.has_intents(key) {
+            return Ok(());
+        }
+        let links = self.with_changed(key, changed);
+        let order = self.tcx_order(key, interface, &links)?;
+        if let Some(contradiction) = order.contradiction {
+            return Err(self.contradiction(key, interface, contradiction, changed.id));
+        }
+        let places = self.state().places(key, &links, None);
+        refuse_unknown(&order.waiting, key, interface, changed.id, &places, &order.standing)
+    }
+
+    /// True if any link at a hook wants more than its priority.
+    pub(crate) fn has_intents(&self, key: &HookKey) -> bool {
+        self.state().links.of_hook(key).any(|link| !link.order.is_empty())
+    }
+
+    /// The links of a hook, with one of them new or changed.
+    pub(crate) fn with_changed(&self, key: &HookKey, changed: &Arc<LinkRecord>) -> Vec<Arc<LinkRecord>> {
+        let others = self.state().chain(key).into_iter().filter(|other| other.id != changed.id);
+        others.chain([Arc::clone(changed)]).collect()
+    }
+
+    /// Where a tcx link that comes goes: beside its neighbours, ours and others'.
+    pub(crate) fn tcx_place(&self, key: &HookKey, link: &LinkRecord) -> Result<TcxPlace, EngineError> {
+        let (Some((interface, _)), true) = (link.point.hook(), self.kernel.features().tcx) else {
+            return Ok((Anchor::Last, None));
+        };
+        let links = self.with_changed(key, &Arc::new(link.clone()));
+        let order = self.tcx_order(key, interface, &links)?;
+        Ok(order.place(OrderedEntry::Ours(link.id)))
+    }
+
+    /// Where the one link of a tc chain that comes goes, if its members care about programs of others; else the end,
+    /// which is behind all links of ours.
+    ///
+    /// With `changed`, its intents have to name what is there.
+    pub(crate) fn block_place(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        members: &[Arc<LinkRecord>],
+        changed: Option<&LinkRecord>,
+    ) -> Result<Option<BlockOrder>, EngineError> {
+        if !members.iter().any(|member| member.order.names_foreign()) {
+            return Ok(None);
+        }
+        let links = self.state().chain(&key.of_tcx());
+        let mut order = self.list_order(key, interface, &links, members, true)?;
+        order.waiting.retain(|waiting| members.iter().any(|member| member.id == waiting.link));
+        if let Some(changed) = changed {
+            // Others may stand so that links of ours contradict each other; that is not for this one to answer.
+            if let Some(contradiction) = order.contradiction.take().filter(is_about_chain) {
+                return Err(self.contradiction(key, interface, contradiction, changed.id));
+            }
+            refuse_unknown(&order.waiting, key, interface, changed.id, &[], &order.standing)?;
+        }
+        Ok(Some(BlockOrder { place: order.place(OrderedEntry::Chain), waiting: order.waiting }))
+    }
+
+    /// Refuses intents about programs of others at a chain that is not entered by tcx.
+    pub(crate) fn refuse_foreign_order(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        changed: &LinkRecord,
+        hook: Option<&HookRecord>,
+    ) -> Result<(), EngineError> {
+        let Some(anchor) = foreign_anchor(changed) else { return Ok(()) };
+        let by_tcx = match hook {
+            Some(hook) => hook.entry == Entry::Link,
+            None => self.tc_enters_by_tcx(),
+        };
+        let reason = match key.kind {
+            HookKind::Xdp => "an XDP hook runs one program, so none of others can stand beside ours",
+            HookKind::Tc(_) if !by_tcx => {
+                "the chain is entered by a clsact filter, whose place is its number; only tcx orders against others"
+            }
+            _ => return Ok(()),
+        };
+        Err(EngineError::NoForeignOrder { anchor: anchor.clone(), hook: hook_text(key, interface), reason })
+    }
+}
+
+/// Where the one link of a chain that comes is to be.
+pub struct BlockOrder {
+    /// Where it goes.
+    pub place: TcxPlace,
+    /// Intents that wait.
+    pub waiting: Vec<Waiting>,
+}
+
+impl OursInList {
+    /// The interface, as what is at this hook names it; none if nothing of ours is in the list.
+    pub fn interface_at(&self, key: &HookKey) -> Option<&Interface> {
+        let of_links = self.links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);
+        let of_chain = self.hook.as_ref().map(|hook| &hook.interface);
+        match key.kind {
+            HookKind::Tc(_) => of_chain.or(of_links),
+            _ => of_links.or(of_chain),
+        }
+    }
+
+    /// What links at this hook wait for, without what others of the list do.
+    pub fn waiting_at(&self, key: &HookKey, order: &TcxOrder) -> Vec<Waiting> {
+        let own = if matches!(key.kind, HookKind::Tc(_)) { &self.members } else { &self.links };
+        let is_own = |waiting: &&Waiting| own.iter().any(|link| link.id == waiting.link);
+        order.waiting.iter().filter(is_own).cloned().collect()
+    }
+}
+
+impl TcxOrder {
+    /// What runs now, first to last.
+    fn now(&self) -> Vec<OrderedEntry> {
+        self.standing.iter().map(Occupant::entry).collect()
+    }
+
+    /// What has to move; of two ways that are as short, the one that moves `changed`.
+    pub fn moves(&self, changed: Option<LinkId>) -> Moves {
+        moves(&self.now(), &self.wanted, changed)
+    }
+
+    /// True if it stands at the hook.
+    pub fn has(&self, entry: OrderedEntry) -> bool {
+        self.now().contains(&entry)
+    }
+
+    /// Where what moves or comes goes.
+    pub fn place(&self, moving: OrderedEntry) -> TcxPlace {
+        let beside = self.moves(moving.link()).beside(moving, &self.wanted);
+        let anchor = beside.and_then(|(side, entry)| {
+            let at = self.now().iter().position(|other| *other == entry)?;
+            let found = self.contents.entries.get(at)?;
+            Some(anchor(side, &found.via, found.program))
+        });
+        (anchor.unwrap_or(Anchor::Last), self.contents.revision)
+    }
+}
+
+/// True if a chain is part of what contradicts itself.
+fn is_about_chain(contradiction: &Contradiction) -> bool {
+    contradiction.steps().iter().any(|step| step.first == OrderedEntry::Chain)
+}
+
+fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> Anchor {
+    match (side, via, program) {
+        (Side::Before, Via::TcxLink { link }, _) => Anchor::Before(*link),
+        (Side::After, Via::TcxLink { link }, _) => Anchor::After(*link),
+        (Side::Before, _, Some(program)) => Anchor::BeforeProgram(program),
+        (Side::After, _, Some(program)) => Anchor::AfterProgram(program),
+        (_, _, None) => Anchor::Last,
+    }
+}
+
+/// Without the intents about programs of others where these contradict; then without any.
+fn solve_or_fall_back(
+    places: &[Place],
+    members: Option<&[Place]>,
+    standing: &[Occupant],
+) -> (Solution, Option<Contradiction>) {
+    let contradiction = match solve_with_chain(places, members, standing) {
+        Ok(solution) => return (solution, None),
+        Err(contradiction) => contradiction,
+    };
+    let keep = |intent: &OrderIntent| {
+        let own = |anchors: &[bpfmand_core::Anchor]| {
+            let is_own = |anchor: &&bpfmand_core::Anchor| !matches!(anchor, bpfmand_core::Anchor::Foreign(_));
+            anchors.iter().filter(is_own).cloned().collect()
+        };
+        OrderIntent { role: intent.role.clone(), before: own(&intent.before), after: own(&intent.after) }
+    };
+    let drop_all = |_: &OrderIntent| OrderIntent::default();
+    let less = |keep: &dyn Fn(&OrderIntent) -> OrderIntent| -> Option<Solution> {
+        let lessened = |places: &[Place]| -> Vec<Place> {
+            places.iter().map(|place| Place { intent: keep(&place.intent), ..place.clone() }).collect()
+        };
+        let members = members.map(lessened);
+        solve_with_chain(&lessened(places), members.as_deref(), standing).ok()
+    };
+    let solution = less(&keep).or_else(|| less(&drop_all)).unwrap_or_else(|| Solution {
+        order: places
+            .iter()
+            .map(|place| OrderedEntry::Ours(place.link))
+            .chain(members.map(|_| OrderedEntry::Chain))
+            .collect(),
+        waiting: Vec::new(),
+    });
+    (solution, Some(contradiction))
+}

@@ -1,0 +1,133 @@
+//! Recovery of what was loaded for chains: put into its place where a record names it, removed where none does.
+
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::{OperationId, ProgramId};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use crate::engine::RecoveryReport;
+use crate::state::chain_record::ChainId;
+use crate::state::paths::is_adopted_pin;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Settles a folder below `pending` that has the pins of a chain. Answers false if it is for later: a hook may run
+    /// such a chain until it is swapped back to what is recorded, and needs its arrays until then.
+    pub(crate) fn settle_pending_chain(&self, operation: OperationId) -> Result<bool, EngineError> {
+        let names = self.kernel.list_folder(&paths::pending(operation))?;
+        if names.iter().all(|name| name != paths::PENDING_CHAIN) {
+            return Ok(false);
+        }
+        let chain = {
+            let state = self.state();
+            let found = state.chain_of_id(ChainId(operation.0));
+            found.filter(|chain| chain.boot == self.boot).cloned()
+        };
+        if let Some(chain) = chain {
+            self.place_chain(&chain)?;
+        }
+        Ok(true)
+    }
+
+    /// After all hooks run what is recorded: adds up counters that a crash left, and removes chains that nobody names.
+    pub(crate) fn sweep_chains(&self, report: &mut RecoveryReport) {
+        let hooks: Vec<_> = self.state().hooks.keys().copied().collect();
+        for key in hooks {
+            let _lock = self.lock(crate::engine::locks::Subject::Hook(key));
+            let result = self.fold_counters(&key);
+            report.note(format!("adding up counters of {}", self.text_of_hook(&key)), result);
+        }
+        let result = self.sweep_pending_chains().and_then(|()| self.sweep_chain_folders(report));
+        report.note("removing chains that no hook runs", result);
+    }
+
+    fn sweep_pending_chains(&self) -> Result<(), EngineError> {
+        for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
+            let folder = Path::new(paths::PENDING).join(&name);
+            // What else could not be settled, such as a recorded link on its way to its place, is for the next start.
+            if self.kernel.list_folder(&folder)?.iter().all(|name| name != paths::PENDING_CHAIN) {
+                continue;
+            }
+            let id = name.parse().ok().map(ChainId);
+            if let Some(ChainId(number)) = id
+                && self.is_adoption(OperationId(number))?
+            {
+                // It could not be undone: the next start needs its pins for that.
+                continue;
+            }
+            if !self.is_running_unrecorded(&folder.join(paths::PENDING_CHAIN))?
+                && id.is_none_or(|id| !self.state().is_chain_used(id))
+            {
+                self.remove_tree(&folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_chain_folders(&self, report: &mut RecoveryReport) -> Result<(), EngineError> {
+        for folder in self.unrecorded_chains()? {
+            if !self.is_running_unrecorded(&folder)? {
+                self.remove_tree(&folder)?;
+                report.settled += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if anything still runs a chain whose pins are in a folder: a hook of ours that could not be swapped back, a link
+    /// whose adoption could not be undone, or what no record names. It needs its arrays.
+    pub(crate) fn is_running_unrecorded(&self, folder: &Path) -> Result<bool, EngineError> {
+        let Some(entry) = self.kernel.open_pin(&folder.join(paths::segment(0)))? else { return Ok(false) };
+        let id = self.kernel.program_of(&entry)?.id;
+        let hooks: Vec<_> = self.state().hooks.values().cloned().collect();
+        for hook in hooks {
+            let running = match self.program_at(&hook) {
+                // The filter went with its namespace.
+                Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => None,
+                running => running?,
+            };
+            if running == Some(id) {
+                return Ok(true);
+            }
+        }
+        let mut adopted: Vec<PathBuf> = Vec::new();
+        for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
+            let folder = Path::new(paths::PENDING).join(operation);
+            let names = self.kernel.list_folder(&folder)?;
+            adopted.extend(names.iter().filter(|name| is_adopted_pin(name)).map(|name| folder.join(name)));
+        }
+        for pin in adopted {
+            if let Some(link) = self.kernel.open_pin(&pin)?
+                && self.kernel.link_of(&link)?.program == id
+            {
+                return Ok(true);
+            }
+        }
+        self.is_run_by_stray(id)
+    }
+
+    /// True if a program is the entry of a chain that we pinned.
+    pub(crate) fn is_pinned_entry(&self, id: ProgramId) -> Result<bool, EngineError> {
+        let mut folders = Vec::new();
+        for name in self.kernel.list_folder(Path::new(paths::CHAINS))? {
+            folders.push(Path::new(paths::CHAINS).join(name));
+        }
+        for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
+            folders.push(Path::new(paths::PENDING).join(name).join(paths::PENDING_CHAIN));
+        }
+        for folder in &folders {
+            if self.is_pin_of(&folder.join(paths::segment(0)), id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// True if a program is what is pinned at a path.
+    pub(crate) fn is_pin_of(&self, pin: &Path, id: ProgramId) -> Result<bool, EngineError> {
+        match self.kernel.open_pin(pin)? {
+            Some(program) => Ok(self.kernel.program_of(&program)?.id == id),
+            None => Ok(false),
+        }
+    }
+}

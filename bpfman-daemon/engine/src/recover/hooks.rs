@@ -1,0 +1,48 @@
+//! Recovery of hooks: what the kernel runs is compared with the records, and put back where it differs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, ProgramUid};
+use bpfmand_kernel::Kernel;
+
+use crate::Engine;
+use crate::engine::RecoveryReport;
+use crate::engine::locks::Subject;
+use crate::recover::moves::Absent;
+use crate::standing::AtStart;
+use crate::state::records::HookRecord;
+
+impl<K: Kernel> Engine<K> {
+    pub(crate) fn recover_hooks(&self, reloaded: &HashSet<ProgramUid>, report: &mut RecoveryReport) {
+        let mut hooks: Vec<Arc<HookRecord>> = self.state().hooks.values().cloned().collect();
+        hooks.sort_by_key(|hook| hook.operation);
+        let mut absent = Vec::new();
+        let mut present: HashSet<HookKey> = HashSet::new();
+        for hook in hooks {
+            let links = self.state().chain(&hook.key);
+            // A member that was loaded again has other maps of global variables than the chain still runs with.
+            let outdated = links.iter().any(|link| reloaded.contains(&link.program));
+            let _lock = self.lock(Subject::Hook(hook.key));
+            match self.reconcile_at_start(&hook, &links, outdated) {
+                Ok(AtStart::Right) => {}
+                Ok(AtStart::Swapped) => report.reattached += 1,
+                Ok(AtStart::Lost) => {
+                    absent.push(Absent { hook, links });
+                    continue;
+                }
+                Err(error) => report.of_hook(&hook, &error),
+            }
+            present.insert(hook.key);
+        }
+        // All records are moved to where the interfaces are now before the first chain is attached: a hook's new place
+        // may be the former one of another.
+        for (hook, links) in self.move_absent(absent, &present, report) {
+            let _lock = self.lock(Subject::Hook(hook.key));
+            match self.reenter_hook(&hook, &links) {
+                Ok(()) => report.reattached += 1,
+                Err(error) => report.of_hook(&hook, &error),
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Recovery of links that are no members of chains.
+
+use std::sync::Arc;
+
+use bpfmand_core::HookKind;
+use bpfmand_kernel::Kernel;
+
+use crate::engine::RecoveryReport;
+use crate::engine::undo::undoing;
+use crate::state::records::LinkRecord;
+use crate::state::waiting::{may_return, names_process};
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    pub(crate) fn recover_links(&self, report: &mut RecoveryReport) {
+        let links: Vec<Arc<LinkRecord>> = self.state().links.values().cloned().collect();
+        for link in links {
+            if matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_)))) {
+                continue;
+            }
+            if let Err(error) = self.pin_link_again(&link) {
+                report.problems.push(format!("link {}: {error}", link.id));
+                continue;
+            }
+            match self.kernel.open_pin(&paths::link(link.id)) {
+                Ok(Some(handle)) => match self.mend_link(&link, &handle) {
+                    Ok(mended) => report.reattached += usize::from(mended),
+                    Err(error) => report.problems.push(format!("link {}: {error}", link.id)),
+                },
+                Ok(None) => match self.reattach(&link) {
+                    Ok(()) => report.reattached += 1,
+                    Err(error) => {
+                        report.problems.push(format!("link {}: {error}", link.id));
+                        let result = self.forget_hook(&link);
+                        report.note(format!("link {}", link.id), result);
+                    }
+                },
+                Err(error) => report.problems.push(format!("link {}: {error}", link.id)),
+            }
+        }
+    }
+
+    /// A link of another boot that is attached nowhere no longer names its hook, whose numbers may be those of another
+    /// one now.
+    fn forget_hook(&self, link: &LinkRecord) -> Result<(), EngineError> {
+        if link.boot == self.boot || link.hook.is_none() {
+            return Ok(());
+        }
+        self.record_link(&Arc::new(LinkRecord { hook: None, ..link.clone() }), None)
+    }
+
+    /// Attaches a recorded link again.
+    pub(crate) fn reattach(&self, link: &Arc<LinkRecord>) -> Result<(), EngineError> {
+        if link.boot != self.boot && names_process(&link.point) {
+            return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
+        }
+        let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
+        self.refuse_lost([&**link])?;
+        let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+        let hook = match link.point.hook() {
+            Some((interface, kind)) => Some(self.kernel.find_hook(interface, kind)?),
+            None => None,
+        };
+        if hook.is_some_and(|key| !may_return(link, &self.boot, key.netns)) {
+            return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
+        }
+        let restored = Arc::new(LinkRecord {
+            hook,
+            operation: self.operation(),
+            boot: self.boot.clone(),
+            adopted: false,
+            waits_in: None,
+            ..(**link).clone()
+        });
+        let target = || self.link_target(&program, &restored);
+        undoing(|undo| {
+            // The tcx anchors are chosen among links of the hook as it is now.
+            self.state().links.insert(link.id, Arc::clone(&restored));
+            undo.push(|| {
+                self.state().links.insert(link.id, Arc::clone(link));
+                Ok(())
+            });
+            self.attach_retrying(&handle, target, restored.operation, undo)?;
+            self.record_link(&restored, None)
+        })?;
+        self.place_link(&restored)
+    }
+}

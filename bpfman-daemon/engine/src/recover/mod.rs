@@ -1,0 +1,143 @@
+//! Start: the records are compared with the kernel, and what differs is mended.
+//!
+//! Whatever ended the daemon before - a signal, a crash between two steps, a reboot - the same comparison brings kernel,
+//! pins and records together again. What cannot be mended now is reported and stays recorded.
+
+mod chains;
+mod hooks;
+mod links;
+mod moves;
+mod pending;
+mod programs;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::ProgramId;
+use bpfmand_kernel::Kernel;
+
+use crate::engine::RecoveryReport;
+use crate::state::Changes;
+use crate::state::records::MapRecord;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Brings kernel, pins and records together. To be called once, before the first request.
+    ///
+    /// # Errors
+    /// The records or the pins cannot be read at all. Single things that cannot be mended are in the report.
+    pub fn recover(&self) -> Result<RecoveryReport, EngineError> {
+        let mut report = RecoveryReport::default();
+        // Before any stranger makes them: iproute2 puts links called `xdp` and `ip` into the first bpffs it finds.
+        for folder in paths::FOLDERS {
+            self.kernel.make_folder(Path::new(folder))?;
+        }
+        let reserved = self.begin_above_pins()?;
+        // Without it this start has numbers of its own all the same: the next one begins above its pins too.
+        report.note("making a block of numbers durable", reserved);
+        for (operation, leftover) in self.leftovers()? {
+            report.settled += 1;
+            let leftover = self.unclaimed(leftover);
+            let result = self.clear_leftover("recover", &[operation], &leftover);
+            report.note(format!("cleaning up after operation {operation}"), result);
+        }
+        let kept = self.settle_pending(&mut report)?;
+        self.forget_adopted(&mut report);
+        let reloaded = self.recover_programs(&mut report);
+        self.forget_absent_matches(&mut report);
+        self.recover_hooks(&reloaded, &mut report);
+        self.sweep_chains(&mut report);
+        self.recover_links(&mut report);
+        self.sweep_pending_versions(&kept, &mut report);
+        for key in self.ordered_hooks() {
+            // Others may have come and gone since.
+            self.keep_order(&key);
+        }
+        let result = self.end_orphans().map(|ended| report.settled += ended);
+        report.note("ending links of attachments to matching interfaces", result);
+        self.sweep_maps(&mut report);
+        self.find_strays(&mut report);
+        self.sweep_bytecode()?;
+        Ok(report)
+    }
+
+    /// Makes a block of numbers durable before any of them names a pin, and begins above all that pins have. A start that
+    /// is cut short leaves pins under the numbers it had: the next start never gives these out again, not even with
+    /// records that are older than the pins.
+    ///
+    /// An error means that the pins cannot be read. What came of the write is the answer.
+    fn begin_above_pins(&self) -> Result<Result<(), EngineError>, EngineError> {
+        let mut largest = 0;
+        for folder in [paths::PENDING, paths::CHAINS, paths::LINKS] {
+            for name in self.kernel.list_folder(Path::new(folder))? {
+                // Link ids have 32 bits, so no number of ours is larger.
+                largest = largest.max(name.parse::<u32>().map_or(0, u64::from));
+            }
+        }
+        {
+            let mut state = self.state();
+            state.counter = state.counter.max(largest + 1);
+        }
+        Ok(self.commit(Changes::default()).map(drop))
+    }
+
+    /// Removes pins of maps that no record names, such as those of programs whose records someone removed.
+    fn sweep_maps(&self, report: &mut RecoveryReport) {
+        let (folders, shared): (HashSet<_>, HashSet<_>) = {
+            let state = self.state();
+            // Those that could not be loaded again count too: the next start tries again, with the maps that are there.
+            let loaded = state.previous.values().filter(|previous| previous.boot == state.boot);
+            let loaded: Vec<_> = loaded.map(|previous| &previous.program).collect();
+            let programs = || state.programs.values().map(|program| &**program).chain(loaded.iter().copied());
+            (
+                programs().map(|program| paths::maps(program.map_folder)).collect(),
+                programs()
+                    .flat_map(|program| program.maps.iter().filter_map(MapRecord::shared_pin))
+                    .collect(),
+            )
+        };
+        for (folder, wanted) in [(paths::MAPS, &folders), (paths::SHARED, &shared)] {
+            let result = self.sweep_folder(Path::new(folder), wanted, &mut report.settled);
+            report.note(format!("sweeping {folder}"), result);
+        }
+        let result = self.sweep_groups(&shared, &mut report.settled);
+        report.note(format!("sweeping {}", paths::GROUPS), result);
+    }
+
+    fn sweep_groups(&self, wanted: &HashSet<PathBuf>, swept: &mut usize) -> Result<(), EngineError> {
+        for name in self.kernel.list_folder(Path::new(paths::GROUPS))? {
+            let folder = Path::new(paths::GROUPS).join(name);
+            self.sweep_folder(&folder, wanted, swept)?;
+            if self.kernel.list_folder(&folder)?.is_empty() {
+                self.kernel.remove_folder(&folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_folder(
+        &self,
+        folder: &Path,
+        wanted: &HashSet<PathBuf>,
+        swept: &mut usize,
+    ) -> Result<(), EngineError> {
+        for name in self.kernel.list_folder(folder)? {
+            let path = folder.join(&name);
+            // A program that is pinned here without a record may be of an earlier daemon, and in use.
+            let has_program = name.parse().is_ok_and(|id| {
+                self.kernel.open_pin(&paths::program(ProgramId(id))).map_or(true, |pin| pin.is_some())
+            });
+            if wanted.contains(&path) || has_program {
+                continue;
+            }
+            tracing::info!(path = %path.display(), "removing pins that no program uses");
+            if self.kernel.open_pin(&path).is_ok_and(|pin| pin.is_some()) {
+                self.kernel.unpin(&path)?;
+            } else {
+                self.remove_tree(&path)?;
+            }
+            *swept += 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! Records of hooks follow their interfaces: after a reboot an interface has another number, maybe one that another
+//! interface had before.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, NetnsId};
+use bpfmand_kernel::Kernel;
+
+use crate::engine::RecoveryReport;
+use crate::state::Changes;
+use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::state::waiting::{home_of, is_parked, is_process_namespace, may_return, names_process};
+use crate::{Engine, EngineError};
+
+/// A recorded hook where nothing of ours is.
+pub struct Absent {
+    /// Its record.
+    pub hook: Arc<HookRecord>,
+    /// Its members, in order.
+    pub links: Vec<Arc<LinkRecord>>,
+}
+
+/// A hook with its members, as it is to be recorded.
+pub type Placed = (HookRecord, Vec<Arc<LinkRecord>>);
+
+impl<K: Kernel> Engine<K> {
+    /// Moves records to where their interfaces are now. Answers the hooks that can be entered there.
+    ///
+    /// Those that cannot, because their interface is not there, go where they are in nobody's way, and are looked for
+    /// again at the next start.
+    pub(crate) fn move_absent(
+        &self,
+        absent: Vec<Absent>,
+        present: &HashSet<HookKey>,
+        report: &mut RecoveryReport,
+    ) -> Vec<Placed> {
+        let mut taken = present.clone();
+        let mut placed = Vec::new();
+        let mut stuck = Vec::new();
+        let mut from: HashSet<HookKey> = HashSet::new();
+        for Absent { hook, links } in absent {
+            let of_now = |link: &Arc<LinkRecord>| link.boot == self.boot || !names_process(&link.point);
+            let (living, stranded): (Vec<_>, Vec<_>) = links.into_iter().partition(of_now);
+            for link in &stranded {
+                let error = EngineError::EarlierProcess { link: link.id, point: link.point.to_string() };
+                report.problems.push(format!("link {}: {error}", link.id));
+            }
+            if stranded.is_empty() && living.is_empty() {
+                // Moved without its record, which was to follow.
+                from.insert(hook.key);
+                continue;
+            }
+            if !stranded.is_empty() && (!is_parked(&hook.key) || !living.is_empty()) {
+                from.insert(hook.key);
+                placed.push((self.parked(&hook, &stranded), stranded));
+            }
+            if living.is_empty() {
+                continue;
+            }
+            match self.find_again(&hook, &living, &taken) {
+                Ok(found) => {
+                    taken.insert(found.key);
+                    from.insert(hook.key);
+                    placed.push((found, living));
+                }
+                Err(error) => {
+                    report.of_hook(&hook, &error);
+                    stuck.push((hook, living));
+                }
+            }
+        }
+        for (hook, links) in stuck {
+            // Of this boot it may come back as it was; its place is kept unless somebody else is there now.
+            let is_old = links.iter().all(|link| link.boot != self.boot) && !is_parked(&hook.key);
+            if is_old || taken.contains(&hook.key) || from.contains(&hook.key) {
+                from.insert(hook.key);
+                placed.push((self.parked(&hook, &links), links));
+            }
+        }
+        let placed: Vec<Placed> =
+            placed.into_iter().map(|(hook, links)| self.at_hook(hook, &links)).collect();
+        if let Err(error) = self.record_moves(&from, &placed) {
+            report.problems.push(format!("recording where the interfaces are now: {error}"));
+            return Vec::new();
+        }
+        placed.into_iter().filter(|(hook, _)| taken.contains(&hook.key)).collect()
+    }
+
+    /// A hook's record with the place where its interface is now.
+    fn find_again(
+        &self,
+        hook: &HookRecord,
+        links: &[Arc<LinkRecord>],
+        taken: &HashSet<HookKey>,
+    ) -> Result<HookRecord, EngineError> {
+        // The hook has the interface's name from its first member, which may have named it by a process.
+        let other = || links.iter().find_map(|link| link.point.hook().map(|(interface, _)| interface));
+        let of_process =
+            is_process_namespace(&hook.interface) && links.iter().any(|link| link.boot != self.boot);
+        let interface = if of_process { other() } else { None }.unwrap_or(&hook.interface);
+        let key = self.kernel.find_hook(interface, hook.key.kind)?;
+        if let Some(link) = links.iter().find(|link| !may_return(link, &self.boot, key.netns)) {
+            return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
+        }
+        if taken.contains(&key) {
+            return Err(EngineError::Invalid("another chain of bpfman is at this interface now".to_owned()));
+        }
+        let hook = if key == hook.key { hook.clone() } else { self.at_rest(hook) };
+        Ok(HookRecord { key, interface: interface.clone(), ..hook })
+    }
+
+    /// The record of a hook that is nowhere. Nothing is entered there, so its members can be detached like those of a
+    /// hook whose pin someone removed.
+    pub(crate) fn parked(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> HookRecord {
+        let operation = self.operation();
+        let interface = links
+            .iter()
+            .find_map(|link| link.point.hook().map(|(interface, _)| interface))
+            .unwrap_or(&hook.interface);
+        HookRecord {
+            key: HookKey { netns: NetnsId { inode: 0, cookie: operation.0 }, ..hook.key },
+            interface: interface.clone(),
+            operation,
+            entry: Entry::Link,
+            ..self.at_rest(hook)
+        }
+    }
+
+    /// A hook with its members' records, which name it.
+    pub(crate) fn at_hook(&self, hook: HookRecord, links: &[Arc<LinkRecord>]) -> Placed {
+        let is_parked = is_parked(&hook.key);
+        let links = links.iter().map(|link| {
+            let boot = if is_parked { link.boot.clone() } else { self.boot.clone() };
+            let waits_in = if is_parked { home_of(link) } else { None };
+            Arc::new(LinkRecord { hook: Some(hook.key), boot, waits_in, ..(**link).clone() })
+        });
+        let links = links.collect();
+        (hook, links)
+    }
+
+    /// Records hooks at their new places instead of their old ones.
+    pub(crate) fn record_moves(&self, from: &HashSet<HookKey>, placed: &[Placed]) -> Result<(), EngineError> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        // Before what is put: one hook's old place may be the new one of another.
+        from.iter().for_each(|key| changes.end_hook(*key));
+        for (hook, links) in placed {
+            changes.put_hook(hook.clone());
+            links.iter().for_each(|link| changes.put_link(Arc::clone(link)));
+        }
+        self.step("recover", "move hooks");
+        for hook in self.commit(changes)?.ended {
+            self.drop_chains_of(&hook);
+        }
+        Ok(())
+    }
+}

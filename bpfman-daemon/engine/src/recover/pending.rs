@@ -1,0 +1,139 @@
+//! Recovery of operations that were cut short: finished where they have a record, undone where they have none.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bpfmand_core::OperationId;
+use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter};
+
+use crate::engine::RecoveryReport;
+use crate::state::filter_pin::parse_filter_pin;
+use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Leftovers without those whose place something newer has taken: a hook that was attached again, or a kernel id
+    /// that was given again after a reboot.
+    pub(crate) fn unclaimed(&self, mut leftover: LeftoverRecord) -> LeftoverRecord {
+        let state = self.state();
+        for list in [
+            &mut leftover.links,
+            &mut leftover.adopted_links,
+            &mut leftover.released,
+            &mut leftover.pins,
+            &mut leftover.folders,
+        ] {
+            list.retain(|path| !state.is_claimed(path, &[]));
+        }
+        drop(state);
+        leftover
+    }
+
+    /// Finishes operations that have a record and undoes those that have none.
+    pub(crate) fn settle_pending(
+        &self,
+        report: &mut RecoveryReport,
+    ) -> Result<Vec<OperationId>, EngineError> {
+        let mut kept = Vec::new();
+        for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
+            report.settled += 1;
+            let result = match name.parse() {
+                Ok(number) => match self.settle_pending_chain(OperationId(number)) {
+                    Ok(false) => match self.settle_dispatcher(OperationId(number)) {
+                        Ok(false) => self.settle(OperationId(number), &mut kept),
+                        settled => settled.map(drop),
+                    },
+                    settled => settled.map(drop),
+                },
+                Err(_) => self.remove_tree(&Path::new(paths::PENDING).join(&name)),
+            };
+            report.note(format!("settling operation {name}"), result);
+        }
+        Ok(kept)
+    }
+
+    /// Removes the versions of programs that operations without a record left.
+    pub(crate) fn sweep_pending_versions(&self, kept: &[OperationId], report: &mut RecoveryReport) {
+        for operation in kept {
+            let result = self.remove_tree(&paths::pending(*operation));
+            report.note(format!("settling operation {operation}"), result);
+        }
+    }
+
+    fn settle(&self, operation: OperationId, kept: &mut Vec<OperationId>) -> Result<(), EngineError> {
+        let (programs, links, hook) = {
+            let state = self.state();
+            let programs: Vec<Arc<ProgramRecord>> =
+                state.programs.values().filter(|program| program.operation == operation).cloned().collect();
+            let links: Vec<Arc<LinkRecord>> =
+                state.links.values().filter(|link| link.operation == operation).cloned().collect();
+            let hook = state.hooks.values().find(|hook| hook.operation == operation).cloned();
+            (programs, links, hook)
+        };
+        if self.is_adoption(operation)? {
+            let program = links.first().and_then(|link| self.record(link.program));
+            match (links.first(), program) {
+                (Some(link), Some(program)) => self.place_adopted(operation, link, program.id)?,
+                _ => self.undo_adoption(operation)?,
+            }
+        } else if let Some(hook) = hook {
+            self.place_hook(&hook)?;
+        } else if let [link] = &*links {
+            self.place_link(link)?;
+        } else if !programs.is_empty() {
+            self.place_replaced_links(operation)?;
+            self.place_programs(operation, &programs)?;
+        } else {
+            self.undo_pending(operation, kept)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an operation without a record left. Versions of programs that hooks may run are `kept` until these are
+    /// swapped back: by their pins they are known as ours.
+    fn undo_pending(&self, operation: OperationId, kept: &mut Vec<OperationId>) -> Result<(), EngineError> {
+        let folder = paths::pending(operation);
+        let names = self.kernel.list_folder(&folder)?;
+        // A packet may be inside the bridge, which needs its array.
+        let is_bridged = names.iter().any(|name| name == paths::BRIDGE);
+        let has_versions = names.iter().any(|name| name.starts_with("prog_"));
+        for name in names {
+            let pin = folder.join(&name);
+            if name == paths::PENDING_LINK || paths::replaced_link_id(&name).is_some() {
+                self.kernel.end_link(&pin)?;
+                if is_bridged {
+                    self.kernel.wait_for_readers()?;
+                }
+            } else if let Some((direction, ifindex, inode, netns)) = parse_filter_pin(&name)
+                && let Some(program) = self.kernel.open_pin(&pin)?
+            {
+                let id = self.kernel.program_of(&program)?.id;
+                let filter = TcFilter::of(operation.0);
+                // No other filter runs this program, so looking in a namespace too many harms nobody.
+                for netns in [Some(netns), find_namespace(inode)].into_iter().flatten() {
+                    let at = FilterPlace { netns: netns.as_deref(), ifindex, direction, filter };
+                    match self.kernel.remove_filter(&at, id) {
+                        Ok(()) | Err(KernelError::NoNamespace { .. }) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+        }
+        if has_versions {
+            kept.push(operation);
+            return Ok(());
+        }
+        self.remove_tree(&folder)
+    }
+}
+
+/// The namespace file of an inode: none inside for the daemon's own namespace, none outside if it is not found.
+fn find_namespace(inode: u64) -> Option<Option<PathBuf>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let is = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.ino() == inode);
+    if is(Path::new("/proc/self/ns/net")) {
+        return Some(None);
+    }
+    let named = std::fs::read_dir("/run/netns").ok()?;
+    named.flatten().map(|entry| entry.path()).find(|path| is(path)).map(Some)
+}

@@ -1,0 +1,236 @@
+//! Recovery of programs: found again in the kernel, or loaded again from the kept bytecode.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use bpfmand_core::{MapId, OperationId, ProgramId, ProgramRequest, ProgramUid};
+use bpfmand_kernel::{Kernel, LogRequest};
+use bpfmand_object::ObjectFile;
+
+use crate::engine::RecoveryReport;
+use crate::engine::undo::{retry_once, undoing};
+use crate::load::plan::{LoadPlan, LoadedProgram};
+use crate::state::records::{MapRecord, ProgramRecord};
+use crate::state::{Changes, MapGroup};
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Finds the programs again, or loads them again. Answers those that were loaded again.
+    pub(crate) fn recover_programs(&self, report: &mut RecoveryReport) -> HashSet<ProgramUid> {
+        let all: Vec<Arc<ProgramRecord>> = self.state().programs.values().cloned().collect();
+        // Ids begin anew after a reboot. Where two records have one id, a start after the reboot was cut short, and the
+        // record that was written later is the one of this boot.
+        let mut newest: HashMap<ProgramId, OperationId> = HashMap::new();
+        for program in &all {
+            let newest = newest.entry(program.id).or_insert(program.operation);
+            *newest = program.operation.max(*newest);
+        }
+        let mut lost: BTreeMap<OperationId, Vec<Arc<ProgramRecord>>> = BTreeMap::new();
+        let mut without_boot = Vec::new();
+        for program in all {
+            let stale = newest.get(&program.id) != Some(&program.operation);
+            match if stale { Ok(false) } else { self.is_still_loaded(&program) } {
+                Ok(true) => {
+                    report.adopted += 1;
+                    if program.boot.is_empty() {
+                        without_boot.push(program);
+                    }
+                }
+                Ok(false) => lost.entry(program.operation).or_default().push(program),
+                Err(error) => report.problems.push(format!("program {}: {error}", program.id)),
+            }
+        }
+        let result = self.record_boot(&without_boot);
+        report.note("recording the boot of programs", result);
+        // Owners of maps have smaller uids than those who share them, so they are loaded first.
+        let mut lost: Vec<_> = lost.into_values().collect();
+        lost.sort_by_key(|programs| programs.first().map(|program| program.uid));
+        let mut reloaded = HashSet::new();
+        let mut renewed = Renewed::new();
+        for programs in lost {
+            let count = programs.len();
+            let names: Vec<_> = programs.iter().map(|program| program.name.as_str()).collect();
+            match self.reload(&programs, &mut renewed) {
+                Ok(placed) => {
+                    report.reloaded += count;
+                    reloaded.extend(programs.iter().map(|program| program.uid));
+                    // They run and are recorded: the next start moves their pins, and nobody waits for that.
+                    report.note(format!("moving the pins of {} into place", names.join(", ")), placed);
+                }
+                Err(error) => {
+                    report.problems.push(format!("loading {} again: {error}", names.join(", ")));
+                    self.state().lost.extend(programs.iter().map(|program| program.uid));
+                }
+            }
+        }
+        self.state().index_ids();
+        reloaded
+    }
+
+    /// Whose maps a program takes that is loaded again: its owner's; of an owner that is gone, the maps are now those of
+    /// the first who shared them; and where a program is gone but its maps are still pinned, its own.
+    fn owner_of(&self, program: &Arc<ProgramRecord>) -> Result<Option<Arc<ProgramRecord>>, EngineError> {
+        if let Some(owner) = program.map_owner_uid {
+            let state = self.state();
+            let heir = || state.programs.values().find(|other| other.map_owner_uid == Some(owner));
+            let owner = state.programs.get(&owner).or_else(heir).filter(|owner| owner.uid != program.uid);
+            if let Some(owner) = owner {
+                return Ok(Some(Arc::clone(owner)));
+            }
+        }
+        Ok(self.keeps_maps(program)?.then(|| Arc::clone(program)))
+    }
+
+    /// True if the maps in a program's folder are still those of its record. After a reboot another program may have got
+    /// its former id, and with it the folder.
+    fn keeps_maps(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+        let taken = self.state().programs.values().any(|other| {
+            other.map_folder == program.map_folder
+                && other.operation > program.operation
+                && other.map_owner_uid != Some(program.uid)
+        });
+        let mut public = program.maps.iter().filter(|map| map.public).peekable();
+        if taken || public.peek().is_none() {
+            return Ok(false);
+        }
+        for map in public {
+            let pin = paths::maps(program.map_folder).join(&map.name);
+            match self.kernel.open_pin(&pin)? {
+                Some(pin) if self.kernel.map_of(&pin)?.id == map.id => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// True if the kernel still has a program as recorded; a pin that someone removed is put back.
+    ///
+    /// Ids begin anew with each boot: whatever has the id of an earlier boot is another program, whoever loaded it, and
+    /// also where a start that was cut short loaded the same bytecode. Records without a boot are from before it was
+    /// written down, and are compared by id and tag alone.
+    pub(crate) fn is_still_loaded(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+        if !program.boot.is_empty() && program.boot != self.boot {
+            return Ok(false);
+        }
+        let pin = paths::program(program.id);
+        if let Some(handle) = self.kernel.open_pin(&pin)? {
+            let facts = self.kernel.program_of(&handle)?;
+            return Ok(facts.id == program.id && facts.tag == program.tag);
+        }
+        match self.kernel.open_program(program.id)? {
+            Some(handle) if self.kernel.program_of(&handle)?.tag == program.tag => {
+                self.kernel.pin(&handle, &pin)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Writes this boot into records of programs that were made before records named it.
+    fn record_boot(&self, programs: &[Arc<ProgramRecord>]) -> Result<(), EngineError> {
+        let mut changes = Changes::default();
+        for old in programs {
+            changes.put_program(ProgramRecord { boot: self.boot.clone(), ..(**old).clone() });
+        }
+        self.commit(changes).map(drop)
+    }
+
+    /// Loads programs of one load again, from the kept bytecode. Their kernel ids change; their uids stay.
+    ///
+    /// Maps that a program shared with others of its first load are those that these have now.
+    ///
+    /// An error means that nothing is loaded. Behind the record the programs are loaded, whatever becomes of their pins:
+    /// what came of moving these into place is the answer.
+    fn reload(
+        &self,
+        programs: &[Arc<ProgramRecord>],
+        renewed: &mut Renewed,
+    ) -> Result<Result<(), EngineError>, EngineError> {
+        let Some(first) = programs.first() else { return Ok(Ok(())) };
+        self.check_may_run(first)?;
+        let object = ObjectFile::parse(self.blobs.get(&first.blob)?)?;
+        let owner = self.owner_of(first)?;
+        let requests: Vec<ProgramRequest> = programs
+            .iter()
+            .map(|program| ProgramRequest {
+                name: program.name.clone(),
+                program_type: program.program_type,
+                target: program.target.clone(),
+            })
+            .collect();
+        let operation = self.operation();
+        let plan = LoadPlan {
+            object: &object,
+            programs: &requests,
+            globals: &first.global_data,
+            owner: owner.clone(),
+            inherited: inherited(first, renewed),
+            group: MapGroup::of(&first.metadata),
+            log: LogRequest::OnFailure,
+            again: true,
+        };
+        let entries = undoing(|undo| {
+            undo.push(|| self.undo_pending_of(operation));
+            let loaded = self.load_pending(operation, &plan)?;
+            self.record_reload(operation, programs, loaded, owner.as_deref(), renewed)
+        })?;
+        self.step("recover", "move into place");
+        Ok(retry_once(|| self.place_programs(operation, &entries)))
+    }
+
+    /// Records programs that were loaded again.
+    fn record_reload(
+        &self,
+        operation: OperationId,
+        programs: &[Arc<ProgramRecord>],
+        loaded: Vec<LoadedProgram>,
+        owner: Option<&ProgramRecord>,
+        renewed: &mut Renewed,
+    ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
+        let mut changes = Changes::default();
+        let mut entries = Vec::with_capacity(loaded.len());
+        for (old, new) in programs.iter().zip(loaded) {
+            note_renewed(old, &new.maps, renewed);
+            let record = Arc::new(ProgramRecord {
+                operation,
+                origin: Some(old.origin.unwrap_or(old.operation)),
+                boot: self.boot.clone(),
+                id: new.id,
+                tag: new.tag,
+                maps: new.maps,
+                stack_depths: new.stack_depths,
+                map_folder: match owner {
+                    None => new.id,
+                    Some(owner) if Some(owner.uid) == programs.first().map(|first| first.uid) => {
+                        old.map_folder
+                    }
+                    Some(owner) => owner.map_folder,
+                },
+                ..(**old).clone()
+            });
+            changes.put_program(Arc::clone(&record));
+            entries.push(record);
+        }
+        self.step("recover", "record");
+        self.commit(changes)?;
+        Ok(entries)
+    }
+}
+
+/// Maps that were made again at this start: by the load that they came from, their name, and their former id.
+type Renewed = HashMap<(OperationId, String, MapId), MapId>;
+
+fn note_renewed(old: &ProgramRecord, maps: &[MapRecord], renewed: &mut Renewed) {
+    let origin = old.origin.unwrap_or(old.operation);
+    for map in old.maps.iter().filter(|map| map.public) {
+        if let Some(new) = maps.iter().find(|new| new.public && new.name == map.name) {
+            renewed.entry((origin, map.name.clone(), map.id)).or_insert(new.id);
+        }
+    }
+}
+
+fn inherited(program: &ProgramRecord, renewed: &Renewed) -> BTreeMap<String, MapId> {
+    let origin = program.origin.unwrap_or(program.operation);
+    let map = |map: &MapRecord| Some((map.name.clone(), *renewed.get(&(origin, map.name.clone(), map.id))?));
+    program.maps.iter().filter(|map| map.public).filter_map(map).collect()
+}

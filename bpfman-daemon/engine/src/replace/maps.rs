@@ -1,0 +1,173 @@
+//! What becomes of the maps of a program that is replaced, decided before anything is made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bpfmand_core::{MapId, MapRole, MapSpec, ProgramUid};
+use bpfmand_kernel::Kernel;
+use bpfmand_object::ObjectFile;
+
+use crate::replace::{MapFate, MapOutcome, MapPolicy};
+use crate::state::records::{MapRecord, ProgramRecord};
+use crate::{Engine, EngineError};
+
+/// What is to become of one map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The new version takes it.
+    Keep(MapId),
+    /// Its entries go into a new one.
+    Copy(MapId),
+    /// There is none to take, or it is not wanted.
+    New,
+}
+
+/// What is to become of the maps, by name in the new object.
+#[derive(Debug)]
+pub struct Fates {
+    /// In the object's order.
+    pub maps: Vec<(String, Fate)>,
+    /// Whose maps the program shares.
+    pub owner: Option<Arc<ProgramRecord>>,
+}
+
+impl Fates {
+    /// Maps that are taken.
+    pub fn kept(&self) -> BTreeMap<String, MapId> {
+        let kept = |(name, fate): &(String, Fate)| match fate {
+            Fate::Keep(id) => Some((name.clone(), *id)),
+            Fate::Copy(_) | Fate::New => None,
+        };
+        self.maps.iter().filter_map(kept).collect()
+    }
+}
+
+/// Who has a map now.
+pub struct Holder<'h> {
+    /// A program that uses it.
+    pub old: &'h ProgramRecord,
+    /// As that one's record has it.
+    pub map: &'h MapRecord,
+    /// The object that declared it.
+    pub before: &'h ObjectFile,
+    /// All programs that are replaced at once: they may share it.
+    pub load: &'h [ProgramUid],
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Decides what becomes of the maps of a program.
+    pub(crate) fn map_fates(
+        &self,
+        old: &ProgramRecord,
+        new: &ObjectFile,
+        policy: MapPolicy,
+    ) -> Result<Fates, EngineError> {
+        let owner = old.map_owner_uid.and_then(|owner| self.record(owner));
+        if let Some(owner) = &owner
+            && policy == MapPolicy::Fresh
+        {
+            return Err(EngineError::Invalid(format!(
+                "program {} shares the maps of program {}, so its new version cannot have new ones",
+                old.id, owner.id
+            )));
+        }
+        let before = ObjectFile::parse(self.blobs.get(&old.blob)?)?;
+        let filled: BTreeSet<usize> = new.initial_slots().iter().map(|slot| slot.map).collect();
+        let mut maps = Vec::new();
+        for (index, spec) in new.maps().iter().enumerate() {
+            if spec.role != MapRole::Ordinary || (spec.pin_by_name && owner.is_none()) {
+                continue;
+            }
+            let had = old.maps.iter().find(|map| map.public && map.name == spec.name);
+            let fate = match had {
+                // Its slots are filled by the object that it comes with.
+                Some(_) if filled.contains(&index) && owner.is_none() => Fate::New,
+                Some(map) if policy != MapPolicy::Fresh => {
+                    self.map_fate(&Holder { old, map, before: &before, load: &[old.uid] }, new, spec, policy)?
+                }
+                _ => Fate::New,
+            };
+            maps.push((spec.name.clone(), fate));
+        }
+        Ok(Fates { maps, owner })
+    }
+
+    /// Decides what becomes of a map that there is, for the one of its name in the new object.
+    pub(crate) fn map_fate(
+        &self,
+        holder: &Holder<'_>,
+        new: &ObjectFile,
+        spec: &MapSpec,
+        policy: MapPolicy,
+    ) -> Result<Fate, EngineError> {
+        let Holder { old, map, before, load } = holder;
+        let fail =
+            |why: String| Err(EngineError::MapDiffers { program: old.id, map: spec.name.clone(), why });
+        let handle = self.kernel.open_map(map.id)?;
+        let facts = self.kernel.map_of(&handle)?;
+        if let Some(declared) = before.maps().iter().find(|declared| declared.name == spec.name) {
+            if declared.flags != spec.flags {
+                return fail(format!("flags {:#x} instead of {:#x}", declared.flags, spec.flags));
+            }
+            if let (Some((old_key, old_value)), Some((key, value))) =
+                (before.map_shape(declared), new.map_shape(spec))
+            {
+                for (what, is, wanted) in [("key", old_key, key), ("value", old_value, value)] {
+                    if is != wanted {
+                        return fail(format!("its {what} is {is} instead of {wanted}"));
+                    }
+                }
+            }
+        }
+        match self.difference(&handle, spec)? {
+            None => Ok(Fate::Keep(map.id)),
+            // The number of entries is compared last: all else is the same.
+            Some(difference) if difference.starts_with("entries") && policy == MapPolicy::Keep => {
+                let users: Vec<String> = {
+                    let state = self.state();
+                    let uses = |other: &&Arc<ProgramRecord>| {
+                        !load.contains(&other.uid) && other.maps.iter().any(|used| used.id == map.id)
+                    };
+                    state.programs.values().filter(uses).map(|other| other.id.to_string()).collect()
+                };
+                if !users.is_empty() {
+                    return fail(format!("{difference}, and program {} uses it too", users.join(", ")));
+                }
+                if !can_be_copied(facts.map_type) {
+                    return fail(format!("{difference}, and maps of its type cannot be copied"));
+                }
+                Ok(Fate::Copy(map.id))
+            }
+            Some(difference) => fail(difference),
+        }
+    }
+
+    /// Copies the entries of maps that the new version has in another size.
+    pub(crate) fn copy_maps(
+        &self,
+        fates: &Fates,
+        new: &ProgramRecord,
+    ) -> Result<Vec<MapOutcome>, EngineError> {
+        let mut outcomes = Vec::with_capacity(fates.maps.len());
+        for (name, fate) in &fates.maps {
+            let fate = match fate {
+                Fate::Keep(_) => MapFate::Kept,
+                Fate::New => MapFate::New,
+                Fate::Copy(from) => {
+                    let to = new.maps.iter().find(|map| map.name == *name).map(|map| map.id);
+                    let to = self.kernel.open_map(to.unwrap_or(MapId(0)))?;
+                    let from = self.kernel.open_map(*from)?;
+                    self.step("replace", "copy map");
+                    MapFate::Copied(self.kernel.copy_map(&from, &to)? as u64)
+                }
+            };
+            outcomes.push(MapOutcome { name: name.clone(), fate });
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Maps of data: hashes, arrays, their kinds per CPU and least recently used, and tries of prefixes.
+const fn can_be_copied(map_type: u32) -> bool {
+    matches!(map_type, 1 | 2 | 5 | 6 | 9 | 10 | 11)
+}

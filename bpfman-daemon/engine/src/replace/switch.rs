@@ -1,0 +1,243 @@
+//! The switch of versions: every hook and link of the programs, one by one, each with its way back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, LinkId, OperationId};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use crate::chain::BuiltChain;
+use crate::engine::undo::Undo;
+use crate::replace::MapOutcome;
+use crate::replace::maps::Fates;
+use crate::state::Unfinished;
+use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
+use crate::{Engine, EngineError, paths};
+
+/// A program with the version that takes its place.
+pub struct Pair {
+    /// As it is now.
+    pub old: Arc<ProgramRecord>,
+    /// As it is to be: the same uid.
+    pub new: Arc<ProgramRecord>,
+    /// Where it is attached.
+    pub links: Vec<Arc<LinkRecord>>,
+}
+
+/// What is to change places.
+pub struct Change<'l> {
+    /// Programs that have a new version.
+    pub pairs: &'l [Pair],
+    /// Links of programs that have none: they leave their chains at the moment at which the others change.
+    pub leaving: &'l [Arc<LinkRecord>],
+    /// What becomes of the maps, with a program that has the new ones; none if the new versions have theirs already.
+    pub fates: Option<(&'l Fates, &'l ProgramRecord)>,
+}
+
+/// All places of the programs, with the new versions in them.
+#[derive(Default)]
+pub struct Switched {
+    /// The new records of hooks.
+    pub hooks: Vec<HookRecord>,
+    /// Hooks that have no member any more.
+    pub ended: Vec<HookKey>,
+    /// What is to be removed once this is recorded.
+    pub leftover: LeftoverRecord,
+    /// What became of the maps.
+    pub maps: Vec<MapOutcome>,
+}
+
+/// Hooks of chains, with the links that leave each.
+type Leaving = BTreeMap<HookKey, Vec<LinkId>>;
+
+impl Change<'_> {
+    /// Hooks of chains that change.
+    fn chains(&self) -> Leaving {
+        let mut chains = Leaving::new();
+        for link in self.pairs.iter().flat_map(|pair| &pair.links) {
+            if let Some(key) = chain_hook(link) {
+                chains.entry(key).or_default();
+            }
+        }
+        for link in self.leaving {
+            if let Some(key) = chain_hook(link) {
+                chains.entry(key).or_default().push(link.id);
+            }
+        }
+        chains
+    }
+}
+
+/// The hook of a link that is a member of a chain.
+fn chain_hook(link: &LinkRecord) -> Option<HookKey> {
+    link.hook.filter(|key| !matches!(key.kind, HookKind::Tcx(_)))
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Puts the new versions into all places of the old ones. What the hooks run then is in `built`, which has to outlive
+    /// `undo`: until a hook is swapped back, its chain needs its pins.
+    pub(crate) fn switch<'a>(
+        &'a self,
+        change: &Change<'_>,
+        built: &mut Vec<BuiltChain<'a, K>>,
+        undo: &mut Undo<'a>,
+    ) -> Result<Switched, EngineError> {
+        let mut switched = Switched::default();
+        // Whatever the verifier says it says before the first hook is touched.
+        let mut changed = Vec::new();
+        let mut ending = Leaving::new();
+        for (key, leaving) in change.chains() {
+            let (hook, links) = self.remaining(&key, &leaving);
+            let Some(hook) = hook else { continue };
+            // What someone took away is entered again by recovery or the next attach, with the new version.
+            let is_entered = self.is_entered(&hook)?;
+            if links.is_empty() {
+                ending.insert(key, leaving);
+            } else if is_entered {
+                self.step("replace", "build chain");
+                built.push(self.build_chain(&key, &hook.interface, &links, Some(hook.entry))?);
+                changed.push((hook, !leaving.is_empty()));
+            } else if !leaving.is_empty() {
+                switched.hooks.push(HookRecord { newcomer: None, ..(*hook).clone() });
+            }
+        }
+        // As late as can be: what the old version writes from now on is not copied.
+        if let Some((fates, new)) = change.fates {
+            switched.maps = self.copy_maps(fates, new)?;
+        }
+        for ((hook, is_left), built) in changed.iter().zip(&*built) {
+            self.change_chain(hook, built, undo)?;
+            let newcomer = hook.newcomer.filter(|_| !is_left);
+            switched.hooks.push(built.recorded(HookRecord { newcomer, ..(**hook).clone() }));
+        }
+        for (key, leaving) in ending {
+            let (hook, last) = self.leave_chain("replace", &key, &leaving, &mut switched.leftover, undo)?;
+            built.extend(last);
+            match hook {
+                Some(hook) => switched.hooks.push(hook),
+                None => switched.ended.push(key),
+            }
+        }
+        for pair in change.pairs {
+            self.switch_links(pair, undo)?;
+        }
+        let alone = change.leaving.iter().filter(|link| chain_hook(link).is_none());
+        switched.leftover.links.extend(alone.map(|link| paths::link(link.id).display().to_string()));
+        Ok(switched)
+    }
+
+    /// A hook, with its members in their order when some have left.
+    fn remaining(
+        &self,
+        key: &HookKey,
+        leaving: &[LinkId],
+    ) -> (Option<Arc<HookRecord>>, Vec<Arc<LinkRecord>>) {
+        let state = self.state();
+        let hook = state.hooks.get(key).cloned();
+        let mut links = state.chain(key);
+        if !leaving.is_empty() {
+            links.retain(|link| !leaving.contains(&link.id));
+            links = state.order(key, links, None);
+        }
+        (hook, links)
+    }
+
+    /// Switches the links of a program that are no members of chains.
+    fn switch_links<'a>(&'a self, pair: &Pair, undo: &mut Undo<'a>) -> Result<(), EngineError> {
+        let new = &pair.new;
+        let handle = self.kernel.open_program(new.id)?.ok_or(EngineError::NoKernelProgram(new.id))?;
+        for link in &pair.links {
+            match link.point.hook() {
+                Some((_, HookKind::Tcx(_))) => self.switch_link(link, &pair.old, new, undo)?,
+                Some(_) => {}
+                None => self.attach_beside(link, &handle, new, undo)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Updates a tcx link, which keeps its place.
+    fn switch_link<'a>(
+        &'a self,
+        link: &LinkRecord,
+        old: &ProgramRecord,
+        new: &ProgramRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        let (id, from, to) = (link.id, old.id, new.id);
+        self.step("replace", "update link");
+        let update = move |from, to| -> Result<(), EngineError> {
+            let Some(link) = self.kernel.open_pin(&paths::link(id))? else { return Ok(()) };
+            if self.kernel.link_of(&link)?.ifindex.is_none() {
+                return Ok(());
+            }
+            let open = |id| -> Result<K::Handle, EngineError> {
+                self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
+            };
+            match self.kernel.replace(&link, &open(to)?, &open(from)?) {
+                // Its interface went after the look above.
+                Err(_) if self.kernel.link_of(&link)?.ifindex.is_none() => Ok(()),
+                result => Ok(result?),
+            }
+        };
+        update(from, to)?;
+        undo.push(move || update(to, from).inspect_err(|_| self.try_later(Unfinished::Link { id, now: to })));
+        Ok(())
+    }
+
+    /// Attaches the new version beside the old one, where the kernel updates no links.
+    fn attach_beside<'a>(
+        &'a self,
+        link: &LinkRecord,
+        handle: &K::Handle,
+        new: &ProgramRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        if self.kernel.open_pin(&paths::link(link.id))?.is_none() {
+            // Someone removed it; recovery attaches it again, with the new version.
+            return Ok(());
+        }
+        let target = self.link_target(new, link)?;
+        self.step("replace", "attach beside");
+        let attached = self.kernel.attach(handle, &target)?;
+        let pin = paths::replaced_link(new.operation, link.id);
+        self.kernel.pin(&attached, &pin)?;
+        undo.push(move || Ok(self.kernel.end_link(&pin)?));
+        Ok(())
+    }
+
+    /// Ends the old links of a replaced program and puts the new ones in their place. Running it again is fine.
+    pub(crate) fn place_replaced_links(&self, operation: OperationId) -> Result<(), EngineError> {
+        for name in self.kernel.list_folder(&paths::pending(operation))? {
+            let Some(id) = paths::replaced_link_id(&name) else { continue };
+            let (pin, place) = (paths::replaced_link(operation, id), paths::link(id));
+            self.step("replace", "end old link");
+            self.kernel.end_link(&place)?;
+            self.kernel.rename(&pin, &place)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a tcx link run the program of its record, if a replacement that was cut short left another one there.
+    pub(crate) fn mend_link(&self, link: &LinkRecord, handle: &K::Handle) -> Result<bool, EngineError> {
+        let Some((_, HookKind::Tcx(_))) = link.point.hook() else { return Ok(false) };
+        let facts = self.kernel.link_of(handle)?;
+        let Some(program) = self.record(link.program) else { return Ok(false) };
+        if facts.program == program.id || facts.ifindex.is_none() || self.state().lost.contains(&program.uid)
+        {
+            return Ok(false);
+        }
+        if !self.is_own(facts.program, (program.id, program.tag))? {
+            return Err(self.taken_over(facts.program));
+        }
+        let open = |id| -> Result<K::Handle, EngineError> {
+            self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
+        };
+        match self.kernel.replace(handle, &open(program.id)?, &open(facts.program)?) {
+            Ok(()) => Ok(true),
+            // Its interface goes at this moment.
+            Err(KernelError::Call { .. }) if self.kernel.link_of(handle)?.ifindex.is_none() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

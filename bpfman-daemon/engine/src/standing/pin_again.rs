@@ -1,0 +1,118 @@
+//! A pin that is missing does not mean that nothing runs: others may hold the link, by a pin or descriptor of their own.
+//! Before anybody believes a missing pin, the kernel is asked, and what still runs is pinned again.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{HookKind, KernelLinkId};
+use bpfmand_kernel::Kernel;
+
+use crate::standing::Observed;
+use crate::state::Standing;
+use crate::state::records::LinkRecord;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Pins a link, unless it is pinned below `pending`: the operation that made it has still to be finished, by moving that
+    /// pin.
+    pub(crate) fn pin_unless_pending(&self, link: &K::Handle, pin: &Path) -> Result<bool, EngineError> {
+        let id = self.kernel.link_of(link)?.id;
+        for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
+            let folder = Path::new(paths::PENDING).join(operation);
+            for name in self.kernel.list_folder(&folder)? {
+                let is_link = name == paths::PENDING_LINK || paths::replaced_link_id(&name).is_some();
+                if is_link
+                    && let Some(pending) = self.kernel.open_pin(&folder.join(name))?
+                    && self.kernel.link_of(&pending)?.id == id
+                {
+                    return Ok(false);
+                }
+            }
+        }
+        self.kernel.pin(link, pin)?;
+        Ok(true)
+    }
+
+    /// The same for a link that is no member of a chain.
+    ///
+    /// # Errors
+    /// Several links of its program run without a pin: the kernel does not tell which one it is.
+    pub(crate) fn pin_link_again(&self, link: &LinkRecord) -> Result<bool, EngineError> {
+        let pin = paths::link(link.id);
+        // Nothing runs on over a reboot, and all links of the machine need not be gone through for each of ours.
+        if link.boot != self.boot || self.kernel.open_pin(&pin)?.is_some() {
+            return Ok(false);
+        }
+        if link.hook.is_some() {
+            return match self.observe_alone(link)? {
+                Observed { standing: Standing::Unpinned, link: Some((handle, _)), .. } => {
+                    self.pin_unless_pending(&handle, &pin)
+                }
+                _ => Ok(false),
+            };
+        }
+        let unpinned = self.unpinned_links_of(link)?;
+        match unpinned[..] {
+            [] => Ok(false),
+            [id] => match self.kernel.open_link(id)? {
+                Some(handle) => self.pin_unless_pending(&handle, &pin),
+                None => Ok(false),
+            },
+            _ => Err(EngineError::Invalid(format!(
+                "the pin of link {} was removed, and {} links of its program run without a pin: nobody knows which \
+                 is this one; unload the program, which ends all of them",
+                link.id,
+                unpinned.len()
+            ))),
+        }
+    }
+
+    /// Pins links again that are about to end, so that they do end. Where `all` links of their program leave, it does not
+    /// matter which of them a missing pin was for.
+    pub(crate) fn pin_leaving_again(&self, links: &[Arc<LinkRecord>], all: bool) -> Result<(), EngineError> {
+        for link in links.iter().filter(|link| !is_member(link)) {
+            match self.pin_link_again(link) {
+                Ok(_) => {}
+                Err(EngineError::Invalid(_)) if all => {
+                    if let Some(id) = self.unpinned_links_of(link)?.first()
+                        && let Some(handle) = self.kernel.open_link(*id)?
+                    {
+                        self.kernel.pin(&handle, &paths::link(link.id))?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel's links that run a link's program and that no pin of its records holds.
+    pub(crate) fn unpinned_links_of(&self, link: &LinkRecord) -> Result<Vec<KernelLinkId>, EngineError> {
+        let Some(program) = self.record(link.program).map(|program| program.id) else {
+            return Ok(Vec::new());
+        };
+        let pins: Vec<_> = self.state().links_of(link.program).map(|other| paths::link(other.id)).collect();
+        let mut pinned = HashSet::new();
+        for pin in pins {
+            if let Some(handle) = self.kernel.open_pin(&pin)? {
+                pinned.insert(self.kernel.link_of(&handle)?.id);
+            }
+        }
+        let mut found = Vec::new();
+        for id in self.kernel.link_ids()?.into_iter().filter(|id| !pinned.contains(id)) {
+            // One that is about to go can no longer be opened.
+            let Some(handle) = self.kernel.open_link(id)? else { continue };
+            let facts = self.kernel.link_of(&handle)?;
+            if facts.program == program && !facts.is_at_interface() {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// True for a member of a chain, which has no link of its own.
+fn is_member(link: &LinkRecord) -> bool {
+    matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))))
+}

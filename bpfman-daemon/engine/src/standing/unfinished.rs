@@ -1,0 +1,122 @@
+//! What a failed operation could not undo, such as for want of descriptors: tried again by the operations after it, and
+//! by the check of all hooks.
+//!
+//! It is in memory only. A start finds the same below `pending` and at the hooks.
+
+use std::path::Path;
+
+use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId};
+use bpfmand_kernel::Kernel;
+
+use crate::engine::locks::Subject;
+use crate::state::{LeaseId, Unfinished};
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Undoes what is in an operation's folder: links end and pins go. What stays is tried again later.
+    pub(crate) fn undo_folder(&self, folder: &Path) -> Result<(), EngineError> {
+        self.remove_tree(folder).inspect_err(|_| self.try_later(Unfinished::Folder(folder.to_owned())))
+    }
+
+    /// The same for an operation's own folder.
+    pub(crate) fn undo_pending_of(&self, operation: OperationId) -> Result<(), EngineError> {
+        self.undo_folder(&paths::pending(operation))
+    }
+
+    /// Notes what could not be undone.
+    pub(crate) fn try_later(&self, what: Unfinished) {
+        tracing::warn!(%what, "a failed operation could not be undone; it is tried again");
+        self.state().unfinished.push(what);
+    }
+
+    /// What failed operations left and could not undo so far, for people.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        let state = self.state();
+        let all = state.unfinished.iter();
+        all.map(|what| format!("a failed operation is not undone yet: {what}")).collect()
+    }
+
+    /// Tries again to undo what failed operations left. No lock may be held.
+    pub(crate) fn retry_unfinished(&self) {
+        let all = std::mem::take(&mut self.state().unfinished);
+        for what in all {
+            match self.undo_again(&what) {
+                Ok(()) => tracing::info!(%what, "what a failed operation left is undone"),
+                Err(error) => {
+                    tracing::warn!(%error, %what, "what a failed operation left is still there");
+                    self.state().unfinished.push(what);
+                }
+            }
+        }
+    }
+
+    fn undo_again(&self, what: &Unfinished) -> Result<(), EngineError> {
+        match what {
+            Unfinished::Folder(folder) => {
+                // With a bridge the link has to end, and packets to leave it, before its array goes.
+                self.kernel.end_link(&folder.join(paths::PENDING_LINK))?;
+                self.kernel.wait_for_readers()?;
+                self.remove_tree(folder)
+            }
+            Unfinished::Filter(filter) => self.end_filter(filter),
+            Unfinished::Swap { key, now, lease, chain } => {
+                let _hook = self.lock(Subject::Hook(*key));
+                self.swap_back(key, *now)?;
+                self.end_lease(*lease, chain.as_deref());
+                Ok(())
+            }
+            Unfinished::Link { id, now } => {
+                let Some(link) = self.state().links.get(id).cloned() else { return Ok(()) };
+                let _program = self.lock(Subject::Program(link.program));
+                self.update_back(*id, *now)
+            }
+            Unfinished::Dispatcher { operation, key, interface, after } => {
+                let _hook = self.lock(Subject::Hook(*key));
+                // Where it was pinned with what it was to replace, that also swaps back, or finishes.
+                if !self.settle_dispatcher(*operation)? {
+                    self.drop_dispatcher(key, interface, *after)?;
+                    self.remove_tree(&paths::pending(*operation))?;
+                }
+                Ok(())
+            }
+            Unfinished::Adoption { operation, lease, chain } => {
+                let _alone = self.lock(Subject::SharedMaps);
+                self.undo_adoption(*operation)?;
+                self.end_lease(*lease, chain.as_deref());
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a hook run what its record says, if it still runs what it could not be swapped back from.
+    fn swap_back(&self, key: &HookKey, now: ProgramId) -> Result<(), EngineError> {
+        let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
+        if hook.program == now || !self.is_entered(&hook)? || self.program_at(&hook)? != Some(now) {
+            return Ok(());
+        }
+        let recorded = self.open_shared(hook.program)?;
+        // If it is gone, the check of hooks says so and builds another.
+        let Some(recorded) = recorded else { return Ok(()) };
+        self.swap(&hook, now, &recorded, &hook.interface)
+    }
+
+    /// Makes a tcx link run what its record says, if it still runs what it could not be updated back from.
+    fn update_back(&self, id: LinkId, now: ProgramId) -> Result<(), EngineError> {
+        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let Some(program) = self.record(link.program) else { return Ok(()) };
+        let Some(handle) = self.kernel.open_pin(&paths::link(id))? else { return Ok(()) };
+        let facts = self.kernel.link_of(&handle)?;
+        if program.id == now || facts.program != now || facts.ifindex.is_none() {
+            return Ok(());
+        }
+        let open = |id| self.open_shared(id)?.ok_or(EngineError::NoKernelProgram(id));
+        Ok(self.kernel.replace(&handle, &*open(program.id)?, &*open(now)?)?)
+    }
+
+    fn end_lease(&self, lease: Option<LeaseId>, chain: Option<&crate::state::chain_record::ChainRecord>) {
+        if let (Some(lease), Some(chain)) = (lease, chain) {
+            self.state().leases.end(chain.id, lease);
+            self.drop_unused_chain(chain);
+        }
+    }
+}

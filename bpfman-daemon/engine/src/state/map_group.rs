@@ -1,0 +1,113 @@
+//! Who shares maps by name: a name means one map for those that belong together, and another one for everybody else.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bpfmand_core::hexadecimal;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::paths;
+use crate::state::records::MapRecord;
+
+/// Metadata key of the name that an application's object has in Kubernetes.
+pub const PROGRAM_NAME_KEY: &str = "bpfman.io/ProgramName";
+/// Metadata key of the namespace that the application's object is in. Those of cluster applications have none.
+pub const PROGRAM_NAMESPACE_KEY: &str = "bpfman.io/ProgramNamespace";
+/// Metadata key that all programs of applications have: the uid of the object that they are loaded for.
+pub const OWNER_KEY: &str = "bpfman.io/uuid";
+
+/// Loads that share maps by name with each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum MapGroup {
+    /// Loads that no application asked for; and all loads of daemons that knew no groups.
+    #[default]
+    Machine,
+    /// Cluster applications.
+    Cluster,
+    /// Applications of a namespace.
+    Namespace(String),
+}
+
+impl MapGroup {
+    /// The group of a load, by its metadata.
+    pub fn of(metadata: &BTreeMap<String, String>) -> Self {
+        match metadata.get(PROGRAM_NAMESPACE_KEY) {
+            Some(namespace) => Self::Namespace(namespace.clone()),
+            None if metadata.contains_key(OWNER_KEY) => Self::Cluster,
+            None => Self::Machine,
+        }
+    }
+
+    pub fn is_machine(&self) -> bool {
+        *self == Self::Machine
+    }
+
+    /// The folder of the group's maps.
+    pub fn folder(&self) -> PathBuf {
+        let groups = PathBuf::from(paths::GROUPS);
+        match self {
+            Self::Machine => PathBuf::from(paths::SHARED),
+            Self::Cluster => groups.join("cluster"),
+            Self::Namespace(name) => groups.join(namespace_folder(name)),
+        }
+    }
+
+    /// The pin of the map that the group shares by a name.
+    pub fn pin(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+}
+
+/// What is no name of a Kubernetes namespace may be no name of a folder either: a bpffs keeps dots for itself.
+fn namespace_folder(name: &str) -> String {
+    let is_label = (1..=63).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if is_label { format!("ns-{name}") } else { format!("other-{}", hexadecimal(&Sha256::digest(name))) }
+}
+
+impl MapRecord {
+    /// Where the map is pinned for others that share it by name; none if it is not shared.
+    pub fn shared_pin(&self) -> Option<PathBuf> {
+        self.shared.then(|| self.group.pin(&self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_load_belongs_to_its_namespace_or_the_cluster_or_the_machine() {
+        assert_eq!(MapGroup::of(&metadata(&[("bpfman.io/ProgramName", "x")])), MapGroup::Machine);
+        assert_eq!(MapGroup::of(&metadata(&[(OWNER_KEY, "1-2")])), MapGroup::Cluster);
+        let tenant = metadata(&[(OWNER_KEY, "1-2"), (PROGRAM_NAMESPACE_KEY, "evil")]);
+        assert_eq!(MapGroup::of(&tenant), MapGroup::Namespace("evil".to_owned()));
+    }
+
+    #[test]
+    fn no_namespace_has_the_folder_of_another_group_and_none_is_outside() {
+        let folder = |name: &str| MapGroup::Namespace(name.to_owned()).folder().display().to_string();
+        assert_eq!(folder("evil"), "groups/ns-evil");
+        for name in ["", ".", "..", "a/b", "a.b", "A", "../../shared", "cluster/", &"a".repeat(64)] {
+            let path = folder(name);
+            assert!(path.starts_with("groups/other-") && !path.contains('.'), "{name}: {path}");
+            assert_eq!(path.matches('/').count(), 1, "{name}: {path}");
+        }
+        assert_ne!(folder("a.b"), folder("a/b"));
+        assert_eq!(MapGroup::Cluster.pin("blocklist"), PathBuf::from("groups/cluster/blocklist"));
+        assert_eq!(MapGroup::Machine.pin("blocklist"), PathBuf::from("shared/blocklist"));
+    }
+
+    #[test]
+    fn a_record_from_before_groups_has_its_map_at_the_old_place() {
+        let old = r#"{"name":"blocklist","id":7,"public":true,"shared":true}"#;
+        let map: MapRecord = serde_json::from_str(old).unwrap();
+        assert_eq!(map.shared_pin(), Some(PathBuf::from("shared/blocklist")));
+        assert_eq!(serde_json::to_string(&map).unwrap(), old, "and an older daemon still reads it");
+    }
+}

@@ -1,0 +1,288 @@
+//! The records in memory, with the ways to look them up.
+
+mod blob_id;
+pub mod chain_record;
+mod changes;
+mod encoding;
+pub mod filter_pin;
+mod holdings;
+pub mod hook_names;
+mod hooks;
+mod leases;
+mod links;
+mod map_group;
+mod metadata;
+pub mod paths;
+pub mod records;
+mod standing;
+mod stray;
+mod unfinished;
+pub mod waiting;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bpfmand_core::{
+    HookKey, Interface, LinkId, MatchingId, OperationId, OrderedEntry, Place, ProgramId, ProgramUid,
+    order_chain, order_links, solve,
+};
+use holdings::{Holdings, Previous};
+use hooks::Hooks;
+use leases::Leases;
+use links::Links;
+
+use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, ProgramRecord};
+
+pub use blob_id::BlobId;
+pub use encoding::{encode, parse};
+pub use holdings::version_paths;
+pub use leases::Leased;
+pub use map_group::{MapGroup, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY};
+pub use metadata::{APPLICATION_KEYS, has_pair, metadata_size, with_application};
+pub use standing::{Loss, Part, Standing};
+pub use stray::{Stray, StrayKind};
+pub use unfinished::Unfinished;
+
+pub use changes::{Change, Changes, Committed, Record, RecordKey, Written};
+pub use leases::LeaseId;
+
+/// What the store holds, as the engine reads it.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Programs by our key.
+    pub programs: BTreeMap<ProgramUid, Arc<ProgramRecord>>,
+    /// What they hold. Changed by [`State::put_program`] and [`State::remove_program`], as they are.
+    pub holdings: Holdings,
+    /// Versions of programs before their last replacement.
+    pub previous: Previous,
+    /// This boot.
+    pub boot: String,
+    /// Our key by the kernel's id.
+    pub by_id: HashMap<ProgramId, ProgramUid>,
+    /// Links by id.
+    pub links: Links,
+    /// Hooks by key.
+    pub hooks: Hooks,
+    /// Attachments to all interfaces that match, by id.
+    pub matchings: BTreeMap<MatchingId, Arc<MatchingRecord>>,
+    /// What attachments to matching interfaces could not do, and when that was tried.
+    pub unmatched: BTreeMap<MatchingId, Vec<Unmatched>>,
+    /// What differs from the records at hooks of chains, and could not be mended.
+    pub drifted: HashMap<HookKey, Standing>,
+    /// The same of links that are no members of chains.
+    pub drifted_links: HashMap<LinkId, Standing>,
+    /// Programs of another boot that could not be loaded again: the ids of their records may be those of others now.
+    pub lost: HashSet<ProgramUid>,
+    /// Whether the last change is on disk is not known.
+    pub unsure: bool,
+    /// The records of such changes.
+    pub in_doubt: Vec<RecordKey>,
+    /// New versions of programs that are being replaced. Whoever puts one here holds the program and all its hooks.
+    pub replacing: HashMap<ProgramUid, Arc<ProgramRecord>>,
+    /// What the last start found in the bpffs without a record.
+    pub strays: Vec<Stray>,
+    /// What operations left in the kernel and could not remove.
+    pub uncleared: Vec<Uncleared>,
+    /// What failed operations could not undo.
+    pub unfinished: Vec<Unfinished>,
+    /// Chains that are kept by operations, besides those that hooks' records name.
+    pub leases: Leases,
+    /// Operations whose leftovers are gone from the kernel, but not yet from the store.
+    pub cleaned: Vec<OperationId>,
+    /// The next number for an id of ours.
+    pub counter: u64,
+    /// Numbers below this one are reserved in the store: a restart begins there.
+    pub reserved: u64,
+}
+
+/// What an operation left in the kernel because the kernel refused to remove it.
+#[derive(Debug)]
+pub struct Uncleared {
+    /// The operation, and others by which more of what it left is listed in the store.
+    pub operations: Vec<OperationId>,
+    /// What is left.
+    pub leftover: LeftoverRecord,
+    /// Hooks that it left, ascending.
+    pub hooks: Vec<HookKey>,
+    /// Hooks that ended, whose links and filters are among what is left. Their chains are needed until these are gone.
+    pub ended: Vec<Arc<HookRecord>>,
+}
+
+impl Uncleared {
+    /// What an operation left that left no hooks.
+    pub const fn without_hooks(operations: Vec<OperationId>, leftover: LeftoverRecord) -> Self {
+        Self { operations, leftover, hooks: Vec::new(), ended: Vec::new() }
+    }
+}
+
+/// An interface that an attachment is for, and that has none.
+#[derive(Clone, Debug)]
+pub struct Unmatched {
+    /// Where it is.
+    pub interface: Interface,
+    /// Why.
+    pub reason: String,
+    /// When that was found.
+    pub tried: Instant,
+}
+
+impl State {
+    /// A program by the kernel's id.
+    pub fn program(&self, id: ProgramId) -> Option<&Arc<ProgramRecord>> {
+        self.programs.get(self.by_id.get(&id)?)
+    }
+
+    /// Adds or replaces a program.
+    pub fn put_program(&mut self, record: Arc<ProgramRecord>) {
+        if let Some(old) = self.programs.get(&record.uid).cloned() {
+            self.forget_id(old.id, record.uid);
+            self.holdings.remove(&old);
+        }
+        self.lost.remove(&record.uid);
+        self.holdings.add(&record);
+        self.by_id.insert(record.id, record.uid);
+        self.programs.insert(record.uid, record);
+    }
+
+    /// Forgets a program.
+    pub fn remove_program(&mut self, uid: ProgramUid) {
+        if let Some(old) = self.programs.remove(&uid) {
+            self.previous.remove(&uid);
+            self.lost.remove(&uid);
+            self.holdings.remove(&old);
+            self.forget_id(old.id, uid);
+            self.matchings.retain(|_, matching| matching.program != uid);
+            if !self.lost.is_empty() {
+                // One that had to stand back behind it can be named again.
+                self.index_ids();
+            }
+        }
+    }
+
+    /// Ids begin anew after a reboot: until all programs are loaded again, the id of one may be the former id of another.
+    fn forget_id(&mut self, id: ProgramId, uid: ProgramUid) {
+        if self.by_id.get(&id) == Some(&uid) {
+            self.by_id.remove(&id);
+        }
+    }
+
+    /// Finds programs by the ids of their records again. Where two have one id, the record that was written later is
+    /// the one of this boot.
+    pub fn index_ids(&mut self) {
+        let mut all: Vec<_> = self.programs.values().collect();
+        all.sort_unstable_by_key(|program| (!self.lost.contains(&program.uid), program.operation));
+        self.by_id = all.into_iter().map(|program| (program.id, program.uid)).collect();
+    }
+
+    /// The largest number in any record.
+    pub fn largest_number(&self) -> u64 {
+        let versions = self.previous.values().map(|previous| previous.program.operation.0);
+        let programs = self.programs.values().flat_map(|program| [program.uid.0, program.operation.0]);
+        let programs = programs.chain(versions);
+        let links =
+            self.links.values().flat_map(|link| [u64::from(link.id.0), link.operation.0, link.sequence]);
+        let hooks = self.hooks.values().map(|hook| hook.operation.0);
+        let matchings = self.matchings.keys().map(|id| u64::from(id.0));
+        programs.chain(links).chain(hooks).chain(matchings).max().unwrap_or(0)
+    }
+
+    /// True if a record stands for a path, other than those of programs that are about to go. Programs that are lost hold
+    /// nothing.
+    pub fn is_claimed(&self, path: &str, without: &[ProgramUid]) -> bool {
+        let stays = |uid: &ProgramUid| !without.contains(uid);
+        let is_link = || {
+            let id = path.strip_prefix(paths::LINKS).and_then(|name| name.strip_prefix('/')?.parse().ok());
+            id.is_some_and(|id| self.links.contains_key(&LinkId(id)))
+        };
+        let is_loaded = |uid: &ProgramUid| {
+            stays(uid) && self.previous.get(uid).is_some_and(|previous| previous.boot == self.boot)
+        };
+        self.hooks.have_pin(path)
+            || is_link()
+            || self.holdings.holders(path).iter().any(|uid| stays(uid) && !self.lost.contains(uid))
+            || self.previous.holdings.holders(path).iter().any(is_loaded)
+    }
+
+    /// True if a program, or its version before, is of these bytes.
+    pub fn needs_bytecode(&self, blob: &str) -> bool {
+        self.holdings.needs_bytecode(blob) || self.previous.holdings.needs_bytecode(blob)
+    }
+
+    /// Links of a program, by id.
+    pub fn links_of(&self, program: ProgramUid) -> impl Iterator<Item = &Arc<LinkRecord>> {
+        self.links.of_program(program)
+    }
+
+    /// Attachments of a program to matching interfaces.
+    pub fn matchings_of(&self, program: ProgramUid) -> Vec<MatchingId> {
+        let all = self.matchings.values();
+        all.filter(|matching| matching.program == program).map(|matching| matching.id).collect()
+    }
+
+    /// Links that an attachment to matching interfaces made, by id.
+    pub fn links_of_matching(&self, matching: MatchingId) -> impl Iterator<Item = &Arc<LinkRecord>> {
+        self.links.values().filter(move |link| link.matching == Some(matching))
+    }
+
+    /// Links of a hook, in the order in which their programs run.
+    pub fn chain(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
+        let newcomer = self.hooks.get(key).and_then(|hook| hook.newcomer);
+        let links = self.links.of_hook(key).cloned().collect();
+        self.order(key, links, newcomer)
+    }
+
+    /// Sorts links of one hook into the order in which their programs run.
+    pub fn order(
+        &self,
+        key: &HookKey,
+        links: Vec<Arc<LinkRecord>>,
+        newcomer: Option<LinkId>,
+    ) -> Vec<Arc<LinkRecord>> {
+        let places = self.places(key, &links, newcomer);
+        let order: Vec<LinkId> = match solve(&places, &[]) {
+            Ok(solution) => solution.order.iter().filter_map(OrderedEntry::link).collect(),
+            // No change that leads here is let in; whatever did, there has to be an order.
+            Err(_) => places.iter().map(|place| place.link).collect(),
+        };
+        let by_id: HashMap<LinkId, Arc<LinkRecord>> = links.into_iter().map(|link| (link.id, link)).collect();
+        order.iter().filter_map(|link| by_id.get(link).cloned()).collect()
+    }
+
+    /// Links of one hook in the order that their priorities give them, with what their users want besides.
+    pub fn places(&self, key: &HookKey, links: &[Arc<LinkRecord>], newcomer: Option<LinkId>) -> Vec<Place> {
+        let mut places: Vec<Place> = links.iter().map(|link| self.place(link)).collect();
+        match key.kind {
+            bpfmand_core::HookKind::Tcx(_) => order_links(&mut places),
+            _ => order_chain(&mut places, newcomer),
+        }
+        places
+    }
+
+    /// What decides about one link's place.
+    pub fn place(&self, link: &LinkRecord) -> Place {
+        Place {
+            link: link.id,
+            program: link.program,
+            name: self.member(link.program).map(|p| p.name.clone()).unwrap_or_default(),
+            priority: link.point.priority().unwrap_or(0),
+            sequence: link.sequence,
+            intent: link.order.clone(),
+        }
+    }
+
+    /// A program as chains are to be built with it: its new version while it is being replaced.
+    pub fn member(&self, program: ProgramUid) -> Option<&Arc<ProgramRecord>> {
+        self.replacing.get(&program).or_else(|| self.programs.get(&program))
+    }
+
+    /// Kernel ids of the programs that use a map folder, ascending.
+    pub fn users_of_folder(&self, folder: ProgramId) -> Vec<ProgramId> {
+        let folder = paths::maps(folder).display().to_string();
+        let holders = self.holdings.holders(&folder).iter();
+        let mut users: Vec<ProgramId> =
+            holders.filter_map(|uid| self.programs.get(uid)).map(|program| program.id).collect();
+        users.sort_unstable();
+        users
+    }
+}

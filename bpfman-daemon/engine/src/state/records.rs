@@ -1,0 +1,379 @@
+//! What the store keeps, one record a program, link and hook.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bpfmand_core::{
+    AttachPoint, HookKey, Interface, InterfaceMatch, KernelLinkId, LinkId, MapId, MatchingId, NetnsId,
+    OperationId, OrderIntent, ProgramId, ProgramType, ProgramUid, PullPolicy, Sharing,
+};
+use bpfmand_store::Table;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings};
+use crate::state::{BlobId, MapGroup};
+
+/// Version of these records. A change of their meaning raises it and adds a migration.
+pub const SCHEMA: u32 = 1;
+
+/// Programs by uid.
+pub const PROGRAMS: Table = Table("programs");
+/// Versions of programs before their last replacement, by uid.
+pub const PREVIOUS: Table = Table("previous");
+/// Links by id.
+pub const LINKS: Table = Table("links");
+/// Hooks by key.
+pub const HOOKS: Table = Table("hooks");
+/// Attachments to all interfaces that match, by id.
+pub const MATCHINGS: Table = Table("matchings");
+/// Kernel objects of finished operations that are still to be removed, by operation.
+pub const LEFTOVERS: Table = Table("leftovers");
+/// The counter that ids come from.
+pub const META: Table = Table("meta");
+/// The one key of [`META`].
+pub const COUNTER: &[u8] = b"counter";
+
+/// Where a program's bytecode came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum SourceRecord {
+    /// A file.
+    File {
+        /// Absolute path.
+        path: String,
+    },
+    /// None: someone else had loaded and attached it.
+    Adopted {
+        /// The link that attached it.
+        link: KernelLinkId,
+        /// Where that was pinned, if it was named so.
+        pin: Option<String>,
+    },
+    /// An image.
+    Image {
+        /// Reference as asked for.
+        url: String,
+        /// As asked for.
+        pull_policy: PullPolicy,
+        /// `sha256:…` of what was verified.
+        digest: String,
+        /// The rule and signer.
+        verified_by: String,
+        /// What was verified, in the words of the room `image`.
+        #[serde(default)]
+        evidence: String,
+    },
+}
+
+/// One map of a program's object, in the object's order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapRecord {
+    /// Name in the object.
+    pub name: String,
+    /// The kernel's id, as of this boot.
+    pub id: MapId,
+    /// Pinned for applications (globals are not).
+    pub public: bool,
+    /// Shared by name with other objects.
+    pub shared: bool,
+    /// With those of which group, where it is shared.
+    #[serde(default, skip_serializing_if = "MapGroup::is_machine")]
+    pub group: MapGroup,
+}
+
+/// A loaded program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramRecord {
+    /// Our key.
+    pub uid: ProgramUid,
+    /// The load that made it; all programs of one load have the same.
+    pub operation: OperationId,
+    /// The load that its maps came from, if it is another by now: those of one load share maps, also after one of them
+    /// was replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OperationId>,
+    /// Function name, uncut.
+    pub name: String,
+    /// Exact type.
+    pub program_type: ProgramType,
+    /// Where the bytecode came from.
+    pub source: SourceRecord,
+    /// The bytecode itself.
+    pub blob: BlobId,
+    /// Licence of the object.
+    pub license: String,
+    /// The user's pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// The user's global variables.
+    #[serde(serialize_with = "write_bytes", deserialize_with = "read_bytes")]
+    pub global_data: BTreeMap<String, Vec<u8>>,
+    /// The owner that the load asked for.
+    pub map_owner: Option<ProgramId>,
+    /// Uid of that owner, to find it again after a reboot.
+    pub map_owner_uid: Option<ProgramUid>,
+    /// Function or hook of fentry, fexit and LSM programs.
+    pub target: Option<String>,
+    /// Who asked.
+    pub caller_uid: u32,
+    /// The boot in which the kernel gave the ids below: in another boot they may belong to other programs and maps. Empty
+    /// in records from before this field existed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot: String,
+    /// The kernel's id, as of this boot.
+    pub id: ProgramId,
+    /// The kernel's tag.
+    pub tag: [u8; 8],
+    /// Names the folder of the maps: our id, or the owner's.
+    pub map_folder: ProgramId,
+    /// All maps of the object.
+    pub maps: Vec<MapRecord>,
+    /// Bytes of stack of each function, where the kernel told them.
+    pub stack_depths: Option<Vec<u32>>,
+}
+
+/// The version of a program before its last replacement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousRecord {
+    /// As it was.
+    pub program: ProgramRecord,
+    /// The boot that its ids are of: in another one it is loaded no more, and they may be those of others.
+    pub boot: String,
+}
+
+/// An attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRecord {
+    /// Our id.
+    pub id: LinkId,
+    /// Which program.
+    pub program: ProgramUid,
+    /// The operation that made it.
+    pub operation: OperationId,
+    /// Where, as asked for.
+    pub point: AttachPoint,
+    /// The hook that the point was when it was attached.
+    pub hook: Option<HookKey>,
+    /// Where among the others of the hook, besides its priority.
+    #[serde(default, skip_serializing_if = "OrderIntent::is_empty")]
+    pub order: OrderIntent,
+    /// How it shares its chain.
+    #[serde(default, skip_serializing_if = "Sharing::is_plain")]
+    pub sharing: Sharing,
+    /// The user's pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// Grows with every attachment.
+    pub sequence: u64,
+    /// The boot in which it was last attached.
+    pub boot: String,
+    /// The attachment to all interfaces that match which made this one.
+    #[serde(default)]
+    pub matching: Option<MatchingId>,
+    /// Its program was attached by someone else, and so was its link, if it has one of its own.
+    #[serde(default)]
+    pub adopted: bool,
+    /// While it waits for its interface: the network namespace where that was. A file of a process may lead to another
+    /// one by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_in: Option<NetnsId>,
+}
+
+/// An attachment to all interfaces that match.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchingRecord {
+    /// Our id.
+    pub id: MatchingId,
+    /// Which program.
+    pub program: ProgramUid,
+    /// How to attach it. Its interface means nothing.
+    pub point: AttachPoint,
+    /// Which interfaces.
+    pub interfaces: InterfaceMatch,
+    /// Where among the others of each hook.
+    #[serde(default)]
+    pub order: OrderIntent,
+    /// How its links share their chains.
+    #[serde(default, skip_serializing_if = "Sharing::is_plain")]
+    pub sharing: Sharing,
+    /// The user's pairs, for every link.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// How a hook is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "via", rename_all = "lowercase")]
+pub enum Entry {
+    /// By a link, pinned at the hook's place.
+    Link,
+    /// By a clsact filter.
+    Filter {
+        /// Its priority.
+        priority: u16,
+        /// Its handle.
+        handle: u32,
+    },
+    /// By slots of the dispatcher of libxdp that holds the hook.
+    Dispatcher,
+}
+
+/// How a chain is made into one entry program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// The member itself.
+    Direct,
+    /// Members joined into one program.
+    Splice,
+    /// Members joined into several programs, each of which ends with a tail call of the next.
+    Cut,
+    /// No member, and a program that passes everything.
+    Empty,
+    /// Members beside programs of others, each in a slot of libxdp's dispatcher.
+    Dispatcher,
+}
+
+impl Strategy {
+    /// As chain commands name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Splice => "splice",
+            Self::Cut => "cut",
+            Self::Empty => "empty",
+            Self::Dispatcher => "dispatcher",
+        }
+    }
+}
+
+/// A program of ours that was loaded for a slot of libxdp's dispatcher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtensionRecord {
+    /// For which link.
+    pub link: LinkId,
+    /// The program that it stands for, as of this boot.
+    pub of: ProgramId,
+    /// The kernel's id of it, as of this boot.
+    pub program: ProgramId,
+    /// The kernel's tag of it.
+    pub tag: [u8; 8],
+}
+
+/// The chain of a hook. Its members are the links with that hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRecord {
+    /// Which hook.
+    pub key: HookKey,
+    /// The interface as its first link named it.
+    pub interface: Interface,
+    /// The operation that first attached it.
+    pub operation: OperationId,
+    /// The link that the last change added.
+    pub newcomer: Option<LinkId>,
+    /// How it is entered.
+    pub entry: Entry,
+    /// What runs there.
+    pub strategy: Strategy,
+    /// The kernel's id of it, as of this boot.
+    pub program: ProgramId,
+    /// The kernel's tag of it.
+    pub tag: [u8; 8],
+    /// What was loaded for it; none where a member is attached itself.
+    #[serde(default)]
+    pub chain: Option<ChainRecord>,
+    /// Whose each member of that is.
+    #[serde(default)]
+    pub slots: Vec<LinkId>,
+    /// What is to be counted from a chain that it ran before.
+    #[serde(default)]
+    pub folding: Option<Folding>,
+    /// What was counted in the chains before.
+    #[serde(default)]
+    pub counted: HookCounted,
+    /// Its switches.
+    #[serde(default)]
+    pub settings: HookSettings,
+    /// Its link was made by someone else, who may hold it still.
+    #[serde(default)]
+    pub adopted_link: bool,
+    /// Where it is entered by libxdp's dispatcher: what is in its slots for the members.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<ExtensionRecord>,
+}
+
+impl HookRecord {
+    /// A hook that was entered, before it is said what it runs.
+    pub fn entered(key: HookKey, interface: Interface, operation: OperationId, entry: Entry) -> Self {
+        Self {
+            key,
+            interface,
+            operation,
+            newcomer: None,
+            entry,
+            strategy: Strategy::Empty,
+            program: ProgramId(0),
+            tag: [0; 8],
+            chain: None,
+            slots: Vec::new(),
+            folding: None,
+            counted: HookCounted::default(),
+            settings: HookSettings::default(),
+            adopted_link: false,
+            extensions: Vec::new(),
+        }
+    }
+}
+
+/// What a finished operation left to be removed from the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftoverRecord {
+    /// Links to be ended.
+    pub links: Vec<String>,
+    /// Pins of links that are given back: the links go on.
+    #[serde(default)]
+    pub released: Vec<String>,
+    /// Links of others to be forced off.
+    #[serde(default)]
+    pub adopted_links: Vec<String>,
+    /// Pins to be removed.
+    pub pins: Vec<String>,
+    /// Folders to be removed, with their pins.
+    pub folders: Vec<String>,
+    /// Filters to be removed.
+    pub filters: Vec<LeftoverFilter>,
+}
+
+/// A filter to be removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftoverFilter {
+    /// Where.
+    pub interface: Interface,
+    /// Where.
+    pub key: HookKey,
+    /// Which.
+    pub priority: u16,
+    /// Which.
+    pub handle: u32,
+    /// Only if it runs this program.
+    pub program: ProgramId,
+}
+
+/// The store's key of a hook.
+pub fn hook_key(key: &HookKey) -> Vec<u8> {
+    let direction = key.kind.direction().map_or("", bpfmand_core::Direction::name);
+    format!("{}:{direction}:{}:{}:{}", key.kind.name(), key.netns.inode, key.netns.cookie, key.ifindex)
+        .into_bytes()
+}
+
+/// Global variables are bytes; JSON has none, so they are kept in base64.
+fn write_bytes<S: Serializer>(map: &BTreeMap<String, Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(map.iter().map(|(name, bytes)| (name, BASE64.encode(bytes))))
+}
+
+fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    texts
+        .into_iter()
+        .map(|(name, text)| BASE64.decode(text).map(|bytes| (name, bytes)).map_err(serde::de::Error::custom))
+        .collect()
+}

@@ -1,0 +1,176 @@
+//! How what was put somewhere stands there.
+
+use std::fmt;
+
+use bpfmand_core::ProgramId;
+
+/// How a program, a link or the chain of a hook stands, against its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It runs as recorded.
+    Running,
+    /// Its interface is not there; it is attached when that comes.
+    Waiting,
+    /// It runs on where its interface was moved to.
+    Elsewhere,
+    /// Its interface is gone, and the records do not say so yet.
+    Gone,
+    /// The pin of its link is not there. Whether anything runs may not be known.
+    Unpinned,
+    /// Someone put another program into its link.
+    Replaced {
+        /// Which.
+        by: ProgramId,
+        /// Its name, if it has one.
+        name: Option<String>,
+    },
+    /// It runs, without a part that it needs.
+    Torn {
+        /// What is missing.
+        lacks: Part,
+        /// Why it is not mended, once that was tried.
+        why: Option<String>,
+    },
+    /// Nothing of it is there.
+    Lost {
+        /// What became of it.
+        how: Loss,
+        /// Why it is not back, once that was tried.
+        why: Option<String>,
+    },
+}
+
+/// A part of what is at a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Pins of the programs and maps that a chain leads to.
+    ChainPins,
+    /// A program in a slot of libxdp's dispatcher.
+    Slot,
+}
+
+/// What became of something that is not there any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Its link was removed.
+    LinkRemoved,
+    /// Its link is there, and was detached by force.
+    ForcedOff,
+    /// Its filter was removed.
+    FilterRemoved,
+    /// Its filter runs another program.
+    FilterReplaced {
+        /// Which.
+        by: ProgramId,
+        /// Its name, if it has one.
+        name: Option<String>,
+    },
+    /// libxdp's dispatcher, with it in a slot, is not there.
+    DispatcherGone,
+    /// The kernel has no program of its id.
+    Unloaded,
+    /// The kernel has another program under its id.
+    OtherProgram,
+}
+
+impl Standing {
+    /// True if it runs as recorded.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        *self == Self::Running
+    }
+
+    /// Something that is not there any more.
+    pub(crate) const fn lost(how: Loss) -> Self {
+        Self::Lost { how, why: None }
+    }
+
+    /// Something that lacks a part.
+    pub(crate) const fn torn(lacks: Part) -> Self {
+        Self::Torn { lacks, why: None }
+    }
+
+    /// The same, with the reason for which it could not be put back.
+    pub(crate) fn because(mut self, error: &crate::EngineError) -> Self {
+        if let Self::Torn { why, .. } | Self::Lost { why, .. } = &mut self {
+            *why = Some(error.to_string());
+        }
+        self
+    }
+
+    /// In one word.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "ok",
+            Self::Waiting => "waiting",
+            Self::Elsewhere => "elsewhere",
+            Self::Gone => "gone",
+            Self::Unpinned => "missing",
+            Self::Replaced { .. } => "replaced",
+            Self::Torn { .. } => "torn",
+            Self::Lost { .. } => "lost",
+        }
+    }
+
+    /// What happened, in a sentence; empty while it runs.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        let named = |by: &ProgramId, name: &Option<String>| match name {
+            Some(name) => format!("program {by} \"{name}\""),
+            None => format!("program {by}"),
+        };
+        let (what, why) = match self {
+            Self::Running => return String::new(),
+            Self::Waiting => {
+                ("its interface is not there, and it is attached when it comes".to_owned(), &None)
+            }
+            Self::Elsewhere => {
+                ("its interface was moved to another network namespace, where it runs on".to_owned(), &None)
+            }
+            Self::Gone => ("its interface no longer exists".to_owned(), &None),
+            Self::Unpinned => ("the pin of its link was removed".to_owned(), &None),
+            Self::Replaced { by, name } => {
+                (format!("someone put {} into its link, which is left as it is", named(by, name)), &None)
+            }
+            Self::Torn { lacks, why } => (
+                match lacks {
+                    Part::ChainPins => "pins of its chain were removed",
+                    Part::Slot => "someone took a program of its chain out of libxdp's dispatcher",
+                }
+                .to_owned(),
+                why,
+            ),
+            Self::Lost { how, why } => (
+                match how {
+                    Loss::LinkRemoved => "its link was removed".to_owned(),
+                    Loss::ForcedOff => "its link was detached by force".to_owned(),
+                    Loss::FilterRemoved => "its filter was removed".to_owned(),
+                    Loss::FilterReplaced { by, name } => {
+                        format!("its filter was replaced by one of {}", named(by, name))
+                    }
+                    Loss::DispatcherGone => {
+                        "libxdp's dispatcher, with it in a slot, was taken away".to_owned()
+                    }
+                    Loss::Unloaded => "the kernel no longer has it".to_owned(),
+                    Loss::OtherProgram => "the kernel has another program under its id".to_owned(),
+                },
+                why,
+            ),
+        };
+        match why {
+            Some(why) => format!("{what}; {why}"),
+            None => what,
+        }
+    }
+}
+
+/// `ok`, or the word and what happened.
+impl fmt::Display for Standing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => formatter.write_str(self.name()),
+            other => write!(formatter, "{}: {}", other.name(), other.cause()),
+        }
+    }
+}

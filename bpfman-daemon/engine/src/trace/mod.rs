@@ -1,0 +1,416 @@
+//! Traces: packets run through the very programs of a hook, one by one and as the chain, without being sent.
+//!
+//! What a chain means is: its members one after another, each on the packet as the one before left it, until a verdict
+//! is outside a member's set. So the members, each as the program that was loaded for it alone, say what the chain has
+//! to answer; then the chain itself runs on the same packet, and both are compared.
+
+mod changes;
+
+use std::path::Path;
+
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId, ProceedOn, ProgramId};
+use bpfmand_kernel::{Kernel, KernelError, TestContext, TestRun, TestRunResult};
+use bpfmand_splice::HookKind as SpliceHook;
+
+use crate::engine::locks::Subject;
+use crate::state::hook_names::hook_text;
+use crate::state::records::Entry;
+use crate::trace::changes::changes;
+use crate::{Engine, EngineError};
+
+/// The kernel runs programs on nothing shorter: an Ethernet header.
+const SHORTEST_PACKET: usize = 14;
+
+/// Most packets of one trace.
+const MOST_PACKETS: usize = 8192;
+
+/// A packet to be traced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracePacket {
+    /// From its Ethernet header on.
+    pub data: Vec<u8>,
+    /// The mark that it comes with, for tc and tcx.
+    pub mark: u32,
+}
+
+/// What one member did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceStep {
+    /// Our link.
+    pub link: LinkId,
+    /// The function's name.
+    pub name: String,
+    /// What it returned.
+    pub verdict: i32,
+    /// Whether the next member ran.
+    pub proceeded: bool,
+    /// The packet behind it, without metadata, if it changed it.
+    pub packet: Option<Vec<u8>>,
+    /// What it changed, for people.
+    pub changes: Vec<String>,
+    /// Time of its run.
+    pub nanoseconds: u32,
+}
+
+/// The way of one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketTrace {
+    /// The members that it met.
+    pub steps: Vec<TraceStep>,
+    /// What the chain answered.
+    pub verdict: i32,
+    /// The members one by one and the chain gave the same verdict and left the same packet.
+    pub agrees: bool,
+}
+
+/// A trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainTrace {
+    /// One a packet, in their order.
+    pub packets: Vec<PacketTrace>,
+    /// What test runs cannot show.
+    pub note: String,
+}
+
+/// A member, held for the runs.
+struct Member<H> {
+    link: LinkId,
+    name: String,
+    proceed_on: Option<ProceedOn>,
+    handle: H,
+}
+
+/// A packet on its way: its metadata is at the front of the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OnTheWay {
+    bytes: Vec<u8>,
+    context: TestContext,
+}
+
+impl OnTheWay {
+    /// How many bytes at the front are metadata.
+    fn metadata(&self) -> usize {
+        match self.context {
+            TestContext::Xdp { metadata, .. } => (metadata as usize).min(self.bytes.len()),
+            _ => 0,
+        }
+    }
+
+    fn packet(&self) -> &[u8] {
+        &self.bytes[self.metadata()..]
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Runs packets through the programs of a hook, one by one and as the chain that the hook runs. Nothing is sent; but
+    /// the programs work on their own maps, as with any packet.
+    ///
+    /// The chain does not change meanwhile.
+    ///
+    /// # Errors
+    /// No program of ours is there, a packet is too short, or the kernel cannot run a program on a packet.
+    pub fn trace_chain(
+        &self,
+        interface: &Interface,
+        kind: HookKind,
+        packets: &[TracePacket],
+    ) -> Result<ChainTrace, EngineError> {
+        check(packets)?;
+        let key = self.kernel.find_hook(interface, kind)?;
+        let _lock = self.lock(Subject::Hook(key));
+        let hook = self.state().hooks.get(&key).cloned();
+        let answers = match (kind, hook.as_ref().map(|hook| hook.entry)) {
+            (HookKind::Xdp, _) => SpliceHook::Xdp,
+            (_, Some(Entry::Filter { .. })) => SpliceHook::TcClsact,
+            _ => SpliceHook::TcTcx,
+        };
+        let members = self.members_of(&key, interface)?;
+        let chain = hook.as_ref().map(|hook| self.held_program(hook.program)).transpose()?;
+        let netns = interface.netns.as_deref();
+        let mut contexts = self.contexts(&key);
+        let mut traces = Vec::with_capacity(packets.len());
+        for (index, packet) in packets.iter().enumerate() {
+            let told = |error| in_packet(error, index);
+            let (begin, first) = self.first_run(&members, packet, &mut contexts, netns).map_err(told)?;
+            let (steps, verdict, left) =
+                self.one_by_one(&members, answers, &begin, first, netns).map_err(told)?;
+            let (whole, agrees) = match &chain {
+                Some(chain) => {
+                    let (run, behind) = self.test(chain, &begin, netns).map_err(told)?;
+                    let whole = run.verdict.cast_signed();
+                    (whole, whole == verdict && behind == left)
+                }
+                // The kernel goes from link to link itself: there is no other program to compare with.
+                None => (verdict, true),
+            };
+            traces.push(PacketTrace { steps, verdict: whole, agrees });
+        }
+        let told_where = !matches!(contexts[..], [Telling::Nothing]);
+        Ok(ChainTrace { packets: traces, note: note(kind, chain.is_some(), told_where) })
+    }
+
+    fn members_of(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+    ) -> Result<Vec<Member<K::Handle>>, EngineError> {
+        let links = self.state().chain(key);
+        if links.is_empty() {
+            return Err(EngineError::NoChain { hook: hook_text(key, interface) });
+        }
+        self.refuse_lost(links.iter().map(|link| &**link))?;
+        links
+            .iter()
+            .map(|link| {
+                let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
+                Ok(Member {
+                    link: link.id,
+                    name: program.name.clone(),
+                    proceed_on: link.point.proceed_on(),
+                    handle: self.held_program(program.id)?,
+                })
+            })
+            .collect()
+    }
+
+    fn held_program(&self, id: ProgramId) -> Result<K::Handle, EngineError> {
+        self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
+    }
+
+    /// The run of the first member on a packet, and the packet as it was given. What the kernel does not let a run be
+    /// told is left away from then on; a run that is refused for it has not begun.
+    fn first_run(
+        &self,
+        members: &[Member<K::Handle>],
+        packet: &TracePacket,
+        contexts: &mut Vec<Telling>,
+        netns: Option<&Path>,
+    ) -> Result<(OnTheWay, Run), EngineError> {
+        let first = members.first().ok_or_else(|| EngineError::Invalid("the chain is empty".to_owned()))?;
+        loop {
+            let telling = contexts.first().copied().unwrap_or(Telling::Nothing);
+            let begin = OnTheWay { bytes: packet.data.clone(), context: telling.context(packet.mark) };
+            match self.test(&first.handle, &begin, netns) {
+                Ok(run) => return Ok((begin, run)),
+                Err(_) if contexts.len() > 1 => drop(contexts.remove(0)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The members' steps, what the chain has to answer, and the packet as it has to leave it.
+    fn one_by_one(
+        &self,
+        members: &[Member<K::Handle>],
+        answers: SpliceHook,
+        begin: &OnTheWay,
+        first: Run,
+        netns: Option<&Path>,
+    ) -> Result<(Vec<TraceStep>, i32, OnTheWay), EngineError> {
+        let mut now = begin.clone();
+        let mut first = Some(first);
+        let mut steps = Vec::with_capacity(members.len());
+        for member in members {
+            let (run, behind) = match first.take() {
+                Some(run) => run,
+                None => self.test(&member.handle, long_enough(&now, &member.name)?, netns)?,
+            };
+            let verdict = run.verdict.cast_signed();
+            let proceeded = match member.proceed_on {
+                Some(set) => set.contains(verdict),
+                // tcx goes on after NEXT, and after all that it does not know.
+                None => !matches!(verdict, 0 | 2 | 7),
+            };
+            steps.push(TraceStep {
+                link: member.link,
+                name: member.name.clone(),
+                verdict,
+                proceeded,
+                packet: (behind.packet() != now.packet()).then(|| behind.packet().to_vec()),
+                changes: differences(&now, &behind),
+                nanoseconds: run.nanoseconds,
+            });
+            now = behind;
+            if !proceeded {
+                let end = member.proceed_on.map_or(verdict, |_| answers.translate(verdict));
+                return Ok((steps, end, now));
+            }
+        }
+        Ok((steps, answers.end_verdict(), now))
+    }
+
+    fn test(&self, program: &K::Handle, packet: &OnTheWay, netns: Option<&Path>) -> Result<Run, EngineError> {
+        let run = TestRun { packet: &packet.bytes, context: packet.context, netns, repeat: 1 };
+        let result = self.kernel.test_run(program, &run)?;
+        let behind = OnTheWay { bytes: result.packet.clone(), context: result.context };
+        Ok((result, behind))
+    }
+
+    /// What test runs of a hook are told, the most telling first. Some kernels take nothing for XDP, and some
+    /// interfaces none of their queues.
+    fn contexts(&self, key: &HookKey) -> Vec<Telling> {
+        let ifindex = key.ifindex.0;
+        match key.kind {
+            HookKind::Xdp if self.kernel.features().version < (5, 18) => vec![Telling::Nothing],
+            HookKind::Xdp => vec![Telling::Xdp { ifindex }, Telling::Xdp { ifindex: 0 }, Telling::Nothing],
+            _ => vec![Telling::Tc { ifindex }, Telling::Tc { ifindex: 0 }, Telling::Nothing],
+        }
+    }
+}
+
+/// A run of a program, and the packet behind it.
+type Run = (TestRunResult, OnTheWay);
+
+/// What a test run is told beside its packet.
+#[derive(Clone, Copy, Debug)]
+enum Telling {
+    /// The interface it came by.
+    Xdp { ifindex: u32 },
+    /// The interface, and the packet's mark.
+    Tc { ifindex: u32 },
+    /// Nothing.
+    Nothing,
+}
+
+impl Telling {
+    const fn context(self, mark: u32) -> TestContext {
+        match self {
+            Self::Xdp { ifindex } => TestContext::Xdp { metadata: 0, ingress_ifindex: ifindex, rx_queue: 0 },
+            Self::Tc { ifindex } => TestContext::Tc { mark, priority: 0, cb: [0; 5], ifindex },
+            Self::Nothing => TestContext::Plain,
+        }
+    }
+}
+
+fn check(packets: &[TracePacket]) -> Result<(), EngineError> {
+    if packets.is_empty() {
+        return Err(EngineError::Invalid("the trace has no packets".to_owned()));
+    }
+    if packets.len() > MOST_PACKETS {
+        let count = packets.len();
+        return Err(EngineError::Invalid(format!(
+            "the trace has {count} packets; the most at once is {MOST_PACKETS}"
+        )));
+    }
+    match packets.iter().position(|packet| packet.data.len() < SHORTEST_PACKET) {
+        None => Ok(()),
+        Some(index) => Err(EngineError::Invalid(format!(
+            "packet {} has {} bytes; the kernel runs programs on nothing shorter than an Ethernet header, \
+             {SHORTEST_PACKET} bytes",
+            index + 1,
+            packets[index].data.len()
+        ))),
+    }
+}
+
+fn long_enough<'a>(packet: &'a OnTheWay, member: &str) -> Result<&'a OnTheWay, EngineError> {
+    let length = packet.packet().len();
+    if length >= SHORTEST_PACKET {
+        return Ok(packet);
+    }
+    Err(EngineError::Invalid(format!(
+        "\"{member}\" cannot be traced: the packet that reaches it has {length} bytes, and the kernel runs programs on \
+         nothing shorter than {SHORTEST_PACKET}"
+    )))
+}
+
+/// Says which packet it was.
+fn in_packet(error: EngineError, index: usize) -> EngineError {
+    match error {
+        EngineError::Invalid(what) => EngineError::Invalid(format!("packet {}: {what}", index + 1)),
+        EngineError::Kernel(KernelError::Call { action, subject, source }) => {
+            let subject = format!("{subject} (packet {})", index + 1);
+            EngineError::Kernel(KernelError::Call { action, subject, source })
+        }
+        other => other,
+    }
+}
+
+fn differences(before: &OnTheWay, behind: &OnTheWay) -> Vec<String> {
+    let mut all = changes(before.packet(), behind.packet());
+    let (old, new) = (&before.bytes[..before.metadata()], &behind.bytes[..behind.metadata()]);
+    if old != new {
+        all.push(format!("metadata of {} -> {} bytes", old.len(), new.len()));
+    }
+    if let (
+        TestContext::Tc { mark: old_mark, priority: old_priority, cb: old_cb, .. },
+        TestContext::Tc { mark, priority, cb, .. },
+    ) = (before.context, behind.context)
+    {
+        let mut number = |name: &str, old: u32, new: u32| {
+            if old != new {
+                all.push(format!("{name} {old:#x} -> {new:#x}"));
+            }
+        };
+        number("mark", old_mark, mark);
+        number("priority", old_priority, priority);
+        for (place, (old, new)) in old_cb.into_iter().zip(cb).enumerate() {
+            number(&format!("cb[{place}]"), old, new);
+        }
+    }
+    all
+}
+
+/// What such a trace cannot show.
+fn note(kind: HookKind, has_chain: bool, told_where: bool) -> String {
+    let mut note = String::from(
+        "test runs: programs worked on their own maps, once alone and once in the chain, so what they count, learn or \
+         limit has moved, and what depends on that, on time or on chance may differ between the two. Nothing was \
+         sent: redirects, clones and AF_XDP sockets got nothing, and VLAN tags are seen in the packet, not beside it.",
+    );
+    if kind != HookKind::Xdp {
+        note.push_str(" The packet had no socket, no conntrack entry and no other owner.");
+    }
+    if !has_chain {
+        note.push_str(" The kernel itself goes from link to link here: there is no chain to compare with.");
+    }
+    if !told_where {
+        note.push_str(
+            " This kernel could not tell the programs the interface, nor hand metadata or marks on.",
+        );
+    }
+    note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tc(bytes: &[u8], mark: u32, first: u32) -> OnTheWay {
+        let context = TestContext::Tc { mark, priority: 0, cb: [first, 0, 0, 0, 0], ifindex: 1 };
+        OnTheWay { bytes: bytes.to_vec(), context }
+    }
+
+    fn xdp(bytes: &[u8], metadata: u32) -> OnTheWay {
+        let context = TestContext::Xdp { metadata, ingress_ifindex: 1, rx_queue: 0 };
+        OnTheWay { bytes: bytes.to_vec(), context }
+    }
+
+    #[test]
+    fn what_goes_with_a_packet_is_compared_too() {
+        assert_eq!(differences(&tc(&[1, 2], 0, 0), &tc(&[1, 2], 0, 0)), [""; 0]);
+        let all = differences(&tc(&[1, 2], 0, 5), &tc(&[1, 3], 7, 6));
+        assert_eq!(all, ["byte 1: 02 -> 03", "mark 0x0 -> 0x7", "cb[0] 0x5 -> 0x6"]);
+    }
+
+    #[test]
+    fn metadata_is_no_part_of_the_packet() {
+        let all = differences(&xdp(&[1, 2, 3], 0), &xdp(&[9, 9, 9, 9, 1, 2, 3], 4));
+        assert_eq!(all, ["metadata of 0 -> 4 bytes"]);
+        assert_eq!(xdp(&[1, 2], 8).packet(), [0_u8; 0], "what the kernel says is not trusted to fit");
+    }
+
+    #[test]
+    fn packets_that_cannot_run_are_refused_before_any_runs() {
+        let packet = |length| TracePacket { data: vec![0; length], mark: 0 };
+        for (packets, says) in [
+            (vec![], "no packets"),
+            (vec![packet(14), packet(13)], "packet 2 has 13 bytes"),
+            (vec![packet(14); MOST_PACKETS + 1], "8193 packets"),
+        ] {
+            let error = check(&packets).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        assert!(check(&[packet(14)]).is_ok());
+    }
+}
