@@ -8,7 +8,7 @@ use object::Endianness;
 use object::elf;
 use object::read::elf::{FileHeader, SectionHeader, Sym};
 
-use crate::{MAX_OBJECT_BYTES, ObjectError};
+use crate::{MAX_OBJECT_BYTES, ObjectError, RelocationError};
 
 /// `e_machine` of eBPF.
 const EM_BPF: u16 = 247;
@@ -64,7 +64,7 @@ pub(crate) struct Reloc {
 }
 
 /// The relocations of one section, or why they cannot be read: that concerns only programs which use it.
-pub(crate) type RelocTable = Result<BTreeMap<u64, Reloc>, String>;
+pub(crate) type RelocTable = Result<BTreeMap<u64, Reloc>, RelocationError>;
 
 /// The whole file.
 #[derive(Debug)]
@@ -160,12 +160,9 @@ impl Elf {
             let target = section.sh_info(endian) as usize;
             let kind = section.sh_type(endian);
             let read = if kind == elf::SHT_REL {
-                section
-                    .data(endian, bytes)
-                    .map(read_relocs)
-                    .map_err(|why| format!("its relocations cannot be read: {why}"))
+                section.data(endian, bytes).map(read_relocs).map_err(RelocationError::Unreadable)
             } else if kind == elf::SHT_RELA {
-                Err("its relocations carry addends (SHT_RELA), which eBPF objects do not have".to_owned())
+                Err(RelocationError::Addends)
             } else {
                 continue;
             };

@@ -2,6 +2,7 @@
 
 use bpfmand_core::ProgramType;
 
+use crate::RelocationError;
 use crate::section_family::SUPPORTED_SECTIONS;
 
 /// Why an object file, or one program of it, cannot be used.
@@ -131,7 +132,7 @@ pub enum ObjectError {
         /// Index of the instruction in that function.
         insn: usize,
         /// What is wrong.
-        why: String,
+        why: RelocationError,
     },
     /// The program cannot be linked without the kernel's type information.
     #[error(

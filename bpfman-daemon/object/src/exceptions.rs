@@ -3,6 +3,7 @@
 //! Nothing in the instructions refers to it. A tag in the type information does, on the program's own function:
 //! `exception_callback:NAME`. The kernel looks for the function among those that are loaded with the program.
 
+use crate::RelocationError;
 use crate::btf::Kind;
 use crate::functions::FunctionKey;
 use crate::object_file::ObjectFile;
@@ -17,7 +18,10 @@ const WHOLE: u32 = u32::MAX;
 ///
 /// # Errors
 /// It names several, or one that the object does not have as a global function beside its programs.
-pub(crate) fn callback(object: &ObjectFile, key: FunctionKey) -> Result<Option<FunctionKey>, String> {
+pub(crate) fn callback(
+    object: &ObjectFile,
+    key: FunctionKey,
+) -> Result<Option<FunctionKey>, RelocationError> {
     let Some(btf) = &object.btf else { return Ok(None) };
     let Ok(Some(records)) = object.records(key) else { return Ok(None) };
     let Some(own) = records.functions.iter().find(|record| record.offset == key.offset) else {
@@ -29,7 +33,7 @@ pub(crate) fn callback(object: &ObjectFile, key: FunctionKey) -> Result<Option<F
         .filter_map(|ty| btf.string(ty.name_off).strip_prefix(PREFIX));
     let Some(name) = named.next() else { return Ok(None) };
     if let Some(second) = named.next() {
-        return Err(format!("it names two exception callbacks, {name} and {second}; a program has one"));
+        return Err(RelocationError::TwoCallbacks(name.to_owned(), second.to_owned()));
     }
     let in_library = |key: &FunctionKey| {
         object.elf.sections.get(key.section).is_some_and(|section| is_library_section(&section.name))
@@ -37,9 +41,7 @@ pub(crate) fn callback(object: &ObjectFile, key: FunctionKey) -> Result<Option<F
     let found = object.functions.iter().find(|(key, function)| function.name == name && in_library(key));
     match found {
         Some((key, function)) if !function.is_local => Ok(Some(key)),
-        Some(_) => Err(format!("its exception callback {name} is static; it has to be a global function")),
-        None => Err(format!(
-            "its exception callback {name} is not in the object: it has to be a global function in .text"
-        )),
+        Some(_) => Err(RelocationError::StaticCallback(name.to_owned())),
+        None => Err(RelocationError::NoCallback(name.to_owned())),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bpfmand_core::Insn;
 
+use crate::RelocationError;
 use crate::elf::Elf;
 
 /// Bytes of one instruction.
@@ -29,7 +30,7 @@ pub(crate) struct Function {
 /// All functions by place. Those that are damaged are kept with the reason, for whoever asks for them.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
-    table: BTreeMap<FunctionKey, (Function, Option<String>)>,
+    table: BTreeMap<FunctionKey, (Function, Option<&'static str>)>,
 }
 
 impl Functions {
@@ -50,13 +51,13 @@ impl Functions {
                 let size = if symbol.size == 0 { next.saturating_sub(symbol.value) } else { symbol.size };
                 let end = symbol.value.saturating_add(size);
                 let damage = if !symbol.value.is_multiple_of(INSN_BYTES) || !size.is_multiple_of(INSN_BYTES) {
-                    Some(format!("{} is not made of whole instructions", symbol.name))
+                    Some("is not made of whole instructions")
                 } else if size == 0 {
-                    Some(format!("{} is empty", symbol.name))
+                    Some("is empty")
                 } else if end > header.size as u64 {
-                    Some(format!("{} reaches beyond its section", symbol.name))
+                    Some("reaches beyond its section")
                 } else if end > next && index + 1 < symbols.len() {
-                    Some(format!("{} overlaps the function after it", symbol.name))
+                    Some("overlaps the function after it")
                 } else {
                     None
                 };
@@ -68,11 +69,13 @@ impl Functions {
         Self { table }
     }
 
-    pub(crate) fn get(&self, key: FunctionKey) -> Result<&Function, String> {
+    pub(crate) fn get(&self, key: FunctionKey) -> Result<&Function, RelocationError> {
         match self.table.get(&key) {
             Some((function, None)) => Ok(function),
-            Some((_, Some(why))) => Err(why.clone()),
-            None => Err(format!("no function begins at offset {:#x} of section {}", key.offset, key.section)),
+            Some((function, Some(what))) => {
+                Err(RelocationError::DamagedFunction(function.name.clone(), what))
+            }
+            None => Err(RelocationError::NoFunction { section: key.section, offset: key.offset }),
         }
     }
 

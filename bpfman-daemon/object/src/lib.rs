@@ -25,9 +25,11 @@ mod needs;
 mod object_file;
 mod programs;
 mod references;
+mod relocation_error;
 mod section_family;
 
 pub use btf::BtfFeatures;
+pub use core_relo::CoreError;
 pub use error::ObjectError;
 pub use externs::{KconfigExtern, KconfigKind, KconfigValue};
 pub use globals::GlobalVariable;
@@ -36,6 +38,7 @@ pub use link::Unresolved;
 pub use maps::{InitialSlot, SlotTarget};
 pub use object_file::{ObjectFile, TextOptions};
 pub use programs::ProgramEntry;
+pub use relocation_error::RelocationError;
 pub use section_family::SectionFamily;
 
 /// Largest object file that is read, in bytes.

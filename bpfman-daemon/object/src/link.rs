@@ -15,7 +15,7 @@ use crate::functions::{Function, FunctionKey, Functions, INSN_BYTES};
 use crate::object_file::ObjectFile;
 use crate::programs::ProgramEntry;
 use crate::references::{Fault, Reference};
-use crate::{KernelBtf, MAX_INSTRUCTIONS, ObjectError};
+use crate::{KernelBtf, MAX_INSTRUCTIONS, ObjectError, RelocationError};
 
 /// Calls of kernel functions that may be missing and are: no such helper exists, so reaching one is refused.
 const MISSING_FUNCTION: i32 = 2_002_000_000;
@@ -134,10 +134,8 @@ impl<'a> Linker<'a> {
                 }
                 Reference::Null => self.set_wide(position, 0, 0, 0),
                 Reference::Kernel { name, weak, kind } => {
-                    let found = self
-                        .link_kernel(position, name, weak, kind)
-                        .map_err(|why| self.fault(caller, (at, why)))??;
-                    if let Some(what) = found {
+                    let place = (caller, at);
+                    if let Some(what) = self.link_kernel(position, place, name, weak, kind)? {
                         let function = (caller.to_owned(), at);
                         self.out.unresolved.push(Unresolved { at: position, function, what });
                     }
@@ -191,13 +189,12 @@ impl<'a> Linker<'a> {
         for record in records {
             let at = ((record.offset - key.offset) / INSN_BYTES) as usize;
             if !record.offset.is_multiple_of(INSN_BYTES) {
-                let why =
-                    format!("a CO-RE relocation at {:#x} is not at an instruction's start", record.offset);
+                let why = RelocationError::Misplaced("CO-RE relocation", record.offset);
                 return Err(self.fault(&function.name, (at, why)));
             }
             if core_relo::is_local(record) {
                 core_relo::patch_local(record, insns, at)
-                    .map_err(|why| self.fault(&function.name, (at, why)))?;
+                    .map_err(|why| self.fault(&function.name, (at, why.into())))?;
                 // The function's instructions are appended behind those that are there.
                 self.out.local_type_ids.push(self.out.insns.len() + at);
                 continue;
@@ -215,57 +212,61 @@ impl<'a> Linker<'a> {
                     function: (function.name.clone(), at),
                     what,
                 }),
-                Err(why) => return Err(self.fault(&function.name, (at, why))),
+                Err(why) => return Err(self.fault(&function.name, (at, why.into()))),
             }
         }
         Ok(())
     }
 
-    /// The outer error is a fault of the instruction, the inner one of the whole program. What may be missing and is, and
-    /// must not be called then, is answered.
+    /// `place` is the instruction's function and its index there. What may be missing and is, and must not be called then,
+    /// is answered.
     fn link_kernel(
         &mut self,
         at: usize,
+        place: (&str, usize),
         name: &str,
         weak: bool,
         kind: Kind,
-    ) -> Result<Result<Option<String>, ObjectError>, String> {
+    ) -> Result<Option<String>, ObjectError> {
         let what = if kind == Kind::Func { "function" } else { "variable" };
         let Some(kernel) = self.kernel else {
-            return Ok(Err(ObjectError::NeedsKernelBtf {
+            return Err(ObjectError::NeedsKernelBtf {
                 program: self.entry.name.clone(),
                 what: format!("kernel {what} {name}"),
-            }));
+            });
         };
         let call = self.out.insns[at].code == op::CALL;
         match kernel.symbol(name, kind) {
             Some(symbol) => {
                 let module = symbol.module.map_or(0, |module| self.module(module));
                 if call {
+                    let off = i16::try_from(module)
+                        .map_err(|_| self.fault(place.0, (place.1, RelocationError::TooManyModules)))?;
                     let insn = &mut self.out.insns[at];
                     set_source(insn, op::PSEUDO_KFUNC_CALL);
-                    insn.off =
-                        i16::try_from(module).map_err(|_| "it refers to too many modules".to_owned())?;
+                    insn.off = off;
                     insn.imm = symbol.id.cast_signed();
                 } else {
                     self.set_wide(at, op::PSEUDO_BTF_ID, symbol.id.cast_signed(), module);
                 }
             }
             None if !weak => {
-                return Err(format!("neither this kernel nor its loaded modules have a {what} {name}"));
+                return Err(
+                    self.fault(place.0, (place.1, RelocationError::NotInKernel(what, name.to_owned())))
+                );
             }
             None if call => {
                 let insn = &mut self.out.insns[at];
                 set_source(insn, 0);
                 insn.off = 0;
                 insn.imm = MISSING_FUNCTION;
-                return Ok(Ok(Some(format!(
+                return Ok(Some(format!(
                     "kernel function {name} (weak): neither this kernel nor its loaded modules have it"
-                ))));
+                )));
             }
             None => self.set_wide(at, 0, 0, 0),
         }
-        Ok(Ok(None))
+        Ok(None)
     }
 
     /// The number by which instructions refer to a module.

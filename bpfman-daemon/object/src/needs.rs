@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use bpfmand_core::Insn;
 
+use crate::RelocationError;
 use crate::core_relo;
 use crate::exceptions;
 use crate::functions::{FunctionKey, Functions};
@@ -21,12 +22,12 @@ pub(crate) struct Needs {
 }
 
 /// Where a program is entered: at its own function, and at its exception callback if it names one.
-fn entry_points(object: &ObjectFile, entry: &ProgramEntry) -> Result<Vec<FunctionKey>, String> {
+fn entry_points(object: &ObjectFile, entry: &ProgramEntry) -> Result<Vec<FunctionKey>, RelocationError> {
     Ok([entry.key].into_iter().chain(exceptions::callback(object, entry.key)?).collect())
 }
 
 /// What a program and the functions that it reaches need.
-pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, String> {
+pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, RelocationError> {
     let mut needs = Needs::default();
     let mut queue = entry_points(object, entry)?;
     let mut seen: HashSet<_> = queue.iter().copied().collect();
@@ -53,7 +54,11 @@ pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, 
 
 /// Whether a program and the functions that it reaches ask for something that the kernel itself does not have: one of its
 /// modules may.
-pub(crate) fn exceeds(object: &ObjectFile, entry: &ProgramEntry, kernel: &KernelBtf) -> Result<bool, String> {
+pub(crate) fn exceeds(
+    object: &ObjectFile,
+    entry: &ProgramEntry,
+    kernel: &KernelBtf,
+) -> Result<bool, RelocationError> {
     let mut queue = entry_points(object, entry)?;
     let mut seen: HashSet<_> = queue.iter().copied().collect();
     while let Some(key) = queue.pop() {

@@ -319,7 +319,7 @@ fn read_btf(elf: &Elf) -> Result<Option<Btf>, ObjectError> {
     let mut data = elf.section_data(section).to_vec();
     match elf.relocs.get(&section) {
         None => {}
-        Some(Err(why)) => return Err(ObjectError::btf(".BTF", why.clone())),
+        Some(Err(why)) => return Err(ObjectError::btf(".BTF", why.to_string())),
         Some(Ok(relocs)) => {
             for (offset, reloc) in relocs {
                 let outside =

@@ -2,6 +2,7 @@
 
 use bpfmand_core::{Insn, op};
 
+use crate::RelocationError;
 use crate::btf::Kind;
 use crate::btf::ext::{CoreRecord, SectionRecords, within};
 use crate::elf::{Place, Reloc, Symbol};
@@ -30,28 +31,29 @@ pub(crate) enum Reference<'a> {
 }
 
 /// Errors inside a function: instruction and reason.
-pub(crate) type Fault = (usize, String);
+pub(crate) type Fault = (usize, RelocationError);
 
 impl ObjectFile {
-    fn symbol(&self, reloc: Reloc) -> Result<&Symbol, String> {
-        self.elf
-            .symbols
-            .get(reloc.symbol)
-            .ok_or_else(|| format!("its relocation names symbol {}, which does not exist", reloc.symbol))
+    fn symbol(&self, reloc: Reloc) -> Result<&Symbol, RelocationError> {
+        self.elf.symbols.get(reloc.symbol).ok_or(RelocationError::NoSymbol(reloc.symbol))
     }
 
     /// Records of a function's section; an error if two code sections share the name, which is all records say.
-    pub(crate) fn records(&self, key: FunctionKey) -> Result<Option<&SectionRecords>, String> {
+    pub(crate) fn records(&self, key: FunctionKey) -> Result<Option<&SectionRecords>, RelocationError> {
         let Some(section) = self.elf.sections.get(key.section) else { return Ok(None) };
         let Some(records) = self.ext.section(&section.name) else { return Ok(None) };
         let alike = self.elf.code_sections_named(&section.name);
         if alike > 1 {
-            return Err(format!("{alike} code sections are named {}", section.name));
+            return Err(RelocationError::AmbiguousSection(alike, section.name.clone()));
         }
         Ok(Some(records))
     }
 
-    pub(crate) fn core_records(&self, key: FunctionKey, len: usize) -> Result<&[CoreRecord], String> {
+    pub(crate) fn core_records(
+        &self,
+        key: FunctionKey,
+        len: usize,
+    ) -> Result<&[CoreRecord], RelocationError> {
         let end = key.offset + len as u64 * INSN_BYTES;
         Ok(self
             .records(key)?
@@ -74,19 +76,17 @@ impl ObjectFile {
         let mut at = 0;
         while at < insns.len() {
             let insn = insns[at];
-            let fault = |why: String| (at, why);
+            let fault = |why: RelocationError| (at, why);
             let wide = insn.is_ld_imm64();
             if wide && at + 1 >= insns.len() {
-                return Err(fault("the second half of a 64-bit load is missing".to_owned()));
+                return Err(fault(RelocationError::HalfLoad));
             }
             let next = key.offset + (at + if wide { 2 } else { 1 }) as u64 * INSN_BYTES;
             let here = key.offset + at as u64 * INSN_BYTES;
             let reloc = relocs.as_mut().and_then(|relocs| relocs.next_if(|(offset, _)| **offset < next));
             match reloc {
                 Some((offset, _)) if *offset != here => {
-                    return Err(fault(format!(
-                        "a relocation at {offset:#x} is not at an instruction's start"
-                    )));
+                    return Err(fault(RelocationError::Misplaced("relocation", *offset)));
                 }
                 Some((_, reloc)) => {
                     found.push((at, self.relocated(key, insn, *reloc).map_err(fault)?));
@@ -98,14 +98,19 @@ impl ObjectFile {
                 }
             }
             if relocs.as_mut().and_then(|relocs| relocs.next_if(|(offset, _)| **offset < next)).is_some() {
-                return Err(fault("it has two relocations".to_owned()));
+                return Err(fault(RelocationError::Doubled));
             }
             at += if wide { 2 } else { 1 };
         }
         Ok(found)
     }
 
-    fn relocated(&self, key: FunctionKey, insn: Insn, reloc: Reloc) -> Result<Reference<'_>, String> {
+    fn relocated(
+        &self,
+        key: FunctionKey,
+        insn: Insn,
+        reloc: Reloc,
+    ) -> Result<Reference<'_>, RelocationError> {
         let symbol = self.symbol(reloc)?;
         let name = if symbol.name.is_empty() { "a section" } else { symbol.name.as_str() };
         match (reloc.kind, symbol.place) {
@@ -121,9 +126,7 @@ impl ObjectFile {
                     Some(Extern::Function) => {
                         Ok(Reference::Kernel { name: &symbol.name, weak: symbol.is_weak, kind: Kind::Func })
                     }
-                    _ => Err(format!(
-                        "it calls {name}, which the object neither defines nor declares as a kernel function (__ksym)"
-                    )),
+                    _ => Err(RelocationError::UndeclaredCall(name.to_owned())),
                 }
             }
             (R_BPF_64_64, Place::Section(section)) if insn.is_ld_imm64() => {
@@ -131,7 +134,7 @@ impl ObjectFile {
             }
             (R_BPF_64_64, Place::Undefined) if insn.is_ld_imm64() => match self.externs.get(&symbol.name) {
                 Some(Extern::Kconfig { offset }) => {
-                    let map = self.maps.kconfig.ok_or("the object has no .kconfig map")?;
+                    let map = self.maps.kconfig.ok_or(RelocationError::NoKconfig)?;
                     let offset = offset.cast_signed().wrapping_add(insn.imm);
                     Ok(Reference::MapValue { map, offset })
                 }
@@ -142,22 +145,27 @@ impl ObjectFile {
                     Ok(Reference::Kernel { name: &symbol.name, weak: symbol.is_weak, kind: Kind::Func })
                 }
                 Some(Extern::Address) if symbol.is_weak => Ok(Reference::Null),
-                Some(Extern::Address) => Err(format!(
-                    "it takes the address of kernel symbol {name}, declared without a type: declare its type"
-                )),
-                None => Err(format!("it refers to {name}, which the object does not define")),
+                Some(Extern::Address) => Err(RelocationError::UntypedSymbol(name.to_owned())),
+                None => Err(RelocationError::Undefined(name.to_owned())),
             },
-            (kind, place) => Err(format!(
-                "relocation type {kind} against {name} ({place:?}) does not go with operation {:#04x} in section {}",
-                insn.code, key.section
-            )),
+            (kind, place) => Err(RelocationError::WrongKind {
+                kind,
+                symbol: format!("{name} ({place:?})"),
+                code: insn.code,
+                section: key.section,
+            }),
         }
     }
 
-    fn function_at(&self, section: usize, offset: Option<i64>, name: &str) -> Result<Reference<'_>, String> {
+    fn function_at(
+        &self,
+        section: usize,
+        offset: Option<i64>,
+        name: &str,
+    ) -> Result<Reference<'_>, RelocationError> {
         let offset = offset
             .and_then(|offset| u64::try_from(offset).ok())
-            .ok_or_else(|| format!("it calls {name} at an impossible place"))?;
+            .ok_or_else(|| RelocationError::CallOutside(name.to_owned()))?;
         Ok(Reference::Function(FunctionKey { section, offset }))
     }
 
@@ -168,7 +176,7 @@ impl ObjectFile {
         symbol: &Symbol,
         insn: Insn,
         name: &str,
-    ) -> Result<Reference<'_>, String> {
+    ) -> Result<Reference<'_>, RelocationError> {
         let offset =
             i64::try_from(symbol.value).ok().and_then(|value| value.checked_add(i64::from(insn.imm)));
         if let Some(map) = self.maps.data_section(section) {
@@ -176,7 +184,7 @@ impl ObjectFile {
             return offset
                 .and_then(|offset| i32::try_from(offset).ok())
                 .map(|offset| Reference::MapValue { map, offset })
-                .ok_or_else(|| format!("it refers to {name}, far outside its section of {size} bytes"));
+                .ok_or_else(|| RelocationError::OutsideSection(name.to_owned(), size));
         }
         let place = offset.and_then(|offset| u64::try_from(offset).ok());
         if let Some(map) = place.and_then(|place| self.maps.declared(section, place)) {
@@ -184,34 +192,35 @@ impl ObjectFile {
         }
         match self.elf.sections.get(section) {
             Some(header) if header.is_code() => self.function_at(section, offset, name),
-            Some(header) => Err(format!(
-                "it refers to {name} in section {}, which is neither a map nor a global variable",
-                header.name
-            )),
-            None => Err(format!("it refers to {name} in a section that does not exist")),
+            Some(header) => Err(RelocationError::NotLoaded(name.to_owned(), header.name.clone())),
+            None => Err(RelocationError::NoSection(name.to_owned())),
         }
     }
 }
 
 /// What an instruction without a relocation refers to: only functions of its own section can be.
-fn unrelocated(key: FunctionKey, at: usize, insn: Insn) -> Result<Option<Reference<'static>>, String> {
+fn unrelocated(
+    key: FunctionKey,
+    at: usize,
+    insn: Insn,
+) -> Result<Option<Reference<'static>>, RelocationError> {
     let relative = || {
         let target = (at as i64 + i64::from(insn.imm) + 1) * INSN_BYTES as i64;
         i64::try_from(key.offset)
             .ok()
             .and_then(|offset| u64::try_from(offset.checked_add(target)?).ok())
             .map(|offset| Some(Reference::Function(FunctionKey { section: key.section, offset })))
-            .ok_or_else(|| "its target lies before its section".to_owned())
+            .ok_or(RelocationError::BeforeSection)
     };
     if insn.is_local_call() || insn.is_function_pointer() {
         return relative();
     }
     // Numbers that mean something only on the machine that wrote them: never taken for ours.
     if insn.is_ld_imm64() && insn.src() != 0 {
-        return Err(format!("a 64-bit load of kind {} has no relocation", insn.src()));
+        return Err(RelocationError::Unrelocated("64-bit load", insn.src()));
     }
     if insn.code == op::CALL && insn.src() != 0 {
-        return Err(format!("a call of kind {} has no relocation", insn.src()));
+        return Err(RelocationError::Unrelocated("call", insn.src()));
     }
     Ok(None)
 }

@@ -72,8 +72,7 @@ impl Btf {
         let mut offsets = Vec::new();
         let mut at = types_at;
         while at < types_end {
-            let len = Type::encoded_len(&data[at..types_end])
-                .map_err(|why| ObjectError::btf(format!("type {}", offsets.len() + 1), why))?;
+            let len = Type::encoded_len(offsets.len() as u32 + 1, &data[at..types_end])?;
             offsets
                 .push(u32::try_from(at).map_err(|_| ObjectError::btf("types", "more than four gigabytes"))?);
             at += len;

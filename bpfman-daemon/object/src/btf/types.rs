@@ -1,6 +1,7 @@
 //! One BTF type, seen in place.
 
 use super::{Kind, word};
+use crate::ObjectError;
 
 const COMMON_LEN: usize = 12;
 
@@ -42,18 +43,19 @@ pub(crate) struct SecInfo {
 }
 
 impl<'a> Type<'a> {
-    /// Bytes that the type at the start of `bytes` takes.
-    pub(crate) fn encoded_len(bytes: &[u8]) -> Result<usize, String> {
+    /// Bytes that the type `id` at the start of `bytes` takes.
+    pub(crate) fn encoded_len(id: u32, bytes: &[u8]) -> Result<usize, ObjectError> {
+        let damaged = |why: String| ObjectError::btf(format!("type {id}"), why);
         if bytes.len() < COMMON_LEN {
-            return Err("cut off".to_owned());
+            return Err(damaged("cut off".to_owned()));
         }
         let info = word(bytes, 4);
         let number = info >> 24 & 0x1f;
-        let kind = Kind::from_number(number).ok_or_else(|| format!("unknown kind {number}"))?;
+        let kind = Kind::from_number(number).ok_or_else(|| damaged(format!("unknown kind {number}")))?;
         let (fixed, each) = kind.extra();
         let len = COMMON_LEN + fixed + each * (info & 0xffff) as usize * usize::from(each > 0);
         if len > bytes.len() {
-            return Err(format!("{len} bytes of a {kind:?} where {} are left", bytes.len()));
+            return Err(damaged(format!("{len} bytes of a {kind:?} where {} are left", bytes.len())));
         }
         Ok(len)
     }
@@ -63,7 +65,7 @@ impl<'a> Type<'a> {
         let info = word(bytes, 4);
         // Parsing has refused unknown kinds, so the fallback is never taken.
         let kind = Kind::from_number(info >> 24 & 0x1f).unwrap_or(Kind::Fwd);
-        let len = Self::encoded_len(bytes).unwrap_or(COMMON_LEN).min(bytes.len());
+        let len = Self::encoded_len(id, bytes).unwrap_or(COMMON_LEN).min(bytes.len());
         Self {
             id,
             kind,

@@ -2,6 +2,7 @@
 
 mod compat;
 mod describe;
+mod error;
 mod patch;
 mod spec;
 mod value;
@@ -15,6 +16,7 @@ use crate::btf::Btf;
 use crate::btf::ext::CoreRecord;
 
 use describe::describe;
+pub use error::CoreError;
 pub(crate) use patch::patch_local;
 use patch::{Applied, Patch};
 use spec::Spec;
@@ -56,12 +58,12 @@ impl<'a> Resolver<'a> {
         record: &CoreRecord,
         insns: &mut [Insn],
         at: usize,
-    ) -> Result<Option<String>, String> {
+    ) -> Result<Option<String>, CoreError> {
         let kind = RelocKind::from_number(record.kind)?;
         let btf = self.local;
         let path = btf.string(record.access_off);
         let local = Spec::parse(btf, record.type_id, path, kind)?;
-        let named = |why: String| format!("{}: {why}", describe(btf, &local, kind, path));
+        let place = || describe(btf, &local, kind, path);
         let resolved = self.resolve(kind, &local).and_then(|patch| Ok((patch.apply(insns, at)?, patch)));
         match resolved {
             Ok((Applied::Changed, _)) => Ok(None),
@@ -71,9 +73,9 @@ impl<'a> Resolver<'a> {
                 } else {
                     self.lack(&local)
                 };
-                Ok(Some(named(why)))
+                Ok(Some(format!("{}: {why}", place())))
             }
-            Err(why) => Err(named(why)),
+            Err(why) => Err(CoreError::At { place: place(), source: Box::new(why) }),
         }
     }
 
@@ -86,11 +88,11 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn resolve(&mut self, kind: RelocKind, local: &Spec) -> Result<Patch, String> {
-        let root = self.local.get(local.root).ok_or_else(|| format!("type {} does not exist", local.root))?;
+    fn resolve(&mut self, kind: RelocKind, local: &Spec) -> Result<Patch, CoreError> {
+        let root = self.local.get(local.root).ok_or(CoreError::NoType(local.root))?;
         let name = self.local.name(&root);
         if name.is_empty() {
-            return Err(format!("type {} has no name to look for in the kernel", local.root));
+            return Err(CoreError::Unnamed(local.root));
         }
         let kernel = self.kernel;
         let candidates = self
@@ -105,9 +107,7 @@ impl<'a> Resolver<'a> {
                 None => found = Some((patch, matching.bit_offset)),
                 Some((first, bit_offset)) => {
                     if !first.agrees(&patch) || *bit_offset != matching.bit_offset {
-                        return Err(format!(
-                            "the kernel has several types {name} that differ in what is asked"
-                        ));
+                        return Err(CoreError::Ambiguous(name.to_owned()));
                     }
                 }
             }

@@ -2,6 +2,7 @@
 
 use bpfmand_core::{Insn, op};
 
+use super::CoreError;
 use super::spec::Spec;
 use super::value::{RelocKind, evaluate};
 use crate::btf::ext::CoreRecord;
@@ -53,7 +54,7 @@ impl Patch {
         kind: RelocKind,
         local: (&Btf, &Spec),
         target: Option<(&Btf, &Spec)>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, CoreError> {
         let before = evaluate(kind, Some(local))?;
         let after = evaluate(kind, target)?;
         let mut access = Access::Same;
@@ -85,11 +86,13 @@ impl Patch {
         self.after.is_some()
     }
 
-    pub(super) fn apply(&self, insns: &mut [Insn], at: usize) -> Result<Applied, String> {
-        let Some(insn) = insns.get(at).copied() else { return Err("a CO-RE relocation outside".to_owned()) };
+    pub(super) fn apply(&self, insns: &mut [Insn], at: usize) -> Result<Applied, CoreError> {
+        let Some(insn) = insns.get(at).copied() else {
+            return Err(CoreError::NoAnswer("a CO-RE relocation outside"));
+        };
         let wide = insn.is_ld_imm64();
         if wide && at + 1 >= insns.len() {
-            return Err("the second half of a 64-bit load is missing".to_owned());
+            return Err(CoreError::HalfLoad);
         }
         let memory = matches!(insn.class(), CLASS_LDX | CLASS_ST | CLASS_STX);
         let (Some(after), false) = (self.after, memory && self.access == Access::Impossible) else {
@@ -107,23 +110,22 @@ impl Patch {
             CLASS_LD if wide && insn.src() == 0 => {
                 u64::from(insn.imm.cast_unsigned()) | u64::from(insns[at + 1].imm.cast_unsigned()) << 32
             }
-            _ => return Err(format!("operation {:#04x} cannot carry a CO-RE relocation", insn.code)),
+            _ => return Err(CoreError::WrongOperation(insn.code)),
         };
         let narrow = matches!(insn.class(), CLASS_ALU | CLASS_ALU64);
         let differs = |before: u64| if narrow { before as u32 as u64 != found } else { before != found };
         if let Some(before) = self.before.filter(|before| differs(*before)) {
-            return Err(format!("it holds {found} where its CO-RE relocation says {before}"));
+            return Err(CoreError::Differs { found, expected: before });
         }
         if narrow {
             // Signed enumerators are sign-extended by the instruction itself.
             let fits = u32::try_from(after).is_ok() || i32::try_from(after.cast_signed()).is_ok();
             if !fits {
-                return Err(format!("{after} does not fit in 32 bits"));
+                return Err(CoreError::NumberTooLarge(after));
             }
             insns[at].imm = after as u32 as i32;
         } else if memory {
-            insns[at].off =
-                i16::try_from(after).map_err(|_| format!("offset {after} does not fit in 15 bits"))?;
+            insns[at].off = i16::try_from(after).map_err(|_| CoreError::OffsetTooLarge(after))?;
             if let Access::Bytes(bytes) = self.access {
                 insns[at].code = insn.code & !SIZE_MASK | size_bits(bytes)?;
             }
@@ -135,18 +137,18 @@ impl Patch {
     }
 }
 
-fn size_bits(bytes: u64) -> Result<u8, String> {
+fn size_bits(bytes: u64) -> Result<u8, CoreError> {
     match bytes {
         1 => Ok(0x10),
         2 => Ok(0x08),
         4 => Ok(0x00),
         8 => Ok(0x18),
-        _ => Err(format!("no memory access is {bytes} bytes wide")),
+        _ => Err(CoreError::AccessWidth(bytes)),
     }
 }
 
 /// Fills in the id of a type of the object itself.
-pub(crate) fn patch_local(record: &CoreRecord, insns: &mut [Insn], at: usize) -> Result<(), String> {
+pub(crate) fn patch_local(record: &CoreRecord, insns: &mut [Insn], at: usize) -> Result<(), CoreError> {
     let patch = Patch { before: None, after: Some(u64::from(record.type_id)), access: Access::Same };
     patch.apply(insns, at).map(drop)
 }

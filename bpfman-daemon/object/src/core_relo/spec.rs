@@ -1,5 +1,6 @@
 //! A path into a type: written by the compiler as numbers, found again in the kernel's type by names.
 
+use super::CoreError;
 use super::compat::{Fuel, fields_agree, types_agree, types_match};
 use super::value::RelocKind;
 use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
@@ -30,8 +31,8 @@ pub(super) struct Spec {
 
 impl Spec {
     /// Reads a path such as `0:1:2` that starts at `root`.
-    pub(super) fn parse(btf: &Btf, root: u32, path: &str, kind: RelocKind) -> Result<Self, String> {
-        let bad = |why: &str| format!("the path {path} in type {root} is impossible: {why}");
+    pub(super) fn parse(btf: &Btf, root: u32, path: &str, kind: RelocKind) -> Result<Self, CoreError> {
+        let bad = |why| CoreError::Path { path: path.to_owned(), root, why };
         let numbers: Vec<u32> = path
             .split(':')
             .map(str::parse)
@@ -101,7 +102,7 @@ impl Spec {
         target: &Btf,
         candidate: u32,
         kind: RelocKind,
-    ) -> Result<Option<Self>, String> {
+    ) -> Result<Option<Self>, CoreError> {
         let mut spec = Self { root: candidate, steps: Vec::new(), bit_offset: 0 };
         if kind.is_about_types() {
             let fuel = &mut Fuel::full();
@@ -137,7 +138,7 @@ impl Spec {
                 let Some(member) =
                     local.get(step.type_id).and_then(|ty| ty.members().nth(step.index as usize))
                 else {
-                    return Err(format!("type {} has no member {}", step.type_id, step.index));
+                    return Err(CoreError::NoMember(step.type_id, step.index));
                 };
                 let Some((found, offset, type_id)) =
                     find_member(target, &ty, local.string_bytes(member.name_off), 0)

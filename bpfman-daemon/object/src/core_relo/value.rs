@@ -1,5 +1,6 @@
 //! What a relocation asks about a path, and the answer.
 
+use super::CoreError;
 use super::spec::Spec;
 use crate::btf::{Btf, Kind};
 
@@ -22,7 +23,7 @@ pub(super) enum RelocKind {
 }
 
 impl RelocKind {
-    pub(super) fn from_number(number: u32) -> Result<Self, String> {
+    pub(super) fn from_number(number: u32) -> Result<Self, CoreError> {
         Ok(match number {
             0 => Self::FieldByteOffset,
             1 => Self::FieldByteSize,
@@ -37,7 +38,7 @@ impl RelocKind {
             10 => Self::EnumeratorExists,
             11 => Self::EnumeratorValue,
             12 => Self::TypeMatches,
-            _ => return Err(format!("CO-RE relocation of unknown kind {number}")),
+            _ => return Err(CoreError::UnknownKind(number)),
         })
     }
 
@@ -89,7 +90,7 @@ impl Value {
 }
 
 /// Computes the answer for a path; none if what is asked cannot be answered because there is no path.
-pub(super) fn evaluate(kind: RelocKind, side: Option<(&Btf, &Spec)>) -> Result<Option<Value>, String> {
+pub(super) fn evaluate(kind: RelocKind, side: Option<(&Btf, &Spec)>) -> Result<Option<Value>, CoreError> {
     let Some((btf, spec)) = side else {
         return Ok(match kind {
             RelocKind::FieldExists | RelocKind::EnumeratorExists => Some(Value::plain(0)),
@@ -106,37 +107,37 @@ pub(super) fn evaluate(kind: RelocKind, side: Option<(&Btf, &Spec)>) -> Result<O
             // Compilers put anything here, so there is nothing to compare with.
             return Ok(Some(Value { number: u64::from(spec.root), field: None, checked: false }));
         }
-        RelocKind::TypeSize => {
-            btf.size_of(spec.root).ok_or_else(|| format!("type {} has no size", spec.root))?
-        }
+        RelocKind::TypeSize => btf.size_of(spec.root).ok_or(CoreError::NoSize(spec.root))?,
         RelocKind::EnumeratorValue => {
-            let step = spec.steps.first().ok_or("no enumerator")?;
+            let step = spec.steps.first().ok_or(CoreError::NoAnswer("no enumerator"))?;
             btf.get(step.type_id)
                 .and_then(|ty| ty.enumerators().nth(step.index as usize))
                 .map(|(_, value)| value)
-                .ok_or("no such enumerator")?
+                .ok_or(CoreError::NoAnswer("no such enumerator"))?
         }
         _ => return field(kind, btf, spec).map(Some),
     };
     Ok(Some(Value::plain(number)))
 }
 
-fn field(kind: RelocKind, btf: &Btf, spec: &Spec) -> Result<Value, String> {
-    let step = spec.steps.last().ok_or("an empty path")?;
+fn field(kind: RelocKind, btf: &Btf, spec: &Spec) -> Result<Value, CoreError> {
+    let step = spec.steps.last().ok_or(CoreError::NoAnswer("an empty path"))?;
     if !step.named {
-        let size = btf.size_of(step.type_id).ok_or("an element without a size")?;
+        let size = btf.size_of(step.type_id).ok_or(CoreError::NoAnswer("an element without a size"))?;
         return match kind {
             RelocKind::FieldByteOffset => {
                 Ok(Value { field: Some((size, step.type_id)), ..Value::plain(spec.bit_offset / 8) })
             }
             RelocKind::FieldByteSize => Ok(Value::plain(size)),
-            _ => Err("only the offset and size of an array's element can be asked for".to_owned()),
+            _ => Err(CoreError::NoAnswer("only the offset and size of an array's element can be asked for")),
         };
     }
-    let member =
-        btf.get(step.type_id).and_then(|ty| ty.members().nth(step.index as usize)).ok_or("no such member")?;
-    let ty = btf.resolve(member.type_id).ok_or("a member without a type")?;
-    let mut size = btf.size_of(member.type_id).ok_or("a member without a size")?;
+    let member = btf
+        .get(step.type_id)
+        .and_then(|ty| ty.members().nth(step.index as usize))
+        .ok_or(CoreError::NoAnswer("no such member"))?;
+    let ty = btf.resolve(member.type_id).ok_or(CoreError::NoAnswer("a member without a type"))?;
+    let mut size = btf.size_of(member.type_id).ok_or(CoreError::NoAnswer("a member without a size"))?;
     // Old compilers keep bit fields in the integer's own description.
     let old_bits = ty.kind == Kind::Int && (ty.int_offset() != 0 || u64::from(ty.int_bits()) != size * 8);
     let is_bit_field = member.bit_size > 0 || old_bits;
@@ -150,13 +151,13 @@ fn field(kind: RelocKind, btf: &Btf, spec: &Spec) -> Result<Value, String> {
     let mut offset = bit_offset / 8;
     if is_bit_field {
         if size == 0 || size > 8 {
-            return Err(format!("a bit field in {size} bytes"));
+            return Err(CoreError::BitField(size));
         }
         offset = offset / size * size;
         // The smallest aligned load that holds all bits.
         while bit_offset + bits > (offset + size) * 8 {
             if size >= 8 {
-                return Err("a bit field that no load holds".to_owned());
+                return Err(CoreError::NoAnswer("a bit field that no load holds"));
             }
             size *= 2;
             offset = bit_offset / 8 / size * size;
@@ -177,13 +178,13 @@ fn field(kind: RelocKind, btf: &Btf, spec: &Spec) -> Result<Value, String> {
             } else {
                 Some((8 - size.min(8)) * 8 + (bit_offset - offset * 8))
             };
-            let shift = shift.ok_or("a field wider than 64 bits")?;
+            let shift = shift.ok_or(CoreError::NoAnswer("a field wider than 64 bits"))?;
             Value { checked: false, ..Value::plain(shift) }
         }
         RelocKind::FieldShiftRight => {
-            let shift = 64_u64.checked_sub(bits).ok_or("a field wider than 64 bits")?;
+            let shift = 64_u64.checked_sub(bits).ok_or(CoreError::NoAnswer("a field wider than 64 bits"))?;
             Value { checked: false, ..Value::plain(shift) }
         }
-        _ => return Err("not a question about fields".to_owned()),
+        _ => return Err(CoreError::NoAnswer("not a question about fields")),
     })
 }

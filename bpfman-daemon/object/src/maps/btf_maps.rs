@@ -88,16 +88,16 @@ fn read_definition(
             "max_entries" => spec.max_entries = small()?,
             "map_flags" => spec.flags = small()?,
             "map_extra" => spec.map_extra = number()?,
-            "key_size" => agree(&mut spec.key_size, small()?, field).map_err(wrong)?,
-            "value_size" => agree(&mut spec.value_size, small()?, field).map_err(wrong)?,
+            "key_size" => agree(name, &mut spec.key_size, small()?, field)?,
+            "value_size" => agree(name, &mut spec.value_size, small()?, field)?,
             "key" | "value" => {
                 let (id, size) = pointee(btf, member.type_id)
                     .ok_or_else(|| wrong(format!("{field} is not a pointer to a type with a size")))?;
                 if field == "key" {
-                    agree(&mut spec.key_size, size, field).map_err(wrong)?;
+                    agree(name, &mut spec.key_size, size, field)?;
                     spec.btf_key_type_id = id;
                 } else {
-                    agree(&mut spec.value_size, size, field).map_err(wrong)?;
+                    agree(name, &mut spec.value_size, size, field)?;
                     spec.btf_value_type_id = id;
                 }
             }
@@ -169,7 +169,7 @@ fn read_values(btf: &Btf, spec: &mut MapSpec, type_id: u32, outer: bool) -> Resu
         Kind::FuncProto => {}
         _ => return Err(wrong("values holds neither maps nor programs")),
     }
-    agree(&mut spec.value_size, 4, "values").map_err(|why| ObjectError::map(spec.name.clone(), why))
+    agree(&spec.name, &mut spec.value_size, 4, "values")
 }
 
 /// A number is written as the length of an array behind a pointer, or (64 bits wide) as an enumerator.
@@ -192,10 +192,11 @@ fn pointee(btf: &Btf, type_id: u32) -> Option<(u32, u32)> {
     Some((pointer.size_or_type, u32::try_from(size).ok()?))
 }
 
-/// Sets a size, or checks it against one said before.
-fn agree(size: &mut u32, said: u32, field: &str) -> Result<(), String> {
+/// Sets a size of a map, or checks it against one said before.
+fn agree(map: &str, size: &mut u32, said: u32, field: &str) -> Result<(), ObjectError> {
     if *size != 0 && *size != said {
-        return Err(format!("{field} says {said} bytes, another property says {size}"));
+        let why = format!("{field} says {said} bytes, another property says {size}");
+        return Err(ObjectError::map(map, why));
     }
     *size = said;
     Ok(())

@@ -32,7 +32,7 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf) -> Result<(), ObjectError> {
     let relocs = match elf.relocs.get(&section) {
         None => return Ok(()),
         Some(Ok(relocs)) => relocs,
-        Some(Err(why)) => return Err(ObjectError::map(".maps", why.clone())),
+        Some(Err(why)) => return Err(ObjectError::map(".maps", why.to_string())),
     };
     let mut places: Vec<(u64, usize)> = table
         .by_place
