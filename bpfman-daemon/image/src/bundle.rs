@@ -11,7 +11,8 @@ use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
 
 use crate::manifest;
 use crate::signers::{Good, name_of, signed_at};
-use crate::{Signer, Signers};
+use crate::untrusted::malformed;
+use crate::{SignatureError, Signer, Signers};
 
 /// What cosign's signatures of images say that they are. Attestations have the same form and other types.
 pub(crate) const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -19,15 +20,16 @@ const PAYLOAD: &str = "application/vnd.in-toto+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 
 /// Who signed exactly this digest, if the rule names them.
-pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good, String> {
-    let malformed = |error: &dyn std::fmt::Display| format!("a signature bundle is malformed: {error}");
-    let text = std::str::from_utf8(json).map_err(|error| malformed(&error))?;
-    let bundle = Bundle::from_json(text).map_err(|error| malformed(&error))?;
+pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good, SignatureError> {
+    const BUNDLE: &str = "a signature bundle is malformed";
+    let text = std::str::from_utf8(json).map_err(malformed(BUNDLE))?;
+    let bundle = Bundle::from_json(text).map_err(malformed(BUNDLE))?;
     let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
-        return Err("a signature bundle signs bytes, not a statement about an image".to_owned());
+        return Err(SignatureError::NoStatement);
     };
-    let untrusted = |error: sigstore_verify::Error| {
-        format!("a signature bundle does not stand up to the trusted root: {}", causes(&error))
+    let untrusted = |error: sigstore_verify::Error| SignatureError::Unproven {
+        form: "signature bundle",
+        why: causes(&error),
     };
     let hash = Sha256Hash::new(digest.bytes());
     // The signature first: nothing of an unsigned statement is parsed.
@@ -36,7 +38,7 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
             .keys
             .iter()
             .find(|key| key.made(&envelope.pae(), envelope.signature.sig.as_bytes()))
-            .ok_or("a signature is by none of the rule's keys, or was tampered with")?;
+            .ok_or(SignatureError::NoKey)?;
         let mut at = None;
         if rule.log_required {
             let policy = PublicKeyVerificationPolicy::new(key.spki().clone());
@@ -50,7 +52,7 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
             signed_at: at,
         }
     } else if rule.identities.is_empty() {
-        return Err("a signature is by an identity, and the rule names keys only".to_owned());
+        return Err(SignatureError::KeysOnly);
     } else {
         let root = rule.root()?;
         let mut policy = VerificationPolicy::any_identity();
@@ -86,22 +88,22 @@ struct Subject {
 }
 
 /// Checks what was signed; answers the subject.
-fn statement(envelope: &DsseEnvelope, digest: Digest, signer: &Signer) -> Result<Subject, String> {
+fn statement(envelope: &DsseEnvelope, digest: Digest, signer: &Signer) -> Result<Subject, SignatureError> {
     if envelope.payload_type != PAYLOAD {
-        return Err(format!("a signed payload is of the type `{}`", envelope.payload_type));
+        return Err(SignatureError::PayloadType(envelope.payload_type.clone()));
     }
     let statement: Statement = manifest::object(envelope.payload.as_bytes())
-        .map_err(|why| format!("a signed statement is malformed: {why}"))?;
+        .map_err(malformed("a signed statement is malformed"))?;
     if statement.kind != STATEMENT || statement.predicate_type != PREDICATE {
-        let kind = &statement.predicate_type;
-        return Err(format!("{signer} signed a statement of another kind, `{kind}`"));
+        let (signer, kind) = (signer.clone(), statement.predicate_type);
+        return Err(SignatureError::AnotherKind { signer, kind });
     }
     let hex = digest.hex();
     statement
         .subject
         .into_iter()
         .find(|subject| subject.digest.get("sha256") == Some(&hex))
-        .ok_or_else(|| format!("a signature by {signer} is for another image"))
+        .ok_or_else(|| SignatureError::AnotherImage { signer: signer.clone(), digest: None })
 }
 
 #[cfg(test)]

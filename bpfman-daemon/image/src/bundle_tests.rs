@@ -65,7 +65,7 @@ fn recorded_bundles() -> [Recorded; 2] {
 fn refused(text: &str, digest: Digest, root: &TrustRoot, issuer: &str) -> String {
     let identities = vec![TrustedIdentity::new(issuer, "*").unwrap()];
     let rule = Signers { identities, minimum: 1, root: Some(root.clone()), ..Signers::default() };
-    verify(text.as_bytes(), digest, &rule).unwrap_err()
+    verify(text.as_bytes(), digest, &rule).unwrap_err().to_string()
 }
 
 const UNTRUSTED: &str = "does not stand up to the trusted root";

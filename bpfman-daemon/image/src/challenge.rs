@@ -6,10 +6,10 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use serde::Deserialize;
 
-use crate::Limits;
 use crate::pace::Pace;
 use crate::reach::{Reach, shown};
 use crate::settings::Place;
+use crate::{AuthorizationError, Limits};
 
 /// Bytes of a token service's answer.
 const TOKEN_LIMIT: usize = 64 << 10;
@@ -22,7 +22,7 @@ pub(crate) async fn answer(
     place: &Place,
     reach: &Reach,
     limits: &Limits,
-) -> Result<HeaderValue, String> {
+) -> Result<HeaderValue, AuthorizationError> {
     let challenges: Vec<&str> =
         headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
     let offer = |scheme: &str| {
@@ -36,7 +36,7 @@ pub(crate) async fn answer(
     } else if let Some(credential) = place.credential.as_ref().filter(|_| offer("basic").is_some()) {
         basic(credential)
     } else {
-        return Err("it wants a user and a password, and none were given".to_owned());
+        return Err(AuthorizationError::NoCredential);
     };
     sensitive(&header)
 }
@@ -47,8 +47,8 @@ fn basic(credential: &Credential) -> String {
 }
 
 /// Kept out of logs.
-fn sensitive(header: &str) -> Result<HeaderValue, String> {
-    let mut header = HeaderValue::try_from(header).map_err(|_| "its token is not text".to_owned())?;
+fn sensitive(header: &str) -> Result<HeaderValue, AuthorizationError> {
+    let mut header = HeaderValue::try_from(header).map_err(|_| AuthorizationError::NotText)?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -67,9 +67,9 @@ async fn token(
     place: &Place,
     reach: &Reach,
     limits: &Limits,
-) -> Result<String, String> {
-    let realm = parameter(parameters, "realm").ok_or("it names no place to get a token from")?;
-    let mut url: Url = realm.parse().map_err(|_| "it names no address to get a token from")?;
+) -> Result<String, AuthorizationError> {
+    let realm = parameter(parameters, "realm").ok_or(AuthorizationError::NoRealm)?;
+    let mut url: Url = realm.parse().map_err(|_| AuthorizationError::BadRealm)?;
     reach.token_from(&url)?;
     // What the registry wrote behind the host is repeated nowhere.
     let realm = shown(&url);
@@ -84,25 +84,27 @@ async fn token(
     if let Some(credential) = &place.credential {
         request = request.header(AUTHORIZATION, sensitive(&basic(credential))?);
     }
-    let failed = |error: reqwest::Error| format!("no token from {realm}: {}", causes(&error.without_url()));
+    let failed =
+        |error: reqwest::Error| AuthorizationError::Unreachable(realm.clone(), causes(&error.without_url()));
+    let instead = |what: String| AuthorizationError::NoToken { realm: realm.clone(), what };
     let mut response = request.send().await.map_err(failed)?;
     let status = response.status();
     if !status.is_success() {
-        return Err(format!("{realm} answers {status}"));
+        return Err(instead(format!("answers {status}")));
     }
     let (mut bytes, mut pace) = (Vec::new(), Pace::new(limits));
     while let Some(piece) = response.chunk().await.map_err(failed)? {
         bytes.extend_from_slice(&piece);
         if !pace.keeps_up(piece.len()) {
-            return Err(format!("{realm} answers too slowly"));
+            return Err(instead("answers too slowly".to_owned()));
         }
         if bytes.len() > TOKEN_LIMIT {
-            return Err(format!("{realm} answers more than {TOKEN_LIMIT} bytes"));
+            return Err(instead(format!("answers more than {TOKEN_LIMIT} bytes")));
         }
     }
     let token: Token =
-        serde_json::from_slice(&bytes).map_err(|_| format!("{realm} answers no JSON token"))?;
-    token.token.or(token.access_token).ok_or_else(|| format!("{realm} gave no token"))
+        serde_json::from_slice(&bytes).map_err(|_| instead("answers no JSON token".to_owned()))?;
+    token.token.or(token.access_token).ok_or_else(|| instead("gave no token".to_owned()))
 }
 
 /// A quoted parameter of a challenge.

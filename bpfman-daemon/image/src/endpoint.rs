@@ -14,7 +14,7 @@ use crate::reach::{self, Reach};
 use crate::registry::Sink;
 use crate::resolver::{self, Resolver};
 use crate::settings::Place;
-use crate::{ImageError, Limits, challenge, redirect, retry};
+use crate::{AuthorizationError, ImageError, Limits, challenge, redirect, retry};
 
 /// How the daemon names itself to registries.
 const USER_AGENT: &str = concat!("bpfmand/", env!("CARGO_PKG_VERSION"));
@@ -255,13 +255,13 @@ impl Endpoint {
         if status.is_success() {
             return Ok(response);
         }
-        let why = format!("it answers {status}");
         Err(match status {
             StatusCode::NOT_FOUND => ImageError::NotFound { what },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let why = Box::new(AuthorizationError::Refused(status));
                 ImageError::Unauthorized { registry, what, why }
             }
-            _ => ImageError::Unreachable { registry, what, why },
+            _ => ImageError::Unreachable { registry, what, why: format!("it answers {status}") },
         })
     }
 
@@ -290,7 +290,7 @@ impl Endpoint {
             challenge::answer(&self.http, response.headers(), &self.place, &self.reach, &self.limits).await;
         let header = header.map_err(|why| {
             let registry = self.place.registry.clone();
-            ImageError::Unauthorized { registry, what: what.to_owned(), why }
+            ImageError::Unauthorized { registry, what: what.to_owned(), why: Box::new(why) }
         })?;
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(header);
         Ok(())

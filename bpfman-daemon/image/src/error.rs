@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use bpfman_image_format::{BytecodeError, Digest, LabelError, ReferenceError};
 
+use crate::{AuthorizationError, UntrustedReason};
+
 /// The kind of a failure, for the tables of gRPC codes and exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Category {
@@ -61,7 +63,7 @@ pub enum ImageError {
         /// Pattern of the rule.
         rule: String,
         /// What is missing, and what each signature lacked.
-        why: String,
+        why: Box<UntrustedReason>,
     },
     /// Root has revoked it.
     #[error("{image}: {digest} is revoked by the signature policy")]
@@ -116,8 +118,8 @@ pub enum ImageError {
         registry: String,
         /// What was asked for.
         what: String,
-        /// Its answer.
-        why: String,
+        /// Its answer, or what is wrong with what it asks.
+        why: Box<AuthorizationError>,
     },
     /// The registry does not answer, or fails at its side.
     #[error("{what} cannot be fetched from the registry {registry}: {why}")]

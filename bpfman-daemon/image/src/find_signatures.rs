@@ -218,11 +218,10 @@ impl<S: Source> Search<'_, S> {
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, bytes: &[u8], place: &str) -> Result<T, ImageError> {
-        manifest::object(bytes).map_err(|why| self.malformed(place, why))
-    }
-
-    fn malformed(&self, place: &str, why: String) -> ImageError {
-        ImageError::Malformed { what: format!("the signature list {}:{place}", self.source.name()), why }
+        manifest::object(bytes).map_err(|why| ImageError::Malformed {
+            what: format!("the signature list {}:{place}", self.source.name()),
+            why: why.to_string(),
+        })
     }
 }
 

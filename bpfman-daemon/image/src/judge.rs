@@ -4,8 +4,8 @@ use bpfman_image_format::{Digest, ImageReference};
 
 use crate::floors::{FloorOf, Offer};
 use crate::{
-    Caller, Decision, Evidence, ImageError, ImageRequest, ImageStore, Mode, Policy, PullPolicy, Requirement,
-    Rule, Signed, Signers, VerifiedBy,
+    Caller, Decision, Evidence, EvidenceError, ImageError, ImageRequest, ImageStore, Mode, Policy,
+    PullPolicy, Requirement, Rule, Signed, Signers, VerifiedBy,
 };
 
 impl ImageStore {
@@ -61,20 +61,16 @@ impl ImageStore {
             return Err(ImageError::NotPinned { image, digest: unknown, rule });
         }
         let Requirement::Signed(signers) = &rule.requirement else { return Ok(()) };
-        let untrusted = |why: String| ImageError::Untrusted {
+        let untrusted = |why: EvidenceError| ImageError::Untrusted {
             image: image.to_string(),
             digest: unknown,
             rule: rule.pattern.to_string(),
-            why: format!("{why} (its signatures are no longer in the cache; loading it again looks at them)"),
+            why: Box::new(why.into()),
         };
-        let Some(evidence) = evidence else {
-            return Err(untrusted("nothing is recorded of them".to_owned()));
-        };
+        let Some(evidence) = evidence else { return Err(untrusted(EvidenceError::Nothing)) };
         check_signers(policy, signers, &evidence.verified_by).map_err(untrusted)?;
         // Written down since these conditions can be judged again.
-        let Some(signed) = &evidence.signed else {
-            return Err(untrusted("what they say is not recorded".to_owned()));
-        };
+        let Some(signed) = &evidence.signed else { return Err(untrusted(EvidenceError::NotRecorded)) };
         check_signed(image, signers, signed).map_err(untrusted)?;
         self.check_version_again(image, rule, signers, signed)
     }
@@ -111,30 +107,31 @@ impl ImageStore {
     }
 }
 
-fn check_signers(policy: &Policy, signers: &Signers, verified_by: &VerifiedBy) -> Result<(), String> {
+fn check_signers(policy: &Policy, signers: &Signers, verified_by: &VerifiedBy) -> Result<(), EvidenceError> {
     let VerifiedBy::Signers { signers: then, signed_at, .. } = verified_by else {
-        return Err(format!("it was let in by {verified_by}"));
+        return Err(EvidenceError::LetInBy(verified_by.clone()));
     };
-    let good = then.iter().filter(|signer| signers.names(signer) && !policy.revoked().covers(signer)).count();
-    if good == 0 || good < signers.minimum {
-        return Err(format!("{good} of {} needed signers signed it", signers.minimum));
+    let found =
+        then.iter().filter(|signer| signers.names(signer) && !policy.revoked().covers(signer)).count();
+    if found == 0 || found < signers.minimum {
+        return Err(EvidenceError::TooFew { found, minimum: signers.minimum });
     }
     if signers.log_required && signed_at.is_none() {
-        return Err("no entry of a transparency log is recorded".to_owned());
+        return Err(EvidenceError::NoLogEntry);
     }
     Ok(())
 }
 
-fn check_signed(image: &ImageReference, signers: &Signers, signed: &Signed) -> Result<(), String> {
+fn check_signed(image: &ImageReference, signers: &Signers, signed: &Signed) -> Result<(), EvidenceError> {
     for (name, wanted) in &signers.annotations {
         if signed.annotations.get(name) != Some(wanted) {
-            return Err(format!("they lack the annotation {name}={wanted}"));
+            return Err(EvidenceError::NoAnnotation { name: name.clone(), wanted: wanted.clone() });
         }
     }
     let named: Vec<_> = signed.repositories.iter().map(|name| Some(name.as_str())).collect();
     let named = if named.is_empty() { vec![None] } else { named };
     if !named.into_iter().any(|named| signers.takes_repository(image, named)) {
-        return Err("they are for another repository".to_owned());
+        return Err(EvidenceError::AnotherRepository);
     }
     Ok(())
 }

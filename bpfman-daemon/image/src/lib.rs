@@ -6,6 +6,7 @@
 //! files on this machine never pass through here.
 
 mod access;
+mod authorization_error;
 mod blocking;
 mod bundle;
 mod cache;
@@ -47,9 +48,11 @@ mod staging;
 mod store;
 mod trust_root;
 mod unpack;
+mod untrusted;
 mod verified_by;
 mod version;
 
+pub use authorization_error::AuthorizationError;
 pub use error::{Category, ImageError};
 pub use file_rule::FileRule;
 pub use identity::{IdentityError, TrustedIdentity};
@@ -66,4 +69,5 @@ pub use settings::{Authorities, RegistrySetting, RegistrySettings};
 pub use signers::Signers;
 pub use store::ImageStore;
 pub use trust_root::{TrustRoot, TrustRootError};
+pub use untrusted::{EvidenceError, SignatureError, TooFewSigners, UntrustedReason};
 pub use verified_by::{Evidence, Signed, Signer, VerifiedBy};

@@ -32,39 +32,56 @@ struct Raw {
     layers: Option<Vec<Descriptor>>,
 }
 
-/// Reads a JSON object. Serde would also take an array, with the fields in order: other readers would not.
-/// Fields that stand there twice are refused by serde.
-pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err("it is not a JSON object".to_owned());
-    }
-    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+/// Why a document is none that is read here.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ManifestError {
+    #[error("it is not a JSON object")]
+    NotObject,
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("its schemaVersion is not 2")]
+    SchemaVersion,
+    #[error("its media type is `{0}`")]
+    MediaType(String),
+    /// Two readers could see two images in a document that is both.
+    #[error("it is a manifest and an index at once")]
+    Both,
+    #[error("it has no config and layers")]
+    Neither,
+    #[error("its media type does not fit its content")]
+    Misnamed,
 }
 
-/// Reads a manifest or index; the error says what is wrong with it.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Document, String> {
+/// Reads a JSON object. Serde would also take an array, with the fields in order: other readers would not.
+/// Fields that stand there twice are refused by serde.
+pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(ManifestError::NotObject);
+    }
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Reads a manifest or index.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Document, ManifestError> {
     let raw: Raw = object(bytes)?;
     if raw.schema_version != Some(2) {
-        return Err("its schemaVersion is not 2".to_owned());
+        return Err(ManifestError::SchemaVersion);
     }
     if let Some(kind) = &raw.media_type
         && !media::MANIFESTS.contains(&kind.as_str())
     {
-        return Err(format!("its media type is `{kind}`"));
+        return Err(ManifestError::MediaType(kind.clone()));
     }
     let says_index =
         raw.media_type.as_deref().map(|kind| matches!(kind, media::OCI_INDEX | media::DOCKER_INDEX));
     match (raw.manifests, raw.config, raw.layers) {
-        // Two readers could see two images in a document that is both.
-        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
-            Err("it is a manifest and an index at once".to_owned())
-        }
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err(ManifestError::Both),
         (Some(manifests), None, None) if says_index != Some(false) => Ok(Document::Index(manifests)),
         (None, Some(config), Some(layers)) if says_index != Some(true) => {
             Ok(Document::Image(Manifest { config, layers }))
         }
-        (None, _, _) => Err("it has no config and layers".to_owned()),
-        _ => Err("its media type does not fit its content".to_owned()),
+        (None, _, _) => Err(ManifestError::Neither),
+        _ => Err(ManifestError::Misnamed),
     }
 }
 
@@ -82,21 +99,24 @@ impl Manifest {
 }
 
 /// The entry of an index for `platform`.
-pub(crate) fn choose(entries: &[Descriptor], platform: Platform) -> Result<&Descriptor, String> {
+pub(crate) fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Descriptor> {
     let fits = |entry: &&Descriptor| {
         entry
             .platform
             .as_ref()
             .is_some_and(|field| field.os == platform.os() && field.architecture == platform.architecture())
     };
-    entries.iter().find(fits).ok_or_else(|| {
-        let present: Vec<String> = entries
-            .iter()
-            .filter_map(|entry| entry.platform.as_ref())
-            .map(|field| format!("{}/{}", field.os, field.architecture))
-            .collect();
-        if present.is_empty() { "no image with a platform".to_owned() } else { present.join(", ") }
-    })
+    entries.iter().find(fits)
+}
+
+/// The platforms that an index has images for, in words.
+pub(crate) fn platforms(entries: &[Descriptor]) -> String {
+    let present: Vec<String> = entries
+        .iter()
+        .filter_map(|entry| entry.platform.as_ref())
+        .map(|field| format!("{}/{}", field.os, field.architecture))
+        .collect();
+    if present.is_empty() { "no image with a platform".to_owned() } else { present.join(", ") }
 }
 
 /// An image's configuration.
@@ -115,7 +135,7 @@ struct Inner {
 }
 
 impl Config {
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         object(bytes)
     }
 
@@ -142,7 +162,7 @@ mod tests {
         descriptor
     }
 
-    fn read(document: &serde_json::Value) -> Result<Document, String> {
+    fn read(document: &serde_json::Value) -> Result<Document, ManifestError> {
         parse(document.to_string().as_bytes())
     }
 
@@ -173,7 +193,7 @@ mod tests {
             assert!(read(&document).is_err(), "{document}");
         }
         let twice = r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#;
-        assert!(parse(twice.as_bytes()).unwrap_err().contains("duplicate"));
+        assert!(parse(twice.as_bytes()).unwrap_err().to_string().contains("duplicate"));
     }
 
     #[test]
@@ -185,7 +205,8 @@ mod tests {
                 .collect();
         let amd64 = Platform::from_architecture("amd64").unwrap();
         assert_eq!(choose(&entries, amd64).unwrap(), &entries[2]);
-        assert_eq!(choose(&entries[..2], amd64), Err("linux/arm64".to_owned()));
-        assert!(choose(&[], amd64).is_err());
+        assert_eq!(choose(&entries[..2], amd64), None);
+        assert_eq!(platforms(&entries[..2]), "linux/arm64");
+        assert_eq!(choose(&[], amd64), None);
     }
 }

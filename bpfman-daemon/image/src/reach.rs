@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bpfman_image_format::RegistryHost;
 use reqwest::Url;
 
+use crate::AuthorizationError;
 use crate::private::{is_private_address, is_private_host};
 use crate::settings::Place;
 
@@ -35,23 +36,20 @@ impl Reach {
 
     /// Why a token may not be asked for there; the password of the request, and the answer for the registry, go that
     /// way.
-    pub(crate) fn token_from(&self, realm: &Url) -> Result<(), String> {
+    pub(crate) fn token_from(&self, realm: &Url) -> Result<(), AuthorizationError> {
         let to = shown(realm);
         if !realm.username().is_empty() || realm.password().is_some() {
-            return Err(format!("it names a token service with a user in its address, at {to}"));
+            return Err(AuthorizationError::UserInRealm(to));
         }
         if realm.scheme() != "https" && !self.plain_http {
-            return Err(format!("it wants credentials sent to {to}, without TLS"));
+            return Err(AuthorizationError::NoTls(to));
         }
         if self.is_own(realm) {
             return Ok(());
         }
         let host = realm.host_str().unwrap_or_default();
         if realm.scheme() != "https" || is_private_host(host) || !self.is_of_its_site(host) {
-            return Err(format!(
-                "it sends for a token to {to}, which is another site or a private address; if that is meant, name it in \
-                 other_hosts of this registry in bpfman.toml"
-            ));
+            return Err(AuthorizationError::ForeignRealm(to));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::signers::{self, Counted};
 use crate::staging::Staging;
 use crate::unpack::{Checked, Read};
 use crate::version::{Version, VersionError};
-use crate::{Decision, ImageError, Limits, Policy, Requirement, Signed, Signers, VerifiedBy};
+use crate::{Decision, ImageError, Limits, Policy, Requirement, Signed, Signers, TooFewSigners, VerifiedBy};
 
 /// Bytes of the signatures of one digest that are remembered, well below what a record may have in their encoding.
 const SIGNATURES_ROOM: usize = 1 << 20;
@@ -96,12 +96,11 @@ impl<'a> Session<'a> {
         let (manifest, manifest_digest, from_index) = match self.parse(&bytes, digest)? {
             Document::Image(manifest) => (manifest, digest, false),
             Document::Index(entries) => {
-                let entry =
-                    manifest::choose(&entries, platform).map_err(|present| ImageError::NoPlatform {
-                        image: self.image.to_string(),
-                        wanted: platform.to_string(),
-                        present,
-                    })?;
+                let entry = manifest::choose(&entries, platform).ok_or_else(|| ImageError::NoPlatform {
+                    image: self.image.to_string(),
+                    wanted: platform.to_string(),
+                    present: manifest::platforms(&entries),
+                })?;
                 let bytes = self.manifest(entry.digest, allowed).await?;
                 match self.parse(&bytes, entry.digest)? {
                     Document::Image(manifest) => (manifest, entry.digest, true),
@@ -296,7 +295,8 @@ impl<'a> Session<'a> {
         let subjects = if index == image { vec![index] } else { vec![index, image] };
         // What is cached may be older than the signature: ask once more before giving up.
         let rounds: &[bool] = if self.registry.is_some() { &[false, true] } else { &[false] };
-        let (mut seen, mut why, mut way_back, mut fault, mut cut) = (0, String::new(), None, None, false);
+        let (mut seen, mut why, mut way_back, mut fault, mut cut) =
+            (0, None::<TooFewSigners>, None, None, false);
         for fresh in rounds {
             (seen, fault, cut) = (0, None, false);
             for subject in &subjects {
@@ -312,8 +312,8 @@ impl<'a> Session<'a> {
                         Err(error) => return Err(error),
                         Ok(offer) => return Ok(verdict(name, *subject, &signatures, counted, offer)),
                     },
-                    Err(missing) if signatures.is_empty() && !why.is_empty() => drop(missing),
-                    Err(missing) => why = missing,
+                    Err(_) if signatures.is_empty() && why.is_some() => {}
+                    Err(missing) => why = Some(missing),
                 }
             }
         }
@@ -321,14 +321,13 @@ impl<'a> Session<'a> {
             return Err(error);
         }
         let (image, digest) = (self.image.to_string(), index);
-        if cut {
-            why.push_str("; there are more than are looked at");
-        }
         Err(match fault {
-            _ if cut => ImageError::Untrusted { image, digest, rule: name, why },
-            Some(fault) if seen == 0 => fault,
-            _ if seen == 0 => ImageError::Unsigned { image, digest, rule: name },
-            _ => ImageError::Untrusted { image, digest, rule: name, why },
+            Some(fault) if seen == 0 && !cut => fault,
+            None if seen == 0 && !cut => ImageError::Unsigned { image, digest, rule: name },
+            _ => {
+                let why = TooFewSigners { cut, ..why.unwrap_or_default() };
+                ImageError::Untrusted { image, digest, rule: name, why: Box::new(why.into()) }
+            }
         })
     }
 
@@ -339,7 +338,7 @@ impl<'a> Session<'a> {
         subject: Digest,
         signers: &Signers,
         policy: &Policy,
-    ) -> Result<(Vec<Signature>, Result<Counted, String>), ImageError> {
+    ) -> Result<(Vec<Signature>, Result<Counted, TooFewSigners>), ImageError> {
         let (image, signers, revoked) = (self.image.clone(), signers.clone(), policy.revoked().clone());
         blocking(move || {
             let counted = signers::count(&signatures, &image, subject, &signers, &revoked);
@@ -448,7 +447,7 @@ impl<'a> Session<'a> {
     }
 
     fn parse(&self, bytes: &[u8], digest: Digest) -> Result<Document, ImageError> {
-        manifest::parse(bytes).map_err(|why| self.malformed(digest, why))
+        manifest::parse(bytes).map_err(|why| self.malformed(digest, why.to_string()))
     }
 
     fn malformed(&self, digest: Digest, why: String) -> ImageError {

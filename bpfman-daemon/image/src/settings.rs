@@ -109,7 +109,7 @@ impl RegistrySettings {
             (None, Some(file)) => file.find(image).map_err(|error| ImageError::Unauthorized {
                 registry: registry.clone(),
                 what: image.name(),
-                why: error.to_string(),
+                why: Box::new(error.into()),
             })?,
             (None, None) => None,
         };

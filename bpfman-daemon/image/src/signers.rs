@@ -6,7 +6,8 @@ use bpfman_image_format::{Digest, ImageReference};
 
 use crate::signature::Signature;
 use crate::{
-    Pattern, Revoked, Signed, Signer, TrustRoot, TrustedIdentity, TrustedKey, bundle, simple_signing,
+    Pattern, Revoked, SignatureError, Signed, Signer, TooFewSigners, TrustRoot, TrustedIdentity, TrustedKey,
+    bundle, simple_signing,
 };
 
 /// Whose signatures a rule counts, and how many it wants.
@@ -65,9 +66,9 @@ pub(crate) fn count(
     digest: Digest,
     rule: &Signers,
     revoked: &Revoked,
-) -> Result<Counted, String> {
+) -> Result<Counted, TooFewSigners> {
     let mut counted = Counted::default();
-    let mut faults: Vec<String> = Vec::new();
+    let mut faults: Vec<SignatureError> = Vec::new();
     for (place, signature) in signatures.iter().enumerate() {
         match judge(signature, image, digest, rule, revoked) {
             Ok(good) => {
@@ -93,20 +94,8 @@ pub(crate) fn count(
         return Ok(counted);
     }
     let (found, minimum, seen) = (counted.signers.len(), rule.minimum, signatures.len());
-    let mut why = format!("{found} of {minimum} needed signers signed it ({seen} signatures looked at)");
-    let more = faults.len().saturating_sub(MOST_FAULTS);
-    for fault in faults.into_iter().take(MOST_FAULTS) {
-        why.push_str("; ");
-        why.push_str(&fault);
-    }
-    if more > 0 {
-        why.push_str(&format!("; and {more} more"));
-    }
-    Err(why)
+    Err(TooFewSigners { found, minimum, seen, faults, cut: false })
 }
-
-/// Faults that a message tells: whoever may attach signatures must not fill it.
-const MOST_FAULTS: usize = 8;
 
 /// The repository in what a signer wrote; it may have a tag.
 pub(crate) fn name_of(written: &str) -> Option<String> {
@@ -119,7 +108,7 @@ fn judge(
     digest: Digest,
     rule: &Signers,
     revoked: &Revoked,
-) -> Result<Good, String> {
+) -> Result<Good, SignatureError> {
     let good = match signature {
         Signature::SimpleSigning { payload, signature, material } => {
             simple_signing::verify(payload, signature, material, digest, rule)?
@@ -128,37 +117,37 @@ fn judge(
     };
     let signer = &good.signer;
     if revoked.covers(signer) {
-        return Err(format!("a signature is by the revoked {signer}"));
+        return Err(SignatureError::Revoked(good.signer));
     }
+    let missing = |wanted: String| SignatureError::NoAnnotation { signer: signer.clone(), wanted };
     for (name, wanted) in &rule.annotations {
         match good.annotations.get(name) {
-            Some(value) if value == wanted => {}
-            Some(value) => {
-                return Err(format!("a signature by {signer} says {name}={value} instead of {wanted}"));
+            Some(found) if found == wanted => {}
+            Some(found) => {
+                let (name, found, wanted) = (name.clone(), found.clone(), wanted.clone());
+                return Err(SignatureError::WrongAnnotation { signer: signer.clone(), name, found, wanted });
             }
-            None => return Err(format!("a signature by {signer} lacks the annotation {name}={wanted}")),
+            None => return Err(missing(format!("{name}={wanted}"))),
         }
     }
     rule.check_repository(image, &good)?;
     if let Some(name) = &rule.increasing
         && !good.annotations.contains_key(name)
     {
-        return Err(format!("a signature by {signer} lacks the annotation {name}"));
+        return Err(missing(name.clone()));
     }
     Ok(good)
 }
 
 impl Signers {
     /// Refuses a signature that was made for another repository: one image of a registry must not pass for another.
-    fn check_repository(&self, image: &ImageReference, good: &Good) -> Result<(), String> {
-        let signer = &good.signer;
+    fn check_repository(&self, image: &ImageReference, good: &Good) -> Result<(), SignatureError> {
+        let signer = || good.signer.clone();
         let written = good.repository.as_deref().filter(|written| !written.is_empty());
         match written {
             _ if self.takes_repository(image, written) => Ok(()),
-            None => Err(format!("a signature by {signer} names no repository, and signed_as asks for one")),
-            Some(written) => Err(format!(
-                "a signature by {signer} is for the repository {written:?}, which signed_as would have to name"
-            )),
+            None => Err(SignatureError::NoRepository(signer())),
+            Some(written) => Err(SignatureError::AnotherRepository(signer(), written.to_owned())),
         }
     }
 
@@ -185,23 +174,26 @@ impl Signers {
     }
 
     /// Checks the claims of a certificate that was verified against the trusted root.
-    pub(crate) fn identity(&self, result: &sigstore_verify::VerificationResult) -> Result<Good, String> {
+    pub(crate) fn identity(
+        &self,
+        result: &sigstore_verify::VerificationResult,
+    ) -> Result<Good, SignatureError> {
         let whole = result.certificate_verified() && result.tlog_verified();
         let (Some(subject), Some(issuer), true) = (result.identity(), result.issuer(), whole) else {
-            return Err("a signature's certificate names no issuer or no subject".to_owned());
+            return Err(SignatureError::NoIdentity);
         };
         let (subject, issuer) = (subject.as_str().to_owned(), issuer.to_owned());
         if !self.identities.iter().any(|identity| identity.covers(&issuer, &subject)) {
-            return Err(format!("a signature is by {subject} of {issuer}, whom the rule does not name"));
+            return Err(SignatureError::Stranger { subject, issuer });
         }
         let signer = Signer::Identity { issuer, subject };
         let signed_at = signed_at(result);
         Ok(Good { signer, annotations: BTreeMap::new(), repository: None, signed_at })
     }
 
-    /// The root, or why nothing can be checked without one.
-    pub(crate) fn root(&self) -> Result<&TrustRoot, String> {
-        self.root.as_ref().ok_or_else(|| "no trusted root is given".to_owned())
+    /// The root. Without one nothing can be checked.
+    pub(crate) fn root(&self) -> Result<&TrustRoot, SignatureError> {
+        self.root.as_ref().ok_or(SignatureError::NoRoot)
     }
 }
 
@@ -242,7 +234,11 @@ mod tests {
         "quay.io/a:1".parse().unwrap()
     }
 
-    fn judged(signatures: &[Signature], digest: Digest, rule: &Signers) -> Result<Vec<Signer>, String> {
+    fn judged(
+        signatures: &[Signature],
+        digest: Digest,
+        rule: &Signers,
+    ) -> Result<Vec<Signer>, TooFewSigners> {
         count(signatures, &image(), digest, rule, &Revoked::default()).map(|counted| counted.signers)
     }
 
@@ -261,7 +257,7 @@ mod tests {
         let ((key, trusted), digest) = (pair(), Digest::of(b"image"));
         let other = sign(&key, &payload(Digest::of(b"other"), &[]));
         let error = judged(&[other], digest, &rule(&[&trusted], 1)).unwrap_err();
-        assert!(error.contains("another image"), "{error}");
+        assert!(error.to_string().contains("another image"), "{error}");
     }
 
     #[test]
@@ -305,9 +301,9 @@ mod tests {
         let bare = sign(&one, &payload(digest, &[]));
         let strangers = sign(&two, &payload(digest, &[("stage", "production")]));
         let error = judged(&[bare, strangers], digest, &rule).unwrap_err();
-        assert!(error.contains("lacks the annotation stage=production"), "{error}");
+        assert!(error.to_string().contains("lacks the annotation stage=production"), "{error}");
         let wrong = sign(&one, &payload(digest, &[("stage", "trial")]));
-        assert!(judged(&[wrong], digest, &rule).unwrap_err().contains("stage=trial"));
+        assert!(judged(&[wrong], digest, &rule).unwrap_err().to_string().contains("stage=trial"));
         let good = sign(&one, &payload(digest, &[("stage", "production"), ("more", "x")]));
         assert_eq!(judged(&[good], digest, &rule).unwrap().len(), 1);
     }
@@ -319,7 +315,7 @@ mod tests {
         let revoked = Revoked { keys: [trusted_one.fingerprint()].into(), ..Revoked::default() };
         let keys = [&trusted_one, &trusted_two];
         let error = count(&[sign(&one, &text)], &image(), digest, &rule(&keys, 1), &revoked).unwrap_err();
-        assert!(error.contains("revoked key"), "{error}");
+        assert!(error.to_string().contains("revoked key"), "{error}");
         let both = [sign(&one, &text), sign(&two, &text)];
         let counted = count(&both, &image(), digest, &rule(&keys, 1), &revoked).unwrap();
         assert_eq!(counted.signers, [Signer::Key(trusted_two.fingerprint())]);
@@ -351,12 +347,12 @@ mod tests {
         }
         for other in ["quay.io/b", "quay.io/a/b", "evil.example/quay.io/a", "no name"] {
             let error = of(None, other).unwrap_err();
-            assert!(error.contains("signed_as"), "{error}");
+            assert!(error.to_string().contains("signed_as"), "{error}");
             assert!(of(Some(&["*"]), other).is_ok(), "{other}");
         }
         assert!(of(Some(&["example.com/*", "quay.io/b"]), "quay.io/b").is_ok());
         assert!(of(Some(&["quay.io/b"]), "quay.io/a").is_err());
-        assert!(of(Some(&["quay.io/b"]), "").unwrap_err().contains("names no repository"));
+        assert!(of(Some(&["quay.io/b"]), "").unwrap_err().to_string().contains("names no repository"));
         assert!(of(Some(&["*"]), "").is_ok());
     }
 }

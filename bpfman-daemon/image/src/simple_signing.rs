@@ -11,7 +11,8 @@ use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
 
 use crate::signature::Material;
 use crate::signers::{Good, signed_at};
-use crate::{Signer, Signers};
+use crate::untrusted::malformed;
+use crate::{SignatureError, Signer, Signers};
 
 /// Who signed exactly this digest, if the rule names them.
 pub(crate) fn verify(
@@ -20,7 +21,7 @@ pub(crate) fn verify(
     material: &Material,
     digest: Digest,
     rule: &Signers,
-) -> Result<Good, String> {
+) -> Result<Good, SignatureError> {
     // The signature first: nothing of an unsigned document is parsed.
     let mut good = match &material.certificate {
         Some(certificate) if !rule.identities.is_empty() => {
@@ -37,13 +38,13 @@ pub(crate) fn verify(
         _ => by_key(payload, signature, material, rule)?,
     };
     let payload: SimpleSigningPayload =
-        serde_json::from_slice(payload).map_err(|error| format!("a signed payload is malformed: {error}"))?;
+        serde_json::from_slice(payload).map_err(malformed("a signed payload is malformed"))?;
     if payload.critical.kind != media::SIMPLE_SIGNING_TYPE {
-        return Err(format!("a signed payload is of the type `{}`", payload.critical.kind));
+        return Err(SignatureError::PayloadType(payload.critical.kind));
     }
     let signed = &payload.critical.image.docker_manifest_digest;
     if *signed != digest.to_string() {
-        return Err(format!("a signature by {} is for another image, {signed}", good.signer));
+        return Err(SignatureError::AnotherImage { signer: good.signer, digest: Some(signed.clone()) });
     }
     good.repository = Some(payload.critical.identity.docker_reference);
     let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -52,12 +53,13 @@ pub(crate) fn verify(
     Ok(good)
 }
 
-fn by_key(payload: &[u8], signature: &[u8], material: &Material, rule: &Signers) -> Result<Good, String> {
-    let key = rule
-        .keys
-        .iter()
-        .find(|key| key.made(payload, signature))
-        .ok_or("a signature is by none of the rule's keys, or was tampered with")?;
+fn by_key(
+    payload: &[u8],
+    signature: &[u8],
+    material: &Material,
+    rule: &Signers,
+) -> Result<Good, SignatureError> {
+    let key = rule.keys.iter().find(|key| key.made(payload, signature)).ok_or(SignatureError::NoKey)?;
     let mut at = None;
     if rule.log_required {
         let content = json!({ "publicKey": { "hint": "" } });
@@ -74,8 +76,8 @@ fn by_key(payload: &[u8], signature: &[u8], material: &Material, rule: &Signers)
     })
 }
 
-fn untrusted(error: &sigstore_verify::Error) -> String {
-    format!("a signature does not stand up to the trusted root: {}", causes(error))
+fn untrusted(error: &sigstore_verify::Error) -> SignatureError {
+    SignatureError::Unproven { form: "signature", why: causes(error) }
 }
 
 /// The log's promise, as cosign writes it into an annotation.
@@ -109,13 +111,13 @@ fn as_bundle(
     payload: &[u8],
     signature: &[u8],
     material: &Material,
-) -> Result<Bundle, String> {
-    let malformed = |part: &str, error: &dyn std::fmt::Display| format!("the {part} of a signature: {error}");
-    let log = material.log.as_deref().ok_or("a signature has no entry of a transparency log")?;
-    let entry: LogEntry = serde_json::from_str(log).map_err(|error| malformed("log entry", &error))?;
-    let body = BASE64_STANDARD.decode(&entry.payload.body).map_err(|error| malformed("log entry", &error))?;
-    let kind: Value = serde_json::from_slice(&body).map_err(|error| malformed("log entry", &error))?;
-    let log_id = from_hex(&entry.payload.log_id).ok_or("the log entry of a signature has no log id")?;
+) -> Result<Bundle, SignatureError> {
+    const ENTRY: &str = "the log entry of a signature";
+    let log = material.log.as_deref().ok_or(SignatureError::NoLogEntry)?;
+    let entry: LogEntry = serde_json::from_str(log).map_err(malformed(ENTRY))?;
+    let body = BASE64_STANDARD.decode(&entry.payload.body).map_err(malformed(ENTRY))?;
+    let kind: Value = serde_json::from_slice(&body).map_err(malformed(ENTRY))?;
+    let log_id = from_hex(&entry.payload.log_id).ok_or_else(|| malformed(ENTRY)("it has no log id"))?;
     let mut verification = json!({
         "tlogEntries": [{
             "logIndex": entry.payload.log_index.to_string(),
@@ -130,7 +132,8 @@ fn as_bundle(
         fields.extend(more.clone());
     }
     if let Some(text) = &material.timestamp {
-        let stamp: Timestamp = serde_json::from_str(text).map_err(|error| malformed("timestamp", &error))?;
+        let stamp: Timestamp =
+            serde_json::from_str(text).map_err(malformed("the timestamp of a signature"))?;
         verification["timestampVerificationData"] =
             json!({ "rfc3161Timestamps": [{ "signedTimestamp": stamp.token }] });
     }
@@ -145,18 +148,18 @@ fn as_bundle(
             "signature": BASE64_STANDARD.encode(signature),
         },
     });
-    Bundle::from_json(&bundle.to_string()).map_err(|error| malformed("parts", &error))
+    Bundle::from_json(&bundle.to_string()).map_err(malformed("the parts of a signature"))
 }
 
 /// The signer's certificate and those above it, as a bundle has them.
-fn certificates(leaf: &str, chain: Option<&str>) -> Result<Value, String> {
+fn certificates(leaf: &str, chain: Option<&str>) -> Result<Value, SignatureError> {
     const END: &str = "-----END CERTIFICATE-----";
     let blocks =
         leaf.split_inclusive(END).take(1).chain(chain.unwrap_or_default().split_inclusive(END).take(8));
     let mut all = Vec::new();
     for block in blocks.map(str::trim).filter(|block| !block.is_empty()) {
-        let certificate = DerCertificate::from_pem(block)
-            .map_err(|error| format!("the certificate of a signature: {error}"))?;
+        let certificate =
+            DerCertificate::from_pem(block).map_err(malformed("the certificate of a signature"))?;
         all.push(json!({ "rawBytes": BASE64_STANDARD.encode(certificate.as_bytes()) }));
     }
     Ok(json!({ "x509CertificateChain": { "certificates": all } }))

@@ -247,7 +247,7 @@ impl ImageStore {
             .ok_or_else(|| malformed(resolved.manifest_digest, "it has no layer".to_owned()))?;
         let config = if manifest.has_labels() {
             let config = session.document(&manifest.config, self.limits.config, allowed).await?;
-            Config::parse(&config).map_err(|why| malformed(manifest.config.digest, why))?
+            Config::parse(&config).map_err(|why| malformed(manifest.config.digest, why.to_string()))?
         } else {
             Config::default()
         };

@@ -109,7 +109,7 @@ impl World {
 
     pub async fn refused(&self, policy: Policy) -> String {
         match self.load(policy).await.unwrap_err() {
-            ImageError::Untrusted { why, .. } => why,
+            ImageError::Untrusted { why, .. } => why.to_string(),
             other => panic!("{other}"),
         }
     }
