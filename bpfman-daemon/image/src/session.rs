@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfman_image_format::{Descriptor, Digest, ImageReference, Platform, Progress};
 
 use crate::access::{Asker, Right};
 use crate::blocking::blocking;
-use crate::cache::Cache;
+use crate::cache::{Cache, storage};
 use crate::find_signatures::{self, Found};
 use crate::floors::{FloorOf, Offer};
 use crate::manifest::{self, Document, Manifest};
@@ -263,8 +264,8 @@ impl<'a> Session<'a> {
     }
 
     fn lost(&self, descriptor: &Descriptor) -> ImageError {
-        let why = "the disk gave back other bytes than were written".to_owned();
-        ImageError::Malformed { what: self.blob_name(descriptor), why }
+        let why = io::Error::other("the disk gave back other bytes than were written");
+        storage(&self.cache.blob_path(descriptor.digest))(why)
     }
 
     async fn verify(
