@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use bpfmand_core::{ProgramFacts, Via};
 
+use crate::ProbeTargetError;
+
 /// A refusal or failure of the kernel, with what was asked of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -128,7 +130,7 @@ pub enum KernelError {
         /// What was to be probed.
         target: String,
         /// Why it cannot be.
-        reason: String,
+        reason: ProbeTargetError,
     },
     /// Another daemon uses the bpffs.
     #[error(

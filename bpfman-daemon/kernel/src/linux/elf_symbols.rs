@@ -13,6 +13,7 @@ use object::pod::{self, Pod};
 use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _};
 
 use super::symbols::TargetFile;
+use crate::ProbeTargetError;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
@@ -20,8 +21,8 @@ const CHUNK: usize = 64 << 10;
 const MOST_PLACES: usize = 1 << 16;
 
 /// Where a function's code is in its file.
-pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, String> {
-    let path = target.path().display();
+pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTargetError> {
+    let path = target.path().to_owned();
     let file = target.file();
     let found = match identity(file) {
         Ok(elf::ELFCLASS64) => Binary::<FileHeader64<Endianness>>::open(file).and_then(|b| b.find(function)),
@@ -31,9 +32,9 @@ pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, String> {
     };
     match found {
         Ok(Found::At(offset)) => Ok(offset),
-        Ok(Found::Nothing) => Err(format!("{path} has no function \"{function}\"")),
-        Ok(Found::Outside) => Err(format!("function \"{function}\" of {path} is in no loaded segment")),
-        Err(error) => Err(format!("{path} is not a binary that can be probed: {error}")),
+        Ok(Found::Nothing) => Err(ProbeTargetError::NoFunction { path, function: function.to_owned() }),
+        Ok(Found::Outside) => Err(ProbeTargetError::NotLoaded { path, function: function.to_owned() }),
+        Err(source) => Err(ProbeTargetError::NotBinary { path, source }),
     }
 }
 

@@ -9,7 +9,7 @@ use bpfmand_core::ProcessScope;
 
 use super::sys::{self, PerfEventAttr};
 use super::{elf_symbols, symbols};
-use crate::KernelError;
+use crate::{KernelError, ProbeTargetError};
 
 const TYPE_TRACEPOINT: u32 = 2;
 const ANY_PROCESS: i32 = -1;
@@ -83,12 +83,12 @@ fn similar(events: &Path, category: &str, name: &str) -> Vec<String> {
 
 /// Opens a probe of a kernel function.
 pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, KernelError> {
-    let fail = |reason: String| KernelError::NoProbeTarget {
+    let fail = |reason: ProbeTargetError| KernelError::NoProbeTarget {
         target: format!("kernel function \"{function}\""),
         reason,
     };
     let source = EventSource::find("kprobe")?;
-    let symbol = CString::new(function).map_err(|error| fail(error.to_string()))?;
+    let symbol = CString::new(function).map_err(|error| fail(error.into()))?;
     let event = PerfEventAttr {
         event_type: source.number,
         config: source.config(on_return),
@@ -97,9 +97,9 @@ pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, K
         ..Default::default()
     };
     sys::perf_event_open(event, ANY_PROCESS, FIRST_CPU).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOENT) => fail("the kernel has no such function, or forbids to probe it".to_owned()),
+        Some(libc::ENOENT) => fail(ProbeTargetError::NoKernelFunction),
         Some(libc::EINVAL | libc::EILSEQ) => {
-            fail(format!("offset {offset:#x} is not at an instruction ({error})"))
+            fail(ProbeTargetError::NotAnInstruction { offset, source: error })
         }
         _ => KernelError::call("open a probe of", format!("kernel function \"{function}\""), error),
     })
@@ -113,17 +113,17 @@ pub fn uprobe(
     scope: &ProcessScope,
     on_return: bool,
 ) -> Result<OwnedFd, KernelError> {
-    let fail = |reason: String| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
+    let fail =
+        |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
     let source = EventSource::find("uprobe")?;
     let file = symbols::find_file(target, scope).map_err(fail)?;
     let start = match function {
         Some(function) => elf_symbols::file_offset(&file, function).map_err(fail)?,
         None => 0,
     };
-    let offset = start
-        .checked_add(offset)
-        .ok_or_else(|| fail(format!("offset {offset:#x} from {start:#x} is beyond any file")))?;
-    let name = CString::new(file.reopen_path()).map_err(|error| fail(error.to_string()))?;
+    let offset =
+        start.checked_add(offset).ok_or_else(|| fail(ProbeTargetError::BeyondFile { offset, start }))?;
+    let name = CString::new(file.reopen_path()).map_err(|error| fail(error.into()))?;
     let event = PerfEventAttr {
         event_type: source.number,
         config: source.config(on_return),
@@ -131,12 +131,12 @@ pub fn uprobe(
         config2: offset,
         ..Default::default()
     };
-    let (pid, cpu) = match scope.pid {
+    let (process, cpu) = match scope.pid {
         Some(pid) => (pid.cast_signed(), ANY_CPU),
         None => (ANY_PROCESS, FIRST_CPU),
     };
-    sys::perf_event_open(event, pid, cpu).map_err(|error| match error.raw_os_error() {
-        Some(libc::ESRCH) => fail(format!("process {pid} does not exist")),
+    sys::perf_event_open(event, process, cpu).map_err(|error| match (error.raw_os_error(), scope.pid) {
+        (Some(libc::ESRCH), Some(pid)) => fail(ProbeTargetError::NoProcess(pid)),
         _ => KernelError::call("open a probe of", format!("{target} at offset {offset:#x}"), error),
     })
 }

@@ -9,6 +9,7 @@ use bpfmand_core::ProcessScope;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 
 use super::{libraries, mapped, processes};
+use crate::ProbeTargetError;
 
 /// No target is larger, in bytes, but a file can claim to be. What is read of it is far less.
 const MAX_TARGET: u64 = 1 << 30;
@@ -48,21 +49,23 @@ impl TargetFile {
 
 /// Finds the file of a target: an absolute path, or a library by name. Paths are as the container's process sees them, if
 /// one is given. A library is the one that the named process has mapped, else what a loader would take there.
-pub fn find_file(target: &str, scope: &ProcessScope) -> Result<TargetFile, String> {
+pub fn find_file(target: &str, scope: &ProcessScope) -> Result<TargetFile, ProbeTargetError> {
     let root = match scope.container_pid {
         None => Root::Host,
         Some(pid) => Root::process(pid)?,
     };
     if target.starts_with('/') {
-        return root.open(Path::new(target), MAX_TARGET).map_err(|error| format!("{target}: {error}"));
+        return root
+            .open(Path::new(target), MAX_TARGET)
+            .map_err(|source| ProbeTargetError::File { path: target.to_owned(), source });
     }
     if target.is_empty() || target.contains('/') {
-        return Err("a target is an absolute path or the name of a library".to_owned());
+        return Err(ProbeTargetError::RelativePath);
     }
     find_library(&root, scope, target)
 }
 
-fn find_library(root: &Root, scope: &ProcessScope, target: &str) -> Result<TargetFile, String> {
+fn find_library(root: &Root, scope: &ProcessScope, target: &str) -> Result<TargetFile, ProbeTargetError> {
     // The process that the probe is for knows best; that of its container knows what is there.
     let pids: Vec<u32> = scope.pid.into_iter().chain(scope.container_pid).collect();
     if let Some(found) = pids.iter().find_map(|pid| mapped::library(*pid, target, MAX_TARGET)) {
@@ -74,10 +77,11 @@ fn find_library(root: &Root, scope: &ProcessScope, target: &str) -> Result<Targe
         .map(|bytes| libraries::in_cache(&bytes, target))
         .unwrap_or_default();
     let open = |path: PathBuf| root.open(&path, MAX_TARGET).ok();
-    cached.into_iter().find_map(open).or_else(|| in_folders(root, target).find_map(open)).ok_or_else(|| {
-        let mapped: Vec<String> = pids.iter().map(|pid| format!("what process {pid} has mapped, ")).collect();
-        format!("no library of that name in {}the loader's cache or its usual folders", mapped.concat())
-    })
+    cached
+        .into_iter()
+        .find_map(open)
+        .or_else(|| in_folders(root, target).find_map(open))
+        .ok_or(ProbeTargetError::NoLibrary { pids })
 }
 
 /// Files of the library in the folders of libraries, the likeliest first in each.
@@ -98,12 +102,12 @@ enum Root {
 
 impl Root {
     /// The root folder that a process sees.
-    fn process(pid: u32) -> Result<Self, String> {
+    fn process(pid: u32) -> Result<Self, ProbeTargetError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = processes::root().join(pid.to_string()).join("root");
         rustix::fs::open(path, flags, Mode::empty())
             .map(Self::Process)
-            .map_err(|_| format!("process {pid} does not exist"))
+            .map_err(|_| ProbeTargetError::NoProcess(pid))
     }
 
     /// Opens a regular file of at most so many bytes, and nothing else: not even to look, as to open a device may
@@ -179,11 +183,11 @@ mod tests {
     use super::super::elf_symbols::file_offset;
     use super::*;
 
-    fn find(target: &str) -> Result<TargetFile, String> {
+    fn find(target: &str) -> Result<TargetFile, ProbeTargetError> {
         find_file(target, &ProcessScope::default())
     }
 
-    fn find_in(target: &str, container_pid: u32) -> Result<TargetFile, String> {
+    fn find_in(target: &str, container_pid: u32) -> Result<TargetFile, ProbeTargetError> {
         find_file(target, &ProcessScope { container_pid: Some(container_pid), ..ProcessScope::default() })
     }
 
@@ -191,7 +195,7 @@ mod tests {
     fn the_c_library_is_found_by_name_and_has_malloc() {
         let path = find("libc").or_else(|_| find("libc.so.6")).unwrap();
         assert!(file_offset(&path, "malloc").unwrap() > 0);
-        assert!(file_offset(&path, "no_such_function").unwrap_err().contains("no_such_function"));
+        assert!(file_offset(&path, "no_such_function").unwrap_err().to_string().contains("no_such_function"));
     }
 
     #[test]
@@ -231,7 +235,7 @@ mod tests {
         let sparse = folder.path().join("sparse");
         File::create(&sparse).unwrap().set_len(MAX_TARGET + 1).unwrap();
         let refuses = |path: &Path, why: &str| {
-            let error = find(path.to_str().unwrap()).unwrap_err();
+            let error = find(path.to_str().unwrap()).unwrap_err().to_string();
             assert!(error.contains(why) && error.contains(path.to_str().unwrap()), "{error}");
         };
         refuses(&pipe, "is not a file");
@@ -264,7 +268,7 @@ mod tests {
     #[test]
     fn magic_links_in_the_root_of_a_process_are_not_followed() {
         let pid = std::process::id();
-        let error = find_in(&format!("/proc/{pid}/exe"), pid).unwrap_err();
+        let error = find_in(&format!("/proc/{pid}/exe"), pid).unwrap_err().to_string();
         assert!(error.contains("symbolic links"), "{error}");
         let own = std::env::current_exe().unwrap();
         assert!(find_in(own.to_str().unwrap(), pid).is_ok());

@@ -7,7 +7,7 @@ use super::hooks::runs_in;
 use super::network::Attached;
 use super::objects::{Body, Key, Place};
 use super::{World, refuse};
-use crate::{EXTENSION, Features, KernelError, LinkTarget};
+use crate::{EXTENSION, Features, KernelError, LinkTarget, ProbeTargetError};
 
 impl World {
     pub(super) fn attach(
@@ -99,7 +99,7 @@ impl World {
             LinkTarget::Kprobe { function: name, .. } | LinkTarget::Uprobe { target: name, .. }
                 if self.hidden.contains(*name) =>
             {
-                let reason = "it does not exist".to_owned();
+                let reason = ProbeTargetError::Hidden;
                 Err(KernelError::NoProbeTarget { target: format!("\"{name}\""), reason })
             }
             _ => Ok(()),
@@ -120,7 +120,7 @@ impl World {
         features: &Features,
     ) -> Result<Key, KernelError> {
         if self.hidden.contains(target) {
-            let reason = "it does not exist".to_owned();
+            let reason = ProbeTargetError::Hidden;
             return Err(KernelError::NoProbeTarget { target: format!("\"{target}\""), reason });
         }
         self.attach_event(program, Place::Event(place.to_owned()), features)

@@ -1,0 +1,83 @@
+//! Why something cannot be probed.
+
+use std::ffi::NulError;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a function, file or process cannot be probed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeTargetError {
+    /// The kernel does not have the function, or has it on its list of those that are not probed.
+    #[error("the kernel has no such function, or forbids to probe it")]
+    NoKernelFunction,
+    /// An offset inside of an instruction.
+    #[error("offset {offset:#x} is not at an instruction ({source})")]
+    NotAnInstruction {
+        /// Bytes from the function's start.
+        offset: u64,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// No process of this id.
+    #[error("process {0} does not exist")]
+    NoProcess(u32),
+    /// A relative path.
+    #[error("a target is an absolute path or the name of a library")]
+    RelativePath,
+    /// A file that cannot be opened, or is none.
+    #[error("{path}: {source}")]
+    File {
+        /// As given.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A library that is nowhere.
+    #[error(
+        "no library of that name in {}the loader's cache or its usual folders",
+        .pids.iter().map(|pid| format!("what process {pid} has mapped, ")).collect::<String>()
+    )]
+    NoLibrary {
+        /// The processes that do not have it either.
+        pids: Vec<u32>,
+    },
+    /// Not an ELF file that can be read.
+    #[error("{} is not a binary that can be probed: {source}", path.display())]
+    NotBinary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A file without the function.
+    #[error("{} has no function \"{function}\"", path.display())]
+    NoFunction {
+        /// The file.
+        path: PathBuf,
+        /// The function.
+        function: String,
+    },
+    /// A function at an address that no part of its file is loaded to.
+    #[error("function \"{function}\" of {} is in no loaded segment", path.display())]
+    NotLoaded {
+        /// The file.
+        path: PathBuf,
+        /// The function.
+        function: String,
+    },
+    /// An offset past the largest file.
+    #[error("offset {offset:#x} from {start:#x} is beyond any file")]
+    BeyondFile {
+        /// Bytes from the start.
+        offset: u64,
+        /// Where the function starts in its file, in bytes.
+        start: u64,
+    },
+    /// A name that the kernel cannot be given.
+    #[error(transparent)]
+    Name(#[from] NulError),
+    /// What the simulated kernel says of all that it was told to hide.
+    #[error("it does not exist")]
+    Hidden,
+}
