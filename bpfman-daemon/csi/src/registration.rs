@@ -71,6 +71,15 @@ impl Registration for Registrar {
     }
 }
 
+/// Why the kubelet cannot be told yet.
+#[derive(Debug, thiserror::Error)]
+enum RegistrationError {
+    #[error("{} is another process's: end that registrar, or leave --csi-registration-dir away", .0.display())]
+    Taken(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Socket { path: PathBuf, source: io::Error },
+}
+
 /// A socket that is served, and the task that does so.
 struct Served {
     inode: u64,
@@ -92,11 +101,13 @@ pub async fn keep_registered(registrar: Registrar, mut end: watch::Receiver<bool
                     told.clear();
                 }
                 // Told once: the folder comes with the kubelet.
-                Err(reason) if reason != told => {
-                    tracing::warn!(%reason, "the CSI driver cannot be registered yet");
-                    told = reason;
+                Err(error) => {
+                    let reason = error.to_string();
+                    if reason != told {
+                        tracing::warn!(reason, "the CSI driver cannot be registered yet");
+                        told = reason;
+                    }
                 }
-                Err(_) => {}
             }
         }
         tokio::select! {
@@ -118,19 +129,16 @@ fn inode(path: &Path) -> Option<u64> {
 
 /// Makes the socket, and puts it in its place when it can be asked: the kubelet asks as soon as it sees it, and looks at
 /// no name that begins with a dot.
-async fn make(registrar: &Registrar) -> Result<Served, String> {
+async fn make(registrar: &Registrar) -> Result<Served, RegistrationError> {
     let socket = registrar.socket();
     if inode(&socket).is_some() {
         let connected = tokio::time::timeout(ANSWER, UnixStream::connect(&socket)).await;
         if !matches!(connected, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused) {
-            return Err(format!(
-                "{} is another process's: end that registrar, or leave --csi-registration-dir away",
-                socket.display()
-            ));
+            return Err(RegistrationError::Taken(socket));
         }
     }
     let fresh = registrar.folder.join(format!(".{DRIVER}"));
-    let failed = |error: io::Error| format!("{}: {error}", socket.display());
+    let failed = |source| RegistrationError::Socket { path: socket.clone(), source };
     let make = || -> io::Result<UnixListener> {
         match fs::remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

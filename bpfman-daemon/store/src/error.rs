@@ -1,5 +1,6 @@
 //! What the store says when it cannot.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -59,14 +60,14 @@ pub enum StoreError {
         found: u32,
     },
     /// A migration refused what it read; nothing was changed.
-    #[error("migrating the store in {} from schema version {from}: {why}", folder.display())]
+    #[error("migrating the store in {} from schema version {from}: {source}", folder.display())]
     Migration {
         /// The state folder.
         folder: PathBuf,
         /// The version it started from.
         from: u32,
         /// Its reason.
-        why: String,
+        source: Arc<dyn Error + Send + Sync>,
     },
     /// The folder holds the database of the other engine.
     #[error(

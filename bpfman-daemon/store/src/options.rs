@@ -1,5 +1,6 @@
 //! How a store is opened.
 
+use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,16 @@ use crate::{Batch, Snapshot};
 /// Journal entries kept unless told otherwise.
 pub const DEFAULT_JOURNAL_LIMIT: u64 = 10_000;
 
+/// Why a step refuses what it reads: whatever error it has.
+pub type MigrationError = Box<dyn Error + Send + Sync>;
+
 /// One step of the records' meaning: from version `from` to `from + 1`, in one commit.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// The version it reads.
     pub from: u32,
     /// Writes what changes into the batch; an `Err` leaves the store as it was.
-    pub run: fn(&Snapshot, &mut Batch) -> Result<(), String>,
+    pub run: fn(&Snapshot, &mut Batch) -> Result<(), MigrationError>,
 }
 
 /// Opens the engine; called again whenever a failed commit made what is on disk unknown.

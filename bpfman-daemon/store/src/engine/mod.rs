@@ -87,15 +87,20 @@ impl fmt::Display for EngineKind {
 }
 
 impl FromStr for EngineKind {
-    type Err = String;
+    type Err = UnknownEngine;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownEngine> {
         EngineKind::ALL
             .into_iter()
             .find(|kind| kind.name() == text)
-            .ok_or_else(|| format!("unknown store engine {text:?}: it is \"redb\" or \"sled\""))
+            .ok_or_else(|| UnknownEngine(text.to_owned()))
     }
 }
+
+/// A name that is no engine's.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("unknown store engine {0:?}: it is \"redb\" or \"sled\"")]
+pub struct UnknownEngine(pub String);
 
 /// Why an engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -33,10 +33,10 @@ impl Ledger {
                 return Err(StoreError::NoMigration { folder: self.folder.clone(), found: from });
             };
             let mut batch = Batch::new();
-            (step.run)(&self.load()?, &mut batch).map_err(|why| StoreError::Migration {
+            (step.run)(&self.load()?, &mut batch).map_err(|error| StoreError::Migration {
                 folder: self.folder.clone(),
                 from,
-                why,
+                source: error.into(),
             })?;
             batch.check()?;
             self.state.schema = from + 1;

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use bpfmand_store::{Batch, EngineKind, Migration, Options, Snapshot, Store, StoreError, Table};
+use bpfmand_store::{
+    Batch, EngineKind, Migration, MigrationError, Options, Snapshot, Store, StoreError, Table,
+};
 
 use crate::fixture::{OpenOrPanic, SCHEMA, on_each_engine, open, options, quick_folder};
 
@@ -43,7 +45,7 @@ const STEPS: &[Migration] = &[
     Migration { from: 2, run: rename_all },
 ];
 
-fn rename_all(old: &Snapshot, batch: &mut Batch) -> Result<(), String> {
+fn rename_all(old: &Snapshot, batch: &mut Batch) -> Result<(), MigrationError> {
     assert_eq!(old.schema(), 2);
     for (key, value) in old.table(RECORDS) {
         batch.put(Table("renamed"), key, value.to_vec()).delete(RECORDS, key);
@@ -70,7 +72,7 @@ const REFUSING: &[Migration] = &[Migration {
     from: 1,
     run: |_, batch| {
         batch.delete(RECORDS, b"old");
-        Err("not this".to_owned())
+        Err("not this".into())
     },
 }];
 
