@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use super::load::ImageSource;
 use super::place::Order;
 use super::value::{GlobalValue, KeyValue};
+use super::value_error::ValueError;
 use crate::verdict;
 
 /// What to change.
@@ -161,13 +162,13 @@ pub enum KernelLink {
 }
 
 impl FromStr for KernelLink {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.parse() {
             Ok(id) => Ok(Self::Id(id)),
             Err(_) if text.contains('/') => Ok(Self::Pin(PathBuf::from(text))),
-            Err(_) => Err(format!("{text:?} is neither the id of a link nor the path of a pin")),
+            Err(_) => Err(ValueError::NotLink(text.to_owned())),
         }
     }
 }

@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
 use super::load::ImageSource;
+use super::value_error::ValueError;
 
 /// What to do with an image.
 #[derive(Debug, Subcommand)]
@@ -150,8 +151,8 @@ pub struct Save {
 }
 
 /// A number with a unit: seconds, minutes, hours, days.
-fn age(text: &str) -> Result<std::time::Duration, String> {
-    let wrong = || format!("`{text}` is not a number followed by s, m, h or d");
+fn age(text: &str) -> Result<std::time::Duration, ValueError> {
+    let wrong = || ValueError::NotTime(text.to_owned());
     let unit = text.char_indices().last().ok_or_else(wrong)?;
     let number: u64 = text[..unit.0].parse().map_err(|_| wrong())?;
     let seconds = match unit.1 {
@@ -165,12 +166,12 @@ fn age(text: &str) -> Result<std::time::Duration, String> {
 }
 
 /// A name and a value.
-fn annotation(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
-    if name.is_empty() {
-        return Err(format!("`{text}` has no name before the ="));
+fn annotation(text: &str) -> Result<(String, String), ValueError> {
+    match text.split_once('=') {
+        Some(("", _)) => Err(ValueError::NoName("name", text.to_owned())),
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(ValueError::NoEquals(text.to_owned(), "NAME=VALUE")),
     }
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// `bpfman image generate-key-pair`.

@@ -15,6 +15,7 @@ pub mod selector;
 pub mod stray;
 pub mod unload;
 pub mod value;
+pub mod value_error;
 
 use std::path::PathBuf;
 

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use bpfman_proto::ext::v1 as ext;
 use clap::Args;
 
+use super::value_error::ValueError;
+
 /// Where among the programs of a hook: wins over priorities.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Order {
@@ -75,11 +77,11 @@ pub enum Anchor {
 }
 
 impl FromStr for Anchor {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let named = |kind: &str, name: &str| match name {
-            "" => Err(format!("the name is missing behind {kind}")),
+        let named = |kind, name: &str| match name {
+            "" => Err(ValueError::NoAnchorName(kind)),
             name => Ok(name.to_owned()),
         };
         if let Some(name) = text.strip_prefix("role=") {
@@ -89,13 +91,11 @@ impl FromStr for Anchor {
             return named("foreign:", name).map(Self::Foreign);
         }
         match text {
-            "" => Err("an anchor is a link id, a function name, role=NAME or foreign:NAME".to_owned()),
+            "" => Err(ValueError::NoAnchor),
             digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().map(Self::Link).map_err(|_| format!("{digits} is no link id"))
+                digits.parse().map(Self::Link).map_err(|_| ValueError::NotLinkId(digits.to_owned()))
             }
-            name if name.contains(['=', ':']) => Err(format!(
-                "{name:?} is no anchor: write a link id, a function name, role=NAME or foreign:NAME"
-            )),
+            name if name.contains(['=', ':']) => Err(ValueError::NotAnchor(name.to_owned())),
             name => Ok(Self::Program(name.to_owned())),
         }
     }
@@ -134,7 +134,7 @@ mod tests {
             ("link:7", "is no anchor"),
             ("4294967296", "is no link id"),
         ] {
-            let message = text.parse::<Anchor>().unwrap_err();
+            let message = text.parse::<Anchor>().unwrap_err().to_string();
             assert!(message.contains(says), "{text}: {message}");
         }
     }

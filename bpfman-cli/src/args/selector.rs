@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use super::value_error::ValueError;
+
 /// Requirements that all have to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
@@ -36,7 +38,7 @@ impl LabelSelector {
 }
 
 impl FromStr for LabelSelector {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         split(text)?.into_iter().map(requirement).collect::<Result<_, _>>().map(Self)
@@ -44,13 +46,13 @@ impl FromStr for LabelSelector {
 }
 
 /// Splits at commas that stand in no parentheses.
-fn split(text: &str) -> Result<Vec<&str>, String> {
+fn split(text: &str) -> Result<Vec<&str>, ValueError> {
     let (mut parts, mut start, mut inside) = (Vec::new(), 0, false);
     for (at, character) in text.char_indices() {
         match character {
             '(' if !inside => inside = true,
             ')' if inside => inside = false,
-            '(' | ')' => return Err(format!("parentheses do not match in {text:?}")),
+            '(' | ')' => return Err(ValueError::Parentheses(text.to_owned())),
             ',' if !inside => {
                 parts.push(&text[start..at]);
                 start = at + 1;
@@ -59,13 +61,13 @@ fn split(text: &str) -> Result<Vec<&str>, String> {
         }
     }
     if inside {
-        return Err(format!("parentheses do not match in {text:?}"));
+        return Err(ValueError::Parentheses(text.to_owned()));
     }
     parts.push(&text[start..]);
     Ok(parts)
 }
 
-fn requirement(text: &str) -> Result<Requirement, String> {
+fn requirement(text: &str) -> Result<Requirement, ValueError> {
     let text = text.trim();
     if let Some(name) = text.strip_prefix('!') {
         return Ok(Requirement::Absent(key(name, text)?));
@@ -89,7 +91,7 @@ fn requirement(text: &str) -> Result<Requirement, String> {
     Ok(Requirement::Exists(key(text, text)?))
 }
 
-fn key(name: &str, whole: &str) -> Result<String, String> {
+fn key(name: &str, whole: &str) -> Result<String, ValueError> {
     let name = name.trim();
     let is_plain = |c: char| !c.is_whitespace() && !matches!(c, '!' | '=' | '(' | ')' | ',');
     if name.is_empty() || !name.chars().all(is_plain) {
@@ -99,7 +101,7 @@ fn key(name: &str, whole: &str) -> Result<String, String> {
 }
 
 /// A value, which may be empty.
-fn plain(value: &str, whole: &str) -> Result<String, String> {
+fn plain(value: &str, whole: &str) -> Result<String, ValueError> {
     let value = value.trim();
     if value.contains(['=', '!', '(', ')']) || value.contains(char::is_whitespace) {
         return Err(bad(whole));
@@ -107,10 +109,8 @@ fn plain(value: &str, whole: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
-fn bad(text: &str) -> String {
-    format!(
-        "{text:?} is no requirement: write KEY, !KEY, KEY=VALUE, KEY!=VALUE, KEY in (A,B) or KEY notin (A,B)"
-    )
+fn bad(text: &str) -> ValueError {
+    ValueError::NotRequirement(text.to_owned())
 }
 
 #[cfg(test)]
@@ -172,7 +172,7 @@ mod tests {
             "app in ((a))",
             "!app=x",
         ] {
-            let error = selector.parse::<LabelSelector>().unwrap_err();
+            let error = selector.parse::<LabelSelector>().unwrap_err().to_string();
             assert!(
                 error.contains("is no requirement") || error.contains("parentheses"),
                 "{selector}: {error}"

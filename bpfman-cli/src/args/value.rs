@@ -9,6 +9,9 @@ use bpfman_proto::v1::{
     BpfmanProgramType, FentryLoadInfo, FexitLoadInfo, LoadInfo, LsmLoadInfo, ProgSpecificInfo,
 };
 
+use super::value_error::ValueError;
+use crate::kernel_type::UnknownType;
+
 /// `KEY=VALUE`, split at the first `=`. The value may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyValue {
@@ -19,13 +22,13 @@ pub struct KeyValue {
 }
 
 impl FromStr for KeyValue {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once('=') {
-            Some(("", _)) => Err(format!("the key is missing in {text:?}")),
+            Some(("", _)) => Err(ValueError::NoName("key", text.to_owned())),
             Some((key, value)) => Ok(Self { key: key.to_owned(), value: value.to_owned() }),
-            None => Err(format!("no `=` in {text:?}: write KEY=VALUE")),
+            None => Err(ValueError::NoEquals(text.to_owned(), "KEY=VALUE")),
         }
     }
 }
@@ -46,18 +49,18 @@ pub struct GlobalValue {
 }
 
 impl FromStr for GlobalValue {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, hex) =
-            text.split_once('=').ok_or_else(|| format!("no `=` in {text:?}: write NAME=HEX"))?;
+            text.split_once('=').ok_or_else(|| ValueError::NoEquals(text.to_owned(), "NAME=HEX"))?;
         if name.is_empty() {
-            return Err(format!("the variable's name is missing in {text:?}"));
+            return Err(ValueError::NoName("variable's name", text.to_owned()));
         }
         if hex.is_empty() {
-            return Err(format!("the value of {name} is empty"));
+            return Err(ValueError::NoValue(name.to_owned()));
         }
-        let not_hex = || format!("the value of {name}, {hex:?}, is not pairs of hexadecimal digits");
+        let not_hex = || ValueError::NotHex(name.to_owned(), hex.to_owned());
         let digits = hex.strip_prefix("0x").or_else(|| hex.strip_prefix("0X")).unwrap_or(hex);
         let bytes = from_hex(digits).filter(|bytes| !bytes.is_empty()).ok_or_else(not_hex)?;
         Ok(Self { name: name.to_owned(), bytes })
@@ -77,12 +80,12 @@ fn from_hex(hex: &str) -> Option<Vec<u8>> {
 pub struct PacketBytes(pub Vec<u8>);
 
 impl FromStr for PacketBytes {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match from_hex(&text.replace(':', "")) {
             Some(bytes) if !bytes.is_empty() => Ok(Self(bytes)),
-            _ => Err("a packet is written as pairs of hexadecimal digits, without 0x".to_owned()),
+            _ => Err(ValueError::NotPacket),
         }
     }
 }
@@ -116,14 +119,14 @@ const TYPES: [(&str, BpfmanProgramType); 11] = [
 ];
 
 impl FromStr for ProgramSpec {
-    type Err = String;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts: Vec<&str> = text.split(':').collect();
         let (name, rest) = (parts[0], &parts[1..]);
         let Some((known, program_type)) = TYPES.iter().find(|(known, _)| *known == name) else {
-            let known: Vec<&str> = TYPES.iter().map(|(known, _)| *known).collect();
-            return Err(format!("unknown program type {name:?}: expected one of {}", known.join(", ")));
+            let expected = TYPES.iter().map(|(known, _)| (*known).to_owned()).collect();
+            return Err(UnknownType { name: name.to_owned(), expected }.into());
         };
         let target = match name {
             "fentry" | "fexit" => Some("KERNEL_FUNCTION"),
@@ -131,13 +134,14 @@ impl FromStr for ProgramSpec {
             _ => None,
         };
         if rest.iter().any(|part| part.is_empty()) {
-            return Err(format!("a part of {text:?} is empty"));
+            return Err(ValueError::EmptyPart(text.to_owned()));
         }
+        let wrong = |form: String| Err(ValueError::WrongForm(text.to_owned(), form));
         let (function, target) = match (rest, target) {
             ([function], None) => (*function, None),
             ([function, target], Some(_)) => (*function, Some((*target).to_owned())),
-            (_, None) => return Err(format!("{text:?} is not {name}:FUNCTION")),
-            (_, Some(target)) => return Err(format!("{text:?} is not {name}:FUNCTION:{target}")),
+            (_, None) => return wrong(format!("{name}:FUNCTION")),
+            (_, Some(target)) => return wrong(format!("{name}:FUNCTION:{target}")),
         };
         let actual_type = known.ends_with("retprobe").then_some(*known);
         Ok(Self { program_type: *program_type, actual_type, function: function.to_owned(), target })
@@ -177,8 +181,8 @@ mod tests {
         let pair: KeyValue = "owner=a=b".parse().unwrap();
         assert_eq!((pair.key.as_str(), pair.value.as_str()), ("owner", "a=b"));
         assert_eq!("owner=".parse::<KeyValue>().unwrap().value, "");
-        assert!("owner".parse::<KeyValue>().unwrap_err().contains("no `=`"));
-        assert!("=x".parse::<KeyValue>().unwrap_err().contains("key is missing"));
+        assert!("owner".parse::<KeyValue>().unwrap_err().to_string().contains("no `=`"));
+        assert!("=x".parse::<KeyValue>().unwrap_err().to_string().contains("key is missing"));
     }
 
     #[test]
@@ -226,9 +230,15 @@ mod tests {
             ("lsm:a", "\"lsm:a\" is not lsm:FUNCTION:HOOK"),
             ("xdp:", "a part of \"xdp:\" is empty"),
         ] {
-            assert_eq!(bad.parse::<ProgramSpec>().unwrap_err(), message);
+            assert_eq!(bad.parse::<ProgramSpec>().unwrap_err().to_string(), message);
         }
-        assert!("xpd:a".parse::<ProgramSpec>().unwrap_err().starts_with("unknown program type \"xpd\""));
+        assert!(
+            "xpd:a"
+                .parse::<ProgramSpec>()
+                .unwrap_err()
+                .to_string()
+                .starts_with("unknown program type \"xpd\"")
+        );
     }
 
     #[test]

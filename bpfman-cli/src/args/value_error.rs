@@ -1,0 +1,58 @@
+//! Why values of flags and arguments are refused.
+
+use crate::kernel_type::UnknownType;
+
+/// Why a value is refused. The parser of the command line says which flag or argument it is of.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// A text without `=`, and the form that it should have.
+    #[error("no `=` in {0:?}: write {1}")]
+    NoEquals(String, &'static str),
+    /// Nothing before the `=`: what should be there, and the whole text.
+    #[error("the {0} is missing in {1:?}")]
+    NoName(&'static str, String),
+    /// A text that is not of the form that goes with how it begins.
+    #[error("{0:?} is not {1}")]
+    WrongForm(String, String),
+    /// A text with nothing between two of its colons, or behind the last one.
+    #[error("a part of {0:?} is empty")]
+    EmptyPart(String),
+    /// A global variable without a value.
+    #[error("the value of {0} is empty")]
+    NoValue(String),
+    /// A global variable, and a value that is no bytes.
+    #[error("the value of {0}, {1:?}, is not pairs of hexadecimal digits")]
+    NotHex(String, String),
+    /// A packet that is no bytes.
+    #[error("a packet is written as pairs of hexadecimal digits, without 0x")]
+    NotPacket,
+    /// A type that programs cannot be loaded as.
+    #[error(transparent)]
+    UnknownType(#[from] UnknownType),
+    /// A length of time without a number or a unit.
+    #[error("`{0}` is not a number followed by s, m, h or d")]
+    NotTime(String),
+    /// A kernel's link by neither of its names.
+    #[error("{0:?} is neither the id of a link nor the path of a pin")]
+    NotLink(String),
+    /// An anchor without the name that has to follow its kind.
+    #[error("the name is missing behind {0}")]
+    NoAnchorName(&'static str),
+    /// No anchor at all.
+    #[error("an anchor is a link id, a function name, role=NAME or foreign:NAME")]
+    NoAnchor,
+    /// Digits that are too large a number.
+    #[error("{0} is no link id")]
+    NotLinkId(String),
+    /// An anchor of an unknown kind.
+    #[error("{0:?} is no anchor: write a link id, a function name, role=NAME or foreign:NAME")]
+    NotAnchor(String),
+    /// A selector with parentheses that do not match.
+    #[error("parentheses do not match in {0:?}")]
+    Parentheses(String),
+    /// A part of a selector that says nothing.
+    #[error(
+        "{0:?} is no requirement: write KEY, !KEY, KEY=VALUE, KEY!=VALUE, KEY in (A,B) or KEY notin (A,B)"
+    )]
+    NotRequirement(String),
+}
