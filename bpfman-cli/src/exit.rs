@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use bpfman_proto::Reason;
 use tonic::Code;
 
 /// Why a command ended. The numbers never change.
@@ -51,24 +52,23 @@ impl Exit {
     /// Maps a failed call: by the daemon's reason where it gives one, by the gRPC code otherwise.
     #[must_use]
     pub fn of_call(code: Code, reason: Option<&str>) -> Self {
-        match reason {
-            Some("not-found") => return Self::NotFound,
-            Some("invalid" | "unsupported" | "too-large") => return Self::Invalid,
-            Some("conflict") => return Self::Conflict,
-            Some("denied") => return Self::Denied,
-            Some("kernel-refused") => return Self::KernelRefused,
-            Some("registry" | "signature") => return Self::Registry,
-            Some("busy" | "internal") => return Self::Other,
+        match reason.and_then(Reason::from_name) {
+            Some(Reason::NotFound) => Self::NotFound,
+            Some(Reason::Invalid | Reason::Unsupported | Reason::TooLarge) => Self::Invalid,
+            Some(Reason::Conflict) => Self::Conflict,
+            Some(Reason::Denied) => Self::Denied,
+            Some(Reason::KernelRefused) => Self::KernelRefused,
+            Some(Reason::Registry | Reason::Signature) => Self::Registry,
+            Some(Reason::Busy | Reason::Internal) => Self::Other,
             // A daemon newer than this client: the code still says roughly what happened.
-            Some(_) | None => {}
-        }
-        match code {
-            Code::NotFound => Self::NotFound,
-            Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => Self::Invalid,
-            Code::AlreadyExists | Code::FailedPrecondition => Self::Conflict,
-            Code::PermissionDenied | Code::Unauthenticated => Self::Denied,
-            Code::Unavailable => Self::Unreachable,
-            _ => Self::Other,
+            None => match code {
+                Code::NotFound => Self::NotFound,
+                Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => Self::Invalid,
+                Code::AlreadyExists | Code::FailedPrecondition => Self::Conflict,
+                Code::PermissionDenied | Code::Unauthenticated => Self::Denied,
+                Code::Unavailable => Self::Unreachable,
+                _ => Self::Other,
+            },
         }
     }
 }

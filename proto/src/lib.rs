@@ -4,6 +4,9 @@
 //! [`csi::v1`] and [`pluginregistration`] are spoken with a kubelet.
 
 pub mod printable;
+mod reason;
+
+pub use reason::Reason;
 
 /// `bpfman.v1`: the compatible API.
 #[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]
@@ -64,7 +67,7 @@ pub const ACTUAL_TYPE_PREFIX: &str = "bpfman.io/actual-type:";
 /// Trailer of a failed call that says what to do next.
 pub const HINT_TRAILER: &str = "bpfman-hint-bin";
 
-/// Trailer of a failed call that names the kind of failure (`not-found`, `kernel-refused`, `signature`, ...).
+/// Trailer of a failed call that names the kind of failure: see [`Reason`].
 pub const REASON_TRAILER: &str = "bpfman-reason";
 
 /// Names of the kernel's program types (`enum bpf_prog_type`) by number, in snake case. Where v0.6.0 and the kernel

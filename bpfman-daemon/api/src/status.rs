@@ -1,25 +1,25 @@
 //! The one table from failures to gRPC codes.
 
 use bpfman_proto::printable::{lines, one_line};
-use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, ext::v1::Failure};
+use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, Reason, ext::v1::Failure};
 use bpfmand_engine::{EngineError, ErrorKind};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
-/// Code and name of each kind. The names are an interface: clients choose exit codes by them.
-const fn entry(kind: ErrorKind) -> (Code, &'static str) {
+/// Code and reason of each kind.
+const fn entry(kind: ErrorKind) -> (Code, Reason) {
     match kind {
-        ErrorKind::NotFound => (Code::NotFound, "not-found"),
-        ErrorKind::Invalid => (Code::InvalidArgument, "invalid"),
-        ErrorKind::Precondition => (Code::FailedPrecondition, "invalid"),
-        ErrorKind::Conflict => (Code::FailedPrecondition, "conflict"),
-        ErrorKind::Denied => (Code::PermissionDenied, "denied"),
-        ErrorKind::KernelRefused => (Code::Aborted, "kernel-refused"),
-        ErrorKind::Registry => (Code::Unavailable, "registry"),
-        ErrorKind::Signature => (Code::PermissionDenied, "signature"),
-        ErrorKind::Unsupported => (Code::Unimplemented, "unsupported"),
-        ErrorKind::TooLarge => (Code::InvalidArgument, "too-large"),
-        ErrorKind::Internal => (Code::Internal, "internal"),
+        ErrorKind::NotFound => (Code::NotFound, Reason::NotFound),
+        ErrorKind::Invalid => (Code::InvalidArgument, Reason::Invalid),
+        ErrorKind::Precondition => (Code::FailedPrecondition, Reason::Invalid),
+        ErrorKind::Conflict => (Code::FailedPrecondition, Reason::Conflict),
+        ErrorKind::Denied => (Code::PermissionDenied, Reason::Denied),
+        ErrorKind::KernelRefused => (Code::Aborted, Reason::KernelRefused),
+        ErrorKind::Registry => (Code::Unavailable, Reason::Registry),
+        ErrorKind::Signature => (Code::PermissionDenied, Reason::Signature),
+        ErrorKind::Unsupported => (Code::Unimplemented, Reason::Unsupported),
+        ErrorKind::TooLarge => (Code::InvalidArgument, Reason::TooLarge),
+        ErrorKind::Internal => (Code::Internal, Reason::Internal),
     }
 }
 
@@ -36,7 +36,7 @@ pub fn failure(error: &EngineError) -> Failure {
         code: code as i32,
         message: message(error),
         hint: lines(&error.hint().unwrap_or_default()).into_owned(),
-        reason: reason.to_owned(),
+        reason: reason.name().to_owned(),
     }
 }
 
@@ -68,7 +68,7 @@ pub fn denied(message: impl Into<String>) -> Status {
 
 /// A request for something that the daemon has no room for now.
 pub fn busy(message: impl Into<String>) -> Status {
-    with_trailers(Code::ResourceExhausted, message.into(), "busy", None)
+    with_trailers(Code::ResourceExhausted, message.into(), Reason::Busy, None)
 }
 
 /// A request for something that no daemon of this version does.
@@ -77,9 +77,9 @@ pub fn unsupported(message: impl Into<String>) -> Status {
     with_trailers(code, plain(message), reason, None)
 }
 
-fn with_trailers(code: Code, message: String, reason: &'static str, hint: Option<&str>) -> Status {
+fn with_trailers(code: Code, message: String, reason: Reason, hint: Option<&str>) -> Status {
     let mut trailers = MetadataMap::new();
-    trailers.insert(REASON_TRAILER, MetadataValue::from_static(reason));
+    trailers.insert(REASON_TRAILER, MetadataValue::from_static(reason.name()));
     if let Some(hint) = hint {
         trailers.insert_bin(HINT_TRAILER, MetadataValue::from_bytes(lines(hint).as_bytes()));
     }

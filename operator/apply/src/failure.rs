@@ -2,7 +2,7 @@
 
 use bpfman_application::state::node::Failure;
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::{HINT_TRAILER, REASON_TRAILER};
+use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, Reason};
 use tonic::{Code, Status};
 
 use crate::daemon::Daemon;
@@ -41,7 +41,7 @@ impl Refusal {
         match self {
             Self::Said { failure, .. } => failure,
             Self::Absent => Failure {
-                reason: "unsupported".to_owned(),
+                reason: Reason::Unsupported.name().to_owned(),
                 message: "this version of the daemon does not have the call".to_owned(),
                 hint: "install a newer bpfmand".to_owned(),
                 ..Failure::default()

@@ -3,6 +3,7 @@
 //! Nothing is remembered here: what is there is asked first, so that a second call has nothing to do, and a call after
 //! a crash goes on where the one before it ended.
 
+use bpfman_proto::Reason;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::bytecode_location::Location;
 
@@ -36,7 +37,7 @@ pub async fn reconcile(
     let mut run = Run { daemon, owner: &desired.owner, came: Default::default() };
     if let Some(problem) = desired.refused.first() {
         let hint = "correct the application; nothing was changed";
-        let failure = failure::failure("invalid", &problem.to_string(), hint);
+        let failure = failure::failure(Reason::Invalid.name(), &problem.to_string(), hint);
         return Ok(result::refused(&seen, failure));
     }
     let Some(load) = &desired.load else {

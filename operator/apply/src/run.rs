@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bpfman_application::state::node::Failure;
+use bpfman_proto::Reason;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
@@ -106,7 +107,7 @@ impl Run<'_> {
         let answer = self.daemon.node().replace_load(request.clone()).await;
         let mut answer = self.answer(answer)?;
         let kept_off = match &answer {
-            Err(Refusal::Said { failure, .. }) if failure.reason == "conflict" => {
+            Err(Refusal::Said { failure, .. }) if failure.reason == Reason::Conflict.name() => {
                 Some(failure.message.clone())
             }
             _ => None,

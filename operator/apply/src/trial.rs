@@ -1,6 +1,7 @@
 //! Loading and attaching up to the kernel's verdict, and discarding all of it.
 
 use bpfman_application::state::node::Failure;
+use bpfman_proto::Reason;
 use bpfman_proto::ext::v1 as ext;
 
 use crate::credentials::{self, Credentials};
@@ -42,7 +43,7 @@ pub async fn dry_run(
     credentials: Option<&Credentials>,
 ) -> Result<Trial, Unreachable> {
     if let Some(problem) = desired.refused.first() {
-        return Ok(refused(failure("invalid", &problem.to_string(), "correct the application")));
+        return Ok(refused(failure(Reason::Invalid.name(), &problem.to_string(), "correct the application")));
     }
     let Some(load) = &desired.load else {
         return Ok(Trial { accepted: true, skipped: true, ..Trial::default() });

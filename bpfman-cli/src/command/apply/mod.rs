@@ -13,6 +13,7 @@ use bpfman_apply::failure::Unreachable;
 use bpfman_apply::report::{LinkOutcome, LoadOutcome, Report};
 use bpfman_apply::{content, plan, reconcile};
 use bpfman_image_format::ImageReference;
+use bpfman_proto::Reason;
 
 use self::manifest::{Application, applications, names, owner};
 use super::{connect, image, progress};
@@ -166,5 +167,9 @@ fn failure_of(name: &str, report: &Report) -> Option<CliError> {
     let problem = report.programs.iter().find_map(|program| {
         program.problems.first().map(|problem| format!("{name}: {}: {problem}", program.name))
     });
-    problem.map(|what| CliError::Apply { what, reason: "not-found".to_owned(), hint: String::new() })
+    problem.map(|what| CliError::Apply {
+        what,
+        reason: Reason::NotFound.name().to_owned(),
+        hint: String::new(),
+    })
 }
