@@ -104,6 +104,12 @@ pub enum CliError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file is in the way that is never overwritten.
+    #[error("{} exists and is kept", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// Standard output could not be written.
     #[error("cannot write the answer: {0}")]
     Output(#[source] io::Error),
@@ -143,7 +149,7 @@ impl CliError {
             Self::Invalid { .. } => Exit::Invalid,
             Self::Usage(_) => Exit::Usage,
             Self::Several { exit, .. } => *exit,
-            Self::Differs { .. } => Exit::Conflict,
+            Self::Differs { .. } | Self::Exists { .. } => Exit::Conflict,
             Self::Changes => Exit::Other,
             Self::Apply { reason, .. } => Exit::of_call(Code::Unknown, Some(reason)),
             Self::Image(error) => error.exit(),
@@ -183,6 +189,7 @@ impl CliError {
             Self::Changes => vec!["`bpfman apply` with the same manifests brings it there".to_owned()],
             Self::Apply { hint, .. } => hint.lines().map(str::to_owned).collect(),
             Self::Differs { hint, .. } => vec![(*hint).to_owned()],
+            Self::Exists { .. } => vec!["name other files, or move this one away".to_owned()],
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),
         }

@@ -99,7 +99,7 @@ fn a_key_pair_is_private_and_never_overwritten() {
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     let before = fs::read(&key).unwrap();
     let again = bpfman(folder.path(), "image generate-key-pair release");
-    assert_eq!(again.code, 6, "{again:?}");
+    assert_eq!(again.code, 7, "{again:?}");
     assert_eq!(fs::read(&key).unwrap(), before);
     // A key of ours is a key that signing takes; only the registry is missing.
     let signed = bpfman(folder.path(), "image sign --key release.key 127.0.0.1:1/x:1");

@@ -40,12 +40,12 @@ pub fn generate(global: &Global, command: &GenerateKeyPair) -> Result<(), CliErr
 
 /// Creates a file that is not there yet, with these permissions from its first moment.
 fn create(path: &Path, mode: u32) -> Result<File, CliError> {
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|source| {
-        if source.kind() == io::ErrorKind::AlreadyExists {
-            let hint = Some("name other files, or move this one away".to_owned());
-            return CliError::Invalid { what: format!("{} exists and is kept", path.display()), hint };
+    let path = path.to_path_buf();
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).map_err(|source| {
+        match source.kind() {
+            io::ErrorKind::AlreadyExists => CliError::Exists { path },
+            _ => CliError::File { path, source },
         }
-        CliError::File { path: path.to_path_buf(), source }
     })
 }
 
