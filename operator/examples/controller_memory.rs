@@ -7,8 +7,9 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use anyhow::Context;
+use bpfman_application::scope::Scope;
 use bpfman_operator::controller::memory::Memory;
-use bpfman_operator::controller::projection::{ApplicationId, Scope};
+use bpfman_operator::controller::projection::ApplicationId;
 use bpfman_operator::controller::summarize::{Aim, Presence, summarize};
 use bpfman_operator::controller::wire::{WireApplication, WireNode, WireState};
 use kube::core::ObjectList;

@@ -4,18 +4,16 @@
 //! - [`controller`]: one in the cluster; sums up what nodes say, deploys daemon and agent, marks nodes.
 //! - [`rollout`]: waves, gates, preflight and the way back; a state machine without I/O, driven by the controller.
 //! - [`admission`]: refuses what a schema cannot.
-//! - [`connect`]: the one connection to the API server that agent and controller have.
-//! - [`backoff`]: how long both wait before the next try.
-//! - [`manager`]: under which names all of them write.
+//! - [`clock`]: what time it is for all controllers.
 //! - [`clean`]: takes away what is left on a node when all of it went.
 //! - [`client`]: what `kubectl-bpfman` asks and shows.
+//!
+//! What these have in common is in `bpfman-runtime`.
 
 pub mod admission;
 pub mod agent;
-pub mod backoff;
 pub mod clean;
 pub mod client;
-pub mod connect;
+pub mod clock;
 pub mod controller;
-pub mod manager;
 pub mod rollout;

@@ -2,7 +2,7 @@
 //!
 //! Field names, rules and defaults are those of the published API, so that manifests written for it stay valid; what
 //! this project adds is optional. What users write is in [`application`], [`rollout`] and [`config`], what a node
-//! answers in [`state`], what the controller tells a node in [`orders`], the definitions in [`crd`].
+//! answers in [`state`], what the two kinds are called in [`scope`], what the controller tells a node in [`orders`], the definitions in [`crd`].
 //!
 //! No Kubernetes client is needed for any of it.
 
@@ -28,6 +28,7 @@ pub mod pods;
 pub mod probe;
 pub mod program;
 pub mod rollout;
+pub mod scope;
 pub mod spec;
 pub mod state;
 pub mod summary;

@@ -12,8 +12,7 @@ use tracing::debug;
 
 use super::application::read;
 use super::order::{ApplicationName, Slot, slots};
-use crate::controller::projection::Scope;
-use crate::controller::watches::application_resource;
+use bpfman_application::scope::Scope;
 
 /// Objects a page of a list.
 const PAGE: u32 = 500;
@@ -35,8 +34,8 @@ impl Known {
     #[must_use]
     pub fn follow(client: &Client) -> Arc<Self> {
         let known = Arc::new(Self::default());
-        for (kind, scope) in [Scope::Cluster, Scope::Namespaced].into_iter().enumerate() {
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &application_resource(scope));
+        for (kind, scope) in Scope::ALL.into_iter().enumerate() {
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), &scope.applications());
             let known = known.clone();
             tokio::spawn(async move {
                 let config = watcher::Config::default().page_size(PAGE);

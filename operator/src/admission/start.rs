@@ -13,8 +13,8 @@ use super::known::Known;
 use super::review::Reviewer;
 use super::serve;
 use super::tls::{Served, listen};
-use crate::controller::clock::ServerClock;
-use crate::controller::serve::address;
+use crate::clock::ServerClock;
+use bpfman_runtime::serve::address;
 
 /// The Service in front of all controllers.
 const SERVICE: &str = "bpfman-admission";

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 
 use super::identity::Who;
-use crate::agent::key::{label, state_name};
+use bpfman_application::state::name::{label, state_name};
 
 /// What only the controller writes: what a node runs, and what is made of how that does.
 const ORDERS: [&str; 2] = [REVISION, SOAK];

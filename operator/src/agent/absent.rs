@@ -11,12 +11,12 @@ use super::Shared;
 use super::api::ApiError;
 use super::application::Application;
 use super::daemon::SAID_AFTER;
-use super::key::ApplicationKey;
 use super::look::Ended;
 use super::state::{StateObject, Status};
 use super::status::{About, Outcome, status};
 use super::tell::{Told, tell};
-use crate::backoff::jittered;
+use bpfman_application::scope::ApplicationKey;
+use bpfman_runtime::backoff::jittered;
 
 /// Says that nothing can be known, for programs that are as they were.
 async fn unknown(shared: &Shared, key: &ApplicationKey, name: &str, why: &Failure) -> Result<Told, ApiError> {
@@ -137,7 +137,7 @@ pub async fn daemon_away(shared: &Shared, key: &ApplicationKey, away: &Unreachab
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::key::Scope;
+    use bpfman_application::scope::Scope;
 
     #[test]
     fn calls_that_break_off_again_and_again_are_no_restart() {

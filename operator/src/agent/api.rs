@@ -6,18 +6,19 @@ use std::sync::Arc;
 use bpfman_application::{GROUP, VERSION, state};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, Preconditions,
-};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::json;
 
 use super::application::Application;
-use super::key::{ApplicationKey, Scope, label, state_name};
 use super::metrics::Metrics;
 use super::state::{StateObject, Status};
-use super::status::patch::merge_patch;
-use crate::manager::Manager;
+use bpfman_application::scope::{ApplicationKey, Scope};
+use bpfman_application::state::name::{label, state_name};
+use bpfman_runtime::connect::innermost;
+use bpfman_runtime::manager::Manager;
+use bpfman_runtime::object;
+use bpfman_runtime::patch::difference;
 
 /// The name under which the agent writes.
 pub const FIELD_MANAGER: &str = Manager::Agent.name();
@@ -71,14 +72,7 @@ impl From<kube::Error> for ApiError {
                 code => Self::Refused { code, message: status.message },
             },
             kube::Error::SerdeError(error) => Self::Unreadable(error.to_string()),
-            // The innermost cause says what happened; the outer ones where.
-            error => {
-                let mut cause: &dyn std::error::Error = &error;
-                while let Some(source) = cause.source() {
-                    cause = source;
-                }
-                Self::Away(cause.to_string())
-            }
+            error => Self::Away(innermost(&error).to_string()),
         }
     }
 }
@@ -107,17 +101,17 @@ impl Cluster {
     /// Applications of a kind, in all namespaces.
     #[must_use]
     pub fn applications(&self, scope: Scope) -> Api<DynamicObject> {
-        Api::all_with(self.client.clone(), &resource(scope.application_kind()))
+        Api::all_with(self.client.clone(), &scope.applications())
     }
 
     /// State objects of a kind, in all namespaces.
     #[must_use]
     pub fn states(&self, scope: Scope) -> Api<DynamicObject> {
-        Api::all_with(self.client.clone(), &resource(scope.state_kind()))
+        Api::all_with(self.client.clone(), &scope.states())
     }
 
     fn states_beside(&self, key: &ApplicationKey) -> Api<DynamicObject> {
-        within(self.client.clone(), key, key.scope.state_kind())
+        object::api(&self.client, &key.scope.states(), key.namespace.as_deref())
     }
 
     /// An application, as the database has it. `None`: there is none.
@@ -125,7 +119,8 @@ impl Cluster {
     /// # Errors
     /// [`ApiError`].
     pub async fn application(&self, key: &ApplicationKey) -> Result<Option<Application>, ApiError> {
-        let api: Api<DynamicObject> = within(self.client.clone(), key, key.scope.application_kind());
+        let api: Api<DynamicObject> =
+            object::api(&self.client, &key.scope.applications(), key.namespace.as_deref());
         let object = api.get_opt(&key.name).await?;
         Ok(object.and_then(|object| Application::read(key.scope, object)))
     }
@@ -199,7 +194,7 @@ impl Cluster {
                 none => none,
             }
         };
-        let change = merge_patch(&value(state.status.as_ref()), &value(Some(&status)));
+        let change = difference(&value(state.status.as_ref()), &value(Some(&status)));
         let patch = json!({
             "metadata": { "resourceVersion": state.resource_version },
             "status": change.unwrap_or_default(),
@@ -234,7 +229,7 @@ impl Cluster {
         let of_this_node = format!("{}={}", state::NODE_LABEL, label(&self.node));
         let params = ListParams::default().labels(&of_this_node);
         let mut uids = BTreeSet::new();
-        for scope in [Scope::Cluster, Scope::Namespaced] {
+        for scope in Scope::ALL {
             let list = self.states(scope).list_metadata(&params).await?;
             uids.extend(list.items.into_iter().filter_map(|object| object.metadata.uid));
         }
@@ -267,19 +262,6 @@ impl Cluster {
     /// [`ApiError`].
     pub async fn revision(&self, namespace: &str, name: &str) -> Result<ControllerRevision, ApiError> {
         Ok(Api::namespaced(self.client.clone(), namespace).get(name).await?)
-    }
-}
-
-/// How a kind of ours is asked for.
-fn resource(kind: &str) -> ApiResource {
-    // The plural forms are the kinds in lower case with an s: none of them is irregular.
-    ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
-}
-
-fn within(client: Client, key: &ApplicationKey, kind: &str) -> Api<DynamicObject> {
-    match &key.namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource(kind)),
-        None => Api::all_with(client, &resource(kind)),
     }
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::key::{ApplicationKey, Scope};
+use bpfman_application::scope::{ApplicationKey, Scope};
 
 /// An application, without what the agent does not need.
 ///

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bpfman_application::state::node::Failure;
 
-use crate::backoff::after;
+use bpfman_runtime::backoff::after;
 
 /// The first wait after a failure. The waits are shorter than those of the queue, which have the jitter: the try that
 /// it makes by itself is one that asks.

@@ -13,9 +13,9 @@ use super::Shared;
 use super::credentials::authorize;
 use super::facts;
 use super::heir::predecessors;
-use super::key::ApplicationKey;
 use super::removal::owner;
 use super::state::StateObject;
+use bpfman_application::scope::ApplicationKey;
 
 /// What came of an attempt.
 #[derive(Clone, Debug)]

@@ -17,9 +17,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::Shared;
 use super::facts;
-use super::key::ApplicationKey;
 use super::removal::owner;
 use super::state::StateObject;
+use bpfman_application::scope::ApplicationKey;
 
 /// The composition of this machine for a spec. Empty if the application is alone; `None` if the daemon does not tell.
 ///

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bpfman_apply::report::Report;
 
-use super::key::ApplicationKey;
+use bpfman_application::scope::ApplicationKey;
 
 /// Programs and links by application.
 #[derive(Debug, Default)]

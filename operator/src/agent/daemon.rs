@@ -12,8 +12,9 @@ use tokio::sync::Notify;
 use tonic::{Code, Status, Streaming};
 
 use super::Shared;
-use super::queue::Cause;
-use crate::backoff::{after, jittered};
+use bpfman_runtime::backoff::{after, jittered};
+use bpfman_runtime::connect::innermost;
+use bpfman_runtime::queue::Cause;
 
 /// The first wait before it is called again. It is on the same machine: this costs nobody else anything.
 const FIRST: Duration = Duration::from_millis(100);
@@ -216,10 +217,7 @@ fn interfaces(shared: &Shared, list: Vec<NetworkInterface>) {
 
 /// What the operating system said, rather than what the transport makes of it.
 fn root_cause(status: &Status) -> String {
-    let mut error: &dyn std::error::Error = status;
-    while let Some(source) = error.source() {
-        error = source;
-    }
+    let error = innermost(status);
     match error.downcast_ref::<Status>() {
         Some(status) => status.message().to_owned(),
         None => error.to_string(),

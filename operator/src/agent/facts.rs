@@ -9,9 +9,9 @@ use bpfman_apply::failure::{Refusal, Unreachable, refusal};
 use bpfman_proto::ext::v1::{Container as Found, FindContainersRequest};
 
 use super::Shared;
-use super::key::ApplicationKey;
 use super::machine::{Pod as KnownPod, PodKey};
 use super::selector;
+use bpfman_application::scope::ApplicationKey;
 
 /// Gathers them. Of pods, only those that the application means are looked for.
 ///

@@ -13,9 +13,9 @@ use bpfman_proto::ext::v1::ListProgramsRequest;
 use bpfman_proto::v1::ListRequest;
 
 use super::Shared;
-use super::key::ApplicationKey;
 use super::leftovers::owner;
 use super::state::StateObject;
+use bpfman_application::scope::ApplicationKey;
 
 /// Uids of state objects of which it is known that nobody was before them. Nobody comes to be that later: programs are
 /// loaded for objects of this node by this agent alone.

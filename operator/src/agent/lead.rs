@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bpfman_proto::agent_lock;
 
-use crate::backoff::jittered;
+use bpfman_runtime::backoff::jittered;
 
 /// How often a waiting agent looks.
 const INTERVAL: Duration = Duration::from_millis(500);

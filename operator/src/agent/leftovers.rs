@@ -15,7 +15,7 @@ use bpfman_proto::ext::v1::ListProgramsRequest;
 use bpfman_proto::v1::ListRequest;
 
 use super::Shared;
-use crate::backoff::jittered;
+use bpfman_runtime::backoff::jittered;
 
 /// How soon to look whether it can be begun.
 const SOON: Duration = Duration::from_secs(1);

@@ -10,12 +10,12 @@ use kube::runtime::watcher::Error;
 
 use super::Shared;
 use super::application::Application;
-use super::key::{ApplicationKey, Scope};
 use super::machine::{Node, NodeObject, Pod, PodKey, PodObject};
-use super::queue::Cause;
 use super::state::StateObject;
 use super::watch::Listener;
 use super::world::Source;
+use bpfman_application::scope::{ApplicationKey, Scope};
+use bpfman_runtime::queue::Cause;
 
 /// Applications of one kind.
 pub struct Applications {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::key::ApplicationKey;
+use bpfman_application::scope::ApplicationKey;
 
 /// A lock for each application.
 #[derive(Debug, Default)]

@@ -14,7 +14,6 @@ use super::api::ApiError;
 use super::application::Application;
 use super::bring::{Brought, bring};
 use super::composition;
-use super::key::ApplicationKey;
 use super::part::{Part, part};
 use super::preflight::{self, Answer};
 use super::removal::{Why, remove};
@@ -23,7 +22,8 @@ use super::soak;
 use super::state::{StateObject, Status, own};
 use super::status::{About, Outcome, composition as shared_hooks, failure, status};
 use super::tell::{Told, tell};
-use crate::backoff::jittered;
+use bpfman_application::scope::ApplicationKey;
+use bpfman_runtime::backoff::jittered;
 
 /// A load that takes longer than this is said to be under way.
 const SAID_PENDING_AFTER: Duration = Duration::from_secs(2);
@@ -373,7 +373,7 @@ mod tests {
         let about = About { revision: Some("4".to_owned()), ..about(boot) };
         let report = bpfman_apply::report::Report { load: LoadOutcome::Loaded, ..Default::default() };
         let spec = super::super::application::parse(
-            super::super::key::Scope::Cluster,
+            bpfman_application::scope::Scope::Cluster,
             serde_json::json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": [] }),
         );
         status(&Outcome::Reported(&report, &spec.unwrap()), &about, None)

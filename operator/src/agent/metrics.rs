@@ -1,71 +1,26 @@
 //! Figures about the agent itself, as text for Prometheus.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-/// A figure that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds.
-    pub fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
-    }
-
-    /// As it is now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Figures by label.
-#[derive(Debug, Default)]
-pub struct Counters(Mutex<BTreeMap<String, u64>>);
-
-impl Counters {
-    /// Adds.
-    pub fn add(&self, label: &str, amount: u64) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get_mut(label) {
-            Some(count) => *count += amount,
-            None => {
-                all.insert(label.to_owned(), amount);
-            }
-        }
-    }
-
-    /// All, by label.
-    #[must_use]
-    pub fn all(&self) -> BTreeMap<String, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+use bpfman_runtime::metrics::Kind::{Counter, Gauge};
+use bpfman_runtime::metrics::{self, Counters, Text};
+use bpfman_runtime::requests::Requests;
 
 /// What the agent counts.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Looks at an application.
-    pub reconciles: Counter,
+    pub reconciles: metrics::Counter,
     /// Looks that failed, by reason.
     pub failures: Counters,
-    /// Requests to the API server, by verb: `GET`, `LIST`, `WATCH`, `POST`, `PATCH`, `DELETE`.
-    pub api_requests: Counters,
-    /// Bytes of the bodies of requests.
-    pub api_sent: Counter,
-    /// Bytes of the bodies of answers.
-    pub api_received: Counter,
-    /// Answers of the API server that are errors, by status code; `0` where there was no answer.
-    pub api_errors: Counters,
+    /// Requests to the API server.
+    pub requests: Arc<Requests>,
     /// Calls of the daemon, by method.
     pub daemon_calls: Counters,
     /// Times that a watch had to begin again after an error.
     pub watch_errors: Counters,
     /// State objects that were written.
-    pub writes: Counter,
+    pub writes: metrics::Counter,
 }
 
 /// What is there now.
@@ -89,40 +44,31 @@ impl Metrics {
     /// As Prometheus reads it.
     #[must_use]
     pub fn text(&self, now: &Gauges) -> String {
-        let mut text = String::new();
-        let one = |text: &mut String, name: &str, kind: &str, help: &str, value: u64| {
-            // Writing to a String does not fail.
-            let _infallible = write!(
-                text,
-                "# HELP bpfman_agent_{name} {help}\n# TYPE bpfman_agent_{name} {kind}\nbpfman_agent_{name} {value}\n"
-            );
+        let (mut text, requests) = (Text::default(), &self.requests);
+        let mut one = |kind, name: &str, help: &str, value: u64| {
+            text.one(kind, &format!("bpfman_agent_{name}"), help, value);
         };
-        let many = |text: &mut String, name: &str, help: &str, label: &str, values: &Counters| {
-            let _infallible =
-                write!(text, "# HELP bpfman_agent_{name} {help}\n# TYPE bpfman_agent_{name} counter\n");
-            for (key, value) in values.all() {
-                let key = key.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ");
-                let _infallible = writeln!(text, "bpfman_agent_{name}{{{label}=\"{key}\"}} {value}");
-            }
-        };
-        let counter = "counter";
-        one(&mut text, "reconciles_total", counter, "Looks at an application.", self.reconciles.get());
-        many(&mut text, "failures_total", "Looks that failed.", "reason", &self.failures);
-        many(&mut text, "api_requests_total", "Requests to the API server.", "verb", &self.api_requests);
-        one(&mut text, "api_sent_bytes_total", counter, "Bodies of requests.", self.api_sent.get());
-        one(&mut text, "api_received_bytes_total", counter, "Bodies of answers.", self.api_received.get());
-        many(&mut text, "api_errors_total", "Errors of the API server.", "code", &self.api_errors);
-        many(&mut text, "daemon_calls_total", "Calls of the daemon.", "method", &self.daemon_calls);
-        many(&mut text, "watch_errors_total", "Watches that failed.", "source", &self.watch_errors);
-        one(&mut text, "state_writes_total", counter, "State objects written.", self.writes.get());
-        let gauge = "gauge";
-        one(&mut text, "applications", gauge, "Applications known.", now.applications);
-        one(&mut text, "applications_failing", gauge, "Applications that wait after a failure.", now.failing);
-        one(&mut text, "programs", gauge, "Programs loaded for applications.", now.programs);
-        one(&mut text, "links", gauge, "Links attached for applications.", now.links);
-        one(&mut text, "daemon_up", gauge, "Whether the daemon answers.", now.daemon_up.into());
-        one(&mut text, "leading", gauge, "Whether this is the node's acting agent.", now.leading.into());
-        text
+        one(Counter, "reconciles_total", "Looks at an application.", self.reconciles.get());
+        one(Counter, "api_sent_bytes_total", "Bodies of requests.", requests.sent_bytes.get());
+        one(Counter, "api_received_bytes_total", "Bodies of answers.", requests.received_bytes.get());
+        one(Counter, "state_writes_total", "State objects written.", self.writes.get());
+        one(Gauge, "applications", "Applications known.", now.applications);
+        one(Gauge, "applications_failing", "Applications that wait after a failure.", now.failing);
+        one(Gauge, "programs", "Programs loaded for applications.", now.programs);
+        one(Gauge, "links", "Links attached for applications.", now.links);
+        one(Gauge, "daemon_up", "Whether the daemon answers.", now.daemon_up.into());
+        one(Gauge, "leading", "Whether this is the node's acting agent.", now.leading.into());
+        for (name, help, label, counters) in [
+            ("failures_total", "Looks that failed.", "reason", &self.failures),
+            ("api_requests_total", "Requests to the API server.", "verb", &requests.sent),
+            ("api_errors_total", "Errors of the API server.", "code", &requests.errors),
+            ("daemon_calls_total", "Calls of the daemon.", "method", &self.daemon_calls),
+            ("watch_errors_total", "Watches that failed.", "source", &self.watch_errors),
+        ] {
+            let values = counters.all().into_iter().map(|(value, count)| ([value], count));
+            text.many(Counter, &format!("bpfman_agent_{name}"), help, [label], values);
+        }
+        text.finish()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The node agent: applications of its node turned into calls of the daemon, and what came out into state objects.
 //!
 //! It needs no privileges: it talks to the API server and to the daemon's socket. [`watch`]es and the [`daemon`]'s
-//! stream keep a [`world`] up to date; whatever changes puts the applications concerned into a [`queue`]; a [`look`]
+//! stream keep a [`world`] up to date; whatever changes puts the applications concerned into a queue; a [`look`]
 //! brings the daemon to what one of them wants ([`bring`]) and [`tell`]s what came of it, if that is another word than
 //! the last one. Nothing is remembered that a restart would miss: what is loaded, the daemon knows.
 
@@ -16,12 +16,10 @@ pub mod composition;
 pub mod counts;
 pub mod credentials;
 pub mod daemon;
-pub mod early;
 pub mod events;
 mod facts;
 pub mod gates;
 pub mod heir;
-pub mod key;
 pub mod lead;
 pub mod leftovers;
 pub mod listeners;
@@ -35,9 +33,7 @@ pub mod pace;
 pub mod part;
 pub mod preflight;
 pub mod protect;
-pub mod queue;
 pub mod removal;
-pub mod requests;
 pub mod revision;
 pub mod run;
 pub mod said;
@@ -49,7 +45,6 @@ pub mod soak;
 pub mod state;
 pub mod status;
 pub mod tell;
-pub mod troubles;
 pub mod watch;
 pub mod world;
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::key::ApplicationKey;
+use bpfman_application::scope::ApplicationKey;
 
 /// Which ones, over all applications.
 #[derive(Debug)]

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use super::shared::LEFTOVER_GRACE;
-use crate::connect::PingFlags;
+use bpfman_runtime::connect::PingFlags;
+use bpfman_runtime::serve;
 
 /// Flags of the agent. Those of the agent published before have the same names.
 #[derive(Args, Clone, Debug)]
@@ -50,8 +51,8 @@ pub struct Options {
 
 /// `:PORT` or an address with a port.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let whole = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-    whole.parse().map_err(|_| format!("{text:?} is no address: write \":8175\" or \"127.0.0.1:8175\""))
+    let bind = serve::address(text).ok().flatten();
+    bind.ok_or_else(|| format!("{text:?} is no address: write \":8175\" or \"127.0.0.1:8175\""))
 }
 
 #[cfg(test)]

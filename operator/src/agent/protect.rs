@@ -21,14 +21,14 @@ use super::arriving::Arriving;
 use super::bring::{Brought, bring};
 use super::cni::words;
 use super::facts;
-use super::key::ApplicationKey;
 use super::look::last_acted;
 use super::machine::{Pod, PodObject, pods};
 use super::part::{Part, part};
-use super::queue::Cause;
 use super::removal::owner;
 use super::state::StateObject;
 use super::tell::state_of;
+use bpfman_application::scope::ApplicationKey;
+use bpfman_runtime::queue::Cause;
 
 /// How long a look at the same application is waited for: the plugin itself waits twice as long.
 const TURN: Duration = Duration::from_secs(10);

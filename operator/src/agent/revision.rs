@@ -7,7 +7,7 @@ use bpfman_application::spec::Spec;
 
 use super::api::{ApiError, Cluster};
 use super::application::parse;
-use super::key::{ApplicationKey, Scope};
+use bpfman_application::scope::{ApplicationKey, Scope};
 
 /// Revisions that are kept; more than this many applications have no use for.
 const KEPT: usize = 256;

@@ -1,7 +1,5 @@
 //! The agent, put together and kept going.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,15 +11,12 @@ use futures::FutureExt as _;
 use kube::client::ClientBuilder;
 use kube::runtime::watcher::Config as Watch;
 use kube::{Api, Client, Config};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use super::api::Cluster;
 use super::cni;
 use super::daemon;
-use super::early::HoldEarlyEnds;
-use super::key::{Scope, label};
 use super::lead;
 use super::leftovers;
 use super::listeners::{Applications, Pods, States, ThisNode};
@@ -30,12 +25,16 @@ use super::machine;
 use super::metrics::Metrics;
 use super::options::Options;
 use super::protect::{PodToProtect, ProtectError, Protected, protect};
-use super::requests::Counted;
 use super::serve;
 use super::shared::Shared;
 use super::watch::{config, watch};
-use crate::connect::{self, Way};
-use crate::manager::Manager;
+use bpfman_application::scope::Scope;
+use bpfman_application::state::name::label;
+use bpfman_runtime::connect::{self, Way};
+use bpfman_runtime::manager::Manager;
+use bpfman_runtime::requests::Counted;
+use bpfman_runtime::serve::listen;
+use bpfman_runtime::watch_backoff::HoldEarlyEnds;
 
 /// Longest look. A load pulls an image first, over whatever line there is.
 const LOOK: Duration = Duration::from_secs(900);
@@ -110,17 +109,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 /// The client that agents have: it counts, and a server that ends watches early is not asked again at once.
 #[must_use]
 pub fn client_of_agent(way: ClientBuilder<Way>, metrics: &Arc<Metrics>) -> Client {
-    way.with_layer(&Counted(Arc::clone(metrics))).with_layer(&HoldEarlyEnds).build()
-}
-
-/// A kernel without IPv6 has no address that stands for all of both kinds.
-async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    match TcpListener::bind(address).await {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse && address.ip() == Ipv6Addr::UNSPECIFIED => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
-        }
-        bound => bound,
-    }
+    way.with_layer(&Counted(Arc::clone(&metrics.requests))).with_layer(&HoldEarlyEnds).build()
 }
 
 /// An agent of a node, over a client whose requests are counted or not.

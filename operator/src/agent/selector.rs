@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
     use crate::agent::application::parse;
-    use crate::agent::key::Scope;
+    use bpfman_application::scope::Scope;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()

@@ -15,22 +15,25 @@ use super::asked::Asked;
 use super::counts::Counts;
 use super::daemon::DaemonLink;
 use super::heir::Settled;
-use super::key::ApplicationKey;
 use super::locks::Locks;
 use super::metrics::Metrics;
 use super::netns::WatchedNetns;
 use super::pace::Pace;
-use super::queue::{Cause, Queue};
 use super::revision::Revisions;
 use super::said::Said;
 use super::soak::Soaks;
 use super::state::StateObject;
-use super::troubles::Troubles;
 use super::world::{Source, World};
-use crate::connect::why;
+use bpfman_application::scope::ApplicationKey;
+use bpfman_runtime::connect::why;
+use bpfman_runtime::queue::{Cause, Queue};
+use bpfman_runtime::troubles::Troubles;
 
 /// How long programs stay whose state object is gone, unless it is said otherwise.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(300);
+
+/// Events that come together are one look.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// The agent's parts.
 pub struct Shared {
@@ -49,7 +52,7 @@ pub struct Shared {
     /// What is known.
     pub world: World,
     /// What is to be looked at.
-    pub queue: Queue,
+    pub queue: Queue<ApplicationKey>,
     /// One at a time for each application.
     pub locks: Locks,
     /// Revisions that were read.
@@ -69,7 +72,7 @@ pub struct Shared {
     /// What the API server does not keep.
     pub said: Said,
     /// Why watches fail.
-    pub troubles: Troubles,
+    pub troubles: Troubles<Source>,
     /// Soaks that are going on.
     pub soaks: Soaks,
     /// Writes of each state object.
@@ -102,7 +105,7 @@ impl Shared {
             daemon,
             daemon_link: DaemonLink::default(),
             world: World::default(),
-            queue: Queue::default(),
+            queue: Queue::new(GATHER),
             locks: Locks::default(),
             revisions: Revisions::default(),
             asked: Asked::default(),
@@ -147,7 +150,7 @@ impl Shared {
 
     /// A list is complete.
     pub fn listed(&self, source: Source) {
-        self.troubles.over(source);
+        self.troubles.over(&source);
         let first = self.world.known().listed(source);
         if first {
             tracing::info!("everything is known");
@@ -157,7 +160,7 @@ impl Shared {
 
     /// A watch failed; it is tried again, with what is known as it is.
     pub fn watch_failed(&self, source: Source, error: &Error) {
-        self.metrics.watch_errors.add(&format!("{source:?}"), 1);
+        self.metrics.watch_errors.add(format!("{source:?}"), 1);
         let why = why(error);
         tracing::warn!("{source} cannot be watched, and that is tried again: {why}");
         self.troubles.note(source, why);
@@ -190,8 +193,8 @@ impl Shared {
         if !daemon.up {
             return Some(format!("the daemon at {} does not answer: {}", self.daemon.name(), daemon.why));
         }
-        let missing: Vec<_> = self.world.known().missing().collect();
-        let shown = missing.iter().map(|source| match self.troubles.of(*source) {
+        let (missing, troubles): (Vec<_>, _) = (self.world.known().missing().collect(), self.troubles.all());
+        let shown = missing.iter().map(|source| match troubles.get(source) {
             Some(why) => format!("{source} ({why})"),
             None => source.to_string(),
         });

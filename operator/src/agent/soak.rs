@@ -21,7 +21,7 @@ use super::gates::{Slot, judge};
 use super::look::Stop;
 use super::state::{StateObject, Status};
 use super::tell::{latest, tell};
-use crate::backoff::jittered;
+use bpfman_runtime::backoff::jittered;
 
 /// How often the figures are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);

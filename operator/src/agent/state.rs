@@ -10,7 +10,9 @@ use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::application::Application;
-use super::key::{ApplicationKey, Scope, state_name};
+use bpfman_application::scope::{ApplicationKey, Scope};
+use bpfman_application::state::name::state_name;
+use bpfman_runtime::object::is_older;
 
 /// The status of a state object of either kind.
 pub type Status = ClusterBpfApplicationStateStatus;
@@ -89,8 +91,7 @@ impl StateObject {
     /// Whether it is what the same object was before. Versions are numbers that grow; of others nothing is concluded.
     #[must_use]
     pub fn is_older_than(&self, other: &Self) -> bool {
-        let version = |state: &Self| state.resource_version.parse::<u64>().ok();
-        self.uid == other.uid && version(self).zip(version(other)).is_some_and(|(one, other)| one < other)
+        self.uid == other.uid && is_older(&self.resource_version, &other.resource_version)
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::Shared;
 use super::api::ApiError;
 use super::application::Application;
-use super::key::ApplicationKey;
 use super::pace::SUSPECTED;
 use super::state::{StateObject, Status, own};
 use super::status::{same, size};
+use bpfman_application::scope::ApplicationKey;
 
 /// How a word to the API server came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,14 +2,23 @@
 
 use std::fmt::Debug;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use kube::runtime::watcher::{self, Config, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as start};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
-use crate::backoff::{WatchBackoff, random};
+use bpfman_runtime::backoff::random;
+use bpfman_runtime::watch::{Waits, events};
+
+/// Between the tries of a watch that fails.
+const WAITS: Waits = Waits {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(30),
+    jitter: true,
+    list_again_after: None,
+};
 
 /// Who is told what a watch says.
 pub trait Listener {
@@ -47,7 +56,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     L: Listener<Object = K>,
 {
-    let mut events = pin!(start(api, config).backoff(WatchBackoff::default()));
+    let mut events = pin!(events(api, config, WAITS));
     let mut list = Vec::new();
     while let Some(event) = events.next().await {
         match event {
@@ -56,7 +65,7 @@ where
             Ok(Event::InitDone) => listener.listed(std::mem::take(&mut list)),
             Ok(Event::Apply(object)) => listener.applied(object),
             Ok(Event::Delete(object)) => listener.deleted(object),
-            Err(error) => listener.failed(&error),
+            Err(failed) => listener.failed(&failed.error),
         }
     }
 }

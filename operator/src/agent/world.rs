@@ -10,10 +10,10 @@ use bpfman_application::spec::Spec;
 use bpfman_apply::facts::Interface;
 
 use super::application::Application;
-use super::key::{ApplicationKey, Scope};
 use super::machine::{Node, Pod, PodKey};
 use super::selector;
 use super::state::StateObject;
+use bpfman_application::scope::{ApplicationKey, Scope};
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

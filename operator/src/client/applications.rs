@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::connect::Session;
 use super::error::ClientError;
-use crate::controller::projection::Scope;
-use crate::manager::Manager;
+use bpfman_application::scope::Scope;
+use bpfman_runtime::manager::Manager;
 
 /// An application.
 #[derive(Clone, Debug)]

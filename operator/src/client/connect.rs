@@ -7,7 +7,7 @@ use kube::{Client, Config};
 
 use super::arguments::Arguments;
 use super::error::ClientError;
-use crate::manager::Manager;
+use bpfman_runtime::manager::Manager;
 
 /// A client, and the namespace that is meant when none is said.
 pub struct Session {

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::applications::{Found, State};
 use super::connect::Session;
 use super::error::ClientError;
-use crate::manager::Manager;
 use crate::rollout::revision;
+use bpfman_runtime::manager::Manager;
 
 /// Where the operator runs, if nobody says.
 const OPERATOR: &str = "bpfman";

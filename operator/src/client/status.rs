@@ -13,7 +13,7 @@ use super::connect::Session;
 use super::error::ClientError;
 use super::output::write;
 use super::table::table;
-use crate::controller::projection::Scope;
+use bpfman_application::scope::Scope;
 
 /// An application, as it is shown.
 #[derive(Debug, Serialize)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bpfman_runtime::object::api;
 use kube::api::{ApiResource, DynamicObject, Patch};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -10,10 +11,10 @@ use tracing::{debug, warn};
 use super::leader::Leadership;
 use super::metrics::Metrics;
 use super::note::{Note, Teller, reference};
-use super::projection::{Application, Scope};
-use super::watches::application_resource;
-use super::wire::{Wire, WireApplication};
-use crate::manager::Manager;
+use super::projection::Application;
+use super::wire::WireApplication;
+use bpfman_application::scope::Scope;
+use bpfman_runtime::manager::Manager;
 
 /// What writes need.
 #[derive(Clone)]
@@ -39,18 +40,6 @@ pub enum Written {
     Failed,
 }
 
-/// The API of objects of a kind, in a namespace if they have one.
-pub fn api<Spec, Status>(
-    client: &Client,
-    resource: &ApiResource,
-    namespace: Option<&str>,
-) -> Api<Wire<Spec, Status>> {
-    match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
-        None => Api::all_with(client.clone(), resource),
-    }
-}
-
 impl Writer {
     /// Writes finalizers and status of an application, each only on the version that was decided about. Gives back the
     /// newest version.
@@ -60,7 +49,7 @@ impl Writer {
         finalizers: Option<Vec<String>>,
         status: Option<Value>,
     ) -> (Option<Application>, Written) {
-        let resource = application_resource(application.scope);
+        let resource = application.scope.applications();
         let api = api(&self.client, &resource, application.namespace.as_deref());
         let mut version = application.resource_version.clone();
         let mut newest = None;
@@ -96,7 +85,7 @@ impl Writer {
     /// # Errors
     /// It is gone, or changed meanwhile, or the server refused or did not answer.
     pub async fn annotate(&self, application: &Application, patch: &Value) -> Result<Application, Written> {
-        let resource = application_resource(application.scope);
+        let resource = application.scope.applications();
         let api = api(&self.client, &resource, application.namespace.as_deref());
         let answer = api.patch(&application.name, &Manager::Controller.patch(), &Patch::Merge(patch)).await;
         let wire: WireApplication = self.judge("command", answer)?;
@@ -112,10 +101,7 @@ impl Writer {
         patch: &Value,
     ) -> Written {
         let (namespace, name) = at;
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
-            None => Api::all_with(self.client.clone(), resource),
-        };
+        let api: Api<DynamicObject> = api(&self.client, resource, namespace);
         match self
             .judge(kind, api.patch_metadata(name, &Manager::Controller.patch(), &Patch::Merge(patch)).await)
         {

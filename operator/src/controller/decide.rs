@@ -10,9 +10,9 @@ use super::conditions::{Conditions, Progress};
 use super::memory::View;
 use super::note::Note;
 use super::pace::only_counts;
-use super::patch::difference;
 use super::projection::APPLICATION_FINALIZER;
 use super::summarize::{Aim, Presence, Sum, summarize};
+use bpfman_runtime::patch::difference;
 
 /// What is to be done about one application.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,13 +5,14 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::memory::Memory;
-use super::projection::{ApplicationId, Scope};
+use super::projection::ApplicationId;
 use super::wire::{WireApplication, WireNode, WirePod, WireState};
+use bpfman_application::scope::Scope;
 
 /// A memory in which nothing is, and that knows it.
 pub fn empty() -> Memory {
     let mut memory = Memory::default();
-    for scope in [Scope::Cluster, Scope::Namespaced] {
+    for scope in Scope::ALL {
         memory.application(scope, Event::Init);
         memory.application(scope, Event::InitDone);
         memory.answer(scope, Event::Init);

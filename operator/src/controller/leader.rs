@@ -17,7 +17,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::manager::Manager;
+use bpfman_runtime::manager::Manager;
 
 /// Name of the lease, as the published operator has it: the two never act at a time either.
 pub const LEASE: &str = "8730d955.bpfman.io";

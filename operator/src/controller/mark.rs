@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::act::{Writer, Written};
 use super::projection::READY_BOOT;
 use super::taint::Decision;
-use crate::manager::Manager;
+use bpfman_runtime::manager::Manager;
 
 /// Carries out what was decided about a node. The list of taints is replaced as a whole, so it is read just before and
 /// written only on that version.

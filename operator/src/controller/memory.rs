@@ -7,13 +7,15 @@ mod view;
 
 use std::collections::{BTreeSet, HashMap};
 
+use bpfman_runtime::object::is_older;
 use kube::runtime::watcher::Event;
 
 pub use view::View;
 
-use super::projection::{Answer, Application, ApplicationId, Node, Scope};
+use super::projection::{Answer, Application, ApplicationId, Node};
 use super::text::{Interner, Text};
 use super::wire::{WireApplication, WireNode, WirePod, WireState, is_true};
+use bpfman_application::scope::Scope;
 
 /// Everything that is kept.
 #[derive(Debug, Default)]
@@ -348,12 +350,6 @@ fn owner(wire: &WireState) -> Option<ApplicationId> {
     let mut ours =
         owners.filter(|owner| owner.kind == "ClusterBpfApplication" || owner.kind == "BpfApplication");
     ours.next().map(|owner| ApplicationId(owner.uid.as_str().into()))
-}
-
-/// Whether a version is known to be older than another. Versions that are no numbers cannot be compared: then the later
-/// word counts.
-fn is_older(version: &str, than: &str) -> bool {
-    matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)
 }
 
 #[cfg(test)]

@@ -1,26 +1,26 @@
 //! What the controller counts, as Prometheus reads it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use bpfman_application::summary::Summary;
+use bpfman_runtime::metrics::{Counters, Kind, Text};
+use bpfman_runtime::troubles::Troubles;
 
 /// Figures of one controller.
 #[derive(Debug, Default)]
-pub struct Metrics(Mutex<Figures>);
-
-#[derive(Debug, Default)]
-struct Figures {
+pub struct Metrics {
     /// By kind of object and what came out.
-    writes: BTreeMap<(&'static str, &'static str), u64>,
-    lists: BTreeMap<&'static str, u64>,
-    watch_failures: BTreeMap<&'static str, u64>,
+    writes: Counters<[&'static str; 2]>,
+    /// Lists from the beginning, by what is listed.
+    pub lists: Counters<&'static str>,
+    /// Watches that failed, by what is watched.
+    pub watch_failures: Counters<&'static str>,
     /// Why watches fail now.
-    troubles: BTreeMap<&'static str, String>,
+    pub troubles: Troubles<&'static str>,
     /// By kind, namespace and name.
-    applications: BTreeMap<(&'static str, String, String), Summary>,
-    gauges: Gauges,
+    applications: Mutex<BTreeMap<[String; 3], Summary>>,
+    gauges: Mutex<Gauges>,
 }
 
 /// What there is now.
@@ -45,131 +45,90 @@ pub struct Gauges {
 impl Metrics {
     /// A write to the API server is over.
     pub fn wrote(&self, kind: &'static str, result: &'static str) {
-        self.with(|figures| *figures.writes.entry((kind, result)).or_default() += 1);
-    }
-
-    /// A kind is listed from its beginning.
-    pub fn listed(&self, kind: &'static str) {
-        self.with(|figures| *figures.lists.entry(kind).or_default() += 1);
-    }
-
-    /// A watch failed.
-    pub fn watch_failed(&self, kind: &'static str, why: String) {
-        self.with(|figures| {
-            *figures.watch_failures.entry(kind).or_default() += 1;
-            figures.troubles.insert(kind, why);
-        });
-    }
-
-    /// A watch goes on.
-    pub fn watch_goes_on(&self, kind: &'static str) {
-        self.with(|figures| figures.troubles.remove(kind));
-    }
-
-    /// Which watches fail, and why, for people.
-    #[must_use]
-    pub fn troubles(&self) -> Vec<String> {
-        self.with(|figures| figures.troubles.iter().map(|(kind, why)| format!("{kind}: {why}")).collect())
+        self.writes.add([kind, result], 1);
     }
 
     /// An application was summed up; absent: it is gone.
-    pub fn application(&self, kind: &'static str, namespace: &str, name: &str, summary: Option<&Summary>) {
-        let key = (kind, namespace.to_owned(), name.to_owned());
-        self.with(|figures| match summary {
-            Some(summary) => _ = figures.applications.insert(key, summary.clone()),
-            None => _ = figures.applications.remove(&key),
-        });
+    pub fn application(&self, kind: &str, namespace: &str, name: &str, summary: Option<&Summary>) {
+        let key = [kind, namespace, name].map(str::to_owned);
+        let mut applications = self.applications.lock().unwrap_or_else(PoisonError::into_inner);
+        match summary {
+            Some(summary) => _ = applications.insert(key, summary.clone()),
+            None => _ = applications.remove(&key),
+        }
     }
 
     /// What there is now.
     pub fn now(&self, change: impl FnOnce(&mut Gauges)) {
-        self.with(|figures| change(&mut figures.gauges));
+        change(&mut self.gauges.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Whether everything was listed once.
+    /// What is not listed yet, and which watches fail, for people; absent once everything was listed.
     #[must_use]
-    pub fn complete(&self) -> bool {
-        self.with(|figures| figures.gauges.complete)
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut Figures) -> T) -> T {
-        // Figures are whole after each line of a panicking writer too.
-        act(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    pub fn not_ready(&self) -> Option<String> {
+        let complete = self.gauges.lock().unwrap_or_else(PoisonError::into_inner).complete;
+        let troubles = self.troubles.all().into_iter().map(|(kind, why)| format!("\n{kind}: {why}"));
+        (!complete).then(|| ["still listing".to_owned()].into_iter().chain(troubles).collect())
     }
 
     /// The figures in the text format of Prometheus.
     #[must_use]
     pub fn text(&self) -> String {
-        self.with(|figures| figures.text())
-    }
-}
-
-impl Figures {
-    fn text(&self) -> String {
-        let mut text = String::new();
-        let gauges = &self.gauges;
-        let mut gauge = |name: &str, help: &str, value: f64| {
-            _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
-        };
-        gauge("bpfman_controller_leader", "1 if this controller acts.", f64::from(u8::from(gauges.leader)));
-        gauge("bpfman_controller_states", "State objects known.", gauges.states as f64);
-        gauge("bpfman_controller_nodes", "Nodes known.", gauges.nodes as f64);
-        gauge("bpfman_controller_texts", "Different texts held.", gauges.texts as f64);
-        gauge("bpfman_controller_tainted_nodes", "Nodes kept free of pods.", gauges.tainted as f64);
-        gauge(
-            "bpfman_controller_summing_seconds",
-            "The last sum over one application.",
-            gauges.summing_seconds,
+        let mut text = Text::default();
+        let gauges = *self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        let resident = resident_bytes().map(|bytes| bytes as f64);
+        for (name, help, value) in [
+            (
+                "bpfman_controller_leader",
+                "1 if this controller acts.",
+                Some(f64::from(u8::from(gauges.leader))),
+            ),
+            ("bpfman_controller_states", "State objects known.", Some(gauges.states as f64)),
+            ("bpfman_controller_nodes", "Nodes known.", Some(gauges.nodes as f64)),
+            ("bpfman_controller_texts", "Different texts held.", Some(gauges.texts as f64)),
+            ("bpfman_controller_tainted_nodes", "Nodes kept free of pods.", Some(gauges.tainted as f64)),
+            (
+                "bpfman_controller_summing_seconds",
+                "The last sum over one application.",
+                Some(gauges.summing_seconds),
+            ),
+            ("process_resident_memory_bytes", "Resident memory.", resident),
+        ] {
+            value.into_iter().for_each(|value| text.one(Kind::Gauge, name, help, value));
+        }
+        text.many(
+            Kind::Counter,
+            "bpfman_controller_writes_total",
+            "Writes to the API server.",
+            ["kind", "result"],
+            self.writes.all(),
         );
-        if let Some(bytes) = resident_bytes() {
-            gauge("process_resident_memory_bytes", "Resident memory.", bytes as f64);
+        for (name, help, counters) in [
+            ("bpfman_controller_lists_total", "Lists from the beginning.", &self.lists),
+            (
+                "bpfman_controller_watch_failures_total",
+                "Watches that ended with an error.",
+                &self.watch_failures,
+            ),
+        ] {
+            let values = counters.all().into_iter().map(|(kind, count)| ([kind], count));
+            text.many(Kind::Counter, name, help, ["kind"], values);
         }
-        head(&mut text, "bpfman_controller_writes_total", "counter", "Writes to the API server.");
-        for ((kind, result), count) in &self.writes {
-            _ = writeln!(
-                text,
-                "bpfman_controller_writes_total{{kind=\"{kind}\",result=\"{result}\"}} {count}"
-            );
-        }
-        head(&mut text, "bpfman_controller_lists_total", "counter", "Lists from the beginning.");
-        for (kind, count) in &self.lists {
-            _ = writeln!(text, "bpfman_controller_lists_total{{kind=\"{kind}\"}} {count}");
-        }
-        head(
-            &mut text,
-            "bpfman_controller_watch_failures_total",
-            "counter",
-            "Watches that ended with an error.",
-        );
-        for (kind, count) in &self.watch_failures {
-            _ = writeln!(text, "bpfman_controller_watch_failures_total{{kind=\"{kind}\"}} {count}");
-        }
-        head(
-            &mut text,
+        let applications = self.applications.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = applications.iter().flat_map(|([kind, namespace, name], summary)| {
+            let Summary { wanted, updated, healthy, failed, .. } = summary;
+            [("wanted", wanted), ("updated", updated), ("healthy", healthy), ("failed", failed)]
+                .map(|(state, count)| ([kind.as_str(), namespace, name, state], count))
+        });
+        text.many(
+            Kind::Gauge,
             "bpfman_application_nodes",
-            "gauge",
             "Nodes of an application by how they are doing.",
+            ["kind", "namespace", "name", "state"],
+            nodes,
         );
-        for ((kind, namespace, name), summary) in &self.applications {
-            for (state, count) in [
-                ("wanted", summary.wanted),
-                ("updated", summary.updated),
-                ("healthy", summary.healthy),
-                ("failed", summary.failed),
-            ] {
-                // Names of Kubernetes objects hold nothing that would have to be escaped.
-                _ = writeln!(
-                    text,
-                    "bpfman_application_nodes{{kind=\"{kind}\",namespace=\"{namespace}\",name=\"{name}\",state=\"{state}\"}} {count}"
-                );
-            }
-        }
-        text
+        text.finish()
     }
-}
-
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 /// Resident memory of this process.

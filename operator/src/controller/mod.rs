@@ -1,13 +1,11 @@
 //! The cluster controller: sums up what nodes say, deploys daemon and agent, and marks nodes.
 //!
 //! Watches ([`watches`]) feed [`memory`]; what an application comes to is worked out by [`summarize`], at most once a
-//! second each ([`coalesce`]), and written only if it differs ([`patch`]); [`rollout`] says
+//! second each (`bpfman_runtime::queue`), and written only if it differs; [`rollout`] says
 //! which node runs which revision. [`run`] is the loop around all of it,
 //! [`deploy`] a loop of its own beside it. Several controllers may run; [`leader`] says which one acts.
 
 pub mod act;
-pub(crate) mod clock;
-pub mod coalesce;
 pub mod conditions;
 pub mod decide;
 pub mod deploy;
@@ -18,10 +16,8 @@ pub mod leader;
 pub mod mark;
 pub mod memory;
 pub mod metrics;
-mod names;
 pub mod note;
 pub mod pace;
-pub mod patch;
 pub mod projection;
 pub mod readers;
 pub mod reap;

@@ -11,8 +11,7 @@ use kube::{Api, Client};
 use tracing::warn;
 
 use super::projection::{Application, ApplicationId};
-use super::watches::application_resource;
-use crate::manager::Manager;
+use bpfman_runtime::manager::Manager;
 
 /// The least time between two events of one cause.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -110,8 +109,7 @@ impl Teller {
     fn event(&self, about: &ObjectReference, namespace: &str, note: Note) -> Event {
         let now = Timestamp::now();
         let mut text = note.text;
-        let end = (0..=LIMIT.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(LIMIT));
         Event {
             metadata: ObjectMeta {
                 name: Some(format!(
@@ -138,7 +136,7 @@ impl Teller {
 /// How events name an application.
 #[must_use]
 pub fn reference(application: &Application) -> ObjectReference {
-    let resource = application_resource(application.scope);
+    let resource = application.scope.applications();
     ObjectReference {
         api_version: Some(resource.api_version),
         kind: Some(resource.kind),

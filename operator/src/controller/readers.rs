@@ -11,7 +11,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, Client};
 use sha2::{Digest as _, Sha256};
 
-use crate::manager::Manager;
+use bpfman_runtime::manager::Manager;
 
 /// How long an allowed reader is not asked about again: a scrape each 15 s costs two requests a minute, not eight.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);

@@ -6,18 +6,20 @@ use kube::core::GroupVersionKind;
 use serde_json::json;
 use tracing::info;
 
-use super::act::{Writer, Written, api};
-use super::projection::{STATE_FINALIZERS, Scope};
+use bpfman_runtime::object::api;
+
+use super::act::{Writer, Written};
+use super::projection::STATE_FINALIZERS;
 use super::text::Text;
-use super::watches::state_resource;
 use super::wire::{WireNode, WireState};
-use crate::manager::Manager;
+use bpfman_application::scope::Scope;
+use bpfman_runtime::manager::Manager;
 
 /// Deletes the state objects of a node, if the API server itself says that there is no such node: our watch of nodes
 /// may lag behind that of states.
 pub async fn reap(writer: &Writer, node: &str, objects: Vec<(Scope, Option<String>, Text)>) -> Written {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Node"));
-    let nodes = api::<_, _>(&writer.client, &resource, None);
+    let nodes = api(&writer.client, &resource, None);
     let found: kube::Result<Option<WireNode>> = nodes.get_opt(node).await;
     match writer.judge("node", found) {
         Ok(None) => {}
@@ -37,7 +39,7 @@ pub async fn reap(writer: &Writer, node: &str, objects: Vec<(Scope, Option<Strin
 
 /// Takes the agent's finalizer off a state object, leaves those of others, and deletes it.
 async fn release(writer: &Writer, scope: Scope, namespace: Option<&str>, object: &str) -> Written {
-    let states = api(&writer.client, &state_resource(scope), namespace);
+    let states = api(&writer.client, &scope.states(), namespace);
     let found: kube::Result<WireState> = states.get(object).await;
     let state = match writer.judge("lost-state", found) {
         Ok(state) => state,

@@ -11,8 +11,10 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::act::{Writer, Written};
-use super::clock::ServerClock;
-use super::coalesce::Coalesce;
+use crate::clock::ServerClock;
+use bpfman_application::scope::Scope;
+use bpfman_runtime::queue::Schedule;
+
 use super::decide::decide;
 use super::deploy::Deployed;
 use super::leader::Leadership;
@@ -20,7 +22,7 @@ use super::mark::mark;
 use super::memory::Memory;
 use super::note::{Limiter, Note};
 use super::pace::Pace;
-use super::projection::{Application, ApplicationId, Scope};
+use super::projection::{Application, ApplicationId};
 use super::reap::reap;
 use super::rollout::round::{Carried, Rollouts, Round};
 use super::summarize::Presence;
@@ -64,11 +66,11 @@ pub struct Controller {
     deployed: watch::Receiver<Deployed>,
     clock: ServerClock,
     writer: Writer,
-    applications: Coalesce<ApplicationId>,
+    applications: Schedule<ApplicationId>,
     /// How applications were called, for when they are gone.
     names: HashMap<ApplicationId, (Scope, String, String)>,
-    lost: Coalesce<Text>,
-    marks: Coalesce<Text>,
+    lost: Schedule<Text>,
+    marks: Schedule<Text>,
     /// What was last decided about the taints of nodes that are not as they should be.
     decisions: HashMap<Text, Decision>,
     /// Whether taints have to be decided anew, and when they were last.
@@ -102,10 +104,10 @@ impl Controller {
             deployed,
             clock,
             writer,
-            applications: Coalesce::new(SETTLE, PAUSE),
+            applications: Schedule::new(SETTLE, PAUSE),
             names: HashMap::new(),
-            lost: Coalesce::new(GRACE, RETRY),
-            marks: Coalesce::new(Duration::ZERO, PAUSE),
+            lost: Schedule::new(GRACE, RETRY),
+            marks: Schedule::new(Duration::ZERO, PAUSE),
             decisions: HashMap::new(),
             taints: (false, Instant::now()),
             limiter: Limiter::default(),
@@ -223,7 +225,7 @@ impl Controller {
             self.rollouts.forget(&id);
             self.pace.forget(&id);
             if let Some((scope, namespace, name)) = self.names.remove(&id) {
-                self.writer.metrics.application(kind(scope), &namespace, &name, None);
+                self.writer.metrics.application(scope.application_kind(), &namespace, &name, None);
             }
             return;
         };
@@ -233,7 +235,12 @@ impl Controller {
         let application = view.application.clone();
         self.writer.metrics.now(|gauges| gauges.summing_seconds = now.elapsed().as_secs_f64());
         let (scope, namespace) = (application.scope, application.namespace.clone().unwrap_or_default());
-        self.writer.metrics.application(kind(scope), &namespace, &application.name, Some(&plan.summary));
+        self.writer.metrics.application(
+            scope.application_kind(),
+            &namespace,
+            &application.name,
+            Some(&plan.summary),
+        );
         self.names.insert(id.clone(), (scope, namespace, application.name.clone()));
         let mut notes = plan.notes;
         notes.extend(of_rollout);
@@ -257,7 +264,7 @@ impl Controller {
         }
         notes.retain(|note| self.limiter.admit(now, &id, note));
         if plan.finalizers.is_none() && plan.status.is_none() && notes.is_empty() && work.is_empty() {
-            self.applications.done(&id);
+            self.applications.done(Instant::now(), &id);
             return;
         }
         let (writer, namespace) = (self.writer.clone(), self.namespace.clone());
@@ -329,17 +336,17 @@ impl Controller {
                     Written::Outdated => self.applications.mark(Instant::now(), &id),
                     Written::Failed => self.applications.mark_at(retry, &id),
                 }
-                self.applications.done(&id);
+                self.applications.done(Instant::now(), &id);
             }
             Finished::Lost(node, written) => {
                 if written != Written::Done {
                     self.lost.mark_at(retry, &node);
                 }
-                self.lost.done(&node);
+                self.lost.done(Instant::now(), &node);
             }
             Finished::Mark(node, written) => {
                 self.taints.0 |= written != Written::Done;
-                self.marks.done(&node);
+                self.marks.done(Instant::now(), &node);
             }
         }
     }
@@ -351,14 +358,6 @@ async fn whole<T>(act: impl Future<Output = T>, refused: T) -> T {
         error!("a write panicked; it is tried again");
         refused
     })
-}
-
-/// The kind of an application, for figures.
-fn kind(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Cluster => "ClusterBpfApplication",
-        Scope::Namespaced => "BpfApplication",
-    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
+use bpfman_runtime::serve;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use super::act::Writer;
-use super::clock::ServerClock;
 use super::deploy::{self, Deployed, Images};
 use super::flags::Flags;
 use super::leader::{Election, Leadership, Terms};
@@ -20,11 +21,12 @@ use super::note::Teller;
 use super::readers::Readers;
 use super::run::Controller;
 use super::summarize::Presence;
-use super::{serve, watches};
+use super::{serve::metrics_for, watches};
 use crate::admission;
-use crate::admission::tls::{Served, listen};
-use crate::connect::{self, Pings};
-use crate::manager::Manager;
+use crate::admission::tls::{self, Served};
+use crate::clock::ServerClock;
+use bpfman_runtime::connect::{self, Pings};
+use bpfman_runtime::manager::Manager;
 
 /// Events of watches that wait to be taken in.
 const WAITING: usize = 1024;
@@ -98,7 +100,10 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
     let probing = async {
         match probes {
             Some(address) => {
-                serve::health(address, metrics.clone()).await.with_context(|| format!("probes on {address}"))
+                let metrics = metrics.clone();
+                answer(address, serve::probes(move || metrics.not_ready()))
+                    .await
+                    .with_context(|| format!("probes on {address}"))
             }
             None => std::future::pending().await,
         }
@@ -139,10 +144,16 @@ async fn scraped(
     served: &Arc<Served>,
 ) -> anyhow::Result<()> {
     if !flags.metrics_secure {
-        return Ok(serve::metrics(address, metrics.clone()).await?);
+        let metrics = metrics.clone();
+        return Ok(answer(address, serve::metrics(move || metrics.text())).await?);
     }
-    let listener = listen(address, served.clone(), None).await?;
-    Ok(serve::metrics_for(Readers::new(client.clone()), listener, metrics.clone()).await?)
+    let listener = tls::listen(address, served.clone(), None).await?;
+    Ok(metrics_for(Readers::new(client.clone()), listener, metrics.clone()).await?)
+}
+
+/// Answers over HTTP, to everyone.
+async fn answer(at: SocketAddr, routes: Router) -> std::io::Result<()> {
+    axum::serve(serve::listen(at).await?, routes).await
 }
 
 /// Who this controller is: different for each process, also two of one machine.

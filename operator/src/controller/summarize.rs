@@ -7,8 +7,11 @@ use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
 use bpfman_application::summary::{Cause, Summary};
 
 use super::memory::View;
-use super::names::list;
 use super::projection::{Answer, Outcome};
+use bpfman_runtime::sentence;
+
+/// Most nodes that a message names.
+const NAMED: usize = 10;
 
 /// Most causes that a summary names.
 const CAUSES: usize = 20;
@@ -246,6 +249,11 @@ fn failed_rollout(rollout: &RolloutStatus) -> Option<String> {
     let ended = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Idle);
     let failed = rollout.phase == RolloutPhase::Failed || (ended && rollout.failed_revision.is_some());
     failed.then(|| format!("The rollout failed: {}", rollout.message))
+}
+
+/// The first names, and how many more there are.
+fn list(names: &[&str]) -> String {
+    sentence::list(names, NAMED)
 }
 
 /// A word for what nobody said: people see it in tables.

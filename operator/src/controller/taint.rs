@@ -7,9 +7,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::memory::{Memory, View};
-use super::projection::{Answer, Application, Node, Outcome, Scope};
+use super::projection::{Answer, Application, Node, Outcome};
 use super::summarize::Presence;
 use super::text::Text;
+use bpfman_application::scope::Scope;
 
 /// What is to be done with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

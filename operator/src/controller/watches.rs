@@ -1,10 +1,11 @@
 //! Watches that never end: lists in pages, resumes where the last one closed, and lists again when it cannot.
 
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfman_application::{GROUP, VERSION};
+use bpfman_application::scope::Scope;
 use futures::StreamExt;
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
@@ -17,22 +18,20 @@ use tracing::{debug, warn};
 
 use super::deploy::{AGENT_SELECTOR, Deployed};
 use super::metrics::Metrics;
-use super::projection::Scope;
 use super::wire::{Wire, WireApplication, WireNode, WirePod, WireState};
-use crate::backoff::after;
-use crate::connect::why;
+use bpfman_runtime::connect::why;
+use bpfman_runtime::watch::{Failed, Waits, events};
 
 /// Objects a page. One page is in memory at a time.
 const PAGE: u32 = 500;
 
-/// After so many failures in a row everything is listed again, in case the server cannot go on from where we were.
-const PATIENCE: u32 = 5;
-
-/// Between a failure and the next try.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-
-/// After many failures in a row.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Between the tries of a watch that fails.
+const WAITS: Waits = Waits {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(5),
+    jitter: false,
+    list_again_after: Some(5),
+};
 
 /// What a watch saw.
 #[expect(
@@ -50,39 +49,15 @@ pub enum Seen {
     Agent(Event<WirePod>),
 }
 
-/// How kinds are called on the API server.
-#[must_use]
-pub fn resource(kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
-}
-
-/// The kind of applications of a scope.
-#[must_use]
-pub fn application_resource(scope: Scope) -> ApiResource {
-    resource(match scope {
-        Scope::Cluster => "ClusterBpfApplication",
-        Scope::Namespaced => "BpfApplication",
-    })
-}
-
-/// The kind of state objects of a scope.
-#[must_use]
-pub fn state_resource(scope: Scope) -> ApiResource {
-    resource(match scope {
-        Scope::Cluster => "ClusterBpfApplicationState",
-        Scope::Namespaced => "BpfApplicationState",
-    })
-}
-
 /// Starts all watches but that of agents; what they see comes out of one channel, in order for each kind.
 pub fn start(client: &Client, metrics: &Arc<Metrics>, out: &Sender<Seen>) {
     let core = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
     let everything = watcher::Config::default().page_size(PAGE);
     let spawn_all = |scope: Scope| {
-        let api = Api::all_with(client.clone(), &application_resource(scope));
+        let api = Api::all_with(client.clone(), &scope.applications());
         let wrap = move |event| Seen::Application(scope, event);
         tokio::spawn(follow("applications", api, everything.clone(), metrics.clone(), out.clone(), wrap));
-        let api = Api::all_with(client.clone(), &state_resource(scope));
+        let api = Api::all_with(client.clone(), &scope.states());
         let wrap = move |event| Seen::Answer(scope, event);
         tokio::spawn(follow("states", api, everything.clone(), metrics.clone(), out.clone(), wrap));
     };
@@ -141,36 +116,27 @@ async fn follow<Spec, Status>(
     Spec: Clone + Debug + DeserializeOwned + Send + 'static,
     Status: Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut failures = 0;
-    loop {
-        let mut events = watcher::watcher(api.clone(), config.clone()).boxed();
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => {
-                    if matches!(event, Event::Init) {
-                        metrics.listed(name);
-                    } else {
-                        failures = 0;
-                        metrics.watch_goes_on(name);
-                    }
-                    if out.send(wrap(event)).await.is_err() {
-                        return;
-                    }
+    let mut events = pin!(events(api, config, WAITS));
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                if matches!(event, Event::Init) {
+                    metrics.lists.add(name, 1);
+                } else {
+                    metrics.troubles.over(&name);
                 }
-                Err(error) => {
-                    failures += 1;
-                    let why = why(&error);
-                    if failures == 1 {
-                        debug!(name, %error, "a watch ended");
-                    } else {
-                        warn!(name, failures, "cannot be watched, and that is tried again: {why}");
-                    }
-                    metrics.watch_failed(name, why);
-                    tokio::time::sleep(after(failures, FIRST_WAIT, LONGEST_WAIT)).await;
-                    if failures % PATIENCE == 0 {
-                        break;
-                    }
+                if out.send(wrap(event)).await.is_err() {
+                    return;
                 }
+            }
+            Err(Failed { error, times }) => {
+                let why = why(&error);
+                match times {
+                    1 => debug!(name, %error, "a watch ended"),
+                    _ => warn!(name, failures = times, "cannot be watched, and that is tried again: {why}"),
+                }
+                metrics.watch_failures.add(name, 1);
+                metrics.troubles.note(name, why);
             }
         }
     }

@@ -8,7 +8,7 @@ use bpfman_apply::daemon::Daemon;
 use bpfman_operator::agent::api::Cluster;
 use bpfman_operator::agent::metrics::Metrics;
 use bpfman_operator::agent::{Agent, Shared, client_of_agent};
-use bpfman_operator::connect::{self, Pings};
+use bpfman_runtime::connect::{self, Pings};
 use kube::Config;
 use tokio::task::JoinHandle;
 

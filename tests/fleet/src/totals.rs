@@ -25,9 +25,9 @@ impl Totals {
     #[must_use]
     pub fn of(metrics: &Metrics) -> Self {
         Self {
-            requests: metrics.api_requests.all(),
-            errors: metrics.api_errors.all(),
-            bytes: (metrics.api_sent.get(), metrics.api_received.get()),
+            requests: metrics.requests.sent.all(),
+            errors: metrics.requests.errors.all(),
+            bytes: (metrics.requests.sent_bytes.get(), metrics.requests.received_bytes.get()),
             writes: metrics.writes.get(),
         }
     }

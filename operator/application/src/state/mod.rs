@@ -2,6 +2,7 @@
 
 pub mod application;
 pub mod link;
+pub mod name;
 pub mod node;
 pub mod program;
 

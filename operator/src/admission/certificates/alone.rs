@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::tls::Served;
 use super::{Terms, make};
-use crate::controller::clock::ServerClock;
+use crate::clock::ServerClock;
 
 /// Makes one certificate after the other, each for this process alone: nobody is told whom to trust.
 ///

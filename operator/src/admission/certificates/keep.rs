@@ -11,7 +11,7 @@ use super::super::tls::Served;
 use super::store::{Store, StoreError};
 use super::trust::trust;
 use super::{Now, Terms, Turn, bundle, make};
-use crate::controller::clock::ServerClock;
+use crate::clock::ServerClock;
 
 /// The first look is repeated sooner: nothing is reviewed before it.
 const SOON: Duration = Duration::from_millis(500);

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
 use super::{Generation, bundle};
-use crate::manager::Manager;
+use bpfman_runtime::manager::Manager;
 
 /// Its name. It is part of the manifests, so that the controller needs no right to make secrets.
 pub const SECRET: &str = "bpfman-admission-certificates";

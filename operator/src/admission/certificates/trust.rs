@@ -6,7 +6,7 @@ use kube::{Api, Client};
 use tracing::info;
 
 use super::super::flags::FailurePolicy;
-use crate::manager::Manager;
+use bpfman_runtime::manager::Manager;
 
 /// Its name. It is part of the manifests, so that the API server fails closed before the first controller runs.
 pub const CONFIGURATION: &str = "bpfman-admission";

@@ -2,7 +2,6 @@
 
 pub mod condition;
 pub mod link;
-pub mod patch;
 pub mod program;
 pub mod size;
 #[cfg(test)]
@@ -16,6 +15,8 @@ use bpfman_application::state::node::{Failure, NodeDetails};
 use bpfman_apply::report::{LinkOutcome, LoadOutcome, ProgramReport, Report};
 
 use self::condition::{Word, condition};
+use bpfman_runtime::sentence::{list, list_of};
+
 use super::preflight::holding;
 use super::state::Status;
 
@@ -150,7 +151,9 @@ fn words(outcome: &Outcome<'_>) -> (Word, String) {
             let unmatched = unmatched(report);
             let text = match unmatched.as_slice() {
                 [] => all.to_owned(),
-                some => format!("{all}; no pod or container of this node is selected by {}", listed(some)),
+                some => {
+                    format!("{all}; no pod or container of this node is selected by {}", list(some, LISTED))
+                }
             };
             (Word::Success, text)
         }
@@ -172,15 +175,6 @@ fn unmatched(report: &Report) -> Vec<String> {
         program.unmatched.clone().into_iter().map(move |field| format!("{name}: {field}"))
     };
     report.programs.iter().flat_map(of).collect()
-}
-
-/// The first few.
-fn listed(all: &[String]) -> String {
-    let some = all[..all.len().min(LISTED)].join(", ");
-    match all.len().saturating_sub(LISTED) {
-        0 => some,
-        more => format!("{some} and {more} more"),
-    }
 }
 
 const fn load_status(load: LoadOutcome) -> AppLoadStatus {
@@ -242,13 +236,7 @@ fn failures(report: &Report) -> String {
     if all.is_empty() {
         return failure(report).as_ref().map(sentence).unwrap_or_default();
     }
-    let more = all.len().saturating_sub(LISTED);
-    all.truncate(LISTED);
-    let mut text = all.join("; ");
-    if more > 0 {
-        text.push_str(&format!("; and {more} more"));
-    }
-    text
+    list_of(&all, LISTED, all.len(), "; ")
 }
 
 fn show(

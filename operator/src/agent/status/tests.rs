@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::{About, Outcome, same, size, status};
 use crate::agent::application::parse;
-use crate::agent::key::Scope;
 use crate::agent::state::Status;
+use bpfman_application::scope::Scope;
 
 fn about() -> About {
     About {

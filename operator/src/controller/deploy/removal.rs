@@ -5,8 +5,10 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, Client, ResourceExt as _};
 
-use crate::controller::projection::{READY_BOOT, Scope};
-use crate::controller::watches::application_resource;
+use bpfman_application::scope::Scope;
+
+use crate::controller::projection::READY_BOOT;
+use bpfman_runtime::sentence::list_of;
 
 /// Most applications that are named.
 const NAMED: u32 = 5;
@@ -20,8 +22,8 @@ const PAGE: u32 = 500;
 /// The API server does not answer.
 pub async fn blocked(client: &Client) -> Result<Option<String>, String> {
     let (mut names, mut all) = (Vec::new(), 0);
-    for scope in [Scope::Cluster, Scope::Namespaced] {
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &application_resource(scope));
+    for scope in Scope::ALL {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &scope.applications());
         match api.list_metadata(&ListParams::default().limit(NAMED)).await {
             Ok(list) => {
                 all += list.items.len() + beyond(list.metadata.remaining_item_count);
@@ -68,15 +70,10 @@ fn beyond(remaining: Option<i64>) -> usize {
 }
 
 fn message(names: &[String], all: usize) -> Option<String> {
-    let named = &names[..names.len().min(NAMED as usize)];
-    let more = match all.saturating_sub(named.len()) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     (all > 0).then(|| {
         format!(
-            "The Config is being deleted, and daemons and agents stay until these applications are deleted: {}{more}",
-            named.join(", ")
+            "The Config is being deleted, and daemons and agents stay until these applications are deleted: {}",
+            list_of(names, NAMED as usize, all, ", ")
         )
     })
 }

@@ -23,10 +23,10 @@ use super::images::Images;
 use super::objects::{namespace, objects};
 use super::removal::{blocked, marked};
 use super::{Deployed, default_config, status};
-use crate::connect::why;
 use crate::controller::conditions::Conditions;
 use crate::controller::leader::Leadership;
-use crate::manager::Manager;
+use bpfman_runtime::connect::why;
+use bpfman_runtime::manager::Manager;
 
 /// Holds the `Config` until it was seen that it goes.
 const FINALIZER: &str = "bpfman.io/config-finalizer";

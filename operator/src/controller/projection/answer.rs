@@ -211,11 +211,7 @@ fn failure(status: &StateStatus, interner: &mut Interner) -> Failure {
 /// The first line with something in it, cut to what is kept.
 fn first_line(message: &str) -> &str {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    let mut end = line.len().min(MESSAGE_LIMIT);
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    &line[..end]
+    &line[..line.floor_char_boundary(MESSAGE_LIMIT)]
 }
 
 #[cfg(test)]

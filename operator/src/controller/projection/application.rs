@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bpfman_application::application::ApplicationStatus;
 use bpfman_application::labels::Selector;
 use bpfman_application::rollout::Rollout;
+use bpfman_application::scope::Scope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
@@ -14,15 +15,6 @@ use crate::controller::wire::WireApplication;
 
 /// Finalizer that the controller holds on applications, until no node has anything of them.
 pub const APPLICATION_FINALIZER: &str = "bpfman.io.operator/finalizer";
-
-/// The two kinds of applications.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
-    /// `ClusterBpfApplication`.
-    Cluster,
-    /// `BpfApplication`.
-    Namespaced,
-}
 
 /// Which application: its uid, so that one that is made again under the same name is another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,5 +7,5 @@ mod application;
 mod node;
 
 pub use answer::{Answer, Failure, Health, Orders, Outcome, STATE_FINALIZERS, Trial};
-pub use application::{APPLICATION_FINALIZER, Application, ApplicationId, Scope};
+pub use application::{APPLICATION_FINALIZER, Application, ApplicationId};
 pub use node::{Node, READY_BOOT};

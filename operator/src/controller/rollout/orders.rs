@@ -12,7 +12,6 @@ use super::see::Seen;
 use crate::controller::act::{Writer, Written};
 use crate::controller::projection::{Application, ApplicationId};
 use crate::controller::text::Text;
-use crate::controller::watches::state_resource;
 
 /// Most writes at a time for one application.
 const AT_A_TIME: usize = 16;
@@ -93,7 +92,7 @@ pub async fn write(
     application: &Application,
     orders: Vec<Order>,
 ) -> (Vec<(Text, NodeOrders)>, Written) {
-    let resource = state_resource(application.scope);
+    let resource = application.scope.states();
     let namespace = application.namespace.as_deref();
     let answers = iter(orders)
         .map(|order| {

@@ -11,10 +11,10 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tracing::warn;
 
-use crate::controller::projection::{Application, Scope};
-use crate::controller::watches::application_resource;
-use crate::manager::Manager;
+use crate::controller::projection::Application;
 use crate::rollout::revision;
+use bpfman_application::scope::Scope;
+use bpfman_runtime::manager::Manager;
 
 /// What is known of the revisions of an application.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +131,7 @@ fn equal<Spec: serde::de::DeserializeOwned + PartialEq>(one: &Value, other: &Val
 
 /// An application as an owner: what it owns goes when it goes.
 fn owner(application: &Application) -> OwnerReference {
-    let resource = application_resource(application.scope);
+    let resource = application.scope.applications();
     OwnerReference {
         api_version: resource.api_version,
         kind: resource.kind,

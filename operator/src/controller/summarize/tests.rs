@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::fixture::{agent, application, empty, id, node, state};
 use super::*;
 use crate::controller::memory::Memory;
-use crate::controller::projection::Scope;
+use bpfman_application::scope::Scope;
 
 /// An application for edge nodes, and nodes `n1`…`n4` of that tier with agents, and `core` of another.
 fn cluster() -> Memory {

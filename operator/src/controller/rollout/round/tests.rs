@@ -11,7 +11,7 @@ use super::*;
 use crate::controller::leader::Leadership;
 use crate::controller::metrics::Metrics;
 use crate::controller::note::Teller;
-use crate::controller::projection::Scope;
+use bpfman_application::scope::Scope;
 
 /// One application with its version, and the state objects that got an order.
 struct Server {

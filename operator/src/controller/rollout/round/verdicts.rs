@@ -10,7 +10,7 @@ use super::*;
 use crate::controller::decide::decide as plan;
 use crate::controller::fixture::{agent, application, empty, id, node, state};
 use crate::controller::memory::Memory;
-use crate::controller::projection::Scope;
+use bpfman_application::scope::Scope;
 
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 

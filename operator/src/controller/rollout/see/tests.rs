@@ -4,8 +4,8 @@ use serde_json::json;
 use super::*;
 use crate::controller::fixture::{agent, application, empty, id, node, state};
 use crate::controller::memory::Memory;
-use crate::controller::projection::Scope;
 use crate::controller::wire::WireState;
+use bpfman_application::scope::Scope;
 
 fn memory(states: Vec<WireState>) -> Memory {
     let mut memory = empty();

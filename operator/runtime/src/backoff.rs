@@ -3,8 +3,6 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-use kube::runtime::utils::Backoff;
-
 /// A wait that is drawn from the middle out: 80 to 120 of a hundred.
 ///
 /// A thousand agents lose the same API server at the same time; they must not come back at the same time.
@@ -29,32 +27,6 @@ pub fn after(failures: u32, first: Duration, longest: Duration) -> Duration {
     first.saturating_mul(1 << doublings).min(longest)
 }
 
-/// Waits between tries of a watch.
-#[derive(Debug, Default)]
-pub struct WatchBackoff {
-    failures: u32,
-}
-
-impl WatchBackoff {
-    const FIRST: Duration = Duration::from_millis(500);
-    const LONGEST: Duration = Duration::from_secs(30);
-}
-
-impl Iterator for WatchBackoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        self.failures = self.failures.saturating_add(1);
-        Some(jittered(after(self.failures, Self::FIRST, Self::LONGEST)))
-    }
-}
-
-impl Backoff for WatchBackoff {
-    fn reset(&mut self) {
-        self.failures = 0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,14 +43,5 @@ mod tests {
             (0..100).map(|_| jittered(Duration::from_secs(10))).collect();
         assert!(waits.len() > 90, "{waits:?}");
         assert!(waits.iter().all(|wait| (8.0..12.0).contains(&wait.as_secs_f64())), "{waits:?}");
-    }
-
-    #[test]
-    fn a_watch_that_lives_again_starts_over() {
-        let mut backoff = WatchBackoff::default();
-        let late = backoff.by_ref().nth(20);
-        assert!(late > Some(Duration::from_secs(20)), "{late:?}");
-        backoff.reset();
-        assert!(backoff.next() < Some(Duration::from_secs(1)));
     }
 }

@@ -9,17 +9,30 @@ use hyper::{Method, Request, Response};
 use kube::client::Body;
 use tower::{BoxError, Layer, Service};
 
-use super::metrics::Metrics;
+use crate::metrics::{Counter, Counters};
+
+/// What goes over a client.
+#[derive(Debug, Default)]
+pub struct Requests {
+    /// Requests by verb: `GET`, `LIST`, `WATCH`, `POST`, `PATCH`, `DELETE`.
+    pub sent: Counters,
+    /// Bytes of the bodies of requests.
+    pub sent_bytes: Counter,
+    /// Bytes of the bodies of answers.
+    pub received_bytes: Counter,
+    /// Answers that are errors, by status code; `0` where there was no answer.
+    pub errors: Counters,
+}
 
 /// Counts the requests of a client.
 #[derive(Clone, Debug)]
-pub struct Counted(pub Arc<Metrics>);
+pub struct Counted(pub Arc<Requests>);
 
 impl<S> Layer<S> for Counted {
     type Service = CountedService<S>;
 
     fn layer(&self, inner: S) -> CountedService<S> {
-        CountedService { inner, metrics: Arc::clone(&self.0) }
+        CountedService { inner, requests: Arc::clone(&self.0) }
     }
 }
 
@@ -27,7 +40,7 @@ impl<S> Layer<S> for Counted {
 #[derive(Clone, Debug)]
 pub struct CountedService<S> {
     inner: S,
-    metrics: Arc<Metrics>,
+    requests: Arc<Requests>,
 }
 
 impl<S, B> Service<Request<Body>> for CountedService<S>
@@ -46,24 +59,24 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let metrics = Arc::clone(&self.metrics);
-        metrics.api_requests.add(verb(request.method(), request.uri()), 1);
+        let requests = Arc::clone(&self.requests);
+        requests.sent.add(verb(request.method(), request.uri()), 1);
         // Bodies of requests are whole: their size is exact.
-        metrics.api_sent.add(request.body().size_hint().lower());
+        requests.sent_bytes.add(request.body().size_hint().lower());
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let answer = answer.await.map_err(Into::into).inspect_err(|_| metrics.api_errors.add("0", 1))?;
+            let answer = answer.await.map_err(Into::into).inspect_err(|_| requests.errors.add("0", 1))?;
             let status = answer.status();
             if status.is_client_error() || status.is_server_error() {
-                metrics.api_errors.add(status.as_str(), 1);
+                requests.errors.add(status.as_str(), 1);
             }
-            Ok(answer.map(|inner| CountedBody { inner, metrics }))
+            Ok(answer.map(|inner| CountedBody { inner, requests }))
         })
     }
 }
 
 /// Whether a request is answered by events, as they come.
-pub(super) fn is_watch(method: &Method, uri: &hyper::Uri) -> bool {
+pub(crate) fn is_watch(method: &Method, uri: &hyper::Uri) -> bool {
     *method == Method::GET
         && uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("watch="))
 }
@@ -99,7 +112,7 @@ fn names_one(path: &str) -> bool {
 #[derive(Debug)]
 pub struct CountedBody<B> {
     inner: B,
-    metrics: Arc<Metrics>,
+    requests: Arc<Requests>,
 }
 
 impl<B: hyper::body::Body<Data = Bytes> + Unpin> hyper::body::Body for CountedBody<B> {
@@ -114,7 +127,7 @@ impl<B: hyper::body::Body<Data = Bytes> + Unpin> hyper::body::Body for CountedBo
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
-            self.metrics.api_received.add(data.len() as u64);
+            self.requests.received_bytes.add(data.len() as u64);
         }
         polled
     }
@@ -154,13 +167,13 @@ mod tests {
 
     #[tokio::test]
     async fn requests_and_bytes_are_counted_by_verb() {
-        let metrics = Arc::new(Metrics::default());
+        let requests = Arc::new(Requests::default());
         let echo = tower::service_fn(|request: Request<Body>| async move {
             let status = if request.method() == Method::PATCH { 409 } else { 200 };
             let answer = Response::builder().status(status).body(Body::from(b"four".to_vec())).unwrap();
             Ok::<_, Infallible>(answer)
         });
-        let mut client = Counted(Arc::clone(&metrics)).layer(echo);
+        let mut client = Counted(Arc::clone(&requests)).layer(echo);
         for (method, uri) in [
             ("GET", "/apis/bpfman.io/v1alpha1/x?watch=true&timeoutSeconds=9"),
             ("GET", "/apis/bpfman.io/v1alpha1/x?limit=500"),
@@ -173,10 +186,10 @@ mod tests {
             let whole = axum::body::to_bytes(axum::body::Body::new(answer.into_body()), 9).await.unwrap();
             assert_eq!(&whole[..], b"four");
         }
-        let counts: Vec<_> = metrics.api_requests.all().into_iter().collect();
+        let counts: Vec<_> = requests.sent.all().into_iter().collect();
         let wanted = [("GET", 1), ("LIST", 1), ("PATCH", 1), ("WATCH", 1)];
         assert_eq!(counts, wanted.map(|(verb, count)| (verb.to_owned(), count)));
-        assert_eq!((metrics.api_sent.get(), metrics.api_received.get()), (24, 16));
-        assert_eq!(metrics.api_errors.all().into_iter().collect::<Vec<_>>(), [("409".to_owned(), 1)]);
+        assert_eq!((requests.sent_bytes.get(), requests.received_bytes.get()), (24, 16));
+        assert_eq!(requests.errors.all().into_iter().collect::<Vec<_>>(), [("409".to_owned(), 1)]);
     }
 }

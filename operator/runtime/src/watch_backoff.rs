@@ -4,7 +4,7 @@
 //! where it was, makes it look through everything that has happened since, and takes the processor from the others: with
 //! thousands of agents, closing and beginning is then most of what the server does (`docs/scale.md`). So the end of a
 //! watch that was short is passed on later: by half a second, and half a second more for each further one, up to ten, until
-//! one lasts. What the agent hears late is so late by a small part of the time for which the server has been short.
+//! one lasts. What a client hears late is so late by a small part of the time for which the server has been short.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -18,8 +18,8 @@ use kube::client::Body;
 use tokio::time::Sleep;
 use tower::{BoxError, Layer, Service};
 
-use super::requests::is_watch;
 use crate::backoff::jittered;
+use crate::requests::is_watch;
 
 /// A watch that lasted so long was not ended for want of processor time: those of agents last four minutes.
 const LASTS: Duration = Duration::from_secs(30);

@@ -1,6 +1,6 @@
 //! Why something cannot be listed or watched, for people.
 
-use std::error::Error as _;
+use std::error::Error as StdError;
 
 use kube::runtime::watcher::Error;
 
@@ -19,14 +19,19 @@ pub fn why(error: &Error) -> String {
              another version?"
         ),
         error => {
-            let mut innermost: &dyn std::error::Error = error;
-            while let Some(source) = innermost.source() {
-                innermost = source;
-            }
-            let what = if error.source().is_some() { innermost.to_string() } else { error.to_string() };
-            format!("the API server does not answer: {what}")
+            format!("the API server does not answer: {}", innermost(error))
         }
     }
+}
+
+/// The first cause: it says what happened, those around it where.
+#[must_use]
+pub fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 fn of_status(code: u16, message: &str) -> String {

@@ -12,7 +12,7 @@ use hyper::Request;
 use kube::config::AuthInfo;
 use kube::{Client, Config};
 
-use bpfman_operator::connect::{Pings, client};
+use bpfman_runtime::connect::{Pings, client};
 
 fn config(address: &str, certificate: Vec<u8>) -> Config {
     let mut config = Config::new(address.parse().unwrap());

@@ -51,4 +51,14 @@ mod tests {
     fn from_nothing_the_whole_is_written() {
         assert_eq!(difference(&Value::Null, &json!({ "a": 1 })), Some(json!({ "a": 1 })));
     }
+
+    #[test]
+    fn only_what_changed_is_sent_and_what_is_gone_is_null() {
+        let old = json!({ "a": 1, "b": { "c": 1, "d": 2 }, "list": [1, 2], "gone": true });
+        let new = json!({ "a": 1, "b": { "c": 1, "d": 3 }, "list": [2], "more": "x" });
+        let wanted = json!({ "b": { "d": 3 }, "list": [2], "more": "x", "gone": null });
+        assert_eq!(difference(&old, &new), Some(wanted));
+        assert_eq!(difference(&new, &new), None);
+        assert_eq!(difference(&json!(null), &new), Some(new));
+    }
 }

@@ -1,8 +1,5 @@
-//! Names: of an application, and of the state object that answers for it on one node.
+//! Names of state objects, and of what they are labelled with.
 
-use std::fmt;
-
-use bpfman_apply::content::hexadecimal;
 use sha2::{Digest as _, Sha256};
 
 /// The longest value of a label.
@@ -13,68 +10,6 @@ const NAME_BYTES: usize = 253;
 
 /// Hexadecimal digits at the end of a state object's name.
 const DIGITS: usize = 8;
-
-/// Which of the two kinds of applications.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
-    /// `ClusterBpfApplication`.
-    Cluster,
-    /// `BpfApplication`.
-    Namespaced,
-}
-
-impl Scope {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Cluster, Self::Namespaced];
-
-    /// Kind of the applications.
-    #[must_use]
-    pub const fn application_kind(self) -> &'static str {
-        match self {
-            Self::Cluster => "ClusterBpfApplication",
-            Self::Namespaced => "BpfApplication",
-        }
-    }
-
-    /// Kind of the state objects.
-    #[must_use]
-    pub const fn state_kind(self) -> &'static str {
-        match self {
-            Self::Cluster => "ClusterBpfApplicationState",
-            Self::Namespaced => "BpfApplicationState",
-        }
-    }
-
-    /// What an agent writes into a state object's finalizers until its programs are unloaded. The published names.
-    #[must_use]
-    pub const fn finalizer(self) -> &'static str {
-        match self {
-            Self::Cluster => "bpfman.io.clbpfapplicationcontroller/finalizer",
-            Self::Namespaced => "bpfman.io.nsbpfapplicationcontroller/finalizer",
-        }
-    }
-}
-
-/// One application.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ApplicationKey {
-    /// Its kind.
-    pub scope: Scope,
-    /// Its namespace, if it is namespaced.
-    pub namespace: Option<String>,
-    /// Its name.
-    pub name: String,
-}
-
-impl fmt::Display for ApplicationKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} ", self.scope.application_kind())?;
-        if let Some(namespace) = &self.namespace {
-            write!(formatter, "{namespace}/")?;
-        }
-        formatter.write_str(&self.name)
-    }
-}
 
 /// Name of the state object of an application on a node.
 ///
@@ -98,9 +33,7 @@ pub fn label(name: &str) -> String {
 
 /// The beginning of a name, ending in a letter or digit.
 fn cut(name: &str, bytes: usize) -> &str {
-    // Names of objects are ASCII; anything else is cut where it can be.
-    let end = (0..=bytes.min(name.len())).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    name[..end].trim_end_matches(|end: char| !end.is_ascii_alphanumeric())
+    name[..name.floor_char_boundary(bytes)].trim_end_matches(|end: char| !end.is_ascii_alphanumeric())
 }
 
 /// Eight hexadecimal digits that follow from the parts.
@@ -110,7 +43,8 @@ fn digits(parts: &[&str]) -> String {
         hash.update(part.len().to_le_bytes());
         hash.update(part.as_bytes());
     }
-    hexadecimal(&hash.finalize()[..DIGITS / 2])
+    let hash = hash.finalize();
+    hash.iter().take(DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

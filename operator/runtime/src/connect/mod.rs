@@ -30,7 +30,7 @@ use dial::Dial;
 use negotiate::Negotiate;
 pub use pings::{PingFlags, Pings};
 use token::TokenFile;
-pub use why::why;
+pub use why::{innermost, why};
 
 /// Longest time until a connection is made, TLS included; of HTTP/1.1 also the longest time in which nothing can be
 /// written. kube's own are longer.

@@ -1,0 +1,130 @@
+//! Watches that never end: they go on where the last one closed, and list again when they cannot.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream, Stream};
+use kube::runtime::watcher::{self, Config, Event};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+
+use crate::backoff::{after, jittered};
+
+/// Waits between the tries of a watch that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// After the first failure.
+    pub first: Duration,
+    /// After many in a row.
+    pub longest: Duration,
+    /// Whether many processes wait for the same server, and must not come back together.
+    pub jitter: bool,
+    /// After so many failures in a row everything is listed again, in case the server cannot go on from where the watch
+    /// was. A list that was only begun ends no row of failures then.
+    pub list_again_after: Option<u32>,
+}
+
+/// Failures in a row.
+#[derive(Debug)]
+struct Tries {
+    waits: Waits,
+    failures: u32,
+}
+
+impl Tries {
+    fn new(waits: Waits) -> Self {
+        Self { waits, failures: 0 }
+    }
+
+    fn succeeded<K>(&mut self, event: &Event<K>) {
+        if self.waits.list_again_after.is_none() || !matches!(event, Event::Init) {
+            self.failures = 0;
+        }
+    }
+
+    /// How long to wait before the next try, if the last one failed.
+    fn wait(&self) -> Option<Duration> {
+        let wait = after(self.failures, self.waits.first, self.waits.longest);
+        (self.failures > 0).then(|| if self.waits.jitter { jittered(wait) } else { wait })
+    }
+
+    fn lists_again(&self) -> bool {
+        self.failures > 0
+            && self.waits.list_again_after.is_some_and(|most| self.failures.is_multiple_of(most))
+    }
+}
+
+/// A watch that failed, and is tried again.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub error: watcher::Error,
+    /// Failures in a row, this one among them.
+    pub times: u32,
+}
+
+/// Watches for ever.
+pub fn events<K>(
+    api: Api<K>,
+    config: Config,
+    waits: Waits,
+) -> impl Stream<Item = Result<Event<K>, Failed>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let begin = move || watcher::watcher(api.clone(), config.clone()).boxed();
+    let watch: (BoxStream<'static, watcher::Result<Event<K>>>, _, _) = (begin(), Tries::new(waits), false);
+    stream::unfold((watch, begin), |((mut stream, mut tries, mut failed), begin)| async move {
+        if failed && let Some(wait) = tries.wait() {
+            tokio::time::sleep(wait).await;
+            if tries.lists_again() {
+                stream = begin();
+            }
+        }
+        let event = stream.next().await?;
+        failed = event.is_err();
+        let event = match event {
+            Ok(event) => {
+                tries.succeeded(&event);
+                Ok(event)
+            }
+            Err(error) => {
+                tries.failures = tries.failures.saturating_add(1);
+                Err(Failed { error, times: tries.failures })
+            }
+        };
+        Some((event, ((stream, tries, failed), begin)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_that_lives_again_starts_over() {
+        let (first, longest) = (Duration::from_millis(500), Duration::from_secs(30));
+        let mut tries = Tries::new(Waits { first, longest, jitter: true, list_again_after: None });
+        assert_eq!(tries.wait(), None);
+        tries.failures = 21;
+        assert!(tries.wait() > Some(Duration::from_secs(20)), "{tries:?}");
+        tries.succeeded::<()>(&Event::Init);
+        tries.failures += 1;
+        assert!(tries.wait() < Some(Duration::from_secs(1)), "{tries:?}");
+    }
+
+    #[test]
+    fn a_list_that_is_only_begun_ends_no_row_of_failures_where_rows_end_in_lists() {
+        let (first, longest) = (Duration::from_millis(200), Duration::from_secs(5));
+        let mut tries = Tries::new(Waits { first, longest, jitter: false, list_again_after: Some(5) });
+        for failures in 1..=5 {
+            tries.succeeded::<()>(&Event::Init);
+            tries.failures += 1;
+            assert_eq!(tries.failures, failures);
+            assert_eq!(tries.lists_again(), failures == 5);
+        }
+        tries.succeeded::<()>(&Event::InitDone);
+        assert_eq!(tries.wait(), None);
+    }
+}
