@@ -14,20 +14,21 @@ use kube::{Api, Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
-use super::api::Cluster;
 use super::cni;
-use super::daemon;
-use super::lead;
-use super::leftovers;
-use super::listeners::{Applications, Pods, States, ThisNode};
-use super::look::{Ended, look};
-use super::machine;
+use super::cni::protect::{PodToProtect, ProtectError, Protected, protect};
 use super::metrics::Metrics;
 use super::options::Options;
-use super::protect::{PodToProtect, ProtectError, Protected, protect};
+use super::reconcile::reconcile;
 use super::serve;
 use super::shared::Shared;
 use super::watch::{config, watch};
+use crate::agent::node::leader;
+use crate::agent::node::leftovers;
+use crate::agent::objects::cluster::Cluster;
+use crate::agent::objects::machine;
+use crate::agent::shared::ended::Ended;
+use crate::agent::watch::daemon;
+use crate::agent::watch::listeners::{Applications, Pods, States, ThisNode};
 use bpfman_application::scope::Scope;
 use bpfman_application::state::name::label;
 use bpfman_runtime::connect::{self, Way};
@@ -36,8 +37,8 @@ use bpfman_runtime::requests::Counted;
 use bpfman_runtime::serve::listen;
 use bpfman_runtime::watch_backoff::HoldEarlyEnds;
 
-/// Longest look. A load pulls an image first, over whatever line there is.
-const LOOK: Duration = Duration::from_secs(900);
+/// The longest reconcile. A load pulls an image first, over whatever line there is.
+const LONGEST: Duration = Duration::from_secs(900);
 
 /// The longest wait after a failure that the whole fleet feels.
 const FLEET_WAIT: Duration = Duration::from_secs(30);
@@ -67,16 +68,16 @@ impl Agent {
         protect(&self.0, pod).await
     }
 
-    /// Follows the API server and the daemon, and works, for ever. `socket`: see [`lead`].
+    /// Follows the API server and the daemon, and works, for ever. `socket`: see [`leader`].
     pub async fn work(&self, socket: &Path, workers: usize) {
         let shared = &self.0;
-        let _lead = lead::acquire(socket, || ()).await;
+        let _lead = leader::acquire(socket, || ()).await;
         shared.lead();
         tokio::join!(
             watches(shared),
             daemon::follow(Arc::clone(shared)),
             leftovers::sweep(Arc::clone(shared), shared.leftover_grace),
-            look_at_what_is_due(shared, workers)
+            work_off(shared, workers)
         );
     }
 }
@@ -159,7 +160,7 @@ fn field(name: &str, value: &str) -> Watch {
 }
 
 /// Takes what is due from the queue, several at a time.
-async fn look_at_what_is_due(shared: &Arc<Shared>, workers: usize) {
+async fn work_off(shared: &Arc<Shared>, workers: usize) {
     shared.daemon_link.asked_once().await;
     let places = Arc::new(Semaphore::new(workers.max(1)));
     loop {
@@ -169,7 +170,7 @@ async fn look_at_what_is_due(shared: &Arc<Shared>, workers: usize) {
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             shared.metrics.reconciles.add(1);
-            let ended = bounded(look(&shared, &key)).await;
+            let ended = bounded(reconcile(&shared, &key)).await;
             tracing::debug!(%key, ?ended, "looked");
             match ended {
                 Ended::Done => shared.queue.done(&key),
@@ -192,11 +193,11 @@ async fn look_at_what_is_due(shared: &Arc<Shared>, workers: usize) {
     }
 }
 
-/// A look that takes too long, or that panics, has failed: it is tried again like any other, and its application is not
+/// A reconcile that takes too long, or that panics, has failed: it is tried again like any other, and its application is not
 /// taken for one that is worked on for ever.
-async fn bounded(look: impl Future<Output = Ended>) -> Ended {
-    // Whatever a look changes while others may see it, it changes behind locks that do not care for panics.
-    match tokio::time::timeout(LOOK, AssertUnwindSafe(look).catch_unwind()).await {
+async fn bounded(reconcile: impl Future<Output = Ended>) -> Ended {
+    // Whatever a reconcile changes while others may see it, it changes behind locks that do not care for panics.
+    match tokio::time::timeout(LONGEST, AssertUnwindSafe(reconcile).catch_unwind()).await {
         Ok(Ok(ended)) => ended,
         // The hook of panics has said what it was and where.
         Ok(Err(_panic)) => Ended::Failed("panic".to_owned()),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bpfman_runtime::serve::{metrics, probes};
 use tokio::net::TcpListener;
 
-use super::Shared;
 use super::metrics::Gauges;
+use super::shared::Shared;
 
 /// Serves for ever.
 ///
@@ -18,8 +18,8 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener) -> std::io::Resul
 }
 
 fn figures(shared: &Shared) -> String {
-    let (programs, links) = shared.counts.sum();
-    let applications = shared.world.known().applications.len() as u64;
+    let (programs, links) = shared.memories.counts();
+    let applications = shared.cache.known().applications.len() as u64;
     shared.metrics.text(&Gauges {
         applications,
         failing: shared.queue.failing() as u64,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_apply::daemon::Daemon;
-use bpfman_operator::agent::api::Cluster;
 use bpfman_operator::agent::metrics::Metrics;
+use bpfman_operator::agent::objects::cluster::Cluster;
 use bpfman_operator::agent::{Agent, Shared, client_of_agent};
 use bpfman_runtime::connect::{self, Pings};
 use kube::Config;

@@ -1,6 +1,7 @@
 //! The agent's side of the CNI plugin: a socket, and a file for when nobody listens at it.
 
-pub mod words;
+mod messages;
+pub mod protect;
 
 use std::fs;
 use std::io;
@@ -19,9 +20,10 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::options::Options;
-use super::protect::check;
-use super::{Agent, PodToProtect, ProtectError, Shared};
+use self::protect::{PodToProtect, ProtectError, check};
+use super::Agent;
+use crate::agent::options::Options;
+use crate::agent::shared::Shared;
 
 /// Pods whose networks are set up at the same time, at most; more wait.
 const MOST: usize = 64;
@@ -207,7 +209,7 @@ async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<Interface>), S
 async fn keep_rules(shared: &Shared, file: &Path) {
     let mut written = Rules::read(file).ok().flatten();
     loop {
-        if let Some(rules) = words::rules(shared)
+        if let Some(rules) = messages::rules(shared)
             && written.as_ref() != Some(&rules)
         {
             match rules.write(file) {

@@ -11,14 +11,13 @@ use std::collections::HashSet;
 
 use bpfman_application::spec::Spec;
 use bpfman_application::state::application::{AppLoadStatus, NodeState};
-use bpfman_application::state::node::{Failure, NodeDetails};
+use bpfman_application::state::node::{Failure, NodeDetails, PreflightAnswer};
 use bpfman_apply::report::{LinkOutcome, LoadOutcome, ProgramReport, Report};
 
 use self::condition::{Word, condition};
 use bpfman_runtime::sentence::{list, list_of};
 
-use super::preflight::holding;
-use super::state::Status;
+use super::objects::state::Status;
 
 /// The most failures that a message lists.
 const LISTED: usize = 5;
@@ -106,6 +105,18 @@ pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> 
         programs: programs
             .unwrap_or_else(|| before.map(|before| before.programs.clone()).unwrap_or_default()),
     }
+}
+
+/// The last answer to a preflight, if it still holds: it is of this boot and kernel, as far as they are known.
+#[must_use]
+pub fn holding<'a>(
+    last: &'a NodeDetails,
+    kernel: Option<&str>,
+    boot_id: Option<&str>,
+) -> Option<&'a PreflightAnswer> {
+    let other = |now: Option<&str>, then: &Option<String>| now.is_some() && now != then.as_deref();
+    let stale = other(kernel, &last.kernel) || other(boot_id, &last.boot_id);
+    last.preflight.as_ref().filter(|_| !stale)
 }
 
 /// What is known of the hooks; the last word while nothing is. An application that is alone there has none: the API

@@ -7,7 +7,7 @@ use bpfman_application::state::link::LinkStatus;
 use bpfman_application::state::program::ClusterProgramState;
 use serde_json::Value;
 
-use crate::agent::state::Status;
+use crate::agent::objects::state::Status;
 
 /// The largest status that is written, in bytes of JSON. Metadata, and what others' field managers add, come on top.
 pub const LARGEST: usize = 700 << 10;

@@ -12,8 +12,8 @@ use bpfman_proto::v1::attach_info::Info;
 use serde_json::{Value, json};
 
 use super::{About, Outcome, same, size, status};
-use crate::agent::application::parse;
-use crate::agent::state::Status;
+use crate::agent::objects::application::parse;
+use crate::agent::objects::state::Status;
 use bpfman_application::scope::Scope;
 
 fn about() -> About {

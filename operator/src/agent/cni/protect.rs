@@ -1,0 +1,339 @@
+//! A pod whose network is being set up: its attachments are made before its first packet, or it is said why not.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bpfman_application::place::OnUnavailable;
+use bpfman_application::spec::Spec;
+use bpfman_apply::desired::Unknown;
+use bpfman_apply::facts::{Interface, Netns};
+use bpfman_apply::failure::Unreachable;
+use bpfman_apply::report::{LinkOutcome, LoadOutcome, Report};
+use bpfman_apply::step::Step;
+use bpfman_apply::{plan, reconcile};
+use kube::Api;
+
+use super::messages;
+use crate::agent::memory::arriving::Arriving;
+use crate::agent::node::facts;
+use crate::agent::objects::application::Application;
+use crate::agent::objects::cluster::ApiError;
+use crate::agent::objects::machine::{Pod, PodObject, pods};
+use crate::agent::objects::revision::Revisions;
+use crate::agent::objects::state::StateObject;
+use crate::agent::reconcile::apply::{Applied, apply};
+use crate::agent::reconcile::last_acted;
+use crate::agent::reconcile::role::{Role, role};
+use crate::agent::shared::Shared;
+use crate::agent::shared::write_status::state_of;
+use bpfman_application::scope::ApplicationKey;
+use bpfman_runtime::queue::Cause;
+
+/// How long a reconcile of the same application is waited for: the plugin itself waits twice as long.
+const TURN: Duration = Duration::from_secs(10);
+
+/// How long a pod that the watch has not told of is asked for.
+const API: Duration = Duration::from_secs(5);
+
+/// A pod, as the network plugin names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodToProtect {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid, if the plugin was told it.
+    pub uid: Option<String>,
+    /// Its network namespace, as the daemon opens it, with inode and cookie; or why the daemon does not find it.
+    pub netns: Result<Netns, String>,
+    /// The interfaces in it.
+    pub interfaces: Vec<Interface>,
+}
+
+/// What was done for a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Protected {
+    /// Attachments that were made, or were there.
+    pub attached: usize,
+    /// Attachments that could not be made and that the pod may start without: what is missing, for people.
+    pub open: Vec<String>,
+}
+
+/// Why a pod must not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtectError {
+    /// The agent does not know yet which applications there are.
+    #[error("the node's agent is not ready: {0}")]
+    NotReady(String),
+    /// The pod is not known, or its labels cannot be asked for.
+    #[error("pod {0} cannot be asked for: {1}")]
+    Pod(String, String),
+    /// An attachment that has to be there could not be made.
+    #[error("{application}: {why}")]
+    Closed {
+        /// Whose.
+        application: ApplicationKey,
+        /// What failed.
+        why: String,
+    },
+}
+
+/// Makes all attachments of a pod true, now.
+///
+/// # Errors
+/// [`ProtectError`]: the pod must not start. Attachments that were made stay; the pod is tried again.
+pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect) -> Result<Protected, ProtectError> {
+    let known = known_pod(shared, pod).await?;
+    let applications = meaning(shared, &pod.namespace, &known);
+    let mut done = Protected::default();
+    match &pod.netns {
+        Ok(netns) => {
+            let key = (pod.namespace.clone(), pod.name.clone());
+            let arriving = Arriving::now(key, known.clone(), netns.clone(), pod.interfaces.clone());
+            let uids: BTreeSet<String> =
+                shared.cache.known().pods.values().map(|pod| pod.uid.clone()).collect();
+            shared.arriving.add(arriving, |uid| uids.contains(uid));
+        }
+        Err(why) => {
+            for application in applications {
+                missing(shared, &application, &pod.namespace, &known, why, &mut done)?;
+            }
+            return Ok(done);
+        }
+    }
+    for application in applications {
+        // What came of it is written by the next look, also where the pod is refused.
+        shared.queue.add(&application.key, Cause::Changed);
+        one(shared, &application, &pod.namespace, &known, &mut done).await?;
+    }
+    Ok(done)
+}
+
+/// Whether all attachments of a pod are there. Changes nothing.
+///
+/// # Errors
+/// [`ProtectError::Closed`] names one that is missing.
+pub async fn check(shared: &Shared, pod: &PodToProtect) -> Result<(), ProtectError> {
+    let known = known_pod(shared, pod).await?;
+    for application in meaning(shared, &pod.namespace, &known) {
+        let key = &application.key;
+        let missing = |why: String| ProtectError::Closed { application: key.clone(), why };
+        let Some(state) = state_of(shared, &application) else { continue };
+        // A reconcile may have the memory for minutes: a revision is then read once more.
+        let (mut turn, mut none) = (shared.memories.turn_now(key), Revisions::default());
+        let revisions = turn.as_mut().map_or(&mut none, |memory| &mut memory.revisions);
+        let Ok(Role::Act(spec, _)) = role(shared, revisions, &application, Some(&state)).await else {
+            continue;
+        };
+        drop(turn);
+        let away = |away: Unreachable| missing(away.to_string());
+        let facts = facts::gather(shared, key, &spec).await.map_err(away)?;
+        let desired = plan::desired(&state.owner(), &spec, &facts);
+        let steps = reconcile::diff(&shared.daemon, &desired).await.map_err(away)?;
+        let programs = desired.load.iter().flat_map(|load| &load.programs);
+        for (program, wanted) in programs.flat_map(|one| one.links.iter().map(move |link| (one, link))) {
+            let step = Step::Attach { program: program.name.clone(), key: wanted.0.clone() };
+            if wanted.1.pod.as_ref() == Some(&known.uid) && steps.contains(&step) {
+                return Err(missing(format!("{}: it is not attached", program.name)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Applications that mean a pod.
+fn meaning(shared: &Shared, namespace: &str, pod: &Pod) -> Vec<Arc<Application>> {
+    let known = shared.cache.known();
+    let mut keys = known.meaning(&shared.memories, namespace, &[pod]);
+    // Which pods a rollout's version means is known once this agent has read it; until then it may be any.
+    let unread = |one: &&Arc<Application>| {
+        let rollout = one.spec.as_ref().is_ok_and(|spec| spec.common().rollout.is_some());
+        rollout && shared.memories.in_force(&one.key).is_none()
+    };
+    keys.extend(known.applications.values().filter(unread).map(|one| one.key.clone()));
+    keys.sort();
+    keys.dedup();
+    keys.iter().filter_map(|key| known.applications.get(key).cloned()).collect()
+}
+
+/// What is known of the pod. One that the watch has not told of yet is asked for.
+async fn known_pod(shared: &Shared, pod: &PodToProtect) -> Result<Pod, ProtectError> {
+    if !shared.leading() || !shared.cache.known().complete() {
+        let why = shared.not_ready().unwrap_or_default();
+        return Err(ProtectError::NotReady(why));
+    }
+    let key = (pod.namespace.clone(), pod.name.clone());
+    let named = || format!("{}/{}", pod.namespace, pod.name);
+    let right = |known: &Pod| pod.uid.as_ref().is_none_or(|uid| *uid == known.uid);
+    if let Some(known) = shared.cache.known().pods.get(&key).filter(|known| right(known)) {
+        return Ok(known.clone());
+    }
+    let api: Api<PodObject> = Api::namespaced_with(shared.cluster.client(), &pod.namespace, &pods());
+    let asked = tokio::time::timeout(API, api.get(&pod.name)).await;
+    let asked = asked.map_err(|_| ProtectError::Pod(named(), "the API server does not answer".to_owned()))?;
+    let object = asked.map_err(|error| ProtectError::Pod(named(), error.to_string()))?;
+    let read = Pod::read(object).map(|(_, known)| known);
+    read.filter(right)
+        .ok_or_else(|| ProtectError::Pod(named(), "there is no such pod, or it has ended".to_owned()))
+}
+
+/// Brings one application to what it wants, and looks what that means for the pod.
+async fn one(
+    shared: &Shared,
+    application: &Application,
+    namespace: &str,
+    pod: &Pod,
+    done: &mut Protected,
+) -> Result<(), ProtectError> {
+    let key = &application.key;
+    let missing = |why: &str, done: &mut Protected| missing(shared, application, namespace, pod, why, done);
+    // A look that loads an image may take minutes; the runtime does not wait so long.
+    let Ok(mut memory) = tokio::time::timeout(TURN, shared.memories.turn(key)).await else {
+        return missing("it is being loaded on this node", done);
+    };
+    if application.deleted {
+        return Ok(());
+    }
+    let state = state_of(shared, application);
+    let (spec, version) = match role(shared, &mut memory.revisions, application, state.as_deref()).await {
+        Ok(Role::Act(spec, version)) => (spec, version),
+        // Its programs are not to run on this node.
+        Ok(Role::Leave) => return Ok(()),
+        Ok(Role::Wait(why)) => match waiting(shared, &mut memory.revisions, key, state.as_deref()).await {
+            Ok(Some(acted)) => acted,
+            // It never ran here: it is not to run before its turn.
+            Ok(None) if !has_run(state.as_deref()) => return Ok(()),
+            Ok(None) => return missing(why, done),
+            Err(error) => return missing(&error.to_string(), done),
+        },
+        Ok(Role::Unclear(failure)) => return missing(&failure.message, done),
+        Err(error) => return missing(&error.to_string(), done),
+    };
+    // It was never tried here: there is nothing that could be last known.
+    let Some(state) = state else { return missing("it is not loaded on this node yet", done) };
+    let load = &mut memory.state(&state.uid).load;
+    match apply(shared, load, key, &state, &spec, &version).await {
+        Ok(Applied::Report(report)) => {
+            if let Some(why) = unclear(&report, &pod.uid) {
+                missing(&why, done)?;
+            }
+            verdict(key, &report, &pod.uid, done)
+        }
+        Ok(Applied::Refused(failure)) => missing(&failure.message, done),
+        Err(away) => missing(&away.to_string(), done),
+    }
+}
+
+/// What runs while an application waits for its turn.
+async fn waiting(
+    shared: &Shared,
+    revisions: &mut Revisions,
+    key: &ApplicationKey,
+    state: Option<&StateObject>,
+) -> Result<Option<(Arc<Spec>, String)>, ApiError> {
+    match state {
+        Some(state) => last_acted(shared, revisions, key, state).await,
+        None => Ok(None),
+    }
+}
+
+/// Whether some version of an application has run here.
+fn has_run(state: Option<&StateObject>) -> bool {
+    let status = state.and_then(|state| state.status.as_ref());
+    status.is_some_and(|status| status.node.details.observed_revision.is_some())
+}
+
+/// Nothing can be attached: the strictest word of what means this pod holds.
+fn missing(
+    shared: &Shared,
+    application: &Application,
+    namespace: &str,
+    pod: &Pod,
+    why: &str,
+    done: &mut Protected,
+) -> Result<(), ProtectError> {
+    let key = &application.key;
+    let in_force = shared.memories.in_force(key).map(|(spec, _)| spec);
+    let specs = application.spec.iter().chain(in_force.as_deref());
+    let mut meant: Vec<_> = specs.flat_map(|spec| messages::of(spec, key.namespace.as_deref())).collect();
+    meant.retain(|word| word.pods.matches(namespace, &pod.labels));
+    match meant.iter().find(|word| word.on_unavailable != OnUnavailable::Open) {
+        Some(word) => {
+            let why = format!("{}: {why}", word.program);
+            Err(ProtectError::Closed { application: key.clone(), why })
+        }
+        None => {
+            done.open.extend(meant.first().map(|word| format!("{key}: {}: {why}", word.program)));
+            Ok(())
+        }
+    }
+}
+
+/// Why it is not known what has to be attached in a pod, if it is not. No links at all are no proof that none are wanted.
+fn unclear(report: &Report, uid: &str) -> Option<String> {
+    let place = Unknown::Pod(uid.to_owned());
+    let program = report.programs.iter().find(|program| program.unknown.contains(&place))?;
+    let why = program.problems.first().map_or("the pod's network is not known yet", String::as_str);
+    Some(format!("{}: {why}", program.name))
+}
+
+/// What a report means for a pod: each of its attachments is there, or may be missing.
+fn verdict(
+    key: &ApplicationKey,
+    report: &Report,
+    uid: &str,
+    done: &mut Protected,
+) -> Result<(), ProtectError> {
+    for program in &report.programs {
+        for link in &program.links {
+            let Some(wanted) = link.wanted.as_ref().filter(|wanted| wanted.pod.as_deref() == Some(uid))
+            else {
+                continue;
+            };
+            let why = match (&link.status, wanted.on_unavailable) {
+                // It may be that an older version runs: that is what `closed` does not take.
+                (LinkOutcome::Attached, OnUnavailable::Closed) if report.load != LoadOutcome::Loaded => {
+                    "only an older version runs".to_owned()
+                }
+                (LinkOutcome::Attached, _) => {
+                    done.attached += 1;
+                    continue;
+                }
+                (LinkOutcome::AttachFailed(failure) | LinkOutcome::DetachFailed(failure), _) => {
+                    failure.message.clone()
+                }
+                (LinkOutcome::NotAttached, _) => report.failure.as_ref().map_or_else(
+                    || "its program is not loaded".to_owned(),
+                    |failure| failure.message.clone(),
+                ),
+            };
+            let missing = format!("{}: {why}", program.name);
+            match wanted.on_unavailable {
+                OnUnavailable::Open => done.open.push(format!("{key}: {missing}")),
+                OnUnavailable::Closed | OnUnavailable::LastKnown => {
+                    return Err(ProtectError::Closed { application: key.clone(), why: missing });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfman_apply::report::ProgramReport;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_whose_interfaces_are_not_known_is_not_taken_for_protected() {
+        let mut program = ProgramReport { name: "guard".to_owned(), ..ProgramReport::default() };
+        program.problems.push("the interfaces of pod shop/web are not known yet".to_owned());
+        program.unknown.insert(Unknown::Pod("uid-web".to_owned()));
+        let report = Report { load: LoadOutcome::Loaded, programs: vec![program], ..Report::default() };
+        let why = unclear(&report, "uid-web");
+        assert_eq!(why.as_deref(), Some("guard: the interfaces of pod shop/web are not known yet"));
+        assert_eq!(unclear(&report, "uid-other"), None);
+    }
+}

@@ -1,0 +1,238 @@
+//! Whether what programs do keeps to the bounds of a rollout. Pure: figures in, a word out.
+
+mod soak;
+
+use std::collections::BTreeMap;
+
+use bpfman_application::rollout::{Gates, VerdictGate};
+
+pub use soak::{Events, Soak};
+
+/// Figures of one program at one hook; of one that runs at events, at all of its hooks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Slot {
+    /// Function name.
+    pub program: String,
+    /// The hook, for people.
+    pub hook: String,
+    /// Packets or events that reached it. Absent where they are not counted.
+    pub runs: Option<u64>,
+    /// Packets whose way ended there, by verdict.
+    pub ended: BTreeMap<String, u64>,
+    /// Verdicts after which the next program runs.
+    pub proceed_on: Vec<String>,
+    /// Mean time, in nanoseconds. Absent where it is not known.
+    pub nanoseconds: Option<f64>,
+    /// Packets that got lost in the chain, or events that the program missed.
+    pub lost: u64,
+    /// It runs at events, and gives no verdicts.
+    pub is_of_events: bool,
+}
+
+impl Slot {
+    /// What came since an earlier look. Counters that went back began anew with another version: then all of it.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let less = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now);
+        let mut slot = self.clone();
+        slot.runs = self.runs.map(|runs| less(runs, earlier.runs.unwrap_or_default()));
+        for (verdict, packets) in &mut slot.ended {
+            *packets = less(*packets, earlier.ended.get(verdict).copied().unwrap_or_default());
+        }
+        slot.lost = less(self.lost, earlier.lost);
+        slot
+    }
+
+    /// Packets that got a verdict; `None` if that cannot be told: several verdicts let the next program run, and
+    /// those packets are only counted together.
+    fn packets(&self, verdict: &str) -> Option<u64> {
+        let runs = self.runs?;
+        let ended = self.ended.get(verdict).copied().unwrap_or_default();
+        if !self.proceed_on.iter().any(|one| one == verdict) {
+            return Some(ended);
+        }
+        // No program returns this one.
+        let mut others = self.proceed_on.iter().filter(|one| *one != verdict && *one != "dispatcher_return");
+        if others.next().is_some() {
+            return None;
+        }
+        Some(ended + runs.saturating_sub(self.ended.values().sum()))
+    }
+}
+
+/// What the gates say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// Whether every gate holds.
+    pub within: bool,
+    /// The figures, or which gate was broken by how much.
+    pub message: String,
+}
+
+/// Compares. `links_off`: attachments that came off.
+#[must_use]
+pub fn judge(gates: &Gates, slots: &[Slot], links_off: u64) -> Word {
+    let mut broken = Vec::new();
+    let mut untold = Vec::new();
+    let enough = u64::from(gates.min_runs.unwrap_or(1)).max(1);
+    for slot in slots {
+        let place = format!("{} at {}", slot.program, slot.hook);
+        let runs = slot.runs.unwrap_or_default();
+        if runs < enough {
+            continue;
+        }
+        if let (Some(most), Some(mean)) = (gates.max_nanoseconds_per_run, slot.nanoseconds)
+            && mean > f64::from(most)
+        {
+            broken.push(format!("{place} takes {mean:.0} ns a run, at most {most} are allowed"));
+        }
+        for gate in gates.verdicts.iter().filter(|gate| concerns(gate, slot)) {
+            match slot.packets(&gate.verdict) {
+                Some(packets) => broken.extend(broken_share(gate, &place, packets, runs)),
+                None => untold.push(format!(
+                    "the share of {} of {place} cannot be told: other verdicts let the next program run too",
+                    gate.verdict
+                )),
+            }
+        }
+    }
+    let lost: u64 =
+        slots.iter().map(|slot| slot.lost + slot.ended.get("aborted").copied().unwrap_or_default()).sum();
+    let errors = lost + links_off;
+    if let Some(most) = gates.max_errors
+        && errors > u64::from(most)
+    {
+        broken.push(format!(
+            "{errors} errors ({lost} packets or events lost, {links_off} attachments off), at most {most} are allowed"
+        ));
+    }
+    let within = broken.is_empty();
+    if within {
+        broken.push(figures(slots, errors, enough));
+    }
+    broken.extend(untold);
+    Word { within, message: broken.join("; ") }
+}
+
+fn concerns(gate: &VerdictGate, slot: &Slot) -> bool {
+    !slot.is_of_events && gate.program.as_ref().is_none_or(|program| *program == slot.program)
+}
+
+fn broken_share(gate: &VerdictGate, place: &str, packets: u64, runs: u64) -> Option<String> {
+    let share = packets as f64 * 100.0 / runs as f64;
+    let said = |bound: String| {
+        Some(format!("{place}: {share:.1} % of {runs} packets are {}, {bound} are allowed", gate.verdict))
+    };
+    if let Some(most) = gate.max_percent
+        && share > f64::from(most)
+    {
+        return said(format!("at most {most} %"));
+    }
+    if let Some(least) = gate.min_percent
+        && share < f64::from(least)
+    {
+        return said(format!("at least {least} %"));
+    }
+    None
+}
+
+fn figures(slots: &[Slot], errors: u64, enough: u64) -> String {
+    let sum = |is_of_events| -> u64 {
+        slots.iter().filter(|slot| slot.is_of_events == is_of_events).filter_map(|slot| slot.runs).sum()
+    };
+    let (packets, events) = (sum(false), sum(true));
+    let mut runs = format!("{packets} packets");
+    if slots.iter().any(|slot| slot.is_of_events) {
+        runs += &format!(", {events} events in samples");
+    }
+    if packets + events < enough {
+        return format!("{runs}: too few to say more; {errors} errors");
+    }
+    let slowest = slots.iter().filter_map(|slot| slot.nanoseconds).reduce(f64::max);
+    let time = slowest.map(|slowest| format!(", {slowest:.0} ns a run at most")).unwrap_or_default();
+    format!("{runs}{time}, {errors} errors")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(runs: u64, ended: &[(&str, u64)]) -> Slot {
+        Slot {
+            program: "filter".to_owned(),
+            hook: "xdp:eth0".to_owned(),
+            runs: Some(runs),
+            ended: ended.iter().map(|(verdict, packets)| ((*verdict).to_owned(), *packets)).collect(),
+            proceed_on: vec!["pass".to_owned(), "dispatcher_return".to_owned()],
+            nanoseconds: Some(80.0),
+            lost: 0,
+            is_of_events: false,
+        }
+    }
+
+    fn share(verdict: &str, min: Option<i32>, max: Option<i32>) -> Gates {
+        let gate =
+            VerdictGate { program: None, verdict: verdict.to_owned(), min_percent: min, max_percent: max };
+        Gates { verdicts: vec![gate], ..Gates::default() }
+    }
+
+    #[test]
+    fn a_share_of_drops_out_of_bounds_is_named() {
+        let slots = [slot(200, &[("drop", 50)])];
+        assert!(judge(&share("drop", None, Some(25)), &slots, 0).within);
+        let word = judge(&share("drop", None, Some(24)), &slots, 0);
+        assert!(!word.within);
+        assert_eq!(
+            word.message,
+            "filter at xdp:eth0: 25.0 % of 200 packets are drop, at most 24 % are allowed"
+        );
+        assert!(!judge(&share("drop", Some(26), None), &slots, 0).within);
+    }
+
+    #[test]
+    fn packets_that_go_on_have_the_one_verdict_that_lets_them() {
+        let mut slots = [slot(200, &[("drop", 50)])];
+        assert!(judge(&share("pass", Some(75), Some(75)), &slots, 0).within);
+        slots[0].proceed_on.push("tx".to_owned());
+        let word = judge(&share("pass", Some(100), None), &slots, 0);
+        assert!(word.within && word.message.contains("cannot be told"), "{word:?}");
+    }
+
+    #[test]
+    fn time_counts_only_after_enough_packets() {
+        let gates = |min_runs| Gates {
+            max_nanoseconds_per_run: Some(79),
+            min_runs: Some(min_runs),
+            ..Gates::default()
+        };
+        assert!(!judge(&gates(200), &[slot(200, &[])], 0).within);
+        let word = judge(&gates(201), &[slot(200, &[])], 0);
+        assert!(word.within && word.message.contains("too few"), "{word:?}");
+    }
+
+    #[test]
+    fn errors_are_aborted_and_lost_packets_and_links_that_came_off() {
+        let gates = Gates { max_errors: Some(5), ..Gates::default() };
+        let mut slots = [slot(10, &[("aborted", 2)])];
+        slots[0].lost = 2;
+        assert!(judge(&gates, &slots, 1).within);
+        let word = judge(&gates, &slots, 2);
+        assert!(!word.within && word.message.starts_with("6 errors (4 packets"), "{word:?}");
+    }
+
+    #[test]
+    fn what_was_before_does_not_count_and_counters_may_begin_anew() {
+        let (before, now) = (slot(100, &[("drop", 90)]), slot(150, &[("drop", 91), ("tx", 1)]));
+        let since = now.since(&before);
+        assert_eq!(since.runs, Some(50));
+        assert_eq!((since.ended["drop"], since.ended["tx"]), (1, 1));
+        assert_eq!(slot(7, &[]).since(&before).runs, Some(7));
+    }
+
+    #[test]
+    fn a_gate_of_another_program_is_not_its() {
+        let mut gates = share("drop", None, Some(0));
+        gates.verdicts[0].program = Some("other".to_owned());
+        assert!(judge(&gates, &[slot(10, &[("drop", 10)])], 0).within);
+    }
+}

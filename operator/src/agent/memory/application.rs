@@ -1,0 +1,245 @@
+//! What the agent keeps of each application beside what watches say of it. It is dropped with the application.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bpfman_application::scope::ApplicationKey;
+use bpfman_application::spec::Spec;
+use bpfman_apply::report::Report;
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use super::last_written::LastWritten;
+use super::registry_backoff::RegistryBackoff;
+use super::write_pace::WritePace;
+use crate::agent::gates::Soak;
+use crate::agent::objects::revision::Revisions;
+
+/// What only the reconcile of an application sees: whoever has it works on the application alone.
+#[derive(Debug, Default)]
+pub struct ApplicationMemory {
+    /// Reconciles in a row whose calls broke off while the daemon was there.
+    pub broken_off: u32,
+    /// Revisions that were read.
+    pub revisions: Revisions,
+    /// By uid. More than one only while an old one goes.
+    states: HashMap<String, StateMemory>,
+}
+
+/// What is kept of one state object.
+#[derive(Debug, Default)]
+pub struct StateMemory {
+    /// Of loads.
+    pub load: LoadMemory,
+    /// Of writes.
+    pub writes: WriteMemory,
+    /// The soak that is going on.
+    pub soak: Option<Soak>,
+}
+
+/// What is kept of loads for a state object.
+#[derive(Debug, Default)]
+pub struct LoadMemory {
+    /// When the registry was asked, and when it may be again.
+    pub registry: RegistryBackoff,
+    /// No programs of a state object before this one are left. None come to be later: programs are loaded for objects of
+    /// this node by this agent alone.
+    pub settled: bool,
+}
+
+/// What is kept of writes of a state object.
+#[derive(Debug, Default)]
+pub struct WriteMemory {
+    /// What the API server did not keep.
+    pub last: LastWritten,
+    /// How often it may be written.
+    pub pace: WritePace,
+}
+
+impl ApplicationMemory {
+    /// What is kept of a state object.
+    pub fn state(&mut self, uid: &str) -> &mut StateMemory {
+        self.states.entry(uid.to_owned()).or_default()
+    }
+
+    /// Drops what is kept of other state objects than these.
+    pub fn keep_states(&mut self, are_there: impl Fn(&str) -> bool) {
+        self.states.retain(|uid, _| are_there(uid));
+    }
+}
+
+/// What anyone may read of an application, while it is worked on too.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// What this agent last acted on: spec and version. With a rollout it is not the newest spec.
+    pub in_force: Option<(Arc<Spec>, String)>,
+    /// Programs and links.
+    counts: (u64, u64),
+    /// Network namespaces without a name that the daemon watches for it, by path.
+    netns: BTreeSet<String>,
+    /// When somebody else last wrote a state object, by its uid.
+    other_writers: HashMap<String, Instant>,
+}
+
+/// One application.
+#[derive(Debug, Default)]
+struct Entry {
+    lock: Arc<tokio::sync::Mutex<ApplicationMemory>>,
+    published: Published,
+}
+
+/// The right to work on an application, which nobody else has meanwhile.
+pub type Turn = OwnedMutexGuard<ApplicationMemory>;
+
+/// What is kept of all applications.
+#[derive(Debug)]
+pub struct Memories {
+    all: Mutex<HashMap<ApplicationKey, Entry>>,
+    /// Network namespaces of all of them.
+    netns: watch::Sender<BTreeSet<String>>,
+}
+
+impl Default for Memories {
+    fn default() -> Self {
+        Self { all: Mutex::default(), netns: watch::Sender::new(BTreeSet::new()) }
+    }
+}
+
+impl Memories {
+    fn all(&self) -> MutexGuard<'_, HashMap<ApplicationKey, Entry>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self, key: &ApplicationKey) -> Arc<tokio::sync::Mutex<ApplicationMemory>> {
+        Arc::clone(&self.all().entry(key.clone()).or_default().lock)
+    }
+
+    /// Waits until nobody works on an application.
+    pub async fn turn(&self, key: &ApplicationKey) -> Turn {
+        self.lock(key).lock_owned().await
+    }
+
+    /// The right to work on an application, if nobody has it.
+    pub fn turn_now(&self, key: &ApplicationKey) -> Option<Turn> {
+        self.lock(key).try_lock_owned().ok()
+    }
+
+    /// An application is gone: nothing of it is kept, unless somebody waits for a turn, who then finds out the same.
+    pub fn forget(&self, key: &ApplicationKey, turn: Turn) {
+        let mut all = self.all();
+        drop(turn);
+        if all.get(key).is_some_and(|entry| Arc::strong_count(&entry.lock) == 1) {
+            all.remove(key);
+        }
+        self.tell_netns(all);
+    }
+
+    /// Nothing of an application is wanted here any more.
+    pub fn leave(&self, key: &ApplicationKey) {
+        self.set_netns(key, std::iter::empty());
+        self.all().entry(key.clone()).or_default().published.in_force = None;
+    }
+
+    /// What this agent acts on from now on.
+    pub fn set_in_force(&self, key: &ApplicationKey, spec: Arc<Spec>, version: &str) {
+        self.all().entry(key.clone()).or_default().published.in_force = Some((spec, version.to_owned()));
+    }
+
+    /// What this agent last acted on.
+    #[must_use]
+    pub fn in_force(&self, key: &ApplicationKey) -> Option<(Arc<Spec>, String)> {
+        self.all().get(key)?.published.in_force.clone()
+    }
+
+    /// Notes which network namespaces the daemon is to watch for an application, by path.
+    pub fn set_netns(&self, key: &ApplicationKey, paths: impl Iterator<Item = String>) {
+        let mut all = self.all();
+        all.entry(key.clone()).or_default().published.netns = paths.collect();
+        self.tell_netns(all);
+    }
+
+    fn tell_netns(&self, all: MutexGuard<'_, HashMap<ApplicationKey, Entry>>) {
+        let now: BTreeSet<_> = all.values().flat_map(|entry| &entry.published.netns).cloned().collect();
+        drop(all);
+        self.netns.send_if_modified(|all| {
+            let changed = *all != now;
+            *all = now;
+            changed
+        });
+    }
+
+    /// Follows the network namespaces of all applications.
+    #[must_use]
+    pub fn follow_netns(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.netns.subscribe()
+    }
+
+    /// Notes how many programs and links an application has.
+    pub fn count(&self, key: &ApplicationKey, report: &Report) {
+        let programs = report.programs.iter().filter(|program| program.id.is_some()).count();
+        let links = report.programs.iter().flat_map(|program| &program.links);
+        let links = links.filter(|link| link.id.is_some()).count();
+        self.all().entry(key.clone()).or_default().published.counts = (programs as u64, links as u64);
+    }
+
+    /// Programs and links of all applications, as of the last reconcile of each.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let all = self.all();
+        let counts = all.values().map(|entry| entry.published.counts);
+        counts.fold((0, 0), |(programs, links), one| (programs + one.0, links + one.1))
+    }
+
+    /// Somebody else wrote a state object.
+    pub fn hear_other(&self, key: &ApplicationKey, uid: &str, now: Instant) {
+        let mut all = self.all();
+        all.entry(key.clone()).or_default().published.other_writers.insert(uid.to_owned(), now);
+    }
+
+    /// When somebody else last wrote a state object.
+    #[must_use]
+    pub fn other_writer(&self, key: &ApplicationKey, uid: &str) -> Option<Instant> {
+        self.all().get(key)?.published.other_writers.get(uid).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use bpfman_application::scope::Scope;
+
+    use super::*;
+
+    fn key(name: &str) -> ApplicationKey {
+        ApplicationKey { scope: Scope::Cluster, namespace: None, name: name.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_goes_with_the_application_unless_somebody_waits_for_it() {
+        let (memories, now) = (Memories::default(), Instant::now());
+        let mut turn = memories.turn(&key("a")).await;
+        turn.state("uid").load.settled = true;
+        memories.hear_other(&key("a"), "uid", now);
+        memories.set_netns(&key("a"), ["/proc/1/ns/net".to_owned()].into_iter());
+        assert!(memories.turn_now(&key("a")).is_none(), "one at a time");
+        assert!(memories.turn_now(&key("b")).is_some(), "others go on");
+        let waiting = memories.lock(&key("a"));
+        memories.forget(&key("a"), turn);
+        assert!(memories.other_writer(&key("a"), "uid").is_some());
+        drop(waiting);
+        memories.forget(&key("a"), memories.turn_now(&key("a")).unwrap());
+        assert_eq!(memories.other_writer(&key("a"), "uid"), None);
+        assert!(memories.follow_netns().borrow().is_empty());
+        assert!(!memories.turn(&key("a")).await.state("uid").load.settled);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_state_object_goes_with_it() {
+        let mut memory = ApplicationMemory::default();
+        memory.state("old").load.settled = true;
+        memory.state("new").load.settled = true;
+        memory.keep_states(|uid| uid == "new");
+        assert!(!memory.state("old").load.settled && memory.state("new").load.settled);
+    }
+}

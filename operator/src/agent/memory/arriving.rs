@@ -1,0 +1,211 @@
+//! Pods whose network is being set up, and in which nothing runs yet.
+//!
+//! Only the network plugin tells where the namespace of such a pod is, and it tells once. So it is kept in a file over
+//! a restart of the agent: without it their programs would be taken for unwanted. The file lies below `/run`, as no
+//! network namespace outlives a boot.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bpfman_apply::facts::{Interface, Netns};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::objects::machine::{Pod, PodKey};
+
+/// A sandbox of which the API server knows no pod is forgotten after this time.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+
+/// A pod whose network is being set up.
+#[derive(Clone, Debug)]
+pub struct Arriving {
+    /// Namespace and name.
+    pub key: PodKey,
+    /// What is known of it.
+    pub pod: Pod,
+    /// Its network namespace, as the daemon opens it.
+    pub netns: Netns,
+    /// Interfaces that were in it.
+    pub interfaces: Vec<Interface>,
+    /// When it came; `None` if that was told to an agent before this one.
+    since: Option<Instant>,
+}
+
+impl Arriving {
+    /// A pod that comes now.
+    #[must_use]
+    pub fn now(key: PodKey, pod: Pod, netns: Netns, interfaces: Vec<Interface>) -> Self {
+        Self { key, pod, netns, interfaces, since: Some(Instant::now()) }
+    }
+
+    /// Whether it came a short time ago: the watch may not have told of it yet.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() < FORGOTTEN_AFTER)
+    }
+}
+
+/// One of them in the file.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    namespace: String,
+    name: String,
+    uid: String,
+    labels: BTreeMap<String, String>,
+    path: String,
+    inode: u64,
+    cookie: u64,
+    interfaces: Vec<String>,
+}
+
+/// All of them, by uid.
+#[derive(Debug, Default)]
+pub struct ArrivingPods {
+    pods: Mutex<HashMap<String, Arriving>>,
+    file: OnceLock<PathBuf>,
+}
+
+impl ArrivingPods {
+    /// Keeps them in a file from now on, and reads what an agent before this one left there.
+    pub fn keep_in(&self, file: &Path) {
+        let read = std::fs::read(file).map_err(|error| error.to_string());
+        let kept = read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
+        let kept: Vec<Kept> = kept.unwrap_or_else(|why| {
+            tracing::info!(file = %file.display(), why, "no agent before this one left pods that arrive");
+            Vec::new()
+        });
+        self.change(|all| all.extend(kept.into_iter().map(|kept| (kept.uid.clone(), kept.into()))));
+        // It is set once, by who starts the agent.
+        let _set = self.file.set(file.to_owned());
+    }
+
+    /// One more, or one again. `known`: whether the API server knows a pod of this uid.
+    pub fn add(&self, arriving: Arriving, known: impl Fn(&str) -> bool) {
+        self.change(|all| {
+            all.retain(|uid, arriving| arriving.is_new() || known(uid));
+            all.insert(arriving.pod.uid.clone(), arriving);
+        });
+    }
+
+    /// A sandbox ends. Another one of the same pod may have come already: only the one of this namespace is meant.
+    pub fn remove(&self, key: &PodKey, netns: &str) {
+        let file = Path::new(netns).file_name();
+        let same =
+            |arriving: &Arriving| arriving.key == *key && Path::new(&arriving.netns.path).file_name() == file;
+        self.change(|all| all.retain(|_, arriving| !same(arriving)));
+    }
+
+    /// A pod is gone, whatever the network plugin says of its sandbox.
+    pub fn forget(&self, uid: &str) {
+        if self.pods.lock().unwrap_or_else(PoisonError::into_inner).contains_key(uid) {
+            self.change(|all| all.retain(|one, _| one != uid));
+        }
+    }
+
+    /// All that there are.
+    #[must_use]
+    pub fn all(&self) -> HashMap<String, Arriving> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut HashMap<String, Arriving>)) {
+        let mut all = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut all);
+        let Some(file) = self.file.get() else { return };
+        let kept: Vec<Kept> = all.values().map(Kept::from).collect();
+        if let Err(error) = bpfman_cni::write::json(file, &kept) {
+            tracing::warn!(file = %file.display(), %error, "pods that arrive are not kept over a restart");
+        }
+    }
+}
+
+impl From<&Arriving> for Kept {
+    fn from(arriving: &Arriving) -> Self {
+        let Arriving { key, pod, netns, interfaces, .. } = arriving;
+        Self {
+            namespace: key.0.clone(),
+            name: key.1.clone(),
+            uid: pod.uid.clone(),
+            labels: pod.labels.clone(),
+            path: netns.path.clone(),
+            inode: netns.identity.0,
+            cookie: netns.identity.1,
+            interfaces: interfaces.iter().map(|interface| interface.name.clone()).collect(),
+        }
+    }
+}
+
+impl From<Kept> for Arriving {
+    fn from(kept: Kept) -> Self {
+        let path = kept.path;
+        let interface =
+            |name| Interface { name, netns: Some(path.clone()), up: true, ..Interface::default() };
+        Self {
+            interfaces: kept.interfaces.into_iter().map(interface).collect(),
+            key: (kept.namespace, kept.name),
+            pod: Pod { uid: kept.uid, labels: kept.labels, ..Pod::default() },
+            netns: Netns { path: path.clone(), identity: (kept.inode, kept.cookie) },
+            since: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn arriving(uid: &str, path: &str) -> Arriving {
+        let netns = Netns { path: path.to_owned(), identity: (1, 2) };
+        let eth0 = Interface {
+            name: "eth0".to_owned(),
+            netns: Some(path.to_owned()),
+            up: true,
+            ..Default::default()
+        };
+        let pod = Pod { uid: uid.to_owned(), ..Pod::default() };
+        Arriving::now(("shop".to_owned(), "web".to_owned()), pod, netns, vec![eth0])
+    }
+
+    #[test]
+    fn pods_that_arrive_are_kept_over_a_restart_of_the_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pods.json");
+        let first = ArrivingPods::default();
+        first.keep_in(&file);
+        first.add(arriving("a", "/run/netns/a"), |_| true);
+        let second = ArrivingPods::default();
+        second.keep_in(&file);
+        let (old, new) = (first.all().remove("a").unwrap(), second.all().remove("a").unwrap());
+        assert_eq!(
+            (old.key, old.netns, old.interfaces),
+            (new.key.clone(), new.netns.clone(), new.interfaces.clone())
+        );
+        assert!(!new.is_new(), "it counts only if the API server knows the pod");
+        second.add(arriving("b", "/run/netns/b"), |_| false);
+        assert_eq!(second.all().into_keys().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_arrives_no_more() {
+        let pods = ArrivingPods::default();
+        pods.add(arriving("a", "/run/netns/a"), |_| true);
+        pods.forget("b");
+        assert_eq!(pods.all().len(), 1);
+        pods.forget("a");
+        assert!(pods.all().is_empty());
+    }
+
+    #[test]
+    fn an_old_sandbox_that_ends_leaves_the_new_one() {
+        let pods = ArrivingPods::default();
+        pods.add(arriving("a", "/run/netns/new"), |_| true);
+        let key = ("shop".to_owned(), "web".to_owned());
+        pods.remove(&key, "/var/run/netns/old");
+        assert_eq!(pods.all().len(), 1);
+        pods.remove(&key, "/var/run/netns/new");
+        assert!(pods.all().is_empty());
+    }
+}

@@ -1,0 +1,241 @@
+//! What the agent knows of the cluster and of this machine: the last word of each watch.
+//!
+//! It stays as it is while the API server is away, so that applications are kept true against it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bpfman_application::spec::Spec;
+use bpfman_apply::facts::Interface;
+
+use super::Memories;
+use crate::agent::objects::application::Application;
+use crate::agent::objects::machine::{Node, Pod, PodKey};
+use crate::agent::objects::selector;
+use crate::agent::objects::state::StateObject;
+use bpfman_application::scope::{ApplicationKey, Scope};
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// Applications of a kind.
+    Applications(Scope),
+    /// This node's state objects of a kind.
+    States(Scope),
+    /// This node.
+    Node,
+    /// Pods of this node.
+    Pods,
+    /// Network interfaces, from the daemon.
+    Interfaces,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applications(scope) => write!(f, "{} objects", scope.application_kind()),
+            Self::States(scope) => write!(f, "{} objects", scope.state_kind()),
+            Self::Node => f.write_str("the Node object"),
+            Self::Pods => f.write_str("pods of this node"),
+            Self::Interfaces => f.write_str("interfaces"),
+        }
+    }
+}
+
+impl Source {
+    /// All that the API server tells.
+    pub const OF_THE_API: [Self; 6] = [
+        Self::Applications(Scope::Cluster),
+        Self::Applications(Scope::Namespaced),
+        Self::States(Scope::Cluster),
+        Self::States(Scope::Namespaced),
+        Self::Node,
+        Self::Pods,
+    ];
+}
+
+/// The last word of each watch.
+#[derive(Debug, Default)]
+pub struct Cache {
+    known: Mutex<Known>,
+}
+
+/// See [`Cache`].
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Applications.
+    pub applications: HashMap<ApplicationKey, Arc<Application>>,
+    /// State objects by application and name. More than one of an application only while an old one goes.
+    pub states: HashMap<ApplicationKey, BTreeMap<String, Arc<StateObject>>>,
+    /// This node; absent if there is no such object.
+    pub node: Option<Node>,
+    /// Pods of this node in which something runs.
+    pub pods: BTreeMap<PodKey, Pod>,
+    /// Interfaces of this machine; absent until the daemon listed them.
+    pub interfaces: Option<Vec<Interface>>,
+    /// What was listed at least once.
+    listed: BTreeSet<Source>,
+}
+
+impl Cache {
+    /// For a look or a change; nothing waits while it is held.
+    pub fn known(&self) -> MutexGuard<'_, Known> {
+        // A panic in between would leave one entry old, which the next word of its watch mends.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Notes that a list is complete. True if it is the first time that all of the API's are.
+    pub fn listed(&mut self, source: Source) -> bool {
+        let before = self.complete();
+        self.listed.insert(source);
+        !before && self.complete()
+    }
+
+    /// Whether everything was listed once. Before, nothing may be concluded from what is not there.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        Source::OF_THE_API.iter().all(|source| self.listed.contains(source))
+    }
+
+    /// What was not listed yet.
+    pub fn missing(&self) -> impl Iterator<Item = Source> + '_ {
+        Source::OF_THE_API.into_iter().filter(|source| !self.listed.contains(source))
+    }
+
+    /// Every application that there is, or that a state object is left of.
+    #[must_use]
+    pub fn keys(&self) -> BTreeSet<ApplicationKey> {
+        self.applications.keys().chain(self.states.keys()).cloned().collect()
+    }
+
+    /// Whether there is an application, or a state object is left of it.
+    #[must_use]
+    pub fn has(&self, key: &ApplicationKey) -> bool {
+        self.applications.contains_key(key) || self.states.contains_key(key)
+    }
+
+    /// Puts a state object in its place.
+    pub fn put_state(&mut self, state: StateObject) {
+        self.states.entry(state.application.clone()).or_default().insert(state.name.clone(), Arc::new(state));
+    }
+
+    /// Puts a state object in its place, unless a newer word of it is there. True if it is asked for something else.
+    pub fn learn(&mut self, state: StateObject) -> bool {
+        let old = self.states.get(&state.application).and_then(|states| states.get(&state.name));
+        if old.is_some_and(|old| state.is_older_than(old)) {
+            return false;
+        }
+        let asks = |state: &StateObject| (state.orders.clone(), state.deleted);
+        let before = old.map_or_else(Default::default, |old| asks(old));
+        let news = asks(&state) != before;
+        self.put_state(state);
+        news
+    }
+
+    /// Forgets a state object.
+    pub fn forget_state(&mut self, key: &ApplicationKey, name: &str) {
+        if let Some(states) = self.states.get_mut(key) {
+            states.remove(name);
+            if states.is_empty() {
+                self.states.remove(key);
+            }
+        }
+    }
+
+    /// Applications that mean a pod with these labels, by their newest spec or by the one in force.
+    #[must_use]
+    pub fn meaning(&self, memories: &Memories, namespace: &str, pods: &[&Pod]) -> Vec<ApplicationKey> {
+        self.keys_of(memories, |application, spec| {
+            let selectors = selector::pods(spec, application.key.namespace.as_deref());
+            selectors.iter().any(|one| pods.iter().any(|pod| one.matches(namespace, &pod.labels)))
+        })
+    }
+
+    /// Applications that attach to interfaces.
+    #[must_use]
+    pub fn on_interfaces(&self, memories: &Memories) -> Vec<ApplicationKey> {
+        self.keys_of(memories, |_, spec| selector::uses_interfaces(spec))
+    }
+
+    /// Applications whose newest spec, or the one that is in force here, is such a one.
+    fn keys_of(
+        &self,
+        memories: &Memories,
+        is_one: impl Fn(&Application, &Spec) -> bool,
+    ) -> Vec<ApplicationKey> {
+        let is_one = |one: &&Arc<Application>| {
+            one.spec.as_ref().is_ok_and(|spec| is_one(one, spec))
+                || memories.in_force(&one.key).is_some_and(|(spec, _)| is_one(one, &spec))
+        };
+        self.applications.values().filter(is_one).map(|one| one.key.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::agent::objects::application::{Unreadable, parse};
+
+    fn spec(app: &str) -> Spec {
+        let links = json!([{ "interfaceSelector": { "interfaces": ["eth0"] },
+            "networkNamespaces": { "pods": { "matchLabels": { "app": app } } } }]);
+        let programs = json!([{ "name": "count", "type": "XDP", "xdp": { "links": links } }]);
+        let spec = json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": programs });
+        parse(Scope::Cluster, spec).unwrap()
+    }
+
+    #[test]
+    fn an_order_is_news_however_it_comes_to_be_known_and_an_older_word_is_none() {
+        let state = |version: &str, revision: Option<&str>| {
+            let mut object = json!({
+                "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplicationState",
+                "metadata": {
+                    "name": "guard-1", "uid": "a", "resourceVersion": version,
+                    "labels": { "bpfman.io/ownedByProgram": "guard" },
+                },
+            });
+            if let Some(revision) = revision {
+                object["metadata"]["annotations"] = json!({ "bpfman.io/revision": revision });
+            }
+            StateObject::read(Scope::Cluster, serde_json::from_value(object).unwrap()).unwrap()
+        };
+        let mut known = Known::default();
+        assert!(!known.learn(state("7", None)), "made, and nothing is asked");
+        assert!(known.learn(state("9", Some("guard-b"))));
+        assert!(!known.learn(state("10", Some("guard-b"))));
+        assert!(!known.learn(state("8", None)), "the answer to a write that the order came after");
+        let key = ApplicationKey { scope: Scope::Cluster, namespace: None, name: "guard".to_owned() };
+        let kept = &known.states[&key]["guard-1"];
+        assert_eq!(kept.orders.revision.as_deref(), Some("guard-b"));
+    }
+
+    #[test]
+    fn pods_are_meant_by_the_version_in_force_also_where_the_newest_means_others() {
+        let key = ApplicationKey { scope: Scope::Cluster, namespace: None, name: "guard".to_owned() };
+        let (mut known, memories) = (Known::default(), Memories::default());
+        let add = |known: &mut Known, spec| {
+            let key = key.clone();
+            let one = Application { key, uid: "u".to_owned(), generation: 2, deleted: false, spec };
+            known.applications.insert(one.key.clone(), Arc::new(one));
+        };
+        let pod = |app: &str| Pod { labels: [("app".to_owned(), app.to_owned())].into(), ..Pod::default() };
+        add(&mut known, Ok(spec("new")));
+        assert!(known.meaning(&memories, "shop", &[&pod("old")]).is_empty());
+        memories.set_in_force(&key, Arc::new(spec("old")), "r-1");
+        for app in ["old", "new"] {
+            assert_eq!(known.meaning(&memories, "shop", &[&pod(app)]), std::slice::from_ref(&key));
+        }
+        let unreadable = Unreadable { why: "of a newer definition".to_owned(), node_selector: None };
+        add(&mut known, Err(unreadable));
+        assert_eq!(known.meaning(&memories, "shop", &[&pod("old")]), std::slice::from_ref(&key));
+        assert_eq!(known.on_interfaces(&memories), std::slice::from_ref(&key));
+        assert!(known.meaning(&memories, "shop", &[&pod("other")]).is_empty());
+    }
+}

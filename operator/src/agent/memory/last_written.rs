@@ -1,0 +1,73 @@
+//! What the API server keeps of what this agent says.
+//!
+//! Definitions that are older than the agent know fewer fields, and the API server drops the others. What it answers then
+//! differs from what was said for ever: without a memory of that the agent would say it again and again.
+
+use std::time::{Duration, Instant};
+
+use crate::agent::objects::state::Status;
+use crate::agent::status::same;
+
+/// After this time it is said once more, if there is a look: the definitions may be newer by then.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// What was last written of a state object and what of it was kept; only where they differ.
+#[derive(Debug, Default)]
+pub struct LastWritten(Option<Last>);
+
+#[derive(Debug)]
+struct Last {
+    written: Status,
+    kept: Status,
+    at: Instant,
+}
+
+impl LastWritten {
+    /// A status was written. True if it was not kept as a whole, for the first time of this object.
+    pub fn wrote(&mut self, written: &Status, kept: Option<&Status>, at: Instant) -> bool {
+        let kept = kept.filter(|kept| !same(written, kept));
+        let last = kept.map(|kept| Last { written: written.clone(), kept: kept.clone(), at });
+        let before = std::mem::replace(&mut self.0, last);
+        self.0.is_some() && before.is_none()
+    }
+
+    /// Whether what there is came of writing just this.
+    #[must_use]
+    pub fn is_kept(&self, status: &Status, there: &Status, now: Instant) -> bool {
+        self.0.as_ref().is_some_and(|last| {
+            let old = now.saturating_duration_since(last.at) >= AGAIN;
+            !old && same(&last.written, status) && same(&last.kept, there)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::agent::status::{About, Outcome};
+
+    fn status(kernel: Option<&str>, count: i64) -> Status {
+        let about = About { kernel: kernel.map(str::to_owned), ..About::default() };
+        let mut said = crate::agent::status::status(&Outcome::Pending("it begins"), &about, None);
+        said.node.update_count = count;
+        said
+    }
+
+    #[test]
+    fn what_the_server_dropped_is_not_said_again() {
+        let (last, now) = (RefCell::new(LastWritten::default()), Instant::now());
+        let wrote = |status: Status, kept: Status| last.borrow_mut().wrote(&status, Some(&kept), now);
+        let is_kept = |status: Status, there: Status| last.borrow().is_kept(&status, &there, now);
+        assert!(wrote(status(Some("6.1"), 1), status(None, 1)));
+        assert!(is_kept(status(Some("6.1"), 0), status(None, 7)));
+        assert!(!is_kept(status(Some("6.12"), 0), status(None, 1)), "something else is to be said");
+        assert!(!is_kept(status(Some("6.1"), 0), status(Some("5.4"), 1)), "somebody wrote it");
+        assert!(!LastWritten::default().is_kept(&status(Some("6.1"), 0), &status(None, 1), now));
+        assert!(!last.borrow().is_kept(&status(Some("6.1"), 0), &status(None, 1), now + AGAIN));
+        assert!(!wrote(status(Some("6.12"), 2), status(None, 2)), "it is known already");
+        assert!(!wrote(status(Some("6.12"), 3), status(Some("6.12"), 3)));
+        assert!(!is_kept(status(Some("6.12"), 3), status(None, 2)));
+    }
+}

@@ -1,0 +1,136 @@
+//! When the registry was asked for an application, and when it may be asked again.
+//!
+//! Thousands of agents have one registry. Each asks it once for a version of an application. What failed is tried again
+//! later and later, whatever happens on the node meanwhile.
+
+use std::time::{Duration, Instant};
+
+use bpfman_application::state::node::Failure;
+
+use bpfman_runtime::backoff::after;
+
+/// The first wait after a failure. The waits are shorter than those of the queue, which have the jitter: the try that
+/// it makes by itself is one that asks.
+const FIRST: Duration = Duration::from_millis(700);
+
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(210);
+
+/// For which version of an application it was asked.
+#[derive(Debug, Default)]
+pub struct RegistryBackoff(Option<Last>);
+
+#[derive(Debug)]
+struct Last {
+    version: String,
+    /// Absent: it went well.
+    failed: Option<Failed>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    times: u32,
+    why: Failure,
+    /// Which life of the daemon it was: another one may be allowed more.
+    daemon: u64,
+    /// Not before.
+    again: Instant,
+}
+
+/// Whether it may be asked now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It was not asked for this version, or it is time for the next try.
+    Ask,
+    /// It answered for this version.
+    Answered,
+    /// A try failed with this, and the next one has to wait.
+    Wait(Failure),
+}
+
+impl RegistryBackoff {
+    fn of(&self, version: &str) -> Option<&Last> {
+        self.0.as_ref().filter(|last| last.version == version)
+    }
+
+    /// Whether it may be asked now, for a daemon in this life of it.
+    #[must_use]
+    pub fn turn(&self, version: &str, daemon: u64, now: Instant) -> Turn {
+        match self.of(version).map(|last| &last.failed) {
+            Some(None) => Turn::Answered,
+            Some(Some(failed)) if failed.daemon == daemon && failed.again > now => {
+                Turn::Wait(failed.why.clone())
+            }
+            None | Some(Some(_)) => Turn::Ask,
+        }
+    }
+
+    /// Notes that it answered.
+    pub fn answered(&mut self, version: &str) {
+        self.0 = Some(Last { version: version.to_owned(), failed: None });
+    }
+
+    /// Notes that a try failed.
+    pub fn failed(&mut self, version: &str, daemon: u64, why: Failure, now: Instant) {
+        let before = self.of(version).and_then(|last| last.failed.as_ref());
+        let before = before.filter(|failed| failed.daemon == daemon).map_or(0, |failed| failed.times);
+        let times = before.saturating_add(1);
+        let failed = Failed { times, why, daemon, again: now + after(times, FIRST, LONGEST) };
+        self.0 = Some(Last { version: version.to_owned(), failed: Some(failed) });
+    }
+
+    /// How long the next try has to wait; `None` if nothing failed.
+    #[must_use]
+    pub fn wait(&self, daemon: u64, now: Instant) -> Option<Duration> {
+        let failed = self.0.as_ref()?.failed.as_ref().filter(|failed| failed.daemon == daemon)?;
+        Some(failed.again.saturating_duration_since(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(message: &str) -> Failure {
+        Failure { reason: "registry".to_owned(), message: message.to_owned(), ..Failure::default() }
+    }
+
+    #[test]
+    fn a_version_is_asked_for_once() {
+        let (mut asked, now) = (RegistryBackoff::default(), Instant::now());
+        assert_eq!(asked.turn("1", 0, now), Turn::Ask);
+        asked.answered("1");
+        let years_later = now + Duration::from_secs(100_000_000);
+        assert_eq!(asked.turn("1", 0, years_later), Turn::Answered);
+        assert_eq!(asked.turn("2", 0, now), Turn::Ask, "another version");
+        assert_eq!(RegistryBackoff::default().turn("1", 0, now), Turn::Ask, "another application");
+        assert_eq!(asked.wait(0, now), None);
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_later_and_later_however_often_one_looks() {
+        let (mut asked, start) = (RegistryBackoff::default(), Instant::now());
+        let mut tries = 0;
+        for second in 0..3600 {
+            let now = start + Duration::from_secs(second);
+            if asked.turn("1", 0, now) == Turn::Ask {
+                tries += 1;
+                asked.failed("1", 0, why("no answer"), now);
+            }
+            assert_eq!(asked.turn("1", 0, now), Turn::Wait(why("no answer")));
+        }
+        // 0, 1, 3, 6, 12, ... and then every 210 seconds.
+        assert!((20..30).contains(&tries), "{tries}");
+        assert_eq!(asked.turn("2", 0, start), Turn::Ask, "another version does not wait");
+        assert_eq!(asked.turn("1", 1, start), Turn::Ask, "the daemon was started again");
+        assert_eq!((asked.wait(0, start).is_some(), asked.wait(1, start)), (true, None));
+    }
+
+    #[test]
+    fn the_queue_comes_back_when_it_may_be_asked() {
+        for failures in 1..20 {
+            let earliest = after(failures, Duration::from_secs(1), Duration::from_secs(300)).mul_f64(0.8);
+            assert!(after(failures, FIRST, LONGEST) <= earliest, "{failures}");
+        }
+    }
+}

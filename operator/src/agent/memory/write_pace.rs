@@ -1,0 +1,76 @@
+//! How often a state object may be written, so that two who contradict each other do not write without end.
+
+use std::time::{Duration, Instant};
+
+/// How many writes of one state object may come at once.
+const BURST: f64 = 20.0;
+
+/// Seconds after which one more may come.
+const REFILL_SECONDS: f64 = 10.0;
+
+/// How long somebody is suspected to write the same object all the time.
+pub const SUSPECTED: Duration = Duration::from_secs(60);
+
+/// Writes of one state object.
+#[derive(Debug, Default)]
+pub struct WritePace(Option<Writes>);
+
+#[derive(Debug)]
+struct Writes {
+    left: f64,
+    refilled: Instant,
+    /// When one was last put off.
+    put_off: Option<Instant>,
+}
+
+impl WritePace {
+    /// Whether one more write may be made now; if not, after which time.
+    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        let writes = self.0.get_or_insert(Writes { left: BURST, refilled: now, put_off: None });
+        let refilled = now.saturating_duration_since(writes.refilled).as_secs_f64() / REFILL_SECONDS;
+        writes.left = (writes.left + refilled).min(BURST);
+        writes.refilled = now;
+        if writes.left < 1.0 {
+            writes.put_off = Some(now);
+            return Err(Duration::from_secs_f64((1.0 - writes.left) * REFILL_SECONDS));
+        }
+        writes.left -= 1.0;
+        Ok(())
+    }
+
+    /// Whether another machine seems to have this node's name: writes were put off, and somebody else wrote too.
+    #[must_use]
+    pub fn suspects(&self, other: Option<Instant>, now: Instant) -> bool {
+        let is_recent =
+            |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < SUSPECTED);
+        is_recent(self.0.as_ref().and_then(|writes| writes.put_off)) && is_recent(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_writes_of_one_object_are_spread_and_others_are_free() {
+        let (mut pace, mut other, now) = (WritePace::default(), WritePace::default(), Instant::now());
+        let free = (0..100).take_while(|_| pace.take(now).is_ok()).count();
+        assert_eq!(free, 20);
+        let wait = pace.take(now).unwrap_err();
+        assert!(wait <= Duration::from_secs(10), "{wait:?}");
+        assert_eq!(other.take(now), Ok(()));
+        assert_eq!(pace.take(now + wait), Ok(()));
+        assert!(pace.take(now + wait).is_err());
+    }
+
+    #[test]
+    fn who_writes_much_alone_is_no_twin() {
+        let (mut pace, now) = (WritePace::default(), Instant::now());
+        while pace.take(now).is_ok() {}
+        assert!(!pace.suspects(None, now));
+        assert!(pace.suspects(Some(now), now) && !WritePace::default().suspects(None, now));
+        assert!(!pace.suspects(Some(now), now + SUSPECTED), "it is over");
+        let one_word = WritePace::default().suspects(Some(now), now);
+        assert!(!one_word, "one word of somebody else is none either");
+    }
+}

@@ -1,0 +1,144 @@
+//! Which programs of others share hooks with an application here, as one hash: nodes of one kernel where it is the same
+//! are one group of a preflight.
+//!
+//! Names of interfaces are left out, and how many hooks there are: a node with two uplinks meets the same programs as
+//! one with three.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bpfman_application::spec::Spec;
+use bpfman_apply::content::{UUID_KEY, hexadecimal};
+use bpfman_apply::failure::Unreachable;
+use bpfman_apply::plan;
+use bpfman_proto::ext::v1::Program;
+use bpfman_proto::v1::attach_info::Info;
+use bpfman_proto::v1::{AttachInfo, ListRequest};
+use sha2::{Digest as _, Sha256};
+
+use super::facts;
+use crate::agent::objects::state::StateObject;
+use crate::agent::shared::Shared;
+use bpfman_application::scope::ApplicationKey;
+
+/// The composition of this machine for a spec. Empty if the application is alone; `None` if the daemon does not tell.
+///
+/// # Errors
+/// [`Unreachable`].
+pub async fn here(
+    shared: &Shared,
+    key: &ApplicationKey,
+    spec: &Spec,
+    state: &StateObject,
+) -> Result<Option<String>, Unreachable> {
+    let facts = facts::gather(shared, key, spec).await?;
+    let desired = plan::desired(&state.owner(), spec, &facts);
+    let attached =
+        desired.load.iter().flat_map(|load| &load.programs).flat_map(|program| program.links.values());
+    let hooks: BTreeSet<Hook> = attached.filter_map(|link| hook(&link.attach)).collect();
+    if hooks.is_empty() {
+        return Ok(Some(String::new()));
+    }
+    let select = ListRequest { bpfman_programs_only: Some(true), ..ListRequest::default() };
+    let programs = shared.programs(select).await?;
+    Ok(programs.map(|programs| hash(&programs, &hooks, &state.uid)))
+}
+
+/// Kind, side, interface and namespace.
+type Hook = (&'static str, String, String, Option<String>);
+
+fn hook(attach: &AttachInfo) -> Option<Hook> {
+    match attach.info.as_ref()? {
+        Info::XdpAttachInfo(at) => Some(("xdp", String::new(), at.iface.clone(), at.netns.clone())),
+        Info::TcAttachInfo(at) => Some(("tc", at.direction.clone(), at.iface.clone(), at.netns.clone())),
+        Info::TcxAttachInfo(at) => Some(("tcx", at.direction.clone(), at.iface.clone(), at.netns.clone())),
+        _ => None,
+    }
+}
+
+/// Over the tags of the programs at these hooks, in the order they run; without those of one owner.
+fn hash(programs: &[Program], hooks: &BTreeSet<Hook>, owner: &str) -> String {
+    let mut at: BTreeMap<Hook, Vec<(u32, &str)>> = BTreeMap::new();
+    for program in programs {
+        let own = program.info.as_ref().and_then(|info| info.metadata.get(UUID_KEY));
+        let Some(kernel) = program.kernel_info.as_ref().filter(|_| own.is_none_or(|own| own != owner)) else {
+            continue;
+        };
+        for link in &program.links {
+            let place = link.attach_info.as_ref().and_then(hook).filter(|place| hooks.contains(place));
+            if let Some(place) = place {
+                at.entry(place).or_default().push((link.position.unwrap_or_default(), &kernel.tag));
+            }
+        }
+    }
+    let mut chains = BTreeSet::new();
+    for ((kind, side, ..), mut members) in at {
+        members.sort_unstable();
+        let tags: Vec<&str> = members.into_iter().map(|(_, tag)| tag).collect();
+        chains.insert(format!("{kind} {side} {}", tags.join(" ")));
+    }
+    if chains.is_empty() {
+        return String::new();
+    }
+    let text = chains.into_iter().collect::<Vec<_>>().join("\n");
+    hexadecimal(&Sha256::digest(text)[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfman_proto::ext::v1::Link;
+    use bpfman_proto::v1::{KernelProgramInfo, ProgramInfo, XdpAttachInfo};
+
+    use super::*;
+
+    fn xdp(iface: &str) -> AttachInfo {
+        let at = XdpAttachInfo { iface: iface.to_owned(), ..XdpAttachInfo::default() };
+        AttachInfo { info: Some(Info::XdpAttachInfo(at)) }
+    }
+
+    fn program(tag: &str, owner: &str, places: &[(&str, u32)]) -> Program {
+        let metadata = [(UUID_KEY.to_owned(), owner.to_owned())].into();
+        Program {
+            info: Some(ProgramInfo { metadata, ..ProgramInfo::default() }),
+            kernel_info: Some(KernelProgramInfo { tag: tag.to_owned(), ..KernelProgramInfo::default() }),
+            links: places
+                .iter()
+                .map(|(iface, position)| Link {
+                    attach_info: Some(xdp(iface)),
+                    position: Some(*position),
+                    ..Link::default()
+                })
+                .collect(),
+            ..Program::default()
+        }
+    }
+
+    fn of(programs: &[Program], ifaces: &[&str]) -> String {
+        let hooks = ifaces.iter().filter_map(|iface| hook(&xdp(iface))).collect();
+        hash(programs, &hooks, "me")
+    }
+
+    #[test]
+    fn who_is_alone_has_none() {
+        assert_eq!(of(&[], &["eth0"]), "");
+        assert_eq!(
+            of(&[program("aa", "me", &[("eth0", 0)])], &["eth0"]),
+            "",
+            "its own programs do not count"
+        );
+        assert_eq!(of(&[program("aa", "other", &[("eth1", 0)])], &["eth0"]), "", "nor do those elsewhere");
+    }
+
+    #[test]
+    fn programs_and_their_order_count_and_names_of_interfaces_do_not() {
+        let here = |places: [&[(&str, u32)]; 2], ifaces: &[&str]| {
+            of(&[program("aa", "x", places[0]), program("bb", "y", places[1])], ifaces)
+        };
+        let one = here([&[("eth0", 0)], &[("eth0", 1)]], &["eth0"]);
+        assert_eq!(one.len(), 16);
+        assert_eq!(one, here([&[("ens3", 0)], &[("ens3", 2)]], &["ens3"]));
+        let both = here([&[("eth0", 0), ("eth1", 0)], &[("eth0", 1), ("eth1", 1)]], &["eth0", "eth1"]);
+        assert_eq!(one, both);
+        assert_ne!(one, here([&[("eth0", 1)], &[("eth0", 0)]], &["eth0"]));
+        assert_ne!(one, here([&[("eth0", 0)], &[]], &["eth0"]));
+    }
+}

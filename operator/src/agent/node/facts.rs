@@ -1,0 +1,228 @@
+//! What an application has to know of this machine now.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bpfman_application::spec::Spec;
+use bpfman_apply::ask;
+use bpfman_apply::facts::{Container, Facts, Interface, Netns, Pod};
+use bpfman_apply::failure::{Refusal, Unreachable};
+use bpfman_proto::ext::v1::{Container as Found, FindContainersRequest};
+
+use crate::agent::objects::machine::{Pod as KnownPod, PodKey};
+use crate::agent::objects::selector;
+use crate::agent::shared::Shared;
+use bpfman_application::scope::ApplicationKey;
+
+/// Gathers them. Of pods, only those that the application means are looked for.
+///
+/// # Errors
+/// [`Unreachable`]: the daemon. One that cannot find containers gives none: their pods are then a problem that the
+/// plan names.
+pub async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Result<Facts, Unreachable> {
+    let (mut facts, pods) = known(shared, key, spec);
+    let found = find(shared, &pods).await?;
+    let arriving = shared.arriving.all();
+    for ((namespace, name), pod) in pods {
+        let netns = pod.containers.iter().find_map(|(_, id)| found.get(id)).map(|found| Netns {
+            path: found.netns.clone(),
+            identity: (found.netns_inode, found.netns_cookie),
+        });
+        // The network plugin made the pod's network, and is told of before its first container runs; what runs in a
+        // container may go to another one.
+        let told = arriving.get(&pod.uid).map(|pod| pod.netns.clone());
+        let netns = network(told, netns);
+        // A pod in which nothing runs now stays among them: what is attached in its network is not unwanted.
+        let unseen = pod.containers.iter().map(|(_, id)| id).filter(|id| !found.contains_key(*id));
+        let containers = pod.containers.iter().filter_map(|(name, id)| {
+            let pid = *found.get(id)?.pids.first()?;
+            Some(Container { name: name.clone(), id: id.clone(), pid })
+        });
+        facts.pods.push(Pod {
+            namespace,
+            name,
+            uid: pod.uid.clone(),
+            labels: pod.labels.clone(),
+            host_network: pod.host_network,
+            netns,
+            idle: pod.containers.is_empty(),
+            containers: containers.collect(),
+            unseen: unseen.cloned().collect(),
+        });
+    }
+    if selector::uses_interfaces(spec) {
+        let own = facts.pods.iter().filter(|pod| !pod.host_network);
+        shared
+            .memories
+            .set_netns(key, own.filter_map(|pod| pod.netns.as_ref()).map(|netns| netns.path.clone()));
+        look_into(shared, spec, &mut facts).await?;
+    }
+    Ok(facts)
+}
+
+/// The network of a pod, as the network plugin told and as its processes are found in. Who made it knows it best.
+fn network(told: Option<Netns>, found: Option<Netns>) -> Option<Netns> {
+    told.or(found)
+}
+
+/// Most namespaces that are asked for in one call.
+const MOST_NAMESPACES: usize = 500;
+
+/// Asks for interfaces that the daemon's stream has not told of: at the start, of a pod that has just come, of one whose
+/// container was started again.
+async fn look_into(shared: &Shared, spec: &Spec, facts: &mut Facts) -> Result<(), Unreachable> {
+    if !selector::asks_for_interfaces(spec) {
+        return Ok(());
+    }
+    let mut paths = not_listed(facts);
+    if paths.is_empty() && facts.interfaces.is_some() {
+        return Ok(());
+    }
+    paths.truncate(MOST_NAMESPACES);
+    shared.metrics.daemon_calls.add("Watch", 1);
+    // A daemon that cannot tell leaves it unknown; the plan says so.
+    if let Some(found) = ask::interfaces(&shared.daemon, &paths).await? {
+        add(facts, &paths, found);
+    }
+    Ok(())
+}
+
+/// Paths of pods' namespaces in which no interface is known. Each has at least `lo`.
+fn not_listed(facts: &Facts) -> Vec<String> {
+    let listed: BTreeSet<&String> =
+        facts.interfaces.iter().flatten().filter_map(|interface| interface.netns.as_ref()).collect();
+    let own = facts.pods.iter().filter(|pod| !pod.host_network).filter_map(|pod| pod.netns.as_ref());
+    let paths: BTreeSet<&String> =
+        own.map(|netns| &netns.path).filter(|path| !listed.contains(path)).collect();
+    paths.into_iter().cloned().collect()
+}
+
+/// Takes over what was found: all of it where nothing was known, else what is in the namespaces that were asked for.
+fn add(facts: &mut Facts, paths: &[String], found: Vec<Interface>) {
+    match &mut facts.interfaces {
+        None => facts.interfaces = Some(found),
+        Some(known) => {
+            let asked = |one: &Interface| one.netns.as_ref().is_some_and(|path| paths.contains(path));
+            known.extend(found.into_iter().filter(asked));
+        }
+    }
+}
+
+/// What is known without asking, and the pods that are meant.
+fn known(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> (Facts, BTreeMap<PodKey, KnownPod>) {
+    let known = shared.cache.known();
+    let node = known.node.clone().unwrap_or_default();
+    let selectors = selector::pods(spec, key.namespace.as_deref());
+    let meant =
+        |key: &PodKey, pod: &KnownPod| selectors.iter().any(|selector| selector.matches(&key.0, &pod.labels));
+    let mut pods: BTreeMap<_, _> = known
+        .pods
+        .iter()
+        .filter(|(key, pod)| meant(key, pod))
+        .map(|(key, pod)| (key.clone(), pod.clone()))
+        .collect();
+    let mut interfaces = known.interfaces.clone();
+    for arriving in shared.arriving.all().into_values() {
+        if !meant(&arriving.key, &arriving.pod) {
+            continue;
+        }
+        // The daemon's stream tells of them a moment after it was asked for the namespace.
+        let path = Some(&arriving.netns.path);
+        if let Some(interfaces) = &mut interfaces
+            && !interfaces.iter().any(|one| one.netns.as_ref() == path)
+        {
+            interfaces.extend(arriving.interfaces.iter().cloned());
+        }
+        // The watch may not have told of it yet, or of one before it that had its name.
+        let later = pods.get(&arriving.key).is_none_or(|known| known.uid != arriving.pod.uid);
+        if arriving.is_new() && later {
+            pods.insert(arriving.key, arriving.pod);
+        }
+    }
+    let facts = Facts {
+        node: shared.node.clone(),
+        labels: node.labels,
+        addresses: node.addresses,
+        interfaces,
+        discovery_off: !shared.discovery,
+        pods: Vec::new(),
+    };
+    (facts, pods)
+}
+
+/// The most ids that the daemon takes in one call.
+const MOST_IDS: usize = 1000;
+
+/// Asks the daemon for the processes of containers.
+async fn find(
+    shared: &Shared,
+    pods: &BTreeMap<PodKey, KnownPod>,
+) -> Result<HashMap<String, Found>, Unreachable> {
+    let ids: BTreeSet<&String> = pods.values().flat_map(|pod| &pod.containers).map(|(_, id)| id).collect();
+    let ids: Vec<&String> = ids.into_iter().collect();
+    let mut found = HashMap::new();
+    for some in ids.chunks(MOST_IDS) {
+        if let Err(refusal) = find_some(shared, some, &mut found).await? {
+            // One id that is none must not hide the others.
+            tracing::warn!(why = refusal.failure().message, "containers are asked for one by one");
+            for one in some {
+                let _none = find_some(shared, std::slice::from_ref(one), &mut found).await?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn find_some(
+    shared: &Shared,
+    ids: &[&String],
+    found: &mut HashMap<String, Found>,
+) -> Result<Result<(), Refusal>, Unreachable> {
+    let request = FindContainersRequest { container_ids: ids.iter().map(|id| (*id).clone()).collect() };
+    let answer = shared.call("FindContainers", shared.daemon.node().find_containers(request)).await?;
+    Ok(answer.map(|answer| {
+        let containers = answer.containers.into_iter();
+        found.extend(containers.map(|found| (found.container_id.clone(), found)));
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(name: &str, netns: Option<&str>) -> Interface {
+        Interface { name: name.to_owned(), netns: netns.map(str::to_owned), ..Interface::default() }
+    }
+
+    fn pod(path: &str) -> Pod {
+        let netns = Netns { path: path.to_owned(), identity: (1, 2) };
+        Pod { netns: Some(netns), ..Pod::default() }
+    }
+
+    #[test]
+    fn the_network_that_the_plugin_told_of_is_the_pods_wherever_its_processes_are() {
+        let netns = |path: &str, inode| Some(Netns { path: path.to_owned(), identity: (inode, 1) });
+        let (told, found) = (netns("/run/netns/cni-1", 7), netns("/proc/9/ns/net", 8));
+        assert_eq!(network(told.clone(), found.clone()), told);
+        assert_eq!(network(told.clone(), None), told);
+        assert_eq!(network(None, found.clone()), found);
+    }
+
+    #[test]
+    fn namespaces_that_the_stream_has_not_told_of_are_asked_for() {
+        let mut facts =
+            Facts { pods: vec![pod("/proc/1/ns/net"), pod("/proc/2/ns/net")], ..Facts::default() };
+        assert_eq!(not_listed(&facts).len(), 2, "nothing was listed");
+        facts.interfaces = Some(vec![interface("eth0", None), interface("lo", Some("/proc/1/ns/net"))]);
+        let missing = not_listed(&facts);
+        assert_eq!(missing, ["/proc/2/ns/net"]);
+        facts.pods[1].host_network = true;
+        assert!(not_listed(&facts).is_empty());
+        // The answer has all that the daemon looks into; only what was asked for is new.
+        let answer = || vec![interface("eth0", None), interface("lo", Some("/proc/2/ns/net"))];
+        add(&mut facts, &missing, answer());
+        assert_eq!(facts.interfaces.as_ref().map(Vec::len), Some(3));
+        facts.interfaces = None;
+        add(&mut facts, &[], answer());
+        assert_eq!(facts.interfaces, Some(answer()));
+    }
+}

@@ -1,0 +1,175 @@
+//! Programs of applications whose state object is gone: somebody took its finalizer away while no agent was there.
+//!
+//! Nobody would ever unload them, unless the application has a new state object here ([`super::predecessors`]). Programs that were loaded by others, or without a cluster, are not ours.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bpfman_apply::content::{CONTENT_KEY, PROGRAM_NAME_KEY, UUID_KEY};
+use bpfman_apply::desired::{Desired, Owner};
+use bpfman_apply::failure::Unreachable;
+use bpfman_apply::report::LoadOutcome;
+use bpfman_proto::v1::ListRequest;
+
+use crate::agent::shared::Shared;
+use bpfman_runtime::backoff::jittered;
+
+/// How soon to look whether it can be begun.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Owners of programs that were applied without a cluster begin so.
+const LOCAL: &str = "local:";
+
+/// Looks for them for ever: at the start, and every twice `grace` after. What is found is unloaded when it was there for
+/// `grace` and the API server, asked again, knows no object of it.
+pub async fn sweep(shared: Arc<Shared>, grace: Duration) {
+    let mut found = Found::default();
+    loop {
+        let wait = if shared.cache.known().complete() && shared.daemon_link.now().up {
+            match round(&shared, &mut found, grace).await {
+                Ok(()) => found.next(Instant::now(), grace),
+                // Whatever waits for the daemon is looked at when it is back; this has time.
+                Err(away) => {
+                    tracing::debug!(%away, "programs of state objects that are gone are not looked for");
+                    jittered(grace)
+                }
+            }
+        } else {
+            SOON
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn round(shared: &Shared, found: &mut Found, grace: Duration) -> Result<(), Unreachable> {
+    let mut owners = loaded(shared).await?;
+    {
+        let known = shared.cache.known();
+        for state in known.states.values().flat_map(BTreeMap::values) {
+            owners.remove(&state.uid);
+        }
+    }
+    let due = found.due(owners, Instant::now(), grace);
+    if due.is_empty() {
+        return Ok(());
+    }
+    // What is watched may be older than the database, and a watch that hangs says nothing.
+    let there = match shared.cluster.state_uids().await {
+        Ok(there) => there,
+        Err(error) => {
+            tracing::warn!(%error, "programs whose state object seems to be gone are kept");
+            return Ok(());
+        }
+    };
+    for owner in due.into_iter().filter(|owner| !there.contains(&owner.uid)) {
+        tracing::warn!(
+            application = owner.name,
+            uid = owner.uid,
+            "its state object is gone, and nobody else unloads its programs"
+        );
+        let uid = owner.uid.clone();
+        let report = shared.make(&Desired::nothing(owner), None).await?;
+        if report.load == LoadOutcome::NotWanted {
+            found.forget(&uid);
+        } else {
+            let why = report.failure.map(|failure| failure.message).unwrap_or_default();
+            tracing::warn!(uid, why, "they cannot be unloaded, and are tried again");
+        }
+    }
+    Ok(())
+}
+
+/// Owners of programs that agents loaded, by uid.
+async fn loaded(shared: &Shared) -> Result<BTreeMap<String, Owner>, Unreachable> {
+    let select = ListRequest { bpfman_programs_only: Some(true), ..ListRequest::default() };
+    // Where the daemon does not tell, nothing is concluded from that.
+    let programs = shared.programs(select).await?.unwrap_or_default();
+    let metadata = programs.into_iter().filter_map(|program| Some(program.info?.metadata));
+    Ok(metadata.filter_map(|metadata| owner(&metadata)).map(|owner| (owner.uid.clone(), owner)).collect())
+}
+
+/// Whose a program is, if an agent loaded it: it has all that agents write, and an owner in a cluster.
+pub(super) fn owner(metadata: &HashMap<String, String>) -> Option<Owner> {
+    let uid = metadata.get(UUID_KEY).filter(|uid| !uid.is_empty() && !uid.starts_with(LOCAL))?;
+    metadata.get(CONTENT_KEY)?;
+    let name = metadata.get(PROGRAM_NAME_KEY)?;
+    Some(Owner { namespace: None, name: name.clone(), uid: uid.clone() })
+}
+
+/// Owners without a state object, and since when they are known to be.
+#[derive(Debug, Default)]
+struct Found(HashMap<String, Instant>);
+
+impl Found {
+    /// Takes over who is without one now. Answers who is for long enough.
+    fn due(&mut self, owners: BTreeMap<String, Owner>, now: Instant, grace: Duration) -> Vec<Owner> {
+        self.0.retain(|uid, _| owners.contains_key(uid));
+        let mut due = Vec::new();
+        for (uid, owner) in owners {
+            let since = *self.0.entry(uid).or_insert(now);
+            if now.saturating_duration_since(since) >= grace {
+                due.push(owner);
+            }
+        }
+        due
+    }
+
+    fn forget(&mut self, uid: &str) {
+        self.0.remove(uid);
+    }
+
+    /// When to look again.
+    fn next(&self, now: Instant, grace: Duration) -> Duration {
+        let left = |since: &Instant| (*since + grace).saturating_duration_since(now);
+        // Who is due and could not be unloaded is tried again after the whole time.
+        let due = self.0.values().map(left).filter(|left| !left.is_zero()).min();
+        due.unwrap_or_else(|| jittered(grace * if self.0.is_empty() { 2 } else { 1 }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn only_what_an_agent_loaded_is_ours() {
+        let ours = [(UUID_KEY, "0-1"), (CONTENT_KEY, "aa"), (PROGRAM_NAME_KEY, "filter")];
+        let found = owner(&metadata(&ours)).unwrap();
+        assert_eq!((found.uid.as_str(), found.name.as_str()), ("0-1", "filter"));
+        for without in 0..3 {
+            let mut less = ours.to_vec();
+            less.remove(without);
+            assert_eq!(owner(&metadata(&less)), None, "{less:?}");
+        }
+        let local = [(UUID_KEY, "local:ClusterBpfApplication/filter"), ours[1], ours[2]];
+        assert_eq!(owner(&metadata(&local)), None);
+    }
+
+    #[test]
+    fn who_is_without_a_state_object_for_long_enough_is_due() {
+        let (mut found, start, grace) = (Found::default(), Instant::now(), Duration::from_secs(300));
+        let owners = |uids: &[&str]| -> BTreeMap<String, Owner> {
+            let owner =
+                |uid: &&str| ((*uid).to_owned(), Owner { uid: (*uid).to_owned(), ..Owner::default() });
+            uids.iter().map(owner).collect()
+        };
+        let mut due = |uids: &[&str], seconds| {
+            let now = start + Duration::from_secs(seconds);
+            let due = found.due(owners(uids), now, grace);
+            let uids: Vec<String> = due.into_iter().map(|owner| owner.uid).collect();
+            (uids, found.next(now, grace).as_secs())
+        };
+        assert_eq!(due(&["a"], 0), (vec![], 300));
+        assert_eq!(due(&["a", "b"], 100), (vec![], 200));
+        // Its object was not listed yet.
+        assert_eq!(due(&["b"], 200), (vec![], 200));
+        assert_eq!(due(&["a", "b"], 400).0, ["b"]);
+        let (none, wait) = due(&[], 500);
+        assert!(none.is_empty() && (480..=720).contains(&wait), "{wait}");
+    }
+}

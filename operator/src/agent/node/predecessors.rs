@@ -1,0 +1,45 @@
+//! Programs of an application on this machine that were loaded for a state object that is not there any more: the node
+//! was renamed, its objects were deleted with it, or somebody let the state object go.
+//!
+//! Beside them the programs of the new state object would run a second time. They are taken for an older version, and
+//! replaced by it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bpfman_apply::content::{PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY};
+use bpfman_apply::failure::Unreachable;
+use bpfman_proto::v1::ListRequest;
+
+use super::leftovers::owner;
+use crate::agent::objects::state::StateObject;
+use crate::agent::shared::Shared;
+use bpfman_application::scope::ApplicationKey;
+
+/// Uids of the owners before a state object.
+///
+/// # Errors
+/// [`Unreachable`].
+pub async fn predecessors(
+    shared: &Shared,
+    key: &ApplicationKey,
+    state: &StateObject,
+) -> Result<Vec<String>, Unreachable> {
+    let named = HashMap::from([(PROGRAM_NAME_KEY.to_owned(), key.name.clone())]);
+    let select = ListRequest { match_metadata: named, ..ListRequest::default() };
+    // Where the daemon does not tell, the call that follows says why.
+    let Some(programs) = shared.programs(select).await? else { return Ok(Vec::new()) };
+    let here: HashSet<String> = {
+        let known = shared.cache.known();
+        known.states.values().flat_map(BTreeMap::values).map(|state| state.uid.clone()).collect()
+    };
+    let all = programs.into_iter().filter_map(|program| Some(program.info?.metadata));
+    let mut uids: Vec<String> = all
+        .filter(|metadata| metadata.get(PROGRAM_NAMESPACE_KEY) == key.namespace.as_ref())
+        .filter_map(|metadata| owner(&metadata))
+        .map(|owner| owner.uid)
+        .filter(|uid| *uid != state.uid && !here.contains(uid))
+        .collect();
+    uids.sort();
+    uids.dedup();
+    Ok(uids)
+}

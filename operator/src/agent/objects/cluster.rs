@@ -1,0 +1,275 @@
+//! What the agent asks of the API server besides watches, and what it writes there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bpfman_application::{GROUP, VERSION, state};
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client};
+use serde_json::json;
+
+use super::application::Application;
+use super::state::{StateObject, Status};
+use crate::agent::metrics::Metrics;
+use bpfman_application::scope::{ApplicationKey, Scope};
+use bpfman_application::state::name::{label, state_name};
+use bpfman_runtime::connect::innermost;
+use bpfman_runtime::manager::Manager;
+use bpfman_runtime::object;
+use bpfman_runtime::patch::difference;
+
+/// The name under which the agent writes.
+pub const FIELD_MANAGER: &str = Manager::Agent.name();
+
+/// Why the API server did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// It is not there.
+    #[error("it is gone")]
+    NotFound,
+    /// It is there already, or another version of it.
+    #[error("somebody else wrote it: {0}")]
+    Conflict(String),
+    /// It said no, and will say it again.
+    #[error("the API server refused it ({code}): {message}")]
+    Refused {
+        /// HTTP status.
+        code: u16,
+        /// What it said.
+        message: String,
+    },
+    /// It did not answer, or not now.
+    #[error("the API server does not answer: {0}")]
+    Away(String),
+    /// It answered with something else.
+    #[error("the API server answered what this agent cannot read: {0}")]
+    Unreadable(String),
+}
+
+impl ApiError {
+    /// One word for counting.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound => "api-gone",
+            Self::Conflict(_) => "api-conflict",
+            Self::Refused { .. } => "api-refused",
+            Self::Away(_) => "api-away",
+            Self::Unreadable(_) => "api-unreadable",
+        }
+    }
+}
+
+impl From<kube::Error> for ApiError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => match status.code {
+                404 => Self::NotFound,
+                409 => Self::Conflict(status.message),
+                429 | 500..=599 => Self::Away(status.message),
+                code => Self::Refused { code, message: status.message },
+            },
+            kube::Error::SerdeError(error) => Self::Unreadable(error.to_string()),
+            error => Self::Away(innermost(&error).to_string()),
+        }
+    }
+}
+
+/// The API server, as one node's agent uses it.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    node: String,
+    metrics: Arc<Metrics>,
+}
+
+impl Cluster {
+    /// For one node.
+    #[must_use]
+    pub fn new(client: Client, node: &str, metrics: Arc<Metrics>) -> Self {
+        Self { client, node: node.to_owned(), metrics }
+    }
+
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Applications of a kind, in all namespaces.
+    #[must_use]
+    pub fn applications(&self, scope: Scope) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &scope.applications())
+    }
+
+    /// State objects of a kind, in all namespaces.
+    #[must_use]
+    pub fn states(&self, scope: Scope) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &scope.states())
+    }
+
+    fn states_beside(&self, key: &ApplicationKey) -> Api<DynamicObject> {
+        object::api(&self.client, &key.scope.states(), key.namespace.as_deref())
+    }
+
+    /// An application, as the database has it. `None`: there is none.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn application(&self, key: &ApplicationKey) -> Result<Option<Application>, ApiError> {
+        let api: Api<DynamicObject> =
+            object::api(&self.client, &key.scope.applications(), key.namespace.as_deref());
+        let object = api.get_opt(&key.name).await?;
+        Ok(object.and_then(|object| Application::read(key.scope, object)))
+    }
+
+    /// The state object of an application on this node: made, or the one that there is.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn make_state(&self, application: &Application) -> Result<StateObject, ApiError> {
+        let key = &application.key;
+        let name = state_name(&key.name, &application.uid, &self.node);
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": key.scope.state_kind(),
+            "metadata": {
+                "name": name,
+                "namespace": key.namespace,
+                "labels": {
+                    state::OWNED_BY_LABEL: label(&key.name),
+                    state::NODE_LABEL: label(&self.node),
+                },
+                "finalizers": [key.scope.finalizer()],
+                "ownerReferences": [{
+                    "apiVersion": format!("{GROUP}/{VERSION}"),
+                    "kind": key.scope.application_kind(),
+                    "name": key.name,
+                    "uid": application.uid,
+                    "controller": true,
+                    "blockOwnerDeletion": true,
+                }],
+            },
+        }))
+        .map_err(|error| ApiError::Unreadable(error.to_string()))?;
+        let api = self.states_beside(key);
+        let params = Manager::Agent.post();
+        self.metrics.writes.add(1);
+        match api.create(&params, &object).await.map_err(ApiError::from) {
+            // Made by this agent's life before, or by another agent of this node: it is the same one.
+            Err(ApiError::Conflict(_)) => self.state(key, &name).await,
+            made => read(key, made?),
+        }
+    }
+
+    /// A state object, as the database has it.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn state(&self, key: &ApplicationKey, name: &str) -> Result<StateObject, ApiError> {
+        read(key, self.states_beside(key).get(name).await?)
+    }
+
+    /// Writes a status in the place of the one that was last read, and counts it. Sends what differs.
+    ///
+    /// # Errors
+    /// [`ApiError`]; [`ApiError::Conflict`] if somebody else wrote meanwhile: read again then.
+    pub async fn write_status(
+        &self,
+        state: &StateObject,
+        mut status: Status,
+    ) -> Result<StateObject, ApiError> {
+        let count = state.status.as_ref().map_or(0, |before| before.node.update_count);
+        status.node.update_count = count.saturating_add(1);
+        let value = |status: Option<&Status>| {
+            let value = serde_json::to_value(status).unwrap_or_default();
+            // An empty list is left out of the JSON, and has to be said all the same.
+            match value {
+                serde_json::Value::Object(mut status) => {
+                    status.entry("programs").or_insert_with(|| json!([]));
+                    serde_json::Value::Object(status)
+                }
+                none => none,
+            }
+        };
+        let change = difference(&value(state.status.as_ref()), &value(Some(&status)));
+        let patch = json!({
+            "metadata": { "resourceVersion": state.resource_version },
+            "status": change.unwrap_or_default(),
+        });
+        self.metrics.writes.add(1);
+        let api = self.states_beside(&state.application);
+        read(&state.application, api.patch_status(&state.name, &params(), &Patch::Merge(patch)).await?)
+    }
+
+    /// Sets the finalizers of a state object.
+    ///
+    /// # Errors
+    /// [`ApiError`], as above.
+    pub async fn write_finalizers(
+        &self,
+        state: &StateObject,
+        finalizers: &[String],
+    ) -> Result<StateObject, ApiError> {
+        let patch = json!({
+            "metadata": { "resourceVersion": state.resource_version, "finalizers": finalizers },
+        });
+        self.metrics.writes.add(1);
+        let api = self.states_beside(&state.application);
+        read(&state.application, api.patch(&state.name, &params(), &Patch::Merge(patch)).await?)
+    }
+
+    /// Uids of all state objects of this node, as the database has them.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn state_uids(&self) -> Result<BTreeSet<String>, ApiError> {
+        let of_this_node = format!("{}={}", state::NODE_LABEL, label(&self.node));
+        let params = ListParams::default().labels(&of_this_node);
+        let mut uids = BTreeSet::new();
+        for scope in Scope::ALL {
+            let list = self.states(scope).list_metadata(&params).await?;
+            uids.extend(list.items.into_iter().filter_map(|object| object.metadata.uid));
+        }
+        Ok(uids)
+    }
+
+    /// Deletes a state object.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn delete_state(&self, state: &StateObject) -> Result<(), ApiError> {
+        let only_this = Preconditions { uid: Some(state.uid.clone()), resource_version: None };
+        let params = DeleteParams::background().preconditions(only_this);
+        self.metrics.writes.add(1);
+        self.states_beside(&state.application).delete(&state.name, &params).await?;
+        Ok(())
+    }
+
+    /// A secret.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, ApiError> {
+        Ok(Api::namespaced(self.client.clone(), namespace).get(name).await?)
+    }
+
+    /// A revision.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn revision(&self, namespace: &str, name: &str) -> Result<ControllerRevision, ApiError> {
+        Ok(Api::namespaced(self.client.clone(), namespace).get(name).await?)
+    }
+}
+
+fn params() -> PatchParams {
+    Manager::Agent.patch()
+}
+
+fn read(key: &ApplicationKey, object: DynamicObject) -> Result<StateObject, ApiError> {
+    StateObject::read(key.scope, object)
+        .ok_or_else(|| ApiError::Unreadable(format!("a {} without name or uid", key.scope.state_kind())))
+}

@@ -1,0 +1,203 @@
+//! A state object as the agent keeps it. Both kinds are one here: the status of a namespaced application's state has
+//! the fields of a cluster application's, and fewer types of programs.
+
+use std::sync::Arc;
+
+use bpfman_application::orders::NodeOrders;
+use bpfman_application::state::OWNED_BY_LABEL;
+use bpfman_application::state::application::ClusterBpfApplicationStateStatus;
+use bpfman_apply::desired::Owner;
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::application::Application;
+use bpfman_application::scope::{ApplicationKey, Scope};
+use bpfman_application::state::name::state_name;
+use bpfman_runtime::object::is_older;
+
+/// The status of a state object of either kind.
+pub type Status = ClusterBpfApplicationStateStatus;
+
+/// A state object of this node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateObject {
+    /// The application that it answers for.
+    pub application: ApplicationKey,
+    /// Uid of that application.
+    pub application_uid: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// The version that was read.
+    pub resource_version: String,
+    /// It is to go.
+    pub deleted: bool,
+    /// All finalizers, ours among them.
+    pub finalizers: Vec<String>,
+    /// What the controller wants of this node.
+    pub orders: NodeOrders,
+    /// What was last said. Absent if nothing was, or if it cannot be read: it is written anew then.
+    pub status: Option<Status>,
+}
+
+impl StateObject {
+    /// Reads an object. `None` for one that says neither by owner nor by label which application it is for.
+    #[must_use]
+    pub fn read(scope: Scope, object: DynamicObject) -> Option<Self> {
+        let metadata = object.metadata;
+        let mut data = object.data;
+        let orders = NodeOrders::read(metadata.annotations.as_ref());
+        let owner = metadata
+            .owner_references
+            .unwrap_or_default()
+            .into_iter()
+            .find(|owner| owner.kind == scope.application_kind());
+        let (application, application_uid) = match owner {
+            Some(owner) => (owner.name, owner.uid),
+            None => (metadata.labels?.remove(OWNED_BY_LABEL)?, String::new()),
+        };
+        Some(Self {
+            application: ApplicationKey { scope, namespace: metadata.namespace, name: application },
+            application_uid,
+            name: metadata.name?,
+            uid: metadata.uid?,
+            resource_version: metadata.resource_version?,
+            deleted: metadata.deletion_timestamp.is_some(),
+            finalizers: metadata.finalizers.unwrap_or_default(),
+            orders,
+            status: data
+                .get_mut("status")
+                .map(Value::take)
+                .and_then(|status| serde_json::from_value(status).ok()),
+        })
+    }
+
+    /// Whose programs they are, in the daemon.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        let ApplicationKey { namespace, name, .. } = self.application.clone();
+        Owner { namespace, name, uid: self.uid.clone() }
+    }
+
+    /// Whether it waits for its programs to be unloaded.
+    #[must_use]
+    pub fn has_finalizer(&self) -> bool {
+        self.finalizers.iter().any(|finalizer| finalizer == self.application.scope.finalizer())
+    }
+
+    /// Whether anything but the status and the version is another: what an agent has to act on.
+    #[must_use]
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        self.uid == other.uid
+            && self.deleted == other.deleted
+            && self.orders == other.orders
+            && self.has_finalizer() == other.has_finalizer()
+            && self.application_uid == other.application_uid
+    }
+
+    /// Whether it is what the same object was before. Versions are numbers that grow; of others nothing is concluded.
+    #[must_use]
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        self.uid == other.uid && is_older(&self.resource_version, &other.resource_version)
+    }
+}
+
+/// Of the state objects of an application on this node the one that this agent keeps.
+///
+/// It is the one of the name that follows from application and node; else one that another operator's agent made for
+/// the same application, whatever its name. Programs are found by the uid of their state object, so those of that agent
+/// run on until the new ones are attached.
+#[must_use]
+pub fn own<'a>(
+    states: &'a [Arc<StateObject>],
+    application: &Application,
+    node: &str,
+) -> Option<&'a Arc<StateObject>> {
+    let name = state_name(&application.key.name, &application.uid, node);
+    let adopted = |state: &&Arc<StateObject>| {
+        !state.deleted && !state.application_uid.is_empty() && state.application_uid == application.uid
+    };
+    let named = states.iter().find(|state| state.name == name);
+    // Of several the same one each time.
+    named.or_else(|| states.iter().filter(adopted).min_by_key(|state| &state.name))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
+    use super::super::application::Unreadable;
+    use super::*;
+
+    fn state(name: &str, application_uid: &str, deleted: bool) -> Arc<StateObject> {
+        let mut object = json!({
+            "apiVersion": "bpfman.io/v1alpha1",
+            "kind": "ClusterBpfApplicationState",
+            "metadata": {
+                "name": name,
+                "uid": format!("uid of {name}"),
+                "resourceVersion": "7",
+                "labels": { "kubernetes.io/hostname": "node-a", "bpfman.io/ownedByProgram": "firewall" },
+                "finalizers": ["bpfman.io.clbpfapplicationcontroller/finalizer"],
+                "ownerReferences": [{
+                    "apiVersion": "bpfman.io/v1alpha1",
+                    "kind": "ClusterBpfApplication",
+                    "name": "firewall",
+                    "uid": application_uid,
+                }],
+            },
+        });
+        if deleted {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        Arc::new(StateObject::read(Scope::Cluster, serde_json::from_value(object).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn an_object_is_older_by_its_version_and_only_than_itself() {
+        let version = |version: &str, uid: &str| {
+            let state = state("firewall-1", "u", false);
+            StateObject { resource_version: version.to_owned(), uid: uid.to_owned(), ..(*state).clone() }
+        };
+        assert!(version("9", "a").is_older_than(&version("10", "a")));
+        assert!(!version("10", "a").is_older_than(&version("10", "a")));
+        assert!(!version("11", "a").is_older_than(&version("10", "a")));
+        assert!(!version("9", "a").is_older_than(&version("10", "b")), "it was deleted and made again");
+        assert!(!version("nine", "a").is_older_than(&version("10", "a")));
+    }
+
+    fn kept(states: &[Arc<StateObject>]) -> Option<String> {
+        let key = ApplicationKey { scope: Scope::Cluster, namespace: None, name: "firewall".to_owned() };
+        let application = Application {
+            key,
+            uid: "uid-1".to_owned(),
+            generation: 1,
+            deleted: false,
+            spec: Err(Unreadable { why: "it does not matter here".to_owned(), node_selector: None }),
+        };
+        own(states, &application, "node-a").map(|state| state.name.clone())
+    }
+
+    #[test]
+    fn the_object_of_another_operators_agent_is_kept_and_so_are_its_programs() {
+        let theirs = [state("firewall-x7k2p", "uid-1", false), state("firewall-zz", "uid-1", false)];
+        assert_eq!(kept(&theirs).as_deref(), Some("firewall-x7k2p"));
+        assert!(theirs[0].has_finalizer(), "with the finalizer that both have");
+    }
+
+    #[test]
+    fn an_object_of_this_operators_name_comes_first() {
+        let name = state_name("firewall", "uid-1", "node-a");
+        let both = [state("firewall-00", "uid-1", false), state(&name, "uid-1", false)];
+        assert_eq!(kept(&both), Some(name));
+    }
+
+    #[test]
+    fn objects_of_an_earlier_application_and_those_about_to_go_are_not_kept() {
+        assert_eq!(kept(&[state("firewall-old", "uid-0", false)]), None);
+        assert_eq!(kept(&[state("firewall-gone", "uid-1", true)]), None);
+        assert_eq!(kept(&[]), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! What is said while the daemon, or the object of this node, is away: programs are left as they are.
+
+use std::time::Duration;
+
+use bpfman_application::state::node::Failure;
+use bpfman_apply::failure::Unreachable;
+
+use crate::agent::memory::ApplicationMemory;
+use crate::agent::objects::application::Application;
+use crate::agent::objects::cluster::ApiError;
+use crate::agent::objects::state::StateObject;
+use crate::agent::shared::Shared;
+use crate::agent::shared::daemon_link::SAID_AFTER;
+use crate::agent::shared::ended::Ended;
+use crate::agent::shared::write_status::{Written, write_status};
+use crate::agent::status::{Outcome, status};
+use bpfman_application::scope::ApplicationKey;
+use bpfman_runtime::backoff::jittered;
+
+/// Says that nothing can be known, for programs that are as they were.
+async fn unknown(
+    shared: &Shared,
+    memory: &mut ApplicationMemory,
+    key: &ApplicationKey,
+    state: &StateObject,
+    why: &Failure,
+) -> Result<Written, ApiError> {
+    // Whatever is wanted today, it could not be done: this is about the newest spec as well.
+    let newest = shared.cache.known().applications.get(key).map(|application| application.generation);
+    let writes = &mut memory.state(&state.uid).writes;
+    write_status(shared, writes, key, &state.name, |before| {
+        status(&Outcome::Unknown(why), &shared.about_last(before, newest), before)
+    })
+    .await
+}
+
+/// There is no object of this node: programs stay, and their state objects say why nothing changes.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn node_is_gone(
+    shared: &Shared,
+    memory: &mut ApplicationMemory,
+    application: &Application,
+    state: Option<&StateObject>,
+) -> Result<Ended, ApiError> {
+    let Some(state) = state else { return Ok(Ended::Done) };
+    let why = Failure {
+        reason: "node-gone".to_owned(),
+        program: String::new(),
+        message: format!("there is no Node {}: its programs stay as they are", shared.node),
+        hint: "is the node renamed, or its object deleted? delete this object to have them unloaded"
+            .to_owned(),
+    };
+    let written = unknown(shared, memory, &application.key, state, &why).await?;
+    Ok(Ended::Done.after(written))
+}
+
+/// So many broken calls in a row may come of a daemon that restarts.
+const PASSING: u32 = 3;
+
+/// The daemon is there, and yet a call of this application breaks off each time: that is a failure as any other.
+async fn broken_off(
+    shared: &Shared,
+    memory: &mut ApplicationMemory,
+    key: &ApplicationKey,
+    away: &Unreachable,
+) -> Ended {
+    let why = Failure {
+        reason: "daemon-broke-off".to_owned(),
+        program: String::new(),
+        message: format!("bpfmand at {} breaks a call off without an answer: {}", away.daemon, away.why),
+        hint: "see the log of the daemon on this node".to_owned(),
+    };
+    tracing::warn!(%key, why = why.message, "not as it should be");
+    let states = shared.cache.known().states.get(key).cloned().unwrap_or_default();
+    for state in states.values() {
+        if let Err(error) = unknown(shared, memory, key, state, &why).await {
+            tracing::warn!(%key, %error, "the API server");
+        }
+    }
+    Ended::Failed(why.reason)
+}
+
+/// Counts one more call that broke off. Whether it may come of a daemon that restarts.
+fn is_passing(memory: &mut ApplicationMemory) -> bool {
+    memory.broken_off = memory.broken_off.saturating_add(1);
+    memory.broken_off <= PASSING
+}
+
+/// The daemon is away: programs go on. After some seconds the state objects say so, once.
+pub async fn daemon_away(
+    shared: &Shared,
+    memory: &mut ApplicationMemory,
+    key: &ApplicationKey,
+    away: &Unreachable,
+) -> Ended {
+    let now = shared.daemon_link.now();
+    if now.up {
+        if is_passing(memory) {
+            // The stream has not noticed yet, or it is back already.
+            return Ended::Later(jittered(Duration::from_millis(500)));
+        }
+        return broken_off(shared, memory, key, away).await;
+    }
+    let waited = now.since.elapsed();
+    if waited < SAID_AFTER {
+        return Ended::Later(jittered(SAID_AFTER - waited + Duration::from_secs(1)));
+    }
+    let why = Failure {
+        reason: "daemon-away".to_owned(),
+        program: String::new(),
+        // Not why: that changes from one try to the next.
+        message: format!(
+            "bpfmand at {} does not answer; programs go on, and nothing can be changed",
+            away.daemon
+        ),
+        hint: "see the log of the daemon on this node".to_owned(),
+    };
+    let states = shared.cache.known().states.get(key).cloned().unwrap_or_default();
+    for state in states.values() {
+        if let Err(error) = unknown(shared, memory, key, state, &why).await {
+            tracing::warn!(%key, %error, "the API server");
+            return Ended::Waiting(error.reason().to_owned());
+        }
+    }
+    // All are looked at when it is back.
+    Ended::Done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_break_off_again_and_again_are_no_restart() {
+        let (mut one, mut other) = (ApplicationMemory::default(), ApplicationMemory::default());
+        let passing = (0..10).filter(|_| is_passing(&mut one)).count();
+        assert_eq!(passing, 3);
+        assert!(is_passing(&mut other), "others are not concerned");
+        one.broken_off = 0;
+        assert!(is_passing(&mut one));
+    }
+}

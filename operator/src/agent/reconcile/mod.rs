@@ -1,0 +1,386 @@
+//! Reconciling one application: what it wants here, what the daemon makes of it, what the state object says then.
+
+mod absent;
+pub mod apply;
+mod removal;
+pub mod role;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bpfman_application::spec::Spec;
+use bpfman_application::state::application::AppLoadStatus;
+use bpfman_apply::report::LoadOutcome;
+
+use bpfman_application::scope::ApplicationKey;
+use bpfman_runtime::backoff::jittered;
+
+use self::absent::{daemon_away, node_is_gone};
+use self::apply::{Applied, apply};
+use self::removal::{Why, remove};
+use self::role::{Role, role};
+use super::memory::ApplicationMemory;
+use super::memory::application::StateMemory;
+use super::node::composition;
+use super::objects::application::Application;
+use super::objects::cluster::ApiError;
+use super::objects::revision::{RevisionError, Revisions};
+use super::objects::state::{StateObject, Status, own};
+use super::rollout::preflight::{self, Answer};
+use super::rollout::soak;
+use super::shared::Shared;
+use super::shared::ended::{Ended, Stop};
+use super::shared::write_status::write_status;
+use super::status::{About, Outcome, composition as shared_hooks, failure, status};
+
+/// A load that takes longer than this is said to be under way.
+const SAID_PENDING_AFTER: Duration = Duration::from_secs(2);
+
+/// Reconciles an application.
+pub async fn reconcile(shared: &Shared, key: &ApplicationKey) -> Ended {
+    let mut turn = shared.memories.turn(key).await;
+    let memory = &mut *turn;
+    let ended = match whole(shared, memory, key).await {
+        Ok(ended) => {
+            memory.broken_off = 0;
+            ended
+        }
+        Err(Stop::Daemon(away)) => daemon_away(shared, memory, key, &away).await,
+        Err(Stop::Api(error)) => {
+            tracing::warn!(%key, %error, "the API server");
+            match error {
+                ApiError::Away(_) => Ended::Waiting(error.reason().to_owned()),
+                _ => Ended::Failed(error.reason().to_owned()),
+            }
+        }
+    };
+    if !shared.cache.known().has(key) {
+        shared.memories.forget(key, turn);
+    }
+    ended
+}
+
+/// What there is of an application.
+struct Known {
+    application: Option<Arc<Application>>,
+    states: Vec<Arc<StateObject>>,
+    node_is_there: bool,
+}
+
+fn known(shared: &Shared, key: &ApplicationKey) -> Known {
+    let known = shared.cache.known();
+    Known {
+        application: known.applications.get(key).cloned(),
+        states: known.states.get(key).map(|states| states.values().cloned().collect()).unwrap_or_default(),
+        node_is_there: known.node.is_some(),
+    }
+}
+
+async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &ApplicationKey) -> Result<Ended, Stop> {
+    let Known { application, states, node_is_there } = known(shared, key);
+    memory.keep_states(|uid| states.iter().any(|state| state.uid == uid));
+    let mine = application.as_ref().and_then(|one| own(&states, one, &shared.node)).cloned();
+    let (current, old): (Vec<_>, Vec<_>) =
+        states.into_iter().partition(|state| mine.as_ref().is_some_and(|mine| mine.name == state.name));
+    for state in old {
+        if application.is_none() && !state.deleted && still_there(shared, key, &state).await? {
+            return Ok(Ended::Later(Duration::from_secs(1)));
+        }
+        // Of a second one for the same application nobody else would take the object.
+        let second = application.as_ref().is_some_and(|one| one.uid == state.application_uid);
+        let why = if second { Why::NotSelected } else { Why::Deleted };
+        let ended = remove(shared, memory, &state, why, None).await?;
+        if ended != Ended::Done {
+            return Ok(ended);
+        }
+    }
+    let Some(application) = application else {
+        shared.memories.leave(key);
+        return Ok(Ended::Done);
+    };
+    let state = current.into_iter().next();
+    if application.deleted || state.as_ref().is_some_and(|state| state.deleted) {
+        let Some(state) = state else { return Ok(Ended::Done) };
+        // Without the finalizer all is done already: the object waits for others.
+        return match state.has_finalizer() {
+            true => remove(shared, memory, &state, Why::Deleted, application.spec.as_ref().ok()).await,
+            false => Ok(Ended::Done),
+        };
+    }
+    if !node_is_there {
+        return Ok(node_is_gone(shared, memory, &application, state.as_deref()).await?);
+    }
+    act(shared, memory, &application, state).await
+}
+
+/// Lists come from caches: that an application is gone is believed only after the database was asked.
+async fn still_there(shared: &Shared, key: &ApplicationKey, state: &StateObject) -> Result<bool, ApiError> {
+    let application = shared.cluster.application(key).await?;
+    let there = application.is_some_and(|one| {
+        !one.deleted && (state.application_uid.is_empty() || one.uid == state.application_uid)
+    });
+    if there {
+        tracing::warn!(%key, "the API server's list was older than its database");
+    }
+    Ok(there)
+}
+
+async fn act(
+    shared: &Shared,
+    memory: &mut ApplicationMemory,
+    application: &Application,
+    state: Option<Arc<StateObject>>,
+) -> Result<Ended, Stop> {
+    let key = &application.key;
+    let role = role(shared, &mut memory.revisions, application, state.as_deref()).await?;
+    if matches!(role, Role::Leave) {
+        shared.memories.leave(key);
+        let Some(state) = state else { return Ok(Ended::Done) };
+        return remove(shared, memory, &state, Why::NotSelected, application.spec.as_ref().ok()).await;
+    }
+    let state = claim(shared, application, state).await?;
+    let name = state.name.as_str();
+    match role {
+        Role::Leave => Ok(Ended::Done),
+        Role::Unclear(why) => {
+            let about = about(shared, application, None, None);
+            // The version that is to be tried may be another one than the one that cannot be read.
+            let answer = preflight::answer(shared, &mut memory.revisions, application, &state).await?;
+            let writes = &mut memory.state(&state.uid).writes;
+            let written = write_status(shared, writes, key, name, |before| {
+                let mut said = status(&Outcome::Refused(&why), &about, before);
+                preflight::put(&mut said, &answer);
+                said
+            })
+            .await?;
+            Ok(Ended::Failed(why.reason).after(written))
+        }
+        Role::Wait(why) => {
+            // A rollout came to an application that runs already: what runs is kept true until its turn comes.
+            if let Some((spec, version)) = last_acted(shared, &mut memory.revisions, key, &state).await? {
+                return run(shared, memory, application, &state, &spec, &version).await;
+            }
+            let spec = application.spec.as_ref().ok();
+            let composition = match spec {
+                Some(spec) => composition::here(shared, key, spec, &state).await?,
+                None => None,
+            };
+            let about = about(shared, application, None, composition);
+            let answer = preflight::answer(shared, &mut memory.revisions, application, &state).await?;
+            let writes = &mut memory.state(&state.uid).writes;
+            let written = write_status(shared, writes, key, name, |before| {
+                let mut said = waiting(why, &about, before);
+                said.node.details.composition =
+                    shared_hooks(&about, before.map(|before| &before.node.details));
+                said.node.details.kernel = about.kernel.clone();
+                said.node.details.boot_id = about.boot_id.clone();
+                preflight::put(&mut said, &answer);
+                said
+            })
+            .await?;
+            Ok(answer.then(Ended::Done).after(written))
+        }
+        Role::Act(spec, version) => {
+            shared.memories.set_in_force(key, Arc::clone(&spec), &version);
+            run(shared, memory, application, &state, &spec, &version).await
+        }
+    }
+}
+
+/// What a node acted on before it had to wait: what this agent remembers, or the revision that its state names.
+///
+/// # Errors
+/// The API server is away, and that revision was never read.
+pub async fn last_acted(
+    shared: &Shared,
+    revisions: &mut Revisions,
+    key: &ApplicationKey,
+    state: &StateObject,
+) -> Result<Option<(Arc<Spec>, String)>, ApiError> {
+    let remembered = shared.memories.in_force(key);
+    if remembered.is_some() {
+        return Ok(remembered);
+    }
+    let observed = state.status.as_ref().and_then(|status| status.node.details.observed_revision.clone());
+    // A number is a generation of before the rollout: its spec is nowhere any more.
+    let Some(name) = observed.filter(|name| name.parse::<i64>().is_err()) else { return Ok(None) };
+    match revisions.get(&shared.cluster, key, &shared.namespace, &name).await {
+        Ok(spec) => Ok(Some((spec, name))),
+        Err(RevisionError::Api(_, error @ ApiError::Away(_))) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What is said of an application that waits, and of whose running version the spec is not known.
+///
+/// Its programs run on, but nobody keeps them true: that is no success. After a boot not even that is known.
+fn waiting(why: &str, about: &About, before: Option<&Status>) -> Status {
+    let ran = before.and_then(|before| before.node.details.observed_revision.clone());
+    let Some(ran) = ran else { return status(&Outcome::Pending(why), about, before) };
+    let long = format!("{why}; of version {ran} the spec is not known any more: programs stay as they are");
+    let about = About { revision: Some(ran), ..about.clone() };
+    let mut said = status(&Outcome::Pending(&long), &about, before);
+    let booted = before.is_some_and(|before| {
+        let last = &before.node.details.boot_id;
+        last.is_some() && about.boot_id.is_some() && *last != about.boot_id
+    });
+    if booted {
+        said.node.app_load_status = AppLoadStatus::NotLoaded;
+        said.programs = Vec::new();
+    }
+    said
+}
+
+/// The state object, made if there is none, and with the finalizer in it.
+async fn claim(
+    shared: &Shared,
+    application: &Application,
+    state: Option<Arc<StateObject>>,
+) -> Result<Arc<StateObject>, Stop> {
+    let state = match state {
+        Some(state) if state.has_finalizer() => return Ok(state),
+        Some(state) => {
+            let mut finalizers = state.finalizers.clone();
+            finalizers.push(application.key.scope.finalizer().to_owned());
+            shared.cluster.write_finalizers(&state, &finalizers).await?
+        }
+        None => shared.cluster.make_state(application).await?,
+    };
+    shared.learned(state.clone());
+    Ok(Arc::new(state))
+}
+
+/// Makes the programs what the spec wants, and says what came of it.
+async fn run(
+    shared: &Shared,
+    memory: &mut ApplicationMemory,
+    application: &Application,
+    state: &StateObject,
+    spec: &Spec,
+    version: &str,
+) -> Result<Ended, Stop> {
+    let (key, name) = (&application.key, state.name.as_str());
+    let mut about = about(shared, application, Some(version), None);
+    let applied = {
+        let StateMemory { load, writes, .. } = memory.state(&state.uid);
+        let mut applying = std::pin::pin!(apply(shared, load, key, state, spec, version));
+        match tokio::time::timeout(SAID_PENDING_AFTER, &mut applying).await {
+            Ok(applied) => applied?,
+            Err(_) => {
+                if state.status.is_none() {
+                    let pending = Outcome::Pending("the programs are being loaded");
+                    // It is only a word in between: what matters is said afterwards.
+                    let _written =
+                        write_status(shared, writes, key, name, |before| status(&pending, &about, before))
+                            .await;
+                }
+                applying.await?
+            }
+        }
+    };
+    let rollout = application.spec.as_ref().is_ok_and(|spec| spec.common().rollout.is_some());
+    let mut answer = Answer::None;
+    let mut health = soak::Health::default();
+    // Someone may rehearse what runs without a rollout too.
+    if rollout || state.orders.preflight.is_some() {
+        about.composition = composition::here(shared, key, spec, state).await?;
+        answer = preflight::answer(shared, &mut memory.revisions, application, state).await?;
+    }
+    if let Applied::Report(report) = &applied {
+        let memory = memory.state(&state.uid);
+        health = soak::watch_gates(shared, memory, application, state, version, report).await?;
+    }
+    let memory = memory.state(&state.uid);
+    let written = write_status(shared, &mut memory.writes, key, name, |before| {
+        let mut said = match &applied {
+            Applied::Report(report) => status(&Outcome::Reported(report, spec), &about, before),
+            Applied::Refused(failure) => status(&Outcome::Refused(failure), &about, before),
+        };
+        preflight::put(&mut said, &answer);
+        health.put(&mut said);
+        said
+    })
+    .await?;
+    let ended = match &applied {
+        Applied::Refused(failure) => {
+            tracing::warn!(%key, why = failure.message, "not as it should be");
+            Ended::Failed(failure.reason.clone())
+        }
+        Applied::Report(report) => match failure(report) {
+            Some(failure) => {
+                tracing::warn!(%key, program = failure.program, why = failure.message, "not as it should be");
+                Ended::Failed(failure.reason)
+            }
+            None if report.load == LoadOutcome::Loaded || report.load == LoadOutcome::NotWanted => {
+                // A registry that did not say what a tag stands for now is asked again.
+                let asks = memory
+                    .load
+                    .registry
+                    .wait(shared.daemon_link.now().life, Instant::now())
+                    .map(|wait| jittered(wait).max(Duration::from_secs(1)));
+                [health.again(), asks].into_iter().flatten().min().map_or(Ended::Done, Ended::Later)
+            }
+            None => Ended::Failed("unknown".to_owned()),
+        },
+    };
+    Ok(answer.then(ended).after(written))
+}
+
+/// What a status of this application is about. A revision that the controller named may be of another generation than
+/// today's: then no generation is said, so that nobody takes the verdict on the one for one on the other.
+fn about(
+    shared: &Shared,
+    application: &Application,
+    version: Option<&str>,
+    composition: Option<String>,
+) -> About {
+    let now = shared.daemon_link.now();
+    About {
+        node: shared.node.clone(),
+        generation: match version {
+            Some(version) if version != application.generation.to_string() => 0,
+            _ => application.generation,
+        },
+        revision: version.map(str::to_owned),
+        kernel: now.kernel,
+        boot_id: now.boot_id,
+        composition,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn about(boot: &str) -> About {
+        About { node: "a".to_owned(), boot_id: Some(boot.to_owned()), ..About::default() }
+    }
+
+    fn ran(boot: &str) -> Status {
+        let about = About { revision: Some("4".to_owned()), ..about(boot) };
+        let report = bpfman_apply::report::Report { load: LoadOutcome::Loaded, ..Default::default() };
+        let spec = crate::agent::objects::application::parse(
+            bpfman_application::scope::Scope::Cluster,
+            serde_json::json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": [] }),
+        );
+        status(&Outcome::Reported(&report, &spec.unwrap()), &about, None)
+    }
+
+    #[test]
+    fn waiting_for_a_rollout_is_no_success_and_after_a_boot_nothing_is_loaded() {
+        let before = ran("one");
+        assert_eq!(before.node.conditions[0].type_, "Success");
+        let same_boot = waiting("waiting", &about("one"), Some(&before));
+        assert_eq!(same_boot.node.conditions[0].type_, "Pending");
+        assert_eq!(same_boot.node.app_load_status, AppLoadStatus::LoadSuccess);
+        assert_eq!(same_boot.node.details.observed_revision.as_deref(), Some("4"));
+        let booted = waiting("waiting", &about("two"), Some(&before));
+        assert_eq!(booted.node.conditions[0].type_, "Pending");
+        assert_eq!(booted.node.app_load_status, AppLoadStatus::NotLoaded);
+        assert_eq!(booted.node.details.boot_id.as_deref(), Some("two"));
+        let never = waiting("waiting", &about("one"), None);
+        assert_eq!((never.node.details.observed_revision, never.programs.len()), (None, 0));
+    }
+}

@@ -1,0 +1,137 @@
+//! The end of an application on this node: its programs are unloaded, then its state object is let go.
+
+use std::time::Duration;
+
+use bpfman_application::spec::Spec;
+use bpfman_application::state::application::AppLoadStatus;
+use bpfman_apply::desired::Desired;
+use bpfman_apply::report::LoadOutcome;
+
+use crate::agent::memory::ApplicationMemory;
+use crate::agent::objects::cluster::ApiError;
+use crate::agent::objects::state::StateObject;
+use crate::agent::rollout::soak;
+use crate::agent::shared::Shared;
+use crate::agent::shared::ended::{Ended, Stop};
+use crate::agent::shared::write_status::{latest, write_status};
+use crate::agent::status::{Outcome, status};
+
+/// Why it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The application is deleted, or the state object is.
+    Deleted,
+    /// The node is not selected any more.
+    NotSelected,
+}
+
+/// Unloads the programs of a state object and lets it go.
+///
+/// The object stays until its programs are gone: who deletes an application sees in it what holds it up.
+pub async fn remove(
+    shared: &Shared,
+    memory: &mut ApplicationMemory,
+    state: &StateObject,
+    why: Why,
+    spec: Option<&Spec>,
+) -> Result<Ended, Stop> {
+    let key = &state.application;
+    if !state.has_finalizer() {
+        return let_go(shared, state, why).await;
+    }
+    let memory = memory.state(&state.uid);
+    soak::end(shared, memory, state).await?;
+    let report = shared.make(&Desired::nothing(state.owner()), None).await?;
+    shared.memories.count(key, &report);
+    let about = shared.about_last(state.status.as_ref(), None);
+    let gone = report.load == LoadOutcome::NotWanted;
+    // A deletion that is not held up needs no last word but this: its object is about to go.
+    let written = write_status(shared, &mut memory.writes, key, &state.name, |before| {
+        let mut said = match spec {
+            Some(spec) => status(&Outcome::Reported(&report, spec), &about, before),
+            None => status(&Outcome::Reported(&report, &nothing()), &about, before),
+        };
+        if gone && why == Why::NotSelected {
+            said.node.app_load_status = AppLoadStatus::NotSelected;
+        }
+        said
+    })
+    .await;
+    match after_the_word(written.map(|_| ()), gone) {
+        Ok(true) => {}
+        Ok(false) => return Ok(Ended::Done),
+        Err(error) => return Err(error.into()),
+    }
+    if !gone {
+        let reason = report.failure.map_or_else(|| "unload".to_owned(), |failure| failure.reason);
+        return Ok(Ended::Failed(reason));
+    }
+    let Some(state) = latest(shared, key, &state.name) else { return Ok(Ended::Done) };
+    let_go(shared, &state, why).await
+}
+
+/// Whether there is more to do after the last word. A word that is refused must not hold up an object whose programs are
+/// gone; if the API server is away, the finalizer cannot be taken off either.
+///
+/// # Errors
+/// The word has to be said again.
+fn after_the_word(written: Result<(), ApiError>, gone: bool) -> Result<bool, ApiError> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(ApiError::NotFound) => Ok(false),
+        Err(error @ (ApiError::Refused { .. } | ApiError::Conflict(_) | ApiError::Unreadable(_))) if gone => {
+            tracing::warn!(%error, "the programs are gone, and the state cannot say so");
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the finalizer away; and the object, where nobody else will.
+async fn let_go(shared: &Shared, state: &StateObject, why: Why) -> Result<Ended, Stop> {
+    let key = &state.application;
+    if state.has_finalizer() {
+        let ours = key.scope.finalizer();
+        let others: Vec<_> = state.finalizers.iter().filter(|one| *one != ours).cloned().collect();
+        match shared.cluster.write_finalizers(state, &others).await {
+            Ok(state) => shared.cache.known().put_state(state),
+            Err(ApiError::NotFound) => shared.cache.known().forget_state(key, &state.name),
+            Err(ApiError::Conflict(_)) => {
+                let read = shared.cluster.state(key, &state.name).await?;
+                shared.cache.known().put_state(read);
+                return Ok(Ended::Later(Duration::from_millis(100)));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // Of a deleted application the garbage collector takes it; one of a node that is not selected would stay.
+    if why == Why::NotSelected && !state.deleted {
+        match shared.cluster.delete_state(state).await {
+            Ok(()) | Err(ApiError::NotFound) => shared.cache.known().forget_state(key, &state.name),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Ended::Done)
+}
+
+/// The spec of an application that is not known any more.
+fn nothing() -> Spec {
+    Spec::Cluster(bpfman_application::application::ClusterBpfApplicationSpec {
+        common: bpfman_application::application::ApplicationCommon::default(),
+        programs: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_word_does_not_hold_up_an_object_whose_programs_are_gone() {
+        let refused = || Err(ApiError::Refused { code: 422, message: "too long".to_owned() });
+        assert!(matches!(after_the_word(refused(), true), Ok(true)));
+        assert!(after_the_word(refused(), false).is_err(), "what holds it up has to be said");
+        assert!(matches!(after_the_word(Err(ApiError::NotFound), true), Ok(false)));
+        assert!(after_the_word(Err(ApiError::Away("timeout".to_owned())), true).is_err());
+    }
+}

@@ -1,0 +1,48 @@
+//! Figures of programs that are in no chain: trace points, probes, fentry, fexit and LSM.
+
+use std::time::Duration;
+
+use bpfman_application::rollout::Gates;
+use bpfman_apply::failure::Unreachable;
+use bpfman_apply::report::{LinkOutcome, ProgramReport, Report};
+use bpfman_proto::ext::v1::SampleRunsRequest;
+
+use crate::agent::gates::{Events, Slot};
+use crate::agent::shared::Shared;
+
+/// Types whose programs are members of chains, which count by themselves.
+const CHAINED: [&str; 3] = ["XDP", "TC", "TCX"];
+
+/// Counts for a while, if a gate asks for what comes out, and answers one slot for each program.
+pub async fn sample(
+    shared: &Shared,
+    report: &Report,
+    gates: &Gates,
+    events: &mut Events,
+    time: Duration,
+) -> Result<Vec<Slot>, Unreachable> {
+    let programs: Vec<&ProgramReport> =
+        report.programs.iter().filter(|program| is_of_events(program)).collect();
+    let is_asked = gates.max_nanoseconds_per_run.is_some() || gates.max_errors.is_some();
+    if programs.is_empty() || !is_asked {
+        return Ok(Vec::new());
+    }
+    let request = SampleRunsRequest {
+        program_ids: programs.iter().filter_map(|program| program.id).collect(),
+        sample_ms: u32::try_from(time.as_millis()).unwrap_or(u32::MAX),
+    };
+    match shared.call("SampleRuns", shared.daemon.node().sample_runs(request)).await? {
+        Ok(answer) => answer.programs.iter().for_each(|came| events.add(came)),
+        // An older daemon or kernel: the gates then hold, and the message says what is known.
+        Err(why) => {
+            tracing::warn!(why = why.failure().message, "the runs of programs cannot be counted");
+        }
+    }
+    Ok(programs.into_iter().filter_map(|program| events.slot(program)).collect())
+}
+
+/// Whether it runs at events: it is attached, and in no chain.
+fn is_of_events(program: &ProgramReport) -> bool {
+    !CHAINED.contains(&program.program_type)
+        && program.links.iter().any(|link| link.status == LinkOutcome::Attached)
+}

@@ -1,0 +1,300 @@
+//! The controller's order to watch the gates of a rollout: figures of each of our slots, from the daemon.
+//!
+//! Counters and timing of the hooks are switched on for it, and off again after it. Before they are switched on, the
+//! state object says which: an agent that was started since switches them off too.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bpfman_application::rollout::Gates;
+use bpfman_application::state::node::{HealthAnswer, SwitchedHook};
+use bpfman_apply::failure::Unreachable;
+use bpfman_apply::report::{LinkOutcome, Report};
+use bpfman_proto::ext::v1::{Hook, SetHookRequest, ShowChainRequest, ShowChainResponse};
+use bpfman_proto::v1::attach_info::Info;
+
+use super::events;
+use crate::agent::gates::{Events, Slot, Soak, judge};
+use crate::agent::memory::application::{StateMemory, WriteMemory};
+use crate::agent::objects::application::Application;
+use crate::agent::objects::state::{StateObject, Status};
+use crate::agent::shared::Shared;
+use crate::agent::shared::ended::Stop;
+use crate::agent::shared::write_status::{latest, write_status};
+use bpfman_runtime::backoff::jittered;
+
+/// How often the figures are looked at.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time over which a hook, or programs that are at none, are timed at each look.
+const SAMPLE: Duration = Duration::from_millis(200);
+
+/// What a look came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    answer: Option<HealthAnswer>,
+    again: Option<Duration>,
+    /// What was switched is set back.
+    ended: bool,
+}
+
+impl Health {
+    /// Puts an answer into a status: when it is first known, and when it is another one. The figures alone change all
+    /// the time, and are no reason to write.
+    pub fn put(&self, status: &mut Status) {
+        if self.ended {
+            status.node.details.switched = Vec::new();
+        }
+        let Some(answer) = &self.answer else { return };
+        let last = status.node.details.health.as_ref();
+        if last.is_none_or(|last| last.revision != answer.revision || last.within != answer.within) {
+            status.node.details.health = Some(answer.clone());
+        }
+    }
+
+    /// When to look again.
+    #[must_use]
+    pub const fn again(&self) -> Option<Duration> {
+        self.again
+    }
+}
+
+/// Looks at the gates, if the controller ordered it and it is time to. Ends a soak that is not ordered any more.
+///
+/// # Errors
+/// The daemon is away.
+pub async fn watch_gates(
+    shared: &Shared,
+    memory: &mut StateMemory,
+    application: &Application,
+    state: &StateObject,
+    version: &str,
+    report: &Report,
+) -> Result<Health, Stop> {
+    let ordered = state.orders.soak.as_deref().filter(|revision| *revision == version);
+    let Some(revision) = ordered else {
+        let ended = end(shared, memory, state).await?;
+        return Ok(Health { ended, ..Health::default() });
+    };
+    let gates = application.spec.as_ref().ok().and_then(|spec| spec.common().rollout.as_ref()?.gates.clone());
+    let gates = gates.unwrap_or_default();
+    let running = memory.soak.as_ref().filter(|soak| soak.revision == revision).cloned();
+    if let Some(soak) = &running {
+        let waited = soak.looked.elapsed();
+        if waited < INTERVAL {
+            return Ok(Health { again: Some(INTERVAL - waited), ..Health::default() });
+        }
+    }
+    let hooks = hooks(report);
+    // Nothing can be noted in a status that was never written: it is, after this look.
+    let Some(last) = &state.status else {
+        return Ok(Health { again: Some(jittered(Duration::from_secs(1))), ..Health::default() });
+    };
+    let mut soak = match running {
+        Some(soak) => soak,
+        None => begin(shared, &mut memory.writes, state, last, revision, &hooks, &gates).await?,
+    };
+    let now = figures(shared, &hooks, report).await?;
+    let of_events = events::sample(shared, report, &gates, &mut soak.events, SAMPLE).await?;
+    soak.looked = Instant::now();
+    let slots: Vec<Slot> = now
+        .iter()
+        .map(|(link, slot)| soak.began.get(link).map_or_else(|| slot.clone(), |began| slot.since(began)))
+        .chain(of_events)
+        .collect();
+    let off = report.programs.iter().flat_map(|program| &program.links);
+    let off = off.filter(|link| link.wanted.is_some() && link.status != LinkOutcome::Attached).count();
+    let word = judge(&gates, &slots, off as u64);
+    memory.soak = Some(soak);
+    let answer = HealthAnswer { revision: revision.to_owned(), within: word.within, message: word.message };
+    Ok(Health { answer: Some(answer), again: Some(jittered(INTERVAL)), ended: false })
+}
+
+/// Switches that are noted in a state object as it was last seen.
+fn noted(shared: &Shared, state: &StateObject) -> Vec<SwitchedHook> {
+    let state = latest(shared, &state.application, &state.name);
+    state
+        .as_deref()
+        .and_then(|state| state.status.as_ref())
+        .map(|status| status.node.details.switched.clone())
+        .unwrap_or_default()
+}
+
+/// Switches on what is needed, and notes where everything stands.
+async fn begin(
+    shared: &Shared,
+    memory: &mut WriteMemory,
+    state: &StateObject,
+    last: &Status,
+    revision: &str,
+    hooks: &[Hook],
+    gates: &Gates,
+) -> Result<Soak, Stop> {
+    let timed = gates.max_nanoseconds_per_run.is_some();
+    let (mut began, mut to_switch) = (BTreeMap::new(), Vec::new());
+    let mut switched = noted(shared, state);
+    let before = switched.len();
+    for hook in hooks {
+        let Some(chain) = show(shared, hook, Duration::ZERO).await? else { continue };
+        if (timed && !chain.timing) || !chain.counters {
+            to_switch.push((hook, chain.timing || timed));
+            // One that is noted is as an earlier soak found it.
+            if !switched.iter().any(|noted| hook_of(noted) == *hook) {
+                switched.push(note(hook, &chain));
+            }
+        }
+        began.extend(slots(&chain, hook));
+    }
+    if switched.len() > before {
+        // First said, then done: whoever comes after this process knows what to set back.
+        write_status(shared, memory, &state.application, &state.name, |before| {
+            let mut said = before.unwrap_or(last).clone();
+            said.node.details.switched = switched.clone();
+            said
+        })
+        .await?;
+    }
+    for (hook, timing) in to_switch {
+        switch(shared, hook, timing, true).await?;
+    }
+    Ok(Soak { revision: revision.to_owned(), began, events: Events::default(), looked: Instant::now() })
+}
+
+/// Sets back what was switched for an application, by this agent or one before it. True if there was something.
+///
+/// # Errors
+/// The daemon is away.
+pub async fn end(
+    shared: &Shared,
+    memory: &mut StateMemory,
+    state: &StateObject,
+) -> Result<bool, Unreachable> {
+    let switched = noted(shared, state);
+    for old in &switched {
+        switch(shared, &hook_of(old), old.timing, old.counters).await?;
+    }
+    memory.soak = None;
+    Ok(!switched.is_empty())
+}
+
+fn note(hook: &Hook, chain: &ShowChainResponse) -> SwitchedHook {
+    SwitchedHook {
+        kind: hook.kind.clone(),
+        interface: hook.iface.clone(),
+        direction: hook.direction.clone(),
+        netns: hook.netns.clone(),
+        timing: chain.timing,
+        counters: chain.counters,
+    }
+}
+
+fn hook_of(noted: &SwitchedHook) -> Hook {
+    Hook {
+        kind: noted.kind.clone(),
+        iface: noted.interface.clone(),
+        direction: noted.direction.clone(),
+        netns: noted.netns.clone(),
+    }
+}
+
+async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> Result<(), Unreachable> {
+    let request = SetHookRequest {
+        hook: Some(hook.clone()),
+        timing: Some(timing),
+        counters: Some(counters),
+        ..SetHookRequest::default()
+    };
+    if let Err(why) = shared.call("SetHook", shared.daemon.chains().set_hook(request)).await? {
+        // Without it there are fewer figures; the gates on those then hold, and the message says what is known.
+        tracing::warn!(hook = name(hook), why = why.failure().message, "its switches could not be set");
+    }
+    Ok(())
+}
+
+async fn show(
+    shared: &Shared,
+    hook: &Hook,
+    sample: Duration,
+) -> Result<Option<ShowChainResponse>, Unreachable> {
+    let sample_ms = u32::try_from(sample.as_millis()).unwrap_or(u32::MAX);
+    let request = ShowChainRequest { hook: Some(hook.clone()), sample_ms };
+    match shared.call("ShowChain", shared.daemon.chains().show_chain(request)).await? {
+        Ok(shown) => Ok(Some(shown)),
+        Err(why) => {
+            tracing::warn!(hook = name(hook), why = why.failure().message, "its chain cannot be shown");
+            Ok(None)
+        }
+    }
+}
+
+/// The figures of our links, by link.
+async fn figures(
+    shared: &Shared,
+    hooks: &[Hook],
+    report: &Report,
+) -> Result<BTreeMap<u32, Slot>, Unreachable> {
+    let ours: Vec<u32> =
+        report.programs.iter().flat_map(|program| &program.links).filter_map(|link| link.id).collect();
+    let mut figures = BTreeMap::new();
+    for hook in hooks {
+        if let Some(chain) = show(shared, hook, SAMPLE).await? {
+            let mut own = slots(&chain, hook);
+            own.retain(|(link, _)| ours.contains(link));
+            // What a chain loses is lost once, however many of its members are ours.
+            own.iter_mut().skip(1).for_each(|(_, slot)| slot.lost = 0);
+            figures.extend(own);
+        }
+    }
+    Ok(figures)
+}
+
+/// The figures of all members of a chain, by link.
+fn slots(shown: &ShowChainResponse, hook: &Hook) -> Vec<(u32, Slot)> {
+    let Some(chain) = &shown.chain else { return Vec::new() };
+    let both = chain.members.iter().zip(&shown.members);
+    both.map(|(member, view)| {
+        let slot = Slot {
+            program: member.program_name.clone(),
+            hook: name(hook),
+            runs: view.runs,
+            ended: view.ended.iter().map(|count| (count.verdict.clone(), count.packets)).collect(),
+            proceed_on: member.proceed_on.clone(),
+            nanoseconds: view.nanoseconds_per_run,
+            lost: shown.failed,
+            is_of_events: false,
+        };
+        (member.link_id, slot)
+    })
+    .collect()
+}
+
+/// The hooks of what is attached.
+fn hooks(report: &Report) -> Vec<Hook> {
+    let mut hooks: Vec<Hook> = Vec::new();
+    let wanted =
+        report.programs.iter().flat_map(|program| &program.links).filter_map(|link| link.wanted.as_ref());
+    for info in wanted.filter_map(|link| link.attach.info.as_ref()) {
+        let (kind, iface, direction, netns) = match info {
+            Info::XdpAttachInfo(at) => ("xdp", &at.iface, "", &at.netns),
+            Info::TcAttachInfo(at) => ("tc", &at.iface, at.direction.as_str(), &at.netns),
+            Info::TcxAttachInfo(at) => ("tcx", &at.iface, at.direction.as_str(), &at.netns),
+            _ => continue,
+        };
+        let hook = Hook {
+            kind: kind.to_owned(),
+            iface: iface.clone(),
+            direction: direction.to_owned(),
+            netns: netns.clone().unwrap_or_default(),
+        };
+        if !hooks.contains(&hook) {
+            hooks.push(hook);
+        }
+    }
+    hooks
+}
+
+/// As chain commands name it, without the namespace.
+fn name(hook: &Hook) -> String {
+    let side = if hook.direction.is_empty() { String::new() } else { format!(":{}", hook.direction) };
+    format!("{}:{}{side}", hook.kind, hook.iface)
+}

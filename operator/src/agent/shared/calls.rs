@@ -1,0 +1,57 @@
+//! Calls of the daemon, counted by method.
+
+use bpfman_apply::credentials::Credentials;
+use bpfman_apply::desired::Desired;
+use bpfman_apply::failure::{Refusal, Unreachable, refusal};
+use bpfman_apply::reconcile::reconcile;
+use bpfman_apply::report::Report;
+use bpfman_proto::ext::v1::{ListProgramsRequest, Program};
+use bpfman_proto::v1::ListRequest;
+use tonic::{Response, Status};
+
+use super::Shared;
+
+impl Shared {
+    /// Counts a call and waits for its answer; inside, why the daemon refuses it.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub async fn call<T>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<Result<T, Refusal>, Unreachable> {
+        self.metrics.daemon_calls.add(method, 1);
+        match call.await {
+            Ok(answer) => Ok(Ok(answer.into_inner())),
+            Err(status) => refusal(&self.daemon, &status).map(Err),
+        }
+    }
+
+    /// Programs of the daemon. `None`: it does not tell.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub async fn programs(&self, select: ListRequest) -> Result<Option<Vec<Program>>, Unreachable> {
+        let request = ListProgramsRequest { select: Some(select), program_type: String::new() };
+        let answer = self.call("ListPrograms", self.daemon.ext().list_programs(request)).await?;
+        Ok(answer.ok().map(|answer| answer.programs))
+    }
+
+    /// Makes what runs what is desired, and logs what that took.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub async fn make(
+        &self,
+        desired: &Desired,
+        credentials: Option<&Credentials>,
+    ) -> Result<Report, Unreachable> {
+        self.metrics.daemon_calls.add("reconcile", 1);
+        let report = reconcile(&self.daemon, desired, credentials).await?;
+        for done in &report.done {
+            tracing::info!(application = desired.owner.name, uid = desired.owner.uid, "{done}");
+        }
+        Ok(report)
+    }
+}

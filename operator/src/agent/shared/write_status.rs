@@ -1,0 +1,134 @@
+//! Writing state objects: only what is another, never too large, never in a circle.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use crate::agent::memory::application::WriteMemory;
+use crate::agent::memory::write_pace::SUSPECTED;
+use crate::agent::objects::application::Application;
+use crate::agent::objects::cluster::ApiError;
+use crate::agent::objects::state::{StateObject, Status, own};
+use crate::agent::status::{About, same, size};
+use bpfman_application::scope::ApplicationKey;
+
+/// How a word to the API server came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It was written.
+    Written,
+    /// It was said already.
+    Same,
+    /// There were too many writes, also by somebody else perhaps: to be said again after this time.
+    TooMany(Duration),
+}
+
+/// The state object as it was last seen; `None` if it is gone.
+#[must_use]
+pub fn latest(shared: &Shared, key: &ApplicationKey, name: &str) -> Option<Arc<StateObject>> {
+    shared.cache.known().states.get(key).and_then(|states| states.get(name)).cloned()
+}
+
+/// The state object of an application on this node, as it was last seen.
+#[must_use]
+pub fn state_of(shared: &Shared, application: &Application) -> Option<Arc<StateObject>> {
+    let states: Vec<_> = shared.cache.known().states.get(&application.key)?.values().cloned().collect();
+    own(&states, application, &shared.node).cloned()
+}
+
+/// Says something in the status of a state object, unless it is said already. `what` makes it from what was last said.
+///
+/// # Errors
+/// [`ApiError`]. When somebody else wrote meanwhile, what they wrote is read, and it is tried once more.
+pub async fn write_status(
+    shared: &Shared,
+    memory: &mut WriteMemory,
+    key: &ApplicationKey,
+    name: &str,
+    what: impl Fn(Option<&Status>) -> Status,
+) -> Result<Written, ApiError> {
+    for last in [false, true] {
+        let Some(state) = latest(shared, key, name) else { return Err(ApiError::NotFound) };
+        let before = state.status.as_ref();
+        let mut status = what(before);
+        let now = Instant::now();
+        let has_twin = memory.pace.suspects(shared.memories.other_writer(key, &state.uid), now);
+        if has_twin {
+            suspect(&mut status);
+        }
+        shorten(&mut status);
+        let kept = |there: &Status| same(there, &status) || memory.last.is_kept(&status, there, now);
+        if before.is_some_and(kept) {
+            return Ok(if has_twin { Written::TooMany(SUSPECTED) } else { Written::Same });
+        }
+        if let Err(wait) = memory.pace.take(now) {
+            tracing::warn!(%key, "its state is written too often{}", if has_twin { TWIN } else { "" });
+            return Ok(Written::TooMany(wait));
+        }
+        match shared.cluster.write_status(&state, status.clone()).await {
+            Ok(written) => {
+                if memory.last.wrote(&status, written.status.as_ref(), now) {
+                    tracing::warn!(
+                        %key,
+                        "the API server does not keep all that is said of this node: are its custom resource \
+                         definitions older than this agent? `bpfman-operator crds` prints those of this version"
+                    );
+                }
+                shared.learned(written);
+                // When it is over, it has to be taken back.
+                return Ok(if has_twin { Written::TooMany(SUSPECTED) } else { Written::Written });
+            }
+            Err(ApiError::Conflict(why)) if last => return Err(ApiError::Conflict(why)),
+            Err(ApiError::Conflict(_)) => {
+                let read = shared.cluster.state(key, name).await?;
+                shared.learned(read);
+            }
+            Err(ApiError::NotFound) => {
+                shared.cache.known().forget_state(key, name);
+                return Err(ApiError::NotFound);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ApiError::Conflict("twice in a row".to_owned()))
+}
+
+/// What is said where it seems so.
+const TWIN: &str = "; somebody else writes this object too: does another machine have this node's name?";
+
+/// Says that somebody else writes the object, too.
+fn suspect(status: &mut Status) {
+    for condition in &mut status.node.conditions {
+        condition.message += TWIN;
+    }
+}
+
+/// Makes a status fit, and says in its message what is left out.
+fn shorten(status: &mut Status) {
+    let Some((left_out, all)) = size::fit(status, size::LARGEST) else { return };
+    for condition in &mut status.node.conditions {
+        let text = format!(
+            "{}; {left_out} of {all} attachments are not listed here, since the object would be too large",
+            condition.message
+        );
+        condition.message = text;
+    }
+}
+
+impl Shared {
+    /// What a status is about that repeats what was last said of an application; `generation` is that of the last one
+    /// unless it is given.
+    #[must_use]
+    pub fn about_last(&self, last: Option<&Status>, generation: Option<i64>) -> About {
+        let (now, last) = (self.daemon_link.now(), last.map(|last| &last.node));
+        let said = || last?.conditions.first()?.observed_generation;
+        About {
+            node: self.node.clone(),
+            generation: generation.or_else(said).unwrap_or_default(),
+            revision: last.and_then(|last| last.details.observed_revision.clone()),
+            kernel: now.kernel,
+            boot_id: now.boot_id,
+            composition: None,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The stream from the daemon: whether it is there, which interfaces there are, and that something changed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bpfman_apply::facts::Interface;
+use bpfman_proto::ext::v1::watch_event::Event;
+use bpfman_proto::ext::v1::{InfoRequest, NetworkInterface, WatchEvent, WatchRequest};
+use tonic::{Code, Status, Streaming};
+
+use crate::agent::shared::Shared;
+use crate::agent::shared::daemon_link::SAID_AFTER;
+use bpfman_runtime::backoff::{after, jittered};
+use bpfman_runtime::connect::innermost;
+use bpfman_runtime::queue::Cause;
+
+/// The first wait before it is called again. It is on the same machine: this costs nobody else anything.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// How often a daemon without the stream is asked.
+const POLL: Duration = Duration::from_secs(10);
+
+/// Follows the daemon for ever.
+pub async fn follow(shared: Arc<Shared>) {
+    let mut netns = shared.memories.follow_netns();
+    let mut failures = 0;
+    loop {
+        let paths = netns.borrow_and_update().clone();
+        let ended = tokio::select! {
+            ended = one_stream(&shared, &paths) => Some(ended),
+            changed = netns.changed() => {
+                // The sender lives as long as the agent does.
+                let _kept = changed;
+                None
+            }
+        };
+        let Some(Err(status)) = ended else {
+            // It ended well, or has to be asked for other namespaces: at once, but not in a circle.
+            tokio::time::sleep(FIRST).await;
+            failures = 0;
+            continue;
+        };
+        if shared.daemon_link.is_down(&root_cause(&status)) {
+            failures = 0;
+            tracing::warn!(why = root_cause(&status), "the daemon is away; programs go on");
+            // If it is not back by then, the state objects say so.
+            for key in shared.cache.known().keys() {
+                shared.queue.add_after(&key, jittered(SAID_AFTER + Duration::from_secs(2)));
+            }
+        }
+        failures += 1;
+        tokio::time::sleep(jittered(after(failures, FIRST, LONGEST))).await;
+    }
+}
+
+/// One stream, from its beginning to its end.
+async fn one_stream(shared: &Shared, netns: &BTreeSet<String>) -> Result<(), Status> {
+    shared.metrics.daemon_calls.add("Info", 1);
+    let info = shared.daemon.ext().info(InfoRequest {}).await?.into_inner();
+    shared.metrics.daemon_calls.add("Watch", 1);
+    let request = WatchRequest { netns: netns.iter().cloned().collect() };
+    let stream = match shared.daemon.node().watch(request).await {
+        Ok(answer) => Some(answer.into_inner()),
+        Err(status) if status.code() == Code::Unimplemented => None,
+        Err(status) => return Err(status),
+    };
+    if shared.daemon_link.is_up(Some(info.kernel_release).filter(|release| !release.is_empty())) {
+        tracing::info!(version = info.version, "the daemon answers");
+        shared.look_at_all(Cause::Changed);
+    } else {
+        // What changed between two streams nobody was told of.
+        shared.look_at_all(Cause::Maybe);
+    }
+    match stream {
+        Some(stream) => events(shared, stream).await,
+        None => poll(shared).await,
+    }
+}
+
+async fn events(shared: &Shared, mut stream: Streaming<WatchEvent>) -> Result<(), Status> {
+    while let Some(event) = stream.message().await? {
+        match event.event {
+            Some(Event::Interfaces(list)) => interfaces(shared, list.interfaces),
+            Some(Event::Changed(_)) => shared.look_at_all(Cause::Maybe),
+            // Of a newer daemon.
+            None => {}
+        }
+    }
+    Err(Status::unavailable("the daemon ended the stream"))
+}
+
+/// A daemon of before the stream: whether something changed is not known, so it is looked at.
+async fn poll(shared: &Shared) -> Result<(), Status> {
+    loop {
+        tokio::time::sleep(jittered(POLL)).await;
+        shared.metrics.daemon_calls.add("Info", 1);
+        shared.daemon.ext().info(InfoRequest {}).await?;
+        shared.look_at_all(Cause::Maybe);
+    }
+}
+
+/// Takes a list over, and has those looked at that attach to interfaces, if it is another one.
+fn interfaces(shared: &Shared, list: Vec<NetworkInterface>) {
+    let now: Vec<Interface> = list
+        .into_iter()
+        .map(|found| Interface {
+            name: found.name,
+            index: found.index,
+            netns: Some(found.netns).filter(|path| !path.is_empty()),
+            up: found.up,
+            addresses: found.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
+        })
+        .collect();
+    let mut known = shared.cache.known();
+    if known.interfaces.as_ref() == Some(&now) {
+        return;
+    }
+    let names = |list: &[Interface]| -> BTreeSet<(Option<String>, String, u32)> {
+        list.iter().map(|one| (one.netns.clone(), one.name.clone(), one.index)).collect()
+    };
+    // Attaching may take an interface down and up again: that alone must not be the cause of the next try.
+    let same = known.interfaces.as_ref().is_some_and(|before| names(before) == names(&now));
+    let cause = if same { Cause::Maybe } else { Cause::Changed };
+    known.interfaces = Some(now);
+    let keys = known.on_interfaces(&shared.memories);
+    drop(known);
+    shared.look_at(&keys, cause);
+}
+
+/// What the operating system said, rather than what the transport makes of it.
+fn root_cause(status: &Status) -> String {
+    let error = innermost(status);
+    match error.downcast_ref::<Status>() {
+        Some(status) => status.message().to_owned(),
+        None => error.to_string(),
+    }
+}
