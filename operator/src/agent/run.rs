@@ -210,13 +210,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_look_that_panics_has_failed() {
+    async fn a_reconcile_that_panics_has_failed() {
         let ended = bounded(async { panic!("on purpose") }).await;
         assert_eq!(ended, Ended::Failed("panic".to_owned()));
     }
 
     #[tokio::test]
-    async fn a_look_that_goes_well_is_what_it_says() {
+    async fn a_reconcile_that_goes_well_is_what_it_says() {
         assert_eq!(bounded(async { Ended::Done }).await, Ended::Done);
     }
 }

@@ -54,7 +54,7 @@ pub fn decide(view: View<'_>, aim: Aim, presence: Presence, now: Timestamp) -> P
         summary: Some(sum.summary.clone()),
         rollout,
     });
-    let finalizers = match (application.going, application.held()) {
+    let finalizers = match (application.deleting, application.has_finalizer()) {
         (false, false) => {
             Some(application.finalizers.iter().cloned().chain([APPLICATION_FINALIZER.into()]).collect())
         }
@@ -63,7 +63,8 @@ pub fn decide(view: View<'_>, aim: Aim, presence: Presence, now: Timestamp) -> P
         ),
         _ => None,
     };
-    let leaves = application.going && finalizers.as_ref().map_or(!application.held(), Vec::is_empty);
+    let leaves =
+        application.deleting && finalizers.as_ref().map_or(!application.has_finalizer(), Vec::is_empty);
     Plan {
         // What is about to be gone needs no last status.
         status: new.as_ref().filter(|_| !leaves).and_then(|new| status_patch(&application.status, &old, new)),

@@ -77,8 +77,8 @@ pub struct Controller {
     taints: (bool, Instant),
     limiter: Limiter,
     pace: Pace,
-    /// Since when applications are known to be going.
-    going: HashMap<ApplicationId, Instant>,
+    /// Since when applications are being deleted.
+    deleting: HashMap<ApplicationId, Instant>,
     permits: Arc<tokio::sync::Semaphore>,
     finished: (Sender<Finished>, Receiver<Finished>),
     led: bool,
@@ -112,7 +112,7 @@ impl Controller {
             taints: (false, Instant::now()),
             limiter: Limiter::default(),
             pace: Pace::default(),
-            going: HashMap::new(),
+            deleting: HashMap::new(),
             permits: Arc::new(tokio::sync::Semaphore::new(AT_A_TIME)),
             finished: channel(AT_A_TIME * 4),
             led: false,
@@ -221,7 +221,7 @@ impl Controller {
     fn act_on_application(&mut self, now: Instant, id: ApplicationId) {
         let Some(view) = self.memory.view(&id) else {
             self.applications.forget(&id);
-            self.going.remove(&id);
+            self.deleting.remove(&id);
             self.rollouts.forget(&id);
             self.pace.forget(&id);
             if let Some((scope, namespace, name)) = self.names.remove(&id) {
@@ -249,7 +249,7 @@ impl Controller {
             self.applications.mark_at(now + PAUSE, &id);
         }
         if let Some(why) = plan.stuck {
-            let since = *self.going.entry(id.clone()).or_insert(now);
+            let since = *self.deleting.entry(id.clone()).or_insert(now);
             if now.saturating_duration_since(since) >= STUCK {
                 notes.push(Note::warning("DeletionStuck", "deletion", why));
             }

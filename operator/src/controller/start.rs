@@ -82,40 +82,20 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
         clock.clone(),
     );
     let controller = controller.run(events);
-    let deploying = async {
-        match images {
-            Some(images) => {
-                deploy::run(client.clone(), images, flags.namespace.clone(), leadership, tell).await
-            }
-            None => std::future::pending().await,
-        }
-    };
-    let electing = async {
-        match &election {
-            Some(election) => election.run().await,
-            None => std::future::pending().await,
-        }
-    };
+    let deploying = if_any(
+        images.map(|images| deploy::run(client.clone(), images, flags.namespace.clone(), leadership, tell)),
+    );
+    let electing = if_any(election.as_ref().map(|election| election.run()));
     let served = Arc::new(Served::default());
-    let probing = async {
-        match probes {
-            Some(address) => {
-                let metrics = metrics.clone();
-                answer(address, serve::probes(move || metrics.not_ready()))
-                    .await
-                    .with_context(|| format!("probes on {address}"))
-            }
-            None => std::future::pending().await,
-        }
-    };
-    let scraping = async {
-        match scrapes {
-            Some(address) => scraped(address, &flags, &client, &metrics, &served)
-                .await
-                .with_context(|| format!("metrics on {address}")),
-            None => std::future::pending().await,
-        }
-    };
+    let probing = if_any(probes.map(async |address| {
+        let metrics = metrics.clone();
+        let probes = serve::probes(move || metrics.not_ready());
+        answer(address, probes).await.with_context(|| format!("probes on {address}"))
+    }));
+    let scraping = if_any(scrapes.map(async |address| {
+        let scraped = scraped(address, &flags, &client, &metrics, &served).await;
+        scraped.with_context(|| format!("metrics on {address}"))
+    }));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let ended = tokio::select! {
@@ -149,6 +129,14 @@ async fn scraped(
     }
     let listener = tls::listen(address, served.clone(), None).await?;
     Ok(metrics_for(Readers::new(client.clone()), listener, metrics.clone()).await?)
+}
+
+/// Works, if there is something to do; otherwise nothing comes of it, for ever.
+async fn if_any<W: Future>(work: Option<W>) -> W::Output {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Answers over HTTP, to everyone.

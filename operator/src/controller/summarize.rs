@@ -74,9 +74,9 @@ pub fn summarize(view: View<'_>, aim: &Aim, presence: Presence) -> Sum {
         Aim::Unknown => Some(&unknown),
     };
     let counted = Count::new(view, rollout, presence);
-    let released = !view.answers().any(|answer| answer.held);
+    let released = !view.answers().any(|answer| answer.has_finalizer);
     let (verdict, mut message) =
-        if view.application.going { counted.going(view) } else { counted.staying(view, rollout) };
+        if view.application.deleting { counted.deleting(view) } else { counted.staying(view, rollout) };
     let mut reason = verdict.text();
     if let (Verdict::Success, Some(unmatched)) = (verdict, &counted.unmatched)
         && !unmatched.is_empty()
@@ -228,8 +228,8 @@ impl<'a> Count<'a> {
     }
 
     /// An application that is being deleted.
-    fn going(&self, view: View<'_>) -> (Verdict, String) {
-        let mut holding: Vec<&Answer> = view.answers().filter(|answer| answer.held).collect();
+    fn deleting(&self, view: View<'_>) -> (Verdict, String) {
+        let mut holding: Vec<&Answer> = view.answers().filter(|answer| answer.has_finalizer).collect();
         holding.sort_unstable_by(|one, other| one.object.cmp(&other.object));
         if holding.is_empty() {
             return (Verdict::Pending, "Unloaded from all nodes.".to_owned());

@@ -107,7 +107,7 @@ pub fn decide_all(
 ) -> Vec<(Text, Decision)> {
     // Nodes belong to the cluster. Were the word of a namespace enough, whoever may make an application there could keep
     // every new node from all others.
-    let counts = |application: &Application| application.scope == Scope::Cluster && !application.going;
+    let counts = |application: &Application| application.scope == Scope::Cluster && !application.deleting;
     let applications: Vec<View<'_>> = memory.applications().filter(|view| counts(view.application)).collect();
     let unsettled = memory.nodes().filter(|(_, node)| {
         let settled = !node.tainted && node.ready_boot.as_ref() == Some(&node.boot_id);
@@ -136,7 +136,7 @@ pub fn decide_all(
                     .map(|((view, answers), first_rollout)| Wanted {
                         fails_closed: view.application.fails_closed,
                         first_rollout: *first_rollout,
-                        answer: answers.get(&**name).copied().filter(|answer| !answer.going),
+                        answer: answers.get(&**name).copied().filter(|answer| !answer.deleting),
                     })
                     .collect(),
             };

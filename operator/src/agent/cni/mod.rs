@@ -189,15 +189,8 @@ async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<Interface>), S
             Ok(answer) => {
                 SECOND_NAME.store(last != (at > 0), Ordering::Relaxed);
                 let found = answer.into_inner();
-                let interface = |one: bpfman_proto::ext::v1::NetworkInterface| Interface {
-                    name: one.name,
-                    index: one.index,
-                    netns: Some(one.netns),
-                    up: one.up,
-                    addresses: one.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
-                };
                 let netns = Netns { path: found.path, identity: (found.inode, found.cookie) };
-                return Ok((netns, found.interfaces.into_iter().map(interface).collect()));
+                return Ok((netns, found.interfaces.iter().map(Interface::from).collect()));
             }
             Err(status) => why = format!("the daemon does not find the pod's network: {}", status.message()),
         }

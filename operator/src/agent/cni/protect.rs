@@ -9,9 +9,9 @@ use bpfman_application::spec::Spec;
 use bpfman_apply::desired::Unknown;
 use bpfman_apply::facts::{Interface, Netns};
 use bpfman_apply::failure::Unreachable;
+use bpfman_apply::reconcile;
 use bpfman_apply::report::{LinkOutcome, LoadOutcome, Report};
 use bpfman_apply::step::Step;
-use bpfman_apply::{plan, reconcile};
 use kube::Api;
 
 use super::messages;
@@ -128,8 +128,7 @@ pub async fn check(shared: &Shared, pod: &PodToProtect) -> Result<(), ProtectErr
         };
         drop(turn);
         let away = |away: Unreachable| missing(away.to_string());
-        let facts = facts::gather(shared, key, &spec).await.map_err(away)?;
-        let desired = plan::desired(&state.owner(), &spec, &facts);
+        let desired = facts::desired(shared, &state, &spec).await.map_err(away)?;
         let steps = reconcile::diff(&shared.daemon, &desired).await.map_err(away)?;
         let programs = desired.load.iter().flat_map(|load| &load.programs);
         for (program, wanted) in programs.flat_map(|one| one.links.iter().map(move |link| (one, link))) {
@@ -213,7 +212,7 @@ async fn one(
     // It was never tried here: there is nothing that could be last known.
     let Some(state) = state else { return missing("it is not loaded on this node yet", done) };
     let load = &mut memory.state(&state.uid).load;
-    match apply(shared, load, key, &state, &spec, &version).await {
+    match apply(shared, load, &state, &spec, &version).await {
         Ok(Applied::Report(report)) => {
             if let Some(why) = unclear(&report, &pod.uid) {
                 missing(&why, done)?;

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use bpfman_application::spec::Spec;
 use bpfman_apply::content::{UUID_KEY, hexadecimal};
 use bpfman_apply::failure::Unreachable;
-use bpfman_apply::plan;
 use bpfman_proto::ext::v1::Program;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::{AttachInfo, ListRequest};
@@ -18,20 +17,13 @@ use sha2::{Digest as _, Sha256};
 use super::facts;
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
-use bpfman_application::scope::ApplicationKey;
 
 /// The composition of this machine for a spec. Empty if the application is alone; `None` if the daemon does not tell.
 ///
 /// # Errors
 /// [`Unreachable`].
-pub async fn here(
-    shared: &Shared,
-    key: &ApplicationKey,
-    spec: &Spec,
-    state: &StateObject,
-) -> Result<Option<String>, Unreachable> {
-    let facts = facts::gather(shared, key, spec).await?;
-    let desired = plan::desired(&state.owner(), spec, &facts);
+pub async fn here(shared: &Shared, spec: &Spec, state: &StateObject) -> Result<Option<String>, Unreachable> {
+    let desired = facts::desired(shared, state, spec).await?;
     let attached =
         desired.load.iter().flat_map(|load| &load.programs).flat_map(|program| program.links.values());
     let hooks: BTreeSet<Hook> = attached.filter_map(|link| hook(&link.attach)).collect();

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bpfman_application::spec::Spec;
-use bpfman_apply::ask;
+use bpfman_apply::desired::Desired;
 use bpfman_apply::facts::{Container, Facts, Interface, Netns, Pod};
 use bpfman_apply::failure::{Refusal, Unreachable};
+use bpfman_apply::{ask, plan};
 use bpfman_proto::ext::v1::{Container as Found, FindContainersRequest};
 
 use crate::agent::objects::machine::{Pod as KnownPod, PodKey};
 use crate::agent::objects::selector;
+use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 use bpfman_application::scope::ApplicationKey;
 
@@ -18,7 +20,7 @@ use bpfman_application::scope::ApplicationKey;
 /// # Errors
 /// [`Unreachable`]: the daemon. One that cannot find containers gives none: their pods are then a problem that the
 /// plan names.
-pub async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Result<Facts, Unreachable> {
+async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Result<Facts, Unreachable> {
     let (mut facts, pods) = known(shared, key, spec);
     let found = find(shared, &pods).await?;
     let arriving = shared.arriving.all();
@@ -57,6 +59,15 @@ pub async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Resul
         look_into(shared, spec, &mut facts).await?;
     }
     Ok(facts)
+}
+
+/// What an application desires of this machine now.
+///
+/// # Errors
+/// [`Unreachable`], as [`gather`].
+pub async fn desired(shared: &Shared, state: &StateObject, spec: &Spec) -> Result<Desired, Unreachable> {
+    let facts = gather(shared, &state.application, spec).await?;
+    Ok(plan::desired(&state.owner(), spec, &facts))
 }
 
 /// The network of a pod, as the network plugin told and as its processes are found in. Who made it knows it best.

@@ -13,17 +13,13 @@ use bpfman_proto::v1::ListRequest;
 use super::leftovers::owner;
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
-use bpfman_application::scope::ApplicationKey;
 
 /// Uids of the owners before a state object.
 ///
 /// # Errors
 /// [`Unreachable`].
-pub async fn predecessors(
-    shared: &Shared,
-    key: &ApplicationKey,
-    state: &StateObject,
-) -> Result<Vec<String>, Unreachable> {
+pub async fn predecessors(shared: &Shared, state: &StateObject) -> Result<Vec<String>, Unreachable> {
+    let key = &state.application;
     let named = HashMap::from([(PROGRAM_NAME_KEY.to_owned(), key.name.clone())]);
     let select = ListRequest { match_metadata: named, ..ListRequest::default() };
     // Where the daemon does not tell, the call that follows says why.

@@ -34,6 +34,24 @@ async fn unknown(
     .await
 }
 
+/// Says it in each state object of an application.
+async fn all_unknown(
+    shared: &Shared,
+    memory: &mut ApplicationMemory,
+    key: &ApplicationKey,
+    why: &Failure,
+) -> Ended {
+    let states = shared.cache.known().states.get(key).cloned().unwrap_or_default();
+    let mut ended = Ended::Done;
+    for state in states.values() {
+        if let Err(error) = unknown(shared, memory, key, state, why).await {
+            tracing::warn!(%key, %error, "the API server");
+            ended = Ended::Waiting(error.reason().to_owned());
+        }
+    }
+    ended
+}
+
 /// There is no object of this node: programs stay, and their state objects say why nothing changes.
 ///
 /// # Errors
@@ -73,12 +91,8 @@ async fn broken_off(
         hint: "see the log of the daemon on this node".to_owned(),
     };
     tracing::warn!(%key, why = why.message, "not as it should be");
-    let states = shared.cache.known().states.get(key).cloned().unwrap_or_default();
-    for state in states.values() {
-        if let Err(error) = unknown(shared, memory, key, state, &why).await {
-            tracing::warn!(%key, %error, "the API server");
-        }
-    }
+    // It is a failure of the daemon's, whatever the API server says.
+    let _written = all_unknown(shared, memory, key, &why).await;
     Ended::Failed(why.reason)
 }
 
@@ -117,15 +131,8 @@ pub async fn daemon_away(
         ),
         hint: "see the log of the daemon on this node".to_owned(),
     };
-    let states = shared.cache.known().states.get(key).cloned().unwrap_or_default();
-    for state in states.values() {
-        if let Err(error) = unknown(shared, memory, key, state, &why).await {
-            tracing::warn!(%key, %error, "the API server");
-            return Ended::Waiting(error.reason().to_owned());
-        }
-    }
-    // All are looked at when it is back.
-    Ended::Done
+    // All are reconciled when it is back.
+    all_unknown(shared, memory, key, &why).await
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::time::Instant;
 use bpfman_application::spec::Spec;
 use bpfman_application::state::node::Failure;
 use bpfman_apply::failure::Unreachable;
-use bpfman_apply::plan;
 use bpfman_apply::report::{LoadOutcome, Report};
 
 use crate::agent::memory::application::LoadMemory;
@@ -15,7 +14,6 @@ use crate::agent::node::predecessors::predecessors;
 use crate::agent::objects::state::StateObject;
 use crate::agent::registry::credentials::authorize;
 use crate::agent::shared::Shared;
-use bpfman_application::scope::ApplicationKey;
 
 /// What came of an attempt.
 #[derive(Clone, Debug)]
@@ -33,15 +31,13 @@ pub enum Applied {
 pub async fn apply(
     shared: &Shared,
     memory: &mut LoadMemory,
-    key: &ApplicationKey,
     state: &StateObject,
     spec: &Spec,
     version: &str,
 ) -> Result<Applied, Unreachable> {
-    let facts = facts::gather(shared, key, spec).await?;
-    let mut desired = plan::desired(&state.owner(), spec, &facts);
+    let mut desired = facts::desired(shared, state, spec).await?;
     if !memory.settled {
-        desired.predecessors = predecessors(shared, key, state).await?;
+        desired.predecessors = predecessors(shared, state).await?;
     }
     if let Some(problem) = desired.refused.first() {
         return Ok(Applied::Refused(Failure {
@@ -64,7 +60,7 @@ pub async fn apply(
     if !held {
         note(&mut memory.registry, version, shared.daemon_link.now().life, &report);
     }
-    shared.memories.count(key, &report);
+    shared.memories.count(&state.application, &report);
     Ok(Applied::Report(report))
 }
 

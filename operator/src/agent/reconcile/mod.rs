@@ -162,7 +162,7 @@ async fn act(
             }
             let spec = application.spec.as_ref().ok();
             let composition = match spec {
-                Some(spec) => composition::here(shared, key, spec, &state).await?,
+                Some(spec) => composition::here(shared, spec, &state).await?,
                 None => None,
             };
             let about = about(shared, application, None, composition);
@@ -263,7 +263,7 @@ async fn run(
     let mut about = about(shared, application, Some(version), None);
     let applied = {
         let StateMemory { load, writes, .. } = memory.state(&state.uid);
-        let mut applying = std::pin::pin!(apply(shared, load, key, state, spec, version));
+        let mut applying = std::pin::pin!(apply(shared, load, state, spec, version));
         match tokio::time::timeout(SAID_PENDING_AFTER, &mut applying).await {
             Ok(applied) => applied?,
             Err(_) => {
@@ -283,7 +283,7 @@ async fn run(
     let mut health = soak::Health::default();
     // Someone may rehearse what runs without a rollout too.
     if rollout || state.orders.preflight.is_some() {
-        about.composition = composition::here(shared, key, spec, state).await?;
+        about.composition = composition::here(shared, spec, state).await?;
         answer = preflight::answer(shared, &mut memory.revisions, application, state).await?;
     }
     if let Applied::Report(report) = &applied {

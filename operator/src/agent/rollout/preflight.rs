@@ -3,7 +3,6 @@
 use bpfman_application::rollout::PreflightVerdict;
 use bpfman_application::spec::Spec;
 use bpfman_application::state::node::PreflightAnswer;
-use bpfman_apply::plan;
 use bpfman_apply::reconcile::{Trial, dry_run};
 
 use crate::agent::node::facts;
@@ -91,8 +90,7 @@ async fn try_out(
     state: &StateObject,
     spec: &Spec,
 ) -> Result<Result<Trial, NoUser>, Stop> {
-    let facts = facts::gather(shared, &application.key, spec).await?;
-    let desired = plan::desired(&state.owner(), spec, &facts);
+    let desired = facts::desired(shared, state, spec).await?;
     let credentials = match &spec.common().byte_code.image {
         Some(image) => match user(shared, application.key.namespace.as_deref(), image).await {
             Ok(credentials) => credentials,

@@ -29,7 +29,7 @@ use crate::agent::metrics::Metrics;
 /// How long programs stay whose state object is gone, unless it is said otherwise.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(300);
 
-/// Events that come together are one look.
+/// Events that come together are one reconcile.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// The agent's parts.
@@ -95,8 +95,8 @@ impl Shared {
         }
     }
 
-    /// Has applications looked at. Before everything is known, nothing is: then all are.
-    pub fn look_at(&self, keys: &[ApplicationKey], cause: Cause) {
+    /// Has applications reconciled. Before everything is known, nothing is: then all are.
+    pub fn reconcile_soon(&self, keys: &[ApplicationKey], cause: Cause) {
         if self.cache.known().complete() {
             keys.iter().for_each(|key| self.queue.add(key, cause));
             self.changed.notify_one();
@@ -108,14 +108,14 @@ impl Shared {
     pub fn learned(&self, state: StateObject) {
         let key = state.application.clone();
         if self.cache.known().learn(state) {
-            self.look_at(&[key], Cause::Changed);
+            self.reconcile_soon(&[key], Cause::Changed);
         }
     }
 
-    /// Has every application looked at.
-    pub fn look_at_all(&self, cause: Cause) {
+    /// Has every application reconciled.
+    pub fn reconcile_all(&self, cause: Cause) {
         let keys: Vec<_> = self.cache.known().keys().into_iter().collect();
-        self.look_at(&keys, cause);
+        self.reconcile_soon(&keys, cause);
     }
 
     /// A list is complete.
@@ -124,7 +124,7 @@ impl Shared {
         let first = self.cache.known().listed(source);
         if first {
             tracing::info!("everything is known");
-            self.look_at_all(Cause::Changed);
+            self.reconcile_all(Cause::Changed);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Programs as state objects show them: one block, named as in the spec.
 
-use bpfman_application::state::link::{LinksState, TracingState};
+use bpfman_application::state::link::{LinkState, LinksState, TracingState};
 use bpfman_application::state::program::{ClusterProgramState, ProgramLinkStatus, ProgramState};
 use bpfman_apply::report::{LinkOutcome, LinkReport, ProgramReport};
 use bpfman_proto::v1::attach_info::Info;
@@ -42,74 +42,28 @@ pub fn program(
         function: function.to_owned(),
         links: report.links.iter().map(link::link).collect(),
     };
+    // The block of a type: its links, each with the attach point of that type.
+    macro_rules! block {
+        ($field:ident, $info:ident, |$link:ident, $at:ident| $show:expr) => {{
+            let before = before.and_then(|before| before.$field.as_ref());
+            shown.$field = Some(links(report, before, |$link, info| match info {
+                Info::$info($at) => Some($show),
+                _ => None,
+            }));
+        }};
+    }
     match report.program_type {
-        "XDP" => {
-            shown.xdp =
-                Some(links(
-                    report,
-                    before.and_then(|before| before.xdp.as_ref()),
-                    |report, info| match info {
-                        Info::XdpAttachInfo(info) => Some(link::xdp(link::link(report), info)),
-                        _ => None,
-                    },
-                ));
-        }
-        "TC" => {
-            shown.tc =
-                Some(links(
-                    report,
-                    before.and_then(|before| before.tc.as_ref()),
-                    |report, info| match info {
-                        Info::TcAttachInfo(info) => Some(link::tc(link::link(report), info)),
-                        _ => None,
-                    },
-                ));
-        }
-        "TCX" => {
-            shown.tcx =
-                Some(links(
-                    report,
-                    before.and_then(|before| before.tcx.as_ref()),
-                    |report, info| match info {
-                        Info::TcxAttachInfo(info) => Some(link::tcx(link::link(report), info)),
-                        _ => None,
-                    },
-                ));
-        }
+        "XDP" => block!(xdp, XdpAttachInfo, |link, info| link::xdp(link, info)),
+        "TC" => block!(tc, TcAttachInfo, |link, info| link::tc(link, info)),
+        "TCX" => block!(tcx, TcxAttachInfo, |link, info| link::tcx(link, info)),
         "FEntry" => shown.fentry = Some(tracing()),
         "FExit" => shown.fexit = Some(tracing()),
-        "KProbe" => {
-            let before = before.and_then(|before| before.kprobe.as_ref());
-            shown.kprobe = Some(links(report, before, |report, info| match info {
-                Info::KprobeAttachInfo(info) => Some(link::kprobe(link::link(report), info)),
-                _ => None,
-            }));
-        }
-        "KRetProbe" => {
-            let before = before.and_then(|before| before.kretprobe.as_ref());
-            shown.kretprobe = Some(links(report, before, |report, info| match info {
-                Info::KprobeAttachInfo(info) => Some(link::kretprobe(link::link(report), info)),
-                _ => None,
-            }));
-        }
-        "UProbe" | "URetProbe" => {
-            let uprobe = report.program_type == "UProbe";
-            let before = before
-                .and_then(|before| if uprobe { before.uprobe.as_ref() } else { before.uretprobe.as_ref() });
-            let block = links(report, before, |report, info| match info {
-                Info::UprobeAttachInfo(info) => Some(link::uprobe(link::link(report), info)),
-                _ => None,
-            });
-            *(if uprobe { &mut shown.uprobe } else { &mut shown.uretprobe }) = Some(block);
-        }
+        "KProbe" => block!(kprobe, KprobeAttachInfo, |link, info| link::kprobe(link, info)),
+        "KRetProbe" => block!(kretprobe, KprobeAttachInfo, |link, info| link::kretprobe(link, info)),
+        "UProbe" => block!(uprobe, UprobeAttachInfo, |link, info| link::uprobe(link, info)),
+        "URetProbe" => block!(uretprobe, UprobeAttachInfo, |link, info| link::uprobe(link, info)),
         "TracePoint" => {
-            let before = before.and_then(|before| before.tracepoint.as_ref());
-            shown.tracepoint = Some(links(report, before, |report, info| match info {
-                Info::TracepointAttachInfo(info) => {
-                    Some(link::tracepoint(link::link(report), &info.tracepoint))
-                }
-                _ => None,
-            }));
+            block!(tracepoint, TracepointAttachInfo, |link, info| link::tracepoint(link, &info.tracepoint))
         }
         _ => return None,
     }
@@ -121,11 +75,11 @@ pub fn program(
 fn links<L: Clone + serde::Serialize + DeserializeOwned>(
     report: &ProgramReport,
     before: Option<&LinksState<L>>,
-    show: impl Fn(&LinkReport, &Info) -> Option<L>,
+    show: impl Fn(LinkState, &Info) -> Option<L>,
 ) -> LinksState<L> {
     let shown = |report: &LinkReport| {
         if let Some(wanted) = &report.wanted {
-            return show(report, wanted.attach.info.as_ref()?);
+            return show(link::link(report), wanted.attach.info.as_ref()?);
         }
         let last = before?.links.iter().filter_map(|link| serde_json::to_value(link).ok());
         let mut last = last.into_iter().find(|last| last["uuid"] == report.uuid.as_str())?;

@@ -70,10 +70,10 @@ async fn one_stream(shared: &Shared, netns: &BTreeSet<String>) -> Result<(), Sta
     };
     if shared.daemon_link.is_up(Some(info.kernel_release).filter(|release| !release.is_empty())) {
         tracing::info!(version = info.version, "the daemon answers");
-        shared.look_at_all(Cause::Changed);
+        shared.reconcile_all(Cause::Changed);
     } else {
         // What changed between two streams nobody was told of.
-        shared.look_at_all(Cause::Maybe);
+        shared.reconcile_all(Cause::Maybe);
     }
     match stream {
         Some(stream) => events(shared, stream).await,
@@ -84,8 +84,8 @@ async fn one_stream(shared: &Shared, netns: &BTreeSet<String>) -> Result<(), Sta
 async fn events(shared: &Shared, mut stream: Streaming<WatchEvent>) -> Result<(), Status> {
     while let Some(event) = stream.message().await? {
         match event.event {
-            Some(Event::Interfaces(list)) => interfaces(shared, list.interfaces),
-            Some(Event::Changed(_)) => shared.look_at_all(Cause::Maybe),
+            Some(Event::Interfaces(list)) => interfaces(shared, &list.interfaces),
+            Some(Event::Changed(_)) => shared.reconcile_all(Cause::Maybe),
             // Of a newer daemon.
             None => {}
         }
@@ -99,22 +99,13 @@ async fn poll(shared: &Shared) -> Result<(), Status> {
         tokio::time::sleep(jittered(POLL)).await;
         shared.metrics.daemon_calls.add("Info", 1);
         shared.daemon.ext().info(InfoRequest {}).await?;
-        shared.look_at_all(Cause::Maybe);
+        shared.reconcile_all(Cause::Maybe);
     }
 }
 
 /// Takes a list over, and has those looked at that attach to interfaces, if it is another one.
-fn interfaces(shared: &Shared, list: Vec<NetworkInterface>) {
-    let now: Vec<Interface> = list
-        .into_iter()
-        .map(|found| Interface {
-            name: found.name,
-            index: found.index,
-            netns: Some(found.netns).filter(|path| !path.is_empty()),
-            up: found.up,
-            addresses: found.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
-        })
-        .collect();
+fn interfaces(shared: &Shared, list: &[NetworkInterface]) {
+    let now: Vec<Interface> = list.iter().map(Interface::from).collect();
     let mut known = shared.cache.known();
     if known.interfaces.as_ref() == Some(&now) {
         return;
@@ -128,7 +119,7 @@ fn interfaces(shared: &Shared, list: Vec<NetworkInterface>) {
     known.interfaces = Some(now);
     let keys = known.on_interfaces(&shared.memories);
     drop(known);
-    shared.look_at(&keys, cause);
+    shared.reconcile_soon(&keys, cause);
 }
 
 /// What the operating system said, rather than what the transport makes of it.

@@ -48,7 +48,7 @@ impl Listener for Applications {
         changed.extend(old.into_keys());
         drop(known);
         self.agent.listed(Source::Applications(self.scope));
-        self.agent.look_at(&changed, Cause::Changed);
+        self.agent.reconcile_soon(&changed, Cause::Changed);
     }
 
     fn applied(&self, object: DynamicObject) {
@@ -61,13 +61,13 @@ impl Listener for Applications {
         }
         known.applications.insert(key.clone(), Arc::new(object));
         drop(known);
-        self.agent.look_at(&[key], Cause::Changed);
+        self.agent.reconcile_soon(&[key], Cause::Changed);
     }
 
     fn deleted(&self, object: DynamicObject) {
         let Some(object) = self.read(object) else { return };
         self.agent.cache.known().applications.remove(&object.key);
-        self.agent.look_at(&[object.key], Cause::Changed);
+        self.agent.reconcile_soon(&[object.key], Cause::Changed);
     }
 
     fn failed(&self, error: &Error) {
@@ -101,7 +101,7 @@ impl Listener for States {
         }
         drop(known);
         self.agent.listed(Source::States(self.scope));
-        self.agent.look_at(&changed, Cause::Maybe);
+        self.agent.reconcile_soon(&changed, Cause::Maybe);
     }
 
     fn applied(&self, object: DynamicObject) {
@@ -123,16 +123,16 @@ impl Listener for States {
         known.put_state(object);
         drop(known);
         if asks {
-            self.agent.look_at(&[key], Cause::Changed);
+            self.agent.reconcile_soon(&[key], Cause::Changed);
         } else if says {
-            self.agent.look_at(&[key], Cause::Maybe);
+            self.agent.reconcile_soon(&[key], Cause::Maybe);
         }
     }
 
     fn deleted(&self, object: DynamicObject) {
         let Some(object) = self.read(object) else { return };
         self.agent.cache.known().forget_state(&object.application, &object.name);
-        self.agent.look_at(&[object.application], Cause::Changed);
+        self.agent.reconcile_soon(&[object.application], Cause::Changed);
     }
 
     fn failed(&self, error: &Error) {
@@ -154,7 +154,7 @@ impl ThisNode {
         }
         known.node = node;
         drop(known);
-        self.agent.look_at_all(Cause::Changed);
+        self.agent.reconcile_all(Cause::Changed);
     }
 }
 
@@ -207,7 +207,7 @@ impl Pods {
         let pods: Vec<&Pod> = old.iter().chain(&pod).collect();
         let meaning = known.meaning(&self.agent.memories, &key.0, &pods);
         drop(known);
-        self.agent.look_at(&meaning, Cause::Changed);
+        self.agent.reconcile_soon(&meaning, Cause::Changed);
     }
 }
 
@@ -232,7 +232,7 @@ impl Listener for Pods {
             self.agent.arriving.forget(&pod.uid);
             let agent = &self.agent;
             let meaning = agent.cache.known().meaning(&agent.memories, &key.0, &[&pod]);
-            self.agent.look_at(&meaning, Cause::Changed);
+            self.agent.reconcile_soon(&meaning, Cause::Changed);
         }
         self.agent.listed(Source::Pods);
     }

@@ -162,7 +162,7 @@ impl Deployer {
             let taints = match (asked, &self.config) {
                 (Some(config), _) => config.spec.node_taint,
                 // Also for a controller that starts while it goes.
-                (None, Some(going)) => going.spec.node_taint.map(|_| false),
+                (None, Some(deleting)) => deleting.spec.node_taint.map(|_| false),
                 (None, None) => deployed.taints.map(|_| false),
             };
             // Those of a Config that is gone go with it; until then they are where they were.
@@ -182,25 +182,25 @@ impl Deployer {
         let configs: Api<Config> = Api::all(self.client.clone());
         let finalizers = config.metadata.finalizers.clone().unwrap_or_default();
         let held = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
-        let going = config.metadata.deletion_timestamp.is_some();
-        if going != held {
-            return match going {
+        let deleting = config.metadata.deletion_timestamp.is_some();
+        if deleting != held {
+            return match deleting {
                 true => Ok(()),
                 false => self.deploy(&config, None).await,
             };
         }
-        if going && let Some(reason) = blocked(&self.client).await? {
+        if deleting && let Some(reason) = blocked(&self.client).await? {
             // Only agents unload programs: they stay until there is nothing to unload.
             return self.deploy(&config, Some(reason)).await;
         }
-        if going
+        if deleting
             && config.spec.node_taint.is_some()
             && let Some(reason) = marked(&self.client).await?
         {
             // The other half of this controller is at it. Once the Config is gone, this controller may be, too.
             return self.deploy(&config, Some(reason)).await;
         }
-        let finalizers: Vec<String> = match going {
+        let finalizers: Vec<String> = match deleting {
             // What belongs to it is taken away by Kubernetes.
             true => finalizers.into_iter().filter(|finalizer| finalizer != FINALIZER).collect(),
             false => finalizers.into_iter().chain([FINALIZER.to_owned()]).collect(),
@@ -209,7 +209,7 @@ impl Deployer {
             json!({ "finalizers": finalizers, "resourceVersion": config.metadata.resource_version });
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         match configs.patch(CONFIG_NAME, &Manager::Controller.patch(), &patch).await {
-            Ok(config) if !going => {
+            Ok(config) if !deleting => {
                 self.config = Some(config.clone());
                 self.deploy(&config, None).await
             }

@@ -42,7 +42,7 @@ impl<'a> View<'a> {
                 answer.boot_id.as_deref().is_some_and(|answered| answered.eq_ignore_ascii_case(boot))
             });
             let says = answer.kernel.is_some() || answer.boot_id.is_some();
-            (answer.going, !of_this, !says, &answer.object)
+            (answer.deleting, !of_this, !says, &answer.object)
         };
         let mut of_each: HashMap<&str, &Answer> = HashMap::new();
         for answer in self.answers() {

@@ -24,9 +24,9 @@ pub struct Answer {
     /// Name of the node.
     pub node: Text,
     /// Whether the agent's finalizer is on it.
-    pub held: bool,
+    pub has_finalizer: bool,
     /// Whether it is being deleted.
-    pub going: bool,
+    pub deleting: bool,
     /// How it is doing.
     pub outcome: Outcome,
     /// The generation of the application, or the revision that the controller named, which this is about.
@@ -132,8 +132,8 @@ impl Answer {
             object: metadata.name.as_deref().unwrap_or_default().into(),
             version: metadata.resource_version.as_deref().unwrap_or_default().into(),
             node: interner.intern(node),
-            held: finalizers.iter().any(|finalizer| STATE_FINALIZERS.contains(&finalizer.as_str())),
-            going: metadata.deletion_timestamp.is_some(),
+            has_finalizer: finalizers.iter().any(|finalizer| STATE_FINALIZERS.contains(&finalizer.as_str())),
+            deleting: metadata.deletion_timestamp.is_some(),
             outcome,
             revision: interner.optional(status.observed_revision.as_deref()),
             generation: status.conditions.first().and_then(|condition| condition.observed_generation),
@@ -237,7 +237,7 @@ mod tests {
             "metadata": { "name": "app-1", "labels": { NODE_LABEL: "n1" }, "finalizers": [STATE_FINALIZERS[0]] }
         }));
         assert_eq!((answer.outcome, &*answer.node), (Outcome::Pending, "n1"));
-        assert!(answer.held && !answer.going);
+        assert!(answer.has_finalizer && !answer.deleting);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Application {
     /// The version of the object that this is.
     pub resource_version: String,
     /// Whether it is being deleted.
-    pub going: bool,
+    pub deleting: bool,
     /// Every finalizer on it.
     pub finalizers: Vec<String>,
     /// The nodes it selects, or why that cannot be said.
@@ -79,7 +79,7 @@ impl Application {
             name: metadata.name?,
             generation: metadata.generation.unwrap_or_default(),
             resource_version: metadata.resource_version.unwrap_or_default(),
-            going: metadata.deletion_timestamp.is_some(),
+            deleting: metadata.deletion_timestamp.is_some(),
             finalizers: metadata.finalizers.unwrap_or_default(),
             selector,
             rollout: spec.get("rollout").cloned().and_then(|rollout| serde_json::from_value(rollout).ok()),
@@ -98,7 +98,7 @@ impl Application {
 
     /// Whether the controller's finalizer is on it.
     #[must_use]
-    pub fn held(&self) -> bool {
+    pub fn has_finalizer(&self) -> bool {
         self.finalizers.iter().any(|finalizer| finalizer == APPLICATION_FINALIZER)
     }
 

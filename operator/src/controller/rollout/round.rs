@@ -157,7 +157,7 @@ impl Rollouts {
     /// Decides about one application. `moment` is what time it is for all controllers.
     pub fn round(&mut self, view: View<'_>, presence: Presence, now: Instant, moment: Moment) -> Round {
         let application = view.application;
-        if application.going {
+        if application.deleting {
             let aim = Aim::of(application.typed_status().rollout);
             return Round { aim, ..Round::default() };
         }

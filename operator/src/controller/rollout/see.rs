@@ -36,7 +36,7 @@ pub fn nodes(view: View<'_>, presence: Presence) -> BTreeMap<String, Seen> {
     let agents: HashSet<&str> = view.agents().map(|node| &**node).collect();
     let selected: HashSet<&str> = view.selected().map(|(name, _)| &**name).collect();
     let mut nodes: BTreeMap<String, Seen> = BTreeMap::new();
-    for answer in view.answer_of_each().into_values().filter(|answer| !answer.going) {
+    for answer in view.answer_of_each().into_values().filter(|answer| !answer.deleting) {
         let Some(node) = view.node(&answer.node) else { continue };
         let kernel = answer.kernel.as_deref().unwrap_or(&node.kernel);
         let there = presence == Presence::Everywhere || agents.contains(&*answer.node);

@@ -219,9 +219,9 @@ fn a_selector_that_cannot_be_read_is_an_error() {
 fn an_application_that_goes_names_who_still_holds_it() {
     let mut memory = cluster();
     say(&mut memory, "n1", "Error", failure("daemon-away", "no such socket"));
-    let mut going = application("a", 2, json!({ "nodeSelector": {} }));
-    going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-    memory.application(Scope::Cluster, Event::Apply(going));
+    let mut deleting = application("a", 2, json!({ "nodeSelector": {} }));
+    deleting.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    memory.application(Scope::Cluster, Event::Apply(deleting));
     let held = sum(&memory);
     assert_eq!((held.verdict, held.released), (Verdict::DeleteError, false));
     assert!(held.message.contains("app-a-n1: daemon-away: no such socket"), "{}", held.message);

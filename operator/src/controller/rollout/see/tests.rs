@@ -67,7 +67,7 @@ fn an_object_of_an_earlier_boot_and_one_that_goes_count_last() {
     };
     let memory_of = |states| seen(&memory(states))["n1"].object.to_string();
     assert_eq!(memory_of(vec![named("a", "b0"), named("z", "B1")]), "z");
-    let mut going = named("a", "b1");
-    going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
-    assert_eq!(memory_of(vec![going, named("z", "b0")]), "z");
+    let mut deleting = named("a", "b1");
+    deleting.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
+    assert_eq!(memory_of(vec![deleting, named("z", "b0")]), "z");
 }
