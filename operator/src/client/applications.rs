@@ -56,13 +56,9 @@ impl Found {
 
     /// As the owner of what is made for it.
     pub fn owner(&self) -> OwnerReference {
-        let kind = match self.scope {
-            Scope::Cluster => "ClusterBpfApplication",
-            Scope::Namespaced => "BpfApplication",
-        };
         OwnerReference {
             api_version: "bpfman.io/v1alpha1".to_owned(),
-            kind: kind.to_owned(),
+            kind: self.scope.application_kind().to_owned(),
             name: self.name().to_owned(),
             uid: self.uid().to_owned(),
             ..OwnerReference::default()
@@ -135,28 +131,23 @@ impl Session {
     /// Every application of the cluster, and those of a namespace or of all.
     pub async fn applications(&self, namespace: Option<&str>) -> Result<Vec<Found>, ClientError> {
         let mut all = Vec::new();
-        let api: Api<ClusterBpfApplication> = Api::all(self.client.clone());
-        for one in list(api, ListParams::default(), "ClusterBpfApplication").await? {
-            all.push(Found {
-                scope: Scope::Cluster,
-                selector: one.spec.common.node_selector.clone(),
-                rollout: one.spec.common.rollout.clone(),
-                spec: serde_json::to_value(&one.spec).unwrap_or_default(),
-                meta: one.metadata,
-                status: one.status.unwrap_or_default(),
-            });
+        // The two kinds have the same fields, by two types.
+        macro_rules! add {
+            ($scope:expr, $api:expr) => {
+                for one in list($api, ListParams::default(), $scope.application_kind()).await? {
+                    all.push(Found {
+                        scope: $scope,
+                        selector: one.spec.common.node_selector.clone(),
+                        rollout: one.spec.common.rollout.clone(),
+                        spec: serde_json::to_value(&one.spec).unwrap_or_default(),
+                        meta: one.metadata,
+                        status: one.status.unwrap_or_default(),
+                    });
+                }
+            };
         }
-        let api: Api<BpfApplication> = self.namespaced(namespace);
-        for one in list(api, ListParams::default(), "BpfApplication").await? {
-            all.push(Found {
-                scope: Scope::Namespaced,
-                selector: one.spec.common.node_selector.clone(),
-                rollout: one.spec.common.rollout.clone(),
-                spec: serde_json::to_value(&one.spec).unwrap_or_default(),
-                meta: one.metadata,
-                status: one.status.unwrap_or_default(),
-            });
-        }
+        add!(Scope::Cluster, Api::<ClusterBpfApplication>::all(self.client.clone()));
+        add!(Scope::Namespaced, self.namespaced::<BpfApplication>(namespace));
         Ok(all)
     }
 
@@ -187,26 +178,22 @@ impl Session {
     /// What nodes say: of one application, or of one node.
     async fn states(&self, params: ListParams, namespace: Option<&str>) -> Result<Vec<State>, ClientError> {
         let mut all = Vec::new();
-        let api: Api<ClusterBpfApplicationState> = Api::all(self.client.clone());
-        for one in list(api, params.clone(), "ClusterBpfApplicationState").await? {
-            let programs = one.status.iter().flat_map(|status| &status.programs).map(|one| &one.program);
-            all.push(State {
-                scope: Scope::Cluster,
-                programs: programs.map(|program| (program.name.clone(), program.program_id)).collect(),
-                status: one.status.as_ref().map(|status| status.node.clone()),
-                meta: one.metadata,
-            });
+        macro_rules! add {
+            ($scope:expr, $api:expr) => {
+                for one in list($api, params.clone(), $scope.state_kind()).await? {
+                    let programs = one.status.iter().flat_map(|status| &status.programs);
+                    let programs = programs.map(|one| (one.program.name.clone(), one.program.program_id));
+                    all.push(State {
+                        scope: $scope,
+                        programs: programs.collect(),
+                        status: one.status.as_ref().map(|status| status.node.clone()),
+                        meta: one.metadata,
+                    });
+                }
+            };
         }
-        let api: Api<BpfApplicationState> = self.namespaced(namespace);
-        for one in list(api, params, "BpfApplicationState").await? {
-            let programs = one.status.iter().flat_map(|status| &status.programs).map(|one| &one.program);
-            all.push(State {
-                scope: Scope::Namespaced,
-                programs: programs.map(|program| (program.name.clone(), program.program_id)).collect(),
-                status: one.status.as_ref().map(|status| status.node.clone()),
-                meta: one.metadata,
-            });
-        }
+        add!(Scope::Cluster, Api::<ClusterBpfApplicationState>::all(self.client.clone()));
+        add!(Scope::Namespaced, self.namespaced::<BpfApplicationState>(namespace));
         Ok(all)
     }
 

@@ -347,8 +347,8 @@ impl Memory {
 /// The uid of the application that a state object belongs to.
 fn owner(wire: &WireState) -> Option<ApplicationId> {
     let owners = wire.metadata.owner_references.iter().flatten();
-    let mut ours =
-        owners.filter(|owner| owner.kind == "ClusterBpfApplication" || owner.kind == "BpfApplication");
+    let ours = |kind: &str| Scope::ALL.into_iter().any(|scope| kind == scope.application_kind());
+    let mut ours = owners.filter(|owner| ours(&owner.kind));
     ours.next().map(|owner| ApplicationId(owner.uid.as_str().into()))
 }
 

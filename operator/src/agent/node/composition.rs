@@ -36,9 +36,11 @@ pub async fn here(shared: &Shared, spec: &Spec, state: &StateObject) -> Result<O
 }
 
 /// Kind, side, interface and namespace.
-type Hook = (&'static str, String, String, Option<String>);
+pub type Hook = (&'static str, String, String, Option<String>);
 
-fn hook(attach: &AttachInfo) -> Option<Hook> {
+/// The hook of an attach point, if it is one of a chain.
+#[must_use]
+pub fn hook(attach: &AttachInfo) -> Option<Hook> {
     match attach.info.as_ref()? {
         Info::XdpAttachInfo(at) => Some(("xdp", String::new(), at.iface.clone(), at.netns.clone())),
         Info::TcAttachInfo(at) => Some(("tc", at.direction.clone(), at.iface.clone(), at.netns.clone())),

@@ -11,11 +11,11 @@ use bpfman_application::state::node::{HealthAnswer, SwitchedHook};
 use bpfman_apply::failure::Unreachable;
 use bpfman_apply::report::{LinkOutcome, Report};
 use bpfman_proto::ext::v1::{Hook, SetHookRequest, ShowChainRequest, ShowChainResponse};
-use bpfman_proto::v1::attach_info::Info;
 
 use super::events;
 use crate::agent::gates::{Events, Slot, Soak, judge};
 use crate::agent::memory::application::{StateMemory, WriteMemory};
+use crate::agent::node::composition::hook;
 use crate::agent::objects::application::Application;
 use crate::agent::objects::state::{StateObject, Status};
 use crate::agent::shared::Shared;
@@ -273,19 +273,8 @@ fn hooks(report: &Report) -> Vec<Hook> {
     let mut hooks: Vec<Hook> = Vec::new();
     let wanted =
         report.programs.iter().flat_map(|program| &program.links).filter_map(|link| link.wanted.as_ref());
-    for info in wanted.filter_map(|link| link.attach.info.as_ref()) {
-        let (kind, iface, direction, netns) = match info {
-            Info::XdpAttachInfo(at) => ("xdp", &at.iface, "", &at.netns),
-            Info::TcAttachInfo(at) => ("tc", &at.iface, at.direction.as_str(), &at.netns),
-            Info::TcxAttachInfo(at) => ("tcx", &at.iface, at.direction.as_str(), &at.netns),
-            _ => continue,
-        };
-        let hook = Hook {
-            kind: kind.to_owned(),
-            iface: iface.clone(),
-            direction: direction.to_owned(),
-            netns: netns.clone().unwrap_or_default(),
-        };
+    for (kind, direction, iface, netns) in wanted.filter_map(|link| hook(&link.attach)) {
+        let hook = Hook { kind: kind.to_owned(), iface, direction, netns: netns.unwrap_or_default() };
         if !hooks.contains(&hook) {
             hooks.push(hook);
         }

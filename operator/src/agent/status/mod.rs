@@ -58,24 +58,35 @@ pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> 
     let (word, message) = words(outcome);
     let conditions = before.map_or(&[][..], |before| &before.node.conditions);
     let last = before.map(|before| &before.node.details);
-    let (load, programs, digest, failure) = match *outcome {
-        Outcome::Pending(_) => (None, None, None, None),
+    let (load, programs, failure) = match *outcome {
+        Outcome::Pending(_) => (None, None, None),
         Outcome::Reported(report, spec) => (
             Some(load_status(report.load)),
             Some(report.programs.iter().filter_map(|one| show(one, spec, before)).collect()),
-            Some(report.digest.clone()).filter(|digest| !digest.is_empty()),
             failure(report),
         ),
-        Outcome::Unknown(failure) => (None, None, None, Some(failure.clone())),
+        Outcome::Unknown(failure) => (None, None, Some(failure.clone())),
         Outcome::Refused(failure) => {
             // An older version may run on.
             let loaded =
                 before.is_some_and(|before| before.node.app_load_status == AppLoadStatus::LoadSuccess);
             let load = (!loaded).then_some(AppLoadStatus::LoadError);
-            (load, None, None, Some(failure.clone()))
+            (load, None, Some(failure.clone()))
         }
     };
-    let asked = matches!(outcome, Outcome::Reported(..));
+    // What is not known now is as it was.
+    let mut details = last.cloned().unwrap_or_default();
+    details.preflight =
+        last.and_then(|last| holding(last, about.kernel.as_deref(), about.boot_id.as_deref())).cloned();
+    details.composition = composition(about, last);
+    details.observed_revision.clone_from(&about.revision);
+    details.kernel = about.kernel.clone().or(details.kernel);
+    details.boot_id = about.boot_id.clone().or(details.boot_id);
+    details.failure = failure;
+    if let Outcome::Reported(report, _) = outcome {
+        details.digest = Some(report.digest.clone()).filter(|digest| !digest.is_empty());
+        details.unmatched = unmatched(report);
+    }
     Status {
         node: NodeState {
             update_count: before.map_or(0, |before| before.node.update_count),
@@ -84,23 +95,7 @@ pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> 
                 .or_else(|| before.map(|before| before.node.app_load_status))
                 .unwrap_or(AppLoadStatus::NotLoaded),
             conditions: vec![condition(word, &message, about.generation, conditions)],
-            details: NodeDetails {
-                observed_revision: about.revision.clone(),
-                kernel: about.kernel.clone().or_else(|| last.and_then(|last| last.kernel.clone())),
-                boot_id: about.boot_id.clone().or_else(|| last.and_then(|last| last.boot_id.clone())),
-                digest: if asked { digest } else { last.and_then(|last| last.digest.clone()) },
-                composition: composition(about, last),
-                failure,
-                unmatched: match outcome {
-                    Outcome::Reported(report, _) => unmatched(report),
-                    _ => last.map(|last| last.unmatched.clone()).unwrap_or_default(),
-                },
-                preflight: last
-                    .and_then(|last| holding(last, about.kernel.as_deref(), about.boot_id.as_deref()))
-                    .cloned(),
-                health: last.and_then(|last| last.health.clone()),
-                switched: last.map(|last| last.switched.clone()).unwrap_or_default(),
-            },
+            details,
         },
         programs: programs
             .unwrap_or_else(|| before.map(|before| before.programs.clone()).unwrap_or_default()),

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use super::cni;
 use super::daemon::SOCKET_GROUP;
 use super::images::Images;
-use super::node_selector;
-use super::objects::{labels, namespace, restart_annotations, update_strategy};
+use super::objects::{self, labels};
+
+/// Its name, and that of its account.
+const NAME: &str = "bpfman-agent";
 
 /// A user that is nobody else's on a node: its socket and its file for the network plugin are its own. Images without
 /// root agree on 65532 and the like, so their pods would have it; distributions and systemd give nobody this one.
@@ -16,43 +18,27 @@ pub(super) const USER: u32 = 60_750;
 /// The DaemonSet.
 #[must_use]
 pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
-    let selector = json!({ "app.kubernetes.io/name": "bpfman-agent" });
-    let mut set = json!({
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": { "name": "bpfman-agent", "namespace": namespace(spec), "labels": labels("bpfman-agent") },
-        "spec": {
-            "selector": { "matchLabels": selector },
-            "updateStrategy": update_strategy(),
-            "template": {
-                "metadata": { "labels": labels("bpfman-agent"), "annotations": restart_annotations(spec) },
-                "spec": {
-                    "serviceAccountName": "bpfman-agent",
-                    "automountServiceAccountToken": false,
-                    "priorityClassName": "system-node-critical",
-                    "nodeSelector": node_selector(),
-                    "tolerations": [{ "operator": "Exists" }],
-                    "terminationGracePeriodSeconds": 10,
-                    "securityContext": {
-                        "runAsNonRoot": true,
-                        "runAsUser": USER,
-                        "runAsGroup": USER,
-                        "supplementalGroups": [SOCKET_GROUP],
-                        "seccompProfile": { "type": "RuntimeDefault" }
-                    },
-                    "containers": [container(spec, images)],
-                    "volumes": [
-                        {
-                            "name": "socket",
-                            // The daemon makes it; an agent that is first waits for it.
-                            "hostPath": { "path": "/run/bpfman-sock", "type": "DirectoryOrCreate" }
-                        },
-                        account()
-                    ]
-                }
-            }
-        }
+    let pod = json!({
+        "serviceAccountName": NAME,
+        "terminationGracePeriodSeconds": 10,
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "supplementalGroups": [SOCKET_GROUP],
+            "seccompProfile": { "type": "RuntimeDefault" }
+        },
+        "containers": [container(spec, images)],
+        "volumes": [
+            {
+                "name": "socket",
+                // The daemon makes it; an agent that is first waits for it.
+                "hostPath": { "path": "/run/bpfman-sock", "type": "DirectoryOrCreate" }
+            },
+            account()
+        ]
     });
+    let mut set = objects::daemon_set(NAME, spec, labels(NAME), pod);
     cni::add(&mut set, spec, images);
     set
 }
@@ -62,7 +48,7 @@ fn container(spec: &ConfigSpec, images: &Images) -> Value {
     let probe = |path: &str, seconds: u32| json!({ "httpGet": { "path": path, "port": port, "scheme": "HTTP" }, "periodSeconds": seconds });
     let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } });
     json!({
-        "name": "bpfman-agent",
+        "name": NAME,
         "image": spec.agent.image,
         "imagePullPolicy": images.pull_policy,
         "args": [

@@ -4,8 +4,10 @@ use bpfman_application::config::ConfigSpec;
 use serde_json::{Value, json};
 
 use super::images::Images;
-use super::node_selector;
-use super::objects::{CONFIG_MAP, POLICY_MAP, labels, namespace, restart_annotations, update_strategy};
+use super::objects::{self, CONFIG_MAP, POLICY_MAP, labels};
+
+/// Its name, and that of its account.
+const NAME: &str = "bpfman-daemon";
 
 /// Group that may speak to the daemon's socket. The agent has it as a supplemental group.
 pub const SOCKET_GROUP: u32 = 2750;
@@ -36,15 +38,14 @@ const MOUNTS: [(&str, &str, &str, Option<&str>); 12] = [
 
 /// Labels of its pods: ours, and the one of the published deployment, by which manifests of users select them.
 fn pod_labels() -> Value {
-    let mut labels = labels("bpfman-daemon");
-    labels["name"] = json!("bpfman-daemon");
+    let mut labels = labels(NAME);
+    labels["name"] = json!(NAME);
     labels
 }
 
 /// The DaemonSet.
 #[must_use]
 pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
-    let selector = json!({ "app.kubernetes.io/name": "bpfman-daemon" });
     let mut containers = vec![container(spec, images)];
     containers.extend(registrar(spec, images));
     let mut volumes: Vec<Value> = MOUNTS
@@ -67,32 +68,16 @@ pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
         ] }
     }));
     volumes.push(json!({ "name": "tmp", "emptyDir": {} }));
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": { "name": "bpfman-daemon", "namespace": namespace(spec), "labels": labels("bpfman-daemon") },
-        "spec": {
-            "selector": { "matchLabels": selector },
-            "updateStrategy": update_strategy(),
-            "template": {
-                "metadata": { "labels": pod_labels(), "annotations": restart_annotations(spec) },
-                "spec": {
-                    "serviceAccountName": "bpfman-daemon",
-                    // It speaks to nobody but its clients and registries.
-                    "automountServiceAccountToken": false,
-                    "hostNetwork": true,
-                    "hostPID": true,
-                    "dnsPolicy": "ClusterFirstWithHostNet",
-                    "priorityClassName": "system-node-critical",
-                    "nodeSelector": node_selector(),
-                    "tolerations": [{ "operator": "Exists" }],
-                    "terminationGracePeriodSeconds": 15,
-                    "containers": containers,
-                    "volumes": volumes
-                }
-            }
-        }
-    })
+    let pod = json!({
+        "serviceAccountName": NAME,
+        "hostNetwork": true,
+        "hostPID": true,
+        "dnsPolicy": "ClusterFirstWithHostNet",
+        "terminationGracePeriodSeconds": 15,
+        "containers": containers,
+        "volumes": volumes
+    });
+    objects::daemon_set(NAME, spec, pod_labels(), pod)
 }
 
 fn container(spec: &ConfigSpec, images: &Images) -> Value {

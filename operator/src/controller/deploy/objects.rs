@@ -5,7 +5,7 @@ use bpfman_application::{GROUP, VERSION};
 use serde_json::{Value, json};
 
 use super::images::Images;
-use super::{agent, daemon};
+use super::{agent, daemon, node_selector};
 
 /// Name of the configuration map.
 pub const CONFIG_MAP: &str = "bpfman-config";
@@ -56,24 +56,37 @@ pub fn labels(name: &str) -> Value {
     })
 }
 
-/// Annotations of pods that change with the configuration, so that it reaches them by a restart.
-#[must_use]
-pub fn restart_annotations(spec: &ConfigSpec) -> Value {
-    json!({
-        "bpfman.io.bpfman.log.level": spec.daemon.log_level.as_deref().unwrap_or_default(),
-        "bpfman.io.bpfman.agent.log.level": spec.agent.log_level.as_deref().unwrap_or_default(),
-        "bpfman.io.bpfman.toml": spec.configuration
-    })
-}
-
-/// How pods are replaced, for both DaemonSets.
+/// A DaemonSet. `pod` is what is its own of the pods' spec.
 ///
-/// Programs and links are pinned and run on while a daemon restarts, so replacing one takes nothing from its node but
+/// Programs and links are pinned and run on while a daemon restarts, so replacing a pod takes nothing from its node but
 /// the answer to changes, for seconds. Ten percent at a time brings an upgrade over 5,000 nodes in ten steps, and
 /// leaves nine of ten nodes answering if the new version does not start.
 #[must_use]
-pub fn update_strategy() -> Value {
-    json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": "10%" } })
+pub fn daemon_set(name: &str, spec: &ConfigSpec, pod_labels: Value, mut pod: Value) -> Value {
+    // Daemon and agent mount what they need of their account, if anything.
+    pod["automountServiceAccountToken"] = json!(false);
+    pod["priorityClassName"] = json!("system-node-critical");
+    pod["nodeSelector"] = json!(node_selector());
+    pod["tolerations"] = json!([{ "operator": "Exists" }]);
+    // They change with the configuration, so that it reaches pods by a restart.
+    let annotations = json!({
+        "bpfman.io.bpfman.log.level": spec.daemon.log_level.as_deref().unwrap_or_default(),
+        "bpfman.io.bpfman.agent.log.level": spec.agent.log_level.as_deref().unwrap_or_default(),
+        "bpfman.io.bpfman.toml": spec.configuration
+    });
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": { "name": name, "namespace": namespace(spec), "labels": labels(name) },
+        "spec": {
+            "selector": { "matchLabels": { "app.kubernetes.io/name": name } },
+            "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": "10%" } },
+            "template": {
+                "metadata": { "labels": pod_labels, "annotations": annotations },
+                "spec": pod
+            }
+        }
+    })
 }
 
 fn is_unmanaged(spec: &ConfigSpec, object: &Value) -> bool {

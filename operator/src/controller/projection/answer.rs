@@ -2,14 +2,14 @@
 
 use bpfman_application::orders::NodeOrders;
 use bpfman_application::rollout::PreflightVerdict;
+use bpfman_application::scope::Scope;
 use bpfman_application::state::NODE_LABEL;
 
 use crate::controller::text::{Interner, Text};
 use crate::controller::wire::{StateStatus, WireState};
 
 /// Finalizers that agents hold on state objects.
-pub const STATE_FINALIZERS: [&str; 2] =
-    ["bpfman.io.clbpfapplicationcontroller/finalizer", "bpfman.io.nsbpfapplicationcontroller/finalizer"];
+pub const STATE_FINALIZERS: [&str; 2] = [Scope::Cluster.finalizer(), Scope::Namespaced.finalizer()];
 
 /// Longest message that is kept, bytes. With everything else an answer stays below 1 KiB.
 const MESSAGE_LIMIT: usize = 400;
