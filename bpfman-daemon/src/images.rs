@@ -1,4 +1,4 @@
-//! The image room as the engine and the services see it: calls that block, over a runtime that does not.
+//! The crate `image` as the engine and the services see it: calls that block, over a runtime that does not.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //!
 //! - [`agent`]: one on every node, without privileges; API server on one side, the daemon's socket on the other.
 //! - [`controller`]: one in the cluster; sums up what nodes say, deploys daemon and agent, marks nodes.
-//! - [`rollout`]: waves, gates, preflight and the way back; a state machine without I/O, driven by the controller.
+//! - [`rollout`]: waves, gates, preflight and rollback; a state machine without I/O, driven by the controller.
 //! - [`admission`]: refuses what a schema cannot.
 //! - [`clock`]: what time it is for all controllers.
 //! - [`clean`]: takes away what is left on a node when all of it went.

@@ -5,10 +5,10 @@
 mod activity;
 mod admit;
 mod audit;
+mod bpfman_v1;
 mod chains;
 mod chains_parse;
 mod chains_show;
-mod compat;
 mod ext;
 mod ext_show;
 mod images;

@@ -19,8 +19,8 @@ mod publish;
 mod recover;
 mod registration;
 mod request;
-mod take_down;
 mod undo;
+mod unpublish;
 mod volumes;
 
 pub use connection::{Connection, connections};

@@ -1,4 +1,5 @@
-//! Signatures in Sigstore's bundle form: one JSON document that holds statement, signature, and what vouches for both.
+//! Signatures in Sigstore's bundle form: one JSON document that holds statement, signature, and what vouches for both: a key,
+//! or a certificate with the time and the inclusion proof of the log Rekor, which `sigstore-verify` checks.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What to answer a registry that wants to know who asks: a password, or a token fetched with it.
+//! What to answer a registry that wants to know its caller: a password, or a token fetched with it.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bpfman_image_format::{Credential, causes};

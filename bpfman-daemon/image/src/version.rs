@@ -1,4 +1,4 @@
-//! Numbers that only grow: the values of an annotation that forbids the way back.
+//! Numbers that only grow: the values of an annotation that forbids a rollback.
 
 use std::fmt;
 use std::str::FromStr;

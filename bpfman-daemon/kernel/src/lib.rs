@@ -1,7 +1,7 @@
 //! The kernel behind a trait: [`linux::LinuxKernel`] is the real one, [`sim::SimKernel`] an in-memory one with the
 //! same rules for planning tests and fleet simulation.
 //!
-//! This is the only room with `unsafe` code.
+//! This is the only crate with `unsafe` code.
 
 mod attach;
 mod error;

@@ -13,7 +13,7 @@ use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::{Kernel, LogRequest, ProgramKind, ProgramLoad};
 use bpfmand_object::{BtfFeatures, KconfigValue, KernelBtf, ObjectFile, ProgramEntry, TextOptions};
 
-/// A folder on which the kernel room mounts a bpffs; unmounted at the end, so that it can be removed.
+/// A folder on which the kernel crate mounts a bpffs; unmounted at the end, so that it can be removed.
 struct PinFolder(tempfile::TempDir);
 
 impl Drop for PinFolder {

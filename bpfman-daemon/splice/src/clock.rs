@@ -7,8 +7,8 @@ use bpfmand_core::{Insn, MapId};
 
 use crate::asm::Asm;
 use crate::counters::COUNTER_ROWS;
+use crate::glue;
 use crate::hook::HookKind;
-use crate::joint;
 use crate::opcode;
 use crate::stack::ContextPlace;
 
@@ -76,7 +76,7 @@ pub(crate) fn tick(asm: &mut Asm, ticks: MapId, twin: MapId) {
     let go = asm.label();
     const CONTEXT: u8 = 6;
     asm.push(Insn::new(opcode::MOV64_REG, CONTEXT, 1, 0, 0));
-    asm.push(Insn::new(opcode::STORE_W_IMM, opcode::FRAME, 0, joint::below(8), 0));
+    asm.push(Insn::new(opcode::STORE_W_IMM, opcode::FRAME, 0, glue::below(8), 0));
     look_up(asm, ticks, 8);
     asm.branch(opcode::JEQ64, 0, go);
     add(asm, 0, None);
@@ -84,7 +84,7 @@ pub(crate) fn tick(asm: &mut Asm, ticks: MapId, twin: MapId) {
     asm.branch_on(1, opcode::JNE64, 0, go);
     asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
     // If there is no twin, the packet goes on here.
-    joint::tail_call(asm, twin);
+    glue::tail_call(asm, twin);
     asm.bind(go);
     asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
 }
@@ -92,7 +92,7 @@ pub(crate) fn tick(asm: &mut Asm, ticks: MapId, twin: MapId) {
 /// Finds a value of a per-CPU array, by the key at `depth` in the frame.
 fn look_up(asm: &mut Asm, map: MapId, depth: u32) {
     asm.push(Insn::new(opcode::MOV64_REG, 2, opcode::FRAME, 0, 0));
-    asm.push(Insn::new(opcode::ADD64_IMM, 2, 0, 0, i32::from(joint::below(depth))));
+    asm.push(Insn::new(opcode::ADD64_IMM, 2, 0, 0, i32::from(glue::below(depth))));
     asm.load_map(1, map);
     asm.helper(LOOKUP);
 }
@@ -115,7 +115,7 @@ impl Clock {
     }
 
     fn last_reading(&self) -> i16 {
-        joint::below(self.frame + 8)
+        glue::below(self.frame + 8)
     }
 
     fn read(&self, asm: &mut Asm) {
@@ -130,7 +130,7 @@ impl Clock {
         asm.push(Insn::new(opcode::MOV64_REG, context, 1, 0, 0));
         asm.push(Insn::new(opcode::LOAD_W, 2, 1, self.hook.ifindex_offset(), 0));
         asm.push(Insn::new(opcode::AND32_IMM, 2, 0, 0, COUNTER_ROWS as i32 - 1));
-        asm.push(Insn::new(opcode::STORE_W_REG, opcode::FRAME, 2, joint::below(self.frame + BYTES), 0));
+        asm.push(Insn::new(opcode::STORE_W_REG, opcode::FRAME, 2, glue::below(self.frame + BYTES), 0));
         self.read(asm);
         self.lap(asm, self.layout.clock());
         asm.push(Insn::new(opcode::MOV64_REG, 1, context, 0, 0));

@@ -40,13 +40,13 @@ pub struct Compiled {
     pub twins: Vec<Splice>,
 }
 
-/// Makes the programs of a planned chain. `members` and `options` have to be those of [`crate::plan`].
+/// Makes the programs of a planned chain. `members` and `options` have to be those of [`crate::plan()`].
 ///
 /// The same input gives the same bytes; other map ids change nothing but map references, which the kernel leaves out
 /// of a program's tag.
 ///
 /// # Errors
-/// [`SpliceError::Bindings`] if maps are missing; else what [`crate::plan`] could not foresee.
+/// [`SpliceError::Bindings`] if maps are missing; else what [`crate::plan()`] could not foresee.
 pub fn compile(
     name: &str,
     members: &[Member<'_>],
@@ -81,7 +81,7 @@ pub fn compile(
 /// Joins members that need no maps beside their own into one program, also a member that could be attached directly.
 ///
 /// # Errors
-/// [`SpliceError::NeedsArrays`] if they do need some: then [`crate::plan`] and [`compile`] are the way.
+/// [`SpliceError::NeedsArrays`] if they do need some: then [`crate::plan()`] and [`compile()`] are the way.
 pub fn splice(
     name: &str,
     members: &[Member<'_>],

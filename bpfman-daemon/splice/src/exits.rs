@@ -4,8 +4,8 @@ use bpfmand_core::{Insn, MapId};
 
 use crate::asm::{Asm, Label};
 use crate::counters::{COUNTER_ROWS, CounterLayout};
+use crate::glue;
 use crate::hook::{Code, HookKind};
-use crate::joint;
 use crate::opcode;
 use crate::stack::ContextPlace;
 use crate::verdicts::Codes;
@@ -102,9 +102,9 @@ impl Exits {
         for (label, _, out) in self.ways {
             asm.bind(label);
             match out {
-                Out::Stopped(codes) => joint::stopped(asm, self.hook, codes),
-                Out::AllProceeded => joint::answer(asm, self.hook.end_verdict()),
-                Out::Failed => joint::answer(asm, self.hook.fail_verdict()),
+                Out::Stopped(codes) => glue::stopped(asm, self.hook, codes),
+                Out::AllProceeded => glue::answer(asm, self.hook.end_verdict()),
+                Out::Failed => glue::answer(asm, self.hook.fail_verdict()),
             }
         }
     }
@@ -143,7 +143,7 @@ impl Exits {
         }
         asm.bind(count);
         emit_count(asm, self.hook, counting.map, context, offset);
-        joint::stopped(asm, self.hook, answers);
+        glue::stopped(asm, self.hook, answers);
     }
 }
 
@@ -168,11 +168,11 @@ fn add_column(asm: &mut Asm, hook: HookKind, layout: CounterLayout, offset: u8) 
 fn emit_count(asm: &mut Asm, hook: HookKind, map: MapId, context: ContextPlace, offset: u8) {
     // The slot of the context is free as soon as that is read; the frame has eight bytes otherwise.
     let key = match context {
-        ContextPlace::Slot(depth) => joint::below(depth),
-        ContextPlace::Nowhere | ContextPlace::Register(_) => joint::below(8),
+        ContextPlace::Slot(depth) => glue::below(depth),
+        ContextPlace::Nowhere | ContextPlace::Register(_) => glue::below(8),
     };
     let done = asm.label();
-    joint::load_context(asm, context);
+    glue::load_context(asm, context);
     asm.push(Insn::new(opcode::MOV64_REG, VERDICT, 0, 0, 0));
     asm.push(Insn::new(opcode::LOAD_W, 1, 1, hook.ifindex_offset(), 0));
     asm.push(Insn::new(opcode::AND32_IMM, 1, 0, 0, COUNTER_ROWS as i32 - 1));

@@ -112,7 +112,7 @@ impl HookKind {
 /// True if a chain of this one member is attached as the program itself, at no cost.
 ///
 /// So it is for XDP when the set holds nothing but PASS and the dispatcher's return code. TC always goes through
-/// [`crate::splice`], one member too, for the verdict at its end.
+/// [`crate::splice()`], one member too, for the verdict at its end.
 #[must_use]
 pub fn can_attach_direct(hook: HookKind, proceed_on: ProceedMask) -> bool {
     hook == HookKind::Xdp && hook.verdict_survives(proceed_on)

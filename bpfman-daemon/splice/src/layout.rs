@@ -9,7 +9,7 @@ use crate::asm::{Asm, Label, OutOfReach};
 use crate::clock::{self, Clock};
 use crate::error::SpliceError;
 use crate::exits::{Counting, Exits, FAILED};
-use crate::joint;
+use crate::glue;
 use crate::member;
 use crate::opcode;
 use crate::pointer::FULL;
@@ -145,13 +145,13 @@ impl Emission<'_> {
             clock::tick(&mut self.asm, ticks, twin);
         }
         if is_first {
-            joint::save_context(&mut self.asm, context);
+            glue::save_context(&mut self.asm, context);
         } else {
-            joint::load_context(&mut self.asm, context);
+            glue::load_context(&mut self.asm, context);
         }
         // A program that is tail-called finds the frame of the one before.
         if member > 0 {
-            joint::zero_frame(&mut self.asm, self.segment.group.body(member));
+            glue::zero_frame(&mut self.asm, self.segment.group.body(member));
         }
         if let (true, Some(clock)) = (is_first, self.segment.clock) {
             clock.start(&mut self.asm);
@@ -180,7 +180,7 @@ impl Emission<'_> {
         let shows_stack = || member::takes_stack_address(group.members[member].program(), function);
         if member > 0 && (function == 0 || shows_stack()) {
             let frame = group.surveys[member].frames[function].next_multiple_of(8);
-            joint::zero_frame(&mut self.asm, frame);
+            glue::zero_frame(&mut self.asm, frame);
             self.close(Part::Start { member, function });
         }
         self.body(member, function, None);
@@ -193,12 +193,12 @@ impl Emission<'_> {
         if member > 0 {
             let group = self.segment.group;
             let left = FULL.saturating_sub(group.options.rounding.round(self.segment.stack.frame)) / 32 * 32;
-            joint::zero_frame(&mut self.asm, group.surveys[member].frames[0].min(left));
+            glue::zero_frame(&mut self.asm, group.surveys[member].frames[0].min(left));
         }
         if let Some(array) = self.segment.own.get(&member) {
-            joint::tail_call(&mut self.asm, *array);
+            glue::tail_call(&mut self.asm, *array);
         }
-        joint::answer(&mut self.asm, FAILED);
+        glue::answer(&mut self.asm, FAILED);
         self.close(Part::Stub { member });
     }
 
@@ -224,7 +224,7 @@ impl Emission<'_> {
             };
             if needs_check {
                 let stop = exits.stopped(&mut self.asm, member, stopping);
-                joint::check(&mut self.asm, hook, set, stop, self.far[member]);
+                glue::check(&mut self.asm, hook, set, stop, self.far[member]);
                 let end = exits.all_proceeded(&mut self.asm);
                 exits.run_into(end);
             } else {
@@ -235,13 +235,13 @@ impl Emission<'_> {
             return;
         }
         let stop = exits.stopped(&mut self.asm, member, stopping);
-        joint::check(&mut self.asm, hook, set, stop, self.far[member]);
+        glue::check(&mut self.asm, hook, set, stop, self.far[member]);
         if group.surveys[member].redirects {
-            joint::forget_redirect(&mut self.asm);
+            glue::forget_redirect(&mut self.asm);
         }
         if let (true, Some(array)) = (member + 1 == self.segment.range.end, self.segment.next) {
-            joint::load_context(&mut self.asm, self.segment.stack.context);
-            joint::tail_call(&mut self.asm, array);
+            glue::load_context(&mut self.asm, self.segment.stack.context);
+            glue::tail_call(&mut self.asm, array);
             let failed = exits.failed(&mut self.asm, member + 1);
             exits.run_into(failed);
         }

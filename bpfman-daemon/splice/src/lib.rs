@@ -1,7 +1,7 @@
 //! Joins relocated programs into one: pure and deterministic.
 //!
-//! [`splice`] takes the members of a chain, as compiled, and gives one program that runs them one after another:
-//! each `exit` becomes a jump to a joint, where the member's verdict either ends the chain or leads into the next
+//! [`splice()`] takes the members of a chain, as compiled, and gives one program that runs them one after another:
+//! each `exit` becomes a jump to the glue, where the member's verdict either ends the chain or leads into the next
 //! member. The meaning is that of running the members alone, one after another, on the packet as the one before
 //! left it, until a verdict is outside its member's proceed-on set.
 //!
@@ -9,8 +9,8 @@
 //! [keep context] [body 1] [check] [context, zeroed frame] [body 2] [check] … [end of the chain] [functions of all]
 //! ```
 //!
-//! [`plan`] decides how each member runs ([`Way`]) and where a program ends and the next begins; it says why
-//! ([`ChainPlan::reason`]). The caller makes the maps that the plan asks for, and [`compile`] gives the programs. The
+//! [`plan()`] decides how each member runs ([`Way`]) and where a program ends and the next begins; it says why
+//! ([`ChainPlan::reason`]). The caller makes the maps that the plan asks for, and [`compile()`] gives the programs. The
 //! same members and options give the same bytes.
 
 mod asm;
@@ -27,8 +27,8 @@ mod error;
 mod exits;
 mod flow;
 mod frame;
+mod glue;
 mod hook;
-mod joint;
 mod layout;
 mod licence;
 mod member;

@@ -153,7 +153,7 @@ pub struct ChainPlan {
     pub device_bound: bool,
     /// There is a timed twin ([`crate::Bindings::timing`] is wanted).
     pub timed: bool,
-    /// Which step of the way back from the cheapest chain this is.
+    /// Which fallback from the cheapest chain this is.
     pub attempt: Attempt,
 }
 

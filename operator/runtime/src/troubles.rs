@@ -1,4 +1,4 @@
-//! Why watches fail now: for who asks whether a process is ready.
+//! Why watches fail now: for probes of whether a process is ready.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -46,11 +46,9 @@ pub fn review(name: &ApplicationName, spec: &Spec, others: &[Slot]) -> Verdict {
         bytecode(&mut verdict, name, given, common.rollout.is_some());
     }
     let own = slots(name, spec);
-    if let Some(circle) = order::find(&own, others) {
-        verdict.refuse(
-            "spec.programs",
-            format!("orders contradict each other: {circle}; take one of them back"),
-        );
+    if let Some(cycle) = order::find(&own, others) {
+        verdict
+            .refuse("spec.programs", format!("orders contradict each other: {cycle}; take one of them back"));
     }
     for (path, anchor) in unknown_anchors(&own, others) {
         let what = match anchor.strip_prefix("role=") {

@@ -74,7 +74,7 @@ pub enum Unknown {
     },
 }
 
-/// Tells who asks.
+/// Tells who the caller is.
 pub struct Identity {
     client: Client,
     /// Namespace of the controller.

@@ -9,7 +9,7 @@
 //!
 //! - [`objects`], [`gates`], [`status`]: what is read, judged and said. No state.
 //! - [`memory`]: what is known.
-//! - [`shared`]: the agent's parts: who asks the API server and the daemon, and who writes a status.
+//! - [`shared`]: the agent's parts: calls to the API server and the daemon, and writing a status.
 //! - [`node`], [`registry`], [`watch`]: what is true here, as whom a registry is asked, and what changes.
 //! - [`rollout`]: preflights and soaks.
 //! - [`mod@reconcile`]: one application, as a whole.

@@ -1,8 +1,8 @@
-//! Rollouts: waves, gates, preflight and the way back. Pure: an [`Observation`] in, a [`Decision`] out.
+//! Rollouts: waves, gates, preflight and rollback. Pure: an [`Observation`] in, a [`Decision`] out.
 //!
 //! All memory is in the application's `status.rollout` and in the annotations of the state objects
 //! ([`bpfman_application::orders`]), so that a controller that starts goes on where the last one was. Two parts work one
-//! after the other: [`advance`] moves the status as far as what was seen allows, [`place`] tells from the new status
+//! after the other: `advance` moves the status as far as what was seen allows, `place` tells from the new status
 //! what each node is to do. The status is written before the orders: whatever is lost in between is decided again.
 
 mod advance;

@@ -1,7 +1,7 @@
 //! In which order the members of one hook run.
 //!
 //! Priorities give one order ([`order_chain`], [`order_links`]); intents, which name what a member is to run before or
-//! after, come before priorities ([`solve`]).
+//! after, come before priorities ([`solve()`]).
 
 mod contradiction;
 mod graph;

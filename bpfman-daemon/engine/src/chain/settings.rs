@@ -45,7 +45,7 @@ pub struct HookSwitches {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Changes switches of a hook. `by` says who asks, for those who find the hook held: for example "user 0". Answers
+    /// Changes switches of a hook. `by` names the caller, for those who find the hook held: for example "user 0". Answers
     /// whether anything changed.
     ///
     /// # Errors

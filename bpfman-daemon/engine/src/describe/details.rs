@@ -32,7 +32,7 @@ pub enum ProgramSource {
         digest: String,
         /// The rule and signer that let it in.
         verified_by: String,
-        /// What was verified, in the words of the room `image`.
+        /// What was verified, in the words of the crate `image`.
         evidence: String,
     },
 }

@@ -317,7 +317,7 @@ impl<K: Kernel> Engine<K> {
         if let Some((interface, kind)) = attachment.point.hook() {
             return Ok(Some((self.kernel.find_hook(interface, kind)?, interface.clone())));
         }
-        // The kernel room looks a target up by the same calls by which it attaches.
+        // The kernel crate looks a target up by the same calls by which it attaches.
         let link = LinkRecord { hook: None, ..self.trial_link_at(attachment, record, None)? };
         self.kernel.find_target(&self.link_target(record, &link)?)?;
         Ok(None)

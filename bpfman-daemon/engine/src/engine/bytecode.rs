@@ -25,7 +25,7 @@ pub struct FetchedImage {
     pub digest: String,
     /// The rule and signer that let it in.
     pub verified_by: String,
-    /// What was verified, in the words of the room `image`: kept with the program, for that room to judge again when the
+    /// What was verified, in the words of the crate `image`: kept with the program, for that crate to judge again when the
     /// policy has changed.
     pub evidence: String,
     /// Programs that the image's label names; empty if it has no such label.
@@ -68,7 +68,7 @@ pub enum PastSource<'a> {
     Image {
         /// Reference as asked for.
         url: &'a str,
-        /// What was verified, in the words of the room `image`.
+        /// What was verified, in the words of the crate `image`.
         evidence: &'a str,
     },
 }
@@ -82,7 +82,7 @@ pub struct Revocation {
     pub detach: bool,
 }
 
-/// The room `image`, as the engine sees it. Calls block.
+/// The crate `image`, as the engine sees it. Calls block.
 pub trait Images: Send + Sync {
     /// True if this user may load object files of this machine, which nobody has signed. Root only, unless a policy
     /// says otherwise.

@@ -117,7 +117,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// A text that names more maps than its object has: the object room broke its word.
+/// A text that names more maps than its object has: the crate `object` broke its word.
 pub fn no_such_map(program: &str, index: usize) -> EngineError {
     EngineError::Invalid(format!(
         "program \"{program}\" refers to map number {index}, which its object does not have"

@@ -8,7 +8,7 @@
 //! - [`config`]: the dispatcher's configuration, which is its one map.
 //! - [`look`]: what is there.
 //! - [`build`]: a new dispatcher beside the old one.
-//! - [`switch`]: the new one in the old one's place, and the way back.
+//! - [`switch`]: the new one in the old one's place, and how that is undone.
 //! - [`recover`]: what a crash left.
 
 mod build;

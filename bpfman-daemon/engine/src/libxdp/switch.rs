@@ -1,4 +1,4 @@
-//! A new dispatcher takes the place of the one that a hook runs, and the way back.
+//! A new dispatcher takes the place of the one that a hook runs, and how that is undone.
 
 use std::path::{Path, PathBuf};
 

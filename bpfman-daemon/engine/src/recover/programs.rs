@@ -72,8 +72,9 @@ impl<K: Kernel> Engine<K> {
     fn owner_of(&self, program: &Arc<ProgramRecord>) -> Result<Option<Arc<ProgramRecord>>, EngineError> {
         if let Some(owner) = program.map_owner_uid {
             let state = self.state();
-            let heir = || state.programs.values().find(|other| other.map_owner_uid == Some(owner));
-            let owner = state.programs.get(&owner).or_else(heir).filter(|owner| owner.uid != program.uid);
+            let successor = || state.programs.values().find(|other| other.map_owner_uid == Some(owner));
+            let owner =
+                state.programs.get(&owner).or_else(successor).filter(|owner| owner.uid != program.uid);
             if let Some(owner) = owner {
                 return Ok(Some(Arc::clone(owner)));
             }

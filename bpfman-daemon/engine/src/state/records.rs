@@ -60,7 +60,7 @@ pub enum SourceRecord {
         digest: String,
         /// The rule and signer.
         verified_by: String,
-        /// What was verified, in the words of the room `image`.
+        /// What was verified, in the words of the crate `image`.
         #[serde(default)]
         evidence: String,
     },

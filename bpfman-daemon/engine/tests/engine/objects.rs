@@ -41,7 +41,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
 /// Compiled once for each version of its source: each test is a process, and on an emulated machine the compiler takes
 /// longer than most tests.
 fn compiled(name: &str) -> Vec<u8> {
-    // One of the programs that the kernel room holds chains to is of use here too.
+    // One of the programs that the kernel crate holds chains to is of use here too.
     let folder = if name == "objects" { "../kernel/tests/members" } else { "tests/src" };
     let source: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(format!("{name}.c"));
     let mut hasher = DefaultHasher::new();

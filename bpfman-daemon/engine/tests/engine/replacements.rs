@@ -1,4 +1,4 @@
-//! Replace: a new version of a program in all its places, with the maps of the old one, and the way back.
+//! Replace: a new version of a program in all its places, with the maps of the old one, and rollback.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -137,7 +137,7 @@ fn a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs<K: Test
     assert_eq!((report.reloaded, report.reattached, report.problems.len()), (0, 0, 0), "{report:?}");
     assert_eq!(all_stays(&engine), before);
     assert_eq!(pins(&*bench.kernel, Path::new("")), held);
-    // No version is kept; the earlier bytecode is the way back.
+    // No version is kept; a rollback takes the earlier bytecode.
     let error = engine.rollback_program(new[0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("replaced as a whole"), "{error}");

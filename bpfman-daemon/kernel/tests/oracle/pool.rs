@@ -176,7 +176,7 @@ fn generated_clsact_chains_do_what_their_members_do_alone() {
     generated_chains_agree(ProgramKind::Clsact, 500, 3);
 }
 
-/// The same members by every step of the way back.
+/// The same members by every fallback.
 #[test]
 fn every_way_back_from_the_cheapest_chain_means_the_same() {
     for (kind, seed) in [(ProgramKind::Xdp, 20), (ProgramKind::Tcx, 21)] {

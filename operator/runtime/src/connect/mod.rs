@@ -1,8 +1,8 @@
 //! The way to the API server: one connection for all that is asked and watched.
 //!
 //! The client that kube builds speaks HTTP/1.1, where each watch takes a connection of its own: seven for each node. This
-//! one speaks HTTP/2, and HTTP/1.1 with who knows nothing else ([`negotiate`]). What kube does beside that stays kube's:
-//! the server's address, its certificate, headers, and credentials, but for tokens in files ([`token`]).
+//! one speaks HTTP/2, and HTTP/1.1 with who knows nothing else (`negotiate`). What kube does beside that stays kube's:
+//! the server's address, its certificate, headers, and credentials, but for tokens in files (`token`).
 
 mod dial;
 mod negotiate;

@@ -1,12 +1,12 @@
 //! Orders that contradict each other, over all applications.
 //!
-//! A circle is told only if one interface could have all of its members: the same hook, in the same kind of network
+//! A cycle is told only if one interface could have all of its members: the same hook, in the same kind of network
 //! namespace, on the same node. What cannot be known here counts as possible: which interface is a node's primary one,
 //! which names two patterns have in common, which labels nodes and pods get.
 
-mod circle;
+mod cycle;
 mod overlap;
 mod slot;
 
-pub use circle::{Circle, find};
+pub use cycle::{Cycle, find};
 pub use slot::{Anchor, ApplicationName, Slot, slots, unknown_anchors};

@@ -64,7 +64,7 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Result<Fa
 /// What an application desires of this machine now.
 ///
 /// # Errors
-/// [`Unreachable`], as [`gather`].
+/// [`Unreachable`], as `gather`.
 pub async fn desired(shared: &Shared, state: &StateObject, spec: &Spec) -> Result<Desired, Unreachable> {
     let facts = gather(shared, &state.application, spec).await?;
     Ok(plan::desired(&state.owner(), spec, &facts))

@@ -1,4 +1,4 @@
-//! Writing state objects: only what is another, never too large, never in a circle.
+//! Writing state objects: only what is another, never too large, never in a loop with another writer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -39,7 +39,7 @@ pub async fn follow(shared: Arc<Shared>) {
             }
         };
         let Some(Err(status)) = ended else {
-            // It ended well, or has to be asked for other namespaces: at once, but not in a circle.
+            // It ended well, or has to be asked for other namespaces: at once, but not in a loop.
             tokio::time::sleep(FIRST).await;
             failures = 0;
             continue;

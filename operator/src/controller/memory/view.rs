@@ -30,7 +30,7 @@ impl<'a> View<'a> {
 
     /// One answer a node: the one that its agent keeps.
     ///
-    /// After the way over from the published operator a node may have two: one that the agent before made under another
+    /// After a migration from the published operator a node may have two: one that the agent before made under another
     /// name, which nobody changes any more, and one of the agent that is there. An object that is going counts last; then
     /// the one that was written in the node's present boot, then one that says a kernel or a boot at all, which the
     /// published agent does not; what is left is decided by the name, so that it is the same each time.

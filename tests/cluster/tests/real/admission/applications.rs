@@ -114,9 +114,9 @@ async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
 async fn an_order_that_closes_a_circle_is_refused_with_the_circle() {
     let Some((cluster, mut controller)) = reviewed().await else { return };
     cluster.apply_one(ordered("shop", "count", "eth0", json!({ "before": ["filter"] }))).await;
-    let circle = ordered("wall", "filter", "eth0", json!({ "before": ["count"] }));
-    wait::until("the first one is known", async || try_create(&cluster, &circle).await.is_err()).await;
-    let message = refusal(try_create(&cluster, &circle).await);
+    let cycle = ordered("wall", "filter", "eth0", json!({ "before": ["count"] }));
+    wait::until("the first one is known", async || try_create(&cluster, &cycle).await.is_err()).await;
+    let message = refusal(try_create(&cluster, &cycle).await);
     for says in [
         "orders contradict each other",
         "filter (ClusterBpfApplication wall) before count (ClusterBpfApplication shop)",
@@ -127,8 +127,8 @@ async fn an_order_that_closes_a_circle_is_refused_with_the_circle() {
 
     // On another interface they never meet; an update that has them meet is refused, and changes nothing.
     let taken = cluster.apply_one(ordered("wall", "filter", "eth1", json!({ "before": ["count"] }))).await;
-    let api: Api<DynamicObject> = cluster.api_of(&circle).await.unwrap();
-    let meet = Patch::Merge(json!({ "spec": circle["spec"] }));
+    let api: Api<DynamicObject> = cluster.api_of(&cycle).await.unwrap();
+    let meet = Patch::Merge(json!({ "spec": cycle["spec"] }));
     let message = refusal(api.patch("wall", &PatchParams::default(), &meet).await);
     assert!(message.contains("orders contradict each other"), "{message}");
     assert_eq!(api.get("wall").await.unwrap().data["spec"], taken.data["spec"]);

@@ -36,7 +36,8 @@ pub(crate) fn load_context(asm: &mut Asm, place: ContextPlace) {
 
 /// Makes a member find nothing of the members before in its frame.
 ///
-/// Privileged programs may read stack that they never wrote: a pointer left there would leak into a map.
+/// Privileged programs may read stack that they never wrote: a pointer left there would leak into a map. Registers need no
+/// zeroing: each member was loaded alone before, and the verifier lets no program read a register that it did not write.
 pub(crate) fn zero_frame(asm: &mut Asm, frame: u32) {
     for depth in (8..=frame).step_by(8) {
         asm.push(Insn::new(opcode::STORE_DW_IMM, opcode::FRAME, 0, below(depth), 0));
@@ -134,5 +135,5 @@ fn emit_tcx_table(asm: &mut Asm) {
 }
 
 #[cfg(test)]
-#[path = "joint_tests.rs"]
+#[path = "glue_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! Looking for a circle that goes through one application.
+//! Looking for a cycle that goes through one application.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,19 +37,19 @@ impl PartialEq for Member<'_> {
 
 /// Wishes that cannot all come true, and those whose they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Circle {
+pub struct Cycle {
     steps: Vec<String>,
 }
 
-impl fmt::Display for Circle {
+impl fmt::Display for Cycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.steps.join("; "))
     }
 }
 
-/// The first circle that the attachments of an application close with each other and with those of others.
+/// The first cycle that the attachments of an application close with each other and with those of others.
 #[must_use]
-pub fn find(own: &[Slot], others: &[Slot]) -> Option<Circle> {
+pub fn find(own: &[Slot], others: &[Slot]) -> Option<Cycle> {
     let all: Vec<&Slot> = own.iter().chain(others).collect();
     let wishes = wishes(&all);
     if wishes.is_empty() {
@@ -61,7 +61,7 @@ pub fn find(own: &[Slot], others: &[Slot]) -> Option<Circle> {
     for (at, slot) in own.iter().enumerate() {
         let mut path = Vec::new();
         if search.from(Member::Ours(at, slot), covers[at].clone(), &mut path) {
-            return Some(Circle { steps: path.iter().map(|&wish| step(&wishes[wish])).collect() });
+            return Some(Cycle { steps: path.iter().map(|&wish| step(&wishes[wish])).collect() });
         }
     }
     None
@@ -179,9 +179,9 @@ mod tests {
     fn two_that_both_want_to_be_first_are_named_with_their_wishes() {
         let other = one("shop", "count", eth0(), json!({ "before": ["filter"] }));
         let own = one("wall", "filter", eth0(), json!({ "before": ["count"] }));
-        let circle = find(&own, &other).unwrap().to_string();
+        let cycle = find(&own, &other).unwrap().to_string();
         assert_eq!(
-            circle,
+            cycle,
             "filter (ClusterBpfApplication wall) before count (ClusterBpfApplication shop) \
              (ClusterBpfApplication wall, spec.programs[0].xdp.links[0].order.before: \"count\"); \
              count (ClusterBpfApplication shop) before filter (ClusterBpfApplication wall) \
@@ -195,8 +195,8 @@ mod tests {
         let first = one("first", "alpha", eth0(), json!({ "role": "firewall", "before": ["meter"] }));
         let others: Vec<Slot> = [middle, first].concat();
         let own = one("last", "omega", eth0(), json!({ "after": ["meter"], "before": ["role=firewall"] }));
-        let circle = find(&own, &others).unwrap().to_string();
-        assert!(circle.contains("first") && circle.contains("mid") && circle.contains("last"), "{circle}");
+        let cycle = find(&own, &others).unwrap().to_string();
+        assert!(cycle.contains("first") && cycle.contains("mid") && cycle.contains("last"), "{cycle}");
         let harmless = one("last", "omega", eth0(), json!({ "after": ["meter", "role=firewall"] }));
         assert_eq!(find(&harmless, &others), None);
     }
