@@ -43,3 +43,25 @@ pub struct MapSpec {
     /// The shape of an inner map for maps of maps.
     pub inner: Option<Box<MapSpec>>,
 }
+
+impl MapSpec {
+    /// A map of these sizes (bytes) and so many entries, with nothing else asked of it.
+    #[must_use]
+    pub fn sized(name: &str, map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            map_type,
+            key_size,
+            value_size,
+            max_entries,
+            flags: 0,
+            map_extra: 0,
+            pin_by_name: false,
+            role: MapRole::Ordinary,
+            initial: Vec::new(),
+            btf_key_type_id: 0,
+            btf_value_type_id: 0,
+            inner: None,
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bpfmand_core::{MapId, MapRole, MapSpec};
+use bpfmand_core::{MapId, MapSpec};
 use bpfmand_csi::{CsiError, Maps, Publication, VolumeId, Volumes};
 use bpfmand_engine::{EngineError, NamedMap, NamedMapsError};
 use bpfmand_kernel::linux::{LinuxKernel, LinuxMounts};
@@ -76,21 +76,7 @@ impl Maps for Failing {
         _: Option<&str>,
         names: &[String],
     ) -> Result<Vec<NamedMap<OwnedFd>>, NamedMapsError> {
-        let spec = MapSpec {
-            name: "counts".to_owned(),
-            map_type: 2, // an array
-            key_size: 4,
-            value_size: 8,
-            max_entries: 1,
-            flags: 0,
-            map_extra: 0,
-            pin_by_name: false,
-            role: MapRole::Ordinary,
-            initial: Vec::new(),
-            btf_key_type_id: 0,
-            btf_value_type_id: 0,
-            inner: None,
-        };
+        let spec = MapSpec::sized("counts", 2, 4, 8, 1);
         let make = |name: &String| {
             let handle = self.kernel.create_map(&spec, None).map_err(EngineError::from)?;
             let id = self.kernel.map_of(&handle).map_err(EngineError::from)?.id;

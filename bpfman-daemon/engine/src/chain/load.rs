@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, MapId, MapRole, MapSpec, ProgramFacts};
+use bpfmand_core::{HookKey, HookKind, Interface, MapId, MapSpec, ProgramFacts};
 use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramKind, ProgramLoad};
 use bpfmand_splice::{
     ArrayUse, Attempt, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, Member, Splice, SpliceOptions,
@@ -355,19 +355,5 @@ fn times_of(layout: TimeLayout) -> MapSpec {
 }
 
 fn map(name: &str, map_type: u32, value_size: u32, max_entries: u32) -> MapSpec {
-    MapSpec {
-        name: name.to_owned(),
-        map_type,
-        key_size: 4,
-        value_size,
-        max_entries,
-        flags: 0,
-        map_extra: 0,
-        pin_by_name: false,
-        role: MapRole::Ordinary,
-        initial: Vec::new(),
-        btf_key_type_id: 0,
-        btf_value_type_id: 0,
-        inner: None,
-    }
+    MapSpec::sized(name, map_type, 4, value_size, max_entries)
 }

@@ -1,45 +1,21 @@
 //! Everything that an operation can answer instead of success.
 
 mod conflict;
+mod hint;
 mod image;
+mod kind;
 mod log;
 
 use bpfmand_core::{Anchor, Contradiction, KernelLinkId, LinkId, MatchingId, ProgramId, ProgramType, Side};
 use bpfmand_kernel::KernelError;
 use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
-use bpfmand_store::{Outcome, StoreError};
+use bpfmand_store::StoreError;
 
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use image::{ImageFailure, ImageFailureKind};
+pub use kind::ErrorKind;
 pub use log::first_lines;
-
-/// The kind of a failure: what a caller branches on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// What was named does not exist.
-    NotFound,
-    /// The request makes no sense.
-    Invalid,
-    /// The request does not fit what is there now.
-    Precondition,
-    /// Someone else holds what was asked for, or it is full.
-    Conflict,
-    /// The caller may not.
-    Denied,
-    /// The kernel refused.
-    KernelRefused,
-    /// A registry could not be asked.
-    Registry,
-    /// A signature is missing or wrong.
-    Signature,
-    /// Not on this kernel, or not in this version.
-    Unsupported,
-    /// Larger than the limit.
-    TooLarge,
-    /// The daemon's own fault, or its disk's.
-    Internal,
-}
 
 /// A failed operation. Nothing was changed, unless the error says that undoing failed.
 #[derive(Debug, thiserror::Error)]
@@ -413,153 +389,6 @@ impl EngineError {
             }
             other => other,
         }
-    }
-
-    /// The kind of failure.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::NoProgram(_)
-            | Self::NoKernelProgram(_)
-            | Self::NoKernelLink(_)
-            | Self::NoPin { .. }
-            | Self::NoStray { .. }
-            | Self::NoLink(_)
-            | Self::NoMatching(_)
-            | Self::NoChain { .. }
-            | Self::NoMember { .. }
-            | Self::NoAnchor { .. } => ErrorKind::NotFound,
-            Self::NoForeignOrder { .. }
-            | Self::Invalid(_)
-            | Self::MapOwner { .. }
-            | Self::Object(_)
-            | Self::Bytes { .. } => ErrorKind::Invalid,
-            Self::Bytecode { source, .. } => match source.kind() {
-                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-                std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
-                _ => ErrorKind::Invalid,
-            },
-            Self::NoFrags { .. } => ErrorKind::Precondition,
-            Self::WrongPoint { .. }
-            | Self::OlderRecords { .. }
-            | Self::EarlierProcess { .. }
-            | Self::Lost { .. }
-            | Self::MapsShared { .. } => ErrorKind::Precondition,
-            Self::HookHeld(_)
-            | Self::Dispatcher { .. }
-            | Self::ChainFull { .. }
-            | Self::OverBudget { .. }
-            | Self::SharedMap { .. }
-            | Self::MapDiffers { .. }
-            | Self::Contradiction { .. }
-            | Self::AlreadyThere { .. }
-            | Self::StrayAtHook { .. }
-            | Self::HookOnHold { .. } => ErrorKind::Conflict,
-            Self::Denied(_) => ErrorKind::Denied,
-            Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
-            Self::Image(failure) => failure.error_kind(),
-            Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,
-            Self::ChainRefused { .. } | Self::NotInKernel { .. } => ErrorKind::KernelRefused,
-            Self::Kernel(error) => match error {
-                KernelError::Refused { .. } | KernelError::Call { .. } => ErrorKind::KernelRefused,
-                KernelError::HookHeld { .. }
-                | KernelError::HookChanged { .. }
-                | KernelError::HookFull { .. }
-                | KernelError::HeldByOther { .. }
-                | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
-                KernelError::HookGone { .. } => ErrorKind::NotFound,
-                KernelError::NoInterface { .. } | KernelError::NoNamespace { .. } => ErrorKind::Invalid,
-                KernelError::NoTracepoint { .. } | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
-                KernelError::NotMounted { .. } => ErrorKind::Precondition,
-                KernelError::Unsupported { .. } => ErrorKind::Unsupported,
-                KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
-                _ => ErrorKind::Internal,
-            },
-            Self::Store(_) | Self::StoreUnsure | Self::Files { .. } => ErrorKind::Internal,
-            Self::NotUndone { .. } => ErrorKind::Internal,
-        }
-    }
-
-    /// What the user can do next, where there is something to say.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let text = match self {
-            Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
-            Self::NoLink(_) => "`bpfman list links` shows the links",
-            Self::NoKernelLink(_) | Self::NoPin { .. } => {
-                "`bpftool link` shows the kernel's links, with `-f` where they are pinned"
-            }
-            Self::NoStray { .. } => "`bpfman stray list` shows them",
-            Self::StrayAtHook { .. } => {
-                "`bpfman stray list` shows it; `bpfman adopt` manages it from now on, `bpfman stray remove` ends it"
-            }
-            Self::OlderRecords { .. } => {
-                "`bpfman stray remove` puts the recorded chain in its place; to keep it, give the daemon its newest state \
-                 folder back"
-            }
-            Self::NoMatching(_) => "`bpfman list matches` shows them",
-            Self::ChainFull { .. } => "detach a program of this hook first",
-            Self::OverBudget { .. } => {
-                "detach another program of this owner from the hook, or have chains.owner_… in bpfman.toml raised"
-            }
-            Self::MapMemory { .. } => {
-                "give the map fewer entries, or have maps.mib_per_load in bpfman.toml raised"
-            }
-            Self::MapsShared { .. } => "unload the program that shares them first, or keep program and maps",
-            Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
-            Self::NoAnchor { .. } => {
-                "`bpfman chain show` tells what runs at a hook; role=ROLE may name what comes later"
-            }
-            Self::Contradiction { .. } => {
-                "leave out one of these intents, or change one with `bpfman update link`"
-            }
-            Self::NoFrags { .. } => {
-                "build these programs with SEC(\"xdp.frags\"), lower the MTU, or attach in generic mode"
-            }
-            Self::HookOnHold { .. } => "`bpfman debug release HOOK` lets it go",
-            Self::ChainRefused { .. } => {
-                "`--verifier-log` shows the verifier's whole log; attach one of the programs to another hook"
-            }
-            Self::NotInKernel { .. } => {
-                "let the program ask first (bpf_core_field_exists(), bpf_ksym_exists()), load the kernel module that has \
-                 it, or build the program for this kernel"
-            }
-            Self::WrongPoint { .. } => {
-                "attach it to a point of its own type, or load it again with the type you want"
-            }
-            Self::Kernel(KernelError::Refused { log, .. }) if log.is_empty() => {
-                "the kernel refused before its verifier ran: it may forbid this type of program (lockdown, a missing \
-                 feature), or the daemon lacks CAP_BPF, CAP_PERFMON or CAP_NET_ADMIN"
-            }
-            Self::Kernel(KernelError::Refused { .. }) => "`--verifier-log` shows the verifier's whole log",
-            Self::Kernel(KernelError::HookHeld { .. }) => {
-                "`bpftool net` shows who holds the hook; bpfman never replaces programs of others"
-            }
-            Self::Kernel(KernelError::HookChanged { .. }) => {
-                "someone replaced the program at this hook; detach theirs, then try again"
-            }
-            Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
-            Self::Kernel(KernelError::UnsizedMap { .. }) => {
-                "give the map its size in the source of the object, or load the object with its own loader"
-            }
-            Self::HookHeld(conflict) => return Some(conflict.hint()),
-            Self::Dispatcher { hint, .. } => return Some(hint.clone()),
-            Self::Image(failure) => return failure.hint.clone(),
-            Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
-            Self::Lost { .. } => {
-                "the daemon's log says why; unload the program, or restart the daemon to try again"
-            }
-            Self::Denied(_) => "ask root to load it, or load an image that root's policy admits",
-            Self::StoreUnsure | Self::Store(StoreError::NotSaved { outcome: Outcome::Unknown, .. }) => {
-                "see that the disk of the state folder has room and works: the next change tries again, and so does a \
-                 restart of the daemon"
-            }
-            Self::NotUndone { .. } => {
-                "the daemon tries again to undo it with the next change and every time it checks hooks; a restart does too"
-            }
-            _ => return None,
-        };
-        Some(text.to_owned())
     }
 
     /// The verifier's whole log, if there is one.

@@ -73,21 +73,8 @@ pub fn map(slots: &[Slot]) -> MapSpec {
             bytes.extend(slots.get(slot).map_or(0, column).to_ne_bytes());
         }
     }
-    MapSpec {
-        name: "xdp_disp.rodata".to_owned(),
-        map_type: MAP_TYPE_ARRAY,
-        key_size: 4,
-        value_size: bytes.len() as u32,
-        max_entries: 1,
-        flags: READ_ONLY,
-        map_extra: 0,
-        pin_by_name: false,
-        role: MapRole::Rodata,
-        initial: bytes,
-        btf_key_type_id: 0,
-        btf_value_type_id: 0,
-        inner: None,
-    }
+    let spec = MapSpec::sized("xdp_disp.rodata", MAP_TYPE_ARRAY, 4, bytes.len() as u32, 1);
+    MapSpec { flags: READ_ONLY, role: MapRole::Rodata, initial: bytes, ..spec }
 }
 
 #[cfg(test)]

@@ -94,26 +94,11 @@ impl<K: Kernel> Engine<K> {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::MapRole;
 
     use super::*;
 
     fn spec(map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec {
-        MapSpec {
-            name: "m".to_owned(),
-            map_type,
-            key_size,
-            value_size,
-            max_entries,
-            flags: 0,
-            map_extra: 0,
-            pin_by_name: false,
-            role: MapRole::Ordinary,
-            initial: Vec::new(),
-            btf_key_type_id: 0,
-            btf_value_type_id: 0,
-            inner: None,
-        }
+        MapSpec::sized("m", map_type, key_size, value_size, max_entries)
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    BoundText, FunctionSpan, HookKey, HookKind, Insn, Interface, LinkId, MapId, MapRole, MapSpec,
-    OperationId, ProgramId, ProgramText, Waiting, op,
+    BoundText, FunctionSpan, HookKey, HookKind, Insn, Interface, LinkId, MapId, MapSpec, OperationId,
+    ProgramId, ProgramText, Waiting, op,
 };
 use bpfmand_kernel::{Kernel, LinkTarget, LogRequest, ProgramKind, ProgramLoad};
 
@@ -228,21 +228,7 @@ impl<K: Kernel> Engine<K> {
 }
 
 fn one_slot() -> MapSpec {
-    MapSpec {
-        name: BRIDGE_NAME.to_owned(),
-        map_type: 3,
-        key_size: 4,
-        value_size: 4,
-        max_entries: 1,
-        flags: 0,
-        map_extra: 0,
-        pin_by_name: false,
-        role: MapRole::Ordinary,
-        initial: Vec::new(),
-        btf_key_type_id: 0,
-        btf_value_type_id: 0,
-        inner: None,
-    }
+    MapSpec::sized(BRIDGE_NAME, 3, 4, 4, 1)
 }
 
 /// `bpf_tail_call(ctx, &array, 0)`, and the verdict of a chain that lost its way if there were nothing to jump to: who

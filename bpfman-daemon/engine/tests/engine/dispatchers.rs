@@ -59,19 +59,10 @@ fn configuration(version: u8, priorities: &[u32]) -> MapSpec {
     }
     bytes.extend([0; 40]);
     MapSpec {
-        name: "xdp_disp.rodata".to_owned(),
-        map_type: 2,
-        key_size: 4,
-        value_size: 124,
-        max_entries: 1,
         flags: 0x80,
-        map_extra: 0,
-        pin_by_name: false,
         role: MapRole::Rodata,
         initial: bytes,
-        btf_key_type_id: 0,
-        btf_value_type_id: 0,
-        inner: None,
+        ..MapSpec::sized("xdp_disp.rodata", 2, 4, 124, 1)
     }
 }
 

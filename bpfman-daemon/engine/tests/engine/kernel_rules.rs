@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    BoundText, Direction, FunctionSpan, HookKind, IfIndex, Insn, MapRole, MapSpec, ProgramText, ProgramType,
-    op,
+    BoundText, Direction, FunctionSpan, HookKind, IfIndex, Insn, MapSpec, ProgramText, ProgramType, op,
 };
 use bpfmand_kernel::{
     Anchor, FilterPlace, Kernel, KernelError, LinkTarget, LogRequest, ProgramLoad, TcFilter, XdpMode,
@@ -48,21 +47,7 @@ pub fn program<K: Kernel>(kernel: &K, kind: ProgramType, verdict: i32, map: Opti
 }
 
 fn array(map_type: u32, max_entries: u32) -> MapSpec {
-    MapSpec {
-        name: "numbers".to_owned(),
-        map_type,
-        key_size: 4,
-        value_size: 4,
-        max_entries,
-        flags: 0,
-        map_extra: 0,
-        pin_by_name: false,
-        role: MapRole::Ordinary,
-        initial: Vec::new(),
-        btf_key_type_id: 0,
-        btf_value_type_id: 0,
-        inner: None,
-    }
+    MapSpec::sized("numbers", map_type, 4, 4, max_entries)
 }
 
 fn interface<K: Testable>(bench: &Bench<K>) -> IfIndex {

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use bpfmand_core::{MapRole, MapSpec};
+use bpfmand_core::MapSpec;
 
 use super::{load, slots};
 use crate::KernelError;
@@ -23,19 +23,5 @@ pub fn wait() -> Result<(), KernelError> {
 }
 
 fn array(map_type: u32, inner: Option<Box<MapSpec>>) -> MapSpec {
-    MapSpec {
-        name: "grace".to_owned(),
-        map_type,
-        key_size: 4,
-        value_size: 4,
-        max_entries: 1,
-        flags: 0,
-        map_extra: 0,
-        pin_by_name: false,
-        role: MapRole::Ordinary,
-        initial: Vec::new(),
-        btf_key_type_id: 0,
-        btf_value_type_id: 0,
-        inner,
-    }
+    MapSpec { inner, ..MapSpec::sized("grace", map_type, 4, 4, 1) }
 }

@@ -380,19 +380,9 @@ mod tests {
 
     fn spec(map_type: u32, key_size: u32, value_size: u32, initial: &[u8]) -> MapSpec {
         MapSpec {
-            name: "layout".to_owned(),
-            map_type,
-            key_size,
-            value_size,
-            max_entries: 1,
-            flags: 0,
-            map_extra: 0,
-            pin_by_name: false,
             role: MapRole::Data,
             initial: initial.to_owned(),
-            btf_key_type_id: 0,
-            btf_value_type_id: 0,
-            inner: None,
+            ..MapSpec::sized("layout", map_type, key_size, value_size, 1)
         }
     }
 

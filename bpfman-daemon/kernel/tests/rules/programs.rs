@@ -1,8 +1,6 @@
 //! Programs of a few instructions, and maps.
 
-use bpfmand_core::{
-    BoundText, FuncInfo, FunctionSpan, Insn, MapId, MapRole, MapSpec, ProgramText, ProgramType, op,
-};
+use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, Insn, MapId, MapSpec, ProgramText, ProgramType, op};
 use bpfmand_kernel::{Extends, Kernel, KernelError, LogRequest, ProgramKind, ProgramLoad};
 
 pub const PASS: i32 = 2;
@@ -64,19 +62,8 @@ pub fn map_spec(map_type: u32, key_size: u32, value_size: u32, max_entries: u32)
     const NO_PREALLOC: u32 = 1;
     const LPM_TRIE: u32 = 11;
     MapSpec {
-        name: "numbers".to_owned(),
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
         flags: if map_type == LPM_TRIE { NO_PREALLOC } else { 0 },
-        map_extra: 0,
-        pin_by_name: false,
-        role: MapRole::Ordinary,
-        initial: Vec::new(),
-        btf_key_type_id: 0,
-        btf_value_type_id: 0,
-        inner: None,
+        ..MapSpec::sized("numbers", map_type, key_size, value_size, max_entries)
     }
 }
 

@@ -158,19 +158,5 @@ impl MapTable {
 
 /// A spec with nothing in it yet.
 fn blank(name: String) -> MapSpec {
-    MapSpec {
-        name,
-        map_type: 0,
-        key_size: 0,
-        value_size: 0,
-        max_entries: 0,
-        flags: 0,
-        map_extra: 0,
-        pin_by_name: false,
-        role: MapRole::Ordinary,
-        initial: Vec::new(),
-        btf_key_type_id: 0,
-        btf_value_type_id: 0,
-        inner: None,
-    }
+    MapSpec::sized(&name, 0, 0, 0, 0)
 }

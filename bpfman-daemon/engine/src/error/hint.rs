@@ -1,0 +1,90 @@
+//! What to do about a failure.
+
+use bpfmand_kernel::KernelError;
+use bpfmand_store::{Outcome, StoreError};
+
+use super::EngineError;
+
+impl EngineError {
+    /// What the user can do next, where there is something to say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
+            Self::NoLink(_) => "`bpfman list links` shows the links",
+            Self::NoKernelLink(_) | Self::NoPin { .. } => {
+                "`bpftool link` shows the kernel's links, with `-f` where they are pinned"
+            }
+            Self::NoStray { .. } => "`bpfman stray list` shows them",
+            Self::StrayAtHook { .. } => {
+                "`bpfman stray list` shows it; `bpfman adopt` manages it from now on, `bpfman stray remove` ends it"
+            }
+            Self::OlderRecords { .. } => {
+                "`bpfman stray remove` puts the recorded chain in its place; to keep it, give the daemon its newest state \
+                 folder back"
+            }
+            Self::NoMatching(_) => "`bpfman list matches` shows them",
+            Self::ChainFull { .. } => "detach a program of this hook first",
+            Self::OverBudget { .. } => {
+                "detach another program of this owner from the hook, or have chains.owner_… in bpfman.toml raised"
+            }
+            Self::MapMemory { .. } => {
+                "give the map fewer entries, or have maps.mib_per_load in bpfman.toml raised"
+            }
+            Self::MapsShared { .. } => "unload the program that shares them first, or keep program and maps",
+            Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
+            Self::NoAnchor { .. } => {
+                "`bpfman chain show` tells what runs at a hook; role=ROLE may name what comes later"
+            }
+            Self::Contradiction { .. } => {
+                "leave out one of these intents, or change one with `bpfman update link`"
+            }
+            Self::NoFrags { .. } => {
+                "build these programs with SEC(\"xdp.frags\"), lower the MTU, or attach in generic mode"
+            }
+            Self::HookOnHold { .. } => "`bpfman debug release HOOK` lets it go",
+            Self::ChainRefused { .. } => {
+                "`--verifier-log` shows the verifier's whole log; attach one of the programs to another hook"
+            }
+            Self::NotInKernel { .. } => {
+                "let the program ask first (bpf_core_field_exists(), bpf_ksym_exists()), load the kernel module that has \
+                 it, or build the program for this kernel"
+            }
+            Self::WrongPoint { .. } => {
+                "attach it to a point of its own type, or load it again with the type you want"
+            }
+            Self::Kernel(KernelError::Refused { log, .. }) if log.is_empty() => {
+                "the kernel refused before its verifier ran: it may forbid this type of program (lockdown, a missing \
+                 feature), or the daemon lacks CAP_BPF, CAP_PERFMON or CAP_NET_ADMIN"
+            }
+            Self::Kernel(KernelError::Refused { .. }) => "`--verifier-log` shows the verifier's whole log",
+            Self::Kernel(KernelError::HookHeld { .. }) => {
+                "`bpftool net` shows who holds the hook; bpfman never replaces programs of others"
+            }
+            Self::Kernel(KernelError::HookChanged { .. }) => {
+                "someone replaced the program at this hook; detach theirs, then try again"
+            }
+            Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
+            Self::Kernel(KernelError::UnsizedMap { .. }) => {
+                "give the map its size in the source of the object, or load the object with its own loader"
+            }
+            Self::HookHeld(conflict) => return Some(conflict.hint()),
+            Self::Dispatcher { hint, .. } => return Some(hint.clone()),
+            Self::Image(failure) => return failure.hint.clone(),
+            Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
+            Self::Lost { .. } => {
+                "the daemon's log says why; unload the program, or restart the daemon to try again"
+            }
+            Self::Denied(_) => "ask root to load it, or load an image that root's policy admits",
+            Self::StoreUnsure | Self::Store(StoreError::NotSaved { outcome: Outcome::Unknown, .. }) => {
+                "see that the disk of the state folder has room and works: the next change tries again, and so does a \
+                 restart of the daemon"
+            }
+            Self::NotUndone { .. } => {
+                "the daemon tries again to undo it with the next change and every time it checks hooks; a restart does too"
+            }
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}

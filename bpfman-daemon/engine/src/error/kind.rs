@@ -1,0 +1,99 @@
+//! Kinds of failures: what a caller branches on.
+
+use bpfmand_kernel::KernelError;
+
+use super::EngineError;
+
+/// The kind of a failure: what a caller branches on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// What was named does not exist.
+    NotFound,
+    /// The request makes no sense.
+    Invalid,
+    /// The request does not fit what is there now.
+    Precondition,
+    /// Someone else holds what was asked for, or it is full.
+    Conflict,
+    /// The caller may not.
+    Denied,
+    /// The kernel refused.
+    KernelRefused,
+    /// A registry could not be asked.
+    Registry,
+    /// A signature is missing or wrong.
+    Signature,
+    /// Not on this kernel, or not in this version.
+    Unsupported,
+    /// Larger than the limit.
+    TooLarge,
+    /// The daemon's own fault, or its disk's.
+    Internal,
+}
+
+impl EngineError {
+    /// The kind of failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoProgram(_)
+            | Self::NoKernelProgram(_)
+            | Self::NoKernelLink(_)
+            | Self::NoPin { .. }
+            | Self::NoStray { .. }
+            | Self::NoLink(_)
+            | Self::NoMatching(_)
+            | Self::NoChain { .. }
+            | Self::NoMember { .. }
+            | Self::NoAnchor { .. } => ErrorKind::NotFound,
+            Self::NoForeignOrder { .. }
+            | Self::Invalid(_)
+            | Self::MapOwner { .. }
+            | Self::Object(_)
+            | Self::Bytes { .. } => ErrorKind::Invalid,
+            Self::Bytecode { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                _ => ErrorKind::Invalid,
+            },
+            Self::NoFrags { .. } => ErrorKind::Precondition,
+            Self::WrongPoint { .. }
+            | Self::OlderRecords { .. }
+            | Self::EarlierProcess { .. }
+            | Self::Lost { .. }
+            | Self::MapsShared { .. } => ErrorKind::Precondition,
+            Self::HookHeld(_)
+            | Self::Dispatcher { .. }
+            | Self::ChainFull { .. }
+            | Self::OverBudget { .. }
+            | Self::SharedMap { .. }
+            | Self::MapDiffers { .. }
+            | Self::Contradiction { .. }
+            | Self::AlreadyThere { .. }
+            | Self::StrayAtHook { .. }
+            | Self::HookOnHold { .. } => ErrorKind::Conflict,
+            Self::Denied(_) => ErrorKind::Denied,
+            Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
+            Self::Image(failure) => failure.error_kind(),
+            Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::ChainRefused { .. } | Self::NotInKernel { .. } => ErrorKind::KernelRefused,
+            Self::Kernel(error) => match error {
+                KernelError::Refused { .. } | KernelError::Call { .. } => ErrorKind::KernelRefused,
+                KernelError::HookHeld { .. }
+                | KernelError::HookChanged { .. }
+                | KernelError::HookFull { .. }
+                | KernelError::HeldByOther { .. }
+                | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
+                KernelError::HookGone { .. } => ErrorKind::NotFound,
+                KernelError::NoInterface { .. } | KernelError::NoNamespace { .. } => ErrorKind::Invalid,
+                KernelError::NoTracepoint { .. } | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
+                KernelError::NotMounted { .. } => ErrorKind::Precondition,
+                KernelError::Unsupported { .. } => ErrorKind::Unsupported,
+                KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
+                _ => ErrorKind::Internal,
+            },
+            Self::Store(_) | Self::StoreUnsure | Self::Files { .. } => ErrorKind::Internal,
+            Self::NotUndone { .. } => ErrorKind::Internal,
+        }
+    }
+}
