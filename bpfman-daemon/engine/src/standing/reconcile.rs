@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, LinkId, ProgramId};
 use bpfmand_kernel::Kernel;
 
-use super::{Observed, Standing};
+use super::{Loss, Observed, Standing};
 use crate::engine::locks::Subject;
 use crate::engine::undo::undoing;
 use crate::state::hook_names::hook_text;
@@ -136,6 +136,8 @@ impl<K: Kernel> Engine<K> {
             }
             // It goes when interfaces are followed, and waits for its interface from then on.
             (Standing::Gone, Some(_)) => return Ok(AtStart::Right),
+            // Its link is there, and swapping what it runs would do nothing.
+            (Standing::Lost { how: Loss::ForcedOff, .. }, _) => return Ok(AtStart::Lost),
             (Standing::Running, _) if hook.entry == Entry::Dispatcher => true,
             (Standing::Running | Standing::Elsewhere, _) => {
                 observed.program == Some(hook.program) && self.has_tag(hook)?
@@ -170,7 +172,7 @@ impl<K: Kernel> Engine<K> {
         let running = match hook.entry {
             Entry::Link => self.program_at(hook)?,
             Entry::Filter { .. } => self.own_filter(hook)?,
-            Entry::Dispatcher => self.dispatcher_with_ours(hook)?.map(|standing| standing.program.id),
+            Entry::Dispatcher => self.dispatcher_with_ours(hook)?.map(|dispatcher| dispatcher.program.id),
         };
         let Some(running) = running else { return Ok(false) };
         if hook.entry != Entry::Dispatcher && !self.is_own(running, (hook.program, hook.tag))? {
@@ -229,8 +231,7 @@ impl<K: Kernel> Engine<K> {
     /// The program that a filter of ours runs, if the filter is ours: what it runs is recorded or pinned by us.
     fn own_filter(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
         let Some(id) = self.program_at(hook)? else { return Ok(None) };
-        let is_recorded =
-            id == hook.program && self.kernel.program(id)?.is_some_and(|facts| facts.tag == hook.tag);
+        let is_recorded = id == hook.program && self.has_tag(hook)?;
         Ok((is_recorded || self.is_pinned_entry(id)?).then_some(id))
     }
 

@@ -216,6 +216,19 @@ fn a_link_that_someone_forced_off_or_unpinned_comes_back<K: Testable>(bench: &Be
     assert_eq!((report.checked, report.mended.len(), report.lost.len()), (2, 0, 0), "{report:?}");
 }
 
+fn a_link_that_was_forced_off_while_nobody_looked_is_back_after_a_start<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    engine.attached(alpha, bench.xdp(1));
+    let pin = hook_pin(bench, "xdp");
+    drop(engine);
+    force_off(bench, &pin);
+    let (engine, report) = bench.start();
+    assert_eq!((report.reattached, report.problems), (1, Vec::new()));
+    assert!(engine.all_links().iter().all(|link| link.standing.is_running()), "{:?}", engine.all_links());
+    assert_eq!(engine.check_hook(&key(bench, XDP)).unwrap(), HookCheck::Right);
+}
+
 fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
@@ -261,6 +274,7 @@ fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(benc
 }
 
 crate::on_both_kernels!(
+    a_link_that_was_forced_off_while_nobody_looked_is_back_after_a_start,
     a_hook_held_by_another_is_named_in_the_conflict,
     what_others_attach_at_tc_is_shown_beside_ours_and_left_alone,
     a_link_that_someone_forced_off_or_unpinned_comes_back,
