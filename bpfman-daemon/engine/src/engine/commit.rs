@@ -5,7 +5,7 @@ use bpfmand_store::{Outcome, StoreError};
 
 use super::Engine;
 use crate::EngineError;
-use crate::state::{Changes, Committed, RecordKey, Written, encode, records};
+use crate::state::{Change, Changes, Committed, RecordKey, Written, encode, records};
 
 /// How many numbers are reserved at once.
 const RESERVE: u64 = 1024;
@@ -20,11 +20,18 @@ impl<K: Kernel> Engine<K> {
             written.put(RecordKey::Leftover(by), encode(&part)?);
             committed.operations.push(by);
         }
+        // Records are encoded without the state: others read it meanwhile.
+        for change in &changes.all {
+            match change {
+                Change::Put(record) => written.put(record.key(), record.encode()?),
+                Change::End(key) => {
+                    self.state().dependents(*key).into_iter().for_each(|key| written.end(key));
+                    written.end(*key);
+                }
+            }
+        }
         let (reserve, cleaned) = {
             let mut state = self.state();
-            for change in &changes.all {
-                written.change(change, &state)?;
-            }
             let reserve = (state.counter >= state.reserved).then(|| state.counter + RESERVE);
             // At once, so that no other commit reserves less and reaches the disk after this one.
             state.reserved = reserve.unwrap_or(state.reserved);

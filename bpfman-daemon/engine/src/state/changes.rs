@@ -205,18 +205,6 @@ impl Written {
         self.batch.delete(key.table(), &key.bytes());
         self.keys.push(key);
     }
-
-    /// Makes a change, and those that go with it in the state as it is.
-    pub fn change(&mut self, change: &Change, state: &State) -> Result<(), EngineError> {
-        match change {
-            Change::Put(record) => self.put(record.key(), record.encode()?),
-            Change::End(key) => {
-                state.dependents(*key).into_iter().for_each(|key| self.end(key));
-                self.end(*key);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What came of a commit.
