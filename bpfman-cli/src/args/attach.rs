@@ -288,12 +288,12 @@ mod tests {
     fn intents_and_sharing_are_for_chains() {
         let AttachPoint::Xdp(xdp) = point(
             "bpfman attach 7 xdp -i eth0 -p 1 --before 8,role=lb --after foreign:x --role firewall --isolated \
-             --allow-redirect --hold",
+             --allow-redirect --keep-attached",
         ) else {
             panic!()
         };
         assert_eq!((xdp.order.before.len(), xdp.order.after.len()), (2, 1));
-        assert!(xdp.sharing.isolated && xdp.sharing.allow_redirect && xdp.sharing.hold);
+        assert!(xdp.sharing.isolated && xdp.sharing.allow_redirect && xdp.sharing.keep_attached);
         for line in [
             "bpfman attach 7 tcx -d ingress -i eth0 -p 1 --isolated",
             "bpfman attach 7 xdp -i eth0 -p 1 --before role=",

@@ -123,12 +123,13 @@ pub struct Explain {
 #[derive(Debug, Subcommand)]
 pub enum DebugCommand {
     /// Refuse changes of a hook's chain, so that it stays as it is while someone looks at it.
-    Hold {
+    #[command(alias = "hold")]
+    Freeze {
         /// Which hook.
         #[command(flatten)]
         at: AtHook,
     },
-    /// Allow changes of a held chain again.
+    /// Allow changes of a frozen chain again.
     Release {
         /// Which hook.
         #[command(flatten)]
@@ -180,7 +181,7 @@ mod tests {
             "bpfman chain counters xdp:eth0 maybe",
             "bpfman chain trace xdp:eth0 --packet 0x00",
             "bpfman chain trace xdp:eth0 --packet 000",
-            "bpfman debug hold",
+            "bpfman debug freeze",
             "bpfman explain",
         ] {
             assert!(parse(line).is_err(), "{line}");

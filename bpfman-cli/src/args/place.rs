@@ -51,15 +51,15 @@ pub struct Sharing {
     #[arg(long, help_heading = ORDER)]
     pub allow_redirect: bool,
     /// Keep an empty chain attached when the last program leaves the hook, so that the next one finds it.
-    #[arg(long, help_heading = ORDER)]
-    pub hold: bool,
+    #[arg(long, alias = "hold", help_heading = ORDER)]
+    pub keep_attached: bool,
 }
 
 impl Sharing {
     /// True if any of it was asked for.
     #[must_use]
     pub const fn is_asked(self) -> bool {
-        self.isolated || self.allow_redirect || self.hold
+        self.isolated || self.allow_redirect || self.keep_attached
     }
 }
 

@@ -43,7 +43,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             r#match: Some(which),
             isolated: sharing.isolated,
             redirect_may_proceed: sharing.allow_redirect,
-            keep_attached: sharing.hold,
+            keep_attached: sharing.keep_attached,
         };
         let matching = client.chains.attach_matching(request).await?.into_inner();
         return show::answer(global, &OneMatching(MatchingRecord::from(&matching)));
@@ -55,7 +55,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             order,
             isolated: sharing.isolated,
             redirect_may_proceed: sharing.allow_redirect,
-            keep_attached: sharing.hold,
+            keep_attached: sharing.keep_attached,
         };
         let answer = client.chains.attach(request).await?.into_inner();
         let link = answer.link.ok_or(CliError::Incomplete { call: "Attach", part: "the link" })?;

@@ -22,7 +22,7 @@ pub async fn explain(global: &Global, command: Explain) -> Result<(), CliError> 
 /// Holds a chain still, lets it go, or makes its programs visible to tracing tools.
 pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliError> {
     let (at, request) = match command {
-        DebugCommand::Hold { at } => (at, ext::SetHookRequest { held: Some(true), ..Default::default() }),
+        DebugCommand::Freeze { at } => (at, ext::SetHookRequest { held: Some(true), ..Default::default() }),
         DebugCommand::Release { at } => (at, ext::SetHookRequest { held: Some(false), ..Default::default() }),
         DebugCommand::Subprograms(switch) => {
             let as_subprograms = Some(switch.to.is_on());
