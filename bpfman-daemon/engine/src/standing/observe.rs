@@ -1,5 +1,7 @@
 //! Looking at the places where something of ours was put.
 
+use std::path::Path;
+
 use bpfmand_core::{HookEntry, HookKey, HookKind, LinkFacts, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
@@ -48,15 +50,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn observe_entry(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
         let netns = hook.interface.netns.as_deref();
         match hook.entry {
-            _ if is_parked(&hook.key) => {
-                let link = self.live_link(&paths::hook_link(&hook.key))?;
-                Ok(match link {
-                    Some((_, ref facts)) => {
-                        Observed { standing: Standing::Elsewhere, program: Some(facts.program), link }
-                    }
-                    None => Observed::nothing(Standing::Waiting),
-                })
-            }
+            _ if is_parked(&hook.key) => self.observe_away(&paths::hook_link(&hook.key)),
             Entry::Link => self.observe_link(&paths::hook_link(&hook.key), hook.program, &hook.key, netns),
             Entry::Filter { priority, handle } => self.observe_filter(hook, priority, handle),
             Entry::Dispatcher => self.observe_dispatcher(hook),
@@ -73,16 +67,20 @@ impl<K: Kernel> Engine<K> {
             (Some(key), Some((interface, HookKind::Tcx(_)))) => {
                 self.observe_link(&pin, program.id, &key, interface.netns.as_deref())
             }
-            (None, Some(_)) => Ok(match self.live_link(&pin)? {
-                Some((link, facts)) => Observed {
-                    standing: Standing::Elsewhere,
-                    program: Some(facts.program),
-                    link: Some((link, facts)),
-                },
-                None => Observed::nothing(Standing::Waiting),
-            }),
+            (None, Some(_)) => self.observe_away(&pin),
             _ => self.observe_pin(&pin, program.id),
         }
+    }
+
+    /// What is at the pin of something that is recorded at no place: its interface is away, or was moved.
+    fn observe_away(&self, pin: &Path) -> Result<Observed<K::Handle>, EngineError> {
+        Ok(match self.live_link(pin)? {
+            Some((link, facts)) => {
+                let program = Some(facts.program);
+                Observed { standing: Standing::Elsewhere, link: Some((link, facts)), program }
+            }
+            None => Observed::nothing(Standing::Waiting),
+        })
     }
 
     /// True if something is still where ours was put. Strangers can remove pins and filters, and interfaces go. A link that
@@ -112,7 +110,7 @@ impl<K: Kernel> Engine<K> {
     /// What is at a hook; none if the hook is gone.
     pub(super) fn contents(
         &self,
-        netns: Option<&std::path::Path>,
+        netns: Option<&Path>,
         key: &HookKey,
     ) -> Result<Option<Vec<HookEntry>>, EngineError> {
         match self.kernel.hook_contents(netns, key) {
