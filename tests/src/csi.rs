@@ -39,12 +39,16 @@ impl Csi {
         self.runtime.block_on(async move { client.node_publish_volume(request).await }).map(drop)
     }
 
-    /// Many of them at the same time, on one connection as a kubelet has it.
+    /// Many of them at the same time, on one connection.
+    ///
+    /// The driver answers a call first: an HTTP/2 client that has not read the server's settings yet may open more
+    /// streams than the server takes, which then refuses them. gRPC's clients of Go wait for the settings.
     ///
     /// # Panics
     /// One ended in a panic.
     #[must_use]
     pub fn publish_all(&self, requests: Vec<v1::NodePublishVolumeRequest>) -> Vec<Result<(), Status>> {
+        self.identity();
         self.runtime.block_on(async {
             let calls: Vec<_> = requests
                 .into_iter()
