@@ -8,14 +8,14 @@ use bpfman_proto::{HINT_TRAILER, REASON_TRAILER};
 use tonic::{Code, Status};
 
 use crate::exit::Exit;
-use crate::image_error::ImageError;
+use crate::image_error::LocalImageError;
 use crate::show;
 
 /// A failed command: what, on what, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The asynchronous runtime did not start.
-    #[error("cannot start: {0}")]
+    #[error("the client cannot start its runtime: {0}")]
     Runtime(#[source] io::Error),
     /// No daemon listens on the socket.
     #[error("cannot reach bpfmand at {}: {source}", path.display())]
@@ -26,7 +26,7 @@ pub enum CliError {
         source: io::Error,
     },
     /// The socket is there, but this user may not use it.
-    #[error("not allowed to use {}: {source}", path.display())]
+    #[error("this user may not connect to {}: {source}", path.display())]
     SocketDenied {
         /// The socket that was tried.
         path: PathBuf,
@@ -81,7 +81,7 @@ pub enum CliError {
         exit: Exit,
     },
     /// `diff` found something to do. The answer itself has been written.
-    #[error("the machine is not as the manifests say")]
+    #[error("this machine differs from the manifests")]
     Changes,
     /// An application could not be applied as a whole. What became of it has been written.
     #[error("{what}")]
@@ -95,7 +95,7 @@ pub enum CliError {
     },
     /// Building, pushing or signing an image failed.
     #[error(transparent)]
-    Image(#[from] ImageError),
+    Image(#[from] LocalImageError),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     File {
@@ -105,16 +105,16 @@ pub enum CliError {
         source: io::Error,
     },
     /// A file is in the way that is never overwritten.
-    #[error("{} exists and is kept", path.display())]
+    #[error("{} exists: the command never overwrites it", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// Standard output could not be written.
-    #[error("cannot write the answer: {0}")]
+    #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
     /// The answer could not be written as JSON or YAML.
-    #[error("cannot encode the answer: {0}")]
+    #[error("cannot encode the output: {0}")]
     Encode(String),
     /// The daemon left out a part of its answer that this client needs.
     #[error("the daemon's answer to {call} lacks {part}")]
@@ -169,7 +169,7 @@ impl CliError {
             Self::Unreachable { path, .. } => vec![
                 "start the daemon: `systemctl start bpfmand.socket`, or `bpfmand` as root".to_owned(),
                 format!(
-                    "if it listens elsewhere than {}: --socket-path, or BPFMAN_SOCKET_PATH",
+                    "if it listens elsewhere than {}, set --socket-path or BPFMAN_SOCKET_PATH",
                     path.display()
                 ),
             ],
@@ -185,11 +185,11 @@ impl CliError {
             }
             Self::Tried { failure } => failure.hint.lines().map(str::to_owned).collect(),
             Self::Invalid { hint, .. } => hint.iter().cloned().collect(),
-            Self::Usage(_) => vec!["`--help` says what this command takes".to_owned()],
-            Self::Changes => vec!["`bpfman apply` with the same manifests brings it there".to_owned()],
+            Self::Usage(_) => vec!["`--help` shows the arguments of this command".to_owned()],
+            Self::Changes => vec!["`bpfman apply` with the same manifests makes these changes".to_owned()],
             Self::Apply { hint, .. } => hint.lines().map(str::to_owned).collect(),
             Self::Differs { hint, .. } => vec![(*hint).to_owned()],
-            Self::Exists { .. } => vec!["name other files, or move this one away".to_owned()],
+            Self::Exists { .. } => vec!["choose another name, or move the file away".to_owned()],
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),
         }

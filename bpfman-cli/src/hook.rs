@@ -8,7 +8,7 @@ use bpfman_proto::ext::v1 as ext;
 
 /// Where a chain runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hook {
+pub struct HookName {
     /// What kind of hook, and which side of the interface.
     pub point: HookPoint,
     /// Interface name.
@@ -23,21 +23,21 @@ pub enum HookPoint {
     /// Packets as the driver receives them.
     Xdp,
     /// Traffic control, chained by the daemon.
-    Tc(Direction),
+    Tc(InterfaceSide),
     /// Traffic control, chained by the kernel.
-    Tcx(Direction),
+    Tcx(InterfaceSide),
 }
 
 /// Side of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Direction {
+pub enum InterfaceSide {
     /// Packets that come in.
     Ingress,
     /// Packets that go out.
     Egress,
 }
 
-impl Direction {
+impl InterfaceSide {
     /// The name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -60,7 +60,7 @@ pub struct BadHook {
     pub why: &'static str,
 }
 
-impl FromStr for Hook {
+impl FromStr for HookName {
     type Err = BadHook;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -90,15 +90,15 @@ impl FromStr for Hook {
 }
 
 /// Reads a direction.
-fn direction(name: &str) -> Result<Direction, &'static str> {
+fn direction(name: &str) -> Result<InterfaceSide, &'static str> {
     match name {
-        "ingress" => Ok(Direction::Ingress),
-        "egress" => Ok(Direction::Egress),
+        "ingress" => Ok(InterfaceSide::Ingress),
+        "egress" => Ok(InterfaceSide::Egress),
         _ => Err("the direction is ingress or egress"),
     }
 }
 
-impl fmt::Display for Hook {
+impl fmt::Display for HookName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.point {
             HookPoint::Xdp => write!(f, "xdp:{}", self.iface)?,
@@ -112,8 +112,8 @@ impl fmt::Display for Hook {
     }
 }
 
-impl From<&Hook> for ext::Hook {
-    fn from(hook: &Hook) -> Self {
+impl From<&HookName> for ext::Hook {
+    fn from(hook: &HookName) -> Self {
         let (kind, direction) = match hook.point {
             HookPoint::Xdp => ("xdp", ""),
             HookPoint::Tc(side) => ("tc", side.name()),
@@ -145,13 +145,13 @@ mod tests {
             "xdp:odd@name",
             "xdp:odd@name@/run/netns/blue",
         ] {
-            assert_eq!(text.parse::<Hook>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<HookName>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn the_wire_form_keeps_every_part() {
-        let hook: Hook = "tc:eth0:egress@/run/netns/blue".parse().unwrap();
+        let hook: HookName = "tc:eth0:egress@/run/netns/blue".parse().unwrap();
         let wire = ext::Hook::from(&hook);
         assert_eq!((wire.kind.as_str(), wire.iface.as_str()), ("tc", "eth0"));
         assert_eq!((wire.direction.as_str(), wire.netns.as_str()), ("egress", "/run/netns/blue"));
@@ -171,7 +171,7 @@ mod tests {
             ("xdp:eth0@netns/blue", "the network namespace must be an absolute path"),
             ("xdp:eth0@/", "the network namespace is missing after @"),
         ] {
-            assert_eq!(text.parse::<Hook>().unwrap_err().why, why, "{text}");
+            assert_eq!(text.parse::<HookName>().unwrap_err().why, why, "{text}");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 
 /// A failed build, push or signature.
 #[derive(Debug, thiserror::Error)]
-pub enum ImageError {
+pub enum LocalImageError {
     /// The image was not built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -35,7 +35,7 @@ pub enum ImageError {
     Key(#[from] KeyError),
 }
 
-impl ImageError {
+impl LocalImageError {
     /// The exit code: whatever a registry did is 9, a wrong input 6, a missing file 5.
     #[must_use]
     pub fn exit(&self) -> Exit {

@@ -1,21 +1,39 @@
 //! The kernel's program types (`enum bpf_prog_type`) and the names the command line has for them.
 
 use bpfman_proto::KERNEL_PROGRAM_TYPES as NAMES;
+use bpfman_proto::v1::BpfmanProgramType;
 
-/// This manager's own types and the kernel type each is loaded as.
-const EXACT: [(&str, u32); 11] = [
-    ("xdp", 6),
-    ("tc", 3),
-    ("tcx", 3),
-    ("tracepoint", 5),
-    ("kprobe", 2),
-    ("kretprobe", 2),
-    ("uprobe", 2),
-    ("uretprobe", 2),
-    ("fentry", 26),
-    ("fexit", 26),
-    ("lsm", 29),
-];
+/// One of this manager's own types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExactType {
+    /// Its name.
+    pub name: &'static str,
+    /// The kernel's type that it is loaded as.
+    pub kernel: u32,
+    /// What goes over the wire for it: return probes are declared as their entry probes.
+    pub wire: BpfmanProgramType,
+}
+
+/// All of them.
+pub const EXACT: [ExactType; 11] = {
+    use BpfmanProgramType::{Fentry, Fexit, Kprobe, Lsm, Tc, Tcx, Tracepoint, Uprobe, Xdp};
+    const fn exact(name: &'static str, kernel: u32, wire: BpfmanProgramType) -> ExactType {
+        ExactType { name, kernel, wire }
+    }
+    [
+        exact("xdp", 6, Xdp),
+        exact("tc", 3, Tc),
+        exact("tcx", 3, Tcx),
+        exact("tracepoint", 5, Tracepoint),
+        exact("kprobe", 2, Kprobe),
+        exact("kretprobe", 2, Kprobe),
+        exact("uprobe", 2, Uprobe),
+        exact("uretprobe", 2, Uprobe),
+        exact("fentry", 26, Fentry),
+        exact("fexit", 26, Fexit),
+        exact("lsm", 29, Lsm),
+    ]
+};
 
 /// The kernel type's name as tables show it: snake case, or the bare number if this client does not know it.
 #[must_use]
@@ -34,13 +52,17 @@ pub fn table_name(exact: &str) -> &str {
     }
 }
 
-/// One of this manager's own types by its name, as `--kind` takes it.
-pub fn exact(name: &str) -> Result<&'static str, UnknownType> {
-    let known = EXACT.iter().map(|(known, _)| *known);
-    known
-        .clone()
-        .find(|known| *known == name)
-        .ok_or_else(|| UnknownType { name: name.to_owned(), expected: known.map(str::to_owned).collect() })
+/// One of this manager's own types by its name, as `--programs` takes it.
+pub fn exact(name: &str) -> Result<ExactType, UnknownType> {
+    EXACT.into_iter().find(|known| known.name == name).ok_or_else(|| UnknownType {
+        name: name.to_owned(),
+        expected: EXACT.iter().map(|known| known.name.to_owned()).collect(),
+    })
+}
+
+/// The same name as it is known here, as `--kind` takes it.
+pub fn exact_name(name: &str) -> Result<&'static str, UnknownType> {
+    exact(name).map(|known| known.name)
 }
 
 /// What `--program-type` selects.
@@ -69,27 +91,22 @@ impl TypeFilter {
         if let Some(number) = kernel.and_then(|index| u32::try_from(index).ok()) {
             return Ok(Self::Kernel(number));
         }
-        EXACT
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(known, _)| Self::Exact(known))
-            .ok_or_else(|| UnknownType { name: name.to_owned(), expected: Self::names() })
+        exact_name(name).map(Self::Exact).map_err(|error| UnknownType { expected: Self::names(), ..error })
     }
 
     /// Every name that [`Self::parse`] takes.
     #[must_use]
     pub fn names() -> Vec<String> {
         let kernel = NAMES.iter().map(|name| name.replace('_', "-"));
-        let exact =
-            EXACT.iter().map(|(name, _)| (*name).to_owned()).filter(|name| !NAMES.contains(&name.as_str()));
-        kernel.chain(exact).collect()
+        let exact = EXACT.iter().map(|known| known.name).filter(|name| !NAMES.contains(name));
+        kernel.chain(exact.map(str::to_owned)).collect()
     }
 
     /// True if a program of this manager with the exact type `exact` is selected.
     #[must_use]
     pub fn selects(&self, exact: &str) -> bool {
         match self {
-            Self::Kernel(number) => EXACT.iter().any(|(name, kernel)| *name == exact && kernel == number),
+            Self::Kernel(number) => EXACT.iter().any(|known| known.name == exact && known.kernel == *number),
             Self::Exact(name) => *name == exact,
         }
     }
@@ -136,7 +153,7 @@ mod tests {
 
     #[test]
     fn every_exact_type_is_shown_with_a_name_of_v0_6() {
-        let shown: Vec<&str> = EXACT.iter().map(|(name, _)| table_name(name)).collect();
+        let shown: Vec<&str> = EXACT.iter().map(|known| table_name(known.name)).collect();
         assert_eq!(
             shown,
             [

@@ -6,7 +6,7 @@ pub use bpfman_verdicts::{TC, TC_DEFAULT, XDP, XDP_DEFAULT};
 /// A verdict name that the hook does not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown verdict \"{name}\": expected one of {}", .expected.join(", "))]
-pub struct UnknownVerdict {
+pub struct UnknownVerdictName {
     /// What was given.
     pub name: String,
     /// What the hook knows.
@@ -14,8 +14,8 @@ pub struct UnknownVerdict {
 }
 
 /// The number of a verdict's name.
-pub fn number(table: &Verdicts, name: &str) -> Result<i32, UnknownVerdict> {
-    bpfman_verdicts::number(table, name).ok_or_else(|| UnknownVerdict {
+pub fn number(table: &Verdicts, name: &str) -> Result<i32, UnknownVerdictName> {
+    bpfman_verdicts::number(table, name).ok_or_else(|| UnknownVerdictName {
         name: name.to_owned(),
         expected: table.iter().map(|(known, _)| *known).collect(),
     })

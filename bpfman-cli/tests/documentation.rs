@@ -6,16 +6,16 @@ use std::collections::BTreeSet;
 use bpfman_apply::report::Report;
 use bpfman_cli::exit::Exit;
 use bpfman_cli::show::applied::{AppliedLink, AppliedObject, AppliedProgram, DiffedObject};
-use bpfman_cli::show::chain::ChainRecord;
+use bpfman_cli::show::chain::ChainJson;
 use bpfman_cli::show::changed::Replaced;
 use bpfman_cli::show::diagnosis::Diagnosis;
-use bpfman_cli::show::hook_answers::{Explained, Switched};
+use bpfman_cli::show::hook_answers::{Explained, HookSwitchesJson};
 use bpfman_cli::show::hooks::HookList;
-use bpfman_cli::show::matching::MatchingRecord;
-use bpfman_cli::show::record::ProgramRecord;
-use bpfman_cli::show::traced::{PacketRecord, Traced};
+use bpfman_cli::show::json::ProgramJson;
+use bpfman_cli::show::matching::MatchingJson;
+use bpfman_cli::show::traced::{PacketJson, Traced};
 use bpfman_cli::show::tried::Tried;
-use bpfman_cli::show::verified::Verified;
+use bpfman_cli::show::verified::VerifiedChain;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -46,7 +46,7 @@ fn every_field_is_described() {
         links: vec![link],
         ..Default::default()
     };
-    let record = ProgramRecord { verifier_log: Some(String::new()), ..ProgramRecord::from(&program) };
+    let record = ProgramJson { verifier_log: Some(String::new()), ..ProgramJson::new(&program) };
     let mut names = BTreeSet::new();
     collect(&serde_json::to_value(record).unwrap(), &mut names);
     chain_shapes(&mut names);
@@ -71,7 +71,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
     let trace = ext::PacketTrace { steps: vec![ext::TraceStep::default()], ..Default::default() };
     let traced = Traced {
         hook: String::new(),
-        packets: vec![PacketRecord::new(1, String::new(), 0, &trace)],
+        packets: vec![PacketJson::new(1, String::new(), 0, &trace)],
         note: String::new(),
     };
     let replaced = ext::ReplaceProgramResponse {
@@ -94,16 +94,16 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
     for shape in [
         serde_json::to_value(object),
         serde_json::to_value(DiffedObject::new("ClusterBpfApplication", "x", &[])),
-        serde_json::to_value(ChainRecord::new(String::new(), &shown)),
+        serde_json::to_value(ChainJson::of_hook("", &shown)),
         serde_json::to_value(HookList::from(&hooks)),
-        serde_json::to_value(Verified::new(String::new(), &parts)),
+        serde_json::to_value(VerifiedChain::new("", &parts)),
         serde_json::to_value(traced),
-        serde_json::to_value(Switched::new(String::new(), &ext::SetHookResponse::default())),
+        serde_json::to_value(HookSwitchesJson::new("", &ext::SetHookResponse::default())),
         serde_json::to_value(Explained { hook: String::new(), member: None, findings: Vec::new() }),
-        serde_json::to_value(MatchingRecord::from(&ext::Matching::default())),
+        serde_json::to_value(MatchingJson::new(&ext::Matching::default())),
         serde_json::to_value(Replaced::new(&replaced)),
         serde_json::to_value(diagnosis),
-        serde_json::to_value(Tried::from(&ext::DryRunResponse {
+        serde_json::to_value(Tried::new(&ext::DryRunResponse {
             programs: vec![ext::DryRunPart::default()],
             ..Default::default()
         })),

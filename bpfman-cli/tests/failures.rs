@@ -205,7 +205,10 @@ fn the_socket_is_not_for_everybody() {
         .args(["list", "programs"]));
     assert_eq!(outcome.code, 4, "{outcome:?}");
     let socket = daemon.socket.display();
-    assert!(outcome.stderr.starts_with(&format!("error: not allowed to use {socket}: ")), "{outcome:?}");
+    assert!(
+        outcome.stderr.starts_with(&format!("error: this user may not connect to {socket}: ")),
+        "{outcome:?}"
+    );
     assert!(outcome.stderr.contains("\nhint: run as root, or as a member of the group"), "{outcome:?}");
 }
 

@@ -46,7 +46,7 @@ fn on_a_terminal(daemon: &FakeDaemon, columns: u16, line: &str) -> String {
 fn headers_are_bold_and_everything_else_is_as_in_a_file() {
     let daemon = FakeDaemon::start(Script { programs: vec![program(7, "pass")], ..Script::default() });
     let shown = on_a_terminal(&daemon, 120, "list programs");
-    assert!(shown.contains("\x1b[1mProgram ID\x1b[0m"), "{shown:?}");
+    assert!(shown.contains("\x1b[1mProgram ID ") && shown.contains("Links\x1b[0m\n"), "{shown:?}");
     let plain = daemon.run("list programs").stdout;
     assert!(!plain.contains('\x1b'), "{plain:?}");
     assert_eq!(shown.replace("\x1b[1m", "").replace("\x1b[0m", ""), plain);

@@ -7,7 +7,7 @@ use clap::Parser;
 /// Loads, attaches and chains eBPF programs for its clients. The only process of the machine that needs to.
 #[derive(Debug, Parser)]
 #[command(name = "bpfmand", version, about)]
-pub struct Arguments {
+pub struct DaemonArguments {
     /// "serve", which is also what happens without it; "check" asks the daemon on the socket whether it answers.
     #[arg(value_parser = ["serve", "check"], hide = true)]
     pub command: Option<String>,

@@ -12,7 +12,7 @@ use bpfmand_kernel::XdpMode;
 use bpfmand_store::EngineKind;
 use serde::Deserialize;
 
-use crate::arguments::Arguments;
+use crate::arguments::DaemonArguments;
 use crate::csi_settings::{CsiSettings, CsiTable};
 use crate::group;
 use crate::policy::read_root_file;
@@ -157,7 +157,7 @@ struct LoggingTable {
 
 impl Config {
     /// Reads the file that the flags name, or the default one if it exists.
-    pub fn read(arguments: &Arguments) -> anyhow::Result<Self> {
+    pub fn read(arguments: &DaemonArguments) -> anyhow::Result<Self> {
         let path = arguments.config.as_deref().unwrap_or(Path::new(CONFIG));
         // It can switch signatures off: whoever can write to it could load anything.
         let text = match read_root_file(path) {
@@ -174,7 +174,7 @@ impl Config {
         Self::merge(arguments, file)
     }
 
-    fn merge(arguments: &Arguments, file: File) -> anyhow::Result<Self> {
+    fn merge(arguments: &DaemonArguments, file: File) -> anyhow::Result<Self> {
         let runtime = arguments.runtime_dir.clone().unwrap_or_else(|| PathBuf::from(RUNTIME));
         let state = match (&arguments.state_dir, &arguments.runtime_dir) {
             (Some(state), _) => state.clone(),
@@ -294,8 +294,8 @@ mod tests {
 
     use super::*;
 
-    fn arguments(words: &[&str]) -> Arguments {
-        Arguments::parse_from(std::iter::once("bpfmand").chain(words.iter().copied()))
+    fn arguments(words: &[&str]) -> DaemonArguments {
+        DaemonArguments::parse_from(std::iter::once("bpfmand").chain(words.iter().copied()))
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bpfmand_csi::{IdentityService, NodeService, Registrar, Unseen, Volumes, connections, keep_registered};
+use bpfmand_csi::{
+    IdentityService, NodeService, Registrar, UnseenVolumes, Volumes, connections, keep_registered,
+};
 use bpfmand_engine::{Engine, StepObserver};
 use bpfmand_kernel::Mounts as _;
 use bpfmand_kernel::linux::{LinuxKernel, LinuxMounts};
@@ -38,7 +40,7 @@ impl Csi {
         }
         tracing::info!(kept = recovered.kept, removed = recovered.removed, "volumes of pods");
         let first = LinuxMounts.table_of_the_first_process().ok();
-        if let Some(unseen) = Unseen::of(&settings.pods(), &LinuxMounts.table()?, first.as_deref()) {
+        if let Some(unseen) = UnseenVolumes::of(&settings.pods(), &LinuxMounts.table()?, first.as_deref()) {
             tracing::warn!("{unseen}");
         }
         let volumes = Arc::new(volumes.with_observer(observer));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use serde::Deserialize;
 
-use crate::arguments::Arguments;
+use crate::arguments::DaemonArguments;
 
 /// Longest node id that a kubelet takes, in bytes.
 const LONGEST_NODE: usize = 256;
@@ -45,7 +45,11 @@ impl CsiSettings {
     }
 
     /// None if nobody asked for the plugin.
-    pub fn merge(arguments: &Arguments, table: CsiTable, runtime: &Path) -> anyhow::Result<Option<Self>> {
+    pub fn merge(
+        arguments: &DaemonArguments,
+        table: CsiTable,
+        runtime: &Path,
+    ) -> anyhow::Result<Option<Self>> {
         let registration = arguments.csi_registration_dir.clone().or(table.registration_dir);
         let kubelet_socket = arguments.csi_kubelet_socket.clone().or(table.kubelet_socket);
         for (name, path) in [("registration_dir", &registration), ("kubelet_socket", &kubelet_socket)] {
@@ -85,7 +89,7 @@ mod tests {
     use super::*;
 
     fn merge(words: &[&str], table: &str) -> anyhow::Result<Option<CsiSettings>> {
-        let arguments = Arguments::parse_from(std::iter::once("bpfmand").chain(words.iter().copied()));
+        let arguments = DaemonArguments::parse_from(std::iter::once("bpfmand").chain(words.iter().copied()));
         CsiSettings::merge(&arguments, toml::from_str(table).unwrap(), Path::new("/run/bpfman"))
     }
 

@@ -10,11 +10,11 @@ use bpfman_proto::ext::v1 as wire;
 use bpfmand_api::{ImageService, Prepared};
 use bpfmand_core::{BytecodeSource, PullPolicy};
 use bpfmand_engine::{
-    FetchedImage, ImageAsk, ImageFailure, ImageFailureKind, Images, PastBytecode, PastSource, Revocation,
+    FetchedImage, ImageAsk, ImageFailure, ImageFailureKind, Images, ProgramRecord, Revocation, SourceRecord,
 };
 use bpfmand_image::{
-    CachedImage, Caller, Category, Evidence, ImageError, ImageRequest, ImageStore, Outcome, Running,
-    VerifiedBy, VerifiedImage,
+    CachedImage, Caller, Category, Evidence, ImageError, ImageRequest, ImageStore, ImportOutcome,
+    RevokedRunning, VerifiedBy, VerifiedImage,
 };
 use tokio::runtime::Handle;
 
@@ -52,9 +52,9 @@ impl Wanted {
         Ok(ImageRequest {
             image: reference(&self.url)?,
             pull_policy: match self.pull_policy {
-                PullPolicy::Always => bpfmand_image::PullPolicy::Always,
-                PullPolicy::IfNotPresent => bpfmand_image::PullPolicy::IfNotPresent,
-                PullPolicy::Never => bpfmand_image::PullPolicy::Never,
+                PullPolicy::Always => bpfmand_image::FetchPolicy::Always,
+                PullPolicy::IfNotPresent => bpfmand_image::FetchPolicy::IfNotPresent,
+                PullPolicy::Never => bpfmand_image::FetchPolicy::Never,
             },
             credential: self.password.as_ref().map(|(user, password)| Credential::new(user, password)),
             caller: self.caller,
@@ -109,7 +109,7 @@ impl RegistryImages {
     fn load(
         &self,
         wanted: &Wanted,
-        progress: Option<bpfman_image_format::Progress<'_>>,
+        progress: Option<bpfman_image_format::TransferProgress<'_>>,
     ) -> Result<VerifiedImage, ImageFailure> {
         match self.prepared(wanted) {
             Some(loaded) => (*loaded).clone(),
@@ -120,7 +120,7 @@ impl RegistryImages {
     async fn load_now(
         &self,
         wanted: &Wanted,
-        progress: Option<bpfman_image_format::Progress<'_>>,
+        progress: Option<bpfman_image_format::TransferProgress<'_>>,
     ) -> Result<VerifiedImage, ImageFailure> {
         self.refresh()?;
         self.store.load(&wanted.request()?, progress).await.map_err(|error| failure(&error))
@@ -150,22 +150,23 @@ impl Images for RegistryImages {
         Ok(self.store.policy().files().allows(uid))
     }
 
-    fn revocation(&self, past: &PastBytecode<'_>) -> Result<Option<Revocation>, ImageFailure> {
-        let evidence = match past.source {
-            PastSource::Image { evidence, .. } => evidence,
-            PastSource::File { .. } | PastSource::Adopted => "",
+    fn revocation(&self, program: &ProgramRecord) -> Result<Option<Revocation>, ImageFailure> {
+        let evidence = match &program.source {
+            SourceRecord::Image { evidence, .. } => evidence,
+            SourceRecord::File { .. } | SourceRecord::Adopted { .. } => "",
         };
-        let finding = self.judge(past.sha256, evidence)?;
+        let finding = self.judge(program.blob.as_str(), evidence)?;
         Ok(finding.map(|(why, detach)| Revocation { why, detach }))
     }
 
-    fn refusal_now(&self, past: &PastBytecode<'_>) -> Result<Option<String>, ImageFailure> {
-        if let Some(revocation) = self.revocation(past)? {
+    fn refusal_now(&self, program: &ProgramRecord) -> Result<Option<String>, ImageFailure> {
+        if let Some(revocation) = self.revocation(program)? {
             return Ok(Some(format!("it was revoked: {}", revocation.why)));
         }
-        match past.source {
-            PastSource::Adopted => Ok(None),
-            PastSource::File { caller_uid } => {
+        match &program.source {
+            SourceRecord::Adopted { .. } => Ok(None),
+            SourceRecord::File { .. } => {
+                let caller_uid = program.caller_uid;
                 let refused = !self.allows_files(caller_uid)?;
                 Ok(refused.then(|| {
                     format!(
@@ -173,7 +174,7 @@ impl Images for RegistryImages {
                     )
                 }))
             }
-            PastSource::Image { url, evidence } => {
+            SourceRecord::Image { url, evidence, .. } => {
                 let (image, evidence) = (reference(url)?, serde_json::from_str::<Evidence>(evidence).ok());
                 match self.runtime.block_on(self.store.judge(&image, evidence.as_ref())) {
                     Ok(()) => Ok(None),
@@ -297,8 +298,8 @@ impl ImageService for RegistryImages {
         let imported = self.runtime.block_on(self.store.import(path)).map_err(|error| failure(&error))?;
         let images = imported.into_iter().map(|image| {
             let (verified, refusal) = match image.outcome {
-                Outcome::Verified(by) => (Some(verified(&by)), String::new()),
-                Outcome::Refused(why) => (None, why),
+                ImportOutcome::Verified(by) => (Some(verified(&by)), String::new()),
+                ImportOutcome::Refused(why) => (None, why),
             };
             wire::ImportedImage { name: image.name, digest: image.digest.to_string(), verified, refusal }
         });
@@ -314,7 +315,7 @@ impl ImageService for RegistryImages {
         let mut known = evidence.as_ref().map(|evidence| evidence.digests.clone()).unwrap_or_default();
         known.extend(format!("sha256:{bytecode_sha256}").parse::<Digest>());
         let finding = policy.revoked().finding(&known, signers);
-        Ok(finding.map(|why| (why, policy.revoked().running == Running::Detach)))
+        Ok(finding.map(|why| (why, policy.revoked().running == RevokedRunning::Detach)))
     }
 }
 

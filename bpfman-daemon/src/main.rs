@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let arguments = arguments::Arguments::parse();
+    let arguments = arguments::DaemonArguments::parse();
     let done = match arguments.command.as_deref() {
         Some("check") => check::check(&arguments.socket_path),
         _ => config::Config::read(&arguments).and_then(|config| run::run(&config)),

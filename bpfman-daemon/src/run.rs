@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, MOST_THREADS, Paths};
 use bpfmand_core::Selector;
-use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, ProgramSource, SCHEMA, StepObserver};
+use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
 use bpfmand_kernel::linux::LinuxKernel;
-use bpfmand_store::{Options, Store};
+use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -56,7 +56,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     // The records first: their lock keeps a second daemon away from everything else.
-    let store = Store::open(Options::new(config.state.join("store"), SCHEMA).engine(config.store))?;
+    let store = Store::open(StoreOptions::new(config.state.join("store"), SCHEMA).engine(config.store))?;
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
     // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
     let _pins_held = kernel.hold_pins_alone()?;
@@ -199,10 +199,8 @@ fn image_digests(engine: std::sync::Weak<Engine<LinuxKernel>>) -> crate::images:
     Box::new(move || {
         let selector = Selector { managed_only: true, ..Selector::default() };
         let programs = engine.upgrade()?.list(&selector).ok()?;
-        let digest = |program: ProgramDetails| match program.managed?.source {
-            ProgramSource::Image { digest, .. } => Some(digest),
-            ProgramSource::File(_) | ProgramSource::Adopted { .. } => None,
-        };
+        let digest =
+            |program: ProgramDetails| Some(program.managed?.record.source.image_digest()?.to_owned());
         Some(programs.into_iter().filter_map(digest).collect())
     })
 }

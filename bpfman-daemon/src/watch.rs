@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use bpfmand_core::InterfaceEvent;
 use bpfmand_engine::{Engine, EngineError, FollowReport};
 use bpfmand_kernel::linux::LinuxKernel;
-use bpfmand_kernel::{InterfaceWatch, KernelError};
+use bpfmand_kernel::{InterfaceWatch, KernelError, KernelNetwork as _};
+use bpfmand_store::FileError;
 
 /// What changes within this time after a change is followed together with what follows.
 const SPACING: Duration = Duration::from_millis(20);
@@ -132,17 +133,19 @@ impl Supervisor {
     }
 
     fn watch(&self, netns: Option<&PathBuf>) -> Result<Watched, EngineError> {
-        let watch = self.engine.watch_interfaces(netns.map(PathBuf::as_path))?;
+        let watch = self.engine.kernel().watch_interfaces(netns.map(PathBuf::as_path))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (engine, ended, path) = (Arc::clone(&self.engine), Arc::clone(&stop), netns.cloned());
         let thread = Builder::new()
             .name("interfaces".to_owned())
             .stack_size(STACK)
             .spawn(move || watch_namespace(&engine, path.as_deref(), watch, &ended))
-            .map_err(|source| EngineError::Files {
-                action: "start a thread for",
-                path: "the watch of interfaces".to_owned(),
-                source,
+            .map_err(|source| {
+                EngineError::from(FileError {
+                    action: "start a thread for",
+                    path: "the watch of interfaces".to_owned(),
+                    source,
+                })
             })?;
         Ok(Watched { stop, thread })
     }

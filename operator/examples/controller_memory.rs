@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 use bpfman_application::scope::Scope;
+use bpfman_operator::controller::decide::summarize::{Aim, Presence, summarize};
 use bpfman_operator::controller::memory::Memory;
 use bpfman_operator::controller::projection::ApplicationId;
-use bpfman_operator::controller::summarize::{Aim, Presence, summarize};
-use bpfman_operator::controller::wire::{WireApplication, WireNode, WireState};
+use bpfman_operator::controller::projection::wire::{WireApplication, WireState};
+use bpfman_runtime::wire::WireNode;
 use kube::core::ObjectList;
 use kube::runtime::watcher::Event;
 

@@ -29,7 +29,7 @@ const SOCKET: &str = "run/bpfman-sock/bpfman.sock";
 
 /// Flags of `bpfman-operator clean-node`.
 #[derive(Args, Clone, Debug)]
-pub struct Flags {
+pub struct CleanFlags {
     /// Where the node's files are
     #[arg(long, default_value = "/", value_name = "DIR")]
     pub root: PathBuf,
@@ -76,7 +76,7 @@ fn at(file: &Path) -> impl FnOnce(io::Error) -> CleanError + '_ {
 ///
 /// # Errors
 /// [`CleanError`]. The network plugin and the agent's folders are gone even where the daemon's have to stay.
-pub fn clean(flags: &Flags) -> Result<(), CleanError> {
+pub fn clean(flags: &CleanFlags) -> Result<(), CleanError> {
     let root = &flags.root;
     let socket = root.join(SOCKET);
     if UnixStream::connect(&socket).is_ok() {
@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    fn node() -> (tempfile::TempDir, Flags) {
+    fn node() -> (tempfile::TempDir, CleanFlags) {
         let root = tempfile::tempdir().unwrap();
         for folder in OF_AGENT.into_iter().chain(OF_DAEMON).chain([PINS, "opt/cni/bin", "etc/cni/net.d"]) {
             fs::create_dir_all(root.path().join(folder)).unwrap();
@@ -157,7 +157,7 @@ mod tests {
         fs::write(root.path().join("opt/cni/bin/bpfman-cni"), "").unwrap();
         let list = r#"{ "cniVersion": "1.0.0", "name": "n", "plugins": [{ "type": "ptp" }, { "type": "bpfman-cni" }] }"#;
         fs::write(root.path().join("etc/cni/net.d/10-n.conflist"), list).unwrap();
-        let flags = Flags {
+        let flags = CleanFlags {
             root: root.path().to_owned(),
             cni_bin_dir: "/opt/cni/bin".into(),
             cni_conf_dir: "/etc/cni/net.d".into(),

@@ -17,9 +17,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the agent of one node: applications into calls of the daemon, and what came of it into state objects.
-    Agent(agent::options::Options),
+    Agent(agent::options::AgentOptions),
     /// Take away what daemon, agent and network plugin left on a node, once the Config object is deleted.
-    CleanNode(clean::Flags),
+    CleanNode(clean::CleanFlags),
     /// Do nothing until SIGTERM: for a DaemonSet whose work is done by its init container.
     #[command(hide = true)]
     Stay,
@@ -30,7 +30,7 @@ enum Command {
         without_rules: bool,
     },
     /// Sum up what nodes say, deploy daemon and agent, and mark nodes that are not ready.
-    Controller(controller::Flags),
+    Controller(controller::ControllerFlags),
     /// Print the Config object that the controller makes if there is none, as YAML.
     DefaultConfig {
         /// Namespace to deploy to
@@ -51,7 +51,7 @@ fn main() -> anyhow::Result<()> {
         Command::Controller(flags) => run(controller::start(flags)),
         Command::Crds { without_rules } => print_definitions(without_rules),
         Command::DefaultConfig { namespace } => {
-            let images = controller::deploy::Images::from_environment()?;
+            let images = controller::deploy::DeployImages::from_environment()?;
             let config = controller::deploy::default_config(&images, &namespace);
             std::io::stdout().write_all(serde_norway::to_string(&config)?.as_bytes())?;
             Ok(())

@@ -19,11 +19,11 @@ pub struct Manifests {
 /// What this machine is taken for.
 #[derive(Args, Debug)]
 pub struct Machine {
-    /// Label of this machine, for node selectors. `kubernetes.io/hostname`, `os` and `arch` are there already.
+    /// Label of this machine, for node selectors. `kubernetes.io/hostname`, `os` and `arch` are set already.
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub label: Vec<KeyValue>,
     /// Credentials for registries: base64 of user:password, or - for the first line of standard input, since every user
-    /// of this machine can read what stands in a command line. Without them, what docker and podman have kept.
+    /// of this machine can read what stands in a command line. Default: what docker and podman have stored.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,

@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 
 use super::OutputForm;
-use super::interface::Interface;
-use super::place::{Order, Sharing};
+use super::interface::InterfaceFlags;
+use super::place::{OrderFlags, SharingFlags};
 use super::value::KeyValue;
-use crate::hook::Direction;
+use crate::hook::InterfaceSide;
 use crate::verdict;
 
 /// `bpfman attach PROGRAM_ID …`.
@@ -16,29 +16,29 @@ pub struct Attach {
     pub program_id: u32,
     /// Where to.
     #[command(subcommand)]
-    pub point: AttachPoint,
+    pub point: AttachTo,
 }
 
 /// Where to attach.
 #[derive(Debug, Subcommand)]
-pub enum AttachPoint {
-    /// To packets as an interface's driver receives them.
+pub enum AttachTo {
+    /// Attach to XDP: packets as the interface's driver receives them.
     Xdp(AttachXdp),
-    /// To traffic control of an interface, in the daemon's chain.
+    /// Attach to traffic control of an interface, in the daemon's chain.
     Tc(AttachTc),
-    /// To traffic control of an interface, in the kernel's own chain (Linux 6.6 and later).
+    /// Attach to traffic control of an interface, in the kernel's own chain (Linux 6.6 and later).
     Tcx(AttachTcx),
-    /// To a static trace point.
+    /// Attach to a static tracepoint.
     Tracepoint(AttachTracepoint),
-    /// To a kernel function; a program loaded as return probe, to its return.
+    /// Attach to the entry of a kernel function, or to its return if the program is a return probe.
     Kprobe(AttachKprobe),
-    /// To a function of a program or library; a program loaded as return probe, to its return.
+    /// Attach to a function of a program or library, or to its return if the program is a return probe.
     Uprobe(AttachUprobe),
-    /// To the entry of the kernel function it was loaded for.
+    /// Attach to the entry of the kernel function that the program was loaded for.
     Fentry(AttachBound),
-    /// To the exit of the kernel function it was loaded for.
+    /// Attach to the exit of the kernel function that the program was loaded for.
     Fexit(AttachBound),
-    /// To the security hook it was loaded for.
+    /// Attach to the LSM hook that the program was loaded for.
     Lsm(AttachBound),
 }
 
@@ -55,17 +55,17 @@ pub struct LinkMetadata {
 pub struct AttachXdp {
     /// Which interface.
     #[command(flatten)]
-    pub interface: Interface,
+    pub interface: InterfaceFlags,
     /// Verdicts after which the next program runs: aborted, drop, pass, tx, redirect, dispatcher_return.
     /// Without this flag: pass dispatcher_return.
     #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "VERDICT", value_parser = xdp_verdict)]
     pub proceed_on: Vec<i32>,
     /// Place among others.
     #[command(flatten)]
-    pub order: Order,
+    pub order: OrderFlags,
     /// How it shares the chain.
     #[command(flatten)]
-    pub sharing: Sharing,
+    pub sharing: SharingFlags,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
@@ -76,20 +76,20 @@ pub struct AttachXdp {
 pub struct AttachTc {
     /// Side of the interface.
     #[arg(short, long, value_enum)]
-    pub direction: Direction,
+    pub direction: InterfaceSide,
     /// Which interface.
     #[command(flatten)]
-    pub interface: Interface,
+    pub interface: InterfaceFlags,
     /// Verdicts after which the next program runs: unspec, ok, reclassify, shot, pipe, stolen, queued, repeat,
     /// redirect, trap, dispatcher_return. Without this flag: pipe dispatcher_return.
     #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "VERDICT", value_parser = tc_verdict)]
     pub proceed_on: Vec<i32>,
     /// Place among others.
     #[command(flatten)]
-    pub order: Order,
+    pub order: OrderFlags,
     /// How it shares the chain.
     #[command(flatten)]
-    pub sharing: Sharing,
+    pub sharing: SharingFlags,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
@@ -100,13 +100,13 @@ pub struct AttachTc {
 pub struct AttachTcx {
     /// Side of the interface.
     #[arg(short, long, value_enum)]
-    pub direction: Direction,
+    pub direction: InterfaceSide,
     /// Which interface.
     #[command(flatten)]
-    pub interface: Interface,
+    pub interface: InterfaceFlags,
     /// Place among others.
     #[command(flatten)]
-    pub order: Order,
+    pub order: OrderFlags,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
@@ -115,7 +115,7 @@ pub struct AttachTcx {
 /// `attach … tracepoint`.
 #[derive(Args, Debug)]
 pub struct AttachTracepoint {
-    /// Trace point, for example syscalls/sys_enter_openat.
+    /// Tracepoint, for example syscalls/sys_enter_openat.
     #[arg(short, long, value_name = "CATEGORY/NAME")]
     pub tracepoint: String,
     /// Metadata.
@@ -155,10 +155,10 @@ pub struct AttachUprobe {
     /// Path of a program or library, or a library's name, for example libc.
     #[arg(short, long)]
     pub target: String,
-    /// Only in this process.
+    /// Attach only in this process.
     #[arg(short, long)]
     pub pid: Option<i32>,
-    /// Look for the target as this process, in a container, sees it.
+    /// Find the target in the mount namespace of this process, which runs in a container.
     #[arg(short, long, value_name = "PID")]
     pub container_pid: Option<i32>,
     /// Metadata.
@@ -182,7 +182,7 @@ pub struct AttachBound {
 /// Has the global flag's name, so that `clap` takes this definition here and carries the value up.
 #[derive(Args, Debug)]
 pub struct LongOutput {
-    /// Form of the answer. JSON and YAML are interfaces: names and types stay.
+    /// Output format. The names and types in JSON and YAML are stable.
     #[arg(
         long,
         global = true,
@@ -195,12 +195,12 @@ pub struct LongOutput {
 }
 
 /// Reads a verdict of XDP.
-fn xdp_verdict(name: &str) -> Result<i32, verdict::UnknownVerdict> {
+fn xdp_verdict(name: &str) -> Result<i32, verdict::UnknownVerdictName> {
     verdict::number(verdict::XDP, name)
 }
 
 /// Reads a verdict of TC.
-fn tc_verdict(name: &str) -> Result<i32, verdict::UnknownVerdict> {
+fn tc_verdict(name: &str) -> Result<i32, verdict::UnknownVerdictName> {
     verdict::number(verdict::TC, name)
 }
 
@@ -211,15 +211,15 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
     fn parse(line: &str) -> Cli {
         Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
-    fn point(line: &str) -> AttachPoint {
+    fn point(line: &str) -> AttachTo {
         match parse(line).command {
-            Command::Attach(attach) => attach.point,
+            CliCommand::Attach(attach) => attach.point,
             other => panic!("{other:?}"),
         }
     }
@@ -228,7 +228,7 @@ mod tests {
     fn xdp_with_every_flag() {
         let line =
             "bpfman attach 7 xdp -i eth0 -p 35 --proceed-on drop pass --proceed-on tx -n /run/netns/b -m a=b";
-        let AttachPoint::Xdp(xdp) = point(line) else { panic!() };
+        let AttachTo::Xdp(xdp) = point(line) else { panic!() };
         assert_eq!((xdp.interface.iface.as_deref(), xdp.interface.priority), (Some("eth0"), 35));
         assert_eq!(xdp.proceed_on, [1, 2, 3]);
         assert_eq!(xdp.interface.netns, Some(PathBuf::from("/run/netns/b")));
@@ -236,11 +236,11 @@ mod tests {
 
     #[test]
     fn tc_needs_a_direction_and_knows_its_own_verdicts() {
-        let AttachPoint::Tc(tc) = point("bpfman attach 7 tc -d egress -i eth0 -p 1 --proceed-on unspec ok")
+        let AttachTo::Tc(tc) = point("bpfman attach 7 tc -d egress -i eth0 -p 1 --proceed-on unspec ok")
         else {
             panic!()
         };
-        assert_eq!((tc.direction, &tc.proceed_on[..]), (Direction::Egress, &[-1, 0][..]));
+        assert_eq!((tc.direction, &tc.proceed_on[..]), (InterfaceSide::Egress, &[-1, 0][..]));
         for line in [
             "bpfman attach 7 tc -i eth0 -p 1",
             "bpfman attach 7 tc -d sideways -i eth0 -p 1",
@@ -255,17 +255,15 @@ mod tests {
 
     #[test]
     fn a_negative_priority_is_the_daemons_to_refuse() {
-        let AttachPoint::Tcx(tcx) = point("bpfman attach 7 tcx -d ingress -i eth0 -p -1") else { panic!() };
+        let AttachTo::Tcx(tcx) = point("bpfman attach 7 tcx -d ingress -i eth0 -p -1") else { panic!() };
         assert_eq!(tcx.interface.priority, -1);
     }
 
     #[test]
     fn the_short_o_of_probes_is_the_offset() {
-        let AttachPoint::Kprobe(kprobe) = point("bpfman attach 7 kprobe -f do_unlinkat -o 16") else {
-            panic!()
-        };
+        let AttachTo::Kprobe(kprobe) = point("bpfman attach 7 kprobe -f do_unlinkat -o 16") else { panic!() };
         assert_eq!((kprobe.fn_name.as_str(), kprobe.offset), ("do_unlinkat", 16));
-        let AttachPoint::Uprobe(uprobe) = point("bpfman attach 7 uprobe -f malloc -o 8 -t libc -p 3 -c 4")
+        let AttachTo::Uprobe(uprobe) = point("bpfman attach 7 uprobe -f malloc -o 8 -t libc -p 3 -c 4")
         else {
             panic!()
         };
@@ -286,7 +284,7 @@ mod tests {
 
     #[test]
     fn intents_and_sharing_are_for_chains() {
-        let AttachPoint::Xdp(xdp) = point(
+        let AttachTo::Xdp(xdp) = point(
             "bpfman attach 7 xdp -i eth0 -p 1 --before 8,role=lb --after foreign:x --role firewall --isolated \
              --allow-redirect --keep-attached",
         ) else {
@@ -307,9 +305,8 @@ mod tests {
     fn types_bound_at_load_take_only_metadata() {
         for kind in ["fentry", "fexit", "lsm"] {
             let cli = parse(&format!("bpfman attach 7 {kind} -m owner=acme"));
-            let Command::Attach(attach) = cli.command else { panic!() };
-            let (AttachPoint::Fentry(bound) | AttachPoint::Fexit(bound) | AttachPoint::Lsm(bound)) =
-                attach.point
+            let CliCommand::Attach(attach) = cli.command else { panic!() };
+            let (AttachTo::Fentry(bound) | AttachTo::Fexit(bound) | AttachTo::Lsm(bound)) = attach.point
             else {
                 panic!()
             };

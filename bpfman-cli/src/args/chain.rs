@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::value::PacketBytes;
-use crate::hook::Hook;
+use crate::hook::HookName;
 
 /// What to do with chains.
 #[derive(Debug, Subcommand)]
 pub enum ChainCommand {
     /// List the hooks that have a chain.
     List,
-    /// Draw all that runs at a hook, ours and others', in the order that packets meet it.
+    /// Show all programs at a hook, those of bpfman and of others, in the order that packets meet them.
     Show(ShowChain),
-    /// Build the chain again from its programs and compare it with what the kernel runs.
+    /// Build the chain again and compare it with what the kernel runs.
     Verify {
         /// Which hook.
         #[command(flatten)]
@@ -22,11 +22,11 @@ pub enum ChainCommand {
     },
     /// Run packets through the programs of a hook, one by one and as a chain, without sending them.
     Trace(Trace),
-    /// Count verdicts at a hook, or stop counting.
+    /// Switch the counters of verdicts at a hook on or off.
     Counters(SwitchHook),
-    /// Sample how long each program takes, or stop sampling.
+    /// Switch the sampling of run times at a hook on or off.
     Timing(SwitchHook),
-    /// Keep an empty chain attached when the last program leaves the hook, or do not.
+    /// Keep the empty chain attached when the last program leaves the hook, or detach it.
     Keep(SwitchHook),
 }
 
@@ -35,7 +35,7 @@ pub enum ChainCommand {
 pub struct AtHook {
     /// xdp:IFACE, tc:IFACE:ingress|egress or tcx:IFACE:ingress|egress; in another network namespace with @/PATH.
     #[arg(value_name = "HOOK")]
-    pub hook: Hook,
+    pub hook: HookName,
 }
 
 /// `bpfman chain show`.
@@ -44,10 +44,10 @@ pub struct ShowChain {
     /// Which hook.
     #[command(flatten)]
     pub at: AtHook,
-    /// Measure rates over so many milliseconds, at most 60000; with --watch 1000 unless said otherwise.
+    /// Measure rates for this many milliseconds, at most 60000. Default with --watch: 1000.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub sample: Option<u32>,
-    /// Show it again and again, until interrupted.
+    /// Show the chain again and again, until interrupted.
     #[arg(short, long)]
     pub watch: bool,
 }
@@ -64,7 +64,7 @@ pub struct Trace {
     /// The mark that packets come with (tc).
     #[arg(long, value_name = "NUMBER", default_value_t)]
     pub mark: u32,
-    /// Write the packets that the chain lets go on, as it leaves them, to this file.
+    /// Write the packets that pass the chain, with its changes, to this file.
     #[arg(long, value_name = "FILE.pcap")]
     pub out: Option<PathBuf>,
 }
@@ -87,7 +87,7 @@ pub struct SwitchHook {
     /// Which hook.
     #[command(flatten)]
     pub at: AtHook,
-    /// To which position.
+    /// New position of the switch.
     #[arg(value_enum)]
     pub to: Switch,
 }
@@ -115,27 +115,27 @@ pub struct Explain {
     /// Which hook.
     #[command(flatten)]
     pub at: AtHook,
-    /// Function name or link id of one program; all of them without it.
+    /// Function name or link id of one program. Default: all programs.
     pub member: Option<String>,
 }
 
 /// What helps people who look into a running chain.
 #[derive(Debug, Subcommand)]
 pub enum DebugCommand {
-    /// Refuse changes of a hook's chain, so that it stays as it is while someone looks at it.
+    /// Refuse all changes of a hook's chain until it is released.
     #[command(alias = "hold")]
     Freeze {
         /// Which hook.
         #[command(flatten)]
         at: AtHook,
     },
-    /// Allow changes of a frozen chain again.
+    /// Release a frozen chain: allow changes again.
     Release {
         /// Which hook.
         #[command(flatten)]
         at: AtHook,
     },
-    /// Compile each program into a function of its own, so that tracing tools see it; or do not.
+    /// Compile each program of the chain into a separate function, which tracing tools can see.
     Subprograms(SwitchHook),
 }
 
@@ -144,16 +144,16 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
-    fn parse(line: &str) -> Result<Command, clap::Error> {
+    fn parse(line: &str) -> Result<CliCommand, clap::Error> {
         Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
     }
 
     #[test]
     fn showing_can_measure_and_watch() {
         let show = |line: &str| match parse(line) {
-            Ok(Command::Chain(ChainCommand::Show(show))) => (show.sample, show.watch),
+            Ok(CliCommand::Chain(ChainCommand::Show(show))) => (show.sample, show.watch),
             other => panic!("{other:?}"),
         };
         assert_eq!(show("bpfman chain show xdp:eth0"), (None, false));
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_trace_needs_packets() {
-        let Ok(Command::Chain(ChainCommand::Trace(trace))) =
+        let Ok(CliCommand::Chain(ChainCommand::Trace(trace))) =
             parse("bpfman chain trace tc:eth0:ingress --packet 00:01 --packet 0203 --pcap a --mark 7")
         else {
             panic!()

@@ -7,7 +7,7 @@ use bpfman_proto::ext::v1 as ext;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::load::ImageSource;
-use super::place::Order;
+use super::place::OrderFlags;
 use super::value::{GlobalValue, KeyValue};
 use super::value_error::ValueError;
 use crate::verdict;
@@ -34,14 +34,14 @@ pub struct UpdateLink {
     pub proceed_on: Option<Vec<String>>,
     /// --before, --after and --role: together they replace all that the link had of these.
     #[command(flatten)]
-    pub order: Order,
-    /// Forget --before, --after and --role.
+    pub order: OrderFlags,
+    /// Remove --before, --after and --role from the link.
     #[arg(long, conflicts_with_all = ["before", "after", "role"], help_heading = "Place in the chain")]
     pub no_order: bool,
-    /// Move it to this place, from 0, by giving it the priority that leads there.
+    /// Move the link to this position, from 0: the daemon chooses the priority.
     #[arg(long, conflicts_with = "priority")]
     pub position: Option<u32>,
-    /// Run as a program of its own behind a tail call, or no longer.
+    /// Run as a separate program behind a tail call, or as part of the chain's program.
     #[arg(long, value_name = "true|false")]
     pub isolated: Option<bool>,
 }
@@ -49,9 +49,9 @@ pub struct UpdateLink {
 /// `bpfman replace`.
 #[derive(Args, Debug)]
 pub struct Replace {
-    /// Kernel id of the program to be replaced, wherever it is attached.
+    /// Kernel id of the program to replace, wherever it is attached.
     pub program_id: u32,
-    /// Put the version before the last replacement back.
+    /// Roll back: restore the version before the last replacement.
     #[arg(long)]
     pub rollback: bool,
     /// Where the new version comes from.
@@ -85,15 +85,15 @@ pub enum ReplaceBy {
 /// What the new version is, and what becomes of the old one's maps.
 #[derive(Args, Debug)]
 pub struct ReplaceHow {
-    /// Function name in the new object, if it is another.
+    /// Function name in the new object, if it differs.
     #[arg(long, value_name = "FUNCTION")]
     pub name: Option<String>,
     /// Values of global variables, each NAME=HEX: the bytes as they lie in memory, two digits each, without 0x.
     #[arg(short, long, num_args = 1.., value_name = "NAME=HEX")]
     pub global: Vec<GlobalValue>,
-    /// What becomes of the maps.
+    /// What to do with the maps of the old version.
     #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
-    pub maps: MapPolicy,
+    pub maps: MapPolicyFlag,
     /// Do not keep the old version for --rollback.
     #[arg(long)]
     pub forget_old: bool,
@@ -101,17 +101,17 @@ pub struct ReplaceHow {
 
 /// What becomes of the maps of a program that is replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum MapPolicy {
-    /// Maps that are the same go on; those that only differ in their number of entries are copied.
+pub enum MapPolicyFlag {
+    /// Keep maps that are the same, and copy those that differ only in their maximum number of entries.
     #[default]
     Keep,
-    /// Maps that are the same go on; any other is refused.
+    /// Keep maps that are the same, and refuse the replacement if any differs.
     ReuseOnly,
-    /// All maps are new and empty.
+    /// Create all maps new and empty.
     Fresh,
 }
 
-impl MapPolicy {
+impl MapPolicyFlag {
     /// The number on the wire.
     #[must_use]
     pub fn on_the_wire(self) -> i32 {
@@ -139,9 +139,8 @@ pub struct Adopt {
     pub proceed_on: Vec<String>,
     /// Place among others.
     #[command(flatten)]
-    pub order: Order,
-    /// Interface that the link is at; otherwise it is looked for in the daemon's own network namespace and in all that
-    /// have a name.
+    pub order: OrderFlags,
+    /// Interface of the link. Default: the daemon searches its own network namespace and all that have a name.
     #[arg(short, long)]
     pub iface: Option<String>,
     /// Network namespace of that interface, as a path, for example /run/netns/blue.
@@ -174,12 +173,12 @@ impl FromStr for KernelLink {
 }
 
 /// Takes a verdict of XDP.
-fn xdp_verdict(name: &str) -> Result<String, verdict::UnknownVerdict> {
+fn xdp_verdict(name: &str) -> Result<String, verdict::UnknownVerdictName> {
     verdict::number(verdict::XDP, name).map(|_| name.to_owned())
 }
 
 /// Takes a verdict of either kind: which one the link has is known to the daemon.
-fn any_verdict(name: &str) -> Result<String, verdict::UnknownVerdict> {
+fn any_verdict(name: &str) -> Result<String, verdict::UnknownVerdictName> {
     match verdict::number(verdict::XDP, name).or_else(|_| verdict::number(verdict::TC, name)) {
         Ok(_) => Ok(name.to_owned()),
         Err(mut unknown) => {
@@ -198,9 +197,9 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
-    fn parse(line: &str) -> Result<Command, clap::Error> {
+    fn parse(line: &str) -> Result<CliCommand, clap::Error> {
         Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
     }
 
@@ -236,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_new_version_has_a_source_and_a_policy() {
-        let Ok(Command::Replace(Replace {
+        let Ok(CliCommand::Replace(Replace {
             program_id: 7,
             rollback: false,
             by: Some(ReplaceBy::File { how, .. }),
@@ -244,7 +243,7 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!((how.maps, how.forget_old, how.global.len()), (MapPolicy::ReuseOnly, true, 1));
+        assert_eq!((how.maps, how.forget_old, how.global.len()), (MapPolicyFlag::ReuseOnly, true, 1));
         assert!(parse("bpfman replace 7 image -i r.io/x:1").is_ok());
         assert!(parse("bpfman replace 7 --rollback").is_ok());
         assert!(parse("bpfman replace 7 file").is_err());

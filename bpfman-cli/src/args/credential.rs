@@ -54,7 +54,7 @@ fn first_line(input: &mut impl BufRead) -> io::Result<String> {
 mod tests {
     use clap::Parser;
 
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
     fn parse(auth: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(["bpfman", "image", "pull", "-i", "r.io/x:1", "-r", auth])
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn credentials_are_decoded() {
-        let Command::Image(crate::args::image::ImageCommand::Pull { image }) =
+        let CliCommand::Image(crate::args::image::ImageCommand::Pull { image }) =
             parse("YW5uYTpzOmVjcmV0").unwrap().command
         else {
             panic!()

@@ -6,13 +6,13 @@ use clap::{Args, Subcommand};
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Detach {
-    /// Ids of the links. All are tried, in this order.
+    /// Ids of the links. The command tries all of them, in this order.
     #[arg(required = true, value_name = "LINK_ID")]
     pub link_ids: Vec<u32>,
-    /// A link that is not there is no failure.
+    /// Ignore links that do not exist.
     #[arg(long)]
     pub ignore_missing: bool,
-    /// Something else than a link.
+    /// Detach something other than a link.
     #[command(subcommand)]
     pub what: Option<DetachWhat>,
 }
@@ -20,12 +20,12 @@ pub struct Detach {
 /// What else than a link is detached.
 #[derive(Debug, Subcommand)]
 pub enum DetachWhat {
-    /// End attachments by pattern, with the links they made.
+    /// Remove attachments by interface selector, with the links that they made.
     Match {
-        /// Ids of the attachments, as `list matches` shows them. All are tried, in this order.
+        /// Ids of the attachments, as `list matches` shows them. The command tries all of them, in this order.
         #[arg(required = true, value_name = "MATCH_ID")]
         match_ids: Vec<u32>,
-        /// An attachment that is not there is no failure.
+        /// Ignore attachments that do not exist.
         #[arg(long)]
         ignore_missing: bool,
     },
@@ -36,12 +36,12 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
     #[test]
     fn links_are_detached_by_their_ids_and_patterns_by_their_own() {
         let detach = |line: &str| match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Detach(detach) => detach,
+            CliCommand::Detach(detach) => detach,
             other => panic!("{other:?}"),
         };
         assert_eq!(detach("bpfman detach 7").link_ids, [7]);

@@ -12,7 +12,7 @@ use super::value_error::ValueError;
 /// What to do with an image.
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Have the daemon fetch and verify an image without loading it.
+    /// Pull an image into the daemon's cache and verify it, without loading it.
     Pull {
         /// Which image.
         #[command(flatten)]
@@ -26,13 +26,13 @@ pub enum ImageCommand {
     Sign(Sign),
     /// List the images in the daemon's cache.
     List,
-    /// Show one image of the daemon's cache, and what the policy says of it now.
+    /// Show one image of the daemon's cache, and whether the policy allows it now.
     Inspect {
         /// The image, by tag or digest.
         #[arg(value_name = "IMAGE")]
         image: ImageReference,
     },
-    /// Have the daemon verify an image against its policy, without loading it.
+    /// Verify an image against the daemon's signature policy, without loading it.
     Verify {
         /// Which image.
         #[command(flatten)]
@@ -40,31 +40,31 @@ pub enum ImageCommand {
     },
     /// Remove images from the daemon's cache that no program needs.
     Prune {
-        /// Only images that were not loaded for so long, for example 7d or 12h.
+        /// Remove only images that were not loaded for this long, for example 7d or 12h.
         #[arg(long, value_name = "TIME", default_value = "0s", value_parser = age)]
         unused_for: std::time::Duration,
     },
     /// Save an image of a registry with its signatures, for machines without a network.
     Save(Save),
-    /// Take the images of an archive or OCI layout into the daemon's cache.
+    /// Import the images of an archive or OCI layout into the daemon's cache.
     Load {
         /// A tar as `image save` writes it, or a folder in the OCI image layout.
         #[arg(value_name = "PATH")]
         path: PathBuf,
     },
-    /// Make a pair of keys to sign with.
+    /// Generate a pair of keys to sign with.
     GenerateKeyPair(GenerateKeyPair),
     /// Print the build arguments that a container build of the bytecode needs.
     GenerateBuildArgs {
         /// Bytecode.
         #[command(flatten)]
-        bytecode: Bytecode,
+        bytecode: BytecodeFlags,
     },
 }
 
 /// Where built images lie.
 #[derive(Args, Debug)]
-pub struct Layout {
+pub struct LayoutFlag {
     /// OCI layout folder of built images. Default: $XDG_DATA_HOME/bpfman/images, or ~/.local/share/bpfman/images.
     #[arg(long, value_name = "DIR", env = "BPFMAN_IMAGE_LAYOUT", hide_env_values = true)]
     pub layout: Option<PathBuf>,
@@ -84,10 +84,10 @@ pub struct Build {
     pub runtime: Option<ContainerRuntime>,
     /// Where to build it.
     #[command(flatten)]
-    pub layout: Layout,
+    pub layout: LayoutFlag,
     /// Bytecode.
     #[command(flatten)]
-    pub bytecode: Bytecode,
+    pub bytecode: BytecodeFlags,
 }
 
 /// What v0.6.0 built images with.
@@ -107,7 +107,7 @@ pub struct Push {
     pub image: ImageReference,
     /// Where it was built.
     #[command(flatten)]
-    pub layout: Layout,
+    pub layout: LayoutFlag,
     /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
     /// this machine can read what stands in a command line.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
@@ -186,7 +186,7 @@ pub struct GenerateKeyPair {
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(group = one_kind())]
-pub struct Bytecode {
+pub struct BytecodeFlags {
     /// One object file for every architecture.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["cilium_ebpf_project", "architectures"])]
     pub bytecode: Option<PathBuf>,
@@ -258,11 +258,11 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
     fn build(line: &str) -> Result<Build, clap::Error> {
         match Cli::try_parse_from(line.split_whitespace())?.command {
-            Command::Image(ImageCommand::Build(build)) => Ok(build),
+            CliCommand::Image(ImageCommand::Build(build)) => Ok(build),
             other => panic!("{other:?}"),
         }
     }

@@ -8,18 +8,18 @@ const MATCHING: &str = "Many interfaces";
 
 /// An interface, or all that match, and a place in its chain.
 #[derive(Args, Debug)]
-pub struct Interface {
+pub struct InterfaceFlags {
     /// Network interface.
     #[arg(short, long, required_unless_present_any = ["iface_match", "iface_index"],
           conflicts_with_all = ["iface_match", "iface_index", "iface_except", "netns_match"])]
     pub iface: Option<String>,
-    /// Instead: every interface of these names or globs, now and later; * is all that are up.
+    /// Interface selector: every interface of these names or globs, now and later; * is all that are up.
     #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
     pub iface_match: Vec<String>,
-    /// Instead, or also: interfaces of these indexes, now and later.
+    /// Interface selector: interfaces of these indexes, now and later.
     #[arg(long, value_delimiter = ',', value_name = "INDEX", help_heading = MATCHING)]
     pub iface_index: Vec<u32>,
-    /// But none of these names or globs.
+    /// Exclude interfaces of these names or globs.
     #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
     pub iface_except: Vec<String>,
     /// In the network namespaces of these files, paths or globs of them, for example /run/netns/*.
@@ -37,19 +37,19 @@ pub struct Interface {
 mod tests {
     use clap::Parser;
 
-    use crate::args::attach::AttachPoint;
-    use crate::args::{Cli, Command};
+    use crate::args::attach::AttachTo;
+    use crate::args::{Cli, CliCommand};
 
-    fn point(line: &str) -> AttachPoint {
+    fn point(line: &str) -> AttachTo {
         match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Attach(attach) => attach.point,
+            CliCommand::Attach(attach) => attach.point,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn many_interfaces_stand_in_for_one() {
-        let AttachPoint::Xdp(xdp) = point(
+        let AttachTo::Xdp(xdp) = point(
             "bpfman attach 7 xdp --iface-match veth*,eth0 --iface-except veth9 --iface-index 3 -p 1 \
              --netns-match /run/netns/*",
         ) else {

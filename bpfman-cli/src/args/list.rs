@@ -16,7 +16,7 @@ pub enum ListCommand {
     /// List links.
     #[command(alias = "link")]
     Links(ListLinks),
-    /// List attachments by pattern, with the interfaces they found.
+    /// List attachments by interface selector, with the interfaces that they found.
     #[command(alias = "match")]
     Matches,
 }
@@ -27,13 +27,13 @@ pub struct ListPrograms {
     /// Which programs.
     #[command(flatten)]
     pub select: Select,
-    /// Also programs that others loaded.
+    /// Also list programs that others loaded.
     #[arg(short, long)]
     pub all: bool,
-    /// Only programs of bpfman that have a link.
+    /// List only programs of bpfman that have a link.
     #[arg(long, conflicts_with = "unattached")]
     pub attached: bool,
-    /// Only programs of bpfman that have none.
+    /// List only programs of bpfman that have no link.
     #[arg(long)]
     pub unattached: bool,
 }
@@ -49,7 +49,7 @@ pub struct ListLinks {
     pub program_id: Vec<u32>,
     /// Only links of these types, each xdp, tc, tcx, tracepoint, kprobe, kretprobe, uprobe, uretprobe, fentry, fexit
     /// or lsm; several with commas, or by repeating the flag.
-    #[arg(long, value_delimiter = ',', value_name = "TYPE", value_parser = kernel_type::exact)]
+    #[arg(long, value_delimiter = ',', value_name = "TYPE", value_parser = kernel_type::exact_name)]
     pub kind: Vec<&'static str>,
 }
 
@@ -92,11 +92,11 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
     fn list(line: &str) -> ListCommand {
         match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::List(list) => list,
+            CliCommand::List(list) => list,
             other => panic!("{other:?}"),
         }
     }

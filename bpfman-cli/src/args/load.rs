@@ -6,7 +6,7 @@ use bpfman_image_format::Credential;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
-use crate::hook::Hook;
+use crate::hook::HookName;
 
 use super::value::{GlobalValue, KeyValue, ProgramSpec};
 
@@ -52,15 +52,15 @@ pub struct ImageSource {
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
-    /// When to ask the registry.
+    /// When to pull the image from the registry.
     #[arg(short, long, value_name = "POLICY", value_enum, default_value_t)]
-    pub pull_policy: PullPolicy,
+    pub pull_policy: PullPolicyFlag,
 }
 
 /// When to ask the registry. The numbers are those of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "PascalCase")]
-pub enum PullPolicy {
+pub enum PullPolicyFlag {
     /// Every time.
     Always = 0,
     /// Only if the image is not on this machine.
@@ -70,7 +70,7 @@ pub enum PullPolicy {
     Never = 2,
 }
 
-impl PullPolicy {
+impl PullPolicyFlag {
     /// The name of a number from the wire.
     #[must_use]
     pub const fn name(number: i32) -> &'static str {
@@ -91,8 +91,8 @@ pub struct LoadWhat {
     /// one call share the object's maps and globals, and either all load or none.
     #[arg(long, required = true, num_args = 1.., value_name = "TYPE:FUNCTION")]
     pub programs: Vec<ProgramSpec>,
-    /// Values of global variables, each NAME=HEX: the bytes as they lie in memory, two digits each. A 0x before them
-    /// changes nothing: it is not a number.
+    /// Values of global variables, each NAME=HEX: the bytes as they lie in memory, two digits each. A leading 0x is
+    /// ignored: the value is not a number.
     #[arg(short, long, num_args = 1.., value_name = "NAME=HEX")]
     pub global: Vec<GlobalValue>,
     /// Name of the application the programs belong to: metadata bpfman_application.
@@ -104,15 +104,15 @@ pub struct LoadWhat {
     /// Use the maps of this loaded program instead of new ones.
     #[arg(long, value_name = "PROGRAM_ID")]
     pub map_owner_id: Option<u32>,
-    /// Print the verifier's whole log, also when loading succeeds.
+    /// Print the whole verifier log, also if the load succeeds.
     #[arg(long)]
     pub verifier_log: bool,
-    /// Load, show what the kernel says, and discard: nothing stays.
+    /// Dry run: load the programs, show what the kernel says, and unload them.
     #[arg(long)]
     pub dry_run: bool,
-    /// Hook to try the programs of its type at, beside what runs there now, for example xdp:eth0 or tc:eth0:ingress.
+    /// Hook for the dry run of programs of its type, with what runs there now, for example xdp:eth0 or tc:eth0:ingress.
     #[arg(long, num_args = 1.., value_name = "HOOK", requires = "dry_run")]
-    pub attach: Vec<Hook>,
+    pub attach: Vec<HookName>,
 }
 
 #[cfg(test)]
@@ -120,11 +120,11 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
     fn load(line: &str) -> LoadCommand {
         match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Load(load) => load,
+            CliCommand::Load(load) => load,
             other => panic!("{other:?}"),
         }
     }
@@ -151,7 +151,7 @@ mod tests {
         let LoadCommand::Image(image) = load("bpfman load image -i r/x:1 -p Always --programs xdp:a") else {
             panic!()
         };
-        assert_eq!(image.image.pull_policy, PullPolicy::Always);
+        assert_eq!(image.image.pull_policy, PullPolicyFlag::Always);
     }
 
     #[test]
@@ -160,8 +160,8 @@ mod tests {
         assert_eq!(image.image.pull_policy as i32, 1);
         let line = "bpfman load image -i r/x:1 -p always --programs xdp:a";
         assert!(Cli::try_parse_from(line.split_whitespace()).is_err());
-        for policy in [PullPolicy::Always, PullPolicy::IfNotPresent, PullPolicy::Never] {
-            assert_eq!(PullPolicy::name(policy as i32), format!("{policy:?}"));
+        for policy in [PullPolicyFlag::Always, PullPolicyFlag::IfNotPresent, PullPolicyFlag::Never] {
+            assert_eq!(PullPolicyFlag::name(policy as i32), format!("{policy:?}"));
         }
     }
 

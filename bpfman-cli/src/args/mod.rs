@@ -35,7 +35,7 @@ pub struct Cli {
     pub global: Global,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// What `--version` and `bpfman version` print after the name.
@@ -50,7 +50,7 @@ pub struct Global {
           hide_env_values = true,
           default_value = bpfman_proto::DEFAULT_SOCKET_PATH, help_heading = "Global options")]
     pub socket_path: PathBuf,
-    /// Form of the answer. JSON and YAML are interfaces: names and types stay.
+    /// Output format. The names and types in JSON and YAML are stable.
     #[arg(
         short,
         long,
@@ -61,7 +61,7 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub output: OutputForm,
-    /// Print ids only, one a line.
+    /// Print only ids, one per line.
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
 }
@@ -81,7 +81,7 @@ pub enum OutputForm {
 /// What to do.
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "one value a process: its size does not matter")]
-pub enum Command {
+pub enum CliCommand {
     /// Load programs from an object file or an image.
     #[command(subcommand)]
     Load(load::LoadCommand),
@@ -94,13 +94,13 @@ pub enum Command {
     /// Change an attachment in place.
     #[command(subcommand)]
     Update(change::UpdateCommand),
-    /// Put a new version of a program in the place of the old one, wherever it is attached.
+    /// Replace a program by a new version, wherever it is attached.
     Replace(change::Replace),
-    /// Take over a program that someone else attached by a link, without a gap.
+    /// Adopt a program that another tool attached by a link, without a gap.
     Adopt(change::Adopt),
-    /// Bring this machine to what manifests of applications say.
+    /// Apply manifests of applications to this machine.
     Apply(apply::Apply),
-    /// Say what `apply` would do. Ends with 1 if there is anything.
+    /// Show what `apply` would change. Exits with 1 if it would change anything.
     Diff(apply::Diff),
     /// Detach and unload the applications that manifests name.
     Delete(apply::Delete),
@@ -113,31 +113,31 @@ pub enum Command {
     /// Work with bytecode images.
     #[command(subcommand)]
     Image(image::ImageCommand),
-    /// Look into the chains of hooks, and switch what they count and keep.
+    /// Show, verify and trace the chains of hooks, and set their switches.
     #[command(subcommand)]
     Chain(chain::ChainCommand),
-    /// Say why the programs of a hook are or are not reached.
+    /// Explain why packets reach the programs of a hook, or do not.
     Explain(chain::Explain),
-    /// Hold a chain still, or make its programs visible to tracing tools.
+    /// Freeze a chain, or make its programs visible to tracing tools.
     #[command(subcommand)]
     Debug(chain::DebugCommand),
-    /// List or end what bpfman attached and no record names any more.
+    /// List or remove what bpfman attached and no record names any more.
     #[command(subcommand)]
     Stray(stray::StrayCommand),
-    /// Compare all that was asked for with what the kernel runs.
+    /// Compare the recorded state with what the kernel runs.
     Doctor,
     /// Print the versions of client, daemon and kernel.
     Version,
     /// Write the manual pages.
     #[command(hide = true)]
     Man {
-        /// Folder to write to; made if it is not there.
+        /// Folder to write to. The command creates it if it does not exist.
         out_dir: PathBuf,
     },
     /// Write the completions of one shell, or of all.
     #[command(hide = true)]
     Completions {
-        /// Folder to write to; made if it is not there.
+        /// Folder to write to. The command creates it if it does not exist.
         out_dir: PathBuf,
         /// Only this shell.
         #[arg(short, long, value_enum)]

@@ -10,29 +10,29 @@ use super::value_error::ValueError;
 
 /// Where among the programs of a hook: wins over priorities.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Order {
-    /// Run before this one: a link's id, a program's function name, role=NAME, or foreign:NAME for a program of
+pub struct OrderFlags {
+    /// Run before this member: a link's id, a program's function name, role=NAME, or foreign:NAME for a program of
     /// others (tcx). Several with commas, or by repeating the flag.
     #[arg(long, value_delimiter = ',', value_name = "ANCHOR", help_heading = ORDER)]
-    pub before: Vec<Anchor>,
-    /// Run after this one.
+    pub before: Vec<OrderAnchor>,
+    /// Run after this member.
     #[arg(long, value_delimiter = ',', value_name = "ANCHOR", help_heading = ORDER)]
-    pub after: Vec<Anchor>,
-    /// What this program is, for the --before and --after of others: for example firewall.
+    pub after: Vec<OrderAnchor>,
+    /// Role of this program, which others can name in --before and --after: for example firewall.
     #[arg(long, value_name = "NAME", help_heading = ORDER)]
     pub role: Option<String>,
 }
 
 const ORDER: &str = "Place in the chain";
 
-impl Order {
+impl OrderFlags {
     /// The intents for the wire; none if there are none.
     #[must_use]
     pub fn on_the_wire(&self) -> Option<ext::Order> {
         if self.before.is_empty() && self.after.is_empty() && self.role.is_none() {
             return None;
         }
-        let texts = |anchors: &[Anchor]| anchors.iter().map(ToString::to_string).collect();
+        let texts = |anchors: &[OrderAnchor]| anchors.iter().map(ToString::to_string).collect();
         Some(ext::Order {
             role: self.role.clone().unwrap_or_default(),
             before: texts(&self.before),
@@ -43,19 +43,19 @@ impl Order {
 
 /// How a member shares its chain with the others.
 #[derive(Args, Clone, Copy, Debug, Default)]
-pub struct Sharing {
-    /// Run as a program of its own behind a tail call: shares no stack, maps or budget with its neighbours.
+pub struct SharingFlags {
+    /// Run as a separate program behind a tail call: it shares no stack, maps or verifier budget with its neighbours.
     #[arg(long, help_heading = ORDER)]
     pub isolated: bool,
-    /// Do not warn that redirect is among the verdicts to proceed on: what the program redirected to is forgotten then.
+    /// Do not warn about redirect in --proceed-on: the next program then decides where the packet goes.
     #[arg(long, help_heading = ORDER)]
     pub allow_redirect: bool,
-    /// Keep an empty chain attached when the last program leaves the hook, so that the next one finds it.
+    /// Keep the empty chain attached when the last program leaves the hook, for the next program.
     #[arg(long, alias = "hold", help_heading = ORDER)]
     pub keep_attached: bool,
 }
 
-impl Sharing {
+impl SharingFlags {
     /// True if any of it was asked for.
     #[must_use]
     pub const fn is_asked(self) -> bool {
@@ -65,7 +65,7 @@ impl Sharing {
 
 /// What a member is ordered against.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Anchor {
+pub enum OrderAnchor {
     /// A link of ours.
     Link(u32),
     /// Programs by their function name.
@@ -76,7 +76,7 @@ pub enum Anchor {
     Foreign(String),
 }
 
-impl FromStr for Anchor {
+impl FromStr for OrderAnchor {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -101,7 +101,7 @@ impl FromStr for Anchor {
     }
 }
 
-impl fmt::Display for Anchor {
+impl fmt::Display for OrderAnchor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link(id) => write!(f, "{id}"),
@@ -119,30 +119,30 @@ mod tests {
     #[test]
     fn anchors_print_as_they_are_written() {
         for text in ["7", "xdp_pass", "role=firewall", "foreign:cil_from_netdev", "foreign:7"] {
-            assert_eq!(text.parse::<Anchor>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<OrderAnchor>().unwrap().to_string(), text);
         }
-        assert_eq!("007".parse::<Anchor>(), Ok(Anchor::Link(7)));
+        assert_eq!("007".parse::<OrderAnchor>(), Ok(OrderAnchor::Link(7)));
     }
 
     #[test]
     fn what_is_no_anchor_says_what_would_be_one() {
         for (text, says) in [
-            ("", "an anchor is"),
-            ("role=", "behind role="),
-            ("foreign:", "behind foreign:"),
-            ("rôle=x", "is no anchor"),
-            ("link:7", "is no anchor"),
-            ("4294967296", "is no link id"),
+            ("", "the anchor is empty"),
+            ("role=", "after role="),
+            ("foreign:", "after foreign:"),
+            ("rôle=x", "is not an anchor"),
+            ("link:7", "is not an anchor"),
+            ("4294967296", "is not a link id"),
         ] {
-            let message = text.parse::<Anchor>().unwrap_err().to_string();
+            let message = text.parse::<OrderAnchor>().unwrap_err().to_string();
             assert!(message.contains(says), "{text}: {message}");
         }
     }
 
     #[test]
     fn no_intent_sends_none() {
-        assert_eq!(Order::default().on_the_wire(), None);
-        let order = Order { role: Some("firewall".into()), ..Order::default() };
+        assert_eq!(OrderFlags::default().on_the_wire(), None);
+        let order = OrderFlags { role: Some("firewall".into()), ..OrderFlags::default() };
         assert_eq!(order.on_the_wire().unwrap().role, "firewall");
     }
 }

@@ -174,7 +174,7 @@ mod tests {
         ] {
             let error = selector.parse::<LabelSelector>().unwrap_err().to_string();
             assert!(
-                error.contains("is no requirement") || error.contains("parentheses"),
+                error.contains("is not a requirement") || error.contains("parentheses"),
                 "{selector}: {error}"
             );
         }

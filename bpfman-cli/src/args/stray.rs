@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 pub enum StrayCommand {
     /// List programs, links and filters of bpfman that no record names: the state folder was lost, or is an older copy.
     List,
-    /// End strays: detach what they attach, let go of what they loaded. To keep one instead, `bpfman adopt` its link.
+    /// Remove strays: detach and unload them. To keep one instead, `bpfman adopt` its link.
     Remove(RemoveStray),
 }
 

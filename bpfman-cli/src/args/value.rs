@@ -1,7 +1,7 @@
 //! Values of flags: parsed once, here.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use bpfman_proto::v1::prog_specific_info::Info;
@@ -10,7 +10,7 @@ use bpfman_proto::v1::{
 };
 
 use super::value_error::ValueError;
-use crate::kernel_type::UnknownType;
+use crate::kernel_type;
 
 /// `KEY=VALUE`, split at the first `=`. The value may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,31 +103,13 @@ pub struct ProgramSpec {
     pub target: Option<String>,
 }
 
-/// Every type name that `--programs` takes, and what goes over the wire for it.
-const TYPES: [(&str, BpfmanProgramType); 11] = [
-    ("xdp", BpfmanProgramType::Xdp),
-    ("tc", BpfmanProgramType::Tc),
-    ("tcx", BpfmanProgramType::Tcx),
-    ("tracepoint", BpfmanProgramType::Tracepoint),
-    ("kprobe", BpfmanProgramType::Kprobe),
-    ("kretprobe", BpfmanProgramType::Kprobe),
-    ("uprobe", BpfmanProgramType::Uprobe),
-    ("uretprobe", BpfmanProgramType::Uprobe),
-    ("fentry", BpfmanProgramType::Fentry),
-    ("fexit", BpfmanProgramType::Fexit),
-    ("lsm", BpfmanProgramType::Lsm),
-];
-
 impl FromStr for ProgramSpec {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts: Vec<&str> = text.split(':').collect();
         let (name, rest) = (parts[0], &parts[1..]);
-        let Some((known, program_type)) = TYPES.iter().find(|(known, _)| *known == name) else {
-            let expected = TYPES.iter().map(|(known, _)| (*known).to_owned()).collect();
-            return Err(UnknownType { name: name.to_owned(), expected }.into());
-        };
+        let known = kernel_type::exact(name)?;
         let target = match name {
             "fentry" | "fexit" => Some("KERNEL_FUNCTION"),
             "lsm" => Some("HOOK"),
@@ -143,8 +125,8 @@ impl FromStr for ProgramSpec {
             (_, None) => return wrong(format!("{name}:FUNCTION")),
             (_, Some(target)) => return wrong(format!("{name}:FUNCTION:{target}")),
         };
-        let actual_type = known.ends_with("retprobe").then_some(*known);
-        Ok(Self { program_type: *program_type, actual_type, function: function.to_owned(), target })
+        let actual_type = matches!(name, "kretprobe" | "uretprobe").then_some(known.name);
+        Ok(Self { program_type: known.wire, actual_type, function: function.to_owned(), target })
     }
 }
 
@@ -167,9 +149,10 @@ impl From<&ProgramSpec> for LoadInfo {
 
 /// The path as the daemon has to see it: absolute, since its working folder is another. Symlinks stay.
 #[must_use]
-pub fn absolute(path: &Path) -> PathBuf {
+pub fn absolute(path: &Path) -> String {
     // Fails only for the empty path or without a working folder; then the daemon's own message is the clearest.
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    absolute.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -263,6 +246,6 @@ mod tests {
     fn relative_paths_become_absolute() {
         let here = std::env::current_dir().unwrap();
         assert_eq!(absolute(Path::new("a/b.o")), here.join("a/b.o"));
-        assert_eq!(absolute(Path::new("/a/b.o")), Path::new("/a/b.o"));
+        assert_eq!(absolute(Path::new("/a/b.o")), "/a/b.o");
     }
 }

@@ -6,7 +6,7 @@ use crate::kernel_type::UnknownType;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// A text without `=`, and the form that it should have.
-    #[error("no `=` in {0:?}: write {1}")]
+    #[error("{0:?} has no `=`: write {1}")]
     NoEquals(String, &'static str),
     /// Nothing before the `=`: what should be there, and the whole text.
     #[error("the {0} is missing in {1:?}")]
@@ -18,13 +18,13 @@ pub enum ValueError {
     #[error("a part of {0:?} is empty")]
     EmptyPart(String),
     /// A global variable without a value.
-    #[error("the value of {0} is empty")]
+    #[error("the value of {0} is empty: write its bytes as hexadecimal digits")]
     NoValue(String),
     /// A global variable, and a value that is no bytes.
     #[error("the value of {0}, {1:?}, is not pairs of hexadecimal digits")]
     NotHex(String, String),
     /// A packet that is no bytes.
-    #[error("a packet is written as pairs of hexadecimal digits, without 0x")]
+    #[error("the packet is not pairs of hexadecimal digits: write two digits a byte, without 0x")]
     NotPacket,
     /// A type that programs cannot be loaded as.
     #[error(transparent)]
@@ -33,26 +33,26 @@ pub enum ValueError {
     #[error("`{0}` is not a number followed by s, m, h or d")]
     NotTime(String),
     /// A kernel's link by neither of its names.
-    #[error("{0:?} is neither the id of a link nor the path of a pin")]
+    #[error("{0:?} is neither a link id nor the path of a pin: write a number, or a path with a slash")]
     NotLink(String),
     /// An anchor without the name that has to follow its kind.
-    #[error("the name is missing behind {0}")]
+    #[error("the name after {0} is missing: write {0}NAME")]
     NoAnchorName(&'static str),
     /// No anchor at all.
-    #[error("an anchor is a link id, a function name, role=NAME or foreign:NAME")]
+    #[error("the anchor is empty: write a link id, a function name, role=NAME or foreign:NAME")]
     NoAnchor,
     /// Digits that are too large a number.
-    #[error("{0} is no link id")]
+    #[error("{0} is not a link id: it is larger than 4294967295")]
     NotLinkId(String),
     /// An anchor of an unknown kind.
-    #[error("{0:?} is no anchor: write a link id, a function name, role=NAME or foreign:NAME")]
+    #[error("{0:?} is not an anchor: write a link id, a function name, role=NAME or foreign:NAME")]
     NotAnchor(String),
     /// A selector with parentheses that do not match.
-    #[error("parentheses do not match in {0:?}")]
+    #[error("{0:?} has parentheses that do not match")]
     Parentheses(String),
     /// A part of a selector that says nothing.
     #[error(
-        "{0:?} is no requirement: write KEY, !KEY, KEY=VALUE, KEY!=VALUE, KEY in (A,B) or KEY notin (A,B)"
+        "{0:?} is not a requirement: write KEY, !KEY, KEY=VALUE, KEY!=VALUE, KEY in (A,B) or KEY notin (A,B)"
     )]
     NotRequirement(String),
 }

@@ -8,15 +8,14 @@ use bpfman_proto::v1::attach_info::Info;
 
 use super::connect;
 use super::progress::warn;
-use crate::args::attach::{Attach, AttachPoint, AttachUprobe};
-use crate::args::place::Sharing;
+use crate::args::attach::{Attach, AttachTo, AttachUprobe};
+use crate::args::place::SharingFlags;
 use crate::args::value::{absolute, to_map};
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 use crate::show;
-use crate::show::link::OneLink;
-use crate::show::matching::{MatchingRecord, OneMatching};
-use crate::show::record::LinkRecord;
+use crate::show::json::LinkJson;
+use crate::show::matching::MatchingJson;
 use crate::verdict;
 
 /// Attaches, and shows the new link; with a pattern, the attachment to all interfaces that match.
@@ -46,7 +45,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             keep_attached: sharing.keep_attached,
         };
         let matching = client.chains.attach_matching(request).await?.into_inner();
-        return show::answer(global, &OneMatching(MatchingRecord::from(&matching)));
+        return show::answer(global, &MatchingJson::new(&matching));
     }
     if order.is_some() || sharing.is_asked() {
         let request = ext::ChainAttachRequest {
@@ -59,7 +58,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
         };
         let answer = client.chains.attach(request).await?.into_inner();
         let link = answer.link.ok_or(CliError::Incomplete { call: "Attach", part: "the link" })?;
-        return show::answer(global, &OneLink(LinkRecord::from(&link)));
+        return show::answer(global, &LinkJson::new(&link));
     }
     let link_id = client.v1.attach(v1::AttachRequest { id: program_id, attach }).await?.into_inner().link_id;
     if global.quiet && global.output == OutputForm::Table {
@@ -67,35 +66,35 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     }
     let answer = client.ext.get_link(ext::GetLinkRequest { link_id }).await?.into_inner();
     let link = answer.link.ok_or(CliError::Incomplete { call: "GetLink", part: "the link" })?;
-    show::answer(global, &OneLink(LinkRecord::from(&link)))
+    show::answer(global, &LinkJson::new(&link))
 }
 
 /// Where among the programs of its hook, and how it shares it.
-fn place(point: &AttachPoint) -> (Option<ext::Order>, Sharing) {
+fn place(point: &AttachTo) -> (Option<ext::Order>, SharingFlags) {
     match point {
-        AttachPoint::Xdp(xdp) => (xdp.order.on_the_wire(), xdp.sharing),
-        AttachPoint::Tc(tc) => (tc.order.on_the_wire(), tc.sharing),
-        AttachPoint::Tcx(tcx) => (tcx.order.on_the_wire(), Sharing::default()),
-        _ => (None, Sharing::default()),
+        AttachTo::Xdp(xdp) => (xdp.order.on_the_wire(), xdp.sharing),
+        AttachTo::Tc(tc) => (tc.order.on_the_wire(), tc.sharing),
+        AttachTo::Tcx(tcx) => (tcx.order.on_the_wire(), SharingFlags::default()),
+        _ => (None, SharingFlags::default()),
     }
 }
 
 /// True if the next program runs after a redirect, which is forgotten then.
-fn forgets_redirects(point: &AttachPoint) -> bool {
+fn forgets_redirects(point: &AttachTo) -> bool {
     let (table, set) = match point {
-        AttachPoint::Xdp(xdp) => (verdict::XDP, &xdp.proceed_on),
-        AttachPoint::Tc(tc) => (verdict::TC, &tc.proceed_on),
+        AttachTo::Xdp(xdp) => (verdict::XDP, &xdp.proceed_on),
+        AttachTo::Tc(tc) => (verdict::TC, &tc.proceed_on),
         _ => return false,
     };
     verdict::number(table, "redirect").is_ok_and(|redirect| set.contains(&redirect))
 }
 
 /// Which interfaces, if it is not one by its name.
-fn matching(point: &AttachPoint) -> Option<ext::InterfaceMatch> {
+fn matching(point: &AttachTo) -> Option<ext::InterfaceMatch> {
     let interface = match point {
-        AttachPoint::Xdp(xdp) => &xdp.interface,
-        AttachPoint::Tc(tc) => &tc.interface,
-        AttachPoint::Tcx(tcx) => &tcx.interface,
+        AttachTo::Xdp(xdp) => &xdp.interface,
+        AttachTo::Tc(tc) => &tc.interface,
+        AttachTo::Tcx(tcx) => &tcx.interface,
         _ => return None,
     };
     if interface.iface.is_some() {
@@ -106,43 +105,43 @@ fn matching(point: &AttachPoint) -> Option<ext::InterfaceMatch> {
         names: interface.iface_match.clone(),
         except: interface.iface_except.clone(),
         indexes: interface.iface_index.clone(),
-        netns: namespaces.map(|path| text_of(path)).collect(),
+        netns: namespaces.map(|path| absolute(path)).collect(),
     })
 }
 
 /// The attach point as the wire has it.
-fn on_the_wire(point: AttachPoint) -> Result<Info, CliError> {
+fn on_the_wire(point: AttachTo) -> Result<Info, CliError> {
     Ok(match point {
-        AttachPoint::Xdp(xdp) => Info::XdpAttachInfo(v1::XdpAttachInfo {
+        AttachTo::Xdp(xdp) => Info::XdpAttachInfo(v1::XdpAttachInfo {
             priority: xdp.interface.priority,
             iface: xdp.interface.iface.unwrap_or_default(),
             position: 0,
             proceed_on: xdp.proceed_on,
-            netns: xdp.interface.netns.as_deref().map(text_of),
+            netns: xdp.interface.netns.as_deref().map(absolute),
             metadata: to_map(&xdp.link.metadata),
         }),
-        AttachPoint::Tc(tc) => Info::TcAttachInfo(v1::TcAttachInfo {
+        AttachTo::Tc(tc) => Info::TcAttachInfo(v1::TcAttachInfo {
             priority: tc.interface.priority,
             iface: tc.interface.iface.unwrap_or_default(),
             position: 0,
             direction: tc.direction.name().to_owned(),
             proceed_on: tc.proceed_on,
-            netns: tc.interface.netns.as_deref().map(text_of),
+            netns: tc.interface.netns.as_deref().map(absolute),
             metadata: to_map(&tc.link.metadata),
         }),
-        AttachPoint::Tcx(tcx) => Info::TcxAttachInfo(v1::TcxAttachInfo {
+        AttachTo::Tcx(tcx) => Info::TcxAttachInfo(v1::TcxAttachInfo {
             priority: tcx.interface.priority,
             iface: tcx.interface.iface.unwrap_or_default(),
             position: 0,
             direction: tcx.direction.name().to_owned(),
-            netns: tcx.interface.netns.as_deref().map(text_of),
+            netns: tcx.interface.netns.as_deref().map(absolute),
             metadata: to_map(&tcx.link.metadata),
         }),
-        AttachPoint::Tracepoint(tracepoint) => Info::TracepointAttachInfo(v1::TracepointAttachInfo {
+        AttachTo::Tracepoint(tracepoint) => Info::TracepointAttachInfo(v1::TracepointAttachInfo {
             tracepoint: tracepoint.tracepoint,
             metadata: to_map(&tracepoint.link.metadata),
         }),
-        AttachPoint::Kprobe(kprobe) => {
+        AttachTo::Kprobe(kprobe) => {
             if kprobe.container_pid.is_some() {
                 return Err(CliError::Invalid {
                     what: "kprobe container option not supported yet".to_owned(),
@@ -158,7 +157,7 @@ fn on_the_wire(point: AttachPoint) -> Result<Info, CliError> {
                 metadata: to_map(&kprobe.link.metadata),
             })
         }
-        AttachPoint::Uprobe(uprobe) => Info::UprobeAttachInfo(v1::UprobeAttachInfo {
+        AttachTo::Uprobe(uprobe) => Info::UprobeAttachInfo(v1::UprobeAttachInfo {
             target: target(&uprobe),
             fn_name: uprobe.fn_name,
             offset: uprobe.offset,
@@ -166,28 +165,23 @@ fn on_the_wire(point: AttachPoint) -> Result<Info, CliError> {
             container_pid: uprobe.container_pid,
             metadata: to_map(&uprobe.link.metadata),
         }),
-        AttachPoint::Fentry(bound) => {
+        AttachTo::Fentry(bound) => {
             Info::FentryAttachInfo(v1::FentryAttachInfo { metadata: to_map(&bound.link.metadata) })
         }
-        AttachPoint::Fexit(bound) => {
+        AttachTo::Fexit(bound) => {
             Info::FexitAttachInfo(v1::FexitAttachInfo { metadata: to_map(&bound.link.metadata) })
         }
-        AttachPoint::Lsm(bound) => {
+        AttachTo::Lsm(bound) => {
             Info::LsmAttachInfo(v1::LsmAttachInfo { metadata: to_map(&bound.link.metadata) })
         }
     })
-}
-
-/// A path for the daemon.
-fn text_of(path: &Path) -> String {
-    absolute(path).to_string_lossy().into_owned()
 }
 
 /// A target with a slash is a path; without one it is a library's name, which the daemon looks up.
 fn target(uprobe: &AttachUprobe) -> String {
     // A path inside a container has nothing to do with this process's working folder.
     if uprobe.target.contains('/') && uprobe.container_pid.is_none() {
-        text_of(Path::new(&uprobe.target))
+        absolute(Path::new(&uprobe.target))
     } else {
         uprobe.target.clone()
     }
@@ -198,12 +192,12 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
     use crate::exit::Exit;
 
     fn info(line: &str) -> Result<Info, CliError> {
         match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Attach(attach) => on_the_wire(attach.point),
+            CliCommand::Attach(attach) => on_the_wire(attach.point),
             other => panic!("{other:?}"),
         }
     }
@@ -230,7 +224,7 @@ mod tests {
     fn patterns_carry_everything_but_an_interface() {
         let line = "bpfman attach 1 tc -d egress --iface-match veth*,lo --iface-except veth9 --iface-index 3 -p 5 \
                     -n /run/netns/b --netns-match /run/netns/c*";
-        let Command::Attach(attach) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+        let CliCommand::Attach(attach) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!()
         };
         let expected = ext::InterfaceMatch {

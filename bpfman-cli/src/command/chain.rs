@@ -9,12 +9,12 @@ use crate::args::chain::{ChainCommand, ShowChain};
 use crate::args::{Global, OutputForm};
 use crate::client::Client;
 use crate::error::CliError;
-use crate::hook::Hook;
+use crate::hook::HookName;
 use crate::show;
-use crate::show::chain::ChainRecord;
+use crate::show::chain::ChainJson;
 use crate::show::hooks::HookList;
 use crate::show::screen::Screen;
-use crate::show::verified::Verified;
+use crate::show::verified::VerifiedChain;
 
 /// Looks at chains, or switches what they do.
 pub async fn run(global: &Global, command: ChainCommand) -> Result<(), CliError> {
@@ -26,18 +26,9 @@ pub async fn run(global: &Global, command: ChainCommand) -> Result<(), CliError>
         ChainCommand::Show(command) => show_chain(global, command).await,
         ChainCommand::Verify { at } => verify(global, at.hook).await,
         ChainCommand::Trace(command) => trace::run(global, command).await,
-        ChainCommand::Counters(switch) => {
-            let counters = Some(switch.to.is_on());
-            hook::set(global, switch.at, ext::SetHookRequest { counters, ..Default::default() }).await
-        }
-        ChainCommand::Timing(switch) => {
-            let timing = Some(switch.to.is_on());
-            hook::set(global, switch.at, ext::SetHookRequest { timing, ..Default::default() }).await
-        }
-        ChainCommand::Keep(switch) => {
-            let keep_attached = Some(switch.to.is_on());
-            hook::set(global, switch.at, ext::SetHookRequest { keep_attached, ..Default::default() }).await
-        }
+        ChainCommand::Counters(switch) => hook::set(global, switch, |hook, on| hook.counters = on).await,
+        ChainCommand::Timing(switch) => hook::set(global, switch, |hook, on| hook.timing = on).await,
+        ChainCommand::Keep(switch) => hook::set(global, switch, |hook, on| hook.keep_attached = on).await,
     }
 }
 
@@ -71,16 +62,16 @@ async fn show_chain(global: &Global, command: ShowChain) -> Result<(), CliError>
     }
 }
 
-async fn chain(client: &mut Client, hook: &Hook, sample_ms: u32) -> Result<ChainRecord, CliError> {
+async fn chain(client: &mut Client, hook: &HookName, sample_ms: u32) -> Result<ChainJson, CliError> {
     let request = ext::ShowChainRequest { hook: Some(ext::Hook::from(hook)), sample_ms };
     let shown = client.chains.show_chain(request).await?.into_inner();
-    Ok(ChainRecord::new(hook.to_string(), &shown))
+    Ok(ChainJson::of_hook(&hook.to_string(), &shown))
 }
 
-async fn verify(global: &Global, hook: Hook) -> Result<(), CliError> {
+async fn verify(global: &Global, hook: HookName) -> Result<(), CliError> {
     let request = ext::VerifyChainRequest { hook: Some(ext::Hook::from(&hook)) };
     let answer = connect(global).await?.chains.verify_chain(request).await?.into_inner();
-    let verified = Verified::new(hook.to_string(), &answer);
+    let verified = VerifiedChain::new(&hook.to_string(), &answer);
     show::answer(global, &verified)?;
     if verified.matches {
         return Ok(());

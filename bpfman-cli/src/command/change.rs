@@ -1,7 +1,6 @@
 //! `bpfman update`, `bpfman replace` and `bpfman adopt`.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
@@ -14,8 +13,7 @@ use crate::args::value::{absolute, to_map};
 use crate::error::CliError;
 use crate::show;
 use crate::show::changed::{Replaced, Updated};
-use crate::show::link::OneLink;
-use crate::show::record::LinkRecord;
+use crate::show::json::LinkJson;
 
 /// Changes a link in place.
 pub async fn update(global: &Global, command: UpdateCommand) -> Result<(), CliError> {
@@ -23,7 +21,7 @@ pub async fn update(global: &Global, command: UpdateCommand) -> Result<(), CliEr
     let request = update_request(command);
     let answer = connect(global).await?.chains.update_link(request).await?.into_inner();
     let link = answer.link.ok_or(CliError::Incomplete { call: "UpdateLink", part: "the link" })?;
-    show::answer(global, &Updated { outcome: answer.outcome, link: LinkRecord::from(&link) })
+    show::answer(global, &Updated { outcome: answer.outcome, link: LinkJson::new(&link) })
 }
 
 fn update_request(command: UpdateLink) -> ext::UpdateLinkRequest {
@@ -67,7 +65,7 @@ pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> 
 
 fn replace_request(program_id: u32, by: ReplaceBy) -> ext::ReplaceProgramRequest {
     let (location, how) = match by {
-        ReplaceBy::File { path, how } => (Location::File(text_of(&path)), how),
+        ReplaceBy::File { path, how } => (Location::File(absolute(&path)), how),
         ReplaceBy::Image { image, how } => (Location::Image(image::on_the_wire(&image)), how),
     };
     let ReplaceHow { name, global, maps, forget_old } = how;
@@ -87,13 +85,13 @@ pub async fn adopt(global: &Global, command: Adopt) -> Result<(), CliError> {
     let request = adopt_request(command);
     let answer = connect(global).await?.chains.adopt(request).await?.into_inner();
     let link = answer.link.ok_or(CliError::Incomplete { call: "Adopt", part: "the link" })?;
-    show::answer(global, &OneLink(LinkRecord::from(&link)))
+    show::answer(global, &LinkJson::new(&link))
 }
 
 fn adopt_request(command: Adopt) -> ext::AdoptRequest {
     let what = match command.what {
         KernelLink::Id(id) => ext::adopt_request::What::KernelLinkId(id),
-        KernelLink::Pin(path) => ext::adopt_request::What::PinPath(text_of(&path)),
+        KernelLink::Pin(path) => ext::adopt_request::What::PinPath(absolute(&path)),
     };
     ext::AdoptRequest {
         what: Some(what),
@@ -102,13 +100,8 @@ fn adopt_request(command: Adopt) -> ext::AdoptRequest {
         order: command.order.on_the_wire(),
         metadata: to_map(&command.metadata),
         iface: command.iface.unwrap_or_default(),
-        netns: command.netns.as_deref().map(text_of).unwrap_or_default(),
+        netns: command.netns.as_deref().map(absolute).unwrap_or_default(),
     }
-}
-
-/// A path for the daemon.
-fn text_of(path: &Path) -> String {
-    absolute(path).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -116,15 +109,15 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
-    fn command(line: &str) -> Command {
+    fn command(line: &str) -> CliCommand {
         Cli::try_parse_from(line.split_whitespace()).unwrap().command
     }
 
     fn update(flags: &str) -> ext::UpdateLinkRequest {
         match command(&format!("bpfman update link 90 {flags}")) {
-            Command::Update(UpdateCommand::Link(update)) => update_request(update),
+            CliCommand::Update(UpdateCommand::Link(update)) => update_request(update),
             other => panic!("{other:?}"),
         }
     }
@@ -151,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_replacement_carries_every_flag() {
-        let Command::Replace(replace) =
+        let CliCommand::Replace(replace) =
             command("bpfman replace 7 file -p /x.o --name new -g a=0102 --maps fresh --forget-old")
         else {
             panic!()
@@ -165,7 +158,7 @@ mod tests {
     #[test]
     fn what_is_adopted_is_an_id_or_an_absolute_path() {
         let adopt = |line: &str| match command(line) {
-            Command::Adopt(adopt) => adopt_request(adopt),
+            CliCommand::Adopt(adopt) => adopt_request(adopt),
             other => panic!("{other:?}"),
         };
         let request = adopt("bpfman adopt 12 -p 5 --proceed-on pass -m a=b --after role=lb -i eth0 -n /n");

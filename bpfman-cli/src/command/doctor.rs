@@ -7,10 +7,10 @@ use super::connect;
 use crate::args::Global;
 use crate::client::Client;
 use crate::error::CliError;
-use crate::hook::Hook;
+use crate::hook::HookName;
 use crate::show;
 use crate::show::diagnosis::Diagnosis;
-use crate::show::verified::Verified;
+use crate::show::verified::VerifiedChain;
 
 /// Looks at everything, and fails if anything differs.
 pub async fn run(global: &Global) -> Result<(), CliError> {
@@ -78,7 +78,7 @@ async fn hooks(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), Cli
             continue;
         }
         // The kernel orders tcx links itself: there is no chain to build.
-        let Ok(hook) = summary.hook.parse::<Hook>() else { continue };
+        let Ok(hook) = summary.hook.parse::<HookName>() else { continue };
         if summary.strategy == "kernel" {
             continue;
         }
@@ -86,7 +86,7 @@ async fn hooks(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), Cli
         let request = ext::VerifyChainRequest { hook: Some(ext::Hook::from(&hook)) };
         match client.chains.verify_chain(request).await {
             Ok(answer) => {
-                let verified = Verified::new(summary.hook.clone(), &answer.into_inner());
+                let verified = VerifiedChain::new(&summary.hook, &answer.into_inner());
                 for difference in verified.differences() {
                     diagnosis.found(summary.hook.clone(), difference);
                 }

@@ -9,7 +9,7 @@ use crate::args::Global;
 use crate::args::load::LoadWhat;
 use crate::client::Client;
 use crate::error::CliError;
-use crate::hook::{Hook, HookPoint};
+use crate::hook::{HookName, HookPoint};
 use crate::show;
 use crate::show::tried::Tried;
 
@@ -26,7 +26,7 @@ pub async fn run(
     let attachments = attachments(what)?;
     let request = ext::DryRunRequest { load: Some(load), attachments, replaces: Vec::new() };
     let answer = client.node.dry_run(request).await?.into_inner();
-    show::answer(global, &Tried::from(&answer))?;
+    show::answer(global, &Tried::new(&answer))?;
     if answer.accepted {
         return Ok(());
     }
@@ -67,7 +67,7 @@ fn attachments(what: &LoadWhat) -> Result<Vec<ext::DryRunAttachment>, CliError> 
 }
 
 /// A hook as the place of a link.
-fn point(hook: &Hook) -> Info {
+fn point(hook: &HookName) -> Info {
     let iface = hook.iface.clone();
     let netns = hook.netns.as_ref().map(|path| path.to_string_lossy().into_owned());
     match hook.point {

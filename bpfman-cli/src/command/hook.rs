@@ -4,10 +4,10 @@ use bpfman_proto::ext::v1 as ext;
 
 use super::connect;
 use crate::args::Global;
-use crate::args::chain::{AtHook, DebugCommand, Explain};
+use crate::args::chain::{DebugCommand, Explain, Switch, SwitchHook};
 use crate::error::CliError;
 use crate::show;
-use crate::show::hook_answers::{Explained, Switched};
+use crate::show::hook_answers::{Explained, HookSwitchesJson};
 
 /// Says why programs are or are not reached.
 pub async fn explain(global: &Global, command: Explain) -> Result<(), CliError> {
@@ -21,21 +21,25 @@ pub async fn explain(global: &Global, command: Explain) -> Result<(), CliError> 
 
 /// Holds a chain still, lets it go, or makes its programs visible to tracing tools.
 pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliError> {
-    let (at, request) = match command {
-        DebugCommand::Freeze { at } => (at, ext::SetHookRequest { held: Some(true), ..Default::default() }),
-        DebugCommand::Release { at } => (at, ext::SetHookRequest { held: Some(false), ..Default::default() }),
-        DebugCommand::Subprograms(switch) => {
-            let as_subprograms = Some(switch.to.is_on());
-            (switch.at, ext::SetHookRequest { as_subprograms, ..Default::default() })
+    match command {
+        DebugCommand::Freeze { at } => {
+            set(global, SwitchHook { at, to: Switch::On }, |hook, on| hook.held = on).await
         }
-    };
-    set(global, at, request).await
+        DebugCommand::Release { at } => {
+            set(global, SwitchHook { at, to: Switch::Off }, |hook, on| hook.held = on).await
+        }
+        DebugCommand::Subprograms(switch) => set(global, switch, |hook, on| hook.as_subprograms = on).await,
+    }
 }
 
-/// Sets switches of a hook.
-pub async fn set(global: &Global, at: AtHook, mut request: ext::SetHookRequest) -> Result<(), CliError> {
-    let hook = at.hook;
-    request.hook = Some(ext::Hook::from(&hook));
+/// Sets one switch of a hook.
+pub async fn set(
+    global: &Global,
+    SwitchHook { at, to }: SwitchHook,
+    switch: impl FnOnce(&mut ext::SetHookRequest, Option<bool>),
+) -> Result<(), CliError> {
+    let mut request = ext::SetHookRequest { hook: Some(ext::Hook::from(&at.hook)), ..Default::default() };
+    switch(&mut request, Some(to.is_on()));
     let answer = connect(global).await?.chains.set_hook(request).await?.into_inner();
-    show::answer(global, &Switched::new(hook.to_string(), &answer))
+    show::answer(global, &HookSwitchesJson::new(&at.hook.to_string(), &answer))
 }

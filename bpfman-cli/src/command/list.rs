@@ -12,10 +12,10 @@ use crate::args::value::to_map;
 use crate::error::CliError;
 use crate::kernel_type::TypeFilter;
 use crate::show;
-use crate::show::link::{LinkList, OneLink};
-use crate::show::matching::{MatchingList, MatchingRecord};
-use crate::show::program::{OneProgram, ProgramList};
-use crate::show::record::{LinkRecord, ProgramRecord};
+use crate::show::json::{LinkJson, ProgramJson};
+use crate::show::link::LinkList;
+use crate::show::matching::{MatchingJson, MatchingList};
+use crate::show::program::ProgramList;
 
 /// Lists programs, links or attachments by pattern.
 pub async fn list(global: &Global, command: ListCommand) -> Result<(), CliError> {
@@ -35,12 +35,12 @@ pub async fn get(global: &Global, command: GetCommand) -> Result<(), CliError> {
             let answer = client.ext.get_program(request).await?.into_inner();
             let program =
                 answer.program.ok_or(CliError::Incomplete { call: "GetProgram", part: "the program" })?;
-            show::answer(global, &OneProgram(ProgramRecord::from(&program)))
+            show::answer(global, &ProgramJson::new(&program))
         }
         GetCommand::Link { link_id } => {
             let answer = client.ext.get_link(ext::GetLinkRequest { link_id }).await?.into_inner();
             let link = answer.link.ok_or(CliError::Incomplete { call: "GetLink", part: "the link" })?;
-            show::answer(global, &OneLink(LinkRecord::from(&link)))
+            show::answer(global, &LinkJson::new(&link))
         }
     }
 }
@@ -48,12 +48,13 @@ pub async fn get(global: &Global, command: GetCommand) -> Result<(), CliError> {
 async fn programs(global: &Global, command: ListPrograms) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let answer = client.ext.list_programs(programs_request(&command)).await?.into_inner();
-    let programs = answer.programs.iter().map(ProgramRecord::listed);
-    show::answer(global, &ProgramList(programs.filter(|program| is_wanted(&command, program)).collect()))
+    let programs = answer.programs.iter().map(ProgramJson::listed);
+    let programs = programs.filter(|program| is_wanted(&command, program)).collect();
+    show::answer(global, &ProgramList { programs })
 }
 
 /// What the daemon does not select. Of programs of others nobody knows whether they are attached.
-fn is_wanted(command: &ListPrograms, program: &ProgramRecord) -> bool {
+fn is_wanted(command: &ListPrograms, program: &ProgramJson) -> bool {
     let select = &command.select;
     let attached = program.managed && !program.link_ids.is_empty();
     let unattached = program.managed && program.link_ids.is_empty();
@@ -63,7 +64,7 @@ fn is_wanted(command: &ListPrograms, program: &ProgramRecord) -> bool {
         && is_labelled(select, program)
 }
 
-fn is_labelled(select: &Select, program: &ProgramRecord) -> bool {
+fn is_labelled(select: &Select, program: &ProgramJson) -> bool {
     select.selector.as_ref().is_none_or(|wanted| program.managed && wanted.selects(&program.metadata))
 }
 
@@ -85,7 +86,7 @@ fn programs_request(command: &ListPrograms) -> ext::ListProgramsRequest {
 
 async fn matches(global: &Global) -> Result<(), CliError> {
     let answer = connect(global).await?.chains.list_matching(ext::ListMatchingRequest {}).await?.into_inner();
-    let matches = answer.matchings.iter().map(MatchingRecord::from).collect();
+    let matches = answer.matchings.iter().map(MatchingJson::new).collect();
     show::answer(global, &MatchingList { matches })
 }
 
@@ -101,7 +102,7 @@ async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
                 program_type: String::new(),
             };
             let answer = client.ext.list_programs(all).await?.into_inner();
-            let programs = answer.programs.iter().map(ProgramRecord::listed);
+            let programs = answer.programs.iter().map(ProgramJson::listed);
             Some(programs.filter(|program| is_labelled(select, program)).map(|p| p.program_id).collect())
         }
         None => None,
@@ -109,14 +110,14 @@ async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
     let links = answer
         .links
         .iter()
-        .map(LinkRecord::from)
+        .map(LinkJson::new)
         .filter(|link| select.program_type.as_ref().is_none_or(|filter| filter.selects(&link.program_type)))
         .filter(|link| select.application.is_none() || link.application == select.application)
         .filter(|link| labelled.as_ref().is_none_or(|programs| programs.contains(&link.program_id)))
         .filter(|link| command.program_id.is_empty() || command.program_id.contains(&link.program_id))
         .filter(|link| command.kind.is_empty() || command.kind.iter().any(|kind| *kind == link.program_type))
         .collect();
-    show::answer(global, &LinkList(links))
+    show::answer(global, &LinkList { links })
 }
 
 /// The daemon knows exact types only; a kernel type, which stands for several, is selected here.
@@ -137,11 +138,11 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
     fn command(line: &str) -> ListCommand {
         match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::List(command) => command,
+            CliCommand::List(command) => command,
             other => panic!("{other:?}"),
         }
     }

@@ -9,13 +9,13 @@ use bpfman_proto::{ACTUAL_TYPE_PREFIX, APPLICATION_KEY};
 
 use super::{connect, image, progress};
 use crate::args::Global;
-use crate::args::load::{LoadCommand, LoadWhat, PullPolicy};
+use crate::args::load::{LoadCommand, LoadWhat, PullPolicyFlag};
 use crate::args::value::{absolute, to_map};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::show;
+use crate::show::json::ProgramJson;
 use crate::show::program::LoadedPrograms;
-use crate::show::record::ProgramRecord;
 
 /// Loads, and shows what the daemon and the kernel say of the new programs.
 pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> {
@@ -23,7 +23,7 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
     match command {
         LoadCommand::File(file) => {
             client = connect(global).await?;
-            location = Location::File(absolute(&file.path).to_string_lossy().into_owned());
+            location = Location::File(absolute(&file.path));
             what = file.what;
         }
         LoadCommand::Image(command) => {
@@ -31,9 +31,9 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
             let mut wanted = image::on_the_wire(&command.image);
             // A load says nothing while it pulls. With somebody watching, pull first and show how far it is; the
             // load then finds the image in the daemon's cache.
-            if progress::is_watched() && command.image.pull_policy != PullPolicy::Never {
+            if progress::is_watched() && command.image.pull_policy != PullPolicyFlag::Never {
                 image::pull(&mut client, wanted.clone()).await?;
-                wanted.image_pull_policy = PullPolicy::IfNotPresent as i32;
+                wanted.image_pull_policy = PullPolicyFlag::IfNotPresent as i32;
             }
             location = Location::Image(wanted);
             what = command.what;
@@ -49,9 +49,9 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
         let program =
             answer.program.ok_or(CliError::Incomplete { call: "GetProgram", part: "the program" })?;
         let verifier_log = logs.get(index).cloned();
-        programs.push(ProgramRecord { verifier_log, ..ProgramRecord::from(&program) });
+        programs.push(ProgramJson { verifier_log, ..ProgramJson::new(&program) });
     }
-    show::answer(global, &LoadedPrograms(programs))
+    show::answer(global, &LoadedPrograms { programs })
 }
 
 /// The kernel ids of the new programs, and their verifier logs if asked for, in the order of the request.
@@ -113,12 +113,12 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, CliCommand};
 
     fn what(line: &str) -> LoadWhat {
         let line = format!("bpfman load file -p x.o --programs xdp:pass {line}");
         match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Load(LoadCommand::File(file)) => file.what,
+            CliCommand::Load(LoadCommand::File(file)) => file.what,
             other => panic!("{other:?}"),
         }
     }

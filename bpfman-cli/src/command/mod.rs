@@ -17,7 +17,7 @@ mod stray;
 mod trace;
 mod version;
 
-use crate::args::{Cli, Command, Global};
+use crate::args::{Cli, CliCommand, Global};
 use crate::client::Client;
 use crate::error::CliError;
 
@@ -25,27 +25,27 @@ use crate::error::CliError;
 pub async fn run(cli: Cli) -> Result<(), CliError> {
     let global = &cli.global;
     match cli.command {
-        Command::Load(command) => load::run(global, command).await,
-        Command::Unload(command) => remove::unload(global, command).await,
-        Command::Attach(command) => attach::run(global, command).await,
-        Command::Detach(command) => remove::detach(global, command).await,
-        Command::Update(command) => change::update(global, command).await,
-        Command::Replace(command) => change::replace(global, command).await,
-        Command::Adopt(command) => change::adopt(global, command).await,
-        Command::Apply(command) => apply::apply(global, command).await,
-        Command::Diff(command) => apply::diff(global, command).await,
-        Command::Delete(command) => apply::delete(global, command).await,
-        Command::List(command) => list::list(global, command).await,
-        Command::Get(command) => list::get(global, command).await,
-        Command::Image(command) => image::run(global, command).await,
-        Command::Chain(command) => chain::run(global, command).await,
-        Command::Explain(command) => hook::explain(global, command).await,
-        Command::Debug(command) => hook::debug(global, command).await,
-        Command::Stray(command) => stray::run(global, command).await,
-        Command::Doctor => doctor::run(global).await,
-        Command::Version => version::run(global).await,
-        Command::Man { out_dir } => generate::man(&out_dir),
-        Command::Completions { out_dir, shell } => generate::completions(&out_dir, shell),
+        CliCommand::Load(command) => load::run(global, command).await,
+        CliCommand::Unload(command) => remove::unload(global, command).await,
+        CliCommand::Attach(command) => attach::run(global, command).await,
+        CliCommand::Detach(command) => remove::detach(global, command).await,
+        CliCommand::Update(command) => change::update(global, command).await,
+        CliCommand::Replace(command) => change::replace(global, command).await,
+        CliCommand::Adopt(command) => change::adopt(global, command).await,
+        CliCommand::Apply(command) => apply::apply(global, command).await,
+        CliCommand::Diff(command) => apply::diff(global, command).await,
+        CliCommand::Delete(command) => apply::delete(global, command).await,
+        CliCommand::List(command) => list::list(global, command).await,
+        CliCommand::Get(command) => list::get(global, command).await,
+        CliCommand::Image(command) => image::run(global, command).await,
+        CliCommand::Chain(command) => chain::run(global, command).await,
+        CliCommand::Explain(command) => hook::explain(global, command).await,
+        CliCommand::Debug(command) => hook::debug(global, command).await,
+        CliCommand::Stray(command) => stray::run(global, command).await,
+        CliCommand::Doctor => doctor::run(global).await,
+        CliCommand::Version => version::run(global).await,
+        CliCommand::Man { out_dir } => generate::man(&out_dir),
+        CliCommand::Completions { out_dir, shell } => generate::completions(&out_dir, shell),
     }
 }
 

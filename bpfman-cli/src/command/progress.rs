@@ -20,13 +20,13 @@ pub fn note(text: &str) {
 }
 
 /// One line that is overwritten as a transfer goes on. Says nothing unless somebody looks.
-pub struct Progress {
+pub struct ProgressLine {
     what: String,
     shown: Option<String>,
     watched: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     /// A transfer that has not begun.
     pub fn new(what: &str) -> Self {
         Self { what: what.to_owned(), shown: None, watched: is_watched() }
@@ -45,7 +45,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     /// Clears the line, so that the answer or the error begins on an empty one.
     fn drop(&mut self) {
         if self.shown.is_some() {

@@ -10,13 +10,13 @@ use crate::args::unload::Unload;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::show;
-use crate::show::removed::{Outcome, Removal, Removed, Subject};
+use crate::show::removed::{Removal, RemovalOutcome, RemovalSubject, Removed};
 
 /// Detaches programs everywhere and unloads them.
 pub async fn unload(global: &Global, command: Unload) -> Result<(), CliError> {
     let client = connect(global).await?.v1;
     let each = async |id| client.clone().unload(v1::UnloadRequest { id }).await.map(|_| None);
-    remove(global, Subject::Program, &command.program_ids, command.ignore_missing, each).await
+    remove(global, RemovalSubject::Program, &command.program_ids, command.ignore_missing, each).await
 }
 
 /// Removes attachments, or those by pattern.
@@ -28,12 +28,12 @@ pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
                 let answer = client.chains.clone().detach_matching(ext::DetachMatchingRequest { id }).await;
                 answer.map(|answer| Some(answer.into_inner().links_ended))
             };
-            remove(global, Subject::Match, &match_ids, ignore_missing, each).await
+            remove(global, RemovalSubject::Match, &match_ids, ignore_missing, each).await
         }
         None => {
             let each =
                 async |link_id| client.v1.clone().detach(v1::DetachRequest { link_id }).await.map(|_| None);
-            remove(global, Subject::Link, &command.link_ids, command.ignore_missing, each).await
+            remove(global, RemovalSubject::Link, &command.link_ids, command.ignore_missing, each).await
         }
     }
 }
@@ -41,7 +41,7 @@ pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
 /// Removes one after the other, whatever comes of each, and tells it. One that cannot be removed is told at once.
 async fn remove(
     global: &Global,
-    subject: Subject,
+    subject: RemovalSubject,
     ids: &[u32],
     ignore_missing: bool,
     each: impl AsyncFn(u32) -> Result<Option<u32>, tonic::Status>,
@@ -51,18 +51,18 @@ async fn remove(
     let mut first: Option<Exit> = None;
     for id in ids {
         let outcome = match each(*id).await.map_err(CliError::from) {
-            Ok(links_ended) => Outcome::Removed { links_ended },
-            Err(error) if ignore_missing && error.exit() == Exit::NotFound => Outcome::Missing,
+            Ok(links_ended) => RemovalOutcome::Removed { links_ended },
+            Err(error) if ignore_missing && error.exit() == Exit::NotFound => RemovalOutcome::Missing,
             Err(error) if ids.len() == 1 => return Err(error),
             Err(error) => {
                 error.report_of(&format!("{} {id}", subject.name()));
                 first = first.or(Some(error.exit()));
-                Outcome::Failed(error.to_string())
+                RemovalOutcome::Failed(error.to_string())
             }
         };
         removed.push(Removal { subject, id: *id, outcome });
     }
-    let failed = removed.iter().filter(|one| matches!(one.outcome, Outcome::Failed(_))).count();
+    let failed = removed.iter().filter(|one| matches!(one.outcome, RemovalOutcome::Failed(_))).count();
     show::answer(global, &Removed { subject, all: removed })?;
     match first {
         None => Ok(()),
@@ -74,7 +74,7 @@ async fn remove(
 }
 
 /// A slip that would make the second of both fail, after the first was done.
-fn refuse_twice(subject: Subject, ids: &[u32]) -> Result<(), CliError> {
+fn refuse_twice(subject: RemovalSubject, ids: &[u32]) -> Result<(), CliError> {
     match ids.iter().enumerate().find(|(at, id)| ids[..*at].contains(id)) {
         Some((_, id)) => Err(CliError::Usage(format!("{} {id} is named twice", subject.name()))),
         None => Ok(()),
@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn an_id_that_is_named_twice_is_refused() {
-        assert!(refuse_twice(Subject::Link, &[7, 8, 9]).is_ok());
-        let error = refuse_twice(Subject::Link, &[7, 8, 7]).unwrap_err();
+        assert!(refuse_twice(RemovalSubject::Link, &[7, 8, 9]).is_ok());
+        let error = refuse_twice(RemovalSubject::Link, &[7, 8, 7]).unwrap_err();
         assert_eq!((error.exit(), error.to_string().as_str()), (Exit::Usage, "link 7 is named twice"));
     }
 }

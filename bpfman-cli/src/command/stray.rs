@@ -7,7 +7,7 @@ use crate::args::Global;
 use crate::args::stray::{RemoveStray, StrayCommand};
 use crate::error::CliError;
 use crate::show;
-use crate::show::strays::{StrayList, StraysRemoved};
+use crate::show::strays::{StrayJson, StrayList, StraysRemoved};
 
 /// Lists or ends strays.
 pub async fn run(global: &Global, command: StrayCommand) -> Result<(), CliError> {
@@ -15,7 +15,7 @@ pub async fn run(global: &Global, command: StrayCommand) -> Result<(), CliError>
         StrayCommand::List => {
             let mut client = connect(global).await?;
             let answer = client.chains.list_strays(ext::ListStraysRequest {}).await?.into_inner();
-            show::answer(global, &StrayList::from(&answer.strays[..]))
+            show::answer(global, &StrayList { strays: answer.strays.iter().map(StrayJson::new).collect() })
         }
         StrayCommand::Remove(which) => remove(global, which).await,
     }

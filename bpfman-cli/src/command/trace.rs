@@ -1,5 +1,7 @@
 //! `bpfman chain trace`.
 
+use std::time::Duration;
+
 use bpfman_proto::ext::v1 as ext;
 
 use super::connect;
@@ -9,7 +11,7 @@ use crate::capture;
 use crate::capture::Packet;
 use crate::error::CliError;
 use crate::show;
-use crate::show::traced::{PacketRecord, Traced};
+use crate::show::traced::{PacketJson, Traced};
 
 /// Shorter ones the kernel refuses to run: an Ethernet header is missing.
 const SHORTEST: usize = 14;
@@ -43,7 +45,7 @@ pub async fn run(global: &Global, command: Trace) -> Result<(), CliError> {
         for (given, trace) in batch.iter().zip(&answer.traces) {
             let number = traced.packets.len() + 1;
             let length = given.packet.data.len();
-            traced.packets.push(PacketRecord::new(number, given.source.clone(), length, trace));
+            traced.packets.push(PacketJson::new(number, given.source.clone(), length, trace));
             out.extend(goes_on(trace).then(|| left(given, trace)));
         }
         traced.note = answer.note;
@@ -70,7 +72,10 @@ pub async fn run(global: &Global, command: Trace) -> Result<(), CliError> {
 fn gather(packets: &Packets) -> Result<Vec<Given>, CliError> {
     let mut all = Vec::new();
     for bytes in &packets.packet {
-        all.push(Given { source: "--packet".to_owned(), packet: Packet { time: 0, data: bytes.0.clone() } });
+        all.push(Given {
+            source: "--packet".to_owned(),
+            packet: Packet { time: Duration::ZERO, data: bytes.0.clone() },
+        });
     }
     for path in &packets.pcap {
         let source = path.display().to_string();
@@ -129,7 +134,10 @@ mod tests {
     use super::*;
 
     fn given(length: usize) -> Given {
-        Given { source: "--packet".into(), packet: Packet { time: 5, data: vec![0; length] } }
+        Given {
+            source: "--packet".into(),
+            packet: Packet { time: Duration::from_secs(5), data: vec![0; length] },
+        }
     }
 
     #[test]
@@ -144,7 +152,7 @@ mod tests {
     fn what_goes_on_is_what_the_last_change_left() {
         let step = |data: Option<Vec<u8>>| ext::TraceStep { data, ..Default::default() };
         let mut trace = ext::PacketTrace { verdict: "pass".into(), ..Default::default() };
-        assert_eq!(left(&given(2), &trace), Packet { time: 5, data: vec![0, 0] });
+        assert_eq!(left(&given(2), &trace), Packet { time: Duration::from_secs(5), data: vec![0, 0] });
         trace.steps = vec![step(None), step(Some(vec![1])), step(Some(vec![2, 3])), step(None)];
         assert_eq!(left(&given(2), &trace).data, [2, 3]);
         assert!(goes_on(&trace));

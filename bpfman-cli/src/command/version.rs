@@ -9,18 +9,19 @@ use super::connect;
 use crate::args::{Global, LONG_VERSION};
 use crate::error::CliError;
 use crate::show;
-use crate::show::Answer;
+use crate::show::CommandOutput;
 use crate::show::block::Block;
+use crate::show::json_shape::json_shape;
 use crate::show::screen::Screen;
 
 /// Shows the client's version, and the daemon's if one answers: no daemon is no failure here.
 pub async fn run(global: &Global) -> Result<(), CliError> {
     let daemon = match info(global).await {
-        Ok(info) => Some(DaemonRecord::from(info)),
+        Ok(info) => Some(DaemonJson::new(&info)),
         Err(CliError::Unreachable { .. } | CliError::SocketDenied { .. }) => None,
         Err(error) => return Err(error),
     };
-    show::answer(global, &VersionRecord { client: env!("CARGO_PKG_VERSION"), daemon })
+    show::answer(global, &VersionJson { client: env!("CARGO_PKG_VERSION"), daemon })
 }
 
 async fn info(global: &Global) -> Result<ext::InfoResponse, CliError> {
@@ -29,42 +30,24 @@ async fn info(global: &Global) -> Result<ext::InfoResponse, CliError> {
 
 /// The answer to `version`.
 #[derive(Clone, Serialize)]
-struct VersionRecord {
+struct VersionJson {
     client: &'static str,
-    daemon: Option<DaemonRecord>,
+    daemon: Option<DaemonJson>,
 }
 
-/// What the daemon says of itself.
-#[derive(Clone, Serialize)]
-struct DaemonRecord {
-    version: String,
-    kernel_release: String,
-    runtime_dir: String,
-    state_dir: String,
-    features: BTreeMap<String, bool>,
-    lacking: BTreeMap<String, String>,
-}
-
-impl From<ext::InfoResponse> for DaemonRecord {
-    fn from(info: ext::InfoResponse) -> Self {
-        Self {
-            version: info.version,
-            kernel_release: info.kernel_release,
-            runtime_dir: info.runtime_dir,
-            state_dir: info.state_dir,
-            features: info.features.into_iter().collect(),
-            lacking: info.reasons.into_iter().collect(),
-        }
+json_shape! {
+    /// What the daemon says of itself.
+    pub struct DaemonJson(info: &ext::InfoResponse) {
+        version: String = info.version.clone(),
+        kernel_release: String = info.kernel_release.clone(),
+        runtime_dir: String = info.runtime_dir.clone(),
+        state_dir: String = info.state_dir.clone(),
+        features: BTreeMap<String, bool> = info.features.clone().into_iter().collect(),
+        lacking: BTreeMap<String, String> = info.reasons.clone().into_iter().collect(),
     }
 }
 
-impl Answer for VersionRecord {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for VersionJson {
     fn table(&self, screen: Screen) -> String {
         let mut text = format!("bpfman {LONG_VERSION}\n");
         let Some(daemon) = &self.daemon else {

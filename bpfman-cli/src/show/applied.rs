@@ -1,15 +1,18 @@
 //! What became of the objects of manifests: one line an object for people, all of it for programs.
 
-use bpfman_apply::report::{LinkOutcome, LoadOutcome, ProgramReport, Report};
-use bpfman_apply::step::Step;
+use bpfman_apply::report::{LinkOutcome, ProgramReport, Report, ReportedLoad};
+use bpfman_apply::step::ApplyStep;
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandOutput;
 use super::screen::Screen;
 
 /// The answer to `apply` and `delete`.
-#[derive(Clone, Debug)]
-pub struct AppliedObjects(pub Vec<AppliedObject>);
+#[derive(Clone, Debug, Serialize)]
+pub struct AppliedObjects {
+    /// In the order of the manifests.
+    pub objects: Vec<AppliedObject>,
+}
 
 /// One object.
 #[derive(Clone, Debug, Serialize)]
@@ -76,7 +79,7 @@ impl AppliedObject {
             (false, false) if report.created => "created",
             (false, false) => "changed",
         };
-        let left_out = report.load == LoadOutcome::NotWanted && !failed;
+        let left_out = report.load == ReportedLoad::NotWanted && !failed;
         Self { left_out, ..Self::new(kind, name, outcome, report) }
     }
 
@@ -97,11 +100,11 @@ impl AppliedObject {
             name: name.to_owned(),
             outcome,
             load: match report.load {
-                LoadOutcome::NotWanted => "not-wanted",
-                LoadOutcome::Loaded => "loaded",
-                LoadOutcome::OlderRuns => "older-runs",
-                LoadOutcome::Failed => "failed",
-                LoadOutcome::UnloadFailed => "unload-failed",
+                ReportedLoad::NotWanted => "not-wanted",
+                ReportedLoad::Loaded => "loaded",
+                ReportedLoad::OlderRuns => "older-runs",
+                ReportedLoad::Failed => "failed",
+                ReportedLoad::UnloadFailed => "unload-failed",
             },
             image_digest: Some(report.digest.clone()).filter(|digest| !digest.is_empty()),
             done: report.done.clone(),
@@ -152,33 +155,23 @@ impl From<&ProgramReport> for AppliedProgram {
     }
 }
 
-/// What JSON and YAML show.
-#[derive(Clone, Debug, Serialize)]
-pub struct ObjectsRecord<T> {
-    /// In the order of the manifests.
-    pub objects: Vec<T>,
-}
-
-impl Answer for AppliedObjects {
-    type Record = ObjectsRecord<AppliedObject>;
-
-    fn record(&self) -> Self::Record {
-        ObjectsRecord { objects: self.0.clone() }
-    }
-
+impl CommandOutput for AppliedObjects {
     fn table(&self, _: Screen) -> String {
-        self.0.iter().map(AppliedObject::line).collect()
+        self.objects.iter().map(AppliedObject::line).collect()
     }
 
     fn ids(&self) -> Vec<String> {
-        let programs = self.0.iter().flat_map(|object| &object.programs);
+        let programs = self.objects.iter().flat_map(|object| &object.programs);
         programs.filter_map(|program| program.program_id).map(|id| id.to_string()).collect()
     }
 }
 
 /// The answer to `diff`.
-#[derive(Clone, Debug)]
-pub struct DiffedObjects(pub Vec<DiffedObject>);
+#[derive(Clone, Debug, Serialize)]
+pub struct DiffedObjects {
+    /// In the order of the manifests.
+    pub objects: Vec<DiffedObject>,
+}
 
 /// What `apply` would do for one object.
 #[derive(Clone, Debug, Serialize)]
@@ -194,21 +187,15 @@ pub struct DiffedObject {
 impl DiffedObject {
     /// Of the steps to an object.
     #[must_use]
-    pub fn new(kind: &'static str, name: &str, steps: &[Step]) -> Self {
+    pub fn new(kind: &'static str, name: &str, steps: &[ApplyStep]) -> Self {
         Self { kind, name: name.to_owned(), steps: steps.iter().map(ToString::to_string).collect() }
     }
 }
 
-impl Answer for DiffedObjects {
-    type Record = ObjectsRecord<DiffedObject>;
-
-    fn record(&self) -> Self::Record {
-        ObjectsRecord { objects: self.0.clone() }
-    }
-
+impl CommandOutput for DiffedObjects {
     fn table(&self, _: Screen) -> String {
         let mut text = String::new();
-        for object in self.0.iter().filter(|object| !object.steps.is_empty()) {
+        for object in self.objects.iter().filter(|object| !object.steps.is_empty()) {
             text.push_str(&format!("{}/{}\n", object.kind.to_lowercase(), object.name));
             object.steps.iter().for_each(|step| text.push_str(&format!("  {step}\n")));
         }
@@ -216,7 +203,7 @@ impl Answer for DiffedObjects {
     }
 
     fn ids(&self) -> Vec<String> {
-        let differs = self.0.iter().filter(|object| !object.steps.is_empty());
+        let differs = self.objects.iter().filter(|object| !object.steps.is_empty());
         differs.map(|object| object.name.clone()).collect()
     }
 }

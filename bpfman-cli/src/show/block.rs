@@ -1,19 +1,19 @@
 //! Blocks: a title, then `Name: value` lines. What one program or link looks like.
 
 use super::screen::Screen;
-use super::table::Table;
+use super::table::TextTable;
 
 /// A titled list of names and values.
 #[derive(Clone, Debug)]
 pub struct Block {
-    table: Table,
+    table: TextTable,
 }
 
 impl Block {
     /// An empty block.
     #[must_use]
     pub fn new(title: &str) -> Self {
-        Self { table: Table::new(&[title, ""]) }
+        Self { table: TextTable::new(&[title, ""]) }
     }
 
     /// Adds `name: value`.

@@ -1,17 +1,17 @@
 //! A chain as people see it: what the hook runs, then everything that a packet meets, from top to bottom.
 
 use super::block::Block;
-use super::chain::{ChainRecord, EntryRecord, MemberRecord};
+use super::chain::{ChainJson, EntryJson, MemberJson};
 use super::chain_pieces::{cut, draw_member, rate, stranger, with_reason};
 use super::screen::Screen;
 
 /// The block and the drawing.
 #[must_use]
-pub fn draw(chain: &ChainRecord, screen: Screen) -> String {
+pub fn draw(chain: &ChainJson, screen: Screen) -> String {
     format!("{}{}\n", block(chain, screen), way_of_a_packet(chain))
 }
 
-fn block(chain: &ChainRecord, screen: Screen) -> String {
+fn block(chain: &ChainJson, screen: Screen) -> String {
     let mut block = Block::new("Chain");
     block.line("Hook", &chain.hook).line("Strategy", with_reason(&chain.strategy, &chain.reason));
     if chain.strategy != "none" {
@@ -46,7 +46,7 @@ fn block(chain: &ChainRecord, screen: Screen) -> String {
 }
 
 /// Everything at the hook, in the order that packets meet it.
-fn way_of_a_packet(chain: &ChainRecord) -> String {
+fn way_of_a_packet(chain: &ChainJson) -> String {
     let mut text = String::from(" packets\n   |\n");
     let ours = chain.entries.iter().position(|entry| is_the_chain(chain, entry));
     if ours.is_none() && chain.strategy != "kernel" {
@@ -63,7 +63,7 @@ fn way_of_a_packet(chain: &ChainRecord) -> String {
     }
     // Links that the daemon lists and the kernel does not: drift is shown, not hidden.
     if chain.strategy == "kernel" {
-        let shown = |member: &&MemberRecord| {
+        let shown = |member: &&MemberJson| {
             chain
                 .entries
                 .iter()
@@ -82,17 +82,17 @@ fn way_of_a_packet(chain: &ChainRecord) -> String {
 }
 
 /// True for the entry that is the compiled chain.
-fn is_the_chain(chain: &ChainRecord, entry: &EntryRecord) -> bool {
+fn is_the_chain(chain: &ChainJson, entry: &EntryJson) -> bool {
     entry.ours && chain.program_id.is_some() && entry.program_id == chain.program_id
 }
 
 /// The member that is an entry by itself, as tcx links are.
-fn member_of<'a>(chain: &'a ChainRecord, entry: &EntryRecord) -> Option<&'a MemberRecord> {
+fn member_of<'a>(chain: &'a ChainJson, entry: &EntryJson) -> Option<&'a MemberJson> {
     let is_own = entry.ours && chain.strategy == "kernel";
     chain.members.iter().find(|member| is_own && entry.program_id == Some(member.program_id))
 }
 
-fn members(text: &mut String, chain: &ChainRecord) {
+fn members(text: &mut String, chain: &ChainJson) {
     for member in &chain.members {
         if let Some(segment) = chain.segments.get(member.segment as usize)
             && segment.first_member == member.position
@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn drawn(shown: &ext::ShowChainResponse) -> String {
-        draw(&ChainRecord::new("xdp:eth0".into(), shown), Screen::PLAIN)
+        draw(&ChainJson::of_hook("xdp:eth0", shown), Screen::PLAIN)
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! The pieces that the drawing of a chain is made of.
 
-use super::chain::{ChainRecord, EntryRecord, MemberRecord, SegmentRecord};
+use super::chain::{ChainJson, EntryJson, MemberJson, SegmentJson};
 
 /// Where one program ends and the next begins.
-pub fn cut(text: &mut String, segment: &SegmentRecord) {
+pub fn cut(text: &mut String, segment: &SegmentJson) {
     let reason = segment.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
     text.push_str(&format!("   = program {} goes on by a tail call{reason}\n   |\n", segment.program_id));
 }
 
 /// A program of ours, with all that is known of it.
-pub fn draw_member(text: &mut String, chain: &ChainRecord, member: &MemberRecord) {
+pub fn draw_member(text: &mut String, chain: &ChainJson, member: &MemberJson) {
     let mut about = vec![format!("link {}", member.link_id), format!("program {}", member.program_id)];
     about.extend(member.role.as_ref().map(|role| format!("role {role}")));
     about.extend(
@@ -45,7 +45,7 @@ pub fn draw_member(text: &mut String, chain: &ChainRecord, member: &MemberRecord
 }
 
 /// What is at the hook besides the chain.
-pub fn stranger(text: &mut String, entry: &EntryRecord) {
+pub fn stranger(text: &mut String, entry: &EntryJson) {
     let name = entry.program_name.as_deref().unwrap_or("(no name)");
     let whose = if entry.ours { "ours" } else { "others" };
     let mut about = Vec::new();

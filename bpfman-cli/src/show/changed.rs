@@ -3,12 +3,12 @@
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandOutput;
 use super::block::Block;
-use super::link::OneLink;
-use super::record::{LinkRecord, ProgramRecord};
+use super::json::{LinkJson, ProgramJson};
 use super::screen::Screen;
-use super::table::Table;
+use super::table::TextTable;
+use crate::show::json_shape::json_shape;
 
 /// The answer to `update link`.
 #[derive(Clone, Debug, Serialize)]
@@ -16,18 +16,12 @@ pub struct Updated {
     /// `changed` or `unchanged`.
     pub outcome: String,
     /// The link as it is now.
-    pub link: LinkRecord,
+    pub link: LinkJson,
 }
 
-impl Answer for Updated {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for Updated {
     fn table(&self, screen: Screen) -> String {
-        OneLink(self.link.clone()).table(screen)
+        self.link.table(screen)
     }
 
     fn ids(&self) -> Vec<String> {
@@ -39,51 +33,41 @@ impl Answer for Updated {
 #[derive(Clone, Debug, Serialize)]
 pub struct Replaced {
     /// The version that runs now.
-    pub program: ProgramRecord,
+    pub program: ProgramJson,
     /// The version that `--rollback` puts back.
     pub previous_program_id: Option<u32>,
     /// How many links were switched.
     pub links_switched: u32,
     /// What became of each map.
-    pub map_outcomes: Vec<MapOutcomeRecord>,
+    pub map_outcomes: Vec<MapOutcomeJson>,
 }
 
-/// What became of one map.
-#[derive(Clone, Debug, Serialize)]
-pub struct MapOutcomeRecord {
-    /// Name in the object.
-    pub name: String,
-    /// `kept`, `copied` or `new`.
-    pub outcome: String,
-    /// Entries that were copied.
-    pub entries: u64,
+json_shape! {
+    /// What became of one map.
+    pub struct MapOutcomeJson(map: &ext::MapOutcome) {
+        /// Name in the object.
+        name: String = map.name.clone(),
+        /// `kept`, `copied` or `new`.
+        outcome: String = map.outcome.clone(),
+        /// Entries that were copied.
+        entries: u64 = map.entries,
+    }
 }
 
 impl Replaced {
     /// The daemon's answer; none if it lacks the program.
     #[must_use]
     pub fn new(answer: &ext::ReplaceProgramResponse) -> Option<Self> {
-        let map = |map: &ext::MapOutcome| MapOutcomeRecord {
-            name: map.name.clone(),
-            outcome: map.outcome.clone(),
-            entries: map.entries,
-        };
         Some(Self {
-            program: ProgramRecord::from(answer.program.as_ref()?),
+            program: ProgramJson::new(answer.program.as_ref()?),
             previous_program_id: answer.previous_program_id,
             links_switched: answer.links_switched,
-            map_outcomes: answer.maps.iter().map(map).collect(),
+            map_outcomes: answer.maps.iter().map(MapOutcomeJson::new).collect(),
         })
     }
 }
 
-impl Answer for Replaced {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for Replaced {
     fn table(&self, screen: Screen) -> String {
         let mut block = Block::new("Replaced");
         block
@@ -93,7 +77,7 @@ impl Answer for Replaced {
             .line("Links Switched", self.links_switched);
         let mut text = block.render(screen);
         if !self.map_outcomes.is_empty() {
-            let mut maps = Table::new(&["Map", "Outcome", "Copied Entries"]);
+            let mut maps = TextTable::new(&["Map", "Outcome", "Copied Entries"]);
             for map in &self.map_outcomes {
                 maps.row(vec![map.name.clone(), map.outcome.clone(), map.entries.to_string()]);
             }

@@ -2,22 +2,22 @@
 
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandOutput;
 use super::screen::Screen;
-use super::table::Table;
+use super::table::TextTable;
 
 /// The answer to `doctor`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Diagnosis {
     /// How much was looked at.
-    pub checked: Checked,
+    pub checked: CheckedCounts,
     /// What differs from what was asked for.
     pub findings: Vec<Finding>,
 }
 
 /// How much was looked at.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Checked {
+pub struct CheckedCounts {
     /// Programs of ours.
     pub programs: usize,
     /// Links.
@@ -44,21 +44,15 @@ impl Diagnosis {
     }
 }
 
-impl Answer for Diagnosis {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for Diagnosis {
     fn table(&self, screen: Screen) -> String {
-        let Checked { programs, links, chains, matches } = self.checked;
+        let CheckedCounts { programs, links, chains, matches } = self.checked;
         let summary =
             format!(" checked: {programs} programs, {links} links, {chains} chains, {matches} patterns\n");
         if self.findings.is_empty() {
             return format!("{summary} all is as it was asked for\n\n");
         }
-        let mut table = Table::new(&["Subject", "Finding"]);
+        let mut table = TextTable::new(&["Subject", "Finding"]);
         for finding in &self.findings {
             table.row(vec![finding.subject.clone(), finding.finding.clone()]);
         }
@@ -77,7 +71,7 @@ mod tests {
     #[test]
     fn findings_are_a_table_and_none_is_said_to_be_none() {
         let mut diagnosis = Diagnosis {
-            checked: Checked { programs: 2, links: 3, chains: 1, matches: 0 },
+            checked: CheckedCounts { programs: 2, links: 3, chains: 1, matches: 0 },
             ..Default::default()
         };
         let summary = " checked: 2 programs, 3 links, 1 chains, 0 patterns\n";

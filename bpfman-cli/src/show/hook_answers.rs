@@ -3,8 +3,9 @@
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandOutput;
 use super::screen::Screen;
+use crate::show::json_shape::json_shape;
 
 /// The answer to `explain`.
 #[derive(Clone, Debug, Serialize)]
@@ -17,69 +18,30 @@ pub struct Explained {
     pub findings: Vec<String>,
 }
 
-impl Answer for Explained {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for Explained {
     fn table(&self, _: Screen) -> String {
         self.findings.iter().map(|finding| format!("{finding}\n\n")).collect()
     }
+}
 
-    fn ids(&self) -> Vec<String> {
-        Vec::new()
+json_shape! {
+    /// The answer to a switch of a hook.
+    pub struct HookSwitchesJson(hook: &str, answer: &ext::SetHookResponse) {
+        /// The hook as it was asked for.
+        hook: String = hook.to_owned(),
+        /// `changed` or `unchanged`.
+        outcome: &'static str = if answer.changed { "changed" } else { "unchanged" },
+        /// Whether verdicts are counted.
+        counters: bool = answer.counters,
+        /// Whether times are sampled.
+        timing: bool = answer.timing,
+        /// Whether changes are refused for now.
+        held: bool = answer.held,
+        /// Whether each program is a function of its own.
+        as_subprograms: bool = answer.as_subprograms,
+        /// Whether an empty chain stays attached.
+        keep_attached: bool = answer.keep_attached,
     }
 }
 
-/// The answer to a switch of a hook.
-#[derive(Clone, Debug, Serialize)]
-pub struct Switched {
-    /// The hook as it was asked for.
-    pub hook: String,
-    /// `changed` or `unchanged`.
-    pub outcome: &'static str,
-    /// Whether verdicts are counted.
-    pub counters: bool,
-    /// Whether times are sampled.
-    pub timing: bool,
-    /// Whether changes are refused for now.
-    pub held: bool,
-    /// Whether each program is a function of its own.
-    pub as_subprograms: bool,
-    /// Whether an empty chain stays attached.
-    pub keep_attached: bool,
-}
-
-impl Switched {
-    /// The daemon's answer for a hook.
-    #[must_use]
-    pub const fn new(hook: String, answer: &ext::SetHookResponse) -> Self {
-        Self {
-            hook,
-            outcome: if answer.changed { "changed" } else { "unchanged" },
-            counters: answer.counters,
-            timing: answer.timing,
-            held: answer.held,
-            as_subprograms: answer.as_subprograms,
-            keep_attached: answer.keep_attached,
-        }
-    }
-}
-
-impl Answer for Switched {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
-    fn table(&self, _: Screen) -> String {
-        String::new()
-    }
-
-    fn ids(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
+impl CommandOutput for HookSwitchesJson {}

@@ -3,65 +3,51 @@
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandOutput;
 use super::screen::Screen;
-use super::standing::StandingWord;
-use super::table::Table;
+use super::standing::{StandingWord, state_text};
+use super::table::TextTable;
+use crate::show::json_shape::json_shape;
 
 /// The answer to `chain list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct HookList {
     /// By name.
-    pub hooks: Vec<HookRecord>,
+    pub hooks: Vec<HookJson>,
 }
 
-/// One hook in short.
-#[derive(Clone, Debug, Serialize)]
-pub struct HookRecord {
-    /// As other commands take it.
-    pub hook: String,
-    /// As in `chain show`.
-    pub strategy: String,
-    /// How many programs of ours it has.
-    pub member_count: u32,
-    /// Program that it runs; absent for tcx.
-    pub program_id: Option<u32>,
-    /// How it is attached.
-    pub mode: String,
-    /// `ok`, or what differs.
-    pub state: String,
-    /// The same in one word, as of links.
-    pub standing: Option<StandingWord>,
-    /// How many other hooks run the same loaded program.
-    pub shared_with: u32,
+json_shape! {
+    /// One hook in short.
+    pub struct HookJson(summary: &ext::HookSummary) {
+        /// As other commands take it.
+        hook: String = summary.hook.clone(),
+        /// As in `chain show`.
+        strategy: String = summary.strategy.clone(),
+        /// How many programs of ours it has.
+        member_count: u32 = summary.members,
+        /// Program that it runs; absent for tcx.
+        program_id: Option<u32> = summary.program_id,
+        /// How it is attached.
+        mode: String = summary.mode.clone(),
+        /// `ok`, or what differs.
+        state: String = state_text(&summary.state),
+        /// The same in one word, as of links.
+        standing: Option<StandingWord> = StandingWord::of(summary.standing()),
+        /// How many other hooks run the same loaded program.
+        shared_with: u32 = summary.shared_with,
+    }
 }
 
 impl From<&ext::ListHooksResponse> for HookList {
     fn from(answer: &ext::ListHooksResponse) -> Self {
-        let hook = |summary: &ext::HookSummary| HookRecord {
-            hook: summary.hook.clone(),
-            strategy: summary.strategy.clone(),
-            member_count: summary.members,
-            program_id: summary.program_id,
-            mode: summary.mode.clone(),
-            standing: StandingWord::of(summary.standing()),
-            state: if summary.state.is_empty() { "ok".to_owned() } else { summary.state.clone() },
-            shared_with: summary.shared_with,
-        };
-        Self { hooks: answer.hooks.iter().map(hook).collect() }
+        Self { hooks: answer.hooks.iter().map(HookJson::new).collect() }
     }
 }
 
-impl Answer for HookList {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for HookList {
     fn table(&self, screen: Screen) -> String {
         let columns = ["Hook", "Strategy", "Programs", "Program ID", "Mode", "Shared With", "State"];
-        let mut table = Table::new(&columns);
+        let mut table = TextTable::new(&columns);
         for hook in &self.hooks {
             table.row(vec![
                 hook.hook.clone(),

@@ -1,12 +1,12 @@
 //! The "Kernel State" block.
 
 use super::block::Block;
-use super::record::KernelRecord;
+use super::json::KernelJson;
 use super::screen::Screen;
 
 /// What the kernel says of a program, as a block.
 #[must_use]
-pub fn block(kernel: &KernelRecord, screen: Screen) -> String {
+pub fn block(kernel: &KernelJson, screen: Screen) -> String {
     let mut block = Block::new("Kernel State");
     let name = (!kernel.name.is_empty()).then_some(&kernel.name);
     block

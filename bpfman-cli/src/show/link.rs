@@ -2,53 +2,37 @@
 
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandOutput;
 use super::block::Block;
-use super::record::LinkRecord;
+use super::json::LinkJson;
 use super::screen::Screen;
 use super::standing::StandingWord;
-use super::table::Table;
+use super::table::TextTable;
 use crate::kernel_type;
 
-/// The answer to `attach` and `get link`.
-pub struct OneLink(pub LinkRecord);
-
 /// The answer to `list links`.
-pub struct LinkList(pub Vec<LinkRecord>);
-
-/// `{"links": [...]}`.
 #[derive(Serialize)]
-pub struct LinksRecord {
-    links: Vec<LinkRecord>,
+pub struct LinkList {
+    /// In the daemon's order.
+    pub links: Vec<LinkJson>,
 }
 
-impl Answer for OneLink {
-    type Record = LinkRecord;
-
-    fn record(&self) -> LinkRecord {
-        self.0.clone()
-    }
-
+/// The answer to `attach` and `get link`.
+impl CommandOutput for LinkJson {
     fn table(&self, screen: Screen) -> String {
-        block(&self.0, screen)
+        block(self, screen)
     }
 
     fn ids(&self) -> Vec<String> {
-        vec![self.0.link_id.to_string()]
+        vec![self.link_id.to_string()]
     }
 }
 
-impl Answer for LinkList {
-    type Record = LinksRecord;
-
-    fn record(&self) -> LinksRecord {
-        LinksRecord { links: self.0.clone() }
-    }
-
+impl CommandOutput for LinkList {
     fn table(&self, screen: Screen) -> String {
         let columns = ["Program ID", "Link ID", "Application", "Type", "Function Name", "Attachment"];
-        let mut table = Table::new(&columns);
-        for link in &self.0 {
+        let mut table = TextTable::new(&columns);
+        for link in &self.links {
             table.row(vec![
                 link.program_id.to_string(),
                 link.link_id.to_string(),
@@ -64,12 +48,12 @@ impl Answer for LinkList {
     }
 
     fn ids(&self) -> Vec<String> {
-        self.0.iter().map(|link| link.link_id.to_string()).collect()
+        self.links.iter().map(|link| link.link_id.to_string()).collect()
     }
 }
 
 /// A link in full. Which lines there are depends on its type, as in v0.6.0.
-fn block(link: &LinkRecord, screen: Screen) -> String {
+fn block(link: &LinkJson, screen: Screen) -> String {
     let kind = kernel_type::table_name(&link.program_type);
     let attach = &link.attach;
     let mut block = Block::new("Bpfman State");
@@ -127,8 +111,8 @@ mod tests {
 
     use super::*;
 
-    fn link(kind: &str, attachment: &str, info: Info) -> LinkRecord {
-        LinkRecord::from(&ext::Link {
+    fn link(kind: &str, attachment: &str, info: Info) -> LinkJson {
+        LinkJson::new(&ext::Link {
             id: 90,
             program_id: 7,
             program_name: "watch".into(),
@@ -140,8 +124,8 @@ mod tests {
         })
     }
 
-    fn shown(link: LinkRecord) -> String {
-        OneLink(link).table(Screen::PLAIN)
+    fn shown(link: LinkJson) -> String {
+        link.table(Screen::PLAIN)
     }
 
     #[test]
@@ -239,7 +223,7 @@ mod tests {
         let second =
             link("uretprobe", "libc malloc", Info::UprobeAttachInfo(v1::UprobeAttachInfo::default()));
         assert_eq!(
-            LinkList(vec![first, second]).table(Screen::PLAIN),
+            LinkList { links: vec![first, second] }.table(Screen::PLAIN),
             " Program ID  Link ID  Application  Type    Function Name  Attachment
  7           90       shop         xdp     watch          eth0 pos-0
  7           90                    uprobe  watch          libc malloc
@@ -250,7 +234,7 @@ mod tests {
 
     #[test]
     fn json_names_what_a_program_was_loaded_for() {
-        let record = LinkRecord::from(&ext::Link {
+        let record = LinkJson::new(&ext::Link {
             attach_target: "file_open".into(),
             attach_info: Some(v1::AttachInfo {
                 info: Some(Info::LsmAttachInfo(v1::LsmAttachInfo::default())),

@@ -3,68 +3,52 @@
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandOutput;
 use super::block::Block;
-use super::record::LinkRecord;
+use super::json::LinkJson;
 use super::screen::Screen;
-use super::table::Table;
-
-/// The answer to `attach … --iface-match`.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct OneMatching(pub MatchingRecord);
+use super::table::TextTable;
+use crate::show::json_shape::json_shape;
 
 /// The answer to `list matches`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MatchingList {
     /// By id.
-    pub matches: Vec<MatchingRecord>,
+    pub matches: Vec<MatchingJson>,
 }
 
-/// An attachment to all interfaces that match.
-#[derive(Clone, Debug, Serialize)]
-pub struct MatchingRecord {
-    /// The daemon's own id.
-    pub match_id: u32,
-    /// Kernel id of the program.
-    pub program_id: u32,
-    /// Its function.
-    pub program_name: String,
-    /// The attach point in one line.
-    pub attachment: String,
-    /// Names and globs.
-    pub iface_match: Vec<String>,
-    /// But none of these.
-    pub iface_except: Vec<String>,
-    /// Interfaces by index.
-    pub iface_index: Vec<u32>,
-    /// Namespace files, or globs of them.
-    pub netns_match: Vec<String>,
-    /// One for each interface that was found.
-    pub links: Vec<LinkRecord>,
-    /// Interfaces that match and have no link, and why.
-    pub failures: Vec<String>,
-}
-
-impl From<&ext::Matching> for MatchingRecord {
-    fn from(matching: &ext::Matching) -> Self {
-        let which = matching.r#match.clone().unwrap_or_default();
-        Self {
-            match_id: matching.id,
-            program_id: matching.program_id,
-            program_name: matching.program_name.clone(),
-            attachment: matching.attachment.clone(),
-            iface_match: which.names,
-            iface_except: which.except,
-            iface_index: which.indexes,
-            netns_match: which.netns,
-            links: matching.links.iter().map(LinkRecord::from).collect(),
-            failures: matching.failures.clone(),
-        }
+json_shape! {
+    /// An attachment to all interfaces that match.
+    pub struct MatchingJson(matching: &ext::Matching) {
+        /// The daemon's own id.
+        match_id: u32 = matching.id,
+        /// Kernel id of the program.
+        program_id: u32 = matching.program_id,
+        /// Its function.
+        program_name: String = matching.program_name.clone(),
+        /// The attach point in one line.
+        attachment: String = matching.attachment.clone(),
+        /// Names and globs.
+        iface_match: Vec<String> = selector(matching).names,
+        /// But none of these.
+        iface_except: Vec<String> = selector(matching).except,
+        /// Interfaces by index.
+        iface_index: Vec<u32> = selector(matching).indexes,
+        /// Namespace files, or globs of them.
+        netns_match: Vec<String> = selector(matching).netns,
+        /// One for each interface that was found.
+        links: Vec<LinkJson> = matching.links.iter().map(LinkJson::new).collect(),
+        /// Interfaces that match and have no link, and why.
+        failures: Vec<String> = matching.failures.clone(),
     }
 }
 
-impl MatchingRecord {
+/// Which interfaces; all fields are empty if the daemon leaves it out.
+fn selector(matching: &ext::Matching) -> ext::InterfaceMatch {
+    matching.r#match.clone().unwrap_or_default()
+}
+
+impl MatchingJson {
     /// Which interfaces, in one cell.
     fn interfaces(&self) -> String {
         let mut text = self.iface_match.join(", ");
@@ -81,15 +65,10 @@ impl MatchingRecord {
     }
 }
 
-impl Answer for OneMatching {
-    type Record = MatchingRecord;
-
-    fn record(&self) -> MatchingRecord {
-        self.0.clone()
-    }
-
+/// The answer to `attach … --iface-match`.
+impl CommandOutput for MatchingJson {
     fn table(&self, screen: Screen) -> String {
-        let matching = &self.0;
+        let matching = self;
         let mut block = Block::new("Bpfman State");
         block
             .line("BPF Function", &matching.program_name)
@@ -103,21 +82,15 @@ impl Answer for OneMatching {
     }
 
     fn ids(&self) -> Vec<String> {
-        vec![self.0.match_id.to_string()]
+        vec![self.match_id.to_string()]
     }
 }
 
-impl Answer for MatchingList {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for MatchingList {
     fn table(&self, screen: Screen) -> String {
         let columns =
             ["Match ID", "Program ID", "Function Name", "Attachment", "Links", "Failures", "Interfaces"];
-        let mut table = Table::new(&columns);
+        let mut table = TextTable::new(&columns);
         for matching in &self.matches {
             table.row(vec![
                 matching.match_id.to_string(),
@@ -141,8 +114,8 @@ impl Answer for MatchingList {
 mod tests {
     use super::*;
 
-    fn matching() -> MatchingRecord {
-        MatchingRecord::from(&ext::Matching {
+    fn matching() -> MatchingJson {
+        MatchingJson::new(&ext::Matching {
             id: 4,
             program_id: 7,
             program_name: "wall".into(),
@@ -161,7 +134,7 @@ mod tests {
     #[test]
     fn one_is_a_block_with_what_it_found_and_what_failed() {
         assert_eq!(
-            OneMatching(matching()).table(Screen::PLAIN),
+            matching().table(Screen::PLAIN),
             " Bpfman State
  BPF Function:  wall
  Program ID:    7

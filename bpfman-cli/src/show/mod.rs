@@ -9,11 +9,12 @@ pub mod changed;
 pub mod diagnosis;
 pub mod hook_answers;
 pub mod hooks;
+pub mod json;
+pub(crate) mod json_shape;
 pub mod kernel;
 pub mod link;
 pub mod matching;
 pub mod program;
-pub mod record;
 pub mod removed;
 pub mod screen;
 mod standing;
@@ -31,28 +32,28 @@ use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 use crate::show::screen::Screen;
 
-/// One answer, able to take every form that a user may ask for.
-pub trait Answer {
-    /// What JSON and YAML show. The shape is an interface.
-    type Record: Serialize;
-
-    /// The shape for programs.
-    fn record(&self) -> Self::Record;
+/// What a command says, able to take every form that a user may choose. What JSON and YAML show of it is an interface.
+pub trait CommandOutput: Serialize {
     /// The shape for people; empty for commands that say nothing on success.
-    fn table(&self, screen: Screen) -> String;
+    fn table(&self, _screen: Screen) -> String {
+        String::new()
+    }
+
     /// The ids that `--quiet` prints, one a line.
-    fn ids(&self) -> Vec<String>;
+    fn ids(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Writes an answer to standard output in the form the user asked for.
 ///
 /// `--quiet` counts only for tables: JSON and YAML always carry the whole answer.
-pub fn answer(global: &Global, answer: &impl Answer) -> Result<(), CliError> {
+pub fn answer(global: &Global, answer: &impl CommandOutput) -> Result<(), CliError> {
     write(&form(global, answer)?)
 }
 
 /// An answer in the form the user asked for.
-pub fn form(global: &Global, answer: &impl Answer) -> Result<String, CliError> {
+pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliError> {
     Ok(match global.output {
         OutputForm::Table if global.quiet => {
             answer.ids().iter().map(|id| format!("{}\n", screen::cell(id))).collect::<String>()
@@ -62,13 +63,13 @@ pub fn form(global: &Global, answer: &impl Answer) -> Result<String, CliError> {
             screen.harmless(&answer.table(screen))
         }
         OutputForm::Json => {
-            let mut text = serde_json::to_string_pretty(&answer.record())
-                .map_err(|error| CliError::Encode(error.to_string()))?;
+            let mut text =
+                serde_json::to_string_pretty(answer).map_err(|error| CliError::Encode(error.to_string()))?;
             text.push('\n');
             text
         }
         OutputForm::Yaml => {
-            serde_norway::to_string(&answer.record()).map_err(|error| CliError::Encode(error.to_string()))?
+            serde_norway::to_string(answer).map_err(|error| CliError::Encode(error.to_string()))?
         }
     })
 }

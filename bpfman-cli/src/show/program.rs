@@ -2,78 +2,60 @@
 
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandOutput;
 use super::block::Block;
+use super::json::ProgramJson;
 use super::kernel;
-use super::record::ProgramRecord;
 use super::screen::Screen;
 use super::standing::StandingWord;
-use super::table::Table;
+use super::table::TextTable;
 use crate::kernel_type;
 
 /// Links that a row names before it says "and so on".
 const LINKS_IN_A_ROW: usize = 3;
 
-/// The answer to `get program`.
-pub struct OneProgram(pub ProgramRecord);
-
 /// The answer to `list programs`: always a table.
-pub struct ProgramList(pub Vec<ProgramRecord>);
+#[derive(Serialize)]
+pub struct ProgramList {
+    /// In the daemon's order.
+    pub programs: Vec<ProgramJson>,
+}
 
 /// The answer to `load`: one program in full, several as a list.
-pub struct LoadedPrograms(pub Vec<ProgramRecord>);
-
-/// `{"programs": [...]}`.
 #[derive(Serialize)]
-pub struct ProgramsRecord {
-    programs: Vec<ProgramRecord>,
+pub struct LoadedPrograms {
+    /// In the order of the command line.
+    pub programs: Vec<ProgramJson>,
 }
 
-impl Answer for OneProgram {
-    type Record = ProgramRecord;
-
-    fn record(&self) -> ProgramRecord {
-        self.0.clone()
-    }
-
+/// The answer to `get program`.
+impl CommandOutput for ProgramJson {
     fn table(&self, screen: Screen) -> String {
-        blocks(&self.0, screen)
+        blocks(self, screen)
     }
 
     fn ids(&self) -> Vec<String> {
-        vec![self.0.program_id.to_string()]
+        vec![self.program_id.to_string()]
     }
 }
 
-impl Answer for ProgramList {
-    type Record = ProgramsRecord;
-
-    fn record(&self) -> ProgramsRecord {
-        ProgramsRecord { programs: self.0.clone() }
-    }
-
+impl CommandOutput for ProgramList {
     fn table(&self, screen: Screen) -> String {
-        list(&self.0, screen)
+        list(&self.programs, screen)
     }
 
     fn ids(&self) -> Vec<String> {
-        self.0.iter().map(|program| program.program_id.to_string()).collect()
+        self.programs.iter().flat_map(ProgramJson::ids).collect()
     }
 }
 
-impl Answer for LoadedPrograms {
-    type Record = ProgramsRecord;
-
-    fn record(&self) -> ProgramsRecord {
-        ProgramsRecord { programs: self.0.clone() }
-    }
-
+impl CommandOutput for LoadedPrograms {
     fn table(&self, screen: Screen) -> String {
-        let mut text = match &self.0[..] {
+        let mut text = match &self.programs[..] {
             [program] => blocks(program, screen),
             programs => list(programs, screen),
         };
-        for program in &self.0 {
+        for program in &self.programs {
             if let Some(log) = &program.verifier_log {
                 let title = screen.bold(&format!("Verifier Log of {}", program.name));
                 text.push_str(&format!(" {title}\n{}\n\n", log.trim_end()));
@@ -83,13 +65,13 @@ impl Answer for LoadedPrograms {
     }
 
     fn ids(&self) -> Vec<String> {
-        self.0.iter().map(|program| program.program_id.to_string()).collect()
+        self.programs.iter().flat_map(ProgramJson::ids).collect()
     }
 }
 
 /// The table of programs, and the empty line after it.
-fn list(programs: &[ProgramRecord], screen: Screen) -> String {
-    let mut table = Table::new(&["Program ID", "Application", "Type", "Function Name", "Links"]);
+fn list(programs: &[ProgramJson], screen: Screen) -> String {
+    let mut table = TextTable::new(&["Program ID", "Application", "Type", "Function Name", "Links"]);
     for program in programs {
         let kernel_name = program.kernel.as_ref().map(|kernel| kernel.name.clone());
         table.row(vec![
@@ -116,7 +98,7 @@ fn links_cell(links: &[u32]) -> String {
 }
 
 /// Both blocks of a program; of programs of others only what the kernel says.
-fn blocks(program: &ProgramRecord, screen: Screen) -> String {
+fn blocks(program: &ProgramJson, screen: Screen) -> String {
     let mut text = if program.managed { managed(program, screen) } else { String::new() };
     if let Some(kernel) = &program.kernel {
         text.push_str(&kernel::block(kernel, screen));
@@ -125,7 +107,7 @@ fn blocks(program: &ProgramRecord, screen: Screen) -> String {
 }
 
 /// What the daemon knows of a program of its own.
-fn managed(program: &ProgramRecord, screen: Screen) -> String {
+fn managed(program: &ProgramJson, screen: Screen) -> String {
     let mut block = Block::new("Bpfman State");
     block
         .line("BPF Function", &program.name)
@@ -159,7 +141,7 @@ fn managed(program: &ProgramRecord, screen: Screen) -> String {
 
 /// From the program to who asked for it, which image it was, who signed that and by which rule it was let in, and when,
 /// in one line. None for programs that an older version loaded.
-fn provenance(program: &ProgramRecord) -> Option<String> {
+fn provenance(program: &ProgramJson) -> Option<String> {
     let bytecode = program.bytecode.as_ref()?;
     let (digest, verified_by) = (bytecode.image_digest.as_ref()?, bytecode.verified_by.as_ref()?);
     let caller = program.loaded_by_uid.map_or_else(String::new, |uid| format!(", asked for by user {uid}"));
@@ -224,7 +206,7 @@ mod tests {
 
     #[test]
     fn one_program_is_two_blocks() {
-        let shown = OneProgram(ProgramRecord::from(&managed_program())).table(Screen::PLAIN);
+        let shown = ProgramJson::new(&managed_program()).table(Screen::PLAIN);
         assert_eq!(
             shown,
             " Bpfman State
@@ -267,7 +249,7 @@ mod tests {
         if let Some(info) = &mut program.info {
             info.bytecode = Some(v1::BytecodeLocation { location: Some(Location::Image(image)) });
         }
-        let shown = OneProgram(ProgramRecord::from(&program)).table(Screen::PLAIN);
+        let shown = ProgramJson::new(&program).table(Screen::PLAIN);
         assert!(shown.contains(" Image URL:     r/x:1\n Pull Policy:   IfNotPresent\n Global:"), "{shown}");
         assert!(!shown.contains("Path:          /lib"), "{shown}");
     }
@@ -282,7 +264,7 @@ mod tests {
         program.image_digest = "sha256:ab".into();
         program.verified_by = "key sha256:cd (rule r/*)".into();
         program.loaded_by_uid = Some(7);
-        let shown = OneProgram(ProgramRecord::from(&program)).table(Screen::PLAIN);
+        let shown = ProgramJson::new(&program).table(Screen::PLAIN);
         let line = shown.lines().find(|line| line.contains("Provenance:")).unwrap();
         for part in ["sha256:ab", "key sha256:cd (rule r/*)", "user 7", "2025-07-22T08:16:06"] {
             assert!(line.contains(part), "{line}");
@@ -292,8 +274,8 @@ mod tests {
     #[test]
     fn of_programs_of_others_only_the_kernel_speaks() {
         let foreign = ext::Program { kernel_info: Some(kernel_info(9, 26)), ..Default::default() };
-        let record = ProgramRecord::from(&foreign);
-        let shown = OneProgram(record.clone()).table(Screen::PLAIN);
+        let record = ProgramJson::new(&foreign);
+        let shown = record.table(Screen::PLAIN);
         assert!(shown.starts_with(" Kernel State\n Program ID:                       9\n"), "{shown}");
         assert!(shown.contains(" Kernel Type:                      tracing\n"), "{shown}");
         assert_eq!((record.managed, record.program_type.as_str(), record.uid), (false, "tracing", None));
@@ -304,7 +286,7 @@ mod tests {
         let standing = ext::Standing::Lost.into();
         let program =
             ext::Program { state: "lost: gone from the kernel".into(), standing, ..managed_program() };
-        let shown = OneProgram(ProgramRecord::from(&program)).table(Screen::PLAIN);
+        let shown = ProgramJson::new(&program).table(Screen::PLAIN);
         assert!(shown.contains(" State:         lost: gone from the kernel\n"), "{shown}");
     }
 
@@ -322,9 +304,9 @@ mod tests {
         };
         let foreign = ext::Program { kernel_info: Some(kernel_info(9, 15)), ..Default::default() };
         let records =
-            [managed_program(), several, kretprobe, foreign].iter().map(ProgramRecord::listed).collect();
+            [managed_program(), several, kretprobe, foreign].iter().map(ProgramJson::listed).collect();
         assert_eq!(
-            ProgramList(records).table(Screen::PLAIN),
+            ProgramList { programs: records }.table(Screen::PLAIN),
             " Program ID  Application  Type           Function Name    Links
  63          shop         xdp            a_name_of_fifte  (2) 1, 2
  63          shop         xdp            a_name_of_fifte  (4) 1, 2, 3, ...
@@ -338,19 +320,19 @@ mod tests {
     #[test]
     fn an_empty_list_is_its_header() {
         assert_eq!(
-            ProgramList(Vec::new()).table(Screen::PLAIN),
+            ProgramList { programs: Vec::new() }.table(Screen::PLAIN),
             " Program ID  Application  Type  Function Name  Links\n\n"
         );
-        assert!(ProgramList(Vec::new()).ids().is_empty());
+        assert!(ProgramList { programs: Vec::new() }.ids().is_empty());
     }
 
     #[test]
     fn a_load_of_one_is_in_full_and_of_several_a_table_each_with_its_log() {
-        let record = ProgramRecord::from(&managed_program());
-        let one = LoadedPrograms(vec![record.clone()]);
-        assert_eq!(one.table(Screen::PLAIN), OneProgram(record.clone()).table(Screen::PLAIN));
-        let logged = ProgramRecord { verifier_log: Some("0: (b7) r0 = 2\n".into()), ..record.clone() };
-        let text = LoadedPrograms(vec![record, logged]).table(Screen::PLAIN);
+        let record = ProgramJson::new(&managed_program());
+        let one = LoadedPrograms { programs: vec![record.clone()] };
+        assert_eq!(one.table(Screen::PLAIN), record.table(Screen::PLAIN));
+        let logged = ProgramJson { verifier_log: Some("0: (b7) r0 = 2\n".into()), ..record.clone() };
+        let text = LoadedPrograms { programs: vec![record, logged] }.table(Screen::PLAIN);
         assert!(text.starts_with(" Program ID  Application"), "{text}");
         assert!(
             text.ends_with("\n\n Verifier Log of a_name_of_fifteen_and_more\n0: (b7) r0 = 2\n\n"),
@@ -361,8 +343,8 @@ mod tests {
     #[test]
     fn json_has_every_field_even_when_absent() {
         let foreign = ext::Program { kernel_info: Some(kernel_info(9, 26)), ..Default::default() };
-        let value = serde_json::to_value(ProgramRecord::from(&foreign)).unwrap();
-        let full = serde_json::to_value(ProgramRecord::from(&managed_program())).unwrap();
+        let value = serde_json::to_value(ProgramJson::new(&foreign)).unwrap();
+        let full = serde_json::to_value(ProgramJson::new(&managed_program())).unwrap();
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(&value), keys(&full));
         assert_eq!(full["global_data"]["size"], "0aff");

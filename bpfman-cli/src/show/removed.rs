@@ -3,12 +3,11 @@
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use super::Answer;
-use super::screen::Screen;
+use super::CommandOutput;
 
 /// What is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum RemovalSubject {
     /// A program.
     Program,
     /// A link.
@@ -17,7 +16,7 @@ pub enum Subject {
     Match,
 }
 
-impl Subject {
+impl RemovalSubject {
     /// One of it, as messages call it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -58,7 +57,7 @@ impl Subject {
 
 /// What became of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RemovalOutcome {
     /// It is gone.
     Removed {
         /// How many links an attachment by pattern had; none for anything else.
@@ -74,45 +73,28 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub struct Removal {
     /// What it is.
-    pub subject: Subject,
+    pub subject: RemovalSubject,
     /// Its id.
     pub id: u32,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: RemovalOutcome,
 }
 
 /// The answer to `unload` and `detach`.
 #[derive(Clone, Debug)]
 pub struct Removed {
     /// What they are.
-    pub subject: Subject,
+    pub subject: RemovalSubject,
     /// All, in the order they were named.
     pub all: Vec<Removal>,
 }
 
+impl CommandOutput for Removed {}
+
 /// One, as commands with one id answer; several below their plural, each with its error.
-#[derive(Debug)]
-pub struct RemovedRecord(Removed);
-
-impl Answer for Removed {
-    type Record = RemovedRecord;
-
-    fn record(&self) -> RemovedRecord {
-        RemovedRecord(self.clone())
-    }
-
-    fn table(&self, _: Screen) -> String {
-        String::new()
-    }
-
-    fn ids(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
-impl Serialize for RemovedRecord {
+impl Serialize for Removed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Removed { subject, all } = &self.0;
+        let Self { subject, all } = self;
         if let [only] = &all[..] {
             return One { removal: only, with_error: false }.serialize(serializer);
         }
@@ -132,13 +114,13 @@ impl Serialize for One<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Removal { subject, id, outcome } = self.removal;
         let (word, links_ended, error) = match outcome {
-            Outcome::Removed { links_ended } => (subject.done(), links_ended.unwrap_or(0), None),
-            Outcome::Missing => ("missing", 0, None),
-            Outcome::Failed(error) => ("failed", 0, Some(error)),
+            RemovalOutcome::Removed { links_ended } => (subject.done(), links_ended.unwrap_or(0), None),
+            RemovalOutcome::Missing => ("missing", 0, None),
+            RemovalOutcome::Failed(error) => ("failed", 0, Some(error)),
         };
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(subject.key(), id)?;
-        if *subject == Subject::Match {
+        if *subject == RemovalSubject::Match {
             map.serialize_entry("links_ended", &links_ended)?;
         }
         map.serialize_entry("outcome", word)?;
@@ -155,31 +137,37 @@ mod tests {
 
     use super::*;
 
-    fn json(subject: Subject, outcomes: &[Outcome]) -> serde_json::Value {
-        let one = |(at, outcome): (usize, &Outcome)| Removal {
+    fn json(subject: RemovalSubject, outcomes: &[RemovalOutcome]) -> serde_json::Value {
+        let one = |(at, outcome): (usize, &RemovalOutcome)| Removal {
             subject,
             id: at as u32 + 7,
             outcome: outcome.clone(),
         };
         let all = outcomes.iter().enumerate().map(one).collect();
-        serde_json::to_value(Removed { subject, all }.record()).unwrap()
+        serde_json::to_value(Removed { subject, all }).unwrap()
     }
 
     #[test]
     fn one_is_as_it_always_was_and_several_have_their_errors() {
-        let done = Outcome::Removed { links_ended: None };
+        let done = RemovalOutcome::Removed { links_ended: None };
         assert_eq!(
-            json(Subject::Program, std::slice::from_ref(&done)),
+            json(RemovalSubject::Program, std::slice::from_ref(&done)),
             json!({ "program_id": 7, "outcome": "unloaded" })
         );
-        let ended = Outcome::Removed { links_ended: Some(3) };
+        let ended = RemovalOutcome::Removed { links_ended: Some(3) };
         assert_eq!(
-            json(Subject::Match, &[ended]),
+            json(RemovalSubject::Match, &[ended]),
             json!({ "match_id": 7, "links_ended": 3, "outcome": "detached" })
         );
-        assert_eq!(json(Subject::Link, &[Outcome::Missing]), json!({ "link_id": 7, "outcome": "missing" }));
         assert_eq!(
-            json(Subject::Link, &[done, Outcome::Missing, Outcome::Failed("busy".into())]),
+            json(RemovalSubject::Link, &[RemovalOutcome::Missing]),
+            json!({ "link_id": 7, "outcome": "missing" })
+        );
+        assert_eq!(
+            json(
+                RemovalSubject::Link,
+                &[done, RemovalOutcome::Missing, RemovalOutcome::Failed("busy".into())]
+            ),
             json!({ "links": [
                 { "link_id": 7, "outcome": "detached", "error": null },
                 { "link_id": 8, "outcome": "missing", "error": null },

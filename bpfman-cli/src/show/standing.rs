@@ -46,3 +46,8 @@ impl StandingWord {
         of.is_some_and(|word| word != Self::Running)
     }
 }
+
+/// The sentence for people: what differs, as the daemon says it, which says nothing where nothing differs.
+pub fn state_text(differs: &str) -> String {
+    if differs.is_empty() { "ok".to_owned() } else { differs.to_owned() }
+}

@@ -3,15 +3,16 @@
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandOutput;
 use super::screen::Screen;
-use super::table::Table;
+use super::table::TextTable;
+use crate::show::json_shape::json_shape;
 
 /// The answer to `stray list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct StrayList {
     /// As the daemon found them.
-    pub strays: Vec<StrayRecord>,
+    pub strays: Vec<StrayJson>,
 }
 
 /// The answer to `stray remove`.
@@ -21,61 +22,43 @@ pub struct StraysRemoved {
     pub removed: Vec<String>,
 }
 
-/// Something that is loaded or attached without a record.
-#[derive(Clone, Debug, Serialize)]
-pub struct StrayRecord {
-    /// Path of its pin.
-    pub pin: String,
-    /// "link", "program", "filter" or "newer-chain".
-    pub kind: &'static str,
-    /// Kernel id of its program.
-    pub program_id: u32,
-    /// The kernel's name of it.
-    pub program_name: String,
-    /// The kernel's link, where it is one.
-    pub kernel_link_id: Option<u32>,
-    /// Index of the interface, where it is at one.
-    pub ifindex: Option<u32>,
-    /// What it is and what can be done.
-    pub description: String,
-}
-
-impl From<&[ext::Stray]> for StrayList {
-    fn from(strays: &[ext::Stray]) -> Self {
-        Self { strays: strays.iter().map(StrayRecord::from).collect() }
+json_shape! {
+    /// Something that is loaded or attached without a record.
+    pub struct StrayJson(stray: &ext::Stray) {
+        /// Path of its pin.
+        pin: String = stray.pin.clone(),
+        /// "link", "program", "filter" or "newer-chain".
+        kind: &'static str = kind_name(stray.kind()),
+        /// Kernel id of its program.
+        program_id: u32 = stray.program_id,
+        /// The kernel's name of it.
+        program_name: String = stray.program_name.clone(),
+        /// The kernel's link, where it is one.
+        kernel_link_id: Option<u32> = unless_zero(stray.kernel_link_id),
+        /// Index of the interface, where it is at one.
+        ifindex: Option<u32> = unless_zero(stray.ifindex),
+        /// What it is and what can be done.
+        description: String = stray.description.clone(),
     }
 }
 
-impl From<&ext::Stray> for StrayRecord {
-    fn from(stray: &ext::Stray) -> Self {
-        let some = |number: u32| (number != 0).then_some(number);
-        Self {
-            pin: stray.pin.clone(),
-            kind: match stray.kind() {
-                ext::StrayKind::Unspecified => "unknown",
-                ext::StrayKind::Link => "link",
-                ext::StrayKind::Program => "program",
-                ext::StrayKind::Filter => "filter",
-                ext::StrayKind::NewerChain => "newer-chain",
-            },
-            program_id: stray.program_id,
-            program_name: stray.program_name.clone(),
-            kernel_link_id: some(stray.kernel_link_id),
-            ifindex: some(stray.ifindex),
-            description: stray.description.clone(),
-        }
+const fn kind_name(kind: ext::StrayKind) -> &'static str {
+    match kind {
+        ext::StrayKind::Unspecified => "unknown",
+        ext::StrayKind::Link => "link",
+        ext::StrayKind::Program => "program",
+        ext::StrayKind::Filter => "filter",
+        ext::StrayKind::NewerChain => "newer-chain",
     }
 }
 
-impl Answer for StrayList {
-    type Record = Self;
+fn unless_zero(number: u32) -> Option<u32> {
+    (number != 0).then_some(number)
+}
 
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for StrayList {
     fn table(&self, screen: Screen) -> String {
-        let mut table = Table::new(&["Kind", "Program ID", "Program", "Link ID", "Interface", "Pin"]);
+        let mut table = TextTable::new(&["Kind", "Program ID", "Program", "Link ID", "Interface", "Pin"]);
         let text = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
         for stray in &self.strays {
             table.row(vec![
@@ -95,13 +78,7 @@ impl Answer for StrayList {
     }
 }
 
-impl Answer for StraysRemoved {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for StraysRemoved {
     fn table(&self, _: Screen) -> String {
         self.removed.iter().map(|pin| format!("removed {pin}\n")).collect()
     }

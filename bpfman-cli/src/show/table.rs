@@ -1,104 +1,64 @@
 //! Tables without borders: each cell between one space and one space, as v0.6.0 prints them.
 
+use comfy_table::{ColumnConstraint, ContentArrangement, Width, presets};
+
 use super::screen::{Screen, cell};
 
 /// Below this the last column is never broken: a word a line is worse than a long line.
-const NARROWEST_COLUMN: usize = 16;
+const NARROWEST_COLUMN: u16 = 16;
 
 /// A table of text: a header, and rows with as many cells.
 #[derive(Clone, Debug)]
-pub struct Table {
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
+pub struct TextTable(comfy_table::Table);
 
-impl Table {
+impl TextTable {
     /// An empty table with these columns.
     #[must_use]
     pub fn new(header: &[&str]) -> Self {
-        Self { header: header.iter().map(|name| (*name).to_owned()).collect(), rows: Vec::new() }
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING).set_header(header);
+        Self(table)
     }
 
     /// Adds a row. Missing cells are empty.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells.iter().map(|text| cell(text)).collect());
+        self.0.add_row(cells.iter().map(|text| cell(text)));
     }
 
     /// The lines, each ended, without spaces at the end; the last column is broken at the screen's width.
     #[must_use]
     pub fn render(&self, screen: Screen) -> String {
-        let columns = self.header.len();
-        let mut widths: Vec<usize> = self.header.iter().map(|cell| length(cell)).collect();
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(length(cell));
+        let mut table = self.0.clone();
+        if let Some(width) = screen.width {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+            table.column_iter_mut().for_each(|column| {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            });
+            if let Some(last) = table.column_iter_mut().last() {
+                last.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(NARROWEST_COLUMN)));
             }
         }
-        let before: usize = widths.iter().take(columns.saturating_sub(1)).map(|width| width + 2).sum();
-        let room = screen.width.map(|all| all.saturating_sub(before + 2).max(NARROWEST_COLUMN));
-
-        let mut text = String::new();
-        let bold: Vec<String> = self.header.iter().map(|cell| screen.bold(cell)).collect();
-        // Padding is counted on the bare header: escape sequences take no place on the screen.
-        line(&mut text, &bold, &self.header, &widths);
-        for row in &self.rows {
-            let mut first = row.clone();
-            first.resize(columns, String::new());
-            let pieces = match (room, first.last()) {
-                (Some(room), Some(last)) => broken(last, room),
-                _ => Vec::new(),
-            };
-            if let (Some(last), Some(piece)) = (first.last_mut(), pieces.first()) {
-                last.clone_from(piece);
+        let mut lines = String::new();
+        for (index, line) in table.lines().enumerate() {
+            let line = line.trim_end();
+            // Behind the space, and after the widths are known: escape sequences take no place on the screen.
+            match line.strip_prefix(' ') {
+                Some(header) if index == 0 => lines.push_str(&format!(" {}", screen.bold(header))),
+                _ => lines.push_str(line),
             }
-            line(&mut text, &first, &first, &widths);
-            for piece in pieces.iter().skip(1) {
-                let mut rest = vec![String::new(); columns.saturating_sub(1)];
-                rest.push(piece.clone());
-                line(&mut text, &rest, &rest, &widths);
-            }
+            lines.push('\n');
         }
-        text
+        lines
     }
-}
-
-/// Adds one line; `shown` is what is printed, `measured` what its widths are.
-fn line(text: &mut String, shown: &[String], measured: &[String], widths: &[usize]) {
-    let mut line = String::new();
-    for ((shown, measured), width) in shown.iter().zip(measured).zip(widths) {
-        line.push(' ');
-        line.push_str(shown);
-        line.extend(std::iter::repeat_n(' ', width.saturating_sub(length(measured)) + 1));
-    }
-    text.push_str(line.trim_end());
-    text.push('\n');
-}
-
-/// Characters of a cell. Names of programs and interfaces are narrow characters.
-fn length(cell: &str) -> usize {
-    cell.chars().count()
-}
-
-/// A cell in pieces of at most `room` characters, broken at spaces where there are any.
-fn broken(cell: &str, room: usize) -> Vec<String> {
-    let mut pieces = Vec::new();
-    let mut rest: Vec<char> = cell.chars().collect();
-    while rest.len() > room {
-        let space = rest[..=room].iter().rposition(|c| *c == ' ').filter(|at| *at > 0);
-        let cut = space.unwrap_or(room);
-        pieces.push(rest[..cut].iter().collect());
-        rest.drain(..cut + usize::from(space.is_some()));
-    }
-    pieces.push(rest.iter().collect());
-    pieces
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample() -> Table {
-        let mut table = Table::new(&["Program ID", "Type", "Links"]);
+    fn sample() -> TextTable {
+        let mut table = TextTable::new(&["Program ID", "Type", "Links"]);
         table.row(vec!["7".into(), "tracepoint".into(), String::new()]);
         table.row(vec!["12345678901".into(), "xdp".into(), "(2) 1, 2".into()]);
         table
@@ -117,12 +77,12 @@ mod tests {
         let text = sample().render(Screen { colour: true, width: Some(80) });
         let bare = text.replace("\x1b[1m", "").replace("\x1b[0m", "");
         assert_eq!(bare, sample().render(Screen::PLAIN));
-        assert!(text.starts_with(" \x1b[1mProgram ID\x1b[0m "));
+        assert!(text.starts_with(" \x1b[1mProgram ID "));
     }
 
     #[test]
     fn the_last_column_is_broken_at_the_width_of_the_screen() {
-        let mut table = Table::new(&["Key", "Value"]);
+        let mut table = TextTable::new(&["Key", "Value"]);
         table.row(vec!["Why:".into(), "a sentence that is longer than the line".into()]);
         table.row(vec!["Tag:".into(), "0123456789abcdef0123456789".into()]);
         let text = table.render(Screen { colour: false, width: Some(28) });
@@ -134,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_cell_can_neither_forge_a_row_nor_command_a_terminal() {
-        let mut table = Table::new(&["Program ID", "Function Name"]);
+        let mut table = TextTable::new(&["Program ID", "Function Name"]);
         table.row(vec!["7".into(), "x\n 8  trusted\x1b[2J".into()]);
         let text = table.render(Screen::PLAIN);
         assert_eq!(text, " Program ID  Function Name\n 7           x\\n 8  trusted\\u{1b}[2J\n");
@@ -142,7 +102,7 @@ mod tests {
 
     #[test]
     fn short_rows_are_filled() {
-        let mut table = Table::new(&["Bpfman State", ""]);
+        let mut table = TextTable::new(&["Bpfman State", ""]);
         table.row(vec!["x".into()]);
         assert_eq!(table.render(Screen::PLAIN), " Bpfman State\n x\n");
     }

@@ -4,8 +4,9 @@ use bpfman_apply::content::hexadecimal;
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
-use super::Answer;
+use super::CommandOutput;
 use super::screen::Screen;
+use crate::show::json_shape::json_shape;
 
 /// The answer to `chain trace`.
 #[derive(Clone, Debug, Serialize)]
@@ -13,78 +14,50 @@ pub struct Traced {
     /// The hook as it was asked for.
     pub hook: String,
     /// In the order they were given.
-    pub packets: Vec<PacketRecord>,
+    pub packets: Vec<PacketJson>,
     /// What test runs cannot show.
     pub note: String,
 }
 
-/// The way of one packet.
-#[derive(Clone, Debug, Serialize)]
-pub struct PacketRecord {
-    /// From 1.
-    pub number: usize,
-    /// Where it came from: `--packet`, or the file.
-    pub source: String,
-    /// Bytes of it.
-    pub length: usize,
-    /// What the chain as a whole said.
-    pub verdict: String,
-    /// Whether the programs one by one say the same.
-    pub agrees: bool,
-    /// The programs that it met.
-    pub steps: Vec<StepRecord>,
-}
-
-/// What one program did.
-#[derive(Clone, Debug, Serialize)]
-pub struct StepRecord {
-    /// Its link.
-    pub link_id: u32,
-    /// Its function.
-    pub program_name: String,
-    /// Its verdict.
-    pub verdict: String,
-    /// Whether the next one ran.
-    pub proceeded: bool,
-    /// What it changed, for people.
-    pub changes: Vec<String>,
-    /// The packet behind it in hexadecimal digits, if it changed it.
-    pub data: Option<String>,
-    /// Time of the run.
-    pub nanoseconds: u32,
-}
-
-impl PacketRecord {
-    /// The daemon's answer for a packet.
-    #[must_use]
-    pub fn new(number: usize, source: String, length: usize, trace: &ext::PacketTrace) -> Self {
-        let step = |step: &ext::TraceStep| StepRecord {
-            link_id: step.link_id,
-            program_name: step.program_name.clone(),
-            verdict: step.verdict.clone(),
-            proceeded: step.proceeded,
-            changes: step.changes.clone(),
-            data: step.data.as_deref().map(hexadecimal),
-            nanoseconds: step.nanoseconds,
-        };
-        Self {
-            number,
-            source,
-            length,
-            verdict: trace.verdict.clone(),
-            agrees: trace.agrees,
-            steps: trace.steps.iter().map(step).collect(),
-        }
+json_shape! {
+    /// The way of one packet.
+    pub struct PacketJson(number: usize, source: String, length: usize, trace: &ext::PacketTrace) {
+        /// From 1.
+        number: usize = number,
+        /// Where it came from: `--packet`, or the file.
+        source: String = source,
+        /// Bytes of it.
+        length: usize = length,
+        /// What the chain as a whole said.
+        verdict: String = trace.verdict.clone(),
+        /// Whether the programs one by one say the same.
+        agrees: bool = trace.agrees,
+        /// The programs that it met.
+        steps: Vec<StepJson> = trace.steps.iter().map(StepJson::new).collect(),
     }
 }
 
-impl Answer for Traced {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
+json_shape! {
+    /// What one program did.
+    pub struct StepJson(step: &ext::TraceStep) {
+        /// Its link.
+        link_id: u32 = step.link_id,
+        /// Its function.
+        program_name: String = step.program_name.clone(),
+        /// Its verdict.
+        verdict: String = step.verdict.clone(),
+        /// Whether the next one ran.
+        proceeded: bool = step.proceeded,
+        /// What it changed, for people.
+        changes: Vec<String> = step.changes.clone(),
+        /// The packet behind it in hexadecimal digits, if it changed it.
+        data: Option<String> = step.data.as_deref().map(hexadecimal),
+        /// Time of the run.
+        nanoseconds: u32 = step.nanoseconds,
     }
+}
 
+impl CommandOutput for Traced {
     fn table(&self, _: Screen) -> String {
         let mut text = String::new();
         for packet in &self.packets {
@@ -147,8 +120,8 @@ mod tests {
         let traced = Traced {
             hook: "xdp:eth0".into(),
             packets: vec![
-                PacketRecord::new(1, "--packet".into(), 60, &trace),
-                PacketRecord::new(2, "a.pcap".into(), 61, &differing),
+                PacketJson::new(1, "--packet".into(), 60, &trace),
+                PacketJson::new(2, "a.pcap".into(), 61, &differing),
             ],
             note: "no redirect was done".into(),
         };

@@ -1,98 +1,67 @@
 //! What a trial found: programs and chains that were loaded and discarded.
 
 use bpfman_proto::ext::v1 as ext;
-use serde::Serialize;
 
-use super::Answer;
-use super::record::filled;
+use super::CommandOutput;
+use super::json::filled;
 use super::screen::Screen;
-use super::table::Table;
+use super::table::TextTable;
+use crate::show::json_shape::json_shape;
 
-/// The answer to `load --dry-run`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Tried {
-    /// Whether every program and chain was accepted.
-    pub accepted: bool,
-    /// What failed before any program was tried.
-    pub failure: Option<String>,
-    /// As `uname -r` prints it.
-    pub kernel_release: String,
-    /// Digest of the image.
-    pub image_digest: Option<String>,
-    /// Policy rule and signer that let the image in.
-    pub verified_by: Option<String>,
-    /// Hash over the programs that share the hooks.
-    pub composition: Option<String>,
-    /// The programs.
-    pub tried_programs: Vec<TriedPart>,
-    /// The chains.
-    pub tried_chains: Vec<TriedPart>,
-}
-
-/// A program or chain that was tried.
-#[derive(Clone, Debug, Serialize)]
-pub struct TriedPart {
-    /// Function, or hook.
-    pub name: String,
-    /// Whether the kernel took it.
-    pub accepted: bool,
-    /// Why not.
-    pub failure: Option<String>,
-    /// The telling line of the verifier.
-    pub verifier_line: Option<String>,
-    /// Instructions that the verifier walked through.
-    pub verified_instructions: u32,
-    /// How long the kernel took.
-    pub load_nanoseconds: u64,
-    /// Bytes of machine code.
-    pub jited_bytes: u32,
-    /// Programs in the chain, these included.
-    pub member_count: u32,
-    /// How the chain would be built.
-    pub strategy: Option<String>,
-}
-
-impl From<&ext::DryRunPart> for TriedPart {
-    fn from(part: &ext::DryRunPart) -> Self {
-        Self {
-            name: part.name.clone(),
-            accepted: part.failure.is_none(),
-            failure: part.failure.as_ref().map(|failure| failure.message.clone()),
-            verifier_line: filled(&part.verifier_line),
-            verified_instructions: part.verified_insns,
-            load_nanoseconds: part.load_nanoseconds,
-            jited_bytes: part.jited_bytes,
-            member_count: part.members,
-            strategy: filled(&part.strategy),
-        }
+json_shape! {
+    /// The answer to `load --dry-run`.
+    pub struct Tried(answer: &ext::DryRunResponse) {
+        /// Whether every program and chain was accepted.
+        accepted: bool = answer.accepted,
+        /// What failed before any program was tried.
+        failure: Option<String> = message(answer.failure.as_ref()),
+        /// As `uname -r` prints it.
+        kernel_release: String = answer.kernel_release.clone(),
+        /// Digest of the image.
+        image_digest: Option<String> = filled(&answer.image_digest),
+        /// Policy rule and signer that let the image in.
+        verified_by: Option<String> = filled(&answer.verified_by),
+        /// Hash over the programs that share the hooks.
+        composition: Option<String> = filled(&answer.composition),
+        /// The programs.
+        tried_programs: Vec<TriedPart> = answer.programs.iter().map(TriedPart::new).collect(),
+        /// The chains.
+        tried_chains: Vec<TriedPart> = answer.chains.iter().map(TriedPart::new).collect(),
     }
 }
 
-impl From<&ext::DryRunResponse> for Tried {
-    fn from(answer: &ext::DryRunResponse) -> Self {
-        Self {
-            accepted: answer.accepted,
-            failure: answer.failure.as_ref().map(|failure| failure.message.clone()),
-            kernel_release: answer.kernel_release.clone(),
-            image_digest: filled(&answer.image_digest),
-            verified_by: filled(&answer.verified_by),
-            composition: filled(&answer.composition),
-            tried_programs: answer.programs.iter().map(TriedPart::from).collect(),
-            tried_chains: answer.chains.iter().map(TriedPart::from).collect(),
-        }
+json_shape! {
+    /// A program or chain that was tried.
+    pub struct TriedPart(part: &ext::DryRunPart) {
+        /// Function, or hook.
+        name: String = part.name.clone(),
+        /// Whether the kernel took it.
+        accepted: bool = part.failure.is_none(),
+        /// Why not.
+        failure: Option<String> = message(part.failure.as_ref()),
+        /// The telling line of the verifier.
+        verifier_line: Option<String> = filled(&part.verifier_line),
+        /// Instructions that the verifier walked through.
+        verified_instructions: u32 = part.verified_insns,
+        /// How long the kernel took.
+        load_nanoseconds: u64 = part.load_nanoseconds,
+        /// Bytes of machine code.
+        jited_bytes: u32 = part.jited_bytes,
+        /// Programs in the chain, these included.
+        member_count: u32 = part.members,
+        /// How the chain would be built.
+        strategy: Option<String> = filled(&part.strategy),
     }
 }
 
-impl Answer for Tried {
-    type Record = Self;
+fn message(failure: Option<&ext::Failure>) -> Option<String> {
+    failure.map(|failure| failure.message.clone())
+}
 
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for Tried {
     fn table(&self, screen: Screen) -> String {
         let mut table =
-            Table::new(&["Program", "Verdict", "Verified Insns", "Load Time", "Size", "Built As"]);
+            TextTable::new(&["Program", "Verdict", "Verified Insns", "Load Time", "Size", "Built As"]);
         for part in self.tried_programs.iter().chain(&self.tried_chains) {
             let told = |text: String| if part.accepted { text } else { String::new() };
             let built =
@@ -137,7 +106,7 @@ mod tests {
         };
         let answer =
             ext::DryRunResponse { programs: vec![program], chains: vec![chain], ..Default::default() };
-        let tried = Tried::from(&answer);
+        let tried = Tried::new(&answer);
         let text = tried.table(Screen::PLAIN);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[1], ["pass", "accepted", "12", "1.2", "ms", "96", "B"]);

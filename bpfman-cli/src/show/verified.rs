@@ -1,53 +1,42 @@
 //! A chain that was built again and compared with what the kernel runs.
 
 use bpfman_proto::ext::v1 as ext;
-use serde::Serialize;
 
-use super::Answer;
-use super::record::filled;
+use super::CommandOutput;
+use super::json::filled;
 use super::screen::Screen;
-use super::table::Table;
+use super::table::TextTable;
+use crate::show::json_shape::json_shape;
 
-/// The answer to `chain verify`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Verified {
-    /// The hook as it was asked for.
-    pub hook: String,
-    /// Whether all parts are as they should be.
-    pub matches: bool,
-    /// What was compared.
-    pub parts: Vec<PartRecord>,
-}
-
-/// One thing that was compared.
-#[derive(Clone, Debug, Serialize)]
-pub struct PartRecord {
-    /// For example `program 2 of 3` or `member firewall`.
-    pub part: String,
-    /// What it should be.
-    pub expected: String,
-    /// What it is.
-    pub found: String,
-    /// Whether these are the same.
-    pub matches: bool,
-    /// Image digest, signer and rule.
-    pub provenance: Option<String>,
-}
-
-impl Verified {
-    /// The daemon's answer for a hook.
-    #[must_use]
-    pub fn new(hook: String, answer: &ext::VerifyChainResponse) -> Self {
-        let part = |part: &ext::VerifiedPart| PartRecord {
-            part: part.part.clone(),
-            expected: part.expected.clone(),
-            found: part.found.clone(),
-            matches: part.matches,
-            provenance: filled(&part.provenance),
-        };
-        Self { hook, matches: answer.matches, parts: answer.parts.iter().map(part).collect() }
+json_shape! {
+    /// The answer to `chain verify`.
+    pub struct VerifiedChain(hook: &str, answer: &ext::VerifyChainResponse) {
+        /// The hook as it was asked for.
+        hook: String = hook.to_owned(),
+        /// Whether all parts are as they should be.
+        matches: bool = answer.matches,
+        /// What was compared.
+        parts: Vec<PartJson> = answer.parts.iter().map(PartJson::new).collect(),
     }
+}
 
+json_shape! {
+    /// One thing that was compared.
+    pub struct PartJson(part: &ext::VerifiedPart) {
+        /// For example `program 2 of 3` or `member firewall`.
+        part: String = part.part.clone(),
+        /// What it should be.
+        expected: String = part.expected.clone(),
+        /// What it is.
+        found: String = part.found.clone(),
+        /// Whether these are the same.
+        matches: bool = part.matches,
+        /// Image digest, signer and rule.
+        provenance: Option<String> = filled(&part.provenance),
+    }
+}
+
+impl VerifiedChain {
     /// The parts that differ, one line each.
     #[must_use]
     pub fn differences(&self) -> Vec<String> {
@@ -58,15 +47,9 @@ impl Verified {
     }
 }
 
-impl Answer for Verified {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for VerifiedChain {
     fn table(&self, screen: Screen) -> String {
-        let mut table = Table::new(&["Part", "Same", "Expected", "Found", "Provenance"]);
+        let mut table = TextTable::new(&["Part", "Same", "Expected", "Found", "Provenance"]);
         for part in &self.parts {
             table.row(vec![
                 part.part.clone(),
@@ -101,7 +84,7 @@ mod tests {
             matches: false,
             parts: vec![part("program 1 of 2", "tag ab", true), part("program 2 of 2", "tag cd", false)],
         };
-        let verified = Verified::new("xdp:eth0".into(), &answer);
+        let verified = VerifiedChain::new("xdp:eth0", &answer);
         assert_eq!(
             verified.table(Screen::PLAIN),
             " Part            Same  Expected  Found   Provenance

@@ -19,9 +19,9 @@ impl Default for Activity {
 
 impl Activity {
     /// A request begins; it ends when the guard is dropped.
-    pub(crate) fn begin(&self) -> Running<'_> {
+    pub(crate) fn begin(&self) -> RunningRequest<'_> {
         self.running.fetch_add(1, Ordering::SeqCst);
-        Running(self)
+        RunningRequest(self)
     }
 
     /// How long no request has been in progress; none while one is.
@@ -36,9 +36,9 @@ impl Activity {
 }
 
 /// A request in progress.
-pub(crate) struct Running<'a>(&'a Activity);
+pub(crate) struct RunningRequest<'a>(&'a Activity);
 
-impl Drop for Running<'_> {
+impl Drop for RunningRequest<'_> {
     fn drop(&mut self) {
         let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last_milliseconds.store(now, Ordering::SeqCst);

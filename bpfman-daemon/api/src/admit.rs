@@ -63,7 +63,7 @@ impl<K: Kernel> Api<K> {
     /// A process whose files are looked into. Those of the host are no container's: their paths are named as they are.
     async fn admit_process(&self, pid: u32) -> Result<(), Status> {
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(()) };
-        if self.read(move |api| Ok(api.engine.is_contained(pid))).await? {
+        if self.read(move |api| Ok(api.engine.kernel().is_contained(pid))).await? {
             return Ok(());
         }
         Err(denied(format!(
@@ -80,7 +80,8 @@ impl<K: Kernel> Api<K> {
         let uid = peer.uid;
         let refused = self
             .read(move |api| {
-                let hidden = api.engine.first_hidden(&peer, &paths, read).map_err(fail)?;
+                let hidden = api.engine.kernel().first_hidden(&peer, &paths, read);
+                let hidden = hidden.map_err(|error| fail(error.into()))?;
                 Ok(hidden.and_then(|place| paths.into_iter().nth(place)))
             })
             .await?;

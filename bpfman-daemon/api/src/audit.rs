@@ -10,7 +10,7 @@ use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadRequest, Peer, ProgramId,
     audit_text as text,
 };
-use bpfmand_engine::{ProgramDetails, ProgramSource};
+use bpfmand_engine::{ProgramDetails, SourceRecord};
 use tonic::{Code, Status};
 
 /// Calls that change something. All others leave a line only where they are refused.
@@ -215,10 +215,10 @@ pub(crate) fn programs<'p>(programs: impl IntoIterator<Item = &'p ProgramDetails
     let (mut names, mut origin) = (Vec::new(), None);
     for program in programs {
         if let Some(managed) = &program.managed {
-            names.push(format!("program {} {}", program.id, managed.name));
-            origin = Some(match &managed.source {
-                ProgramSource::Image { digest, verified_by, .. } => (digest.clone(), verified_by.clone()),
-                _ => (format!("sha256:{}", managed.bytecode_sha256), String::new()),
+            names.push(format!("program {} {}", program.id, managed.record.name));
+            origin = Some(match &managed.record.source {
+                SourceRecord::Image { digest, verified_by, .. } => (digest.clone(), verified_by.clone()),
+                _ => (format!("sha256:{}", managed.record.bytecode_sha256()), String::new()),
             });
         }
     }
@@ -231,7 +231,8 @@ pub(crate) fn by_policy(link: &LinkId, program: &ProgramDetails, why: &str, fail
     let (result, reason) =
         failed.map_or(("done".to_owned(), ""), |status| (format!("{:?}", status.code()), status.message()));
     let object = format!("link {link} of program {}", program.id);
-    let digest = program.managed.as_ref().map(|managed| format!("sha256:{}", managed.bytecode_sha256));
+    let digest =
+        program.managed.as_ref().map(|managed| format!("sha256:{}", managed.record.bytecode_sha256()));
     tracing::info!(
         target: "audit",
         by = "policy",

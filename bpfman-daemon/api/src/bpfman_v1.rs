@@ -5,42 +5,31 @@ use bpfman_proto::v1::bpfman_server::Bpfman;
 use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, OrderIntent, ProgramId, Sharing};
 use bpfmand_engine::{EngineError, ImageAsk};
 use bpfmand_kernel::Kernel;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
-use crate::server::{Api, caller, fail};
+use crate::server::{Api, Reply, caller, fail};
 use crate::{audit, parse, show, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> Bpfman for Api<K> {
-    async fn load(&self, request: Request<v1::LoadRequest>) -> Result<Response<v1::LoadResponse>, Status> {
+    async fn load(&self, request: Request<v1::LoadRequest>) -> Reply<v1::LoadResponse> {
         let caller = caller(request.extensions())?;
         let request = parse::load(request.into_inner(), caller, false)?;
         audit::load(&request);
         let image = self.prepare(&request.source, caller).await;
-        let outcome = self
-            .change(move |api| {
-                let _image = image;
-                api.engine.load(&request).map_err(fail)
-            })
-            .await?;
+        let outcome = self.change_with(image, move |api| api.engine.load(&request).map_err(fail)).await?;
         audit::programs(&outcome.programs);
         Ok(Response::new(self.load_response(&outcome)))
     }
 
-    async fn unload(
-        &self,
-        request: Request<v1::UnloadRequest>,
-    ) -> Result<Response<v1::UnloadResponse>, Status> {
+    async fn unload(&self, request: Request<v1::UnloadRequest>) -> Reply<v1::UnloadResponse> {
         let id = ProgramId(request.into_inner().id);
         audit::object(format_args!("program {id}"));
         self.change(move |api| api.engine.unload(id).map_err(fail)).await?;
         Ok(Response::new(v1::UnloadResponse {}))
     }
 
-    async fn attach(
-        &self,
-        request: Request<v1::AttachRequest>,
-    ) -> Result<Response<v1::AttachResponse>, Status> {
+    async fn attach(&self, request: Request<v1::AttachRequest>) -> Reply<v1::AttachResponse> {
         let request = request.into_inner();
         let (point, metadata) = parse::attach(request.attach)?;
         let order = OrderIntent::default();
@@ -54,21 +43,18 @@ impl<K: Kernel> Bpfman for Api<K> {
         audit::attach(&request);
         self.admit_point(&request.point).await?;
         let link = self.change(move |api| api.engine.attach(&request).map_err(fail)).await?;
-        audit::made(format_args!("link {}", link.id));
-        Ok(Response::new(v1::AttachResponse { link_id: link.id.0 }))
+        audit::made(format_args!("link {}", link.record.id));
+        Ok(Response::new(v1::AttachResponse { link_id: link.record.id.0 }))
     }
 
-    async fn detach(
-        &self,
-        request: Request<v1::DetachRequest>,
-    ) -> Result<Response<v1::DetachResponse>, Status> {
+    async fn detach(&self, request: Request<v1::DetachRequest>) -> Reply<v1::DetachResponse> {
         let id = LinkId(request.into_inner().link_id);
         audit::object(format_args!("link {id}"));
         self.change(move |api| api.engine.detach(id).map_err(fail)).await?;
         Ok(Response::new(v1::DetachResponse {}))
     }
 
-    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+    async fn list(&self, request: Request<v1::ListRequest>) -> Reply<v1::ListResponse> {
         let selector = parse::selector(request.into_inner(), "")?;
         let results = self
             .read(move |api| {
@@ -91,15 +77,14 @@ impl<K: Kernel> Bpfman for Api<K> {
     async fn pull_bytecode(
         &self,
         request: Request<v1::PullBytecodeRequest>,
-    ) -> Result<Response<v1::PullBytecodeResponse>, Status> {
+    ) -> Reply<v1::PullBytecodeResponse> {
         let caller = caller(request.extensions())?;
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
         audit::source(&source);
         let image = self.prepare(&source, caller).await;
         let fetched = self
-            .change(move |api| {
-                let _image = image;
+            .change_with(image, move |api| {
                 let BytecodeSource::Image { url, pull_policy, credentials } = source else { return Ok(None) };
                 let credentials = credentials.as_ref();
                 let ask = ImageAsk { url: &url, pull_policy, credentials, caller_uid: caller };
@@ -113,7 +98,7 @@ impl<K: Kernel> Bpfman for Api<K> {
         Ok(Response::new(v1::PullBytecodeResponse {}))
     }
 
-    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+    async fn get(&self, request: Request<v1::GetRequest>) -> Reply<v1::GetResponse> {
         let id = ProgramId(request.into_inner().id);
         let response = self
             .read(move |api| {

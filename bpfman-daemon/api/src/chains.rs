@@ -12,15 +12,13 @@ use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
 use crate::chains_show::Look;
-use crate::server::{Api, caller, fail, root_only};
+use crate::explain::explain;
+use crate::server::{Api, Reply, caller, fail, root_only};
 use crate::{audit, chains_parse, chains_show, ext_show, parse, strays};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanChains for Api<K> {
-    async fn attach(
-        &self,
-        request: Request<wire::ChainAttachRequest>,
-    ) -> Result<Response<wire::ChainAttachResponse>, Status> {
+    async fn attach(&self, request: Request<wire::ChainAttachRequest>) -> Reply<wire::ChainAttachResponse> {
         let by = format!("user {}", caller(request.extensions())?);
         let request = request.into_inner();
         let (point, metadata) = parse::attach(request.attach)?;
@@ -36,7 +34,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             .change(move |api| {
                 let link = api.engine.attach(&request).map_err(fail)?;
                 if keep {
-                    api.keep(&request, link.id, &by)?;
+                    api.keep(&request, link.record.id, &by)?;
                 }
                 Ok(ext_show::link(link, &api.paths.fs))
             })
@@ -48,7 +46,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     async fn update_link(
         &self,
         request: Request<wire::UpdateLinkRequest>,
-    ) -> Result<Response<wire::UpdateLinkResponse>, Status> {
+    ) -> Reply<wire::UpdateLinkResponse> {
         let request = request.into_inner();
         audit::object(format_args!("link {}", request.link_id));
         let response = self
@@ -65,10 +63,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         Ok(Response::new(response))
     }
 
-    async fn show_chain(
-        &self,
-        request: Request<wire::ShowChainRequest>,
-    ) -> Result<Response<wire::ShowChainResponse>, Status> {
+    async fn show_chain(&self, request: Request<wire::ShowChainRequest>) -> Reply<wire::ShowChainResponse> {
         let request = request.into_inner();
         let sample = chains_parse::sample(request.sample_ms)?;
         let at = parse::hook(request.hook.clone())?;
@@ -88,7 +83,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     async fn trace_chain(
         &self,
         request: Request<wire::TraceChainRequest>,
-    ) -> Result<Response<wire::TraceChainResponse>, Status> {
+    ) -> Reply<wire::TraceChainResponse> {
         let request = request.into_inner();
         let (interface, kind) = parse::hook(request.hook)?;
         self.admit_interface(&interface).await?;
@@ -105,56 +100,47 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     async fn replace_program(
         &self,
         request: Request<wire::ReplaceProgramRequest>,
-    ) -> Result<Response<wire::ReplaceProgramResponse>, Status> {
+    ) -> Reply<wire::ReplaceProgramResponse> {
         let caller = caller(request.extensions())?;
         let request = chains_parse::replace(request.into_inner(), caller)?;
         audit::replacement(&[request.program], &request.source);
         let image = self.prepare(&request.source, caller).await;
-        let outcome = self
-            .change(move |api| {
-                let _image = image;
-                api.engine.replace_program(&request).map_err(fail)
-            })
-            .await?;
+        let outcome =
+            self.change_with(image, move |api| api.engine.replace_program(&request).map_err(fail)).await?;
         self.answer_replaced(outcome).await
     }
 
     async fn rollback_program(
         &self,
         request: Request<wire::RollbackProgramRequest>,
-    ) -> Result<Response<wire::ReplaceProgramResponse>, Status> {
+    ) -> Reply<wire::ReplaceProgramResponse> {
         let id = ProgramId(request.into_inner().program_id);
         audit::object(format_args!("program {id}"));
         let outcome = self.change(move |api| api.engine.rollback_program(id).map_err(fail)).await?;
         self.answer_replaced(outcome).await
     }
 
-    async fn list_hooks(
-        &self,
-        _: Request<wire::ListHooksRequest>,
-    ) -> Result<Response<wire::ListHooksResponse>, Status> {
+    async fn list_hooks(&self, _: Request<wire::ListHooksRequest>) -> Reply<wire::ListHooksResponse> {
         let hooks = self.read(|api| api.engine.list_hooks().map_err(fail)).await?;
         let hooks = hooks.into_iter().map(chains_show::hook).collect();
         Ok(Response::new(wire::ListHooksResponse { hooks }))
     }
 
-    async fn explain(
-        &self,
-        request: Request<wire::ExplainRequest>,
-    ) -> Result<Response<wire::ExplainResponse>, Status> {
+    async fn explain(&self, request: Request<wire::ExplainRequest>) -> Reply<wire::ExplainResponse> {
         let request = request.into_inner();
         let (interface, kind) = parse::hook(request.hook)?;
         self.admit_interface(&interface).await?;
         let member = Some(request.member).filter(|member| !member.is_empty());
-        let explain = move |api: &Self| api.engine.explain(&interface, kind, member.as_deref()).map_err(fail);
-        let findings = self.view(explain).await?;
+        let findings =
+            self.view(move |api| explain(&api.engine, &interface, kind, member.as_deref()).map_err(fail));
+        let findings = findings.await?;
         Ok(Response::new(wire::ExplainResponse { findings }))
     }
 
     async fn verify_chain(
         &self,
         request: Request<wire::VerifyChainRequest>,
-    ) -> Result<Response<wire::VerifyChainResponse>, Status> {
+    ) -> Reply<wire::VerifyChainResponse> {
         let (interface, kind) = parse::hook(request.into_inner().hook)?;
         self.admit_interface(&interface).await?;
         let verified =
@@ -162,10 +148,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         Ok(Response::new(chains_show::verified(verified)))
     }
 
-    async fn set_hook(
-        &self,
-        request: Request<wire::SetHookRequest>,
-    ) -> Result<Response<wire::SetHookResponse>, Status> {
+    async fn set_hook(&self, request: Request<wire::SetHookRequest>) -> Reply<wire::SetHookResponse> {
         let by = format!("user {}", caller(request.extensions())?);
         let request = request.into_inner();
         let change = chains_parse::hook_change(&request)?;
@@ -187,10 +170,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         Ok(Response::new(response))
     }
 
-    async fn adopt(
-        &self,
-        request: Request<wire::AdoptRequest>,
-    ) -> Result<Response<wire::ChainAttachResponse>, Status> {
+    async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Reply<wire::ChainAttachResponse> {
         let caller = caller(request.extensions())?;
         let request = chains_parse::adopt(request.into_inner(), caller)?;
         audit::object(format_args!("{:?}", request.what));
@@ -207,10 +187,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         Ok(Response::new(wire::ChainAttachResponse { link: Some(link) }))
     }
 
-    async fn attach_matching(
-        &self,
-        request: Request<wire::AttachMatchingRequest>,
-    ) -> Result<Response<wire::Matching>, Status> {
+    async fn attach_matching(&self, request: Request<wire::AttachMatchingRequest>) -> Reply<wire::Matching> {
         let request = chains_parse::matching(request.into_inner())?;
         let point = request.attach.point.type_name();
         audit::object(format_args!("program {} at {point} {:?}", request.attach.program, request.interfaces));
@@ -228,7 +205,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     async fn list_matching(
         &self,
         _: Request<wire::ListMatchingRequest>,
-    ) -> Result<Response<wire::ListMatchingResponse>, Status> {
+    ) -> Reply<wire::ListMatchingResponse> {
         let matchings = self
             .read(|api| {
                 let matchings = api.engine.list_matching().map_err(fail)?;
@@ -241,17 +218,14 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     async fn detach_matching(
         &self,
         request: Request<wire::DetachMatchingRequest>,
-    ) -> Result<Response<wire::DetachMatchingResponse>, Status> {
+    ) -> Reply<wire::DetachMatchingResponse> {
         let id = MatchingId(request.into_inner().id);
         audit::object(format_args!("matching {id}"));
         let ended = self.change(move |api| api.engine.detach_matching(id).map_err(fail)).await?;
         Ok(Response::new(wire::DetachMatchingResponse { links_ended: ended as u32 }))
     }
 
-    async fn list_strays(
-        &self,
-        _: Request<wire::ListStraysRequest>,
-    ) -> Result<Response<wire::ListStraysResponse>, Status> {
+    async fn list_strays(&self, _: Request<wire::ListStraysRequest>) -> Reply<wire::ListStraysResponse> {
         let response = self
             .view(|api| {
                 let strays = api.engine.strays().map_err(fail)?;
@@ -268,7 +242,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     async fn remove_stray(
         &self,
         request: Request<wire::RemoveStrayRequest>,
-    ) -> Result<Response<wire::RemoveStrayResponse>, Status> {
+    ) -> Reply<wire::RemoveStrayResponse> {
         root_only(&request, "remove what no record names")?;
         let pin = strays::pin(&request.into_inner().pin, &self.paths.fs)?;
         audit::object(format_args!("stray {}", pin.display()));
@@ -310,13 +284,10 @@ impl<K: Kernel> Api<K> {
     }
 
     /// What a replacement did, with the program in full.
-    async fn answer_replaced(
-        &self,
-        outcome: ReplaceOutcome,
-    ) -> Result<Response<wire::ReplaceProgramResponse>, Status> {
-        audit::programs([&outcome.program]);
+    async fn answer_replaced(&self, outcome: ReplaceOutcome) -> Reply<wire::ReplaceProgramResponse> {
+        audit::programs(&outcome.programs);
         let replaced = move |api: &Self| {
-            let program = api.whole(&outcome.program)?;
+            let program = outcome.programs.first().map(|program| api.whole(program)).transpose()?;
             Ok(chains_show::replaced(outcome, program))
         };
         Ok(Response::new(self.read(replaced).await?))
@@ -325,7 +296,7 @@ impl<K: Kernel> Api<K> {
     /// The verdicts of a link's set; none for links that have no set.
     fn family_of(&self, link: LinkId) -> Result<Option<VerdictFamily>, Status> {
         let link = self.engine.describe_link(link).map_err(fail)?;
-        Ok(match link.program_type {
+        Ok(match link.program.program_type {
             ProgramType::Xdp => Some(VerdictFamily::Xdp),
             ProgramType::Tc => Some(VerdictFamily::Tc),
             _ => None,

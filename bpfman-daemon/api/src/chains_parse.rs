@@ -12,7 +12,7 @@ use bpfmand_engine::{AdoptRequest, AdoptWhat, HookChange, MapPolicy, ReplaceRequ
 use tonic::Status;
 
 use crate::parse;
-use crate::status::{invalid, unsupported};
+use crate::status::{invalid, too_large, unsupported};
 
 /// Longest time over which rates are measured, in milliseconds: a call has to end.
 const LONGEST_SAMPLE: u32 = 60_000;
@@ -121,7 +121,7 @@ pub fn sample(milliseconds: u32) -> Result<Option<Duration>, Status> {
     match milliseconds {
         0 => Ok(None),
         1..=LONGEST_SAMPLE => Ok(Some(Duration::from_millis(milliseconds.into()))),
-        _ => Err(invalid(format!(
+        _ => Err(too_large(format!(
             "rates cannot be measured over {milliseconds} ms: the most is {LONGEST_SAMPLE} ms"
         ))),
     }

@@ -7,17 +7,18 @@ use std::time::Duration;
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::{LinkId, VerdictFamily};
 use bpfmand_engine::{
-    ChainMemberDetails, ChainTrace, ChainVerification, ChainView, HookEntryDetails, HookSummary,
-    HookSwitches, MapFate, MapOutcome, MatchingDetails, MemberView, PacketTrace, ReplaceOutcome, SegmentView,
-    Standing, TraceStep, VerifiedPart,
+    ChainDetails, ChainMember, ChainTrace, ChainVerification, HookEntryDetails, HookSummary, HookSwitches,
+    MapFate, MapOutcome, MatchingDetails, PacketTrace, ReplaceOutcome, SegmentRecord, Standing, TraceStep,
+    VerifiedPart,
 };
 
 use crate::ext_show::{self, standing};
+use crate::hook_entries;
 
 /// All that is at a hook.
 pub struct Look {
     /// None where nothing of ours is.
-    pub chain: Option<ChainView>,
+    pub chain: Option<ChainDetails>,
     /// Ours and others'.
     pub entries: Vec<HookEntryDetails>,
 }
@@ -25,14 +26,14 @@ pub struct Look {
 /// All that is at a hook, without rates.
 pub fn look(look: Look, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
     let mut shown = look.chain.map(|view| chain(view, hook)).unwrap_or_default();
-    shown.entries = look.entries.into_iter().map(entry).collect();
+    shown.entries = look.entries.into_iter().map(hook_entries::entry).collect();
     shown
 }
 
-fn chain(view: ChainView, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
-    let members = view.chain.members.iter().zip(view.members);
+fn chain(view: ChainDetails, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
     wire::ShowChainResponse {
-        members: members.map(|(details, view)| member(details, view)).collect(),
+        chain: Some(ext_show::chain(&view, hook)),
+        members: view.members.into_iter().map(member).collect(),
         segments: view.segments.iter().map(segment).collect(),
         counters: view.switches.counters,
         held: view.switches.held_by.is_some(),
@@ -43,20 +44,19 @@ fn chain(view: ChainView, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
         all_proceeded: view.all_proceeded,
         failed: view.failed,
         fallbacks: view.fallbacks,
-        chain: Some(ext_show::chain(view.chain, hook)),
         ..Default::default()
     }
 }
 
-fn member(details: &ChainMemberDetails, view: MemberView) -> wire::MemberView {
+fn member(view: ChainMember) -> wire::MemberView {
     let counters = view.counters;
     wire::MemberView {
-        way: view.way.to_owned(),
+        way: view.way.name().to_owned(),
         way_reason: view.way_reason,
-        order_reason: details.reason.clone(),
-        role: details.role.as_ref().map(ToString::to_string).unwrap_or_default(),
+        order_reason: view.reason,
+        role: view.link.order.role.as_ref().map(ToString::to_string).unwrap_or_default(),
         segment: view.segment,
-        image_digest: view.image_digest.unwrap_or_default(),
+        image_digest: view.program.source.image_digest().unwrap_or_default().to_owned(),
         runs: counters.as_ref().map(|counted| counted.runs),
         ended: counters
             .map(|counted| counted.ended)
@@ -69,27 +69,14 @@ fn member(details: &ChainMemberDetails, view: MemberView) -> wire::MemberView {
     }
 }
 
-fn segment(segment: &SegmentView) -> wire::ChainSegment {
+fn segment(segment: &SegmentRecord) -> wire::ChainSegment {
     wire::ChainSegment {
         program_id: segment.program.0,
         program_tag: bpfmand_core::hexadecimal(&segment.tag),
-        first_member: segment.first_member,
+        first_member: segment.first,
         members: segment.members,
         verified_insns: segment.verified_insns,
         reason: segment.reason.clone(),
-    }
-}
-
-fn entry(entry: HookEntryDetails) -> wire::HookEntry {
-    wire::HookEntry {
-        ours: entry.ours,
-        program_id: entry.program.map(|id| id.0),
-        program_name: entry.program_name,
-        program_tag: entry.program_tag,
-        via: entry.via.to_owned(),
-        detail: entry.detail,
-        kernel_link_id: entry.kernel_link.map(|id| id.0),
-        held_by: entry.held_by,
     }
 }
 
@@ -100,7 +87,7 @@ pub fn rates(shown: &mut wire::ShowChainResponse, earlier: &Look, time: Duration
     let before: BTreeMap<u32, u64> = before
         .members
         .iter()
-        .filter_map(|member| Some((member.link.0, member.counters.as_ref()?.runs)))
+        .filter_map(|member| Some((member.link.id.0, member.counters.as_ref()?.runs)))
         .collect();
     for (member, view) in chain.members.iter().zip(&mut shown.members) {
         if let (Some(now), Some(then)) = (view.runs, before.get(&member.link_id)) {
@@ -159,17 +146,17 @@ pub fn switches(changed: bool, switches: &HookSwitches) -> wire::SetHookResponse
 
 /// An attachment to all interfaces that match.
 pub fn matching(matching: MatchingDetails, fs: &Path) -> wire::Matching {
-    let which = &matching.interfaces;
+    let which = &matching.record.interfaces;
     wire::Matching {
-        id: matching.id.0,
-        program_id: matching.program.0,
-        program_name: matching.program_name,
-        attachment: match (matching.point.hook(), matching.point.priority()) {
+        id: matching.record.id.0,
+        program_id: matching.program.id.0,
+        program_name: matching.program.name.clone(),
+        attachment: match (matching.record.point.hook(), matching.record.point.priority()) {
             (Some((_, kind)), Some(priority)) => {
                 let direction = kind.direction().map(|side| format!(" {side}")).unwrap_or_default();
                 format!("{}{direction}, priority {priority}", kind.name())
             }
-            _ => matching.point.to_string(),
+            _ => matching.record.point.to_string(),
         },
         r#match: Some(wire::InterfaceMatch {
             names: which.names().map(str::to_owned).collect(),
@@ -183,9 +170,9 @@ pub fn matching(matching: MatchingDetails, fs: &Path) -> wire::Matching {
 }
 
 /// What a replacement did.
-pub fn replaced(outcome: ReplaceOutcome, program: wire::Program) -> wire::ReplaceProgramResponse {
+pub fn replaced(outcome: ReplaceOutcome, program: Option<wire::Program>) -> wire::ReplaceProgramResponse {
     wire::ReplaceProgramResponse {
-        program: Some(program),
+        program,
         previous_program_id: outcome.previous.map(|id| id.0),
         maps: outcome.maps.into_iter().map(map_outcome).collect(),
         links_switched: outcome.links_switched as u32,
@@ -220,7 +207,29 @@ pub fn trace(trace: ChainTrace, family: VerdictFamily) -> wire::TraceChainRespon
         verdict: verdict(family, packet.verdict),
         agrees: packet.agrees,
     };
-    wire::TraceChainResponse { traces: trace.packets.into_iter().map(packet).collect(), note: trace.note }
+    let note = note(family, trace.has_chain, trace.told_where);
+    wire::TraceChainResponse { traces: trace.packets.into_iter().map(packet).collect(), note }
+}
+
+/// What such a trace cannot show.
+fn note(family: VerdictFamily, has_chain: bool, told_where: bool) -> String {
+    let mut note = String::from(
+        "test runs: programs worked on their own maps, once alone and once in the chain, so what they count, learn or \
+         limit has moved, and what depends on that, on time or on chance may differ between the two. Nothing was \
+         sent: redirects, clones and AF_XDP sockets got nothing, and VLAN tags are seen in the packet, not beside it.",
+    );
+    if family != VerdictFamily::Xdp {
+        note.push_str(" The packet had no socket, no conntrack entry and no other owner.");
+    }
+    if !has_chain {
+        note.push_str(" The kernel itself goes from link to link here: there is no chain to compare with.");
+    }
+    if !told_where {
+        note.push_str(
+            " This kernel could not tell the programs the interface, nor hand metadata or marks on.",
+        );
+    }
+    note
 }
 
 /// A verdict's name; one that the family does not have stays a number.

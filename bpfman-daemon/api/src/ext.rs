@@ -11,15 +11,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::server::{Api, caller, fail};
+use crate::server::{Api, Reply, caller, fail};
 use crate::{Prepared, audit, ext_show, parse, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanExt for Api<K> {
-    async fn list_links(
-        &self,
-        request: Request<wire::ListLinksRequest>,
-    ) -> Result<Response<wire::ListLinksResponse>, Status> {
+    async fn list_links(&self, request: Request<wire::ListLinksRequest>) -> Reply<wire::ListLinksResponse> {
         let request = request.into_inner();
         let program_type = parse::exact_type(&request.program_type)?;
         let metadata = parse::sorted(request.match_metadata);
@@ -33,10 +30,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         Ok(Response::new(wire::ListLinksResponse { links }))
     }
 
-    async fn get_link(
-        &self,
-        request: Request<wire::GetLinkRequest>,
-    ) -> Result<Response<wire::GetLinkResponse>, Status> {
+    async fn get_link(&self, request: Request<wire::GetLinkRequest>) -> Reply<wire::GetLinkResponse> {
         let id = LinkId(request.into_inner().link_id);
         let link = self
             .read(move |api| {
@@ -47,21 +41,18 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         Ok(Response::new(wire::GetLinkResponse { link: Some(link) }))
     }
 
-    async fn get_chain(
-        &self,
-        request: Request<wire::GetChainRequest>,
-    ) -> Result<Response<wire::GetChainResponse>, Status> {
+    async fn get_chain(&self, request: Request<wire::GetChainRequest>) -> Reply<wire::GetChainResponse> {
         let named = request.into_inner().hook;
         let (interface, kind) = parse::hook(named.clone())?;
         self.admit_interface(&interface).await?;
-        let chain = self.read(move |api| api.engine.chain_of(&interface, kind).map_err(fail)).await?;
-        Ok(Response::new(ext_show::chain(chain, named)))
+        let chain = self.read(move |api| api.engine.show_chain(&interface, kind).map_err(fail)).await?;
+        Ok(Response::new(ext_show::chain(&chain, named)))
     }
 
     async fn get_program(
         &self,
         request: Request<wire::GetProgramRequest>,
-    ) -> Result<Response<wire::GetProgramResponse>, Status> {
+    ) -> Reply<wire::GetProgramResponse> {
         let id = ProgramId(request.into_inner().id);
         let program = self
             .read(move |api| {
@@ -75,7 +66,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
     async fn list_programs(
         &self,
         request: Request<wire::ListProgramsRequest>,
-    ) -> Result<Response<wire::ListProgramsResponse>, Status> {
+    ) -> Reply<wire::ListProgramsResponse> {
         let request = request.into_inner();
         let selector = parse::selector(request.select.unwrap_or_default(), &request.program_type)?;
         let programs = self
@@ -90,10 +81,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         Ok(Response::new(wire::ListProgramsResponse { programs }))
     }
 
-    async fn load(
-        &self,
-        request: Request<wire::ExtLoadRequest>,
-    ) -> Result<Response<wire::ExtLoadResponse>, Status> {
+    async fn load(&self, request: Request<wire::ExtLoadRequest>) -> Reply<wire::ExtLoadResponse> {
         let caller = caller(request.extensions())?;
         let request = request.into_inner();
         let inner = request.request.ok_or_else(|| status::invalid("the load is empty"))?;
@@ -133,7 +121,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
 
     type PullStream = ReceiverStream<Result<wire::PullEvent, Status>>;
 
-    async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
+    async fn pull(&self, request: Request<wire::PullRequest>) -> Reply<Self::PullStream> {
         let caller_uid = caller(request.extensions())?;
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
@@ -186,16 +174,13 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
-    async fn info(
-        &self,
-        _request: Request<wire::InfoRequest>,
-    ) -> Result<Response<wire::InfoResponse>, Status> {
+    async fn info(&self, _request: Request<wire::InfoRequest>) -> Reply<wire::InfoResponse> {
         // It may try to load programs.
         self.view(move |api| {
             let support = api.engine.support();
             Ok(wire::InfoResponse {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                kernel_release: api.engine.features().release.clone(),
+                kernel_release: api.engine.kernel().features().release.clone(),
                 runtime_dir: api.paths.runtime.display().to_string(),
                 state_dir: api.paths.state.display().to_string(),
                 features: support.iter().map(|(name, lack)| ((*name).to_owned(), lack.is_none())).collect(),

@@ -5,7 +5,9 @@ use std::path::Path;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER, KERNEL_PROGRAM_TYPES, v1};
 use bpfmand_core::{AttachPoint, Interface};
-use bpfmand_engine::{ChainDetails, LinkDetails, MapDetails, ProgramDetails, ProgramSource, Standing};
+use bpfmand_engine::{
+    ChainDetails, ChainMember, LinkDetails, MapDetails, ProgramDetails, SourceRecord, Standing,
+};
 
 use crate::show;
 
@@ -25,17 +27,18 @@ pub fn program(
         ..Default::default()
     };
     if let Some(managed) = &program.managed {
+        let record = &managed.record;
         shown.info = Some(show::program_info(managed, fs));
-        shown.program_type = managed.program_type.name().to_owned();
-        shown.license = managed.license.clone();
-        shown.uid = managed.uid.0;
-        shown.pin_path = fs.join(&managed.pin).display().to_string();
-        shown.loaded_by_uid = Some(managed.caller_uid);
-        shown.bytecode_sha256 = managed.bytecode_sha256.clone();
+        shown.program_type = record.program_type.name().to_owned();
+        shown.license = record.license.clone();
+        shown.uid = record.uid.0;
+        shown.pin_path = fs.join(record.pin()).display().to_string();
+        shown.loaded_by_uid = Some(record.caller_uid);
+        shown.bytecode_sha256 = record.bytecode_sha256().to_owned();
         shown.state = managed.standing.to_string();
         shown.standing = standing(&managed.standing).into();
-        shown.attach_target = managed.target.clone().unwrap_or_default();
-        if let ProgramSource::Image { digest, verified_by, .. } = &managed.source {
+        shown.attach_target = record.target.clone().unwrap_or_default();
+        if let SourceRecord::Image { digest, verified_by, .. } = &record.source {
             shown.image_digest = digest.clone();
             shown.verified_by = verified_by.clone();
         }
@@ -61,19 +64,20 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
     let attachment = attachment(&details);
     let application = [APPLICATION_KEY, APPLICATION_KEY_NEWER]
         .iter()
-        .find_map(|key| details.program_metadata.get(*key))
+        .find_map(|key| details.program.metadata.get(*key))
         .cloned()
         .unwrap_or_default();
+    let (link, program) = (&details.record, &details.program);
     ext::Link {
-        id: details.id.0,
-        program_id: details.program.0,
-        program_name: details.program_name,
-        program_type: details.program_type.name().to_owned(),
+        id: link.id.0,
+        program_id: program.id.0,
+        program_name: program.name.clone(),
+        program_type: program.program_type.name().to_owned(),
         attachment,
         attach_info: Some(v1::AttachInfo {
-            info: Some(attach_info(&details.point, details.position, &details.metadata)),
+            info: Some(attach_info(&link.point, details.position, &link.metadata)),
         }),
-        metadata: show::pairs(&details.metadata),
+        metadata: show::pairs(&link.metadata),
         position: details.position,
         kernel_link_id: details.kernel_link.map(|id| id.0),
         running_program_id: details.running.map(|id| id.0),
@@ -82,10 +86,10 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         standing: standing(&details.standing).into(),
         hook: details.hook.unwrap_or_default(),
         application,
-        role: details.order.role.as_ref().map_or_else(String::new, ToString::to_string),
-        before: details.order.before.iter().map(ToString::to_string).collect(),
-        after: details.order.after.iter().map(ToString::to_string).collect(),
-        attach_target: details.target.unwrap_or_default(),
+        role: link.order.role.as_ref().map_or_else(String::new, ToString::to_string),
+        before: link.order.before.iter().map(ToString::to_string).collect(),
+        after: link.order.after.iter().map(ToString::to_string).collect(),
+        attach_target: program.target.clone().unwrap_or_default(),
     }
 }
 
@@ -105,8 +109,8 @@ pub const fn standing(standing: &Standing) -> ext::Standing {
 
 /// One line for people, in the words of v0.6.0's tables.
 fn attachment(details: &LinkDetails) -> String {
-    let target = || details.target.clone().unwrap_or_default();
-    match (&details.point, details.position) {
+    let target = || details.program.target.clone().unwrap_or_default();
+    match (&details.record.point, details.position) {
         (AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm, _) => target(),
         (point, Some(position)) => format!("{point} pos-{position}"),
         (point, None) => point.to_string(),
@@ -176,12 +180,12 @@ fn attach_info(
     }
 }
 
-pub fn chain(details: ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainResponse {
+pub fn chain(details: &ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainResponse {
     let entry = details.entry.as_ref();
     ext::GetChainResponse {
         hook,
         strategy: details.strategy.to_owned(),
-        reason: details.reason,
+        reason: details.reason.clone(),
         program_id: entry.map(|facts| facts.id.0),
         program_name: entry.map_or_else(String::new, |facts| facts.name.clone()),
         program_tag: entry.map_or_else(String::new, bpfmand_core::ProgramFacts::tag_text),
@@ -189,15 +193,17 @@ pub fn chain(details: ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainRes
         verified_insns: entry.map_or(0, |facts| facts.verified_insns),
         members: details
             .members
-            .into_iter()
-            .map(|member| ext::ChainMember {
-                link_id: member.link.0,
-                program_id: member.program.0,
-                program_name: member.name,
-                position: member.position,
-                priority: member.priority,
-                proceed_on: member
-                    .proceed_on
+            .iter()
+            .enumerate()
+            .map(|(position, ChainMember { link, program, .. })| ext::ChainMember {
+                link_id: link.id.0,
+                program_id: program.id.0,
+                program_name: program.name.clone(),
+                position: position as u32,
+                priority: link.point.priority().unwrap_or(0),
+                proceed_on: link
+                    .point
+                    .proceed_on()
                     .map(|set| set.names().map(str::to_owned).collect())
                     .unwrap_or_default(),
             })

@@ -3,11 +3,11 @@
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImages;
 use bpfmand_core::{BytecodeSource, LinkId, Selector};
-use bpfmand_engine::{EngineError, ImageFailure, ProgramDetails, ProgramSource};
+use bpfmand_engine::{EngineError, ImageFailure, ProgramDetails, SourceRecord};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
-use crate::server::{Api, caller, fail, root_only};
+use crate::server::{Api, Reply, caller, fail, root_only};
 use crate::{audit, parse, status};
 
 /// An image that is ready for a request.
@@ -85,7 +85,7 @@ impl<K: Kernel> BpfmanImages for Api<K> {
     async fn list_images(
         &self,
         _request: Request<wire::ListImagesRequest>,
-    ) -> Result<Response<wire::ListImagesResponse>, Status> {
+    ) -> Reply<wire::ListImagesResponse> {
         let images = self
             .view(|api| {
                 let mut images = api.image_service()?.list().map_err(refuse)?;
@@ -102,7 +102,7 @@ impl<K: Kernel> BpfmanImages for Api<K> {
     async fn inspect_image(
         &self,
         request: Request<wire::InspectImageRequest>,
-    ) -> Result<Response<wire::InspectImageResponse>, Status> {
+    ) -> Reply<wire::InspectImageResponse> {
         let name = request.into_inner().image;
         let shown = self
             .view(move |api| {
@@ -120,17 +120,14 @@ impl<K: Kernel> BpfmanImages for Api<K> {
     async fn verify_image(
         &self,
         request: Request<wire::VerifyImageRequest>,
-    ) -> Result<Response<wire::VerifyImageResponse>, Status> {
+    ) -> Reply<wire::VerifyImageResponse> {
         let caller = caller(request.extensions())?;
         let image = request.into_inner().image.ok_or_else(|| status::invalid("no image is named"))?;
         let source = parse::image_source(image)?;
         audit::source(&source);
         let image = self.prepare(&source, caller).await;
         let verified = self
-            .change(move |api| {
-                let _image = image;
-                api.image_service()?.verify(&source, caller).map_err(refuse)
-            })
+            .change_with(image, move |api| api.image_service()?.verify(&source, caller).map_err(refuse))
             .await?;
         Ok(Response::new(verified))
     }
@@ -138,7 +135,7 @@ impl<K: Kernel> BpfmanImages for Api<K> {
     async fn prune_images(
         &self,
         request: Request<wire::PruneImagesRequest>,
-    ) -> Result<Response<wire::PruneImagesResponse>, Status> {
+    ) -> Reply<wire::PruneImagesResponse> {
         root_only(&request, "remove images")?;
         let unused = request.into_inner().unused_seconds;
         audit::object(format_args!("unused for {unused} s"));
@@ -154,7 +151,7 @@ impl<K: Kernel> BpfmanImages for Api<K> {
     async fn import_images(
         &self,
         request: Request<wire::ImportImagesRequest>,
-    ) -> Result<Response<wire::ImportImagesResponse>, Status> {
+    ) -> Reply<wire::ImportImagesResponse> {
         root_only(&request, "import images from files")?;
         let path = request.into_inner().path;
         audit::object(format_args!("layout {path}"));
@@ -165,7 +162,7 @@ impl<K: Kernel> BpfmanImages for Api<K> {
     async fn check_provenance(
         &self,
         _request: Request<wire::CheckProvenanceRequest>,
-    ) -> Result<Response<wire::CheckProvenanceResponse>, Status> {
+    ) -> Reply<wire::CheckProvenanceResponse> {
         Ok(Response::new(self.change(Self::hold_against_policy).await?))
     }
 }
@@ -180,15 +177,15 @@ impl<K: Kernel> Api<K> {
         let mut answer = wire::CheckProvenanceResponse::default();
         for program in self.managed_programs()? {
             let Some(managed) = &program.managed else { continue };
-            let (source, digest, evidence) = match &managed.source {
-                ProgramSource::File(path) => (path.display().to_string(), String::new(), ""),
-                ProgramSource::Adopted { link, .. } => (format!("adopted link {link}"), String::new(), ""),
-                ProgramSource::Image { url, digest, evidence, .. } => {
+            let (source, digest, evidence) = match &managed.record.source {
+                SourceRecord::File { path } => (path.clone(), String::new(), ""),
+                SourceRecord::Adopted { link, .. } => (format!("adopted link {link}"), String::new(), ""),
+                SourceRecord::Image { url, digest, evidence, .. } => {
                     (url.clone(), digest.clone(), evidence.as_str())
                 }
             };
             answer.checked += 1;
-            let judged = service.judge(&managed.bytecode_sha256, evidence).map_err(refuse)?;
+            let judged = service.judge(managed.record.bytecode_sha256(), evidence).map_err(refuse)?;
             let Some((mut why, detach)) = judged else { continue };
             let mut detached = Vec::new();
             if detach {
@@ -203,7 +200,7 @@ impl<K: Kernel> Api<K> {
             }
             tracing::warn!(
                 program = program.id.0,
-                name = managed.name,
+                name = managed.record.name,
                 source,
                 why,
                 ?detached,
@@ -211,7 +208,7 @@ impl<K: Kernel> Api<K> {
             );
             answer.findings.push(wire::Finding {
                 program_id: program.id.0,
-                program_name: managed.name.clone(),
+                program_name: managed.record.name.clone(),
                 source,
                 digest,
                 why,
@@ -232,9 +229,9 @@ impl<K: Kernel> Api<K> {
 
     /// Programs from images: their kernel ids, and the digest of the image.
     fn image_programs(&self) -> Result<Vec<(u32, String)>, Status> {
-        let of_image = |program: ProgramDetails| match program.managed?.source {
-            ProgramSource::Image { digest, .. } => Some((program.id.0, digest)),
-            ProgramSource::File(_) | ProgramSource::Adopted { .. } => None,
+        let of_image = |program: ProgramDetails| {
+            let digest = program.managed?.record.source.image_digest()?.to_owned();
+            Some((program.id.0, digest))
         };
         Ok(self.managed_programs()?.into_iter().filter_map(of_image).collect())
     }

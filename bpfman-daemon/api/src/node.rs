@@ -1,16 +1,17 @@
 //! The service `bpfman.ext.v1.BpfmanNode`: what a node's agent needs and has no rights to find out by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNode;
-use bpfmand_core::{ContainerFacts, ContainerId, ProgramId};
+use bpfmand_core::{ContainerFacts, ContainerId, ProgramId, WantedContainers};
 use bpfmand_kernel::Kernel;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::server::{Api, caller, fail};
+use crate::run_sample::RunSample;
+use crate::server::{Api, Reply, caller, fail};
 use crate::watchers::MOST_WATCHERS;
 use crate::{chains_parse, node_dry_run, node_watch, status};
 
@@ -21,10 +22,7 @@ const MOST_SAMPLED: usize = 1000;
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanNode for Api<K> {
-    async fn dry_run(
-        &self,
-        request: Request<wire::DryRunRequest>,
-    ) -> Result<Response<wire::DryRunResponse>, Status> {
+    async fn dry_run(&self, request: Request<wire::DryRunRequest>) -> Reply<wire::DryRunResponse> {
         let caller = caller(request.extensions())?;
         let request = node_dry_run::request(request.into_inner(), caller)?;
         for attachment in &request.attachments {
@@ -32,10 +30,9 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         }
         let image = self.prepare(&request.load.source, caller).await;
         let response = self
-            .change(move |api| {
-                let _image = image;
+            .change_with(image, move |api| {
                 let outcome = api.engine.dry_run(&request).map_err(fail)?;
-                Ok(node_dry_run::response(&outcome, &api.engine.features().release))
+                Ok(node_dry_run::response(&outcome, &api.engine.kernel().features().release))
             })
             .await?;
         Ok(Response::new(response))
@@ -44,7 +41,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
     async fn replace_load(
         &self,
         request: Request<wire::ReplaceLoadRequest>,
-    ) -> Result<Response<wire::ReplaceLoadResponse>, Status> {
+    ) -> Reply<wire::ReplaceLoadResponse> {
         let caller = caller(request.extensions())?;
         Ok(Response::new(self.replace_whole_load(request.into_inner(), caller).await?))
     }
@@ -52,10 +49,10 @@ impl<K: Kernel> BpfmanNode for Api<K> {
     async fn find_containers(
         &self,
         request: Request<wire::FindContainersRequest>,
-    ) -> Result<Response<wire::FindContainersResponse>, Status> {
+    ) -> Reply<wire::FindContainersResponse> {
         let asked = request.into_inner().container_ids;
         if asked.len() > MOST_CONTAINERS {
-            return Err(status::invalid(format!(
+            return Err(status::too_large(format!(
                 "the request names {} containers; one request takes at most {MOST_CONTAINERS}",
                 asked.len()
             )));
@@ -64,8 +61,14 @@ impl<K: Kernel> BpfmanNode for Api<K> {
             .iter()
             .map(|text| ContainerId::parse(text).map_err(|error| status::invalid(error.to_string())))
             .collect::<Result<Vec<_>, _>>()?;
-        let wanted = ids.iter().cloned().collect();
-        let found = self.read(move |api| api.engine.find_containers(wanted).map_err(fail)).await?;
+        let wanted = WantedContainers::new(ids.iter().cloned().collect::<BTreeSet<_>>());
+        let found = match ids.is_empty() {
+            true => Vec::new(),
+            false => {
+                let find = move |api: &Self| api.engine.kernel().containers(&wanted);
+                self.read(move |api| find(api).map_err(|error| fail(error.into()))).await?
+            }
+        };
         let found: BTreeMap<_, _> = found.iter().map(|facts| (&facts.id, facts)).collect();
         let containers = asked.into_iter().zip(&ids);
         let containers =
@@ -76,7 +79,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
     async fn find_network_namespace(
         &self,
         request: Request<wire::FindNetworkNamespaceRequest>,
-    ) -> Result<Response<wire::NetworkNamespace>, Status> {
+    ) -> Reply<wire::NetworkNamespace> {
         let path = request.into_inner().path;
         node_watch::namespaces(vec![path.clone()])?;
         let file = PathBuf::from(&path);
@@ -95,21 +98,21 @@ impl<K: Kernel> BpfmanNode for Api<K> {
     async fn sample_runs(
         &self,
         request: Request<wire::SampleRunsRequest>,
-    ) -> Result<Response<wire::SampleRunsResponse>, Status> {
+    ) -> Reply<wire::SampleRunsResponse> {
         let request = request.into_inner();
         let Some(time) = chains_parse::sample(request.sample_ms)? else {
             return Err(status::invalid("runs cannot be counted over 0 ms: sample_ms says for how long"));
         };
         if request.program_ids.len() > MOST_SAMPLED {
-            return Err(status::invalid(format!(
+            return Err(status::too_large(format!(
                 "the request names {} programs; one request takes at most {MOST_SAMPLED}",
                 request.program_ids.len()
             )));
         }
         let programs: Vec<_> = request.program_ids.into_iter().map(ProgramId).collect();
-        let sample = self.read(move |api| api.engine.begin_run_sample(&programs).map_err(fail)).await?;
+        let sample = self.read(move |api| RunSample::begin(&api.engine, &programs).map_err(fail)).await?;
         tokio::time::sleep(time).await;
-        let runs = self.read(move |api| api.engine.end_run_sample(sample).map_err(fail)).await?;
+        let runs = self.read(move |api| sample.end(&api.engine).map_err(fail)).await?;
         let programs = runs.into_iter().map(|(id, came)| wire::ProgramRuns {
             program_id: id.0,
             runs: came.runs,
@@ -121,10 +124,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
 
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;
 
-    async fn watch(
-        &self,
-        request: Request<wire::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<wire::WatchRequest>) -> Reply<Self::WatchStream> {
         let asked = node_watch::namespaces(request.into_inner().netns)?;
         self.admit_namespaces(asked.iter().cloned()).await?;
         let room = self.watchers.room().ok_or_else(|| {

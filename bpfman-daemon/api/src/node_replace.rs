@@ -2,7 +2,7 @@
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::ProgramId;
-use bpfmand_engine::{LoadOutcome, ReplaceLoadOutcome, ReplaceLoadRequest};
+use bpfmand_engine::{LoadOutcome, ReplaceLoadRequest, ReplaceOutcome};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
@@ -20,18 +20,14 @@ impl<K: Kernel> Api<K> {
         let request = replace_load(request, caller_uid)?;
         audit::replacement(&request.programs, &request.load.source);
         let image = self.prepare(&request.load.source, caller_uid).await;
-        let outcome = self
-            .change(move |api| {
-                let _image = image;
-                api.engine.replace_load(&request).map_err(fail)
-            })
-            .await?;
+        let outcome =
+            self.change_with(image, move |api| api.engine.replace_load(&request).map_err(fail)).await?;
         audit::programs(&outcome.programs);
         Ok(self.load_replaced(outcome))
     }
 
-    fn load_replaced(&self, outcome: ReplaceLoadOutcome) -> wire::ReplaceLoadResponse {
-        let ReplaceLoadOutcome { programs, maps, links_switched, programs_removed } = outcome;
+    fn load_replaced(&self, outcome: ReplaceOutcome) -> wire::ReplaceLoadResponse {
+        let ReplaceOutcome { programs, maps, links_switched, programs_removed, .. } = outcome;
         wire::ReplaceLoadResponse {
             load: Some(self.load_response(&LoadOutcome { programs, logs: Vec::new() })),
             maps: maps.into_iter().map(chains_show::map_outcome).collect(),

@@ -12,11 +12,12 @@ use std::time::Duration;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::watch_event::Event;
 use bpfmand_core::AddressedInterface;
-use bpfmand_engine::{ChangeListener, NetworkFollower, NetworkState};
+use bpfmand_engine::ChangeListener;
 use bpfmand_kernel::Kernel;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tonic::Status;
 
+use crate::network_follower::{NetworkFollower, NetworkState};
 use crate::server::{Api, fail};
 use crate::status;
 
@@ -31,7 +32,7 @@ const MOST_NAMESPACES: usize = 1000;
 const LONGEST_PATH: usize = 4096;
 
 /// The events of a stream.
-pub(crate) type Events = mpsc::Receiver<Result<wire::WatchEvent, Status>>;
+pub(crate) type WatchEvents = mpsc::Receiver<Result<wire::WatchEvent, Status>>;
 
 /// What is to be told, and a bell.
 #[derive(Default)]
@@ -71,7 +72,7 @@ impl News {
 /// Namespaces that a stream asks for.
 pub(crate) fn namespaces(asked: Vec<String>) -> Result<BTreeSet<PathBuf>, Status> {
     if asked.len() > MOST_NAMESPACES {
-        return Err(status::invalid(format!(
+        return Err(status::too_large(format!(
             "the request names {} network namespaces; one stream follows at most {MOST_NAMESPACES}",
             asked.len()
         )));
@@ -81,7 +82,7 @@ pub(crate) fn namespaces(asked: Vec<String>) -> Result<BTreeSet<PathBuf>, Status
             return Err(status::invalid(format!("network namespace \"{path}\" is not an absolute path")));
         }
         if path.len() > LONGEST_PATH {
-            return Err(status::invalid("the path of a network namespace is longer than 4096 bytes"));
+            return Err(status::too_large("the path of a network namespace is longer than 4096 bytes"));
         }
         Ok(PathBuf::from(path))
     };
@@ -93,7 +94,7 @@ pub(crate) async fn begin<K: Kernel>(
     api: &Api<K>,
     asked: BTreeSet<PathBuf>,
     room: OwnedSemaphorePermit,
-) -> Result<Events, Status> {
+) -> Result<WatchEvents, Status> {
     let engine = Arc::clone(&api.engine);
     let news = Arc::new(News::default());
     // Before the first look, so that nothing is missed between the two.

@@ -15,7 +15,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::transport::server::UdsConnectInfo;
-use tonic::{Extensions, Request, Status};
+use tonic::{Extensions, Request, Response, Status};
 
 use crate::serve::{Connections, Identify, LARGEST_REQUEST, Trim};
 use crate::status;
@@ -45,6 +45,9 @@ impl Default for Threads {
         Self { changes: of(CHANGES), views: of(VIEWS), reads: of(READS) }
     }
 }
+
+/// What a call answers.
+pub(crate) type Reply<T> = Result<Response<T>, Status>;
 
 /// Folders that answers name.
 #[derive(Clone, Debug)]
@@ -150,6 +153,19 @@ impl<K: Kernel> Api<K> {
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         self.work(&self.threads.changes, work).await
+    }
+
+    /// The same with the image that was prepared for it, which lives until the work is done.
+    pub(crate) async fn change_with<T: Send + 'static>(
+        &self,
+        image: Prepared,
+        work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let work = move |api: &Self| {
+            let _image = image;
+            work(api)
+        };
+        self.change(work).await
     }
 
     /// Reads what waits for no hook and no program. No change, and no other call that waits, takes its threads.

@@ -6,29 +6,30 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bpfman_proto::v1;
 use bpfmand_core::{ProgramFacts, PullPolicy};
-use bpfmand_engine::{ManagedProgram, ProgramDetails, ProgramSource};
+use bpfmand_engine::{ManagedProgram, ProgramDetails, SourceRecord};
 
 /// What is ours of a program, for `bpfman.v1`.
 pub fn program_info(managed: &ManagedProgram, fs: &Path) -> v1::ProgramInfo {
+    let record = &managed.record;
     v1::ProgramInfo {
-        name: managed.name.clone(),
-        bytecode: Some(v1::BytecodeLocation { location: Some(location(&managed.source)) }),
+        name: record.name.clone(),
+        bytecode: Some(v1::BytecodeLocation { location: Some(location(&record.source)) }),
         links: managed.links.iter().map(|link| link.0).collect(),
-        global_data: managed.global_data.clone().into_iter().collect(),
-        map_owner_id: managed.map_owner.map(|owner| owner.0),
-        map_pin_path: fs.join(&managed.map_folder).display().to_string(),
+        global_data: record.global_data.clone().into_iter().collect(),
+        map_owner_id: record.map_owner.map(|owner| owner.0),
+        map_pin_path: fs.join(record.maps_folder()).display().to_string(),
         map_used_by: managed.map_used_by.iter().map(ToString::to_string).collect(),
-        metadata: pairs(&managed.metadata),
+        metadata: pairs(&record.metadata),
     }
 }
 
-fn location(source: &ProgramSource) -> v1::bytecode_location::Location {
+fn location(source: &SourceRecord) -> v1::bytecode_location::Location {
     use v1::bytecode_location::Location;
     match source {
-        ProgramSource::File(path) => Location::File(path.display().to_string()),
+        SourceRecord::File { path } => Location::File(path.clone()),
         // The published messages know files and images; this is neither, and no path can look like it.
-        ProgramSource::Adopted { link, .. } => Location::File(format!("adopted link {link}")),
-        ProgramSource::Image { url, pull_policy, .. } => Location::Image(v1::BytecodeImage {
+        SourceRecord::Adopted { link, .. } => Location::File(format!("adopted link {link}")),
+        SourceRecord::Image { url, pull_policy, .. } => Location::Image(v1::BytecodeImage {
             url: url.clone(),
             image_pull_policy: match pull_policy {
                 PullPolicy::Always => 0,
@@ -47,7 +48,10 @@ pub fn kernel_info(program: &ProgramDetails) -> v1::KernelProgramInfo {
     let Some(facts) = &program.facts else {
         return v1::KernelProgramInfo {
             id: program.id.0,
-            program_type: program.managed.as_ref().map_or(0, |managed| managed.program_type.kernel_type()),
+            program_type: program
+                .managed
+                .as_ref()
+                .map_or(0, |managed| managed.record.program_type.kernel_type()),
             ..Default::default()
         };
     };

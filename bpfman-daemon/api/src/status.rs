@@ -48,22 +48,24 @@ fn message(error: &EngineError) -> String {
     }
 }
 
-/// A message with names in it that others chose.
-fn plain(message: impl Into<String>) -> String {
-    let message: String = message.into();
-    one_line(&message).into_owned()
-}
-
 /// A request that cannot be understood.
 pub fn invalid(message: impl Into<String>) -> Status {
-    let (code, reason) = entry(ErrorKind::Invalid);
-    with_trailers(code, plain(message), reason, None)
+    refusal(ErrorKind::Invalid, message)
+}
+
+/// A request for more than one call may have.
+pub fn too_large(message: impl Into<String>) -> Status {
+    refusal(ErrorKind::TooLarge, message)
 }
 
 /// A caller who may not.
 pub fn denied(message: impl Into<String>) -> Status {
-    let (code, reason) = entry(ErrorKind::Denied);
-    with_trailers(code, plain(message), reason, None)
+    refusal(ErrorKind::Denied, message)
+}
+
+/// A request for something that no daemon of this version does.
+pub fn unsupported(message: impl Into<String>) -> Status {
+    refusal(ErrorKind::Unsupported, message)
 }
 
 /// A request for something that the daemon has no room for now.
@@ -71,10 +73,10 @@ pub fn busy(message: impl Into<String>) -> Status {
     with_trailers(Code::ResourceExhausted, message.into(), Reason::Busy, None)
 }
 
-/// A request for something that no daemon of this version does.
-pub fn unsupported(message: impl Into<String>) -> Status {
-    let (code, reason) = entry(ErrorKind::Unsupported);
-    with_trailers(code, plain(message), reason, None)
+/// A refusal, whose message may have names in it that others chose.
+fn refusal(kind: ErrorKind, message: impl Into<String>) -> Status {
+    let (code, reason) = entry(kind);
+    with_trailers(code, one_line(&message.into()).into_owned(), reason, None)
 }
 
 fn with_trailers(code: Code, message: String, reason: Reason, hint: Option<&str>) -> Status {
@@ -120,5 +122,12 @@ mod tests {
     fn a_long_message_is_cut_to_fit_a_frame() {
         let status = invalid("ü".repeat(100_000));
         assert!(status.message().len() < 5000);
+    }
+
+    #[test]
+    fn a_limit_has_its_own_reason() {
+        let status = too_large("the request names 1001 programs");
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.metadata().get(REASON_TRAILER).unwrap(), "too-large");
     }
 }

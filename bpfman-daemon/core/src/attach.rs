@@ -92,6 +92,26 @@ pub enum AttachPoint {
 }
 
 impl AttachPoint {
+    /// Its priority, to be changed; none where it has none.
+    pub const fn priority_mut(&mut self) -> Option<&mut i32> {
+        match self {
+            Self::Xdp { priority, .. } | Self::Tc { priority, .. } | Self::Tcx { priority, .. } => {
+                Some(priority)
+            }
+            _ => None,
+        }
+    }
+
+    /// Its interface, to be changed; none where it has none.
+    pub const fn interface_mut(&mut self) -> Option<&mut Interface> {
+        match self {
+            Self::Xdp { interface, .. } | Self::Tc { interface, .. } | Self::Tcx { interface, .. } => {
+                Some(interface)
+            }
+            _ => None,
+        }
+    }
+
     /// True if programs of this type fit here.
     #[must_use]
     pub const fn admits(&self, program_type: ProgramType) -> bool {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Interface;
 use crate::{IfIndex, VerdictFamily};
 
 /// Which way packets go through a traffic control hook.
@@ -72,6 +73,21 @@ pub enum HookKind {
 }
 
 impl HookKind {
+    /// A hook in messages, also of one that may not be there: `xdp:eth0`, `tc:eth0:ingress@/run/netns/a`.
+    #[must_use]
+    pub fn at(self, interface: &Interface) -> String {
+        let mut text = format!("{}:{}", self.name(), interface.name);
+        if let Some(direction) = self.direction() {
+            text.push(':');
+            text.push_str(direction.name());
+        }
+        if let Some(netns) = &interface.netns {
+            text.push('@');
+            text.push_str(&netns.display().to_string());
+        }
+        text
+    }
+
     /// "xdp", "tc" or "tcx".
     #[must_use]
     pub const fn name(self) -> &'static str {

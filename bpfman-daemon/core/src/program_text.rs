@@ -102,6 +102,23 @@ impl ProgramText {
 pub struct BoundText(pub ProgramText);
 
 impl BoundText {
+    /// One function without types, which mentions maps by their ids.
+    #[must_use]
+    pub fn of_one_function(name: &str, license: &str, insns: Vec<Insn>) -> Self {
+        Self(ProgramText {
+            name: name.to_owned(),
+            license: license.to_owned(),
+            functions: vec![FunctionSpan { name: name.to_owned(), start: 0, len: insns.len() }],
+            insns,
+            btf: None,
+            func_info: Vec::new(),
+            line_info: Vec::new(),
+            frags: false,
+            sleepable: false,
+            modules: Vec::new(),
+        })
+    }
+
     /// Ids of the maps that the instructions mention, ascending and without repetition.
     #[must_use]
     pub fn map_ids(&self) -> Vec<MapId> {

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use bpfmand_engine::{EngineError, NamedMapsError};
+use bpfmand_engine::EngineError;
+
+use crate::named_maps::NamedMapsError;
 use bpfmand_kernel::KernelError;
 use tonic::{Code, Status};
 

@@ -6,14 +6,14 @@ use bpfman_proto::csi::v1;
 use bpfman_proto::csi::v1::identity_server::{Identity, IdentityServer};
 use tonic::{Request, Response, Status};
 
-use crate::{DRIVER, LARGEST_REQUEST, Maps};
+use crate::{DRIVER, LARGEST_REQUEST, MapSource};
 
 /// Tells name and version, and whether programs can be loaded.
-pub struct IdentityService<M: Maps> {
+pub struct IdentityService<M: MapSource> {
     maps: Arc<M>,
 }
 
-impl<M: Maps> IdentityService<M> {
+impl<M: MapSource> IdentityService<M> {
     /// A service that asks `maps` whether it is ready.
     #[must_use]
     pub fn serve(maps: Arc<M>) -> IdentityServer<Self> {
@@ -22,7 +22,7 @@ impl<M: Maps> IdentityService<M> {
 }
 
 #[tonic::async_trait]
-impl<M: Maps> Identity for IdentityService<M> {
+impl<M: MapSource> Identity for IdentityService<M> {
     async fn get_plugin_info(
         &self,
         _request: Request<v1::GetPluginInfoRequest>,

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use bpfmand_engine::{Engine, EngineError, NamedMap, NamedMapsError};
+use bpfmand_engine::{Engine, EngineError};
 use bpfmand_kernel::Kernel;
 
+use crate::named_maps::{NamedMap, NamedMapsError, maps_by_name};
+
 /// Finds maps of applications and pins them. The engine does, for the daemon.
-pub trait Maps: Send + Sync + 'static {
+pub trait MapSource: Send + Sync + 'static {
     /// Keeps a map alive.
     type Handle: Send;
 
@@ -32,7 +34,7 @@ pub trait Maps: Send + Sync + 'static {
     fn is_ready(&self) -> bool;
 }
 
-impl<K: Kernel> Maps for Engine<K> {
+impl<K: Kernel> MapSource for Engine<K> {
     type Handle = K::Handle;
 
     fn find(
@@ -41,11 +43,11 @@ impl<K: Kernel> Maps for Engine<K> {
         namespace: Option<&str>,
         names: &[String],
     ) -> Result<Vec<NamedMap<K::Handle>>, NamedMapsError> {
-        self.maps_by_name(application, namespace, names)
+        maps_by_name(self, application, namespace, names)
     }
 
     fn pin(&self, map: &NamedMap<K::Handle>, path: &Path) -> Result<(), EngineError> {
-        self.pin_for_others(map, path)
+        Ok(self.kernel().pin(&map.handle, path)?)
     }
 
     fn is_ready(&self) -> bool {

@@ -9,10 +9,10 @@ use bpfmand_core::audit_text;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use crate::{CsiError, LARGEST_REQUEST, Maps, Publication, VolumeId, Volumes, request};
+use crate::{CsiError, LARGEST_REQUEST, MapSource, Publication, VolumeId, Volumes, request};
 
 /// Publishes volumes of this node.
-pub struct NodeService<M: Maps> {
+pub struct NodeService<M: MapSource> {
     volumes: Arc<Volumes<M>>,
     node_id: String,
     /// Room for calls: a kubelet with many pods must not take the threads of all others.
@@ -22,7 +22,7 @@ pub struct NodeService<M: Maps> {
 /// Most calls that work at the same time.
 pub const MOST_THREADS: usize = 4;
 
-impl<M: Maps> NodeService<M> {
+impl<M: MapSource> NodeService<M> {
     /// A service over volumes, on a node that the cluster calls so.
     #[must_use]
     pub fn serve(volumes: Arc<Volumes<M>>, node_id: String) -> NodeServer<Self> {
@@ -68,7 +68,7 @@ fn audit(call: &str, object: &str, done: &Result<String, CsiError>) {
 }
 
 #[tonic::async_trait]
-impl<M: Maps> Node for NodeService<M> {
+impl<M: MapSource> Node for NodeService<M> {
     async fn node_publish_volume(
         &self,
         request: Request<v1::NodePublishVolumeRequest>,

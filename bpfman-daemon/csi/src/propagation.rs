@@ -11,9 +11,9 @@ use thiserror::Error;
     "pods will find their volumes empty: what is mounted below {} is not seen outside of this mount namespace. In a pod, mount the host's folder there with mountPropagation: Bidirectional; under systemd, run a unit without the protections that give it mounts of its own (ProtectSystem, ReadWritePaths, PrivateDevices and the like)",
     .0.display()
 )]
-pub struct Unseen(PathBuf);
+pub struct UnseenVolumes(PathBuf);
 
-impl Unseen {
+impl UnseenVolumes {
     /// Looks at the folder of pods in the table of this process. `first` is the table of the machine's first process, if
     /// that can be read.
     ///
@@ -58,23 +58,27 @@ mod tests {
     fn the_innermost_and_last_mount_decides() {
         let pods = Path::new("/var/lib/kubelet/pods");
         let shared = mount("/", Some(1), None);
-        assert_eq!(Unseen::of(pods, std::slice::from_ref(&shared), None), None);
+        assert_eq!(UnseenVolumes::of(pods, std::slice::from_ref(&shared), None), None);
         let private = mount("/var/lib", None, None);
-        assert!(Unseen::of(pods, &[private.clone(), shared.clone()], None).is_some());
+        assert!(UnseenVolumes::of(pods, &[private.clone(), shared.clone()], None).is_some());
         assert_eq!(
-            Unseen::of(pods, &[shared.clone(), private.clone(), mount("/var/lib", Some(2), None)], None),
+            UnseenVolumes::of(
+                pods,
+                &[shared.clone(), private.clone(), mount("/var/lib", Some(2), None)],
+                None
+            ),
             None
         );
-        assert_eq!(Unseen::of(pods, &[shared, mount("/var/lib/kubelet/po", None, None)], None), None);
+        assert_eq!(UnseenVolumes::of(pods, &[shared, mount("/var/lib/kubelet/po", None, None)], None), None);
     }
 
     #[test]
     fn a_group_of_its_own_that_only_receives_is_not_seen_by_the_machine() {
         let pods = Path::new("/pods");
         let own = [mount("/", Some(9), Some(1))];
-        assert!(Unseen::of(pods, &own, None).is_some());
-        assert!(Unseen::of(pods, &own, Some(&[mount("/", Some(1), None)])).is_some());
+        assert!(UnseenVolumes::of(pods, &own, None).is_some());
+        assert!(UnseenVolumes::of(pods, &own, Some(&[mount("/", Some(1), None)])).is_some());
         // A machine that is a container itself has such mounts too.
-        assert_eq!(Unseen::of(pods, &own, Some(&[mount("/", Some(9), Some(1))])), None);
+        assert_eq!(UnseenVolumes::of(pods, &own, Some(&[mount("/", Some(9), Some(1))])), None);
     }
 }

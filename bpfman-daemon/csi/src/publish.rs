@@ -6,12 +6,12 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
-use bpfmand_engine::NamedMap;
 use bpfmand_kernel::Mount;
 
-use crate::undo::Undo;
+use crate::named_maps::NamedMap;
+use crate::undo::MountUndo;
 use crate::volumes::{resolve, source};
-use crate::{CsiError, Maps, Publication, Volumes};
+use crate::{CsiError, MapSource, Publication, Volumes};
 
 /// The folder of a volume's bpffs that the pod sees. Not the whole: kernels with CONFIG_BPF_PRELOAD put lists of all maps
 /// and programs of the machine into each bpffs (`maps.debug`, `progs.debug`), which cannot be removed.
@@ -31,7 +31,7 @@ enum Compared {
     Differs(String),
 }
 
-impl<M: Maps> Volumes<M> {
+impl<M: MapSource> Volumes<M> {
     /// Makes a volume appear at its target. One that is there already, with the same maps, group and read-only flag, is
     /// fine; one with the same names whose maps are of an earlier load is made anew, so that a pod never starts with maps
     /// that no program uses any more.
@@ -66,7 +66,7 @@ impl<M: Maps> Volumes<M> {
         }
         // Bound nowhere, so of a publish that was killed; or just left.
         self.take_down(&table, &wanted.volume)?;
-        let mut undo = Undo::new(&*self.mounts);
+        let mut undo = MountUndo::new(&*self.mounts);
         self.build(wanted, &maps, &mut undo)
             .and_then(|()| self.show(wanted, &target, &mut undo))
             .map_err(|cause| undo.because_of(cause))
@@ -111,7 +111,7 @@ impl<M: Maps> Volumes<M> {
         &self,
         wanted: &Publication,
         maps: &[NamedMap<M::Handle>],
-        undo: &mut Undo<'_>,
+        undo: &mut MountUndo<'_>,
     ) -> Result<(), CsiError> {
         let folder = self.folder_of(&wanted.volume);
         self.step("publish", "make the volume's folder");
@@ -140,7 +140,7 @@ impl<M: Maps> Volumes<M> {
     }
 
     /// Shows the volume, which is complete, at its target.
-    fn show(&self, wanted: &Publication, target: &Path, undo: &mut Undo<'_>) -> Result<(), CsiError> {
+    fn show(&self, wanted: &Publication, target: &Path, undo: &mut MountUndo<'_>) -> Result<(), CsiError> {
         self.step("publish", "make the target");
         match fs::symlink_metadata(target) {
             Ok(found) if found.is_dir() => {}

@@ -1,6 +1,6 @@
 //! What a daemon that was killed, or an earlier boot, left.
 
-use crate::{CsiError, Maps, VolumeId, Volumes};
+use crate::{CsiError, MapSource, VolumeId, Volumes};
 
 /// What was found at start.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Recovered {
     pub problems: Vec<String>,
 }
 
-impl<M: Maps> Volumes<M> {
+impl<M: MapSource> Volumes<M> {
     /// Removes volumes that are bound nowhere: a publish that was killed before its last step, or an unpublish before
     /// its last, or folders whose mounts ended with an earlier boot.
     ///

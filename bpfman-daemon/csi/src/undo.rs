@@ -12,12 +12,12 @@ enum Step {
 }
 
 /// What was done so far.
-pub struct Undo<'a> {
+pub struct MountUndo<'a> {
     mounts: &'a dyn Mounts,
     steps: Vec<Step>,
 }
 
-impl<'a> Undo<'a> {
+impl<'a> MountUndo<'a> {
     pub fn new(mounts: &'a dyn Mounts) -> Self {
         Self { mounts, steps: Vec::new() }
     }

@@ -7,9 +7,9 @@ use std::path::Path;
 use bpfmand_kernel::Mount;
 
 use crate::volumes::resolve;
-use crate::{CsiError, Maps, VolumeId, Volumes};
+use crate::{CsiError, MapSource, VolumeId, Volumes};
 
-impl<M: Maps> Volumes<M> {
+impl<M: MapSource> Volumes<M> {
     /// Takes a volume away from its target and removes both its folders. One that is gone already is fine.
     ///
     /// # Errors

@@ -10,13 +10,13 @@ use bpfmand_engine::{NoObserver, StepObserver};
 use bpfmand_kernel::{Mount, Mounts};
 
 use crate::held::HeldVolumes;
-use crate::{CsiError, DRIVER, Maps, VolumeId};
+use crate::{CsiError, DRIVER, MapSource, VolumeId};
 
 /// Only root looks at volumes here; pods see them at their targets.
 const FOLDER_MODE: u32 = 0o700;
 
 /// The volumes of this node. Every method may be called from many threads, and blocks.
-pub struct Volumes<M: Maps> {
+pub struct Volumes<M: MapSource> {
     pub(crate) maps: Arc<M>,
     pub(crate) mounts: Arc<dyn Mounts>,
     pub(crate) held: HeldVolumes,
@@ -24,7 +24,7 @@ pub struct Volumes<M: Maps> {
     folder: PathBuf,
 }
 
-impl<M: Maps> Volumes<M> {
+impl<M: MapSource> Volumes<M> {
     /// Volumes below a folder, which is made if it is missing.
     ///
     /// # Errors

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bpfmand_core::{MapId, MapSpec};
-use bpfmand_csi::{CsiError, Maps, Publication, VolumeId, Volumes};
-use bpfmand_engine::{EngineError, NamedMap, NamedMapsError};
+use bpfmand_csi::{CsiError, MapSource, NamedMap, NamedMapsError, Publication, VolumeId, Volumes};
+use bpfmand_engine::EngineError;
 use bpfmand_kernel::linux::{LinuxKernel, LinuxMounts};
-use bpfmand_kernel::{Kernel as _, KernelError, Mount, Mounts};
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{KernelError, Mount, Mounts};
 use tempfile::TempDir;
 
 /// The real kernel, until a chosen call.
@@ -67,7 +68,7 @@ impl Mounts for Failing {
     }
 }
 
-impl Maps for Failing {
+impl MapSource for Failing {
     type Handle = OwnedFd;
 
     fn find(

@@ -38,15 +38,14 @@ pub use adopt::{AdoptRequest, AdoptWhat};
 pub use attach::update::{Outcome, UpdateLinkRequest};
 pub use chain::{ChainCounters, HookChange, HookSwitches, LinkCounters, MemberTime};
 pub use describe::details::{
-    ChainDetails, ChainMemberDetails, HookEntryDetails, LinkDetails, ManagedProgram, MapDetails,
-    MatchingDetails, PreviousVersion, ProgramDetails, ProgramSource,
+    HookEntryDetails, LinkDetails, ManagedProgram, MapDetails, MatchingDetails, PreviousVersion,
+    ProgramDetails,
 };
-pub use describe::details_chains::{ChainView, MemberView, SegmentView};
+pub use describe::details_chains::{ChainDetails, ChainMember};
 pub use describe::list_hooks::HookSummary;
-pub use describe::run_sample::RunSample;
 pub use describe::verify::{ChainVerification, VerifiedPart};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
-pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, PastBytecode, PastSource, Revocation};
+pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation};
 pub use engine::change_count::ChangeListener;
 pub use engine::held_network::HookChanges;
 pub use engine::steps::{NoObserver, StepObserver};
@@ -59,15 +58,15 @@ pub use error::{
     ImageFailureKind,
 };
 pub use follow::FollowReport;
-pub use follow::network::{NetworkFollower, NetworkState};
 pub use load::LoadOutcome;
-pub use load::named_maps::{NamedMap, NamedMapsError};
 pub use order::move_link::OrderReport;
-pub use replace::load::{ReplaceLoadOutcome, ReplaceLoadRequest};
-pub use replace::{MapFate, MapOutcome, MapPolicy, ReplaceOutcome, ReplaceRequest};
+
+pub use replace::{MapFate, MapOutcome, MapPolicy, ReplaceLoadRequest, ReplaceOutcome, ReplaceRequest};
 pub use standing::drift::CheckReport;
 pub use standing::reconcile::HookCheck;
-pub use state::chain_record::{CarriedBy, ChainId};
-pub use state::records::SCHEMA;
-pub use state::{Loss, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, Part, Standing, Stray, StrayKind};
+pub use state::chain_record::{ChainId, SegmentRecord};
+pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SCHEMA, SourceRecord};
+pub use state::{
+    HookPart, Loss, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, Standing, Stray, StrayKind,
+};
 pub use trace::{ChainTrace, PacketTrace, TracePacket, TraceStep};

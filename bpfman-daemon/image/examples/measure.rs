@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bpfman_image_format::{SigningKey, sign};
-use bpfmand_image::{ImageRequest, PullPolicy};
+use bpfmand_image::{FetchPolicy, ImageRequest};
 use harness::docker_registry::DockerRegistry;
 use harness::hostile::Hostile;
 use harness::{Store, demand, object, publish, unsigned};
@@ -41,7 +41,7 @@ fn tell(case: &str, mut times: Vec<Duration>) {
 }
 
 /// An object of about 100 kB that does not compress: random bytes in a section.
-fn large_object() -> bpfman_image_format::Bytecode {
+fn large_object() -> bpfman_image_format::BytecodeFile {
     let mut bytes = object("measured").bytes().to_vec();
     let mut state = 88_172_645_463_325_252_u64;
     while bytes.len() < 100_000 {
@@ -50,7 +50,7 @@ fn large_object() -> bpfman_image_format::Bytecode {
         state ^= state << 17;
         bytes.extend(state.to_le_bytes());
     }
-    bpfman_image_format::Bytecode::parse("prog.o", bytes).unwrap()
+    bpfman_image_format::BytecodeFile::parse("prog.o", bytes).unwrap()
 }
 
 async fn times() {
@@ -65,7 +65,7 @@ async fn times() {
         store.pull(&image).await.unwrap();
         cold.push(begun.elapsed());
         let begun = Instant::now();
-        store.load(&image, PullPolicy::Never).await.unwrap();
+        store.load(&image, FetchPolicy::Never).await.unwrap();
         warm.push(begun.elapsed());
     }
     tell("cold pull of a signed image of 100 kB, loopback", cold);
@@ -113,7 +113,7 @@ async fn memory() {
         let before = peak();
         let request = ImageRequest {
             image,
-            pull_policy: PullPolicy::Always,
+            pull_policy: FetchPolicy::Always,
             credential: None,
             caller: Default::default(),
         };
@@ -126,9 +126,9 @@ async fn memory() {
 
 /// A layout whose layer holds the object and so many MiB beside it, written to disk and pushed by another program.
 fn push_with_skopeo(image: &bpfman_image_format::ImageReference, mib: u64) {
-    use bpfman_image_format::{Descriptor, Layout, media};
+    use bpfman_image_format::{Descriptor, OciLayout, media};
     let folder = tempfile::tempdir().unwrap();
-    let layout = Layout::open_or_create(folder.path()).unwrap();
+    let layout = OciLayout::open_or_create(folder.path()).unwrap();
     let mut archive = tar::Builder::new(Vec::new());
     let mut add = |name: &str, bytes: &[u8]| {
         let mut header = tar::Header::new_gnu();

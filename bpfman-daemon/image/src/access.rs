@@ -15,7 +15,7 @@ use bpfman_image_format::{Credential, Digest, ImageReference};
 use serde::{Deserialize, Serialize};
 
 use crate::ImageError;
-use crate::cache::{Cache, RECORD_LIMIT, missing_is_fine, read, storage};
+use crate::cache::{ImageCache, RECORD_LIMIT, missing_is_fine, read, storage};
 
 /// Passwords remembered of one image. More than one is unusual: tenants that share a private image.
 const MOST: usize = 64;
@@ -50,7 +50,7 @@ pub(crate) struct Access {
     rights: Vec<Right>,
 }
 
-impl Cache {
+impl ImageCache {
     /// True if `asker` may have the image `name@digest` from the cache.
     pub(crate) fn allows(&self, name: &str, digest: Digest, asker: &Asker) -> Result<bool, ImageError> {
         let Asker::With(right) = asker else { return Ok(true) };
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn rights_are_those_of_one_image_and_of_one_password() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Arc::new(Cache::new(folder.path().to_owned()));
+        let cache = Arc::new(ImageCache::new(folder.path().to_owned()));
         let image: ImageReference = "quay.io/a:1".parse().unwrap();
         let right =
             |user: &str, password: &str| cache.right_of(&image, &Credential::new(user, password)).unwrap();
@@ -157,7 +157,7 @@ mod tests {
         assert!(may("quay.io/a", one, &right("user", "other")) && may("quay.io/a", one, &mine));
         // The hash is of no use elsewhere, and the password is nowhere.
         let other = tempfile::tempdir().unwrap();
-        let other = Arc::new(Cache::new(other.path().to_owned()));
+        let other = Arc::new(ImageCache::new(other.path().to_owned()));
         assert_ne!(other.right_of(&image, &Credential::new("user", "secret")).unwrap(), mine);
         assert!(!format!("{mine:?}").contains("secret"));
     }

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,14 +23,15 @@ use bpfman_image_format::{Digest, ImageReference};
 use serde::{Deserialize, Serialize};
 
 use crate::ImageError;
-use crate::clock::Clock;
-use crate::registry::Sink;
+use crate::cache_writer::{CacheWriter, CountedBytes};
+use crate::clock::AgeClock;
+use crate::registry::Sink as _;
 use crate::signature::Signature;
 
 /// The cache in one folder. Only root may write there: the signatures are verified at use, but who may name what
 /// is not.
 #[derive(Debug)]
-pub(crate) struct Cache {
+pub(crate) struct ImageCache {
     root: PathBuf,
     prepared: OnceLock<()>,
     next: AtomicU64,
@@ -47,7 +48,7 @@ pub(crate) struct Cache {
     /// How many loads rely on which content: it stays while they do.
     relied: Mutex<HashMap<Digest, usize>>,
     /// What ages are counted by.
-    pub(crate) clock: Clock,
+    pub(crate) clock: AgeClock,
 }
 
 /// The folders that files are renamed into.
@@ -62,7 +63,7 @@ pub(crate) struct Tag {
     pub(crate) digest: Digest,
 }
 
-impl Cache {
+impl ImageCache {
     /// A cache at `root`; touches nothing yet.
     pub(crate) fn new(root: PathBuf) -> Self {
         Self {
@@ -75,7 +76,7 @@ impl Cache {
             room: u64::MAX,
             fetching: Arc::default(),
             relied: Mutex::default(),
-            clock: Clock::default(),
+            clock: AgeClock::default(),
         }
     }
 
@@ -106,18 +107,32 @@ impl Cache {
     }
 
     /// A file that becomes content once its writer says that it is whole.
-    pub(crate) fn writer(self: &Arc<Self>) -> Result<Writer, ImageError> {
-        let path = self.temporary()?;
-        let file = create(&path).map_err(storage(&path))?;
-        let counted = Counted { all: Arc::clone(&self.fetching), bytes: 0, room: None };
-        Ok(Writer { cache: self.clone(), file, path, kept: false, counted })
+    pub(crate) fn writer(self: &Arc<Self>) -> Result<CacheWriter, ImageError> {
+        self.writer_within(None)
     }
 
     /// The same for content of others, which takes room until it is kept or gone.
-    pub(crate) fn bounded_writer(self: &Arc<Self>) -> Result<Writer, ImageError> {
-        let mut writer = self.writer()?;
-        writer.counted.room = Some(self.room);
-        Ok(writer)
+    pub(crate) fn bounded_writer(self: &Arc<Self>) -> Result<CacheWriter, ImageError> {
+        self.writer_within(Some(self.room))
+    }
+
+    fn writer_within(self: &Arc<Self>, room: Option<u64>) -> Result<CacheWriter, ImageError> {
+        let path = self.temporary()?;
+        let file = create(&path).map_err(storage(&path))?;
+        Ok(CacheWriter::new(
+            Arc::clone(self),
+            file,
+            path,
+            CountedBytes::new(Arc::clone(&self.fetching), room),
+        ))
+    }
+
+    /// Notes that a file was renamed into one of the folders, for [`Self::settle`].
+    pub(crate) fn renamed_to(&self, path: &Path) {
+        let folder = path.parent().and_then(Path::file_name);
+        if let Some(at) = FOLDERS.iter().position(|name| folder.is_some_and(|folder| folder == *name)) {
+            self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)[at] = true;
+        }
     }
 
     /// Keeps content where it is until [`Self::rely_no_more`].
@@ -296,98 +311,6 @@ pub(crate) fn storage(path: &Path) -> impl FnOnce(io::Error) -> ImageError {
     move |source| ImageError::Storage { path, source }
 }
 
-/// A file in `tmp/`, removed unless it is kept.
-#[derive(Debug)]
-pub(crate) struct Writer {
-    cache: Arc<Cache>,
-    file: File,
-    path: PathBuf,
-    kept: bool,
-    counted: Counted,
-}
-
-/// Bytes that a writer counts among those of all.
-#[derive(Debug)]
-struct Counted {
-    all: Arc<AtomicU64>,
-    bytes: u64,
-    /// None: they are not counted.
-    room: Option<u64>,
-}
-
-impl Counted {
-    /// Takes room; the error is how much there is in all.
-    fn take(&mut self, bytes: u64) -> Result<(), u64> {
-        let Some(room) = self.room else { return Ok(()) };
-        let fits = |taken: u64| taken.checked_add(bytes).filter(|taken| *taken <= room);
-        self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| room)?;
-        self.bytes += bytes;
-        Ok(())
-    }
-
-    fn give_back(&mut self) {
-        self.all.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
-impl Writer {
-    /// What was written.
-    pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>, ImageError> {
-        Ok(read(&self.path, limit)?.unwrap_or_default())
-    }
-
-    /// The same as a file, from its beginning.
-    pub(crate) fn reopen(&self) -> Result<File, ImageError> {
-        File::open(&self.path).map_err(storage(&self.path))
-    }
-
-    /// Makes the file the content of `digest`; the caller has checked that it is.
-    pub(crate) fn keep(self, digest: Digest) -> Result<(), ImageError> {
-        let path = self.cache.blob_path(digest);
-        self.rename(&path)
-    }
-
-    /// On disk first, then renamed: after a power cut there is all of it or nothing.
-    fn rename(mut self, to: &Path) -> Result<(), ImageError> {
-        let renamed = self.file.sync_all().and_then(|()| fs::rename(&self.path, to));
-        renamed.map_err(storage(to))?;
-        self.kept = true;
-        let folder = to.parent().and_then(Path::file_name);
-        if let Some(at) = FOLDERS.iter().position(|name| folder.is_some_and(|folder| folder == *name)) {
-            self.cache.unsettled.lock().unwrap_or_else(PoisonError::into_inner)[at] = true;
-        }
-        Ok(())
-    }
-}
-
-impl Sink for Writer {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
-        self.counted.take(bytes.len() as u64).map_err(|limit| ImageError::NoRoom { limit })?;
-        self.file.write_all(bytes).map_err(storage(&self.path))
-    }
-
-    fn restart(&mut self) -> Result<(), ImageError> {
-        self.counted.give_back();
-        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(io::SeekFrom::Start(0)));
-        emptied.map(|_| ()).map_err(storage(&self.path))
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if !self.kept {
-            // Nothing more can be done; the next start removes what stays.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,7 +318,7 @@ mod tests {
     #[test]
     fn cache_never_hands_out_damaged_content() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Arc::new(Cache::new(folder.path().join("images")));
+        let cache = Arc::new(ImageCache::new(folder.path().join("images")));
         let digest = Digest::of(b"content");
         assert_eq!(cache.blob(digest, 100).unwrap(), None);
         cache.put(b"content").unwrap();
@@ -411,7 +334,7 @@ mod tests {
     #[test]
     fn cache_keeps_nothing_of_an_unfinished_write() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Arc::new(Cache::new(folder.path().to_owned()));
+        let cache = Arc::new(ImageCache::new(folder.path().to_owned()));
         let mut writer = cache.writer().unwrap();
         writer.write(b"half").unwrap();
         assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 1);
@@ -426,14 +349,14 @@ mod tests {
         let left = folder.path().join("tmp/4294967295-0-x");
         fs::create_dir_all(left.parent().unwrap()).unwrap();
         fs::write(&left, b"half").unwrap();
-        Arc::new(Cache::new(folder.path().to_owned())).put(b"new").unwrap();
+        Arc::new(ImageCache::new(folder.path().to_owned())).put(b"new").unwrap();
         assert!(!left.exists());
     }
 
     #[test]
     fn cache_remembers_names_and_signatures() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Arc::new(Cache::new(folder.path().to_owned()));
+        let cache = Arc::new(ImageCache::new(folder.path().to_owned()));
         let image: ImageReference = "quay.io/a:b".parse().unwrap();
         assert_eq!(cache.tag(&image).unwrap(), None);
         for content in ["one", "two"] {

@@ -6,9 +6,9 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use serde::Deserialize;
 
-use crate::pace::Pace;
-use crate::reach::{Reach, shown};
-use crate::settings::Place;
+use crate::pace::TransferPace;
+use crate::reach::{RegistryReach, shown};
+use crate::settings::RepositoryPlace;
 use crate::{AuthorizationError, Limits};
 
 /// Bytes of a token service's answer.
@@ -19,8 +19,8 @@ const TOKEN_LIMIT: usize = 64 << 10;
 pub(crate) async fn answer(
     http: &reqwest::Client,
     headers: &HeaderMap,
-    place: &Place,
-    reach: &Reach,
+    place: &RepositoryPlace,
+    reach: &RegistryReach,
     limits: &Limits,
 ) -> Result<HeaderValue, AuthorizationError> {
     let challenges: Vec<&str> =
@@ -64,8 +64,8 @@ struct Token {
 async fn token(
     http: &reqwest::Client,
     parameters: &str,
-    place: &Place,
-    reach: &Reach,
+    place: &RepositoryPlace,
+    reach: &RegistryReach,
     limits: &Limits,
 ) -> Result<String, AuthorizationError> {
     let realm = parameter(parameters, "realm").ok_or(AuthorizationError::NoRealm)?;
@@ -92,7 +92,7 @@ async fn token(
     if !status.is_success() {
         return Err(instead(format!("answers {status}")));
     }
-    let (mut bytes, mut pace) = (Vec::new(), Pace::new(limits));
+    let (mut bytes, mut pace) = (Vec::new(), TransferPace::new(limits));
     while let Some(piece) = response.chunk().await.map_err(failed)? {
         bytes.extend_from_slice(&piece);
         if !pace.keeps_up(piece.len()) {

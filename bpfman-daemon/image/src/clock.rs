@@ -7,18 +7,18 @@ use std::time::{Duration, Instant, SystemTime};
 /// A clock that jumps ahead makes nothing old: what was used yesterday would be gone from the cache by the time it is put
 /// right. A start with a wrong clock is believed: nothing says that it is one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+pub(crate) struct AgeClock {
     wall: SystemTime,
     begun: Instant,
 }
 
-impl Default for Clock {
+impl Default for AgeClock {
     fn default() -> Self {
         Self { wall: SystemTime::now(), begun: Instant::now() }
     }
 }
 
-impl Clock {
+impl AgeClock {
     /// How long ago a moment was; none if it is yet to come.
     pub(crate) fn age(&self, moment: SystemTime) -> Option<Duration> {
         self.age_at(moment, SystemTime::now(), Instant::now())
@@ -40,7 +40,7 @@ mod tests {
         let (at, begun) =
             (|day: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400), Instant::now());
         let days = |days: u64| Duration::from_secs(days * 86_400);
-        let clock = Clock { wall: at(20_000), begun };
+        let clock = AgeClock { wall: at(20_000), begun };
         let age = |moment, wall, passed| clock.age_at(at(moment), at(wall), begun + days(passed));
         assert_eq!(age(19_990, 20_000, 0), Some(days(10)));
         assert_eq!(age(19_990, 20_005, 5), Some(days(15)));
@@ -50,7 +50,7 @@ mod tests {
         // Back to 1970: what was used before is of a time to come.
         assert_eq!(age(19_990, 0, 5), None);
         // Begun in 1970, and put right: what was used meanwhile is young, by either clock.
-        let early = Clock { wall: at(0), begun };
+        let early = AgeClock { wall: at(0), begun };
         assert_eq!(early.age_at(at(0), at(20_000), begun + days(1)), Some(days(1)));
         assert_eq!(early.age_at(at(20_000), at(20_000), begun + days(1)), Some(days(0)));
     }

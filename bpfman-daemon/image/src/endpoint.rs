@@ -5,15 +5,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfman_image_format::{Descriptor, Digest, Hasher, Progress, causes, media};
+use bpfman_image_format::{Descriptor, Digest, Hasher, TransferProgress, causes, media};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, LINK, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
-use crate::pace::Pace;
-use crate::reach::{self, Reach};
+use crate::pace::TransferPace;
+use crate::reach::{self, RegistryReach};
 use crate::registry::Sink;
-use crate::resolver::{self, Resolver};
-use crate::settings::Place;
+use crate::resolver::{self, RegistryResolver};
+use crate::settings::RepositoryPlace;
 use crate::{AuthorizationError, ImageError, Limits, challenge, redirect, retry};
 
 /// How the daemon names itself to registries.
@@ -24,8 +24,8 @@ const PAGES: usize = 16;
 /// A place, and what was learned about it.
 pub(crate) struct Endpoint {
     http: reqwest::Client,
-    place: Place,
-    reach: Arc<Reach>,
+    place: RepositoryPlace,
+    reach: Arc<RegistryReach>,
     limits: Limits,
     /// Filled once the registry has asked for it.
     authorization: Mutex<Option<HeaderValue>>,
@@ -45,11 +45,12 @@ struct Ask<'a> {
 }
 
 impl Endpoint {
-    pub(crate) fn new(place: Place, limits: Limits) -> Result<Self, ImageError> {
+    pub(crate) fn new(place: RepositoryPlace, limits: Limits) -> Result<Self, ImageError> {
         let proxies = reach::proxies(|name| std::env::var(name).ok());
-        let no_address = || ImageError::Client(format!("{} makes no address", place.registry));
-        let reach = Arc::new(Reach::new(&place, proxies).ok_or_else(no_address)?);
-        let resolver = Resolver::new(Arc::clone(&reach), resolver::system);
+        let of = format!("the registry {}", place.registry);
+        let no_address = || ImageError::Client { of: of.clone(), source: "its name makes no address".into() };
+        let reach = Arc::new(RegistryReach::new(&place, proxies).ok_or_else(no_address)?);
+        let resolver = RegistryResolver::new(Arc::clone(&reach), resolver::system);
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(limits.connect_timeout)
@@ -67,9 +68,7 @@ impl Endpoint {
             None if place.plain_http => builder.tls_certs_only([]),
             None => builder,
         };
-        let http = builder
-            .build()
-            .map_err(|error| ImageError::Client(format!("{}: {}", place.registry, causes(&error))))?;
+        let http = builder.build().map_err(|error| ImageError::Client { of, source: error.into() })?;
         Ok(Self { http, place, reach, limits, authorization: Mutex::new(None) })
     }
 
@@ -116,7 +115,7 @@ impl Endpoint {
         limits: &Limits,
     ) -> Result<Vec<Vec<u8>>, ImageError> {
         let first = self.place.url("referrers", &digest.to_string());
-        let malformed = |why: &str| ImageError::Malformed { what: what.to_owned(), why: why.to_owned() };
+        let malformed = |why: &str| ImageError::Malformed { what: what.to_owned(), source: why.into() };
         let start: Url = first.parse().map_err(|_| malformed("its address is none"))?;
         let (mut pages, mut url) = (Vec::new(), start.clone());
         loop {
@@ -142,7 +141,7 @@ impl Endpoint {
         descriptor: &Descriptor,
         what: &str,
         sink: &mut dyn Sink,
-        progress: Option<Progress<'_>>,
+        progress: Option<TransferProgress<'_>>,
     ) -> Result<(), ImageError> {
         let url = self.place.url("blobs", &descriptor.digest.to_string());
         let (size, expected) = (descriptor.size, descriptor.digest);
@@ -154,7 +153,7 @@ impl Endpoint {
                 sink.restart()?;
                 (hasher, done) = (Hasher::default(), 0);
             }
-            let mut pace = Pace::new(&self.limits);
+            let mut pace = TransferPace::new(&self.limits);
             let too_large =
                 |size| ImageError::TooLarge { what: what.to_owned(), size, limit: descriptor.size };
             if let Some(length) = response.content_length().filter(|length| *length > size - done) {
@@ -170,7 +169,7 @@ impl Endpoint {
                         tries += 1;
                         continue 'again;
                     }
-                    Err(error) => return Err(self.failed(what, &error)),
+                    Err(error) => return Err(self.failed(what, error)),
                 };
                 if !pace.keeps_up(piece.len()) {
                     return Err(self.slow(what));
@@ -187,8 +186,8 @@ impl Endpoint {
             }
         }
         if done != size {
-            let why = format!("{done} bytes came instead of {size}");
-            return Err(ImageError::Malformed { what: what.to_owned(), why });
+            let source = format!("{done} bytes came instead of {size}").into();
+            return Err(ImageError::Malformed { what: what.to_owned(), source });
         }
         let found = hasher.finish();
         if found != expected {
@@ -208,7 +207,7 @@ impl Endpoint {
                 return Err(too_large(Some(length)));
             }
             let next = next_page(&response);
-            let (mut bytes, mut pace) = (Vec::new(), Pace::new(&self.limits));
+            let (mut bytes, mut pace) = (Vec::new(), TransferPace::new(&self.limits));
             loop {
                 match response.chunk().await {
                     Ok(Some(piece)) if !pace.keeps_up(piece.len()) => return Err(self.slow(what)),
@@ -219,7 +218,7 @@ impl Endpoint {
                         tries += 1;
                         continue 'again;
                     }
-                    Err(error) => return Err(self.failed(what, &error)),
+                    Err(error) => return Err(self.failed(what, error)),
                 }
                 if bytes.len() as u64 > limit {
                     return Err(too_large(None));
@@ -244,7 +243,7 @@ impl Endpoint {
                 }
                 Ok(response) => break response,
                 Err(error) if tries < retry::TRIES && retry::error(&error) => retry::wait(tries, None),
-                Err(error) => return Err(self.failed(ask.what, &error)),
+                Err(error) => return Err(self.failed(ask.what, error)),
             };
             tokio::time::sleep(wait).await;
             tries += 1;
@@ -261,7 +260,7 @@ impl Endpoint {
                 let why = Box::new(AuthorizationError::Refused(status));
                 ImageError::Unauthorized { registry, what, why }
             }
-            _ => ImageError::Unreachable { registry, what, why: format!("it answers {status}") },
+            _ => ImageError::Unreachable { registry, what, source: format!("it answers {status}").into() },
         })
     }
 
@@ -305,12 +304,12 @@ impl Endpoint {
         }
     }
 
-    fn failed(&self, what: &str, error: &reqwest::Error) -> ImageError {
-        let (registry, what, why) = (self.place.registry.clone(), what.to_owned(), causes(error));
+    fn failed(&self, what: &str, error: reqwest::Error) -> ImageError {
+        let what = what.to_owned();
         if error.is_redirect() {
-            return ImageError::Malformed { what, why };
+            return ImageError::Malformed { what, source: error.into() };
         }
-        ImageError::Unreachable { registry, what, why }
+        ImageError::Unreachable { registry: self.place.registry.clone(), what, source: error.into() }
     }
 }
 

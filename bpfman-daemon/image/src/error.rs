@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfman_image_format::{BytecodeError, Digest, LabelError, ReferenceError};
+use bpfman_image_format::{BytecodeError, Digest, LabelError, ReferenceError, causes};
 
 use crate::{AuthorizationError, UntrustedReason};
 
@@ -28,6 +28,9 @@ pub enum Category {
     /// The cache on this machine cannot be read or written.
     Storage,
 }
+
+/// What went wrong below: the error of a library or of this crate, or a sentence where nothing else says it.
+pub type ErrorCause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why an image was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -122,14 +125,14 @@ pub enum ImageError {
         why: Box<AuthorizationError>,
     },
     /// The registry does not answer, or fails at its side.
-    #[error("{what} cannot be fetched from the registry {registry}: {why}")]
+    #[error("{what} cannot be fetched from the registry {registry}: {}", causes(&**source))]
     Unreachable {
         /// The registry.
         registry: String,
         /// What was asked for.
         what: String,
-        /// The chain of causes.
-        why: String,
+        /// What failed, with its own causes.
+        source: ErrorCause,
     },
     /// The whole pull took too long.
     #[error("loading {image} took longer than {seconds} s")]
@@ -140,12 +143,12 @@ pub enum ImageError {
         seconds: u64,
     },
     /// A document or layer is not what it has to be.
-    #[error("{what} is malformed: {why}")]
+    #[error("{what} is malformed: {}", causes(&**source))]
     Malformed {
         /// Which part of which image.
         what: String,
         /// What is wrong with it.
-        why: String,
+        source: ErrorCause,
     },
     /// Content that does not have the digest it was asked for by.
     #[error("{what} has the digest {found} instead of {expected}; somebody changed it")]
@@ -198,8 +201,13 @@ pub enum ImageError {
         source: std::io::Error,
     },
     /// No client for registries can be made.
-    #[error("no client for registries can be made: {0}")]
-    Client(String),
+    #[error("no client can be made for {of}: {}", causes(&**source))]
+    Client {
+        /// The registry, or the setting that it needs.
+        of: String,
+        /// Why not.
+        source: ErrorCause,
+    },
     /// The daemon is shutting down.
     #[error("the load was cancelled: the daemon is shutting down")]
     Cancelled,
@@ -252,7 +260,7 @@ impl ImageError {
             Self::Slow { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
-            | Self::Client(_)
+            | Self::Client { .. }
             | Self::Cancelled => Category::Unreachable,
             Self::Malformed { .. }
             | Self::WrongDigest { .. }
@@ -296,7 +304,7 @@ impl ImageError {
                 "check that the registry answers, then try again".to_owned()
             }
             Self::NotCached { .. } => "`bpfman image pull` fetches it".to_owned(),
-            Self::Client(_) => {
+            Self::Client { .. } => {
                 "install the package ca-certificates, or name a ca_file for the registry in bpfman.toml"
                     .to_owned()
             }

@@ -26,7 +26,7 @@ struct Index {
 }
 
 /// A place where images and their signatures lie side by side: a registry, or a layout.
-pub(crate) trait Source: Sync {
+pub(crate) trait SignatureSource: Sync {
     /// `registry/repository`.
     fn name(&self) -> &str;
     /// A manifest at a tag or digest; none if there is none.
@@ -51,7 +51,7 @@ pub(crate) trait Source: Sync {
 
 /// The signatures of one digest, as far as they were looked at.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundSignatures {
     pub(crate) signatures: Vec<Signature>,
     /// The first thing among them that cannot be read. Others may be good all the same: whoever may attach something to an
     /// image must not be able to make it unloadable.
@@ -65,12 +65,13 @@ pub(crate) struct Found {
 ///
 /// # Errors
 /// The source cannot be asked. That is not "unsigned".
-pub(crate) async fn find<S: Source>(
+pub(crate) async fn find<S: SignatureSource>(
     source: &S,
     digest: Digest,
     limits: &Limits,
-) -> Result<Found, ImageError> {
-    let mut search = Search { source, digest, limits, seen: BTreeSet::new(), found: Found::default() };
+) -> Result<FoundSignatures, ImageError> {
+    let mut search =
+        Search { source, digest, limits, seen: BTreeSet::new(), found: FoundSignatures::default() };
     let result = search.tag().await;
     search.go_on(result)?;
     let result = search.referrers().await;
@@ -84,10 +85,10 @@ struct Search<'a, S> {
     limits: &'a Limits,
     /// Layers that were looked at: content, and the signature beside it.
     seen: BTreeSet<(Digest, Option<String>)>,
-    found: Found,
+    found: FoundSignatures,
 }
 
-impl<S: Source> Search<'_, S> {
+impl<S: SignatureSource> Search<'_, S> {
     /// Notes what is wrong with what lies there, and goes on; that a registry fails is no such thing.
     fn go_on(&mut self, result: Result<(), ImageError>) -> Result<(), ImageError> {
         match result {
@@ -220,7 +221,7 @@ impl<S: Source> Search<'_, S> {
     fn parse<T: serde::de::DeserializeOwned>(&self, bytes: &[u8], place: &str) -> Result<T, ImageError> {
         manifest::object(bytes).map_err(|why| ImageError::Malformed {
             what: format!("the signature list {}:{place}", self.source.name()),
-            why: why.to_string(),
+            source: why.into(),
         })
     }
 }

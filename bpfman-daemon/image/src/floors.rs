@@ -8,7 +8,7 @@ use bpfman_image_format::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::ImageError;
-use crate::cache::{Cache, RECORD_LIMIT, read, storage};
+use crate::cache::{ImageCache, RECORD_LIMIT, read, storage};
 use crate::version::Version;
 
 /// What a floor is of.
@@ -49,7 +49,7 @@ pub(crate) struct Offer {
     pub(crate) raises: BTreeSet<FloorOf>,
 }
 
-impl Cache {
+impl ImageCache {
     /// The highest version that forbids the offer; none if it is allowed.
     pub(crate) fn forbidding(&self, offer: &Offer) -> Result<Option<Version>, ImageError> {
         let mut highest = None;

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use bpfman_image_format::{Descriptor, Digest, Hasher, ImageReference, media, referrers_tag};
 use serde::Deserialize;
 
+use crate::access::Asker;
 use crate::blocking::blocking;
 use crate::cache::storage;
-use crate::find_signatures::{self, Source};
+use crate::find_signatures::{self, SignatureSource};
 use crate::registry::Sink as _;
-use crate::session::Brought;
+use crate::session::{Brought, LoadSession};
 use crate::staging::Staging;
-use crate::{ImageError, Limits, VerifiedBy, manifest};
+use crate::{ImageError, ImageStore, Limits, VerifiedBy, manifest};
 
 /// Entries of an archive that are looked at.
 const MAX_ENTRIES: usize = 8192;
@@ -32,12 +33,12 @@ pub struct Imported {
     /// Digest of index or manifest.
     pub digest: Digest,
     /// What the policy says.
-    pub outcome: Outcome,
+    pub outcome: ImportOutcome,
 }
 
 /// What the policy says of an imported image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ImportOutcome {
     /// It may be loaded.
     Verified(VerifiedBy),
     /// It may not, for this reason. Nothing of it was kept.
@@ -45,7 +46,7 @@ pub enum Outcome {
 }
 
 /// The images of a layout, by the names that they were stored under.
-pub(crate) struct Layout {
+pub(crate) struct ImportedLayout {
     path: String,
     entries: Vec<Descriptor>,
 }
@@ -56,9 +57,13 @@ struct Index {
 }
 
 /// Copies the content of a layout beside the cache. Content is checked by its digest, so nothing of it has to be trusted.
-pub(crate) fn copy(staging: &Arc<Staging>, path: &Path, limits: &Limits) -> Result<Layout, ImageError> {
+pub(crate) fn copy(
+    staging: &Arc<Staging>,
+    path: &Path,
+    limits: &Limits,
+) -> Result<ImportedLayout, ImageError> {
     let shown = path.display().to_string();
-    let malformed = |why: String| ImageError::Malformed { what: shown.clone(), why };
+    let malformed = |why: String| ImageError::Malformed { what: shown.clone(), source: why.into() };
     let mut copying = Copying { staging, limits, left: TOTAL_LIMIT, index: None, shown: &shown };
     if fs::metadata(path).map_err(storage(path))?.is_dir() {
         let index = path.join("index.json");
@@ -91,7 +96,45 @@ pub(crate) fn copy(staging: &Arc<Staging>, path: &Path, limits: &Limits) -> Resu
     }
     let index = copying.index.ok_or_else(|| malformed("it has no index.json".to_owned()))?;
     let index: Index = manifest::object(&index).map_err(|why| malformed(format!("index.json: {why}")))?;
-    Ok(Layout { path: shown, entries: index.manifests })
+    Ok(ImportedLayout { path: shown, entries: index.manifests })
+}
+
+impl ImageStore {
+    /// Takes the images and signatures of an OCI layout, a folder or a tar of one, into the cache, as far as the policy lets
+    /// them in, and says of each what the policy says of it. Touches no network.
+    pub async fn import(&self, path: &Path) -> Result<Vec<Imported>, ImageError> {
+        let staging = Arc::new(Staging::new(self.cache.clone()));
+        let (limits, path, beside) = (self.limits, path.to_owned(), Arc::clone(&staging));
+        let layout = blocking(move || copy(&beside, &path, &limits)).await?;
+        let mut imported = Vec::new();
+        for (image, brought) in images(&staging, &layout, &self.limits).await? {
+            let digest = brought.digest;
+            let outcome = match self.import_one(&image, brought, &staging).await {
+                Ok(verified_by) => ImportOutcome::Verified(verified_by),
+                Err(error) => ImportOutcome::Refused(error.to_string()),
+            };
+            imported.push(Imported { name: image.to_string(), digest, outcome });
+        }
+        Ok(imported)
+    }
+
+    async fn import_one(
+        &self,
+        image: &ImageReference,
+        brought: Brought,
+        staging: &Arc<Staging>,
+    ) -> Result<VerifiedBy, ImageError> {
+        let platform = self.platform.ok_or(ImageError::Host(std::env::consts::ARCH))?;
+        let policy = self.policy();
+        let decision = policy.decide(image)?;
+        let session = LoadSession {
+            staging: Arc::clone(staging),
+            brought: Some(brought),
+            ..self.session(image, Asker::Daemon, None, None)
+        };
+        let loaded = self.run(&session, false, &policy, decision, platform).await?;
+        Ok(loaded.verified_by)
+    }
 }
 
 struct Copying<'a> {
@@ -142,7 +185,7 @@ impl Copying<'_> {
 /// The images of a layout by their names, and what signs them. Nothing is kept yet: the policy has to let them in first.
 pub(crate) async fn images(
     staging: &Arc<Staging>,
-    layout: &Layout,
+    layout: &ImportedLayout,
     limits: &Limits,
 ) -> Result<Vec<(ImageReference, Brought)>, ImageError> {
     let mut images = Vec::new();
@@ -162,7 +205,7 @@ pub(crate) async fn images(
     }
     if images.is_empty() {
         let why = "it has no image whose name begins with a registry (annotation org.opencontainers.image.ref.name)";
-        return Err(ImageError::Malformed { what: layout.path.clone(), why: why.to_owned() });
+        return Err(ImageError::Malformed { what: layout.path.clone(), source: why.into() });
     }
     let mut brought = Vec::new();
     for (image, digest) in images {
@@ -205,7 +248,7 @@ impl Beside<'_> {
     }
 }
 
-impl Source for Beside<'_> {
+impl SignatureSource for Beside<'_> {
     fn name(&self) -> &str {
         &self.name
     }

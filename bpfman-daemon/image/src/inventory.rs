@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ImageError;
 use crate::access::{self, Access};
-use crate::cache::{Cache, RECORD_LIMIT, Tag, missing_is_fine, read, storage};
+use crate::cache::{ImageCache, RECORD_LIMIT, Tag, missing_is_fine, read, storage};
 
 /// How much may stay in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Default for Bounds {
 
 /// What belongs to an image, as it was when it was loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
+pub(crate) struct InventoryEntry {
     /// `registry/repository`.
     pub(crate) name: String,
     /// Of index or manifest.
@@ -76,9 +76,9 @@ pub struct Collected {
 /// Uses within this time are noted once: a load should not cost a write.
 const NOTED: Duration = Duration::from_secs(60);
 
-impl Cache {
+impl ImageCache {
     /// Notes that an image was used, and what belongs to it.
-    pub(crate) fn used(self: &Arc<Self>, entry: &Entry) -> Result<(), ImageError> {
+    pub(crate) fn used(self: &Arc<Self>, entry: &InventoryEntry) -> Result<(), ImageError> {
         let key = Digest::of(format!("{}@{}", entry.name, entry.digest).as_bytes());
         let path = self.root().join("images").join(key.hex());
         match fs::metadata(&path).and_then(|metadata| metadata.modified()) {
@@ -98,7 +98,7 @@ impl Cache {
             }
         }
         let mut images = Vec::new();
-        for (path, entry) in self.records::<Entry>("images")? {
+        for (path, entry) in self.records::<InventoryEntry>("images")? {
             let last = fs::metadata(&path)
                 .and_then(|metadata| metadata.modified())
                 .unwrap_or(SystemTime::UNIX_EPOCH);
@@ -130,8 +130,8 @@ impl Cache {
     /// sees to it.
     pub(crate) fn collect(&self, keep: &BTreeSet<Digest>, bounds: Bounds) -> Result<Collected, ImageError> {
         let mut collected = Collected::default();
-        let mut entries: Vec<(SystemTime, PathBuf, Entry)> = Vec::new();
-        for (path, entry) in self.records::<Entry>("images")? {
+        let mut entries: Vec<(SystemTime, PathBuf, InventoryEntry)> = Vec::new();
+        for (path, entry) in self.records::<InventoryEntry>("images")? {
             let last =
                 fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(storage(&path))?;
             entries.push((last, path, entry));

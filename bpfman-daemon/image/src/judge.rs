@@ -4,8 +4,8 @@ use bpfman_image_format::{Digest, ImageReference};
 
 use crate::floors::{FloorOf, Offer};
 use crate::{
-    Caller, Decision, Evidence, EvidenceError, ImageError, ImageRequest, ImageStore, Mode, Policy,
-    PullPolicy, Requirement, Rule, Signed, Signers, VerifiedBy,
+    Caller, Evidence, EvidenceError, FetchPolicy, ImageError, ImageRequest, ImageStore, Mode, Policy,
+    PolicyDecision, PolicyRule, Requirement, Signed, Signers, VerifiedBy,
 };
 
 impl ImageStore {
@@ -23,7 +23,7 @@ impl ImageStore {
         if let Some(digest) = digest {
             let request = ImageRequest {
                 image: image.at_digest(digest),
-                pull_policy: PullPolicy::Never,
+                pull_policy: FetchPolicy::Never,
                 credential: None,
                 caller: Caller::Daemon,
             };
@@ -52,7 +52,7 @@ impl ImageStore {
         for digest in digests {
             policy.check_digest(image, *digest)?;
         }
-        let Decision::Rule(rule) = policy.decide(image)? else { return Ok(()) };
+        let PolicyDecision::Rule(rule) = policy.decide(image)? else { return Ok(()) };
         let unknown = digest.unwrap_or_else(|| Digest::of(b""));
         if let Some(pinned) = &rule.digests
             && !digests.iter().take(2).any(|digest| pinned.contains(digest))
@@ -78,7 +78,7 @@ impl ImageStore {
     fn check_version_again(
         &self,
         image: &ImageReference,
-        rule: &Rule,
+        rule: &PolicyRule,
         signers: &Signers,
         signed: &Signed,
     ) -> Result<(), ImageError> {
@@ -98,7 +98,7 @@ impl ImageStore {
             floors.insert(FloorOf::Rule(rule.pattern.to_string()));
         }
         let offer = Offer { annotation: annotation.clone(), version, floors, raises: Default::default() };
-        match self.cache().forbidding(&offer)? {
+        match self.cache.forbidding(&offer)? {
             None => Ok(()),
             Some(lowest) => {
                 Err(refuse(format!("it says {}, and {lowest} was accepted since", offer.version)))

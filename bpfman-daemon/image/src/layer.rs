@@ -21,7 +21,7 @@ pub(crate) enum LayerError {
 
 /// The file found.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundObject {
     /// Its name without folders; none if the layer is the file itself.
     pub(crate) name: Option<String>,
     pub(crate) bytes: Vec<u8>,
@@ -40,7 +40,7 @@ pub(crate) const UNPACKED_LIMIT: u64 = 128 << 20;
 /// by piece: only the object itself is ever whole in memory.
 ///
 /// Told by content, not by media type: tools disagree about those.
-pub(crate) fn decode(mut layer: impl Read) -> Result<Found, LayerError> {
+pub(crate) fn decode(mut layer: impl Read) -> Result<FoundObject, LayerError> {
     let mut start = [0; 4];
     let length = fill(&mut layer, &mut start).map_err(failed)?;
     let whole = io::Cursor::new(start).take(length as u64).chain(layer);
@@ -54,11 +54,11 @@ pub(crate) fn decode(mut layer: impl Read) -> Result<Found, LayerError> {
     }
 }
 
-fn unpacked(mut reader: impl Read, start: &[u8]) -> Result<Found, LayerError> {
+fn unpacked(mut reader: impl Read, start: &[u8]) -> Result<FoundObject, LayerError> {
     if start != ELF {
         return from_tar(reader);
     }
-    Ok(Found { name: None, bytes: object(&mut reader, Vec::new())? })
+    Ok(FoundObject { name: None, bytes: object(&mut reader, Vec::new())? })
 }
 
 /// The rest of an object whose beginning is known.
@@ -72,9 +72,9 @@ fn object(reader: &mut impl Read, mut bytes: Vec<u8>) -> Result<Vec<u8>, LayerEr
 }
 
 /// The first entry named `*.o` that is an ELF file, else the first ELF file of any name (v0.6.0 took any).
-fn from_tar(reader: impl Read) -> Result<Found, LayerError> {
+fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
     let mut archive = tar::Archive::new(reader);
-    let mut found: Option<Found> = None;
+    let mut found: Option<FoundObject> = None;
     let mut count = 0;
     // The name of the next entry, where it is too long for a header.
     let mut long_name: Option<PathBuf> = None;
@@ -114,7 +114,7 @@ fn from_tar(reader: impl Read) -> Result<Found, LayerError> {
             let mut bytes = Vec::with_capacity(usize::try_from(entry.size().min(ELF_LIMIT)).unwrap_or(0));
             bytes.extend_from_slice(&start);
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            found = Some(Found { name, bytes: object(&mut entry, bytes)? });
+            found = Some(FoundObject { name, bytes: object(&mut entry, bytes)? });
         }
     }
     found.ok_or_else(|| LayerError::Malformed(format!("none of its {count} entries is an ELF file")))
@@ -248,7 +248,7 @@ mod tests {
             (packed.clone(), Some("a.o".to_owned())),
             (gzip(&packed), Some("a.o".to_owned())),
         ] {
-            assert_eq!(decode(layer.as_slice()).unwrap(), Found { name, bytes: OBJECT.to_vec() });
+            assert_eq!(decode(layer.as_slice()).unwrap(), FoundObject { name, bytes: OBJECT.to_vec() });
         }
     }
 
@@ -264,7 +264,7 @@ mod tests {
         ]);
         assert_eq!(
             decode(layer.as_slice()).unwrap(),
-            Found { name: Some("a.o".to_owned()), bytes: OBJECT.to_vec() }
+            FoundObject { name: Some("a.o".to_owned()), bytes: OBJECT.to_vec() }
         );
         let layer = tar(&[("text.o", FILE, b"text"), ("bytecode", FILE, OBJECT)]);
         assert_eq!(decode(layer.as_slice()).unwrap().name.as_deref(), Some("bytecode"));

@@ -121,7 +121,7 @@ pub(crate) fn platforms(entries: &[Descriptor]) -> String {
 
 /// An image's configuration.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Config {
+pub(crate) struct ImageConfig {
     #[serde(default)]
     pub(crate) architecture: String,
     #[serde(default)]
@@ -134,7 +134,7 @@ struct Inner {
     labels: Option<BTreeMap<String, String>>,
 }
 
-impl Config {
+impl ImageConfig {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         object(bytes)
     }

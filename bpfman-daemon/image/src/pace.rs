@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use crate::Limits;
 
 /// Counts what comes in spans of time.
-pub(crate) struct Pace {
+pub(crate) struct TransferPace {
     least_bytes: u64,
     least_time: Duration,
     begin: Instant,
     came: u64,
 }
 
-impl Pace {
+impl TransferPace {
     /// Begins now.
     pub(crate) fn new(limits: &Limits) -> Self {
         let (least_bytes, least_time) = (limits.least_bytes, limits.least_time);
@@ -37,8 +37,9 @@ mod tests {
 
     #[test]
     fn so_much_has_to_come_in_each_span_of_time() {
-        let with =
-            |least_bytes, least_time| Pace::new(&Limits { least_bytes, least_time, ..Limits::default() });
+        let with = |least_bytes, least_time| {
+            TransferPace::new(&Limits { least_bytes, least_time, ..Limits::default() })
+        };
         let mut ended = with(10, Duration::ZERO);
         assert!(ended.keeps_up(10) && !ended.keeps_up(9) && ended.keeps_up(10));
         let mut running = with(10, Duration::from_secs(3600));

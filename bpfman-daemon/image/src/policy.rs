@@ -48,14 +48,14 @@ impl LegacySigning {
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     mode: Mode,
-    rules: Vec<Rule>,
+    rules: Vec<PolicyRule>,
     revoked: Revoked,
     files: FileRule,
 }
 
 /// One `[[images]]` entry.
 #[derive(Clone, Debug)]
-pub struct Rule {
+pub struct PolicyRule {
     /// The repositories it is about.
     pub pattern: Pattern,
     /// Only these images, by the digest of index or manifest; none if any will do.
@@ -75,9 +75,9 @@ pub enum Requirement {
 
 /// What the policy says about one image.
 #[derive(Clone, Copy, Debug)]
-pub enum Decision<'a> {
+pub enum PolicyDecision<'a> {
     /// This rule decides.
-    Rule(&'a Rule),
+    Rule(&'a PolicyRule),
     /// No rule covers it, and the mode is `warn`.
     Uncovered,
     /// The mode is `off`.
@@ -101,7 +101,7 @@ impl Policy {
 
     /// The rules, in the order of the file.
     #[must_use]
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[PolicyRule] {
         &self.rules
     }
 
@@ -120,16 +120,16 @@ impl Policy {
     /// The first rule, in the order of the file, that covers `image` decides.
     ///
     /// Asked before any traffic: an image that no rule covers is refused without a connection.
-    pub fn decide(&self, image: &ImageReference) -> Result<Decision<'_>, ImageError> {
+    pub fn decide(&self, image: &ImageReference) -> Result<PolicyDecision<'_>, ImageError> {
         if let Some(digest) = image.digest() {
             self.check_digest(image, digest)?;
         }
         if self.mode == Mode::Off {
-            return Ok(Decision::Off);
+            return Ok(PolicyDecision::Off);
         }
         match self.rules.iter().find(|rule| rule.pattern.covers(image)) {
-            Some(rule) => Ok(Decision::Rule(rule)),
-            None if self.mode == Mode::Warn => Ok(Decision::Uncovered),
+            Some(rule) => Ok(PolicyDecision::Rule(rule)),
+            None if self.mode == Mode::Warn => Ok(PolicyDecision::Uncovered),
             None => Err(ImageError::NoRule { image: image.to_string(), pattern: image.name() }),
         }
     }

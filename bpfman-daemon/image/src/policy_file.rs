@@ -10,8 +10,8 @@ use toml::Spanned;
 
 use crate::policy_error::PolicyError;
 use crate::{
-    FileRule, Mode, Pattern, Requirement, Revoked, Rule, Running, Signers, TrustRoot, TrustedIdentity,
-    TrustedKey, trust_root,
+    FileRule, Mode, Pattern, PolicyRule, Requirement, Revoked, RevokedRunning, Signers, TrustRoot,
+    TrustedIdentity, TrustedKey, trust_root,
 };
 
 /// What `policy.toml` says.
@@ -47,7 +47,7 @@ pub struct PolicyFile {
     /// The mode, if it is written.
     pub mode: Option<Mode>,
     /// The rules, in order.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<PolicyRule>,
     /// What must not be loaded any more.
     pub revoked: Revoked,
     /// Who may load files.
@@ -76,14 +76,14 @@ struct Files {
 #[serde(deny_unknown_fields, default)]
 struct RevokedTable {
     keys: Vec<Digest>,
-    identities: Vec<Spanned<Identity>>,
+    identities: Vec<Spanned<SignedIdentity>>,
     digests: Vec<Digest>,
-    running: Running,
+    running: RevokedRunning,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Identity {
+struct SignedIdentity {
     issuer: String,
     subject: String,
 }
@@ -103,7 +103,7 @@ struct Entry {
     #[serde(default)]
     keys: Vec<Spanned<String>>,
     #[serde(default)]
-    identities: Vec<Spanned<Identity>>,
+    identities: Vec<Spanned<SignedIdentity>>,
     min_signatures: Option<usize>,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
@@ -169,7 +169,7 @@ fn rule(
     line_at: LineAt<'_>,
     root: Option<&TrustRoot>,
     read: ReadFile<'_>,
-) -> Result<Rule, PolicyError> {
+) -> Result<PolicyRule, PolicyError> {
     let pattern: Pattern = entry.pattern.parse().map_err(|source| PolicyError::Pattern { line, source })?;
     let shown = entry.pattern;
     let digests = entry.digests;
@@ -186,7 +186,7 @@ fn rule(
         if !no_signer || conditions {
             return Err(PolicyError::Contradiction { line, pattern: shown });
         }
-        return Ok(Rule { pattern, digests, requirement: Requirement::Unsigned });
+        return Ok(PolicyRule { pattern, digests, requirement: Requirement::Unsigned });
     }
     if no_signer {
         return Err(PolicyError::NoSigner { line, pattern: shown });
@@ -231,11 +231,11 @@ fn rule(
         signed_as,
         root: root.cloned(),
     };
-    Ok(Rule { pattern, digests, requirement: Requirement::Signed(signers) })
+    Ok(PolicyRule { pattern, digests, requirement: Requirement::Signed(signers) })
 }
 
 fn identities(
-    entries: Vec<Spanned<Identity>>,
+    entries: Vec<Spanned<SignedIdentity>>,
     line_at: LineAt<'_>,
 ) -> Result<Vec<TrustedIdentity>, PolicyError> {
     let mut found: Vec<TrustedIdentity> = Vec::new();

@@ -10,11 +10,11 @@ use reqwest::Url;
 
 use crate::AuthorizationError;
 use crate::private::{is_private_address, is_private_host};
-use crate::settings::Place;
+use crate::settings::RepositoryPlace;
 
 /// What one registry may have this machine ask.
 #[derive(Debug)]
-pub(crate) struct Reach {
+pub(crate) struct RegistryReach {
     /// Scheme, host and port of the registry.
     origin: Url,
     /// Named by the configuration: anything goes there, at any address.
@@ -26,8 +26,8 @@ pub(crate) struct Reach {
     registry_is_private: AtomicBool,
 }
 
-impl Reach {
-    pub(crate) fn new(place: &Place, proxies: BTreeSet<String>) -> Option<Self> {
+impl RegistryReach {
+    pub(crate) fn new(place: &RepositoryPlace, proxies: BTreeSet<String>) -> Option<Self> {
         let origin: Url = place.url("", "").parse().ok()?;
         let registry_is_private = AtomicBool::new(is_private_host(origin.host_str()?));
         let (others, plain_http) = (place.other_hosts.clone(), place.plain_http);
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::settings::{RegistrySetting, RegistrySettings};
 
-    fn reach(registry: &str, others: &[&str], plain_http: bool) -> Reach {
+    fn reach(registry: &str, others: &[&str], plain_http: bool) -> RegistryReach {
         let setting = RegistrySetting {
             plain_http,
             other_hosts: others.iter().map(|host| host.parse().unwrap()).collect(),
@@ -143,7 +143,7 @@ mod tests {
         };
         let settings = RegistrySettings::new([(registry.parse().unwrap(), setting)].into(), None);
         let places = settings.places(&format!("{registry}/a").parse().unwrap(), None).unwrap();
-        Reach::new(&places[0], BTreeSet::new()).unwrap()
+        RegistryReach::new(&places[0], BTreeSet::new()).unwrap()
     }
 
     fn token(registry: &str, others: &[&str], realm: &str) -> bool {

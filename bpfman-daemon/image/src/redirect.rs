@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reqwest::redirect::Policy;
 
-use crate::reach::{Reach, shown};
+use crate::reach::{RegistryReach, shown};
 
 /// Redirects followed in a row. Registries use one, to where their content is stored.
 const MAX_REDIRECTS: usize = 4;
@@ -12,10 +12,10 @@ const MAX_REDIRECTS: usize = 4;
 /// A redirect that is not followed.
 #[derive(Debug, thiserror::Error)]
 #[error("it redirects to {0}, which is not followed")]
-pub(crate) struct Refused(String);
+pub(crate) struct RefusedRedirect(String);
 
 /// Follows what the registry may redirect to, as far as can be told without resolving names.
-pub(crate) fn policy(reach: Arc<Reach>) -> Policy {
+pub(crate) fn policy(reach: Arc<RegistryReach>) -> Policy {
     Policy::custom(move |attempt| {
         let allowed = attempt.previous().len() <= MAX_REDIRECTS
             && attempt.previous().first().is_some_and(|first| reach.redirects(first, attempt.url()));
@@ -23,6 +23,6 @@ pub(crate) fn policy(reach: Arc<Reach>) -> Policy {
             return attempt.follow();
         }
         let target = shown(attempt.url());
-        attempt.error(Refused(target))
+        attempt.error(RefusedRedirect(target))
     })
 }

@@ -1,10 +1,10 @@
 //! Reading from a registry, with every answer bounded: by mirrors where there are some, with another try where that may
 //! help.
 
-use bpfman_image_format::{Credential, Descriptor, Digest, ImageReference, Progress, media};
+use bpfman_image_format::{Credential, Descriptor, Digest, ImageReference, TransferProgress, media};
 
 use crate::endpoint::Endpoint;
-use crate::find_signatures::Source;
+use crate::find_signatures::SignatureSource;
 use crate::{ImageError, Limits, RegistrySettings};
 
 /// Takes a blob as it comes. Nobody may use it before the transfer returned `Ok`: only then size and digest are known
@@ -29,13 +29,13 @@ impl Sink for Vec<u8> {
 }
 
 /// One repository, reached with one credential.
-pub(crate) struct Registry {
+pub(crate) struct RegistryClient {
     name: String,
     /// Mirrors, then the registry itself.
     endpoints: Vec<Endpoint>,
 }
 
-impl Registry {
+impl RegistryClient {
     /// Makes the clients; connects to nothing yet.
     pub(crate) fn new(
         image: &ImageReference,
@@ -129,7 +129,7 @@ impl Registry {
         descriptor: &Descriptor,
         limit: u64,
         sink: &mut dyn Sink,
-        progress: Option<Progress<'_>>,
+        progress: Option<TransferProgress<'_>>,
     ) -> Result<(), ImageError> {
         let what = format!("the blob {} of {}", descriptor.digest, self.name);
         if descriptor.size > limit {
@@ -148,7 +148,7 @@ impl Registry {
     }
 }
 
-impl Source for Registry {
+impl SignatureSource for RegistryClient {
     fn name(&self) -> &str {
         &self.name
     }

@@ -1,7 +1,6 @@
 //! What can be asked of the store, within which bounds, and what comes back.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +10,7 @@ use crate::{Evidence, Signed, VerifiedBy};
 
 /// When the registry is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum PullPolicy {
+pub enum FetchPolicy {
     /// At every load: the tag may have moved.
     Always,
     /// If the cache lacks something.
@@ -19,34 +18,6 @@ pub enum PullPolicy {
     IfNotPresent,
     /// Not at all.
     Never,
-}
-
-/// Not one of the three pull policies.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a pull policy; they are Always, IfNotPresent and Never")]
-pub struct PullPolicyError(pub String);
-
-impl FromStr for PullPolicy {
-    type Err = PullPolicyError;
-
-    fn from_str(text: &str) -> Result<Self, PullPolicyError> {
-        match text {
-            "Always" => Ok(Self::Always),
-            "IfNotPresent" => Ok(Self::IfNotPresent),
-            "Never" => Ok(Self::Never),
-            other => Err(PullPolicyError(other.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for PullPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Always => "Always",
-            Self::IfNotPresent => "IfNotPresent",
-            Self::Never => "Never",
-        })
-    }
 }
 
 /// Bounds of everything that a registry can send.
@@ -110,7 +81,7 @@ pub struct ImageRequest {
     /// The image.
     pub image: ImageReference,
     /// When the registry is asked.
-    pub pull_policy: PullPolicy,
+    pub pull_policy: FetchPolicy,
     /// For the registry. Of it only a keyed hash is kept.
     pub credential: Option<Credential>,
     /// Who asks.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 
-use crate::reach::Reach;
+use crate::reach::RegistryReach;
 
 /// Lookups at the same time, in the whole process. Each takes one of the threads that all requests of clients share; a name
 /// server that does not answer must not take them all.
@@ -21,8 +21,8 @@ pub(crate) fn system(name: &str) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// Resolves for one registry's client.
-pub(crate) struct Resolver {
-    reach: Arc<Reach>,
+pub(crate) struct RegistryResolver {
+    reach: Arc<RegistryReach>,
     lookup: fn(&str) -> io::Result<Vec<SocketAddr>>,
 }
 
@@ -34,13 +34,13 @@ struct Private {
     address: std::net::IpAddr,
 }
 
-impl Resolver {
-    pub(crate) fn new(reach: Arc<Reach>, lookup: fn(&str) -> io::Result<Vec<SocketAddr>>) -> Self {
+impl RegistryResolver {
+    pub(crate) fn new(reach: Arc<RegistryReach>, lookup: fn(&str) -> io::Result<Vec<SocketAddr>>) -> Self {
         Self { reach, lookup }
     }
 }
 
-impl Resolve for Resolver {
+impl Resolve for RegistryResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (reach, lookup, name) = (Arc::clone(&self.reach), self.lookup, name.as_str().to_owned());
         Box::pin(async move {
@@ -71,10 +71,10 @@ mod tests {
     use super::*;
     use crate::settings::RegistrySettings;
 
-    fn resolver(lookup: fn(&str) -> io::Result<Vec<SocketAddr>>) -> Resolver {
+    fn resolver(lookup: fn(&str) -> io::Result<Vec<SocketAddr>>) -> RegistryResolver {
         let image = "registry.example/a".parse().unwrap();
         let places = RegistrySettings::default().places(&image, None).unwrap();
-        Resolver::new(Arc::new(Reach::new(&places[0], BTreeSet::new()).unwrap()), lookup)
+        RegistryResolver::new(Arc::new(RegistryReach::new(&places[0], BTreeSet::new()).unwrap()), lookup)
     }
 
     fn both(_: &str) -> io::Result<Vec<SocketAddr>> {
@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn private_addresses_of_other_names_are_left_out_or_refused() {
-        let of = async |resolver: &Resolver, name: &str| {
+        let of = async |resolver: &RegistryResolver, name: &str| {
             let found = resolver.resolve(name.parse().unwrap()).await;
             found.map(|found| found.map(|address| address.ip().to_string()).collect::<Vec<_>>())
         };

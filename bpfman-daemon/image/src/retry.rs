@@ -1,5 +1,7 @@
 //! Which failures are worth another try, and how long to wait before it.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -18,12 +20,21 @@ pub(crate) fn status(status: StatusCode) -> bool {
 
 /// True if the connection failed rather than the request.
 pub(crate) fn error(error: &reqwest::Error) -> bool {
-    !error.is_redirect() && !error.is_builder() && !has_certificate_error(error)
+    !error.is_redirect() && !error.is_builder() && !is_untrusted_certificate(error)
 }
 
 /// A certificate that is not trusted will not be a moment later.
-fn has_certificate_error(error: &reqwest::Error) -> bool {
-    bpfman_image_format::causes(error).contains("certificate")
+fn is_untrusted_certificate(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        // What an I/O error wraps is not among its sources.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    false
 }
 
 /// How long to wait before try number `next` (from 1), unless the registry said so itself.
@@ -46,6 +57,18 @@ mod tests {
         for code in [400, 401, 403, 404, 405, 406, 416, 501] {
             assert!(!status(StatusCode::from_u16(code).unwrap()), "{code}");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_found_within_errors_of_any_depth() {
+        let untrusted = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(is_untrusted_certificate(&io::Error::other(io::Error::other(untrusted()))));
+        assert!(is_untrusted_certificate(&crate::ImageError::Unreachable {
+            registry: "r.io".to_owned(),
+            what: "it".to_owned(),
+            source: untrusted().into(),
+        }));
+        assert!(!is_untrusted_certificate(&io::Error::other("certificate")));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{Signer, TrustedIdentity};
 /// What becomes of programs that run already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Running {
+pub enum RevokedRunning {
     /// They run on, and are reported.
     #[default]
     Keep,
@@ -27,7 +27,7 @@ pub struct Revoked {
     /// Images, manifests, layers or object files, by digest.
     pub digests: BTreeSet<Digest>,
     /// What becomes of running programs.
-    pub running: Running,
+    pub running: RevokedRunning,
 }
 
 impl Revoked {

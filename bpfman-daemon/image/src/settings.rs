@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bpfman_image_format::{AuthFile, Credential, ImageReference, RegistryHost, causes};
+use bpfman_image_format::{AuthFile, Credential, ImageReference, RegistryHost};
 
 use crate::ImageError;
+use crate::error::ErrorCause;
 
 /// Settings of this machine, by registry.
 #[derive(Clone, Debug, Default)]
@@ -34,15 +35,16 @@ pub struct Authorities(Vec<reqwest::Certificate>);
 impl Authorities {
     /// Reads PEM. What is no certificate is refused here: later it would look like a registry that cannot be trusted.
     pub fn from_pem(pem: &[u8]) -> Result<Self, ImageError> {
-        let wrong = |why: String| {
-            ImageError::Client(format!("the certificate authorities are not PEM certificates: {why}"))
+        let wrong = |source: ErrorCause| ImageError::Client {
+            of: "a registry's certificate authorities, which have to be PEM certificates".to_owned(),
+            source,
         };
-        let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| wrong(causes(&error)))?;
+        let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| wrong(error.into()))?;
         if found.is_empty() {
-            return Err(wrong("there is no certificate".to_owned()));
+            return Err(wrong("there is no certificate".into()));
         }
         let client = reqwest::Client::builder().tls_certs_only(found.clone()).build();
-        client.map_err(|error| wrong(causes(&error)))?;
+        client.map_err(|error| wrong(error.into()))?;
         Ok(Self(found))
     }
 
@@ -53,7 +55,7 @@ impl Authorities {
 
 /// Where one repository can be asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct RepositoryPlace {
     /// Host and port that are connected to.
     pub(crate) host: String,
     pub(crate) repository: String,
@@ -89,7 +91,7 @@ impl RegistrySettings {
         &self,
         image: &ImageReference,
         credential: Option<&Credential>,
-    ) -> Result<Vec<Place>, ImageError> {
+    ) -> Result<Vec<RepositoryPlace>, ImageError> {
         let setting = self.registries.get(image.registry_host());
         let mut places = Vec::new();
         for mirror in setting.map(|setting| setting.mirrors.as_slice()).unwrap_or_default() {
@@ -101,7 +103,11 @@ impl RegistrySettings {
         Ok(places)
     }
 
-    fn place(&self, image: &ImageReference, credential: Option<&Credential>) -> Result<Place, ImageError> {
+    fn place(
+        &self,
+        image: &ImageReference,
+        credential: Option<&Credential>,
+    ) -> Result<RepositoryPlace, ImageError> {
         let registry = image.registry().to_owned();
         let setting = self.registries.get(image.registry_host()).cloned().unwrap_or_default();
         let credential = match (credential, &self.auth) {
@@ -113,7 +119,7 @@ impl RegistrySettings {
             })?,
             (None, None) => None,
         };
-        Ok(Place {
+        Ok(RepositoryPlace {
             host: match registry.as_str() {
                 // Docker's registry does not answer at the name that its images bear.
                 "docker.io" => "index.docker.io".to_owned(),
@@ -131,7 +137,7 @@ impl RegistrySettings {
     }
 }
 
-impl Place {
+impl RepositoryPlace {
     /// The address of a part of the repository.
     pub(crate) fn url(&self, kind: &str, target: &str) -> String {
         let scheme = if self.plain_http { "http" } else { "https" };

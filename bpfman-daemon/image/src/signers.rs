@@ -45,7 +45,7 @@ pub(crate) struct Good {
 
 /// What the signatures come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counted {
+pub(crate) struct CountedSigners {
     pub(crate) signers: Vec<Signer>,
     pub(crate) signed_at: Option<i64>,
     /// The values of the `increasing` annotation that counted signatures carry.
@@ -66,8 +66,8 @@ pub(crate) fn count(
     digest: Digest,
     rule: &Signers,
     revoked: &Revoked,
-) -> Result<Counted, TooFewSigners> {
-    let mut counted = Counted::default();
+) -> Result<CountedSigners, TooFewSigners> {
+    let mut counted = CountedSigners::default();
     let mut faults: Vec<SignatureError> = Vec::new();
     for (place, signature) in signatures.iter().enumerate() {
         match judge(signature, image, digest, rule, revoked) {

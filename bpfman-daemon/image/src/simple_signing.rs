@@ -117,11 +117,11 @@ fn as_bundle(
     let entry: LogEntry = serde_json::from_str(log).map_err(malformed(ENTRY))?;
     let body = BASE64_STANDARD.decode(&entry.payload.body).map_err(malformed(ENTRY))?;
     let kind: Value = serde_json::from_slice(&body).map_err(malformed(ENTRY))?;
-    let log_id = from_hex(&entry.payload.log_id).ok_or_else(|| malformed(ENTRY)("it has no log id"))?;
+    let log_id = format!("sha256:{}", entry.payload.log_id).parse::<Digest>().map_err(malformed(ENTRY))?;
     let mut verification = json!({
         "tlogEntries": [{
             "logIndex": entry.payload.log_index.to_string(),
-            "logId": { "keyId": BASE64_STANDARD.encode(log_id) },
+            "logId": { "keyId": BASE64_STANDARD.encode(log_id.bytes()) },
             "kindVersion": { "kind": kind["kind"], "version": kind["apiVersion"] },
             "integratedTime": entry.payload.integrated_time.to_string(),
             "inclusionPromise": { "signedEntryTimestamp": entry.signed_entry_timestamp },
@@ -163,10 +163,4 @@ fn certificates(leaf: &str, chain: Option<&str>) -> Result<Value, SignatureError
         all.push(json!({ "rawBytes": BASE64_STANDARD.encode(certificate.as_bytes()) }));
     }
     Ok(json!({ "x509CertificateChain": { "certificates": all } }))
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pair = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
-    (text.len() == 64).then(|| text.as_bytes().chunks_exact(2).map(pair).collect())?
 }

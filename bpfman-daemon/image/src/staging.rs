@@ -10,26 +10,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bpfman_image_format::Digest;
 
 use crate::ImageError;
-use crate::cache::{Cache, Writer};
+use crate::cache::ImageCache;
+use crate::cache_writer::CacheWriter;
 use crate::registry::Sink as _;
 
 /// The content that one load works with.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    cache: Arc<Cache>,
+    cache: Arc<ImageCache>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Fetched: whole and checked, but not in the cache.
-    fetched: BTreeMap<Digest, Writer>,
+    fetched: BTreeMap<Digest, CacheWriter>,
     /// Read from the cache.
     relied: BTreeSet<Digest>,
 }
 
 impl Staging {
-    pub(crate) fn new(cache: Arc<Cache>) -> Self {
+    pub(crate) fn new(cache: Arc<ImageCache>) -> Self {
         Self { cache, state: Mutex::default() }
     }
 
@@ -43,17 +44,17 @@ impl Staging {
     }
 
     /// A file for content to be fetched, within the room that all loads have together.
-    pub(crate) fn writer(&self) -> Result<Writer, ImageError> {
+    pub(crate) fn writer(&self) -> Result<CacheWriter, ImageError> {
         self.cache.bounded_writer()
     }
 
     /// The same for an archive, which root brings and which has a limit of its own.
-    pub(crate) fn unbounded_writer(&self) -> Result<Writer, ImageError> {
+    pub(crate) fn unbounded_writer(&self) -> Result<CacheWriter, ImageError> {
         self.cache.writer()
     }
 
     /// Holds content; the caller has checked that it has this digest.
-    pub(crate) fn hold(&self, digest: Digest, writer: Writer) {
+    pub(crate) fn hold(&self, digest: Digest, writer: CacheWriter) {
         self.state().fetched.insert(digest, writer);
     }
 
@@ -124,8 +125,8 @@ mod tests {
     use crate::inventory::Bounds;
     use std::time::Duration;
 
-    fn cache(folder: &tempfile::TempDir, room: u64) -> Arc<Cache> {
-        Arc::new(Cache::new(folder.path().to_owned()).with_room(room))
+    fn cache(folder: &tempfile::TempDir, room: u64) -> Arc<ImageCache> {
+        Arc::new(ImageCache::new(folder.path().to_owned()).with_room(room))
     }
 
     fn files(folder: &tempfile::TempDir, name: &str) -> usize {

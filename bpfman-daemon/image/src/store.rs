@@ -1,25 +1,26 @@
 //! The room's door: a name goes in, verified bytecode comes out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use bpfman_image_format::{Digest, ImageReference, Labels, Platform, Progress};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use bpfman_image_format::{Digest, ImageReference, Labels, Platform, TransferProgress};
+use tokio::sync::Semaphore;
 
 use crate::access::{Asker, Right};
 use crate::blocking::blocking;
-use crate::cache::Cache;
-use crate::import::{self, Imported, Outcome};
-use crate::inventory::{Bounds, CachedImage, Collected, Entry};
-use crate::manifest::Config;
-use crate::registry::Registry;
-use crate::session::{Brought, Resolved, Session};
+use crate::cache::ImageCache;
+use crate::error::ErrorCause;
+use crate::inventory::{Bounds, CachedImage, Collected, InventoryEntry};
+use crate::manifest::ImageConfig;
+use crate::registry::RegistryClient;
+use crate::session::{LoadSession, Resolved};
 use crate::staging::Staging;
+use crate::turns::{RegistrySlot, Turns};
 use crate::unpack::unpack;
 use crate::{
-    Caller, Decision, ImageError, ImageRequest, Limits, Mode, Policy, PullPolicy, RegistrySettings,
+    Caller, FetchPolicy, ImageError, ImageRequest, Limits, Mode, Policy, PolicyDecision, RegistrySettings,
     VerifiedBy, VerifiedImage,
 };
 
@@ -29,10 +30,10 @@ use crate::{
 /// file between loads.
 #[derive(Debug)]
 pub struct ImageStore {
-    cache: Arc<Cache>,
+    pub(crate) cache: Arc<ImageCache>,
     policy: RwLock<Arc<Policy>>,
-    limits: Limits,
-    platform: Option<Platform>,
+    pub(crate) limits: Limits,
+    pub(crate) platform: Option<Platform>,
     pulls: Arc<Semaphore>,
     settings: RwLock<Arc<RegistrySettings>>,
     bounds: Bounds,
@@ -56,7 +57,7 @@ impl ImageStore {
     #[must_use]
     pub fn with_limits(cache: PathBuf, policy: Policy, limits: Limits) -> Self {
         Self {
-            cache: Arc::new(Cache::new(cache).with_room(room(Bounds::default(), limits))),
+            cache: Arc::new(ImageCache::new(cache).with_room(room(Bounds::default(), limits))),
             policy: RwLock::new(Arc::new(policy)),
             limits,
             platform: Platform::host(),
@@ -86,12 +87,8 @@ impl ImageStore {
     /// Keeps so much in the cache.
     #[must_use]
     pub fn with_bounds(self, bounds: Bounds) -> Self {
-        let cache = Cache::new(self.cache.root().to_owned()).with_room(room(bounds, self.limits));
+        let cache = ImageCache::new(self.cache.root().to_owned()).with_room(room(bounds, self.limits));
         Self { cache: Arc::new(cache), bounds, ..self }
-    }
-
-    pub(crate) fn cache(&self) -> &Cache {
-        &self.cache
     }
 
     /// The policy in force.
@@ -111,7 +108,7 @@ impl ImageStore {
     pub async fn load(
         &self,
         request: &ImageRequest,
-        progress: Option<Progress<'_>>,
+        progress: Option<TransferProgress<'_>>,
     ) -> Result<VerifiedImage, ImageError> {
         let seconds = self.limits.overall_timeout.as_secs();
         let load = self.load_unbounded(request, progress);
@@ -123,7 +120,7 @@ impl ImageStore {
     async fn load_unbounded(
         &self,
         request: &ImageRequest,
-        progress: Option<Progress<'_>>,
+        progress: Option<TransferProgress<'_>>,
     ) -> Result<VerifiedImage, ImageError> {
         let platform = self.platform.ok_or(ImageError::Host(std::env::consts::ARCH))?;
         let policy = self.policy();
@@ -136,7 +133,7 @@ impl ImageStore {
             Caller::Other => Arc::new(settings.without_passwords()),
         };
         let asker = self.asker(request, &settings).await?;
-        if request.pull_policy != PullPolicy::Always {
+        if request.pull_policy != FetchPolicy::Always {
             let offline = self.session(image, asker.clone(), None, None);
             // No collection meanwhile: it is quick.
             let _in_use = self.in_use.read().await;
@@ -148,7 +145,7 @@ impl ImageStore {
                     | ImageError::Unsigned { .. }
                     | ImageError::Untrusted { .. }
                     | ImageError::WayBack { .. }),
-                ) if request.pull_policy == PullPolicy::IfNotPresent => {
+                ) if request.pull_policy == FetchPolicy::IfNotPresent => {
                     tracing::debug!(%image, %error, "not from the cache");
                 }
                 result => return result,
@@ -156,15 +153,15 @@ impl ImageStore {
         }
         // From here on it may take as long as a registry likes. Nobody waits for this load but those who want to ask the
         // same registry, or when very many ask.
-        let _flight = Turn::take(&self.flights, image.name(), 1).await;
+        let _flight = RegistrySlot::take(&self.flights, image.name(), 1).await;
         let _place =
-            Turn::take(&self.registries, image.registry().to_owned(), self.limits.pulls_of_one).await;
+            RegistrySlot::take(&self.registries, image.registry().to_owned(), self.limits.pulls_of_one).await;
         let _pull = self.pulls.acquire().await;
-        let ask = request.pull_policy == PullPolicy::Always;
+        let ask = request.pull_policy == FetchPolicy::Always;
         // A helper may be asked for the password, and take its time.
         let registry = {
             let (image, credential, limits) = (image.clone(), request.credential.clone(), self.limits);
-            blocking(move || Registry::new(&image, credential.as_ref(), &settings, limits)).await?
+            blocking(move || RegistryClient::new(&image, credential.as_ref(), &settings, limits)).await?
         };
         let online = self.session(image, asker, Some(registry), progress);
         self.run(&online, ask, &policy, decision, platform).await
@@ -186,14 +183,14 @@ impl ImageStore {
         }))
     }
 
-    fn session<'a>(
+    pub(crate) fn session<'a>(
         &self,
         image: &'a ImageReference,
         asker: Asker,
-        registry: Option<Registry>,
-        progress: Option<Progress<'a>>,
-    ) -> Session<'a> {
-        Session {
+        registry: Option<RegistryClient>,
+        progress: Option<TransferProgress<'a>>,
+    ) -> LoadSession<'a> {
+        LoadSession {
             cache: self.cache.clone(),
             staging: Arc::new(Staging::new(self.cache.clone())),
             limits: self.limits,
@@ -207,12 +204,12 @@ impl ImageStore {
         }
     }
 
-    async fn run(
+    pub(crate) async fn run(
         &self,
-        session: &Session<'_>,
+        session: &LoadSession<'_>,
         ask: bool,
         policy: &Policy,
-        decision: Decision<'_>,
+        decision: PolicyDecision<'_>,
         platform: Platform,
     ) -> Result<VerifiedImage, ImageError> {
         let image = session.image;
@@ -224,7 +221,7 @@ impl ImageStore {
                 | ImageError::WayBack { .. }),
             ) if policy.mode() == Mode::Warn => {
                 // Resolved again without the rule; everything but the tag is there by now.
-                let mut resolved = session.resolve(ask, policy, Decision::Uncovered, platform).await?;
+                let mut resolved = session.resolve(ask, policy, PolicyDecision::Uncovered, platform).await?;
                 let (digest, reason) = (resolved.digest, error.to_string());
                 let what = "loading an image that the policy does not vouch for";
                 match error {
@@ -237,19 +234,18 @@ impl ImageStore {
             }
             result => result?,
         };
-        let malformed = |digest: Digest, why: String| ImageError::Malformed {
+        let malformed = |digest: Digest, source: ErrorCause| ImageError::Malformed {
             what: format!("the image {digest} of {}", image.name()),
-            why,
+            source,
         };
         let (manifest, allowed) = (&resolved.manifest, resolved.allowed);
-        let layer = manifest
-            .object()
-            .ok_or_else(|| malformed(resolved.manifest_digest, "it has no layer".to_owned()))?;
+        let layer =
+            manifest.object().ok_or_else(|| malformed(resolved.manifest_digest, "it has no layer".into()))?;
         let config = if manifest.has_labels() {
             let config = session.document(&manifest.config, self.limits.config, allowed).await?;
-            Config::parse(&config).map_err(|why| malformed(manifest.config.digest, why.to_string()))?
+            ImageConfig::parse(&config).map_err(|error| malformed(manifest.config.digest, error.into()))?
         } else {
-            Config::default()
+            ImageConfig::default()
         };
         if resolved.from_index
             && !config.architecture.is_empty()
@@ -257,7 +253,7 @@ impl ImageStore {
         {
             // An index is not always signed itself: it must not hand out one platform's image for another's.
             let why = format!("the index offers it for {platform}, it says {}", config.architecture);
-            return Err(malformed(resolved.manifest_digest, why));
+            return Err(malformed(resolved.manifest_digest, why.into()));
         }
         let labels = Labels::read(&config.labels())
             .map_err(|source| ImageError::Label { image: image.to_string(), source })?;
@@ -265,7 +261,7 @@ impl ImageStore {
         let (found, elf_digest) =
             session.layer(layer, allowed, |file| unpack(file, layer, image, platform.endian())).await?;
         policy.check_digest(image, elf_digest)?;
-        let entry = Entry {
+        let entry = InventoryEntry {
             name: image.name(),
             digest: resolved.digest,
             manifest: resolved.manifest_digest,
@@ -291,9 +287,9 @@ impl ImageStore {
     /// Notes that an image was let in, and keeps what was fetched of it. Before this, nothing of it is kept.
     async fn let_in(
         &self,
-        session: &Session<'_>,
+        session: &LoadSession<'_>,
         resolved: &Resolved,
-        entry: Entry,
+        entry: InventoryEntry,
     ) -> Result<(), ImageError> {
         // Loads from the cache hold it already.
         let _in_use = match session.is_quick() {
@@ -361,81 +357,9 @@ impl ImageStore {
         let cache = self.cache.clone();
         blocking(move || cache.collect(&keep, bounds)).await
     }
-
-    /// Takes the images and signatures of an OCI layout, a folder or a tar of one, into the cache, as far as the policy lets
-    /// them in, and says of each what the policy says of it. Touches no network.
-    pub async fn import(&self, path: &std::path::Path) -> Result<Vec<Imported>, ImageError> {
-        let staging = Arc::new(Staging::new(self.cache.clone()));
-        let (limits, path, beside) = (self.limits, path.to_owned(), Arc::clone(&staging));
-        let layout = blocking(move || import::copy(&beside, &path, &limits)).await?;
-        let mut imported = Vec::new();
-        for (image, brought) in import::images(&staging, &layout, &self.limits).await? {
-            let digest = brought.digest;
-            let outcome = match self.import_one(&image, brought, &staging).await {
-                Ok(verified_by) => Outcome::Verified(verified_by),
-                Err(error) => Outcome::Refused(error.to_string()),
-            };
-            imported.push(Imported { name: image.to_string(), digest, outcome });
-        }
-        Ok(imported)
-    }
-
-    async fn import_one(
-        &self,
-        image: &ImageReference,
-        brought: Brought,
-        staging: &Arc<Staging>,
-    ) -> Result<VerifiedBy, ImageError> {
-        let platform = self.platform.ok_or(ImageError::Host(std::env::consts::ARCH))?;
-        let policy = self.policy();
-        let decision = policy.decide(image)?;
-        let session = Session {
-            staging: Arc::clone(staging),
-            brought: Some(brought),
-            ..self.session(image, Asker::Daemon, None, None)
-        };
-        let loaded = self.run(&session, false, &policy, decision, platform).await?;
-        Ok(loaded.verified_by)
-    }
 }
 
 /// What may be fetched at the same time: as much as the cache may hold, and one image in any case.
 fn room(bounds: Bounds, limits: Limits) -> u64 {
     bounds.bytes.max(limits.layer + limits.config + 2 * limits.manifest)
-}
-
-/// One of a few places, by name: the right to pull from a repository, or to ask a registry.
-struct Turn<'a> {
-    table: &'a Turns,
-    name: String,
-    place: Option<OwnedSemaphorePermit>,
-}
-
-/// Places by name, as long as somebody has or waits for one.
-type Turns = Mutex<HashMap<String, Arc<Semaphore>>>;
-
-impl<'a> Turn<'a> {
-    /// Waits for one of so many places.
-    async fn take(table: &'a Turns, name: String, places: usize) -> Self {
-        // Made before the wait: whoever gives up waiting tidies up too.
-        let mut turn = Self { table, name: name.clone(), place: None };
-        let places = {
-            let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(table.entry(name).or_insert_with(|| Arc::new(Semaphore::new(places))))
-        };
-        // None of them is ever closed.
-        turn.place = places.acquire_owned().await.ok();
-        turn
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        self.place = None;
-        // Two owners are the table and whoever has or waits for a place; one is the table alone.
-        if table.get(&self.name).is_some_and(|places| Arc::strong_count(places) == 1) {
-            table.remove(&self.name);
-        }
-    }
 }

@@ -6,7 +6,7 @@ use std::io;
 use bpfman_image_format::{BytecodeError, Descriptor, Digest, Endian, Hasher, ImageReference, check_object};
 
 use crate::ImageError;
-use crate::layer::{self, Found, LayerError};
+use crate::layer::{self, FoundObject, LayerError};
 
 /// What reading a file from the cache came to.
 pub(crate) enum Checked<T> {
@@ -17,7 +17,7 @@ pub(crate) enum Checked<T> {
 }
 
 /// Work on a file, off the runtime's own threads: it may take a while.
-pub(crate) type Read<T> = Box<dyn FnOnce() -> Result<Checked<T>, ImageError> + Send>;
+pub(crate) type LayerRead<T> = Box<dyn FnOnce() -> Result<Checked<T>, ImageError> + Send>;
 
 /// Takes the object out of a layer and checks it, and the layer with it.
 pub(crate) fn unpack(
@@ -25,7 +25,7 @@ pub(crate) fn unpack(
     layer: &Descriptor,
     image: &ImageReference,
     expected: Endian,
-) -> Read<(Found, Digest)> {
+) -> LayerRead<(FoundObject, Digest)> {
     let (digest, size, image) = (layer.digest, layer.size, image.clone());
     let what = format!("the layer {digest} of {}", image.name());
     Box::new(move || {
@@ -42,8 +42,8 @@ pub(crate) fn unpack(
             return Ok(Checked::Damaged);
         }
         if reader.read != size {
-            let why = format!("it has {} bytes, and the manifest says {size}", reader.read);
-            return Err(ImageError::Malformed { what, why });
+            let source = format!("it has {} bytes, and the manifest says {size}", reader.read).into();
+            return Err(ImageError::Malformed { what, source });
         }
         Ok(Checked::Whole(decoded.map_err(|error| refusal(error, &what)).and_then(|found| {
             let name = found.name.clone().unwrap_or_else(|| "the layer".to_owned());
@@ -63,7 +63,7 @@ fn refusal(error: LayerError, what: &str) -> ImageError {
     let what = what.to_owned();
     match error {
         LayerError::TooLarge(limit) => ImageError::TooLarge { what, size: None, limit },
-        LayerError::Malformed(why) => ImageError::Malformed { what, why },
+        error @ LayerError::Malformed(_) => ImageError::Malformed { what, source: error.into() },
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bpfman_image_format::{
-    Digest, ImageReference, Layout, Platform, PlatformInputs, SigningKey, SourceDate, push, sign,
+    Digest, ImageReference, OciLayout, Platform, PlatformInputs, SigningKey, SourceDate, push, sign,
 };
 use bpfmand_image::{ImageError, Policy, Signer, VerifiedBy};
 use harness::docker_registry::DockerRegistry;
@@ -159,7 +159,7 @@ async fn an_index_that_cosign_signed_is_verified() {
         PlatformInputs::several([(host, object("index_ours")), (other, object("index_other"))]).unwrap();
     let built = inputs.build(SourceDate::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let layout = Layout::open_or_create(folder.path()).unwrap();
+    let layout = OciLayout::open_or_create(folder.path()).unwrap();
     built.write(&layout, "multi").unwrap();
     let image = registry.image("demo/index:v1");
     push(&layout, "multi", &image, None, None).await.unwrap();

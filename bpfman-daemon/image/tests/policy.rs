@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bpfman_image_format::{ImageReference, SigningKey};
 use bpfmand_image::{
-    Decision, ImageError, LegacySigning, Mode, Policy, PolicyError, PolicyFile, Requirement,
+    ImageError, LegacySigning, Mode, Policy, PolicyDecision, PolicyError, PolicyFile, Requirement,
 };
 use harness::docker_registry::DockerRegistry;
 use harness::{Store, object, policy, publish};
@@ -71,7 +71,7 @@ fn the_first_rule_that_covers_an_image_decides() {
         [[images]]\npattern = \"quay.io/a/*\"\nkeys = [\"/keys/good.pub\"]\n";
     let policy = Policy::resolve(Some(parse(text).unwrap()), LegacySigning::default());
     let requirement = |name: &str| match policy.decide(&image(name)) {
-        Ok(Decision::Rule(rule)) => Some(matches!(rule.requirement, Requirement::Unsigned)),
+        Ok(PolicyDecision::Rule(rule)) => Some(matches!(rule.requirement, Requirement::Unsigned)),
         _ => None,
     };
     assert_eq!(requirement("quay.io/a/trial-1"), Some(true));

@@ -7,8 +7,8 @@ mod harness;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bpfman_image_format::{Digest, ImageReference, SigningKey, archive, save, sign};
-use bpfmand_image::{Bounds, Category, ImageError, Outcome, Policy, PullPolicy};
+use bpfman_image_format::{Digest, ImageReference, SigningKey, sign};
+use bpfmand_image::{Bounds, Category, FetchPolicy, ImageError, Policy};
 use harness::docker_registry::DockerRegistry;
 use harness::{Store, demand, object, policy, publish, publish_signed, unsigned};
 
@@ -66,7 +66,7 @@ async fn an_annotation_that_has_to_grow_forbids_the_way_back() {
     refused(store.pull(&at("old")).await.unwrap_err());
     // Also after a restart, from the cache, by digest, and when nothing else is left of the cache.
     let store = store.restarted(growing());
-    refused(store.load(&at("old"), PullPolicy::Never).await.unwrap_err());
+    refused(store.load(&at("old"), FetchPolicy::Never).await.unwrap_err());
     store.store.prune(BTreeSet::new(), Duration::ZERO).await.unwrap();
     refused(store.pull(&at("old")).await.unwrap_err());
     // Another repository has a number of its own.
@@ -76,19 +76,19 @@ async fn an_annotation_that_has_to_grow_forbids_the_way_back() {
     store.pull(&other).await.unwrap();
     // By a repository that does not exist: what the cache has of an image is for those names that have it.
     let nowhere = registry.image("demo/nowhere").at_digest(old_digest);
-    let error = store.load(&nowhere, PullPolicy::Never).await.unwrap_err();
+    let error = store.load(&nowhere, FetchPolicy::Never).await.unwrap_err();
     assert!(matches!(error, ImageError::NotCached { .. } | ImageError::NotYours { .. }), "{error}");
     assert_eq!(store.pull(&nowhere).await.unwrap_err().category(), Category::NotFound);
     // Going back on purpose: the old image, signed anew with a higher number.
     sign_with(&at("old"), &key, "version", "2").await;
-    store.load(&at("old"), PullPolicy::Always).await.unwrap();
+    store.load(&at("old"), FetchPolicy::Always).await.unwrap();
     refused_below_two(store.pull(&at("new")).await);
     // Without the annotation, or with one that is no number, an image is not loaded at all.
     let bare = registry.image("demo/bare:v1");
     publish_signed(&bare, &object("growing_bare"), &key).await;
     assert!(matches!(store.pull(&bare).await, Err(ImageError::Untrusted { .. })));
     sign_with(&bare, &key, "version", "soon").await;
-    let error = store.load(&bare, PullPolicy::Always).await.unwrap_err();
+    let error = store.load(&bare, FetchPolicy::Always).await.unwrap_err();
     assert!(matches!(&error, ImageError::WayBack { why, .. } if why.contains("soon")), "{error}");
 }
 
@@ -116,7 +116,7 @@ async fn what_is_revoked_is_refused_in_every_mode() {
     store.pull(&image).await.unwrap();
     // Cached and loaded a moment ago: no longer.
     store.store.set_policy(rule(&key, &format!("[revoked]\nkeys = [\"{fingerprint}\"]\n")));
-    let error = store.load(&image, PullPolicy::Never).await.unwrap_err();
+    let error = store.load(&image, FetchPolicy::Never).await.unwrap_err();
     assert!(
         matches!(&error, ImageError::Untrusted { why, .. } if why.to_string().contains("revoked")),
         "{error}"
@@ -151,14 +151,14 @@ async fn the_cache_is_collected_by_size_and_age_but_for_what_is_needed() {
     assert!(collected.bytes >= size / 2);
     assert_eq!(names(&store).await, ["three", "two"]);
     assert_eq!(
-        store.load(&loaded[0].0, PullPolicy::Never).await.unwrap_err().category(),
+        store.load(&loaded[0].0, FetchPolicy::Never).await.unwrap_err().category(),
         Category::NotCached
     );
     // What is needed stays, however small the room is.
     let store = Store { store: store.store.with_bounds(Bounds { bytes: 0, ..bounds }), folder: store.folder };
     store.store.collect([loaded[1].1.digest].into()).await.unwrap();
     assert_eq!(names(&store).await, ["two"]);
-    store.load(&loaded[1].0, PullPolicy::Never).await.unwrap();
+    store.load(&loaded[1].0, FetchPolicy::Never).await.unwrap();
     store.store.prune(BTreeSet::new(), Duration::ZERO).await.unwrap();
     assert_eq!(std::fs::read_dir(store.blobs()).unwrap().count(), 0, "nothing stays of images that went");
 }
@@ -172,85 +172,6 @@ fn age(store: &Store, seconds: u64) {
             file.set_modified(then).unwrap();
         }
     }
-}
-
-#[tokio::test]
-async fn layouts_of_skopeo_and_our_own_archives_are_imported() {
-    let (mut registry, key) = (DockerRegistry::start(), key());
-    let image = registry.image("demo/import:v1");
-    let object = object("import");
-    let digest = publish_signed(&image, &object, &key).await;
-    let folder = tempfile::tempdir().unwrap();
-    let layout = bpfman_image_format::Layout::open_or_create(&folder.path().join("layout")).unwrap();
-    let saved = save(&image, &layout, None).await.unwrap();
-    assert_eq!((saved.digest, saved.signatures), (digest, 1));
-    let packed = folder.path().join("image.tar");
-    archive(&layout, &packed).unwrap();
-    // skopeo's own, with the whole name as it is in the field, and no signature.
-    let theirs = folder.path().join("theirs");
-    let status = std::process::Command::new("skopeo")
-        .args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"])
-        .arg(format!("docker://{image}"))
-        .arg(format!("oci-archive:{}:{image}", theirs.display()))
-        .status()
-        .expect("skopeo is installed");
-    assert!(status.success());
-    registry.stop();
-    for (path, is_signed) in [(layout.path(), true), (packed.as_path(), true), (theirs.as_path(), false)] {
-        let store = Store::new(demand(&[&key]));
-        let imported = store.store.import(path).await.unwrap();
-        assert_eq!((imported.len(), imported[0].digest), (1, digest), "{}", path.display());
-        assert_eq!(matches!(imported[0].outcome, Outcome::Verified(_)), is_signed);
-        let loaded = store.load(&image, PullPolicy::Never).await;
-        assert_eq!(loaded.is_ok(), is_signed);
-        let store = store.restarted(unsigned());
-        // What was refused was not kept.
-        let imported = store.store.import(path).await.unwrap();
-        assert!(matches!(imported[0].outcome, Outcome::Verified(_)));
-        assert_eq!(&*store.load(&image, PullPolicy::Never).await.unwrap().bytes, object.bytes());
-        assert_eq!(store.left_over(), 0);
-    }
-}
-
-#[tokio::test]
-async fn layouts_that_are_none_or_lie_are_refused_and_leave_nothing_loadable() {
-    let folder = tempfile::tempdir().unwrap();
-    let tar = |entries: &[(&str, &[u8])]| {
-        let path = folder.path().join("bad.tar");
-        let mut builder = tar::Builder::new(std::fs::File::create(&path).unwrap());
-        for (name, content) in entries {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            builder.append_data(&mut header, name, *content).unwrap();
-        }
-        builder.into_inner().unwrap();
-        path
-    };
-    let blob = format!("blobs/sha256/{}", Digest::of(b"right").hex());
-    let index = br#"{"schemaVersion":2,"manifests":[]}"#.as_slice();
-    for (entries, part) in [
-        (vec![], "no index.json"),
-        (vec![("index.json", b"[]".as_slice())], "index.json"),
-        (vec![("index.json", index)], "no image whose name"),
-        (vec![("index.json", index), (blob.as_str(), b"wrong".as_slice())], "digest"),
-    ] {
-        let store = Store::new(unsigned());
-        let error = store.store.import(&tar(&entries)).await.unwrap_err();
-        assert!(error.to_string().contains(part), "{part}: {error}");
-        assert_eq!(store.left_over(), 0);
-        assert!(store.store.images().await.unwrap().is_empty());
-    }
-    let store = Store::new(unsigned());
-    assert_eq!(
-        store.store.import(&folder.path().join("none")).await.unwrap_err().category(),
-        Category::Storage
-    );
-    std::fs::write(folder.path().join("text"), "text").unwrap();
-    assert_eq!(
-        store.store.import(&folder.path().join("text")).await.unwrap_err().category(),
-        Category::Malformed
-    );
 }
 
 /// Copies an image and its signatures to another repository, as whoever may write there can.
@@ -334,43 +255,6 @@ async fn what_was_refused_leaves_nothing_and_the_next_pull_has_room() {
     assert_eq!(store.kept(), [""; 0]);
     store.store.set_policy(unsigned());
     store.pull(&hostile.image("a:latest")).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_refused_import_changes_neither_tag_nor_signatures() {
-    let (mut registry, key) = (DockerRegistry::start(), key());
-    let image = registry.image("demo/fw:v2");
-    let folder = tempfile::tempdir().unwrap();
-    let archived = async |name: &str| {
-        let layout = bpfman_image_format::Layout::open_or_create(&folder.path().join(name)).unwrap();
-        save(&image, &layout, None).await.unwrap();
-        layout.path().to_owned()
-    };
-    // The same name, unsigned; signed by two; by one of them.
-    publish(&image, &object("import_evil"), None).await;
-    let evil = archived("evil").await;
-    let good = object("import_good");
-    let digest = publish_signed(&image, &good, &key).await;
-    let one = archived("one").await;
-    let second = SigningKey::generate().unwrap();
-    sign(&image, &second, &BTreeMap::new(), None).await.unwrap();
-    let store = Store::new(demand(&[&key]));
-    store.pull(&image).await.unwrap();
-    registry.stop();
-    let before = store.kept();
-
-    let imported = store.store.import(&evil).await.unwrap();
-    assert!(matches!(&imported[0].outcome, Outcome::Refused(why) if why.contains("not signed")));
-    assert_eq!(store.kept(), before);
-    let loaded = store.load(&image, PullPolicy::Never).await.unwrap();
-    assert_eq!((loaded.digest, &*loaded.bytes), (digest, good.bytes()));
-    // Fewer signatures than are known take none away.
-    let imported = store.store.import(&one).await.unwrap();
-    assert!(matches!(imported[0].outcome, Outcome::Verified(_)), "{imported:?}");
-    store.store.set_policy(demand(&[&second]));
-    store.load(&image, PullPolicy::Never).await.unwrap();
-    // An older one, signed as well, does not go in where that is forbidden.
-    assert_eq!(store.left_over(), 0);
 }
 
 #[tokio::test]

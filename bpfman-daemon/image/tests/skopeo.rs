@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use bpfman_image_format::{Digest, ImageReference, Layout, SigningKey, media, push, sign, signature_tag};
+use bpfman_image_format::{Digest, ImageReference, OciLayout, SigningKey, media, push, sign, signature_tag};
 use harness::docker_registry::DockerRegistry;
 use harness::{Store, demand, layout, object, publish_signed, unsigned};
 use serde_json::Value;
@@ -97,7 +97,7 @@ async fn a_layout_that_skopeo_wrote_is_pushed() {
     let place = |path: &Path, name: &str| format!("oci:{}:{name}", path.display());
     skopeo_copy(&place(ours.path(), "ours"), &place(&theirs, "copy"));
     let image = registry.image("demo/layout:v1");
-    let layout = Layout::open(&theirs).unwrap();
+    let layout = OciLayout::open(&theirs).unwrap();
     assert_eq!(push(&layout, "copy", &image, None, None).await.unwrap(), digest);
     assert_eq!(&*Store::new(unsigned()).pull(&image).await.unwrap().bytes, object.bytes());
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_image_format::ImageReference;
-use bpfmand_image::{ImageError, Limits, PullPolicy};
+use bpfmand_image::{FetchPolicy, ImageError, Limits};
 use harness::hostile::{Answer, Hostile};
 use harness::{Store, object, unsigned};
 
@@ -56,7 +56,7 @@ async fn a_hundred_hanging_registries_stop_neither_the_cache_nor_another_registr
     let held = tokio::task::spawn_blocking(|| hanging.all_asked()).await.unwrap();
     assert_eq!((held.len(), pulls.try_join_next().is_none()), (100, true));
     // All of them wait now. Neither of these does.
-    for pull_policy in [PullPolicy::Never, PullPolicy::IfNotPresent, PullPolicy::Always] {
+    for pull_policy in [FetchPolicy::Never, FetchPolicy::IfNotPresent, FetchPolicy::Always] {
         store.load(&warm, pull_policy).await.unwrap();
     }
     let other = Hostile::start();

@@ -20,7 +20,7 @@ pub enum XdpMode {
 
 /// Where a tcx link goes among the programs of its hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anchor {
+pub enum TcxAnchor {
     /// Before all others.
     First,
     /// After all others.
@@ -35,7 +35,7 @@ pub enum Anchor {
     AfterProgram(ProgramId),
 }
 
-impl Anchor {
+impl TcxAnchor {
     /// The link or program in words; none for the ends.
     pub(crate) fn name(&self) -> Option<String> {
         match self {
@@ -51,7 +51,7 @@ impl Anchor {
 pub struct Extends {
     /// The program; it must be loaded.
     pub program: ProgramId,
-    /// The function: a type id in the program's own BTF ([`crate::Kernel::program_btf`]).
+    /// The function: a type id in the program's own BTF ([`crate::KernelObjects::program_btf`]).
     pub function: u32,
 }
 
@@ -76,7 +76,7 @@ pub enum LinkTarget<'a> {
         /// Which way.
         direction: Direction,
         /// Where among the others.
-        anchor: Anchor,
+        anchor: TcxAnchor,
         /// The hook's revision that this was decided by ([`bpfmand_core::HookContents::revision`]): if it is another
         /// by now, nothing is attached. None: whatever it is.
         expected_revision: Option<u64>,

@@ -19,10 +19,10 @@ pub mod sim;
 mod test_run;
 mod watch;
 
-pub use attach::{Anchor, Extends, FilterPlace, FolderLock, LinkTarget, TcFilter, XdpMode};
+pub use attach::{Extends, FilterPlace, FolderLock, LinkTarget, TcFilter, TcxAnchor, XdpMode};
 pub use error::KernelError;
 pub use features::Features;
-pub use kernel::Kernel;
+pub use kernel::{Kernel, KernelFacts, KernelHooks, KernelNetwork, KernelObjects, KernelPins};
 pub use map_access::MapEntry;
 pub use mounts::{Mount, Mounts};
 pub use network_watch::NetworkWatch;
@@ -31,3 +31,10 @@ pub use program::{Device, EXTENSION, Loaded, LogRequest, ProgramKind, ProgramLoa
 pub use run_clock::RunClock;
 pub use test_run::{TestContext, TestRun, TestRunResult};
 pub use watch::InterfaceWatch;
+
+/// The methods of a kernel whose type is known.
+pub mod prelude {
+    pub use crate::{
+        KernelFacts as _, KernelHooks as _, KernelNetwork as _, KernelObjects as _, KernelPins as _,
+    };
+}

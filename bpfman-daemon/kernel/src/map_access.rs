@@ -1,6 +1,7 @@
 //! Entries of maps, and which maps have them.
 
 use bpfmand_core::MapFacts;
+use bpfmand_core::map_type::{ARRAY, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH};
 
 use crate::KernelError;
 
@@ -12,14 +13,6 @@ pub struct MapEntry {
     /// As many bytes as the map's values have; of per-CPU maps the values of all possible CPUs, each padded to 8 bytes.
     pub value: Vec<u8>,
 }
-
-const HASH: u32 = 1;
-pub(crate) const ARRAY: u32 = 2;
-const PERCPU_HASH: u32 = 5;
-pub(crate) const PERCPU_ARRAY: u32 = 6;
-const LRU_HASH: u32 = 9;
-const LRU_PERCPU_HASH: u32 = 10;
-const LPM_TRIE: u32 = 11;
 
 /// What entries of a map of data are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

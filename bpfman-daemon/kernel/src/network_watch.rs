@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::KernelError;
 
 /// Tells where something may have changed. What it is, a look tells: see
-/// [`Kernel::addressed_interfaces`](crate::Kernel::addressed_interfaces).
+/// [`KernelNetwork::addressed_interfaces`](crate::KernelNetwork::addressed_interfaces).
 pub trait NetworkWatch: Send {
     /// Watches exactly these namespaces from now on; none stands for the daemon's own. Files that lead to no namespace
     /// are left out. Answers those whose watch begins with this call, also because the file leads to another namespace

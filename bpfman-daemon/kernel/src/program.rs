@@ -74,6 +74,23 @@ pub struct ProgramLoad<'a> {
     pub log: LogRequest,
 }
 
+impl<'a> ProgramLoad<'a> {
+    /// A program for no target; its log is wanted where the load fails.
+    #[must_use]
+    pub const fn new(name: &'a str, text: &'a BoundText, kind: ProgramKind) -> Self {
+        Self {
+            name,
+            text,
+            kind,
+            attach_btf_id: 0,
+            attach_module: None,
+            extends: None,
+            device: None,
+            log: LogRequest::OnFailure,
+        }
+    }
+}
+
 /// A loaded program.
 #[derive(Debug)]
 pub struct Loaded<H> {

@@ -17,7 +17,7 @@ const MAX_SECTIONS: usize = 65_536;
 
 /// One section header with its resolved name.
 #[derive(Debug)]
-pub(crate) struct Section {
+pub(crate) struct ElfSection {
     pub name: String,
     pub kind: u32,
     pub flags: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Section {
     data: Range<usize>,
 }
 
-impl Section {
+impl ElfSection {
     pub(crate) const fn is_code(&self) -> bool {
         self.kind == elf::SHT_PROGBITS.0 && self.flags & elf::SHF_EXECINSTR.0 != 0
     }
@@ -34,7 +34,7 @@ impl Section {
 
 /// Where a symbol lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum SymbolPlace {
     Undefined,
     Section(usize),
     Elsewhere,
@@ -44,7 +44,7 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Symbol {
     pub name: String,
-    pub place: Place,
+    pub place: SymbolPlace,
     pub value: u64,
     pub size: u64,
     pub is_function: bool,
@@ -70,7 +70,7 @@ pub(crate) type RelocTable = Result<BTreeMap<u64, Reloc>, RelocationError>;
 #[derive(Debug)]
 pub(crate) struct Elf {
     data: Arc<[u8]>,
-    pub sections: Vec<Section>,
+    pub sections: Vec<ElfSection>,
     pub symbols: Vec<Symbol>,
     pub relocs: BTreeMap<usize, RelocTable>,
     /// The first section of each name, and how many code sections have it.
@@ -129,7 +129,7 @@ impl Elf {
                 usize::try_from(size).ok().filter(|size| *size <= MAX_OBJECT_BYTES).ok_or_else(|| {
                     ObjectError::damaged(format!("section {} ({name})", index.0), format!("size {size:#x}"))
                 })?;
-            sections.push(Section { name, kind, flags: section.sh_flags(endian).0, size, data });
+            sections.push(ElfSection { name, kind, flags: section.sh_flags(endian).0, size, data });
         }
 
         let mut symbols = Vec::new();
@@ -137,9 +137,9 @@ impl Elf {
         for (index, symbol) in symbol_table.enumerate() {
             let name = symbol_table.symbol_name(endian, symbol).unwrap_or_default();
             let place = match symbol_table.symbol_section(endian, symbol, index) {
-                Ok(Some(section)) if section.0 < sections.len() => Place::Section(section.0),
-                Ok(None) if symbol.st_shndx(endian) == elf::SHN_UNDEF => Place::Undefined,
-                _ => Place::Elsewhere,
+                Ok(Some(section)) if section.0 < sections.len() => SymbolPlace::Section(section.0),
+                Ok(None) if symbol.st_shndx(endian) == elf::SHN_UNDEF => SymbolPlace::Undefined,
+                _ => SymbolPlace::Elsewhere,
             };
             symbols.push(Symbol {
                 name: String::from_utf8_lossy(name).into_owned(),
@@ -185,7 +185,7 @@ impl Elf {
         }
         let mut defined: HashMap<usize, Vec<usize>> = HashMap::new();
         for (index, symbol) in symbols.iter().enumerate() {
-            if let Place::Section(section) = symbol.place {
+            if let SymbolPlace::Section(section) = symbol.place {
                 defined.entry(section).or_default().push(index);
             }
         }

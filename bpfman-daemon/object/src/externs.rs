@@ -6,7 +6,7 @@ use bpfmand_core::MapSpec;
 
 use crate::ObjectError;
 use crate::btf::{Btf, Kind, Type};
-use crate::elf::{Elf, Place};
+use crate::elf::{Elf, SymbolPlace};
 
 /// What an undefined symbol stands for.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Externs {
         let undefined: HashMap<&str, bool> = elf
             .symbols
             .iter()
-            .filter(|symbol| symbol.place == Place::Undefined && !symbol.name.is_empty())
+            .filter(|symbol| symbol.place == SymbolPlace::Undefined && !symbol.name.is_empty())
             .map(|symbol| (symbol.name.as_str(), symbol.is_weak))
             .collect();
         for datasec in btf.types().filter(|ty| ty.kind == Kind::Datasec) {

@@ -27,6 +27,7 @@ mod programs;
 mod references;
 mod relocation_error;
 mod section_family;
+mod tag;
 
 pub use btf::BtfFeatures;
 pub use core_relo::CoreError;
@@ -40,6 +41,7 @@ pub use object_file::{ObjectFile, TextOptions};
 pub use programs::ProgramEntry;
 pub use relocation_error::RelocationError;
 pub use section_family::SectionFamily;
+pub use tag::kernel_tags;
 
 /// Largest object file that is read, in bytes.
 pub const MAX_OBJECT_BYTES: usize = 16 << 20;

@@ -5,7 +5,7 @@ use bpfmand_core::{Insn, op};
 use crate::RelocationError;
 use crate::btf::Kind;
 use crate::btf::ext::{CoreRecord, SectionRecords, within};
-use crate::elf::{Place, Reloc, Symbol};
+use crate::elf::{Reloc, Symbol, SymbolPlace};
 use crate::externs::Extern;
 use crate::functions::{FunctionKey, INSN_BYTES};
 use crate::object_file::ObjectFile;
@@ -114,14 +114,14 @@ impl ObjectFile {
         let symbol = self.symbol(reloc)?;
         let name = if symbol.name.is_empty() { "a section" } else { symbol.name.as_str() };
         match (reloc.kind, symbol.place) {
-            (R_BPF_64_32, Place::Section(section)) if insn.is_local_call() => {
+            (R_BPF_64_32, SymbolPlace::Section(section)) if insn.is_local_call() => {
                 // The addend counts instructions from the one before the symbol.
                 let offset = i64::try_from(symbol.value)
                     .ok()
                     .and_then(|value| value.checked_add((i64::from(insn.imm) + 1) * INSN_BYTES as i64));
                 self.function_at(section, offset, name)
             }
-            (R_BPF_64_32, Place::Undefined) if insn.code == op::CALL => {
+            (R_BPF_64_32, SymbolPlace::Undefined) if insn.code == op::CALL => {
                 match self.externs.get(&symbol.name) {
                     Some(Extern::Function) => {
                         Ok(Reference::Kernel { name: &symbol.name, weak: symbol.is_weak, kind: Kind::Func })
@@ -129,25 +129,27 @@ impl ObjectFile {
                     _ => Err(RelocationError::UndeclaredCall(name.to_owned())),
                 }
             }
-            (R_BPF_64_64, Place::Section(section)) if insn.is_ld_imm64() => {
+            (R_BPF_64_64, SymbolPlace::Section(section)) if insn.is_ld_imm64() => {
                 self.address(section, symbol, insn, name)
             }
-            (R_BPF_64_64, Place::Undefined) if insn.is_ld_imm64() => match self.externs.get(&symbol.name) {
-                Some(Extern::Kconfig { offset }) => {
-                    let map = self.maps.kconfig.ok_or(RelocationError::NoKconfig)?;
-                    let offset = offset.cast_signed().wrapping_add(insn.imm);
-                    Ok(Reference::MapValue { map, offset })
+            (R_BPF_64_64, SymbolPlace::Undefined) if insn.is_ld_imm64() => {
+                match self.externs.get(&symbol.name) {
+                    Some(Extern::Kconfig { offset }) => {
+                        let map = self.maps.kconfig.ok_or(RelocationError::NoKconfig)?;
+                        let offset = offset.cast_signed().wrapping_add(insn.imm);
+                        Ok(Reference::MapValue { map, offset })
+                    }
+                    Some(Extern::Variable) => {
+                        Ok(Reference::Kernel { name: &symbol.name, weak: symbol.is_weak, kind: Kind::Var })
+                    }
+                    Some(Extern::Function) => {
+                        Ok(Reference::Kernel { name: &symbol.name, weak: symbol.is_weak, kind: Kind::Func })
+                    }
+                    Some(Extern::Address) if symbol.is_weak => Ok(Reference::Null),
+                    Some(Extern::Address) => Err(RelocationError::UntypedSymbol(name.to_owned())),
+                    None => Err(RelocationError::Undefined(name.to_owned())),
                 }
-                Some(Extern::Variable) => {
-                    Ok(Reference::Kernel { name: &symbol.name, weak: symbol.is_weak, kind: Kind::Var })
-                }
-                Some(Extern::Function) => {
-                    Ok(Reference::Kernel { name: &symbol.name, weak: symbol.is_weak, kind: Kind::Func })
-                }
-                Some(Extern::Address) if symbol.is_weak => Ok(Reference::Null),
-                Some(Extern::Address) => Err(RelocationError::UntypedSymbol(name.to_owned())),
-                None => Err(RelocationError::Undefined(name.to_owned())),
-            },
+            }
             (kind, place) => Err(RelocationError::WrongKind {
                 kind,
                 symbol: format!("{name} ({place:?})"),

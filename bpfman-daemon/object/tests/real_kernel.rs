@@ -10,7 +10,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use bpfmand_core::MapId;
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
-use bpfmand_kernel::{Kernel, LogRequest, ProgramKind, ProgramLoad};
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{ProgramKind, ProgramLoad};
 use bpfmand_object::{BtfFeatures, KconfigValue, KernelBtf, ObjectFile, ProgramEntry, TextOptions};
 
 /// A folder on which the kernel crate mounts a bpffs; unmounted at the end, so that it can be removed.
@@ -70,16 +71,7 @@ fn load_with(
         );
         let bound = text.bind(&ids).map_err(|index| anyhow::anyhow!("no map {index}"))?;
         let program = kernel
-            .load_program(&ProgramLoad {
-                name: &program.name,
-                text: &bound,
-                kind: ProgramKind::from(kind),
-                attach_btf_id: 0,
-                attach_module: None,
-                extends: None,
-                device: None,
-                log: LogRequest::OnFailure,
-            })
+            .load_program(&ProgramLoad::new(&program.name, &bound, ProgramKind::from(kind)))
             .with_context(|| format!("program {}", program.name))?;
         loaded.push(program.program);
     }

@@ -13,63 +13,33 @@
 //! ([`ChainPlan::reason`]). The caller makes the maps that the plan asks for, and [`compile()`] gives the programs. The
 //! same members and options give the same bytes.
 
-mod asm;
-mod btf_merge;
-mod btf_records;
-mod clock;
-mod compile;
-mod counters;
-mod cut;
-mod debug_info;
-mod dispatcher;
-mod dispatcher_types;
+mod analysis;
+mod chain;
+mod dispatch;
+mod emit;
 mod error;
-mod exits;
-mod flow;
-mod frame;
-mod glue;
-mod hook;
-mod layout;
-mod licence;
-mod member;
-mod opcode;
-mod options;
-mod packet_write;
-mod plan;
-mod planner;
-mod pointer;
-mod proceed;
-mod refusal;
-mod relocate;
-mod scan;
-mod sections;
-mod splice;
-mod stack;
-mod survey;
-mod tail_calls;
-#[cfg(test)]
-mod testing;
-mod verdicts;
-mod way;
+mod planning;
+mod text;
 
-pub use clock::{TIMED_ONE_IN, TimeLayout};
-pub use compile::{Bindings, Compiled, Timing, compile, splice};
-pub use counters::{COUNTER_ROWS, CounterLayout};
-pub use dispatcher::{
+pub use chain::counters::{COUNTER_ROWS, CounterLayout};
+pub use chain::hook::{Code, SpliceHook, can_attach_direct};
+pub use chain::member::{Member, Owner};
+pub use chain::options::{
+    DEFERRING_KFUNCS, FragsRule, FrameRounding, SpliceOptions, THROWING_KFUNCS, VERIFIED_LIMIT,
+};
+pub use chain::plan::{ArrayUse, Attempt, ChainPlan, ChainStrategy, CutReason, SegmentPlan};
+pub use chain::proceed::ProceedMask;
+pub use chain::sections::{ChainPart, ChainSection};
+pub use chain::way::{MemberPlan, Way, WayReason};
+pub use dispatch::dispatcher::{
     DISPATCHER_CONFIG_SIZE, DISPATCHER_EMPTY_SLOT, DISPATCHER_NAME, DISPATCHER_SLOTS, dispatcher,
     dispatcher_slot, dispatcher_slot_type,
 };
+pub use emit::clock::{TIMED_ONE_IN, TimeLayout};
+pub use emit::compile::{Bindings, Compiled, Timing, compile, splice};
+pub use emit::splice::Splice;
+pub use error::limits::{MAX_INSNS, MAX_MAPS, MAX_MEMBERS, MAX_TAIL_CALLS};
+pub use error::refusal::Refusal;
 pub use error::{MemberName, SpliceError};
-pub use hook::{Code, HookKind, can_attach_direct};
-pub use licence::{Licence, is_gpl_compatible};
-pub use member::{Member, Owner};
-pub use options::{
-    DEFERRING_KFUNCS, FragsRule, FrameRounding, SpliceOptions, THROWING_KFUNCS, VERIFIED_LIMIT,
-};
-pub use plan::{ArrayUse, Attempt, ChainPlan, CutReason, SegmentPlan, Strategy};
-pub use planner::plan;
-pub use proceed::ProceedMask;
-pub use refusal::Refusal;
-pub use sections::{Part, Section};
-pub use splice::{MAX_INSNS, MAX_MAPS, MAX_MEMBERS, MAX_TAIL_CALLS, Splice};
-pub use way::{MemberPlan, Way, WayReason};
+pub use planning::planner::plan;
+pub use text::licence::{Licence, is_gpl_compatible};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use bpfmand_store::{Batch, EngineKind, Options, Store, Table};
+use bpfmand_store::{Batch, EngineKind, Store, StoreOptions, Table};
 
 const PROGRAMS: Table = Table("programs");
 const LINKS: Table = Table("links");
@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
     }
     for kind in EngineKind::ALL {
         let folder = tempfile::tempdir_in(&parent)?;
-        let open = || Store::open(Options::new(folder.path(), 1).engine(kind));
+        let open = || Store::open(StoreOptions::new(folder.path(), 1).engine(kind));
         let store = open()?;
         fill(&store)?;
         report(&format!("{kind} durable put"), times(COMMITS, |n| put(&store, n))?);
@@ -124,7 +124,7 @@ fn report(case: &str, mut times: Vec<f64>) {
 
 fn memory_of_fresh_store(parent: &Path, kind: EngineKind) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(parent)?;
-    let store = Store::open(Options::new(folder.path(), 1).engine(kind))?;
+    let store = Store::open(StoreOptions::new(folder.path(), 1).engine(kind))?;
     for n in 0..20 {
         put(&store, n)?;
     }

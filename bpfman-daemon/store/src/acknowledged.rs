@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::durable;
-use crate::engine::EngineError;
+use crate::engine::StorageError;
 
 const MAGIC: &[u8; 8] = b"bpfmack1";
 /// Two slots, written in turn and a disk sector apart: a torn write can spoil only the one being written.
@@ -33,18 +33,18 @@ impl Acknowledged {
     }
 
     /// Opens the file and reads the number; `None` when there is no file.
-    pub(crate) fn open(folder: &Path, synced: bool) -> Result<Option<(Acknowledged, u64)>, EngineError> {
+    pub(crate) fn open(folder: &Path, synced: bool) -> Result<Option<(Acknowledged, u64)>, StorageError> {
         let path = Self::path(folder);
         let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(EngineError::io("opening", &path))?,
+            opened => opened.map_err(StorageError::io("opening", &path))?,
         };
         let mut bytes = Vec::new();
-        (&mut file).take(SLOT * SLOTS).read_to_end(&mut bytes).map_err(EngineError::io("reading", &path))?;
+        (&mut file).take(SLOT * SLOTS).read_to_end(&mut bytes).map_err(StorageError::io("reading", &path))?;
         let number = bytes.chunks(SLOT as usize).filter_map(from_slot).max();
         match number {
             Some(number) => Ok(Some((Acknowledged { file, path, synced }, number))),
-            None => Err(EngineError::Damaged {
+            None => Err(StorageError::Damaged {
                 path,
                 why: "neither copy of the last acknowledged number can be read".into(),
             }),
@@ -52,7 +52,7 @@ impl Acknowledged {
     }
 
     /// Writes a new file that says `number`, whole, synced and then named.
-    pub(crate) fn create(folder: &Path, number: u64, synced: bool) -> Result<Acknowledged, EngineError> {
+    pub(crate) fn create(folder: &Path, number: u64, synced: bool) -> Result<Acknowledged, StorageError> {
         let path = Self::path(folder);
         let building = folder.join("acknowledged.new");
         let file = OpenOptions::new()
@@ -62,24 +62,24 @@ impl Acknowledged {
             .truncate(true)
             .mode(0o600)
             .open(&building)
-            .map_err(EngineError::io("creating", &building))?;
+            .map_err(StorageError::io("creating", &building))?;
         let mut bytes = vec![0; (SLOT * SLOTS) as usize];
         for slot in bytes.chunks_mut(SLOT as usize) {
             slot[..LENGTH].copy_from_slice(&to_slot(number));
         }
         file.write_all_at(&bytes, 0)
             .and_then(|()| file.sync_all())
-            .map_err(EngineError::io("writing", &building))?;
+            .map_err(StorageError::io("writing", &building))?;
         durable::rename(&building, &path)?;
         Ok(Acknowledged { file, path, synced })
     }
 
     /// Notes that `number` is about to be acknowledged.
-    pub(crate) fn record(&self, number: u64) -> Result<(), EngineError> {
+    pub(crate) fn record(&self, number: u64) -> Result<(), StorageError> {
         self.file
             .write_all_at(&to_slot(number), number % SLOTS * SLOT)
             .and_then(|()| if self.synced { self.file.sync_data() } else { Ok(()) })
-            .map_err(EngineError::io("writing", &self.path))
+            .map_err(StorageError::io("writing", &self.path))
     }
 }
 

@@ -30,12 +30,12 @@ pub(crate) fn unseal<'a>(key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
 
 /// How many records there are, and the sum of a hash of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Digest {
+pub(crate) struct RecordsDigest {
     pub(crate) count: u64,
     pub(crate) sum: u64,
 }
 
-impl Digest {
+impl RecordsDigest {
     /// Adds a sealed entry.
     pub(crate) fn add(&mut self, stored: &[u8]) {
         self.count = self.count.wrapping_add(1);
@@ -88,12 +88,12 @@ mod tests {
     #[test]
     fn the_digest_of_a_set_does_not_depend_on_its_history() {
         let sealed = |key: &[u8], value: &[u8]| seal(key, value.to_vec());
-        let mut long = Digest::default();
+        let mut long = RecordsDigest::default();
         long.add(&sealed(b"a", b"1"));
         long.add(&sealed(b"b", b"2"));
         long.remove(&sealed(b"a", b"1"));
         long.add(&sealed(b"a", b"3"));
-        let mut short = Digest::default();
+        let mut short = RecordsDigest::default();
         short.add(&sealed(b"a", b"3"));
         short.add(&sealed(b"b", b"2"));
         assert_eq!(long, short);

@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
-use crate::engine::EngineError;
+use crate::engine::StorageError;
 
 /// Makes `folder` (mode 0700) and what it lacks above, and syncs the names of all it made.
-pub(crate) fn make_folder(folder: &Path) -> Result<(), EngineError> {
+pub(crate) fn make_folder(folder: &Path) -> Result<(), StorageError> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -17,7 +17,7 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), EngineError> {
     }
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(EngineError::io("creating the folder", folder)(error))
+            Err(StorageError::io("creating the folder", folder)(error))
         }
         // Another process may have made it meanwhile; its sync is not ours to rely on.
         _ => sync_name(folder),
@@ -36,14 +36,14 @@ pub(crate) fn sync_ancestors(folder: &Path) {
 }
 
 /// Syncs a folder: after it, the names in it are on disk.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), EngineError> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), StorageError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
-        .map_err(EngineError::io("syncing the folder", folder))
+        .map_err(StorageError::io("syncing the folder", folder))
 }
 
 /// Syncs the folder that names `path`.
-pub(crate) fn sync_name(path: &Path) -> Result<(), EngineError> {
+pub(crate) fn sync_name(path: &Path) -> Result<(), StorageError> {
     match path.parent() {
         None => Ok(()),
         Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
@@ -52,14 +52,14 @@ pub(crate) fn sync_name(path: &Path) -> Result<(), EngineError> {
 }
 
 /// Syncs every file below `folder`, and the folders.
-pub(crate) fn sync_all_below(folder: &Path) -> Result<(), EngineError> {
-    for entry in fs::read_dir(folder).map_err(EngineError::io("listing", folder))? {
-        let entry = entry.map_err(EngineError::io("listing", folder))?;
+pub(crate) fn sync_all_below(folder: &Path) -> Result<(), StorageError> {
+    for entry in fs::read_dir(folder).map_err(StorageError::io("listing", folder))? {
+        let entry = entry.map_err(StorageError::io("listing", folder))?;
         let path = entry.path();
         if path.is_dir() {
             sync_all_below(&path)?;
         } else {
-            File::open(&path).and_then(|file| file.sync_all()).map_err(EngineError::io("syncing", &path))?;
+            File::open(&path).and_then(|file| file.sync_all()).map_err(StorageError::io("syncing", &path))?;
         }
     }
     sync_folder(folder)
@@ -69,10 +69,10 @@ pub(crate) fn sync_all_below(folder: &Path) -> Result<(), EngineError> {
 ///
 /// After a failed sync Linux takes the pages it could not write for clean: they read as written, are not on disk, and
 /// no later sync tries them again. A commit built on them would be acknowledged and could still vanish.
-pub(crate) fn write_again(path: &Path) -> Result<(), EngineError> {
+pub(crate) fn write_again(path: &Path) -> Result<(), StorageError> {
     if path.is_dir() {
-        for entry in fs::read_dir(path).map_err(EngineError::io("listing", path))? {
-            write_again(&entry.map_err(EngineError::io("listing", path))?.path())?;
+        for entry in fs::read_dir(path).map_err(StorageError::io("listing", path))? {
+            write_again(&entry.map_err(StorageError::io("listing", path))?.path())?;
         }
         return sync_folder(path);
     }
@@ -90,7 +90,7 @@ pub(crate) fn write_again(path: &Path) -> Result<(), EngineError> {
             }
         }
     };
-    again().map_err(EngineError::io("writing once more", path))
+    again().map_err(StorageError::io("writing once more", path))
 }
 
 /// On a full disk a hole in the file cannot be written; it reads as zeros, and will after a crash.
@@ -107,8 +107,8 @@ fn write_blocks(file: &File, chunk: &[u8], at: u64) -> io::Result<()> {
 }
 
 /// Renames within one folder; the new name is on disk when it returns.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), EngineError> {
-    fs::rename(from, to).map_err(EngineError::io("renaming", from))?;
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
+    fs::rename(from, to).map_err(StorageError::io("renaming", from))?;
     sync_name(to)
 }
 

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::engine::{EngineError, EngineKind};
+use crate::engine::{EngineKind, StorageError};
 
 /// What a failed commit left behind, found by opening the database again and reading it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CommitOutcome {
     /// The records are as before the commit.
     NotApplied,
     /// The records are as after the commit, though it was never acknowledged: take it as done, or undo it with another
@@ -124,23 +124,35 @@ pub enum StoreError {
     },
     /// A commit failed and is not acknowledged.
     #[error("the change was not saved ({}): {source}", match outcome {
-        Outcome::NotApplied => "the store is as before",
-        Outcome::Applied => "the store holds it, unacknowledged",
-        Outcome::Unknown => "whether the store holds it is unknown",
+        CommitOutcome::NotApplied => "the store is as before",
+        CommitOutcome::Applied => "the store holds it, unacknowledged",
+        CommitOutcome::Unknown => "whether the store holds it is unknown",
     })]
     NotSaved {
         /// What opening the database again showed.
-        outcome: Outcome,
+        outcome: CommitOutcome,
         /// What failed.
-        source: Arc<EngineError>,
+        source: Arc<StorageError>,
     },
     /// Opening or reading failed below.
     #[error(transparent)]
-    Engine(Arc<EngineError>),
+    Engine(Arc<StorageError>),
 }
 
-impl From<EngineError> for StoreError {
-    fn from(error: EngineError) -> StoreError {
+impl From<StorageError> for StoreError {
+    fn from(error: StorageError) -> StoreError {
         StoreError::Engine(Arc::new(error))
     }
+}
+
+/// A file that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path}: {source}")]
+pub struct FileError {
+    /// A verb phrase.
+    pub action: &'static str,
+    /// The file or folder.
+    pub path: String,
+    /// Why.
+    pub source: std::io::Error,
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::durable;
 use crate::engine::sled_engine::{open_database, refused};
-use crate::engine::{EngineError, caught};
+use crate::engine::{StorageError, caught};
 
 /// One entry of a foreign database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +35,13 @@ impl fmt::Debug for ForeignRecords {
 /// Opens the sled database in the folder `source`, to be read once. Opening sled writes to it, so a copy is made below
 /// `scratch` (removed again when the records are dropped) and the original is not touched. Refused while another
 /// process has the original open.
-pub fn open_foreign_sled(source: &Path, scratch: &Path) -> Result<ForeignRecords, EngineError> {
+pub fn open_foreign_sled(source: &Path, scratch: &Path) -> Result<ForeignRecords, StorageError> {
     let log_path = source.join("db");
-    let log = File::open(&log_path).map_err(EngineError::io("opening", &log_path))?;
+    let log = File::open(&log_path).map_err(StorageError::io("opening", &log_path))?;
     match log.try_lock_shared() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(EngineError::InUse { path: source.to_owned() }),
-        Err(TryLockError::Error(error)) => return Err(EngineError::io("locking", &log_path)(error)),
+        Err(TryLockError::WouldBlock) => return Err(StorageError::InUse { path: source.to_owned() }),
+        Err(TryLockError::Error(error)) => return Err(StorageError::io("locking", &log_path)(error)),
     }
     let scratch = Scratch(scratch.join("foreign-sled"));
     scratch.remove()?;
@@ -61,7 +61,7 @@ pub fn open_foreign_sled(source: &Path, scratch: &Path) -> Result<ForeignRecords
 }
 
 impl Iterator for ForeignRecords {
-    type Item = Result<ForeignRecord, EngineError>;
+    type Item = Result<ForeignRecord, StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let path = &self.scratch.0;
@@ -94,10 +94,10 @@ impl Iterator for ForeignRecords {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn remove(&self) -> Result<(), EngineError> {
+    fn remove(&self) -> Result<(), StorageError> {
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(EngineError::io("removing", &self.0)(error))
+                Err(StorageError::io("removing", &self.0)(error))
             }
             _ => Ok(()),
         }
@@ -112,16 +112,16 @@ impl Drop for Scratch {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<(), EngineError> {
+fn copy_folder(from: &Path, to: &Path) -> Result<(), StorageError> {
     durable::make_folder(to)?;
-    for entry in fs::read_dir(from).map_err(EngineError::io("listing", from))? {
-        let path = entry.map_err(EngineError::io("listing", from))?.path();
+    for entry in fs::read_dir(from).map_err(StorageError::io("listing", from))? {
+        let path = entry.map_err(StorageError::io("listing", from))?.path();
         let Some(name) = path.file_name() else { continue };
         // Only what sled itself makes: plain files, and one folder for large values.
         if path.is_dir() {
             copy_folder(&path, &to.join(name))?;
         } else if path.is_file() && !name.to_string_lossy().ends_with(".generating") {
-            fs::copy(&path, to.join(name)).map_err(EngineError::io("copying", &path))?;
+            fs::copy(&path, to.join(name)).map_err(StorageError::io("copying", &path))?;
         }
     }
     Ok(())

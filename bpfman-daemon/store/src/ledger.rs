@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use crate::acknowledged::Acknowledged;
 use crate::digest::{seal, unseal};
-use crate::engine::{Change, Engine, EngineError};
-use crate::error::{Outcome, StoreError};
-use crate::options::{OpenEngine, Options};
-use crate::record::{STATE_KEY, State, journal_key, record_key};
+use crate::engine::{EngineWrite, StorageEngine, StorageError};
+use crate::error::{CommitOutcome, StoreError};
+use crate::options::{OpenEngine, StoreOptions};
+use crate::record::{STATE_KEY, StoreState, journal_key, record_key};
 use crate::{Batch, JournalEntry, Snapshot, durable};
 
 mod check;
@@ -22,20 +22,20 @@ pub(crate) struct Ledger {
     /// The engine's files, where it has files.
     files: Option<PathBuf>,
     /// `None` after a failed commit, until it has been opened and checked again.
-    engine: Option<Box<dyn Engine>>,
+    engine: Option<Box<dyn StorageEngine>>,
     acknowledged: Acknowledged,
     /// As of the last acknowledged commit, or of the last time the database was opened.
-    state: State,
+    state: StoreState,
     journal_limit: u64,
 }
 
 /// A commit that is not acknowledged.
-type Failure = (Outcome, Arc<EngineError>);
+type Failure = (CommitOutcome, Arc<StorageError>);
 
 impl Ledger {
     /// Opens or creates the database, checks all of it, and migrates it.
-    pub(crate) fn open(options: Options) -> Result<Ledger, StoreError> {
-        let Options { folder, engine: kind, open, schema, migrations, journal_limit } = options;
+    pub(crate) fn open(options: StoreOptions) -> Result<Ledger, StoreError> {
+        let StoreOptions { folder, engine: kind, open, schema, migrations, journal_limit } = options;
         durable::make_folder(&folder)?;
         let synced = kind.number_must_be_synced();
         let noted = Acknowledged::open(&folder, synced)?;
@@ -78,7 +78,7 @@ impl Ledger {
             files,
             engine: Some(engine),
             acknowledged,
-            state: state.unwrap_or(State { schema, ..State::default() }),
+            state: state.unwrap_or(StoreState { schema, ..StoreState::default() }),
             journal_limit,
         };
         match state {
@@ -90,7 +90,7 @@ impl Ledger {
 
     /// Applies all batches, in order, as one durable step; `trim_to` keeps only so many journal entries.
     pub(crate) fn commit(&mut self, batches: &[&Batch], trim_to: Option<u64>) -> Result<(), Failure> {
-        self.ensure_open().map_err(|error| (Outcome::Unknown, engine_part(error)))?;
+        self.ensure_open().map_err(|error| (CommitOutcome::Unknown, engine_part(error)))?;
         let (next, changes) =
             self.plan(batches, trim_to).map_err(|error| self.failed(self.state.number + 1, error))?;
         let Some(engine) = &mut self.engine else { return Ok(()) };
@@ -105,10 +105,14 @@ impl Ledger {
     }
 
     /// The changes to the ordered map, and the state after them.
-    fn plan(&self, batches: &[&Batch], trim_to: Option<u64>) -> Result<(State, Vec<Change>), EngineError> {
-        let mut next = State { number: self.state.number + 1, ..self.state };
+    fn plan(
+        &self,
+        batches: &[&Batch],
+        trim_to: Option<u64>,
+    ) -> Result<(StoreState, Vec<EngineWrite>), StorageError> {
+        let mut next = StoreState { number: self.state.number + 1, ..self.state };
         let mut records: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-        let mut entries: Vec<Change> = Vec::new();
+        let mut entries: Vec<EngineWrite> = Vec::new();
         for batch in batches {
             for change in &batch.changes {
                 let key = record_key(change.table.0, &change.key);
@@ -137,7 +141,7 @@ impl Ledger {
         // Entries appended and trimmed in the same step are never written.
         entries.retain(|(key, _)| *key >= journal_key(first));
         let trimmed = next.journal_first..first.min(self.state.journal_next);
-        let mut changes: Vec<Change> = trimmed.map(|number| (journal_key(number), None)).collect();
+        let mut changes: Vec<EngineWrite> = trimmed.map(|number| (journal_key(number), None)).collect();
         next.journal_first = first;
         changes.append(&mut entries);
         changes.push((STATE_KEY.to_vec(), Some(seal(STATE_KEY, next.to_bytes()))));
@@ -145,21 +149,21 @@ impl Ledger {
         Ok((next, changes))
     }
 
-    fn changed(&self, key: &[u8]) -> EngineError {
+    fn changed(&self, key: &[u8]) -> StorageError {
         let why = format!("the record at {} was changed", key.escape_ascii());
-        EngineError::Damaged { path: self.folder.clone(), why }
+        StorageError::Damaged { path: self.folder.clone(), why }
     }
 
     /// After an I/O error nobody knows what reached the disk, the library included. Its state in memory is thrown
     /// away, and the database read back.
-    fn failed(&mut self, attempted: u64, error: EngineError) -> Failure {
+    fn failed(&mut self, attempted: u64, error: StorageError) -> Failure {
         self.engine = None;
         let outcome = match self.ensure_open() {
-            Ok(()) if self.state.number == attempted => Outcome::Applied,
-            Ok(()) => Outcome::NotApplied,
+            Ok(()) if self.state.number == attempted => CommitOutcome::Applied,
+            Ok(()) => CommitOutcome::NotApplied,
             Err(again) => {
                 tracing::error!(error = %again, "the store could not be opened again after a failed commit");
-                Outcome::Unknown
+                CommitOutcome::Unknown
             }
         };
         (outcome, Arc::new(error))
@@ -170,8 +174,8 @@ impl Ledger {
         self.engine = None;
     }
 
-    fn engine(&self) -> Result<&dyn Engine, EngineError> {
-        self.engine.as_deref().ok_or_else(|| EngineError::Refused {
+    fn engine(&self) -> Result<&dyn StorageEngine, StorageError> {
+        self.engine.as_deref().ok_or_else(|| StorageError::Refused {
             doing: "using",
             path: self.folder.clone(),
             why: "it is closed after an error".into(),
@@ -255,14 +259,14 @@ fn not_saved((outcome, source): Failure) -> StoreError {
     StoreError::NotSaved { outcome, source }
 }
 
-fn engine_part(error: StoreError) -> Arc<EngineError> {
+fn engine_part(error: StoreError) -> Arc<StorageError> {
     match error {
         StoreError::Engine(error) => error,
         StoreError::LostCommits { ref folder, .. } | StoreError::Damaged { ref folder, .. } => {
-            Arc::new(EngineError::Damaged { path: folder.clone(), why: error.to_string() })
+            Arc::new(StorageError::Damaged { path: folder.clone(), why: error.to_string() })
         }
         other => {
-            Arc::new(EngineError::Refused { doing: "opening", path: PathBuf::new(), why: other.to_string() })
+            Arc::new(StorageError::Refused { doing: "opening", path: PathBuf::new(), why: other.to_string() })
         }
     }
 }

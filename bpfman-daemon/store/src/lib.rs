@@ -10,7 +10,7 @@
 //!   one durable write.
 //! - The ledger below it owns the bookkeeping that makes damage visible whatever the engine does: a checksum in every
 //!   record, one digest over all of them, and a number per commit that is also kept outside the database.
-//! - An [`Engine`] is an ordered map of bytes with one atomic, durable write. Two exist: [`EngineKind::Redb`], the
+//! - A [`StorageEngine`] is an ordered map of bytes with one atomic, durable write. Two exist: [`EngineKind::Redb`], the
 //!   default, and [`EngineKind::Sled`].
 //!
 //! What lies in the state folder: `lock` (held while open, names the holder's pid), `acknowledged` (the number of the
@@ -18,6 +18,8 @@
 
 mod acknowledged;
 mod batch;
+mod blob_id;
+mod blobs;
 mod digest;
 mod durable;
 mod engine;
@@ -31,11 +33,13 @@ mod snapshot;
 mod store;
 
 pub use batch::{Batch, MAX_KEY, MAX_SHARED, MAX_TABLE_NAME, MAX_VALUE, Table};
+pub use blob_id::BlobId;
+pub use blobs::Blobs;
 pub use engine::redb_engine::RedbEngine;
 pub use engine::sled_engine::SledEngine;
-pub use engine::{Change, Engine, EngineError, EngineKind, UnknownEngine, Visit};
-pub use error::{Outcome, StoreError};
+pub use engine::{EngineKind, EngineWrite, StorageEngine, StorageError, UnknownEngine, Visit};
+pub use error::{CommitOutcome, FileError, StoreError};
 pub use foreign::{ForeignRecord, ForeignRecords, open_foreign_sled};
-pub use options::{DEFAULT_JOURNAL_LIMIT, Migration, MigrationError, Options};
+pub use options::{DEFAULT_JOURNAL_LIMIT, Migration, MigrationError, StoreOptions};
 pub use snapshot::{JournalEntry, Snapshot};
 pub use store::Store;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::engine::{Engine, EngineError, EngineKind};
+use crate::engine::{EngineKind, StorageEngine, StorageError};
 use crate::{Batch, Snapshot};
 
 /// Journal entries kept unless told otherwise.
@@ -23,10 +23,10 @@ pub struct Migration {
 }
 
 /// Opens the engine; called again whenever a failed commit made what is on disk unknown.
-pub(crate) type OpenEngine = Box<dyn FnMut() -> Result<Box<dyn Engine>, EngineError> + Send>;
+pub(crate) type OpenEngine = Box<dyn FnMut() -> Result<Box<dyn StorageEngine>, StorageError> + Send>;
 
 /// Where and how to open a store.
-pub struct Options {
+pub struct StoreOptions {
     pub(crate) folder: PathBuf,
     pub(crate) engine: EngineKind,
     pub(crate) open: Option<OpenEngine>,
@@ -35,7 +35,7 @@ pub struct Options {
     pub(crate) journal_limit: u64,
 }
 
-impl fmt::Debug for Options {
+impl fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("folder", &self.folder)
@@ -46,10 +46,10 @@ impl fmt::Debug for Options {
     }
 }
 
-impl Options {
+impl StoreOptions {
     /// A store in `folder` (made when missing), records of version `schema`, on redb.
-    pub fn new(folder: impl Into<PathBuf>, schema: u32) -> Options {
-        Options {
+    pub fn new(folder: impl Into<PathBuf>, schema: u32) -> StoreOptions {
+        StoreOptions {
             folder: folder.into(),
             engine: EngineKind::default(),
             open: None,
@@ -60,7 +60,7 @@ impl Options {
     }
 
     /// Chooses the engine.
-    pub fn engine(mut self, engine: EngineKind) -> Options {
+    pub fn engine(mut self, engine: EngineKind) -> StoreOptions {
         self.engine = engine;
         self
     }
@@ -68,20 +68,20 @@ impl Options {
     /// Replaces the engine by one of the caller's own, such as one on a simulated disk.
     pub fn engine_from(
         mut self,
-        open: impl FnMut() -> Result<Box<dyn Engine>, EngineError> + Send + 'static,
-    ) -> Options {
+        open: impl FnMut() -> Result<Box<dyn StorageEngine>, StorageError> + Send + 'static,
+    ) -> StoreOptions {
         self.open = Some(Box::new(open));
         self
     }
 
     /// The steps from older versions to this one. A version without a step is refused.
-    pub fn migrations(mut self, migrations: &'static [Migration]) -> Options {
+    pub fn migrations(mut self, migrations: &'static [Migration]) -> StoreOptions {
         self.migrations = migrations;
         self
     }
 
     /// How many journal entries to keep; at least 1.
-    pub fn journal_limit(mut self, entries: u64) -> Options {
+    pub fn journal_limit(mut self, entries: u64) -> StoreOptions {
         self.journal_limit = entries.max(1);
         self
     }

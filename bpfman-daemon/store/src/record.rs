@@ -6,11 +6,11 @@
 //! | `m` and a name | a fact about the store |
 //! | `r`, table name, a zero byte, key | the record |
 
-use crate::digest::Digest;
+use crate::digest::RecordsDigest;
 
 pub(crate) const JOURNAL: u8 = b'j';
 pub(crate) const RECORDS: u8 = b'r';
-/// The fact that changes with every commit: [`State`].
+/// The fact that changes with every commit: [`StoreState`].
 pub(crate) const STATE_KEY: &[u8] = b"mstate";
 /// Version of the key and value shapes above. A reader refuses what is newer.
 pub(crate) const LAYOUT: u32 = 1;
@@ -48,19 +48,19 @@ pub(crate) fn journal_number(stored: &[u8]) -> Option<u64> {
 
 /// What the store knows about itself, written with every commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct State {
+pub(crate) struct StoreState {
     /// Version of what the records mean; the owner of the records counts it.
     pub(crate) schema: u32,
     /// The commit that wrote this: one more each time.
     pub(crate) number: u64,
     /// Over all records.
-    pub(crate) digest: Digest,
+    pub(crate) digest: RecordsDigest,
     /// The journal holds the entries `first..next`.
     pub(crate) journal_first: u64,
     pub(crate) journal_next: u64,
 }
 
-impl State {
+impl StoreState {
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(48);
         bytes.extend_from_slice(&LAYOUT.to_le_bytes());
@@ -71,7 +71,7 @@ impl State {
     }
 
     /// `Err` carries the layout version when it is not ours to read.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<State, Option<u32>> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<StoreState, Option<u32>> {
         let (layout, rest) = bytes.split_first_chunk::<4>().ok_or(None)?;
         let layout = u32::from_le_bytes(*layout);
         if layout != LAYOUT {
@@ -83,10 +83,10 @@ impl State {
         if !tail.is_empty() {
             return Err(None);
         }
-        Ok(State {
+        Ok(StoreState {
             schema: u32::from_le_bytes(*schema),
             number: u64::from_le_bytes(number),
-            digest: Digest { count: u64::from_le_bytes(count), sum: u64::from_le_bytes(sum) },
+            digest: RecordsDigest { count: u64::from_le_bytes(count), sum: u64::from_le_bytes(sum) },
             journal_first: u64::from_le_bytes(journal_first),
             journal_next: u64::from_le_bytes(journal_next),
         })
@@ -112,16 +112,16 @@ mod tests {
 
     #[test]
     fn the_state_survives_its_own_bytes_and_no_others() {
-        let state = State {
+        let state = StoreState {
             schema: 7,
             number: 1 << 40,
-            digest: Digest { count: 3, sum: u64::MAX },
+            digest: RecordsDigest { count: 3, sum: u64::MAX },
             journal_first: 4,
             journal_next: 9,
         };
         let bytes = state.to_bytes();
-        assert_eq!(State::from_bytes(&bytes), Ok(state));
-        assert_eq!(State::from_bytes(&bytes[..bytes.len() - 1]), Err(None));
-        assert_eq!(State::from_bytes(&[2, 0, 0, 0, 0]), Err(Some(2)));
+        assert_eq!(StoreState::from_bytes(&bytes), Ok(state));
+        assert_eq!(StoreState::from_bytes(&bytes[..bytes.len() - 1]), Err(None));
+        assert_eq!(StoreState::from_bytes(&[2, 0, 0, 0, 0]), Err(Some(2)));
     }
 }

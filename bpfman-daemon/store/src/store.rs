@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::batch::MAX_SHARED;
-use crate::engine::{EngineError, panic_text};
-use crate::error::{Outcome, StoreError};
+use crate::engine::{StorageError, panic_text};
+use crate::error::{CommitOutcome, StoreError};
 use crate::ledger::Ledger;
-use crate::lock::FolderLock;
-use crate::{Batch, JournalEntry, Options, Snapshot};
+use crate::lock::StateFolderLock;
+use crate::{Batch, JournalEntry, Snapshot, StoreOptions};
 
 /// A store that is open. Clones share it; the last one to go closes it. All calls block, most of them on the disk.
 ///
@@ -29,7 +29,7 @@ struct Shared {
     turn_over: Condvar,
     // Declared before the lock: the database closes before another process may open it.
     ledger: Mutex<Ledger>,
-    _lock: FolderLock,
+    _lock: StateFolderLock,
 }
 
 #[derive(Default)]
@@ -50,10 +50,10 @@ impl fmt::Debug for Store {
 impl Store {
     /// Opens the store, creating what is missing, checking what is there, and migrating it. The folder stays locked
     /// until the last clone is dropped.
-    pub fn open(options: Options) -> Result<Store, StoreError> {
+    pub fn open(options: StoreOptions) -> Result<Store, StoreError> {
         let folder = options.folder().to_owned();
         crate::durable::make_folder(&folder)?;
-        let lock = FolderLock::take(&folder)?;
+        let lock = StateFolderLock::take(&folder)?;
         let ledger = Mutex::new(Ledger::open(options)?);
         let shared =
             Shared { folder, queue: Mutex::default(), turn_over: Condvar::new(), ledger, _lock: lock };
@@ -128,7 +128,10 @@ impl Store {
                 self.ledger().distrust();
                 let message = panic_text(&*panic);
                 let path = self.shared.folder.clone();
-                (Outcome::Unknown, Arc::new(EngineError::Panicked { doing: "committing to", path, message }))
+                (
+                    CommitOutcome::Unknown,
+                    Arc::new(StorageError::Panicked { doing: "committing to", path, message }),
+                )
             }
         };
         let (outcome, source) = failure;

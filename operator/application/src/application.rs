@@ -12,7 +12,7 @@ use super::bytecode::ByteCode;
 use super::condition::conditions;
 use super::global_data;
 use super::pods::selector;
-use super::program::{ClusterProgram, Program};
+use super::program::{ClusterProgram, NamespacedProgram};
 use super::rollout::{Rollout, RolloutStatus};
 use super::summary::Summary;
 
@@ -73,7 +73,7 @@ pub struct BpfApplicationSpec {
     pub common: ApplicationCommon,
     /// The programs. The list and their links may change at any time.
     #[schemars(length(min = 1, max = 64))]
-    pub programs: Vec<Program>,
+    pub programs: Vec<NamespacedProgram>,
 }
 
 /// What both kinds of applications have.
@@ -112,7 +112,7 @@ fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 /// What an application comes to, over all nodes: the type of its first condition, in the words of the published API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ApplicationVerdict {
     /// Nodes are still to do what the spec asks for, or a rollout goes on.
     Pending,
     /// Loaded and attached on every node that is selected.
@@ -123,7 +123,7 @@ pub enum Verdict {
     DeleteError,
 }
 
-impl Verdict {
+impl ApplicationVerdict {
     const ALL: [Self; 4] = [Self::Pending, Self::Success, Self::Error, Self::DeleteError];
 
     /// As the type of a condition, and its reason.
@@ -160,9 +160,10 @@ pub struct ApplicationStatus {
 impl ApplicationStatus {
     /// The verdict and its condition; absent until a controller has looked at the application.
     #[must_use]
-    pub fn verdict(&self) -> Option<(Verdict, &Condition)> {
+    pub fn verdict(&self) -> Option<(ApplicationVerdict, &Condition)> {
         self.conditions.iter().find_map(|condition| {
-            let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.text() == condition.type_)?;
+            let verdict =
+                ApplicationVerdict::ALL.into_iter().find(|verdict| verdict.text() == condition.type_)?;
             Some((verdict, condition))
         })
     }

@@ -10,15 +10,15 @@ use k8s_openapi::ByteString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::check::Problem;
+use crate::check::SpecProblem;
 
 /// What is wrong with the `globalData` of a spec as it was written. Nothing is if it is absent.
 #[must_use]
-pub fn problems(spec: &Value) -> Vec<Problem> {
+pub fn problems(spec: &Value) -> Vec<SpecProblem> {
     let values = spec.get("globalData").and_then(Value::as_object);
     let wrong = values.into_iter().flatten().filter_map(|(name, value)| Some((name, readable(value).err()?)));
     wrong
-        .map(|(name, message)| Problem {
+        .map(|(name, message)| SpecProblem {
             path: format!("spec.globalData.{name}"),
             message: message.to_owned(),
         })

@@ -50,8 +50,8 @@ impl Default for InterfacesDiscovery {
 }
 
 /// Side of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Direction {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, PartialOrd, Ord, Hash)]
+pub enum TrafficDirection {
     /// Packets that come in.
     Ingress,
     /// Packets that go out.

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// What is wrong with an expression: such a selector means nothing, it does not select nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Fault {
+pub enum SelectorFault {
     /// It is about no label.
     #[error("it is empty: the name of a label is needed")]
     NoKey,
@@ -22,7 +22,7 @@ pub enum Fault {
     Values(String),
 }
 
-impl Fault {
+impl SelectorFault {
     /// The field of the expression.
     #[must_use]
     pub const fn field(&self) -> &'static str {
@@ -43,31 +43,31 @@ pub struct SelectorError {
     /// How.
     pub operator: String,
     /// The first thing that is wrong.
-    pub fault: Fault,
+    pub fault: SelectorFault,
 }
 
 /// All that is wrong with an expression.
 #[must_use]
-pub fn faults(expression: &LabelSelectorRequirement) -> Vec<Fault> {
+pub fn faults(expression: &LabelSelectorRequirement) -> Vec<SelectorFault> {
     let operator = &expression.operator;
     let mut found = Vec::new();
     if expression.key.is_empty() {
-        found.push(Fault::NoKey);
+        found.push(SelectorFault::NoKey);
     }
     match (operator.as_str(), expression.values.as_ref().map_or(0, Vec::len)) {
-        ("In" | "NotIn", 0) => found.push(Fault::NoValues(operator.clone())),
-        ("Exists" | "DoesNotExist", 1..) => found.push(Fault::Values(operator.clone())),
+        ("In" | "NotIn", 0) => found.push(SelectorFault::NoValues(operator.clone())),
+        ("Exists" | "DoesNotExist", 1..) => found.push(SelectorFault::Values(operator.clone())),
         ("In" | "NotIn" | "Exists" | "DoesNotExist", _) => {}
-        _ => found.push(Fault::Operator(operator.clone())),
+        _ => found.push(SelectorFault::Operator(operator.clone())),
     }
     found
 }
 
 /// A selector that can be evaluated. The default selects everything.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Selector(LabelSelector);
+pub struct LabelMatcher(LabelSelector);
 
-impl Selector {
+impl LabelMatcher {
     /// Takes one of which every expression means something.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ mod tests {
     fn selects(selector: &LabelSelector, labels: &[(&str, &str)]) -> Result<bool, SelectorError> {
         let get = |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
         let found = matches(selector, get);
-        assert_eq!(Selector::new(selector.clone()).map(|selector| selector.matches(get)), found);
+        assert_eq!(LabelMatcher::new(selector.clone()).map(|selector| selector.matches(get)), found);
         found
     }
 
@@ -176,9 +176,9 @@ mod tests {
             assert_eq!(error.to_string(), format!("`{operator}` of `zone`: {why}"));
         }
         let absent = selector(json!({ "matchExpressions": [{ "key": "zone", "operator": "NotIn" }] }));
-        assert_eq!(selects(&absent, &[]).unwrap_err().fault, Fault::NoValues("NotIn".to_owned()));
+        assert_eq!(selects(&absent, &[]).unwrap_err().fault, SelectorFault::NoValues("NotIn".to_owned()));
         let nameless = selector(json!({ "matchExpressions": [{ "key": "", "operator": "Exists" }] }));
-        assert_eq!(selects(&nameless, &[]).unwrap_err().fault, Fault::NoKey);
+        assert_eq!(selects(&nameless, &[]).unwrap_err().fault, SelectorFault::NoKey);
     }
 
     #[test]
@@ -211,6 +211,6 @@ mod tests {
     fn an_empty_selector_selects_everything() {
         assert_eq!(selects(&LabelSelector::default(), &[]), Ok(true));
         assert_eq!(selects(&LabelSelector::default(), &[("zone", "a")]), Ok(true));
-        assert!(Selector::default().matches(|_| None));
+        assert!(LabelMatcher::default().matches(|_| None));
     }
 }

@@ -12,6 +12,7 @@
 )]
 
 pub mod application;
+pub mod attachment;
 pub mod bytecode;
 pub mod check;
 pub mod condition;

@@ -26,15 +26,27 @@ pub const REVISION_OF: &str = "bpfman.io/application-uid";
 /// Key of the taint that keeps pods away from a node until its programs are back. Effect `NoSchedule`.
 pub const NOT_READY_TAINT: &str = "bpfman.io/not-ready";
 
-/// What the controller wants of a node.
+/// What the controller wants of a node. `T` is how names are held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeOrders {
-    /// To run.
-    pub revision: Option<String>,
-    /// To load and discard.
-    pub preflight: Option<String>,
-    /// To watch.
-    pub soak: Option<String>,
+pub struct NodeOrders<T = String> {
+    /// Revision to run.
+    pub revision: Option<T>,
+    /// Revision to load and discard.
+    pub preflight: Option<T>,
+    /// Revision whose gates to watch.
+    pub soak: Option<T>,
+}
+
+impl<T: AsRef<str>> NodeOrders<T> {
+    /// The same with names held in another way.
+    pub fn map<U>(&self, mut make: impl FnMut(&str) -> U) -> NodeOrders<U> {
+        let mut make = |name: &Option<T>| name.as_ref().map(|name| make(name.as_ref()));
+        NodeOrders {
+            revision: make(&self.revision),
+            preflight: make(&self.preflight),
+            soak: make(&self.soak),
+        }
+    }
 }
 
 impl NodeOrders {

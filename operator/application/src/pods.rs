@@ -94,7 +94,25 @@ pub struct PodSelector<'a> {
     pub labels: &'a LabelSelector,
 }
 
-impl PodSelector<'_> {
+impl<'a> From<&'a ClusterNetworkNamespaceSelector> for PodSelector<'a> {
+    fn from(selector: &'a ClusterNetworkNamespaceSelector) -> Self {
+        Self::within(&selector.namespace, &selector.pods)
+    }
+}
+
+impl<'a> From<&'a ClusterContainerSelector> for PodSelector<'a> {
+    fn from(selector: &'a ClusterContainerSelector) -> Self {
+        Self::within(&selector.namespace, &selector.pods)
+    }
+}
+
+impl<'a> PodSelector<'a> {
+    /// Absent and empty both mean every namespace.
+    fn within(namespace: &'a Option<String>, labels: &'a LabelSelector) -> Self {
+        let namespace = namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        Self { namespace, labels }
+    }
+
     /// Whether a pod is meant. Nothing is by a selector that is none: whoever plans the application says so.
     #[must_use]
     pub fn matches(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {

@@ -5,11 +5,12 @@ use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::attachment::{Attachments, ClusterPackets, ClusterUprobes, NamespacedPackets, NamespacedUprobes};
 use super::name;
-use super::probe::{ClusterUprobe, Kprobe, Kretprobe, Tracepoint, Uprobe};
-use super::tc::{ClusterTc, ClusterTcx, Tc, Tcx};
+use super::probe::{KprobeLink, KretprobeLink, TracepointLink};
+use super::tc::{TcPoint, TcxPoint};
 use super::tracing::Tracing;
-use super::xdp::{ClusterXdp, Xdp};
+use super::xdp::XdpPoint;
 
 /// Types of programs of cluster applications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,7 +42,7 @@ pub enum ClusterProgramType {
 
 /// Types of programs of namespaced applications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ProgramType {
+pub enum NamespacedProgramType {
     /// Block `xdp`.
     #[serde(rename = "XDP")]
     Xdp,
@@ -55,6 +56,37 @@ pub enum ProgramType {
     UProbe,
     /// Block `uretprobe`.
     URetProbe,
+}
+
+impl From<NamespacedProgramType> for ClusterProgramType {
+    fn from(kind: NamespacedProgramType) -> Self {
+        match kind {
+            NamespacedProgramType::Xdp => Self::Xdp,
+            NamespacedProgramType::Tc => Self::Tc,
+            NamespacedProgramType::Tcx => Self::Tcx,
+            NamespacedProgramType::UProbe => Self::UProbe,
+            NamespacedProgramType::URetProbe => Self::URetProbe,
+        }
+    }
+}
+
+impl ClusterProgramType {
+    /// Its name in manifests, and its block.
+    #[must_use]
+    pub const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Xdp => ("XDP", "xdp"),
+            Self::Tc => ("TC", "tc"),
+            Self::Tcx => ("TCX", "tcx"),
+            Self::FEntry => ("FEntry", "fentry"),
+            Self::FExit => ("FExit", "fexit"),
+            Self::KProbe => ("KProbe", "kprobe"),
+            Self::KRetProbe => ("KRetProbe", "kretprobe"),
+            Self::UProbe => ("UProbe", "uprobe"),
+            Self::URetProbe => ("URetProbe", "uretprobe"),
+            Self::TracePoint => ("TracePoint", "tracepoint"),
+        }
+    }
 }
 
 /// A block is there where the type is its own, and only there.
@@ -87,13 +119,13 @@ pub struct ClusterProgram {
     pub program_type: ClusterProgramType,
     /// For type XDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub xdp: Option<ClusterXdp>,
+    pub xdp: Option<ClusterPackets<XdpPoint>>,
     /// For type TC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tc: Option<ClusterTc>,
+    pub tc: Option<ClusterPackets<TcPoint>>,
     /// For type TCX.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcx: Option<ClusterTcx>,
+    pub tcx: Option<ClusterPackets<TcxPoint>>,
     /// For type FEntry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fentry: Option<Tracing>,
@@ -102,19 +134,19 @@ pub struct ClusterProgram {
     pub fexit: Option<Tracing>,
     /// For type KProbe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kprobe: Option<Kprobe>,
+    pub kprobe: Option<Attachments<KprobeLink>>,
     /// For type KRetProbe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kretprobe: Option<Kretprobe>,
+    pub kretprobe: Option<Attachments<KretprobeLink>>,
     /// For type UProbe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uprobe: Option<ClusterUprobe>,
+    pub uprobe: Option<ClusterUprobes>,
     /// For type URetProbe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uretprobe: Option<ClusterUprobe>,
+    pub uretprobe: Option<ClusterUprobes>,
     /// For type TracePoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tracepoint: Option<Tracepoint>,
+    pub tracepoint: Option<Attachments<TracepointLink>>,
 }
 
 /// A program of a namespaced application.
@@ -127,26 +159,26 @@ pub struct ClusterProgram {
     validation = only_with("UProbe", "uprobe"),
     validation = only_with("URetProbe", "uretprobe"),
 )]
-pub struct Program {
+pub struct NamespacedProgram {
     /// Function name in the object file.
     #[schemars(length(min = 1, max = 64), regex(pattern = name::NAME))]
     pub name: String,
     /// Which of the blocks is there.
     #[serde(rename = "type")]
-    pub program_type: ProgramType,
+    pub program_type: NamespacedProgramType,
     /// For type XDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub xdp: Option<Xdp>,
+    pub xdp: Option<NamespacedPackets<XdpPoint>>,
     /// For type TC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tc: Option<Tc>,
+    pub tc: Option<NamespacedPackets<TcPoint>>,
     /// For type TCX.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcx: Option<Tcx>,
+    pub tcx: Option<NamespacedPackets<TcxPoint>>,
     /// For type UProbe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uprobe: Option<Uprobe>,
+    pub uprobe: Option<NamespacedUprobes>,
     /// For type URetProbe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uretprobe: Option<Uprobe>,
+    pub uretprobe: Option<NamespacedUprobes>,
 }

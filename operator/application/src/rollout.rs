@@ -163,6 +163,9 @@ pub struct RolloutStatus {
     /// Why it is where it is, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// What a wave waits for that is nobody's failure; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<WaitsFor>,
     /// What the nodes said that tried the revision first; at most 64 groups, failures before the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preflight: Vec<PreflightGroup>,
@@ -209,6 +212,13 @@ pub enum RolloutPhase {
     RollingBack,
     /// It failed, and stays as it is until someone says what to do.
     Failed,
+}
+
+/// What a wave may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WaitsFor {
+    /// More nodes are away than a first wave has: the deadline does not run.
+    NodesAway,
 }
 
 /// One group of nodes in a preflight: the same kernel, and the same programs at the hooks.

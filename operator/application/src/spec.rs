@@ -1,23 +1,77 @@
 //! The specs of both scopes as one type.
 
-use crate::application::{ApplicationCommon, BpfApplicationSpec, ClusterBpfApplicationSpec};
+use serde_json::Value;
+use thiserror::Error;
 
-/// What an application is, of either scope.
+use crate::application::{ApplicationCommon, BpfApplicationSpec, ClusterBpfApplicationSpec};
+use crate::check::SpecProblem;
+use crate::global_data;
+use crate::program::{ClusterProgram, NamespacedProgram};
+
+/// What an application is, of either scope: one of a namespace as a cluster application would write it that selects pods
+/// of that namespace alone.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Spec {
-    /// Of the whole cluster.
-    Cluster(ClusterBpfApplicationSpec),
-    /// Of one namespace.
-    Namespaced(BpfApplicationSpec),
+pub struct ApplicationSpec {
+    /// Of a namespaced application: its own. Every selector of pods names it.
+    pub namespace: Option<String>,
+    /// What both scopes have.
+    pub common: ApplicationCommon,
+    /// The programs.
+    pub programs: Vec<ClusterProgram>,
 }
 
-impl Spec {
-    /// What both scopes have.
+/// A spec that cannot be read.
+#[derive(Debug, Error)]
+pub enum SpecError {
+    /// A field is none of its type.
+    #[error("spec: {0}")]
+    Field(#[from] serde_json::Error),
+    /// Values of global variables are none: the types read those as no bytes.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    GlobalData(Vec<SpecProblem>),
+}
+
+impl ApplicationSpec {
+    /// Reads a spec. `namespace`: of a namespaced application.
+    ///
+    /// # Errors
+    /// [`SpecError`], with the field.
+    pub fn read(namespace: Option<&str>, spec: Value) -> Result<Self, SpecError> {
+        let wrong = global_data::problems(&spec);
+        let read = match namespace {
+            None => serde_json::from_value::<ClusterBpfApplicationSpec>(spec)?.into(),
+            Some(namespace) => Self::namespaced(namespace, serde_json::from_value(spec)?),
+        };
+        if wrong.is_empty() { Ok(read) } else { Err(SpecError::GlobalData(wrong)) }
+    }
+
+    /// Of a namespace.
     #[must_use]
-    pub const fn common(&self) -> &ApplicationCommon {
-        match self {
-            Self::Cluster(spec) => &spec.common,
-            Self::Namespaced(spec) => &spec.common,
+    pub fn namespaced(namespace: &str, spec: BpfApplicationSpec) -> Self {
+        let within = |program: NamespacedProgram| ClusterProgram {
+            name: program.name,
+            program_type: program.program_type.into(),
+            xdp: program.xdp.map(|block| block.within(namespace)),
+            tc: program.tc.map(|block| block.within(namespace)),
+            tcx: program.tcx.map(|block| block.within(namespace)),
+            fentry: None,
+            fexit: None,
+            kprobe: None,
+            kretprobe: None,
+            uprobe: program.uprobe.map(|block| block.within(namespace)),
+            uretprobe: program.uretprobe.map(|block| block.within(namespace)),
+            tracepoint: None,
+        };
+        Self {
+            namespace: Some(namespace.to_owned()),
+            common: spec.common,
+            programs: spec.programs.into_iter().map(within).collect(),
         }
+    }
+}
+
+impl From<ClusterBpfApplicationSpec> for ApplicationSpec {
+    fn from(spec: ClusterBpfApplicationSpec) -> Self {
+        Self { namespace: None, common: spec.common, programs: spec.programs }
     }
 }

@@ -19,13 +19,13 @@ pub struct Summary {
     pub ready: String,
     /// Failures by cause and kernel, the most frequent first; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub causes: Vec<Cause>,
+    pub causes: Vec<FailureCause>,
 }
 
 /// Nodes that fail for the same reason on the same kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Cause {
+pub struct FailureCause {
     /// The kind of failure, as the daemon names it: `kernel-refused`, `signature`, `not-found`, ...
     pub reason: String,
     /// As `uname -r` prints it.

@@ -3,87 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::interface::{Direction, InterfaceSelector};
+use super::interface::{InterfaceSelector, TrafficDirection};
 use super::place::{LinkOrder, OnUnavailable};
-use super::pods::{ClusterNetworkNamespaceSelector, NetworkNamespaceSelector};
-
-/// Attachments of a TC program of a cluster application.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ClusterTc {
-    /// Where to attach; loaded but not attached if empty. May change at any time.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub links: Vec<ClusterTcLink>,
-}
-
-/// Attachments of a TC program of a namespaced application.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Tc {
-    /// Where to attach; loaded but not attached if empty. May change at any time.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub links: Vec<TcLink>,
-}
-
-/// Attachments of a TCX program of a cluster application.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ClusterTcx {
-    /// Where to attach; loaded but not attached if empty. May change at any time.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub links: Vec<ClusterTcxLink>,
-}
-
-/// Attachments of a TCX program of a namespaced application.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Tcx {
-    /// Where to attach; loaded but not attached if empty. May change at any time.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub links: Vec<TcxLink>,
-}
-
-/// One attachment for each interface selected.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ClusterTcLink {
-    /// What both scopes have.
-    #[serde(flatten)]
-    pub point: TcPoint,
-    /// In the network namespaces of these pods; absent: in the node's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network_namespaces: Option<ClusterNetworkNamespaceSelector>,
-}
-
-/// One attachment for each interface selected.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TcLink {
-    /// What both scopes have.
-    #[serde(flatten)]
-    pub point: TcPoint,
-    /// In the network namespaces of these pods.
-    pub network_namespaces: NetworkNamespaceSelector,
-}
-
-/// One attachment for each interface selected.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ClusterTcxLink {
-    /// What both scopes have.
-    #[serde(flatten)]
-    pub point: TcxPoint,
-    /// In the network namespaces of these pods; absent: in the node's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network_namespaces: Option<ClusterNetworkNamespaceSelector>,
-}
-
-/// One attachment for each interface selected.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TcxLink {
-    /// What both scopes have.
-    #[serde(flatten)]
-    pub point: TcxPoint,
-    /// In the network namespaces of these pods.
-    pub network_namespaces: NetworkNamespaceSelector,
-}
 
 /// Interface, side and place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -92,7 +13,7 @@ pub struct TcxPoint {
     /// Which interfaces.
     pub interface_selector: InterfaceSelector,
     /// Which side of them.
-    pub direction: Direction,
+    pub direction: TrafficDirection,
     /// Lower runs earlier; absent counts as 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
@@ -126,46 +47,34 @@ fn default_proceed_on() -> Vec<TcProceedOn> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TcProceedOn {
     /// -1.
-    UnSpec,
+    UnSpec = -1,
     /// 0.
     #[serde(rename = "OK")]
-    Ok,
+    Ok = 0,
     /// 1.
-    ReClassify,
+    ReClassify = 1,
     /// 2.
-    Shot,
+    Shot = 2,
     /// 3.
-    Pipe,
+    Pipe = 3,
     /// 4.
-    Stolen,
+    Stolen = 4,
     /// 5.
-    Queued,
+    Queued = 5,
     /// 6.
-    Repeat,
+    Repeat = 6,
     /// 7.
-    ReDirect,
+    ReDirect = 7,
     /// 8.
-    Trap,
+    Trap = 8,
     /// 30: what a dispatcher returns for a program that did not run.
-    DispatcherReturn,
+    DispatcherReturn = 30,
 }
 
 impl TcProceedOn {
     /// The number on the wire.
     #[must_use]
     pub const fn number(self) -> i32 {
-        match self {
-            Self::UnSpec => -1,
-            Self::Ok => 0,
-            Self::ReClassify => 1,
-            Self::Shot => 2,
-            Self::Pipe => 3,
-            Self::Stolen => 4,
-            Self::Queued => 5,
-            Self::Repeat => 6,
-            Self::ReDirect => 7,
-            Self::Trap => 8,
-            Self::DispatcherReturn => 30,
-        }
+        self as i32
     }
 }

@@ -5,46 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::interface::InterfaceSelector;
 use super::place::{LinkOrder, OnUnavailable};
-use super::pods::{ClusterNetworkNamespaceSelector, NetworkNamespaceSelector};
-
-/// Attachments of an XDP program of a cluster application.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ClusterXdp {
-    /// Where to attach; loaded but not attached if empty. May change at any time.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub links: Vec<ClusterXdpLink>,
-}
-
-/// Attachments of an XDP program of a namespaced application.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Xdp {
-    /// Where to attach; loaded but not attached if empty. May change at any time.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub links: Vec<XdpLink>,
-}
-
-/// One attachment for each interface selected.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ClusterXdpLink {
-    /// What both scopes have.
-    #[serde(flatten)]
-    pub point: XdpPoint,
-    /// In the network namespaces of these pods; absent: in the node's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network_namespaces: Option<ClusterNetworkNamespaceSelector>,
-}
-
-/// One attachment for each interface selected.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct XdpLink {
-    /// What both scopes have.
-    #[serde(flatten)]
-    pub point: XdpPoint,
-    /// In the network namespaces of these pods.
-    pub network_namespaces: NetworkNamespaceSelector,
-}
 
 /// Interface, place and verdicts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -76,31 +36,24 @@ fn default_proceed_on() -> Vec<XdpProceedOn> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum XdpProceedOn {
     /// 0.
-    Aborted,
+    Aborted = 0,
     /// 1.
-    Drop,
+    Drop = 1,
     /// 2.
-    Pass,
+    Pass = 2,
     /// 3.
     #[serde(rename = "TX")]
-    Tx,
+    Tx = 3,
     /// 4.
-    ReDirect,
+    ReDirect = 4,
     /// 31: what a dispatcher returns for a program that did not run.
-    DispatcherReturn,
+    DispatcherReturn = 31,
 }
 
 impl XdpProceedOn {
     /// The number on the wire.
     #[must_use]
     pub const fn number(self) -> i32 {
-        match self {
-            Self::Aborted => 0,
-            Self::Drop => 1,
-            Self::Pass => 2,
-            Self::Tx => 3,
-            Self::ReDirect => 4,
-            Self::DispatcherReturn => 31,
-        }
+        self as i32
     }
 }

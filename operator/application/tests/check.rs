@@ -3,7 +3,7 @@
 
 use bpfman_application::application::{BpfApplication, ClusterBpfApplication};
 use bpfman_application::check;
-use bpfman_application::spec::Spec;
+use bpfman_application::spec::ApplicationSpec;
 use serde_json::{Value, json};
 
 fn cluster() -> Value {
@@ -71,12 +71,13 @@ fn problems(manifest: &Value) -> Vec<String> {
     let mut found = check::manifest(manifest);
     if found.is_empty() {
         let spec = match manifest["kind"].as_str().unwrap() {
-            "BpfApplication" => {
-                Spec::Namespaced(serde_json::from_value::<BpfApplication>(manifest.clone()).unwrap().spec)
-            }
-            _ => {
-                Spec::Cluster(serde_json::from_value::<ClusterBpfApplication>(manifest.clone()).unwrap().spec)
-            }
+            "BpfApplication" => ApplicationSpec::namespaced(
+                "shop",
+                serde_json::from_value::<BpfApplication>(manifest.clone()).unwrap().spec,
+            ),
+            _ => ApplicationSpec::from(
+                serde_json::from_value::<ClusterBpfApplication>(manifest.clone()).unwrap().spec,
+            ),
         };
         found = check::application(&spec);
     }
@@ -265,7 +266,7 @@ fn a_pattern_that_is_none_leaves_the_structure_alone() {
     let pointer =
         "/spec/programs/6/tcx/links/0/interfaceSelector/interfacesDiscoveryConfig/allowedInterfaces/0";
     let manifest = with(cluster(), pointer, json!("/(/"));
-    let spec = Spec::Cluster(serde_json::from_value::<ClusterBpfApplication>(manifest).unwrap().spec);
+    let spec = ApplicationSpec::from(serde_json::from_value::<ClusterBpfApplication>(manifest).unwrap().spec);
     assert_eq!(check::structure(&spec), []);
     assert_eq!(check::application(&spec).len(), 1);
 }

@@ -6,7 +6,7 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::watch_event::Event;
 
 use crate::daemon::Daemon;
-use crate::facts::Interface;
+use crate::facts::NodeInterface;
 use crate::failure::{Unreachable, refusal};
 
 /// How long the daemon may take to look into all namespaces.
@@ -17,14 +17,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// [`Unreachable`].
-pub async fn interfaces(daemon: &Daemon, netns: &[String]) -> Result<Option<Vec<Interface>>, Unreachable> {
+pub async fn interfaces(
+    daemon: &Daemon,
+    netns: &[String],
+) -> Result<Option<Vec<NodeInterface>>, Unreachable> {
     let asked = tokio::time::timeout(LONGEST_WAIT, first(daemon, netns)).await;
     let late = |_| Unreachable {
         daemon: daemon.name().to_owned(),
         why: format!("it named no interfaces in {} s", LONGEST_WAIT.as_secs()),
     };
     match asked.map_err(late)? {
-        Ok(list) => Ok(Some(list.interfaces.iter().map(Interface::from).collect())),
+        Ok(list) => Ok(Some(list.interfaces.iter().map(NodeInterface::from).collect())),
         Err(status) => match refusal(daemon, &status)? {
             refusal if refusal.is_unimplemented() => Ok(None),
             refusal => Err(Unreachable { daemon: daemon.name().to_owned(), why: refusal.failure().message }),
@@ -43,7 +46,7 @@ async fn first(daemon: &Daemon, netns: &[String]) -> Result<ext::InterfaceList, 
     Err(tonic::Status::unavailable("the stream of interfaces ended at once"))
 }
 
-impl From<&ext::NetworkInterface> for Interface {
+impl From<&ext::NetworkInterface> for NodeInterface {
     fn from(said: &ext::NetworkInterface) -> Self {
         Self {
             name: said.name.clone(),

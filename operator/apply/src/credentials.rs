@@ -7,14 +7,14 @@ use bpfman_proto::v1::{BytecodeLocation, LoadRequest};
 
 /// A user of a registry.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
+pub struct RegistryCredentials {
     /// Name.
     pub username: String,
     /// Password or token.
     pub password: String,
 }
 
-impl fmt::Debug for Credentials {
+impl fmt::Debug for RegistryCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
     }
@@ -22,7 +22,7 @@ impl fmt::Debug for Credentials {
 
 /// The request with the credentials in it, where it is for an image.
 #[must_use]
-pub fn with(mut request: LoadRequest, credentials: Option<&Credentials>) -> LoadRequest {
+pub fn with(mut request: LoadRequest, credentials: Option<&RegistryCredentials>) -> LoadRequest {
     if let (Some(BytecodeLocation { location: Some(Location::Image(image)) }), Some(credentials)) =
         (&mut request.bytecode, credentials)
     {
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_password_is_not_printed() {
-        let credentials = Credentials { username: "ann".into(), password: "secret".into() };
+        let credentials = RegistryCredentials { username: "ann".into(), password: "secret".into() };
         assert!(!format!("{credentials:?}").contains("secret"));
     }
 }

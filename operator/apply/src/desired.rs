@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfman_application::check::Problem;
+use bpfman_application::check::SpecProblem;
 use bpfman_application::place::{LinkOrder, OnUnavailable};
-use bpfman_application::state::node::Failure;
+use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::v1::{AttachInfo, LoadRequest};
 
 /// Which application, and which of its objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Owner {
+pub struct ProgramOwner {
     /// Of a namespaced application.
     pub namespace: Option<String>,
     /// Name of the application.
@@ -23,12 +23,12 @@ pub struct Owner {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
     /// Whose it is.
-    pub owner: Owner,
+    pub owner: ProgramOwner,
     /// Absent: nothing is to be loaded here, and what is loaded has to go.
     pub load: Option<Load>,
     /// Why the spec cannot be acted on at all, each with the path of the field. If there is anything, nothing is
     /// changed: what runs stays, whatever `load` says.
-    pub refused: Vec<Problem>,
+    pub refused: Vec<SpecProblem>,
     /// Uids of owners before this one: their programs are taken for an older version of these, and replaced.
     pub predecessors: Vec<String>,
 }
@@ -36,7 +36,7 @@ pub struct Desired {
 impl Desired {
     /// Nothing of this owner is wanted here.
     #[must_use]
-    pub const fn nothing(owner: Owner) -> Self {
+    pub const fn nothing(owner: ProgramOwner) -> Self {
         Self { owner, load: None, refused: Vec::new(), predecessors: Vec::new() }
     }
 }
@@ -53,7 +53,7 @@ pub struct Load {
     /// The programs, in the order of the spec.
     pub programs: Vec<Program>,
     /// Why it is not to be loaded now, though it is wanted: a try before failed. What runs stays, as after a failure.
-    pub held: Option<Failure>,
+    pub held: Option<NodeFailure>,
     /// sha256 of the object file, in hexadecimal, where the caller can read it: another file below the same path is
     /// another version too.
     pub object_sha256: Option<String>,
@@ -67,7 +67,7 @@ pub struct Program {
     /// Name of the type in the spec: `XDP`, `UProbe`, ...
     pub program_type: &'static str,
     /// Attachments, by identity: what is equal in all that identifies an attachment is one.
-    pub links: BTreeMap<LinkKey, Link>,
+    pub links: BTreeMap<LinkKey, WantedLink>,
     /// What could not be found out, for people: an interface that is not there, a pattern that is none. The other
     /// links stand.
     pub problems: Vec<String>,
@@ -75,12 +75,12 @@ pub struct Program {
     /// lacks. No problem on one machine, since the others may have them.
     pub unmatched: Vec<String>,
     /// Where attachments may be wanted that are not among `links`: those that are there stay as they are.
-    pub unknown: BTreeSet<Unknown>,
+    pub unknown: BTreeSet<UnknownPlace>,
 }
 
 /// A place of which it is not known now what is wanted there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Unknown {
+pub enum UnknownPlace {
     /// Every place.
     All,
     /// The network of the pod with this uid.
@@ -89,13 +89,13 @@ pub enum Unknown {
     Container(String),
 }
 
-impl Unknown {
+impl UnknownPlace {
     /// Whether an attachment is at this place.
     #[must_use]
     pub fn holds(&self, key: &LinkKey) -> bool {
         match self {
             Self::All => true,
-            Self::Pod(uid) => key.0.contains(&format!(" in pod {uid} net:")),
+            Self::Pod(uid) => key.at_pod().is_some_and(|(_, of)| of == uid),
             Self::Container(id) => {
                 let at = format!(" in {id}");
                 // Behind it there may be a number of one of several at the same place.
@@ -106,11 +106,10 @@ impl Unknown {
 }
 
 impl LinkKey {
-    /// The interface and the pod that it is for, without the namespace that the pod's network is; none where it is for no
-    /// pod's network.
-    fn at_pod(&self) -> Option<&str> {
-        let (place, _) = self.0.split_once(" net:")?;
-        place.contains(" in pod ").then_some(place)
+    /// The interface, and the uid of the pod that it is for, without the namespace that the pod's network is; none where
+    /// it is for no pod's network.
+    fn at_pod(&self) -> Option<(&str, &str)> {
+        self.0.split_once(" net:")?.0.split_once(" in pod ")
     }
 
     /// Whether both are for one interface of one pod, whatever its network is now.
@@ -143,7 +142,7 @@ pub struct LinkKey(pub String);
 
 /// One attachment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Link {
+pub struct WantedLink {
     /// The call.
     pub attach: AttachInfo,
     /// Place by intent.

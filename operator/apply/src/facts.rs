@@ -13,16 +13,16 @@ pub struct Facts {
     /// The node's internal addresses: they tell the primary interface.
     pub addresses: Vec<IpAddr>,
     /// Interfaces, in every network namespace that the daemon was asked for; absent while that is not known.
-    pub interfaces: Option<Vec<Interface>>,
+    pub interfaces: Option<Vec<NodeInterface>>,
     /// Discovery finds nothing, by the wish of who runs this.
     pub discovery_off: bool,
     /// Running pods of this node.
-    pub pods: Vec<Pod>,
+    pub pods: Vec<PodFacts>,
 }
 
 /// A network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interface {
+pub struct NodeInterface {
     /// Name.
     pub name: String,
     /// Index.
@@ -37,7 +37,7 @@ pub struct Interface {
 
 /// A pod of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pod {
+pub struct PodFacts {
     /// Namespace.
     pub namespace: String,
     /// Name.
@@ -54,7 +54,7 @@ pub struct Pod {
     /// problem then.
     pub idle: bool,
     /// Containers that run.
-    pub containers: Vec<Container>,
+    pub containers: Vec<PodContainer>,
     /// Ids of containers that should run, and that the daemon did not find.
     pub unseen: Vec<String>,
 }
@@ -70,7 +70,7 @@ pub struct Netns {
 
 /// A container that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
+pub struct PodContainer {
     /// Name in its pod.
     pub name: String,
     /// Its id, with the runtime's prefix.

@@ -1,6 +1,6 @@
 //! Failed calls: told from a daemon that is not there, and made ready for a status.
 
-use bpfman_application::state::node::Failure;
+use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, Reason};
 use tonic::{Code, Status};
@@ -22,7 +22,7 @@ pub struct Unreachable {
 
 /// Why a call came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum CallRefusal {
     /// The daemon does not have this call.
     Absent,
     /// The daemon said no.
@@ -30,21 +30,21 @@ pub enum Refusal {
         /// gRPC code.
         code: Code,
         /// What it said.
-        failure: Failure,
+        failure: NodeFailure,
     },
 }
 
-impl Refusal {
+impl CallRefusal {
     /// What it said.
     #[must_use]
-    pub fn failure(self) -> Failure {
+    pub fn failure(self) -> NodeFailure {
         match self {
             Self::Said { failure, .. } => failure,
-            Self::Absent => Failure {
+            Self::Absent => NodeFailure {
                 reason: Reason::Unsupported.name().to_owned(),
                 message: "this version of the daemon does not have the call".to_owned(),
                 hint: "install a newer bpfmand".to_owned(),
-                ..Failure::default()
+                ..NodeFailure::default()
             },
         }
     }
@@ -72,10 +72,10 @@ impl Refusal {
 ///
 /// # Errors
 /// [`Unreachable`] if the status is the connection's: the daemon's own name a reason in a trailer.
-pub fn refusal(daemon: &Daemon, status: &Status) -> Result<Refusal, Unreachable> {
+pub fn refusal(daemon: &Daemon, status: &Status) -> Result<CallRefusal, Unreachable> {
     let reason = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
     match (reason, status.code()) {
-        (None, Code::Unimplemented) => Ok(Refusal::Absent),
+        (None, Code::Unimplemented) => Ok(CallRefusal::Absent),
         (None, Code::Unavailable | Code::Unknown | Code::Cancelled) => {
             Err(Unreachable { daemon: daemon.name().to_owned(), why: root_cause(status) })
         }
@@ -83,13 +83,14 @@ pub fn refusal(daemon: &Daemon, status: &Status) -> Result<Refusal, Unreachable>
             let hint = status.metadata().get_bin(HINT_TRAILER).and_then(|value| value.to_bytes().ok());
             let hint = hint.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
             let reason = reason.map_or_else(|| format!("{code:?}").to_lowercase(), str::to_owned);
-            Ok(Refusal::Said { code, failure: failure(&reason, status.message(), &hint) })
+            Ok(CallRefusal::Said { code, failure: failure(&reason, status.message(), &hint) })
         }
     }
 }
 
 /// The innermost cause that a transport gives: "No such file or directory" rather than "tcp connect error".
-fn root_cause(status: &Status) -> String {
+#[must_use]
+pub fn root_cause(status: &Status) -> String {
     let mut error: &dyn std::error::Error = status;
     while let Some(source) = error.source() {
         error = source;
@@ -103,8 +104,8 @@ fn root_cause(status: &Status) -> String {
 
 /// A failure whose texts fit into a status.
 #[must_use]
-pub fn failure(reason: &str, message: &str, hint: &str) -> Failure {
-    Failure {
+pub fn failure(reason: &str, message: &str, hint: &str) -> NodeFailure {
+    NodeFailure {
         reason: reason.to_owned(),
         program: String::new(),
         message: cut(message, LONGEST_MESSAGE),
@@ -114,7 +115,7 @@ pub fn failure(reason: &str, message: &str, hint: &str) -> Failure {
 
 /// A failure that came as a message.
 #[must_use]
-pub fn of_message(said: &ext::Failure) -> Failure {
+pub fn of_message(said: &ext::Failure) -> NodeFailure {
     failure(&said.reason, &said.message, &said.hint)
 }
 
@@ -151,7 +152,7 @@ mod tests {
         );
         let broken = refusal(&daemon(), &Status::unavailable("transport error")).unwrap_err();
         assert_eq!(broken.to_string(), "cannot reach bpfmand at /nowhere/sock: transport error");
-        assert_eq!(refusal(&daemon(), &Status::unimplemented("")).unwrap(), Refusal::Absent);
+        assert_eq!(refusal(&daemon(), &Status::unimplemented("")).unwrap(), CallRefusal::Absent);
     }
 
     #[tokio::test]

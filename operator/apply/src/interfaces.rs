@@ -6,8 +6,8 @@ use bpfman_application::check::{last_line, pattern};
 use bpfman_application::interface::{InterfaceSelector, InterfacesDiscovery};
 use regex::Regex;
 
-use crate::desired::Unknown;
-use crate::facts::{Facts, Interface, Netns, Pod};
+use crate::desired::UnknownPlace;
+use crate::facts::{Facts, Netns, NodeInterface, PodFacts};
 
 /// Where network namespaces with a name have their files.
 const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
@@ -33,13 +33,13 @@ pub enum Rooms<'a> {
     /// The node's own; for discovery also those with a name.
     Node,
     /// Those of pods.
-    Pods(Vec<&'a Pod>),
+    Pods(Vec<&'a PodFacts>),
 }
 
 /// One namespace.
 struct Room<'a> {
     netns: Option<&'a Netns>,
-    pod: Option<&'a Pod>,
+    pod: Option<&'a PodFacts>,
 }
 
 impl Room<'_> {
@@ -72,11 +72,11 @@ impl Point {
 #[derive(Debug, Default)]
 pub struct Doubts {
     pub problems: Vec<String>,
-    pub unknown: BTreeSet<Unknown>,
+    pub unknown: BTreeSet<UnknownPlace>,
 }
 
 impl Doubts {
-    fn add(&mut self, unknown: Unknown, problem: String) {
+    fn add(&mut self, unknown: UnknownPlace, problem: String) {
         self.unknown.insert(unknown);
         self.problems.push(problem);
     }
@@ -95,9 +95,9 @@ pub fn points(
             _ if facts.discovery_off || !config.interface_auto_discovery => Vec::new(),
             Some(interfaces) => discovered(config, rooms, &found, interfaces, doubts),
             None => {
-                doubts.add(Unknown::All, NOT_LISTED.to_owned());
+                doubts.add(UnknownPlace::All, NOT_LISTED.to_owned());
                 let pods = found.iter().filter_map(|room| room.pod);
-                doubts.unknown.extend(pods.map(|pod| Unknown::Pod(pod.uid.clone())));
+                doubts.unknown.extend(pods.map(|pod| UnknownPlace::Pod(pod.uid.clone())));
                 Vec::new()
             }
         };
@@ -119,10 +119,10 @@ fn places<'a>(rooms: &Rooms<'a>, doubts: &mut Doubts) -> Vec<Room<'a>> {
             _ if pod.host_network => places.push(Room { netns: None, pod: None }),
             Some(netns) => places.push(Room { netns: Some(netns), pod: Some(pod) }),
             None if pod.idle => {
-                doubts.unknown.insert(Unknown::Pod(pod.uid.clone()));
+                doubts.unknown.insert(UnknownPlace::Pod(pod.uid.clone()));
             }
             None => doubts.add(
-                Unknown::Pod(pod.uid.clone()),
+                UnknownPlace::Pod(pod.uid.clone()),
                 format!("the network namespace of pod {}/{} is not known yet", pod.namespace, pod.name),
             ),
         }
@@ -133,10 +133,10 @@ fn places<'a>(rooms: &Rooms<'a>, doubts: &mut Doubts) -> Vec<Room<'a>> {
 /// The interfaces of the node that carry its internal addresses.
 fn primary<'a>(facts: &'a Facts, doubts: &mut Doubts) -> Vec<&'a str> {
     let Some(interfaces) = &facts.interfaces else {
-        doubts.add(Unknown::All, NOT_LISTED.to_owned());
+        doubts.add(UnknownPlace::All, NOT_LISTED.to_owned());
         return Vec::new();
     };
-    let carries = |interface: &&Interface| {
+    let carries = |interface: &&NodeInterface| {
         interface.netns.is_none() && interface.addresses.iter().any(|one| facts.addresses.contains(one))
     };
     let found = interfaces.iter().find(carries).map(|interface| interface.name.as_str());
@@ -148,7 +148,7 @@ fn primary<'a>(facts: &'a Facts, doubts: &mut Doubts) -> Vec<&'a str> {
                 format!("the primary interface is not known: no interface carries {}", addresses.join(" or "))
             }
         };
-        doubts.add(Unknown::All, why);
+        doubts.add(UnknownPlace::All, why);
     }
     found.into_iter().collect()
 }
@@ -157,11 +157,11 @@ fn discovered(
     config: &InterfacesDiscovery,
     rooms: &Rooms<'_>,
     places: &[Room<'_>],
-    interfaces: &[Interface],
+    interfaces: &[NodeInterface],
     doubts: &mut Doubts,
 ) -> Vec<Point> {
     let allowed = allowed(&config.allowed_interfaces, doubts);
-    let wanted = |interface: &Interface| {
+    let wanted = |interface: &NodeInterface| {
         let name = &interface.name;
         let excluded = config.exclude_interfaces.iter().any(|excluded| excluded.trim() == name);
         !excluded && (config.allowed_interfaces.is_empty() || allowed.iter().any(|one| one.matches(name)))
@@ -177,8 +177,8 @@ fn discovered(
             .map(|interface| Point::of_node(&interface.name, interface.netns.as_deref()))
             .collect(),
         Rooms::Pods(_) => {
-            let all: Vec<&Interface> = all.collect();
-            let inside = |room: &Room<'_>, interface: &Interface| {
+            let all: Vec<&NodeInterface> = all.collect();
+            let inside = |room: &Room<'_>, interface: &NodeInterface| {
                 interface.netns.as_deref() == room.netns.map(|netns| netns.path.as_str())
             };
             // Every namespace has at least `lo`: one without interfaces was not looked into yet, or is gone.
@@ -187,7 +187,7 @@ fn discovered(
                 if let (Some(pod), false) = (room.pod, looked_into()) {
                     let named = format!("{}/{}", pod.namespace, pod.name);
                     let why = format!("the interfaces of pod {named} are not known yet");
-                    doubts.add(Unknown::Pod(pod.uid.clone()), why);
+                    doubts.add(UnknownPlace::Pod(pod.uid.clone()), why);
                 }
             }
             let of = |room| {
@@ -200,7 +200,7 @@ fn discovered(
 
 /// Whether a file leads to the daemon's own namespace: then all in there is the same, to the last index and address.
 /// Its interfaces would be attached to twice.
-fn is_own(path: &str, interfaces: &[Interface]) -> bool {
+fn is_own(path: &str, interfaces: &[NodeInterface]) -> bool {
     let of = |netns: Option<&str>| -> Vec<_> {
         let inside = interfaces.iter().filter(|interface| interface.netns.as_deref() == netns);
         let mut all: Vec<_> = inside.map(|one| (one.index, &one.name, &one.addresses)).collect();
@@ -238,7 +238,7 @@ fn allowed<'a>(entries: &'a [String], doubts: &mut Doubts) -> Vec<Allowed<'a>> {
             Some(Ok(pattern)) => understood.push(Allowed::Pattern(pattern)),
             Some(Err(error)) => {
                 let why = format!("allowedInterfaces: {entry} is no pattern: {}", last_line(&error));
-                doubts.add(Unknown::All, why);
+                doubts.add(UnknownPlace::All, why);
             }
         }
     }

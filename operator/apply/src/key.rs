@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::desired::{Link, LinkKey};
+use crate::desired::{LinkKey, WantedLink};
 
 /// Attachments while they are gathered.
 #[derive(Debug, Default)]
-pub struct Links(BTreeMap<LinkKey, Link>);
+pub struct WantedLinks(BTreeMap<LinkKey, WantedLink>);
 
-impl Links {
+impl WantedLinks {
     /// Adds one. What is there already, in all that a user can say of it, is one; what differs from it in its place
     /// alone is another one at the same hook.
-    pub fn add(&mut self, identity: &str, link: Link) {
+    pub fn add(&mut self, identity: &str, link: WantedLink) {
         for number in 1_u32.. {
             let key = match number {
                 1 => LinkKey(identity.to_owned()),
@@ -29,7 +29,7 @@ impl Links {
     }
 
     /// All of them.
-    pub fn into_map(self) -> BTreeMap<LinkKey, Link> {
+    pub fn into_map(self) -> BTreeMap<LinkKey, WantedLink> {
         self.0
     }
 }

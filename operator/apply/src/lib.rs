@@ -13,15 +13,16 @@ pub mod facts;
 pub mod failure;
 mod interfaces;
 mod key;
+pub mod node_reason;
 mod observed;
 mod place;
 pub mod plan;
 mod probes;
-#[cfg(test)]
-mod properties;
 pub mod reconcile;
 pub mod report;
 mod result;
 mod run;
 pub mod step;
+#[cfg(test)]
+mod tests;
 pub mod trial;

@@ -8,12 +8,12 @@ use bpfman_proto::v1;
 use crate::content::{CONTENT_KEY, LINK_KEY, UUID_KEY, is_pinned_form};
 use crate::daemon::Daemon;
 use crate::desired::{Desired, LinkKey, Load};
-use crate::failure::{Refusal, Unreachable, refusal};
-use crate::place::Place;
+use crate::failure::{CallRefusal, Unreachable, refusal};
+use crate::place::HookPlace;
 
 /// All programs of one owner, and of those before it, in the order they were loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Observed {
+pub struct ObservedPrograms {
     pub programs: Vec<ObservedProgram>,
 }
 
@@ -47,7 +47,7 @@ pub struct ObservedLink {
     pub id: u32,
     pub key: LinkKey,
     pub uuid: String,
-    pub place: Place,
+    pub place: HookPlace,
     pub netns: Option<String>,
     /// True while it is as it was asked for.
     pub runs: bool,
@@ -101,7 +101,10 @@ pub fn declared(program_type: &str) -> String {
 }
 
 /// Asks the daemon. Two calls for the owner and for each before it, whatever there is.
-pub async fn observe(daemon: &Daemon, desired: &Desired) -> Result<Result<Observed, Refusal>, Unreachable> {
+pub async fn observe(
+    daemon: &Daemon,
+    desired: &Desired,
+) -> Result<Result<ObservedPrograms, CallRefusal>, Unreachable> {
     let mut all = match of_owner(daemon, &desired.owner.uid).await? {
         Ok(seen) => seen,
         Err(refusal) => return Ok(Err(refusal)),
@@ -118,7 +121,7 @@ pub async fn observe(daemon: &Daemon, desired: &Desired) -> Result<Result<Observ
     Ok(Ok(all))
 }
 
-async fn of_owner(daemon: &Daemon, uid: &str) -> Result<Result<Observed, Refusal>, Unreachable> {
+async fn of_owner(daemon: &Daemon, uid: &str) -> Result<Result<ObservedPrograms, CallRefusal>, Unreachable> {
     let pair = || std::collections::HashMap::from([(UUID_KEY.to_owned(), uid.to_owned())]);
     let select = v1::ListRequest { match_metadata: pair(), ..Default::default() };
     let request = ext::ListProgramsRequest { select: Some(select), ..Default::default() };
@@ -127,7 +130,7 @@ async fn of_owner(daemon: &Daemon, uid: &str) -> Result<Result<Observed, Refusal
         Err(status) => return refusal(daemon, &status).map(Err),
     };
     if programs.is_empty() {
-        return Ok(Ok(Observed::default()));
+        return Ok(Ok(ObservedPrograms::default()));
     }
     let request = ext::ListLinksRequest { match_metadata: pair(), ..Default::default() };
     let links = match daemon.ext().list_links(request).await {
@@ -138,7 +141,7 @@ async fn of_owner(daemon: &Daemon, uid: &str) -> Result<Result<Observed, Refusal
 }
 
 /// Programs with the links that this crate made for them. Links of others to the same programs are left alone.
-fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> Observed {
+fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> ObservedPrograms {
     let of = |id| links.iter().filter(move |link| link.program_id == id).filter_map(link);
     let mut programs: Vec<ObservedProgram> = programs
         .into_iter()
@@ -164,7 +167,7 @@ fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> Observed {
         })
         .collect();
     programs.sort_by_key(|program| program.uid);
-    Observed { programs }
+    ObservedPrograms { programs }
 }
 
 fn link(link: &ext::Link) -> Option<ObservedLink> {
@@ -180,7 +183,7 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
         id: link.id,
         key: LinkKey(key.clone()),
         uuid: link.metadata.get(UUID_KEY).cloned().unwrap_or_default(),
-        place: Place::of_link(link),
+        place: HookPlace::of_link(link),
         netns,
         state: link.state.clone(),
         runs: link.standing() == ext::Standing::Running,
@@ -192,7 +195,7 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
 mod tests {
     use super::*;
     use crate::desired::Program;
-    use crate::step::{Step, link_steps, load_step};
+    use crate::step::{ApplyStep, link_steps, load_step};
 
     #[test]
     fn what_was_loaded_for_another_owner_is_replaced_though_it_is_the_same_version() {
@@ -215,17 +218,17 @@ mod tests {
             inherited,
             ..ObservedProgram::default()
         };
-        let before = Observed { programs: vec![running(1, true)] };
+        let before = ObservedPrograms { programs: vec![running(1, true)] };
         let step = load_step(&load, &before, None);
         assert!(
-            matches!(&step, Some(Step::Replace { old, why }) if old == &[1] && why.contains("another object"))
+            matches!(&step, Some(ApplyStep::Replace { old, why }) if old == &[1] && why.contains("another object"))
         );
 
         // What is left of it beside the new one goes.
-        let both = Observed { programs: vec![running(1, true), running(2, false)] };
+        let both = ObservedPrograms { programs: vec![running(1, true), running(2, false)] };
         assert_eq!(load_step(&load, &both, None), None);
         let versions = BTreeMap::from([("guard".to_owned(), &both.programs[1])]);
-        let gone = Step::Unload { program: "guard".to_owned(), id: 1, uid: 1 };
+        let gone = ApplyStep::Unload { program: "guard".to_owned(), id: 1, uid: 1 };
         assert_eq!(link_steps(&load, &versions, &both, true), [gone]);
     }
 }

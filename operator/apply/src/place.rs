@@ -12,7 +12,7 @@ pub const DEFAULT_PRIORITY: i32 = 1000;
 
 /// A place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct HookPlace {
     /// Lower runs earlier; none where links have no order.
     pub priority: Option<i32>,
     /// Numbers of the verdicts after which the next program runs; none where there is no such set.
@@ -21,7 +21,7 @@ pub struct Place {
     pub order: LinkOrder,
 }
 
-impl Place {
+impl HookPlace {
     /// The place that an attach point and intents ask for.
     #[must_use]
     pub fn of(attach: &AttachInfo, order: Option<&LinkOrder>) -> Self {

@@ -4,18 +4,12 @@ use std::collections::BTreeMap;
 
 use bpfman_application::application::ApplicationCommon;
 use bpfman_application::bytecode::{ByteCode, ImagePullPolicy};
-use bpfman_application::check;
-use bpfman_application::interface::{Direction, InterfaceSelector};
-use bpfman_application::labels;
-use bpfman_application::place::{LinkOrder, OnUnavailable};
-use bpfman_application::pods::{ClusterContainerSelector, ContainerSelector};
-use bpfman_application::probe::{ClusterUprobe, Uprobe};
-use bpfman_application::program::{
-    ClusterProgram, ClusterProgramType, Program as NamespacedProgram, ProgramType,
-};
-pub use bpfman_application::spec::Spec;
-use bpfman_application::tc::{TcPoint, TcxPoint};
-use bpfman_application::xdp::XdpPoint;
+use bpfman_application::interface::TrafficDirection;
+use bpfman_application::packets::{self, PacketHook, PacketLink};
+use bpfman_application::pods::PodSelector;
+use bpfman_application::program::{ClusterProgram, ClusterProgramType};
+pub use bpfman_application::spec::ApplicationSpec;
+use bpfman_application::{check, labels};
 use bpfman_proto::v1::BpfmanProgramType as Wire;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -23,10 +17,10 @@ use bpfman_proto::{ACTUAL_TYPE_PREFIX, APPLICATION_KEY_NEWER, v1};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::content::{CONTENT_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, UUID_KEY, content};
-use crate::desired::{Desired, Link, Load, Owner, Program, Unknown};
-use crate::facts::{Container, Facts, Pod};
+use crate::desired::{Desired, Load, Program, ProgramOwner, UnknownPlace, WantedLink};
+use crate::facts::{Facts, PodContainer, PodFacts};
 use crate::interfaces::{Doubts, Point, Rooms, points};
-use crate::key::Links;
+use crate::key::WantedLinks;
 use crate::place::DEFAULT_PRIORITY;
 use crate::probes;
 
@@ -36,32 +30,20 @@ use crate::probes;
 /// interfaces that are none, pods without a known namespace and the like are problems of their program, and the rest
 /// stands.
 #[must_use]
-pub fn desired(owner: &Owner, spec: &Spec, facts: &Facts) -> Desired {
+pub fn desired(owner: &ProgramOwner, spec: &ApplicationSpec, facts: &Facts) -> Desired {
     let refused = check::structure(spec);
     if !refused.is_empty() {
         return Desired { refused, ..Desired::nothing(owner.clone()) };
     }
-    if !selects(&spec.common().node_selector, &facts.labels) {
+    if !selects(&spec.common.node_selector, &facts.labels) {
         return Desired::nothing(owner.clone());
     }
-    let (info, programs): (Vec<_>, Vec<Program>) = match spec {
-        Spec::Cluster(spec) => spec
-            .programs
-            .iter()
-            .map(|program| (cluster_load(program), cluster_program(program, facts)))
-            .unzip(),
-        Spec::Namespaced(spec) => {
-            let pods = pods_of(owner, facts);
-            spec.programs
-                .iter()
-                .map(|program| (namespaced_load(program), namespaced_program(program, &pods, facts)))
-                .unzip()
-        }
-    };
-    let mut request = request(spec.common(), info);
+    let (info, programs): (Vec<_>, Vec<Program>) =
+        spec.programs.iter().map(|one| (load_info(one), program(one, spec, facts))).unzip();
+    let mut request = request(&spec.common, info);
     request.metadata.extend(programs.iter().filter_map(actual_type));
     // Only where it matters: a cluster application gives its maps to pods of all namespaces.
-    if let (Spec::Namespaced(_), Some(namespace)) = (spec, &owner.namespace) {
+    if let Some(namespace) = &spec.namespace {
         request.metadata.insert(PROGRAM_NAMESPACE_KEY.to_owned(), namespace.clone());
     }
     let content = content(&request);
@@ -78,12 +60,6 @@ pub fn desired(owner: &Owner, spec: &Spec, facts: &Facts) -> Desired {
     };
     let load = Load { request, content, pull_policy, programs, held: None, object_sha256: None };
     Desired { load: Some(load), ..Desired::nothing(owner.clone()) }
-}
-
-/// The pods that a namespaced application may touch.
-fn pods_of<'a>(owner: &Owner, facts: &'a Facts) -> Vec<&'a Pod> {
-    let own = |pod: &&Pod| owner.namespace.as_ref() == Some(&pod.namespace);
-    facts.pods.iter().filter(own).collect()
 }
 
 fn request(common: &ApplicationCommon, info: Vec<v1::LoadInfo>) -> v1::LoadRequest {
@@ -117,33 +93,21 @@ fn location(code: &ByteCode) -> Option<Location> {
     code.path.clone().map(Location::File)
 }
 
-/// Name of a type in manifests, and the type as it is declared: return probes as their entry probes.
-const fn cluster_type(kind: ClusterProgramType) -> (&'static str, Wire) {
+/// A type as it is declared: return probes as their entry probes.
+const fn declared(kind: ClusterProgramType) -> Wire {
     match kind {
-        ClusterProgramType::Xdp => ("XDP", Wire::Xdp),
-        ClusterProgramType::Tc => ("TC", Wire::Tc),
-        ClusterProgramType::Tcx => ("TCX", Wire::Tcx),
-        ClusterProgramType::FEntry => ("FEntry", Wire::Fentry),
-        ClusterProgramType::FExit => ("FExit", Wire::Fexit),
-        ClusterProgramType::KProbe => ("KProbe", Wire::Kprobe),
-        ClusterProgramType::KRetProbe => ("KRetProbe", Wire::Kprobe),
-        ClusterProgramType::UProbe => ("UProbe", Wire::Uprobe),
-        ClusterProgramType::URetProbe => ("URetProbe", Wire::Uprobe),
-        ClusterProgramType::TracePoint => ("TracePoint", Wire::Tracepoint),
+        ClusterProgramType::Xdp => Wire::Xdp,
+        ClusterProgramType::Tc => Wire::Tc,
+        ClusterProgramType::Tcx => Wire::Tcx,
+        ClusterProgramType::FEntry => Wire::Fentry,
+        ClusterProgramType::FExit => Wire::Fexit,
+        ClusterProgramType::KProbe | ClusterProgramType::KRetProbe => Wire::Kprobe,
+        ClusterProgramType::UProbe | ClusterProgramType::URetProbe => Wire::Uprobe,
+        ClusterProgramType::TracePoint => Wire::Tracepoint,
     }
 }
 
-const fn namespaced_type(kind: ProgramType) -> (&'static str, Wire) {
-    match kind {
-        ProgramType::Xdp => ("XDP", Wire::Xdp),
-        ProgramType::Tc => ("TC", Wire::Tc),
-        ProgramType::Tcx => ("TCX", Wire::Tcx),
-        ProgramType::UProbe => ("UProbe", Wire::Uprobe),
-        ProgramType::URetProbe => ("URetProbe", Wire::Uprobe),
-    }
-}
-
-fn cluster_load(program: &ClusterProgram) -> v1::LoadInfo {
+fn load_info(program: &ClusterProgram) -> v1::LoadInfo {
     use v1::prog_specific_info::Info as Specific;
     let fentry = program
         .fentry
@@ -155,42 +119,15 @@ fn cluster_load(program: &ClusterProgram) -> v1::LoadInfo {
         .map(|block| Specific::FexitLoadInfo(v1::FexitLoadInfo { fn_name: block.function.clone() }));
     v1::LoadInfo {
         name: program.name.clone(),
-        program_type: cluster_type(program.program_type).1.into(),
+        program_type: declared(program.program_type).into(),
         info: fentry.or(fexit).map(|info| v1::ProgSpecificInfo { info: Some(info) }),
     }
 }
 
-fn namespaced_load(program: &NamespacedProgram) -> v1::LoadInfo {
-    v1::LoadInfo {
-        name: program.name.clone(),
-        program_type: namespaced_type(program.program_type).1.into(),
-        info: None,
-    }
-}
-
-fn cluster_program(program: &ClusterProgram, facts: &Facts) -> Program {
+fn program(program: &ClusterProgram, spec: &ApplicationSpec, facts: &Facts) -> Program {
     let mut plan = Plan::new(facts);
-    let rooms = |selector: Option<(&Option<String>, &LabelSelector)>| match selector {
-        None => Rooms::Node,
-        Some((namespace, pods)) => Rooms::Pods(cluster_pods(facts, namespace.as_deref(), pods)),
-    };
-    for (at, link) in program.xdp.iter().flat_map(|block| &block.links).enumerate() {
-        let pods = link.network_namespaces.as_ref().map(|pods| (&pods.namespace, &pods.pods));
-        let rooms = rooms(pods);
-        plan.matched("xdp", at, &rooms);
-        plan.xdp(&link.point, &rooms);
-    }
-    for (at, link) in program.tc.iter().flat_map(|block| &block.links).enumerate() {
-        let pods = link.network_namespaces.as_ref().map(|pods| (&pods.namespace, &pods.pods));
-        let rooms = rooms(pods);
-        plan.matched("tc", at, &rooms);
-        plan.tc(&link.point, &rooms);
-    }
-    for (at, link) in program.tcx.iter().flat_map(|block| &block.links).enumerate() {
-        let pods = link.network_namespaces.as_ref().map(|pods| (&pods.namespace, &pods.pods));
-        let rooms = rooms(pods);
-        plan.matched("tcx", at, &rooms);
-        plan.tcx(&link.point, &rooms);
+    for link in packets::of_program(0, program) {
+        plan.packets(&link, spec.namespace.is_some());
     }
     if let Some(block) = &program.fentry {
         probes::fentry(&mut plan.links, block);
@@ -207,14 +144,9 @@ fn cluster_program(program: &ClusterProgram, facts: &Facts) -> Program {
     for link in program.tracepoint.iter().flat_map(|block| &block.links) {
         probes::tracepoint(&mut plan.links, &link.name);
     }
-    let blocks: [(&str, &Option<ClusterUprobe>); 2] =
-        [("uprobe", &program.uprobe), ("uretprobe", &program.uretprobe)];
-    for (name, block) in blocks {
+    for (name, block) in [("uprobe", &program.uprobe), ("uretprobe", &program.uretprobe)] {
         for (at, link) in block.iter().flat_map(|block| &block.links).enumerate() {
-            let of = |selector: &ClusterContainerSelector| {
-                cluster_pods(facts, selector.namespace.as_deref(), &selector.pods)
-            };
-            let pods = link.containers.as_ref().map(of);
+            let pods = link.containers.as_ref().map(|selector| pods(facts, &selector.into()));
             plan.unseen(pods.iter().flatten().copied());
             let names = link.containers.as_ref().map_or(&[][..], |selector| &selector.container_names);
             if let Some(pods) = &pods {
@@ -223,44 +155,7 @@ fn cluster_program(program: &ClusterProgram, facts: &Facts) -> Program {
             probes::uprobe(&mut plan.links, &link.point, pods.map(|pods| containers(&pods, names)));
         }
     }
-    plan.program(&program.name, cluster_type(program.program_type).0)
-}
-
-fn namespaced_program(program: &NamespacedProgram, pods: &[&Pod], facts: &Facts) -> Program {
-    let mut plan = Plan::new(facts);
-    // A pod in the node's namespace would lead to the node's own interfaces.
-    let rooms = |selector: &LabelSelector| {
-        let own = pods.iter().filter(|pod| !pod.host_network && selects(selector, &pod.labels));
-        Rooms::Pods(own.copied().collect())
-    };
-    for (at, link) in program.xdp.iter().flat_map(|block| &block.links).enumerate() {
-        let rooms = rooms(&link.network_namespaces.pods);
-        plan.matched("xdp", at, &rooms);
-        plan.xdp(&link.point, &rooms);
-    }
-    for (at, link) in program.tc.iter().flat_map(|block| &block.links).enumerate() {
-        let rooms = rooms(&link.network_namespaces.pods);
-        plan.matched("tc", at, &rooms);
-        plan.tc(&link.point, &rooms);
-    }
-    for (at, link) in program.tcx.iter().flat_map(|block| &block.links).enumerate() {
-        let rooms = rooms(&link.network_namespaces.pods);
-        plan.matched("tcx", at, &rooms);
-        plan.tcx(&link.point, &rooms);
-    }
-    let blocks: [(&str, &Option<Uprobe>); 2] =
-        [("uprobe", &program.uprobe), ("uretprobe", &program.uretprobe)];
-    for (name, block) in blocks {
-        for (at, link) in block.iter().flat_map(|block| &block.links).enumerate() {
-            let ContainerSelector { pods: selector, container_names } = &link.containers;
-            let own = pods.iter().filter(|pod| selects(selector, &pod.labels));
-            let own: Vec<&Pod> = own.copied().collect();
-            plan.unseen(own.iter().copied());
-            plan.matched_containers(name, at, &own, container_names);
-            probes::uprobe(&mut plan.links, &link.point, Some(containers(&own, container_names)));
-        }
-    }
-    plan.program(&program.name, namespaced_type(program.program_type).0)
+    plan.program(&program.name, program.program_type.names().0)
 }
 
 /// Whether labels are selected. That a selector can be evaluated was checked with the rest of the structure.
@@ -268,117 +163,68 @@ fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool 
     labels::matches(selector, |key| labels.get(key).map(String::as_str)).unwrap_or(false)
 }
 
-fn cluster_pods<'a>(facts: &'a Facts, namespace: Option<&str>, selector: &LabelSelector) -> Vec<&'a Pod> {
-    let namespace = namespace.filter(|name| !name.is_empty());
-    let wanted =
-        |pod: &&Pod| namespace.is_none_or(|name| name == pod.namespace) && selects(selector, &pod.labels);
-    facts.pods.iter().filter(wanted).collect()
+fn pods<'a>(facts: &'a Facts, selector: &PodSelector<'_>) -> Vec<&'a PodFacts> {
+    facts.pods.iter().filter(|pod| selector.matches(&pod.namespace, &pod.labels)).collect()
 }
 
 /// Containers of these pods with one of these names; without names all.
-fn containers<'a>(pods: &[&'a Pod], names: &[String]) -> Vec<(&'a Pod, &'a Container)> {
-    let wanted = |container: &&Container| names.is_empty() || names.contains(&container.name);
-    let of = |pod: &'a Pod| pod.containers.iter().filter(wanted).map(move |container| (pod, container));
+fn containers<'a>(pods: &[&'a PodFacts], names: &[String]) -> Vec<(&'a PodFacts, &'a PodContainer)> {
+    let wanted = |container: &&PodContainer| names.is_empty() || names.contains(&container.name);
+    let of = |pod: &'a PodFacts| pod.containers.iter().filter(wanted).map(move |container| (pod, container));
     pods.iter().copied().flat_map(of).collect()
 }
 
 /// The attachments of one program while they are gathered.
 struct Plan<'a> {
     facts: &'a Facts,
-    links: Links,
+    links: WantedLinks,
     doubts: Doubts,
     unmatched: Vec<String>,
 }
 
 impl<'a> Plan<'a> {
     fn new(facts: &'a Facts) -> Self {
-        Self { facts, links: Links::default(), doubts: Doubts::default(), unmatched: Vec::new() }
+        Self { facts, links: WantedLinks::default(), doubts: Doubts::default(), unmatched: Vec::new() }
     }
 }
 
 impl Plan<'_> {
-    /// Whether the pods of an attachment are any.
-    fn matched(&mut self, block: &str, at: usize, rooms: &Rooms<'_>) {
-        if matches!(rooms, Rooms::Pods(pods) if pods.is_empty()) {
-            self.unmatched.push(format!("{block}.links[{at}].networkNamespaces"));
-        }
-    }
-
     /// Whether there are containers of these names; those that are not seen yet may be.
-    fn matched_containers(&mut self, block: &str, at: usize, pods: &[&Pod], names: &[String]) {
+    fn matched_containers(&mut self, block: &str, at: usize, pods: &[&PodFacts], names: &[String]) {
         let may_come = pods.iter().any(|pod| pod.idle || !pod.unseen.is_empty());
         if !may_come && containers(pods, names).is_empty() {
             self.unmatched.push(format!("{block}.links[{at}].containers"));
         }
     }
 
-    fn xdp(&mut self, point: &XdpPoint, rooms: &Rooms<'_>) {
-        let proceed_on: Vec<i32> = point.proceed_on.iter().map(|verdict| verdict.number()).collect();
-        self.packets("", &point.interface_selector, rooms, &point.order, point.on_unavailable, |at| {
-            Info::XdpAttachInfo(v1::XdpAttachInfo {
-                priority: point.priority.unwrap_or(DEFAULT_PRIORITY),
-                iface: at.interface.clone(),
-                proceed_on: proceed_on.clone(),
-                netns: at.netns.clone(),
-                ..Default::default()
-            })
-        });
-    }
-
-    fn tc(&mut self, point: &TcPoint, rooms: &Rooms<'_>) {
-        let TcPoint { at, proceed_on } = point;
-        let proceed_on: Vec<i32> = proceed_on.iter().map(|verdict| verdict.number()).collect();
-        let side = direction(at.direction);
-        self.packets(side, &at.interface_selector, rooms, &at.order, at.on_unavailable, |place| {
-            Info::TcAttachInfo(v1::TcAttachInfo {
-                priority: at.priority.unwrap_or(DEFAULT_PRIORITY),
-                iface: place.interface.clone(),
-                direction: side.to_owned(),
-                proceed_on: proceed_on.clone(),
-                netns: place.netns.clone(),
-                ..Default::default()
-            })
-        });
-    }
-
-    fn tcx(&mut self, point: &TcxPoint, rooms: &Rooms<'_>) {
-        let side = direction(point.direction);
-        self.packets(side, &point.interface_selector, rooms, &point.order, point.on_unavailable, |place| {
-            Info::TcxAttachInfo(v1::TcxAttachInfo {
-                priority: point.priority.unwrap_or(DEFAULT_PRIORITY),
-                iface: place.interface.clone(),
-                direction: side.to_owned(),
-                netns: place.netns.clone(),
-                ..Default::default()
-            })
-        });
-    }
-
     /// Containers that the daemon did not find: what is attached to them may be wanted still.
-    fn unseen<'p>(&mut self, pods: impl Iterator<Item = &'p Pod>) {
+    fn unseen<'p>(&mut self, pods: impl Iterator<Item = &'p PodFacts>) {
         let ids = pods.flat_map(|pod| &pod.unseen);
-        self.doubts.unknown.extend(ids.map(|id| Unknown::Container(id.clone())));
+        self.doubts.unknown.extend(ids.map(|id| UnknownPlace::Container(id.clone())));
     }
 
-    /// One attachment for each interface.
-    fn packets(
-        &mut self,
-        side: &str,
-        selector: &InterfaceSelector,
-        rooms: &Rooms<'_>,
-        order: &Option<LinkOrder>,
-        on_unavailable: OnUnavailable,
-        info: impl Fn(&Point) -> Info,
-    ) {
-        for at in points(selector, rooms, self.facts, &mut self.doubts) {
-            let identity = match side {
-                "" => at.identity.clone(),
-                side => format!("{side} {}", at.identity),
+    /// One attachment for each interface. `namespaced`: it is asked for by an application of a namespace.
+    fn packets(&mut self, wanted: &PacketLink<'_>, namespaced: bool) {
+        // A pod in the node's namespace would lead a namespace to the node's own interfaces.
+        let may = |pod: &&PodFacts| !(namespaced && pod.host_network);
+        let rooms = wanted.pods.as_ref().map_or(Rooms::Node, |selector| {
+            Rooms::Pods(pods(self.facts, selector).into_iter().filter(may).collect())
+        });
+        if matches!(&rooms, Rooms::Pods(pods) if pods.is_empty()) {
+            let (block, at) = (wanted.hook.block(), wanted.link_at);
+            self.unmatched.push(format!("{block}.links[{at}].networkNamespaces"));
+        }
+        for at in points(wanted.interfaces, &rooms, self.facts, &mut self.doubts) {
+            let identity = match wanted.hook {
+                PacketHook::Xdp => at.identity.clone(),
+                PacketHook::Tc(side) | PacketHook::Tcx(side) => {
+                    format!("{} {}", direction(side), at.identity)
+                }
             };
-            let link = Link {
-                attach: v1::AttachInfo { info: Some(info(&at)) },
-                order: order.clone(),
-                on_unavailable,
+            let link = WantedLink {
+                attach: v1::AttachInfo { info: Some(info(wanted, &at)) },
+                order: wanted.order.cloned(),
+                on_unavailable: wanted.on_unavailable,
                 pod: at.pod,
             };
             self.links.add(&identity, link);
@@ -400,9 +246,39 @@ impl Plan<'_> {
     }
 }
 
-const fn direction(direction: Direction) -> &'static str {
+/// An attachment of packets on the wire.
+fn info(wanted: &PacketLink<'_>, at: &Point) -> Info {
+    let (priority, iface) = (wanted.priority.unwrap_or(DEFAULT_PRIORITY), at.interface.clone());
+    let (proceed_on, netns) = (wanted.proceed_on.clone(), at.netns.clone());
+    match wanted.hook {
+        PacketHook::Xdp => Info::XdpAttachInfo(v1::XdpAttachInfo {
+            priority,
+            iface,
+            proceed_on,
+            netns,
+            ..Default::default()
+        }),
+        PacketHook::Tc(side) => Info::TcAttachInfo(v1::TcAttachInfo {
+            priority,
+            iface,
+            direction: direction(side).to_owned(),
+            proceed_on,
+            netns,
+            ..Default::default()
+        }),
+        PacketHook::Tcx(side) => Info::TcxAttachInfo(v1::TcxAttachInfo {
+            priority,
+            iface,
+            direction: direction(side).to_owned(),
+            netns,
+            ..Default::default()
+        }),
+    }
+}
+
+const fn direction(direction: TrafficDirection) -> &'static str {
     match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
+        TrafficDirection::Ingress => "ingress",
+        TrafficDirection::Egress => "egress",
     }
 }

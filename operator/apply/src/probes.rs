@@ -6,13 +6,13 @@ use bpfman_application::tracing::Tracing;
 use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
 
-use crate::desired::Link;
-use crate::facts::{Container, Pod};
-use crate::key::Links;
+use crate::desired::WantedLink;
+use crate::facts::{PodContainer, PodFacts};
+use crate::key::WantedLinks;
 
 /// Something without a place among others.
-fn link(info: Info, pod: Option<String>) -> Link {
-    Link {
+fn link(info: Info, pod: Option<String>) -> WantedLink {
+    WantedLink {
         attach: v1::AttachInfo { info: Some(info) },
         order: None,
         on_unavailable: OnUnavailable::default(),
@@ -21,34 +21,38 @@ fn link(info: Info, pod: Option<String>) -> Link {
 }
 
 /// A kernel function, or its return. An offset is never negative: that was checked.
-pub fn kprobe(links: &mut Links, function: &str, offset: i64) {
+pub fn kprobe(links: &mut WantedLinks, function: &str, offset: i64) {
     let offset = offset.unsigned_abs();
     let info = v1::KprobeAttachInfo { fn_name: function.to_owned(), offset, ..Default::default() };
     links.add(&format!("{function}+{offset}"), link(Info::KprobeAttachInfo(info), None));
 }
 
 /// A trace point.
-pub fn tracepoint(links: &mut Links, name: &str) {
+pub fn tracepoint(links: &mut WantedLinks, name: &str) {
     let info = v1::TracepointAttachInfo { tracepoint: name.to_owned(), ..Default::default() };
     links.add(name, link(Info::TracepointAttachInfo(info), None));
 }
 
 /// The function that an fentry program was loaded for.
-pub fn fentry(links: &mut Links, block: &Tracing) {
+pub fn fentry(links: &mut WantedLinks, block: &Tracing) {
     if !block.links.is_empty() {
         links.add(&block.function, link(Info::FentryAttachInfo(v1::FentryAttachInfo::default()), None));
     }
 }
 
 /// The function that an fexit program was loaded for.
-pub fn fexit(links: &mut Links, block: &Tracing) {
+pub fn fexit(links: &mut WantedLinks, block: &Tracing) {
     if !block.links.is_empty() {
         links.add(&block.function, link(Info::FexitAttachInfo(v1::FexitAttachInfo::default()), None));
     }
 }
 
 /// A user-space function, or its return: as the daemon sees files, or as each of these containers does.
-pub fn uprobe(links: &mut Links, point: &UprobePoint, containers: Option<Vec<(&Pod, &Container)>>) {
+pub fn uprobe(
+    links: &mut WantedLinks,
+    point: &UprobePoint,
+    containers: Option<Vec<(&PodFacts, &PodContainer)>>,
+) {
     let function = point.function.clone().filter(|function| !function.is_empty());
     let offset = point.offset.unsigned_abs();
     // 0 stands for "any process" in clients that cannot leave a number out.

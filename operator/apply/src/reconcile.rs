@@ -7,15 +7,15 @@ use bpfman_proto::Reason;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::bytecode_location::Location;
 
-pub use crate::credentials::Credentials;
+pub use crate::credentials::RegistryCredentials;
 use crate::daemon::Daemon;
 use crate::desired::{Desired, Load};
-use crate::failure::{self, Refusal, refusal};
-use crate::observed::{Observed, observe};
-use crate::report::{LoadOutcome, Report};
+use crate::failure::{self, CallRefusal, refusal};
+use crate::observed::{ObservedPrograms, observe};
+use crate::report::{Report, ReportedLoad};
 use crate::result;
 use crate::run::Run;
-use crate::step::{Step, current, link_steps, load_step, newest, steps};
+use crate::step::{ApplyStep, current, link_steps, load_step, newest, steps};
 
 pub use crate::failure::Unreachable;
 pub use crate::trial::{Trial, dry_run};
@@ -28,7 +28,7 @@ pub use crate::trial::{Trial, dry_run};
 pub async fn reconcile(
     daemon: &Daemon,
     desired: &Desired,
-    credentials: Option<&Credentials>,
+    credentials: Option<&RegistryCredentials>,
 ) -> Result<Report, Unreachable> {
     let seen = match observe(daemon, desired).await? {
         Ok(seen) => seen,
@@ -60,14 +60,14 @@ pub async fn reconcile(
         let versions = current(load, &seen, digest.as_deref());
         let steps = link_steps(load, &versions, &seen, true);
         run.steps(load, &versions, &steps).await?;
-        return Ok(result::installed(load, &versions, run.came, LoadOutcome::Loaded));
+        return Ok(result::installed(load, &versions, run.came, ReportedLoad::Loaded));
     };
     let loaded = match &step {
         _ if load.held.is_some() => {
             run.came.failure = load.held.clone();
             false
         }
-        Step::Replace { old, why } => run.replace(load, old, why, credentials).await?,
+        ApplyStep::Replace { old, why } => run.replace(load, old, why, credentials).await?,
         _ => run.load(load, credentials).await?,
     };
     let now = match observe(daemon, desired).await? {
@@ -78,7 +78,7 @@ pub async fn reconcile(
         let versions = current(load, &now, None);
         let steps = link_steps(load, &versions, &now, true);
         run.steps(load, &versions, &steps).await?;
-        let report = result::installed(load, &versions, run.came, LoadOutcome::Loaded);
+        let report = result::installed(load, &versions, run.came, ReportedLoad::Loaded);
         return Ok(Report { created: seen.programs.is_empty(), ..report });
     }
     older(run, load, &now).await
@@ -86,24 +86,24 @@ pub async fn reconcile(
 
 /// The new version cannot be loaded. Where to attach follows the spec, what runs is the older version: a pod that comes
 /// meanwhile is not without its programs.
-async fn older(mut run: Run<'_>, load: &Load, now: &Observed) -> Result<Report, Unreachable> {
+async fn older(mut run: Run<'_>, load: &Load, now: &ObservedPrograms) -> Result<Report, Unreachable> {
     if !now.programs.iter().any(|program| program.runs) {
-        return Ok(result::installed(load, &Default::default(), run.came, LoadOutcome::Failed));
+        return Ok(result::installed(load, &Default::default(), run.came, ReportedLoad::Failed));
     }
     // Nothing can be attached of what does not run.
     let programs = now.programs.iter().filter(|program| program.runs).cloned().collect();
-    let now = Observed { programs };
+    let now = ObservedPrograms { programs };
     let versions = newest(load, &now);
     let steps = link_steps(load, &versions, &now, false);
     run.steps(load, &versions, &steps).await?;
-    Ok(result::installed(load, &versions, run.came, LoadOutcome::OlderRuns))
+    Ok(result::installed(load, &versions, run.came, ReportedLoad::OlderRuns))
 }
 
 /// What would be done. Changes nothing.
 ///
 /// # Errors
 /// [`Unreachable`].
-pub async fn diff(daemon: &Daemon, desired: &Desired) -> Result<Vec<Step>, Unreachable> {
+pub async fn diff(daemon: &Daemon, desired: &Desired) -> Result<Vec<ApplyStep>, Unreachable> {
     // Who may not look is told so by the call that would change something.
     let seen = observe(daemon, desired).await?.unwrap_or_default();
     let digest = match &desired.load {
@@ -119,8 +119,8 @@ pub async fn diff(daemon: &Daemon, desired: &Desired) -> Result<Vec<Step>, Unrea
 async fn moved_digest(
     daemon: &Daemon,
     load: &Load,
-    credentials: Option<&Credentials>,
-) -> Result<Result<Option<String>, Refusal>, Unreachable> {
+    credentials: Option<&RegistryCredentials>,
+) -> Result<Result<Option<String>, CallRefusal>, Unreachable> {
     let request = crate::credentials::with(load.request.clone(), credentials);
     let image = match request.bytecode.and_then(|bytecode| bytecode.location) {
         Some(Location::Image(image)) if image.image_pull_policy == ALWAYS => image,

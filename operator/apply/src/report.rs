@@ -2,23 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use bpfman_application::state::node::Failure;
+use bpfman_application::state::node::NodeFailure;
 
-use crate::desired::{Link, LinkKey, Unknown};
+use crate::desired::{LinkKey, UnknownPlace, WantedLink};
 
-/// An application on one machine, after it was brought as near to what it wants as could be.
+/// An application on one machine, after it was reconciled, as far as that could be done.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// Whether its programs are loaded.
-    pub load: LoadOutcome,
+    pub load: ReportedLoad,
     /// Digest of the image that runs; empty if it came from a file.
     pub digest: String,
     /// The programs, in the order of the spec.
     pub programs: Vec<ProgramReport>,
     /// The first thing that failed.
-    pub failure: Option<Failure>,
+    pub failure: Option<NodeFailure>,
     /// Why the registry did not say what the image's tag stands for now, where it was to be asked. What runs stays.
-    pub not_compared: Option<Failure>,
+    pub not_compared: Option<NodeFailure>,
     /// Nothing of this application was here before.
     pub created: bool,
     /// What was done, for people; empty if there was nothing to do.
@@ -29,7 +29,7 @@ pub struct Report {
 
 /// Whether the programs of an application are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LoadOutcome {
+pub enum ReportedLoad {
     /// Nothing is wanted here, and nothing is here.
     #[default]
     NotWanted,
@@ -59,7 +59,7 @@ pub struct ProgramReport {
     /// Attachments whose selector means nothing that is here now.
     pub unmatched: Vec<String>,
     /// Where attachments may be wanted that are not among `links`.
-    pub unknown: BTreeSet<Unknown>,
+    pub unknown: BTreeSet<UnknownPlace>,
 }
 
 /// One attachment.
@@ -68,7 +68,7 @@ pub struct LinkReport {
     /// Which.
     pub key: LinkKey,
     /// As it is wanted; absent if it is not wanted any more.
-    pub wanted: Option<Link>,
+    pub wanted: Option<WantedLink>,
     /// Whether it is wanted is not known now, so it stays as it is.
     pub kept: bool,
     /// Value of the link's metadata `bpfman.io/uuid`; made when it was first wanted.
@@ -88,7 +88,7 @@ pub enum LinkOutcome {
     #[default]
     NotAttached,
     /// It could not be attached, or changed to what is wanted.
-    AttachFailed(Failure),
+    AttachFailed(NodeFailure),
     /// It is not wanted and could not be detached.
-    DetachFailed(Failure),
+    DetachFailed(NodeFailure),
 }

@@ -2,24 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfman_application::state::node::Failure;
+use bpfman_application::state::node::NodeFailure;
 
 use crate::content::link_uuid;
 use crate::desired::{Desired, LinkKey, Load, Program};
 use crate::failure;
-use crate::observed::{Observed, ObservedLink, ObservedProgram};
-use crate::report::{LinkOutcome, LinkReport, LoadOutcome, ProgramReport, Report};
+use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms};
+use crate::report::{LinkOutcome, LinkReport, ProgramReport, Report, ReportedLoad};
 use crate::run::Came;
 
 /// The daemon did not let itself be asked.
-pub fn not_seen(desired: &Desired, failure: Failure) -> Report {
-    let load = if desired.load.is_some() { LoadOutcome::Failed } else { LoadOutcome::UnloadFailed };
+pub fn not_seen(desired: &Desired, failure: NodeFailure) -> Report {
+    let load = if desired.load.is_some() { ReportedLoad::Failed } else { ReportedLoad::UnloadFailed };
     Report { load, failure: Some(failure), ..Report::default() }
 }
 
 /// The spec cannot be acted on: what runs stays.
-pub fn refused(seen: &Observed, failure: Failure) -> Report {
-    let load = if seen.programs.is_empty() { LoadOutcome::Failed } else { LoadOutcome::OlderRuns };
+pub fn refused(seen: &ObservedPrograms, failure: NodeFailure) -> Report {
+    let load = if seen.programs.is_empty() { ReportedLoad::Failed } else { ReportedLoad::OlderRuns };
     let programs = seen.programs.iter().map(|program| still(program, &Came::default())).collect();
     Report {
         load,
@@ -31,11 +31,11 @@ pub fn refused(seen: &Observed, failure: Failure) -> Report {
 }
 
 /// Nothing is wanted here.
-pub fn removed(seen: &Observed, came: Came) -> Report {
+pub fn removed(seen: &ObservedPrograms, came: Came) -> Report {
     let left: Vec<&ObservedProgram> =
         seen.programs.iter().filter(|program| came.not_unloaded.contains_key(&program.id)).collect();
     Report {
-        load: if left.is_empty() { LoadOutcome::NotWanted } else { LoadOutcome::UnloadFailed },
+        load: if left.is_empty() { ReportedLoad::NotWanted } else { ReportedLoad::UnloadFailed },
         digest: digest(left.iter().copied()),
         programs: left.iter().map(|program| still(program, &came)).collect(),
         failure: came.failure,
@@ -51,7 +51,7 @@ pub fn installed(
     load: &Load,
     versions: &BTreeMap<String, &ObservedProgram>,
     came: Came,
-    outcome: LoadOutcome,
+    outcome: ReportedLoad,
 ) -> Report {
     let owner = load.request.metadata.get(crate::content::UUID_KEY).cloned().unwrap_or_default();
     let of = |program: &Program| program_report(&owner, program, versions.get(&program.name).copied(), &came);
@@ -131,10 +131,10 @@ fn program_report(
 }
 
 /// The daemon has the link, and it does not run as it was asked for.
-fn differs(program: &str, link: &ObservedLink) -> Failure {
+fn differs(program: &str, link: &ObservedLink) -> NodeFailure {
     let message = format!("link {} at {}: {}", link.id, link.attachment, link.state);
     let hint = "the daemon mends it when it can; `bpfman doctor` tells more";
-    Failure { program: program.to_owned(), ..failure::failure("waiting", &message, hint) }
+    NodeFailure { program: program.to_owned(), ..failure::failure("waiting", &message, hint) }
 }
 
 fn left_over(link: &ObservedLink, status: LinkOutcome) -> LinkReport {
@@ -184,8 +184,8 @@ fn type_name(declared: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::Unknown;
-    use crate::step::{Step, link_steps};
+    use crate::desired::UnknownPlace;
+    use crate::step::{ApplyStep, link_steps};
 
     fn link(id: u32, pod: &str, state: &str) -> ObservedLink {
         let key = LinkKey(format!("eth0 in pod {pod} net:1:2"));
@@ -196,7 +196,7 @@ mod tests {
     fn a_link_that_may_be_wanted_still_is_neither_detached_nor_left_out_of_the_report() {
         let links = vec![link(1, "a", ""), link(2, "b", ""), link(3, "c", "lost: after the boot")];
         let running = ObservedProgram { name: "guard".to_owned(), links, ..ObservedProgram::default() };
-        let unknown = [Unknown::Pod("a".to_owned()), Unknown::Pod("c".to_owned())].into();
+        let unknown = [UnknownPlace::Pod("a".to_owned()), UnknownPlace::Pod("c".to_owned())].into();
         let program = Program {
             name: "guard".to_owned(),
             program_type: "XDP",
@@ -207,11 +207,11 @@ mod tests {
         };
         let load = Load { programs: vec![program], ..Load::default() };
         let versions = BTreeMap::from([("guard".to_owned(), &running)]);
-        let seen = Observed { programs: vec![running.clone()] };
+        let seen = ObservedPrograms { programs: vec![running.clone()] };
         let steps = link_steps(&load, &versions, &seen, true);
-        let gone = Step::Detach { program: "guard".to_owned(), key: link(2, "b", "").key, link: 2 };
+        let gone = ApplyStep::Detach { program: "guard".to_owned(), key: link(2, "b", "").key, link: 2 };
         assert_eq!(steps, [gone]);
-        let report = installed(&load, &versions, Came::default(), LoadOutcome::Loaded);
+        let report = installed(&load, &versions, Came::default(), ReportedLoad::Loaded);
         let shown: Vec<_> = report.programs[0].links.iter().map(|link| (link.id, link.kept)).collect();
         assert_eq!(shown, [(Some(1), true), (Some(3), true)]);
         assert_eq!(report.programs[0].links[0].status, LinkOutcome::Attached);

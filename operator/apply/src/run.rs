@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use bpfman_application::state::node::Failure;
+use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::Reason;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
 use crate::content::{LINK_KEY, UUID_KEY, link_uuid};
-use crate::credentials::{self, Credentials};
+use crate::credentials::{self, RegistryCredentials};
 use crate::daemon::Daemon;
-use crate::desired::{Link, LinkKey, Load, Owner, Program};
-use crate::failure::{Refusal, Unreachable, refusal};
+use crate::desired::{LinkKey, Load, Program, ProgramOwner, WantedLink};
+use crate::failure::{CallRefusal, Unreachable, refusal};
 use crate::observed::ObservedProgram;
-use crate::place::{Place, on_the_wire};
-use crate::step::Step;
+use crate::place::{HookPlace, on_the_wire};
+use crate::step::ApplyStep;
 
 /// What came of the steps so far.
 #[derive(Debug, Default)]
@@ -24,24 +24,24 @@ pub struct Came {
     /// For people, besides.
     pub notes: Vec<String>,
     /// Why the registry did not say what the tag stands for.
-    pub not_compared: Option<Failure>,
+    pub not_compared: Option<NodeFailure>,
     /// The first failure of all.
-    pub failure: Option<Failure>,
+    pub failure: Option<NodeFailure>,
     /// By program and key: the ids of new attachments.
     pub attached: BTreeMap<(String, LinkKey), u32>,
     /// By program and key: attachments that could not be made or changed.
-    pub not_attached: BTreeMap<(String, LinkKey), Failure>,
+    pub not_attached: BTreeMap<(String, LinkKey), NodeFailure>,
     /// By the daemon's id: attachments that ended.
     pub detached: Vec<u32>,
     /// By the daemon's id: attachments that could not be ended.
-    pub not_detached: BTreeMap<u32, Failure>,
+    pub not_detached: BTreeMap<u32, NodeFailure>,
     /// By kernel id: programs that could not be unloaded.
-    pub not_unloaded: BTreeMap<u32, Failure>,
+    pub not_unloaded: BTreeMap<u32, NodeFailure>,
 }
 
 impl Came {
     /// Notes a failure, named after its program.
-    pub fn failed(&mut self, program: &str, mut failure: Failure) -> Failure {
+    pub fn failed(&mut self, program: &str, mut failure: NodeFailure) -> NodeFailure {
         failure.program = program.to_owned();
         self.failure.get_or_insert_with(|| failure.clone());
         failure
@@ -53,13 +53,13 @@ pub struct Run<'a> {
     /// Who does them.
     pub daemon: &'a Daemon,
     /// For whom.
-    pub owner: &'a Owner,
+    pub owner: &'a ProgramOwner,
     /// What came of it.
     pub came: Came,
 }
 
 /// An answer, a refusal, or a connection that broke.
-type Answer<T> = Result<Result<T, Refusal>, Unreachable>;
+type Answer<T> = Result<Result<T, CallRefusal>, Unreachable>;
 
 impl Run<'_> {
     fn answer<T>(&self, answer: Result<tonic::Response<T>, tonic::Status>) -> Answer<T> {
@@ -70,7 +70,11 @@ impl Run<'_> {
     }
 
     /// Loads all programs; whether they are loaded now.
-    pub async fn load(&mut self, load: &Load, with: Option<&Credentials>) -> Result<bool, Unreachable> {
+    pub async fn load(
+        &mut self,
+        load: &Load,
+        with: Option<&RegistryCredentials>,
+    ) -> Result<bool, Unreachable> {
         let request = credentials::with(load.request.clone(), with);
         let answer = self.daemon.v1().load(request).await;
         match self.answer(answer)? {
@@ -96,7 +100,7 @@ impl Run<'_> {
         load: &Load,
         old: &[u32],
         why: &str,
-        with: Option<&Credentials>,
+        with: Option<&RegistryCredentials>,
     ) -> Result<bool, Unreachable> {
         let mut request = ext::ReplaceLoadRequest {
             program_ids: old.to_vec(),
@@ -107,7 +111,7 @@ impl Run<'_> {
         let answer = self.daemon.node().replace_load(request.clone()).await;
         let mut answer = self.answer(answer)?;
         let kept_off = match &answer {
-            Err(Refusal::Said { failure, .. }) if failure.reason == Reason::Conflict.name() => {
+            Err(CallRefusal::Said { failure, .. }) if failure.reason == Reason::Conflict.name() => {
                 Some(failure.message.clone())
             }
             _ => None,
@@ -139,26 +143,28 @@ impl Run<'_> {
         &mut self,
         load: &Load,
         versions: &BTreeMap<String, &ObservedProgram>,
-        steps: &[Step],
+        steps: &[ApplyStep],
     ) -> Result<(), Unreachable> {
         for step in steps {
             match step {
-                Step::Attach { program, key } => {
+                ApplyStep::Attach { program, key } => {
                     let wanted = load.programs.iter().find(|one| one.name == *program);
                     if let (Some(wanted), Some(running)) = (wanted, versions.get(program)) {
                         self.attach(wanted, key, running, step).await?;
                     }
                 }
-                Step::Update { program, key, request } => self.update(program, key, request, step).await?,
-                Step::Detach { program, key, link } => {
+                ApplyStep::Update { program, key, request } => {
+                    self.update(program, key, request, step).await?
+                }
+                ApplyStep::Detach { program, key, link } => {
                     // What took its place has to be there first.
                     if !self.came.not_attached.contains_key(&(program.clone(), key.clone())) {
                         self.detach(program, *link, step).await?;
                     }
                 }
-                Step::Unload { program, id, uid } => self.unload(program, *id, *uid, step).await?,
+                ApplyStep::Unload { program, id, uid } => self.unload(program, *id, *uid, step).await?,
                 // They were done before these.
-                Step::Load { .. } | Step::Replace { .. } => {}
+                ApplyStep::Load { .. } | ApplyStep::Replace { .. } => {}
             }
         }
         Ok(())
@@ -169,10 +175,10 @@ impl Run<'_> {
         program: &Program,
         key: &LinkKey,
         running: &ObservedProgram,
-        step: &Step,
+        step: &ApplyStep,
     ) -> Result<(), Unreachable> {
         let Some(link) = program.links.get(key) else { return Ok(()) };
-        let place = Place::of(&link.attach, link.order.as_ref());
+        let place = HookPlace::of(&link.attach, link.order.as_ref());
         let request = ext::ChainAttachRequest {
             program_id: running.id,
             attach: Some(self.named(program, key, link)),
@@ -196,7 +202,7 @@ impl Run<'_> {
     }
 
     /// The attach point with the metadata by which it is found again.
-    fn named(&self, program: &Program, key: &LinkKey, link: &Link) -> v1::AttachInfo {
+    fn named(&self, program: &Program, key: &LinkKey, link: &WantedLink) -> v1::AttachInfo {
         use v1::attach_info::Info;
         let uuid = link_uuid(&self.owner.uid, &program.name, &key.0);
         let pairs = [(UUID_KEY, uuid), (LINK_KEY, key.0.clone())];
@@ -222,7 +228,7 @@ impl Run<'_> {
         program: &str,
         key: &LinkKey,
         request: &ext::UpdateLinkRequest,
-        step: &Step,
+        step: &ApplyStep,
     ) -> Result<(), Unreachable> {
         let answer = self.daemon.chains().update_link(request.clone()).await;
         match self.answer(answer)? {
@@ -235,7 +241,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn detach(&mut self, program: &str, link_id: u32, step: &Step) -> Result<(), Unreachable> {
+    async fn detach(&mut self, program: &str, link_id: u32, step: &ApplyStep) -> Result<(), Unreachable> {
         let answer = self.daemon.v1().detach(v1::DetachRequest { link_id }).await;
         match self.answer(answer)? {
             Ok(_) => {
@@ -252,7 +258,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn unload(&mut self, program: &str, id: u32, uid: u64, step: &Step) -> Result<(), Unreachable> {
+    async fn unload(
+        &mut self,
+        program: &str,
+        id: u32,
+        uid: u64,
+        step: &ApplyStep,
+    ) -> Result<(), Unreachable> {
         // After a boot the kernel may have given this id to a program of somebody else.
         let answer = self.daemon.ext().get_program(ext::GetProgramRequest { id }).await;
         let there = self.answer(answer)?.ok().and_then(|answer| answer.program);
@@ -281,7 +293,7 @@ fn names(load: &Load) -> String {
 }
 
 /// "attach x at y" becomes "attached x at y".
-fn past(step: &Step) -> String {
+fn past(step: &ApplyStep) -> String {
     let text = step.to_string();
     let (verb, rest) = text.split_once(' ').unwrap_or((text.as_str(), ""));
     let verb = match verb {

@@ -6,13 +6,13 @@ use std::fmt;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::{AttachInfo, attach_info::Info};
 
-use crate::desired::{Desired, Link, LinkKey, Load, Program};
-use crate::observed::{Observed, ObservedLink, ObservedProgram, declared, latest};
-use crate::place::Place;
+use crate::desired::{Desired, LinkKey, Load, Program, WantedLink};
+use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared, latest};
+use crate::place::HookPlace;
 
 /// One call, or the wish for one.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum ApplyStep {
     /// Load all programs.
     Load {
         /// Their names.
@@ -61,7 +61,7 @@ pub enum Step {
     },
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for ApplyStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Load { programs } => write!(f, "load {}", programs.join(", ")),
@@ -96,7 +96,7 @@ fn changes(request: &ext::UpdateLinkRequest) -> Vec<String> {
 }
 
 /// All steps, as far as they can be told before any is done. `digest` is what the image's tag stands for now.
-pub fn steps(desired: &Desired, seen: &Observed, digest: Option<&str>) -> Vec<Step> {
+pub fn steps(desired: &Desired, seen: &ObservedPrograms, digest: Option<&str>) -> Vec<ApplyStep> {
     if !desired.refused.is_empty() {
         return Vec::new();
     }
@@ -110,15 +110,15 @@ pub fn steps(desired: &Desired, seen: &Observed, digest: Option<&str>) -> Vec<St
     let rest = link_steps(load, &newest(load, &after), &after, false);
     // What is left of still other versions goes at the end, what of it does not run at the beginning.
     let replaced = match &first {
-        Step::Replace { old, .. } => old.iter().copied().collect(),
+        ApplyStep::Replace { old, .. } => old.iter().copied().collect(),
         _ => BTreeSet::new(),
     };
     let (left, lost) = unload_all(seen.programs.iter().filter(|program| !replaced.contains(&program.id)));
     [first].into_iter().chain(lost).chain(rest).chain(left).collect()
 }
 
-/// The step that brings the wanted version to run; none if it does.
-pub fn load_step(load: &Load, seen: &Observed, digest: Option<&str>) -> Option<Step> {
+/// The step that makes the wanted version run; none if it does.
+pub fn load_step(load: &Load, seen: &ObservedPrograms, digest: Option<&str>) -> Option<ApplyStep> {
     if current(load, seen, digest).len() == load.programs.len() {
         return None;
     }
@@ -127,12 +127,12 @@ pub fn load_step(load: &Load, seen: &Observed, digest: Option<&str>) -> Option<S
     // beside the new ones. In both cases the new version comes beside it, and what is left is unloaded afterwards.
     let replaceable = |program: &&ObservedProgram| program.runs && !program.content.is_empty();
     if latest.is_empty() || !latest.values().all(replaceable) {
-        return Some(Step::Load {
+        return Some(ApplyStep::Load {
             programs: load.programs.iter().map(|program| program.name.clone()).collect(),
         });
     }
     let why = why(load, &latest, digest);
-    Some(Step::Replace { old: latest.values().map(|program| program.id).collect(), why })
+    Some(ApplyStep::Replace { old: latest.values().map(|program| program.id).collect(), why })
 }
 
 fn why(load: &Load, latest: &BTreeMap<(&str, &str), &ObservedProgram>, digest: Option<&str>) -> String {
@@ -163,14 +163,14 @@ fn why(load: &Load, latest: &BTreeMap<(&str, &str), &ObservedProgram>, digest: O
 /// The programs of the wanted version that run, by name.
 pub fn current<'a>(
     load: &Load,
-    seen: &'a Observed,
+    seen: &'a ObservedPrograms,
     digest: Option<&str>,
 ) -> BTreeMap<String, &'a ObservedProgram> {
     of_load(load, seen.programs.iter().filter(|program| program.is_current(load, digest)))
 }
 
 /// Of each wanted program the latest version that runs, whichever it is, by name.
-pub fn newest<'a>(load: &Load, seen: &'a Observed) -> BTreeMap<String, &'a ObservedProgram> {
+pub fn newest<'a>(load: &Load, seen: &'a ObservedPrograms) -> BTreeMap<String, &'a ObservedProgram> {
     of_load(load, &seen.programs)
 }
 
@@ -187,9 +187,9 @@ fn of_load<'a>(
 }
 
 /// What will be there after a load or a replacement, as far as attachments go: those of a program that goes on stay.
-fn after(load: &Load, seen: &Observed, step: &Step) -> Observed {
+fn after(load: &Load, seen: &ObservedPrograms, step: &ApplyStep) -> ObservedPrograms {
     let kept = match step {
-        Step::Replace { .. } => newest(load, seen),
+        ApplyStep::Replace { .. } => newest(load, seen),
         _ => BTreeMap::new(),
     };
     let of = |program: &Program| ObservedProgram {
@@ -198,7 +198,7 @@ fn after(load: &Load, seen: &Observed, step: &Step) -> Observed {
         links: kept.get(&program.name).map(|old| old.links.clone()).unwrap_or_default(),
         ..ObservedProgram::default()
     };
-    Observed { programs: load.programs.iter().map(of).collect() }
+    ObservedPrograms { programs: load.programs.iter().map(of).collect() }
 }
 
 /// The steps for attachments: new ones first, then changes, then what is not wanted any more. With `sweep`, programs
@@ -207,16 +207,16 @@ fn after(load: &Load, seen: &Observed, step: &Step) -> Observed {
 pub fn link_steps(
     load: &Load,
     versions: &BTreeMap<String, &ObservedProgram>,
-    seen: &Observed,
+    seen: &ObservedPrograms,
     sweep: bool,
-) -> Vec<Step> {
+) -> Vec<ApplyStep> {
     let (mut attach, mut update, mut detach) = (Vec::new(), Vec::new(), Vec::new());
     for program in &load.programs {
         let Some(running) = versions.get(&program.name) else { continue };
         let name = || program.name.clone();
         let mut there = BTreeMap::new();
         for link in &running.links {
-            let end = || Step::Detach { program: name(), key: link.key.clone(), link: link.id };
+            let end = || ApplyStep::Detach { program: name(), key: link.key.clone(), link: link.id };
             match program.links.get(&link.key) {
                 // A second one of the same key came of a call whose answer was lost.
                 Some(_) if there.contains_key(&link.key) => detach.push(end()),
@@ -231,14 +231,14 @@ pub fn link_steps(
         }
         for (key, wanted) in &program.links {
             match there.get(key).map(|link| (link, compare(link, wanted))) {
-                None => attach.push(Step::Attach { program: name(), key: key.clone() }),
+                None => attach.push(ApplyStep::Attach { program: name(), key: key.clone() }),
                 Some((_, Difference::None)) => {}
                 Some((_, Difference::Place(request))) => {
-                    update.push(Step::Update { program: name(), key: key.clone(), request });
+                    update.push(ApplyStep::Update { program: name(), key: key.clone(), request });
                 }
                 Some((link, Difference::Another)) => {
-                    attach.push(Step::Attach { program: name(), key: key.clone() });
-                    detach.push(Step::Detach { program: name(), key: key.clone(), link: link.id });
+                    attach.push(ApplyStep::Attach { program: name(), key: key.clone() });
+                    detach.push(ApplyStep::Detach { program: name(), key: key.clone(), link: link.id });
                 }
             }
         }
@@ -249,14 +249,14 @@ pub fn link_steps(
     [lost, attach, update, detach, left].concat()
 }
 
-fn unload(program: &ObservedProgram) -> Step {
-    Step::Unload { program: program.name.clone(), id: program.id, uid: program.uid }
+fn unload(program: &ObservedProgram) -> ApplyStep {
+    ApplyStep::Unload { program: program.name.clone(), id: program.id, uid: program.uid }
 }
 
 /// The steps for a program that does not run. Its attachments go by their own numbers first: its place in chains has to
 /// become free even where it cannot be unloaded, since its kernel id is another one's now.
-fn forget(program: &ObservedProgram) -> Vec<Step> {
-    let end = |link: &ObservedLink| Step::Detach {
+fn forget(program: &ObservedProgram) -> Vec<ApplyStep> {
+    let end = |link: &ObservedLink| ApplyStep::Detach {
         program: program.name.clone(),
         key: link.key.clone(),
         link: link.id,
@@ -265,7 +265,7 @@ fn forget(program: &ObservedProgram) -> Vec<Step> {
 }
 
 /// The steps for programs that run, and those for programs that do not.
-fn unload_all<'a>(programs: impl Iterator<Item = &'a ObservedProgram>) -> (Vec<Step>, Vec<Step>) {
+fn unload_all<'a>(programs: impl Iterator<Item = &'a ObservedProgram>) -> (Vec<ApplyStep>, Vec<ApplyStep>) {
     let (run, lost): (Vec<_>, Vec<_>) = programs.partition(|program| program.runs);
     (run.into_iter().map(unload).collect(), lost.into_iter().flat_map(forget).collect())
 }
@@ -278,8 +278,8 @@ enum Difference {
     Another,
 }
 
-fn compare(link: &ObservedLink, wanted: &Link) -> Difference {
-    let place = Place::of(&wanted.attach, wanted.order.as_ref());
+fn compare(link: &ObservedLink, wanted: &WantedLink) -> Difference {
+    let place = HookPlace::of(&wanted.attach, wanted.order.as_ref());
     // The daemon lost the namespace, and another path leads there now.
     if !link.runs && netns(&wanted.attach) != link.netns {
         return Difference::Another;
@@ -309,8 +309,8 @@ mod tests {
     const NOW: &str = "eth0 in pod uid-web net:12:2";
 
     /// The steps where a program is wanted at one place and is at another, and runs there or does not.
-    fn steps(wanted: Option<&str>, there: &str, runs: bool) -> Vec<Step> {
-        let link = Link {
+    fn steps(wanted: Option<&str>, there: &str, runs: bool) -> Vec<ApplyStep> {
+        let link = WantedLink {
             attach: AttachInfo { info: Some(Info::XdpAttachInfo(Default::default())) },
             order: None,
             on_unavailable: OnUnavailable::default(),
@@ -329,15 +329,15 @@ mod tests {
         let running =
             ObservedProgram { name: "wall".to_owned(), links: vec![observed], ..Default::default() };
         let versions = BTreeMap::from([("wall".to_owned(), &running)]);
-        link_steps(&load, &versions, &Observed::default(), false)
+        link_steps(&load, &versions, &ObservedPrograms::default(), false)
     }
 
-    fn attach(key: &str) -> Step {
-        Step::Attach { program: "wall".to_owned(), key: LinkKey(key.to_owned()) }
+    fn attach(key: &str) -> ApplyStep {
+        ApplyStep::Attach { program: "wall".to_owned(), key: LinkKey(key.to_owned()) }
     }
 
-    fn detach(key: &str) -> Step {
-        Step::Detach { program: "wall".to_owned(), key: LinkKey(key.to_owned()), link: 7 }
+    fn detach(key: &str) -> ApplyStep {
+        ApplyStep::Detach { program: "wall".to_owned(), key: LinkKey(key.to_owned()), link: 7 }
     }
 
     #[test]

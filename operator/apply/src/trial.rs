@@ -1,14 +1,14 @@
 //! Loading and attaching up to the kernel's verdict, and discarding all of it.
 
-use bpfman_application::state::node::Failure;
+use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::Reason;
 use bpfman_proto::ext::v1 as ext;
 
-use crate::credentials::{self, Credentials};
+use crate::credentials::{self, RegistryCredentials};
 use crate::daemon::Daemon;
 use crate::desired::{Desired, Load};
-use crate::failure::{Refusal, Unreachable, failure, of_message, refusal};
-use crate::observed::{Observed, latest, observe};
+use crate::failure::{CallRefusal, Unreachable, failure, of_message, refusal};
+use crate::observed::{ObservedPrograms, latest, observe};
 use crate::place::on_the_wire;
 
 /// What the kernel would say.
@@ -19,7 +19,7 @@ pub struct Trial {
     /// Nothing was wanted here, so nothing was tried.
     pub skipped: bool,
     /// Of a refusal, the first: its message begins with the telling line of the verifier, where there is one.
-    pub failure: Option<Failure>,
+    pub failure: Option<NodeFailure>,
     /// Instructions that the verifier walked through, over all programs and chains.
     pub verified_instructions: u64,
     /// Digest of the image, if it came from one.
@@ -40,7 +40,7 @@ pub struct Trial {
 pub async fn dry_run(
     daemon: &Daemon,
     desired: &Desired,
-    credentials: Option<&Credentials>,
+    credentials: Option<&RegistryCredentials>,
 ) -> Result<Trial, Unreachable> {
     if let Some(problem) = desired.refused.first() {
         return Ok(refused(failure(Reason::Invalid.name(), &problem.to_string(), "correct the application")));
@@ -54,11 +54,11 @@ pub async fn dry_run(
     };
     match daemon.node().dry_run(request(load, &seen, credentials)).await {
         Ok(answer) => Ok(trial(answer.into_inner())),
-        Err(status) => Ok(refused(refusal(daemon, &status).map(Refusal::failure)?)),
+        Err(status) => Ok(refused(refusal(daemon, &status).map(CallRefusal::failure)?)),
     }
 }
 
-fn request(load: &Load, seen: &Observed, with: Option<&Credentials>) -> ext::DryRunRequest {
+fn request(load: &Load, seen: &ObservedPrograms, with: Option<&RegistryCredentials>) -> ext::DryRunRequest {
     let attachments = load.programs.iter().flat_map(|program| {
         program.links.values().map(|link| ext::DryRunAttachment {
             program: program.name.clone(),
@@ -74,7 +74,7 @@ fn request(load: &Load, seen: &Observed, with: Option<&Credentials>) -> ext::Dry
     }
 }
 
-fn refused(failure: Failure) -> Trial {
+fn refused(failure: NodeFailure) -> Trial {
     Trial { failure: Some(failure), ..Trial::default() }
 }
 

@@ -5,9 +5,9 @@ mod machines;
 
 use std::collections::BTreeSet;
 
-use bpfman_apply::desired::{Desired, LinkKey, Owner, Program};
-use bpfman_apply::facts::{Facts, Interface};
-use bpfman_apply::plan::{Spec, desired};
+use bpfman_apply::desired::{Desired, LinkKey, Program, ProgramOwner};
+use bpfman_apply::facts::{Facts, NodeInterface};
+use bpfman_apply::plan::{ApplicationSpec, desired};
 use bpfman_proto::ACTUAL_TYPE_PREFIX;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -15,19 +15,19 @@ use bpfman_proto::v1::{BpfmanProgramType as Wire, LoadRequest};
 use machines::{cluster, machine, namespaced, owner};
 
 /// Keys of the attachments of the only program, and its problems.
-fn links(spec: &Spec, facts: &Facts) -> (Vec<String>, Vec<String>) {
-    let owner = Owner { namespace: Some("shop".into()), ..owner() };
+fn links(spec: &ApplicationSpec, facts: &Facts) -> (Vec<String>, Vec<String>) {
+    let owner = ProgramOwner { namespace: Some("shop".into()), ..owner() };
     let desired = desired(&owner, spec, facts);
     assert_eq!(desired.refused, [], "{:?}", desired.refused);
     let program = &desired.load.expect("it is wanted").programs[0];
     (program.links.keys().map(|key| key.0.clone()).collect(), program.problems.clone())
 }
 
-fn xdp(link: &str) -> Spec {
+fn xdp(link: &str) -> ApplicationSpec {
     cluster(&format!("[{{name: count, type: XDP, xdp: {{links: [{link}]}}}}]"))
 }
 
-fn xdp_of_pods(link: &str) -> Spec {
+fn xdp_of_pods(link: &str) -> ApplicationSpec {
     namespaced(&format!("[{{name: count, type: XDP, xdp: {{links: [{link}]}}}}]"))
 }
 
@@ -48,8 +48,7 @@ fn a_node_that_is_not_selected_wants_nothing() {
         ("{matchExpressions: [{key: role, operator: DoesNotExist}]}", false),
     ] {
         let mut spec = xdp("");
-        let Spec::Cluster(inner) = &mut spec else { unreachable!() };
-        inner.common.node_selector = serde_norway::from_str(selector).unwrap();
+        spec.common.node_selector = serde_norway::from_str(selector).unwrap();
         let desired = desired(&owner(), &spec, &machine());
         assert_eq!(desired.load.is_some(), wanted, "{selector}");
         assert_eq!(desired.refused, [], "{selector}");
@@ -59,8 +58,7 @@ fn a_node_that_is_not_selected_wants_nothing() {
 #[test]
 fn an_operator_that_nobody_knows_changes_nothing_and_is_named() {
     let mut spec = xdp("");
-    let Spec::Cluster(inner) = &mut spec else { unreachable!() };
-    inner.common.node_selector =
+    spec.common.node_selector =
         serde_norway::from_str("{matchExpressions: [{key: role, operator: Near, values: [a]}]}").unwrap();
     let desired = desired(&owner(), &spec, &machine());
     assert_eq!(desired.load, None);
@@ -114,8 +112,9 @@ fn a_name_of_the_daemons_own_namespace_is_no_other_namespace() {
     let mut facts = machine();
     let interfaces = facts.interfaces.as_mut().unwrap();
     let own = interfaces.iter().filter(|interface| interface.netns.is_none());
-    let again = own.map(|interface| Interface { netns: Some("/run/netns/here".into()), ..interface.clone() });
-    let again: Vec<Interface> = again.collect();
+    let again =
+        own.map(|interface| NodeInterface { netns: Some("/run/netns/here".into()), ..interface.clone() });
+    let again: Vec<NodeInterface> = again.collect();
     interfaces.extend(again);
     let link = "{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}}";
     assert_eq!(links(&xdp(link), &facts).0, ["eth0", "eth1", "veth1 in /run/netns/blue"]);
@@ -148,7 +147,7 @@ fn a_namespaced_application_touches_its_own_pods_alone_and_never_the_node() {
 }
 
 /// The only program, with what is not known of its places.
-fn only(spec: &Spec, facts: &Facts) -> Program {
+fn only(spec: &ApplicationSpec, facts: &Facts) -> Program {
     desired(&owner(), spec, facts).load.expect("it is wanted").programs.remove(0)
 }
 
@@ -226,7 +225,7 @@ fn a_pod_whose_namespace_was_not_looked_into_yet_keeps_its_links() {
           networkNamespaces: {pods: {matchLabels: {app: web}}}}",
     );
     let plan = |facts: &Facts| {
-        let owner = Owner { namespace: Some("shop".into()), ..owner() };
+        let owner = ProgramOwner { namespace: Some("shop".into()), ..owner() };
         desired(&owner, &discovered, facts).load.unwrap().programs.remove(0)
     };
     let mut facts = machine();
@@ -352,30 +351,27 @@ fn the_load_names_owner_application_and_content_and_no_secret() {
 #[test]
 fn only_programs_of_a_namespaced_application_name_its_namespace() {
     let machine = machine();
-    let with = |namespace: Option<&str>, spec: &Spec| {
-        let owner = Owner { namespace: namespace.map(str::to_owned), ..owner() };
-        desired(&owner, spec, &machine).load.unwrap()
-    };
-    let namespaced = namespaced("[{name: count, type: XDP, xdp: {}}]");
-    let shop = with(Some("shop"), &namespaced);
+    let programs = "[{name: count, type: XDP, xdp: {}}]";
+    let with = |spec: &ApplicationSpec| desired(&owner(), spec, &machine).load.unwrap();
+    let shop = with(&namespaced(programs));
     assert_eq!(shop.request.metadata["bpfman.io/ProgramNamespace"], "shop");
     // What was loaded before there was this key is loaded again, with it.
-    assert_ne!(shop.content, with(None, &namespaced).content);
-    assert_ne!(shop.content, with(Some("bank"), &namespaced).content);
-    let cluster = with(None, &cluster("[{name: count, type: XDP, xdp: {}}]"));
+    let other = ApplicationSpec { namespace: Some("bank".to_owned()), ..namespaced(programs) };
+    assert_ne!(shop.content, with(&other).content);
+    let cluster = with(&cluster(programs));
+    assert_ne!(shop.content, cluster.content);
     assert!(!cluster.request.metadata.contains_key("bpfman.io/ProgramNamespace"));
 }
 
 #[test]
 fn whatever_makes_another_version_makes_another_content_and_nothing_else_does() {
     let programs = "[{name: count, type: XDP, xdp: {}}, {name: shape, type: TC, tc: {}}]";
-    let content = |spec: &Spec| desired(&owner(), spec, &machine()).load.unwrap().content;
+    let content = |spec: &ApplicationSpec| desired(&owner(), spec, &machine()).load.unwrap().content;
     let first = content(&cluster(programs));
     let mut seen = BTreeSet::from([first.clone()]);
-    let mut other = |change: &dyn Fn(&mut bpfman_application::application::ClusterBpfApplicationSpec)| {
+    let mut other = |change: &dyn Fn(&mut ApplicationSpec)| {
         let mut spec = cluster(programs);
-        let Spec::Cluster(inner) = &mut spec else { unreachable!() };
-        change(inner);
+        change(&mut spec);
         assert!(seen.insert(content(&spec)), "{spec:?}");
     };
     other(&|spec| spec.common.byte_code.image.as_mut().unwrap().url.push('2'));

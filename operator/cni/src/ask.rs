@@ -7,13 +7,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::protocol::{self, Answer, Request, VERSION};
+use crate::protocol::{self, PluginAnswer, PluginRequest, VERSION};
 
 /// Asks, and waits for the answer.
 ///
 /// # Errors
 /// Nobody listens, nothing came in time, or it was no answer.
-pub fn ask(socket: &Path, request: &Request, timeout: Duration) -> io::Result<Answer> {
+pub fn ask(socket: &Path, request: &PluginRequest, timeout: Duration) -> io::Result<PluginAnswer> {
     let (sender, receiver) = mpsc::channel();
     let (path, request) = (socket.to_owned(), request.clone());
     // Connecting has no time limit of its own: an agent that hangs takes no more connections at some point. The thread
@@ -33,7 +33,7 @@ pub fn ask(socket: &Path, request: &Request, timeout: Duration) -> io::Result<An
     Ok(answer)
 }
 
-fn exchange(socket: &Path, request: &Request) -> io::Result<Answer> {
+fn exchange(socket: &Path, request: &PluginRequest) -> io::Result<PluginAnswer> {
     let stream = UnixStream::connect(socket)?;
     protocol::write(&stream, request)?;
     protocol::read(BufReader::new(&stream))

@@ -21,7 +21,7 @@ pub enum Unfit {
 
 /// What the plugin's entry says. Absent: as it is built in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct PluginEntry {
     /// `agentSocket`.
     pub agent_socket: Option<String>,
     /// `stateFile`.
@@ -32,7 +32,7 @@ pub struct Entry {
     pub exempt_namespaces: Option<Vec<String>>,
 }
 
-impl Entry {
+impl PluginEntry {
     fn value(&self) -> Value {
         let mut entry = Map::from_iter([("type".to_owned(), json!(PLUGIN))]);
         let mut put = |key: &str, value: Value| {
@@ -50,7 +50,7 @@ impl Entry {
 
 /// A configuration as it has to be.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Changed {
+pub enum ConflistChange {
     /// It is so already.
     Same,
     /// A list with the plugin in it.
@@ -64,7 +64,7 @@ pub enum Changed {
 ///
 /// # Errors
 /// [`Unfit`].
-pub fn with(text: &[u8], entry: &Entry) -> Result<Changed, Unfit> {
+pub fn with(text: &[u8], entry: &PluginEntry) -> Result<ConflistChange, Unfit> {
     let mut value = decode(text)?;
     if let Some(version) = value["cniVersion"].as_str().filter(|version| !VERSIONS.contains(version)) {
         return Err(Unfit::Version(version.to_owned()));
@@ -80,14 +80,14 @@ pub fn with(text: &[u8], entry: &Entry) -> Result<Changed, Unfit> {
         return Err(Unfit::NoPlugins);
     }
     match plugins.iter_mut().find(|plugin| is_ours(plugin)) {
-        Some(there) if *there == ours => return Ok(Changed::Same),
+        Some(there) if *there == ours => return Ok(ConflistChange::Same),
         Some(there) => *there = ours,
         None => plugins.push(ours),
     }
-    Ok(Changed::List(value))
+    Ok(ConflistChange::List(value))
 }
 
-fn single(mut value: Value, ours: Value) -> Result<Changed, Unfit> {
+fn single(mut value: Value, ours: Value) -> Result<ConflistChange, Unfit> {
     if value["type"].as_str().is_none_or(|name| name == PLUGIN) {
         return Err(Unfit::NoPlugins);
     }
@@ -98,7 +98,7 @@ fn single(mut value: Value, ours: Value) -> Result<Changed, Unfit> {
         }
     }
     list.insert("plugins".to_owned(), json!([value, ours]));
-    Ok(Changed::FromSingle(Value::Object(list)))
+    Ok(ConflistChange::FromSingle(Value::Object(list)))
 }
 
 /// A configuration without the plugin. `None`: it is not in it.
@@ -133,20 +133,20 @@ mod tests {
 
     const LIST: &[u8] = br#"{"cniVersion":"0.4.0","name":"n","plugins":[{"type":"ptp","mtu":1400}]}"#;
 
-    fn list(changed: Changed) -> Value {
+    fn list(changed: ConflistChange) -> Value {
         match changed {
-            Changed::List(value) | Changed::FromSingle(value) => value,
-            Changed::Same => panic!("it is changed"),
+            ConflistChange::List(value) | ConflistChange::FromSingle(value) => value,
+            ConflistChange::Same => panic!("it is changed"),
         }
     }
 
     #[test]
     fn the_plugin_comes_last_and_only_once() {
-        let added = list(with(LIST, &Entry::default()).unwrap());
+        let added = list(with(LIST, &PluginEntry::default()).unwrap());
         assert_eq!(added["plugins"], json!([{ "type": "ptp", "mtu": 1400 }, { "type": PLUGIN }]));
         let text = added.to_string();
-        assert_eq!(with(text.as_bytes(), &Entry::default()), Ok(Changed::Same));
-        let entry = Entry { timeout_seconds: Some(5), ..Entry::default() };
+        assert_eq!(with(text.as_bytes(), &PluginEntry::default()), Ok(ConflistChange::Same));
+        let entry = PluginEntry { timeout_seconds: Some(5), ..PluginEntry::default() };
         let changed = list(with(text.as_bytes(), &entry).unwrap());
         assert_eq!(changed["plugins"][1], json!({ "type": PLUGIN, "timeoutSeconds": 5 }));
         assert_eq!(
@@ -159,13 +159,15 @@ mod tests {
     #[test]
     fn one_that_somebody_put_before_others_stays_there() {
         let text = json!({ "cniVersion": "1.0.0", "plugins": [{ "type": "ptp" }, { "type": PLUGIN }, { "type": "x" }] });
-        assert_eq!(with(text.to_string().as_bytes(), &Entry::default()), Ok(Changed::Same));
+        assert_eq!(with(text.to_string().as_bytes(), &PluginEntry::default()), Ok(ConflistChange::Same));
     }
 
     #[test]
     fn a_single_plugin_becomes_a_list() {
         let text = br#"{"cniVersion":"0.4.0","name":"n","type":"ptp","ipam":{"type":"host-local"}}"#;
-        let Ok(Changed::FromSingle(value)) = with(text, &Entry::default()) else { panic!("it is one") };
+        let Ok(ConflistChange::FromSingle(value)) = with(text, &PluginEntry::default()) else {
+            panic!("it is one")
+        };
         let expected = json!({ "cniVersion": "0.4.0", "name": "n", "plugins": [
             { "type": "ptp", "ipam": { "type": "host-local" } }, { "type": PLUGIN }] });
         assert_eq!(value, expected);
@@ -173,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_none_is_left_alone() {
-        let fails = |text: &str| with(text.as_bytes(), &Entry::default()).unwrap_err();
+        let fails = |text: &str| with(text.as_bytes(), &PluginEntry::default()).unwrap_err();
         assert!(matches!(fails("{"), Unfit::NotDecoded(_)));
         assert!(matches!(fails("[]"), Unfit::NotDecoded(_)));
         assert_eq!(fails(r#"{"cniVersion":"0.4.0","plugins":[]}"#), Unfit::NoPlugins);

@@ -9,7 +9,7 @@ const LONGEST_INTERFACE: usize = 15;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum CniCommand {
     /// A container joins.
     Add,
     /// A container leaves.
@@ -37,7 +37,7 @@ pub struct PodName {
 
 /// Which container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Container {
+pub struct CniContainer {
     /// Its id.
     pub id: String,
     /// File of its network namespace; may be missing where it leaves.
@@ -52,14 +52,14 @@ pub struct Container {
 ///
 /// # Errors
 /// There is none, or an unknown one.
-pub fn command(variable: &impl Fn(&str) -> Option<String>) -> Result<Command, CniError> {
+pub fn command(variable: &impl Fn(&str) -> Option<String>) -> Result<CniCommand, CniError> {
     match get(variable, "CNI_COMMAND")?.as_str() {
-        "ADD" => Ok(Command::Add),
-        "DEL" => Ok(Command::Del),
-        "CHECK" => Ok(Command::Check),
-        "VERSION" => Ok(Command::Version),
-        "STATUS" => Ok(Command::Status),
-        "GC" => Ok(Command::Gc),
+        "ADD" => Ok(CniCommand::Add),
+        "DEL" => Ok(CniCommand::Del),
+        "CHECK" => Ok(CniCommand::Check),
+        "VERSION" => Ok(CniCommand::Version),
+        "STATUS" => Ok(CniCommand::Status),
+        "GC" => Ok(CniCommand::Gc),
         other => Err(wrong("CNI_COMMAND", other, "there are ADD, DEL, CHECK, STATUS, GC and VERSION")),
     }
 }
@@ -70,8 +70,8 @@ pub fn command(variable: &impl Fn(&str) -> Option<String>) -> Result<Command, Cn
 /// A variable is missing or wrong: it is named.
 pub fn container(
     variable: &impl Fn(&str) -> Option<String>,
-    command: Command,
-) -> Result<Container, CniError> {
+    command: CniCommand,
+) -> Result<CniContainer, CniError> {
     let id = get(variable, "CNI_CONTAINERID")?;
     let plain = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
     if !id.starts_with(|first: char| first.is_ascii_alphanumeric()) || !id.chars().all(plain) {
@@ -83,10 +83,10 @@ pub fn container(
         return Err(wrong("CNI_IFNAME", &ifname, "no interface can have this name"));
     }
     let netns = variable("CNI_NETNS").filter(|path| !path.is_empty());
-    if netns.is_none() && command != Command::Del {
+    if netns.is_none() && command != CniCommand::Del {
         return Err(missing("CNI_NETNS"));
     }
-    Ok(Container { id, netns, ifname, pod: pod(&variable("CNI_ARGS").unwrap_or_default())? })
+    Ok(CniContainer { id, netns, ifname, pod: pod(&variable("CNI_ARGS").unwrap_or_default())? })
 }
 
 fn pod(args: &str) -> Result<Option<PodName>, CniError> {

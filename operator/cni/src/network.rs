@@ -22,7 +22,7 @@ const LONGEST_TIMEOUT: u64 = 600;
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Network {
+pub struct PodNetwork {
     /// Version of the specification.
     #[serde(default)]
     pub cni_version: String,
@@ -59,7 +59,7 @@ fn exempt() -> Vec<String> {
     EXEMPT.map(str::to_owned).into()
 }
 
-impl Network {
+impl PodNetwork {
     /// Reads it.
     ///
     /// # Errors

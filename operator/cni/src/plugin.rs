@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::ask::ask;
-use crate::environment::{self, Command, Container, PodName};
+use crate::environment::{self, CniCommand, CniContainer, PodName};
 use crate::error::{CniError, INVALID_CONFIGURATION, NOT_AVAILABLE, NOT_PROTECTED, TRY_AGAIN_LATER};
-use crate::network::{NEWEST, Network, VERSIONS};
-use crate::protocol::{Answer, Request, VERSION, Verb};
+use crate::network::{NEWEST, PodNetwork, VERSIONS};
+use crate::protocol::{PluginAnswer, PluginRequest, VERSION, Verb};
 use crate::rules::Rules;
 
 /// How long a pod that goes is told of. It goes anyway.
@@ -29,28 +29,28 @@ pub struct Done {
 /// To be told to the runtime as it is.
 pub fn run(variable: &impl Fn(&str) -> Option<String>, input: &[u8]) -> Result<Done, CniError> {
     let command = environment::command(variable)?;
-    if command == Command::Version {
+    if command == CniCommand::Version {
         return Ok(version(input));
     }
-    let network = Network::read(input)?;
+    let network = PodNetwork::read(input)?;
     let done = match command {
-        Command::Add => {
+        CniCommand::Add => {
             let container = environment::container(variable, command)?;
             let result = previous(&network)?;
             protect(&network, &container, Verb::Add).map(|notes| Done { output: Some(result), notes })
         }
-        Command::Check => {
+        CniCommand::Check => {
             let container = environment::container(variable, command)?;
             previous(&network)?;
             protect(&network, &container, Verb::Check).map(|notes| Done { output: None, notes })
         }
-        Command::Del => {
+        CniCommand::Del => {
             let container = environment::container(variable, command)?;
             Ok(farewell(&network, &container))
         }
-        Command::Status => status(&network),
+        CniCommand::Status => status(&network),
         // Links go with their network namespaces: there are no leftovers.
-        Command::Gc | Command::Version => Ok(Done::default()),
+        CniCommand::Gc | CniCommand::Version => Ok(Done::default()),
     };
     done.map_err(|error| CniError { version: network.cni_version.clone(), ..error })
 }
@@ -64,7 +64,7 @@ fn version(input: &[u8]) -> Done {
 }
 
 /// The result of the plugins before, which is ours too.
-fn previous(network: &Network) -> Result<Value, CniError> {
+fn previous(network: &PodNetwork) -> Result<Value, CniError> {
     network.prev_result.clone().filter(Value::is_object).ok_or_else(|| {
         CniError::new(
             INVALID_CONFIGURATION,
@@ -74,8 +74,8 @@ fn previous(network: &Network) -> Result<Value, CniError> {
     })
 }
 
-fn request(verb: Verb, container: &Container, pod: &PodName) -> Request {
-    Request {
+fn request(verb: Verb, container: &CniContainer, pod: &PodName) -> PluginRequest {
+    PluginRequest {
         version: VERSION,
         verb,
         namespace: pod.namespace.clone(),
@@ -87,17 +87,19 @@ fn request(verb: Verb, container: &Container, pod: &PodName) -> Request {
     }
 }
 
-fn protect(network: &Network, container: &Container, verb: Verb) -> Result<Vec<String>, CniError> {
+fn protect(network: &PodNetwork, container: &CniContainer, verb: Verb) -> Result<Vec<String>, CniError> {
     // Not a pod: nothing can be meant.
     let Some(pod) = &container.pod else { return Ok(Vec::new()) };
     let request = request(verb, container, pod);
     match ask(&network.agent_socket, &request, network.timeout()) {
-        Ok(Answer { refuse: Some(why), .. }) => Err(CniError::new(
+        Ok(PluginAnswer { refuse: Some(why), .. }) => Err(CniError::new(
             NOT_PROTECTED,
             format!("pod {}/{} must not run without its eBPF programs", pod.namespace, pod.name),
             why,
         )),
-        Ok(Answer { unknown: Some(why), .. }) => by_rules(network, pod, &format!("the node's agent: {why}")),
+        Ok(PluginAnswer { unknown: Some(why), .. }) => {
+            by_rules(network, pod, &format!("the node's agent: {why}"))
+        }
         Ok(answer) => Ok(answer.problems.into_iter().map(|problem| problem.message).collect()),
         Err(error) => {
             let socket = network.agent_socket.display();
@@ -107,7 +109,7 @@ fn protect(network: &Network, container: &Container, verb: Verb) -> Result<Vec<S
 }
 
 /// Nobody can be asked: the rules decide.
-fn by_rules(network: &Network, pod: &PodName, why: &str) -> Result<Vec<String>, CniError> {
+fn by_rules(network: &PodNetwork, pod: &PodName, why: &str) -> Result<Vec<String>, CniError> {
     let exempt = network.exempt_namespaces.contains(&pod.namespace);
     let file = network.state_file.display();
     let refused = |rule: &str| {
@@ -137,7 +139,7 @@ fn by_rules(network: &Network, pod: &PodName, why: &str) -> Result<Vec<String>, 
     }
 }
 
-fn farewell(network: &Network, container: &Container) -> Done {
+fn farewell(network: &PodNetwork, container: &CniContainer) -> Done {
     let Some(pod) = &container.pod else { return Done::default() };
     let told = ask(&network.agent_socket, &request(Verb::Del, container, pod), FAREWELL);
     let note = told.err().map(|error| format!("the agent was not told: {error}"));
@@ -145,8 +147,8 @@ fn farewell(network: &Network, container: &Container) -> Done {
 }
 
 /// Whether pods can be added. Without an agent they can where no rule is.
-fn status(network: &Network) -> Result<Done, CniError> {
-    let request = Request {
+fn status(network: &PodNetwork) -> Result<Done, CniError> {
+    let request = PluginRequest {
         version: VERSION,
         verb: Verb::Status,
         namespace: String::new(),
@@ -157,8 +159,8 @@ fn status(network: &Network) -> Result<Done, CniError> {
         container: String::new(),
     };
     let why = match ask(&network.agent_socket, &request, network.timeout()) {
-        Ok(Answer { unknown: None, .. }) => return Ok(Done::default()),
-        Ok(Answer { unknown: Some(why), .. }) => why,
+        Ok(PluginAnswer { unknown: None, .. }) => return Ok(Done::default()),
+        Ok(PluginAnswer { unknown: Some(why), .. }) => why,
         Err(error) => format!("{}: {error}", network.agent_socket.display()),
     };
     match Rules::read(&network.state_file) {

@@ -28,7 +28,7 @@ pub enum Verb {
 /// What the plugin asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Request {
+pub struct PluginRequest {
     /// [`VERSION`].
     pub version: u32,
     /// What for.
@@ -56,7 +56,7 @@ pub struct Request {
 /// An attachment that is missing, in a pod that starts nevertheless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Problem {
+pub struct PluginProblem {
     /// The attachment's `onUnavailable`.
     pub on_unavailable: String,
     /// Application, program and cause.
@@ -66,7 +66,7 @@ pub struct Problem {
 /// What the agent answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct PluginAnswer {
     /// [`VERSION`].
     pub version: u32,
     /// Attachments that are in force.
@@ -74,7 +74,7 @@ pub struct Answer {
     pub attached: usize,
     /// Attachments that are missing, and need not be there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<Problem>,
+    pub problems: Vec<PluginProblem>,
     /// The pod must not start: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refuse: Option<String>,
@@ -83,7 +83,7 @@ pub struct Answer {
     pub unknown: Option<String>,
 }
 
-impl Answer {
+impl PluginAnswer {
     /// The agent cannot tell.
     #[must_use]
     pub fn unknown(why: impl Into<String>) -> Self {
@@ -140,9 +140,9 @@ mod tests {
     #[test]
     fn a_line_that_is_cut_or_endless_is_none() {
         let request = br#"{"version":1,"verb":"add"}"#;
-        assert!(read::<Request>(&request[..]).is_err());
-        let whole: Request = read([&request[..], b"\n"].concat().as_slice()).unwrap();
+        assert!(read::<PluginRequest>(&request[..]).is_err());
+        let whole: PluginRequest = read([&request[..], b"\n"].concat().as_slice()).unwrap();
         assert_eq!((whole.verb, whole.uid), (Verb::Add, None));
-        assert!(read::<Request>(io::BufReader::new(io::repeat(b' '))).is_err());
+        assert!(read::<PluginRequest>(io::BufReader::new(io::repeat(b' '))).is_err());
     }
 }

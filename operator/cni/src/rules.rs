@@ -17,7 +17,7 @@ const LARGEST: u64 = 16 << 20;
 /// Pods that must not start without their programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Rule {
+pub struct PodRule {
     /// The application, for people.
     pub application: String,
     /// The program.
@@ -42,7 +42,7 @@ pub struct Rules {
     /// own, so this plugin is called for it too.
     pub agent_namespace: String,
     /// Pods that must not start without their programs.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<PodRule>,
 }
 
 impl Rules {
@@ -81,10 +81,10 @@ impl Rules {
 
     /// The rule that forbids a pod of a namespace to start now. Labels are not known: what might be meant, is.
     #[must_use]
-    pub fn forbids(&self, namespace: &str) -> Option<&Rule> {
-        let means = |rule: &&Rule| rule.namespace.as_deref().is_none_or(|only| only == namespace);
+    pub fn forbids(&self, namespace: &str) -> Option<&PodRule> {
+        let means = |rule: &&PodRule| rule.namespace.as_deref().is_none_or(|only| only == namespace);
         // What is certain is the better reason.
-        let mut all: Vec<&Rule> = self.rules.iter().filter(means).collect();
+        let mut all: Vec<&PodRule> = self.rules.iter().filter(means).collect();
         all.sort_by_key(|rule| rule.by_labels);
         all.first().copied()
     }
@@ -98,8 +98,13 @@ mod tests {
 
     use super::*;
 
-    fn rule(program: &str, namespace: Option<&str>, by_labels: bool) -> Rule {
-        Rule { program: program.into(), namespace: namespace.map(Into::into), by_labels, ..Rule::default() }
+    fn rule(program: &str, namespace: Option<&str>, by_labels: bool) -> PodRule {
+        PodRule {
+            program: program.into(),
+            namespace: namespace.map(Into::into),
+            by_labels,
+            ..PodRule::default()
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bpfman_cni::protocol::{self, Answer, Problem, Request, VERSION, Verb};
-use bpfman_cni::rules::{Rule, Rules};
+use bpfman_cni::protocol::{self, PluginAnswer, PluginProblem, PluginRequest, VERSION, Verb};
+use bpfman_cni::rules::{PodRule, Rules};
 use serde_json::{Value, json};
 
 const ARGS: &str = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-1;K8S_POD_UID=u-1";
@@ -65,7 +65,7 @@ fn network(folder: &Path) -> Value {
 }
 
 /// An agent that answers once; what it was asked.
-fn agent(folder: &Path, answer: Answer) -> std::thread::JoinHandle<Request> {
+fn agent(folder: &Path, answer: PluginAnswer) -> std::thread::JoinHandle<PluginRequest> {
     let listener = UnixListener::bind(folder.join("cni.sock")).unwrap();
     std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
@@ -86,11 +86,12 @@ fn assert_error(outcome: &Outcome, code: u32, names: &str) {
 #[test]
 fn the_result_of_the_plugins_before_is_passed_on_unchanged_once_the_agent_has_answered() {
     let folder = tempfile::tempdir().unwrap();
-    let agent = agent(folder.path(), Answer { version: VERSION, attached: 2, ..Answer::default() });
+    let agent =
+        agent(folder.path(), PluginAnswer { version: VERSION, attached: 2, ..PluginAnswer::default() });
     let done = call("ADD", &[], &network(folder.path()).to_string());
     assert!(done.ok, "{}", done.output);
     assert_eq!(done.output, result());
-    let expected = Request {
+    let expected = PluginRequest {
         version: VERSION,
         verb: Verb::Add,
         namespace: "shop".into(),
@@ -107,14 +108,18 @@ fn the_result_of_the_plugins_before_is_passed_on_unchanged_once_the_agent_has_an
 fn a_refusal_says_why_and_an_open_attachment_is_only_noted() {
     let folder = tempfile::tempdir().unwrap();
     let why = "ClusterBpfApplication firewall: drop_all: the verifier refuses";
-    let refusing =
-        agent(folder.path(), Answer { version: VERSION, refuse: Some(why.into()), ..Answer::default() });
+    let refusing = agent(
+        folder.path(),
+        PluginAnswer { version: VERSION, refuse: Some(why.into()), ..PluginAnswer::default() },
+    );
     assert_error(&call("ADD", &[], &network(folder.path()).to_string()), 100, why);
     refusing.join().unwrap();
     fs::remove_file(folder.path().join("cni.sock")).unwrap();
-    let problem = Problem { on_unavailable: "open".into(), message: why.into() };
-    let open =
-        agent(folder.path(), Answer { version: VERSION, problems: vec![problem], ..Answer::default() });
+    let problem = PluginProblem { on_unavailable: "open".into(), message: why.into() };
+    let open = agent(
+        folder.path(),
+        PluginAnswer { version: VERSION, problems: vec![problem], ..PluginAnswer::default() },
+    );
     let done = call("ADD", &[], &network(folder.path()).to_string());
     assert!(done.ok && done.output == result() && done.notes.contains(why), "{}", done.notes);
     open.join().unwrap();
@@ -128,14 +133,14 @@ fn without_an_agent_the_rules_decide() {
     let done = call("ADD", &[], &network);
     assert!(done.ok && done.notes.contains("no "), "nothing was ever said of this node: {}", done.notes);
 
-    let rule = |namespace: &str, by_labels| Rule {
+    let rule = |namespace: &str, by_labels| PodRule {
         application: "BpfApplication shop/firewall".into(),
         program: "drop_all".into(),
         on_unavailable: "closed".into(),
         namespace: (!namespace.is_empty()).then(|| namespace.into()),
         by_labels,
     };
-    let write = |rules: Vec<Rule>| {
+    let write = |rules: Vec<PodRule>| {
         Rules { version: VERSION, agent_namespace: "bpfman-here".into(), rules }.write(&file).unwrap();
     };
     write(vec![rule("other", false)]);
@@ -156,7 +161,7 @@ fn without_an_agent_the_rules_decide() {
 #[test]
 fn an_agent_that_hangs_or_cannot_tell_is_no_agent() {
     let folder = tempfile::tempdir().unwrap();
-    let rule = Rule { application: "x".into(), on_unavailable: "lastKnown".into(), ..Rule::default() };
+    let rule = PodRule { application: "x".into(), on_unavailable: "lastKnown".into(), ..PodRule::default() };
     let rules = Rules { version: VERSION, agent_namespace: "bpfman".into(), rules: vec![rule] };
     rules.write(&folder.path().join("protect.json")).unwrap();
     let mut network = network(folder.path());
@@ -165,7 +170,7 @@ fn an_agent_that_hangs_or_cannot_tell_is_no_agent() {
     assert_error(&call("ADD", &[], &network.to_string()), 11, "did not answer within 1 s");
     drop(silent);
     fs::remove_file(folder.path().join("cni.sock")).unwrap();
-    let unsure = agent(folder.path(), Answer::unknown("not listed yet: Pods"));
+    let unsure = agent(folder.path(), PluginAnswer::unknown("not listed yet: Pods"));
     assert_error(&call("ADD", &[], &network.to_string()), 11, "not listed yet: Pods");
     unsure.join().unwrap();
 }

@@ -2,16 +2,17 @@
 //!
 //! - [`connect`]: the one connection to the API server; [`manager`]: under which name each process writes there;
 //!   [`requests`]: what goes over the connection, counted; [`object`] and [`patch`]: reading and writing objects.
-//! - [`watch`]: a watch that never ends; [`watch_backoff`]: a server that ends watches early is left in peace;
+//! - [`watch`]: a watch that never ends; [`listing`]: the objects that it says; [`watch_backoff`]: a server that ends watches early is left in peace;
 //!   [`troubles`]: why watches fail now.
 //! - [`queue`]: which keys to work on, and when; [`backoff`]: how long to wait before the next try.
 //! - [`metrics`] and [`serve`]: figures and health probes, over HTTP.
 //! - [`sentence`]: lists of names in messages.
 //!
-//! It knows no kind of object: those are in `bpfman-application`.
+//! It knows nodes and pods ([`wire`]), and no kind of object of ours: those are in `bpfman-application`.
 
 pub mod backoff;
 pub mod connect;
+pub mod listing;
 pub mod manager;
 pub mod metrics;
 pub mod object;
@@ -23,3 +24,4 @@ pub mod serve;
 pub mod troubles;
 pub mod watch;
 pub mod watch_backoff;
+pub mod wire;

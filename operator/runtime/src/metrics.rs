@@ -22,32 +22,39 @@ impl Counter {
     }
 }
 
-/// Figures that only grow, by the values of their labels: one value, or an array of them.
+/// Figures that only grow, by the values of their labels.
 #[derive(Debug)]
-pub struct Counters<L = String>(Mutex<BTreeMap<L, u64>>);
+pub struct Counters<V = String, const LABELS: usize = 1>(Mutex<BTreeMap<[V; LABELS], u64>>);
 
-impl<L> Default for Counters<L> {
+impl<V, const LABELS: usize> Default for Counters<V, LABELS> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<L: Clone + Ord> Counters<L> {
-    /// Adds.
-    pub fn add(&self, label: impl Into<L>, amount: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(label.into()).or_default() += amount;
+impl<V: Clone + Ord> Counters<V> {
+    /// Adds to the figure of a label's value.
+    pub fn add(&self, label: impl Into<V>, amount: u64) {
+        self.add_to([label.into()], amount);
+    }
+}
+
+impl<V: Clone + Ord, const LABELS: usize> Counters<V, LABELS> {
+    /// Adds to the figure of these values.
+    pub fn add_to(&self, labels: [V; LABELS], amount: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(labels).or_default() += amount;
     }
 
-    /// All, by label.
+    /// All, by the values of their labels.
     #[must_use]
-    pub fn all(&self) -> BTreeMap<L, u64> {
+    pub fn all(&self) -> BTreeMap<[V; LABELS], u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// What Prometheus calls the type of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// It only grows.
     Counter,
     /// It is what is there now.
@@ -56,24 +63,40 @@ pub enum Kind {
 
 /// The text format of Prometheus.
 #[derive(Debug, Default)]
-pub struct Text(String);
+pub struct MetricsText(String);
 
-impl Text {
-    /// A figure without labels.
-    pub fn one(&mut self, kind: Kind, name: &str, help: &str, value: impl Display) {
-        self.many::<0, &str, _>(kind, name, help, [], [([], value)]);
+impl MetricsText {
+    /// A figure without labels that is what is there now.
+    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.many::<0, &str, _>(MetricKind::Gauge, name, help, [], [([], value)]);
+    }
+
+    /// A figure without labels that only grows.
+    pub fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
+        self.many::<0, &str, _>(MetricKind::Counter, name, help, [], [([], counter.get())]);
+    }
+
+    /// Figures that only grow, by the values of their labels.
+    pub fn counters<const LABELS: usize, V: AsRef<str> + Clone + Ord>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; LABELS],
+        counters: &Counters<V, LABELS>,
+    ) {
+        self.many(MetricKind::Counter, name, help, labels, counters.all());
     }
 
     /// One figure for each combination of its labels' values.
     pub fn many<const LABELS: usize, V: AsRef<str>, N: Display>(
         &mut self,
-        kind: Kind,
+        kind: MetricKind,
         name: &str,
         help: &str,
         labels: [&str; LABELS],
         values: impl IntoIterator<Item = ([V; LABELS], N)>,
     ) {
-        let kind = if kind == Kind::Counter { "counter" } else { "gauge" };
+        let kind = if kind == MetricKind::Counter { "counter" } else { "gauge" };
         // Writing to a String does not fail, here and below.
         _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (of_labels, value) in values {

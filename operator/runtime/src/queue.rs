@@ -16,9 +16,17 @@ const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait after failures.
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// Waits for a time; for ever, if there is none.
+pub async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Why a key is to be worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum QueueCause {
     /// Something that it depends on is another: it is worked on at once, also after failures.
     Changed,
     /// Something may be another, perhaps by our own doing. A key that waits after a failure goes on waiting: a try that
@@ -26,7 +34,7 @@ pub enum Cause {
     Maybe,
 }
 
-/// What is due when. Pure: the caller brings the clock.
+/// What is due when. Pure: the caller passes the time.
 #[derive(Debug)]
 pub struct Schedule<K> {
     /// How long to wait for more after the first change.
@@ -48,7 +56,7 @@ struct Entry {
     busy: bool,
     /// It changed meanwhile; its next turn is at this time.
     again: Option<Instant>,
-    /// [`Cause::Maybe`] came meanwhile.
+    /// [`QueueCause::Maybe`] came meanwhile.
     maybe: bool,
     /// In a row.
     failures: u32,
@@ -62,8 +70,8 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
     }
 
     /// A key is to be worked on.
-    pub fn add(&mut self, now: Instant, key: &K, cause: Cause) {
-        if cause == Cause::Maybe
+    pub fn add(&mut self, now: Instant, key: &K, cause: QueueCause) {
+        if cause == QueueCause::Maybe
             && let Some(entry) = self.entries.get_mut(key)
         {
             if entry.busy {
@@ -187,7 +195,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     }
 
     /// Has a key worked on soon.
-    pub fn add(&self, key: &K, cause: Cause) {
+    pub fn add(&self, key: &K, cause: QueueCause) {
         self.schedule().add(Instant::now(), key, cause);
         self.woken.notify_one();
     }

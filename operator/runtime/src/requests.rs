@@ -4,9 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hyper::body::{Body as _, Bytes, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::MapFrame;
+use hyper::body::{Body as _, Bytes, Frame};
 use hyper::{Method, Request, Response};
 use kube::client::Body;
+use tower::layer::layer_fn;
 use tower::{BoxError, Layer, Service};
 
 use crate::metrics::{Counter, Counters};
@@ -25,15 +28,9 @@ pub struct Requests {
 }
 
 /// Counts the requests of a client.
-#[derive(Clone, Debug)]
-pub struct Counted(pub Arc<Requests>);
-
-impl<S> Layer<S> for Counted {
-    type Service = CountedService<S>;
-
-    fn layer(&self, inner: S) -> CountedService<S> {
-        CountedService { inner, requests: Arc::clone(&self.0) }
-    }
+pub fn count<S>(requests: &Arc<Requests>) -> impl Layer<S, Service = CountedService<S>> + use<S> {
+    let requests = Arc::clone(requests);
+    layer_fn(move |inner| CountedService { inner, requests: Arc::clone(&requests) })
 }
 
 /// A client whose requests are counted.
@@ -70,7 +67,7 @@ where
             if status.is_client_error() || status.is_server_error() {
                 requests.errors.add(status.as_str(), 1);
             }
-            Ok(answer.map(|inner| CountedBody { inner, requests }))
+            Ok(answer.map(|inner| counted(inner, requests)))
         })
     }
 }
@@ -109,36 +106,13 @@ fn names_one(path: &str) -> bool {
 }
 
 /// An answer whose bytes are counted as they come.
-#[derive(Debug)]
-pub struct CountedBody<B> {
-    inner: B,
-    requests: Arc<Requests>,
-}
+pub type CountedBody<B> = MapFrame<B, Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes> + Send>>;
 
-impl<B: hyper::body::Body<Data = Bytes> + Unpin> hyper::body::Body for CountedBody<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            self.requests.received_bytes.add(data.len() as u64);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
+fn counted<B: hyper::body::Body<Data = Bytes>>(body: B, requests: Arc<Requests>) -> CountedBody<B> {
+    body.map_frame(Box::new(move |frame| {
+        requests.received_bytes.add(frame.data_ref().map_or(0, Bytes::len) as u64);
+        frame
+    }))
 }
 
 #[cfg(test)]
@@ -173,7 +147,7 @@ mod tests {
             let answer = Response::builder().status(status).body(Body::from(b"four".to_vec())).unwrap();
             Ok::<_, Infallible>(answer)
         });
-        let mut client = Counted(Arc::clone(&requests)).layer(echo);
+        let mut client = count(&requests).layer(echo);
         for (method, uri) in [
             ("GET", "/apis/bpfman.io/v1alpha1/x?watch=true&timeoutSeconds=9"),
             ("GET", "/apis/bpfman.io/v1alpha1/x?limit=500"),
@@ -188,8 +162,8 @@ mod tests {
         }
         let counts: Vec<_> = requests.sent.all().into_iter().collect();
         let wanted = [("GET", 1), ("LIST", 1), ("PATCH", 1), ("WATCH", 1)];
-        assert_eq!(counts, wanted.map(|(verb, count)| (verb.to_owned(), count)));
+        assert_eq!(counts, wanted.map(|(verb, count)| ([verb.to_owned()], count)));
         assert_eq!((requests.sent_bytes.get(), requests.received_bytes.get()), (24, 16));
-        assert_eq!(requests.errors.all().into_iter().collect::<Vec<_>>(), [("409".to_owned(), 1)]);
+        assert_eq!(requests.errors.all().into_iter().collect::<Vec<_>>(), [(["409".to_owned()], 1)]);
     }
 }

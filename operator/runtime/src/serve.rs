@@ -8,16 +8,22 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use thiserror::Error;
 use tokio::net::TcpListener;
 
 /// The path of figures, also of the right to read them.
 pub const METRICS: &str = "/metrics";
 
+/// An address that is none.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{0}` is no address to listen on; write HOST:PORT, :PORT, or 0 for none")]
+pub struct AddressError(pub String);
+
 /// Reads an address as the flags of the published operator write it: `:8175`, `10.0.0.1:8175`, or `0` for none.
 ///
 /// # Errors
 /// Text that is none of these.
-pub fn address(text: &str) -> Result<Option<SocketAddr>, String> {
+pub fn address(text: &str) -> Result<Option<SocketAddr>, AddressError> {
     if text == "0" || text.is_empty() {
         return Ok(None);
     }
@@ -27,7 +33,7 @@ pub fn address(text: &str) -> Result<Option<SocketAddr>, String> {
         None => text.parse().ok(),
     }
     .map(Some)
-    .ok_or_else(|| format!("`{text}` is no address to listen on; write HOST:PORT, :PORT, or 0 for none"))
+    .ok_or_else(|| AddressError(text.to_owned()))
 }
 
 /// Listens. A kernel without IPv6 has no address that stands for all of both kinds.
@@ -75,6 +81,6 @@ mod tests {
         assert_eq!(address(":8175").unwrap().unwrap().port(), 8175);
         assert_eq!(address("127.0.0.1:9").unwrap(), Some("127.0.0.1:9".parse().unwrap()));
         assert_eq!(address("0").unwrap(), None);
-        assert!(address("8175").unwrap_err().contains("HOST:PORT"));
+        assert!(address("8175").unwrap_err().to_string().contains("HOST:PORT"));
     }
 }

@@ -25,6 +25,23 @@ pub struct Waits {
     pub list_again_after: Option<u32>,
 }
 
+impl Waits {
+    /// Of the controller and of admission: there are few of them, and what they miss everybody misses.
+    pub const CONTROLLER: Self = Self {
+        first: Duration::from_millis(200),
+        longest: Duration::from_secs(5),
+        jitter: false,
+        list_again_after: Some(5),
+    };
+    /// Of agents.
+    pub const AGENT: Self = Self {
+        first: Duration::from_millis(500),
+        longest: Duration::from_secs(30),
+        jitter: true,
+        list_again_after: None,
+    };
+}
+
 /// Failures in a row.
 #[derive(Debug)]
 struct Tries {

@@ -16,6 +16,7 @@ use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::{Request, Response};
 use kube::client::Body;
 use tokio::time::Sleep;
+use tower::layer::layer_fn;
 use tower::{BoxError, Layer, Service};
 
 use crate::backoff::jittered;
@@ -26,22 +27,15 @@ const LASTS: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Holds back the end of watches that were short.
-#[derive(Clone, Debug, Default)]
-pub struct HoldEarlyEnds;
-
 /// How many watches in a row were short, by path.
 type InARow = Arc<Mutex<HashMap<String, u32>>>;
 
-impl<S> Layer<S> for HoldEarlyEnds {
-    type Service = HoldingService<S>;
-
-    fn layer(&self, inner: S) -> HoldingService<S> {
-        HoldingService { inner, in_a_row: InARow::default() }
-    }
+/// Holds back the end of watches that were short.
+pub fn hold_early_ends<S>() -> impl Layer<S, Service = HoldingService<S>> {
+    layer_fn(|inner| HoldingService { inner, in_a_row: InARow::default() })
 }
 
-/// A client whose watches end as [`HoldEarlyEnds`] says.
+/// A client whose watches end as [`hold_early_ends`] says.
 #[derive(Clone, Debug)]
 pub struct HoldingService<S> {
     inner: S,
@@ -186,7 +180,7 @@ mod tests {
             let body = Body::from(b"event".to_vec());
             Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
         });
-        let mut client = HoldEarlyEnds.layer(server);
+        let mut client = hold_early_ends().layer(server);
         for uri in
             ["/apis/bpfman.io/v1alpha1/clusterbpfapplicationstates?limit=500", "/gone?watch=true", WATCH]
         {

@@ -1,46 +1,28 @@
 //! What is wrong with an application.
 
 use bpfman_application::bytecode::ByteCodeImage;
-use bpfman_application::spec::Spec;
-use bpfman_application::{check, global_data};
-use serde_json::Value;
+use bpfman_application::spec::ApplicationSpec;
+use bpfman_application::{check, packets};
 
 use super::image::{self, Named};
-use super::link::links;
-use super::order::{self, ApplicationName, Slot, slots, unknown_anchors};
-use super::verdict::Verdict;
+use super::order::{self, ApplicationName, PacketSlot, slots, unknown_anchors};
+use super::verdict::ReviewVerdict;
 use super::{interfaces, rollout};
-
-/// Reads the spec of an application.
-///
-/// # Errors
-/// It is none: which field, and what was expected.
-pub fn read(name: &ApplicationName, spec: &Value) -> Result<Spec, String> {
-    let parsed = match name.namespace {
-        Some(_) => serde_json::from_value(spec.clone()).map(Spec::Namespaced),
-        None => serde_json::from_value(spec.clone()).map(Spec::Cluster),
-    };
-    let parsed = parsed.map_err(|error| format!("spec: {error}"))?;
-    // The types read what is no value as none.
-    match global_data::problems(spec).as_slice() {
-        [] => Ok(parsed),
-        wrong => Err(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
-    }
-}
 
 /// Everything that can be said without asking anyone. `others` are the attachments of all other applications.
 #[must_use]
-pub fn review(name: &ApplicationName, spec: &Spec, others: &[Slot]) -> Verdict {
-    let mut verdict = Verdict {
+pub fn review(name: &ApplicationName, spec: &ApplicationSpec, others: &[PacketSlot]) -> ReviewVerdict {
+    let mut verdict = ReviewVerdict {
         problems: check::application(spec).iter().map(ToString::to_string).collect(),
         warnings: Vec::new(),
     };
-    for link in links(spec, name.namespace.as_deref()) {
+    for link in packets::links(spec) {
         interfaces::check(&mut verdict, &link);
     }
-    let common = spec.common();
+    let common = &spec.common;
     if let Some(given) = &common.rollout {
-        rollout::check(&mut verdict, given, &programs(spec));
+        let programs: Vec<&str> = spec.programs.iter().map(|program| program.name.as_str()).collect();
+        rollout::check(&mut verdict, given, &programs);
     }
     if let Some(given) = &common.byte_code.image {
         bytecode(&mut verdict, name, given, common.rollout.is_some());
@@ -60,7 +42,7 @@ pub fn review(name: &ApplicationName, spec: &Spec, others: &[Slot]) -> Verdict {
     verdict
 }
 
-fn bytecode(verdict: &mut Verdict, name: &ApplicationName, given: &ByteCodeImage, staged: bool) {
+fn bytecode(verdict: &mut ReviewVerdict, name: &ApplicationName, given: &ByteCodeImage, staged: bool) {
     let path = "spec.byteCode.image";
     match image::read(&given.url) {
         Err(error) => verdict.refuse(&format!("{path}.url"), error),
@@ -82,21 +64,14 @@ fn bytecode(verdict: &mut Verdict, name: &ApplicationName, given: &ByteCodeImage
     }
 }
 
-fn programs(spec: &Spec) -> Vec<&str> {
-    match spec {
-        Spec::Cluster(spec) => spec.programs.iter().map(|program| program.name.as_str()).collect(),
-        Spec::Namespaced(spec) => spec.programs.iter().map(|program| program.name.as_str()).collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn reviewed(namespace: Option<&str>, change: impl FnOnce(&mut Value)) -> Verdict {
+    fn reviewed(namespace: Option<&str>, change: impl FnOnce(&mut Value)) -> ReviewVerdict {
         let mut spec = json!({
             "nodeSelector": {},
             "byteCode": { "image": { "url": "quay.io/a/b:v1" } },
@@ -106,13 +81,13 @@ mod tests {
         });
         change(&mut spec);
         let name = ApplicationName { namespace: namespace.map(str::to_owned), name: "app".to_owned() };
-        review(&name, &read(&name, &spec).unwrap(), &[])
+        review(&name, &ApplicationSpec::read(namespace, spec).unwrap(), &[])
     }
 
     #[test]
     fn an_application_without_mistakes_is_taken_without_a_word() {
-        assert_eq!(reviewed(None, |_| {}), Verdict::default());
-        assert_eq!(reviewed(Some("shop"), |_| {}), Verdict::default());
+        assert_eq!(reviewed(None, |_| {}), ReviewVerdict::default());
+        assert_eq!(reviewed(Some("shop"), |_| {}), ReviewVerdict::default());
     }
 
     #[test]

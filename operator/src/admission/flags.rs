@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 #[derive(Args, Clone, Debug)]
 // A name of its own: the flags of the controller are a group too.
 #[group(id = "admission")]
-pub struct Flags {
+pub struct AdmissionFlags {
     /// Where reviews are answered, over TLS; 0 for nowhere
     #[arg(long, default_value = "0", value_name = "ADDRESS")]
     pub admission_bind_address: String,
@@ -46,15 +46,5 @@ impl FailurePolicy {
             Self::Open => "Ignore",
             Self::Closed => "Fail",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::{Args as _, Command};
-
-    #[test]
-    fn the_flags_go_together_with_those_of_the_controller() {
-        crate::controller::Flags::augment_args(Command::new("controller")).debug_assert();
     }
 }

@@ -47,7 +47,7 @@ pub enum Who {
 
 /// Why it is not known which node an agent is on.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unknown {
+pub enum UnknownCaller {
     /// It could be used anywhere.
     #[error(
         "the token of {0} is not bound to a pod, so nobody knows for which node it speaks: mount a projected service \
@@ -75,7 +75,7 @@ pub enum Unknown {
 }
 
 /// Tells who the caller is.
-pub struct Identity {
+pub struct AgentIdentity {
     client: Client,
     /// Namespace of the controller.
     namespace: String,
@@ -83,7 +83,7 @@ pub struct Identity {
     nodes: Mutex<HashMap<String, String>>,
 }
 
-impl Identity {
+impl AgentIdentity {
     /// For a controller in a namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
@@ -94,7 +94,7 @@ impl Identity {
     ///
     /// # Errors
     /// It is an agent, and its node is not known.
-    pub async fn who(&self, user: &UserInfo) -> Result<Who, Unknown> {
+    pub async fn who(&self, user: &UserInfo) -> Result<Who, UnknownCaller> {
         let name = user.username.clone().unwrap_or_default();
         match account(&name) {
             Some((namespace, AGENT)) => {
@@ -106,21 +106,21 @@ impl Identity {
         }
     }
 
-    async fn node(&self, user: &UserInfo, name: &str, namespace: &str) -> Result<String, Unknown> {
+    async fn node(&self, user: &UserInfo, name: &str, namespace: &str) -> Result<String, UnknownCaller> {
         if let Some(node) = extra(user, NODE_NAME) {
             return Ok(node.to_owned());
         }
         let (Some(pod), Some(uid)) = (extra(user, POD_NAME), extra(user, POD_UID)) else {
-            return Err(Unknown::Unbound(name.to_owned()));
+            return Err(UnknownCaller::Unbound(name.to_owned()));
         };
         let known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned();
         if let Some(node) = known {
             return Ok(node);
         }
         let full = format!("{namespace}/{pod}");
-        let away = |why: String| Unknown::Away { pod: full.clone(), why };
+        let away = |why: String| UnknownCaller::Away { pod: full.clone(), why };
         let refused =
-            |why: &str| Unknown::Pod { user: name.to_owned(), pod: full.clone(), why: why.to_owned() };
+            |why: &str| UnknownCaller::Pod { user: name.to_owned(), pod: full.clone(), why: why.to_owned() };
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let found = tokio::time::timeout(ANSWER, pods.get_opt(pod)).await;
         let found =

@@ -1,12 +1,12 @@
 //! Names of interfaces that no interface can have.
 
 use bpfman_application::check::pattern;
+use bpfman_application::packets::PacketLink;
 
-use super::link::Link;
-use super::verdict::Verdict;
+use super::verdict::ReviewVerdict;
 
 /// Entries of discovery that never match.
-pub fn check(verdict: &mut Verdict, link: &Link<'_>) {
+pub fn check(verdict: &mut ReviewVerdict, link: &PacketLink<'_>) {
     let Some(discovery) = &link.interfaces.interfaces_discovery_config else { return };
     let path = format!("{}.interfaceSelector.interfacesDiscoveryConfig", link.path);
     for (at, entry) in discovery.allowed_interfaces.iter().enumerate() {

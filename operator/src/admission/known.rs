@@ -1,35 +1,29 @@
 //! The attachments of all applications, followed by watches.
 
-use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use kube::api::DynamicObject;
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use tracing::debug;
 
-use super::application::read;
-use super::order::{ApplicationName, Slot, slots};
+use bpfman_application::spec::ApplicationSpec;
+
+use super::order::{ApplicationName, PacketSlot, slots};
 use bpfman_application::scope::Scope;
+use bpfman_runtime::listing::{Listing, ListingChange};
+use bpfman_runtime::watch::{Waits, events};
 
 /// Objects a page of a list.
 const PAGE: u32 = 500;
 
 /// What is known now.
 #[derive(Debug, Default)]
-pub struct Known(Mutex<Inner>);
+pub struct KnownSlots(Mutex<Listing<ApplicationName, Vec<PacketSlot>, 2>>);
 
-#[derive(Debug, Default)]
-struct Inner {
-    slots: HashMap<ApplicationName, Arc<[Slot]>>,
-    /// Names seen in a list that is not complete yet.
-    listed: [Option<HashSet<ApplicationName>>; 2],
-    complete: [bool; 2],
-}
-
-impl Known {
+impl KnownSlots {
     /// Begins to follow both kinds.
     #[must_use]
     pub fn follow(client: &Client) -> Arc<Self> {
@@ -39,11 +33,11 @@ impl Known {
             let known = known.clone();
             tokio::spawn(async move {
                 let config = watcher::Config::default().page_size(PAGE);
-                let mut events = watcher::watcher(api, config).default_backoff().boxed();
+                let mut events = pin!(events(api, config, Waits::CONTROLLER));
                 while let Some(event) = events.next().await {
                     match event {
                         Ok(event) => known.see(kind, event),
-                        Err(error) => debug!(%error, "a watch of applications ended"),
+                        Err(failed) => debug!(error = %failed.error, "a watch of applications ended"),
                     }
                 }
             });
@@ -52,57 +46,24 @@ impl Known {
     }
 
     fn see(&self, kind: usize, event: Event<DynamicObject>) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::Init => inner.listed[kind] = Some(HashSet::new()),
-            Event::InitApply(object) => {
-                let name = inner.put(&object);
-                if let Some(listed) = &mut inner.listed[kind] {
-                    listed.insert(name);
-                }
-            }
-            Event::InitDone => {
-                if let Some(listed) = inner.listed[kind].take() {
-                    let namespaced = kind == 1;
-                    inner
-                        .slots
-                        .retain(|name, _| name.namespace.is_some() != namespaced || listed.contains(name));
-                }
-                inner.complete[kind] = true;
-            }
-            Event::Apply(object) => {
-                inner.put(&object);
-            }
-            Event::Delete(object) => {
-                inner.slots.remove(&name(&object));
-            }
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let ListingChange::Present(object) = known.take(kind, event, |object| Some(name(&object))) {
+            let name = name(&object);
+            // What is being deleted orders nothing any more, and what cannot be read attaches nothing.
+            let own = match object.metadata.deletion_timestamp {
+                None => ApplicationSpec::read(name.namespace.as_deref(), object.data["spec"].clone()).ok(),
+                Some(_) => None,
+            };
+            known.put(kind, name.clone(), own.map(|spec| slots(&name, &spec)).unwrap_or_default());
         }
     }
 
     /// The attachments of all applications but one. None while they are still being listed.
     #[must_use]
-    pub fn others(&self, but: &ApplicationName) -> Option<Vec<Slot>> {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.complete != [true; 2] {
-            return None;
-        }
-        let others = inner.slots.iter().filter(|(name, _)| *name != but);
-        Some(others.flat_map(|(_, slots)| slots.iter().cloned()).collect())
-    }
-}
-
-impl Inner {
-    fn put(&mut self, object: &DynamicObject) -> ApplicationName {
-        let name = name(object);
-        // One that cannot be read attaches nothing.
-        let own = read(&name, &object.data["spec"]).map(|spec| slots(&name, &spec)).unwrap_or_default();
-        // What is being deleted orders nothing any more.
-        if own.is_empty() || object.metadata.deletion_timestamp.is_some() {
-            self.slots.remove(&name);
-        } else {
-            self.slots.insert(name.clone(), own.into());
-        }
-        name
+    pub fn others(&self, but: &ApplicationName) -> Option<Vec<PacketSlot>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = known.iter().filter(|(name, _)| *name != but);
+        known.complete().then(|| others.flat_map(|(_, slots)| slots.iter().cloned()).collect())
     }
 }
 
@@ -130,7 +91,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_of_others_before_all_are_listed_and_one_that_is_gone_is_forgotten() {
-        let known = Known::default();
+        let known = KnownSlots::default();
         let nobody = ApplicationName { namespace: None, name: "nobody".into() };
         known.see(0, Event::Init);
         known.see(0, Event::InitApply(application("a")));

@@ -15,7 +15,6 @@ pub mod identity;
 pub mod image;
 pub mod interfaces;
 pub mod known;
-pub mod link;
 pub mod order;
 pub mod review;
 pub mod rollout;
@@ -25,5 +24,5 @@ pub mod state;
 pub mod tls;
 pub mod verdict;
 
-pub use flags::Flags;
+pub use flags::AdmissionFlags;
 pub use start::run;

@@ -2,27 +2,28 @@
 
 use std::sync::Arc;
 
+use bpfman_application::spec::ApplicationSpec;
 use kube::api::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
 use serde_json::Value;
 use tracing::info;
 
 use super::application;
-use super::identity::Identity;
-use super::known::Known;
+use super::identity::AgentIdentity;
+use super::known::KnownSlots;
 use super::order::ApplicationName;
-use super::state::{self, Change};
-use super::verdict::Verdict;
+use super::state::{self, StateChange};
+use super::verdict::ReviewVerdict;
 
 /// A request about any object.
-pub type Request = AdmissionRequest<DynamicObject>;
+pub type ReviewRequest = AdmissionRequest<DynamicObject>;
 
 /// What reviews need to know.
 pub struct Reviewer {
     /// The other applications.
-    pub known: Arc<Known>,
+    pub known: Arc<KnownSlots>,
     /// Who asks.
-    pub identity: Identity,
+    pub identity: AgentIdentity,
 }
 
 /// The other applications are not known yet: whether that refuses is up to the webhook's failure policy.
@@ -35,7 +36,7 @@ impl Reviewer {
     ///
     /// # Errors
     /// [`NotYet`].
-    pub fn application(&self, request: &Request) -> Result<AdmissionResponse, NotYet> {
+    pub fn application(&self, request: &ReviewRequest) -> Result<AdmissionResponse, NotYet> {
         let Some(new) = &request.object else { return Ok(request.into()) };
         let unchanged = request.old_object.as_ref().is_some_and(|old| old.data["spec"] == new.data["spec"]);
         // Finalizers and labels of what was taken before there were reviews can change, or it could never go.
@@ -47,8 +48,8 @@ impl Reviewer {
             namespace: request.namespace.clone().filter(|_| namespaced),
             name: new.metadata.name.clone().unwrap_or_else(|| request.name.clone()),
         };
-        let mut verdict = match application::read(&name, &new.data["spec"]) {
-            Err(problem) => Verdict::refused(problem),
+        let mut verdict = match ApplicationSpec::read(name.namespace.as_deref(), new.data["spec"].clone()) {
+            Err(error) => ReviewVerdict::refused(error.to_string()),
             Ok(spec) => {
                 let others = self.known.others(&name).ok_or(NotYet)?;
                 application::review(&name, &spec, &others)
@@ -68,9 +69,9 @@ impl Reviewer {
     }
 
     /// A review of a state object.
-    pub async fn state(&self, request: &Request) -> AdmissionResponse {
+    pub async fn state(&self, request: &ReviewRequest) -> AdmissionResponse {
         let response = AdmissionResponse::from(request);
-        let change = Change {
+        let change = StateChange {
             kind: &request.kind.kind,
             old: request.old_object.as_ref(),
             new: request.object.as_ref(),
@@ -89,7 +90,7 @@ impl Reviewer {
     }
 }
 
-fn user(request: &Request) -> &str {
+fn user(request: &ReviewRequest) -> &str {
     request.user_info.username.as_deref().unwrap_or_default()
 }
 
@@ -99,17 +100,27 @@ fn deny(response: AdmissionResponse, code: u16, message: String) -> AdmissionRes
     response
 }
 
+/// A request that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BadReview {
+    /// It is no JSON, or a field of it is none.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// It is something else, or of another version.
+    #[error("only AdmissionReview of admission.k8s.io/v1 is understood")]
+    Version,
+}
+
 /// Reads a request.
 ///
 /// # Errors
-/// It is none, for people.
-pub fn read(body: &[u8]) -> Result<Request, String> {
-    let mut review: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+/// It is none.
+pub fn read(body: &[u8]) -> Result<ReviewRequest, BadReview> {
+    let mut review: Value = serde_json::from_slice(body)?;
     if review["kind"] != "AdmissionReview" || review["apiVersion"] != "admission.k8s.io/v1" {
-        return Err("only AdmissionReview of admission.k8s.io/v1 is understood".to_owned());
+        return Err(BadReview::Version);
     }
-    let mut request: Request =
-        serde_json::from_value(review["request"].take()).map_err(|error| error.to_string())?;
+    let mut request: ReviewRequest = serde_json::from_value(review["request"].take())?;
     request.types = kube::api::TypeMeta {
         api_version: "admission.k8s.io/v1".to_owned(),
         kind: "AdmissionReview".to_owned(),
@@ -124,9 +135,9 @@ mod tests {
 
     #[test]
     fn what_is_no_review_is_said_to_be_none() {
-        assert!(read(b"{}").unwrap_err().contains("admission.k8s.io/v1"));
+        assert!(read(b"{}").unwrap_err().to_string().contains("admission.k8s.io/v1"));
         assert!(read(b"no json").is_err());
         let old = br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1beta1","request":{}}"#;
-        assert!(read(old).unwrap_err().contains("admission.k8s.io/v1"));
+        assert!(read(old).unwrap_err().to_string().contains("admission.k8s.io/v1"));
     }
 }

@@ -3,10 +3,10 @@
 use bpfman_application::rollout::{Gates, Rollout};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::verdict::Verdict;
+use super::verdict::ReviewVerdict;
 
 /// Everything about a rollout, given the names of the application's programs.
-pub fn check(verdict: &mut Verdict, rollout: &Rollout, programs: &[&str]) {
+pub fn check(verdict: &mut ReviewVerdict, rollout: &Rollout, programs: &[&str]) {
     waves(verdict, &rollout.waves);
     for (field, amount, least) in
         [("maxUnavailable", &rollout.max_unavailable, 1), ("maxFailed", &rollout.max_failed, 0)]
@@ -31,7 +31,7 @@ pub fn check(verdict: &mut Verdict, rollout: &Rollout, programs: &[&str]) {
 }
 
 /// Counts grow, and percentages do. One is not compared with the other: that depends on the nodes.
-fn waves(verdict: &mut Verdict, waves: &[IntOrString]) {
+fn waves(verdict: &mut ReviewVerdict, waves: &[IntOrString]) {
     let (mut count, mut percent) = (0, 0);
     for (at, wave) in waves.iter().enumerate() {
         let last = if matches!(wave, IntOrString::Int(_)) { &mut count } else { &mut percent };
@@ -60,7 +60,7 @@ fn read(amount: &IntOrString) -> (i32, String) {
     }
 }
 
-fn gates(verdict: &mut Verdict, gates: &Gates, programs: &[&str]) {
+fn gates(verdict: &mut ReviewVerdict, gates: &Gates, programs: &[&str]) {
     let path = "spec.rollout.gates";
     if gates.max_nanoseconds_per_run.is_none() && gates.max_errors.is_none() && gates.verdicts.is_empty() {
         verdict.refuse(
@@ -95,8 +95,8 @@ mod tests {
 
     use super::*;
 
-    fn checked(rollout: Value) -> Verdict {
-        let mut verdict = Verdict::default();
+    fn checked(rollout: Value) -> ReviewVerdict {
+        let mut verdict = ReviewVerdict::default();
         check(&mut verdict, &serde_json::from_value(rollout).unwrap(), &["filter", "count"]);
         verdict
     }
@@ -107,7 +107,7 @@ mod tests {
             "waves": [1, "5%", 10, "50%"], "maxUnavailable": "10%", "maxFailed": 0, "soakSeconds": 60,
             "gates": { "maxErrors": 0, "verdicts": [{ "program": "filter", "verdict": "drop", "maxPercent": 5 }] },
         });
-        assert_eq!(checked(good), Verdict::default());
+        assert_eq!(checked(good), ReviewVerdict::default());
     }
 
     #[test]

@@ -35,14 +35,14 @@ async fn application(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Resp
             Ok(response) => answer(response),
             Err(not_yet) => (StatusCode::SERVICE_UNAVAILABLE, not_yet.to_string()).into_response(),
         },
-        Err(error) => (StatusCode::BAD_REQUEST, error).into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }
 }
 
 async fn state(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Response {
     match read(&body) {
         Ok(request) => answer(reviewer.state(&request).await),
-        Err(error) => (StatusCode::BAD_REQUEST, error).into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }
 }
 

@@ -6,10 +6,10 @@ use anyhow::Context;
 use kube::Client;
 use tracing::info;
 
-use super::certificates::{Keeper, Terms, alone};
-use super::flags::Flags;
-use super::identity::Identity;
-use super::known::Known;
+use super::certificates::{CertificateTerms, Keeper, alone};
+use super::flags::AdmissionFlags;
+use super::identity::AgentIdentity;
+use super::known::KnownSlots;
 use super::review::Reviewer;
 use super::serve;
 use super::tls::{Served, listen};
@@ -26,22 +26,22 @@ const SERVICE: &str = "bpfman-admission";
 /// The address is none, or cannot be listened on.
 pub async fn run(
     client: Client,
-    flags: &Flags,
+    flags: &AdmissionFlags,
     namespace: &str,
     served: Arc<Served>,
     clock: ServerClock,
 ) -> anyhow::Result<()> {
-    let bind = address(&flags.admission_bind_address).map_err(anyhow::Error::msg)?;
+    let bind = address(&flags.admission_bind_address)?;
     let mut names: Vec<String> =
         ["", ".svc", ".svc.cluster.local"].map(|end| format!("{SERVICE}.{namespace}{end}")).into();
     names.extend(flags.admission_name.iter().cloned());
-    let terms = Terms { seconds: flags.admission_certificate_seconds };
+    let terms = CertificateTerms { seconds: flags.admission_certificate_seconds };
     let Some(bind) = bind else { return alone(&names, terms, &served, &clock).await };
     let clients = flags.admission_client_ca.as_deref().map(super::tls::clients).transpose()?;
     let policy = flags.admission_failure_policy;
     let keeper = Keeper::new(client.clone(), namespace, names, policy, terms, served.clone(), clock);
-    let known = Known::follow(&client);
-    let identity = Identity::new(client, namespace);
+    let known = KnownSlots::follow(&client);
+    let identity = AgentIdentity::new(client, namespace);
     let reviewer = Arc::new(Reviewer { known, identity });
     let listener = listen(bind, served, clients).await.with_context(|| format!("admission on {bind}"))?;
     info!(%bind, "reviewing applications and state objects");

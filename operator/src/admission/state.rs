@@ -14,7 +14,7 @@ const ORDERS: [&str; 2] = [REVISION, SOAK];
 
 /// A change of a state object: what it was, if it was there, and what it is to be, if it stays.
 #[derive(Clone, Copy)]
-pub struct Change<'a> {
+pub struct StateChange<'a> {
     /// Its kind.
     pub kind: &'a str,
     /// Before.
@@ -25,21 +25,21 @@ pub struct Change<'a> {
 
 /// Why a change is refused, if it is.
 #[must_use]
-pub fn refused(change: Change<'_>, who: &Who) -> Option<String> {
+pub fn refused(change: StateChange<'_>, who: &Who) -> Option<String> {
     orders(change, who).or_else(|| match who {
         Who::Agent { node } => foreign(change, node).or_else(|| identity(change, node)),
         Who::Controller | Who::Master | Who::Other { .. } => None,
     })
 }
 
-fn name(change: Change<'_>) -> String {
+fn name(change: StateChange<'_>) -> String {
     let object = change.new.or(change.old);
     format!("{} {}", change.kind, object.map(ResourceExt::name_any).unwrap_or_default())
 }
 
 /// The controller's orders, which nobody else gives. An order to try a revision and discard it changes nothing: users
 /// who have the right to patch state objects rehearse by it. An agent gives none, as it would ask itself.
-fn orders(change: Change<'_>, who: &Who) -> Option<String> {
+fn orders(change: StateChange<'_>, who: &Who) -> Option<String> {
     if matches!(who, Who::Controller | Who::Master) {
         return None;
     }
@@ -57,7 +57,7 @@ fn orders(change: Change<'_>, who: &Who) -> Option<String> {
 }
 
 /// An agent writes what its own node answers, and nothing else.
-fn foreign(change: Change<'_>, node: &str) -> Option<String> {
+fn foreign(change: StateChange<'_>, node: &str) -> Option<String> {
     let own = label(node);
     for object in [change.old, change.new].into_iter().flatten() {
         let of = object.labels().get(NODE_LABEL).map_or("no node", String::as_str);
@@ -69,15 +69,15 @@ fn foreign(change: Change<'_>, node: &str) -> Option<String> {
             ));
         }
     }
-    let said = change.new.and_then(|new| new.data.pointer("/status/node")).and_then(|node| node.as_str());
-    said.filter(|said| *said != node).map(|said| {
-        format!("{}: the agent of node {node} cannot answer for \"{said}\" (status.node)", name(change))
+    let named = change.new.and_then(|new| new.data.pointer("/status/node")).and_then(|node| node.as_str());
+    named.filter(|named| *named != node).map(|named| {
+        format!("{}: the agent of node {node} cannot answer for \"{named}\" (status.node)", name(change))
     })
 }
 
 /// What a state object is for never changes; and a new one has the name that follows from it, so that no node takes the
 /// name of another's.
-fn identity(change: Change<'_>, node: &str) -> Option<String> {
+fn identity(change: StateChange<'_>, node: &str) -> Option<String> {
     let new = change.new?;
     let Some(old) = change.old else { return made(change, new, node) };
     for key in [NODE_LABEL, OWNED_BY_LABEL] {
@@ -89,7 +89,7 @@ fn identity(change: Change<'_>, node: &str) -> Option<String> {
         .then(|| format!("{}: metadata.ownerReferences says what it is for, and cannot change", name(change)))
 }
 
-fn made(change: Change<'_>, new: &DynamicObject, node: &str) -> Option<String> {
+fn made(change: StateChange<'_>, new: &DynamicObject, node: &str) -> Option<String> {
     let application = change.kind.strip_suffix("State").unwrap_or(change.kind);
     let version = format!("{GROUP}/{VERSION}");
     let owner = match new.owner_references() {
@@ -150,7 +150,7 @@ mod tests {
         let read =
             |value: Option<Value>| value.map(|value| serde_json::from_value::<DynamicObject>(value).unwrap());
         let (old, new) = (read(old), read(new));
-        refused(Change { kind: KIND, old: old.as_ref(), new: new.as_ref() }, who)
+        refused(StateChange { kind: KIND, old: old.as_ref(), new: new.as_ref() }, who)
     }
 
     #[test]
@@ -171,11 +171,11 @@ mod tests {
             (Some(with("n2", "/metadata/labels", json!({}))), Some(state("n1"))),
             (None, Some(with("n1", "/metadata/labels", json!({})))),
         ] {
-            let said = judged(old.clone(), new.clone(), &agent("n1")).unwrap_or_default();
-            assert!(said.contains("only what that node answers"), "{old:?} {new:?}: {said}");
+            let named = judged(old.clone(), new.clone(), &agent("n1")).unwrap_or_default();
+            assert!(named.contains("only what that node answers"), "{old:?} {new:?}: {named}");
         }
-        let said = judged(Some(state("n1")), Some(with("n1", "/status/node", json!("n2"))), &agent("n1"));
-        assert!(said.unwrap().contains("cannot answer for \"n2\""));
+        let named = judged(Some(state("n1")), Some(with("n1", "/status/node", json!("n2"))), &agent("n1"));
+        assert!(named.unwrap().contains("cannot answer for \"n2\""));
     }
 
     #[test]
@@ -207,8 +207,8 @@ mod tests {
             (REVISION, &other),
             (SOAK, &other),
         ] {
-            let said = judged(Some(state("n1")), Some(ordered(key)), who).unwrap_or_default();
-            assert!(said.contains(key) && said.contains("bpfman.io/rollout"), "{said}");
+            let named = judged(Some(state("n1")), Some(ordered(key)), who).unwrap_or_default();
+            assert!(named.contains(key) && named.contains("bpfman.io/rollout"), "{named}");
             assert!(judged(Some(ordered(key)), Some(state("n1")), who).is_some(), "taken away");
             assert!(judged(None, Some(ordered(key)), who).is_some(), "from the beginning");
             assert_eq!(judged(Some(ordered(key)), Some(ordered(key)), who), None, "left as it is");

@@ -2,7 +2,7 @@
 
 /// Problems refuse; warnings are shown to whoever asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ReviewVerdict {
     /// Why it is refused, if it is.
     pub problems: Vec<String>,
     /// What may not be as it was meant.
@@ -12,7 +12,7 @@ pub struct Verdict {
 /// Most problems that an answer lists.
 const LISTED: usize = 10;
 
-impl Verdict {
+impl ReviewVerdict {
     /// A refusal.
     #[must_use]
     pub fn refused(problem: impl Into<String>) -> Self {
@@ -47,8 +47,8 @@ mod tests {
 
     #[test]
     fn of_many_problems_ten_are_told_and_the_others_counted() {
-        let verdict = Verdict { problems: vec!["p".to_owned(); 12], warnings: Vec::new() };
+        let verdict = ReviewVerdict { problems: vec!["p".to_owned(); 12], warnings: Vec::new() };
         assert!(verdict.message().is_some_and(|text| text.ends_with("p; p; and 2 more")));
-        assert_eq!(Verdict::default().message(), None);
+        assert_eq!(ReviewVerdict::default().message(), None);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! It needs no privileges: it talks to the API server and to the daemon's socket. What watches and the daemon's stream
 //! say ([`watch`]) is kept ([`memory`]); whatever changes puts the applications concerned into a queue. A reconcile
-//! ([`mod@reconcile`]) makes the daemon's programs what one of them wants, and writes what came of it, if that is another
-//! word than the last one ([`status`]). Nothing is remembered that a restart would miss: what is loaded, the daemon knows.
+//! ([`mod@reconcile`]) makes the daemon's programs what one of them wants, and writes the status that follows, if it is
+//! another one than the last ([`status`]). Nothing is remembered that a restart would miss: what is loaded, the daemon knows.
 //!
 //! Each folder knows those above it in this list, and none below:
 //!

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use super::shared::LEFTOVER_GRACE;
-use bpfman_runtime::connect::PingFlags;
-use bpfman_runtime::serve;
+use bpfman_runtime::connect::Pings;
+use bpfman_runtime::serve::{self, AddressError};
 
 /// Flags of the agent. Those of the agent published before have the same names.
 #[derive(Args, Clone, Debug)]
-pub struct Options {
+pub struct AgentOptions {
     /// Name of the node that this agent is for.
     #[arg(long, env = "KUBE_NODE_NAME")]
     pub node_name: String,
@@ -46,13 +46,12 @@ pub struct Options {
     pub workers: usize,
     /// How a dead connection to the API server is noticed.
     #[command(flatten)]
-    pub pings: PingFlags,
+    pub pings: Pings,
 }
 
-/// `:PORT` or an address with a port.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let bind = serve::address(text).ok().flatten();
-    bind.ok_or_else(|| format!("{text:?} is no address: write \":8175\" or \"127.0.0.1:8175\""))
+/// `:PORT` or an address with a port: an agent without probes would be taken for dead.
+fn address(text: &str) -> Result<SocketAddr, AddressError> {
+    serve::address(text)?.ok_or_else(|| AddressError(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -66,10 +65,10 @@ mod tests {
     #[derive(Parser)]
     struct Cli {
         #[command(flatten)]
-        options: Options,
+        options: AgentOptions,
     }
 
-    fn parse(words: &[&str]) -> Result<Options, clap::Error> {
+    fn parse(words: &[&str]) -> Result<AgentOptions, clap::Error> {
         let all = ["agent", "--node-name", "node-a"].iter().chain(words);
         Cli::try_parse_from(all).map(|cli| cli.options)
     }
@@ -87,6 +86,6 @@ mod tests {
     #[test]
     fn an_address_that_is_none_says_what_one_looks_like() {
         let error = parse(&["--health-probe-bind-address=8175"]).unwrap_err().to_string();
-        assert!(error.contains("\":8175\""), "{error}");
+        assert!(error.contains("write HOST:PORT, :PORT"), "{error}");
     }
 }

@@ -15,27 +15,27 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use super::cni;
-use super::cni::protect::{PodToProtect, ProtectError, Protected, protect};
-use super::metrics::Metrics;
-use super::options::Options;
+use super::metrics::AgentMetrics;
+use super::options::AgentOptions;
 use super::reconcile::reconcile;
 use super::serve;
 use super::shared::Shared;
 use super::watch::{config, watch};
+use crate::agent::memory::cache::WatchSource;
 use crate::agent::node::leader;
 use crate::agent::node::leftovers;
 use crate::agent::objects::cluster::Cluster;
 use crate::agent::objects::machine;
 use crate::agent::shared::ended::Ended;
 use crate::agent::watch::daemon;
-use crate::agent::watch::listeners::{Applications, Pods, States, ThisNode};
+use crate::agent::watch::listeners;
 use bpfman_application::scope::Scope;
 use bpfman_application::state::name::label;
-use bpfman_runtime::connect::{self, Way};
+use bpfman_runtime::connect::{self, ApiService};
 use bpfman_runtime::manager::Manager;
-use bpfman_runtime::requests::Counted;
+use bpfman_runtime::requests::count;
 use bpfman_runtime::serve::listen;
-use bpfman_runtime::watch_backoff::HoldEarlyEnds;
+use bpfman_runtime::watch_backoff::hold_early_ends;
 
 /// The longest reconcile. A load pulls an image first, over whatever line there is.
 const LONGEST: Duration = Duration::from_secs(900);
@@ -60,14 +60,6 @@ impl Agent {
         &self.0
     }
 
-    /// Makes all attachments of a pod true, now.
-    ///
-    /// # Errors
-    /// The pod must not start.
-    pub async fn protect(&self, pod: &PodToProtect) -> Result<Protected, ProtectError> {
-        protect(&self.0, pod).await
-    }
-
     /// Follows the API server and the daemon, and works, for ever. `socket`: see [`leader`].
     pub async fn work(&self, socket: &Path, workers: usize) {
         let shared = &self.0;
@@ -86,12 +78,11 @@ impl Agent {
 ///
 /// # Errors
 /// There is no way to the API server, or the probes' address is taken.
-pub async fn run(options: Options) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::default());
+pub async fn run(options: AgentOptions) -> anyhow::Result<()> {
+    let metrics = Arc::new(AgentMetrics::default());
     let mut config = Config::infer().await.context("finding the API server")?;
     Manager::Agent.introduce(&mut config);
-    let client =
-        connect::client(&config, options.pings.into()).context("the configuration of the API server")?;
+    let client = connect::client(&config, options.pings).context("the configuration of the API server")?;
     let agent = start(&options, client_of_agent(client, &metrics), metrics);
     let listener = listen(options.health_probe_bind_address)
         .await
@@ -100,7 +91,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut ended = signal(SignalKind::terminate())?;
     tokio::select! {
         () = agent.work(&options.daemon_socket, options.workers) => Ok(()),
-        served = cni::serve(&agent, &options) => served,
+        served = cni::serve(&agent.0, options.cni_socket.as_deref(), &options.cni_state_file) => served,
         served = serve::serve(Arc::clone(&agent.0), listener) => served.context("serving probes"),
         _ = ended.recv() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for a signal"),
@@ -109,13 +100,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 /// The client that agents have: it counts, and a server that ends watches early is not asked again at once.
 #[must_use]
-pub fn client_of_agent(way: ClientBuilder<Way>, metrics: &Arc<Metrics>) -> Client {
-    way.with_layer(&Counted(Arc::clone(&metrics.requests))).with_layer(&HoldEarlyEnds).build()
+pub fn client_of_agent(way: ClientBuilder<ApiService>, metrics: &Arc<AgentMetrics>) -> Client {
+    way.with_layer(&count(&metrics.requests)).with_layer(&hold_early_ends()).build()
 }
 
 /// An agent of a node, over a client whose requests are counted or not.
 #[must_use]
-pub fn start(options: &Options, client: Client, metrics: Arc<Metrics>) -> Agent {
+pub fn start(options: &AgentOptions, client: Client, metrics: Arc<AgentMetrics>) -> Agent {
     let mut shared = Shared::new(
         &options.node_name,
         &options.namespace,
@@ -129,29 +120,29 @@ pub fn start(options: &Options, client: Client, metrics: Arc<Metrics>) -> Agent 
 }
 
 /// All watches of the API server.
-async fn watches(agent: &Arc<Shared>) {
+async fn watches(agent: &Shared) {
     let cluster = &agent.cluster;
     let of_this_node =
         config().labels(&format!("{}={}", bpfman_application::state::NODE_LABEL, label(&agent.node)));
     let applications = |scope| {
-        let listener = Applications { agent: Arc::clone(agent), scope };
-        watch(cluster.applications(scope), config(), listener)
+        let listen_to = move |agent: &Shared, event| listeners::applications(agent, scope, event);
+        watch(agent, WatchSource::Applications(scope), cluster.applications(scope), config(), listen_to)
     };
     let states = |scope| {
-        let listener = States { agent: Arc::clone(agent), scope };
-        watch(cluster.states(scope), of_this_node.clone(), listener)
+        let listen_to = move |agent: &Shared, event| listeners::states(agent, scope, event);
+        watch(agent, WatchSource::States(scope), cluster.states(scope), of_this_node.clone(), listen_to)
     };
-    let node: Api<machine::NodeObject> = Api::all_with(cluster.client(), &machine::nodes());
+    let nodes = Api::all_with(cluster.client(), &machine::nodes());
     let named = field("metadata.name", &agent.node);
-    let pods: Api<machine::PodObject> = Api::all_with(cluster.client(), &machine::pods());
+    let pods = Api::all_with(cluster.client(), &machine::pods());
     let on_it = field("spec.nodeName", &agent.node);
     tokio::join!(
         applications(Scope::Cluster),
         applications(Scope::Namespaced),
         states(Scope::Cluster),
         states(Scope::Namespaced),
-        watch(node, named, ThisNode { agent: Arc::clone(agent) }),
-        watch(pods, on_it, Pods { agent: Arc::clone(agent) }),
+        watch(agent, WatchSource::Node, nodes, named, listeners::node),
+        watch(agent, WatchSource::Pods, pods, on_it, listeners::pods),
     );
 }
 
@@ -161,7 +152,7 @@ fn field(name: &str, value: &str) -> Watch {
 
 /// Takes what is due from the queue, several at a time.
 async fn work_off(shared: &Arc<Shared>, workers: usize) {
-    shared.daemon_link.asked_once().await;
+    shared.daemon_link.contacted_once().await;
     let places = Arc::new(Semaphore::new(workers.max(1)));
     loop {
         // It is never closed.
@@ -171,7 +162,7 @@ async fn work_off(shared: &Arc<Shared>, workers: usize) {
         tokio::spawn(async move {
             shared.metrics.reconciles.add(1);
             let ended = bounded(reconcile(&shared, &key)).await;
-            tracing::debug!(%key, ?ended, "looked");
+            tracing::debug!(%key, ?ended, "reconciled");
             match ended {
                 Ended::Done => shared.queue.done(&key),
                 Ended::Later(wait) => {

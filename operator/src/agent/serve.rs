@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bpfman_runtime::serve::{metrics, probes};
 use tokio::net::TcpListener;
 
-use super::metrics::Gauges;
+use super::metrics::AgentGauges;
 use super::shared::Shared;
 
 /// Serves for ever.
@@ -20,7 +20,7 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener) -> std::io::Resul
 fn figures(shared: &Shared) -> String {
     let (programs, links) = shared.memories.counts();
     let applications = shared.cache.known().applications.len() as u64;
-    shared.metrics.text(&Gauges {
+    shared.metrics.text(&AgentGauges {
         applications,
         failing: shared.queue.failing() as u64,
         programs,

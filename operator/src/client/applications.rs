@@ -10,14 +10,14 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::connect::Session;
+use super::connect::ClientSession;
 use super::error::ClientError;
 use bpfman_application::scope::Scope;
 use bpfman_runtime::manager::Manager;
 
 /// An application.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundApplications {
     pub scope: Scope,
     pub meta: ObjectMeta,
     pub selector: LabelSelector,
@@ -29,7 +29,7 @@ pub struct Found {
 
 /// What a node says of an application.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct ShownState {
     pub scope: Scope,
     pub meta: ObjectMeta,
     pub status: Option<NodeState>,
@@ -37,7 +37,7 @@ pub struct State {
     pub programs: Vec<(String, Option<u32>)>,
 }
 
-impl Found {
+impl FoundApplications {
     pub fn name(&self) -> &str {
         self.meta.name.as_deref().unwrap_or_default()
     }
@@ -66,7 +66,7 @@ impl Found {
     }
 }
 
-impl State {
+impl ShownState {
     pub fn name(&self) -> &str {
         self.meta.name.as_deref().unwrap_or_default()
     }
@@ -83,7 +83,7 @@ impl State {
     }
 
     /// Whether it belongs to an application.
-    pub fn is_of(&self, application: &Found) -> bool {
+    pub fn is_of(&self, application: &FoundApplications) -> bool {
         let owners = self.meta.owner_references.as_deref().unwrap_or_default();
         owners.iter().any(|owner| owner.uid == application.uid())
     }
@@ -115,7 +115,7 @@ where
     }
 }
 
-impl Session {
+impl ClientSession {
     /// Namespaced objects: of one namespace, or of all.
     pub fn namespaced<K>(&self, namespace: Option<&str>) -> Api<K>
     where
@@ -129,13 +129,13 @@ impl Session {
     }
 
     /// Every application of the cluster, and those of a namespace or of all.
-    pub async fn applications(&self, namespace: Option<&str>) -> Result<Vec<Found>, ClientError> {
+    pub async fn applications(&self, namespace: Option<&str>) -> Result<Vec<FoundApplications>, ClientError> {
         let mut all = Vec::new();
         // The two kinds have the same fields, by two types.
         macro_rules! add {
             ($scope:expr, $api:expr) => {
                 for one in list($api, ListParams::default(), $scope.application_kind()).await? {
-                    all.push(Found {
+                    all.push(FoundApplications {
                         scope: $scope,
                         selector: one.spec.common.node_selector.clone(),
                         rollout: one.spec.common.rollout.clone(),
@@ -152,15 +152,15 @@ impl Session {
     }
 
     /// One application by the name that a user says.
-    pub async fn application(&self, said: &str) -> Result<Found, ClientError> {
-        let (scope, name) = match said.split_once('/') {
+    pub async fn application(&self, named: &str) -> Result<FoundApplications, ClientError> {
+        let (scope, name) = match named.split_once('/') {
             Some(("cluster", name)) => (Some(Scope::Cluster), name),
             Some(("namespaced", name)) => (Some(Scope::Namespaced), name),
-            _ => (None, said),
+            _ => (None, named),
         };
         let all = self.applications(Some(&self.namespace)).await?;
-        let names: Vec<String> = all.iter().map(Found::full_name).collect();
-        let mut found: Vec<Found> = all
+        let names: Vec<String> = all.iter().map(FoundApplications::full_name).collect();
+        let mut found: Vec<FoundApplications> = all
             .into_iter()
             .filter(|one| one.name() == name && scope.is_none_or(|scope| scope == one.scope))
             .collect();
@@ -176,14 +176,18 @@ impl Session {
     }
 
     /// What nodes say: of one application, or of one node.
-    async fn states(&self, params: ListParams, namespace: Option<&str>) -> Result<Vec<State>, ClientError> {
+    async fn states(
+        &self,
+        params: ListParams,
+        namespace: Option<&str>,
+    ) -> Result<Vec<ShownState>, ClientError> {
         let mut all = Vec::new();
         macro_rules! add {
             ($scope:expr, $api:expr) => {
                 for one in list($api, params.clone(), $scope.state_kind()).await? {
                     let programs = one.status.iter().flat_map(|status| &status.programs);
                     let programs = programs.map(|one| (one.program.name.clone(), one.program.program_id));
-                    all.push(State {
+                    all.push(ShownState {
                         scope: $scope,
                         programs: programs.collect(),
                         status: one.status.as_ref().map(|status| status.node.clone()),
@@ -198,7 +202,7 @@ impl Session {
     }
 
     /// What all nodes say of one application.
-    pub async fn states_of(&self, application: &Found) -> Result<Vec<State>, ClientError> {
+    pub async fn states_of(&self, application: &FoundApplications) -> Result<Vec<ShownState>, ClientError> {
         let params = ListParams::default().labels(&format!("{OWNED_BY_LABEL}={}", application.name()));
         let mut states = self.states(params, application.meta.namespace.as_deref()).await?;
         states.retain(|state| state.is_of(application));
@@ -207,12 +211,12 @@ impl Session {
     }
 
     /// What one node says of all applications.
-    pub async fn states_on(&self, node: &str) -> Result<Vec<State>, ClientError> {
+    pub async fn states_on(&self, node: &str) -> Result<Vec<ShownState>, ClientError> {
         self.states(ListParams::default().labels(&format!("{NODE_LABEL}={node}")), None).await
     }
 
     /// Patches annotations of a state object.
-    pub async fn annotate_state(&self, state: &State, patch: &Value) -> Result<(), kube::Error> {
+    pub async fn annotate_state(&self, state: &ShownState, patch: &Value) -> Result<(), kube::Error> {
         let (params, patch) = (Manager::Client.patch(), Patch::Merge(patch));
         match (state.scope, state.meta.namespace.as_deref()) {
             (Scope::Cluster, _) => {
@@ -227,7 +231,7 @@ impl Session {
     }
 
     /// Patches annotations of an application.
-    pub async fn annotate(&self, application: &Found, patch: &Value) -> Result<(), kube::Error> {
+    pub async fn annotate(&self, application: &FoundApplications, patch: &Value) -> Result<(), kube::Error> {
         let (params, patch) = (Manager::Client.patch(), Patch::Merge(patch));
         match application.scope {
             Scope::Cluster => {

@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Applications of eBPF programs, over all nodes of a cluster.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-bpfman", version, arg_required_else_help = true)]
-pub struct Arguments {
+pub struct ClientArguments {
     /// Context of the kubeconfig; otherwise the current one.
     #[arg(long, global = true)]
     pub context: Option<String>,
@@ -14,12 +14,12 @@ pub struct Arguments {
     pub namespace: Option<String>,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: ClientCommand,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum ClientCommand {
     /// Show how applications are doing: all in a line each, or one with its causes of failure and its rollout.
     Status(StatusOptions),
     /// Show what a node is to run, what it runs, and why it does not.
@@ -41,7 +41,7 @@ pub struct Which {
 
 /// How to show what was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// For people.
     #[default]
     Table,
@@ -64,7 +64,7 @@ pub struct StatusOptions {
     pub all_namespaces: bool,
     /// How to show it.
     #[arg(short, long, value_enum, default_value_t)]
-    pub output: Format,
+    pub output: OutputFormat,
 }
 
 /// Of `explain`.
@@ -74,7 +74,7 @@ pub struct ExplainOptions {
     pub node: String,
     /// How to show it.
     #[arg(short, long, value_enum, default_value_t)]
-    pub output: Format,
+    pub output: OutputFormat,
 }
 
 /// Of `rehearse`.
@@ -94,5 +94,5 @@ pub struct RehearseOptions {
     pub operator_namespace: Option<String>,
     /// How to show it.
     #[arg(short, long, value_enum, default_value_t)]
-    pub output: Format,
+    pub output: OutputFormat,
 }

@@ -5,19 +5,19 @@ use std::time::Duration;
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 
-use super::arguments::Arguments;
+use super::arguments::ClientArguments;
 use super::error::ClientError;
 use bpfman_runtime::manager::Manager;
 
 /// A client, and the namespace that is meant when none is said.
-pub struct Session {
+pub struct ClientSession {
     pub client: Client,
     pub namespace: String,
 }
 
-impl Session {
+impl ClientSession {
     /// By the kubeconfig, or by the pod's own account within a cluster.
-    pub async fn open(arguments: &Arguments) -> Result<Self, ClientError> {
+    pub async fn open(arguments: &ClientArguments) -> Result<Self, ClientError> {
         let unusable = |error: &dyn std::fmt::Display| ClientError::Configuration(error.to_string());
         let mut config = match &arguments.context {
             Some(context) => {

@@ -1,15 +1,15 @@
 //! `explain NODE`: what a node is to run, what it runs, and why it does not.
 
-use bpfman_application::labels::Selector;
+use bpfman_application::labels::LabelMatcher;
 use bpfman_application::orders::{NOT_READY_TAINT, NodeOrders};
-use bpfman_application::state::node::{Failure, HealthAnswer, PreflightAnswer};
+use bpfman_application::state::node::{HealthAnswer, NodeFailure, PreflightAnswer};
 use k8s_openapi::api::core::v1::Node;
 use serde::Serialize;
 
 use super::Shown;
-use super::applications::{Found, State};
+use super::applications::{FoundApplications, ShownState};
 use super::arguments::ExplainOptions;
-use super::connect::Session;
+use super::connect::ClientSession;
 use super::error::ClientError;
 use super::output::write;
 
@@ -51,7 +51,7 @@ struct ApplicationReport {
     digest: Option<String>,
     programs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<Failure>,
+    failure: Option<NodeFailure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     preflight: Option<PreflightAnswer>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ struct ApplicationReport {
 }
 
 /// Shows one node.
-pub async fn explain(session: &Session, options: &ExplainOptions) -> Result<Shown, ClientError> {
+pub async fn explain(session: &ClientSession, options: &ExplainOptions) -> Result<Shown, ClientError> {
     let node = session.node(&options.node).await?;
     let states = session.states_on(&options.node).await?;
     let applications = session.applications(None).await?;
@@ -91,9 +91,9 @@ pub async fn explain(session: &Session, options: &ExplainOptions) -> Result<Show
 }
 
 /// Absent: it is not for this node, and nothing of it is there.
-fn on_node(application: &Found, states: &[State], node: &Node) -> Option<ApplicationReport> {
+fn on_node(application: &FoundApplications, states: &[ShownState], node: &Node) -> Option<ApplicationReport> {
     let labels = node.metadata.labels.clone().unwrap_or_default();
-    let selector = Selector::new(application.selector.clone()).unwrap_or_default();
+    let selector = LabelMatcher::new(application.selector.clone()).unwrap_or_default();
     let selected = selector.matches(|key| labels.get(key).map(String::as_str));
     let state = states.iter().find(|state| state.is_of(application));
     if !selected && state.is_none() {
@@ -115,7 +115,7 @@ fn on_node(application: &Found, states: &[State], node: &Node) -> Option<Applica
         name: application.full_name(),
         selected,
         answered: state.is_some(),
-        condition: state.map_or("Unknown", State::condition).to_owned(),
+        condition: state.map_or("Unknown", ShownState::condition).to_owned(),
         wanted,
         runs: details.observed_revision,
         digest: details.digest,

@@ -15,8 +15,8 @@ mod say;
 mod status;
 mod table;
 
-use arguments::{Arguments, Command};
-use connect::Session;
+use arguments::{ClientArguments, ClientCommand};
+use connect::ClientSession;
 pub use error::ClientError;
 
 /// What a command came to.
@@ -32,13 +32,13 @@ pub struct Shown {
 ///
 /// # Errors
 /// [`ClientError`]: what failed and what to do next.
-pub async fn run(arguments: Arguments) -> Result<Shown, ClientError> {
-    let session = Session::open(&arguments).await?;
+pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
+    let session = ClientSession::open(&arguments).await?;
     match arguments.command {
-        Command::Status(options) => status::status(&session, &options).await,
-        Command::Explain(options) => explain::explain(&session, &options).await,
-        Command::Promote(which) => say::say(&session, &which, "promote").await,
-        Command::Abort(which) => say::say(&session, &which, "abort").await,
-        Command::Rehearse(options) => rehearse::rehearse(&session, &options).await,
+        ClientCommand::Status(options) => status::status(&session, &options).await,
+        ClientCommand::Explain(options) => explain::explain(&session, &options).await,
+        ClientCommand::Promote(which) => say::say(&session, &which, "promote").await,
+        ClientCommand::Abort(which) => say::say(&session, &which, "abort").await,
+        ClientCommand::Rehearse(options) => rehearse::rehearse(&session, &options).await,
     }
 }

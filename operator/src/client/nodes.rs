@@ -6,13 +6,13 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::ListParams;
 
-use super::connect::Session;
+use super::connect::ClientSession;
 use super::error::ClientError;
 
 /// Pods of agent and daemon.
 const OURS: &str = "app.kubernetes.io/name in (bpfman-agent,bpfman-daemon)";
 
-impl Session {
+impl ClientSession {
     /// Nodes with the kernel that they run.
     pub async fn kernels(&self) -> Result<BTreeMap<String, String>, ClientError> {
         let nodes = Api::<Node>::all(self.client.clone())

@@ -10,8 +10,8 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use super::applications::{Found, State};
-use super::connect::Session;
+use super::applications::{FoundApplications, ShownState};
+use super::connect::ClientSession;
 use super::error::ClientError;
 use crate::rollout::revision;
 use bpfman_runtime::manager::Manager;
@@ -24,15 +24,15 @@ const STALE: i64 = 3600;
 
 /// What has to be taken away.
 pub struct Rehearsal<'a> {
-    session: &'a Session,
+    session: &'a ClientSession,
     operator: String,
     number: String,
     revisions: Vec<(String, String)>,
-    asked: Vec<State>,
+    asked: Vec<ShownState>,
 }
 
 impl<'a> Rehearsal<'a> {
-    pub async fn new(session: &'a Session, operator: Option<&str>) -> Self {
+    pub async fn new(session: &'a ClientSession, operator: Option<&str>) -> Self {
         let operator = match operator {
             Some(operator) => operator.to_owned(),
             None => configured(session).await.unwrap_or_else(|| OPERATOR.to_owned()),
@@ -44,7 +44,7 @@ impl<'a> Rehearsal<'a> {
     }
 
     /// Makes the revision of an application.
-    pub async fn revision(&mut self, application: &Found) -> Result<String, ClientError> {
+    pub async fn revision(&mut self, application: &FoundApplications) -> Result<String, ClientError> {
         let namespace = application.meta.namespace.clone().unwrap_or_else(|| self.operator.clone());
         let api: Api<ControllerRevision> = Api::namespaced(self.session.client.clone(), &namespace);
         let full_name = application.full_name();
@@ -67,7 +67,7 @@ impl<'a> Rehearsal<'a> {
     }
 
     /// Asks a node.
-    pub async fn ask(&mut self, state: &State, revision: &str) -> Result<(), ClientError> {
+    pub async fn ask(&mut self, state: &ShownState, revision: &str) -> Result<(), ClientError> {
         // First in the list, then on the server: what is interrupted in between is taken away too.
         self.asked.push(state.clone());
         self.session.annotate_state(state, &order(Some(revision))).await.map_err(|error| {
@@ -113,7 +113,7 @@ impl<'a> Rehearsal<'a> {
 }
 
 /// What nodes are to run today: with a rollout the stable revision, without one the spec.
-async fn today(api: &Api<ControllerRevision>, application: &Found) -> kube::Result<Value> {
+async fn today(api: &Api<ControllerRevision>, application: &FoundApplications) -> kube::Result<Value> {
     let spec = revision::data(&application.spec).unwrap_or_default();
     let rollout = application.status.rollout.as_ref().filter(|_| application.rollout.is_some());
     let Some(stable) = rollout.and_then(|rollout| rollout.stable_revision.as_deref()) else {
@@ -127,18 +127,18 @@ fn order(revision: Option<&str>) -> Value {
 }
 
 /// The namespace of the Config object. Who may not read it has to say.
-async fn configured(session: &Session) -> Option<String> {
+async fn configured(session: &ClientSession) -> Option<String> {
     let config = Api::<Config>::all(session.client.clone()).get_opt(CONFIG_NAME).await.ok()??;
     config.spec.namespace
 }
 
 /// Of each chain composition one node, or all.
-pub fn choose(mut states: Vec<State>, every_node: bool) -> Vec<(State, usize)> {
+pub fn choose(mut states: Vec<ShownState>, every_node: bool) -> Vec<(ShownState, usize)> {
     states.sort_by(|one, other| one.node().cmp(other.node()));
     if every_node {
         return states.into_iter().map(|state| (state, 1)).collect();
     }
-    let mut groups: BTreeMap<String, (State, usize)> = BTreeMap::new();
+    let mut groups: BTreeMap<String, (ShownState, usize)> = BTreeMap::new();
     for state in states {
         let composition = state.status.as_ref().and_then(|status| status.details.composition.clone());
         groups

@@ -9,9 +9,9 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::Shown;
-use super::applications::{Found, State};
+use super::applications::{FoundApplications, ShownState};
 use super::arguments::RehearseOptions;
-use super::connect::Session;
+use super::connect::ClientSession;
 use super::error::ClientError;
 use super::output::write;
 use super::rehearsal::{Rehearsal, choose};
@@ -44,7 +44,7 @@ struct Row {
 }
 
 /// Rehearses on a kernel.
-pub async fn rehearse(session: &Session, options: &RehearseOptions) -> Result<Shown, ClientError> {
+pub async fn rehearse(session: &ClientSession, options: &RehearseOptions) -> Result<Shown, ClientError> {
     let kernels = session.kernels().await?;
     if !kernels.values().any(|kernel| *kernel == options.kernel) {
         let mut here: Vec<&str> = kernels.values().map(String::as_str).collect();
@@ -73,10 +73,10 @@ struct Asked {
 }
 
 async fn try_all(
-    session: &Session,
+    session: &ClientSession,
     options: &RehearseOptions,
     kernels: &BTreeMap<String, String>,
-    applications: &[Found],
+    applications: &[FoundApplications],
     rehearsal: &mut Rehearsal<'_>,
 ) -> Result<Vec<Row>, ClientError> {
     let (mut rows, mut asked) = (Vec::new(), Vec::new());
@@ -110,16 +110,16 @@ async fn try_all(
 }
 
 /// Whether the application is for the node: there is nothing to try where it is not.
-fn is_wanted(state: &State) -> bool {
+fn is_wanted(state: &ShownState) -> bool {
     use bpfman_application::state::application::AppLoadStatus::NotSelected;
     state.status.as_ref().is_none_or(|status| status.app_load_status != NotSelected)
 }
 
 /// Until all answered or the time is over.
 async fn wait(
-    session: &Session,
+    session: &ClientSession,
     options: &RehearseOptions,
-    applications: &[Found],
+    applications: &[FoundApplications],
     mut asked: Vec<Asked>,
     rows: &mut [Row],
 ) -> Result<(), ClientError> {

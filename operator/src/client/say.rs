@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::Shown;
 use super::arguments::Which;
-use super::connect::Session;
+use super::connect::ClientSession;
 use super::error::ClientError;
 
 /// Writes the word where the controller hears it.
-pub async fn say(session: &Session, which: &Which, word: &'static str) -> Result<Shown, ClientError> {
+pub async fn say(session: &ClientSession, which: &Which, word: &'static str) -> Result<Shown, ClientError> {
     let application = session.application(&which.application).await?;
     let name = application.full_name();
     if application.rollout.is_none() {

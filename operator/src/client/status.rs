@@ -7,9 +7,9 @@ use bpfman_application::summary::Summary;
 use serde::Serialize;
 
 use super::Shown;
-use super::applications::{Found, State};
+use super::applications::{FoundApplications, ShownState};
 use super::arguments::StatusOptions;
-use super::connect::Session;
+use super::connect::ClientSession;
 use super::error::ClientError;
 use super::output::write;
 use super::table::table;
@@ -44,7 +44,7 @@ struct NodeReport {
 }
 
 /// Shows one application or all.
-pub async fn status(session: &Session, options: &StatusOptions) -> Result<Shown, ClientError> {
+pub async fn status(session: &ClientSession, options: &StatusOptions) -> Result<Shown, ClientError> {
     let Some(name) = &options.application else {
         let namespace = (!options.all_namespaces).then_some(session.namespace.as_str());
         let applications = session.applications(namespace).await?;
@@ -65,7 +65,7 @@ impl Report {
     }
 }
 
-fn report(application: &Found, nodes: Vec<NodeReport>) -> Report {
+fn report(application: &FoundApplications, nodes: Vec<NodeReport>) -> Report {
     let condition = application.status.verdict().map(|(_, condition)| condition);
     Report {
         kind: match application.scope {
@@ -83,7 +83,7 @@ fn report(application: &Found, nodes: Vec<NodeReport>) -> Report {
     }
 }
 
-fn node(state: &State) -> NodeReport {
+fn node(state: &ShownState) -> NodeReport {
     let details = state.status.as_ref().map(|status| status.details.clone()).unwrap_or_default();
     let orders = NodeOrders::read(state.meta.annotations.as_ref());
     NodeReport {

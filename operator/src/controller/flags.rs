@@ -4,7 +4,7 @@ use clap::{ArgAction, Args};
 
 /// Flags of `bpfman-operator controller`.
 #[derive(Args, Clone, Debug)]
-pub struct Flags {
+pub struct ControllerFlags {
     /// Where /healthz and /readyz are answered; 0 for nowhere
     #[arg(long, default_value = ":8175", value_name = "ADDRESS")]
     pub health_probe_bind_address: String,
@@ -32,5 +32,17 @@ pub struct Flags {
     pub assume_agents: bool,
     /// Reviews of applications and state objects
     #[command(flatten)]
-    pub admission: crate::admission::Flags,
+    pub admission: crate::admission::AdmissionFlags,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_go_together_with_those_of_admission() {
+        ControllerFlags::augment_args(Command::new("controller")).debug_assert();
+    }
 }

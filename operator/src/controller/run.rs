@@ -10,30 +10,29 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::act::{Writer, Written};
 use crate::clock::ServerClock;
-use bpfman_application::scope::Scope;
-use bpfman_runtime::queue::Schedule;
+use crate::controller::write::act::{ApiWriter, WriteOutcome};
+use bpfman_runtime::queue::{Schedule, sleep_until};
 
-use super::decide::decide;
-use super::deploy::Deployed;
-use super::leader::Leadership;
-use super::mark::mark;
-use super::memory::Memory;
-use super::note::{Limiter, Note};
-use super::pace::Pace;
-use super::projection::{Application, ApplicationId};
-use super::reap::reap;
-use super::rollout::round::{Carried, Rollouts, Round};
-use super::summarize::Presence;
-use super::taint::{Decision, decide_all};
-use super::text::Text;
-use super::watches::Seen;
+use crate::controller::decide::decide;
+use crate::controller::decide::pace::StatusPace;
+use crate::controller::decide::summarize::Presence;
+use crate::controller::deploy::Deployed;
+use crate::controller::memory::Memory;
+use crate::controller::nodes::mark::mark;
+use crate::controller::nodes::reap::reap;
+use crate::controller::nodes::taint::{TaintDecision, decide_all};
+use crate::controller::projection::text::SharedText;
+use crate::controller::projection::{ApplicationId, TrackedApplication};
+use crate::controller::rollout::round::{Carried, Rollouts, Round};
+use crate::controller::watches::MemoryChange;
+use crate::controller::write::leader::Leadership;
+use crate::controller::write::note::{Limiter, Note};
 
 /// More changes are waited for after a first one.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// An application is looked at at most so often. Its status may be written more seldom ([`super::pace`]).
+/// An application is reconciled at most so often. Its status may be written more seldom ([`crate::controller::decide::pace`]).
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A node may come back under its name; only then is what it answered deleted.
@@ -50,9 +49,9 @@ const AT_A_TIME: usize = 16;
 
 /// A write that is over.
 enum Finished {
-    Application(ApplicationId, Option<Box<Application>>, Carried, Written),
-    Lost(Text, Written),
-    Mark(Text, Written),
+    Application(ApplicationId, Option<Box<TrackedApplication>>, Carried, WriteOutcome),
+    Lost(SharedText, WriteOutcome),
+    Mark(SharedText, WriteOutcome),
 }
 
 /// The controller of applications and nodes.
@@ -65,18 +64,16 @@ pub struct Controller {
     leadership: Leadership,
     deployed: watch::Receiver<Deployed>,
     clock: ServerClock,
-    writer: Writer,
+    writer: ApiWriter,
     applications: Schedule<ApplicationId>,
-    /// How applications were called, for when they are gone.
-    names: HashMap<ApplicationId, (Scope, String, String)>,
-    lost: Schedule<Text>,
-    marks: Schedule<Text>,
+    lost: Schedule<SharedText>,
+    marks: Schedule<SharedText>,
     /// What was last decided about the taints of nodes that are not as they should be.
-    decisions: HashMap<Text, Decision>,
+    decisions: HashMap<SharedText, TaintDecision>,
     /// Whether taints have to be decided anew, and when they were last.
     taints: (bool, Instant),
     limiter: Limiter,
-    pace: Pace,
+    pace: StatusPace,
     /// Since when applications are being deleted.
     deleting: HashMap<ApplicationId, Instant>,
     permits: Arc<tokio::sync::Semaphore>,
@@ -88,7 +85,7 @@ impl Controller {
     /// A controller that knows nothing yet.
     #[must_use]
     pub fn new(
-        writer: Writer,
+        writer: ApiWriter,
         namespace: String,
         leadership: Leadership,
         deployed: watch::Receiver<Deployed>,
@@ -105,13 +102,12 @@ impl Controller {
             clock,
             writer,
             applications: Schedule::new(SETTLE, PAUSE),
-            names: HashMap::new(),
             lost: Schedule::new(GRACE, RETRY),
             marks: Schedule::new(Duration::ZERO, PAUSE),
             decisions: HashMap::new(),
             taints: (false, Instant::now()),
             limiter: Limiter::default(),
-            pace: Pace::default(),
+            pace: StatusPace::default(),
             deleting: HashMap::new(),
             permits: Arc::new(tokio::sync::Semaphore::new(AT_A_TIME)),
             finished: channel(AT_A_TIME * 4),
@@ -120,46 +116,31 @@ impl Controller {
     }
 
     /// Runs until the watches end, which they do not.
-    pub async fn run(mut self, mut events: Receiver<Seen>) {
+    pub async fn run(mut self, mut events: Receiver<MemoryChange>) {
         let mut leadership = self.leadership.clone();
         let mut tick = tokio::time::interval(PAUSE);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let next =
                 [self.applications.next(), self.lost.next(), self.marks.next()].into_iter().flatten().min();
-            let due = async {
-                match next {
-                    Some(next) => tokio::time::sleep_until(next.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => {
-                        self.see(event);
+                        event(&mut self.memory);
                         // A burst is taken in at once.
                         while let Ok(event) = events.try_recv() {
-                            self.see(event);
+                            event(&mut self.memory);
                         }
                     }
                     None => return,
                 },
                 Some(finished) = self.finished.1.recv() => self.finish(finished),
-                () = due, if self.leadership.holds() && self.memory.complete() => {}
+                () = sleep_until(next), if self.leadership.holds() && self.memory.complete() => {}
                 () = leadership.changed() => {}
                 _ = tick.tick() => self.taints.0 |= self.deployed.has_changed().unwrap_or(false),
             }
             self.mark_changed();
             self.act();
-        }
-    }
-
-    fn see(&mut self, event: Seen) {
-        match event {
-            Seen::Application(scope, event) => self.memory.application(scope, event),
-            Seen::Answer(scope, event) => self.memory.answer(scope, event),
-            Seen::Node(event) => self.memory.node(event),
-            Seen::Agent(event) => self.memory.agent(event),
         }
     }
 
@@ -178,7 +159,7 @@ impl Controller {
     fn act(&mut self) {
         let (leads, complete) = (self.leadership.holds(), self.memory.complete());
         if leads && !self.led {
-            // Another may have stopped in the middle: everything is looked at, and written where it differs.
+            // Another may have stopped in the middle: everything is reconciled, and written where it differs.
             let all: Vec<ApplicationId> =
                 self.memory.applications().map(|view| view.application.id.clone()).collect();
             all.iter().for_each(|id| self.applications.mark(Instant::now(), id));
@@ -203,10 +184,10 @@ impl Controller {
                 self.lost.forget(&node);
                 continue;
             }
-            let (writer, refused) = (self.writer.clone(), Finished::Lost(node.clone(), Written::Failed));
+            let (writer, refused) = (self.writer.clone(), Finished::Lost(node.clone(), WriteOutcome::Failed));
             self.spawn(refused, async move {
                 let written = reap(&writer, &node, objects).await;
-                Finished::Lost(node, written)
+                Finished::Lost(node, written.into())
             });
         }
         if self.taints.0 && now.saturating_duration_since(self.taints.1) >= PAUSE {
@@ -224,9 +205,7 @@ impl Controller {
             self.deleting.remove(&id);
             self.rollouts.forget(&id);
             self.pace.forget(&id);
-            if let Some((scope, namespace, name)) = self.names.remove(&id) {
-                self.writer.metrics.application(scope.application_kind(), &namespace, &name, None);
-            }
+            self.writer.metrics.forget(&id.0);
             return;
         };
         let Round { aim, notes: of_rollout, waits, work } =
@@ -234,14 +213,9 @@ impl Controller {
         let mut plan = decide(view, aim, self.presence, Timestamp::now());
         let application = view.application.clone();
         self.writer.metrics.now(|gauges| gauges.summing_seconds = now.elapsed().as_secs_f64());
-        let (scope, namespace) = (application.scope, application.namespace.clone().unwrap_or_default());
-        self.writer.metrics.application(
-            scope.application_kind(),
-            &namespace,
-            &application.name,
-            Some(&plan.summary),
-        );
-        self.names.insert(id.clone(), (scope, namespace, application.name.clone()));
+        let namespace = application.namespace.as_deref().unwrap_or_default();
+        let name = [application.scope.application_kind(), namespace, &application.name];
+        self.writer.metrics.application(&id.0, name, &plan.summary);
         let mut notes = plan.notes;
         notes.extend(of_rollout);
         if waits {
@@ -253,7 +227,7 @@ impl Controller {
             if now.saturating_duration_since(since) >= STUCK {
                 notes.push(Note::warning("DeletionStuck", "deletion", why));
             }
-            // Busy until it is done below, so this is when it is looked at again.
+            // Busy until it is done below, so this is when it is reconciled again.
             self.applications.mark_at(now + STUCK, &id);
         }
         if plan.status.is_some()
@@ -268,22 +242,24 @@ impl Controller {
             return;
         }
         let (writer, namespace) = (self.writer.clone(), self.namespace.clone());
-        let refused = Finished::Application(id.clone(), None, Carried::default(), Written::Failed);
+        let refused = Finished::Application(id.clone(), None, Carried::default(), WriteOutcome::Failed);
         self.spawn(refused, async move {
-            let about = application.clone();
-            let (newest, carried, written) =
-                work.carry_out(&writer, &namespace, application, plan.finalizers, plan.status).await;
+            let (mut newest, mut carried) = (application.clone(), Carried::default());
+            let written = work
+                .carry_out(&writer, &namespace, &mut newest, plan.finalizers, plan.status, &mut carried)
+                .await;
             if carried.is_decided() {
-                writer.tell(&about, notes).await;
+                writer.write_events(&application, notes).await;
             }
-            Finished::Application(id, newest.map(Box::new), carried, written)
+            let newest = (newest.resource_version != application.resource_version).then(|| newest.into());
+            Finished::Application(id, newest, carried, written.into())
         });
     }
 
     fn decide_taints(&mut self, now: Instant) {
         self.deployed.mark_unchanged();
         let deployed = self.deployed.borrow().clone();
-        let decisions: Vec<(Text, Decision)> = match deployed.taints {
+        let decisions: Vec<(SharedText, TaintDecision)> = match deployed.taints {
             Some(true) => decide_all(&self.memory, self.presence, |node| deployed.selects(node)),
             Some(false) => decide_all(&self.memory, self.presence, |_| false),
             None => Vec::new(),
@@ -291,19 +267,19 @@ impl Controller {
         let tainted = self.memory.nodes().filter(|(_, node)| node.tainted).count();
         self.writer.metrics.now(|gauges| gauges.tainted = tainted);
         self.decisions = decisions.into_iter().collect();
-        let nodes: Vec<Text> = self.decisions.keys().cloned().collect();
+        let nodes: Vec<SharedText> = self.decisions.keys().cloned().collect();
         nodes.iter().for_each(|node| self.marks.mark(now, node));
     }
 
-    fn act_on_taint(&mut self, node: Text) {
+    fn act_on_taint(&mut self, node: SharedText) {
         let Some(decision) = self.decisions.remove(&node) else {
             self.marks.forget(&node);
             return;
         };
-        let (writer, refused) = (self.writer.clone(), Finished::Mark(node.clone(), Written::Failed));
+        let (writer, refused) = (self.writer.clone(), Finished::Mark(node.clone(), WriteOutcome::Failed));
         self.spawn(refused, async move {
             let written = mark(&writer, &node, decision).await;
-            Finished::Mark(node, written)
+            Finished::Mark(node, written.into())
         });
     }
 
@@ -331,21 +307,21 @@ impl Controller {
                     self.memory.written(*newest);
                 }
                 match written {
-                    Written::Done => {}
-                    // The watch brings the newer version, and this makes that it is looked at.
-                    Written::Outdated => self.applications.mark(Instant::now(), &id),
-                    Written::Failed => self.applications.mark_at(retry, &id),
+                    WriteOutcome::Done => {}
+                    // The watch brings the newer version, and this has it reconciled.
+                    WriteOutcome::Outdated => self.applications.mark(Instant::now(), &id),
+                    WriteOutcome::Failed => self.applications.mark_at(retry, &id),
                 }
                 self.applications.done(Instant::now(), &id);
             }
             Finished::Lost(node, written) => {
-                if written != Written::Done {
+                if written != WriteOutcome::Done {
                     self.lost.mark_at(retry, &node);
                 }
                 self.lost.done(Instant::now(), &node);
             }
             Finished::Mark(node, written) => {
-                self.taints.0 |= written != Written::Done;
+                self.taints.0 |= written != WriteOutcome::Done;
                 self.marks.done(Instant::now(), &node);
             }
         }
@@ -362,7 +338,7 @@ async fn whole<T>(act: impl Future<Output = T>, refused: T) -> T {
 
 #[cfg(test)]
 mod tests {
-    use super::whole;
+    use crate::controller::run::whole;
 
     #[tokio::test]
     async fn a_write_that_panics_counts_as_one_that_failed() {

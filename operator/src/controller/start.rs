@@ -12,19 +12,21 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-use super::act::Writer;
-use super::deploy::{self, Deployed, Images};
-use super::flags::Flags;
-use super::leader::{Election, Leadership, Terms};
-use super::metrics::Metrics;
-use super::note::Teller;
-use super::readers::Readers;
-use super::run::Controller;
-use super::summarize::Presence;
-use super::{serve::metrics_for, watches};
 use crate::admission;
 use crate::admission::tls::{self, Served};
 use crate::clock::ServerClock;
+use crate::controller::decide::summarize::Presence;
+use crate::controller::deploy::{self, DeployImages, Deployed};
+use crate::controller::flags::ControllerFlags;
+use crate::controller::metrics::ControllerMetrics;
+use crate::controller::metrics::readers::Readers;
+use crate::controller::metrics::serve::metrics_for;
+use crate::controller::run::Controller;
+use crate::controller::watches;
+use crate::controller::write::act::ApiWriter;
+use crate::controller::write::leader::{Election, Leadership};
+use crate::controller::write::note::EventWriter;
+use bpfman_runtime::backoff::random;
 use bpfman_runtime::connect::{self, Pings};
 use bpfman_runtime::manager::Manager;
 
@@ -35,14 +37,14 @@ const WAITING: usize = 1024;
 ///
 /// # Errors
 /// No API server is configured, an image to deploy is missing, or an address cannot be listened on.
-pub async fn start(flags: Flags) -> anyhow::Result<()> {
+pub async fn start(flags: ControllerFlags) -> anyhow::Result<()> {
     let home = flags.namespace.clone();
     let images = match flags.no_deploy {
         true => None,
-        false => Some(Images { home: home.clone(), ..Images::from_environment()? }),
+        false => Some(DeployImages { home: home.clone(), ..DeployImages::from_environment()? }),
     };
-    let probes = serve::address(&flags.health_probe_bind_address).map_err(anyhow::Error::msg)?;
-    let scrapes = serve::address(&flags.metrics_bind_address).map_err(anyhow::Error::msg)?;
+    let probes = serve::address(&flags.health_probe_bind_address)?;
+    let scrapes = serve::address(&flags.metrics_bind_address)?;
     let mut config =
         Config::infer().await.context("no API server: neither a pod's account nor a kubeconfig")?;
     Manager::Controller.introduce(&mut config);
@@ -52,24 +54,24 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
         .with_layer(&clock.listening())
         .build();
     let identity = identity();
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(ControllerMetrics::default());
 
-    let terms = Terms { duration: Duration::from_secs(flags.lease_seconds) };
+    let duration = Duration::from_secs(flags.lease_seconds);
     let (election, leadership) = match flags.leader_elect {
         true => {
-            let (election, leadership) = Election::new(&client, &flags.namespace, identity.clone(), terms);
+            let (election, leadership) = Election::new(&client, &flags.namespace, identity.clone(), duration);
             (Some(Arc::new(election)), leadership)
         }
         false => (None, Leadership::alone()),
     };
-    let (tell, deployed) = watch::channel(Deployed::default());
+    let (publish, deployed) = watch::channel(Deployed::default());
     let (out, events) = mpsc::channel(WAITING);
     watches::start(&client, &metrics, &out);
     tokio::spawn(watches::agents(client.clone(), home, deployed.clone(), metrics.clone(), out));
     let presence = if flags.assume_agents { Presence::Everywhere } else { Presence::ByPod };
-    let writer = Writer {
+    let writer = ApiWriter {
         client: client.clone(),
-        teller: Teller::new(client.clone(), identity),
+        events: EventWriter::new(client.clone(), identity),
         metrics: metrics.clone(),
         leadership: leadership.clone(),
     };
@@ -83,7 +85,8 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
     );
     let controller = controller.run(events);
     let deploying = if_any(
-        images.map(|images| deploy::run(client.clone(), images, flags.namespace.clone(), leadership, tell)),
+        images
+            .map(|images| deploy::run(client.clone(), images, flags.namespace.clone(), leadership, publish)),
     );
     let electing = if_any(election.as_ref().map(|election| election.run()));
     let served = Arc::new(Served::default());
@@ -118,9 +121,9 @@ pub async fn start(flags: Flags) -> anyhow::Result<()> {
 /// Answers what scrapes, as the flags say.
 async fn scraped(
     address: SocketAddr,
-    flags: &Flags,
+    flags: &ControllerFlags,
     client: &Client,
-    metrics: &Arc<Metrics>,
+    metrics: &Arc<ControllerMetrics>,
     served: &Arc<Served>,
 ) -> anyhow::Result<()> {
     if !flags.metrics_secure {
@@ -149,13 +152,7 @@ fn identity() -> String {
     let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
     let host = host
         .or_else(|_| std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()));
-    format!("{}_{:08x}", host.unwrap_or_else(|_| "controller".to_owned()), token())
-}
-
-/// Four bytes that another process does not have.
-fn token() -> u32 {
-    use std::hash::{BuildHasher, RandomState};
-    // Seeded by the system, differently for each process.
-    let hash = RandomState::new().hash_one(std::process::id());
-    u32::try_from(hash >> 32).unwrap_or_default()
+    // Four bytes that another process does not have.
+    let token = (random() * f64::from(u32::MAX)) as u32;
+    format!("{}_{token:08x}", host.unwrap_or_else(|_| "controller".to_owned()))
 }

@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bpfman_application::scope::Scope;
 use futures::StreamExt;
@@ -16,55 +15,33 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::deploy::{AGENT_SELECTOR, Deployed};
-use super::metrics::Metrics;
-use super::wire::{Wire, WireApplication, WireNode, WirePod, WireState};
+use crate::controller::deploy::{AGENT_SELECTOR, Deployed};
+use crate::controller::memory::Memory;
+use crate::controller::metrics::ControllerMetrics;
 use bpfman_runtime::connect::why;
 use bpfman_runtime::watch::{Failed, Waits, events};
+use bpfman_runtime::wire::Wire;
 
 /// Objects a page. One page is in memory at a time.
 const PAGE: u32 = 500;
 
-/// Between the tries of a watch that fails.
-const WAITS: Waits = Waits {
-    first: Duration::from_millis(200),
-    longest: Duration::from_secs(5),
-    jitter: false,
-    list_again_after: Some(5),
-};
-
-/// What a watch saw.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the largest is by far the most frequent; boxing it would cost more"
-)]
-pub enum Seen {
-    /// An application.
-    Application(Scope, Event<WireApplication>),
-    /// A state object.
-    Answer(Scope, Event<WireState>),
-    /// A node.
-    Node(Event<WireNode>),
-    /// A pod of an agent.
-    Agent(Event<WirePod>),
-}
+/// What an event changes of what is known.
+pub type MemoryChange = Box<dyn FnOnce(&mut Memory) + Send>;
 
 /// Starts all watches but that of agents; what they see comes out of one channel, in order for each kind.
-pub fn start(client: &Client, metrics: &Arc<Metrics>, out: &Sender<Seen>) {
+pub fn start(client: &Client, metrics: &Arc<ControllerMetrics>, out: &Sender<MemoryChange>) {
     let core = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
     let everything = watcher::Config::default().page_size(PAGE);
-    let spawn_all = |scope: Scope| {
+    for scope in Scope::ALL {
         let api = Api::all_with(client.clone(), &scope.applications());
-        let wrap = move |event| Seen::Application(scope, event);
-        tokio::spawn(follow("applications", api, everything.clone(), metrics.clone(), out.clone(), wrap));
+        let take = move |memory: &mut Memory, event| memory.application(scope, event);
+        tokio::spawn(follow("applications", api, everything.clone(), metrics.clone(), out.clone(), take));
         let api = Api::all_with(client.clone(), &scope.states());
-        let wrap = move |event| Seen::Answer(scope, event);
-        tokio::spawn(follow("states", api, everything.clone(), metrics.clone(), out.clone(), wrap));
-    };
-    spawn_all(Scope::Cluster);
-    spawn_all(Scope::Namespaced);
+        let take = move |memory: &mut Memory, event| memory.answer(scope, event);
+        tokio::spawn(follow("states", api, everything.clone(), metrics.clone(), out.clone(), take));
+    }
     let nodes = Api::all_with(client.clone(), &core("Node"));
-    tokio::spawn(follow("nodes", nodes, everything.clone(), metrics.clone(), out.clone(), Seen::Node));
+    tokio::spawn(follow("nodes", nodes, everything, metrics.clone(), out.clone(), Memory::node));
 }
 
 /// Follows the pods of agents where they are deployed: in `home` until somebody says that they are elsewhere. Of agents
@@ -73,8 +50,8 @@ pub async fn agents(
     client: Client,
     home: String,
     mut deployed: watch::Receiver<Deployed>,
-    metrics: Arc<Metrics>,
-    out: Sender<Seen>,
+    metrics: Arc<ControllerMetrics>,
+    out: Sender<MemoryChange>,
 ) {
     let core = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
     let config = watcher::Config::default().page_size(PAGE).labels(AGENT_SELECTOR);
@@ -94,7 +71,7 @@ pub async fn agents(
             }
         };
         tokio::select! {
-            () = follow("agents", pods, config.clone(), metrics.clone(), out.clone(), Seen::Agent) => return,
+            () = follow("agents", pods, config.clone(), metrics.clone(), out.clone(), Memory::agent) => return,
             now = moved => place = now,
         }
     }
@@ -109,14 +86,14 @@ async fn follow<Spec, Status>(
     name: &'static str,
     api: Api<Wire<Spec, Status>>,
     config: watcher::Config,
-    metrics: Arc<Metrics>,
-    out: Sender<Seen>,
-    wrap: impl Fn(Event<Wire<Spec, Status>>) -> Seen,
+    metrics: Arc<ControllerMetrics>,
+    out: Sender<MemoryChange>,
+    take: impl Fn(&mut Memory, Event<Wire<Spec, Status>>) + Copy + Send + 'static,
 ) where
     Spec: Clone + Debug + DeserializeOwned + Send + 'static,
     Status: Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut events = pin!(events(api, config, WAITS));
+    let mut events = pin!(events(api, config, Waits::CONTROLLER));
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
@@ -125,7 +102,7 @@ async fn follow<Spec, Status>(
                 } else {
                     metrics.troubles.over(&name);
                 }
-                if out.send(wrap(event)).await.is_err() {
+                if out.send(Box::new(move |memory| take(memory, event))).await.is_err() {
                     return;
                 }
             }

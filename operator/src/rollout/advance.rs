@@ -1,19 +1,16 @@
 //! From one phase to the next.
 
-use bpfman_application::rollout::{PreflightVerdict, RolloutPhase};
+use bpfman_application::rollout::{PreflightVerdict, RolloutPhase, WaitsFor};
 
-use super::command::Command;
+use super::command::RolloutCommand;
 use super::count::Count;
-use super::observation::Health;
+use super::observation::NodeHealth;
 use super::place;
 use super::revision;
 use super::trial;
-use super::turn::Turn;
+use super::turn::RolloutTurn;
 
-/// Part of the message while a wave waits for nodes that are away.
-const WAITS: &str = "waits for nodes that are away";
-
-impl Turn<'_> {
+impl RolloutTurn<'_> {
     /// What today's spec asks for.
     pub fn follow_spec(&mut self) {
         let spec = &self.seen.target;
@@ -34,11 +31,13 @@ impl Turn<'_> {
 
     /// What a user said, once.
     pub fn obey(&mut self) {
-        let Some(said) = self.seen.command.filter(|said| said.number > self.status.command) else { return };
-        self.status.command = said.number;
-        match said.command {
-            Command::Promote => self.promote(),
-            Command::Abort => self.abort(),
+        let Some(given) = self.seen.command.filter(|given| given.number > self.status.command) else {
+            return;
+        };
+        self.status.command = given.number;
+        match given.command {
+            RolloutCommand::Promote => self.promote(),
+            RolloutCommand::Abort => self.abort(),
         }
     }
 
@@ -184,7 +183,7 @@ impl Turn<'_> {
             .seen
             .nodes
             .values()
-            .filter(|node| node.selected && node.has(&target) && node.progress() == Health::Healthy)
+            .filter(|node| node.selected && node.has(&target) && node.progress() == NodeHealth::Healthy)
             .find_map(|node| node.digest.clone());
         if let Some(digest) = first {
             self.pin(digest);
@@ -220,7 +219,7 @@ impl Turn<'_> {
         if count.waits_for_away(amount) {
             return self.wait_for_away(&count);
         }
-        if self.status.message.contains(WAITS) {
+        if self.status.waits_for.take().is_some() {
             self.status.message = format!("wave {wave} of {} goes on", self.status.waves);
         }
         let full = count.members >= amount;
@@ -244,8 +243,9 @@ impl Turn<'_> {
     /// The deadline does not run while nothing can be done but to wait. It is put off in large steps, since each is a
     /// write of the status.
     fn wait_for_away(&mut self, count: &Count) {
+        self.status.waits_for = Some(WaitsFor::NodesAway);
         self.status.message = format!(
-            "wave {} of {} {WAITS}: more than a first wave has ({} of {})",
+            "wave {} of {} waits for nodes that are away: more than a first wave has ({} of {})",
             self.status.wave, self.status.waves, count.away, count.total
         );
         if self.is_late((self.seen.rollout.progress_deadline_seconds / 2).max(1)) {
@@ -290,7 +290,7 @@ impl Turn<'_> {
             let message =
                 format!("wave {} of {} is through: promote or abort", self.status.wave, self.status.waves);
             self.enter(RolloutPhase::AwaitingPromotion, message);
-            self.tell("AwaitingPromotion", false);
+            self.report("AwaitingPromotion", false);
         } else {
             self.next_wave();
         }
@@ -302,14 +302,13 @@ impl Turn<'_> {
         // One that is away has to be told, so that it goes back when it hears it, and not in a wave. One that is not
         // selected any more is told like the others, and does what it likes with it.
         let back = self.seen.nodes.values().filter(|node| !node.is_fresh()).all(|node| {
-            let answered = node.observed == node.orders.revision && node.health != Health::Pending;
+            let answered = node.observed == node.orders.revision && node.health != NodeHealth::Pending;
             node.has(&stable) && (answered || !node.takes_part())
         });
         if back {
-            let message = std::mem::take(&mut self.status.message)
-                .replace("all nodes go back to", "all nodes are back on");
+            let message = format!("{}, and are there", self.status.message);
             self.enter(RolloutPhase::Idle, message);
-            self.tell("RolledBack", false);
+            self.report("RolledBack", false);
         }
     }
 }

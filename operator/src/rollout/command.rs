@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// What a user said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum RolloutCommand {
     /// Go on: end the soak, take the wave as it is, accept what failed, or try again what was taken back.
     Promote,
     /// Go back to the stable revision.
@@ -24,12 +24,12 @@ pub struct Numbered {
     /// Grows by one with each.
     pub number: i32,
     /// The word.
-    pub command: Command,
+    pub command: RolloutCommand,
 }
 
 /// What the annotations of an application say.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Heard {
+pub enum ReadCommand {
     /// Nothing new: here is the last that was taken over, if there was one.
     Last(Option<Numbered>),
     /// A new word: this merge patch of the application takes it over.
@@ -43,7 +43,7 @@ pub enum Heard {
     },
 }
 
-impl Command {
+impl RolloutCommand {
     fn read(word: &str) -> Option<Self> {
         match word {
             "promote" => Some(Self::Promote),
@@ -56,19 +56,19 @@ impl Command {
 /// Reads the annotations. `done` is the number in the status: numbers go on from the larger of the two, so that a lost
 /// annotation does not make an old number new.
 #[must_use]
-pub fn hear(annotations: Option<&BTreeMap<String, String>>, done: i32) -> Heard {
+pub fn read_command(annotations: Option<&BTreeMap<String, String>>, done: i32) -> ReadCommand {
     let get = |key| annotations.and_then(|all| all.get(key)).map(String::as_str);
     let last = get(ROLLOUT_COMMAND).and_then(|text| {
         let (number, word) = text.split_once(' ')?;
-        Some(Numbered { number: number.parse().ok()?, command: Command::read(word)? })
+        Some(Numbered { number: number.parse().ok()?, command: RolloutCommand::read(word)? })
     });
-    let Some(word) = get(ROLLOUT) else { return Heard::Last(last) };
-    if Command::read(word).is_none() {
+    let Some(word) = get(ROLLOUT) else { return ReadCommand::Last(last) };
+    if RolloutCommand::read(word).is_none() {
         let patch = json!({ "metadata": { "annotations": { ROLLOUT: null } } });
-        return Heard::Refuse { word: word.to_owned(), patch };
+        return ReadCommand::Refuse { word: word.to_owned(), patch };
     }
     let number = last.map_or(0, |last| last.number).max(done).saturating_add(1);
-    Heard::Take(json!({ "metadata": { "annotations": {
+    ReadCommand::Take(json!({ "metadata": { "annotations": {
         ROLLOUT: null,
         ROLLOUT_COMMAND: format!("{number} {word}"),
     } } }))
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_word_is_taken_over_with_the_next_number() {
         let said = annotations(&[(ROLLOUT, "promote"), (ROLLOUT_COMMAND, "3 abort")]);
-        let Heard::Take(patch) = hear(Some(&said), 3) else { panic!("not taken over") };
+        let ReadCommand::Take(patch) = read_command(Some(&said), 3) else { panic!("not taken over") };
         assert_eq!(patch["metadata"]["annotations"][ROLLOUT_COMMAND], "4 promote");
         assert!(patch["metadata"]["annotations"][ROLLOUT].is_null());
     }
@@ -104,22 +104,22 @@ mod tests {
     #[test]
     fn what_was_taken_over_is_read_again_after_a_restart() {
         let said = annotations(&[(ROLLOUT_COMMAND, "4 promote")]);
-        let last = Numbered { number: 4, command: Command::Promote };
-        assert_eq!(hear(Some(&said), 3), Heard::Last(Some(last)));
-        assert_eq!(hear(None, 3), Heard::Last(None));
+        let last = Numbered { number: 4, command: RolloutCommand::Promote };
+        assert_eq!(read_command(Some(&said), 3), ReadCommand::Last(Some(last)));
+        assert_eq!(read_command(None, 3), ReadCommand::Last(None));
     }
 
     #[test]
     fn a_lost_annotation_makes_no_old_number_new() {
         let said = annotations(&[(ROLLOUT, "abort")]);
-        let Heard::Take(patch) = hear(Some(&said), 7) else { panic!("not taken over") };
+        let ReadCommand::Take(patch) = read_command(Some(&said), 7) else { panic!("not taken over") };
         assert_eq!(patch["metadata"]["annotations"][ROLLOUT_COMMAND], "8 abort");
     }
 
     #[test]
     fn another_word_is_refused() {
         let said = annotations(&[(ROLLOUT, "promte")]);
-        assert!(matches!(hear(Some(&said), 0), Heard::Refuse { word, .. } if word == "promte"));
+        assert!(matches!(read_command(Some(&said), 0), ReadCommand::Refuse { word, .. } if word == "promte"));
     }
 
     #[test]

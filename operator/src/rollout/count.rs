@@ -1,7 +1,7 @@
 //! How the nodes that have a revision are doing.
 
 use super::amounts;
-use super::observation::{Health, Node, Observation};
+use super::observation::{NodeHealth, Observation, RolloutNode};
 
 /// Nodes of the waves up to now.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Count {
                 count.away += 1;
                 continue;
             }
-            let well = node.progress() == Health::Healthy;
+            let well = node.progress() == NodeHealth::Healthy;
             if !node.is_fresh() && (!well || (member && gates && broken(node).is_some())) {
                 count.unavailable += 1;
             }
@@ -52,16 +52,16 @@ impl Count {
         count
     }
 
-    fn member(&mut self, name: &str, node: &Node, gates: bool) {
+    fn member(&mut self, name: &str, node: &RolloutNode, gates: bool) {
         self.members += 1;
         let why = match node.progress() {
-            Health::Pending => {
+            NodeHealth::Pending => {
                 self.changing += 1;
                 self.silent.get_or_insert_with(|| name.to_owned());
                 return;
             }
-            Health::Failed => Some(node.message.clone()),
-            Health::Healthy if gates => {
+            NodeHealth::Failed => Some(node.message.clone()),
+            NodeHealth::Healthy if gates => {
                 let answered = node
                     .gates
                     .as_ref()
@@ -69,7 +69,7 @@ impl Count {
                 self.unanswered += usize::from(!answered);
                 broken(node)
             }
-            Health::Healthy => None,
+            NodeHealth::Healthy => None,
         };
         if let Some(why) = why {
             self.failed += 1;
@@ -126,7 +126,7 @@ impl Count {
 }
 
 /// The gate that a node breaks, with what it runs now.
-fn broken(node: &Node) -> Option<String> {
+fn broken(node: &RolloutNode) -> Option<String> {
     let answer = node.gates.as_ref()?;
     (!answer.within && Some(&answer.revision) == node.orders.revision.as_ref())
         .then(|| format!("gate broken: {}", answer.message))

@@ -7,14 +7,14 @@ use bpfman_application::rollout::RolloutStatus;
 
 use super::observation::Observation;
 use super::place;
-use super::turn::Turn;
+use super::turn::RolloutTurn;
 
 /// Steps in one decision: more than there are waves, and an end if two phases ever disagreed.
 const STEPS: usize = 80;
 
 /// What is to be written: first the status, then the orders.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decision {
+pub struct RolloutDecision {
     /// The new status; equal to the old one if nothing changes.
     pub status: RolloutStatus,
     /// What nodes are told, for those for which it changes.
@@ -36,8 +36,8 @@ pub struct Event {
 
 /// Decides. The same observation gives the same decision; one in which it is carried out gives no other.
 #[must_use]
-pub fn decide(seen: &Observation) -> Decision {
-    let mut turn = Turn::new(seen);
+pub fn decide(seen: &Observation) -> RolloutDecision {
+    let mut turn = RolloutTurn::new(seen);
     turn.follow_spec();
     turn.obey();
     for _ in 0..STEPS {
@@ -54,7 +54,7 @@ pub fn decide(seen: &Observation) -> Decision {
     if turn.status.target_revision.is_some() && orders.iter().any(told) {
         turn.status.ordered_at = Some(seen.now.text());
     }
-    Decision { status: turn.status, orders, events: turn.events }
+    RolloutDecision { status: turn.status, orders, events: turn.events }
 }
 
 /// What is to be written for an application without a rollout: nodes act on its spec, and no order may be left that

@@ -1,6 +1,6 @@
 //! In which order nodes come.
 
-use super::observation::{Health, Node, Observation};
+use super::observation::{NodeHealth, Observation, RolloutNode};
 use super::revision;
 
 /// Place of a node among the others: the same for whoever asks, another one for each revision, so that not always the
@@ -20,10 +20,10 @@ fn rank(node: &str, target: &str) -> u64 {
 pub fn for_waves<'a>(
     seen: &'a Observation,
     target: &str,
-    wanted: impl Fn(&Node) -> bool,
-) -> Vec<(&'a String, &'a Node)> {
+    wanted: impl Fn(&RolloutNode) -> bool,
+) -> Vec<(&'a String, &'a RolloutNode)> {
     let stable = seen.status.stable_revision.as_deref();
-    let half_way = |node: &Node| !node.is_fresh() && !stable.is_some_and(|stable| node.has(stable));
+    let half_way = |node: &RolloutNode| !node.is_fresh() && !stable.is_some_and(|stable| node.has(stable));
     let mut line: Vec<_> = seen.nodes.iter().filter(|(_, node)| wanted(node)).collect();
     line.sort_by_cached_key(|(name, node)| (!half_way(node), rank(name, target), (*name).clone()));
     line
@@ -31,11 +31,11 @@ pub fn for_waves<'a>(
 
 /// The same for those that try a revision: first those that were asked already, then those that are well.
 pub fn for_trials<'a>(
-    nodes: impl Iterator<Item = (&'a String, &'a Node)>,
+    nodes: impl Iterator<Item = (&'a String, &'a RolloutNode)>,
     target: &str,
 ) -> Option<&'a String> {
-    let asked = |node: &Node| node.orders.preflight.as_deref() == Some(target);
-    let well = |node: &Node| node.is_fresh() || node.progress() == Health::Healthy;
+    let asked = |node: &RolloutNode| node.orders.preflight.as_deref() == Some(target);
+    let well = |node: &RolloutNode| node.is_fresh() || node.progress() == NodeHealth::Healthy;
     nodes.min_by_key(|(name, node)| (!asked(node), !well(node), rank(name, target))).map(|(name, _)| name)
 }
 

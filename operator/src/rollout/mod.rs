@@ -1,4 +1,4 @@
-//! Rollouts: waves, gates, preflight and rollback. Pure: an [`Observation`] in, a [`Decision`] out.
+//! Rollouts: waves, gates, preflight and rollback. Pure: an [`Observation`] in, a [`RolloutDecision`] out.
 //!
 //! All memory is in the application's `status.rollout` and in the annotations of the state objects
 //! ([`bpfman_application::orders`]), so that a controller that starts goes on where the last one was. Two parts work one
@@ -19,5 +19,5 @@ mod trial;
 mod turn;
 
 pub use clock::Moment;
-pub use decide::{Decision, Event, clear, decide};
-pub use observation::{Health, Node, Observation};
+pub use decide::{Event, RolloutDecision, clear, decide};
+pub use observation::{NodeHealth, Observation, RolloutNode};

@@ -26,12 +26,12 @@ pub struct Observation {
     /// The last thing that a user said, whether acted on or not.
     pub command: Option<Numbered>,
     /// Nodes that have a state object, by name.
-    pub nodes: BTreeMap<String, Node>,
+    pub nodes: BTreeMap<String, RolloutNode>,
 }
 
 /// A node, as its state object tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
+pub struct RolloutNode {
     /// The application's selector takes it.
     pub selected: bool,
     /// Its agent is there: it would hear an order.
@@ -45,7 +45,7 @@ pub struct Node {
     /// The revision that the rest is about.
     pub observed: Option<String>,
     /// How that revision is doing.
-    pub health: Health,
+    pub health: NodeHealth,
     /// Digest of the image that runs.
     pub digest: Option<String>,
     /// Of a failure, what failed, for people.
@@ -58,7 +58,7 @@ pub struct Node {
 
 /// How the programs of an application are doing on a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Health {
+pub enum NodeHealth {
     /// Not known yet, or it may get better by itself.
     #[default]
     Pending,
@@ -68,7 +68,7 @@ pub enum Health {
     Failed,
 }
 
-impl Node {
+impl RolloutNode {
     /// Whether it counts among the nodes that a rollout is for.
     pub(super) fn takes_part(&self) -> bool {
         self.selected && self.present
@@ -80,9 +80,9 @@ impl Node {
     }
 
     /// How what it was told to run is doing.
-    pub(super) fn progress(&self) -> Health {
+    pub(super) fn progress(&self) -> NodeHealth {
         if !self.present || self.observed.is_none() || self.observed != self.orders.revision {
-            return Health::Pending;
+            return NodeHealth::Pending;
         }
         self.health
     }

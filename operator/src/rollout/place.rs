@@ -8,7 +8,7 @@ use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
 use super::amounts;
 use super::count::Count;
 use super::line;
-use super::observation::{Health, Node, Observation};
+use super::observation::{NodeHealth, Observation, RolloutNode};
 use super::revision;
 use super::trial;
 
@@ -52,7 +52,12 @@ pub fn orders(
 }
 
 /// The order to try: of the rollout, or of someone who rehearses, which is not ours to remove.
-fn preflight(node: &Node, status: &RolloutStatus, tries: bool, target: Option<&str>) -> Option<String> {
+fn preflight(
+    node: &RolloutNode,
+    status: &RolloutStatus,
+    tries: bool,
+    target: Option<&str>,
+) -> Option<String> {
     if tries {
         let asked = node.orders.preflight.as_deref();
         // One that answered under the name without digest has answered.
@@ -73,7 +78,12 @@ fn preflight(node: &Node, status: &RolloutStatus, tries: bool, target: Option<&s
 }
 
 /// The order to watch the gates: for all that have the new revision, until it is the stable one.
-fn soak(seen: &Observation, status: &RolloutStatus, node: &Node, orders: &NodeOrders) -> Option<String> {
+fn soak(
+    seen: &Observation,
+    status: &RolloutStatus,
+    node: &RolloutNode,
+    orders: &NodeOrders,
+) -> Option<String> {
     let goes_out = status.target_revision.as_deref();
     match status.phase {
         RolloutPhase::Paused | RolloutPhase::Failed => node.orders.soak.clone(),
@@ -116,7 +126,7 @@ fn wave(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight:
 
 /// As many of a line as may change now. A node that is not well loses nothing by changing.
 fn within(
-    line: Vec<(&String, &Node)>,
+    line: Vec<(&String, &RolloutNode)>,
     room: usize,
     budget: usize,
     mut changing: usize,
@@ -127,7 +137,7 @@ fn within(
         if chosen.len() >= room || changing >= budget {
             break;
         }
-        let well = !node.is_fresh() && node.progress() == Health::Healthy;
+        let well = !node.is_fresh() && node.progress() == NodeHealth::Healthy;
         if well && unavailable >= budget {
             continue;
         }
@@ -151,7 +161,8 @@ fn all_without(seen: &Observation, stable: &str) -> BTreeSet<String> {
 fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let count = Count::of(seen, stable);
     let first = amounts::first_wave(&seen.rollout, count.total);
-    let failed = |node: &Node| seen.status.failed_revision.as_deref().is_some_and(|failed| node.has(failed));
+    let failed =
+        |node: &RolloutNode| seen.status.failed_revision.as_deref().is_some_and(|failed| node.has(failed));
     let line = line::for_waves(seen, stable, |node| {
         node.takes_part() && !node.is_fresh() && !node.has(stable) && !failed(node)
     });
@@ -160,10 +171,10 @@ fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let changing = seen
         .nodes
         .values()
-        .filter(|node| node.takes_part() && node.has(stable) && node.progress() == Health::Pending);
+        .filter(|node| node.takes_part() && node.has(stable) && node.progress() == NodeHealth::Pending);
     let changing = changing.count();
     let mut chosen = within(line, first, count.budget(seen, 0).min(first), changing, changing);
-    let left_out = |node: &Node| node.present && (!node.selected || failed(node));
+    let left_out = |node: &RolloutNode| node.present && (!node.selected || failed(node));
     let left_out =
         seen.nodes.iter().filter(|(_, node)| !node.is_fresh() && !node.has(stable) && left_out(node));
     chosen.extend(left_out.map(|(name, _)| name.clone()));

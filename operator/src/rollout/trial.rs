@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bpfman_application::rollout::{PreflightGroup, PreflightVerdict, RolloutStatus};
 
 use super::line;
-use super::observation::{Node, Observation};
+use super::observation::{Observation, RolloutNode};
 use super::revision;
 
 /// Groups in a status.
@@ -16,7 +16,7 @@ pub const LIMIT: usize = 64;
 
 /// Every group there is now, with the node that tries and what came out.
 pub fn groups(seen: &Observation, status: &RolloutStatus, target: &str) -> Vec<PreflightGroup> {
-    let mut members: BTreeMap<(&str, &str), Vec<(&String, &Node)>> = BTreeMap::new();
+    let mut members: BTreeMap<(&str, &str), Vec<(&String, &RolloutNode)>> = BTreeMap::new();
     for (name, node) in seen.nodes.iter().filter(|(_, node)| node.takes_part() && !node.has(target)) {
         members.entry((&node.kernel, &node.composition)).or_default().push((name, node));
     }
@@ -48,7 +48,7 @@ pub fn groups(seen: &Observation, status: &RolloutStatus, target: &str) -> Vec<P
 }
 
 /// What a node answered to the order that it has.
-fn answer(node: &Node, status: &RolloutStatus, target: &str) -> Option<(PreflightVerdict, String)> {
+fn answer(node: &RolloutNode, status: &RolloutStatus, target: &str) -> Option<(PreflightVerdict, String)> {
     let answer = node.preflight.as_ref()?;
     let asked = node.orders.preflight.as_ref() == Some(&answer.revision);
     let unpinned = revision::is_pinned_form(&answer.revision, target)
@@ -98,7 +98,7 @@ pub fn digest(seen: &Observation, table: &mut [PreflightGroup]) -> Option<String
 }
 
 /// Whether the group of a node has tried the revision and passed. In a table without room, the kernel decides.
-pub fn is_passed(status: &RolloutStatus, node: &Node) -> bool {
+pub fn is_passed(status: &RolloutStatus, node: &RolloutNode) -> bool {
     let mut passed = status.preflight.iter().filter(|group| group.verdict == PreflightVerdict::Passed);
     let full = status.preflight.len() >= LIMIT;
     passed.any(|group| group.kernel == node.kernel && (full || group.composition == node.composition))

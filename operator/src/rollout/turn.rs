@@ -8,13 +8,13 @@ use super::decide::Event;
 use super::observation::Observation;
 
 /// What was seen, and what is being made of it.
-pub struct Turn<'a> {
+pub struct RolloutTurn<'a> {
     pub seen: &'a Observation,
     pub status: RolloutStatus,
     pub events: Vec<Event>,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> RolloutTurn<'a> {
     pub fn new(seen: &'a Observation) -> Self {
         let mut status = seen.status.clone();
         for written in [&mut status.since, &mut status.healthy_since, &mut status.ordered_at] {
@@ -37,7 +37,7 @@ impl<'a> Turn<'a> {
         Count::of(self.seen, &self.target())
     }
 
-    pub fn tell(&mut self, reason: &'static str, warning: bool) {
+    pub fn report(&mut self, reason: &'static str, warning: bool) {
         self.events.push(Event { reason, message: self.status.message.clone(), warning });
     }
 
@@ -46,6 +46,7 @@ impl<'a> Turn<'a> {
         self.status.since = Some(self.seen.now.text());
         self.status.ordered_at = None;
         self.status.healthy_since = None;
+        self.status.waits_for = None;
         self.status.message = message;
     }
 
@@ -65,7 +66,7 @@ impl<'a> Turn<'a> {
         };
         let message = format!("{} is going out", self.seen.target);
         self.enter(RolloutPhase::Preflight, message);
-        self.tell("RolloutStarted", false);
+        self.report("RolloutStarted", false);
     }
 
     /// The next wave that changes a node, or the end. The last wave comes again if meanwhile more nodes were selected
@@ -91,7 +92,7 @@ impl<'a> Turn<'a> {
             self.status.wave = number(next);
             let message = format!("wave {next} of {waves}: {amount} of {} nodes", count.total);
             self.enter(RolloutPhase::Progressing, message);
-            self.tell("WaveStarted", false);
+            self.report("WaveStarted", false);
         } else {
             self.finish(&count);
         }
@@ -101,7 +102,7 @@ impl<'a> Turn<'a> {
         let target = self.status.target_revision.take();
         self.status.wave = self.status.waves;
         self.status.failed_revision = None;
-        // The digest stays until the next start: it may be known only since this very look, and the revision that it names
+        // The digest stays until the next start: it may be known only since this very round, and the revision that it names
         // has still to be made.
         self.status.tolerated = 0;
         self.status.preflight_waived = false;
@@ -112,7 +113,7 @@ impl<'a> Turn<'a> {
         };
         self.enter(RolloutPhase::Idle, message);
         self.status.stable_revision = target;
-        self.tell("RolloutFinished", false);
+        self.report("RolloutFinished", false);
     }
 
     /// A wave or a preflight failed.
@@ -129,7 +130,7 @@ impl<'a> Turn<'a> {
     fn stop(&mut self, message: String) {
         self.status.failed_revision = self.status.target_revision.clone();
         self.enter(RolloutPhase::Failed, message);
-        self.tell("RolloutFailed", true);
+        self.report("RolloutFailed", true);
     }
 
     /// Every node goes back, or stays as it is where there is nothing to go back to.
@@ -142,7 +143,7 @@ impl<'a> Turn<'a> {
         self.status.failed_revision = self.status.target_revision.take();
         self.status.digest = None;
         self.enter(RolloutPhase::RollingBack, format!("{message}; all nodes go back to {stable}"));
-        self.tell("RollingBack", true);
+        self.report("RollingBack", true);
     }
 
     /// Every node goes back because the user said so by the spec.

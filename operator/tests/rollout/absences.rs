@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bpfman_application::rollout::{Rollout, RolloutPhase};
-use bpfman_operator::rollout::command::Command;
+use bpfman_operator::rollout::command::RolloutCommand;
 
 use crate::fleet::{Fleet, OLD, V1, V2, Version, amount, node_name, waves};
 
@@ -36,11 +36,11 @@ fn a_node_that_joins_gets_what_is_known_to_work() {
     let joined = fleet.join(OLD);
     fleet.control();
     assert_eq!(fleet.told[&joined], [V1]);
-    fleet.say(Command::Promote);
+    fleet.say(RolloutCommand::Promote);
     fleet.control();
     fleet.work_all();
     fleet.control();
-    fleet.say(Command::Promote);
+    fleet.say(RolloutCommand::Promote);
     assert!(fleet.settle());
     let joined = fleet.join(OLD);
     fleet.control();
@@ -126,7 +126,7 @@ fn what_breaks_the_nodes_that_were_cut_off_is_found_in_their_wave() {
 fn promote_goes_on_without_the_nodes_that_are_away_and_they_follow_a_few_at_a_time() {
     let mut fleet = cut_in_the_first_wave(Version::good(2));
     for _ in 0..2 {
-        fleet.say(Command::Promote);
+        fleet.say(RolloutCommand::Promote);
         fleet.control();
     }
     assert_eq!(fleet.status().phase, RolloutPhase::Idle, "{:?}", fleet.status());
@@ -156,7 +156,7 @@ fn a_node_that_comes_back_late_with_what_failed_goes_back_at_once() {
     for name in &ahead {
         fleet.seen.nodes.get_mut(name).unwrap().present = false;
     }
-    fleet.say(Command::Abort);
+    fleet.say(RolloutCommand::Abort);
     // Stopped after the status and three orders: the others have not been told yet.
     fleet.control_and_stop_after(4);
     assert!(fleet.settle());

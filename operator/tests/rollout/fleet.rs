@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bpfman_application::orders::NodeOrders;
 use bpfman_application::rollout::{PreflightVerdict, Rollout, RolloutPhase, RolloutStatus};
 use bpfman_application::state::node::{HealthAnswer, PreflightAnswer};
-use bpfman_operator::rollout::command::{Command, Numbered};
-use bpfman_operator::rollout::{Decision, Health, Moment, Node, Observation, decide, revision};
+use bpfman_operator::rollout::command::{Numbered, RolloutCommand};
+use bpfman_operator::rollout::{
+    Moment, NodeHealth, Observation, RolloutDecision, RolloutNode, decide, revision,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// The first revision.
@@ -108,7 +110,12 @@ impl Fleet {
     /// A node comes.
     pub fn join(&mut self, kernel: &str) -> String {
         let name = (0..).map(node_name).find(|name| !self.seen.nodes.contains_key(name)).unwrap();
-        let node = Node { selected: true, present: true, kernel: kernel.to_owned(), ..Node::default() };
+        let node = RolloutNode {
+            selected: true,
+            present: true,
+            kernel: kernel.to_owned(),
+            ..RolloutNode::default()
+        };
         self.seen.nodes.insert(name.clone(), node);
         self.told.remove(&name);
         name
@@ -134,7 +141,7 @@ impl Fleet {
         self.seen.nodes.values_mut().for_each(|node| node.present = true);
     }
 
-    pub fn say(&mut self, command: Command) {
+    pub fn say(&mut self, command: RolloutCommand) {
         let number = self.seen.command.map_or(0, |last| last.number) + 1;
         self.seen.command = Some(Numbered { number, command });
     }
@@ -149,17 +156,18 @@ impl Fleet {
 
     /// The nodes that were told to run a version last.
     pub fn with(&self, version: &str) -> Vec<&str> {
-        let told = |node: &Node| node.orders.revision.as_deref().map(revision::source) == Some(version);
+        let told =
+            |node: &RolloutNode| node.orders.revision.as_deref().map(revision::source) == Some(version);
         self.seen.nodes.iter().filter(|(_, node)| told(node)).map(|(name, _)| name.as_str()).collect()
     }
 
     /// The controller decides, and does all of it.
-    pub fn control(&mut self) -> Decision {
+    pub fn control(&mut self) -> RolloutDecision {
         self.control_and_stop_after(usize::MAX)
     }
 
     /// The controller decides, and is stopped after so many writes: the status is the first.
-    pub fn control_and_stop_after(&mut self, writes: usize) -> Decision {
+    pub fn control_and_stop_after(&mut self, writes: usize) -> RolloutDecision {
         let decision = decide(&self.seen);
         self.check(&decision);
         // A node that is told again what it has not left yet has answered already.
@@ -191,13 +199,17 @@ impl Fleet {
             assert!(again.orders.is_empty(), "decided twice: {again:?}");
             let mut later = self.seen.clone();
             later.status = again.status.clone();
-            assert_eq!(decide(&later), Decision { events: Vec::new(), ..again }, "decided three times");
+            assert_eq!(
+                decide(&later),
+                RolloutDecision { events: Vec::new(), ..again },
+                "decided three times"
+            );
         }
         decision
     }
 
     /// What no decision may break.
-    fn check(&self, decision: &Decision) {
+    fn check(&self, decision: &RolloutDecision) {
         let status = &decision.status;
         self.check_end(decision);
         self.check_stragglers(decision);
@@ -236,7 +248,7 @@ impl Fleet {
             .iter()
             .filter(|name| {
                 let node = &self.seen.nodes[name.as_str()];
-                !node.present || node.observed != after(name).revision || node.health == Health::Pending
+                !node.present || node.observed != after(name).revision || node.health == NodeHealth::Pending
             })
             .count();
         if let Some(limit) = &self.seen.rollout.max_unavailable {
@@ -250,7 +262,7 @@ impl Fleet {
 
     /// A revision becomes the stable one only when no more nodes are without it than a first wave has, unless a user
     /// says so: they will get it later, without having had their wave.
-    fn check_end(&self, decision: &Decision) {
+    fn check_end(&self, decision: &RolloutDecision) {
         let before = &self.seen.status;
         let Some(target) = before.target_revision.as_deref() else { return };
         let stable = decision.status.stable_revision.as_deref();
@@ -259,14 +271,14 @@ impl Fleet {
         if !ends || decision.status.command != before.command {
             return;
         }
-        let without = |node: &&Node| node.selected && !runs(node.orders.revision.as_ref(), target);
+        let without = |node: &&RolloutNode| node.selected && !runs(node.orders.revision.as_ref(), target);
         let without = self.seen.nodes.values().filter(without).count();
         let first = self.first_wave();
         assert!(without <= first, "{without} nodes never had a wave, and a first wave has {first}");
     }
 
     /// Afterwards, nodes that have an older revision change as in a first wave.
-    fn check_stragglers(&self, decision: &Decision) {
+    fn check_stragglers(&self, decision: &RolloutDecision) {
         let status = &decision.status;
         let (RolloutPhase::Idle, Some(stable)) = (status.phase, status.stable_revision.as_deref()) else {
             return;
@@ -312,7 +324,7 @@ impl Fleet {
         if let Some(ordered) = node.orders.revision.clone().filter(|_| node.selected) {
             let version = version_of(&ordered);
             let failed = version.refused_by.contains(&node.kernel) || version.fails_on.contains(name);
-            node.health = if failed { Health::Failed } else { Health::Healthy };
+            node.health = if failed { NodeHealth::Failed } else { NodeHealth::Healthy };
             node.message = if failed { "the verifier refused it".to_owned() } else { String::new() };
             node.digest = version.digest.filter(|_| !failed);
             node.observed = Some(ordered);

@@ -1,7 +1,7 @@
 //! Tries before the first wave, and the digests that they find.
 
 use bpfman_application::rollout::{Preflight, PreflightVerdict, Rollout, RolloutPhase};
-use bpfman_operator::rollout::command::Command;
+use bpfman_operator::rollout::command::RolloutCommand;
 use bpfman_operator::rollout::revision;
 
 use crate::fleet::{Fleet, NEW, OLD, V1, V2, Version, waves};
@@ -28,7 +28,7 @@ fn a_promoted_preflight_is_not_asked_again() {
     let mut fleet = Fleet::stable(&[(OLD, 4)], waves(&["1"]));
     fleet.release(Version { refused_by: [OLD.to_owned()].into(), ..Version::good(2) });
     fleet.settle();
-    fleet.say(Command::Promote);
+    fleet.say(RolloutCommand::Promote);
     fleet.control();
     assert_eq!(fleet.with(V2).len(), 1);
     fleet.settle();

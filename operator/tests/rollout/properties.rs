@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bpfman_application::rollout::{Gates, OnFailure, Preflight, Rollout, RolloutPhase};
-use bpfman_operator::rollout::command::Command;
+use bpfman_operator::rollout::command::RolloutCommand;
 use bpfman_operator::rollout::decide;
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ enum Happening {
     Away(usize),
     Back(usize),
     Silent(usize),
-    Say(Command),
+    Say(RolloutCommand),
     Release { fails: Vec<usize>, refused: Option<usize>, slow: Vec<usize> },
     Pause(bool),
     Unselect(usize),
@@ -46,7 +46,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<usize>().prop_map(Happening::Away),
         1 => any::<usize>().prop_map(Happening::Back),
         1 => any::<usize>().prop_map(Happening::Silent),
-        1 => prop_oneof![Just(Command::Promote), Just(Command::Abort)].prop_map(Happening::Say),
+        1 => prop_oneof![Just(RolloutCommand::Promote), Just(RolloutCommand::Abort)].prop_map(Happening::Say),
         1 => release(),
         1 => any::<bool>().prop_map(Happening::Pause),
         1 => any::<usize>().prop_map(Happening::Unselect),

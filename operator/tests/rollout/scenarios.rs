@@ -2,7 +2,7 @@
 
 use bpfman_application::rollout::{Gates, OnFailure, Preflight, Rollout, RolloutPhase};
 use bpfman_operator::rollout::clear;
-use bpfman_operator::rollout::command::Command;
+use bpfman_operator::rollout::command::RolloutCommand;
 
 use crate::fleet::{Fleet, NEW, OLD, V1, V2, Version, amount, names, waves};
 
@@ -44,7 +44,7 @@ fn a_failing_wave_goes_back_by_itself_and_no_other_node_ever_had_it() {
     assert!(fleet.control().orders.is_empty());
     // It is when someone says so.
     fleet.versions.last_mut().unwrap().refused_by.clear();
-    fleet.say(Command::Promote);
+    fleet.say(RolloutCommand::Promote);
     assert!(fleet.settle());
     assert_eq!(fleet.status().stable_revision.as_deref(), Some(V2));
 }
@@ -72,7 +72,7 @@ fn with_pause_a_failed_wave_waits_and_promote_accepts_it() {
     assert_eq!(fleet.status().phase, RolloutPhase::Failed);
     // Each of the two may be in a wave of its own.
     for _ in 0..2 {
-        fleet.say(Command::Promote);
+        fleet.say(RolloutCommand::Promote);
         assert!(fleet.settle());
     }
     assert_eq!(fleet.status().phase, RolloutPhase::Idle, "{:?}", fleet.status());
@@ -89,7 +89,7 @@ fn abort_takes_every_node_back_at_once() {
         fleet.control();
         fleet.work_all();
     }
-    fleet.say(Command::Abort);
+    fleet.say(RolloutCommand::Abort);
     assert_eq!(fleet.control().orders.len(), 5);
     assert!(fleet.settle());
     assert_eq!(fleet.status().failed_revision.as_deref(), Some(V2));
@@ -108,7 +108,7 @@ fn a_manual_rollout_waits_for_promote_after_each_wave() {
         assert_eq!(fleet.with(V2).len(), expected);
         fleet.pass(100_000);
         assert!(fleet.control().orders.is_empty());
-        fleet.say(Command::Promote);
+        fleet.say(RolloutCommand::Promote);
         fleet.control();
     }
     assert_eq!(fleet.status().stable_revision.as_deref(), Some(V2));
@@ -129,7 +129,7 @@ fn a_wave_soaks_and_promote_ends_the_soak() {
     assert_eq!(fleet.control().orders.len(), 3);
     fleet.work_all();
     fleet.control();
-    fleet.say(Command::Promote);
+    fleet.say(RolloutCommand::Promote);
     fleet.control();
     assert_eq!(fleet.status().phase, RolloutPhase::Idle);
 }
@@ -196,7 +196,7 @@ fn a_new_spec_starts_over_with_the_nodes_that_were_left_half_way() {
 #[test]
 fn a_command_that_has_nothing_to_do_says_so_once() {
     let mut fleet = Fleet::stable(&[(OLD, 4)], waves(&["2"]));
-    fleet.say(Command::Abort);
+    fleet.say(RolloutCommand::Abort);
     fleet.control();
     fleet.control();
     assert_eq!(fleet.events, ["NothingToDo"]);

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -17,6 +17,8 @@ use crate::{Credential, CredentialError, ImageReference, RegistryHost};
 
 /// Bytes of a helper's answer.
 const ANSWER_LIMIT: u64 = 64 << 10;
+/// What a helper writes for "I have none": the protocol has no other sign of it.
+const NO_CREDENTIALS: &[u8] = b"credentials not found in native keychain";
 /// How long a helper may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -72,15 +74,38 @@ pub enum AuthFileError {
     )]
     Token(String),
     /// A helper that does not do its work.
-    #[error("the credential helper {program} gives no password for {registry}: {why}")]
+    #[error("the credential helper {program} gives no password for {registry}: {source}")]
     Helper {
         /// Name of the program.
         program: String,
         /// The registry.
         registry: String,
         /// What went wrong.
-        why: String,
+        source: HelperFailure,
     },
+}
+
+/// What goes wrong with a credential helper.
+#[derive(Debug, thiserror::Error)]
+pub enum HelperFailure {
+    /// The file names something that is no program of docker's.
+    #[error("its name is none of a program")]
+    Name,
+    /// It cannot be started or waited for.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It does not end.
+    #[error("it takes longer than {} s", PATIENCE.as_secs())]
+    Slow,
+    /// It fails.
+    #[error("it ends with {0}")]
+    Ended(ExitStatus),
+    /// Not what the protocol has.
+    #[error("its answer is not what helpers say")]
+    Answer,
+    /// A token instead of a user and a password.
+    #[error("identity tokens are not read")]
+    Token,
 }
 
 impl AuthFile {
@@ -181,14 +206,14 @@ impl AuthFile {
     /// The protocol of docker's helpers: the registry goes in, JSON comes out.
     fn ask(&self, name: &str, registry: &str) -> Result<Option<Credential>, AuthFileError> {
         let program = format!("docker-credential-{name}");
-        let failed = |why: String| AuthFileError::Helper {
+        let failed = |source: HelperFailure| AuthFileError::Helper {
             program: program.clone(),
             registry: registry.to_owned(),
-            why,
+            source,
         };
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         {
-            return Err(failed("its name is none of a program".to_owned()));
+            return Err(failed(HelperFailure::Name));
         }
         let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
         let found = self.search_path.as_deref().and_then(|folders| {
@@ -200,7 +225,7 @@ impl AuthFile {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| failed(error.into()))?;
         if let Some(mut input) = child.stdin.take() {
             // One that does not read its input answers all the same, or fails below.
             let _ = input.write_all(server.as_bytes());
@@ -213,26 +238,24 @@ impl AuthFile {
         });
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
-            match child.try_wait().map_err(|error| failed(error.to_string()))? {
+            match child.try_wait().map_err(|error| failed(error.into()))? {
                 Some(status) => break status,
                 None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
                 None => {
                     let _ = child.kill();
                     let _ = child.wait();
-                    return Err(failed(format!("it takes longer than {} s", PATIENCE.as_secs())));
+                    return Err(failed(HelperFailure::Slow));
                 }
             }
         };
         let answer = reader.join().unwrap_or_default();
         if !status.success() {
-            // The protocol's word for "I have none".
-            let none = String::from_utf8_lossy(&answer).contains("credentials not found");
-            return if none { Ok(None) } else { Err(failed(format!("it ends with {status}"))) };
+            let none = answer.trim_ascii() == NO_CREDENTIALS;
+            return if none { Ok(None) } else { Err(failed(HelperFailure::Ended(status))) };
         }
-        let answer: Answer = serde_json::from_slice(&answer)
-            .map_err(|_| failed("its answer is not what helpers say".to_owned()))?;
+        let answer: Answer = serde_json::from_slice(&answer).map_err(|_| failed(HelperFailure::Answer))?;
         if answer.username == "<token>" {
-            return Err(failed("identity tokens are not read".to_owned()));
+            return Err(failed(HelperFailure::Token));
         }
         Ok(Some(Credential::new(answer.username, answer.secret)))
     }

@@ -120,14 +120,14 @@ fn parse<'a>(name: &str, bytes: &'a [u8]) -> Result<(File<'a>, Endian), Bytecode
 
 /// An object file that can become an image: checked, and read for its labels.
 #[derive(Clone, Debug)]
-pub struct Bytecode {
+pub struct BytecodeFile {
     file_name: String,
     bytes: Vec<u8>,
     endian: Endian,
     labels: Labels,
 }
 
-impl Bytecode {
+impl BytecodeFile {
     /// Reads and checks the file at `path`.
     pub fn read(path: &Path) -> Result<Self, BytecodeError> {
         let shown = path.display().to_string();

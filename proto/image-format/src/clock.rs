@@ -1,5 +1,7 @@
 //! The date written into an image, so that the same inputs give the same bytes.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 /// Seconds since 1970-01-01T00:00:00Z, from `SOURCE_DATE_EPOCH` or 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceDate(u64);
@@ -35,34 +37,8 @@ impl SourceDate {
     /// The date as RFC 3339 writes it, in UTC.
     #[must_use]
     pub fn rfc3339(self) -> String {
-        let (days, rest) = (self.0 / 86_400, self.0 % 86_400);
-        let (year, month, day) = civil(days);
-        format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.0)).to_string()
     }
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
-fn civil(mut days: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
-    let mut year = 1970;
-    loop {
-        let length = if leap(year) { 366 } else { 365 };
-        if days < length {
-            break;
-        }
-        days -= length;
-        year += 1;
-    }
-    let february = if leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    (year, month, days + 1)
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use std::io::Write as _;
 use flate2::{Compression, GzBuilder};
 use serde_json::json;
 
-use crate::{BuildError, Bytecode, Descriptor, Digest, Labels, Platform, PlatformField, SourceDate, media};
+use crate::{
+    BuildError, BytecodeFile, Descriptor, Digest, Labels, Platform, PlatformField, SourceDate, media,
+};
 
 /// Adds content; answers its descriptor.
 pub(crate) fn keep(blobs: &mut BTreeMap<Digest, Vec<u8>>, media_type: &str, content: Vec<u8>) -> Descriptor {
@@ -18,7 +20,7 @@ pub(crate) fn keep(blobs: &mut BTreeMap<Digest, Vec<u8>>, media_type: &str, cont
 /// Encodes one platform's image into `blobs`; answers the descriptor of its manifest.
 pub(crate) fn image(
     platform: Platform,
-    bytecode: &Bytecode,
+    bytecode: &BytecodeFile,
     labels: &Labels,
     date: SourceDate,
     blobs: &mut BTreeMap<Digest, Vec<u8>>,
@@ -47,7 +49,7 @@ pub(crate) fn image(
 }
 
 /// A tar of the one file, readable by all, owned by root, dated as asked.
-fn tar_of(bytecode: &Bytecode, date: SourceDate) -> std::io::Result<Vec<u8>> {
+fn tar_of(bytecode: &BytecodeFile, date: SourceDate) -> std::io::Result<Vec<u8>> {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(bytecode.bytes().len() as u64);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
-    Bytecode, BytecodeError, Descriptor, Digest, Endian, Labels, Layout, LayoutError, Platform,
+    BytecodeError, BytecodeFile, Descriptor, Digest, Endian, Labels, LayoutError, OciLayout, Platform,
     PlatformError, SourceDate, encode, media,
 };
 
@@ -57,7 +57,7 @@ pub enum Input {
 pub struct PlatformInputs {
     /// True if there is one object for no named platform: it becomes a plain image rather than an index.
     single: bool,
-    objects: Vec<(Platform, PathBuf, Bytecode)>,
+    objects: Vec<(Platform, PathBuf, BytecodeFile)>,
 }
 
 impl PlatformInputs {
@@ -65,7 +65,7 @@ impl PlatformInputs {
     pub fn read(input: &Input) -> Result<Self, BuildError> {
         match input {
             Input::File(path) => {
-                let bytecode = Bytecode::read(path)?;
+                let bytecode = BytecodeFile::read(path)?;
                 let platform = Platform::host().ok_or(BuildError::Host(std::env::consts::ARCH))?;
                 Ok(Self { single: true, objects: vec![checked(platform, path, bytecode)?] })
             }
@@ -75,8 +75,10 @@ impl PlatformInputs {
     }
 
     fn read_platforms(paths: &BTreeMap<Platform, PathBuf>) -> Result<Self, BuildError> {
-        let objects: Result<Vec<_>, _> =
-            paths.iter().map(|(platform, path)| checked(*platform, path, Bytecode::read(path)?)).collect();
+        let objects: Result<Vec<_>, _> = paths
+            .iter()
+            .map(|(platform, path)| checked(*platform, path, BytecodeFile::read(path)?))
+            .collect();
         let objects = objects?;
         if objects.is_empty() {
             return Err(BuildError::Nothing(String::new()));
@@ -85,13 +87,13 @@ impl PlatformInputs {
     }
 
     /// One object already in memory, for one platform.
-    pub fn one(platform: Platform, bytecode: Bytecode) -> Result<Self, BuildError> {
+    pub fn one(platform: Platform, bytecode: BytecodeFile) -> Result<Self, BuildError> {
         let path = PathBuf::from(bytecode.file_name());
         Ok(Self { single: true, objects: vec![checked(platform, &path, bytecode)?] })
     }
 
     /// Objects already in memory, one a platform; they become an index.
-    pub fn several(objects: impl IntoIterator<Item = (Platform, Bytecode)>) -> Result<Self, BuildError> {
+    pub fn several(objects: impl IntoIterator<Item = (Platform, BytecodeFile)>) -> Result<Self, BuildError> {
         let mut seen = BTreeSet::new();
         let mut all = Vec::new();
         for (platform, bytecode) in objects {
@@ -187,7 +189,7 @@ impl BuiltImage {
     }
 
     /// Writes it into a layout under `name`.
-    pub fn write(&self, layout: &Layout, name: &str) -> Result<(), LayoutError> {
+    pub fn write(&self, layout: &OciLayout, name: &str) -> Result<(), LayoutError> {
         for content in self.blobs.values() {
             layout.put(content)?;
         }
@@ -219,8 +221,8 @@ fn list(folder: &Path) -> Result<BTreeMap<Platform, PathBuf>, BuildError> {
 fn checked(
     platform: Platform,
     path: &Path,
-    bytecode: Bytecode,
-) -> Result<(Platform, PathBuf, Bytecode), BuildError> {
+    bytecode: BytecodeFile,
+) -> Result<(Platform, PathBuf, BytecodeFile), BuildError> {
     let (found, expected): (Endian, Endian) = (bytecode.endian(), platform.endian());
     if found != expected {
         let name = path.display().to_string();

@@ -116,11 +116,11 @@ const BLOB_LIMIT: u64 = 64 << 20;
 
 /// An OCI image layout on disk.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct OciLayout {
     path: PathBuf,
 }
 
-impl Layout {
+impl OciLayout {
     /// Opens the layout at `path`.
     pub fn open(path: &Path) -> Result<Self, LayoutError> {
         #[derive(Deserialize)]
@@ -266,15 +266,15 @@ mod tests {
     fn layout_finds_images_by_name_and_notices_damage() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/layout");
-        assert!(matches!(Layout::open(&path), Err(LayoutError::Io { .. })));
-        let layout = Layout::open_or_create(&path).unwrap();
+        assert!(matches!(OciLayout::open(&path), Err(LayoutError::Io { .. })));
+        let layout = OciLayout::open_or_create(&path).unwrap();
         let (old, new) =
             (Descriptor::of(media::OCI_MANIFEST, b"old"), Descriptor::of(media::OCI_MANIFEST, b"new"));
         layout.put(b"old").unwrap();
         layout.put(b"new").unwrap();
         layout.name("a:b", old).unwrap();
         layout.name("a:b", new.clone()).unwrap();
-        let layout = Layout::open_or_create(&path).unwrap();
+        let layout = OciLayout::open_or_create(&path).unwrap();
         assert_eq!(layout.images().unwrap().len(), 1);
         let found = layout.image("a:b").unwrap();
         assert_eq!(layout.get(&found).unwrap(), b"new");
@@ -285,6 +285,6 @@ mod tests {
         fs::write(path.join(blob_path(new.digest)), b"longer").unwrap();
         assert!(matches!(layout.get(&found), Err(LayoutError::Damaged { .. })));
         fs::write(path.join("oci-layout"), br#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
-        assert!(matches!(Layout::open(&path), Err(LayoutError::NotLayout { .. })));
+        assert!(matches!(OciLayout::open(&path), Err(LayoutError::NotLayout { .. })));
     }
 }

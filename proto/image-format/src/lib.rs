@@ -28,23 +28,23 @@ mod save;
 mod sign;
 pub mod vocabulary;
 
-pub use auth_file::{AuthFile, AuthFileError};
+pub use auth_file::{AuthFile, AuthFileError, HelperFailure};
 pub use btf::BtfError;
-pub use bytecode::{Bytecode, BytecodeError, ELF_LIMIT, check_object};
+pub use bytecode::{BytecodeError, BytecodeFile, ELF_LIMIT, check_object};
 pub use causes::causes;
 pub use clock::{SourceDate, SourceDateError};
 pub use digest::{Digest, DigestError, Hasher};
 pub use image::{BuildArgs, BuildError, BuiltImage, Input, PlatformInputs};
 pub use key::{KeyError, PublicKey, SigningKey};
 pub use labels::{LabelError, Labels};
-pub use layout::{Descriptor, Layout, LayoutError, PlatformField};
+pub use layout::{Descriptor, LayoutError, OciLayout, PlatformField};
 pub use platform::{Endian, Platform, PlatformError};
 pub use push::{PushError, push};
 pub use reference::{ImageReference, ReferenceError};
-pub use registry::{Credential, CredentialError, Progress, RegistryError};
+pub use registry::{Credential, CredentialError, RegistryError, TransferProgress};
 pub use registry_host::{RegistryHost, RegistryHostError};
 pub use save::{SaveError, Saved, archive, save};
 pub use sign::{
-    Critical, Identity, Image, SignError, SignOutcome, SignedImage, SimpleSigningPayload, referrers_tag,
-    sign, signature_tag,
+    Critical, Image, SignError, SignOutcome, SignedIdentity, SignedImage, SimpleSigningPayload,
+    referrers_tag, sign, signature_tag,
 };

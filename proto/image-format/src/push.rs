@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use crate::registry::Registry;
 use crate::{
-    Credential, Descriptor, Digest, ImageReference, Layout, LayoutError, Progress, RegistryError, media,
+    Credential, Descriptor, Digest, ImageReference, LayoutError, OciLayout, RegistryError, TransferProgress,
+    media,
 };
 
 /// Why an image was not pushed.
@@ -47,11 +48,11 @@ const DEPTH: usize = 3;
 ///
 /// Content comes first and the tag last, so that the tag never names something incomplete.
 pub async fn push(
-    layout: &Layout,
+    layout: &OciLayout,
     name: &str,
     target: &ImageReference,
     credential: Option<&Credential>,
-    progress: Option<Progress<'_>>,
+    progress: Option<TransferProgress<'_>>,
 ) -> Result<Digest, PushError> {
     if target.digest().is_some() {
         return Err(PushError::Digest(target.clone()));
@@ -83,7 +84,7 @@ pub async fn push(
 
 /// Lists the content of an image: blobs once each, and manifests with those pointed at before those that point.
 fn collect(
-    layout: &Layout,
+    layout: &OciLayout,
     at: &Descriptor,
     depth: usize,
     blobs: &mut Vec<Descriptor>,

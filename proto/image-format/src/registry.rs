@@ -59,7 +59,7 @@ impl fmt::Debug for Credential {
 }
 
 /// Told how much of a transfer is done: bytes so far, bytes in all.
-pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
+pub type TransferProgress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 
 /// Why a registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]

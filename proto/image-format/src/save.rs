@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use crate::registry::Registry;
 use crate::{
-    Credential, Descriptor, Digest, ImageReference, Layout, LayoutError, RegistryError, media, referrers_tag,
-    signature_tag,
+    Credential, Descriptor, Digest, ImageReference, LayoutError, OciLayout, RegistryError, media,
+    referrers_tag, signature_tag,
 };
 
 /// Why an image was not saved.
@@ -68,7 +68,7 @@ const DEPTH: usize = 3;
 /// Copies what the registry has under a name, and the signatures of it and of its members, into `layout`.
 pub async fn save(
     image: &ImageReference,
-    layout: &Layout,
+    layout: &OciLayout,
     credential: Option<&Credential>,
 ) -> Result<Saved, SaveError> {
     let registry = Registry::connect(image, credential).await?;
@@ -100,7 +100,7 @@ pub async fn save(
 
 struct Saving<'a> {
     registry: Registry,
-    layout: &'a Layout,
+    layout: &'a OciLayout,
     /// Digests that signatures may belong to: members of an index.
     subjects: BTreeSet<Digest>,
 }
@@ -153,7 +153,7 @@ impl Saving<'_> {
 }
 
 /// Packs a layout into a tar, the same bytes for the same layout. The file appears when it is whole.
-pub fn archive(layout: &Layout, to: &Path) -> Result<(), SaveError> {
+pub fn archive(layout: &OciLayout, to: &Path) -> Result<(), SaveError> {
     let failed = |source| SaveError::Archive { path: to.to_owned(), source };
     let mut name = to.file_name().unwrap_or_default().to_owned();
     name.push(".part");

@@ -88,7 +88,7 @@ pub struct SimpleSigningPayload {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Critical {
     /// The repository that the signer meant.
-    pub identity: Identity,
+    pub identity: SignedIdentity,
     /// The image.
     pub image: Image,
     /// Always [`media::SIMPLE_SIGNING_TYPE`].
@@ -98,7 +98,7 @@ pub struct Critical {
 
 /// The repository that the signer meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct SignedIdentity {
     /// `registry/repository`.
     #[serde(rename = "docker-reference")]
     pub docker_reference: String,
@@ -120,7 +120,7 @@ impl SimpleSigningPayload {
             annotations.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
         Self {
             critical: Critical {
-                identity: Identity { docker_reference: repository.to_owned() },
+                identity: SignedIdentity { docker_reference: repository.to_owned() },
                 image: Image { docker_manifest_digest: digest.to_string() },
                 kind: media::SIMPLE_SIGNING_TYPE.to_owned(),
             },

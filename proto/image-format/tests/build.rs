@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfman_image_format::{
-    BuildError, Bytecode, BytecodeError, Descriptor, Digest, Endian, Input, Labels, Layout, Platform,
+    BuildError, BytecodeError, BytecodeFile, Descriptor, Digest, Endian, Input, Labels, OciLayout, Platform,
     PlatformInputs, SourceDate, check_object, media,
 };
 
@@ -41,7 +41,7 @@ fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn labels_come_from_the_object_itself_in_both_byte_orders() {
     let folder = tempfile::tempdir().unwrap();
     for (target, endian) in [("bpfel", Endian::Little), ("bpfeb", Endian::Big)] {
-        let bytecode = Bytecode::read(&compile(target, folder.path(), target)).unwrap();
+        let bytecode = BytecodeFile::read(&compile(target, folder.path(), target)).unwrap();
         assert_eq!(bytecode.endian(), endian);
         let programs = pairs(&[
             ("filter", "xdp"),
@@ -67,7 +67,7 @@ fn static_functions_that_nobody_calls_are_programs_in_both_byte_orders() {
             ("on_unlink", "kprobe"),
             ("unjudged", "xdp"),
         ]);
-        assert_eq!(Bytecode::read(&path).unwrap().labels().programs, programs, "{target}");
+        assert_eq!(BytecodeFile::read(&path).unwrap().labels().programs, programs, "{target}");
     }
 }
 
@@ -76,7 +76,7 @@ fn the_same_inputs_give_the_same_image() {
     let folder = tempfile::tempdir().unwrap();
     let object = compile("bpfel", folder.path(), "prog.o");
     let build = |path: &Path, seconds| {
-        let bytecode = Bytecode::read(path).unwrap();
+        let bytecode = BytecodeFile::read(path).unwrap();
         let inputs = PlatformInputs::one(platform("linux/amd64"), bytecode).unwrap();
         inputs.build(SourceDate::from_seconds(seconds).unwrap()).unwrap().digest()
     };
@@ -93,10 +93,10 @@ fn the_same_inputs_give_the_same_image() {
 fn a_single_image_has_the_documented_shape() {
     let folder = tempfile::tempdir().unwrap();
     let object = compile("bpfel", folder.path(), "prog.o");
-    let bytecode = Bytecode::read(&object).unwrap();
+    let bytecode = BytecodeFile::read(&object).unwrap();
     let inputs = PlatformInputs::one(platform("linux/arm64"), bytecode.clone()).unwrap();
     let image = inputs.build(SourceDate::from_seconds(1_700_000_000).unwrap()).unwrap();
-    let layout = Layout::open_or_create(&folder.path().join("layout")).unwrap();
+    let layout = OciLayout::open_or_create(&folder.path().join("layout")).unwrap();
     image.write(&layout, "example:v1").unwrap();
 
     let read = |descriptor: &Descriptor| -> serde_json::Value {
@@ -155,7 +155,7 @@ fn a_folder_of_objects_becomes_an_index_and_build_arguments() {
 
     let image = inputs.build(SourceDate::default()).unwrap();
     assert_eq!(image.root().media_type, media::OCI_INDEX);
-    let layout = Layout::open_or_create(&folder.path().join("layout")).unwrap();
+    let layout = OciLayout::open_or_create(&folder.path().join("layout")).unwrap();
     image.write(&layout, "multi").unwrap();
     let index: serde_json::Value =
         serde_json::from_slice(&layout.get(&layout.image("multi").unwrap()).unwrap()).unwrap();
@@ -184,9 +184,9 @@ fn a_single_file_becomes_one_build_argument() {
 fn objects_that_do_not_fit_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let little = std::fs::read(compile("bpfel", folder.path(), "prog.o")).unwrap();
-    let parse = |bytes: &[u8]| Bytecode::parse("prog.o", bytes.to_vec()).map(|_| ());
+    let parse = |bytes: &[u8]| BytecodeFile::parse("prog.o", bytes.to_vec()).map(|_| ());
 
-    let bytecode = Bytecode::parse("prog.o", little.clone()).unwrap();
+    let bytecode = BytecodeFile::parse("prog.o", little.clone()).unwrap();
     let error = PlatformInputs::one(platform("linux/s390x"), bytecode.clone()).unwrap_err();
     assert!(error.to_string().contains("little endian, but linux/s390x needs big endian"), "{error}");
     let twice = [(platform("linux/amd64"), bytecode.clone()), (platform("linux/amd64"), bytecode)];
@@ -206,7 +206,7 @@ fn objects_that_do_not_fit_are_refused() {
     assert!(matches!(parse(b"#!/bin/sh"), Err(BytecodeError::NotElf { .. })));
     assert!(matches!(parse(&vec![0; (16 << 20) + 1]), Err(BytecodeError::TooLarge { .. })));
     for name in ["", "..", "a/b.o"] {
-        assert!(matches!(Bytecode::parse(name, little.clone()), Err(BytecodeError::FileName(_))));
+        assert!(matches!(BytecodeFile::parse(name, little.clone()), Err(BytecodeError::FileName(_))));
     }
     // However it is cut, it is refused or read, and never panics.
     for length in (0..little.len()).step_by(7) {
@@ -223,7 +223,7 @@ fn a_damaged_object_never_panics() {
         for value in [0, 0x7f, 0xff] {
             let mut bad = good.clone();
             bad[at] = value;
-            let _ = Bytecode::parse("prog.o", bad);
+            let _ = BytecodeFile::parse("prog.o", bad);
         }
     }
 }
@@ -236,6 +236,6 @@ fn an_object_without_programs_for_images_is_refused() {
         .unwrap();
     let status = Command::new("clang").args(["-target", "bpf", "-c", "-o"]).arg(&path).arg(&source).status();
     assert!(status.unwrap().success());
-    let error = Bytecode::read(&path).unwrap_err().to_string();
+    let error = BytecodeFile::read(&path).unwrap_err().to_string();
     assert!(error.contains("no program of a supported type") && error.contains("cgroup/dev"), "{error}");
 }

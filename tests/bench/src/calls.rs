@@ -6,8 +6,9 @@ use std::time::Instant;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfmand_core::{Direction, HookKind, Interface, ProcessScope};
 use bpfmand_kernel::linux::LinuxKernel;
-use bpfmand_kernel::{Anchor, Kernel as _, LinkTarget};
-use bpfmand_store::{Batch, Options, Store, Table};
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{LinkTarget, TcxAnchor};
+use bpfmand_store::{Batch, Store, StoreOptions, Table};
 
 use crate::client::{Client, quiet_probe, tcx, xdp};
 use crate::daemon::{Daemon, Network};
@@ -128,7 +129,7 @@ fn kernel_alone(objects: &Objects, netns: &str) -> anyhow::Result<Vec<f64>> {
         netns: Some(netns),
         ifindex: hook.ifindex,
         direction: Direction::Ingress,
-        anchor: Anchor::Last,
+        anchor: TcxAnchor::Last,
         expected_revision: None,
     };
     let mut links = Vec::new();
@@ -165,7 +166,7 @@ fn kernel_probe_alone(objects: &Objects) -> anyhow::Result<(f64, f64)> {
 
 /// Commits of one small record on the daemon's disk.
 fn durable_writes(folder: &Path) -> anyhow::Result<Vec<f64>> {
-    let store = Store::open(Options::new(folder.join("durable"), 1))?;
+    let store = Store::open(StoreOptions::new(folder.join("durable"), 1))?;
     (0..ROUNDS)
         .map(|round| {
             let mut batch = Batch::new();

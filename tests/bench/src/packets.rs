@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use bpfmand_core::{BoundText, MapId, ProgramType, VerdictFamily};
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
-use bpfmand_kernel::{Kernel, LogRequest, ProgramLoad};
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{LogRequest, ProgramLoad};
 use bpfmand_object::{ObjectFile, TextOptions};
-use bpfmand_splice::{FrameRounding, HookKind, Member, ProceedMask, SpliceOptions, splice};
+use bpfmand_splice::{FrameRounding, Member, ProceedMask, SpliceHook, SpliceOptions, splice};
 use tempfile::TempDir;
 
 use crate::objects::Objects;
@@ -93,7 +94,7 @@ pub fn run(objects: &Objects) -> anyhow::Result<()> {
     let mount = Mount::new()?;
     let kernel = LinuxKernel::new(mount.path())?;
     let features = kernel.features();
-    let mut options = SpliceOptions::new(HookKind::Xdp);
+    let mut options = SpliceOptions::new(SpliceHook::Xdp);
     options.rounding = if features.frames_by_16 { FrameRounding::To16 } else { FrameRounding::To32 };
     options.ja32 = features.long_jumps;
     let set = ProceedMask(bpfmand_core::ProceedOn::default_for(VerdictFamily::Xdp).mask());

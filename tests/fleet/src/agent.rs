@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_apply::daemon::Daemon;
-use bpfman_operator::agent::metrics::Metrics;
+use bpfman_operator::agent::metrics::AgentMetrics;
 use bpfman_operator::agent::objects::cluster::Cluster;
 use bpfman_operator::agent::{Agent, Shared, client_of_agent};
 use bpfman_runtime::connect::{self, Pings};
@@ -24,7 +24,7 @@ const WORKERS: usize = 4;
 /// A running agent. It ends with this value.
 pub struct Running {
     agent: Agent,
-    metrics: Arc<Metrics>,
+    metrics: Arc<AgentMetrics>,
     work: JoinHandle<()>,
 }
 
@@ -38,8 +38,8 @@ impl Running {
         line: Connector,
         leftover_grace: Duration,
     ) -> Result<Self, anyhow::Error> {
-        let metrics = Arc::new(Metrics::default());
-        let client = connect::client_over(config, line, Pings::default())?;
+        let metrics = Arc::new(AgentMetrics::default());
+        let client = connect::client_over(config, line, Pings::AGENT)?;
         let client = client_of_agent(client, &metrics);
         let cluster = Cluster::new(client, node, Arc::clone(&metrics));
         let mut shared = Shared::new(node, NAMESPACE, true, cluster, daemon, Arc::clone(&metrics));

@@ -14,10 +14,10 @@ use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_api::{Api, Paths};
 use bpfmand_core::NetnsId;
-use bpfmand_engine::{Engine, EngineOptions, NoImages, ProgramSource, SCHEMA};
+use bpfmand_engine::{Engine, EngineOptions, NoImages, SCHEMA, SourceRecord};
 use bpfmand_kernel::Features;
 use bpfmand_kernel::sim::{LoadsSeen, SimKernel, SimOptions};
-use bpfmand_store::{Options, Store};
+use bpfmand_store::{Store, StoreOptions};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -53,7 +53,7 @@ impl SimDaemon {
         for version in version::ALL {
             kernel.judge_constant(version.constant(), false);
         }
-        let store = Store::open(Options::new(folder.join("store"), SCHEMA))?;
+        let store = Store::open(StoreOptions::new(folder.join("store"), SCHEMA))?;
         let engine = Engine::open(Arc::clone(&kernel), EngineOptions::new(folder.join("bytecode"), store))?;
         engine.recover()?;
         let engine = Arc::new(engine);
@@ -114,8 +114,8 @@ impl SimDaemon {
     pub fn runs(&self, version: Version) -> bool {
         let managed = bpfmand_core::Selector { managed_only: true, ..Default::default() };
         let programs = self.engine.list(&managed).unwrap_or_default();
-        programs.iter().any(|program| match program.managed.as_ref().map(|managed| &managed.source) {
-            Some(ProgramSource::File(path)) => path.ends_with(version.file_name()),
+        programs.iter().any(|program| match program.managed.as_ref().map(|managed| &managed.record.source) {
+            Some(SourceRecord::File { path }) => Path::new(path).ends_with(version.file_name()),
             _ => false,
         })
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, Sub};
 
-use bpfman_operator::agent::metrics::Metrics;
+use bpfman_operator::agent::metrics::AgentMetrics;
+use bpfman_runtime::metrics::Counters;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -23,10 +24,10 @@ pub struct Totals {
 impl Totals {
     /// Of one agent.
     #[must_use]
-    pub fn of(metrics: &Metrics) -> Self {
+    pub fn of(metrics: &AgentMetrics) -> Self {
         Self {
-            requests: metrics.requests.sent.all(),
-            errors: metrics.requests.errors.all(),
+            requests: by_label(&metrics.requests.sent),
+            errors: by_label(&metrics.requests.errors),
             bytes: (metrics.requests.sent_bytes.get(), metrics.requests.received_bytes.get()),
             writes: metrics.writes.get(),
         }
@@ -94,4 +95,8 @@ impl Sub<&Totals> for Totals {
             writes: self.writes - before.writes,
         }
     }
+}
+
+fn by_label(counters: &Counters) -> BTreeMap<String, u64> {
+    counters.all().into_iter().map(|([label], count)| (label, count)).collect()
 }

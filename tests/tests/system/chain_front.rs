@@ -164,7 +164,15 @@ fn explanations_name_what_stands_before() {
     let findings = explained["findings"].to_string();
     assert!(findings.contains("xdp_member") && findings.contains("drop"), "{explained:#}");
     assert!(!bench.run("explain HOOK").success().is_empty());
-    bench.run("explain HOOK nobody").fails(5, &["nobody"]);
+    bench.run("explain HOOK nobody").fails(5, &["nobody", "xdp_member (link"]);
+    bench.network.far.ip(&["link", "set", INTERFACE, "down"]);
+    let found = bench.json("explain HOOK")["findings"][0].to_string();
+    assert!(found.contains(INTERFACE) && found.contains("is down"), "{found}");
+    let pins = bench.daemon.fs().join("xdp");
+    let pin = std::fs::read_dir(&pins).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(pin).unwrap();
+    let found = bench.json("explain HOOK")["findings"][0].to_string();
+    assert!(found.contains("lost: its link was removed"), "{found}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn ids_that_are_none_are_refused_by_name() {
     }
     let many = vec!["0123456789ab"; 1001];
     let answer = wire.find_containers(asked(&many));
-    assert_status(answer, Code::InvalidArgument, "invalid", &["1001", "1000"]);
+    assert_status(answer, Code::InvalidArgument, "too-large", &["1001", "1000"]);
     assert_eq!(wire.find_containers(asked(&many[..1000])).unwrap().containers, []);
     assert_eq!(daemon.state(), before);
 }
@@ -181,7 +181,7 @@ fn a_namespace_without_a_name_is_looked_into_when_it_is_asked_for() {
     until_listed(&mut watching, &netns, BTreeMap::is_empty);
     let relative = wire.watch(&["run/netns/a".to_owned()]);
     assert_status(relative, Code::InvalidArgument, "invalid", &["run/netns/a", "absolute"]);
-    assert_status(wire.watch(&vec![gone; 1001]), Code::InvalidArgument, "invalid", &["1001", "1000"]);
+    assert_status(wire.watch(&vec![gone; 1001]), Code::InvalidArgument, "too-large", &["1001", "1000"]);
 }
 
 #[test]

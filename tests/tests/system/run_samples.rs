@@ -42,5 +42,5 @@ fn runs_are_counted_while_they_are_asked_for() {
 
     assert_status(sample(&[busy, u32::MAX], 100), Code::NotFound, "not-found", &["4294967295"]);
     assert_status(sample(&[busy], 0), Code::InvalidArgument, "invalid", &["over 0 ms"]);
-    assert_status(sample(&[busy], 60_001), Code::InvalidArgument, "invalid", &["60001 ms"]);
+    assert_status(sample(&[busy], 60_001), Code::InvalidArgument, "too-large", &["60001 ms"]);
 }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use bpfman_application::spec::Spec;
+use bpfman_application::spec::ApplicationSpec;
 use bpfman_apply::daemon::Daemon as Client;
-use bpfman_apply::desired::{Desired, Owner};
-use bpfman_apply::facts::{Facts, Interface};
+use bpfman_apply::desired::{Desired, ProgramOwner};
+use bpfman_apply::facts::{Facts, NodeInterface};
 use bpfman_apply::plan::desired;
 use bpfman_apply::reconcile::{dry_run, reconcile};
-use bpfman_apply::report::LoadOutcome;
+use bpfman_apply::report::ReportedLoad;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::json;
@@ -21,10 +21,10 @@ fn wanted(object: &Path, program: &str, priority: i32) -> Desired {
         "byteCode": { "path": object },
         "programs": [{ "name": program, "type": "XDP", "xdp": { "links": [link] } }],
     });
-    let interface = Interface { name: INTERFACE.to_owned(), up: true, ..Interface::default() };
+    let interface = NodeInterface { name: INTERFACE.to_owned(), up: true, ..NodeInterface::default() };
     let facts = Facts { interfaces: Some(vec![interface]), ..Facts::default() };
-    let owner = Owner { namespace: None, name: "tried".to_owned(), uid: "uid-of-tried".to_owned() };
-    desired(&owner, &Spec::Cluster(serde_json::from_value(spec).unwrap()), &facts)
+    let owner = ProgramOwner { namespace: None, name: "tried".to_owned(), uid: "uid-of-tried".to_owned() };
+    desired(&owner, &ApplicationSpec::read(None, spec).unwrap(), &facts)
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_trial_says_what_the_kernel_would_say_and_leaves_everything_as_it_was() {
         assert_eq!(daemon.state(), empty);
 
         // What runs of it is not in its own way.
-        assert_eq!(reconcile(&client, &good, None).await.unwrap().load, LoadOutcome::Loaded);
+        assert_eq!(reconcile(&client, &good, None).await.unwrap().load, ReportedLoad::Loaded);
         let running = daemon.state();
         let again = dry_run(&client, &good, None).await.unwrap();
         assert_eq!((again.accepted, &again.composition), (true, &trial.composition));

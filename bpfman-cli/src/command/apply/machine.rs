@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use bpfman_apply::daemon::Daemon;
-use bpfman_apply::facts::{Facts, Interface};
+use bpfman_apply::facts::{Facts, NodeInterface};
 use bpfman_apply::failure::Unreachable;
 
 use crate::args::value::KeyValue;
@@ -57,7 +57,7 @@ fn primary_addresses() -> Vec<IpAddr> {
 }
 
 /// Names of interfaces in this process's network namespace; that of the default route with the primary addresses.
-fn own_interfaces(primary: &[IpAddr]) -> Vec<Interface> {
+fn own_interfaces(primary: &[IpAddr]) -> Vec<NodeInterface> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let routes = read("/proc/self/net/route");
     // Columns: interface, destination, ...; the default route's destination is 0.
@@ -70,11 +70,11 @@ fn own_interfaces(primary: &[IpAddr]) -> Vec<Interface> {
     let names = devices.lines().skip(2).filter_map(|line| line.split_once(':'));
     names
         .map(|(name, _)| name.trim().to_owned())
-        .map(|name| Interface {
+        .map(|name| NodeInterface {
             addresses: if default.as_ref() == Some(&name) { primary.to_vec() } else { Vec::new() },
             name,
             up: true,
-            ..Interface::default()
+            ..NodeInterface::default()
         })
         .collect()
 }

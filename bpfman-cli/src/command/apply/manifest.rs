@@ -5,8 +5,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use bpfman_application::application::{ClusterBpfApplication, ClusterBpfApplicationSpec};
-use bpfman_application::{check, spec::Spec};
-use bpfman_apply::desired::Owner;
+use bpfman_application::{check, spec::ApplicationSpec};
+use bpfman_apply::desired::ProgramOwner;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -23,23 +23,23 @@ const API_VERSION: &str = "bpfman.io/v1alpha1";
 
 /// One application of a manifest.
 #[derive(Clone, Debug)]
-pub struct Application {
+pub struct ManifestApplication {
     /// Its name.
     pub name: String,
     /// What it is.
     pub spec: ClusterBpfApplicationSpec,
 }
 
-impl Application {
+impl ManifestApplication {
     /// Whose programs they are on this machine.
-    pub fn owner(&self) -> Owner {
+    pub fn owner(&self) -> ProgramOwner {
         owner(&self.name)
     }
 }
 
 /// The owner made of kind and name: the same for every user and every file.
-pub fn owner(name: &str) -> Owner {
-    Owner { namespace: None, name: name.to_owned(), uid: format!("local:{KIND}/{name}") }
+pub fn owner(name: &str) -> ProgramOwner {
+    ProgramOwner { namespace: None, name: name.to_owned(), uid: format!("local:{KIND}/{name}") }
 }
 
 /// An object of a manifest, and where it stands.
@@ -49,7 +49,7 @@ struct Document {
 }
 
 /// The applications of all files, in their order.
-pub fn applications(files: &[PathBuf]) -> Result<Vec<Application>, CliError> {
+pub fn applications(files: &[PathBuf]) -> Result<Vec<ManifestApplication>, CliError> {
     let documents = documents(files)?;
     let names = named(&documents)?;
     let mut problems = Vec::new();
@@ -161,16 +161,21 @@ fn is_name(name: &str) -> bool {
         && name.ends_with(plain)
 }
 
-fn application(value: &Value, name: String) -> Result<Application, Vec<String>> {
-    let text = |problems: Vec<check::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+fn application(value: &Value, name: String) -> Result<ManifestApplication, Vec<String>> {
+    let text =
+        |problems: Vec<check::SpecProblem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
     let problems = check::manifest(value);
     if !problems.is_empty() {
         return Err(text(problems));
     }
     let object: ClusterBpfApplication =
         serde_json::from_value(without_nulls(value)).map_err(|error| vec![format!("spec: {error}")])?;
-    let problems = check::application(&Spec::Cluster(object.spec.clone()));
-    if problems.is_empty() { Ok(Application { name, spec: object.spec }) } else { Err(text(problems)) }
+    let problems = check::application(&ApplicationSpec::from(object.spec.clone()));
+    if problems.is_empty() {
+        Ok(ManifestApplication { name, spec: object.spec })
+    } else {
+        Err(text(problems))
+    }
 }
 
 /// What is `null` counts as absent, as it does for the API server.

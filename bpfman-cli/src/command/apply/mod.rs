@@ -5,17 +5,17 @@ mod machine;
 mod manifest;
 
 use bpfman_application::bytecode::ImagePullPolicy;
-use bpfman_application::spec::Spec;
-use bpfman_apply::credentials::Credentials;
+use bpfman_application::spec::ApplicationSpec;
+use bpfman_apply::credentials::RegistryCredentials;
 use bpfman_apply::daemon::Daemon;
 use bpfman_apply::desired::Desired;
 use bpfman_apply::failure::Unreachable;
-use bpfman_apply::report::{LinkOutcome, LoadOutcome, Report};
+use bpfman_apply::report::{LinkOutcome, Report, ReportedLoad};
 use bpfman_apply::{content, plan, reconcile};
 use bpfman_image_format::ImageReference;
 use bpfman_proto::Reason;
 
-use self::manifest::{Application, applications, names, owner};
+use self::manifest::{ManifestApplication, applications, names, owner};
 use super::{connect, image, progress};
 use crate::args::Global;
 use crate::args::apply::{Apply, Delete, Diff, Machine};
@@ -40,7 +40,7 @@ pub async fn apply(global: &Global, command: Apply) -> Result<(), CliError> {
         failure = failure.or_else(|| failure_of(&application.name, &report));
         objects.push(AppliedObject::of_report(manifest::KIND, &application.name, &report));
     }
-    show::answer(global, &AppliedObjects(objects))?;
+    show::answer(global, &AppliedObjects { objects })?;
     failure.map_or(Ok(()), Err)
 }
 
@@ -55,7 +55,7 @@ pub async fn diff(global: &Global, command: Diff) -> Result<(), CliError> {
         objects.push(DiffedObject::new(manifest::KIND, &application.name, &steps));
     }
     let changes = objects.iter().map(|object| object.steps.len()).sum::<usize>();
-    show::answer(global, &DiffedObjects(objects))?;
+    show::answer(global, &DiffedObjects { objects })?;
     if changes == 0 { Ok(()) } else { Err(CliError::Changes) }
 }
 
@@ -73,7 +73,7 @@ pub async fn delete(global: &Global, command: Delete) -> Result<(), CliError> {
         failure = failure.or_else(|| failure_of(&name, &report));
         objects.push(AppliedObject::of_deletion(manifest::KIND, &name, &report));
     }
-    show::answer(global, &AppliedObjects(objects))?;
+    show::answer(global, &AppliedObjects { objects })?;
     failure.map_or(Ok(()), Err)
 }
 
@@ -87,11 +87,11 @@ async fn desired(
     global: &Global,
     daemon: &Daemon,
     machine: &Machine,
-    applications: &[Application],
+    applications: &[ManifestApplication],
 ) -> Result<Vec<Desired>, CliError> {
     let facts = machine::facts(daemon, &machine.label).await.map_err(|error| unreachable(global, &error))?;
-    let of = |application: &Application| {
-        let spec = Spec::Cluster(application.spec.clone());
+    let of = |application: &ManifestApplication| {
+        let spec = ApplicationSpec::from(application.spec.clone());
         let mut desired = plan::desired(&application.owner(), &spec, &facts);
         if let (Some(load), Some(path)) = (&mut desired.load, &application.spec.common.byte_code.path) {
             load.object_sha256 = content::of_file(path);
@@ -102,7 +102,7 @@ async fn desired(
 }
 
 /// Says what of a spec counts in a cluster only.
-fn notes(application: &Application) {
+fn notes(application: &ManifestApplication) {
     let common = &application.spec.common;
     if common.rollout.is_some() {
         progress::warn(&format!(
@@ -119,7 +119,10 @@ fn notes(application: &Application) {
 }
 
 /// The user of the application's registry.
-fn credentials(application: &Application, machine: &Machine) -> Result<Option<Credentials>, CliError> {
+fn credentials(
+    application: &ManifestApplication,
+    machine: &Machine,
+) -> Result<Option<RegistryCredentials>, CliError> {
     let Some(source) = &application.spec.common.byte_code.image else { return Ok(None) };
     if source.image_pull_policy == ImagePullPolicy::Never {
         return Ok(None);
@@ -129,7 +132,7 @@ fn credentials(application: &Application, machine: &Machine) -> Result<Option<Cr
         // The daemon says what is wrong with the name.
         Err(_) => machine.registry_auth.clone(),
     };
-    Ok(found.map(|found| Credentials {
+    Ok(found.map(|found| RegistryCredentials {
         username: found.user().to_owned(),
         password: found.password().to_owned(),
     }))
@@ -153,7 +156,7 @@ fn failure_of(name: &str, report: &Report) -> Option<CliError> {
     };
     if let Some(failure) = report.failure.clone().or_else(waits) {
         let older = match report.load {
-            LoadOutcome::OlderRuns => "; the older version runs on",
+            ReportedLoad::OlderRuns => "; the older version runs on",
             _ => "",
         };
         let program =

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfman_image_format::Layout;
+use bpfman_image_format::OciLayout;
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
@@ -10,11 +10,11 @@ use super::{connect, credential};
 use crate::args::Global;
 use crate::args::image::Save;
 use crate::error::CliError;
-use crate::image_error::ImageError;
+use crate::image_error::LocalImageError;
 use crate::show;
-use crate::show::Answer;
+use crate::show::CommandOutput;
 use crate::show::screen::Screen;
-use crate::show::table::Table;
+use crate::show::table::TextTable;
 
 /// Copies an image and its signatures out of a registry.
 pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
@@ -22,10 +22,10 @@ pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
     let beside = command.archive.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = beside.unwrap_or(Path::new(".")).join(format!(".bpfman-save-{}", std::process::id()));
     let saved = async {
-        let layout = Layout::open_or_create(&folder).map_err(ImageError::from)?;
+        let layout = OciLayout::open_or_create(&folder).map_err(LocalImageError::from)?;
         let saved = bpfman_image_format::save(&command.image, &layout, credential.as_ref()).await?;
         bpfman_image_format::archive(&layout, &command.archive)?;
-        Ok::<_, ImageError>(saved)
+        Ok::<_, LocalImageError>(saved)
     }
     .await;
     // Also after a failure: the folder is this command's own.
@@ -62,13 +62,7 @@ struct SavedImage {
     signatures: usize,
 }
 
-impl Answer for SavedImage {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for SavedImage {
     fn table(&self, _: Screen) -> String {
         let signed = if self.signatures == 0 { " (it has no signature)" } else { "" };
         format!("{}@{} is in {}{signed}\n", self.image, self.digest, self.archive)
@@ -80,6 +74,7 @@ impl Answer for SavedImage {
 }
 
 /// The answer to `image load`.
+#[derive(Serialize)]
 struct Imported(Vec<ImportedImage>);
 
 #[derive(Clone, Serialize)]
@@ -90,15 +85,9 @@ struct ImportedImage {
     refused: Option<String>,
 }
 
-impl Answer for Imported {
-    type Record = Vec<ImportedImage>;
-
-    fn record(&self) -> Vec<ImportedImage> {
-        self.0.clone()
-    }
-
+impl CommandOutput for Imported {
     fn table(&self, screen: Screen) -> String {
-        let mut table = Table::new(&["Image", "Digest", "Policy"]);
+        let mut table = TextTable::new(&["Image", "Digest", "Policy"]);
         for image in &self.0 {
             let refused = || format!("refused: {}", image.refused.clone().unwrap_or_default());
             let policy = image.verified_by.clone().unwrap_or_else(refused);

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bpfman_image_format::{ImageReference, Input, Layout, Platform, PlatformInputs, PushError, SourceDate};
+use bpfman_image_format::{
+    ImageReference, Input, OciLayout, Platform, PlatformInputs, PushError, SourceDate,
+};
 use serde::Serialize;
 
 use crate::args::Global;
-use crate::args::image::{Build, Bytecode, Layout as LayoutFlag};
+use crate::args::image::{Build, BytecodeFlags, LayoutFlag};
 use crate::command::progress;
 use crate::error::CliError;
-use crate::image_error::ImageError;
+use crate::image_error::LocalImageError;
 use crate::show;
-use crate::show::Answer;
+use crate::show::CommandOutput;
 use crate::show::screen::Screen;
 
 /// Builds an image into the local layout.
@@ -22,11 +24,11 @@ pub fn build(global: &Global, command: Build) -> Result<(), CliError> {
     }
     let reference = tagged(&command.tag)?;
     let folder = layout_folder(&command.layout)?;
-    let inputs = PlatformInputs::read(&input(command.bytecode)?).map_err(ImageError::from)?;
-    let date = SourceDate::from_environment().map_err(ImageError::from)?;
-    let image = inputs.build(date).map_err(ImageError::from)?;
-    let layout = Layout::open_or_create(&folder).map_err(ImageError::from)?;
-    image.write(&layout, &reference.to_string()).map_err(ImageError::from)?;
+    let inputs = PlatformInputs::read(&input(command.bytecode)?).map_err(LocalImageError::from)?;
+    let date = SourceDate::from_environment().map_err(LocalImageError::from)?;
+    let image = inputs.build(date).map_err(LocalImageError::from)?;
+    let layout = OciLayout::open_or_create(&folder).map_err(LocalImageError::from)?;
+    image.write(&layout, &reference.to_string()).map_err(LocalImageError::from)?;
     let labels = inputs.labels();
     show::answer(
         global,
@@ -41,18 +43,16 @@ pub fn build(global: &Global, command: Build) -> Result<(), CliError> {
 }
 
 /// Prints what a container build of the same bytecode needs.
-pub fn build_args(global: &Global, bytecode: Bytecode) -> Result<(), CliError> {
-    let inputs = PlatformInputs::read(&input(bytecode)?).map_err(ImageError::from)?;
+pub fn build_args(global: &Global, bytecode: BytecodeFlags) -> Result<(), CliError> {
+    let inputs = PlatformInputs::read(&input(bytecode)?).map_err(LocalImageError::from)?;
     let args = inputs.build_args();
     show::answer(
         global,
-        &Args {
+        &BuildArguments {
             lines: args.lines(),
-            record: ArgsRecord {
-                files: args.files.into_iter().map(|(name, path)| (name.to_owned(), path)).collect(),
-                programs: args.labels.programs,
-                maps: args.labels.maps,
-            },
+            files: args.files.into_iter().map(|(name, path)| (name.to_owned(), path)).collect(),
+            programs: args.labels.programs,
+            maps: args.labels.maps,
         },
     )
 }
@@ -60,7 +60,7 @@ pub fn build_args(global: &Global, bytecode: Bytecode) -> Result<(), CliError> {
 /// The image with the tag that it is stored under: `latest` if none is written. A digest is no name to build to.
 pub fn tagged(image: &ImageReference) -> Result<ImageReference, CliError> {
     match (image.digest(), image.tag()) {
-        (Some(_), _) => Err(ImageError::from(PushError::Digest(image.clone())).into()),
+        (Some(_), _) => Err(LocalImageError::from(PushError::Digest(image.clone())).into()),
         (None, None) => Ok(image.at_tag("latest")),
         (None, Some(_)) => Ok(image.clone()),
     }
@@ -80,7 +80,7 @@ pub fn layout_folder(flag: &LayoutFlag) -> Result<PathBuf, CliError> {
 }
 
 /// What the flags name. The parser has seen to it that they name one kind.
-fn input(bytecode: Bytecode) -> Result<Input, CliError> {
+fn input(bytecode: BytecodeFlags) -> Result<Input, CliError> {
     if let Some(file) = bytecode.bytecode {
         return Ok(Input::File(file));
     }
@@ -108,13 +108,7 @@ struct Built {
     maps: BTreeMap<String, String>,
 }
 
-impl Answer for Built {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for Built {
     fn table(&self, _: Screen) -> String {
         format!("{}@{}\n", self.image, self.digest)
     }
@@ -125,26 +119,16 @@ impl Answer for Built {
 }
 
 /// The answer to `image generate-build-args`.
-struct Args {
+#[derive(Serialize)]
+struct BuildArguments {
+    #[serde(skip)]
     lines: Vec<String>,
-    record: ArgsRecord,
-}
-
-/// Its shape for programs.
-#[derive(Clone, Serialize)]
-struct ArgsRecord {
     files: BTreeMap<String, String>,
     programs: BTreeMap<String, String>,
     maps: BTreeMap<String, String>,
 }
 
-impl Answer for Args {
-    type Record = ArgsRecord;
-
-    fn record(&self) -> ArgsRecord {
-        self.record.clone()
-    }
-
+impl CommandOutput for BuildArguments {
     fn table(&self, _: Screen) -> String {
         self.lines.iter().map(|line| format!("{line}\n")).collect()
     }
@@ -173,7 +157,7 @@ mod tests {
                     --bc-loong64-el f --bc-mips-eb f --bc-mipsle-el f --bc-mips64-eb f --bc-mips64le-el f \
                     --bc-ppc64-eb f --bc-ppc64le-el f --bc-riscv64-el f --bc-s390x-eb f";
         let cli = <crate::args::Cli as clap::Parser>::try_parse_from(line.split_whitespace()).unwrap();
-        let crate::args::Command::Image(crate::args::image::ImageCommand::GenerateBuildArgs { bytecode }) =
+        let crate::args::CliCommand::Image(crate::args::image::ImageCommand::GenerateBuildArgs { bytecode }) =
             cli.command
         else {
             panic!()

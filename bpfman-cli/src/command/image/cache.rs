@@ -12,16 +12,18 @@ use crate::args::Global;
 use crate::args::load::ImageSource;
 use crate::error::CliError;
 use crate::show;
-use crate::show::Answer;
+use crate::show::CommandOutput;
 use crate::show::block::Block;
+use crate::show::json::filled;
+use crate::show::json_shape::json_shape;
 use crate::show::screen::Screen;
-use crate::show::table::Table;
+use crate::show::table::TextTable;
 
 /// Lists the cache.
 pub async fn list(global: &Global) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let answer = client.images.list_images(ext::ListImagesRequest {}).await?.into_inner();
-    show::answer(global, &Cache(answer.images.into_iter().map(CachedImage::from).collect()))
+    show::answer(global, &Cache(answer.images.iter().map(CachedImageJson::new).collect()))
 }
 
 /// Shows one image.
@@ -31,11 +33,11 @@ pub async fn inspect(global: &Global, image: &ImageReference) -> Result<(), CliE
     let answer = client.images.inspect_image(request).await?.into_inner();
     let image = answer.image.ok_or(CliError::Incomplete { call: "InspectImage", part: "the image" })?;
     let inspected = Inspected {
-        image: image.into(),
+        image: CachedImageJson::new(&image),
         programs: answer.programs.into_iter().collect(),
         maps: answer.maps.into_iter().collect(),
-        verified: answer.verified.map(Verified::from),
-        refused: (!answer.refusal.is_empty()).then_some(answer.refusal),
+        verified: answer.verified.as_ref().map(VerifiedJson::new),
+        refused: filled(&answer.refusal),
     };
     show::answer(global, &inspected)
 }
@@ -48,7 +50,10 @@ pub async fn verify(global: &Global, image: &ImageSource) -> Result<(), CliError
     let verified =
         answer.verified.ok_or(CliError::Incomplete { call: "VerifyImage", part: "what was verified" })?;
     let image = image.image_url.clone();
-    show::answer(global, &VerifiedImage { image, digest: answer.digest, verified: verified.into() })
+    show::answer(
+        global,
+        &VerifiedImage { image, digest: answer.digest, verified: VerifiedJson::new(&verified) },
+    )
 }
 
 /// Removes what nobody needs.
@@ -64,54 +69,35 @@ fn date(seconds: u64) -> String {
     SourceDate::from_seconds(seconds).map_or_else(|_| seconds.to_string(), SourceDate::rfc3339)
 }
 
-#[derive(Clone, Serialize)]
-struct CachedImage {
-    name: String,
-    tags: Vec<String>,
-    digest: String,
-    manifest_digest: String,
-    object_digest: String,
-    bytes: u64,
-    signatures: u32,
-    last_used: String,
-    program_ids: Vec<u32>,
-}
-
-impl From<ext::CachedImage> for CachedImage {
-    fn from(image: ext::CachedImage) -> Self {
-        Self {
-            name: image.name,
-            tags: image.tags,
-            digest: image.digest,
-            manifest_digest: image.manifest_digest,
-            object_digest: image.object_digest,
-            bytes: image.bytes,
-            signatures: image.signatures,
-            last_used: date(image.last_used),
-            program_ids: image.program_ids,
-        }
+json_shape! {
+    /// One image of the cache.
+    pub struct CachedImageJson(image: &ext::CachedImage) {
+        name: String = image.name.clone(),
+        tags: Vec<String> = image.tags.clone(),
+        digest: String = image.digest.clone(),
+        manifest_digest: String = image.manifest_digest.clone(),
+        object_digest: String = image.object_digest.clone(),
+        bytes: u64 = image.bytes,
+        signatures: u32 = image.signatures,
+        last_used: String = date(image.last_used),
+        program_ids: Vec<u32> = image.program_ids.clone(),
     }
 }
 
-impl CachedImage {
+impl CachedImageJson {
     fn ids(&self) -> String {
         self.program_ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
     }
 }
 
 /// The answer to `image list`.
-struct Cache(Vec<CachedImage>);
+#[derive(Serialize)]
+struct Cache(Vec<CachedImageJson>);
 
-impl Answer for Cache {
-    type Record = Vec<CachedImage>;
-
-    fn record(&self) -> Vec<CachedImage> {
-        self.0.clone()
-    }
-
+impl CommandOutput for Cache {
     fn table(&self, screen: Screen) -> String {
         let mut table =
-            Table::new(&["Image", "Tags", "Digest", "Bytes", "Signatures", "Last Used", "Programs"]);
+            TextTable::new(&["Image", "Tags", "Digest", "Bytes", "Signatures", "Last Used", "Programs"]);
         for image in &self.0 {
             table.row(vec![
                 image.name.clone(),
@@ -131,25 +117,14 @@ impl Answer for Cache {
     }
 }
 
-#[derive(Clone, Serialize)]
-struct Verified {
-    summary: String,
-    rule: Option<String>,
-    signers: Vec<String>,
-    signed_digest: Option<String>,
-    signed_at: Option<String>,
-}
-
-impl From<ext::Verified> for Verified {
-    fn from(verified: ext::Verified) -> Self {
-        let filled = |text: String| (!text.is_empty()).then_some(text);
-        Self {
-            summary: verified.summary,
-            rule: filled(verified.rule),
-            signers: verified.signers,
-            signed_digest: filled(verified.signed_digest),
-            signed_at: verified.signed_at.and_then(|seconds| u64::try_from(seconds).ok()).map(date),
-        }
+json_shape! {
+    /// What the policy says of an image.
+    pub struct VerifiedJson(verified: &ext::Verified) {
+        summary: String = verified.summary.clone(),
+        rule: Option<String> = filled(&verified.rule),
+        signers: Vec<String> = verified.signers.clone(),
+        signed_digest: Option<String> = filled(&verified.signed_digest),
+        signed_at: Option<String> = verified.signed_at.and_then(|seconds| u64::try_from(seconds).ok()).map(date),
     }
 }
 
@@ -157,20 +132,14 @@ impl From<ext::Verified> for Verified {
 #[derive(Clone, Serialize)]
 struct Inspected {
     #[serde(flatten)]
-    image: CachedImage,
+    image: CachedImageJson,
     programs: BTreeMap<String, String>,
     maps: BTreeMap<String, String>,
-    verified: Option<Verified>,
+    verified: Option<VerifiedJson>,
     refused: Option<String>,
 }
 
-impl Answer for Inspected {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for Inspected {
     fn table(&self, screen: Screen) -> String {
         let image = &self.image;
         let pairs = |names: &BTreeMap<String, String>| -> Vec<String> {
@@ -205,16 +174,10 @@ struct VerifiedImage {
     image: String,
     digest: String,
     #[serde(flatten)]
-    verified: Verified,
+    verified: VerifiedJson,
 }
 
-impl Answer for VerifiedImage {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for VerifiedImage {
     fn table(&self, screen: Screen) -> String {
         let mut block = Block::new("Verified");
         block.line("Image", &self.image);
@@ -237,13 +200,7 @@ struct Pruned {
     bytes: u64,
 }
 
-impl Answer for Pruned {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for Pruned {
     fn table(&self, _: Screen) -> String {
         let lines: String = self.images.iter().map(|image| format!("removed {image}\n")).collect();
         format!("{lines}{} bytes given back\n", self.bytes)

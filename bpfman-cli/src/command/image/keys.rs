@@ -11,9 +11,9 @@ use serde::Serialize;
 use crate::args::Global;
 use crate::args::image::GenerateKeyPair;
 use crate::error::CliError;
-use crate::image_error::ImageError;
+use crate::image_error::LocalImageError;
 use crate::show;
-use crate::show::Answer;
+use crate::show::CommandOutput;
 use crate::show::screen::Screen;
 
 /// Makes a new pair. Existing files are never overwritten: a lost key cannot be made again.
@@ -24,9 +24,9 @@ pub fn generate(global: &Global, command: &GenerateKeyPair) -> Result<(), CliErr
         PathBuf::from(name)
     };
     let (private_key, public_key) = (with(".key"), with(".pub"));
-    let key = SigningKey::generate().map_err(ImageError::from)?;
-    let public = key.public_key().map_err(ImageError::from)?;
-    let pem = key.to_pem().map_err(ImageError::from)?;
+    let key = SigningKey::generate().map_err(LocalImageError::from)?;
+    let public = key.public_key().map_err(LocalImageError::from)?;
+    let pem = key.to_pem().map_err(LocalImageError::from)?;
     // Both are opened before either is written, so that a refused second one leaves no half pair with content.
     let mut private_file = create(&private_key, 0o600)?;
     let mut public_file = create(&public_key, 0o644).inspect_err(|_| {
@@ -64,13 +64,7 @@ struct KeyPair {
     key: String,
 }
 
-impl Answer for KeyPair {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for KeyPair {
     fn table(&self, _: Screen) -> String {
         format!("private key: {}\npublic key:  {}\n", self.private_key.display(), self.public_key.display())
     }

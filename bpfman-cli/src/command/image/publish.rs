@@ -4,26 +4,26 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
-use bpfman_image_format::{Layout, SignOutcome, SigningKey};
+use bpfman_image_format::{OciLayout, SignOutcome, SigningKey};
 use serde::Serialize;
 
 use super::build::{layout_folder, tagged};
 use super::credential;
 use crate::args::Global;
 use crate::args::image::{Push, Sign};
-use crate::command::progress::Progress;
+use crate::command::progress::ProgressLine;
 use crate::error::CliError;
-use crate::image_error::ImageError;
+use crate::image_error::LocalImageError;
 use crate::show;
-use crate::show::Answer;
+use crate::show::CommandOutput;
 use crate::show::screen::Screen;
 
 /// Copies a built image into its registry.
 pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
     let reference = tagged(&command.image)?;
-    let layout = Layout::open(&layout_folder(&command.layout)?).map_err(ImageError::from)?;
+    let layout = OciLayout::open(&layout_folder(&command.layout)?).map_err(LocalImageError::from)?;
     let name = reference.to_string();
-    let progress = Mutex::new(Progress::new(&format!("pushing {name}")));
+    let progress = Mutex::new(ProgressLine::new(&format!("pushing {name}")));
     let show_progress =
         |bytes, total| progress.lock().unwrap_or_else(PoisonError::into_inner).at(bytes, total);
     let credential = credential::of(&reference, command.registry_auth)?;
@@ -32,7 +32,7 @@ pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
             .await;
     // The line of the progress goes before the answer or the error comes.
     drop(progress);
-    let digest = pushed.map_err(ImageError::from)?.to_string();
+    let digest = pushed.map_err(LocalImageError::from)?.to_string();
     show::answer(global, &Pushed { image: name, digest })
 }
 
@@ -40,12 +40,12 @@ pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
 pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
     let pem = fs::read_to_string(&command.key)
         .map_err(|source| CliError::File { path: command.key.clone(), source })?;
-    let key = SigningKey::from_pem(&pem).map_err(ImageError::from)?;
+    let key = SigningKey::from_pem(&pem).map_err(LocalImageError::from)?;
     let credential = credential::of(&command.image, command.registry_auth)?;
     let annotations: BTreeMap<String, String> = command.annotations.into_iter().collect();
     let signed = bpfman_image_format::sign(&command.image, &key, &annotations, credential.as_ref())
         .await
-        .map_err(ImageError::from)?;
+        .map_err(LocalImageError::from)?;
     let outcome = match signed.outcome {
         SignOutcome::Created => "created",
         SignOutcome::Unchanged => "unchanged",
@@ -67,13 +67,7 @@ struct Pushed {
     digest: String,
 }
 
-impl Answer for Pushed {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for Pushed {
     fn table(&self, _: Screen) -> String {
         format!("{}@{}\n", self.image, self.digest)
     }
@@ -93,13 +87,7 @@ struct Signed {
     outcome: &'static str,
 }
 
-impl Answer for Signed {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
+impl CommandOutput for Signed {
     fn table(&self, _: Screen) -> String {
         let what = if self.outcome == "created" { "signed" } else { "was signed before by" };
         let with = if self.outcome == "created" { " with" } else { "" };

@@ -6,10 +6,9 @@ use serde::Serialize;
 
 use crate::args::load::ImageSource;
 use crate::client::Client;
-use crate::command::progress::Progress;
+use crate::command::progress::ProgressLine;
 use crate::error::CliError;
-use crate::show::Answer;
-use crate::show::screen::Screen;
+use crate::show::CommandOutput;
 
 /// Which image, as the wire has it.
 pub fn on_the_wire(image: &ImageSource) -> v1::BytecodeImage {
@@ -33,7 +32,7 @@ pub struct Pulled {
 
 /// Has the daemon pull an image, and shows how far it is while it does.
 pub async fn pull(client: &mut Client, image: v1::BytecodeImage) -> Result<Pulled, CliError> {
-    let mut progress = Progress::new(&format!("pulling {}", image.url));
+    let mut progress = ProgressLine::new(&format!("pulling {}", image.url));
     let image_url = image.url.clone();
     let mut events = client.ext.pull(ext::PullRequest { image: Some(image) }).await?.into_inner();
     let mut last = ext::PullEvent::default();
@@ -48,17 +47,7 @@ pub async fn pull(client: &mut Client, image: v1::BytecodeImage) -> Result<Pulle
     Ok(Pulled { image_url, digest: last.digest, bytes: last.bytes, verified_by })
 }
 
-impl Answer for Pulled {
-    type Record = Self;
-
-    fn record(&self) -> Self {
-        self.clone()
-    }
-
-    fn table(&self, _: Screen) -> String {
-        String::new()
-    }
-
+impl CommandOutput for Pulled {
     fn ids(&self) -> Vec<String> {
         vec![self.digest.clone()]
     }

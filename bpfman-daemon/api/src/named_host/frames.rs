@@ -24,7 +24,7 @@ enum At {
 
 /// The stream of frames of one client. Of what it does not understand it changes nothing more: the server judges it.
 #[derive(Debug)]
-pub struct Frames {
+pub struct HttpFrames {
     at: At,
     /// Bytes of the frame's payload that are still to come, without padding once that is known.
     left: u32,
@@ -36,14 +36,14 @@ pub struct Frames {
     lost: bool,
 }
 
-impl Default for Frames {
+impl Default for HttpFrames {
     fn default() -> Self {
         let at = At::Passing(PREFACE);
         Self { at, left: 0, padding: 0, priority: 0, fields: Fields::default(), lost: false }
     }
 }
 
-impl Frames {
+impl HttpFrames {
     /// Changes the bytes that came, where they name a host.
     pub fn pass(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
@@ -172,10 +172,10 @@ mod tests {
     /// What passes, whole and in pieces of every size.
     fn passed(bytes: &[u8]) -> Vec<u8> {
         let mut whole = bytes.to_vec();
-        Frames::default().pass(&mut whole);
+        HttpFrames::default().pass(&mut whole);
         for size in 1..bytes.len() {
             let mut pieces = bytes.to_vec();
-            let mut frames = Frames::default();
+            let mut frames = HttpFrames::default();
             pieces.chunks_mut(size).for_each(|piece| frames.pass(piece));
             assert_eq!(pieces, whole, "{size}");
         }

@@ -15,19 +15,19 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
-use self::frames::Frames;
+use self::frames::HttpFrames;
 
 /// A connection whose requests name a host.
 #[derive(Debug)]
 pub struct NamedHost<S> {
     inner: S,
-    frames: Frames,
+    frames: HttpFrames,
 }
 
 impl<S> NamedHost<S> {
     /// Of a new connection.
     pub fn new(inner: S) -> Self {
-        Self { inner, frames: Frames::default() }
+        Self { inner, frames: HttpFrames::default() }
     }
 }
 

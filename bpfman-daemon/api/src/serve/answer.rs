@@ -14,19 +14,19 @@ use super::limits::{PIECE, STALL};
 
 /// How the answers of one connection are taken.
 #[derive(Debug)]
-pub struct Progress {
+pub struct AnswerProgress {
     began: Instant,
     waiting: AtomicUsize,
     last_milliseconds: AtomicU64,
 }
 
-impl Default for Progress {
+impl Default for AnswerProgress {
     fn default() -> Self {
         Self { began: Instant::now(), waiting: AtomicUsize::new(0), last_milliseconds: AtomicU64::new(0) }
     }
 }
 
-impl Progress {
+impl AnswerProgress {
     fn touch(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_milliseconds.store(now, Ordering::SeqCst);
@@ -41,16 +41,16 @@ impl Progress {
 
 /// An answer on its way.
 #[derive(Debug)]
-pub struct Answer {
+pub struct AnswerBody {
     body: tonic::body::Body,
     rest: Bytes,
     unread: Unread,
-    progress: Arc<Progress>,
+    progress: Arc<AnswerProgress>,
 }
 
-impl Answer {
+impl AnswerBody {
     /// An answer of which nothing is taken yet.
-    pub fn new(body: tonic::body::Body, unread: Unread, progress: Arc<Progress>) -> Self {
+    pub fn new(body: tonic::body::Body, unread: Unread, progress: Arc<AnswerProgress>) -> Self {
         Self { body, rest: Bytes::new(), unread, progress }
     }
 
@@ -74,7 +74,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for AnswerBody {
     fn drop(&mut self) {
         if !self.rest.is_empty() {
             self.progress.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -82,7 +82,7 @@ impl Drop for Answer {
     }
 }
 
-impl Body for Answer {
+impl Body for AnswerBody {
     type Data = Bytes;
     type Error = tonic::Status;
 

@@ -38,7 +38,7 @@ struct Share {
 
 /// A connection's place. It is given back when this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionPlace {
     callers: Arc<Callers>,
     uid: u32,
     share: Arc<Share>,
@@ -76,7 +76,7 @@ impl Default for Callers {
 
 impl Callers {
     /// A place for one more connection of a user.
-    pub fn place(self: &Arc<Self>, uid: u32) -> Result<Place, NoPlace> {
+    pub fn place(self: &Arc<Self>, uid: u32) -> Result<ConnectionPlace, NoPlace> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let own = users.get(&uid).map_or(0, |user| user.connections);
         let all: usize = users.values().map(|user| user.connections).sum();
@@ -89,7 +89,7 @@ impl Callers {
         }
         let user = users.entry(uid).or_insert_with(|| User { connections: 0, share: Arc::default() });
         user.connections += 1;
-        Ok(Place { callers: Arc::clone(self), uid, share: Arc::clone(&user.share) })
+        Ok(ConnectionPlace { callers: Arc::clone(self), uid, share: Arc::clone(&user.share) })
     }
 }
 
@@ -103,7 +103,7 @@ impl Default for Share {
     }
 }
 
-impl Place {
+impl ConnectionPlace {
     /// Waits until there is room for a request of so many bytes.
     pub async fn room(&self, bytes: usize) -> RequestRoom {
         if bytes <= SMALL_REQUEST {
@@ -135,7 +135,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let mut users = self.callers.users.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(user) = users.get_mut(&self.uid) {

@@ -29,8 +29,8 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service as _;
 
-use answer::{Answer, Progress};
-use callers::{Callers, NoPlace, Place};
+use answer::{AnswerBody, AnswerProgress};
+use callers::{Callers, ConnectionPlace, NoPlace};
 
 use crate::audit::Call;
 use crate::named_host::NamedHost;
@@ -86,7 +86,7 @@ impl Connections {
         while connections.join_next().await.is_some() {}
     }
 
-    fn admit(&self, stream: &UnixStream, callers: &Arc<Callers>) -> Option<(Peer, Place)> {
+    fn admit(&self, stream: &UnixStream, callers: &Arc<Callers>) -> Option<(Peer, ConnectionPlace)> {
         let peer = (self.identify)(stream)
             .inspect_err(|error| tracing::warn!(%error, "a connection is refused: nobody knows whose it is"))
             .ok()?;
@@ -107,14 +107,14 @@ async fn connection(
     routes: Routes,
     stream: UnixStream,
     peer: Peer,
-    place: Place,
+    place: ConnectionPlace,
     mut ended: watch::Receiver<()>,
 ) {
     // One that says nothing is no client.
     if !matches!(timeout(limits::ARRIVAL, stream.readable()).await, Ok(Ok(()))) {
         return;
     }
-    let (place, progress) = (Arc::new(place), Arc::<Progress>::default());
+    let (place, progress) = (Arc::new(place), Arc::<AnswerProgress>::default());
     let taken = Arc::clone(&progress);
     let service = service_fn(move |request| {
         let (routes, peer) = (routes.clone(), peer.clone());
@@ -160,20 +160,20 @@ async fn connection(
 async fn answer(
     routes: Routes,
     peer: Peer,
-    place: &Place,
-    progress: Arc<Progress>,
+    place: &ConnectionPlace,
+    progress: Arc<AnswerProgress>,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Body> {
     place.answers_read().await;
     let call = Call::new(peer.clone(), request.uri().path());
     let response = call.follow(serve(routes, peer, place, request)).await;
-    response.map(|body| Body::new(Answer::new(body, place.unread(), progress)))
+    response.map(|body| Body::new(AnswerBody::new(body, place.unread(), progress)))
 }
 
 async fn serve(
     mut routes: Routes,
     peer: Peer,
-    place: &Place,
+    place: &ConnectionPlace,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Body> {
     let (mut parts, body) = request.into_parts();

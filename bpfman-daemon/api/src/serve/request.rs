@@ -6,7 +6,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
-use super::callers::{Place, RequestRoom};
+use super::callers::{ConnectionPlace, RequestRoom};
 use super::limits::{ARRIVAL, LARGEST_REQUEST};
 use crate::status;
 
@@ -14,7 +14,7 @@ use crate::status;
 const PREFIX: usize = 5;
 
 /// Reads a message with its prefix. It takes room for what it says it will hold, before more than a frame is read.
-pub async fn whole<B>(mut body: B, place: &Place) -> Result<(Bytes, RequestRoom), Status>
+pub async fn whole<B>(mut body: B, place: &ConnectionPlace) -> Result<(Bytes, RequestRoom), Status>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,

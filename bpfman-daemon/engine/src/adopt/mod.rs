@@ -13,19 +13,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, Direction, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, LinkId, NetnsId,
-    OperationId, OrderIntent, ProceedOn, ProgramFacts, ProgramType, ProgramUid, Sharing,
+    AttachPoint, Direction, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts, NetnsId,
+    OperationId, OrderIntent, ProceedOn, ProgramFacts, ProgramType, ProgramUid,
 };
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::adopt::access::{NamedPin, may_name_link};
-use crate::attach::{check_metadata, check_priority};
+use crate::attach::check_priority;
 use crate::describe::details::LinkDetails;
 use crate::engine::locks::Subject;
 use crate::engine::undo::{retry_once, undoing};
-use crate::state::hook_names::hook_text;
 use crate::state::records::{Entry, HookRecord, LinkRecord, ProgramRecord, SourceRecord};
-use crate::state::{BlobId, Changes, Leased, Unfinished};
+use crate::state::{BlobId, Changes, Leased, Unfinished, check_metadata};
 use crate::{Engine, EngineError, paths};
 
 /// What to adopt.
@@ -92,28 +91,17 @@ impl<K: Kernel> Engine<K> {
         let uid = known.as_ref().map_or_else(|| ProgramUid(self.number()), |program| program.uid);
         let _program_lock = self.lock(Subject::Program(uid));
         let _hook_lock = self.lock(Subject::Hook(found.key));
-        self.refuse_ours(&found)?;
+        self.ensure_not_ours(&found)?;
         let program = match self.record(uid) {
             Some(program) => program,
             None => Arc::new(program_record(uid, OperationId(number), &found, request, self.boot.clone())),
         };
         let link = Arc::new(LinkRecord {
-            id: LinkId(
-                u32::try_from(number)
-                    .map_err(|_| EngineError::Invalid("this daemon has used up all link ids".to_owned()))?,
-            ),
-            program: uid,
-            operation: OperationId(number),
-            point,
             hook: Some(found.key),
             order: request.order.clone(),
-            sharing: Sharing::default(),
             metadata: request.metadata.clone(),
-            sequence: number,
-            boot: self.boot.clone(),
-            matching: None,
             adopted: true,
-            waits_in: None,
+            ..LinkRecord::new(number, &program, &self.boot, point)?
         });
         self.take_over(&found, &program, &link)?;
         if let Some(stray) = stray {
@@ -128,8 +116,7 @@ impl<K: Kernel> Engine<K> {
         program: &Arc<ProgramRecord>,
         link: &Arc<LinkRecord>,
     ) -> Result<(), EngineError> {
-        let original =
-            self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+        let original = self.loaded_program(program.id)?;
         let operation = link.operation;
         let folder = paths::pending(operation);
         // Before what undoes it, so that they outlive that.
@@ -271,38 +258,19 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(Interface, HookKey), EngineError> {
         let namespaces = match at {
             Some(interface) => BTreeSet::from([interface.netns.clone()]),
-            None => {
-                let mut all = self.watched_namespaces();
-                all.insert(None);
-                if let Ok(named) = std::fs::read_dir("/run/netns") {
-                    all.extend(named.flatten().map(|entry| Some(entry.path())));
-                }
-                all
-            }
+            None => self.known_namespaces(),
         };
         let kinds = match link.kernel_type {
             LinkFacts::XDP => vec![HookKind::Xdp],
             _ => vec![HookKind::Tcx(Direction::Ingress), HookKind::Tcx(Direction::Egress)],
         };
+        let is_meant = |facts: &InterfaceFacts| {
+            Some(facts.ifindex) == link.ifindex && at.is_none_or(|at| at.name == facts.name)
+        };
         let mut places: BTreeMap<NetnsId, (Interface, HookKey)> = BTreeMap::new();
-        for netns in namespaces {
-            // A file that is no namespace, or no longer, has none of our interfaces.
-            let Ok(interfaces) = self.kernel.interfaces(netns.as_deref()) else { continue };
-            let Some(facts) = interfaces.into_iter().find(|facts| Some(facts.ifindex) == link.ifindex) else {
-                continue;
-            };
-            if at.is_some_and(|at| at.name != facts.name) {
-                continue;
-            }
-            let interface = Interface { name: facts.name, netns };
-            for kind in &kinds {
-                let Ok(key) = self.kernel.find_hook(&interface, *kind) else { continue };
-                let Ok(contents) = self.kernel.hook_contents(interface.netns.as_deref(), &key) else {
-                    continue;
-                };
-                if contents.entries.iter().any(|entry| entry.may_be_link(link.id)) {
-                    places.entry(key.netns).or_insert_with(|| (interface.clone(), key));
-                }
+        for (interface, key, contents) in self.hooks_in(namespaces, &kinds, is_meant) {
+            if contents.entries.iter().any(|entry| entry.may_be_link(link.id)) {
+                places.entry(key.netns).or_insert((interface, key));
             }
         }
         let mut places = places.into_values();
@@ -327,7 +295,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn refuse_ours(&self, found: &Found<K::Handle>) -> Result<(), EngineError> {
+    fn ensure_not_ours(&self, found: &Found<K::Handle>) -> Result<(), EngineError> {
         let pins: Vec<PathBuf> = {
             let state = self.state();
             let links = state.chain(&found.key).into_iter().map(|link| paths::link(link.id));
@@ -336,13 +304,11 @@ impl<K: Kernel> Engine<K> {
             links.chain(chain.map(|key| paths::hook_link(&key))).collect()
         };
         for pin in pins {
-            if let Some(handle) = self.kernel.open_pin(&pin)?
-                && self.kernel.link_of(&handle)?.id == found.facts.id
-            {
+            if self.pinned_link(&pin)?.is_some_and(|facts| facts.id == found.facts.id) {
                 return Err(EngineError::Invalid(format!(
                     "link {} is the one by which bpfman is at {} already",
                     found.facts.id,
-                    hook_text(&found.key, &found.interface)
+                    found.key.kind.at(&found.interface)
                 )));
             }
         }

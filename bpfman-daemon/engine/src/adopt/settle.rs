@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, FunctionSpan, HookKind, Insn, OperationId, ProgramId, ProgramText, op};
+use bpfmand_core::{BoundText, HookKind, Insn, OperationId, ProgramId, op};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
@@ -25,18 +25,7 @@ impl ProgramRecord {
     pub fn opaque_text(&self) -> MemberText {
         let insns = vec![Insn::new(0xb7, 0, 0, 0, 0), Insn::new(op::EXIT, 0, 0, 0, 0)];
         MemberText {
-            text: Arc::new(BoundText(ProgramText {
-                name: self.name.clone(),
-                license: self.license.clone(),
-                functions: vec![FunctionSpan { name: self.name.clone(), start: 0, len: insns.len() }],
-                insns,
-                btf: None,
-                func_info: Vec::new(),
-                line_info: Vec::new(),
-                sleepable: false,
-                modules: Vec::new(),
-                frags: false,
-            })),
+            text: Arc::new(BoundText::of_one_function(&self.name, &self.license, insns)),
             needs_own_btf: false,
             local_type_ids: [].into(),
         }
@@ -120,8 +109,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(());
         };
         if hook.program != program.id {
-            let original =
-                self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+            let original = self.loaded_program(program.id)?;
             let before = self.kernel.open_program(hook.program)?;
             self.step("detach", "give back");
             self.swap(hook, hook.program, &original, &hook.interface)?;

@@ -6,7 +6,6 @@ use bpfmand_kernel::{Kernel, KernelError};
 use crate::error::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 use crate::libxdp::config;
 use crate::libxdp::config::Read;
-use crate::state::hook_names::hook_text;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -29,19 +28,17 @@ impl<K: Kernel> Engine<K> {
                 other => return other,
             }
             let contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
-            let Some(entry) = contents.entries.first() else {
-                if left > 0 {
-                    continue;
-                }
-                return Err(self.conflict(key, interface, None));
-            };
-            return Err(self.conflict(key, interface, Some(entry)));
+            let entry = contents.entries.first();
+            // It went in between: ours is next.
+            if entry.is_some() || left == 0 {
+                return Err(self.conflict(key, interface, entry));
+            }
         }
     }
 
     /// Names a program of others at a hook that takes one program, before a chain is built that cannot be attached. What
     /// runs `ours` is a link of ours that is about to go. Where the look fails the kernel decides.
-    pub(crate) fn refuse_taken(
+    pub(crate) fn ensure_free(
         &self,
         key: &HookKey,
         interface: &Interface,
@@ -86,7 +83,7 @@ impl<K: Kernel> Engine<K> {
             self.dispatcher(key, program, mode, is_linked)
         });
         EngineError::HookHeld(Box::new(HookConflict {
-            hook: hook_text(key, interface),
+            hook: key.kind.at(interface),
             interface: interface.clone(),
             held_by: self.holders(program.as_ref().map(|program| program.id), link),
             program,
@@ -104,7 +101,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Option<Dispatcher> {
         let glance = self.glance_at_dispatcher(key, program).ok().flatten()?;
         // Without the lock it is told as well as can be: nothing is decided by it.
-        let _lock = self.kernel.lock_folder(&self.libxdp_pins).ok();
+        let _lock = self.kernel.lock_folder(&self.options.libxdp_pins).ok();
         let programs = self.slots_of(&glance).unwrap_or_default().into_iter().map(|slot| DispatcherProgram {
             priority: slot.slot.priority,
             id: slot.program.id,

@@ -8,10 +8,9 @@ use bpfmand_core::{HookKey, HookKind, LinkId};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::BuiltChain;
-use crate::engine::locks::Subject;
 use crate::engine::undo::{Undo, undoing};
+use crate::state::Changes;
 use crate::state::records::{Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
-use crate::state::{Changes, Committed, Uncleared};
 use crate::{Engine, EngineError, paths};
 
 /// A hook without some of its members: its record if it goes on, and what it runs now, if that could be changed.
@@ -24,12 +23,8 @@ impl<K: Kernel> Engine<K> {
     /// See [`EngineError`]; the link stays then.
     pub fn detach(&self, id: LinkId) -> Result<(), EngineError> {
         self.begin()?;
-        let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
-        let _program_lock = self.lock(Subject::Program(link.program));
-        // Another call may have detached it while this one waited.
-        let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
+        let (link, _held) = self.lock_link(id).ok_or(EngineError::NoLink(id))?;
         let hook = link.hook;
-        let _hook_lock = hook.map(|key| self.lock(Subject::Hook(key)));
         // An adopted program is ours only as long as it is attached.
         let adopted = self.record(link.program).filter(|program| {
             program.is_adopted() && self.state().links_of(program.uid).all(|other| other.id == id)
@@ -83,8 +78,7 @@ impl<K: Kernel> Engine<K> {
             self.step(operation_name, "record");
             self.commit(changes)
         })?;
-        let Committed { operations, ended } = committed;
-        let waiting = Uncleared { operations, leftover, hooks: chains.into_keys().collect(), ended };
+        let waiting = committed.leaving(leftover, chains.into_keys().collect());
         let cleared = self.clear_or_wait(operation_name, waiting);
         self.settle_chains(built_chains)?;
         cleared
@@ -109,7 +103,7 @@ impl<K: Kernel> Engine<K> {
         let is_entered = self.is_entered(&hook)?;
         if is_entered {
             // Where nothing runs there is nothing to be looked at, and maybe no interface by which to let go of the hold.
-            self.refuse_held(key)?;
+            self.ensure_not_frozen(key)?;
         }
         if is_entered && hook.entry == Entry::Dispatcher {
             self.step(operation_name, "build chain");

@@ -1,15 +1,14 @@
 //! Hooks: entered by their first member, changed in place by all others.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, OperationId};
-use bpfmand_kernel::{Anchor, FilterPlace, Kernel, LinkTarget, TcFilter};
+use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, TcFilter, TcxAnchor};
 
 use crate::chain::BuiltChain;
 use crate::engine::undo::{Undo, retry_once, undoing};
 use crate::state::Unfinished;
-use crate::state::hook_names::{filter_name, filter_place, hook_text};
+use crate::state::hook_names::{filter_name, filter_place};
 use crate::state::records::{Entry, HookRecord, LeftoverFilter, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -31,10 +30,10 @@ impl<K: Kernel> Engine<K> {
             _ => None,
         };
         if before.len() >= MAX_CHAIN_MEMBERS {
-            return Err(EngineError::ChainFull { hook: hook_text(key, interface), limit: MAX_CHAIN_MEMBERS });
+            return Err(EngineError::ChainFull { hook: key.kind.at(interface), limit: MAX_CHAIN_MEMBERS });
         }
         if known.is_none() {
-            self.refuse_stray(key, interface)?;
+            self.ensure_no_stray(key, interface)?;
         }
         let link = Arc::new(link);
         let mut links = before;
@@ -92,7 +91,7 @@ impl<K: Kernel> Engine<K> {
         let before = self.open_shared(hook.program)?;
         self.step("chain", "swap");
         self.swap(hook, hook.program, &built.handle, &hook.interface)
-            .map_err(|error| self.name_frags(error, &hook.interface, built))?;
+            .map_err(|error| self.explain_frags(error, &hook.interface, built))?;
         let (hook, now) = (Arc::clone(hook), built.id);
         let swapped_in = built.leased();
         undo.push(move || {
@@ -168,13 +167,13 @@ impl<K: Kernel> Engine<K> {
             HookKind::Xdp => LinkTarget::Xdp {
                 netns,
                 ifindex: key.ifindex,
-                mode: self.xdp_modes.get(&interface.name).copied().unwrap_or_default(),
+                mode: self.options.xdp_modes.get(&interface.name).copied().unwrap_or_default(),
             },
             HookKind::Tc(direction) if self.tc_enters_by_tcx() => LinkTarget::Tcx {
                 netns,
                 ifindex: key.ifindex,
                 direction,
-                anchor: Anchor::Last,
+                anchor: TcxAnchor::Last,
                 expected_revision: None,
             },
             HookKind::Tc(direction) | HookKind::Tcx(direction) => {
@@ -219,32 +218,12 @@ impl<K: Kernel> Engine<K> {
         self.attach_where_free(key, interface, || {
             self.attach_retrying(&built.handle, placed, operation, undo)
         })
-        .map_err(|error| self.name_frags(error, interface, built))?;
+        .map_err(|error| self.explain_frags(error, interface, built))?;
         Ok(Entry::Link)
     }
 
     /// Renames a hook's link from `pending` to its place. Running it again is fine.
     pub(crate) fn place_hook(&self, hook: &HookRecord) -> Result<(), EngineError> {
-        let folder = paths::pending(hook.operation);
-        let names = self.kernel.list_folder(&folder)?;
-        if names.iter().any(|name| name == paths::PENDING_LINK) {
-            self.kernel.make_folder(Path::new(hook.key.pin_folder()))?;
-            let place = paths::hook_link(&hook.key);
-            // What is left of an interface that had the same index in the same namespace.
-            if let Some(old) = self.kernel.open_pin(&place)?
-                && self.kernel.link_of(&old)?.ifindex.is_none()
-            {
-                drop(old);
-                // Someone else may hold it still, if it was adopted.
-                self.end_adopted_link(&place)?;
-            }
-            if !names.iter().any(|name| name == paths::BRIDGE) {
-                self.kernel.rename(&folder.join(paths::PENDING_LINK), &place)?;
-            }
-        }
-        if names.iter().any(|name| name == paths::BRIDGE) {
-            self.cross_bridge(hook.operation, &paths::hook_link(&hook.key), hook.program)?;
-        }
-        self.remove_tree(&folder)
+        self.place_pending_link(hook.operation, &paths::hook_link(&hook.key), Some(hook.program))
     }
 }

@@ -6,12 +6,11 @@ mod hook;
 mod unload;
 pub mod update;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, HookKind, LinkId, MatchingId, OperationId, OrderIntent, Sharing,
+    AttachPoint, AttachRequest, HookKind, MatchingId, OperationId, OrderIntent, ProgramId, Sharing,
 };
 use bpfmand_kernel::{Kernel, LinkTarget};
 
@@ -21,11 +20,8 @@ use crate::engine::undo::{Undo, retry_once, undoing};
 use crate::order::check_intent;
 use crate::order::tcx::TRIES;
 use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
-use crate::state::{Changes, metadata_size, with_application};
+use crate::state::{Changes, check_metadata, with_application};
 use crate::{Engine, EngineError, paths};
-
-/// Most bytes of a link's metadata: its record has to hold them.
-const MOST_METADATA: usize = 16 << 10;
 
 impl<K: Kernel> Engine<K> {
     /// Attaches a program.
@@ -67,31 +63,20 @@ impl<K: Kernel> Engine<K> {
         };
         let _hook_lock = hook.map(|(_, key)| self.lock(Subject::Hook(key)));
         if let (Some(matching), Some((interface, key))) = (matching, &hook) {
-            self.refuse_match(matching, &program, key, interface)?;
+            self.ensure_not_there(matching, &program, key, interface)?;
             // It is asked for again and again, and is not to build a chain each time.
             let hook = self.state().hooks.get(key).cloned();
             if hook.as_ref().map_or(Ok(true), |hook| self.is_entered(hook).map(|entered| !entered))? {
-                self.refuse_taken(key, interface, hook.map(|hook| hook.program))?;
+                self.ensure_free(key, interface, hook.map(|hook| hook.program))?;
             }
         }
-        let number = self.number();
         let link = LinkRecord {
-            id: LinkId(
-                u32::try_from(number)
-                    .map_err(|_| EngineError::Invalid("this daemon has used up all link ids".to_owned()))?,
-            ),
-            program: program.uid,
-            operation: OperationId(number),
-            point: request.point.clone(),
             hook: hook.map(|(_, key)| key),
             order: request.order.clone(),
             sharing: request.sharing,
             metadata: with_application(&request.metadata, &program.metadata),
-            sequence: number,
-            boot: self.boot.clone(),
             matching,
-            adopted: false,
-            waits_in: None,
+            ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
         };
         let id = link.id;
         match hook {
@@ -105,9 +90,9 @@ impl<K: Kernel> Engine<K> {
 
     /// Attaches a program by a link of its own.
     fn attach_alone(&self, program: &ProgramRecord, link: LinkRecord) -> Result<(), EngineError> {
-        self.refuse_lost([&link])?;
-        let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
-        self.refuse_twice(program, &link)?;
+        self.ensure_not_lost([&link])?;
+        let handle = self.loaded_program(program.id)?;
+        self.ensure_attached_once(program, &link)?;
         let link = Arc::new(link);
         if let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) {
             self.check_tcx(&key, interface, &link)?;
@@ -143,7 +128,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// The kernel takes a program once at each tcx hook and trace point, and says no more than "file exists".
-    fn refuse_twice(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<(), EngineError> {
+    fn ensure_attached_once(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<(), EngineError> {
         let once = link.hook.is_some() || matches!(link.point, AttachPoint::Tracepoint { .. });
         let state = self.state();
         let same = |other: &&Arc<LinkRecord>| match link.hook {
@@ -242,17 +227,34 @@ impl<K: Kernel> Engine<K> {
 
     /// Renames a link from `pending` to its place. Running it again is fine.
     pub(crate) fn place_link(&self, link: &LinkRecord) -> Result<(), EngineError> {
-        let folder = paths::pending(link.operation);
+        let program = self.record(link.program).map(|program| program.id);
+        self.place_pending_link(link.operation, &paths::link(link.id), program)
+    }
+
+    /// Renames a link from `pending` to its place, over its bridge where it moves by one. Running it again is fine.
+    pub(crate) fn place_pending_link(
+        &self,
+        operation: OperationId,
+        place: &Path,
+        program: Option<ProgramId>,
+    ) -> Result<(), EngineError> {
+        let folder = paths::pending(operation);
         let names = self.kernel.list_folder(&folder)?;
-        if names.iter().any(|name| name == paths::PENDING_LINK) {
-            self.kernel.make_folder(Path::new(paths::LINKS))?;
+        let has = |wanted: &str| names.iter().any(|name| name == wanted);
+        if has(paths::PENDING_LINK) {
+            self.kernel.make_folder(place.parent().unwrap_or(place))?;
+            // What is left of an interface that had the same index in the same namespace.
+            if self.is_dead(place) {
+                // Someone else may hold it still, if it was adopted.
+                self.end_adopted_link(place)?;
+            }
         }
-        if let (true, Some(program)) =
-            (names.iter().any(|name| name == paths::BRIDGE), self.record(link.program))
-        {
-            self.cross_bridge(link.operation, &paths::link(link.id), program.id)?;
-        } else if names.iter().any(|name| name == paths::PENDING_LINK) {
-            self.kernel.rename(&folder.join(paths::PENDING_LINK), &paths::link(link.id))?;
+        match program.filter(|_| has(paths::BRIDGE)) {
+            Some(program) => self.cross_bridge(operation, place, program)?,
+            None if has(paths::PENDING_LINK) => {
+                self.kernel.rename(&folder.join(paths::PENDING_LINK), place)?;
+            }
+            None => {}
         }
         self.remove_tree(&folder)
     }
@@ -290,17 +292,4 @@ pub fn check_priority(point: &AttachPoint) -> Result<(), EngineError> {
         }
         _ => Ok(()),
     }
-}
-
-/// Refuses metadata that no record could hold.
-pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineError> {
-    let size = metadata_size(metadata);
-    if size > MOST_METADATA {
-        return Err(EngineError::TooLarge {
-            what: "the metadata".to_owned(),
-            size: size as u64,
-            limit: MOST_METADATA as u64,
-        });
-    }
-    Ok(())
 }

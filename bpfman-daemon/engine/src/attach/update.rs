@@ -9,12 +9,12 @@ use bpfmand_core::{
 };
 use bpfmand_kernel::{Kernel, KernelError};
 
-use crate::attach::{check_metadata, check_priority, check_sharing};
+use crate::attach::{check_priority, check_sharing};
 use crate::describe::details::LinkDetails;
-use crate::engine::locks::Subject;
 use crate::engine::undo::{retry_once, undoing};
 use crate::order::check_intent;
 use crate::order::tcx::TRIES;
+use crate::state::check_metadata;
 use crate::state::records::{Entry, LinkRecord};
 use crate::{Engine, EngineError};
 
@@ -85,12 +85,7 @@ impl<K: Kernel> Engine<K> {
     /// See [`EngineError`]; nothing is changed then.
     pub fn update_link(&self, request: &UpdateLinkRequest) -> Result<(Outcome, LinkDetails), EngineError> {
         self.begin()?;
-        let found =
-            || self.state().links.get(&request.link).cloned().ok_or(EngineError::NoLink(request.link));
-        let _program_lock = self.lock(Subject::Program(found()?.program));
-        let _hook_lock = found()?.hook.map(|key| self.lock(Subject::Hook(key)));
-        // Another call may have changed or detached it while this one waited.
-        let old = found()?;
+        let (old, _held) = self.lock_link(request.link).ok_or(EngineError::NoLink(request.link))?;
         let new = Arc::new(self.changed(&old, request)?);
         if *new == *old {
             return Ok((Outcome::Unchanged, self.describe_link(old.id)?));
@@ -260,13 +255,8 @@ impl<K: Kernel> Engine<K> {
 }
 
 fn set_priority(point: &mut AttachPoint, wanted: i32) -> Result<(), EngineError> {
-    let name = point.type_name();
-    match point {
-        AttachPoint::Xdp { priority, .. }
-        | AttachPoint::Tc { priority, .. }
-        | AttachPoint::Tcx { priority, .. } => *priority = wanted,
-        _ => return Err(EngineError::Invalid(format!("links of type {name} have no priority"))),
-    }
+    let none = EngineError::Invalid(format!("links of type {} have no priority", point.type_name()));
+    *point.priority_mut().ok_or(none)? = wanted;
     Ok(())
 }
 

@@ -7,7 +7,6 @@ use bpfmand_kernel::Kernel;
 
 use crate::chain::build::{Joined, application_of};
 use crate::engine::OwnerBudget;
-use crate::state::hook_names::hook_text;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
@@ -21,7 +20,7 @@ impl<K: Kernel> Engine<K> {
         links: &[Arc<LinkRecord>],
         newcomer: &LinkRecord,
     ) -> Result<(), EngineError> {
-        let OwnerBudget { members, verified_insns } = self.owner_budget;
+        let OwnerBudget { members, verified_insns } = self.options.owner_budget;
         if members.is_none() && verified_insns.is_none() {
             return Ok(());
         }
@@ -36,12 +35,12 @@ impl<K: Kernel> Engine<K> {
         joined: &[Joined],
         newcomer: &LinkRecord,
     ) -> Result<(), EngineError> {
-        let OwnerBudget { members, verified_insns } = self.owner_budget;
+        let OwnerBudget { members, verified_insns } = self.options.owner_budget;
         let Some(owner) = joined.iter().find(|member| member.link.id == newcomer.id) else { return Ok(()) };
         let theirs: Vec<_> = joined.iter().filter(|member| member.owner == owner.owner).collect();
         let over = |what, used: u64, limit: Option<u64>| match limit {
             Some(limit) if used > limit => Err(EngineError::OverBudget {
-                hook: hook_text(key, interface),
+                hook: key.kind.at(interface),
                 owner: match application_of(&owner.link.metadata) {
                     Some(application) => {
                         format!("user {}, application {application}", owner.program.caller_uid)

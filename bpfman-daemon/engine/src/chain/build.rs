@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, ProgramUid};
+use bpfmand_core::map_type::ARENA;
+use bpfmand_core::{HookKey, HookKind, Interface};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
-    DEFERRING_KFUNCS, FragsRule, FrameRounding, HookKind as SpliceHook, Member, Owner, ProceedMask,
-    SpliceOptions, THROWING_KFUNCS, can_attach_direct,
+    DEFERRING_KFUNCS, FragsRule, FrameRounding, Member, Owner, ProceedMask, SpliceHook, SpliceOptions,
+    THROWING_KFUNCS, can_attach_direct,
 };
 
 use crate::chain::built::{BuiltChain, Lease};
@@ -28,7 +29,7 @@ pub(crate) struct Joined {
 impl<K: Kernel> Engine<K> {
     /// True if chains of type `tc` enter by tcx here.
     pub(crate) fn tc_enters_by_tcx(&self) -> bool {
-        self.kernel.features().tcx && !self.tc_by_clsact
+        self.kernel.features().tcx && !self.options.tc_by_clsact
     }
 
     /// What the end of a chain has to answer: tcx and filters want different verdicts. A hook that is entered already
@@ -55,7 +56,7 @@ impl<K: Kernel> Engine<K> {
         links: &[Arc<LinkRecord>],
         entered: Option<Entry>,
     ) -> Result<BuiltChain<'_, K>, EngineError> {
-        self.refuse_held(key)?;
+        self.ensure_not_frozen(key)?;
         let settings = self.settings_of(key);
         self.build_chain_as(key, interface, links, entered, &settings)
     }
@@ -70,7 +71,7 @@ impl<K: Kernel> Engine<K> {
         settings: &HookSettings,
     ) -> Result<BuiltChain<'_, K>, EngineError> {
         // Also for the member of a direct chain: kernel ids of lost programs may be those of others now.
-        self.refuse_lost(links.iter().map(|link| &**link))?;
+        self.ensure_not_lost(links.iter().map(|link| &**link))?;
         self.fold_counters(key)?;
         let hook = self.splice_hook(key.kind, entered);
         let slots: Vec<_> = links.iter().map(|link| link.id).collect();
@@ -80,23 +81,26 @@ impl<K: Kernel> Engine<K> {
             let before = chain.map(|chain| Lease::take(self, Arc::new(chain), *key));
             (before, now.map(|hook| hook.counted.clone()).unwrap_or_default())
         };
+        let built = |strategy, (id, tag), lease, dispatcher| -> Result<BuiltChain<'_, K>, EngineError> {
+            let handle = self.shared_program(id)?;
+            Ok(BuiltChain {
+                key: *key,
+                strategy,
+                handle,
+                id,
+                tag,
+                lease,
+                _before: before,
+                counted,
+                slots: slots.clone(),
+                dispatcher,
+            })
+        };
         if entered == Some(Entry::Dispatcher) {
             let new = self.build_dispatcher(key, interface, links)?;
             let (id, tag) =
                 new.after.as_ref().map_or((new.before.id, new.before.tag), |new| (new.id, new.tag));
-            let handle = self.open_shared(id)?.ok_or(EngineError::NoKernelProgram(id))?;
-            return Ok(BuiltChain {
-                key: *key,
-                strategy: Strategy::Dispatcher,
-                handle,
-                id,
-                tag,
-                lease: None,
-                _before: before,
-                counted,
-                slots,
-                dispatcher: Some(new),
-            });
+            return built(Strategy::Dispatcher, (id, tag), None, Some(new));
         }
         let members = self.joined(links)?;
         let counters = self.is_counted(hook, &members, settings);
@@ -107,20 +111,7 @@ impl<K: Kernel> Engine<K> {
             && can_attach_direct(hook, mask(&only.link))
         {
             let program = &only.program;
-            let handle = self.open_shared(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
-            let (strategy, id, tag) = (Strategy::Direct, program.id, program.tag);
-            return Ok(BuiltChain {
-                key: *key,
-                strategy,
-                handle,
-                id,
-                tag,
-                lease: None,
-                _before: before,
-                counted,
-                slots,
-                dispatcher: None,
-            });
+            return built(Strategy::Direct, (program.id, program.tag), None, None);
         }
         let wanted = Wanted { hook, counters, timing, as_subprograms: settings.as_subprograms };
         let composition = self.composition(&wanted, &members)?;
@@ -140,37 +131,16 @@ impl<K: Kernel> Engine<K> {
             _ => Strategy::Cut,
         };
         let entry = lease.record.segments.first().map(|entry| (entry.program, entry.tag));
-        let (id, tag) = entry.ok_or_else(|| EngineError::Invalid("a chain without a program".to_owned()))?;
-        let handle = self.open_shared(id)?.ok_or(EngineError::NoKernelProgram(id))?;
-        Ok(BuiltChain {
-            key: *key,
-            strategy,
-            handle,
-            id,
-            tag,
-            lease: Some(lease),
-            _before: before,
-            counted,
-            slots,
-            dispatcher: None,
-        })
+        let entry = entry.ok_or_else(|| EngineError::Invalid("a chain without a program".to_owned()))?;
+        built(strategy, entry, Some(lease), None)
     }
 
     /// Links with their programs, and numbers for their owners.
     pub(crate) fn joined(&self, links: &[Arc<LinkRecord>]) -> Result<Vec<Joined>, EngineError> {
-        self.joined_by(links, &|program| self.member_record(program))
-    }
-
-    /// The same, of programs that need not be in the records.
-    pub(crate) fn joined_by(
-        &self,
-        links: &[Arc<LinkRecord>],
-        find: &dyn Fn(ProgramUid) -> Option<Arc<ProgramRecord>>,
-    ) -> Result<Vec<Joined>, EngineError> {
         let mut owners: Vec<(u32, Option<String>)> = Vec::new();
         let mut joined = Vec::with_capacity(links.len());
         for link in links {
-            let program = find(link.program).ok_or_else(|| lost(link))?;
+            let program = self.member_record(link.program).ok_or(EngineError::NoLink(link.id))?;
             let owner = (program.caller_uid, application_of(&link.metadata).map(str::to_owned));
             let number = owners.iter().position(|other| *other == owner).unwrap_or_else(|| {
                 owners.push(owner);
@@ -188,7 +158,7 @@ impl<K: Kernel> Engine<K> {
             [only] => !can_attach_direct(hook, mask(&only.link)),
             _ => true,
         };
-        match (settings.counters, self.counters) {
+        match (settings.counters, self.options.counters) {
             (Some(wanted), _) => wanted,
             (None, CountersMode::Auto) => is_joined,
             (None, CountersMode::On) => true,
@@ -212,7 +182,7 @@ impl<K: Kernel> Engine<K> {
                     function: &member.program.name,
                     maps: member.program.maps.iter().map(|map| map.id).collect(),
                     proceed_on: mask(&member.link).0,
-                    isolated: is_isolated(&member.link),
+                    isolated: member.link.sharing.isolated,
                     owner: member.owner.0,
                 })
                 .collect(),
@@ -281,7 +251,7 @@ impl<K: Kernel> Engine<K> {
                 needs_own_btf: text.needs_own_btf,
                 local_type_ids: &text.local_type_ids,
                 kernel_stack_depths: member.program.stack_depths.as_deref(),
-                isolated: is_isolated(&member.link) || member.program.is_adopted(),
+                isolated: member.link.sharing.isolated || member.program.is_adopted(),
                 opaque: member.program.is_adopted(),
                 verified_insns: facts.map(|facts| facts.verified_insns).filter(|insns| *insns > 0),
                 owner: member.owner,
@@ -291,9 +261,6 @@ impl<K: Kernel> Engine<K> {
         Ok(parts)
     }
 }
-
-/// `BPF_MAP_TYPE_ARENA` (Linux 6.9 and later).
-const ARENA: u32 = 33;
 
 /// What a hook's chain is to be like.
 pub(crate) struct Wanted {
@@ -315,16 +282,7 @@ pub(crate) fn mask(link: &LinkRecord) -> ProceedMask {
     ProceedMask(link.point.proceed_on().map_or(0, bpfmand_core::ProceedOn::mask))
 }
 
-/// True if the member is to share a program with nobody.
-pub(super) const fn is_isolated(link: &LinkRecord) -> bool {
-    link.sharing.isolated
-}
-
 /// The application that a link belongs to.
 pub(super) fn application_of(metadata: &std::collections::BTreeMap<String, String>) -> Option<&str> {
     crate::state::APPLICATION_KEYS.iter().find_map(|key| metadata.get(*key)).map(String::as_str)
-}
-
-fn lost(link: &LinkRecord) -> EngineError {
-    EngineError::Invalid(format!("link {} belongs to a program that has no record", link.id))
 }

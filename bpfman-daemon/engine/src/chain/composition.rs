@@ -1,7 +1,7 @@
 //! What the bytes of a chain depend on.
 
 use bpfmand_core::{MapId, hexadecimal};
-use bpfmand_splice::HookKind;
+use bpfmand_splice::SpliceHook;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -52,10 +52,10 @@ impl Composition {
 }
 
 /// Names a kind of chain in [`Ingredients`].
-pub const fn hook_word(hook: HookKind) -> &'static str {
+pub const fn hook_word(hook: SpliceHook) -> &'static str {
     match hook {
-        HookKind::Xdp => "xdp",
-        HookKind::TcTcx => "tcx",
-        HookKind::TcClsact => "clsact",
+        SpliceHook::Xdp => "xdp",
+        SpliceHook::TcTcx => "tcx",
+        SpliceHook::TcClsact => "clsact",
     }
 }

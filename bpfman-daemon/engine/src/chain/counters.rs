@@ -15,13 +15,12 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{HookKey, HookKind, LinkId};
+use bpfmand_core::{HookKey, HookKind, LinkId, MapId};
 use bpfmand_kernel::Kernel;
-use bpfmand_splice::{CounterLayout, HookKind as SpliceHook};
+use bpfmand_splice::{CounterLayout, SpliceHook};
 
 use crate::state::Changes;
 use crate::state::chain_record::{ChainId, ChainRecord, Counted, HookCounted};
-use crate::state::hook_names::hook_text;
 use crate::state::records::HookRecord;
 use crate::{Engine, EngineError, paths};
 
@@ -123,9 +122,19 @@ impl<K: Kernel> Engine<K> {
 
     /// The map of a chain's counters, if it is still there.
     fn counters_map(&self, chain: &ChainRecord) -> Result<Option<K::Handle>, EngineError> {
-        let Some(id) = chain.counters.filter(|_| chain.boot == self.boot) else { return Ok(None) };
+        self.map_of_chain(chain, chain.counters, paths::COUNTERS)
+    }
+
+    /// A map that was made for a chain in this boot, if it is still pinned.
+    pub(super) fn map_of_chain(
+        &self,
+        chain: &ChainRecord,
+        id: Option<MapId>,
+        name: &str,
+    ) -> Result<Option<K::Handle>, EngineError> {
+        let Some(id) = id.filter(|_| chain.boot == self.boot) else { return Ok(None) };
         let Some(folder) = self.chain_folder(chain.id)? else { return Ok(None) };
-        match self.kernel.open_pin(&folder.join(paths::COUNTERS))? {
+        match self.kernel.open_pin(&folder.join(name))? {
             Some(map) if self.kernel.map_of(&map)?.id == id => Ok(Some(map)),
             _ => Ok(None),
         }
@@ -188,7 +197,7 @@ impl<K: Kernel> Engine<K> {
         let hook = self.state().hooks.get(key).cloned();
         hook.map_or_else(
             || format!("{} at interface {}", key.kind.name(), key.ifindex),
-            |hook| hook_text(key, &hook.interface),
+            |hook| key.kind.at(&hook.interface),
         )
     }
 }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, FunctionSpan, HookKey, Insn, ProgramText, op};
-use bpfmand_kernel::{Kernel, LogRequest, ProgramLoad};
-use bpfmand_splice::HookKind as SpliceHook;
+use bpfmand_core::{BoundText, HookKey, Insn, op};
+use bpfmand_kernel::{Kernel, ProgramLoad};
+use bpfmand_splice::Attempt;
+use bpfmand_splice::SpliceHook;
 
 use crate::chain::built::Lease;
 use crate::chain::load::{program_kind, program_name};
 use crate::engine::undo::undoing;
-use crate::state::chain_record::{AttemptRecord, ChainId, ChainRecord, Composition, SegmentRecord};
+use crate::state::chain_record::{ChainId, ChainRecord, Composition, SegmentRecord};
 use crate::{Engine, EngineError, paths};
 
 /// `BPF_ALU64 | BPF_MOV | BPF_K`.
@@ -30,16 +31,11 @@ impl<K: Kernel> Engine<K> {
             self.step("chain", "make pending folder");
             self.kernel.make_folder(&folder)?;
             self.step("chain", "load");
-            let loaded = self.kernel.load_program(&ProgramLoad {
-                name: program_name(key.kind),
-                text: &text(program_name(key.kind), hook),
-                kind: program_kind(key.kind),
-                attach_btf_id: 0,
-                attach_module: None,
-                extends: None,
-                device: None,
-                log: LogRequest::OnFailure,
-            })?;
+            let loaded = self.kernel.load_program(&ProgramLoad::new(
+                program_name(key.kind),
+                &text(program_name(key.kind), hook),
+                program_kind(key.kind),
+            ))?;
             self.step("chain", "pin");
             self.kernel.pin(&loaded.program, &folder.join(paths::segment(0)))?;
             self.kernel.program_of(&loaded.program).map_err(EngineError::from)
@@ -50,7 +46,7 @@ impl<K: Kernel> Engine<K> {
             boot: self.boot.clone(),
             made_by: env!("CARGO_PKG_VERSION").to_owned(),
             fallbacks: 0,
-            attempt: AttemptRecord::First,
+            attempt: Attempt::First,
             as_subprograms: false,
             segments: vec![SegmentRecord {
                 program: facts.id,
@@ -72,17 +68,9 @@ impl<K: Kernel> Engine<K> {
 
 /// Two instructions: answer the end verdict.
 pub(crate) fn text(name: &str, hook: SpliceHook) -> BoundText {
-    BoundText(ProgramText {
-        name: name.to_owned(),
-        license: "GPL".to_owned(),
-        insns: vec![Insn::new(MOVE, 0, 0, 0, hook.end_verdict()), Insn::new(op::EXIT, 0, 0, 0, 0)],
-        functions: vec![FunctionSpan { name: name.to_owned(), start: 0, len: 2 }],
-        btf: None,
-        func_info: Vec::new(),
-        line_info: Vec::new(),
-        // Without packets in several buffers the kernel would refuse it where the chain before had them.
-        frags: hook == SpliceHook::Xdp,
-        sleepable: false,
-        modules: Vec::new(),
-    })
+    let insns = vec![Insn::new(MOVE, 0, 0, 0, hook.end_verdict()), Insn::new(op::EXIT, 0, 0, 0, 0)];
+    let mut text = BoundText::of_one_function(name, "GPL", insns);
+    // Without packets in several buffers the kernel would refuse it where the chain before had them.
+    text.0.frags = hook == SpliceHook::Xdp;
+    text
 }

@@ -4,7 +4,6 @@ use bpfmand_core::{HookKind, Interface};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::chain::built::BuiltChain;
-use crate::state::hook_names::hook_text;
 use crate::{Engine, EngineError};
 
 /// What the kernel answers when packets at an interface may come in several buffers and a program does not know them.
@@ -12,7 +11,7 @@ const ERANGE: i32 = 34;
 
 impl<K: Kernel> Engine<K> {
     /// Names the members that are in the way where the kernel only says that something is out of range.
-    pub(crate) fn name_frags(
+    pub(crate) fn explain_frags(
         &self,
         error: EngineError,
         interface: &Interface,
@@ -39,10 +38,6 @@ impl<K: Kernel> Engine<K> {
         if without.is_empty() {
             return error;
         }
-        EngineError::NoFrags {
-            hook: hook_text(&built.key, interface),
-            members: without,
-            source: Box::new(error),
-        }
+        EngineError::NoFrags { hook: built.key.kind.at(interface), members: without, source: Box::new(error) }
     }
 }

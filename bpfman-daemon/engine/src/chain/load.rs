@@ -3,28 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, MapId, MapSpec, ProgramFacts};
-use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramKind, ProgramLoad};
+use bpfmand_core::map_type::{PERCPU_ARRAY, PROG_ARRAY};
+use bpfmand_core::{HookKey, HookKind, Interface, MapId, MapSpec, ProgramFacts, ProgramType};
+use bpfmand_kernel::{Kernel, KernelError, ProgramKind, ProgramLoad};
 use bpfmand_splice::{
-    ArrayUse, Attempt, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, Member, Splice, SpliceOptions,
-    TimeLayout, Timing, Way, compile, plan,
+    ArrayUse, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, Member, Splice, SpliceOptions, TimeLayout,
+    Timing, compile,
 };
 
 use crate::chain::build::{Joined, Wanted};
 use crate::chain::built::Lease;
+use crate::chain::ladder::Recipe;
 use crate::chain::refused::{Refused, member_at};
-use crate::engine::undo::{Cause, undoing};
+use crate::engine::undo::Cause;
 use crate::state::chain_record::{
-    CarriedBy, CarriedRecord, ChainId, ChainRecord, Composition, SegmentRecord, TwinProgramRecord, TwinRecord,
+    CarriedRecord, ChainId, ChainRecord, Composition, SegmentRecord, TwinProgramRecord, TwinRecord,
 };
-use crate::state::hook_names::hook_text;
 use crate::{Engine, EngineError, paths};
 
-const PROG_ARRAY: u32 = 3;
-const PERCPU_ARRAY: u32 = 6;
-
 /// A chain as far as it is loaded.
-pub(crate) struct Loading<'a, H> {
+struct Loading<'a, H> {
     plan: &'a ChainPlan,
     arrays: Vec<(MapId, H)>,
     counters: Option<(MapId, H)>,
@@ -35,6 +33,9 @@ pub(crate) struct Loading<'a, H> {
 pub(crate) struct Programs {
     pub segments: Vec<SegmentRecord>,
     twins: Vec<TwinProgramRecord>,
+    arrays: Vec<MapId>,
+    counters: Option<MapId>,
+    timing: Option<Timing>,
     /// Bytes of machine code, of all of them.
     pub jited_bytes: u32,
 }
@@ -67,7 +68,7 @@ impl<E: Into<EngineError>> From<E> for Failure {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Plans, compiles and loads a chain. If the verifier refuses it, the next plan gives up some of the speed.
+    /// Loads a chain, pinned below `pending`, and makes its record.
     pub(super) fn load_chain(
         &self,
         key: &HookKey,
@@ -76,100 +77,42 @@ impl<K: Kernel> Engine<K> {
         wanted: &Wanted,
         composition: Composition,
     ) -> Result<Lease<'_, K>, EngineError> {
-        let texts =
-            members.iter().map(|member| self.member(&member.program)).collect::<Result<Vec<_>, _>>()?;
-        let special = self.special_of(members, &texts)?;
-        let mut options = self.splice_options(wanted, &special);
-        let parts = self.parts(members, &texts)?;
-        let cannot =
-            |source| EngineError::Chain { hook: hook_text(key, interface), source: Box::new(source) };
-        let mut first: Option<Box<Refused>> = None;
-        let mut tried: Vec<ChainPlan> = Vec::new();
-        let mut fallbacks = 0;
-        let mut attempt = Some(Attempt::First);
-        while let Some(now) = attempt {
-            attempt = now.next();
-            options.attempt = now;
-            let planned = match (plan(&parts, &options), &first) {
-                (Ok(planned), _) => planned,
-                (Err(source), None) => return Err(cannot(source)),
-                // A way that these members cannot go at all is no way round what the verifier refused.
-                (Err(_), Some(_)) => continue,
-            };
-            if tried.iter().any(|other| is_same_way(other, &planned)) {
-                continue;
-            }
-            // A number for each, so that nothing of a failed one is left in the way.
-            let id = ChainId(self.number());
-            let loaded = undoing(|undo| {
-                undo.push(|| self.undo_pending_of(bpfmand_core::OperationId(id.0)));
-                self.load_plan(Some(id), key, members, &parts, &planned, &options)
-            });
-            match loaded {
-                Ok((loading, programs)) => {
-                    let record = ChainRecord {
-                        id,
-                        composition,
-                        boot: self.boot.clone(),
-                        made_by: env!("CARGO_PKG_VERSION").to_owned(),
-                        fallbacks,
-                        attempt: now.into(),
-                        as_subprograms: wanted.as_subprograms,
-                        segments: programs.segments,
-                        arrays: loading.arrays.iter().map(|(id, _)| *id).collect(),
-                        counters: loading.counters.as_ref().map(|(id, _)| *id),
-                        twin: loading.timing.map(|Timing { ticks, samples }| TwinRecord {
-                            ticks,
-                            times: samples,
-                            programs: programs.twins,
-                        }),
-                        members: carried(members, &planned),
-                        reason: planned.reason(),
-                    };
-                    return Ok(Lease::take(self, Arc::new(record), *key));
-                }
-                Err(Failure::Verifier(refused)) => {
-                    tracing::warn!(
-                        hook = hook_text(key, interface),
-                        attempt = %now,
-                        error = %refused.source,
-                        "the verifier refused a chain of members that pass alone"
-                    );
-                    fallbacks += 1;
-                    first.get_or_insert(refused);
-                    tried.push(planned);
-                }
-                Err(Failure::Other(EngineError::Unplanned(source))) => {
-                    if first.is_none() {
-                        return Err(cannot(*source));
-                    }
-                    tried.push(planned);
-                }
-                Err(Failure::Other(error)) => return Err(error),
-            }
-        }
-        match first {
-            Some(refused) => Err(EngineError::ChainRefused {
-                hook: hook_text(key, interface),
-                member: refused.member,
-                log: refused.log,
-                ways: tried.len(),
-                source: Box::new(refused.source),
+        let texts = members.iter().map(|member| self.member(&member.program));
+        let texts = texts.collect::<Result<Vec<_>, _>>()?;
+        let taken = self.climb(&Recipe { key, interface, members, texts: &texts, wanted }, true)?;
+        let Programs { segments, twins, arrays, counters, timing, .. } = taken.programs;
+        let record = ChainRecord {
+            id: taken.id,
+            composition,
+            boot: self.boot.clone(),
+            made_by: env!("CARGO_PKG_VERSION").to_owned(),
+            fallbacks: taken.fallbacks,
+            attempt: taken.attempt,
+            as_subprograms: wanted.as_subprograms,
+            segments,
+            arrays,
+            counters,
+            twin: timing.map(|Timing { ticks, samples }| TwinRecord {
+                ticks,
+                times: samples,
+                programs: twins,
             }),
-            None => Err(EngineError::Invalid("a chain without a plan".to_owned())),
-        }
+            members: carried(members, &taken.plan),
+            reason: taken.plan.reason(),
+        };
+        Ok(Lease::take(self, Arc::new(record), *key))
     }
 
     /// Loads a plan: pinned as this chain, or by descriptors alone.
-    pub(crate) fn load_plan<'p>(
+    pub(super) fn load_plan(
         &self,
         id: Option<ChainId>,
-        key: &HookKey,
-        members: &[Joined],
+        recipe: &Recipe<'_>,
         parts: &[Member<'_>],
-        planned: &'p ChainPlan,
+        planned: &ChainPlan,
         options: &SpliceOptions<'_>,
-    ) -> Result<(Loading<'p, K::Handle>, Programs), Failure> {
+    ) -> Result<Programs, Failure> {
+        let kind = recipe.key.kind;
         let folder = id.map(paths::pending_chain);
         if let Some(folder) = &folder {
             self.step("chain", "make pending folder");
@@ -200,23 +143,21 @@ impl<K: Kernel> Engine<K> {
             counters: loading.counters.as_ref().map(|(id, _)| *id),
             timing: loading.timing,
         };
-        let name = program_name(key.kind);
+        let name = program_name(kind);
         let compiled = compile(name, parts, planned, options, &bindings)
             .map_err(|source| EngineError::Unplanned(Box::new(source)))?;
-        for (member, array) in planned.arrays.iter().zip(&loading.arrays).filter_map(|(used, (_, map))| {
-            if let ArrayUse::Member(member) = used { Some((*member, map)) } else { None }
-        }) {
-            let program = &members[member].program;
-            let alone =
-                self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
-            self.kernel.fill_slot(array, 0, &alone)?;
+        for (used, (_, array)) in planned.arrays.iter().zip(&loading.arrays) {
+            if let ArrayUse::Member(member) = used {
+                let alone = self.loaded_program(recipe.members[*member].program.id)?;
+                self.kernel.fill_slot(array, 0, &alone)?;
+            }
         }
         // From the last to the first: what a tail call leads to is there before the call.
         let mut jited_bytes = 0_u32;
         let mut twins = Vec::with_capacity(compiled.twins.len());
         for (number, program) in compiled.twins.iter().enumerate().rev() {
             let place = (ArrayUse::Twin(number), pin(&paths::twin(number)));
-            let facts = self.load_one(key, place, program, &loading, parts)?;
+            let facts = self.load_one(kind, place, program, &loading, parts)?;
             jited_bytes = jited_bytes.saturating_add(facts.bytes_jited);
             twins.push(TwinProgramRecord { program: facts.id, tag: facts.tag });
         }
@@ -224,7 +165,7 @@ impl<K: Kernel> Engine<K> {
         let mut segments = Vec::with_capacity(compiled.programs.len());
         for (number, program) in compiled.programs.iter().enumerate().rev() {
             let place = (ArrayUse::Segment(number), pin(&paths::segment(number)));
-            let facts = self.load_one(key, place, program, &loading, parts)?;
+            let facts = self.load_one(kind, place, program, &loading, parts)?;
             jited_bytes = jited_bytes.saturating_add(facts.bytes_jited);
             let segment = &planned.segments[number];
             segments.push(SegmentRecord {
@@ -237,29 +178,25 @@ impl<K: Kernel> Engine<K> {
             });
         }
         segments.reverse();
-        Ok((loading, Programs { segments, twins, jited_bytes }))
+        let Loading { counters, timing, .. } = loading;
+        Ok(Programs { segments, twins, arrays, counters: counters.map(|(id, _)| id), timing, jited_bytes })
     }
 
     /// Loads one of a chain's programs, pins it where that is wanted, and puts it where others reach it.
     fn load_one(
         &self,
-        key: &HookKey,
+        kind: HookKind,
         (place, pin): (ArrayUse, Option<PathBuf>),
         program: &Splice,
         loading: &Loading<'_, K::Handle>,
         parts: &[Member<'_>],
     ) -> Result<ProgramFacts, Failure> {
         self.step("chain", "load");
-        let loaded = self.kernel.load_program(&ProgramLoad {
-            name: &program.text.0.name,
-            text: &program.text,
-            kind: program_kind(key.kind),
-            attach_btf_id: 0,
-            attach_module: None,
-            extends: None,
-            device: None,
-            log: LogRequest::OnFailure,
-        });
+        let loaded = self.kernel.load_program(&ProgramLoad::new(
+            &program.text.0.name,
+            &program.text,
+            program_kind(kind),
+        ));
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(KernelError::Refused { program: name, summary, log, source }) => {
@@ -298,36 +235,19 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Two attempts may come to the same plan.
-fn is_same_way(one: &ChainPlan, other: &ChainPlan) -> bool {
-    let ways = |plan: &ChainPlan| plan.members.iter().map(|member| member.way).collect::<Vec<_>>();
-    let cuts = |plan: &ChainPlan| plan.segments.iter().map(|s| s.members.clone()).collect::<Vec<_>>();
-    one.strategy == other.strategy
-        && ways(one) == ways(other)
-        && cuts(one) == cuts(other)
-        && one.arrays == other.arrays
-}
-
 fn carried(members: &[Joined], planned: &ChainPlan) -> Vec<CarriedRecord> {
     let ways = members.iter().zip(&planned.members);
     ways.map(|(member, plan)| CarriedRecord {
         program: member.program.uid,
-        way: match plan.way {
-            Way::Inline => CarriedBy::Inline,
-            Way::Function => CarriedBy::Function,
-            Way::Own => CarriedBy::Own,
-        },
+        way: plan.way,
         reason: plan.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
     })
     .collect()
 }
 
-/// What the kernel has to know of a chain's programs.
-pub(super) const fn program_kind(kind: HookKind) -> ProgramKind {
-    match kind {
-        HookKind::Xdp => ProgramKind { kernel_type: 6, expected_attach_type: 37 },
-        HookKind::Tc(_) | HookKind::Tcx(_) => ProgramKind { kernel_type: 3, expected_attach_type: 0 },
-    }
+/// What the kernel knows a chain's programs as.
+pub(super) fn program_kind(kind: HookKind) -> ProgramKind {
+    if kind == HookKind::Xdp { ProgramType::Xdp.into() } else { ProgramType::Tc.into() }
 }
 
 /// The name of a chain's programs. It says nothing of the interface: many run the same ones.
@@ -339,21 +259,17 @@ pub const fn program_name(kind: HookKind) -> &'static str {
 }
 
 fn array_of_one_program() -> MapSpec {
-    map("chain_next", PROG_ARRAY, 4, 1)
+    MapSpec::sized("chain_next", PROG_ARRAY, 4, 4, 1)
 }
 
 fn counters_of(layout: CounterLayout) -> MapSpec {
-    map("chain_counters", PERCPU_ARRAY, layout.value_size() as u32, COUNTER_ROWS)
+    MapSpec::sized("chain_counters", PERCPU_ARRAY, 4, layout.value_size() as u32, COUNTER_ROWS)
 }
 
 fn ticks_until_timed() -> MapSpec {
-    map("chain_ticks", PERCPU_ARRAY, 8, 1)
+    MapSpec::sized("chain_ticks", PERCPU_ARRAY, 4, 8, 1)
 }
 
 fn times_of(layout: TimeLayout) -> MapSpec {
-    map("chain_times", PERCPU_ARRAY, layout.value_size() as u32, COUNTER_ROWS)
-}
-
-fn map(name: &str, map_type: u32, value_size: u32, max_entries: u32) -> MapSpec {
-    MapSpec::sized(name, map_type, 4, value_size, max_entries)
+    MapSpec::sized("chain_times", PERCPU_ARRAY, 4, layout.value_size() as u32, COUNTER_ROWS)
 }

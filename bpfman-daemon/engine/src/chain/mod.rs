@@ -10,13 +10,13 @@ mod composition;
 mod counters;
 pub mod empty;
 mod frags;
+pub mod ladder;
 pub mod load;
 mod place;
 mod refused;
 mod settings;
 mod settle;
 mod sharing;
-pub mod tag;
 mod times;
 
 pub use built::BuiltChain;

@@ -3,7 +3,7 @@
 use bpfmand_core::{Interface, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
-use crate::state::hook_names::{filter_name, filter_place, hook_text};
+use crate::state::hook_names::{filter_name, filter_place};
 use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -18,26 +18,17 @@ impl<K: Kernel> Engine<K> {
         to: &K::Handle,
         interface: &Interface,
     ) -> Result<(), EngineError> {
+        let changed = || EngineError::Kernel(KernelError::HookChanged { hook: hook.key.kind.at(interface) });
         match hook.entry {
             Entry::Link => {
-                let changed = || {
-                    EngineError::Kernel(KernelError::HookChanged { hook: hook_text(&hook.key, interface) })
-                };
                 let link = self.kernel.open_pin(&paths::hook_link(&hook.key))?.ok_or_else(changed)?;
-                if self.kernel.link_of(&link)?.ifindex.is_none() {
-                    return Ok(());
-                }
-                let expected = self.open_shared(from)?.ok_or_else(changed)?;
-                match self.held_network.during(|| self.kernel.replace(&link, to, &expected)) {
-                    // Its interface went after the look above: a namespace is taken down some time after its name.
-                    Err(_) if self.kernel.link_of(&link)?.ifindex.is_none() => Ok(()),
-                    result => Ok(result?),
-                }
+                self.switch_program(&link, from, to).map(drop).map_err(|error| match error {
+                    EngineError::NoKernelProgram(_) => changed(),
+                    other => other,
+                })
             }
             // A dispatcher is put in another's place by `change_dispatcher`, which knows that one.
-            Entry::Dispatcher => {
-                Err(EngineError::Kernel(KernelError::HookChanged { hook: hook_text(&hook.key, interface) }))
-            }
+            Entry::Dispatcher => Err(changed()),
             Entry::Filter { priority, handle } => {
                 let filter = TcFilter { priority, handle };
                 let Some(at) = filter_place(&hook.key, interface, filter) else { return Ok(()) };

@@ -7,11 +7,10 @@ use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::Subject;
 use crate::engine::undo::undoing;
+use crate::state::Changes;
 use crate::state::chain_record::{Hold, HookSettings};
-use crate::state::hook_names::hook_text;
 use crate::state::records::{Entry, HookRecord, LeftoverRecord};
 use crate::state::waiting::is_parked;
-use crate::state::{Changes, Committed, Uncleared};
 use crate::{Engine, EngineError};
 
 /// What is to become of a hook's switches; what is absent stays.
@@ -63,11 +62,11 @@ impl<K: Kernel> Engine<K> {
         self.clear_of_moved(&key)?;
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();
-        let hook = hook.ok_or_else(|| EngineError::NoChain { hook: hook_text(&key, interface) })?;
+        let hook = hook.ok_or_else(|| EngineError::NoChain { hook: key.kind.at(interface) })?;
         if change.timing == Some(true) && hook.entry == Entry::Dispatcher {
             return Err(EngineError::Unsupported(format!(
                 "{} is held by libxdp's dispatcher, which calls members one by one: nothing takes their time",
-                hook_text(&key, interface)
+                key.kind.at(interface)
             )));
         }
         let settings = changed(&hook.settings, change, by);
@@ -75,7 +74,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(false);
         }
         if change.held != Some(false) {
-            self.refuse_held(&key)?;
+            self.ensure_not_frozen(&key)?;
         }
         let links = self.state().chain(&key);
         if links.is_empty() && !settings.keep_attached {
@@ -128,7 +127,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Refuses to change a hook that somebody looks at. The caller holds the hook's lock. One that waits for its
     /// interface runs nothing, and could not be let go.
-    pub(crate) fn refuse_held(&self, key: &HookKey) -> Result<(), EngineError> {
+    pub(crate) fn ensure_not_frozen(&self, key: &HookKey) -> Result<(), EngineError> {
         match self.settings_of(key).held {
             _ if is_parked(key) => Ok(()),
             None => Ok(()),
@@ -145,8 +144,7 @@ impl<K: Kernel> Engine<K> {
         changes.end_hook(hook.key);
         changes.leave(operation, leftover.clone());
         self.step("set", "record");
-        let Committed { operations, ended } = self.commit(changes)?;
-        let waiting = Uncleared { operations, leftover, hooks: vec![hook.key], ended };
+        let waiting = self.commit(changes)?.leaving(leftover, vec![hook.key]);
         self.clear_or_wait("set", waiting)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, LinkId, MapId};
+use bpfmand_core::{HookKey, LinkId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::CounterLayout;
 
@@ -110,11 +110,8 @@ impl<K: Kernel> Engine<K> {
         let twins = chain.twin.iter().flat_map(|twin| twin.programs.iter().enumerate());
         let twins = twins.map(|(number, own)| (paths::twin(number), own.program, own.tag));
         for (name, id, tag) in segments.chain(twins) {
-            let Some(program) = self.kernel.open_pin(&folder.join(name))? else {
-                return Ok(false);
-            };
-            let facts = self.kernel.program_of(&program)?;
-            if (facts.id, facts.tag) != (id, tag) {
+            let facts = self.pinned_program(&folder.join(name))?;
+            if facts.map(|facts| (facts.id, facts.tag)) != Some((id, tag)) {
                 return Ok(false);
             }
         }
@@ -124,18 +121,11 @@ impl<K: Kernel> Engine<K> {
             chain.twin.iter().flat_map(|twin| [(paths::TICKS, twin.ticks), (paths::TIMES, twin.times)]);
         let times = times.map(|(name, id)| (name.to_owned(), id));
         for (name, id) in arrays.chain(counters).chain(times) {
-            if !self.is_map_pinned(&folder.join(name), id)? {
+            if self.pinned_map(&folder.join(name))? != Some(id) {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    fn is_map_pinned(&self, path: &Path, id: MapId) -> Result<bool, EngineError> {
-        match self.kernel.open_pin(path)? {
-            Some(map) => Ok(self.kernel.map_of(&map)?.id == id),
-            None => Ok(false),
-        }
     }
 
     /// Where the pins of a chain are: in their place, or still below `pending`; none if they are nowhere.

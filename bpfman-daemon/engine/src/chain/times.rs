@@ -62,12 +62,7 @@ impl<K: Kernel> Engine<K> {
 
     /// The map of a chain's times, if it is still there.
     fn times_map(&self, chain: &ChainRecord) -> Result<Option<K::Handle>, EngineError> {
-        let Some(twin) = chain.twin.as_ref().filter(|_| chain.boot == self.boot) else { return Ok(None) };
-        let Some(folder) = self.chain_folder(chain.id)? else { return Ok(None) };
-        match self.kernel.open_pin(&folder.join(paths::TIMES))? {
-            Some(map) if self.kernel.map_of(&map)?.id == twin.times => Ok(Some(map)),
-            _ => Ok(None),
-        }
+        self.map_of_chain(chain, chain.twin.as_ref().map(|twin| twin.times), paths::TIMES)
     }
 }
 

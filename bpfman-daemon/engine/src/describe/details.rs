@@ -1,77 +1,24 @@
-//! What the engine answers about programs, maps, links and chains.
+//! What the engine answers about programs, maps and links.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use bpfmand_core::{
-    AttachPoint, InterfaceMatch, KernelLinkId, LinkId, MapFacts, MatchingId, OrderIntent, ProceedOn,
-    ProgramFacts, ProgramId, ProgramType, ProgramUid, PullPolicy, Role, Waiting,
-};
+use bpfmand_core::{KernelLinkId, LinkId, MapFacts, ProgramFacts, ProgramId, Via, Waiting};
 
 use crate::state::Standing;
+use crate::state::records::{LinkRecord, MatchingRecord, ProgramRecord};
 
-/// Where a program's bytecode came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProgramSource {
-    /// A file, by the path that the load named.
-    File(PathBuf),
-    /// None: someone else had loaded and attached it.
-    Adopted {
-        /// The link that attached it.
-        link: KernelLinkId,
-        /// Where that was pinned, if it was named so.
-        pin: Option<PathBuf>,
-    },
-    /// An image.
-    Image {
-        /// Reference as asked for.
-        url: String,
-        /// As asked for.
-        pull_policy: PullPolicy,
-        /// `sha256:…`.
-        digest: String,
-        /// The rule and signer that let it in.
-        verified_by: String,
-        /// What was verified, in the words of the crate `image`.
-        evidence: String,
-    },
-}
-
-/// What the records say of a program of ours.
+/// A program of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedProgram {
-    /// Our key.
-    pub uid: ProgramUid,
-    /// Function name, uncut.
-    pub name: String,
-    /// Exact type.
-    pub program_type: ProgramType,
-    /// Where it came from.
-    pub source: ProgramSource,
-    /// sha256 of the object file, 64 digits.
-    pub bytecode_sha256: String,
-    /// Licence of the object.
-    pub license: String,
-    /// The user's pairs.
-    pub metadata: BTreeMap<String, String>,
-    /// The user's global variables.
-    pub global_data: BTreeMap<String, Vec<u8>>,
-    /// The owner of its maps, as asked for.
-    pub map_owner: Option<ProgramId>,
-    /// Folder of its maps, relative to the daemon's bpffs.
-    pub map_folder: PathBuf,
-    /// Its pin, relative to the daemon's bpffs.
-    pub pin: PathBuf,
+    /// What was asked for, and what it is in the kernel.
+    pub record: Arc<ProgramRecord>,
     /// Programs that share its map folder, itself among them.
     pub map_used_by: Vec<ProgramId>,
     /// Its links.
     pub links: Vec<LinkId>,
-    /// Function or hook it was loaded for.
-    pub target: Option<String>,
     /// The version before its last replacement, which can be taken back.
     pub previous: Option<PreviousVersion>,
-    /// Who asked for it.
-    pub caller_uid: u32,
     /// How it stands in the kernel.
     pub standing: Standing,
 }
@@ -112,25 +59,11 @@ pub struct MapDetails {
 /// A link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkDetails {
-    /// Our id.
-    pub id: LinkId,
-    /// Which program.
-    pub program: ProgramId,
-    /// Its function name.
-    pub program_name: String,
-    /// Its type.
-    pub program_type: ProgramType,
-    /// Function or hook its program was loaded for.
-    pub target: Option<String>,
-    /// Where, as asked for.
-    pub point: AttachPoint,
-    /// The user's pairs.
-    pub metadata: BTreeMap<String, String>,
-    /// The program's pairs.
-    pub program_metadata: BTreeMap<String, String>,
-    /// Where among the others of its hook, besides its priority.
-    pub order: OrderIntent,
-    /// Of these, what nothing at the hook answers to now. It counts again when something does.
+    /// What was asked for.
+    pub record: Arc<LinkRecord>,
+    /// Its program.
+    pub program: Arc<ProgramRecord>,
+    /// Of its order, what nothing at the hook answers to now. It counts again when something does.
     pub waits_for: Vec<Waiting>,
     /// Place among the programs of its hook, 0 first.
     pub position: Option<u32>,
@@ -146,63 +79,13 @@ pub struct LinkDetails {
     pub standing: Standing,
 }
 
-/// A member of a chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainMemberDetails {
-    /// Our link.
-    pub link: LinkId,
-    /// Kernel id of the member loaded alone.
-    pub program: ProgramId,
-    /// Function name.
-    pub name: String,
-    /// Place, 0 first.
-    pub position: u32,
-    /// As asked for.
-    pub priority: i32,
-    /// When the next member runs; none for tcx.
-    pub proceed_on: Option<ProceedOn>,
-    /// The word by which others can name it.
-    pub role: Option<Role>,
-    /// Why it stands where it stands: the intents that hold, then its priority, then the intents that wait.
-    pub reason: String,
-}
-
-/// The chain of a hook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainDetails {
-    /// The hook as commands name it.
-    pub hook: String,
-    /// "direct", "splice" or "kernel".
-    pub strategy: &'static str,
-    /// Why.
-    pub reason: String,
-    /// The entry program; none for tcx.
-    pub entry: Option<ProgramFacts>,
-    /// The kernel's link of the entry.
-    pub kernel_link: Option<KernelLinkId>,
-    /// "xdp", "tcx" or "clsact": by which mechanism of the kernel the chain is entered.
-    pub mode: &'static str,
-    /// In the order they run.
-    pub members: Vec<ChainMemberDetails>,
-}
-
 /// An attachment to every interface that matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchingDetails {
-    /// Our id.
-    pub id: MatchingId,
-    /// Which program.
-    pub program: ProgramId,
-    /// Its function name.
-    pub program_name: String,
-    /// How it is attached. The interface in it has no name.
-    pub point: AttachPoint,
-    /// Which interfaces.
-    pub interfaces: InterfaceMatch,
-    /// Where among the others of each hook.
-    pub order: OrderIntent,
-    /// The user's pairs.
-    pub metadata: BTreeMap<String, String>,
+    /// What was asked for. The interface in its point has no name.
+    pub record: Arc<MatchingRecord>,
+    /// Its program.
+    pub program: Arc<ProgramRecord>,
     /// The links that it made.
     pub links: Vec<LinkDetails>,
     /// Interfaces that match and have no link of it, each with the reason.
@@ -216,14 +99,10 @@ pub struct HookEntryDetails {
     pub ours: bool,
     /// The kernel's id; none for filters that are no BPF programs.
     pub program: Option<ProgramId>,
-    /// The kernel's name of it.
-    pub program_name: String,
-    /// The kernel's tag of it, 16 digits.
-    pub program_tag: String,
-    /// "xdp link", "xdp netlink", "tcx link", "tcx program" or "filter".
-    pub via: &'static str,
-    /// For people: "native", "priority 1 handle 0x1 direct-action".
-    pub detail: String,
+    /// What the kernel says about it; none if it went meanwhile.
+    pub facts: Option<ProgramFacts>,
+    /// How it is attached.
+    pub via: Via,
     /// The kernel's link, where it is known which one it is.
     pub kernel_link: Option<KernelLinkId>,
     /// Processes that hold the program or its link, "name (pid, unit)".

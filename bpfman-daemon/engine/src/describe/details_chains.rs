@@ -1,20 +1,34 @@
-//! What the engine tells of a chain beyond its members.
+//! What the engine answers about a chain.
 
-use bpfmand_core::{LinkId, ProgramId};
+use std::sync::Arc;
 
+use bpfmand_core::{KernelLinkId, ProgramFacts};
+use bpfmand_splice::Way;
+
+use crate::chain::{HookSwitches, LinkCounters, MemberTime};
 use crate::state::Standing;
 use crate::state::chain_record::{ChainRecord, SegmentRecord};
-use crate::{ChainDetails, HookSwitches, LinkCounters, MemberTime};
+use crate::state::records::{LinkRecord, ProgramRecord};
 
-/// A chain, with all that is known of it.
+/// The chain of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainView {
-    /// Members, strategy and entry.
-    pub chain: ChainDetails,
-    /// One entry a member, in the same order.
-    pub members: Vec<MemberView>,
+pub struct ChainDetails {
+    /// The hook as commands name it.
+    pub hook: String,
+    /// "kernel" where the kernel runs the links one after another (tcx), else how the members became one program.
+    pub strategy: &'static str,
+    /// Why.
+    pub reason: String,
+    /// The entry program; none for tcx.
+    pub entry: Option<ProgramFacts>,
+    /// The kernel's link of the entry.
+    pub kernel_link: Option<KernelLinkId>,
+    /// "xdp", "tcx" or "clsact": by which mechanism of the kernel the chain is entered.
+    pub mode: &'static str,
+    /// In the order they run.
+    pub members: Vec<ChainMember>,
     /// The programs that the chain consists of, the entry first; none where a member is attached itself.
-    pub segments: Vec<SegmentView>,
+    pub segments: Vec<SegmentRecord>,
     /// The hook's switches.
     pub switches: HookSwitches,
     /// Packets for which every member proceeded; 0 where counters are off.
@@ -29,53 +43,25 @@ pub struct ChainView {
     pub standing: Option<Standing>,
 }
 
-/// How a member takes part, and what was counted of it.
+/// A member of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberView {
-    /// Whose.
-    pub link: LinkId,
-    /// "inline", "function" or "own".
-    pub way: &'static str,
+pub struct ChainMember {
+    /// Our link.
+    pub link: Arc<LinkRecord>,
+    /// The member loaded alone.
+    pub program: Arc<ProgramRecord>,
+    /// Why it stands where it stands: the intents that hold, then its priority, then the intents that wait.
+    pub reason: String,
+    /// How the chain carries it.
+    pub way: Way,
     /// Why not inlined; empty if it is.
     pub way_reason: String,
-    /// The program that it runs in: an index into [`ChainView::segments`].
+    /// The program that it runs in: an index into [`ChainDetails::segments`].
     pub segment: u32,
-    /// `sha256:…` of the image that it came from.
-    pub image_digest: Option<String>,
     /// None where counters are off.
     pub counters: Option<LinkCounters>,
     /// None where time is not sampled.
     pub time: Option<MemberTime>,
-}
-
-/// One of the programs of a chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentView {
-    /// The kernel's id.
-    pub program: ProgramId,
-    /// The kernel's tag.
-    pub tag: [u8; 8],
-    /// Index of its first member.
-    pub first_member: u32,
-    /// How many members it runs.
-    pub members: u32,
-    /// Instructions that the verifier walked through.
-    pub verified_insns: u32,
-    /// Why a new program begins here; empty for the first.
-    pub reason: String,
-}
-
-impl From<&SegmentRecord> for SegmentView {
-    fn from(segment: &SegmentRecord) -> Self {
-        Self {
-            program: segment.program,
-            tag: segment.tag,
-            first_member: segment.first,
-            members: segment.members,
-            verified_insns: segment.verified_insns,
-            reason: segment.reason.clone(),
-        }
-    }
 }
 
 impl ChainRecord {

@@ -1,11 +1,9 @@
 //! Programs of others at a hook: shown beside ours, and named where they are in the way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use bpfmand_core::{
-    FilterFacts, Held, Holder, HookEntry, HookKey, HookKind, Interface, KernelLinkId, ProgramFacts,
-    ProgramId, Via,
-};
+use bpfmand_core::{Held, Holder, HookEntry, HookKey, HookKind, Interface, KernelLinkId, ProgramId, Via};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::HookEntryDetails;
@@ -15,47 +13,38 @@ use crate::{Engine, EngineError, paths};
 /// Most processes that are named for one entry.
 const MOST_HOLDERS: usize = 8;
 
-/// What the records say of a chain's entry, and the link that is there.
-#[derive(Clone, Copy)]
-struct ChainEntry {
-    program: ProgramId,
-    link: Option<KernelLinkId>,
-    filter: Option<(u16, u32)>,
-    dispatcher: bool,
-}
-
 /// What of a hook is ours.
 #[derive(Default)]
 struct Ours {
-    chain: Option<ChainEntry>,
+    chain: Option<Arc<HookRecord>>,
+    /// By which the chain is entered.
+    chain_link: Option<KernelLinkId>,
     /// Links of type tcx.
     links: Vec<KernelLinkId>,
 }
 
 impl Ours {
     fn includes(&self, entry: &HookEntry) -> bool {
-        match &entry.via {
-            Via::XdpLink { links, .. } => self.chain.is_some_and(|ours| {
-                entry.program == Some(ours.program) && ours.link.is_some_and(|link| links.contains(&link))
-            }),
-            Via::TcxLink { link } => {
-                self.links.contains(link) || self.chain.is_some_and(|ours| ours.link == Some(*link))
+        let runs_chain = |hook: &HookRecord| entry.program == Some(hook.program);
+        match (&entry.via, self.chain.as_deref()) {
+            (Via::XdpLink { links, .. }, Some(hook)) => {
+                runs_chain(hook) && self.chain_link.is_some_and(|link| links.contains(&link))
             }
-            Via::Filter(facts) => self.chain.is_some_and(|ours| {
-                entry.program == Some(ours.program) && ours.filter == Some((facts.priority, facts.handle))
-            }),
+            (Via::TcxLink { link }, _) => self.links.contains(link) || self.chain_link == Some(*link),
+            (Via::Filter(facts), Some(hook)) => {
+                let (priority, handle) = (facts.priority, facts.handle);
+                runs_chain(hook) && hook.entry == Entry::Filter { priority, handle }
+            }
             // A dispatcher with ours in it; others may be in it too.
-            Via::XdpNetlink { .. } => {
-                self.chain.is_some_and(|ours| ours.dispatcher && entry.program == Some(ours.program))
-            }
-            Via::TcxProgram => false,
+            (Via::XdpNetlink { .. }, Some(hook)) => runs_chain(hook) && hook.entry == Entry::Dispatcher,
+            _ => false,
         }
     }
 
     /// Which of an entry's links attaches it: ours, or the only one that can be it.
     fn link_of(&self, entry: &HookEntry) -> Option<KernelLinkId> {
         match &entry.via {
-            Via::XdpLink { links, .. } => match (&links[..], self.chain.and_then(|ours| ours.link)) {
+            Via::XdpLink { links, .. } => match (&links[..], self.chain_link) {
                 (_, Some(link)) if links.contains(&link) => Some(link),
                 ([only], _) => Some(*only),
                 _ => None,
@@ -90,10 +79,8 @@ impl<K: Kernel> Engine<K> {
         Ok(HookEntryDetails {
             ours: is_ours,
             program: entry.program,
-            program_name: facts.as_ref().map(|facts| facts.name.clone()).unwrap_or_default(),
-            program_tag: facts.as_ref().map(ProgramFacts::tag_text).unwrap_or_default(),
-            via: via(&entry.via),
-            detail: detail(&entry.via),
+            facts,
+            via: entry.via.clone(),
             kernel_link: link,
             held_by: if is_ours { Vec::new() } else { self.holders(entry.program, link) },
         })
@@ -101,44 +88,25 @@ impl<K: Kernel> Engine<K> {
 
     /// Our own link or filter at a hook. A chain of type tc and links of type tcx are at the same place.
     fn ours_at(&self, key: &HookKey) -> Result<Ours, EngineError> {
-        let kinds = match key.kind {
-            HookKind::Xdp => vec![HookKind::Xdp],
-            HookKind::Tc(direction) | HookKind::Tcx(direction) => {
-                vec![HookKind::Tc(direction), HookKind::Tcx(direction)]
-            }
-        };
         let mut ours = Ours::default();
-        for kind in kinds {
-            let key = HookKey { kind, ..*key };
+        for key in BTreeSet::from([key.of_chain(), key.of_tcx()]) {
             let (hook, links) = {
                 let state = self.state();
                 (state.hooks.get(&key).cloned(), state.chain(&key))
             };
             if let Some(hook) = hook {
-                ours.chain = Some(self.chain_entry(&hook)?);
+                if hook.entry == Entry::Link {
+                    ours.chain_link = self.observe_entry(&hook)?.link.map(|(_, facts)| facts.id);
+                }
+                ours.chain = Some(hook);
             }
-            if matches!(kind, HookKind::Tcx(_)) {
+            if matches!(key.kind, HookKind::Tcx(_)) {
                 for link in links {
-                    if let Some(handle) = self.kernel.open_pin(&paths::link(link.id))? {
-                        ours.links.push(self.kernel.link_of(&handle)?.id);
-                    }
+                    ours.links.extend(self.pinned_link(&paths::link(link.id))?.map(|facts| facts.id));
                 }
             }
         }
         Ok(ours)
-    }
-
-    fn chain_entry(&self, hook: &HookRecord) -> Result<ChainEntry, EngineError> {
-        let (link, filter) = match hook.entry {
-            Entry::Link => {
-                let handle = self.kernel.open_pin(&paths::hook_link(&hook.key))?;
-                (handle.map(|handle| self.kernel.link_of(&handle)).transpose()?.map(|facts| facts.id), None)
-            }
-            Entry::Filter { priority, handle } => (None, Some((priority, handle))),
-            Entry::Dispatcher => (None, None),
-        };
-        let dispatcher = hook.entry == Entry::Dispatcher;
-        Ok(ChainEntry { program: hook.program, link, filter, dispatcher })
     }
 
     /// Who holds a program or link, for people. Not being able to tell is no failure: it is a hint.
@@ -163,42 +131,4 @@ fn holder_text(holder: &Holder) -> String {
         Some(unit) => format!("{} ({}, {unit})", holder.command, holder.pid),
         None => format!("{} ({})", holder.command, holder.pid),
     }
-}
-
-/// The name of a way to be attached.
-pub const fn via(via: &Via) -> &'static str {
-    match via {
-        Via::XdpLink { .. } => "xdp link",
-        Via::XdpNetlink { .. } => "xdp netlink",
-        Via::TcxLink { .. } => "tcx link",
-        Via::TcxProgram => "tcx program",
-        Via::Filter(_) => "filter",
-    }
-}
-
-/// What else is to be said of it.
-pub fn detail(via: &Via) -> String {
-    match via {
-        Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } => mode.to_string(),
-        Via::TcxLink { .. } | Via::TcxProgram => String::new(),
-        Via::Filter(filter) => filter_detail(filter),
-    }
-}
-
-fn filter_detail(filter: &FilterFacts) -> String {
-    const ALL_PROTOCOLS: u16 = 3;
-    let mut text = format!("priority {} handle {:#x}", filter.priority, filter.handle);
-    if filter.kind != "bpf" {
-        text.push_str(&format!(" {}", filter.kind));
-    }
-    if filter.direct_action {
-        text.push_str(" direct-action");
-    }
-    if filter.protocol != ALL_PROTOCOLS {
-        text.push_str(&format!(" protocol {:#06x}", filter.protocol));
-    }
-    if filter.chain != 0 {
-        text.push_str(&format!(" chain {}", filter.chain));
-    }
-    text
 }

@@ -8,8 +8,8 @@ use bpfmand_core::{HookKey, KernelLinkId, LinkId, ProgramId, ProgramType};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::LinkDetails;
+use crate::error::if_there;
 use crate::standing::Observed;
-use crate::state::hook_names::hook_text;
 use crate::state::records::{HookRecord, LinkRecord};
 use crate::state::{Standing, has_pair};
 use crate::{Engine, EngineError, paths};
@@ -64,12 +64,7 @@ impl<K: Kernel> Engine<K> {
         let mut shown = Vec::with_capacity(links.len());
         let mut chains = HashMap::new();
         for link in &links {
-            match self.link_details(link, &mut chains) {
-                Ok(details) => shown.push(details),
-                // Detached by another call since the look at the records.
-                Err(EngineError::NoLink(_)) => {}
-                Err(error) => return Err(error),
-            }
+            shown.extend(if_there(self.link_details(link, &mut chains))?);
         }
         Ok(shown)
     }
@@ -86,7 +81,7 @@ impl<K: Kernel> Engine<K> {
     /// `chains`: what was found at hooks before.
     fn link_details(
         &self,
-        link: &LinkRecord,
+        link: &Arc<LinkRecord>,
         chains: &mut HashMap<HookKey, Running>,
     ) -> Result<LinkDetails, EngineError> {
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
@@ -106,21 +101,14 @@ impl<K: Kernel> Engine<K> {
             None => self.running_link(link)?,
         };
         Ok(LinkDetails {
-            id: link.id,
-            program: program.id,
-            program_name: program.name.clone(),
-            program_type: program.program_type,
-            target: program.target.clone(),
-            point: link.point.clone(),
-            metadata: link.metadata.clone(),
-            program_metadata: program.metadata.clone(),
-            order: link.order.clone(),
+            record: Arc::clone(link),
+            program,
             waits_for: link.hook.map(|key| self.waits_for(&key, link.id)).unwrap_or_default(),
             position,
             kernel_link: running.kernel_link,
             running: running.program,
             pin: running.pin,
-            hook: link.hook.zip(link.point.hook()).map(|(key, (interface, _))| hook_text(&key, interface)),
+            hook: link.hook.zip(link.point.hook()).map(|(key, (interface, _))| key.kind.at(interface)),
             standing: running.standing,
         })
     }

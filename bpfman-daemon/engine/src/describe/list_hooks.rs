@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, LinkId, ProgramId};
 use bpfmand_kernel::Kernel;
 
+use crate::error::if_there;
 use crate::state::Standing;
-use crate::state::hook_names::hook_text;
-use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::state::records::{HookRecord, LinkRecord};
 use crate::{Engine, EngineError};
 
 /// One hook.
@@ -64,16 +64,11 @@ impl<K: Kernel> Engine<K> {
         let running = self.running_chain(hook)?;
         let sharing = hook.chain.as_ref().map_or(1, |chain| self.state().hooks_of_chain(chain.id));
         Ok(HookSummary {
-            hook: hook_text(&hook.key, &hook.interface),
+            hook: hook.key.kind.at(&hook.interface),
             strategy: hook.strategy.name(),
             members,
             program: running.program,
-            mode: match hook.entry {
-                Entry::Dispatcher => "xdp",
-                Entry::Link if hook.key.kind == HookKind::Xdp => "xdp",
-                Entry::Link => "tcx",
-                Entry::Filter { .. } => "clsact",
-            },
+            mode: hook.mode(),
             troubles: [(None, running.standing)].into_iter().filter(|(_, s)| !s.is_running()).collect(),
             shared_with: sharing.saturating_sub(1),
         })
@@ -88,16 +83,11 @@ impl<K: Kernel> Engine<K> {
         let Some((interface, _)) = links.first().and_then(|link| link.point.hook()) else { return Ok(None) };
         let mut troubles = Vec::new();
         for link in links {
-            match self.describe_link(link.id) {
-                Ok(details) if details.standing.is_running() => {}
-                Ok(details) => troubles.push((Some(link.id), details.standing)),
-                // Detached since it was looked up.
-                Err(EngineError::NoLink(_)) => {}
-                Err(error) => return Err(error),
-            }
+            let standing = if_there(self.describe_link(link.id))?.map(|details| details.standing);
+            troubles.extend(standing.filter(|standing| !standing.is_running()).map(|is| (Some(link.id), is)));
         }
         Ok(Some(HookSummary {
-            hook: hook_text(key, interface),
+            hook: key.kind.at(interface),
             strategy: "kernel",
             members: links.len(),
             program: None,

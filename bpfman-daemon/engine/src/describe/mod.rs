@@ -3,27 +3,45 @@
 mod chains;
 pub mod details;
 pub mod details_chains;
-mod explain;
-mod findings;
 mod foreign;
 mod links;
 pub mod list_hooks;
-pub mod run_sample;
 pub mod verify;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use bpfmand_core::{LinkId, ProgramFacts, ProgramId, ProgramUid, Selector};
+use bpfmand_core::{ProgramFacts, ProgramId, Selector};
 use bpfmand_kernel::Kernel;
 
-use crate::describe::details::{ManagedProgram, MapDetails, PreviousVersion, ProgramDetails, ProgramSource};
-use crate::state::records::{ProgramRecord, SourceRecord};
-use crate::state::{Loss, Standing, State, has_pair};
+use crate::describe::details::{ManagedProgram, MapDetails, PreviousVersion, ProgramDetails};
+use crate::state::records::ProgramRecord;
+use crate::state::{Loss, Standing, has_pair};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
+    /// Programs of ours with this pair in their metadata, by id, each with whether the kernel runs it: those that could not
+    /// be loaded again after a reboot are among them.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub fn programs_with(
+        &self,
+        key: &str,
+        value: &str,
+    ) -> Result<Vec<(Arc<ProgramRecord>, bool)>, EngineError> {
+        let mut found: Vec<(Arc<ProgramRecord>, bool)> = {
+            let state = self.state();
+            let all = state.programs.values();
+            let named = all.filter(|program| program.metadata.get(key).is_some_and(|found| found == value));
+            named.map(|program| (Arc::clone(program), !state.lost.contains(&program.uid))).collect()
+        };
+        found.sort_unstable_by_key(|(program, _)| program.id);
+        for (program, runs) in &mut found {
+            *runs = *runs && self.kernel.program(program.id)?.is_some_and(|facts| facts.tag == program.tag);
+        }
+        Ok(found)
+    }
+
     /// Programs that a selector picks, by kernel id.
     ///
     /// # Errors
@@ -37,7 +55,6 @@ impl<K: Kernel> Engine<K> {
         }
         ids.sort_unstable();
         ids.dedup();
-        let relations = Relations::of_all(&self.state());
         let mut found = Vec::new();
         for id in ids {
             let record = self.state().program(id).cloned();
@@ -61,7 +78,7 @@ impl<K: Kernel> Engine<K> {
                 }
                 _ => {}
             }
-            let managed = record.map(|record| self.managed(&record, facts.as_ref(), &relations));
+            let managed = record.map(|record| self.managed(&record, facts.as_ref()));
             found.push(ProgramDetails { id, facts, managed });
         }
         Ok(found)
@@ -77,64 +94,25 @@ impl<K: Kernel> Engine<K> {
         if record.is_none() && facts.is_none() {
             return Err(EngineError::NoKernelProgram(id));
         }
-        let managed = record.map(|record| {
-            let relations = Relations::of(&self.state(), &record);
-            self.managed(&record, facts.as_ref(), &relations)
-        });
+        let managed = record.map(|record| self.managed(&record, facts.as_ref()));
         Ok(ProgramDetails { id, facts, managed })
     }
 
-    fn managed(
-        &self,
-        record: &ProgramRecord,
-        facts: Option<&ProgramFacts>,
-        relations: &Relations,
-    ) -> ManagedProgram {
+    fn managed(&self, record: &Arc<ProgramRecord>, facts: Option<&ProgramFacts>) -> ManagedProgram {
         let state = self.state();
         ManagedProgram {
-            uid: record.uid,
-            name: record.name.clone(),
-            program_type: record.program_type,
-            source: match &record.source {
-                SourceRecord::File { path } => ProgramSource::File(PathBuf::from(path)),
-                SourceRecord::Adopted { link, pin } => {
-                    ProgramSource::Adopted { link: *link, pin: pin.as_ref().map(PathBuf::from) }
-                }
-                SourceRecord::Image { url, pull_policy, digest, verified_by, evidence } => {
-                    ProgramSource::Image {
-                        url: url.clone(),
-                        pull_policy: *pull_policy,
-                        digest: digest.clone(),
-                        verified_by: verified_by.clone(),
-                        evidence: evidence.clone(),
-                    }
-                }
-            },
-            // Of an adopted program nobody has the bytecode.
-            bytecode_sha256: if record.is_adopted() {
-                String::new()
-            } else {
-                record.blob.as_str().to_owned()
-            },
-            license: record.license.clone(),
-            metadata: record.metadata.clone(),
-            global_data: record.global_data.clone(),
-            map_owner: record.map_owner,
-            map_folder: paths::maps(record.map_folder),
-            pin: paths::program(record.id),
-            map_used_by: relations.users.get(&record.map_folder).cloned().unwrap_or_default(),
-            links: relations.links.get(&record.uid).cloned().unwrap_or_default(),
-            target: record.target.clone(),
+            map_used_by: state.users_of_folder(record.map_folder),
+            links: state.links_of(record.uid).map(|link| link.id).collect(),
             previous: state.previous.get(&record.uid).map(|previous| PreviousVersion {
                 id: (previous.boot == self.boot).then_some(previous.program.id),
                 bytecode_sha256: previous.program.blob.as_str().to_owned(),
             }),
-            caller_uid: record.caller_uid,
             standing: match facts {
                 None => Standing::lost(Loss::Unloaded),
                 Some(facts) if facts.tag != record.tag => Standing::lost(Loss::OtherProgram),
                 Some(_) => Standing::Running,
             },
+            record: Arc::clone(record),
         }
     }
 
@@ -163,35 +141,5 @@ impl<K: Kernel> Engine<K> {
             });
         }
         Ok(maps)
-    }
-}
-
-/// Which programs use which map folder, and whose links there are: found in one look at all records, however many programs
-/// are to be described.
-struct Relations {
-    /// Kernel ids, ascending.
-    users: HashMap<ProgramId, Vec<ProgramId>>,
-    /// By id.
-    links: HashMap<ProgramUid, Vec<LinkId>>,
-}
-
-impl Relations {
-    fn of_all(state: &State) -> Self {
-        let mut users: HashMap<_, Vec<_>> = HashMap::new();
-        for program in state.programs.values() {
-            users.entry(program.map_folder).or_default().push(program.id);
-        }
-        users.values_mut().for_each(|ids| ids.sort_unstable());
-        let mut links: HashMap<_, Vec<_>> = HashMap::new();
-        for link in state.links.values() {
-            links.entry(link.program).or_default().push(link.id);
-        }
-        Self { users, links }
-    }
-
-    fn of(state: &State, record: &ProgramRecord) -> Self {
-        let users = state.users_of_folder(record.map_folder);
-        let links = state.links_of(record.uid).map(|link| link.id).collect();
-        Self { users: [(record.map_folder, users)].into(), links: [(record.uid, links)].into() }
     }
 }

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts, ProgramId, hexadecimal};
 use bpfmand_kernel::Kernel;
+use bpfmand_object::kernel_tags;
 use bpfmand_splice::{Bindings, Splice, Timing, compile, plan};
 
 use crate::chain::build::{Joined, Wanted};
+use crate::chain::empty;
 use crate::chain::load::program_name;
-use crate::chain::{empty, tag};
 use crate::engine::locks::Subject;
 use crate::state::Standing;
 use crate::state::chain_record::ChainRecord;
-use crate::state::hook_names::hook_text;
 use crate::state::records::{HookRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -77,7 +77,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<ChainVerification, EngineError> {
         let key = self.kernel.find_hook(interface, kind)?;
         let _lock = self.lock(Subject::Hook(key));
-        let text = hook_text(&key, interface);
+        let text = key.kind.at(interface);
         let (links, hook) = self.hook_of(&key);
         let members = self.joined(&links)?;
         let mut parts = Vec::new();
@@ -125,7 +125,7 @@ impl<K: Kernel> Engine<K> {
         let mut parts = vec![VerifiedPart { provenance: provenance.clone(), ..bytecode }];
         if parts.iter().all(|part| part.matches) {
             let text = self.fresh_member(program)?;
-            let wanted = Code { tags: tag::tags(&text.text).to_vec(), maps: text.text.map_ids() };
+            let wanted = Code { tags: kernel_tags(&text.text).to_vec(), maps: text.text.map_ids() };
             let found = self.kernel.program(program.id)?;
             let part = compare(format!("member {}", program.name), &wanted, found.as_ref());
             parts.push(VerifiedPart { provenance, ..part });
@@ -171,8 +171,8 @@ impl<K: Kernel> Engine<K> {
     fn verify_maps(&self, chain: &ChainRecord, parts: &mut Vec<VerifiedPart>) -> Result<(), EngineError> {
         let folder = self.chain_folder(chain.id)?.unwrap_or_else(|| paths::chain(chain.id));
         let pinned = |path: PathBuf| -> Result<String, EngineError> {
-            Ok(match self.kernel.open_pin(&path)? {
-                Some(map) => format!("map {}", self.kernel.map_of(&map)?.id),
+            Ok(match self.pinned_map(&path)? {
+                Some(id) => format!("map {id}"),
                 None => "its pin was removed: the kernel empties an array that nobody holds".to_owned(),
             })
         };
@@ -193,7 +193,7 @@ impl<K: Kernel> Engine<K> {
         let kind = self.splice_hook(hook.key.kind, Some(hook.entry));
         let name = program_name(hook.key.kind);
         let code =
-            |text: &bpfmand_core::BoundText| Code { tags: tag::tags(text).to_vec(), maps: text.map_ids() };
+            |text: &bpfmand_core::BoundText| Code { tags: kernel_tags(text).to_vec(), maps: text.map_ids() };
         if members.is_empty() {
             return Ok((vec![code(&empty::text(name, kind))], Vec::new()));
         }
@@ -209,12 +209,10 @@ impl<K: Kernel> Engine<K> {
         };
         let special = self.special_of(members, &texts)?;
         let mut options = self.splice_options(&wanted, &special);
-        options.attempt = chain.attempt.into();
+        options.attempt = chain.attempt;
         let joined = self.parts(members, &texts)?;
-        let cannot = |source| EngineError::Chain {
-            hook: hook_text(&hook.key, &hook.interface),
-            source: Box::new(source),
-        };
+        let cannot =
+            |source| EngineError::Chain { hook: hook.key.kind.at(&hook.interface), source: Box::new(source) };
         let planned = plan(&joined, &options).map_err(cannot)?;
         let timing = chain.twin.as_ref().map(|twin| Timing { ticks: twin.ticks, samples: twin.times });
         let bindings = Bindings { arrays: &chain.arrays, counters: chain.counters, timing };

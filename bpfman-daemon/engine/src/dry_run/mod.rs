@@ -7,22 +7,21 @@ mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bpfmand_core::{
-    AttachPoint, BytecodeSource, HookKey, Interface, LinkId, LoadRequest, OperationId, OrderIntent,
-    ProgramId, ProgramUid, Sharing,
+    AttachPoint, HookKey, Interface, LoadRequest, OrderIntent, ProgramId, ProgramUid, Sharing,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest};
 use bpfmand_object::ObjectFile;
 
 use crate::dry_run::trial::TrialMember;
 use crate::engine::locks::Subject;
-use crate::engine::members::no_such_map;
 use crate::load::Bytecode;
 use crate::load::plan::LoadPlan;
+use crate::load::record::LoadRecorder;
+use crate::state::BlobId;
 use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
-use crate::state::{BlobId, MapGroup};
 use crate::{Engine, EngineError};
 
 /// Most attachments of one trial: a node has some hundred interfaces.
@@ -147,12 +146,8 @@ impl<K: Kernel> Engine<K> {
             outcome.image_digest.clone_from(digest);
             outcome.verified_by.clone_from(verified_by);
         }
-        let origin = match &request.load.source {
-            BytecodeSource::File(path) => path.display().to_string(),
-            BytecodeSource::Image { url, .. } => format!("image {url}"),
-        };
         if let Err(error) = self.try_bytecode(request, &bytecode, &mut outcome) {
-            outcome.failure = Some(error.of(&origin));
+            outcome.failure = Some(error.of(&crate::load::origin(&request.load.source)));
         }
         Ok(outcome)
     }
@@ -166,16 +161,8 @@ impl<K: Kernel> Engine<K> {
         let object = ObjectFile::parse(Arc::clone(&bytecode.bytes))?;
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.load.map_owner.map(|id| self.lock_owner(id)).transpose()?;
-        let plan = LoadPlan {
-            object: &object,
-            programs: &request.load.programs,
-            globals: &request.load.global_data,
-            owner: owner.as_ref().map(|(_, record)| Arc::clone(record)),
-            inherited: BTreeMap::new(),
-            group: MapGroup::of(&request.load.metadata),
-            log: LogRequest::OnFailure,
-            again: false,
-        };
+        let owner = owner.as_ref().map(|(_, record)| Arc::clone(record));
+        let plan = LoadPlan { log: LogRequest::OnFailure, ..LoadPlan::new(&object, &request.load, owner) };
         let tried = self.try_programs(request, bytecode, &plan, outcome)?;
         self.try_attachments(request, &object, &tried, outcome);
         Ok(())
@@ -189,61 +176,32 @@ impl<K: Kernel> Engine<K> {
         plan: &LoadPlan<'_>,
         outcome: &mut DryRunOutcome,
     ) -> Result<BTreeMap<String, Tried<K::Handle>>, EngineError> {
-        let wanted = self.resolve(plan)?;
-        let specs = self.specs(plan)?;
-        self.step("try", "create maps");
-        let (handles, maps) = self.create_maps(plan, &specs, &wanted, None)?;
-        let ids: Vec<_> = maps.iter().map(|map| map.id).collect();
+        let recorder = LoadRecorder {
+            operation: self.operation(),
+            load: &request.load,
+            bytecode,
+            blob: BlobId::of(&bytecode.bytes),
+            object: plan.object,
+            owner: plan.owner.as_deref(),
+            boot: &self.boot,
+        };
         let mut tried = BTreeMap::new();
-        for program in &wanted {
-            self.step("try", "load program");
-            let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
-            let began = Instant::now();
-            let loaded = self.kernel.load_program(&program.as_load(&bound, plan.log));
-            let load_time = began.elapsed();
-            let loaded = match loaded {
-                Ok(loaded) => loaded,
-                Err(error) => {
-                    let error = self.explained(error, plan.object, program);
-                    outcome.programs.push(DryRunPart::refused(&program.name, error));
-                    continue;
+        for (name, loaded) in self.load_programs(plan, None)? {
+            match loaded {
+                Ok(program) => {
+                    outcome.programs.push(DryRunPart {
+                        name: name.clone(),
+                        verified_insns: program.facts.verified_insns,
+                        load_time: program.load_time,
+                        jited_bytes: program.facts.bytes_jited,
+                        ..DryRunPart::default()
+                    });
+                    let record = Arc::new(recorder.record(ProgramUid(self.number()), &program));
+                    tried.insert(name, Tried { record, _program: program.handle });
                 }
-            };
-            let facts = self.kernel.program_of(&loaded.program)?;
-            outcome.programs.push(DryRunPart {
-                name: program.name.clone(),
-                verified_insns: facts.verified_insns,
-                load_time,
-                jited_bytes: facts.bytes_jited,
-                ..DryRunPart::default()
-            });
-            let uid = ProgramUid(self.number());
-            let record = ProgramRecord {
-                uid,
-                operation: OperationId(uid.0),
-                origin: None,
-                name: program.name.clone(),
-                program_type: program.program_type,
-                source: bytecode.source.clone(),
-                blob: BlobId::of(&bytecode.bytes),
-                license: plan.object.license().to_owned(),
-                metadata: request.load.metadata.clone(),
-                global_data: request.load.global_data.clone(),
-                map_owner: request.load.map_owner,
-                map_owner_uid: None,
-                target: program.target.clone(),
-                caller_uid: request.load.caller_uid,
-                boot: self.boot.clone(),
-                id: facts.id,
-                tag: facts.tag,
-                map_folder: facts.id,
-                maps: maps.clone(),
-                stack_depths: loaded.stack_depths,
-            };
-            let new = Tried { record: Arc::new(record), _program: loaded.program };
-            tried.insert(program.name.clone(), new);
+                Err(error) => outcome.programs.push(DryRunPart::refused(name, error)),
+            }
         }
-        drop(handles);
         Ok(tried)
     }
 
@@ -259,20 +217,19 @@ impl<K: Kernel> Engine<K> {
         for attachment in &request.attachments {
             let Some(program) = tried.get(&attachment.program) else { continue };
             let name = || match attachment.point.hook() {
-                Some((interface, kind)) => crate::state::hook_names::named_hook(kind, interface),
+                Some((interface, kind)) => kind.at(interface),
                 None => format!("{} {}", attachment.point.type_name(), attachment.point),
             };
             match self.find_point(attachment, program) {
                 Ok(Some((key, interface))) => {
-                    let link = self.trial_link(attachment, &program.record, key);
-                    let member = link.map(|link| TrialMember { link, program: Arc::clone(&program.record) });
-                    let member = match member {
-                        Ok(member) => member,
+                    let link = match self.trial_link(attachment, &program.record, Some(key)) {
+                        Ok(link) => Arc::new(link),
                         Err(error) => {
                             outcome.chains.push(DryRunPart::refused(name(), error));
                             continue;
                         }
                     };
+                    let member = TrialMember { link, program: Arc::clone(&program.record) };
                     match hooks.iter_mut().find(|(other, ..)| *other == key) {
                         Some((_, _, members)) => members.push(member),
                         None => hooks.push((key, interface, vec![member])),
@@ -291,9 +248,7 @@ impl<K: Kernel> Engine<K> {
                     neighbours.extend(tags);
                     self.try_chain(&key, &interface, &members, object, &request.replaces)
                 })
-                .unwrap_or_else(|error| {
-                    DryRunPart::refused(crate::state::hook_names::hook_text(&key, &interface), error)
-                });
+                .unwrap_or_else(|error| DryRunPart::refused(key.kind.at(&interface), error));
             outcome.chains.push(part);
         }
         outcome.composition = crate::dry_run::trial::hash_of_neighbours(&neighbours);
@@ -318,7 +273,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(Some((self.kernel.find_hook(interface, kind)?, interface.clone())));
         }
         // The kernel crate looks a target up by the same calls by which it attaches.
-        let link = LinkRecord { hook: None, ..self.trial_link_at(attachment, record, None)? };
+        let link = self.trial_link(attachment, record, None)?;
         self.kernel.find_target(&self.link_target(record, &link)?)?;
         Ok(None)
     }
@@ -327,34 +282,14 @@ impl<K: Kernel> Engine<K> {
         &self,
         attachment: &DryRunAttachment,
         program: &ProgramRecord,
-        key: HookKey,
-    ) -> Result<Arc<LinkRecord>, EngineError> {
-        self.trial_link_at(attachment, program, Some(key)).map(Arc::new)
-    }
-
-    fn trial_link_at(
-        &self,
-        attachment: &DryRunAttachment,
-        program: &ProgramRecord,
         hook: Option<HookKey>,
     ) -> Result<LinkRecord, EngineError> {
-        let number = self.number();
-        let id = u32::try_from(number)
-            .map_err(|_| EngineError::Invalid("this daemon has used up all link ids".to_owned()))?;
         Ok(LinkRecord {
-            id: LinkId(id),
-            program: program.uid,
-            operation: OperationId(number),
-            point: attachment.point.clone(),
             hook,
             order: attachment.order.clone(),
             sharing: attachment.sharing,
             metadata: crate::state::with_application(&attachment.metadata, &program.metadata),
-            sequence: number,
-            boot: self.boot.clone(),
-            matching: None,
-            adopted: false,
-            waits_in: None,
+            ..LinkRecord::new(self.number(), program, &self.boot, attachment.point.clone())?
         })
     }
 }

@@ -2,22 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
 
-use bpfmand_core::{
-    HookKey, HookKind, Interface, LinkId, MAX_CHAIN_MEMBERS, OrderedEntry, Place, ProgramId, ProgramUid,
-    hexadecimal, order_chain, order_links, solve,
-};
+use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, ProgramId, hexadecimal};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
-use bpfmand_splice::{Attempt, can_attach_direct, plan};
+use bpfmand_splice::can_attach_direct;
 use sha2::{Digest as _, Sha256};
 
 use crate::chain::build::{Joined, Wanted, mask};
-use crate::chain::load::Failure;
+use crate::chain::ladder::Recipe;
 use crate::dry_run::DryRunPart;
-use crate::order::refuse_unknown;
-use crate::state::hook_names::hook_text;
+use crate::engine::overlay::Overlay;
 use crate::state::records::{Entry, LinkRecord, ProgramRecord, Strategy};
 use crate::{Engine, EngineError};
 
@@ -38,35 +33,34 @@ impl<K: Kernel> Engine<K> {
         object: &ObjectFile,
         replaces: &BTreeSet<ProgramId>,
     ) -> Result<DryRunPart, EngineError> {
-        let find = |uid: ProgramUid| {
-            let ours = new.iter().find(|member| member.program.uid == uid);
-            ours.map(|member| Arc::clone(&member.program)).or_else(|| self.member_record(uid))
+        let _overlay = Overlay::put(self, new.iter().map(|member| &member.program));
+        let is_replaced = |link: &LinkRecord| {
+            self.member_record(link.program).is_some_and(|program| replaces.contains(&program.id))
         };
-        let is_replaced = |link: &LinkRecord| find(link.program).is_some_and(|p| replaces.contains(&p.id));
         let mut links = self.state().chain(key);
         links.retain(|link| !is_replaced(link));
-        self.refuse_lost(links.iter().map(|link| &**link))?;
+        self.ensure_not_lost(links.iter().map(|link| &**link))?;
         for member in new {
             if links.len() >= MAX_CHAIN_MEMBERS {
                 return Err(EngineError::ChainFull {
-                    hook: hook_text(key, interface),
+                    hook: key.kind.at(interface),
                     limit: MAX_CHAIN_MEMBERS,
                 });
             }
             links.push(Arc::clone(&member.link));
-            links = self.order_trial(key, interface, links, &member.link, &find)?;
+            links = self.order_changed(key, interface, links, Some(member.link.id), &member.link)?;
         }
         let mut part =
-            DryRunPart { name: hook_text(key, interface), members: links.len(), ..DryRunPart::default() };
+            DryRunPart { name: key.kind.at(interface), members: links.len(), ..DryRunPart::default() };
         if matches!(key.kind, HookKind::Tcx(_)) {
             // Each runs by itself.
             part.strategy = Strategy::Direct.name();
             return Ok(part);
         }
-        self.refuse_held(key)?;
+        self.ensure_not_frozen(key)?;
         let entered = self.state().hooks.get(key).map(|hook| (hook.entry, hook.program));
         if entered.is_none() {
-            self.refuse_taken(key, interface, None)?;
+            self.ensure_free(key, interface, None)?;
         }
         if entered.is_none_or(|(entry, _)| entry == Entry::Dispatcher)
             && key.kind == HookKind::Xdp
@@ -80,7 +74,7 @@ impl<K: Kernel> Engine<K> {
             part.strategy = Strategy::Dispatcher.name();
             return Ok(part);
         }
-        let members = self.joined_by(&links, &find)?;
+        let members = self.joined(&links)?;
         for member in new {
             self.check_budget_of(key, interface, &members, &member.link)?;
         }
@@ -120,81 +114,14 @@ impl<K: Kernel> Engine<K> {
             program => self.member(program),
         };
         let texts = members.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-        let special = self.special_of(members, &texts)?;
-        let mut options = self.splice_options(wanted, &special);
-        let parts = self.parts(members, &texts)?;
-        let cannot =
-            |source| EngineError::Chain { hook: hook_text(key, interface), source: Box::new(source) };
-        let mut refused = None;
-        let mut ways = 0;
-        let mut attempt = Some(Attempt::First);
-        while let Some(now) = attempt {
-            attempt = now.next();
-            options.attempt = now;
-            let planned = match plan(&parts, &options) {
-                Ok(planned) => planned,
-                Err(source) if refused.is_none() => return Err(cannot(source)),
-                Err(_) => continue,
-            };
-            let began = Instant::now();
-            match self.load_plan(None, key, members, &parts, &planned, &options) {
-                Ok((_loaded, programs)) => {
-                    part.load_time = began.elapsed();
-                    part.strategy = match programs.segments.len() {
-                        1 => Strategy::Splice.name(),
-                        _ => Strategy::Cut.name(),
-                    };
-                    let insns = programs.segments.iter().map(|segment| segment.verified_insns);
-                    part.verified_insns = insns.fold(0, u32::saturating_add);
-                    part.jited_bytes = programs.jited_bytes;
-                    return Ok(part);
-                }
-                Err(Failure::Verifier(why)) => {
-                    ways += 1;
-                    refused.get_or_insert(why);
-                }
-                Err(Failure::Other(EngineError::Unplanned(source))) if refused.is_none() => {
-                    return Err(cannot(*source));
-                }
-                Err(Failure::Other(EngineError::Unplanned(_))) => {}
-                Err(Failure::Other(error)) => return Err(error),
-            }
-        }
-        match refused {
-            Some(refused) => Err(EngineError::ChainRefused {
-                hook: hook_text(key, interface),
-                member: refused.member,
-                log: refused.log,
-                ways,
-                source: Box::new(refused.source),
-            }),
-            None => Err(EngineError::Invalid("a chain without a plan".to_owned())),
-        }
-    }
-
-    /// The order that the links would have, of which the last is new.
-    fn order_trial(
-        &self,
-        key: &HookKey,
-        interface: &Interface,
-        links: Vec<Arc<LinkRecord>>,
-        newcomer: &LinkRecord,
-        find: &impl Fn(ProgramUid) -> Option<Arc<ProgramRecord>>,
-    ) -> Result<Vec<Arc<LinkRecord>>, EngineError> {
-        let place = |link: &Arc<LinkRecord>| Place {
-            name: find(link.program).map(|program| program.name.clone()).unwrap_or_default(),
-            ..self.state().place(link)
-        };
-        let mut places: Vec<Place> = links.iter().map(place).collect();
-        match key.kind {
-            HookKind::Tcx(_) => order_links(&mut places),
-            _ => order_chain(&mut places, Some(newcomer.id)),
-        }
-        let solution = solve(&places, &[]).map_err(|c| self.contradiction(key, interface, c, newcomer.id))?;
-        let own = solution.waiting.iter().filter(|w| !matches!(w.anchor, bpfmand_core::Anchor::Foreign(_)));
-        refuse_unknown(own, key, interface, newcomer.id, &places, &[])?;
-        let find_link = |id: LinkId| links.iter().find(|link| link.id == id).cloned();
-        Ok(solution.order.iter().filter_map(OrderedEntry::link).filter_map(find_link).collect())
+        let taken = self.climb(&Recipe { key, interface, members, texts: &texts, wanted }, false)?;
+        let segments = &taken.programs.segments;
+        part.load_time = taken.load_time;
+        part.strategy = if segments.len() == 1 { Strategy::Splice } else { Strategy::Cut }.name();
+        part.verified_insns =
+            segments.iter().map(|segment| segment.verified_insns).fold(0, u32::saturating_add);
+        part.jited_bytes = taken.programs.jited_bytes;
+        Ok(part)
     }
 
     /// Kind and tags of the programs at a hook: ours that are not replaced, and others' where they share it.

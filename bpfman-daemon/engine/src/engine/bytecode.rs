@@ -12,9 +12,10 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::EngineError;
 use crate::error::{ImageFailure, ImageFailureKind};
+use crate::state::records::ProgramRecord;
 
 /// The largest object file, in bytes.
-pub const MAX_OBJECT: u64 = 16 << 20;
+pub const MAX_OBJECT: u64 = bpfmand_object::MAX_OBJECT_BYTES as u64;
 
 /// Verified bytecode of an image.
 #[derive(Clone, Debug)]
@@ -45,34 +46,6 @@ pub struct ImageAsk<'a> {
     pub caller_uid: u32,
 }
 
-/// Bytecode that was let in once, by its record.
-#[derive(Clone, Copy, Debug)]
-pub struct PastBytecode<'a> {
-    /// Its hash, in hexadecimal digits.
-    pub sha256: &'a str,
-    /// Where it came from.
-    pub source: PastSource<'a>,
-}
-
-/// Where bytecode came from.
-#[derive(Clone, Copy, Debug)]
-pub enum PastSource<'a> {
-    /// A file of this machine.
-    File {
-        /// User id of who loaded it.
-        caller_uid: u32,
-    },
-    /// A program that someone else had loaded.
-    Adopted,
-    /// An image.
-    Image {
-        /// Reference as asked for.
-        url: &'a str,
-        /// What was verified, in the words of the crate `image`.
-        evidence: &'a str,
-    },
-}
-
 /// That bytecode was revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
@@ -97,7 +70,7 @@ pub trait Images: Send + Sync {
     ///
     /// # Errors
     /// The policy cannot be read.
-    fn revocation(&self, _past: &PastBytecode<'_>) -> Result<Option<Revocation>, ImageFailure> {
+    fn revocation(&self, _program: &ProgramRecord) -> Result<Option<Revocation>, ImageFailure> {
         Ok(None)
     }
 
@@ -105,8 +78,8 @@ pub trait Images: Send + Sync {
     ///
     /// # Errors
     /// The policy cannot be read.
-    fn refusal_now(&self, past: &PastBytecode<'_>) -> Result<Option<String>, ImageFailure> {
-        Ok(self.revocation(past)?.map(|revocation| format!("it was revoked: {}", revocation.why)))
+    fn refusal_now(&self, program: &ProgramRecord) -> Result<Option<String>, ImageFailure> {
+        Ok(self.revocation(program)?.map(|revocation| format!("it was revoked: {}", revocation.why)))
     }
 
     /// Fetches and verifies an image. `progress` hears of bytes so far and in all.
@@ -167,18 +140,15 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
     if caller_uid != 0 && metadata.uid() != caller_uid {
         return Err(not_theirs(path, caller_uid));
     }
-    let too_large = |size| EngineError::TooLarge {
-        what: format!("bytecode {}", path.display()),
-        size,
-        limit: MAX_OBJECT,
-    };
-    if metadata.len() > MAX_OBJECT {
-        return Err(too_large(metadata.len()));
-    }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    let mut bytes = Vec::with_capacity(metadata.len().min(MAX_OBJECT) as usize);
     file.take(MAX_OBJECT + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > MAX_OBJECT {
-        return Err(too_large(bytes.len() as u64));
+        let what = format!("bytecode {}", path.display());
+        return Err(EngineError::TooLarge {
+            what,
+            size: metadata.len().max(MAX_OBJECT + 1),
+            limit: MAX_OBJECT,
+        });
     }
     Ok(bytes.into())
 }

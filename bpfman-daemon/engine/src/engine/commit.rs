@@ -1,7 +1,7 @@
 //! The one place where records are written, and applied to memory.
 
 use bpfmand_kernel::Kernel;
-use bpfmand_store::{Outcome, StoreError};
+use bpfmand_store::{CommitOutcome, StoreError};
 
 use super::Engine;
 use crate::EngineError;
@@ -43,9 +43,9 @@ impl<K: Kernel> Engine<K> {
         for operation in &cleaned {
             written.end(RecordKey::Leftover(*operation));
         }
-        let result = match self.store.commit(written.batch) {
+        let result = match self.options.store.commit(written.batch) {
             // The store was read back from disk and holds it: it happened, whatever went wrong on the way.
-            Err(StoreError::NotSaved { outcome: Outcome::Applied, source }) => {
+            Err(StoreError::NotSaved { outcome: CommitOutcome::Applied, source }) => {
                 tracing::warn!(error = %source, "a change was saved after an error");
                 Ok(())
             }
@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
                     // The next commit has to reserve them.
                     state.reserved = 0;
                 }
-                if matches!(error, StoreError::NotSaved { outcome: Outcome::Unknown, .. }) {
+                if matches!(error, StoreError::NotSaved { outcome: CommitOutcome::Unknown, .. }) {
                     state.unsure = true;
                     state.in_doubt.extend(written.keys);
                 }

@@ -8,7 +8,7 @@
 use std::sync::PoisonError;
 
 use bpfmand_kernel::Kernel;
-use bpfmand_store::{Batch, Outcome, StoreError};
+use bpfmand_store::{Batch, CommitOutcome, StoreError};
 
 use crate::state::{State, Written};
 use crate::{Engine, EngineError};
@@ -47,9 +47,9 @@ impl<K: Kernel> Engine<K> {
         // Nobody changes these records meanwhile: every other commit is refused.
         let batch = as_in_memory(&self.state())?;
         // Also where there is nothing to be written: what is on disk has to be readable.
-        self.store.load()?;
-        match self.store.commit(batch) {
-            Err(StoreError::NotSaved { outcome: Outcome::Applied, .. }) => Ok(()),
+        self.options.store.load()?;
+        match self.options.store.commit(batch) {
+            Err(StoreError::NotSaved { outcome: CommitOutcome::Applied, .. }) => Ok(()),
             result => Ok(result?),
         }
     }

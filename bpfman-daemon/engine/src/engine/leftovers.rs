@@ -81,7 +81,7 @@ impl<K: Kernel> Engine<K> {
         left: Option<(OperationId, LeftoverRecord)>,
     ) -> Vec<(OperationId, LeftoverRecord)> {
         let Some((operation, leftover)) = left else { return Vec::new() };
-        let parts = leftover.in_parts(self.leftover_bytes).into_iter().enumerate();
+        let parts = leftover.in_parts(self.options.leftover_bytes).into_iter().enumerate();
         parts.map(|(at, part)| (if at == 0 { operation } else { self.operation() }, part)).collect()
     }
 
@@ -135,31 +135,6 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let mut failures = Vec::new();
         let mut is_left = false;
-        // What a pin kept alive and is alive without it is kept by someone else, and nothing more can be done about it.
-        let is_pinned = |pin: &str| self.kernel.open_pin(Path::new(pin)).map_or(true, |pin| pin.is_some());
-        for link in &leftover.links {
-            self.step(operation_name, "end link");
-            if let Err(error) =
-                retry_once(|| Ok(self.held_network.during(|| self.kernel.end_link(Path::new(link)))?))
-            {
-                is_left |= is_pinned(link);
-                failures.push(error);
-            }
-        }
-        for pin in &leftover.released {
-            self.step(operation_name, "give back");
-            if let Err(error) = retry_once(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
-                is_left |= is_pinned(pin);
-                failures.push(error);
-            }
-        }
-        for link in &leftover.adopted_links {
-            self.step(operation_name, "end link");
-            if let Err(error) = retry_once(|| self.end_adopted_link(Path::new(link))) {
-                is_left |= is_pinned(link);
-                failures.push(error);
-            }
-        }
         for filter in &leftover.filters {
             self.step(operation_name, "remove filter");
             if let Err(error) = retry_once(|| self.end_filter(filter)) {
@@ -167,28 +142,30 @@ impl<K: Kernel> Engine<K> {
                 failures.push(error);
             }
         }
-        for pin in &leftover.pins {
-            self.step(operation_name, "remove pin");
-            if let Err(error) = retry_once(|| Ok(self.kernel.unpin(Path::new(pin))?)) {
-                is_left |= is_pinned(pin);
-                failures.push(error);
+        // What a pin kept alive and is alive without it is kept by someone else, and nothing more can be done about it.
+        let is_pinned = |pin: &Path| self.kernel.open_pin(pin).map_or(true, |pin| pin.is_some());
+        type End<'e> = &'e dyn Fn(&Path) -> Result<(), EngineError>;
+        let mut end_all = |step, paths: &[String], end: End<'_>, is_tree: bool| {
+            for path in paths.iter().map(Path::new) {
+                self.step(operation_name, step);
+                if let Err(error) = retry_once(|| end(path)) {
+                    is_left |= is_tree || is_pinned(path);
+                    failures.push(error);
+                }
             }
-        }
-        for folder in &leftover.folders {
-            self.step(operation_name, "remove folder");
-            if let Err(error) = retry_once(|| self.remove_tree(Path::new(folder))) {
-                is_left = true;
-                failures.push(error);
-            }
-        }
+        };
+        let end_link = |pin: &Path| Ok(self.held_network.during(|| self.kernel.end_link(pin))?);
+        let unpin = |pin: &Path| Ok(self.kernel.unpin(pin)?);
+        end_all("end link", &leftover.links, &end_link, false);
+        end_all("give back", &leftover.released, &unpin, false);
+        end_all("end link", &leftover.adopted_links, &|pin| self.end_adopted_link(pin), false);
+        end_all("remove pin", &leftover.pins, &unpin, false);
+        end_all("remove folder", &leftover.folders, &|folder| self.remove_tree(folder), true);
         // Everything was tried; the record stays as long as something can still be removed.
         if !is_left {
             self.state().cleaned.extend(operations);
         }
-        match failures.into_iter().next() {
-            None => Ok(()),
-            Some(first) => Err(first),
-        }
+        failures.into_iter().next().map_or(Ok(()), Err)
     }
 
     pub(crate) fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {

@@ -29,14 +29,14 @@ pub struct Locks {
 
 /// A held lock.
 #[derive(Debug)]
-pub struct Held {
+pub struct Guard {
     locks: Arc<Locks>,
     subject: Subject,
 }
 
 impl Locks {
     /// Waits for a lock and takes it.
-    pub fn take(self: &Arc<Self>, subject: Subject) -> Held {
+    pub fn take(self: &Arc<Self>, subject: Subject) -> Guard {
         let subject = match subject {
             Subject::Hook(key) => Subject::Hook(key.of_chain()),
             other => other,
@@ -46,7 +46,7 @@ impl Locks {
             held = self.released.wait(held).unwrap_or_else(PoisonError::into_inner);
         }
         held.insert(subject);
-        Held { locks: Arc::clone(self), subject }
+        Guard { locks: Arc::clone(self), subject }
     }
 
     /// A panic while the table was locked leaves it whole: every change of it is one insertion or removal.
@@ -55,7 +55,7 @@ impl Locks {
     }
 }
 
-impl Drop for Held {
+impl Drop for Guard {
     fn drop(&mut self) {
         self.locks.guard().remove(&self.subject);
         self.locks.released.notify_all();

@@ -1,6 +1,5 @@
 //! The engine itself: what all operations share.
 
-mod blobs;
 pub mod bytecode;
 pub mod change_count;
 mod commit;
@@ -12,30 +11,29 @@ pub mod locks;
 pub mod members;
 mod open_programs;
 mod options;
+pub mod overlay;
+mod pins;
 mod recovery_report;
 pub mod steps;
 pub mod type_support;
 pub mod undo;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use bpfmand_core::{HookKey, OperationId, ProgramId, ProgramUid};
+use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{BtfFeatures, KernelBtf};
-use bpfmand_store::Store;
+use bpfmand_store::Blobs;
 
 use crate::EngineError;
-use crate::engine::blobs::Blobs;
-use crate::engine::bytecode::Images;
 use crate::engine::change_count::{ChangeCount, ChangeListener};
 use crate::engine::held_network::{HeldNetwork, HookChanges};
-use crate::engine::locks::{Held, Locks, Subject};
+use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
-use crate::engine::steps::StepObserver;
 use crate::engine::type_support::Support;
 use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::{BlobId, Change, Changes, Record, State, parse, records};
@@ -47,18 +45,9 @@ pub use recovery_report::RecoveryReport;
 /// The one owner of state. Shared by reference; every method may be called from many threads.
 pub struct Engine<K: Kernel> {
     pub(crate) kernel: Arc<K>,
+    pub(crate) options: EngineOptions,
     pub(crate) blobs: Blobs,
-    pub(crate) images: Arc<dyn Images>,
     pub(crate) members: MemberCache,
-    pub(crate) xdp_modes: XdpModes,
-    pub(crate) tc_by_clsact: bool,
-    pub(crate) counters: CountersMode,
-    pub(crate) owner_budget: OwnerBudget,
-    pub(crate) map_bytes: u64,
-    /// Where libxdp keeps its pins.
-    pub(crate) libxdp_pins: PathBuf,
-    /// About how many bytes of leftovers one record takes.
-    pub(crate) leftover_bytes: usize,
     /// This boot.
     pub(crate) boot: String,
     /// How long changes of hooks took.
@@ -69,10 +58,8 @@ pub struct Engine<K: Kernel> {
     changes: ChangeCount,
     /// Held by whoever settles what nobody knows of the store.
     pub(crate) settling: Mutex<()>,
-    pub(crate) store: Store,
     state: Mutex<State>,
     locks: Arc<Locks>,
-    observer: Arc<dyn StepObserver>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: OnceLock<Support>,
     /// Shared by loads between the bytecode and its record, held alone by unloads that remove bytecode.
@@ -88,26 +75,17 @@ impl<K: Kernel> Engine<K> {
         let mut engine = Self {
             boot: kernel.boot()?,
             kernel,
-            blobs: Blobs::open(options.bytecode_folder)?,
-            images: options.images,
+            blobs: Blobs::open(options.bytecode_folder.clone())?,
             members: MemberCache::default(),
-            xdp_modes: options.xdp_modes,
-            tc_by_clsact: options.tc_by_clsact,
             held_network: HeldNetwork::default(),
             drifts: DriftCounts::default(),
             open_programs: OpenPrograms::default(),
             changes: ChangeCount::default(),
             settling: Mutex::default(),
-            counters: options.counters,
-            owner_budget: options.owner_budget,
-            map_bytes: options.map_bytes,
-            libxdp_pins: options.libxdp_pins,
-            leftover_bytes: options.leftover_bytes,
-            store: options.store,
             state: Mutex::default(),
             locks: Arc::default(),
-            observer: options.observer,
             support: OnceLock::new(),
+            options,
             bytecode_use: RwLock::default(),
         };
         engine.read_records()?;
@@ -115,7 +93,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn read_records(&mut self) -> Result<(), EngineError> {
-        let snapshot = self.store.load()?;
+        let snapshot = self.options.store.load()?;
         let mut state = State { boot: self.boot.clone(), ..State::default() };
         for table in Record::TABLES {
             for (_, value) in snapshot.table(table) {
@@ -136,7 +114,7 @@ impl<K: Kernel> Engine<K> {
 
     /// The leftovers that the store still lists.
     pub(crate) fn leftovers(&self) -> Result<Vec<(OperationId, LeftoverRecord)>, EngineError> {
-        let snapshot = self.store.load()?;
+        let snapshot = self.options.store.load()?;
         snapshot
             .table(records::LEFTOVERS)
             .map(|(key, value)| Ok((OperationId(parse(key)?), parse(value)?)))
@@ -150,18 +128,18 @@ impl<K: Kernel> Engine<K> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn lock(&self, subject: Subject) -> Held {
+    pub(crate) fn lock(&self, subject: Subject) -> Guard {
         self.locks.take(subject)
     }
 
     /// Locks all these hooks. To be used where more than one is locked: two of them may be one for the kernel.
-    pub(crate) fn lock_hooks<'a>(&self, hooks: impl IntoIterator<Item = &'a HookKey>) -> Vec<Held> {
+    pub(crate) fn lock_hooks<'a>(&self, hooks: impl IntoIterator<Item = &'a HookKey>) -> Vec<Guard> {
         let lists: BTreeSet<HookKey> = hooks.into_iter().map(|key| key.of_chain()).collect();
         lists.into_iter().map(|key| self.lock(Subject::Hook(key))).collect()
     }
 
     /// Locks a program of ours and reads its record once it is locked.
-    pub(crate) fn lock_program(&self, id: ProgramId) -> Result<(Held, Arc<ProgramRecord>), EngineError> {
+    pub(crate) fn lock_program(&self, id: ProgramId) -> Result<(Guard, Arc<ProgramRecord>), EngineError> {
         self.admit_changes()?;
         let uid = self.state().by_id.get(&id).copied().ok_or(EngineError::NoProgram(id))?;
         let held = self.lock(Subject::Program(uid));
@@ -169,8 +147,17 @@ impl<K: Kernel> Engine<K> {
         Ok((held, record))
     }
 
+    /// A link as it is once its program and its hook are locked; none if there is none of that id.
+    pub(crate) fn lock_link(&self, id: LinkId) -> Option<(Arc<LinkRecord>, Vec<Guard>)> {
+        let find = || self.state().links.get(&id).cloned();
+        let mut held = vec![self.lock(Subject::Program(find()?.program))];
+        held.extend(find()?.hook.map(|key| self.lock(Subject::Hook(key))));
+        // Another call may have changed or ended it while this one waited.
+        Some((find()?, held))
+    }
+
     /// The links of programs that the caller has locked, with the locks of the hooks where they are.
-    pub(crate) fn lock_links(&self, programs: &[Arc<ProgramRecord>]) -> (Vec<Arc<LinkRecord>>, Vec<Held>) {
+    pub(crate) fn lock_links(&self, programs: &[Arc<ProgramRecord>]) -> (Vec<Arc<LinkRecord>>, Vec<Guard>) {
         let links: Vec<_> = {
             let state = self.state();
             programs
@@ -180,6 +167,12 @@ impl<K: Kernel> Engine<K> {
         };
         let held = self.lock_hooks(links.iter().filter_map(|link| link.hook.as_ref()));
         (links, held)
+    }
+
+    /// True for a program of ours.
+    #[must_use]
+    pub fn manages(&self, id: ProgramId) -> bool {
+        self.state().program(id).is_some()
     }
 
     pub(crate) fn record(&self, uid: ProgramUid) -> Option<Arc<ProgramRecord>> {
@@ -210,7 +203,7 @@ impl<K: Kernel> Engine<K> {
     /// Removes all bytecode that no program needs.
     pub(crate) fn sweep_bytecode(&self) -> Result<(), EngineError> {
         let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
-        self.blobs.sweep(|name| self.state().needs_bytecode(name))
+        Ok(self.blobs.sweep(|name| self.state().needs_bytecode(name))?)
     }
 
     /// A number that no id of ours ever had.
@@ -226,12 +219,18 @@ impl<K: Kernel> Engine<K> {
 
     /// Announces a step to the observer.
     pub(crate) fn step(&self, operation: &'static str, step: &'static str) {
-        self.observer.before(operation, step);
+        self.options.observer.before(operation, step);
     }
 
     /// Refuses changes while nobody knows what is on disk.
     pub(crate) fn admit_changes(&self) -> Result<(), EngineError> {
         if self.state().unsure { Err(EngineError::StoreUnsure) } else { Ok(()) }
+    }
+
+    /// True while programs can be loaded and changed: what is on disk is known.
+    #[must_use]
+    pub fn takes_changes(&self) -> bool {
+        self.admit_changes().is_ok()
     }
 
     /// Begins an operation that changes something. No lock may be held.
@@ -246,7 +245,7 @@ impl<K: Kernel> Engine<K> {
     /// Refuses links of programs that could not be loaded again: the kernel ids in their records, and those of their
     /// maps, may be those of others now. A chain is not built without one of its members either, since it would let
     /// pass what that one stops.
-    pub(crate) fn refuse_lost<'a>(
+    pub(crate) fn ensure_not_lost<'a>(
         &self,
         links: impl IntoIterator<Item = &'a LinkRecord>,
     ) -> Result<(), EngineError> {
@@ -297,10 +296,10 @@ impl<K: Kernel> Engine<K> {
         self.commit(Changes::default()).map(drop)
     }
 
-    /// What the kernel can do.
+    /// The kernel, for questions that are about nothing of ours.
     #[must_use]
-    pub fn features(&self) -> &bpfmand_kernel::Features {
-        self.kernel.features()
+    pub fn kernel(&self) -> &K {
+        &self.kernel
     }
 
     /// What the kernel takes in a program's own BTF.

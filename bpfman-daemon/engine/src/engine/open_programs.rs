@@ -32,4 +32,33 @@ impl<K: Kernel> Engine<K> {
         open.insert(id, Arc::downgrade(&opened));
         Ok(Some(opened))
     }
+
+    /// The same of a program that has to be there.
+    pub(crate) fn shared_program(&self, id: ProgramId) -> Result<Arc<K::Handle>, EngineError> {
+        self.open_shared(id)?.ok_or(EngineError::NoKernelProgram(id))
+    }
+
+    /// Opens a program that has to be there.
+    pub(crate) fn loaded_program(&self, id: ProgramId) -> Result<K::Handle, EngineError> {
+        self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
+    }
+
+    /// Makes a link run another program than `from`. False if its interface is gone: a namespace is taken down some time
+    /// after its name, so that may be at this very moment.
+    pub(crate) fn switch_program(
+        &self,
+        link: &K::Handle,
+        from: ProgramId,
+        to: &K::Handle,
+    ) -> Result<bool, EngineError> {
+        let is_gone = || -> Result<bool, EngineError> { Ok(self.kernel.link_of(link)?.ifindex.is_none()) };
+        if is_gone()? {
+            return Ok(false);
+        }
+        let from = self.shared_program(from)?;
+        match self.held_network.during(|| self.kernel.replace(link, to, &from)) {
+            Err(_) if is_gone()? => Ok(false),
+            result => Ok(result.map(|()| true)?),
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! What a start did.
 
 use crate::EngineError;
-use crate::state::hook_names::hook_text;
 use crate::state::records::HookRecord;
 
 /// What recovery found and did.
@@ -29,6 +28,6 @@ impl RecoveryReport {
 
 impl RecoveryReport {
     pub(crate) fn of_hook(&mut self, hook: &HookRecord, error: &EngineError) {
-        self.problems.push(format!("chain of {}: {error}", hook_text(&hook.key, &hook.interface)));
+        self.problems.push(format!("chain of {}: {error}", hook.key.kind.at(&hook.interface)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{BoundText, FunctionSpan, Insn, ProgramText, ProgramType, op};
+use bpfmand_core::{BoundText, Insn, ProgramType, op};
 use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
 use bpfmand_object::KernelBtf;
 
@@ -90,16 +90,5 @@ fn reason(error: &EngineError) -> String {
 /// A program that answers 0, which every type may.
 fn smallest() -> BoundText {
     let insns = vec![Insn::new(MOVE, 0, 0, 0, 0), Insn::new(op::EXIT, 0, 0, 0, 0)];
-    BoundText(ProgramText {
-        name: "try".to_owned(),
-        license: "GPL".to_owned(),
-        functions: vec![FunctionSpan { name: "try".to_owned(), start: 0, len: insns.len() }],
-        insns,
-        btf: None,
-        func_info: Vec::new(),
-        line_info: Vec::new(),
-        frags: false,
-        sleepable: false,
-        modules: Vec::new(),
-    })
+    BoundText::of_one_function("try", "GPL", insns)
 }

@@ -1,7 +1,7 @@
 //! What to do about a failure.
 
 use bpfmand_kernel::KernelError;
-use bpfmand_store::{Outcome, StoreError};
+use bpfmand_store::{CommitOutcome, StoreError};
 
 use super::EngineError;
 
@@ -76,7 +76,7 @@ impl EngineError {
                 "the daemon's log says why; unload the program, or restart the daemon to try again"
             }
             Self::Denied(_) => "ask root to load it, or load an image that root's policy admits",
-            Self::StoreUnsure | Self::Store(StoreError::NotSaved { outcome: Outcome::Unknown, .. }) => {
+            Self::StoreUnsure | Self::Store(StoreError::NotSaved { outcome: CommitOutcome::Unknown, .. }) => {
                 "see that the disk of the state folder has room and works: the next change tries again, and so does a \
                  restart of the daemon"
             }

@@ -92,7 +92,7 @@ impl EngineError {
                 KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
                 _ => ErrorKind::Internal,
             },
-            Self::Store(_) | Self::StoreUnsure | Self::Files { .. } => ErrorKind::Internal,
+            Self::Store(_) | Self::StoreUnsure | Self::Files(_) => ErrorKind::Internal,
             Self::NotUndone { .. } => ErrorKind::Internal,
         }
     }

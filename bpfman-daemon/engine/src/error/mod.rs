@@ -10,7 +10,7 @@ use bpfmand_core::{Anchor, Contradiction, KernelLinkId, LinkId, MatchingId, Prog
 use bpfmand_kernel::KernelError;
 use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
-use bpfmand_store::StoreError;
+use bpfmand_store::{FileError, StoreError};
 
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use image::{ImageFailure, ImageFailureKind};
@@ -351,16 +351,9 @@ pub enum EngineError {
         /// The program's name.
         program: String,
     },
-    /// Files of the daemon.
-    #[error("cannot {action} {path}: {source}")]
-    Files {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: String,
-        /// Why not.
-        source: std::io::Error,
-    },
+    /// A file of bytecode, or the text of a record, cannot be read or written.
+    #[error(transparent)]
+    Files(#[from] FileError),
     /// A failure after which some steps could not be undone either.
     #[error("{cause}; and undoing it failed: {}", failures.join("; "))]
     NotUndone {
@@ -369,6 +362,14 @@ pub enum EngineError {
         /// What could not be undone.
         failures: Vec<String>,
     },
+}
+
+/// None of what another call ended since it was looked up.
+pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
+    match result {
+        Err(EngineError::NoLink(_) | EngineError::NoMatching(_)) => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 impl EngineError {

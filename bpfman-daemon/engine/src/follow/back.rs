@@ -89,9 +89,7 @@ impl<K: Kernel> Engine<K> {
         facts: &InterfaceFacts,
         report: &mut FollowReport,
     ) -> Result<(), EngineError> {
-        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
-        let _program_lock = self.lock(Subject::Program(link.program));
-        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let Some((link, _held)) = self.lock_link(id) else { return Ok(()) };
         let Some((_, kind @ HookKind::Tcx(_))) = link.point.hook() else { return Ok(()) };
         if link.hook.is_some() || !may_return(&link, &self.boot, present.netns) {
             return Ok(());

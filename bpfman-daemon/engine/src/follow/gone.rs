@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, LinkId, ProgramUid};
 use bpfmand_kernel::{Kernel, KernelError};
 
-use crate::engine::locks::Subject;
 use crate::follow::FollowReport;
 use crate::state::records::{Entry, LinkRecord};
 use crate::{Engine, EngineError, paths};
@@ -66,18 +65,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// True if a link does nothing any more though it is pinned: its interface is gone, or it was detached by force.
-    pub(crate) fn is_dead(&self, pin: &Path) -> bool {
-        let look = || -> Result<bool, EngineError> {
-            match self.kernel.open_pin(pin)? {
-                Some(link) => Ok(self.kernel.link_of(&link)?.ifindex.is_none()),
-                None => Ok(false),
-            }
-        };
-        // What cannot be looked at now is taken to be as it was.
-        look().unwrap_or(false)
-    }
-
     /// Ends a link that runs nothing any more. One that others made and may hold still is only let go.
     pub(crate) fn end_dead_link(&self, pin: &Path, adopted: bool) -> Result<(), EngineError> {
         if adopted {
@@ -106,11 +93,8 @@ impl<K: Kernel> Engine<K> {
         netns: Option<&Path>,
         report: &mut FollowReport,
     ) -> Result<(), EngineError> {
-        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
-        let _program_lock = self.lock(Subject::Program(link.program));
-        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
+        let Some((link, _held)) = self.lock_link(id) else { return Ok(()) };
         let Some(key) = link.hook else { return Ok(()) };
-        let _hook_lock = self.lock(Subject::Hook(key));
         let pin = paths::link(id);
         let lives_on = self.live_link(&pin)?.is_some();
         if lives_on && self.is_there(&key, netns)? {

@@ -12,7 +12,8 @@ use bpfmand_kernel::{Kernel, KernelError};
 use crate::describe::details::{LinkDetails, MatchingDetails};
 use crate::engine::RecoveryReport;
 use crate::engine::locks::Subject;
-use crate::state::hook_names::{hook_text, place};
+use crate::error::if_there;
+use crate::state::hook_names::place;
 use crate::state::records::{MatchingRecord, ProgramRecord};
 use crate::state::{Changes, State};
 use crate::{Engine, EngineError};
@@ -92,12 +93,7 @@ impl<K: Kernel> Engine<K> {
         let ids: Vec<MatchingId> = self.state().matchings.keys().copied().collect();
         let mut shown = Vec::with_capacity(ids.len());
         for id in ids {
-            match self.describe_matching(id) {
-                Ok(details) => shown.push(details),
-                // Ended by another call since the look at the records.
-                Err(EngineError::NoMatching(_)) => {}
-                Err(error) => return Err(error),
-            }
+            shown.extend(if_there(self.describe_matching(id))?);
         }
         Ok(shown)
     }
@@ -121,23 +117,9 @@ impl<K: Kernel> Engine<K> {
         };
         let mut shown: Vec<LinkDetails> = Vec::with_capacity(links.len());
         for link in links {
-            match self.describe_link(link) {
-                Ok(link) => shown.push(link),
-                Err(EngineError::NoLink(_)) => {}
-                Err(error) => return Err(error),
-            }
+            shown.extend(if_there(self.describe_link(link))?);
         }
-        Ok(MatchingDetails {
-            id,
-            program: program.id,
-            program_name: program.name.clone(),
-            point: matching.point.clone(),
-            interfaces: matching.interfaces.clone(),
-            order: matching.order.clone(),
-            metadata: matching.metadata.clone(),
-            links: shown,
-            failures,
-        })
+        Ok(MatchingDetails { record: matching, program, links: shown, failures })
     }
 
     /// Ends an attachment to matching interfaces with all links that it made. Answers how many these were.
@@ -180,10 +162,7 @@ impl<K: Kernel> Engine<K> {
         let count = links.len();
         let mut failed = None;
         for link in links {
-            match self.detach(link) {
-                Ok(()) | Err(EngineError::NoLink(_)) => {}
-                Err(error) => failed = failed.or(Some(error)),
-            }
+            failed = failed.or(if_there(self.detach(link)).err());
         }
         failed.map_or(Ok(count), Err)
     }
@@ -209,7 +188,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Refuses a link of a matching that has ended meanwhile, and one for a program that is at the hook already: it would
     /// run twice for each packet. The caller holds the locks of program and hook.
-    pub(crate) fn refuse_match(
+    pub(crate) fn ensure_not_there(
         &self,
         matching: MatchingId,
         program: &ProgramRecord,
@@ -222,7 +201,7 @@ impl<K: Kernel> Engine<K> {
         }
         match already_there(&state, program.uid, key) {
             Some(link) => {
-                Err(EngineError::AlreadyThere { program: program.id, hook: hook_text(key, interface), link })
+                Err(EngineError::AlreadyThere { program: program.id, hook: key.kind.at(interface), link })
             }
             None => Ok(()),
         }
@@ -237,10 +216,7 @@ pub fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Optio
 /// The same point at another interface. Points that are at none stay as they are.
 pub fn at_interface(point: &AttachPoint, interface: &Interface) -> AttachPoint {
     let mut point = point.clone();
-    if let AttachPoint::Xdp { interface: at, .. }
-    | AttachPoint::Tc { interface: at, .. }
-    | AttachPoint::Tcx { interface: at, .. } = &mut point
-    {
+    if let Some(at) = point.interface_mut() {
         at.clone_from(interface);
     }
     point

@@ -4,25 +4,24 @@
 //! the interfaces that are there with the records. So it does not matter how often and how soon that is asked for, and a
 //! storm of changes costs a few comparisons.
 
+mod at_interface;
 mod back;
-mod containers;
 mod gone;
 mod matching;
 mod matching_follow;
 mod moved;
 mod names;
 mod namespaces;
-pub mod network;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, InterfaceFacts, LinkId, NetnsId, ProgramUid};
+use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsId, ProgramUid};
 use bpfmand_kernel::{Kernel, KernelError};
 
-use crate::engine::locks::{Held, Subject};
-use crate::state::waiting::is_parked;
-use crate::{Engine, EngineError, paths};
+use crate::engine::locks::{Guard, Subject};
+use crate::follow::at_interface::{AtInterface, ChainOrLink};
+use crate::{Engine, EngineError};
 
 /// What a look at the interfaces of a namespace found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,11 +87,7 @@ impl<K: Kernel> Engine<K> {
         let present = match self.present(netns) {
             Ok(present) => present,
             Err(error @ EngineError::Kernel(KernelError::NoNamespace { .. })) => {
-                self.let_go(
-                    netns,
-                    |key, interface, _| !is_parked(key) && interface.netns.as_deref() == netns,
-                    &mut report,
-                );
+                self.let_go(netns, |at, _| at.interface.netns.as_deref() == netns, &mut report);
                 return Err(error);
             }
             Err(error) => return Err(error),
@@ -100,14 +95,16 @@ impl<K: Kernel> Engine<K> {
         self.step("follow", "compare");
         self.let_go(
             netns,
-            |key, interface, pin| {
+            |at, key| {
                 let here = key.netns == present.netns;
                 // Another namespace has the path now: the one before may be gone with all that was in it.
-                let replaced = !here && !is_parked(key) && interface.netns.as_deref() == netns;
+                let replaced = !here && at.interface.netns.as_deref() == netns;
                 let facts = present.interfaces.get(&key.ifindex);
                 // A new interface may have the number of one that is gone. Links do not pass from one to the other; a
                 // link that was detached by force, of an interface with its name, is no matter of interfaces.
-                let reused = || facts.is_some_and(|facts| facts.name != interface.name) && self.is_dead(pin);
+                let reused = || {
+                    facts.is_some_and(|facts| facts.name != at.interface.name) && self.is_dead(&at.what.pin())
+                };
                 here && (facts.is_none() || reused()) || replaced
             },
             &mut report,
@@ -139,73 +136,40 @@ impl<K: Kernel> Engine<K> {
         Ok(Present { path, netns: identity?.netns, interfaces })
     }
 
-    /// Lets go of the interfaces that `is_gone` picks by hook, interface and the pin of the link there.
+    /// Lets go of what `is_gone` picks of all that is at an interface.
     fn let_go(
         &self,
         netns: Option<&Path>,
-        is_gone: impl Fn(&HookKey, &Interface, &Path) -> bool,
+        is_gone: impl Fn(&AtInterface, &HookKey) -> bool,
         report: &mut FollowReport,
     ) {
-        let (mut hooks, mut links) = {
-            let state = self.state();
-            let hooks: Vec<(HookKey, Interface)> =
-                state.hooks.values().map(|hook| (hook.key, hook.interface.clone())).collect();
-            let links = state.links.values().filter_map(|link| match (link.hook, link.point.hook()) {
-                (Some(key), Some((interface, HookKind::Tcx(_)))) => Some((link.id, key, interface.clone())),
-                _ => None,
-            });
-            let links: Vec<(LinkId, HookKey, Interface)> = links.collect();
-            (hooks, links)
-        };
-        hooks.retain(|(key, interface)| is_gone(key, interface, &paths::hook_link(key)));
-        links.retain(|(id, key, interface)| is_gone(key, interface, &paths::link(*id)));
-        for (key, _) in hooks {
-            let result = self.let_hook_go(&key, netns, report);
-            report.add(result, || format!("letting go of interface {}", key.ifindex));
-        }
-        for (link, ..) in links {
-            let result = self.let_link_go(link, netns, report);
-            report.add(result, || format!("letting go of link {link}"));
+        let mut all = self.state().attached();
+        all.retain(|at| at.key.is_some_and(|key| is_gone(at, &key)));
+        for AtInterface { what, .. } in all {
+            let result = match what {
+                ChainOrLink::Chain(key) => self.let_hook_go(&key, netns, report),
+                ChainOrLink::Link(id) => self.let_link_go(id, netns, report),
+            };
+            report.add(result, || format!("letting go of {what}"));
         }
     }
 
     /// Attaches again what waited for interfaces that are there now.
     fn bring_back(&self, present: &Present<'_>, report: &mut FollowReport) {
-        let (hooks, links) = {
-            let state = self.state();
-            let is_back = |interface: &Interface| {
-                (interface.netns.as_deref() == present.path).then(|| present.named(&interface.name)).flatten()
-            };
-            let hooks: Vec<_> = state
-                .hooks
-                .values()
-                .filter(|hook| is_parked(&hook.key))
-                .filter_map(|hook| Some((Some(hook.key), None, is_back(&hook.interface)?.clone())))
-                .collect();
-            let waiting = |link: &bpfmand_core::AttachPoint| match link.hook() {
-                Some((interface, HookKind::Tcx(_))) => is_back(interface).cloned(),
-                _ => None,
-            };
-            let links: Vec<_> = state
-                .links
-                .values()
-                .filter(|link| link.hook.is_none())
-                .filter_map(|link| Some((None, Some(link.id), waiting(&link.point)?)))
-                .collect();
-            (hooks, links)
-        };
-        for (hook, link, facts) in hooks.into_iter().chain(links) {
-            let result = match (hook, link) {
-                (Some(parked), _) => self.bring_hook_back(&parked, present, &facts, report),
-                (None, Some(link)) => self.bring_link_back(link, present, &facts, report),
-                (None, None) => Ok(()),
+        let mut waiting = self.state().attached();
+        waiting.retain(|at| at.key.is_none() && at.interface.netns.as_deref() == present.path);
+        for AtInterface { what, interface, .. } in waiting {
+            let Some(facts) = present.named(&interface.name) else { continue };
+            let result = match what {
+                ChainOrLink::Chain(parked) => self.bring_hook_back(&parked, present, facts, report),
+                ChainOrLink::Link(id) => self.bring_link_back(id, present, facts, report),
             };
             report.add(result, || format!("attaching to {} again", facts.name));
         }
     }
 
     /// Locks hooks with the programs of all their links: nobody attaches, detaches or changes there meanwhile.
-    pub(crate) fn lock_members(&self, hooks: &[HookKey]) -> Result<Vec<Held>, EngineError> {
+    pub(crate) fn lock_members(&self, hooks: &[HookKey]) -> Result<Vec<Guard>, EngineError> {
         /// Only an attach or detach in between makes it look again.
         const MOST_LOOKS: usize = 64;
         let hooks: BTreeSet<HookKey> = hooks.iter().copied().collect();
@@ -216,7 +180,7 @@ impl<K: Kernel> Engine<K> {
         };
         for _ in 0..MOST_LOOKS {
             let wanted = programs();
-            let mut held: Vec<Held> = wanted.iter().map(|uid| self.lock(Subject::Program(*uid))).collect();
+            let mut held: Vec<Guard> = wanted.iter().map(|uid| self.lock(Subject::Program(*uid))).collect();
             held.extend(self.lock_hooks(&hooks));
             if programs().is_subset(&wanted) {
                 return Ok(held);

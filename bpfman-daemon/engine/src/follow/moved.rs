@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, LinkFacts, LinkId};
 use bpfmand_kernel::{Kernel, KernelError};
 
-use crate::engine::locks::Subject;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::state::waiting::is_parked;
 use crate::{Engine, EngineError, paths};
@@ -134,14 +133,12 @@ impl<K: Kernel> Engine<K> {
             state.links.values().filter(|link| link.hook == Some(*key)).map(|link| link.id).collect()
         };
         for id in at_hook {
-            let find = || self.state().links.get(&id).cloned();
-            let Some(link) = find() else { continue };
+            let Some(link) = self.state().links.get(&id).cloned() else { continue };
             if !self.link_is_elsewhere(&link)? {
                 continue;
             }
-            let _program = self.lock(Subject::Program(link.program));
-            let _hook = self.lock(Subject::Hook(*key));
-            if let Some(link) = find().filter(|link| link.hook == Some(*key))
+            if let Some((link, _held)) = self.lock_link(id)
+                && link.hook == Some(*key)
                 && self.link_is_elsewhere(&link)?
             {
                 self.record_place_of(&link, None)?;

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
+use bpfmand_core::{HookKey, Interface, LinkId};
 use bpfmand_kernel::Kernel;
 
-use crate::engine::locks::Subject;
-use crate::follow::matching::at_interface;
+use crate::follow::at_interface::{AtInterface, ChainOrLink};
 use crate::follow::{FollowReport, Present};
 use crate::state::Changes;
 use crate::state::records::{HookRecord, LinkRecord};
@@ -15,40 +14,19 @@ use crate::{Engine, EngineError};
 impl<K: Kernel> Engine<K> {
     /// Gives hooks and links the names that their interfaces have now.
     pub(crate) fn follow_names(&self, present: &Present<'_>, report: &mut FollowReport) {
-        let renamed = |key: &HookKey, interface: &Interface| {
-            let facts = present.interfaces.get(&key.ifindex).filter(|_| key.netns == present.netns)?;
-            (facts.name != interface.name).then(|| facts.name.clone())
+        let renamed = |at: AtInterface| {
+            let key = at.key.filter(|key| key.netns == present.netns)?;
+            let name = &present.interfaces.get(&key.ifindex)?.name;
+            (*name != at.interface.name).then_some((at.what, name))
         };
-        let (hooks, links) = {
-            let state = self.state();
-            let hooks: Vec<(HookKey, String)> = state
-                .hooks
-                .values()
-                .filter_map(|hook| Some((hook.key, renamed(&hook.key, &hook.interface)?)))
-                .collect();
-            let links: Vec<(LinkId, String)> = state
-                .links
-                .values()
-                .filter_map(|link| match (link.hook, link.point.hook()) {
-                    (Some(key), Some((interface, HookKind::Tcx(_)))) => {
-                        Some((link.id, renamed(&key, interface)?))
-                    }
-                    _ => None,
-                })
-                .collect();
-            (hooks, links)
-        };
-        for (key, name) in hooks {
-            match self.rename_hook(&key, &name) {
-                Ok(()) => report.renamed += 1,
-                result => report.add(result, || format!("following the name {name}")),
-            }
-        }
-        for (link, name) in links {
-            match self.rename_link(link, &name) {
-                Ok(()) => report.renamed += 1,
-                result => report.add(result, || format!("following the name {name}")),
-            }
+        let all: Vec<_> = self.state().attached().into_iter().filter_map(renamed).collect();
+        for (what, name) in all {
+            let result = match what {
+                ChainOrLink::Chain(key) => self.rename_hook(&key, name),
+                ChainOrLink::Link(id) => self.rename_link(id, name),
+            };
+            report.renamed += usize::from(result.is_ok());
+            report.add(result, || format!("following the name {name}"));
         }
     }
 
@@ -69,22 +47,19 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn rename_link(&self, id: LinkId, name: &str) -> Result<(), EngineError> {
-        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
-        let _program_lock = self.lock(Subject::Program(link.program));
-        let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
-        let Some(key) = link.hook else { return Ok(()) };
-        let _hook_lock = self.lock(Subject::Hook(key));
+        let Some((link, _held)) = self.lock_link(id) else { return Ok(()) };
+        if link.hook.is_none() {
+            return Ok(());
+        }
         self.step("follow", "rename");
         self.record_link(&Arc::new(with_name(&link, name)), None)
     }
 }
 
 fn with_name(link: &LinkRecord, name: &str) -> LinkRecord {
-    let point = match link.point.hook() {
-        Some((interface, _)) => {
-            at_interface(&link.point, &Interface { name: name.to_owned(), ..interface.clone() })
-        }
-        None => link.point.clone(),
-    };
-    LinkRecord { point, ..link.clone() }
+    let mut renamed = link.clone();
+    if let Some(interface) = renamed.point.interface_mut() {
+        name.clone_into(&mut interface.name);
+    }
+    renamed
 }

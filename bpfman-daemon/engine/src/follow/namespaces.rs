@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{InterfaceMatch, NetnsPattern};
-use bpfmand_kernel::{InterfaceWatch, Kernel};
+use bpfmand_core::{AddressedInterface, InterfaceMatch, NetnsId, NetnsPattern};
+use bpfmand_kernel::Kernel;
 
 use crate::state::records::LinkRecord;
-use crate::state::waiting::{home_of, is_parked, names_process};
+use crate::state::waiting::{home_of, is_parked};
 use crate::{Engine, EngineError};
 
 /// Most namespaces that one pattern leads to.
@@ -23,7 +23,7 @@ impl<K: Kernel> Engine<K> {
         let (mut all, matches) = {
             let state = self.state();
             let of_now = |link: &&Arc<LinkRecord>| {
-                !names_process(&link.point) || link.boot == self.boot && !waits_elsewhere(link)
+                !link.point.names_process() || link.boot == self.boot && !waits_elsewhere(link)
             };
             let links = state.links.values().filter(of_now);
             let all: BTreeSet<Option<PathBuf>> =
@@ -38,12 +38,16 @@ impl<K: Kernel> Engine<K> {
         all
     }
 
-    /// Watches the interfaces of a namespace from now on.
+    /// Which network namespace a file leads to, and the interfaces that are in it.
     ///
     /// # Errors
-    /// [`bpfmand_kernel::KernelError::NoNamespace`], or the kernel refuses.
-    pub fn watch_interfaces(&self, netns: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, EngineError> {
-        Ok(self.kernel.watch_interfaces(netns)?)
+    /// [`bpfmand_kernel::KernelError::NoNamespace`].
+    pub fn find_network_namespace(
+        &self,
+        path: &Path,
+    ) -> Result<(NetnsId, Vec<AddressedInterface>), EngineError> {
+        let identity = self.present(Some(path))?.netns;
+        Ok((identity, self.kernel.addressed_interfaces(Some(path))?))
     }
 
     /// True if there is an attachment to interfaces that match, which somebody has to follow.

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use bpfmand_core::{BoundText, HookKey, Interface};
-use bpfmand_kernel::{EXTENSION, Extends, Kernel, KernelError, LinkTarget, LogRequest, ProgramLoad};
+use bpfmand_kernel::{EXTENSION, Extends, Kernel, KernelError, LinkTarget, ProgramLoad};
 use bpfmand_splice::{DISPATCHER_NAME, DISPATCHER_SLOTS, dispatcher, dispatcher_slot_type};
 
 use crate::engine::undo::undoing;
 use crate::libxdp::config::Slot;
-use crate::libxdp::switch::{Loaded, NewDispatcher};
+use crate::libxdp::switch::{LoadedDispatcher, NewDispatcher};
 use crate::libxdp::{DispatcherAtHook, SlotProgram, config, folder, link_pin, program_pin};
-use crate::state::hook_names::hook_text;
 use crate::state::records::{ExtensionRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
@@ -42,12 +41,12 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
         links: &[Arc<LinkRecord>],
     ) -> Result<NewDispatcher<'_, K>, EngineError> {
-        let _lock = self.kernel.lock_folder(&self.libxdp_pins)?;
+        let _lock = self.kernel.lock_folder(&self.options.libxdp_pins)?;
         let Some(standing) = self.standing_dispatcher(interface, key)? else {
-            return Err(KernelError::HookChanged { hook: hook_text(key, interface) }.into());
+            return Err(KernelError::HookChanged { hook: key.kind.at(interface) }.into());
         };
         let DispatcherAtHook { program, handle, mode, slots } = standing;
-        let before = Loaded { id: program.id, tag: program.tag, handle };
+        let before = LoadedDispatcher { id: program.id, tag: program.tag, handle };
         let candidates = self.candidates(key, interface, slots, links)?;
         let mut new = NewDispatcher::beside(self, key, interface, mode, before);
         if candidates.is_empty() {
@@ -59,18 +58,13 @@ impl<K: Kernel> Engine<K> {
         let config = self.kernel.create_map(&config::map(&slots), None)?;
         let config_id = self.kernel.map_of(&config)?.id;
         let text = dispatcher(slots.len(), config_id, config::takes_frags(&slots));
-        let loaded = self.kernel.load_program(&ProgramLoad {
-            name: DISPATCHER_NAME,
-            text: &text,
-            kind: bpfmand_core::ProgramType::Xdp.into(),
-            attach_btf_id: 0,
-            attach_module: None,
-            extends: None,
-            device: None,
-            log: LogRequest::OnFailure,
-        })?;
+        let loaded = self.kernel.load_program(&ProgramLoad::new(
+            DISPATCHER_NAME,
+            &text,
+            bpfmand_core::ProgramType::Xdp.into(),
+        ))?;
         let facts = self.kernel.program_of(&loaded.program)?;
-        new.after = Some(Loaded { id: facts.id, tag: facts.tag, handle: loaded.program });
+        new.after = Some(LoadedDispatcher { id: facts.id, tag: facts.tag, handle: loaded.program });
         new.pin_pending()?;
         self.fill(&mut new, candidates)?;
         Ok(new)
@@ -102,7 +96,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         for link in links {
-            self.refuse_order(key, interface, link)?;
+            self.ensure_no_order(key, interface, link)?;
             let program = self.member_record(link.program).ok_or(EngineError::NoLink(link.id))?;
             let text = self.member(&program)?.text;
             let slot = Slot {
@@ -127,7 +121,7 @@ impl<K: Kernel> Engine<K> {
         }
         if candidates.len() > DISPATCHER_SLOTS {
             return Err(EngineError::ChainFull {
-                hook: format!("{}, which libxdp's dispatcher holds,", hook_text(key, interface)),
+                hook: format!("{}, which libxdp's dispatcher holds,", key.kind.at(interface)),
                 limit: DISPATCHER_SLOTS,
             });
         }
@@ -140,7 +134,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Order by priority is all that libxdp keeps when it makes a dispatcher anew.
-    fn refuse_order(
+    fn ensure_no_order(
         &self,
         key: &HookKey,
         interface: &Interface,
@@ -150,7 +144,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(());
         }
         Err(EngineError::Dispatcher {
-            hook: hook_text(key, interface),
+            hook: key.kind.at(interface),
             reason: format!("its programs run in the order of their priorities, and link {} is to run before or after another", link.id),
             hint: "leave out --before and --after, and choose --priority; `xdp-loader status` shows those of the others"
                 .to_owned(),
@@ -164,7 +158,7 @@ impl<K: Kernel> Engine<K> {
         candidates: Vec<Candidate<K::Handle>>,
     ) -> Result<(), EngineError> {
         let Some(after) = new.after.as_ref().map(|after| after.id) else { return Ok(()) };
-        let folder = folder(&self.libxdp_pins, new.key.ifindex, after);
+        let folder = folder(&self.options.libxdp_pins, new.key.ifindex, after);
         undoing(|undo| {
             self.step("dispatcher", "pin");
             self.kernel.make_folder(&folder)?;
@@ -187,7 +181,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Option<ExtensionRecord>, EngineError> {
         let cannot = |source: KernelError| {
             EngineError::Dispatcher {
-            hook: hook_text(&new.key, new.interface()),
+            hook: new.key.kind.at(new.interface()),
             reason: format!("the kernel refuses program \"{}\" in the place of its function: {source}", candidate.name),
             hint: "a program that takes a slot needs type information (compile with -g), takes `struct xdp_md *` alone \
                    and returns int; detach the programs of others (`xdp-loader unload`) to have the hook alone"
@@ -197,16 +191,8 @@ impl<K: Kernel> Engine<K> {
         let (handle, record) = match candidate.what {
             What::There(handle, record) => (handle, record),
             What::New(link, program, text) => {
-                let load = ProgramLoad {
-                    name: &program.name,
-                    text: &text,
-                    kind: EXTENSION,
-                    attach_btf_id: 0,
-                    attach_module: None,
-                    extends: Some(place),
-                    device: None,
-                    log: LogRequest::OnFailure,
-                };
+                let load =
+                    ProgramLoad { extends: Some(place), ..ProgramLoad::new(&program.name, &text, EXTENSION) };
                 let handle = self.kernel.load_program(&load).map_err(cannot)?.program;
                 let facts = self.kernel.program_of(&handle)?;
                 let record =

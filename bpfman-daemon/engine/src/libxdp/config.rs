@@ -1,5 +1,6 @@
 //! The configuration of a dispatcher: the one value of its one map, in version 2 of the protocol.
 
+use bpfmand_core::map_type::ARRAY;
 use bpfmand_core::{MapRole, MapSpec};
 use bpfmand_splice::{DISPATCHER_CONFIG_SIZE, DISPATCHER_EMPTY_SLOT, DISPATCHER_SLOTS};
 
@@ -11,7 +12,6 @@ pub const VERSION: u8 = 2;
 const HAS_FRAGS: u32 = 1 << 5;
 /// `BPF_F_RDONLY_PROG`.
 const READ_ONLY: u32 = 1 << 7;
-const MAP_TYPE_ARRAY: u32 = 2;
 
 /// One program of a dispatcher, as its configuration has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub fn map(slots: &[Slot]) -> MapSpec {
             bytes.extend(slots.get(slot).map_or(0, column).to_ne_bytes());
         }
     }
-    let spec = MapSpec::sized("xdp_disp.rodata", MAP_TYPE_ARRAY, 4, bytes.len() as u32, 1);
+    let spec = MapSpec::sized("xdp_disp.rodata", ARRAY, 4, bytes.len() as u32, 1);
     MapSpec { flags: READ_ONLY, role: MapRole::Rodata, initial: bytes, ..spec }
 }
 

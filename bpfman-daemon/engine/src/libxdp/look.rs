@@ -8,7 +8,6 @@ use bpfmand_splice::DISPATCHER_NAME;
 
 use crate::libxdp::config::{Read, Slot};
 use crate::libxdp::{config, folder, program_pin};
-use crate::state::hook_names::hook_text;
 use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
@@ -73,7 +72,7 @@ impl<K: Kernel> Engine<K> {
             None => None,
         };
         let config = value.map_or(Read::Other, |value| config::read(&value));
-        Ok(Some(Glance { config, folder: folder(&self.libxdp_pins, key.ifindex, program.id) }))
+        Ok(Some(Glance { config, folder: folder(&self.options.libxdp_pins, key.ifindex, program.id) }))
     }
 
     /// The programs of a dispatcher by its pins; fewer than its configuration says where pins are missing. To be called
@@ -109,7 +108,7 @@ impl<K: Kernel> Engine<K> {
         let program = self.kernel.program_of(&handle)?;
         let Some(glance) = self.glance_at_dispatcher(key, &program)? else { return Ok(None) };
         let cannot = |reason, hint: &str| EngineError::Dispatcher {
-            hook: hook_text(key, interface),
+            hook: key.kind.at(interface),
             reason,
             hint: hint.to_owned(),
         };

@@ -1,15 +1,12 @@
 //! What a crash left of a change of a dispatcher, and what others made of a dispatcher since.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
 use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, NetnsId, OperationId, ProgramId, Via, XdpRunsIn};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::libxdp::{DispatcherAtHook, folder};
+use crate::state::filter_pin::{netns_name, parse_netns_name};
 use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -19,9 +16,7 @@ pub const AFTER: &str = "after";
 /// The name of the old dispatcher's pin, which says where both belong. The namespace's file is named in base64, since
 /// bpffs takes no slash and no dot; one whose name would not fit is left out.
 pub fn before_pin(key: &HookKey, interface: &Interface) -> String {
-    const MOST_PATH: usize = 150;
-    let netns = interface.netns.as_deref().map_or(&[][..], |path| path.as_os_str().as_bytes());
-    let netns = if netns.len() > MOST_PATH { String::new() } else { BASE64_NAME.encode(netns) };
+    let netns = netns_name(interface);
     format!("dispatcher_{}_{}_{}_{netns}", key.ifindex, key.netns.inode, key.netns.cookie)
 }
 
@@ -29,8 +24,7 @@ fn parse_before_pin(name: &str) -> Option<(HookKey, Option<PathBuf>)> {
     let mut parts = name.strip_prefix("dispatcher_")?.splitn(4, '_');
     let ifindex = IfIndex(parts.next()?.parse().ok()?);
     let netns = NetnsId { inode: parts.next()?.parse().ok()?, cookie: parts.next()?.parse().ok()? };
-    let path = BASE64_NAME.decode(parts.next()?).ok()?;
-    let path = (!path.is_empty()).then(|| PathBuf::from(OsString::from_vec(path)));
+    let path = parse_netns_name(parts.next()?)?;
     Some((HookKey { netns, ifindex, kind: HookKind::Xdp }, path))
 }
 
@@ -63,7 +57,7 @@ impl<K: Kernel> Engine<K> {
             Ok(Some((self.kernel.program_of(&handle)?.id, handle)))
         };
         let (before, after) = (open(name)?, open(AFTER)?);
-        let _lock = self.kernel.lock_folder(&self.libxdp_pins)?;
+        let _lock = self.kernel.lock_folder(&self.options.libxdp_pins)?;
         let netns = netns.as_deref();
         let mut running = self.runs_at(netns, &key)?;
         if let (Some((before, old)), Some((after, new)), Some((id, mode))) = (&before, &after, running) {
@@ -75,7 +69,7 @@ impl<K: Kernel> Engine<K> {
         }
         for id in [before, after].into_iter().flatten().map(|(id, _)| id) {
             if running.is_none_or(|(running, _)| running != id) {
-                self.remove_tree(&folder(&self.libxdp_pins, key.ifindex, id))?;
+                self.remove_tree(&folder(&self.options.libxdp_pins, key.ifindex, id))?;
             }
         }
         self.remove_tree(&pending)?;

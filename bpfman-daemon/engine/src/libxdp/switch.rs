@@ -12,7 +12,7 @@ use crate::state::records::ExtensionRecord;
 use crate::{Engine, EngineError, paths};
 
 /// A loaded dispatcher.
-pub struct Loaded<H> {
+pub struct LoadedDispatcher<H> {
     /// The kernel's id.
     pub id: ProgramId,
     /// The kernel's tag.
@@ -34,9 +34,9 @@ pub struct NewDispatcher<'a, K: Kernel> {
     /// Which hook's.
     pub key: HookKey,
     /// The one whose place it takes.
-    pub before: Loaded<K::Handle>,
+    pub before: LoadedDispatcher<K::Handle>,
     /// The new one; none takes the old one away.
-    pub after: Option<Loaded<K::Handle>>,
+    pub after: Option<LoadedDispatcher<K::Handle>>,
     /// Which of its programs are ours.
     pub extensions: Vec<ExtensionRecord>,
 }
@@ -48,7 +48,7 @@ impl<'a, K: Kernel> NewDispatcher<'a, K> {
         key: &HookKey,
         interface: &Interface,
         mode: XdpRunsIn,
-        before: Loaded<K::Handle>,
+        before: LoadedDispatcher<K::Handle>,
     ) -> Self {
         Self {
             engine,
@@ -82,7 +82,7 @@ impl<'a, K: Kernel> NewDispatcher<'a, K> {
 
     /// What is left to be removed once the record is written.
     pub(crate) fn leftovers(&self) -> [PathBuf; 2] {
-        let before = folder(&self.engine.libxdp_pins, self.key.ifindex, self.before.id);
+        let before = folder(&self.engine.options.libxdp_pins, self.key.ifindex, self.before.id);
         [before, paths::pending(self.operation)]
     }
 
@@ -91,7 +91,7 @@ impl<'a, K: Kernel> NewDispatcher<'a, K> {
         self.settled = true;
         self.engine.step("dispatcher", "remove old");
         retry_once(|| {
-            let _lock = self.engine.kernel.lock_folder(&self.engine.libxdp_pins)?;
+            let _lock = self.engine.kernel.lock_folder(&self.engine.options.libxdp_pins)?;
             self.leftovers().iter().try_for_each(|folder| self.engine.remove_tree(folder))
         })
     }
@@ -136,7 +136,7 @@ impl<K: Kernel> Engine<K> {
         if runs.is_some_and(|(running, _)| running == id) {
             return Ok(());
         }
-        self.remove_tree(&folder(&self.libxdp_pins, key.ifindex, id))
+        self.remove_tree(&folder(&self.options.libxdp_pins, key.ifindex, id))
     }
 
     /// Puts the new one in the old one's place, atomically for packets, if the old one is still there.
@@ -155,8 +155,8 @@ impl<K: Kernel> Engine<K> {
         let (before, after) = (new.before.id, new.after.as_ref().map(|after| after.id));
         let netns = new.interface.netns.clone();
         undo.push(move || {
-            let open = |id| self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id));
-            let (before, after) = (open(before)?, after.map(open).transpose()?);
+            let before = self.loaded_program(before)?;
+            let after = after.map(|id| self.loaded_program(id)).transpose()?;
             Ok(put(netns.as_deref(), Some(&before), after.as_ref())?)
         });
         Ok(())

@@ -2,15 +2,14 @@
 
 use bpfmand_kernel::Kernel;
 
-use crate::engine::bytecode::{PastBytecode, PastSource};
 use crate::error::{ImageFailure, ImageFailureKind};
-use crate::state::records::{ProgramRecord, SourceRecord};
+use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
     /// Refuses an earlier version that would not be let in now: taking it back is as good as loading it.
     pub(crate) fn check_comes_back(&self, record: &ProgramRecord) -> Result<(), EngineError> {
-        match self.images.refusal_now(&past(record))? {
+        match self.options.images.refusal_now(record)? {
             None => Ok(()),
             Some(why) => {
                 Err(refused(format!("the earlier version of \"{}\" may not come back: {why}", record.name)))
@@ -21,22 +20,13 @@ impl<K: Kernel> Engine<K> {
     /// Refuses to attach a program, or to load it again, that was revoked, where the policy wants such programs detached:
     /// until the next look at the policy it would run.
     pub(crate) fn check_may_run(&self, record: &ProgramRecord) -> Result<(), EngineError> {
-        match self.images.revocation(&past(record))? {
+        match self.options.images.revocation(record)? {
             Some(revocation) if revocation.detach => {
                 Err(refused(format!("\"{}\" was revoked: {}", record.name, revocation.why)))
             }
             _ => Ok(()),
         }
     }
-}
-
-fn past(record: &ProgramRecord) -> PastBytecode<'_> {
-    let source = match &record.source {
-        SourceRecord::Image { url, evidence, .. } => PastSource::Image { url, evidence },
-        SourceRecord::File { .. } => PastSource::File { caller_uid: record.caller_uid },
-        SourceRecord::Adopted { .. } => PastSource::Adopted,
-    };
-    PastBytecode { sha256: record.blob.as_str(), source }
 }
 
 fn refused(message: String) -> EngineError {

@@ -52,9 +52,7 @@ impl<K: Kernel> Engine<K> {
         group: &MapGroup,
     ) -> Result<MapGroup, EngineError> {
         for candidate in [group, &MapGroup::Machine] {
-            if let Some(handle) = self.kernel.open_pin(&candidate.pin(name))?
-                && self.kernel.map_of(&handle)?.id == id
-            {
+            if self.pinned_map(&candidate.pin(name))? == Some(id) {
                 return Ok(candidate.clone());
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bpfmand_core::{MapId, MapRole, MapSpec};
+use bpfmand_core::{MapId, MapRole, MapSpec, map_type};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{KconfigKind, KconfigValue};
 
@@ -13,7 +13,20 @@ use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 /// Maps in the order of the object, held and recorded; one that was left out is held by nobody.
-pub type Maps<H> = (Vec<Option<H>>, Vec<MapRecord>);
+pub type HeldMaps<H> = (Vec<Option<H>>, Vec<MapRecord>);
+
+/// What of a map is not as it was declared: what it is, and what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MapDifference {
+    #[error("type {0} instead of {1}")]
+    Type(u32, u32),
+    #[error("key size {0} instead of {1}")]
+    KeySize(u32, u32),
+    #[error("value size {0} instead of {1}")]
+    ValueSize(u32, u32),
+    #[error("entries {0} instead of {1}")]
+    Entries(u32, u32),
+}
 
 impl<K: Kernel> Engine<K> {
     /// Creates the object's maps, or takes those of the owner and those that are shared by name. New ones that are to be
@@ -24,7 +37,7 @@ impl<K: Kernel> Engine<K> {
         specs: &[MapSpec],
         wanted: &[Wanted],
         folder: Option<&Path>,
-    ) -> Result<Maps<K::Handle>, EngineError> {
+    ) -> Result<HeldMaps<K::Handle>, EngineError> {
         self.check_map_memory(plan, specs)?;
         let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
         let typed = specs.iter().any(|spec| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
@@ -113,7 +126,9 @@ impl<K: Kernel> Engine<K> {
         if let Some((handle, of)) = self.find_shared_map(spec, group)? {
             return match self.difference(&handle, spec)? {
                 None => Ok((handle, of)),
-                Some(reason) => Err(EngineError::SharedMap { name: spec.name.clone(), reason }),
+                Some(reason) => {
+                    Err(EngineError::SharedMap { name: spec.name.clone(), reason: reason.to_string() })
+                }
             };
         }
         let handle = self.kernel.create_map(spec, btf)?;
@@ -128,24 +143,19 @@ impl<K: Kernel> Engine<K> {
         &self,
         handle: &K::Handle,
         spec: &MapSpec,
-    ) -> Result<Option<String>, EngineError> {
+    ) -> Result<Option<MapDifference>, EngineError> {
+        use MapDifference::{Entries, KeySize, Type, ValueSize};
         let found = self.kernel.map_of(handle)?;
-        let pairs = [
-            ("type", found.map_type, spec.map_type),
-            ("key size", found.key_size, spec.key_size),
-            ("value size", found.value_size, spec.value_size),
-            // The kernel or the loader chose the size of these.
-            (
-                "entries",
-                found.max_entries,
-                if spec.max_entries == 0 { found.max_entries } else { spec.max_entries },
-            ),
-        ];
-        let ring = matches!(spec.map_type, 27 | 31);
-        Ok(pairs
-            .iter()
-            .find(|(what, is, wanted)| is != wanted && !(ring && *what == "entries" && is >= wanted))
-            .map(|(what, is, wanted)| format!("{what} {is} instead of {wanted}")))
+        let entries = if spec.max_entries == 0 { found.max_entries } else { spec.max_entries };
+        // The kernel rounds rings up to whole pages.
+        let is_rounded = map_type::is_ring(spec.map_type) && found.max_entries >= entries;
+        Ok(match (found.map_type, found.key_size, found.value_size, found.max_entries) {
+            (is, ..) if is != spec.map_type => Some(Type(is, spec.map_type)),
+            (_, is, ..) if is != spec.key_size => Some(KeySize(is, spec.key_size)),
+            (_, _, is, _) if is != spec.value_size => Some(ValueSize(is, spec.value_size)),
+            (.., is) if is != entries && !is_rounded => Some(Entries(is, entries)),
+            _ => None,
+        })
     }
 }
 

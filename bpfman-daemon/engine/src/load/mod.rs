@@ -4,32 +4,31 @@ mod judge;
 mod kernel_types;
 mod map_group;
 mod map_memory;
-mod maps;
-pub mod named_maps;
+pub mod maps;
 pub mod plan;
+pub mod record;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpfmand_core::{BytecodeSource, LoadRequest, OperationId, ProgramId, ProgramUid};
-use bpfmand_kernel::{Kernel, LogRequest};
+use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramUid};
+use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
 
 use crate::describe::details::ProgramDetails;
 use crate::engine::bytecode::{ImageAsk, read_file};
-use crate::engine::locks::{Held, Subject};
+use crate::engine::locks::{Guard, Subject};
 use crate::engine::undo::{retry_once, undoing};
-use crate::load::plan::{LoadPlan, LoadedProgram};
+use crate::load::plan::LoadPlan;
+use crate::load::record::LoadRecorder;
 use crate::state::records::{ProgramRecord, SourceRecord};
-use crate::state::{BlobId, Changes, MapGroup};
+use crate::state::{BlobId, Changes, check_metadata, ensure_fits};
 use crate::{Engine, EngineError};
 
 /// Most programs of one load.
 const MOST_PROGRAMS: usize = 64;
 
-/// Most bytes of metadata, and of global variables, of one load: a record has to hold them.
-const MOST_METADATA: usize = 16 << 10;
-
+/// Most bytes of global variables of one load: a record has to hold them.
 const MOST_GLOBALS: usize = 24 << 10;
 
 /// What a load made.
@@ -58,8 +57,7 @@ impl<K: Kernel> Engine<K> {
         check(request)?;
         self.begin()?;
         let bytecode = self.fetch(request)?;
-        let origin = origin(&request.source);
-        self.load_bytecode(request, &bytecode).map_err(|error| error.of(&origin))
+        self.load_bytecode(request, &bytecode).map_err(|error| error.of(&origin(&request.source)))
     }
 
     fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
@@ -68,16 +66,7 @@ impl<K: Kernel> Engine<K> {
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;
         let operation = self.operation();
-        let plan = LoadPlan {
-            object: &object,
-            programs: &request.programs,
-            globals: &request.global_data,
-            owner: owner.as_ref().map(|(_, record)| Arc::clone(record)),
-            inherited: BTreeMap::new(),
-            group: MapGroup::of(&request.metadata),
-            log: if request.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
-            again: false,
-        };
+        let plan = LoadPlan::new(&object, request, owner.as_ref().map(|(_, record)| Arc::clone(record)));
         // From the record on others see the programs. Until they are in their place nobody may unload them: an unload
         // that is acknowledged before would leave the pins that come after it.
         let mut _new = Vec::new();
@@ -86,27 +75,43 @@ impl<K: Kernel> Engine<K> {
             let loaded = self.load_pending(operation, &plan)?;
             let uids: Vec<_> = loaded.iter().map(|_| ProgramUid(self.number())).collect();
             _new.extend(uids.iter().map(|uid| self.lock(Subject::Program(*uid))));
-            let kept = self.keep_bytecode();
-            let recorded = self.record_load(request, bytecode, &object, operation, &plan, &loaded, &uids);
-            drop(kept);
-            let recorded = recorded.inspect_err(|_| self.drop_bytecode(&BlobId::of(&bytecode.bytes)))?;
-            Ok::<_, EngineError>((loaded, recorded))
-        })?;
+            // No unload may remove this bytecode between here and its record.
+            let _kept = self.keep_bytecode();
+            self.step("load", "keep bytecode");
+            let recorder = LoadRecorder {
+                operation,
+                load: request,
+                bytecode,
+                blob: self.blobs.put(&bytecode.bytes)?,
+                object: &object,
+                owner: plan.owner.as_deref(),
+                boot: &self.boot,
+            };
+            let programs = loaded.iter().zip(uids).map(|(program, uid)| recorder.record(uid, program));
+            let programs: Vec<_> = programs.map(Arc::new).collect();
+            let mut changes = Changes::default();
+            programs.iter().for_each(|program| changes.put_program(Arc::clone(program)));
+            self.step("load", "record");
+            self.commit(changes)?;
+            Ok::<_, EngineError>((loaded, programs))
+        })
+        .inspect_err(|_| self.drop_bytecode(&BlobId::of(&bytecode.bytes)))?;
         self.step("load", "move into place");
         retry_once(|| self.place_programs(operation, &recorded))?;
-        let programs = loaded
-            .iter()
-            .map(|program| retry_once(|| self.describe_program(program.id)))
-            .collect::<Result<_, _>>()?;
-        let logs =
-            if request.verifier_log { loaded.into_iter().map(|p| p.log).collect() } else { Vec::new() };
+        let programs = recorded.iter().map(|program| retry_once(|| self.describe_program(program.id)));
+        let programs = programs.collect::<Result<_, _>>()?;
+        let logs = loaded.into_iter().filter(|_| request.verifier_log).map(|program| program.log).collect();
         Ok(LoadOutcome { programs, logs })
     }
 
     pub(crate) fn fetch(&self, request: &LoadRequest) -> Result<Bytecode, EngineError> {
         match &request.source {
             BytecodeSource::File(path) => Ok(Bytecode {
-                bytes: read_file(path, request.caller_uid, self.images.allows_files(request.caller_uid)?)?,
+                bytes: read_file(
+                    path,
+                    request.caller_uid,
+                    self.options.images.allows_files(request.caller_uid)?,
+                )?,
                 source: SourceRecord::File { path: path.display().to_string() },
             }),
             BytecodeSource::Image { url, pull_policy, credentials } => {
@@ -116,7 +121,7 @@ impl<K: Kernel> Engine<K> {
                     credentials: credentials.as_ref(),
                     caller_uid: request.caller_uid,
                 };
-                let image = self.images.fetch(ask, &|_, _| {})?;
+                let image = self.options.images.fetch(ask, &|_, _| {})?;
                 if let Some(missing) = request
                     .programs
                     .iter()
@@ -142,7 +147,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    pub(crate) fn lock_owner(&self, id: ProgramId) -> Result<(Held, Arc<ProgramRecord>), EngineError> {
+    pub(crate) fn lock_owner(&self, id: ProgramId) -> Result<(Guard, Arc<ProgramRecord>), EngineError> {
         let refuse = |reason: &str| EngineError::MapOwner { owner: id, reason: reason.to_owned() };
         let (held, record) = self
             .lock_program(id)
@@ -151,54 +156,6 @@ impl<K: Kernel> Engine<K> {
             return Err(refuse("it could not be loaded again after a reboot"));
         }
         Ok((held, record))
-    }
-
-    /// Keeps the bytecode and records the programs. The caller holds the programs, and keeps all bytecode on disk: no
-    /// unload may remove this one between here and its record.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one load, each made by another step before")]
-    fn record_load(
-        &self,
-        request: &LoadRequest,
-        bytecode: &Bytecode,
-        object: &ObjectFile,
-        operation: OperationId,
-        plan: &LoadPlan<'_>,
-        loaded: &[LoadedProgram],
-        uids: &[ProgramUid],
-    ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
-        self.step("load", "keep bytecode");
-        let blob = self.blobs.put(&bytecode.bytes)?;
-        let mut changes = Changes::default();
-        let mut entries = Vec::new();
-        for ((program, wanted), uid) in loaded.iter().zip(&request.programs).zip(uids) {
-            let record = Arc::new(ProgramRecord {
-                uid: *uid,
-                operation,
-                origin: None,
-                name: wanted.name.clone(),
-                program_type: program.program_type,
-                source: bytecode.source.clone(),
-                blob: blob.clone(),
-                license: object.license().to_owned(),
-                metadata: request.metadata.clone(),
-                global_data: request.global_data.clone(),
-                map_owner: request.map_owner,
-                map_owner_uid: plan.owner.as_ref().map(|owner| owner.uid),
-                target: program.target.clone(),
-                caller_uid: request.caller_uid,
-                boot: self.boot.clone(),
-                id: program.id,
-                tag: program.tag,
-                map_folder: plan.owner.as_ref().map_or(program.id, |owner| owner.map_folder),
-                maps: program.maps.clone(),
-                stack_depths: program.stack_depths.clone(),
-            });
-            changes.put_program(Arc::clone(&record));
-            entries.push(record);
-        }
-        self.step("load", "record");
-        self.commit(changes)?;
-        Ok(entries)
     }
 }
 
@@ -231,16 +188,7 @@ pub fn check(request: &LoadRequest) -> Result<(), EngineError> {
             return invalid(format!("the load names program \"{}\" twice", program.name));
         }
     }
-    let too_large = |what: &str, size: usize, limit: usize| {
-        Err(EngineError::TooLarge { what: what.to_owned(), size: size as u64, limit: limit as u64 })
-    };
-    let metadata = crate::state::metadata_size(&request.metadata);
-    if metadata > MOST_METADATA {
-        return too_large("the metadata", metadata, MOST_METADATA);
-    }
+    check_metadata(&request.metadata)?;
     let globals = request.global_data.iter().map(|(name, bytes)| name.len() + bytes.len()).sum();
-    if globals > MOST_GLOBALS {
-        return too_large("the global data", globals, MOST_GLOBALS);
-    }
-    Ok(())
+    ensure_fits("the global data", globals, MOST_GLOBALS)
 }

@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bpfmand_core::{
-    BoundText, MapId, MapSpec, OperationId, ProgramId, ProgramRequest, ProgramText, ProgramType,
+    BoundText, LoadRequest, MapId, MapSpec, OperationId, ProgramFacts, ProgramRequest, ProgramText,
+    ProgramType,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
 use bpfmand_object::{KernelBtf, ObjectFile, SlotTarget, TextOptions};
 
 use crate::engine::members::no_such_map;
-use crate::load::maps::kconfig;
+use crate::load::maps::{HeldMaps, kconfig};
 use crate::state::MapGroup;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
@@ -37,12 +39,32 @@ pub struct LoadPlan<'a> {
     pub again: bool,
 }
 
-/// One program that was loaded, pinned below `pending`.
-pub struct LoadedProgram {
-    /// The kernel's id.
-    pub id: ProgramId,
-    /// The kernel's tag.
-    pub tag: [u8; 8],
+impl<'a> LoadPlan<'a> {
+    /// For a request, with the maps of its owner if it has one.
+    pub fn new(object: &'a ObjectFile, load: &'a LoadRequest, owner: Option<Arc<ProgramRecord>>) -> Self {
+        Self {
+            object,
+            programs: &load.programs,
+            globals: &load.global_data,
+            owner,
+            inherited: BTreeMap::new(),
+            group: MapGroup::of(&load.metadata),
+            log: if load.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
+            again: false,
+        }
+    }
+}
+
+/// One program that was loaded.
+pub struct LoadedProgram<H> {
+    /// Function name.
+    pub name: String,
+    /// It is unloaded with this handle, unless it is pinned.
+    pub handle: H,
+    /// What the kernel says about it.
+    pub facts: ProgramFacts,
+    /// How long the kernel took.
+    pub load_time: Duration,
     /// Exact type.
     pub program_type: ProgramType,
     /// Function or hook of fentry, fexit and LSM programs.
@@ -54,6 +76,9 @@ pub struct LoadedProgram {
     /// The verifier's log, if it was asked for.
     pub log: String,
 }
+
+/// A program by its name, loaded or refused.
+pub type TriedProgram<H> = (String, Result<LoadedProgram<H>, EngineError>);
 
 /// A program that is about to be loaded.
 pub struct Wanted {
@@ -97,56 +122,114 @@ impl<K: Kernel> Engine<K> {
         &self,
         operation: OperationId,
         plan: &LoadPlan<'_>,
-    ) -> Result<Vec<LoadedProgram>, EngineError> {
+    ) -> Result<Vec<LoadedProgram<K::Handle>>, EngineError> {
+        let folder = paths::pending(operation);
+        self.load_programs(plan, Some(&folder))?.into_iter().map(|(_, loaded)| loaded).collect()
+    }
+
+    /// Creates the maps and programs, each with its name. In a folder they are pinned, and the first that the kernel
+    /// refuses is the last; without one, a dry run, all are tried.
+    pub(crate) fn load_programs(
+        &self,
+        plan: &LoadPlan<'_>,
+        folder: Option<&Path>,
+    ) -> Result<Vec<TriedProgram<K::Handle>>, EngineError> {
         let wanted = self.resolve(plan)?;
         let specs = self.specs(plan)?;
-        let folder = paths::pending(operation);
-        self.step("load", "make pending folder");
-        self.kernel.make_folder(&folder)?;
-        self.step("load", "create maps");
-        let (handles, maps) = self.create_maps(plan, &specs, &wanted, Some(&folder))?;
-        let ids: Vec<MapId> = maps.iter().map(|map| map.id).collect();
-        let mut loaded = Vec::with_capacity(wanted.len());
-        let mut programs = BTreeMap::new();
-        for program in &wanted {
-            self.step("load", "load program");
-            let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
-            let result = self.kernel.load_program(&program.as_load(&bound, plan.log));
-            let result = result.map_err(|error| self.explained(error, plan.object, program))?;
-            let facts = self.kernel.program_of(&result.program)?;
-            self.step("load", "pin program");
-            self.kernel.pin(&result.program, &folder.join(format!("prog_{}", facts.id)))?;
-            if plan.owner.is_none() {
-                let pins = folder.join(format!("maps_{}", facts.id));
-                self.kernel.make_folder(&pins)?;
-                for (handle, map) in handles.iter().zip(&maps) {
-                    if let (Some(handle), true) = (handle, map.public) {
-                        self.kernel.pin(handle, &pins.join(&map.name))?;
-                    }
-                }
-            }
-            programs.insert(program.name.clone(), result.program);
-            loaded.push(LoadedProgram {
-                id: facts.id,
-                tag: facts.tag,
-                program_type: program.program_type,
-                target: program.target.clone(),
-                maps: maps.clone(),
-                stack_depths: result.stack_depths,
-                log: result.log,
-            });
+        if let Some(folder) = folder {
+            self.step("load", "make pending folder");
+            self.kernel.make_folder(folder)?;
         }
+        self.step("load", "create maps");
+        let maps = self.create_maps(plan, &specs, &wanted, folder)?;
+        let mut tried = Vec::with_capacity(wanted.len());
+        for program in &wanted {
+            let loaded = self.load_program(plan, program, &maps);
+            if let (Some(folder), Ok(loaded)) = (folder, &loaded) {
+                self.pin_program(plan, folder, loaded, &maps)?;
+            }
+            let is_last = folder.is_some() && loaded.is_err();
+            tried.push((program.name.clone(), loaded));
+            if is_last {
+                return Ok(tried);
+            }
+        }
+        if folder.is_some() {
+            self.fill_slots(plan, &tried, &maps)?;
+        }
+        Ok(tried)
+    }
+
+    fn fill_slots(
+        &self,
+        plan: &LoadPlan<'_>,
+        loaded: &[TriedProgram<K::Handle>],
+        (handles, _): &HeldMaps<K::Handle>,
+    ) -> Result<(), EngineError> {
+        let program_of = |wanted: &String| {
+            let found = loaded.iter().find(|(name, _)| name == wanted);
+            found.and_then(|(_, loaded)| loaded.as_ref().ok()).map(|loaded| &loaded.handle)
+        };
         for slot in plan.object.initial_slots() {
             let value = match &slot.target {
                 SlotTarget::Map(index) => handles.get(*index).and_then(Option::as_ref),
                 // Programs that the request does not name are not loaded; their slots stay empty.
-                SlotTarget::Program(name) => programs.get(name),
+                SlotTarget::Program(name) => program_of(name),
             };
             if let (Some(Some(map)), Some(value)) = (handles.get(slot.map), value) {
                 self.kernel.fill_slot(map, slot.key, value)?;
             }
         }
-        Ok(loaded)
+        Ok(())
+    }
+
+    fn load_program(
+        &self,
+        plan: &LoadPlan<'_>,
+        program: &Wanted,
+        (_, maps): &HeldMaps<K::Handle>,
+    ) -> Result<LoadedProgram<K::Handle>, EngineError> {
+        let ids: Vec<MapId> = maps.iter().map(|map| map.id).collect();
+        self.step("load", "load program");
+        let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
+        let began = Instant::now();
+        let loaded = self.kernel.load_program(&program.as_load(&bound, plan.log));
+        let load_time = began.elapsed();
+        let loaded = loaded.map_err(|error| self.explained(error, plan.object, program))?;
+        Ok(LoadedProgram {
+            name: program.name.clone(),
+            facts: self.kernel.program_of(&loaded.program)?,
+            handle: loaded.program,
+            load_time,
+            program_type: program.program_type,
+            target: program.target.clone(),
+            maps: maps.clone(),
+            stack_depths: loaded.stack_depths,
+            log: loaded.log,
+        })
+    }
+
+    /// Pins a program, and the maps that applications see in a folder of its own.
+    fn pin_program(
+        &self,
+        plan: &LoadPlan<'_>,
+        folder: &Path,
+        program: &LoadedProgram<K::Handle>,
+        (handles, maps): &HeldMaps<K::Handle>,
+    ) -> Result<(), EngineError> {
+        let id = program.facts.id;
+        self.step("load", "pin program");
+        self.kernel.pin(&program.handle, &folder.join(format!("prog_{id}")))?;
+        if plan.owner.is_none() {
+            let pins = folder.join(format!("maps_{id}"));
+            self.kernel.make_folder(&pins)?;
+            for (handle, map) in handles.iter().zip(maps) {
+                if let (Some(handle), true) = (handle, map.public) {
+                    self.kernel.pin(handle, &pins.join(&map.name))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A kernel that refuses before its verifier ran says nothing of why: often it lacks what the type needs.

@@ -12,7 +12,6 @@ use bpfmand_core::{
 use bpfmand_kernel::Kernel;
 
 use crate::engine::undo::retry_once;
-use crate::state::hook_names::hook_text;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
@@ -51,12 +50,12 @@ impl<K: Kernel> Engine<K> {
         let places = self.state().places(key, &links, newcomer);
         let solution = solve(&places, &[]).map_err(|c| self.contradiction(key, interface, c, changed.id))?;
         let hook = self.state().hooks.get(key).cloned();
-        self.refuse_foreign_order(key, interface, changed, hook.as_deref())?;
+        self.ensure_foreign_order(key, interface, changed, hook.as_deref())?;
         if changed.order.names_foreign() {
             self.block_place(key, interface, &links, Some(changed))?;
         }
         let own = solution.waiting.iter().filter(|waiting| !matches!(waiting.anchor, Anchor::Foreign(_)));
-        refuse_unknown(own, key, interface, changed.id, &places, &[])?;
+        ensure_anchors_known(own, key, interface, changed.id, &places, &[])?;
         Ok(self.state().order(key, links, newcomer))
     }
 
@@ -133,7 +132,7 @@ impl<K: Kernel> Engine<K> {
         // A link that is about to be attached has no number yet that its user could know.
         let is_known = self.state().links.contains_key(&changed);
         let told = if is_known { contradiction } else { contradiction.with_new(changed) };
-        EngineError::Contradiction { hook: hook_text(key, interface), contradiction: Box::new(told) }
+        EngineError::Contradiction { hook: key.kind.at(interface), contradiction: Box::new(told) }
     }
 }
 
@@ -143,7 +142,7 @@ pub fn foreign_anchor(link: &LinkRecord) -> Option<&Anchor> {
 }
 
 /// Refuses intents of the changed link that name nothing at the hook.
-pub fn refuse_unknown<'a>(
+pub fn ensure_anchors_known<'a>(
     waiting: impl IntoIterator<Item = &'a Waiting>,
     key: &HookKey,
     interface: &Interface,
@@ -163,7 +162,7 @@ pub fn refuse_unknown<'a>(
     Err(EngineError::NoAnchor {
         side: *side,
         anchor: anchor.clone(),
-        hook: hook_text(key, interface),
+        hook: key.kind.at(interface),
         there: ours.chain(others).collect(),
     })
 }

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    BoundText, FunctionSpan, HookKey, HookKind, Insn, Interface, LinkId, MapId, MapSpec, OperationId,
-    ProgramId, ProgramText, Waiting, op,
+    BoundText, HookKey, HookKind, Insn, Interface, LinkId, MapId, MapSpec, OperationId, ProgramId, Waiting,
+    map_type, op,
 };
-use bpfmand_kernel::{Kernel, LinkTarget, LogRequest, ProgramKind, ProgramLoad};
+use bpfmand_kernel::{Kernel, LinkTarget, ProgramKind, ProgramLoad};
 
 use crate::engine::locks::Subject;
 use crate::engine::undo::{Undo, retry_once, undoing};
@@ -95,7 +95,7 @@ impl<K: Kernel> Engine<K> {
                     (Some(id), self.move_link(&key.of_tcx(), Arc::clone(link), place))
                 }
                 // Who holds the hook wants to look at what runs there, wherever it stands.
-                (None, Some(hook)) if self.refuse_held(&hook.key).is_ok() => {
+                (None, Some(hook)) if self.ensure_not_frozen(&hook.key).is_ok() => {
                     (list.members.first().map(|member| member.id), self.move_block(hook, place))
                 }
                 (None, _) => break,
@@ -117,7 +117,7 @@ impl<K: Kernel> Engine<K> {
         place: TcxPlace,
     ) -> Result<(), EngineError> {
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
-        self.refuse_lost([&*link])?;
+        self.ensure_not_lost([&*link])?;
         let Some((interface, _)) = link.point.hook() else { return Err(EngineError::NoLink(link.id)) };
         let operation = self.operation();
         let moved = Arc::new(LinkRecord { operation, ..(*link).clone() });
@@ -153,7 +153,7 @@ impl<K: Kernel> Engine<K> {
         (anchor, expected_revision): TcxPlace,
         undo: &mut Undo<'a>,
     ) -> Result<(), EngineError> {
-        let target = self.kernel.open_program(program)?.ok_or(EngineError::NoKernelProgram(program))?;
+        let target = self.loaded_program(program)?;
         let folder = paths::pending(operation);
         self.step("move", "make pending folder");
         self.kernel.make_folder(&folder)?;
@@ -161,16 +161,11 @@ impl<K: Kernel> Engine<K> {
         let array = self.kernel.create_map(&one_slot(), None)?;
         self.kernel.fill_slot(&array, 0, &target)?;
         self.kernel.pin(&array, &folder.join(paths::BRIDGE))?;
-        let bridge = self.kernel.load_program(&ProgramLoad {
-            name: BRIDGE_NAME,
-            text: &bridge(self.kernel.map_of(&array)?.id),
-            kind: ProgramKind { kernel_type: 3, expected_attach_type: 0 },
-            attach_btf_id: 0,
-            attach_module: None,
-            extends: None,
-            device: None,
-            log: LogRequest::OnFailure,
-        })?;
+        let bridge = self.kernel.load_program(&ProgramLoad::new(
+            BRIDGE_NAME,
+            &bridge(self.kernel.map_of(&array)?.id),
+            ProgramKind { kernel_type: 3, expected_attach_type: 0 },
+        ))?;
         let direction =
             key.kind.direction().ok_or_else(|| EngineError::Invalid("xdp has no list".to_owned()))?;
         self.step("move", "create link");
@@ -212,15 +207,8 @@ impl<K: Kernel> Engine<K> {
         let Some(link) = self.kernel.open_pin(place)? else { return Ok(()) };
         let facts = self.kernel.link_of(&link)?;
         if facts.program != program && facts.ifindex.is_some() {
-            let open = |id| -> Result<K::Handle, EngineError> {
-                self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
-            };
             self.step("move", "leave the bridge");
-            match self.kernel.replace(&link, &open(program)?, &open(facts.program)?) {
-                // Its interface went after the look above.
-                Err(_) if self.kernel.link_of(&link)?.ifindex.is_none() => {}
-                result => result?,
-            }
+            self.switch_program(&link, facts.program, &self.loaded_program(program)?)?;
         }
         // The kernel empties an array that nobody holds, and a packet may be inside the bridge.
         Ok(self.kernel.wait_for_readers()?)
@@ -228,7 +216,7 @@ impl<K: Kernel> Engine<K> {
 }
 
 fn one_slot() -> MapSpec {
-    MapSpec::sized(BRIDGE_NAME, 3, 4, 4, 1)
+    MapSpec::sized(BRIDGE_NAME, map_type::PROG_ARRAY, 4, 4, 1)
 }
 
 /// `bpf_tail_call(ctx, &array, 0)`, and the verdict of a chain that lost its way if there were nothing to jump to: who
@@ -241,19 +229,8 @@ fn bridge(array: MapId) -> BoundText {
         Insn::default(),
         Insn::new(MOV_IMM, 3, 0, 0, 0),
         Insn::new(op::CALL, 0, 0, 0, TAIL_CALL),
-        Insn::new(MOV_IMM, 0, 0, 0, bpfmand_splice::HookKind::TcTcx.fail_verdict()),
+        Insn::new(MOV_IMM, 0, 0, 0, bpfmand_splice::SpliceHook::TcTcx.fail_verdict()),
         Insn::new(op::EXIT, 0, 0, 0, 0),
     ];
-    BoundText(ProgramText {
-        name: BRIDGE_NAME.to_owned(),
-        license: "Dual BSD/GPL".to_owned(),
-        functions: vec![FunctionSpan { name: BRIDGE_NAME.to_owned(), start: 0, len: insns.len() }],
-        insns,
-        btf: None,
-        func_info: Vec::new(),
-        line_info: Vec::new(),
-        frags: false,
-        sleepable: false,
-        modules: Vec::new(),
-    })
+    BoundText::of_one_function(BRIDGE_NAME, "Dual BSD/GPL", insns)
 }

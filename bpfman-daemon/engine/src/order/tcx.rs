@@ -10,10 +10,9 @@ use bpfmand_core::{
     Contradiction, Foreign, HookContents, HookKey, HookKind, Interface, LinkId, Moves, Occupant, OrderIntent,
     OrderedEntry, Place, ProgramId, Side, Solution, Via, Waiting, moves, solve_with_chain,
 };
-use bpfmand_kernel::{Anchor, Kernel};
+use bpfmand_kernel::{Kernel, TcxAnchor};
 
-use crate::order::{foreign_anchor, refuse_unknown};
-use crate::state::hook_names::hook_text;
+use crate::order::{ensure_anchors_known, foreign_anchor};
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -43,7 +42,7 @@ pub struct OursInList {
 }
 
 /// Where the kernel is to put a link, and the revision of the hook that this was decided by.
-pub type TcxPlace = (Anchor, Option<u64>);
+pub type TcxPlace = (TcxAnchor, Option<u64>);
 
 impl<K: Kernel> Engine<K> {
     /// What of ours the kernel keeps in one list with what is at this hook.
@@ -85,9 +84,7 @@ impl<K: Kernel> Engine<K> {
         };
         let pins = links.into_iter().map(|link| (Occupant::Ours(link), paths::link(link)));
         for (entry, path) in pins.chain([(Occupant::Chain, paths::hook_link(&key.of_chain()))]) {
-            if let Some(pin) = self.kernel.open_pin(&path)? {
-                ours.push((self.kernel.link_of(&pin)?.id, entry));
-            }
+            ours.extend(self.pinned_link(&path)?.map(|facts| (facts.id, entry)));
         }
         let mut standing = Vec::with_capacity(contents.entries.len());
         for entry in &contents.entries {
@@ -157,7 +154,7 @@ impl<K: Kernel> Engine<K> {
             return Err(self.contradiction(key, interface, contradiction, changed.id));
         }
         let places = self.state().places(key, &links, None);
-        refuse_unknown(&order.waiting, key, interface, changed.id, &places, &order.standing)
+        ensure_anchors_known(&order.waiting, key, interface, changed.id, &places, &order.standing)
     }
 
     /// True if any link at a hook wants more than its priority.
@@ -174,7 +171,7 @@ impl<K: Kernel> Engine<K> {
     /// Where a tcx link that comes goes: beside its neighbours, ours and others'.
     pub(crate) fn tcx_place(&self, key: &HookKey, link: &LinkRecord) -> Result<TcxPlace, EngineError> {
         let (Some((interface, _)), true) = (link.point.hook(), self.kernel.features().tcx) else {
-            return Ok((Anchor::Last, None));
+            return Ok((TcxAnchor::Last, None));
         };
         let links = self.with_changed(key, &Arc::new(link.clone()));
         let order = self.tcx_order(key, interface, &links)?;
@@ -203,13 +200,13 @@ impl<K: Kernel> Engine<K> {
             if let Some(contradiction) = order.contradiction.take().filter(is_about_chain) {
                 return Err(self.contradiction(key, interface, contradiction, changed.id));
             }
-            refuse_unknown(&order.waiting, key, interface, changed.id, &[], &order.standing)?;
+            ensure_anchors_known(&order.waiting, key, interface, changed.id, &[], &order.standing)?;
         }
         Ok(Some(BlockOrder { place: order.place(OrderedEntry::Chain), waiting: order.waiting }))
     }
 
     /// Refuses intents about programs of others at a chain that is not entered by tcx.
-    pub(crate) fn refuse_foreign_order(
+    pub(crate) fn ensure_foreign_order(
         &self,
         key: &HookKey,
         interface: &Interface,
@@ -228,7 +225,7 @@ impl<K: Kernel> Engine<K> {
             }
             _ => return Ok(()),
         };
-        Err(EngineError::NoForeignOrder { anchor: anchor.clone(), hook: hook_text(key, interface), reason })
+        Err(EngineError::NoForeignOrder { anchor: anchor.clone(), hook: key.kind.at(interface), reason })
     }
 }
 
@@ -283,7 +280,7 @@ impl TcxOrder {
             let found = self.contents.entries.get(at)?;
             Some(anchor(side, &found.via, found.program))
         });
-        (anchor.unwrap_or(Anchor::Last), self.contents.revision)
+        (anchor.unwrap_or(TcxAnchor::Last), self.contents.revision)
     }
 }
 
@@ -292,13 +289,13 @@ fn is_about_chain(contradiction: &Contradiction) -> bool {
     contradiction.steps().iter().any(|step| step.first == OrderedEntry::Chain)
 }
 
-fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> Anchor {
+fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> TcxAnchor {
     match (side, via, program) {
-        (Side::Before, Via::TcxLink { link }, _) => Anchor::Before(*link),
-        (Side::After, Via::TcxLink { link }, _) => Anchor::After(*link),
-        (Side::Before, _, Some(program)) => Anchor::BeforeProgram(program),
-        (Side::After, _, Some(program)) => Anchor::AfterProgram(program),
-        (_, _, None) => Anchor::Last,
+        (Side::Before, Via::TcxLink { link }, _) => TcxAnchor::Before(*link),
+        (Side::After, Via::TcxLink { link }, _) => TcxAnchor::After(*link),
+        (Side::Before, _, Some(program)) => TcxAnchor::BeforeProgram(program),
+        (Side::After, _, Some(program)) => TcxAnchor::AfterProgram(program),
+        (_, _, None) => TcxAnchor::Last,
     }
 }
 

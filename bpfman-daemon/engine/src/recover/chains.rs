@@ -77,8 +77,8 @@ impl<K: Kernel> Engine<K> {
     /// True if anything still runs a chain whose pins are in a folder: a hook of ours that could not be swapped back, a link
     /// whose adoption could not be undone, or what no record names. It needs its arrays.
     pub(crate) fn is_running_unrecorded(&self, folder: &Path) -> Result<bool, EngineError> {
-        let Some(entry) = self.kernel.open_pin(&folder.join(paths::segment(0)))? else { return Ok(false) };
-        let id = self.kernel.program_of(&entry)?.id;
+        let Some(entry) = self.pinned_program(&folder.join(paths::segment(0)))? else { return Ok(false) };
+        let id = entry.id;
         let hooks: Vec<_> = self.state().hooks.values().cloned().collect();
         for hook in hooks {
             let running = match self.program_at(&hook) {
@@ -97,9 +97,7 @@ impl<K: Kernel> Engine<K> {
             adopted.extend(names.iter().filter(|name| is_adopted_pin(name)).map(|name| folder.join(name)));
         }
         for pin in adopted {
-            if let Some(link) = self.kernel.open_pin(&pin)?
-                && self.kernel.link_of(&link)?.program == id
-            {
+            if self.pinned_link(&pin)?.is_some_and(|facts| facts.program == id) {
                 return Ok(true);
             }
         }
@@ -125,9 +123,6 @@ impl<K: Kernel> Engine<K> {
 
     /// True if a program is what is pinned at a path.
     pub(crate) fn is_pin_of(&self, pin: &Path, id: ProgramId) -> Result<bool, EngineError> {
-        match self.kernel.open_pin(pin)? {
-            Some(program) => Ok(self.kernel.program_of(&program)?.id == id),
-            None => Ok(false),
-        }
+        Ok(self.pinned_program(pin)?.is_some_and(|facts| facts.id == id))
     }
 }

@@ -10,7 +10,7 @@ use crate::Engine;
 use crate::engine::RecoveryReport;
 use crate::engine::locks::Subject;
 use crate::recover::moves::Absent;
-use crate::standing::AtStart;
+use crate::standing::HookCheck;
 use crate::state::records::HookRecord;
 
 impl<K: Kernel> Engine<K> {
@@ -25,9 +25,9 @@ impl<K: Kernel> Engine<K> {
             let outdated = links.iter().any(|link| reloaded.contains(&link.program));
             let _lock = self.lock(Subject::Hook(hook.key));
             match self.reconcile_at_start(&hook, &links, outdated) {
-                Ok(AtStart::Right) => {}
-                Ok(AtStart::Swapped) => report.reattached += 1,
-                Ok(AtStart::Lost) => {
+                Ok(HookCheck::Right | HookCheck::Absent) => {}
+                Ok(HookCheck::Mended(_)) => report.reattached += 1,
+                Ok(HookCheck::Lost(_)) => {
                     absent.push(Absent { hook, links });
                     continue;
                 }

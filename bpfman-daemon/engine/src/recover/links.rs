@@ -8,7 +8,7 @@ use bpfmand_kernel::Kernel;
 use crate::engine::RecoveryReport;
 use crate::engine::undo::undoing;
 use crate::state::records::LinkRecord;
-use crate::state::waiting::{may_return, names_process};
+use crate::state::waiting::may_return;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -51,12 +51,12 @@ impl<K: Kernel> Engine<K> {
 
     /// Attaches a recorded link again.
     pub(crate) fn reattach(&self, link: &Arc<LinkRecord>) -> Result<(), EngineError> {
-        if link.boot != self.boot && names_process(&link.point) {
+        if link.boot != self.boot && link.point.names_process() {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
-        self.refuse_lost([&**link])?;
-        let handle = self.kernel.open_program(program.id)?.ok_or(EngineError::NoKernelProgram(program.id))?;
+        self.ensure_not_lost([&**link])?;
+        let handle = self.loaded_program(program.id)?;
         let hook = match link.point.hook() {
             Some((interface, kind)) => Some(self.kernel.find_hook(interface, kind)?),
             None => None,

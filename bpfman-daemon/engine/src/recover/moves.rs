@@ -10,7 +10,7 @@ use bpfmand_kernel::Kernel;
 use crate::engine::RecoveryReport;
 use crate::state::Changes;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
-use crate::state::waiting::{home_of, is_parked, is_process_namespace, may_return, names_process};
+use crate::state::waiting::{home_of, is_parked, may_return};
 use crate::{Engine, EngineError};
 
 /// A recorded hook where nothing of ours is.
@@ -40,7 +40,7 @@ impl<K: Kernel> Engine<K> {
         let mut stuck = Vec::new();
         let mut from: HashSet<HookKey> = HashSet::new();
         for Absent { hook, links } in absent {
-            let of_now = |link: &Arc<LinkRecord>| link.boot == self.boot || !names_process(&link.point);
+            let of_now = |link: &Arc<LinkRecord>| link.boot == self.boot || !link.point.names_process();
             let (living, stranded): (Vec<_>, Vec<_>) = links.into_iter().partition(of_now);
             for link in &stranded {
                 let error = EngineError::EarlierProcess { link: link.id, point: link.point.to_string() };
@@ -96,8 +96,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<HookRecord, EngineError> {
         // The hook has the interface's name from its first member, which may have named it by a process.
         let other = || links.iter().find_map(|link| link.point.hook().map(|(interface, _)| interface));
-        let of_process =
-            is_process_namespace(&hook.interface) && links.iter().any(|link| link.boot != self.boot);
+        let of_process = hook.interface.is_of_process() && links.iter().any(|link| link.boot != self.boot);
         let interface = if of_process { other() } else { None }.unwrap_or(&hook.interface);
         let key = self.kernel.find_hook(interface, hook.key.kind)?;
         if let Some(link) = links.iter().find(|link| !may_return(link, &self.boot, key.netns)) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::OperationId;
+use bpfmand_core::{OperationId, ProgramFacts};
 use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter};
 
 use crate::engine::RecoveryReport;
@@ -105,9 +105,8 @@ impl<K: Kernel> Engine<K> {
                     self.kernel.wait_for_readers()?;
                 }
             } else if let Some((direction, ifindex, inode, netns)) = parse_filter_pin(&name)
-                && let Some(program) = self.kernel.open_pin(&pin)?
+                && let Some(ProgramFacts { id, .. }) = self.pinned_program(&pin)?
             {
-                let id = self.kernel.program_of(&program)?.id;
                 let filter = TcFilter::of(operation.0);
                 // No other filter runs this program, so looking in a namespace too many harms nobody.
                 for netns in [Some(netns), find_namespace(inode)].into_iter().flatten() {

@@ -96,9 +96,8 @@ impl<K: Kernel> Engine<K> {
         }
         for map in public {
             let pin = paths::maps(program.map_folder).join(&map.name);
-            match self.kernel.open_pin(&pin)? {
-                Some(pin) if self.kernel.map_of(&pin)?.id == map.id => {}
-                _ => return Ok(false),
+            if self.pinned_map(&pin)? != Some(map.id) {
+                return Ok(false);
             }
         }
         Ok(true)
@@ -114,9 +113,8 @@ impl<K: Kernel> Engine<K> {
             return Ok(false);
         }
         let pin = paths::program(program.id);
-        if let Some(handle) = self.kernel.open_pin(&pin)? {
-            let facts = self.kernel.program_of(&handle)?;
-            return Ok(facts.id == program.id && facts.tag == program.tag);
+        if self.kernel.open_pin(&pin)?.is_some() {
+            return self.is_pinned_program(program);
         }
         match self.kernel.open_program(program.id)? {
             Some(handle) if self.kernel.program_of(&handle)?.tag == program.tag => {
@@ -184,7 +182,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         operation: OperationId,
         programs: &[Arc<ProgramRecord>],
-        loaded: Vec<LoadedProgram>,
+        loaded: Vec<LoadedProgram<K::Handle>>,
         owner: Option<&ProgramRecord>,
         renewed: &mut Renewed,
     ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
@@ -194,14 +192,14 @@ impl<K: Kernel> Engine<K> {
             note_renewed(old, &new.maps, renewed);
             let record = Arc::new(ProgramRecord {
                 operation,
-                origin: Some(old.origin.unwrap_or(old.operation)),
+                origin: Some(old.load()),
                 boot: self.boot.clone(),
-                id: new.id,
-                tag: new.tag,
+                id: new.facts.id,
+                tag: new.facts.tag,
                 maps: new.maps,
                 stack_depths: new.stack_depths,
                 map_folder: match owner {
-                    None => new.id,
+                    None => new.facts.id,
                     Some(owner) if Some(owner.uid) == programs.first().map(|first| first.uid) => {
                         old.map_folder
                     }
@@ -222,7 +220,7 @@ impl<K: Kernel> Engine<K> {
 type Renewed = HashMap<(OperationId, String, MapId), MapId>;
 
 fn note_renewed(old: &ProgramRecord, maps: &[MapRecord], renewed: &mut Renewed) {
-    let origin = old.origin.unwrap_or(old.operation);
+    let origin = old.load();
     for map in old.maps.iter().filter(|map| map.public) {
         if let Some(new) = maps.iter().find(|new| new.public && new.name == map.name) {
             renewed.entry((origin, map.name.clone(), map.id)).or_insert(new.id);
@@ -231,7 +229,7 @@ fn note_renewed(old: &ProgramRecord, maps: &[MapRecord], renewed: &mut Renewed) 
 }
 
 fn inherited(program: &ProgramRecord, renewed: &Renewed) -> BTreeMap<String, MapId> {
-    let origin = program.origin.unwrap_or(program.operation);
+    let origin = program.load();
     let map = |map: &MapRecord| Some((map.name.clone(), *renewed.get(&(origin, map.name.clone(), map.id))?));
     program.maps.iter().filter(|map| map.public).filter_map(map).collect()
 }

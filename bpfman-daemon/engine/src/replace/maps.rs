@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bpfmand_core::{MapId, MapRole, MapSpec, ProgramUid};
+use bpfmand_core::{MapId, MapRole, MapSpec, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
 
+use crate::load::maps::MapDifference;
 use crate::replace::{MapFate, MapOutcome, MapPolicy};
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
@@ -43,7 +44,7 @@ impl Fates {
 }
 
 /// Who has a map now.
-pub struct Holder<'h> {
+pub struct MapHolder<'h> {
     /// A program that uses it.
     pub old: &'h ProgramRecord,
     /// As that one's record has it.
@@ -55,35 +56,44 @@ pub struct Holder<'h> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Decides what becomes of the maps of a program.
-    pub(crate) fn map_fates(
+    /// Decides what becomes of the maps of programs, which may ask for an owner by name.
+    pub(super) fn map_fates(
         &self,
-        old: &ProgramRecord,
+        old: &[Arc<ProgramRecord>],
+        asked_owner: Option<ProgramId>,
         new: &ObjectFile,
         policy: MapPolicy,
     ) -> Result<Fates, EngineError> {
-        let owner = old.map_owner_uid.and_then(|owner| self.record(owner));
-        if let Some(owner) = &owner
-            && policy == MapPolicy::Fresh
-        {
+        let owner = self.owner_of_load(old, asked_owner)?;
+        if let (Some(owner), Some(first), MapPolicy::Fresh) = (&owner, old.first(), policy) {
             return Err(EngineError::Invalid(format!(
                 "program {} shares the maps of program {}, so its new version cannot have new ones",
-                old.id, owner.id
+                first.id, owner.id
             )));
         }
-        let before = ObjectFile::parse(self.blobs.get(&old.blob)?)?;
+        let load: Vec<ProgramUid> = old.iter().map(|program| program.uid).collect();
         let filled: BTreeSet<usize> = new.initial_slots().iter().map(|slot| slot.map).collect();
+        let mut objects: BTreeMap<&str, ObjectFile> = BTreeMap::new();
         let mut maps = Vec::new();
         for (index, spec) in new.maps().iter().enumerate() {
             if spec.role != MapRole::Ordinary || (spec.pin_by_name && owner.is_none()) {
                 continue;
             }
-            let had = old.maps.iter().find(|map| map.public && map.name == spec.name);
-            let fate = match had {
+            let is_filled = filled.contains(&index) && owner.is_none();
+            let fate = match holder(old, spec, policy)? {
                 // Its slots are filled by the object that it comes with.
-                Some(_) if filled.contains(&index) && owner.is_none() => Fate::New,
-                Some(map) if policy != MapPolicy::Fresh => {
-                    self.map_fate(&Holder { old, map, before: &before, load: &[old.uid] }, new, spec, policy)?
+                Some((program, map)) if !is_filled => {
+                    let blob = program.blob.as_str();
+                    if !objects.contains_key(blob) {
+                        objects.insert(blob, ObjectFile::parse(self.blobs.get(&program.blob)?)?);
+                    }
+                    match objects.get(blob) {
+                        Some(before) => {
+                            let holder = MapHolder { old: program, map, before, load: &load };
+                            self.map_fate(&holder, new, spec, policy)?
+                        }
+                        None => Fate::New,
+                    }
                 }
                 _ => Fate::New,
             };
@@ -95,12 +105,12 @@ impl<K: Kernel> Engine<K> {
     /// Decides what becomes of a map that there is, for the one of its name in the new object.
     pub(crate) fn map_fate(
         &self,
-        holder: &Holder<'_>,
+        holder: &MapHolder<'_>,
         new: &ObjectFile,
         spec: &MapSpec,
         policy: MapPolicy,
     ) -> Result<Fate, EngineError> {
-        let Holder { old, map, before, load } = holder;
+        let MapHolder { old, map, before, load } = holder;
         let fail =
             |why: String| Err(EngineError::MapDiffers { program: old.id, map: spec.name.clone(), why });
         let handle = self.kernel.open_map(map.id)?;
@@ -122,7 +132,7 @@ impl<K: Kernel> Engine<K> {
         match self.difference(&handle, spec)? {
             None => Ok(Fate::Keep(map.id)),
             // The number of entries is compared last: all else is the same.
-            Some(difference) if difference.starts_with("entries") && policy == MapPolicy::Keep => {
+            Some(difference @ MapDifference::Entries(..)) if policy == MapPolicy::Keep => {
                 let users: Vec<String> = {
                     let state = self.state();
                     let uses = |other: &&Arc<ProgramRecord>| {
@@ -138,7 +148,7 @@ impl<K: Kernel> Engine<K> {
                 }
                 Ok(Fate::Copy(map.id))
             }
-            Some(difference) => fail(difference),
+            Some(difference) => fail(difference.to_string()),
         }
     }
 
@@ -169,5 +179,33 @@ impl<K: Kernel> Engine<K> {
 
 /// Maps of data: hashes, arrays, their kinds per CPU and least recently used, and tries of prefixes.
 const fn can_be_copied(map_type: u32) -> bool {
-    matches!(map_type, 1 | 2 | 5 | 6 | 9 | 10 | 11)
+    use bpfmand_core::map_type::{
+        ARRAY, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH,
+    };
+    matches!(map_type, HASH | ARRAY | PERCPU_HASH | PERCPU_ARRAY | LRU_HASH | LRU_PERCPU_HASH | LPM_TRIE)
+}
+
+/// The program whose map of a name goes on; none if there is none, or it is not wanted.
+fn holder<'h>(
+    old: &'h [Arc<ProgramRecord>],
+    spec: &MapSpec,
+    policy: MapPolicy,
+) -> Result<Option<(&'h Arc<ProgramRecord>, &'h MapRecord)>, EngineError> {
+    if policy == MapPolicy::Fresh {
+        return Ok(None);
+    }
+    let mut holders = old.iter().filter_map(|program| {
+        let map = program.maps.iter().find(|map| map.public && map.name == spec.name)?;
+        Some((program, map))
+    });
+    let Some((program, map)) = holders.next() else { return Ok(None) };
+    match holders.find(|(_, other)| other.id != map.id) {
+        None => Ok(Some((program, map))),
+        // One of them was replaced by itself, with maps of its own.
+        Some((other, _)) => Err(EngineError::MapDiffers {
+            program: program.id,
+            map: spec.name.clone(),
+            why: format!("program {} of the same load has another one of that name", other.id),
+        }),
+    }
 }

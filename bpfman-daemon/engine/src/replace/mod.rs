@@ -1,28 +1,25 @@
-//! Replace: a new version of a program takes the place of the old one, wherever it is attached, and can be taken back.
+//! Replace: new versions of programs take the place of the old ones, wherever they are attached, and one can be taken
+//! back.
 
-pub mod load;
-mod load_maps;
-mod load_pairs;
-mod load_record;
+mod lock;
 mod maps;
+mod pairs;
+mod sharers;
 mod switch;
+mod versions;
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use bpfmand_core::{BytecodeSource, LoadRequest, OperationId, ProgramId, ProgramRequest, ProgramUid};
-use bpfmand_kernel::{Kernel, LogRequest};
+use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramRequest};
+use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
 
 use crate::describe::details::ProgramDetails;
-use crate::engine::locks::Subject;
-use crate::engine::undo::{retry_once, undoing};
-use crate::load::Bytecode;
-use crate::load::plan::{LoadPlan, LoadedProgram};
-use crate::replace::maps::Fates;
-use crate::replace::switch::{Change, Pair};
-use crate::state::records::{LeftoverRecord, LinkRecord, MapRecord, PreviousRecord, ProgramRecord};
-use crate::state::{BlobId, Changes, MapGroup, Uncleared, version_paths};
+use crate::load::{Bytecode, origin};
+use crate::replace::lock::Locked;
+use crate::replace::pairs::Pairing;
+use crate::replace::versions::{NewVersions, Replacement};
+use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError, paths};
 
 /// What becomes of the maps of a program that is replaced. Maps of global variables are always new: their contents
@@ -56,6 +53,17 @@ pub struct ReplaceRequest {
     pub keep_old: bool,
     /// User id of the caller.
     pub caller_uid: u32,
+}
+
+/// A new version of a load.
+#[derive(Clone, Debug)]
+pub struct ReplaceLoadRequest {
+    /// All programs of the load that is replaced.
+    pub programs: Vec<ProgramId>,
+    /// The new version. Its programs may be others. Where the old one shares the maps of a program, so does the new one.
+    pub load: LoadRequest,
+    /// What becomes of the maps.
+    pub maps: MapPolicy,
 }
 
 /// What became of one map.
@@ -93,8 +101,9 @@ impl MapFate {
 /// What a replacement did.
 #[derive(Debug)]
 pub struct ReplaceOutcome {
-    /// The program as it is now: its uid and links stayed, its kernel id is new.
-    pub program: ProgramDetails,
+    /// The programs as they are now, in the order of the request. Those that went on have their uids and links, and new
+    /// kernel ids.
+    pub programs: Vec<ProgramDetails>,
     /// The version that can be taken back, by the kernel's id.
     pub previous: Option<ProgramId>,
     /// One entry a map that applications see, in the order of the object; none after a rollback to a version that was
@@ -102,6 +111,8 @@ pub struct ReplaceOutcome {
     pub maps: Vec<MapOutcome>,
     /// Links that run the other version now.
     pub links_switched: usize,
+    /// Old programs that had no new version.
+    pub programs_removed: usize,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -121,13 +132,17 @@ impl<K: Kernel> Engine<K> {
         self.begin()?;
         let seen = self.state().program(request.program).cloned();
         let seen = seen.ok_or(EngineError::NoProgram(request.program))?;
-        let load = as_load(request, &seen);
+        let mut load = load_of_one(&seen, &request.source, &request.global_data, request.caller_uid);
+        if let (Some(name), Some(program)) = (&request.name, load.programs.first_mut())
+            && !name.is_empty()
+        {
+            program.name.clone_from(name);
+        }
         crate::load::check(&load)?;
         let bytecode = self.fetch(&load)?;
-        let origin = crate::load::origin(&request.source);
         let locked = self.lock_version(request.program)?;
-        self.replace_by(&locked, request.maps, request.keep_old, &load, &bytecode)
-            .map_err(|error| error.of(&origin))
+        self.replace_version(&locked, &load, &bytecode, request.maps, request.keep_old)
+            .map_err(|error| error.of(&origin(&request.source)))
     }
 
     /// Takes the version before the last replacement back; the one that leaves can be taken back in turn.
@@ -140,7 +155,7 @@ impl<K: Kernel> Engine<K> {
     pub fn rollback_program(&self, id: ProgramId) -> Result<ReplaceOutcome, EngineError> {
         self.begin()?;
         let locked = self.lock_version(id)?;
-        let previous = self.state().previous.get(&locked.old.uid).cloned();
+        let previous = locked.old.first().and_then(|old| self.state().previous.get(&old.uid).cloned());
         let previous = previous.ok_or_else(|| {
             EngineError::Invalid(format!(
                 "program {id} has no earlier version that could be taken back; a load that was replaced as a whole \
@@ -149,264 +164,95 @@ impl<K: Kernel> Engine<K> {
         })?;
         let record = &previous.program;
         self.check_comes_back(record)?;
-        if previous.boot == self.boot && self.is_loaded(record)? {
+        if previous.boot == self.boot && self.is_pinned_program(record)? {
             let operation = self.operation();
-            let new = ProgramRecord { operation, boot: self.boot.clone(), ..record.clone() };
-            return self.switch_versions(&locked, operation, None, true, || {
+            let pairing = Pairing::of_one(&locked.old);
+            let replacement =
+                Replacement { operation, locked: &locked, pairing: &pairing, fates: None, keep_old: true };
+            return self.switch_versions(&replacement, || {
                 self.kernel.make_folder(&paths::pending(operation))?;
-                Ok(new)
+                Ok(vec![ProgramRecord { operation, boot: self.boot.clone(), ..record.clone() }.into()])
             });
         }
-        let load = LoadRequest {
-            source: BytecodeSource::File(std::path::PathBuf::new()),
-            programs: vec![wanted(record, None)],
-            metadata: BTreeMap::new(),
-            global_data: record.global_data.clone(),
-            map_owner: None,
-            verifier_log: false,
-            caller_uid: record.caller_uid,
-        };
+        // Its bytecode is kept: nothing is fetched from where it came from.
+        let source = BytecodeSource::File(std::path::PathBuf::new());
+        let load = load_of_one(record, &source, &record.global_data, record.caller_uid);
         let bytecode = Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
-        self.replace_by(&locked, MapPolicy::Keep, true, &load, &bytecode)
+        self.replace_version(&locked, &load, &bytecode, MapPolicy::Keep, true)
     }
 
-    /// True if the kernel still has a version as recorded, at its pin.
-    fn is_loaded(&self, record: &ProgramRecord) -> Result<bool, EngineError> {
-        let Some(pin) = self.kernel.open_pin(&paths::program(record.id))? else { return Ok(false) };
-        let facts = self.kernel.program_of(&pin)?;
-        Ok(facts.id == record.id && facts.tag == record.tag)
+    /// Replaces all programs of a load by a new version.
+    ///
+    /// A program of the same name and type goes on: its uid and its links stay. One that has no new version leaves with
+    /// its links; one that had no old version is loaded and nothing else. The new programs have the metadata of the
+    /// request and one set of maps.
+    ///
+    /// Each hook of a chain switches once, atomically, all members of the load at the same moment: no packet meets one of
+    /// the old version and one of the new. Hooks switch one after another. Links of tcx programs are updated one by one:
+    /// where several programs of one load have links of their own at one hook, packets meet old and new for a moment.
+    /// Links of trace points, probes, fentry, fexit and LSM cannot be updated by the kernel: the new version is attached
+    /// before the old one ends.
+    ///
+    /// The old version is not kept: going back is another replacement, by the earlier bytecode.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; the old version stays everywhere then.
+    pub fn replace_load(&self, request: &ReplaceLoadRequest) -> Result<ReplaceOutcome, EngineError> {
+        let load = &request.load;
+        crate::load::check(load)?;
+        self.begin()?;
+        // What makes no sense is said before a registry is asked.
+        self.whole_load(&request.programs)?;
+        let bytecode = self.fetch(load)?;
+        let locked = self.lock_load(&request.programs)?;
+        let replace = || {
+            let object = ObjectFile::parse(bytecode.bytes.clone())?;
+            let pairing = Pairing::of(&locked.old, load, &object)?;
+            let fates = self.map_fates(&locked.old, load.map_owner, &object, request.maps)?;
+            self.keep_maps_of_sharers(&locked.old, &pairing, &fates)?;
+            let new = NewVersions { load, bytecode: &bytecode, object: &object, maps_from: None };
+            self.replace_by(&locked, &new, &pairing, &fates, false)
+        };
+        replace().map_err(|error| error.of(&origin(&load.source)))
     }
 
-    /// Locks a program with all hooks where it is attached.
-    fn lock_version(&self, id: ProgramId) -> Result<LockedVersion, EngineError> {
-        // As for an unload: the map folders of versions that leave must not be given out meanwhile.
-        let mut held = vec![self.lock(Subject::SharedMaps)];
-        let (program, old) = self.lock_program(id)?;
-        held.push(program);
-        if self.state().lost.contains(&old.uid) {
-            return Err(EngineError::Invalid(format!(
-                "program {id} (\"{}\") could not be loaded again after a reboot, so there is nothing to replace; \
-                 unload it and load the new version",
-                old.name
-            )));
-        }
-        let (links, hooks) = self.lock_links(std::slice::from_ref(&old));
-        held.extend(hooks);
-        Ok(LockedVersion { _held: held, old, links })
-    }
-
-    fn replace_by(
+    /// Replaces the one program that is locked.
+    fn replace_version(
         &self,
-        locked: &LockedVersion,
-        policy: MapPolicy,
-        keep_old: bool,
+        locked: &Locked,
         load: &LoadRequest,
         bytecode: &Bytecode,
-    ) -> Result<ReplaceOutcome, EngineError> {
-        let old = &locked.old;
-        let object = ObjectFile::parse(Arc::clone(&bytecode.bytes))?;
-        let fates = self.map_fates(old, &object, policy)?;
-        let operation = self.operation();
-        let plan = LoadPlan {
-            object: &object,
-            programs: &load.programs,
-            globals: &load.global_data,
-            owner: fates.owner.clone(),
-            inherited: fates.kept(),
-            group: MapGroup::of(&old.metadata),
-            log: LogRequest::OnFailure,
-            again: false,
-        };
-        let before = self.state().previous.get(&old.uid).cloned();
-        // No unload may remove this bytecode between here and its record.
-        let kept = self.keep_bytecode();
-        let result = self.switch_versions(locked, operation, Some(&fates), keep_old, || {
-            let mut all = self.load_pending(operation, &plan)?;
-            let blob = self.blobs.put(&bytecode.bytes)?;
-            let loaded = all.pop().ok_or(EngineError::NoProgram(old.id))?;
-            same_kind(old, &loaded)?;
-            let name = load.programs.first().map(|program| program.name.clone());
-            Ok(ProgramRecord {
-                operation,
-                origin: Some(old.origin.unwrap_or(old.operation)),
-                name: name.unwrap_or_else(|| old.name.clone()),
-                source: bytecode.source.clone(),
-                blob,
-                license: object.license().to_owned(),
-                global_data: load.global_data.clone(),
-                caller_uid: load.caller_uid,
-                boot: self.boot.clone(),
-                id: loaded.id,
-                tag: loaded.tag,
-                map_folder: fates.owner.as_ref().map_or(loaded.id, |owner| owner.map_folder),
-                maps: loaded.maps,
-                stack_depths: loaded.stack_depths,
-                ..(**old).clone()
-            })
-        });
-        drop(kept);
-        // What is still needed stays: the version before, and the new one unless it was refused.
-        self.drop_bytecode(&BlobId::of(&bytecode.bytes));
-        self.drop_bytecode(&old.blob);
-        if let Some(before) = before {
-            self.drop_bytecode(&before.program.blob);
-        }
-        result
-    }
-
-    /// Puts another version of a program, which `load` loads below `pending`, into all its places, and records it.
-    fn switch_versions(
-        &self,
-        locked: &LockedVersion,
-        operation: OperationId,
-        fates: Option<&Fates>,
+        policy: MapPolicy,
         keep_old: bool,
-        load: impl FnOnce() -> Result<ProgramRecord, EngineError>,
     ) -> Result<ReplaceOutcome, EngineError> {
-        // Before what undoes it, so that they outlive that.
-        let (mut built, mut _overlay) = (Vec::new(), None);
-        let (new, switched, versions, committed) = undoing(|undo| {
-            undo.push(|| self.undo_pending_of(operation));
-            let new = Arc::new(load()?);
-            _overlay = Some(Overlay::put(self, [&new]));
-            let pair =
-                Pair { old: Arc::clone(&locked.old), new: Arc::clone(&new), links: locked.links.clone() };
-            let change = Change { pairs: &[pair], leaving: &[], fates: fates.map(|fates| (fates, &*new)) };
-            let switched = self.switch(&change, &mut built, undo)?;
-            let versions = self.versions(&locked.old, &new, keep_old);
-            let mut changes = Changes::default();
-            changes.put_program(Arc::clone(&new));
-            changes.set_previous(new.uid, versions.previous.clone());
-            switched.hooks.iter().for_each(|hook| changes.put_hook(hook.clone()));
-            if let Some(leftover) = &versions.leftover {
-                changes.leave(operation, leftover.clone());
-            }
-            self.step("replace", "record");
-            let committed = self.commit(changes)?;
-            Ok::<_, EngineError>((new, switched, versions, committed))
-        })?;
-        drop(_overlay);
-        self.step("replace", "move into place");
-        retry_once(|| self.place_replaced_links(operation))?;
-        retry_once(|| self.place_programs(operation, std::slice::from_ref(&new)))?;
-        self.settle_chains(built)?;
-        if let Some(leftover) = versions.leftover {
-            self.clear_or_wait("replace", Uncleared::without_hooks(committed.operations, leftover))?;
-        }
-        Ok(ReplaceOutcome {
-            program: retry_once(|| self.describe_program(new.id))?,
-            previous: versions.previous.map(|previous| previous.program.id),
-            maps: switched.maps,
-            links_switched: locked.links.len(),
-        })
-    }
-
-    /// Which versions stay and which leave.
-    fn versions(&self, old: &ProgramRecord, new: &ProgramRecord, keep_old: bool) -> Versions {
-        let before = self.state().previous.get(&old.uid).cloned();
-        // Taken back: the two change places.
-        let before = before.filter(|before| before.program.id != new.id || before.boot != self.boot);
-        let previous = keep_old.then(|| PreviousRecord { program: old.clone(), boot: self.boot.clone() });
-        let mut leaving: Vec<&ProgramRecord> =
-            before.iter().filter(|before| before.boot == self.boot).map(|before| &before.program).collect();
-        if !keep_old {
-            leaving.push(old);
-        }
-        let staying: Vec<&ProgramRecord> =
-            std::iter::once(new).chain(previous.iter().map(|previous| &previous.program)).collect();
-        let leftover = (!leaving.is_empty()).then(|| self.leave_versions(&leaving, &staying));
-        Versions { previous, leftover }
-    }
-
-    /// What goes with versions of programs, but not with those that stay or with anybody else.
-    pub(crate) fn leave_versions(
-        &self,
-        leaving: &[&ProgramRecord],
-        staying: &[&ProgramRecord],
-    ) -> LeftoverRecord {
-        let changing: Vec<ProgramUid> = leaving.iter().map(|version| version.uid).collect();
-        let kept: HashSet<String> = staying.iter().flat_map(|version| version_paths(version)).collect();
-        let mut leftover = LeftoverRecord::default();
-        for version in leaving {
-            let [pin, folder] = [paths::program(version.id), paths::maps(version.map_folder)];
-            leftover.pins.push(pin.display().to_string());
-            leftover.folders.push(folder.display().to_string());
-            let shared = version.maps.iter().filter_map(MapRecord::shared_pin);
-            leftover.pins.extend(shared.map(|pin| pin.display().to_string()));
-        }
-        let state = self.state();
-        let is_free = |path: &String| !kept.contains(path) && !state.is_claimed(path, &changing);
-        leftover.pins.retain(is_free);
-        leftover.folders.retain(is_free);
-        leftover
+        let object = ObjectFile::parse(bytecode.bytes.clone())?;
+        let pairing = Pairing::of_one(&locked.old);
+        pairing.check_type(load, &object)?;
+        let fates = self.map_fates(&locked.old, None, &object, policy)?;
+        let maps_from = locked.old.first().map(|old| old.load());
+        let new = NewVersions { load, bytecode, object: &object, maps_from };
+        self.replace_by(locked, &new, &pairing, &fates, keep_old)
     }
 }
 
-/// A program that nobody else changes, attaches or detaches now.
-pub struct LockedVersion {
-    _held: Vec<crate::engine::locks::Held>,
-    /// As it is now.
-    pub old: Arc<ProgramRecord>,
-    /// Where it is attached.
-    pub links: Vec<Arc<LinkRecord>>,
-}
-
-/// What is to be recorded of the versions of a program.
-struct Versions {
-    previous: Option<PreviousRecord>,
-    leftover: Option<LeftoverRecord>,
-}
-
-/// Shows new versions to those who build chains, as long as it lives.
-pub struct Overlay<'a, K: Kernel>(&'a Engine<K>, Vec<ProgramUid>);
-
-impl<'a, K: Kernel> Overlay<'a, K> {
-    /// The caller holds the programs and all their hooks.
-    pub fn put<'n>(engine: &'a Engine<K>, new: impl IntoIterator<Item = &'n Arc<ProgramRecord>>) -> Self {
-        let mut state = engine.state();
-        let mut uids = Vec::new();
-        for version in new {
-            state.replacing.insert(version.uid, Arc::clone(version));
-            uids.push(version.uid);
-        }
-        drop(state);
-        Self(engine, uids)
-    }
-}
-
-impl<K: Kernel> Drop for Overlay<'_, K> {
-    fn drop(&mut self) {
-        self.0.state().replacing.retain(|uid, _| !self.1.contains(uid));
-    }
-}
-
-fn wanted(old: &ProgramRecord, name: Option<&String>) -> ProgramRequest {
-    ProgramRequest {
-        name: name.unwrap_or(&old.name).clone(),
-        program_type: old.program_type,
-        target: old.target.clone(),
-    }
-}
-
-fn as_load(request: &ReplaceRequest, old: &ProgramRecord) -> LoadRequest {
+/// A load of another version of a program.
+fn load_of_one(
+    program: &ProgramRecord,
+    source: &BytecodeSource,
+    global_data: &BTreeMap<String, Vec<u8>>,
+    caller_uid: u32,
+) -> LoadRequest {
     LoadRequest {
-        source: request.source.clone(),
-        programs: vec![wanted(old, request.name.as_ref().filter(|name| !name.is_empty()))],
-        metadata: BTreeMap::new(),
-        global_data: request.global_data.clone(),
+        source: source.clone(),
+        programs: vec![ProgramRequest {
+            name: program.name.clone(),
+            program_type: program.program_type,
+            target: program.target.clone(),
+        }],
+        metadata: program.metadata.clone(),
+        global_data: global_data.clone(),
         map_owner: None,
         verifier_log: false,
-        caller_uid: request.caller_uid,
+        caller_uid,
     }
-}
-
-/// Links stay, so they must be able to take the new version.
-fn same_kind(old: &ProgramRecord, new: &LoadedProgram) -> Result<(), EngineError> {
-    if old.program_type != new.program_type {
-        return Err(EngineError::Invalid(format!(
-            "the new version is of type {} and the old one of type {}; a program is replaced by one of its own type",
-            new.program_type, old.program_type
-        )));
-    }
-    Ok(())
 }

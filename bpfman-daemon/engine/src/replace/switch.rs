@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, LinkId, OperationId};
-use bpfmand_kernel::{Kernel, KernelError};
+use bpfmand_kernel::Kernel;
 
 use crate::chain::BuiltChain;
 use crate::engine::undo::Undo;
@@ -25,7 +25,7 @@ pub struct Pair {
 }
 
 /// What is to change places.
-pub struct Change<'l> {
+pub struct VersionSwitch<'l> {
     /// Programs that have a new version.
     pub pairs: &'l [Pair],
     /// Links of programs that have none: they leave their chains at the moment at which the others change.
@@ -50,7 +50,7 @@ pub struct Switched {
 /// Hooks of chains, with the links that leave each.
 type Leaving = BTreeMap<HookKey, Vec<LinkId>>;
 
-impl Change<'_> {
+impl VersionSwitch<'_> {
     /// Hooks of chains that change.
     fn chains(&self) -> Leaving {
         let mut chains = Leaving::new();
@@ -78,7 +78,7 @@ impl<K: Kernel> Engine<K> {
     /// `undo`: until a hook is swapped back, its chain needs its pins.
     pub(crate) fn switch<'a>(
         &'a self,
-        change: &Change<'_>,
+        change: &VersionSwitch<'_>,
         built: &mut Vec<BuiltChain<'a, K>>,
         undo: &mut Undo<'a>,
     ) -> Result<Switched, EngineError> {
@@ -145,7 +145,7 @@ impl<K: Kernel> Engine<K> {
     /// Switches the links of a program that are no members of chains.
     fn switch_links<'a>(&'a self, pair: &Pair, undo: &mut Undo<'a>) -> Result<(), EngineError> {
         let new = &pair.new;
-        let handle = self.kernel.open_program(new.id)?.ok_or(EngineError::NoKernelProgram(new.id))?;
+        let handle = self.loaded_program(new.id)?;
         for link in &pair.links {
             match link.point.hook() {
                 Some((_, HookKind::Tcx(_))) => self.switch_link(link, &pair.old, new, undo)?,
@@ -168,17 +168,7 @@ impl<K: Kernel> Engine<K> {
         self.step("replace", "update link");
         let update = move |from, to| -> Result<(), EngineError> {
             let Some(link) = self.kernel.open_pin(&paths::link(id))? else { return Ok(()) };
-            if self.kernel.link_of(&link)?.ifindex.is_none() {
-                return Ok(());
-            }
-            let open = |id| -> Result<K::Handle, EngineError> {
-                self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
-            };
-            match self.kernel.replace(&link, &open(to)?, &open(from)?) {
-                // Its interface went after the look above.
-                Err(_) if self.kernel.link_of(&link)?.ifindex.is_none() => Ok(()),
-                result => Ok(result?),
-            }
+            self.switch_program(&link, from, &self.loaded_program(to)?).map(drop)
         };
         update(from, to)?;
         undo.push(move || update(to, from).inspect_err(|_| self.try_later(Unfinished::Link { id, now: to })));
@@ -230,14 +220,6 @@ impl<K: Kernel> Engine<K> {
         if !self.is_own(facts.program, (program.id, program.tag))? {
             return Err(self.taken_over(facts.program));
         }
-        let open = |id| -> Result<K::Handle, EngineError> {
-            self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
-        };
-        match self.kernel.replace(handle, &open(program.id)?, &open(facts.program)?) {
-            Ok(()) => Ok(true),
-            // Its interface goes at this moment.
-            Err(KernelError::Call { .. }) if self.kernel.link_of(handle)?.ifindex.is_none() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        self.switch_program(handle, facts.program, &self.loaded_program(program.id)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use bpfmand_kernel::Kernel;
 
-use super::{Loss, Observed, Part, Standing};
+use super::{HookPart, Loss, Observed, Standing};
 use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
@@ -18,7 +18,7 @@ impl<K: Kernel> Engine<K> {
         };
         let standing = match dispatcher.has_all_of(hook) {
             true => Standing::Running,
-            false => Standing::torn(Part::Slot),
+            false => Standing::torn(HookPart::Slot),
         };
         Ok(Observed { standing, link: None, program: Some(dispatcher.program.id) })
     }

@@ -2,6 +2,7 @@
 
 mod dispatcher;
 pub mod drift;
+mod everywhere;
 mod filter;
 mod link;
 mod observe;
@@ -9,7 +10,7 @@ mod pin_again;
 pub mod reconcile;
 mod unfinished;
 
-use crate::state::{Loss, Part, Standing};
+use crate::state::{HookPart, Loss, Standing};
 
 pub use observe::Observed;
-pub use reconcile::{AtStart, HookCheck};
+pub use reconcile::HookCheck;

@@ -5,7 +5,7 @@ use std::path::Path;
 use bpfmand_core::{HookEntry, HookKey, HookKind, LinkFacts, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
-use super::{Part, Standing};
+use super::{HookPart, Standing};
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::state::waiting::is_parked;
 use crate::{Engine, EngineError, paths};
@@ -41,7 +41,7 @@ impl<K: Kernel> Engine<K> {
             && let Some(chain) = &hook.chain
             && !self.is_whole(chain)?
         {
-            observed.standing = Standing::torn(Part::ChainPins);
+            observed.standing = Standing::torn(HookPart::ChainPins);
         }
         Ok(observed)
     }
@@ -98,10 +98,7 @@ impl<K: Kernel> Engine<K> {
     /// The program in a hook's link or filter, whoever put it there; none in a dispatcher, which is not ours.
     pub(crate) fn program_at(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
         match hook.entry {
-            Entry::Link => match self.kernel.open_pin(&paths::hook_link(&hook.key))? {
-                Some(link) => Ok(Some(self.kernel.link_of(&link)?.program)),
-                None => Ok(None),
-            },
+            Entry::Link => Ok(self.pinned_link(&paths::hook_link(&hook.key))?.map(|facts| facts.program)),
             Entry::Filter { priority, handle } => self.program_in_filter(hook, priority, handle),
             Entry::Dispatcher => Ok(None),
         }
@@ -123,6 +120,12 @@ impl<K: Kernel> Engine<K> {
     /// The name of a program that others may have loaded.
     pub(super) fn function_name(&self, program: ProgramId) -> Option<String> {
         self.kernel.program(program).ok().flatten().map(|facts| facts.name)
+    }
+
+    /// True if a link does nothing any more though it is pinned: its interface is gone, or it was detached by force.
+    pub(crate) fn is_dead(&self, pin: &Path) -> bool {
+        // What cannot be asked now is taken to be as it was.
+        matches!(self.pinned_link(pin), Ok(Some(facts)) if facts.ifindex.is_none())
     }
 
     /// A program of others, for people.

@@ -22,10 +22,7 @@ impl<K: Kernel> Engine<K> {
             let folder = Path::new(paths::PENDING).join(operation);
             for name in self.kernel.list_folder(&folder)? {
                 let is_link = name == paths::PENDING_LINK || paths::replaced_link_id(&name).is_some();
-                if is_link
-                    && let Some(pending) = self.kernel.open_pin(&folder.join(name))?
-                    && self.kernel.link_of(&pending)?.id == id
-                {
+                if is_link && self.pinned_link(&folder.join(name))?.is_some_and(|pending| pending.id == id) {
                     return Ok(false);
                 }
             }
@@ -95,9 +92,7 @@ impl<K: Kernel> Engine<K> {
         let pins: Vec<_> = self.state().links_of(link.program).map(|other| paths::link(other.id)).collect();
         let mut pinned = HashSet::new();
         for pin in pins {
-            if let Some(handle) = self.kernel.open_pin(&pin)? {
-                pinned.insert(self.kernel.link_of(&handle)?.id);
-            }
+            pinned.extend(self.pinned_link(&pin)?.map(|facts| facts.id));
         }
         let mut found = Vec::new();
         for id in self.kernel.link_ids()?.into_iter().filter(|id| !pinned.contains(id)) {

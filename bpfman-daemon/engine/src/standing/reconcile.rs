@@ -9,7 +9,6 @@ use bpfmand_kernel::Kernel;
 use super::{Loss, Observed, Standing};
 use crate::engine::locks::Subject;
 use crate::engine::undo::undoing;
-use crate::state::hook_names::hook_text;
 use crate::state::paths::BRIDGE_NAME;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
@@ -58,7 +57,7 @@ impl<K: Kernel> Engine<K> {
             HookCheck::Lost(standing) => self.state().drifted.insert(*key, standing.clone()),
             _ => self.state().drifted.remove(key),
         };
-        self.tell_drift(&hook_text(key, &hook.interface), &found, known.as_ref());
+        self.tell_drift(&key.kind.at(&hook.interface), &found, known.as_ref());
         Ok(found)
     }
 
@@ -67,14 +66,10 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// The kernel refuses to tell what is there.
     pub fn check_link(&self, id: LinkId) -> Result<HookCheck, EngineError> {
-        let find = || self.state().links.get(&id).cloned();
-        let Some(link) = find() else { return Ok(HookCheck::Absent) };
-        let _program_lock = self.lock(Subject::Program(link.program));
-        let Some(link) = find() else { return Ok(HookCheck::Absent) };
-        let Some(key) = link.hook.filter(|key| matches!(key.kind, HookKind::Tcx(_))) else {
+        let Some((link, _held)) = self.lock_link(id) else { return Ok(HookCheck::Absent) };
+        if !link.hook.is_some_and(|key| matches!(key.kind, HookKind::Tcx(_))) {
             return Ok(HookCheck::Absent);
-        };
-        let _hook_lock = self.lock(Subject::Hook(key));
+        }
         if self.link_is_elsewhere(&link)? {
             self.record_place_of(&link, None)?;
             return Ok(HookCheck::Absent);
@@ -128,16 +123,18 @@ impl<K: Kernel> Engine<K> {
         hook: &Arc<HookRecord>,
         links: &[Arc<LinkRecord>],
         outdated: bool,
-    ) -> Result<AtStart, EngineError> {
+    ) -> Result<HookCheck, EngineError> {
         let observed = self.observe(hook)?;
         let is_recorded = match (&observed.standing, &observed.link) {
             (Standing::Unpinned, Some((link, _))) => {
                 self.pin_unless_pending(link, &paths::hook_link(&hook.key))?
             }
             // It goes when interfaces are followed, and waits for its interface from then on.
-            (Standing::Gone, Some(_)) => return Ok(AtStart::Right),
+            (Standing::Gone, Some(_)) => return Ok(HookCheck::Right),
             // Its link is there, and swapping what it runs would do nothing.
-            (Standing::Lost { how: Loss::ForcedOff, .. }, _) => return Ok(AtStart::Lost),
+            (Standing::Lost { how: Loss::ForcedOff, .. }, _) => {
+                return Ok(HookCheck::Lost(observed.standing));
+            }
             (Standing::Running, _) if hook.entry == Entry::Dispatcher => true,
             (Standing::Running | Standing::Elsewhere, _) => {
                 observed.program == Some(hook.program) && self.has_tag(hook)?
@@ -146,14 +143,14 @@ impl<K: Kernel> Engine<K> {
         };
         if is_recorded && !outdated {
             self.follow_dispatcher(hook)?;
-            return Ok(AtStart::Right);
+            return Ok(HookCheck::Right);
         }
         if let Some(program) = self.newer_chain(hook)? {
-            return Err(EngineError::OlderRecords { hook: hook_text(&hook.key, &hook.interface), program });
+            return Err(EngineError::OlderRecords { hook: hook.key.kind.at(&hook.interface), program });
         }
         Ok(match self.put_recorded_chain(hook, links)? {
-            true => AtStart::Swapped,
-            false => AtStart::Lost,
+            true => HookCheck::Mended(observed.standing),
+            false => HookCheck::Lost(observed.standing),
         })
     }
 
@@ -242,7 +239,7 @@ impl<K: Kernel> Engine<K> {
         hook: &HookRecord,
         links: &[Arc<LinkRecord>],
     ) -> Result<(), EngineError> {
-        self.refuse_taken(&hook.key, &hook.interface, Some(hook.program))?;
+        self.ensure_free(&hook.key, &hook.interface, Some(hook.program))?;
         let built = self.build_chain_as(&hook.key, &hook.interface, links, None, &hook.settings)?;
         let operation = self.operation();
         // Before what undoes it, so that it outlives that.
@@ -266,14 +263,4 @@ impl<K: Kernel> Engine<K> {
     fn hook_as_of_now(&self, hook: &HookRecord) -> HookRecord {
         self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone())
     }
-}
-
-/// What the start found at a hook.
-pub enum AtStart {
-    /// The recorded chain.
-    Right,
-    /// Something of ours, which is the recorded chain now.
-    Swapped,
-    /// Nothing of ours.
-    Lost,
 }

@@ -109,8 +109,7 @@ impl<K: Kernel> Engine<K> {
         if program.id == now || facts.program != now || facts.ifindex.is_none() {
             return Ok(());
         }
-        let open = |id| self.open_shared(id)?.ok_or(EngineError::NoKernelProgram(id));
-        Ok(self.kernel.replace(&handle, &*open(program.id)?, &*open(now)?)?)
+        self.switch_program(&handle, now, &*self.shared_program(program.id)?).map(drop)
     }
 
     fn end_lease(&self, lease: Option<LeaseId>, chain: Option<&crate::state::chain_record::ChainRecord>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bpfmand_core::{LinkId, MapId, ProgramId, ProgramUid};
-use bpfmand_splice::Attempt;
+use bpfmand_splice::{Attempt, Way};
 use serde::{Deserialize, Serialize};
 
 /// Names what was loaded for a chain: a number that no id of ours ever had.
@@ -50,47 +50,11 @@ pub struct ChainRecord {
     /// Plans that the verifier refused before this one.
     pub fallbacks: u32,
     /// How far the plan is from the cheapest.
-    pub attempt: AttemptRecord,
+    pub attempt: Attempt,
     /// Every member is a function.
     pub as_subprograms: bool,
     /// Why it was made as it is, for people.
     pub reason: String,
-}
-
-/// [`Attempt`], as it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AttemptRecord {
-    /// The cheapest.
-    First,
-    /// Every member behind a call.
-    Functions,
-    /// Every member in a program of its own making.
-    Cut,
-    /// Every member as the program that it is alone.
-    Own,
-}
-
-impl From<Attempt> for AttemptRecord {
-    fn from(attempt: Attempt) -> Self {
-        match attempt {
-            Attempt::First => Self::First,
-            Attempt::AllFunctions => Self::Functions,
-            Attempt::CutEach => Self::Cut,
-            Attempt::AllOwn => Self::Own,
-        }
-    }
-}
-
-impl From<AttemptRecord> for Attempt {
-    fn from(attempt: AttemptRecord) -> Self {
-        match attempt {
-            AttemptRecord::First => Self::First,
-            AttemptRecord::Functions => Self::AllFunctions,
-            AttemptRecord::Cut => Self::CutEach,
-            AttemptRecord::Own => Self::AllOwn,
-        }
-    }
 }
 
 /// The timed twin of a chain, which one packet in 1,024 goes through.
@@ -130,37 +94,13 @@ pub struct SegmentRecord {
     pub reason: String,
 }
 
-/// How a member takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CarriedBy {
-    /// Its instructions are among those of the chain.
-    Inline,
-    /// It is a function of the chain's program.
-    Function,
-    /// It is a program of its own, behind a tail call.
-    Own,
-}
-
-impl CarriedBy {
-    /// "inline", "function" or "own".
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Inline => "inline",
-            Self::Function => "function",
-            Self::Own => "own",
-        }
-    }
-}
-
 /// How a member of a chain is carried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CarriedRecord {
     /// Which program.
     pub program: ProgramUid,
     /// How.
-    pub way: CarriedBy,
+    pub way: Way,
     /// Why so; empty where it is inlined.
     pub reason: String,
 }

@@ -12,7 +12,7 @@ use crate::EngineError;
 use crate::state::records::{
     HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, PreviousRecord, ProgramRecord,
 };
-use crate::state::{encode, parse, records};
+use crate::state::{Uncleared, encode, parse, records};
 
 /// Names one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,7 +180,9 @@ impl Changes {
 
     /// Lists what the operation leaves in the kernel.
     pub fn leave(&mut self, operation: OperationId, leftover: LeftoverRecord) {
-        self.leftover = Some((operation, leftover));
+        if leftover != LeftoverRecord::default() {
+            self.leftover = Some((operation, leftover));
+        }
     }
 }
 
@@ -214,6 +216,13 @@ pub struct Committed {
     pub operations: Vec<OperationId>,
     /// Hooks that ended.
     pub ended: Vec<Arc<HookRecord>>,
+}
+
+impl Committed {
+    /// What is to be cleared after it, and the hooks that the changed links have left.
+    pub fn leaving(self, leftover: LeftoverRecord, hooks: Vec<HookKey>) -> Uncleared {
+        Uncleared { operations: self.operations, leftover, hooks, ended: self.ended }
+    }
 }
 
 impl State {

@@ -1,21 +1,22 @@
 //! Records as the store keeps them.
 
+use std::io;
+
+use bpfmand_store::FileError;
+
 use crate::EngineError;
 
 /// A record from its bytes.
 pub fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {
-    serde_json::from_slice(bytes).map_err(|error| EngineError::Files {
-        action: "read a record of",
-        path: "the store".to_owned(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
-    })
+    serde_json::from_slice(bytes).map_err(|error| fail("read a record of", error))
 }
 
 /// A record as bytes.
 pub fn encode<T: serde::Serialize>(record: &T) -> Result<Vec<u8>, EngineError> {
-    serde_json::to_vec(record).map_err(|error| EngineError::Files {
-        action: "write a record of",
-        path: "the store".to_owned(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
-    })
+    serde_json::to_vec(record).map_err(|error| fail("write a record of", error))
+}
+
+fn fail(action: &'static str, error: serde_json::Error) -> EngineError {
+    let source = io::Error::new(io::ErrorKind::InvalidData, error);
+    FileError { action, path: "the store".to_owned(), source }.into()
 }

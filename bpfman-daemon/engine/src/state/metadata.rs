@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::EngineError;
+
 /// The metadata key of an application changed its name between versions of v0.6.0's line: both are read.
 pub const APPLICATION_KEYS: [&str; 2] = ["bpfman_application", "bpfman.io/application"];
 
@@ -25,7 +27,19 @@ pub fn with_application(
     metadata
 }
 
-/// Bytes of names and values.
-pub fn metadata_size(metadata: &BTreeMap<String, String>) -> usize {
-    metadata.iter().map(|(key, value)| key.len() + value.len()).sum()
+/// Most bytes of metadata of one load or link: a record has to hold them.
+const MOST_METADATA: usize = 16 << 10;
+
+/// Refuses metadata that no record can hold.
+pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineError> {
+    let size = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    ensure_fits("the metadata", size, MOST_METADATA)
+}
+
+/// Refuses what has more bytes than a record can hold of it.
+pub fn ensure_fits(what: &str, size: usize, limit: usize) -> Result<(), EngineError> {
+    if size <= limit {
+        return Ok(());
+    }
+    Err(EngineError::TooLarge { what: what.to_owned(), size: size as u64, limit: limit as u64 })
 }

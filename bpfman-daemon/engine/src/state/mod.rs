@@ -1,6 +1,5 @@
 //! The records in memory, with the ways to look them up.
 
-mod blob_id;
 pub mod chain_record;
 mod changes;
 mod encoding;
@@ -34,13 +33,13 @@ use links::Links;
 
 use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, ProgramRecord};
 
-pub use blob_id::BlobId;
+pub use bpfmand_store::BlobId;
 pub use encoding::{encode, parse};
 pub use holdings::version_paths;
 pub use leases::Leased;
 pub use map_group::{MapGroup, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY};
-pub use metadata::{APPLICATION_KEYS, has_pair, metadata_size, with_application};
-pub use standing::{Loss, Part, Standing};
+pub use metadata::{APPLICATION_KEYS, check_metadata, ensure_fits, has_pair, with_application};
+pub use standing::{HookPart, Loss, Standing};
 pub use stray::{Stray, StrayKind};
 pub use unfinished::Unfinished;
 

@@ -1,17 +1,20 @@
 //! What the store keeps, one record a program, link and hook.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bpfmand_core::{
-    AttachPoint, HookKey, Interface, InterfaceMatch, KernelLinkId, LinkId, MapId, MatchingId, NetnsId,
-    OperationId, OrderIntent, ProgramId, ProgramType, ProgramUid, PullPolicy, Sharing,
+    AttachPoint, HookKey, HookKind, Interface, InterfaceMatch, KernelLinkId, LinkId, MapId, MatchingId,
+    NetnsId, OperationId, OrderIntent, ProgramId, ProgramType, ProgramUid, PullPolicy, Sharing,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::EngineError;
 use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings};
+use crate::state::paths;
 use crate::state::{BlobId, MapGroup};
 
 /// Version of these records. A change of their meaning raises it and adds a migration.
@@ -132,6 +135,45 @@ pub struct ProgramRecord {
     pub stack_depths: Option<Vec<u32>>,
 }
 
+impl ProgramRecord {
+    /// The load that its maps came from.
+    pub fn load(&self) -> OperationId {
+        self.origin.unwrap_or(self.operation)
+    }
+
+    /// Its pin, relative to the daemon's bpffs.
+    #[must_use]
+    pub fn pin(&self) -> PathBuf {
+        paths::program(self.id)
+    }
+
+    /// Folder of its maps, relative to the daemon's bpffs.
+    #[must_use]
+    pub fn maps_folder(&self) -> PathBuf {
+        paths::maps(self.map_folder)
+    }
+
+    /// sha256 of the object file, 64 digits; empty for an adopted program, whose object nobody has.
+    #[must_use]
+    pub fn bytecode_sha256(&self) -> &str {
+        match self.source {
+            SourceRecord::Adopted { .. } => "",
+            SourceRecord::File { .. } | SourceRecord::Image { .. } => self.blob.as_str(),
+        }
+    }
+}
+
+impl SourceRecord {
+    /// `sha256:…` of the image, if it is one.
+    #[must_use]
+    pub fn image_digest(&self) -> Option<&str> {
+        match self {
+            Self::Image { digest, .. } => Some(digest),
+            Self::File { .. } | Self::Adopted { .. } => None,
+        }
+    }
+}
+
 /// The version of a program before its last replacement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousRecord {
@@ -176,6 +218,37 @@ pub struct LinkRecord {
     /// one by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_in: Option<NetnsId>,
+}
+
+impl LinkRecord {
+    /// A new attachment of a program, by the operation that has its number.
+    ///
+    /// # Errors
+    /// All numbers of links are used up: they have 32 bits on the wire.
+    pub fn new(
+        number: u64,
+        program: &ProgramRecord,
+        boot: &str,
+        point: AttachPoint,
+    ) -> Result<Self, EngineError> {
+        let id = u32::try_from(number)
+            .map_err(|_| EngineError::Invalid("this daemon has used up all link ids".to_owned()))?;
+        Ok(Self {
+            id: LinkId(id),
+            program: program.uid,
+            operation: OperationId(number),
+            point,
+            hook: None,
+            order: OrderIntent::default(),
+            sharing: Sharing::default(),
+            metadata: BTreeMap::new(),
+            sequence: number,
+            boot: boot.to_owned(),
+            matching: None,
+            adopted: false,
+            waits_in: None,
+        })
+    }
 }
 
 /// An attachment to all interfaces that match.
@@ -302,6 +375,16 @@ pub struct HookRecord {
 }
 
 impl HookRecord {
+    /// By which mechanism of the kernel it is entered.
+    pub fn mode(&self) -> &'static str {
+        match self.entry {
+            Entry::Dispatcher => "xdp",
+            Entry::Link if self.key.kind == HookKind::Xdp => "xdp",
+            Entry::Link => "tcx",
+            Entry::Filter { .. } => "clsact",
+        }
+    }
+
     /// A hook that was entered, before it is said what it runs.
     pub fn entered(key: HookKey, interface: Interface, operation: OperationId, entry: Entry) -> Self {
         Self {

@@ -27,7 +27,7 @@ pub enum Standing {
     /// It runs, without a part that it needs.
     Torn {
         /// What is missing.
-        lacks: Part,
+        lacks: HookPart,
         /// Why it is not mended, once that was tried.
         why: Option<String>,
     },
@@ -42,7 +42,7 @@ pub enum Standing {
 
 /// A part of what is at a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum HookPart {
     /// Pins of the programs and maps that a chain leads to.
     ChainPins,
     /// A program in a slot of libxdp's dispatcher.
@@ -86,7 +86,7 @@ impl Standing {
     }
 
     /// Something that lacks a part.
-    pub(crate) const fn torn(lacks: Part) -> Self {
+    pub(crate) const fn torn(lacks: HookPart) -> Self {
         Self::Torn { lacks, why: None }
     }
 
@@ -135,8 +135,8 @@ impl Standing {
             }
             Self::Torn { lacks, why } => (
                 match lacks {
-                    Part::ChainPins => "pins of its chain were removed",
-                    Part::Slot => "someone took a program of its chain out of libxdp's dispatcher",
+                    HookPart::ChainPins => "pins of its chain were removed",
+                    HookPart::Slot => "someone took a program of its chain out of libxdp's dispatcher",
                 }
                 .to_owned(),
                 why,

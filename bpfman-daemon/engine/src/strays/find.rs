@@ -8,7 +8,6 @@ use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
 use crate::state::chain_record::ChainId;
-use crate::state::hook_names::hook_text;
 use crate::state::records::HookRecord;
 use crate::state::{Stray, StrayKind};
 use crate::{Engine, EngineError, paths};
@@ -57,9 +56,7 @@ impl<K: Kernel> Engine<K> {
         // As a rule there are none, and no start is to open every hook's link for that.
         let recorded = if pins.is_empty() { HashSet::new() } else { self.recorded_links()? };
         for pin in pins {
-            let Some(handle) = self.kernel.open_pin(&pin)? else { continue };
-            let Ok(facts) = self.kernel.link_of(&handle) else { continue };
-            drop(handle);
+            let Ok(Some(facts)) = self.pinned_link(&pin) else { continue };
             if recorded.contains(&facts.id) {
                 // A record names it by another pin: its hook was being moved.
                 self.kernel.unpin(&pin)?;
@@ -77,8 +74,7 @@ impl<K: Kernel> Engine<K> {
         let hooks: Vec<_> = self.state().hooks.values().cloned().collect();
         for hook in hooks {
             if let Some(program) = self.newer_chain(&hook)? {
-                let kind =
-                    StrayKind::NewerChain { hook: hook_text(&hook.key, &hook.interface), key: hook.key };
+                let kind = StrayKind::NewerChain { hook: hook.key.kind.at(&hook.interface), key: hook.key };
                 strays.push(self.stray(paths::hook_link(&hook.key), kind, program)?);
             }
         }
@@ -89,8 +85,7 @@ impl<K: Kernel> Engine<K> {
             if !is_ours || self.is_named(&pin) {
                 continue;
             }
-            let Some(handle) = self.kernel.open_pin(&pin)? else { continue };
-            let facts = self.kernel.program_of(&handle)?;
+            let Some(facts) = self.pinned_program(&pin)? else { continue };
             strays.push(Stray { pin, kind: StrayKind::Program, program: facts.id, program_name: facts.name });
         }
         Ok(strays)
@@ -115,13 +110,13 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Refuses to enter a hook of no record where a link of ours is all the same: its pin has the place of the new one.
-    pub(crate) fn refuse_stray(&self, key: &HookKey, interface: &Interface) -> Result<(), EngineError> {
-        let Some(link) = self.kernel.open_pin(&paths::hook_link(key))? else { return Ok(()) };
-        let facts = self.kernel.link_of(&link)?;
-        if facts.is_live() {
-            return Err(EngineError::StrayAtHook { hook: hook_text(key, interface), link: facts.id });
+    pub(crate) fn ensure_no_stray(&self, key: &HookKey, interface: &Interface) -> Result<(), EngineError> {
+        match self.pinned_link(&paths::hook_link(key))? {
+            Some(facts) if facts.is_live() => {
+                Err(EngineError::StrayAtHook { hook: key.kind.at(interface), link: facts.id })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The kernel's links of recorded hooks.
@@ -158,8 +153,7 @@ impl<K: Kernel> Engine<K> {
         let mut strays = Vec::new();
         for folder in self.unrecorded_chains()? {
             let pin = folder.join(paths::segment(0));
-            let Some(entry) = self.kernel.open_pin(&pin)? else { continue };
-            let id = self.kernel.program_of(&entry)?.id;
+            let Some(id) = self.pinned_program(&pin)?.map(|facts| facts.id) else { continue };
             for (interface, key, priority, handle) in self.filters_that_run(id)? {
                 let kind = StrayKind::Filter { interface, key, priority, handle };
                 strays.push(self.stray(pin.clone(), kind, id)?);
@@ -185,26 +179,14 @@ impl<K: Kernel> Engine<K> {
         &self,
         program: ProgramId,
     ) -> Result<Vec<(Interface, HookKey, u16, u32)>, EngineError> {
-        let mut namespaces = self.watched_namespaces();
-        namespaces.insert(None);
-        namespaces.extend(self.kernel.named_namespaces().into_iter().map(Some));
+        let kinds = [Direction::Ingress, Direction::Egress].map(HookKind::Tc);
         let mut found: Vec<(Interface, HookKey, u16, u32)> = Vec::new();
-        for netns in namespaces {
-            // A file that is no namespace, or no longer, has no filters.
-            let Ok(interfaces) = self.kernel.interfaces(netns.as_deref()) else { continue };
-            for facts in interfaces {
-                let interface = Interface { name: facts.name, netns: netns.clone() };
-                for direction in [Direction::Ingress, Direction::Egress] {
-                    let Ok(key) = self.kernel.find_hook(&interface, HookKind::Tc(direction)) else {
-                        continue;
-                    };
-                    let Ok(contents) = self.kernel.hook_contents(netns.as_deref(), &key) else { continue };
-                    for entry in contents.entries.iter().filter(|entry| entry.program == Some(program)) {
-                        let Via::Filter(filter) = &entry.via else { continue };
-                        if found.iter().all(|(_, other, ..)| *other != key) {
-                            found.push((interface.clone(), key, filter.priority, filter.handle));
-                        }
-                    }
+        for (interface, key, contents) in self.hooks_in(self.known_namespaces(), &kinds, |_| true) {
+            for entry in contents.entries.iter().filter(|entry| entry.program == Some(program)) {
+                let Via::Filter(filter) = &entry.via else { continue };
+                // Two names of one namespace show the same filter.
+                if found.iter().all(|(_, other, ..)| *other != key) {
+                    found.push((interface.clone(), key, filter.priority, filter.handle));
                 }
             }
         }
@@ -217,8 +199,9 @@ impl<K: Kernel> Engine<K> {
             return Ok(true);
         }
         for pin in self.stray_links()? {
-            if let Some(link) = self.kernel.open_pin(&pin)?
-                && self.kernel.link_of(&link).is_ok_and(|facts| facts.program == program && facts.is_live())
+            if let Ok(Some(facts)) = self.pinned_link(&pin)
+                && facts.program == program
+                && facts.is_live()
             {
                 return Ok(true);
             }

@@ -8,12 +8,11 @@ mod changes;
 
 use std::path::Path;
 
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId, ProceedOn, ProgramId};
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId, ProceedOn};
 use bpfmand_kernel::{Kernel, KernelError, TestContext, TestRun, TestRunResult};
-use bpfmand_splice::HookKind as SpliceHook;
+use bpfmand_splice::SpliceHook;
 
 use crate::engine::locks::Subject;
-use crate::state::hook_names::hook_text;
 use crate::state::records::Entry;
 use crate::trace::changes::changes;
 use crate::{Engine, EngineError};
@@ -68,8 +67,10 @@ pub struct PacketTrace {
 pub struct ChainTrace {
     /// One a packet, in their order.
     pub packets: Vec<PacketTrace>,
-    /// What test runs cannot show.
-    pub note: String,
+    /// The hook runs a chain, with which the members were compared.
+    pub has_chain: bool,
+    /// The kernel could tell the programs the interface, and hand metadata and marks on.
+    pub told_where: bool,
 }
 
 /// A member, held for the runs.
@@ -125,7 +126,7 @@ impl<K: Kernel> Engine<K> {
             _ => SpliceHook::TcTcx,
         };
         let members = self.members_of(&key, interface)?;
-        let chain = hook.as_ref().map(|hook| self.held_program(hook.program)).transpose()?;
+        let chain = hook.as_ref().map(|hook| self.loaded_program(hook.program)).transpose()?;
         let netns = interface.netns.as_deref();
         let mut contexts = self.contexts(&key);
         let mut traces = Vec::with_capacity(packets.len());
@@ -146,7 +147,7 @@ impl<K: Kernel> Engine<K> {
             traces.push(PacketTrace { steps, verdict: whole, agrees });
         }
         let told_where = !matches!(contexts[..], [Telling::Nothing]);
-        Ok(ChainTrace { packets: traces, note: note(kind, chain.is_some(), told_where) })
+        Ok(ChainTrace { packets: traces, has_chain: chain.is_some(), told_where })
     }
 
     fn members_of(
@@ -156,9 +157,9 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Vec<Member<K::Handle>>, EngineError> {
         let links = self.state().chain(key);
         if links.is_empty() {
-            return Err(EngineError::NoChain { hook: hook_text(key, interface) });
+            return Err(EngineError::NoChain { hook: key.kind.at(interface) });
         }
-        self.refuse_lost(links.iter().map(|link| &**link))?;
+        self.ensure_not_lost(links.iter().map(|link| &**link))?;
         links
             .iter()
             .map(|link| {
@@ -167,14 +168,10 @@ impl<K: Kernel> Engine<K> {
                     link: link.id,
                     name: program.name.clone(),
                     proceed_on: link.point.proceed_on(),
-                    handle: self.held_program(program.id)?,
+                    handle: self.loaded_program(program.id)?,
                 })
             })
             .collect()
-    }
-
-    fn held_program(&self, id: ProgramId) -> Result<K::Handle, EngineError> {
-        self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
     }
 
     /// The run of the first member on a packet, and the packet as it was given. What the kernel does not let a run be
@@ -349,27 +346,6 @@ fn differences(before: &OnTheWay, behind: &OnTheWay) -> Vec<String> {
         }
     }
     all
-}
-
-/// What such a trace cannot show.
-fn note(kind: HookKind, has_chain: bool, told_where: bool) -> String {
-    let mut note = String::from(
-        "test runs: programs worked on their own maps, once alone and once in the chain, so what they count, learn or \
-         limit has moved, and what depends on that, on time or on chance may differ between the two. Nothing was \
-         sent: redirects, clones and AF_XDP sockets got nothing, and VLAN tags are seen in the packet, not beside it.",
-    );
-    if kind != HookKind::Xdp {
-        note.push_str(" The packet had no socket, no conntrack entry and no other owner.");
-    }
-    if !has_chain {
-        note.push_str(" The kernel itself goes from link to link here: there is no chain to compare with.");
-    }
-    if !told_where {
-        note.push_str(
-            " This kernel could not tell the programs the interface, nor hand metadata or marks on.",
-        );
-    }
-    note
 }
 
 #[cfg(test)]

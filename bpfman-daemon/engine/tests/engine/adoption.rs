@@ -5,7 +5,8 @@ use std::path::Path;
 
 use bpfmand_core::{Direction, HookKind, KernelLinkId, OrderIntent, ProgramId, ProgramType};
 use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, ErrorKind, HookCheck};
-use bpfmand_kernel::{Anchor, Kernel, LinkTarget, XdpMode};
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{Kernel, LinkTarget, TcxAnchor, XdpMode};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::kernel_rules::program;
@@ -71,7 +72,7 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     let records = bench_records(&engine);
     let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
     let adopted = engine.adopt(&request(theirs.id, 5)).unwrap();
-    assert_eq!((adopted.standing.name(), adopted.program), ("ok", theirs.program));
+    assert_eq!((adopted.standing.name(), adopted.program.id), ("ok", theirs.program));
     assert_eq!((adopted.kernel_link, runs(bench, &theirs)), (Some(theirs.id), theirs.program));
     // One of ours before it: the very link runs the chain from now on.
     let ours = engine.attached(alpha, bench.xdp(1));
@@ -92,7 +93,7 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     assert_eq!(engine.names(&bench.left(), XDP), ["rule", "alpha"]);
     engine.detach(ours).unwrap();
     // Let go: theirs again, and nothing of it is left with us.
-    engine.detach(adopted.id).unwrap();
+    engine.detach(adopted.record.id).unwrap();
     assert_eq!(runs(bench, &theirs), theirs.program);
     assert!(bench.kernel.link_of(&theirs.link).unwrap().ifindex.is_some());
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
@@ -109,7 +110,7 @@ fn a_chain_keeps_an_adopted_link_when_its_program_leaves<K: Testable>(bench: &Be
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     watch(bench, &engine, bravo);
     let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
-    let adopted = engine.adopt(&request(theirs.id, 5)).unwrap().id;
+    let adopted = engine.adopt(&request(theirs.id, 5)).unwrap().record.id;
     let ours = engine.attached(alpha, bench.xdp(1));
     engine.detach(adopted).unwrap();
     assert_eq!((runs(bench, &theirs), engine.ids()), (alpha, vec![alpha, bravo]));
@@ -143,7 +144,7 @@ fn what_is_adopted_survives_a_restart_and_its_owner_ending_the_link<K: Testable>
     let chain = engine.chain(&bench.left(), XDP).unwrap();
     assert_ne!(chain.kernel_link, Some(theirs.id));
     for link in engine.all_links() {
-        engine.detach(link.id).unwrap();
+        engine.detach(link.record.id).unwrap();
     }
     assert!(pins(kernel, Path::new("xdp")).is_empty());
 }
@@ -161,7 +162,7 @@ fn an_adopted_tcx_link_keeps_its_place_and_is_only_let_go<K: Testable>(bench: &B
         netns: Some(&bench.netns),
         ifindex,
         direction: Direction::Ingress,
-        anchor: Anchor::First,
+        anchor: TcxAnchor::First,
         expected_revision: None,
     };
     let theirs = stranger(bench, &target, ProgramType::Tc, -1);
@@ -174,7 +175,7 @@ fn an_adopted_tcx_link_keeps_its_place_and_is_only_let_go<K: Testable>(bench: &B
         entries.iter().map(|entry| entry.program.unwrap()).collect::<Vec<_>>(),
         [xray, theirs.program]
     );
-    engine.detach(adopted.id).unwrap();
+    engine.detach(adopted.record.id).unwrap();
     assert!(bench.kernel.link_of(&theirs.link).unwrap().ifindex.is_some());
     assert_eq!(runs(bench, &theirs), theirs.program);
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Barrier, Mutex};
 
 use bpfmand_core::{Direction, HookKind, Interface, KernelLinkId, ProgramType};
 use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, ErrorKind, StepObserver};
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_kernel::{Anchor, Kernel, LinkTarget};
+use bpfmand_kernel::{LinkTarget, TcxAnchor};
 
 use crate::adoption::{at_xdp, request, runs, stranger, watch};
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -101,7 +102,7 @@ fn simulated_two_adoptions_of_one_program_at_once_make_one_record() {
     let left = Interface { name: "left".to_owned(), netns: None };
     let ifindex = kernel.find_hook(&left, HookKind::Xdp).unwrap().ifindex;
     let links = [Direction::Ingress, Direction::Egress].map(|direction| {
-        let anchor = Anchor::Last;
+        let anchor = TcxAnchor::Last;
         let target = LinkTarget::Tcx { netns: None, ifindex, direction, anchor, expected_revision: None };
         kernel.attach(&theirs, &target).unwrap()
     });
@@ -123,7 +124,7 @@ fn simulated_two_adoptions_of_one_program_at_once_make_one_record() {
         let adopted = engine.all_links();
         assert_eq!(adopted.len(), 2);
         for link in adopted {
-            engine.detach(link.id).unwrap();
+            engine.detach(link.record.id).unwrap();
         }
         assert_eq!(engine.ids(), [], "round {round}");
     }

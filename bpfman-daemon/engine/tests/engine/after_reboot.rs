@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bpfmand_core::{AttachPoint, HookKind, Interface, ProcessScope};
 use bpfmand_engine::{ErrorKind, StepObserver};
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench, pins};
@@ -196,7 +196,8 @@ fn hooks_that_move_together_move_in_one_commit_however_large_it_is() {
         let engine = bench.engine();
         for (priority, name) in (0..).zip(&names) {
             let chain = engine.chain(&own(name), XDP).unwrap();
-            let priorities: Vec<_> = chain.members.iter().map(|member| member.priority).collect();
+            let priorities: Vec<_> =
+                chain.members.iter().map(|member| member.link.point.priority().unwrap()).collect();
             assert_eq!(priorities, [priority], "{name}, ended before commit {moves}");
         }
         drop(engine);
@@ -297,7 +298,7 @@ fn a_program_that_could_not_be_loaded_again_harms_nobody_with_its_former_id() {
         let (engine, report) = bench.start();
         assert_eq!(report.problems.len(), 2, "the program and its link: {report:?}");
         let found = engine.describe_program(id).unwrap().managed.unwrap();
-        assert_eq!(found.name, living, "one id, two records");
+        assert_eq!(found.record.name, living, "one id, two records");
         engine.unload(id).unwrap();
         // It went with all its pins, and what is left of the name is the lost one.
         assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
@@ -307,7 +308,7 @@ fn a_program_that_could_not_be_loaded_again_harms_nobody_with_its_former_id() {
         bench.kernel.accept(lost);
         let engine = bench.engine();
         assert_eq!(engine.all_links().len(), 1);
-        assert_eq!(engine.all_links()[0].program_name, lost);
+        assert_eq!(engine.all_links()[0].program.name, lost);
         assert_eq!(engine.all_links()[0].standing, Standing::Running);
     }
 }

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bpfmand_core::{
-    AttachPoint, BoundText, Direction, FunctionSpan, HookKey, HookKind, Insn, LinkId, MapId, ProgramText,
-    ProgramType, op,
+    AttachPoint, BoundText, Direction, HookKey, HookKind, Insn, LinkId, MapId, ProgramType, op,
 };
 use bpfmand_engine::{Engine, ErrorKind, StepObserver, UpdateLinkRequest};
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_kernel::{Anchor, Kernel, LinkTarget, LogRequest, ProgramLoad};
+use bpfmand_kernel::{Kernel, LinkTarget, LogRequest, ProgramLoad, TcxAnchor};
 
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::intents::{attach, intent};
@@ -18,24 +18,13 @@ use crate::intents::{attach, intent};
 const TCX: HookKind = HookKind::Tcx(Direction::Ingress);
 
 /// A stranger's program, pinned in a place that is not ours.
-pub fn stranger<K: Kernel>(bench: &Bench<K>, name: &str, verdict: i32, anchor: Anchor) {
+pub fn stranger<K: Kernel>(bench: &Bench<K>, name: &str, verdict: i32, anchor: TcxAnchor) {
     strange(&*bench.kernel, &bench.netns, &key(bench), name, verdict, anchor);
 }
 
-fn strange<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey, name: &str, verdict: i32, anchor: Anchor) {
+fn strange<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey, name: &str, verdict: i32, anchor: TcxAnchor) {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, verdict), Insn::new(op::EXIT, 0, 0, 0, 0)];
-    let text = BoundText(ProgramText {
-        name: name.to_owned(),
-        license: "GPL".to_owned(),
-        functions: vec![FunctionSpan { name: name.to_owned(), start: 0, len: insns.len() }],
-        insns,
-        btf: None,
-        func_info: Vec::new(),
-        line_info: Vec::new(),
-        frags: false,
-        sleepable: false,
-        modules: Vec::new(),
-    });
+    let text = BoundText::of_one_function(name, "GPL", insns);
     let load = ProgramLoad {
         name,
         text: &text,
@@ -99,8 +88,8 @@ fn ours_come_beside_the_strangers_that_they_name<K: Testable>(bench: &Bench<K>) 
     else {
         panic!()
     };
-    stranger(bench, "first", 1, Anchor::Last);
-    stranger(bench, "second", 2, Anchor::Last);
+    stranger(bench, "first", 1, TcxAnchor::Last);
+    stranger(bench, "second", 2, TcxAnchor::Last);
     attach(&engine, xray, bench.tcx(50), intent("", &["foreign:second"], &["foreign:first"])).unwrap();
     assert_eq!(runs(bench), ["first", "xray", "second"]);
     attach(&engine, yankee, bench.tcx(90), intent("front", &["foreign:first"], &[])).unwrap();
@@ -132,18 +121,18 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
     }
     let engine = bench.engine();
     let [xray, yankee] = engine.loads(&bench.request("programs", &["xray", "yankee"]))[..] else { panic!() };
-    stranger(bench, "guard", 1, Anchor::Last);
+    stranger(bench, "guard", 1, TcxAnchor::Last);
     let link = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap();
     let other = engine.attached(yankee, bench.tcx(9));
     assert_eq!(runs(bench), ["xray", "yankee", "guard"]);
     assert!(engine.check_order(&key(bench)).unwrap().moved.is_empty());
     // Another of that name comes, in front of all.
-    stranger(bench, "guard", 2, Anchor::First);
+    stranger(bench, "guard", 2, TcxAnchor::First);
     assert_eq!(engine.ordered_hooks(), [key(bench)]);
     // The daemon looks by itself from time to time, and when it hears of a change.
     assert_eq!(engine.check_all().mended.len(), 1);
     assert_eq!(runs(bench), ["xray", "guard", "yankee", "guard"]);
-    let moved = engine.describe_link(link.id).unwrap();
+    let moved = engine.describe_link(link.record.id).unwrap();
     assert_eq!((moved.running, moved.standing.name()), (Some(xray), "ok"));
     assert_ne!(moved.kernel_link, link.kernel_link, "the kernel moves no links");
     assert!(engine.check_order(&key(bench)).unwrap().moved.is_empty());
@@ -153,13 +142,13 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
     }
     let report = engine.check_order(&key(bench)).unwrap();
     assert_eq!((report.moved.len(), report.waiting.len()), (0, 1));
-    assert_eq!(engine.describe_link(link.id).unwrap().waits_for.len(), 1);
-    stranger(bench, "guard", 3, Anchor::First);
+    assert_eq!(engine.describe_link(link.record.id).unwrap().waits_for.len(), 1);
+    stranger(bench, "guard", 3, TcxAnchor::First);
     // Nobody told the daemon before it was restarted.
     drop(engine);
     let engine = bench.engine();
     assert_eq!(runs(bench), ["xray", "guard", "yankee"]);
-    assert!(engine.describe_link(link.id).unwrap().waits_for.is_empty());
+    assert!(engine.describe_link(link.record.id).unwrap().waits_for.is_empty());
     // By priority too, in place.
     let request = UpdateLinkRequest { priority: Some(1), ..UpdateLinkRequest::of(other) };
     engine.update_link(&request).unwrap();
@@ -170,10 +159,10 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
     // Strangers that stand so that not all can hold are told of, and nothing moves.
     let both = UpdateLinkRequest {
         order: Some(intent("", &["foreign:guard"], &["foreign:late"])),
-        ..UpdateLinkRequest::of(link.id)
+        ..UpdateLinkRequest::of(link.record.id)
     };
     assert_eq!(engine.update_link(&both).unwrap_err().kind(), ErrorKind::NotFound);
-    stranger(bench, "late", 4, Anchor::Last);
+    stranger(bench, "late", 4, TcxAnchor::Last);
     let error = engine.update_link(&both).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert_eq!(runs(bench), ["xray", "yankee", "guard", "late"].map(str::to_owned).to_vec());
@@ -187,8 +176,8 @@ fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench
     let [tango, tulip] = engine.loads(&bench.request("programs", &["tango", "tulip"]))[..] else { panic!() };
     let tc = |priority| bench.tc(Direction::Ingress, priority);
     let tc_key = HookKey { kind: HookKind::Tc(Direction::Ingress), ..key(bench) };
-    stranger(bench, "guard", 1, Anchor::Last);
-    stranger(bench, "meter", 2, Anchor::Last);
+    stranger(bench, "guard", 1, TcxAnchor::Last);
+    stranger(bench, "meter", 2, TcxAnchor::Last);
     let link = attach(&engine, tango, tc(5), intent("", &["foreign:guard"], &[])).unwrap();
     let at = |bench: &Bench<K>| {
         let strangers = ["guard", "meter"];
@@ -202,7 +191,7 @@ fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     attach(&engine, tulip, tc(6), intent("", &["foreign:meter"], &[])).unwrap();
     assert_eq!((at(bench), runs(bench).len()), (0, 3));
-    stranger(bench, "guard", 3, Anchor::First);
+    stranger(bench, "guard", 3, TcxAnchor::First);
     let report = engine.check_order(&tc_key).unwrap();
     assert_eq!(report.moved.len(), 1);
     assert_eq!((at(bench), runs(bench).len()), (0, 4));
@@ -210,7 +199,7 @@ fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench
     // What the members want changes with them.
     let after = UpdateLinkRequest {
         order: Some(intent("", &[], &["foreign:guard"])),
-        ..UpdateLinkRequest::of(link.id)
+        ..UpdateLinkRequest::of(link.record.id)
     };
     engine.update_link(&after).unwrap();
     assert_eq!(at(bench), 2);
@@ -245,11 +234,11 @@ impl<F: Fn(usize) + Send + Sync> StepObserver for Meddler<F> {
 /// A tcx hook with a stranger, and an engine beside which another stranger comes before each attempt to attach.
 fn meddled<K: Testable>(bench: &Bench<K>, times: usize) -> Engine<K> {
     let (kernel, netns, key) = (Arc::clone(&bench.kernel), bench.netns.clone(), key(bench));
-    stranger(bench, "guard", 0, Anchor::Last);
+    stranger(bench, "guard", 0, TcxAnchor::Last);
     bench.watched(Arc::new(Meddler {
         step: "create link",
         times: AtomicUsize::new(times),
-        deed: move |left| strange(&*kernel, &netns, &key, "guard", left as i32 + 1, Anchor::First),
+        deed: move |left| strange(&*kernel, &netns, &key, "guard", left as i32 + 1, TcxAnchor::First),
     }))
 }
 
@@ -292,7 +281,8 @@ fn two_clients_that_change_one_hook_take_turns<K: Testable>(bench: &Bench<K>) {
             });
         }
     });
-    let priorities: Vec<_> = engine.all_links().iter().map(|link| link.point.priority().unwrap()).collect();
+    let priorities: Vec<_> =
+        engine.all_links().iter().map(|link| link.record.point.priority().unwrap()).collect();
     assert_eq!(priorities, [24, 25]);
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha", "bravo"]);
     assert!(is_fine(&engine));
@@ -341,7 +331,7 @@ fn a_link_that_moves_runs_at_every_moment() {
     if !open(&bench) {
         return;
     }
-    stranger(&bench, "guard", 1, Anchor::Last);
+    stranger(&bench, "guard", 1, TcxAnchor::Last);
     let witness = Arc::new(Witness {
         kernel: Arc::clone(&bench.kernel),
         place: (bench.netns.clone(), key(&bench)),
@@ -352,8 +342,8 @@ fn a_link_that_moves_runs_at_every_moment() {
     });
     let engine = bench.watched(Arc::clone(&witness) as Arc<dyn StepObserver>);
     let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
-    let link = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap().id;
-    stranger(&bench, "guard", 2, Anchor::First);
+    let link = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap().record.id;
+    stranger(&bench, "guard", 2, TcxAnchor::First);
     *witness.counts.lock().unwrap() = Some(MapId(engine.map_pins(xray)["counts"]));
     witness.on.store(true, Ordering::SeqCst);
     assert_eq!(engine.check_order(&key(&bench)).unwrap().moved, [link]);
@@ -417,7 +407,7 @@ fn an_interface_that_goes_in_mid_change_leaves_nothing_behind() {
     }
     fn program(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, _: [LinkId; 4]) {
         for program in engine.ids() {
-            let name = engine.describe_program(program).unwrap().managed.unwrap().name;
+            let name = engine.describe_program(program).unwrap().managed.unwrap().record.name.clone();
             if name == "alpha" || name == "xray" {
                 let request = crate::replacements::replacement(bench, program, "second");
                 let _ = engine.replace_program(&request).map_err(|e| assert!(!e.to_string().is_empty()));
@@ -448,7 +438,10 @@ fn a_program_that_is_attached_without_a_link_is_a_place_like_any_other() {
     let program = bench.kernel.open_program(zulu).unwrap().unwrap();
     let hook = key(&bench);
     let netns = Some(bench.netns.as_path());
-    bench.kernel.attach_tcx_program(netns, hook.ifindex, Direction::Ingress, &program, Anchor::Last).unwrap();
+    bench
+        .kernel
+        .attach_tcx_program(netns, hook.ifindex, Direction::Ingress, &program, TcxAnchor::Last)
+        .unwrap();
     attach(&engine, xray, bench.tcx(9), intent("", &["foreign:zulu"], &[])).unwrap();
     attach(&engine, yankee, bench.tcx(1), intent("", &[], &[&format!("foreign:{zulu}")])).unwrap();
     assert_eq!(runs(&bench), ["xray", "zulu", "yankee"]);

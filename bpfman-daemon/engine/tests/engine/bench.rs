@@ -14,7 +14,7 @@ use bpfmand_engine::{
     StepObserver,
 };
 use bpfmand_kernel::Kernel;
-use bpfmand_store::{Options, Snapshot, Store, Table};
+use bpfmand_store::{Snapshot, Store, StoreOptions, Table};
 use tempfile::TempDir;
 
 use crate::objects::object;
@@ -61,7 +61,7 @@ pub fn quick_folder() -> TempDir {
 
 impl<K: Kernel> Bench<K> {
     pub fn options(&self) -> EngineOptions {
-        let store = Store::open(Options::new(self.folder.path().join("store"), SCHEMA)).unwrap();
+        let store = Store::open(StoreOptions::new(self.folder.path().join("store"), SCHEMA)).unwrap();
         let mut options = EngineOptions::new(self.folder.path().join("bytecode"), store);
         options.tc_by_clsact = self.tc_by_clsact;
         options.libxdp_pins.clone_from(&self.libxdp_pins);
@@ -93,7 +93,7 @@ impl<K: Kernel> Bench<K> {
 
     /// Everything that was asked for, as it is on disk. No engine may be open.
     pub fn records(&self) -> Vec<(String, Vec<u8>)> {
-        let store = Store::open(Options::new(self.folder.path().join("store"), SCHEMA)).unwrap();
+        let store = Store::open(StoreOptions::new(self.folder.path().join("store"), SCHEMA)).unwrap();
         records(&store.load().unwrap())
     }
 
@@ -213,12 +213,12 @@ impl<K: Kernel> Ask for Engine<K> {
     fn attached(&self, program: ProgramId, point: AttachPoint) -> LinkId {
         let link = self.try_attach(program, point).unwrap();
         assert_eq!(link.standing, Standing::Running);
-        link.id
+        link.record.id
     }
 
     /// None where nothing of ours is. What is there has to run what the engine says.
     fn chain(&self, interface: &Interface, kind: HookKind) -> Option<ChainDetails> {
-        match self.chain_of(interface, kind) {
+        match self.show_chain(interface, kind) {
             Ok(chain) => Some(chain),
             Err(EngineError::NoChain { .. }) => None,
             Err(error) => panic!("{error}"),
@@ -229,11 +229,7 @@ impl<K: Kernel> Ask for Engine<K> {
         self.chain(interface, kind)
             .into_iter()
             .flat_map(|chain| chain.members)
-            .enumerate()
-            .map(|(at, member)| {
-                assert_eq!(member.position as usize, at);
-                member.name
-            })
+            .map(|member| member.program.name.clone())
             .collect()
     }
 

@@ -27,7 +27,7 @@ fn versions_that_leave_take_their_bytecode_along() {
         let keep_old = round % 2 == 0;
         let source = BytecodeSource::File(path);
         let request = ReplaceRequest { source, keep_old, ..replacement(&bench, alpha, "second") };
-        alpha = engine.replace_program(&request).unwrap().program.id;
+        alpha = engine.replace_program(&request).unwrap().programs[0].id;
         assert_eq!(files(&bench).len(), 1 + usize::from(keep_old), "round {round}");
     }
     // One that is refused leaves none: a trace point is no XDP program.

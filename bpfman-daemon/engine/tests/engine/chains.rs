@@ -46,7 +46,7 @@ fn xdp_members_run_by_priority_and_the_newcomer_first_among_equals<K: Testable>(
     assert_eq!(engine.detach(again).unwrap_err().kind(), ErrorKind::NotFound);
     for link in engine.all_links() {
         assert_eq!(link.standing, Standing::Running);
-        engine.detach(link.id).unwrap();
+        engine.detach(link.record.id).unwrap();
     }
     assert!(engine.chain(&bench.left(), XDP).is_none());
     assert!(pins(&*bench.kernel, Path::new("xdp")).is_empty());
@@ -136,7 +136,7 @@ fn tcx_links_stand_in_the_kernels_list_by_priority<K: Testable>(bench: &Bench<K>
         engine
             .all_links()
             .iter()
-            .all(|link| link.standing.is_running() && link.running == Some(link.program))
+            .all(|link| link.standing.is_running() && link.running == Some(link.program.id))
     );
 }
 
@@ -151,7 +151,7 @@ fn a_program_is_attached_to_many_trace_points_but_to_each_once<K: Testable>(benc
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
     engine.detach(links[0]).unwrap();
     let again = engine.attached(trace, tracepoint("sched_switch"));
-    let there: Vec<_> = engine.all_links().iter().map(|link| link.id).collect();
+    let there: Vec<_> = engine.all_links().iter().map(|link| link.record.id).collect();
     assert_eq!(there, [links[1], links[2], again]);
     engine.unload(trace).unwrap();
     assert!(pins(&*bench.kernel, Path::new("")).is_empty());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, ProgramId};
 use bpfmand_engine::{Engine, EngineOptions, HookChange, StepObserver, UpdateLinkRequest};
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench, pins};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{AttachPoint, HookKind, LinkId};
 use bpfmand_engine::{ChainCounters, Engine, HookChange};
-use bpfmand_splice::{CounterLayout, HookKind as SpliceHook};
+use bpfmand_splice::{CounterLayout, SpliceHook};
 
 use crate::bench::{Ask as _, Bench, Testable};
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use bpfmand_core::{HookKind, Selector};
 use bpfmand_engine::{Engine, StepObserver};
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_splice::CounterLayout;
 
@@ -72,7 +72,11 @@ pub fn look(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Seen {
             .map(|program| {
                 format!(
                     "{} {} {:?} {} {:?}",
-                    program.uid, program.name, program.links, program.standing, program.map_folder
+                    program.record.uid,
+                    program.record.name,
+                    program.links,
+                    program.standing,
+                    program.record.maps_folder()
                 )
             })
             .collect(),
@@ -82,10 +86,10 @@ pub fn look(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Seen {
             .map(|link| {
                 format!(
                     "{} {} {:?} {:?} {:?} {:?} {}",
-                    link.id,
-                    link.program_name,
-                    link.point,
-                    link.order,
+                    link.record.id,
+                    link.program.name,
+                    link.record.point,
+                    link.record.order,
                     link.position,
                     link.pin,
                     link.standing
@@ -214,7 +218,7 @@ fn a_switch_of_a_hook_that_is_cut_short_happened_or_did_not() {
 
 /// Writes a row as programs would: five packets that the first member dropped, on each CPU.
 pub fn count(bench: &Bench<SimKernel>) {
-    let layout = CounterLayout::new(bpfmand_splice::HookKind::Xdp, 2);
+    let layout = CounterLayout::new(bpfmand_splice::SpliceHook::Xdp, 2);
     let mut cells = vec![0_u64; layout.slots * layout.columns];
     cells[layout.cell(0, 1)] = 5;
     let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.to_ne_bytes()).collect();
@@ -232,7 +236,7 @@ fn what_was_counted_survives_the_end_at_any_step_once() {
     let case = cases().into_iter().find(|case| case.name == "attach the third of a chain").unwrap();
     let runs = |engine: &Engine<SimKernel>, bench: &Bench<SimKernel>, link| {
         let view = engine.show_chain(&bench.left(), HookKind::Xdp).unwrap();
-        let member = view.members.iter().find(|member| member.link == link).unwrap();
+        let member = view.members.iter().find(|member| member.link.id == link).unwrap();
         member.counters.as_ref().unwrap().runs
     };
     let (mut at, mut steps) = (0, 1);
@@ -240,7 +244,7 @@ fn what_was_counted_survives_the_end_at_any_step_once() {
         let ending = Arc::new(Ending::default());
         let (bench, engine, scene) = set_up(&case, &ending);
         count(&bench);
-        let first = engine.chain_of(&bench.left(), HookKind::Xdp).unwrap().members[0].link;
+        let first = engine.show_chain(&bench.left(), HookKind::Xdp).unwrap().members[0].link.id;
         let before = runs(&engine, &bench, first);
         assert!(before > 0);
         ending.arm(at);

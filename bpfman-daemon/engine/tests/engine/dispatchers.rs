@@ -6,8 +6,9 @@ use bpfmand_core::{
     XdpRunsIn, op,
 };
 use bpfmand_engine::{Attached, DispatcherProgram, Engine, EngineError, ErrorKind};
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimHandle, SimKernel, SimOptions};
-use bpfmand_kernel::{EXTENSION, Extends, Kernel as _, LinkTarget, LogRequest, ProgramKind, ProgramLoad};
+use bpfmand_kernel::{EXTENSION, Extends, LinkTarget, LogRequest, ProgramKind, ProgramLoad};
 use bpfmand_splice::{DISPATCHER_NAME, dispatcher, dispatcher_slot_type};
 
 use crate::bench::{Ask as _, Bench};

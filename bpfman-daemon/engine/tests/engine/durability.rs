@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bpfmand_core::{HookKind, LinkId, ProgramId};
 use bpfmand_engine::{Engine, EngineOptions, ErrorKind, SCHEMA, StepObserver};
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_store::{Batch, Change, EngineError, Options, RedbEngine, Store, Table, Visit};
+use bpfmand_store::{Batch, EngineWrite, RedbEngine, StorageError, Store, StoreOptions, Table, Visit};
 
 use crate::bench::{Ask as _, Bench, pins};
 use crate::replacements::replacement;
@@ -30,20 +30,20 @@ const BROKEN: u8 = 3;
 /// The next commit is saved and answered by an error, and the database cannot be opened again.
 const SAVE_AND_BREAK: u8 = 4;
 
-fn refusal() -> EngineError {
-    EngineError::Refused { doing: "testing", path: "disk".into(), why: "it is to fail".to_owned() }
+fn refusal() -> StorageError {
+    StorageError::Refused { doing: "testing", path: "disk".into(), why: "it is to fail".to_owned() }
 }
 
-impl bpfmand_store::Engine for Fickle {
-    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+impl bpfmand_store::StorageEngine for Fickle {
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         self.inner.read(key)
     }
 
-    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), StorageError> {
         self.inner.scan(from, until, visit)
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+    fn commit(&mut self, changes: &[EngineWrite]) -> Result<(), StorageError> {
         match self.mood.load(Ordering::SeqCst) {
             SAVE_AND_FAIL => {
                 self.mood.store(WELL, Ordering::SeqCst);
@@ -71,17 +71,17 @@ fn fickle(bench: &Bench<SimKernel>) -> (Engine<SimKernel>, Arc<AtomicU8>) {
     (engine, mood)
 }
 
-/// Options of an engine whose database follows a mood.
+/// StoreOptions of an engine whose database follows a mood.
 pub fn fickle_options<K: bpfmand_kernel::Kernel>(bench: &Bench<K>, mood: &Arc<AtomicU8>) -> EngineOptions {
     let (path, shared) = (bench.folder.path().join("fickle.redb"), Arc::clone(mood));
-    let open = move || -> Result<Box<dyn bpfmand_store::Engine>, EngineError> {
+    let open = move || -> Result<Box<dyn bpfmand_store::StorageEngine>, StorageError> {
         match shared.load(Ordering::SeqCst) {
             BROKEN => Err(refusal()),
             _ => Ok(Box::new(Fickle { inner: RedbEngine::open(&path)?, mood: Arc::clone(&shared) })),
         }
     };
     let store =
-        Store::open(Options::new(bench.folder.path().join("fickle"), SCHEMA).engine_from(open)).unwrap();
+        Store::open(StoreOptions::new(bench.folder.path().join("fickle"), SCHEMA).engine_from(open)).unwrap();
     EngineOptions::new(bench.folder.path().join("bytecode"), store)
 }
 
@@ -194,7 +194,7 @@ fn numbers_of_records_are_never_given_again() {
     drop(engine);
     {
         // As two commits at the end of the reserved numbers, written in the other order, leave it.
-        let store = Store::open(Options::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
+        let store = Store::open(StoreOptions::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
         let mut batch = Batch::new();
         batch.put(Table("meta"), b"counter", b"1".to_vec());
         store.commit(batch).unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bpfmand_core::ProgramId;
 use bpfmand_engine::Engine;
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Bench, pins};

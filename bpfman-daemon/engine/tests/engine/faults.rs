@@ -11,8 +11,9 @@ use bpfmand_core::{
 use bpfmand_engine::{
     AdoptRequest, AdoptWhat, Engine, EngineError, HookChange, ReplaceRequest, UpdateLinkRequest,
 };
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_kernel::{Anchor, Kernel as _, LinkTarget, XdpMode};
+use bpfmand_kernel::{LinkTarget, TcxAnchor, XdpMode};
 
 use crate::among_others::stranger;
 use crate::bench::{Ask as _, Bench, tracepoint};
@@ -110,7 +111,7 @@ fn tcx_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let kernel = &*bench.kernel;
     let theirs = crate::kernel_rules::program(kernel, bpfmand_core::ProgramType::Tc, -1, None);
     let ifindex = kernel.find_hook(&own("left"), HookKind::Xdp).unwrap().ifindex;
-    let (direction, anchor) = (Direction::Ingress, Anchor::Last);
+    let (direction, anchor) = (Direction::Ingress, TcxAnchor::Last);
     let target = LinkTarget::Tcx { netns: None, ifindex, direction, anchor, expected_revision: None };
     let link = kernel.attach(&theirs, &target).unwrap();
     kernel.pin(&link, Path::new(THEIRS)).unwrap();
@@ -129,7 +130,7 @@ fn tcx_beside_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 
 fn adopted(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = attached_by_another(bench, engine);
-    scene.links.push(engine.adopt(&adoption(&scene, None)).unwrap().id);
+    scene.links.push(engine.adopt(&adoption(&scene, None)).unwrap().record.id);
     scene
 }
 
@@ -210,7 +211,8 @@ fn update(
 /// Two tcx links, of which the first will run after whoever has a role.
 fn waited_for(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["xray", "yankee"]));
-    let first = attach(engine, programs[0], bench.tcx(1), intent("", &[], &["role=moved"])).unwrap().id;
+    let first =
+        attach(engine, programs[0], bench.tcx(1), intent("", &[], &["role=moved"])).unwrap().record.id;
     let links = vec![first, engine.attached(programs[1], bench.tcx(2))];
     Scene { programs, links, ..Scene::default() }
 }
@@ -218,10 +220,10 @@ fn waited_for(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 /// A chain that wants to run before a stranger.
 fn among_others(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     bench.kernel.make_folder(std::path::Path::new("strangers")).unwrap();
-    stranger(bench, "guard", 1, Anchor::Last);
+    stranger(bench, "guard", 1, TcxAnchor::Last);
     let programs = engine.loads(&bench.request("programs", &["tango"]));
     let point = bench.tc(Direction::Ingress, 1);
-    let link = attach(engine, programs[0], point, intent("", &["foreign:guard"], &[])).unwrap().id;
+    let link = attach(engine, programs[0], point, intent("", &["foreign:guard"], &[])).unwrap().record.id;
     Scene { programs, links: vec![link], ..Scene::default() }
 }
 
@@ -274,7 +276,7 @@ fn only(bench: &Sim, engine: &Engine<SimKernel>, names: &[&str], replaced: usize
     }
     for _ in 0..replaced {
         let request = replacement(bench, scene.programs[0], "second");
-        scene.programs[0] = engine.replace_program(&request).unwrap().program.id;
+        scene.programs[0] = engine.replace_program(&request).unwrap().programs[0].id;
     }
     scene
 }
@@ -699,7 +701,7 @@ fn a_hook_of_someone_else_is_left_alone() {
     let programs = engine.loads(&bench.request("programs", &["alpha", "bravo"]));
     // Someone attaches by himself what happens to be our program.
     let (_stranger, before) = {
-        use bpfmand_kernel::{Kernel as _, LinkTarget, XdpMode};
+        use bpfmand_kernel::{LinkTarget, XdpMode};
         let program = bench.kernel.open_program(programs[0]).unwrap().unwrap();
         let key = bench.kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap();
         let target = LinkTarget::Xdp { netns: Some(&bench.netns), ifindex: key.ifindex, mode: XdpMode::Auto };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bpfmand_engine::{Engine, EngineOptions, SCHEMA};
-use bpfmand_store::{EngineKind, Options, Store};
+use bpfmand_store::{EngineKind, Store, StoreOptions};
 
 use crate::bench::{Ask as _, pins};
 use crate::simulated::{bench, shape};
@@ -48,7 +48,7 @@ fn child() {
     let folder = Path::new(&folder);
     let bench = bench();
     let open = || {
-        let store = Store::open(Options::new(folder.join("store"), SCHEMA).engine(kind)).unwrap();
+        let store = Store::open(StoreOptions::new(folder.join("store"), SCHEMA).engine(kind)).unwrap();
         // Bytecode is on another file system: the records alone are what does not fit.
         let options = EngineOptions::new(bench.folder.path().join("bytecode"), store);
         let engine = Engine::open(bench.kernel.clone(), options).unwrap();

@@ -56,7 +56,7 @@ fn members_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
     // A role may come later; until then the priority decides.
     let waiting = attach(&engine, delta, bench.xdp(0), intent("", &[], &["role=metrics"])).unwrap();
     assert_eq!(order(&engine), ["delta", "bravo", "alpha", "charlie"]);
-    assert_eq!(waits(&engine, waiting.id), ["--after role=metrics"]);
+    assert_eq!(waits(&engine, waiting.record.id), ["--after role=metrics"]);
     let chain = engine.chain(&bench.left(), XDP).unwrap();
     assert_eq!(chain.members[0].reason, "priority 0; waiting: --after role=metrics");
     assert_eq!(chain.members[1].reason, "--before alpha, then priority 900");
@@ -65,6 +65,7 @@ fn members_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
             "metrics",
             &[],
             &last
+                .record
                 .order
                 .after
                 .iter()
@@ -74,11 +75,11 @@ fn members_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
                 .map(String::as_str)
                 .collect::<Vec<_>>(),
         )),
-        ..UpdateLinkRequest::of(last.id)
+        ..UpdateLinkRequest::of(last.record.id)
     };
     engine.update_link(&update).unwrap();
     assert_eq!(order(&engine), ["bravo", "alpha", "charlie", "delta"]);
-    assert_eq!(waits(&engine, waiting.id), Vec::<String>::new());
+    assert_eq!(waits(&engine, waiting.record.id), Vec::<String>::new());
     // Everything holds after a restart.
     drop(engine);
     let engine = bench.engine();
@@ -86,9 +87,9 @@ fn members_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
     // What is named leaves: the intent stays and waits, and priorities decide.
     engine.detach(first).unwrap();
     assert_eq!(order(&engine), ["bravo", "charlie", "delta"]);
-    engine.detach(last.id).unwrap();
+    engine.detach(last.record.id).unwrap();
     assert_eq!(order(&engine), ["delta", "bravo"]);
-    assert_eq!(waits(&engine, waiting.id), ["--after role=metrics"]);
+    assert_eq!(waits(&engine, waiting.record.id), ["--after role=metrics"]);
     // And it counts again when something answers to it.
     engine.attached(alpha, bench.xdp(500));
     assert_eq!(order(&engine), ["delta", "bravo", "alpha"]);
@@ -101,7 +102,7 @@ fn what_an_intent_cannot_mean_is_refused_and_nothing_changes<K: Testable>(bench:
     let [alpha, bravo, charlie, tango, trace] = engine.loads(&bench.request("programs", &names))[..] else {
         panic!()
     };
-    let first = attach(&engine, alpha, bench.xdp(5), intent("front", &["role=back"], &[])).unwrap().id;
+    let first = attach(&engine, alpha, bench.xdp(5), intent("front", &["role=back"], &[])).unwrap().record.id;
     attach(&engine, bravo, bench.xdp(5), intent("", &[], &["alpha"])).unwrap();
     let before = (engine.all_links(), engine.chain(&bench.left(), XDP));
     let refused = |program, point, order| {
@@ -173,7 +174,7 @@ fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
         let (_, details) =
             engine.update_link(&UpdateLinkRequest { position: Some(position), ..of(link) }).unwrap();
         assert_eq!((details.position, order()), (Some(position), wanted.map(str::to_owned).to_vec()));
-        assert!(details.order.is_empty(), "{:?}", details.order);
+        assert!(details.record.order.is_empty(), "{:?}", details.record.order);
     }
     // Where neighbours have the same priority, by intents.
     for link in links {

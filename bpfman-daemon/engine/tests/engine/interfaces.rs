@@ -40,7 +40,7 @@ pub fn attached_to<K: Kernel>(engine: &Engine<K>) -> Vec<String> {
         .iter()
         .map(|link| {
             assert_eq!(link.standing, Standing::Running);
-            link.point.hook().unwrap().0.name.clone()
+            link.record.point.hook().unwrap().0.name.clone()
         })
         .collect();
     names.sort();
@@ -63,7 +63,7 @@ fn every_interface_that_matches_is_attached_to_now_and_later<K: Testable>(bench:
     // One loaded program serves them all.
     assert!(engine.all_links().iter().all(|link| link.running == Some(alpha)));
     let shown = engine.list_matching().unwrap();
-    assert_eq!((shown.len(), shown[0].links.len(), shown[0].point.priority()), (1, 3, Some(7)));
+    assert_eq!((shown.len(), shown[0].links.len(), shown[0].record.point.priority()), (1, 3, Some(7)));
     // What is gone leaves nothing.
     let hooks = pins(&*bench.kernel, Path::new("xdp")).len();
     bench.kernel.remove_interface(netns, "pod1");
@@ -75,10 +75,10 @@ fn every_interface_that_matches_is_attached_to_now_and_later<K: Testable>(bench:
     bench.kernel.add_interface(netns, "pod1");
     engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!(attached_to(&engine), ["left", "pod1", "pod2"]);
-    assert_eq!(engine.detach_matching(matching.id).unwrap(), 3);
+    assert_eq!(engine.detach_matching(matching.record.id).unwrap(), 3);
     assert!(engine.all_links().is_empty() && engine.list_matching().unwrap().is_empty());
     assert!(pins(&*bench.kernel, Path::new("xdp")).is_empty());
-    assert_eq!(engine.detach_matching(matching.id).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(engine.detach_matching(matching.record.id).unwrap_err().kind(), ErrorKind::NotFound);
     drop(engine);
     assert!(bench.records().iter().all(|(name, _)| name.starts_with("programs/")));
 }
@@ -109,7 +109,7 @@ fn an_interface_that_has_another_name_is_followed_or_let_go<K: Testable>(bench: 
     assert_eq!((report.attached, report.detached, report.waiting), (0, 0, 0), "{report:?}");
     assert_eq!(engine.names(&bench.interface("pod2"), XDP), ["alpha", "bravo"]);
     for link in engine.all_links() {
-        assert_eq!((link.standing.name(), link.point.hook().unwrap().0.name.as_str()), ("ok", "pod2"));
+        assert_eq!((link.standing.name(), link.record.point.hook().unwrap().0.name.as_str()), ("ok", "pod2"));
     }
     // One that does not: what was asked for by a pattern ends, what was attached by name stays.
     bench.kernel.rename_interface(netns, "pod2", "wan");
@@ -145,7 +145,7 @@ fn what_was_attached_by_name_waits_for_the_name<K: Testable>(bench: &Bench<K>) {
         engine.attached(xray, AttachPoint::Tcx { interface: pod(), direction, priority: 1 });
         count += 1;
     }
-    let ids: Vec<_> = engine.all_links().iter().map(|link| link.id).collect();
+    let ids: Vec<_> = engine.all_links().iter().map(|link| link.record.id).collect();
     for round in 0..2 {
         bench.kernel.remove_interface(netns, "pod1");
         let report = engine.follow_interfaces(Some(netns)).unwrap();
@@ -170,7 +170,7 @@ fn what_was_attached_by_name_waits_for_the_name<K: Testable>(bench: &Bench<K>) {
     }
     assert_eq!(engine.names(&pod(), XDP), ["bravo", "alpha", "bravo"]);
     for link in engine.all_links() {
-        engine.detach(link.id).unwrap();
+        engine.detach(link.record.id).unwrap();
     }
     drop(engine);
     assert!(bench.records().iter().all(|(name, _)| name.starts_with("programs/")), "{:?}", bench.records());
@@ -277,7 +277,7 @@ fn simulated_a_namespace_that_is_gone_takes_its_links_along() {
     engine.follow_interfaces(Some(netns)).unwrap_err();
     let links = engine.all_links();
     assert_eq!(links.len(), 1);
-    assert!(links[0].id == by_name && links[0].standing == Standing::Waiting, "{links:?}");
+    assert!(links[0].record.id == by_name && links[0].standing == Standing::Waiting, "{links:?}");
     assert!(pins(&*bench.kernel, Path::new("xdp")).is_empty());
     // Another namespace at the same path is where they go.
     bench.kernel.add_namespace(netns);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, ProgramType};
 use bpfmand_engine::{Engine, ErrorKind, HookChange, HookCheck, StepObserver};
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Kernel, LinkTarget, XdpMode};
 
@@ -57,7 +58,7 @@ fn what_a_failed_end_of_a_matching_left_ends_with_the_next_look<K: Testable>(ben
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let matching = ask(&engine, alpha, bench.xdp(3), chosen(bench, &["left", "right"], &[])).unwrap();
     hold(&engine, &bench.left(), true);
-    assert_eq!(engine.detach_matching(matching.id).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(engine.detach_matching(matching.record.id).unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!((attached_to(&engine), engine.list_matching().unwrap().len()), (vec!["left".to_owned()], 0));
     let report = engine.follow_interfaces(Some(&bench.netns)).unwrap();
     assert!(report.problems[0].contains("held"), "{report:?}");
@@ -81,9 +82,9 @@ fn two_looks_at_once_are_no_failure_of_a_matching<K: Testable>(bench: &Bench<K>)
             matching
         });
         assert_eq!(matching.failures, Vec::<String>::new());
-        let shown = engine.describe_matching(matching.id).unwrap();
+        let shown = engine.describe_matching(matching.record.id).unwrap();
         assert_eq!((shown.links.len(), shown.failures), (2, vec![]));
-        engine.detach_matching(matching.id).unwrap();
+        engine.detach_matching(matching.record.id).unwrap();
     }
 }
 
@@ -220,7 +221,7 @@ fn simulated_another_process_with_the_number_gets_nothing() {
     let contents = bench.kernel.hook_contents(Some(netns), &key).unwrap();
     assert!(contents.entries.is_empty(), "{contents:?}");
     for link in engine.all_links() {
-        engine.detach(link.id).unwrap();
+        engine.detach(link.record.id).unwrap();
     }
 }
 
@@ -249,7 +250,7 @@ fn linux_a_new_interface_with_the_number_of_one_that_is_gone_is_another() {
     for waiting in [Some(by_name), tcx].into_iter().flatten() {
         let link = engine.describe_link(waiting).unwrap();
         assert!(link.standing == Standing::Waiting, "{link:?}");
-        assert_eq!(link.point.hook().unwrap().0.name, "pod1");
+        assert_eq!(link.record.point.hook().unwrap().0.name, "pod1");
     }
     // The name is back.
     Testable::add_interface(&*bench.kernel, netns, "pod1");

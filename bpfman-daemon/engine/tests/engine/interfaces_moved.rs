@@ -6,8 +6,8 @@ use std::process::Command;
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, LinkId, ProgramId};
 use bpfmand_engine::{Engine, Standing};
-use bpfmand_kernel::Kernel as _;
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
 
 use crate::bench::{Ask as _, Bench};
 use crate::linux::{add_interface_of_number, bench};

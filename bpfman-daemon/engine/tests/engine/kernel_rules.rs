@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use bpfmand_core::{
-    BoundText, Direction, FunctionSpan, HookKind, IfIndex, Insn, MapSpec, ProgramText, ProgramType, op,
-};
+use bpfmand_core::{BoundText, Direction, HookKind, IfIndex, Insn, MapSpec, ProgramType, op};
 use bpfmand_kernel::{
-    Anchor, FilterPlace, Kernel, KernelError, LinkTarget, LogRequest, ProgramLoad, TcFilter, XdpMode,
+    FilterPlace, Kernel, KernelError, LinkTarget, ProgramLoad, TcFilter, TcxAnchor, XdpMode,
 };
 
 use crate::bench::{Bench, Testable};
@@ -21,28 +19,8 @@ pub fn program<K: Kernel>(kernel: &K, kind: ProgramType, verdict: i32, map: Opti
     }
     insns.push(Insn::new(0xb7, 0, 0, 0, verdict));
     insns.push(Insn::new(op::EXIT, 0, 0, 0, 0));
-    let text = BoundText(ProgramText {
-        name: "rule".to_owned(),
-        license: "GPL".to_owned(),
-        functions: vec![FunctionSpan { name: "rule".to_owned(), start: 0, len: insns.len() }],
-        insns,
-        btf: None,
-        func_info: Vec::new(),
-        line_info: Vec::new(),
-        frags: false,
-        sleepable: false,
-        modules: Vec::new(),
-    });
-    let load = ProgramLoad {
-        name: "rule",
-        text: &text,
-        kind: kind.into(),
-        attach_btf_id: 0,
-        attach_module: None,
-        extends: None,
-        device: None,
-        log: LogRequest::OnFailure,
-    };
+    let text = BoundText::of_one_function("rule", "GPL", insns);
+    let load = ProgramLoad::new("rule", &text, kind.into());
     kernel.load_program(&load).unwrap().program
 }
 
@@ -159,14 +137,14 @@ fn tcx_links_stand_where_their_anchor_says<K: Testable>(bench: &Bench<K>) {
         expected_revision: None,
     };
     let [first, second, third] = [0, 1, 2].map(|verdict| program(kernel, ProgramType::Tcx, verdict, None));
-    let link = kernel.attach(&first, &target(Anchor::Last)).unwrap();
+    let link = kernel.attach(&first, &target(TcxAnchor::Last)).unwrap();
     let id = kernel.link_of(&link).unwrap().id;
-    assert!(kernel.attach(&first, &target(Anchor::Last)).is_err(), "a program twice");
-    let before = kernel.attach(&second, &target(Anchor::Before(id))).unwrap();
-    let _after = kernel.attach(&third, &target(Anchor::After(id))).unwrap();
+    assert!(kernel.attach(&first, &target(TcxAnchor::Last)).is_err(), "a program twice");
+    let before = kernel.attach(&second, &target(TcxAnchor::Before(id))).unwrap();
+    let _after = kernel.attach(&third, &target(TcxAnchor::After(id))).unwrap();
     assert_eq!(kernel.link_of(&before).unwrap().kernel_type, 11);
     drop(link);
-    let stale = Anchor::Before(id);
+    let stale = TcxAnchor::Before(id);
     assert!(kernel.attach(&first, &target(stale)).is_err(), "an anchor that is gone");
     assert!(kernel.replace(&before, &third, &second).is_err(), "a program that is there already");
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{HookKey, HookKind, LinkId, OrderIntent, ProgramId};
 use bpfmand_engine::{Attached, Engine, EngineError, ErrorKind, HookCheck, UpdateLinkRequest};
-use bpfmand_kernel::Kernel as _;
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
 
 use crate::bench::{Ask as _, Bench, Testable as _};
 use crate::linux::command_in;
@@ -108,7 +108,7 @@ fn all_well(engine: &Engine<LinuxKernel>, bench: &Bench<LinuxKernel>) {
     for link in engine.all_links() {
         assert_eq!((link.standing.name(), link.running), ("ok", running(bench)), "{link:?}");
     }
-    let chain = engine.chain_of(&bench.left(), XDP).unwrap();
+    let chain = engine.show_chain(&bench.left(), XDP).unwrap();
     assert_eq!((chain.strategy, chain.mode), ("dispatcher", "xdp"));
     assert_eq!(chain.entry.map(|entry| entry.id), running(bench));
 }
@@ -226,7 +226,7 @@ fn a_program_that_xdp_loader_took_out_comes_back() {
     loader.run(&["unload", "left", "--all"]);
     assert_eq!(running(&bench), None);
     assert!(matches!(engine.check_hook(&key(&bench)).unwrap(), HookCheck::Mended(_)));
-    assert_eq!(engine.chain_of(&bench.left(), XDP).unwrap().strategy, "direct");
+    assert_eq!(engine.show_chain(&bench.left(), XDP).unwrap().strategy, "direct");
     assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
     engine.detach(link).unwrap();
     assert_eq!((running(&bench), loader.folders()), (None, Vec::new()));
@@ -263,7 +263,7 @@ fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.to_string().contains("already runs 10 programs"), "{error}");
     assert_eq!(loader.status().len(), 10);
-    for link in engine.all_links().into_iter().map(|link| link.id).filter(|other| *other != link) {
+    for link in engine.all_links().into_iter().map(|link| link.record.id).filter(|other| *other != link) {
         engine.detach(link).unwrap();
     }
     let after = (loader.status(), loader.folders().len());

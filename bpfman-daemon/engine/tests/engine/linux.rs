@@ -6,8 +6,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bpfmand_core::ProgramId;
-use bpfmand_kernel::Kernel as _;
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
+use bpfmand_kernel::prelude::*;
 
 use crate::bench::{Bench, Testable, quick_folder};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bpfmand_core::{LoadRequest, ProgramId, Selector};
 use bpfmand_engine::{ErrorKind, SCHEMA};
-use bpfmand_store::{Batch, Options, Store, Table};
+use bpfmand_store::{Batch, Store, StoreOptions, Table};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use bpfmand_engine::Standing;
@@ -18,7 +18,7 @@ fn a_loaded_program_is_listed_until_it_is_unloaded<K: Testable>(bench: &Bench<K>
     let selector = Selector { metadata: request.metadata, ..Selector::default() };
     let [listed] = &engine.list(&selector).unwrap()[..] else { panic!("one program") };
     let managed = listed.managed.as_ref().unwrap();
-    assert_eq!((listed.id, managed.name.as_str(), managed.standing.name()), (id, "alpha", "ok"));
+    assert_eq!((listed.id, managed.record.name.as_str(), managed.standing.name()), (id, "alpha", "ok"));
     assert_eq!(listed.facts.as_ref().unwrap().name, "alpha");
     assert_eq!(pins(&*bench.kernel, Path::new("")), [format!("maps/{id}/counts"), format!("prog_{id}")]);
     assert_eq!(listed.managed, engine.describe_program(id).unwrap().managed);
@@ -187,7 +187,7 @@ fn maps_of_daemons_that_knew_no_groups_stay_with_those_who_have_them<K: Testable
     // As if an application had loaded it then.
     let metadata = for_application(bench, "sharing", Some("good")).metadata;
     {
-        let store = Store::open(Options::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
+        let store = Store::open(StoreOptions::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
         let programs = Table("programs");
         let (key, record) = {
             let snapshot = store.load().unwrap();

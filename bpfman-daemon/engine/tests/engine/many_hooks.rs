@@ -6,7 +6,7 @@ use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, ProceedOn, Progr
 use bpfmand_engine::{Engine, EngineError, ReplaceRequest, SCHEMA};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_store::{Options, Store, Table};
+use bpfmand_store::{Store, StoreOptions, Table};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::crashes::end_at_every_step_on;
@@ -76,7 +76,7 @@ fn lives_everywhere<K: Kernel + Testable>(bench: &Bench<K>, many: usize) {
         .unwrap();
     says("replaced one");
     assert_eq!(replaced.links_switched, many);
-    programs[0] = replaced.program.id;
+    programs[0] = replaced.programs[0].id;
     everywhere(bench, &engine, many, &names);
     drop(engine);
     says("listed");
@@ -191,7 +191,7 @@ fn what_leaves_many_hooks_is_listed_in_several_records_until_it_is_gone() {
     bench.kernel.fail_call(0);
     drop(engine);
     let listed = {
-        let store = Store::open(Options::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
+        let store = Store::open(StoreOptions::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
         store.load().unwrap().table(Table("leftovers")).count()
     };
     assert!(listed > 2, "{listed} records");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use bpfmand_core::HookKind;
 use bpfmand_engine::{Engine, EngineError, EngineOptions, StepObserver};
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::bench::{Ask as _, pins};

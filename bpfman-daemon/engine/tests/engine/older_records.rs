@@ -24,7 +24,7 @@ fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
             sharing,
             metadata: Default::default(),
         };
-        engine.attach(&request).unwrap().id
+        engine.attach(&request).unwrap().record.id
     };
     attach(alpha, 1);
     attach(bravo, 2)
@@ -150,7 +150,7 @@ fn a_stray_chain_is_adopted_with_what_it_runs_on<K: Testable>(bench: Bench<K>) {
     assert_eq!(chains(&bench), arrays);
     assert_eq!(engine.names(&bench.left(), XDP).len(), 2);
     engine.detach(beside).unwrap();
-    engine.detach(adopted.id).unwrap();
+    engine.detach(adopted.record.id).unwrap();
     for pin in pins_of(&engine) {
         engine.remove_stray(&pin).unwrap();
     }
@@ -198,7 +198,7 @@ fn an_older_copy_of_the_records_ends_nothing<K: Testable>(bench: Bench<K>) {
     assert_eq!(engine.try_attach(bravo, later.clone()).unwrap_err().kind(), ErrorKind::Conflict);
     let newer = strays.iter().find(|stray| matches!(stray.kind, StrayKind::NewerChain { .. })).unwrap();
     assert_ne!(
-        engine.all_links().iter().find(|link| link.program == alpha).unwrap().standing,
+        engine.all_links().iter().find(|link| link.program.id == alpha).unwrap().standing,
         Standing::Running
     );
     engine.remove_stray(&newer.pin).unwrap();

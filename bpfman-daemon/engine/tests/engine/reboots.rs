@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bpfmand_core::{Direction, HookKind, Selector};
 use bpfmand_engine::{Engine, ManagedProgram};
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimKernel, SimOptions};
 
 use crate::bench::{Ask as _, Bench, pins, tracepoint};
@@ -14,7 +14,7 @@ use crate::simulated::{bench, bench_of};
 fn managed(engine: &Engine<SimKernel>) -> Vec<ManagedProgram> {
     let ours = Selector { managed_only: true, ..Selector::default() };
     let mut all: Vec<_> = engine.list(&ours).unwrap().into_iter().filter_map(|p| p.managed).collect();
-    all.sort_by_key(|program| program.uid);
+    all.sort_by_key(|program| program.record.uid);
     all
 }
 
@@ -22,7 +22,12 @@ fn managed(engine: &Engine<SimKernel>) -> Vec<ManagedProgram> {
 fn lasting(engine: &Engine<SimKernel>) -> Vec<String> {
     managed(engine)
         .iter()
-        .map(|p| format!("{} {} {:?} {:?} {}", p.uid, p.name, p.links, p.global_data, p.standing))
+        .map(|p| {
+            format!(
+                "{} {} {:?} {:?} {}",
+                p.record.uid, p.record.name, p.links, p.record.global_data, p.standing
+            )
+        })
         .collect()
 }
 
@@ -30,35 +35,21 @@ fn links(engine: &Engine<SimKernel>) -> Vec<String> {
     engine
         .all_links()
         .iter()
-        .map(|l| format!("{} {} {:?} {:?} {}", l.id, l.program_name, l.point, l.position, l.standing))
+        .map(|l| {
+            format!("{} {} {:?} {:?} {}", l.record.id, l.program.name, l.record.point, l.position, l.standing)
+        })
         .collect()
 }
 
 /// Someone else's programs take the first ids of the new boot, so that ids of now meet ids of before.
 pub fn others_load_first(bench: &Bench<SimKernel>, count: usize) -> Vec<bpfmand_kernel::sim::SimHandle> {
-    use bpfmand_core::{BoundText, FunctionSpan, Insn, ProgramText};
-    let text = BoundText(ProgramText {
-        name: "other".to_owned(),
-        license: "GPL".to_owned(),
-        insns: vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(0x95, 0, 0, 0, 0)],
-        functions: vec![FunctionSpan { name: "other".to_owned(), start: 0, len: 2 }],
-        btf: None,
-        func_info: Vec::new(),
-        line_info: Vec::new(),
-        frags: false,
-        sleepable: false,
-        modules: Vec::new(),
-    });
-    let load = bpfmand_kernel::ProgramLoad {
-        name: "other",
-        text: &text,
-        kind: bpfmand_core::ProgramType::Xdp.into(),
-        attach_btf_id: 0,
-        attach_module: None,
-        extends: None,
-        device: None,
-        log: bpfmand_kernel::LogRequest::OnFailure,
-    };
+    use bpfmand_core::{BoundText, Insn};
+    let text = BoundText::of_one_function(
+        "other",
+        "GPL",
+        vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(0x95, 0, 0, 0, 0)],
+    );
+    let load = bpfmand_kernel::ProgramLoad::new("other", &text, bpfmand_core::ProgramType::Xdp.into());
     (0..count).map(|_| bench.kernel.load_program(&load).unwrap().program).collect()
 }
 
@@ -97,7 +88,7 @@ fn check_restored(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
         let id = engine
             .ids()
             .into_iter()
-            .find(|id| engine.describe_program(*id).unwrap().managed.unwrap().name == wanted);
+            .find(|id| engine.describe_program(*id).unwrap().managed.unwrap().record.name == wanted);
         id.unwrap_or_else(|| panic!("{wanted} is listed"))
     };
     let maps = |name: &str| engine.map_pins(by_name(name));
@@ -106,7 +97,7 @@ fn check_restored(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
     assert_eq!(maps("host")["everyone"], maps("guest")["everyone"], "a map shared by name");
     let chain = engine.chain(&bench.left(), HookKind::Xdp).unwrap();
     assert_eq!(
-        chain.members.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(),
+        chain.members.iter().map(|m| m.program.name.as_str()).collect::<Vec<_>>(),
         ["charlie", "alpha", "bravo"]
     );
     // The chain runs on the maps that applications see.

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bpfmand_core::Direction;
 use bpfmand_engine::{Engine, EngineOptions, SCHEMA, StepObserver};
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_store::{Options, Store};
+use bpfmand_store::{Store, StoreOptions};
 
 use crate::bench::{Ask as _, Bench, pins};
 use crate::simulated::{bench, shape};
@@ -61,13 +61,14 @@ fn seen(bench: &Bench<SimKernel>) -> (BTreeMap<String, Vec<String>>, Vec<String>
     let (engine, report) = bench.start();
     assert_eq!(report.problems, Vec::<String>::new());
     let links = engine.all_links();
-    let mut shown: Vec<String> = links.iter().map(|l| format!("{} {}", l.program_name, l.standing)).collect();
+    let mut shown: Vec<String> = links.iter().map(|l| format!("{} {}", l.program.name, l.standing)).collect();
     for name in ["alpha", "bravo", "charlie", "xray", "tango"] {
         let all = engine.ids().into_iter().map(|id| engine.describe_program(id).unwrap());
-        let found: Vec<_> = all.filter(|p| p.managed.as_ref().is_some_and(|m| m.name == name)).collect();
+        let found: Vec<_> =
+            all.filter(|p| p.managed.as_ref().is_some_and(|m| m.record.name == name)).collect();
         assert_eq!(found.len(), 1, "{name}");
         let managed = found[0].managed.as_ref().unwrap();
-        let maps = bench.kernel.list_folder(&managed.map_folder).unwrap();
+        let maps = bench.kernel.list_folder(&managed.record.maps_folder()).unwrap();
         shown.push(format!("{name} {} {maps:?}", managed.standing));
     }
     let mut shape = shape(&bench.kernel.snapshot());
@@ -153,7 +154,7 @@ fn a_strangers_program_with_the_recorded_id_is_not_taken_for_ours() {
 
 fn options_of_another(bench: &Bench<SimKernel>) -> EngineOptions {
     let folder = bench.folder.path().join("another");
-    let store = Store::open(Options::new(folder.join("store"), SCHEMA)).unwrap();
+    let store = Store::open(StoreOptions::new(folder.join("store"), SCHEMA)).unwrap();
     EngineOptions::new(folder.join("bytecode"), store)
 }
 

@@ -64,7 +64,7 @@ fn a_pin_that_someone_removed_is_put_back<K: Testable>(bench: &Bench<K>) {
         assert!(states.iter().all(Standing::is_running), "{pin}: {states:?}");
         assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
         let members = engine.chain(&bench.left(), XDP).unwrap();
-        let counts = engine.map_pins(members.members[0].program)["counts"];
+        let counts = engine.map_pins(members.members[0].program.id)["counts"];
         assert!(members.entry.unwrap().map_ids.iter().any(|id| id.0 == counts), "{pin}: one map of counts");
         drop(engine);
         let now = pins(&*bench.kernel, Path::new(""));
@@ -139,7 +139,7 @@ fn folders_of_unfinished_operations_are_cleared<K: Testable>(bench: &Bench<K>) {
     assert_eq!((report.settled, report.problems.len()), (3, 0), "{report:?}");
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
     assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
-    let alpha = engine.chain(&bench.left(), XDP).unwrap().members[0].program;
+    let alpha = engine.chain(&bench.left(), XDP).unwrap().members[0].program.id;
     let right = match bench.xdp(0) {
         bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
             bpfmand_core::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
@@ -182,10 +182,10 @@ fn a_removed_interface_is_told_and_its_links_can_be_detached<K: Testable>(
         engine.all_links().into_iter().filter(|link| link.hook.is_some()).collect::<Vec<_>>()
     };
     for link in network(&engine) {
-        assert!(link.standing == Standing::Gone, "{}: {}", link.program_name, link.standing);
+        assert!(link.standing == Standing::Gone, "{}: {}", link.program.name, link.standing);
     }
     for link in network(&engine) {
-        engine.detach(link.id).unwrap();
+        engine.detach(link.record.id).unwrap();
     }
     assert_eq!(engine.all_links().len(), 1);
     assert!(pins(&*bench.kernel, Path::new("xdp")).is_empty());

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bpfmand_core::{BytecodeSource, Direction, HookKind, Interface, LoadRequest, MapId, ProgramId, Selector};
 use bpfmand_engine::{
     Engine, EngineOptions, ErrorKind, FetchedImage, ImageAsk, ImageFailure, Images, MapFate, MapPolicy,
-    PastBytecode, ReplaceRequest, Revocation,
+    ProgramRecord, ReplaceRequest, Revocation,
 };
 use bpfmand_kernel::{Kernel, MapEntry};
 
@@ -36,7 +36,10 @@ pub fn replacement<K: Kernel>(bench: &Bench<K>, program: ProgramId, object: &'st
 fn places<K: Testable>(engine: &Engine<K>) -> Vec<String> {
     let text = |link: bpfmand_engine::LinkDetails| {
         assert_eq!(link.standing, Standing::Running);
-        format!("{} {:?} {:?} {:?} {:?}", link.id, link.point, link.position, link.pin, link.metadata)
+        format!(
+            "{} {:?} {:?} {:?} {:?}",
+            link.record.id, link.record.point, link.position, link.pin, link.record.metadata
+        )
     };
     engine.all_links().into_iter().map(text).collect()
 }
@@ -85,18 +88,18 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
     let joined = entry_of(&engine, &right);
     let mut new = Vec::new();
     for (program, switched) in [(alpha, 2), (tango, 1), (xray, usize::from(has_tcx)), (trace, 2)] {
-        let uid = engine.describe_program(program).unwrap().managed.unwrap().uid;
+        let uid = engine.describe_program(program).unwrap().managed.unwrap().record.uid;
         let outcome = engine.replace_program(&replacement(bench, program, "second")).unwrap();
         assert_eq!((outcome.previous, outcome.links_switched), (Some(program), switched));
         let fates: Vec<_> = outcome.maps.iter().map(|map| (map.name.as_str(), map.fate)).collect();
         assert_eq!(fates, [("counts", MapFate::Kept), ("extra", MapFate::New)]);
-        let managed = outcome.program.managed.unwrap();
-        assert_eq!((managed.uid, managed.standing.name()), (uid, "ok"));
+        let managed = outcome.programs[0].managed.clone().unwrap();
+        assert_eq!((managed.record.uid, managed.standing.name()), (uid, "ok"));
         assert_eq!(managed.previous.unwrap().id, Some(program));
-        assert_ne!(outcome.program.id, program);
+        assert_ne!(outcome.programs[0].id, program);
         assert_eq!(engine.describe_program(program).unwrap().managed, None, "the old id is nobody's");
         assert!(bench.kernel.program(program).unwrap().is_some(), "the old version stays loaded");
-        new.push(outcome.program.id);
+        new.push(outcome.programs[0].id);
     }
     assert_eq!(places(&engine), before);
     assert_eq!(kernel_links(&engine), kept, "no hook was left and entered again");
@@ -117,12 +120,12 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
     for program in &mut new {
         let back = engine.rollback_program(*program).unwrap();
         assert_eq!(back.previous, Some(*program));
-        *program = back.program.id;
+        *program = back.programs[0].id;
     }
     assert_eq!(new, [alpha, tango, xray, trace]);
     assert_eq!(places(&engine), before);
     assert_eq!(entry_of(&engine, &bench.left()), alpha);
-    let second = engine.rollback_program(alpha).unwrap().program.id;
+    let second = engine.rollback_program(alpha).unwrap().programs[0].id;
     assert_eq!(bench.kernel.verdict(second), 1);
     // For good: nobody can go back, and the old versions leave the kernel.
     let last = ReplaceRequest { keep_old: false, ..replacement(bench, second, "programs") };
@@ -131,9 +134,9 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
     for gone in [alpha, second] {
         until_gone(&*bench.kernel, gone);
     }
-    assert_eq!(engine.rollback_program(last.program.id).unwrap_err().kind(), ErrorKind::Invalid);
-    assert_eq!(engine.map_pins(last.program.id)["counts"], maps["counts"]);
-    for program in [last.program.id, bravo, tango, xray, trace] {
+    assert_eq!(engine.rollback_program(last.programs[0].id).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(engine.map_pins(last.programs[0].id)["counts"], maps["counts"]);
+    for program in [last.programs[0].id, bravo, tango, xray, trace] {
         engine.unload(program).unwrap();
     }
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
@@ -178,7 +181,7 @@ fn a_map_that_cannot_go_on_is_named_and_nothing_changes<K: Testable>(bench: &Ben
     let fresh = ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "reshaped") };
     let fresh = engine.replace_program(&fresh).unwrap();
     assert!(fresh.maps.iter().all(|map| map.fate == MapFate::New), "{:?}", fresh.maps);
-    assert_ne!(engine.map_pins(fresh.program.id)["counts"], engine.map_pins(bravo)["counts"]);
+    assert_ne!(engine.map_pins(fresh.programs[0].id)["counts"], engine.map_pins(bravo)["counts"]);
     assert_eq!(places(&engine), before.0);
 }
 
@@ -192,16 +195,16 @@ fn a_map_with_more_room_has_the_entries_of_the_old_one<K: Testable>(bench: &Benc
     let outcome = engine.replace_program(&replacement(bench, alpha, "grown")).unwrap();
     let fates: Vec<_> = outcome.maps.iter().map(|map| (map.name.as_str(), map.fate)).collect();
     assert_eq!(fates, [("counts", MapFate::Copied(16)), ("extra", MapFate::New)]);
-    let grown = map(outcome.program.id);
+    let grown = map(outcome.programs[0].id);
     assert_eq!(bench.kernel.map_of(&grown).unwrap().max_entries, 64);
     assert!(bench.kernel.map_entries(&grown, 64).unwrap().contains(&entry));
-    assert_eq!(entry_of(&engine, &bench.left()), outcome.program.id);
+    assert_eq!(entry_of(&engine, &bench.left()), outcome.programs[0].id);
     // An array takes no more entries than it has room for.
-    let small = engine.replace_program(&replacement(bench, outcome.program.id, "programs")).unwrap_err();
+    let small = engine.replace_program(&replacement(bench, outcome.programs[0].id, "programs")).unwrap_err();
     assert!(small.to_string().contains("counts"), "{small}");
-    assert_eq!(entry_of(&engine, &bench.left()), outcome.program.id);
+    assert_eq!(entry_of(&engine, &bench.left()), outcome.programs[0].id);
     // Back to the maps of before.
-    engine.rollback_program(outcome.program.id).unwrap();
+    engine.rollback_program(outcome.programs[0].id).unwrap();
     assert_eq!(engine.map_pins(alpha).len(), 2);
 }
 
@@ -224,14 +227,14 @@ fn after_a_reboot_the_version_before_is_loaded_again() {
     let engine = bench.engine();
     let before = places(&engine);
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
-    let id = engine.all_links()[0].program;
+    let id = engine.all_links()[0].program.id;
     assert_eq!(bench.kernel.verdict(id), 1);
     assert_eq!(engine.describe_program(id).unwrap().managed.unwrap().previous.unwrap().id, None);
     let back = engine.rollback_program(id).unwrap();
-    assert_eq!(bench.kernel.verdict(back.program.id), 2);
+    assert_eq!(bench.kernel.verdict(back.programs[0].id), 2);
     assert_eq!(places(&engine), before);
-    engine.unload(back.program.id).unwrap();
-    engine.unload(engine.all_links()[0].program).unwrap();
+    engine.unload(back.programs[0].id).unwrap();
+    engine.unload(engine.all_links()[0].program.id).unwrap();
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
     assert_eq!(std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count(), 0);
 }
@@ -249,14 +252,15 @@ fn programs_of_one_load_share_maps_also_after_a_replacement_and_a_reboot() {
     engine.attached(sharer, bench.xdp(1));
     let new = [alpha, tango].map(|program| {
         let outcome = engine.replace_program(&replacement(&bench, program, "second")).unwrap();
-        outcome.program.managed.unwrap().uid
+        outcome.programs[0].managed.as_ref().unwrap().record.uid
     });
     let of = |engine: &Engine<_>, uid| {
-        let uid_of = |id: &ProgramId| engine.describe_program(*id).unwrap().managed.unwrap().uid;
+        let uid_of = |id: &ProgramId| engine.describe_program(*id).unwrap().managed.unwrap().record.uid;
         let id = engine.ids().into_iter().find(|id| uid_of(id) == uid).unwrap();
         engine.map_pins(id)["counts"]
     };
-    let uids = [bravo, sharer, other].map(|id| engine.describe_program(id).unwrap().managed.unwrap().uid);
+    let uids =
+        [bravo, sharer, other].map(|id| engine.describe_program(id).unwrap().managed.unwrap().record.uid);
     let check = |engine: &Engine<_>| {
         let shared = of(engine, uids[0]);
         assert_eq!([new[0], new[1], uids[1]].map(|uid| of(engine, uid)), [shared; 3]);
@@ -291,18 +295,20 @@ struct Revoking {
 }
 
 impl Images for Revoking {
-    fn revocation(&self, past: &PastBytecode<'_>) -> Result<Option<Revocation>, ImageFailure> {
+    fn revocation(&self, program: &ProgramRecord) -> Result<Option<Revocation>, ImageFailure> {
         let revoked = self.revoked.lock().unwrap();
         let why = "the policy says so".to_owned();
         let detach = self.detach.load(Ordering::Relaxed);
-        Ok((revoked.as_deref() == Some(past.sha256)).then_some(Revocation { why, detach }))
+        Ok((revoked.as_deref() == Some(program.bytecode_sha256())).then_some(Revocation { why, detach }))
     }
 
-    fn refusal_now(&self, past: &PastBytecode<'_>) -> Result<Option<String>, ImageFailure> {
-        let revoked = self.revocation(past)?.map(|revocation| format!("it was revoked: {}", revocation.why));
+    fn refusal_now(&self, program: &ProgramRecord) -> Result<Option<String>, ImageFailure> {
+        let revoked =
+            self.revocation(program)?.map(|revocation| format!("it was revoked: {}", revocation.why));
         let refused = self.refused.lock().unwrap();
-        Ok(revoked
-            .or_else(|| (refused.as_deref() == Some(past.sha256)).then(|| "a newer one ran".to_owned())))
+        Ok(revoked.or_else(|| {
+            (refused.as_deref() == Some(program.bytecode_sha256())).then(|| "a newer one ran".to_owned())
+        }))
     }
 
     fn fetch(
@@ -324,9 +330,9 @@ fn a_version_that_was_revoked_does_not_come_back() {
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let sha256 = {
         let all = engine.list(&Selector { managed_only: true, ..Selector::default() }).unwrap();
-        all[0].managed.as_ref().unwrap().bytecode_sha256.clone()
+        all[0].managed.as_ref().unwrap().record.bytecode_sha256().to_owned()
     };
-    let new = engine.replace_program(&replacement(&bench, alpha, "grown")).unwrap().program.id;
+    let new = engine.replace_program(&replacement(&bench, alpha, "grown")).unwrap().programs[0].id;
     *policy.refused.lock().unwrap() = Some(sha256.clone());
     let refused = engine.rollback_program(new).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Signature, "{refused}");
@@ -337,7 +343,7 @@ fn a_version_that_was_revoked_does_not_come_back() {
     assert_eq!(refused.kind(), ErrorKind::Signature, "{refused}");
     assert!(refused.to_string().contains("was revoked: the policy says so"), "{refused}");
     *policy.revoked.lock().unwrap() = None;
-    assert_eq!(engine.rollback_program(new).unwrap().program.id, alpha);
+    assert_eq!(engine.rollback_program(new).unwrap().programs[0].id, alpha);
 }
 
 #[test]
@@ -354,7 +360,8 @@ fn a_revoked_program_is_not_loaded_again_after_a_reboot() {
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     engine.attached(alpha, bench.xdp(1));
     let all = engine.list(&Selector { managed_only: true, ..Selector::default() }).unwrap();
-    *policy.revoked.lock().unwrap() = Some(all[0].managed.as_ref().unwrap().bytecode_sha256.clone());
+    *policy.revoked.lock().unwrap() =
+        Some(all[0].managed.as_ref().unwrap().record.bytecode_sha256().to_owned());
     drop(engine);
     // What is to run on comes back; it is reported by whoever holds programs against the policy.
     bench.kernel.reboot();

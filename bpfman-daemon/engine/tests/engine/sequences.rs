@@ -118,7 +118,11 @@ fn check(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, model: &Model, se
             continue;
         };
         hooks += 1;
-        let found: Vec<_> = chain.members.iter().map(|m| (m.link, m.program, m.priority)).collect();
+        let found: Vec<_> = chain
+            .members
+            .iter()
+            .map(|m| (m.link.id, m.program.id, m.link.point.priority().unwrap()))
+            .collect();
         let wanted_members: Vec<_> =
             wanted.iter().map(|m| (m.link, model.programs[&m.program], m.priority)).collect();
         assert_eq!(found, wanted_members, "{kind:?}");
@@ -168,9 +172,9 @@ fn play(bench: &Bench<SimKernel>, changes: &[Change]) {
                 match link {
                     Ok(link) => {
                         assert!(fits && room);
-                        model.newcomers[*hook] = Some(link.id);
+                        model.newcomers[*hook] = Some(link.record.id);
                         model.members.push(Member {
-                            link: link.id,
+                            link: link.record.id,
                             program: *program,
                             hook: *hook,
                             priority: *priority,
@@ -206,7 +210,7 @@ fn play(bench: &Bench<SimKernel>, changes: &[Change]) {
                 engine = bench.engine();
                 for id in engine.ids() {
                     let managed = engine.describe_program(id).unwrap().managed.unwrap();
-                    model.programs.insert(managed.metadata["index"].parse().unwrap(), id);
+                    model.programs.insert(managed.record.metadata["index"].parse().unwrap(), id);
                 }
             }
         }

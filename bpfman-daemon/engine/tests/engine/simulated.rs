@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bpfmand_core::{MapId, NetnsId, ProgramId};
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimKernel, SimOptions, SimSnapshot};
 
 use crate::bench::{Bench, Testable, quick_folder};

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bpfmand_core::{AttachRequest, HookKind, InterfaceMatch, MatchRequest, OrderIntent, Sharing};
 use bpfmand_engine::EngineError;
-use bpfmand_kernel::{Kernel as _, KernelError};
+use bpfmand_kernel::KernelError;
+use bpfmand_kernel::prelude::*;
 
 use crate::bench::{Ask as _, pins};
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use bpfmand_core::{Direction, HookKey, HookKind, ProgramType};
+use bpfmand_core::{Direction, HookKey, HookKind, ProgramType, Via};
 use bpfmand_engine::{Attached, Engine, EngineError, ErrorKind, HookCheck, HookConflict, Loss, Standing};
-use bpfmand_kernel::{Anchor, FilterPlace, Kernel, LinkTarget, TcFilter, XdpMode};
+use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, TcFilter, TcxAnchor, XdpMode};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::kernel_rules::program;
@@ -21,7 +21,7 @@ fn at_xdp<K: Testable>(bench: &Bench<K>) -> LinkTarget<'_> {
     LinkTarget::Xdp { netns: Some(&bench.netns), ifindex: key(bench, XDP).ifindex, mode: XdpMode::Generic }
 }
 
-fn at_tcx<K: Testable>(bench: &Bench<K>, anchor: Anchor) -> LinkTarget<'_> {
+fn at_tcx<K: Testable>(bench: &Bench<K>, anchor: TcxAnchor) -> LinkTarget<'_> {
     LinkTarget::Tcx {
         netns: Some(&bench.netns),
         ifindex: key(bench, TC).ifindex,
@@ -110,7 +110,7 @@ fn what_others_attach_at_tc_is_shown_beside_ours_and_left_alone<K: Testable>(ben
     engine.attached(xray, bench.tcx(1));
     let theirs = program(kernel, ProgramType::Tc, 0, None);
     let their_id = kernel.program_of(&theirs).unwrap().id;
-    let link = kernel.attach(&theirs, &at_tcx(bench, Anchor::First)).unwrap();
+    let link = kernel.attach(&theirs, &at_tcx(bench, TcxAnchor::First)).unwrap();
     let filter = TcFilter { priority: 1, handle: 1 };
     let at = FilterPlace {
         netns: Some(&bench.netns),
@@ -122,18 +122,19 @@ fn what_others_attach_at_tc_is_shown_beside_ours_and_left_alone<K: Testable>(ben
     for kind in [TC, TCX] {
         let entries = engine.hook_entries(&bench.left(), kind).unwrap();
         let of_others: Vec<_> = entries.iter().filter(|entry| !entry.ours).collect();
-        assert_eq!(of_others[0].via, "tcx link");
+        assert!(matches!(of_others[0].via, Via::TcxLink { .. }), "{of_others:?}");
         assert_eq!(of_others[0].kernel_link, Some(kernel.link_of(&link).unwrap().id));
         assert_eq!(of_others[0].program, Some(their_id));
         assert_eq!(entries.iter().filter(|entry| entry.ours).count(), 2, "{entries:?}");
         assert!(!entries[0].ours, "theirs is first");
         if kind == TC {
             let last = entries.last().unwrap();
-            assert_eq!((last.via, last.detail.as_str()), ("filter", "priority 1 handle 0x1 direct-action"));
+            let Via::Filter(filter) = &last.via else { panic!("{last:?}") };
+            assert_eq!((filter.priority, filter.handle, filter.direct_action), (1, 1, true));
         }
     }
     for link in engine.all_links() {
-        engine.detach(link.id).unwrap();
+        engine.detach(link.record.id).unwrap();
     }
     assert_eq!(kernel.filter_program(&at).unwrap(), Some(their_id));
     assert_eq!(kernel.link_of(&link).unwrap().program, their_id);
@@ -178,7 +179,7 @@ fn a_filter_that_someone_removed_comes_back<K: Testable>(bench: &Bench<K>) {
     assert_eq!(engine.drift_counts(), (2, 2));
     // And all of ours goes, only.
     for link in engine.all_links() {
-        engine.detach(link.id).unwrap();
+        engine.detach(link.record.id).unwrap();
     }
     assert_eq!(find(), [(priority, handle, Some(their_id))]);
 }

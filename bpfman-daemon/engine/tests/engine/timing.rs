@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bpfmand_core::{AttachPoint, HookKind, ProceedOn, VerdictFamily};
-use bpfmand_engine::{ChainView, Engine, HookChange, MemberTime};
+use bpfmand_engine::{ChainDetails, Engine, HookChange, MemberTime};
 use bpfmand_kernel::Kernel;
+use bpfmand_kernel::prelude::*;
 use bpfmand_splice::{CounterLayout, TimeLayout};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -17,7 +18,7 @@ fn switch<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, on: bool) -> bool {
     engine.set_hook(&bench.left(), XDP, &change, "user 0").unwrap()
 }
 
-fn view<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> ChainView {
+fn view<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> ChainDetails {
     engine.show_chain(&bench.left(), XDP).unwrap()
 }
 
@@ -83,7 +84,7 @@ fn timing_is_switched_on_and_off_with_its_twin<K: Testable>(bench: &Bench<K>) {
 
     assert!(switch(bench, &engine, false));
     assert_eq!(times(bench, &engine), [None]);
-    assert_eq!(view(bench, &engine).chain.strategy, "direct");
+    assert_eq!(view(bench, &engine).strategy, "direct");
     engine.attached(charlie, bench.xdp(3));
     assert_eq!(pinned(bench), without);
 }

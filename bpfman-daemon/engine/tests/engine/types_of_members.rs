@@ -4,7 +4,7 @@ use std::process::Command;
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, ProceedOn, VerdictFamily};
 use bpfmand_engine::HookChange;
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 
 use crate::bench::Ask as _;
 
@@ -38,9 +38,9 @@ fn a_member_that_allocates_an_object_of_its_own_type_is_inlined() {
         engine.attached(*program, point(at));
     }
     let view = engine.show_chain(&bench.left(), INGRESS).unwrap();
-    let ways: Vec<_> = view.members.iter().map(|member| (member.way, &*member.way_reason)).collect();
+    let ways: Vec<_> = view.members.iter().map(|member| (member.way.name(), &*member.way_reason)).collect();
     assert_eq!(ways, [("inline", ""); 3]);
-    assert_eq!((view.chain.strategy, view.fallbacks), ("splice", 0));
+    assert_eq!((view.strategy, view.fallbacks), ("splice", 0));
     assert!(engine.verify_chain(&bench.left(), INGRESS).unwrap().matches());
     // The object is made and freed: the packet goes on to the last, whose verdict is the chain's.
     let entry = bench.kernel.open_program(view.segments[0].program).unwrap().unwrap();
@@ -70,7 +70,7 @@ fn members_apart_are_functions_with_their_names_in_what_the_kernel_runs() {
     };
     switch(true);
     let view = engine.show_chain(&bench.left(), XDP).unwrap();
-    assert!(view.members.iter().all(|member| member.way == "function"), "{view:?}");
+    assert!(view.members.iter().all(|member| member.way.name() == "function"), "{view:?}");
     let found = functions();
     assert_eq!(found.len(), 1 + names.len(), "{found:?}");
     assert_eq!(found[0], "chain");

@@ -7,7 +7,7 @@ use bpfmand_core::{
     AttachPoint, AttachRequest, Direction, HookKind, OrderIntent, ProgramId, ProgramType, Selector, Sharing,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, StepObserver, UpdateLinkRequest};
-use bpfmand_kernel::Kernel as _;
+use bpfmand_kernel::prelude::*;
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 
@@ -21,7 +21,7 @@ fn isolated<K: Testable>(
     let sharing = Sharing { isolated: true, ..Sharing::default() };
     let order = OrderIntent::default();
     let request = AttachRequest { program, point, order, sharing, metadata: Default::default() };
-    engine.attach(&request).map(|link| link.id)
+    engine.attach(&request).map(|link| link.record.id)
 }
 
 fn an_isolated_member_stays_the_program_that_it_is<K: Testable>(bench: &Bench<K>) {
@@ -30,7 +30,7 @@ fn an_isolated_member_stays_the_program_that_it_is<K: Testable>(bench: &Bench<K>
     engine.attached(alpha, bench.xdp(1));
     let link = isolated(&engine, bravo, bench.xdp(2)).unwrap();
     let view = engine.show_chain(&bench.left(), XDP).unwrap();
-    let ways: Vec<&str> = view.members.iter().map(|member| member.way).collect();
+    let ways: Vec<&str> = view.members.iter().map(|member| member.way.name()).collect();
     assert_eq!(ways, ["inline", "own"]);
     assert!(view.members[1].way_reason.contains("isolated"), "{view:?}");
     let chain = pins(&*bench.kernel, Path::new("chains"));
@@ -41,12 +41,12 @@ fn an_isolated_member_stays_the_program_that_it_is<K: Testable>(bench: &Bench<K>
     for wanted in [false, true] {
         let change = UpdateLinkRequest { isolated: Some(wanted), ..UpdateLinkRequest::of(link) };
         engine.update_link(&change).unwrap();
-        let way = engine.show_chain(&bench.left(), XDP).unwrap().members[1].way;
+        let way = engine.show_chain(&bench.left(), XDP).unwrap().members[1].way.name();
         assert_eq!(way, if wanted { "own" } else { "inline" });
     }
     drop(engine);
     let engine = bench.engine();
-    assert_eq!(engine.show_chain(&bench.left(), XDP).unwrap().members[1].way, "own");
+    assert_eq!(engine.show_chain(&bench.left(), XDP).unwrap().members[1].way.name(), "own");
     let tracing = isolated(&engine, alpha, crate::bench::tracepoint("sched_switch")).unwrap_err();
     assert_eq!(tracing.kind(), ErrorKind::Invalid, "{tracing}");
 }
@@ -94,7 +94,7 @@ fn a_splice_that_the_verifier_refuses_becomes_a_chain_of_another_kind() {
     let link = engine.attached(bravo, bench.xdp(2));
     let view = engine.show_chain(&bench.left(), XDP).unwrap();
     assert!(view.fallbacks > 0, "{view:?}");
-    assert!(view.chain.reason.contains("fallback"), "{}", view.chain.reason);
+    assert!(view.reason.contains("fallback"), "{}", view.reason);
     assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
     assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
     // No way at all: the member that the verifier was in is named, with what it said, and nothing changed.
@@ -205,7 +205,7 @@ fn members_that_keep_lists_in_maps_are_loaded_and_chained() {
     engine.attached(pop, bench.tc(Direction::Ingress, 2));
     let hook = HookKind::Tc(Direction::Ingress);
     let view = engine.show_chain(&bench.left(), hook).unwrap();
-    assert!(view.members.iter().all(|member| member.way == "own"), "{view:?}");
+    assert!(view.members.iter().all(|member| member.way.name() == "own"), "{view:?}");
     let list = engine.list(&Selector { managed_only: true, ..Selector::default() }).unwrap();
     let btf: Vec<_> = list.iter().map(|program| program.facts.as_ref().unwrap().btf_id).collect();
     assert_eq!(btf[0], btf[1], "programs and maps of one load have one type information");

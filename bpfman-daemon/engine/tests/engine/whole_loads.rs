@@ -5,8 +5,9 @@ use std::path::Path;
 
 use bpfmand_core::{Direction, HookKind, LoadRequest, MapId, OrderIntent, ProgramId, ProgramUid};
 use bpfmand_engine::{
-    Engine, EngineError, ErrorKind, LinkDetails, MapFate, MapPolicy, ReplaceLoadOutcome, ReplaceLoadRequest,
+    Engine, EngineError, ErrorKind, LinkDetails, MapFate, MapPolicy, ReplaceLoadRequest, ReplaceOutcome,
 };
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{Kernel, LinkTarget, MapEntry, XdpMode};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
@@ -33,7 +34,7 @@ pub fn version<K: Kernel>(
 /// What a replacement must not change about a link that goes on.
 fn stays(link: &LinkDetails) -> String {
     assert_eq!(link.standing, Standing::Running);
-    format!("{} {:?} {:?} {:?}", link.id, link.point, link.pin, link.metadata)
+    format!("{} {:?} {:?} {:?}", link.record.id, link.record.point, link.pin, link.record.metadata)
 }
 
 fn all_stays<K: Kernel>(engine: &Engine<K>) -> Vec<String> {
@@ -41,10 +42,10 @@ fn all_stays<K: Kernel>(engine: &Engine<K>) -> Vec<String> {
 }
 
 fn uid<K: Kernel>(engine: &Engine<K>, program: ProgramId) -> ProgramUid {
-    engine.describe_program(program).unwrap().managed.unwrap().uid
+    engine.describe_program(program).unwrap().managed.unwrap().record.uid
 }
 
-fn ids(outcome: &ReplaceLoadOutcome) -> Vec<ProgramId> {
+fn ids(outcome: &ReplaceOutcome) -> Vec<ProgramId> {
     outcome.programs.iter().map(|program| program.id).collect()
 }
 
@@ -84,10 +85,10 @@ fn a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs<K: Test
     }
     going_on.sort_unstable();
     let links = engine.all_links();
-    let before: Vec<_> = links.iter().filter(|link| !leaving.contains(&link.id)).map(stays).collect();
+    let before: Vec<_> = links.iter().filter(|link| !leaving.contains(&link.record.id)).map(stays).collect();
     let of_hooks = |links: &[LinkDetails]| -> BTreeMap<_, _> {
-        let lasting = links.iter().filter(|link| going_on.contains(&link.id) && link.hook.is_some());
-        lasting.map(|link| (link.id, link.kernel_link)).collect()
+        let lasting = links.iter().filter(|link| going_on.contains(&link.record.id) && link.hook.is_some());
+        lasting.map(|link| (link.record.id, link.kernel_link)).collect()
     };
     let uids: Vec<_> = [bravo, alpha, trace, tango, xray].map(|id| uid(&engine, id)).into();
     let counts = engine.map_pins(alpha)["counts"];
@@ -101,8 +102,8 @@ fn a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs<K: Test
     assert_eq!(fates, [("counts", MapFate::Kept), ("extra", MapFate::New)]);
     for (program, name) in outcome.programs.iter().zip(names) {
         let managed = program.managed.as_ref().unwrap();
-        assert_eq!((managed.name.as_str(), managed.standing.name()), (name, "ok"));
-        assert_eq!(managed.metadata["bpfman.io/content"], "second");
+        assert_eq!((managed.record.name.as_str(), managed.standing.name()), (name, "ok"));
+        assert_eq!(managed.record.metadata["bpfman.io/content"], "second");
         assert_eq!(managed.previous, None);
     }
     assert_eq!(new[..5].iter().map(|id| uid(&engine, *id)).collect::<Vec<_>>(), uids);
@@ -209,7 +210,7 @@ fn what_a_load_cannot_be_replaced_by_is_named_and_nothing_changes<K: Testable>(b
     // One that was replaced by itself has maps of its own: which of the two would go on?
     let fresh =
         bpfmand_engine::ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "second") };
-    let alone = engine.replace_program(&fresh).unwrap().program.id;
+    let alone = engine.replace_program(&fresh).unwrap().programs[0].id;
     let error = engine.replace_load(&of(&[alone, bravo])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.to_string().contains("of the same load has another one of that name"), "{error}");
@@ -319,7 +320,7 @@ fn counters_of_links_that_go_on_count_on() {
     crate::crashes::count(&bench);
     let runs = || -> Vec<_> {
         let view = engine.show_chain(&bench.left(), XDP).unwrap();
-        view.members.iter().map(|member| (member.link, member.counters.as_ref().unwrap().runs)).collect()
+        view.members.iter().map(|member| (member.link.id, member.counters.as_ref().unwrap().runs)).collect()
     };
     let before = runs();
     assert!(before[0].1 > 0);
@@ -336,12 +337,12 @@ fn a_replaced_load_comes_back_as_one_after_a_reboot() {
     engine.attached(old[0], bench.xdp(1));
     engine.attached(old[1], bench.xdp(2));
     engine.replace_load(&version(&bench, &old, "second", &["alpha", "bravo", "echo"])).unwrap();
-    let links: Vec<_> = engine.all_links().iter().map(|link| link.id).collect();
+    let links: Vec<_> = engine.all_links().iter().map(|link| link.record.id).collect();
     drop(engine);
     bench.kernel.reboot();
     let engine = bench.engine();
     let before = all_stays(&engine);
-    assert_eq!(engine.all_links().iter().map(|link| link.id).collect::<Vec<_>>(), links);
+    assert_eq!(engine.all_links().iter().map(|link| link.record.id).collect::<Vec<_>>(), links);
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
     let new = engine.ids();
     let [first, second, third] = new[..] else { panic!("{new:?}") };
@@ -372,7 +373,7 @@ fn an_adopted_program_is_of_no_load() {
             caller_uid: 0,
         })
         .unwrap();
-    let request = version(&bench, &[adopted.program], "second", &["alpha"]);
+    let request = version(&bench, &[adopted.program.id], "second", &["alpha"]);
     let error: EngineError = engine.replace_load(&request).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("adopted"), "{error}");

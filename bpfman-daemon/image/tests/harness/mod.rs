@@ -18,16 +18,16 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use bpfman_image_format::{
-    Bytecode, Credential, Digest, ImageReference, Layout, Platform, PlatformInputs, SigningKey, SourceDate,
-    push, sign,
+    BytecodeFile, Credential, Digest, ImageReference, OciLayout, Platform, PlatformInputs, SigningKey,
+    SourceDate, push, sign,
 };
 use bpfmand_image::{
-    Caller, ImageError, ImageRequest, ImageStore, LegacySigning, Limits, Policy, PolicyFile, PullPolicy,
+    Caller, FetchPolicy, ImageError, ImageRequest, ImageStore, LegacySigning, Limits, Policy, PolicyFile,
     VerifiedImage,
 };
 
 /// A small XDP object, compiled once. Different `salt` gives a different object.
-pub fn object(salt: &str) -> Bytecode {
+pub fn object(salt: &str) -> BytecodeFile {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path();
     let (source, path) = (folder.join(format!("{salt}.c")), folder.join(format!("{salt}.o")));
@@ -42,27 +42,31 @@ pub fn object(salt: &str) -> Bytecode {
         .arg(&source)
         .status();
     assert!(status.expect("clang is installed").success());
-    Bytecode::parse("prog.o", std::fs::read(path).unwrap()).unwrap()
+    BytecodeFile::parse("prog.o", std::fs::read(path).unwrap()).unwrap()
 }
 
 /// A layout in `folder` with a single image of `object` for this machine, named `name`.
-pub fn layout(folder: &Path, name: &str, object: &Bytecode) -> (Layout, Digest) {
+pub fn layout(folder: &Path, name: &str, object: &BytecodeFile) -> (OciLayout, Digest) {
     let inputs = PlatformInputs::one(Platform::host().unwrap(), object.clone()).unwrap();
     let image = inputs.build(SourceDate::default()).unwrap();
-    let layout = Layout::open_or_create(&folder.join("layout")).unwrap();
+    let layout = OciLayout::open_or_create(&folder.join("layout")).unwrap();
     image.write(&layout, name).unwrap();
     (layout, image.digest())
 }
 
 /// Builds and pushes an image of `object`; answers its digest.
-pub async fn publish(image: &ImageReference, object: &Bytecode, credential: Option<&Credential>) -> Digest {
+pub async fn publish(
+    image: &ImageReference,
+    object: &BytecodeFile,
+    credential: Option<&Credential>,
+) -> Digest {
     let folder = tempfile::tempdir().unwrap();
     let (layout, digest) = layout(folder.path(), "image", object);
     assert_eq!(push(&layout, "image", image, credential, None).await.unwrap(), digest);
     digest
 }
 
-pub async fn publish_signed(image: &ImageReference, object: &Bytecode, key: &SigningKey) -> Digest {
+pub async fn publish_signed(image: &ImageReference, object: &BytecodeFile, key: &SigningKey) -> Digest {
     let digest = publish(image, object, None).await;
     assert_eq!(sign(image, key, &BTreeMap::new(), None).await.unwrap().digest, digest);
     digest
@@ -110,7 +114,7 @@ impl Store {
     pub async fn load(
         &self,
         image: &ImageReference,
-        pull_policy: PullPolicy,
+        pull_policy: FetchPolicy,
     ) -> Result<VerifiedImage, ImageError> {
         let request =
             ImageRequest { image: image.clone(), pull_policy, credential: None, caller: Caller::Other };
@@ -118,7 +122,7 @@ impl Store {
     }
 
     pub async fn pull(&self, image: &ImageReference) -> Result<VerifiedImage, ImageError> {
-        self.load(image, PullPolicy::IfNotPresent).await
+        self.load(image, FetchPolicy::IfNotPresent).await
     }
 
     pub fn blobs(&self) -> PathBuf {

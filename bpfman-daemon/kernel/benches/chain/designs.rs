@@ -12,13 +12,13 @@ use crate::sources;
 use crate::together::{Together, options};
 
 /// A program to measure, with all that it needs to live.
-pub struct Entry {
+pub struct MeasuredProgram {
     pub program: Program,
     corpus: Corpus,
     chain: Option<Together>,
 }
 
-impl Entry {
+impl MeasuredProgram {
     /// What all its members counted.
     pub fn counted(&self) -> u64 {
         let maps = if self.chain.is_some() { &self.corpus.maps.spliced } else { &self.corpus.maps.alone };
@@ -36,14 +36,14 @@ fn set(kind: ProgramKind) -> ProceedMask {
 }
 
 /// One program of a source, by name.
-pub fn single(kind: ProgramKind, source: &str, name: &str) -> Entry {
+pub fn single(kind: ProgramKind, source: &str, name: &str) -> MeasuredProgram {
     let mut corpus = Corpus::default();
     corpus.add(kind, name, &compile_text(source), |_| true);
-    Entry { program: corpus.named(name).alone.duplicate(), corpus, chain: None }
+    MeasuredProgram { program: corpus.named(name).alone.duplicate(), corpus, chain: None }
 }
 
 /// Tail calls by constant keys.
-pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> Entry {
+pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> MeasuredProgram {
     let mut corpus = Corpus::default();
     corpus.add(kind, "tail calls", &compile_text(&sources::tail_calls(kind, members, drop)), |_| true);
     let next = corpus.maps.alone.iter().find(|map| map.name == "next").expect("the source has it");
@@ -51,7 +51,7 @@ pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> Entry {
         let program = &corpus.named(&format!("link{number}")).alone;
         next.hold_at(number as u32, program).expect("the array takes its programs");
     }
-    Entry { program: corpus.named("link0").alone.duplicate(), corpus, chain: None }
+    MeasuredProgram { program: corpus.named("link0").alone.duplicate(), corpus, chain: None }
 }
 
 /// How our chain is made.
@@ -71,12 +71,12 @@ impl Ours {
 }
 
 /// Our chain of these objects' programs. Each is loaded with maps of its own.
-pub fn ours(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> Entry {
+pub fn ours(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> MeasuredProgram {
     remade(kind, programs, how).0
 }
 
 /// The same, with the CPU time that it took to make the chain of members that were loaded.
-pub fn remade(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> (Entry, Duration) {
+pub fn remade(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> (MeasuredProgram, Duration) {
     let mut corpus = Corpus::default();
     for (object, name) in programs {
         corpus.add(kind, name, object, |program| program == *name);
@@ -94,5 +94,5 @@ pub fn remade(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) ->
     let chain = Together::new(kind, &members, &corpus.maps, &options)
         .unwrap_or_else(|refused| panic!("{kind:?} chain of {}: {refused}", members.len()));
     let took = thread_cpu_time() - start;
-    (Entry { program: chain.entry.duplicate(), corpus, chain: Some(chain) }, took)
+    (MeasuredProgram { program: chain.entry.duplicate(), corpus, chain: Some(chain) }, took)
 }

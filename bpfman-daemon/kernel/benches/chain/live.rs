@@ -22,7 +22,7 @@ fn run(words: &str) {
 }
 
 /// Two interfaces, in namespaces of this process's own for network and mounts: they go with it.
-pub struct Network {
+pub struct VethPair {
     generator: Program,
     hook: u32,
     pins: tempfile::TempDir,
@@ -30,12 +30,12 @@ pub struct Network {
 }
 
 /// What is attached; goes when dropped.
-pub enum Attached {
+pub enum MeasuredHook {
     Links(#[expect(dead_code, reason = "it holds them")] Vec<OwnedFd>),
     Filters,
 }
 
-impl Drop for Attached {
+impl Drop for MeasuredHook {
     fn drop(&mut self) {
         if matches!(self, Self::Filters) {
             run("tc qdisc del dev vb clsact");
@@ -43,7 +43,7 @@ impl Drop for Attached {
     }
 }
 
-impl Network {
+impl VethPair {
     /// Makes it, and stays on one CPU from now on.
     pub fn new() -> Self {
         kernel::own_network_namespace().expect("namespaces can be made");
@@ -66,12 +66,12 @@ impl Network {
     }
 
     /// Puts one program at the hook.
-    pub fn attach(&self, kind: ProgramKind, program: &Program) -> Attached {
+    pub fn attach(&self, kind: ProgramKind, program: &Program) -> MeasuredHook {
         self.attach_all(kind, &[program])
     }
 
     /// Puts programs at a TC hook, each in a link or filter of its own.
-    pub fn attach_all(&self, kind: ProgramKind, programs: &[&Program]) -> Attached {
+    pub fn attach_all(&self, kind: ProgramKind, programs: &[&Program]) -> MeasuredHook {
         if kind == ProgramKind::Clsact {
             run("tc qdisc add dev vb clsact");
             for (number, program) in (1..).zip(programs) {
@@ -83,14 +83,14 @@ impl Network {
                 ));
                 std::fs::remove_file(pin).expect("a pin can be removed");
             }
-            return Attached::Filters;
+            return MeasuredHook::Filters;
         }
         let attach = |program: &&Program| match kind {
             ProgramKind::Xdp => kernel::attach_xdp(program, self.hook, kernel::XdpMode::Native),
             _ => kernel::attach_tcx_ingress(program, self.hook),
         };
         let links = programs.iter().map(|program| attach(program).expect("a program can be attached"));
-        Attached::Links(links.collect())
+        MeasuredHook::Links(links.collect())
     }
 
     /// Nanoseconds a frame, and how many frames there were at least: a batch may still be on its way.

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use bpfmand_object::ObjectFile;
 
-use crate::designs::{Entry, Ours, ours, remade, single, tail_calls};
+use crate::designs::{MeasuredProgram, Ours, ours, remade, single, tail_calls};
 use crate::kernel::{self, ProgramKind};
-use crate::live::Network;
+use crate::live::VethPair;
 use crate::objects::{self, compile_file, compile_text};
 use crate::results::Case;
 use crate::sources;
@@ -25,9 +25,9 @@ fn setting(name: &str, otherwise: u32) -> u32 {
 /// How a case is measured.
 enum Measured {
     /// By test-run, on this packet.
-    Alone(Box<Entry>, Vec<u8>),
+    Alone(Box<MeasuredProgram>, Vec<u8>),
     /// By real packets, each program in a link or filter of its own.
-    Live(ProgramKind, Vec<Entry>),
+    Live(ProgramKind, Vec<MeasuredProgram>),
 }
 
 struct Bench {
@@ -86,7 +86,7 @@ fn making() -> Vec<Case> {
 fn trivial(bench: &mut Bench, kind: ProgramKind, group: &str) {
     let packet = vec![0_u8; 64];
     let members = compile_text(&sources::members(kind));
-    let mut add = |design: &str, count: usize, entry: Entry| {
+    let mut add = |design: &str, count: usize, entry: MeasuredProgram| {
         bench.add(group, design, count, Measured::Alone(Box::new(entry), packet.clone()));
     };
     add("nothing", 0, single(kind, &sources::members(kind), "empty"));
@@ -189,7 +189,7 @@ fn live(bench: &mut Bench, kind: ProgramKind, group: &str) {
         programs.push((&members, "dropper"));
         ours(kind, &programs, how)
     };
-    let mut add = |design: &str, count: usize, kind: ProgramKind, entries: Vec<Entry>| {
+    let mut add = |design: &str, count: usize, kind: ProgramKind, entries: Vec<MeasuredProgram>| {
         bench.add(group, design, count, Measured::Live(kind, entries));
     };
     add("nothing but the drop", 0, kind, vec![single(kind, &source, "dropper")]);
@@ -205,7 +205,8 @@ fn live(bench: &mut Bench, kind: ProgramKind, group: &str) {
         add("tail calls", count, kind, vec![tail_calls(kind, count + 1, true)]);
         if kind != ProgramKind::Xdp {
             for (design, kind) in [("tcx links", ProgramKind::Tcx), ("clsact filters", ProgramKind::Clsact)] {
-                let mut each: Vec<Entry> = (0..count).map(|_| single(kind, &source, "member")).collect();
+                let mut each: Vec<MeasuredProgram> =
+                    (0..count).map(|_| single(kind, &source, "member")).collect();
                 each.push(single(kind, &source, "dropper"));
                 add(design, count, kind, each);
             }
@@ -215,7 +216,7 @@ fn live(bench: &mut Bench, kind: ProgramKind, group: &str) {
 
 fn rounds(mut cases: Vec<(Case, Measured)>) -> Vec<Case> {
     let (rounds, repeats) = (setting("BENCH_ROUNDS", 8), setting("BENCH_REPEATS", 2_000_000));
-    let network = Network::new();
+    let network = VethPair::new();
     for round in 1..=rounds {
         let start = Instant::now();
         for (case, measured) in &mut cases {
@@ -230,7 +231,7 @@ fn rounds(mut cases: Vec<(Case, Measured)>) -> Vec<Case> {
                 Measured::Live(kind, entries) => {
                     let programs: Vec<_> = entries.iter().map(|entry| &entry.program).collect();
                     let _attached = network.attach_all(*kind, &programs);
-                    let counted = || entries.iter().map(Entry::counted).sum::<u64>();
+                    let counted = || entries.iter().map(MeasuredProgram::counted).sum::<u64>();
                     let before = counted();
                     let (sample, frames) = network.sample();
                     let (counted, each) = (counted() - before, case.members as u64 + 1);

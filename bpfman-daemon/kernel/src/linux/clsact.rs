@@ -33,14 +33,14 @@ pub(super) const TCMSG: usize = 20;
 
 /// `struct tcmsg`.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct TcMessage {
     pub ifindex: u32,
     pub handle: u32,
     pub parent: u32,
     pub info: u32,
 }
 
-impl Place {
+impl TcMessage {
     const fn filter(at: &FilterPlace<'_>) -> Self {
         let info = ((at.filter.priority as u32) << 16) | PROTOCOL_ALL as u32;
         Self { handle: at.filter.handle, info, ..Self::filters(at.ifindex, at.direction) }
@@ -66,7 +66,7 @@ impl Place {
 
 /// Makes the clsact qdisc if it is missing.
 fn ensure_clsact(ifindex: IfIndex) -> Result<(), KernelError> {
-    let place = Place { ifindex: ifindex.0, handle: CLSACT_HANDLE, parent: CLSACT_PARENT, info: 0 };
+    let place = TcMessage { ifindex: ifindex.0, handle: CLSACT_HANDLE, parent: CLSACT_PARENT, info: 0 };
     let request = place.request(RTM_NEWQDISC, ACK | CREATE | EXCLUSIVE).attribute(TCA_KIND, b"clsact\0");
     match talk(&request.finish()) {
         Ok(_) => Ok(()),
@@ -83,7 +83,7 @@ fn ensure_clsact(ifindex: IfIndex) -> Result<(), KernelError> {
 
 /// The kind of the qdisc at the place where clsact and ingress go.
 pub(super) fn qdisc_kind(ifindex: IfIndex) -> Result<Option<String>, KernelError> {
-    let place = Place { ifindex: ifindex.0, handle: 0, parent: 0, info: 0 };
+    let place = TcMessage { ifindex: ifindex.0, handle: 0, parent: 0, info: 0 };
     let messages = talk(&place.request(RTM_GETQDISC, DUMP).finish())
         .map_err(|source| KernelError::call("list qdiscs of", format!("interface {ifindex}"), source))?;
     Ok(messages.iter().find_map(|(_, body)| {
@@ -105,7 +105,7 @@ fn bpf_options(program: RawFd, name: &str) -> Vec<u8> {
 /// Adds a filter. One that has its numbers is never replaced.
 pub fn add(at: &FilterPlace<'_>, program: &OwnedFd, name: &str) -> Result<(), KernelError> {
     ensure_clsact(at.ifindex)?;
-    let request = Place::filter(at)
+    let request = TcMessage::filter(at)
         .request(RTM_NEWTFILTER, ACK | CREATE | EXCLUSIVE)
         .attribute(TCA_KIND, b"bpf\0")
         .attribute(TCA_OPTIONS, &bpf_options(program.as_raw_fd(), name));
@@ -127,7 +127,7 @@ pub fn replace(
             hook: format!("tc {} of interface {}", at.direction, at.ifindex),
         });
     }
-    let request = Place::filter(at)
+    let request = TcMessage::filter(at)
         .request(RTM_NEWTFILTER, ACK | REPLACE)
         .attribute(TCA_KIND, b"bpf\0")
         .attribute(TCA_OPTIONS, &bpf_options(program.as_raw_fd(), name));
@@ -139,7 +139,7 @@ pub fn remove(at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelErr
     if self::program(at)? != Some(expected) {
         return Ok(());
     }
-    let request = Place::filter(at).request(RTM_DELTFILTER, ACK).attribute(TCA_KIND, b"bpf\0");
+    let request = TcMessage::filter(at).request(RTM_DELTFILTER, ACK).attribute(TCA_KIND, b"bpf\0");
     match talk(&request.finish()) {
         Ok(_) => Ok(()),
         Err(error) if is_gone(&error) => Ok(()),
@@ -149,7 +149,7 @@ pub fn remove(at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelErr
 
 /// The program that a filter runs.
 pub fn program(at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError> {
-    let request = Place::filter(at).request(RTM_GETTFILTER, ACK).attribute(TCA_KIND, b"bpf\0");
+    let request = TcMessage::filter(at).request(RTM_GETTFILTER, ACK).attribute(TCA_KIND, b"bpf\0");
     let messages = match talk(&request.finish()) {
         Ok(messages) => messages,
         Err(error) if is_gone(&error) => return Ok(None),

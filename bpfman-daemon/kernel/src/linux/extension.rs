@@ -7,7 +7,7 @@ use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, Insn, ProgramText, Program
 
 use super::attr::{self, Command};
 use super::{facts, load, sys};
-use crate::{EXTENSION, Extends, KernelError, LogRequest, ProgramLoad};
+use crate::{EXTENSION, Extends, KernelError, ProgramLoad};
 
 /// Holds the program that an extension is for.
 pub fn target(extends: Extends) -> Result<OwnedFd, KernelError> {
@@ -57,16 +57,7 @@ pub fn works() -> bool {
 }
 
 fn plain(text: &BoundText) -> ProgramLoad<'_> {
-    ProgramLoad {
-        name: "probe",
-        text,
-        kind: ProgramType::Xdp.into(),
-        attach_btf_id: 0,
-        attach_module: None,
-        extends: None,
-        device: None,
-        log: LogRequest::OnFailure,
-    }
+    ProgramLoad::new("probe", text, ProgramType::Xdp.into())
 }
 
 /// An XDP program that passes every packet, with the types that an extension needs.

@@ -99,11 +99,16 @@ fn expect(fd: &OwnedFd, kind: &str) -> io::Result<()> {
     ))
 }
 
-/// Describes a map.
-pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
+fn map_info(fd: &OwnedFd) -> io::Result<MapInfo> {
     expect(fd, "bpf-map")?;
     let mut info = MapInfo::default();
     sys::info(fd, &mut info)?;
+    Ok(info)
+}
+
+/// Describes a map.
+pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
+    let info = map_info(fd)?;
     Ok(MapFacts {
         id: MapId(info.id),
         name: text(&info.name),
@@ -118,17 +123,13 @@ pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
 
 /// The types that a map was made with; none if it has none.
 pub fn map_btf(fd: &OwnedFd) -> io::Result<Option<BtfId>> {
-    expect(fd, "bpf-map")?;
-    let mut info = MapInfo::default();
-    sys::info(fd, &mut info)?;
+    let info = map_info(fd)?;
     Ok((info.btf_id != 0).then_some(BtfId(info.btf_id)))
 }
 
 /// Type, and bytes of a key and of a value, of a map: what the kernel goes by when it reads those from memory.
 pub fn map_layout(fd: &OwnedFd) -> io::Result<(u32, u32, u32)> {
-    expect(fd, "bpf-map")?;
-    let mut info = MapInfo::default();
-    sys::info(fd, &mut info)?;
+    let info = map_info(fd)?;
     Ok((info.map_type, info.key_size, info.value_size))
 }
 

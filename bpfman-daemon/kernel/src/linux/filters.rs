@@ -5,8 +5,8 @@ use std::io;
 use bpfmand_core::{Direction, FilterFacts, HookEntry, HookKey, ProgramId, Via};
 
 use super::clsact::{
-    FLAG_DIRECT_ACTION, Place, RTM_GETTFILTER, TCA_BPF_FLAGS, TCA_BPF_ID, TCA_BPF_NAME, TCA_KIND,
-    TCA_OPTIONS, TCMSG,
+    FLAG_DIRECT_ACTION, RTM_GETTFILTER, TCA_BPF_FLAGS, TCA_BPF_ID, TCA_BPF_NAME, TCA_KIND, TCA_OPTIONS,
+    TCMSG, TcMessage,
 };
 use super::netlink::{DUMP, Message, attribute, talk, u32_at};
 use super::{clsact, facts, hook_contents};
@@ -19,7 +19,7 @@ const U32_NODE: u32 = 0xfff;
 
 /// All filters, first those of chain 0, which packets enter, in the order in which they run.
 pub fn list(key: &HookKey, direction: Direction) -> Result<Vec<HookEntry>, KernelError> {
-    let request = Place::filters(key.ifindex, direction).request(RTM_GETTFILTER, DUMP).finish();
+    let request = TcMessage::filters(key.ifindex, direction).request(RTM_GETTFILTER, DUMP).finish();
     let messages = match talk(&request) {
         Ok(messages) => messages,
         // The kernel's ways to say that there is no such qdisc, or one without this direction.

@@ -3,12 +3,10 @@
 use std::os::fd::OwnedFd;
 
 use bpfmand_core::MapSpec;
+use bpfmand_core::map_type::{ARRAY, ARRAY_OF_MAPS};
 
 use super::{load, slots};
 use crate::KernelError;
-
-const ARRAY: u32 = 2;
-const ARRAY_OF_MAPS: u32 = 12;
 
 /// Waits a grace period of RCU, inside of which every program that does not sleep runs.
 ///

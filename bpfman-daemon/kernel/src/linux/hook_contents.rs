@@ -28,7 +28,6 @@ pub fn read(path: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelEr
     })
 }
 
-/// What the kernel's answer means for a hook.
 /// True if a link is at a hook, without naming all links there: those of XDP are found among all links of the machine.
 pub fn has_link(path: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
     at(path, key, || match key.kind {
@@ -40,7 +39,7 @@ pub fn has_link(path: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<
 }
 
 /// Does something in the network namespace of a hook.
-fn at<T: Send>(
+pub fn at<T: Send>(
     path: Option<&Path>,
     key: &HookKey,
     work: impl FnOnce() -> Result<T, KernelError> + Send,
@@ -55,6 +54,7 @@ fn at<T: Send>(
     })
 }
 
+/// What the kernel's answer means for a hook.
 pub fn failed(key: &HookKey, source: std::io::Error) -> KernelError {
     match source.raw_os_error() {
         Some(libc::ENODEV) => {

@@ -12,9 +12,9 @@ use crate::KernelError;
 
 pub const RTM_NEWLINK: u16 = 16;
 pub const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
+pub const RTM_GETLINK: u16 = 18;
 /// Bytes of `struct ifinfomsg`.
-const IFINFOMSG: usize = 16;
+pub const IFINFOMSG: usize = 16;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;

@@ -105,7 +105,7 @@ pub fn replace(link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<
 ///
 /// Removing the pin drops its reference only after a grace period. XDP and tcx links are detached before that, so no
 /// packet meets them any more; for the others the wait is what makes the detach synchronous.
-pub fn end(pins: &super::pins::Pins, path: &Path) -> Result<(), KernelError> {
+pub fn end(pins: &super::pins::Bpffs, path: &Path) -> Result<(), KernelError> {
     let Some(link) = pins.get(path)? else { return Ok(()) };
     let facts = facts::link(&link)
         .map_err(|source| KernelError::call("describe link", path.display().to_string(), source))?;

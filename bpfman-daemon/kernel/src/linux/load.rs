@@ -5,23 +5,15 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use bpfmand_core::map_type::{
+    ARENA, ARRAY, BLOOM_FILTER, PERF_EVENT_ARRAY, QUEUE, RINGBUF, STACK, USER_RINGBUF,
+};
 use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, MapRole, MapSpec, op};
 
 use super::attr::{self, Command};
 use super::{extension, facts, features, netns, sys, types};
 use crate::{KernelError, Loaded, LogRequest, ProgramLoad};
 
-const MAP_TYPE_ARRAY: u32 = 2;
-pub(super) const MAP_TYPE_PROG_ARRAY: u32 = 3;
-const MAP_TYPE_PERF_EVENT_ARRAY: u32 = 4;
-pub(super) const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
-pub(super) const MAP_TYPE_HASH_OF_MAPS: u32 = 13;
-const MAP_TYPE_QUEUE: u32 = 22;
-const MAP_TYPE_STACK: u32 = 23;
-const MAP_TYPE_RINGBUF: u32 = 27;
-const MAP_TYPE_BLOOM_FILTER: u32 = 30;
-const MAP_TYPE_USER_RINGBUF: u32 = 31;
-const MAP_TYPE_ARENA: u32 = 33;
 const FLAG_SLEEPABLE: u32 = 1 << 4;
 const FLAG_XDP_HAS_FRAGS: u32 = 1 << 5;
 const FLAG_XDP_DEVICE_BOUND: u32 = 1 << 6;
@@ -84,9 +76,9 @@ fn unsized_property(request: &attr::MapCreate) -> Option<&'static str> {
     match request {
         attr::MapCreate { max_entries: 0, .. } => Some("max_entries"),
         // Ring buffers and arenas have neither; queues, stacks and filters have no keys.
-        attr::MapCreate { map_type: MAP_TYPE_RINGBUF | MAP_TYPE_USER_RINGBUF | MAP_TYPE_ARENA, .. } => None,
+        attr::MapCreate { map_type: RINGBUF | USER_RINGBUF | ARENA, .. } => None,
         attr::MapCreate { value_size: 0, .. } => Some("value size"),
-        attr::MapCreate { map_type: MAP_TYPE_QUEUE | MAP_TYPE_STACK | MAP_TYPE_BLOOM_FILTER, .. } => None,
+        attr::MapCreate { map_type: QUEUE | STACK | BLOOM_FILTER, .. } => None,
         attr::MapCreate { key_size: 0, .. } => Some("key size"),
         _ => None,
     }
@@ -98,7 +90,7 @@ fn write_globals(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
     let key = 0_u32;
     // The kernel reads as many bytes as the map says, whatever is behind the addresses.
     if (spec.map_type, spec.key_size as usize, spec.value_size as usize)
-        != (MAP_TYPE_ARRAY, size_of_val(&key), contents.len())
+        != (ARRAY, size_of_val(&key), contents.len())
     {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -123,10 +115,10 @@ fn write_globals(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
 /// Sizes that objects leave to the loader.
 fn max_entries(spec: &MapSpec) -> io::Result<u32> {
     match spec.map_type {
-        MAP_TYPE_PERF_EVENT_ARRAY if spec.max_entries == 0 => aya::util::nr_cpus()
+        PERF_EVENT_ARRAY if spec.max_entries == 0 => aya::util::nr_cpus()
             .map(|cpus| cpus as u32)
             .map_err(|(what, error)| io::Error::new(error.kind(), format!("{what}: {error}"))),
-        MAP_TYPE_RINGBUF | MAP_TYPE_USER_RINGBUF => {
+        RINGBUF | USER_RINGBUF => {
             // The kernel wants a power of two that is a multiple of its page size.
             let page = rustix::param::page_size() as u32;
             Ok(spec.max_entries.max(page).checked_next_power_of_two().unwrap_or(1 << 31))
@@ -344,6 +336,8 @@ pub fn kernel_name(name: &str) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::super::slots::fill as slot;
+    use bpfmand_core::map_type::{ARRAY_OF_MAPS, HASH, PROG_ARRAY};
+
     use super::*;
 
     #[test]
@@ -388,37 +382,33 @@ mod tests {
 
     #[test]
     fn the_kernel_is_never_let_to_read_beyond_a_value() {
-        const HASH: u32 = 1;
         const ARRAY_OF_EACH_CPU: u32 = 6;
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        map(&spec(MAP_TYPE_ARRAY, 4, 8, &[1; 8]), None).unwrap();
-        for wrong in [
-            spec(MAP_TYPE_ARRAY, 4, 64, &[1; 8]),
-            spec(HASH, 64, 8, &[1; 8]),
-            spec(ARRAY_OF_EACH_CPU, 4, 8, &[1; 8]),
-        ] {
+        map(&spec(ARRAY, 4, 8, &[1; 8]), None).unwrap();
+        for wrong in
+            [spec(ARRAY, 4, 64, &[1; 8]), spec(HASH, 64, 8, &[1; 8]), spec(ARRAY_OF_EACH_CPU, 4, 8, &[1; 8])]
+        {
             let error = map(&wrong, None).unwrap_err().to_string();
             assert!(error.contains("8 bytes of variables"), "{error}");
         }
-        let value = map(&spec(MAP_TYPE_ARRAY, 4, 8, &[]), None).unwrap();
+        let value = map(&spec(ARRAY, 4, 8, &[]), None).unwrap();
         for (map_type, key_size, value_size) in [(HASH, 64, 4), (HASH, 4, 64), (ARRAY_OF_EACH_CPU, 4, 4)] {
             let map = map(&spec(map_type, key_size, value_size, &[]), None).unwrap();
             let error = slot(&map, 0, &value).unwrap_err().to_string();
             assert!(error.contains(&format!("keys of {key_size} and values of {value_size}")), "{error}");
         }
         // Here the layout is right, and the refusal the kernel's.
-        let programs = map(&spec(MAP_TYPE_PROG_ARRAY, 4, 4, &[]), None).unwrap();
+        let programs = map(&spec(PROG_ARRAY, 4, 4, &[]), None).unwrap();
         assert!(!slot(&programs, 0, &value).unwrap_err().to_string().contains("keys of"));
-        let mut maps = spec(MAP_TYPE_ARRAY_OF_MAPS, 4, 4, &[]);
-        maps.inner = Some(Box::new(spec(MAP_TYPE_ARRAY, 4, 8, &[])));
+        let mut maps = spec(ARRAY_OF_MAPS, 4, 4, &[]);
+        maps.inner = Some(Box::new(spec(ARRAY, 4, 8, &[])));
         slot(&map(&maps, None).unwrap(), 0, &value).unwrap();
     }
 
     #[test]
     fn a_map_without_a_size_is_refused_by_what_it_lacks() {
-        const HASH: u32 = 1;
         if !rustix::process::geteuid().is_root() {
             return;
         }
@@ -428,15 +418,15 @@ mod tests {
         };
         for (spec, property) in [
             (sized(HASH, 4, 8, 0), "max_entries is 0"),
-            (sized(MAP_TYPE_QUEUE, 0, 8, 0), "max_entries is 0"),
-            (sized(MAP_TYPE_ARRAY, 4, 0, 1), "value size is 0"),
+            (sized(QUEUE, 0, 8, 0), "max_entries is 0"),
+            (sized(ARRAY, 4, 0, 1), "value size is 0"),
             (sized(HASH, 0, 8, 1), "key size is 0"),
         ] {
             let error = map(&spec, None).unwrap_err().to_string();
             assert!(error.contains("\"layout\"") && error.contains(property), "{error}");
         }
         // What is wrong otherwise is the kernel's to say.
-        assert!(!map(&sized(MAP_TYPE_ARRAY, 8, 8, 1), None).unwrap_err().to_string().contains("loader"));
+        assert!(!map(&sized(ARRAY, 8, 8, 1), None).unwrap_err().to_string().contains("loader"));
     }
 
     #[test]

@@ -22,8 +22,8 @@ const BPF_F_RDONLY: u32 = 1 << 3;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LinuxMounts;
 
-/// What every mount of a volume has: pins are no programs to run.
-fn flags() -> MountFlags {
+/// What every mount that the daemon makes has: none holds files to run.
+pub(super) fn flags() -> MountFlags {
     MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME
 }
 

@@ -48,11 +48,11 @@ struct Followed {
 
 /// Sockets in all of them.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct NetlinkWatch {
     followed: BTreeMap<Option<PathBuf>, Followed>,
 }
 
-impl NetworkWatch for Watch {
+impl NetworkWatch for NetlinkWatch {
     fn follow(
         &mut self,
         namespaces: &BTreeSet<Option<PathBuf>>,

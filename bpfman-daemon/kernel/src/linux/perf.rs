@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bpfmand_core::ProcessScope;
 
 use super::sys::{self, PerfEventAttr};
-use super::{elf_symbols, symbols};
+use super::{elf_symbols, mounts, symbols};
 use crate::{KernelError, ProbeTargetError};
 
 const TYPE_TRACEPOINT: u32 = 2;
@@ -47,11 +47,7 @@ fn events_folder() -> Result<PathBuf, KernelError> {
     if let Some(events) = mounted() {
         return Ok(events);
     }
-    let flags = rustix::mount::MountFlags::NOSUID
-        | rustix::mount::MountFlags::NODEV
-        | rustix::mount::MountFlags::NOEXEC
-        | rustix::mount::MountFlags::RELATIME;
-    rustix::mount::mount("tracefs", PLACES[0], "tracefs", flags, None)
+    rustix::mount::mount("tracefs", PLACES[0], "tracefs", mounts::flags(), None)
         .map_err(|error| KernelError::call("mount tracefs on", PLACES[0], error))?;
     mounted().ok_or_else(|| KernelError::call("find trace points below", PLACES[0], io::ErrorKind::NotFound))
 }

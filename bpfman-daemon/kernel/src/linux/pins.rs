@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::MountFlags;
 
 use super::attr::{self, Command};
-use super::sys;
+use super::{mounts, sys};
 use crate::{FolderLock, KernelError};
 
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -35,22 +34,21 @@ const OWNER: &str = "owner";
 /// It is reached by a descriptor of its root, not by its path: the path can be unmounted or covered while this process
 /// runs, and then a missing pin would be taken for a program that does not run.
 #[derive(Debug)]
-pub struct Pins {
+pub struct Bpffs {
     /// Where it was mounted, for messages.
     root: PathBuf,
     /// Its root folder.
     folder: OwnedFd,
 }
 
-impl Pins {
+impl Bpffs {
     /// Uses the bpffs at `root`, mounting one if there is none.
     pub fn open(root: &Path) -> Result<Self, KernelError> {
         let fail = |action, source: io::Error| KernelError::call(action, root.display().to_string(), source);
         std::fs::create_dir_all(root).map_err(|source| fail("create folder", source))?;
         let found = rustix::fs::statfs(root).map_err(|e| fail("look at", e.into()))?;
         if found.f_type as u64 != BPF_FS_MAGIC {
-            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME;
-            rustix::mount::mount("bpffs", root, "bpf", flags, MOUNT_OPTIONS)
+            rustix::mount::mount("bpffs", root, "bpf", mounts::flags(), MOUNT_OPTIONS)
                 .map_err(|e| fail("mount a bpffs on", e.into()))?;
         }
         claim(root).map_err(|source| fail("use the bpffs on", source))?;
@@ -257,7 +255,7 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::{chown, lchown, symlink};
 
-    use rustix::mount::UnmountFlags;
+    use rustix::mount::{MountFlags, UnmountFlags};
 
     use super::*;
 
@@ -291,7 +289,7 @@ mod tests {
     #[test]
     fn only_root_can_write_to_a_bpffs_that_was_mounted_here() {
         let Some(mounted) = Mounted::new(None) else { return };
-        let pins = Pins::open(mounted.0.path()).unwrap();
+        let pins = Bpffs::open(mounted.0.path()).unwrap();
         assert_eq!(mounted.mode(""), 0o755);
         pins.make_folder(Path::new("maps/7")).unwrap();
         pins.make_folder(Path::new("maps/7")).unwrap();
@@ -301,24 +299,25 @@ mod tests {
     #[test]
     fn a_bpffs_of_everybody_is_closed_and_one_of_another_user_refused() {
         let Some(mounted) = Mounted::new(Some(c"mode=1777")) else { return };
-        Pins::open(mounted.0.path()).unwrap();
+        Bpffs::open(mounted.0.path()).unwrap();
         assert_eq!(mounted.mode(""), 0o755);
         let link = mounted.0.path().join("xdp");
         symlink("/tmp", &link).unwrap();
         lchown(&link, Some(4711), None).unwrap();
-        let error = Pins::open(mounted.0.path()).unwrap_err().to_string();
+        let error = Bpffs::open(mounted.0.path()).unwrap_err().to_string();
         assert!(error.contains("xdp belongs to user 4711"), "{error}");
         std::fs::remove_file(&link).unwrap();
-        Pins::open(mounted.0.path()).unwrap();
+        Bpffs::open(mounted.0.path()).unwrap();
         chown(mounted.0.path(), Some(4711), None).unwrap();
-        let error = Pins::open(mounted.0.path()).unwrap_err().to_string();
+        let error = Bpffs::open(mounted.0.path()).unwrap_err().to_string();
         assert!(error.contains("4711"), "{error}");
     }
 
     #[test]
     fn one_daemon_at_a_time_holds_a_bpffs() {
         let Some(mounted) = Mounted::new(None) else { return };
-        let (first, second) = (Pins::open(mounted.0.path()).unwrap(), Pins::open(mounted.0.path()).unwrap());
+        let (first, second) =
+            (Bpffs::open(mounted.0.path()).unwrap(), Bpffs::open(mounted.0.path()).unwrap());
         let held = first.hold_alone().unwrap();
         assert_eq!(mounted.mode(OWNER), PRIVATE_MODE, "others cannot lock it");
         let error = second.hold_alone().unwrap_err().to_string();
@@ -331,7 +330,7 @@ mod tests {
     fn pins_are_reached_after_the_path_was_unmounted_and_that_is_told() {
         let Some(mounted) = Mounted::new(None) else { return };
         let root = mounted.0.path();
-        let pins = Pins::open(root).unwrap();
+        let pins = Bpffs::open(root).unwrap();
         pins.make_folder(Path::new("maps/7")).unwrap();
         pins.check_mounted().unwrap();
         rustix::mount::unmount(root, UnmountFlags::DETACH).unwrap();
@@ -346,7 +345,7 @@ mod tests {
     fn folders_that_others_made_are_refused() {
         let Some(mounted) = Mounted::new(None) else { return };
         let root = mounted.0.path();
-        let pins = Pins::open(root).unwrap();
+        let pins = Bpffs::open(root).unwrap();
         let refuses = |path: &str, why: &str| {
             let error = pins.make_folder(Path::new(path)).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");

@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::attr::{self, Command};
-use super::load::{MAP_TYPE_ARRAY_OF_MAPS, MAP_TYPE_HASH_OF_MAPS, MAP_TYPE_PROG_ARRAY};
 use super::{facts, sys};
 use crate::KernelError;
+use bpfmand_core::map_type::{ARRAY_OF_MAPS, HASH_OF_MAPS, PROG_ARRAY};
 
 /// Puts a map or program into a slot.
 pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
@@ -40,8 +40,7 @@ pub fn clear(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
 fn check_slots(map: &OwnedFd) -> io::Result<()> {
     const SLOT: u32 = size_of::<u32>() as u32;
     let (map_type, key_size, value_size) = facts::map_layout(map)?;
-    if matches!(map_type, MAP_TYPE_PROG_ARRAY | MAP_TYPE_ARRAY_OF_MAPS | MAP_TYPE_HASH_OF_MAPS)
-        && (key_size, value_size) == (SLOT, SLOT)
+    if matches!(map_type, PROG_ARRAY | ARRAY_OF_MAPS | HASH_OF_MAPS) && (key_size, value_size) == (SLOT, SLOT)
     {
         return Ok(());
     }

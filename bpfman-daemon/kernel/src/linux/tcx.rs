@@ -7,7 +7,7 @@ use bpfmand_core::{Direction, HookContents, HookEntry, HookKey, IfIndex, KernelL
 
 use super::attr::{self, Command};
 use super::{features, hook_contents, sys, xdp};
-use crate::{Anchor, KernelError};
+use crate::{KernelError, TcxAnchor};
 
 const ATTACH_TCX_INGRESS: u32 = 46;
 const ATTACH_TCX_EGRESS: u32 = 47;
@@ -32,16 +32,16 @@ pub fn attach(
     program: &OwnedFd,
     ifindex: IfIndex,
     direction: Direction,
-    anchor: Anchor,
+    anchor: TcxAnchor,
     expected_revision: Option<u64>,
 ) -> Result<OwnedFd, KernelError> {
     let (flags, relative) = match anchor {
-        Anchor::First => (F_BEFORE, 0),
-        Anchor::Last => (F_AFTER, 0),
-        Anchor::Before(link) => (F_BEFORE | F_LINK | F_ID, link.0),
-        Anchor::After(link) => (F_AFTER | F_LINK | F_ID, link.0),
-        Anchor::BeforeProgram(program) => (F_BEFORE | F_ID, program.0),
-        Anchor::AfterProgram(program) => (F_AFTER | F_ID, program.0),
+        TcxAnchor::First => (F_BEFORE, 0),
+        TcxAnchor::Last => (F_AFTER, 0),
+        TcxAnchor::Before(link) => (F_BEFORE | F_LINK | F_ID, link.0),
+        TcxAnchor::After(link) => (F_AFTER | F_LINK | F_ID, link.0),
+        TcxAnchor::BeforeProgram(program) => (F_BEFORE | F_ID, program.0),
+        TcxAnchor::AfterProgram(program) => (F_AFTER | F_ID, program.0),
     };
     let mut request = attr::LinkCreate {
         prog_fd: program.as_raw_fd(),

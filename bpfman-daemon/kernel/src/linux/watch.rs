@@ -25,7 +25,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 const MOST: usize = 100_000;
 
 /// What a watch has of a namespace.
-struct Watch {
+struct NamespaceWatch {
     /// The namespace file and what it was, none for the daemon's own.
     path: Option<(PathBuf, (u64, u64))>,
     /// Hears of changes.
@@ -38,7 +38,7 @@ struct Watch {
 /// Opens a watch.
 pub fn open(path: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError> {
     netns::enter(path, || {
-        let opened = || -> io::Result<Watch> {
+        let opened = || -> io::Result<NamespaceWatch> {
             let notices = netlink::socket()?;
             // Root may have more than the machine's limit; whoever is refused has what the limit allows.
             if sockopt::set_socket_recv_buffer_size_force(&notices, RECEIVE_BUFFER).is_err() {
@@ -49,7 +49,7 @@ pub fn open(path: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError>
             // Listed after the first notice can come, so that nothing is missed between the two.
             let known = Known::new(interfaces::list_by(&questions)?);
             let path = path.map(|path| Ok::<_, io::Error>((path.to_owned(), identity(path)?))).transpose()?;
-            Ok(Watch { path, notices, questions, known })
+            Ok(NamespaceWatch { path, notices, questions, known })
         };
         opened().map_err(|source| interfaces::failed(path, source))
     })
@@ -62,7 +62,7 @@ pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-impl InterfaceWatch for Watch {
+impl InterfaceWatch for NamespaceWatch {
     fn next(&mut self, timeout: Duration) -> Result<Vec<InterfaceEvent>, KernelError> {
         let mut events = self.read(timeout).map_err(|source| interfaces::failed(self.namespace(), source))?;
         if self.path.as_ref().is_some_and(|(path, was)| identity(path).ok() != Some(*was)) {
@@ -72,7 +72,7 @@ impl InterfaceWatch for Watch {
     }
 }
 
-impl Watch {
+impl NamespaceWatch {
     fn namespace(&self) -> Option<&Path> {
         self.path.as_ref().map(|(path, _)| path.as_path())
     }

@@ -1,7 +1,7 @@
 //! XDP of an interface: attaching by link, and who is there.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use bpfmand_core::{
@@ -9,6 +9,7 @@ use bpfmand_core::{
 };
 
 use super::attr::{self, Command};
+use super::interfaces::{IFINFOMSG, RTM_GETLINK};
 use super::netlink::{ACK, NESTED, Request, attribute, put_attribute, talk, u32_at};
 use super::{facts, hook_contents, netns, sys};
 use crate::{KernelError, XdpMode};
@@ -22,10 +23,7 @@ const F_NATIVE: u32 = 1 << 2;
 const F_OFFLOAD: u32 = 1 << 3;
 const F_REPLACE: u32 = 1 << 4;
 
-const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
-/// Bytes of `struct ifinfomsg`.
-const IFINFOMSG: usize = 16;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_FLAGS: u16 = 3;
@@ -39,6 +37,8 @@ const PLACES: [(XdpRunsIn, u16, u32); 3] = [
     (XdpRunsIn::Native, IFLA_XDP_NATIVE_ID, F_NATIVE),
     (XdpRunsIn::Generic, IFLA_XDP_GENERIC_ID, F_GENERIC),
 ];
+/// In a message, what stands for no program.
+const NO_PROGRAM: RawFd = -1;
 /// How often the hook is looked at again when it changes under the look.
 const ATTEMPTS: usize = 8;
 
@@ -81,38 +81,35 @@ pub fn replace_unlinked(
     program: Option<&OwnedFd>,
     expected: Option<&OwnedFd>,
 ) -> Result<(), KernelError> {
-    netns::enter(netns, || {
-        let subject = || format!("the program at XDP of interface {}", key.ifindex);
-        if netns::here()? != key.netns {
-            let reason = "its path is of another network namespace by now";
-            return Err(KernelError::HookGone { hook: hook_name(key.ifindex), reason });
-        }
+    hook_contents::at(netns, key, || {
         let place = PLACES.iter().find(|(place, ..)| *place == mode).map_or(0, |(_, _, flag)| *flag);
         let flags = place | if expected.is_some() { F_REPLACE } else { F_UPDATE_IF_NOEXIST };
-        let nothing = -1_i32;
-        let mut xdp = Vec::new();
-        let number = |program: Option<&OwnedFd>| program.map_or(nothing, AsRawFd::as_raw_fd).to_ne_bytes();
-        put_attribute(&mut xdp, IFLA_XDP_FD, &number(program));
-        if expected.is_some() {
-            put_attribute(&mut xdp, IFLA_XDP_EXPECTED_FD, &number(expected));
-        }
-        put_attribute(&mut xdp, IFLA_XDP_FLAGS, &flags.to_ne_bytes());
-        let request =
-            Request::new(RTM_SETLINK, ACK, &interface(key.ifindex)).attribute(IFLA_XDP | NESTED, &xdp);
-        talk(&request.finish()).map(drop).map_err(|source| match source.raw_os_error() {
-            // EEXIST: another program than the expected one. EBUSY: a link, or any program where none was expected.
-            Some(libc::EBUSY | libc::EEXIST) => KernelError::HookChanged { hook: hook_name(key.ifindex) },
-            Some(libc::ENODEV) => KernelError::HookGone {
-                hook: hook_name(key.ifindex),
-                reason: "there is no such interface any more",
-            },
-            _ => KernelError::call("replace", subject(), source),
+        let program = program.map_or(NO_PROGRAM, AsRawFd::as_raw_fd);
+        set(key.ifindex, program, expected.map(AsRawFd::as_raw_fd), flags).map_err(|source| {
+            let hook = hook_contents::describe(key);
+            match source.raw_os_error() {
+                // EEXIST: another program than the expected one. EBUSY: a link, or any program where none was expected.
+                Some(libc::EBUSY | libc::EEXIST) => KernelError::HookChanged { hook },
+                Some(libc::ENODEV) => {
+                    KernelError::HookGone { hook, reason: "there is no such interface any more" }
+                }
+                _ => KernelError::call("replace", format!("the program at {hook}"), source),
+            }
         })
     })
 }
 
-fn hook_name(ifindex: IfIndex) -> String {
-    format!("XDP of interface {ifindex}")
+/// Has a program put at a hook, or the one there removed, by a netlink message; `flags` say what
+/// must be there where nothing is expected.
+fn set(ifindex: IfIndex, program: RawFd, expected: Option<RawFd>, flags: u32) -> io::Result<()> {
+    let mut xdp = Vec::new();
+    put_attribute(&mut xdp, IFLA_XDP_FD, &program.to_ne_bytes());
+    if let Some(expected) = expected {
+        put_attribute(&mut xdp, IFLA_XDP_EXPECTED_FD, &expected.to_ne_bytes());
+    }
+    put_attribute(&mut xdp, IFLA_XDP_FLAGS, &flags.to_ne_bytes());
+    let request = Request::new(RTM_SETLINK, ACK, &interface(ifindex)).attribute(IFLA_XDP | NESTED, &xdp);
+    talk(&request.finish()).map(drop)
 }
 
 /// Who holds the hook, in words, as far as the kernel tells.
@@ -185,13 +182,7 @@ fn entry(ifindex: IfIndex, mode: XdpRunsIn, flag: u32, program: ProgramId) -> io
 /// errors: a netlink message that would remove "no program" from the place changes nothing whatever is there; to a
 /// place of a link the answer is EBUSY, to one of a program without link EEXIST.
 fn is_linked(ifindex: IfIndex, flag: u32) -> io::Result<bool> {
-    let mut xdp = Vec::new();
-    let nothing = (-1_i32).to_ne_bytes();
-    put_attribute(&mut xdp, IFLA_XDP_FD, &nothing);
-    put_attribute(&mut xdp, IFLA_XDP_EXPECTED_FD, &nothing);
-    put_attribute(&mut xdp, IFLA_XDP_FLAGS, &(flag | F_REPLACE).to_ne_bytes());
-    let request = Request::new(RTM_SETLINK, ACK, &interface(ifindex)).attribute(IFLA_XDP | NESTED, &xdp);
-    match talk(&request.finish()) {
+    match set(ifindex, NO_PROGRAM, Some(NO_PROGRAM), flag | F_REPLACE) {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(true),
         // Nothing is there any more: the next look at the interface shows it.
         Ok(_) => Ok(false),

@@ -6,9 +6,9 @@ use std::path::Path;
 use bpfmand_core::{Direction, IfIndex, NetnsId};
 
 use super::filters::Filters;
-use super::network::Attached;
-use super::objects::{Body, Key, Place};
-use super::pins::Pins;
+use super::network::HookedBy;
+use super::objects::{Body, Key, SimLinkTarget};
+use super::pins::SimPins;
 use super::{LoadsSeen, SimKernel};
 
 impl SimKernel {
@@ -108,7 +108,7 @@ impl SimKernel {
     pub fn reboot(&self) {
         let mut world = self.world();
         world.objects.reboot();
-        world.pins = Pins::default();
+        world.pins = SimPins::default();
         world.filters = Filters::default();
         world.network.reboot();
         world.holders.clear();
@@ -157,7 +157,7 @@ impl super::World {
             .iter()
             .filter(|(_, object)| {
                 matches!(&object.body, Body::Link {
-                    place: Place::Xdp { netns: n, ifindex: i } | Place::Tcx { netns: n, ifindex: i, .. }, ..
+                    place: SimLinkTarget::Xdp { netns: n, ifindex: i } | SimLinkTarget::Tcx { netns: n, ifindex: i, .. }, ..
                 } if *n == netns && *i == ifindex)
             })
             .map(|(key, _)| *key)
@@ -190,7 +190,7 @@ impl super::World {
         }
         self.filters.without_program.retain(|((n, i, _), _)| (*n, *i) != (netns, ifindex));
         for attached in gone {
-            if let Attached::Program(program) = attached {
+            if let HookedBy::Program(program) = attached {
                 self.unuse(program);
             }
         }

@@ -2,6 +2,9 @@
 
 use std::time::SystemTime;
 
+use bpfmand_core::map_type::{
+    ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, PERCPU_ARRAY, PERF_EVENT_ARRAY, PROG_ARRAY, RINGBUF, USER_RINGBUF,
+};
 use bpfmand_core::{
     BtfId, IfIndex, Insn, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
 };
@@ -9,18 +12,9 @@ use bpfmand_core::{
 use sha2::{Digest as _, Sha256};
 
 use super::errno::{self, EBADF, EINVAL, ENOENT};
-use super::objects::{Body, Key, MAP, Object, Place};
+use super::objects::{Body, Key, MAP, Object, SimLinkTarget};
 use super::{World, refuse};
 use crate::{EXTENSION, KernelError, ProgramLoad};
-
-const ARRAY: u32 = 2;
-const PROG_ARRAY: u32 = 3;
-const PERF_EVENT_ARRAY: u32 = 4;
-const PERCPU_ARRAY: u32 = 6;
-const ARRAY_OF_MAPS: u32 = 12;
-const HASH_OF_MAPS: u32 = 13;
-const RINGBUF: u32 = 27;
-const USER_RINGBUF: u32 = 31;
 
 /// Licences that allow GPL-only functions, as the kernel writes them.
 const GPL: [&str; 6] =
@@ -239,7 +233,7 @@ impl World {
     }
 }
 
-impl Place {
+impl SimLinkTarget {
     /// `enum bpf_link_type`.
     pub(super) const fn kernel_type(&self) -> u32 {
         match self {

@@ -1,7 +1,7 @@
 //! Extensions, which take the place of a function of another program.
 
 use super::errno::{EBUSY, EINVAL, ENOENT};
-use super::objects::{Body, Key, PROGRAM, Place};
+use super::objects::{Body, Key, PROGRAM, SimLinkTarget};
 use super::{World, refuse};
 use crate::{Extends, KernelError};
 
@@ -24,7 +24,7 @@ impl World {
         if !matches!(self.object(target)?.body, Body::Program { btf: Some(_), .. }) {
             return Err(fail(EINVAL));
         }
-        let place = Place::Replacement { target, function };
+        let place = SimLinkTarget::Replacement { target, function };
         let taken = self
             .objects
             .all

@@ -8,10 +8,10 @@ use bpfmand_core::{
 };
 
 use super::errno::{EEXIST, EINVAL, ENODEV};
-use super::network::{Attached, TcPlace, TcxHook};
-use super::objects::{Body, Key, LINK, PROGRAM, Place};
+use super::network::{HookedBy, TcPlace, TcxHook};
+use super::objects::{Body, Key, LINK, PROGRAM, SimLinkTarget};
 use super::{World, refuse};
-use crate::{Anchor, KernelError, XdpMode};
+use crate::{KernelError, TcxAnchor, XdpMode};
 
 /// Most programs at one tcx hook: one less than `BPF_MPROG_MAX`, whose last place ends the list.
 const MOST_TCX: usize = 63;
@@ -27,10 +27,10 @@ pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {
 
 impl World {
     /// The program that an entry of a hook runs.
-    pub(super) fn program_at(&self, attached: Attached) -> Option<Key> {
+    pub(super) fn program_at(&self, attached: HookedBy) -> Option<Key> {
         match attached {
-            Attached::Link(link) => self.program_of_link(link),
-            Attached::Program(program) => Some(program),
+            HookedBy::Link(link) => self.program_of_link(link),
+            HookedBy::Program(program) => Some(program),
         }
     }
 
@@ -75,7 +75,7 @@ impl World {
         let now = self.network.xdp.get(&place).copied();
         let fits = match (now, expected) {
             (None, None) => true,
-            (Some((Attached::Program(now), at)), Some(expected)) => now == expected && at == mode,
+            (Some((HookedBy::Program(now), at)), Some(expected)) => now == expected && at == mode,
             _ => false,
         };
         if !fits {
@@ -84,7 +84,7 @@ impl World {
         match program {
             Some(program) => {
                 self.objects.use_it(program);
-                self.network.xdp.insert(place, (Attached::Program(program), mode));
+                self.network.xdp.insert(place, (HookedBy::Program(program), mode));
             }
             None => {
                 self.network.xdp.remove(&place);
@@ -99,7 +99,7 @@ impl World {
         &self,
         program: Key,
         hook: (Option<&Path>, IfIndex, Direction),
-        anchor: Anchor,
+        anchor: TcxAnchor,
         expected_revision: Option<u64>,
     ) -> Result<(TcPlace, usize), KernelError> {
         let (netns, ifindex, direction) = hook;
@@ -115,7 +115,7 @@ impl World {
         if entries.iter().any(|entry| self.program_at(*entry) == Some(program)) {
             return Err(fail(EEXIST));
         }
-        let find = |kind, id, is: &dyn Fn(Attached, Key) -> bool| {
+        let find = |kind, id, is: &dyn Fn(HookedBy, Key) -> bool| {
             self.objects
                 .find(kind, id)
                 .and_then(|key| entries.iter().position(|entry| is(*entry, key)))
@@ -124,16 +124,16 @@ impl World {
                     hook: name(),
                 })
         };
-        let link = |id: KernelLinkId| find(LINK, id.0, &|entry, key| entry == Attached::Link(key));
+        let link = |id: KernelLinkId| find(LINK, id.0, &|entry, key| entry == HookedBy::Link(key));
         let by_program =
             |id: ProgramId| find(PROGRAM, id.0, &|entry, key| self.program_at(entry) == Some(key));
         let at = match anchor {
-            Anchor::First => 0,
-            Anchor::Last => entries.len(),
-            Anchor::Before(id) => link(id)?,
-            Anchor::After(id) => link(id)? + 1,
-            Anchor::BeforeProgram(id) => by_program(id)?,
-            Anchor::AfterProgram(id) => by_program(id)? + 1,
+            TcxAnchor::First => 0,
+            TcxAnchor::Last => entries.len(),
+            TcxAnchor::Before(id) => link(id)?,
+            TcxAnchor::After(id) => link(id)? + 1,
+            TcxAnchor::BeforeProgram(id) => by_program(id)?,
+            TcxAnchor::AfterProgram(id) => by_program(id)? + 1,
         };
         if entries.len() >= MOST_TCX {
             return Err(KernelError::HookFull { hook: name(), most: MOST_TCX });
@@ -141,15 +141,15 @@ impl World {
         Ok((place, at))
     }
 
-    pub(super) fn insert_tcx(&mut self, place: TcPlace, at: usize, entry: Attached) {
+    pub(super) fn insert_tcx(&mut self, place: TcPlace, at: usize, entry: HookedBy) {
         let hook = self.network.tcx.entry(place).or_default();
         hook.entries.insert(at, entry);
         hook.revision += 1;
     }
 
-    fn xdp_via(&self, attached: Attached, mode: XdpRunsIn) -> Via {
-        let Attached::Link(link) = attached else { return Via::XdpNetlink { mode } };
-        let (program, Some(Place::Xdp { ifindex, .. })) =
+    fn xdp_via(&self, attached: HookedBy, mode: XdpRunsIn) -> Via {
+        let HookedBy::Link(link) = attached else { return Via::XdpNetlink { mode } };
+        let (program, Some(SimLinkTarget::Xdp { ifindex, .. })) =
             (self.program_of_link(link), self.place_of_link(link))
         else {
             return Via::XdpLink { links: Vec::new(), mode };
@@ -160,7 +160,7 @@ impl World {
             .all
             .iter()
             .filter(|(key, _)| {
-                matches!(self.place_of_link(**key), Some(Place::Xdp { ifindex: at, .. }) if at == ifindex)
+                matches!(self.place_of_link(**key), Some(SimLinkTarget::Xdp { ifindex: at, .. }) if at == ifindex)
                     && self.program_of_link(**key) == program
             })
             .map(|(_, object)| KernelLinkId(object.id))
@@ -169,7 +169,7 @@ impl World {
         Via::XdpLink { links, mode }
     }
 
-    fn place_of_link(&self, link: Key) -> Option<&Place> {
+    fn place_of_link(&self, link: Key) -> Option<&SimLinkTarget> {
         match &self.objects.all.get(&link)?.body {
             Body::Link { place, .. } => Some(place),
             _ => None,
@@ -217,8 +217,8 @@ impl World {
             contents.entries.extend(hook.entries.iter().map(|entry| HookEntry {
                 program: program_id(*entry),
                 via: match entry {
-                    Attached::Link(link) => Via::TcxLink { link: KernelLinkId(self.objects.id(*link)) },
-                    Attached::Program(_) => Via::TcxProgram,
+                    HookedBy::Link(link) => Via::TcxLink { link: KernelLinkId(self.objects.id(*link)) },
+                    HookedBy::Program(_) => Via::TcxProgram,
                 },
             }));
         }

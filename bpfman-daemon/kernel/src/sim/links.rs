@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::errno::{EBUSY, EEXIST, EINVAL, ENOLINK, ETIMEDOUT};
 use super::hooks::runs_in;
-use super::network::Attached;
-use super::objects::{Body, Key, Place};
+use super::network::HookedBy;
+use super::objects::{Body, Key, SimLinkTarget};
 use super::{World, refuse};
 use crate::{EXTENSION, Features, KernelError, LinkTarget, ProbeTargetError};
 
@@ -34,8 +34,9 @@ impl World {
         match target {
             LinkTarget::Xdp { netns, ifindex, mode } => {
                 let (netns, ifindex) = self.xdp_place(program, *netns, *ifindex, *mode)?;
-                let link = self.objects.add(Body::Link { program, place: Place::Xdp { netns, ifindex } });
-                self.network.xdp.insert((netns, ifindex), (Attached::Link(link), runs_in(*mode)));
+                let link =
+                    self.objects.add(Body::Link { program, place: SimLinkTarget::Xdp { netns, ifindex } });
+                self.network.xdp.insert((netns, ifindex), (HookedBy::Link(link), runs_in(*mode)));
                 Ok(link)
             }
             LinkTarget::Replacement(extends) => self.attach_replacement(program, *extends),
@@ -50,9 +51,10 @@ impl World {
                 let hook = (*netns, *ifindex, *direction);
                 let (place, at) = self.tcx_position(program, hook, *anchor, *expected_revision)?;
                 let (netns, ifindex, direction) = place;
-                let link =
-                    self.objects.add(Body::Link { program, place: Place::Tcx { netns, ifindex, direction } });
-                self.insert_tcx(place, at, Attached::Link(link));
+                let link = self
+                    .objects
+                    .add(Body::Link { program, place: SimLinkTarget::Tcx { netns, ifindex, direction } });
+                self.insert_tcx(place, at, HookedBy::Link(link));
                 Ok(link)
             }
             LinkTarget::Tracepoint { category, name } => {
@@ -62,7 +64,7 @@ impl World {
                     return Err(KernelError::NoTracepoint { category, name, similar: Vec::new() });
                 }
                 // All links to a trace point share one list of programs; probes have a list each.
-                let place = Place::Event(format!("trace point {point}"));
+                let place = SimLinkTarget::Event(format!("trace point {point}"));
                 if self.attached_to(program, &place) {
                     return Err(refuse("attach", format!("a program to trace point {point}"), EEXIST));
                 }
@@ -78,11 +80,11 @@ impl World {
                 features,
             ),
             LinkTarget::Trampoline => {
-                if self.attached_to(program, &Place::Trampoline) {
+                if self.attached_to(program, &SimLinkTarget::Trampoline) {
                     let what = "the program to the function it was loaded for";
                     return Err(refuse("attach", what, EBUSY));
                 }
-                Ok(self.objects.add(Body::Link { program, place: Place::Trampoline }))
+                Ok(self.objects.add(Body::Link { program, place: SimLinkTarget::Trampoline }))
             }
         }
     }
@@ -106,7 +108,7 @@ impl World {
         }
     }
 
-    fn attached_to(&self, program: Key, at: &Place) -> bool {
+    fn attached_to(&self, program: Key, at: &SimLinkTarget) -> bool {
         self.objects.all.values().any(|object| {
             matches!(&object.body, Body::Link { program: other, place } if *other == program && place == at)
         })
@@ -123,10 +125,15 @@ impl World {
             let reason = ProbeTargetError::Hidden;
             return Err(KernelError::NoProbeTarget { target: format!("\"{target}\""), reason });
         }
-        self.attach_event(program, Place::Event(place.to_owned()), features)
+        self.attach_event(program, SimLinkTarget::Event(place.to_owned()), features)
     }
 
-    fn attach_event(&mut self, program: Key, place: Place, features: &Features) -> Result<Key, KernelError> {
+    fn attach_event(
+        &mut self,
+        program: Key,
+        place: SimLinkTarget,
+        features: &Features,
+    ) -> Result<Key, KernelError> {
         if !features.perf_links {
             return Err(KernelError::Unsupported {
                 feature: "links on perf events",
@@ -156,8 +163,8 @@ impl World {
             _ => return Err(fail(EINVAL)),
         };
         match &place {
-            Place::Xdp { .. } if wanted == 6 => {}
-            Place::Tcx { netns, ifindex, direction } if wanted == 3 => {
+            SimLinkTarget::Xdp { .. } if wanted == 6 => {}
+            SimLinkTarget::Tcx { netns, ifindex, direction } if wanted == 3 => {
                 let there = self.network.tcx.get(&(*netns, *ifindex, *direction));
                 if old == expected
                     && old != new
@@ -168,7 +175,7 @@ impl World {
                     return Err(fail(EEXIST));
                 }
             }
-            Place::Nowhere { .. } => return Err(fail(ENOLINK)),
+            SimLinkTarget::Nowhere { .. } => return Err(fail(ENOLINK)),
             _ => return Err(fail(EINVAL)),
         }
         if old != expected {
@@ -180,7 +187,7 @@ impl World {
         {
             *program = new;
         }
-        if let Place::Tcx { netns, ifindex, direction } = place
+        if let SimLinkTarget::Tcx { netns, ifindex, direction } = place
             && let Some(hook) = self.network.tcx.get_mut(&(netns, ifindex, direction))
         {
             hook.revision += 1;
@@ -195,9 +202,9 @@ impl World {
         else {
             return;
         };
-        if matches!(place, Place::Xdp { .. } | Place::Tcx { .. }) {
+        if matches!(place, SimLinkTarget::Xdp { .. } | SimLinkTarget::Tcx { .. }) {
             let kernel_type = place.kernel_type();
-            let left = std::mem::replace(place, Place::Nowhere { kernel_type });
+            let left = std::mem::replace(place, SimLinkTarget::Nowhere { kernel_type });
             self.network.leave(&left, link);
         }
     }

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use bpfmand_core::map_type::{
+    ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PROG_ARRAY,
+};
 use bpfmand_core::{MapFacts, MapRole};
 
 use super::errno::{E2BIG, EINVAL, ENOENT, EPERM};
 use super::objects::{Body, Key};
 use super::{World, refuse};
-use crate::map_access::{ARRAY, Family, PERCPU_ARRAY, check_copy, describe, wrong};
+use crate::map_access::{Family, check_copy, describe, wrong};
 use crate::{KernelError, MapEntry};
 
 /// How many CPUs a simulated machine has.
 const CPUS: usize = 2;
-const LRU_HASH: u32 = 9;
-const LRU_PERCPU_HASH: u32 = 10;
 
 /// A map and what its entries are like.
 struct Data {
@@ -156,9 +157,6 @@ impl World {
     }
 
     pub(super) fn clear_slot(&mut self, map: Key, slot: u32) -> Result<(), KernelError> {
-        const PROG_ARRAY: u32 = 3;
-        const ARRAY_OF_MAPS: u32 = 12;
-        const HASH_OF_MAPS: u32 = 13;
         let fail = |number| refuse("empty", format!("slot {slot} of a map"), number);
         self.object(map)?;
         let old = match self.objects.all.get_mut(&map).map(|object| &mut object.body) {

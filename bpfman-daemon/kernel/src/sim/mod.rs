@@ -31,9 +31,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use bpfmand_core::{ContainerFacts, Held, Holder, NetnsId, RunCounts};
 
 use self::filters::Filters;
-use self::network::Network;
+use self::network::SimNetwork;
 use self::objects::Objects;
-use self::pins::Pins;
+use self::pins::SimPins;
 use crate::{Features, KernelError, TestRunResult};
 
 pub use self::objects::SimHandle;
@@ -77,21 +77,18 @@ impl SimOptions {
     /// A kernel of version 6.1: no tcx, no long jumps.
     #[must_use]
     pub fn linux_6_1() -> Self {
+        let current = Self::default();
         Self {
             features: Features {
                 release: "6.1.0-sim".to_owned(),
                 version: (6, 1),
                 tcx: false,
-                perf_links: true,
                 frames_by_16: false,
                 long_jumps: false,
-                freplace: true,
                 device_bound: false,
-                kprobes: true,
-                uprobes: true,
-                possible_cpus: 4,
+                ..current.features
             },
-            ..Self::default()
+            ..current
         }
     }
 }
@@ -110,8 +107,8 @@ pub struct SimKernel {
 #[derive(Debug)]
 struct World {
     objects: Objects,
-    pins: Pins,
-    network: Network,
+    pins: SimPins,
+    network: SimNetwork,
     filters: Filters,
     /// Programs that the verifier refuses.
     refused: BTreeSet<String>,
@@ -180,8 +177,8 @@ impl SimKernel {
             btf: options.btf,
             world: Arc::new(Mutex::new(World {
                 objects: Objects::default(),
-                pins: Pins::default(),
-                network: Network::new(options.own_namespace),
+                pins: SimPins::default(),
+                network: SimNetwork::new(options.own_namespace),
                 filters: Filters::default(),
                 refused: BTreeSet::new(),
                 longest: None,

@@ -9,7 +9,7 @@ use bpfmand_core::{
     AddressedInterface, Direction, HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsId, XdpRunsIn,
 };
 
-use super::objects::{Key, Place};
+use super::objects::{Key, SimLinkTarget};
 use crate::KernelError;
 
 /// One namespace.
@@ -70,7 +70,7 @@ impl Namespace {
 
 /// What attaches a program to a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attached {
+pub(super) enum HookedBy {
     Link(Key),
     /// Without a link: the program itself.
     Program(Key),
@@ -80,7 +80,7 @@ pub(super) enum Attached {
 #[derive(Debug)]
 pub(super) struct TcxHook {
     pub revision: u64,
-    pub entries: Vec<Attached>,
+    pub entries: Vec<HookedBy>,
 }
 
 impl Default for TcxHook {
@@ -94,17 +94,17 @@ pub(super) type TcPlace = (NetnsId, IfIndex, Direction);
 
 /// All of the network.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(super) struct SimNetwork {
     /// By the namespace's file; none for the daemon's own.
     namespaces: BTreeMap<Option<PathBuf>, Namespace>,
-    pub xdp: BTreeMap<(NetnsId, IfIndex), (Attached, XdpRunsIn)>,
+    pub xdp: BTreeMap<(NetnsId, IfIndex), (HookedBy, XdpRunsIn)>,
     pub tcx: BTreeMap<TcPlace, TcxHook>,
     made: u64,
     /// How often watches lost notices.
     pub overruns: u64,
 }
 
-impl Network {
+impl SimNetwork {
     pub fn new(own: NetnsId) -> Self {
         let namespaces = BTreeMap::from([(None, Namespace::new(own))]);
         Self { namespaces, xdp: BTreeMap::new(), tcx: BTreeMap::new(), made: 0, overruns: 0 }
@@ -237,22 +237,25 @@ impl Network {
     }
 
     /// A link is gone from its hook.
-    pub fn leave(&mut self, place: &Place, key: Key) {
+    pub fn leave(&mut self, place: &SimLinkTarget, key: Key) {
         match place {
-            Place::Xdp { netns, ifindex } => {
+            SimLinkTarget::Xdp { netns, ifindex } => {
                 self.xdp.remove(&(*netns, *ifindex));
             }
-            Place::Tcx { netns, ifindex, direction } => {
+            SimLinkTarget::Tcx { netns, ifindex, direction } => {
                 let at = (*netns, *ifindex, *direction);
                 if let Some(hook) = self.tcx.get_mut(&at) {
-                    hook.entries.retain(|entry| *entry != Attached::Link(key));
+                    hook.entries.retain(|entry| *entry != HookedBy::Link(key));
                     hook.revision += 1;
                     if hook.entries.is_empty() {
                         self.tcx.remove(&at);
                     }
                 }
             }
-            Place::Event(_) | Place::Trampoline | Place::Replacement { .. } | Place::Nowhere { .. } => {}
+            SimLinkTarget::Event(_)
+            | SimLinkTarget::Trampoline
+            | SimLinkTarget::Replacement { .. }
+            | SimLinkTarget::Nowhere { .. } => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use bpfmand_core::{Direction, IfIndex, MapSpec, NetnsId};
+use bpfmand_core::{Direction, IfIndex, MapSpec, NetnsId, map_type};
 
 use super::World;
 use crate::ProgramKind;
@@ -14,7 +14,7 @@ pub(super) type Key = u64;
 
 /// One type of kernel map whose slots are emptied when nobody but programs refers to it any more, so that programs
 /// that call each other through it do not keep each other alive.
-const PROG_ARRAY: u32 = 3;
+const EMPTIED: u32 = map_type::PROG_ARRAY;
 
 /// Keeps an object of a simulated kernel alive.
 #[derive(Debug)]
@@ -64,13 +64,13 @@ pub(super) enum Body {
     },
     Link {
         program: Key,
-        place: Place,
+        place: SimLinkTarget,
     },
 }
 
 /// What a link is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SimLinkTarget {
     Xdp {
         netns: NetnsId,
         ifindex: IfIndex,
@@ -139,7 +139,9 @@ impl Body {
             Self::Program { btf, maps, target, .. } => {
                 maps.iter().chain(btf).chain(target).copied().collect()
             }
-            Self::Link { program, place: Place::Replacement { target, .. } } => vec![*program, *target],
+            Self::Link { program, place: SimLinkTarget::Replacement { target, .. } } => {
+                vec![*program, *target]
+            }
             Self::Link { program, .. } => vec![*program],
         }
     }
@@ -205,7 +207,7 @@ impl World {
         object.held = object.held.saturating_sub(1);
         if object.held == 0
             && let Body::Map { spec, slots, .. } = &mut object.body
-            && spec.map_type == PROG_ARRAY
+            && spec.map_type == EMPTIED
         {
             for program in std::mem::take(slots).into_values() {
                 self.unuse(program);

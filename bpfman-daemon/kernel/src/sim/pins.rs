@@ -16,7 +16,7 @@ pub(super) enum Node {
 
 /// Everything below the root, which is always there.
 #[derive(Debug, Default)]
-pub(super) struct Pins {
+pub(super) struct SimPins {
     pub nodes: BTreeMap<PathBuf, Node>,
 }
 
@@ -36,7 +36,7 @@ fn clean(path: &Path) -> Answer<PathBuf> {
     Ok(clean)
 }
 
-impl Pins {
+impl SimPins {
     fn node(&self, path: &Path) -> Option<Node> {
         if path.as_os_str().is_empty() { Some(Node::Folder) } else { self.nodes.get(path).copied() }
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bpfmand_core::{MapId, ProgramId};
 
 use super::SimKernel;
-use super::objects::{Body, Key, MAP, Place};
+use super::objects::{Body, Key, MAP, SimLinkTarget};
 use super::pins::Node;
 
 /// A program.
@@ -78,16 +78,16 @@ impl SimKernel {
                 }
                 Body::Link { program, place } => {
                     let place = match place {
-                        Place::Xdp { netns, ifindex } => format!("xdp {} {ifindex}", netns.inode),
-                        Place::Tcx { netns, ifindex, direction } => {
+                        SimLinkTarget::Xdp { netns, ifindex } => format!("xdp {} {ifindex}", netns.inode),
+                        SimLinkTarget::Tcx { netns, ifindex, direction } => {
                             format!("tcx {} {ifindex} {direction}", netns.inode)
                         }
-                        Place::Event(point) => point.clone(),
-                        Place::Trampoline => "trampoline".to_owned(),
-                        Place::Replacement { target, function } => {
+                        SimLinkTarget::Event(point) => point.clone(),
+                        SimLinkTarget::Trampoline => "trampoline".to_owned(),
+                        SimLinkTarget::Replacement { target, function } => {
                             format!("function {function} of program {}", id(*target))
                         }
-                        Place::Nowhere { .. } => "nowhere".to_owned(),
+                        SimLinkTarget::Nowhere { .. } => "nowhere".to_owned(),
                     };
                     snapshot.links.insert(object.id, SimLink { program: ProgramId(id(*program)), place });
                 }

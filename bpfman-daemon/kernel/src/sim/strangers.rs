@@ -7,10 +7,10 @@ use bpfmand_core::{
 };
 
 use super::hooks::runs_in;
-use super::network::Attached;
+use super::network::HookedBy;
 use super::objects::{Body, LINK, PROGRAM};
 use super::{SimHandle, SimKernel, refuse};
-use crate::{Anchor, KernelError, TestRunResult, XdpMode};
+use crate::{KernelError, TcxAnchor, TestRunResult, XdpMode};
 
 impl SimKernel {
     /// Attaches a program as `ip link set xdp` does: without a link.
@@ -27,7 +27,7 @@ impl SimKernel {
         let mut world = self.world();
         let place = world.xdp_place(program.key, netns, ifindex, mode)?;
         world.objects.use_it(program.key);
-        world.network.xdp.insert(place, (Attached::Program(program.key), runs_in(mode)));
+        world.network.xdp.insert(place, (HookedBy::Program(program.key), runs_in(mode)));
         Ok(())
     }
 
@@ -35,7 +35,7 @@ impl SimKernel {
     pub fn detach_xdp_by_netlink(&self, netns: Option<&Path>, ifindex: IfIndex) -> bool {
         let mut world = self.world();
         let Ok(Some(netns)) = world.network.place(netns, ifindex) else { return false };
-        let Some((Attached::Program(program), _)) = world.network.xdp.get(&(netns, ifindex)).copied() else {
+        let Some((HookedBy::Program(program), _)) = world.network.xdp.get(&(netns, ifindex)).copied() else {
             return false;
         };
         world.network.xdp.remove(&(netns, ifindex));
@@ -53,12 +53,12 @@ impl SimKernel {
         ifindex: IfIndex,
         direction: Direction,
         program: &SimHandle,
-        anchor: Anchor,
+        anchor: TcxAnchor,
     ) -> Result<(), KernelError> {
         let mut world = self.world();
         let (place, at) = world.tcx_position(program.key, (netns, ifindex, direction), anchor, None)?;
         world.objects.use_it(program.key);
-        world.insert_tcx(place, at, Attached::Program(program.key));
+        world.insert_tcx(place, at, HookedBy::Program(program.key));
         Ok(())
     }
 
@@ -76,7 +76,7 @@ impl SimKernel {
         let place = (netns, ifindex, direction);
         let Some(hook) = world.network.tcx.get_mut(&place) else { return false };
         let before = hook.entries.len();
-        hook.entries.retain(|entry| *entry != Attached::Program(program));
+        hook.entries.retain(|entry| *entry != HookedBy::Program(program));
         if hook.entries.len() == before {
             return false;
         }

@@ -11,7 +11,7 @@ use crate::watch::Known;
 use crate::{InterfaceWatch, KernelError};
 
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct SimWatch {
     world: Arc<Mutex<World>>,
     changed: Arc<Condvar>,
     path: Option<PathBuf>,
@@ -20,7 +20,7 @@ pub(super) struct Watch {
     overruns: u64,
 }
 
-impl Watch {
+impl SimWatch {
     pub fn open(
         world: &Arc<Mutex<World>>,
         changed: &Arc<Condvar>,
@@ -54,7 +54,7 @@ impl Watch {
     }
 }
 
-impl InterfaceWatch for Watch {
+impl InterfaceWatch for SimWatch {
     fn next(&mut self, timeout: Duration) -> Result<Vec<InterfaceEvent>, KernelError> {
         let deadline = Instant::now() + timeout;
         let (world, changed) = (Arc::clone(&self.world), Arc::clone(&self.changed));

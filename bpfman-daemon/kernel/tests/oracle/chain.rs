@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, RawFd};
 
 use bpfmand_core::BoundText;
-use bpfmand_splice::{CounterLayout, ProceedMask, Strategy};
+use bpfmand_splice::{ChainStrategy, CounterLayout, ProceedMask};
 
 use crate::kernel::{Map, Packet, Program, ProgramKind, load, load_verified, run};
 use crate::together::Together;
@@ -160,7 +160,7 @@ pub fn compare(
             continue;
         };
         let mut expected = expected;
-        if chain.plan.strategy == Strategy::Direct {
+        if chain.plan.strategy == ChainStrategy::Direct {
             // The one exception: alone on its hook, a member that returns the code which libxdp's dispatcher keeps for
             // itself answers it.
             let dispatcher_return = expected.last == 31;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, MapSpec, ProgramText};
+use bpfmand_core::{BoundText, Insn, MapId, MapSpec};
 use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
 use bpfmand_splice::{DEFERRING_KFUNCS, THROWING_KFUNCS};
 
@@ -117,18 +117,7 @@ fn dropper() -> Program {
 
 /// A program of one function without type information.
 pub fn program(name: &str, insns: Vec<Insn>) -> BoundText {
-    BoundText(ProgramText {
-        name: name.to_owned(),
-        license: "GPL".to_owned(),
-        functions: vec![FunctionSpan { name: name.to_owned(), start: 0, len: insns.len() }],
-        insns,
-        btf: None,
-        func_info: Vec::new(),
-        line_info: Vec::new(),
-        frags: false,
-        sleepable: false,
-        modules: Vec::new(),
-    })
+    BoundText::of_one_function(name, "GPL", insns)
 }
 
 /// Every program of the object that `wanted` names, loaded alone. Map ids are places among the maps, the object's own

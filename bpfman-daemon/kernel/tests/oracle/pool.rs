@@ -68,7 +68,8 @@ fn set(random: &mut Random, kind: ProgramKind) -> ProceedMask {
     })
 }
 
-pub const ATTEMPTS: [Attempt; 4] = [Attempt::First, Attempt::AllFunctions, Attempt::CutEach, Attempt::AllOwn];
+pub const ATTEMPTS: [Attempt; 4] =
+    [Attempt::First, Attempt::AllFunctions, Attempt::CutEach, Attempt::AllStandalone];
 
 /// Members at random with sets at random, and how to make a chain of them.
 pub fn draw<'a>(

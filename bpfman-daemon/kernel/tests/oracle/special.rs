@@ -134,7 +134,7 @@ fn what_leaves_work_for_later_or_catches_exceptions_stays_a_program_of_its_own()
         for name in names {
             let members = ["global_counter", name, "global_counter"].map(|name| (corpus.named(name), PASS));
             let chain = Together::new(kind, &members, &corpus.maps, &options(kind)).unwrap();
-            assert_eq!(chain.plan.members[1].way, Way::Own, "{name}");
+            assert_eq!(chain.plan.members[1].way, Way::Standalone, "{name}");
         }
     }
 }

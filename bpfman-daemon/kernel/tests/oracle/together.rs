@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bpfmand_core::MapId;
 use bpfmand_splice::{
-    ArrayUse, Attempt, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, FragsRule, FrameRounding, HookKind,
-    Member, Splice, SpliceError, SpliceOptions, TIMED_ONE_IN, TimeLayout, Timing, compile, plan,
+    ArrayUse, Attempt, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, FragsRule, FrameRounding, Member,
+    Splice, SpliceError, SpliceHook, SpliceOptions, TIMED_ONE_IN, TimeLayout, Timing, compile, plan,
 };
 
 use crate::chain::{Maps, Members, compare, descriptors};
@@ -16,7 +16,7 @@ use crate::objects::kernel_functions;
 pub struct Together {
     pub entry: Program,
     pub plan: ChainPlan,
-    pub hook: HookKind,
+    pub hook: SpliceHook,
     counters: Option<Map>,
     /// The maps of the timed twin.
     ticks_and_samples: Option<[Map; 2]>,
@@ -44,9 +44,9 @@ impl std::fmt::Display for Refused {
 
 pub fn options(kind: ProgramKind) -> SpliceOptions<'static> {
     let hook = match kind {
-        ProgramKind::Xdp => HookKind::Xdp,
-        ProgramKind::Tcx => HookKind::TcTcx,
-        ProgramKind::Clsact => HookKind::TcClsact,
+        ProgramKind::Xdp => SpliceHook::Xdp,
+        ProgramKind::Tcx => SpliceHook::TcTcx,
+        ProgramKind::Clsact => SpliceHook::TcClsact,
     };
     let rounding = if kernel_version() < (6, 12) { FrameRounding::To32 } else { FrameRounding::To16 };
     let functions = kernel_functions();
@@ -226,7 +226,7 @@ impl Tally {
         self.timed += usize::from(chain.plan.timed);
         let ways = |way| chain.plan.members.iter().filter(|member| member.way == way).count();
         self.behind_calls += ways(bpfmand_splice::Way::Function);
-        self.own += ways(bpfmand_splice::Way::Own);
+        self.own += ways(bpfmand_splice::Way::Standalone);
         Ok(())
     }
 }

@@ -276,7 +276,7 @@ fn the_kernel_takes_frames_up_to_what_the_planner_counts() {
     let text = framed(512, 6..=9);
     let members = [Member::new("full.o", &text, set), small];
     let chain = Chain::new(kind, &members, &[], &options(kind), |_| true);
-    let way = if options(kind).rounding == FrameRounding::To16 { Way::Function } else { Way::Own };
+    let way = if options(kind).rounding == FrameRounding::To16 { Way::Function } else { Way::Standalone };
     assert_eq!(chain.ways[0], way);
     assert_eq!(chain.run(kind), 2);
 }

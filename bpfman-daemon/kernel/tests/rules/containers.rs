@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bpfmand_core::{ContainerFacts, ContainerId, HookKind, Interface, WantedContainers};
-use bpfmand_kernel::Kernel as _;
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
 
 use crate::bench::Bench;
 use crate::linux::name;

@@ -2,6 +2,7 @@
 
 use bpfmand_core::{ProgramId, ProgramType};
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{Device, EXTENSION, Extends, Kernel, KernelError, LinkTarget, ProgramLoad, XdpMode};
 
 use crate::bench::Bench;

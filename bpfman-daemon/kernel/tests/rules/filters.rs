@@ -2,6 +2,7 @@
 
 use bpfmand_core::{Direction, HookKind, ProgramType, Via};
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{FilterPlace, Kernel, TcFilter};
 
 use crate::bench::Bench;

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use bpfmand_core::{Held, Holder, KernelLinkId, ProgramId, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Kernel, XdpMode};
 

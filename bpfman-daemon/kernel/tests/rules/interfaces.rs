@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bpfmand_core::{HookKind, InterfaceEvent, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{InterfaceWatch, Kernel, KernelError, XdpMode};
 

@@ -2,6 +2,7 @@
 
 use bpfmand_core::{Insn, MapRole, ProgramType};
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{Kernel, KernelError, MapEntry};
 
 use crate::bench::Bench;

@@ -1,7 +1,7 @@
 //! Programs of a few instructions, and maps.
 
-use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, Insn, MapId, MapSpec, ProgramText, ProgramType, op};
-use bpfmand_kernel::{Extends, Kernel, KernelError, LogRequest, ProgramKind, ProgramLoad};
+use bpfmand_core::{BoundText, FuncInfo, Insn, MapId, MapSpec, ProgramType, op};
+use bpfmand_kernel::{Extends, Kernel, KernelError, ProgramKind, ProgramLoad};
 
 pub const PASS: i32 = 2;
 
@@ -21,31 +21,11 @@ pub fn exit() -> Insn {
 
 /// A text of one function.
 pub fn text(name: &str, insns: Vec<Insn>) -> BoundText {
-    BoundText(ProgramText {
-        name: name.to_owned(),
-        license: "GPL".to_owned(),
-        functions: vec![FunctionSpan { name: name.to_owned(), start: 0, len: insns.len() }],
-        insns,
-        btf: None,
-        func_info: Vec::new(),
-        line_info: Vec::new(),
-        frags: false,
-        sleepable: false,
-        modules: Vec::new(),
-    })
+    BoundText::of_one_function(name, "GPL", insns)
 }
 
 pub fn load_as<'a>(text: &'a BoundText, kind: ProgramKind) -> ProgramLoad<'a> {
-    ProgramLoad {
-        name: &text.0.name,
-        text,
-        kind,
-        attach_btf_id: 0,
-        attach_module: None,
-        extends: None,
-        device: None,
-        log: LogRequest::OnFailure,
-    }
+    ProgramLoad::new(&text.0.name, text, kind)
 }
 
 pub fn load<K: Kernel>(kernel: &K, kind: ProgramType, name: &str, insns: Vec<Insn>) -> K::Handle {

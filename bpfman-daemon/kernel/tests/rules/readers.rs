@@ -5,6 +5,7 @@ use std::time::Instant;
 use bpfmand_core::{Insn, ProgramType};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
+use bpfmand_kernel::prelude::*;
 
 use crate::bench::Bench;
 use crate::programs::{PASS, exit, load, map, map_reference, set};

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 
 use bpfmand_core::Direction;
-use bpfmand_kernel::Anchor;
+use bpfmand_kernel::TcxAnchor;
 
 use crate::bench::At;
 
@@ -21,18 +21,18 @@ struct ProgAttach {
 }
 
 /// Attaches a program to tcx by `BPF_PROG_ATTACH`, in the interface's namespace.
-pub fn attach_to_tcx(at: &At<'_>, direction: Direction, program: RawFd, anchor: Anchor) -> io::Result<()> {
+pub fn attach_to_tcx(at: &At<'_>, direction: Direction, program: RawFd, anchor: TcxAnchor) -> io::Result<()> {
     const BPF_PROG_ATTACH: i64 = 8;
     const TCX_INGRESS: u32 = 46;
     const F_BEFORE: u32 = 1 << 3;
     const F_AFTER: u32 = 1 << 4;
     const F_ID: u32 = 1 << 5;
     let (attach_flags, relative) = match anchor {
-        Anchor::First => (F_BEFORE, 0),
-        Anchor::Last => (F_AFTER, 0),
-        Anchor::BeforeProgram(id) => (F_BEFORE | F_ID, id.0),
-        Anchor::AfterProgram(id) => (F_AFTER | F_ID, id.0),
-        Anchor::Before(_) | Anchor::After(_) => return Err(io::ErrorKind::Unsupported.into()),
+        TcxAnchor::First => (F_BEFORE, 0),
+        TcxAnchor::Last => (F_AFTER, 0),
+        TcxAnchor::BeforeProgram(id) => (F_BEFORE | F_ID, id.0),
+        TcxAnchor::AfterProgram(id) => (F_AFTER | F_ID, id.0),
+        TcxAnchor::Before(_) | TcxAnchor::After(_) => return Err(io::ErrorKind::Unsupported.into()),
     };
     let attribute = ProgAttach {
         target_ifindex: at.ifindex.0,

@@ -2,6 +2,7 @@
 
 use bpfmand_core::{Insn, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Kernel, TestContext, TestRun, TestRunResult, XdpMode};
 

@@ -19,7 +19,7 @@ pub(crate) struct Type<'a> {
 
 /// A member of a struct or union.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Member {
+pub(crate) struct BtfMember {
     pub name_off: u32,
     pub type_id: u32,
     pub bit_offset: u32,
@@ -88,13 +88,13 @@ impl<'a> Type<'a> {
         Array { element: word(self.rest, 0), len: word(self.rest, 8) }
     }
 
-    pub(crate) fn members(&self) -> impl Iterator<Item = Member> + use<'a> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = BtfMember> + use<'a> {
         let flag = self.flag();
         let count = if self.kind.is_composite() { self.vlen() as usize } else { 0 };
         self.rest.chunks_exact(12).take(count).map(move |raw| {
             let offset = word(raw, 8);
             let (bit_offset, bit_size) = if flag { (offset & 0xff_ffff, offset >> 24) } else { (offset, 0) };
-            Member { name_off: word(raw, 0), type_id: word(raw, 4), bit_offset, bit_size }
+            BtfMember { name_off: word(raw, 0), type_id: word(raw, 4), bit_offset, bit_size }
         })
     }
 

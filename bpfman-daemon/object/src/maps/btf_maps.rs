@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
-use bpfmand_core::MapSpec;
+use bpfmand_core::{MapSpec, map_type};
 
-use super::{MapTable, blank, map_type};
+use super::{MapTable, blank};
 use crate::ObjectError;
 use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
 use crate::elf::Elf;

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use bpfmand_core::{MapRole, MapSpec};
+use bpfmand_core::{MapRole, MapSpec, map_type};
 
-use super::{MapTable, blank, map_type};
+use super::{MapTable, blank};
 use crate::ObjectError;
 use crate::btf::{Btf, Type, fixup::datasec_layout};
 use crate::elf::Elf;

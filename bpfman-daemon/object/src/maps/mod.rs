@@ -16,55 +16,6 @@ use crate::btf::Btf;
 use crate::elf::Elf;
 use crate::externs::Externs;
 
-/// `enum bpf_map_type` numbers that need treatment of their own.
-pub(crate) mod map_type {
-    pub(crate) const ARRAY: u32 = 2;
-    pub(crate) const PROG_ARRAY: u32 = 3;
-    pub(crate) const PERF_EVENT_ARRAY: u32 = 4;
-    pub(crate) const PERCPU_ARRAY: u32 = 6;
-    pub(crate) const STACK_TRACE: u32 = 7;
-    pub(crate) const CGROUP_ARRAY: u32 = 8;
-    pub(crate) const LPM_TRIE: u32 = 11;
-    pub(crate) const ARRAY_OF_MAPS: u32 = 12;
-    pub(crate) const HASH_OF_MAPS: u32 = 13;
-    pub(crate) const DEVMAP: u32 = 14;
-    pub(crate) const SOCKMAP: u32 = 15;
-    pub(crate) const CPUMAP: u32 = 16;
-    pub(crate) const XSKMAP: u32 = 17;
-    pub(crate) const SOCKHASH: u32 = 18;
-    pub(crate) const QUEUE: u32 = 22;
-    pub(crate) const STACK: u32 = 23;
-    pub(crate) const DEVMAP_HASH: u32 = 25;
-    pub(crate) const BLOOM_FILTER: u32 = 30;
-    pub(crate) const ARENA: u32 = 33;
-
-    /// Maps whose keys and values the kernel lays out itself: it refuses type ids for them.
-    pub(crate) const fn takes_no_types(kind: u32) -> bool {
-        matches!(
-            kind,
-            PROG_ARRAY
-                | PERF_EVENT_ARRAY
-                | STACK_TRACE
-                | CGROUP_ARRAY
-                | ARRAY_OF_MAPS
-                | HASH_OF_MAPS
-                | DEVMAP
-                | SOCKMAP
-                | CPUMAP
-                | XSKMAP
-                | SOCKHASH
-                | QUEUE
-                | STACK
-                | DEVMAP_HASH
-                | ARENA
-        )
-    }
-
-    pub(crate) const fn holds_maps(kind: u32) -> bool {
-        matches!(kind, ARRAY_OF_MAPS | HASH_OF_MAPS)
-    }
-}
-
 /// Most maps of one object: a program can use 64.
 const MAX_MAPS: usize = 4096;
 /// Longest name of a map, in bytes: what a file's name may have.

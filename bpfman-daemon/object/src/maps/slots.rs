@@ -1,8 +1,9 @@
 //! Entries that a declaration puts into a map of maps or an array of programs (`.values = { [0] = &inner }`).
 
-use super::{MapTable, map_type};
+use super::MapTable;
 use crate::ObjectError;
-use crate::elf::{Elf, Place};
+use crate::elf::{Elf, SymbolPlace};
+use bpfmand_core::map_type;
 
 /// What a slot holds at first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +56,11 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf) -> Result<(), ObjectError> {
             .ok_or_else(|| wrong("is not in its map's values"))?;
         let symbol = elf.symbols.get(reloc.symbol).ok_or_else(|| wrong("refers to no symbol"))?;
         let target = match symbol.place {
-            Place::Section(at) if map_type::holds_maps(spec.map_type) => table
+            SymbolPlace::Section(at) if map_type::holds_maps(spec.map_type) => table
                 .declared(at, symbol.value)
                 .map(SlotTarget::Map)
                 .ok_or_else(|| wrong("refers to something that is no map"))?,
-            Place::Section(_) if spec.map_type == map_type::PROG_ARRAY && symbol.is_function => {
+            SymbolPlace::Section(_) if spec.map_type == map_type::PROG_ARRAY && symbol.is_function => {
                 SlotTarget::Program(symbol.name.clone())
             }
             _ => return Err(wrong("refers to something that its map cannot hold")),

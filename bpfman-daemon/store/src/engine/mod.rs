@@ -13,25 +13,25 @@ pub(crate) mod redb_engine;
 pub(crate) mod sled_engine;
 
 /// One change of a commit: the key, and its new value or `None` to delete it.
-pub type Change = (Vec<u8>, Option<Vec<u8>>);
+pub type EngineWrite = (Vec<u8>, Option<Vec<u8>>);
 
 /// What a scan calls for each entry, in key order; `Break` ends the scan early.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// An ordered map of bytes on disk. One owner calls it, so it needs no locking of its own.
 ///
-/// After any error of [`commit`](Engine::commit) the owner drops the engine and opens it anew: what is on disk is
+/// After any error of [`commit`](StorageEngine::commit) the owner drops the engine and opens it anew: what is on disk is
 /// then unknown until it has been read back.
-pub trait Engine: Send {
+pub trait StorageEngine: Send {
     /// The value of one key.
-    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
 
     /// Visits every entry with `from <= key < until`, in byte order.
-    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError>;
+    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), StorageError>;
 
     /// Applies all changes or none of them. When it returns `Ok` they are on the disk, not only handed to the kernel.
     /// A key occurs at most once.
-    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError>;
+    fn commit(&mut self, changes: &[EngineWrite]) -> Result<(), StorageError>;
 }
 
 /// The engines to choose from: `[store] engine = "…"`.
@@ -65,7 +65,7 @@ impl EngineKind {
     }
 
     /// Opens the database in `folder`, creating it when it is not there.
-    pub(crate) fn open(self, folder: &Path) -> Result<Box<dyn Engine>, EngineError> {
+    pub(crate) fn open(self, folder: &Path) -> Result<Box<dyn StorageEngine>, StorageError> {
         let path = self.path(folder);
         Ok(match self {
             EngineKind::Redb => Box::new(redb_engine::RedbEngine::open(&path)?),
@@ -104,7 +104,7 @@ pub struct UnknownEngine(pub String);
 
 /// Why an engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
+pub enum StorageError {
     /// The operating system refused.
     #[error("{doing} {}: {source}", path.display())]
     Io {
@@ -151,22 +151,22 @@ pub enum EngineError {
     },
 }
 
-impl EngineError {
+impl StorageError {
     /// For `map_err`: an I/O error with what was done to which path.
-    pub(crate) fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> EngineError + 'a {
-        move |source| EngineError::Io { doing, path: path.to_owned(), source }
+    pub(crate) fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StorageError + 'a {
+        move |source| StorageError::Io { doing, path: path.to_owned(), source }
     }
 
     /// Whether the disk (or the quota) is full.
     pub fn is_disk_full(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, EngineError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+        matches!(self, StorageError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
     /// The operating system's error number, where there is one.
     pub fn os_error(&self) -> Option<i32> {
         match self {
-            EngineError::Io { source, .. } => source.raw_os_error(),
+            StorageError::Io { source, .. } => source.raw_os_error(),
             _ => None,
         }
     }
@@ -177,11 +177,11 @@ impl EngineError {
 pub(crate) fn caught<T>(
     doing: &'static str,
     path: &Path,
-    work: impl FnOnce() -> Result<T, EngineError>,
-) -> Result<T, EngineError> {
+    work: impl FnOnce() -> Result<T, StorageError>,
+) -> Result<T, StorageError> {
     // What `work` touches is dropped, not used again, once it has panicked: every owner closes its engine on error.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        Err(EngineError::Panicked { doing, path: path.to_owned(), message: panic_text(&*panic) })
+        Err(StorageError::Panicked { doing, path: path.to_owned(), message: panic_text(&*panic) })
     })
 }
 

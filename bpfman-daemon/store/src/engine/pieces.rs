@@ -41,7 +41,7 @@ pub(super) fn pieces(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Key and value.
-pub(super) type Entry = (Vec<u8>, Vec<u8>);
+pub(super) type WholeEntry = (Vec<u8>, Vec<u8>);
 
 /// Puts pieces that arrive in order together again.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ pub(super) struct OutOfPlace;
 
 impl Joining {
     /// Takes a piece; answers with the entry before it once that is complete.
-    pub(super) fn push(&mut self, key: &[u8], piece: &[u8]) -> Result<Option<Entry>, OutOfPlace> {
+    pub(super) fn push(&mut self, key: &[u8], piece: &[u8]) -> Result<Option<WholeEntry>, OutOfPlace> {
         let (prefix, index) = key.split_last_chunk::<2>().ok_or(OutOfPlace)?;
         let index = u16::from_be_bytes(*index);
         let mut complete = None;
@@ -74,7 +74,7 @@ impl Joining {
     }
 
     /// The last entry.
-    pub(super) fn finish(&mut self) -> Result<Option<Entry>, OutOfPlace> {
+    pub(super) fn finish(&mut self) -> Result<Option<WholeEntry>, OutOfPlace> {
         let Joining { prefix, value, next } = std::mem::take(self);
         if next == 0 {
             return Ok(None);

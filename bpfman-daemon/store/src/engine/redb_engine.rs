@@ -10,7 +10,7 @@ use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableError,
 };
 
-use super::{Change, Engine, EngineError, Visit, caught};
+use super::{EngineWrite, StorageEngine, StorageError, Visit, caught};
 use crate::durable;
 
 /// Everything lies in one tree: a batch over several of the store's tables then dirties the fewest pages.
@@ -34,28 +34,31 @@ impl fmt::Debug for RedbEngine {
 
 impl RedbEngine {
     /// Opens the file at `path`; creates it, whole and synced, when it is not there. Its folder must exist.
-    pub fn open(path: &Path) -> Result<RedbEngine, EngineError> {
-        if !path.try_exists().map_err(EngineError::io("looking for", path))? {
+    pub fn open(path: &Path) -> Result<RedbEngine, StorageError> {
+        if !path.try_exists().map_err(StorageError::io("looking for", path))? {
             Self::create(path)?;
         }
-        let file =
-            OpenOptions::new().read(true).write(true).open(path).map_err(EngineError::io("opening", path))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(StorageError::io("opening", path))?;
         // The library would make a new database out of an empty file. Ours are renamed into place whole, so an empty
         // one has lost its content.
-        if file.metadata().map_err(EngineError::io("reading the size of", path))?.len() == 0 {
-            return Err(EngineError::Damaged { path: path.to_owned(), why: "the file is empty".into() });
+        if file.metadata().map_err(StorageError::io("reading the size of", path))?.len() == 0 {
+            return Err(StorageError::Damaged { path: path.to_owned(), why: "the file is empty".into() });
         }
         Self::checked(path, || redb::Builder::new().set_cache_size(CACHE).create_file(file))
     }
 
     /// Opens a database on storage of the caller's own, such as a simulated disk; `name` stands for it in errors.
-    pub fn on_backend(name: &Path, backend: impl StorageBackend) -> Result<RedbEngine, EngineError> {
+    pub fn on_backend(name: &Path, backend: impl StorageBackend) -> Result<RedbEngine, StorageError> {
         Self::checked(name, || redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend))
     }
 
     /// A crash may come while the library writes its first pages. It writes them under another name, and the name
     /// becomes `path` only once they are on disk.
-    fn create(path: &Path) -> Result<(), EngineError> {
+    fn create(path: &Path) -> Result<(), StorageError> {
         let building = path.with_extension("redb.new");
         let file = OpenOptions::new()
             .read(true)
@@ -64,21 +67,21 @@ impl RedbEngine {
             .truncate(true)
             .mode(0o600)
             .open(&building)
-            .map_err(EngineError::io("creating", &building))?;
+            .map_err(StorageError::io("creating", &building))?;
         let mut new =
             Self::checked(&building, || redb::Builder::new().set_cache_size(CACHE).create_file(file))?;
         new.commit(&[])?;
         drop(new);
         File::open(&building)
             .and_then(|file| file.sync_all())
-            .map_err(EngineError::io("syncing", &building))?;
+            .map_err(StorageError::io("syncing", &building))?;
         durable::rename(&building, path)
     }
 
     fn checked(
         path: &Path,
         open: impl FnOnce() -> Result<Database, DatabaseError>,
-    ) -> Result<RedbEngine, EngineError> {
+    ) -> Result<RedbEngine, StorageError> {
         let db = caught("opening", path, || {
             let mut db = open().map_err(|error| refused("opening", path, error.into()))?;
             // Opening alone trusts pages it has no reason to read; damage would surface later, or never.
@@ -99,16 +102,16 @@ impl RedbEngine {
         &self,
         doing: &'static str,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
-    ) -> Result<T, EngineError> {
+    ) -> Result<T, StorageError> {
         caught(doing, &self.path, || match &self.db {
             Some(db) => work(db).map_err(|error| refused(doing, &self.path, error)),
-            None => Err(EngineError::Refused { doing, path: self.path.clone(), why: "it is closed".into() }),
+            None => Err(StorageError::Refused { doing, path: self.path.clone(), why: "it is closed".into() }),
         })
     }
 }
 
-impl Engine for RedbEngine {
-    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+impl StorageEngine for RedbEngine {
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         self.with("reading", |db| match db.begin_read()?.open_table(ENTRIES) {
             Ok(entries) => Ok(entries.get(key)?.map(|value| value.value().to_vec())),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -116,7 +119,7 @@ impl Engine for RedbEngine {
         })
     }
 
-    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), StorageError> {
         self.with("reading", |db| {
             let entries = match db.begin_read()?.open_table(ENTRIES) {
                 Ok(entries) => entries,
@@ -133,7 +136,7 @@ impl Engine for RedbEngine {
         })
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+    fn commit(&mut self, changes: &[EngineWrite]) -> Result<(), StorageError> {
         self.with("committing to", |db| {
             let mut transaction = db.begin_write()?;
             transaction.set_durability(Durability::Immediate)?;
@@ -166,18 +169,18 @@ impl Drop for RedbEngine {
     }
 }
 
-fn refused(doing: &'static str, path: &Path, error: redb::Error) -> EngineError {
+fn refused(doing: &'static str, path: &Path, error: redb::Error) -> StorageError {
     let path = path.to_owned();
     match error {
         redb::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
-            EngineError::Damaged { path, why: source.to_string() }
+            StorageError::Damaged { path, why: source.to_string() }
         }
         redb::Error::Io(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
-            EngineError::Damaged { path, why: "the file is shorter than its own records say".into() }
+            StorageError::Damaged { path, why: "the file is shorter than its own records say".into() }
         }
-        redb::Error::Io(source) => EngineError::Io { doing, path, source },
-        redb::Error::Corrupted(why) => EngineError::Damaged { path, why },
-        redb::Error::DatabaseAlreadyOpen => EngineError::InUse { path },
-        other => EngineError::Refused { doing, path, why: other.to_string() },
+        redb::Error::Io(source) => StorageError::Io { doing, path, source },
+        redb::Error::Corrupted(why) => StorageError::Damaged { path, why },
+        redb::Error::DatabaseAlreadyOpen => StorageError::InUse { path },
+        other => StorageError::Refused { doing, path, why: other.to_string() },
     }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::pieces::{self, Joining, OutOfPlace};
-use super::{Change, Engine, EngineError, Visit, caught};
+use super::{EngineWrite, StorageEngine, StorageError, Visit, caught};
 use crate::durable;
 
 /// Bytes of page cache.
@@ -35,14 +35,14 @@ impl fmt::Debug for SledEngine {
 
 impl SledEngine {
     /// Opens the folder at `path`; creates it, whole and synced, when it is not there. Its parent must exist.
-    pub fn open(path: &Path) -> Result<SledEngine, EngineError> {
-        if !path.try_exists().map_err(EngineError::io("looking for", path))? {
+    pub fn open(path: &Path) -> Result<SledEngine, StorageError> {
+        if !path.try_exists().map_err(StorageError::io("looking for", path))? {
             Self::create(path)?;
         }
         // sled starts an empty database when a file is missing. Ours always have both.
         for name in ["conf", "db"] {
             if !path.join(name).is_file() {
-                return Err(EngineError::Damaged {
+                return Err(StorageError::Damaged {
                     path: path.to_owned(),
                     why: format!("its file {name} is missing"),
                 });
@@ -52,10 +52,10 @@ impl SledEngine {
     }
 
     /// As for every file of ours: whole and synced under another name first.
-    fn create(path: &Path) -> Result<(), EngineError> {
+    fn create(path: &Path) -> Result<(), StorageError> {
         let building = path.with_extension("sled.new");
         if building.exists() {
-            fs::remove_dir_all(&building).map_err(EngineError::io("removing", &building))?;
+            fs::remove_dir_all(&building).map_err(StorageError::io("removing", &building))?;
         }
         durable::make_folder(&building)?;
         drop(Self::open_folder(&building)?);
@@ -63,11 +63,11 @@ impl SledEngine {
         durable::rename(&building, path)
     }
 
-    fn open_folder(path: &Path) -> Result<SledEngine, EngineError> {
+    fn open_folder(path: &Path) -> Result<SledEngine, StorageError> {
         remove_unfinished_snapshots(path)?;
         let db = open_database(path)?;
         let log_path = path.join("db");
-        let log = File::open(&log_path).map_err(EngineError::io("opening", &log_path))?;
+        let log = File::open(&log_path).map_err(StorageError::io("opening", &log_path))?;
         let engine = SledEngine { db: Some(db), log, path: path.to_owned() };
         // Recovery truncates, zeroes and renames without syncing all of it; later commits rest on what it left.
         durable::sync_all_below(path)?;
@@ -91,24 +91,24 @@ impl SledEngine {
         }
     }
 
-    fn out_of_place(&self, OutOfPlace: OutOfPlace) -> EngineError {
-        EngineError::Damaged { path: self.path.clone(), why: "a value is not whole".into() }
+    fn out_of_place(&self, OutOfPlace: OutOfPlace) -> StorageError {
+        StorageError::Damaged { path: self.path.clone(), why: "a value is not whole".into() }
     }
 
     fn with<T>(
         &self,
         doing: &'static str,
         work: impl FnOnce(&sled::Db) -> sled::Result<T>,
-    ) -> Result<T, EngineError> {
+    ) -> Result<T, StorageError> {
         caught(doing, &self.path, || match &self.db {
             Some(db) => work(db).map_err(|error| refused(doing, &self.path, error)),
-            None => Err(EngineError::Refused { doing, path: self.path.clone(), why: "it is closed".into() }),
+            None => Err(StorageError::Refused { doing, path: self.path.clone(), why: "it is closed".into() }),
         })
     }
 }
 
-impl Engine for SledEngine {
-    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+impl StorageEngine for SledEngine {
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         let pieces =
             self.with("reading", |db| db.scan_prefix(pieces::prefix(key)).collect::<sled::Result<Vec<_>>>())?;
         let mut joining = Joining::default();
@@ -119,7 +119,7 @@ impl Engine for SledEngine {
         Ok(entry.map(|(_, value)| value))
     }
 
-    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), StorageError> {
         let mut range = self.with("reading", |db| Ok(db.range(pieces::bound(from)..pieces::bound(until))))?;
         let mut joining = Joining::default();
         while let Some((key, piece)) = self.with("reading", |_| range.next().transpose())? {
@@ -136,7 +136,7 @@ impl Engine for SledEngine {
         Ok(())
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+    fn commit(&mut self, changes: &[EngineWrite]) -> Result<(), StorageError> {
         self.with("committing to", |db| {
             let mut batch = sled::Batch::default();
             for (key, value) in changes {
@@ -153,7 +153,7 @@ impl Engine for SledEngine {
             db.flush()?;
             Ok(())
         })?;
-        self.log.sync_data().map_err(EngineError::io("syncing", &self.path.join("db")))
+        self.log.sync_data().map_err(StorageError::io("syncing", &self.path.join("db")))
     }
 }
 
@@ -172,7 +172,7 @@ impl Drop for SledEngine {
 }
 
 /// Opens a sled database, with its panics caught.
-pub(crate) fn open_database(path: &Path) -> Result<sled::Db, EngineError> {
+pub(crate) fn open_database(path: &Path) -> Result<sled::Db, StorageError> {
     caught("opening", path, || {
         sled::Config::new()
             .path(path)
@@ -180,44 +180,50 @@ pub(crate) fn open_database(path: &Path) -> Result<sled::Db, EngineError> {
             // Its timer would flush behind our back and only log what fails.
             .flush_every_ms(None)
             .open()
-            .map_err(|error| refused("opening", path, error))
+            .map_err(|error| match error {
+                // sled has no kind of error for a lock that is held elsewhere.
+                sled::Error::Io(_) if is_locked(path) => StorageError::InUse { path: path.to_owned() },
+                error => refused("opening", path, error),
+            })
     })
 }
 
 /// A crash during an earlier open can leave a short snapshot under its temporary name, and sled then takes it for a
 /// finished one and refuses to open. The finished ones are enough.
-fn remove_unfinished_snapshots(path: &Path) -> Result<(), EngineError> {
-    for entry in fs::read_dir(path).map_err(EngineError::io("listing", path))? {
-        let entry = entry.map_err(EngineError::io("listing", path))?;
+fn remove_unfinished_snapshots(path: &Path) -> Result<(), StorageError> {
+    for entry in fs::read_dir(path).map_err(StorageError::io("listing", path))? {
+        let entry = entry.map_err(StorageError::io("listing", path))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path()).map_err(EngineError::io("removing", &entry.path()))?;
+            fs::remove_file(entry.path()).map_err(StorageError::io("removing", &entry.path()))?;
         }
     }
     Ok(())
 }
 
-pub(crate) fn refused(doing: &'static str, path: &Path, error: sled::Error) -> EngineError {
+/// True if a process has the database open.
+fn is_locked(path: &Path) -> bool {
+    File::open(path.join("db"))
+        .is_ok_and(|log| matches!(log.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+pub(crate) fn refused(doing: &'static str, path: &Path, error: sled::Error) -> StorageError {
     let path = path.to_owned();
     match error {
-        // sled reports a lock held elsewhere as an error of kind Other that wraps WouldBlock's text.
-        sled::Error::Io(source) if source.to_string().contains("could not acquire lock") => {
-            EngineError::InUse { path }
-        }
         sled::Error::Io(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
-            EngineError::Damaged { path, why: "a file is shorter than its own records say".into() }
+            StorageError::Damaged { path, why: "a file is shorter than its own records say".into() }
         }
         // An error that sled repeats to later callers has only its kind left, and its debug form as text.
         sled::Error::Io(source) if source.raw_os_error().is_none() => {
-            EngineError::Io { doing, path, source: source.kind().into() }
+            StorageError::Io { doing, path, source: source.kind().into() }
         }
-        sled::Error::Io(source) => EngineError::Io { doing, path, source },
-        sled::Error::Corruption { at, .. } => EngineError::Damaged {
+        sled::Error::Io(source) => StorageError::Io { doing, path, source },
+        sled::Error::Corruption { at, .. } => StorageError::Damaged {
             path,
             why: at
                 .map_or_else(|| "its log does not add up".into(), |at| format!("its log is wrong at {at:?}")),
         },
-        other => EngineError::Refused { doing, path, why: other.to_string() },
+        other => StorageError::Refused { doing, path, why: other.to_string() },
     }
 }

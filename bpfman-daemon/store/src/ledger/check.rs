@@ -4,24 +4,26 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::Snapshot;
-use crate::digest::{Digest, unseal};
-use crate::engine::Engine;
+use crate::digest::{RecordsDigest, unseal};
+use crate::engine::StorageEngine;
 use crate::error::StoreError;
-use crate::record::{JOURNAL, LAYOUT, RECORDS, STATE_KEY, State, journal_number, range_of, split_record_key};
+use crate::record::{
+    JOURNAL, LAYOUT, RECORDS, STATE_KEY, StoreState, journal_number, range_of, split_record_key,
+};
 
 /// Checks every record, and puts them into `snapshot` if there is one; without one the journal is checked as well.
 /// `None` when the database is empty.
 pub(super) fn read_all(
     folder: &Path,
-    engine: &dyn Engine,
+    engine: &dyn StorageEngine,
     mut snapshot: Option<&mut Snapshot>,
-) -> Result<Option<State>, StoreError> {
+) -> Result<Option<StoreState>, StoreError> {
     let damaged = |why: String| StoreError::Damaged { folder: folder.to_owned(), why };
     let state = read_state(folder, engine)?;
     let expected = state.unwrap_or_default();
 
     let mut wrong = None;
-    let mut digest = Digest::default();
+    let mut digest = RecordsDigest::default();
     let (from, until) = range_of(RECORDS);
     engine.scan(&from, &until, &mut |key, stored| {
         digest.add(stored);
@@ -60,12 +62,12 @@ pub(super) fn read_all(
     Ok(state)
 }
 
-fn read_state(folder: &Path, engine: &dyn Engine) -> Result<Option<State>, StoreError> {
+fn read_state(folder: &Path, engine: &dyn StorageEngine) -> Result<Option<StoreState>, StoreError> {
     let Some(stored) = engine.read(STATE_KEY)? else { return Ok(None) };
     let damaged =
         || StoreError::Damaged { folder: folder.to_owned(), why: "its own description was changed".into() };
     let bytes = unseal(STATE_KEY, &stored).ok_or_else(damaged)?;
-    match State::from_bytes(bytes) {
+    match StoreState::from_bytes(bytes) {
         Ok(state) => Ok(Some(state)),
         Err(Some(found)) if found > LAYOUT => {
             Err(StoreError::NewerSchema { folder: folder.to_owned(), found, supported: LAYOUT })
@@ -75,7 +77,7 @@ fn read_state(folder: &Path, engine: &dyn Engine) -> Result<Option<State>, Store
 }
 
 /// The number of the first entry that is not as the state says.
-fn wrong_journal_entry(engine: &dyn Engine, state: &State) -> Result<Option<u64>, StoreError> {
+fn wrong_journal_entry(engine: &dyn StorageEngine, state: &StoreState) -> Result<Option<u64>, StoreError> {
     let (from, until) = range_of(JOURNAL);
     let mut next = state.journal_first;
     let mut wrong = None;

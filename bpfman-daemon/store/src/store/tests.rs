@@ -4,8 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::engine::{Change, Engine, Visit};
-use crate::{EngineError, Table};
+use crate::engine::{EngineWrite, StorageEngine, Visit};
+use crate::{StorageError, Table};
 
 const RECORDS: Table = Table("records");
 
@@ -38,16 +38,16 @@ impl Gated {
 
     fn open_store(&self, folder: &Path) -> Store {
         let engine = self.clone();
-        Store::open(Options::new(folder, 1).engine_from(move || Ok(Box::new(engine.clone())))).unwrap()
+        Store::open(StoreOptions::new(folder, 1).engine_from(move || Ok(Box::new(engine.clone())))).unwrap()
     }
 }
 
-impl Engine for Gated {
-    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+impl StorageEngine for Gated {
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         Ok(self.inside().entries.get(key).cloned())
     }
 
-    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+    fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), StorageError> {
         for (key, value) in self.inside().entries.range(from.to_vec()..until.to_vec()) {
             if let ControlFlow::Break(()) = visit(key, value) {
                 break;
@@ -56,7 +56,7 @@ impl Engine for Gated {
         Ok(())
     }
 
-    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+    fn commit(&mut self, changes: &[EngineWrite]) -> Result<(), StorageError> {
         let mut inside = self.inside();
         inside.at_gate += 1;
         inside = self.0.1.wait_while(inside, |inside| inside.shut).unwrap();
@@ -151,7 +151,7 @@ fn lost_changed_and_returned_records_are_seen_whatever_the_engine() {
         store.commit(batch).unwrap();
         drop(store);
         damage(&mut engine.inside().entries, old);
-        let opened = Store::open(Options::new(folder.path(), 1).engine_from({
+        let opened = Store::open(StoreOptions::new(folder.path(), 1).engine_from({
             let engine = engine.clone();
             move || Ok(Box::new(engine.clone()))
         }));

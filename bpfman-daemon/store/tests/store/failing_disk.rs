@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use bpfmand_store::{Engine, EngineError, RedbEngine};
+use bpfmand_store::{RedbEngine, StorageEngine, StorageError};
 use redb::StorageBackend;
 
 use crate::fixture::Chance;
@@ -35,7 +35,7 @@ enum Pending {
 }
 
 impl Disk {
-    pub fn engine(&self) -> Result<Box<dyn Engine>, EngineError> {
+    pub fn engine(&self) -> Result<Box<dyn StorageEngine>, StorageError> {
         Ok(Box::new(RedbEngine::on_backend(Path::new("a disk in memory"), self.clone())?))
     }
 

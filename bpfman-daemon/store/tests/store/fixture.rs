@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bpfmand_store::{EngineKind, Options, Store};
+use bpfmand_store::{EngineKind, Store, StoreOptions};
 
 pub const SCHEMA: u32 = 1;
 
-pub fn options(folder: &Path, kind: EngineKind) -> Options {
-    Options::new(folder, SCHEMA).engine(kind)
+pub fn options(folder: &Path, kind: EngineKind) -> StoreOptions {
+    StoreOptions::new(folder, SCHEMA).engine(kind)
 }
 
 pub fn open(folder: &Path, kind: EngineKind) -> Store {
@@ -19,7 +19,7 @@ pub trait OpenOrPanic {
     fn open_or_panic(self) -> Store;
 }
 
-impl OpenOrPanic for Options {
+impl OpenOrPanic for StoreOptions {
     fn open_or_panic(self) -> Store {
         Store::open(self).unwrap_or_else(|error| panic!("{error}"))
     }

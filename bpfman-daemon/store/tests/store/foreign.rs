@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bpfmand_store::{EngineError, open_foreign_sled};
+use bpfmand_store::{StorageError, open_foreign_sled};
 
 use crate::fixture::quick_folder;
 
@@ -20,7 +20,7 @@ fn every_tree_of_a_foreign_database_is_read_and_the_original_is_left_alone() {
     db.flush().unwrap();
 
     let busy = open_foreign_sled(source.path(), scratch.path()).unwrap_err();
-    assert!(matches!(busy, EngineError::InUse { .. }), "{busy}");
+    assert!(matches!(busy, StorageError::InUse { .. }), "{busy}");
     drop((program, db));
     wait_until_closed(source.path());
 

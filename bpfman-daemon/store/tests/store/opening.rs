@@ -3,7 +3,7 @@
 use std::fs;
 
 use bpfmand_store::{
-    Batch, EngineKind, Migration, MigrationError, Options, Snapshot, Store, StoreError, Table,
+    Batch, EngineKind, Migration, MigrationError, Snapshot, Store, StoreError, StoreOptions, Table,
 };
 
 use crate::fixture::{OpenOrPanic, SCHEMA, on_each_engine, open, options, quick_folder};
@@ -28,7 +28,7 @@ fn put(store: &Store, key: &[u8]) {
 
 fn a_newer_schema_is_refused(kind: EngineKind) {
     let folder = quick_folder();
-    drop(Options::new(folder.path(), 9).engine(kind).open_or_panic());
+    drop(StoreOptions::new(folder.path(), 9).engine(kind).open_or_panic());
     let error = Store::open(options(folder.path(), kind)).unwrap_err();
     assert!(matches!(error, StoreError::NewerSchema { found: 9, supported: SCHEMA, .. }), "{error}");
     assert!(error.to_string().contains("run the newer program"), "{error}");
@@ -56,7 +56,7 @@ fn rename_all(old: &Snapshot, batch: &mut Batch) -> Result<(), MigrationError> {
 fn older_records_are_migrated_step_by_step(kind: EngineKind) {
     let folder = quick_folder();
     put(&open(folder.path(), kind), b"old");
-    let newer = || Options::new(folder.path(), 3).engine(kind).migrations(STEPS);
+    let newer = || StoreOptions::new(folder.path(), 3).engine(kind).migrations(STEPS);
     for _ in 0..2 {
         let snapshot = newer().open_or_panic().load().unwrap();
         assert_eq!(snapshot.schema(), 3);
@@ -64,7 +64,8 @@ fn older_records_are_migrated_step_by_step(kind: EngineKind) {
         assert_eq!(snapshot.get(Table("renamed"), b"made by step 1"), Some(&b"1"[..]));
         assert_eq!(snapshot.get(Table("renamed"), b"old"), Some(&b"value"[..]));
     }
-    let without = Store::open(Options::new(folder.path(), 4).engine(kind).migrations(STEPS)).unwrap_err();
+    let without =
+        Store::open(StoreOptions::new(folder.path(), 4).engine(kind).migrations(STEPS)).unwrap_err();
     assert!(matches!(without, StoreError::NoMigration { found: 3, .. }), "{without}");
 }
 
@@ -79,7 +80,8 @@ const REFUSING: &[Migration] = &[Migration {
 fn a_migration_that_refuses_changes_nothing(kind: EngineKind) {
     let folder = quick_folder();
     put(&open(folder.path(), kind), b"old");
-    let error = Store::open(Options::new(folder.path(), 2).engine(kind).migrations(REFUSING)).unwrap_err();
+    let error =
+        Store::open(StoreOptions::new(folder.path(), 2).engine(kind).migrations(REFUSING)).unwrap_err();
     assert!(error.to_string().ends_with("from schema version 1: not this"), "{error}");
     assert_eq!(open(folder.path(), kind).load().unwrap().len(), 1);
 }

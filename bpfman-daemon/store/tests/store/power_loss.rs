@@ -1,6 +1,6 @@
 //! redb on a simulated disk: power lost in the middle of commits, and I/O errors that pass.
 
-use bpfmand_store::{Batch, EngineKind, Outcome, Store, StoreError, Table};
+use bpfmand_store::{Batch, CommitOutcome, EngineKind, Store, StoreError, Table};
 
 use crate::failing_disk::Disk;
 use crate::fixture::{Chance, OpenOrPanic, options, quick_folder};
@@ -78,12 +78,12 @@ fn after_a_passing_io_error_the_store_knows_what_it_holds_and_goes_on() {
         };
         assert_eq!(failed.1.os_error(), Some(5), "{}", failed.1);
         let expected = match failed.0 {
-            Outcome::NotApplied => number,
-            Outcome::Applied => {
+            CommitOutcome::NotApplied => number,
+            CommitOutcome::Applied => {
                 applied += 1;
                 number + 1
             }
-            Outcome::Unknown => panic!("the disk works again"),
+            CommitOutcome::Unknown => panic!("the disk works again"),
         };
         assert_eq!(newest(&store), expected);
         write(&store, expected + 1).unwrap();

@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::Problem;
+use super::SpecProblem;
 use super::selectors::label_selector;
 use crate::application::ApplicationCommon;
 use crate::bytecode::ByteCode;
@@ -10,15 +10,15 @@ use crate::name;
 
 /// What was found so far.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct SpecProblems {
     /// In the order of the fields.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<SpecProblem>,
 }
 
-impl Found {
+impl SpecProblems {
     /// Adds one.
     pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem { path: path.into(), message: message.into() });
+        self.problems.push(SpecProblem { path: path.into(), message: message.into() });
     }
 
     /// Names of programs, functions and trace points.
@@ -54,7 +54,7 @@ fn compiled(pattern: &str) -> Result<Regex, regex::Error> {
 }
 
 /// What both scopes have.
-pub fn common(found: &mut Found, common: &ApplicationCommon) {
+pub fn common(found: &mut SpecProblems, common: &ApplicationCommon) {
     label_selector(found, "spec.nodeSelector", &common.node_selector);
     byte_code(found, &common.byte_code);
     for name in common.global_data.iter().flatten().map(|(name, _)| name) {
@@ -64,7 +64,7 @@ pub fn common(found: &mut Found, common: &ApplicationCommon) {
     }
 }
 
-fn byte_code(found: &mut Found, code: &ByteCode) {
+fn byte_code(found: &mut SpecProblems, code: &ByteCode) {
     let path = "spec.byteCode";
     match (&code.image, &code.path) {
         (Some(_), Some(_)) => {

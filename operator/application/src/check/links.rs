@@ -1,41 +1,27 @@
 //! Attachments: where, in which place, of which process.
 
-use super::fields::Found;
+use super::fields::SpecProblems;
 use super::selectors::{interface_selector, label_selector};
+use crate::packets::of_program;
 use crate::place::LinkOrder;
 use crate::probe::UprobePoint;
-use crate::program::{ClusterProgram, Program};
-use crate::tc::TcxPoint;
+use crate::program::ClusterProgram;
 use crate::tracing::Tracing;
-use crate::xdp::XdpPoint;
 
-/// XDP, TC and TCX of cluster applications.
-pub fn cluster_packets(found: &mut Found, path: &str, program: &ClusterProgram) {
-    for (at, link) in program.xdp.iter().flat_map(|block| &block.links).enumerate() {
-        let path = format!("{path}.xdp.links[{at}]");
-        xdp(found, &path, &link.point);
-        if let Some(pods) = &link.network_namespaces {
-            label_selector(found, &format!("{path}.networkNamespaces.pods"), &pods.pods);
-        }
-    }
-    for (at, link) in program.tc.iter().flat_map(|block| &block.links).enumerate() {
-        let path = format!("{path}.tc.links[{at}]");
-        tcx(found, &path, &link.point.at);
-        if let Some(pods) = &link.network_namespaces {
-            label_selector(found, &format!("{path}.networkNamespaces.pods"), &pods.pods);
-        }
-    }
-    for (at, link) in program.tcx.iter().flat_map(|block| &block.links).enumerate() {
-        let path = format!("{path}.tcx.links[{at}]");
-        tcx(found, &path, &link.point);
-        if let Some(pods) = &link.network_namespaces {
-            label_selector(found, &format!("{path}.networkNamespaces.pods"), &pods.pods);
+/// XDP, TC and TCX. `at`: index of the program.
+pub fn packets(found: &mut SpecProblems, at: usize, program: &ClusterProgram) {
+    for link in of_program(at, program) {
+        interface_selector(found, &link.path, link.interfaces);
+        found.priority(&link.path, link.priority);
+        order(found, &link.path, link.order);
+        if let Some(pods) = link.pods {
+            label_selector(found, &format!("{}.networkNamespaces.pods", link.path), pods.labels);
         }
     }
 }
 
-/// Everything else of cluster applications.
-pub fn probes(found: &mut Found, path: &str, program: &ClusterProgram) {
+/// Everything else. `namespaced`: it is of a namespace.
+pub fn probes(found: &mut SpecProblems, path: &str, program: &ClusterProgram, namespaced: bool) {
     tracing(found, &format!("{path}.fentry"), program.fentry.as_ref());
     tracing(found, &format!("{path}.fexit"), program.fexit.as_ref());
     for (at, link) in program.kprobe.iter().flat_map(|block| &block.links).enumerate() {
@@ -52,6 +38,9 @@ pub fn probes(found: &mut Found, path: &str, program: &ClusterProgram) {
         for (at, link) in probe.iter().flat_map(|block| &block.links).enumerate() {
             let path = format!("{path}.{block}.links[{at}]");
             uprobe(found, &path, &link.point);
+            if namespaced {
+                uprobe_of_namespace(found, &path, &link.point);
+            }
             if let Some(containers) = &link.containers {
                 label_selector(found, &format!("{path}.containers.pods"), &containers.pods);
             }
@@ -59,46 +48,7 @@ pub fn probes(found: &mut Found, path: &str, program: &ClusterProgram) {
     }
 }
 
-/// All of namespaced applications.
-pub fn namespaced(found: &mut Found, path: &str, program: &Program) {
-    for (at, link) in program.xdp.iter().flat_map(|block| &block.links).enumerate() {
-        let path = format!("{path}.xdp.links[{at}]");
-        xdp(found, &path, &link.point);
-        label_selector(found, &format!("{path}.networkNamespaces.pods"), &link.network_namespaces.pods);
-    }
-    for (at, link) in program.tc.iter().flat_map(|block| &block.links).enumerate() {
-        let path = format!("{path}.tc.links[{at}]");
-        tcx(found, &path, &link.point.at);
-        label_selector(found, &format!("{path}.networkNamespaces.pods"), &link.network_namespaces.pods);
-    }
-    for (at, link) in program.tcx.iter().flat_map(|block| &block.links).enumerate() {
-        let path = format!("{path}.tcx.links[{at}]");
-        tcx(found, &path, &link.point);
-        label_selector(found, &format!("{path}.networkNamespaces.pods"), &link.network_namespaces.pods);
-    }
-    for (block, probe) in [("uprobe", &program.uprobe), ("uretprobe", &program.uretprobe)] {
-        for (at, link) in probe.iter().flat_map(|block| &block.links).enumerate() {
-            let path = format!("{path}.{block}.links[{at}]");
-            uprobe(found, &path, &link.point);
-            uprobe_of_namespace(found, &path, &link.point);
-            label_selector(found, &format!("{path}.containers.pods"), &link.containers.pods);
-        }
-    }
-}
-
-fn xdp(found: &mut Found, path: &str, point: &XdpPoint) {
-    interface_selector(found, path, &point.interface_selector);
-    found.priority(path, point.priority);
-    order(found, path, point.order.as_ref());
-}
-
-fn tcx(found: &mut Found, path: &str, point: &TcxPoint) {
-    interface_selector(found, path, &point.interface_selector);
-    found.priority(path, point.priority);
-    order(found, path, point.order.as_ref());
-}
-
-fn order(found: &mut Found, path: &str, order: Option<&LinkOrder>) {
+fn order(found: &mut SpecProblems, path: &str, order: Option<&LinkOrder>) {
     let Some(order) = order else { return };
     if let Some(role) = &order.role {
         let length = role.chars().count();
@@ -125,7 +75,7 @@ fn order(found: &mut Found, path: &str, order: Option<&LinkOrder>) {
     }
 }
 
-fn tracing(found: &mut Found, path: &str, block: Option<&Tracing>) {
+fn tracing(found: &mut SpecProblems, path: &str, block: Option<&Tracing>) {
     let Some(block) = block else { return };
     found.name(&format!("{path}.function"), &block.function);
     if block.links.len() > 1 {
@@ -136,7 +86,7 @@ fn tracing(found: &mut Found, path: &str, block: Option<&Tracing>) {
     }
 }
 
-fn uprobe(found: &mut Found, path: &str, point: &UprobePoint) {
+fn uprobe(found: &mut SpecProblems, path: &str, point: &UprobePoint) {
     // Clients of the published API send an empty function where they mean none.
     if let Some(function) = point.function.as_ref().filter(|function| !function.is_empty()) {
         found.name(&format!("{path}.function"), function);
@@ -155,7 +105,7 @@ fn uprobe(found: &mut Found, path: &str, point: &UprobePoint) {
 
 /// A probe on a file runs in every process that maps the file, also in those of other namespaces whose images share a
 /// layer with it: so a namespace gets probes at the beginnings of functions alone.
-fn uprobe_of_namespace(found: &mut Found, path: &str, point: &UprobePoint) {
+fn uprobe_of_namespace(found: &mut SpecProblems, path: &str, point: &UprobePoint) {
     if point.offset > 0 {
         found.add(
             format!("{path}.offset"),
@@ -178,7 +128,7 @@ fn uprobe_of_namespace(found: &mut Found, path: &str, point: &UprobePoint) {
     }
 }
 
-fn offset(found: &mut Found, path: &str, offset: i64) {
+fn offset(found: &mut SpecProblems, path: &str, offset: i64) {
     if offset < 0 {
         found.add(format!("{path}.offset"), format!("{offset} is before the function: 0 or more is allowed"));
     }

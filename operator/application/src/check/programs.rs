@@ -2,22 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::fields::Found;
+use super::fields::SpecProblems;
 use super::links;
 use crate::application::MOST_PROGRAMS;
-use crate::program::{ClusterProgram, ClusterProgramType, Program, ProgramType};
-use crate::spec::Spec;
+use crate::program::ClusterProgram;
+use crate::spec::ApplicationSpec;
 
 /// Every program.
-pub fn check(found: &mut Found, spec: &Spec) {
-    let (names, count): (Vec<&str>, usize) = match spec {
-        Spec::Cluster(spec) => {
-            (spec.programs.iter().map(|program| program.name.as_str()).collect(), spec.programs.len())
-        }
-        Spec::Namespaced(spec) => {
-            (spec.programs.iter().map(|program| program.name.as_str()).collect(), spec.programs.len())
-        }
-    };
+pub fn check(found: &mut SpecProblems, spec: &ApplicationSpec) {
+    let count = spec.programs.len();
     if count == 0 {
         found.add("spec.programs", "it is empty: at least one program is needed");
     }
@@ -29,51 +22,38 @@ pub fn check(found: &mut Found, spec: &Spec) {
         return;
     }
     let mut seen = BTreeSet::new();
-    for (at, name) in names.into_iter().enumerate() {
-        found.name(&format!("spec.programs[{at}].name"), name);
+    for (at, program) in spec.programs.iter().enumerate() {
+        let (path, name) = (format!("spec.programs[{at}]"), &program.name);
+        found.name(&format!("{path}.name"), name);
         if !seen.insert(name) {
             found.add(
-                format!("spec.programs[{at}].name"),
+                format!("{path}.name"),
                 format!("\"{name}\" is there twice: each program is listed once"),
             );
         }
-        match spec {
-            Spec::Cluster(spec) => cluster(found, &format!("spec.programs[{at}]"), &spec.programs[at]),
-            Spec::Namespaced(spec) => namespaced(found, &format!("spec.programs[{at}]"), &spec.programs[at]),
-        }
+        blocks(found, &path, program);
+        links::packets(found, at, program);
+        links::probes(found, &path, program, spec.namespace.is_some());
     }
 }
 
-/// Name of a type in manifests, and of its block.
-pub const fn cluster_type(kind: ClusterProgramType) -> (&'static str, &'static str) {
-    match kind {
-        ClusterProgramType::Xdp => ("XDP", "xdp"),
-        ClusterProgramType::Tc => ("TC", "tc"),
-        ClusterProgramType::Tcx => ("TCX", "tcx"),
-        ClusterProgramType::FEntry => ("FEntry", "fentry"),
-        ClusterProgramType::FExit => ("FExit", "fexit"),
-        ClusterProgramType::KProbe => ("KProbe", "kprobe"),
-        ClusterProgramType::KRetProbe => ("KRetProbe", "kretprobe"),
-        ClusterProgramType::UProbe => ("UProbe", "uprobe"),
-        ClusterProgramType::URetProbe => ("URetProbe", "uretprobe"),
-        ClusterProgramType::TracePoint => ("TracePoint", "tracepoint"),
-    }
-}
-
-/// The same for namespaced applications.
-pub const fn namespaced_type(kind: ProgramType) -> (&'static str, &'static str) {
-    match kind {
-        ProgramType::Xdp => ("XDP", "xdp"),
-        ProgramType::Tc => ("TC", "tc"),
-        ProgramType::Tcx => ("TCX", "tcx"),
-        ProgramType::UProbe => ("UProbe", "uprobe"),
-        ProgramType::URetProbe => ("URetProbe", "uretprobe"),
-    }
-}
-
-fn blocks(found: &mut Found, path: &str, (kind, own): (&str, &str), given: &[(&str, bool)]) {
+/// The block of its type is there, and no other.
+fn blocks(found: &mut SpecProblems, path: &str, program: &ClusterProgram) {
+    let (kind, own) = program.program_type.names();
+    let given = [
+        ("xdp", program.xdp.is_some()),
+        ("tc", program.tc.is_some()),
+        ("tcx", program.tcx.is_some()),
+        ("fentry", program.fentry.is_some()),
+        ("fexit", program.fexit.is_some()),
+        ("kprobe", program.kprobe.is_some()),
+        ("kretprobe", program.kretprobe.is_some()),
+        ("uprobe", program.uprobe.is_some()),
+        ("uretprobe", program.uretprobe.is_some()),
+        ("tracepoint", program.tracepoint.is_some()),
+    ];
     for (block, given) in given {
-        match (*given, *block == own) {
+        match (given, block == own) {
             (false, true) => {
                 found.add(
                     format!("{path}.{block}"),
@@ -87,34 +67,4 @@ fn blocks(found: &mut Found, path: &str, (kind, own): (&str, &str), given: &[(&s
             _ => {}
         }
     }
-}
-
-fn cluster(found: &mut Found, path: &str, program: &ClusterProgram) {
-    let given = [
-        ("xdp", program.xdp.is_some()),
-        ("tc", program.tc.is_some()),
-        ("tcx", program.tcx.is_some()),
-        ("fentry", program.fentry.is_some()),
-        ("fexit", program.fexit.is_some()),
-        ("kprobe", program.kprobe.is_some()),
-        ("kretprobe", program.kretprobe.is_some()),
-        ("uprobe", program.uprobe.is_some()),
-        ("uretprobe", program.uretprobe.is_some()),
-        ("tracepoint", program.tracepoint.is_some()),
-    ];
-    blocks(found, path, cluster_type(program.program_type), &given);
-    links::cluster_packets(found, path, program);
-    links::probes(found, path, program);
-}
-
-fn namespaced(found: &mut Found, path: &str, program: &Program) {
-    let given = [
-        ("xdp", program.xdp.is_some()),
-        ("tc", program.tc.is_some()),
-        ("tcx", program.tcx.is_some()),
-        ("uprobe", program.uprobe.is_some()),
-        ("uretprobe", program.uretprobe.is_some()),
-    ];
-    blocks(found, path, namespaced_type(program.program_type), &given);
-    links::namespaced(found, path, program);
 }

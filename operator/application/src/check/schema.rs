@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::Problem;
-use super::fields::{Found, matches};
+use super::SpecProblem;
+use super::fields::{SpecProblems, matches};
 
 /// Every field of a manifest that the schema of its kind does not allow, by its path. Kinds without a definition here
 /// give none.
@@ -13,9 +13,9 @@ use super::fields::{Found, matches};
 /// Fields that nobody knows count too: the API server would drop them, and what was meant would not happen. What is
 /// explicitly `null` counts as absent, as there.
 #[must_use]
-pub fn manifest(manifest: &Value) -> Vec<Problem> {
+pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
     let kind = manifest.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let mut found = Found::default();
+    let mut found = SpecProblems::default();
     if let (Some(schema), Some(fields)) = (schema_of(kind), manifest.as_object()) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let known: BTreeMap<&str, &Value> =
@@ -42,13 +42,13 @@ fn schema_of(kind: &str) -> Option<Value> {
     serde_json::to_value(version.schema?.open_api_v3_schema?).ok()
 }
 
-fn unknown<'a>(found: &mut Found, name: &str, path: &str, known: impl Iterator<Item = &'a str>) {
+fn unknown<'a>(found: &mut SpecProblems, name: &str, path: &str, known: impl Iterator<Item = &'a str>) {
     let known: Vec<&str> = known.collect();
     let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     found.add(path, format!("there is no such field; there are {}", known.join(", ")));
 }
 
-fn any(found: &mut Found, path: &str, schema: &Value, value: &Value) {
+fn any(found: &mut SpecProblems, path: &str, schema: &Value, value: &Value) {
     if value.is_null() {
         return;
     }
@@ -92,7 +92,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn object(found: &mut Found, path: &str, schema: &Value, fields: &Map<String, Value>) {
+fn object(found: &mut SpecProblems, path: &str, schema: &Value, fields: &Map<String, Value>) {
     let properties = schema.get("properties").and_then(Value::as_object);
     let of_any = schema.get("additionalProperties").filter(|schema| schema.is_object());
     let open = of_any.is_some()
@@ -118,7 +118,7 @@ fn object(found: &mut Found, path: &str, schema: &Value, fields: &Map<String, Va
     }
 }
 
-fn array(found: &mut Found, path: &str, schema: &Value, items: &[Value]) {
+fn array(found: &mut SpecProblems, path: &str, schema: &Value, items: &[Value]) {
     count(found, path, items.len(), schema, "Items");
     for (at, item) in items.iter().enumerate() {
         let path = format!("{path}[{at}]");
@@ -131,7 +131,7 @@ fn array(found: &mut Found, path: &str, schema: &Value, items: &[Value]) {
 }
 
 /// `minItems`, `maxProperties` and the like.
-fn count(found: &mut Found, path: &str, count: usize, schema: &Value, of: &str) {
+fn count(found: &mut SpecProblems, path: &str, count: usize, schema: &Value, of: &str) {
     let bound = |side: &str| schema.get(format!("{side}{of}")).and_then(Value::as_u64);
     let (least, most) = (bound("min"), bound("max"));
     let count = count as u64;
@@ -151,7 +151,7 @@ fn range<T: ToString + PartialEq>(least: Option<T>, most: Option<T>) -> String {
     }
 }
 
-fn integer(found: &mut Found, path: &str, schema: &Value, value: i64) {
+fn integer(found: &mut SpecProblems, path: &str, schema: &Value, value: i64) {
     let bound = |side: &str| schema.get(side).and_then(Value::as_f64).map(|bound| bound as i64);
     let (mut least, mut most) = (bound("minimum"), bound("maximum"));
     if schema.get("format").and_then(Value::as_str) == Some("int32") {
@@ -163,7 +163,7 @@ fn integer(found: &mut Found, path: &str, schema: &Value, value: i64) {
     }
 }
 
-fn string(found: &mut Found, path: &str, schema: &Value, text: &str) {
+fn string(found: &mut SpecProblems, path: &str, schema: &Value, text: &str) {
     if let Some(allowed) = schema.get("enum").and_then(Value::as_array) {
         let allowed: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
         if !allowed.contains(&text) {

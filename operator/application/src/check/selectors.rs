@@ -3,14 +3,14 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use regex::Regex;
 
-use super::Problem;
-use super::fields::Found;
+use super::SpecProblem;
+use super::fields::SpecProblems;
 use crate::interface::InterfaceSelector;
-use crate::spec::Spec;
+use crate::spec::ApplicationSpec;
 use crate::{labels, packets};
 
 /// A selector that the API server takes as it is: its schema has no rules for operators.
-pub fn label_selector(found: &mut Found, path: &str, selector: &LabelSelector) {
+pub fn label_selector(found: &mut SpecProblems, path: &str, selector: &LabelSelector) {
     for (at, expression) in selector.match_expressions.iter().flatten().enumerate() {
         for fault in labels::faults(expression) {
             found.add(format!("{path}.matchExpressions[{at}].{}", fault.field()), fault.to_string());
@@ -19,7 +19,7 @@ pub fn label_selector(found: &mut Found, path: &str, selector: &LabelSelector) {
 }
 
 /// Exactly one way to choose interfaces.
-pub fn interface_selector(found: &mut Found, path: &str, selector: &InterfaceSelector) {
+pub fn interface_selector(found: &mut SpecProblems, path: &str, selector: &InterfaceSelector) {
     let path = format!("{path}.interfaceSelector");
     let given = usize::from(selector.interfaces.is_some())
         + usize::from(selector.primary_node_interface.is_some())
@@ -59,10 +59,10 @@ pub fn pattern(entry: &str) -> Option<&str> {
 }
 
 /// Patterns of interfaces that are none.
-pub fn patterns(spec: &Spec) -> Vec<Problem> {
-    let mut found = Found::default();
-    for link in packets::links(spec, None) {
-        let path = format!("{}.interfaceSelector.interfacesDiscoveryConfig.allowedInterfaces", link.path());
+pub fn patterns(spec: &ApplicationSpec) -> Vec<SpecProblem> {
+    let mut found = SpecProblems::default();
+    for link in packets::links(spec) {
+        let path = format!("{}.interfaceSelector.interfacesDiscoveryConfig.allowedInterfaces", link.path);
         let allowed =
             link.interfaces.interfaces_discovery_config.iter().flat_map(|config| &config.allowed_interfaces);
         for (at, entry) in allowed.enumerate() {

@@ -1,21 +1,18 @@
 //! Specs that no API server would keep.
 
-use super::Problem;
-use crate::spec::Spec;
+use super::SpecProblem;
+use crate::spec::ApplicationSpec;
 
 /// The largest spec, in bytes of JSON. An API server keeps objects of 1.5 MiB; metadata and the status are in them too,
 /// and each revision of a rollout holds the spec once more.
 const LARGEST: usize = 1 << 20;
 
 /// A spec that is too large.
-pub fn spec(spec: &Spec) -> Option<Problem> {
-    let json = match spec {
-        Spec::Cluster(spec) => serde_json::to_vec(spec),
-        Spec::Namespaced(spec) => serde_json::to_vec(spec),
-    };
+pub fn spec(spec: &ApplicationSpec) -> Option<SpecProblem> {
+    let json = serde_json::to_vec(&(&spec.common, &spec.programs));
     // It was read from a text: it has a form as JSON.
     let size = json.map_or(0, |json| json.len());
-    (size > LARGEST).then(|| Problem {
+    (size > LARGEST).then(|| SpecProblem {
         path: "spec".to_owned(),
         message: format!(
             "it has {size} bytes as JSON: at most {LARGEST} are kept; select interfaces and pods by patterns and \
@@ -31,11 +28,11 @@ mod tests {
 
     use super::*;
 
-    fn with_links(count: usize) -> Spec {
+    fn with_links(count: usize) -> ApplicationSpec {
         let link = json!({ "interfaceSelector": { "interfaces": ["eth0"] } });
         let programs = json!([{ "name": "count", "type": "XDP", "xdp": { "links": vec![link; count] } }]);
         let spec = json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": programs });
-        Spec::Cluster(serde_json::from_value(spec).unwrap())
+        ApplicationSpec::read(None, spec).unwrap()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id;
-use crate::interface::Direction;
+use crate::interface::TrafficDirection;
 use crate::name;
 use crate::tc::TcProceedOn;
 use crate::xdp::XdpProceedOn;
@@ -71,7 +71,7 @@ pub struct TcxLinkState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns_path: Option<String>,
     /// Side of the interface.
-    pub direction: Direction,
+    pub direction: TrafficDirection,
     /// Lower runs earlier.
     #[schemars(range(min = 0, max = 1000))]
     pub priority: i32,

@@ -26,7 +26,7 @@ pub struct NodeDetails {
     pub composition: Option<String>,
     /// Of a failure, what failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<Failure>,
+    pub failure: Option<NodeFailure>,
     /// Attachments whose selector means no pod, or no container, that is on this node: `PROGRAM: FIELD`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmatched: Vec<String>,
@@ -67,7 +67,7 @@ pub struct SwitchedHook {
 /// The first thing that failed on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Failure {
+pub struct NodeFailure {
     /// The kind, as the daemon names it: `kernel-refused`, `signature`, `not-found`, ...
     pub reason: String,
     /// Program that failed; empty if all did.

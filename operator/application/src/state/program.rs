@@ -9,7 +9,7 @@ use super::link::{
     KprobeLinkState, KretprobeLinkState, LinksState, TcLinkState, TcxLinkState, TracepointLinkState,
     TracingState, UprobeLinkState, XdpLinkState,
 };
-use crate::program::{ClusterProgramType, ProgramType, only_with};
+use crate::program::{ClusterProgramType, NamespacedProgramType, only_with};
 
 /// How the attachments of one program are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ pub struct NamespacedProgramState {
     pub program: ProgramState,
     /// Which of the blocks is there.
     #[serde(rename = "type")]
-    pub program_type: ProgramType,
+    pub program_type: NamespacedProgramType,
     /// For type XDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp: Option<LinksState<XdpLinkState>>,

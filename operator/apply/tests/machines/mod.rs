@@ -1,26 +1,26 @@
 //! Machines and applications that the tests share.
 
-use bpfman_apply::desired::Owner;
-use bpfman_apply::facts::{Container, Facts, Interface, Netns, Pod};
-use bpfman_apply::plan::Spec;
+use bpfman_apply::desired::ProgramOwner;
+use bpfman_apply::facts::{Facts, Netns, NodeInterface, PodContainer, PodFacts};
+use bpfman_apply::plan::ApplicationSpec;
 
-pub fn owner() -> Owner {
-    Owner { namespace: None, name: "firewall".into(), uid: "uid-1".into() }
+pub fn owner() -> ProgramOwner {
+    ProgramOwner { namespace: None, name: "firewall".into(), uid: "uid-1".into() }
 }
 
-fn interface(name: &str, netns: Option<&str>, address: Option<&str>) -> Interface {
-    Interface {
+fn interface(name: &str, netns: Option<&str>, address: Option<&str>) -> NodeInterface {
+    NodeInterface {
         name: name.into(),
         netns: netns.map(str::to_owned),
         addresses: address.map(|address| address.parse().unwrap()).into_iter().collect(),
-        ..Interface::default()
+        ..NodeInterface::default()
     }
 }
 
-fn pod(namespace: &str, name: &str, netns: Option<(u64, u64)>) -> Pod {
+fn pod(namespace: &str, name: &str, netns: Option<(u64, u64)>) -> PodFacts {
     let container =
-        |role: &str, pid| Container { name: role.into(), id: format!("containerd://{name}-{role}"), pid };
-    Pod {
+        |role: &str, pid| PodContainer { name: role.into(), id: format!("containerd://{name}-{role}"), pid };
+    PodFacts {
         namespace: namespace.into(),
         name: name.into(),
         uid: format!("uid-{name}"),
@@ -36,12 +36,12 @@ fn pod(namespace: &str, name: &str, netns: Option<(u64, u64)>) -> Pod {
 /// Two interfaces, a namespace with a name, and pods of two namespaces; one of them in the node's network namespace,
 /// one whose own is not known yet.
 pub fn machine() -> Facts {
-    let host = Pod {
+    let host = PodFacts {
         host_network: true,
         labels: [("app".into(), "host".into())].into(),
         ..pod("shop", "host", None)
     };
-    let starting = Pod { labels: [].into(), ..pod("shop", "starting", None) };
+    let starting = PodFacts { labels: [].into(), ..pod("shop", "starting", None) };
     Facts {
         node: "node-1".into(),
         labels: [("role".to_owned(), "edge".to_owned())].into(),
@@ -67,10 +67,10 @@ fn manifest(programs: &str) -> String {
     )
 }
 
-pub fn cluster(programs: &str) -> Spec {
-    Spec::Cluster(serde_norway::from_str(&manifest(programs)).unwrap())
+pub fn cluster(programs: &str) -> ApplicationSpec {
+    ApplicationSpec::read(None, serde_norway::from_str(&manifest(programs)).unwrap()).unwrap()
 }
 
-pub fn namespaced(programs: &str) -> Spec {
-    Spec::Namespaced(serde_norway::from_str(&manifest(programs)).unwrap())
+pub fn namespaced(programs: &str) -> ApplicationSpec {
+    ApplicationSpec::read(Some("shop"), serde_norway::from_str(&manifest(programs)).unwrap()).unwrap()
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{InstallError, Options, at};
-use crate::conflist::{self, Changed};
+use super::{InstallError, InstallOptions, at};
+use crate::conflist::{self, ConflistChange};
 use crate::write::atomically;
 
 /// Endings of names that runtimes read.
@@ -21,14 +21,14 @@ const SAVED: &str = "bpfman-saved";
 ///
 /// # Errors
 /// [`InstallError`]; nothing was changed.
-pub fn add(options: &Options) -> Result<Option<PathBuf>, InstallError> {
+pub fn add(options: &InstallOptions) -> Result<Option<PathBuf>, InstallError> {
     let file = active(options)?;
     let text = fs::read(&file).map_err(at(&file))?;
     let changed = conflist::with(&text, &options.entry);
     match changed.map_err(|why| InstallError::Unfit { file: file.clone(), why })? {
-        Changed::Same => Ok(None),
-        Changed::List(list) => replace(&file, &file, &list).map(|()| Some(file)),
-        Changed::FromSingle(list) => {
+        ConflistChange::Same => Ok(None),
+        ConflistChange::List(list) => replace(&file, &file, &list).map(|()| Some(file)),
+        ConflistChange::FromSingle(list) => {
             // The single one sorts before the list and stays active until it has its other name.
             let target = file.with_extension("conflist");
             replace(&target, &file, &list)?;
@@ -43,7 +43,7 @@ pub fn add(options: &Options) -> Result<Option<PathBuf>, InstallError> {
 ///
 /// # Errors
 /// [`InstallError`]; those before were changed.
-pub fn remove(options: &Options) -> Result<Vec<PathBuf>, InstallError> {
+pub fn remove(options: &InstallOptions) -> Result<Vec<PathBuf>, InstallError> {
     let mut changed = Vec::new();
     for file in configurations(options)? {
         let text = fs::read(&file).map_err(at(&file))?;
@@ -76,7 +76,7 @@ fn replace(file: &Path, like: &Path, value: &Value) -> Result<(), InstallError> 
 }
 
 /// The configuration that runtimes use: the first by name, or the one that was named.
-fn active(options: &Options) -> Result<PathBuf, InstallError> {
+fn active(options: &InstallOptions) -> Result<PathBuf, InstallError> {
     if let Some(name) = &options.name_of_conflist {
         let file = options.conf_dir.join(name);
         return match file.exists() {
@@ -88,7 +88,7 @@ fn active(options: &Options) -> Result<PathBuf, InstallError> {
     first.ok_or_else(|| InstallError::NoConfiguration(options.conf_dir.clone()))
 }
 
-fn configurations(options: &Options) -> Result<Vec<PathBuf>, InstallError> {
+fn configurations(options: &InstallOptions) -> Result<Vec<PathBuf>, InstallError> {
     let folder = &options.conf_dir;
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-pub use self::options::{Options, UsageError};
+pub use self::options::{InstallOptions, UsageError};
 use crate::PLUGIN;
 use crate::conflist::Unfit;
 use crate::write::atomically;
@@ -65,7 +65,7 @@ fn at(file: &Path) -> impl FnOnce(io::Error) -> InstallError + '_ {
 /// # Errors
 /// [`InstallError`].
 pub fn command(words: &[String]) -> Result<(), InstallError> {
-    let options = Options::parse(words)?;
+    let options = InstallOptions::parse(words)?;
     if options.uninstall {
         return uninstall(&options);
     }
@@ -84,7 +84,7 @@ pub fn command(words: &[String]) -> Result<(), InstallError> {
 }
 
 /// Once.
-fn add(options: &Options) -> Result<(), InstallError> {
+fn add(options: &InstallOptions) -> Result<(), InstallError> {
     if let Some(file) = folder::add(options)? {
         eprintln!("{PLUGIN}: added to {}", file.display());
     }
@@ -96,7 +96,7 @@ fn add(options: &Options) -> Result<(), InstallError> {
 ///
 /// The first process of a container has no default for these signals: without these lines every new version of the agent
 /// beside it would wait for the end of the pod's whole grace period.
-fn watch(options: &Options) -> Result<(), InstallError> {
+fn watch(options: &InstallOptions) -> Result<(), InstallError> {
     let ends = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         flag::register(signal, Arc::clone(&ends)).map_err(InstallError::Signal)?;
@@ -119,7 +119,7 @@ fn watch(options: &Options) -> Result<(), InstallError> {
 }
 
 /// Copies this program. A runtime that calls it meanwhile has the old one or the new one.
-fn binary(options: &Options) -> Result<(), InstallError> {
+fn binary(options: &InstallOptions) -> Result<(), InstallError> {
     let this = std::env::current_exe().map_err(at(Path::new("/proc/self/exe")))?;
     let target = options.bin_dir.join(PLUGIN);
     let contents = fs::read(&this).map_err(at(&this))?;
@@ -130,7 +130,7 @@ fn binary(options: &Options) -> Result<(), InstallError> {
 }
 
 /// The agent has no rights on its node: the folders of its socket and of its rules are made for it.
-fn folders_of_agent(options: &Options) -> Result<(), InstallError> {
+fn folders_of_agent(options: &InstallOptions) -> Result<(), InstallError> {
     let Some(user) = options.agent_user else { return Ok(()) };
     for folder in &options.agent_dirs {
         fs::create_dir_all(folder).map_err(at(folder))?;
@@ -140,7 +140,7 @@ fn folders_of_agent(options: &Options) -> Result<(), InstallError> {
 }
 
 /// Takes it out of every configuration, and then the binary away: never the other way round.
-fn uninstall(options: &Options) -> Result<(), InstallError> {
+fn uninstall(options: &InstallOptions) -> Result<(), InstallError> {
     for file in folder::remove(options)? {
         eprintln!("{PLUGIN}: removed from {}", file.display());
     }

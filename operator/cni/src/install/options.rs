@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::conflist::Entry;
+use crate::conflist::PluginEntry;
 use crate::{SOCKET, STATE_FILE};
 
 /// How it is used.
@@ -21,7 +21,7 @@ pub struct UsageError(String);
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct InstallOptions {
     /// The other way round.
     pub uninstall: bool,
     /// What there is to be done before the agent starts: install, if there is a configuration already.
@@ -35,14 +35,14 @@ pub struct Options {
     /// Go on, and put the plugin back wherever somebody takes it out.
     pub watch: bool,
     /// What the plugin is told.
-    pub entry: Entry,
+    pub entry: PluginEntry,
     /// Who the agent runs as: folders are made for it.
     pub agent_user: Option<u32>,
     /// Those folders.
     pub agent_dirs: Vec<PathBuf>,
 }
 
-impl Options {
+impl InstallOptions {
     /// Reads the words.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Options {
             conf_dir: "/etc/cni/net.d".into(),
             name_of_conflist: None,
             watch: false,
-            entry: Entry::default(),
+            entry: PluginEntry::default(),
             agent_user: None,
             agent_dirs: Vec::new(),
         };
@@ -112,8 +112,8 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> Result<Options, UsageError> {
-        Options::parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    fn parse(text: &str) -> Result<InstallOptions, UsageError> {
+        InstallOptions::parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]

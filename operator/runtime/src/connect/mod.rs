@@ -28,7 +28,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 use dial::Dial;
 use negotiate::Negotiate;
-pub use pings::{PingFlags, Pings};
+pub use pings::Pings;
 use token::TokenFile;
 pub use why::{innermost, why};
 
@@ -37,13 +37,13 @@ pub use why::{innermost, why};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What answers requests.
-pub type Way = BoxService<Request<Body>, Response<Incoming>, BoxError>;
+pub type ApiService = BoxService<Request<Body>, Response<Incoming>, BoxError>;
 
 /// A client of the server that a configuration names, to which layers may be added.
 ///
 /// # Errors
 /// A certificate, a key or a token of the configuration is none, or it asks for a proxy, which is not built in.
-pub fn client(config: &Config, pings: Pings) -> Result<ClientBuilder<Way>, Error> {
+pub fn client(config: &Config, pings: Pings) -> Result<ClientBuilder<ApiService>, Error> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -54,7 +54,7 @@ pub fn client(config: &Config, pings: Pings) -> Result<ClientBuilder<Way>, Error
 ///
 /// # Errors
 /// As [`client`].
-pub fn client_over<H>(config: &Config, connector: H, pings: Pings) -> Result<ClientBuilder<Way>, Error>
+pub fn client_over<H>(config: &Config, connector: H, pings: Pings) -> Result<ClientBuilder<ApiService>, Error>
 where
     H: Service<Uri> + Clone + Send + Sync + 'static,
     H::Response: Connection + Read + Write + Send + Unpin + 'static,

@@ -71,7 +71,10 @@ where
             if this.speaks_no_http2() {
                 return Ok(this.single.request(request).await?);
             }
-            let again = copy(&request);
+            let (parts, body) = request.into_parts();
+            // The same request once more, if its body is whole. Those of kube are.
+            let again = body.try_clone().map(|body| Request::from_parts(parts.clone(), body));
+            let request = Request::from_parts(parts, body);
             match this.shared.request(request).await {
                 Err(error) if refused(&error) => {
                     this.learned();
@@ -85,17 +88,6 @@ where
             }
         })
     }
-}
-
-/// The same request once more, if its body is whole. Those of kube are.
-fn copy(request: &Request<Body>) -> Option<Request<Body>> {
-    let body = request.body().try_clone()?;
-    let mut copy = Request::new(body);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
 }
 
 fn refused(error: &(dyn StdError + 'static)) -> bool {

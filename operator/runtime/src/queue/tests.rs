@@ -18,7 +18,7 @@ impl Test {
         Self { plan: Schedule::new(GATHER, Duration::ZERO), now: Instant::now() }
     }
 
-    fn add(&mut self, name: &str, cause: Cause) {
+    fn add(&mut self, name: &str, cause: QueueCause) {
         self.plan.add(self.now, &key(name), cause);
     }
 
@@ -55,8 +55,8 @@ fn name(name: &str) -> Option<String> {
 #[test]
 fn events_that_come_together_are_one_look() {
     let mut test = Test::new();
-    test.add("a", Cause::Changed);
-    test.add("a", Cause::Maybe);
+    test.add("a", QueueCause::Changed);
+    test.add("a", QueueCause::Maybe);
     assert_eq!(test.within(1), name("a"));
     test.done("a");
     assert_eq!(test.within(1000), None);
@@ -66,7 +66,7 @@ fn events_that_come_together_are_one_look() {
 fn who_waits_or_is_looked_at_is_not_idle() {
     let mut test = Test::new();
     assert!(test.plan.idle());
-    test.add("a", Cause::Changed);
+    test.add("a", QueueCause::Changed);
     assert!(!test.plan.idle());
     assert_eq!(test.within(1), name("a"));
     assert!(!test.plan.idle());
@@ -77,9 +77,9 @@ fn who_waits_or_is_looked_at_is_not_idle() {
 #[test]
 fn nothing_is_looked_at_twice_at_a_time() {
     let mut test = Test::new();
-    test.add("a", Cause::Changed);
+    test.add("a", QueueCause::Changed);
     assert_eq!(test.within(1), name("a"));
-    test.add("a", Cause::Changed);
+    test.add("a", QueueCause::Changed);
     assert_eq!(test.within(1000), None);
     test.done("a");
     assert_eq!(test.within(1), name("a"));
@@ -88,7 +88,7 @@ fn nothing_is_looked_at_twice_at_a_time() {
 #[test]
 fn failures_come_back_later_and_later() {
     let mut test = Test::new();
-    test.add("a", Cause::Changed);
+    test.add("a", QueueCause::Changed);
     for failure in 0..12_i32 {
         assert_eq!(test.within(400), name("a"));
         let wait = test.failed("a");
@@ -103,33 +103,33 @@ fn failures_come_back_later_and_later() {
 #[test]
 fn a_failure_is_not_the_cause_of_the_next_try_but_a_change_is() {
     let mut test = Test::new();
-    test.add("a", Cause::Changed);
+    test.add("a", QueueCause::Changed);
     for _ in 0..8 {
         assert_eq!(test.within(400), name("a"));
         test.failed("a");
     }
-    test.add("a", Cause::Maybe);
+    test.add("a", QueueCause::Maybe);
     assert_eq!(test.within(60), None);
-    test.add("a", Cause::Changed);
+    test.add("a", QueueCause::Changed);
     assert_eq!(test.within(1), name("a"));
 }
 
 #[test]
 fn what_a_try_stirs_up_is_not_the_cause_of_the_next_if_it_fails() {
     let mut test = Test::new();
-    test.add("a", Cause::Changed);
+    test.add("a", QueueCause::Changed);
     for _ in 0..4 {
         assert_eq!(test.within(400), name("a"));
-        test.add("a", Cause::Maybe);
+        test.add("a", QueueCause::Maybe);
         test.failed("a");
     }
     assert_eq!(test.within(6), None);
     // A change that comes meanwhile is, and so is all else if it went well.
     assert_eq!(test.within(4), name("a"));
-    test.add("a", Cause::Changed);
+    test.add("a", QueueCause::Changed);
     test.failed("a");
     assert_eq!(test.within(1), name("a"));
-    test.add("a", Cause::Maybe);
+    test.add("a", QueueCause::Maybe);
     test.done("a");
     assert_eq!(test.within(1), name("a"));
     test.done("a");
@@ -139,9 +139,9 @@ fn what_a_try_stirs_up_is_not_the_cause_of_the_next_if_it_fails() {
 #[test]
 fn the_others_go_on_while_one_is_busy() {
     let mut test = Test::new();
-    test.add("a", Cause::Changed);
+    test.add("a", QueueCause::Changed);
     assert_eq!(test.within(1), name("a"));
-    test.add("b", Cause::Maybe);
+    test.add("b", QueueCause::Maybe);
     assert_eq!(test.within(1), name("b"));
 }
 
@@ -150,7 +150,7 @@ async fn who_waits_is_woken() {
     let queue = Queue::new(GATHER);
     let (next, ()) = tokio::join!(queue.next(), async {
         tokio::task::yield_now().await;
-        queue.add(&key("a"), Cause::Changed);
+        queue.add(&key("a"), QueueCause::Changed);
     });
     assert_eq!(next, key("a"));
     let longest = Duration::from_millis(3);

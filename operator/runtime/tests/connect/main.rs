@@ -28,7 +28,7 @@ async fn ask(client: &Client) -> String {
 #[tokio::test]
 async fn requests_at_once_share_one_connection() {
     let (address, certificate, accepted) = server::start(&["h2", "http/1.1"]).await;
-    let client = client(&config(&address, certificate), Pings::default()).unwrap().build();
+    let client = client(&config(&address, certificate), Pings::CONTROLLER).unwrap().build();
     let answers = join_all((0..6).map(|_| ask(&client))).await;
     assert!(answers.iter().all(|answer| answer.starts_with("HTTP/2.0")), "{answers:?}");
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
@@ -38,7 +38,7 @@ async fn requests_at_once_share_one_connection() {
 async fn a_server_without_http2_is_asked_as_it_wants() {
     for protocols in [&["http/1.1"][..], &[]] {
         let (address, certificate, accepted) = server::start(protocols).await;
-        let client = client(&config(&address, certificate), Pings::default()).unwrap().build();
+        let client = client(&config(&address, certificate), Pings::CONTROLLER).unwrap().build();
         for _ in 0..3 {
             assert!(ask(&client).await.starts_with("HTTP/1.1"), "{protocols:?}");
         }
@@ -50,7 +50,7 @@ async fn a_server_without_http2_is_asked_as_it_wants() {
 async fn a_proxy_that_cannot_be_used_is_named() {
     let mut config = config("https://localhost:1", Vec::new());
     config.proxy_url = Some("http://proxy.example:3128".parse().unwrap());
-    let error = client(&config, Pings::default()).err().unwrap().to_string();
+    let error = client(&config, Pings::CONTROLLER).err().unwrap().to_string();
     assert!(error.contains("proxy.example"), "{error}");
 }
 
@@ -63,7 +63,7 @@ async fn a_token_that_changes_is_read_anew() {
     let mut config = config(&address, certificate);
     config.auth_info =
         AuthInfo { token_file: Some(file.path().display().to_string()), ..AuthInfo::default() };
-    let client = client(&config, Pings::default()).unwrap().build();
+    let client = client(&config, Pings::CONTROLLER).unwrap().build();
     assert_eq!(ask(&client).await, "HTTP/2.0 Bearer first");
     std::fs::write(file.path(), "second").unwrap();
     let renewed = async {

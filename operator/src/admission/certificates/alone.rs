@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::tls::Served;
-use super::{Terms, make};
+use super::{CertificateTerms, make};
 use crate::clock::ServerClock;
 
 /// Makes one certificate after the other, each for this process alone: nobody is told whom to trust.
@@ -12,7 +12,7 @@ use crate::clock::ServerClock;
 /// A name is none.
 pub async fn alone(
     names: &[String],
-    terms: Terms,
+    terms: CertificateTerms,
     served: &Served,
     clock: &ServerClock,
 ) -> anyhow::Result<()> {

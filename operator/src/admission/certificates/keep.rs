@@ -8,9 +8,9 @@ use tracing::{info, warn};
 
 use super::super::flags::FailurePolicy;
 use super::super::tls::Served;
-use super::store::{Store, StoreError};
+use super::store::{CertificateStore, CertificateStoreError};
 use super::trust::trust;
-use super::{Now, Terms, Turn, bundle, make};
+use super::{CertificateMoment, CertificateTerms, CertificateTurn, bundle, make};
 use crate::clock::ServerClock;
 
 /// The first look is repeated sooner: nothing is reviewed before it.
@@ -19,13 +19,13 @@ const SOON: Duration = Duration::from_millis(500);
 /// Keeps the certificate that is served valid and trusted.
 pub struct Keeper {
     client: Client,
-    store: Store,
+    store: CertificateStore,
     names: Vec<String>,
     policy: Option<FailurePolicy>,
-    terms: Terms,
+    terms: CertificateTerms,
     served: Arc<Served>,
     clock: ServerClock,
-    turn: Turn,
+    turn: CertificateTurn,
 }
 
 impl Keeper {
@@ -36,19 +36,19 @@ impl Keeper {
         namespace: &str,
         names: Vec<String>,
         policy: Option<FailurePolicy>,
-        terms: Terms,
+        terms: CertificateTerms,
         served: Arc<Served>,
         clock: ServerClock,
     ) -> Self {
-        let store = Store::new(client.clone(), namespace);
-        Self { client, store, names, policy, terms, served, clock, turn: Turn::default() }
+        let store = CertificateStore::new(client.clone(), namespace);
+        Self { client, store, names, policy, terms, served, clock, turn: CertificateTurn::default() }
     }
 
     /// Until the end.
     pub async fn run(mut self) {
         loop {
-            let looked = self.look().await;
-            let wait = match looked {
+            let checked = self.check().await;
+            let wait = match checked {
                 Ok(()) => Duration::from_secs(self.terms.tick()),
                 Err(error) => {
                     warn!(%error, "the certificates of admission are not as they should be; it is tried again");
@@ -59,13 +59,13 @@ impl Keeper {
         }
     }
 
-    async fn look(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn check(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (mut generations, secret) = self.store.read().await?;
         // After the answer, which says what time it is for the API server.
         let own = Instant::now();
-        let now = Now { server: self.clock.at(own).seconds(), own };
+        let now = CertificateMoment { server: self.clock.at(own).seconds(), own };
         let mut wanted = self.turn.needed(&generations, now, self.terms);
-        if Turn::is_due(&wanted, now, self.terms) {
+        if CertificateTurn::is_due(&wanted, now, self.terms) {
             wanted.push(make(&self.names, now.server, self.terms)?);
         }
         if wanted != generations {
@@ -75,7 +75,7 @@ impl Keeper {
                     generations = wanted;
                 }
                 // What the other one made is as good.
-                Err(StoreError::Raced) => generations = self.store.read().await?.0,
+                Err(CertificateStoreError::Raced) => generations = self.store.read().await?.0,
                 Err(error) => return Err(error.into()),
             }
         }

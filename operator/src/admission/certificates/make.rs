@@ -7,7 +7,7 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 
-use super::{Generation, Terms};
+use super::{CertificateTerms, Generation};
 
 /// How far clocks of API servers may be behind.
 pub(super) const SKEW: u64 = 3600;
@@ -24,11 +24,11 @@ pub struct MakeError {
 ///
 /// # Errors
 /// A name is none.
-pub fn make(names: &[String], now: u64, terms: Terms) -> Result<Generation, MakeError> {
+pub fn make(names: &[String], now: u64, terms: CertificateTerms) -> Result<Generation, MakeError> {
     made(names, now, terms).map_err(|source| MakeError { names: names.join(", "), source })
 }
 
-fn made(names: &[String], now: u64, terms: Terms) -> Result<Generation, rcgen::Error> {
+fn made(names: &[String], now: u64, terms: CertificateTerms) -> Result<Generation, rcgen::Error> {
     let not_after = now + terms.seconds;
     let at = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
     let mut params = CertificateParams::default();

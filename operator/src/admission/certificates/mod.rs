@@ -17,7 +17,7 @@ pub use alone::alone;
 pub use keep::Keeper;
 pub use make::{MakeError, make};
 pub use trust::CONFIGURATION;
-pub use turn::{Now, Terms, Turn};
+pub use turn::{CertificateMoment, CertificateTerms, CertificateTurn};
 
 use serde::{Deserialize, Serialize};
 

@@ -20,7 +20,7 @@ const AUTHORITIES: &str = "ca.crt";
 
 /// Why generations are not known.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum CertificateStoreError {
     /// It is part of the manifests.
     #[error("there is no Secret {0}/{SECRET}: apply the manifests of admission again")]
     Missing(String),
@@ -33,12 +33,12 @@ pub enum StoreError {
 }
 
 /// The Secret, and the version that was read.
-pub struct Store {
+pub struct CertificateStore {
     secrets: Api<Secret>,
     namespace: String,
 }
 
-impl Store {
+impl CertificateStore {
     /// Of a namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
@@ -49,10 +49,13 @@ impl Store {
     ///
     /// # Errors
     /// It is not there, or not told.
-    pub async fn read(&self) -> Result<(Vec<Generation>, Secret), StoreError> {
-        let found =
-            self.secrets.get_opt(SECRET).await.map_err(|error| StoreError::Server(Box::new(error)))?;
-        let secret = found.ok_or_else(|| StoreError::Missing(self.namespace.clone()))?;
+    pub async fn read(&self) -> Result<(Vec<Generation>, Secret), CertificateStoreError> {
+        let found = self
+            .secrets
+            .get_opt(SECRET)
+            .await
+            .map_err(|error| CertificateStoreError::Server(Box::new(error)))?;
+        let secret = found.ok_or_else(|| CertificateStoreError::Missing(self.namespace.clone()))?;
         let bytes = secret.data.as_ref().and_then(|data| data.get(GENERATIONS));
         let generations = bytes.and_then(|bytes| serde_json::from_slice(&bytes.0).ok()).unwrap_or_default();
         Ok((generations, secret))
@@ -61,8 +64,12 @@ impl Store {
     /// Writes into the version that was read, and no other.
     ///
     /// # Errors
-    /// [`StoreError::Raced`] if it is another version now.
-    pub async fn write(&self, mut secret: Secret, generations: &[Generation]) -> Result<(), StoreError> {
+    /// [`CertificateStoreError::Raced`] if it is another version now.
+    pub async fn write(
+        &self,
+        mut secret: Secret,
+        generations: &[Generation],
+    ) -> Result<(), CertificateStoreError> {
         // A list of texts and numbers always becomes JSON.
         let json = serde_json::to_vec(generations).unwrap_or_default();
         let authorities = bundle(generations).into_bytes();
@@ -72,8 +79,8 @@ impl Store {
         ]));
         match self.secrets.replace(SECRET, &Manager::Controller.post(), &secret).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 409 => Err(StoreError::Raced),
-            Err(error) => Err(StoreError::Server(Box::new(error))),
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(CertificateStoreError::Raced),
+            Err(error) => Err(CertificateStoreError::Server(Box::new(error))),
         }
     }
 }

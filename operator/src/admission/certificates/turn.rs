@@ -10,12 +10,12 @@ use super::Generation;
 
 /// Times of certificates.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct CertificateTerms {
     /// How long one is valid.
     pub seconds: u64,
 }
 
-impl Terms {
+impl CertificateTerms {
     /// The age at which the next one is made.
     #[must_use]
     pub const fn renew(self) -> u64 {
@@ -39,14 +39,14 @@ impl Terms {
 
 /// A moment, by two clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Now {
+pub struct CertificateMoment {
     /// The API server's: seconds since 1970.
     pub server: u64,
     /// This process's.
     pub own: Instant,
 }
 
-impl Now {
+impl CertificateMoment {
     /// Whether so many seconds went by since.
     fn is_past(self, since: Instant, seconds: u64) -> bool {
         self.own.saturating_duration_since(since) >= Duration::from_secs(seconds)
@@ -55,23 +55,23 @@ impl Now {
 
 /// What this process saw of generations.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub struct CertificateTurn {
     /// Since when the API server's configuration trusts each, by when it was made.
     trusted: BTreeMap<u64, Instant>,
     /// Which is served, and since when.
     serving: Option<(u64, Instant)>,
 }
 
-impl Turn {
+impl CertificateTurn {
     /// Whether another generation is to be made: there is none that will do for long.
     #[must_use]
-    pub fn is_due(generations: &[Generation], now: Now, terms: Terms) -> bool {
+    pub fn is_due(generations: &[Generation], now: CertificateMoment, terms: CertificateTerms) -> bool {
         let will_do = |one: &Generation| one.is_valid(now.server) && now.server < one.created + terms.renew();
         !generations.iter().any(will_do)
     }
 
     /// Takes in what the configuration trusts now.
-    pub fn see(&mut self, generations: &[Generation], trusted: &str, now: Now) {
+    pub fn see(&mut self, generations: &[Generation], trusted: &str, now: CertificateMoment) {
         let is_trusted = |one: &&Generation| trusted.contains(one.authority.trim());
         let seen: Vec<u64> = generations.iter().filter(is_trusted).map(|one| one.created).collect();
         self.trusted.retain(|created, _| seen.contains(created));
@@ -85,8 +85,8 @@ impl Turn {
     pub fn serve<'a>(
         &mut self,
         generations: &'a [Generation],
-        now: Now,
-        terms: Terms,
+        now: CertificateMoment,
+        terms: CertificateTerms,
     ) -> Option<&'a Generation> {
         let valid = || generations.iter().filter(|one| one.is_valid(now.server));
         let settled = |one: &&Generation| {
@@ -105,7 +105,12 @@ impl Turn {
     /// The generations that are still needed: not those that ended or are yet to begin, nor those before the one that has
     /// been served long enough for every other controller to serve it too.
     #[must_use]
-    pub fn needed(&self, generations: &[Generation], now: Now, terms: Terms) -> Vec<Generation> {
+    pub fn needed(
+        &self,
+        generations: &[Generation],
+        now: CertificateMoment,
+        terms: CertificateTerms,
+    ) -> Vec<Generation> {
         let old = |one: &Generation| {
             self.serving
                 .is_some_and(|(created, from)| one.created < created && now.is_past(from, 2 * terms.settle()))
@@ -121,12 +126,12 @@ mod tests {
     use super::*;
 
     /// A day; renewed after 16 hours, ten minutes to settle.
-    const TERMS: Terms = Terms { seconds: 86_400 };
+    const TERMS: CertificateTerms = CertificateTerms { seconds: 86_400 };
 
     /// Both clocks, which go alike.
-    fn at(seconds: u64) -> Now {
+    fn at(seconds: u64) -> CertificateMoment {
         static ZERO: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-        Now { server: seconds, own: *ZERO + Duration::from_secs(seconds) }
+        CertificateMoment { server: seconds, own: *ZERO + Duration::from_secs(seconds) }
     }
 
     fn generation(created: u64) -> Generation {
@@ -141,17 +146,19 @@ mod tests {
 
     #[test]
     fn the_first_one_is_served_at_once() {
-        let (mut turn, only) = (Turn::default(), [generation(100)]);
-        assert!(Turn::is_due(&[], at(100), TERMS) && !Turn::is_due(&only, at(100), TERMS));
+        let (mut turn, only) = (CertificateTurn::default(), [generation(100)]);
+        assert!(
+            CertificateTurn::is_due(&[], at(100), TERMS) && !CertificateTurn::is_due(&only, at(100), TERMS)
+        );
         assert_eq!(turn.serve(&only, at(100), TERMS).unwrap().created, 100);
     }
 
     #[test]
     fn a_new_one_is_served_only_when_it_was_trusted_long_enough_and_the_old_one_goes_after_that() {
-        let mut turn = Turn::default();
+        let mut turn = CertificateTurn::default();
         let start = 100 + TERMS.renew();
         let both = [generation(100), generation(start)];
-        assert!(Turn::is_due(&both[..1], at(start), TERMS));
+        assert!(CertificateTurn::is_due(&both[..1], at(start), TERMS));
         turn.see(&both, &both[0].authority, at(start));
         assert_eq!(turn.serve(&both, at(start), TERMS).unwrap().created, 100);
         // The configuration cannot be written for an hour.
@@ -173,7 +180,7 @@ mod tests {
 
     #[test]
     fn trust_that_was_taken_away_begins_anew() {
-        let mut turn = Turn::default();
+        let mut turn = CertificateTurn::default();
         let both = [generation(100), generation(200)];
         turn.see(&both, &bundle(&both), at(200));
         turn.see(&both, &both[0].authority, at(500));
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn one_that_ended_is_not_served_even_if_nothing_else_is_trusted_yet() {
-        let mut turn = Turn::default();
+        let mut turn = CertificateTurn::default();
         let both = [generation(100), generation(100 + TERMS.renew())];
         turn.see(&both, &both[0].authority, at(200));
         let after = both[0].not_after;
@@ -194,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_controller_that_starts_in_between_serves_what_all_trust() {
-        let mut turn = Turn::default();
+        let mut turn = CertificateTurn::default();
         let both = [generation(100), generation(200)];
         turn.see(&both, &bundle(&both), at(300));
         assert_eq!(turn.serve(&both, at(300), TERMS).unwrap().created, 100);
@@ -203,29 +210,32 @@ mod tests {
 
     #[test]
     fn one_that_a_wrong_clock_made_is_replaced_when_the_clock_is_right() {
-        let (mut turn, right) = (Turn::default(), 1_800_000_000);
+        let (mut turn, right) = (CertificateTurn::default(), 1_800_000_000);
         // A century ahead: the API server would refuse it until then.
         let ahead = [generation(right + 3_200_000_000)];
-        assert!(Turn::is_due(&ahead, at(right), TERMS));
+        assert!(CertificateTurn::is_due(&ahead, at(right), TERMS));
         assert!(turn.needed(&ahead, at(right), TERMS).is_empty());
         assert_eq!(turn.serve(&ahead, at(right), TERMS), None);
         // In 1970: it ended long ago.
         let behind = [generation(0)];
-        assert!(Turn::is_due(&behind, at(right), TERMS) && turn.needed(&behind, at(right), TERMS).is_empty());
+        assert!(
+            CertificateTurn::is_due(&behind, at(right), TERMS)
+                && turn.needed(&behind, at(right), TERMS).is_empty()
+        );
         // An hour ahead it is valid already, as clocks differ.
         let near = [generation(right + 3_600)];
-        assert!(!Turn::is_due(&near, at(right), TERMS));
+        assert!(!CertificateTurn::is_due(&near, at(right), TERMS));
         assert_eq!(turn.serve(&near, at(right), TERMS), Some(&near[0]));
     }
 
     #[test]
     fn a_clock_that_jumps_shortens_and_lengthens_nothing() {
-        let mut turn = Turn::default();
+        let mut turn = CertificateTurn::default();
         let start: u64 = 1_000_000;
         let both = [generation(start), generation(start + 200)];
         turn.see(&both, &bundle(&both), at(start + 200));
-        let served = |turn: &mut Turn, ahead: i64, passed: u64| {
-            let now = Now {
+        let served = |turn: &mut CertificateTurn, ahead: i64, passed: u64| {
+            let now = CertificateMoment {
                 server: (start + 200 + passed).saturating_add_signed(ahead),
                 ..at(start + 200 + passed)
             };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::overlap::{candidates, covered, may_meet};
-use super::slot::{Anchor, Slot};
+use super::slot::{PacketSlot, SlotAnchor};
 
 /// Steps of a search. More are needed only where hundreds of attachments name each other on one hook.
 const STEPS: usize = 200_000;
@@ -15,13 +15,13 @@ struct Wish<'a> {
     first: Member<'a>,
     second: Member<'a>,
     /// The attachment that wants it, the side, and what it wrote.
-    because: (&'a Slot, &'static str, &'a str),
+    because: (&'a PacketSlot, &'static str, &'a str),
 }
 
 /// What stands in an order.
 #[derive(Clone, Copy, Debug)]
 enum Member<'a> {
-    Ours(usize, &'a Slot),
+    Ours(usize, &'a PacketSlot),
     Foreign(&'a str),
 }
 
@@ -49,8 +49,8 @@ impl fmt::Display for Cycle {
 
 /// The first cycle that the attachments of an application close with each other and with those of others.
 #[must_use]
-pub fn find(own: &[Slot], others: &[Slot]) -> Option<Cycle> {
-    let all: Vec<&Slot> = own.iter().chain(others).collect();
+pub fn find(own: &[PacketSlot], others: &[PacketSlot]) -> Option<Cycle> {
+    let all: Vec<&PacketSlot> = own.iter().chain(others).collect();
     let wishes = wishes(&all);
     if wishes.is_empty() {
         return None;
@@ -68,7 +68,7 @@ pub fn find(own: &[Slot], others: &[Slot]) -> Option<Cycle> {
 }
 
 /// What everybody wants of everybody, at the same hook.
-fn wishes<'a>(all: &[&'a Slot]) -> Vec<Wish<'a>> {
+fn wishes<'a>(all: &[&'a PacketSlot]) -> Vec<Wish<'a>> {
     let mut wishes = Vec::new();
     for (at, &slot) in all.iter().enumerate() {
         for (side, anchors) in [("before", &slot.before), ("after", &slot.after)] {
@@ -81,7 +81,7 @@ fn wishes<'a>(all: &[&'a Slot]) -> Vec<Wish<'a>> {
                     };
                     wishes.push(Wish { first, second, because });
                 };
-                if let Anchor::Foreign(name) = anchor {
+                if let SlotAnchor::Foreign(name) = anchor {
                     wish(Member::Foreign(name));
                 }
                 for (other, &named) in all.iter().enumerate() {
@@ -151,23 +151,23 @@ fn step(wish: &Wish<'_>) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use bpfman_application::spec::Spec;
+    use bpfman_application::spec::ApplicationSpec;
     use serde_json::{Value, json};
 
     use super::super::slot::{ApplicationName, slots, unknown_anchors};
     use super::*;
 
     /// A cluster application with one XDP program.
-    fn one(name: &str, program: &str, interfaces: Value, order: Value) -> Vec<Slot> {
+    fn one(name: &str, program: &str, interfaces: Value, order: Value) -> Vec<PacketSlot> {
         with(name, program, json!({ "interfaceSelector": interfaces, "order": order }), json!({}))
     }
 
-    fn with(name: &str, program: &str, link: Value, nodes: Value) -> Vec<Slot> {
+    fn with(name: &str, program: &str, link: Value, nodes: Value) -> Vec<PacketSlot> {
         let spec = json!({
             "nodeSelector": nodes, "byteCode": { "path": "/a.o" },
             "programs": [{ "name": program, "type": "XDP", "xdp": { "links": [link] } }],
         });
-        let spec = Spec::Cluster(serde_json::from_value(spec).unwrap());
+        let spec = ApplicationSpec::read(None, spec).unwrap();
         slots(&ApplicationName { namespace: None, name: name.to_owned() }, &spec)
     }
 
@@ -193,7 +193,7 @@ mod tests {
     fn a_circle_goes_over_roles_and_over_one_that_wants_nothing() {
         let middle = one("mid", "meter", eth0(), json!({}));
         let first = one("first", "alpha", eth0(), json!({ "role": "firewall", "before": ["meter"] }));
-        let others: Vec<Slot> = [middle, first].concat();
+        let others: Vec<PacketSlot> = [middle, first].concat();
         let own = one("last", "omega", eth0(), json!({ "after": ["meter"], "before": ["role=firewall"] }));
         let cycle = find(&own, &others).unwrap().to_string();
         assert!(cycle.contains("first") && cycle.contains("mid") && cycle.contains("last"), "{cycle}");

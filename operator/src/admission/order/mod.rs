@@ -9,4 +9,4 @@ mod overlap;
 mod slot;
 
 pub use cycle::{Cycle, find};
-pub use slot::{Anchor, ApplicationName, Slot, slots, unknown_anchors};
+pub use slot::{ApplicationName, PacketSlot, SlotAnchor, slots, unknown_anchors};

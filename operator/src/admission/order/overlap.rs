@@ -7,8 +7,8 @@ use bpfman_application::interface::InterfaceSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use regex::Regex;
 
-use super::slot::Slot;
-use crate::admission::link::Place;
+use super::slot::PacketSlot;
+use super::slot::SlotPlace;
 
 /// An interface that some selector could mean.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +23,7 @@ pub enum Candidate {
 
 /// Every interface that has to be told apart from others.
 #[must_use]
-pub fn candidates<'a>(slots: impl Iterator<Item = &'a Slot>) -> Vec<Candidate> {
+pub fn candidates<'a>(slots: impl Iterator<Item = &'a PacketSlot>) -> Vec<Candidate> {
     let mut all = BTreeSet::from([Candidate::Other]);
     for slot in slots {
         all.extend(slot.interfaces.interfaces.iter().flatten().cloned().map(Candidate::Name));
@@ -93,16 +93,19 @@ fn beginning(pattern: &str) -> Option<&str> {
 
 /// Whether two attachments may be in one network namespace of one node, at one hook.
 #[must_use]
-pub fn may_meet(one: &Slot, other: &Slot) -> bool {
+pub fn may_meet(one: &PacketSlot, other: &PacketSlot) -> bool {
     let places = match (&one.place, &other.place) {
-        (Place::Node, Place::Node) => true,
-        (Place::Pods { namespace: here, labels: these }, Place::Pods { namespace: there, labels: those }) => {
+        (SlotPlace::Node, SlotPlace::Node) => true,
+        (
+            SlotPlace::Pods { namespace: here, labels: these },
+            SlotPlace::Pods { namespace: there, labels: those },
+        ) => {
             let namespaces = here.as_ref().zip(there.as_ref()).is_none_or(|(here, there)| here == there);
             namespaces && may_select_one(these, those)
         }
         // Without named interfaces, discovery looks into pods too.
-        (Place::Node, Place::Pods { .. }) => one.interfaces.interfaces_discovery_config.is_some(),
-        (Place::Pods { .. }, Place::Node) => other.interfaces.interfaces_discovery_config.is_some(),
+        (SlotPlace::Node, SlotPlace::Pods { .. }) => one.interfaces.interfaces_discovery_config.is_some(),
+        (SlotPlace::Pods { .. }, SlotPlace::Node) => other.interfaces.interfaces_discovery_config.is_some(),
     };
     one.hook == other.hook && places && may_select_one(&one.nodes, &other.nodes)
 }

@@ -3,10 +3,9 @@
 use std::fmt;
 
 use bpfman_application::interface::InterfaceSelector;
-use bpfman_application::spec::Spec;
+use bpfman_application::packets::{self, PacketHook};
+use bpfman_application::spec::ApplicationSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-
-use crate::admission::link::{Hook, Place, links};
 
 /// Which application: its kind follows from whether it has a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +27,7 @@ impl fmt::Display for ApplicationName {
 
 /// What an order names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Anchor {
+pub enum SlotAnchor {
     /// A program's function.
     Program(String),
     /// Whoever has this role.
@@ -39,7 +38,7 @@ pub enum Anchor {
     Link,
 }
 
-impl Anchor {
+impl SlotAnchor {
     /// Reads one. The daemon takes the same forms.
     #[must_use]
     pub fn read(text: &str) -> Self {
@@ -55,9 +54,23 @@ impl Anchor {
     }
 }
 
+/// Whose network namespaces.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SlotPlace {
+    /// The node's own.
+    Node,
+    /// Those of pods.
+    Pods {
+        /// In this namespace only.
+        namespace: Option<String>,
+        /// With these labels.
+        labels: LabelSelector,
+    },
+}
+
 /// One attachment and its place.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Slot {
+pub struct PacketSlot {
     /// Whose.
     pub application: ApplicationName,
     /// The field.
@@ -65,49 +78,52 @@ pub struct Slot {
     /// Function name.
     pub program: String,
     /// Where.
-    pub hook: Hook,
+    pub hook: PacketHook,
     /// On which interfaces.
     pub interfaces: InterfaceSelector,
     /// In whose network namespaces.
-    pub place: Place,
+    pub place: SlotPlace,
     /// On which nodes.
     pub nodes: LabelSelector,
     /// What it is to others.
     pub role: Option<String>,
     /// Runs before these; as they were written, and read.
-    pub before: Vec<(String, Anchor)>,
+    pub before: Vec<(String, SlotAnchor)>,
     /// Runs after these.
-    pub after: Vec<(String, Anchor)>,
+    pub after: Vec<(String, SlotAnchor)>,
 }
 
-impl Slot {
+impl PacketSlot {
     /// Whether an anchor means this one.
     #[must_use]
-    pub fn answers_to(&self, anchor: &Anchor) -> bool {
+    pub fn answers_to(&self, anchor: &SlotAnchor) -> bool {
         match anchor {
-            Anchor::Program(name) => self.program == *name,
-            Anchor::Role(role) => self.role.as_ref() == Some(role),
-            Anchor::Foreign(_) | Anchor::Link => false,
+            SlotAnchor::Program(name) => self.program == *name,
+            SlotAnchor::Role(role) => self.role.as_ref() == Some(role),
+            SlotAnchor::Foreign(_) | SlotAnchor::Link => false,
         }
     }
 }
 
 /// All of an application.
 #[must_use]
-pub fn slots(application: &ApplicationName, spec: &Spec) -> Vec<Slot> {
+pub fn slots(application: &ApplicationName, spec: &ApplicationSpec) -> Vec<PacketSlot> {
     let read = |texts: Option<&Vec<String>>| {
-        texts.into_iter().flatten().map(|text| (text.clone(), Anchor::read(text))).collect()
+        texts.into_iter().flatten().map(|text| (text.clone(), SlotAnchor::read(text))).collect()
     };
-    links(spec, application.namespace.as_deref())
+    packets::links(spec)
         .into_iter()
-        .map(|link| Slot {
+        .map(|link| PacketSlot {
             application: application.clone(),
             path: link.path,
             program: link.program.to_owned(),
             hook: link.hook,
             interfaces: link.interfaces.clone(),
-            place: link.place,
-            nodes: spec.common().node_selector.clone(),
+            place: link.pods.map_or(SlotPlace::Node, |pods| SlotPlace::Pods {
+                namespace: pods.namespace.map(str::to_owned),
+                labels: pods.labels.clone(),
+            }),
+            nodes: spec.common.node_selector.clone(),
             role: link.order.and_then(|order| order.role.clone()),
             before: read(link.order.map(|order| &order.before)),
             after: read(link.order.map(|order| &order.after)),
@@ -116,12 +132,15 @@ pub fn slots(application: &ApplicationName, spec: &Spec) -> Vec<Slot> {
 }
 
 /// Anchors of an application that no application answers to: the field, and the anchor.
-pub fn unknown_anchors<'a>(own: &'a [Slot], others: &'a [Slot]) -> impl Iterator<Item = (String, &'a str)> {
+pub fn unknown_anchors<'a>(
+    own: &'a [PacketSlot],
+    others: &'a [PacketSlot],
+) -> impl Iterator<Item = (String, &'a str)> {
     own.iter().flat_map(move |slot| {
         let sides = [("before", &slot.before), ("after", &slot.after)];
         sides.into_iter().flat_map(move |(side, anchors)| {
             anchors.iter().enumerate().filter_map(move |(at, (text, anchor))| {
-                let named = matches!(anchor, Anchor::Program(_) | Anchor::Role(_));
+                let named = matches!(anchor, SlotAnchor::Program(_) | SlotAnchor::Role(_));
                 let known =
                     own.iter().chain(others).any(|other| other.hook == slot.hook && other.answers_to(anchor));
                 (named && !known).then(|| (format!("{}.order.{side}[{at}]", slot.path), text.as_str()))

@@ -12,17 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bpfman_apply::facts::{Interface, Netns};
-use bpfman_cni::protocol::{self, Answer, LONGEST_LINE, Problem, Request, VERSION, Verb};
+use bpfman_apply::facts::{Netns, NodeInterface};
+use bpfman_cni::protocol::{self, LONGEST_LINE, PluginAnswer, PluginProblem, PluginRequest, VERSION, Verb};
 use bpfman_cni::rules::Rules;
 use bpfman_proto::ext::v1::FindNetworkNamespaceRequest;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use self::protect::{PodToProtect, ProtectError, check};
-use super::Agent;
-use crate::agent::options::Options;
+use self::protect::{NetworkNotFound, PodToProtect, ProtectError, check, protect};
 use crate::agent::shared::Shared;
 
 /// Pods whose networks are set up at the same time, at most; more wait.
@@ -31,23 +29,23 @@ const MOST: usize = 64;
 /// How long a request may take to come.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether this agent may act.
+/// How often it is checked whether this agent may act.
 const TURN: Duration = Duration::from_millis(100);
 
-/// Listens to the plugin for ever, if there is one.
+/// Listens to the plugin for ever, if there is one. `rules`: the file for when nobody listens.
 ///
 /// # Errors
 /// The socket cannot be made.
-pub async fn serve(agent: &Agent, options: &Options) -> anyhow::Result<()> {
-    let Some(socket) = &options.cni_socket else { return std::future::pending().await };
-    agent.shared().arriving.keep_in(&socket.with_file_name("pods.json"));
+pub async fn serve(shared: &Arc<Shared>, socket: Option<&Path>, rules: &Path) -> anyhow::Result<()> {
+    let Some(socket) = socket else { return std::future::pending().await };
+    shared.arriving.keep_in(&socket.with_file_name("pods.json"));
     // Before, another agent of this node listens there.
-    while !agent.shared().leading() {
+    while !shared.leading() {
         tokio::time::sleep(TURN).await;
     }
     let listener = listen(socket).with_context(|| format!("listening on {}", socket.display()))?;
     tracing::info!(socket = %socket.display(), "the CNI plugin is listened to");
-    tokio::join!(accept(agent, listener), keep_rules(agent.shared(), &options.cni_state_file));
+    tokio::join!(accept(shared, listener), keep_rules(shared, rules));
     Ok(())
 }
 
@@ -67,7 +65,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept(agent: &Agent, listener: UnixListener) {
+async fn accept(shared: &Arc<Shared>, listener: UnixListener) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         // It is never closed.
@@ -80,9 +78,9 @@ async fn accept(agent: &Agent, listener: UnixListener) {
                 continue;
             }
         };
-        let agent = agent.clone();
+        let shared = Arc::clone(shared);
         tokio::spawn(async move {
-            if let Err(error) = exchange(&agent, stream).await {
+            if let Err(error) = exchange(&shared, stream).await {
                 tracing::warn!(%error, "a CNI plugin broke off");
             }
             drop(place);
@@ -90,35 +88,34 @@ async fn accept(agent: &Agent, listener: UnixListener) {
     }
 }
 
-async fn exchange(agent: &Agent, mut stream: UnixStream) -> io::Result<()> {
+async fn exchange(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(LONGEST_LINE));
     tokio::time::timeout(REQUEST, reader.read_until(b'\n', &mut line)).await??;
-    let answer = match protocol::parse::<Request>(&line) {
-        Ok(request) if request.version == VERSION => answer(agent, &request).await,
-        Ok(request) => Answer::unknown(format!(
+    let answer = match protocol::parse::<PluginRequest>(&line) {
+        Ok(request) if request.version == VERSION => answer(shared, &request).await,
+        Ok(request) => PluginAnswer::unknown(format!(
             "the plugin speaks version {} and the agent {VERSION}: install one of them anew",
             request.version
         )),
-        Err(error) => Answer::unknown(format!("the request cannot be read: {error}")),
+        Err(error) => PluginAnswer::unknown(format!("the request cannot be read: {error}")),
     };
     writer.write_all(&protocol::line(&answer)?).await
 }
 
-async fn answer(agent: &Agent, request: &Request) -> Answer {
-    let shared = agent.shared();
-    let done = Answer { version: VERSION, ..Answer::default() };
+async fn answer(shared: &Arc<Shared>, request: &PluginRequest) -> PluginAnswer {
+    let done = PluginAnswer { version: VERSION, ..PluginAnswer::default() };
     match request.verb {
-        Verb::Status => shared.not_ready().map_or(done, Answer::unknown),
+        Verb::Status => shared.not_ready().map_or(done, PluginAnswer::unknown),
         Verb::Del => {
             shared.arriving.remove(&(request.namespace.clone(), request.name.clone()), &request.netns);
             done
         }
         Verb::Add => {
             let pod = pod(shared, request).await;
-            let answer = match agent.protect(&pod).await {
-                Ok(protected) => Answer {
+            let answer = match protect(shared, &pod).await {
+                Ok(protected) => PluginAnswer {
                     attached: protected.attached,
                     problems: protected.open.into_iter().map(open).collect(),
                     ..done
@@ -132,33 +129,22 @@ async fn answer(agent: &Agent, request: &Request) -> Answer {
     }
 }
 
-fn open(message: String) -> Problem {
-    Problem { on_unavailable: "open".to_owned(), message }
+fn open(message: String) -> PluginProblem {
+    PluginProblem { on_unavailable: "open".to_owned(), message }
 }
 
-fn failed(error: ProtectError) -> Answer {
+fn failed(error: ProtectError) -> PluginAnswer {
     match error {
         ProtectError::Closed { .. } => {
-            Answer { version: VERSION, refuse: Some(error.to_string()), ..Answer::default() }
+            PluginAnswer { version: VERSION, refuse: Some(error.to_string()), ..PluginAnswer::default() }
         }
-        ProtectError::NotReady(_) | ProtectError::Pod(..) => Answer::unknown(error.to_string()),
+        ProtectError::NotReady(_) | ProtectError::Pod(..) => PluginAnswer::unknown(error.to_string()),
     }
 }
 
 /// The pod, and where the daemon finds its network.
-async fn pod(shared: &Shared, request: &Request) -> PodToProtect {
-    let found = find(shared, &request.netns).await;
-    let (netns, interfaces) = match found {
-        Ok((netns, interfaces)) => (Ok(netns), interfaces),
-        Err(why) => (Err(why), Vec::new()),
-    };
-    PodToProtect {
-        namespace: request.namespace.clone(),
-        name: request.name.clone(),
-        uid: request.uid.clone(),
-        netns,
-        interfaces,
-    }
+async fn pod<'a>(shared: &Shared, request: &'a PluginRequest) -> PodToProtect<'a> {
+    PodToProtect { request, network: find(shared, &request.netns).await }
 }
 
 /// The two names of the folder of network namespaces, the daemon's own first.
@@ -169,7 +155,7 @@ static SECOND_NAME: AtomicBool = AtomicBool::new(false);
 
 /// Asks the daemon for a namespace that the runtime names. It may be in a container, where only one of the two names of
 /// the folder is the host's; the first is the one by which it names namespaces itself.
-async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<Interface>), String> {
+async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<NodeInterface>), NetworkNotFound> {
     let mut paths = vec![named.to_owned()];
     for folder in NAMED {
         if let Some(name) = named.strip_prefix(folder) {
@@ -190,12 +176,12 @@ async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<Interface>), S
                 SECOND_NAME.store(last != (at > 0), Ordering::Relaxed);
                 let found = answer.into_inner();
                 let netns = Netns { path: found.path, identity: (found.inode, found.cookie) };
-                return Ok((netns, found.interfaces.iter().map(Interface::from).collect()));
+                return Ok((netns, found.interfaces.iter().map(NodeInterface::from).collect()));
             }
-            Err(status) => why = format!("the daemon does not find the pod's network: {}", status.message()),
+            Err(status) => status.message().clone_into(&mut why),
         }
     }
-    Err(why)
+    Err(NetworkNotFound(why))
 }
 
 /// Writes the rules whenever they are others.

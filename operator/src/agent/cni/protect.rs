@@ -5,30 +5,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_application::place::OnUnavailable;
-use bpfman_application::spec::Spec;
-use bpfman_apply::desired::Unknown;
-use bpfman_apply::facts::{Interface, Netns};
+use bpfman_application::spec::ApplicationSpec;
+use bpfman_apply::desired::UnknownPlace;
+use bpfman_apply::facts::{Netns, NodeInterface};
 use bpfman_apply::failure::Unreachable;
 use bpfman_apply::reconcile;
-use bpfman_apply::report::{LinkOutcome, LoadOutcome, Report};
-use bpfman_apply::step::Step;
+use bpfman_apply::report::{LinkOutcome, Report, ReportedLoad};
+use bpfman_apply::step::ApplyStep;
+use bpfman_cni::protocol::PluginRequest;
 use kube::Api;
 
-use super::messages;
+use super::messages::in_pods;
 use crate::agent::memory::arriving::Arriving;
 use crate::agent::node::facts;
-use crate::agent::objects::application::Application;
+use crate::agent::objects::application::WantedApplication;
 use crate::agent::objects::cluster::ApiError;
-use crate::agent::objects::machine::{Pod, PodObject, pods};
-use crate::agent::objects::revision::Revisions;
+use crate::agent::objects::machine::{KnownPod, PodKey, pods};
+use crate::agent::objects::revision::ReadRevisions;
 use crate::agent::objects::state::StateObject;
-use crate::agent::reconcile::apply::{Applied, apply};
+use crate::agent::reconcile::apply::{AppliedSpec, apply};
 use crate::agent::reconcile::last_acted;
-use crate::agent::reconcile::role::{Role, role};
+use crate::agent::reconcile::role::{NodeRole, role};
 use crate::agent::shared::Shared;
 use crate::agent::shared::write_status::state_of;
 use bpfman_application::scope::ApplicationKey;
-use bpfman_runtime::queue::Cause;
+use bpfman_runtime::queue::QueueCause;
+use bpfman_runtime::wire::WirePod;
 
 /// How long a reconcile of the same application is waited for: the plugin itself waits twice as long.
 const TURN: Duration = Duration::from_secs(10);
@@ -37,19 +39,25 @@ const TURN: Duration = Duration::from_secs(10);
 const API: Duration = Duration::from_secs(5);
 
 /// A pod, as the network plugin names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodToProtect {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Uid, if the plugin was told it.
-    pub uid: Option<String>,
-    /// Its network namespace, as the daemon opens it, with inode and cookie; or why the daemon does not find it.
-    pub netns: Result<Netns, String>,
-    /// The interfaces in it.
-    pub interfaces: Vec<Interface>,
+#[derive(Clone, Debug)]
+pub struct PodToProtect<'a> {
+    /// What the plugin asks.
+    pub request: &'a PluginRequest,
+    /// Its network namespace, as the daemon opens it, with inode and cookie, and the interfaces in it; or why the daemon
+    /// does not find it.
+    pub network: Result<(Netns, Vec<NodeInterface>), NetworkNotFound>,
 }
+
+impl PodToProtect<'_> {
+    fn key(&self) -> PodKey {
+        (self.request.namespace.clone(), self.request.name.clone())
+    }
+}
+
+/// The daemon does not find a pod's network, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon does not find the pod's network: {0}")]
+pub struct NetworkNotFound(pub String);
 
 /// What was done for a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,29 +91,29 @@ pub enum ProtectError {
 ///
 /// # Errors
 /// [`ProtectError`]: the pod must not start. Attachments that were made stay; the pod is tried again.
-pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect) -> Result<Protected, ProtectError> {
+pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect<'_>) -> Result<Protected, ProtectError> {
     let known = known_pod(shared, pod).await?;
-    let applications = meaning(shared, &pod.namespace, &known);
+    let applications = meaning(shared, &pod.request.namespace, &known);
     let mut done = Protected::default();
-    match &pod.netns {
-        Ok(netns) => {
-            let key = (pod.namespace.clone(), pod.name.clone());
-            let arriving = Arriving::now(key, known.clone(), netns.clone(), pod.interfaces.clone());
+    match &pod.network {
+        Ok((netns, interfaces)) => {
+            let arriving = Arriving::now(pod.key(), known.clone(), netns.clone(), interfaces.clone());
             let uids: BTreeSet<String> =
                 shared.cache.known().pods.values().map(|pod| pod.uid.clone()).collect();
             shared.arriving.add(arriving, |uid| uids.contains(uid));
         }
-        Err(why) => {
+        Err(error) => {
+            let why = error.to_string();
             for application in applications {
-                missing(shared, &application, &pod.namespace, &known, why, &mut done)?;
+                missing(shared, &application, &pod.request.namespace, &known, &why, &mut done)?;
             }
             return Ok(done);
         }
     }
     for application in applications {
-        // What came of it is written by the next look, also where the pod is refused.
-        shared.queue.add(&application.key, Cause::Changed);
-        one(shared, &application, &pod.namespace, &known, &mut done).await?;
+        // What came of it is written by the next reconcile, also where the pod is refused.
+        shared.queue.add(&application.key, QueueCause::Changed);
+        one(shared, &application, &pod.request.namespace, &known, &mut done).await?;
     }
     Ok(done)
 }
@@ -114,16 +122,16 @@ pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect) -> Result<Protect
 ///
 /// # Errors
 /// [`ProtectError::Closed`] names one that is missing.
-pub async fn check(shared: &Shared, pod: &PodToProtect) -> Result<(), ProtectError> {
+pub async fn check(shared: &Shared, pod: &PodToProtect<'_>) -> Result<(), ProtectError> {
     let known = known_pod(shared, pod).await?;
-    for application in meaning(shared, &pod.namespace, &known) {
+    for application in meaning(shared, &pod.request.namespace, &known) {
         let key = &application.key;
         let missing = |why: String| ProtectError::Closed { application: key.clone(), why };
         let Some(state) = state_of(shared, &application) else { continue };
         // A reconcile may have the memory for minutes: a revision is then read once more.
-        let (mut turn, mut none) = (shared.memories.turn_now(key), Revisions::default());
+        let (mut turn, mut none) = (shared.memories.turn_now(key), ReadRevisions::default());
         let revisions = turn.as_mut().map_or(&mut none, |memory| &mut memory.revisions);
-        let Ok(Role::Act(spec, _)) = role(shared, revisions, &application, Some(&state)).await else {
+        let Ok(NodeRole::Act(spec, _)) = role(shared, revisions, &application, Some(&state)).await else {
             continue;
         };
         drop(turn);
@@ -132,7 +140,7 @@ pub async fn check(shared: &Shared, pod: &PodToProtect) -> Result<(), ProtectErr
         let steps = reconcile::diff(&shared.daemon, &desired).await.map_err(away)?;
         let programs = desired.load.iter().flat_map(|load| &load.programs);
         for (program, wanted) in programs.flat_map(|one| one.links.iter().map(move |link| (one, link))) {
-            let step = Step::Attach { program: program.name.clone(), key: wanted.0.clone() };
+            let step = ApplyStep::Attach { program: program.name.clone(), key: wanted.0.clone() };
             if wanted.1.pod.as_ref() == Some(&known.uid) && steps.contains(&step) {
                 return Err(missing(format!("{}: it is not attached", program.name)));
             }
@@ -142,12 +150,12 @@ pub async fn check(shared: &Shared, pod: &PodToProtect) -> Result<(), ProtectErr
 }
 
 /// Applications that mean a pod.
-fn meaning(shared: &Shared, namespace: &str, pod: &Pod) -> Vec<Arc<Application>> {
+fn meaning(shared: &Shared, namespace: &str, pod: &KnownPod) -> Vec<Arc<WantedApplication>> {
     let known = shared.cache.known();
     let mut keys = known.meaning(&shared.memories, namespace, &[pod]);
     // Which pods a rollout's version means is known once this agent has read it; until then it may be any.
-    let unread = |one: &&Arc<Application>| {
-        let rollout = one.spec.as_ref().is_ok_and(|spec| spec.common().rollout.is_some());
+    let unread = |one: &&Arc<WantedApplication>| {
+        let rollout = one.spec.as_ref().is_ok_and(|spec| spec.common.rollout.is_some());
         rollout && shared.memories.in_force(&one.key).is_none()
     };
     keys.extend(known.applications.values().filter(unread).map(|one| one.key.clone()));
@@ -157,37 +165,37 @@ fn meaning(shared: &Shared, namespace: &str, pod: &Pod) -> Vec<Arc<Application>>
 }
 
 /// What is known of the pod. One that the watch has not told of yet is asked for.
-async fn known_pod(shared: &Shared, pod: &PodToProtect) -> Result<Pod, ProtectError> {
+async fn known_pod(shared: &Shared, pod: &PodToProtect<'_>) -> Result<KnownPod, ProtectError> {
     if !shared.leading() || !shared.cache.known().complete() {
         let why = shared.not_ready().unwrap_or_default();
         return Err(ProtectError::NotReady(why));
     }
-    let key = (pod.namespace.clone(), pod.name.clone());
-    let named = || format!("{}/{}", pod.namespace, pod.name);
-    let right = |known: &Pod| pod.uid.as_ref().is_none_or(|uid| *uid == known.uid);
-    if let Some(known) = shared.cache.known().pods.get(&key).filter(|known| right(known)) {
+    let PluginRequest { namespace, name, uid, .. } = pod.request;
+    let named = || format!("{namespace}/{name}");
+    let right = |known: &KnownPod| uid.as_ref().is_none_or(|uid| *uid == known.uid);
+    if let Some(known) = shared.cache.known().pods.get(&pod.key()).filter(|known| right(known)) {
         return Ok(known.clone());
     }
-    let api: Api<PodObject> = Api::namespaced_with(shared.cluster.client(), &pod.namespace, &pods());
-    let asked = tokio::time::timeout(API, api.get(&pod.name)).await;
+    let api: Api<WirePod> = Api::namespaced_with(shared.cluster.client(), namespace, &pods());
+    let asked = tokio::time::timeout(API, api.get(name)).await;
     let asked = asked.map_err(|_| ProtectError::Pod(named(), "the API server does not answer".to_owned()))?;
     let object = asked.map_err(|error| ProtectError::Pod(named(), error.to_string()))?;
-    let read = Pod::read(object).map(|(_, known)| known);
-    read.filter(right)
+    KnownPod::read(object)
+        .filter(right)
         .ok_or_else(|| ProtectError::Pod(named(), "there is no such pod, or it has ended".to_owned()))
 }
 
-/// Brings one application to what it wants, and looks what that means for the pod.
+/// Reconciles one application, and checks what that means for the pod.
 async fn one(
     shared: &Shared,
-    application: &Application,
+    application: &WantedApplication,
     namespace: &str,
-    pod: &Pod,
+    pod: &KnownPod,
     done: &mut Protected,
 ) -> Result<(), ProtectError> {
     let key = &application.key;
     let missing = |why: &str, done: &mut Protected| missing(shared, application, namespace, pod, why, done);
-    // A look that loads an image may take minutes; the runtime does not wait so long.
+    // A reconcile that loads an image may take minutes; the runtime does not wait so long.
     let Ok(mut memory) = tokio::time::timeout(TURN, shared.memories.turn(key)).await else {
         return missing("it is being loaded on this node", done);
     };
@@ -196,30 +204,32 @@ async fn one(
     }
     let state = state_of(shared, application);
     let (spec, version) = match role(shared, &mut memory.revisions, application, state.as_deref()).await {
-        Ok(Role::Act(spec, version)) => (spec, version),
+        Ok(NodeRole::Act(spec, version)) => (spec, version),
         // Its programs are not to run on this node.
-        Ok(Role::Leave) => return Ok(()),
-        Ok(Role::Wait(why)) => match waiting(shared, &mut memory.revisions, key, state.as_deref()).await {
-            Ok(Some(acted)) => acted,
-            // It never ran here: it is not to run before its turn.
-            Ok(None) if !has_run(state.as_deref()) => return Ok(()),
-            Ok(None) => return missing(why, done),
-            Err(error) => return missing(&error.to_string(), done),
-        },
-        Ok(Role::Unclear(failure)) => return missing(&failure.message, done),
+        Ok(NodeRole::Leave) => return Ok(()),
+        Ok(NodeRole::Wait(why)) => {
+            match waiting(shared, &mut memory.revisions, key, state.as_deref()).await {
+                Ok(Some(acted)) => acted,
+                // It never ran here: it is not to run before its turn.
+                Ok(None) if !has_run(state.as_deref()) => return Ok(()),
+                Ok(None) => return missing(why, done),
+                Err(error) => return missing(&error.to_string(), done),
+            }
+        }
+        Ok(NodeRole::Unclear(failure)) => return missing(&failure.message, done),
         Err(error) => return missing(&error.to_string(), done),
     };
     // It was never tried here: there is nothing that could be last known.
     let Some(state) = state else { return missing("it is not loaded on this node yet", done) };
     let load = &mut memory.state(&state.uid).load;
     match apply(shared, load, &state, &spec, &version).await {
-        Ok(Applied::Report(report)) => {
+        Ok(AppliedSpec::Report(report)) => {
             if let Some(why) = unclear(&report, &pod.uid) {
                 missing(&why, done)?;
             }
             verdict(key, &report, &pod.uid, done)
         }
-        Ok(Applied::Refused(failure)) => missing(&failure.message, done),
+        Ok(AppliedSpec::Refused(failure)) => missing(&failure.message, done),
         Err(away) => missing(&away.to_string(), done),
     }
 }
@@ -227,10 +237,10 @@ async fn one(
 /// What runs while an application waits for its turn.
 async fn waiting(
     shared: &Shared,
-    revisions: &mut Revisions,
+    revisions: &mut ReadRevisions,
     key: &ApplicationKey,
     state: Option<&StateObject>,
-) -> Result<Option<(Arc<Spec>, String)>, ApiError> {
+) -> Result<Option<(Arc<ApplicationSpec>, String)>, ApiError> {
     match state {
         Some(state) => last_acted(shared, revisions, key, state).await,
         None => Ok(None),
@@ -246,24 +256,24 @@ fn has_run(state: Option<&StateObject>) -> bool {
 /// Nothing can be attached: the strictest word of what means this pod holds.
 fn missing(
     shared: &Shared,
-    application: &Application,
+    application: &WantedApplication,
     namespace: &str,
-    pod: &Pod,
+    pod: &KnownPod,
     why: &str,
     done: &mut Protected,
 ) -> Result<(), ProtectError> {
     let key = &application.key;
     let in_force = shared.memories.in_force(key).map(|(spec, _)| spec);
     let specs = application.spec.iter().chain(in_force.as_deref());
-    let mut meant: Vec<_> = specs.flat_map(|spec| messages::of(spec, key.namespace.as_deref())).collect();
-    meant.retain(|word| word.pods.matches(namespace, &pod.labels));
-    match meant.iter().find(|word| word.on_unavailable != OnUnavailable::Open) {
-        Some(word) => {
-            let why = format!("{}: {why}", word.program);
+    let mut meant: Vec<_> = specs.flat_map(in_pods).collect();
+    meant.retain(|(_, pods)| pods.matches(namespace, &pod.labels));
+    match meant.iter().find(|(link, _)| link.on_unavailable != OnUnavailable::Open) {
+        Some((link, _)) => {
+            let why = format!("{}: {why}", link.program);
             Err(ProtectError::Closed { application: key.clone(), why })
         }
         None => {
-            done.open.extend(meant.first().map(|word| format!("{key}: {}: {why}", word.program)));
+            done.open.extend(meant.first().map(|(link, _)| format!("{key}: {}: {why}", link.program)));
             Ok(())
         }
     }
@@ -271,7 +281,7 @@ fn missing(
 
 /// Why it is not known what has to be attached in a pod, if it is not. No links at all are no proof that none are wanted.
 fn unclear(report: &Report, uid: &str) -> Option<String> {
-    let place = Unknown::Pod(uid.to_owned());
+    let place = UnknownPlace::Pod(uid.to_owned());
     let program = report.programs.iter().find(|program| program.unknown.contains(&place))?;
     let why = program.problems.first().map_or("the pod's network is not known yet", String::as_str);
     Some(format!("{}: {why}", program.name))
@@ -292,7 +302,7 @@ fn verdict(
             };
             let why = match (&link.status, wanted.on_unavailable) {
                 // It may be that an older version runs: that is what `closed` does not take.
-                (LinkOutcome::Attached, OnUnavailable::Closed) if report.load != LoadOutcome::Loaded => {
+                (LinkOutcome::Attached, OnUnavailable::Closed) if report.load != ReportedLoad::Loaded => {
                     "only an older version runs".to_owned()
                 }
                 (LinkOutcome::Attached, _) => {
@@ -329,8 +339,8 @@ mod tests {
     fn a_pod_whose_interfaces_are_not_known_is_not_taken_for_protected() {
         let mut program = ProgramReport { name: "guard".to_owned(), ..ProgramReport::default() };
         program.problems.push("the interfaces of pod shop/web are not known yet".to_owned());
-        program.unknown.insert(Unknown::Pod("uid-web".to_owned()));
-        let report = Report { load: LoadOutcome::Loaded, programs: vec![program], ..Report::default() };
+        program.unknown.insert(UnknownPlace::Pod("uid-web".to_owned()));
+        let report = Report { load: ReportedLoad::Loaded, programs: vec![program], ..Report::default() };
         let why = unclear(&report, "uid-web");
         assert_eq!(why.as_deref(), Some("guard: the interfaces of pod shop/web are not known yet"));
         assert_eq!(unclear(&report, "uid-other"), None);

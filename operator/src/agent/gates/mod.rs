@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use bpfman_application::rollout::{Gates, VerdictGate};
 
-pub use soak::{Events, Soak};
+pub use soak::{EventFigures, Soak};
 
 /// Figures of one program at one hook; of one that runs at events, at all of its hooks.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Slot {
+pub struct SlotFigures {
     /// Function name.
     pub program: String,
     /// The hook, for people.
@@ -29,8 +29,8 @@ pub struct Slot {
     pub is_of_events: bool,
 }
 
-impl Slot {
-    /// What came since an earlier look. Counters that went back began anew with another version: then all of it.
+impl SlotFigures {
+    /// What came since an earlier check. Counters that went back began anew with another version: then all of it.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let less = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now);
@@ -62,7 +62,7 @@ impl Slot {
 
 /// What the gates say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct GateVerdict {
     /// Whether every gate holds.
     pub within: bool,
     /// The figures, or which gate was broken by how much.
@@ -71,7 +71,7 @@ pub struct Word {
 
 /// Compares. `links_off`: attachments that came off.
 #[must_use]
-pub fn judge(gates: &Gates, slots: &[Slot], links_off: u64) -> Word {
+pub fn judge(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVerdict {
     let mut broken = Vec::new();
     let mut untold = Vec::new();
     let enough = u64::from(gates.min_runs.unwrap_or(1)).max(1);
@@ -111,32 +111,32 @@ pub fn judge(gates: &Gates, slots: &[Slot], links_off: u64) -> Word {
         broken.push(figures(slots, errors, enough));
     }
     broken.extend(untold);
-    Word { within, message: broken.join("; ") }
+    GateVerdict { within, message: broken.join("; ") }
 }
 
-fn concerns(gate: &VerdictGate, slot: &Slot) -> bool {
+fn concerns(gate: &VerdictGate, slot: &SlotFigures) -> bool {
     !slot.is_of_events && gate.program.as_ref().is_none_or(|program| *program == slot.program)
 }
 
 fn broken_share(gate: &VerdictGate, place: &str, packets: u64, runs: u64) -> Option<String> {
     let share = packets as f64 * 100.0 / runs as f64;
-    let said = |bound: String| {
+    let broken = |bound: String| {
         Some(format!("{place}: {share:.1} % of {runs} packets are {}, {bound} are allowed", gate.verdict))
     };
     if let Some(most) = gate.max_percent
         && share > f64::from(most)
     {
-        return said(format!("at most {most} %"));
+        return broken(format!("at most {most} %"));
     }
     if let Some(least) = gate.min_percent
         && share < f64::from(least)
     {
-        return said(format!("at least {least} %"));
+        return broken(format!("at least {least} %"));
     }
     None
 }
 
-fn figures(slots: &[Slot], errors: u64, enough: u64) -> String {
+fn figures(slots: &[SlotFigures], errors: u64, enough: u64) -> String {
     let sum = |is_of_events| -> u64 {
         slots.iter().filter(|slot| slot.is_of_events == is_of_events).filter_map(|slot| slot.runs).sum()
     };
@@ -157,8 +157,8 @@ fn figures(slots: &[Slot], errors: u64, enough: u64) -> String {
 mod tests {
     use super::*;
 
-    fn slot(runs: u64, ended: &[(&str, u64)]) -> Slot {
-        Slot {
+    fn slot(runs: u64, ended: &[(&str, u64)]) -> SlotFigures {
+        SlotFigures {
             program: "filter".to_owned(),
             hook: "xdp:eth0".to_owned(),
             runs: Some(runs),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bpfman_application::scope::ApplicationKey;
-use bpfman_application::spec::Spec;
+use bpfman_application::spec::ApplicationSpec;
 use bpfman_apply::report::Report;
 use tokio::sync::{OwnedMutexGuard, watch};
 
@@ -13,7 +13,7 @@ use super::last_written::LastWritten;
 use super::registry_backoff::RegistryBackoff;
 use super::write_pace::WritePace;
 use crate::agent::gates::Soak;
-use crate::agent::objects::revision::Revisions;
+use crate::agent::objects::revision::ReadRevisions;
 
 /// What only the reconcile of an application sees: whoever has it works on the application alone.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub struct ApplicationMemory {
     /// Reconciles in a row whose calls broke off while the daemon was there.
     pub broken_off: u32,
     /// Revisions that were read.
-    pub revisions: Revisions,
+    pub revisions: ReadRevisions,
     /// By uid. More than one only while an old one goes.
     states: HashMap<String, StateMemory>,
 }
@@ -72,7 +72,7 @@ impl ApplicationMemory {
 #[derive(Debug, Default)]
 pub struct Published {
     /// What this agent last acted on: spec and version. With a rollout it is not the newest spec.
-    pub in_force: Option<(Arc<Spec>, String)>,
+    pub in_force: Option<(Arc<ApplicationSpec>, String)>,
     /// Programs and links.
     counts: (u64, u64),
     /// Network namespaces without a name that the daemon watches for it, by path.
@@ -89,7 +89,7 @@ struct Entry {
 }
 
 /// The right to work on an application, which nobody else has meanwhile.
-pub type Turn = OwnedMutexGuard<ApplicationMemory>;
+pub type ApplicationTurn = OwnedMutexGuard<ApplicationMemory>;
 
 /// What is kept of all applications.
 #[derive(Debug)]
@@ -115,17 +115,17 @@ impl Memories {
     }
 
     /// Waits until nobody works on an application.
-    pub async fn turn(&self, key: &ApplicationKey) -> Turn {
+    pub async fn turn(&self, key: &ApplicationKey) -> ApplicationTurn {
         self.lock(key).lock_owned().await
     }
 
     /// The right to work on an application, if nobody has it.
-    pub fn turn_now(&self, key: &ApplicationKey) -> Option<Turn> {
+    pub fn turn_now(&self, key: &ApplicationKey) -> Option<ApplicationTurn> {
         self.lock(key).try_lock_owned().ok()
     }
 
     /// An application is gone: nothing of it is kept, unless somebody waits for a turn, who then finds out the same.
-    pub fn forget(&self, key: &ApplicationKey, turn: Turn) {
+    pub fn forget(&self, key: &ApplicationKey, turn: ApplicationTurn) {
         let mut all = self.all();
         drop(turn);
         if all.get(key).is_some_and(|entry| Arc::strong_count(&entry.lock) == 1) {
@@ -141,13 +141,13 @@ impl Memories {
     }
 
     /// What this agent acts on from now on.
-    pub fn set_in_force(&self, key: &ApplicationKey, spec: Arc<Spec>, version: &str) {
+    pub fn set_in_force(&self, key: &ApplicationKey, spec: Arc<ApplicationSpec>, version: &str) {
         self.all().entry(key.clone()).or_default().published.in_force = Some((spec, version.to_owned()));
     }
 
     /// What this agent last acted on.
     #[must_use]
-    pub fn in_force(&self, key: &ApplicationKey) -> Option<(Arc<Spec>, String)> {
+    pub fn in_force(&self, key: &ApplicationKey) -> Option<(Arc<ApplicationSpec>, String)> {
         self.all().get(key)?.published.in_force.clone()
     }
 
@@ -191,7 +191,7 @@ impl Memories {
     }
 
     /// Somebody else wrote a state object.
-    pub fn hear_other(&self, key: &ApplicationKey, uid: &str, now: Instant) {
+    pub fn note_other_writer(&self, key: &ApplicationKey, uid: &str, now: Instant) {
         let mut all = self.all();
         all.entry(key.clone()).or_default().published.other_writers.insert(uid.to_owned(), now);
     }
@@ -220,7 +220,7 @@ mod tests {
         let (memories, now) = (Memories::default(), Instant::now());
         let mut turn = memories.turn(&key("a")).await;
         turn.state("uid").load.settled = true;
-        memories.hear_other(&key("a"), "uid", now);
+        memories.note_other_writer(&key("a"), "uid", now);
         memories.set_netns(&key("a"), ["/proc/1/ns/net".to_owned()].into_iter());
         assert!(memories.turn_now(&key("a")).is_none(), "one at a time");
         assert!(memories.turn_now(&key("b")).is_some(), "others go on");

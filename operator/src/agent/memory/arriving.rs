@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bpfman_apply::facts::{Interface, Netns};
+use bpfman_apply::facts::{Netns, NodeInterface};
 use serde::{Deserialize, Serialize};
 
-use crate::agent::objects::machine::{Pod, PodKey};
+use crate::agent::objects::machine::{KnownPod, PodKey};
 
 /// A sandbox of which the API server knows no pod is forgotten after this time.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
@@ -23,11 +23,11 @@ pub struct Arriving {
     /// Namespace and name.
     pub key: PodKey,
     /// What is known of it.
-    pub pod: Pod,
+    pub pod: KnownPod,
     /// Its network namespace, as the daemon opens it.
     pub netns: Netns,
     /// Interfaces that were in it.
-    pub interfaces: Vec<Interface>,
+    pub interfaces: Vec<NodeInterface>,
     /// When it came; `None` if that was told to an agent before this one.
     since: Option<Instant>,
 }
@@ -35,7 +35,7 @@ pub struct Arriving {
 impl Arriving {
     /// A pod that comes now.
     #[must_use]
-    pub fn now(key: PodKey, pod: Pod, netns: Netns, interfaces: Vec<Interface>) -> Self {
+    pub fn now(key: PodKey, pod: KnownPod, netns: Netns, interfaces: Vec<NodeInterface>) -> Self {
         Self { key, pod, netns, interfaces, since: Some(Instant::now()) }
     }
 
@@ -140,11 +140,11 @@ impl From<Kept> for Arriving {
     fn from(kept: Kept) -> Self {
         let path = kept.path;
         let interface =
-            |name| Interface { name, netns: Some(path.clone()), up: true, ..Interface::default() };
+            |name| NodeInterface { name, netns: Some(path.clone()), up: true, ..NodeInterface::default() };
         Self {
             interfaces: kept.interfaces.into_iter().map(interface).collect(),
             key: (kept.namespace, kept.name),
-            pod: Pod { uid: kept.uid, labels: kept.labels, ..Pod::default() },
+            pod: KnownPod { uid: kept.uid, labels: kept.labels, ..KnownPod::default() },
             netns: Netns { path: path.clone(), identity: (kept.inode, kept.cookie) },
             since: None,
         }
@@ -159,13 +159,13 @@ mod tests {
 
     fn arriving(uid: &str, path: &str) -> Arriving {
         let netns = Netns { path: path.to_owned(), identity: (1, 2) };
-        let eth0 = Interface {
+        let eth0 = NodeInterface {
             name: "eth0".to_owned(),
             netns: Some(path.to_owned()),
             up: true,
             ..Default::default()
         };
-        let pod = Pod { uid: uid.to_owned(), ..Pod::default() };
+        let pod = KnownPod { uid: uid.to_owned(), ..KnownPod::default() };
         Arriving::now(("shop".to_owned(), "web".to_owned()), pod, netns, vec![eth0])
     }
 

@@ -2,23 +2,25 @@
 //!
 //! It stays as it is while the API server is away, so that applications are kept true against it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bpfman_application::spec::Spec;
-use bpfman_apply::facts::Interface;
+use bpfman_application::spec::ApplicationSpec;
+use bpfman_apply::facts::NodeInterface;
+
+use bpfman_runtime::listing::Listing;
 
 use super::Memories;
-use crate::agent::objects::application::Application;
-use crate::agent::objects::machine::{Node, Pod, PodKey};
+use crate::agent::objects::application::WantedApplication;
+use crate::agent::objects::machine::{KnownPod, NodeFacts, PodKey};
 use crate::agent::objects::selector;
 use crate::agent::objects::state::StateObject;
 use bpfman_application::scope::{ApplicationKey, Scope};
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Source {
+pub enum WatchSource {
     /// Applications of a kind.
     Applications(Scope),
     /// This node's state objects of a kind.
@@ -27,23 +29,20 @@ pub enum Source {
     Node,
     /// Pods of this node.
     Pods,
-    /// Network interfaces, from the daemon.
-    Interfaces,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for WatchSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Applications(scope) => write!(f, "{} objects", scope.application_kind()),
             Self::States(scope) => write!(f, "{} objects", scope.state_kind()),
             Self::Node => f.write_str("the Node object"),
             Self::Pods => f.write_str("pods of this node"),
-            Self::Interfaces => f.write_str("interfaces"),
         }
     }
 }
 
-impl Source {
+impl WatchSource {
     /// All that the API server tells.
     pub const OF_THE_API: [Self; 6] = [
         Self::Applications(Scope::Cluster),
@@ -57,38 +56,38 @@ impl Source {
 
 /// The last word of each watch.
 #[derive(Debug, Default)]
-pub struct Cache {
-    known: Mutex<Known>,
+pub struct ObjectCache {
+    known: Mutex<KnownObjects>,
 }
 
-/// See [`Cache`].
+/// See [`ObjectCache`].
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct KnownObjects {
     /// Applications.
-    pub applications: HashMap<ApplicationKey, Arc<Application>>,
+    pub applications: Listing<ApplicationKey, Arc<WantedApplication>, 2>,
     /// State objects by application and name. More than one of an application only while an old one goes.
-    pub states: HashMap<ApplicationKey, BTreeMap<String, Arc<StateObject>>>,
-    /// This node; absent if there is no such object.
-    pub node: Option<Node>,
+    pub states: Listing<(ApplicationKey, String), Arc<StateObject>, 2>,
+    /// This node, if there is such an object.
+    pub node: Listing<(), NodeFacts>,
     /// Pods of this node in which something runs.
-    pub pods: BTreeMap<PodKey, Pod>,
+    pub pods: Listing<PodKey, KnownPod>,
     /// Interfaces of this machine; absent until the daemon listed them.
-    pub interfaces: Option<Vec<Interface>>,
+    pub interfaces: Option<Vec<NodeInterface>>,
     /// What was listed at least once.
-    listed: BTreeSet<Source>,
+    listed: BTreeSet<WatchSource>,
 }
 
-impl Cache {
-    /// For a look or a change; nothing waits while it is held.
-    pub fn known(&self) -> MutexGuard<'_, Known> {
+impl ObjectCache {
+    /// To be read or changed; nothing waits while it is held.
+    pub fn known(&self) -> MutexGuard<'_, KnownObjects> {
         // A panic in between would leave one entry old, which the next word of its watch mends.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl KnownObjects {
     /// Notes that a list is complete. True if it is the first time that all of the API's are.
-    pub fn listed(&mut self, source: Source) -> bool {
+    pub fn listed(&mut self, source: WatchSource) -> bool {
         let before = self.complete();
         self.listed.insert(source);
         !before && self.complete()
@@ -97,34 +96,41 @@ impl Known {
     /// Whether everything was listed once. Before, nothing may be concluded from what is not there.
     #[must_use]
     pub fn complete(&self) -> bool {
-        Source::OF_THE_API.iter().all(|source| self.listed.contains(source))
+        WatchSource::OF_THE_API.iter().all(|source| self.listed.contains(source))
     }
 
     /// What was not listed yet.
-    pub fn missing(&self) -> impl Iterator<Item = Source> + '_ {
-        Source::OF_THE_API.into_iter().filter(|source| !self.listed.contains(source))
+    pub fn missing(&self) -> impl Iterator<Item = WatchSource> + '_ {
+        WatchSource::OF_THE_API.into_iter().filter(|source| !self.listed.contains(source))
     }
 
     /// Every application that there is, or that a state object is left of.
     #[must_use]
     pub fn keys(&self) -> BTreeSet<ApplicationKey> {
-        self.applications.keys().chain(self.states.keys()).cloned().collect()
+        let of_states = self.states.values().map(|state| &state.application);
+        self.applications.iter().map(|(key, _)| key).chain(of_states).cloned().collect()
     }
 
     /// Whether there is an application, or a state object is left of it.
     #[must_use]
     pub fn has(&self, key: &ApplicationKey) -> bool {
-        self.applications.contains_key(key) || self.states.contains_key(key)
+        self.applications.get(key).is_some() || self.states_of(key).next().is_some()
+    }
+
+    /// State objects of an application.
+    pub fn states_of<'a>(&'a self, key: &'a ApplicationKey) -> impl Iterator<Item = &'a Arc<StateObject>> {
+        let from = self.states.from((key.clone(), String::new())..);
+        from.take_while(move |((of, _), _)| of == key).map(|(_, state)| state)
     }
 
     /// Puts a state object in its place.
     pub fn put_state(&mut self, state: StateObject) {
-        self.states.entry(state.application.clone()).or_default().insert(state.name.clone(), Arc::new(state));
+        self.states.put(state.application.scope as usize, state.key(), Arc::new(state));
     }
 
     /// Puts a state object in its place, unless a newer word of it is there. True if it is asked for something else.
     pub fn learn(&mut self, state: StateObject) -> bool {
-        let old = self.states.get(&state.application).and_then(|states| states.get(&state.name));
+        let old = self.states.get(&state.key());
         if old.is_some_and(|old| state.is_older_than(old)) {
             return false;
         }
@@ -135,21 +141,11 @@ impl Known {
         news
     }
 
-    /// Forgets a state object.
-    pub fn forget_state(&mut self, key: &ApplicationKey, name: &str) {
-        if let Some(states) = self.states.get_mut(key) {
-            states.remove(name);
-            if states.is_empty() {
-                self.states.remove(key);
-            }
-        }
-    }
-
     /// Applications that mean a pod with these labels, by their newest spec or by the one in force.
     #[must_use]
-    pub fn meaning(&self, memories: &Memories, namespace: &str, pods: &[&Pod]) -> Vec<ApplicationKey> {
-        self.keys_of(memories, |application, spec| {
-            let selectors = selector::pods(spec, application.key.namespace.as_deref());
+    pub fn meaning(&self, memories: &Memories, namespace: &str, pods: &[&KnownPod]) -> Vec<ApplicationKey> {
+        self.keys_of(memories, |spec| {
+            let selectors = selector::pods(spec);
             selectors.iter().any(|one| pods.iter().any(|pod| one.matches(namespace, &pod.labels)))
         })
     }
@@ -157,18 +153,14 @@ impl Known {
     /// Applications that attach to interfaces.
     #[must_use]
     pub fn on_interfaces(&self, memories: &Memories) -> Vec<ApplicationKey> {
-        self.keys_of(memories, |_, spec| selector::uses_interfaces(spec))
+        self.keys_of(memories, selector::uses_interfaces)
     }
 
     /// Applications whose newest spec, or the one that is in force here, is such a one.
-    fn keys_of(
-        &self,
-        memories: &Memories,
-        is_one: impl Fn(&Application, &Spec) -> bool,
-    ) -> Vec<ApplicationKey> {
-        let is_one = |one: &&Arc<Application>| {
-            one.spec.as_ref().is_ok_and(|spec| is_one(one, spec))
-                || memories.in_force(&one.key).is_some_and(|(spec, _)| is_one(one, &spec))
+    fn keys_of(&self, memories: &Memories, is_one: impl Fn(&ApplicationSpec) -> bool) -> Vec<ApplicationKey> {
+        let is_one = |one: &&Arc<WantedApplication>| {
+            one.spec.as_ref().is_ok_and(&is_one)
+                || memories.in_force(&one.key).is_some_and(|(spec, _)| is_one(&spec))
         };
         self.applications.values().filter(is_one).map(|one| one.key.clone()).collect()
     }
@@ -181,14 +173,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::agent::objects::application::{Unreadable, parse};
+    use crate::agent::objects::application::Unreadable;
 
-    fn spec(app: &str) -> Spec {
+    fn spec(app: &str) -> ApplicationSpec {
         let links = json!([{ "interfaceSelector": { "interfaces": ["eth0"] },
             "networkNamespaces": { "pods": { "matchLabels": { "app": app } } } }]);
         let programs = json!([{ "name": "count", "type": "XDP", "xdp": { "links": links } }]);
         let spec = json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": programs });
-        parse(Scope::Cluster, spec).unwrap()
+        ApplicationSpec::read(None, spec).unwrap()
     }
 
     #[test]
@@ -206,26 +198,29 @@ mod tests {
             }
             StateObject::read(Scope::Cluster, serde_json::from_value(object).unwrap()).unwrap()
         };
-        let mut known = Known::default();
+        let mut known = KnownObjects::default();
         assert!(!known.learn(state("7", None)), "made, and nothing is asked");
         assert!(known.learn(state("9", Some("guard-b"))));
         assert!(!known.learn(state("10", Some("guard-b"))));
         assert!(!known.learn(state("8", None)), "the answer to a write that the order came after");
         let key = ApplicationKey { scope: Scope::Cluster, namespace: None, name: "guard".to_owned() };
-        let kept = &known.states[&key]["guard-1"];
+        let kept = known.states.get(&(key, "guard-1".to_owned())).unwrap();
         assert_eq!(kept.orders.revision.as_deref(), Some("guard-b"));
     }
 
     #[test]
     fn pods_are_meant_by_the_version_in_force_also_where_the_newest_means_others() {
         let key = ApplicationKey { scope: Scope::Cluster, namespace: None, name: "guard".to_owned() };
-        let (mut known, memories) = (Known::default(), Memories::default());
-        let add = |known: &mut Known, spec| {
+        let (mut known, memories) = (KnownObjects::default(), Memories::default());
+        let add = |known: &mut KnownObjects, spec| {
             let key = key.clone();
-            let one = Application { key, uid: "u".to_owned(), generation: 2, deleted: false, spec };
-            known.applications.insert(one.key.clone(), Arc::new(one));
+            let one = WantedApplication { key, uid: "u".to_owned(), generation: 2, deleted: false, spec };
+            known.applications.put(0, one.key.clone(), Arc::new(one));
         };
-        let pod = |app: &str| Pod { labels: [("app".to_owned(), app.to_owned())].into(), ..Pod::default() };
+        let pod = |app: &str| KnownPod {
+            labels: [("app".to_owned(), app.to_owned())].into(),
+            ..KnownPod::default()
+        };
         add(&mut known, Ok(spec("new")));
         assert!(known.meaning(&memories, "shop", &[&pod("old")]).is_empty());
         memories.set_in_force(&key, Arc::new(spec("old")), "r-1");

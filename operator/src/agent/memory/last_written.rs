@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::agent::objects::state::Status;
 use crate::agent::status::same;
 
-/// After this time it is said once more, if there is a look: the definitions may be newer by then.
+/// After this time it is written once more, if there is a reconcile: the definitions may be newer by then.
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// What was last written of a state object and what of it was kept; only where they differ.
@@ -46,13 +46,13 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::agent::status::{About, Outcome};
+    use crate::agent::status::{About, ReconcileOutcome};
 
     fn status(kernel: Option<&str>, count: i64) -> Status {
         let about = About { kernel: kernel.map(str::to_owned), ..About::default() };
-        let mut said = crate::agent::status::status(&Outcome::Pending("it begins"), &about, None);
-        said.node.update_count = count;
-        said
+        let mut new = crate::agent::status::status(&ReconcileOutcome::Pending("it begins"), &about, None);
+        new.node.update_count = count;
+        new
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use bpfman_application::state::node::Failure;
+use bpfman_application::state::node::NodeFailure;
 
 use bpfman_runtime::backoff::after;
 
@@ -30,7 +30,7 @@ struct Last {
 #[derive(Debug)]
 struct Failed {
     times: u32,
-    why: Failure,
+    why: NodeFailure,
     /// Which life of the daemon it was: another one may be allowed more.
     daemon: u64,
     /// Not before.
@@ -39,13 +39,13 @@ struct Failed {
 
 /// Whether it may be asked now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum RegistryTurn {
     /// It was not asked for this version, or it is time for the next try.
     Ask,
     /// It answered for this version.
     Answered,
     /// A try failed with this, and the next one has to wait.
-    Wait(Failure),
+    Wait(NodeFailure),
 }
 
 impl RegistryBackoff {
@@ -55,13 +55,13 @@ impl RegistryBackoff {
 
     /// Whether it may be asked now, for a daemon in this life of it.
     #[must_use]
-    pub fn turn(&self, version: &str, daemon: u64, now: Instant) -> Turn {
+    pub fn turn(&self, version: &str, daemon: u64, now: Instant) -> RegistryTurn {
         match self.of(version).map(|last| &last.failed) {
-            Some(None) => Turn::Answered,
+            Some(None) => RegistryTurn::Answered,
             Some(Some(failed)) if failed.daemon == daemon && failed.again > now => {
-                Turn::Wait(failed.why.clone())
+                RegistryTurn::Wait(failed.why.clone())
             }
-            None | Some(Some(_)) => Turn::Ask,
+            None | Some(Some(_)) => RegistryTurn::Ask,
         }
     }
 
@@ -71,7 +71,7 @@ impl RegistryBackoff {
     }
 
     /// Notes that a try failed.
-    pub fn failed(&mut self, version: &str, daemon: u64, why: Failure, now: Instant) {
+    pub fn failed(&mut self, version: &str, daemon: u64, why: NodeFailure, now: Instant) {
         let before = self.of(version).and_then(|last| last.failed.as_ref());
         let before = before.filter(|failed| failed.daemon == daemon).map_or(0, |failed| failed.times);
         let times = before.saturating_add(1);
@@ -91,19 +91,19 @@ impl RegistryBackoff {
 mod tests {
     use super::*;
 
-    fn why(message: &str) -> Failure {
-        Failure { reason: "registry".to_owned(), message: message.to_owned(), ..Failure::default() }
+    fn why(message: &str) -> NodeFailure {
+        NodeFailure { reason: "registry".to_owned(), message: message.to_owned(), ..NodeFailure::default() }
     }
 
     #[test]
     fn a_version_is_asked_for_once() {
         let (mut asked, now) = (RegistryBackoff::default(), Instant::now());
-        assert_eq!(asked.turn("1", 0, now), Turn::Ask);
+        assert_eq!(asked.turn("1", 0, now), RegistryTurn::Ask);
         asked.answered("1");
         let years_later = now + Duration::from_secs(100_000_000);
-        assert_eq!(asked.turn("1", 0, years_later), Turn::Answered);
-        assert_eq!(asked.turn("2", 0, now), Turn::Ask, "another version");
-        assert_eq!(RegistryBackoff::default().turn("1", 0, now), Turn::Ask, "another application");
+        assert_eq!(asked.turn("1", 0, years_later), RegistryTurn::Answered);
+        assert_eq!(asked.turn("2", 0, now), RegistryTurn::Ask, "another version");
+        assert_eq!(RegistryBackoff::default().turn("1", 0, now), RegistryTurn::Ask, "another application");
         assert_eq!(asked.wait(0, now), None);
     }
 
@@ -113,16 +113,16 @@ mod tests {
         let mut tries = 0;
         for second in 0..3600 {
             let now = start + Duration::from_secs(second);
-            if asked.turn("1", 0, now) == Turn::Ask {
+            if asked.turn("1", 0, now) == RegistryTurn::Ask {
                 tries += 1;
                 asked.failed("1", 0, why("no answer"), now);
             }
-            assert_eq!(asked.turn("1", 0, now), Turn::Wait(why("no answer")));
+            assert_eq!(asked.turn("1", 0, now), RegistryTurn::Wait(why("no answer")));
         }
         // 0, 1, 3, 6, 12, ... and then every 210 seconds.
         assert!((20..30).contains(&tries), "{tries}");
-        assert_eq!(asked.turn("2", 0, start), Turn::Ask, "another version does not wait");
-        assert_eq!(asked.turn("1", 1, start), Turn::Ask, "the daemon was started again");
+        assert_eq!(asked.turn("2", 0, start), RegistryTurn::Ask, "another version does not wait");
+        assert_eq!(asked.turn("1", 1, start), RegistryTurn::Ask, "the daemon was started again");
         assert_eq!((asked.wait(0, start).is_some(), asked.wait(1, start)), (true, None));
     }
 

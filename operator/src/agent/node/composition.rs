@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfman_application::spec::Spec;
+use bpfman_application::spec::ApplicationSpec;
 use bpfman_apply::content::{UUID_KEY, hexadecimal};
 use bpfman_apply::failure::Unreachable;
 use bpfman_proto::ext::v1::Program;
@@ -22,11 +22,15 @@ use crate::agent::shared::Shared;
 ///
 /// # Errors
 /// [`Unreachable`].
-pub async fn here(shared: &Shared, spec: &Spec, state: &StateObject) -> Result<Option<String>, Unreachable> {
+pub async fn here(
+    shared: &Shared,
+    spec: &ApplicationSpec,
+    state: &StateObject,
+) -> Result<Option<String>, Unreachable> {
     let desired = facts::desired(shared, state, spec).await?;
     let attached =
         desired.load.iter().flat_map(|load| &load.programs).flat_map(|program| program.links.values());
-    let hooks: BTreeSet<Hook> = attached.filter_map(|link| hook(&link.attach)).collect();
+    let hooks: BTreeSet<ChainHook> = attached.filter_map(|link| hook(&link.attach)).collect();
     if hooks.is_empty() {
         return Ok(Some(String::new()));
     }
@@ -36,11 +40,11 @@ pub async fn here(shared: &Shared, spec: &Spec, state: &StateObject) -> Result<O
 }
 
 /// Kind, side, interface and namespace.
-pub type Hook = (&'static str, String, String, Option<String>);
+pub type ChainHook = (&'static str, String, String, Option<String>);
 
 /// The hook of an attach point, if it is one of a chain.
 #[must_use]
-pub fn hook(attach: &AttachInfo) -> Option<Hook> {
+pub fn hook(attach: &AttachInfo) -> Option<ChainHook> {
     match attach.info.as_ref()? {
         Info::XdpAttachInfo(at) => Some(("xdp", String::new(), at.iface.clone(), at.netns.clone())),
         Info::TcAttachInfo(at) => Some(("tc", at.direction.clone(), at.iface.clone(), at.netns.clone())),
@@ -50,8 +54,8 @@ pub fn hook(attach: &AttachInfo) -> Option<Hook> {
 }
 
 /// Over the tags of the programs at these hooks, in the order they run; without those of one owner.
-fn hash(programs: &[Program], hooks: &BTreeSet<Hook>, owner: &str) -> String {
-    let mut at: BTreeMap<Hook, Vec<(u32, &str)>> = BTreeMap::new();
+fn hash(programs: &[Program], hooks: &BTreeSet<ChainHook>, owner: &str) -> String {
+    let mut at: BTreeMap<ChainHook, Vec<(u32, &str)>> = BTreeMap::new();
     for program in programs {
         let own = program.info.as_ref().and_then(|info| info.metadata.get(UUID_KEY));
         let Some(kernel) = program.kernel_info.as_ref().filter(|_| own.is_none_or(|own| own != owner)) else {

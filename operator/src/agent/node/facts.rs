@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bpfman_application::spec::Spec;
+use bpfman_application::spec::ApplicationSpec;
 use bpfman_apply::desired::Desired;
-use bpfman_apply::facts::{Container, Facts, Interface, Netns, Pod};
-use bpfman_apply::failure::{Refusal, Unreachable};
+use bpfman_apply::facts::{Facts, Netns, NodeInterface, PodContainer, PodFacts};
+use bpfman_apply::failure::{CallRefusal, Unreachable};
 use bpfman_apply::{ask, plan};
 use bpfman_proto::ext::v1::{Container as Found, FindContainersRequest};
 
-use crate::agent::objects::machine::{Pod as KnownPod, PodKey};
+use crate::agent::objects::machine::{KnownPod, PodKey};
 use crate::agent::objects::selector;
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
@@ -20,8 +20,8 @@ use bpfman_application::scope::ApplicationKey;
 /// # Errors
 /// [`Unreachable`]: the daemon. One that cannot find containers gives none: their pods are then a problem that the
 /// plan names.
-async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Result<Facts, Unreachable> {
-    let (mut facts, pods) = known(shared, key, spec);
+async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -> Result<Facts, Unreachable> {
+    let (mut facts, pods) = known(shared, spec);
     let found = find(shared, &pods).await?;
     let arriving = shared.arriving.all();
     for ((namespace, name), pod) in pods {
@@ -29,17 +29,16 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Result<Fa
             path: found.netns.clone(),
             identity: (found.netns_inode, found.netns_cookie),
         });
-        // The network plugin made the pod's network, and is told of before its first container runs; what runs in a
+        // The network plugin made the pod's network and knows it best, before the first container runs; what runs in a
         // container may go to another one.
-        let told = arriving.get(&pod.uid).map(|pod| pod.netns.clone());
-        let netns = network(told, netns);
+        let netns = arriving.get(&pod.uid).map(|pod| pod.netns.clone()).or(netns);
         // A pod in which nothing runs now stays among them: what is attached in its network is not unwanted.
         let unseen = pod.containers.iter().map(|(_, id)| id).filter(|id| !found.contains_key(*id));
         let containers = pod.containers.iter().filter_map(|(name, id)| {
             let pid = *found.get(id)?.pids.first()?;
-            Some(Container { name: name.clone(), id: id.clone(), pid })
+            Some(PodContainer { name: name.clone(), id: id.clone(), pid })
         });
-        facts.pods.push(Pod {
+        facts.pods.push(PodFacts {
             namespace,
             name,
             uid: pod.uid.clone(),
@@ -65,14 +64,13 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> Result<Fa
 ///
 /// # Errors
 /// [`Unreachable`], as `gather`.
-pub async fn desired(shared: &Shared, state: &StateObject, spec: &Spec) -> Result<Desired, Unreachable> {
+pub async fn desired(
+    shared: &Shared,
+    state: &StateObject,
+    spec: &ApplicationSpec,
+) -> Result<Desired, Unreachable> {
     let facts = gather(shared, &state.application, spec).await?;
     Ok(plan::desired(&state.owner(), spec, &facts))
-}
-
-/// The network of a pod, as the network plugin told and as its processes are found in. Who made it knows it best.
-fn network(told: Option<Netns>, found: Option<Netns>) -> Option<Netns> {
-    told.or(found)
 }
 
 /// Most namespaces that are asked for in one call.
@@ -80,7 +78,7 @@ const MOST_NAMESPACES: usize = 500;
 
 /// Asks for interfaces that the daemon's stream has not told of: at the start, of a pod that has just come, of one whose
 /// container was started again.
-async fn look_into(shared: &Shared, spec: &Spec, facts: &mut Facts) -> Result<(), Unreachable> {
+async fn look_into(shared: &Shared, spec: &ApplicationSpec, facts: &mut Facts) -> Result<(), Unreachable> {
     if !selector::asks_for_interfaces(spec) {
         return Ok(());
     }
@@ -108,21 +106,21 @@ fn not_listed(facts: &Facts) -> Vec<String> {
 }
 
 /// Takes over what was found: all of it where nothing was known, else what is in the namespaces that were asked for.
-fn add(facts: &mut Facts, paths: &[String], found: Vec<Interface>) {
+fn add(facts: &mut Facts, paths: &[String], found: Vec<NodeInterface>) {
     match &mut facts.interfaces {
         None => facts.interfaces = Some(found),
         Some(known) => {
-            let asked = |one: &Interface| one.netns.as_ref().is_some_and(|path| paths.contains(path));
+            let asked = |one: &NodeInterface| one.netns.as_ref().is_some_and(|path| paths.contains(path));
             known.extend(found.into_iter().filter(asked));
         }
     }
 }
 
 /// What is known without asking, and the pods that are meant.
-fn known(shared: &Shared, key: &ApplicationKey, spec: &Spec) -> (Facts, BTreeMap<PodKey, KnownPod>) {
+fn known(shared: &Shared, spec: &ApplicationSpec) -> (Facts, BTreeMap<PodKey, KnownPod>) {
     let known = shared.cache.known();
-    let node = known.node.clone().unwrap_or_default();
-    let selectors = selector::pods(spec, key.namespace.as_deref());
+    let node = known.node.get(&()).cloned().unwrap_or_default();
+    let selectors = selector::pods(spec);
     let meant =
         |key: &PodKey, pod: &KnownPod| selectors.iter().any(|selector| selector.matches(&key.0, &pod.labels));
     let mut pods: BTreeMap<_, _> = known
@@ -187,7 +185,7 @@ async fn find_some(
     shared: &Shared,
     ids: &[&String],
     found: &mut HashMap<String, Found>,
-) -> Result<Result<(), Refusal>, Unreachable> {
+) -> Result<Result<(), CallRefusal>, Unreachable> {
     let request = FindContainersRequest { container_ids: ids.iter().map(|id| (*id).clone()).collect() };
     let answer = shared.call("FindContainers", shared.daemon.node().find_containers(request)).await?;
     Ok(answer.map(|answer| {
@@ -200,22 +198,13 @@ async fn find_some(
 mod tests {
     use super::*;
 
-    fn interface(name: &str, netns: Option<&str>) -> Interface {
-        Interface { name: name.to_owned(), netns: netns.map(str::to_owned), ..Interface::default() }
+    fn interface(name: &str, netns: Option<&str>) -> NodeInterface {
+        NodeInterface { name: name.to_owned(), netns: netns.map(str::to_owned), ..NodeInterface::default() }
     }
 
-    fn pod(path: &str) -> Pod {
+    fn pod(path: &str) -> PodFacts {
         let netns = Netns { path: path.to_owned(), identity: (1, 2) };
-        Pod { netns: Some(netns), ..Pod::default() }
-    }
-
-    #[test]
-    fn the_network_that_the_plugin_told_of_is_the_pods_wherever_its_processes_are() {
-        let netns = |path: &str, inode| Some(Netns { path: path.to_owned(), identity: (inode, 1) });
-        let (told, found) = (netns("/run/netns/cni-1", 7), netns("/proc/9/ns/net", 8));
-        assert_eq!(network(told.clone(), found.clone()), told);
-        assert_eq!(network(told.clone(), None), told);
-        assert_eq!(network(None, found.clone()), found);
+        PodFacts { netns: Some(netns), ..PodFacts::default() }
     }
 
     #[test]

@@ -13,12 +13,12 @@ use bpfman_proto::agent_lock;
 
 use bpfman_runtime::backoff::jittered;
 
-/// How often a waiting agent looks.
+/// How often a waiting agent tries.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// A daemon of an earlier version makes no such file, and one that is away must not keep the agent from saying so: after so
-/// many looks without one the folder is locked, as agents of that version do.
-const LOOKS_WITHOUT_FILE: u32 = 10;
+/// many tries without one the folder is locked, as agents of that version do.
+const TRIES_WITHOUT_FILE: u32 = 10;
 
 /// The right to act, as long as it lives.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> Lead {
         let attempt = match attempt(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 without_file += 1;
-                match without_file > LOOKS_WITHOUT_FILE {
+                match without_file > TRIES_WITHOUT_FILE {
                     true => attempt(socket.parent().unwrap_or_else(|| Path::new("/"))),
                     false => Err(error),
                 }

@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bpfman_apply::content::{CONTENT_KEY, PROGRAM_NAME_KEY, UUID_KEY};
-use bpfman_apply::desired::{Desired, Owner};
+use bpfman_apply::desired::{Desired, ProgramOwner};
 use bpfman_apply::failure::Unreachable;
-use bpfman_apply::report::LoadOutcome;
+use bpfman_apply::report::ReportedLoad;
 use bpfman_proto::v1::ListRequest;
 
 use crate::agent::shared::Shared;
 use bpfman_runtime::backoff::jittered;
 
-/// How soon to look whether it can be begun.
+/// How soon to check whether it can be begun.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Owners of programs that were applied without a cluster begin so.
 const LOCAL: &str = "local:";
 
-/// Looks for them for ever: at the start, and every twice `grace` after. What is found is unloaded when it was there for
+/// Checks for them for ever: at the start, and every twice `grace` after. What is found is unloaded when it was there for
 /// `grace` and the API server, asked again, knows no object of it.
 pub async fn sweep(shared: Arc<Shared>, grace: Duration) {
     let mut found = Found::default();
@@ -29,7 +29,7 @@ pub async fn sweep(shared: Arc<Shared>, grace: Duration) {
         let wait = if shared.cache.known().complete() && shared.daemon_link.now().up {
             match round(&shared, &mut found, grace).await {
                 Ok(()) => found.next(Instant::now(), grace),
-                // Whatever waits for the daemon is looked at when it is back; this has time.
+                // Whatever waits for the daemon is reconciled when it is back; this has time.
                 Err(away) => {
                     tracing::debug!(%away, "programs of state objects that are gone are not looked for");
                     jittered(grace)
@@ -46,7 +46,7 @@ async fn round(shared: &Shared, found: &mut Found, grace: Duration) -> Result<()
     let mut owners = loaded(shared).await?;
     {
         let known = shared.cache.known();
-        for state in known.states.values().flat_map(BTreeMap::values) {
+        for state in known.states.values() {
             owners.remove(&state.uid);
         }
     }
@@ -70,7 +70,7 @@ async fn round(shared: &Shared, found: &mut Found, grace: Duration) -> Result<()
         );
         let uid = owner.uid.clone();
         let report = shared.make(&Desired::nothing(owner), None).await?;
-        if report.load == LoadOutcome::NotWanted {
+        if report.load == ReportedLoad::NotWanted {
             found.forget(&uid);
         } else {
             let why = report.failure.map(|failure| failure.message).unwrap_or_default();
@@ -81,7 +81,7 @@ async fn round(shared: &Shared, found: &mut Found, grace: Duration) -> Result<()
 }
 
 /// Owners of programs that agents loaded, by uid.
-async fn loaded(shared: &Shared) -> Result<BTreeMap<String, Owner>, Unreachable> {
+async fn loaded(shared: &Shared) -> Result<BTreeMap<String, ProgramOwner>, Unreachable> {
     let select = ListRequest { bpfman_programs_only: Some(true), ..ListRequest::default() };
     // Where the daemon does not tell, nothing is concluded from that.
     let programs = shared.programs(select).await?.unwrap_or_default();
@@ -90,11 +90,11 @@ async fn loaded(shared: &Shared) -> Result<BTreeMap<String, Owner>, Unreachable>
 }
 
 /// Whose a program is, if an agent loaded it: it has all that agents write, and an owner in a cluster.
-pub(super) fn owner(metadata: &HashMap<String, String>) -> Option<Owner> {
+pub(super) fn owner(metadata: &HashMap<String, String>) -> Option<ProgramOwner> {
     let uid = metadata.get(UUID_KEY).filter(|uid| !uid.is_empty() && !uid.starts_with(LOCAL))?;
     metadata.get(CONTENT_KEY)?;
     let name = metadata.get(PROGRAM_NAME_KEY)?;
-    Some(Owner { namespace: None, name: name.clone(), uid: uid.clone() })
+    Some(ProgramOwner { namespace: None, name: name.clone(), uid: uid.clone() })
 }
 
 /// Owners without a state object, and since when they are known to be.
@@ -103,7 +103,12 @@ struct Found(HashMap<String, Instant>);
 
 impl Found {
     /// Takes over who is without one now. Answers who is for long enough.
-    fn due(&mut self, owners: BTreeMap<String, Owner>, now: Instant, grace: Duration) -> Vec<Owner> {
+    fn due(
+        &mut self,
+        owners: BTreeMap<String, ProgramOwner>,
+        now: Instant,
+        grace: Duration,
+    ) -> Vec<ProgramOwner> {
         self.0.retain(|uid, _| owners.contains_key(uid));
         let mut due = Vec::new();
         for (uid, owner) in owners {
@@ -119,7 +124,7 @@ impl Found {
         self.0.remove(uid);
     }
 
-    /// When to look again.
+    /// When to check again.
     fn next(&self, now: Instant, grace: Duration) -> Duration {
         let left = |since: &Instant| (*since + grace).saturating_duration_since(now);
         // Who is due and could not be unloaded is tried again after the whole time.
@@ -153,9 +158,10 @@ mod tests {
     #[test]
     fn who_is_without_a_state_object_for_long_enough_is_due() {
         let (mut found, start, grace) = (Found::default(), Instant::now(), Duration::from_secs(300));
-        let owners = |uids: &[&str]| -> BTreeMap<String, Owner> {
-            let owner =
-                |uid: &&str| ((*uid).to_owned(), Owner { uid: (*uid).to_owned(), ..Owner::default() });
+        let owners = |uids: &[&str]| -> BTreeMap<String, ProgramOwner> {
+            let owner = |uid: &&str| {
+                ((*uid).to_owned(), ProgramOwner { uid: (*uid).to_owned(), ..ProgramOwner::default() })
+            };
             uids.iter().map(owner).collect()
         };
         let mut due = |uids: &[&str], seconds| {

@@ -4,7 +4,7 @@
 //! Beside them the programs of the new state object would run a second time. They are taken for an older version, and
 //! replaced by it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use bpfman_apply::content::{PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY};
 use bpfman_apply::failure::Unreachable;
@@ -26,7 +26,7 @@ pub async fn predecessors(shared: &Shared, state: &StateObject) -> Result<Vec<St
     let Some(programs) = shared.programs(select).await? else { return Ok(Vec::new()) };
     let here: HashSet<String> = {
         let known = shared.cache.known();
-        known.states.values().flat_map(BTreeMap::values).map(|state| state.uid.clone()).collect()
+        known.states.values().map(|state| state.uid.clone()).collect()
     };
     let all = programs.into_iter().filter_map(|program| Some(program.info?.metadata));
     let mut uids: Vec<String> = all

@@ -1,7 +1,6 @@
 //! An application as the agent keeps it.
 
-use bpfman_application::global_data;
-use bpfman_application::spec::Spec;
+use bpfman_application::spec::{ApplicationSpec, SpecError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -12,7 +11,7 @@ use bpfman_application::scope::{ApplicationKey, Scope};
 ///
 /// Equal ones ask for the same: the status, which the controller writes again and again, is not among the fields.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Application {
+pub struct WantedApplication {
     /// Kind, namespace and name.
     pub key: ApplicationKey,
     /// Uid.
@@ -22,7 +21,7 @@ pub struct Application {
     /// Somebody deleted it.
     pub deleted: bool,
     /// What it asks for, if this agent can read it.
-    pub spec: Result<Spec, Unreadable>,
+    pub spec: Result<ApplicationSpec, Unreadable>,
 }
 
 /// A spec that this agent cannot read.
@@ -34,7 +33,7 @@ pub struct Unreadable {
     pub node_selector: Option<LabelSelector>,
 }
 
-impl Application {
+impl WantedApplication {
     /// Reads an object.
     ///
     /// A spec that this agent cannot read, perhaps of a newer definition, is kept as such: one bad object must not
@@ -44,37 +43,31 @@ impl Application {
         let metadata = object.metadata;
         let mut data = object.data;
         let spec = data.get_mut("spec").map(Value::take).unwrap_or_default();
+        // The API server lets no object of a namespaced kind be without one.
+        let namespace = match scope {
+            Scope::Cluster => None,
+            Scope::Namespaced => Some(metadata.namespace?),
+        };
+        let key = ApplicationKey { scope, namespace, name: metadata.name? };
         Some(Self {
-            key: ApplicationKey { scope, namespace: metadata.namespace, name: metadata.name? },
             uid: metadata.uid?,
             generation: metadata.generation.unwrap_or_default(),
             deleted: metadata.deletion_timestamp.is_some(),
-            spec: read_spec(scope, spec),
+            spec: read_spec(&key, spec),
+            key,
         })
     }
 }
 
-fn read_spec(scope: Scope, spec: Value) -> Result<Spec, Unreadable> {
+fn read_spec(key: &ApplicationKey, spec: Value) -> Result<ApplicationSpec, Unreadable> {
     let node_selector = spec.get("nodeSelector").cloned();
-    parse(scope, spec).map_err(|why| Unreadable {
-        why,
+    ApplicationSpec::read(key.namespace.as_deref(), spec).map_err(|error| Unreadable {
+        why: match error {
+            SpecError::GlobalData(_) => error.to_string(),
+            SpecError::Field(error) => format!(
+                "this node's agent cannot read the spec: {error}; is the agent older than the definitions?"
+            ),
+        },
         node_selector: node_selector.and_then(|selector| serde_json::from_value(selector).ok()),
-    })
-}
-
-/// Reads a spec.
-///
-/// # Errors
-/// It is none: for people, with the field.
-pub fn parse(scope: Scope, spec: Value) -> Result<Spec, String> {
-    if let Some(problem) = global_data::problems(&spec).first() {
-        return Err(problem.to_string());
-    }
-    let read = match scope {
-        Scope::Cluster => serde_json::from_value(spec).map(Spec::Cluster),
-        Scope::Namespaced => serde_json::from_value(spec).map(Spec::Namespaced),
-    };
-    read.map_err(|error| {
-        format!("this node's agent cannot read the spec: {error}; is the agent older than the definitions?")
     })
 }

@@ -10,9 +10,9 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Pre
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::application::Application;
+use super::application::WantedApplication;
 use super::state::{StateObject, Status};
-use crate::agent::metrics::Metrics;
+use crate::agent::metrics::AgentMetrics;
 use bpfman_application::scope::{ApplicationKey, Scope};
 use bpfman_application::state::name::{label, state_name};
 use bpfman_runtime::connect::innermost;
@@ -82,13 +82,13 @@ impl From<kube::Error> for ApiError {
 pub struct Cluster {
     client: Client,
     node: String,
-    metrics: Arc<Metrics>,
+    metrics: Arc<AgentMetrics>,
 }
 
 impl Cluster {
     /// For one node.
     #[must_use]
-    pub fn new(client: Client, node: &str, metrics: Arc<Metrics>) -> Self {
+    pub fn new(client: Client, node: &str, metrics: Arc<AgentMetrics>) -> Self {
         Self { client, node: node.to_owned(), metrics }
     }
 
@@ -118,18 +118,18 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn application(&self, key: &ApplicationKey) -> Result<Option<Application>, ApiError> {
+    pub async fn application(&self, key: &ApplicationKey) -> Result<Option<WantedApplication>, ApiError> {
         let api: Api<DynamicObject> =
             object::api(&self.client, &key.scope.applications(), key.namespace.as_deref());
         let object = api.get_opt(&key.name).await?;
-        Ok(object.and_then(|object| Application::read(key.scope, object)))
+        Ok(object.and_then(|object| WantedApplication::read(key.scope, object)))
     }
 
     /// The state object of an application on this node: made, or the one that there is.
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn make_state(&self, application: &Application) -> Result<StateObject, ApiError> {
+    pub async fn make_state(&self, application: &WantedApplication) -> Result<StateObject, ApiError> {
         let key = &application.key;
         let name = state_name(&key.name, &application.uid, &self.node);
         let object: DynamicObject = serde_json::from_value(json!({
@@ -184,15 +184,12 @@ impl Cluster {
         let count = state.status.as_ref().map_or(0, |before| before.node.update_count);
         status.node.update_count = count.saturating_add(1);
         let value = |status: Option<&Status>| {
-            let value = serde_json::to_value(status).unwrap_or_default();
-            // An empty list is left out of the JSON, and has to be said all the same.
-            match value {
-                serde_json::Value::Object(mut status) => {
-                    status.entry("programs").or_insert_with(|| json!([]));
-                    serde_json::Value::Object(status)
-                }
-                none => none,
+            let mut value = serde_json::to_value(status).unwrap_or_default();
+            // An empty list is left out of the JSON, and has to be written all the same.
+            if let Some(status) = value.as_object_mut() {
+                status.entry("programs").or_insert_with(|| json!([]));
             }
+            value
         };
         let change = difference(&value(state.status.as_ref()), &value(Some(&status)));
         let patch = json!({

@@ -3,47 +3,22 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use kube::api::{ApiResource, Object};
-use serde::{Deserialize, Serialize};
-
-/// What of a node's spec is needed: nothing.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct NodeSpec {}
-
-/// What of a node's status is needed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct NodeStatus {
-    /// Addresses with their types.
-    #[serde(default)]
-    pub addresses: Vec<NodeAddress>,
-}
-
-/// An address of a node.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct NodeAddress {
-    /// `InternalIP`, `Hostname`, ...
-    #[serde(rename = "type")]
-    pub address_type: String,
-    /// As text.
-    pub address: String,
-}
-
-/// A node as it is read.
-pub type NodeObject = Object<NodeSpec, NodeStatus>;
+use bpfman_runtime::wire::{WireNode, WirePod};
+use kube::api::ApiResource;
 
 /// A node as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
+pub struct NodeFacts {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Its internal addresses.
     pub addresses: Vec<IpAddr>,
 }
 
-impl Node {
+impl NodeFacts {
     /// Reads an object. The status changes every few seconds; equal nodes are equal in what matters.
     #[must_use]
-    pub fn read(object: NodeObject) -> Self {
+    pub fn read(object: WireNode) -> Self {
         let addresses = object.status.unwrap_or_default().addresses;
         Self {
             labels: object.metadata.labels.unwrap_or_default(),
@@ -56,62 +31,12 @@ impl Node {
     }
 }
 
-/// What of a pod's spec is needed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PodSpec {
-    /// It shares the node's network namespace.
-    pub host_network: bool,
-}
-
-/// What of a pod's status is needed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PodStatus {
-    /// `Running`, ...
-    pub phase: String,
-    /// Its containers.
-    pub container_statuses: Vec<ContainerStatus>,
-    /// Those that run before the others; some of them go on running.
-    pub init_container_statuses: Vec<ContainerStatus>,
-    /// Those that somebody added for debugging.
-    pub ephemeral_container_statuses: Vec<ContainerStatus>,
-}
-
-/// What of a container's status is needed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ContainerStatus {
-    /// Its name in the pod.
-    pub name: String,
-    /// Its id, with the runtime's prefix. Another one after each start.
-    #[serde(rename = "containerID")]
-    pub container_id: String,
-    /// Whether it runs.
-    pub state: ContainerState,
-}
-
-/// What of a container's state is needed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ContainerState {
-    /// Present if it runs.
-    pub running: Option<Running>,
-}
-
-/// That a container runs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Running {}
-
-/// A pod as it is read.
-pub type PodObject = Object<PodSpec, PodStatus>;
-
 /// Namespace and name of a pod.
 pub type PodKey = (String, String);
 
 /// A pod as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pod {
+pub struct KnownPod {
     /// Uid.
     pub uid: String,
     /// Labels.
@@ -122,10 +47,10 @@ pub struct Pod {
     pub containers: Vec<(String, String)>,
 }
 
-impl Pod {
+impl KnownPod {
     /// Reads an object. `None` for a pod that has ended.
     #[must_use]
-    pub fn read(object: PodObject) -> Option<(PodKey, Self)> {
+    pub fn read(object: WirePod) -> Option<Self> {
         let status = object.status.unwrap_or_default();
         if status.phase == "Succeeded" || status.phase == "Failed" {
             return None;
@@ -139,16 +64,12 @@ impl Pod {
             .filter(|container| container.state.running.is_some() && !container.container_id.is_empty())
             .map(|container| (container.name, container.container_id))
             .collect();
-        let key = (object.metadata.namespace.unwrap_or_default(), object.metadata.name?);
-        Some((
-            key,
-            Self {
-                uid: object.metadata.uid.unwrap_or_default(),
-                labels: object.metadata.labels.unwrap_or_default(),
-                host_network: object.spec.host_network,
-                containers,
-            },
-        ))
+        Some(Self {
+            uid: object.metadata.uid.unwrap_or_default(),
+            labels: object.metadata.labels.unwrap_or_default(),
+            host_network: object.spec.is_some_and(|spec| spec.host_network),
+            containers,
+        })
     }
 }
 
@@ -172,8 +93,8 @@ mod tests {
 
     use super::*;
 
-    fn pod(phase: &str, containers: serde_json::Value) -> Option<(PodKey, Pod)> {
-        Pod::read(
+    fn pod(phase: &str, containers: serde_json::Value) -> Option<KnownPod> {
+        KnownPod::read(
             serde_json::from_value(json!({
                 "apiVersion": "v1", "kind": "Pod",
                 "metadata": { "namespace": "shop", "name": "web", "uid": "u", "labels": { "app": "web" } },
@@ -186,7 +107,7 @@ mod tests {
 
     #[test]
     fn of_a_pod_the_containers_that_run_are_kept() {
-        let (key, pod) = pod(
+        let pod = pod(
             "Running",
             json!([
                 { "name": "main", "containerID": "containerd://1", "state": { "running": { "startedAt": "x" } } },
@@ -195,7 +116,6 @@ mod tests {
             ]),
         )
         .unwrap();
-        assert_eq!(key, ("shop".to_owned(), "web".to_owned()));
         assert_eq!(pod.containers, [("main".to_owned(), "containerd://1".to_owned())]);
         assert_eq!(pod.labels["app"], "web");
         assert!(!pod.host_network);
@@ -208,14 +128,14 @@ mod tests {
             assert_eq!(pod(phase, running.clone()), None);
         }
         // Before its first container runs, its labels tell already who means it.
-        assert!(pod("Pending", json!([])).unwrap().1.containers.is_empty());
+        assert!(pod("Pending", json!([])).unwrap().containers.is_empty());
         // While an init container runs, the pod's network is there already.
-        assert_eq!(pod("Pending", running).unwrap().1.containers.len(), 1);
+        assert_eq!(pod("Pending", running).unwrap().containers.len(), 1);
     }
 
     #[test]
     fn of_a_node_labels_and_internal_addresses_are_kept() {
-        let node = Node::read(
+        let node = NodeFacts::read(
             serde_json::from_value(json!({
                 "metadata": { "name": "node-a", "labels": { "zone": "1" } },
                 "spec": { "podCIDR": "10.0.0.0/24" },

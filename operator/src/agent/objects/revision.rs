@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bpfman_application::spec::Spec;
+use bpfman_application::spec::{ApplicationSpec, SpecError};
 
-use super::application::parse;
 use super::cluster::{ApiError, Cluster};
 use bpfman_application::scope::ApplicationKey;
 
@@ -20,14 +19,14 @@ pub enum RevisionError {
     Api(String, ApiError),
     /// It is none of ours.
     #[error("revision {0}: {1}")]
-    NoSpec(String, String),
+    NoSpec(String, SpecError),
 }
 
 /// Revisions of one application that were read.
 #[derive(Debug, Default)]
-pub struct Revisions(HashMap<String, Arc<Spec>>);
+pub struct ReadRevisions(HashMap<String, Arc<ApplicationSpec>>);
 
-impl Revisions {
+impl ReadRevisions {
     /// A revision of an application. Those of cluster applications are in the operator's namespace.
     ///
     /// # Errors
@@ -38,7 +37,7 @@ impl Revisions {
         key: &ApplicationKey,
         operator_namespace: &str,
         name: &str,
-    ) -> Result<Arc<Spec>, RevisionError> {
+    ) -> Result<Arc<ApplicationSpec>, RevisionError> {
         if let Some(spec) = self.0.get(name) {
             return Ok(Arc::clone(spec));
         }
@@ -46,7 +45,8 @@ impl Revisions {
         let read = cluster.revision(namespace, name).await;
         let revision = read.map_err(|error| RevisionError::Api(name.to_owned(), error))?;
         let data = revision.data.map(|data| data.0).unwrap_or_default();
-        let spec = parse(key.scope, data).map_err(|why| RevisionError::NoSpec(name.to_owned(), why))?;
+        let spec = ApplicationSpec::read(key.namespace.as_deref(), data)
+            .map_err(|error| RevisionError::NoSpec(name.to_owned(), error))?;
         let spec = Arc::new(spec);
         if self.0.len() >= KEPT {
             self.0.clear();

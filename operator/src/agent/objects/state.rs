@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bpfman_application::orders::NodeOrders;
 use bpfman_application::state::OWNED_BY_LABEL;
 use bpfman_application::state::application::ClusterBpfApplicationStateStatus;
-use bpfman_apply::desired::Owner;
+use bpfman_apply::desired::ProgramOwner;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::application::Application;
+use super::application::WantedApplication;
 use bpfman_application::scope::{ApplicationKey, Scope};
 use bpfman_application::state::name::state_name;
 use bpfman_runtime::object::is_older;
@@ -73,11 +73,17 @@ impl StateObject {
         })
     }
 
+    /// Its application, and its name.
+    #[must_use]
+    pub fn key(&self) -> (ApplicationKey, String) {
+        (self.application.clone(), self.name.clone())
+    }
+
     /// Whose programs they are, in the daemon.
     #[must_use]
-    pub fn owner(&self) -> Owner {
+    pub fn owner(&self) -> ProgramOwner {
         let ApplicationKey { namespace, name, .. } = self.application.clone();
-        Owner { namespace, name, uid: self.uid.clone() }
+        ProgramOwner { namespace, name, uid: self.uid.clone() }
     }
 
     /// Whether it waits for its programs to be unloaded.
@@ -111,7 +117,7 @@ impl StateObject {
 #[must_use]
 pub fn own<'a>(
     states: &'a [Arc<StateObject>],
-    application: &Application,
+    application: &WantedApplication,
     node: &str,
 ) -> Option<&'a Arc<StateObject>> {
     let name = state_name(&application.key.name, &application.uid, node);
@@ -170,7 +176,7 @@ mod tests {
 
     fn kept(states: &[Arc<StateObject>]) -> Option<String> {
         let key = ApplicationKey { scope: Scope::Cluster, namespace: None, name: "firewall".to_owned() };
-        let application = Application {
+        let application = WantedApplication {
             key,
             uid: "uid-1".to_owned(),
             generation: 1,

@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
-use bpfman_application::state::node::Failure;
+use bpfman_application::state::node::NodeFailure;
 use bpfman_apply::failure::Unreachable;
+use bpfman_apply::node_reason::NodeReason;
 
 use crate::agent::memory::ApplicationMemory;
-use crate::agent::objects::application::Application;
+use crate::agent::objects::application::WantedApplication;
 use crate::agent::objects::cluster::ApiError;
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
-use crate::agent::shared::daemon_link::SAID_AFTER;
+use crate::agent::shared::daemon_link::REPORTED_AFTER;
 use crate::agent::shared::ended::Ended;
-use crate::agent::shared::write_status::{Written, write_status};
-use crate::agent::status::{Outcome, status};
+use crate::agent::shared::write_status::{StatusWritten, write_status};
+use crate::agent::status::{ReconcileOutcome, status};
 use bpfman_application::scope::ApplicationKey;
 use bpfman_runtime::backoff::jittered;
+
+const SEE_LOG: &str = "see the log of the daemon on this node";
 
 /// Says that nothing can be known, for programs that are as they were.
 async fn unknown(
@@ -23,13 +26,13 @@ async fn unknown(
     memory: &mut ApplicationMemory,
     key: &ApplicationKey,
     state: &StateObject,
-    why: &Failure,
-) -> Result<Written, ApiError> {
+    why: &NodeFailure,
+) -> Result<StatusWritten, ApiError> {
     // Whatever is wanted today, it could not be done: this is about the newest spec as well.
     let newest = shared.cache.known().applications.get(key).map(|application| application.generation);
     let writes = &mut memory.state(&state.uid).writes;
     write_status(shared, writes, key, &state.name, |before| {
-        status(&Outcome::Unknown(why), &shared.about_last(before, newest), before)
+        status(&ReconcileOutcome::Unknown(why), &shared.about_last(before, newest), before)
     })
     .await
 }
@@ -39,11 +42,11 @@ async fn all_unknown(
     shared: &Shared,
     memory: &mut ApplicationMemory,
     key: &ApplicationKey,
-    why: &Failure,
+    why: &NodeFailure,
 ) -> Ended {
-    let states = shared.cache.known().states.get(key).cloned().unwrap_or_default();
+    let states: Vec<_> = shared.cache.known().states_of(key).cloned().collect();
     let mut ended = Ended::Done;
-    for state in states.values() {
+    for state in &states {
         if let Err(error) = unknown(shared, memory, key, state, why).await {
             tracing::warn!(%key, %error, "the API server");
             ended = Ended::Waiting(error.reason().to_owned());
@@ -59,17 +62,14 @@ async fn all_unknown(
 pub async fn node_is_gone(
     shared: &Shared,
     memory: &mut ApplicationMemory,
-    application: &Application,
+    application: &WantedApplication,
     state: Option<&StateObject>,
 ) -> Result<Ended, ApiError> {
     let Some(state) = state else { return Ok(Ended::Done) };
-    let why = Failure {
-        reason: "node-gone".to_owned(),
-        program: String::new(),
-        message: format!("there is no Node {}: its programs stay as they are", shared.node),
-        hint: "is the node renamed, or its object deleted? delete this object to have them unloaded"
-            .to_owned(),
-    };
+    let why = NodeReason::NodeGone.failure(
+        &format!("there is no Node {}: its programs stay as they are", shared.node),
+        "is the node renamed, or its object deleted? delete this object to have them unloaded",
+    );
     let written = unknown(shared, memory, &application.key, state, &why).await?;
     Ok(Ended::Done.after(written))
 }
@@ -84,12 +84,8 @@ async fn broken_off(
     key: &ApplicationKey,
     away: &Unreachable,
 ) -> Ended {
-    let why = Failure {
-        reason: "daemon-broke-off".to_owned(),
-        program: String::new(),
-        message: format!("bpfmand at {} breaks a call off without an answer: {}", away.daemon, away.why),
-        hint: "see the log of the daemon on this node".to_owned(),
-    };
+    let message = format!("bpfmand at {} breaks a call off without an answer: {}", away.daemon, away.why);
+    let why = NodeReason::DaemonBrokeOff.failure(&message, SEE_LOG);
     tracing::warn!(%key, why = why.message, "not as it should be");
     // It is a failure of the daemon's, whatever the API server says.
     let _written = all_unknown(shared, memory, key, &why).await;
@@ -118,19 +114,13 @@ pub async fn daemon_away(
         return broken_off(shared, memory, key, away).await;
     }
     let waited = now.since.elapsed();
-    if waited < SAID_AFTER {
-        return Ended::Later(jittered(SAID_AFTER - waited + Duration::from_secs(1)));
+    if waited < REPORTED_AFTER {
+        return Ended::Later(jittered(REPORTED_AFTER - waited + Duration::from_secs(1)));
     }
-    let why = Failure {
-        reason: "daemon-away".to_owned(),
-        program: String::new(),
-        // Not why: that changes from one try to the next.
-        message: format!(
-            "bpfmand at {} does not answer; programs go on, and nothing can be changed",
-            away.daemon
-        ),
-        hint: "see the log of the daemon on this node".to_owned(),
-    };
+    // Not why: that changes from one try to the next.
+    let message =
+        format!("bpfmand at {} does not answer; programs go on, and nothing can be changed", away.daemon);
+    let why = NodeReason::DaemonAway.failure(&message, SEE_LOG);
     // All are reconciled when it is back.
     all_unknown(shared, memory, key, &why).await
 }

@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use bpfman_application::spec::Spec;
-use bpfman_application::state::node::Failure;
+use bpfman_application::spec::ApplicationSpec;
+use bpfman_application::state::node::NodeFailure;
 use bpfman_apply::failure::Unreachable;
-use bpfman_apply::report::{LoadOutcome, Report};
+use bpfman_apply::node_reason::NodeReason;
+use bpfman_apply::report::{Report, ReportedLoad};
+use bpfman_proto::Reason;
 
 use crate::agent::memory::application::LoadMemory;
 use crate::agent::memory::registry_backoff::RegistryBackoff;
@@ -17,11 +19,11 @@ use crate::agent::shared::Shared;
 
 /// What came of an attempt.
 #[derive(Clone, Debug)]
-pub enum Applied {
+pub enum AppliedSpec {
     /// The daemon was asked.
     Report(Report),
     /// It was not: what runs is as it was.
-    Refused(Failure),
+    Refused(NodeFailure),
 }
 
 /// Makes the programs what the spec wants. Needs the API server for a pull secret only.
@@ -32,44 +34,41 @@ pub async fn apply(
     shared: &Shared,
     memory: &mut LoadMemory,
     state: &StateObject,
-    spec: &Spec,
+    spec: &ApplicationSpec,
     version: &str,
-) -> Result<Applied, Unreachable> {
+) -> Result<AppliedSpec, Unreachable> {
     let mut desired = facts::desired(shared, state, spec).await?;
     if !memory.settled {
         desired.predecessors = predecessors(shared, state).await?;
     }
     if let Some(problem) = desired.refused.first() {
-        return Ok(Applied::Refused(Failure {
-            reason: "invalid".to_owned(),
-            message: problem.to_string(),
-            hint: "correct the application; nothing was changed here".to_owned(),
-            ..Failure::default()
-        }));
+        let hint = "correct the application; nothing was changed here";
+        let failure = NodeReason::Daemon(Reason::Invalid).failure(&problem.to_string(), hint);
+        return Ok(AppliedSpec::Refused(failure));
     }
     let authorized = match authorize(shared, &memory.registry, spec, desired, version).await? {
         Ok(authorized) => authorized,
-        Err(failure) => return Ok(Applied::Refused(failure)),
+        Err(failure) => return Ok(AppliedSpec::Refused(failure)),
     };
     let held = authorized.desired.load.as_ref().is_some_and(|load| load.held.is_some());
     let report = shared.make(&authorized.desired, authorized.credentials.as_ref()).await?;
     // Nothing is left of those before, where what is wanted runs and nothing failed.
-    if report.load == LoadOutcome::Loaded && report.failure.is_none() {
+    if report.load == ReportedLoad::Loaded && report.failure.is_none() {
         memory.settled = true;
     }
     if !held {
         note(&mut memory.registry, version, shared.daemon_link.now().life, &report);
     }
     shared.memories.count(&state.application, &report);
-    Ok(Applied::Report(report))
+    Ok(AppliedSpec::Report(report))
 }
 
 /// Notes how asking the registry went, if it was asked.
 fn note(registry: &mut RegistryBackoff, version: &str, daemon: u64, report: &Report) {
     let failure = match report.load {
-        LoadOutcome::Loaded => report.not_compared.clone(),
-        LoadOutcome::OlderRuns | LoadOutcome::Failed => report.failure.clone(),
-        LoadOutcome::NotWanted | LoadOutcome::UnloadFailed => return,
+        ReportedLoad::Loaded => report.not_compared.clone(),
+        ReportedLoad::OlderRuns | ReportedLoad::Failed => report.failure.clone(),
+        ReportedLoad::NotWanted | ReportedLoad::UnloadFailed => return,
     };
     match failure {
         Some(why) => registry.failed(version, daemon, why, Instant::now()),

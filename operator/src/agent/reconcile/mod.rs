@@ -1,4 +1,4 @@
-//! Reconciling one application: what it wants here, what the daemon makes of it, what the state object says then.
+//! Reconciling one application: what it wants here, what the daemon makes of it, and the status of the state object.
 
 mod absent;
 pub mod apply;
@@ -8,33 +8,33 @@ pub mod role;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bpfman_application::spec::Spec;
+use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::state::application::AppLoadStatus;
-use bpfman_apply::report::LoadOutcome;
+use bpfman_apply::report::ReportedLoad;
 
 use bpfman_application::scope::ApplicationKey;
 use bpfman_runtime::backoff::jittered;
 
 use self::absent::{daemon_away, node_is_gone};
-use self::apply::{Applied, apply};
+use self::apply::{AppliedSpec, apply};
 use self::removal::{Why, remove};
-use self::role::{Role, role};
-use super::memory::ApplicationMemory;
-use super::memory::application::StateMemory;
-use super::node::composition;
-use super::objects::application::Application;
-use super::objects::cluster::ApiError;
-use super::objects::revision::{RevisionError, Revisions};
-use super::objects::state::{StateObject, Status, own};
-use super::rollout::preflight::{self, Answer};
-use super::rollout::soak;
-use super::shared::Shared;
-use super::shared::ended::{Ended, Stop};
-use super::shared::write_status::write_status;
-use super::status::{About, Outcome, composition as shared_hooks, failure, status};
+use self::role::{NodeRole, role};
+use crate::agent::memory::ApplicationMemory;
+use crate::agent::memory::application::StateMemory;
+use crate::agent::node::composition;
+use crate::agent::objects::application::WantedApplication;
+use crate::agent::objects::cluster::ApiError;
+use crate::agent::objects::revision::{ReadRevisions, RevisionError};
+use crate::agent::objects::state::{StateObject, Status, own};
+use crate::agent::rollout::preflight::{self, PreflightReply};
+use crate::agent::rollout::soak;
+use crate::agent::shared::Shared;
+use crate::agent::shared::ended::{Ended, Stop};
+use crate::agent::shared::write_status::write_status;
+use crate::agent::status::{About, ReconcileOutcome, failure, status};
 
 /// A load that takes longer than this is said to be under way.
-const SAID_PENDING_AFTER: Duration = Duration::from_secs(2);
+const PENDING_AFTER: Duration = Duration::from_secs(2);
 
 /// Reconciles an application.
 pub async fn reconcile(shared: &Shared, key: &ApplicationKey) -> Ended {
@@ -60,24 +60,12 @@ pub async fn reconcile(shared: &Shared, key: &ApplicationKey) -> Ended {
     ended
 }
 
-/// What there is of an application.
-struct Known {
-    application: Option<Arc<Application>>,
-    states: Vec<Arc<StateObject>>,
-    node_is_there: bool,
-}
-
-fn known(shared: &Shared, key: &ApplicationKey) -> Known {
-    let known = shared.cache.known();
-    Known {
-        application: known.applications.get(key).cloned(),
-        states: known.states.get(key).map(|states| states.values().cloned().collect()).unwrap_or_default(),
-        node_is_there: known.node.is_some(),
-    }
-}
-
 async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &ApplicationKey) -> Result<Ended, Stop> {
-    let Known { application, states, node_is_there } = known(shared, key);
+    let (application, states, node_is_there) = {
+        let known = shared.cache.known();
+        let states: Vec<_> = known.states_of(key).cloned().collect();
+        (known.applications.get(key).cloned(), states, !known.node.is_empty())
+    };
     memory.keep_states(|uid| states.iter().any(|state| state.uid == uid));
     let mine = application.as_ref().and_then(|one| own(&states, one, &shared.node)).cloned();
     let (current, old): (Vec<_>, Vec<_>) =
@@ -128,12 +116,12 @@ async fn still_there(shared: &Shared, key: &ApplicationKey, state: &StateObject)
 async fn act(
     shared: &Shared,
     memory: &mut ApplicationMemory,
-    application: &Application,
+    application: &WantedApplication,
     state: Option<Arc<StateObject>>,
 ) -> Result<Ended, Stop> {
     let key = &application.key;
     let role = role(shared, &mut memory.revisions, application, state.as_deref()).await?;
-    if matches!(role, Role::Leave) {
+    if matches!(role, NodeRole::Leave) {
         shared.memories.leave(key);
         let Some(state) = state else { return Ok(Ended::Done) };
         return remove(shared, memory, &state, Why::NotSelected, application.spec.as_ref().ok()).await;
@@ -141,21 +129,21 @@ async fn act(
     let state = claim(shared, application, state).await?;
     let name = state.name.as_str();
     match role {
-        Role::Leave => Ok(Ended::Done),
-        Role::Unclear(why) => {
+        NodeRole::Leave => Ok(Ended::Done),
+        NodeRole::Unclear(why) => {
             let about = about(shared, application, None, None);
             // The version that is to be tried may be another one than the one that cannot be read.
             let answer = preflight::answer(shared, &mut memory.revisions, application, &state).await?;
             let writes = &mut memory.state(&state.uid).writes;
             let written = write_status(shared, writes, key, name, |before| {
-                let mut said = status(&Outcome::Refused(&why), &about, before);
-                preflight::put(&mut said, &answer);
-                said
+                let mut new = status(&ReconcileOutcome::Refused(&why), &about, before);
+                preflight::put(&mut new, &answer);
+                new
             })
             .await?;
             Ok(Ended::Failed(why.reason).after(written))
         }
-        Role::Wait(why) => {
+        NodeRole::Wait(why) => {
             // A rollout came to an application that runs already: what runs is kept true until its turn comes.
             if let Some((spec, version)) = last_acted(shared, &mut memory.revisions, key, &state).await? {
                 return run(shared, memory, application, &state, &spec, &version).await;
@@ -169,18 +157,16 @@ async fn act(
             let answer = preflight::answer(shared, &mut memory.revisions, application, &state).await?;
             let writes = &mut memory.state(&state.uid).writes;
             let written = write_status(shared, writes, key, name, |before| {
-                let mut said = waiting(why, &about, before);
-                said.node.details.composition =
-                    shared_hooks(&about, before.map(|before| &before.node.details));
-                said.node.details.kernel = about.kernel.clone();
-                said.node.details.boot_id = about.boot_id.clone();
-                preflight::put(&mut said, &answer);
-                said
+                let mut new = waiting(why, &about, before);
+                new.node.details.kernel = about.kernel.clone();
+                new.node.details.boot_id = about.boot_id.clone();
+                preflight::put(&mut new, &answer);
+                new
             })
             .await?;
             Ok(answer.then(Ended::Done).after(written))
         }
-        Role::Act(spec, version) => {
+        NodeRole::Act(spec, version) => {
             shared.memories.set_in_force(key, Arc::clone(&spec), &version);
             run(shared, memory, application, &state, &spec, &version).await
         }
@@ -193,10 +179,10 @@ async fn act(
 /// The API server is away, and that revision was never read.
 pub async fn last_acted(
     shared: &Shared,
-    revisions: &mut Revisions,
+    revisions: &mut ReadRevisions,
     key: &ApplicationKey,
     state: &StateObject,
-) -> Result<Option<(Arc<Spec>, String)>, ApiError> {
+) -> Result<Option<(Arc<ApplicationSpec>, String)>, ApiError> {
     let remembered = shared.memories.in_force(key);
     if remembered.is_some() {
         return Ok(remembered);
@@ -216,25 +202,25 @@ pub async fn last_acted(
 /// Its programs run on, but nobody keeps them true: that is no success. After a boot not even that is known.
 fn waiting(why: &str, about: &About, before: Option<&Status>) -> Status {
     let ran = before.and_then(|before| before.node.details.observed_revision.clone());
-    let Some(ran) = ran else { return status(&Outcome::Pending(why), about, before) };
+    let Some(ran) = ran else { return status(&ReconcileOutcome::Pending(why), about, before) };
     let long = format!("{why}; of version {ran} the spec is not known any more: programs stay as they are");
     let about = About { revision: Some(ran), ..about.clone() };
-    let mut said = status(&Outcome::Pending(&long), &about, before);
+    let mut new = status(&ReconcileOutcome::Pending(&long), &about, before);
     let booted = before.is_some_and(|before| {
         let last = &before.node.details.boot_id;
         last.is_some() && about.boot_id.is_some() && *last != about.boot_id
     });
     if booted {
-        said.node.app_load_status = AppLoadStatus::NotLoaded;
-        said.programs = Vec::new();
+        new.node.app_load_status = AppLoadStatus::NotLoaded;
+        new.programs = Vec::new();
     }
-    said
+    new
 }
 
 /// The state object, made if there is none, and with the finalizer in it.
 async fn claim(
     shared: &Shared,
-    application: &Application,
+    application: &WantedApplication,
     state: Option<Arc<StateObject>>,
 ) -> Result<Arc<StateObject>, Stop> {
     let state = match state {
@@ -254,9 +240,9 @@ async fn claim(
 async fn run(
     shared: &Shared,
     memory: &mut ApplicationMemory,
-    application: &Application,
+    application: &WantedApplication,
     state: &StateObject,
-    spec: &Spec,
+    spec: &ApplicationSpec,
     version: &str,
 ) -> Result<Ended, Stop> {
     let (key, name) = (&application.key, state.name.as_str());
@@ -264,11 +250,11 @@ async fn run(
     let applied = {
         let StateMemory { load, writes, .. } = memory.state(&state.uid);
         let mut applying = std::pin::pin!(apply(shared, load, state, spec, version));
-        match tokio::time::timeout(SAID_PENDING_AFTER, &mut applying).await {
+        match tokio::time::timeout(PENDING_AFTER, &mut applying).await {
             Ok(applied) => applied?,
             Err(_) => {
                 if state.status.is_none() {
-                    let pending = Outcome::Pending("the programs are being loaded");
+                    let pending = ReconcileOutcome::Pending("the programs are being loaded");
                     // It is only a word in between: what matters is said afterwards.
                     let _written =
                         write_status(shared, writes, key, name, |before| status(&pending, &about, before))
@@ -278,40 +264,41 @@ async fn run(
             }
         }
     };
-    let rollout = application.spec.as_ref().is_ok_and(|spec| spec.common().rollout.is_some());
-    let mut answer = Answer::None;
-    let mut health = soak::Health::default();
+    let rollout = application.spec.as_ref().is_ok_and(|spec| spec.common.rollout.is_some());
+    let mut answer = PreflightReply::None;
+    let mut health = soak::SoakHealth::default();
     // Someone may rehearse what runs without a rollout too.
     if rollout || state.orders.preflight.is_some() {
         about.composition = composition::here(shared, spec, state).await?;
         answer = preflight::answer(shared, &mut memory.revisions, application, state).await?;
     }
-    if let Applied::Report(report) = &applied {
+    if let AppliedSpec::Report(report) = &applied {
         let memory = memory.state(&state.uid);
         health = soak::watch_gates(shared, memory, application, state, version, report).await?;
     }
     let memory = memory.state(&state.uid);
     let written = write_status(shared, &mut memory.writes, key, name, |before| {
-        let mut said = match &applied {
-            Applied::Report(report) => status(&Outcome::Reported(report, spec), &about, before),
-            Applied::Refused(failure) => status(&Outcome::Refused(failure), &about, before),
+        let outcome = match &applied {
+            AppliedSpec::Report(report) => ReconcileOutcome::Reported(report, spec),
+            AppliedSpec::Refused(failure) => ReconcileOutcome::Refused(failure),
         };
-        preflight::put(&mut said, &answer);
-        health.put(&mut said);
-        said
+        let mut new = status(&outcome, &about, before);
+        preflight::put(&mut new, &answer);
+        health.put(&mut new);
+        new
     })
     .await?;
     let ended = match &applied {
-        Applied::Refused(failure) => {
+        AppliedSpec::Refused(failure) => {
             tracing::warn!(%key, why = failure.message, "not as it should be");
             Ended::Failed(failure.reason.clone())
         }
-        Applied::Report(report) => match failure(report) {
+        AppliedSpec::Report(report) => match failure(report) {
             Some(failure) => {
                 tracing::warn!(%key, program = failure.program, why = failure.message, "not as it should be");
                 Ended::Failed(failure.reason)
             }
-            None if report.load == LoadOutcome::Loaded || report.load == LoadOutcome::NotWanted => {
+            None if report.load == ReportedLoad::Loaded || report.load == ReportedLoad::NotWanted => {
                 // A registry that did not say what a tag stands for now is asked again.
                 let asks = memory
                     .load
@@ -330,22 +317,15 @@ async fn run(
 /// today's: then no generation is said, so that nobody takes the verdict on the one for one on the other.
 fn about(
     shared: &Shared,
-    application: &Application,
+    application: &WantedApplication,
     version: Option<&str>,
     composition: Option<String>,
 ) -> About {
-    let now = shared.daemon_link.now();
-    About {
-        node: shared.node.clone(),
-        generation: match version {
-            Some(version) if version != application.generation.to_string() => 0,
-            _ => application.generation,
-        },
-        revision: version.map(str::to_owned),
-        kernel: now.kernel,
-        boot_id: now.boot_id,
-        composition,
-    }
+    let generation = match version {
+        Some(version) if version != application.generation.to_string() => 0,
+        _ => application.generation,
+    };
+    About { composition, ..shared.about(generation, version.map(str::to_owned)) }
 }
 
 #[cfg(test)]
@@ -360,12 +340,10 @@ mod tests {
 
     fn ran(boot: &str) -> Status {
         let about = About { revision: Some("4".to_owned()), ..about(boot) };
-        let report = bpfman_apply::report::Report { load: LoadOutcome::Loaded, ..Default::default() };
-        let spec = crate::agent::objects::application::parse(
-            bpfman_application::scope::Scope::Cluster,
-            serde_json::json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": [] }),
-        );
-        status(&Outcome::Reported(&report, &spec.unwrap()), &about, None)
+        let report = bpfman_apply::report::Report { load: ReportedLoad::Loaded, ..Default::default() };
+        let spec = serde_json::json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": [] });
+        let spec = ApplicationSpec::read(None, spec);
+        status(&ReconcileOutcome::Reported(&report, &spec.unwrap()), &about, None)
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use bpfman_application::spec::Spec;
+use bpfman_application::application::ApplicationCommon;
+use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::state::application::AppLoadStatus;
 use bpfman_apply::desired::Desired;
-use bpfman_apply::report::LoadOutcome;
+use bpfman_apply::report::ReportedLoad;
 
 use crate::agent::memory::ApplicationMemory;
 use crate::agent::objects::cluster::ApiError;
@@ -14,7 +15,7 @@ use crate::agent::rollout::soak;
 use crate::agent::shared::Shared;
 use crate::agent::shared::ended::{Ended, Stop};
 use crate::agent::shared::write_status::{latest, write_status};
-use crate::agent::status::{Outcome, status};
+use crate::agent::status::{ReconcileOutcome, status};
 
 /// Why it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub async fn remove(
     memory: &mut ApplicationMemory,
     state: &StateObject,
     why: Why,
-    spec: Option<&Spec>,
+    spec: Option<&ApplicationSpec>,
 ) -> Result<Ended, Stop> {
     let key = &state.application;
     if !state.has_finalizer() {
@@ -44,17 +45,17 @@ pub async fn remove(
     let report = shared.make(&Desired::nothing(state.owner()), None).await?;
     shared.memories.count(key, &report);
     let about = shared.about_last(state.status.as_ref(), None);
-    let gone = report.load == LoadOutcome::NotWanted;
-    // A deletion that is not held up needs no last word but this: its object is about to go.
+    let gone = report.load == ReportedLoad::NotWanted;
+    let unknown =
+        ApplicationSpec { namespace: None, common: ApplicationCommon::default(), programs: Vec::new() };
+    let outcome = ReconcileOutcome::Reported(&report, spec.unwrap_or(&unknown));
+    // A deletion that is not held up needs no last status but this: its object is about to go.
     let written = write_status(shared, &mut memory.writes, key, &state.name, |before| {
-        let mut said = match spec {
-            Some(spec) => status(&Outcome::Reported(&report, spec), &about, before),
-            None => status(&Outcome::Reported(&report, &nothing()), &about, before),
-        };
+        let mut new = status(&outcome, &about, before);
         if gone && why == Why::NotSelected {
-            said.node.app_load_status = AppLoadStatus::NotSelected;
+            new.node.app_load_status = AppLoadStatus::NotSelected;
         }
-        said
+        new
     })
     .await;
     match after_the_word(written.map(|_| ()), gone) {
@@ -95,7 +96,7 @@ async fn let_go(shared: &Shared, state: &StateObject, why: Why) -> Result<Ended,
         let others: Vec<_> = state.finalizers.iter().filter(|one| *one != ours).cloned().collect();
         match shared.cluster.write_finalizers(state, &others).await {
             Ok(state) => shared.cache.known().put_state(state),
-            Err(ApiError::NotFound) => shared.cache.known().forget_state(key, &state.name),
+            Err(ApiError::NotFound) => _ = shared.cache.known().states.remove(&state.key()),
             Err(ApiError::Conflict(_)) => {
                 let read = shared.cluster.state(key, &state.name).await?;
                 shared.cache.known().put_state(read);
@@ -107,19 +108,11 @@ async fn let_go(shared: &Shared, state: &StateObject, why: Why) -> Result<Ended,
     // Of a deleted application the garbage collector takes it; one of a node that is not selected would stay.
     if why == Why::NotSelected && !state.deleted {
         match shared.cluster.delete_state(state).await {
-            Ok(()) | Err(ApiError::NotFound) => shared.cache.known().forget_state(key, &state.name),
+            Ok(()) | Err(ApiError::NotFound) => _ = shared.cache.known().states.remove(&state.key()),
             Err(error) => return Err(error.into()),
         }
     }
     Ok(Ended::Done)
-}
-
-/// The spec of an application that is not known any more.
-fn nothing() -> Spec {
-    Spec::Cluster(bpfman_application::application::ClusterBpfApplicationSpec {
-        common: bpfman_application::application::ApplicationCommon::default(),
-        programs: Vec::new(),
-    })
 }
 
 #[cfg(test)]

@@ -6,17 +6,18 @@
 use std::time::Instant;
 
 use bpfman_application::bytecode::{ByteCodeImage, ImagePullPolicy, ImagePullSecret};
-use bpfman_application::spec::Spec;
-use bpfman_application::state::node::Failure;
-use bpfman_apply::credentials::Credentials;
+use bpfman_application::spec::ApplicationSpec;
+use bpfman_application::state::node::NodeFailure;
+use bpfman_apply::credentials::RegistryCredentials;
 use bpfman_apply::desired::Desired;
 use bpfman_apply::failure::Unreachable;
+use bpfman_apply::node_reason::NodeReason;
 use bpfman_apply::reconcile::diff;
-use bpfman_apply::step::Step;
+use bpfman_apply::step::ApplyStep;
 use bpfman_proto::v1::bytecode_location::Location;
 
 use super::secret;
-use crate::agent::memory::registry_backoff::{RegistryBackoff, Turn};
+use crate::agent::memory::registry_backoff::{RegistryBackoff, RegistryTurn};
 use crate::agent::objects::cluster::ApiError;
 use crate::agent::shared::Shared;
 
@@ -29,7 +30,7 @@ pub struct Authorized {
     /// What is wanted; with a policy that does not ask the registry, if it need not be asked.
     pub desired: Desired,
     /// The user of the registry.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<RegistryCredentials>,
 }
 
 /// Finds out as whom to ask, if at all. `version`: of the application, as it is observed.
@@ -39,21 +40,21 @@ pub struct Authorized {
 pub async fn authorize(
     shared: &Shared,
     registry: &RegistryBackoff,
-    spec: &Spec,
+    spec: &ApplicationSpec,
     mut desired: Desired,
     version: &str,
-) -> Result<Result<Authorized, Failure>, Unreachable> {
-    let Some(image) = &spec.common().byte_code.image else {
+) -> Result<Result<Authorized, NodeFailure>, Unreachable> {
+    let Some(image) = &spec.common.byte_code.image else {
         return Ok(Ok(Authorized { desired, credentials: None }));
     };
     let always = image.image_pull_policy == ImagePullPolicy::Always;
     let turn = registry.turn(version, shared.daemon_link.now().life, Instant::now());
-    if let (Turn::Wait(failure), Some(load)) = (&turn, &mut desired.load) {
+    if let (RegistryTurn::Wait(failure), Some(load)) = (&turn, &mut desired.load) {
         load.held = Some(failure.clone());
         quiet(&mut desired);
         return Ok(Ok(Authorized { desired, credentials: None }));
     }
-    let mut ask = always && desired.load.is_some() && turn == Turn::Ask;
+    let mut ask = always && desired.load.is_some() && turn == RegistryTurn::Ask;
     if image.image_pull_secret.is_none() {
         if always && !ask {
             quiet(&mut desired);
@@ -64,7 +65,7 @@ pub async fn authorize(
         let mut without = desired.clone();
         quiet(&mut without);
         let steps = diff(&shared.daemon, &without).await?;
-        ask = steps.iter().any(|step| matches!(step, Step::Load { .. } | Step::Replace { .. }));
+        ask = steps.iter().any(|step| matches!(step, ApplyStep::Load { .. } | ApplyStep::Replace { .. }));
         if !ask {
             desired = without;
         }
@@ -81,7 +82,7 @@ pub async fn authorize(
 #[derive(Clone, Debug)]
 pub struct NoUser {
     /// For the status.
-    pub failure: Failure,
+    pub failure: NodeFailure,
     /// The API server does not answer: it says nothing of the secret.
     pub passing: bool,
 }
@@ -94,15 +95,10 @@ pub async fn user(
     shared: &Shared,
     own: Option<&str>,
     image: &ByteCodeImage,
-) -> Result<Option<Credentials>, NoUser> {
+) -> Result<Option<RegistryCredentials>, NoUser> {
     let Some(named) = &image.image_pull_secret else { return Ok(None) };
     may_name(own, named).map_err(|failure| NoUser { failure, passing: false })?;
-    let failure = |why: String, hint: &str| Failure {
-        reason: "pull-secret".to_owned(),
-        program: String::new(),
-        message: format!("pull secret {}/{}: {why}", named.namespace, named.name),
-        hint: hint.to_owned(),
-    };
+    let failure = |why: String, hint: &str| unusable(named, &why, hint);
     let read = shared.cluster.secret(&named.namespace, &named.name).await;
     let passing = matches!(read, Err(ApiError::Away(_)));
     let secret = read.map_err(|error| match error {
@@ -126,20 +122,21 @@ pub async fn user(
     })
 }
 
+fn unusable(named: &ImagePullSecret, why: &str, hint: &str) -> NodeFailure {
+    let message = format!("pull secret {}/{}: {why}", named.namespace, named.name);
+    NodeReason::PullSecret.failure(&message, hint)
+}
+
 /// Whether an application may have this secret read. The agent may read secrets that the application's author may not:
 /// one of another namespace would lend that namespace's user of the registry to the author. Admission refuses such an
 /// application too, where it is on.
-fn may_name(own: Option<&str>, named: &ImagePullSecret) -> Result<(), Failure> {
+fn may_name(own: Option<&str>, named: &ImagePullSecret) -> Result<(), NodeFailure> {
     match own {
-        Some(own) if own != named.namespace => Err(Failure {
-            reason: "pull-secret".to_owned(),
-            program: String::new(),
-            message: format!(
-                "pull secret {}/{}: a BpfApplication of namespace {own} may name secrets of {own} alone",
-                named.namespace, named.name
-            ),
-            hint: format!("make the secret in namespace {own}, and name that one"),
-        }),
+        Some(own) if own != named.namespace => Err(unusable(
+            named,
+            &format!("a BpfApplication of namespace {own} may name secrets of {own} alone"),
+            &format!("make the secret in namespace {own}, and name that one"),
+        )),
         _ => Ok(()),
     }
 }

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use bpfman_apply::credentials::Credentials;
+use bpfman_apply::credentials::RegistryCredentials;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use regex::Regex;
 use serde::Deserialize;
 
 /// The registry that references without a host mean.
@@ -56,7 +57,7 @@ struct Entry {
 ///
 /// # Errors
 /// [`SecretError`].
-pub fn credentials(secret: &Secret, image: &str) -> Result<Option<Credentials>, SecretError> {
+pub fn credentials(secret: &Secret, image: &str) -> Result<Option<RegistryCredentials>, SecretError> {
     let data = secret.data.clone().unwrap_or_default();
     let entries = if let Some(ByteString(json)) = data.get(".dockerconfigjson") {
         let config: Config =
@@ -76,13 +77,16 @@ pub fn credentials(secret: &Secret, image: &str) -> Result<Option<Credentials>, 
     found.map(|(_, key, entry)| user(key, entry)).transpose()
 }
 
-fn user(key: &str, entry: &Entry) -> Result<Credentials, SecretError> {
+fn user(key: &str, entry: &Entry) -> Result<RegistryCredentials, SecretError> {
     let bad = |what| SecretError::Entry { entry: key.to_owned(), what };
     if entry.auth.is_empty() {
         if entry.username.is_empty() || entry.password.is_empty() {
             return Err(bad("has neither auth nor both of username and password"));
         }
-        return Ok(Credentials { username: entry.username.clone(), password: entry.password.clone() });
+        return Ok(RegistryCredentials {
+            username: entry.username.clone(),
+            password: entry.password.clone(),
+        });
     }
     // The type of Kubernetes' own byte strings decodes the same base64.
     let decoded = serde_json::from_value::<ByteString>(entry.auth.trim().into());
@@ -90,7 +94,7 @@ fn user(key: &str, entry: &Entry) -> Result<Credentials, SecretError> {
     let text = text.ok_or_else(|| bad("has an auth that is not base64 of text"))?;
     let (username, password) =
         text.split_once(':').ok_or_else(|| bad("has an auth without a colon between user and password"))?;
-    Ok(Credentials {
+    Ok(RegistryCredentials {
         username: username.to_owned(),
         // As docker writes it.
         password: password.trim_matches('\0').to_owned(),
@@ -147,26 +151,12 @@ fn registry(host: &str) -> String {
     if DEFAULT_REGISTRY_NAMES.contains(&host.as_str()) { DEFAULT_REGISTRY.to_owned() } else { host }
 }
 
-/// Part by part; a star stands for any text without a dot. Ports have to be the same.
+/// A star stands for any text without a dot. Ports have to be the same.
 fn host_matches(pattern: &str, host: &str) -> bool {
-    let (pattern_name, pattern_port) = pattern.split_once(':').unwrap_or((pattern, ""));
-    let (name, port) = host.split_once(':').unwrap_or((host, ""));
-    let (patterns, parts): (Vec<_>, Vec<_>) = (pattern_name.split('.').collect(), name.split('.').collect());
-    pattern_port == port
-        && patterns.len() == parts.len()
-        && patterns.iter().zip(parts).all(|(pattern, part)| part_matches(pattern, part))
-}
-
-fn part_matches(pattern: &str, part: &str) -> bool {
-    let mut pieces = pattern.split('*');
-    let Some(mut rest) = pieces.next().and_then(|first| part.strip_prefix(first)) else { return false };
-    let mut pieces: Vec<_> = pieces.collect();
-    let Some(last) = pieces.pop() else { return rest.is_empty() };
-    for piece in pieces {
-        let Some(at) = rest.find(piece) else { return false };
-        rest = &rest[at + piece.len()..];
-    }
-    rest.ends_with(last)
+    let port = |text: &str| text.split_once(':').map(|(_, port)| port.to_owned());
+    let expression = regex::escape(pattern).replace(r"\*", "[^.:]*");
+    port(pattern) == port(host)
+        && Regex::new(&format!("^{expression}$")).is_ok_and(|expression| expression.is_match(host))
 }
 
 #[cfg(test)]

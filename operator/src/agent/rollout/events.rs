@@ -7,7 +7,7 @@ use bpfman_apply::failure::Unreachable;
 use bpfman_apply::report::{LinkOutcome, ProgramReport, Report};
 use bpfman_proto::ext::v1::SampleRunsRequest;
 
-use crate::agent::gates::{Events, Slot};
+use crate::agent::gates::{EventFigures, SlotFigures};
 use crate::agent::shared::Shared;
 
 /// Types whose programs are members of chains, which count by themselves.
@@ -18,9 +18,9 @@ pub async fn sample(
     shared: &Shared,
     report: &Report,
     gates: &Gates,
-    events: &mut Events,
+    events: &mut EventFigures,
     time: Duration,
-) -> Result<Vec<Slot>, Unreachable> {
+) -> Result<Vec<SlotFigures>, Unreachable> {
     let programs: Vec<&ProgramReport> =
         report.programs.iter().filter(|program| is_of_events(program)).collect();
     let is_asked = gates.max_nanoseconds_per_run.is_some() || gates.max_errors.is_some();

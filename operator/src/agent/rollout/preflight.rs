@@ -1,14 +1,15 @@
 //! The controller's order to load a revision and to discard it: answered once in a boot. The answer goes with the order.
 
 use bpfman_application::rollout::PreflightVerdict;
-use bpfman_application::spec::Spec;
+use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::state::node::PreflightAnswer;
 use bpfman_apply::reconcile::{Trial, dry_run};
+use bpfman_proto::Reason;
 
 use crate::agent::node::facts;
-use crate::agent::objects::application::Application;
+use crate::agent::objects::application::WantedApplication;
 use crate::agent::objects::cluster::ApiError;
-use crate::agent::objects::revision::{RevisionError, Revisions};
+use crate::agent::objects::revision::{ReadRevisions, RevisionError};
 use crate::agent::objects::state::{StateObject, Status};
 use crate::agent::registry::credentials::{NoUser, user};
 use crate::agent::shared::Shared;
@@ -17,7 +18,7 @@ use crate::agent::status::holding;
 
 /// What to say about the order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Answer {
+pub enum PreflightReply {
     /// There is no order: nothing.
     #[default]
     None,
@@ -29,7 +30,7 @@ pub enum Answer {
     Again(String),
 }
 
-impl Answer {
+impl PreflightReply {
     /// What is to be tried again is not done.
     #[must_use]
     pub fn then(self, ended: Ended) -> Ended {
@@ -40,31 +41,28 @@ impl Answer {
     }
 }
 
-/// Failures that say nothing of the revision: a verdict is final, so there is none.
-const PASSING: [&str; 2] = ["registry", "busy"];
-
 /// Tries the revision that the controller named, if there is one that was not answered yet.
 ///
 /// # Errors
 /// The daemon or the API server is away; whatever else goes wrong is an answer.
 pub async fn answer(
     shared: &Shared,
-    revisions: &mut Revisions,
-    application: &Application,
+    revisions: &mut ReadRevisions,
+    application: &WantedApplication,
     state: &StateObject,
-) -> Result<Answer, Stop> {
-    let Some(name) = &state.orders.preflight else { return Ok(Answer::None) };
+) -> Result<PreflightReply, Stop> {
+    let Some(name) = &state.orders.preflight else { return Ok(PreflightReply::None) };
     let now = shared.daemon_link.now();
     let last = state.status.as_ref().map(|status| &status.node.details);
     let holds = last.and_then(|last| holding(last, now.kernel.as_deref(), now.boot_id.as_deref()));
     if holds.is_some_and(|answered| answered.revision == *name) {
-        return Ok(Answer::Same);
+        return Ok(PreflightReply::Same);
     }
     let key = &application.key;
     let spec = match revisions.get(&shared.cluster, key, &shared.namespace, name).await {
         Ok(spec) => spec,
         Err(RevisionError::Api(_, error @ ApiError::Away(_))) => return Err(error.into()),
-        Err(error) => return Ok(Answer::New(failed(name, error.to_string()))),
+        Err(error) => return Ok(PreflightReply::New(failed(name, error.to_string()))),
     };
     tracing::info!(%key, revision = name, "trying");
     let trial = try_out(shared, application, state, &spec).await?;
@@ -72,13 +70,16 @@ pub async fn answer(
 }
 
 /// A verdict, unless what failed says nothing of the revision.
-fn verdict(name: &str, trial: Result<Trial, NoUser>) -> Answer {
+fn verdict(name: &str, trial: Result<Trial, NoUser>) -> PreflightReply {
     match trial {
-        Err(none) if none.passing => Answer::Again(none.failure.reason),
-        Err(none) => Answer::New(failed(name, none.failure.message)),
-        Ok(trial) => match trial.failure.as_ref().map(|failure| failure.reason.as_str()) {
-            Some(reason) if PASSING.contains(&reason) => Answer::Again(reason.to_owned()),
-            _ => Answer::New(said(name, &trial)),
+        Err(none) if none.passing => PreflightReply::Again(none.failure.reason),
+        Err(none) => PreflightReply::New(failed(name, none.failure.message)),
+        Ok(trial) => match trial.failure.as_ref().and_then(|failure| Reason::from_name(&failure.reason)) {
+            // A verdict is final: there is none on what says nothing of the revision.
+            Some(reason @ (Reason::Registry | Reason::Busy)) => {
+                PreflightReply::Again(reason.name().to_owned())
+            }
+            _ => PreflightReply::New(answer_of(name, &trial)),
         },
     }
 }
@@ -86,12 +87,12 @@ fn verdict(name: &str, trial: Result<Trial, NoUser>) -> Answer {
 /// Loads and discards.
 async fn try_out(
     shared: &Shared,
-    application: &Application,
+    application: &WantedApplication,
     state: &StateObject,
-    spec: &Spec,
+    spec: &ApplicationSpec,
 ) -> Result<Result<Trial, NoUser>, Stop> {
     let desired = facts::desired(shared, state, spec).await?;
-    let credentials = match &spec.common().byte_code.image {
+    let credentials = match &spec.common.byte_code.image {
         Some(image) => match user(shared, application.key.namespace.as_deref(), image).await {
             Ok(credentials) => credentials,
             Err(none) => return Ok(Err(none)),
@@ -103,7 +104,7 @@ async fn try_out(
 }
 
 /// A trial as an answer.
-fn said(revision: &str, trial: &Trial) -> PreflightAnswer {
+fn answer_of(revision: &str, trial: &Trial) -> PreflightAnswer {
     if !trial.accepted {
         let message = trial.failure.as_ref().map_or_else(
             || "the daemon refused it without a reason".to_owned(),
@@ -145,30 +146,30 @@ fn failed(revision: &str, message: String) -> PreflightAnswer {
 }
 
 /// Puts an answer into a status.
-pub fn put(status: &mut Status, answer: &Answer) {
+pub fn put(status: &mut Status, answer: &PreflightReply) {
     match answer {
-        Answer::None | Answer::Again(_) => status.node.details.preflight = None,
-        Answer::Same => {}
-        Answer::New(answer) => status.node.details.preflight = Some(answer.clone()),
+        PreflightReply::None | PreflightReply::Again(_) => status.node.details.preflight = None,
+        PreflightReply::Same => {}
+        PreflightReply::New(answer) => status.node.details.preflight = Some(answer.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bpfman_application::state::node::{Failure, NodeDetails};
+    use bpfman_application::state::node::{NodeDetails, NodeFailure};
 
     use super::*;
-    use crate::agent::status::{About, Outcome, status};
+    use crate::agent::status::{About, ReconcileOutcome, status};
 
     #[test]
     fn a_refusal_is_said_in_the_verifiers_words() {
-        let failure = Failure {
+        let failure = NodeFailure {
             reason: "kernel-refused".to_owned(),
             program: "filter".to_owned(),
             message: "R1 invalid mem access".to_owned(),
-            ..Failure::default()
+            ..NodeFailure::default()
         };
-        let answer = said("r-2", &Trial { failure: Some(failure), ..Trial::default() });
+        let answer = answer_of("r-2", &Trial { failure: Some(failure), ..Trial::default() });
         assert_eq!(answer.verdict, PreflightVerdict::Failed);
         assert_eq!(answer.message, "filter: R1 invalid mem access");
         assert_eq!((answer.revision.as_str(), answer.verified_instructions), ("r-2", None));
@@ -176,19 +177,19 @@ mod tests {
 
     #[test]
     fn what_passes_is_no_verdict_and_is_tried_again() {
-        let failure = |reason: &str| Failure { reason: reason.to_owned(), ..Failure::default() };
+        let failure = |reason: &str| NodeFailure { reason: reason.to_owned(), ..NodeFailure::default() };
         let trial = |reason| Ok(Trial { failure: Some(failure(reason)), ..Trial::default() });
         let secret = |passing| Err(NoUser { failure: failure("pull-secret"), passing });
         for passing in [trial("registry"), trial("busy"), secret(true)] {
             let answer = verdict("r-2", passing);
-            assert!(matches!(answer, Answer::Again(_)), "{answer:?}");
+            assert!(matches!(answer, PreflightReply::Again(_)), "{answer:?}");
             assert!(matches!(answer.clone().then(Ended::Done), Ended::Waiting(_)));
             assert_eq!(answer.then(Ended::Failed("x".to_owned())), Ended::Failed("x".to_owned()));
         }
         for lasting in [trial("kernel-refused"), trial("signature"), secret(false)] {
             let answer = verdict("r-2", lasting);
-            let Answer::New(said) = &answer else { panic!("{answer:?}") };
-            assert_eq!(said.verdict, PreflightVerdict::Failed);
+            let PreflightReply::New(new) = &answer else { panic!("{answer:?}") };
+            assert_eq!(new.verdict, PreflightVerdict::Failed);
             assert_eq!(answer.then(Ended::Done), Ended::Done);
         }
     }
@@ -211,21 +212,22 @@ mod tests {
 
     #[test]
     fn an_answer_goes_with_its_order() {
-        let mut status = status(&Outcome::Pending("it waits"), &About::default(), None);
+        let mut status = status(&ReconcileOutcome::Pending("it waits"), &About::default(), None);
         let answer = failed("r-2", String::new());
-        put(&mut status, &Answer::New(answer.clone()));
-        put(&mut status, &Answer::Same);
+        put(&mut status, &PreflightReply::New(answer.clone()));
+        put(&mut status, &PreflightReply::Same);
         assert_eq!(status.node.details.preflight, Some(answer));
-        put(&mut status, &Answer::None);
+        put(&mut status, &PreflightReply::None);
         assert_eq!(status.node.details.preflight, None);
     }
 
     #[test]
     fn a_pass_says_what_it_costs() {
-        let answer = said("r-2", &Trial { accepted: true, verified_instructions: 1234, ..Trial::default() });
+        let answer =
+            answer_of("r-2", &Trial { accepted: true, verified_instructions: 1234, ..Trial::default() });
         assert_eq!((answer.verdict, answer.verified_instructions), (PreflightVerdict::Passed, Some(1234)));
         assert!(answer.message.contains("1234 instructions"), "{}", answer.message);
-        let nothing = said("r-2", &Trial { accepted: true, skipped: true, ..Trial::default() });
+        let nothing = answer_of("r-2", &Trial { accepted: true, skipped: true, ..Trial::default() });
         assert_eq!((nothing.verdict, nothing.verified_instructions), (PreflightVerdict::Passed, None));
     }
 }

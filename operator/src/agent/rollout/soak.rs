@@ -13,32 +13,32 @@ use bpfman_apply::report::{LinkOutcome, Report};
 use bpfman_proto::ext::v1::{Hook, SetHookRequest, ShowChainRequest, ShowChainResponse};
 
 use super::events;
-use crate::agent::gates::{Events, Slot, Soak, judge};
+use crate::agent::gates::{EventFigures, SlotFigures, Soak, judge};
 use crate::agent::memory::application::{StateMemory, WriteMemory};
 use crate::agent::node::composition::hook;
-use crate::agent::objects::application::Application;
+use crate::agent::objects::application::WantedApplication;
 use crate::agent::objects::state::{StateObject, Status};
 use crate::agent::shared::Shared;
 use crate::agent::shared::ended::Stop;
 use crate::agent::shared::write_status::{latest, write_status};
 use bpfman_runtime::backoff::jittered;
 
-/// How often the figures are looked at.
+/// How often the figures are checked.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Time over which a hook, or programs that are at none, are timed at each look.
+/// Time over which a hook, or programs that are at none, are timed at each check.
 const SAMPLE: Duration = Duration::from_millis(200);
 
-/// What a look came to.
+/// What a check came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
+pub struct SoakHealth {
     answer: Option<HealthAnswer>,
     again: Option<Duration>,
     /// What was switched is set back.
     ended: bool,
 }
 
-impl Health {
+impl SoakHealth {
     /// Puts an answer into a status: when it is first known, and when it is another one. The figures alone change all
     /// the time, and are no reason to write.
     pub fn put(&self, status: &mut Status) {
@@ -52,43 +52,43 @@ impl Health {
         }
     }
 
-    /// When to look again.
+    /// When to check again.
     #[must_use]
     pub const fn again(&self) -> Option<Duration> {
         self.again
     }
 }
 
-/// Looks at the gates, if the controller ordered it and it is time to. Ends a soak that is not ordered any more.
+/// Checks the gates, if the controller ordered it and it is time to. Ends a soak that is not ordered any more.
 ///
 /// # Errors
 /// The daemon is away.
 pub async fn watch_gates(
     shared: &Shared,
     memory: &mut StateMemory,
-    application: &Application,
+    application: &WantedApplication,
     state: &StateObject,
     version: &str,
     report: &Report,
-) -> Result<Health, Stop> {
+) -> Result<SoakHealth, Stop> {
     let ordered = state.orders.soak.as_deref().filter(|revision| *revision == version);
     let Some(revision) = ordered else {
         let ended = end(shared, memory, state).await?;
-        return Ok(Health { ended, ..Health::default() });
+        return Ok(SoakHealth { ended, ..SoakHealth::default() });
     };
-    let gates = application.spec.as_ref().ok().and_then(|spec| spec.common().rollout.as_ref()?.gates.clone());
+    let gates = application.spec.as_ref().ok().and_then(|spec| spec.common.rollout.as_ref()?.gates.clone());
     let gates = gates.unwrap_or_default();
     let running = memory.soak.as_ref().filter(|soak| soak.revision == revision).cloned();
     if let Some(soak) = &running {
-        let waited = soak.looked.elapsed();
+        let waited = soak.checked.elapsed();
         if waited < INTERVAL {
-            return Ok(Health { again: Some(INTERVAL - waited), ..Health::default() });
+            return Ok(SoakHealth { again: Some(INTERVAL - waited), ..SoakHealth::default() });
         }
     }
     let hooks = hooks(report);
-    // Nothing can be noted in a status that was never written: it is, after this look.
+    // Nothing can be noted in a status that was never written: it is, after this check.
     let Some(last) = &state.status else {
-        return Ok(Health { again: Some(jittered(Duration::from_secs(1))), ..Health::default() });
+        return Ok(SoakHealth { again: Some(jittered(Duration::from_secs(1))), ..SoakHealth::default() });
     };
     let mut soak = match running {
         Some(soak) => soak,
@@ -96,8 +96,8 @@ pub async fn watch_gates(
     };
     let now = figures(shared, &hooks, report).await?;
     let of_events = events::sample(shared, report, &gates, &mut soak.events, SAMPLE).await?;
-    soak.looked = Instant::now();
-    let slots: Vec<Slot> = now
+    soak.checked = Instant::now();
+    let slots: Vec<SlotFigures> = now
         .iter()
         .map(|(link, slot)| soak.began.get(link).map_or_else(|| slot.clone(), |began| slot.since(began)))
         .chain(of_events)
@@ -107,17 +107,13 @@ pub async fn watch_gates(
     let word = judge(&gates, &slots, off as u64);
     memory.soak = Some(soak);
     let answer = HealthAnswer { revision: revision.to_owned(), within: word.within, message: word.message };
-    Ok(Health { answer: Some(answer), again: Some(jittered(INTERVAL)), ended: false })
+    Ok(SoakHealth { answer: Some(answer), again: Some(jittered(INTERVAL)), ended: false })
 }
 
 /// Switches that are noted in a state object as it was last seen.
 fn noted(shared: &Shared, state: &StateObject) -> Vec<SwitchedHook> {
-    let state = latest(shared, &state.application, &state.name);
-    state
-        .as_deref()
-        .and_then(|state| state.status.as_ref())
-        .map(|status| status.node.details.switched.clone())
-        .unwrap_or_default()
+    let latest = latest(shared, &state.application, &state.name);
+    latest.and_then(|state| Some(state.status.as_ref()?.node.details.switched.clone())).unwrap_or_default()
 }
 
 /// Switches on what is needed, and notes where everything stands.
@@ -148,16 +144,21 @@ async fn begin(
     if switched.len() > before {
         // First said, then done: whoever comes after this process knows what to set back.
         write_status(shared, memory, &state.application, &state.name, |before| {
-            let mut said = before.unwrap_or(last).clone();
-            said.node.details.switched = switched.clone();
-            said
+            let mut new = before.unwrap_or(last).clone();
+            new.node.details.switched = switched.clone();
+            new
         })
         .await?;
     }
     for (hook, timing) in to_switch {
         switch(shared, hook, timing, true).await?;
     }
-    Ok(Soak { revision: revision.to_owned(), began, events: Events::default(), looked: Instant::now() })
+    Ok(Soak {
+        revision: revision.to_owned(),
+        began,
+        events: EventFigures::default(),
+        checked: Instant::now(),
+    })
 }
 
 /// Sets back what was switched for an application, by this agent or one before it. True if there was something.
@@ -232,7 +233,7 @@ async fn figures(
     shared: &Shared,
     hooks: &[Hook],
     report: &Report,
-) -> Result<BTreeMap<u32, Slot>, Unreachable> {
+) -> Result<BTreeMap<u32, SlotFigures>, Unreachable> {
     let ours: Vec<u32> =
         report.programs.iter().flat_map(|program| &program.links).filter_map(|link| link.id).collect();
     let mut figures = BTreeMap::new();
@@ -249,11 +250,11 @@ async fn figures(
 }
 
 /// The figures of all members of a chain, by link.
-fn slots(shown: &ShowChainResponse, hook: &Hook) -> Vec<(u32, Slot)> {
+fn slots(shown: &ShowChainResponse, hook: &Hook) -> Vec<(u32, SlotFigures)> {
     let Some(chain) = &shown.chain else { return Vec::new() };
     let both = chain.members.iter().zip(&shown.members);
     both.map(|(member, view)| {
-        let slot = Slot {
+        let slot = SlotFigures {
             program: member.program_name.clone(),
             hook: name(hook),
             runs: view.runs,

@@ -1,8 +1,8 @@
 //! Calls of the daemon, counted by method.
 
-use bpfman_apply::credentials::Credentials;
+use bpfman_apply::credentials::RegistryCredentials;
 use bpfman_apply::desired::Desired;
-use bpfman_apply::failure::{Refusal, Unreachable, refusal};
+use bpfman_apply::failure::{CallRefusal, Unreachable, refusal};
 use bpfman_apply::reconcile::reconcile;
 use bpfman_apply::report::Report;
 use bpfman_proto::ext::v1::{ListProgramsRequest, Program};
@@ -20,7 +20,7 @@ impl Shared {
         &self,
         method: &'static str,
         call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<Result<T, Refusal>, Unreachable> {
+    ) -> Result<Result<T, CallRefusal>, Unreachable> {
         self.metrics.daemon_calls.add(method, 1);
         match call.await {
             Ok(answer) => Ok(Ok(answer.into_inner())),
@@ -45,7 +45,7 @@ impl Shared {
     pub async fn make(
         &self,
         desired: &Desired,
-        credentials: Option<&Credentials>,
+        credentials: Option<&RegistryCredentials>,
     ) -> Result<Report, Unreachable> {
         self.metrics.daemon_calls.add("reconcile", 1);
         let report = reconcile(&self.daemon, desired, credentials).await?;

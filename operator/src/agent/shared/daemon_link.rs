@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// After this time without it, state objects say so. A restart takes less.
-pub const SAID_AFTER: Duration = Duration::from_secs(10);
+pub const REPORTED_AFTER: Duration = Duration::from_secs(10);
 
 /// How things stand with the daemon.
 #[derive(Debug)]
 pub struct DaemonLink {
-    now: Mutex<Now>,
+    now: Mutex<DaemonStanding>,
     /// It was asked, and either answered or did not. For one who waits.
-    asked: Notify,
+    contacted: Notify,
 }
 
 /// See [`DaemonLink`].
 #[derive(Clone, Debug)]
-pub struct Now {
+pub struct DaemonStanding {
     /// Whether it answers.
     pub up: bool,
     /// Since when.
@@ -37,7 +37,7 @@ pub struct Now {
 impl Default for DaemonLink {
     fn default() -> Self {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-        let now = Now {
+        let now = DaemonStanding {
             up: false,
             since: Instant::now(),
             life: 0,
@@ -45,24 +45,24 @@ impl Default for DaemonLink {
             kernel: None,
             boot_id: boot_id.map(|id| id.trim().to_owned()),
         };
-        Self { now: Mutex::new(now), asked: Notify::new() }
+        Self { now: Mutex::new(now), contacted: Notify::new() }
     }
 }
 
 impl DaemonLink {
-    fn lock(&self) -> MutexGuard<'_, Now> {
+    fn lock(&self) -> MutexGuard<'_, DaemonStanding> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until it was asked once who it is, or does not say: what a look says is then said about a kernel whose name
+    /// Waits until it was asked once who it is, or does not say: what a reconcile reports is then about a kernel whose name
     /// is known, and not once more when it is. For one who waits.
-    pub async fn asked_once(&self) {
-        let _in_vain = tokio::time::timeout(SAID_AFTER, self.asked.notified()).await;
+    pub async fn contacted_once(&self) {
+        let _in_vain = tokio::time::timeout(REPORTED_AFTER, self.contacted.notified()).await;
     }
 
     /// As it is now.
     #[must_use]
-    pub fn now(&self) -> Now {
+    pub fn now(&self) -> DaemonStanding {
         self.lock().clone()
     }
 
@@ -74,7 +74,7 @@ impl DaemonLink {
         if changed {
             (now.up, now.since, now.life) = (true, Instant::now(), now.life + 1);
         }
-        self.asked.notify_one();
+        self.contacted.notify_one();
         changed
     }
 
@@ -86,7 +86,7 @@ impl DaemonLink {
         if changed {
             (now.up, now.since) = (false, Instant::now());
         }
-        self.asked.notify_one();
+        self.contacted.notify_one();
         changed
     }
 }

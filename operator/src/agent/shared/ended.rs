@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use bpfman_apply::failure::Unreachable;
 
-use super::write_status::Written;
+use super::write_status::StatusWritten;
 use crate::agent::objects::cluster::ApiError;
 
-/// How a look ended.
+/// How a reconcile ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// There is nothing more to do until something changes.
     Done,
-    /// To be looked at again after this time; nothing failed.
+    /// To be reconciled again after this time; nothing failed.
     Later(Duration),
     /// Something failed, in one word; it is tried again, later and later.
     Failed(String),
@@ -21,17 +21,17 @@ pub enum Ended {
 }
 
 impl Ended {
-    /// A word that has to wait is said later, whatever else there is to do.
+    /// A status that has to wait is written later, whatever else there is to do.
     #[must_use]
-    pub fn after(self, written: Written) -> Self {
+    pub fn after(self, written: StatusWritten) -> Self {
         match (written, self) {
-            (Written::TooMany(wait), Self::Done | Self::Later(_)) => Self::Later(wait),
+            (StatusWritten::TooMany(wait), Self::Done | Self::Later(_)) => Self::Later(wait),
             (_, ended) => ended,
         }
     }
 }
 
-/// What a look cannot go on without.
+/// What a reconcile cannot go on without.
 #[derive(Debug, thiserror::Error)]
 pub enum Stop {
     /// The daemon.

@@ -15,16 +15,16 @@ use tokio::sync::Notify;
 
 use bpfman_application::scope::ApplicationKey;
 use bpfman_runtime::connect::why;
-use bpfman_runtime::queue::{Cause, Queue};
+use bpfman_runtime::queue::{Queue, QueueCause};
 use bpfman_runtime::troubles::Troubles;
 
 use self::daemon_link::DaemonLink;
-use super::objects::cluster::Cluster;
-use super::objects::state::StateObject;
 use crate::agent::memory::Memories;
 use crate::agent::memory::arriving::ArrivingPods;
-use crate::agent::memory::cache::{Cache, Source};
-use crate::agent::metrics::Metrics;
+use crate::agent::memory::cache::{ObjectCache, WatchSource};
+use crate::agent::metrics::AgentMetrics;
+use crate::agent::objects::cluster::Cluster;
+use crate::agent::objects::state::StateObject;
 
 /// How long programs stay whose state object is gone, unless it is said otherwise.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(300);
@@ -47,7 +47,7 @@ pub struct Shared {
     /// How things stand with it.
     pub daemon_link: DaemonLink,
     /// What watches said last.
-    pub cache: Cache,
+    pub cache: ObjectCache,
     /// What is to be reconciled.
     pub queue: Queue<ApplicationKey>,
     /// Pods whose network is being set up.
@@ -55,11 +55,11 @@ pub struct Shared {
     /// Rings when applications may have changed.
     pub changed: Notify,
     /// Why watches fail.
-    pub troubles: Troubles<Source>,
+    pub troubles: Troubles<WatchSource>,
     /// What is kept of each application.
     pub memories: Memories,
     /// Figures.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<AgentMetrics>,
     /// How long programs stay whose state object is gone.
     pub leftover_grace: Duration,
     leads: AtomicBool,
@@ -74,7 +74,7 @@ impl Shared {
         discovery: bool,
         cluster: Cluster,
         daemon: Daemon,
-        metrics: Arc<Metrics>,
+        metrics: Arc<AgentMetrics>,
     ) -> Self {
         Self {
             node: node.to_owned(),
@@ -83,7 +83,7 @@ impl Shared {
             cluster,
             daemon,
             daemon_link: DaemonLink::default(),
-            cache: Cache::default(),
+            cache: ObjectCache::default(),
             queue: Queue::new(GATHER),
             arriving: ArrivingPods::default(),
             changed: Notify::new(),
@@ -96,40 +96,40 @@ impl Shared {
     }
 
     /// Has applications reconciled. Before everything is known, nothing is: then all are.
-    pub fn reconcile_soon(&self, keys: &[ApplicationKey], cause: Cause) {
+    pub fn reconcile_soon(&self, keys: &[ApplicationKey], cause: QueueCause) {
         if self.cache.known().complete() {
             keys.iter().for_each(|key| self.queue.add(key, cause));
             self.changed.notify_one();
         }
     }
 
-    /// Takes over what the API server answered about a state object. An order that comes to be known this way is looked
-    /// at like one that a watch brings: the watch will say nothing new of it.
+    /// Takes over what the API server answered about a state object. An order that comes to be known this way is
+    /// reconciled like one from a watch: the watch will report nothing new of it.
     pub fn learned(&self, state: StateObject) {
         let key = state.application.clone();
         if self.cache.known().learn(state) {
-            self.reconcile_soon(&[key], Cause::Changed);
+            self.reconcile_soon(&[key], QueueCause::Changed);
         }
     }
 
     /// Has every application reconciled.
-    pub fn reconcile_all(&self, cause: Cause) {
+    pub fn reconcile_all(&self, cause: QueueCause) {
         let keys: Vec<_> = self.cache.known().keys().into_iter().collect();
         self.reconcile_soon(&keys, cause);
     }
 
     /// A list is complete.
-    pub fn listed(&self, source: Source) {
+    pub fn listed(&self, source: WatchSource) {
         self.troubles.over(&source);
         let first = self.cache.known().listed(source);
         if first {
             tracing::info!("everything is known");
-            self.reconcile_all(Cause::Changed);
+            self.reconcile_all(QueueCause::Changed);
         }
     }
 
     /// A watch failed; it is tried again, with what is known as it is.
-    pub fn watch_failed(&self, source: Source, error: &Error) {
+    pub fn watch_failed(&self, source: WatchSource, error: &Error) {
         self.metrics.watch_errors.add(format!("{source:?}"), 1);
         let why = why(error);
         tracing::warn!("{source} cannot be watched, and that is tried again: {why}");

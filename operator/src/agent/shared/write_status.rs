@@ -4,39 +4,40 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::daemon_link::DaemonStanding;
 use crate::agent::memory::application::WriteMemory;
 use crate::agent::memory::write_pace::SUSPECTED;
-use crate::agent::objects::application::Application;
+use crate::agent::objects::application::WantedApplication;
 use crate::agent::objects::cluster::ApiError;
 use crate::agent::objects::state::{StateObject, Status, own};
 use crate::agent::status::{About, same, size};
 use bpfman_application::scope::ApplicationKey;
 
-/// How a word to the API server came out.
+/// How a write of a status came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum StatusWritten {
     /// It was written.
     Written,
-    /// It was said already.
+    /// It is written already.
     Same,
-    /// There were too many writes, also by somebody else perhaps: to be said again after this time.
+    /// There were too many writes, also by somebody else perhaps: to be written again after this time.
     TooMany(Duration),
 }
 
 /// The state object as it was last seen; `None` if it is gone.
 #[must_use]
 pub fn latest(shared: &Shared, key: &ApplicationKey, name: &str) -> Option<Arc<StateObject>> {
-    shared.cache.known().states.get(key).and_then(|states| states.get(name)).cloned()
+    shared.cache.known().states.get(&(key.clone(), name.to_owned())).cloned()
 }
 
 /// The state object of an application on this node, as it was last seen.
 #[must_use]
-pub fn state_of(shared: &Shared, application: &Application) -> Option<Arc<StateObject>> {
-    let states: Vec<_> = shared.cache.known().states.get(&application.key)?.values().cloned().collect();
+pub fn state_of(shared: &Shared, application: &WantedApplication) -> Option<Arc<StateObject>> {
+    let states: Vec<_> = shared.cache.known().states_of(&application.key).cloned().collect();
     own(&states, application, &shared.node).cloned()
 }
 
-/// Says something in the status of a state object, unless it is said already. `what` makes it from what was last said.
+/// Writes the status of a state object, unless it is the same already. `what` makes it from the last one.
 ///
 /// # Errors
 /// [`ApiError`]. When somebody else wrote meanwhile, what they wrote is read, and it is tried once more.
@@ -46,7 +47,7 @@ pub async fn write_status(
     key: &ApplicationKey,
     name: &str,
     what: impl Fn(Option<&Status>) -> Status,
-) -> Result<Written, ApiError> {
+) -> Result<StatusWritten, ApiError> {
     for last in [false, true] {
         let Some(state) = latest(shared, key, name) else { return Err(ApiError::NotFound) };
         let before = state.status.as_ref();
@@ -59,11 +60,11 @@ pub async fn write_status(
         shorten(&mut status);
         let kept = |there: &Status| same(there, &status) || memory.last.is_kept(&status, there, now);
         if before.is_some_and(kept) {
-            return Ok(if has_twin { Written::TooMany(SUSPECTED) } else { Written::Same });
+            return Ok(if has_twin { StatusWritten::TooMany(SUSPECTED) } else { StatusWritten::Same });
         }
         if let Err(wait) = memory.pace.take(now) {
             tracing::warn!(%key, "its state is written too often{}", if has_twin { TWIN } else { "" });
-            return Ok(Written::TooMany(wait));
+            return Ok(StatusWritten::TooMany(wait));
         }
         match shared.cluster.write_status(&state, status.clone()).await {
             Ok(written) => {
@@ -76,7 +77,7 @@ pub async fn write_status(
                 }
                 shared.learned(written);
                 // When it is over, it has to be taken back.
-                return Ok(if has_twin { Written::TooMany(SUSPECTED) } else { Written::Written });
+                return Ok(if has_twin { StatusWritten::TooMany(SUSPECTED) } else { StatusWritten::Written });
             }
             Err(ApiError::Conflict(why)) if last => return Err(ApiError::Conflict(why)),
             Err(ApiError::Conflict(_)) => {
@@ -84,7 +85,7 @@ pub async fn write_status(
                 shared.learned(read);
             }
             Err(ApiError::NotFound) => {
-                shared.cache.known().forget_state(key, name);
+                shared.cache.known().states.remove(&state.key());
                 return Err(ApiError::NotFound);
             }
             Err(error) => return Err(error),
@@ -93,10 +94,10 @@ pub async fn write_status(
     Err(ApiError::Conflict("twice in a row".to_owned()))
 }
 
-/// What is said where it seems so.
+/// What is added where it seems so.
 const TWIN: &str = "; somebody else writes this object too: does another machine have this node's name?";
 
-/// Says that somebody else writes the object, too.
+/// Adds that somebody else writes the object, too.
 fn suspect(status: &mut Status) {
     for condition in &mut status.node.conditions {
         condition.message += TWIN;
@@ -116,19 +117,20 @@ fn shorten(status: &mut Status) {
 }
 
 impl Shared {
-    /// What a status is about that repeats what was last said of an application; `generation` is that of the last one
-    /// unless it is given.
+    /// What a status of a generation and a version is about.
+    #[must_use]
+    pub fn about(&self, generation: i64, revision: Option<String>) -> About {
+        let DaemonStanding { kernel, boot_id, .. } = self.daemon_link.now();
+        About { node: self.node.clone(), generation, revision, kernel, boot_id, composition: None }
+    }
+
+    /// What a status is about that repeats what was last written of an application; `generation` is that of the last
+    /// one unless it is given.
     #[must_use]
     pub fn about_last(&self, last: Option<&Status>, generation: Option<i64>) -> About {
-        let (now, last) = (self.daemon_link.now(), last.map(|last| &last.node));
-        let said = || last?.conditions.first()?.observed_generation;
-        About {
-            node: self.node.clone(),
-            generation: generation.or_else(said).unwrap_or_default(),
-            revision: last.and_then(|last| last.details.observed_revision.clone()),
-            kernel: now.kernel,
-            boot_id: now.boot_id,
-            composition: None,
-        }
+        let last = last.map(|last| &last.node);
+        let written = || last?.conditions.first()?.observed_generation;
+        let revision = last.and_then(|last| last.details.observed_revision.clone());
+        self.about(generation.or_else(written).unwrap_or_default(), revision)
     }
 }

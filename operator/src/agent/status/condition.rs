@@ -1,5 +1,6 @@
 //! The one condition of a state object, in the words of the published API.
 
+use bpfman_application::condition::Conditions;
 use bpfman_apply::failure::cut;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -10,8 +11,8 @@ const LONGEST_MESSAGE: usize = 32_768;
 /// What a condition says. The reason is the same word: one that has a space, as one of the published ones has, is
 /// refused by the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// Not looked at yet, or waiting for the controller.
+pub enum NodeCondition {
+    /// Not reconciled yet, or waiting for the controller.
     Pending,
     /// All as asked.
     Success,
@@ -23,7 +24,7 @@ pub enum Word {
     UnloadError,
 }
 
-impl Word {
+impl NodeCondition {
     /// As type and reason.
     #[must_use]
     pub const fn text(self) -> &'static str {
@@ -39,16 +40,9 @@ impl Word {
 
 /// The condition. Its time is when the word last changed; the message is always the current one.
 #[must_use]
-pub fn condition(word: Word, message: &str, generation: i64, before: &[Condition]) -> Condition {
-    let last = before.iter().find(|condition| condition.type_ == word.text());
-    Condition {
-        type_: word.text().to_owned(),
-        status: "True".to_owned(),
-        reason: word.text().to_owned(),
-        message: cut(message, LONGEST_MESSAGE),
-        observed_generation: Some(generation).filter(|generation| *generation > 0),
-        last_transition_time: last.map_or_else(now, |last| last.last_transition_time.clone()),
-    }
+pub fn condition(word: NodeCondition, message: &str, generation: i64, before: &[Condition]) -> Condition {
+    let conditions = Conditions { old: before, generation, now: Timestamp::now() };
+    conditions.one(word.text(), true, word.text(), cut(message, LONGEST_MESSAGE))
 }
 
 /// A time for comparisons that are not about time.
@@ -57,17 +51,17 @@ pub const fn epoch() -> Time {
     Time(Timestamp::UNIX_EPOCH)
 }
 
-/// Whole seconds, as the API server keeps them.
-fn now() -> Time {
-    let seconds = Timestamp::now().as_second();
-    Time(Timestamp::from_second(seconds).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const WORDS: [Word; 5] = [Word::Pending, Word::Success, Word::Error, Word::Unloaded, Word::UnloadError];
+    const WORDS: [NodeCondition; 5] = [
+        NodeCondition::Pending,
+        NodeCondition::Success,
+        NodeCondition::Error,
+        NodeCondition::Unloaded,
+        NodeCondition::UnloadError,
+    ];
 
     #[test]
     fn the_api_server_takes_every_type_and_reason() {
@@ -83,21 +77,21 @@ mod tests {
 
     #[test]
     fn the_time_is_that_of_the_word_and_the_message_is_current() {
-        let mut old = condition(Word::Error, "first", 1, &[]);
+        let mut old = condition(NodeCondition::Error, "first", 1, &[]);
         old.last_transition_time = Time(Timestamp::UNIX_EPOCH);
-        let same = condition(Word::Error, "second", 2, std::slice::from_ref(&old));
+        let same = condition(NodeCondition::Error, "second", 2, std::slice::from_ref(&old));
         assert_eq!(
             (same.message.as_str(), &same.last_transition_time),
             ("second", &old.last_transition_time)
         );
-        let other = condition(Word::Success, "done", 2, &[old.clone()]);
+        let other = condition(NodeCondition::Success, "done", 2, &[old.clone()]);
         assert_ne!(other.last_transition_time, old.last_transition_time);
         assert_eq!(other.last_transition_time.0.subsec_nanosecond(), 0);
     }
 
     #[test]
     fn a_message_is_as_long_as_the_api_server_takes() {
-        let condition = condition(Word::Error, &"ü".repeat(40_000), 1, &[]);
+        let condition = condition(NodeCondition::Error, &"ü".repeat(40_000), 1, &[]);
         assert!(condition.message.len() <= LONGEST_MESSAGE && condition.message.ends_with('…'));
     }
 }

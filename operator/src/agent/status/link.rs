@@ -1,14 +1,11 @@
 //! Attachments as state objects show them: the attach point that was asked for, in the words of the API.
 
-use bpfman_application::interface::Direction;
-use bpfman_application::state::link::{
-    KprobeLinkState, KretprobeLinkState, LinkState, LinkStatus, TcLinkState, TcxLinkState,
-    TracepointLinkState, UprobeLinkState, XdpLinkState,
-};
+use bpfman_application::interface::TrafficDirection;
+use bpfman_application::state::link::{LinkState, LinkStatus, UprobeLinkState};
 use bpfman_application::tc::TcProceedOn;
 use bpfman_application::xdp::XdpProceedOn;
 use bpfman_apply::report::{LinkOutcome, LinkReport};
-use bpfman_proto::v1::{KprobeAttachInfo, TcAttachInfo, TcxAttachInfo, UprobeAttachInfo, XdpAttachInfo};
+use bpfman_proto::v1::UprobeAttachInfo;
 
 const XDP: [XdpProceedOn; 6] = [
     XdpProceedOn::Aborted,
@@ -49,68 +46,22 @@ pub fn link(report: &LinkReport) -> LinkState {
     }
 }
 
-/// On XDP.
-#[must_use]
-pub fn xdp(link: LinkState, info: &XdpAttachInfo) -> XdpLinkState {
-    let proceeds = |verdict: &XdpProceedOn| info.proceed_on.contains(&verdict.number());
-    XdpLinkState {
-        link,
-        interface_name: info.iface.clone(),
-        netns_path: info.netns.clone(),
-        priority: info.priority,
-        proceed_on: XDP.into_iter().filter(proceeds).collect(),
-    }
-}
-
-/// On TCX.
-#[must_use]
-pub fn tcx(link: LinkState, info: &TcxAttachInfo) -> TcxLinkState {
-    TcxLinkState {
-        link,
-        interface_name: info.iface.clone(),
-        netns_path: info.netns.clone(),
-        direction: direction(&info.direction),
-        priority: info.priority,
-    }
-}
-
-/// On TC.
-#[must_use]
-pub fn tc(link: LinkState, info: &TcAttachInfo) -> TcLinkState {
-    let proceeds = |verdict: &TcProceedOn| info.proceed_on.contains(&verdict.number());
-    TcLinkState {
-        at: TcxLinkState {
-            link,
-            interface_name: info.iface.clone(),
-            netns_path: info.netns.clone(),
-            direction: direction(&info.direction),
-            priority: info.priority,
-        },
-        proceed_on: TC.into_iter().filter(proceeds).collect(),
-    }
-}
-
 /// The wire's words for the sides of an interface are those of `tc`.
-fn direction(text: &str) -> Direction {
-    if text.eq_ignore_ascii_case("egress") { Direction::Egress } else { Direction::Ingress }
+#[must_use]
+pub fn direction(text: &str) -> TrafficDirection {
+    if text.eq_ignore_ascii_case("egress") { TrafficDirection::Egress } else { TrafficDirection::Ingress }
 }
 
-/// On a kernel function.
+/// The verdicts of these numbers.
 #[must_use]
-pub fn kprobe(link: LinkState, info: &KprobeAttachInfo) -> KprobeLinkState {
-    KprobeLinkState { link, function: info.fn_name.clone(), offset: signed(info.offset) }
+pub fn xdp_verdicts(numbers: &[i32]) -> Vec<XdpProceedOn> {
+    XDP.into_iter().filter(|verdict| numbers.contains(&verdict.number())).collect()
 }
 
-/// On the return from a kernel function.
+/// The verdicts of these numbers.
 #[must_use]
-pub fn kretprobe(link: LinkState, info: &KprobeAttachInfo) -> KretprobeLinkState {
-    KretprobeLinkState { link, function: info.fn_name.clone() }
-}
-
-/// On a trace point.
-#[must_use]
-pub fn tracepoint(link: LinkState, name: &str) -> TracepointLinkState {
-    TracepointLinkState { link, name: name.to_owned() }
+pub fn tc_verdicts(numbers: &[i32]) -> Vec<TcProceedOn> {
+    TC.into_iter().filter(|verdict| numbers.contains(&verdict.number())).collect()
 }
 
 /// On a user-space function, or the return from it.
@@ -127,6 +78,7 @@ pub fn uprobe(link: LinkState, info: &UprobeAttachInfo) -> UprobeLinkState {
 }
 
 /// The API has offsets with a sign; those of the wire came from there.
-fn signed(offset: u64) -> i64 {
+#[must_use]
+pub fn signed(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
 }

@@ -9,15 +9,16 @@ mod tests;
 
 use std::collections::HashSet;
 
-use bpfman_application::spec::Spec;
+use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::state::application::{AppLoadStatus, NodeState};
-use bpfman_application::state::node::{Failure, NodeDetails, PreflightAnswer};
-use bpfman_apply::report::{LinkOutcome, LoadOutcome, ProgramReport, Report};
+use bpfman_application::state::node::{NodeDetails, NodeFailure, PreflightAnswer};
+use bpfman_apply::node_reason::NodeReason;
+use bpfman_apply::report::{LinkOutcome, ProgramReport, Report, ReportedLoad};
 
-use self::condition::{Word, condition};
+use self::condition::{NodeCondition, condition};
 use bpfman_runtime::sentence::{list, list_of};
 
-use super::objects::state::Status;
+use crate::agent::objects::state::Status;
 
 /// The most failures that a message lists.
 const LISTED: usize = 5;
@@ -39,34 +40,34 @@ pub struct About {
     pub composition: Option<String>,
 }
 
-/// What a look at an application came to.
+/// What a reconcile of an application came to.
 #[derive(Clone, Debug)]
-pub enum Outcome<'a> {
+pub enum ReconcileOutcome<'a> {
     /// Nothing was tried yet.
     Pending(&'a str),
     /// The daemon was asked.
-    Reported(&'a Report, &'a Spec),
+    Reported(&'a Report, &'a ApplicationSpec),
     /// It could not be asked: the programs are as they were.
-    Unknown(&'a Failure),
+    Unknown(&'a NodeFailure),
     /// Nothing could be tried: the programs are as they were.
-    Refused(&'a Failure),
+    Refused(&'a NodeFailure),
 }
 
-/// The status that says so. `before`: what was last said.
+/// The status that says so. `before`: what was last written.
 #[must_use]
-pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> Status {
+pub fn status(outcome: &ReconcileOutcome<'_>, about: &About, before: Option<&Status>) -> Status {
     let (word, message) = words(outcome);
     let conditions = before.map_or(&[][..], |before| &before.node.conditions);
     let last = before.map(|before| &before.node.details);
     let (load, programs, failure) = match *outcome {
-        Outcome::Pending(_) => (None, None, None),
-        Outcome::Reported(report, spec) => (
+        ReconcileOutcome::Pending(_) => (None, None, None),
+        ReconcileOutcome::Reported(report, spec) => (
             Some(load_status(report.load)),
             Some(report.programs.iter().filter_map(|one| show(one, spec, before)).collect()),
             failure(report),
         ),
-        Outcome::Unknown(failure) => (None, None, Some(failure.clone())),
-        Outcome::Refused(failure) => {
+        ReconcileOutcome::Unknown(failure) => (None, None, Some(failure.clone())),
+        ReconcileOutcome::Refused(failure) => {
             // An older version may run on.
             let loaded =
                 before.is_some_and(|before| before.node.app_load_status == AppLoadStatus::LoadSuccess);
@@ -83,7 +84,7 @@ pub fn status(outcome: &Outcome<'_>, about: &About, before: Option<&Status>) -> 
     details.kernel = about.kernel.clone().or(details.kernel);
     details.boot_id = about.boot_id.clone().or(details.boot_id);
     details.failure = failure;
-    if let Outcome::Reported(report, _) = outcome {
+    if let ReconcileOutcome::Reported(report, _) = outcome {
         details.digest = Some(report.digest.clone()).filter(|digest| !digest.is_empty());
         details.unmatched = unmatched(report);
     }
@@ -116,8 +117,7 @@ pub fn holding<'a>(
 
 /// What is known of the hooks; the last word while nothing is. An application that is alone there has none: the API
 /// server refuses an empty text in a status that is new.
-#[must_use]
-pub fn composition(about: &About, last: Option<&NodeDetails>) -> Option<String> {
+fn composition(about: &About, last: Option<&NodeDetails>) -> Option<String> {
     match &about.composition {
         Some(now) => Some(now.clone()).filter(|now| !now.is_empty()),
         None => last.and_then(|last| last.composition.clone()),
@@ -127,7 +127,7 @@ pub fn composition(about: &About, last: Option<&NodeDetails>) -> Option<String> 
 /// Whether two say the same. The count and the time of the condition are not what is said.
 #[must_use]
 pub fn same(one: &Status, other: &Status) -> bool {
-    let said = |status: &Status| {
+    let comparable = |status: &Status| {
         let mut status = status.clone();
         status.node.update_count = 0;
         for condition in &mut status.node.conditions {
@@ -135,24 +135,29 @@ pub fn same(one: &Status, other: &Status) -> bool {
         }
         status
     };
-    said(one) == said(other)
+    comparable(one) == comparable(other)
 }
 
-fn words(outcome: &Outcome<'_>) -> (Word, String) {
+fn words(outcome: &ReconcileOutcome<'_>) -> (NodeCondition, String) {
     let report = match *outcome {
-        Outcome::Pending(why) => return (Word::Pending, why.to_owned()),
-        Outcome::Unknown(failure) | Outcome::Refused(failure) => return (Word::Error, sentence(failure)),
-        Outcome::Reported(report, _) => report,
+        ReconcileOutcome::Pending(why) => return (NodeCondition::Pending, why.to_owned()),
+        ReconcileOutcome::Unknown(failure) | ReconcileOutcome::Refused(failure) => {
+            return (NodeCondition::Error, sentence(failure));
+        }
+        ReconcileOutcome::Reported(report, _) => report,
     };
     match (report.load, failure(report)) {
-        (LoadOutcome::UnloadFailed, found) => {
+        (ReportedLoad::UnloadFailed, found) => {
             let why = found.as_ref().map_or_else(|| "the daemon gave no reason".to_owned(), sentence);
-            (Word::UnloadError, format!("programs could not be unloaded, and are tried again: {why}"))
+            (
+                NodeCondition::UnloadError,
+                format!("programs could not be unloaded, and are tried again: {why}"),
+            )
         }
-        (LoadOutcome::NotWanted, None) => {
-            (Word::Unloaded, "nothing of this application is loaded here".to_owned())
+        (ReportedLoad::NotWanted, None) => {
+            (NodeCondition::Unloaded, "nothing of this application is loaded here".to_owned())
         }
-        (LoadOutcome::Loaded, None) => {
+        (ReportedLoad::Loaded, None) => {
             let all = "all programs are loaded, and attached as asked";
             let unmatched = unmatched(report);
             let text = match unmatched.as_slice() {
@@ -161,16 +166,17 @@ fn words(outcome: &Outcome<'_>) -> (Word, String) {
                     format!("{all}; no pod or container of this node is selected by {}", list(some, LISTED))
                 }
             };
-            (Word::Success, text)
+            (NodeCondition::Success, text)
         }
-        (LoadOutcome::OlderRuns, Some(found)) => {
-            (Word::Error, format!("the version before runs on: {}", sentence(&found)))
+        (ReportedLoad::OlderRuns, Some(found)) => {
+            (NodeCondition::Error, format!("the version before runs on: {}", sentence(&found)))
         }
-        (LoadOutcome::Loaded, Some(_)) => (Word::Error, failures(report)),
-        (_, Some(found)) => (Word::Error, sentence(&found)),
-        (_, None) => {
-            (Word::Error, "the programs could not be loaded, and the daemon gave no reason".to_owned())
-        }
+        (ReportedLoad::Loaded, Some(_)) => (NodeCondition::Error, failures(report)),
+        (_, Some(found)) => (NodeCondition::Error, sentence(&found)),
+        (_, None) => (
+            NodeCondition::Error,
+            "the programs could not be loaded, and the daemon gave no reason".to_owned(),
+        ),
     }
 }
 
@@ -183,33 +189,29 @@ fn unmatched(report: &Report) -> Vec<String> {
     report.programs.iter().flat_map(of).collect()
 }
 
-const fn load_status(load: LoadOutcome) -> AppLoadStatus {
+const fn load_status(load: ReportedLoad) -> AppLoadStatus {
     match load {
-        LoadOutcome::NotWanted => AppLoadStatus::UnloadSuccess,
-        LoadOutcome::Loaded => AppLoadStatus::LoadSuccess,
-        LoadOutcome::OlderRuns | LoadOutcome::Failed => AppLoadStatus::LoadError,
-        LoadOutcome::UnloadFailed => AppLoadStatus::UnloadError,
+        ReportedLoad::NotWanted => AppLoadStatus::UnloadSuccess,
+        ReportedLoad::Loaded => AppLoadStatus::LoadSuccess,
+        ReportedLoad::OlderRuns | ReportedLoad::Failed => AppLoadStatus::LoadError,
+        ReportedLoad::UnloadFailed => AppLoadStatus::UnloadError,
     }
 }
 
 /// The first thing that failed, also if it is only that a link does not run, or that a place to attach to was not found.
 #[must_use]
-pub fn failure(report: &Report) -> Option<Failure> {
+pub fn failure(report: &Report) -> Option<NodeFailure> {
     let missing = || {
         let program = report.programs.iter().find(|program| !program.problems.is_empty())?;
-        Some(Failure {
-            reason: "attach-point".to_owned(),
-            program: program.name.clone(),
-            message: program.problems.first().cloned().unwrap_or_default(),
-            hint: String::new(),
-        })
+        let failure = NodeReason::AttachPoint.failure(program.problems.first()?, "");
+        Some(NodeFailure { program: program.name.clone(), ..failure })
     };
     // A link may not run though every call succeeded: the kernel refused it after a boot, its interface is gone.
     let not_running = || {
         let mut links = report.programs.iter().flat_map(|one| one.links.iter().map(move |link| (one, link)));
         links.find_map(|(program, link)| match &link.status {
             LinkOutcome::AttachFailed(failure) | LinkOutcome::DetachFailed(failure) => {
-                Some(Failure { program: program.name.clone(), ..failure.clone() })
+                Some(NodeFailure { program: program.name.clone(), ..failure.clone() })
             }
             LinkOutcome::Attached | LinkOutcome::NotAttached => None,
         })
@@ -218,7 +220,7 @@ pub fn failure(report: &Report) -> Option<Failure> {
 }
 
 /// A failure in a sentence.
-fn sentence(failure: &Failure) -> String {
+fn sentence(failure: &NodeFailure) -> String {
     let program = if failure.program.is_empty() { String::new() } else { format!("{}: ", failure.program) };
     let hint = if failure.hint.is_empty() { String::new() } else { format!(" ({})", failure.hint) };
     format!("{program}{}{hint}", failure.message)
@@ -231,7 +233,7 @@ fn failures(report: &Report) -> String {
         all.extend(program.problems.iter().map(|problem| format!("{}: {problem}", program.name)));
         for link in &program.links {
             if let LinkOutcome::AttachFailed(failure) | LinkOutcome::DetachFailed(failure) = &link.status {
-                let failure = Failure { program: program.name.clone(), ..failure.clone() };
+                let failure = NodeFailure { program: program.name.clone(), ..failure.clone() };
                 let line = sentence(&failure);
                 if seen.insert(line.clone()) {
                     all.push(line);
@@ -247,7 +249,7 @@ fn failures(report: &Report) -> String {
 
 fn show(
     report: &ProgramReport,
-    spec: &Spec,
+    spec: &ApplicationSpec,
     before: Option<&Status>,
 ) -> Option<bpfman_application::state::program::ClusterProgramState> {
     let before =
@@ -256,8 +258,7 @@ fn show(
 }
 
 /// The kernel function of an fentry or fexit program.
-fn function<'a>(spec: &'a Spec, name: &str) -> &'a str {
-    let Spec::Cluster(spec) = spec else { return "" };
+fn function<'a>(spec: &'a ApplicationSpec, name: &str) -> &'a str {
     let program = spec.programs.iter().find(|program| program.name == name);
     program
         .and_then(|program| program.fentry.as_ref().or(program.fexit.as_ref()))

@@ -1,6 +1,9 @@
 //! Programs as state objects show them: one block, named as in the spec.
 
-use bpfman_application::state::link::{LinkState, LinksState, TracingState};
+use bpfman_application::state::link::{
+    KprobeLinkState, KretprobeLinkState, LinkState, LinksState, TcLinkState, TcxLinkState,
+    TracepointLinkState, TracingState, XdpLinkState,
+};
 use bpfman_application::state::program::{ClusterProgramState, ProgramLinkStatus, ProgramState};
 use bpfman_apply::report::{LinkOutcome, LinkReport, ProgramReport};
 use bpfman_proto::v1::attach_info::Info;
@@ -42,6 +45,18 @@ pub fn program(
         function: function.to_owned(),
         links: report.links.iter().map(link::link).collect(),
     };
+    // TC and TCX have the same place, in messages of their own.
+    macro_rules! tcx {
+        ($link:ident, $info:ident) => {
+            TcxLinkState {
+                link: $link,
+                interface_name: $info.iface.clone(),
+                netns_path: $info.netns.clone(),
+                direction: link::direction(&$info.direction),
+                priority: $info.priority,
+            }
+        };
+    }
     // The block of a type: its links, each with the attach point of that type.
     macro_rules! block {
         ($field:ident, $info:ident, |$link:ident, $at:ident| $show:expr) => {{
@@ -53,18 +68,35 @@ pub fn program(
         }};
     }
     match report.program_type {
-        "XDP" => block!(xdp, XdpAttachInfo, |link, info| link::xdp(link, info)),
-        "TC" => block!(tc, TcAttachInfo, |link, info| link::tc(link, info)),
-        "TCX" => block!(tcx, TcxAttachInfo, |link, info| link::tcx(link, info)),
+        "XDP" => block!(xdp, XdpAttachInfo, |link, info| XdpLinkState {
+            link,
+            interface_name: info.iface.clone(),
+            netns_path: info.netns.clone(),
+            priority: info.priority,
+            proceed_on: link::xdp_verdicts(&info.proceed_on),
+        }),
+        "TC" => block!(tc, TcAttachInfo, |link, info| TcLinkState {
+            at: tcx!(link, info),
+            proceed_on: link::tc_verdicts(&info.proceed_on),
+        }),
+        "TCX" => block!(tcx, TcxAttachInfo, |link, info| tcx!(link, info)),
         "FEntry" => shown.fentry = Some(tracing()),
         "FExit" => shown.fexit = Some(tracing()),
-        "KProbe" => block!(kprobe, KprobeAttachInfo, |link, info| link::kprobe(link, info)),
-        "KRetProbe" => block!(kretprobe, KprobeAttachInfo, |link, info| link::kretprobe(link, info)),
+        "KProbe" => block!(kprobe, KprobeAttachInfo, |link, info| KprobeLinkState {
+            link,
+            function: info.fn_name.clone(),
+            offset: link::signed(info.offset),
+        }),
+        "KRetProbe" => block!(kretprobe, KprobeAttachInfo, |link, info| KretprobeLinkState {
+            link,
+            function: info.fn_name.clone(),
+        }),
         "UProbe" => block!(uprobe, UprobeAttachInfo, |link, info| link::uprobe(link, info)),
         "URetProbe" => block!(uretprobe, UprobeAttachInfo, |link, info| link::uprobe(link, info)),
-        "TracePoint" => {
-            block!(tracepoint, TracepointAttachInfo, |link, info| link::tracepoint(link, &info.tracepoint))
-        }
+        "TracePoint" => block!(tracepoint, TracepointAttachInfo, |link, info| TracepointLinkState {
+            link,
+            name: info.tracepoint.clone(),
+        }),
         _ => return None,
     }
     Some(shown)

@@ -3,18 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use bpfman_application::spec::Spec;
-use bpfman_application::state::node::Failure;
-use bpfman_apply::desired::{Link, LinkKey};
-use bpfman_apply::report::{LinkOutcome, LinkReport, LoadOutcome, ProgramReport, Report};
+use bpfman_application::spec::ApplicationSpec;
+use bpfman_application::state::node::NodeFailure;
+use bpfman_apply::desired::{LinkKey, WantedLink};
+use bpfman_apply::report::{LinkOutcome, LinkReport, ProgramReport, Report, ReportedLoad};
 use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
 use serde_json::{Value, json};
 
-use super::{About, Outcome, same, size, status};
-use crate::agent::objects::application::parse;
+use super::{About, ReconcileOutcome, same, size, status};
 use crate::agent::objects::state::Status;
-use bpfman_application::scope::Scope;
 
 fn about() -> About {
     About {
@@ -27,17 +25,20 @@ fn about() -> About {
     }
 }
 
-fn spec() -> Spec {
+fn spec() -> ApplicationSpec {
     let traced = |name: &str, kind: &str, block: &str| json!({ "name": name, "type": kind, block: { "function": "do_unlinkat", "links": [{ "mode": "Attach" }] } });
     let programs = json!([traced("in_fn", "FEntry", "fentry"), traced("out_fn", "FExit", "fexit")]);
-    parse(Scope::Cluster, json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": programs }))
-        .unwrap()
+    ApplicationSpec::read(
+        None,
+        json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": programs }),
+    )
+    .unwrap()
 }
 
 fn link(info: Info, status: LinkOutcome) -> LinkReport {
     LinkReport {
         key: LinkKey("here".to_owned()),
-        wanted: Some(Link {
+        wanted: Some(WantedLink {
             attach: v1::AttachInfo { info: Some(info) },
             order: None,
             on_unavailable: Default::default(),
@@ -54,16 +55,16 @@ fn program(name: &str, program_type: &'static str, links: Vec<LinkReport>) -> Pr
     ProgramReport { name: name.to_owned(), program_type, id: Some(42), links, ..ProgramReport::default() }
 }
 
-fn report(load: LoadOutcome, programs: Vec<ProgramReport>) -> Report {
+fn report(load: ReportedLoad, programs: Vec<ProgramReport>) -> Report {
     Report { load, programs, ..Report::default() }
 }
 
-fn failed(message: &str) -> Failure {
-    Failure { reason: "kernel-refused".to_owned(), message: message.to_owned(), ..Failure::default() }
+fn failed(message: &str) -> NodeFailure {
+    NodeFailure { reason: "kernel-refused".to_owned(), message: message.to_owned(), ..NodeFailure::default() }
 }
 
 fn said(report: &Report, before: Option<&Status>) -> Status {
-    status(&Outcome::Reported(report, &spec()), &about(), before)
+    status(&ReconcileOutcome::Reported(report, &spec()), &about(), before)
 }
 
 fn words(status: &Status) -> (String, String) {
@@ -167,11 +168,11 @@ fn a_link_that_does_not_run_is_no_success() {
     let info = || Info::XdpAttachInfo(v1::XdpAttachInfo::default());
     for outcome in [LinkOutcome::AttachFailed(lost.clone()), LinkOutcome::DetachFailed(lost.clone())] {
         let links = vec![link(info(), LinkOutcome::Attached), link(info(), outcome)];
-        let report = report(LoadOutcome::Loaded, vec![program("count", "XDP", links)]);
+        let report = report(ReportedLoad::Loaded, vec![program("count", "XDP", links)]);
         assert_eq!(report.failure, None, "no call failed");
         let found = super::failure(&report).unwrap();
         assert_eq!((found.program.as_str(), &found.message), ("count", &lost.message));
-        let said = status(&Outcome::Reported(&report, &spec()), &about(), None);
+        let said = status(&ReconcileOutcome::Reported(&report, &spec()), &about(), None);
         assert_eq!(said.node.conditions[0].type_, "Error");
         assert_eq!(said.node.details.failure, Some(found));
     }
@@ -181,7 +182,7 @@ fn a_link_that_does_not_run_is_no_success() {
 fn every_type_has_its_block_and_its_fields() {
     for (kind, block, info, mut wanted) in types() {
         let report =
-            report(LoadOutcome::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]);
+            report(ReportedLoad::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]);
         let shown = serde_json::to_value(said(&report, None)).unwrap();
         let common = json!({ "shouldAttach": true, "uuid": "uuid-1", "linkId": 7, "linkStatus": "Attached" });
         wanted.as_object_mut().unwrap().extend(common.as_object().unwrap().clone());
@@ -201,7 +202,7 @@ fn fentry_and_fexit_name_their_function_at_the_block() {
         ("out_fn", "FExit", "fexit", Info::FexitAttachInfo(v1::FexitAttachInfo::default())),
     ] {
         let report =
-            report(LoadOutcome::Loaded, vec![program(name, kind, vec![link(info, LinkOutcome::Attached)])]);
+            report(ReportedLoad::Loaded, vec![program(name, kind, vec![link(info, LinkOutcome::Attached)])]);
         let shown = serde_json::to_value(said(&report, None)).unwrap();
         assert_eq!(shown["programs"][0][block]["function"], "do_unlinkat", "{shown}");
         assert_eq!(shown["programs"][0][block]["links"][0]["linkId"], 7);
@@ -210,7 +211,7 @@ fn fentry_and_fexit_name_their_function_at_the_block() {
 
 #[test]
 fn a_program_without_attachments_has_its_block_all_the_same() {
-    let report = report(LoadOutcome::Loaded, vec![program("one", "XDP", Vec::new())]);
+    let report = report(ReportedLoad::Loaded, vec![program("one", "XDP", Vec::new())]);
     let shown = serde_json::to_value(said(&report, None)).unwrap();
     assert_eq!(shown["programs"][0]["xdp"], json!({}));
     assert_eq!(words(&said(&report, None)).0, "Success");
@@ -218,7 +219,7 @@ fn a_program_without_attachments_has_its_block_all_the_same() {
 
 #[test]
 fn what_all_is_well_says_who_where_and_of_which_version() {
-    let status = said(&report(LoadOutcome::Loaded, Vec::new()), None);
+    let status = said(&report(ReportedLoad::Loaded, Vec::new()), None);
     let shown = serde_json::to_value(&status).unwrap();
     for (field, wanted) in [
         ("node", "node-a"),
@@ -244,41 +245,41 @@ fn each_failure_is_said_in_its_words() {
     };
     for (report, word, load, part, program) in [
         (
-            with(report(LoadOutcome::Failed, Vec::new()), "R1 invalid mem access"),
+            with(report(ReportedLoad::Failed, Vec::new()), "R1 invalid mem access"),
             "Error",
             "LoadError",
             "R1 invalid mem access",
             None,
         ),
         (
-            with(report(LoadOutcome::OlderRuns, bad(LinkOutcome::Attached)), "no such image"),
+            with(report(ReportedLoad::OlderRuns, bad(LinkOutcome::Attached)), "no such image"),
             "Error",
             "LoadError",
             "the version before runs on: no such image",
             Some("Success"),
         ),
         (
-            with(report(LoadOutcome::Loaded, bad(LinkOutcome::AttachFailed(failed("no eth9")))), "no eth9"),
+            with(report(ReportedLoad::Loaded, bad(LinkOutcome::AttachFailed(failed("no eth9")))), "no eth9"),
             "Error",
             "LoadSuccess",
             "one: no eth9",
             Some("Error"),
         ),
         (
-            report(LoadOutcome::Loaded, vec![missing]),
+            report(ReportedLoad::Loaded, vec![missing]),
             "Error",
             "LoadSuccess",
             "one: the primary interface is not known",
             Some("UpdateAttachInfoError"),
         ),
         (
-            with(report(LoadOutcome::UnloadFailed, Vec::new()), "it is pinned by another"),
+            with(report(ReportedLoad::UnloadFailed, Vec::new()), "it is pinned by another"),
             "UnloadError",
             "UnloadError",
             "could not be unloaded, and are tried again: it is pinned by another",
             None,
         ),
-        (report(LoadOutcome::NotWanted, Vec::new()), "Unloaded", "UnloadSuccess", "nothing", None),
+        (report(ReportedLoad::NotWanted, Vec::new()), "Unloaded", "UnloadSuccess", "nothing", None),
     ] {
         let status = said(&report, None);
         let shown = serde_json::to_value(&status).unwrap();
@@ -294,7 +295,7 @@ fn each_failure_is_said_in_its_words() {
 fn what_is_not_wanted_any_more_is_shown_as_it_was() {
     let (kind, _, info, _) = types().remove(0);
     let before = said(
-        &report(LoadOutcome::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]),
+        &report(ReportedLoad::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]),
         None,
     );
     let mut stuck = program("one", kind, Vec::new());
@@ -306,7 +307,8 @@ fn what_is_not_wanted_any_more_is_shown_as_it_was() {
         id: Some(7),
         status: LinkOutcome::DetachFailed(failed("busy")),
     });
-    let shown = serde_json::to_value(said(&report(LoadOutcome::Loaded, vec![stuck]), Some(&before))).unwrap();
+    let shown =
+        serde_json::to_value(said(&report(ReportedLoad::Loaded, vec![stuck]), Some(&before))).unwrap();
     let link = &shown["programs"][0]["xdp"]["links"][0];
     assert_eq!((&link["shouldAttach"], &link["linkStatus"]), (&json!(false), &json!("DetachError")));
     assert_eq!((&link["interfaceName"], &link["priority"]), (&json!("eth0"), &json!(50)));
@@ -314,7 +316,7 @@ fn what_is_not_wanted_any_more_is_shown_as_it_was() {
 
 #[test]
 fn the_count_and_the_time_are_not_what_is_said() {
-    let one = said(&report(LoadOutcome::Loaded, Vec::new()), None);
+    let one = said(&report(ReportedLoad::Loaded, Vec::new()), None);
     let mut other = one.clone();
     other.node.update_count += 1;
     other.node.conditions[0].last_transition_time = super::condition::epoch();
@@ -327,10 +329,10 @@ fn the_count_and_the_time_are_not_what_is_said() {
 fn when_the_daemon_is_away_programs_are_as_they_were() {
     let (kind, _, info, _) = types().remove(0);
     let before = said(
-        &report(LoadOutcome::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]),
+        &report(ReportedLoad::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]),
         None,
     );
-    let away = status(&Outcome::Unknown(&failed("it does not answer")), &about(), Some(&before));
+    let away = status(&ReconcileOutcome::Unknown(&failed("it does not answer")), &about(), Some(&before));
     assert_eq!(words(&away), ("Error".to_owned(), "it does not answer".to_owned()));
     assert_eq!(away.programs, before.programs);
     assert_eq!(away.node.app_load_status, before.node.app_load_status);
@@ -350,7 +352,7 @@ fn a_status_with_thousands_of_attachments_fits_and_keeps_the_failures() {
         link.uuid = format!("0f0e0d0c-0b0a-8908-8706-{number:012}");
         link
     });
-    let report = report(LoadOutcome::Loaded, vec![program("one", "XDP", links.collect())]);
+    let report = report(ReportedLoad::Loaded, vec![program("one", "XDP", links.collect())]);
     let mut status = said(&report, None);
     let (left_out, all) = size::fit(&mut status, size::LARGEST).unwrap();
     assert_eq!(all, 8000);

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfman_apply::facts::Interface;
+use bpfman_apply::facts::NodeInterface;
+use bpfman_apply::failure::root_cause;
 use bpfman_proto::ext::v1::watch_event::Event;
 use bpfman_proto::ext::v1::{InfoRequest, NetworkInterface, WatchEvent, WatchRequest};
 use tonic::{Code, Status, Streaming};
 
 use crate::agent::shared::Shared;
-use crate::agent::shared::daemon_link::SAID_AFTER;
+use crate::agent::shared::daemon_link::REPORTED_AFTER;
 use bpfman_runtime::backoff::{after, jittered};
-use bpfman_runtime::connect::innermost;
-use bpfman_runtime::queue::Cause;
+use bpfman_runtime::queue::QueueCause;
 
 /// The first wait before it is called again. It is on the same machine: this costs nobody else anything.
 const FIRST: Duration = Duration::from_millis(100);
@@ -49,7 +49,7 @@ pub async fn follow(shared: Arc<Shared>) {
             tracing::warn!(why = root_cause(&status), "the daemon is away; programs go on");
             // If it is not back by then, the state objects say so.
             for key in shared.cache.known().keys() {
-                shared.queue.add_after(&key, jittered(SAID_AFTER + Duration::from_secs(2)));
+                shared.queue.add_after(&key, jittered(REPORTED_AFTER + Duration::from_secs(2)));
             }
         }
         failures += 1;
@@ -70,10 +70,10 @@ async fn one_stream(shared: &Shared, netns: &BTreeSet<String>) -> Result<(), Sta
     };
     if shared.daemon_link.is_up(Some(info.kernel_release).filter(|release| !release.is_empty())) {
         tracing::info!(version = info.version, "the daemon answers");
-        shared.reconcile_all(Cause::Changed);
+        shared.reconcile_all(QueueCause::Changed);
     } else {
         // What changed between two streams nobody was told of.
-        shared.reconcile_all(Cause::Maybe);
+        shared.reconcile_all(QueueCause::Maybe);
     }
     match stream {
         Some(stream) => events(shared, stream).await,
@@ -85,7 +85,7 @@ async fn events(shared: &Shared, mut stream: Streaming<WatchEvent>) -> Result<()
     while let Some(event) = stream.message().await? {
         match event.event {
             Some(Event::Interfaces(list)) => interfaces(shared, &list.interfaces),
-            Some(Event::Changed(_)) => shared.reconcile_all(Cause::Maybe),
+            Some(Event::Changed(_)) => shared.reconcile_all(QueueCause::Maybe),
             // Of a newer daemon.
             None => {}
         }
@@ -93,40 +93,31 @@ async fn events(shared: &Shared, mut stream: Streaming<WatchEvent>) -> Result<()
     Err(Status::unavailable("the daemon ended the stream"))
 }
 
-/// A daemon of before the stream: whether something changed is not known, so it is looked at.
+/// A daemon of before the stream: whether something changed is not known, so everything is reconciled.
 async fn poll(shared: &Shared) -> Result<(), Status> {
     loop {
         tokio::time::sleep(jittered(POLL)).await;
         shared.metrics.daemon_calls.add("Info", 1);
         shared.daemon.ext().info(InfoRequest {}).await?;
-        shared.reconcile_all(Cause::Maybe);
+        shared.reconcile_all(QueueCause::Maybe);
     }
 }
 
-/// Takes a list over, and has those looked at that attach to interfaces, if it is another one.
+/// Takes a list over, and has applications reconciled that attach to interfaces, if it is another one.
 fn interfaces(shared: &Shared, list: &[NetworkInterface]) {
-    let now: Vec<Interface> = list.iter().map(Interface::from).collect();
+    let now: Vec<NodeInterface> = list.iter().map(NodeInterface::from).collect();
     let mut known = shared.cache.known();
     if known.interfaces.as_ref() == Some(&now) {
         return;
     }
-    let names = |list: &[Interface]| -> BTreeSet<(Option<String>, String, u32)> {
+    let names = |list: &[NodeInterface]| -> BTreeSet<(Option<String>, String, u32)> {
         list.iter().map(|one| (one.netns.clone(), one.name.clone(), one.index)).collect()
     };
     // Attaching may take an interface down and up again: that alone must not be the cause of the next try.
     let same = known.interfaces.as_ref().is_some_and(|before| names(before) == names(&now));
-    let cause = if same { Cause::Maybe } else { Cause::Changed };
+    let cause = if same { QueueCause::Maybe } else { QueueCause::Changed };
     known.interfaces = Some(now);
     let keys = known.on_interfaces(&shared.memories);
     drop(known);
     shared.reconcile_soon(&keys, cause);
-}
-
-/// What the operating system said, rather than what the transport makes of it.
-fn root_cause(status: &Status) -> String {
-    let error = innermost(status);
-    match error.downcast_ref::<Status>() {
-        Some(status) => status.message().to_owned(),
-        None => error.to_string(),
-    }
 }

@@ -1,257 +1,128 @@
-//! What each watch changes in the world, and which applications are looked at then.
+//! What each watch changes in the cache, and which applications are reconciled then.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kube::Resource as _;
+use bpfman_application::scope::Scope;
+use bpfman_runtime::listing::ListingChange;
+use bpfman_runtime::queue::QueueCause;
+use bpfman_runtime::wire::{WireNode, WirePod};
 use kube::api::DynamicObject;
-use kube::runtime::watcher::Error;
+use kube::runtime::watcher::Event;
 
-use super::Listener;
-use crate::agent::memory::cache::Source;
-use crate::agent::objects::application::Application;
-use crate::agent::objects::machine::{Node, NodeObject, Pod, PodKey, PodObject};
+use crate::agent::objects::application::WantedApplication;
+use crate::agent::objects::machine::{KnownPod, NodeFacts, PodKey};
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
-use bpfman_application::scope::{ApplicationKey, Scope};
-use bpfman_runtime::queue::Cause;
 
 /// Applications of one kind.
-pub struct Applications {
-    /// The agent.
-    pub agent: Arc<Shared>,
-    /// The kind.
-    pub scope: Scope,
-}
-
-impl Listener for Applications {
-    type Object = DynamicObject;
-    type Kept = Application;
-
-    fn read(&self, object: DynamicObject) -> Option<Application> {
-        Application::read(self.scope, object)
-    }
-
-    fn listed(&self, objects: Vec<Application>) {
-        let mut known = self.agent.cache.known();
-        let mut old: HashMap<_, _> =
-            known.applications.extract_if(|key, _| key.scope == self.scope).collect();
-        let mut changed = Vec::new();
-        for object in objects {
-            let key = object.key.clone();
-            if old.remove(&key).is_none_or(|old| *old != object) {
-                changed.push(key.clone());
+pub fn applications(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
+    let mut known = agent.cache.known();
+    let key = |object| Some(WantedApplication::read(scope, object)?.key);
+    let changed = match known.applications.take(scope as usize, event, key) {
+        ListingChange::Present(object) => {
+            let Some(object) = WantedApplication::read(scope, object) else { return };
+            // The controller writes the status of an application again and again; that is nothing to us.
+            if known.applications.seen(&object.key).is_some_and(|old| **old == object) {
+                return;
             }
-            known.applications.insert(key, Arc::new(object));
+            let key = object.key.clone();
+            known.applications.put(scope as usize, key.clone(), Arc::new(object));
+            vec![key]
         }
-        changed.extend(old.into_keys());
-        drop(known);
-        self.agent.listed(Source::Applications(self.scope));
-        self.agent.reconcile_soon(&changed, Cause::Changed);
-    }
-
-    fn applied(&self, object: DynamicObject) {
-        let Some(object) = self.read(object) else { return };
-        let key = object.key.clone();
-        let mut known = self.agent.cache.known();
-        // The controller writes the status of an application again and again; that is nothing to us.
-        if known.applications.get(&key).is_some_and(|old| **old == object) {
-            return;
-        }
-        known.applications.insert(key.clone(), Arc::new(object));
-        drop(known);
-        self.agent.reconcile_soon(&[key], Cause::Changed);
-    }
-
-    fn deleted(&self, object: DynamicObject) {
-        let Some(object) = self.read(object) else { return };
-        self.agent.cache.known().applications.remove(&object.key);
-        self.agent.reconcile_soon(&[object.key], Cause::Changed);
-    }
-
-    fn failed(&self, error: &Error) {
-        self.agent.watch_failed(Source::Applications(self.scope), error);
-    }
+        ListingChange::Gone(gone) => gone.into_iter().map(|(key, _)| key).collect(),
+    };
+    drop(known);
+    agent.reconcile_soon(&changed, QueueCause::Changed);
 }
 
 /// This node's state objects of one kind.
-pub struct States {
-    /// The agent.
-    pub agent: Arc<Shared>,
-    /// The kind.
-    pub scope: Scope,
-}
-
-impl Listener for States {
-    type Object = DynamicObject;
-    type Kept = StateObject;
-
-    fn read(&self, object: DynamicObject) -> Option<StateObject> {
-        StateObject::read(self.scope, object)
-    }
-
-    fn listed(&self, objects: Vec<StateObject>) {
-        let mut known = self.agent.cache.known();
-        let mut changed: Vec<ApplicationKey> =
-            known.states.extract_if(|key, _| key.scope == self.scope).map(|(key, _)| key).collect();
-        for object in objects {
-            changed.push(object.application.clone());
+pub fn states(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
+    let listed = matches!(event, Event::InitDone);
+    let mut known = agent.cache.known();
+    let key = |object| Some(StateObject::read(scope, object)?.key());
+    let (changed, cause) = match known.states.take(scope as usize, event, key) {
+        ListingChange::Present(object) => {
+            let Some(object) = StateObject::read(scope, object) else { return };
+            let old = known.states.seen(&object.key());
+            if old.as_ref().is_some_and(|old| object.is_older_than(old)) {
+                // A word of ours, or one before it, that comes after the answer to a later one. With it, the next write
+                // would be refused.
+                return;
+            }
+            let (asks, says) = old
+                .as_ref()
+                .map_or((true, true), |old| (!old.asks_the_same(&object), old.status != object.status));
+            if says && old.is_some() {
+                // Not what we wrote: somebody else's word.
+                agent.memories.note_other_writer(&object.application, &object.uid, Instant::now());
+            }
+            let key = object.application.clone();
             known.put_state(object);
+            match (asks, says) {
+                (true, _) => (vec![key], QueueCause::Changed),
+                (false, true) => (vec![key], QueueCause::Maybe),
+                (false, false) => return,
+            }
         }
-        drop(known);
-        self.agent.listed(Source::States(self.scope));
-        self.agent.reconcile_soon(&changed, Cause::Maybe);
-    }
-
-    fn applied(&self, object: DynamicObject) {
-        let Some(object) = self.read(object) else { return };
-        let key = object.application.clone();
-        let mut known = self.agent.cache.known();
-        let old = known.states.get(&key).and_then(|states| states.get(&object.name));
-        if old.is_some_and(|old| object.is_older_than(old)) {
-            // A word of ours, or one before it, that comes after the answer to a later one. With it, the next write
-            // would be refused.
-            return;
+        ListingChange::Gone(gone) => {
+            (gone.into_iter().map(|((key, _), _)| key).collect(), QueueCause::Changed)
         }
-        let (asks, says) =
-            old.map_or((true, true), |old| (!old.asks_the_same(&object), old.status != object.status));
-        if says && old.is_some() {
-            // Not what we wrote: somebody else's word.
-            self.agent.memories.hear_other(&key, &object.uid, Instant::now());
-        }
-        known.put_state(object);
-        drop(known);
-        if asks {
-            self.agent.reconcile_soon(&[key], Cause::Changed);
-        } else if says {
-            self.agent.reconcile_soon(&[key], Cause::Maybe);
-        }
-    }
-
-    fn deleted(&self, object: DynamicObject) {
-        let Some(object) = self.read(object) else { return };
-        self.agent.cache.known().forget_state(&object.application, &object.name);
-        self.agent.reconcile_soon(&[object.application], Cause::Changed);
-    }
-
-    fn failed(&self, error: &Error) {
-        self.agent.watch_failed(Source::States(self.scope), error);
+    };
+    drop(known);
+    agent.reconcile_soon(&changed, cause);
+    if listed {
+        // What happened between two watches may be more than what the list shows.
+        agent.reconcile_all(QueueCause::Maybe);
     }
 }
 
 /// This node.
-pub struct ThisNode {
-    /// The agent.
-    pub agent: Arc<Shared>,
-}
-
-impl ThisNode {
-    fn is_now(&self, node: Option<Node>) {
-        let mut known = self.agent.cache.known();
-        if known.node == node {
-            return;
+pub fn node(agent: &Shared, event: Event<WireNode>) {
+    let mut known = agent.cache.known();
+    let changed = match known.node.take(0, event, |_| Some(())) {
+        ListingChange::Present(object) => {
+            let node = NodeFacts::read(object);
+            known.node.put(0, (), node.clone()).is_none_or(|old| old != node)
         }
-        known.node = node;
-        drop(known);
-        self.agent.reconcile_all(Cause::Changed);
-    }
-}
-
-impl Listener for ThisNode {
-    type Object = NodeObject;
-    type Kept = Node;
-
-    fn read(&self, object: NodeObject) -> Option<Node> {
-        Some(Node::read(object))
-    }
-
-    fn listed(&self, objects: Vec<Node>) {
-        self.is_now(objects.into_iter().next());
-        self.agent.listed(Source::Node);
-    }
-
-    fn applied(&self, object: NodeObject) {
-        self.is_now(Some(Node::read(object)));
-    }
-
-    fn deleted(&self, _: NodeObject) {
-        self.is_now(None);
-    }
-
-    fn failed(&self, error: &Error) {
-        self.agent.watch_failed(Source::Node, error);
+        ListingChange::Gone(gone) => !gone.is_empty(),
+    };
+    drop(known);
+    if changed {
+        agent.reconcile_all(QueueCause::Changed);
     }
 }
 
 /// Pods of this node.
-pub struct Pods {
-    /// The agent.
-    pub agent: Arc<Shared>,
-}
-
-impl Pods {
-    fn is_now(&self, key: PodKey, pod: Option<Pod>) {
-        let mut known = self.agent.cache.known();
-        let old = match pod.clone() {
-            Some(pod) => known.pods.insert(key.clone(), pod),
-            None => known.pods.remove(&key),
-        };
-        if old == pod {
-            return;
-        }
-        let gone = |old: &&Pod| pod.as_ref().is_none_or(|pod| pod.uid != old.uid);
-        if let Some(old) = old.as_ref().filter(gone) {
-            self.agent.arriving.forget(&old.uid);
-        }
-        let pods: Vec<&Pod> = old.iter().chain(&pod).collect();
-        let meaning = known.meaning(&self.agent.memories, &key.0, &pods);
-        drop(known);
-        self.agent.reconcile_soon(&meaning, Cause::Changed);
-    }
-}
-
-impl Listener for Pods {
-    type Object = PodObject;
-    type Kept = (PodKey, Pod);
-
-    fn read(&self, object: PodObject) -> Option<(PodKey, Pod)> {
-        Pod::read(object)
-    }
-
-    fn listed(&self, objects: Vec<(PodKey, Pod)>) {
-        let mut gone = std::mem::take(&mut self.agent.cache.known().pods);
-        for (key, pod) in objects {
-            // Put back first, so that it only counts as changed if it is.
-            if let Some(old) = gone.remove(&key) {
-                self.agent.cache.known().pods.insert(key.clone(), old);
+pub fn pods(agent: &Shared, event: Event<WirePod>) {
+    let key = |object: &WirePod| -> PodKey {
+        let metadata = &object.metadata;
+        (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+    };
+    let mut known = agent.cache.known();
+    let changed = match known.pods.take(0, event, |object| Some(key(&object))) {
+        ListingChange::Present(object) => {
+            let (key, pod) = (key(&object), KnownPod::read(object));
+            let old = match pod.clone() {
+                Some(pod) => known.pods.put(0, key.clone(), pod),
+                None => known.pods.remove(&key),
+            };
+            if old == pod {
+                return;
             }
-            self.is_now(key, Some(pod));
+            vec![(key, old, pod)]
         }
-        for (key, pod) in gone {
-            self.agent.arriving.forget(&pod.uid);
-            let agent = &self.agent;
-            let meaning = agent.cache.known().meaning(&agent.memories, &key.0, &[&pod]);
-            self.agent.reconcile_soon(&meaning, Cause::Changed);
+        ListingChange::Gone(gone) => gone.into_iter().map(|(key, pod)| (key, Some(pod), None)).collect(),
+    };
+    let mut meaning = Vec::new();
+    for (key, old, pod) in &changed {
+        let gone = |old: &&KnownPod| pod.as_ref().is_none_or(|pod| pod.uid != old.uid);
+        if let Some(old) = old.as_ref().filter(gone) {
+            agent.arriving.forget(&old.uid);
         }
-        self.agent.listed(Source::Pods);
+        let pods: Vec<&KnownPod> = old.iter().chain(pod).collect();
+        meaning.extend(known.meaning(&agent.memories, &key.0, &pods));
     }
-
-    fn applied(&self, object: PodObject) {
-        let key = (
-            object.meta().namespace.clone().unwrap_or_default(),
-            object.meta().name.clone().unwrap_or_default(),
-        );
-        let pod = Pod::read(object).map(|(_, pod)| pod);
-        self.is_now(key, pod);
-    }
-
-    fn deleted(&self, object: PodObject) {
-        let metadata = object.metadata;
-        self.is_now((metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default()), None);
-    }
-
-    fn failed(&self, error: &Error) {
-        self.agent.watch_failed(Source::Pods, error);
-    }
+    drop(known);
+    agent.reconcile_soon(&meaning, QueueCause::Changed);
 }

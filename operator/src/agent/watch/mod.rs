@@ -5,42 +5,16 @@ pub mod listeners;
 
 use std::fmt::Debug;
 use std::pin::pin;
-use std::time::Duration;
 
 use futures::StreamExt as _;
-use kube::runtime::watcher::{self, Config, Event};
+use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
+use crate::agent::memory::cache::WatchSource;
+use crate::agent::shared::Shared;
 use bpfman_runtime::backoff::random;
 use bpfman_runtime::watch::{Waits, events};
-
-/// Between the tries of a watch that fails.
-const WAITS: Waits = Waits {
-    first: Duration::from_millis(500),
-    longest: Duration::from_secs(30),
-    jitter: true,
-    list_again_after: None,
-};
-
-/// Who is told what a watch says.
-pub trait Listener {
-    /// What is watched.
-    type Object;
-    /// What is kept of an object.
-    type Kept;
-
-    /// Keeps of an object what is needed. `None`: nothing.
-    fn read(&self, object: Self::Object) -> Option<Self::Kept>;
-    /// The list is complete: whatever is not in it is gone.
-    fn listed(&self, objects: Vec<Self::Kept>);
-    /// An object is there, as it is now.
-    fn applied(&self, object: Self::Object);
-    /// An object is gone.
-    fn deleted(&self, object: Self::Object);
-    /// The watch failed, and is tried again.
-    fn failed(&self, error: &watcher::Error);
-}
 
 /// How to ask. Lists come from the server's cache: a fleet that starts must not read its database a thousand times.
 /// What is too old there shows when something is written, and is read again then.
@@ -53,22 +27,27 @@ pub fn config() -> Config {
     Config { page_size: None, ..Config::default().any_semantic().timeout(seconds as u32) }
 }
 
-/// Watches for ever.
-pub async fn watch<K, L>(api: Api<K>, config: Config, listener: L)
-where
+/// Watches for ever; `listen_to` takes each event in.
+pub async fn watch<K>(
+    agent: &Shared,
+    source: WatchSource,
+    api: Api<K>,
+    config: Config,
+    listen_to: impl Fn(&Shared, Event<K>),
+) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    L: Listener<Object = K>,
 {
-    let mut events = pin!(events(api, config, WAITS));
-    let mut list = Vec::new();
+    let mut events = pin!(events(api, config, Waits::AGENT));
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => list = Vec::new(),
-            Ok(Event::InitApply(object)) => list.extend(listener.read(object)),
-            Ok(Event::InitDone) => listener.listed(std::mem::take(&mut list)),
-            Ok(Event::Apply(object)) => listener.applied(object),
-            Ok(Event::Delete(object)) => listener.deleted(object),
-            Err(failed) => listener.failed(&failed.error),
+            Ok(event) => {
+                let listed = matches!(event, Event::InitDone);
+                listen_to(agent, event);
+                if listed {
+                    agent.listed(source);
+                }
+            }
+            Err(failed) => agent.watch_failed(source, &failed.error),
         }
     }
 }
@@ -86,22 +65,6 @@ mod tests {
 
     use super::*;
 
-    /// Hears of nothing.
-    struct Deaf;
-
-    impl Listener for Deaf {
-        type Object = DynamicObject;
-        type Kept = ();
-
-        fn read(&self, _: DynamicObject) -> Option<()> {
-            None
-        }
-        fn listed(&self, _: Vec<()>) {}
-        fn applied(&self, _: DynamicObject) {}
-        fn deleted(&self, _: DynamicObject) {}
-        fn failed(&self, _: &watcher::Error) {}
-    }
-
     #[tokio::test]
     async fn lists_come_from_the_cache_of_the_server_whole() {
         let (ask, mut asked) = mpsc::unbounded_channel();
@@ -112,7 +75,10 @@ mod tests {
         });
         let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
         let api = Api::<DynamicObject>::all_with(Client::new(service, "default"), &pods);
-        let watching = tokio::spawn(watch(api, config().fields("spec.nodeName=a"), Deaf));
+        let watching = tokio::spawn(async move {
+            let mut events = pin!(events(api, config().fields("spec.nodeName=a"), Waits::AGENT));
+            while events.next().await.is_some() {}
+        });
         let query = asked.recv().await.unwrap();
         watching.abort();
         let pairs: HashMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();

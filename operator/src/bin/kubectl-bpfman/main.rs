@@ -5,11 +5,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use bpfman_operator::client::{arguments::Arguments, run};
+use bpfman_operator::client::{arguments::ClientArguments, run};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = ClientArguments::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return no_answer(&error),

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::cni;
 use super::daemon::SOCKET_GROUP;
-use super::images::Images;
-use super::objects::{self, labels};
+use super::images::DeployImages;
+use super::objects::{self, host_folder, labels, pod_field};
 
 /// Its name, and that of its account.
 const NAME: &str = "bpfman-agent";
@@ -17,7 +17,7 @@ pub(super) const USER: u32 = 60_750;
 
 /// The DaemonSet.
 #[must_use]
-pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
+pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let pod = json!({
         "serviceAccountName": NAME,
         "terminationGracePeriodSeconds": 10,
@@ -30,11 +30,8 @@ pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
         },
         "containers": [container(spec, images)],
         "volumes": [
-            {
-                "name": "socket",
-                // The daemon makes it; an agent that is first waits for it.
-                "hostPath": { "path": "/run/bpfman-sock", "type": "DirectoryOrCreate" }
-            },
+            // The daemon makes it; an agent that is first waits for it.
+            host_folder("socket", "/run/bpfman-sock"),
             account()
         ]
     });
@@ -43,10 +40,9 @@ pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
     set
 }
 
-fn container(spec: &ConfigSpec, images: &Images) -> Value {
+fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let port = if spec.agent.health_probe_port == 0 { 8175 } else { spec.agent.health_probe_port };
     let probe = |path: &str, seconds: u32| json!({ "httpGet": { "path": path, "port": port, "scheme": "HTTP" }, "periodSeconds": seconds });
-    let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } });
     json!({
         "name": NAME,
         "image": spec.agent.image,
@@ -57,7 +53,7 @@ fn container(spec: &ConfigSpec, images: &Images) -> Value {
             format!("--namespace={}", images.home)
         ],
         "env": [
-            field("KUBE_NODE_NAME", "spec.nodeName"),
+            pod_field("KUBE_NODE_NAME", "spec.nodeName"),
             { "name": "BPFMAN_LOG", "value": spec.agent.log_level.as_deref().unwrap_or("info") }
         ],
         "securityContext": {

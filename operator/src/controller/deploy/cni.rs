@@ -4,8 +4,8 @@ use bpfman_application::config::{CniSpec, ConfigSpec};
 use serde_json::{Value, json};
 
 use super::agent::USER;
-use super::images::Images;
-use super::objects::namespace;
+use super::images::DeployImages;
+use super::objects::{host_folder, namespace};
 
 /// Where the agent listens, and where it writes what holds while it does not.
 const FOLDERS: [(&str, &str); 2] =
@@ -16,15 +16,14 @@ const BIN: &str = "/host/opt/cni/bin";
 const CONF: &str = "/host/etc/cni/net.d";
 
 /// Adds it to the agent's DaemonSet.
-pub fn add(set: &mut Value, spec: &ConfigSpec, images: &Images) {
+pub fn add(set: &mut Value, spec: &ConfigSpec, images: &DeployImages) {
     let Some(cni) = &spec.cni else { return };
     let pod = &mut set["spec"]["template"]["spec"];
-    let host = |name: &str, path: &str| json!({ "name": name, "hostPath": { "path": path, "type": "DirectoryOrCreate" } });
     let folders = [
-        host("cni-bin", cni.bin_dir.as_deref().unwrap_or("/opt/cni/bin")),
-        host("cni-conf", cni.conf_dir.as_deref().unwrap_or("/etc/cni/net.d")),
+        host_folder("cni-bin", cni.bin_dir.as_deref().unwrap_or("/opt/cni/bin")),
+        host_folder("cni-conf", cni.conf_dir.as_deref().unwrap_or("/etc/cni/net.d")),
     ];
-    push(&mut pod["volumes"], folders.into_iter().chain(FOLDERS.map(|(name, path)| host(name, path))));
+    push(&mut pod["volumes"], folders.into_iter().chain(FOLDERS.map(|(name, path)| host_folder(name, path))));
     let exempt = format!("--exempt-namespaces=kube-system,{}", namespace(spec));
     pod["initContainers"] = json!([match cni.remove {
         true => container("bpfman-cni-remove", cni, images, &["uninstall".to_owned()], &[]),
@@ -46,7 +45,13 @@ pub fn add(set: &mut Value, spec: &ConfigSpec, images: &Images) {
 }
 
 /// Folders and files of plugins are root's: it is root, and may do nothing else.
-fn container(name: &str, cni: &CniSpec, images: &Images, words: &[String], capabilities: &[&str]) -> Value {
+fn container(
+    name: &str,
+    cni: &CniSpec,
+    images: &DeployImages,
+    words: &[String],
+    capabilities: &[&str],
+) -> Value {
     let folders = [("cni-bin", BIN), ("cni-conf", CONF)].into_iter().chain(FOLDERS);
     let mounts: Vec<Value> = folders.map(|(name, path)| json!({ "name": name, "mountPath": path })).collect();
     let places = [format!("--bin-dir={BIN}"), format!("--conf-dir={CONF}")];
@@ -77,11 +82,11 @@ fn push(list: &mut Value, more: impl IntoIterator<Item = Value>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::agent::daemon_set;
     use super::*;
+    use crate::controller::deploy::agent::daemon_set;
 
     fn set(cni: Option<CniSpec>) -> Value {
-        let images = Images {
+        let images = DeployImages {
             daemon: "d".into(),
             agent: "a".into(),
             pull_policy: "Always".into(),

@@ -3,8 +3,8 @@
 use bpfman_application::config::ConfigSpec;
 use serde_json::{Value, json};
 
-use super::images::Images;
-use super::objects::{self, CONFIG_MAP, POLICY_MAP, labels};
+use super::images::DeployImages;
+use super::objects::{self, CONFIG_MAP, POLICY_MAP, host_folder, labels, pod_field};
 
 /// Its name, and that of its account.
 const NAME: &str = "bpfman-daemon";
@@ -45,18 +45,12 @@ fn pod_labels() -> Value {
 
 /// The DaemonSet.
 #[must_use]
-pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
+pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let mut containers = vec![container(spec, images)];
     containers.extend(registrar(spec, images));
-    let mut volumes: Vec<Value> = MOUNTS
-        .iter()
-        .map(|(name, host, _, _)| {
-            json!({ "name": name, "hostPath": { "path": host, "type": "DirectoryOrCreate" } })
-        })
-        .collect();
+    let mut volumes: Vec<Value> = MOUNTS.iter().map(|(name, host, ..)| host_folder(name, host)).collect();
     if spec.daemon.csi_registrar_image.is_some() {
-        let host = json!({ "path": PLUGIN, "type": "DirectoryOrCreate" });
-        volumes.push(json!({ "name": "plugin", "hostPath": host }));
+        volumes.push(host_folder("plugin", PLUGIN));
     }
     // The policy is a map of its own, which the operator only reads: who may change what is deployed need not be who says
     // whose programs run. What changes in it reaches the daemon without a restart.
@@ -80,7 +74,7 @@ pub fn daemon_set(spec: &ConfigSpec, images: &Images) -> Value {
     objects::daemon_set(NAME, spec, pod_labels(), pod)
 }
 
-fn container(spec: &ConfigSpec, images: &Images) -> Value {
+fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let mut mounts: Vec<Value> = MOUNTS
         .iter()
         .map(|(name, _, path, propagation)| {
@@ -106,7 +100,7 @@ fn container(spec: &ConfigSpec, images: &Images) -> Value {
         "args": arguments,
         "env": [
             { "name": "BPFMAN_LOG", "value": spec.daemon.log_level.as_deref().unwrap_or("info") },
-            { "name": "KUBE_NODE_NAME", "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": "spec.nodeName" } } }
+            pod_field("KUBE_NODE_NAME", "spec.nodeName")
         ],
         "securityContext": { "privileged": true, "runAsUser": 0 },
         "readinessProbe": probe(10, 3),
@@ -130,7 +124,7 @@ fn probe(seconds: u32, failures: u32) -> Value {
 }
 
 /// The registrar of the published deployment, for who names its image; the daemon registers itself otherwise.
-fn registrar(spec: &ConfigSpec, images: &Images) -> Option<Value> {
+fn registrar(spec: &ConfigSpec, images: &DeployImages) -> Option<Value> {
     let image = spec.daemon.csi_registrar_image.as_ref()?;
     Some(json!({
         "name": "node-driver-registrar",

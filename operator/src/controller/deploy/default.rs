@@ -2,7 +2,7 @@
 
 use bpfman_application::config::{AgentSpec, CONFIG_NAME, Config, ConfigSpec, DaemonSpec};
 
-use super::images::Images;
+use super::images::DeployImages;
 
 /// The daemon's configuration unless the user says otherwise. Signatures are those of the published default: images
 /// without one are loaded, with a warning.
@@ -18,7 +18,7 @@ verify_enabled = true
 
 /// The default, with the images of the environment.
 #[must_use]
-pub fn default_config(images: &Images, namespace: &str) -> Config {
+pub fn default_config(images: &DeployImages, namespace: &str) -> Config {
     Config::new(
         CONFIG_NAME,
         ConfigSpec {

@@ -1,7 +1,6 @@
 //! What is on the server of the objects that were deployed.
 
-use std::collections::HashMap;
-
+use bpfman_runtime::listing::{Listing, ListingChange};
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::runtime::watcher::Event;
@@ -21,75 +20,55 @@ pub fn resource((group, version, kind): (&str, &str, &str)) -> ApiResource {
 }
 
 /// Kind, namespace and name.
-pub type Key = (String, String, String);
+pub type ObjectKey = (String, String, String);
 
 /// The key of an object.
 #[must_use]
-pub fn key(object: &Value) -> Key {
+pub fn key(object: &Value) -> ObjectKey {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&object["kind"]), text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]))
 }
 
 /// Objects by key.
 #[derive(Debug, Default)]
-pub struct Found {
-    objects: HashMap<Key, (u32, Value)>,
-    /// Number of the newest list of each kind, and whether one was complete.
-    rounds: [(u32, bool); KINDS.len()],
-}
+pub struct DeployedObjects(Listing<ObjectKey, Value, { KINDS.len() }>);
 
-impl Found {
+impl DeployedObjects {
     /// Takes in an event about one of [`KINDS`].
     pub fn take(&mut self, kind: usize, event: Event<DynamicObject>) {
-        let (round, complete) = &mut self.rounds[kind];
-        match event {
-            Event::Init => *round += 1,
-            Event::InitDone => {
-                *complete = true;
-                let (round, name) = (*round, KINDS[kind].2);
-                self.objects.retain(|key, (seen, _)| key.0 != name || *seen == round);
-            }
-            Event::Apply(object) | Event::InitApply(object) => {
-                let round = *round;
-                if let Some(value) = value(kind, object) {
-                    self.objects.insert(key(&value), (round, value));
-                }
-            }
-            Event::Delete(object) => {
-                if let Some(value) = value(kind, object) {
-                    self.objects.remove(&key(&value));
-                }
-            }
+        let key = |object| value(kind, object).map(|value| key(&value));
+        if let ListingChange::Present(object) = self.0.take(kind, event, key) {
+            self.written(kind, object);
         }
     }
 
     /// Takes in an object as a write returned it.
     pub fn written(&mut self, kind: usize, object: DynamicObject) {
         if let Some(value) = value(kind, object) {
-            self.objects.insert(key(&value), (self.rounds[kind].0, value));
+            self.0.put(kind, key(&value), value);
         }
     }
 
     /// Whether every kind was listed once.
     #[must_use]
     pub fn complete(&self) -> bool {
-        self.rounds.iter().all(|(_, complete)| *complete)
+        self.0.complete()
     }
 
     /// One object.
     #[must_use]
-    pub fn get(&self, key: &Key) -> Option<&Value> {
-        self.objects.get(key).map(|(_, value)| value)
+    pub fn get(&self, key: &ObjectKey) -> Option<&Value> {
+        self.0.get(key)
     }
 
     /// Objects that an owner has, by its uid.
-    pub fn owned_by<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a Key> {
+    pub fn owned_by<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a ObjectKey> {
         let owned = move |value: &Value| {
             value["metadata"]["ownerReferences"]
                 .as_array()
                 .is_some_and(|all| all.iter().any(|one| one["uid"] == uid))
         };
-        self.objects.iter().filter(move |(_, (_, value))| owned(value)).map(|(key, _)| key)
+        self.0.iter().filter(move |(_, value)| owned(value)).map(|(key, _)| key)
     }
 }
 

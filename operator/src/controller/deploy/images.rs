@@ -9,7 +9,7 @@ use super::objects::NAMESPACE;
 
 /// What the environment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Images {
+pub struct DeployImages {
     /// The daemon's, from `BPFMAN_IMG`.
     pub daemon: String,
     /// The agent's, from `BPFMAN_AGENT_IMG`.
@@ -26,7 +26,7 @@ pub struct Images {
 #[error("the environment variable {0} is not set; it names an image to deploy, or pass --no-deploy")]
 pub struct MissingImage(&'static str);
 
-impl Images {
+impl DeployImages {
     /// Reads the environment.
     ///
     /// # Errors
@@ -52,8 +52,8 @@ mod tests {
 
     #[test]
     fn a_missing_image_is_named() {
-        let error = Images::from(|name| (name == "BPFMAN_IMG").then(|| "a".to_owned()));
+        let error = DeployImages::from(|name| (name == "BPFMAN_IMG").then(|| "a".to_owned()));
         assert_eq!(error, Err(MissingImage("BPFMAN_AGENT_IMG")));
-        assert_eq!(Images::from(|_| Some(String::new())), Err(MissingImage("BPFMAN_IMG")));
+        assert_eq!(DeployImages::from(|_| Some(String::new())), Err(MissingImage("BPFMAN_IMG")));
     }
 }

@@ -5,6 +5,7 @@ mod cni;
 mod covers;
 mod daemon;
 mod default;
+mod error;
 mod found;
 mod images;
 mod objects;
@@ -15,10 +16,10 @@ mod status;
 use std::collections::BTreeMap;
 
 pub use default::default_config;
-pub use images::{Images, MissingImage};
+pub use images::{DeployImages, MissingImage};
 pub use run::run;
 
-use super::projection::Node;
+use crate::controller::projection::ClusterNode;
 
 /// What the rest of the controller has to know of what is deployed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub struct Deployed {
 impl Deployed {
     /// Whether the daemon is meant to run on a node.
     #[must_use]
-    pub fn selects(&self, node: &Node) -> bool {
+    pub fn selects(&self, node: &ClusterNode) -> bool {
         node_selector().iter().all(|(key, value)| node.label(key) == Some(value))
     }
 }

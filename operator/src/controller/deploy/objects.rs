@@ -4,7 +4,7 @@ use bpfman_application::config::{Config, ConfigSpec};
 use bpfman_application::{GROUP, VERSION};
 use serde_json::{Value, json};
 
-use super::images::Images;
+use super::images::DeployImages;
 use super::{agent, daemon, node_selector};
 
 /// Name of the configuration map.
@@ -18,7 +18,7 @@ pub const NAMESPACE: &str = "bpfman";
 
 /// Every object, in the order in which they are applied. What `overrides` takes out is not among them.
 #[must_use]
-pub fn objects(config: &Config, images: &Images) -> Vec<Value> {
+pub fn objects(config: &Config, images: &DeployImages) -> Vec<Value> {
     let spec = &config.spec;
     let mut objects = vec![
         config_map(spec),
@@ -89,6 +89,18 @@ pub fn daemon_set(name: &str, spec: &ConfigSpec, pod_labels: Value, mut pod: Val
     })
 }
 
+/// A volume: a folder of the node, which is made if it is not there.
+#[must_use]
+pub fn host_folder(name: &str, path: &str) -> Value {
+    json!({ "name": name, "hostPath": { "path": path, "type": "DirectoryOrCreate" } })
+}
+
+/// A variable: a field of the pod.
+#[must_use]
+pub fn pod_field(name: &str, path: &str) -> Value {
+    json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } })
+}
+
 fn is_unmanaged(spec: &ConfigSpec, object: &Value) -> bool {
     spec.overrides.iter().filter(|entry| entry.unmanaged).any(|entry| {
         object["apiVersion"] == entry.api_version
@@ -134,11 +146,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use bpfman_application::config::Override;
 
-    use super::super::default_config;
     use super::*;
+    use crate::controller::deploy::default_config;
 
-    fn images() -> Images {
-        Images {
+    fn images() -> DeployImages {
+        DeployImages {
             daemon: "daemon:1".into(),
             agent: "agent:1".into(),
             pull_policy: "Always".into(),

@@ -1,5 +1,6 @@
 //! What keeps a deployment from being taken away: applications that agents would have to unload.
 
+use super::error::DeployError;
 use bpfman_application::orders::NOT_READY_TAINT;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{DynamicObject, ListParams};
@@ -20,7 +21,7 @@ const PAGE: u32 = 500;
 ///
 /// # Errors
 /// The API server does not answer.
-pub async fn blocked(client: &Client) -> Result<Option<String>, String> {
+pub async fn blocked(client: &Client) -> Result<Option<String>, DeployError> {
     let (mut names, mut all) = (Vec::new(), 0);
     for scope in Scope::ALL {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &scope.applications());
@@ -34,7 +35,7 @@ pub async fn blocked(client: &Client) -> Result<Option<String>, String> {
             }
             // The definition is gone, and all objects with it.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(format!("listing applications: {error}")),
+            Err(error) => return Err(DeployError::about("listing applications")(error)),
         }
     }
     Ok(message(&names, all))
@@ -44,11 +45,11 @@ pub async fn blocked(client: &Client) -> Result<Option<String>, String> {
 ///
 /// # Errors
 /// The API server does not answer.
-pub async fn marked(client: &Client) -> Result<Option<String>, String> {
+pub async fn marked(client: &Client) -> Result<Option<String>, DeployError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let mut page = ListParams::default().limit(PAGE);
     loop {
-        let list = nodes.list(&page).await.map_err(|error| format!("listing nodes: {error}"))?;
+        let list = nodes.list(&page).await.map_err(DeployError::about("listing nodes"))?;
         if let Some(node) = list.items.iter().find(|node| is_marked(node)) {
             return Ok(Some(format!("The taint {NOT_READY_TAINT} is being taken from {}", node.name_any())));
         }

@@ -1,7 +1,8 @@
-//! Follows the `Config` object and what it comes to on the server, and brings the two together.
+//! Follows the `Config` object and what it comes to on the server, and reconciles the two.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
 
 use bpfman_application::config::{CONFIG_NAME, Config, ConfigStatus};
 use futures::stream::SelectAll;
@@ -11,22 +12,26 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_all};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::covers::covers;
-use super::found::{Found, KINDS, Key, SELECTOR, index, key, resource};
-use super::images::Images;
+use super::error::DeployError;
+use super::found::{DeployedObjects, KINDS, ObjectKey, SELECTOR, index, key, resource};
+use super::images::DeployImages;
 use super::objects::{namespace, objects};
 use super::removal::{blocked, marked};
 use super::{Deployed, default_config, status};
-use crate::controller::conditions::Conditions;
-use crate::controller::leader::Leadership;
+use crate::controller::write::leader::Leadership;
+use bpfman_application::condition::Conditions;
 use bpfman_runtime::connect::why;
 use bpfman_runtime::manager::Manager;
+use bpfman_runtime::object;
+use bpfman_runtime::queue::sleep_until;
+use bpfman_runtime::watch::{Waits, events};
 
 /// Holds the `Config` until it was seen that it goes.
 const FINALIZER: &str = "bpfman.io/config-finalizer";
@@ -47,14 +52,14 @@ enum Seen {
 /// The deployment as it is known.
 struct Deployer {
     client: Client,
-    images: Images,
+    images: DeployImages,
     home: String,
     config: Option<Config>,
     /// Configs were listed once.
     listed: bool,
     /// Whether a missing `Config` is to be made: once, at the start.
     make_default: bool,
-    found: Found,
+    found: DeployedObjects,
     /// The uid and generation for which the namespace was labelled.
     labelled: Option<(Option<String>, Option<i64>)>,
 }
@@ -62,7 +67,7 @@ struct Deployer {
 /// Deploys for ever. `deployed` is told what others have to know.
 pub async fn run(
     client: Client,
-    images: Images,
+    images: DeployImages,
     home: String,
     mut leadership: Leadership,
     deployed: watch::Sender<Deployed>,
@@ -75,63 +80,63 @@ pub async fn run(
         config: None,
         listed: false,
         make_default: true,
-        found: Found::default(),
+        found: DeployedObjects::default(),
         labelled: None,
     };
-    let mut due: Option<tokio::time::Instant> = Some(tokio::time::Instant::now());
+    let mut due = Some(Instant::now());
     let mut led = false;
     loop {
-        let wait = async {
-            match due {
-                Some(due) => tokio::time::sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Some(event) = events.next() => {
                 deployer.see(event);
-                deployer.tell(&deployed);
-                due.get_or_insert_with(|| tokio::time::Instant::now() + SETTLE);
+                deployer.publish(&deployed);
+                due.get_or_insert_with(|| Instant::now() + SETTLE);
             }
             () = leadership.changed() => {
                 if !led && leadership.holds() {
-                    due.get_or_insert_with(tokio::time::Instant::now);
+                    due.get_or_insert_with(Instant::now);
                 }
                 led = leadership.holds();
             }
-            () = wait => {
+            () = sleep_until(due) => {
                 due = None;
                 if leadership.holds() && deployer.listed && deployer.found.complete()
                     && let Err(error) = deployer.round().await
                 {
                     warn!(%error, "the deployment is not as it should be; it is tried again");
-                    due = Some(tokio::time::Instant::now() + RETRY);
+                    due = Some(Instant::now() + RETRY);
                 }
             }
         }
     }
 }
 
-/// What a watch saw. Nothing if it failed: it is tried again, later and later.
-fn noted<T>(event: Result<T, watcher::Error>) -> Option<T> {
-    if let Err(error) = &event {
-        warn!("what is deployed cannot be watched, and that is tried again: {}", why(error));
-    }
-    event.ok()
+/// What a watch sees. Nothing if it failed: it is tried again, later and later.
+fn watched<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    seen: impl Fn(Event<K>) -> Seen + Send + 'static,
+) -> stream::BoxStream<'static, Seen>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let events = events(api, config, Waits::CONTROLLER).filter_map(move |event| {
+        if let Err(failed) = &event {
+            warn!("what is deployed cannot be watched, and that is tried again: {}", why(&failed.error));
+        }
+        std::future::ready(event.ok().map(&seen))
+    });
+    events.boxed()
 }
 
 /// One stream of everything that is watched.
 fn watches(client: &Client) -> SelectAll<stream::BoxStream<'static, Seen>> {
     let mut all = SelectAll::new();
-    let configs = watch_all(Api::<Config>::all(client.clone()), watcher::Config::default());
-    let configs = configs.default_backoff();
-    all.push(configs.filter_map(|event| std::future::ready(noted(event).map(Seen::Config))).boxed());
+    all.push(watched(Api::<Config>::all(client.clone()), watcher::Config::default(), Seen::Config));
     for (kind, gvk) in KINDS.into_iter().enumerate() {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(gvk));
-        let events = watch_all(api, watcher::Config::default().labels(SELECTOR)).default_backoff();
-        let events = events
-            .filter_map(move |event| std::future::ready(noted(event).map(|event| Seen::Object(kind, event))));
-        all.push(events.boxed());
+        let ours = watcher::Config::default().labels(SELECTOR);
+        all.push(watched(api, ours, move |event| Seen::Object(kind, event)));
     }
     all
 }
@@ -153,7 +158,7 @@ impl Deployer {
     }
 
     /// Tells the rest of the controller. When the `Config` goes, so do the taints that it asked for.
-    fn tell(&self, deployed: &watch::Sender<Deployed>) {
+    fn publish(&self, deployed: &watch::Sender<Deployed>) {
         if !self.listed {
             return;
         }
@@ -175,30 +180,28 @@ impl Deployer {
     }
 
     /// One round: everything that differs is written.
-    async fn round(&mut self) -> Result<(), String> {
+    async fn round(&mut self) -> Result<(), DeployError> {
         let Some(config) = self.config.clone() else {
             return if self.make_default { self.make_default().await } else { Ok(()) };
         };
-        let configs: Api<Config> = Api::all(self.client.clone());
         let finalizers = config.metadata.finalizers.clone().unwrap_or_default();
-        let held = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
+        let has_finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
         let deleting = config.metadata.deletion_timestamp.is_some();
-        if deleting != held {
-            return match deleting {
-                true => Ok(()),
-                false => self.deploy(&config, None).await,
+        match (deleting, has_finalizer) {
+            (true, false) => return Ok(()),
+            (false, true) => return self.deploy(&config, None).await,
+            _ => {}
+        }
+        if deleting {
+            let reason = match blocked(&self.client).await? {
+                // The other half of this controller is at it. Once the Config is gone, this controller may be, too.
+                None if config.spec.node_taint.is_some() => marked(&self.client).await?,
+                // Only agents unload programs: they stay until there is nothing to unload.
+                reason => reason,
             };
-        }
-        if deleting && let Some(reason) = blocked(&self.client).await? {
-            // Only agents unload programs: they stay until there is nothing to unload.
-            return self.deploy(&config, Some(reason)).await;
-        }
-        if deleting
-            && config.spec.node_taint.is_some()
-            && let Some(reason) = marked(&self.client).await?
-        {
-            // The other half of this controller is at it. Once the Config is gone, this controller may be, too.
-            return self.deploy(&config, Some(reason)).await;
+            if reason.is_some() {
+                return self.deploy(&config, reason).await;
+            }
         }
         let finalizers: Vec<String> = match deleting {
             // What belongs to it is taken away by Kubernetes.
@@ -208,28 +211,27 @@ impl Deployer {
         let metadata =
             json!({ "finalizers": finalizers, "resourceVersion": config.metadata.resource_version });
         let patch = Patch::Merge(json!({ "metadata": metadata }));
-        match configs.patch(CONFIG_NAME, &Manager::Controller.patch(), &patch).await {
+        match self.configs().patch(CONFIG_NAME, &Manager::Controller.patch(), &patch).await {
             Ok(config) if !deleting => {
                 self.config = Some(config.clone());
                 self.deploy(&config, None).await
             }
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(format!("finalizer of the Config: {error}")),
+            Err(error) => Err(DeployError::about("finalizer of the Config")(error)),
         }
     }
 
-    async fn make_default(&mut self) -> Result<(), String> {
+    async fn make_default(&mut self) -> Result<(), DeployError> {
         let config = default_config(&self.images, &self.home);
-        let configs: Api<Config> = Api::all(self.client.clone());
-        match configs.create(&Manager::Controller.post(), &config).await {
+        match self.configs().create(&Manager::Controller.post(), &config).await {
             Ok(made) => {
                 info!("made the default Config");
                 self.give_away(&made).await;
             }
             // Somebody else was faster.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(error) => return Err(format!("making the default Config: {error}")),
+            Err(error) => return Err(DeployError::about("making the default Config")(error)),
         }
         self.make_default = false;
         Ok(())
@@ -238,34 +240,28 @@ impl Deployer {
     /// The default belongs to nobody: whoever applies a `Config` of their own owns all of it, without a conflict.
     async fn give_away(&self, made: &Config) {
         let Some(patch) = unowned(made) else { return };
-        let configs: Api<Config> = Api::all(self.client.clone());
         if let Err(error) =
-            configs.patch(CONFIG_NAME, &Manager::Controller.patch(), &Patch::Merge(patch)).await
+            self.configs().patch(CONFIG_NAME, &Manager::Controller.patch(), &Patch::Merge(patch)).await
         {
             warn!(%error, "a Config of your own is applied with --force-conflicts: the default stays the controller's");
         }
     }
 
     /// Applies what differs, deletes what is left over, and says how it is. `blocked` is why it does not go.
-    async fn deploy(&mut self, config: &Config, blocked: Option<String>) -> Result<(), String> {
-        let mut errors = Vec::from_iter(blocked);
-        if let Err(error) = self.label_namespace(config).await {
-            errors.push(error);
-        }
+    async fn deploy(&mut self, config: &Config, blocked: Option<String>) -> Result<(), DeployError> {
+        // Each is tried, and the first error counts.
+        let mut outcome = blocked.map_or(Ok(()), |reason| Err(DeployError::Held(reason)));
+        outcome = outcome.and(self.label_namespace(config).await);
         for object in objects(config, &self.images) {
-            if let Err(error) = self.apply(&object).await {
-                errors.push(error);
-            }
+            outcome = outcome.and(self.apply(&object).await);
         }
-        if let Err(error) = self.remove_left_over(config).await {
-            errors.push(error);
-        }
-        let error = errors.first().map(String::as_str);
-        self.say(config, error).await?;
-        error.map_or(Ok(()), |error| Err(error.to_owned()))
+        outcome = outcome.and(self.remove_left_over(config).await);
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        self.write_status(config, error.as_deref()).await?;
+        outcome
     }
 
-    async fn apply(&mut self, object: &Value) -> Result<(), String> {
+    async fn apply(&mut self, object: &Value) -> Result<(), DeployError> {
         let key = key(object);
         if self.found.get(&key).is_some_and(|found| covers(found, object)) {
             return Ok(());
@@ -278,37 +274,41 @@ impl Deployer {
                 self.found.written(kind, written);
                 Ok(())
             }
-            Err(error) => Err(format!("{} {}: {error}", key.0, key.2)),
+            Err(error) => Err(DeployError::about(format!("{} {}", key.0, key.2))(error)),
         }
     }
 
     /// What was deployed for this `Config` and is not wanted any more: it named another namespace before.
-    async fn remove_left_over(&mut self, config: &Config) -> Result<(), String> {
+    async fn remove_left_over(&mut self, config: &Config) -> Result<(), DeployError> {
         let mut managed = config.clone();
         managed.spec.overrides.clear();
-        let wanted: HashSet<Key> = objects(&managed, &self.images).iter().map(key).collect();
+        let wanted: HashSet<ObjectKey> = objects(&managed, &self.images).iter().map(key).collect();
         let uid = config.metadata.uid.as_deref().unwrap_or_default();
-        let left: Vec<Key> = self.found.owned_by(uid).filter(|key| !wanted.contains(*key)).cloned().collect();
+        let left: Vec<ObjectKey> =
+            self.found.owned_by(uid).filter(|key| !wanted.contains(*key)).cloned().collect();
         for key in left {
             match self.api(&key).delete(&key.2, &DeleteParams::default()).await {
                 Ok(_) => info!(kind = key.0, namespace = key.1, name = key.2, "deleted what is left over"),
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(format!("{} {}/{}: {error}", key.0, key.1, key.2)),
+                Err(error) => {
+                    return Err(DeployError::about(format!("{} {}/{}", key.0, key.1, key.2))(error));
+                }
             }
         }
         Ok(())
     }
 
     /// Allows privileged pods in the namespace, once for each version of the `Config`.
-    async fn label_namespace(&mut self, config: &Config) -> Result<(), String> {
+    async fn label_namespace(&mut self, config: &Config) -> Result<(), DeployError> {
         let version = (config.metadata.uid.clone(), config.metadata.generation);
         if self.labelled.as_ref() == Some(&version) {
             return Ok(());
         }
         let name = namespace(&config.spec);
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let found = namespaces.get_opt(name).await.map_err(|error| format!("namespace {name}: {error}"))?;
-        let found = found.ok_or_else(|| format!("namespace {name}: not found; create it"))?;
+        let found = namespaces.get_opt(name).await;
+        let found = found.map_err(DeployError::about(format!("namespace {name}")))?;
+        let found = found.ok_or_else(|| DeployError::NoNamespace(name.to_owned()))?;
         let labels = found.metadata.labels.unwrap_or_default();
         let wanted = ["enforce", "audit", "warn"].map(|mode| format!("pod-security.kubernetes.io/{mode}"));
         if wanted.iter().any(|label| labels.get(label).map(String::as_str) != Some("privileged")) {
@@ -316,14 +316,14 @@ impl Deployer {
                 wanted.into_iter().map(|label| (label, "privileged".into())).collect();
             let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
             let written = namespaces.patch(name, &Manager::Controller.patch(), &patch).await;
-            written.map_err(|error| format!("labels of namespace {name}: {error}"))?;
+            written.map_err(DeployError::about(format!("labels of namespace {name}")))?;
         }
         self.labelled = Some(version);
         Ok(())
     }
 
     /// Writes the conditions, if they changed.
-    async fn say(&mut self, config: &Config, error: Option<&str>) -> Result<(), String> {
+    async fn write_status(&mut self, config: &Config, error: Option<&str>) -> Result<(), DeployError> {
         let sets: Vec<DaemonSet> = objects(config, &self.images)
             .iter()
             .filter(|object| object["kind"] == "DaemonSet")
@@ -340,21 +340,21 @@ impl Deployer {
             return Ok(());
         }
         let patch = Patch::Merge(json!({ "status": new }));
-        let configs: Api<Config> = Api::all(self.client.clone());
-        match configs.patch_status(CONFIG_NAME, &Manager::Controller.patch(), &patch).await {
+        match self.configs().patch_status(CONFIG_NAME, &Manager::Controller.patch(), &patch).await {
             Ok(written) => self.config = Some(written),
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(format!("status of the Config: {error}")),
+            Err(error) => return Err(DeployError::about("status of the Config")(error)),
         }
         Ok(())
     }
 
-    fn api(&self, (kind, namespace, _): &Key) -> Api<DynamicObject> {
+    fn configs(&self) -> Api<Config> {
+        Api::all(self.client.clone())
+    }
+
+    fn api(&self, (kind, namespace, _): &ObjectKey) -> Api<DynamicObject> {
         let resource = resource(KINDS[index(kind)]);
-        match namespace.as_str() {
-            "" => Api::all_with(self.client.clone(), &resource),
-            namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
-        }
+        object::api(&self.client, &resource, Some(namespace.as_str()).filter(|name| !name.is_empty()))
     }
 }
 

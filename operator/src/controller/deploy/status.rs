@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::controller::conditions::{Conditions, Progress};
+use bpfman_application::condition::{Conditions, Readiness};
 
 /// The conditions of a `Config`: its three, and those that `kstatus` reads. `error` is what could not be applied.
 #[must_use]
@@ -16,24 +16,24 @@ pub fn conditions(make: Conditions<'_>, daemon_sets: &[DaemonSet], error: Option
     };
     let progressing = match waiting.is_empty() && error.is_none() {
         true => {
-            make.one("Progressing", false, "UpToDate", "Every pod has the current configuration.".to_owned())
+            make.one("Readinessing", false, "UpToDate", "Every pod has the current configuration.".to_owned())
         }
-        false => make.one("Progressing", true, "RollingOut", or(waiting.join(" "), error)),
+        false => make.one("Readinessing", true, "RollingOut", or(waiting.join(" "), error)),
     };
     let degraded = match error {
         None => make.one("Degraded", false, "Applied", "Everything was applied.".to_owned()),
         Some(error) => make.one("Degraded", true, "NotApplied", error.to_owned()),
     };
     let (progress, why) = if degraded.status == "True" {
-        (Progress::Stalled, &degraded)
+        (Readiness::Stalled, &degraded)
     } else if progressing.status == "True" {
-        (Progress::Reconciling, &progressing)
+        (Readiness::Reconciling, &progressing)
     } else if available.status == "False" {
-        (Progress::Reconciling, &available)
+        (Readiness::Reconciling, &available)
     } else {
-        (Progress::Ready, &available)
+        (Readiness::Ready, &available)
     };
-    let kstatus = make.progress(progress, &why.reason, &why.message);
+    let kstatus = make.readiness(progress, &why.reason, &why.message);
     [available, progressing, degraded].into_iter().chain(kstatus).collect()
 }
 
@@ -56,7 +56,7 @@ fn updating(set: &DaemonSet) -> Option<String> {
 /// Nodes where it does not run.
 fn unavailable(set: &DaemonSet) -> Option<String> {
     let name = set.metadata.name.as_deref().unwrap_or_default();
-    // A set that Kubernetes has not looked at says zero of zero.
+    // A set that Kubernetes has not reconciled says zero of zero.
     let seen = set.status.as_ref().filter(|status| status.observed_generation.unwrap_or_default() > 0);
     let Some(status) = seen else { return Some(format!("{name}: not scheduled yet.")) };
     let ready = status.number_available.unwrap_or_default();

@@ -1,9 +1,11 @@
 //! What events change.
 
+pub mod fixture;
+
 use kube::runtime::watcher::Event;
 use serde_json::json;
 
-use super::super::fixture::{agent, application, empty, id, node, state};
+use self::fixture::{agent, application, empty, id, node, state};
 use super::*;
 
 fn changed(memory: &mut Memory) -> Vec<String> {
@@ -110,7 +112,8 @@ fn nothing_is_known_to_be_missing_before_everything_was_listed() {
 #[test]
 fn a_watch_that_lags_does_not_take_back_what_we_wrote() {
     let mut memory = two();
-    let written = Application::new(Scope::Cluster, application("all", 12, json!({ "new": true }))).unwrap();
+    let written =
+        TrackedApplication::new(Scope::Cluster, application("all", 12, json!({ "new": true }))).unwrap();
     memory.written(written);
     memory.changed();
     memory.application(Scope::Cluster, Event::Apply(application("all", 11, json!({}))));

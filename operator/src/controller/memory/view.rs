@@ -3,29 +3,27 @@
 use std::collections::HashMap;
 
 use super::Memory;
-use crate::controller::projection::{Answer, Application, Node};
-use crate::controller::text::Text;
+use crate::controller::projection::text::SharedText;
+use crate::controller::projection::{ClusterNode, NodeAnswer, TrackedApplication};
 
 /// One application with all that is known of it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// The application.
-    pub application: &'a Application,
+    pub application: &'a TrackedApplication,
     memory: &'a Memory,
 }
 
 impl<'a> View<'a> {
-    pub(super) const fn new(application: &'a Application, memory: &'a Memory) -> Self {
+    pub(super) const fn new(application: &'a TrackedApplication, memory: &'a Memory) -> Self {
         Self { application, memory }
     }
 
     /// What nodes answered; one state object each.
-    pub fn answers(&self) -> impl Iterator<Item = &'a Answer> + use<'a> {
-        self.memory
-            .answers
-            .get(&self.application.id)
-            .into_iter()
-            .flat_map(|answers| answers.by_object.values().map(|kept| &kept.value))
+    pub fn answers(&self) -> impl Iterator<Item = &'a NodeAnswer> + use<'a> {
+        let id = &self.application.id;
+        let from = self.memory.answers.from((id.clone(), SharedText::default())..);
+        from.take_while(move |((of, _), _)| of == id).map(|(_, answer)| &**answer)
     }
 
     /// One answer a node: the one that its agent keeps.
@@ -35,8 +33,8 @@ impl<'a> View<'a> {
     /// the one that was written in the node's present boot, then one that says a kernel or a boot at all, which the
     /// published agent does not; what is left is decided by the name, so that it is the same each time.
     #[must_use]
-    pub fn answer_of_each(&self) -> HashMap<&'a str, &'a Answer> {
-        let rank = |answer: &'a Answer| {
+    pub fn answer_of_each(&self) -> HashMap<&'a str, &'a NodeAnswer> {
+        let rank = |answer: &'a NodeAnswer| {
             let boot = self.node(&answer.node).map(|node| &*node.boot_id).filter(|boot| !boot.is_empty());
             let of_this = boot.is_some_and(|boot| {
                 answer.boot_id.as_deref().is_some_and(|answered| answered.eq_ignore_ascii_case(boot))
@@ -44,7 +42,7 @@ impl<'a> View<'a> {
             let says = answer.kernel.is_some() || answer.boot_id.is_some();
             (answer.deleting, !of_this, !says, &answer.object)
         };
-        let mut of_each: HashMap<&str, &Answer> = HashMap::new();
+        let mut of_each: HashMap<&str, &NodeAnswer> = HashMap::new();
         for answer in self.answers() {
             let best = of_each.entry(&answer.node).or_insert(answer);
             if rank(answer) < rank(best) {
@@ -55,21 +53,19 @@ impl<'a> View<'a> {
     }
 
     /// Nodes that the application selects, with their names.
-    pub fn selected(&self) -> impl Iterator<Item = (&'a Text, &'a Node)> + use<'a> {
-        let selector = self.application.selector.as_ref().ok();
-        let matches =
-            move |node: &Node| selector.is_some_and(|selector| selector.matches(|key| node.label(key)));
-        self.memory.nodes().filter(move |(_, node)| matches(node))
+    pub fn selected(&self) -> impl Iterator<Item = (&'a SharedText, &'a ClusterNode)> + use<'a> {
+        let application = self.application;
+        self.memory.nodes().filter(move |(_, node)| application.selects(node))
     }
 
     /// One node.
     #[must_use]
-    pub fn node(&self, name: &str) -> Option<&'a Node> {
+    pub fn node(&self, name: &str) -> Option<&'a ClusterNode> {
         self.memory.find_node(name)
     }
 
     /// Nodes whose agent is ready.
-    pub fn agents(&self) -> impl Iterator<Item = &'a Text> + use<'a> {
+    pub fn agents(&self) -> impl Iterator<Item = &'a SharedText> + use<'a> {
         self.memory.agents()
     }
 }

@@ -1,12 +1,12 @@
 //! What a node answers for one application.
 
 use bpfman_application::orders::NodeOrders;
-use bpfman_application::rollout::PreflightVerdict;
 use bpfman_application::scope::Scope;
 use bpfman_application::state::NODE_LABEL;
+use bpfman_application::state::node::{HealthAnswer, NodeFailure, PreflightAnswer};
 
-use crate::controller::text::{Interner, Text};
-use crate::controller::wire::{StateStatus, WireState};
+use super::text::{Interner, SharedText};
+use super::wire::{StateStatus, WireState};
 
 /// Finalizers that agents hold on state objects.
 pub const STATE_FINALIZERS: [&str; 2] = [Scope::Cluster.finalizer(), Scope::Namespaced.finalizer()];
@@ -16,47 +16,49 @@ const MESSAGE_LIMIT: usize = 400;
 
 /// What is kept of a state object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct NodeAnswer {
     /// Name of the state object.
-    pub object: Text,
+    pub object: SharedText,
+    /// Namespace of the state object, if its application has one.
+    pub namespace: Option<SharedText>,
     /// The version of the state object that this is. Two answers that differ only here are equal for [`Self::same`].
-    pub version: Text,
+    pub version: SharedText,
     /// Name of the node.
-    pub node: Text,
+    pub node: SharedText,
     /// Whether the agent's finalizer is on it.
     pub has_finalizer: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// How it is doing.
-    pub outcome: Outcome,
+    pub outcome: NodeOutcome,
     /// The generation of the application, or the revision that the controller named, which this is about.
-    pub revision: Option<Text>,
+    pub revision: Option<SharedText>,
     /// The generation of the application that its condition is about. An `Error` may be about a newer one than
     /// `revision`, which runs on: that nothing could be done.
     pub generation: Option<i64>,
     /// As `uname -r` prints it.
-    pub kernel: Option<Text>,
+    pub kernel: Option<SharedText>,
     /// The boot in which it was written.
-    pub boot_id: Option<Text>,
+    pub boot_id: Option<SharedText>,
     /// Digest of the image that runs.
-    pub digest: Option<Text>,
+    pub digest: Option<SharedText>,
     /// Hash over the programs that share hooks with this application there.
-    pub composition: Option<Text>,
+    pub composition: Option<SharedText>,
     /// Of an error, what failed.
-    pub failure: Option<Box<Failure>>,
+    pub failure: Option<Box<KeptFailure>>,
     /// Attachments whose selector means nothing there.
-    pub unmatched: Vec<Text>,
+    pub unmatched: Vec<SharedText>,
     /// The answer to the order to load and discard.
-    pub trial: Option<Box<Trial>>,
+    pub preflight: Option<Box<PreflightAnswer>>,
     /// The answer to the order to watch the gates.
-    pub health: Option<Box<Health>>,
+    pub health: Option<Box<HealthAnswer>>,
     /// What the controller asked of the node.
-    pub orders: Orders,
+    pub orders: NodeOrders<SharedText>,
 }
 
 /// How an application is doing on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum NodeOutcome {
     /// Not done yet.
     Pending,
     /// Everything is loaded and attached.
@@ -71,51 +73,16 @@ pub enum Outcome {
 
 /// What failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct KeptFailure {
     /// The kind, as the daemon names it.
-    pub reason: Text,
+    pub reason: SharedText,
     /// Program that failed; empty if all did.
-    pub program: Text,
+    pub program: SharedText,
     /// Its first line.
-    pub message: Text,
+    pub message: SharedText,
 }
 
-/// What became of a revision that was loaded and discarded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trial {
-    /// The revision.
-    pub revision: Text,
-    /// What came out.
-    pub verdict: PreflightVerdict,
-    /// Why, or what it costs.
-    pub message: Text,
-    /// Digest of the image that was loaded.
-    pub digest: Option<Text>,
-}
-
-/// Whether the programs keep to the gates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// The revision.
-    pub revision: Text,
-    /// Whether every gate holds.
-    pub within: bool,
-    /// The figures.
-    pub message: Text,
-}
-
-/// What the controller asked of a node; [`NodeOrders`] with shared text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Orders {
-    /// Revision to run.
-    pub revision: Option<Text>,
-    /// Revision to load and discard.
-    pub preflight: Option<Text>,
-    /// Revision whose gates to watch.
-    pub soak: Option<Text>,
-}
-
-impl Answer {
+impl NodeAnswer {
     /// Keeps what matters of a state object.
     #[must_use]
     pub fn new(wire: &WireState, interner: &mut Interner) -> Self {
@@ -126,10 +93,10 @@ impl Answer {
             metadata.labels.as_ref().and_then(|labels| labels.get(NODE_LABEL)).map_or("", String::as_str);
         let node = if status.node.is_empty() { label } else { &status.node };
         let outcome = outcome(status);
-        let orders = NodeOrders::read(metadata.annotations.as_ref());
         let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
         Self {
             object: metadata.name.as_deref().unwrap_or_default().into(),
+            namespace: interner.optional(metadata.namespace.as_deref()),
             version: metadata.resource_version.as_deref().unwrap_or_default().into(),
             node: interner.intern(node),
             has_finalizer: finalizers.iter().any(|finalizer| STATE_FINALIZERS.contains(&finalizer.as_str())),
@@ -141,37 +108,26 @@ impl Answer {
             boot_id: interner.optional(status.boot_id.as_deref()),
             digest: interner.optional(status.digest.as_deref()),
             composition: interner.optional(status.composition.as_deref()),
-            failure: (outcome == Outcome::Error).then(|| Box::new(failure(status, interner))),
+            failure: (outcome == NodeOutcome::Error).then(|| Box::new(failure(status, interner))),
             unmatched: status.unmatched.iter().map(|field| interner.intern(field)).collect(),
-            trial: status.preflight.as_ref().map(|answer| {
-                Box::new(Trial {
-                    revision: interner.intern(&answer.revision),
-                    verdict: match answer.verdict.as_str() {
-                        "Passed" => PreflightVerdict::Passed,
-                        "Failed" => PreflightVerdict::Failed,
-                        _ => PreflightVerdict::Pending,
-                    },
-                    message: interner.intern(first_line(&answer.message)),
-                    digest: interner.optional(answer.digest.as_deref()),
-                })
+            preflight: status.preflight.clone().map(|answer| {
+                let message = first_line(&answer.message).to_owned();
+                PreflightAnswer { message, ..answer }.into()
             }),
-            health: status.health.as_ref().map(|answer| {
-                Box::new(Health {
-                    revision: interner.intern(&answer.revision),
-                    within: answer.within,
-                    message: interner.intern(first_line(&answer.message)),
-                })
+            health: status.health.clone().map(|answer| {
+                let message = first_line(&answer.message).to_owned();
+                HealthAnswer { message, ..answer }.into()
             }),
-            orders: Orders {
-                revision: interner.optional(orders.revision.as_deref()),
-                preflight: interner.optional(orders.preflight.as_deref()),
-                soak: interner.optional(orders.soak.as_deref()),
-            },
+            orders: NodeOrders::read(metadata.annotations.as_ref()).map(|name| interner.intern(name)),
         }
     }
-}
 
-impl Answer {
+    /// The kind of its application.
+    #[must_use]
+    pub const fn scope(&self) -> Scope {
+        if self.namespace.is_some() { Scope::Namespaced } else { Scope::Cluster }
+    }
+
     /// Whether another says the same: nothing but the version of its object differs.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
@@ -180,31 +136,30 @@ impl Answer {
 }
 
 /// What a status says, in one word. Agents write one condition; a status without one was not filled in yet.
-fn outcome(status: &StateStatus) -> Outcome {
+fn outcome(status: &StateStatus) -> NodeOutcome {
     let condition = status.conditions.first().map_or("", |condition| condition.type_.as_str());
     match (status.app_load_status.as_str(), condition) {
-        ("NotSelected", "Success" | "") => Outcome::NotSelected,
-        (_, "Success") => Outcome::Success,
-        (_, "Unloaded") => Outcome::Unloaded,
-        (_, "Pending" | "") => Outcome::Pending,
-        _ => Outcome::Error,
+        ("NotSelected", "Success" | "") => NodeOutcome::NotSelected,
+        (_, "Success") => NodeOutcome::Success,
+        (_, "Unloaded") => NodeOutcome::Unloaded,
+        (_, "Pending" | "") => NodeOutcome::Pending,
+        _ => NodeOutcome::Error,
     }
 }
 
 /// What failed. Agents of the published operator say it by the load status and a fixed text only.
-fn failure(status: &StateStatus, interner: &mut Interner) -> Failure {
-    match &status.failure {
-        Some(failure) => Failure {
-            reason: interner.intern(&failure.reason),
-            program: interner.intern(&failure.program),
-            message: interner.intern(first_line(&failure.message)),
-        },
-        None => Failure {
-            reason: interner.intern(&status.app_load_status),
-            program: interner.intern(""),
-            message: interner
-                .intern(first_line(status.conditions.first().map_or("", |condition| &condition.message))),
-        },
+fn failure(status: &StateStatus, interner: &mut Interner) -> KeptFailure {
+    let (reason, program, message) = match &status.failure {
+        Some(NodeFailure { reason, program, message, .. }) => (reason, program.as_str(), message.as_str()),
+        None => {
+            let message = status.conditions.first().map_or("", |condition| &condition.message);
+            (&status.app_load_status, "", message)
+        }
+    };
+    KeptFailure {
+        reason: interner.intern(reason),
+        program: interner.intern(program),
+        message: interner.intern(first_line(message)),
     }
 }
 
@@ -219,15 +174,16 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use std::sync::Arc;
 
+    use bpfman_application::rollout::PreflightVerdict;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn answer(object: Value) -> Answer {
-        Answer::new(&serde_json::from_value(object).unwrap(), &mut Interner::default())
+    fn answer(object: Value) -> NodeAnswer {
+        NodeAnswer::new(&serde_json::from_value(object).unwrap(), &mut Interner::default())
     }
 
-    fn with_status(status: Value) -> Answer {
+    fn with_status(status: Value) -> NodeAnswer {
         answer(json!({ "metadata": { "name": "app-1" }, "status": status }))
     }
 
@@ -236,21 +192,21 @@ mod tests {
         let answer = answer(json!({
             "metadata": { "name": "app-1", "labels": { NODE_LABEL: "n1" }, "finalizers": [STATE_FINALIZERS[0]] }
         }));
-        assert_eq!((answer.outcome, &*answer.node), (Outcome::Pending, "n1"));
+        assert_eq!((answer.outcome, &*answer.node), (NodeOutcome::Pending, "n1"));
         assert!(answer.has_finalizer && !answer.deleting);
     }
 
     #[test]
     fn outcomes_are_read_from_the_one_condition() {
         for (load, condition, expected) in [
-            ("LoadSuccess", "Success", Outcome::Success),
-            ("LoadSuccess", "Pending", Outcome::Pending),
-            ("NotLoaded", "Pending", Outcome::Pending),
-            ("LoadError", "Error", Outcome::Error),
-            ("UnloadSuccess", "Unloaded", Outcome::Unloaded),
-            ("NotSelected", "Success", Outcome::NotSelected),
-            ("NotSelected", "Error", Outcome::Error),
-            ("ProgramListChangedError", "ProgramListChangedError", Outcome::Error),
+            ("LoadSuccess", "Success", NodeOutcome::Success),
+            ("LoadSuccess", "Pending", NodeOutcome::Pending),
+            ("NotLoaded", "Pending", NodeOutcome::Pending),
+            ("LoadError", "Error", NodeOutcome::Error),
+            ("UnloadSuccess", "Unloaded", NodeOutcome::Unloaded),
+            ("NotSelected", "Success", NodeOutcome::NotSelected),
+            ("NotSelected", "Error", NodeOutcome::Error),
+            ("ProgramListChangedError", "ProgramListChangedError", NodeOutcome::Error),
         ] {
             let status =
                 json!({ "appLoadStatus": load, "conditions": [{ "type": condition, "status": "True" }] });
@@ -291,19 +247,19 @@ mod tests {
         }));
         assert_eq!(answer.orders.revision.as_deref(), Some("r2"));
         assert_eq!(answer.orders.soak, None);
-        assert_eq!(answer.trial.unwrap().verdict, PreflightVerdict::Failed);
+        assert_eq!(answer.preflight.unwrap().verdict, PreflightVerdict::Failed);
         assert!(answer.health.unwrap().within);
     }
 
     #[test]
     fn an_object_of_another_version_is_read_as_far_as_it_goes() {
         let answer = with_status(json!({ "node": "n1", "appLoadStatus": "Levitating", "programs": 7 }));
-        assert_eq!(answer.outcome, Outcome::Pending);
+        assert_eq!(answer.outcome, NodeOutcome::Pending);
     }
 
     #[test]
     fn an_answer_stays_below_a_kibibyte_with_its_longest_message() {
-        let own = size_of::<Answer>() + size_of::<Failure>() + 63 + MESSAGE_LIMIT;
+        let own = size_of::<NodeAnswer>() + size_of::<KeptFailure>() + 63 + MESSAGE_LIMIT;
         assert!(own <= 1024, "{own} bytes");
     }
 
@@ -313,7 +269,7 @@ mod tests {
         let mut make = |name: &str| {
             let object =
                 json!({ "metadata": { "name": name }, "status": { "node": "n1", "kernel": "6.1.0" } });
-            Answer::new(&serde_json::from_value(object).unwrap(), &mut interner)
+            NodeAnswer::new(&serde_json::from_value(object).unwrap(), &mut interner)
         };
         let (first, second) = (make("a"), make("b"));
         assert!(Arc::ptr_eq(&first.node, &second.node));

@@ -5,13 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use bpfman_application::application::ApplicationStatus;
-use bpfman_application::labels::Selector;
+use bpfman_application::labels::{LabelMatcher, SelectorError};
 use bpfman_application::rollout::Rollout;
 use bpfman_application::scope::Scope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
+use thiserror::Error;
 
-use crate::controller::wire::WireApplication;
+use super::node::ClusterNode;
+use super::wire::WireApplication;
 
 /// Finalizer that the controller holds on applications, until no node has anything of them.
 pub const APPLICATION_FINALIZER: &str = "bpfman.io.operator/finalizer";
@@ -26,9 +28,20 @@ impl fmt::Display for ApplicationId {
     }
 }
 
+/// Why it cannot be said which nodes an application selects.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BadSelector {
+    /// It is no selector.
+    #[error("nodeSelector: {0}")]
+    Unreadable(String),
+    /// An expression of it means nothing.
+    #[error("nodeSelector: {0}")]
+    Expression(SelectorError),
+}
+
 /// What is kept of an application. There are few of them, so the spec stays whole.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Application {
+pub struct TrackedApplication {
     /// Its uid.
     pub id: ApplicationId,
     /// Its kind.
@@ -46,7 +59,7 @@ pub struct Application {
     /// Every finalizer on it.
     pub finalizers: Vec<String>,
     /// The nodes it selects, or why that cannot be said.
-    pub selector: Result<Selector, String>,
+    pub selector: Result<LabelMatcher, BadSelector>,
     /// How a change reaches the nodes; absent: all at once.
     pub rollout: Option<Rollout>,
     /// Annotations of our own group: what a user says to a rollout.
@@ -59,7 +72,7 @@ pub struct Application {
     pub status: Arc<Value>,
 }
 
-impl Application {
+impl TrackedApplication {
     /// Keeps what matters of an application. Absent: the object has no uid, which the API server never sends.
     #[must_use]
     pub fn new(scope: Scope, wire: WireApplication) -> Option<Self> {
@@ -68,9 +81,9 @@ impl Application {
         let mut annotations = metadata.annotations.unwrap_or_default();
         annotations.retain(|key, _| key.starts_with("bpfman.io/"));
         let selector = match spec.get("nodeSelector").cloned().map(serde_json::from_value::<LabelSelector>) {
-            Some(Ok(selector)) => Selector::new(selector).map_err(|error| format!("nodeSelector: {error}")),
-            Some(Err(error)) => Err(format!("nodeSelector: {error}")),
-            None => Ok(Selector::default()),
+            Some(Ok(selector)) => LabelMatcher::new(selector).map_err(BadSelector::Expression),
+            Some(Err(error)) => Err(BadSelector::Unreadable(error.to_string())),
+            None => Ok(LabelMatcher::default()),
         };
         Some(Self {
             id: ApplicationId(metadata.uid?.into()),
@@ -94,6 +107,12 @@ impl Application {
     #[must_use]
     pub fn typed_status(&self) -> ApplicationStatus {
         serde_json::from_value((*self.status).clone()).unwrap_or_default()
+    }
+
+    /// Whether it selects a node.
+    #[must_use]
+    pub fn selects(&self, node: &ClusterNode) -> bool {
+        self.selector.as_ref().is_ok_and(|selector| selector.matches(|key| node.label(key)))
     }
 
     /// Whether the controller's finalizer is on it.
@@ -131,9 +150,9 @@ mod tests {
 
     use super::*;
 
-    fn application(spec: Value) -> Application {
+    fn application(spec: Value) -> TrackedApplication {
         let object = json!({ "metadata": { "name": "a", "uid": "u1", "generation": 3 }, "spec": spec });
-        Application::new(Scope::Cluster, serde_json::from_value(object).unwrap()).unwrap()
+        TrackedApplication::new(Scope::Cluster, serde_json::from_value(object).unwrap()).unwrap()
     }
 
     #[test]
@@ -146,7 +165,7 @@ mod tests {
     #[test]
     fn a_selector_that_cannot_be_read_says_why() {
         let spec = json!({ "nodeSelector": { "matchExpressions": [{ "key": "k", "operator": "Gt" }] } });
-        assert!(application(spec).selector.unwrap_err().contains("`Gt` of `k`"));
+        assert!(application(spec).selector.unwrap_err().to_string().contains("`Gt` of `k`"));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use bpfman_application::orders::NOT_READY_TAINT;
 
-use crate::controller::text::{Interner, Text};
-use crate::controller::wire::{WireNode, is_true};
+use super::text::{Interner, SharedText};
+use bpfman_runtime::wire::{WireNode, is_true};
 
 /// Annotation of a node: the boot in which its programs were seen back. Written together with the taint's removal, so
 /// that an application which comes later in the same boot does not make the node new again.
@@ -11,22 +11,22 @@ pub const READY_BOOT: &str = "bpfman.io/ready-boot";
 
 /// What is kept of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
+pub struct ClusterNode {
     /// As `uname -r` prints it.
-    pub kernel: Text,
+    pub kernel: SharedText,
     /// The kernel's boot id.
-    pub boot_id: Text,
+    pub boot_id: SharedText,
     /// The boot in which its programs were last seen back.
-    pub ready_boot: Option<Text>,
+    pub ready_boot: Option<SharedText>,
     /// Whether Kubernetes calls it ready.
     pub ready: bool,
     /// Whether it has our taint.
     pub tainted: bool,
     /// Ordered by key.
-    labels: Box<[(Text, Text)]>,
+    labels: Box<[(SharedText, SharedText)]>,
 }
 
-impl Node {
+impl ClusterNode {
     /// Keeps what matters of a node.
     #[must_use]
     pub fn new(wire: &WireNode, interner: &mut Interner) -> Self {
@@ -37,7 +37,7 @@ impl Node {
         Self {
             kernel: interner.intern(info.map_or("", |info| &info.kernel_version)),
             boot_id: info.map_or("", |info| &info.boot_id).into(),
-            ready_boot: ready_boot.map(Text::from),
+            ready_boot: ready_boot.map(SharedText::from),
             ready: status.is_some_and(|status| is_true(&status.conditions, "Ready")),
             tainted: wire.spec.iter().flat_map(|spec| &spec.taints).any(|taint| taint.key == NOT_READY_TAINT),
             labels: wire
@@ -82,7 +82,7 @@ mod tests {
             }
         }))
         .unwrap();
-        let node = Node::new(&wire, &mut Interner::default());
+        let node = ClusterNode::new(&wire, &mut Interner::default());
         assert_eq!((&*node.kernel, &*node.boot_id), ("6.1.0", "b1"));
         assert_eq!(node.ready_boot.as_deref(), Some("b0"));
         assert!(node.ready && node.tainted);
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_node_that_has_said_nothing_yet_is_kept() {
         let wire: WireNode = serde_json::from_value(json!({ "metadata": { "name": "n1" } })).unwrap();
-        let node = Node::new(&wire, &mut Interner::default());
+        let node = ClusterNode::new(&wire, &mut Interner::default());
         assert!(!node.ready && !node.tainted && node.boot_id.is_empty());
     }
 }

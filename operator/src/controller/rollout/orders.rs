@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bpfman_application::orders::NodeOrders;
+use bpfman_runtime::manager::Manager;
+use bpfman_runtime::object::api;
 use futures::StreamExt;
 use futures::stream::iter;
+use kube::Api;
+use kube::api::{DynamicObject, Patch};
 use serde_json::{Value, json};
 
-use super::see::Seen;
-use crate::controller::act::{Writer, Written};
-use crate::controller::projection::{Application, ApplicationId};
-use crate::controller::text::Text;
+use super::see::SeenNode;
+use crate::controller::projection::text::SharedText;
+use crate::controller::projection::{ApplicationId, TrackedApplication};
+use crate::controller::write::act::{ApiWriter, WriteOutcome};
 
 /// Most writes at a time for one application.
 const AT_A_TIME: usize = 16;
@@ -22,11 +26,11 @@ const BELIEVED: Duration = Duration::from_secs(30);
 /// What was written and not seen in the watch yet. Without it a decision made before the watch catches up would take
 /// nodes for free that were told already, and another node that joins meanwhile would make the wave too large.
 #[derive(Debug, Default)]
-pub struct Unseen(HashMap<ApplicationId, HashMap<Text, (NodeOrders, Instant)>>);
+pub struct UnseenOrders(HashMap<ApplicationId, HashMap<SharedText, (NodeOrders, Instant)>>);
 
-impl Unseen {
+impl UnseenOrders {
     /// Puts what was written over what was seen; forgets what both agree on, and what is too old.
-    pub fn lay_over(&mut self, id: &ApplicationId, nodes: &mut BTreeMap<String, Seen>, now: Instant) {
+    pub fn lay_over(&mut self, id: &ApplicationId, nodes: &mut BTreeMap<String, SeenNode>, now: Instant) {
         let Some(unseen) = self.0.get_mut(id) else { return };
         let mut still = HashMap::new();
         for seen in nodes.values_mut() {
@@ -44,7 +48,7 @@ impl Unseen {
     }
 
     /// Takes in what was written.
-    pub fn written(&mut self, id: &ApplicationId, orders: Vec<(Text, NodeOrders)>, now: Instant) {
+    pub fn written(&mut self, id: &ApplicationId, orders: Vec<(SharedText, NodeOrders)>, now: Instant) {
         if orders.is_empty() {
             return;
         }
@@ -60,9 +64,9 @@ impl Unseen {
 
 /// What one node is told.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Order {
+pub struct NodeOrder {
     /// Name of its state object.
-    pub object: Text,
+    pub object: SharedText,
     /// All that it is told after this.
     pub orders: NodeOrders,
     /// The merge patch: only what changes, and only on the version that was decided about, so that nobody else's word
@@ -70,10 +74,10 @@ pub struct Order {
     pub patch: Value,
 }
 
-impl Order {
+impl NodeOrder {
     /// From what a node was told to what it is to be told.
     #[must_use]
-    pub fn new(seen: &Seen, orders: NodeOrders) -> Self {
+    pub fn new(seen: &SeenNode, orders: NodeOrders) -> Self {
         let before = seen.node.orders.annotations();
         let mut changed = orders.annotations();
         changed.retain(|key, value| before.get(key) != Some(value));
@@ -88,33 +92,30 @@ impl Order {
 /// Before each one it is asked whether this controller still leads: one that was stopped for a while would otherwise go
 /// on with orders that another has taken back.
 pub async fn write(
-    writer: &Writer,
-    application: &Application,
-    orders: Vec<Order>,
-) -> (Vec<(Text, NodeOrders)>, Written) {
-    let resource = application.scope.states();
-    let namespace = application.namespace.as_deref();
+    writer: &ApiWriter,
+    application: &TrackedApplication,
+    orders: Vec<NodeOrder>,
+) -> (Vec<(SharedText, NodeOrders)>, Result<(), WriteOutcome>) {
+    let states: Api<DynamicObject> =
+        api(&writer.client, &application.scope.states(), application.namespace.as_deref());
     let answers = iter(orders)
-        .map(|order| {
-            let resource = &resource;
-            async move {
-                let at = (namespace, &*order.object);
-                let written = match writer.leadership.holds() {
-                    true => writer.merge("order", resource, at, &order.patch).await,
-                    false => Written::Failed,
-                };
-                (order, written)
+        .map(|order| async {
+            if !writer.leadership.holds() {
+                return (order, Err(WriteOutcome::Failed));
             }
+            let patch = Patch::Merge(&order.patch);
+            let answer = states.patch_metadata(&order.object, &Manager::Controller.patch(), &patch).await;
+            (order, writer.judge("order", answer))
         })
         .buffer_unordered(AT_A_TIME)
         .collect::<Vec<_>>()
         .await;
-    let mut worst = Written::Done;
+    let mut worst = Ok(());
     let mut done = Vec::new();
     for (order, written) in answers {
         match written {
-            Written::Done => done.push((order.object, order.orders)),
-            other => worst = other,
+            Ok(_) | Err(WriteOutcome::Done) => done.push((order.object, order.orders)),
+            Err(other) => worst = Err(other),
         }
     }
     (done, worst)
@@ -123,11 +124,15 @@ pub async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::Node;
+    use crate::rollout::RolloutNode;
 
-    fn seen(revision: Option<&str>) -> Seen {
+    fn seen(revision: Option<&str>) -> SeenNode {
         let orders = NodeOrders { revision: revision.map(str::to_owned), ..NodeOrders::default() };
-        Seen { object: "app-1".into(), version: "7".into(), node: Node { orders, ..Node::default() } }
+        SeenNode {
+            object: "app-1".into(),
+            version: "7".into(),
+            node: RolloutNode { orders, ..RolloutNode::default() },
+        }
     }
 
     fn order(revision: &str) -> NodeOrders {
@@ -138,7 +143,7 @@ mod tests {
     fn only_what_changes_is_written() {
         let mut before = seen(Some("r1"));
         before.node.orders.soak = Some("r1".to_owned());
-        let after = Order::new(&before, order("r1"));
+        let after = NodeOrder::new(&before, order("r1"));
         assert_eq!(
             after.patch,
             json!({ "metadata": {
@@ -150,7 +155,7 @@ mod tests {
     #[test]
     fn what_was_written_counts_until_the_watch_shows_it() {
         let (id, now) = (ApplicationId("u1".into()), Instant::now());
-        let mut unseen = Unseen::default();
+        let mut unseen = UnseenOrders::default();
         unseen.written(&id, vec![("app-1".into(), order("r2"))], now);
         let mut look = |seen_revision: &str, after: Duration| {
             let mut nodes = BTreeMap::from([("n1".to_owned(), seen(Some(seen_revision)))]);
@@ -166,7 +171,7 @@ mod tests {
     #[test]
     fn a_watch_that_says_otherwise_is_believed_in_the_end() {
         let (id, now) = (ApplicationId("u1".into()), Instant::now());
-        let mut unseen = Unseen::default();
+        let mut unseen = UnseenOrders::default();
         unseen.written(&id, vec![("app-1".into(), order("r2"))], now);
         let mut nodes = BTreeMap::from([("n1".to_owned(), seen(Some("r1")))]);
         unseen.lay_over(&id, &mut nodes, now + BELIEVED);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use bpfman_application::application::{BpfApplicationSpec, ClusterBpfApplicationSpec};
 use bpfman_application::orders::REVISION_OF;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -11,14 +10,14 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tracing::warn;
 
-use crate::controller::projection::Application;
+use crate::controller::projection::TrackedApplication;
 use crate::rollout::revision;
-use bpfman_application::scope::Scope;
+use bpfman_application::spec::ApplicationSpec;
 use bpfman_runtime::manager::Manager;
 
 /// What is known of the revisions of an application.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Known {
+pub struct KnownRevisions {
     /// The generation of the application whose spec `target` is.
     pub generation: i64,
     /// The revision of that spec.
@@ -32,16 +31,16 @@ pub struct Known {
 }
 
 /// Revisions of one application.
-pub struct Revisions<'a> {
+pub struct RevisionObjects<'a> {
     api: Api<ControllerRevision>,
     namespace: &'a str,
-    application: &'a Application,
+    application: &'a TrackedApplication,
 }
 
-impl<'a> Revisions<'a> {
+impl<'a> RevisionObjects<'a> {
     /// Of an application; those of cluster applications are in the operator's namespace.
     #[must_use]
-    pub fn new(client: &Client, operator_namespace: &'a str, application: &'a Application) -> Self {
+    pub fn new(client: &Client, operator_namespace: &'a str, application: &'a TrackedApplication) -> Self {
         let namespace = application.namespace.as_deref().unwrap_or(operator_namespace);
         Self { api: Api::namespaced(client.clone(), namespace), namespace, application }
     }
@@ -50,12 +49,12 @@ impl<'a> Revisions<'a> {
     ///
     /// # Errors
     /// The API server refused or did not answer.
-    pub async fn know(&self, needed: &BTreeSet<String>) -> kube::Result<Known> {
+    pub async fn know(&self, needed: &BTreeSet<String>) -> kube::Result<KnownRevisions> {
         let of_this = ListParams::default().labels(&format!("{REVISION_OF}={}", self.application.id));
         let all = self.api.list(&of_this).await?.items;
         let data = revision::data(&*self.application.spec).unwrap_or_default();
         let equal = all.iter().find(|one| self.says(one, &data)).and_then(|one| one.metadata.name.clone());
-        let mut known = Known {
+        let mut known = KnownRevisions {
             generation: self.application.generation,
             target: equal
                 .clone()
@@ -84,7 +83,7 @@ impl<'a> Revisions<'a> {
     ///
     /// # Errors
     /// The API server refused or did not answer.
-    pub async fn pin(&self, known: &mut Known, name: &str, digest: &str) -> kube::Result<()> {
+    pub async fn pin(&self, known: &mut KnownRevisions, name: &str, digest: &str) -> kube::Result<()> {
         if known.names.contains(name) {
             return Ok(());
         }
@@ -93,7 +92,7 @@ impl<'a> Revisions<'a> {
         self.make(known, name.to_owned(), data).await
     }
 
-    async fn make(&self, known: &mut Known, name: String, data: Value) -> kube::Result<()> {
+    async fn make(&self, known: &mut KnownRevisions, name: String, data: Value) -> kube::Result<()> {
         let number = known.number + 1;
         let object = revision::object(&name, self.namespace, &owner(self.application), data, number);
         match self.api.create(&Manager::Controller.post(), &object).await {
@@ -116,21 +115,13 @@ impl<'a> Revisions<'a> {
         let Some(old) = one.data.as_ref().map(|data| &data.0).filter(|_| named && !rehearsal) else {
             return false;
         };
-        old == data
-            || match self.application.scope {
-                Scope::Cluster => equal::<ClusterBpfApplicationSpec>(old, data),
-                Scope::Namespaced => equal::<BpfApplicationSpec>(old, data),
-            }
+        let read = |data: &Value| ApplicationSpec::read(self.application.namespace.as_deref(), data.clone());
+        old == data || matches!((read(old), read(data)), (Ok(old), Ok(data)) if old == data)
     }
 }
 
-fn equal<Spec: serde::de::DeserializeOwned + PartialEq>(one: &Value, other: &Value) -> bool {
-    let read = |value: &Value| serde_json::from_value::<Spec>(value.clone());
-    matches!((read(one), read(other)), (Ok(one), Ok(other)) if one == other)
-}
-
 /// An application as an owner: what it owns goes when it goes.
-fn owner(application: &Application) -> OwnerReference {
+fn owner(application: &TrackedApplication) -> OwnerReference {
     let resource = application.scope.applications();
     OwnerReference {
         api_version: resource.api_version,

@@ -7,27 +7,27 @@ use bpfman_application::orders::NodeOrders;
 use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
 use serde_json::Value;
 
-use super::orders::{Order, Unseen, write};
-use super::revisions::{Known, Revisions};
-use super::see::{Seen, nodes};
-use crate::controller::act::{Writer, Written};
+use super::orders::{NodeOrder, UnseenOrders, write};
+use super::revisions::{KnownRevisions, RevisionObjects};
+use super::see::{SeenNode, nodes};
+use crate::controller::decide::summarize::{Aim, Presence};
 use crate::controller::memory::View;
-use crate::controller::note::Note;
-use crate::controller::projection::{Application, ApplicationId};
-use crate::controller::summarize::{Aim, Presence};
-use crate::controller::text::Text;
-use crate::rollout::command::{Heard, forget, hear};
+use crate::controller::projection::text::SharedText;
+use crate::controller::projection::{ApplicationId, TrackedApplication};
+use crate::controller::write::act::{ApiWriter, WriteOutcome};
+use crate::controller::write::note::Note;
+use crate::rollout::command::{ReadCommand, forget, read_command};
 use crate::rollout::{Moment, Observation, clear, decide, revision};
 
-/// Most orders of one round. Between two rounds everything is looked at again: a failure or a word of a user does not
+/// Most orders of one round. Between two rounds everything is reconciled again: a failure or a command of a user does not
 /// wait until thousands of nodes were told what is not wanted any more.
 const BATCH: usize = 256;
 
 /// What the controller keeps for rollouts beside its memory. All of it can be found out again.
 #[derive(Debug, Default)]
 pub struct Rollouts {
-    unseen: Unseen,
-    known: HashMap<ApplicationId, Known>,
+    unseen: UnseenOrders,
+    known: HashMap<ApplicationId, KnownRevisions>,
 }
 
 /// What is to be done about one application.
@@ -37,7 +37,7 @@ pub struct Round {
     pub aim: Aim,
     /// What to tell people.
     pub notes: Vec<Note>,
-    /// It has to be looked at again soon although nothing changes: time passes.
+    /// It has to be reconciled again soon although nothing changes: time passes.
     pub waits: bool,
     /// What is to be written.
     pub work: Work,
@@ -46,21 +46,21 @@ pub struct Round {
 /// What is to be written, beside the status.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
-    /// The revisions have to be looked at first; these are needed. Nothing was decided.
+    /// The revisions have to be listed first; these are needed. Nothing was decided.
     unknown: Option<BTreeSet<String>>,
     /// A merge patch of the application's annotations.
-    said: Option<Value>,
+    command_patch: Option<Value>,
     /// The revision that names its image by a digest, with the digest.
     pinned: Option<(String, String)>,
-    known: Option<Known>,
-    orders: Vec<Order>,
+    known: Option<KnownRevisions>,
+    orders: Vec<NodeOrder>,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Carried {
-    known: Option<Known>,
-    orders: Vec<(Text, NodeOrders)>,
+    known: Option<KnownRevisions>,
+    orders: Vec<(SharedText, NodeOrders)>,
     more: bool,
     decided: bool,
 }
@@ -83,73 +83,58 @@ impl Work {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.unknown.is_none() && self.said.is_none() && self.pinned.is_none() && self.orders.is_empty()
+        self.unknown.is_none()
+            && self.command_patch.is_none()
+            && self.pinned.is_none()
+            && self.orders.is_empty()
     }
 
-    /// What comes before the status: the word of a user, then revisions.
+    /// What comes before the status: the command of a user, then revisions.
     ///
-    /// The word is taken over on the version of the application that was decided about, and the status makes a new
-    /// version: after it, the word would be too late in every round that writes one. `application` becomes the version
-    /// with the word.
+    /// The command is taken over on the version of the application that was decided about, and the status makes a new
+    /// version: after it, the command would be too late in every round that writes one. `application` becomes the
+    /// version with the command.
     async fn prepare(
         &self,
-        writer: &Writer,
+        writer: &ApiWriter,
         namespace: &str,
-        application: &mut Application,
-    ) -> (Carried, Written) {
-        let mut carried = Carried::default();
-        if let Some(patch) = &self.said {
-            match writer.annotate(application, patch).await {
-                Ok(newest) => *application = newest,
-                Err(written) => return (carried, written),
-            }
+        application: &mut TrackedApplication,
+        carried: &mut Carried,
+    ) -> Result<(), WriteOutcome> {
+        if let Some(patch) = &self.command_patch {
+            *application = writer.annotate(application, patch).await?;
         }
-        let revisions = Revisions::new(&writer.client, namespace, application);
+        let revisions = RevisionObjects::new(&writer.client, namespace, application);
         if let Some(needed) = &self.unknown {
-            match writer.judge("revision", revisions.know(needed).await) {
-                Ok(known) => carried.known = Some(known),
-                Err(written) => return (carried, written),
-            }
+            carried.known = Some(writer.judge("revision", revisions.know(needed).await)?);
         }
         if let (Some((name, digest)), Some(known)) = (&self.pinned, &self.known) {
             let mut known = known.clone();
-            match writer.judge("revision", revisions.pin(&mut known, name, digest).await) {
-                Ok(()) => carried.known = Some(known),
-                Err(written) => return (carried, written),
-            }
+            writer.judge("revision", revisions.pin(&mut known, name, digest).await)?;
+            carried.known = Some(known);
         }
-        (carried, Written::Done)
+        Ok(())
     }
 
-    /// Writes everything: the word of a user and the revisions, then finalizers and status, then the orders. What a
-    /// step needs is there when it comes, and no step follows one that failed. Gives back the newest version of the
-    /// application as well.
+    /// Writes everything: the command of a user and the revisions, then finalizers and status, then the orders. What a
+    /// step needs is there when it comes, and no step follows one that failed. `application` becomes the newest version.
     pub async fn carry_out(
         mut self,
-        writer: &Writer,
+        writer: &ApiWriter,
         namespace: &str,
-        mut application: Application,
+        application: &mut TrackedApplication,
         finalizers: Option<Vec<String>>,
         status: Option<Value>,
-    ) -> (Option<Application>, Carried, Written) {
-        let before = application.resource_version.clone();
-        let (mut carried, prepared) = self.prepare(writer, namespace, &mut application).await;
-        if prepared != Written::Done {
-            let newest = (application.resource_version != before).then_some(application);
-            return (newest, carried, prepared);
-        }
-        let (newest, written) = writer.application(&application, finalizers, status).await;
-        let newest = newest.or_else(|| (application.resource_version != before).then(|| application.clone()));
-        if written != Written::Done {
-            return (newest, carried, written);
-        }
+        carried: &mut Carried,
+    ) -> Result<(), WriteOutcome> {
+        self.prepare(writer, namespace, application, carried).await?;
+        writer.application(application, finalizers, status).await?;
         carried.decided = true;
-        let left = self.orders.len().saturating_sub(BATCH);
+        carried.more = self.orders.len() > BATCH;
         self.orders.truncate(BATCH);
-        let (orders, written) = write(writer, &application, self.orders).await;
+        let (orders, written) = write(writer, application, self.orders).await;
         carried.orders = orders;
-        carried.more = left > 0;
-        (newest, carried, written)
+        written
     }
 }
 
@@ -164,17 +149,17 @@ impl Rollouts {
         let mut seen = nodes(view, presence);
         self.unseen.lay_over(&application.id, &mut seen, now);
         let Some(rollout) = application.rollout.clone() else {
-            let told = seen.iter().map(|(name, seen)| (name.clone(), seen.node.orders.clone())).collect();
+            let orders = seen.iter().map(|(name, seen)| (name.clone(), seen.node.orders.clone())).collect();
             let (word, patch) = forget(&application.annotations).unzip();
             let notes = word.flatten().map(|word| {
                 let text =
                     format!("`{word}` in bpfman.io/rollout has nothing to act on: there is no spec.rollout");
                 Note::warning("NoRollout", &word, text)
             });
-            let said = patch.map(|patch| at_version(patch, application));
+            let command_patch = patch.map(|patch| at_version(patch, application));
             return Round {
                 notes: notes.into_iter().collect(),
-                work: Work { said, orders: place(&seen, clear(&told)), ..Work::default() },
+                work: Work { command_patch, orders: place(&seen, clear(&orders)), ..Work::default() },
                 ..Round::default()
             };
         };
@@ -196,11 +181,11 @@ impl Rollouts {
             );
             notes.push(Note::warning("RevisionLost", &lost, text));
         }
-        let heard = hear(Some(&application.annotations), status.command);
-        let (said, command) = match heard {
-            Heard::Last(command) => (None, command),
-            Heard::Take(patch) => (Some(at_version(patch, application)), None),
-            Heard::Refuse { word, patch } => {
+        let command = read_command(Some(&application.annotations), status.command);
+        let (command_patch, command) = match command {
+            ReadCommand::Last(command) => (None, command),
+            ReadCommand::Take(patch) => (Some(at_version(patch, application)), None),
+            ReadCommand::Refuse { word, patch } => {
                 let text = format!("`{word}` in bpfman.io/rollout is no command: it is `promote` or `abort`");
                 notes.push(Note::warning("UnknownCommand", &word, text));
                 (Some(at_version(patch, application)), None)
@@ -230,8 +215,13 @@ impl Rollouts {
             status.phase,
             RolloutPhase::Preflight | RolloutPhase::Progressing | RolloutPhase::Soaking
         );
-        let work =
-            Work { unknown: None, said, pinned, known: Some(known), orders: place(&seen, decision.orders) };
+        let work = Work {
+            unknown: None,
+            command_patch,
+            pinned,
+            known: Some(known),
+            orders: place(&seen, decision.orders),
+        };
         Round { aim: Aim::of(Some(status)), notes, waits, work }
     }
 
@@ -250,19 +240,19 @@ impl Rollouts {
     }
 }
 
-fn place(seen: &BTreeMap<String, Seen>, orders: BTreeMap<String, NodeOrders>) -> Vec<Order> {
+fn place(seen: &BTreeMap<String, SeenNode>, orders: BTreeMap<String, NodeOrders>) -> Vec<NodeOrder> {
     let with_object = orders.into_iter().filter_map(|(name, orders)| Some((seen.get(&name)?, orders)));
-    with_object.map(|(seen, orders)| Order::new(seen, orders)).collect()
+    with_object.map(|(seen, orders)| NodeOrder::new(seen, orders)).collect()
 }
 
 /// The patch, only on the version that it was made from: a word that comes in between is not lost.
-fn at_version(mut patch: Value, application: &Application) -> Value {
+fn at_version(mut patch: Value, application: &TrackedApplication) -> Value {
     patch["metadata"]["resourceVersion"] = application.resource_version.clone().into();
     patch
 }
 
 /// Revisions that somebody may still want to have.
-fn needed(status: &RolloutStatus, seen: &BTreeMap<String, Seen>) -> BTreeSet<String> {
+fn needed(status: &RolloutStatus, seen: &BTreeMap<String, SeenNode>) -> BTreeSet<String> {
     let of_status = [&status.stable_revision, &status.target_revision, &status.failed_revision];
     let of_nodes = seen.values().flat_map(|seen| [&seen.node.orders.revision, &seen.node.observed]);
     of_status.into_iter().chain(of_nodes).flatten().cloned().collect()
@@ -271,6 +261,3 @@ fn needed(status: &RolloutStatus, seen: &BTreeMap<String, Seen>) -> BTreeSet<Str
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod verdicts;

@@ -1,6 +1,6 @@
 //! Members that are bound to a device: the whole chain is, and takes the place of an ordinary one and back.
 
-use bpfmand_splice::{Bindings, Member, ProceedMask, Strategy, compile, plan};
+use bpfmand_splice::{Bindings, ChainStrategy, Member, ProceedMask, compile, plan};
 
 use crate::chain::{Maps, descriptors};
 use crate::kernel::{self, Map, Program, ProgramKind, XdpMode, interface};
@@ -22,7 +22,7 @@ fn bound(number: u8, maps: &[Map], device: u32) -> Program {
     members.extend(stamps.iter().map(|text| Member::new("stamp", text, PASS)));
     let options = options(kind);
     let plan = plan(&members, &options).unwrap();
-    assert!(plan.device_bound && plan.strategy == Strategy::Splice, "{}", plan.reason());
+    assert!(plan.device_bound && plan.strategy == ChainStrategy::Splice, "{}", plan.reason());
     let compiled = compile("bound", &members, &plan, &options, &Bindings::default()).unwrap();
     kernel::load_bound(&compiled.programs[0].text, &descriptors(maps), device).unwrap()
 }

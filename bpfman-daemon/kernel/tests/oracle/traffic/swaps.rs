@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bpfmand_core::{BoundText, Insn};
-use bpfmand_splice::{Attempt, CounterLayout, ProceedMask, SpliceOptions, Strategy};
+use bpfmand_splice::{Attempt, ChainStrategy, CounterLayout, ProceedMask, SpliceOptions};
 
 use crate::chain::{Loaded, Maps};
 use crate::kernel::{self, ProgramKind, XdpMode, interface};
@@ -89,7 +89,7 @@ fn swaps(kind: ProgramKind, mode: Option<XdpMode>, attempt: Attempt) {
     let (watchers, at) = (Watchers::new(), interface("in1"));
     let maps = Maps::default();
     let mut chain = generation(kind, attempt, 1, &maps);
-    assert!(chain.plan.strategy == Strategy::Cut || attempt == Attempt::AllOwn);
+    assert!(chain.plan.strategy == ChainStrategy::Cut || attempt == Attempt::AllStandalone);
     let layout = CounterLayout::new(chain.hook, MEMBERS);
     let link: OwnedFd = match mode {
         Some(mode) => kernel::attach_xdp(&chain.entry, at, mode).unwrap(),
@@ -141,7 +141,7 @@ fn a_cut_generic_xdp_chain_is_swapped_under_a_flood() {
 #[test]
 fn an_xdp_chain_of_programs_of_their_own_is_swapped_under_a_flood() {
     if !lacks_tcx() {
-        swaps(ProgramKind::Xdp, Some(XdpMode::Native), Attempt::AllOwn);
+        swaps(ProgramKind::Xdp, Some(XdpMode::Native), Attempt::AllStandalone);
     }
 }
 

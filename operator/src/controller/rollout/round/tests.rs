@@ -1,5 +1,7 @@
 //! What one round writes, on a server that keeps one application and takes orders.
 
+mod verdicts;
+
 use std::sync::{Arc, Mutex};
 
 use axum::http::{Request, Response};
@@ -8,9 +10,9 @@ use kube::client::Body;
 use serde_json::json;
 
 use super::*;
-use crate::controller::leader::Leadership;
-use crate::controller::metrics::Metrics;
-use crate::controller::note::Teller;
+use crate::controller::metrics::ControllerMetrics;
+use crate::controller::write::leader::Leadership;
+use crate::controller::write::note::EventWriter;
 use bpfman_application::scope::Scope;
 
 /// One application with its version, and the state objects that got an order.
@@ -76,38 +78,50 @@ fn server(after_order: impl Fn(usize) + Send + 'static) -> (Arc<Mutex<Server>>, 
     (server, Client::new(service, "default"))
 }
 
-fn writer(client: Client, leadership: Leadership) -> Writer {
-    let metrics = Arc::new(Metrics::default());
-    Writer { teller: Teller::new(client.clone(), "test".into()), client, metrics, leadership }
+fn writer(client: Client, leadership: Leadership) -> ApiWriter {
+    let metrics = Arc::new(ControllerMetrics::default());
+    ApiWriter { events: EventWriter::new(client.clone(), "test".into()), client, metrics, leadership }
 }
 
-fn application(server: &Mutex<Server>) -> Application {
+fn application(server: &Mutex<Server>) -> TrackedApplication {
     let wire = serde_json::from_value(server.lock().unwrap().application.clone()).unwrap();
-    Application::new(Scope::Cluster, wire).unwrap()
+    TrackedApplication::new(Scope::Cluster, wire).unwrap()
 }
 
-fn orders(count: usize) -> Vec<Order> {
-    let seen = |number: usize| Seen {
+fn orders(count: usize) -> Vec<NodeOrder> {
+    let seen = |number: usize| SeenNode {
         object: format!("a-{number}").into(),
         version: "1".into(),
-        node: crate::rollout::Node::default(),
+        node: crate::rollout::RolloutNode::default(),
     };
     let told = NodeOrders { revision: Some("r2".into()), ..NodeOrders::default() };
-    (0..count).map(|number| Order::new(&seen(number), told.clone())).collect()
+    (0..count).map(|number| NodeOrder::new(&seen(number), told.clone())).collect()
+}
+
+/// The newest version of the application, and what came of it.
+async fn carry_out(
+    work: Work,
+    writer: &ApiWriter,
+    mut application: TrackedApplication,
+    status: Option<Value>,
+) -> (TrackedApplication, Carried, WriteOutcome) {
+    let mut carried = Carried::default();
+    let written = work.carry_out(writer, "bpfman", &mut application, None, status, &mut carried).await;
+    (application, carried, written.into())
 }
 
 #[tokio::test]
 async fn a_word_is_taken_over_in_a_round_that_writes_a_status_too() {
     let (server, client) = server(|_| {});
     let application = application(&server);
-    let said = json!({ "metadata": { "annotations": { "bpfman.io/rollout-command": "1 abort" } } });
-    let work = Work { said: Some(at_version(said, &application)), ..Work::default() };
+    let command_patch = json!({ "metadata": { "annotations": { "bpfman.io/rollout-command": "1 abort" } } });
+    let work = Work { command_patch: Some(at_version(command_patch, &application)), ..Work::default() };
     let status = Some(json!({ "status": { "summary": { "ready": "7/9" } } }));
     let writer = writer(client, Leadership::alone());
-    let (newest, carried, written) = work.carry_out(&writer, "bpfman", application, None, status).await;
-    assert_eq!(written, Written::Done);
+    let (newest, carried, written) = carry_out(work, &writer, application, status).await;
+    assert_eq!(written, WriteOutcome::Done);
     assert!(carried.is_decided());
-    assert_eq!(newest.unwrap().annotations["bpfman.io/rollout-command"], "1 abort");
+    assert_eq!(newest.annotations["bpfman.io/rollout-command"], "1 abort");
     let server = server.lock().unwrap();
     assert_eq!(server.application["metadata"]["annotations"]["bpfman.io/rollout-command"], "1 abort");
     assert_eq!(server.application["status"]["summary"]["ready"], "7/9");
@@ -117,12 +131,16 @@ async fn a_word_is_taken_over_in_a_round_that_writes_a_status_too() {
 async fn a_word_that_came_meanwhile_is_not_overwritten() {
     let (server, client) = server(|_| {});
     let application = application(&server);
-    let said = json!({ "metadata": { "annotations": { "bpfman.io/rollout": null } } });
-    let work = Work { said: Some(at_version(said, &application)), orders: orders(1), ..Work::default() };
+    let command_patch = json!({ "metadata": { "annotations": { "bpfman.io/rollout": null } } });
+    let work = Work {
+        command_patch: Some(at_version(command_patch, &application)),
+        orders: orders(1),
+        ..Work::default()
+    };
     server.lock().unwrap().version = 2;
     let writer = writer(client, Leadership::alone());
-    let (_, carried, written) = work.carry_out(&writer, "bpfman", application, None, None).await;
-    assert_eq!(written, Written::Outdated);
+    let (_, carried, written) = carry_out(work, &writer, application, None).await;
+    assert_eq!(written, WriteOutcome::Outdated);
     assert!(!carried.is_decided() && server.lock().unwrap().ordered.is_empty());
 }
 
@@ -132,11 +150,11 @@ async fn orders_go_out_in_batches_between_which_everything_is_looked_at_again() 
     let work = Work { orders: orders(BATCH + 1), ..Work::default() };
     let writer = writer(client, Leadership::alone());
     let application = application(&server);
-    let (_, carried, written) = work.carry_out(&writer, "bpfman", application.clone(), None, None).await;
-    assert_eq!(written, Written::Done);
+    let (_, carried, written) = carry_out(work, &writer, application.clone(), None).await;
+    assert_eq!(written, WriteOutcome::Done);
     assert_eq!((carried.orders.len(), carried.has_news()), (BATCH, true));
     let last = Work { orders: orders(BATCH), ..Work::default() };
-    let (_, carried, _) = last.carry_out(&writer, "bpfman", application, None, None).await;
+    let (_, carried, _) = carry_out(last, &writer, application, None).await;
     assert!(!carried.has_news());
 }
 
@@ -150,8 +168,8 @@ async fn who_loses_the_lease_in_the_middle_of_its_orders_stops() {
     });
     let work = Work { orders: orders(200), ..Work::default() };
     let writer = writer(client, leadership);
-    let (_, carried, written) = work.carry_out(&writer, "bpfman", application(&server), None, None).await;
-    assert_eq!(written, Written::Failed);
+    let (_, carried, written) = carry_out(work, &writer, application(&server), None).await;
+    assert_eq!(written, WriteOutcome::Failed);
     // Those that were under way arrive.
     let arrived = server.lock().unwrap().ordered.len();
     assert!((20..20 + 16).contains(&arrived), "{arrived}");
@@ -165,8 +183,8 @@ async fn an_order_is_not_given_to_a_state_object_that_changed_since() {
     changed[1].patch["metadata"]["resourceVersion"] = "0".into();
     let work = Work { orders: changed, ..Work::default() };
     let writer = writer(client, Leadership::alone());
-    let (_, carried, written) = work.carry_out(&writer, "bpfman", application(&server), None, None).await;
-    assert_eq!(written, Written::Outdated);
+    let (_, carried, written) = carry_out(work, &writer, application(&server), None).await;
+    assert_eq!(written, WriteOutcome::Outdated);
     assert_eq!(carried.orders.len(), 1);
     assert_eq!(server.lock().unwrap().ordered, ["a-0"]);
 }

@@ -2,9 +2,9 @@ use kube::runtime::watcher::Event;
 use serde_json::json;
 
 use super::*;
-use crate::controller::fixture::{agent, application, empty, id, node, state};
 use crate::controller::memory::Memory;
-use crate::controller::wire::WireState;
+use crate::controller::memory::tests::fixture::{agent, application, empty, id, node, state};
+use crate::controller::projection::wire::WireState;
 use bpfman_application::scope::Scope;
 
 fn memory(states: Vec<WireState>) -> Memory {
@@ -18,7 +18,7 @@ fn memory(states: Vec<WireState>) -> Memory {
     memory
 }
 
-fn seen(memory: &Memory) -> BTreeMap<String, Seen> {
+fn seen(memory: &Memory) -> BTreeMap<String, SeenNode> {
     nodes(memory.view(&id("u")).unwrap(), Presence::ByPod)
 }
 
@@ -29,10 +29,10 @@ fn what_may_be_over_at_the_next_try_is_waited_for_and_what_is_refused_is_not() {
         seen(&memory(vec![state("u", "n1", "Error", failure)]))["n1"].node.health
     };
     for passing in ["registry", "daemon-away", "attach-point", "not-found", "pull-secret", "busy"] {
-        assert_eq!(health(passing), Health::Pending, "{passing}");
+        assert_eq!(health(passing), NodeHealth::Pending, "{passing}");
     }
     for lasting in ["kernel-refused", "signature", "denied", "invalid", "conflict", "unsupported"] {
-        assert_eq!(health(lasting), Health::Failed, "{lasting}");
+        assert_eq!(health(lasting), NodeHealth::Failed, "{lasting}");
     }
 }
 

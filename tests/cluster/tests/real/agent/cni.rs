@@ -259,7 +259,7 @@ async fn a_pods_first_packet_meets_its_program_and_the_link_is_found_again() {
     assert_eq!(before["links"].as_array().unwrap().len(), 1);
     agent.kill();
     let second = site.agent().await;
-    wait::until("it looked", async || second.log().contains("looked")).await;
+    wait::until("it looked", async || second.log().contains(" reconciled ")).await;
     assert_eq!(site.node.daemon.bpfman("list links -o json").json(), before);
     let container = Container::start(40, &network);
     site.cluster.pod("shop", "web-1", "first-packet", &[("app", "web")], &[("main", &container.id)]).await;

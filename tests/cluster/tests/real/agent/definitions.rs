@@ -92,7 +92,7 @@ async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_
     // What the server drops is not written again and again.
     let mark = cluster.mark();
     for number in 0..5 {
-        let looks = || first.log().matches(" looked ").count();
+        let looks = || first.log().matches(" reconciled ").count();
         let before = looks();
         cluster.node("definitions", &[("zone", "one"), ("look", &number.to_string())]).await;
         wait::until("it is looked at", async || looks() > before).await;

@@ -67,7 +67,7 @@ async fn the_state_object_of_the_published_agent_is_gone_on_with_and_its_program
     api.patch_status("published-x7k2p", &PatchParams::default(), &patch).await.unwrap();
 
     let agent = agent(&cluster, "published", &node.daemon.socket());
-    wait::until("it is looked at", async || agent.log().contains(" looked ")).await;
+    wait::until("it is reconciled", async || agent.log().contains(" reconciled ")).await;
     let state = until_success(&cluster, &made).await;
     assert_eq!((state.name_any(), state.uid().unwrap()), ("published-x7k2p".to_owned(), uid));
     assert_eq!(state.finalizers(), [FINALIZER]);

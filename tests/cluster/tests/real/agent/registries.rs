@@ -21,7 +21,7 @@ fn always(name: &str, image: &str) -> Value {
 async fn look_again(cluster: &Cluster, agent: &Operator, application: &str, times: usize) {
     let looks = || {
         let log = agent.log();
-        log.lines().filter(|line| line.contains(" looked ") && line.contains(application)).count()
+        log.lines().filter(|line| line.contains(" reconciled ") && line.contains(application)).count()
     };
     for number in 0..times {
         let before = looks();

@@ -1,0 +1,132 @@
+//! The shape of a link.
+
+use std::collections::BTreeMap;
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1::attach_info::Info;
+use serde::Serialize;
+
+use super::filled;
+use crate::show::json_shape::json_shape;
+use crate::show::standing::{StandingWord, state_text};
+use crate::verdict;
+
+json_shape! {
+    /// An attachment.
+    pub struct LinkJson(link: &ext::Link) {
+        /// The daemon's own id.
+        link_id: u32 = link.id,
+        /// Kernel id of the program.
+        program_id: u32 = link.program_id,
+        /// Function name of the program.
+        program_name: String = link.program_name.clone(),
+        /// Exact type of the program.
+        #[serde(rename = "type")]
+        program_type: String = link.program_type.clone(),
+        /// The attach point in one line.
+        attachment: String = link.attachment.clone(),
+        /// Application of the program.
+        application: Option<String> = filled(&link.application),
+        /// `ok`, or what differs between what was asked and what the kernel has.
+        state: String = state_text(&link.state),
+        /// The same in one word: `running`, `waiting`, `elsewhere`, `gone`, `unpinned`, `replaced`, `torn`, `lost`.
+        standing: Option<StandingWord> = StandingWord::of(link.standing()),
+        /// The hook as `chain show` takes it.
+        hook: Option<String> = filled(&link.hook),
+        /// Place in the chain, from 0.
+        position: Option<u32> = link.position,
+        /// Kernel's link that makes it run.
+        kernel_link_id: Option<u32> = link.kernel_link_id,
+        /// Program that the hook runs: this one, or the chain it is part of.
+        running_program_id: Option<u32> = link.running_program_id,
+        /// Where the kernel's link is pinned.
+        pin_path: Option<String> = filled(&link.pin_path),
+        /// Metadata of the link.
+        metadata: BTreeMap<String, String> = link.metadata.clone().into_iter().collect(),
+        /// The attach point as it was asked for.
+        attach: AttachJson = AttachJson::of(link),
+    }
+}
+
+/// An attach point as it was asked for. Fields that the type does not have are `null` or empty.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AttachJson {
+    /// Network interface.
+    pub iface: Option<String>,
+    /// `ingress` or `egress`.
+    pub direction: Option<String>,
+    /// Lower runs earlier.
+    pub priority: Option<i32>,
+    /// Verdicts after which the next program runs, by name.
+    pub proceed_on: Vec<String>,
+    /// Network namespace file.
+    pub netns: Option<String>,
+    /// `category/name` of a trace point.
+    pub tracepoint: Option<String>,
+    /// Function that a probe, fentry or fexit program is on; hook of an LSM program.
+    pub fn_name: Option<String>,
+    /// Bytes from the function's start.
+    pub offset: Option<u64>,
+    /// Binary or library of a user-space probe.
+    pub target: Option<String>,
+    /// Only this process.
+    pub pid: Option<i32>,
+    /// Process whose view of files counts.
+    pub container_pid: Option<i32>,
+}
+
+impl AttachJson {
+    fn of(link: &ext::Link) -> Self {
+        let info = link.attach_info.as_ref().and_then(|attach| attach.info.as_ref());
+        let attach = info.map(Self::from).unwrap_or_default();
+        // Types that are bound when they are loaded say nothing of it when they are attached.
+        Self { fn_name: attach.fn_name.or_else(|| filled(&link.attach_target)), ..attach }
+    }
+}
+
+impl From<&Info> for AttachJson {
+    fn from(info: &Info) -> Self {
+        match info {
+            Info::XdpAttachInfo(xdp) => Self {
+                iface: filled(&xdp.iface),
+                priority: Some(xdp.priority),
+                proceed_on: verdict::names(verdict::XDP, &xdp.proceed_on, verdict::XDP_DEFAULT),
+                netns: xdp.netns.clone(),
+                ..Self::default()
+            },
+            Info::TcAttachInfo(tc) => Self {
+                iface: filled(&tc.iface),
+                direction: filled(&tc.direction),
+                priority: Some(tc.priority),
+                proceed_on: verdict::names(verdict::TC, &tc.proceed_on, verdict::TC_DEFAULT),
+                netns: tc.netns.clone(),
+                ..Self::default()
+            },
+            Info::TcxAttachInfo(tcx) => Self {
+                iface: filled(&tcx.iface),
+                direction: filled(&tcx.direction),
+                priority: Some(tcx.priority),
+                netns: tcx.netns.clone(),
+                ..Self::default()
+            },
+            Info::TracepointAttachInfo(tracepoint) => {
+                Self { tracepoint: filled(&tracepoint.tracepoint), ..Self::default() }
+            }
+            Info::KprobeAttachInfo(kprobe) => Self {
+                fn_name: filled(&kprobe.fn_name),
+                offset: Some(kprobe.offset),
+                container_pid: kprobe.container_pid,
+                ..Self::default()
+            },
+            Info::UprobeAttachInfo(uprobe) => Self {
+                fn_name: uprobe.fn_name.as_deref().and_then(filled),
+                offset: Some(uprobe.offset),
+                target: filled(&uprobe.target),
+                pid: uprobe.pid,
+                container_pid: uprobe.container_pid,
+                ..Self::default()
+            },
+            Info::FentryAttachInfo(_) | Info::FexitAttachInfo(_) | Info::LsmAttachInfo(_) => Self::default(),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Declares shapes of JSON, so that a field and where it comes from on the wire stand in one line.
+
+/// A public struct of public fields, each `name: Type = value`, and `new`, which takes the messages that the values read.
+macro_rules! json_shape {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident($($wire:ident: $message:ty),+) {
+            $($(#[$field_about:meta])* $field:ident: $type:ty = $value:expr,)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, serde::Serialize)]
+        pub struct $name {
+            $($(#[$field_about])* pub $field: $type,)*
+        }
+
+        impl $name {
+            /// The shape of what the daemon answered.
+            #[must_use]
+            pub fn new($($wire: $message),+) -> Self {
+                Self { $($field: $value,)* }
+            }
+        }
+    };
+}
+
+pub(crate) use json_shape;

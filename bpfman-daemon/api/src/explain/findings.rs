@@ -1,0 +1,266 @@
+//! Why a member of a chain is or is not reached, in words, from what is known of its hook.
+
+/// What is known of a hook.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scene {
+    /// As commands name it.
+    pub hook: String,
+    /// What differs between the record and the kernel; empty if nothing does.
+    pub trouble: String,
+    /// The interface is switched off.
+    pub is_down: bool,
+    /// Programs of others that packets meet before ours, in words.
+    pub before: Vec<String>,
+    /// XDP runs in the network stack.
+    pub is_generic: bool,
+    /// Members in order.
+    pub members: Vec<MemberScene>,
+    /// Whether packets are counted.
+    pub is_counted: bool,
+    /// Packets that a tail call lost.
+    pub failed: u64,
+    /// Who holds the hook.
+    pub held_by: Option<String>,
+}
+
+/// What is known of a member.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MemberScene {
+    /// Function name.
+    pub name: String,
+    /// Verdicts after which the next one runs, in words; empty: none.
+    pub goes_on_after: String,
+    /// REDIRECT is one of them.
+    pub forgets_redirects: bool,
+    /// Packets that reached it.
+    pub runs: u64,
+    /// Packets that it ended, by verdict, most first.
+    pub ended: Vec<(&'static str, u64)>,
+}
+
+/// Findings, the most telling first.
+pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
+    let mut found = of_hook(scene);
+    match member {
+        Some(at) => found.extend(of_member(scene, at)),
+        None => (0..scene.members.len()).for_each(|at| found.extend(of_member(scene, at))),
+    }
+    for (slot, forgetful) in scene.members.iter().enumerate().filter(|(_, member)| member.forgets_redirects) {
+        found.push(format!(
+            "slot {slot} ({}) goes on after redirect: a packet that it redirects is not sent there, but goes the way \
+             that the members behind it decide",
+            forgetful.name
+        ));
+    }
+    if scene.failed > 0 {
+        found.push(format!(
+            "{} lost at a tail call, which ended with the hook's fail verdict: an array of the chain was emptied, or \
+             a member used up the 33 tail calls of a packet",
+            packets(scene.failed)
+        ));
+    }
+    if scene.is_generic {
+        found.push(
+            "the chain runs in generic mode: packets that the driver hands on without a socket buffer, or redirects \
+             before, do not meet it"
+                .to_owned(),
+        );
+    }
+    if let Some(holder) = &scene.held_by {
+        found.push(format!("{} is held by {holder}: its chain is not changed meanwhile", scene.hook));
+    }
+    found
+}
+
+fn of_hook(scene: &Scene) -> Vec<String> {
+    let mut found = Vec::new();
+    if !scene.trouble.is_empty() {
+        found.push(format!("no member of {} is reached as recorded: {}", scene.hook, scene.trouble));
+    }
+    if scene.is_down {
+        found.push(format!("the interface of {} is down: no packets come", scene.hook));
+    }
+    for other in &scene.before {
+        found.push(format!(
+            "packets meet {other} first, which is not of bpfman; what it ends does not reach {}",
+            scene.hook
+        ));
+    }
+    found
+}
+
+fn of_member(scene: &Scene, at: usize) -> Vec<String> {
+    let Some(member) = scene.members.get(at) else { return Vec::new() };
+    let before = &scene.members[..at];
+    let name = &member.name;
+    if let Some((slot, wall)) = before.iter().enumerate().find(|(_, other)| other.goes_on_after.is_empty()) {
+        return vec![format!(
+            "{name} never runs: slot {slot} ({}) goes on after no verdict, its proceed-on set is empty",
+            wall.name
+        )];
+    }
+    if !scene.is_counted {
+        let mut found: Vec<String> = before
+            .iter()
+            .enumerate()
+            .map(|(slot, other)| {
+                format!(
+                    "{name} is reached only after slot {slot} ({}) answers {}",
+                    other.name, other.goes_on_after
+                )
+            })
+            .collect();
+        found.push(format!(
+            "packets of {} are not counted, so nobody knows how many reach {name}",
+            scene.hook
+        ));
+        return found;
+    }
+    let all = scene.members.first().map_or(0, |first| first.runs) + if at == 0 { 0 } else { scene.failed };
+    if all == 0 {
+        return vec![format!("{name} was not reached: no packet has met {} since it counts", scene.hook)];
+    }
+    let mut ends: Vec<(usize, &MemberScene, &'static str, u64)> = before
+        .iter()
+        .enumerate()
+        .flat_map(|(slot, other)| other.ended.iter().map(move |(verdict, n)| (slot, other, *verdict, *n)))
+        .filter(|(.., packets)| *packets > 0)
+        .collect();
+    ends.sort_by_key(|(slot, .., packets)| (std::cmp::Reverse(*packets), *slot));
+    let mut found = vec![if member.runs == 0 {
+        format!("{name} is not reached: none of {} came to slot {at}", packets(all))
+    } else {
+        format!("{name} is reached by {} of {} ({})", member.runs, packets(all), share(member.runs, all))
+    }];
+    let why = ends.iter().map(|(slot, other, verdict, n)| {
+        format!(
+            "{} of packets end at slot {slot} ({}) with {verdict}; its set goes on after {} only",
+            share(*n, all),
+            other.name,
+            other.goes_on_after
+        )
+    });
+    let why: Vec<String> = why.collect();
+    // Where it is not reached at all, the cause comes in the same breath.
+    match (member.runs, why.split_first()) {
+        (0, Some((first, rest))) => {
+            found = vec![format!("{name} is not reached: {first}")];
+            found.extend(rest.iter().cloned());
+        }
+        _ => found.extend(why),
+    }
+    found
+}
+
+fn packets(number: u64) -> String {
+    if number == 1 { "1 packet".to_owned() } else { format!("{number} packets") }
+}
+
+/// A part of a whole in percent, never rounded to all or nothing.
+fn share(part: u64, whole: u64) -> String {
+    let percent = part as f64 * 100.0 / whole as f64;
+    let text = format!("{percent:.1}");
+    match text.as_str() {
+        "100.0" if part < whole => "99.9 %".to_owned(),
+        "0.0" if part > 0 => "less than 0.1 %".to_owned(),
+        "100.0" => "100 %".to_owned(),
+        _ => format!("{text} %"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scene() -> Scene {
+        let member = |name: &str, runs, ended| MemberScene {
+            name: name.to_owned(),
+            goes_on_after: "pass".to_owned(),
+            forgets_redirects: false,
+            runs,
+            ended,
+        };
+        Scene {
+            hook: "xdp:eth0".to_owned(),
+            members: vec![
+                member("counter", 1000, Vec::new()),
+                member("firewall", 1000, vec![("drop", 998)]),
+                member("sampler", 2, Vec::new()),
+            ],
+            is_counted: true,
+            ..Scene::default()
+        }
+    }
+
+    #[test]
+    fn the_member_that_ends_most_packets_is_named_with_its_verdict() {
+        let found = findings(&scene(), Some(2));
+        assert_eq!(found[0], "sampler is reached by 2 of 1000 packets (0.2 %)");
+        assert_eq!(
+            found[1],
+            "99.8 % of packets end at slot 1 (firewall) with drop; its set goes on after pass only"
+        );
+    }
+
+    #[test]
+    fn one_that_nothing_reaches_has_its_cause_first() {
+        let mut scene = scene();
+        scene.members[1].ended = vec![("drop", 1000)];
+        scene.members[2].runs = 0;
+        assert_eq!(
+            findings(&scene, Some(2))[0],
+            "sampler is not reached: 100 % of packets end at slot 1 (firewall) with drop; its set goes on after pass only"
+        );
+        assert_eq!(findings(&scene, Some(0)), ["counter is reached by 1000 of 1000 packets (100 %)"]);
+    }
+
+    #[test]
+    fn behind_an_empty_set_nothing_runs_whatever_was_counted() {
+        let mut scene = scene();
+        scene.members[0].goes_on_after.clear();
+        assert!(findings(&scene, Some(2))[0].starts_with("sampler never runs: slot 0 (counter)"));
+    }
+
+    #[test]
+    fn a_redirect_that_is_forgotten_is_told() {
+        let mut scene = scene();
+        scene.members[1].forgets_redirects = true;
+        let found = findings(&scene, Some(2));
+        assert!(found.iter().any(|f| f.starts_with("slot 1 (firewall) goes on after redirect")), "{found:?}");
+    }
+
+    #[test]
+    fn trouble_of_the_hook_comes_before_its_members() {
+        let mut scene = scene();
+        scene.trouble = "missing: the pin of its chain was removed".to_owned();
+        scene.is_down = true;
+        scene.before = vec!["program 7 (cil_from_netdev), tcx link 3".to_owned()];
+        let found = findings(&scene, Some(1));
+        assert!(found[0].contains("the pin of its chain was removed"), "{found:?}");
+        assert!(found[1].contains("is down"), "{found:?}");
+        assert!(found[2].contains("cil_from_netdev"), "{found:?}");
+        assert!(found[3].starts_with("firewall is reached"), "{found:?}");
+    }
+
+    #[test]
+    fn without_counters_the_sets_are_told() {
+        let mut scene = scene();
+        scene.is_counted = false;
+        let found = findings(&scene, Some(1));
+        assert_eq!(found[0], "firewall is reached only after slot 0 (counter) answers pass");
+        assert!(found[1].contains("not counted"), "{found:?}");
+    }
+
+    #[test]
+    fn lost_packets_and_rare_ones_are_not_rounded_away() {
+        let mut scene = scene();
+        scene.failed = 1;
+        assert!(
+            findings(&scene, Some(0))
+                .iter()
+                .any(|finding| finding.starts_with("1 packet lost at a tail call"))
+        );
+        assert_eq!(share(1, 1_000_000), "less than 0.1 %");
+        assert_eq!(share(999_999, 1_000_000), "99.9 %");
+    }
+}

@@ -1,0 +1,87 @@
+//! Why is a member not reached? What is known of its hook, gathered.
+
+mod findings;
+
+use bpfmand_core::{HookKind, Interface, ProceedOn, Via, XdpRunsIn};
+use bpfmand_engine::{ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails};
+use bpfmand_kernel::Kernel;
+
+use crate::explain::findings::{MemberScene, Scene, findings};
+
+/// Says why a member of a hook is or is not reached, the most telling finding first. `member` is a link id or a
+/// function name; none: all members.
+///
+/// # Errors
+/// No program of ours is there, or none of that name.
+pub fn explain<K: Kernel>(
+    engine: &Engine<K>,
+    interface: &Interface,
+    kind: HookKind,
+    member: Option<&str>,
+) -> Result<Vec<String>, EngineError> {
+    let view = engine.show_chain(interface, kind)?;
+    let at = member.map(|wanted| place_of(&view, wanted)).transpose()?;
+    let entries = engine.hook_entries(interface, kind)?;
+    let ours = entries.iter().position(|entry| entry.ours);
+    let is_generic =
+        |entry: &HookEntryDetails| matches!(entry.via, Via::XdpLink { mode: XdpRunsIn::Generic, .. });
+    let trouble = view.standing.iter().filter(|standing| !standing.is_running());
+    let interfaces = engine.kernel().interfaces(interface.netns.as_deref())?;
+    let scene = Scene {
+        hook: view.hook.clone(),
+        trouble: trouble.map(ToString::to_string).collect(),
+        is_down: interfaces.iter().any(|facts| facts.name == interface.name && !facts.up),
+        before: entries[..ours.unwrap_or(entries.len())].iter().map(foreign_text).collect(),
+        is_generic: ours.is_some_and(|at| is_generic(&entries[at])),
+        members: view.members.iter().map(member_scene).collect(),
+        is_counted: view.switches.counters,
+        failed: view.failed,
+        held_by: view.switches.held_by.clone(),
+    };
+    Ok(findings(&scene, at))
+}
+
+fn foreign_text(entry: &HookEntryDetails) -> String {
+    let via = match &entry.via {
+        Via::XdpLink { .. } => "xdp link".to_owned(),
+        Via::XdpNetlink { mode } => format!("attached by netlink, {mode}"),
+        Via::TcxLink { link } => format!("tcx link {link}"),
+        Via::TcxProgram => "tcx program".to_owned(),
+        Via::Filter(filter) => {
+            format!("{} filter, priority {} handle {:#x}", filter.kind, filter.priority, filter.handle)
+        }
+    };
+    match (entry.program, &entry.facts) {
+        (Some(id), Some(facts)) => format!("program {id} ({}), {via},", facts.name),
+        (Some(id), None) => format!("program {id}, {via},"),
+        (None, _) => format!("a {via}"),
+    }
+}
+
+fn member_scene(member: &ChainMember) -> MemberScene {
+    let proceed_on = member.link.point.proceed_on();
+    let counters = member.counters.as_ref();
+    MemberScene {
+        name: member.program.name.clone(),
+        // The kernel goes on after these where it runs the links itself.
+        goes_on_after: proceed_on.map_or_else(|| "next".to_owned(), |set| set.to_string()),
+        forgets_redirects: proceed_on.is_some_and(ProceedOn::has_redirect),
+        runs: counters.map_or(0, |counters| counters.runs),
+        ended: counters.map(|counters| counters.ended.clone()).unwrap_or_default(),
+    }
+}
+
+/// The place of a member by link id or function name.
+fn place_of(view: &ChainDetails, wanted: &str) -> Result<usize, EngineError> {
+    let link = wanted.parse().ok();
+    let is_it = |member: &ChainMember| link == Some(member.link.id.0) || member.program.name == wanted;
+    view.members.iter().position(is_it).ok_or_else(|| {
+        let there =
+            view.members.iter().map(|member| format!("{} (link {})", member.program.name, member.link.id));
+        EngineError::NoMember {
+            member: wanted.to_owned(),
+            hook: view.hook.clone(),
+            there: there.collect::<Vec<_>>().join(", "),
+        }
+    })
+}

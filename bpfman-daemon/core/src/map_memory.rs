@@ -1,0 +1,68 @@
+//! How much kernel memory a map may take.
+
+use crate::MapSpec;
+
+/// What a page of the kernel has at least, in bytes.
+const PAGE: u64 = 4096;
+/// What the kernel keeps besides key and value for an entry of a hash or LPM trie, buckets included: 48 to 64 bytes.
+const NODE: u64 = 64;
+
+impl MapSpec {
+    /// What a map takes when it is full, in bytes: about what the kernel charges for it, and never much less.
+    ///
+    /// Maps that grow with their entries count whole: whoever fills them does not ask again.
+    #[must_use]
+    pub fn memory(&self, cpus: u64) -> u64 {
+        use crate::map_type::{
+            ARENA, DEVMAP_HASH, HASH, HASH_OF_MAPS, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY,
+            PERCPU_CGROUP_STORAGE, PERCPU_HASH, RINGBUF, USER_RINGBUF,
+        };
+        let (key, value) = (u64::from(self.key_size), u64::from(self.value_size));
+        let padded = value.next_multiple_of(8);
+        let per_entry = match self.map_type {
+            RINGBUF | USER_RINGBUF => 1,
+            ARENA => PAGE,
+            PERCPU_ARRAY | PERCPU_CGROUP_STORAGE => padded * cpus,
+            PERCPU_HASH | LRU_PERCPU_HASH => key + padded * cpus + NODE,
+            HASH | LRU_HASH | LPM_TRIE | HASH_OF_MAPS | DEVMAP_HASH => key + padded + NODE,
+            // Arrays of whatever kind, the kernel's pointers included, queues, stacks, filters.
+            _ => padded.max(8),
+        };
+        let inner = self.inner.as_deref().map_or(0, |inner| inner.memory(cpus));
+        per_entry.saturating_mul(u64::from(self.max_entries)).saturating_add(inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::map_type;
+
+    fn spec(map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec {
+        MapSpec::sized("m", map_type, key_size, value_size, max_entries)
+    }
+
+    #[test]
+    fn every_kind_of_map_counts_what_it_can_take() {
+        for (spec, bytes) in [
+            (spec(map_type::ARRAY, 4, 4096, 786_432), 3 << 30),
+            (spec(map_type::ARRAY, 4, 5, 3), 24),
+            (spec(map_type::PERCPU_ARRAY, 4, 8, 100), 100 * 8 * 16),
+            // Small keys and values are no way round: the kernel's own part of an entry counts.
+            (spec(map_type::HASH, 1, 1, 1 << 20), (1 + 8 + NODE) << 20),
+            (spec(map_type::LRU_PERCPU_HASH, 4, 12, 10), 10 * (4 + 16 * 16 + NODE)),
+            (spec(map_type::RINGBUF, 0, 0, 1 << 24), 1 << 24),
+            (spec(map_type::ARENA, 0, 0, 1 << 20), 4 << 30),
+            (spec(map_type::PROG_ARRAY, 4, 4, 10), 80),
+            (spec(map_type::ARRAY, 4, u32::MAX, u32::MAX), (1_u64 << 32) * u64::from(u32::MAX)),
+        ] {
+            assert_eq!(spec.memory(16), bytes, "{spec:?}");
+        }
+        let outer = MapSpec {
+            inner: Some(Box::new(spec(map_type::ARRAY, 4, 8, 10))),
+            ..spec(map_type::ARRAY_OF_MAPS, 4, 4, 2)
+        };
+        assert_eq!(MapSpec::memory(&outer, 1), 16 + 80);
+    }
+}

@@ -1,0 +1,53 @@
+//! What is named by the number of a process, and means another one, or none, after a reboot.
+
+use std::path::{Component, Path};
+
+use crate::{AttachPoint, Interface};
+
+impl AttachPoint {
+    /// True if a point is found by a process id, which means another process, or none, after a reboot.
+    #[must_use]
+    pub fn names_process(&self) -> bool {
+        match self {
+            Self::Uprobe { target, scope, .. } => {
+                scope.pid.is_some() || scope.container_pid.is_some() || is_of_process(Path::new(target))
+            }
+            _ => self.hook().is_some_and(|(interface, _)| interface.is_of_process()),
+        }
+    }
+}
+
+impl Interface {
+    /// True if its network namespace is named by a process.
+    #[must_use]
+    pub fn is_of_process(&self) -> bool {
+        self.netns.as_deref().is_some_and(is_of_process)
+    }
+}
+
+/// True for `/proc/<pid>/…`, and for the host's processes where they are mounted at `/host/proc`.
+fn is_of_process(path: &Path) -> bool {
+    let path = path.strip_prefix("/host").map_or(path.to_owned(), |inside| Path::new("/").join(inside));
+    let mut parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.next() == Some(Component::RootDir)
+        && parts.next().is_some_and(|part| part.as_os_str() == "proc")
+        && parts
+            .next()
+            .and_then(|part| part.as_os_str().to_str())
+            .is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_processes_are_told_from_others() {
+        for path in ["/proc/1/ns/net", "/proc/4711/root/usr/lib/libc.so.6", "//proc/./12"] {
+            assert!(is_of_process(Path::new(path)), "{path}");
+        }
+        for path in ["/proc/self/ns/net", "/run/netns/a", "/run/proc/1/ns/net", "proc/1/ns/net", "libc"] {
+            assert!(!is_of_process(Path::new(path)), "{path}");
+        }
+    }
+}

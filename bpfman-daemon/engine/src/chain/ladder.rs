@@ -1,0 +1,117 @@
+//! The ladder of plans for a chain: where the verifier refuses one, the next gives up some of the speed.
+
+use std::time::{Duration, Instant};
+
+use bpfmand_core::{HookKey, Interface, OperationId};
+use bpfmand_kernel::Kernel;
+use bpfmand_splice::{Attempt, ChainPlan, plan};
+
+use crate::chain::build::{Joined, Wanted};
+use crate::chain::load::{Failure, Programs};
+use crate::chain::refused::Refused;
+use crate::engine::members::MemberText;
+use crate::engine::undo::undoing;
+use crate::state::chain_record::ChainId;
+use crate::{Engine, EngineError};
+
+/// A chain that is to be loaded.
+pub(crate) struct Recipe<'a> {
+    pub key: &'a HookKey,
+    pub interface: &'a Interface,
+    pub members: &'a [Joined],
+    /// Of the members, in their order.
+    pub texts: &'a [MemberText],
+    pub wanted: &'a Wanted,
+}
+
+/// A chain that the verifier took.
+pub(crate) struct Taken {
+    /// What its programs are pinned as, below `pending`.
+    pub id: ChainId,
+    pub programs: Programs,
+    pub plan: ChainPlan,
+    pub attempt: Attempt,
+    /// Plans that the verifier refused before.
+    pub fallbacks: u32,
+    /// How long the kernel took for this plan.
+    pub load_time: Duration,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Loads a chain by the first plan that the verifier takes. It is pinned, or held by nothing: a dry run.
+    pub(crate) fn climb(&self, recipe: &Recipe<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
+        let special = self.special_of(recipe.members, recipe.texts)?;
+        let mut options = self.splice_options(recipe.wanted, &special);
+        let parts = self.parts(recipe.members, recipe.texts)?;
+        let hook = recipe.key.kind.at(recipe.interface);
+        let cannot = |source| EngineError::Chain { hook: hook.clone(), source };
+        let mut first: Option<Box<Refused>> = None;
+        let mut tried: Vec<ChainPlan> = Vec::new();
+        let mut fallbacks = 0;
+        let mut attempt = Some(Attempt::First);
+        while let Some(now) = attempt {
+            attempt = now.next();
+            options.attempt = now;
+            let plan = match (plan(&parts, &options), &first) {
+                (Ok(plan), _) => plan,
+                (Err(source), None) => return Err(cannot(Box::new(source))),
+                // A way that these members cannot go at all is no way round what the verifier refused.
+                (Err(_), Some(_)) => continue,
+            };
+            if tried.iter().any(|other| is_same_way(other, &plan)) {
+                continue;
+            }
+            // A number for each, so that nothing of a failed one is left in the way.
+            let id = ChainId(self.number());
+            let began = Instant::now();
+            let loaded = undoing(|undo| {
+                if is_pinned {
+                    undo.push(|| self.undo_pending_of(OperationId(id.0)));
+                }
+                self.load_plan(is_pinned.then_some(id), recipe, &parts, &plan, &options)
+            });
+            match loaded {
+                Ok(programs) => {
+                    let load_time = began.elapsed();
+                    return Ok(Taken { id, programs, plan, attempt: now, fallbacks, load_time });
+                }
+                Err(Failure::Verifier(refused)) => {
+                    tracing::warn!(
+                        hook,
+                        attempt = %now,
+                        error = %refused.source,
+                        "the verifier refused a chain of members that pass alone"
+                    );
+                    fallbacks += 1;
+                    first.get_or_insert(refused);
+                }
+                Err(Failure::Other(EngineError::Unplanned(source))) if first.is_none() => {
+                    return Err(cannot(source));
+                }
+                Err(Failure::Other(EngineError::Unplanned(_))) => {}
+                Err(Failure::Other(error)) => return Err(error),
+            }
+            tried.push(plan);
+        }
+        match first {
+            Some(refused) => Err(EngineError::ChainRefused {
+                hook,
+                member: refused.member,
+                log: refused.log,
+                ways: tried.len(),
+                source: Box::new(refused.source),
+            }),
+            None => Err(EngineError::Invalid("a chain without a plan".to_owned())),
+        }
+    }
+}
+
+/// Two attempts may come to the same plan.
+fn is_same_way(one: &ChainPlan, other: &ChainPlan) -> bool {
+    let ways = |plan: &ChainPlan| plan.members.iter().map(|member| member.way).collect::<Vec<_>>();
+    let cuts = |plan: &ChainPlan| plan.segments.iter().map(|s| s.members.clone()).collect::<Vec<_>>();
+    one.strategy == other.strategy
+        && ways(one) == ways(other)
+        && cuts(one) == cuts(other)
+        && one.arrays == other.arrays
+}

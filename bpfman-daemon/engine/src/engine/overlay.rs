@@ -1,0 +1,32 @@
+//! Programs that chains are built with though no record names them yet.
+
+use std::sync::Arc;
+
+use bpfmand_core::ProgramUid;
+use bpfmand_kernel::Kernel;
+
+use crate::Engine;
+use crate::state::records::ProgramRecord;
+
+/// Shows new versions, and programs of a dry run, to those who build chains, as long as it lives.
+pub struct Overlay<'a, K: Kernel>(&'a Engine<K>, Vec<ProgramUid>);
+
+impl<'a, K: Kernel> Overlay<'a, K> {
+    /// The caller holds the programs and all their hooks.
+    pub fn put<'n>(engine: &'a Engine<K>, new: impl IntoIterator<Item = &'n Arc<ProgramRecord>>) -> Self {
+        let mut state = engine.state();
+        let mut uids = Vec::new();
+        for version in new {
+            state.replacing.insert(version.uid, Arc::clone(version));
+            uids.push(version.uid);
+        }
+        drop(state);
+        Self(engine, uids)
+    }
+}
+
+impl<K: Kernel> Drop for Overlay<'_, K> {
+    fn drop(&mut self) {
+        self.0.state().replacing.retain(|uid, _| !self.1.contains(uid));
+    }
+}

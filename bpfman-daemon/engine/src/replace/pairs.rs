@@ -1,0 +1,72 @@
+//! Which program of a new version takes the place of which.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bpfmand_core::{LoadRequest, ProgramUid};
+use bpfmand_object::ObjectFile;
+
+use crate::EngineError;
+use crate::state::records::ProgramRecord;
+
+/// The programs of a new version, and what they are to the old ones.
+pub struct Pairing {
+    /// One entry a program of the request: the old program whose place it takes.
+    pub successors: Vec<Option<Arc<ProgramRecord>>>,
+    /// Old programs that have no new version, by uid.
+    pub removed: Vec<Arc<ProgramRecord>>,
+}
+
+impl Pairing {
+    /// Pairs programs of the same name and type.
+    pub fn of(
+        old: &[Arc<ProgramRecord>],
+        load: &LoadRequest,
+        object: &ObjectFile,
+    ) -> Result<Self, EngineError> {
+        for (at, program) in old.iter().enumerate() {
+            if let Some(other) = old.iter().skip(at + 1).find(|other| other.name == program.name) {
+                return Err(EngineError::Invalid(format!(
+                    "programs {} and {} of the load both have the name \"{}\", so it is not known which is replaced \
+                     by which; replace one of them by itself under another name first",
+                    program.id, other.id, program.name
+                )));
+            }
+        }
+        let mut successors = Vec::with_capacity(load.programs.len());
+        for wanted in &load.programs {
+            let program_type = object.resolve_type(&wanted.name, wanted.program_type)?;
+            let is_same =
+                |old: &&Arc<ProgramRecord>| old.name == wanted.name && old.program_type == program_type;
+            successors.push(old.iter().find(is_same).cloned());
+        }
+        let goes_on: BTreeSet<ProgramUid> = successors.iter().flatten().map(|old| old.uid).collect();
+        let removed = old.iter().filter(|old| !goes_on.contains(&old.uid)).cloned().collect();
+        Ok(Self { successors, removed })
+    }
+
+    /// Every program goes on, whatever the name of its new version.
+    pub fn of_one(old: &[Arc<ProgramRecord>]) -> Self {
+        Self { successors: old.iter().cloned().map(Some).collect(), removed: Vec::new() }
+    }
+
+    /// Refuses a new version of another type: the links stay, so they must be able to take it.
+    pub fn check_type(&self, load: &LoadRequest, object: &ObjectFile) -> Result<(), EngineError> {
+        for (wanted, old) in load.programs.iter().zip(self.successors.iter().flatten()) {
+            let new = object.resolve_type(&wanted.name, wanted.program_type)?;
+            if old.program_type != new {
+                return Err(EngineError::Invalid(format!(
+                    "the new version is of type {new} and the old one of type {}; a program is replaced by one of its \
+                     own type",
+                    old.program_type
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// True for an old program that has no new version.
+    pub fn is_removed(&self, program: ProgramUid) -> bool {
+        self.removed.iter().any(|removed| removed.uid == program)
+    }
+}

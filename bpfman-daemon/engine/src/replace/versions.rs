@@ -1,0 +1,238 @@
+//! The versions of programs: loaded, put into all places of the old ones, and recorded.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, LoadRequest, OperationId, ProgramUid};
+use bpfmand_kernel::Kernel;
+use bpfmand_object::ObjectFile;
+
+use crate::engine::overlay::Overlay;
+use crate::engine::undo::{retry_once, undoing};
+use crate::load::Bytecode;
+use crate::load::plan::{LoadPlan, LoadedProgram};
+use crate::load::record::LoadRecorder;
+use crate::replace::ReplaceOutcome;
+use crate::replace::lock::Locked;
+use crate::replace::maps::Fates;
+use crate::replace::pairs::Pairing;
+use crate::replace::switch::{Pair, Switched, VersionSwitch};
+use crate::state::records::{LeftoverRecord, LinkRecord, MapRecord, PreviousRecord, ProgramRecord};
+use crate::state::{BlobId, Changes, version_paths};
+use crate::{Engine, EngineError, paths};
+
+/// Versions that are to be loaded.
+pub struct NewVersions<'a> {
+    /// The request.
+    pub load: &'a LoadRequest,
+    /// Their bytecode.
+    pub bytecode: &'a Bytecode,
+    /// The same, parsed.
+    pub object: &'a ObjectFile,
+    /// The load that their maps came from, if it is another.
+    pub maps_from: Option<OperationId>,
+}
+
+/// Programs, and what takes their place.
+pub struct Replacement<'a> {
+    /// The operation.
+    pub operation: OperationId,
+    /// The programs.
+    pub locked: &'a Locked,
+    /// Which new version is whose.
+    pub pairing: &'a Pairing,
+    /// What becomes of the maps; none if the new versions have theirs already.
+    pub fates: Option<&'a Fates>,
+    /// Keep the old versions loaded, so that they can be taken back.
+    pub keep_old: bool,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Loads new versions and puts them into the place of the old ones.
+    pub(super) fn replace_by(
+        &self,
+        locked: &Locked,
+        new: &NewVersions<'_>,
+        pairing: &Pairing,
+        fates: &Fates,
+        keep_old: bool,
+    ) -> Result<ReplaceOutcome, EngineError> {
+        let operation = self.operation();
+        let before = self.previous_of(&locked.old);
+        // No unload may remove this bytecode between here and its record.
+        let kept = self.keep_bytecode();
+        let replacement = Replacement { operation, locked, pairing, fates: Some(fates), keep_old };
+        let result =
+            self.switch_versions(&replacement, || self.load_versions(operation, locked, new, pairing, fates));
+        drop(kept);
+        // What is still needed stays: the new one too, unless it was refused.
+        self.drop_bytecode(&BlobId::of(&new.bytecode.bytes));
+        locked.old.iter().for_each(|program| self.drop_bytecode(&program.blob));
+        before.iter().for_each(|before| self.drop_bytecode(&before.program.blob));
+        result
+    }
+
+    /// Loads new versions, below `pending`, and makes their records.
+    fn load_versions(
+        &self,
+        operation: OperationId,
+        locked: &Locked,
+        new: &NewVersions<'_>,
+        pairing: &Pairing,
+        fates: &Fates,
+    ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
+        let NewVersions { load, bytecode, object, maps_from } = *new;
+        let plan = LoadPlan { inherited: fates.kept(), ..LoadPlan::new(object, load, fates.owner.clone()) };
+        let loaded = self.load_pending(operation, &plan)?;
+        self.step("replace", "keep bytecode");
+        let recorder = LoadRecorder {
+            operation,
+            load,
+            bytecode,
+            blob: self.blobs.put(&bytecode.bytes)?,
+            object,
+            owner: fates.owner.as_deref(),
+            boot: &self.boot,
+        };
+        let first = locked.old.first();
+        let record = |(loaded, old): (&LoadedProgram<K::Handle>, &Option<Arc<ProgramRecord>>)| {
+            let uid = old.as_ref().map_or_else(|| ProgramUid(self.number()), |old| old.uid);
+            Arc::new(ProgramRecord {
+                origin: maps_from,
+                map_owner: load.map_owner.or_else(|| first.and_then(|first| first.map_owner)),
+                map_owner_uid: first.and_then(|first| first.map_owner_uid),
+                ..recorder.record(uid, loaded)
+            })
+        };
+        Ok(loaded.iter().zip(&pairing.successors).map(record).collect())
+    }
+
+    /// Puts the new versions, which `load` loads below `pending`, into all places of the old ones, and records them.
+    pub(super) fn switch_versions(
+        &self,
+        replacement: &Replacement<'_>,
+        load: impl FnOnce() -> Result<Vec<Arc<ProgramRecord>>, EngineError>,
+    ) -> Result<ReplaceOutcome, EngineError> {
+        let Replacement { operation, locked, pairing, fates, keep_old } = *replacement;
+        let leaving: Vec<_> =
+            locked.links.iter().filter(|link| pairing.is_removed(link.program)).cloned().collect();
+        // Before what undoes it, so that they outlive that.
+        let (mut built, mut _overlay) = (Vec::new(), None);
+        let (new, pairs, switched, committed) = undoing(|undo| {
+            undo.push(|| self.undo_pending_of(operation));
+            let new = load()?;
+            let pairs = pairs(locked, &new, pairing);
+            _overlay = Some(Overlay::put(self, pairs.iter().map(|pair| &pair.new)));
+            let fates = fates.zip(new.first().map(|first| &**first));
+            let change = VersionSwitch { pairs: &pairs, leaving: &leaving, fates };
+            let mut switched = self.switch(&change, &mut built, undo)?;
+            switched.leftover.extend(self.leave_old(&locked.old, &new, keep_old));
+            let changes = self.changes(replacement, &new, &leaving, &switched);
+            self.step("replace", "record");
+            let committed = self.commit(changes)?;
+            Ok::<_, EngineError>((new, pairs, switched, committed))
+        })?;
+        pairing.removed.iter().for_each(|program| self.members.remove(program.uid));
+        drop(_overlay);
+        self.step("replace", "move into place");
+        retry_once(|| self.place_replaced_links(operation))?;
+        retry_once(|| self.place_programs(operation, &new))?;
+        self.settle_chains(built)?;
+        let left: BTreeSet<HookKey> = leaving.iter().filter_map(|link| link.hook).collect();
+        let waiting = committed.leaving(switched.leftover, left.iter().copied().collect());
+        let cleared = self.clear_or_wait("replace", waiting);
+        left.iter().for_each(|key| self.keep_order(key));
+        cleared?;
+        let describe = |program: &Arc<ProgramRecord>| retry_once(|| self.describe_program(program.id));
+        Ok(ReplaceOutcome {
+            programs: new.iter().map(describe).collect::<Result<_, _>>()?,
+            previous: locked.old.first().filter(|_| keep_old).map(|old| old.id),
+            maps: switched.maps,
+            links_switched: pairs.iter().map(|pair| pair.links.len()).sum(),
+            programs_removed: pairing.removed.len(),
+        })
+    }
+
+    fn changes(
+        &self,
+        replacement: &Replacement<'_>,
+        new: &[Arc<ProgramRecord>],
+        leaving: &[Arc<LinkRecord>],
+        switched: &Switched,
+    ) -> Changes {
+        let Replacement { operation, pairing, keep_old, .. } = *replacement;
+        let mut changes = Changes::default();
+        leaving.iter().for_each(|link| changes.end_link(link.id));
+        switched.hooks.iter().for_each(|hook| changes.put_hook(hook.clone()));
+        switched.ended.iter().for_each(|key| changes.end_hook(*key));
+        pairing.removed.iter().for_each(|program| changes.end_program(program.uid));
+        for (program, old) in new.iter().zip(&pairing.successors) {
+            let previous = old.as_ref().filter(|_| keep_old);
+            let previous =
+                previous.map(|old| PreviousRecord { program: (**old).clone(), boot: self.boot.clone() });
+            changes.put_program(Arc::clone(program));
+            changes.set_previous(program.uid, previous);
+        }
+        changes.leave(operation, switched.leftover.clone());
+        changes
+    }
+
+    /// The versions before programs, which can be taken back.
+    fn previous_of(&self, programs: &[Arc<ProgramRecord>]) -> Vec<Arc<PreviousRecord>> {
+        let state = self.state();
+        programs.iter().filter_map(|program| state.previous.get(&program.uid).cloned()).collect()
+    }
+
+    /// What goes with old versions, and with those before them.
+    fn leave_old(
+        &self,
+        old: &[Arc<ProgramRecord>],
+        new: &[Arc<ProgramRecord>],
+        keep_old: bool,
+    ) -> LeftoverRecord {
+        // One that is taken back changes places with the present one.
+        let is_back = |before: &Arc<PreviousRecord>| new.iter().any(|new| new.id == before.program.id);
+        let mut before = self.previous_of(old);
+        before.retain(|before| before.boot == self.boot && !is_back(before));
+        let mut leaving: Vec<&ProgramRecord> = before.iter().map(|before| &before.program).collect();
+        let mut staying: Vec<&ProgramRecord> = new.iter().map(|new| &**new).collect();
+        if keep_old { &mut staying } else { &mut leaving }.extend(old.iter().map(|old| &**old));
+        self.leave_versions(&leaving, &staying)
+    }
+
+    /// What goes with versions of programs, but not with those that stay or with anybody else.
+    pub(crate) fn leave_versions(
+        &self,
+        leaving: &[&ProgramRecord],
+        staying: &[&ProgramRecord],
+    ) -> LeftoverRecord {
+        let changing: Vec<ProgramUid> = leaving.iter().map(|version| version.uid).collect();
+        let kept: HashSet<String> = staying.iter().flat_map(|version| version_paths(version)).collect();
+        let mut leftover = LeftoverRecord::default();
+        for version in leaving {
+            let [pin, folder] = [paths::program(version.id), paths::maps(version.map_folder)];
+            leftover.pins.push(pin.display().to_string());
+            leftover.folders.push(folder.display().to_string());
+            let shared = version.maps.iter().filter_map(MapRecord::shared_pin);
+            leftover.pins.extend(shared.map(|pin| pin.display().to_string()));
+        }
+        let state = self.state();
+        let is_free = |path: &String| !kept.contains(path) && !state.is_claimed(path, &changing);
+        leftover.pins.retain(is_free);
+        leftover.folders.retain(is_free);
+        leftover
+    }
+}
+
+/// Programs that go on, with their links.
+fn pairs(locked: &Locked, new: &[Arc<ProgramRecord>], pairing: &Pairing) -> Vec<Pair> {
+    let mut links: BTreeMap<_, Vec<Arc<LinkRecord>>> = BTreeMap::new();
+    for link in &locked.links {
+        links.entry(link.program).or_default().push(Arc::clone(link));
+    }
+    let pair = |(new, old): (&Arc<ProgramRecord>, &Option<Arc<ProgramRecord>>)| {
+        let old = Arc::clone(old.as_ref()?);
+        Some(Pair { links: links.remove(&old.uid).unwrap_or_default(), old, new: Arc::clone(new) })
+    };
+    new.iter().zip(&pairing.successors).filter_map(pair).collect()
+}

@@ -1,0 +1,112 @@
+//! Content on its way into the cache: a file that is counted, and becomes content when it is whole.
+
+use std::fs::{self, File};
+use std::io::{self, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bpfman_image_format::Digest;
+
+use crate::ImageError;
+use crate::cache::{ImageCache, read, storage};
+use crate::registry::Sink;
+
+/// A file in `tmp/`, removed unless it is kept.
+#[derive(Debug)]
+pub(crate) struct CacheWriter {
+    cache: Arc<ImageCache>,
+    file: File,
+    path: PathBuf,
+    kept: bool,
+    counted: CountedBytes,
+}
+
+/// Bytes that a writer counts among those of all.
+#[derive(Debug)]
+pub(crate) struct CountedBytes {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+    /// None: they are not counted.
+    room: Option<u64>,
+}
+
+impl CountedBytes {
+    /// Nothing yet. Without `room` nothing is counted.
+    pub(crate) fn new(all: Arc<AtomicU64>, room: Option<u64>) -> Self {
+        Self { all, bytes: 0, room }
+    }
+
+    /// Takes room; the error is how much there is in all.
+    fn take(&mut self, bytes: u64) -> Result<(), u64> {
+        let Some(room) = self.room else { return Ok(()) };
+        let fits = |taken: u64| taken.checked_add(bytes).filter(|taken| *taken <= room);
+        self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| room)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    fn give_back(&mut self) {
+        self.all.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+    }
+}
+
+impl Drop for CountedBytes {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl CacheWriter {
+    /// Writes to a new file.
+    pub(crate) fn new(cache: Arc<ImageCache>, file: File, path: PathBuf, counted: CountedBytes) -> Self {
+        Self { cache, file, path, kept: false, counted }
+    }
+
+    /// What was written.
+    pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>, ImageError> {
+        Ok(read(&self.path, limit)?.unwrap_or_default())
+    }
+
+    /// The same as a file, from its beginning.
+    pub(crate) fn reopen(&self) -> Result<File, ImageError> {
+        File::open(&self.path).map_err(storage(&self.path))
+    }
+
+    /// Makes the file the content of `digest`; the caller has checked that it is.
+    pub(crate) fn keep(self, digest: Digest) -> Result<(), ImageError> {
+        let path = self.cache.blob_path(digest);
+        self.rename(&path)
+    }
+
+    /// On disk first, then renamed: after a power cut there is all of it or nothing.
+    pub(crate) fn rename(mut self, to: &Path) -> Result<(), ImageError> {
+        let renamed = self.file.sync_all().and_then(|()| fs::rename(&self.path, to));
+        renamed.map_err(storage(to))?;
+        self.kept = true;
+        self.cache.renamed_to(to);
+        Ok(())
+    }
+}
+
+impl Sink for CacheWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.counted.take(bytes.len() as u64).map_err(|limit| ImageError::NoRoom { limit })?;
+        self.file.write_all(bytes).map_err(storage(&self.path))
+    }
+
+    fn restart(&mut self) -> Result<(), ImageError> {
+        self.counted.give_back();
+        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(io::SeekFrom::Start(0)));
+        emptied.map(|_| ()).map_err(storage(&self.path))
+    }
+}
+
+impl Drop for CacheWriter {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Nothing more can be done; the next start removes what stays.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

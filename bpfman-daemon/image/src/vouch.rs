@@ -1,0 +1,234 @@
+//! Who vouches for an image: the signatures that are found for it, counted by the rule of the policy that covers it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+use bpfman_image_format::Digest;
+
+use crate::blocking::blocking;
+use crate::find_signatures::{self, FoundSignatures};
+use crate::floors::{FloorOf, Offer};
+use crate::session::{LoadSession, Resolved};
+use crate::signature::Signature;
+use crate::signers::{self, CountedSigners};
+use crate::version::{Version, VersionError};
+use crate::{ImageError, Policy, PolicyDecision, Requirement, Signed, Signers, TooFewSigners, VerifiedBy};
+
+/// Bytes of the signatures of one digest that are remembered, well below what a record may have in their encoding.
+const SIGNATURES_ROOM: usize = 1 << 20;
+
+/// Why an image may be loaded.
+pub(crate) struct PolicyVerdict {
+    pub(crate) verified_by: VerifiedBy,
+    pub(crate) signed: Option<Signed>,
+    /// The version to be accepted with the image.
+    pub(crate) offer: Option<Offer>,
+    /// Signatures that counted, by what they sign.
+    pub(crate) counted: BTreeMap<Digest, Vec<Signature>>,
+}
+
+impl PolicyVerdict {
+    pub(crate) fn unsigned(verified_by: VerifiedBy) -> Self {
+        Self { verified_by, signed: None, offer: None, counted: BTreeMap::new() }
+    }
+}
+
+impl LoadSession<'_> {
+    /// Whether the policy's rule lets the image in: by the signatures of its index or of its manifest.
+    pub(crate) async fn verify(
+        &self,
+        policy: &Policy,
+        decision: PolicyDecision<'_>,
+        index: Digest,
+        image: Digest,
+    ) -> Result<PolicyVerdict, ImageError> {
+        let rule = match decision {
+            PolicyDecision::Off => return Ok(PolicyVerdict::unsigned(VerifiedBy::Off)),
+            PolicyDecision::Uncovered => {
+                let reason = format!("no rule covers {}", self.image.name());
+                return Ok(PolicyVerdict::unsigned(VerifiedBy::Warned { reason }));
+            }
+            PolicyDecision::Rule(rule) => rule,
+        };
+        let name = rule.pattern.to_string();
+        if let Some(pinned) = &rule.digests
+            && !pinned.contains(&index)
+            && !pinned.contains(&image)
+        {
+            return Err(ImageError::NotPinned { image: self.image.to_string(), digest: index, rule: name });
+        }
+        let Requirement::Signed(signers) = &rule.requirement else {
+            return Ok(PolicyVerdict::unsigned(VerifiedBy::UnsignedAllowed { rule: name }));
+        };
+        let subjects = if index == image { vec![index] } else { vec![index, image] };
+        // What is cached may be older than the signature: ask once more before giving up.
+        let rounds: &[bool] = if self.registry.is_some() { &[false, true] } else { &[false] };
+        let (mut seen, mut why, mut way_back, mut fault, mut cut) =
+            (0, None::<TooFewSigners>, None, None, false);
+        for fresh in rounds {
+            (seen, fault, cut) = (0, None, false);
+            for subject in &subjects {
+                let found = self.signatures(*subject, *fresh).await?;
+                seen += found.signatures.len();
+                fault = fault.or(found.fault);
+                cut |= found.cut;
+                let (signatures, counted) = self.count(found.signatures, *subject, signers, policy).await?;
+                match counted {
+                    Ok(counted) => match self.offer(&name, signers, &counted) {
+                        // A newer signature may carry a higher number.
+                        Err(error @ ImageError::WayBack { .. }) => way_back = Some(error),
+                        Err(error) => return Err(error),
+                        Ok(offer) => return Ok(verdict(name, *subject, &signatures, counted, offer)),
+                    },
+                    Err(_) if signatures.is_empty() && why.is_some() => {}
+                    Err(missing) => why = Some(missing),
+                }
+            }
+        }
+        if let Some(error) = way_back {
+            return Err(error);
+        }
+        let (image, digest) = (self.image.to_string(), index);
+        Err(match fault {
+            Some(fault) if seen == 0 && !cut => fault,
+            None if seen == 0 && !cut => ImageError::Unsigned { image, digest, rule: name },
+            _ => {
+                let why = TooFewSigners { cut, ..why.unwrap_or_default() };
+                ImageError::Untrusted { image, digest, rule: name, why: Box::new(why.into()) }
+            }
+        })
+    }
+
+    /// Verifies signatures, off the thread that answers clients: there may be many of them.
+    async fn count(
+        &self,
+        signatures: Vec<Signature>,
+        subject: Digest,
+        signers: &Signers,
+        policy: &Policy,
+    ) -> Result<(Vec<Signature>, Result<CountedSigners, TooFewSigners>), ImageError> {
+        let (image, signers, revoked) = (self.image.clone(), signers.clone(), policy.revoked().clone());
+        blocking(move || {
+            let counted = signers::count(&signatures, &image, subject, &signers, &revoked);
+            Ok((signatures, counted))
+        })
+        .await
+    }
+
+    /// The version that the signatures carry. Refuses a way back: it must not be below one that was accepted before.
+    ///
+    /// What counts is the repository that the signatures name, whatever name was asked for: a copy elsewhere is as old as
+    /// the original. Where they name none, all that the rule covers has one floor.
+    fn offer(
+        &self,
+        rule: &str,
+        signers: &Signers,
+        counted: &CountedSigners,
+    ) -> Result<Option<Offer>, ImageError> {
+        let Some(annotation) = &signers.increasing else { return Ok(None) };
+        let refuse = |why: String| self.way_back(rule, annotation, why);
+        let mut highest: Option<Version> = None;
+        for text in &counted.versions {
+            let version: Version = text.parse().map_err(|error: VersionError| refuse(error.to_string()))?;
+            // Whoever signed anew may have raised it: the highest counts.
+            highest = highest.max(Some(version));
+        }
+        let version = highest.ok_or_else(|| refuse("no signature carries it".to_owned()))?;
+        let named = counted.signed.repositories.iter().cloned();
+        let mut floors: BTreeSet<_> = named.chain([self.image.name()]).map(FloorOf::Repository).collect();
+        let of_rule = FloorOf::Rule(rule.to_owned());
+        if counted.signed.repositories.is_empty() {
+            floors.insert(of_rule.clone());
+        }
+        let offer = Offer { annotation: annotation.clone(), version, floors, raises: [of_rule].into() };
+        match self.cache.forbidding(&offer)? {
+            Some(lowest) => Err(self.forbidden(rule, &offer, &lowest)),
+            None => Ok(Some(offer)),
+        }
+    }
+
+    pub(crate) fn forbidden(&self, rule: &str, offer: &Offer, lowest: &Version) -> ImageError {
+        let why = format!("it says {}, and {lowest} was accepted before", offer.version);
+        self.way_back(rule, &offer.annotation, why)
+    }
+
+    fn way_back(&self, rule: &str, annotation: &str, why: String) -> ImageError {
+        let (image, rule) = (self.image.to_string(), rule.to_owned());
+        ImageError::WayBack { image, rule, annotation: annotation.to_owned(), why }
+    }
+
+    /// The signatures of a digest, from the cache unless they have to be fresh.
+    async fn signatures(&self, digest: Digest, fresh: bool) -> Result<FoundSignatures, ImageError> {
+        if !fresh && let Some(signatures) = self.brought_and_known(digest)? {
+            return Ok(FoundSignatures { signatures, ..FoundSignatures::default() });
+        }
+        let registry = self.online(|| format!("the signatures of {}@{digest}", self.image.name()))?;
+        let found = find_signatures::find(registry, digest, &self.limits).await?;
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(digest, found.signatures.clone());
+        Ok(found)
+    }
+
+    /// What to remember of the signatures that were found, by what they sign: those that counted before others, as much as
+    /// a record has room for.
+    pub(crate) fn signatures_to_keep(
+        &self,
+        resolved: &Resolved,
+    ) -> Result<BTreeMap<Digest, Vec<Signature>>, ImageError> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.brought.is_some() {
+            for subject in [resolved.digest, resolved.manifest_digest] {
+                found.insert(subject, self.brought_and_known(subject)?.unwrap_or_default());
+            }
+        }
+        for (digest, counted) in &resolved.verdict.counted {
+            let Some(all) = found.get_mut(digest) else { continue };
+            let others: Vec<_> = all.drain(..).filter(|one| !counted.contains(one)).collect();
+            all.extend(counted.iter().cloned().chain(others));
+        }
+        for all in found.values_mut() {
+            let mut room = SIGNATURES_ROOM;
+            all.retain(|signature| {
+                let fits = signature.size() <= room;
+                room = room.saturating_sub(signature.size());
+                fits
+            });
+        }
+        Ok(found)
+    }
+
+    /// The signatures of the cache, and before them those that were brought, which may be fewer.
+    fn brought_and_known(&self, digest: Digest) -> Result<Option<Vec<Signature>>, ImageError> {
+        let known = self.cache.signatures(digest)?;
+        let Some(brought) = &self.brought else { return Ok(known) };
+        let mut all = brought.signatures.get(&digest).cloned().unwrap_or_default();
+        let new: Vec<_> = known.into_iter().flatten().filter(|one| !all.contains(one)).collect();
+        all.extend(new);
+        Ok(Some(all))
+    }
+}
+
+fn verdict(
+    rule: String,
+    subject: Digest,
+    signatures: &[Signature],
+    counted: CountedSigners,
+    offer: Option<Offer>,
+) -> PolicyVerdict {
+    let at = |place: &usize| signatures.get(*place).cloned();
+    let mut signed = counted.signed;
+    if let Some(offer) = &offer {
+        signed.annotations.insert(offer.annotation.clone(), offer.version.to_string());
+    }
+    PolicyVerdict {
+        signed: Some(signed),
+        offer,
+        counted: [(subject, counted.places.iter().filter_map(at).collect())].into(),
+        verified_by: VerifiedBy::Signers {
+            rule,
+            subject,
+            signers: counted.signers,
+            signed_at: counted.signed_at,
+        },
+    }
+}

@@ -1,0 +1,70 @@
+//! What the kernel tells of itself, of counts, and of processes.
+
+use std::path::PathBuf;
+
+use bpfmand_core::{ContainerFacts, Held, Holder, Peer, RunCounts, WantedContainers};
+
+use crate::{Features, KernelError, KernelObjects, RunClock};
+
+/// What the kernel tells of itself, of counts, and of processes.
+pub trait KernelFacts: KernelObjects {
+    /// What this kernel can do.
+    fn features(&self) -> &Features;
+
+    /// Names this boot: what was recorded under another name is of a boot that has ended.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    fn boot(&self) -> Result<String, KernelError>;
+
+    /// The kernel's own BTF, raw.
+    ///
+    /// # Errors
+    /// The kernel has none, or it cannot be read.
+    fn btf(&self) -> Result<Vec<u8>, KernelError>;
+
+    /// The BTF of each loaded module, raw and split: it goes on where [`KernelFacts::btf`] ends. Names ascend. Modules without are
+    /// left out.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn module_btfs(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError>;
+
+    /// Has the runs of all programs of the machine counted until what it answers is dropped, or this process ends.
+    ///
+    /// # Errors
+    /// The kernel cannot (before Linux 5.8), or refuses.
+    fn count_runs(&self) -> Result<Box<dyn RunClock>, KernelError>;
+
+    /// What was counted of a program since it was loaded, while anyone had it counted.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn run_counts(&self, program: &Self::Handle) -> Result<RunCounts, KernelError>;
+
+    /// Processes with an open descriptor of an object, this one included, by pid. Looks through `/proc`, which takes
+    /// some milliseconds a hundred processes; processes that end meanwhile are left out, and so is what one could see
+    /// only after a million descriptors.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError>;
+
+    /// Containers that have processes now, by the names of their control groups: all of them with one look, in no
+    /// order. Looks at some thousand folders on a full node, which takes some milliseconds; containers that end
+    /// meanwhile are left out.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError>;
+
+    /// The place of the first of these paths of which something is kept from this caller by user and groups. Of the others
+    /// the caller sees what is there, or that nothing is, and with `read` may read it.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError>;
+
+    /// True if a process is in a container: it sees other files than the host's first process does.
+    fn is_contained(&self, pid: u32) -> bool;
+}

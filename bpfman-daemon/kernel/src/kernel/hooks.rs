@@ -1,0 +1,134 @@
+//! Hooks: what runs there, and links and filters that attach programs.
+
+use std::path::Path;
+
+use bpfmand_core::{
+    HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, ProgramId, XdpRunsIn,
+};
+
+use crate::{FilterPlace, KernelError, KernelObjects, LinkTarget};
+
+/// Hooks: what runs there, and links and filters that attach programs.
+pub trait KernelHooks: KernelObjects {
+    /// Facts of a link that is held.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell, or the handle holds something else.
+    fn link_of(&self, handle: &Self::Handle) -> Result<LinkFacts, KernelError>;
+
+    /// Finds the hook of an interface.
+    ///
+    /// # Errors
+    /// [`KernelError::NoInterface`], [`KernelError::NoNamespace`].
+    fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError>;
+
+    /// Everything that runs at a hook, ours and others', in the order in which packets meet it. XDP: one program, or one
+    /// of the card and one of the driver or the stack. Tcx: the tcx programs. Tc: the tcx programs, then the filters.
+    ///
+    /// # Errors
+    /// [`KernelError::HookGone`] if the interface is gone or the path is of another namespace by now.
+    fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError>;
+
+    /// Ids of all links, ascending.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn link_ids(&self) -> Result<Vec<KernelLinkId>, KernelError>;
+
+    /// Holds a link by id; none if it is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn open_link(&self, id: KernelLinkId) -> Result<Option<Self::Handle>, KernelError>;
+
+    /// Ties a program to a target. The program runs from now on, until the link is dropped and not pinned.
+    ///
+    /// # Errors
+    /// [`KernelError::HookHeld`] where a hook takes one program and has it; [`KernelError::HookChanged`] at another
+    /// revision than expected; [`KernelError::NoAnchor`]; [`KernelError::HookFull`]; a missing target by name.
+    fn attach(&self, program: &Self::Handle, target: &LinkTarget<'_>) -> Result<Self::Handle, KernelError>;
+
+    /// Looks a target of a probe or trace point up, as [`KernelHooks::attach`] would, without a program. Targets
+    /// of other kinds are looked up by other calls.
+    ///
+    /// # Errors
+    /// A missing target by name; the kernel lacks such targets.
+    fn find_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError>;
+
+    /// Puts another program in a link's place, atomically for packets.
+    ///
+    /// # Errors
+    /// [`KernelError::HookChanged`] if the link does not run `expected`.
+    fn replace(
+        &self,
+        link: &Self::Handle,
+        program: &Self::Handle,
+        expected: &Self::Handle,
+    ) -> Result<(), KernelError>;
+
+    /// Puts a program at an XDP hook without a link, as libxdp does, atomically for packets, if the hook runs `expected`
+    /// there, which has no link either; none stands for nothing. No program: what is expected is taken away. The program
+    /// stays when this process ends.
+    ///
+    /// # Errors
+    /// [`KernelError::HookChanged`] if the hook runs anything else: it is left as it is. [`KernelError::HookGone`].
+    fn replace_unlinked_xdp(
+        &self,
+        netns: Option<&Path>,
+        key: &HookKey,
+        mode: XdpRunsIn,
+        program: Option<&Self::Handle>,
+        expected: Option<&Self::Handle>,
+    ) -> Result<(), KernelError>;
+
+    /// True if a link at XDP or tcx is at a hook. An interface that is moved to another network namespace takes its links
+    /// along, and keeps its number where that is free: the number alone does not tell where a link is.
+    ///
+    /// The kernel does not name the namespace of an XDP link: one that runs the program of this hook counts as being here.
+    ///
+    /// # Errors
+    /// As [`KernelHooks::hook_contents`].
+    fn is_link_at(&self, netns: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
+        Ok(self.hook_contents(netns, key)?.entries.iter().any(|entry| entry.may_be_link(link.id)))
+    }
+
+    /// Ends a link that is pinned at `path`, and returns when the kernel has let go of it.
+    ///
+    /// An absent pin is fine.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn end_link(&self, path: &Path) -> Result<(), KernelError>;
+
+    /// Adds a direct-action filter to an interface's clsact hook, which is made if it is missing. No other filter may
+    /// have its numbers.
+    ///
+    /// # Errors
+    /// An ingress qdisc of another kind is in the way, or the kernel refuses.
+    fn add_filter(&self, at: &FilterPlace<'_>, program: &Self::Handle, name: &str)
+    -> Result<(), KernelError>;
+
+    /// Puts another program in a filter's place, atomically for packets, if the filter still runs `expected`.
+    ///
+    /// # Errors
+    /// [`KernelError::HookChanged`] if it runs another program or is gone.
+    fn replace_filter(
+        &self,
+        at: &FilterPlace<'_>,
+        program: &Self::Handle,
+        expected: ProgramId,
+        name: &str,
+    ) -> Result<(), KernelError>;
+
+    /// Removes a filter if it still runs `expected`; a filter or interface that is gone is fine.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn remove_filter(&self, at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelError>;
+
+    /// The program that a filter runs; none if there is no such filter of a BPF program.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn filter_program(&self, at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError>;
+}

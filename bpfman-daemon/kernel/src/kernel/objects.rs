@@ -1,0 +1,146 @@
+//! Maps, programs and type information: loaded, opened, described, read and written.
+
+use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
+
+use crate::{KernelError, Loaded, MapEntry, ProgramLoad, TestRun, TestRunResult};
+
+/// Maps, programs and type information: loaded, opened, described, read and written.
+pub trait KernelObjects: Send + Sync + 'static {
+    /// Holds a map, program, link or BTF.
+    type Handle: Send + Sync + std::fmt::Debug;
+
+    /// Ids of all loaded programs, ascending.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn program_ids(&self) -> Result<Vec<ProgramId>, KernelError>;
+
+    /// Facts of a program; none if it is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn program(&self, id: ProgramId) -> Result<Option<ProgramFacts>, KernelError>;
+
+    /// Facts of a map; none if it is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn map(&self, id: MapId) -> Result<Option<MapFacts>, KernelError>;
+
+    /// Facts of a program that is held.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell, or the handle holds something else.
+    fn program_of(&self, handle: &Self::Handle) -> Result<ProgramFacts, KernelError>;
+
+    /// Facts of a map that is held.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell, or the handle holds something else.
+    fn map_of(&self, handle: &Self::Handle) -> Result<MapFacts, KernelError>;
+
+    /// Holds a map by id.
+    ///
+    /// # Errors
+    /// It is gone, or the kernel refuses.
+    fn open_map(&self, id: MapId) -> Result<Self::Handle, KernelError>;
+
+    /// Loads type information.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    fn load_btf(&self, btf: &[u8]) -> Result<Self::Handle, KernelError>;
+
+    /// Creates a map, with its first contents, frozen where its role asks for it.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    fn create_map(&self, spec: &MapSpec, btf: Option<&Self::Handle>) -> Result<Self::Handle, KernelError>;
+
+    /// Puts a map or program into a slot of a map of maps or an array of programs.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    fn fill_slot(&self, map: &Self::Handle, slot: u32, value: &Self::Handle) -> Result<(), KernelError>;
+
+    /// Empties a slot of a map of maps or an array of programs; an empty one is fine.
+    ///
+    /// # Errors
+    /// The map has no such slot or no slots at all, or the kernel refuses.
+    fn clear_slot(&self, map: &Self::Handle, slot: u32) -> Result<(), KernelError>;
+
+    /// The value of each possible CPU, in the order of their numbers, of one entry of a per-CPU map (array, hash, LRU
+    /// hash) whose keys have 4 bytes. Each value has the map's value size.
+    ///
+    /// # Errors
+    /// The map is of another kind, has no such entry, or the kernel refuses.
+    fn read_per_cpu(&self, map: &Self::Handle, key: u32) -> Result<Vec<Vec<u8>>, KernelError>;
+
+    /// Sets an entry of a per-CPU map, as in [`KernelObjects::read_per_cpu`], to the same value for every CPU.
+    ///
+    /// # Errors
+    /// The map is of another kind, the value has another size than its values, or the kernel refuses.
+    fn write_per_cpu(&self, map: &Self::Handle, key: u32, value: &[u8]) -> Result<(), KernelError>;
+
+    /// Keys and values of a map of data: hash, LRU hash, LPM trie or array, per CPU or not; at most `most`. A per-CPU
+    /// value is all CPUs' values, each padded to 8 bytes. An array's entries are all there, the untouched ones zero.
+    /// While programs change the map, entries that come or go meanwhile may be missing.
+    ///
+    /// # Errors
+    /// The map is of another kind, or the kernel refuses.
+    fn map_entries(&self, map: &Self::Handle, most: usize) -> Result<Vec<MapEntry>, KernelError>;
+
+    /// Sets an entry of a map as in [`KernelObjects::map_entries`].
+    ///
+    /// # Errors
+    /// The map is of another kind or full, the key or value has another size than its own, or the kernel refuses.
+    fn write_entry(&self, map: &Self::Handle, entry: &MapEntry) -> Result<(), KernelError>;
+
+    /// Removes an entry of a map as in [`KernelObjects::map_entries`]; tells whether it was there.
+    ///
+    /// # Errors
+    /// Entries of such a map cannot be removed (arrays), the key has another size, or the kernel refuses.
+    fn remove_entry(&self, map: &Self::Handle, key: &[u8]) -> Result<bool, KernelError>;
+
+    /// Copies all entries of a map of data, as in [`KernelObjects::map_entries`], into another; tells how many. The maps are
+    /// of the same family (array to array, LPM trie to LPM trie, any hash to any hash; per CPU or not), with the same
+    /// sizes of keys and values; an array may grow. What only the kernel can hold in a value (timers, spin locks,
+    /// kernel pointers) is not copied. Entries that programs change meanwhile may be copied as they were before.
+    ///
+    /// # Errors
+    /// The maps do not fit together: nothing was copied. The new map is too small, or the kernel refuses: some was.
+    fn copy_map(&self, from: &Self::Handle, to: &Self::Handle) -> Result<usize, KernelError>;
+
+    /// Returns when every packet that was inside a program before the call has left it: after a swap, nobody writes to
+    /// the old program's maps any more. Takes some milliseconds. Programs that may sleep are not waited for.
+    ///
+    /// # Errors
+    /// The kernel refuses to make the map that this is done with.
+    fn wait_for_readers(&self) -> Result<(), KernelError>;
+
+    /// Runs a program of type XDP or SCHED_CLS on a packet, without a network. The context fields need Linux 5.18 for
+    /// XDP.
+    ///
+    /// # Errors
+    /// The kernel cannot run programs of this type, or not on such a packet; a simulated kernel runs none but those
+    /// whose result it was told.
+    fn test_run(&self, program: &Self::Handle, run: &TestRun<'_>) -> Result<TestRunResult, KernelError>;
+
+    /// The BTF that a program was loaded with, raw; none if it was loaded without.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn program_btf(&self, program: &Self::Handle) -> Result<Option<Vec<u8>>, KernelError>;
+
+    /// Loads a program; the maps that its text names must be alive.
+    ///
+    /// # Errors
+    /// [`KernelError::Refused`] with the verifier's log.
+    fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<Self::Handle>, KernelError>;
+
+    /// Holds a loaded program by id; none if it is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn open_program(&self, id: ProgramId) -> Result<Option<Self::Handle>, KernelError>;
+}

@@ -1,0 +1,66 @@
+//! What the kernel tells of itself, of counts, and of processes.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use bpfmand_core::{ContainerFacts, Held, Holder, Peer, RunCounts, WantedContainers};
+
+use crate::linux::{LinuxKernel, access, containers, features, holders, runs, types};
+use crate::{Features, KernelError, KernelFacts, RunClock};
+
+impl KernelFacts for LinuxKernel {
+    fn features(&self) -> &Features {
+        &self.features
+    }
+
+    fn boot(&self) -> Result<String, KernelError> {
+        const PATH: &str = "/proc/sys/kernel/random/boot_id";
+        let text = std::fs::read_to_string(PATH).map_err(|source| KernelError::call("read", PATH, source))?;
+        Ok(text.trim().to_owned())
+    }
+
+    fn btf(&self) -> Result<Vec<u8>, KernelError> {
+        const PATH: &str = "/sys/kernel/btf/vmlinux";
+        std::fs::read(PATH).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => KernelError::Unsupported {
+                feature: "type information of itself (BTF): there is no /sys/kernel/btf/vmlinux",
+                release: features::release(),
+                needs: "fentry, fexit and LSM programs and CO-RE relocations need it; Linux 5.4 or later has it if it \
+                        is built with CONFIG_DEBUG_INFO_BTF",
+            },
+            _ => KernelError::call("read", PATH, source),
+        })
+    }
+
+    fn module_btfs(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError> {
+        types::modules().map_err(|source| KernelError::call("read", types::FOLDER, source))
+    }
+
+    fn count_runs(&self) -> Result<Box<dyn RunClock>, KernelError> {
+        let clock = runs::count();
+        clock.map(|clock| Box::new(clock) as Box<dyn RunClock>).map_err(|source| {
+            let subject = "the runs of programs (Linux 5.8 and later can)";
+            KernelError::call("count", subject, source)
+        })
+    }
+
+    fn run_counts(&self, program: &OwnedFd) -> Result<RunCounts, KernelError> {
+        runs::of(program).map_err(|source| KernelError::call("read", "the runs of a program", source))
+    }
+
+    fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError> {
+        containers::find(wanted).map_err(|source| KernelError::call("read", "/proc", source))
+    }
+
+    fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError> {
+        access::first_hidden(peer, paths, read)
+    }
+
+    fn is_contained(&self, pid: u32) -> bool {
+        access::is_contained(pid)
+    }
+
+    fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {
+        holders::find(of).map_err(|source| KernelError::call("read", "/proc", source))
+    }
+}

@@ -1,0 +1,87 @@
+//! Hooks: what runs there, and links and filters that attach programs.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use bpfmand_core::{
+    HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, ProgramId, XdpRunsIn,
+};
+
+use crate::linux::{LinuxKernel, attr::Command, clsact, facts, hook_contents, links, netns, xdp};
+use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget};
+
+impl KernelHooks for LinuxKernel {
+    fn link_of(&self, handle: &OwnedFd) -> Result<LinkFacts, KernelError> {
+        facts::link(handle).map_err(|source| KernelError::call("describe", "a link", source))
+    }
+
+    fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
+        netns::find_hook(interface, kind)
+    }
+
+    fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
+        hook_contents::read(netns, key)
+    }
+
+    fn link_ids(&self) -> Result<Vec<KernelLinkId>, KernelError> {
+        facts::link_ids().map_err(|source| KernelError::call("list", "links", source))
+    }
+
+    fn open_link(&self, id: KernelLinkId) -> Result<Option<OwnedFd>, KernelError> {
+        facts::open(Command::LinkGetFdById, id.0)
+            .map_err(|source| KernelError::call("open", format!("link {id}"), source))
+    }
+
+    fn attach(&self, program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
+        links::attach(program, target)
+    }
+
+    fn find_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
+        links::find_target(target)
+    }
+
+    fn replace(&self, link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
+        links::replace(link, program, expected)
+    }
+
+    fn replace_unlinked_xdp(
+        &self,
+        netns: Option<&Path>,
+        key: &HookKey,
+        mode: XdpRunsIn,
+        program: Option<&OwnedFd>,
+        expected: Option<&OwnedFd>,
+    ) -> Result<(), KernelError> {
+        xdp::replace_unlinked(netns, key, mode, program, expected)
+    }
+
+    fn is_link_at(&self, netns: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
+        hook_contents::has_link(netns, key, link)
+    }
+
+    fn end_link(&self, path: &Path) -> Result<(), KernelError> {
+        links::end(&self.pins, path)
+    }
+
+    fn add_filter(&self, at: &FilterPlace<'_>, program: &OwnedFd, name: &str) -> Result<(), KernelError> {
+        netns::enter(at.netns, || clsact::add(at, program, name))
+    }
+
+    fn replace_filter(
+        &self,
+        at: &FilterPlace<'_>,
+        program: &OwnedFd,
+        expected: ProgramId,
+        name: &str,
+    ) -> Result<(), KernelError> {
+        netns::enter(at.netns, || clsact::replace(at, program, expected, name))
+    }
+
+    fn remove_filter(&self, at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelError> {
+        netns::enter(at.netns, || clsact::remove(at, expected))
+    }
+
+    fn filter_program(&self, at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError> {
+        netns::enter(at.netns, || clsact::program(at))
+    }
+}

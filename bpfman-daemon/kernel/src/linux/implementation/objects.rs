@@ -1,0 +1,107 @@
+//! Maps, programs and type information: loaded, opened, described, read and written.
+
+use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
+use std::io;
+use std::os::fd::OwnedFd;
+
+use crate::linux::{
+    LinuxKernel, attr::Command, copy_map, facts, grace, load, map_access, map_access::DataMap, slots,
+    test_run, types,
+};
+use crate::{KernelError, KernelObjects, Loaded, MapEntry, ProgramLoad, TestRun, TestRunResult};
+
+impl KernelObjects for LinuxKernel {
+    type Handle = OwnedFd;
+
+    fn program_ids(&self) -> Result<Vec<ProgramId>, KernelError> {
+        facts::program_ids().map_err(|source| KernelError::call("list", "programs", source))
+    }
+
+    fn program(&self, id: ProgramId) -> Result<Option<ProgramFacts>, KernelError> {
+        self.open_program(id)?.map(|fd| self.program_of(&fd)).transpose()
+    }
+
+    fn map(&self, id: MapId) -> Result<Option<MapFacts>, KernelError> {
+        facts::open(Command::MapGetFdById, id.0)
+            .and_then(|fd| fd.map(|fd| facts::map(&fd)).transpose())
+            .map_err(|source| KernelError::call("describe", format!("map {id}"), source))
+    }
+
+    fn program_of(&self, handle: &OwnedFd) -> Result<ProgramFacts, KernelError> {
+        facts::program(handle).map_err(|source| KernelError::call("describe", "a program", source))
+    }
+
+    fn map_of(&self, handle: &OwnedFd) -> Result<MapFacts, KernelError> {
+        facts::map(handle).map_err(|source| KernelError::call("describe", "a map", source))
+    }
+
+    fn open_map(&self, id: MapId) -> Result<OwnedFd, KernelError> {
+        facts::open(Command::MapGetFdById, id.0)
+            .map_err(|source| KernelError::call("open", format!("map {id}"), source))?
+            .ok_or_else(|| {
+                KernelError::call("open", format!("map {id}"), io::Error::from_raw_os_error(libc::ENOENT))
+            })
+    }
+
+    fn open_program(&self, id: ProgramId) -> Result<Option<OwnedFd>, KernelError> {
+        facts::open(Command::ProgGetFdById, id.0)
+            .map_err(|source| KernelError::call("open", format!("program {id}"), source))
+    }
+
+    fn load_btf(&self, btf: &[u8]) -> Result<OwnedFd, KernelError> {
+        types::load(btf)
+    }
+
+    fn create_map(&self, spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
+        load::map(spec, btf)
+    }
+
+    fn fill_slot(&self, map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
+        slots::fill(map, slot, value)
+    }
+
+    fn clear_slot(&self, map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
+        slots::clear(map, slot)
+    }
+
+    fn read_per_cpu(&self, map: &OwnedFd, key: u32) -> Result<Vec<Vec<u8>>, KernelError> {
+        map_access::read_per_cpu(map, key)
+    }
+
+    fn write_per_cpu(&self, map: &OwnedFd, key: u32, value: &[u8]) -> Result<(), KernelError> {
+        map_access::write_per_cpu(map, key, value)
+    }
+
+    fn map_entries(&self, map: &OwnedFd, most: usize) -> Result<Vec<MapEntry>, KernelError> {
+        copy_map::entries(map, most)
+    }
+
+    fn write_entry(&self, map: &OwnedFd, entry: &MapEntry) -> Result<(), KernelError> {
+        DataMap::open("write to", map)?.write(entry)
+    }
+
+    fn remove_entry(&self, map: &OwnedFd, key: &[u8]) -> Result<bool, KernelError> {
+        DataMap::open("remove an entry of", map)?.remove(key)
+    }
+
+    fn copy_map(&self, from: &OwnedFd, to: &OwnedFd) -> Result<usize, KernelError> {
+        copy_map::copy(from, to)
+    }
+
+    fn wait_for_readers(&self) -> Result<(), KernelError> {
+        grace::wait()
+    }
+
+    fn test_run(&self, program: &OwnedFd, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
+        test_run::run(program, run)
+    }
+
+    fn program_btf(&self, program: &OwnedFd) -> Result<Option<Vec<u8>>, KernelError> {
+        types::of_program(program)
+            .map_err(|source| KernelError::call("read", "the types of a program", source))
+    }
+
+    fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
+        load::program(load)
+    }
+}

@@ -1,0 +1,96 @@
+//! Hooks: what runs there, and links and filters that attach programs.
+
+use std::path::Path;
+
+use bpfmand_core::{
+    HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, ProgramId, XdpRunsIn,
+};
+
+use crate::sim::{SimHandle, SimKernel, objects::LINK};
+use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget};
+
+impl KernelHooks for SimKernel {
+    fn link_of(&self, handle: &SimHandle) -> Result<LinkFacts, KernelError> {
+        self.enter("link_of")?.link_facts(handle.key)
+    }
+
+    fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
+        self.enter("find_hook")?.network.find_hook(interface, kind)
+    }
+
+    fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
+        self.enter("hook_contents")?.hook_contents(netns, key)
+    }
+
+    fn link_ids(&self) -> Result<Vec<KernelLinkId>, KernelError> {
+        Ok(self.enter("link_ids")?.objects.ids(LINK).map(KernelLinkId).collect())
+    }
+
+    fn open_link(&self, id: KernelLinkId) -> Result<Option<SimHandle>, KernelError> {
+        let mut world = self.enter("open_link")?;
+        Ok(world.objects.find(LINK, id.0).map(|key| self.handle(&mut world, key)))
+    }
+
+    fn attach(&self, program: &SimHandle, target: &LinkTarget<'_>) -> Result<SimHandle, KernelError> {
+        let mut world = self.enter("attach")?;
+        let key = world.attach(program.key, target, &self.features)?;
+        Ok(self.handle(&mut world, key))
+    }
+
+    fn find_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
+        self.enter("find_target")?.find_target(target)
+    }
+
+    fn replace(
+        &self,
+        link: &SimHandle,
+        program: &SimHandle,
+        expected: &SimHandle,
+    ) -> Result<(), KernelError> {
+        self.enter("replace")?.replace(link.key, program.key, expected.key)
+    }
+
+    fn replace_unlinked_xdp(
+        &self,
+        netns: Option<&Path>,
+        key: &HookKey,
+        mode: XdpRunsIn,
+        program: Option<&SimHandle>,
+        expected: Option<&SimHandle>,
+    ) -> Result<(), KernelError> {
+        let key_of = |handle: &SimHandle| handle.key;
+        self.enter("replace_unlinked_xdp")?.replace_unlinked_xdp(
+            netns,
+            key,
+            mode,
+            program.map(key_of),
+            expected.map(key_of),
+        )
+    }
+
+    fn end_link(&self, path: &Path) -> Result<(), KernelError> {
+        self.enter("end_link")?.end_link(path)
+    }
+
+    fn add_filter(&self, at: &FilterPlace<'_>, program: &SimHandle, name: &str) -> Result<(), KernelError> {
+        self.enter("add_filter")?.add_filter(at, program.key, name)
+    }
+
+    fn replace_filter(
+        &self,
+        at: &FilterPlace<'_>,
+        program: &SimHandle,
+        expected: ProgramId,
+        name: &str,
+    ) -> Result<(), KernelError> {
+        self.enter("replace_filter")?.replace_filter(at, program.key, expected, name)
+    }
+
+    fn remove_filter(&self, at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelError> {
+        self.enter("remove_filter")?.remove_filter(at, expected)
+    }
+
+    fn filter_program(&self, at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError> {
+        self.enter("filter_program")?.filter_program(at)
+    }
+}

@@ -1,0 +1,31 @@
+//! Interfaces of network namespaces, and watches of them.
+
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::{AddressedInterface, InterfaceFacts};
+
+use crate::sim::{SimKernel, network_watch::Networks, watch::SimWatch};
+use crate::{InterfaceWatch, KernelError, KernelNetwork, NetworkWatch};
+
+impl KernelNetwork for SimKernel {
+    fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError> {
+        Ok(self.enter("interfaces")?.network.namespace(netns)?.list())
+    }
+
+    fn watch_interfaces(&self, netns: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError> {
+        let world = self.enter("watch_interfaces")?;
+        Ok(Box::new(SimWatch::open(&self.world, &self.changed, &world, netns)?))
+    }
+
+    fn named_namespaces(&self) -> Vec<PathBuf> {
+        self.world().network.named()
+    }
+
+    fn addressed_interfaces(&self, netns: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError> {
+        Ok(self.enter("addressed_interfaces")?.network.namespace(netns)?.addressed())
+    }
+
+    fn watch_network(&self) -> Box<dyn NetworkWatch> {
+        Box::new(Networks::new(&self.world, &self.changed))
+    }
+}

@@ -1,0 +1,150 @@
+//! Maps, programs and type information: loaded, opened, described, read and written.
+
+use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
+
+use crate::sim::{
+    SimHandle, SimKernel,
+    errno::{self, EINVAL, ENOENT, EOPNOTSUPP, EPERM},
+    objects::{Body, MAP, PROGRAM},
+    refuse,
+};
+use crate::{
+    EXTENSION, KernelError, KernelObjects, Loaded, LogRequest, MapEntry, ProgramLoad, TestRun, TestRunResult,
+};
+
+impl KernelObjects for SimKernel {
+    type Handle = SimHandle;
+
+    fn program_ids(&self) -> Result<Vec<ProgramId>, KernelError> {
+        Ok(self.enter("program_ids")?.objects.ids(PROGRAM).map(ProgramId).collect())
+    }
+
+    fn program(&self, id: ProgramId) -> Result<Option<ProgramFacts>, KernelError> {
+        let world = self.enter("program")?;
+        world.objects.find(PROGRAM, id.0).map(|key| world.program_facts(key)).transpose()
+    }
+
+    fn map(&self, id: MapId) -> Result<Option<MapFacts>, KernelError> {
+        let world = self.enter("map")?;
+        world.objects.find(MAP, id.0).map(|key| world.map_facts(key)).transpose()
+    }
+
+    fn program_of(&self, handle: &SimHandle) -> Result<ProgramFacts, KernelError> {
+        self.enter("program_of")?.program_facts(handle.key)
+    }
+
+    fn map_of(&self, handle: &SimHandle) -> Result<MapFacts, KernelError> {
+        self.enter("map_of")?.map_facts(handle.key)
+    }
+
+    fn open_map(&self, id: MapId) -> Result<SimHandle, KernelError> {
+        let mut world = self.enter("open_map")?;
+        let key = world.objects.find(MAP, id.0).ok_or_else(|| refuse("open", format!("map {id}"), ENOENT))?;
+        Ok(self.handle(&mut world, key))
+    }
+
+    fn open_program(&self, id: ProgramId) -> Result<Option<SimHandle>, KernelError> {
+        let mut world = self.enter("open_program")?;
+        Ok(world.objects.find(PROGRAM, id.0).map(|key| self.handle(&mut world, key)))
+    }
+
+    fn load_btf(&self, btf: &[u8]) -> Result<SimHandle, KernelError> {
+        let mut world = self.enter("load_btf")?;
+        // The magic number of BTF in this machine's byte order, and a header behind it.
+        if btf.len() < 24 || btf[..2] != 0xeb9f_u16.to_ne_bytes() {
+            return Err(refuse("load", format!("BTF of {} bytes", btf.len()), EINVAL));
+        }
+        let key = world.objects.add(Body::Btf);
+        Ok(self.handle(&mut world, key))
+    }
+
+    fn create_map(&self, spec: &MapSpec, _: Option<&SimHandle>) -> Result<SimHandle, KernelError> {
+        let mut world = self.enter("create_map")?;
+        let key = world.create_map(spec)?;
+        Ok(self.handle(&mut world, key))
+    }
+
+    fn fill_slot(&self, map: &SimHandle, slot: u32, value: &SimHandle) -> Result<(), KernelError> {
+        self.enter("fill_slot")?.fill_slot(map.key, slot, value.key)
+    }
+
+    fn clear_slot(&self, map: &SimHandle, slot: u32) -> Result<(), KernelError> {
+        self.enter("clear_slot")?.clear_slot(map.key, slot)
+    }
+
+    fn read_per_cpu(&self, map: &SimHandle, key: u32) -> Result<Vec<Vec<u8>>, KernelError> {
+        self.enter("read_per_cpu")?.read_per_cpu(map.key, key)
+    }
+
+    fn write_per_cpu(&self, map: &SimHandle, key: u32, value: &[u8]) -> Result<(), KernelError> {
+        self.enter("write_per_cpu")?.write_per_cpu(map.key, key, value)
+    }
+
+    fn map_entries(&self, map: &SimHandle, most: usize) -> Result<Vec<MapEntry>, KernelError> {
+        self.enter("map_entries")?.map_entries(map.key, most)
+    }
+
+    fn write_entry(&self, map: &SimHandle, entry: &MapEntry) -> Result<(), KernelError> {
+        self.enter("write_entry")?.write_entry(map.key, entry)
+    }
+
+    fn remove_entry(&self, map: &SimHandle, key: &[u8]) -> Result<bool, KernelError> {
+        self.enter("remove_entry")?.remove_entry(map.key, key)
+    }
+
+    fn copy_map(&self, from: &SimHandle, to: &SimHandle) -> Result<usize, KernelError> {
+        self.enter("copy_map")?.copy_map(from.key, to.key)
+    }
+
+    fn wait_for_readers(&self) -> Result<(), KernelError> {
+        // No packets, no readers.
+        self.enter("wait_for_readers").map(drop)
+    }
+
+    fn test_run(&self, program: &SimHandle, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
+        let world = self.enter("test_run")?;
+        let facts = world.program_facts(program.key)?;
+        world.runs.get(&facts.name).cloned().ok_or_else(|| {
+            let subject = format!(
+                "program \"{}\" on a packet of {} bytes: a simulated kernel runs no packets",
+                facts.name,
+                run.packet.len()
+            );
+            refuse("test-run", subject, EOPNOTSUPP)
+        })
+    }
+
+    fn program_btf(&self, program: &SimHandle) -> Result<Option<Vec<u8>>, KernelError> {
+        let world = self.enter("program_btf")?;
+        match &world.object(program.key)?.body {
+            Body::Program { types, .. } => Ok(types.as_deref().map(<[u8]>::to_vec)),
+            _ => Err(refuse("read", "the types of a program", EINVAL)),
+        }
+    }
+
+    fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<SimHandle>, KernelError> {
+        let mut world = self.enter("load_program")?;
+        if load.device.is_some() && !self.features.device_bound {
+            return Err(KernelError::Unsupported {
+                feature: "XDP programs for one interface",
+                release: self.features.release.clone(),
+                needs: "Linux 6.3 or later has them",
+            });
+        }
+        if load.kind == EXTENSION && !self.features.freplace {
+            return Err(KernelError::Refused {
+                program: load.text.0.name.clone(),
+                summary: String::new(),
+                log: String::new(),
+                source: errno::error(EPERM),
+            });
+        }
+        let key = world.load_program(load)?;
+        let log = match load.log {
+            LogRequest::OnFailure | LogRequest::StackDepths => String::new(),
+            LogRequest::Always => format!("processed {} insns\n", load.text.0.insns.len()),
+        };
+        // No verifier, no depths: the engine then takes what the text itself shows.
+        Ok(Loaded { program: self.handle(&mut world, key), log, stack_depths: None })
+    }
+}

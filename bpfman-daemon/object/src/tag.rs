@@ -1,0 +1,52 @@
+//! Tags of programs, as the kernel makes them.
+
+use bpfmand_core::{BoundText, Insn};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+/// The tags that kernels give a program: the first eight bytes of a hash over its instructions, without the maps that
+/// they name. The hash is SHA-256 from Linux 6.18 on, and SHA-1 before.
+#[must_use]
+pub fn kernel_tags(text: &BoundText) -> [[u8; 8]; 2] {
+    let bytes = without_maps(&text.0.insns);
+    [first_eight(&Sha256::digest(&bytes)), first_eight(&Sha1::digest(&bytes))]
+}
+
+/// The instructions with both immediates of each map reference zeroed, as `bpf_prog_calc_tag` takes them.
+fn without_maps(insns: &[Insn]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(insns.len() * 8);
+    let mut is_second_half = false;
+    for insn in insns {
+        let is_reference = !is_second_half && insn.is_map_reference();
+        let imm = if is_reference || is_second_half { 0 } else { insn.imm };
+        bytes.extend(Insn { imm, ..*insn }.to_ne_bytes());
+        is_second_half = is_reference;
+    }
+    bytes
+}
+
+fn first_eight(hash: &[u8]) -> [u8; 8] {
+    hash.first_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfmand_core::op;
+
+    use super::*;
+
+    #[test]
+    fn a_tag_does_not_depend_on_the_maps() {
+        let with = |map: i32, constant: i32| {
+            without_maps(&[
+                Insn::new(op::LD_IMM64, 1, op::PSEUDO_MAP_VALUE, 0, map),
+                Insn::new(0, 0, 0, 0, map),
+                Insn::new(op::LD_IMM64, 1, 0, 0, constant),
+                Insn::new(0, 0, 0, 0, constant),
+                Insn::new(op::EXIT, 0, 0, 0, 0),
+            ])
+        };
+        assert_eq!(with(1, 5), with(2, 5));
+        assert_ne!(with(1, 5), with(1, 6));
+    }
+}

@@ -1,0 +1,234 @@
+//! How deep each function's stack frame is, from its instructions.
+//!
+//! Pointers into the frame are followed through registers, spills and calls. Where an offset is not a constant
+//! the depth is uncertain: then the verifier's own figure decides, or the frame counts as full.
+
+use bpfmand_core::{Insn, ProgramText};
+
+use crate::analysis::pointer::{OWN, Pointer, PointerState, Reach};
+use crate::chain::member::{effects, function_at, span};
+use crate::text::flow;
+use crate::text::opcode;
+use crate::text::scan::{Effect, target};
+
+/// How far below its frame pointer, and below what each argument points to, a function reaches with its callees.
+type Summary = [Option<Reach>; 6];
+
+/// Depth of a function's frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Depth {
+    /// Bytes below the frame pointer that constants show, in whole slots of eight as the verifier counts.
+    pub(crate) bytes: u32,
+    /// False if something reaches into the frame at an offset that is not a constant.
+    pub(crate) certain: bool,
+}
+
+/// The depth of every function's frame, in the order of the program's functions.
+pub(crate) fn depths(text: &ProgramText) -> Vec<Depth> {
+    let callbacks: Vec<usize> = effects(text)
+        .filter_map(|(at, effect)| match effect {
+            Effect::FunctionPointer { distance } => function_at(text, target(at, distance)?),
+            _ => None,
+        })
+        .collect();
+    let mut summaries: Vec<Summary> = vec![[None; 6]; text.functions.len()];
+    // A caller's frame depends on its callees' use of arguments: callees come later or earlier, so repeat.
+    // Every round widens or ends it; calls nest at most as deep as there are functions.
+    for _ in 0..=text.functions.len() {
+        let before = summaries.clone();
+        for function in (0..text.functions.len()).rev() {
+            summaries[function] = summarise(text, function, &summaries, &callbacks);
+        }
+        if before == summaries {
+            break;
+        }
+    }
+    summaries.iter().map(|summary| depth(summary[OWN])).collect()
+}
+
+fn depth(own: Option<Reach>) -> Depth {
+    match own {
+        None => Depth { bytes: 0, certain: true },
+        Some(reach) => {
+            Depth { bytes: reach.lowest.min(0).unsigned_abs().next_multiple_of(8), certain: reach.certain }
+        }
+    }
+}
+
+/// One function's analysis under way.
+struct Analysis<'a> {
+    text: &'a ProgramText,
+    summaries: &'a [Summary],
+    callbacks: &'a [usize],
+    summary: Summary,
+}
+
+fn summarise(text: &ProgramText, function: usize, summaries: &[Summary], callbacks: &[usize]) -> Summary {
+    let entry = PointerState::at_entry(function > 0);
+    let mut analysis = Analysis { text, summaries, callbacks, summary: [None; 6] };
+    flow::run(&text.insns, span(text, function), entry, |at, insn, effect, state| {
+        analysis.step(at, insn, effect, state);
+    });
+    analysis.summary
+}
+
+impl Analysis<'_> {
+    /// Notes that memory is used from `offset` behind where `pointer` points.
+    fn touch(&mut self, pointer: Pointer, offset: i32) {
+        for (noted, reach) in self.summary.iter_mut().zip(pointer.0) {
+            if let Some(reach) = reach {
+                let used = Reach { exact: false, ..reach.moved(offset) };
+                *noted = Some(noted.map_or(used, |noted| noted.or(used)));
+            }
+        }
+    }
+
+    fn step(&mut self, at: usize, insn: Insn, effect: Effect, state: &mut PointerState) {
+        let (dst, src) = (usize::from(insn.dst()), usize::from(insn.src()));
+        match effect {
+            Effect::Helper(id) => self.call_kernel(Some(id), state),
+            Effect::Kfunc { .. } => self.call_kernel(None, state),
+            Effect::LocalCall { distance } => {
+                let callee = target(at, distance).and_then(|to| function_at(self.text, to));
+                for argument in 1..=5 {
+                    let below = callee.and_then(|callee| self.summaries[callee][argument]);
+                    self.pass(state.registers[argument], below);
+                }
+                forget_scratch(state);
+            }
+            Effect::OldPacketLoad => forget_scratch(state),
+            _ if dst > 10 || src > 10 => {}
+            _ => match insn.class() {
+                opcode::CLASS_LD => state.registers[dst] = Pointer::default(),
+                opcode::CLASS_LDX => {
+                    let from = state.registers[src];
+                    self.touch(from, i32::from(insn.off));
+                    state.registers[dst] = load(from, insn, state);
+                }
+                opcode::CLASS_ST => self.touch(state.registers[dst], i32::from(insn.off)),
+                opcode::CLASS_STX => self.store(insn, dst, src, state),
+                opcode::CLASS_ALU64 => {
+                    let result = arithmetic(insn, state.registers[dst], state.registers[src]);
+                    if result.0[OWN].is_some_and(|reach| reach.exact) {
+                        // A constant address in the frame counts before anything is done there.
+                        self.touch(Pointer([result.0[OWN], None, None, None, None, None]), 0);
+                    }
+                    state.registers[dst] = result;
+                }
+                opcode::CLASS_ALU => state.registers[dst] = Pointer::default(),
+                _ => {}
+            },
+        }
+    }
+
+    /// A pointer goes to a function that reaches `below` it.
+    fn pass(&mut self, pointer: Pointer, below: Option<Reach>) {
+        self.touch(pointer, 0);
+        if let Some(below) = below {
+            let reached = pointer.map(|reach| {
+                let moved = reach.moved(below.lowest.min(0));
+                if below.certain { moved } else { moved.anywhere() }
+            });
+            self.touch(reached, 0);
+        }
+    }
+
+    /// A call of the kernel, which may call the program's functions back with a pointer it was given.
+    fn call_kernel(&mut self, helper: Option<i32>, state: &mut PointerState) {
+        for register in 1..=5 {
+            let pointer = state.registers[register];
+            let arguments: &[usize] = match (helper, register) {
+                // bpf_loop(count, function, context, flags) calls function(index, context).
+                (Some(181), 3) => &[2],
+                // bpf_for_each_map_elem(map, function, context, flags): function(map, key, value, context).
+                (Some(164), 3) => &[4],
+                // No other argument of these reaches the function; older helpers call none.
+                (Some(164 | 181), _) => &[],
+                (Some(id), _) if id < 164 => &[],
+                _ => &[1, 2, 3, 4, 5],
+            };
+            let mut below: Option<Reach> = None;
+            for callback in self.callbacks {
+                for argument in arguments {
+                    below = match (below, self.summaries[*callback][*argument]) {
+                        (Some(a), Some(b)) => Some(a.or(b)),
+                        (a, b) => a.or(b),
+                    };
+                }
+            }
+            self.pass(pointer, below);
+        }
+        forget_scratch(state);
+    }
+
+    fn store(&mut self, insn: Insn, dst: usize, src: usize, state: &mut PointerState) {
+        let to = state.registers[dst];
+        let value = state.registers[src];
+        self.touch(to, i32::from(insn.off));
+        if insn.code & 0xe0 == opcode::MODE_ATOMIC {
+            match insn.imm {
+                opcode::ATOMIC_CMPXCHG => state.registers[0] = Pointer::default(),
+                opcode::ATOMIC_LOAD_ACQUIRE => {
+                    state.registers[dst] = load(value, insn, state);
+                    self.touch(value, i32::from(insn.off));
+                }
+                operation if operation & opcode::ATOMIC_FETCH != 0 => {
+                    state.registers[src] = Pointer::default();
+                }
+                _ => {}
+            }
+        } else if insn.code & 0x18 == opcode::SIZE_DW && value.is_pointer() && to.is_pointer() {
+            match exact_slot(to, insn.off) {
+                Some(slot) => {
+                    let there = state.slots.entry(slot).or_default();
+                    *there = there.or(value);
+                }
+                None => state.anywhere = state.anywhere.or(value),
+            }
+        }
+    }
+}
+
+fn forget_scratch(state: &mut PointerState) {
+    for register in &mut state.registers[..6] {
+        *register = Pointer::default();
+    }
+}
+
+/// The slot that an access means, if the pointer is one into the own frame and its offset is known.
+fn exact_slot(pointer: Pointer, offset: i16) -> Option<i32> {
+    match pointer.0 {
+        [Some(own), None, None, None, None, None] if own.exact => Some(own.lowest + i32::from(offset)),
+        _ => None,
+    }
+}
+
+/// What an eight-byte load may bring back: a pointer that was spilled there.
+fn load(from: Pointer, insn: Insn, state: &PointerState) -> Pointer {
+    if !from.is_pointer() || insn.code & 0x18 != opcode::SIZE_DW {
+        return Pointer::default();
+    }
+    match exact_slot(from, insn.off) {
+        Some(slot) => state.slots.get(&slot).copied().unwrap_or_default().or(state.anywhere),
+        None => state.slots.values().fold(state.anywhere, |all, slot| all.or(*slot)),
+    }
+}
+
+/// 64-bit arithmetic. Only sums and copies of pointers are pointers: the verifier allows no others.
+fn arithmetic(insn: Insn, dst: Pointer, src: Pointer) -> Pointer {
+    let register = insn.code & opcode::SOURCE_REGISTER != 0;
+    match (insn.code & 0xf0, register) {
+        (opcode::MOV, true) if insn.off == 0 => src,
+        (opcode::ADD, false) => dst.map(|reach| reach.moved(insn.imm)),
+        (opcode::SUB, false) => dst.map(|reach| reach.moved(insn.imm.saturating_neg())),
+        (opcode::ADD, true) => dst.or(src).map(Reach::anywhere),
+        // The difference of two pointers is a number.
+        (opcode::SUB, true) if dst.0[OWN].is_some() && src.0[OWN].is_some() => Pointer::default(),
+        (opcode::SUB, true) => dst.map(Reach::anywhere),
+        _ => Pointer::default(),
+    }
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

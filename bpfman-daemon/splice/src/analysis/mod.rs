@@ -1,0 +1,8 @@
+//! What members do, as their instructions show it: verdicts, stack, writes to packets.
+
+pub(crate) mod frame;
+pub(crate) mod packet_write;
+pub(crate) mod pointer;
+pub(crate) mod stack;
+pub(crate) mod survey;
+pub(crate) mod verdicts;

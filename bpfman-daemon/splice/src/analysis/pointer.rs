@@ -1,0 +1,117 @@
+//! Pointers into stack frames as the analysis of depths knows them: what they may point to, and how far down.
+
+use std::collections::BTreeMap;
+
+use crate::text::flow::Knowledge;
+use crate::text::opcode;
+
+/// Largest frame that the kernel allows, in bytes.
+pub(crate) const FULL: u32 = 512;
+
+/// How far down a pointer reaches from where it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Lowest constant offset, clamped to a little more than a frame.
+    pub(crate) lowest: i32,
+    /// The offset is `lowest` on every way.
+    pub(crate) exact: bool,
+    /// The offset is never below `lowest`.
+    pub(crate) certain: bool,
+}
+
+impl Reach {
+    pub(crate) const START: Self = Self { lowest: 0, exact: true, certain: true };
+
+    pub(crate) fn moved(self, by: i32) -> Self {
+        Self { lowest: clamp(self.lowest.saturating_add(by)), ..self }
+    }
+
+    pub(crate) fn anywhere(self) -> Self {
+        Self { exact: false, certain: false, ..self }
+    }
+
+    pub(crate) fn or(self, other: Self) -> Self {
+        let same = self.lowest == other.lowest;
+        Self {
+            lowest: self.lowest.min(other.lowest),
+            exact: self.exact && other.exact && same,
+            certain: self.certain && other.certain,
+        }
+    }
+}
+
+/// Keeps descending pointers from descending for ever: one byte beyond a frame says as much as any number.
+fn clamp(offset: i32) -> i32 {
+    offset.clamp(-(FULL.cast_signed() + 1), FULL.cast_signed())
+}
+
+/// What a register may point to: the function's own frame, or what its arguments 1 to 5 point to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pointer(pub(crate) [Option<Reach>; 6]);
+
+/// Place of the own frame in a [`Pointer`]; arguments are at 1 to 5.
+pub(crate) const OWN: usize = 0;
+
+impl Pointer {
+    pub(crate) fn map(self, change: impl Fn(Reach) -> Reach) -> Self {
+        Self(self.0.map(|reach| reach.map(&change)))
+    }
+
+    pub(crate) fn or(self, other: Self) -> Self {
+        let mut both = self;
+        for (mine, theirs) in both.0.iter_mut().zip(other.0) {
+            *mine = match (*mine, theirs) {
+                (Some(a), Some(b)) => Some(a.or(b)),
+                (a, b) => a.or(b),
+            };
+        }
+        both
+    }
+
+    pub(crate) fn is_pointer(self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
+}
+
+/// What the registers and the spill slots hold.
+#[derive(Clone)]
+pub(crate) struct PointerState {
+    pub(crate) registers: [Pointer; 11],
+    /// By exact offset from the frame pointer.
+    pub(crate) slots: BTreeMap<i32, Pointer>,
+    /// Spilled to a place that is not known exactly.
+    pub(crate) anywhere: Pointer,
+}
+
+impl PointerState {
+    /// At a function's start: the frame pointer, and arguments unless it is the entry function.
+    pub(crate) fn at_entry(has_arguments: bool) -> Self {
+        let mut registers = [Pointer::default(); 11];
+        registers[usize::from(opcode::FRAME)].0[OWN] = Some(Reach::START);
+        if has_arguments {
+            for (argument, register) in registers.iter_mut().enumerate().skip(1).take(5) {
+                register.0[argument] = Some(Reach::START);
+            }
+        }
+        Self { registers, slots: BTreeMap::new(), anywhere: Pointer::default() }
+    }
+}
+
+impl Knowledge for PointerState {
+    fn join(&mut self, other: &Self) -> bool {
+        let mut widened = false;
+        let mut take = |mine: &mut Pointer, theirs: Pointer| {
+            let both = mine.or(theirs);
+            widened |= both != *mine;
+            *mine = both;
+        };
+        for (mine, theirs) in self.registers.iter_mut().zip(other.registers) {
+            take(mine, theirs);
+        }
+        for (slot, theirs) in &other.slots {
+            take(self.slots.entry(*slot).or_default(), *theirs);
+        }
+        take(&mut self.anywhere, other.anywhere);
+        widened
+    }
+}

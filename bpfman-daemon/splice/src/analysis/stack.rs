@@ -1,0 +1,224 @@
+//! The joined program's stack: the common frame, where the context is kept, and whether it all fits.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use bpfmand_core::ProgramText;
+
+use crate::analysis::frame::{self, Depth};
+use crate::analysis::pointer::FULL;
+use crate::analysis::survey::{Survey, calls_bytes};
+use crate::chain::member::{self, Member};
+use crate::chain::options::{FrameRounding, SpliceOptions};
+use crate::chain::way::{MemberPlan, Way, WayReason};
+use crate::text::scan::Effect;
+
+/// `bpf_loop`: the kernel inlines it and keeps three registers in 24 bytes more of the caller's frame.
+const BPF_LOOP: i32 = 181;
+const BPF_LOOP_BYTES: u32 = 24 + 7;
+/// `may_goto` keeps its count, and since Linux 6.15 a time, in up to 16 bytes more of its frame.
+const MAY_GOTO_BYTES: u32 = 16 + 7;
+/// Bytes of the common frame that timed chains need more: the time of the last reading, and the interface's row.
+pub(crate) const CLOCK_BYTES: u32 = 16;
+
+/// The kernel refuses a tail call in a function below frames of this many bytes or more.
+const TAIL_CALL_LIMIT: u32 = 256;
+
+/// Where the context waits while a member runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContextPlace {
+    /// Nothing needs it after the first member.
+    Nowhere,
+    /// In eight bytes of the frame, this many below the frame pointer.
+    Slot(u32),
+    /// In a callee-saved register that no inlined member mentions while it is needed.
+    Register(u8),
+}
+
+/// Depth of the frames of one member's functions in bytes, its entry function's first.
+pub(crate) type Frames = Vec<u32>;
+
+/// Takes the depths from the instructions, and from the kernel where they leave it open. If the two contradict each
+/// other, the reason why the member must not share a frame.
+pub(crate) fn frames(member: &Member<'_>) -> (Frames, Option<WayReason>) {
+    let text = member.program();
+    let computed = frame::depths(text);
+    // Without a figure per function there is nothing to compare.
+    let kernel = member.kernel_stack_depths.filter(|depths| depths.len() == computed.len());
+    let mut unclear = None;
+    let frames = computed
+        .iter()
+        .enumerate()
+        .map(|(function, depth)| {
+            decide(text, function, *depth, kernel.map(|depths| depths[function])).unwrap_or_else(|reason| {
+                unclear = Some(reason);
+                FULL
+            })
+        })
+        .collect();
+    (frames, unclear)
+}
+
+fn decide(text: &ProgramText, function: usize, depth: Depth, kernel: Option<u32>) -> Result<u32, WayReason> {
+    match (depth.certain, kernel) {
+        (true, None) => Ok(depth.bytes.min(FULL)),
+        (true, Some(kernel)) => {
+            let allowance = added_by_kernel(text, function);
+            // The verifier counts only what can run, so it may well count less.
+            if kernel > depth.bytes + allowance {
+                return Err(WayReason::UnclearStack {
+                    function: text.functions[function].name.clone(),
+                    kernel,
+                    computed: depth.bytes,
+                });
+            }
+            Ok(depth.bytes.min(FULL))
+        }
+        (false, Some(kernel)) => Ok(kernel.max(depth.bytes).min(FULL)),
+        (false, None) => Ok(FULL),
+    }
+}
+
+/// Bytes that the kernel may add to a function's frame when it rewrites instructions, after its check of the sum.
+fn added_by_kernel(text: &ProgramText, function: usize) -> u32 {
+    let effects =
+        || crate::text::scan::walk(&text.insns, member::span(text, function)).map(|(_, effect)| effect);
+    let loops = effects().any(|effect| effect == Effect::Helper(BPF_LOOP));
+    let may_goto = effects().any(|effect| matches!(effect, Effect::BoundedLoop { .. }));
+    u32::from(loops) * BPF_LOOP_BYTES + u32::from(may_goto) * MAY_GOTO_BYTES
+}
+
+/// The members of one program, and how they run.
+#[derive(Clone, Copy)]
+pub(crate) struct Group<'a> {
+    /// All members of the chain.
+    pub(crate) members: &'a [Member<'a>],
+    /// What each is.
+    pub(crate) surveys: &'a [Survey],
+    /// How each runs.
+    pub(crate) ways: &'a [MemberPlan],
+    /// What the program depends on besides.
+    pub(crate) options: &'a SpliceOptions<'a>,
+}
+
+impl<'a> Group<'a> {
+    /// True if the program needs its context after the last of its members: to go on, or to count.
+    fn context_outlives(&self, range: &Range<usize>) -> bool {
+        range.end < self.members.len() || self.options.counters
+    }
+
+    fn inlined(self, range: Range<usize>) -> impl Iterator<Item = usize> + 'a {
+        range.filter(move |member| self.ways[*member].way == Way::Inline)
+    }
+
+    /// Bytes that a member's own frame takes of the common one, a multiple of eight.
+    pub(crate) fn body(&self, member: usize) -> u32 {
+        match self.ways[member].way {
+            Way::Inline => self.surveys[member].frames[0].next_multiple_of(8),
+            Way::Function | Way::Standalone => 0,
+        }
+    }
+}
+
+/// The common frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stack {
+    pub(crate) context: ContextPlace,
+    /// Depth of the common frame in bytes.
+    pub(crate) frame: u32,
+    /// Bytes of the common frame above those of the clock, if the chain is timed.
+    pub(crate) untimed: u32,
+    /// Bytes of the common frame and the deepest calls, rounded as the kernel does.
+    pub(crate) worst: u32,
+}
+
+/// The stack does not fit as the members are to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DoesNotFit;
+
+/// Plans the frame and checks it against the kernel's limits: the context in a slot if that fits, else in a register.
+pub(crate) fn plan(group: Group<'_>, range: &Range<usize>) -> Result<Stack, DoesNotFit> {
+    let outlives = group.context_outlives(range);
+    let places: Vec<ContextPlace> = if !outlives && range.len() == 1 {
+        vec![ContextPlace::Nowhere]
+    } else {
+        // A last member after which nothing needs the context may cover its place.
+        let kept = range.start..if outlives { range.end } else { range.end - 1 };
+        let deepest = kept.clone().map(|member| group.body(member)).max().unwrap_or(0);
+        let slot = (deepest + 8 <= FULL).then_some(ContextPlace::Slot(deepest + 8));
+        let is_free = |register: &u8| {
+            group
+                .inlined(kept.clone())
+                .all(|member| !member::entry_uses_register(group.members[member].program(), *register))
+        };
+        let register = (6..=9).find(is_free).map(ContextPlace::Register);
+        slot.into_iter().chain(register).collect()
+    };
+    places.into_iter().find_map(|context| check(group, range, context)).ok_or(DoesNotFit)
+}
+
+fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Option<Stack> {
+    let rounding = group.options.rounding;
+    let bodies = range.clone().map(|member| group.body(member)).max().unwrap_or(0);
+    let glue = match context {
+        ContextPlace::Nowhere => 0,
+        ContextPlace::Slot(depth) => depth,
+        // The row of the counters needs a place when the members are through.
+        ContextPlace::Register(_) => u32::from(group.options.counters) * 8,
+    };
+    let untimed = bodies.max(glue);
+    let frame = untimed + if group.options.timing { CLOCK_BYTES } else { 0 };
+    let calls = |member: usize| calls_bytes(&group.surveys[member], group.ways[member].way, rounding);
+    let worst = rounding.round(frame) + range.clone().map(calls).max().unwrap_or(0);
+    let fits =
+        worst <= FULL && range.clone().all(|member| tail_calls_fit(group, member, rounding.round(frame)));
+    fits.then_some(Stack { context, frame, untimed, worst })
+}
+
+/// Bytes of the deepest calls below the entry function, without its own frame.
+pub(crate) fn deepest_calls(calls: &[BTreeSet<usize>], frames: &Frames, rounding: FrameRounding) -> u32 {
+    let mut below = vec![0; calls.len()];
+    // Calls have no cycles, that was checked: after as many rounds as there are functions nothing changes.
+    for _ in 0..calls.len() {
+        let before = below.clone();
+        for (function, callees) in calls.iter().enumerate() {
+            let deepest = callees.iter().map(|callee| rounding.round(frames[*callee]) + below[*callee]).max();
+            below[function] = deepest.unwrap_or(0);
+        }
+        if before == below {
+            break;
+        }
+    }
+    below[0]
+}
+
+/// True if no function of the member, or in its place, tail-calls too far below the `common` frame.
+fn tail_calls_fit(group: Group<'_>, member: usize, common: u32) -> bool {
+    let survey = &group.surveys[member];
+    let rounded = |function: usize| group.options.rounding.round(survey.frames[function]);
+    let (entry, first) = match group.ways[member].way {
+        Way::Standalone => return common < TAIL_CALL_LIMIT,
+        _ if survey.tail_call.is_none() => return true,
+        Way::Inline => (common, 1),
+        Way::Function => (common + rounded(0), 0),
+    };
+    let calls = &survey.graph;
+    // Bytes of the frames above each function; above the entry function behind a call is the common one.
+    let mut above = vec![0; calls.len()];
+    above[0] = if first == 0 { common } else { 0 };
+    for _ in 0..calls.len() {
+        let before = above.clone();
+        for (function, callees) in calls.iter().enumerate() {
+            let through = if function == 0 { entry } else { above[function] + rounded(function) };
+            for callee in callees {
+                above[*callee] = above[*callee].max(through);
+            }
+        }
+        if before == above {
+            break;
+        }
+    }
+    let text = group.members[member].program();
+    (first..calls.len())
+        .all(|function| above[function] < TAIL_CALL_LIMIT || !Survey::function_tail_calls(text, function))
+}

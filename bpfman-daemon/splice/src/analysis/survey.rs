@@ -1,0 +1,190 @@
+//! What one member is, as far as it does not depend on the others: looked at once, used by planner and compiler.
+
+use std::collections::BTreeSet;
+
+use bpfmand_core::{MapId, ProgramText};
+
+use crate::analysis::packet_write;
+use crate::analysis::pointer::FULL;
+use crate::analysis::stack::{self, Frames};
+use crate::analysis::verdicts::{self, Codes};
+use crate::chain::hook::SpliceHook;
+use crate::chain::member::{self, Member, callees};
+use crate::chain::options::{FrameRounding, SpliceOptions};
+use crate::chain::way::{Way, WayReason};
+use crate::error::SpliceError;
+use crate::error::refusal::Refusal;
+use crate::text::scan::Effect;
+
+/// `bpf_tail_call`.
+const TAIL_CALL: i32 = 12;
+/// `bpf_timer_init`, `bpf_timer_set_callback`, `bpf_timer_start`.
+const TIMERS: std::ops::RangeInclusive<i32> = 169..=171;
+/// `bpf_redirect`, `bpf_redirect_map`, `bpf_redirect_neigh`, `bpf_redirect_peer`.
+const REDIRECTS: [i32; 4] = [23, 51, 152, 155];
+
+/// True for `bpf_tail_call`.
+pub(crate) const fn is_tail_call(effect: Effect) -> bool {
+    matches!(effect, Effect::Helper(TAIL_CALL))
+}
+
+/// What a member is.
+pub(crate) struct Survey {
+    /// Bytes of each function's frame.
+    pub(crate) frames: Frames,
+    /// The functions that each function calls.
+    pub(crate) graph: Vec<BTreeSet<usize>>,
+    /// Bytes of the deepest calls below the entry function, without its own frame, rounded as the kernel does.
+    pub(crate) below: u32,
+    /// Functions on the longest way of calls, the entry function included.
+    pub(crate) depth: usize,
+    /// The way that it cannot do without, and why.
+    pub(crate) must: Option<(Way, WayReason)>,
+    /// Its first tail call: how deep they go cannot be told.
+    pub(crate) tail_call: Option<usize>,
+    /// Why its verdict may come from elsewhere than its own instructions, by a tail call or a failing load: the verifier
+    /// must not take it for known.
+    pub(crate) hidden_exit: Option<WayReason>,
+    /// It may leave a redirect target behind.
+    pub(crate) redirects: bool,
+    /// Codes that its entry function can return.
+    pub(crate) codes: Codes,
+    /// TC: it writes into the packet by pointers.
+    pub(crate) writes: bool,
+    /// The maps that it refers to.
+    pub(crate) maps: BTreeSet<MapId>,
+}
+
+impl Survey {
+    /// True if the function tail-calls.
+    pub(crate) fn function_tail_calls(text: &ProgramText, function: usize) -> bool {
+        crate::text::scan::walk(&text.insns, member::span(text, function))
+            .any(|(_, effect)| is_tail_call(effect))
+    }
+}
+
+/// Looks at all members.
+pub(crate) fn survey_all(
+    members: &[Member<'_>],
+    options: &SpliceOptions<'_>,
+) -> Result<Vec<Survey>, SpliceError> {
+    let survey_one = |(index, member): (usize, &Member<'_>)| {
+        survey(member, options).map_err(|reason| SpliceError::Refused { member: member.name(index), reason })
+    };
+    members.iter().enumerate().map(survey_one).collect()
+}
+
+fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Refusal> {
+    let text = member.program();
+    member::check_shape(text)?;
+    check(member)?;
+    let (frames, unclear) = stack::frames(member);
+    let graph: Vec<BTreeSet<usize>> = (0..text.functions.len()).map(|f| callees(text, f)).collect();
+    let entry_end = member::span(text, 0).end;
+    let tail_calls = || member::effects(text).filter(|(_, effect)| is_tail_call(*effect)).map(|(at, _)| at);
+    let own = needs_own_program(member, options).or_else(|| exception_callback(text, &graph)).or(unclear);
+    let must = match own {
+        Some(reason) => Some((Way::Standalone, reason)),
+        None => needs_own_frame(text).map(|reason| (Way::Function, reason)),
+    };
+    let helper_of = |effect: Effect, ids: &[i32]| matches!(effect, Effect::Helper(id) if ids.contains(&id));
+    Ok(Survey {
+        below: stack::deepest_calls(&graph, &frames, options.rounding),
+        depth: deepest_way(&graph),
+        must,
+        tail_call: if member.opaque { Some(0) } else { tail_calls().next() },
+        hidden_exit: hidden_exit(text, entry_end),
+        // What a tail-called program does is not known.
+        redirects: member.opaque
+            || tail_calls().next().is_some()
+            || member::effects(text).any(|(_, effect)| helper_of(effect, &REDIRECTS)),
+        codes: verdicts::possible(text),
+        writes: options.hook != SpliceHook::Xdp && packet_write::writes(text),
+        maps: member.text.map_ids().into_iter().collect(),
+        frames,
+        graph,
+    })
+}
+
+/// What no strategy can help.
+fn check(member: &Member<'_>) -> Result<(), Refusal> {
+    if member.program().sleepable {
+        return Err(Refusal::Sleepable);
+    }
+    if member.for_map {
+        return Err(Refusal::ForMap);
+    }
+    Ok(())
+}
+
+/// Why the member can be part of no other program.
+fn needs_own_program(member: &Member<'_>, options: &SpliceOptions<'_>) -> Option<WayReason> {
+    let text = member.program();
+    if member.needs_own_btf || text.btf.is_none() && !member.local_type_ids.is_empty() {
+        return Some(WayReason::NeedsOwnBtf);
+    }
+    member::effects(text).find_map(|(at, effect)| match effect {
+        Effect::Helper(id) if TIMERS.contains(&id) => Some(WayReason::DeferredWork { at }),
+        Effect::Kfunc { module, .. } if module != 0 => Some(WayReason::UnboundReference { at }),
+        Effect::Kfunc { id, .. } if options.throwing_kfuncs.contains(&id) => Some(WayReason::Throws { at }),
+        Effect::Kfunc { id, .. } if options.deferring_kfuncs.contains(&id) => {
+            Some(WayReason::DeferredWork { at })
+        }
+        Effect::UnboundReference => Some(WayReason::UnboundReference { at }),
+        Effect::IndirectJump => Some(WayReason::IndirectJump { at }),
+        _ => None,
+    })
+}
+
+/// A function that nothing calls or points to is there for the kernel: the exception callback. Joined with others it would
+/// be one that nobody named, which the kernel refuses as unreachable, or be taken for theirs.
+fn exception_callback(text: &ProgramText, graph: &[BTreeSet<usize>]) -> Option<WayReason> {
+    let reached: BTreeSet<usize> = graph.iter().flatten().copied().collect();
+    let callback = (1..text.functions.len()).find(|function| !reached.contains(function))?;
+    Some(WayReason::CatchesExceptions { at: text.functions[callback].start })
+}
+
+/// Why the entry function cannot share its frame with others. Tail calls depend on the place as well.
+fn needs_own_frame(text: &ProgramText) -> Option<WayReason> {
+    crate::text::scan::walk(&text.insns, member::span(text, 0)).find_map(|(at, effect)| match effect {
+        Effect::OldPacketLoad => Some(WayReason::OldPacketLoad { at }),
+        Effect::BoundedLoop { .. } => Some(WayReason::SharedLoopBudget { at }),
+        _ => None,
+    })
+}
+
+/// The first place where a function ends without an exit that the verifier of every kernel sees.
+fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<WayReason> {
+    let tail_call = |at: usize, effect| is_tail_call(effect) && at < entry_end;
+    let in_entry = member::effects(text).find(|(at, effect)| tail_call(*at, *effect));
+    if let Some((at, _)) = in_entry {
+        return Some(WayReason::TailCall { at });
+    }
+    let below = member::effects(text)
+        .find(|(at, effect)| *at >= entry_end && (is_tail_call(*effect) || *effect == Effect::OldPacketLoad));
+    below.map(|(at, _)| WayReason::HiddenExit { at })
+}
+
+/// Functions on the longest way of calls. Calls have no cycles, that was checked.
+fn deepest_way(graph: &[BTreeSet<usize>]) -> usize {
+    let mut depth = vec![1; graph.len()];
+    for _ in 0..graph.len() {
+        let before = depth.clone();
+        for (function, callees) in graph.iter().enumerate() {
+            depth[function] = 1 + callees.iter().map(|callee| depth[*callee]).max().unwrap_or(0);
+        }
+        if before == depth {
+            break;
+        }
+    }
+    depth[0]
+}
+
+/// Bytes that a function tail-calling the member, or the member behind a call, adds to the common frame's calls.
+pub(crate) fn calls_bytes(survey: &Survey, way: Way, rounding: FrameRounding) -> u32 {
+    match way {
+        Way::Inline => survey.below,
+        Way::Function => rounding.round(survey.frames[0].min(FULL)) + survey.below,
+        Way::Standalone => rounding.round(0),
+    }
+}

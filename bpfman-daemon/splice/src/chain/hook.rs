@@ -1,0 +1,147 @@
+//! What a hook does with the verdict of a chain.
+
+use crate::chain::proceed::ProceedMask;
+
+/// Code that a program returns: XDP 0 and up, TC -1 and up.
+pub type Code = i32;
+
+const XDP_ABORTED: Code = 0;
+const XDP_PASS: Code = 2;
+const XDP_REDIRECT: Code = 4;
+const TC_UNSPEC: Code = -1;
+const TC_OK: Code = 0;
+const TC_SHOT: Code = 2;
+const TC_REDIRECT: Code = 7;
+
+/// What TC programs return, and what a tcx link has to return in its place.
+///
+/// tcx (Linux 6.6 and later) knows NEXT -1, PASS 0, DROP 2 and REDIRECT 7 and takes all else for NEXT, so without
+/// this table a stolen packet would go on to the next filter. RECLASSIFY has meant OK since Linux 4.12; PIPE and
+/// UNSPEC mean "go on to the next filter". Codes that are not listed mean UNSPEC, REPEAT among them: it is an
+/// action's code, no filter's.
+pub(crate) const TCX_TABLE: [(Code, Code); 9] = [
+    (TC_UNSPEC, TC_UNSPEC),
+    (TC_OK, TC_OK),
+    (1, TC_OK), // RECLASSIFY
+    (TC_SHOT, TC_SHOT),
+    (3, TC_UNSPEC), // PIPE
+    (4, TC_SHOT),   // STOLEN
+    (5, TC_SHOT),   // QUEUED
+    (TC_REDIRECT, TC_REDIRECT),
+    (8, TC_SHOT), // TRAP
+];
+
+/// Where the spliced program will be attached: decides what a chain answers at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SpliceHook {
+    /// XDP. All proceeded: PASS. Otherwise the verdict that stopped the chain.
+    Xdp,
+    /// A tcx link. All proceeded: NEXT. Otherwise the verdict that stopped the chain, in tcx's four codes.
+    TcTcx,
+    /// A clsact filter in direct-action mode. All proceeded: UNSPEC. Otherwise the verdict that stopped the chain.
+    TcClsact,
+}
+
+impl SpliceHook {
+    /// The verdict when every member proceeded.
+    #[must_use]
+    pub const fn end_verdict(self) -> Code {
+        match self {
+            Self::Xdp => XDP_PASS,
+            Self::TcTcx | Self::TcClsact => TC_UNSPEC,
+        }
+    }
+
+    /// The verdict when a tail call inside the chain does not happen: the packet is dropped, since members that might
+    /// have dropped it did not run.
+    #[must_use]
+    pub const fn fail_verdict(self) -> Code {
+        match self {
+            Self::Xdp => XDP_ABORTED,
+            Self::TcTcx | Self::TcClsact => TC_SHOT,
+        }
+    }
+
+    /// Offset of the interface's index in the context: `xdp_md.ingress_ifindex`, `__sk_buff.ifindex`.
+    pub(crate) const fn ifindex_offset(self) -> i16 {
+        match self {
+            Self::Xdp => 12,
+            Self::TcTcx | Self::TcClsact => 40,
+        }
+    }
+
+    /// What the hook is answered when a member ended the chain with `code`.
+    #[must_use]
+    pub fn translate(self, code: Code) -> Code {
+        match self {
+            Self::Xdp | Self::TcClsact => code,
+            Self::TcTcx => TCX_TABLE.iter().find(|(from, _)| *from == code).map_or(TC_UNSPEC, |(_, to)| *to),
+        }
+    }
+
+    /// The code that sends the packet to the target which a redirect helper noted.
+    #[must_use]
+    pub const fn redirect(self) -> Code {
+        match self {
+            Self::Xdp => XDP_REDIRECT,
+            Self::TcTcx | Self::TcClsact => TC_REDIRECT,
+        }
+    }
+
+    /// The code of bit 0 of a proceed-on set.
+    #[must_use]
+    pub const fn first_code(self) -> Code {
+        match self {
+            Self::Xdp => 0,
+            Self::TcTcx | Self::TcClsact => -1,
+        }
+    }
+
+    /// True if a program's own verdict is the chain's verdict, whether it is in the set or not.
+    ///
+    /// The code of bit 31, which libxdp's dispatcher keeps for itself, counts as PASS in XDP's default set.
+    pub(crate) fn verdict_survives(self, set: ProceedMask) -> bool {
+        match self {
+            Self::Xdp => set.0 & !(1 << XDP_PASS | ProceedMask::DISPATCHER_RETURN.0) == 0,
+            Self::TcClsact => set.codes(self).all(|code| code == TC_UNSPEC),
+            Self::TcTcx => false,
+        }
+    }
+}
+
+/// True if a chain of this one member is attached as the program itself, at no cost.
+///
+/// So it is for XDP when the set holds nothing but PASS and the dispatcher's return code. TC always goes through
+/// [`crate::splice()`], one member too, for the verdict at its end.
+#[must_use]
+pub fn can_attach_direct(hook: SpliceHook, proceed_on: ProceedMask) -> bool {
+    hook == SpliceHook::Xdp && hook.verdict_survives(proceed_on)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tcx_gets_only_codes_it_knows() {
+        let expected = [(-1, -1), (0, 0), (1, 0), (2, 2), (3, -1), (4, 2), (5, 2), (6, -1), (7, 7), (8, 2)];
+        for (code, answer) in expected {
+            assert_eq!(SpliceHook::TcTcx.translate(code), answer, "code {code}");
+        }
+        for unknown in [9, 30, 31, 255, i32::MIN, i32::MAX] {
+            assert_eq!(SpliceHook::TcTcx.translate(unknown), -1);
+        }
+    }
+
+    #[test]
+    fn only_xdp_with_a_set_of_pass_is_direct() {
+        let pass = ProceedMask(1 << 2);
+        let default = ProceedMask(1 << 2 | 1 << 31);
+        assert!(can_attach_direct(SpliceHook::Xdp, pass));
+        assert!(can_attach_direct(SpliceHook::Xdp, default));
+        assert!(can_attach_direct(SpliceHook::Xdp, ProceedMask(0)));
+        assert!(!can_attach_direct(SpliceHook::Xdp, ProceedMask(1 << 1 | 1 << 2)));
+        assert!(!can_attach_direct(SpliceHook::TcTcx, ProceedMask(1)));
+        assert!(!can_attach_direct(SpliceHook::TcClsact, ProceedMask(0)));
+    }
+}

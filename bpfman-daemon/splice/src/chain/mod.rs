@@ -1,0 +1,10 @@
+//! What a chain is: its hook, members, options, and the plan of how it runs.
+
+pub(crate) mod counters;
+pub(crate) mod hook;
+pub(crate) mod member;
+pub(crate) mod options;
+pub(crate) mod plan;
+pub(crate) mod proceed;
+pub(crate) mod sections;
+pub(crate) mod way;

@@ -1,0 +1,112 @@
+//! What a splice depends on besides its members.
+
+use bpfmand_core::MapId;
+
+use crate::chain::hook::SpliceHook;
+use crate::chain::plan::Attempt;
+
+/// How the kernel rounds each frame when it adds up the stack of nested calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FrameRounding {
+    /// To 32 bytes, at least 32: Linux 6.1, and newer ones without the JIT.
+    To32,
+    /// To 16 bytes, at least 0: Linux 6.12 and later with the JIT.
+    To16,
+}
+
+impl FrameRounding {
+    /// Bytes that a frame of `depth` bytes counts for.
+    #[must_use]
+    pub const fn round(self, depth: u32) -> u32 {
+        match self {
+            Self::To32 => {
+                let at_least_one = if depth == 0 { 1 } else { depth };
+                at_least_one.next_multiple_of(32)
+            }
+            Self::To16 => depth.next_multiple_of(16),
+        }
+    }
+}
+
+/// What to do when some members handle packets in several buffers and some do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FragsRule {
+    /// Refuse.
+    MustAgree,
+    /// Join them without: the kernel then refuses the program where the MTU needs several buffers (ERANGE).
+    OnlyIfAll,
+}
+
+/// Functions of the kernel that unwind the stack.
+pub const THROWING_KFUNCS: &[&str] = &["bpf_throw"];
+
+/// Functions of the kernel that run a program's code later, and keep it loaded until then, by all names that kernels have
+/// for them: `_impl` is dropped where a kernel passes the program itself.
+pub const DEFERRING_KFUNCS: &[&str] = &[
+    "bpf_wq_init",
+    "bpf_wq_set_callback",
+    "bpf_wq_set_callback_impl",
+    "bpf_wq_start",
+    "bpf_task_work_schedule_signal",
+    "bpf_task_work_schedule_signal_impl",
+    "bpf_task_work_schedule_resume",
+    "bpf_task_work_schedule_resume_impl",
+];
+
+/// What a splice depends on besides its members.
+#[derive(Clone, Copy, Debug)]
+pub struct SpliceOptions<'a> {
+    /// Where the program will be attached.
+    pub hook: SpliceHook,
+    /// How the kernel adds up frames.
+    pub rounding: FrameRounding,
+    /// The kernel has unconditional jumps of 32 bits (cpu v4 instructions; probe it).
+    pub ja32: bool,
+    /// What to do when members disagree about packets in several buffers.
+    pub frags: FragsRule,
+    /// Ids in the kernel's BTF of [`THROWING_KFUNCS`].
+    pub throwing_kfuncs: &'a [i32],
+    /// Ids in the kernel's BTF of [`DEFERRING_KFUNCS`].
+    pub deferring_kfuncs: &'a [i32],
+    /// Those of the members' maps that are arenas: a program can use one.
+    pub arenas: &'a [MapId],
+    /// Count where packets leave the chain ([`crate::CounterLayout`]): 1 to 3 ns a packet.
+    pub counters: bool,
+    /// Make a timed twin, which one packet in 1,024 takes ([`crate::TimeLayout`]): 2 ns a packet. Chains that are bound to a
+    /// device, and a program that the hook runs itself, have none.
+    pub timing: bool,
+    /// Every member is a global function under its own name, for tools that trace functions.
+    pub as_subprograms: bool,
+    /// TC: put members that write packets directly behind a cut when members that only read come first. A program
+    /// that writes makes the kernel copy shared packets before its first instruction.
+    pub tc_writers_behind_cut: bool,
+    /// Most instructions for the verifier in one program, as the sum of its members alone.
+    pub verified_limit: u64,
+    /// How far to go back from the cheapest chain.
+    pub attempt: Attempt,
+}
+
+/// The kernel stops verifying at a million; work of a splice was seen to be 1.0 to 1.02 times the sum of real members.
+pub const VERIFIED_LIMIT: u64 = 800_000;
+
+impl SpliceOptions<'_> {
+    /// The choices that are safe on every kernel.
+    #[must_use]
+    pub const fn new(hook: SpliceHook) -> Self {
+        Self {
+            hook,
+            rounding: FrameRounding::To32,
+            ja32: false,
+            frags: FragsRule::MustAgree,
+            throwing_kfuncs: &[],
+            deferring_kfuncs: &[],
+            arenas: &[],
+            counters: false,
+            timing: false,
+            as_subprograms: false,
+            tc_writers_behind_cut: true,
+            verified_limit: VERIFIED_LIMIT,
+            attempt: Attempt::First,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Sets of verdicts on which a chain goes on, and the cheapest test for one.
+
+use bpfmand_core::Insn;
+
+use crate::chain::hook::{Code, SpliceHook};
+use crate::text::asm::{Asm, Label};
+use crate::text::opcode;
+
+/// A proceed-on set. XDP: bit n is code n. TC: bit n is code n - 1, so bit 0 is UNSPEC.
+///
+/// Codes without a bit (XDP above 31, TC above 30 or below -1) are in no set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ProceedMask(pub u32);
+
+impl ProceedMask {
+    /// Bit 31: the code that a dispatcher returns where no program is.
+    pub const DISPATCHER_RETURN: Self = Self(1 << 31);
+
+    /// True if a chain goes on after `code`.
+    #[must_use]
+    pub fn contains(self, hook: SpliceHook, code: Code) -> bool {
+        let bit = i64::from(code) - i64::from(hook.first_code());
+        (0..32).contains(&bit) && self.0 >> bit & 1 == 1
+    }
+
+    /// The codes of the set, by bit.
+    pub fn codes(self, hook: SpliceHook) -> impl Iterator<Item = Code> {
+        (0..32).filter(move |bit| self.0 >> bit & 1 == 1).map(move |bit| bit + hook.first_code())
+    }
+
+    /// The set as runs of neighbouring codes, which count as unsigned: -1 comes last.
+    fn runs(self, hook: SpliceHook) -> Vec<(u32, u32)> {
+        let mut codes: Vec<u32> = self.codes(hook).map(i32::cast_unsigned).collect();
+        codes.sort_unstable();
+        let mut runs: Vec<(u32, u32)> = Vec::new();
+        for code in codes {
+            match runs.last_mut() {
+                Some((_, high)) if *high + 1 == code => *high = code,
+                _ => runs.push((code, code)),
+            }
+        }
+        runs
+    }
+}
+
+/// Emits a test of the code in `w0`: falls through if it is in the set, else jumps to `stop`. Keeps `r0`.
+///
+/// All compares are of 32 bits: a program's verdict is, and -1 may come with a high half of zeros or of ones.
+/// Registers 1 and 2 may be overwritten.
+pub(crate) fn emit_test(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Label) {
+    let runs = set.runs(hook);
+    let Some((&last, others)) = runs.split_last() else {
+        asm.jump(stop);
+        return;
+    };
+    let by_compare: usize = runs.iter().map(|run| compares(*run)).sum();
+    let by_bits = if hook.first_code() == 0 { 5 } else { 7 };
+    let go = asm.label();
+    if by_compare < by_bits {
+        for &(low, high) in others {
+            if low == high {
+                asm.branch(opcode::JEQ32, low, go);
+            } else {
+                if low > 0 {
+                    // Runs ascend: what is below this one is in none.
+                    asm.branch(opcode::JLT32, low, stop);
+                }
+                asm.branch(opcode::JLE32, high, go);
+            }
+        }
+        let (low, high) = last;
+        if low == high {
+            asm.branch(opcode::JNE32, low, stop);
+        } else {
+            if low > 0 {
+                asm.branch(opcode::JLT32, low, stop);
+            }
+            asm.branch(opcode::JGT32, high, stop);
+        }
+    } else {
+        // A shift takes its count modulo 32, so codes without a bit are sorted out first.
+        let count = if hook.first_code() == 0 {
+            asm.branch(opcode::JGT32, 31, stop);
+            0
+        } else {
+            asm.push(Insn::new(opcode::MOV32_REG, 2, 0, 0, 0));
+            asm.push(Insn::new(opcode::ADD32_IMM, 2, 0, 0, -hook.first_code()));
+            asm.branch_on(2, opcode::JGT32, 31, stop);
+            2
+        };
+        asm.push(Insn::new(opcode::MOV32_IMM, 1, 0, 0, set.0.cast_signed()));
+        asm.push(Insn::new(opcode::RSH32_REG, 1, count, 0, 0));
+        asm.branch_on(1, opcode::JSET32, 1, go);
+        asm.jump(stop);
+    }
+    asm.bind(go);
+}
+
+/// Instructions that a test for membership in a run takes.
+fn compares((low, high): (u32, u32)) -> usize {
+    if low == high || low == 0 { 1 } else { 2 }
+}

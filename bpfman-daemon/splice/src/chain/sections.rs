@@ -1,0 +1,91 @@
+//! Which part of a joined program is whose.
+
+use std::ops::Range;
+
+/// What a range of a joined program is. Members are counted in the chain, also in its later programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChainPart {
+    /// Glue that leads into a member: saved context, zeroed frame, the call of a member behind a call.
+    Entry {
+        /// Index of the member.
+        member: usize,
+    },
+    /// The member's entry function, inlined.
+    Body {
+        /// Index of the member.
+        member: usize,
+    },
+    /// Glue behind a member: the check of its verdict and, behind the last one, the ends of the program.
+    Check {
+        /// Index of the member.
+        member: usize,
+    },
+    /// Glue at the start of a member's function behind a call: its zeroed frame.
+    Start {
+        /// Index of the member.
+        member: usize,
+        /// Number of the function in the member's text; 0 is its entry function.
+        function: usize,
+    },
+    /// A function of a member, behind a call.
+    Function {
+        /// Index of the member.
+        member: usize,
+        /// Number of the function in the member's text; 0 is its entry function.
+        function: usize,
+    },
+    /// The function that tail-calls a member in a program of its own.
+    Stub {
+        /// Index of the member.
+        member: usize,
+    },
+}
+
+impl ChainPart {
+    /// Index of the member that the part belongs to.
+    #[must_use]
+    pub const fn member(&self) -> usize {
+        match self {
+            Self::Entry { member }
+            | Self::Body { member }
+            | Self::Check { member }
+            | Self::Start { member, .. }
+            | Self::Function { member, .. }
+            | Self::Stub { member } => *member,
+        }
+    }
+
+    /// Number of the member's function that the instructions are from, if they are a member's.
+    pub(crate) const fn function(&self) -> Option<usize> {
+        match self {
+            Self::Body { .. } => Some(0),
+            Self::Function { function, .. } => Some(*function),
+            Self::Entry { .. } | Self::Check { .. } | Self::Start { .. } | Self::Stub { .. } => None,
+        }
+    }
+
+    /// True if the part can begin a function of the joined program.
+    const fn is_function(&self) -> bool {
+        matches!(self, Self::Start { .. } | Self::Function { .. } | Self::Stub { .. })
+    }
+}
+
+/// A range of the joined program's instructions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainSection {
+    /// Instruction indexes.
+    pub insns: Range<usize>,
+    /// What they are.
+    pub part: ChainPart,
+}
+
+/// The functions of the joined program besides its entry: first instruction and part of each.
+pub(crate) fn functions(sections: &[ChainSection]) -> impl Iterator<Item = (usize, &ChainPart)> {
+    let mut before: Option<&ChainPart> = None;
+    sections.iter().filter_map(move |section| {
+        let continues =
+            matches!((before, &section.part), (Some(ChainPart::Start { .. }), ChainPart::Function { .. }));
+        before = Some(&section.part);
+        (section.part.is_function() && !continues).then_some((section.insns.start, &section.part))
+    })
+}

@@ -1,0 +1,4 @@
+//! libxdp's dispatcher: its program, and the types of its slots.
+
+pub(crate) mod dispatcher;
+pub(crate) mod dispatcher_types;

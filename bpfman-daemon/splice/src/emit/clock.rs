@@ -1,0 +1,157 @@
+//! The timed twin: a copy of the chain that reads the clock between members, taken by one packet in 1,024.
+//!
+//! A clock reading costs more than most members, so the chain itself has none: its entry counts packets on each CPU and
+//! sends every 1,024th to the twin by a tail call (2 ns a packet). Members do in the twin what they do in the chain.
+
+use bpfmand_core::{Insn, MapId};
+
+use crate::analysis::stack::{CLOCK_BYTES, ContextPlace};
+use crate::chain::counters::COUNTER_ROWS;
+use crate::chain::hook::SpliceHook;
+use crate::emit::glue;
+use crate::text::asm::Asm;
+use crate::text::opcode;
+
+/// `bpf_map_lookup_elem`.
+const LOOKUP: i32 = 1;
+/// `bpf_ktime_get_ns`.
+const CLOCK: i32 = 5;
+
+/// One packet in so many is timed: a power of two.
+pub const TIMED_ONE_IN: u32 = 1024;
+
+/// Shape of the map of times: a per-CPU array with a row for each interface that runs the chain (as for
+/// [`crate::CounterLayout`]), in a row two 64-bit cells a slot, samples and nanoseconds.
+///
+/// There is a slot for each member and one for the clock itself: its mean is to be taken from every other slot's mean.
+/// A slot's time begins where the one before ends, so it has the check of that one's verdict in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimeLayout {
+    /// Members of the chain that can run, and one slot more.
+    pub slots: usize,
+}
+
+impl TimeLayout {
+    /// The layout for a chain of `members` members that can run.
+    #[must_use]
+    pub const fn new(members: usize) -> Self {
+        Self { slots: members + 1 }
+    }
+
+    /// Bytes of a row on one CPU.
+    #[must_use]
+    pub const fn value_size(self) -> usize {
+        self.slots * 16
+    }
+
+    /// Slot of the clock itself.
+    #[must_use]
+    pub const fn clock(self) -> usize {
+        self.slots - 1
+    }
+
+    /// Index of the cell (eight bytes each) that counts a slot's samples; its nanoseconds are in the next.
+    #[must_use]
+    pub const fn samples(self, slot: usize) -> usize {
+        slot * 2
+    }
+}
+
+/// What the twin's glue needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) samples: MapId,
+    pub(crate) layout: TimeLayout,
+    pub(crate) hook: SpliceHook,
+    pub(crate) context: ContextPlace,
+    /// Bytes of the common frame above the clock's own 16.
+    pub(crate) frame: u32,
+}
+
+/// At the chain's entry: counts the packet, and sends every 1,024th to the twin. Keeps register 1.
+pub(crate) fn tick(asm: &mut Asm, ticks: MapId, twin: MapId) {
+    let go = asm.label();
+    const CONTEXT: u8 = 6;
+    asm.push(Insn::new(opcode::MOV64_REG, CONTEXT, 1, 0, 0));
+    asm.push(Insn::new(opcode::STORE_W_IMM, opcode::FRAME, 0, glue::below(8), 0));
+    look_up(asm, ticks, 8);
+    asm.branch(opcode::JEQ64, 0, go);
+    add(asm, 0, None);
+    asm.push(Insn::new(opcode::AND64_IMM, 1, 0, 0, TIMED_ONE_IN as i32 - 1));
+    asm.branch_on(1, opcode::JNE64, 0, go);
+    asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
+    // If there is no twin, the packet goes on here.
+    glue::tail_call(asm, twin);
+    asm.bind(go);
+    asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
+}
+
+/// Finds a value of a per-CPU array, by the key at `depth` in the frame.
+fn look_up(asm: &mut Asm, map: MapId, depth: u32) {
+    asm.push(Insn::new(opcode::MOV64_REG, 2, opcode::FRAME, 0, 0));
+    asm.push(Insn::new(opcode::ADD64_IMM, 2, 0, 0, i32::from(glue::below(depth))));
+    asm.load_map(1, map);
+    asm.helper(LOOKUP);
+}
+
+/// Adds one, or what a register holds, to the cell at an offset from register 0.
+fn add(asm: &mut Asm, offset: i16, register: Option<u8>) {
+    asm.push(Insn::new(opcode::LOAD_DW, 1, 0, offset, 0));
+    asm.push(match register {
+        Some(register) => Insn::new(opcode::ADD64_REG, 1, register, 0, 0),
+        None => Insn::new(opcode::ADD64_IMM, 1, 0, 0, 1),
+    });
+    asm.push(Insn::new(opcode::STORE_DW_REG, 0, 1, offset, 0));
+}
+
+impl Clock {
+    /// Registers that are free between members: none of them holds the context.
+    fn free(&self) -> impl Iterator<Item = u8> {
+        let context = self.context;
+        (6..=9).filter(move |register| context != ContextPlace::Register(*register))
+    }
+
+    fn last_reading(&self) -> i16 {
+        glue::below(self.frame + 8)
+    }
+
+    fn read(&self, asm: &mut Asm) {
+        asm.helper(CLOCK);
+        asm.push(Insn::new(opcode::STORE_DW_REG, opcode::FRAME, 0, self.last_reading(), 0));
+    }
+
+    /// Before the first member of a program: notes the interface's row, takes the clock's own time, and starts it. Keeps
+    /// register 1.
+    pub(crate) fn start(&self, asm: &mut Asm) {
+        let context = self.free().nth(2).unwrap_or(9);
+        asm.push(Insn::new(opcode::MOV64_REG, context, 1, 0, 0));
+        asm.push(Insn::new(opcode::LOAD_W, 2, 1, self.hook.ifindex_offset(), 0));
+        asm.push(Insn::new(opcode::AND32_IMM, 2, 0, 0, COUNTER_ROWS as i32 - 1));
+        asm.push(Insn::new(opcode::STORE_W_REG, opcode::FRAME, 2, glue::below(self.frame + CLOCK_BYTES), 0));
+        self.read(asm);
+        self.lap(asm, self.layout.clock());
+        asm.push(Insn::new(opcode::MOV64_REG, 1, context, 0, 0));
+    }
+
+    /// Behind a member: notes its time, and starts the next one's. Keeps register 0.
+    pub(crate) fn lap(&self, asm: &mut Asm, slot: usize) {
+        let mut free = self.free();
+        let (verdict, time) = (free.next().unwrap_or(6), free.next().unwrap_or(7));
+        // Slots are few.
+        let cell = (self.layout.samples(slot) * 8) as i16;
+        let skip = asm.label();
+        asm.push(Insn::new(opcode::MOV64_REG, verdict, 0, 0, 0));
+        asm.helper(CLOCK);
+        asm.push(Insn::new(opcode::MOV64_REG, time, 0, 0, 0));
+        asm.push(Insn::new(opcode::LOAD_DW, 1, opcode::FRAME, self.last_reading(), 0));
+        asm.push(Insn::new(opcode::SUB64_REG, time, 1, 0, 0));
+        look_up(asm, self.samples, self.frame + CLOCK_BYTES);
+        asm.branch(opcode::JEQ64, 0, skip);
+        add(asm, cell, None);
+        add(asm, cell + 8, Some(time));
+        asm.bind(skip);
+        // Read again, so that noting a time is no member's.
+        self.read(asm);
+        asm.push(Insn::new(opcode::MOV64_REG, 0, verdict, 0, 0));
+    }
+}

@@ -1,0 +1,191 @@
+//! Where packets leave a program: each way out, counted if that is wanted, and the answer to the hook.
+
+use bpfmand_core::{Insn, MapId};
+
+use crate::analysis::stack::ContextPlace;
+use crate::analysis::verdicts::Codes;
+use crate::chain::counters::{COUNTER_ROWS, CounterLayout};
+use crate::chain::hook::{Code, SpliceHook};
+use crate::emit::glue;
+use crate::text::asm::{Asm, Label};
+use crate::text::opcode;
+
+/// `bpf_map_lookup_elem`.
+const LOOKUP: i32 = 1;
+
+/// What a chain's function returns in a member's place when the tail call to it failed: no hook's verdict.
+pub(crate) const FAILED: Code = 0x6661_696c;
+
+/// Holds the verdict while it is counted. Members are through by then: their registers are free.
+const VERDICT: u8 = 6;
+
+/// How a packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Out {
+    /// A member's verdict, in register 0, is outside its set.
+    Stopped(Codes),
+    /// Every member went on.
+    AllProceeded,
+    /// A tail call did not happen.
+    Failed,
+}
+
+/// Counting, if it is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counting {
+    pub(crate) map: MapId,
+    pub(crate) layout: CounterLayout,
+}
+
+/// The ways out of one program, collected while it is laid out.
+pub(crate) struct Exits {
+    hook: SpliceHook,
+    counting: Option<Counting>,
+    /// By slot: the member's, or the last for "all proceeded".
+    ways: Vec<(Label, usize, Out)>,
+    /// The way that the instructions before run into.
+    first: Option<Label>,
+}
+
+impl Exits {
+    pub(crate) const fn new(hook: SpliceHook, counting: Option<Counting>) -> Self {
+        Self { hook, counting, ways: Vec::new(), first: None }
+    }
+
+    /// Where to jump when a member ended the chain with one of `codes` in register 0.
+    pub(crate) fn stopped(&mut self, asm: &mut Asm, member: usize, codes: Codes) -> Label {
+        // Without counters all members leave by one way.
+        let shared = self.ways.iter_mut().find(|(_, _, out)| matches!(out, Out::Stopped(_)));
+        if let (None, Some((label, _, Out::Stopped(all)))) = (self.counting, shared) {
+            *all = all.or(codes);
+            return *label;
+        }
+        self.way(asm, member, Out::Stopped(codes))
+    }
+
+    /// Where to jump when every member went on.
+    pub(crate) fn all_proceeded(&mut self, asm: &mut Asm) -> Label {
+        let slot = self.counting.map_or(0, |counting| counting.layout.all_proceeded());
+        self.way(asm, slot, Out::AllProceeded)
+    }
+
+    /// Where to jump when the tail call to a member, or to the program that begins with it, failed.
+    pub(crate) fn failed(&mut self, asm: &mut Asm, member: usize) -> Label {
+        let shared = self.ways.iter().find(|(_, _, out)| *out == Out::Failed);
+        if let (None, Some((label, _, _))) = (self.counting, shared) {
+            return *label;
+        }
+        self.way(asm, member, Out::Failed)
+    }
+
+    fn way(&mut self, asm: &mut Asm, slot: usize, out: Out) -> Label {
+        let label = asm.label();
+        self.ways.push((label, slot, out));
+        label
+    }
+
+    /// The program runs into this way out: it needs no jump.
+    pub(crate) fn run_into(&mut self, way: Label) {
+        self.first = Some(way);
+    }
+
+    /// Emits all ways out.
+    pub(crate) fn emit(mut self, asm: &mut Asm, context: ContextPlace) {
+        self.ways.sort_by_key(|(label, _, _)| Some(*label) != self.first);
+        match self.counting {
+            None => self.emit_plain(asm),
+            Some(counting) => self.emit_counted(asm, counting, context),
+        }
+    }
+
+    fn emit_plain(self, asm: &mut Asm) {
+        for (label, _, out) in self.ways {
+            asm.bind(label);
+            match out {
+                Out::Stopped(codes) => glue::stopped(asm, self.hook, codes),
+                Out::AllProceeded => glue::answer(asm, self.hook.end_verdict()),
+                Out::Failed => glue::answer(asm, self.hook.fail_verdict()),
+            }
+        }
+    }
+
+    /// Each way out names its cell, then all count and answer alike.
+    fn emit_counted(self, asm: &mut Asm, counting: Counting, context: ContextPlace) {
+        let layout = counting.layout;
+        // The context may wait in a register until the row is known.
+        let offset = if context == ContextPlace::Register(9) { 8 } else { 9 };
+        let (by_verdict, count) = (asm.label(), asm.label());
+        let mut answers = Codes::default();
+        let mut verdicts_differ = false;
+        for (label, slot, out) in &self.ways {
+            asm.bind(*label);
+            let (cell, codes) = match out {
+                Out::Stopped(codes) => (codes.only().map(|code| layout.cell(*slot, code)), *codes),
+                Out::AllProceeded => {
+                    let code = self.hook.end_verdict();
+                    asm.set(0, code);
+                    (Some(layout.cell(*slot, code)), Codes::constant(code))
+                }
+                Out::Failed => {
+                    asm.set(0, self.hook.fail_verdict());
+                    (Some(layout.failed_cell(*slot)), Codes::constant(self.hook.fail_verdict()))
+                }
+            };
+            answers = answers.or(codes);
+            verdicts_differ |= cell.is_none();
+            // A row has less than 5,000 bytes.
+            asm.set(offset, (cell.unwrap_or(slot * layout.columns) * 8) as i32);
+            asm.jump(if cell.is_some() { count } else { by_verdict });
+        }
+        if verdicts_differ {
+            asm.bind(by_verdict);
+            add_column(asm, self.hook, layout, offset);
+        }
+        asm.bind(count);
+        emit_count(asm, self.hook, counting.map, context, offset);
+        glue::stopped(asm, self.hook, answers);
+    }
+}
+
+/// Adds the column of the verdict in register 0 to the offset of a slot.
+fn add_column(asm: &mut Asm, hook: SpliceHook, layout: CounterLayout, offset: u8) {
+    let (other, done) = (asm.label(), asm.label());
+    asm.push(Insn::new(opcode::MOV32_REG, 3, 0, 0, 0));
+    if hook.first_code() != 0 {
+        asm.push(Insn::new(opcode::ADD32_IMM, 3, 0, 0, -hook.first_code()));
+    }
+    // Unsigned: codes below the first are large.
+    asm.branch_on(3, opcode::JGT32, layout.known_columns() as u32 - 1, other);
+    asm.push(Insn::new(opcode::LSH32_IMM, 3, 0, 0, 3));
+    asm.jump(done);
+    asm.bind(other);
+    asm.set(3, layout.other_column() as i32 * 8);
+    asm.bind(done);
+    asm.push(Insn::new(opcode::ADD64_REG, offset, 3, 0, 0));
+}
+
+/// Adds one to the cell at `offset` of the interface's row. Keeps register 0.
+fn emit_count(asm: &mut Asm, hook: SpliceHook, map: MapId, context: ContextPlace, offset: u8) {
+    // The slot of the context is free as soon as that is read; the frame has eight bytes otherwise.
+    let key = match context {
+        ContextPlace::Slot(depth) => glue::below(depth),
+        ContextPlace::Nowhere | ContextPlace::Register(_) => glue::below(8),
+    };
+    let done = asm.label();
+    glue::load_context(asm, context);
+    asm.push(Insn::new(opcode::MOV64_REG, VERDICT, 0, 0, 0));
+    asm.push(Insn::new(opcode::LOAD_W, 1, 1, hook.ifindex_offset(), 0));
+    asm.push(Insn::new(opcode::AND32_IMM, 1, 0, 0, COUNTER_ROWS as i32 - 1));
+    asm.push(Insn::new(opcode::STORE_W_REG, opcode::FRAME, 1, key, 0));
+    asm.push(Insn::new(opcode::MOV64_REG, 2, opcode::FRAME, 0, 0));
+    asm.push(Insn::new(opcode::ADD64_IMM, 2, 0, 0, i32::from(key)));
+    asm.load_map(1, map);
+    asm.helper(LOOKUP);
+    asm.branch_on(0, opcode::JEQ64, 0, done);
+    asm.push(Insn::new(opcode::ADD64_REG, 0, offset, 0, 0));
+    asm.push(Insn::new(opcode::LOAD_DW, 1, 0, 0, 0));
+    asm.push(Insn::new(opcode::ADD64_IMM, 1, 0, 0, 1));
+    asm.push(Insn::new(opcode::STORE_DW_REG, 0, 1, 0, 0));
+    asm.bind(done);
+    asm.push(Insn::new(opcode::MOV64_REG, 0, VERDICT, 0, 0));
+}

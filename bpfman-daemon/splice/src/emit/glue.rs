@@ -1,0 +1,139 @@
+//! The glue between members and at the end of the chain.
+
+use bpfmand_core::{Insn, MapId};
+
+use crate::analysis::stack::ContextPlace;
+use crate::analysis::verdicts::Codes;
+use crate::chain::hook::{Code, SpliceHook, TCX_TABLE};
+use crate::chain::proceed::{ProceedMask, emit_test};
+use crate::text::asm::{Asm, Label};
+use crate::text::opcode;
+
+/// `bpf_redirect`.
+const REDIRECT: i32 = 23;
+/// `bpf_tail_call`.
+const TAIL_CALL: i32 = 12;
+
+/// First instructions of the program: keep the context where later members find it.
+pub(crate) fn save_context(asm: &mut Asm, place: ContextPlace) {
+    match place {
+        ContextPlace::Nowhere => {}
+        ContextPlace::Slot(depth) => {
+            asm.push(Insn::new(opcode::STORE_DW_REG, opcode::FRAME, 1, below(depth), 0))
+        }
+        ContextPlace::Register(register) => asm.push(Insn::new(opcode::MOV64_REG, register, 1, 0, 0)),
+    }
+}
+
+/// Puts the context into register 1.
+pub(crate) fn load_context(asm: &mut Asm, place: ContextPlace) {
+    match place {
+        ContextPlace::Nowhere => {}
+        ContextPlace::Slot(depth) => asm.push(Insn::new(opcode::LOAD_DW, 1, opcode::FRAME, below(depth), 0)),
+        ContextPlace::Register(register) => asm.push(Insn::new(opcode::MOV64_REG, 1, register, 0, 0)),
+    }
+}
+
+/// Makes a member find nothing of the members before in its frame.
+///
+/// Privileged programs may read stack that they never wrote: a pointer left there would leak into a map. Registers need no
+/// zeroing: each member was loaded alone before, and the verifier lets no program read a register that it did not write.
+pub(crate) fn zero_frame(asm: &mut Asm, frame: u32) {
+    for depth in (8..=frame).step_by(8) {
+        asm.push(Insn::new(opcode::STORE_DW_IMM, opcode::FRAME, 0, below(depth), 0));
+    }
+}
+
+/// Frames are at most 512 bytes deep.
+pub(crate) fn below(depth: u32) -> i16 {
+    -(depth as i16)
+}
+
+/// Tail-calls the program in the only slot of an array, with the context in register 1. Falls through if it fails.
+pub(crate) fn tail_call(asm: &mut Asm, array: MapId) {
+    asm.load_map(2, array);
+    asm.set(3, 0);
+    asm.helper(TAIL_CALL);
+}
+
+/// Falls through if the code is in the set. If `far`, `stop` is reached by an unconditional jump alone.
+pub(crate) fn check(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Label, far: bool) {
+    if far {
+        let (near_stop, go) = (asm.label(), asm.label());
+        emit_test(asm, hook, set, near_stop);
+        asm.jump(go);
+        asm.bind(near_stop);
+        asm.jump(stop);
+        asm.bind(go);
+    } else {
+        emit_test(asm, hook, set, stop);
+    }
+}
+
+/// Forgets a target that a redirect helper noted: a later member's REDIRECT would send the packet there.
+pub(crate) fn forget_redirect(asm: &mut Asm) {
+    asm.set(1, 0);
+    asm.set(2, 0);
+    asm.helper(REDIRECT);
+}
+
+/// Answers the hook with a constant.
+pub(crate) fn answer(asm: &mut Asm, code: Code) {
+    asm.set(0, code);
+    asm.exit();
+}
+
+/// A member ended the chain with one of `codes`: answers as the hook understands it.
+pub(crate) fn stopped(asm: &mut Asm, hook: SpliceHook, codes: Codes) {
+    let as_it_is = match codes.known() {
+        Some(mut known) => known.all(|code| hook.translate(code) == code),
+        None => hook != SpliceHook::TcTcx,
+    };
+    if !as_it_is {
+        emit_tcx_table(asm);
+    }
+    asm.exit();
+}
+
+/// Puts the answer of [`TCX_TABLE`] into register 0; ends at the next instruction or by an exit.
+fn emit_tcx_table(asm: &mut Asm) {
+    let highest = TCX_TABLE.iter().map(|(code, _)| *code).max().unwrap_or(0);
+    let bits = |answer: Code, changed: bool| {
+        TCX_TABLE
+            .iter()
+            .filter(|(code, to)| *code >= 0 && *to == answer && (code != to) == changed)
+            .fold(0u32, |bits, (code, _)| bits | 1 << code)
+    };
+    let (next, done) = (asm.label(), asm.label());
+    // Unsigned: sorts out -1 and all codes that the table does not list.
+    asm.branch(opcode::JGT32, highest.cast_unsigned(), next);
+    asm.set(1, 1);
+    asm.push(Insn::new(opcode::LSH32_REG, 1, 0, 0, 0));
+    let answers = [0, 2, 7];
+    let kept = answers.iter().fold(0, |all, answer| all | bits(*answer, false));
+    asm.branch_on(1, opcode::JSET32, kept, done);
+    let mut changed = Vec::new();
+    for answer in answers {
+        let bits = bits(answer, true);
+        if bits != 0 {
+            let label = asm.label();
+            asm.branch_on(1, opcode::JSET32, bits, label);
+            changed.push((answer, label));
+        }
+    }
+    asm.bind(next);
+    asm.set(0, SpliceHook::TcTcx.end_verdict());
+    asm.exit();
+    for (index, (answer, label)) in changed.iter().enumerate() {
+        asm.bind(*label);
+        asm.set(0, *answer);
+        if index + 1 < changed.len() {
+            asm.jump(done);
+        }
+    }
+    asm.bind(done);
+}
+
+#[cfg(test)]
+#[path = "glue_tests.rs"]
+mod tests;

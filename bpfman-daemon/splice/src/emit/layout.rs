@@ -1,0 +1,280 @@
+//! Where everything goes: context, bodies with glue between them, the ends of the program, then all functions.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bpfmand_core::{Insn, MapId};
+
+use crate::analysis::pointer::FULL;
+use crate::analysis::stack::{Group, Stack};
+use crate::analysis::verdicts::Codes;
+use crate::chain::member;
+use crate::chain::proceed::ProceedMask;
+use crate::chain::sections::{ChainPart, ChainSection};
+use crate::chain::way::Way;
+use crate::emit::clock::{self, Clock};
+use crate::emit::exits::{Counting, Exits, FAILED};
+use crate::emit::glue;
+use crate::emit::relocate::relocate;
+use crate::error::SpliceError;
+use crate::text::asm::{Asm, Label, OutOfReach};
+use crate::text::opcode;
+use crate::text::scan::Effect;
+
+/// All instructions in place.
+pub(crate) struct Layout {
+    pub(crate) insns: Vec<Insn>,
+    /// In order, without gaps, none empty.
+    pub(crate) sections: Vec<ChainSection>,
+}
+
+/// One program of a chain: its members, its frame, and the maps that lead on.
+pub(crate) struct Segment<'a> {
+    pub(crate) group: Group<'a>,
+    pub(crate) range: Range<usize>,
+    pub(crate) stack: Stack,
+    /// The array that holds the next program; none for the last.
+    pub(crate) next: Option<MapId>,
+    /// The arrays that hold members which stay programs of their own.
+    pub(crate) own: BTreeMap<usize, MapId>,
+    pub(crate) counting: Option<Counting>,
+    /// The map of ticks and the array of the twin, for the first program of a timed chain.
+    pub(crate) tick: Option<(MapId, MapId)>,
+    /// For a twin.
+    pub(crate) clock: Option<Clock>,
+}
+
+/// Lays the program out. Conditional jumps to the chain's end that prove too far get a longer form.
+pub(crate) fn lay_out(segment: &Segment<'_>) -> Result<Layout, SpliceError> {
+    let wide = segment.group.options.ja32;
+    let mut far = vec![false; segment.group.members.len()];
+    loop {
+        let mut emission = Emission { segment, far: &far, asm: Asm::default(), sections: Vec::new() };
+        emission.emit();
+        let Emission { asm, sections, .. } = emission;
+        match asm.finish(wide) {
+            Ok(mut insns) => {
+                relocate(segment.group, &mut insns, &sections);
+                return Ok(Layout { insns, sections });
+            }
+            Err(OutOfReach { at, conditional }) => {
+                let owner = sections.iter().find(|section| section.insns.contains(&at));
+                let member = owner.map_or(segment.range.start, |section| section.part.member());
+                if !conditional || far[member] || !wide {
+                    let member = segment.group.members[member].name(member);
+                    return Err(SpliceError::JumpTooFar { member });
+                }
+                far[member] = true;
+            }
+        }
+    }
+}
+
+/// A program under way.
+struct Emission<'a> {
+    segment: &'a Segment<'a>,
+    /// Checks whose way to the chain's end is longer than a conditional jump.
+    far: &'a [bool],
+    asm: Asm,
+    sections: Vec<ChainSection>,
+}
+
+impl Emission<'_> {
+    /// Everything since the last section is `part`.
+    fn close(&mut self, part: ChainPart) {
+        let start = self.sections.last().map_or(0, |section| section.insns.end);
+        if self.asm.here() > start {
+            self.sections.push(ChainSection { insns: start..self.asm.here(), part });
+        }
+    }
+
+    fn way(&self, member: usize) -> Way {
+        self.segment.group.ways[member].way
+    }
+
+    fn emit(&mut self) {
+        let range = self.segment.range.clone();
+        let mut exits = Exits::new(self.segment.group.options.hook, self.segment.counting);
+        let mut callees: Vec<(usize, Label)> = Vec::new();
+        for member in range.clone() {
+            self.enter(member);
+            match self.way(member) {
+                Way::Inline => {
+                    self.close(ChainPart::Entry { member });
+                    let end = self.asm.label();
+                    self.body(member, 0, Some(end));
+                    self.close(ChainPart::Body { member });
+                    self.asm.bind(end);
+                }
+                Way::Function | Way::Standalone => {
+                    let function = self.asm.label();
+                    self.asm.call(function);
+                    callees.push((member, function));
+                    self.close(ChainPart::Entry { member });
+                }
+            }
+            self.leave(member, &mut exits);
+            if member + 1 < range.end {
+                self.close(ChainPart::Check { member });
+            }
+        }
+        exits.emit(&mut self.asm, self.segment.stack.context);
+        self.close(ChainPart::Check { member: range.end - 1 });
+        for (member, label) in callees {
+            self.asm.bind(label);
+            match self.way(member) {
+                Way::Standalone => self.stub(member),
+                Way::Inline | Way::Function => self.function(member, 0),
+            }
+        }
+        for member in range {
+            if self.way(member) == Way::Standalone {
+                continue;
+            }
+            for function in 1..self.segment.group.members[member].program().functions.len() {
+                self.function(member, function);
+            }
+        }
+    }
+
+    /// Leads into a member: its context, and a frame in which it finds nothing of the members before.
+    fn enter(&mut self, member: usize) {
+        let context = self.segment.stack.context;
+        let is_first = member == self.segment.range.start;
+        if let (true, Some((ticks, twin))) = (is_first, self.segment.tick) {
+            clock::tick(&mut self.asm, ticks, twin);
+        }
+        if is_first {
+            glue::save_context(&mut self.asm, context);
+        } else {
+            glue::load_context(&mut self.asm, context);
+        }
+        // A program that is tail-called finds the frame of the one before.
+        if member > 0 {
+            glue::zero_frame(&mut self.asm, self.segment.group.body(member));
+        }
+        if let (true, Some(clock)) = (is_first, self.segment.clock) {
+            clock.start(&mut self.asm);
+        }
+    }
+
+    /// A function of a member, its exits turned into jumps to `end` if there is one. Nothing moves inside, so its own
+    /// jumps stay right.
+    fn body(&mut self, member: usize, function: usize, end: Option<Label>) {
+        let text = self.segment.group.members[member].program();
+        let range = member::span(text, function);
+        let start = self.asm.here();
+        self.asm.extend(&text.insns[range.clone()]);
+        let Some(end) = end else { return };
+        for (at, effect) in crate::text::scan::walk(&text.insns, range.clone()) {
+            if effect == Effect::Exit {
+                self.asm.turn_into_jump(start + at - range.start, end);
+            }
+        }
+    }
+
+    /// A function of a member. One that shows others its stack finds nothing there of the members before, and so does
+    /// an entry function, which may have been written with a whole frame of its own in mind.
+    fn function(&mut self, member: usize, function: usize) {
+        let group = self.segment.group;
+        let shows_stack = || member::takes_stack_address(group.members[member].program(), function);
+        if member > 0 && (function == 0 || shows_stack()) {
+            let frame = group.surveys[member].frames[function].next_multiple_of(8);
+            glue::zero_frame(&mut self.asm, frame);
+            self.close(ChainPart::Start { member, function });
+        }
+        self.body(member, function, None);
+        self.close(ChainPart::Function { member, function });
+    }
+
+    /// The function that tail-calls a member. The kernel unwinds it first, so that the member's frame is where the
+    /// function's was: what is zeroed here, the member finds zeroed.
+    fn stub(&mut self, member: usize) {
+        if member > 0 {
+            let group = self.segment.group;
+            let left = FULL.saturating_sub(group.options.rounding.round(self.segment.stack.frame)) / 32 * 32;
+            glue::zero_frame(&mut self.asm, group.surveys[member].frames[0].min(left));
+        }
+        if let Some(array) = self.segment.own.get(&member) {
+            glue::tail_call(&mut self.asm, *array);
+        }
+        glue::answer(&mut self.asm, FAILED);
+        self.close(ChainPart::Stub { member });
+    }
+
+    /// Behind a member: on to the next, or out.
+    fn leave(&mut self, member: usize, exits: &mut Exits) {
+        let group = self.segment.group;
+        let hook = group.options.hook;
+        if let Some(clock) = self.segment.clock {
+            clock.lap(&mut self.asm, member);
+        }
+        if self.way(member) == Way::Standalone {
+            let failed = exits.failed(&mut self.asm, member);
+            self.branch(opcode::JEQ32, FAILED.cast_unsigned(), failed, self.far[member]);
+        }
+        let set = self.occurring(member);
+        let stopping = self.codes(member).outside(hook, group.members[member].proceed_on);
+        if member + 1 == group.members.len() {
+            // Codes of the set that answer the same as a chain that ran to its end need no check, but to be counted.
+            // An empty set lets nothing go on, and the verifier refuses code that nothing reaches.
+            let needs_check = match self.segment.counting {
+                Some(_) => set != ProceedMask(0),
+                None => set.codes(hook).any(|code| hook.translate(code) != hook.end_verdict()),
+            };
+            if needs_check {
+                let stop = exits.stopped(&mut self.asm, member, stopping);
+                glue::check(&mut self.asm, hook, set, stop, self.far[member]);
+                let end = exits.all_proceeded(&mut self.asm);
+                exits.run_into(end);
+            } else {
+                let codes = self.codes(member);
+                let stop = exits.stopped(&mut self.asm, member, codes);
+                exits.run_into(stop);
+            }
+            return;
+        }
+        let stop = exits.stopped(&mut self.asm, member, stopping);
+        glue::check(&mut self.asm, hook, set, stop, self.far[member]);
+        if group.surveys[member].redirects {
+            glue::forget_redirect(&mut self.asm);
+        }
+        if let (true, Some(array)) = (member + 1 == self.segment.range.end, self.segment.next) {
+            glue::load_context(&mut self.asm, self.segment.stack.context);
+            glue::tail_call(&mut self.asm, array);
+            let failed = exits.failed(&mut self.asm, member + 1);
+            exits.run_into(failed);
+        }
+    }
+
+    /// A conditional jump, by a longer way if `far`.
+    fn branch(&mut self, code: u8, value: u32, to: Label, far: bool) {
+        if far {
+            let (near, on) = (self.asm.label(), self.asm.label());
+            self.asm.branch(code, value, near);
+            self.asm.jump(on);
+            self.asm.bind(near);
+            self.asm.jump(to);
+            self.asm.bind(on);
+        } else {
+            self.asm.branch(code, value, to);
+        }
+    }
+
+    /// The codes that a member can return. What runs as its own program may be anything by the time.
+    fn codes(&self, member: usize) -> Codes {
+        match self.way(member) {
+            Way::Standalone => Codes::UNKNOWN,
+            Way::Inline | Way::Function => self.segment.group.surveys[member].codes,
+        }
+    }
+
+    /// The part of a member's set that it can return; the whole set if that is none of it.
+    fn occurring(&self, member: usize) -> ProceedMask {
+        let set = self.segment.group.members[member].proceed_on;
+        match self.codes(member).of(self.segment.group.options.hook, set) {
+            ProceedMask(0) => set,
+            part => part,
+        }
+    }
+}

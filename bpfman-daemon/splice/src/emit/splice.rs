@@ -1,0 +1,174 @@
+//! The members of one segment in, one program out.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bpfmand_core::{BoundText, FunctionSpan, MapId, ProgramText};
+
+use crate::analysis::stack::{self, Group};
+use crate::chain::counters::CounterLayout;
+use crate::chain::plan::{ArrayUse, ChainPlan};
+use crate::chain::sections::{self, ChainSection};
+use crate::chain::way::Way;
+use crate::emit::clock::{Clock, TimeLayout};
+use crate::emit::compile::Timing;
+use crate::emit::debug_info::{self, Names};
+use crate::emit::exits::Counting;
+use crate::emit::layout::{self, Layout, Segment};
+use crate::error::SpliceError;
+use crate::error::limits::MAX_INSNS;
+use crate::text::licence::{self, Licence};
+
+/// Longest name that the kernel keeps for a program, in bytes.
+const MAX_NAME: usize = 15;
+
+/// A joined program, and which part of it is whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Splice {
+    /// What to load.
+    pub text: BoundText,
+    /// Under which licence, and why GPL-only helpers may or may not be called.
+    pub licence: Licence,
+    /// Every instruction's origin: in order, without gaps.
+    pub sections: Vec<ChainSection>,
+    /// Bytes of stack at the deepest point, by the kernel's arithmetic.
+    pub stack_bytes: u32,
+    /// The members that are in it, by their places in the chain.
+    pub members: Range<usize>,
+}
+
+impl Splice {
+    /// Whose instruction this is: to say which member the verifier means. None beyond the end.
+    #[must_use]
+    pub fn section_at(&self, insn: usize) -> Option<&ChainSection> {
+        let index = self.sections.partition_point(|section| section.insns.end <= insn);
+        self.sections.get(index)
+    }
+}
+
+/// The maps that one chain refers to, by what stands in them.
+pub(crate) struct ChainMaps<'a> {
+    pub(crate) plan: &'a ChainPlan,
+    pub(crate) arrays: &'a [MapId],
+    pub(crate) counters: Option<MapId>,
+    pub(crate) timing: Option<Timing>,
+}
+
+/// Which copy of a chain's program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copy {
+    /// The one that packets meet.
+    Plain,
+    /// The timed twin.
+    Twin,
+}
+
+impl ChainMaps<'_> {
+    fn array(&self, wanted: ArrayUse) -> Option<MapId> {
+        let place = self.plan.arrays.iter().position(|used| *used == wanted)?;
+        self.arrays.get(place).copied()
+    }
+}
+
+/// Joins the members of one segment into one program called `name`.
+pub(crate) fn join(
+    name: &str,
+    group: Group<'_>,
+    number: usize,
+    copy: Copy,
+    maps: &ChainMaps<'_>,
+) -> Result<Splice, SpliceError> {
+    let range = maps.plan.segments[number].members.clone();
+    let stack = stack::plan(group, &range).map_err(|stack::DoesNotFit| SpliceError::DoesNotFit {
+        member: group.members[range.start].name(range.start),
+    })?;
+    let own: BTreeMap<usize, MapId> =
+        range.clone().filter_map(|member| Some((member, maps.array(ArrayUse::Member(member))?))).collect();
+    let counting = maps
+        .counters
+        .map(|map| Counting { map, layout: CounterLayout::new(group.options.hook, group.members.len()) });
+    let stack_bytes = stack.worst;
+    let next = maps.array(match copy {
+        Copy::Plain => ArrayUse::Segment(number + 1),
+        Copy::Twin => ArrayUse::Twin(number + 1),
+    });
+    let twin = maps.timing.zip(maps.array(ArrayUse::Twin(0)));
+    let tick =
+        twin.filter(|_| copy == Copy::Plain && number == 0).map(|(timing, array)| (timing.ticks, array));
+    let clock = maps.timing.filter(|_| copy == Copy::Twin).map(|timing| Clock {
+        samples: timing.samples,
+        layout: TimeLayout::new(group.members.len()),
+        hook: group.options.hook,
+        context: stack.context,
+        frame: stack.untimed,
+    });
+    let segment = Segment { group, range: range.clone(), stack, next, own, counting, tick, clock };
+    let Layout { mut insns, sections } = layout::lay_out(&segment)?;
+    if insns.len() > MAX_INSNS {
+        return Err(SpliceError::TooManyInsns { insns: insns.len() });
+    }
+    let names = Names::of(group, &range);
+    let debug = debug_info::build(group, &range, &sections, &names)?;
+    for (at, id) in debug.local_type_ids {
+        insns[at].imm = id.cast_signed();
+    }
+    let functions = functions(name, group, &sections, &names, insns.len());
+    let joined = range.clone().filter(|member| group.ways[*member].way != Way::Standalone);
+    let licences: Vec<&str> = joined.map(|member| group.members[member].program().license.as_str()).collect();
+    let licence = licence::decide(&licences);
+    let text = ProgramText {
+        name: name.to_owned(),
+        license: licence.text.clone(),
+        insns,
+        functions,
+        btf: Some(Arc::from(debug.btf)),
+        func_info: debug.func_info,
+        line_info: debug.line_info,
+        frags: maps.plan.frags,
+        sleepable: false,
+        modules: Vec::new(),
+    };
+    Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range })
+}
+
+/// The common entry function, then every function that is called.
+fn functions(
+    name: &str,
+    group: Group<'_>,
+    sections: &[ChainSection],
+    names: &Names,
+    end: usize,
+) -> Vec<FunctionSpan> {
+    let called: Vec<(usize, String)> =
+        sections::functions(sections).map(|(start, part)| (start, names.function(group, part))).collect();
+    let starts = std::iter::once((0, name.to_owned())).chain(called.clone());
+    let ends = called.iter().map(|(start, _)| *start).chain([end]);
+    starts.zip(ends).map(|((start, name), end)| FunctionSpan { name, start, len: end - start }).collect()
+}
+
+/// The kernel's rule for names.
+pub(crate) fn check_name(name: &str) -> Result<(), SpliceError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) {
+        return Err(SpliceError::BadName { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// The name of a chain's later program: the chain's with its number, shortened to fit.
+pub(crate) fn segment_name(name: &str, number: usize, copy: Copy) -> String {
+    let suffix = match (copy, number) {
+        (Copy::Plain, 0) => return name.to_owned(),
+        (Copy::Plain, number) => format!(".{}", number + 1),
+        (Copy::Twin, 0) => ".t".to_owned(),
+        (Copy::Twin, number) => format!(".t{}", number + 1),
+    };
+    let kept = name.len().min(MAX_NAME - suffix.len());
+    // Names are ASCII, that was checked.
+    format!("{}{suffix}", &name[..kept])
+}
+
+#[cfg(test)]
+#[path = "splice_tests.rs"]
+mod tests;

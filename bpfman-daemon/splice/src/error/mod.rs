@@ -1,0 +1,169 @@
+//! Why members cannot be joined, and what the one who asked can do.
+
+pub(crate) mod limits;
+pub(crate) mod refusal;
+
+use std::fmt;
+
+use crate::error::refusal::Refusal;
+
+/// A member in messages: its place in the chain, counted from 1, its label and its entry function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberName {
+    /// Place in the chain, from 1.
+    pub position: usize,
+    /// The caller's label: file or image.
+    pub label: Box<str>,
+    /// The entry function.
+    pub function: Box<str>,
+}
+
+impl fmt::Display for MemberName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "member {} ({}:{})", self.position, self.label, self.function)
+    }
+}
+
+/// Why members cannot be joined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpliceError {
+    /// There is nothing to join.
+    #[error("a chain needs at least one member")]
+    NoMembers,
+    /// More than [`crate::MAX_MEMBERS`].
+    #[error("a chain of {given} members is too long: the limit is {}", crate::MAX_MEMBERS)]
+    TooManyMembers {
+        /// Members asked for.
+        given: usize,
+    },
+    /// The kernel takes names of at most 15 letters, digits, dots and underscores.
+    #[error("{name:?} cannot be the name of a program: 1 to 15 letters, digits, dots and underscores")]
+    BadName {
+        /// The name asked for.
+        name: String,
+    },
+    /// One member cannot be part of any splice, or not at this place.
+    #[error("{member} cannot be joined with others: {reason}")]
+    Refused {
+        /// The member.
+        member: MemberName,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Some members handle packets in several buffers, some do not.
+    #[error("{with} handles packets in several buffers (xdp.frags), {without} does not")]
+    FragsDisagree {
+        /// A member that does.
+        with: MemberName,
+        /// A member that does not.
+        without: MemberName,
+    },
+    /// More instructions than the kernel allows a program.
+    #[error("the joined program has {insns} instructions: the limit is {}", crate::MAX_INSNS)]
+    TooManyInsns {
+        /// Instructions of the joined program.
+        insns: usize,
+    },
+    /// A member fits no program, not even as one of its own behind a tail call.
+    #[error("{member} fits no chain")]
+    DoesNotFit {
+        /// The member.
+        member: MemberName,
+    },
+    /// Program arrays take no programs that are bound to a device.
+    #[error(
+        "{member} is bound to its device, so the whole chain is, and such a chain cannot tail-call: {plan}"
+    )]
+    DeviceBound {
+        /// The member that is bound.
+        member: MemberName,
+        /// What would need tail calls.
+        plan: String,
+    },
+    /// More tail calls than a packet may take.
+    #[error("the chain needs {needed} tail calls a packet, the kernel allows {}", crate::MAX_TAIL_CALLS)]
+    TooManyTailCalls {
+        /// Cuts and members in programs of their own.
+        needed: usize,
+    },
+    /// Two members share one budget of tail calls, and neither says how many it takes.
+    #[error(
+        "{first} and {second} both tail-call other programs: the first could use up the second's tail calls"
+    )]
+    TwoTailCallers {
+        /// The first.
+        first: MemberName,
+        /// The second.
+        second: MemberName,
+    },
+    /// A member that tail-calls comes before a tail call of the chain's own.
+    #[error(
+        "{member} tail-calls other programs, and could use up the tail call that leads to {later}, which needs one because {reason}"
+    )]
+    TailCallerTooEarly {
+        /// The member that tail-calls.
+        member: MemberName,
+        /// The member behind it that is reached by a tail call.
+        later: MemberName,
+        /// Why it is.
+        reason: String,
+    },
+    /// The chain needs program arrays, and none can be given.
+    #[error("the chain needs tail calls: {plan}")]
+    NeedsArrays {
+        /// The plan.
+        plan: String,
+    },
+    /// A jump is longer than 16 bits allow and the kernel has no longer ones.
+    #[error("{member} is too long: its end is more than 32,767 instructions away from one of its exits")]
+    JumpTooFar {
+        /// The member that the jump belongs to.
+        member: MemberName,
+    },
+    /// The maps given do not match the plan.
+    #[error("the chain was planned with other maps than it is compiled with: {what}")]
+    Bindings {
+        /// Which.
+        what: &'static str,
+    },
+    /// The type information of all members exceeds the kernel's limits.
+    #[error(
+        "the members' type information (BTF) together exceeds the kernel's limit: {types} types, {strings} bytes of strings"
+    )]
+    BtfTooLarge {
+        /// Types of all members.
+        types: usize,
+        /// Bytes of strings.
+        strings: usize,
+    },
+}
+
+impl SpliceError {
+    /// What the one who asked can do about it, in one sentence.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoMembers => "attach a program",
+            Self::TooManyMembers { .. } => "detach a program first",
+            Self::BadName { .. } => "choose a shorter name",
+            Self::FragsDisagree { .. } => {
+                "build all programs of the hook with SEC(\"xdp.frags\"), or none of them"
+            }
+            Self::TooManyInsns { .. } | Self::BtfTooLarge { .. } | Self::DoesNotFit { .. } => {
+                "detach a program, or move one to another hook"
+            }
+            Self::DeviceBound { .. } => "put the programs that cannot share a program on another hook",
+            Self::TooManyTailCalls { .. } => "detach a program, or join what is marked isolated",
+            Self::TwoTailCallers { .. } => {
+                "keep one program that tail-calls on the hook, and attach the other elsewhere (TCX: by its own link)"
+            }
+            Self::TailCallerTooEarly { .. } => {
+                "give the program that tail-calls a larger priority, so that it runs after the others"
+            }
+            Self::NeedsArrays { .. } => "report this: chains with tail calls have to be planned first",
+            Self::JumpTooFar { .. } => "use a newer kernel, or move code of the program into functions",
+            Self::Bindings { .. } => "report this: the daemon contradicts itself",
+            Self::Refused { reason, .. } => reason.hint(),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Where one program ends and the next begins, and who has to leave the common frame for it.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::analysis::stack::{self, Group};
+use crate::chain::hook::SpliceHook;
+use crate::chain::plan::{Attempt, CutReason, SegmentPlan};
+use crate::chain::way::{MemberPlan, Way, WayReason};
+use crate::error::limits::{MAX_INSNS, MAX_MAPS};
+use crate::text::licence;
+
+/// Instructions of glue that one member needs at most: zeroed frames, checks, counting.
+const GLUE: usize = 256;
+/// Farthest that a jump of 16 bits is relied on to reach.
+const REACH: usize = 32_000;
+/// Functions that may be called in one another, the entry included (`MAX_CALL_FRAMES` of the kernel).
+pub(crate) const MAX_DEPTH: usize = 8;
+/// Bytes of type information that one program is given at most; the kernel's limit for strings is 16 MiB.
+const MAX_BTF: usize = 15 << 20;
+
+/// A member does not even fit a program that has no other.
+pub(crate) struct Lonely(pub(crate) usize);
+
+/// Divides the chain into as few programs as hold it, and puts members behind calls where that avoids a cut.
+pub(crate) fn divide(group: Group<'_>) -> Result<(Vec<SegmentPlan>, Vec<MemberPlan>), Lonely> {
+    let count = group.members.len();
+    let mut ways = group.ways.to_vec();
+    let mut segments: Vec<SegmentPlan> = Vec::new();
+    let mut reason = None;
+    let mut at_owner = false;
+    let mut start = 0;
+    while start < count {
+        let forced = (start + 1..count).find_map(|at| Some((at, forced(group, start, at)?)));
+        let most = forced.as_ref().map_or(count, |(at, _)| *at);
+        let mut refused = None;
+        let fitting = (start + 1..=most).rev().find_map(|end| match fit(group, start..end) {
+            Ok(moved) => Some((end, moved)),
+            Err(reason) => {
+                refused = Some(reason);
+                None
+            }
+        });
+        let Some((mut end, mut moved)) = fitting else { return Err(Lonely(start)) };
+        let next_at_owner = match refused.is_some().then(|| owners_boundary(group, start, end)).flatten() {
+            Some((boundary, fewer)) => {
+                (end, moved) = (boundary, fewer);
+                true
+            }
+            None => false,
+        };
+        ways.splice(start..end, moved);
+        segments.push(SegmentPlan { members: start..end, reason: reason.take(), at_owner });
+        reason = refused.or(forced.map(|(_, reason)| reason));
+        at_owner = next_at_owner;
+        start = end;
+    }
+    Ok((segments, ways))
+}
+
+/// The last place before `end` where the owner changes, if `end` divides an owner's members.
+fn owners_boundary(group: Group<'_>, start: usize, end: usize) -> Option<(usize, Vec<MemberPlan>)> {
+    let owner = |member: usize| group.members[member].owner;
+    if end == group.members.len() || owner(end) != owner(end - 1) {
+        return None;
+    }
+    let boundary = (start + 1..end).rev().find(|at| owner(*at) != owner(*at - 1))?;
+    fit(group, start..boundary).ok().map(|moved| (boundary, moved))
+}
+
+/// Why the program that begins at `start` has to end before `at`, whatever room there is.
+fn forced(group: Group<'_>, start: usize, at: usize) -> Option<CutReason> {
+    let joined = |member: &usize| group.ways[*member].way != Way::Standalone;
+    if !joined(&at) {
+        return None;
+    }
+    let compatible = |member: usize| licence::is_gpl_compatible(&group.members[member].program().license);
+    let before = (start..at).rev().find(joined);
+    if before.is_some_and(|before| compatible(before) != compatible(at)) {
+        return Some(CutReason::Licence);
+    }
+    if group.options.attempt == Attempt::CutEach && before.is_some() {
+        return Some(CutReason::Fallback(Attempt::CutEach));
+    }
+    is_writer_behind_readers(group, at).then_some(CutReason::Writer)
+}
+
+/// True for the first member that writes packets directly, if others come before it and a tail call is no risk.
+fn is_writer_behind_readers(group: Group<'_>, at: usize) -> bool {
+    let writes = |member: usize| group.surveys[member].writes && group.ways[member].way != Way::Standalone;
+    group.options.tc_writers_behind_cut
+        && group.options.hook != SpliceHook::Xdp
+        && writes(at)
+        && !(0..at).any(|member| writes(member) || group.surveys[member].tail_call.is_some())
+}
+
+/// How the members of `range` can run in one program.
+fn fit(group: Group<'_>, range: Range<usize>) -> Result<Vec<MemberPlan>, CutReason> {
+    check_sums(group, &range)?;
+    let mut ways = group.ways.to_vec();
+    let mut moved = Vec::new();
+    while let Err(reason) = check_frame(Group { ways: &ways, ..group }, &range) {
+        let Some(member) = worst(Group { ways: &ways, ..group }, &range, &reason) else {
+            return Err(CutReason::Stack);
+        };
+        ways[member] = MemberPlan { way: Way::Function, reason: Some(reason.of(group, member)) };
+        moved.push(member);
+    }
+    // The first ones moved may not have been worth it.
+    for member in moved {
+        let reason = std::mem::replace(&mut ways[member], MemberPlan::INLINE);
+        if check_frame(Group { ways: &ways, ..group }, &range).is_err() {
+            ways[member] = reason;
+        }
+    }
+    Ok(ways[range].to_vec())
+}
+
+/// What keeps members from being in one program, whichever way they run. One member alone was loaded before.
+fn check_sums(group: Group<'_>, range: &Range<usize>) -> Result<(), CutReason> {
+    let (members, options) = (group.members, group.options);
+    let joined = || range.clone().filter(|member| group.ways[*member].way != Way::Standalone);
+    let own = range.len() - joined().count();
+    let mut maps: BTreeSet<_> = BTreeSet::new();
+    for member in joined() {
+        maps.extend(&group.surveys[member].maps);
+    }
+    let arenas = maps.iter().filter(|id| options.arenas.contains(id)).count();
+    let leads_on = usize::from(range.end < members.len());
+    // A timed chain has three more: of ticks, of times, and the array that holds the twin.
+    let ours = usize::from(options.counters) + 3 * usize::from(options.timing);
+    let maps = maps.len() + own + leads_on + ours;
+    if maps > MAX_MAPS {
+        return Err(CutReason::Maps { maps });
+    }
+    let insns: usize = joined().map(|member| members[member].program().insns.len()).sum();
+    let insns = insns + GLUE * range.len();
+    if insns > MAX_INSNS {
+        return Err(CutReason::Insns { insns });
+    }
+    if range.len() == 1 {
+        return Ok(());
+    }
+    let verified: u64 = joined()
+        .map(|member| {
+            let at_least = members[member].program().insns.len() as u64;
+            members[member].verified_insns.map_or(at_least, u64::from)
+        })
+        .sum();
+    if verified > options.verified_limit {
+        return Err(CutReason::VerifierWork { insns: verified, limit: options.verified_limit });
+    }
+    if arenas > 1 {
+        return Err(CutReason::Arenas);
+    }
+    let btf: BTreeSet<&[u8]> =
+        joined().filter_map(|member| members[member].program().btf.as_deref()).collect();
+    if btf.iter().map(|raw| raw.len()).sum::<usize>() > MAX_BTF {
+        return Err(CutReason::TypeInformation);
+    }
+    Ok(())
+}
+
+/// Why members cannot be inlined together.
+enum Crowded {
+    Stack,
+    Reach,
+}
+
+impl Crowded {
+    fn of(&self, group: Group<'_>, member: usize) -> WayReason {
+        match self {
+            Self::Stack => WayReason::DeepStack { frame: group.surveys[member].frames[0] },
+            Self::Reach => WayReason::TooLong { insns: entry_len(group, member) },
+        }
+    }
+}
+
+fn entry_len(group: Group<'_>, member: usize) -> usize {
+    group.members[member].program().functions[0].len
+}
+
+fn check_frame(group: Group<'_>, range: &Range<usize>) -> Result<(), Crowded> {
+    if !group.options.ja32 && reach(group, range) > REACH {
+        return Err(Crowded::Reach);
+    }
+    stack::plan(group, range).map(drop).map_err(|stack::DoesNotFit| Crowded::Stack)
+}
+
+/// The farthest that a jump to the end of its body or of the chain has to go.
+fn reach(group: Group<'_>, range: &Range<usize>) -> usize {
+    let len = |member: usize| match group.ways[member].way {
+        Way::Inline => entry_len(group, member),
+        Way::Function | Way::Standalone => 0,
+    };
+    let longest = range.clone().map(len).max().unwrap_or(0);
+    let behind_first: usize = range.clone().skip(1).map(len).sum();
+    longest.max(behind_first + GLUE * range.len())
+}
+
+/// The inlined member that takes most of what lacks, the first of several; none if that would be of no use.
+fn worst(group: Group<'_>, range: &Range<usize>, reason: &Crowded) -> Option<usize> {
+    let size = |member: usize| match reason {
+        Crowded::Stack => group.surveys[member].frames[0] as usize,
+        Crowded::Reach => entry_len(group, member),
+    };
+    range
+        .clone()
+        .filter(|member| group.ways[*member].way == Way::Inline && group.surveys[*member].depth < MAX_DEPTH)
+        .rev()
+        .max_by_key(|member| size(*member))
+}

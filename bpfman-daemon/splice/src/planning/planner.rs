@@ -1,0 +1,195 @@
+//! Decides what becomes of a chain.
+
+use crate::analysis::stack::Group;
+use crate::analysis::survey::{Survey, survey_all};
+use crate::chain::hook::can_attach_direct;
+use crate::chain::member::Member;
+use crate::chain::options::{FragsRule, SpliceOptions};
+use crate::chain::plan::{ArrayUse, Attempt, ChainPlan, ChainStrategy, SegmentPlan};
+use crate::chain::way::{MemberPlan, Way, WayReason};
+use crate::error::SpliceError;
+use crate::error::limits::MAX_MEMBERS;
+use crate::planning::cut::{self, Lonely, MAX_DEPTH};
+use crate::planning::tail_calls;
+
+/// Decides how each member runs and where programs begin. Looks at the members only: nothing is compiled yet.
+///
+/// # Errors
+/// No members or too many, or members that no strategy can run side by side: by name, with the reason.
+pub fn plan(members: &[Member<'_>], options: &SpliceOptions<'_>) -> Result<ChainPlan, SpliceError> {
+    decide(members, options, true)
+}
+
+/// Plans a chain; one that could be direct is compiled all the same if `may_be_direct` is false.
+pub(crate) fn decide(
+    members: &[Member<'_>],
+    options: &SpliceOptions<'_>,
+    may_be_direct: bool,
+) -> Result<ChainPlan, SpliceError> {
+    if members.is_empty() {
+        return Err(SpliceError::NoMembers);
+    }
+    if members.len() > MAX_MEMBERS {
+        return Err(SpliceError::TooManyMembers { given: members.len() });
+    }
+    // No verdict leads past an empty set, and the verifier refuses code that nothing reaches.
+    let reached =
+        members.iter().position(|member| member.proceed_on.0 == 0).map_or(members.len(), |at| at + 1);
+    let unreached = members.len() - reached;
+    let members = &members[..reached];
+    let surveys = survey_all(members, options)?;
+    let frags = decide_frags(members, options.frags)?;
+    let device_bound = members.iter().any(|member| member.device_bound);
+    let timed = options.timing && !device_bound;
+    let attempt = options.attempt;
+    let is_direct = may_be_direct
+        && reached == 1
+        && !options.counters
+        && !timed
+        && can_attach_direct(options.hook, members[0].proceed_on);
+    if is_direct {
+        let ways = vec![MemberPlan::INLINE];
+        let (segments, arrays) = (Vec::new(), Vec::new());
+        let strategy = ChainStrategy::Direct;
+        return Ok(ChainPlan {
+            strategy,
+            members: ways,
+            unreached,
+            segments,
+            arrays,
+            frags,
+            device_bound,
+            timed: false,
+            attempt,
+        });
+    }
+    let options = &SpliceOptions { timing: timed, ..*options };
+    let mut ways: Vec<MemberPlan> =
+        (0..reached).map(|member| first_way(members, &surveys, options, member)).collect();
+    let (segments, ways) = loop {
+        match cut::divide(Group { members, surveys: &surveys, ways: &ways, options }) {
+            Ok(divided) => break divided,
+            Err(Lonely(member)) if ways[member].way == Way::Standalone => {
+                return Err(SpliceError::DoesNotFit { member: members[member].name(member) });
+            }
+            Err(Lonely(member)) => {
+                ways[member] = MemberPlan { way: Way::Standalone, reason: Some(WayReason::LeavesNoRoom) };
+            }
+        }
+    };
+    let arrays = arrays(&segments, &ways, timed);
+    let plan = ChainPlan {
+        strategy: if segments.len() > 1 { ChainStrategy::Cut } else { ChainStrategy::Splice },
+        members: ways,
+        unreached,
+        segments,
+        arrays,
+        frags,
+        device_bound,
+        timed,
+        attempt,
+    };
+    tail_calls::check(members, &surveys, &plan)?;
+    check_arrays(members, &plan)?;
+    Ok(plan)
+}
+
+/// How a member is to run as far as it can be told without the others.
+fn first_way(
+    members: &[Member<'_>],
+    surveys: &[Survey],
+    options: &SpliceOptions<'_>,
+    index: usize,
+) -> MemberPlan {
+    let (member, survey) = (&members[index], &surveys[index]);
+    let plan = |way, reason| MemberPlan { way, reason: Some(reason) };
+    let attempt = options.attempt;
+    if member.isolated {
+        return plan(Way::Standalone, WayReason::Isolated);
+    }
+    let function = match &survey.must {
+        Some((Way::Standalone, reason)) => return plan(Way::Standalone, reason.clone()),
+        _ if attempt == Attempt::AllStandalone => return plan(Way::Standalone, WayReason::Fallback(attempt)),
+        Some((_, reason)) => Some(reason.clone()),
+        None => hidden_exit(members, survey, options, index),
+    };
+    let deep = survey.depth >= MAX_DEPTH;
+    let wanted = match attempt {
+        Attempt::AllFunctions => Some(WayReason::Fallback(attempt)),
+        _ if options.as_subprograms => Some(WayReason::AsSubprograms),
+        _ => None,
+    };
+    match (function, wanted) {
+        (Some(_), _) if deep => plan(Way::Standalone, WayReason::DeepCalls),
+        (Some(reason), _) => plan(Way::Function, reason),
+        (None, Some(reason)) if !deep => plan(Way::Function, reason),
+        (None, _) => MemberPlan::INLINE,
+    }
+}
+
+/// What a tail-called program returns is the program's verdict, without check, count or translation: so the last member
+/// may tail-call if that changes nothing. Behind a call it is the function's result.
+fn hidden_exit(
+    members: &[Member<'_>],
+    survey: &Survey,
+    options: &SpliceOptions<'_>,
+    index: usize,
+) -> Option<WayReason> {
+    let reason = survey.hidden_exit.clone()?;
+    let ends_the_chain = index + 1 == members.len()
+        && !options.counters
+        && options.hook.verdict_survives(members[index].proceed_on);
+    (!ends_the_chain).then_some(reason)
+}
+
+/// Arrays in the order in which a packet meets them.
+fn arrays(segments: &[SegmentPlan], ways: &[MemberPlan], timed: bool) -> Vec<ArrayUse> {
+    let mut arrays = Vec::new();
+    for (number, segment) in segments.iter().enumerate() {
+        if number > 0 {
+            arrays.push(ArrayUse::Segment(number));
+        }
+        let own = segment.members.clone().filter(|member| ways[*member].way == Way::Standalone);
+        arrays.extend(own.map(ArrayUse::Member));
+    }
+    if timed {
+        arrays.extend((0..segments.len()).map(ArrayUse::Twin));
+    }
+    arrays
+}
+
+fn decide_frags(members: &[Member<'_>], rule: FragsRule) -> Result<bool, SpliceError> {
+    let with = members.iter().position(|member| member.program().frags);
+    let without = members.iter().position(|member| !member.program().frags);
+    match (with, without, rule) {
+        (Some(with), Some(without), FragsRule::MustAgree) => Err(SpliceError::FragsDisagree {
+            with: members[with].name(with),
+            without: members[without].name(without),
+        }),
+        (_, without, _) => Ok(without.is_none()),
+    }
+}
+
+/// What program arrays do not allow: programs bound to a device, and programs that disagree about frags.
+fn check_arrays(members: &[Member<'_>], plan: &ChainPlan) -> Result<(), SpliceError> {
+    if plan.arrays.is_empty() {
+        return Ok(());
+    }
+    if let Some(bound) = members.iter().position(|member| member.device_bound) {
+        return Err(SpliceError::DeviceBound { member: members[bound].name(bound), plan: plan.reason() });
+    }
+    let is_own = |member: &usize| plan.members[*member].way == Way::Standalone;
+    let with = (0..members.len()).filter(is_own).find(|member| members[*member].program().frags);
+    let without = members.iter().position(|member| !member.program().frags);
+    match (with, without) {
+        (Some(with), Some(without)) => Err(SpliceError::FragsDisagree {
+            with: members[with].name(with),
+            without: members[without].name(without),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "planner_tests.rs"]
+mod tests;

@@ -1,0 +1,43 @@
+//! The budget of tail calls: 33 a packet, for the whole chain (Linux 6.12 and later; per program before).
+//!
+//! Each cut and each member in a program of its own takes one. A member that tail-calls by itself may take all that
+//! are left, and what comes after it would fail silently: so nothing may come after it.
+
+use crate::analysis::survey::Survey;
+use crate::chain::member::Member;
+use crate::chain::plan::{ArrayUse, ChainPlan};
+use crate::chain::way::Way;
+use crate::error::SpliceError;
+use crate::error::limits::MAX_TAIL_CALLS;
+
+/// Checks that every tail call of the chain is sure to succeed.
+pub(crate) fn check(members: &[Member<'_>], surveys: &[Survey], plan: &ChainPlan) -> Result<(), SpliceError> {
+    // A packet goes by the chain's programs or by their twins.
+    let tail_calls = plan.arrays.iter().filter(|used| !matches!(used, ArrayUse::Twin(1..))).count();
+    if tail_calls > MAX_TAIL_CALLS {
+        return Err(SpliceError::TooManyTailCalls { needed: tail_calls });
+    }
+    let mut callers = (0..members.len()).filter(|member| surveys[*member].tail_call.is_some());
+    let Some(caller) = callers.next() else { return Ok(()) };
+    if let Some(second) = callers.next() {
+        return Err(SpliceError::TwoTailCallers {
+            first: members[caller].name(caller),
+            second: members[second].name(second),
+        });
+    }
+    let behind = (caller + 1..members.len()).find_map(|member| {
+        let segment = plan.segments.iter().find(|segment| segment.members.start == member);
+        let cut = segment.and_then(|segment| segment.reason.as_ref()).map(ToString::to_string);
+        let own = (plan.members[member].way == Way::Standalone)
+            .then(|| plan.members[member].reason.as_ref().map(ToString::to_string).unwrap_or_default());
+        Some((member, own.or(cut)?))
+    });
+    match behind {
+        None => Ok(()),
+        Some((later, reason)) => Err(SpliceError::TailCallerTooEarly {
+            member: members[caller].name(caller),
+            later: members[later].name(later),
+            reason,
+        }),
+    }
+}

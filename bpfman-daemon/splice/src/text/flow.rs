@@ -1,0 +1,83 @@
+//! Forward data flow over one function: what is known before each instruction, joined over all ways to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use bpfmand_core::Insn;
+
+use crate::text::scan::{Effect, effect, target, width};
+
+/// What is known at a place. Joining may only widen, and only finitely often.
+pub(crate) trait Knowledge: Clone {
+    /// Takes in what is known on another way to the same place; true if that widened it.
+    fn join(&mut self, other: &Self) -> bool;
+}
+
+/// Runs `step` over every reachable instruction of the function, each as often as its knowledge widens.
+///
+/// Jumps must have been checked to stay inside the function.
+pub(crate) fn run<K: Knowledge>(
+    insns: &[Insn],
+    function: Range<usize>,
+    entry: K,
+    mut step: impl FnMut(usize, Insn, Effect, &mut K),
+) {
+    let leaders = leaders(insns, function.clone());
+    let mut known: BTreeMap<usize, K> = BTreeMap::from([(function.start, entry)]);
+    let mut waiting = BTreeSet::from([function.start]);
+    while let Some(leader) = waiting.pop_first() {
+        let Some(mut state) = known.get(&leader).cloned() else { continue };
+        let mut reach = |to: usize, state: &K| {
+            let widened = match known.get_mut(&to) {
+                Some(there) => there.join(state),
+                None => {
+                    known.insert(to, state.clone());
+                    true
+                }
+            };
+            if widened {
+                waiting.insert(to);
+            }
+        };
+        let mut at = leader;
+        while at < function.end {
+            let insn = insns[at];
+            let effect = effect(insn, insns.get(at + 1).copied());
+            step(at, insn, effect, &mut state);
+            let mut falls_through = true;
+            match effect {
+                Effect::Exit => falls_through = false,
+                Effect::Jump { distance, conditional } => {
+                    if let Some(to) = target(at, distance) {
+                        reach(to, &state);
+                    }
+                    falls_through = conditional;
+                }
+                Effect::BoundedLoop { distance } => {
+                    if let Some(to) = target(at, distance) {
+                        reach(to, &state);
+                    }
+                }
+                _ => {}
+            }
+            at += width(insn);
+            if !falls_through {
+                break;
+            }
+            if leaders.contains(&at) {
+                reach(at, &state);
+                break;
+            }
+        }
+    }
+}
+
+/// Instructions that something jumps to.
+fn leaders(insns: &[Insn], function: Range<usize>) -> BTreeSet<usize> {
+    crate::text::scan::walk(insns, function)
+        .filter_map(|(at, effect)| match effect {
+            Effect::Jump { distance, .. } | Effect::BoundedLoop { distance } => target(at, distance),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,9 @@
+//! Instructions: reading, walking and writing them.
+
+pub(crate) mod asm;
+pub(crate) mod flow;
+pub(crate) mod licence;
+pub(crate) mod opcode;
+pub(crate) mod scan;
+#[cfg(test)]
+pub(crate) mod testing;

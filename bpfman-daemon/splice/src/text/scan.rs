@@ -1,0 +1,89 @@
+//! Walking over instructions: what each is, as far as joining programs cares.
+
+use std::ops::Range;
+
+use bpfmand_core::{Insn, op};
+
+use crate::text::opcode;
+
+/// What an instruction does besides computing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Leaves the function.
+    Exit,
+    /// Jumps, or falls through as well if `conditional`. Relative to the next instruction.
+    Jump { distance: i32, conditional: bool },
+    /// Calls a helper of the kernel by its number.
+    Helper(i32),
+    /// Calls a kernel function; `module` is not zero if it is a module's.
+    Kfunc { id: i32, module: i16 },
+    /// Calls a function of the program. Relative to the next instruction.
+    LocalCall { distance: i32 },
+    /// Takes the address of a function of the program. Relative to the next instruction.
+    FunctionPointer { distance: i32 },
+    /// Loads from the packet by the old instructions, which leave the program when they fail.
+    OldPacketLoad,
+    /// `may_goto` and others of its code.
+    BoundedLoop { distance: i32 },
+    /// A 64-bit load of a map by its place in the loader's array, or of a module's variable.
+    UnboundReference,
+    /// Jumps to a place from a table of the program's own positions (Linux 6.19 and later).
+    IndirectJump,
+    /// Nothing of interest.
+    Plain,
+}
+
+/// Says what an instruction does. `next` is the one behind it, needed for 64-bit loads.
+pub(crate) fn effect(insn: Insn, next: Option<Insn>) -> Effect {
+    match insn.class() {
+        op::CLASS_JMP | op::CLASS_JMP32 => jump_effect(insn),
+        opcode::CLASS_LD => match (insn.code & 0xe0, insn.src()) {
+            (opcode::MODE_ABS | opcode::MODE_IND, _) => Effect::OldPacketLoad,
+            (_, op::PSEUDO_FUNC) if insn.is_ld_imm64() => Effect::FunctionPointer { distance: insn.imm },
+            (_, opcode::PSEUDO_MAP_IDX | opcode::PSEUDO_MAP_IDX_VALUE) => Effect::UnboundReference,
+            (_, op::PSEUDO_BTF_ID) if next.is_some_and(|half| half.imm != 0) => Effect::UnboundReference,
+            _ => Effect::Plain,
+        },
+        _ => Effect::Plain,
+    }
+}
+
+fn jump_effect(insn: Insn) -> Effect {
+    let off = i32::from(insn.off);
+    match (insn.code & 0xf0, insn.class()) {
+        (opcode::JUMP_EXIT, _) => Effect::Exit,
+        (opcode::JUMP_CALL, _) => match insn.src() {
+            op::PSEUDO_CALL => Effect::LocalCall { distance: insn.imm },
+            op::PSEUDO_KFUNC_CALL => Effect::Kfunc { id: insn.imm, module: insn.off },
+            _ => Effect::Helper(insn.imm),
+        },
+        (0x00, _) if insn.code & opcode::SOURCE_REGISTER != 0 => Effect::IndirectJump,
+        (0x00, op::CLASS_JMP32) => Effect::Jump { distance: insn.imm, conditional: false },
+        (0x00, _) => Effect::Jump { distance: off, conditional: false },
+        _ if insn.code == op::JCOND => Effect::BoundedLoop { distance: off },
+        _ => Effect::Jump { distance: off, conditional: true },
+    }
+}
+
+/// Positions and effects of the instructions in `range`; second halves of 64-bit loads are no instructions.
+pub(crate) fn walk(insns: &[Insn], range: Range<usize>) -> impl Iterator<Item = (usize, Effect)> + '_ {
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        if at >= range.end {
+            return None;
+        }
+        let here = at;
+        at += width(insns[here]);
+        Some((here, effect(insns[here], insns.get(here + 1).copied())))
+    })
+}
+
+/// Slots that an instruction takes.
+pub(crate) fn width(insn: Insn) -> usize {
+    if insn.is_ld_imm64() { 2 } else { 1 }
+}
+
+/// Index that lies `distance` behind the instruction after `at`, if it is one.
+pub(crate) fn target(at: usize, distance: i32) -> Option<usize> {
+    usize::try_from(at as i64 + 1 + i64::from(distance)).ok()
+}

@@ -1,0 +1,113 @@
+//! Files by their content, durable when kept: bytecode, which is needed to build chains again and to load again after a
+//! reboot.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::blob_id::BlobId;
+use crate::error::FileError;
+
+/// A folder of object files, each named by its digest.
+#[derive(Debug)]
+pub struct Blobs {
+    folder: PathBuf,
+}
+
+fn fail(action: &'static str, path: &Path) -> impl Fn(io::Error) -> FileError {
+    let path = path.display().to_string();
+    move |source| FileError { action, path: path.clone(), source }
+}
+
+/// True if a file is of these bytes. One that cannot be read is not.
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    let same = || -> io::Result<bool> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.len() != bytes.len() as u64 {
+            return Ok(false);
+        }
+        let mut piece = vec![0; bytes.len().min(64 << 10)];
+        for wanted in bytes.chunks(piece.len().max(1)) {
+            let read = &mut piece[..wanted.len()];
+            file.read_exact(read)?;
+            if read != wanted {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    same().unwrap_or(false)
+}
+
+impl Blobs {
+    /// Uses a folder, making it if it is missing.
+    pub fn open(folder: PathBuf) -> Result<Self, FileError> {
+        fs::create_dir_all(&folder).map_err(fail("create folder", &folder))?;
+        Ok(Self { folder })
+    }
+
+    fn path(&self, id: &BlobId) -> PathBuf {
+        self.folder.join(id.as_str())
+    }
+
+    /// Keeps contents, durable when this returns. Contents that are there already are not written again, but compared: a
+    /// file of their name whose bytes changed on disk is replaced.
+    pub fn put(&self, bytes: &[u8]) -> Result<BlobId, FileError> {
+        let id = BlobId::of(bytes);
+        let path = self.path(&id);
+        if holds(&path, bytes) {
+            return Ok(id);
+        }
+        // Two loads of the same bytecode may write at the same time, each its own draft.
+        static DRAFTS: AtomicU64 = AtomicU64::new(0);
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = path.with_extension(format!("{}.{number}.draft", std::process::id()));
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&draft)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        write().map_err(|source| {
+            let _ = fs::remove_file(&draft);
+            fail("keep bytecode in", &path)(source)
+        })?;
+        Ok(id)
+    }
+
+    /// Reads contents and checks them against their name.
+    pub fn get(&self, id: &BlobId) -> Result<Arc<[u8]>, FileError> {
+        let path = self.path(id);
+        let bytes = fs::read(&path).map_err(fail("read kept bytecode", &path))?;
+        if BlobId::of(&bytes) != *id {
+            return Err(fail("trust kept bytecode", &path)(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "its contents changed on disk",
+            )));
+        }
+        Ok(bytes.into())
+    }
+
+    /// Removes contents; absent ones are fine.
+    pub fn remove(&self, id: &BlobId) {
+        if let Err(error) = fs::remove_file(self.path(id))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, blob = id.as_str(), "bytecode that nobody needs stays on disk");
+        }
+    }
+
+    /// Removes everything that `wanted` does not name, drafts of crashed writes included.
+    pub fn sweep(&self, wanted: impl Fn(&str) -> bool) -> Result<(), FileError> {
+        for entry in fs::read_dir(&self.folder).map_err(fail("list", &self.folder))? {
+            let entry = entry.map_err(fail("list", &self.folder))?;
+            if !entry.file_name().to_str().is_some_and(&wanted) {
+                fs::remove_file(entry.path()).map_err(fail("remove", &entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! From what an application comes to, to what is to be written about it. Pure.
+
+pub mod pace;
+pub mod summarize;
+
+use bpfman_application::application::{ApplicationStatus, ApplicationVerdict};
+use bpfman_application::summary::Summary;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::controller::decide::pace::only_counts;
+use crate::controller::decide::summarize::{Aim, Presence, Sum, summarize};
+use crate::controller::memory::View;
+use crate::controller::projection::APPLICATION_FINALIZER;
+use crate::controller::write::note::Note;
+use bpfman_application::condition::{Conditions, Readiness};
+use bpfman_runtime::patch::difference;
+
+/// What is to be done about one application.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The finalizers it is to have, if others than now.
+    pub finalizers: Option<Vec<String>>,
+    /// A merge patch of its status, if that changed.
+    pub status: Option<Value>,
+    /// Whether that is nothing that anybody acts on.
+    pub only_counts: bool,
+    /// What to tell people.
+    pub notes: Vec<Note>,
+    /// Nodes by how they are doing.
+    pub summary: Summary,
+    /// Nodes still have something of it although it is being deleted.
+    pub stuck: Option<String>,
+}
+
+/// Decides about one application. `aim` is what nodes are judged by after this round.
+///
+/// A status is written only with a verdict on the spec of its `observedGeneration`. While it is not known which revision
+/// that spec is, the last status stays: it says the generation that it is about.
+#[must_use]
+pub fn decide(view: View<'_>, aim: Aim, presence: Presence, now: Timestamp) -> Plan {
+    let application = view.application;
+    let old = application.typed_status();
+    let sum = summarize(view, &aim, presence);
+    let new = match aim {
+        Aim::Unknown => None,
+        Aim::Spec => Some(None),
+        Aim::Rollout(rollout) => Some(Some(*rollout)),
+    };
+    let new = new.map(|rollout| ApplicationStatus {
+        conditions: conditions(
+            &sum,
+            Conditions { old: &old.conditions, generation: application.generation, now },
+        ),
+        observed_generation: Some(application.generation),
+        summary: Some(sum.summary.clone()),
+        rollout,
+    });
+    let finalizers = match (application.deleting, application.has_finalizer()) {
+        (false, false) => {
+            Some(application.finalizers.iter().cloned().chain([APPLICATION_FINALIZER.into()]).collect())
+        }
+        (true, true) if sum.released => Some(
+            application.finalizers.iter().filter(|name| *name != APPLICATION_FINALIZER).cloned().collect(),
+        ),
+        _ => None,
+    };
+    let leaves =
+        application.deleting && finalizers.as_ref().map_or(!application.has_finalizer(), Vec::is_empty);
+    Plan {
+        // What is about to be gone needs no last status.
+        status: new.as_ref().filter(|_| !leaves).and_then(|new| status_patch(&application.status, &old, new)),
+        only_counts: new.as_ref().is_some_and(|new| only_counts(&old, new)),
+        notes: if new.is_some() { notes(&old, &sum) } else { Vec::new() },
+        stuck: (sum.verdict == ApplicationVerdict::DeleteError).then(|| sum.message.clone()),
+        finalizers,
+        summary: sum.summary,
+    }
+}
+
+/// The verdict, first as in the published API, and what `kstatus` reads.
+fn conditions(sum: &Sum, make: Conditions<'_>) -> Vec<Condition> {
+    let progress = match sum.verdict {
+        ApplicationVerdict::Success => Readiness::Ready,
+        ApplicationVerdict::Error => Readiness::Stalled,
+        // `kstatus` knows by itself that what is being deleted is on its way.
+        ApplicationVerdict::Pending | ApplicationVerdict::DeleteError => Readiness::Reconciling,
+    };
+    let verdict = make.one(sum.verdict.text(), true, sum.reason, sum.message.clone());
+    [verdict].into_iter().chain(make.readiness(progress, sum.reason, &sum.message)).collect()
+}
+
+/// The patch from the status on the server to the new one. Compared as types: what the server fills in by itself is no
+/// difference.
+fn status_patch(raw: &Value, old: &ApplicationStatus, new: &ApplicationStatus) -> Option<Value> {
+    if !raw.is_null() && old == new {
+        return None;
+    }
+    let new = serde_json::to_value(new).unwrap_or_default();
+    difference(raw, &new).map(|patch| json!({ "status": patch }))
+}
+
+/// What people want to hear of: it became healthy, and each cause the first time it shows.
+fn notes(old: &ApplicationStatus, sum: &Sum) -> Vec<Note> {
+    let was_healthy = matches!(old.verdict(), Some((ApplicationVerdict::Success, _)));
+    let mut notes = Vec::new();
+    if sum.verdict == ApplicationVerdict::Success && !was_healthy && sum.summary.wanted > 0 {
+        notes.push(Note::normal("Healthy", "healthy", sum.message.clone()));
+    }
+    let known = old.summary.as_ref().map_or(&[][..], |summary| &summary.causes);
+    for cause in &sum.summary.causes {
+        if !known.iter().any(|known| known.reason == cause.reason && known.kernel == cause.kernel) {
+            notes.push(Note::warning(
+                "NodesFailed",
+                &format!("{} {}", cause.reason, cause.kernel),
+                format!(
+                    "{} on kernel {}, for example node {}: {}",
+                    cause.reason, cause.kernel, cause.example, cause.message
+                ),
+            ));
+        }
+    }
+    notes
+}

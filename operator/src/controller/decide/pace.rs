@@ -1,0 +1,127 @@
+//! How often the status of an application is written when only its counts move. Pure.
+//!
+//! Every agent follows every application: a status of a fleet of 5,000 nodes goes out 5,000 times. While a change spreads
+//! over them the counts move all the time, and nobody reads them every second. What anybody acts on, which is all but
+//! counts and messages, is written at once.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bpfman_application::application::ApplicationStatus;
+use bpfman_application::rollout::RolloutStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::controller::projection::ApplicationId;
+
+/// Nodes for each second of the pause.
+const NODES_A_SECOND: u64 = 500;
+
+/// The longest pause: people who look are not to wonder whether it stands still.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// When the status of each application was last written.
+#[derive(Debug, Default)]
+pub struct StatusPace(HashMap<ApplicationId, Instant>);
+
+impl StatusPace {
+    /// Whether a status may be written now; else, when.
+    pub fn admit(
+        &mut self,
+        now: Instant,
+        id: &ApplicationId,
+        nodes: i32,
+        only_counts: bool,
+    ) -> Result<(), Instant> {
+        let due = self.0.get(id).map(|last| *last + pause(nodes));
+        match due.filter(|due| only_counts && now < *due) {
+            Some(due) => Err(due),
+            None => {
+                self.0.insert(id.clone(), now);
+                Ok(())
+            }
+        }
+    }
+
+    /// An application is gone.
+    pub fn forget(&mut self, id: &ApplicationId) {
+        self.0.remove(id);
+    }
+}
+
+/// Least time between two statuses of a fleet in which only counts differ.
+fn pause(nodes: i32) -> Duration {
+    let seconds = u64::try_from(nodes).unwrap_or_default() / NODES_A_SECOND;
+    Duration::from_secs(seconds.max(1)).min(LONGEST)
+}
+
+/// Whether two statuses differ in nothing but counts, and sentences in which counts are.
+#[must_use]
+pub fn only_counts(old: &ApplicationStatus, new: &ApplicationStatus) -> bool {
+    let conditions = |status: &ApplicationStatus| {
+        let word = |condition: &Condition| (condition.type_.clone(), condition.status.clone());
+        status.conditions.iter().map(word).collect::<Vec<_>>()
+    };
+    let silent = |rollout: &Option<RolloutStatus>| {
+        rollout.clone().map(|rollout| RolloutStatus { message: String::new(), ..rollout })
+    };
+    let causes = |status: &ApplicationStatus| {
+        let causes = status.summary.iter().flat_map(|summary| &summary.causes);
+        let mut causes: Vec<_> = causes.map(|cause| (cause.reason.clone(), cause.kernel.clone())).collect();
+        causes.sort();
+        causes
+    };
+    conditions(old) == conditions(new)
+        && old.observed_generation == new.observed_generation
+        && silent(&old.rollout) == silent(&new.rollout)
+        && causes(old) == causes(new)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use bpfman_application::rollout::RolloutPhase;
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(condition: &str, ready: &str, phase: RolloutPhase) -> ApplicationStatus {
+        let condition = json!({
+            "type": condition, "status": "True", "reason": condition, "message": format!("{ready} nodes are done."),
+            "lastTransitionTime": "2026-01-01T00:00:00Z"
+        });
+        ApplicationStatus {
+            conditions: vec![serde_json::from_value(condition).unwrap()],
+            rollout: Some(RolloutStatus { phase, message: ready.to_owned(), ..RolloutStatus::default() }),
+            ..ApplicationStatus::default()
+        }
+    }
+
+    #[test]
+    fn counts_in_sentences_are_counts_and_a_phase_or_a_condition_is_more() {
+        let before = status("Pending", "1/9", RolloutPhase::Progressing);
+        assert!(only_counts(&before, &status("Pending", "2/9", RolloutPhase::Progressing)));
+        assert!(!only_counts(&before, &status("Pending", "2/9", RolloutPhase::Soaking)));
+        assert!(!only_counts(&before, &status("Error", "1/9", RolloutPhase::Progressing)));
+        let mut other = before.clone();
+        other.rollout.as_mut().unwrap().command = 1;
+        assert!(!only_counts(&before, &other));
+    }
+
+    #[test]
+    fn counts_of_a_large_fleet_wait_and_what_is_acted_on_does_not() {
+        let (mut pace, id, start) = (StatusPace::default(), ApplicationId("u".into()), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(pace.admit(start, &id, 5_000, true), Ok(()));
+        assert_eq!(pace.admit(after(1), &id, 5_000, true), Err(after(10)));
+        assert_eq!(pace.admit(after(2), &id, 5_000, false), Ok(()));
+        assert_eq!(pace.admit(after(10), &id, 5_000, true), Err(after(12)));
+        assert_eq!(pace.admit(after(12), &id, 5_000, true), Ok(()));
+    }
+
+    #[test]
+    fn a_small_fleet_is_told_of_every_second() {
+        assert_eq!(pause(3), Duration::from_secs(1));
+        assert_eq!(pause(2_500), Duration::from_secs(5));
+        assert_eq!(pause(50_000), LONGEST);
+    }
+}

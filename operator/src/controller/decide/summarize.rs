@@ -1,0 +1,307 @@
+//! What nodes say about one application, summed up. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use bpfman_application::application::ApplicationVerdict;
+use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
+use bpfman_application::summary::{FailureCause, Summary};
+
+use crate::controller::memory::View;
+use crate::controller::projection::{NodeAnswer, NodeOutcome};
+use bpfman_runtime::sentence;
+
+/// Most nodes that a message names.
+const NAMED: usize = 10;
+
+/// Most causes that a summary names.
+const CAUSES: usize = 20;
+
+/// Reason of a success in which a selector of pods or containers means none, on no node: a mistake in it is no error, as
+/// the pods may be still to come.
+pub const SELECTS_NOTHING: &str = "SelectorMatchesNothing";
+
+/// What an application comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// In one word.
+    pub verdict: ApplicationVerdict,
+    /// Reason of it: the word once more, as in the published API, or what a success lacks.
+    pub reason: &'static str,
+    /// Why, for people.
+    pub message: String,
+    /// Nodes by how they are doing.
+    pub summary: Summary,
+    /// Whether no node has anything of it any more, so that it may go.
+    pub released: bool,
+}
+
+/// Whether nodes without a pod of the agent count as nodes that run one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// The agent is there where one of its pods is ready, or where it answered.
+    ByPod,
+    /// Agents run as something else; every node has one.
+    Everywhere,
+}
+
+/// What the answers of nodes are judged by.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Aim {
+    /// The spec itself, in its generation.
+    #[default]
+    Spec,
+    /// The revision that a rollout has come to; it was decided from today's spec.
+    Rollout(Box<RolloutStatus>),
+    /// Which revision today's spec is has to be found out first: no verdict on it is possible.
+    Unknown,
+}
+
+impl Aim {
+    /// By a place in a rollout, if there is one.
+    #[must_use]
+    pub fn of(rollout: Option<RolloutStatus>) -> Self {
+        rollout.map_or(Self::Spec, |rollout| Self::Rollout(Box::new(rollout)))
+    }
+}
+
+/// Sums up one application.
+#[must_use]
+pub fn summarize(view: View<'_>, aim: &Aim, presence: Presence) -> Sum {
+    let unknown = RolloutStatus::default();
+    let rollout = match aim {
+        Aim::Spec => None,
+        Aim::Rollout(rollout) => Some(&**rollout),
+        Aim::Unknown => Some(&unknown),
+    };
+    let counted = Count::new(view, rollout, presence);
+    let released = !view.answers().any(|answer| answer.has_finalizer);
+    let (verdict, mut message) =
+        if view.application.deleting { counted.deleting(view) } else { counted.staying(view, rollout) };
+    let mut reason = verdict.text();
+    if let (ApplicationVerdict::Success, Some(unmatched)) = (verdict, &counted.unmatched)
+        && !unmatched.is_empty()
+    {
+        let fields: Vec<&str> = unmatched.iter().copied().collect();
+        reason = SELECTS_NOTHING;
+        message =
+            format!("{message} But no pod or container on any of them is selected by {}.", list(&fields));
+    }
+    Sum { verdict, reason, message, released, summary: counted.summary }
+}
+
+/// Nodes in groups.
+#[derive(Default)]
+struct Count<'a> {
+    summary: Summary,
+    failed: Vec<&'a str>,
+    /// Failed with what they had before today's spec; they are pending as well.
+    failed_before: Vec<&'a str>,
+    pending: Vec<&'a str>,
+    /// Selected, but nobody there would act.
+    without_agent: Vec<&'a str>,
+    /// Attachments whose selector means nothing on any of the nodes that are done; absent while none is.
+    unmatched: Option<BTreeSet<&'a str>>,
+}
+
+impl<'a> Count<'a> {
+    fn new(view: View<'a>, rollout: Option<&RolloutStatus>, presence: Presence) -> Self {
+        let generation = view.application.generation.to_string();
+        let current = match rollout {
+            Some(rollout) => rollout.target_revision.as_deref().or(rollout.stable_revision.as_deref()),
+            None => Some(generation.as_str()),
+        };
+        let agents: HashSet<&str> = match presence {
+            Presence::ByPod => view.agents().map(|node| &**node).collect(),
+            Presence::Everywhere => HashSet::new(),
+        };
+        let mut by_node = view.answer_of_each();
+        let mut count = Self::default();
+        let mut causes = Causes::default();
+        let summary = &mut count.summary;
+        for (name, node) in view.selected() {
+            let Some(answer) = by_node.remove(&**name) else {
+                if presence == Presence::Everywhere || agents.contains(&**name) {
+                    summary.wanted += 1;
+                    count.pending.push(name);
+                } else {
+                    count.without_agent.push(name);
+                }
+                continue;
+            };
+            summary.wanted += 1;
+            let newest = answer.generation == Some(view.application.generation);
+            let updated = match &answer.revision {
+                Some(revision) => Some(&**revision) == current,
+                // An agent of the published operator does not say what its answer is about. It knows no revisions.
+                None => newest || (answer.generation.is_none() && rollout.is_none()),
+            };
+            match answer.outcome {
+                NodeOutcome::Error => {
+                    summary.failed += 1;
+                    if updated || newest {
+                        count.failed.push(&answer.object);
+                    } else {
+                        count.failed_before.push(&answer.object);
+                        count.pending.push(&answer.object);
+                    }
+                    causes.add(answer, answer.kernel.as_deref().unwrap_or(&node.kernel));
+                }
+                NodeOutcome::Success => {
+                    summary.updated += i32::from(updated);
+                    summary.healthy += 1;
+                    let here: BTreeSet<&str> = answer.unmatched.iter().map(|field| &**field).collect();
+                    count.unmatched = Some(match count.unmatched.take() {
+                        Some(others) => &others & &here,
+                        None => here,
+                    });
+                    if !updated {
+                        count.pending.push(&answer.object);
+                    }
+                }
+                NodeOutcome::Pending | NodeOutcome::Unloaded | NodeOutcome::NotSelected => {
+                    count.pending.push(&answer.object)
+                }
+            }
+        }
+        // What is left is on nodes that are not selected: of interest only if it does not come off.
+        for answer in by_node.values().filter(|answer| answer.outcome == NodeOutcome::Error) {
+            let Some(node) = view.node(&answer.node) else { continue };
+            count.failed.push(&answer.object);
+            causes.add(answer, answer.kernel.as_deref().unwrap_or(&node.kernel));
+        }
+        summary.ready = format!("{}/{}", summary.healthy, summary.wanted);
+        summary.causes = causes.most_frequent();
+        for names in
+            [&mut count.failed, &mut count.failed_before, &mut count.pending, &mut count.without_agent]
+        {
+            names.sort_unstable();
+        }
+        count
+    }
+
+    /// An application that stays.
+    fn staying(&self, view: View<'_>, rollout: Option<&RolloutStatus>) -> (ApplicationVerdict, String) {
+        if let Err(error) = &view.application.selector {
+            return (ApplicationVerdict::Error, error.to_string());
+        }
+        let Summary { wanted, updated, .. } = self.summary;
+        let agentless = match self.without_agent.as_slice() {
+            [] => String::new(),
+            names => format!(" Selected, but no agent is ready there: {}.", list(names)),
+        };
+        let cause = self.summary.causes.first().map_or(String::new(), |cause| {
+            format!(
+                " Most often {} on kernel {} ({}): {}",
+                cause.reason, cause.kernel, cause.nodes, cause.message
+            )
+        });
+        if !self.failed.is_empty() {
+            let message = format!("{} of {wanted} nodes failed: {}.", self.failed.len(), list(&self.failed));
+            return (ApplicationVerdict::Error, format!("{message}{agentless}{cause}"));
+        }
+        if let Some(message) = rollout.and_then(failed_rollout) {
+            return (ApplicationVerdict::Error, message);
+        }
+        let unfinished = rollout.filter(|rollout| rollout.phase != RolloutPhase::Idle);
+        // What soaks, or waits for a word of a user, may still go back.
+        if !self.pending.is_empty() || (unfinished.is_some() && wanted > 0) {
+            let waiting = match unfinished {
+                Some(rollout) => {
+                    format!("Rollout, wave {} of {}: {}", rollout.wave, rollout.waves, rollout.message)
+                }
+                None => format!("Waiting for {}.", list(&self.pending)),
+            };
+            let before = match self.failed_before.as_slice() {
+                [] => String::new(),
+                names => format!(" Failed with what they had before: {}.{cause}", list(names)),
+            };
+            return (
+                ApplicationVerdict::Pending,
+                format!("{updated} of {wanted} nodes are done. {waiting}{before}{agentless}"),
+            );
+        }
+        match (wanted, self.without_agent.as_slice()) {
+            (0, []) => (ApplicationVerdict::Success, "No node is selected.".to_owned()),
+            (0, _) => {
+                (ApplicationVerdict::Pending, format!("No node that is selected has an agent.{agentless}"))
+            }
+            _ => (
+                ApplicationVerdict::Success,
+                format!("Loaded and attached on all {wanted} nodes.{agentless}"),
+            ),
+        }
+    }
+
+    /// An application that is being deleted.
+    fn deleting(&self, view: View<'_>) -> (ApplicationVerdict, String) {
+        let mut holding: Vec<&NodeAnswer> = view.answers().filter(|answer| answer.has_finalizer).collect();
+        holding.sort_unstable_by(|one, other| one.object.cmp(&other.object));
+        if holding.is_empty() {
+            return (ApplicationVerdict::Pending, "Unloaded from all nodes.".to_owned());
+        }
+        let names: Vec<&str> = holding.iter().map(|answer| &*answer.object).collect();
+        let why = holding.iter().find_map(|answer| Some((&answer.object, answer.failure.as_ref()?)));
+        let why = why.map_or(String::new(), |(object, failure)| {
+            format!(" {object}: {}: {}", failure.reason, failure.message)
+        });
+        (
+            ApplicationVerdict::DeleteError,
+            format!("Not yet unloaded on {} nodes: {}.{why}", names.len(), list(&names)),
+        )
+    }
+}
+
+/// Why a rollout does not go on by itself, if what today's spec asks for failed. Nodes that go back to what it asks for
+/// are only not there yet.
+fn failed_rollout(rollout: &RolloutStatus) -> Option<String> {
+    let ended = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Idle);
+    let failed = rollout.phase == RolloutPhase::Failed || (ended && rollout.failed_revision.is_some());
+    failed.then(|| format!("The rollout failed: {}", rollout.message))
+}
+
+/// The first names, and how many more there are.
+fn list(names: &[&str]) -> String {
+    sentence::list(names, NAMED)
+}
+
+/// A word for what nobody said: people see it in tables.
+fn or_unknown(text: &str) -> String {
+    if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
+}
+
+/// Failures by reason and kernel.
+#[derive(Default)]
+struct Causes<'a> {
+    groups: BTreeMap<(&'a str, &'a str), (i32, &'a NodeAnswer)>,
+}
+
+impl<'a> Causes<'a> {
+    fn add(&mut self, answer: &'a NodeAnswer, kernel: &'a str) {
+        let Some(failure) = &answer.failure else { return };
+        let (nodes, example) = self.groups.entry((&failure.reason, kernel)).or_insert((0, answer));
+        *nodes += 1;
+        // Always the same example, so that the status does not change with the order of events.
+        if answer.node < example.node {
+            *example = answer;
+        }
+    }
+
+    fn most_frequent(self) -> Vec<FailureCause> {
+        let cause = |((reason, kernel), (nodes, example)): ((&str, &str), (i32, &NodeAnswer))| FailureCause {
+            reason: or_unknown(reason),
+            kernel: or_unknown(kernel),
+            nodes,
+            example: example.node.to_string(),
+            message: or_unknown(example.failure.as_ref().map_or("", |failure| &failure.message)),
+        };
+        let mut causes: Vec<FailureCause> = self.groups.into_iter().map(cause).collect();
+        // Stable: what is equally frequent stays in the order of reason and kernel.
+        causes.sort_by_key(|cause| std::cmp::Reverse(cause.nodes));
+        causes.truncate(CAUSES);
+        causes
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;

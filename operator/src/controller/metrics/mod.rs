@@ -1,0 +1,151 @@
+//! What the controller counts, as Prometheus reads it.
+
+pub mod readers;
+pub mod serve;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bpfman_application::summary::Summary;
+use bpfman_runtime::metrics::{Counters, MetricKind, MetricsText};
+use bpfman_runtime::troubles::Troubles;
+
+/// By kind, namespace and name of an application; with its uid.
+type Summaries = BTreeMap<[String; 3], (Arc<str>, Summary)>;
+
+/// Figures of one controller.
+#[derive(Debug, Default)]
+pub struct ControllerMetrics {
+    /// By kind of object and what came out.
+    writes: Counters<&'static str, 2>,
+    /// Lists from the beginning, by what is listed.
+    pub lists: Counters<&'static str>,
+    /// Watches that failed, by what is watched.
+    pub watch_failures: Counters<&'static str>,
+    /// Why watches fail now.
+    pub troubles: Troubles<&'static str>,
+    applications: Mutex<Summaries>,
+    gauges: Mutex<ControllerGauges>,
+}
+
+/// What there is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ControllerGauges {
+    /// Whether this controller acts.
+    pub leader: bool,
+    /// Whether everything was listed once.
+    pub complete: bool,
+    /// State objects known.
+    pub states: usize,
+    /// Nodes known.
+    pub nodes: usize,
+    /// Different texts held.
+    pub texts: usize,
+    /// Nodes with our taint.
+    pub tainted: usize,
+    /// Seconds that the last sum over one application took.
+    pub summing_seconds: f64,
+}
+
+impl ControllerMetrics {
+    /// A write to the API server is over.
+    pub fn wrote(&self, kind: &'static str, result: &'static str) {
+        self.writes.add_to([kind, result], 1);
+    }
+
+    /// An application, by its uid, was summed up. `name`: its kind, namespace and name.
+    pub fn application(&self, uid: &Arc<str>, name: [&str; 3], summary: &Summary) {
+        self.applications().insert(name.map(str::to_owned), (uid.clone(), summary.clone()));
+    }
+
+    /// An application is gone. There may be another of its name.
+    pub fn forget(&self, uid: &Arc<str>) {
+        self.applications().retain(|_, (of, _)| of != uid);
+    }
+
+    fn applications(&self) -> MutexGuard<'_, Summaries> {
+        self.applications.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What there is now.
+    pub fn now(&self, change: impl FnOnce(&mut ControllerGauges)) {
+        change(&mut self.gauges.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What is not listed yet, and which watches fail, for people; absent once everything was listed.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        let complete = self.gauges.lock().unwrap_or_else(PoisonError::into_inner).complete;
+        let troubles = self.troubles.all().into_iter().map(|(kind, why)| format!("\n{kind}: {why}"));
+        (!complete).then(|| ["still listing".to_owned()].into_iter().chain(troubles).collect())
+    }
+
+    /// The figures in the text format of Prometheus.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = MetricsText::default();
+        let now = *self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        text.gauge("bpfman_controller_leader", "1 if this controller acts.", u8::from(now.leader));
+        text.gauge("bpfman_controller_states", "State objects known.", now.states);
+        text.gauge("bpfman_controller_nodes", "Nodes known.", now.nodes);
+        text.gauge("bpfman_controller_texts", "Different texts held.", now.texts);
+        text.gauge("bpfman_controller_tainted_nodes", "Nodes kept free of pods.", now.tainted);
+        let summing = "bpfman_controller_summing_seconds";
+        text.gauge(summing, "The last sum over one application.", now.summing_seconds);
+        if let Some(resident) = resident_bytes() {
+            text.gauge("process_resident_memory_bytes", "Resident memory.", resident);
+        }
+        let writes = "bpfman_controller_writes_total";
+        text.counters(writes, "Writes to the API server.", ["kind", "result"], &self.writes);
+        text.counters("bpfman_controller_lists_total", "Lists from the beginning.", ["kind"], &self.lists);
+        let failures = "bpfman_controller_watch_failures_total";
+        text.counters(failures, "Watches that ended with an error.", ["kind"], &self.watch_failures);
+        let applications = self.applications();
+        let nodes = applications.iter().flat_map(|([kind, namespace, name], (_, summary))| {
+            let Summary { wanted, updated, healthy, failed, .. } = summary;
+            [("wanted", wanted), ("updated", updated), ("healthy", healthy), ("failed", failed)]
+                .map(|(state, count)| ([kind.as_str(), namespace, name, state], count))
+        });
+        let labels = ["kind", "namespace", "name", "state"];
+        let help = "Nodes of an application by how they are doing.";
+        text.many(MetricKind::Gauge, "bpfman_application_nodes", help, labels, nodes);
+        text.finish()
+    }
+}
+
+/// Resident memory of this process.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_has_a_line_for_each_state_until_it_is_gone() {
+        let metrics = ControllerMetrics::default();
+        let summary = Summary { wanted: 5, healthy: 3, ..Summary::default() };
+        let uid = "u-1".into();
+        metrics.application(&uid, ["BpfApplication", "shop", "guard"], &summary);
+        let line = "bpfman_application_nodes{kind=\"BpfApplication\",namespace=\"shop\",name=\"guard\",state=\"healthy\"} 3";
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+        metrics.forget(&"u-2".into());
+        assert!(metrics.text().contains("guard"));
+        metrics.forget(&uid);
+        assert!(!metrics.text().contains("guard"));
+    }
+
+    #[test]
+    fn writes_are_counted_by_what_came_out() {
+        let metrics = ControllerMetrics::default();
+        metrics.wrote("status", "ok");
+        metrics.wrote("status", "ok");
+        metrics.wrote("status", "conflict");
+        let text = metrics.text();
+        assert!(text.contains("writes_total{kind=\"status\",result=\"ok\"} 2"), "{text}");
+        assert!(text.contains("writes_total{kind=\"status\",result=\"conflict\"} 1"), "{text}");
+    }
+}

@@ -1,0 +1,217 @@
+//! Who may read metrics: whoever the API server knows by a token and lets `get` the path.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::{Api, Client};
+use sha2::{Digest as _, Sha256};
+
+use bpfman_runtime::manager::Manager;
+
+/// How long an allowed reader is not asked about again: a scrape each 15 s costs two requests a minute, not eight.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+
+/// Readers that are remembered. A cluster has a few.
+const REMEMBERED: usize = 64;
+
+/// Longer is not waited for the API server: a scrape has a deadline of its own.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What the API server says of a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReaderVerdict {
+    /// It may read.
+    Allowed,
+    /// Nobody knows it: 401.
+    Unknown,
+    /// It may not: 403.
+    Refused {
+        /// User name.
+        user: String,
+    },
+}
+
+/// The API server does not say: 503.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsaid {
+    /// It did not answer.
+    #[error("the API server does not answer who may read metrics")]
+    Away,
+    /// It refused the question, or the connection failed.
+    #[error("the API server does not say who may read metrics: {0}")]
+    Server(Box<kube::Error>),
+}
+
+/// Asks about readers.
+pub struct Readers {
+    client: Client,
+    /// When readers were allowed a path, by the hash of both: tokens are nobody's business.
+    allowed: Mutex<HashMap<[u8; 32], Instant>>,
+}
+
+impl Readers {
+    /// Of a cluster.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, allowed: Mutex::default() }
+    }
+
+    /// Whether the bearer of an `Authorization` header may get a path.
+    ///
+    /// # Errors
+    /// The API server does not say. Nobody reads then.
+    pub async fn judge(&self, authorization: Option<&str>, path: &str) -> Result<ReaderVerdict, Unsaid> {
+        let Some(token) = authorization.and_then(bearer) else { return Ok(ReaderVerdict::Unknown) };
+        let key = key(token, path);
+        if self.remembers(&key, Instant::now()) {
+            return Ok(ReaderVerdict::Allowed);
+        }
+        let asked = tokio::time::timeout(ANSWER, self.ask(token, path)).await;
+        let verdict = asked.map_err(|_| Unsaid::Away)?.map_err(|error| Unsaid::Server(Box::new(error)))?;
+        if verdict == ReaderVerdict::Allowed {
+            self.remember(key, Instant::now());
+        }
+        Ok(verdict)
+    }
+
+    async fn ask(&self, token: &str, path: &str) -> kube::Result<ReaderVerdict> {
+        let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
+        let review = TokenReview { spec, ..TokenReview::default() };
+        let reviews: Api<TokenReview> = Api::all(self.client.clone());
+        let status = reviews.create(&Manager::Controller.post(), &review).await?.status.unwrap_or_default();
+        let Some(user) = status.user.filter(|_| status.authenticated == Some(true)) else {
+            return Ok(ReaderVerdict::Unknown);
+        };
+        let name = user.username.clone().unwrap_or_default();
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let status = reviews
+            .create(&Manager::Controller.post(), &access(user, path))
+            .await?
+            .status
+            .unwrap_or_default();
+        Ok(if status.allowed { ReaderVerdict::Allowed } else { ReaderVerdict::Refused { user: name } })
+    }
+
+    fn remembers(&self, key: &[u8; 32], now: Instant) -> bool {
+        let allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+        allowed.get(key).is_some_and(|since| now.duration_since(*since) < REMEMBERED_FOR)
+    }
+
+    fn remember(&self, key: [u8; 32], now: Instant) {
+        let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+        allowed.retain(|_, since| now.duration_since(*since) < REMEMBERED_FOR);
+        if allowed.len() < REMEMBERED {
+            allowed.insert(key, now);
+        }
+    }
+}
+
+/// The question whether a user may get a path.
+fn access(user: UserInfo, path: &str) -> SubjectAccessReview {
+    let attributes = NonResourceAttributes { path: Some(path.to_owned()), verb: Some("get".to_owned()) };
+    let spec = SubjectAccessReviewSpec {
+        user: user.username,
+        uid: user.uid,
+        groups: user.groups,
+        extra: user.extra,
+        non_resource_attributes: Some(attributes),
+        ..SubjectAccessReviewSpec::default()
+    };
+    SubjectAccessReview { spec, ..SubjectAccessReview::default() }
+}
+
+/// The token of a header: the name of the scheme may be written in any case.
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+fn key(token: &str, path: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update((token.len() as u64).to_le_bytes());
+    hash.update(token);
+    hash.update(path);
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    /// An API server that knows one token and lets it read one path; and how often it was asked.
+    fn server() -> (Readers, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                let path = request.uri().path().to_owned();
+                let body = request.into_body().collect_bytes().await?;
+                let mut review: serde_json::Value = serde_json::from_slice(&body)?;
+                review["status"] = if path.ends_with("/tokenreviews") {
+                    match review["spec"]["token"] == "known" {
+                        true => json!({ "authenticated": true, "user": { "username": "scraper" } }),
+                        false => json!({ "authenticated": false, "user": {} }),
+                    }
+                } else {
+                    assert_eq!(review["spec"]["user"], "scraper");
+                    let asked = &review["spec"]["nonResourceAttributes"];
+                    json!({ "allowed": *asked == json!({ "path": "/metrics", "verb": "get" }) })
+                };
+                let answer = serde_json::to_vec(&review)?;
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::new(Body::from(answer)))
+            }
+        });
+        (Readers::new(Client::new(service, "default")), asked)
+    }
+
+    #[tokio::test]
+    async fn the_api_server_decides_and_is_not_asked_again_for_each_scrape() {
+        let (readers, asked) = server();
+        for _ in 0..3 {
+            let verdict = readers.judge(Some("Bearer known"), "/metrics").await.unwrap();
+            assert_eq!(verdict, ReaderVerdict::Allowed);
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "who it is, and whether it may");
+        let refused = ReaderVerdict::Refused { user: "scraper".to_owned() };
+        assert_eq!(readers.judge(Some("bearer known"), "/other").await.unwrap(), refused);
+        assert_eq!(readers.judge(Some("Bearer another"), "/metrics").await.unwrap(), ReaderVerdict::Unknown);
+    }
+
+    #[tokio::test]
+    async fn who_shows_no_token_is_not_asked_about() {
+        let (readers, asked) = server();
+        for header in [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Basic known")] {
+            assert_eq!(
+                readers.judge(header, "/metrics").await.unwrap(),
+                ReaderVerdict::Unknown,
+                "{header:?}"
+            );
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn an_allowed_reader_is_asked_about_again_after_a_minute() {
+        let (readers, _) = server();
+        let (now, key) = (Instant::now(), key("known", "/metrics"));
+        readers.remember(key, now);
+        assert!(readers.remembers(&key, now + REMEMBERED_FOR - Duration::from_secs(1)));
+        assert!(!readers.remembers(&key, now + REMEMBERED_FOR));
+    }
+}

@@ -1,0 +1,44 @@
+//! Metrics over TLS, for readers that the API server knows.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use bpfman_runtime::serve::{METRICS, shown};
+
+use super::ControllerMetrics;
+use super::readers::{ReaderVerdict, Readers};
+use crate::admission::tls::Greeted;
+
+/// Answers `/metrics` over TLS, to whom the API server lets read them.
+///
+/// # Errors
+/// The listener ended.
+pub async fn metrics_for(
+    readers: Readers,
+    listener: Greeted,
+    metrics: Arc<ControllerMetrics>,
+) -> std::io::Result<()> {
+    let readers = Arc::new(readers);
+    let text = move |headers: HeaderMap| async move {
+        let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        match readers.judge(authorization, METRICS).await {
+            Ok(ReaderVerdict::Allowed) => shown(metrics.text()),
+            Ok(ReaderVerdict::Unknown) => {
+                let says = "metrics are for accounts of the cluster: send a token of one\n";
+                (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], says).into_response()
+            }
+            Ok(ReaderVerdict::Refused { user }) => {
+                let says = format!(
+                    "{user} may not get {METRICS}: bind it to the ClusterRole bpfman-metrics-reader\n"
+                );
+                (StatusCode::FORBIDDEN, says).into_response()
+            }
+            Err(unsaid) => (StatusCode::SERVICE_UNAVAILABLE, format!("{unsaid}\n")).into_response(),
+        }
+    };
+    axum::serve(listener, Router::new().route(METRICS, get(text))).await
+}

@@ -1,0 +1,68 @@
+//! Nodes that are gone: what they answered is deleted for them, since their agents never will.
+
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, Preconditions};
+use serde_json::json;
+use tracing::info;
+
+use bpfman_runtime::object::api;
+
+use crate::controller::projection::STATE_FINALIZERS;
+use crate::controller::projection::text::SharedText;
+use crate::controller::projection::wire::WireState;
+use crate::controller::write::act::{ApiWriter, WriteOutcome};
+use bpfman_application::scope::Scope;
+use bpfman_runtime::manager::Manager;
+
+/// Deletes the state objects of a node, if the API server itself says that there is no such node: our watch of nodes
+/// may lag behind that of states.
+///
+/// # Errors
+/// As [`super::mark::mark`]; of some objects, one of them.
+pub async fn reap(
+    writer: &ApiWriter,
+    node: &str,
+    objects: Vec<(Scope, Option<SharedText>, SharedText)>,
+) -> Result<(), WriteOutcome> {
+    let nodes: Api<Node> = Api::all(writer.client.clone());
+    if writer.judge("node", nodes.get_metadata_opt(node).await)?.is_some() {
+        return Ok(());
+    }
+    info!(node, objects = objects.len(), "the node is gone; what it answered is deleted");
+    let mut worst = Ok(());
+    for (scope, namespace, object) in objects {
+        let written = release(writer, scope, namespace.as_deref(), &object).await;
+        if WriteOutcome::from(written) != WriteOutcome::Done {
+            worst = written;
+        }
+    }
+    worst
+}
+
+/// Takes the agent's finalizer off a state object, leaves those of others, and deletes it.
+async fn release(
+    writer: &ApiWriter,
+    scope: Scope,
+    namespace: Option<&str>,
+    object: &str,
+) -> Result<(), WriteOutcome> {
+    let states = api(&writer.client, &scope.states(), namespace);
+    let found: kube::Result<WireState> = states.get(object).await;
+    let state = writer.judge("lost-state", found)?;
+    let finalizers = state.metadata.finalizers.unwrap_or_default();
+    let left: Vec<&String> =
+        finalizers.iter().filter(|name| !STATE_FINALIZERS.contains(&name.as_str())).collect();
+    if left.len() != finalizers.len() {
+        let metadata = json!({ "finalizers": left, "resourceVersion": state.metadata.resource_version });
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        writer.judge("lost-state", states.patch(object, &Manager::Controller.patch(), &patch).await)?;
+    }
+    let exactly = Preconditions { uid: state.metadata.uid, resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
+    match writer.judge("lost-state", states.delete(object, &parameters).await) {
+        // It is not the object any more that was meant.
+        Ok(_) | Err(WriteOutcome::Outdated) => Ok(()),
+        Err(written) => Err(written),
+    }
+}

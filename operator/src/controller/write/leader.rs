@@ -1,0 +1,277 @@
+//! Which of several controllers acts: a `Lease` that the acting one renews.
+//!
+//! Others take it over once they have not seen it renewed for its whole duration, by their own clocks; the holder stops
+//! acting earlier than that, counted from before it asked for its last renewal. So clocks that differ do no harm, and
+//! two never act at a time, as long as no write is under way for longer than the difference. One that is changes nothing
+//! that was decided since: statuses, finalizers and orders are written only on the version that they were decided about.
+//! Many orders belong to one decision, so that the lease is asked for before each of them. An order that went out just
+//! before its controller was stopped may still arrive late, on a node that the next holder has not told anything: the
+//! next holder sees it in the watch, and takes it back like any other.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use bpfman_runtime::manager::Manager;
+
+/// Name of the lease, as the published operator has it: the two never act at a time either.
+pub const LEASE: &str = "8730d955.bpfman.io";
+
+/// Whether this controller acts. Cheap to ask before each write.
+#[derive(Clone, Debug)]
+pub struct Leadership(watch::Receiver<Option<Instant>>);
+
+impl Leadership {
+    /// Of a controller that is alone.
+    #[must_use]
+    pub fn alone() -> Self {
+        let far = Instant::now() + Duration::from_secs(100 * 365 * 86_400);
+        Self(watch::channel(Some(far)).1)
+    }
+
+    /// One that a test gives and takes.
+    #[cfg(test)]
+    pub(in crate::controller) fn given() -> (watch::Sender<Option<Instant>>, Self) {
+        let (sender, receiver) = watch::channel(Self::alone().0.borrow().to_owned());
+        (sender, Self(receiver))
+    }
+
+    /// Whether the lease holds now.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.0.borrow().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Waits until the lease was taken, lost or renewed.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody will change it any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Asks for the lease, for ever.
+pub struct Election {
+    leases: Api<Lease>,
+    namespace: String,
+    identity: String,
+    /// Others take the lease over when it was not renewed for so long.
+    duration: Duration,
+    until: watch::Sender<Option<Instant>>,
+}
+
+/// A lease of another, and since when it has looked like this.
+struct Seen {
+    version: Option<String>,
+    since: Instant,
+}
+
+impl Election {
+    /// An election in a namespace; `identity` is different for each candidate.
+    #[must_use]
+    pub fn new(client: &Client, namespace: &str, identity: String, duration: Duration) -> (Self, Leadership) {
+        let (until, receiver) = watch::channel(None);
+        let leases = Api::namespaced(client.clone(), namespace);
+        (Self { leases, namespace: namespace.to_owned(), identity, duration, until }, Leadership(receiver))
+    }
+
+    /// The holder acts for so long after it asked for a renewal that was granted.
+    fn hold(&self) -> Duration {
+        self.duration * 2 / 3
+    }
+
+    /// Time between two renewals, or two tries to take another's lease.
+    fn retry(&self) -> Duration {
+        self.duration / 6
+    }
+
+    /// Takes the lease when it is free, renews it, loses it, and so on.
+    pub async fn run(&self) {
+        let mut seen: Option<Seen> = None;
+        loop {
+            let asked = Instant::now();
+            let attempt = tokio::time::timeout(self.retry(), self.attempt(&mut seen, asked)).await;
+            let held = self.until.borrow().is_some();
+            match attempt {
+                Ok(Ok(true)) => {
+                    if !held {
+                        info!(identity = self.identity, "took the lease");
+                    }
+                    self.until.send_replace(Some(asked + self.hold()));
+                }
+                Ok(Ok(false)) => {
+                    if held {
+                        warn!("another controller has the lease");
+                        self.until.send_replace(None);
+                    }
+                }
+                Ok(Err(error)) => warn!(%error, "the lease could not be asked for"),
+                Err(_) => warn!("the lease was not answered in time"),
+            }
+            if self.until.borrow().is_some_and(|until| until <= Instant::now()) {
+                warn!("the lease ran out");
+                self.until.send_replace(None);
+            }
+            tokio::time::sleep(self.retry()).await;
+        }
+    }
+
+    /// Gives the lease back, so that another may have it at once.
+    pub async fn release(&self) {
+        if self.until.send_replace(None).is_none() {
+            return;
+        }
+        if let Ok(Some(mut lease)) = self.leases.get_opt(LEASE).await
+            && holder(&lease) == Some(self.identity.as_str())
+        {
+            let spec = lease.spec.get_or_insert_default();
+            spec.holder_identity = None;
+            spec.renew_time = Some(MicroTime(Timestamp::now()));
+            if let Err(error) = self.leases.replace(LEASE, &Manager::Controller.post(), &lease).await {
+                warn!(%error, "the lease was not given back; it runs out by itself");
+            }
+        }
+    }
+
+    /// One try; whether the lease is ours now. A conflict means that another was faster.
+    async fn attempt(&self, seen: &mut Option<Seen>, now: Instant) -> kube::Result<bool> {
+        let answer = match self.leases.get_opt(LEASE).await? {
+            None => self.leases.create(&Manager::Controller.post(), &self.first()).await,
+            Some(lease) => {
+                if !self.is_free(&lease, seen, now) {
+                    return Ok(false);
+                }
+                self.leases.replace(LEASE, &Manager::Controller.post(), &self.next(lease)).await
+            }
+        };
+        match answer {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a lease is ours, nobody's, or was not renewed for its whole duration while we watched.
+    fn is_free(&self, lease: &Lease, seen: &mut Option<Seen>, now: Instant) -> bool {
+        let holder = holder(lease).unwrap_or_default();
+        if holder.is_empty() || holder == self.identity {
+            return true;
+        }
+        let version = lease.metadata.resource_version.clone();
+        match seen {
+            Some(seen) if seen.version == version => {
+                let theirs =
+                    lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+                let theirs = Duration::from_secs(u64::try_from(theirs).unwrap_or_default());
+                now.saturating_duration_since(seen.since) >= theirs.max(Duration::from_secs(1))
+            }
+            _ => {
+                *seen = Some(Seen { version, since: now });
+                false
+            }
+        }
+    }
+
+    fn first(&self) -> Lease {
+        let metadata = ObjectMeta {
+            name: Some(LEASE.to_owned()),
+            namespace: Some(self.namespace.clone()),
+            ..ObjectMeta::default()
+        };
+        self.next(Lease { metadata, spec: None })
+    }
+
+    fn next(&self, mut lease: Lease) -> Lease {
+        let now = MicroTime(Timestamp::now());
+        let old = lease.spec.take().unwrap_or_default();
+        let same = old.holder_identity.as_ref() == Some(&self.identity);
+        lease.spec = Some(LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: Some(i32::try_from(self.duration.as_secs()).unwrap_or(i32::MAX)),
+            acquire_time: if same { old.acquire_time } else { Some(now.clone()) },
+            renew_time: Some(now),
+            lease_transitions: Some(old.lease_transitions.unwrap_or_default() + i32::from(!same)),
+            ..LeaseSpec::default()
+        });
+        lease
+    }
+}
+
+fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn election() -> (Election, Leadership) {
+        let service = tower::service_fn(|_: axum::http::Request<kube::client::Body>| async {
+            Ok::<_, std::io::Error>(axum::http::Response::new(kube::client::Body::empty()))
+        });
+        let duration = Duration::from_secs(15);
+        Election::new(&Client::new(service, "default"), "bpfman", "me".to_owned(), duration)
+    }
+
+    fn lease(holder: &str, version: &str) -> Lease {
+        let (mut lease, spec) = (
+            Lease::default(),
+            LeaseSpec {
+                holder_identity: Some(holder.to_owned()),
+                lease_duration_seconds: Some(15),
+                ..LeaseSpec::default()
+            },
+        );
+        lease.metadata.resource_version = Some(version.to_owned());
+        lease.spec = Some(spec);
+        lease
+    }
+
+    #[tokio::test]
+    async fn a_lease_of_another_is_taken_only_when_it_stood_still_for_its_duration() {
+        let (election, _) = election();
+        let (mut seen, start) = (None, Instant::now());
+        let mut at = |seconds, version| {
+            election.is_free(&lease("other", version), &mut seen, start + Duration::from_secs(seconds))
+        };
+        assert!(!at(0, "1"));
+        assert!(!at(14, "1"));
+        assert!(!at(16, "2"), "it was renewed");
+        assert!(!at(30, "2"));
+        assert!(at(31, "2"));
+    }
+
+    #[tokio::test]
+    async fn our_own_and_nobodys_lease_are_free() {
+        let (election, _) = election();
+        assert!(election.is_free(&lease("me", "1"), &mut None, Instant::now()));
+        assert!(election.is_free(&lease("", "1"), &mut None, Instant::now()));
+    }
+
+    #[tokio::test]
+    async fn who_held_a_lease_stops_before_others_take_it() {
+        let (election, leadership) = election();
+        assert!(election.hold() + election.retry() < election.duration);
+        assert!(!leadership.holds());
+        election.until.send_replace(Some(Instant::now() + Duration::from_secs(60)));
+        assert!(leadership.holds());
+        election.until.send_replace(Some(Instant::now()));
+        assert!(!leadership.holds(), "the time is up, whether anybody said so or not");
+    }
+
+    #[tokio::test]
+    async fn transitions_count_changes_of_the_holder() {
+        let (election, _) = election();
+        let taken = election.next(lease("other", "1")).spec.unwrap();
+        assert_eq!((taken.holder_identity.as_deref(), taken.lease_transitions), (Some("me"), Some(1)));
+        let renewed = election.next(lease("me", "1")).spec.unwrap();
+        assert_eq!(renewed.lease_transitions, Some(0));
+    }
+}

@@ -1,0 +1,166 @@
+//! What is told to people as events: not more than one a cause and minute.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::{Api, Client};
+use tracing::warn;
+
+use crate::controller::projection::{ApplicationId, TrackedApplication};
+use bpfman_runtime::manager::Manager;
+
+/// The least time between two events of one cause.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Longest text of an event, bytes; the API takes 1,024.
+const LIMIT: usize = 1000;
+
+/// Where `kubectl events --for` looks for events of what belongs to no namespace.
+const CLUSTER: &str = "default";
+
+/// Where old servers (1.20) take them, and nowhere else.
+const CLUSTER_BEFORE: &str = "kube-system";
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Something is wrong.
+    pub warning: bool,
+    /// One word for people and filters.
+    pub reason: String,
+    /// What makes it the same as another.
+    pub cause: String,
+    /// The sentence.
+    pub text: String,
+}
+
+impl Note {
+    /// Something good, or as planned.
+    #[must_use]
+    pub fn normal(reason: &str, cause: &str, text: String) -> Self {
+        Self { warning: false, reason: reason.to_owned(), cause: cause.to_owned(), text }
+    }
+
+    /// Something wrong.
+    #[must_use]
+    pub fn warning(reason: &str, cause: &str, text: String) -> Self {
+        Self { warning: true, reason: reason.to_owned(), cause: cause.to_owned(), text }
+    }
+}
+
+/// Lets one of each cause through in a minute.
+#[derive(Debug, Default)]
+pub struct Limiter {
+    written: HashMap<(ApplicationId, String), Instant>,
+}
+
+impl Limiter {
+    /// Whether this is to be told now.
+    pub fn admit(&mut self, now: Instant, application: &ApplicationId, note: &Note) -> bool {
+        self.written.retain(|_, written| now.saturating_duration_since(*written) < PAUSE);
+        let key = (application.clone(), format!("{} {}", note.reason, note.cause));
+        if self.written.contains_key(&key) {
+            return false;
+        }
+        self.written.insert(key, now);
+        true
+    }
+}
+
+/// Writes events.
+#[derive(Clone)]
+pub struct EventWriter {
+    client: Client,
+    identity: String,
+}
+
+impl EventWriter {
+    /// Events by this controller.
+    #[must_use]
+    pub fn new(client: Client, identity: String) -> Self {
+        Self { client, identity }
+    }
+
+    /// Writes an event about an application. That an event is lost is no reason to stop.
+    pub async fn write_event(&self, about: &ObjectReference, note: Note) {
+        let written = match about.namespace.as_deref() {
+            Some(namespace) => self.write(about, namespace, &note).await,
+            None => match self.write(about, CLUSTER, &note).await {
+                Err(kube::Error::Api(status)) if status.code == 422 => {
+                    self.write(about, CLUSTER_BEFORE, &note).await
+                }
+                written => written,
+            },
+        };
+        if let Err(error) = written {
+            warn!(%error, "an event was not written");
+        }
+    }
+
+    async fn write(&self, about: &ObjectReference, namespace: &str, note: &Note) -> kube::Result<Event> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        events.create(&Manager::Controller.post(), &self.event(about, namespace, note.clone())).await
+    }
+
+    fn event(&self, about: &ObjectReference, namespace: &str, note: Note) -> Event {
+        let now = Timestamp::now();
+        let mut text = note.text;
+        text.truncate(text.floor_char_boundary(LIMIT));
+        Event {
+            metadata: ObjectMeta {
+                name: Some(format!(
+                    "{}.{:x}",
+                    about.name.as_deref().unwrap_or_default(),
+                    now.as_nanosecond()
+                )),
+                namespace: Some(namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            reporting_controller: Some("bpfman.io/operator".to_owned()),
+            reporting_instance: Some(self.identity.clone()),
+            regarding: Some(about.clone()),
+            type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
+            action: Some(note.reason.clone()),
+            reason: Some(note.reason),
+            note: Some(text),
+            ..Event::default()
+        }
+    }
+}
+
+/// How events name an application.
+#[must_use]
+pub fn reference(application: &TrackedApplication) -> ObjectReference {
+    let resource = application.scope.applications();
+    ObjectReference {
+        api_version: Some(resource.api_version),
+        kind: Some(resource.kind),
+        name: Some(application.name.clone()),
+        namespace: application.namespace.clone(),
+        uid: Some(application.id.to_string()),
+        ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cause_is_told_once_a_minute_and_others_beside_it() {
+        let (mut limiter, start) = (Limiter::default(), Instant::now());
+        let (one, other) = (ApplicationId("u1".into()), ApplicationId("u2".into()));
+        let note = Note::warning("NodesFailed", "signature 6.1", "it failed".to_owned());
+        let second = Note::warning("NodesFailed", "signature 6.12", "it failed".to_owned());
+        assert!(limiter.admit(start, &one, &note));
+        assert!(!limiter.admit(start + PAUSE / 2, &one, &note));
+        assert!(limiter.admit(start + PAUSE / 2, &one, &second));
+        assert!(limiter.admit(start + PAUSE / 2, &other, &note));
+        assert!(limiter.admit(start + PAUSE, &one, &note));
+    }
+}
