@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, Insn, ProgramText, ProgramType, op};
+use bpfmand_core::{BoundText, FuncInfo, Insn, ProgramType, op};
 
 use super::attr::{self, Command};
 use super::{facts, load, sys};
@@ -63,18 +63,10 @@ fn plain(text: &BoundText) -> ProgramLoad<'_> {
 /// An XDP program that passes every packet, with the types that an extension needs.
 fn smallest() -> BoundText {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
-    BoundText(ProgramText {
-        name: "probe".to_owned(),
-        license: "GPL".to_owned(),
-        functions: vec![FunctionSpan { name: "probe".to_owned(), start: 0, len: insns.len() }],
-        insns,
-        btf: Some(types().into()),
-        func_info: vec![FuncInfo { insn_off: 0, type_id: FUNCTION }],
-        line_info: Vec::new(),
-        frags: false,
-        sleepable: false,
-        modules: Vec::new(),
-    })
+    let mut text = BoundText::of_one_function("probe", "GPL", insns);
+    text.0.btf = Some(types().into());
+    text.0.func_info = vec![FuncInfo { insn_off: 0, type_id: FUNCTION }];
+    text
 }
 
 /// The type id of the function in [`types`].

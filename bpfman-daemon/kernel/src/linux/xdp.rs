@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
 
 use bpfmand_core::{
     HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, ProgramId, Via, XdpRunsIn,
@@ -73,29 +72,26 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
     })
 }
 
-/// Puts a program at a hook by a netlink message, if what is there is what is expected.
+/// Puts a program at a hook of this thread's namespace by a netlink message, if what is there is what is expected.
 pub fn replace_unlinked(
-    netns: Option<&Path>,
     key: &HookKey,
     mode: XdpRunsIn,
     program: Option<&OwnedFd>,
     expected: Option<&OwnedFd>,
 ) -> Result<(), KernelError> {
-    hook_contents::at(netns, key, || {
-        let place = PLACES.iter().find(|(place, ..)| *place == mode).map_or(0, |(_, _, flag)| *flag);
-        let flags = place | if expected.is_some() { F_REPLACE } else { F_UPDATE_IF_NOEXIST };
-        let program = program.map_or(NO_PROGRAM, AsRawFd::as_raw_fd);
-        set(key.ifindex, program, expected.map(AsRawFd::as_raw_fd), flags).map_err(|source| {
-            let hook = hook_contents::describe(key);
-            match source.raw_os_error() {
-                // EEXIST: another program than the expected one. EBUSY: a link, or any program where none was expected.
-                Some(libc::EBUSY | libc::EEXIST) => KernelError::HookChanged { hook },
-                Some(libc::ENODEV) => {
-                    KernelError::HookGone { hook, reason: "there is no such interface any more" }
-                }
-                _ => KernelError::call("replace", format!("the program at {hook}"), source),
+    let place = PLACES.iter().find(|(place, ..)| *place == mode).map_or(0, |(_, _, flag)| *flag);
+    let flags = place | if expected.is_some() { F_REPLACE } else { F_UPDATE_IF_NOEXIST };
+    let program = program.map_or(NO_PROGRAM, AsRawFd::as_raw_fd);
+    set(key.ifindex, program, expected.map(AsRawFd::as_raw_fd), flags).map_err(|source| {
+        let hook = hook_contents::describe(key);
+        match source.raw_os_error() {
+            // EEXIST: another program than the expected one. EBUSY: a link, or any program where none was expected.
+            Some(libc::EBUSY | libc::EEXIST) => KernelError::HookChanged { hook },
+            Some(libc::ENODEV) => {
+                KernelError::HookGone { hook, reason: "there is no such interface any more" }
             }
-        })
+            _ => KernelError::call("replace", format!("the program at {hook}"), source),
+        }
     })
 }
 
@@ -197,10 +193,7 @@ fn links(ifindex: IfIndex, program: ProgramId) -> io::Result<Vec<KernelLinkId>> 
     for id in facts::link_ids()? {
         let Some(link) = facts::open(Command::LinkGetFdById, id.0)? else { continue };
         let link = facts::link_by_id(&link)?;
-        if link.kernel_type == facts::LINK_TYPE_XDP
-            && link.ifindex == Some(ifindex)
-            && link.program == program
-        {
+        if link.kernel_type == facts::LINK_TYPE_XDP && link.ifindex == Some(ifindex) && link.program == program {
             found.push(id);
         }
     }

@@ -5,7 +5,8 @@
 
 use bpfmand_core::{Insn, ProgramText};
 
-use crate::analysis::pointer::{OWN, Pointer, PointerState, Reach};
+use crate::analysis::pointer::{self, OWN, Pointer, Reach};
+use crate::analysis::values::{Value, Values};
 use crate::chain::member::{effects, function_at, span};
 use crate::text::flow;
 use crate::text::opcode;
@@ -64,7 +65,7 @@ struct Analysis<'a> {
 }
 
 fn summarise(text: &ProgramText, function: usize, summaries: &[Summary], callbacks: &[usize]) -> Summary {
-    let entry = PointerState::at_entry(function > 0);
+    let entry = pointer::at_entry(function > 0);
     let mut analysis = Analysis { text, summaries, callbacks, summary: [None; 6] };
     flow::run(&text.insns, span(text, function), entry, |at, insn, effect, state| {
         analysis.step(at, insn, effect, state);
@@ -83,7 +84,7 @@ impl Analysis<'_> {
         }
     }
 
-    fn step(&mut self, at: usize, insn: Insn, effect: Effect, state: &mut PointerState) {
+    fn step(&mut self, at: usize, insn: Insn, effect: Effect, state: &mut Values<Pointer>) {
         let (dst, src) = (usize::from(insn.dst()), usize::from(insn.src()));
         match effect {
             Effect::Helper(id) => self.call_kernel(Some(id), state),
@@ -94,9 +95,9 @@ impl Analysis<'_> {
                     let below = callee.and_then(|callee| self.summaries[callee][argument]);
                     self.pass(state.registers[argument], below);
                 }
-                forget_scratch(state);
+                state.forget_scratch();
             }
-            Effect::OldPacketLoad => forget_scratch(state),
+            Effect::OldPacketLoad => state.forget_scratch(),
             _ if dst > 10 || src > 10 => {}
             _ => match insn.class() {
                 opcode::CLASS_LD => state.registers[dst] = Pointer::default(),
@@ -134,7 +135,7 @@ impl Analysis<'_> {
     }
 
     /// A call of the kernel, which may call the program's functions back with a pointer it was given.
-    fn call_kernel(&mut self, helper: Option<i32>, state: &mut PointerState) {
+    fn call_kernel(&mut self, helper: Option<i32>, state: &mut Values<Pointer>) {
         for register in 1..=5 {
             let pointer = state.registers[register];
             let arguments: &[usize] = match (helper, register) {
@@ -158,10 +159,10 @@ impl Analysis<'_> {
             }
             self.pass(pointer, below);
         }
-        forget_scratch(state);
+        state.forget_scratch();
     }
 
-    fn store(&mut self, insn: Insn, dst: usize, src: usize, state: &mut PointerState) {
+    fn store(&mut self, insn: Insn, dst: usize, src: usize, state: &mut Values<Pointer>) {
         let to = state.registers[dst];
         let value = state.registers[src];
         self.touch(to, i32::from(insn.off));
@@ -189,12 +190,6 @@ impl Analysis<'_> {
     }
 }
 
-fn forget_scratch(state: &mut PointerState) {
-    for register in &mut state.registers[..6] {
-        *register = Pointer::default();
-    }
-}
-
 /// The slot that an access means, if the pointer is one into the own frame and its offset is known.
 fn exact_slot(pointer: Pointer, offset: i16) -> Option<i32> {
     match pointer.0 {
@@ -204,7 +199,7 @@ fn exact_slot(pointer: Pointer, offset: i16) -> Option<i32> {
 }
 
 /// What an eight-byte load may bring back: a pointer that was spilled there.
-fn load(from: Pointer, insn: Insn, state: &PointerState) -> Pointer {
+fn load(from: Pointer, insn: Insn, state: &Values<Pointer>) -> Pointer {
     if !from.is_pointer() || insn.code & 0x18 != opcode::SIZE_DW {
         return Pointer::default();
     }

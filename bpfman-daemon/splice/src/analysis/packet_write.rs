@@ -4,12 +4,11 @@
 //! readers. Followed are pointers that the program loads from its context, through registers, spills and calls. A
 //! writer that is missed costs time, never a wrong verdict.
 
-use std::collections::BTreeMap;
-
 use bpfmand_core::{Insn, ProgramText};
 
+use crate::analysis::values::{Value, Values};
 use crate::chain::member::{function_at, span};
-use crate::text::flow::{self, Knowledge};
+use crate::text::flow;
 use crate::text::opcode;
 use crate::text::scan::{Effect, target};
 
@@ -23,34 +22,9 @@ struct Kind {
     packet: bool,
 }
 
-impl Kind {
+impl Value for Kind {
     fn or(self, other: Self) -> Self {
         Self { context: self.context | other.context, packet: self.packet | other.packet }
-    }
-}
-
-#[derive(Clone)]
-struct PointerState {
-    registers: [Kind; 11],
-    /// Spilled, by offset from the frame pointer.
-    slots: BTreeMap<i16, Kind>,
-}
-
-impl Knowledge for PointerState {
-    fn join(&mut self, other: &Self) -> bool {
-        let mut widened = false;
-        let mut take = |mine: &mut Kind, theirs: Kind| {
-            let both = mine.or(theirs);
-            widened |= both != *mine;
-            *mine = both;
-        };
-        for (mine, theirs) in self.registers.iter_mut().zip(other.registers) {
-            take(mine, theirs);
-        }
-        for (slot, theirs) in &other.slots {
-            take(self.slots.entry(*slot).or_default(), *theirs);
-        }
-        widened
     }
 }
 
@@ -74,7 +48,7 @@ pub(crate) fn writes(text: &ProgramText) -> bool {
 
 fn function_writes(text: &ProgramText, function: usize, entries: &mut [[Kind; 11]]) -> bool {
     let mut writes = false;
-    let entry = PointerState { registers: entries[function], slots: BTreeMap::new() };
+    let entry = Values::given(entries[function]);
     flow::run(&text.insns, span(text, function), entry, |at, insn, effect, state| match effect {
         Effect::LocalCall { distance } => {
             if let Some(callee) = target(at, distance).and_then(|to| function_at(text, to)) {
@@ -82,22 +56,16 @@ fn function_writes(text: &ProgramText, function: usize, entries: &mut [[Kind; 11
                     *known = known.or(given);
                 }
             }
-            forget_scratch(state);
+            state.forget_scratch();
         }
-        Effect::Helper(_) | Effect::Kfunc { .. } | Effect::OldPacketLoad => forget_scratch(state),
+        Effect::Helper(_) | Effect::Kfunc { .. } | Effect::OldPacketLoad => state.forget_scratch(),
         _ => writes |= step(insn, state),
     });
     writes
 }
 
-fn forget_scratch(state: &mut PointerState) {
-    for register in &mut state.registers[..6] {
-        *register = Kind::default();
-    }
-}
-
 /// Follows one instruction; true if it writes into the packet.
-fn step(insn: Insn, state: &mut PointerState) -> bool {
+fn step(insn: Insn, state: &mut Values<Kind>) -> bool {
     let (dst, src) = (usize::from(insn.dst()), usize::from(insn.src()));
     if dst > 10 || src > 10 {
         return false;
@@ -107,14 +75,14 @@ fn step(insn: Insn, state: &mut PointerState) -> bool {
         opcode::CLASS_ST => return state.registers[dst].packet,
         opcode::CLASS_STX => {
             if dst == frame && insn.code & 0xe0 != opcode::MODE_ATOMIC {
-                state.slots.insert(insn.off, state.registers[src]);
+                state.slots.insert(insn.off.into(), state.registers[src]);
             }
             return state.registers[dst].packet;
         }
         opcode::CLASS_LDX => {
             let from_context = state.registers[src].context && PACKET_FIELDS.contains(&insn.off);
             state.registers[dst] = if src == frame {
-                state.slots.get(&insn.off).copied().unwrap_or_default()
+                state.slots.get(&insn.off.into()).copied().unwrap_or_default()
             } else {
                 Kind { context: false, packet: from_context }
             };

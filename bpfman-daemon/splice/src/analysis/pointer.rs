@@ -1,8 +1,6 @@
 //! Pointers into stack frames as the analysis of depths knows them: what they may point to, and how far down.
 
-use std::collections::BTreeMap;
-
-use crate::text::flow::Knowledge;
+use crate::analysis::values::{Value, Values};
 use crate::text::opcode;
 
 /// Largest frame that the kernel allows, in bytes.
@@ -57,7 +55,13 @@ impl Pointer {
         Self(self.0.map(|reach| reach.map(&change)))
     }
 
-    pub(crate) fn or(self, other: Self) -> Self {
+    pub(crate) fn is_pointer(self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
+}
+
+impl Value for Pointer {
+    fn or(self, other: Self) -> Self {
         let mut both = self;
         for (mine, theirs) in both.0.iter_mut().zip(other.0) {
             *mine = match (*mine, theirs) {
@@ -67,51 +71,16 @@ impl Pointer {
         }
         both
     }
-
-    pub(crate) fn is_pointer(self) -> bool {
-        self.0.iter().any(Option::is_some)
-    }
 }
 
-/// What the registers and the spill slots hold.
-#[derive(Clone)]
-pub(crate) struct PointerState {
-    pub(crate) registers: [Pointer; 11],
-    /// By exact offset from the frame pointer.
-    pub(crate) slots: BTreeMap<i32, Pointer>,
-    /// Spilled to a place that is not known exactly.
-    pub(crate) anywhere: Pointer,
-}
-
-impl PointerState {
-    /// At a function's start: the frame pointer, and arguments unless it is the entry function.
-    pub(crate) fn at_entry(has_arguments: bool) -> Self {
-        let mut registers = [Pointer::default(); 11];
-        registers[usize::from(opcode::FRAME)].0[OWN] = Some(Reach::START);
-        if has_arguments {
-            for (argument, register) in registers.iter_mut().enumerate().skip(1).take(5) {
-                register.0[argument] = Some(Reach::START);
-            }
+/// At a function's start: the frame pointer, and arguments unless it is the entry function.
+pub(crate) fn at_entry(has_arguments: bool) -> Values<Pointer> {
+    let mut registers = [Pointer::default(); 11];
+    registers[usize::from(opcode::FRAME)].0[OWN] = Some(Reach::START);
+    if has_arguments {
+        for (argument, register) in registers.iter_mut().enumerate().skip(1).take(5) {
+            register.0[argument] = Some(Reach::START);
         }
-        Self { registers, slots: BTreeMap::new(), anywhere: Pointer::default() }
     }
-}
-
-impl Knowledge for PointerState {
-    fn join(&mut self, other: &Self) -> bool {
-        let mut widened = false;
-        let mut take = |mine: &mut Pointer, theirs: Pointer| {
-            let both = mine.or(theirs);
-            widened |= both != *mine;
-            *mine = both;
-        };
-        for (mine, theirs) in self.registers.iter_mut().zip(other.registers) {
-            take(mine, theirs);
-        }
-        for (slot, theirs) in &other.slots {
-            take(self.slots.entry(*slot).or_default(), *theirs);
-        }
-        take(&mut self.anywhere, other.anywhere);
-        widened
-    }
+    Values::given(registers)
 }

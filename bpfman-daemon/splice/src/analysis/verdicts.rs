@@ -5,10 +5,11 @@
 
 use bpfmand_core::{Insn, ProgramText, op};
 
+use crate::analysis::values::Value;
 use crate::chain::hook::{Code, SpliceHook};
 use crate::chain::member::span;
 use crate::chain::proceed::ProceedMask;
-use crate::text::flow::{self, Knowledge};
+use crate::text::flow;
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
@@ -25,11 +26,6 @@ impl Codes {
     /// One code.
     pub(crate) fn constant(value: i32) -> Self {
         if (-1..=31).contains(&value) { Self(1 << (value + 1)) } else { Self(ANY) }
-    }
-
-    /// Codes of either.
-    pub(crate) fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
     }
 
     /// The codes by value; none if they are not known.
@@ -58,28 +54,21 @@ impl Codes {
     }
 }
 
-/// What each register may hold, as a verdict.
-#[derive(Clone)]
-struct Registers([Codes; 11]);
-
-impl Knowledge for Registers {
-    fn join(&mut self, other: &Self) -> bool {
-        let mut widened = false;
-        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
-            let both = mine.or(theirs);
-            widened |= both != *mine;
-            *mine = both;
-        }
-        widened
+impl Value for Codes {
+    fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
+
+/// What each register may hold, as a verdict.
+type Registers = [Codes; 11];
 
 /// The codes that the entry function can return.
 pub(crate) fn possible(text: &ProgramText) -> Codes {
     let mut returned = Codes::default();
-    let entry = Registers([Codes(ANY); 11]);
+    let entry = [Codes::UNKNOWN; 11];
     flow::run(&text.insns, span(text, 0), entry, |_, insn, effect, registers| match effect {
-        Effect::Exit => returned = returned.or(registers.0[0]),
+        Effect::Exit => returned = returned.or(registers[0]),
         // A tail call that succeeds returns whatever the other program does.
         effect if crate::analysis::survey::is_tail_call(effect) => {
             returned = Codes(ANY);
@@ -97,9 +86,7 @@ pub(crate) fn possible(text: &ProgramText) -> Codes {
 }
 
 fn forget_scratch(registers: &mut Registers) {
-    for register in &mut registers.0[..6] {
-        *register = Codes(ANY);
-    }
+    registers[..6].fill(Codes::UNKNOWN);
 }
 
 fn assign(insn: Insn, registers: &mut Registers) {
@@ -111,7 +98,7 @@ fn assign(insn: Insn, registers: &mut Registers) {
         opcode::CLASS_ALU | opcode::CLASS_ALU64 if insn.code & 0xf0 == opcode::MOV => {
             match (insn.code & opcode::SOURCE_REGISTER != 0, insn.off) {
                 (false, 0) => Codes::constant(insn.imm),
-                (true, 0) => registers.0[src],
+                (true, 0) => registers[src],
                 _ => Codes(ANY),
             }
         }
@@ -120,14 +107,14 @@ fn assign(insn: Insn, registers: &mut Registers) {
             // Atomic operations may write either operand or register 0.
             if insn.code & 0xe0 == opcode::MODE_ATOMIC {
                 for written in [0, dst, src] {
-                    registers.0[written] = Codes(ANY);
+                    registers[written] = Codes(ANY);
                 }
             }
             return;
         }
         _ => Codes(ANY),
     };
-    registers.0[dst] = result;
+    registers[dst] = result;
 }
 
 #[cfg(test)]

@@ -41,27 +41,24 @@ pub(crate) fn decide(
     let frags = decide_frags(members, options.frags)?;
     let device_bound = members.iter().any(|member| member.device_bound);
     let timed = options.timing && !device_bound;
-    let attempt = options.attempt;
     let is_direct = may_be_direct
         && reached == 1
         && !options.counters
         && !timed
         && can_attach_direct(options.hook, members[0].proceed_on);
+    let plan = ChainPlan {
+        strategy: ChainStrategy::Direct,
+        members: vec![MemberPlan::INLINE],
+        unreached,
+        segments: Vec::new(),
+        arrays: Vec::new(),
+        frags,
+        device_bound,
+        timed,
+        attempt: options.attempt,
+    };
     if is_direct {
-        let ways = vec![MemberPlan::INLINE];
-        let (segments, arrays) = (Vec::new(), Vec::new());
-        let strategy = ChainStrategy::Direct;
-        return Ok(ChainPlan {
-            strategy,
-            members: ways,
-            unreached,
-            segments,
-            arrays,
-            frags,
-            device_bound,
-            timed: false,
-            attempt,
-        });
+        return Ok(plan);
     }
     let options = &SpliceOptions { timing: timed, ..*options };
     let mut ways: Vec<MemberPlan> =
@@ -77,18 +74,9 @@ pub(crate) fn decide(
             }
         }
     };
+    let strategy = if segments.len() > 1 { ChainStrategy::Cut } else { ChainStrategy::Splice };
     let arrays = arrays(&segments, &ways, timed);
-    let plan = ChainPlan {
-        strategy: if segments.len() > 1 { ChainStrategy::Cut } else { ChainStrategy::Splice },
-        members: ways,
-        unreached,
-        segments,
-        arrays,
-        frags,
-        device_bound,
-        timed,
-        attempt,
-    };
+    let plan = ChainPlan { strategy, members: ways, segments, arrays, ..plan };
     tail_calls::check(members, &surveys, &plan)?;
     check_arrays(members, &plan)?;
     Ok(plan)

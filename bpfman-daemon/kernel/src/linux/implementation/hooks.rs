@@ -52,7 +52,7 @@ impl KernelHooks for LinuxKernel {
         program: Option<&OwnedFd>,
         expected: Option<&OwnedFd>,
     ) -> Result<(), KernelError> {
-        xdp::replace_unlinked(netns, key, mode, program, expected)
+        hook_contents::at(netns, key, || xdp::replace_unlinked(key, mode, program, expected))
     }
 
     fn is_link_at(&self, netns: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {

@@ -1,0 +1,57 @@
+//! What the registers and the spill slots of one function hold, as far as an analysis knows.
+
+use std::collections::BTreeMap;
+
+use crate::text::flow::Knowledge;
+
+/// What is known of one value.
+pub(crate) trait Value: Copy + Default + PartialEq {
+    /// What is known where either may hold: this only widens, and only finitely often.
+    #[must_use]
+    fn or(self, other: Self) -> Self;
+}
+
+/// What the registers and the spill slots hold.
+#[derive(Clone)]
+pub(crate) struct Values<V> {
+    pub(crate) registers: [V; 11],
+    /// By exact offset from the frame pointer.
+    pub(crate) slots: BTreeMap<i32, V>,
+    /// Spilled to a place that is not known exactly.
+    pub(crate) anywhere: V,
+}
+
+impl<V: Value> Values<V> {
+    /// At a function's start: nothing is spilled.
+    pub(crate) fn given(registers: [V; 11]) -> Self {
+        Self { registers, slots: BTreeMap::new(), anywhere: V::default() }
+    }
+
+    /// After a call: what registers 0 to 5 held is gone.
+    pub(crate) fn forget_scratch(&mut self) {
+        self.registers[..6].fill(V::default());
+    }
+}
+
+impl<V: Value> Knowledge for Values<V> {
+    fn join(&mut self, other: &Self) -> bool {
+        let mut widened = self.registers.join(&other.registers);
+        for (slot, theirs) in &other.slots {
+            widened |= take(self.slots.entry(*slot).or_default(), *theirs);
+        }
+        widened | take(&mut self.anywhere, other.anywhere)
+    }
+}
+
+impl<V: Value> Knowledge for [V; 11] {
+    fn join(&mut self, other: &Self) -> bool {
+        self.iter_mut().zip(other).fold(false, |widened, (mine, theirs)| widened | take(mine, *theirs))
+    }
+}
+
+/// True if that widened what was known.
+fn take<V: Value>(mine: &mut V, theirs: V) -> bool {
+    let before = *mine;
+    *mine = before.or(theirs);
+    *mine != before
+}
