@@ -77,7 +77,4 @@ pub enum ProbeTargetError {
     /// A name that the kernel cannot be given.
     #[error(transparent)]
     Name(#[from] NulError),
-    /// What the simulated kernel says of all that it was told to hide.
-    #[error("it does not exist")]
-    Hidden,
 }

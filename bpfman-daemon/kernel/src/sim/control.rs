@@ -1,6 +1,5 @@
 //! What only the owner of a simulated kernel can do: change the machine around it, and make it fail.
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use bpfmand_core::{Direction, IfIndex, NetnsId};
@@ -48,13 +47,6 @@ impl SimKernel {
         switched
     }
 
-    /// Gives an interface these addresses and no others. Answers false if there is none.
-    pub fn set_addresses(&self, netns: Option<&Path>, name: &str, addresses: &[IpAddr]) -> bool {
-        let set = self.world().network.set_addresses(netns, name, addresses);
-        self.changed.notify_all();
-        set
-    }
-
     /// Makes all watches lose what they have not read.
     pub fn overrun_watches(&self) {
         self.world().network.overruns += 1;
@@ -98,11 +90,6 @@ impl SimKernel {
         self.world().longest = Some(insns);
     }
 
-    /// From now on there is no such trace point (`category/name`), kernel function or file to probe.
-    pub fn hide(&self, target: &str) {
-        self.world().hidden.insert(target.to_owned());
-    }
-
     /// The machine starts anew: programs, maps, links, pins and filters are gone, interfaces and namespaces have the
     /// numbers that others had before, and ids begin at 1 again. Handles of before hold nothing.
     pub fn reboot(&self) {
@@ -112,7 +99,6 @@ impl SimKernel {
         world.filters = Filters::default();
         world.network.reboot();
         world.holders.clear();
-        world.containers.clear();
         world.faults.countdown = None;
     }
 
@@ -188,7 +174,6 @@ impl super::World {
             let hook = self.network.tcx.remove(&(netns, ifindex, direction));
             gone.extend(hook.into_iter().flat_map(|hook| hook.entries));
         }
-        self.filters.without_program.retain(|((n, i, _), _)| (*n, *i) != (netns, ifindex));
         for attached in gone {
             if let HookedBy::Program(program) = attached {
                 self.unuse(program);

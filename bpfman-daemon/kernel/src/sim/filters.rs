@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{FilterFacts, ProgramId};
+use bpfmand_core::ProgramId;
 
 use super::errno::{EEXIST, EINVAL, ENODEV};
 use super::network::TcPlace;
@@ -23,8 +23,6 @@ pub(super) struct Filter {
 #[derive(Debug, Default)]
 pub(super) struct Filters {
     pub all: BTreeMap<(TcPlace, u16, u32), Filter>,
-    /// Filters of others that are no BPF programs.
-    pub without_program: Vec<(TcPlace, FilterFacts)>,
     made: u64,
 }
 

@@ -230,8 +230,9 @@ impl World {
 
     fn filters_at(&self, place: TcPlace) -> impl Iterator<Item = HookEntry> {
         const PROTOCOL_ALL: u16 = 3;
-        let ours = self.filters.all.iter().filter(move |((at, ..), _)| *at == place).map(
-            |((_, priority, handle), filter)| {
+        let at_place = self.filters.all.iter().filter(move |((at, ..), _)| *at == place);
+        let mut found: Vec<_> = at_place
+            .map(|((_, priority, handle), filter)| {
                 let facts = FilterFacts {
                     priority: *priority,
                     handle: *handle,
@@ -242,17 +243,10 @@ impl World {
                     direct_action: true,
                 };
                 (filter.made, facts, Some(ProgramId(self.objects.id(filter.program))))
-            },
-        );
-        let others = self
-            .filters
-            .without_program
-            .iter()
-            .filter(move |(at, _)| *at == place)
-            .map(|(_, facts)| (0, facts.clone(), None));
-        let mut found: Vec<_> = ours.chain(others).collect();
+            })
+            .collect();
         // Of one priority, the newest filter runs first.
-        found.sort_by_key(|(made, facts, _)| (facts.chain, facts.priority, std::cmp::Reverse(*made)));
+        found.sort_by_key(|(made, facts, _)| (facts.priority, std::cmp::Reverse(*made)));
         found.into_iter().map(|(_, facts, program)| HookEntry { program, via: Via::Filter(facts) })
     }
 }

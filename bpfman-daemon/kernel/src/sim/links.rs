@@ -7,7 +7,7 @@ use super::hooks::runs_in;
 use super::network::HookedBy;
 use super::objects::{Body, Key, SimLinkTarget};
 use super::{World, refuse};
-use crate::{EXTENSION, Features, KernelError, LinkTarget, ProbeTargetError};
+use crate::{EXTENSION, Features, KernelError, LinkTarget};
 
 impl World {
     pub(super) fn attach(
@@ -59,10 +59,6 @@ impl World {
             }
             LinkTarget::Tracepoint { category, name } => {
                 let point = format!("{category}/{name}");
-                if self.hidden.contains(&point) {
-                    let (category, name) = ((*category).to_owned(), (*name).to_owned());
-                    return Err(KernelError::NoTracepoint { category, name, similar: Vec::new() });
-                }
                 // All links to a trace point share one list of programs; probes have a list each.
                 let place = SimLinkTarget::Event(format!("trace point {point}"));
                 if self.attached_to(program, &place) {
@@ -71,14 +67,13 @@ impl World {
                 self.attach_event(program, place, features)
             }
             LinkTarget::Kprobe { function, offset, .. } => {
-                self.probe(program, function, &format!("{function}+{offset}"), features)
+                let place = SimLinkTarget::Event(format!("{function}+{offset}"));
+                self.attach_event(program, place, features)
             }
-            LinkTarget::Uprobe { target, function, offset, .. } => self.probe(
-                program,
-                target,
-                &format!("{target}:{}+{offset}", function.unwrap_or("")),
-                features,
-            ),
+            LinkTarget::Uprobe { target, function, offset, .. } => {
+                let place = SimLinkTarget::Event(format!("{target}:{}+{offset}", function.unwrap_or("")));
+                self.attach_event(program, place, features)
+            }
             LinkTarget::Trampoline => {
                 if self.attached_to(program, &SimLinkTarget::Trampoline) {
                     let what = "the program to the function it was loaded for";
@@ -89,43 +84,10 @@ impl World {
         }
     }
 
-    /// Whether a trace point or a thing to probe is there.
-    pub(super) fn find_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
-        match target {
-            LinkTarget::Tracepoint { category, name }
-                if self.hidden.contains(&format!("{category}/{name}")) =>
-            {
-                let (category, name) = ((*category).to_owned(), (*name).to_owned());
-                Err(KernelError::NoTracepoint { category, name, similar: Vec::new() })
-            }
-            LinkTarget::Kprobe { function: name, .. } | LinkTarget::Uprobe { target: name, .. }
-                if self.hidden.contains(*name) =>
-            {
-                let reason = ProbeTargetError::Hidden;
-                Err(KernelError::NoProbeTarget { target: format!("\"{name}\""), reason })
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn attached_to(&self, program: Key, at: &SimLinkTarget) -> bool {
         self.objects.all.values().any(|object| {
             matches!(&object.body, Body::Link { program: other, place } if *other == program && place == at)
         })
-    }
-
-    fn probe(
-        &mut self,
-        program: Key,
-        target: &str,
-        place: &str,
-        features: &Features,
-    ) -> Result<Key, KernelError> {
-        if self.hidden.contains(target) {
-            let reason = ProbeTargetError::Hidden;
-            return Err(KernelError::NoProbeTarget { target: format!("\"{target}\""), reason });
-        }
-        self.attach_event(program, SimLinkTarget::Event(place.to_owned()), features)
     }
 
     fn attach_event(

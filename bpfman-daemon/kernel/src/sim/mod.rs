@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use bpfmand_core::{ContainerFacts, Held, Holder, NetnsId, RunCounts};
+use bpfmand_core::{Held, Holder, NetnsId};
 
 use self::filters::Filters;
 use self::network::SimNetwork;
@@ -116,16 +116,10 @@ struct World {
     longest: Option<usize>,
     /// Constants by which programs are known, and what became of loads of programs with them.
     constants: BTreeMap<i32, LoadsSeen>,
-    /// Trace points, functions and files that do not exist; all others do.
-    hidden: BTreeSet<String>,
     /// Processes of others.
     holders: Vec<(Held, Holder)>,
-    /// Containers of others.
-    containers: Vec<ContainerFacts>,
     /// Results of test runs, by the program's name.
     runs: BTreeMap<String, TestRunResult>,
-    /// What is counted of programs, by name.
-    counted: BTreeMap<String, Counted>,
     /// Whether there are tcx hooks.
     tcx: bool,
     faults: Faults,
@@ -140,22 +134,6 @@ pub struct LoadsSeen {
     pub accepted: u64,
     /// Whether it refuses them.
     pub refused: bool,
-}
-
-/// What is counted of a program: nothing runs, so it grows by the same at every look.
-#[derive(Debug, Default)]
-struct Counted {
-    now: RunCounts,
-    step: RunCounts,
-}
-
-impl Counted {
-    fn look(&mut self) -> RunCounts {
-        self.now.runs += self.step.runs;
-        self.now.nanoseconds += self.step.nanoseconds;
-        self.now.missed += self.step.missed;
-        self.now
-    }
 }
 
 /// Calls so far, and the one that is to fail.
@@ -183,11 +161,8 @@ impl SimKernel {
                 refused: BTreeSet::new(),
                 longest: None,
                 constants: BTreeMap::new(),
-                hidden: BTreeSet::new(),
                 holders: Vec::new(),
-                containers: Vec::new(),
                 runs: BTreeMap::new(),
-                counted: BTreeMap::new(),
                 tcx: options.features.tcx,
                 faults: Faults::default(),
             })),

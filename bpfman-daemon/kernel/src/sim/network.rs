@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
@@ -18,7 +17,6 @@ pub(super) struct Namespace {
     pub id: NetnsId,
     interfaces: BTreeMap<String, IfIndex>,
     up: BTreeSet<IfIndex>,
-    addresses: BTreeMap<IfIndex, BTreeSet<IpAddr>>,
     last: u32,
 }
 
@@ -27,13 +25,7 @@ const LOOPBACK: (&str, IfIndex) = ("lo", IfIndex(1));
 
 impl Namespace {
     const fn new(id: NetnsId) -> Self {
-        Self {
-            id,
-            interfaces: BTreeMap::new(),
-            up: BTreeSet::new(),
-            addresses: BTreeMap::new(),
-            last: LOOPBACK.1.0,
-        }
+        Self { id, interfaces: BTreeMap::new(), up: BTreeSet::new(), last: LOOPBACK.1.0 }
     }
 
     pub fn index(&self, name: &str) -> Option<IfIndex> {
@@ -58,13 +50,10 @@ impl Namespace {
         found
     }
 
-    /// All interfaces with their addresses, by number.
+    /// All interfaces as a watch of many namespaces tells them, by number; none has an address.
     pub fn addressed(&self) -> Vec<AddressedInterface> {
-        let of = |ifindex| self.addresses.get(&ifindex).into_iter().flatten().copied().collect();
-        self.list()
-            .into_iter()
-            .map(|facts| AddressedInterface { addresses: of(facts.ifindex), facts })
-            .collect()
+        let addressed = |facts| AddressedInterface { facts, addresses: Vec::new() };
+        self.list().into_iter().map(addressed).collect()
     }
 }
 
@@ -136,7 +125,6 @@ impl SimNetwork {
         let namespace = self.namespaces.get_mut(&netns.map(Path::to_owned))?;
         let ifindex = namespace.interfaces.remove(name)?;
         namespace.up.remove(&ifindex);
-        namespace.addresses.remove(&ifindex);
         Some((namespace.id, ifindex))
     }
 
@@ -148,14 +136,6 @@ impl SimNetwork {
         }
         let Some(ifindex) = namespace.interfaces.remove(name) else { return false };
         namespace.interfaces.insert(new.to_owned(), ifindex);
-        true
-    }
-
-    /// Gives an interface these addresses and no others; false if there is none.
-    pub fn set_addresses(&mut self, netns: Option<&Path>, name: &str, addresses: &[IpAddr]) -> bool {
-        let Some(namespace) = self.namespaces.get_mut(&netns.map(Path::to_owned)) else { return false };
-        let Some(ifindex) = namespace.index(name) else { return false };
-        namespace.addresses.insert(ifindex, addresses.iter().copied().collect());
         true
     }
 
@@ -199,7 +179,6 @@ impl SimNetwork {
         }
         for namespace in self.namespaces.values_mut() {
             namespace.up.clear();
-            namespace.addresses.clear();
             let mut numbers: Vec<IfIndex> = namespace.interfaces.values().copied().collect();
             if let [only] = &mut *numbers {
                 namespace.last += 1;

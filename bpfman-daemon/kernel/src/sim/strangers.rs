@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use bpfmand_core::{
-    ContainerFacts, ContainerId, Direction, FilterFacts, Held, Holder, IfIndex, ProgramId, RunCounts,
-};
+use bpfmand_core::{Direction, Held, Holder, IfIndex};
 
 use super::hooks::runs_in;
 use super::network::HookedBy;
 use super::objects::{Body, LINK, PROGRAM};
-use super::{SimHandle, SimKernel, refuse};
+use super::{SimHandle, SimKernel};
 use crate::{KernelError, TcxAnchor, TestRunResult, XdpMode};
 
 impl SimKernel {
@@ -62,76 +60,14 @@ impl SimKernel {
         Ok(())
     }
 
-    /// Takes away what [`SimKernel::attach_tcx_program`] attached; tells whether there was something.
-    pub fn detach_tcx_program(
-        &self,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        program: ProgramId,
-    ) -> bool {
-        let mut world = self.world();
-        let Some(program) = world.objects.find(PROGRAM, program.0) else { return false };
-        let Ok(Some(netns)) = world.network.place(netns, ifindex) else { return false };
-        let place = (netns, ifindex, direction);
-        let Some(hook) = world.network.tcx.get_mut(&place) else { return false };
-        let before = hook.entries.len();
-        hook.entries.retain(|entry| *entry != HookedBy::Program(program));
-        if hook.entries.len() == before {
-            return false;
-        }
-        hook.revision += 1;
-        if hook.entries.is_empty() {
-            world.network.tcx.remove(&place);
-        }
-        world.unuse(program);
-        true
-    }
-
-    /// Adds a filter that is no BPF program ("flower").
-    ///
-    /// # Errors
-    /// There is no such namespace or interface.
-    pub fn add_filter_without_program(
-        &self,
-        netns: Option<&Path>,
-        ifindex: IfIndex,
-        direction: Direction,
-        filter: FilterFacts,
-    ) -> Result<(), KernelError> {
-        let mut world = self.world();
-        let netns = world
-            .network
-            .place(netns, ifindex)?
-            .ok_or_else(|| refuse("add", format!("a filter to interface {ifindex}"), super::errno::ENODEV))?;
-        world.filters.without_program.push(((netns, ifindex, direction), filter));
-        Ok(())
-    }
-
     /// From now on this process holds the object, as far as `holders` tells.
     pub fn add_holder(&self, of: Held, holder: Holder) {
         self.world().holders.push((of, holder));
     }
 
-    /// From now on there is this container, in place of one of the same id.
-    pub fn put_container(&self, container: ContainerFacts) {
-        self.remove_container(&container.id);
-        self.world().containers.push(container);
-    }
-
-    /// From now on there is no such container.
-    pub fn remove_container(&self, id: &ContainerId) {
-        self.world().containers.retain(|other| other.id != *id);
-    }
-
     /// From now on, test runs of programs of this name have this result.
     pub fn answer_test_runs(&self, program: &str, result: TestRunResult) {
         self.world().runs.insert(super::create::kernel_name(program), result);
-    }
-
-    /// From now on, programs of this name ran so much more at each look.
-    pub fn run_between_looks(&self, program: &str, step: RunCounts) {
-        self.world().counted.entry(super::create::kernel_name(program)).or_default().step = step;
     }
 }
 

@@ -37,8 +37,9 @@ impl KernelHooks for SimKernel {
         Ok(self.handle(&mut world, key))
     }
 
-    fn find_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
-        self.enter("find_target")?.find_target(target)
+    fn find_target(&self, _: &LinkTarget<'_>) -> Result<(), KernelError> {
+        // All targets are there.
+        self.enter("find_target").map(drop)
     }
 
     fn replace(
