@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use crate::uapi::link_type;
 use crate::{BtfId, IfIndex, KernelLinkId, MapId, ProgramId};
 
 /// What the kernel counted of a program since it was loaded, during the times in which it counts.
@@ -91,9 +92,9 @@ pub struct LinkFacts {
 
 impl LinkFacts {
     /// `BPF_LINK_TYPE_XDP` of `enum bpf_link_type`.
-    pub const XDP: u32 = 6;
+    pub const XDP: u32 = link_type::XDP;
     /// `BPF_LINK_TYPE_TCX` of `enum bpf_link_type`.
-    pub const TCX: u32 = 11;
+    pub const TCX: u32 = link_type::TCX;
 
     /// True for links that attach to a network interface.
     #[must_use]

@@ -14,7 +14,6 @@ mod insn;
 mod interface_match;
 mod map_memory;
 mod map_spec;
-pub mod map_type;
 mod netns_pattern;
 mod order;
 mod peer;
@@ -23,6 +22,7 @@ mod process_names;
 mod program_text;
 mod program_type;
 mod request;
+pub mod uapi;
 
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use audit_text::audit_text;
@@ -53,3 +53,4 @@ pub use request::{
     AttachRequest, BytecodeSource, Credentials, LoadRequest, MatchRequest, ProgramRequest, PullPolicy,
     Selector, Sharing,
 };
+pub use uapi::map_type;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::uapi::prog_type;
+
 /// What a program is to its users. Entry and return probes are told apart, although the kernel loads both the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -71,12 +73,12 @@ impl ProgramType {
     #[must_use]
     pub const fn kernel_type(self) -> u32 {
         match self {
-            Self::Kprobe | Self::Kretprobe | Self::Uprobe | Self::Uretprobe => 2,
-            Self::Tc | Self::Tcx => 3,
-            Self::Tracepoint => 5,
-            Self::Xdp => 6,
-            Self::Fentry | Self::Fexit => 26,
-            Self::Lsm => 29,
+            Self::Kprobe | Self::Kretprobe | Self::Uprobe | Self::Uretprobe => prog_type::KPROBE,
+            Self::Tc | Self::Tcx => prog_type::SCHED_CLS,
+            Self::Tracepoint => prog_type::TRACEPOINT,
+            Self::Xdp => prog_type::XDP,
+            Self::Fentry | Self::Fexit => prog_type::TRACING,
+            Self::Lsm => prog_type::LSM,
         }
     }
 

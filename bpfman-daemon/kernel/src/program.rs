@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bpfmand_core::uapi::{attach_type, prog_type};
 use bpfmand_core::{BoundText, IfIndex, ProgramType};
 
 use crate::Extends;
@@ -11,18 +12,18 @@ use crate::Extends;
 pub struct ProgramKind {
     /// `enum bpf_prog_type`.
     pub kernel_type: u32,
-    /// `enum bpf_attach_type`, 0 where the kernel asks for none.
+    /// `enum bpf_attach_type`, `NONE` where the kernel asks for none.
     pub expected_attach_type: u32,
 }
 
 impl From<ProgramType> for ProgramKind {
     fn from(program_type: ProgramType) -> Self {
         let expected_attach_type = match program_type {
-            ProgramType::Xdp => 37,
-            ProgramType::Fentry => 24,
-            ProgramType::Fexit => 25,
-            ProgramType::Lsm => 27,
-            _ => 0,
+            ProgramType::Xdp => attach_type::XDP,
+            ProgramType::Fentry => attach_type::TRACE_FENTRY,
+            ProgramType::Fexit => attach_type::TRACE_FEXIT,
+            ProgramType::Lsm => attach_type::LSM_MAC,
+            _ => attach_type::NONE,
         };
         Self { kernel_type: program_type.kernel_type(), expected_attach_type }
     }
@@ -50,7 +51,8 @@ pub struct Device<'a> {
 }
 
 /// `enum bpf_prog_type` of programs that take the place of another program's function.
-pub const EXTENSION: ProgramKind = ProgramKind { kernel_type: 28, expected_attach_type: 0 };
+pub const EXTENSION: ProgramKind =
+    ProgramKind { kernel_type: prog_type::EXT, expected_attach_type: attach_type::NONE };
 
 /// A program to load.
 #[derive(Clone, Debug)]

@@ -5,13 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bpfmand_core::uapi::link_type;
 use bpfmand_core::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, ProgramFacts, ProgramId};
 
 use super::attr::{ById, Command, LinkInfo, MapInfo, ProgInfo};
 use super::sys;
-
-pub const LINK_TYPE_XDP: u32 = 6;
-const LINK_TYPE_TCX: u32 = 11;
 
 /// A descriptor by id; none if the object is gone.
 pub fn open(command: Command, id: u32) -> io::Result<Option<OwnedFd>> {
@@ -144,7 +142,7 @@ pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     let mut info = LinkInfo::default();
     sys::info(fd, &mut info)?;
     // XDP and tcx links both begin with the interface, 0 once it is gone.
-    let ifindex = (matches!(info.link_type, LINK_TYPE_XDP | LINK_TYPE_TCX) && info.words[0] != 0)
+    let ifindex = (matches!(info.link_type, link_type::XDP | link_type::TCX) && info.words[0] != 0)
         .then_some(IfIndex(info.words[0]));
     Ok(LinkFacts {
         id: KernelLinkId(info.id),

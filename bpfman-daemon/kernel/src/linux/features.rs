@@ -1,5 +1,7 @@
 //! What this kernel can do.
 
+use bpfmand_core::uapi::attach_type;
+
 use super::attr::{Command, Query};
 use super::{extension, perf, sys};
 use crate::Features;
@@ -50,8 +52,8 @@ fn parse_version(release: &str) -> (u32, u32) {
 /// Asks for the programs of an interface that cannot exist: a kernel with tcx says there is no such device, one
 /// without that it does not know the question.
 pub(super) fn has_tcx() -> bool {
-    const TCX_INGRESS: u32 = 46;
-    let mut query = Query { target: u32::MAX >> 1, attach_type: TCX_INGRESS, ..Query::default() };
+    let mut query =
+        Query { target: u32::MAX >> 1, attach_type: attach_type::TCX_INGRESS, ..Query::default() };
     matches!(sys::bpf(Command::ProgQuery, &mut query), Err(error) if error.raw_os_error() == Some(libc::ENODEV))
 }
 

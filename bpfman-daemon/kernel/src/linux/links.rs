@@ -5,11 +5,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bpfmand_core::uapi::attach_type;
+
 use super::attr::{self, Command};
 use super::{extension, facts, netns, perf, sys, tcx, xdp};
 use crate::{KernelError, LinkTarget};
-
-const ATTACH_PERF_EVENT: u32 = 41;
 
 const F_REPLACE: u32 = 1 << 2;
 
@@ -66,7 +66,7 @@ fn link_event(program: &OwnedFd, event: &OwnedFd, subject: &str) -> Result<Owned
     let mut request = attr::LinkCreate {
         prog_fd: program.as_raw_fd(),
         target: event.as_raw_fd() as u32,
-        attach_type: ATTACH_PERF_EVENT,
+        attach_type: attach_type::PERF_EVENT,
         ..Default::default()
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {

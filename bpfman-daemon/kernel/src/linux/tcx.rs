@@ -3,14 +3,12 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use bpfmand_core::uapi::attach_type;
 use bpfmand_core::{Direction, HookContents, HookEntry, HookKey, IfIndex, KernelLinkId, ProgramId, Via};
 
 use super::attr::{self, Command};
 use super::{features, hook_contents, sys, xdp};
 use crate::{KernelError, TcxAnchor};
-
-const ATTACH_TCX_INGRESS: u32 = 46;
-const ATTACH_TCX_EGRESS: u32 = 47;
 
 const F_BEFORE: u32 = 1 << 3;
 const F_AFTER: u32 = 1 << 4;
@@ -20,10 +18,10 @@ const F_LINK: u32 = 1 << 13;
 /// Most programs at one hook: one less than `BPF_MPROG_MAX`, whose last place ends the list.
 const MOST: usize = 63;
 
-const fn attach_type(direction: Direction) -> u32 {
+const fn attach_type_of(direction: Direction) -> u32 {
     match direction {
-        Direction::Ingress => ATTACH_TCX_INGRESS,
-        Direction::Egress => ATTACH_TCX_EGRESS,
+        Direction::Ingress => attach_type::TCX_INGRESS,
+        Direction::Egress => attach_type::TCX_EGRESS,
     }
 }
 
@@ -46,7 +44,7 @@ pub fn attach(
     let mut request = attr::LinkCreate {
         prog_fd: program.as_raw_fd(),
         target: ifindex.0,
-        attach_type: attach_type(direction),
+        attach_type: attach_type_of(direction),
         flags,
         relative,
         expected_revision: expected_revision.unwrap_or(0),
@@ -87,7 +85,7 @@ fn query(ifindex: IfIndex, direction: Direction) -> io::Result<HookContents> {
     let mut links = [0_u32; MOST];
     let mut request = attr::Query {
         target: ifindex.0,
-        attach_type: attach_type(direction),
+        attach_type: attach_type_of(direction),
         prog_ids: programs.as_mut_ptr() as u64,
         count: MOST as u32,
         link_ids: links.as_mut_ptr() as u64,

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use bpfmand_core::uapi::{attach_type, link_type};
 use bpfmand_core::{
     HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, ProgramId, Via, XdpRunsIn,
 };
@@ -12,8 +13,6 @@ use super::interfaces::{IFINFOMSG, RTM_GETLINK};
 use super::netlink::{ACK, NESTED, Request, attribute, put_attribute, talk, u32_at};
 use super::{facts, hook_contents, netns, sys};
 use crate::{KernelError, XdpMode};
-
-const ATTACH_XDP: u32 = 37;
 
 /// `XDP_FLAGS_*`, of links and of netlink messages.
 const F_UPDATE_IF_NOEXIST: u32 = 1 << 0;
@@ -47,7 +46,7 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
         let mut request = attr::LinkCreate {
             prog_fd: program.as_raw_fd(),
             target: ifindex.0,
-            attach_type: ATTACH_XDP,
+            attach_type: attach_type::XDP,
             flags,
             ..Default::default()
         };
@@ -193,7 +192,7 @@ fn links(ifindex: IfIndex, program: ProgramId) -> io::Result<Vec<KernelLinkId>> 
     for id in facts::link_ids()? {
         let Some(link) = facts::open(Command::LinkGetFdById, id.0)? else { continue };
         let link = facts::link_by_id(&link)?;
-        if link.kernel_type == facts::LINK_TYPE_XDP && link.ifindex == Some(ifindex) && link.program == program {
+        if link.kernel_type == link_type::XDP && link.ifindex == Some(ifindex) && link.program == program {
             found.push(id);
         }
     }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use bpfmand_core::map_type::{
     ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, PERCPU_ARRAY, PERF_EVENT_ARRAY, PROG_ARRAY, RINGBUF, USER_RINGBUF,
 };
+use bpfmand_core::uapi::{link_type, prog_type};
 use bpfmand_core::{
     BtfId, IfIndex, Insn, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
 };
@@ -128,7 +129,7 @@ impl World {
             source: errno::error(number),
         };
         // fentry, fexit and LSM programs are for something in the kernel's own BTF, extensions for a program.
-        let needs_target = matches!(load.kind.kernel_type, 26 | 29);
+        let needs_target = matches!(load.kind.kernel_type, prog_type::TRACING | prog_type::LSM);
         if text.insns.is_empty()
             || needs_target != (load.attach_btf_id != 0)
             || (load.kind == EXTENSION) != load.extends.is_some()
@@ -237,10 +238,10 @@ impl SimLinkTarget {
     /// `enum bpf_link_type`.
     pub(super) const fn kernel_type(&self) -> u32 {
         match self {
-            Self::Xdp { .. } => 6,
-            Self::Tcx { .. } => 11,
-            Self::Event(_) => 7,
-            Self::Trampoline | Self::Replacement { .. } => 2,
+            Self::Xdp { .. } => link_type::XDP,
+            Self::Tcx { .. } => link_type::TCX,
+            Self::Event(_) => link_type::PERF_EVENT,
+            Self::Trampoline | Self::Replacement { .. } => link_type::TRACING,
             Self::Nowhere { kernel_type } => *kernel_type,
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bpfmand_core::ProgramId;
+use bpfmand_core::uapi::prog_type;
 
 use super::errno::{EEXIST, EINVAL, ENODEV};
 use super::network::TcPlace;
@@ -38,7 +39,7 @@ impl World {
 
     fn is_classifier(&self, program: Key) -> bool {
         matches!(self.objects.all.get(&program).map(|object| &object.body),
-            Some(Body::Program { kind, .. }) if kind.kernel_type == 3)
+            Some(Body::Program { kind, .. }) if kind.kernel_type == prog_type::SCHED_CLS)
     }
 
     pub(super) fn add_filter(

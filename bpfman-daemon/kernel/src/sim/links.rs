@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use bpfmand_core::uapi::prog_type;
+
 use super::errno::{EBUSY, EEXIST, EINVAL, ENOLINK, ETIMEDOUT};
 use super::hooks::runs_in;
 use super::network::HookedBy;
 use super::objects::{Body, Key, SimLinkTarget};
 use super::{World, refuse};
-use crate::{EXTENSION, Features, KernelError, LinkTarget};
+use crate::{Features, KernelError, LinkTarget};
 
 impl World {
     pub(super) fn attach(
@@ -21,12 +23,12 @@ impl World {
         };
         let (kernel_type, attach_btf_id) = (kind.kernel_type, *attach_btf_id);
         let fits = match target {
-            LinkTarget::Xdp { .. } => kernel_type == 6,
-            LinkTarget::Tcx { .. } => kernel_type == 3,
-            LinkTarget::Tracepoint { .. } => kernel_type == 5,
-            LinkTarget::Kprobe { .. } | LinkTarget::Uprobe { .. } => kernel_type == 2,
+            LinkTarget::Xdp { .. } => kernel_type == prog_type::XDP,
+            LinkTarget::Tcx { .. } => kernel_type == prog_type::SCHED_CLS,
+            LinkTarget::Tracepoint { .. } => kernel_type == prog_type::TRACEPOINT,
+            LinkTarget::Kprobe { .. } | LinkTarget::Uprobe { .. } => kernel_type == prog_type::KPROBE,
             LinkTarget::Trampoline => attach_btf_id != 0,
-            LinkTarget::Replacement(_) => kernel_type == EXTENSION.kernel_type,
+            LinkTarget::Replacement(_) => kernel_type == prog_type::EXT,
         };
         if !fits {
             return Err(refuse("attach", format!("a program of type {kernel_type} to {target:?}"), EINVAL));

@@ -1,5 +1,9 @@
 //! Entries of maps: per CPU, copied, and slots.
 
+use bpfmand_core::map_type::{
+    ARRAY, ARRAY_OF_MAPS, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH, PROG_ARRAY,
+    QUEUE, RINGBUF,
+};
 use bpfmand_core::{Insn, MapRole, ProgramType};
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::prelude::*;
@@ -7,18 +11,6 @@ use bpfmand_kernel::{Kernel, KernelError, MapEntry};
 
 use crate::bench::Bench;
 use crate::programs::{PASS, answering, exit, load, map, map_reference, map_spec, number, set};
-
-const HASH: u32 = 1;
-const ARRAY: u32 = 2;
-const PROG_ARRAY: u32 = 3;
-const PERCPU_HASH: u32 = 5;
-const PERCPU_ARRAY: u32 = 6;
-const LRU_HASH: u32 = 9;
-const LRU_PERCPU_HASH: u32 = 10;
-const LPM_TRIE: u32 = 11;
-const ARRAY_OF_MAPS: u32 = 12;
-const QUEUE: u32 = 22;
-const RINGBUF: u32 = 27;
 
 fn every_cpu_has_a_value_of_its_own<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;

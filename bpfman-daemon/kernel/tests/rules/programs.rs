@@ -1,5 +1,6 @@
 //! Programs of a few instructions, and maps.
 
+use bpfmand_core::map_type::LPM_TRIE;
 use bpfmand_core::{BoundText, FuncInfo, Insn, MapId, MapSpec, ProgramType, op};
 use bpfmand_kernel::{Extends, Kernel, KernelError, ProgramKind, ProgramLoad};
 
@@ -40,7 +41,6 @@ pub fn answering<K: Kernel>(kernel: &K, kind: ProgramType, verdict: i32) -> K::H
 pub fn map_spec(map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec {
     // An LPM trie and some others take no entries in advance.
     const NO_PREALLOC: u32 = 1;
-    const LPM_TRIE: u32 = 11;
     MapSpec {
         flags: if map_type == LPM_TRIE { NO_PREALLOC } else { 0 },
         ..MapSpec::sized("numbers", map_type, key_size, value_size, max_entries)

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bpfmand_core::map_type::ARRAY;
 use bpfmand_core::{Insn, ProgramType};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
@@ -24,7 +25,7 @@ fn long_program(kernel: &LinuxKernel, notes: &std::os::fd::OwnedFd) -> std::os::
     const LOOKUP: i32 = 1;
     const PROBE_READ_KERNEL: i32 = 113;
     const ROUNDS: i32 = 300;
-    let large = map(kernel, 2, 4, LARGE, 1);
+    let large = map(kernel, ARRAY, 4, LARGE, 1);
     let mut insns = vec![Insn::new(0x62, 10, 0, -4, 0)];
     // r6: the notes, r7: the large value.
     for (map, register) in [(notes, 6), (&large, 7)] {
@@ -60,7 +61,7 @@ fn programs_that_run_are_waited_for(bench: &Bench<LinuxKernel>) {
         println!("skipped: with one CPU nothing is seen of a program while it runs");
         return;
     }
-    let notes = map(kernel, 2, 4, 16, 1);
+    let notes = map(kernel, ARRAY, 4, 16, 1);
     let program = long_program(kernel, &notes);
     let read = || -> (u64, u64) {
         let value = &kernel.map_entries(&notes, 1).unwrap()[0].value;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 
 use bpfmand_core::Direction;
+use bpfmand_core::uapi::attach_type;
 use bpfmand_kernel::TcxAnchor;
 
 use crate::bench::At;
@@ -23,7 +24,6 @@ struct ProgAttach {
 /// Attaches a program to tcx by `BPF_PROG_ATTACH`, in the interface's namespace.
 pub fn attach_to_tcx(at: &At<'_>, direction: Direction, program: RawFd, anchor: TcxAnchor) -> io::Result<()> {
     const BPF_PROG_ATTACH: i64 = 8;
-    const TCX_INGRESS: u32 = 46;
     const F_BEFORE: u32 = 1 << 3;
     const F_AFTER: u32 = 1 << 4;
     const F_ID: u32 = 1 << 5;
@@ -37,7 +37,10 @@ pub fn attach_to_tcx(at: &At<'_>, direction: Direction, program: RawFd, anchor: 
     let attribute = ProgAttach {
         target_ifindex: at.ifindex.0,
         attach_bpf_fd: program,
-        attach_type: TCX_INGRESS + u32::from(direction == Direction::Egress),
+        attach_type: match direction {
+            Direction::Ingress => attach_type::TCX_INGRESS,
+            Direction::Egress => attach_type::TCX_EGRESS,
+        },
         attach_flags,
         replace_bpf_fd: 0,
         relative,

@@ -1,5 +1,6 @@
 //! Running programs on given packets.
 
+use bpfmand_core::map_type::ARRAY;
 use bpfmand_core::{Insn, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
@@ -131,7 +132,7 @@ fn what_cannot_be_run_is_refused<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let tracepoint = answering(kernel, ProgramType::Tracepoint, 0);
     assert!(kernel.test_run(&tracepoint, &TestRun::once(&[0; 64])).is_err());
-    let map = crate::programs::map(kernel, 2, 4, 4, 1);
+    let map = crate::programs::map(kernel, ARRAY, 4, 4, 1);
     assert!(kernel.test_run(&map, &TestRun::once(&[0; 64])).is_err());
 }
 
