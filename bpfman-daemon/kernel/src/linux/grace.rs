@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use bpfmand_core::MapSpec;
 use bpfmand_core::map_type::{ARRAY, ARRAY_OF_MAPS};
 
-use super::{load, slots};
+use super::{create_map, slots};
 use crate::KernelError;
 
 /// Waits a grace period of RCU, inside of which every program that does not sleep runs.
@@ -15,8 +15,8 @@ use crate::KernelError;
 /// RCU by on every machine (membarrier(2) does not wait with a single CPU). The maps are made for the purpose and go
 /// with this call, so that an idle daemon holds nothing.
 pub fn wait() -> Result<(), KernelError> {
-    let inner = load::map(&array(ARRAY, None), None)?;
-    let outer: OwnedFd = load::map(&array(ARRAY_OF_MAPS, Some(Box::new(array(ARRAY, None)))), None)?;
+    let inner = create_map::create(&array(ARRAY, None), None)?;
+    let outer: OwnedFd = create_map::create(&array(ARRAY_OF_MAPS, Some(Box::new(array(ARRAY, None)))), None)?;
     slots::fill(&outer, 0, &inner)
 }
 

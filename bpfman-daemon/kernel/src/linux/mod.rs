@@ -6,6 +6,7 @@ mod attr;
 mod clsact;
 mod containers;
 mod copy_map;
+mod create_map;
 mod elf_symbols;
 mod extension;
 mod facts;
@@ -36,6 +37,7 @@ mod sys;
 mod tcx;
 mod test_run;
 mod types;
+mod verifier_log;
 mod watch;
 mod xdp;
 

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::linux::{
-    LinuxKernel, attr::Command, copy_map, facts, grace, load, map_access, map_access::DataMap, slots,
-    test_run, types,
+    LinuxKernel, attr::Command, copy_map, create_map, facts, grace, load, map_access, map_access::DataMap,
+    slots, test_run, types,
 };
 use crate::{KernelError, KernelObjects, Loaded, MapEntry, ProgramLoad, TestRun, TestRunResult};
 
@@ -53,7 +53,7 @@ impl KernelObjects for LinuxKernel {
     }
 
     fn create_map(&self, spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
-        load::map(spec, btf)
+        create_map::create(spec, btf)
     }
 
     fn fill_slot(&self, map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
