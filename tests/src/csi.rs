@@ -98,7 +98,6 @@ impl Csi {
     }
 
     /// GetPluginInfo, GetPluginCapabilities and Probe.
-    #[must_use]
     pub fn identity(
         &self,
     ) -> (v1::GetPluginInfoResponse, v1::GetPluginCapabilitiesResponse, v1::ProbeResponse) {
