@@ -1,37 +1,13 @@
 //! Random programs that the verifier accepts: packet writes, counters, stack, functions, loops, verdicts.
 
-use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
+mod function;
+mod random;
 
+use bpfmand_core::{BoundText, Insn};
+
+use self::function::Function;
+pub use self::random::Random;
 use crate::kernel::ProgramKind;
-use crate::little_btf;
-
-/// A small generator of numbers, the same everywhere.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 11) % limit
-    }
-
-    pub fn one_in(&mut self, chances: u64) -> bool {
-        self.below(chances) == 0
-    }
-
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
 
 /// Places of the maps that generated programs use.
 pub const COUNTERS: u32 = 0;
@@ -51,66 +27,6 @@ const R2: u8 = 2;
 const R3: u8 = 3;
 const R4: u8 = 4;
 const R10: u8 = 10;
-
-/// One function under construction. Jumps to its ends are patched when it closes.
-struct Function {
-    name: String,
-    insns: Vec<Insn>,
-    /// Calls and addresses of other functions, by number.
-    references: Vec<(usize, usize)>,
-}
-
-impl Function {
-    fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), insns: Vec::new(), references: Vec::new() }
-    }
-
-    fn push(&mut self, code: u8, dst: u8, src: u8, off: i16, imm: i32) {
-        self.insns.push(Insn::new(code, dst, src, off, imm));
-    }
-
-    fn mov(&mut self, dst: u8, imm: i32) {
-        self.push(0xb7, dst, 0, 0, imm);
-    }
-
-    fn copy(&mut self, dst: u8, src: u8) {
-        self.push(0xbf, dst, src, 0, 0);
-    }
-
-    fn map(&mut self, dst: u8, place: u32) {
-        self.push(0x18, dst, 1, 0, place.cast_signed());
-        self.push(0, 0, 0, 0, 0);
-    }
-
-    fn call(&mut self, helper: i32) {
-        self.push(0x85, 0, 0, 0, helper);
-    }
-
-    fn exit(&mut self) {
-        self.push(0x95, 0, 0, 0, 0);
-    }
-
-    fn call_function(&mut self, number: usize) {
-        self.references.push((self.insns.len(), number));
-        self.push(0x85, 0, 1, 0, 0);
-    }
-
-    fn address_of(&mut self, dst: u8, number: usize) {
-        self.references.push((self.insns.len(), number));
-        self.push(0x18, dst, 4, 0, 0);
-        self.push(0, 0, 0, 0, 0);
-    }
-
-    /// A forward jump whose target comes later.
-    fn open(&mut self, code: u8, dst: u8, src: u8, imm: i32) -> usize {
-        self.push(code, dst, src, 0, imm);
-        self.insns.len() - 1
-    }
-
-    fn close(&mut self, jump: usize) {
-        self.insns[jump].off = i16::try_from(self.insns.len() - jump - 1).unwrap();
-    }
-}
 
 /// Registers that keep the context, the packet and a scratch value over calls; shuffled for each program.
 struct Kept {
@@ -138,7 +54,7 @@ pub fn program(random: &mut Random, kind: ProgramKind, number: usize) -> BoundTe
     let depth = -(8 * (5 + random.below(20) as i16));
     let mut generator = Generator { random, kind, kept, functions: Vec::new(), depth };
     generator.entry();
-    generator.link(number)
+    function::link(&generator.functions, generator.random, number)
 }
 
 impl Generator<'_> {
@@ -432,55 +348,6 @@ impl Generator<'_> {
             }
         }
         f.exit();
-    }
-
-    /// Joins the functions that are reached, and resolves calls.
-    fn link(self, number: usize) -> BoundText {
-        let mut order = vec![0];
-        let mut at = 0;
-        while at < order.len() {
-            for (_, callee) in &self.functions[order[at]].references {
-                if !order.contains(callee) {
-                    order.push(*callee);
-                }
-            }
-            at += 1;
-        }
-        let mut insns = Vec::new();
-        let mut functions: Vec<FunctionSpan> = Vec::new();
-        for f in order.iter().map(|function| &self.functions[*function]) {
-            functions.push(FunctionSpan { name: f.name.clone(), start: insns.len(), len: f.insns.len() });
-            insns.extend_from_slice(&f.insns);
-        }
-        for (place, function) in order.iter().enumerate() {
-            for (at, callee) in &self.functions[*function].references {
-                let at = functions[place].start + at;
-                let to = functions[order.iter().position(|other| other == callee).unwrap()].start;
-                insns[at].imm = to as i32 - at as i32 - 1;
-            }
-        }
-        let callbacks = functions.iter().any(|f| f.name.starts_with("callback"));
-        let described = callbacks || self.random.one_in(3);
-        let (btf, func_info, line_info) = if described {
-            let (raw, func_info, line_info) = little_btf::describe(&functions, self.random.one_in(2));
-            (Some(raw.into()), func_info, line_info)
-        } else {
-            (None, Vec::new(), Vec::new())
-        };
-        let text = ProgramText {
-            name: format!("member_{number}"),
-            license: "GPL".to_owned(),
-            insns,
-            functions,
-            btf,
-            func_info,
-            line_info,
-            frags: false,
-            sleepable: false,
-            modules: Vec::new(),
-        };
-        // Ids are places in the list of descriptors.
-        text.bind(&[MapId(COUNTERS), MapId(NOTES)]).unwrap()
     }
 }
 
