@@ -6,7 +6,7 @@
 use bpfmand_core::{Insn, ProgramText};
 
 use crate::analysis::pointer::{self, OWN, Pointer, Reach};
-use crate::analysis::values::{Value, Values};
+use crate::analysis::values::{RegisterValue, Values};
 use crate::chain::member::{effects, function_at, span};
 use crate::text::flow;
 use crate::text::opcode;

@@ -6,7 +6,7 @@
 
 use bpfmand_core::{Insn, ProgramText};
 
-use crate::analysis::values::{Value, Values};
+use crate::analysis::values::{RegisterValue, Values};
 use crate::chain::member::{function_at, span};
 use crate::text::flow;
 use crate::text::opcode;
@@ -22,7 +22,7 @@ struct Kind {
     packet: bool,
 }
 
-impl Value for Kind {
+impl RegisterValue for Kind {
     fn or(self, other: Self) -> Self {
         Self { context: self.context | other.context, packet: self.packet | other.packet }
     }

@@ -1,6 +1,6 @@
 //! Pointers into stack frames as the analysis of depths knows them: what they may point to, and how far down.
 
-use crate::analysis::values::{Value, Values};
+use crate::analysis::values::{RegisterValue, Values};
 use crate::text::opcode;
 
 /// Largest frame that the kernel allows, in bytes.
@@ -60,7 +60,7 @@ impl Pointer {
     }
 }
 
-impl Value for Pointer {
+impl RegisterValue for Pointer {
     fn or(self, other: Self) -> Self {
         let mut both = self;
         for (mine, theirs) in both.0.iter_mut().zip(other.0) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::text::flow::Knowledge;
 
 /// What is known of one value.
-pub(crate) trait Value: Copy + Default + PartialEq {
+pub(crate) trait RegisterValue: Copy + Default + PartialEq {
     /// What is known where either may hold: this only widens, and only finitely often.
     #[must_use]
     fn or(self, other: Self) -> Self;
@@ -21,7 +21,7 @@ pub(crate) struct Values<V> {
     pub(crate) anywhere: V,
 }
 
-impl<V: Value> Values<V> {
+impl<V: RegisterValue> Values<V> {
     /// At a function's start: nothing is spilled.
     pub(crate) fn given(registers: [V; 11]) -> Self {
         Self { registers, slots: BTreeMap::new(), anywhere: V::default() }
@@ -33,7 +33,7 @@ impl<V: Value> Values<V> {
     }
 }
 
-impl<V: Value> Knowledge for Values<V> {
+impl<V: RegisterValue> Knowledge for Values<V> {
     fn join(&mut self, other: &Self) -> bool {
         let mut widened = self.registers.join(&other.registers);
         for (slot, theirs) in &other.slots {
@@ -43,14 +43,14 @@ impl<V: Value> Knowledge for Values<V> {
     }
 }
 
-impl<V: Value> Knowledge for [V; 11] {
+impl<V: RegisterValue> Knowledge for [V; 11] {
     fn join(&mut self, other: &Self) -> bool {
         self.iter_mut().zip(other).fold(false, |widened, (mine, theirs)| widened | take(mine, *theirs))
     }
 }
 
 /// True if that widened what was known.
-fn take<V: Value>(mine: &mut V, theirs: V) -> bool {
+fn take<V: RegisterValue>(mine: &mut V, theirs: V) -> bool {
     let before = *mine;
     *mine = before.or(theirs);
     *mine != before

@@ -5,7 +5,7 @@
 
 use bpfmand_core::{Insn, ProgramText, op};
 
-use crate::analysis::values::Value;
+use crate::analysis::values::RegisterValue;
 use crate::chain::hook::{Code, SpliceHook};
 use crate::chain::member::span;
 use crate::chain::proceed::ProceedMask;
@@ -54,7 +54,7 @@ impl Codes {
     }
 }
 
-impl Value for Codes {
+impl RegisterValue for Codes {
     fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

@@ -3,7 +3,7 @@
 use bpfmand_core::{Insn, MapId};
 
 use crate::analysis::stack::ContextPlace;
-use crate::analysis::values::Value;
+use crate::analysis::values::RegisterValue;
 use crate::analysis::verdicts::Codes;
 use crate::chain::counters::{COUNTER_ROWS, CounterLayout};
 use crate::chain::hook::{Code, SpliceHook};

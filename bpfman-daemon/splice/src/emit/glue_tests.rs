@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::values::Value;
+use crate::analysis::values::RegisterValue;
 use bpfmand_core::{Insn, op};
 
 /// Runs glue on a code as a processor would. Gives the code and whether it came out at the end (`true`) or at the
