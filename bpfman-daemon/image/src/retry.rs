@@ -1,4 +1,7 @@
 //! Which failures are worth another try, and how long to wait before it.
+//!
+//! A caller waits for the pull meanwhile: there are few tries, tenths of a second apart. Who asked tries the whole pull again
+//! (the node's agent by `RegistryBackoff`). How fast an answer has to come is in [`crate::pace`].
 
 use std::error::Error;
 use std::io;

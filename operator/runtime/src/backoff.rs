@@ -1,4 +1,9 @@
 //! How long to wait before the next try: longer each time, and never in step with others.
+//!
+//! The queue, watches and the agent's stream from the daemon wait by [`after`]. [`crate::watch_backoff`] does not: the
+//! server ended what it holds back, and nothing failed. Neither do the agent's `WritePace`, a bucket of writes, and the
+//! controller's `StatusPace`, a least time between two writes. The agent's `RegistryBackoff` has no jitter of its own, since
+//! the queue that asks by it has.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
