@@ -94,7 +94,7 @@ pub fn clean(flags: &CleanFlags) -> Result<(), CleanError> {
     if let Some(pin) = first_pin(&root.join(PINS))? {
         return Err(CleanError::Pinned(pin));
     }
-    take_down(&root.join(PINS))?;
+    unmount_all(&root.join(PINS))?;
     for folder in OF_DAEMON {
         remove(&root.join(folder))?;
     }
@@ -129,7 +129,7 @@ fn first_pin(folder: &Path) -> Result<Option<PathBuf>, CleanError> {
 }
 
 /// Unmounts what is mounted there, and what lies on that.
-fn take_down(folder: &Path) -> Result<(), CleanError> {
+fn unmount_all(folder: &Path) -> Result<(), CleanError> {
     loop {
         match unmount(folder, UnmountFlags::NOFOLLOW) {
             Ok(()) => {}

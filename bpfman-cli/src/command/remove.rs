@@ -46,7 +46,7 @@ async fn remove(
     ignore_missing: bool,
     each: impl AsyncFn(u32) -> Result<Option<u32>, tonic::Status>,
 ) -> Result<(), CliError> {
-    refuse_twice(subject, ids)?;
+    ensure_distinct(subject, ids)?;
     let mut removed = Vec::with_capacity(ids.len());
     let mut first: Option<Exit> = None;
     for id in ids {
@@ -74,7 +74,7 @@ async fn remove(
 }
 
 /// A slip that would make the second of both fail, after the first was done.
-fn refuse_twice(subject: RemovalSubject, ids: &[u32]) -> Result<(), CliError> {
+fn ensure_distinct(subject: RemovalSubject, ids: &[u32]) -> Result<(), CliError> {
     match ids.iter().enumerate().find(|(at, id)| ids[..*at].contains(id)) {
         Some((_, id)) => Err(CliError::Usage(format!("{} {id} is named twice", subject.name()))),
         None => Ok(()),
@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn an_id_that_is_named_twice_is_refused() {
-        assert!(refuse_twice(RemovalSubject::Link, &[7, 8, 9]).is_ok());
-        let error = refuse_twice(RemovalSubject::Link, &[7, 8, 7]).unwrap_err();
+        assert!(ensure_distinct(RemovalSubject::Link, &[7, 8, 9]).is_ok());
+        let error = ensure_distinct(RemovalSubject::Link, &[7, 8, 7]).unwrap_err();
         assert_eq!((error.exit(), error.to_string().as_str()), (Exit::Usage, "link 7 is named twice"));
     }
 }

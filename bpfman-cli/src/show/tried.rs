@@ -63,15 +63,15 @@ impl CommandOutput for Tried {
         let mut table =
             TextTable::new(&["Program", "Verdict", "Verified Insns", "Load Time", "Size", "Built As"]);
         for part in self.tried_programs.iter().chain(&self.tried_chains) {
-            let told = |text: String| if part.accepted { text } else { String::new() };
+            let if_accepted = |text: String| if part.accepted { text } else { String::new() };
             let built =
                 part.strategy.as_ref().map(|strategy| format!("{strategy}, {} members", part.member_count));
             table.row(vec![
                 part.name.clone(),
                 if part.accepted { "accepted" } else { "REFUSED" }.to_owned(),
-                told(part.verified_instructions.to_string()),
-                told(format!("{:.1} ms", part.load_nanoseconds as f64 / 1e6)),
-                told(format!("{} B", part.jited_bytes)),
+                if_accepted(part.verified_instructions.to_string()),
+                if_accepted(format!("{:.1} ms", part.load_nanoseconds as f64 / 1e6)),
+                if_accepted(format!("{} B", part.jited_bytes)),
                 built.unwrap_or_default(),
             ]);
         }

@@ -1,6 +1,6 @@
 //! A relocated program: instructions, functions, type and line information.
 //!
-//! Produced by the room `object`, joined by `splice`, loaded by `kernel`. Pure data, so that the same members
+//! Produced by the crate `object`, joined by `splice`, loaded by `kernel`. Pure data, so that the same members
 //! give the same bytes everywhere.
 
 use std::sync::Arc;

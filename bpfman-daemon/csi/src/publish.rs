@@ -65,7 +65,7 @@ impl<M: MapSource> Volumes<M> {
             }
         }
         // Bound nowhere, so of a publish that was killed; or just left.
-        self.take_down(&table, &wanted.volume)?;
+        self.remove_volume(&table, &wanted.volume)?;
         let mut undo = MountUndo::new(&*self.mounts);
         self.build(wanted, &maps, &mut undo)
             .and_then(|()| self.show(wanted, &target, &mut undo))

@@ -35,7 +35,7 @@ impl<M: MapSource> Volumes<M> {
                 recovered.kept += 1;
                 continue;
             }
-            match self.take_down(&table, &volume) {
+            match self.remove_volume(&table, &volume) {
                 Ok(()) => recovered.removed += 1,
                 Err(error) => recovered.problems.push(error.to_string()),
             }

@@ -23,7 +23,7 @@ impl<M: MapSource> Volumes<M> {
             self.step("unpublish", "remove the target");
             remove_folder(&target)?;
         }
-        self.take_down(&table, volume)
+        self.remove_volume(&table, volume)
     }
 
     /// Unmounts a volume at its target.
@@ -41,7 +41,7 @@ impl<M: MapSource> Volumes<M> {
     }
 
     /// Removes a volume's own bpffs and folder, whatever is there of them.
-    pub(crate) fn take_down(&self, table: &[Mount], volume: &VolumeId) -> Result<(), CsiError> {
+    pub(crate) fn remove_volume(&self, table: &[Mount], volume: &VolumeId) -> Result<(), CsiError> {
         let folder = self.folder_of(volume);
         for _mount in self.mounts_at(table, volume, &folder)? {
             self.step("unpublish", "unmount the volume");

@@ -20,51 +20,51 @@ pub trait InterfaceWatch: Send {
     fn next(&mut self, timeout: Duration) -> Result<Vec<InterfaceEvent>, KernelError>;
 }
 
-/// What was told of the interfaces, and what is heard since: a storm of notices about one interface becomes one event,
-/// and a notice that changes neither name nor state (one of an XDP program, of a counter) none.
+/// What was reported of the interfaces, and the latest of the kernel: a storm of notices about one interface becomes one
+/// event, and a notice that changes neither name nor state (one of an XDP program, of a counter) none.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    told: BTreeMap<IfIndex, (String, bool)>,
-    heard: BTreeMap<IfIndex, (String, bool)>,
+    reported: BTreeMap<IfIndex, (String, bool)>,
+    latest: BTreeMap<IfIndex, (String, bool)>,
     /// Removed since, though perhaps there again with the same number.
     removed: BTreeSet<IfIndex>,
 }
 
 impl Known {
     pub fn new(interfaces: Vec<InterfaceFacts>) -> Self {
-        let told: BTreeMap<_, _> =
+        let reported: BTreeMap<_, _> =
             interfaces.into_iter().map(|found| (found.ifindex, (found.name, found.up))).collect();
-        Self { heard: told.clone(), told, removed: BTreeSet::new() }
+        Self { latest: reported.clone(), reported, removed: BTreeSet::new() }
     }
 
     /// A notice: an interface as it is, or that it is gone.
     #[cfg_attr(not(feature = "linux"), allow(dead_code, reason = "a simulated kernel sends no notices"))]
     pub fn hear(&mut self, interface: InterfaceFacts, exists: bool) {
         if exists {
-            self.heard.insert(interface.ifindex, (interface.name, interface.up));
+            self.latest.insert(interface.ifindex, (interface.name, interface.up));
         } else {
-            self.heard.remove(&interface.ifindex);
+            self.latest.remove(&interface.ifindex);
             self.removed.insert(interface.ifindex);
         }
     }
 
     /// All interfaces as they are.
     pub fn see(&mut self, interfaces: Vec<InterfaceFacts>) {
-        self.heard = interfaces.into_iter().map(|found| (found.ifindex, (found.name, found.up))).collect();
+        self.latest = interfaces.into_iter().map(|found| (found.ifindex, (found.name, found.up))).collect();
     }
 
     /// What has changed since this was last asked; removals first, so that a name is free before it is used again.
     pub fn take(&mut self) -> Vec<InterfaceEvent> {
         let removed = std::mem::take(&mut self.removed);
         let mut events: Vec<_> = self
-            .told
+            .reported
             .keys()
-            .filter(|ifindex| removed.contains(ifindex) || !self.heard.contains_key(ifindex))
+            .filter(|ifindex| removed.contains(ifindex) || !self.latest.contains_key(ifindex))
             .map(|ifindex| InterfaceEvent::Removed { ifindex: *ifindex })
             .collect();
-        for (ifindex, (name, up)) in &self.heard {
+        for (ifindex, (name, up)) in &self.latest {
             let (ifindex, up) = (*ifindex, *up);
-            match self.told.get(&ifindex).filter(|_| !removed.contains(&ifindex)) {
+            match self.reported.get(&ifindex).filter(|_| !removed.contains(&ifindex)) {
                 None => events.push(InterfaceEvent::Appeared { name: name.clone(), ifindex, up }),
                 Some((before, was_up)) => {
                     if before != name {
@@ -76,7 +76,7 @@ impl Known {
                 }
             }
         }
-        self.told.clone_from(&self.heard);
+        self.reported.clone_from(&self.latest);
         events
     }
 }

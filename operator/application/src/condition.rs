@@ -134,11 +134,11 @@ mod tests {
 
     #[test]
     fn exactly_one_of_the_three_holds_and_has_the_message() {
-        let said = |readiness| words(&at(&[], 1).readiness(readiness, "Why", "so"));
+        let words_at = |readiness| words(&at(&[], 1).readiness(readiness, "Why", "so"));
         let (still, well) = ("Reconciling=False Nothing is on its way.", "Stalled=False Nothing failed.");
-        assert_eq!(said(Readiness::Ready), ["Ready=True so", still, well]);
-        assert_eq!(said(Readiness::Reconciling), ["Ready=False so", "Reconciling=True so", well]);
-        assert_eq!(said(Readiness::Stalled), ["Ready=False so", still, "Stalled=True so"]);
+        assert_eq!(words_at(Readiness::Ready), ["Ready=True so", still, well]);
+        assert_eq!(words_at(Readiness::Reconciling), ["Ready=False so", "Reconciling=True so", well]);
+        assert_eq!(words_at(Readiness::Stalled), ["Ready=False so", still, "Stalled=True so"]);
     }
 
     #[test]

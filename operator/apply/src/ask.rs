@@ -47,14 +47,14 @@ async fn first(daemon: &Daemon, netns: &[String]) -> Result<ext::InterfaceList, 
 }
 
 impl From<&ext::NetworkInterface> for NodeInterface {
-    fn from(said: &ext::NetworkInterface) -> Self {
+    fn from(interface: &ext::NetworkInterface) -> Self {
         Self {
-            name: said.name.clone(),
-            index: said.index,
-            netns: Some(said.netns.clone()).filter(|path| !path.is_empty()),
-            up: said.up,
+            name: interface.name.clone(),
+            index: interface.index,
+            netns: Some(interface.netns.clone()).filter(|path| !path.is_empty()),
+            up: interface.up,
             // What cannot be read is no address that anything is compared with.
-            addresses: said.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
+            addresses: interface.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
         }
     }
 }

@@ -115,8 +115,8 @@ pub fn failure(reason: &str, message: &str, hint: &str) -> NodeFailure {
 
 /// A failure that came as a message.
 #[must_use]
-pub fn of_message(said: &ext::Failure) -> NodeFailure {
-    failure(&said.reason, &said.message, &said.hint)
+pub fn of_message(message: &ext::Failure) -> NodeFailure {
+    failure(&message.reason, &message.message, &message.hint)
 }
 
 /// A text of at most so many bytes; one that is cut ends in dots.
@@ -164,8 +164,8 @@ mod tests {
 
     #[test]
     fn long_messages_are_cut_at_a_character() {
-        let said = failure("kernel-refused", &"ü".repeat(4000), "");
-        assert!(said.message.len() <= LONGEST_MESSAGE);
-        assert!(said.message.ends_with("ü …"));
+        let failure_text = failure("kernel-refused", &"ü".repeat(4000), "");
+        assert!(failure_text.message.len() <= LONGEST_MESSAGE);
+        assert!(failure_text.message.ends_with("ü …"));
     }
 }

@@ -29,7 +29,7 @@ pub struct Point {
 
 /// The namespaces to look into.
 #[derive(Clone, Debug)]
-pub enum Rooms<'a> {
+pub enum SearchedNamespaces<'a> {
     /// The node's own; for discovery also those with a name.
     Node,
     /// Those of pods.
@@ -37,12 +37,12 @@ pub enum Rooms<'a> {
 }
 
 /// One namespace.
-struct Room<'a> {
+struct SearchedNamespace<'a> {
     netns: Option<&'a Netns>,
     pod: Option<&'a PodFacts>,
 }
 
-impl Room<'_> {
+impl SearchedNamespace<'_> {
     fn point(&self, interface: &str) -> Point {
         let Some(netns) = self.netns else { return Point::of_node(interface, None) };
         let (inode, cookie) = netns.identity;
@@ -85,18 +85,18 @@ impl Doubts {
 /// The interfaces that a selector means, now. What cannot be found out is added to `doubts`.
 pub fn points(
     selector: &InterfaceSelector,
-    rooms: &Rooms<'_>,
+    namespaces: &SearchedNamespaces<'_>,
     facts: &Facts,
     doubts: &mut Doubts,
 ) -> Vec<Point> {
-    let found = places(rooms, doubts);
+    let found = places(namespaces, doubts);
     if let Some(config) = &selector.interfaces_discovery_config {
         return match &facts.interfaces {
             _ if facts.discovery_off || !config.interface_auto_discovery => Vec::new(),
-            Some(interfaces) => discovered(config, rooms, &found, interfaces, doubts),
+            Some(interfaces) => discovered(config, namespaces, &found, interfaces, doubts),
             None => {
                 doubts.add(UnknownPlace::All, NOT_LISTED.to_owned());
-                let pods = found.iter().filter_map(|room| room.pod);
+                let pods = found.iter().filter_map(|namespace| namespace.pod);
                 doubts.unknown.extend(pods.map(|pod| UnknownPlace::Pod(pod.uid.clone())));
                 Vec::new()
             }
@@ -108,16 +108,18 @@ pub fn points(
         (None, Some(_)) => primary(facts, doubts),
         (None, None) => Vec::new(),
     };
-    found.iter().flat_map(|room| names.iter().map(|name| room.point(name))).collect()
+    found.iter().flat_map(|namespace| names.iter().map(|name| namespace.point(name))).collect()
 }
 
-fn places<'a>(rooms: &Rooms<'a>, doubts: &mut Doubts) -> Vec<Room<'a>> {
-    let Rooms::Pods(pods) = rooms else { return vec![Room { netns: None, pod: None }] };
+fn places<'a>(namespaces: &SearchedNamespaces<'a>, doubts: &mut Doubts) -> Vec<SearchedNamespace<'a>> {
+    let SearchedNamespaces::Pods(pods) = namespaces else {
+        return vec![SearchedNamespace { netns: None, pod: None }];
+    };
     let mut places = Vec::new();
     for pod in pods {
         match &pod.netns {
-            _ if pod.host_network => places.push(Room { netns: None, pod: None }),
-            Some(netns) => places.push(Room { netns: Some(netns), pod: Some(pod) }),
+            _ if pod.host_network => places.push(SearchedNamespace { netns: None, pod: None }),
+            Some(netns) => places.push(SearchedNamespace { netns: Some(netns), pod: Some(pod) }),
             None if pod.idle => {
                 doubts.unknown.insert(UnknownPlace::Pod(pod.uid.clone()));
             }
@@ -155,8 +157,8 @@ fn primary<'a>(facts: &'a Facts, doubts: &mut Doubts) -> Vec<&'a str> {
 
 fn discovered(
     config: &InterfacesDiscovery,
-    rooms: &Rooms<'_>,
-    places: &[Room<'_>],
+    namespaces: &SearchedNamespaces<'_>,
+    places: &[SearchedNamespace<'_>],
     interfaces: &[NodeInterface],
     doubts: &mut Doubts,
 ) -> Vec<Point> {
@@ -167,31 +169,33 @@ fn discovered(
         !excluded && (config.allowed_interfaces.is_empty() || allowed.iter().any(|one| one.matches(name)))
     };
     let all = interfaces.iter().filter(|interface| wanted(interface));
-    match rooms {
+    match namespaces {
         // Interfaces that are down count too: one that goes down and up again keeps its program.
-        Rooms::Node => all
+        SearchedNamespaces::Node => all
             .filter(|interface| {
                 let netns = interface.netns.as_deref();
                 netns.is_none_or(|path| is_named(path) && !is_own(path, interfaces))
             })
             .map(|interface| Point::of_node(&interface.name, interface.netns.as_deref()))
             .collect(),
-        Rooms::Pods(_) => {
+        SearchedNamespaces::Pods(_) => {
             let all: Vec<&NodeInterface> = all.collect();
-            let inside = |room: &Room<'_>, interface: &NodeInterface| {
-                interface.netns.as_deref() == room.netns.map(|netns| netns.path.as_str())
+            let inside = |namespace: &SearchedNamespace<'_>, interface: &NodeInterface| {
+                interface.netns.as_deref() == namespace.netns.map(|netns| netns.path.as_str())
             };
             // Every namespace has at least `lo`: one without interfaces was not looked into yet, or is gone.
-            for room in places {
-                let looked_into = || interfaces.iter().any(|interface| inside(room, interface));
-                if let (Some(pod), false) = (room.pod, looked_into()) {
+            for namespace in places {
+                let looked_into = || interfaces.iter().any(|interface| inside(namespace, interface));
+                if let (Some(pod), false) = (namespace.pod, looked_into()) {
                     let named = format!("{}/{}", pod.namespace, pod.name);
                     let why = format!("the interfaces of pod {named} are not known yet");
                     doubts.add(UnknownPlace::Pod(pod.uid.clone()), why);
                 }
             }
-            let of = |room| {
-                all.iter().filter(move |interface| inside(room, interface)).map(|one| room.point(&one.name))
+            let of = |namespace| {
+                all.iter()
+                    .filter(move |interface| inside(namespace, interface))
+                    .map(|one| namespace.point(&one.name))
             };
             places.iter().flat_map(of).collect()
         }

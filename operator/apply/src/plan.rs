@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use crate::content::{CONTENT_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, UUID_KEY, content};
 use crate::desired::{Desired, Load, Program, ProgramOwner, UnknownPlace, WantedLink};
 use crate::facts::{Facts, PodContainer, PodFacts};
-use crate::interfaces::{Doubts, Point, Rooms, points};
+use crate::interfaces::{Doubts, Point, SearchedNamespaces, points};
 use crate::key::WantedLinks;
 use crate::place::DEFAULT_PRIORITY;
 use crate::probes;
@@ -207,14 +207,14 @@ impl Plan<'_> {
     fn packets(&mut self, wanted: &PacketLink<'_>, namespaced: bool) {
         // A pod in the node's namespace would lead a namespace to the node's own interfaces.
         let may = |pod: &&PodFacts| !(namespaced && pod.host_network);
-        let rooms = wanted.pods.as_ref().map_or(Rooms::Node, |selector| {
-            Rooms::Pods(pods(self.facts, selector).into_iter().filter(may).collect())
+        let namespaces = wanted.pods.as_ref().map_or(SearchedNamespaces::Node, |selector| {
+            SearchedNamespaces::Pods(pods(self.facts, selector).into_iter().filter(may).collect())
         });
-        if matches!(&rooms, Rooms::Pods(pods) if pods.is_empty()) {
+        if matches!(&namespaces, SearchedNamespaces::Pods(pods) if pods.is_empty()) {
             let (block, at) = (wanted.hook.block(), wanted.link_at);
             self.unmatched.push(format!("{block}.links[{at}].networkNamespaces"));
         }
-        for at in points(wanted.interfaces, &rooms, self.facts, &mut self.doubts) {
+        for at in points(wanted.interfaces, &namespaces, self.facts, &mut self.doubts) {
             let identity = match wanted.hook {
                 PacketHook::Xdp => at.identity.clone(),
                 PacketHook::Tc(side) | PacketHook::Tcx(side) => {

@@ -81,8 +81,7 @@ fn refused(failure: NodeFailure) -> Trial {
 fn trial(answer: ext::DryRunResponse) -> Trial {
     let parts = || answer.programs.iter().chain(&answer.chains);
     let of_part = |part: &ext::DryRunPart| {
-        let said = part.failure.as_ref()?;
-        let mut failure = of_message(said);
+        let mut failure = of_message(part.failure.as_ref()?);
         if !part.verifier_line.is_empty() && !failure.message.contains(&part.verifier_line) {
             failure = crate::failure::failure(
                 &failure.reason,

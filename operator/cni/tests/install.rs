@@ -132,13 +132,13 @@ fn what_it_does_not_understand_stays_as_it_is() {
         let node = Node::new();
         node.write("10-first.conflist", text);
         let output = node.run(&["install"]);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && said.contains("10-first.conflist"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && stderr.contains("10-first.conflist"), "{stderr}");
         assert_eq!(fs::read_to_string(node.conf().join("10-first.conflist")).unwrap(), text);
         assert_eq!(node.names(), ["10-first.conflist"]);
     }
-    let said = String::from_utf8(Node::new().run(&["install"]).stderr).unwrap();
-    assert!(said.contains("no network configuration yet"), "{said}");
+    let stderr = String::from_utf8(Node::new().run(&["install"]).stderr).unwrap();
+    assert!(stderr.contains("no network configuration yet"), "{stderr}");
 }
 
 #[test]
@@ -161,14 +161,14 @@ fn it_is_there_before_the_agent_if_there_is_a_list_and_keeps_no_agent_waiting_if
             format!("--state-file={}", folder.join("protect.json").display()),
         ];
         let output = node.run(&words.each_ref().map(String::as_str));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
         assert_eq!(fs::metadata(folder).unwrap().uid(), user);
         assert!(runs(&node.bin().join("bpfman-cni")));
         match text.as_deref() {
-            None => assert!(said.contains("no network configuration yet"), "{said}"),
+            None => assert!(stderr.contains("no network configuration yet"), "{stderr}"),
             Some("{") => {
-                assert!(said.contains("10-first.conflist") && node.plugins("10-first.conflist").is_empty())
+                assert!(stderr.contains("10-first.conflist") && node.plugins("10-first.conflist").is_empty())
             }
             Some(_) => assert_eq!(node.plugins("10-first.conflist"), ["ptp", "bpfman-cni"]),
         }

@@ -64,7 +64,7 @@ impl Agent {
     pub async fn work(&self, socket: &Path, workers: usize) {
         let shared = &self.0;
         let _lead = leader::acquire(socket, || ()).await;
-        shared.lead();
+        shared.start_acting();
         tokio::join!(
             watches(shared),
             daemon::follow(Arc::clone(shared)),

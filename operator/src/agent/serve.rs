@@ -26,6 +26,6 @@ fn figures(shared: &Shared) -> String {
         programs,
         links,
         daemon_up: shared.daemon_link.now().up,
-        leading: shared.leading(),
+        leading: shared.is_acting(),
     })
 }

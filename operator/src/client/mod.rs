@@ -11,7 +11,7 @@ mod nodes;
 mod output;
 mod rehearsal;
 mod rehearse;
-mod say;
+mod rollout_command;
 mod status;
 mod table;
 
@@ -37,8 +37,8 @@ pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
     match arguments.command {
         ClientCommand::Status(options) => status::status(&session, &options).await,
         ClientCommand::Explain(options) => explain::explain(&session, &options).await,
-        ClientCommand::Promote(which) => say::say(&session, &which, "promote").await,
-        ClientCommand::Abort(which) => say::say(&session, &which, "abort").await,
+        ClientCommand::Promote(which) => rollout_command::send(&session, &which, "promote").await,
+        ClientCommand::Abort(which) => rollout_command::send(&session, &which, "abort").await,
         ClientCommand::Rehearse(options) => rehearse::rehearse(&session, &options).await,
     }
 }

@@ -1,4 +1,4 @@
-//! `promote` and `abort`: a word to the rollout of an application.
+//! `promote` and `abort`: a command to the rollout of an application.
 
 use bpfman_application::orders::ROLLOUT;
 use bpfman_proto::printable::lines;
@@ -9,8 +9,8 @@ use super::arguments::Which;
 use super::connect::ClientSession;
 use super::error::ClientError;
 
-/// Writes the word where the controller hears it.
-pub async fn say(session: &ClientSession, which: &Which, word: &'static str) -> Result<Shown, ClientError> {
+/// Writes the command to the annotation that the controller reads.
+pub async fn send(session: &ClientSession, which: &Which, word: &'static str) -> Result<Shown, ClientError> {
     let application = session.application(&which.application).await?;
     let name = application.full_name();
     if application.rollout.is_none() {
@@ -23,9 +23,9 @@ pub async fn say(session: &ClientSession, which: &Which, word: &'static str) -> 
         .map_err(|error| ClientError::of(error, &format!("annotate application {name}"), "its kind"))?;
     let text = match &application.status.rollout {
         Some(rollout) => {
-            format!("{word} was said to {name}, which is {:?}: {}\n", rollout.phase, rollout.message)
+            format!("{word} is requested of {name}, which is {:?}: {}\n", rollout.phase, rollout.message)
         }
-        None => format!("{word} was said to {name}; no controller has looked at it yet\n"),
+        None => format!("{word} is requested of {name}; no controller has reconciled it yet\n"),
     };
     Ok(Shown { text: lines(&text).into_owned(), well: true })
 }

@@ -24,7 +24,7 @@ use crate::controller::nodes::reap::reap;
 use crate::controller::nodes::taint::{TaintDecision, decide_all};
 use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{ApplicationId, TrackedApplication};
-use crate::controller::rollout::round::{Carried, Rollouts, Round};
+use crate::controller::rollout::round::{Rollouts, Round, RoundOutcome};
 use crate::controller::watches::MemoryChange;
 use crate::controller::write::leader::Leadership;
 use crate::controller::write::note::{Limiter, Note};
@@ -49,7 +49,7 @@ const AT_A_TIME: usize = 16;
 
 /// A write that is over.
 enum Finished {
-    Application(ApplicationId, Option<Box<TrackedApplication>>, Carried, WriteOutcome),
+    Application(ApplicationId, Option<Box<TrackedApplication>>, RoundOutcome, WriteOutcome),
     Lost(SharedText, WriteOutcome),
     Mark(SharedText, WriteOutcome),
 }
@@ -242,17 +242,17 @@ impl Controller {
             return;
         }
         let (writer, namespace) = (self.writer.clone(), self.namespace.clone());
-        let refused = Finished::Application(id.clone(), None, Carried::default(), WriteOutcome::Failed);
+        let refused = Finished::Application(id.clone(), None, RoundOutcome::default(), WriteOutcome::Failed);
         self.spawn(refused, async move {
-            let (mut newest, mut carried) = (application.clone(), Carried::default());
+            let (mut newest, mut outcome) = (application.clone(), RoundOutcome::default());
             let written = work
-                .carry_out(&writer, &namespace, &mut newest, plan.finalizers, plan.status, &mut carried)
+                .carry_out(&writer, &namespace, &mut newest, plan.finalizers, plan.status, &mut outcome)
                 .await;
-            if carried.is_decided() {
+            if outcome.is_decided() {
                 writer.write_events(&application, notes).await;
             }
             let newest = (newest.resource_version != application.resource_version).then(|| newest.into());
-            Finished::Application(id, newest, carried, written.into())
+            Finished::Application(id, newest, outcome, written.into())
         });
     }
 
@@ -298,11 +298,11 @@ impl Controller {
     fn finish(&mut self, finished: Finished) {
         let retry = Instant::now() + RETRY;
         match finished {
-            Finished::Application(id, newest, carried, written) => {
-                if carried.has_news() {
+            Finished::Application(id, newest, outcome, written) => {
+                if outcome.has_news() {
                     self.applications.mark(Instant::now(), &id);
                 }
-                self.rollouts.carried(&id, carried, Instant::now());
+                self.rollouts.record(&id, outcome, Instant::now());
                 if let Some(newest) = newest {
                     self.memory.written(*newest);
                 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bpfman_application::orders::{ROLLOUT, ROLLOUT_COMMAND};
 use serde_json::{Value, json};
 
-/// What a user said.
+/// What a user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RolloutCommand {
     /// Go on: end the soak, take the wave as it is, accept what failed, or try again what was taken back.
@@ -95,38 +95,40 @@ mod tests {
 
     #[test]
     fn a_word_is_taken_over_with_the_next_number() {
-        let said = annotations(&[(ROLLOUT, "promote"), (ROLLOUT_COMMAND, "3 abort")]);
-        let ReadCommand::Take(patch) = read_command(Some(&said), 3) else { panic!("not taken over") };
+        let given = annotations(&[(ROLLOUT, "promote"), (ROLLOUT_COMMAND, "3 abort")]);
+        let ReadCommand::Take(patch) = read_command(Some(&given), 3) else { panic!("not taken over") };
         assert_eq!(patch["metadata"]["annotations"][ROLLOUT_COMMAND], "4 promote");
         assert!(patch["metadata"]["annotations"][ROLLOUT].is_null());
     }
 
     #[test]
     fn what_was_taken_over_is_read_again_after_a_restart() {
-        let said = annotations(&[(ROLLOUT_COMMAND, "4 promote")]);
+        let given = annotations(&[(ROLLOUT_COMMAND, "4 promote")]);
         let last = Numbered { number: 4, command: RolloutCommand::Promote };
-        assert_eq!(read_command(Some(&said), 3), ReadCommand::Last(Some(last)));
+        assert_eq!(read_command(Some(&given), 3), ReadCommand::Last(Some(last)));
         assert_eq!(read_command(None, 3), ReadCommand::Last(None));
     }
 
     #[test]
     fn a_lost_annotation_makes_no_old_number_new() {
-        let said = annotations(&[(ROLLOUT, "abort")]);
-        let ReadCommand::Take(patch) = read_command(Some(&said), 7) else { panic!("not taken over") };
+        let given = annotations(&[(ROLLOUT, "abort")]);
+        let ReadCommand::Take(patch) = read_command(Some(&given), 7) else { panic!("not taken over") };
         assert_eq!(patch["metadata"]["annotations"][ROLLOUT_COMMAND], "8 abort");
     }
 
     #[test]
     fn another_word_is_refused() {
-        let said = annotations(&[(ROLLOUT, "promte")]);
-        assert!(matches!(read_command(Some(&said), 0), ReadCommand::Refuse { word, .. } if word == "promte"));
+        let given = annotations(&[(ROLLOUT, "promte")]);
+        assert!(
+            matches!(read_command(Some(&given), 0), ReadCommand::Refuse { word, .. } if word == "promte")
+        );
     }
 
     #[test]
     fn without_a_rollout_nothing_is_kept_for_the_next_one() {
         let gone = json!({ "metadata": { "annotations": { ROLLOUT: null, ROLLOUT_COMMAND: null } } });
-        let said = annotations(&[(ROLLOUT, "abort"), (ROLLOUT_COMMAND, "3 promote")]);
-        assert_eq!(forget(&said), Some((Some("abort".to_owned()), gone.clone())));
+        let given = annotations(&[(ROLLOUT, "abort"), (ROLLOUT_COMMAND, "3 promote")]);
+        assert_eq!(forget(&given), Some((Some("abort".to_owned()), gone.clone())));
         assert_eq!(forget(&annotations(&[(ROLLOUT_COMMAND, "3 abort")])), Some((None, gone)));
         assert_eq!(forget(&annotations(&[("mine", "abort")])), None);
     }

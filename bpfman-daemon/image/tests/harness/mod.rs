@@ -1,4 +1,4 @@
-//! What the tests of this room need around it: a real registry, a hostile one, objects and keys.
+//! What the tests of this crate need around it: a real registry, a hostile one, objects and keys.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 

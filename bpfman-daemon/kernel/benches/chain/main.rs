@@ -5,7 +5,7 @@
 //! `target/bench/chain.json` and `chain.svg`. Environment: `BENCH_ROUNDS` (8), `BENCH_REPEATS` (2,000,000 runs of a
 //! sample by test-run).
 //!
-//! It stands beside the oracle, whose loader it uses, because only this room speaks to the kernel without the daemon.
+//! It stands beside the oracle, whose loader it uses, because only this crate speaks to the kernel without the daemon.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on ends")]
 #![allow(dead_code, reason = "the oracle's loader has more than is measured")]

@@ -54,7 +54,7 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// How long it takes to make a chain, here in the room's own code and in the kernel, and to swap it in.
+/// How long it takes to make a chain, here in the crate's own code and in the kernel, and to swap it in.
 fn making() -> Vec<Case> {
     let kind = ProgramKind::Xdp;
     let members = compile_text(&sources::members(kind));

@@ -87,8 +87,8 @@ impl NetworkWatch for NetlinkWatch {
         let sockets = self.followed.values().map(|followed| &followed.notices);
         let ready = sys::readable(sockets, timeout)
             .map_err(|source| KernelError::call("watch", "network interfaces", source))?;
-        let told = self.followed.iter().zip(ready).filter(|(_, ready)| *ready);
-        Ok(told
+        let changed = self.followed.iter().zip(ready).filter(|(_, ready)| *ready);
+        Ok(changed
             .filter(|((_, followed), _)| drain(&followed.notices))
             .map(|((path, _), _)| path.clone())
             .collect())

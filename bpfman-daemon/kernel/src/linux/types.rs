@@ -49,8 +49,8 @@ pub fn of_module(name: &str) -> Result<OwnedFd, KernelError> {
         let mut info =
             BtfInfo { name: text.as_mut_ptr() as u64, name_len: text.len() as u32, ..BtfInfo::default() };
         // Names that do not fit are none of modules.
-        let told = sys::info(&btf, &mut info).is_ok();
-        if told && info.kernel_btf != 0 && facts::text(&text) == name {
+        let is_described = sys::info(&btf, &mut info).is_ok();
+        if is_described && info.kernel_btf != 0 && facts::text(&text) == name {
             return Ok(btf);
         }
     }

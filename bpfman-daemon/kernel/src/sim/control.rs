@@ -13,129 +13,129 @@ use super::{LoadsSeen, SimKernel};
 impl SimKernel {
     /// Adds a network namespace with a file of its own.
     pub fn add_namespace(&self, path: &Path) -> NetnsId {
-        self.world().network.add_namespace(path)
+        self.state().network.add_namespace(path)
     }
 
     /// Removes a network namespace with its interfaces.
     pub fn remove_namespace(&self, path: &Path) {
-        let mut world = self.world();
-        for place in world.network.remove_namespace(path) {
-            world.interface_gone(place);
+        let mut state = self.state();
+        for place in state.network.remove_namespace(path) {
+            state.interface_gone(place);
         }
-        drop(world);
+        drop(state);
         self.changed.notify_all();
     }
 
     /// Adds an interface. Answers none if there is no such namespace.
     pub fn add_interface(&self, netns: Option<&Path>, name: &str) -> Option<IfIndex> {
-        let added = self.world().network.add_interface(netns, name);
+        let added = self.state().network.add_interface(netns, name);
         self.changed.notify_all();
         added
     }
 
     /// Gives an interface another name. Answers false if there is none, or the name is taken.
     pub fn rename_interface(&self, netns: Option<&Path>, name: &str, new: &str) -> bool {
-        let renamed = self.world().network.rename_interface(netns, name, new);
+        let renamed = self.state().network.rename_interface(netns, name, new);
         self.changed.notify_all();
         renamed
     }
 
     /// Switches an interface on or off; new ones are off. Answers false if there is none.
     pub fn switch_interface(&self, netns: Option<&Path>, name: &str, up: bool) -> bool {
-        let switched = self.world().network.switch(netns, name, up);
+        let switched = self.state().network.switch(netns, name, up);
         self.changed.notify_all();
         switched
     }
 
     /// Makes all watches lose what they have not read.
     pub fn overrun_watches(&self) {
-        self.world().network.overruns += 1;
+        self.state().network.overruns += 1;
         self.changed.notify_all();
     }
 
     /// Removes an interface: its filters go, its links stay and run nothing.
     pub fn remove_interface(&self, netns: Option<&Path>, name: &str) {
-        let mut world = self.world();
-        if let Some(place) = world.network.remove_interface(netns, name) {
-            world.interface_gone(place);
+        let mut state = self.state();
+        if let Some(place) = state.network.remove_interface(netns, name) {
+            state.interface_gone(place);
         }
-        drop(world);
+        drop(state);
         self.changed.notify_all();
     }
 
     /// From now on the verifier refuses programs of this name.
     pub fn refuse(&self, program: &str) {
-        self.world().refused.insert(program.to_owned());
+        self.state().refused.insert(program.to_owned());
     }
 
     /// The verifier accepts programs of this name again.
     pub fn accept(&self, program: &str) {
-        self.world().refused.remove(program);
+        self.state().refused.remove(program);
     }
 
     /// From now on the verifier refuses programs in which this constant is, or accepts them again, and their loads are
     /// counted. So one version of a program is told from another, whatever chain it is in.
     pub fn judge_constant(&self, constant: i32, refused: bool) {
-        self.world().constants.entry(constant).or_default().refused = refused;
+        self.state().constants.entry(constant).or_default().refused = refused;
     }
 
     /// What became of loads of programs with this constant since it was first judged.
     #[must_use]
     pub fn loads_with(&self, constant: i32) -> LoadsSeen {
-        self.world().constants.get(&constant).copied().unwrap_or_default()
+        self.state().constants.get(&constant).copied().unwrap_or_default()
     }
 
     /// From now on the verifier gives up on programs of more instructions, at the first one too many.
     pub fn refuse_longer_than(&self, insns: usize) {
-        self.world().longest = Some(insns);
+        self.state().longest = Some(insns);
     }
 
     /// The machine starts anew: programs, maps, links, pins and filters are gone, interfaces and namespaces have the
     /// numbers that others had before, and ids begin at 1 again. Handles of before hold nothing.
     pub fn reboot(&self) {
-        let mut world = self.world();
-        world.objects.reboot();
-        world.pins = SimPins::default();
-        world.filters = Filters::default();
-        world.network.reboot();
-        world.holders.clear();
-        world.faults.countdown = None;
+        let mut state = self.state();
+        state.objects.reboot();
+        state.pins = SimPins::default();
+        state.filters = Filters::default();
+        state.network.reboot();
+        state.holders.clear();
+        state.faults.countdown = None;
     }
 
     /// Makes the `n`-th call from now fail, counted from 1; the calls after it work. 0: none fails any more.
     pub fn fail_call(&self, n: u64) {
-        let mut world = self.world();
-        world.faults.countdown = (n > 0).then_some(n);
-        world.faults.lasting = false;
+        let mut state = self.state();
+        state.faults.countdown = (n > 0).then_some(n);
+        state.faults.lasting = false;
     }
 
     /// Makes the `n`-th call from now fail, counted from 1, and all after it, until `fail_call(0)`.
     pub fn fail_from(&self, n: u64) {
         self.fail_call(n);
-        self.world().faults.lasting = true;
+        self.state().faults.lasting = true;
     }
 
     /// True while a failure ordered by [`SimKernel::fail_call`] has not happened yet.
     #[must_use]
     pub fn failure_pending(&self) -> bool {
-        self.world().faults.countdown.is_some()
+        self.state().faults.countdown.is_some()
     }
 
     /// Begins to note the names of calls, forgetting those noted before.
     pub fn note_calls(&self) {
-        let mut world = self.world();
-        world.faults.record = true;
-        world.faults.calls.clear();
+        let mut state = self.state();
+        state.faults.record = true;
+        state.faults.calls.clear();
     }
 
     /// The calls since [`SimKernel::note_calls`].
     #[must_use]
     pub fn calls(&self) -> Vec<&'static str> {
-        self.world().faults.calls.clone()
+        self.state().faults.calls.clone()
     }
 }
 
-impl super::World {
+impl super::SimState {
     fn interface_gone(&mut self, (netns, ifindex): (NetnsId, IfIndex)) {
         let links: Vec<Key> = self
             .objects

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::errno::{self, EBADF, EINVAL, ENOENT};
 use super::objects::{Body, Key, MAP, Object, SimLinkTarget};
-use super::{World, refuse};
+use super::{SimState, refuse};
 use crate::{EXTENSION, KernelError, ProgramLoad};
 
 /// Licences that allow GPL-only functions, as the kernel writes them.
@@ -55,7 +55,7 @@ fn tag(insns: &[Insn]) -> [u8; 8] {
     hash.finalize().first_chunk().copied().unwrap_or_default()
 }
 
-impl World {
+impl SimState {
     pub(super) fn object(&self, key: Key) -> Result<&Object, KernelError> {
         self.objects.all.get(&key).ok_or_else(|| refuse("use", "a handle of before the reboot", EBADF))
     }

@@ -2,10 +2,10 @@
 
 use super::errno::{EBUSY, EINVAL, ENOENT};
 use super::objects::{Body, Key, PROGRAM, SimLinkTarget};
-use super::{World, refuse};
+use super::{SimState, refuse};
 use crate::{Extends, KernelError};
 
-impl World {
+impl SimState {
     /// The program that is to be extended.
     pub(super) fn extended(&self, extends: Extends) -> Result<Key, KernelError> {
         self.objects

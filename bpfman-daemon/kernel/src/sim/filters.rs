@@ -8,7 +8,7 @@ use bpfmand_core::uapi::prog_type;
 use super::errno::{EEXIST, EINVAL, ENODEV};
 use super::network::TcPlace;
 use super::objects::{Body, Key};
-use super::{World, refuse};
+use super::{SimState, refuse};
 use crate::{FilterPlace, KernelError};
 
 /// One filter.
@@ -30,7 +30,7 @@ pub(super) struct Filters {
 /// A place, priority and handle.
 type FilterKey = (TcPlace, u16, u32);
 
-impl World {
+impl SimState {
     /// The key of a filter; none if the interface is gone.
     fn filter_key(&self, at: &FilterPlace<'_>) -> Result<Option<FilterKey>, KernelError> {
         let netns = self.network.place(at.netns, at.ifindex)?;

@@ -10,7 +10,7 @@ use bpfmand_core::{
 use super::errno::{EEXIST, EINVAL, ENODEV};
 use super::network::{HookedBy, TcPlace, TcxHook};
 use super::objects::{Body, Key, LINK, PROGRAM, SimLinkTarget};
-use super::{World, refuse};
+use super::{SimState, refuse};
 use crate::{KernelError, TcxAnchor, XdpMode};
 
 /// Most programs at one tcx hook: one less than `BPF_MPROG_MAX`, whose last place ends the list.
@@ -25,7 +25,7 @@ pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {
     }
 }
 
-impl World {
+impl SimState {
     /// The program that an entry of a hook runs.
     pub(super) fn program_at(&self, attached: HookedBy) -> Option<Key> {
         match attached {

@@ -8,10 +8,10 @@ use super::errno::{EBUSY, EEXIST, EINVAL, ENOLINK, ETIMEDOUT};
 use super::hooks::runs_in;
 use super::network::HookedBy;
 use super::objects::{Body, Key, SimLinkTarget};
-use super::{World, refuse};
+use super::{SimState, refuse};
 use crate::{Features, KernelError, LinkTarget};
 
-impl World {
+impl SimState {
     pub(super) fn attach(
         &mut self,
         program: Key,

@@ -9,7 +9,7 @@ use bpfmand_core::{MapFacts, MapRole};
 
 use super::errno::{E2BIG, EINVAL, ENOENT, EPERM};
 use super::objects::{Body, Key};
-use super::{World, refuse};
+use super::{SimState, refuse};
 use crate::map_access::{Family, check_copy, describe, wrong};
 use crate::{KernelError, MapEntry};
 
@@ -41,7 +41,7 @@ impl Data {
     }
 }
 
-impl World {
+impl SimState {
     fn data(&self, action: &'static str, map: Key) -> Result<Data, KernelError> {
         let facts = self.map_facts(map)?;
         let family = Family::of(action, &facts)?;

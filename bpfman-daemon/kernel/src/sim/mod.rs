@@ -98,14 +98,14 @@ impl SimOptions {
 pub struct SimKernel {
     features: Features,
     btf: Option<Vec<u8>>,
-    world: Arc<Mutex<World>>,
+    state: Arc<Mutex<SimState>>,
     /// Told of every change of the network.
     changed: Arc<Condvar>,
 }
 
 /// Everything the kernel holds.
 #[derive(Debug)]
-struct World {
+struct SimState {
     objects: Objects,
     pins: SimPins,
     network: SimNetwork,
@@ -153,7 +153,7 @@ impl SimKernel {
         Self {
             changed: Arc::new(Condvar::new()),
             btf: options.btf,
-            world: Arc::new(Mutex::new(World {
+            state: Arc::new(Mutex::new(SimState {
                 objects: Objects::default(),
                 pins: SimPins::default(),
                 network: SimNetwork::new(options.own_namespace),
@@ -170,35 +170,35 @@ impl SimKernel {
         }
     }
 
-    /// A panic while the world was locked leaves it whole enough for a test to look at.
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic while the state was locked leaves it whole enough for a test to look at.
+    fn state(&self) -> MutexGuard<'_, SimState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a call: counts it, and fails it if its turn has come.
-    fn enter(&self, call: &'static str) -> Result<MutexGuard<'_, World>, KernelError> {
-        let mut world = self.world();
-        if world.faults.record {
-            world.faults.calls.push(call);
+    fn enter(&self, call: &'static str) -> Result<MutexGuard<'_, SimState>, KernelError> {
+        let mut state = self.state();
+        if state.faults.record {
+            state.faults.calls.push(call);
         }
-        match &mut world.faults.countdown {
+        match &mut state.faults.countdown {
             Some(1) => {
-                if !world.faults.lasting {
-                    world.faults.countdown = None;
+                if !state.faults.lasting {
+                    state.faults.countdown = None;
                 }
                 Err(KernelError::call("simulate", format!("\"{call}\""), errno::error(errno::EIO)))
             }
             Some(left) => {
                 *left -= 1;
-                Ok(world)
+                Ok(state)
             }
-            None => Ok(world),
+            None => Ok(state),
         }
     }
 
-    fn handle(&self, world: &mut World, key: objects::Key) -> SimHandle {
-        world.objects.hold(key);
-        SimHandle { world: Arc::clone(&self.world), generation: world.objects.generation, key }
+    fn handle(&self, state: &mut SimState, key: objects::Key) -> SimHandle {
+        state.objects.hold(key);
+        SimHandle { state: Arc::clone(&self.state), generation: state.objects.generation, key }
     }
 }
 

@@ -7,26 +7,26 @@ use std::time::{Duration, Instant};
 
 use bpfmand_core::{AddressedInterface, NetnsId};
 
-use super::World;
+use super::SimState;
 use crate::{KernelError, NetworkWatch};
 
 type Seen = (NetnsId, Vec<AddressedInterface>);
 
 #[derive(Debug)]
 pub(super) struct Networks {
-    world: Arc<Mutex<World>>,
+    state: Arc<Mutex<SimState>>,
     changed: Arc<Condvar>,
     seen: BTreeMap<Option<PathBuf>, Seen>,
 }
 
 impl Networks {
-    pub fn new(world: &Arc<Mutex<World>>, changed: &Arc<Condvar>) -> Self {
-        Self { world: Arc::clone(world), changed: Arc::clone(changed), seen: BTreeMap::new() }
+    pub fn new(state: &Arc<Mutex<SimState>>, changed: &Arc<Condvar>) -> Self {
+        Self { state: Arc::clone(state), changed: Arc::clone(changed), seen: BTreeMap::new() }
     }
 }
 
-fn look(world: &World, path: &Option<PathBuf>) -> Option<Seen> {
-    let namespace = world.network.namespace(path.as_deref()).ok()?;
+fn observe(state: &SimState, path: &Option<PathBuf>) -> Option<Seen> {
+    let namespace = state.network.namespace(path.as_deref()).ok()?;
     Some((namespace.id, namespace.addressed()))
 }
 
@@ -35,14 +35,14 @@ impl NetworkWatch for Networks {
         &mut self,
         namespaces: &BTreeSet<Option<PathBuf>>,
     ) -> Result<BTreeSet<Option<PathBuf>>, KernelError> {
-        let world = Arc::clone(&self.world);
-        let world = world.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = Arc::clone(&self.state);
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
         self.seen.retain(|path, seen| {
-            namespaces.contains(path) && look(&world, path).is_some_and(|(id, _)| id == seen.0)
+            namespaces.contains(path) && observe(&state, path).is_some_and(|(id, _)| id == seen.0)
         });
         let mut begun = BTreeSet::new();
         for path in namespaces.iter().filter(|path| !self.seen.contains_key(path)).collect::<Vec<_>>() {
-            if let Some(seen) = look(&world, path) {
+            if let Some(seen) = observe(&state, path) {
                 self.seen.insert(path.clone(), seen);
                 begun.insert(path.clone());
             }
@@ -56,19 +56,19 @@ impl NetworkWatch for Networks {
 
     fn wait(&mut self, timeout: Duration) -> Result<BTreeSet<Option<PathBuf>>, KernelError> {
         let deadline = Instant::now() + timeout;
-        let (world, changed) = (Arc::clone(&self.world), Arc::clone(&self.changed));
-        let mut inside = world.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, changed) = (Arc::clone(&self.state), Arc::clone(&self.changed));
+        let mut inside = state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let mut told = BTreeSet::new();
+            let mut changed_now = BTreeSet::new();
             for (path, seen) in &mut self.seen {
-                if let Some(now) = look(&inside, path).filter(|now| now != seen) {
+                if let Some(now) = observe(&inside, path).filter(|now| now != seen) {
                     *seen = now;
-                    told.insert(path.clone());
+                    changed_now.insert(path.clone());
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if !told.is_empty() || left.is_zero() {
-                return Ok(told);
+            if !changed_now.is_empty() || left.is_zero() {
+                return Ok(changed_now);
             }
             (inside, _) = changed.wait_timeout(inside, left).unwrap_or_else(PoisonError::into_inner);
         }

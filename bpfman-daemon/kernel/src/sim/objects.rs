@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bpfmand_core::{Direction, IfIndex, MapSpec, NetnsId, map_type};
 
-use super::World;
+use super::SimState;
 use crate::ProgramKind;
 
 /// Names an object, whatever its kind. Never reused.
@@ -19,17 +19,17 @@ const EMPTIED: u32 = map_type::PROG_ARRAY;
 /// Keeps an object of a simulated kernel alive.
 #[derive(Debug)]
 pub struct SimHandle {
-    pub(super) world: Arc<Mutex<World>>,
+    pub(super) state: Arc<Mutex<SimState>>,
     pub(super) generation: u64,
     pub(super) key: Key,
 }
 
 impl Drop for SimHandle {
     fn drop(&mut self) {
-        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // A handle of before a reboot holds nothing.
-        if world.objects.generation == self.generation {
-            world.let_go(self.key);
+        if state.objects.generation == self.generation {
+            state.let_go(self.key);
         }
     }
 }
@@ -200,7 +200,7 @@ impl Objects {
     }
 }
 
-impl World {
+impl SimState {
     /// A handle or pin less.
     pub(super) fn let_go(&mut self, key: Key) {
         let Some(object) = self.objects.all.get_mut(&key) else { return };

@@ -61,10 +61,10 @@ impl SimKernel {
     /// What the kernel holds now.
     #[must_use]
     pub fn snapshot(&self) -> SimSnapshot {
-        let world = self.world();
-        let id = |key: Key| world.objects.id(key);
+        let state = self.state();
+        let id = |key: Key| state.objects.id(key);
         let mut snapshot = SimSnapshot::default();
-        for object in world.objects.all.values() {
+        for object in state.objects.all.values() {
             match &object.body {
                 Body::Btf => {}
                 Body::Map { spec, slots, .. } => {
@@ -93,23 +93,23 @@ impl SimKernel {
                 }
             }
         }
-        for ((netns, ifindex, direction), hook) in &world.network.tcx {
-            let programs = hook.entries.iter().filter_map(|entry| world.program_at(*entry));
+        for ((netns, ifindex, direction), hook) in &state.network.tcx {
+            let programs = hook.entries.iter().filter_map(|entry| state.program_at(*entry));
             let programs = programs.map(|key| ProgramId(id(key)));
             snapshot.tcx.insert(format!("{} {ifindex} {direction}", netns.inode), programs.collect());
         }
-        for (((netns, ifindex, direction), priority, handle), filter) in &world.filters.all {
+        for (((netns, ifindex, direction), priority, handle), filter) in &state.filters.all {
             let place = format!("{} {ifindex} {direction} {priority} {handle:#x}", netns.inode);
             let filter = SimFilter { program: ProgramId(id(filter.program)), name: filter.name.clone() };
             snapshot.filters.insert(place, filter);
         }
-        for (path, node) in &world.pins.nodes {
+        for (path, node) in &state.pins.nodes {
             match node {
                 Node::Folder => {
                     snapshot.folders.insert(path.clone());
                 }
                 Node::Pin(key) => {
-                    let kind = match world.objects.all.get(key).map(|object| &object.body) {
+                    let kind = match state.objects.all.get(key).map(|object| &object.body) {
                         Some(Body::Btf) => "btf",
                         Some(Body::Map { .. }) => "map",
                         Some(Body::Program { .. }) => "program",
@@ -126,8 +126,8 @@ impl SimKernel {
     /// The first contents of a map of global variables; none if there is no such map.
     #[must_use]
     pub fn first_contents(&self, map: MapId) -> Option<Vec<u8>> {
-        let world = self.world();
-        match &world.objects.all.get(&world.objects.find(MAP, map.0)?)?.body {
+        let state = self.state();
+        match &state.objects.all.get(&state.objects.find(MAP, map.0)?)?.body {
             Body::Map { spec, .. } => Some(spec.initial.clone()),
             _ => None,
         }

@@ -22,22 +22,22 @@ impl SimKernel {
         program: &SimHandle,
         mode: XdpMode,
     ) -> Result<(), KernelError> {
-        let mut world = self.world();
-        let place = world.xdp_place(program.key, netns, ifindex, mode)?;
-        world.objects.use_it(program.key);
-        world.network.xdp.insert(place, (HookedBy::Program(program.key), runs_in(mode)));
+        let mut state = self.state();
+        let place = state.xdp_place(program.key, netns, ifindex, mode)?;
+        state.objects.use_it(program.key);
+        state.network.xdp.insert(place, (HookedBy::Program(program.key), runs_in(mode)));
         Ok(())
     }
 
     /// Takes away what [`SimKernel::attach_xdp_by_netlink`] attached; tells whether there was something.
     pub fn detach_xdp_by_netlink(&self, netns: Option<&Path>, ifindex: IfIndex) -> bool {
-        let mut world = self.world();
-        let Ok(Some(netns)) = world.network.place(netns, ifindex) else { return false };
-        let Some((HookedBy::Program(program), _)) = world.network.xdp.get(&(netns, ifindex)).copied() else {
+        let mut state = self.state();
+        let Ok(Some(netns)) = state.network.place(netns, ifindex) else { return false };
+        let Some((HookedBy::Program(program), _)) = state.network.xdp.get(&(netns, ifindex)).copied() else {
             return false;
         };
-        world.network.xdp.remove(&(netns, ifindex));
-        world.unuse(program);
+        state.network.xdp.remove(&(netns, ifindex));
+        state.unuse(program);
         true
     }
 
@@ -53,25 +53,25 @@ impl SimKernel {
         program: &SimHandle,
         anchor: TcxAnchor,
     ) -> Result<(), KernelError> {
-        let mut world = self.world();
-        let (place, at) = world.tcx_position(program.key, (netns, ifindex, direction), anchor, None)?;
-        world.objects.use_it(program.key);
-        world.insert_tcx(place, at, HookedBy::Program(program.key));
+        let mut state = self.state();
+        let (place, at) = state.tcx_position(program.key, (netns, ifindex, direction), anchor, None)?;
+        state.objects.use_it(program.key);
+        state.insert_tcx(place, at, HookedBy::Program(program.key));
         Ok(())
     }
 
     /// From now on this process holds the object, as far as `holders` tells.
     pub fn add_holder(&self, of: Held, holder: Holder) {
-        self.world().holders.push((of, holder));
+        self.state().holders.push((of, holder));
     }
 
     /// From now on, test runs of programs of this name have this result.
     pub fn answer_test_runs(&self, program: &str, result: TestRunResult) {
-        self.world().runs.insert(super::create::kernel_name(program), result);
+        self.state().runs.insert(super::create::kernel_name(program), result);
     }
 }
 
-impl super::World {
+impl super::SimState {
     /// Processes that were added, and this one if a handle is open: its own, or of a link that runs it.
     pub(super) fn holders(&self, of: Held) -> Vec<Holder> {
         let object = match of {

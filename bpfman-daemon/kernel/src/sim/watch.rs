@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use bpfmand_core::{InterfaceEvent, NetnsId};
 
-use super::World;
+use super::SimState;
 use crate::watch::Known;
 use crate::{InterfaceWatch, KernelError};
 
 #[derive(Debug)]
 pub(super) struct SimWatch {
-    world: Arc<Mutex<World>>,
+    state: Arc<Mutex<SimState>>,
     changed: Arc<Condvar>,
     path: Option<PathBuf>,
     namespace: NetnsId,
@@ -22,14 +22,14 @@ pub(super) struct SimWatch {
 
 impl SimWatch {
     pub fn open(
-        world: &Arc<Mutex<World>>,
+        state: &Arc<Mutex<SimState>>,
         changed: &Arc<Condvar>,
-        inside: &World,
+        inside: &SimState,
         path: Option<&Path>,
     ) -> Result<Self, KernelError> {
         let namespace = inside.network.namespace(path)?;
         Ok(Self {
-            world: Arc::clone(world),
+            state: Arc::clone(state),
             changed: Arc::clone(changed),
             path: path.map(Path::to_owned),
             namespace: namespace.id,
@@ -39,13 +39,13 @@ impl SimWatch {
     }
 
     /// What there is to tell now.
-    fn look(&mut self, world: &World) -> Vec<InterfaceEvent> {
-        let namespace = world.network.namespace(self.path.as_deref()).ok();
+    fn observe(&mut self, state: &SimState) -> Vec<InterfaceEvent> {
+        let namespace = state.network.namespace(self.path.as_deref()).ok();
         let Some(namespace) = namespace.filter(|found| found.id == self.namespace) else {
             return vec![InterfaceEvent::NamespaceGone];
         };
-        if self.overruns != world.network.overruns {
-            self.overruns = world.network.overruns;
+        if self.overruns != state.network.overruns {
+            self.overruns = state.network.overruns;
             self.known = Known::new(namespace.list());
             return vec![InterfaceEvent::Lost];
         }
@@ -57,10 +57,10 @@ impl SimWatch {
 impl InterfaceWatch for SimWatch {
     fn next(&mut self, timeout: Duration) -> Result<Vec<InterfaceEvent>, KernelError> {
         let deadline = Instant::now() + timeout;
-        let (world, changed) = (Arc::clone(&self.world), Arc::clone(&self.changed));
-        let mut inside = world.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, changed) = (Arc::clone(&self.state), Arc::clone(&self.changed));
+        let mut inside = state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let events = self.look(&inside);
+            let events = self.observe(&inside);
             let left = deadline.saturating_duration_since(Instant::now());
             if !events.is_empty() || left.is_zero() {
                 return Ok(events);

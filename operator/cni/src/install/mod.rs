@@ -101,15 +101,15 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
     for signal in [SIGTERM, SIGINT] {
         flag::register(signal, Arc::clone(&ends)).map_err(InstallError::Signal)?;
     }
-    let mut said = String::new();
+    let mut last_reported = String::new();
     while !ends.load(Ordering::Relaxed) {
         match add(options) {
-            Ok(()) => said.clear(),
+            Ok(()) => last_reported.clear(),
             Err(error) => {
                 let text = error.to_string();
-                if text != said {
+                if text != last_reported {
                     eprintln!("{PLUGIN}: {text}");
-                    said = text;
+                    last_reported = text;
                 }
             }
         }

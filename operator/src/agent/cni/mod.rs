@@ -40,7 +40,7 @@ pub async fn serve(shared: &Arc<Shared>, socket: Option<&Path>, rules: &Path) ->
     let Some(socket) = socket else { return std::future::pending().await };
     shared.arriving.keep_in(&socket.with_file_name("pods.json"));
     // Before, another agent of this node listens there.
-    while !shared.leading() {
+    while !shared.is_acting() {
         tokio::time::sleep(TURN).await;
     }
     let listener = listen(socket).with_context(|| format!("listening on {}", socket.display()))?;

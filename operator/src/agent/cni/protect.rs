@@ -166,7 +166,7 @@ fn meaning(shared: &Shared, namespace: &str, pod: &KnownPod) -> Vec<Arc<WantedAp
 
 /// What is known of the pod. One that the watch has not told of yet is asked for.
 async fn known_pod(shared: &Shared, pod: &PodToProtect<'_>) -> Result<KnownPod, ProtectError> {
-    if !shared.leading() || !shared.cache.known().complete() {
+    if !shared.is_acting() || !shared.cache.known().complete() {
         let why = shared.not_ready().unwrap_or_default();
         return Err(ProtectError::NotReady(why));
     }

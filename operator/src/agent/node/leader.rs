@@ -22,7 +22,7 @@ const TRIES_WITHOUT_FILE: u32 = 10;
 
 /// The right to act, as long as it lives.
 #[derive(Debug)]
-pub struct Lead {
+pub struct ActingLock {
     _locked: Option<File>,
 }
 
@@ -30,7 +30,7 @@ pub struct Lead {
 ///
 /// A file that cannot be opened or locked, on a file system without locks, gives the right: an agent that may not act at
 /// all would be worse.
-pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> Lead {
+pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> ActingLock {
     let mut waiting = Some(waiting);
     let file = agent_lock(socket);
     let mut without_file = 0;
@@ -46,7 +46,7 @@ pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> Lead {
             attempt => attempt,
         };
         match attempt {
-            Ok(Some(lead)) => return lead,
+            Ok(Some(lock)) => return lock,
             Ok(None) => {
                 if let Some(waiting) = waiting.take() {
                     tracing::warn!("another agent acts for this daemon; waiting until it ends");
@@ -57,7 +57,7 @@ pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> Lead {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 tracing::warn!(%error, file = %file.display(), "it cannot be locked: is this agent in the group of the daemon's socket?");
-                return Lead { _locked: None };
+                return ActingLock { _locked: None };
             }
         }
         tokio::time::sleep(jittered(INTERVAL)).await;
@@ -65,10 +65,10 @@ pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> Lead {
 }
 
 /// The right to act; `None` if somebody else has it.
-fn attempt(path: &Path) -> io::Result<Option<Lead>> {
+fn attempt(path: &Path) -> io::Result<Option<ActingLock>> {
     let file = File::open(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(Lead { _locked: Some(file) })),
+        Ok(()) => Ok(Some(ActingLock { _locked: Some(file) })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
@@ -87,8 +87,8 @@ mod tests {
         File::create(agent_lock(&socket)).unwrap();
         let anybody = File::open(folder.path()).unwrap();
         anybody.try_lock().unwrap();
-        let lead = acquire(&socket, || panic!("it waits for somebody who is no agent")).await;
-        assert!(lead._locked.is_some());
+        let lock = acquire(&socket, || panic!("it waits for somebody who is no agent")).await;
+        assert!(lock._locked.is_some());
     }
 
     #[tokio::test]

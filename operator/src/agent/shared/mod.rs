@@ -62,7 +62,7 @@ pub struct Shared {
     pub metrics: Arc<AgentMetrics>,
     /// How long programs stay whose state object is gone.
     pub leftover_grace: Duration,
-    leads: AtomicBool,
+    acts: AtomicBool,
 }
 
 impl Shared {
@@ -91,7 +91,7 @@ impl Shared {
             memories: Memories::default(),
             metrics,
             leftover_grace: LEFTOVER_GRACE,
-            leads: AtomicBool::new(false),
+            acts: AtomicBool::new(false),
         }
     }
 
@@ -138,19 +138,19 @@ impl Shared {
 
     /// Whether this agent may act.
     #[must_use]
-    pub fn leading(&self) -> bool {
-        self.leads.load(Ordering::Relaxed)
+    pub fn is_acting(&self) -> bool {
+        self.acts.load(Ordering::Relaxed)
     }
 
     /// This agent may act from now on.
-    pub fn lead(&self) {
-        self.leads.store(true, Ordering::Relaxed);
+    pub fn start_acting(&self) {
+        self.acts.store(true, Ordering::Relaxed);
     }
 
     /// Why it is not ready, if it is not.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
-        if !self.leading() {
+        if !self.is_acting() {
             return Some("another agent acts for this daemon".to_owned());
         }
         let daemon = self.daemon_link.now();

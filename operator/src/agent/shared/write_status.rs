@@ -53,17 +53,17 @@ pub async fn write_status(
         let before = state.status.as_ref();
         let mut status = what(before);
         let now = Instant::now();
-        let has_twin = memory.pace.suspects(shared.memories.other_writer(key, &state.uid), now);
-        if has_twin {
+        let contested = memory.pace.suspects(shared.memories.other_writer(key, &state.uid), now);
+        if contested {
             suspect(&mut status);
         }
         shorten(&mut status);
         let kept = |there: &Status| same(there, &status) || memory.last.is_kept(&status, there, now);
         if before.is_some_and(kept) {
-            return Ok(if has_twin { StatusWritten::TooMany(SUSPECTED) } else { StatusWritten::Same });
+            return Ok(if contested { StatusWritten::TooMany(SUSPECTED) } else { StatusWritten::Same });
         }
         if let Err(wait) = memory.pace.take(now) {
-            tracing::warn!(%key, "its state is written too often{}", if has_twin { TWIN } else { "" });
+            tracing::warn!(%key, "its state is written too often{}", if contested { OTHER_WRITER } else { "" });
             return Ok(StatusWritten::TooMany(wait));
         }
         match shared.cluster.write_status(&state, status.clone()).await {
@@ -77,7 +77,11 @@ pub async fn write_status(
                 }
                 shared.learned(written);
                 // When it is over, it has to be taken back.
-                return Ok(if has_twin { StatusWritten::TooMany(SUSPECTED) } else { StatusWritten::Written });
+                return Ok(if contested {
+                    StatusWritten::TooMany(SUSPECTED)
+                } else {
+                    StatusWritten::Written
+                });
             }
             Err(ApiError::Conflict(why)) if last => return Err(ApiError::Conflict(why)),
             Err(ApiError::Conflict(_)) => {
@@ -95,12 +99,13 @@ pub async fn write_status(
 }
 
 /// What is added where it seems so.
-const TWIN: &str = "; somebody else writes this object too: does another machine have this node's name?";
+const OTHER_WRITER: &str =
+    "; somebody else writes this object too: does another machine have this node's name?";
 
 /// Adds that somebody else writes the object, too.
 fn suspect(status: &mut Status) {
     for condition in &mut status.node.conditions {
-        condition.message += TWIN;
+        condition.message += OTHER_WRITER;
     }
 }
 

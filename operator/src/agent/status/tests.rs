@@ -63,7 +63,7 @@ fn failed(message: &str) -> NodeFailure {
     NodeFailure { reason: "kernel-refused".to_owned(), message: message.to_owned(), ..NodeFailure::default() }
 }
 
-fn said(report: &Report, before: Option<&Status>) -> Status {
+fn status_of(report: &Report, before: Option<&Status>) -> Status {
     status(&ReconcileOutcome::Reported(report, &spec()), &about(), before)
 }
 
@@ -172,9 +172,9 @@ fn a_link_that_does_not_run_is_no_success() {
         assert_eq!(report.failure, None, "no call failed");
         let found = super::failure(&report).unwrap();
         assert_eq!((found.program.as_str(), &found.message), ("count", &lost.message));
-        let said = status(&ReconcileOutcome::Reported(&report, &spec()), &about(), None);
-        assert_eq!(said.node.conditions[0].type_, "Error");
-        assert_eq!(said.node.details.failure, Some(found));
+        let written = status(&ReconcileOutcome::Reported(&report, &spec()), &about(), None);
+        assert_eq!(written.node.conditions[0].type_, "Error");
+        assert_eq!(written.node.details.failure, Some(found));
     }
 }
 
@@ -183,7 +183,7 @@ fn every_type_has_its_block_and_its_fields() {
     for (kind, block, info, mut wanted) in types() {
         let report =
             report(ReportedLoad::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]);
-        let shown = serde_json::to_value(said(&report, None)).unwrap();
+        let shown = serde_json::to_value(status_of(&report, None)).unwrap();
         let common = json!({ "shouldAttach": true, "uuid": "uuid-1", "linkId": 7, "linkStatus": "Attached" });
         wanted.as_object_mut().unwrap().extend(common.as_object().unwrap().clone());
         assert_eq!(
@@ -203,7 +203,7 @@ fn fentry_and_fexit_name_their_function_at_the_block() {
     ] {
         let report =
             report(ReportedLoad::Loaded, vec![program(name, kind, vec![link(info, LinkOutcome::Attached)])]);
-        let shown = serde_json::to_value(said(&report, None)).unwrap();
+        let shown = serde_json::to_value(status_of(&report, None)).unwrap();
         assert_eq!(shown["programs"][0][block]["function"], "do_unlinkat", "{shown}");
         assert_eq!(shown["programs"][0][block]["links"][0]["linkId"], 7);
     }
@@ -212,14 +212,14 @@ fn fentry_and_fexit_name_their_function_at_the_block() {
 #[test]
 fn a_program_without_attachments_has_its_block_all_the_same() {
     let report = report(ReportedLoad::Loaded, vec![program("one", "XDP", Vec::new())]);
-    let shown = serde_json::to_value(said(&report, None)).unwrap();
+    let shown = serde_json::to_value(status_of(&report, None)).unwrap();
     assert_eq!(shown["programs"][0]["xdp"], json!({}));
-    assert_eq!(words(&said(&report, None)).0, "Success");
+    assert_eq!(words(&status_of(&report, None)).0, "Success");
 }
 
 #[test]
 fn what_all_is_well_says_who_where_and_of_which_version() {
-    let status = said(&report(ReportedLoad::Loaded, Vec::new()), None);
+    let status = status_of(&report(ReportedLoad::Loaded, Vec::new()), None);
     let shown = serde_json::to_value(&status).unwrap();
     for (field, wanted) in [
         ("node", "node-a"),
@@ -281,7 +281,7 @@ fn each_failure_is_said_in_its_words() {
         ),
         (report(ReportedLoad::NotWanted, Vec::new()), "Unloaded", "UnloadSuccess", "nothing", None),
     ] {
-        let status = said(&report, None);
+        let status = status_of(&report, None);
         let shown = serde_json::to_value(&status).unwrap();
         let (found, message) = words(&status);
         assert_eq!((found.as_str(), &shown["appLoadStatus"]), (word, &json!(load)), "{shown}");
@@ -294,7 +294,7 @@ fn each_failure_is_said_in_its_words() {
 #[test]
 fn what_is_not_wanted_any_more_is_shown_as_it_was() {
     let (kind, _, info, _) = types().remove(0);
-    let before = said(
+    let before = status_of(
         &report(ReportedLoad::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]),
         None,
     );
@@ -308,7 +308,7 @@ fn what_is_not_wanted_any_more_is_shown_as_it_was() {
         status: LinkOutcome::DetachFailed(failed("busy")),
     });
     let shown =
-        serde_json::to_value(said(&report(ReportedLoad::Loaded, vec![stuck]), Some(&before))).unwrap();
+        serde_json::to_value(status_of(&report(ReportedLoad::Loaded, vec![stuck]), Some(&before))).unwrap();
     let link = &shown["programs"][0]["xdp"]["links"][0];
     assert_eq!((&link["shouldAttach"], &link["linkStatus"]), (&json!(false), &json!("DetachError")));
     assert_eq!((&link["interfaceName"], &link["priority"]), (&json!("eth0"), &json!(50)));
@@ -316,7 +316,7 @@ fn what_is_not_wanted_any_more_is_shown_as_it_was() {
 
 #[test]
 fn the_count_and_the_time_are_not_what_is_said() {
-    let one = said(&report(ReportedLoad::Loaded, Vec::new()), None);
+    let one = status_of(&report(ReportedLoad::Loaded, Vec::new()), None);
     let mut other = one.clone();
     other.node.update_count += 1;
     other.node.conditions[0].last_transition_time = super::condition::epoch();
@@ -328,7 +328,7 @@ fn the_count_and_the_time_are_not_what_is_said() {
 #[test]
 fn when_the_daemon_is_away_programs_are_as_they_were() {
     let (kind, _, info, _) = types().remove(0);
-    let before = said(
+    let before = status_of(
         &report(ReportedLoad::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]),
         None,
     );
@@ -353,7 +353,7 @@ fn a_status_with_thousands_of_attachments_fits_and_keeps_the_failures() {
         link
     });
     let report = report(ReportedLoad::Loaded, vec![program("one", "XDP", links.collect())]);
-    let mut status = said(&report, None);
+    let mut status = status_of(&report, None);
     let (left_out, all) = size::fit(&mut status, size::LARGEST).unwrap();
     assert_eq!(all, 8000);
     let shown = serde_json::to_value(&status).unwrap();

@@ -105,8 +105,8 @@ mod tests {
     #[test]
     fn it_is_ready_only_when_it_is_available_and_nothing_is_updated_any_more() {
         let holding = |sets: &[DaemonSet], error| {
-            let said = seen(sets, error).split_off(3);
-            said.into_iter().find(|(_, status, _)| status == "True").unwrap()
+            let conditions = seen(sets, error).split_off(3);
+            conditions.into_iter().find(|(_, status, _)| status == "True").unwrap()
         };
         assert_eq!(holding(&[set(3, 3, 3)], None).0, "Ready");
         let reconciling = |message: &str| ("Reconciling".to_owned(), "True".to_owned(), message.to_owned());

@@ -56,16 +56,16 @@ pub struct Work {
     orders: Vec<NodeOrder>,
 }
 
-/// What came of it.
+/// What came of a round.
 #[derive(Debug, Default)]
-pub struct Carried {
+pub struct RoundOutcome {
     known: Option<KnownRevisions>,
     orders: Vec<(SharedText, NodeOrders)>,
     more: bool,
     decided: bool,
 }
 
-impl Carried {
+impl RoundOutcome {
     /// Revisions are known now that were not, so that what waited for them can be decided; or orders are left.
     #[must_use]
     pub const fn has_news(&self) -> bool {
@@ -99,19 +99,19 @@ impl Work {
         writer: &ApiWriter,
         namespace: &str,
         application: &mut TrackedApplication,
-        carried: &mut Carried,
+        outcome: &mut RoundOutcome,
     ) -> Result<(), WriteOutcome> {
         if let Some(patch) = &self.command_patch {
             *application = writer.annotate(application, patch).await?;
         }
         let revisions = RevisionObjects::new(&writer.client, namespace, application);
         if let Some(needed) = &self.unknown {
-            carried.known = Some(writer.judge("revision", revisions.know(needed).await)?);
+            outcome.known = Some(writer.judge("revision", revisions.know(needed).await)?);
         }
         if let (Some((name, digest)), Some(known)) = (&self.pinned, &self.known) {
             let mut known = known.clone();
             writer.judge("revision", revisions.pin(&mut known, name, digest).await)?;
-            carried.known = Some(known);
+            outcome.known = Some(known);
         }
         Ok(())
     }
@@ -125,15 +125,15 @@ impl Work {
         application: &mut TrackedApplication,
         finalizers: Option<Vec<String>>,
         status: Option<Value>,
-        carried: &mut Carried,
+        outcome: &mut RoundOutcome,
     ) -> Result<(), WriteOutcome> {
-        self.prepare(writer, namespace, application, carried).await?;
+        self.prepare(writer, namespace, application, outcome).await?;
         writer.application(application, finalizers, status).await?;
-        carried.decided = true;
-        carried.more = self.orders.len() > BATCH;
+        outcome.decided = true;
+        outcome.more = self.orders.len() > BATCH;
         self.orders.truncate(BATCH);
         let (orders, written) = write(writer, application, self.orders).await;
-        carried.orders = orders;
+        outcome.orders = orders;
         written
     }
 }
@@ -226,9 +226,9 @@ impl Rollouts {
     }
 
     /// Takes in what was carried out.
-    pub fn carried(&mut self, id: &ApplicationId, carried: Carried, now: Instant) {
-        self.unseen.written(id, carried.orders, now);
-        if let Some(known) = carried.known {
+    pub fn record(&mut self, id: &ApplicationId, outcome: RoundOutcome, now: Instant) {
+        self.unseen.written(id, outcome.orders, now);
+        if let Some(known) = outcome.known {
             self.known.insert(id.clone(), known);
         }
     }

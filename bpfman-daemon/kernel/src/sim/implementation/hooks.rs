@@ -27,14 +27,14 @@ impl KernelHooks for SimKernel {
     }
 
     fn open_link(&self, id: KernelLinkId) -> Result<Option<SimHandle>, KernelError> {
-        let mut world = self.enter("open_link")?;
-        Ok(world.objects.find(LINK, id.0).map(|key| self.handle(&mut world, key)))
+        let mut state = self.enter("open_link")?;
+        Ok(state.objects.find(LINK, id.0).map(|key| self.handle(&mut state, key)))
     }
 
     fn attach(&self, program: &SimHandle, target: &LinkTarget<'_>) -> Result<SimHandle, KernelError> {
-        let mut world = self.enter("attach")?;
-        let key = world.attach(program.key, target, &self.features)?;
-        Ok(self.handle(&mut world, key))
+        let mut state = self.enter("attach")?;
+        let key = state.attach(program.key, target, &self.features)?;
+        Ok(self.handle(&mut state, key))
     }
 
     fn find_target(&self, _: &LinkTarget<'_>) -> Result<(), KernelError> {

@@ -13,12 +13,12 @@ impl KernelNetwork for SimKernel {
     }
 
     fn watch_interfaces(&self, netns: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError> {
-        let world = self.enter("watch_interfaces")?;
-        Ok(Box::new(SimWatch::open(&self.world, &self.changed, &world, netns)?))
+        let state = self.enter("watch_interfaces")?;
+        Ok(Box::new(SimWatch::open(&self.state, &self.changed, &state, netns)?))
     }
 
     fn named_namespaces(&self) -> Vec<PathBuf> {
-        self.world().network.named()
+        self.state().network.named()
     }
 
     fn addressed_interfaces(&self, netns: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError> {
@@ -26,6 +26,6 @@ impl KernelNetwork for SimKernel {
     }
 
     fn watch_network(&self) -> Box<dyn NetworkWatch> {
-        Box::new(Networks::new(&self.world, &self.changed))
+        Box::new(Networks::new(&self.state, &self.changed))
     }
 }

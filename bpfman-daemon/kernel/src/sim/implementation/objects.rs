@@ -20,13 +20,13 @@ impl KernelObjects for SimKernel {
     }
 
     fn program(&self, id: ProgramId) -> Result<Option<ProgramFacts>, KernelError> {
-        let world = self.enter("program")?;
-        world.objects.find(PROGRAM, id.0).map(|key| world.program_facts(key)).transpose()
+        let state = self.enter("program")?;
+        state.objects.find(PROGRAM, id.0).map(|key| state.program_facts(key)).transpose()
     }
 
     fn map(&self, id: MapId) -> Result<Option<MapFacts>, KernelError> {
-        let world = self.enter("map")?;
-        world.objects.find(MAP, id.0).map(|key| world.map_facts(key)).transpose()
+        let state = self.enter("map")?;
+        state.objects.find(MAP, id.0).map(|key| state.map_facts(key)).transpose()
     }
 
     fn program_of(&self, handle: &SimHandle) -> Result<ProgramFacts, KernelError> {
@@ -38,30 +38,30 @@ impl KernelObjects for SimKernel {
     }
 
     fn open_map(&self, id: MapId) -> Result<SimHandle, KernelError> {
-        let mut world = self.enter("open_map")?;
-        let key = world.objects.find(MAP, id.0).ok_or_else(|| refuse("open", format!("map {id}"), ENOENT))?;
-        Ok(self.handle(&mut world, key))
+        let mut state = self.enter("open_map")?;
+        let key = state.objects.find(MAP, id.0).ok_or_else(|| refuse("open", format!("map {id}"), ENOENT))?;
+        Ok(self.handle(&mut state, key))
     }
 
     fn open_program(&self, id: ProgramId) -> Result<Option<SimHandle>, KernelError> {
-        let mut world = self.enter("open_program")?;
-        Ok(world.objects.find(PROGRAM, id.0).map(|key| self.handle(&mut world, key)))
+        let mut state = self.enter("open_program")?;
+        Ok(state.objects.find(PROGRAM, id.0).map(|key| self.handle(&mut state, key)))
     }
 
     fn load_btf(&self, btf: &[u8]) -> Result<SimHandle, KernelError> {
-        let mut world = self.enter("load_btf")?;
+        let mut state = self.enter("load_btf")?;
         // The magic number of BTF in this machine's byte order, and a header behind it.
         if btf.len() < 24 || btf[..2] != 0xeb9f_u16.to_ne_bytes() {
             return Err(refuse("load", format!("BTF of {} bytes", btf.len()), EINVAL));
         }
-        let key = world.objects.add(Body::Btf);
-        Ok(self.handle(&mut world, key))
+        let key = state.objects.add(Body::Btf);
+        Ok(self.handle(&mut state, key))
     }
 
     fn create_map(&self, spec: &MapSpec, _: Option<&SimHandle>) -> Result<SimHandle, KernelError> {
-        let mut world = self.enter("create_map")?;
-        let key = world.create_map(spec)?;
-        Ok(self.handle(&mut world, key))
+        let mut state = self.enter("create_map")?;
+        let key = state.create_map(spec)?;
+        Ok(self.handle(&mut state, key))
     }
 
     fn fill_slot(&self, map: &SimHandle, slot: u32, value: &SimHandle) -> Result<(), KernelError> {
@@ -102,9 +102,9 @@ impl KernelObjects for SimKernel {
     }
 
     fn test_run(&self, program: &SimHandle, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
-        let world = self.enter("test_run")?;
-        let facts = world.program_facts(program.key)?;
-        world.runs.get(&facts.name).cloned().ok_or_else(|| {
+        let state = self.enter("test_run")?;
+        let facts = state.program_facts(program.key)?;
+        state.runs.get(&facts.name).cloned().ok_or_else(|| {
             let subject = format!(
                 "program \"{}\" on a packet of {} bytes: a simulated kernel runs no packets",
                 facts.name,
@@ -115,15 +115,15 @@ impl KernelObjects for SimKernel {
     }
 
     fn program_btf(&self, program: &SimHandle) -> Result<Option<Vec<u8>>, KernelError> {
-        let world = self.enter("program_btf")?;
-        match &world.object(program.key)?.body {
+        let state = self.enter("program_btf")?;
+        match &state.object(program.key)?.body {
             Body::Program { types, .. } => Ok(types.as_deref().map(<[u8]>::to_vec)),
             _ => Err(refuse("read", "the types of a program", EINVAL)),
         }
     }
 
     fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<SimHandle>, KernelError> {
-        let mut world = self.enter("load_program")?;
+        let mut state = self.enter("load_program")?;
         if load.device.is_some() && !self.features.device_bound {
             return Err(KernelError::Unsupported {
                 feature: "XDP programs for one interface",
@@ -139,12 +139,12 @@ impl KernelObjects for SimKernel {
                 source: errno::error(EPERM),
             });
         }
-        let key = world.load_program(load)?;
+        let key = state.load_program(load)?;
         let log = match load.log {
             LogRequest::OnFailure | LogRequest::StackDepths => String::new(),
             LogRequest::Always => format!("processed {} insns\n", load.text.0.insns.len()),
         };
         // No verifier, no depths: the engine then takes what the text itself shows.
-        Ok(Loaded { program: self.handle(&mut world, key), log, stack_depths: None })
+        Ok(Loaded { program: self.handle(&mut state, key), log, stack_depths: None })
     }
 }

@@ -23,23 +23,23 @@ impl KernelPins for SimKernel {
     }
 
     fn pin(&self, handle: &SimHandle, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.enter("pin")?;
-        world.object(handle.key)?;
-        world.pins.pin(handle.key, path).map_err(pin_error("pin", path))?;
-        world.objects.hold(handle.key);
+        let mut state = self.enter("pin")?;
+        state.object(handle.key)?;
+        state.pins.pin(handle.key, path).map_err(pin_error("pin", path))?;
+        state.objects.hold(handle.key);
         Ok(())
     }
 
     fn open_pin(&self, path: &Path) -> Result<Option<SimHandle>, KernelError> {
-        let mut world = self.enter("open_pin")?;
-        let found = world.pins.get(path).map_err(pin_error("open pin", path))?;
-        Ok(found.map(|key| self.handle(&mut world, key)))
+        let mut state = self.enter("open_pin")?;
+        let found = state.pins.get(path).map_err(pin_error("open pin", path))?;
+        Ok(found.map(|key| self.handle(&mut state, key)))
     }
 
     fn unpin(&self, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.enter("unpin")?;
-        if let Some(key) = world.pins.unpin(path).map_err(pin_error("remove pin", path))? {
-            world.let_go(key);
+        let mut state = self.enter("unpin")?;
+        if let Some(key) = state.pins.unpin(path).map_err(pin_error("remove pin", path))? {
+            state.let_go(key);
         }
         Ok(())
     }

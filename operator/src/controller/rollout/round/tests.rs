@@ -104,10 +104,10 @@ async fn carry_out(
     writer: &ApiWriter,
     mut application: TrackedApplication,
     status: Option<Value>,
-) -> (TrackedApplication, Carried, WriteOutcome) {
-    let mut carried = Carried::default();
-    let written = work.carry_out(writer, "bpfman", &mut application, None, status, &mut carried).await;
-    (application, carried, written.into())
+) -> (TrackedApplication, RoundOutcome, WriteOutcome) {
+    let mut outcome = RoundOutcome::default();
+    let written = work.carry_out(writer, "bpfman", &mut application, None, status, &mut outcome).await;
+    (application, outcome, written.into())
 }
 
 #[tokio::test]
@@ -118,9 +118,9 @@ async fn a_word_is_taken_over_in_a_round_that_writes_a_status_too() {
     let work = Work { command_patch: Some(at_version(command_patch, &application)), ..Work::default() };
     let status = Some(json!({ "status": { "summary": { "ready": "7/9" } } }));
     let writer = writer(client, Leadership::alone());
-    let (newest, carried, written) = carry_out(work, &writer, application, status).await;
+    let (newest, outcome, written) = carry_out(work, &writer, application, status).await;
     assert_eq!(written, WriteOutcome::Done);
-    assert!(carried.is_decided());
+    assert!(outcome.is_decided());
     assert_eq!(newest.annotations["bpfman.io/rollout-command"], "1 abort");
     let server = server.lock().unwrap();
     assert_eq!(server.application["metadata"]["annotations"]["bpfman.io/rollout-command"], "1 abort");
@@ -139,9 +139,9 @@ async fn a_word_that_came_meanwhile_is_not_overwritten() {
     };
     server.lock().unwrap().version = 2;
     let writer = writer(client, Leadership::alone());
-    let (_, carried, written) = carry_out(work, &writer, application, None).await;
+    let (_, outcome, written) = carry_out(work, &writer, application, None).await;
     assert_eq!(written, WriteOutcome::Outdated);
-    assert!(!carried.is_decided() && server.lock().unwrap().ordered.is_empty());
+    assert!(!outcome.is_decided() && server.lock().unwrap().ordered.is_empty());
 }
 
 #[tokio::test]
@@ -150,12 +150,12 @@ async fn orders_go_out_in_batches_between_which_everything_is_looked_at_again() 
     let work = Work { orders: orders(BATCH + 1), ..Work::default() };
     let writer = writer(client, Leadership::alone());
     let application = application(&server);
-    let (_, carried, written) = carry_out(work, &writer, application.clone(), None).await;
+    let (_, outcome, written) = carry_out(work, &writer, application.clone(), None).await;
     assert_eq!(written, WriteOutcome::Done);
-    assert_eq!((carried.orders.len(), carried.has_news()), (BATCH, true));
+    assert_eq!((outcome.orders.len(), outcome.has_news()), (BATCH, true));
     let last = Work { orders: orders(BATCH), ..Work::default() };
-    let (_, carried, _) = carry_out(last, &writer, application, None).await;
-    assert!(!carried.has_news());
+    let (_, outcome, _) = carry_out(last, &writer, application, None).await;
+    assert!(!outcome.has_news());
 }
 
 #[tokio::test]
@@ -168,12 +168,12 @@ async fn who_loses_the_lease_in_the_middle_of_its_orders_stops() {
     });
     let work = Work { orders: orders(200), ..Work::default() };
     let writer = writer(client, leadership);
-    let (_, carried, written) = carry_out(work, &writer, application(&server), None).await;
+    let (_, outcome, written) = carry_out(work, &writer, application(&server), None).await;
     assert_eq!(written, WriteOutcome::Failed);
     // Those that were under way arrive.
     let arrived = server.lock().unwrap().ordered.len();
     assert!((20..20 + 16).contains(&arrived), "{arrived}");
-    assert_eq!(carried.orders.len(), arrived);
+    assert_eq!(outcome.orders.len(), arrived);
 }
 
 #[tokio::test]
@@ -183,8 +183,8 @@ async fn an_order_is_not_given_to_a_state_object_that_changed_since() {
     changed[1].patch["metadata"]["resourceVersion"] = "0".into();
     let work = Work { orders: changed, ..Work::default() };
     let writer = writer(client, Leadership::alone());
-    let (_, carried, written) = carry_out(work, &writer, application(&server), None).await;
+    let (_, outcome, written) = carry_out(work, &writer, application(&server), None).await;
     assert_eq!(written, WriteOutcome::Outdated);
-    assert_eq!(carried.orders.len(), 1);
+    assert_eq!(outcome.orders.len(), 1);
     assert_eq!(server.lock().unwrap().ordered, ["a-0"]);
 }

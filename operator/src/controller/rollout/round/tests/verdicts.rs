@@ -27,7 +27,7 @@ enum Step {
     Control,
     /// A node acts on what it is told, or on the spec.
     Act(usize),
-    /// The daemon of a node is away: what runs there stays, and nothing can be said of it.
+    /// The daemon of a node is away: what runs there stays, and nothing is known of it.
     Away(usize),
     /// A spec fails on a node, or does not any more.
     Break(usize, usize),
@@ -49,9 +49,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a node last said.
+/// What a node last reported.
 #[derive(Clone, Debug)]
-struct Said {
+struct LastReport {
     /// Which spec runs there.
     spec: usize,
     /// As the node names it.
@@ -61,7 +61,7 @@ struct Said {
     away: Option<i64>,
 }
 
-struct World {
+struct Fleet {
     memory: Memory,
     rollouts: Rollouts,
     spec: usize,
@@ -69,7 +69,7 @@ struct World {
     generation: i64,
     status: Value,
     orders: BTreeMap<String, NodeOrders>,
-    said: BTreeMap<String, Said>,
+    reports: BTreeMap<String, LastReport>,
     broken: BTreeSet<(usize, usize)>,
     moment: i64,
     verdicts: BTreeSet<String>,
@@ -79,14 +79,14 @@ fn revision_of(spec: usize) -> String {
     format!("app-a-{spec}")
 }
 
-impl World {
+impl Fleet {
     fn new() -> Self {
         let mut memory = empty();
         for name in NODES {
             memory.node(Event::Apply(node(name, json!({}))));
             memory.agent(Event::Apply(agent(name, "True")));
         }
-        let mut world = Self {
+        let mut fleet = Self {
             memory,
             rollouts: Rollouts::default(),
             spec: 0,
@@ -94,14 +94,14 @@ impl World {
             generation: 1,
             status: Value::Null,
             orders: BTreeMap::new(),
-            said: BTreeMap::new(),
+            reports: BTreeMap::new(),
             broken: BTreeSet::new(),
             moment: 1_000_000,
             verdicts: BTreeSet::new(),
         };
-        world.show_application();
-        NODES.iter().for_each(|name| world.show_node(name));
-        world
+        fleet.show_application();
+        NODES.iter().for_each(|name| fleet.show_node(name));
+        fleet
     }
 
     fn show_application(&mut self) {
@@ -116,19 +116,19 @@ impl World {
     }
 
     fn show_node(&mut self, name: &str) {
-        let (condition, more) = match self.said.get(name) {
+        let (condition, more) = match self.reports.get(name) {
             None => ("Pending", json!({ "observedRevision": null })),
-            Some(said) => {
-                let mut more = json!({ "observedRevision": said.revision });
-                if said.fails || said.away.is_some() {
+            Some(report) => {
+                let mut more = json!({ "observedRevision": report.revision });
+                if report.fails || report.away.is_some() {
                     more["failure"] = json!({ "reason": "kernel-refused", "message": "it failed" });
                 }
                 (if more.get("failure").is_some() { "Error" } else { "Success" }, more)
             }
         };
         let mut wire = state("a", name, condition, more);
-        if let (Some(said), Some(status)) = (self.said.get(name), wire.status.as_mut()) {
-            status.conditions[0].observed_generation = said.away.or(said.revision.parse().ok());
+        if let (Some(report), Some(status)) = (self.reports.get(name), wire.status.as_mut()) {
+            status.conditions[0].observed_generation = report.away.or(report.revision.parse().ok());
         }
         let orders = self.orders.get(name).cloned().unwrap_or_default();
         let orders = orders
@@ -166,8 +166,8 @@ impl World {
             Step::Act(number) => self.act(number),
             Step::Away(number) => {
                 let generation = self.generation;
-                if let Some(said) = self.said.get_mut(NODES[number]) {
-                    said.away = Some(generation);
+                if let Some(report) = self.reports.get_mut(NODES[number]) {
+                    report.away = Some(generation);
                     self.show_node(NODES[number]);
                 }
             }
@@ -187,13 +187,13 @@ impl World {
             (false, _) => (self.spec, self.generation.to_string()),
             (true, Some(revision)) => ((0..3).find(|spec| revision_of(*spec) == revision).unwrap(), revision),
             // It waits for its turn: what runs, runs on.
-            (true, None) => match self.said.get(name) {
-                Some(said) => (said.spec, said.revision.clone()),
+            (true, None) => match self.reports.get(name) {
+                Some(report) => (report.spec, report.revision.clone()),
                 None => return,
             },
         };
         let fails = self.broken.contains(&(number, spec));
-        self.said.insert(name.to_owned(), Said { spec, revision, fails, away: None });
+        self.reports.insert(name.to_owned(), LastReport { spec, revision, fails, away: None });
         self.show_node(name);
     }
 
@@ -220,23 +220,24 @@ impl World {
         assert_eq!(self.status["observedGeneration"], self.generation, "{}", self.status);
         assert_eq!(condition["observedGeneration"], self.generation, "{}", self.status);
         let kind = condition["type"].as_str().unwrap().to_owned();
-        let today = |said: &&Said| {
-            said.spec == self.spec && (self.has_rollout || said.revision == self.generation.to_string())
+        let today = |report: &&LastReport| {
+            report.spec == self.spec && (self.has_rollout || report.revision == self.generation.to_string())
         };
-        let fails = self.said.values().filter(today).any(|said| said.fails);
+        let fails = self.reports.values().filter(today).any(|report| report.fails);
         // What runs may be what is asked for again.
-        let newest = |said: &Said| said.away == Some(self.generation);
-        let away = self.said.values().any(|said| newest(said) || (said.away.is_some() && today(&said)));
+        let newest = |report: &LastReport| report.away == Some(self.generation);
+        let away =
+            self.reports.values().any(|report| newest(report) || (report.away.is_some() && today(&report)));
         let rollout = &self.status["rollout"];
         let failed = rollout["failedRevision"] == revision_of(self.spec).as_str();
         match kind.as_str() {
             "Success" => {
-                let well = |said: &&Said| !said.fails && said.away.is_none();
-                let done = self.said.values().filter(today).filter(well).count();
-                assert_eq!(done, NODES.len(), "{:?} {}", self.said, self.status);
+                let well = |report: &&LastReport| !report.fails && report.away.is_none();
+                let done = self.reports.values().filter(today).filter(well).count();
+                assert_eq!(done, NODES.len(), "{:?} {}", self.reports, self.status);
                 assert!(!self.has_rollout || rollout["phase"] == "Idle", "{}", self.status);
             }
-            "Error" => assert!(fails || away || failed, "{:?} {}", self.said, self.status),
+            "Error" => assert!(fails || away || failed, "{:?} {}", self.reports, self.status),
             "Pending" => {}
             other => panic!("{other}"),
         }
@@ -264,37 +265,37 @@ fn merge(value: &mut Value, patch: &Value) {
 proptest! {
     #[test]
     fn a_status_is_never_an_old_verdict_under_a_new_generation(steps in prop::collection::vec(step(), 0..80)) {
-        let mut world = World::new();
+        let mut fleet = Fleet::new();
         for step in steps {
-            world.take(step);
+            fleet.take(step);
         }
     }
 }
 
 #[test]
 fn what_nobody_disturbs_ends_in_a_verdict_on_the_newest_spec() {
-    let mut world = World::new();
-    let settle = |world: &mut World| {
+    let mut fleet = Fleet::new();
+    let settle = |fleet: &mut Fleet| {
         for _ in 0..20 {
             for step in [Step::Know, Step::Control, Step::Act(0), Step::Act(1), Step::Act(2), Step::Pass(6)] {
-                world.take(step);
+                fleet.take(step);
             }
         }
     };
-    settle(&mut world);
-    assert_eq!(world.status["conditions"][0]["type"], "Success", "{}", world.status);
-    world.take(Step::Edit(1));
-    let before = world.status.clone();
-    world.take(Step::Control);
-    assert_eq!(world.status, before, "nothing is known of generation 2 yet");
-    world.take(Step::Break(1, 1));
-    settle(&mut world);
-    assert_eq!(world.status["conditions"][0]["type"], "Error", "{}", world.status);
-    assert_eq!(world.status["observedGeneration"], 2);
-    world.take(Step::Edit(0));
-    settle(&mut world);
-    assert_eq!(world.status["conditions"][0]["type"], "Success", "{}", world.status);
-    assert_eq!(world.status["observedGeneration"], 3);
+    settle(&mut fleet);
+    assert_eq!(fleet.status["conditions"][0]["type"], "Success", "{}", fleet.status);
+    fleet.take(Step::Edit(1));
+    let before = fleet.status.clone();
+    fleet.take(Step::Control);
+    assert_eq!(fleet.status, before, "nothing is known of generation 2 yet");
+    fleet.take(Step::Break(1, 1));
+    settle(&mut fleet);
+    assert_eq!(fleet.status["conditions"][0]["type"], "Error", "{}", fleet.status);
+    assert_eq!(fleet.status["observedGeneration"], 2);
+    fleet.take(Step::Edit(0));
+    settle(&mut fleet);
+    assert_eq!(fleet.status["conditions"][0]["type"], "Success", "{}", fleet.status);
+    assert_eq!(fleet.status["observedGeneration"], 3);
     let all = ["Error", "Pending", "Success"].map(str::to_owned);
-    assert_eq!(world.verdicts, BTreeSet::from(all));
+    assert_eq!(fleet.verdicts, BTreeSet::from(all));
 }
