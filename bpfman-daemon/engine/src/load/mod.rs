@@ -77,6 +77,11 @@ impl<K: Kernel> Engine<K> {
             _new.extend(uids.iter().map(|uid| self.lock(Subject::Program(*uid))));
             // No unload may remove this bytecode between here and its record.
             let _kept = self.keep_bytecode();
+            // It is undone when nobody keeps bytecode any more.
+            undo.push(|| {
+                self.drop_bytecode(&BlobId::of(&bytecode.bytes));
+                Ok(())
+            });
             self.step("load", "keep bytecode");
             let recorder = LoadRecorder {
                 operation,
@@ -94,8 +99,7 @@ impl<K: Kernel> Engine<K> {
             self.step("load", "record");
             self.commit(changes)?;
             Ok::<_, EngineError>((loaded, programs))
-        })
-        .inspect_err(|_| self.drop_bytecode(&BlobId::of(&bytecode.bytes)))?;
+        })?;
         self.step("load", "move into place");
         retry_once(|| self.place_programs(operation, &recorded))?;
         let programs = recorded.iter().map(|program| retry_once(|| self.describe_program(program.id)));
