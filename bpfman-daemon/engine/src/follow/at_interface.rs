@@ -16,11 +16,11 @@ pub enum ChainOrLink {
 }
 
 /// One of them, and where its record says that it is.
-pub struct AtInterface {
+pub struct AtInterface<'s> {
     pub what: ChainOrLink,
     /// None while it waits for its interface.
     pub key: Option<HookKey>,
-    pub interface: Interface,
+    pub interface: &'s Interface,
 }
 
 impl ChainOrLink {
@@ -44,20 +44,18 @@ impl fmt::Display for ChainOrLink {
 
 impl State {
     /// All chains, then all tcx links.
-    pub fn attached(&self) -> Vec<AtInterface> {
+    pub fn attached(&self) -> impl Iterator<Item = AtInterface<'_>> {
         let chains = self.hooks.values().map(|hook| AtInterface {
             what: ChainOrLink::Chain(hook.key),
             key: Some(hook.key).filter(|key| !is_parked(key)),
-            interface: hook.interface.clone(),
+            interface: &hook.interface,
         });
         let links = self.links.values().filter_map(|link| match link.point.hook() {
-            Some((interface, HookKind::Tcx(_))) => Some(AtInterface {
-                what: ChainOrLink::Link(link.id),
-                key: link.hook,
-                interface: interface.clone(),
-            }),
+            Some((interface, HookKind::Tcx(_))) => {
+                Some(AtInterface { what: ChainOrLink::Link(link.id), key: link.hook, interface })
+            }
             _ => None,
         });
-        chains.chain(links).collect()
+        chains.chain(links)
     }
 }

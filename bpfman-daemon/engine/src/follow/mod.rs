@@ -50,14 +50,18 @@ pub struct Present<'a> {
     pub interfaces: HashMap<IfIndex, InterfaceFacts>,
 }
 
+/// Whether an interface that a record names is gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    Surely,
+    /// Another one has its number: it is if what was put there does nothing any more.
+    IfDead,
+}
+
 impl Present<'_> {
     /// An interface as records name it.
     pub fn interface(&self, facts: &InterfaceFacts) -> Interface {
         Interface { name: facts.name.clone(), netns: self.path.map(Path::to_owned) }
-    }
-
-    fn named(&self, name: &str) -> Option<&InterfaceFacts> {
-        self.interfaces.values().find(|facts| facts.name == name)
     }
 }
 
@@ -87,7 +91,8 @@ impl<K: Kernel> Engine<K> {
         let present = match self.present(netns) {
             Ok(present) => present,
             Err(error @ EngineError::Kernel(KernelError::NoNamespace { .. })) => {
-                self.let_go(netns, |at, _| at.interface.netns.as_deref() == netns, &mut report);
+                let is_there = |at: &AtInterface<'_>| at.interface.netns.as_deref() == netns;
+                self.let_go(netns, |at, _| is_there(at).then_some(Gone::Surely), &mut report);
                 return Err(error);
             }
             Err(error) => return Err(error),
@@ -99,13 +104,14 @@ impl<K: Kernel> Engine<K> {
                 let here = key.netns == present.netns;
                 // Another namespace has the path now: the one before may be gone with all that was in it.
                 let replaced = !here && at.interface.netns.as_deref() == netns;
-                let facts = present.interfaces.get(&key.ifindex);
-                // A new interface may have the number of one that is gone. Links do not pass from one to the other; a
-                // link that was detached by force, of an interface with its name, is no matter of interfaces.
-                let reused = || {
-                    facts.is_some_and(|facts| facts.name != at.interface.name) && self.is_dead(&at.what.pin())
-                };
-                here && (facts.is_none() || reused()) || replaced
+                match present.interfaces.get(&key.ifindex) {
+                    _ if replaced => Some(Gone::Surely),
+                    None if here => Some(Gone::Surely),
+                    // A new interface may have the number of one that is gone. Links do not pass from one to the other;
+                    // a link that was detached by force, of an interface with its name, is no matter of interfaces.
+                    Some(facts) if here && facts.name != at.interface.name => Some(Gone::IfDead),
+                    _ => None,
+                }
             },
             &mut report,
         );
@@ -140,12 +146,16 @@ impl<K: Kernel> Engine<K> {
     fn let_go(
         &self,
         netns: Option<&Path>,
-        is_gone: impl Fn(&AtInterface, &HookKey) -> bool,
+        is_gone: impl Fn(&AtInterface<'_>, &HookKey) -> Option<Gone>,
         report: &mut FollowReport,
     ) {
-        let mut all = self.state().attached();
-        all.retain(|at| at.key.is_some_and(|key| is_gone(at, &key)));
-        for AtInterface { what, .. } in all {
+        let gone = |at: AtInterface<'_>| Some((at.what, is_gone(&at, &at.key?)?));
+        let all: Vec<_> = self.state().attached().filter_map(gone).collect();
+        // The kernel is not asked while the records are held.
+        for (what, gone) in all {
+            if gone == Gone::IfDead && !self.is_dead(&what.pin()) {
+                continue;
+            }
             let result = match what {
                 ChainOrLink::Chain(key) => self.let_hook_go(&key, netns, report),
                 ChainOrLink::Link(id) => self.let_link_go(id, netns, report),
@@ -156,10 +166,16 @@ impl<K: Kernel> Engine<K> {
 
     /// Attaches again what waited for interfaces that are there now.
     fn bring_back(&self, present: &Present<'_>, report: &mut FollowReport) {
-        let mut waiting = self.state().attached();
-        waiting.retain(|at| at.key.is_none() && at.interface.netns.as_deref() == present.path);
-        for AtInterface { what, interface, .. } in waiting {
-            let Some(facts) = present.named(&interface.name) else { continue };
+        let by_name: HashMap<&str, _> =
+            present.interfaces.values().map(|facts| (&*facts.name, facts)).collect();
+        let is_back = |at: AtInterface<'_>| match at.key {
+            None if at.interface.netns.as_deref() == present.path => {
+                Some((at.what, *by_name.get(&*at.interface.name)?))
+            }
+            _ => None,
+        };
+        let back: Vec<_> = self.state().attached().filter_map(is_back).collect();
+        for (what, facts) in back {
             let result = match what {
                 ChainOrLink::Chain(parked) => self.bring_hook_back(&parked, present, facts, report),
                 ChainOrLink::Link(id) => self.bring_link_back(id, present, facts, report),

@@ -14,12 +14,12 @@ use crate::{Engine, EngineError};
 impl<K: Kernel> Engine<K> {
     /// Gives hooks and links the names that their interfaces have now.
     pub(crate) fn follow_names(&self, present: &Present<'_>, report: &mut FollowReport) {
-        let renamed = |at: AtInterface| {
+        let renamed = |at: AtInterface<'_>| {
             let key = at.key.filter(|key| key.netns == present.netns)?;
             let name = &present.interfaces.get(&key.ifindex)?.name;
             (*name != at.interface.name).then_some((at.what, name))
         };
-        let all: Vec<_> = self.state().attached().into_iter().filter_map(renamed).collect();
+        let all: Vec<_> = self.state().attached().filter_map(renamed).collect();
         for (what, name) in all {
             let result = match what {
                 ChainOrLink::Chain(key) => self.rename_hook(&key, name),
