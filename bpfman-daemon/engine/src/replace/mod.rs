@@ -166,10 +166,9 @@ impl<K: Kernel> Engine<K> {
         self.check_comes_back(record)?;
         if previous.boot == self.boot && self.is_pinned_program(record)? {
             let operation = self.operation();
-            let pairing = Pairing::of_one(&locked.old);
-            let replacement =
-                Replacement { operation, locked: &locked, pairing: &pairing, fates: None, keep_old: true };
-            return self.switch_versions(&replacement, || {
+            let pairing = &Pairing::of_one(&locked.old);
+            let replacement = Replacement { operation, locked: &locked, pairing, keep_old: true };
+            return self.switch_versions(&replacement, None, || {
                 self.kernel.make_folder(&paths::pending(operation))?;
                 Ok(vec![ProgramRecord { operation, boot: self.boot.clone(), ..record.clone() }.into()])
             });
@@ -207,11 +206,13 @@ impl<K: Kernel> Engine<K> {
         let locked = self.lock_load(&request.programs)?;
         let replace = || {
             let object = ObjectFile::parse(bytecode.bytes.clone())?;
-            let pairing = Pairing::of(&locked.old, load, &object)?;
-            let fates = self.map_fates(&locked.old, load.map_owner, &object, request.maps)?;
-            self.keep_maps_of_sharers(&locked.old, &pairing, &fates)?;
-            let new = NewVersions { load, bytecode: &bytecode, object: &object, maps_from: None };
-            self.replace_by(&locked, &new, &pairing, &fates, false)
+            let pairing = &Pairing::of(&locked.old, load, &object)?;
+            let fates = &self.map_fates(&locked.old, load.map_owner, &object, request.maps)?;
+            self.keep_maps_of_sharers(&locked.old, pairing, fates)?;
+            let operation = self.operation();
+            let replacement = Replacement { operation, locked: &locked, pairing, keep_old: false };
+            let new = NewVersions { load, bytecode: &bytecode, object: &object, maps_from: None, fates };
+            self.replace_by(&replacement, &new)
         };
         replace().map_err(|error| error.of(&origin(&load.source)))
     }
@@ -226,12 +227,12 @@ impl<K: Kernel> Engine<K> {
         keep_old: bool,
     ) -> Result<ReplaceOutcome, EngineError> {
         let object = ObjectFile::parse(bytecode.bytes.clone())?;
-        let pairing = Pairing::of_one(&locked.old);
+        let pairing = &Pairing::of_one(&locked.old);
         pairing.check_type(load, &object)?;
-        let fates = self.map_fates(&locked.old, None, &object, policy)?;
+        let fates = &self.map_fates(&locked.old, None, &object, policy)?;
         let maps_from = locked.old.first().map(|old| old.load());
-        let new = NewVersions { load, bytecode, object: &object, maps_from };
-        self.replace_by(locked, &new, &pairing, &fates, keep_old)
+        let replacement = Replacement { operation: self.operation(), locked, pairing, keep_old };
+        self.replace_by(&replacement, &NewVersions { load, bytecode, object: &object, maps_from, fates })
     }
 }
 

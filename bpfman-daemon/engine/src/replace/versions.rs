@@ -31,6 +31,8 @@ pub struct NewVersions<'a> {
     pub object: &'a ObjectFile,
     /// The load that their maps came from, if it is another.
     pub maps_from: Option<OperationId>,
+    /// What becomes of the maps.
+    pub fates: &'a Fates,
 }
 
 /// Programs, and what takes their place.
@@ -41,8 +43,6 @@ pub struct Replacement<'a> {
     pub locked: &'a Locked,
     /// Which new version is whose.
     pub pairing: &'a Pairing,
-    /// What becomes of the maps; none if the new versions have theirs already.
-    pub fates: Option<&'a Fates>,
     /// Keep the old versions loaded, so that they can be taken back.
     pub keep_old: bool,
 }
@@ -51,23 +51,19 @@ impl<K: Kernel> Engine<K> {
     /// Loads new versions and puts them into the place of the old ones.
     pub(super) fn replace_by(
         &self,
-        locked: &Locked,
+        replacement: &Replacement<'_>,
         new: &NewVersions<'_>,
-        pairing: &Pairing,
-        fates: &Fates,
-        keep_old: bool,
     ) -> Result<ReplaceOutcome, EngineError> {
-        let operation = self.operation();
-        let before = self.previous_of(&locked.old);
+        let old = &replacement.locked.old;
+        let before = self.previous_of(old);
         // No unload may remove this bytecode between here and its record.
         let kept = self.keep_bytecode();
-        let replacement = Replacement { operation, locked, pairing, fates: Some(fates), keep_old };
-        let result =
-            self.switch_versions(&replacement, || self.load_versions(operation, locked, new, pairing, fates));
+        let load = || self.load_versions(replacement, new);
+        let result = self.switch_versions(replacement, Some(new.fates), load);
         drop(kept);
         // What is still needed stays: the new one too, unless it was refused.
         self.drop_bytecode(&BlobId::of(&new.bytecode.bytes));
-        locked.old.iter().for_each(|program| self.drop_bytecode(&program.blob));
+        old.iter().for_each(|program| self.drop_bytecode(&program.blob));
         before.iter().for_each(|before| self.drop_bytecode(&before.program.blob));
         result
     }
@@ -75,13 +71,11 @@ impl<K: Kernel> Engine<K> {
     /// Loads new versions, below `pending`, and makes their records.
     fn load_versions(
         &self,
-        operation: OperationId,
-        locked: &Locked,
+        replacement: &Replacement<'_>,
         new: &NewVersions<'_>,
-        pairing: &Pairing,
-        fates: &Fates,
     ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
-        let NewVersions { load, bytecode, object, maps_from } = *new;
+        let Replacement { operation, locked, pairing, .. } = *replacement;
+        let NewVersions { load, bytecode, object, maps_from, fates } = *new;
         let plan = LoadPlan { inherited: fates.kept(), ..LoadPlan::new(object, load, fates.owner.clone()) };
         let loaded = self.load_pending(operation, &plan)?;
         self.step("replace", "keep bytecode");
@@ -108,12 +102,14 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Puts the new versions, which `load` loads below `pending`, into all places of the old ones, and records them.
+    /// `fates`: of the maps; none if the new versions have theirs already.
     pub(super) fn switch_versions(
         &self,
         replacement: &Replacement<'_>,
+        fates: Option<&Fates>,
         load: impl FnOnce() -> Result<Vec<Arc<ProgramRecord>>, EngineError>,
     ) -> Result<ReplaceOutcome, EngineError> {
-        let Replacement { operation, locked, pairing, fates, keep_old } = *replacement;
+        let Replacement { operation, locked, pairing, keep_old } = *replacement;
         let leaving: Vec<_> =
             locked.links.iter().filter(|link| pairing.is_removed(link.program)).cloned().collect();
         // Before what undoes it, so that they outlive that.
