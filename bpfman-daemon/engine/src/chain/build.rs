@@ -103,17 +103,10 @@ impl<K: Kernel> Engine<K> {
             return built(Strategy::Dispatcher, (id, tag), None, Some(new));
         }
         let members = self.joined(links)?;
-        let counters = self.is_counted(hook, &members, settings);
-        let timing = settings.timing && !members.is_empty();
-        if let [only] = &*members
-            && !counters
-            && !timing
-            && can_attach_direct(hook, mask(&only.link))
-        {
-            let program = &only.program;
+        let wanted = self.wanted(hook, &members, settings);
+        if let Some(Joined { program, .. }) = wanted.direct(&members) {
             return built(Strategy::Direct, (program.id, program.tag), None, None);
         }
-        let wanted = Wanted { hook, counters, timing, as_subprograms: settings.as_subprograms };
         let composition = self.composition(&wanted, &members)?;
         let lease = {
             let _alone = self.lock(Subject::Composition(composition.lock_number()));
@@ -151,19 +144,17 @@ impl<K: Kernel> Engine<K> {
         Ok(joined)
     }
 
-    /// Whether a chain counts its exits. By default one does that is joined anyway.
-    pub(crate) fn is_counted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> bool {
-        let is_joined = match members {
-            [] => return false,
-            [only] => !can_attach_direct(hook, mask(&only.link)),
-            _ => true,
-        };
-        match (settings.counters, self.options.counters) {
+    /// What the chain of these members is to be like. By default one counts its exits that is joined anyway.
+    pub(crate) fn wanted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> Wanted {
+        let counters = match (settings.counters, self.options.counters) {
+            _ if members.is_empty() => false,
             (Some(wanted), _) => wanted,
-            (None, CountersMode::Auto) => is_joined,
+            (None, CountersMode::Auto) => runs_alone(hook, members).is_none(),
             (None, CountersMode::On) => true,
             (None, CountersMode::Off) => false,
-        }
+        };
+        let timing = settings.timing && !members.is_empty();
+        Wanted { hook, counters, timing, as_subprograms: settings.as_subprograms }
     }
 
     fn composition(&self, wanted: &Wanted, members: &[Joined]) -> Result<Composition, EngineError> {
@@ -268,6 +259,21 @@ pub(crate) struct Wanted {
     pub counters: bool,
     pub timing: bool,
     pub as_subprograms: bool,
+}
+
+impl Wanted {
+    /// The member that is attached itself: the only one, if nothing is to be added to it.
+    pub fn direct<'m>(&self, members: &'m [Joined]) -> Option<&'m Joined> {
+        runs_alone(self.hook, members).filter(|_| !self.counters && !self.timing)
+    }
+}
+
+/// The only member, if the hook takes its verdicts as they are.
+fn runs_alone(hook: SpliceHook, members: &[Joined]) -> Option<&Joined> {
+    match members {
+        [only] if can_attach_direct(hook, mask(&only.link)) => Some(only),
+        _ => None,
+    }
 }
 
 /// Functions of the kernel and maps that decide how a member can take part.

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, ProgramId, hexadecimal};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
-use bpfmand_splice::can_attach_direct;
 use sha2::{Digest as _, Sha256};
 
-use crate::chain::build::{Joined, Wanted, mask};
+use crate::chain::build::{Joined, Wanted};
 use crate::chain::ladder::Recipe;
 use crate::dry_run::DryRunPart;
 use crate::engine::overlay::Overlay;
@@ -79,21 +78,14 @@ impl<K: Kernel> Engine<K> {
             self.check_budget_of(key, interface, &members, &member.link)?;
         }
         let hook = self.splice_hook(key.kind, entered.map(|(entry, _)| entry));
-        let settings = self.settings_of(key);
-        let counters = self.is_counted(hook, &members, &settings);
-        if let [only] = &*members
-            && !counters
-            && !settings.timing
-            && can_attach_direct(hook, mask(&only.link))
-        {
+        let wanted = self.wanted(hook, &members, &self.settings_of(key));
+        if let Some(only) = wanted.direct(&members) {
             let facts = self.kernel.program(only.program.id)?;
             part.strategy = Strategy::Direct.name();
             part.verified_insns = facts.as_ref().map_or(0, |facts| facts.verified_insns);
             part.jited_bytes = facts.map_or(0, |facts| facts.bytes_jited);
             return Ok(part);
         }
-        let wanted =
-            Wanted { hook, counters, timing: settings.timing, as_subprograms: settings.as_subprograms };
         self.try_members(key, interface, &members, new, object, &wanted, part)
     }
 
