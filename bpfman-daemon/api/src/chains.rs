@@ -7,7 +7,9 @@ use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
 use bpfmand_core::{
     AttachRequest, HookKind, Interface, LinkId, MatchingId, ProgramId, ProgramType, Sharing, VerdictFamily,
 };
-use bpfmand_engine::{EngineError, HookChange, HookSwitches, ReplaceOutcome, TracePacket};
+use bpfmand_engine::{
+    EngineError, HookChange, HookSwitches, Remainder, ReplaceOutcome, TracePacket, UndoFailure,
+};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
@@ -263,7 +265,7 @@ impl<K: Kernel> Api<K> {
             Ok(()) => fail(error),
             Err(undo) => fail(EngineError::NotUndone {
                 cause: Box::new(error),
-                failures: vec![format!("link {link} stays attached: {undo}")],
+                failures: vec![UndoFailure::new(Remainder::Attachment(link), undo)],
             }),
         })
     }

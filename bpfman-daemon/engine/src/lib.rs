@@ -55,7 +55,7 @@ pub use engine::{
 };
 pub use error::{
     Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, HookConflict, ImageFailure,
-    ImageFailureKind,
+    ImageFailureKind, Remainder, UndoFailure,
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;

@@ -23,8 +23,9 @@ use crate::attach::check_priority;
 use crate::describe::details::LinkDetails;
 use crate::engine::locks::Subject;
 use crate::engine::undo::{retry_once, undoing};
+use crate::error::Remainder;
 use crate::state::records::{Entry, HookRecord, LinkRecord, ProgramRecord, SourceRecord};
-use crate::state::{BlobId, Changes, Leased, Unfinished, check_metadata};
+use crate::state::{BlobId, Changes, Leased, check_metadata};
 use crate::{Engine, EngineError, paths};
 
 /// What to adopt.
@@ -126,13 +127,9 @@ impl<K: Kernel> Engine<K> {
             self.step("adopt", "make pending folder");
             self.kernel.make_folder(&folder)?;
             undo.push(|| {
-                let result = self.undo_adoption(operation);
-                if result.is_err() {
-                    // The link may run it on: what it consists of has to stay until the link is given back.
-                    let (lease, chain) = self.keep_leased(swapped_in.take());
-                    self.try_later(Unfinished::Adoption { operation, lease, chain });
-                }
-                result
+                // Until the link is given back it may run the chain on: what that consists of has to stay.
+                let left = |error| self.not_undone(Remainder::Adoption(operation), swapped_in.take(), error);
+                self.undo_adoption(operation).map_err(left)
             });
             // First what undoing it needs.
             self.step("adopt", "pin program");
@@ -143,10 +140,7 @@ impl<K: Kernel> Engine<K> {
             if is_new {
                 // A chain is built of recorded programs: this one is known from here on, or forgotten again.
                 self.state().put_program(Arc::clone(program));
-                undo.push(|| {
-                    self.state().remove_program(program.uid);
-                    Ok(())
-                });
+                undo.push_sure(|| self.state().remove_program(program.uid));
             }
             let mut changes = Changes::default();
             if !matches!(found.key.kind, HookKind::Tcx(_)) {

@@ -9,7 +9,7 @@ use bpfmand_kernel::Kernel;
 use crate::engine::RecoveryReport;
 use crate::engine::members::MemberText;
 use crate::engine::undo::Undo;
-use crate::state::Unfinished;
+use crate::error::Remainder;
 use crate::state::paths::is_adopted_pin;
 use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError, paths};
@@ -116,9 +116,8 @@ impl<K: Kernel> Engine<K> {
             let (hook, id) = (Arc::clone(hook), program.id);
             undo.push(move || {
                 let Some(before) = before else { return Ok(()) };
-                self.swap(&hook, id, &before, &hook.interface).inspect_err(|_| {
-                    self.try_later(Unfinished::Swap { key: hook.key, now: id, lease: None, chain: None });
-                })
+                let left = |error| self.not_undone(Remainder::Hook { key: hook.key, now: id }, None, error);
+                self.swap(&hook, id, &before, &hook.interface).map_err(left)
             });
         }
         leftover.released.push(pin.display().to_string());

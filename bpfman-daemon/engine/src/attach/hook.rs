@@ -7,9 +7,9 @@ use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, TcFilter, TcxAnchor};
 
 use crate::chain::BuiltChain;
 use crate::engine::undo::{Undo, retry_once, undoing};
-use crate::state::Unfinished;
-use crate::state::hook_names::{filter_name, filter_place};
-use crate::state::records::{Entry, HookRecord, LeftoverFilter, LinkRecord};
+use crate::error::Remainder;
+use crate::state::hook_names::filter_name;
+use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -96,13 +96,9 @@ impl<K: Kernel> Engine<K> {
         let swapped_in = built.leased();
         undo.push(move || {
             let Some(before) = before else { return Ok(()) };
-            let result = self.swap(&hook, now, &before, &hook.interface);
-            if result.is_err() {
-                // It runs on: what it consists of has to stay until it is swapped back.
-                let (lease, chain) = self.keep_leased(swapped_in);
-                self.try_later(Unfinished::Swap { key: hook.key, now, lease, chain });
-            }
-            result
+            // Until it is swapped back it runs on: what it consists of has to stay.
+            let left = |error| self.not_undone(Remainder::Hook { key: hook.key, now }, swapped_in, error);
+            self.swap(&hook, now, &before, &hook.interface).map_err(left)
         });
         Ok(())
     }
@@ -188,21 +184,15 @@ impl<K: Kernel> Engine<K> {
                 let filter = TcFilter::of(operation.0);
                 let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
                 self.held_network.during(|| self.kernel.add_filter(&at, &built.handle, &name))?;
-                let TcFilter { priority, handle } = filter;
-                let added = LeftoverFilter {
-                    interface: interface.clone(),
-                    key: *key,
-                    priority,
-                    handle,
-                    program: built.id,
-                };
+                let (interface, key, program) = (interface.clone(), *key, built.id);
                 undo.push(move || {
-                    let result = match filter_place(&added.key, &added.interface, filter) {
-                        Some(at) => Ok(self.kernel.remove_filter(&at, added.program)?),
-                        None => Ok(()),
-                    };
-                    result.inspect_err(|_| self.try_later(Unfinished::Filter(added)))
+                    let netns = interface.netns.as_deref();
+                    let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
+                    let removed = self.kernel.remove_filter(&at, program);
+                    let left = Remainder::Filter { interface, key, filter, program };
+                    removed.map_err(|error| self.not_undone(left, None, error))
                 });
+                let TcFilter { priority, handle } = filter;
                 return Ok(Entry::Filter { priority, handle });
             }
         };

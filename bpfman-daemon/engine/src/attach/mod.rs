@@ -161,7 +161,7 @@ impl<K: Kernel> Engine<K> {
         self.step("attach", "pin link");
         let pin = folder.join(paths::PENDING_LINK);
         self.kernel.pin(&link, &pin)?;
-        undo.push(move || Ok(self.kernel.end_link(&pin)?));
+        undo.push(move || self.undo_link(pin));
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use crate::chain::built::Lease;
 use crate::chain::ladder::Recipe;
 use crate::chain::refused::{Refused, member_at};
 use crate::engine::undo::Cause;
+use crate::error::UndoFailure;
 use crate::state::chain_record::{
     CarriedRecord, ChainId, ChainRecord, Composition, SegmentRecord, TwinProgramRecord, TwinRecord,
 };
@@ -49,7 +50,7 @@ pub(crate) enum Failure {
 }
 
 impl Cause for Failure {
-    fn not_undone(self, failures: Vec<String>) -> Self {
+    fn not_undone(self, failures: Vec<UndoFailure>) -> Self {
         match self {
             Self::Other(error) => Self::Other(error.not_undone(failures)),
             // Another plan is tried all the same: what is left of this one is in nobody's way, and recovery removes it.

@@ -93,12 +93,6 @@ impl<K: Kernel> Engine<K> {
         Ok(None)
     }
 
-    /// Keeps a chain until its lease is ended.
-    pub(crate) fn keep_leased(&self, leased: Option<Leased>) -> (Option<LeaseId>, Option<Arc<ChainRecord>>) {
-        let chain = leased.as_ref().map(|leased| Arc::clone(&leased.record));
-        (leased.map(|leased| self.state().leases.take(leased)), chain)
-    }
-
     /// True if all that a chain consists of is still pinned: strangers can remove pins.
     pub(crate) fn is_whole(&self, chain: &ChainRecord) -> Result<bool, EngineError> {
         if chain.boot != self.boot {

@@ -1,8 +1,9 @@
 //! Undoing an operation that fails half-way.
 
 use crate::EngineError;
+use crate::error::UndoFailure;
 
-type Step<'a> = Box<dyn FnOnce() -> Result<(), EngineError> + 'a>;
+type Step<'a> = Box<dyn FnOnce() -> Result<(), UndoFailure> + 'a>;
 
 /// What an operation has to do to leave no trace, newest last. Made by [`undoing`] alone.
 pub struct Undo<'a> {
@@ -30,34 +31,42 @@ pub fn undoing<'a, T, E: Cause>(operation: impl FnOnce(&mut Undo<'a>) -> Result<
 pub trait Cause {
     /// The same, with the steps that could not be undone.
     #[must_use]
-    fn not_undone(self, failures: Vec<String>) -> Self;
+    fn not_undone(self, failures: Vec<UndoFailure>) -> Self;
 }
 
 impl Cause for EngineError {
-    fn not_undone(self, failures: Vec<String>) -> Self {
+    fn not_undone(self, failures: Vec<UndoFailure>) -> Self {
         Self::NotUndone { cause: Box::new(self), failures }
     }
 }
 
 impl<'a> Undo<'a> {
     /// Adds how to undo a step that was just done.
-    pub fn push(&mut self, step: impl FnOnce() -> Result<(), EngineError> + 'a) {
+    pub fn push(&mut self, step: impl FnOnce() -> Result<(), UndoFailure> + 'a) {
         self.steps.push(Box::new(step));
+    }
+
+    /// The same where that cannot fail.
+    pub fn push_sure(&mut self, step: impl FnOnce() + 'a) {
+        self.push(|| {
+            step();
+            Ok(())
+        });
     }
 }
 
 impl Undo<'_> {
-    fn unwind(&mut self) -> Vec<String> {
+    fn unwind(&mut self) -> Vec<UndoFailure> {
         let steps = std::mem::take(&mut self.steps);
-        steps.into_iter().rev().filter_map(|step| step().err()).map(|error| error.to_string()).collect()
+        steps.into_iter().rev().filter_map(|step| step().err()).collect()
     }
 }
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for failure in self.unwind() {
-                tracing::error!(failure, "a step of an operation that panicked was not undone");
+            for UndoFailure { left, error } in self.unwind() {
+                tracing::error!(%left, %error, "a step of an operation that panicked was not undone");
             }
         }
     }

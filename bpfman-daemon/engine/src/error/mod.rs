@@ -5,6 +5,7 @@ mod hint;
 mod image;
 mod kind;
 mod log;
+mod undo_failure;
 
 use bpfmand_core::{Anchor, Contradiction, KernelLinkId, LinkId, MatchingId, ProgramId, ProgramType, Side};
 use bpfmand_kernel::KernelError;
@@ -16,6 +17,7 @@ pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use image::{ImageFailure, ImageFailureKind};
 pub use kind::ErrorKind;
 pub use log::first_lines;
+pub use undo_failure::{Remainder, UndoFailure};
 
 /// A failed operation. Nothing was changed, unless the error says that undoing failed.
 #[derive(Debug, thiserror::Error)]
@@ -355,13 +357,17 @@ pub enum EngineError {
     #[error(transparent)]
     Files(#[from] FileError),
     /// A failure after which some steps could not be undone either.
-    #[error("{cause}; and undoing it failed: {}", failures.join("; "))]
+    #[error("{cause}; and undoing it failed: {}", joined(failures))]
     NotUndone {
         /// What went wrong first.
         cause: Box<EngineError>,
         /// What could not be undone.
-        failures: Vec<String>,
+        failures: Vec<UndoFailure>,
     },
+}
+
+fn joined(failures: &[UndoFailure]) -> String {
+    failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// None of what another call ended since it was looked up.

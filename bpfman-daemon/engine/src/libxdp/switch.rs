@@ -6,8 +6,8 @@ use bpfmand_core::{HookKey, Interface, OperationId, ProgramId, XdpRunsIn};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::undo::{Undo, retry_once};
+use crate::error::{Remainder, UndoFailure};
 use crate::libxdp::{folder, recover};
-use crate::state::Unfinished;
 use crate::state::records::ExtensionRecord;
 use crate::{Engine, EngineError, paths};
 
@@ -118,7 +118,7 @@ impl<K: Kernel> Drop for NewDispatcher<'_, K> {
         });
         if !undone {
             let (operation, key, interface) = (self.operation, self.key, self.interface.clone());
-            engine.try_later(Unfinished::Dispatcher { operation, key, interface, after });
+            engine.try_later(Remainder::Dispatcher { operation, key, interface, after }, None);
         }
     }
 }
@@ -153,11 +153,17 @@ impl<K: Kernel> Engine<K> {
         };
         put(new.interface.netns.as_deref(), after, Some(&new.before.handle))?;
         let (before, after) = (new.before.id, new.after.as_ref().map(|after| after.id));
-        let netns = new.interface.netns.clone();
+        let (operation, interface) = (new.operation, new.interface.clone());
         undo.push(move || {
-            let before = self.loaded_program(before)?;
-            let after = after.map(|id| self.loaded_program(id)).transpose()?;
-            Ok(put(netns.as_deref(), Some(&before), after.as_ref())?)
+            let put_back = || -> Result<(), EngineError> {
+                let before = self.loaded_program(before)?;
+                let after = after.map(|id| self.loaded_program(id)).transpose()?;
+                Ok(put(interface.netns.as_deref(), Some(&before), after.as_ref())?)
+            };
+            let result = put_back();
+            // That it is tried later whoever drops the new one sees to.
+            let left = Remainder::Dispatcher { operation, key, interface, after };
+            result.map_err(|error| UndoFailure::new(left, error))
         });
         Ok(())
     }

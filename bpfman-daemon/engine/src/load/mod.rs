@@ -78,10 +78,7 @@ impl<K: Kernel> Engine<K> {
             // No unload may remove this bytecode between here and its record.
             let _kept = self.keep_bytecode();
             // It is undone when nobody keeps bytecode any more.
-            undo.push(|| {
-                self.drop_bytecode(&BlobId::of(&bytecode.bytes));
-                Ok(())
-            });
+            undo.push_sure(|| self.drop_bytecode(&BlobId::of(&bytecode.bytes)));
             self.step("load", "keep bytecode");
             let recorder = LoadRecorder {
                 operation,

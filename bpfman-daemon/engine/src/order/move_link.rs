@@ -17,6 +17,7 @@ use bpfmand_kernel::{Kernel, LinkTarget, ProgramKind, ProgramLoad};
 
 use crate::engine::locks::Subject;
 use crate::engine::undo::{Undo, retry_once, undoing};
+use crate::error::{Remainder, UndoFailure};
 use crate::order::tcx::{TRIES, TcxPlace};
 use crate::state::paths::BRIDGE_NAME;
 use crate::state::records::{HookRecord, LinkRecord};
@@ -183,8 +184,8 @@ impl<K: Kernel> Engine<K> {
         let pin = folder.join(paths::PENDING_LINK);
         self.kernel.pin(&link, &pin)?;
         undo.push(move || {
-            self.kernel.end_link(&pin)?;
-            Ok(self.kernel.wait_for_readers()?)
+            self.undo_link(pin.clone())?;
+            self.kernel.wait_for_readers().map_err(|error| UndoFailure::new(Remainder::Pin(pin), error))
         });
         Ok(())
     }

@@ -76,10 +76,7 @@ impl<K: Kernel> Engine<K> {
         undoing(|undo| {
             // The tcx anchors are chosen among links of the hook as it is now.
             self.state().links.insert(link.id, Arc::clone(&restored));
-            undo.push(|| {
-                self.state().links.insert(link.id, Arc::clone(link));
-                Ok(())
-            });
+            undo.push_sure(|| self.state().links.insert(link.id, Arc::clone(link)));
             self.attach_retrying(&handle, target, restored.operation, undo)?;
             self.record_link(&restored, None)
         })?;

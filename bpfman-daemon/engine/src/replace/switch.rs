@@ -8,9 +8,9 @@ use bpfmand_kernel::Kernel;
 
 use crate::chain::BuiltChain;
 use crate::engine::undo::Undo;
+use crate::error::Remainder;
 use crate::replace::MapOutcome;
 use crate::replace::maps::Fates;
-use crate::state::Unfinished;
 use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -171,7 +171,8 @@ impl<K: Kernel> Engine<K> {
             self.switch_program(&link, from, &self.loaded_program(to)?).map(drop)
         };
         update(from, to)?;
-        undo.push(move || update(to, from).inspect_err(|_| self.try_later(Unfinished::Link { id, now: to })));
+        let left = move |error| self.not_undone(Remainder::Link { id, now: to }, None, error);
+        undo.push(move || update(to, from).map_err(left));
         Ok(())
     }
 
@@ -192,7 +193,7 @@ impl<K: Kernel> Engine<K> {
         let attached = self.kernel.attach(handle, &target)?;
         let pin = paths::replaced_link(new.operation, link.id);
         self.kernel.pin(&attached, &pin)?;
-        undo.push(move || Ok(self.kernel.end_link(&pin)?));
+        undo.push(move || self.undo_link(pin));
         Ok(())
     }
 

@@ -3,74 +3,101 @@
 //!
 //! It is in memory only. A start finds the same below `pending` and at the hooks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, TcFilter};
 
 use crate::engine::locks::Subject;
-use crate::state::{LeaseId, Unfinished};
+use crate::error::{Remainder, UndoFailure};
+use crate::state::records::LeftoverFilter;
+use crate::state::{Leased, Unfinished};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
     /// Undoes what is in an operation's folder: links end and pins go. What stays is tried again later.
-    pub(crate) fn undo_folder(&self, folder: &Path) -> Result<(), EngineError> {
-        self.remove_tree(folder).inspect_err(|_| self.try_later(Unfinished::Folder(folder.to_owned())))
+    pub(crate) fn undo_folder(&self, folder: &Path) -> Result<(), UndoFailure> {
+        let left = |error| self.not_undone(Remainder::Folder(folder.to_owned()), None, error);
+        self.remove_tree(folder).map_err(left)
     }
 
     /// The same for an operation's own folder.
-    pub(crate) fn undo_pending_of(&self, operation: OperationId) -> Result<(), EngineError> {
+    pub(crate) fn undo_pending_of(&self, operation: OperationId) -> Result<(), UndoFailure> {
         self.undo_folder(&paths::pending(operation))
     }
 
-    /// Notes what could not be undone.
-    pub(crate) fn try_later(&self, what: Unfinished) {
-        tracing::warn!(%what, "a failed operation could not be undone; it is tried again");
-        self.state().unfinished.push(what);
+    /// Ends a link that is pinned in an operation's folder, which is undone after it, or tried again.
+    pub(crate) fn undo_link(&self, pin: PathBuf) -> Result<(), UndoFailure> {
+        self.kernel.end_link(&pin).map_err(|error| UndoFailure::new(Remainder::Pin(pin), error))
+    }
+
+    /// Notes what could not be undone, with the chain that runs there.
+    pub(crate) fn try_later(&self, left: Remainder, runs: Option<Leased>) {
+        tracing::warn!(what = %left, "a failed operation could not be undone; it is tried again");
+        let mut state = self.state();
+        let kept = runs.map(|leased| (Arc::clone(&leased.record), state.leases.take(leased)));
+        state.unfinished.push(Unfinished { left, kept });
+    }
+
+    /// The same, as the error of the step.
+    pub(crate) fn not_undone(
+        &self,
+        left: Remainder,
+        runs: Option<Leased>,
+        error: impl Into<EngineError>,
+    ) -> UndoFailure {
+        self.try_later(left.clone(), runs);
+        UndoFailure::new(left, error)
     }
 
     /// What failed operations left and could not undo so far, for people.
     pub(crate) fn unfinished(&self) -> Vec<String> {
         let state = self.state();
         let all = state.unfinished.iter();
-        all.map(|what| format!("a failed operation is not undone yet: {what}")).collect()
+        all.map(|what| format!("a failed operation is not undone yet: {}", what.left)).collect()
     }
 
     /// Tries again to undo what failed operations left. No lock may be held.
     pub(crate) fn retry_unfinished(&self) {
         let all = std::mem::take(&mut self.state().unfinished);
-        for what in all {
-            match self.undo_again(&what) {
+        for unfinished in all {
+            let what = &unfinished.left;
+            match self.undo_again(&unfinished) {
                 Ok(()) => tracing::info!(%what, "what a failed operation left is undone"),
                 Err(error) => {
                     tracing::warn!(%error, %what, "what a failed operation left is still there");
-                    self.state().unfinished.push(what);
+                    self.state().unfinished.push(unfinished);
                 }
             }
         }
     }
 
-    fn undo_again(&self, what: &Unfinished) -> Result<(), EngineError> {
-        match what {
-            Unfinished::Folder(folder) => {
+    fn undo_again(&self, unfinished: &Unfinished) -> Result<(), EngineError> {
+        match &unfinished.left {
+            Remainder::Folder(folder) => {
                 // With a bridge the link has to end, and packets to leave it, before its array goes.
                 self.kernel.end_link(&folder.join(paths::PENDING_LINK))?;
                 self.kernel.wait_for_readers()?;
                 self.remove_tree(folder)
             }
-            Unfinished::Filter(filter) => self.end_filter(filter),
-            Unfinished::Swap { key, now, lease, chain } => {
+            Remainder::Pin(pin) => Ok(self.kernel.end_link(pin)?),
+            Remainder::Filter { interface, key, filter: TcFilter { priority, handle }, program } => {
+                let (interface, priority, handle) = (interface.clone(), *priority, *handle);
+                self.end_filter(&LeftoverFilter { interface, key: *key, priority, handle, program: *program })
+            }
+            Remainder::Hook { key, now } => {
                 let _hook = self.lock(Subject::Hook(*key));
                 self.swap_back(key, *now)?;
-                self.end_lease(*lease, chain.as_deref());
+                self.end_lease(unfinished);
                 Ok(())
             }
-            Unfinished::Link { id, now } => {
+            Remainder::Link { id, now } => {
                 let Some(link) = self.state().links.get(id).cloned() else { return Ok(()) };
                 let _program = self.lock(Subject::Program(link.program));
                 self.update_back(*id, *now)
             }
-            Unfinished::Dispatcher { operation, key, interface, after } => {
+            Remainder::Dispatcher { operation, key, interface, after } => {
                 let _hook = self.lock(Subject::Hook(*key));
                 // Where it was pinned with what it was to replace, that also swaps back, or finishes.
                 if !self.settle_dispatcher(*operation)? {
@@ -79,12 +106,14 @@ impl<K: Kernel> Engine<K> {
                 }
                 Ok(())
             }
-            Unfinished::Adoption { operation, lease, chain } => {
+            Remainder::Adoption(operation) => {
                 let _alone = self.lock(Subject::SharedMaps);
                 self.undo_adoption(*operation)?;
-                self.end_lease(*lease, chain.as_deref());
+                self.end_lease(unfinished);
                 Ok(())
             }
+            // Its record stands: whoever wanted it taken back was told.
+            Remainder::Attachment(_) => Ok(()),
         }
     }
 
@@ -112,9 +141,9 @@ impl<K: Kernel> Engine<K> {
         self.switch_program(&handle, now, &*self.shared_program(program.id)?).map(drop)
     }
 
-    fn end_lease(&self, lease: Option<LeaseId>, chain: Option<&crate::state::chain_record::ChainRecord>) {
-        if let (Some(lease), Some(chain)) = (lease, chain) {
-            self.state().leases.end(chain.id, lease);
+    fn end_lease(&self, unfinished: &Unfinished) {
+        if let Some((chain, lease)) = &unfinished.kept {
+            self.state().leases.end(chain.id, *lease);
             self.drop_unused_chain(chain);
         }
     }
