@@ -61,6 +61,46 @@ pub struct NetnsId {
     pub cookie: u64,
 }
 
+/// Where a hook is, as records have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "NetnsId", into = "NetnsId")]
+pub enum HookNetns {
+    /// In this network namespace.
+    In(NetnsId),
+    /// Nowhere: it waits for its interface, or went along with it, under a number of its own. Records and pins have that
+    /// as the cookie of a namespace with the inode 0, which none has.
+    Nowhere(u64),
+}
+
+impl HookNetns {
+    /// The namespace, if it is in one.
+    #[must_use]
+    pub const fn id(self) -> Option<NetnsId> {
+        match self {
+            Self::In(id) => Some(id),
+            Self::Nowhere(_) => None,
+        }
+    }
+}
+
+impl From<NetnsId> for HookNetns {
+    fn from(id: NetnsId) -> Self {
+        match id {
+            NetnsId { inode: 0, cookie } => Self::Nowhere(cookie),
+            id => Self::In(id),
+        }
+    }
+}
+
+impl From<HookNetns> for NetnsId {
+    fn from(netns: HookNetns) -> Self {
+        match netns {
+            HookNetns::In(id) => id,
+            HookNetns::Nowhere(number) => Self { inode: 0, cookie: number },
+        }
+    }
+}
+
 /// The kind of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum HookKind {
@@ -121,7 +161,7 @@ impl HookKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HookKey {
     /// The namespace of the interface.
-    pub netns: NetnsId,
+    pub netns: HookNetns,
     /// The interface in it.
     pub ifindex: IfIndex,
     /// Which of its hooks.
@@ -134,7 +174,8 @@ impl HookKey {
     /// v0.6.0's names end before the cookie; but inodes of namespaces come back at once, with the same indexes in them.
     #[must_use]
     pub fn pin_stem(&self) -> String {
-        format!("{}_{}_{}", self.netns.inode, self.ifindex, self.netns.cookie)
+        let NetnsId { inode, cookie } = self.netns.into();
+        format!("{inode}_{}_{cookie}", self.ifindex)
     }
 
     /// The hook of the chain of tc programs, for one of tcx links: where chains are entered by tcx, the kernel keeps

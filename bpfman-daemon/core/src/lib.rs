@@ -30,7 +30,7 @@ pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainer
 pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use glob::{BadGlob, Glob};
 pub use hexadecimal::hexadecimal;
-pub use hook::{Direction, HookKey, HookKind, NetnsId, UnknownDirection};
+pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, UnknownDirection};
 pub use hook_facts::{
     AddressedInterface, FilterFacts, Held, Holder, HookContents, HookEntry, InterfaceEvent, InterfaceFacts,
     Via, XdpRunsIn,

@@ -86,11 +86,19 @@ impl ProgramText {
     ///
     /// Returns the offending index if `maps` is too short.
     pub fn bind(&self, maps: &[MapId]) -> Result<BoundText, usize> {
+        self.bind_by(|index| maps.get(index).copied())
+    }
+
+    /// The same by a function, which may have none.
+    ///
+    /// # Errors
+    /// The offending index.
+    pub fn bind_by(&self, map: impl Fn(usize) -> Option<MapId>) -> Result<BoundText, usize> {
         let mut text = self.clone();
         let at: Vec<usize> = references(&text.insns).collect();
         for at in at {
             let index = text.insns[at].imm as usize;
-            let id = maps.get(index).ok_or(index)?;
+            let id = map(index).ok_or(index)?;
             text.insns[at].imm = id.0.cast_signed();
         }
         Ok(BoundText(text))

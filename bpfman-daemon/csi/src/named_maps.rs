@@ -100,7 +100,7 @@ pub fn maps_by_name<K: Kernel>(
     let public = || programs.iter().flat_map(|program| program.maps.iter().filter(|map| map.public));
     let mut held = Vec::with_capacity(names.len());
     for name in names {
-        let Some(map) = public().find(|map| map.name == *name) else {
+        let Some(id) = public().find(|map| map.name == *name).and_then(|map| map.id) else {
             let mut there: Vec<String> = public().map(|map| map.name.clone()).collect();
             there.sort();
             there.dedup();
@@ -110,8 +110,8 @@ pub fn maps_by_name<K: Kernel>(
                 there,
             });
         };
-        let handle = engine.kernel().open_map(map.id).map_err(EngineError::from)?;
-        held.push(NamedMap { name: name.clone(), id: map.id, handle });
+        let handle = engine.kernel().open_map(id).map_err(EngineError::from)?;
+        held.push(NamedMap { name: name.clone(), id, handle });
     }
     Ok(held)
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, Direction, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId, LinkFacts, NetnsId,
+    AttachPoint, Direction, HookKey, HookKind, HookNetns, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
     OperationId, OrderIntent, ProceedOn, ProgramFacts, ProgramType, ProgramUid,
 };
 use bpfmand_kernel::{Kernel, KernelError};
@@ -195,7 +195,7 @@ impl<K: Kernel> Engine<K> {
         }
         let hook = match old {
             Some(old) => HookRecord { operation: link.operation, entry: Entry::Link, ..(*old).clone() },
-            None => HookRecord::entered(found.key, found.interface.clone(), link.operation, Entry::Link),
+            None => built.entered(found.interface.clone(), link.operation, Entry::Link),
         };
         let hook = HookRecord { newcomer: Some(link.id), adopted_link: true, ..hook };
         Ok((built.recorded(hook), built))
@@ -261,7 +261,7 @@ impl<K: Kernel> Engine<K> {
         let is_meant = |facts: &InterfaceFacts| {
             Some(facts.ifindex) == link.ifindex && at.is_none_or(|at| at.name == facts.name)
         };
-        let mut places: BTreeMap<NetnsId, (Interface, HookKey)> = BTreeMap::new();
+        let mut places: BTreeMap<HookNetns, (Interface, HookKey)> = BTreeMap::new();
         for (interface, key, contents) in self.hooks_in(namespaces, &kinds, is_meant) {
             if contents.entries.iter().any(|entry| entry.may_be_link(link.id)) {
                 places.entry(key.netns).or_insert((interface, key));

@@ -56,15 +56,15 @@ impl<K: Kernel> Engine<K> {
                     entered.0
                 }
             };
+            let runs = joined.as_ref().unwrap_or(&built);
             let hook = match (&old, known) {
                 (Some(hook), _) => (**hook).clone(),
                 // Its switches and what it counted stay. It is entered by a link of our own from now on.
                 (None, Some(known)) => {
                     HookRecord { operation: link.operation, entry, adopted_link: false, ..(*known).clone() }
                 }
-                (None, None) => HookRecord::entered(*key, interface.clone(), link.operation, entry),
+                (None, None) => runs.entered(interface.clone(), link.operation, entry),
             };
-            let runs = joined.as_ref().unwrap_or(&built);
             let hook = runs.recorded(HookRecord { newcomer: Some(link.id), ..hook });
             self.step("attach", "record");
             self.record_link(&link, Some(hook.clone()))?;

@@ -13,7 +13,7 @@ use bpfmand_splice::{
 use crate::chain::built::{BuiltChain, Lease};
 use crate::chain::composition::{Ingredient, Ingredients, hook_word};
 use crate::engine::locks::Subject;
-use crate::engine::members::{MemberText, calls_kfuncs};
+use crate::engine::members::{MemberText, calls_kfuncs, map_ids};
 use crate::state::chain_record::{Composition, HookSettings};
 use crate::state::records::{Entry, LinkRecord, ProgramRecord, Strategy};
 use crate::{CountersMode, Engine, EngineError};
@@ -171,7 +171,7 @@ impl<K: Kernel> Engine<K> {
                     uid: member.program.uid.0,
                     bytecode: member.program.blob.as_str(),
                     function: &member.program.name,
-                    maps: member.program.maps.iter().map(|map| map.id).collect(),
+                    maps: map_ids(&member.program).map(|id| id.map_or(0, |id| id.0)).collect(),
                     proceed_on: mask(&member.link).0,
                     isolated: member.link.sharing.isolated,
                     owner: member.owner.0,

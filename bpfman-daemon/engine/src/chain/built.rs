@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, LinkId, ProgramId};
+use bpfmand_core::{HookKey, Interface, LinkId, OperationId, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;
 use crate::libxdp::NewDispatcher;
-use crate::state::chain_record::{ChainRecord, Folding, HookCounted};
-use crate::state::records::{HookRecord, Strategy};
+use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings};
+use crate::state::records::{Entry, HookRecord, Strategy};
 use crate::state::{LeaseId, Leased};
 
 /// The program that a hook is to run.
@@ -42,6 +42,27 @@ impl<K: Kernel> BuiltChain<'_, K> {
     /// What keeps it, to be kept by somebody else too.
     pub(crate) fn leased(&self) -> Option<Leased> {
         self.lease.as_ref().map(|lease| Leased { record: Arc::clone(&lease.record), hook: self.key })
+    }
+
+    /// A hook that was entered for this, to be [recorded](Self::recorded).
+    pub fn entered(&self, interface: Interface, operation: OperationId, entry: Entry) -> HookRecord {
+        HookRecord {
+            key: self.key,
+            interface,
+            operation,
+            newcomer: None,
+            entry,
+            strategy: self.strategy,
+            program: self.id,
+            tag: self.tag,
+            chain: None,
+            slots: Vec::new(),
+            folding: None,
+            counted: HookCounted::default(),
+            settings: HookSettings::default(),
+            adopted_link: false,
+            extensions: Vec::new(),
+        }
     }
 
     /// The record of a hook that runs this now.

@@ -1,6 +1,6 @@
 //! What the bytes of a chain depend on.
 
-use bpfmand_core::{MapId, hexadecimal};
+use bpfmand_core::hexadecimal;
 use bpfmand_splice::SpliceHook;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -30,7 +30,8 @@ pub struct Ingredient<'a> {
     pub uid: u64,
     pub bytecode: &'a str,
     pub function: &'a str,
-    pub maps: Vec<MapId>,
+    /// Ids; 0 for one that was left out.
+    pub maps: Vec<u32>,
     pub proceed_on: u32,
     pub isolated: bool,
     pub owner: u32,

@@ -10,7 +10,6 @@ use crate::engine::undo::undoing;
 use crate::state::Changes;
 use crate::state::chain_record::{Hold, HookSettings};
 use crate::state::records::{Entry, HookRecord, LeftoverRecord};
-use crate::state::waiting::is_parked;
 use crate::{Engine, EngineError};
 
 /// What is to become of a hook's switches; what is absent stays.
@@ -129,7 +128,7 @@ impl<K: Kernel> Engine<K> {
     /// interface runs nothing, and could not be let go.
     pub(crate) fn ensure_not_frozen(&self, key: &HookKey) -> Result<(), EngineError> {
         match self.settings_of(key).held {
-            _ if is_parked(key) => Ok(()),
+            _ if key.netns.id().is_none() => Ok(()),
             None => Ok(()),
             Some(hold) => Err(EngineError::HookOnHold { hook: self.text_of_hook(key), by: hold.by }),
         }

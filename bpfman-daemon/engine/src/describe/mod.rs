@@ -127,14 +127,14 @@ impl<K: Kernel> Engine<K> {
         let mut maps = Vec::with_capacity(facts.map_ids.len());
         for id in &facts.map_ids {
             let Some(facts) = self.kernel.map(*id)? else { continue };
-            let known = own.as_ref().and_then(|record| record.maps.iter().find(|map| map.id == *id));
+            let known = own.as_ref().and_then(|record| record.maps.iter().find(|map| map.id == Some(*id)));
             let folder = own.as_ref().map(|record| paths::maps(record.map_folder));
             maps.push(MapDetails {
                 name: known.map_or_else(|| facts.name.clone(), |map| map.name.clone()),
                 pin: known.filter(|map| map.public).zip(folder).map(|(map, folder)| folder.join(&map.name)),
                 used_by: records
                     .iter()
-                    .filter(|record| record.maps.iter().any(|map| map.id == *id))
+                    .filter(|record| record.maps.iter().any(|map| map.id == Some(*id)))
                     .map(|record| record.id)
                     .collect(),
                 facts,

@@ -30,7 +30,7 @@ pub struct MemberCache {
 }
 
 /// What a text is of: the bytecode, the function in it, and the maps.
-type Origin = (BlobId, String, Vec<MapId>);
+type Origin = (BlobId, String, Vec<Option<MapId>>);
 
 type Kept = (Origin, MemberText);
 
@@ -63,11 +63,12 @@ impl MemberCache {
 }
 
 fn origin_of(program: &ProgramRecord) -> Origin {
-    (program.blob.clone(), program.name.clone(), map_ids(program))
+    (program.blob.clone(), program.name.clone(), map_ids(program).collect())
 }
 
-fn map_ids(program: &ProgramRecord) -> Vec<MapId> {
-    program.maps.iter().map(|map| map.id).collect()
+/// Ids of a program's maps, in the object's order.
+pub fn map_ids(program: &ProgramRecord) -> impl Iterator<Item = Option<MapId>> {
+    program.maps.iter().map(|map| map.id)
 }
 
 impl<K: Kernel> Engine<K> {
@@ -103,7 +104,8 @@ impl<K: Kernel> Engine<K> {
         let text = object.text(&program.name, &options)?;
         let mut maps = text.map_indexes().into_iter().filter_map(|map| object.maps().get(map));
         let is_tied = maps.any(|map| object.map_is_tied(map));
-        let bound = text.bind(&map_ids(program)).map_err(|index| no_such_map(&program.name, index))?;
+        let bound = text.bind_by(|index| program.maps.get(index)?.id);
+        let bound = bound.map_err(|index| no_such_map(&program.name, index))?;
         let local_type_ids = if object.uses_local_type_ids(&program.name) {
             object.local_type_ids(&program.name, &options)?
         } else {

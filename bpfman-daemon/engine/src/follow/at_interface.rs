@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
 
-use crate::state::waiting::is_parked;
 use crate::state::{State, paths};
 
 /// A chain or a tcx link.
@@ -47,7 +46,7 @@ impl State {
     pub fn attached(&self) -> impl Iterator<Item = AtInterface<'_>> {
         let chains = self.hooks.values().map(|hook| AtInterface {
             what: ChainOrLink::Chain(hook.key),
-            key: Some(hook.key).filter(|key| !is_parked(key)),
+            key: hook.key.netns.id().map(|_| hook.key),
             interface: &hook.interface,
         });
         let links = self.links.values().filter_map(|link| match link.point.hook() {

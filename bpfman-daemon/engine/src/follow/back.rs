@@ -22,7 +22,7 @@ impl<K: Kernel> Engine<K> {
         facts: &InterfaceFacts,
         report: &mut FollowReport,
     ) -> Result<(), EngineError> {
-        let key = HookKey { netns: present.netns, ifindex: facts.ifindex, kind: parked.kind };
+        let key = HookKey { netns: present.netns.into(), ifindex: facts.ifindex, kind: parked.kind };
         let _locks = self.lock_members(&[*parked, key])?;
         let Some(hook) = self.state().hooks.get(parked).cloned() else { return Ok(()) };
         let pin = paths::hook_link(parked);
@@ -41,7 +41,7 @@ impl<K: Kernel> Engine<K> {
             self.state().chain(parked).into_iter().partition(|link| link.matching.is_some());
         // They are made anew for the interface that is there now.
         self.remove_made(made)?;
-        let may_return = |link: &&Arc<LinkRecord>| may_return(link, &self.boot, present.netns);
+        let may_return = |link: &&Arc<LinkRecord>| may_return(link, &self.boot, present.netns.into());
         let links: Vec<_> = asked.iter().filter(may_return).cloned().collect();
         if links.is_empty() && !asked.is_empty() {
             return Ok(());
@@ -91,10 +91,10 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let Some((link, _held)) = self.lock_link(id) else { return Ok(()) };
         let Some((_, kind @ HookKind::Tcx(_))) = link.point.hook() else { return Ok(()) };
-        if link.hook.is_some() || !may_return(&link, &self.boot, present.netns) {
+        if link.hook.is_some() || !may_return(&link, &self.boot, present.netns.into()) {
             return Ok(());
         }
-        let key = HookKey { netns: present.netns, ifindex: facts.ifindex, kind };
+        let key = HookKey { netns: present.netns.into(), ifindex: facts.ifindex, kind };
         let _hook_lock = self.lock(Subject::Hook(key));
         let pin = paths::link(id);
         if let Some((_, facts)) = self.live_link(&pin)? {

@@ -59,7 +59,9 @@ impl<K: Kernel> Engine<K> {
     /// True if an interface is in its namespace, which has this file, at this moment.
     fn is_there(&self, key: &HookKey, netns: Option<&Path>) -> Result<bool, EngineError> {
         match self.present(netns) {
-            Ok(present) => Ok(present.netns == key.netns && present.interfaces.contains_key(&key.ifindex)),
+            Ok(present) => {
+                Ok(key.netns.id() == Some(present.netns) && present.interfaces.contains_key(&key.ifindex))
+            }
             Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => Ok(false),
             Err(error) => Err(error),
         }
@@ -109,7 +111,7 @@ impl<K: Kernel> Engine<K> {
             return if self.link_is_elsewhere(&link)? { self.record_place_of(&link, None) } else { Ok(()) };
         }
         self.end_dead_link(&pin, link.adopted)?;
-        let waiting = LinkRecord { hook: None, waits_in: Some(key.netns), ..(*link).clone() };
+        let waiting = LinkRecord { hook: None, waits_in: key.netns.id(), ..(*link).clone() };
         self.step("follow", "wait for interface");
         self.record_link(&Arc::new(waiting), None)?;
         self.state().drifted_links.remove(&id);

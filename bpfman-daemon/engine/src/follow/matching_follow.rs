@@ -85,7 +85,7 @@ impl<K: Kernel> Engine<K> {
     /// Links of a matching at the interfaces of a namespace.
     fn links_there(&self, matching: &MatchingRecord, present: &Present<'_>) -> HashMap<IfIndex, LinkId> {
         let state = self.state();
-        let here = |key: HookKey| key.netns == present.netns;
+        let here = |key: HookKey| key.netns.id() == Some(present.netns);
         state
             .links_of_matching(matching.id)
             .filter_map(|link| Some((link.hook.filter(|key| here(*key))?.ifindex, link.id)))

@@ -101,7 +101,7 @@ impl<K: Kernel> Engine<K> {
         self.let_go(
             netns,
             |at, key| {
-                let here = key.netns == present.netns;
+                let here = key.netns.id() == Some(present.netns);
                 // Another namespace has the path now: the one before may be gone with all that was in it.
                 let replaced = !here && at.interface.netns.as_deref() == netns;
                 match present.interfaces.get(&key.ifindex) {
@@ -139,7 +139,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         let interfaces = interfaces.into_iter().map(|facts| (facts.ifindex, facts)).collect();
-        Ok(Present { path, netns: identity?.netns, interfaces })
+        Ok(Present { path, netns: identity?.netns.into(), interfaces })
     }
 
     /// Lets go of what `is_gone` picks of all that is at an interface.

@@ -11,7 +11,7 @@ use bpfmand_core::{HookKey, HookKind, LinkFacts, LinkId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::state::records::{Entry, HookRecord, LinkRecord};
-use crate::state::waiting::is_parked;
+use crate::state::waiting::home_of;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -30,13 +30,13 @@ impl<K: Kernel> Engine<K> {
         netns: Option<&Path>,
         key: &HookKey,
     ) -> Result<bool, EngineError> {
-        if is_parked(key) {
+        let Some(home) = key.netns.id() else {
             return Ok(false);
-        }
+        };
         match self.kernel.is_link_at(netns, key, link) {
             Ok(here) => Ok(!here),
             // The namespace is there, and the interface is not.
-            Err(KernelError::HookGone { .. }) => Ok(self.present(netns).is_ok_and(|p| p.netns == key.netns)),
+            Err(KernelError::HookGone { .. }) => Ok(self.present(netns).is_ok_and(|p| p.netns == home)),
             Err(KernelError::NoNamespace { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -118,7 +118,7 @@ impl<K: Kernel> Engine<K> {
         link: &LinkRecord,
         hook: Option<HookKey>,
     ) -> Result<(), EngineError> {
-        let waits_in = if hook.is_some() { None } else { link.hook.map(|key| key.netns).or(link.waits_in) };
+        let waits_in = if hook.is_some() { None } else { home_of(link) };
         let placed = LinkRecord { hook, waits_in, ..link.clone() };
         self.step("follow", "move record");
         self.record_link(&Arc::new(placed), None)?;

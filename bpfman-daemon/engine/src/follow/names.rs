@@ -15,7 +15,7 @@ impl<K: Kernel> Engine<K> {
     /// Gives hooks and links the names that their interfaces have now.
     pub(crate) fn follow_names(&self, present: &Present<'_>, report: &mut FollowReport) {
         let renamed = |at: AtInterface<'_>| {
-            let key = at.key.filter(|key| key.netns == present.netns)?;
+            let key = at.key.filter(|key| key.netns.id() == Some(present.netns))?;
             let name = &present.interfaces.get(&key.ifindex)?.name;
             (*name != at.interface.name).then_some((at.what, name))
         };

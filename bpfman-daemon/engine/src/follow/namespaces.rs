@@ -9,7 +9,7 @@ use bpfmand_core::{AddressedInterface, InterfaceMatch, NetnsId, NetnsPattern};
 use bpfmand_kernel::Kernel;
 
 use crate::state::records::LinkRecord;
-use crate::state::waiting::{home_of, is_parked};
+use crate::state::waiting::home_of;
 use crate::{Engine, EngineError};
 
 /// Most namespaces that one pattern leads to.
@@ -96,7 +96,7 @@ impl<K: Kernel> Engine<K> {
 /// True if a link waits for an interface in a namespace that its file does not lead to any more: its process has ended,
 /// and another one may have its number.
 fn waits_elsewhere(link: &LinkRecord) -> bool {
-    if link.hook.is_some_and(|key| !is_parked(&key)) {
+    if link.hook.is_some_and(|key| key.netns.id().is_some()) {
         return false;
     }
     let file = link.point.hook().and_then(|(interface, _)| interface.netns.as_deref());

@@ -17,7 +17,8 @@ pub const AFTER: &str = "after";
 /// bpffs takes no slash and no dot; one whose name would not fit is left out.
 pub fn before_pin(key: &HookKey, interface: &Interface) -> String {
     let netns = netns_name(interface);
-    format!("dispatcher_{}_{}_{}_{netns}", key.ifindex, key.netns.inode, key.netns.cookie)
+    let NetnsId { inode, cookie } = key.netns.into();
+    format!("dispatcher_{}_{inode}_{cookie}_{netns}", key.ifindex)
 }
 
 fn parse_before_pin(name: &str) -> Option<(HookKey, Option<PathBuf>)> {
@@ -25,7 +26,7 @@ fn parse_before_pin(name: &str) -> Option<(HookKey, Option<PathBuf>)> {
     let ifindex = IfIndex(parts.next()?.parse().ok()?);
     let netns = NetnsId { inode: parts.next()?.parse().ok()?, cookie: parts.next()?.parse().ok()? };
     let path = parse_netns_name(parts.next()?)?;
-    Some((HookKey { netns, ifindex, kind: HookKind::Xdp }, path))
+    Some((HookKey { netns: netns.into(), ifindex, kind: HookKind::Xdp }, path))
 }
 
 impl<K: Kernel> Engine<K> {
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn the_name_of_a_pin_says_where_a_dispatcher_belongs() {
         let key = HookKey {
-            netns: NetnsId { inode: 4_026_531_840, cookie: 7 },
+            netns: NetnsId { inode: 4_026_531_840, cookie: 7 }.into(),
             ifindex: IfIndex(12),
             kind: HookKind::Xdp,
         };

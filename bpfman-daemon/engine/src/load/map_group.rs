@@ -38,7 +38,7 @@ impl<K: Kernel> Engine<K> {
             let Some(map) = program.maps.iter().find(shared) else { continue };
             // After a reboot the ids of a record are those of others, until the program is loaded again.
             if self.kernel.program(program.id)?.is_some_and(|facts| facts.tag == program.tag) {
-                return Ok(Some(map.id));
+                return Ok(map.id);
             }
         }
         Ok(None)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bpfmand_core::{MapId, MapRole, MapSpec, map_type};
+use bpfmand_core::{MapRole, MapSpec, map_type};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{KconfigKind, KconfigValue};
 
@@ -89,8 +89,8 @@ impl<K: Kernel> Engine<K> {
             };
             records.push(MapRecord {
                 name: spec.name.clone(),
-                // A map that was left out keeps its place, so that the others keep their numbers. No map has id 0.
-                id: handle.as_ref().map_or(Ok(MapId(0)), |h| self.kernel.map_of(h).map(|facts| facts.id))?,
+                // A map that was left out keeps its place, so that the others keep their numbers.
+                id: handle.as_ref().map(|map| self.kernel.map_of(map)).transpose()?.map(|facts| facts.id),
                 public: public && handle.is_some(),
                 shared: shared_with.is_some(),
                 group: shared_with.unwrap_or_default(),
@@ -102,12 +102,10 @@ impl<K: Kernel> Engine<K> {
 
     fn map_of_owner(&self, owner: &ProgramRecord, spec: &MapSpec) -> Result<K::Handle, EngineError> {
         let fail = |reason: String| EngineError::MapOwner { owner: owner.id, reason };
-        let map = owner
-            .maps
-            .iter()
-            .find(|map| map.public && map.name == spec.name)
-            .ok_or_else(|| fail(format!("it has no map \"{}\"", spec.name)))?;
-        let handle = self.kernel.open_map(map.id)?;
+        let map = owner.maps.iter().find(|map| map.public && map.name == spec.name);
+        let id =
+            map.and_then(|map| map.id).ok_or_else(|| fail(format!("it has no map \"{}\"", spec.name)))?;
+        let handle = self.kernel.open_map(id)?;
         match self.difference(&handle, spec)? {
             None => Ok(handle),
             Some(difference) => {

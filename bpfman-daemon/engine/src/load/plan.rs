@@ -189,9 +189,9 @@ impl<K: Kernel> Engine<K> {
         program: &Wanted,
         (_, maps): &HeldMaps<K::Handle>,
     ) -> Result<LoadedProgram<K::Handle>, EngineError> {
-        let ids: Vec<MapId> = maps.iter().map(|map| map.id).collect();
         self.step("load", "load program");
-        let bound = program.text.bind(&ids).map_err(|index| no_such_map(&program.name, index))?;
+        let bound = program.text.bind_by(|index| maps.get(index)?.id);
+        let bound = bound.map_err(|index| no_such_map(&program.name, index))?;
         let began = Instant::now();
         let loaded = self.kernel.load_program(&program.as_load(&bound, plan.log));
         let load_time = began.elapsed();

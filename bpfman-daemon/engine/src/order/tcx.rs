@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use bpfmand_core::{
-    Contradiction, Foreign, HookContents, HookKey, HookKind, Interface, LinkId, Moves, Occupant, OrderIntent,
-    OrderedEntry, Place, ProgramId, Side, Solution, Via, Waiting, moves, solve_with_chain,
+    Contradiction, Foreign, HookContents, HookEntry, HookKey, HookKind, Interface, LinkId, Moves, Occupant,
+    OrderIntent, OrderedEntry, Place, ProgramId, Side, Solution, Via, Waiting, moves, solve_with_chain,
 };
 use bpfmand_kernel::{Kernel, TcxAnchor};
 
@@ -75,7 +75,8 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
     ) -> Result<(HookContents, Vec<Occupant>), EngineError> {
         let mut contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
-        contents.entries.retain(|entry| matches!(entry.via, Via::TcxLink { .. } | Via::TcxProgram));
+        let is_listed = |entry: &HookEntry| matches!(entry.via, Via::TcxLink { .. } | Via::TcxProgram);
+        contents.entries.retain(|entry| entry.program.is_some() && is_listed(entry));
         let mut ours = Vec::new();
         let tcx = key.of_tcx();
         let links: Vec<LinkId> = {
@@ -87,15 +88,14 @@ impl<K: Kernel> Engine<K> {
             ours.extend(self.pinned_link(&path)?.map(|facts| (facts.id, entry)));
         }
         let mut standing = Vec::with_capacity(contents.entries.len());
-        for entry in &contents.entries {
+        for (entry, program) in contents.entries.iter().filter_map(|entry| Some((entry, entry.program?))) {
             let own = match entry.via {
                 Via::TcxLink { link } => ours.iter().find(|(id, _)| *id == link).map(|(_, own)| own),
                 _ => None,
             };
-            standing.push(match (own, entry.program) {
-                (Some(own), _) => own.clone(),
-                (None, program) => {
-                    let program = program.unwrap_or(ProgramId(0));
+            standing.push(match own {
+                Some(own) => own.clone(),
+                None => {
                     let name = self.kernel.program(program)?.map(|facts| facts.name).unwrap_or_default();
                     Occupant::Foreign(Foreign { program, name })
                 }

@@ -4,13 +4,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, NetnsId};
+use bpfmand_core::{HookKey, HookNetns};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
 use crate::state::Changes;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
-use crate::state::waiting::{home_of, is_parked, may_return};
+use crate::state::waiting::{home_of, may_return};
 use crate::{Engine, EngineError};
 
 /// A recorded hook where nothing of ours is.
@@ -51,7 +51,7 @@ impl<K: Kernel> Engine<K> {
                 from.insert(hook.key);
                 continue;
             }
-            if !stranded.is_empty() && (!is_parked(&hook.key) || !living.is_empty()) {
+            if !stranded.is_empty() && (hook.key.netns.id().is_some() || !living.is_empty()) {
                 from.insert(hook.key);
                 placed.push((self.parked(&hook, &stranded), stranded));
             }
@@ -72,7 +72,7 @@ impl<K: Kernel> Engine<K> {
         }
         for (hook, links) in stuck {
             // Of this boot it may come back as it was; its place is kept unless somebody else is there now.
-            let is_old = links.iter().all(|link| link.boot != self.boot) && !is_parked(&hook.key);
+            let is_old = links.iter().all(|link| link.boot != self.boot) && hook.key.netns.id().is_some();
             if is_old || taken.contains(&hook.key) || from.contains(&hook.key) {
                 from.insert(hook.key);
                 placed.push((self.parked(&hook, &links), links));
@@ -118,7 +118,7 @@ impl<K: Kernel> Engine<K> {
             .find_map(|link| link.point.hook().map(|(interface, _)| interface))
             .unwrap_or(&hook.interface);
         HookRecord {
-            key: HookKey { netns: NetnsId { inode: 0, cookie: operation.0 }, ..hook.key },
+            key: HookKey { netns: HookNetns::Nowhere(operation.0), ..hook.key },
             interface: interface.clone(),
             operation,
             entry: Entry::Link,
@@ -128,7 +128,7 @@ impl<K: Kernel> Engine<K> {
 
     /// A hook with its members' records, which name it.
     pub(crate) fn at_hook(&self, hook: HookRecord, links: &[Arc<LinkRecord>]) -> Placed {
-        let is_parked = is_parked(&hook.key);
+        let is_parked = hook.key.netns.id().is_none();
         let links = links.iter().map(|link| {
             let boot = if is_parked { link.boot.clone() } else { self.boot.clone() };
             let waits_in = if is_parked { home_of(link) } else { None };

@@ -96,7 +96,7 @@ impl<K: Kernel> Engine<K> {
         }
         for map in public {
             let pin = paths::maps(program.map_folder).join(&map.name);
-            if self.pinned_map(&pin)? != Some(map.id) {
+            if self.pinned_map(&pin)? != map.id {
                 return Ok(false);
             }
         }
@@ -222,14 +222,15 @@ type Renewed = HashMap<(OperationId, String, MapId), MapId>;
 fn note_renewed(old: &ProgramRecord, maps: &[MapRecord], renewed: &mut Renewed) {
     let origin = old.load();
     for map in old.maps.iter().filter(|map| map.public) {
-        if let Some(new) = maps.iter().find(|new| new.public && new.name == map.name) {
-            renewed.entry((origin, map.name.clone(), map.id)).or_insert(new.id);
+        let new = maps.iter().find(|new| new.public && new.name == map.name);
+        if let (Some(id), Some(new)) = (map.id, new.and_then(|new| new.id)) {
+            renewed.entry((origin, map.name.clone(), id)).or_insert(new);
         }
     }
 }
 
 fn inherited(program: &ProgramRecord, renewed: &Renewed) -> BTreeMap<String, MapId> {
     let origin = program.load();
-    let map = |map: &MapRecord| Some((map.name.clone(), *renewed.get(&(origin, map.name.clone(), map.id))?));
+    let map = |map: &MapRecord| Some((map.name.clone(), *renewed.get(&(origin, map.name.clone(), map.id?))?));
     program.maps.iter().filter(|map| map.public).filter_map(map).collect()
 }

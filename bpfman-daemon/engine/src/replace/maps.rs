@@ -9,7 +9,7 @@ use bpfmand_object::ObjectFile;
 
 use crate::load::maps::MapDifference;
 use crate::replace::{MapFate, MapOutcome, MapPolicy};
-use crate::state::records::{MapRecord, ProgramRecord};
+use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 /// What is to become of one map.
@@ -48,7 +48,7 @@ pub struct MapHolder<'h> {
     /// A program that uses it.
     pub old: &'h ProgramRecord,
     /// As that one's record has it.
-    pub map: &'h MapRecord,
+    pub map: MapId,
     /// The object that declared it.
     pub before: &'h ObjectFile,
     /// All programs that are replaced at once: they may share it.
@@ -110,10 +110,10 @@ impl<K: Kernel> Engine<K> {
         spec: &MapSpec,
         policy: MapPolicy,
     ) -> Result<Fate, EngineError> {
-        let MapHolder { old, map, before, load } = holder;
+        let MapHolder { old, map, before, load } = *holder;
         let fail =
             |why: String| Err(EngineError::MapDiffers { program: old.id, map: spec.name.clone(), why });
-        let handle = self.kernel.open_map(map.id)?;
+        let handle = self.kernel.open_map(map)?;
         let facts = self.kernel.map_of(&handle)?;
         if let Some(declared) = before.maps().iter().find(|declared| declared.name == spec.name) {
             if declared.flags != spec.flags {
@@ -130,13 +130,13 @@ impl<K: Kernel> Engine<K> {
             }
         }
         match self.difference(&handle, spec)? {
-            None => Ok(Fate::Keep(map.id)),
+            None => Ok(Fate::Keep(map)),
             // The number of entries is compared last: all else is the same.
             Some(difference @ MapDifference::Entries(..)) if policy == MapPolicy::Keep => {
                 let users: Vec<String> = {
                     let state = self.state();
                     let uses = |other: &&Arc<ProgramRecord>| {
-                        !load.contains(&other.uid) && other.maps.iter().any(|used| used.id == map.id)
+                        !load.contains(&other.uid) && other.maps.iter().any(|used| used.id == Some(map))
                     };
                     state.programs.values().filter(uses).map(|other| other.id.to_string()).collect()
                 };
@@ -146,7 +146,7 @@ impl<K: Kernel> Engine<K> {
                 if !can_be_copied(facts.map_type) {
                     return fail(format!("{difference}, and maps of its type cannot be copied"));
                 }
-                Ok(Fate::Copy(map.id))
+                Ok(Fate::Copy(map))
             }
             Some(difference) => fail(difference.to_string()),
         }
@@ -164,8 +164,13 @@ impl<K: Kernel> Engine<K> {
                 Fate::Keep(_) => MapFate::Kept,
                 Fate::New => MapFate::New,
                 Fate::Copy(from) => {
-                    let to = new.maps.iter().find(|map| map.name == *name).map(|map| map.id);
-                    let to = self.kernel.open_map(to.unwrap_or(MapId(0)))?;
+                    let to = new.maps.iter().find(|map| map.name == *name).and_then(|map| map.id);
+                    let to = to.ok_or_else(|| EngineError::MapDiffers {
+                        program: new.id,
+                        map: name.clone(),
+                        why: "the new version leaves it out".to_owned(),
+                    })?;
+                    let to = self.kernel.open_map(to)?;
                     let from = self.kernel.open_map(*from)?;
                     self.step("replace", "copy map");
                     MapFate::Copied(self.kernel.copy_map(&from, &to)? as u64)
@@ -190,16 +195,16 @@ fn holder<'h>(
     old: &'h [Arc<ProgramRecord>],
     spec: &MapSpec,
     policy: MapPolicy,
-) -> Result<Option<(&'h Arc<ProgramRecord>, &'h MapRecord)>, EngineError> {
+) -> Result<Option<(&'h Arc<ProgramRecord>, MapId)>, EngineError> {
     if policy == MapPolicy::Fresh {
         return Ok(None);
     }
     let mut holders = old.iter().filter_map(|program| {
         let map = program.maps.iter().find(|map| map.public && map.name == spec.name)?;
-        Some((program, map))
+        Some((program, map.id?))
     });
     let Some((program, map)) = holders.next() else { return Ok(None) };
-    match holders.find(|(_, other)| other.id != map.id) {
+    match holders.find(|(_, other)| *other != map) {
         None => Ok(Some((program, map))),
         // One of them was replaced by itself, with maps of its own.
         Some((other, _)) => Err(EngineError::MapDiffers {

@@ -174,7 +174,7 @@ impl<K: Kernel> Engine<K> {
             });
         }
         // Its bytecode is kept: nothing is fetched from where it came from.
-        let source = BytecodeSource::File(std::path::PathBuf::new());
+        let source = BytecodeSource::File(self.options.bytecode_folder.join(record.blob.as_str()));
         let load = load_of_one(record, &source, &record.global_data, record.caller_uid);
         let bytecode = Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
         self.replace_version(&locked, &load, &bytecode, MapPolicy::Keep, true)

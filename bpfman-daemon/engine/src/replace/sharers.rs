@@ -47,7 +47,9 @@ impl<K: Kernel> Engine<K> {
         let state = self.state();
         for owner in old {
             for sharer in state.programs.values().filter(|other| other.map_owner_uid == Some(owner.uid)) {
-                let lost = |map: &&MapRecord| map.public && !map.shared && !kept.contains(&map.id);
+                let lost = |map: &&MapRecord| {
+                    map.public && !map.shared && !map.id.is_some_and(|id| kept.contains(&id))
+                };
                 let why = match sharer.maps.iter().find(lost) {
                     Some(map) => format!("map \"{}\" would not go on", map.name),
                     None if pairing.is_removed(owner.uid) => {

@@ -7,7 +7,6 @@ use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookPart, Standing};
 use crate::state::records::{Entry, HookRecord, LinkRecord};
-use crate::state::waiting::is_parked;
 use crate::{Engine, EngineError, paths};
 
 /// What is at a place.
@@ -50,7 +49,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn observe_entry(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
         let netns = hook.interface.netns.as_deref();
         match hook.entry {
-            _ if is_parked(&hook.key) => self.observe_away(&paths::hook_link(&hook.key)),
+            _ if hook.key.netns.id().is_none() => self.observe_away(&paths::hook_link(&hook.key)),
             Entry::Link => self.observe_link(&paths::hook_link(&hook.key), hook.program, &hook.key, netns),
             Entry::Filter { priority, handle } => self.observe_filter(hook, priority, handle),
             Entry::Dispatcher => self.observe_dispatcher(hook),

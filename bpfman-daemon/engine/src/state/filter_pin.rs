@@ -6,14 +6,14 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
-use bpfmand_core::{Direction, HookKey, IfIndex, Interface};
+use bpfmand_core::{Direction, HookKey, IfIndex, Interface, NetnsId};
 
 /// Name of the pin that says which hook a filter without a record is at.
 ///
 /// A namespace whose file is left out is looked for by its inode.
 pub fn filter_pin(key: &HookKey, interface: &Interface) -> String {
     let direction = key.kind.direction().map_or("none", Direction::name);
-    format!("filter_{direction}_{}_{}_{}", key.ifindex, key.netns.inode, netns_name(interface))
+    format!("filter_{direction}_{}_{}_{}", key.ifindex, NetnsId::from(key.netns).inode, netns_name(interface))
 }
 
 /// The namespace's file as a part of a pin's name: in base64, since bpffs takes no slash and no dot. Empty for none, and

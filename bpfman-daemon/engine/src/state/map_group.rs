@@ -110,4 +110,12 @@ mod tests {
         assert_eq!(map.shared_pin(), Some(PathBuf::from("shared/blocklist")));
         assert_eq!(serde_json::to_string(&map).unwrap(), old, "and an older daemon still reads it");
     }
+
+    #[test]
+    fn a_map_that_was_left_out_is_recorded_with_the_id_that_none_has() {
+        let old = r#"{"name":"unused","id":0,"public":false,"shared":false}"#;
+        let map: MapRecord = serde_json::from_str(old).unwrap();
+        assert_eq!(map.id, None);
+        assert_eq!(serde_json::to_string(&map).unwrap(), old);
+    }
 }

@@ -74,8 +74,9 @@ pub enum SourceRecord {
 pub struct MapRecord {
     /// Name in the object.
     pub name: String,
-    /// The kernel's id, as of this boot.
-    pub id: MapId,
+    /// The kernel's id, as of this boot; none if it was left out, since no program uses it.
+    #[serde(serialize_with = "write_map", deserialize_with = "read_map")]
+    pub id: Option<MapId>,
     /// Pinned for applications (globals are not).
     pub public: bool,
     /// Shared by name with other objects.
@@ -384,27 +385,6 @@ impl HookRecord {
             Entry::Filter { .. } => "clsact",
         }
     }
-
-    /// A hook that was entered, before it is said what it runs.
-    pub fn entered(key: HookKey, interface: Interface, operation: OperationId, entry: Entry) -> Self {
-        Self {
-            key,
-            interface,
-            operation,
-            newcomer: None,
-            entry,
-            strategy: Strategy::Empty,
-            program: ProgramId(0),
-            tag: [0; 8],
-            chain: None,
-            slots: Vec::new(),
-            folding: None,
-            counted: HookCounted::default(),
-            settings: HookSettings::default(),
-            adopted_link: false,
-            extensions: Vec::new(),
-        }
-    }
 }
 
 /// What a finished operation left to be removed from the kernel.
@@ -444,8 +424,17 @@ pub struct LeftoverFilter {
 /// The store's key of a hook.
 pub fn hook_key(key: &HookKey) -> Vec<u8> {
     let direction = key.kind.direction().map_or("", bpfmand_core::Direction::name);
-    format!("{}:{direction}:{}:{}:{}", key.kind.name(), key.netns.inode, key.netns.cookie, key.ifindex)
-        .into_bytes()
+    let NetnsId { inode, cookie } = key.netns.into();
+    format!("{}:{direction}:{inode}:{cookie}:{}", key.kind.name(), key.ifindex).into_bytes()
+}
+
+/// No map has the id 0: in records it stands for one that was left out.
+fn write_map<S: Serializer>(id: &Option<MapId>, serializer: S) -> Result<S::Ok, S::Error> {
+    id.unwrap_or(MapId(0)).serialize(serializer)
+}
+
+fn read_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MapId>, D::Error> {
+    MapId::deserialize(deserializer).map(|id| Some(id).filter(|id| id.0 != 0))
 }
 
 /// Global variables are bytes; JSON has none, so they are kept in base64.

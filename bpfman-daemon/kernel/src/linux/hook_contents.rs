@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{HookContents, HookKey, HookKind, LinkFacts};
+use bpfmand_core::{HookContents, HookKey, HookKind, HookNetns, LinkFacts};
 
 use super::{filters, netns, tcx, xdp};
 use crate::KernelError;
@@ -46,7 +46,7 @@ pub fn at<T: Send>(
 ) -> Result<T, KernelError> {
     netns::enter(path, || {
         // Another namespace may be at the path by now, with an interface of the same number.
-        if netns::here()? != key.netns {
+        if key.netns != HookNetns::In(netns::here()?) {
             let reason = "its path is of another network namespace by now";
             return Err(KernelError::HookGone { hook: describe(key), reason });
         }

@@ -93,7 +93,7 @@ pub fn find_hook(interface: &Interface, kind: HookKind) -> Result<HookKey, Kerne
             KernelError::NoInterface { name: interface.name.clone(), netns: interface.netns.clone() }
         })?;
         let netns = identity(&socket).map_err(fail)?;
-        Ok(HookKey { netns, ifindex: IfIndex(ifindex), kind })
+        Ok(HookKey { netns: netns.into(), ifindex: IfIndex(ifindex), kind })
     })
 }
 

@@ -109,7 +109,7 @@ fn set(ifindex: IfIndex, program: RawFd, expected: Option<RawFd>, flags: u32) ->
 
 /// Who holds the hook, in words, as far as the kernel tells.
 fn holder(ifindex: IfIndex) -> Option<String> {
-    let key = HookKey { netns: netns::here().ok()?, ifindex, kind: HookKind::Xdp };
+    let key = HookKey { netns: netns::here().ok()?.into(), ifindex, kind: HookKind::Xdp };
     let entry = contents(&key).ok()?.entries.into_iter().next()?;
     let id = entry.program?;
     let program = facts::open(Command::ProgGetFdById, id.0).ok()??;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    Direction, FilterFacts, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, NetnsId,
-    ProgramId, Via, XdpRunsIn,
+    Direction, FilterFacts, HookContents, HookEntry, HookKey, HookKind, HookNetns, IfIndex, KernelLinkId,
+    NetnsId, ProgramId, Via, XdpRunsIn,
 };
 
 use super::errno::{EEXIST, EINVAL, ENODEV};
@@ -71,7 +71,7 @@ impl SimState {
     ) -> Result<(), KernelError> {
         // Refuses a hook that is gone.
         self.hook_contents(netns, key)?;
-        let place = (key.netns, key.ifindex);
+        let place = (self.network.namespace(netns)?.id, key.ifindex);
         let now = self.network.xdp.get(&place).copied();
         let fits = match (now, expected) {
             (None, None) => true,
@@ -186,7 +186,7 @@ impl SimState {
             Some(direction) => format!("{} {direction} of interface {}", key.kind.name(), key.ifindex),
         };
         let namespace = self.network.namespace(netns)?;
-        if namespace.id != key.netns {
+        if key.netns != HookNetns::In(namespace.id) {
             let reason = "its path is of another network namespace by now";
             return Err(KernelError::HookGone { hook: hook(), reason });
         }
@@ -198,7 +198,7 @@ impl SimState {
             |attached| self.program_at(attached).map(|program| ProgramId(self.objects.id(program)));
         let (direction, with_filters) = match key.kind {
             HookKind::Xdp => {
-                let at = self.network.xdp.get(&(key.netns, key.ifindex));
+                let at = self.network.xdp.get(&(namespace.id, key.ifindex));
                 let entries = at.map(|(attached, mode)| HookEntry {
                     program: program_id(*attached),
                     via: self.xdp_via(*attached, *mode),
@@ -208,7 +208,7 @@ impl SimState {
             HookKind::Tcx(direction) => (direction, false),
             HookKind::Tc(direction) => (direction, true),
         };
-        let place = (key.netns, key.ifindex, direction);
+        let place = (namespace.id, key.ifindex, direction);
         let mut contents = HookContents::default();
         if self.tcx {
             let none = TcxHook::default();

@@ -206,7 +206,7 @@ impl SimNetwork {
             name: interface.name.clone(),
             netns: interface.netns.clone(),
         })?;
-        Ok(HookKey { netns: namespace.id, ifindex, kind })
+        Ok(HookKey { netns: namespace.id.into(), ifindex, kind })
     }
 
     /// The namespace's identity, if it has an interface of this number.
