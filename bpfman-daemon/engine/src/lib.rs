@@ -54,8 +54,8 @@ pub use engine::{
     CountersMode, DEFAULT_MAP_BYTES, Engine, EngineOptions, OwnerBudget, RecoveryReport, XdpModes,
 };
 pub use error::{
-    Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, HookConflict, ImageFailure,
-    ImageFailureKind, Remainder, UndoFailure,
+    AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, HookConflict,
+    ImageFailure, ImageFailureKind, Remainder, UndoFailure,
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;

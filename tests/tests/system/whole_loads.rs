@@ -126,7 +126,7 @@ fn programs_come_and_go_with_a_new_version_of_their_load_also_across_a_kill() {
         let gone = wire.get_link(ext::GetLinkRequest { link_id: second });
         assert_status(gone, Code::NotFound, "not-found", &[&second.to_string()]);
         let back = wire.rollback_program(ext::RollbackProgramRequest { program_id: stays });
-        assert_status(back, Code::InvalidArgument, "invalid", &["replaced as a whole"]);
+        assert_status(back, Code::FailedPrecondition, "invalid", &["replaced as a whole"]);
     };
     check(&wire);
     daemon.kill();

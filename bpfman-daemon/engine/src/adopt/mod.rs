@@ -23,7 +23,8 @@ use crate::attach::check_priority;
 use crate::describe::details::LinkDetails;
 use crate::engine::locks::Subject;
 use crate::engine::undo::{retry_once, undoing};
-use crate::error::Remainder;
+use crate::error::{AdoptRefusal, Remainder};
+use crate::state::hook_names::place;
 use crate::state::records::{Entry, HookRecord, LinkRecord, ProgramRecord, SourceRecord};
 use crate::state::{BlobId, Changes, Leased, check_metadata};
 use crate::{Engine, EngineError, paths};
@@ -83,10 +84,7 @@ impl<K: Kernel> Engine<K> {
         let known = self.state().program(found.program.id).cloned();
         let stray = self.strays()?.into_iter().find(|stray| stray.is_link(found.facts.id));
         if stray.is_none() && known.as_ref().is_some_and(|program| !program.is_adopted()) {
-            return Err(EngineError::Invalid(format!(
-                "link {} runs program {}, which bpfman loaded itself",
-                found.facts.id, found.program.id
-            )));
+            return Err(AdoptRefusal::OwnProgram(found.facts.id, found.program.id).into());
         }
         let number = self.number();
         let uid = known.as_ref().map_or_else(|| ProgramUid(self.number()), |program| program.uid);
@@ -185,10 +183,9 @@ impl<K: Kernel> Engine<K> {
             self.step("adopt", "swap");
             self.held_network.during(|| self.kernel.replace(&found.link, &built.handle, original)).map_err(
                 |error| match error {
-                    KernelError::HookChanged { .. } => EngineError::Invalid(format!(
-                        "link {} was changed by someone while it was being adopted",
-                        found.facts.id
-                    )),
+                    KernelError::HookChanged { .. } => {
+                        EngineError::Adopt(AdoptRefusal::Changed(found.facts.id))
+                    }
                     other => other.into(),
                 },
             )?;
@@ -236,7 +233,7 @@ impl<K: Kernel> Engine<K> {
             )));
         }
         let Some(_) = facts.ifindex else {
-            return Err(invalid(format!("link {} is attached to no interface any more", facts.id)));
+            return Err(AdoptRefusal::NoInterface(facts.id).into());
         };
         let program =
             self.kernel.program(facts.program)?.ok_or(EngineError::NoKernelProgram(facts.program))?;
@@ -270,22 +267,15 @@ impl<K: Kernel> Engine<K> {
         let mut places = places.into_values();
         match (places.next(), places.next()) {
             (Some(only), None) => Ok(only),
-            (None, _) => Err(EngineError::Invalid(format!(
-                "link {} is not at {}",
-                link.id,
-                at.map_or_else(
-                    || "an interface of the daemon's own network namespace, nor of one named in /run/netns"
-                        .to_owned(),
-                    crate::state::hook_names::place
-                )
-            ))),
-            (Some((one, _)), Some((other, _))) => Err(EngineError::Invalid(format!(
-                "link {} may be at {} or at {}: its program runs at interfaces of the same number in several \
-                 network namespaces, and the kernel does not tell which link is where",
-                link.id,
-                crate::state::hook_names::place(&one),
-                crate::state::hook_names::place(&other)
-            ))),
+            (None, _) => {
+                let anywhere =
+                    "an interface of the daemon's own network namespace, nor of one named in /run/netns";
+                let place = at.map_or_else(|| anywhere.to_owned(), place);
+                Err(AdoptRefusal::NotThere(link.id, place).into())
+            }
+            (Some((one, _)), Some((other, _))) => {
+                Err(AdoptRefusal::Ambiguous(link.id, place(&one), place(&other)).into())
+            }
         }
     }
 
@@ -299,11 +289,8 @@ impl<K: Kernel> Engine<K> {
         };
         for pin in pins {
             if self.pinned_link(&pin)?.is_some_and(|facts| facts.id == found.facts.id) {
-                return Err(EngineError::Invalid(format!(
-                    "link {} is the one by which bpfman is at {} already",
-                    found.facts.id,
-                    found.key.kind.at(&found.interface)
-                )));
+                let hook = found.key.kind.at(&found.interface);
+                return Err(AdoptRefusal::OwnLink(found.facts.id, hook).into());
             }
         }
         Ok(())

@@ -136,10 +136,11 @@ impl<K: Kernel> Engine<K> {
             None => other.point == link.point,
         };
         match state.links_of(program.uid).find(same) {
-            Some(other) if once => Err(EngineError::Invalid(format!(
-                "program {} is already attached at {}, by link {}; the kernel takes a program there only once",
-                program.id, link.point, other.id
-            ))),
+            Some(other) if once => Err(EngineError::AlreadyThere {
+                program: program.id,
+                hook: link.point.to_string(),
+                link: other.id,
+            }),
             _ => Ok(()),
         }
     }
@@ -199,7 +200,7 @@ impl<K: Kernel> Engine<K> {
                 }
             }
             AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } => {
-                return Err(EngineError::Invalid(format!("link {} is a member of a chain", link.id)));
+                return Err(EngineError::Fault(format!("link {} is a member of a chain", link.id)));
             }
         })
     }

@@ -124,7 +124,7 @@ impl<K: Kernel> Engine<K> {
             _ => Strategy::Cut,
         };
         let entry = lease.record.segments.first().map(|entry| (entry.program, entry.tag));
-        let entry = entry.ok_or_else(|| EngineError::Invalid("a chain without a program".to_owned()))?;
+        let entry = entry.ok_or_else(|| EngineError::Fault("a chain without a program".to_owned()))?;
         built(strategy, entry, Some(lease), None)
     }
 

@@ -101,7 +101,7 @@ impl<K: Kernel> Engine<K> {
                 ways: tried.len(),
                 source: Box::new(refused.source),
             }),
-            None => Err(EngineError::Invalid("a chain without a plan".to_owned())),
+            None => Err(EngineError::Fault("a chain without a plan".to_owned())),
         }
     }
 }

@@ -121,7 +121,7 @@ impl<K: Kernel> Engine<K> {
 
 /// A text that names more maps than its object has: the crate `object` broke its word.
 pub fn no_such_map(program: &str, index: usize) -> EngineError {
-    EngineError::Invalid(format!(
+    EngineError::Fault(format!(
         "program \"{program}\" refers to map number {index}, which its object does not have"
     ))
 }

@@ -56,8 +56,11 @@ impl EngineError {
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                 _ => ErrorKind::Invalid,
             },
-            Self::NoFrags { .. } => ErrorKind::Precondition,
-            Self::WrongPoint { .. }
+            Self::NoFrags { .. }
+            | Self::NoEarlierVersion(_)
+            | Self::NothingToReplace(..)
+            | Self::EmptyChain
+            | Self::WrongPoint { .. }
             | Self::OlderRecords { .. }
             | Self::EarlierProcess { .. }
             | Self::Lost { .. }
@@ -71,6 +74,11 @@ impl EngineError {
             | Self::Contradiction { .. }
             | Self::AlreadyThere { .. }
             | Self::StrayAtHook { .. }
+            | Self::MostMatchings(_)
+            | Self::HookRestless
+            | Self::PlaceTaken
+            | Self::TakenOver(_)
+            | Self::Unpinned(..)
             | Self::HookOnHold { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Denied,
             Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
@@ -92,8 +100,10 @@ impl EngineError {
                 KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
                 _ => ErrorKind::Internal,
             },
-            Self::Store(_) | Self::StoreUnsure | Self::Files(_) => ErrorKind::Internal,
-            Self::NotUndone { .. } => ErrorKind::Internal,
+            Self::Adopt(refusal) => refusal.error_kind(),
+            Self::Fault(_) | Self::Store(_) | Self::StoreUnsure | Self::Files(_) | Self::NotUndone { .. } => {
+                ErrorKind::Internal
+            }
         }
     }
 }

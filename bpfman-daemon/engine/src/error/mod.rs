@@ -1,5 +1,6 @@
 //! Everything that an operation can answer instead of success.
 
+mod adopt;
 mod conflict;
 mod hint;
 mod image;
@@ -13,6 +14,7 @@ use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
 use bpfmand_store::{FileError, StoreError};
 
+pub use adopt::AdoptRefusal;
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use image::{ImageFailure, ImageFailureKind};
 pub use kind::ErrorKind;
@@ -97,6 +99,45 @@ pub enum EngineError {
     /// A request that makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The engine contradicts itself, or has used up its numbers.
+    #[error("{0}")]
+    Fault(String),
+    /// A link that cannot be adopted as it is now.
+    #[error(transparent)]
+    Adopt(#[from] AdoptRefusal),
+    /// A program that was not replaced, or whose old version was not kept.
+    #[error(
+        "program {0} has no earlier version that could be taken back; a load that was replaced as a whole goes back by \
+         being replaced as a whole with the earlier bytecode"
+    )]
+    NoEarlierVersion(ProgramId),
+    /// A program to be replaced that is not loaded.
+    #[error(
+        "program {0} (\"{1}\") could not be loaded again after a reboot, so there is nothing to replace; unload \
+         it and load the new version"
+    )]
+    NothingToReplace(ProgramId, String),
+    /// A chain without members has nothing to trace.
+    #[error("the chain is empty")]
+    EmptyChain,
+    /// All attachments to matching interfaces that there can be are there.
+    #[error("there are {0} attachments to matching interfaces already, the most there can be; end one first")]
+    MostMatchings(usize),
+    /// Others change a hook without end.
+    #[error("its hook is being changed all the time")]
+    HookRestless,
+    /// The place of a chain is another chain's by now.
+    #[error("another chain of bpfman is at this interface now")]
+    PlaceTaken,
+    /// This program of someone else is in a link of ours.
+    #[error("someone put {0} into its link, which is left as it is")]
+    TakenOver(String),
+    /// So many links without pins, of which one may be this one.
+    #[error(
+        "the pin of link {0} was removed, and {1} links of its program run without a pin: nobody knows which is \
+         this one; unload the program, which ends all of them"
+    )]
+    Unpinned(LinkId, usize),
     /// The attach point is for another type of program.
     #[error("program {program} is of type {program_type} and cannot be attached to a point of type {point}")]
     WrongPoint {

@@ -1,6 +1,5 @@
 //! Steps of a failed operation that were not undone: what is left, where, and why.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use bpfmand_core::{HookKey, Interface, LinkId, OperationId, ProgramId};
@@ -9,7 +8,9 @@ use bpfmand_kernel::TcFilter;
 use super::EngineError;
 
 /// A step that could not be undone.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+// An error names its place, but for that of an attachment.
+#[error("{}{error}", if matches!(**left, Remainder::Attachment(_)) { format!("{left}: ") } else { String::new() })]
 pub struct UndoFailure {
     /// What is left.
     pub left: Box<Remainder>,
@@ -18,13 +19,16 @@ pub struct UndoFailure {
 }
 
 /// What a failed operation left, and where. Paths are relative to the daemon's bpffs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Remainder {
     /// A folder below `pending`, with links that run what is in it.
+    #[error("pins below {}", .0.display())]
     Folder(PathBuf),
     /// A pinned link that no record names.
+    #[error("the link at {}", .0.display())]
     Pin(PathBuf),
     /// A filter that no record names.
+    #[error("the filter of priority {} and handle {:#x} at {}", filter.priority, filter.handle, interface.name)]
     Filter {
         /// Its interface.
         interface: Interface,
@@ -36,6 +40,7 @@ pub enum Remainder {
         program: ProgramId,
     },
     /// A hook that runs another program than recorded.
+    #[error("{} at interface {}, which runs program {now}", key.kind.name(), key.ifindex)]
     Hook {
         /// Which hook.
         key: HookKey,
@@ -43,6 +48,7 @@ pub enum Remainder {
         now: ProgramId,
     },
     /// A tcx link that runs another version of its program than recorded.
+    #[error("link {id}, which runs program {now}")]
     Link {
         /// Which link.
         id: LinkId,
@@ -50,6 +56,7 @@ pub enum Remainder {
         now: ProgramId,
     },
     /// A dispatcher of libxdp that was made for a hook, which may run it.
+    #[error("a new dispatcher at {}", interface.name)]
     Dispatcher {
         /// Of which the pins below `pending` are.
         operation: OperationId,
@@ -61,8 +68,10 @@ pub enum Remainder {
         after: Option<ProgramId>,
     },
     /// A link of someone else that was to be adopted by this operation.
+    #[error("the adoption of operation {0}")]
     Adoption(OperationId),
     /// An attachment that has its record, and was to be taken back.
+    #[error("link {0} stays attached")]
     Attachment(LinkId),
 }
 
@@ -70,34 +79,5 @@ impl UndoFailure {
     /// What is left because of an error.
     pub fn new(left: Remainder, error: impl Into<EngineError>) -> Self {
         Self { left: Box::new(left), error: error.into() }
-    }
-}
-
-impl fmt::Display for UndoFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.left {
-            Remainder::Attachment(_) => write!(f, "{}: {}", self.left, self.error),
-            // The error names the place.
-            _ => write!(f, "{}", self.error),
-        }
-    }
-}
-
-impl fmt::Display for Remainder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(path) => write!(f, "pins below {}", path.display()),
-            Self::Pin(path) => write!(f, "the link at {}", path.display()),
-            Self::Filter { interface, filter: TcFilter { priority, handle }, .. } => {
-                write!(f, "the filter of priority {priority} and handle {handle:#x} at {}", interface.name)
-            }
-            Self::Hook { key, now } => {
-                write!(f, "{} at interface {}, which runs program {now}", key.kind.name(), key.ifindex)
-            }
-            Self::Link { id, now } => write!(f, "link {id}, which runs program {now}"),
-            Self::Dispatcher { interface, .. } => write!(f, "a new dispatcher at {}", interface.name),
-            Self::Adoption(operation) => write!(f, "the adoption of operation {operation}"),
-            Self::Attachment(link) => write!(f, "link {link} stays attached"),
-        }
     }
 }

@@ -60,14 +60,11 @@ impl<K: Kernel> Engine<K> {
             )));
         }
         if self.state().matchings.len() >= MOST_MATCHINGS {
-            return Err(EngineError::Invalid(format!(
-                "there are {MOST_MATCHINGS} attachments to matching interfaces already, the most there can be; end \
-                 one first"
-            )));
+            return Err(EngineError::MostMatchings(MOST_MATCHINGS));
         }
         let id = MatchingId(
             u32::try_from(self.number())
-                .map_err(|_| EngineError::Invalid("this daemon has used up all ids".to_owned()))?,
+                .map_err(|_| EngineError::Fault("this daemon has used up all ids".to_owned()))?,
         );
         let record = MatchingRecord {
             id,

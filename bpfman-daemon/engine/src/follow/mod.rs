@@ -130,7 +130,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn present<'a>(&self, path: Option<&'a Path>) -> Result<Present<'a>, EngineError> {
         let interfaces = self.kernel.interfaces(path)?;
         // Any interface tells which namespace it is in. The loopback is always there, and always the first.
-        let mut identity = Err(EngineError::Invalid("a network namespace without interfaces".to_owned()));
+        let mut identity = Err(EngineError::Fault("a network namespace without interfaces".to_owned()));
         for facts in &interfaces {
             let interface = Interface { name: facts.name.clone(), netns: path.map(Path::to_owned) };
             identity = self.kernel.find_hook(&interface, HookKind::Xdp).map_err(EngineError::from);
@@ -202,6 +202,6 @@ impl<K: Kernel> Engine<K> {
                 return Ok(held);
             }
         }
-        Err(EngineError::Invalid("its hook is being changed all the time".to_owned()))
+        Err(EngineError::HookRestless)
     }
 }

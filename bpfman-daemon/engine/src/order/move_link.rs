@@ -168,7 +168,7 @@ impl<K: Kernel> Engine<K> {
             ProgramKind { kernel_type: 3, expected_attach_type: 0 },
         ))?;
         let direction =
-            key.kind.direction().ok_or_else(|| EngineError::Invalid("xdp has no list".to_owned()))?;
+            key.kind.direction().ok_or_else(|| EngineError::Fault("xdp has no list".to_owned()))?;
         self.step("move", "create link");
         let link = self.kernel.attach(
             &bridge.program,

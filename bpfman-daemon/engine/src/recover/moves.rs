@@ -103,7 +103,7 @@ impl<K: Kernel> Engine<K> {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
         if taken.contains(&key) {
-            return Err(EngineError::Invalid("another chain of bpfman is at this interface now".to_owned()));
+            return Err(EngineError::PlaceTaken);
         }
         let hook = if key == hook.key { hook.clone() } else { self.at_rest(hook) };
         Ok(HookRecord { key, interface: interface.clone(), ..hook })

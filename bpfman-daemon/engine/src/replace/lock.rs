@@ -27,11 +27,7 @@ impl<K: Kernel> Engine<K> {
         let (program, old) = self.lock_program(id)?;
         held.push(program);
         if self.state().lost.contains(&old.uid) {
-            return Err(EngineError::Invalid(format!(
-                "program {id} (\"{}\") could not be loaded again after a reboot, so there is nothing to replace; \
-                 unload it and load the new version",
-                old.name
-            )));
+            return Err(EngineError::NothingToReplace(id, old.name.clone()));
         }
         let (links, hooks) = self.lock_links(std::slice::from_ref(&old));
         held.extend(hooks);

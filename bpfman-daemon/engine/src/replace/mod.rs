@@ -156,12 +156,7 @@ impl<K: Kernel> Engine<K> {
         self.begin()?;
         let locked = self.lock_version(id)?;
         let previous = locked.old.first().and_then(|old| self.state().previous.get(&old.uid).cloned());
-        let previous = previous.ok_or_else(|| {
-            EngineError::Invalid(format!(
-                "program {id} has no earlier version that could be taken back; a load that was replaced as a whole \
-                 goes back by being replaced as a whole with the earlier bytecode"
-            ))
-        })?;
+        let previous = previous.ok_or(EngineError::NoEarlierVersion(id))?;
         let record = &previous.program;
         self.check_comes_back(record)?;
         if previous.boot == self.boot && self.is_pinned_program(record)? {

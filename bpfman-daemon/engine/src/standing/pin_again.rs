@@ -56,12 +56,7 @@ impl<K: Kernel> Engine<K> {
                 Some(handle) => self.pin_unless_pending(&handle, &pin),
                 None => Ok(false),
             },
-            _ => Err(EngineError::Invalid(format!(
-                "the pin of link {} was removed, and {} links of its program run without a pin: nobody knows which \
-                 is this one; unload the program, which ends all of them",
-                link.id,
-                unpinned.len()
-            ))),
+            _ => Err(EngineError::Unpinned(link.id, unpinned.len())),
         }
     }
 
@@ -71,7 +66,7 @@ impl<K: Kernel> Engine<K> {
         for link in links.iter().filter(|link| !is_member(link)) {
             match self.pin_link_again(link) {
                 Ok(_) => {}
-                Err(EngineError::Invalid(_)) if all => {
+                Err(EngineError::Unpinned(..)) if all => {
                     if let Some(id) = self.unpinned_links_of(link)?.first()
                         && let Some(handle) = self.kernel.open_link(*id)?
                     {

@@ -221,8 +221,7 @@ impl<K: Kernel> Engine<K> {
 
     /// What somebody else put into a link of ours stays.
     pub(crate) fn taken_over(&self, running: ProgramId) -> EngineError {
-        let other = self.name_of(running);
-        EngineError::Invalid(format!("someone put {other} into its link, which is left as it is"))
+        EngineError::TakenOver(self.name_of(running))
     }
 
     /// The program that a filter of ours runs, if the filter is ours: what it runs is recorded or pinned by us.

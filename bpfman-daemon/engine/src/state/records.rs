@@ -233,7 +233,7 @@ impl LinkRecord {
         point: AttachPoint,
     ) -> Result<Self, EngineError> {
         let id = u32::try_from(number)
-            .map_err(|_| EngineError::Invalid("this daemon has used up all link ids".to_owned()))?;
+            .map_err(|_| EngineError::Fault("this daemon has used up all link ids".to_owned()))?;
         Ok(Self {
             id: LinkId(id),
             program: program.uid,

@@ -183,7 +183,7 @@ impl<K: Kernel> Engine<K> {
         contexts: &mut Vec<Telling>,
         netns: Option<&Path>,
     ) -> Result<(OnTheWay, Run), EngineError> {
-        let first = members.first().ok_or_else(|| EngineError::Invalid("the chain is empty".to_owned()))?;
+        let first = members.first().ok_or(EngineError::EmptyChain)?;
         loop {
             let telling = contexts.first().copied().unwrap_or(Telling::Nothing);
             let begin = OnTheWay { bytes: packet.data.clone(), context: telling.context(packet.mark) };

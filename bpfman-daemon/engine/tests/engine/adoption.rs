@@ -85,7 +85,7 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     assert!(verified.matches(), "{verified:#?}");
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
     // What their owner does with the link is seen: they can end it, and then all come back by a link of ours.
-    assert_eq!(engine.adopt(&request(theirs.id, 5)).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(engine.adopt(&request(theirs.id, 5)).unwrap_err().kind(), ErrorKind::Conflict);
     // Ours leaves, theirs runs alone again, by itself.
     engine.detach(ours).unwrap();
     assert_eq!(runs(bench, &theirs), theirs.program);
@@ -188,19 +188,17 @@ fn what_cannot_be_adopted_is_refused_and_left_alone<K: Testable>(bench: &Bench<K
     let kernel_link = |link| engine.describe_link(link).unwrap().kernel_link.unwrap();
     let pin = |path: &str| AdoptRequest { what: AdoptWhat::Pin(path.into()), ..request(KernelLinkId(0), 0) };
     let before = pins(&*bench.kernel, Path::new(""));
-    for (wrong, says) in [
-        (request(KernelLinkId(u32::MAX), 0), "no link"),
-        (request(kernel_link(ours), 0), "bpfman"),
-        (request(kernel_link(traced), 0), "another type"),
-        (request(kernel_link(ours), -1), "negative"),
-        (pin("relative"), "absolute"),
-        (pin("/sys/fs/bpf/nothing-is-here"), "nothing is pinned"),
+    use ErrorKind::{Invalid, NotFound, Precondition};
+    for (wrong, says, kind) in [
+        (request(KernelLinkId(u32::MAX), 0), "no link", NotFound),
+        (request(kernel_link(ours), 0), "bpfman", Precondition),
+        (request(kernel_link(traced), 0), "another type", Invalid),
+        (request(kernel_link(ours), -1), "negative", Invalid),
+        (pin("relative"), "absolute", Invalid),
+        (pin("/sys/fs/bpf/nothing-is-here"), "nothing is pinned", NotFound),
     ] {
         let error = engine.adopt(&wrong).unwrap_err();
         assert!(error.to_string().contains(says), "{error} lacks {says}");
-        let missing =
-            error.to_string().contains("no link") || error.to_string().contains("nothing is pinned");
-        let kind = if missing { ErrorKind::NotFound } else { ErrorKind::Invalid };
         assert_eq!(error.kind(), kind, "{error}");
     }
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);

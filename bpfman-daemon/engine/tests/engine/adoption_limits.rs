@@ -56,7 +56,7 @@ fn the_link_of_our_own_tc_chain_is_not_adopted<K: Testable>(bench: &Bench<K>) {
     let before = pins(&*bench.kernel, Path::new(""));
     let error = engine.adopt(&request(ours, 5)).unwrap_err();
     assert!(error.to_string().contains("is the one by which bpfman"), "{error}");
-    assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Invalid, 2));
+    assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Conflict, 2));
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
 }
 

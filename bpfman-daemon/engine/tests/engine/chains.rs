@@ -127,7 +127,7 @@ fn tcx_links_stand_in_the_kernels_list_by_priority<K: Testable>(bench: &Bench<K>
     engine.attached(yankee, bench.tcx(1));
     assert_eq!(engine.names(&bench.left(), TCX), ["yankee", "zulu", "xray"]);
     let error = engine.try_attach(xray, bench.tcx(9)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     engine.detach(second).unwrap();
     assert_eq!(engine.names(&bench.left(), TCX), ["yankee", "zulu"]);
     engine.attached(xray, bench.tcx(3));

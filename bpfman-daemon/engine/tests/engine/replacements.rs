@@ -134,7 +134,7 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
     for gone in [alpha, second] {
         until_gone(&*bench.kernel, gone);
     }
-    assert_eq!(engine.rollback_program(last.programs[0].id).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(engine.rollback_program(last.programs[0].id).unwrap_err().kind(), ErrorKind::Precondition);
     assert_eq!(engine.map_pins(last.programs[0].id)["counts"], maps["counts"]);
     for program in [last.programs[0].id, bravo, tango, xray, trace] {
         engine.unload(program).unwrap();
@@ -176,7 +176,7 @@ fn a_map_that_cannot_go_on_is_named_and_nothing_changes<K: Testable>(bench: &Ben
         refused(ReplaceRequest { source: nothing, ..replacement(bench, alpha, "second") }).0,
         ErrorKind::NotFound
     );
-    assert_eq!(engine.rollback_program(alpha).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(engine.rollback_program(alpha).unwrap_err().kind(), ErrorKind::Precondition);
     // All new, as asked for.
     let fresh = ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "reshaped") };
     let fresh = engine.replace_program(&fresh).unwrap();

@@ -140,7 +140,7 @@ fn a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs<K: Test
     assert_eq!(pins(&*bench.kernel, Path::new("")), held);
     // No version is kept; a rollback takes the earlier bytecode.
     let error = engine.rollback_program(new[0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Precondition);
     assert!(error.to_string().contains("replaced as a whole"), "{error}");
     let back = engine.replace_load(&version(bench, &new, "programs", &["alpha", "bravo", "tango"])).unwrap();
     assert_eq!((back.links_switched, back.programs_removed), (4, 3));
