@@ -55,7 +55,7 @@ pub use engine::{
 };
 pub use error::{
     AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, HookConflict,
-    ImageFailure, ImageFailureKind, Remainder, UndoFailure,
+    ImageFailure, ImageFailureKind, Interference, Remainder, UndoFailure,
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;

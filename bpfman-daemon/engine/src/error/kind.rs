@@ -75,10 +75,7 @@ impl EngineError {
             | Self::AlreadyThere { .. }
             | Self::StrayAtHook { .. }
             | Self::MostMatchings(_)
-            | Self::HookRestless
-            | Self::PlaceTaken
-            | Self::TakenOver(_)
-            | Self::Unpinned(..)
+            | Self::Interference(_)
             | Self::HookOnHold { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Denied,
             Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,

@@ -1,9 +1,11 @@
 //! Everything that an operation can answer instead of success.
 
+mod about;
 mod adopt;
 mod conflict;
 mod hint;
 mod image;
+mod interference;
 mod kind;
 mod log;
 mod undo_failure;
@@ -14,9 +16,11 @@ use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
 use bpfmand_store::{FileError, StoreError};
 
+pub use about::if_there;
 pub use adopt::AdoptRefusal;
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use image::{ImageFailure, ImageFailureKind};
+pub use interference::Interference;
 pub use kind::ErrorKind;
 pub use log::first_lines;
 pub use undo_failure::{Remainder, UndoFailure};
@@ -123,21 +127,9 @@ pub enum EngineError {
     /// All attachments to matching interfaces that there can be are there.
     #[error("there are {0} attachments to matching interfaces already, the most there can be; end one first")]
     MostMatchings(usize),
-    /// Others change a hook without end.
-    #[error("its hook is being changed all the time")]
-    HookRestless,
-    /// The place of a chain is another chain's by now.
-    #[error("another chain of bpfman is at this interface now")]
-    PlaceTaken,
-    /// This program of someone else is in a link of ours.
-    #[error("someone put {0} into its link, which is left as it is")]
-    TakenOver(String),
-    /// So many links without pins, of which one may be this one.
-    #[error(
-        "the pin of link {0} was removed, and {1} links of its program run without a pin: nobody knows which is \
-         this one; unload the program, which ends all of them"
-    )]
-    Unpinned(LinkId, usize),
+    /// Others are in the way, or changed what is ours.
+    #[error(transparent)]
+    Interference(#[from] Interference),
     /// The attach point is for another type of program.
     #[error("program {program} is of type {program_type} and cannot be attached to a point of type {point}")]
     WrongPoint {
@@ -398,56 +390,11 @@ pub enum EngineError {
     #[error(transparent)]
     Files(#[from] FileError),
     /// A failure after which some steps could not be undone either.
-    #[error("{cause}; and undoing it failed: {}", joined(failures))]
+    #[error("{cause}; and undoing it failed: {}", undo_failure::joined(failures))]
     NotUndone {
         /// What went wrong first.
         cause: Box<EngineError>,
         /// What could not be undone.
         failures: Vec<UndoFailure>,
     },
-}
-
-fn joined(failures: &[UndoFailure]) -> String {
-    failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// None of what another call ended since it was looked up.
-pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
-    match result {
-        Err(EngineError::NoLink(_) | EngineError::NoMatching(_)) => Ok(None),
-        result => result.map(Some),
-    }
-}
-
-impl EngineError {
-    /// True if somebody else changed the hook between the look and the change.
-    pub(crate) const fn is_race(&self) -> bool {
-        matches!(self, Self::Kernel(KernelError::HookChanged { .. } | KernelError::NoAnchor { .. }))
-    }
-
-    /// Adds where the object file came from.
-    pub(crate) fn of(self, origin: &str) -> Self {
-        match self {
-            Self::Object(source) => Self::Bytes { origin: origin.to_owned(), source: Box::new(source) },
-            Self::NotInKernel { what, source, .. } => {
-                Self::NotInKernel { origin: format!("{origin}: "), what, source }
-            }
-            Self::NotUndone { cause, failures } => {
-                Self::NotUndone { cause: Box::new(cause.of(origin)), failures }
-            }
-            other => other,
-        }
-    }
-
-    /// The verifier's whole log, if there is one.
-    #[must_use]
-    pub fn verifier_log(&self) -> Option<&str> {
-        match self {
-            Self::Kernel(error) => error.verifier_log(),
-            Self::NotInKernel { source, .. } => source.verifier_log(),
-            Self::ChainRefused { log, .. } => Some(log),
-            Self::NotUndone { cause, .. } => cause.verifier_log(),
-            _ => None,
-        }
-    }
 }

@@ -81,3 +81,8 @@ impl UndoFailure {
         Self { left: Box::new(left), error: error.into() }
     }
 }
+
+/// All of them, as one sentence has them.
+pub fn joined(failures: &[UndoFailure]) -> String {
+    failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -20,6 +20,7 @@ use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsI
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::locks::{Guard, Subject};
+use crate::error::Interference;
 use crate::follow::at_interface::{AtInterface, ChainOrLink};
 use crate::{Engine, EngineError};
 
@@ -202,6 +203,6 @@ impl<K: Kernel> Engine<K> {
                 return Ok(held);
             }
         }
-        Err(EngineError::HookRestless)
+        Err(Interference::Restless.into())
     }
 }

@@ -8,6 +8,7 @@ use bpfmand_core::{HookKey, HookNetns};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
+use crate::error::Interference;
 use crate::state::Changes;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::state::waiting::{home_of, may_return};
@@ -103,7 +104,7 @@ impl<K: Kernel> Engine<K> {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
         if taken.contains(&key) {
-            return Err(EngineError::PlaceTaken);
+            return Err(Interference::PlaceTaken.into());
         }
         let hook = if key == hook.key { hook.clone() } else { self.at_rest(hook) };
         Ok(HookRecord { key, interface: interface.clone(), ..hook })

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bpfmand_core::{HookKind, KernelLinkId};
 use bpfmand_kernel::Kernel;
 
+use crate::error::Interference;
 use crate::standing::Observed;
 use crate::state::Standing;
 use crate::state::records::LinkRecord;
@@ -56,7 +57,7 @@ impl<K: Kernel> Engine<K> {
                 Some(handle) => self.pin_unless_pending(&handle, &pin),
                 None => Ok(false),
             },
-            _ => Err(EngineError::Unpinned(link.id, unpinned.len())),
+            _ => Err(Interference::Unpinned(link.id, unpinned.len()).into()),
         }
     }
 
@@ -66,7 +67,7 @@ impl<K: Kernel> Engine<K> {
         for link in links.iter().filter(|link| !is_member(link)) {
             match self.pin_link_again(link) {
                 Ok(_) => {}
-                Err(EngineError::Unpinned(..)) if all => {
+                Err(EngineError::Interference(Interference::Unpinned(..))) if all => {
                     if let Some(id) = self.unpinned_links_of(link)?.first()
                         && let Some(handle) = self.kernel.open_link(*id)?
                     {

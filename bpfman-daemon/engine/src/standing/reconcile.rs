@@ -9,6 +9,7 @@ use bpfmand_kernel::Kernel;
 use super::{Loss, Observed, Standing};
 use crate::engine::locks::Subject;
 use crate::engine::undo::undoing;
+use crate::error::Interference;
 use crate::state::paths::BRIDGE_NAME;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
@@ -221,7 +222,7 @@ impl<K: Kernel> Engine<K> {
 
     /// What somebody else put into a link of ours stays.
     pub(crate) fn taken_over(&self, running: ProgramId) -> EngineError {
-        EngineError::TakenOver(self.name_of(running))
+        Interference::TakenOver(self.name_of(running)).into()
     }
 
     /// The program that a filter of ours runs, if the filter is ours: what it runs is recorded or pinned by us.

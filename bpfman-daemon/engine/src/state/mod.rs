@@ -12,6 +12,7 @@ mod links;
 mod map_group;
 mod metadata;
 pub mod paths;
+mod program_record;
 pub mod records;
 mod standing;
 mod stray;

@@ -12,8 +12,9 @@ use bpfmand_kernel::{LinkTarget, TcxAnchor};
 
 use crate::adoption::{at_xdp, request, runs, stranger, watch};
 use crate::bench::{Ask as _, Bench, Testable, pins};
-use crate::faults::{cases, own};
+use crate::cases::cases;
 use crate::kernel_rules::program;
+use crate::scenes::own;
 
 const SOMEBODY: u32 = 1234;
 

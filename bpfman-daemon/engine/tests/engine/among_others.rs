@@ -1,28 +1,30 @@
 //! Order among programs of others at tcx hooks, which come, go and stand where they like.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
-use bpfmand_core::{
-    AttachPoint, BoundText, Direction, HookKey, HookKind, Insn, LinkId, MapId, ProgramType, op,
-};
-use bpfmand_engine::{Engine, ErrorKind, StepObserver, UpdateLinkRequest};
+use bpfmand_core::{BoundText, Direction, HookKey, HookKind, Insn, ProgramType, op};
+use bpfmand_engine::{Engine, ErrorKind, UpdateLinkRequest};
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Kernel, LinkTarget, LogRequest, ProgramLoad, TcxAnchor};
 
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::intents::{attach, intent};
 
-const TCX: HookKind = HookKind::Tcx(Direction::Ingress);
+pub const TCX: HookKind = HookKind::Tcx(Direction::Ingress);
 
 /// A stranger's program, pinned in a place that is not ours.
 pub fn stranger<K: Kernel>(bench: &Bench<K>, name: &str, verdict: i32, anchor: TcxAnchor) {
     strange(&*bench.kernel, &bench.netns, &key(bench), name, verdict, anchor);
 }
 
-fn strange<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey, name: &str, verdict: i32, anchor: TcxAnchor) {
+pub fn strange<K: Kernel>(
+    kernel: &K,
+    netns: &Path,
+    key: &HookKey,
+    name: &str,
+    verdict: i32,
+    anchor: TcxAnchor,
+) {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, verdict), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let text = BoundText::of_one_function(name, "GPL", insns);
     let load = ProgramLoad {
@@ -215,217 +217,11 @@ fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench
     assert!(error.to_string().contains("clsact filter"), "{error}");
 }
 
-/// Does something of a stranger's before the steps of one name.
-struct Meddler<F> {
-    step: &'static str,
-    times: AtomicUsize,
-    deed: F,
-}
-
-impl<F: Fn(usize) + Send + Sync> StepObserver for Meddler<F> {
-    fn before(&self, _: &'static str, step: &'static str) {
-        let left = |left: usize| (step == self.step && left > 0).then(|| left - 1);
-        if let Ok(left) = self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
-            (self.deed)(left);
-        }
-    }
-}
-
-/// A tcx hook with a stranger, and an engine beside which another stranger comes before each attempt to attach.
-fn meddled<K: Testable>(bench: &Bench<K>, times: usize) -> Engine<K> {
-    let (kernel, netns, key) = (Arc::clone(&bench.kernel), bench.netns.clone(), key(bench));
-    stranger(bench, "guard", 0, TcxAnchor::Last);
-    bench.watched(Arc::new(Meddler {
-        step: "create link",
-        times: AtomicUsize::new(times),
-        deed: move |left| strange(&*kernel, &netns, &key, "guard", left as i32 + 1, TcxAnchor::First),
-    }))
-}
-
-fn a_stranger_between_look_and_change_is_seen<K: Testable>(bench: &Bench<K>) {
-    if !open(bench) {
-        return;
-    }
-    let engine = meddled(bench, 3);
-    let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
-    attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap();
-    assert_eq!(runs(bench), ["xray", "guard", "guard", "guard", "guard"]);
-}
-
-fn strangers_that_never_rest_give_a_conflict<K: Testable>(bench: &Bench<K>) {
-    if !open(bench) {
-        return;
-    }
-    let engine = meddled(bench, 40);
-    let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
-    let error = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    assert!(engine.all_links().is_empty());
-    assert!(runs(bench).iter().all(|name| name == "guard"));
-    assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
-}
-
-fn two_clients_that_change_one_hook_take_turns<K: Testable>(bench: &Bench<K>) {
-    let engine = bench.engine();
-    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
-    let links = [engine.attached(alpha, bench.xdp(1)), engine.attached(bravo, bench.xdp(2))];
-    std::thread::scope(|scope| {
-        for (link, base) in links.into_iter().zip([10, 11]) {
-            let engine = &engine;
-            scope.spawn(move || {
-                for round in 0..8 {
-                    let request =
-                        UpdateLinkRequest { priority: Some(base + 2 * round), ..UpdateLinkRequest::of(link) };
-                    engine.update_link(&request).unwrap();
-                }
-            });
-        }
-    });
-    let priorities: Vec<_> =
-        engine.all_links().iter().map(|link| link.record.point.priority().unwrap()).collect();
-    assert_eq!(priorities, [24, 25]);
-    assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha", "bravo"]);
-    assert!(is_fine(&engine));
-}
-
 crate::on_both_kernels!(
     ours_come_beside_the_strangers_that_they_name,
     ours_follow_when_strangers_come_and_go,
     a_chain_stands_among_strangers_as_its_members_want,
-    a_stranger_between_look_and_change_is_seen,
-    strangers_that_never_rest_give_a_conflict,
-    two_clients_that_change_one_hook_take_turns,
 );
-
-/// Looks at the hook before every step.
-struct Witness<K: Kernel> {
-    kernel: Arc<K>,
-    place: (std::path::PathBuf, HookKey),
-    seen: Mutex<Vec<Vec<String>>>,
-    ran: Mutex<Vec<u32>>,
-    counts: Mutex<Option<MapId>>,
-    on: AtomicBool,
-}
-
-impl StepObserver for Witness<bpfmand_kernel::linux::LinuxKernel> {
-    fn before(&self, _: &'static str, step: &'static str) {
-        if !self.on.load(Ordering::SeqCst) {
-            return;
-        }
-        let (netns, key) = &self.place;
-        self.seen.lock().unwrap().push(names(&*self.kernel, netns, key));
-        if step == "leave the bridge" {
-            let contents = self.kernel.hook_contents(Some(netns), key).unwrap();
-            let program = contents.entries[0].program.unwrap();
-            self.kernel.verdict(program);
-            let counts = self.kernel.open_map(self.counts.lock().unwrap().unwrap()).unwrap();
-            let entries = self.kernel.map_entries(&counts, 16).unwrap();
-            self.ran.lock().unwrap().extend(entries.iter().map(|entry| u32::from(entry.value[0])));
-        }
-    }
-}
-
-#[test]
-fn a_link_that_moves_runs_at_every_moment() {
-    let bench = crate::linux::bench("witness");
-    if !open(&bench) {
-        return;
-    }
-    stranger(&bench, "guard", 1, TcxAnchor::Last);
-    let witness = Arc::new(Witness {
-        kernel: Arc::clone(&bench.kernel),
-        place: (bench.netns.clone(), key(&bench)),
-        seen: Mutex::default(),
-        ran: Mutex::default(),
-        counts: Mutex::default(),
-        on: AtomicBool::new(false),
-    });
-    let engine = bench.watched(Arc::clone(&witness) as Arc<dyn StepObserver>);
-    let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
-    let link = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap().record.id;
-    stranger(&bench, "guard", 2, TcxAnchor::First);
-    *witness.counts.lock().unwrap() = Some(MapId(engine.map_pins(xray)["counts"]));
-    witness.on.store(true, Ordering::SeqCst);
-    assert_eq!(engine.check_order(&key(&bench)).unwrap().moved, [link]);
-    let seen = witness.seen.lock().unwrap();
-    assert!(seen.len() > 4, "{seen:?}");
-    for names in seen.iter() {
-        assert!(names.iter().any(|name| name == "xray" || name == "bpfman_bridge"), "{seen:?}");
-    }
-    assert!(
-        seen.contains(&["bpfman_bridge", "guard", "xray", "guard"].map(str::to_owned).to_vec()),
-        "{seen:?}"
-    );
-    // The bridge led to the program itself: xray counts in slot 6.
-    assert_eq!(witness.ran.lock().unwrap()[6], 1);
-}
-
-/// An interface goes before a step: the answer is success or a clear error, and all can be removed.
-fn interface_goes_before(step: &'static str, change: fn(&Bench<SimKernel>, &Engine<SimKernel>, [LinkId; 4])) {
-    let bench = crate::simulated::bench();
-    bench.kernel.make_folder(Path::new("strangers")).unwrap();
-    let gone = Arc::new(AtomicUsize::new(0));
-    let (kernel, netns, counter) = (Arc::clone(&bench.kernel), bench.netns.clone(), Arc::clone(&gone));
-    let armed = Arc::new(AtomicBool::new(false));
-    let on = Arc::clone(&armed);
-    let engine = bench.watched(Arc::new(Meddler {
-        step,
-        times: AtomicUsize::new(usize::MAX),
-        deed: move |_| {
-            if on.swap(false, Ordering::SeqCst) {
-                counter.fetch_add(1, Ordering::SeqCst);
-                kernel.remove_interface(Some(&netns), "left");
-            }
-        },
-    }));
-    let names = ["alpha", "bravo", "xray", "yankee"];
-    let programs = engine.loads(&bench.request("programs", &names));
-    let points: [AttachPoint; 4] = [bench.xdp(1), bench.xdp(2), bench.tcx(1), bench.tcx(2)];
-    let links: Vec<LinkId> =
-        programs.iter().zip(points).map(|(program, point)| engine.attached(*program, point)).collect();
-    armed.store(true, Ordering::SeqCst);
-    change(&bench, &engine, links.clone().try_into().unwrap());
-    assert_eq!(gone.load(Ordering::SeqCst), 1, "{step} came");
-    for link in links {
-        engine.detach(link).unwrap();
-    }
-    for program in engine.ids() {
-        engine.unload(program).unwrap();
-    }
-    assert_eq!(crate::bench::pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
-}
-
-#[test]
-fn an_interface_that_goes_in_mid_change_leaves_nothing_behind() {
-    fn member(_: &Bench<SimKernel>, engine: &Engine<SimKernel>, links: [LinkId; 4]) {
-        let request = UpdateLinkRequest { priority: Some(9), ..UpdateLinkRequest::of(links[0]) };
-        let _ = engine.update_link(&request).map_err(|error| assert!(!error.to_string().is_empty()));
-    }
-    fn alone(_: &Bench<SimKernel>, engine: &Engine<SimKernel>, links: [LinkId; 4]) {
-        let request = UpdateLinkRequest { priority: Some(9), ..UpdateLinkRequest::of(links[2]) };
-        let _ = engine.update_link(&request).map_err(|error| assert!(!error.to_string().is_empty()));
-    }
-    fn program(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, _: [LinkId; 4]) {
-        for program in engine.ids() {
-            let name = engine.describe_program(program).unwrap().managed.unwrap().record.name.clone();
-            if name == "alpha" || name == "xray" {
-                let request = crate::replacements::replacement(bench, program, "second");
-                let _ = engine.replace_program(&request).map_err(|e| assert!(!e.to_string().is_empty()));
-            }
-        }
-    }
-    for step in ["build chain", "swap", "record"] {
-        interface_goes_before(step, member);
-    }
-    for step in
-        ["make pending folder", "create link", "pin link", "record", "end old link", "leave the bridge"]
-    {
-        interface_goes_before(step, alone);
-    }
-    for step in ["build chain", "swap", "update link", "record", "move into place"] {
-        interface_goes_before(step, program);
-    }
-}
 
 #[test]
 fn a_program_that_is_attached_without_a_link_is_a_place_like_any_other() {

@@ -14,7 +14,9 @@ use bpfmand_kernel::sim::SimKernel;
 use bpfmand_splice::CounterLayout;
 
 use crate::bench::{Ask as _, Bench};
-use crate::faults::{Case, Scene, cases, differences};
+use crate::cases::{Case, cases};
+use crate::faults::differences;
+use crate::scenes::Scene;
 use crate::simulated::{bench, shape};
 
 /// Ends the daemon before a step, counted from 1; 0 ends it never.

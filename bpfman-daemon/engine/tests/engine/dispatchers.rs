@@ -12,7 +12,7 @@ use bpfmand_kernel::{EXTENSION, Extends, LinkTarget, LogRequest, ProgramKind, Pr
 use bpfmand_splice::{DISPATCHER_NAME, dispatcher, dispatcher_slot_type};
 
 use crate::bench::{Ask as _, Bench};
-use crate::faults::Scene;
+use crate::scenes::Scene;
 use crate::simulated::{bench, bench_of};
 
 type Sim = Bench<SimKernel>;

@@ -12,8 +12,8 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Bench, pins};
+use crate::cases::{Case, cases};
 use crate::crashes::{Ending, set_up};
-use crate::faults::{Case, cases};
 
 /// The kernel after an operation that ended before a step.
 fn cut_short(case: &Case, step: &str) -> Bench<SimKernel> {

@@ -9,9 +9,10 @@ use bpfmand_kernel::sim::SimKernel;
 use bpfmand_store::{Store, StoreOptions, Table};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
+use crate::cases::Case;
 use crate::crashes::end_at_every_step_on;
-use crate::faults::{Case, Scene};
 use crate::replacements::replacement;
+use crate::scenes::Scene;
 use crate::simulated::bench;
 use crate::whole_loads::version;
 use bpfmand_engine::Standing;

@@ -9,9 +9,9 @@ use bpfmand_kernel::prelude::*;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::bench::{Ask as _, pins};
+use crate::cases::{Case, cases};
 use crate::crashes::{Ending, explain, look, set_up};
 use crate::durability::{BREAK, WELL, fickle_options};
-use crate::faults::{Case, cases};
 
 /// From some call on the kernel refuses everything, the undoing too; then it works again, and hooks are checked.
 fn refuse_everything_from(case: &Case) -> Vec<String> {

@@ -1,0 +1,46 @@
+//! What an error says besides its sentence, and what is added to it on its way.
+
+use bpfmand_kernel::KernelError;
+
+use super::EngineError;
+
+/// None of what another call ended since it was looked up.
+pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
+    match result {
+        Err(EngineError::NoLink(_) | EngineError::NoMatching(_)) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+impl EngineError {
+    /// True if somebody else changed the hook between the look and the change.
+    pub(crate) const fn is_race(&self) -> bool {
+        matches!(self, Self::Kernel(KernelError::HookChanged { .. } | KernelError::NoAnchor { .. }))
+    }
+
+    /// Adds where the object file came from.
+    pub(crate) fn of(self, origin: &str) -> Self {
+        match self {
+            Self::Object(source) => Self::Bytes { origin: origin.to_owned(), source: Box::new(source) },
+            Self::NotInKernel { what, source, .. } => {
+                Self::NotInKernel { origin: format!("{origin}: "), what, source }
+            }
+            Self::NotUndone { cause, failures } => {
+                Self::NotUndone { cause: Box::new(cause.of(origin)), failures }
+            }
+            other => other,
+        }
+    }
+
+    /// The verifier's whole log, if there is one.
+    #[must_use]
+    pub fn verifier_log(&self) -> Option<&str> {
+        match self {
+            Self::Kernel(error) => error.verifier_log(),
+            Self::NotInKernel { source, .. } => source.verifier_log(),
+            Self::ChainRefused { log, .. } => Some(log),
+            Self::NotUndone { cause, .. } => cause.verifier_log(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What the store keeps of a program: where it came from, its versions, and its maps.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bpfmand_core::{KernelLinkId, MapId, OperationId, ProgramId, ProgramType, ProgramUid, PullPolicy};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::state::paths;
+use crate::state::{BlobId, MapGroup};
+
+/// Where a program's bytecode came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum SourceRecord {
+    /// A file.
+    File {
+        /// Absolute path.
+        path: String,
+    },
+    /// None: someone else had loaded and attached it.
+    Adopted {
+        /// The link that attached it.
+        link: KernelLinkId,
+        /// Where that was pinned, if it was named so.
+        pin: Option<String>,
+    },
+    /// An image.
+    Image {
+        /// Reference as asked for.
+        url: String,
+        /// As asked for.
+        pull_policy: PullPolicy,
+        /// `sha256:…` of what was verified.
+        digest: String,
+        /// The rule and signer.
+        verified_by: String,
+        /// What was verified, in the words of the crate `image`.
+        #[serde(default)]
+        evidence: String,
+    },
+}
+
+/// One map of a program's object, in the object's order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapRecord {
+    /// Name in the object.
+    pub name: String,
+    /// The kernel's id, as of this boot; none if it was left out, since no program uses it.
+    #[serde(serialize_with = "write_map", deserialize_with = "read_map")]
+    pub id: Option<MapId>,
+    /// Pinned for applications (globals are not).
+    pub public: bool,
+    /// Shared by name with other objects.
+    pub shared: bool,
+    /// With those of which group, where it is shared.
+    #[serde(default, skip_serializing_if = "MapGroup::is_machine")]
+    pub group: MapGroup,
+}
+
+/// A loaded program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramRecord {
+    /// Our key.
+    pub uid: ProgramUid,
+    /// The load that made it; all programs of one load have the same.
+    pub operation: OperationId,
+    /// The load that its maps came from, if it is another by now: those of one load share maps, also after one of them
+    /// was replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OperationId>,
+    /// Function name, uncut.
+    pub name: String,
+    /// Exact type.
+    pub program_type: ProgramType,
+    /// Where the bytecode came from.
+    pub source: SourceRecord,
+    /// The bytecode itself.
+    pub blob: BlobId,
+    /// Licence of the object.
+    pub license: String,
+    /// The user's pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// The user's global variables.
+    #[serde(serialize_with = "write_bytes", deserialize_with = "read_bytes")]
+    pub global_data: BTreeMap<String, Vec<u8>>,
+    /// The owner that the load asked for.
+    pub map_owner: Option<ProgramId>,
+    /// Uid of that owner, to find it again after a reboot.
+    pub map_owner_uid: Option<ProgramUid>,
+    /// Function or hook of fentry, fexit and LSM programs.
+    pub target: Option<String>,
+    /// Who asked.
+    pub caller_uid: u32,
+    /// The boot in which the kernel gave the ids below: in another boot they may belong to other programs and maps. Empty
+    /// in records from before this field existed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot: String,
+    /// The kernel's id, as of this boot.
+    pub id: ProgramId,
+    /// The kernel's tag.
+    pub tag: [u8; 8],
+    /// Names the folder of the maps: our id, or the owner's.
+    pub map_folder: ProgramId,
+    /// All maps of the object.
+    pub maps: Vec<MapRecord>,
+    /// Bytes of stack of each function, where the kernel told them.
+    pub stack_depths: Option<Vec<u32>>,
+}
+
+impl ProgramRecord {
+    /// The load that its maps came from.
+    pub fn load(&self) -> OperationId {
+        self.origin.unwrap_or(self.operation)
+    }
+
+    /// Its pin, relative to the daemon's bpffs.
+    #[must_use]
+    pub fn pin(&self) -> PathBuf {
+        paths::program(self.id)
+    }
+
+    /// Folder of its maps, relative to the daemon's bpffs.
+    #[must_use]
+    pub fn maps_folder(&self) -> PathBuf {
+        paths::maps(self.map_folder)
+    }
+
+    /// sha256 of the object file, 64 digits; empty for an adopted program, whose object nobody has.
+    #[must_use]
+    pub fn bytecode_sha256(&self) -> &str {
+        match self.source {
+            SourceRecord::Adopted { .. } => "",
+            SourceRecord::File { .. } | SourceRecord::Image { .. } => self.blob.as_str(),
+        }
+    }
+}
+
+impl SourceRecord {
+    /// `sha256:…` of the image, if it is one.
+    #[must_use]
+    pub fn image_digest(&self) -> Option<&str> {
+        match self {
+            Self::Image { digest, .. } => Some(digest),
+            Self::File { .. } | Self::Adopted { .. } => None,
+        }
+    }
+}
+
+/// The version of a program before its last replacement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousRecord {
+    /// As it was.
+    pub program: ProgramRecord,
+    /// The boot that its ids are of: in another one it is loaded no more, and they may be those of others.
+    pub boot: String,
+}
+
+/// No map has the id 0: in records it stands for one that was left out.
+fn write_map<S: Serializer>(id: &Option<MapId>, serializer: S) -> Result<S::Ok, S::Error> {
+    id.unwrap_or(MapId(0)).serialize(serializer)
+}
+
+fn read_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MapId>, D::Error> {
+    MapId::deserialize(deserializer).map(|id| Some(id).filter(|id| id.0 != 0))
+}
+
+/// Global variables are bytes; JSON has none, so they are kept in base64.
+fn write_bytes<S: Serializer>(map: &BTreeMap<String, Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(map.iter().map(|(name, bytes)| (name, BASE64.encode(bytes))))
+}
+
+fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    texts
+        .into_iter()
+        .map(|(name, text)| BASE64.decode(text).map(|bytes| (name, bytes)).map_err(serde::de::Error::custom))
+        .collect()
+}
