@@ -93,31 +93,14 @@ impl<K: Kernel> Engine<K> {
         leftover: &mut LeftoverRecord,
         undo: &mut Undo<'a>,
     ) -> Result<Left<'a, K>, EngineError> {
-        let (hook, remaining) = {
-            let state = self.state();
-            let Some(hook) = state.hooks.get(key).cloned() else { return Ok((None, None)) };
-            let remaining: Vec<_> =
-                state.chain(key).into_iter().filter(|link| !leaving.contains(&link.id)).collect();
-            (hook, state.order(key, remaining, None))
-        };
+        let (Some(hook), remaining) = self.remaining(key, leaving) else { return Ok((None, None)) };
         let is_entered = self.is_entered(&hook)?;
         if is_entered {
             // Where nothing runs there is nothing to be looked at, and maybe no interface by which to let go of the hold.
             self.ensure_not_frozen(key)?;
         }
-        if is_entered && hook.entry == Entry::Dispatcher {
-            self.step(operation_name, "build chain");
-            let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry))?;
-            self.change_chain(&hook, &built, undo)?;
-            // Removed by the next start too, if this one does not come to it.
-            leftover
-                .folders
-                .extend(built.dispatcher.iter().flat_map(|new| new.leftovers()).map(|path| text(&path)));
-            let goes_on = !remaining.is_empty();
-            let record = goes_on.then(|| built.recorded(HookRecord { newcomer: None, ..(*hook).clone() }));
-            return Ok((record, Some(built)));
-        }
-        if remaining.is_empty() && !(is_entered && self.is_kept_attached(key)) {
+        let in_dispatcher = is_entered && hook.entry == Entry::Dispatcher;
+        if remaining.is_empty() && !in_dispatcher && !(is_entered && self.is_kept_attached(key)) {
             if is_entered && hook.adopted_link {
                 let leaving: Vec<_> =
                     leaving.iter().filter_map(|id| self.state().links.get(id).cloned()).collect();
@@ -127,15 +110,37 @@ impl<K: Kernel> Engine<K> {
             }
             return Ok((None, None));
         }
+        let record = HookRecord { newcomer: None, ..(*hook).clone() };
         if !is_entered {
             // Someone removed the pin, and with it what ran here: nothing is to be swapped. Recovery, or the next
             // attach, enters the hook again with those who remain.
-            return Ok((Some(HookRecord { newcomer: None, ..(*hook).clone() }), None));
+            return Ok((Some(record), None));
         }
         self.step(operation_name, "build chain");
         let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry))?;
         self.change_chain(&hook, &built, undo)?;
-        Ok((Some(built.recorded(HookRecord { newcomer: None, ..(*hook).clone() })), Some(built)))
+        if let Some(new) = &built.dispatcher {
+            // Removed by the next start too, if this one does not come to it.
+            leftover.folders.extend(new.leftovers().map(|path| text(&path)));
+        }
+        let goes_on = !(in_dispatcher && remaining.is_empty());
+        Ok((goes_on.then(|| built.recorded(record)), Some(built)))
+    }
+
+    /// A hook, with its members in their order when some have left.
+    pub(crate) fn remaining(
+        &self,
+        key: &HookKey,
+        leaving: &[LinkId],
+    ) -> (Option<Arc<HookRecord>>, Vec<Arc<LinkRecord>>) {
+        let state = self.state();
+        let hook = state.hooks.get(key).cloned();
+        let mut links = state.chain(key);
+        if !leaving.is_empty() {
+            links.retain(|link| !leaving.contains(&link.id));
+            links = state.order(key, links, None);
+        }
+        (hook, links)
     }
 
     /// Lists what a hook is entered by as something to be removed.

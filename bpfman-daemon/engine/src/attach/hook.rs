@@ -130,14 +130,13 @@ impl<K: Kernel> Engine<K> {
         &'a self,
         interface: &Interface,
         key: &HookKey,
-        links: &[std::sync::Arc<crate::state::records::LinkRecord>],
+        links: &[Arc<LinkRecord>],
         undo: &mut Undo<'a>,
     ) -> Result<BuiltChain<'a, K>, EngineError> {
         const MOST_TRIES: usize = 4;
         let mut tries = 1;
         loop {
-            let built =
-                self.build_chain(key, interface, links, Some(crate::state::records::Entry::Dispatcher))?;
+            let built = self.build_chain(key, interface, links, Some(Entry::Dispatcher))?;
             let Some(new) = &built.dispatcher else { return Ok(built) };
             match self.change_dispatcher(new, undo) {
                 Ok(()) => return Ok(built),

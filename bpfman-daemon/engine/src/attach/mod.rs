@@ -57,10 +57,8 @@ impl<K: Kernel> Engine<K> {
             });
         }
         self.check_may_run(&program)?;
-        let hook = match request.point.hook() {
-            Some((interface, kind)) => Some((interface, self.kernel.find_hook(interface, kind)?)),
-            None => None,
-        };
+        let find = |(interface, kind)| self.kernel.find_hook(interface, kind).map(|key| (interface, key));
+        let hook = request.point.hook().map(find).transpose()?;
         let _hook_lock = hook.map(|(_, key)| self.lock(Subject::Hook(key)));
         if let (Some(matching), Some((interface, key))) = (matching, &hook) {
             self.ensure_not_there(matching, &program, key, interface)?;

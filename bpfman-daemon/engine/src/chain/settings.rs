@@ -98,10 +98,7 @@ impl<K: Kernel> Engine<K> {
             self.step("set", "record");
             self.record_hook(record)
         })?;
-        match built {
-            Some(built) => self.settle_chain(built).map(|()| true),
-            None => Ok(true),
-        }
+        built.map_or(Ok(()), |built| self.settle_chain(built)).map(|()| true)
     }
 
     /// The switches of a hook.

@@ -181,8 +181,7 @@ impl<K: Kernel> Engine<K> {
             load: &request.load,
             bytecode,
             blob: BlobId::of(&bytecode.bytes),
-            object: plan.object,
-            owner: plan.owner.as_deref(),
+            plan,
             boot: &self.boot,
         };
         let mut tried = BTreeMap::new();
@@ -220,16 +219,13 @@ impl<K: Kernel> Engine<K> {
                 Some((interface, kind)) => kind.at(interface),
                 None => format!("{} {}", attachment.point.type_name(), attachment.point),
             };
-            match self.find_point(attachment, program) {
-                Ok(Some((key, interface))) => {
-                    let link = match self.trial_link(attachment, &program.record, Some(key)) {
-                        Ok(link) => Arc::new(link),
-                        Err(error) => {
-                            outcome.chains.push(DryRunPart::refused(name(), error));
-                            continue;
-                        }
-                    };
-                    let member = TrialMember { link, program: Arc::clone(&program.record) };
+            let found = self.find_point(attachment, program).and_then(|found| {
+                let Some((key, interface)) = found else { return Ok(None) };
+                Ok(Some((key, interface, self.trial_link(attachment, &program.record, Some(key))?)))
+            });
+            match found {
+                Ok(Some((key, interface, link))) => {
+                    let member = TrialMember { link: link.into(), program: Arc::clone(&program.record) };
                     match hooks.iter_mut().find(|(other, ..)| *other == key) {
                         Some((_, _, members)) => members.push(member),
                         None => hooks.push((key, interface, vec![member])),

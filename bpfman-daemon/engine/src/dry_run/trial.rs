@@ -8,7 +8,7 @@ use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
 use sha2::{Digest as _, Sha256};
 
-use crate::chain::build::{Joined, Wanted};
+use crate::chain::build::Joined;
 use crate::chain::ladder::Recipe;
 use crate::dry_run::DryRunPart;
 use crate::engine::overlay::Overlay;
@@ -86,27 +86,14 @@ impl<K: Kernel> Engine<K> {
             part.jited_bytes = facts.map_or(0, |facts| facts.bytes_jited);
             return Ok(part);
         }
-        self.try_members(key, interface, &members, new, object, &wanted, part)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "all that a chain is made of")]
-    fn try_members(
-        &self,
-        key: &HookKey,
-        interface: &Interface,
-        members: &[Joined],
-        new: &[TrialMember],
-        object: &ObjectFile,
-        wanted: &Wanted,
-        mut part: DryRunPart,
-    ) -> Result<DryRunPart, EngineError> {
         let is_new = |program: &ProgramRecord| new.iter().any(|member| member.program.uid == program.uid);
         let text = |member: &Joined| match &*member.program {
             program if is_new(program) => self.member_of(object, program),
             program => self.member(program),
         };
         let texts = members.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-        let taken = self.climb(&Recipe { key, interface, members, texts: &texts, wanted }, false)?;
+        let taken =
+            self.climb(&Recipe { key, interface, members: &members, texts: &texts, wanted: &wanted }, false)?;
         let segments = &taken.programs.segments;
         part.load_time = taken.load_time;
         part.strategy = if segments.len() == 1 { Strategy::Splice } else { Strategy::Cut }.name();

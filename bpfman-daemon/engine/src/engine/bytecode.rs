@@ -124,6 +124,7 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
     if !path.is_absolute() {
         return Err(EngineError::Invalid(format!("bytecode path \"{}\" is not absolute", path.display())));
     }
+    let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
     let file = match open_regular(path) {
         Ok(file) => file,
         // One answer for what is not there, is no file, or is somebody else's: the daemon sees what the caller may not.
@@ -131,11 +132,8 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
         Err(NoFile::OfAnotherKind) => {
             return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));
         }
-        Err(NoFile::Unopened(source)) => {
-            return Err(EngineError::Bytecode { path: path.display().to_string(), source });
-        }
+        Err(NoFile::Unopened(source)) => return Err(fail(source)),
     };
-    let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
     let metadata = file.metadata().map_err(fail)?;
     if caller_uid != 0 && metadata.uid() != caller_uid {
         return Err(not_theirs(path, caller_uid));

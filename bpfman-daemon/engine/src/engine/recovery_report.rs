@@ -24,9 +24,7 @@ impl RecoveryReport {
             self.problems.push(format!("{what}: {error}"));
         }
     }
-}
 
-impl RecoveryReport {
     pub(crate) fn of_hook(&mut self, hook: &HookRecord, error: &EngineError) {
         self.problems.push(format!("chain of {}: {error}", hook.key.kind.at(&hook.interface)));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bpfmand_core::{BoundText, Insn, ProgramType, op};
-use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
+use bpfmand_kernel::{Kernel, KernelError, ProgramLoad};
 use bpfmand_object::KernelBtf;
 
 use crate::{Engine, EngineError};
@@ -63,17 +63,8 @@ impl<K: Kernel> Engine<K> {
             (_, Ok(types)) => TRACED.iter().find_map(|name| types.function_id(name)).ok_or_else(none)?,
         };
         let text = smallest();
-        self.kernel.load_program(&ProgramLoad {
-            name: "try",
-            text: &text,
-            kind: program_type.into(),
-            attach_btf_id,
-            attach_module: None,
-            extends: None,
-            device: None,
-            log: LogRequest::OnFailure,
-        })?;
-        Ok(())
+        let load = ProgramLoad { attach_btf_id, ..ProgramLoad::new("try", &text, program_type.into()) };
+        Ok(self.kernel.load_program(&load).map(drop)?)
     }
 }
 

@@ -53,9 +53,7 @@ impl<'a> Undo<'a> {
             Ok(())
         });
     }
-}
 
-impl Undo<'_> {
     fn unwind(&mut self) -> Vec<UndoFailure> {
         let steps = std::mem::take(&mut self.steps);
         steps.into_iter().rev().filter_map(|step| step().err()).collect()

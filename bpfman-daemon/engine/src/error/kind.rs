@@ -89,12 +89,14 @@ impl EngineError {
                 | KernelError::HookFull { .. }
                 | KernelError::HeldByOther { .. }
                 | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
-                KernelError::HookGone { .. } => ErrorKind::NotFound,
-                KernelError::NoInterface { .. } | KernelError::NoNamespace { .. } => ErrorKind::Invalid,
-                KernelError::NoTracepoint { .. } | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
+                KernelError::HookGone { .. }
+                | KernelError::NoTracepoint { .. }
+                | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
+                KernelError::NoInterface { .. }
+                | KernelError::NoNamespace { .. }
+                | KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
                 KernelError::NotMounted { .. } => ErrorKind::Precondition,
                 KernelError::Unsupported { .. } => ErrorKind::Unsupported,
-                KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
                 _ => ErrorKind::Internal,
             },
             Self::Adopt(refusal) => refusal.error_kind(),

@@ -116,12 +116,8 @@ impl<K: Kernel> Engine<K> {
             },
             &mut report,
         );
-        match self.end_orphans() {
-            Ok(ended) => report.detached += ended,
-            result => report.add(result.map(drop), || {
-                "ending links of attachments to matching interfaces that have ended".to_owned()
-            }),
-        }
+        let ended = self.end_orphans().map(|ended| report.detached += ended);
+        report.add(ended, || "ending links of attachments to matching interfaces that have ended".to_owned());
         self.follow_names(&present, &mut report);
         self.bring_back(&present, &mut report);
         self.follow_matches(&present, &mut report);

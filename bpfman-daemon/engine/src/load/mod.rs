@@ -85,8 +85,7 @@ impl<K: Kernel> Engine<K> {
                 load: request,
                 bytecode,
                 blob: self.blobs.put(&bytecode.bytes)?,
-                object: &object,
-                owner: plan.owner.as_deref(),
+                plan: &plan,
                 boot: &self.boot,
             };
             let programs = loaded.iter().zip(uids).map(|(program, uid)| recorder.record(uid, program));

@@ -100,18 +100,14 @@ impl Wanted {
     /// What the kernel is asked for. `text` is its own, with the ids of the maps.
     pub fn as_load<'a>(&'a self, text: &'a BoundText, log: LogRequest) -> ProgramLoad<'a> {
         ProgramLoad {
-            name: &self.name,
-            text,
-            kind: self.program_type.into(),
             attach_btf_id: self.attach_btf_id,
             attach_module: self.attach_module.as_deref(),
-            extends: None,
-            device: None,
             // Members of chains share one stack: their own share is best known from the kernel.
             log: match log {
                 LogRequest::OnFailure if self.program_type.is_chained() => LogRequest::StackDepths,
                 other => other,
             },
+            ..ProgramLoad::new(&self.name, text, self.program_type.into())
         }
     }
 }

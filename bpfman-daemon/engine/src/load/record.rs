@@ -1,10 +1,9 @@
 //! The records of programs that were loaded for a request.
 
 use bpfmand_core::{LoadRequest, OperationId, ProgramUid};
-use bpfmand_object::ObjectFile;
 
 use crate::load::Bytecode;
-use crate::load::plan::LoadedProgram;
+use crate::load::plan::{LoadPlan, LoadedProgram};
 use crate::state::BlobId;
 use crate::state::records::ProgramRecord;
 
@@ -18,10 +17,8 @@ pub struct LoadRecorder<'a> {
     pub bytecode: &'a Bytecode,
     /// The same, where it is kept.
     pub blob: BlobId,
-    /// The same, parsed.
-    pub object: &'a ObjectFile,
-    /// Whose maps they use.
-    pub owner: Option<&'a ProgramRecord>,
+    /// How they were loaded.
+    pub plan: &'a LoadPlan<'a>,
     /// This boot.
     pub boot: &'a str,
 }
@@ -29,6 +26,7 @@ pub struct LoadRecorder<'a> {
 impl LoadRecorder<'_> {
     /// The record of a program.
     pub fn record<H>(&self, uid: ProgramUid, program: &LoadedProgram<H>) -> ProgramRecord {
+        let owner = self.plan.owner.as_deref();
         ProgramRecord {
             uid,
             operation: self.operation,
@@ -37,17 +35,17 @@ impl LoadRecorder<'_> {
             program_type: program.program_type,
             source: self.bytecode.source.clone(),
             blob: self.blob.clone(),
-            license: self.object.license().to_owned(),
+            license: self.plan.object.license().to_owned(),
             metadata: self.load.metadata.clone(),
             global_data: self.load.global_data.clone(),
             map_owner: self.load.map_owner,
-            map_owner_uid: self.owner.map(|owner| owner.uid),
+            map_owner_uid: owner.map(|owner| owner.uid),
             target: program.target.clone(),
             caller_uid: self.load.caller_uid,
             boot: self.boot.to_owned(),
             id: program.facts.id,
             tag: program.facts.tag,
-            map_folder: self.owner.map_or(program.facts.id, |owner| owner.map_folder),
+            map_folder: owner.map_or(program.facts.id, |owner| owner.map_folder),
             maps: program.maps.clone(),
             stack_depths: program.stack_depths.clone(),
         }

@@ -18,26 +18,25 @@ impl<K: Kernel> Engine<K> {
             if matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_)))) {
                 continue;
             }
-            if let Err(error) = self.pin_link_again(&link) {
+            let result = self.recover_link(&link, report);
+            report.note(format!("link {}", link.id), result);
+        }
+    }
+
+    fn recover_link(&self, link: &Arc<LinkRecord>, report: &mut RecoveryReport) -> Result<(), EngineError> {
+        self.pin_link_again(link)?;
+        if let Some(handle) = self.kernel.open_pin(&paths::link(link.id))? {
+            report.reattached += usize::from(self.mend_link(link, &handle)?);
+            return Ok(());
+        }
+        match self.reattach(link) {
+            Ok(()) => report.reattached += 1,
+            Err(error) => {
                 report.problems.push(format!("link {}: {error}", link.id));
-                continue;
-            }
-            match self.kernel.open_pin(&paths::link(link.id)) {
-                Ok(Some(handle)) => match self.mend_link(&link, &handle) {
-                    Ok(mended) => report.reattached += usize::from(mended),
-                    Err(error) => report.problems.push(format!("link {}: {error}", link.id)),
-                },
-                Ok(None) => match self.reattach(&link) {
-                    Ok(()) => report.reattached += 1,
-                    Err(error) => {
-                        report.problems.push(format!("link {}: {error}", link.id));
-                        let result = self.forget_hook(&link);
-                        report.note(format!("link {}", link.id), result);
-                    }
-                },
-                Err(error) => report.problems.push(format!("link {}: {error}", link.id)),
+                self.forget_hook(link)?;
             }
         }
+        Ok(())
     }
 
     /// A link of another boot that is attached nowhere no longer names its hook, whose numbers may be those of another
@@ -57,10 +56,8 @@ impl<K: Kernel> Engine<K> {
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
         self.ensure_not_lost([&**link])?;
         let handle = self.loaded_program(program.id)?;
-        let hook = match link.point.hook() {
-            Some((interface, kind)) => Some(self.kernel.find_hook(interface, kind)?),
-            None => None,
-        };
+        let find = |(interface, kind)| self.kernel.find_hook(interface, kind);
+        let hook = link.point.hook().map(find).transpose()?;
         if hook.is_some_and(|key| !may_return(link, &self.boot, key.netns)) {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }

@@ -53,6 +53,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// The programs of one load, all of which have to be named, by uid.
+    ///
+    /// What cannot be replaced so is an invalid request, also where it is for how things are now: node agents load
+    /// beside the old version then, and take a conflict for one about maps.
     pub(super) fn whole_load(&self, ids: &[ProgramId]) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
         let invalid = |message: String| Err(EngineError::Invalid(message));
         let state = self.state();

@@ -1,5 +1,6 @@
 //! What becomes of the maps of a program that is replaced, decided before anything is made.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -83,17 +84,12 @@ impl<K: Kernel> Engine<K> {
             let fate = match holder(old, spec, policy)? {
                 // Its slots are filled by the object that it comes with.
                 Some((program, map)) if !is_filled => {
-                    let blob = program.blob.as_str();
-                    if !objects.contains_key(blob) {
-                        objects.insert(blob, ObjectFile::parse(self.blobs.get(&program.blob)?)?);
-                    }
-                    match objects.get(blob) {
-                        Some(before) => {
-                            let holder = MapHolder { old: program, map, before, load: &load };
-                            self.map_fate(&holder, new, spec, policy)?
-                        }
-                        None => Fate::New,
-                    }
+                    let before = match objects.entry(program.blob.as_str()) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => new.insert(ObjectFile::parse(self.blobs.get(&program.blob)?)?),
+                    };
+                    let holder = MapHolder { old: program, map, before, load: &load };
+                    self.map_fate(&holder, new, spec, policy)?
                 }
                 _ => Fate::New,
             };

@@ -126,22 +126,6 @@ impl<K: Kernel> Engine<K> {
         Ok(switched)
     }
 
-    /// A hook, with its members in their order when some have left.
-    fn remaining(
-        &self,
-        key: &HookKey,
-        leaving: &[LinkId],
-    ) -> (Option<Arc<HookRecord>>, Vec<Arc<LinkRecord>>) {
-        let state = self.state();
-        let hook = state.hooks.get(key).cloned();
-        let mut links = state.chain(key);
-        if !leaving.is_empty() {
-            links.retain(|link| !leaving.contains(&link.id));
-            links = state.order(key, links, None);
-        }
-        (hook, links)
-    }
-
     /// Switches the links of a program that are no members of chains.
     fn switch_links<'a>(&'a self, pair: &Pair, undo: &mut Undo<'a>) -> Result<(), EngineError> {
         let new = &pair.new;

@@ -84,8 +84,7 @@ impl<K: Kernel> Engine<K> {
             load,
             bytecode,
             blob: self.blobs.put(&bytecode.bytes)?,
-            object,
-            owner: fates.owner.as_deref(),
+            plan: &plan,
             boot: &self.boot,
         };
         let first = locked.old.first();

@@ -3,12 +3,15 @@
 //! Strangers can delete filters by number, flush a queueing discipline, force a link off or remove a pin. None of that is
 //! prevented by the kernel, so it is looked for. What they put in our place is named and stays.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::atomic::Ordering;
 
 use bpfmand_core::{HookKey, HookKind, LinkId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookCheck, Standing};
+use crate::state::State;
 use crate::{Engine, EngineError};
 
 /// What checks of all hooks and tcx links found.
@@ -66,20 +69,27 @@ impl<K: Kernel> Engine<K> {
         self.drifts.counted()
     }
 
-    /// Counts and logs a drift, once for as long as it is the same.
-    pub(crate) fn tell_drift(&self, what: &str, found: &HookCheck, known: Option<&Standing>) {
+    /// Keeps what is lost among all that are, and counts and logs a drift, once for as long as it is the same.
+    pub(crate) fn note_drift<P: Eq + Hash>(
+        &self,
+        what: &str,
+        place: P,
+        found: &HookCheck,
+        all: impl Fn(&mut State) -> &mut HashMap<P, Standing>,
+    ) {
+        let known = match found {
+            HookCheck::Lost(standing) => all(&mut self.state()).insert(place, standing.clone()),
+            _ => all(&mut self.state()).remove(&place),
+        };
+        if known.is_none() && matches!(found, HookCheck::Lost(_) | HookCheck::Mended(_)) {
+            self.drifts.found.fetch_add(1, Ordering::Relaxed);
+        }
         match found {
-            HookCheck::Lost(now) if known != Some(now) => {
-                if known.is_none() {
-                    self.drifts.found.fetch_add(1, Ordering::Relaxed);
-                }
+            HookCheck::Lost(now) if known.as_ref() != Some(now) => {
                 tracing::warn!("{what} is lost: {}", now.cause());
                 self.tell_change();
             }
             HookCheck::Mended(was) => {
-                if known.is_none() {
-                    self.drifts.found.fetch_add(1, Ordering::Relaxed);
-                }
                 self.drifts.mended.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!("{what} was lost and is back: {}", was.cause());
                 self.tell_change();

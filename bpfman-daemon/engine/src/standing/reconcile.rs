@@ -54,11 +54,7 @@ impl<K: Kernel> Engine<K> {
         if found == HookCheck::Right {
             self.follow_dispatcher(&hook)?;
         }
-        let known = match &found {
-            HookCheck::Lost(standing) => self.state().drifted.insert(*key, standing.clone()),
-            _ => self.state().drifted.remove(key),
-        };
-        self.tell_drift(&key.kind.at(&hook.interface), &found, known.as_ref());
+        self.note_drift(&key.kind.at(&hook.interface), *key, &found, |state| &mut state.drifted);
         Ok(found)
     }
 
@@ -81,11 +77,9 @@ impl<K: Kernel> Engine<K> {
             self.step("check", "attach again");
             self.reattach(&link)
         })?;
-        let known = match &found {
-            HookCheck::Lost(standing) => self.state().drifted_links.insert(id, standing.clone()),
-            _ => self.state().drifted_links.remove(&id),
-        };
-        self.tell_drift(&format!("link {id} at {}", link.point), &found, known.as_ref());
+        self.note_drift(&format!("link {id} at {}", link.point), id, &found, |state| {
+            &mut state.drifted_links
+        });
         Ok(found)
     }
 
