@@ -92,7 +92,7 @@ fn a_program_that_someone_attached_by_a_link_is_adopted() {
         shown["members"].as_array().unwrap().iter().map(|m| m["program_id"].to_string()).collect();
     assert_eq!(names, [id, program], "{shown:#}");
     assert_eq!(traffic.send(1), 0);
-    bench.run(&format!("adopt {kernel_link} -p 50")).fails(6, &["already"]);
+    bench.run(&format!("adopt {kernel_link} -p 50")).fails(7, &["already"]);
 }
 
 #[test]

@@ -114,5 +114,5 @@ fn tcx_links_run_by_priority_and_a_newcomer_goes_behind_its_equals() {
     assert_eq!(members[0].trail(), [1, 2, 3, 5]);
     // The kernel takes a program once for each hook.
     let answer = wire.attach(attach(members[0].id, at(7)));
-    assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(answer.unwrap_err().code(), Code::FailedPrecondition);
 }
